@@ -45,6 +45,7 @@ pub mod clock;
 pub mod contents;
 pub mod delay;
 pub mod digest;
+pub mod doctor;
 pub mod echo;
 pub mod first_use;
 pub mod flood;

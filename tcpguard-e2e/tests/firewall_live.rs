@@ -5,11 +5,11 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::Value;
 use tcpguard_e2e::clients::{Attempts, Home, Load, Visitors};
 use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::doctor;
 use tcpguard_e2e::flood::{Flood, FloodReport, RunningFlood, Shape};
-use tcpguard_e2e::guard::{CONFIG, Guard, Mode, RUNTIME_DIR, STATE_DIR, binary, cli};
+use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::netns::Netns;
@@ -163,25 +163,10 @@ fn refused(lab: &Lab, guard: &Guard<'_>, what: &str, words: &str) {
     assert_eq!(guard.status().unwrap().listener_total(PORT, "cookies_sent"), before, "{what}");
 }
 
-/// Does what the doctor says of the packet filter, once for each finding.
+/// Does what the doctor says of the packet filter.
 fn as_the_doctor_says(host: &Netns) {
-    let mut doctor = host.command(binary().unwrap()).unwrap();
-    doctor.args(["doctor", "--json", "-c", CONFIG, "--runtime-dir", RUNTIME_DIR]);
-    let output = doctor.args(["--state-dir", STATE_DIR]).output().unwrap();
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let findings = document["findings"].as_array().unwrap();
-    let fixes: Vec<&str> = findings
-        .iter()
-        .filter(|finding| finding["id"] == "firewall_rules" && finding["result"] == "warning")
-        .map(|finding| finding["fix"].as_str().unwrap())
-        .collect();
-    assert!(!fixes.is_empty(), "{document:#}");
-    for fix in fixes {
-        println!("doctor: {fix}");
-        let output = host.command("sh").unwrap().args(["-c", fix]).output().unwrap();
-        assert!(output.status.success(), "{fix}: {output:?}");
-    }
-    // The guard looks every second.
+    doctor::accept_mark(host).unwrap();
+    // tcpguard reads the rules once a second.
     sleep(SECOND + SECOND / 5);
 }
 

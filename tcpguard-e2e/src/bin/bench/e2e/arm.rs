@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tcpguard_e2e::doctor;
 use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, PORT};
 use tcpguard_e2e::lab_filter::{Filter, LabFilter};
@@ -145,7 +146,7 @@ impl Arm {
                 netfilter::new_not_syn(lab)?;
                 let marking = guard("[cookies]\nmark = 0x10000000\n", &[])?;
                 // tcpguard reads the rules once a second, and the flood begins later.
-                netfilter::accept_mark(lab)?;
+                doctor::accept_mark(&lab.edge)?;
                 Ok(marking)
             }
         }

@@ -2,8 +2,6 @@
 //! filter for others to be behind.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use tcpguard_e2e::guard::{self, CONFIG, RUNTIME_DIR, STATE_DIR};
 use tcpguard_e2e::lab::{Family, Lab, PORT};
 
 /// SYNs per second that one source may send, and how many at once.
@@ -88,32 +86,6 @@ pub fn new_not_syn(lab: &Lab) -> Result<()> {
             }
         }\n";
     load(lab, rules)
-}
-
-/// Has the packet filter accept the mark of a running guard, by the rules that its doctor prints.
-///
-/// # Errors
-/// When the doctor names none, or they cannot be loaded.
-pub fn accept_mark(lab: &Lab) -> Result<()> {
-    let mut doctor = lab.edge.command(guard::binary()?)?;
-    doctor.args(["doctor", "--json", "-c", CONFIG]);
-    doctor.args(["--runtime-dir", RUNTIME_DIR, "--state-dir", STATE_DIR]);
-    let output = doctor.output().context("cannot start tcpguard")?;
-    let document: Value =
-        serde_json::from_slice(&output.stdout).context("what the doctor says is no JSON")?;
-    let findings = document["findings"].as_array().context("the doctor has no findings")?;
-    let fixes: Vec<&str> = findings
-        .iter()
-        .filter(|finding| finding["id"] == "firewall_rules" && finding["result"] == "warning")
-        .filter_map(|finding| finding["fix"].as_str())
-        .collect();
-    ensure!(!fixes.is_empty(), "the doctor names no rules that accept the mark");
-    for fix in fixes {
-        let output = lab.edge.command("sh")?.args(["-c", fix]).output()?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{fix}: {}", error.trim());
-    }
-    Ok(())
 }
 
 fn load(lab: &Lab, rules: &str) -> Result<()> {
