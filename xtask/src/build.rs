@@ -65,6 +65,14 @@ impl Profile {
 /// When the BPF toolchain is missing, or one of the compilations fails.
 pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
     bpf_objects(workspace)?;
+    program(workspace, profile)
+}
+
+/// Builds the `tcpguard` binary with the BPF objects that are there.
+///
+/// # Errors
+/// When an object is missing, or the compilation fails.
+pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
     let mut command = environment::host_cargo(workspace);
     command.args(["build", "--package", "tcpguard", profile.argument()]);
     process::run(&mut command)

@@ -74,11 +74,14 @@ pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
 }
 
 /// The program, and another version of it. The one takes long to link on one CPU, so both are built at once.
+///
+/// The BPF objects of both have the same file names in cargo's directory, so they are built one after
+/// the other.
 fn both_versions(workspace: &Workspace) -> Result<()> {
     build::bpf_objects(workspace)?;
     thread::scope(|scope| {
         let other = scope.spawn(|| other_build::build(workspace));
-        build::everything(workspace, Profile::Packaged)?;
+        build::program(workspace, Profile::Packaged)?;
         other.join().expect("a build that does not panic")
     })
 }
