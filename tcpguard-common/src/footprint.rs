@@ -25,7 +25,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
-    let cpu_state = 64
+    let cpu_state = 72
         + size_of::<Segment>().next_multiple_of(8)
         + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
@@ -64,6 +64,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)
         + array(size_of::<Probe>(), maps::PROBE_CELLS)
+        + array(8, maps::CLOSED_WORDS)
         + array(size_of::<CookieSecret>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
         + array(size_of::<ReturnedCookies>(), maps::MAX_LISTENERS)

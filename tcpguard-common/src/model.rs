@@ -9,6 +9,7 @@ mod packet;
 mod recent;
 mod sets;
 mod sockets;
+mod steps;
 
 pub use keys::{cookie_secret, hash_key};
 pub use packet::Packet;
@@ -21,22 +22,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    ALLOWANCES, ANSWER_BUCKETS, CLIENT_NETWORKS, FLOW_SETS, HANDED_OVER_PLACES, HANDOVER_PLACES,
-    HLL_REGISTERS, LET_THROUGH_PLACES, LOOKS, MAX_CLIENTS, MAX_LISTENERS, MAX_UNKNOWN,
-    PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS, SOURCE_SETS, TEMPLATES,
+    ALLOWANCES, ANSWER_BUCKETS, CLIENT_NETWORKS, CLOSED_WORDS, FLOW_SETS, HANDED_OVER_PLACES,
+    HANDOVER_PLACES, HLL_REGISTERS, LET_THROUGH_PLACES, LOOKS, MAX_CLIENTS, MAX_LISTENERS,
+    MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS,
+    SOURCE_SETS, TEMPLATES,
 };
 use crate::abi::{
-    Addr, Class, Client, ClientNetwork, Config, CookieSecret, Flow, FlowKey, FlowSet, Handover,
+    Addr, Client, ClientNetwork, Config, CookieSecret, Flow, FlowKey, FlowSet, Handover,
     HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
     PortEntry, Probe, Reason, RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket,
     SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, Bucket, Claim, Course, Departure, Family, HandedOver, Interest,
-    KernelCookie, Look, Pace, RecentAnswer, RedeemSteps, Socket, Steps, StraySteps, Tables,
-    Template, Work, exempt, step, strays,
+    self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, KernelCookie, Look, Pace,
+    RecentAnswer, Socket, Tables, Template, Work, exempt,
 };
 use crate::wire::Segment;
+
+use steps::HostSteps;
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
@@ -57,6 +60,8 @@ pub struct Model {
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens, by cell.
     pub probes: BTreeMap<u32, Probe>,
+    /// Words of the filter of closed ports, by place.
+    pub closed: BTreeMap<u32, u64>,
     /// Who listens on which port.
     pub ports: BTreeMap<[u8; 2], PortEntry>,
     /// Ids of listeners, those bound to every address included.
@@ -125,6 +130,7 @@ pub struct Model {
     allowances: BTreeMap<u32, Allowance>,
     answers_of_cpu: Bucket,
     exempt_of_cpu: Bucket,
+    closed_ports_of_cpu: Bucket,
     syns: Pace,
     segments: Pace,
     segments_so_far: u64,
@@ -164,7 +170,7 @@ impl Model {
     pub fn egress(&mut self, frame: &[u8]) {
         let config = self.config;
         let mut sent = Segment::default();
-        if fastpath::egress(frame, &config, self, &mut sent)
+        if fastpath::egress(frame, &config, self, &mut sent, true)
             && let Some(marks) = self.sockets.origin.marks()
         {
             fastpath::learn(frame, &sent, &Departure { marks, ..Self::DEPARTURE }, self);
@@ -187,139 +193,6 @@ impl Model {
         self.ports.entry(key.port).or_default().add(&key.addr, entry.id);
         self.listeners.insert(key, entry.id);
         self.listener_entries.insert(entry.id, entry);
-    }
-}
-
-struct HostSteps<'a> {
-    frame: &'a mut Packet,
-    model: &'a mut Model,
-}
-
-impl HostSteps<'_> {
-    fn with<R>(&mut self, run: impl FnOnce(&mut Packet, &Config, &mut Model, &mut Work) -> R) -> R {
-        let config = self.model.config;
-        let mut work = self.model.work;
-        let result = run(self.frame, &config, self.model, &mut work);
-        self.model.work = work;
-        result
-    }
-}
-
-impl Steps for HostSteps<'_> {
-    fn again(&mut self) -> Option<Reason> {
-        self.with(|frame, config, model, _| {
-            let reason = match step::family(&*frame, model)? {
-                (Family::V4, now) => step::again_v4(&*frame, config, model, now)?,
-                (Family::V6, now) => step::again_v6(&*frame, config, model, now)?,
-            };
-            model.packets.classes[Class::Syn as usize] += 1;
-            Some(reason)
-        })
-    }
-
-    fn parse(&mut self) -> Result<Class, Reason> {
-        self.with(|frame, _, model, work| {
-            step::parse::<_, Model>(&*frame, &mut model.packets.classes, work)
-        })
-    }
-
-    fn count_syn(&mut self) -> Interest {
-        self.with(|_, config, model, work| step::count_syn(config, model, work))
-    }
-
-    fn unwanted(&mut self) {
-        self.with(|_, config, model, work| step::unwanted(config, model, work));
-    }
-
-    fn sample_syn(&mut self) {
-        self.with(|frame, _, model, work| step::sample_syn(&*frame, model, work));
-    }
-
-    fn judge_source(&mut self) -> Option<Reason> {
-        self.with(|_, config, model, work| step::judge_source(config, model, work))
-    }
-
-    fn look(&mut self, judged: bool) -> Option<Reason> {
-        self.with(|frame, config, model, work| step::look(&*frame, config, model, work, judged))
-    }
-
-    fn course(&mut self, recorded: bool, asked: bool) -> Course {
-        self.with(|_, config, model, work| step::course(config, model, work, recorded, asked))
-    }
-
-    fn socket(&mut self) -> Socket {
-        self.with(|_, _, model, work| step::socket(model, work))
-    }
-
-    fn budget(&mut self) -> Option<Reason> {
-        self.with(|_, _, model, work| step::budget(model, work))
-    }
-
-    fn let_through(&mut self, fate: Reason) -> Reason {
-        self.with(|_, config, model, work| step::let_through(config, model, work, fate))
-    }
-
-    fn record_syn(&mut self, dropped: bool) {
-        self.with(|_, config, model, work| step::record_syn(config, model, work, dropped));
-    }
-
-    fn options(&mut self) {
-        self.with(|frame, config, model, work| step::options(&*frame, config, model, work));
-    }
-
-    fn reply(&mut self) -> Option<Reason> {
-        let ifindex = Model::DEPARTURE.ifindex;
-        self.with(|frame, _, model, work| step::reply(frame, model, work, ifindex))
-    }
-
-    fn answer(&mut self) {
-        self.with(|_, config, model, work| step::answer(config, model, &work.segment));
-    }
-
-    fn is_followed(&mut self) -> bool {
-        self.with(|_, config, model, work| step::is_followed(config, model, work))
-    }
-
-    fn follow(&mut self, reset: bool) -> Reason {
-        self.with(|_, config, model, work| step::follow(config, model, work, reset))
-    }
-
-    fn illegal(&mut self) -> Reason {
-        self.with(|_, config, model, work| step::illegal(config, model, work))
-    }
-
-    fn drops_unread(&mut self) -> bool {
-        self.with(|_, config, model, _| step::drops_unread(config, model))
-    }
-}
-
-impl StraySteps for HostSteps<'_> {
-    fn stray_watched(&mut self, completes: bool) -> bool {
-        let ifindex = Model::DEPARTURE.ifindex;
-        self.with(|frame, config, model, work| {
-            strays::watched(&*frame, config, model, work, ifindex, completes)
-        })
-    }
-
-    fn stray_judge(&mut self, socket: Socket) -> Option<Reason> {
-        let ifindex = Model::DEPARTURE.ifindex;
-        self.with(|frame, config, model, work| {
-            strays::judge(&*frame, config, model, work, ifindex, socket)
-        })
-    }
-}
-
-impl RedeemSteps for HostSteps<'_> {
-    fn read(&mut self) -> bool {
-        self.with(|frame, _, model, work| fastpath::redeem_read(&*frame, model, work))
-    }
-
-    fn times(&mut self) {
-        self.with(|frame, _, _, work| fastpath::redeem_times(&*frame, work));
-    }
-
-    fn check(&mut self) -> Claim {
-        self.with(|_, _, model, work| fastpath::redeem_check(model, work))
     }
 }
 
@@ -389,6 +262,10 @@ impl Tables for Model {
 
     fn port(&self, port: [u8; 2]) -> PortEntry {
         self.ports.get(&port).copied().unwrap_or_default()
+    }
+
+    fn closed(&mut self, index: u64) -> Option<&mut u64> {
+        Some(self.closed.entry(index as u32 & (CLOSED_WORDS - 1)).or_default())
     }
 
     fn listener_at(&self, key: &ListenerKey) -> Option<u32> {
@@ -536,6 +413,10 @@ impl Tables for Model {
 
     fn exempt_of_cpu(&mut self) -> &mut Bucket {
         &mut self.exempt_of_cpu
+    }
+
+    fn closed_ports_of_cpu(&mut self) -> &mut Bucket {
+        &mut self.closed_ports_of_cpu
     }
 
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket> {

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
+    Action, Addr, Config, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
 };
 use tcpguard_common::cookie;
 use tcpguard_common::fastpath::{Accepted, COOKIE_HEARTBEAT_NS, HandedOver, Tables};
@@ -550,12 +550,16 @@ fn a_listeners_answers_are_learned_and_what_it_once_offered_is_kept() {
         let path = Path { tags, ..plain(v6) };
         let mut host = host(ALL);
         host.syn_acks.clear();
+        host.exempt.push(((path.server(), 128), ExemptEntry::OWN));
         let all = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9, 1, 3, 3, 10];
         host.egress(&departing(&path, &all, SYN_ACK | ECE));
         host.egress(&departing(&path, &[2, 4, 5, 160], SYN_ACK));
         let key = ListenerKey::new(path.server(), 443u16.to_be_bytes());
         let expected = SynAckRecord { mss: 1440, window: 0xfaf0, ttl: 57, vlan, ..record(ALL) };
-        assert_eq!(host.syn_acks.get(&key), Some(&expected));
-        assert_eq!(host.syn_acks.len(), 1);
+        // Of this address, and of all of the listener's.
+        for key in [key, key.of_all()] {
+            assert_eq!(host.syn_acks.get(&key), Some(&expected));
+        }
+        assert_eq!(host.syn_acks.len(), 2);
     }
 }

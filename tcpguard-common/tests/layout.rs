@@ -4,7 +4,7 @@ use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::abi::{
     Addr, CLASS_SLOTS, Class, Client, ClientNetwork, Config, CookieSecret, ExemptEntry, Flow,
-    FlowKey, FlowSet, Handover, HostCounters, LetThrough, ListenerCounters, ListenerEntry,
+    FlowKey, FlowSet, Handover, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
     ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason,
     RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
     SourceHost, SourceKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples,
@@ -15,14 +15,14 @@ use tcpguard_common::{ABI_VERSION, footprint};
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
-fn sizes_of_abi_version_16() {
-    assert_eq!(ABI_VERSION, 16);
+fn sizes_of_abi_version_17() {
+    assert_eq!(ABI_VERSION, 17);
     let sizes = [
         ("Addr", size_of::<Addr>(), 16),
         ("Bucket", size_of::<Bucket>(), 8),
         ("Client", size_of::<Client>(), 72),
         ("ClientNetwork", size_of::<ClientNetwork>(), 16),
-        ("Config", size_of::<Config>(), 176),
+        ("Config", size_of::<Config>(), 184),
         ("CookieSecret", size_of::<CookieSecret>(), 24),
         ("ExemptEntry", size_of::<ExemptEntry>(), 4),
         ("ReturnedCookies", size_of::<ReturnedCookies>(), 64),
@@ -31,13 +31,14 @@ fn sizes_of_abi_version_16() {
         ("FlowKey", size_of::<FlowKey>(), 36),
         ("FlowSet", size_of::<FlowSet>(), 1672),
         ("Handover", size_of::<Handover>(), 16),
-        ("HostCounters", size_of::<HostCounters>(), 32),
+        ("HostCounters", size_of::<HostCounters>(), 56),
+        ("Late", size_of::<Late>(), 24),
         ("LetThrough", size_of::<LetThrough>(), 16),
         ("ListenerCounters", size_of::<ListenerCounters>(), 136),
         ("ListenerEntry", size_of::<ListenerEntry>(), 24),
         ("ListenerKey", size_of::<ListenerKey>(), 20),
         ("PacketCounters", size_of::<PacketCounters>(), 400),
-        ("PortEntry", size_of::<PortEntry>(), 8),
+        ("PortEntry", size_of::<PortEntry>(), 6),
         ("PrefixV4", size_of::<PrefixV4>(), 8),
         ("PrefixV6", size_of::<PrefixV6>(), 20),
         ("Probe", size_of::<Probe>(), 64),

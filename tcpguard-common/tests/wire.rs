@@ -392,11 +392,17 @@ fn what_lies_beyond_a_bound_is_dropped_where_that_is_wanted() {
         (&headers, Reason::Ipv6Depth),
         (&far, Reason::HeaderDepth),
     ] {
+        let others = Reason::EVERY_BOUND & !bound.bound();
         assert_eq!(fate(frame, 0, Mode::Enforce, 0), bound);
-        assert_eq!(fate(frame, 1, Mode::Enforce, 0), Reason::DropBeyondBounds, "{bound:?}");
-        assert_eq!(fate(frame, 1, Mode::Enforce, 31), bound, "no agent answers for it");
-        assert_eq!(fate(frame, 1, Mode::Observe, 0), bound);
-        assert_eq!(fate(frame, 1, Mode::Off, 0), bound);
+        assert_eq!(fate(frame, others, Mode::Enforce, 0), bound, "the others are");
+        for wanted in [bound.bound(), Reason::EVERY_BOUND] {
+            let dropped = fate(frame, wanted, Mode::Enforce, 0);
+            assert_eq!(dropped, Reason::DropBeyondBounds, "{bound:?}");
+        }
+        let every = Reason::EVERY_BOUND;
+        assert_eq!(fate(frame, every, Mode::Enforce, 31), bound, "no agent answers for it");
+        assert_eq!(fate(frame, every, Mode::Observe, 0), bound);
+        assert_eq!(fate(frame, every, Mode::Off, 0), bound);
     }
     for (frame, reason) in [
         (v4_frame(&ipv4(&[], 0x2001, &syn())), Reason::Fragment),
@@ -404,6 +410,6 @@ fn what_lies_beyond_a_bound_is_dropped_where_that_is_wanted() {
         (v4_frame(&ipv4(&[], 0, &syn())[..30]), Reason::Malformed),
         (v4_frame(&ipv4(&[], 0, &syn())), Reason::NoListener),
     ] {
-        assert_eq!(fate(&frame, 1, Mode::Enforce, 0), reason);
+        assert_eq!(fate(&frame, Reason::EVERY_BOUND, Mode::Enforce, 0), reason);
     }
 }

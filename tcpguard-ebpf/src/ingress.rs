@@ -87,6 +87,10 @@ step!(step_unwanted(), |bench| {
     0
 });
 
+step!(step_closed_port(), |bench| {
+    gave_up(step::closed_port(bench.config, &mut bench.tables, bench.work))
+});
+
 step!(step_sample_syn(ctx: *mut xdp_md), |bench| {
     let ctx = XdpContext::new(ctx.cast());
     let frame = bench.frame(&ctx);
@@ -229,6 +233,11 @@ impl Steps for KernelSteps<'_> {
     #[inline(always)]
     fn unwanted(&mut self) {
         step_unwanted();
+    }
+
+    #[inline(always)]
+    fn closed_port(&mut self) -> Option<Reason> {
+        gave_up_for(step_closed_port())
     }
 
     #[inline(always)]

@@ -52,9 +52,10 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
 pub fn tcpguard_egress(ctx: TcContext) -> i32 {
     if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
         let frame = SkbFrame::new(&ctx, tables.scratch());
-        // SAFETY: this CPU's state, of which the tables use other fields.
-        let sent = unsafe { &mut *tables.sent() };
-        if fastpath::egress(&frame, config, &mut tables, sent) {
+        // SAFETY: this CPU's state, of which the tables use other fields; the context that this program
+        // was called with, whose field is readable at this hook.
+        let (sent, came_by) = unsafe { (&mut *tables.sent(), (*ctx.skb.skb).ingress_ifindex) };
+        if fastpath::egress(&frame, config, &mut tables, sent, came_by == 0) {
             syn_acks::learn(&ctx);
         }
     }

@@ -44,6 +44,8 @@ pub struct CpuState {
     pub answers: Bucket,
     /// SYNs from exempt addresses that went on in an overload.
     pub exempt: Bucket,
+    /// SYNs to closed ports.
+    pub closed_ports: Bucket,
     /// Tokens of listeners' budgets.
     pub allowances: [Allowance; size::ALLOWANCES as usize],
     /// Signature rules of the looks that SYNs had a moment ago.
@@ -134,6 +136,8 @@ pub static BUDGETS: Array<Bucket, { 2 * size::MAX_LISTENERS as usize }> = Array:
 pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub static PROBES: Array<Probe, { size::PROBE_CELLS as usize }> = Array::new();
+#[btf_map]
+pub static CLOSED: Array<u64, { size::CLOSED_WORDS as usize }> = Array::new();
 #[btf_map]
 pub static UNKNOWN_LISTENERS: LruHashMap<ListenerKey, u64, { size::MAX_UNKNOWN as usize }> =
     LruHashMap::new();

@@ -150,6 +150,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn closed(&mut self, index: u64) -> Option<&mut u64> {
+        deref!(maps::CLOSED.get_ptr_mut(index as u32 & (size::CLOSED_WORDS - 1)))
+    }
+
+    #[inline(always)]
     fn listener_at(&self, key: &ListenerKey) -> Option<u32> {
         // SAFETY: copied at once; only the agent changes entries.
         unsafe { maps::LISTENERS.get(key).copied() }
@@ -350,6 +355,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn exempt_of_cpu(&mut self) -> &mut Bucket {
         own!(self.exempt)
+    }
+
+    #[inline(always)]
+    fn closed_ports_of_cpu(&mut self) -> &mut Bucket {
+        own!(self.closed_ports)
     }
 
     #[inline(always)]

@@ -3,8 +3,8 @@
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Config, EVERY_PORT, ListenerEntry, ListenerKey, Mode, PacketCounters, Reason,
-    RuleRef, SignatureKey, SynAckRecord,
+    Action, Addr, Config, EVERY_PORT, ExemptEntry, ListenerEntry, ListenerKey, Mode,
+    PacketCounters, Reason, RuleRef, SignatureKey, SynAckRecord,
 };
 use tcpguard_common::fastpath::{
     COOKIE_HEARTBEAT_NS, FAILED_COOKIE_NS, Fingerprint, KernelCookie, Mask, Rate,
@@ -59,7 +59,7 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
         strays: modes >> 5 & 1,
         drop_strays: modes >> 6 & 1,
         established_seen: more,
-        drop_beyond_bounds: more >> 1 & 1,
+        drop_beyond_bounds: if more >> 1 & 1 == 0 { 0 } else { Reason::EVERY_BOUND },
         heartbeat_ns: NOW,
         heartbeat_limit_ns: 8 * S,
         hash_key: hash_key(1),
@@ -68,6 +68,7 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
         failed_cookie_ns: FAILED_COOKIE_NS,
         answers_per_network: Rate::per_second(40, 2),
         answers_per_cpu: Rate::per_second(60, 3),
+        closed_ports: Rate::per_second(20, 1),
         ..Config::default()
     });
     host.now_ns = NOW;
@@ -107,7 +108,8 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
     host.source_rules
         .insert((SET, EVERY_PORT), vec![((own, 122), rule(0, 0)), ((own, 126), rule(2, 3))]);
     host.rule_expiry = [(0, u64::MAX), (1, NOW + S), (2, u64::MAX)].into();
-    host.exempt = vec![((Addr::from_v4([203, 0, 113, 32]), 123), u32::MAX)];
+    let stays = ((Addr::from_v4([203, 0, 113, 32]), 123), ExemptEntry::STAYS);
+    host.exempt = vec![stays, ((V4, 128), ExemptEntry::OWN), ((V6, 128), ExemptEntry::OWN)];
     host
 }
 

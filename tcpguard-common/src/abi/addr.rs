@@ -87,12 +87,14 @@ impl Addr {
     }
 
     /// Whether nothing on another host can have this address: the stack drops what comes from it
-    /// (RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7), and must not be answered for.
+    /// (RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7), and must not be answered for. What IPv4 reserves (240/4)
+    /// Linux takes for addresses like all others, but for that of the limited broadcast.
     #[inline(always)]
     pub const fn is_no_source(&self) -> bool {
         let [a, b, c, d] = self.0;
         match self.as_v4() {
-            Some([first, ..]) => first == 0 || first == 127 || first >= 224,
+            Some([0 | 127 | 224..=239, ..] | [255, 255, 255, 255]) => true,
+            Some(_) => false,
             None => {
                 let nobody_or_loopback = a | b | c == 0 && u32::from_be(d) <= 1;
                 nobody_or_loopback || a.to_ne_bytes()[0] == 0xff
@@ -131,11 +133,14 @@ mod tests {
 
     #[test]
     fn what_no_host_has_is_no_source() {
-        for v4 in [[0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
+        for v4 in [[0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [239; 4], [255; 4]] {
             assert!(Addr::from_v4(v4).is_no_source(), "{v4:?}");
         }
         for v4 in [[1, 0, 0, 0], [10, 0, 0, 1], [192, 0, 2, 1], [223, 255, 255, 255]] {
             assert!(!Addr::from_v4(v4).is_no_source(), "{v4:?}");
+        }
+        for v4 in [[240, 0, 0, 1], [255, 255, 255, 254]] {
+            assert!(!Addr::from_v4(v4).is_no_source(), "Linux answers it: {v4:?}");
         }
         for v6 in [[0; 4], [0, 0, 0, 1], [0xff02_0000, 0, 0, 1]] {
             assert!(Addr::from_v6_words(v6).is_no_source(), "{v6:?}");

@@ -92,6 +92,8 @@ codes! {
         DropStray = 29, "drop_stray";
         /// Dropped: a frame whose headers go on beyond one of the parser's bounds.
         DropBeyondBounds = 30, "drop_beyond_bounds";
+        /// Dropped: a SYN to a port at which nothing listens, beyond those that the stack may refuse.
+        DropClosedPort = 31, "drop_closed_port";
     }
 }
 
@@ -118,17 +120,39 @@ impl Reason {
             | Self::DropBudget
             | Self::DropReflection
             | Self::DropStray
-            | Self::DropBeyondBounds => Action::Drop,
+            | Self::DropBeyondBounds
+            | Self::DropClosedPort => Action::Drop,
             Self::Cookie => Action::Answer,
             _ => Action::Pass,
         }
     }
 
-    /// Whether the parser gave up at one of its bounds: there may be a SYN behind it that the stack
-    /// answers. What is no TCP, or what the stack refuses too, is not among these.
+    /// [`Reason::bound`] of a first fragment that ends before the TCP flags. No stack makes one (RFC 1858 §3,
+    /// RFC 3128).
+    pub const SHORT_FRAGMENT: u8 = Self::FragmentShort.bound();
+    /// [`Reason::bound`] of all of them.
+    pub const EVERY_BOUND: u8 = 15;
+    /// [`Reason::bound`] of those that may come through a router: VLAN tags do not, and networks that have
+    /// many of them have them for a reason.
+    pub const ROUTED: u8 = Self::EVERY_BOUND & !Self::VlanDepth.bound();
+
+    /// Which of its bounds the parser gave up at, as a bit: there may be a SYN behind it that the stack
+    /// answers. 0: at none. What is no TCP, or what the stack refuses too, is not among these.
+    #[inline(always)]
+    pub const fn bound(self) -> u8 {
+        match self {
+            Self::VlanDepth => 1,
+            Self::Ipv6Depth => 2,
+            Self::HeaderDepth => 4,
+            Self::FragmentShort => 8,
+            _ => 0,
+        }
+    }
+
+    /// Whether the parser gave up at one of its bounds.
     #[inline(always)]
     pub const fn is_beyond_bounds(self) -> bool {
-        matches!(self, Self::VlanDepth | Self::Ipv6Depth | Self::HeaderDepth | Self::FragmentShort)
+        self.bound() != 0
     }
 }
 

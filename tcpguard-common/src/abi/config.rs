@@ -35,8 +35,8 @@ pub struct Config {
     pub source_rules: u8,
     /// 1: the tracepoint counts completed handshakes, and it alone validates clients; 0: third ACKs do.
     pub established_seen: u8,
-    /// 1: frames beyond one of the parser's bounds ([`super::Reason::is_beyond_bounds`]) are dropped in
-    /// enforce mode; 0: count them only.
+    /// Beyond which of the parser's bounds frames are dropped in enforce mode: bits of
+    /// [`super::Reason::bound`]. The others are only counted.
     pub drop_beyond_bounds: u8,
     /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREDATED_NS`]),
     /// so the socket table is asked about whoever's SYN is to be answered with a cookie.
@@ -48,7 +48,14 @@ pub struct Config {
     pub client_filter: u32,
     /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For
     /// captures of one direction: blind senders can forge such ACKs, and they validate nobody.
-    pub one_sided: u32,
+    pub one_sided: u8,
+    /// As [`super::ListenerEntry::masks`], of the signature rules for every listener.
+    pub masks: u8,
+    /// 1: resets of this host's own stack leave where they are not seen, so that a closed port is told by the
+    /// SYNs that are sent there; see [`crate::fastpath::closed`].
+    pub resets_unseen: u8,
+    /// Always zero.
+    pub pad: u8,
     /// Number of the rule set that counts: rules under any other number are not there. See
     /// [`super::SourceV4`].
     pub rule_set: u64,
@@ -70,6 +77,9 @@ pub struct Config {
     /// Nanoseconds in which each listener may check one cookie that turns out to be wrong:
     /// [`crate::fastpath::FAILED_COOKIE_NS`]. 0: there is no limit.
     pub failed_cookie_ns: u32,
+    /// SYNs to closed ports that this host's own stack is given to refuse, on one CPU: its share of the
+    /// host's total. All-zero: there is no limit. See [`crate::fastpath::closed`].
+    pub closed_ports: Rate,
 }
 
 impl Config {

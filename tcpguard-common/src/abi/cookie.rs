@@ -1,6 +1,7 @@
 //! What the cookies are made with, what comes back, and how listeners answer.
 
 use crate::fastpath::Bucket;
+use crate::wire::option;
 
 /// A secret of 128 bits.
 #[repr(C)]
@@ -27,7 +28,8 @@ impl CookieSecret {
 
 /// Value of `SYN_ACKS`, by local address and port: what the last SYN-ACK that left from there looked
 /// like. Only what the host's own stack has sent is recorded, so an entry also proves that the
-/// address is the host's.
+/// address is the host's. An entry for all addresses of a family holds what the SYN-ACKs of a listener that
+/// is bound to all of them have in common.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SynAckRecord {
@@ -56,7 +58,8 @@ impl SynAckRecord {
     /// Among the options: SYN-ACKs from this address and port also left that were none of the host's
     /// own stack (it only forwarded them, or a socket has another address than the packet). What it
     /// does not find in its sockets may then be somebody else's. An own SYN-ACK takes it back when none
-    /// of the others was seen for ten minutes.
+    /// of the others was seen for ten minutes. In an entry for all addresses likewise: some did not leave
+    /// like the others.
     pub const FOREIGN: u32 = 1 << 31;
 
     /// Ten minutes, in units of [`SynAckRecord::moment`].
@@ -77,6 +80,42 @@ impl SynAckRecord {
             true => self.options & !Self::FOREIGN,
             false => self.options,
         }
+    }
+
+    /// What is known when `seen` is the next SYN-ACK, at this moment. Which options it holds depends on the
+    /// client as well: what was there once is kept.
+    #[inline(always)]
+    pub(crate) const fn followed_by(&self, seen: &Self, moment: u32) -> Self {
+        let wscale = if seen.is_scaled() { seen.wscale } else { self.wscale };
+        let options = seen.options | self.options_at(moment);
+        let foreign_at = if seen.is_own() { self.foreign_at } else { moment };
+        Self { wscale, options, foreign_at, ..*seen }
+    }
+
+    /// Whether a SYN-ACK leaves as those before, whatever address it is from: by the same way, from as far
+    /// away, and with a window of the same scale.
+    #[inline(always)]
+    pub(crate) const fn is_alike(&self, seen: &Self) -> bool {
+        let [a, b, c, d, e, f] = self.mac;
+        let [k, l, m, n, o, p] = seen.mac;
+        let same_mac = a == k && b == l && c == m && d == n && e == o && f == p;
+        let scaled = self.is_scaled() && seen.is_scaled();
+        same_mac
+            && self.ifindex == seen.ifindex
+            && self.vlan == seen.vlan
+            && self.ttl == seen.ttl
+            && (!scaled || self.wscale == seen.wscale)
+    }
+
+    /// The same, as one that is not like the others.
+    #[inline(always)]
+    pub(crate) const fn differing_at(self, moment: u32) -> Self {
+        Self { options: self.options | Self::FOREIGN, foreign_at: moment, ..self }
+    }
+
+    #[inline(always)]
+    const fn is_scaled(&self) -> bool {
+        self.options & option::WSCALE != 0
     }
 
     /// Whether every SYN-ACK seen was the host's own.

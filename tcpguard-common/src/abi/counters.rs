@@ -41,12 +41,21 @@ impl AddAssign<&Self> for PacketCounters {
     }
 }
 
-/// Of the third ACKs that [`ListenerCounters::acknowledged`] counts, those whose SYN came before the
-/// agent's last poll, those whose SYN came before the one before it too, and so on; each counts once.
-/// So the agent knows how many of the handshakes that began between two polls completed, not only
-/// how many completed between them. One per listener for all CPUs: what two of them add at the same
+/// Value of `LATE`, one per listener for all CPUs: handshakes that completed late. What two CPUs add at the same
 /// moment may be lost.
-pub type Late = [u64; LATE_POLLS];
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Late {
+    /// Of the third ACKs that [`ListenerCounters::acknowledged`] counts, those whose SYN came before the
+    /// agent's last poll, those whose SYN came before the one before it too, and so on; each counts once.
+    /// So the agent knows how many of the handshakes that began between two polls completed, not only
+    /// how many completed between them.
+    pub polls: [u64; LATE_POLLS],
+    /// Handshakes that new clients completed after a SYN that a rule matched had passed, as
+    /// [`RuleHits::completed`].
+    pub let_through: u64,
+}
+
 /// Polls that [`Late`] tells apart.
 pub const LATE_POLLS: usize = 2;
 
@@ -83,8 +92,8 @@ pub struct ListenerCounters {
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source was validated or exempt.
     pub spared: u64,
-    /// SYN-ACKs repeated although the third ACK had arrived (sampled): the stack ignored it, as it
-    /// does when the accept queue is full.
+    /// Handshakes whose SYN-ACK was repeated although the third ACK had arrived (sampled): the stack ignored it,
+    /// as it does when the accept queue is full.
     pub ack_ignored: u64,
     /// SYNs answered with a cookie.
     pub cookies_sent: u64,
@@ -111,6 +120,13 @@ pub struct HostCounters {
     pub unsolicited: u64,
     /// SYNs for an address and port on which nothing listens.
     pub no_listener: u64,
+    /// Of these, those that are delivered to this host itself.
+    pub no_listener_own: u64,
+    /// Resets with which this host's own stack has refused such a SYN.
+    pub refused: u64,
+    /// SYNs to closed ports beyond [`super::Config::closed_ports`]: dropped in enforce mode
+    /// ([`super::Reason::DropClosedPort`]), counted in the others.
+    pub closed_over: u64,
 }
 
 /// Value of `RULE_HITS`, one per rule slot and CPU.

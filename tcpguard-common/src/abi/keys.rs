@@ -20,6 +20,13 @@ impl ListenerKey {
     pub const fn new(addr: Addr, port: [u8; 2]) -> Self {
         Self { addr, port, pad: [0; 2] }
     }
+
+    /// Key for every address of the same family.
+    #[inline(always)]
+    pub const fn of_all(&self) -> Self {
+        let any = if self.addr.as_v4().is_some() { Addr::ANY_V4 } else { Addr::ANY_V6 };
+        Self::new(any, self.port)
+    }
 }
 
 /// Key of `FLOWS`: one connection attempt, named from the client's side in both directions.
@@ -49,11 +56,11 @@ impl FlowKey {
     }
 }
 
-/// Key of `SIGNATURES`: what the SYNs of one flood at one listener have in common.
+/// Key of `SIGNATURES`: what the SYNs of one flood at one listener, or at every one, have in common.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct SignatureKey {
-    /// [`super::ListenerEntry::id`].
+    /// [`super::ListenerEntry::id`], or [`SignatureKey::EVERY_LISTENER`].
     pub listener: u32,
     /// The [`crate::fastpath::Mask`] code under which `fingerprint` was reduced.
     pub mask: u16,
@@ -64,6 +71,9 @@ pub struct SignatureKey {
 }
 
 impl SignatureKey {
+    /// The rule is for every listener. None has this number.
+    pub const EVERY_LISTENER: u32 = u32::MAX;
+
     /// Whether it belongs to this rule set.
     pub const fn is_of(&self, set: u64) -> bool {
         self.set == set as u16

@@ -66,6 +66,9 @@ pub const MAX_IFINDEX: usize = 65_536;
 pub const HLL_REGISTERS: usize = 1024;
 /// Cells for sources that send SYNs to where nothing listens; a power of two.
 pub const PROBE_CELLS: u32 = 1024;
+/// Words of the filter of closed ports, 128 KiB; a power of two. The arithmetic stands in
+/// [`crate::fastpath::closed`].
+pub const CLOSED_WORDS: u32 = 16_384;
 /// Listeners that were only seen by their SYN-ACKs, waiting for the agent (LRU).
 pub const MAX_UNKNOWN: u32 = 256;
 
@@ -155,11 +158,15 @@ pub const BUDGETS: &str = "BUDGETS";
 pub const HOST: &str = "HOST";
 /// Array by keyed hash of the source: [`super::Probe`].
 pub const PROBES: &str = "PROBES";
+/// Array by keyed hash of a local address and port: a word (u64) of the filter of closed ports; see
+/// [`crate::fastpath::closed`].
+pub const CLOSED: &str = "CLOSED";
 /// LRU hash: [`super::ListenerKey`] to the number of SYN-ACKs (u64).
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
 /// Array of 1: [`super::CookieSecret`].
 pub const COOKIE_SECRET: &str = "COOKIE_SECRET";
-/// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`].
+/// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`]; with every address, to what
+/// the SYN-ACKs of a listener that is bound to all have in common.
 pub const SYN_ACKS: &str = "SYN_ACKS";
 /// Array by listener id: [`super::ReturnedCookies`].
 pub const RETURNED_COOKIES: &str = "RETURNED_COOKIES";

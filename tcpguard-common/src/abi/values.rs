@@ -12,9 +12,10 @@ pub struct PortEntry {
     /// 1 + the id of the listener bound to every IPv6 address, 0 without one.
     pub any_v6: u16,
     /// 1: some listener is bound to one address, and is found in `LISTENERS`.
-    pub exact: u16,
-    /// Always zero.
-    pub pad: u16,
+    pub exact: u8,
+    /// 1: a socket listens on the port that is not followed, at whatever address. So the port never counts as
+    /// closed; see [`crate::fastpath::closed`].
+    pub open: u8,
 }
 
 impl PortEntry {
@@ -36,9 +37,11 @@ pub struct ListenerEntry {
     pub id: u32,
     /// A [`super::ListenerKind`] code.
     pub kind: u8,
-    /// Bit `m` set: some signature rule of this listener uses mask code `m`.
+    /// Bit `m` set: some signature rule of this listener uses mask code `m`. For the rules of every listener
+    /// see [`super::Config::masks`].
     pub masks: u8,
-    /// Which steps of the ladder are taken: bits of [`ListenerEntry::ANSWER`] and those after it.
+    /// Which steps of the ladder are taken, and whether it is spared: bits of [`ListenerEntry::ANSWER`] and those
+    /// after it.
     pub steps: u8,
     /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
     pub samples: u8,
@@ -63,6 +66,8 @@ impl ListenerEntry {
     pub const STRAYS: u8 = 16;
     /// SYNs are answered with cookies of the kernel's making.
     pub const KERNEL_COOKIES: u8 = 32;
+    /// The signature rules for every listener are not for this one.
+    pub const SPARED: u8 = 64;
 }
 
 /// Value of `SOURCE_HOSTS`, of the source-rule tries and of `SIGNATURES`: which rule it is.
@@ -99,9 +104,16 @@ impl RuleRef {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExemptEntry {
-    /// Boot time in seconds at which the exemption ends; `u32::MAX` for one that stays. (A trie
-    /// value may not be aligned more strictly than its IPv4 key.)
+    /// Boot time in seconds at which the exemption ends, or [`ExemptEntry::STAYS`] or
+    /// [`ExemptEntry::OWN`]. (A trie value may not be aligned more strictly than its IPv4 key.)
     pub until_s: u32,
+}
+
+impl ExemptEntry {
+    /// It stays as long as the prefix is in the list.
+    pub const STAYS: u32 = u32::MAX;
+    /// Likewise, and what is sent to the prefix is delivered to this host itself.
+    pub const OWN: u32 = u32::MAX - 1;
 }
 
 /// What `FLOWS` holds: what is known of one sampled connection attempt.
@@ -123,10 +135,10 @@ pub struct Flow {
     pub listener: u32,
     /// A [`super::FlowState`] code.
     pub state: u8,
-    /// How often the SYN was repeated, saturating.
+    /// How often the SYN was repeated as a client repeats it, saturating; see [`crate::fastpath::repeats`].
     pub syn_retransmits: u8,
-    /// How often the SYN-ACK was repeated, saturating.
-    pub syn_ack_retransmits: u8,
+    /// When the first SYN with [`Flow::syn_seq`] came, in ticks of [`crate::fastpath::repeats`].
+    pub syn_tick: u8,
     /// The shift under which the flow was recorded, [`super::Config::sample_shift`] or, where its
     /// SYN was dropped, that of [`crate::fastpath::Pace`]: it stands for `2^shift` flows.
     pub sample_shift: u8,

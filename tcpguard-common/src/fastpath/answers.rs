@@ -4,12 +4,20 @@
 //! answered and every segment of a listener asks it for one of a few. So each CPU remembers those that
 //! it asked for last, each at the place that a hash of its address and port chooses.
 //!
+//! A host may have more addresses than there is room for records, as one that takes a whole network for its
+//! own (AnyIP: a route of type `local`). So of a listener that is bound to all addresses it is recorded as well
+//! what its SYN-ACKs have in common, whatever address they leave from. That stands in where an address has no
+//! record of its own, but only for an address whose packets are delivered to this host, by its routing table,
+//! and only while the SYN-ACKs of all addresses leave alike and are the host's own ([`super::learn`]).
+//!
 //! What is learned meanwhile counts within a tick. Where that could cost a connection, the hash itself is
 //! asked: before a segment is dropped ([`super::strays::judge`]), because somebody else's SYN-ACKs may
 //! have been seen since, and when a cookie comes back ([`super::redeem_check`]), because another CPU may
 //! have promised in it what it had learned of since.
 
 use super::Tables;
+use super::count::is_bound_to_all;
+use super::exempt::is_own;
 use super::sets::Key as _;
 use crate::abi::maps::RECENT_ANSWERS;
 use crate::abi::{ListenerKey, SynAckRecord};
@@ -59,12 +67,57 @@ pub(super) fn record<'t, T: Tables>(
     key: &ListenerKey,
     now_ns: u64,
 ) -> Option<&'t SynAckRecord> {
-    let (place, tick) = (place(key), now_ns >> TICK);
+    let place = recall(tables, key, now_ns >> TICK)?;
+    tables.recent_answer(place).map(|recent| &recent.record)
+}
+
+/// As [`record`]; where an address of this host has none, what the SYN-ACKs of its listener have in common.
+#[inline(always)]
+pub(super) fn record_of_listener<'t, T: Tables>(
+    tables: &'t mut T,
+    key: &ListenerKey,
+    now_ns: u64,
+) -> Option<&'t SynAckRecord> {
+    let tick = now_ns >> TICK;
+    let place = match recall(tables, key, tick) {
+        Some(place) => place,
+        None if has_common(tables, key) => recall(tables, &key.of_all(), tick)?,
+        None => return None,
+    };
+    tables.recent_answer(place).map(|recent| &recent.record)
+}
+
+/// As [`record_of_listener`], by the latest, whatever this CPU remembers.
+#[inline(always)]
+pub(super) fn latest_of_listener<'t, T: Tables>(
+    tables: &'t mut T,
+    key: &ListenerKey,
+) -> Option<&'t SynAckRecord> {
+    let mut key = *key;
+    if tables.syn_ack_record(&key).is_none() {
+        if !has_common(tables, &key) {
+            return None;
+        }
+        key = key.of_all();
+    }
+    tables.syn_ack_record(&key).map(|record| &*record)
+}
+
+/// Whether what a listener's SYN-ACKs have in common stands for those from this address.
+#[inline(always)]
+fn has_common<T: Tables>(tables: &T, key: &ListenerKey) -> bool {
+    is_own(tables, &key.addr) && is_bound_to_all(tables, key)
+}
+
+/// Where the record of an address and port is remembered, once it is. `None`: there is none.
+#[inline(always)]
+fn recall<T: Tables>(tables: &mut T, key: &ListenerKey, tick: u64) -> Option<usize> {
+    let place = place(key);
     if !tables.recent_answer(place)?.is_of(key, tick) {
         let record = *tables.syn_ack_record(key)?;
         *tables.recent_answer(place)? = RecentAnswer { tick, key: *key, record };
     }
-    tables.recent_answer(place).map(|recent| &recent.record)
+    Some(place)
 }
 
 #[cfg(test)]

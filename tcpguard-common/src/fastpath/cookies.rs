@@ -1,7 +1,8 @@
 //! SYN cookies in the decision: learning how a listener answers, answering in its place, and
 //! recognising who returns.
 
-use super::count::{count, find_listener};
+use super::count::{count, find_listener, is_bound_to_all};
+use super::exempt::is_own;
 use super::{Tables, Work, answers, classify, handovers, kernel_cookies, quirk};
 use crate::ABI_VERSION;
 use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
@@ -175,20 +176,28 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
         foreign_at: if foreign { now } else { 0 },
     };
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
-    match tables.syn_ack_record(&key) {
+    record(tables, &key, &seen, now);
+    // What is only forwarded tells nothing of how this host answers.
+    if is_bound_to_all(tables, &key) && is_own(tables, &key.addr) {
+        let all = key.of_all();
+        let alike = tables.syn_ack_record(&all).is_none_or(|common| common.is_alike(&seen));
+        let seen = if alike { seen } else { seen.differing_at(now) };
+        record(tables, &all, &seen, now);
+    }
+}
+
+/// Puts what the last SYN-ACK looked like in the place of what was known.
+#[inline(always)]
+fn record<T: Tables>(tables: &mut T, key: &ListenerKey, seen: &SynAckRecord, now: u32) {
+    match tables.syn_ack_record(key) {
         Some(record) => {
-            // Which options it holds depends on the client as well: what was there once is kept.
-            let scaled = sent.options & option::WSCALE != 0;
-            let wscale = if scaled { sent.wscale } else { record.wscale };
-            let options = seen.options | record.options_at(now);
-            let foreign_at = if foreign { now } else { record.foreign_at };
-            let seen = SynAckRecord { wscale, options, foreign_at, ..seen };
+            let seen = record.followed_by(seen, now);
             // Most look like the last. What is not written stays in every CPU's cache.
             if *record != seen {
                 *record = seen;
             }
         }
-        None => tables.insert_syn_ack_record(&key, &seen),
+        None => tables.insert_syn_ack_record(key, seen),
     }
 }
 
@@ -208,7 +217,7 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
         return None;
     }
     let key = ListenerKey::new(flow.server, flow.server_port);
-    let record = *answers::record(tables, &key, work.now)?;
+    let record = *answers::record_of_listener(tables, &key, work.now)?;
     // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
     // listener's own do not, the network may not carry it.
     if !same_way(frame, &record, ifindex) {
@@ -341,7 +350,7 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     // What was promised, but for the sizes of the host's end, which are the listener's. By the latest:
     // another CPU may have promised what this one does not remember.
     let key = ListenerKey::new(flow.server, flow.server_port);
-    let Some(record) = tables.syn_ack_record(&key).copied() else {
+    let Some(record) = answers::latest_of_listener(tables, &key).copied() else {
         return Claim::None;
     };
     if !record.is_own() || agreed.options & !record.options != 0 {

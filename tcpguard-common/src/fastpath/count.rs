@@ -40,6 +40,15 @@ pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<Lis
     if any == 0 { None } else { tables.listener(u32::from(any) - 1) }
 }
 
+/// Whether what is sent to an address and port belongs to a listener that is bound to all addresses of the
+/// family.
+#[inline(always)]
+pub(super) fn is_bound_to_all<T: Tables>(tables: &T, key: &ListenerKey) -> bool {
+    let port = tables.port(key.port);
+    let any = if key.addr.as_v4().is_some() { port.any_v4 } else { port.any_v6 };
+    any != 0 && (port.exact == 0 || tables.listener_at(key).is_none())
+}
+
 #[inline(always)]
 pub(super) fn count<T: Tables>(tables: &mut T, id: u32, count: impl FnOnce(&mut ListenerCounters)) {
     if let Some(counters) = tables.listener_counters(id) {
@@ -59,7 +68,7 @@ pub(super) fn count_acknowledged<T: Tables>(
     count(tables, id, |counters| counters.acknowledged += weight);
     if let Some(index) = config.polls_since(syn_ns).checked_sub(1)
         && let Some(late) = tables.late(id)
-        && let Some(late) = late.get_mut(index)
+        && let Some(late) = late.polls.get_mut(index)
     {
         *late += weight;
     }

@@ -5,7 +5,7 @@ use super::count::{Seen, count, count_acknowledged, count_source, find_listener,
 use super::kernel_cookies::Given;
 use super::ladder::{ANSWERED, JUDGED, Standing};
 use super::{
-    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, handovers, hash,
+    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, closed, handovers, hash,
     let_through, sets, strays,
 };
 use crate::ABI_VERSION;
@@ -41,6 +41,8 @@ pub struct Work {
     pub(super) standing: Standing,
     /// Whether it was answered with a cookie.
     pub(super) answered: bool,
+    /// Whether it is delivered to this host itself, if it is a SYN to where no listener is known.
+    pub(super) own: bool,
     /// The rule that it matches, where that says what is to be counted of it later: its
     /// [`RuleRef::slot`](crate::abi::RuleRef).
     pub(super) slot: u32,
@@ -121,6 +123,8 @@ pub trait Steps: StraySteps {
     fn count_syn(&mut self) -> Interest;
     /// See [`super::step::unwanted`].
     fn unwanted(&mut self);
+    /// See [`super::step::closed_port`].
+    fn closed_port(&mut self) -> Option<Reason>;
     /// See [`super::step::sample_syn`].
     fn sample_syn(&mut self);
     /// See [`super::step::judge_source`].
@@ -164,15 +168,11 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
         return reason;
     }
     match steps.parse() {
-        Err(reason)
-            if config.drop_beyond_bounds != 0
-                && reason.is_beyond_bounds()
-                && steps.drops_unread() =>
-        {
+        Err(reason) if config.drop_beyond_bounds & reason.bound() != 0 && steps.drops_unread() => {
             Reason::DropBeyondBounds
         }
         Err(reason) => reason,
-        Ok(Class::Syn) => syn(steps),
+        Ok(Class::Syn) => syn(config, steps),
         Ok(Class::SynAck) => {
             steps.answer();
             Reason::SynAck
@@ -193,7 +193,7 @@ pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
 }
 
 #[inline(always)]
-fn syn<S: Steps>(steps: &mut S) -> Reason {
+fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     let interest = steps.count_syn();
     if !interest.known {
         steps.unwanted();
@@ -209,6 +209,8 @@ fn syn<S: Steps>(steps: &mut S) -> Reason {
     let by_look = if looks { steps.look(judged) } else { None };
     if let Some(judged) = by_source.or(by_look) {
         reason = judged;
+    } else if !interest.known && config.closed_ports.interval_ns != 0 {
+        reason = steps.closed_port().unwrap_or(reason);
     }
     let ruled = reason;
     if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
@@ -249,17 +251,19 @@ fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
             return Some(answered);
         }
     }
-    if interest.wants(ListenerEntry::BUDGET) { steps.budget() } else { None }
+    // A fragment cannot be answered here, and costs the listener as much as it does without cookies.
+    if interest.wants(ANSWERED | ListenerEntry::BUDGET) { steps.budget() } else { None }
 }
 
-/// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. Returns whether
-/// [`super::learn`] can learn from it; then `sent` is the SYN-ACK.
+/// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. `made_here`: it was not
+/// forwarded. Returns whether [`super::learn`] can learn from it; then `sent` is the SYN-ACK.
 #[inline(always)]
 pub fn egress<F: Frame + ?Sized, T: Tables>(
     frame: &F,
     config: &Config,
     tables: &mut T,
     sent: &mut Segment,
+    made_here: bool,
 ) -> bool {
     if config.abi_version != ABI_VERSION {
         return false;
@@ -270,11 +274,11 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
     match classify(sent.flags) {
         Class::SynAck => return syn_ack_sent(config, tables, sent),
         Class::Syn => own_syn(config, tables, sent),
-        Class::Rst => {
-            if let Some(listener) = find_listener(tables, &sent.flow.reversed()) {
-                count(tables, listener.id, |counters| counters.refused += 1);
-            }
-        }
+        Class::Rst => match find_listener(tables, &sent.flow.reversed()) {
+            Some(listener) => count(tables, listener.id, |counters| counters.refused += 1),
+            None if made_here => closed::note(config, tables, sent),
+            None => {}
+        },
         _ => {}
     }
     false
@@ -322,7 +326,7 @@ pub(super) fn completed<T: Tables>(
     weight: u64,
 ) {
     match client {
-        Acquaintance::New => let_through::completed(tables, hash, now),
+        Acquaintance::New => let_through::completed(tables, listener, hash, now),
         Acquaintance::Validated => {}
         Acquaintance::Known => {
             count(tables, listener, |counters| counters.established_known += weight);
@@ -400,6 +404,8 @@ fn syn_ack_of_sample<T: Tables>(
             if flow.state == FlowState::Acknowledged as u8 {
                 flow.state = FlowState::Ignored as u8;
             }
+            // A handshake counts once, however often it is answered again.
+            flow.isn = !isn;
             let weight = weight(config, flow.sample_shift);
             count(tables, listener.id, |counters| counters.ack_ignored += weight);
             return;
@@ -409,7 +415,6 @@ fn syn_ack_of_sample<T: Tables>(
     // With cookies a repeated SYN is answered with another sequence number: keep the last.
     flow.isn = isn;
     if flow.state == FlowState::SynAck as u8 {
-        flow.syn_ack_retransmits = flow.syn_ack_retransmits.saturating_add(1);
         let weight = weight(config, flow.sample_shift);
         count(tables, listener.id, |counters| counters.syn_ack_retransmit += weight);
         return;

@@ -6,8 +6,8 @@
 //! before it exempts a prefix and sets them when the prefix has gone from the trie.
 
 use super::{Tables, clients};
-use crate::abi::Addr;
 use crate::abi::maps::{CLIENT_MARKS, EXEMPT_FILTER_BYTES};
+use crate::abi::{Addr, ExemptEntry};
 
 const _: () = assert!(8 * EXEMPT_FILTER_BYTES == 2 * CLIENT_MARKS);
 
@@ -22,6 +22,12 @@ pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bo
         return false;
     }
     u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > now_ns
+}
+
+/// Whether what is sent to an address is delivered to this host itself, by the agent's word.
+#[inline(always)]
+pub(super) fn is_own<T: Tables>(tables: &T, addr: &Addr) -> bool {
+    !tables.is_nobody_exempt(place(addr)) && tables.exempt_until_s(addr) == ExemptEntry::OWN
 }
 
 /// The bit that an address belongs to: bit `place % 8` of byte `place / 8`.

@@ -55,6 +55,13 @@ pub(super) const fn server_sum(key: &HashKey, server: &Addr, port: [u8; 2]) -> u
     add(key.0[9].wrapping_mul(ports as u64), key, 5, server)
 }
 
+/// Hash of a local address and port in one of many spans of time.
+#[inline(always)]
+pub(super) const fn place(key: &HashKey, server: &Addr, port: [u8; 2], span: u64) -> u64 {
+    let place = server_sum(key, server, port).wrapping_add(key.0[0]);
+    mix(place.wrapping_add(key.0[1].wrapping_mul(span)))
+}
+
 /// [`source`], of its sum.
 #[inline(always)]
 pub(super) const fn source_of_sum(sum: u64) -> u64 {

@@ -21,7 +21,11 @@
 //!    a network may get is shared among its addresses, so that whoever forges one of them leaves the
 //!    others theirs. Beyond the limit of the CPU a SYN is treated as on the overload rung.
 //! 3. What is not answered with a cookie goes to the stack. Strangers' SYNs take a token of the
-//!    listener's budget each.
+//!    listener's budget each. Anybody can put his SYNs in fragments, which cannot be answered. That is no way
+//!    past a step: first SYNs and retransmitted ones take a token of a bucket each, as few as the listener's
+//!    queue holds. What cannot be answered for other reasons is left to the stack. Nobody chooses from afar
+//!    that his SYN comes in by another interface than answers leave by, or for an address of which no answer is
+//!    known; and one that is signed the stack drops itself where it has no key for it.
 //!
 //! Whatever is dropped for want of a token is remembered in [`super::retries`], and passes when it is
 //! repeated. Only what is dropped for the sake of a network is not: its victim cannot ask twice.
@@ -191,10 +195,22 @@ pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work) -> bool {
 /// The fate of a SYN that goes to the stack: `None`, it does.
 #[inline(always)]
 pub(super) fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
-    if work.standing != Standing::Stranger || take_of_budget(tables, work) || admit(tables, work) {
+    if work.standing == Standing::Validated {
         return None;
     }
-    dropped(tables, work, Reason::DropBudget)
+    let budgeted = work.steps & ListenerEntry::BUDGET != 0;
+    let evades = work.steps & ANSWERED != 0 && work.segment.fragment;
+    if !budgeted && !evades {
+        return None;
+    }
+    // Neither a name nor a repetition lets a fragment past the first bucket: both cost an attacker nothing.
+    let known = !evades && work.standing != Standing::Stranger;
+    let rate = if budgeted { work.listener.budget } else { work.listener.returns };
+    let passes = known
+        || take_of_budget(tables, work, rate)
+        // Who retransmits has a bucket of his own, so that a flood of first SYNs leaves clients the second.
+        || admit(tables, work) && (!evades || takes_return(tables, work));
+    if passes { None } else { dropped(tables, work, Reason::DropBudget) }
 }
 
 #[inline(always)]
@@ -222,15 +238,16 @@ fn came_again<T: Tables>(tables: &mut T, work: &Work) -> bool {
     }
 }
 
+/// Whether the sender is protected or allow-listed, and no more such SYNs come than may be a client's.
 #[inline(always)]
 fn exempt<T: Tables>(tables: &mut T, work: &Work) -> bool {
     is_exempt(tables, &work.segment.flow.client, work.now)
         && tables.exempt_of_cpu().take(work.now, EXEMPT_RATE)
 }
 
-/// Takes a token of the listener's budget: one that this CPU holds, or the first of a batch.
+/// Takes a token of the listener's budget of this rate: one that this CPU holds, or the first of a batch.
 #[inline(always)]
-fn take_of_budget<T: Tables>(tables: &mut T, work: &Work) -> bool {
+fn take_of_budget<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -> bool {
     let listener = work.listener.id;
     let Some(allowance) = tables.allowance(listener) else {
         return true;
@@ -239,7 +256,6 @@ fn take_of_budget<T: Tables>(tables: &mut T, work: &Work) -> bool {
         allowance.tokens -= 1;
         return true;
     }
-    let rate = work.listener.budget;
     let batch = if rate.burst < BATCH { 1 } else { BATCH };
     let Some(bucket) = tables.budget(listener) else {
         return true;

@@ -45,10 +45,10 @@ pub(super) fn remember<T: Tables>(tables: &mut T, work: &Work, shift: u8) {
     }
 }
 
-/// Counts the completed handshake of the connection with this hash for the rule that its SYN matched, if
-/// it is remembered.
+/// Counts the completed handshake of the connection with this hash at a listener, and for the rule that its SYN
+/// matched, if it is remembered.
 #[inline(always)]
-pub(super) fn completed<T: Tables>(tables: &mut T, hash: u64, now: u64) {
+pub(super) fn completed<T: Tables>(tables: &mut T, listener: u32, hash: u64, now: u64) {
     let Some(place) = tables.let_through(place(hash)) else {
         return;
     };
@@ -57,8 +57,12 @@ pub(super) fn completed<T: Tables>(tables: &mut T, hash: u64, now: u64) {
         return;
     }
     *place = LetThrough::default();
+    let weight: u32 = 1 << (shift & 31);
     if let Some(hits) = tables.rule_hits(slot) {
-        hits.completed = hits.completed.saturating_add(1 << (shift & 31));
+        hits.completed = hits.completed.saturating_add(weight);
+    }
+    if let Some(late) = tables.late(listener) {
+        late.let_through += u64::from(weight);
     }
 }
 

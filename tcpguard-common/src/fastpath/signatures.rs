@@ -9,10 +9,13 @@
 //!
 //! The IP identification stands apart: it differs from SYN to SYN, and only one mask compares it. It is
 //! asked for by itself, and by listeners that have such a rule.
+//!
+//! A rule may be for every listener but those that are spared. It is asked for after the listener's own under the
+//! same mask, and only under masks that such a rule has.
 
 use super::{Fingerprint, Mask, Tables, Work};
 use crate::abi::maps::LOOKS;
-use crate::abi::{ListenerEntry, RuleRef, SignatureKey};
+use crate::abi::{Config, ListenerEntry, RuleRef, SignatureKey};
 
 /// A look is remembered for the rest of a tick of 2^23 ns (8.4 ms): no rule that is made or taken back
 /// counts later than that.
@@ -69,16 +72,28 @@ pub(super) struct Compared {
     pub window: bool,
 }
 
-/// Of all masks of a listener but [`Mask::IpId`], which is asked for last.
+/// The masks under which some rule concerns the SYN's listener.
 #[inline(always)]
-pub(super) const fn compared(listener: &ListenerEntry) -> Compared {
-    let [_, fields, rest] = TOGETHER[listener.masks as usize & (SETS - 1)];
+pub(super) const fn masks(config: &Config, work: &Work) -> u8 {
+    work.listener.masks | masks_of_all(config, work)
+}
+
+/// Those of the rules for every listener, as far as they are for this one.
+#[inline(always)]
+const fn masks_of_all(config: &Config, work: &Work) -> u8 {
+    if work.listener.steps & ListenerEntry::SPARED == 0 { config.masks } else { 0 }
+}
+
+/// Of all these `masks` but [`Mask::IpId`], which is asked for last.
+#[inline(always)]
+pub(super) const fn compared(masks: u8) -> Compared {
+    let [_, fields, rest] = TOGETHER[masks as usize & (SETS - 1)];
     let whole = Fingerprint { window: u16::MAX, ttl: u8::MAX, ..Fingerprint::NONE }.words();
     Compared { ttl: rest & whole[2] != 0, window: fields & whole[1] != 0 }
 }
 
 impl Look {
-    /// A tick, and the masks of a listener that has any.
+    /// A tick, and the masks that are asked under, of which there are some.
     #[inline(always)]
     const fn stamp(now_ns: u64, masks: u8) -> u64 {
         now_ns >> TICK << 8 | masks as u64
@@ -86,12 +101,12 @@ impl Look {
 
     /// Nothing has come of it yet.
     #[inline(always)]
-    const fn of(work: &Work) -> Self {
-        let listener = &work.listener;
-        let together = &TOGETHER[listener.masks as usize & (SETS - 1)];
+    const fn of(work: &Work, masks: u8) -> Self {
+        let together = &TOGETHER[masks as usize & (SETS - 1)];
         let words = masked(&work.print.words(), together);
-        let (stamp, set) = (Self::stamp(work.now, listener.masks), work.rule_set);
-        Self { words, stamp, set, ends_ns: 0, rule: RuleRef::NONE, listener: listener.id, pad: 0 }
+        let (stamp, set) = (Self::stamp(work.now, masks), work.rule_set);
+        let listener = work.listener.id;
+        Self { words, stamp, set, ends_ns: 0, rule: RuleRef::NONE, listener, pad: 0 }
     }
 
     /// Where it is remembered (multiplicative hashing, Knuth, TAOCP 6.4).
@@ -119,8 +134,9 @@ const fn masked(words: &[u64; 3], mask: &[u64; 3]) -> [u64; 3] {
 
 /// The rule that matches a SYN, or none, and whether it does by the IP identification.
 #[inline(always)]
-pub(super) fn find<T: Tables>(tables: &mut T, work: &Work) -> (RuleRef, bool) {
-    let mut look = Look::of(work);
+pub(super) fn find<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> (RuleRef, bool) {
+    let masks = masks(config, work);
+    let mut look = Look::of(work, masks);
     let place = look.place();
     let Some(last) = tables.look(place) else {
         return (RuleRef::NONE, false);
@@ -129,40 +145,56 @@ pub(super) fn find<T: Tables>(tables: &mut T, work: &Work) -> (RuleRef, bool) {
     if last.is_of(&look) && !ended {
         look.rule = last.rule;
     } else {
-        ask(tables, work, &mut look);
+        ask(config, tables, work, &mut look, 0, SETS_OF_KEYS * Mask::IpId as usize);
         if let Some(last) = tables.look(place) {
             *last = look;
         }
     }
-    if !look.rule.is_rule() && work.listener.masks & 1 << Mask::IpId.code() != 0 {
-        return (under(tables, work, Mask::IpId as usize).0, true);
+    if !look.rule.is_rule() && masks & 1 << Mask::IpId.code() != 0 {
+        let first = SETS_OF_KEYS * Mask::IpId as usize;
+        ask(config, tables, work, &mut look, first, first + SETS_OF_KEYS);
+        return (look.rule, true);
     }
     (look.rule, false)
 }
 
-/// Asks for the rule under each of the masks that are looked up together, the most specific first.
+/// Under each mask there may be rules of the listener's own, and such that are for every listener.
+const SETS_OF_KEYS: usize = 2;
+
+/// Asks for the rule under each of the masks, the most specific first: from key `first` on, before key `end`.
 #[inline(always)]
-fn ask<T: Tables>(tables: &T, work: &Work, look: &mut Look) {
-    // One body for every mask: the verifier would follow eight of them through all their branches.
-    let mut code = 0;
-    while code < Mask::IpId as usize {
-        if work.listener.masks >> code & 1 != 0 {
-            let (rule, ends_ns) = under(tables, work, code);
+fn ask<T: Tables>(
+    config: &Config,
+    tables: &T,
+    work: &Work,
+    look: &mut Look,
+    first: usize,
+    end: usize,
+) {
+    let of_all = masks_of_all(config, work);
+    // One body for every key: the verifier would follow that many through all their branches.
+    let mut key = first;
+    while key < end {
+        let (code, every) = (key / SETS_OF_KEYS, key % SETS_OF_KEYS == 1);
+        let masks = if every { of_all } else { work.listener.masks };
+        if masks >> code & 1 != 0 {
+            let listener = if every { SignatureKey::EVERY_LISTENER } else { work.listener.id };
+            let (rule, ends_ns) = under(tables, work, listener, code);
             if rule.is_rule() {
                 (look.rule, look.ends_ns) = (rule, ends_ns);
                 return;
             }
         }
-        code += 1;
+        key += 1;
     }
 }
 
 /// The rule under one mask and when it ends; none if it has ended.
 #[inline(always)]
-fn under<T: Tables>(tables: &T, work: &Work, code: usize) -> (RuleRef, u64) {
+fn under<T: Tables>(tables: &T, work: &Work, listener: u32, code: usize) -> (RuleRef, u64) {
     let fingerprint = masked(&work.print.words(), &Mask::WORDS[code & 7]);
     let (mask, set) = (code as u16, work.rule_set as u16);
-    let key = SignatureKey { listener: work.listener.id, mask, set, fingerprint };
+    let key = SignatureKey { listener, mask, set, fingerprint };
     let rule = tables.signature_rule(&key);
     if !rule.is_rule() {
         return (RuleRef::NONE, 0);
@@ -190,14 +222,24 @@ mod tests {
 
     /// Makes a rule in `slot` for what looks like `print` under a mask.
     fn add(model: &mut Model, slot: u32, print: &Fingerprint, mask: Mask) {
-        let (listener, fingerprint) = (3, print.masked(mask).words());
+        add_at(model, 3, slot, print, mask);
+    }
+
+    fn add_at(model: &mut Model, listener: u32, slot: u32, print: &Fingerprint, mask: Mask) {
+        let fingerprint = print.masked(mask).words();
         let key = SignatureKey { listener, mask: mask.code().into(), set: 7, fingerprint };
         model.signatures.push((key, RuleRef { slot, flags: 0 }));
         model.rule_expiry.insert(slot, HOUR_NS);
     }
 
     fn slot(model: &mut Model, work: &Work) -> Option<u32> {
-        let (rule, _) = find(model, work);
+        slot_of(model, work, 0)
+    }
+
+    /// The same where rules for every listener have these masks.
+    fn slot_of(model: &mut Model, work: &Work, masks: u8) -> Option<u32> {
+        let config = Config { masks, ..Config::default() };
+        let (rule, _) = find(&config, model, work);
         rule.is_rule().then_some(rule.slot)
     }
 
@@ -279,30 +321,74 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_rule_for_every_listener_is_found_at_each_after_its_own_and_under_its_masks_only() {
+        for mask in [Mask::NoTtl, Mask::IpId] {
+            let every = 1 << mask.code();
+            let (mut model, mut work) = (Model::default(), syn(print(), 0));
+            add_at(&mut model, SignatureKey::EVERY_LISTENER, 5, &work.print, mask);
+            assert_eq!(slot_of(&mut model, &work, 0), None, "nobody says that there is one");
+            for id in [3, 4] {
+                work.listener.id = id;
+                assert_eq!(slot_of(&mut model, &work, every), Some(5), "{mask:?} at {id}");
+            }
+            work.listener.id = 3;
+            work.print.mss -= 1;
+            assert_eq!(slot_of(&mut model, &work, every).is_some(), mask == Mask::IpId);
+            work.print.mss += 1;
+            (work.listener.masks, work.now) = (every, work.now + TICK_NS);
+            add(&mut model, 6, &work.print, mask);
+            assert_eq!(slot_of(&mut model, &work, every), Some(6), "{mask:?}: its own comes first");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_is_spared_has_its_own_rules_only() {
+        for mask in [Mask::NoTtl, Mask::IpId] {
+            let every = 1 << mask.code();
+            let (mut model, mut work) = (Model::default(), syn(print(), 0));
+            add_at(&mut model, SignatureKey::EVERY_LISTENER, 5, &work.print, mask);
+            let spared = work.listener.steps | ListenerEntry::SPARED;
+            for (steps, found) in [(0, Some(5)), (spared, None), (0, Some(5))] {
+                work.listener.steps = steps;
+                assert_eq!(slot_of(&mut model, &work, every), found, "{mask:?}");
+            }
+            work.listener = ListenerEntry { masks: every, steps: spared, ..work.listener };
+            work.now += TICK_NS;
+            assert_eq!(slot_of(&mut model, &work, every), None, "{mask:?}");
+            add(&mut model, 6, &work.print, mask);
+            work.now += TICK_NS;
+            assert_eq!(slot_of(&mut model, &work, every), Some(6), "{mask:?}: its own");
+        }
+    }
+
     proptest::proptest! {
         /// As by asking for each mask every time, whatever meets at a place.
         #[test]
         fn it_finds_what_asking_under_each_mask_finds(
-            rules in proptest::collection::vec((0u8..8, 0u16..3, 0u8..3), 0..12),
+            rules in proptest::collection::vec((0u8..8, 0u16..3, 0u8..3, 0usize..2), 0..12),
             syns in proptest::collection::vec((0u16..3, 0u8..3, 0u16..2, 0u64..3), 1..60),
         ) {
             let mut model = Model::default();
             let look = |window, ttl, ip_id| Fingerprint { window, ttl, ip_id, ..print() };
-            let mut masks = 0;
-            for (slot, (mask, window, ttl)) in (0..).zip(&rules) {
+            let places = [3, SignatureKey::EVERY_LISTENER];
+            let mut masks = [0, 0];
+            for (slot, (mask, window, ttl, place)) in (0..).zip(&rules) {
                 let mask = Mask::ALL[usize::from(*mask)];
-                masks |= 1 << mask.code();
-                add(&mut model, slot, &look(*window, *ttl, 1), mask);
+                masks[*place] |= 1 << mask.code();
+                add_at(&mut model, places[*place], slot, &look(*window, *ttl, 1), mask);
             }
-            let mut work = syn(print(), masks);
+            let mut work = syn(print(), masks[0]);
             for (window, ttl, ip_id, ticks) in syns {
                 work.print = look(window, ttl, ip_id);
                 work.now += ticks * TICK_NS / 2;
                 let expected = Mask::ALL.iter().find_map(|mask| {
-                    let (rule, _) = under(&model, &work, *mask as usize);
-                    rule.is_rule().then_some(rule.slot)
+                    places.iter().find_map(|place| {
+                        let (rule, _) = under(&model, &work, *place, *mask as usize);
+                        rule.is_rule().then_some(rule.slot)
+                    })
                 });
-                proptest::prop_assert_eq!(slot(&mut model, &work), expected);
+                proptest::prop_assert_eq!(slot_of(&mut model, &work, masks[1]), expected);
             }
         }
     }

@@ -9,9 +9,9 @@ use super::exempt::is_exempt;
 use super::ladder::{self, Standing};
 use super::rules::{self, By, agent_gone};
 use super::{
-    Course, Family, HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, cookies, distinct,
-    hash, kernel_cookies, let_through, pace, pending, probes, samples, seen, sets, signatures,
-    templates,
+    Course, Family, HANDSHAKE_NS, Interest, Socket, Tables, Work, classify, closed, cookies,
+    distinct, hash, kernel_cookies, let_through, pace, pending, probes, repeats, samples, seen,
+    sets, signatures, templates,
 };
 use crate::abi::{
     CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, ListenerKind, Mode, Reason,
@@ -100,7 +100,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) ->
     let shift = pace::followed_shift(config, tables.syns(), work.steps, false);
     let record = work.sampled && hash::sampled(work.flow_hash, shift);
     let sample = syns & samples::unsampled(listener.samples) == 0;
-    let fingerprint = record || judged && listener.masks != 0;
+    let fingerprint = record || judged && signatures::masks(config, work) != 0;
     Interest { known: true, sources, fingerprint, record, sample, steps: work.steps }
 }
 
@@ -117,13 +117,18 @@ pub fn unwanted<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     if work.sampled {
         count_syn_source(config, tables, work, config.sample_shift);
     }
-    if let Some(counters) = tables.host_counters() {
-        counters.no_listener += 1;
-    }
+    work.own = closed::unclaimed(tables, &work.segment.flow.server);
     let flow = &work.segment.flow;
     if let Some(cell) = tables.probe(hash::source(&config.hash_key, &flow.client.client())) {
         probes::note(cell, &config.hash_key, flow, work.now);
     }
+}
+
+/// The fate of a SYN that was [`unwanted`] and that no rule is about: dropped where it is one too many to a
+/// closed port; else `None`.
+#[inline(always)]
+pub fn closed_port<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Option<Reason> {
+    closed::over(config, tables, work)
 }
 
 /// Counts the source of a SYN that is followed for `2^shift` of its like.
@@ -152,10 +157,10 @@ pub fn look<F: Frame + ?Sized, T: Tables>(
 ) -> Option<Reason> {
     work.print = wire::fingerprint(frame, &work.segment);
     frame.settle();
-    if judged || work.listener.masks == 0 || config.mode == Mode::Off as u8 {
+    if judged || signatures::masks(config, work) == 0 || config.mode == Mode::Off as u8 {
         return None;
     }
-    let (rule, by_ip_id) = signatures::find(tables, work);
+    let (rule, by_ip_id) = signatures::find(config, tables, work);
     if !rule.is_rule() {
         return None;
     }
@@ -193,7 +198,7 @@ pub fn socket<T: Tables>(tables: &mut T, work: &Work) -> Socket {
     tables.socket(&work.segment, work.checked)
 }
 
-/// The fate of a SYN that goes to the stack: dropped beyond its listener's budget; `None`, it does.
+/// The fate of a SYN that goes to the stack: dropped beyond what its listener is to be given; `None`, it does.
 #[inline(always)]
 pub fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
     ladder::budget(tables, work)
@@ -258,6 +263,7 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
     let mut flow = Flow {
         syn_ns: work.now,
         syn_seq: work.segment.seq,
+        syn_tick: repeats::tick(work.now),
         listener: work.listener.id,
         state: state as u8,
         sample_shift: shift,
@@ -271,7 +277,10 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
     let Some(known) = sets::flow(tables, work.flow_hash, &work.segment.flow) else {
         return sets::insert_flow(tables, work.flow_hash, &work.segment.flow, &flow);
     };
-    if known.syn_seq != work.segment.seq || known.done_ns != 0 {
+    let again = known.syn_seq == work.segment.seq;
+    // Who sends its SYN again has not reset the answer, which something on the way did in its name.
+    let refused = again && known.state == FlowState::Reset as u8;
+    if !refused && (!again || known.done_ns != 0) {
         if is_same_attempt(known, work) {
             flow.syn_ns = known.syn_ns;
         }
@@ -279,7 +288,13 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         return;
     }
     let weight = weight(config, known.sample_shift);
-    known.syn_retransmits = known.syn_retransmits.saturating_add(1);
+    if repeats::is_clients(known.syn_tick, known.syn_retransmits, work.now) {
+        known.syn_retransmits = known.syn_retransmits.saturating_add(1);
+    }
+    if refused {
+        known.state = state as u8;
+        known.done_ns = 0;
+    }
     if known.state == FlowState::Dropped as u8 && !dropped {
         known.state = FlowState::Syn as u8;
         // From now on it is one of those that were let in, recorded before or not.
@@ -460,8 +475,8 @@ pub fn illegal<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reaso
     }
 }
 
-/// Whether a frame that could not be read may be dropped for it. Nobody can be exempt, since nobody
-/// knows whom it is from.
+/// Whether a frame that could not be read may be dropped for it, where the configuration says so of its
+/// bound. Nobody can be exempt, since nobody knows whom it is from.
 #[inline(always)]
 pub fn drops_unread<T: Tables>(config: &Config, tables: &mut T) -> bool {
     config.mode == Mode::Enforce as u8 && !agent_gone(config, tables.now_ns())

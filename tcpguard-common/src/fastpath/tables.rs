@@ -41,6 +41,8 @@ pub trait Tables {
 
     /// Who listens on a port (in network byte order).
     fn port(&self, port: [u8; 2]) -> PortEntry;
+    /// A word of the filter of closed ports; `index` is taken modulo the size.
+    fn closed(&mut self, index: u64) -> Option<&mut u64>;
     /// The id of the listener bound to one address.
     fn listener_at(&self, key: &ListenerKey) -> Option<u32>;
     /// The listener with this id.
@@ -95,7 +97,8 @@ pub trait Tables {
     /// Whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
     /// size.
     fn is_nobody_exempt(&self, place: usize) -> bool;
-    /// Boot time in seconds until which an address is protected or allow-listed; 0 when it is not.
+    /// What [`crate::abi::ExemptEntry`] says of an address that is protected or allow-listed; 0 when it is
+    /// neither.
     fn exempt_until_s(&self, addr: &Addr) -> u32;
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket>;
@@ -115,6 +118,8 @@ pub trait Tables {
     fn answers_of_cpu(&mut self) -> &mut Bucket;
     /// This CPU's bucket of SYNs from exempt addresses.
     fn exempt_of_cpu(&mut self) -> &mut Bucket;
+    /// This CPU's bucket of SYNs to closed ports.
+    fn closed_ports_of_cpu(&mut self) -> &mut Bucket;
     /// The bucket of a listener's SYN budget, which all CPUs share.
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// Likewise that of its retransmitted SYNs under signature rules.

@@ -187,7 +187,7 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
     }
     // Behind tags or other headers it would not be found again.
     let flow = &work.segment.flow;
-    let compared = signatures::compared(&work.listener);
+    let compared = signatures::compared(signatures::masks(config, work));
     let read = match work.segment.options_at {
         OPTIONS_V4 => Template::of_v4(frame, compared),
         OPTIONS_V6 => Template::of_v6(frame, compared),

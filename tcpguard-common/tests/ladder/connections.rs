@@ -10,11 +10,11 @@ use super::{
 };
 
 const COOKIES: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
-const BOTH: [Addr; 2] =
+pub(super) const BOTH: [Addr; 2] =
     [Addr::from_v4([198, 51, 100, 7]), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])];
 
 /// The answer of the host's stack to [`syn`].
-fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
+pub(super) fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
     let mut frame = syn(client, 4711);
     let (source, length, tcp) = if client.as_v4().is_some() { (26, 4, 34) } else { (22, 16, 54) };
     frame[..12].rotate_left(6);

@@ -54,6 +54,8 @@ fn who_completes_after_a_retransmission_is_counted_for_the_rule_once_and_who_doe
         host.now_ns += HANDSHAKE_NS + S;
         complete(&mut host, anybody(8));
         assert_eq!(hits(&host), [20, 20, 5], "too late to be that handshake");
+        let at_listener: u64 = host.late.values().map(|late| late.let_through).sum();
+        assert_eq!(at_listener, 5, "and for the listener");
         assert_eq!(counters(&host).returned, 20);
     }
 }

@@ -2,6 +2,8 @@
 
 mod connections;
 mod let_through;
+mod repeats;
+mod unanswerable;
 
 use std::collections::BTreeMap;
 use std::mem;

@@ -1,0 +1,209 @@
+//! SYNs to closed ports: nothing listens there, and the host's own stack refuses each with a reset.
+//!
+//! A reset costs the stack as much as another answer, so a flood of such SYNs takes the CPU of a host although
+//! it concerns none of its listeners. While there is one, the stack is given a limited number of them
+//! ([`Config::closed_ports`]).
+//!
+//! That no listener is known at a port does not make it a closed one: it may be forwarded or translated, or
+//! left out by the operator. The stack itself says which are closed, by its resets. One with ACK and sequence
+//! number zero answers a SYN to a closed port and nothing else (RFC 9293 §3.10.7.1). A port is closed at the
+//! address that refused, for a minute at most, if that address is delivered to this host. Where a socket listens
+//! that is not followed the port is closed nowhere ([`PortEntry::open`](crate::abi::PortEntry)): a packet filter
+//! may refuse some of its clients in the same way. Where resets leave unseen, because their sources are routed
+//! elsewhere, the agent knows that the stack sends as many as such SYNs come ([`Config::resets_unseen`]); then the
+//! SYNs say which ports are tried.
+//!
+//! What is closed stands in a Bloom filter of words, one for each address and port by keyed hash. The high bits of
+//! a word say of which minute it is, so nobody has to clear anything, and each minute draws the places anew.
+//!
+//! *Arithmetic.* Of all ports of one address there are 4 in each of the 16,384 words. With 2 bits of 48 each, a
+//! bit is set with probability 1 - (47/48)^8 = 0.155, and another place seems closed with 0.024, with the spread
+//! among words 0.03. At 4 such addresses it is a fourth. Who is so taken for closed has no listener that is known,
+//! and shares the limit for a minute.
+
+use super::exempt::is_own;
+use super::rules::agent_gone;
+use super::{Tables, VALIDATED_RATE, Work, clients, hash};
+use crate::abi::{Addr, Config, HashKey, Mode, Reason};
+use crate::wire::{Segment, flag};
+
+/// A minute, as a power of two of ns: 69 s. Of all 65,536 ports of an address a thousand a second are so
+/// refused at most beyond the limit. Its number wraps after 52 days.
+const MINUTE: u32 = 36;
+/// Bits of a word that are the filter.
+const FILTER_BITS: u32 = 48;
+/// Bits of it that an address and port set.
+const BITS: u32 = 2;
+
+/// What an address and port set in which word.
+#[derive(Clone, Copy)]
+struct Mark {
+    place: u64,
+    /// The minute's number in the high bits.
+    minute: u64,
+    bits: u64,
+}
+
+impl Mark {
+    #[inline(always)]
+    const fn new(key: &HashKey, server: &Addr, port: [u8; 2], now_ns: u64) -> Self {
+        let minute = now_ns >> MINUTE;
+        let place = hash::place(key, server, port, minute);
+        let mut bits = 0;
+        let mut from = 24;
+        while from < 24 + 10 * BITS {
+            bits |= 1 << (((place >> from & 1023) * FILTER_BITS as u64) >> 10);
+            from += 10;
+        }
+        Self { place, minute: minute << FILTER_BITS, bits }
+    }
+
+    /// Whether the word is of this minute and holds it.
+    #[inline(always)]
+    const fn is_in(&self, word: u64) -> bool {
+        word & (!0 << FILTER_BITS | self.bits) == self.minute | self.bits
+    }
+
+    /// The word with it.
+    #[inline(always)]
+    const fn added_to(&self, word: u64) -> u64 {
+        let same = word >> FILTER_BITS == self.minute >> FILTER_BITS;
+        (if same { word } else { self.minute }) | self.bits
+    }
+}
+
+/// Takes note of a reset of this host's own stack that leaves a port at which no listener is known.
+#[inline(never)]
+pub(super) fn note<T: Tables>(config: &Config, tables: &mut T, reset: &Segment) {
+    if reset.flags & flag::ACK == 0 || reset.seq != 0 {
+        return;
+    }
+    let now = tables.now_ns();
+    let mark = Mark::new(&config.hash_key, &reset.flow.client, reset.flow.client_port, now);
+    // What is not written stays in every CPU's cache.
+    if let Some(word) = tables.closed(mark.place)
+        && !mark.is_in(*word)
+    {
+        *word = mark.added_to(*word);
+    }
+    if let Some(counters) = tables.host_counters() {
+        counters.refused += 1;
+    }
+}
+
+/// Whether a SYN to where no listener is known is delivered to this host itself; counts it.
+#[inline(always)]
+pub(super) fn unclaimed<T: Tables>(tables: &mut T, server: &Addr) -> bool {
+    let own = is_own(tables, server);
+    if let Some(counters) = tables.host_counters() {
+        counters.no_listener += 1;
+        counters.no_listener_own += u64::from(own);
+    }
+    own
+}
+
+/// The fate of a SYN to where no listener is known, while the stack refuses a limited number: dropped beyond
+/// that. `None`: it goes to the stack. Whose name it bears spares it only where its sender is a client: any other
+/// can be forged, and waits for an answer instead of being refused.
+#[inline(always)]
+pub(super) fn over<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Option<Reason> {
+    if !work.own || !is_closed(config, tables, work) {
+        return None;
+    }
+    if tables.closed_ports_of_cpu().take(work.now, config.closed_ports)
+        || is_client(config, tables, work)
+    {
+        return None;
+    }
+    if let Some(counters) = tables.host_counters() {
+        counters.closed_over += 1;
+    }
+    let enforced = config.mode == Mode::Enforce as u8 && !agent_gone(config, work.now);
+    if enforced { Some(Reason::DropClosedPort) } else { None }
+}
+
+/// Whether the stack has refused a SYN there lately. Where its resets are not seen, one that comes now is held
+/// to be refused.
+#[inline(always)]
+fn is_closed<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
+    let flow = &work.segment.flow;
+    if tables.port(flow.server_port).open != 0 {
+        return false;
+    }
+    let mark = Mark::new(&config.hash_key, &flow.server, flow.server_port, work.now);
+    let Some(word) = tables.closed(mark.place) else {
+        return false;
+    };
+    let closed = mark.is_in(*word);
+    if !closed && config.resets_unseen != 0 {
+        *word = mark.added_to(*word);
+    }
+    closed
+}
+
+/// Whether the sender completed a handshake before, and does not send more SYNs than a client does.
+#[inline(always)]
+fn is_client<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
+    clients::find(config, tables, &work.segment.flow.client.client())
+        .is_some_and(|client| client.bucket.take(work.now, VALIDATED_RATE))
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::abi::maps::CLOSED_WORDS;
+    use crate::model::hash_key;
+
+    const NOW: u64 = 5 << MINUTE;
+
+    fn mark(server: Addr, port: u16, now_ns: u64) -> Mark {
+        Mark::new(&hash_key(1), &server, port.to_be_bytes(), now_ns)
+    }
+
+    fn word<'w>(words: &'w mut [u64], mark: &Mark) -> &'w mut u64 {
+        &mut words[(mark.place % u64::from(CLOSED_WORDS)) as usize]
+    }
+
+    #[test]
+    fn what_refused_is_closed_until_its_minute_ends() {
+        let (v4, v6) = (Addr::from_v4([192, 0, 2, 1]), Addr::from_v6_words([0x2001_0db8, 0, 0, 1]));
+        for (server, other) in [(v4, v6), (v6, v4)] {
+            let mut words = std::vec![0; CLOSED_WORDS as usize];
+            let first = mark(server, 9, NOW);
+            assert!(!first.is_in(*word(&mut words, &first)), "nothing is, at first");
+            let place = word(&mut words, &first);
+            *place = first.added_to(*place);
+            let is_closed = |words: &mut [u64], mark: Mark| mark.is_in(*word(words, &mark));
+            let last = NOW + (1 << MINUTE) - 1;
+            assert!(is_closed(&mut words, mark(server, 9, last)));
+            assert!(!is_closed(&mut words, mark(server, 9, last + 1)));
+            assert!(!is_closed(&mut words, mark(other, 9, last)), "the same port, elsewhere");
+            assert!(!is_closed(&mut words, mark(server, 10, last)));
+        }
+    }
+
+    #[test]
+    fn of_what_no_reset_came_from_little_seems_closed_when_all_ports_refuse() {
+        let mut words = std::vec![0; CLOSED_WORDS as usize];
+        let mut seeming = Vec::new();
+        for address in 1..=4 {
+            let closed = Addr::from_v4([192, 0, 2, address]);
+            for port in 0..=u16::MAX {
+                let mark = mark(closed, port, NOW);
+                let place = word(&mut words, &mark);
+                *place = mark.added_to(*place);
+                assert!(mark.is_in(*place));
+            }
+            let open = Addr::from_v4([198, 51, 100, 1]);
+            let marks = (0..=u16::MAX).map(|port| mark(open, port, NOW));
+            let seems = marks.filter(|mark| mark.is_in(*word(&mut words, mark))).count();
+            seeming.push(seems as f64 / 65_536.0);
+        }
+        assert!((0.01..0.04).contains(&seeming[0]), "{seeming:?}");
+        assert!(seeming[3] < 0.3, "{seeming:?}");
+    }
+}

@@ -1,0 +1,77 @@
+//! SYNs that come again, as evidence of a client.
+//!
+//! A client's kernel repeats a SYN that is not answered after a second, and then after twice as long each time
+//! (RFC 6298 §2.1, §5.5). Nobody else need do so. But to send each SYN twice at once costs an attacker one more
+//! packet, no state and no time. So of a flow only those repetitions count that come as late as a client's do: the
+//! second one that counts comes three times as late as the first may, and so on. That any SYN came before is
+//! counted apart, because a repetition is no attempt, whoever sends it.
+
+/// A tick is 2^26 ns (67 ms). It is kept modulo 256, which is 17 s: longer than any wait between a client's first
+/// SYNs (1, 2, 4 and 8 s). One that comes so long after the first, or a little more, is taken for young, and does
+/// no harm.
+const TICK: u32 = 26;
+/// Earliest repetition that counts, in ticks (0.8 s): as [`super::seen`] has it.
+const LEAST: u32 = 12;
+/// Repetitions whose time is told apart. The fourth comes after 15 s, and the time since the first SYN is known
+/// modulo 17 s.
+const TIMED: u8 = 4;
+
+/// The tick of this time.
+#[inline(always)]
+pub(super) const fn tick(now_ns: u64) -> u8 {
+    (now_ns >> TICK) as u8
+}
+
+/// Whether a SYN that came first in this tick, and was repeated so many times as a client would, is now once more.
+/// The waits of a client add up to 1, 3, 7 and 15 times the first one. Where they do not double at once
+/// (`net.ipv4.tcp_syn_linear_timeouts`), some of its repetitions are passed over.
+#[inline(always)]
+pub(super) const fn is_clients(first: u8, repeated: u8, now_ns: u64) -> bool {
+    let before = if repeated < TIMED { repeated } else { TIMED - 1 };
+    let waits = (2_u32 << (before & 3)) - 1;
+    // The first SYN came somewhere within its tick.
+    tick(now_ns).wrapping_sub(first) as u32 > waits * LEAST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const STARTS: [u64; 4] = [0, 50, 9_973, u64::MAX / MS / 2];
+
+    #[test]
+    fn a_clients_repetitions_count_and_a_burst_does_not() {
+        for start in STARTS {
+            let counts = |after_ms| is_clients(tick(start * MS), 0, (start + after_ms) * MS);
+            assert!([0, 1, 100, 400, 700, 800].iter().all(|after| !counts(*after)), "{start}");
+            assert!(
+                [900, 1000, 3000, 7000, 15_000, 31_000].iter().all(|after| counts(*after)),
+                "{start}"
+            );
+        }
+    }
+
+    /// The naive way counts each that comes late enough for the first one.
+    #[test]
+    fn each_repetition_waits_for_twice_as_long_as_the_one_before() {
+        for start in STARTS {
+            let times = |after_ms: &[u64]| {
+                after_ms.iter().fold(0, |times, after| {
+                    let now = (start + after) * MS;
+                    times + u8::from(is_clients(tick(start * MS), times, now))
+                })
+            };
+            for (after_ms, counted) in [
+                (&[1000, 3000, 7000, 15_000, 31_000][..], 5),
+                // As Linux does from 6.5 on, and macOS.
+                (&[1000, 2000, 3000, 4000, 5000, 7000], 3),
+                (&[3000, 9000], 2),
+                (&[1000, 1001, 1002, 2000], 1),
+                (&[1000, 3000, 3001, 5000], 2),
+            ] {
+                assert_eq!(times(after_ms), counted, "{start} {after_ms:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! SYNs that come again: which of them speak for a client, and which are only no attempt.
+
+use tcpguard_common::abi::{Flow, FlowState, Reason};
+use tcpguard_common::model::Model;
+
+use super::connections::{BOTH, syn_ack};
+use super::{MS, S, START, host, send, third_ack};
+
+/// The only flow that was recorded.
+fn recorded(host: &Model) -> Flow {
+    let mut flows = host.flows.iter().map(|(_, flow)| flow);
+    let flow = flows.next().expect("it was recorded");
+    assert!(flows.next().is_none(), "one connection");
+    flow
+}
+
+/// Repetitions as evidence of a client, and all of them.
+fn repetitions(host: &Model) -> (u8, u64) {
+    let counted: u64 =
+        host.listener_counters.values().map(|counters| counters.syn_retransmit).sum();
+    (recorded(host).syn_retransmits, counted)
+}
+
+/// It costs one packet more, and would pass a flood off as clients whose path is broken.
+#[test]
+fn a_syn_that_is_sent_twice_at_once_is_no_clients_repetition_and_no_attempt() {
+    for client in BOTH {
+        let mut host = host(0);
+        for (after, expected) in [
+            (0, (0, 0)),
+            (MS / 2, (0, 1)),
+            (400 * MS, (0, 2)),
+            (S, (1, 3)),
+            (3 * S, (2, 4)),
+            (7 * S, (3, 5)),
+        ] {
+            host.now_ns = START + after;
+            assert_eq!(send(&mut host, client, 7), Reason::Syn);
+            assert_eq!(repetitions(&host), expected, "{after}");
+        }
+        assert_eq!(recorded(&host).syn_ns, START);
+    }
+}
+
+/// Two frames at the time of a client's first repetition, of which the second would come two seconds later.
+#[test]
+fn a_syn_that_is_sent_twice_after_a_second_is_repeated_once() {
+    for client in BOTH {
+        let mut host = host(0);
+        for (after, expected) in [
+            (0, (0, 0)),
+            (S, (1, 1)),
+            (S + MS / 2, (1, 2)),
+            (2 * S, (1, 3)),
+            (3 * S, (2, 4)),
+            (3 * S + MS / 2, (2, 5)),
+            (7 * S, (3, 6)),
+        ] {
+            host.now_ns = START + after;
+            assert_eq!(send(&mut host, client, 7), Reason::Syn);
+            assert_eq!(repetitions(&host), expected, "{after}");
+        }
+    }
+}
+
+/// The attempt is seconds old, but not the SYN that is sent twice.
+#[test]
+fn nor_is_one_of_a_source_that_soon_comes_back_to_each_port() {
+    let mut host = host(0);
+    for number in 0..20 {
+        for copy in 0..2 {
+            host.now_ns = START + u64::from(number) * S / 5 + copy * MS / 2;
+            send(&mut host, BOTH[0], number);
+            assert_eq!(recorded(&host).syn_retransmits, 0, "{number}");
+        }
+    }
+}
+
+/// A firewall resets the answers in the name of the client, which goes on all the same.
+#[test]
+fn a_client_in_whose_name_answers_are_reset_repeats_its_syn() {
+    const RST: u8 = 0x04;
+    for client in BOTH {
+        let mut host = host(0);
+        let mut reset = third_ack(client, 1, &syn_ack(client, 1));
+        reset[if client.as_v4().is_some() { 47 } else { 67 }] = RST;
+        for (second, repeated) in [(0, 0), (1, 1), (3, 2), (7, 3)] {
+            host.now_ns = START + second * S;
+            send(&mut host, client, 1);
+            let flow = recorded(&host);
+            assert_eq!((flow.state, flow.done_ns), (FlowState::Syn as u8, 0));
+            host.egress(&syn_ack(client, 1));
+            host.now_ns += 30 * MS;
+            host.ingress(&reset);
+            let flow = recorded(&host);
+            assert_eq!((flow.state, flow.syn_retransmits), (FlowState::Reset as u8, repeated));
+            assert_eq!(flow.syn_ns, START, "it is one attempt");
+        }
+        // Another number is another attempt, whose answer nobody has reset yet.
+        host.now_ns = START + 20 * S;
+        send(&mut host, client, 2);
+        assert_eq!(repetitions(&host), (0, 3));
+    }
+}
+
+/// A server whose first timeout is short repeats its answer to each of a few clients.
+#[test]
+fn a_handshake_that_is_answered_again_and_again_is_ignored_once() {
+    let mut host = host(0);
+    let answer = syn_ack(BOTH[0], 1);
+    send(&mut host, BOTH[0], 1);
+    host.egress(&answer);
+    host.now_ns += 100 * MS;
+    host.ingress(&third_ack(BOTH[0], 1, &answer));
+    for _ in 0..4 {
+        host.now_ns += 150 * MS;
+        host.egress(&answer);
+    }
+    let counters = host.listener_counters.values().next().expect("a listener");
+    assert_eq!((counters.acknowledged, counters.ack_ignored), (1, 1));
+    assert_eq!(recorded(&host).state, FlowState::Ignored as u8);
+}

@@ -1,0 +1,152 @@
+//! SYNs that cookies are to answer and cannot: in fragments, which anybody can send, they are no way past the
+//! step; what nobody chooses from afar is left to the stack.
+
+use tcpguard_common::abi::{Addr, Reason};
+use tcpguard_common::fastpath::Rate;
+use tcpguard_common::model::Model;
+
+use super::{
+    ANSWER, BUDGET, MS, S, anybody, budget, counters, host, mixed, send, syn, v4, validate,
+};
+
+/// As many as the queue of a small listener holds.
+const RETURNS: Rate = Rate { interval_ns: 10_000_000, burst: 25 };
+
+fn attacked(steps: u8) -> Model {
+    let mut host = host(steps);
+    for entry in host.listener_entries.values_mut() {
+        entry.returns = RETURNS;
+    }
+    host
+}
+
+/// A first fragment that holds the whole TCP header, with the bits DF and MF: Linux answers it, and to be
+/// told from the SYNs of clients it has nothing else.
+fn fragment(client: Addr, seq: u32) -> Vec<u8> {
+    let mut frame = syn(client, seq);
+    frame[20] = 0x60;
+    frame
+}
+
+/// `count` of them in a second, with numbers of their own from `first` on; how many the stack got.
+fn flood(host: &mut Model, first: u64, count: u64) -> u64 {
+    let start = host.now_ns;
+    let mut passed = 0;
+    for number in 0..count {
+        host.now_ns = start + number * S / count;
+        host.config.heartbeat_ns = host.now_ns;
+        let syn = fragment(anybody(first + number), mixed(first + number) as u32);
+        let reason = host.ingress(&syn);
+        assert!(matches!(reason, Reason::Syn | Reason::DropBudget), "{reason:?}");
+        passed += u64::from(reason == Reason::Syn);
+    }
+    passed
+}
+
+#[test]
+fn of_whole_first_fragments_the_stack_gets_what_its_queue_holds_and_clients_are_answered() {
+    let mut host = attacked(ANSWER);
+    let passed = flood(&mut host, 0, 90_000);
+    assert!((100..=130).contains(&passed), "{passed}: 25 at once, and 100 in a second");
+    assert_eq!(send(&mut host, v4(198, 51, 100, 7), 1), Reason::Cookie);
+    counters(&host);
+}
+
+#[test]
+fn who_retransmits_what_cannot_be_answered_gets_no_more_by_it() {
+    let mut host = attacked(ANSWER);
+    let first = flood(&mut host, 0, 90_000);
+    // Each again a good second after its first time, as by a client's kernel.
+    host.now_ns += 10 * MS;
+    let second = flood(&mut host, 0, 90_000);
+    assert!((100..=130).contains(&first), "{first}");
+    assert!((200..=251).contains(&second), "as many of each kind: {second}");
+}
+
+#[test]
+fn a_client_that_cannot_be_answered_gets_in_with_its_first_retransmission() {
+    let mut host = attacked(ANSWER);
+    let client = v4(198, 51, 100, 7);
+    flood(&mut host, 0, 20_000);
+    assert_eq!(host.ingress(&fragment(client, 77)), Reason::DropBudget);
+    flood(&mut host, 20_000, 20_000);
+    host.now_ns += 20 * MS;
+    host.config.heartbeat_ns = host.now_ns;
+    assert_eq!(host.ingress(&fragment(client, 77)), Reason::Syn);
+    assert_eq!(host.ingress(&fragment(client, 77)), Reason::DropBudget, "a duplicate of it");
+}
+
+#[test]
+fn a_validated_client_that_cannot_be_answered_gets_in_at_once() {
+    let mut host = attacked(ANSWER);
+    let client = v4(198, 51, 100, 7);
+    validate(&mut host, client);
+    flood(&mut host, 0, 20_000);
+    assert_eq!(host.ingress(&fragment(client, 1)), Reason::Syn);
+}
+
+/// One that came in by another uplink than the answers leave by: where both are guarded, a client's do by turns.
+fn by_the_other_uplink(client: Addr, seq: u32) -> Vec<u8> {
+    let mut frame = syn(client, seq);
+    frame[5] ^= 2;
+    frame
+}
+
+/// One with an MD5 signature (RFC 2385), as routers sign theirs.
+fn signed(client: Addr, seq: u32) -> Vec<u8> {
+    let mut frame = syn(client, seq);
+    frame.truncate(34 + 20);
+    frame.extend([2, 4, 5, 180, 19, 18]);
+    frame.extend([0x5a; 16]);
+    frame.extend([1, 1]);
+    (frame[17], frame[34 + 12]) = (20 + 44, 11 << 4);
+    frame
+}
+
+#[test]
+fn clients_that_only_the_stack_can_answer_get_there_however_many_they_are() {
+    type Frame = fn(Addr, u32) -> Vec<u8>;
+    let kinds: [(&str, Frame); 3] =
+        [("uplink", by_the_other_uplink as Frame), ("key", signed as Frame), ("new", syn as Frame)];
+    for (name, kind) in kinds {
+        let mut host = attacked(ANSWER);
+        if name == "new" {
+            host.syn_acks.clear();
+        }
+        let start = host.now_ns;
+        for number in 0..2_000 {
+            host.now_ns = start + number * S / 2_000;
+            host.config.heartbeat_ns = host.now_ns;
+            let frame = kind(anybody(number), mixed(number) as u32);
+            assert_eq!(host.ingress(&frame), Reason::Syn, "{name}, {number}");
+        }
+        // Beside a flood of fragments, too.
+        flood(&mut host, 2_000, 20_000);
+        assert_eq!(host.ingress(&kind(anybody(1 << 40), 1)), Reason::Syn, "{name}");
+        counters(&host);
+    }
+}
+
+/// An exempt address can be forged as any other.
+#[test]
+fn in_the_name_of_an_exempt_address_no_more_pass() {
+    let mut host = attacked(ANSWER);
+    let exempt = v4(10, 16, 1, 1);
+    host.exempt.push(((exempt, 128), u32::MAX));
+    host.config.answers_per_network = Rate::default();
+    let passed = (0..20_000).filter(|seq| {
+        host.now_ns += S / 20_000;
+        host.config.heartbeat_ns = host.now_ns;
+        host.ingress(&fragment(exempt, *seq)) == Reason::Syn
+    });
+    let passed = passed.count();
+    assert!((200..=251).contains(&passed), "{passed}");
+}
+
+#[test]
+fn where_a_budget_is_taken_as_well_that_is_what_first_syns_get() {
+    let mut host = attacked(ANSWER | BUDGET);
+    budget(&mut host, Rate::per_second(500, 50));
+    let passed = flood(&mut host, 0, 90_000);
+    assert!((530..=560).contains(&passed), "{passed}");
+}
