@@ -10,7 +10,7 @@ use crate::{Flow, FlowState, Timestamp};
 
 /// How a flood's half-open entries are recognised: those from one of `sources`, or whose recorded SYN matches one
 /// of `signatures`, if they were answered before `answered_before` or are older than `older_than`; those older
-/// than that of which no SYN is recorded; and, with `everybody`, whatever is older and was answered before.
+/// than that of which no SYN is recorded; and all that are older and were answered before `everybody_before`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CleanUp {
     /// Signatures of the rules that are active for the listener.
@@ -25,8 +25,9 @@ pub struct CleanUp {
     /// Age from which an entry counts as the flood's that was let through on purpose, or whose SYN is
     /// not recorded.
     pub older_than: Duration,
-    /// New SYNs leave no entry: a client that has been in the queue for so long will not complete.
-    pub everybody: bool,
+    /// Nobody who was answered before this moment and is older than that will complete: SYNs have left no entry
+    /// since, or the queue is full. The default is nobody.
+    pub everybody_before: Timestamp,
 }
 
 impl CleanUp {
@@ -40,13 +41,16 @@ impl CleanUp {
         };
         let alike = self.sources.iter().any(|net| net.contains(&client))
             || self.signatures.iter().any(matches);
-        // Where SYN-ACKs are not seen, this is not known either.
-        let before = flow.syn_ack_at.is_some_and(|at| at < self.answered_before);
+        // Where its SYN-ACK was not seen, the entry is of the only SYN that came.
+        let once =
+            (flow.state == FlowState::Syn && flow.syn_retransmits == 0).then_some(flow.syn_at);
+        let answered = flow.syn_ack_at.or(once);
+        // Of others without a SYN-ACK this is not known.
+        let before = answered.is_some_and(|at| at < self.answered_before);
         // A client that has acknowledged waits for the accept queue, unless it matches: a flood can acknowledge too.
         let acknowledged = matches!(flow.state, FlowState::Acknowledged | FlowState::Ignored);
-        let everybody = self.everybody && !acknowledged;
-        flow.state != FlowState::Completed
-            && (alike && (before || old) || before && old && everybody)
+        let everybody = answered.is_some_and(|at| at < self.everybody_before) && !acknowledged;
+        flow.state != FlowState::Completed && (alike && (before || old) || old && everybody)
     }
 }
 
@@ -69,7 +73,7 @@ mod tests {
             sources: vec!["198.51.100.0/24".parse().unwrap()],
             answered_before: Timestamp::from_millis(10_000),
             older_than: OLD,
-            everybody: false,
+            everybody_before: Timestamp::default(),
         }
     }
 
@@ -108,12 +112,27 @@ mod tests {
         let matching = CleanUp { signatures, ..elsewhere };
         assert!(matching.removes(client(), YOUNG, Some(&answered_at(1))));
         assert!(!matching.removes(client(), YOUNG, Some(&answered_at(10_000))));
-        let everybody = CleanUp { signatures: Vec::new(), everybody: true, ..matching };
+        let everybody_before = matching.answered_before;
+        let everybody = CleanUp { signatures: Vec::new(), everybody_before, ..matching };
         assert!(everybody.removes(client(), OLD, Some(&answered_at(1))), "SYNs leave no entry now");
+        assert!(!everybody.removes(client(), YOUNG, Some(&answered_at(1))), "on its way");
+        assert!(!everybody.removes(client(), OLD, Some(&answered_at(10_000))), "let in since");
         let waits = Flow { state: FlowState::Acknowledged, ..answered_at(1) };
         assert!(!everybody.removes(client(), OLD, Some(&waits)), "the accept queue may be full");
         assert!(flood().removes(client(), OLD, Some(&waits)), "the flood acknowledges as well");
         let unseen = Flow { syn_ack_at: None, ..answered_at(1) };
         assert!(!everybody.removes(client(), OLD, Some(&unseen)), "nobody knows when");
+    }
+
+    #[test]
+    fn an_entry_whose_syn_ack_was_not_seen_is_as_old_as_the_only_syn_that_came() {
+        let unseen = |ms, syn_retransmits| {
+            let state = FlowState::Syn;
+            Flow { state, syn_ack_at: None, syn_retransmits, ..answered_at(ms) }
+        };
+        let removes = |flow| flood().removes(client(), YOUNG, Some(&flow));
+        assert!(removes(unseen(9_999, 0)), "it came before the rule acted");
+        assert!(!removes(unseen(10_000, 0)), "let pass on purpose");
+        assert!(!removes(unseen(9_000, 1)), "the second SYN may have been let pass");
     }
 }

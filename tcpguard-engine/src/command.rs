@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::report::{IncidentReport, Mode};
-use crate::{CleanUp, ListenerId, Rule, RuleId, Step, Timestamp};
+use crate::{CleanUp, ListenerId, RouteQuestion, Rule, RuleId, Step, Timestamp};
 
 /// One effect, in the order in which it must happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +58,28 @@ pub enum Command {
         /// Which step.
         step: Step,
     },
+    /// Let the signature rules for every listener spare this one from now on, or no longer. A listener that is
+    /// new, or that an earlier run has spared, is not.
+    SpareListener {
+        /// Which listener.
+        listener: ListenerId,
+        /// Whether it is spared.
+        spared: bool,
+    },
     /// Tell the kernel what to do when a rule matches.
     SetMode(Mode),
+    /// Let so many SYNs a second to closed ports go to the host's own stack, which refuses them; `None`:
+    /// all of them. The others are dropped in enforce mode and counted in the others.
+    LimitClosedPorts {
+        /// SYNs a second, on all CPUs together.
+        per_second: Option<u32>,
+        /// The stack refuses them, but where its resets are not seen: a port is held to be closed when a SYN
+        /// comes there.
+        unseen: bool,
+    },
+    /// Drop frames whose headers go on beyond the parser's bounds, as far as the configuration leaves that
+    /// to the engine, or no longer.
+    DropBeyondBounds(bool),
     /// Follow one flow in `2^shift` in detail from now on.
     SetSampling {
         /// The new shift.
@@ -75,6 +95,10 @@ pub enum Command {
     },
     /// Read the sampled flows and hand them to [`crate::Engine::handle_flows`] in this same poll.
     InspectFlows,
+    /// Ask the kernel where its answers to these sources go, and hand what it says to
+    /// [`crate::Engine::handle_routes`] in this same poll. Where it cannot be asked, nothing need be
+    /// done: then counts decide whether answers are seen.
+    LookUpRoutes(Vec<RouteQuestion>),
     /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).
     CountHalfOpen,
     /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue.

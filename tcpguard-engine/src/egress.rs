@@ -4,10 +4,19 @@
 //! that has the servers answer directly, or because only one of two interfaces is guarded. Then a flood
 //! has no SYN-ACKs to count. That nobody is answered is no proof, because a firewall may drop the SYNs;
 //! that somebody was, and it was not seen, is.
+//!
+//! Clients who complete handshakes are a proof that costs an attacker handshakes. Counts are one that costs
+//! him nothing: SYNs that claim to come from behind another interface, or from a neighbour that does not
+//! exist, are answered unseen on any host. So the kernel is asked where the answers to unanswered sources go
+//! ([`crate::routes`]), and of what counts say only the part is a proof that goes where clients' answers do.
+
+mod doubt;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::doubt::{Doubt, Proof};
+use crate::routes::{Home, Routes};
 use crate::{ListenerCounters, Queues, Timestamp};
 
 /// SYN-ACKs are set against what proves them over this span.
@@ -16,13 +25,21 @@ const SPAN: Duration = Duration::from_secs(4);
 /// end by another way than it began.
 const PROOF: u64 = 32;
 /// SYNs without any SYN-ACK from which the queue is worth a count, and a host's cookies are held to be
-/// their answers.
+/// their answers; and SYNs left unanswered from which their routes are worth a question.
 const UNANSWERED: u64 = 64;
-/// A full queue without a SYN-ACK says so after this time. The kernel repeats answers 1, 3 and 7 s after
-/// the SYN, and gives up entries of a full queue that it has repeated twice, so that others get in.
+/// One SYN in so many is left without an answer by chance at most. Counters are read while SYNs arrive, and one that
+/// comes in the millisecond before is answered after it: of a poll's 250 ms that is one in 250. Eight times as many
+/// are no chance, whatever delays an answer.
+const BY_CHANCE: u64 = 32;
+/// A full queue without a SYN-ACK says so after this time, unless the routes say so before. The kernel repeats
+/// answers 1, 3 and 7 s after the SYN, and gives up entries of a full queue that it has repeated twice, so that
+/// others get in.
 const STANDING: Duration = Duration::from_secs(8);
 /// The answers are seen again when there was no proof of the contrary for so long.
 const HELD: Duration = Duration::from_secs(30);
+/// Half-open handshakes from which the stack is held to take SYNs whose answers are not seen: fewer are those of
+/// clients, and no alarm either (`occupancy_min`). A packet filter that drops such SYNs leaves none.
+const TAKEN: u32 = 16;
 
 /// Whether the answers of a listener leave where the guard sees them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -47,13 +64,15 @@ struct Poll {
     completed: u64,
     /// Cookies of the kernel that no SYN-ACK of any listener accounts for.
     cookies: u64,
+    /// SYNs that went to the stack, were no repetitions, and got no answer that was seen.
+    unanswered: u64,
 }
 
 impl Poll {
     /// Nothing was counted: it has nothing to add to any sum.
     fn is_blank(&self) -> bool {
-        let Self { at: _, syns, syn_acks, completed, cookies } = self;
-        [syns, syn_acks, completed, cookies] == [&0; 4]
+        let Self { at: _, syns, syn_acks, completed, cookies, unanswered } = self;
+        [syns, syn_acks, completed, cookies, unanswered] == [&0; 5]
     }
 }
 
@@ -75,11 +94,12 @@ pub(crate) struct Answers {
     verdict: Egress,
     /// When unseen answers were last proven.
     proven: Timestamp,
+    doubt: Option<Box<Doubt>>,
 }
 
 impl Answers {
     /// Judges what was counted since the last poll. `cookies` are the kernel's own that no listener's
-    /// SYN-ACKs account for.
+    /// SYN-ACKs account for, `unanswered` the SYNs that went to the stack and got no answer that was seen.
     ///
     /// Handshakes that are completed by the guard's cookies have no SYN-ACK of the stack's: while such
     /// cookies go out nothing is learned, but that the guard knew how to answer: it has seen the
@@ -90,10 +110,14 @@ impl Answers {
         delta: &ListenerCounters,
         queues: &Queues,
         cookies: u64,
+        unanswered: u64,
     ) {
         if delta.cookies_sent > 0 {
             self.polls.clear();
             (self.count, self.standing) = (None, None);
+            if let Some(doubt) = &mut self.doubt {
+                doubt.clear();
+            }
             if self.verdict == Egress::Unknown {
                 self.verdict = Egress::Seen;
             }
@@ -105,6 +129,7 @@ impl Answers {
             syn_acks: delta.syn_ack,
             completed: delta.established.map_or(0, |_| delta.acknowledged),
             cookies,
+            unanswered,
         };
         if !poll.is_blank() {
             self.polls.push_back(poll);
@@ -112,26 +137,45 @@ impl Answers {
         while self.polls.front().is_some_and(|first| now.since(first.at) > SPAN) {
             self.polls.pop_front();
         }
-        let grown = self.grown(delta.syn_ack, queues);
-        let all = |count: fn(&Poll) -> u64| self.polls.iter().map(count).sum::<u64>();
-        let (syns, syn_acks) = (all(|poll| poll.syns), all(|poll| poll.syn_acks));
-        let (completed, cookies) = (all(|poll| poll.completed), all(|poll| poll.cookies));
+        let grown = self.grown(now, delta.syn_ack, queues);
+        let (syns, syn_acks) = (self.sum(|poll| poll.syns), self.sum(|poll| poll.syn_acks));
+        let (completed, cookies) = (self.sum(|poll| poll.completed), self.sum(|poll| poll.cookies));
         let silent = syns >= UNANSWERED && syn_acks == 0;
-        let stands = self.stands(now, delta.syn_ack, queues);
-        let proven = grown
-            || completed >= PROOF.max(2 * syn_acks)
-            || silent && (cookies >= PROOF.max(syns / 2) || stands);
-        if proven {
+        let sent = Proof::new(now, cookies, PROOF.max(syns / 2)).filter(|_| silent);
+        let stands = self.stands(now, delta.syn_ack, queues).filter(|_| silent);
+        if cookies >= PROOF || queues.half_open.is_some_and(|half_open| half_open >= TAKEN) {
+            self.doubt.get_or_insert_default().note_taken(now);
+        }
+        let counted = [grown, sent, stands].into_iter().flatten().collect::<Vec<_>>();
+        let by_clients = completed >= PROOF.max(2 * syn_acks);
+        let by_counts = self.weigh(now, &counted);
+        if by_clients || by_counts == Some(true) {
             (self.verdict, self.proven) = (Egress::Unseen, now);
-        } else if syn_acks > 0 && (self.verdict != Egress::Unseen || now.since(self.proven) >= HELD)
+        } else if by_counts.is_some()
+            && syn_acks > 0
+            && (self.verdict != Egress::Unseen || now.since(self.proven) >= HELD)
         {
             self.verdict = Egress::Seen;
         }
     }
 
-    /// Whether handshakes stand in the queue and none has been answered, not even again, for as long as
-    /// the kernel takes at most. A queue that was full from the start grows no more.
-    fn stands(&mut self, now: Timestamp, syn_acks: u64, queues: &Queues) -> bool {
+    fn sum(&self, count: fn(&Poll) -> u64) -> u64 {
+        self.polls.iter().map(count).sum()
+    }
+
+    /// Whether one of these proofs stands; `None` until the routes say so.
+    fn weigh(&mut self, now: Timestamp, counted: &[Proof]) -> Option<bool> {
+        if counted.is_empty() && self.doubt.is_none() {
+            return Some(false);
+        }
+        self.doubt.get_or_insert_default().weigh(now, counted)
+    }
+
+    /// That handshakes stand in the queue and none has been answered, not even again, for as long as the
+    /// kernel takes at most. A queue that was full from the start grows no more. Where the routes say that
+    /// answers leave elsewhere, those to clients and to most of these sources, nobody has to wait for what the
+    /// kernel sends again.
+    fn stands(&mut self, now: Timestamp, syn_acks: u64, queues: &Queues) -> Option<Proof> {
         match queues.half_open {
             Some(half_open) if u64::from(half_open) < PROOF => self.standing = None,
             Some(_) => {
@@ -142,20 +186,22 @@ impl Answers {
         if syn_acks > 0 {
             self.standing = None;
         }
-        self.standing.is_some_and(|since| now.since(since) >= STANDING)
+        let since = self.standing?;
+        let half_open = self.count.map_or(0, |count| count.half_open.into());
+        let routes = self.doubt.as_deref().and_then(|doubt| doubt.routes(now));
+        let is_known = routes.is_some_and(Routes::blame_the_listener);
+        Proof::new(now, half_open, PROOF).filter(|_| is_known || now.since(since) >= STANDING)
     }
 
-    /// Whether the queue has taken more handshakes since the last count than SYN-ACKs were seen.
-    fn grown(&mut self, syn_acks: u64, queues: &Queues) -> bool {
+    /// That the queue has taken more handshakes since the last count than SYN-ACKs were seen.
+    fn grown(&mut self, now: Timestamp, syn_acks: u64, queues: &Queues) -> Option<Proof> {
         if let Some(count) = &mut self.count {
             count.syn_acks += syn_acks;
         }
-        let Some(half_open) = queues.half_open else { return false };
-        let last = self.count.replace(Count { half_open, syn_acks: 0 });
-        last.is_some_and(|last| {
-            let grown = u64::from(half_open.saturating_sub(last.half_open));
-            grown >= PROOF.max(2 * last.syn_acks)
-        })
+        let half_open = queues.half_open?;
+        let last = self.count.replace(Count { half_open, syn_acks: 0 })?;
+        let grown = u64::from(half_open.saturating_sub(last.half_open));
+        Proof::new(now, grown, PROOF.max(2 * last.syn_acks))
     }
 
     /// The verdict.
@@ -165,10 +211,69 @@ impl Answers {
 
     /// Whether a count of the queue would tell more: many SYNs and no answer.
     pub fn asks_for_count(&self) -> bool {
-        let syns: u64 = self.polls.iter().map(|poll| poll.syns).sum();
-        self.verdict != Egress::Unseen
-            && syns >= UNANSWERED
-            && self.polls.iter().all(|poll| poll.syn_acks == 0)
+        let silent =
+            || self.sum(|poll| poll.syns) >= UNANSWERED && self.sum(|poll| poll.syn_acks) == 0;
+        self.verdict != Egress::Unseen && (silent() || self.leaves_many_unanswered())
+    }
+
+    /// Whether many SYNs have been left without an answer, of those that have had a poll's time.
+    fn leaves_many_unanswered(&self) -> bool {
+        let before = self.polls.iter().rev().skip(1);
+        let unanswered = before.map(|poll| poll.unanswered).sum::<u64>();
+        unanswered >= UNANSWERED && unanswered * BY_CHANCE >= self.sum(|poll| poll.syns)
+    }
+
+    /// Whether the verdict waits for the routes of unanswered sources.
+    pub fn waits_for_routes(&self) -> bool {
+        self.doubt.as_deref().is_some_and(Doubt::waits)
+    }
+
+    /// Whether these routes would tell more.
+    pub fn asks_for_routes(&self, now: Timestamp) -> bool {
+        let worth = self.verdict != Egress::Unseen
+            && self.leaves_many_unanswered()
+            && self.doubt.as_deref().is_none_or(|doubt| doubt.is_due(now));
+        worth || self.waits_for_routes()
+    }
+
+    /// When they were asked for last.
+    pub fn routes_asked(&self) -> Option<Timestamp> {
+        self.doubt.as_deref().and_then(|doubt| doubt.asked)
+    }
+
+    /// They are being asked for, those of so many unanswered sources among them.
+    pub fn ask_routes(&mut self, now: Timestamp, unanswered: usize) {
+        self.doubt.get_or_insert_default().ask(now, unanswered);
+    }
+
+    /// Takes over what the routes say.
+    pub fn learn_routes(&mut self, now: Timestamp, routes: Routes) {
+        let doubt = self.doubt.get_or_insert_default();
+        let stands = doubt.learn(now, routes);
+        // Of what the stack takes, the answers would be seen: a queue that was full from the start answers nobody.
+        let takes = routes.home == Home::Guarded && doubt.has_taken(now, STANDING);
+        if stands {
+            (self.verdict, self.proven) = (Egress::Unseen, now);
+        } else if self.verdict == Egress::Unknown && (takes || routes.blame_the_sources()) {
+            self.verdict = Egress::Seen;
+        }
+    }
+
+    /// What they said last, if that is not long ago.
+    pub fn routes(&self, now: Timestamp) -> Option<&Routes> {
+        self.doubt.as_deref().and_then(|doubt| doubt.routes_within(now, HELD))
+    }
+
+    /// Where clients have shown that their answers leave.
+    pub fn shown(&self) -> Home {
+        self.doubt.as_deref().map_or(Home::Unknown, Doubt::shown)
+    }
+
+    /// Share of the SYNs without an answer that the stack has answered where the guard does not see it.
+    pub fn hidden(&self, now: Timestamp) -> f64 {
+        let doubt = self.doubt.as_deref().filter(|_| self.verdict != Egress::Unseen);
+        let doubt = doubt.filter(|doubt| doubt.has_taken(now, STANDING));
+        doubt.and_then(|doubt| doubt.routes(now)).map_or(0.0, |routes| routes.hidden)
     }
 }
 
@@ -180,11 +285,35 @@ mod tests {
     struct Polled {
         answers: Answers,
         now: Timestamp,
+        /// SYNs in each poll that get no answer and are no proof of anything.
+        unanswered: u64,
+        /// What is said when routes are asked for; `None`: nobody answers.
+        routes: Option<Routes>,
+        /// Of so many unanswered sources they are asked for.
+        about: usize,
     }
 
+    /// Answers to clients would be seen, those to the unanswered sources leave elsewhere.
+    const SPOOFED: Routes = Routes {
+        home: Home::Guarded,
+        shown: Home::Unknown,
+        ordinary: Some(0.0),
+        hidden: 1.0,
+        unreachable: 1.0,
+    };
+    /// All answers leave elsewhere.
+    const ASYMMETRIC: Routes =
+        Routes { home: Home::Elsewhere, ordinary: Some(1.0), unreachable: 0.0, ..SPOOFED };
+
     impl Polled {
+        /// Where routes say nothing.
         fn new() -> Self {
-            Self { answers: Answers::default(), now: Timestamp::from_millis(1_000_000) }
+            Self::with(Some(Routes::default()))
+        }
+
+        fn with(routes: Option<Routes>) -> Self {
+            let now = Timestamp::from_millis(1_000_000);
+            Self { answers: Answers::default(), now, unanswered: 0, routes, about: 64 }
         }
 
         /// So many polls with these counts: SYNs, SYN-ACKs, completed, half-open, cookies.
@@ -202,7 +331,13 @@ mod tests {
             let queues = Queues { half_open, accept: 0, backlog: 128 };
             for _ in 0..times {
                 self.now = self.now + Duration::from_millis(250);
-                self.answers.poll(self.now, &delta, &queues, cookies);
+                self.answers.poll(self.now, &delta, &queues, cookies, self.unanswered);
+                if self.answers.asks_for_routes(self.now) {
+                    self.answers.ask_routes(self.now, self.about);
+                    if let Some(routes) = self.routes {
+                        self.answers.learn_routes(self.now, routes);
+                    }
+                }
             }
             self.answers.verdict()
         }
@@ -237,7 +372,7 @@ mod tests {
         let delta = ListenerCounters { established: Some(100), ..ListenerCounters::default() };
         for _ in 0..40 {
             polled.now = polled.now + Duration::from_millis(250);
-            polled.answers.poll(polled.now, &delta, &Queues::default(), 0);
+            polled.answers.poll(polled.now, &delta, &Queues::default(), 0, 0);
         }
         assert_eq!(polled.answers.verdict(), Egress::Unknown, "of the host with itself");
     }
@@ -273,6 +408,21 @@ mod tests {
             seen.polls(31, [1000, 0, 0, 128, 0]);
             assert_eq!(seen.polls(1, [1000, 128, 0, 128, 0]), Egress::Seen);
         }
+    }
+
+    /// A step that relieves the queue may leave no eight seconds to wait.
+    #[test]
+    fn where_routes_lead_elsewhere_a_queue_that_was_full_from_the_start_proves_it_at_once() {
+        let after = |routes| {
+            let mut polled = Polled::with(Some(routes));
+            polled.unanswered = 1000;
+            polled.polls(3, [1000, 0, 0, 128, 0])
+        };
+        assert_eq!(after(ASYMMETRIC), Egress::Unseen);
+        assert_eq!(after(Routes::default()), Egress::Unknown, "they say nothing");
+        let some = Routes { hidden: 0.49, ..ASYMMETRIC };
+        assert_eq!(after(some), Egress::Unknown, "most of the answers would be seen");
+        assert_eq!(after(SPOOFED), Egress::Seen);
     }
 
     #[test]
@@ -313,8 +463,118 @@ mod tests {
         };
         for _ in 0..40 {
             polled.now = polled.now + Duration::from_millis(250);
-            polled.answers.poll(polled.now, &delta, &Queues::default(), 0);
+            polled.answers.poll(polled.now, &delta, &Queues::default(), 0, 0);
         }
         assert_eq!(polled.answers.verdict(), Egress::Seen);
+    }
+
+    /// Whoever floods many listeners, or one in bursts too short to ask about, proves nothing by counts.
+    #[test]
+    fn a_proof_of_which_no_unanswered_source_was_asked_about_lapses() {
+        let nobody = Routes { ordinary: None, ..Routes::default() };
+        for routes in [None, Some(nobody)] {
+            let mut polled = Polled::with(routes);
+            polled.about = 0;
+            polled.polls(1, [1, 1, 0, 1, 0]);
+            assert_eq!(polled.polls(1, [500, 15, 0, 128, 0]), Egress::Seen, "{routes:?}");
+            assert!(polled.answers.waits_for_routes());
+            assert_eq!(polled.polls(40, [10, 10, 0, 128, 0]), Egress::Seen, "{routes:?}");
+            assert!(!polled.answers.waits_for_routes());
+        }
+        let mut asked = Polled::with(None);
+        asked.polls(1, [1, 1, 0, 1, 0]);
+        asked.polls(1, [500, 15, 0, 128, 0]);
+        assert_eq!(asked.polls(1, [10, 10, 0, 128, 0]), Egress::Unseen, "nobody answers");
+    }
+
+    /// So many polls that count this.
+    type Polls = (u32, [u64; 5]);
+
+    /// What proves unseen answers by counts alone.
+    const COUNTED: [(&str, &[Polls]); 3] = [
+        ("a queue that grows", &[(1, [1, 1, 0, 1, 0]), (1, [500, 15, 0, 128, 0])]),
+        ("cookies of the kernel", &[(1, [1000, 0, 0, 0, 900])]),
+        ("a queue that stands", &[(33, [1000, 0, 0, 128, 0])]),
+    ];
+
+    #[test]
+    fn sources_that_are_answered_elsewhere_make_no_listener_unseen() {
+        for (name, polls) in COUNTED {
+            let verdict = |routes| {
+                let mut polled = Polled::with(Some(routes));
+                polls
+                    .iter()
+                    .fold(Egress::Unknown, |_, (times, counts)| polled.polls(*times, *counts))
+            };
+            assert_eq!(verdict(Routes::default()), Egress::Unseen, "by counts alone: {name}");
+            assert_eq!(verdict(SPOOFED), Egress::Seen, "{name}");
+            assert_eq!(verdict(ASYMMETRIC), Egress::Unseen, "clients are answered there: {name}");
+        }
+    }
+
+    #[test]
+    fn clients_who_complete_unanswered_handshakes_prove_it_whatever_routes_say() {
+        let mut polled = Polled::with(Some(SPOOFED));
+        polled.unanswered = 1000;
+        assert_eq!(polled.polls(8, [1010, 0, 10, 128, 0]), Egress::Unseen);
+    }
+
+    #[test]
+    fn only_what_goes_where_clients_answers_go_is_a_proof() {
+        for (ordinary, expected) in [(0.25, Egress::Seen), (0.26, Egress::Unseen)] {
+            let mut polled = Polled::with(Some(Routes { ordinary: Some(ordinary), ..SPOOFED }));
+            polled.polls(1, [1, 1, 0, 1, 0]);
+            assert_eq!(polled.polls(1, [500, 15, 0, 128, 0]), expected, "{ordinary} of 127");
+        }
+    }
+
+    #[test]
+    fn where_nobody_says_where_answers_go_counts_decide_a_poll_later() {
+        let mut polled = Polled::with(None);
+        polled.polls(1, [1, 1, 0, 1, 0]);
+        assert_eq!(polled.polls(1, [500, 15, 0, 128, 0]), Egress::Seen);
+        assert_eq!(polled.polls(1, [500, 15, 0, 128, 0]), Egress::Unseen);
+    }
+
+    #[test]
+    fn unanswered_syns_have_their_routes_asked_for_now_and_then() {
+        let polled = Polled::with(None);
+        assert!(!polled.answers.asks_for_routes(polled.now));
+        // 64 of them in four seconds, and not one in a hundred by chance.
+        for (unanswered, syns, asked) in [(3, 100, false), (4, 1000, false), (4, 100, true)] {
+            let mut polled = Polled::with(None);
+            polled.unanswered = unanswered;
+            polled.polls(40, [syns, syns - unanswered, 0, 0, 0]);
+            assert_eq!(polled.answers.routes_asked().is_some(), asked, "{unanswered} of {syns}");
+        }
+        let times = |routes| {
+            let mut polled = Polled::with(Some(routes));
+            polled.unanswered = 100;
+            let mut times = std::collections::BTreeSet::new();
+            for _ in 0..80 {
+                polled.polls(1, [200, 100, 0, 0, 0]);
+                times.extend(polled.answers.routes_asked());
+            }
+            times.len()
+        };
+        assert_eq!((times(Routes::default()), times(SPOOFED)), (4, 20), "in 20 s");
+    }
+
+    #[test]
+    fn what_is_answered_elsewhere_counts_while_the_stack_takes_it() {
+        let mut polled = Polled::with(Some(SPOOFED));
+        polled.unanswered = 100;
+        let hidden = |polled: &Polled| polled.answers.hidden(polled.now);
+        polled.polls(8, [200, 100, 0, 15, 0]);
+        assert_eq!(hidden(&polled), 0.0, "a packet filter may drop it");
+        polled.polls(1, [200, 100, 0, 16, 0]);
+        assert_eq!(hidden(&polled), 1.0);
+        polled.polls(32, [200, 100, 0, 0, 0]);
+        assert_eq!(hidden(&polled), 1.0, "queues are counted every five seconds in calm");
+        polled.polls(1, [200, 100, 0, 0, 0]);
+        assert_eq!(hidden(&polled), 0.0);
+        polled.polls(1, [200, 100, 0, 0, 2]);
+        polled.polls(15, [200, 100, 0, 0, 2]);
+        assert_eq!(hidden(&polled), 1.0, "cookies of the kernel");
     }
 }

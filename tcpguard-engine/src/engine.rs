@@ -1,15 +1,20 @@
 //! The doors of the engine and what happens behind them at every poll.
 
 mod adopt;
+mod asking;
 mod flows;
 mod headers;
 mod held_back;
 mod import;
 mod lifecycle;
+mod places;
 mod pressure;
 mod requests;
 mod rollup;
+mod routes;
+mod spared;
 mod steps;
+mod together;
 mod trial;
 mod unblock;
 mod upkeep;
@@ -22,9 +27,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::rollup::RollUp;
+use self::together::Everybody;
 use self::watches::Watches;
 use crate::evidence::Growth;
-use crate::host::Host;
+use crate::host::{Host, Passing};
+use crate::incident::Incident;
 use crate::learned::{LearnedListener, Networks};
 use crate::refusals::{Refusals, Suspect};
 use crate::rules::{Book, Exempt, Recurrence};
@@ -80,6 +87,7 @@ pub struct Engine {
     counted: Timestamp,
     incidents: u64,
     rolled: Option<RollUp>,
+    everybody: Everybody,
     past: VecDeque<IncidentReport>,
     /// Whether closed incidents are kept there.
     keeps_past: bool,
@@ -130,6 +138,7 @@ impl Engine {
             counted: Timestamp::default(),
             incidents: 0,
             rolled: None,
+            everybody: Everybody::default(),
             past: VecDeque::new(),
             keeps_past: true,
             completing: BTreeMap::new(),
@@ -165,8 +174,7 @@ impl Engine {
     /// rules of once the guard is no longer off.
     fn release_exempt(&mut self, now: Timestamp) {
         let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
-        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_deref());
-        let wanted = incidents.flat_map(|incident| incident.wanted());
+        let wanted = self.open_incidents().flat_map(Incident::wanted);
         let matchers = automatic.map(|entry| entry.rule.matcher);
         let touching: BTreeMap<Matcher, String> = matchers
             .chain(wanted.map(|wanted| wanted.matcher))
@@ -196,6 +204,10 @@ impl Engine {
         let elapsed = now.since(self.now);
         let restarted = self.epoch != Some(sample.epoch);
         self.saturated = self.saturation.poll(sample, &self.settings.common);
+        let passing = match restarted {
+            true => Passing::default(),
+            false => self.host.passing(&sample.host),
+        };
         let around = Circumstances {
             at: now,
             elapsed,
@@ -210,6 +222,7 @@ impl Engine {
             one_sided: sample.one_sided,
             unread: false,
             answering: false,
+            beyond: passing.lately,
         };
         let refusals = self.refusals(sample);
         self.uncounted = refusals.ask_for_count();
@@ -252,8 +265,9 @@ impl Engine {
         self.left_open.clear();
         self.settle_steps();
         self.book.read(now, &sample.rules, &self.settings.common);
-        let elsewhere =
-            self.host.observe(sample, elapsed, first || restarted, &self.settings.common);
+        let evading = self.evading(elapsed, passing);
+        let settings = &self.settings.common;
+        let elsewhere = self.host.observe(sample, elapsed, first || restarted, evading, settings);
         if !first && !restarted {
             // Whatever is followed takes a place in the same table.
             let syns = self.syns().saturating_sub(before) + elsewhere;
@@ -262,6 +276,7 @@ impl Engine {
         self.sample_shift = sample.sample_shift;
 
         self.expire_allowed(now);
+        self.spare_listeners(now);
         self.withdraw_hurting(now);
         self.end_quiet_incidents(now);
         self.open_overdue(now);
@@ -318,6 +333,31 @@ impl Engine {
             Some(listener.counters.syn_ack.saturating_sub(before))
         });
         cookies.saturating_sub(seen.sum())
+    }
+
+    /// The open incidents of listeners, and the one of those that are told together.
+    fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
+        let own = self.watches.values().filter_map(|watch| watch.incident.as_deref());
+        own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident))
+    }
+
+    /// The same.
+    fn open_incidents_mut(&mut self) -> impl Iterator<Item = &mut Incident> {
+        let own = self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut());
+        own.chain(self.rolled.as_mut().map(|rolled| &mut rolled.incident))
+    }
+
+    /// SYNs of the last poll that the stack answered although the guard could not read them, or that took the
+    /// places of those that it could; some of the frames that were `passing`.
+    fn evading(&self, elapsed: Duration, passing: Passing) -> u64 {
+        if passing.lately == 0 {
+            return 0;
+        }
+        let of = |watch: &Watch| {
+            let settings = self.settings.of(watch.listener);
+            watch.evading(self.now, elapsed, passing.routed, settings)
+        };
+        self.watches.values().map(of).sum()
     }
 
     /// SYNs counted at all listeners.

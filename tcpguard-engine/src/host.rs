@@ -1,18 +1,24 @@
-//! What concerns no single listener: port scans, and answers that this host did not ask for.
+//! What concerns no single listener: port scans, answers that this host did not ask for, SYNs to closed ports
+//! that take its stack's time, and SYNs in frames that the guard cannot read.
 
+mod beyond;
+mod closed;
 mod scan;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use self::beyond::Beyond;
+pub(crate) use self::beyond::Passing;
 use crate::evidence::{Assessment, VerdictLine, alarm};
 use crate::incident::{Incident, Opening};
 use crate::signal::Signal;
+use crate::window::Tick as Counted;
 use crate::words::percent;
 use crate::{
-    Evidence, Flow, HostCounters, IncidentClass, IncidentReport, Listener, ListenerId, Probe,
-    Sample, Settings, SourceShare, Timestamp,
+    Command, Evidence, Flow, HostCounters, IncidentClass, IncidentReport, Listener, ListenerId,
+    Mode, Probe, Sample, Settings, SourceShare, Timestamp,
 };
 
 /// Rates are judged over this span.
@@ -24,6 +30,10 @@ const INSPECTED: Duration = Duration::from_secs(7);
 const TOP: usize = 8;
 /// Ports or addresses from which they are several: a scan of one is about that one.
 const SEVERAL: u32 = 2;
+/// Polls running for which a rate must hold, as `fast_polls`.
+const POLLS: u32 = 2;
+/// Part of a rate from which on it holds what is open: 2:1 hysteresis, as pf's.
+const HELD: f64 = 0.5;
 /// That a source which fails at so many places in a row is a scanner is this sure (Jung, Paxson,
 /// Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing", 2004: four
 /// failures suffice for a false positive rate of 1 %).
@@ -39,6 +49,40 @@ struct Tick {
     segments: u64,
     /// Variance of `unsolicited`, which is known by sample.
     variance: f64,
+    refused: u64,
+    resets: u64,
+    no_listener_own: u64,
+    closed_over: u64,
+    closed_dropped: u64,
+    beyond_passed: u64,
+    beyond_dropped: u64,
+    short_fragments: u64,
+    /// Of those that passed, those that were SYNs which nobody completes a handshake for.
+    evading: u64,
+}
+
+impl Tick {
+    fn per_second(&self, count: u64) -> f64 {
+        count as f64 / self.span.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, Default)]
+struct Packets {
+    /// SYNs, or answers.
+    syns: u64,
+    /// Of these, those that are dropped in enforce mode.
+    matched: u64,
+    /// Of these, those that were dropped.
+    dropped: u64,
+}
+
+impl Packets {
+    /// So many that nothing is done about.
+    fn left(syns: u64) -> Self {
+        Self { syns, ..Self::default() }
+    }
 }
 
 /// The host's counters, scanners and incidents.
@@ -50,6 +94,13 @@ pub(crate) struct Host {
     /// Sources that leave handshakes half-open where something listens.
     half_open: Vec<Probe>,
     unsolicited_streak: u32,
+    closed_streak: u32,
+    /// The stack's resets are not seen while there is a flood of closed ports.
+    resets_unseen: bool,
+    beyond: Beyond,
+    /// What the kernel was told last: how many SYNs to closed ports are left to the stack, whether its resets are
+    /// not seen, and whether frames that cannot be read are dropped.
+    ordered: (Option<u32>, bool, bool),
     open: Vec<Open>,
 }
 
@@ -66,8 +117,10 @@ pub(crate) struct Finding {
     signal: Signal,
     listener: Listener,
     started: Timestamp,
-    /// Packets it is about: so far when it is new, since the last poll after that.
-    packets: (u64, u64),
+    /// Packets it is about so far.
+    so_far: Packets,
+    /// Those since the last poll.
+    fresh: Packets,
     rate: f64,
     assessment: Assessment,
     /// What the signal said, in words.
@@ -94,13 +147,15 @@ pub(crate) enum News {
 }
 
 impl Host {
-    /// Takes over a sample. The answer is the number of flows that take places in the table of
-    /// followed flows beside those of listeners: own SYNs.
+    /// Takes over a sample. `evading` SYNs of it the stack answered although the guard could not read them. The
+    /// answer is the number of flows that take places in the table of followed flows beside those of
+    /// listeners: own SYNs.
     pub fn observe(
         &mut self,
         sample: &Sample,
         elapsed: Duration,
         restarted: bool,
+        evading: u64,
         settings: &Settings,
     ) -> u64 {
         let before = std::mem::replace(&mut self.counters, sample.host);
@@ -111,7 +166,9 @@ impl Host {
         };
         let weight = (1_u64 << sample.sample_shift.min(63)) as f64;
         let variance = tick.unsolicited as f64 * (weight - 1.0);
-        self.ticks.push_back(Tick { span: elapsed, variance, ..tick });
+        let evading = evading.min(tick.beyond_passed).max(tick.short_fragments);
+        let tick = Tick { span: elapsed, variance, evading, ..tick };
+        self.ticks.push_back(tick);
         while self.ticks.iter().skip(1).map(|tick| tick.span).sum::<Duration>() >= SPAN {
             self.ticks.pop_front();
         }
@@ -121,7 +178,50 @@ impl Host {
         let reflected = rate >= factor * settings.reflection_rate
             && unsolicited >= factor * settings.reflection_share * tick.answers as f64;
         self.unsolicited_streak = if reflected { self.unsolicited_streak + 1 } else { 0 };
+        self.follow_closed(&tick, settings);
+        self.follow_beyond(&tick, settings);
         tick.own.unwrap_or(0)
+    }
+
+    /// The last polls, so many of them as far as they are remembered: how long they took together, and what was
+    /// counted in them.
+    fn streak(&self, polls: u32, count: fn(&Tick) -> Packets) -> (Duration, Packets) {
+        let mut sums = (Duration::ZERO, Packets::default());
+        for tick in self.ticks.iter().rev().take(polls as usize) {
+            let Packets { syns, matched, dropped } = count(tick);
+            sums.0 += tick.span;
+            sums.1.syns += syns;
+            sums.1.matched += matched;
+            sums.1.dropped += dropped;
+        }
+        sums
+    }
+
+    /// Notes the rates of the last second in the open incident of a class.
+    fn note_rates(&mut self, class: IncidentClass, count: fn(&Tick) -> Packets) {
+        let (span, packets) = self.streak(u32::MAX, count);
+        let per_second = |count: u64| count as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
+        for open in self.open.iter_mut().filter(|open| open.incident.class() == class) {
+            open.incident.note_rate(per_second(packets.syns));
+            open.incident.note_stopped(per_second(packets.dropped));
+        }
+    }
+
+    /// Whether frames that cannot be read are dropped, as far as the configuration leaves that to the engine.
+    pub fn drops_beyond(&self) -> bool {
+        self.is_open(IncidentClass::Evasion) && self.beyond.pressed
+    }
+
+    /// What the kernel is to do from now on, as far as it was told otherwise.
+    pub fn orders(&mut self, settings: &Settings) -> impl Iterator<Item = Command> + use<> {
+        let is_open = self.is_open(IncidentClass::ClosedPorts);
+        let per_second = is_open.then_some(settings.closed_answers);
+        let (unseen, drop) = (is_open && self.resets_unseen, self.drops_beyond());
+        let before = std::mem::replace(&mut self.ordered, (per_second, unseen, drop));
+        let limit = ((before.0, before.1) != (per_second, unseen))
+            .then_some(Command::LimitClosedPorts { per_second, unseen });
+        let drops = (before.2 != drop).then_some(Command::DropBeyondBounds(drop));
+        limit.into_iter().chain(drops)
     }
 
     /// Answers of a tick that were certainly not asked for.
@@ -154,9 +254,12 @@ impl Host {
     }
 
     /// What is the matter now.
-    pub fn findings(&self, now: Timestamp, settings: &Settings) -> Vec<Finding> {
+    pub fn findings(&self, now: Timestamp, mode: Mode, settings: &Settings) -> Vec<Finding> {
         let reflection = self.reflection(now, settings);
-        self.scan(now, settings).into_iter().chain(reflection).collect()
+        let closed = self.closed(now, mode, settings);
+        let evasion = self.evasion(now, mode, settings);
+        let scan = self.scan(now, settings).into_iter();
+        scan.chain(reflection).chain(closed).chain(evasion).collect()
     }
 
     fn reflection(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
@@ -184,7 +287,8 @@ impl Host {
             signal: Signal::Answers,
             listener: Listener::HOST,
             started: now - span,
-            packets: (unsolicited, self.ticks.back().map_or(0, count)),
+            so_far: Packets::left(unsolicited),
+            fresh: Packets::left(self.ticks.back().map_or(0, count)),
             rate,
             assessment: Assessment::of_counters(line, share, evidence),
             notes: Vec::new(),
@@ -218,7 +322,8 @@ impl Host {
             signal: Signal::Probes,
             listener: place(&scanners),
             started,
-            packets: (syns, 0),
+            so_far: Packets::left(syns),
+            fresh: Packets::default(),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
             assessment: Assessment::of_counters(line, SCAN_CONFIDENCE, evidence),
             notes: scanners.iter().map(|probe| scanner(probe, settings)).collect(),
@@ -250,9 +355,8 @@ impl Host {
 
     /// Takes a finding into the open incident of its class, or opens one with this number.
     pub fn take(&mut self, now: Timestamp, finding: Finding, number: Option<u64>) -> News {
-        let Finding { signal, listener, started, packets, rate, assessment, alarm, notes } =
+        let Finding { signal, listener, started, so_far, fresh, rate, assessment, alarm, notes } =
             finding;
-        let (so_far, fresh) = packets;
         let class = assessment.class;
         let known = self.open.iter_mut().find(|open| open.incident.class() == class);
         let Some(open) = known else {
@@ -267,14 +371,15 @@ impl Host {
                 moment: None,
                 started,
                 detected: now,
-                syns: so_far,
-                matched: 0,
-                dropped: 0,
+                syns: so_far.syns,
+                matched: so_far.matched,
+                dropped: so_far.dropped,
                 completed: 0,
                 usual_completed: None,
                 syn_rate: rate,
             };
             let mut incident = Incident::open(now, opening, &assessment);
+            incident.note_stopped(rate * so_far.dropped as f64 / so_far.syns.max(1) as f64);
             for note in notes {
                 incident.note(now, note);
             }
@@ -285,15 +390,23 @@ impl Host {
         };
         let incident = &mut open.incident;
         open.seen = now;
-        incident.note_rate(rate);
         incident.refine(now, &assessment);
         match class {
             // Cells count each source from its first SYN.
             IncidentClass::Scan => {
+                incident.note_rate(rate);
                 incident.set_listener(listener);
-                incident.raise_syns(so_far);
+                incident.raise_syns(so_far.syns);
             }
-            _ => incident.count_syns(fresh),
+            IncidentClass::Reflection => {
+                incident.note_rate(rate);
+                incident.count_syns(fresh.syns);
+            }
+            // Their rates are noted at every poll.
+            _ => {
+                let Packets { syns, matched, dropped } = fresh;
+                incident.count(&Counted { syns, matched, dropped, ..Counted::default() });
+            }
         }
         for note in notes {
             incident.note(now, note);
@@ -322,6 +435,15 @@ fn difference(before: &HostCounters, now: &HostCounters) -> Option<Tick> {
         answers: now.answers.checked_sub(before.answers)?,
         unsolicited: now.unsolicited.checked_sub(before.unsolicited)?,
         segments: now.segments.checked_sub(before.segments)?,
+        refused: now.refused.checked_sub(before.refused)?,
+        // The kernel's own count.
+        resets: now.resets.saturating_sub(before.resets),
+        no_listener_own: now.no_listener_own.checked_sub(before.no_listener_own)?,
+        closed_over: now.closed_over.checked_sub(before.closed_over)?,
+        closed_dropped: now.closed_dropped.checked_sub(before.closed_dropped)?,
+        beyond_passed: now.beyond_passed.checked_sub(before.beyond_passed)?,
+        beyond_dropped: now.beyond_dropped.checked_sub(before.beyond_dropped)?,
+        short_fragments: now.short_fragments.checked_sub(before.short_fragments)?,
         ..Tick::default()
     })
 }

@@ -1,6 +1,8 @@
 //! An open incident: what is known of it, what was done, what was told.
 
 mod declined;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use self::declined::Declined;
 pub(crate) use self::declined::Instead;
 use crate::evidence::{Assessment, Failing};
-use crate::learned::Admitted;
+use crate::learned::{Admitted, Steady};
 use crate::rules::Wanted;
 use crate::signal::Signal;
 use crate::window::Tick;
@@ -24,7 +26,7 @@ use crate::{
 /// treated anew every few seconds. Another class or size is told at once.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// A rate that has grown by this factor is told at once.
-const TELL_GROWTH: f64 = 4.0;
+pub(crate) const TELL_GROWTH: f64 = 4.0;
 
 /// Refinements that must agree on another class before the first change.
 const FIRST_CONVICTION: u32 = 2;
@@ -40,6 +42,8 @@ pub(crate) struct Incident {
     id: u64,
     listener_id: ListenerId,
     listener: Listener,
+    /// How many listeners it is about.
+    listeners: u32,
     class: IncidentClass,
     /// What the last refinements said instead, and how many of them.
     doubt: Option<(IncidentClass, u32)>,
@@ -63,7 +67,10 @@ pub(crate) struct Incident {
     established: u64,
     acknowledged: u64,
     usual_completed: Option<f64>,
+    steady: Steady,
     rate: f64,
+    /// SYNs a second dropped, where it concerns the whole host.
+    stopped: f64,
     peak: f64,
     sources: u64,
     actions: Vec<ActionReport>,
@@ -128,6 +135,7 @@ impl Incident {
             id: opening.id,
             listener_id: opening.listener_id,
             listener: opening.listener,
+            listeners: u32::from(opening.listener_id != ListenerId::HOST),
             class,
             doubt: None,
             conviction: FIRST_CONVICTION,
@@ -146,7 +154,9 @@ impl Incident {
             established: opening.completed,
             acknowledged: opening.completed,
             usual_completed: opening.usual_completed,
+            steady: Steady::default(),
             rate: opening.syn_rate,
+            stopped: 0.0,
             peak: opening.syn_rate,
             sources: assessment.evidence.sources_estimate,
             actions: Vec::new(),
@@ -212,6 +222,11 @@ impl Incident {
         self.class
     }
 
+    /// Its listener, or the host.
+    pub fn listener_id(&self) -> ListenerId {
+        self.listener_id
+    }
+
     /// What is kept of it beside its evidence.
     pub fn record(&mut self) -> &mut Record {
         &mut self.record
@@ -244,6 +259,11 @@ impl Incident {
         self.listener = listener;
     }
 
+    /// Says that it is about so many listeners.
+    pub fn set_listeners(&mut self, listeners: usize) {
+        self.listeners = u32::try_from(listeners).unwrap_or(u32::MAX);
+    }
+
     /// Adds a tick's counts.
     pub fn count(&mut self, tick: &Tick) {
         self.syns += tick.syns;
@@ -253,12 +273,28 @@ impl Incident {
         self.cookies_redeemed += tick.cookies_redeemed;
         self.established += tick.established;
         self.acknowledged += tick.acknowledged;
+        match self.class {
+            IncidentClass::HandshakeDegraded => self.steady.add(tick),
+            _ => self.steady = Steady::default(),
+        }
+    }
+
+    /// The share that has failed evenly for long, once it has.
+    pub fn take_steady(&mut self) -> Option<f64> {
+        let share = self.steady.share()?;
+        self.steady = Steady::default();
+        Some(share)
     }
 
     /// Notes the rate over the last second.
     pub fn note_rate(&mut self, syn_rate: f64) {
         self.rate = syn_rate;
         self.peak = self.peak.max(syn_rate);
+    }
+
+    /// Notes how many SYNs were dropped over the last second, where that stands at no listener.
+    pub fn note_stopped(&mut self, rate: f64) {
+        self.stopped = rate;
     }
 
     /// Takes over newer evidence. The class changes when two refinements running say the same other
@@ -338,7 +374,18 @@ impl Incident {
         self.wanted.push(Wanted { matcher, incident: self.id, reason, ttl });
     }
 
-    /// Asks no more for the rules beyond the first `kept`, none of which is in the kernel yet.
+    /// Asks for a rule that another incident asked for so far, unless it asks for `most` rules. Whether it does
+    /// now.
+    pub fn take_over(&mut self, wanted: Wanted, most: usize) -> bool {
+        let wants = self.wants(&wanted.matcher);
+        if !wants && self.wanted.len() < most {
+            self.want(wanted.matcher, wanted.reason, wanted.ttl);
+            return true;
+        }
+        wants
+    }
+
+    /// Asks no more for the rules beyond the first `kept`: they are another's, or not in the kernel yet.
     pub fn take_wanted(&mut self, kept: usize) -> Vec<Wanted> {
         self.wanted.split_off(kept.min(self.wanted.len()))
     }
@@ -429,19 +476,24 @@ impl Incident {
         self.declined.settle(which);
     }
 
-    /// The signatures that are dropped for it.
+    /// The signatures that are dropped for it, wherever it is about.
     pub fn signatures(&self) -> impl Iterator<Item = (Mask, Fingerprint)> {
         self.wanted.iter().filter_map(|wanted| match wanted.matcher {
-            Matcher::Signature { mask, fingerprint, .. } => Some((mask, fingerprint)),
-            Matcher::Source(..) => None,
+            Matcher::Signature { listener, mask, fingerprint } if listener == self.listener_id => {
+                Some((mask, fingerprint))
+            }
+            _ => None,
         })
     }
 
-    /// Whether a rule that is asked for covers a flow.
+    /// Whether a rule that is asked for covers a flow. One for a single listener, which an incident of the
+    /// host may have taken over, says nothing of flows at the others.
     pub fn covers(&self, flow: &Failing) -> bool {
         self.wanted.iter().any(|wanted| match wanted.matcher {
             Matcher::Source(net, _) => net.contains(&flow.addr),
-            Matcher::Signature { mask, fingerprint, .. } => flow.print.masked(mask) == fingerprint,
+            Matcher::Signature { listener, mask, fingerprint } => {
+                listener == self.listener_id && flow.print.masked(mask) == fingerprint
+            }
         })
     }
 
@@ -491,6 +543,7 @@ impl Incident {
             id: self.id,
             listener_id: self.listener_id,
             listener: self.listener,
+            listeners: self.listeners,
             class: self.class,
             severity: self.class.severity(),
             started: self.started,
@@ -507,6 +560,7 @@ impl Incident {
             completed: self.established.max(self.acknowledged),
             usual_completed_rate: self.usual_completed,
             syn_rate: self.rate,
+            stopped_rate: self.stopped,
             peak_syn_rate: self.peak,
             actions: self.actions.clone(),
             rules: ids,

@@ -1,7 +1,8 @@
 //! Detection, policy and rule planning as a pure state machine.
 //!
 //! Doors, and nothing else: [`Engine::handle_sample`], [`Engine::handle_flows`],
-//! [`Engine::handle_headers`] and [`Engine::handle_request`] take what was seen together with the time it was seen at;
+//! [`Engine::handle_headers`], [`Engine::handle_routes`] and [`Engine::handle_request`] take what was seen
+//! together with the time it was seen at;
 //! [`Engine::next_command`] says what must be done; [`Engine::report`] says what is known.
 //! Three more doors are for a restart: [`Engine::adopt`], [`Engine::teach`], [`Engine::learned`].
 //! No clock, socket, file, thread or async in here: live traffic, replay and tests drive the
@@ -15,6 +16,7 @@
 
 mod clean_up;
 mod command;
+mod drawn;
 mod egress;
 mod engine;
 mod evidence;
@@ -28,6 +30,7 @@ mod ports;
 mod refusals;
 mod report;
 mod request;
+mod routes;
 mod rule;
 mod rules;
 mod sample;
@@ -58,7 +61,8 @@ pub use report::*;
 pub use request::{
     ClientsWithin, Force, ImportReport, Request, RequestError, Response, RuleToImport, Which, Whose,
 };
-pub use rule::{Matcher, Origin, Rule, RuleId, Trial, User};
+pub use routes::{About, Route, RouteQuestion, is_martian};
+pub use rule::{Matcher, Origin, Rule, RuleId, Trial, User, signature_in_words};
 pub use sample::{
     Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, Probe, Queues, ReturnedCookies, RuleCounters, Sample, TcpExt,

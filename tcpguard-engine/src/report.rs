@@ -81,6 +81,10 @@ pub struct ListenerReport {
     pub dropped_rate: f64,
     /// SYNs per second answered with cookies over the last second.
     pub cookie_rate: f64,
+    /// SYNs per second over the last second that the stack was left to answer and that completed no handshake,
+    /// those in frames that the guard cannot read among them.
+    #[serde(default)]
+    pub reaching_rate: f64,
     /// Whether its clients connect.
     pub completions: Completions,
     /// What is the matter.
@@ -150,11 +154,12 @@ pub enum StepState {
 pub enum ListenerState {
     /// Handshakes complete.
     Ok,
-    /// Handshakes fail and it is not known yet why.
+    /// Handshakes fail and it is not known yet why, its SYN queue is full, or SYNs that the guard cannot read
+    /// reach its stack.
     Suspect,
-    /// An incident is open and nothing is done about it.
+    /// An incident is open, and nothing is done about it or most of what it is about reaches the stack.
     Attacked,
-    /// An incident is open and rules act.
+    /// An incident is open, and rules or steps keep most of it from the stack.
     Protected,
     /// Its accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
@@ -182,6 +187,10 @@ pub enum IncidentClass {
     HandshakeDegraded,
     /// Answers to SYNs that this host never sent: somebody forges its address.
     Reflection,
+    /// SYNs to ports at which nothing listens, so many that refusing them takes the stack's time.
+    ClosedPorts,
+    /// SYNs in frames that the guard cannot read and the stack can.
+    Evasion,
 }
 
 impl IncidentClass {
@@ -197,15 +206,32 @@ impl IncidentClass {
             Self::ListenerOverload => "listener_overload",
             Self::HandshakeDegraded => "handshake_degraded",
             Self::Reflection => "reflection",
+            Self::ClosedPorts => "closed_ports",
+            Self::Evasion => "evasion",
         }
     }
 
-    /// Whether it is a SYN flood: the classes for which rules are made.
+    /// Whether it is a SYN flood: the classes for which something is dropped.
     pub const fn is_flood(self) -> bool {
-        matches!(
-            self,
-            Self::RandomSpoofed | Self::SingleSource | Self::FewSource | Self::Distributed
-        )
+        match self {
+            Self::RandomSpoofed
+            | Self::SingleSource
+            | Self::FewSource
+            | Self::Distributed
+            | Self::ClosedPorts
+            | Self::Evasion => true,
+            Self::Scan
+            | Self::FlashCrowd
+            | Self::ListenerOverload
+            | Self::HandshakeDegraded
+            | Self::Reflection => false,
+        }
+    }
+
+    /// Whether it concerns the whole host and no listener: nothing is known of handshakes there, and no
+    /// rule is made.
+    pub const fn is_of_host(self) -> bool {
+        matches!(self, Self::Scan | Self::Reflection | Self::ClosedPorts | Self::Evasion)
     }
 
     /// Whether it is about real clients that are too many, rather than about failing handshakes.
@@ -216,12 +242,15 @@ impl IncidentClass {
     /// How bad.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::RandomSpoofed | Self::SingleSource | Self::FewSource | Self::Distributed => {
-                Severity::Critical
-            }
-            Self::ListenerOverload | Self::HandshakeDegraded | Self::Reflection => {
-                Severity::Warning
-            }
+            Self::RandomSpoofed
+            | Self::SingleSource
+            | Self::FewSource
+            | Self::Distributed
+            | Self::Evasion => Severity::Critical,
+            Self::ListenerOverload
+            | Self::HandshakeDegraded
+            | Self::Reflection
+            | Self::ClosedPorts => Severity::Warning,
             Self::Scan | Self::FlashCrowd => Severity::Notice,
         }
     }
@@ -238,6 +267,8 @@ impl IncidentClass {
             Self::ListenerOverload => "full accept queue, not an attack",
             Self::HandshakeDegraded => "failing handshakes, not an attack",
             Self::Reflection => "reflected SYN-ACKs",
+            Self::ClosedPorts => "SYN flood of closed ports",
+            Self::Evasion => "SYN flood in unreadable frames",
         }
     }
 }
@@ -251,6 +282,9 @@ pub struct IncidentReport {
     pub listener_id: ListenerId,
     /// Its address; [`Listener::HOST`], or the address or port that a scan is about.
     pub listener: Listener,
+    /// How many listeners it is about: one, or so far that many that are told together. 0: none.
+    #[serde(default)]
+    pub listeners: u32,
     /// What it is.
     pub class: IncidentClass,
     /// How bad.
@@ -261,8 +295,8 @@ pub struct IncidentReport {
     pub detected: Timestamp,
     /// When it was over; `None` while it is open.
     pub ended: Option<Timestamp>,
-    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes` or
-    /// `answers`.
+    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`, `answers`,
+    /// `closed_ports` or `beyond_bounds`.
     pub signal: String,
     /// 0 to 1: `1 - 2^-gate`.
     pub confidence: f64,
@@ -288,6 +322,10 @@ pub struct IncidentReport {
     pub usual_completed_rate: Option<f64>,
     /// SYNs per second over the last second.
     pub syn_rate: f64,
+    /// SYNs per second that were dropped over the last second, where it concerns the whole host; what is
+    /// dropped at a listener is in its own report.
+    #[serde(default)]
+    pub stopped_rate: f64,
     /// Highest SYN rate over one second.
     pub peak_syn_rate: f64,
     /// What was done, newest last, in words with times relative to `started`.
@@ -346,6 +384,15 @@ pub struct Evidence {
     pub usual_syn_rate: f64,
     /// Answers per second that this host did not ask for.
     pub unsolicited_rate: f64,
+    /// SYNs per second to closed ports, refused or dropped.
+    #[serde(default)]
+    pub closed_rate: f64,
+    /// SYNs per second that reached the stack in frames that the guard cannot read.
+    #[serde(default)]
+    pub beyond_rate: f64,
+    /// Such frames per second that were dropped.
+    #[serde(default)]
+    pub beyond_dropped_rate: f64,
     /// Half-open handshakes and the limit, where known.
     pub half_open: Option<(u32, u32)>,
     /// The gate items, each with whether it holds.

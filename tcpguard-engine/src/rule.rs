@@ -5,7 +5,8 @@ use std::fmt;
 use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
-use crate::{ListenerId, Ports, Step, Timestamp};
+use crate::evidence::describe;
+use crate::{Listener, ListenerId, Ports, Step, Timestamp};
 
 /// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
 #[derive(
@@ -63,7 +64,7 @@ pub enum Matcher {
     Source(IpNet, Ports),
     /// To this listener, looking like this under this mask.
     Signature {
-        /// The listener under attack.
+        /// The listener under attack; [`ListenerId::HOST`]: every one.
         listener: ListenerId,
         /// Which fields count.
         mask: Mask,
@@ -96,6 +97,16 @@ impl Matcher {
             Self::Signature { .. } => None,
         }
     }
+}
+
+/// What a signature rule matches, in words: what SYNs look like, and the listener that they are for, which for
+/// [`Listener::HOST`] is every one.
+pub fn signature_in_words(mask: Mask, fingerprint: &Fingerprint, listener: &Listener) -> String {
+    let look = describe(mask, fingerprint);
+    if *listener == Listener::HOST {
+        return format!("{look} to every listener");
+    }
+    format!("{look} to {listener}")
 }
 
 /// A user in words: `root`, or `uid 1000`. Other names stand in files, which logic does not read.

@@ -112,6 +112,34 @@ pub struct HostCounters {
     pub segments: u64,
     /// SYNs for an address and port on which nothing listens.
     pub no_listener: u64,
+    /// Of these, those to addresses of this host itself.
+    #[serde(default)]
+    pub no_listener_own: u64,
+    /// Resets with which this host's own stack has refused SYNs to closed ports, as far as they are seen.
+    #[serde(default)]
+    pub refused: u64,
+    /// Resets that its stack has sent, wherever they have left (`OutRsts`).
+    #[serde(default)]
+    pub resets: u64,
+    /// SYNs to closed ports beyond the limit of [`crate::Command::LimitClosedPorts`], in whatever mode.
+    #[serde(default)]
+    pub closed_over: u64,
+    /// Of these, those that were dropped.
+    #[serde(default)]
+    pub closed_dropped: u64,
+    /// Frames that went to the stack although their headers go on beyond the parser's bounds: each may hold
+    /// a SYN.
+    #[serde(default)]
+    pub beyond_passed: u64,
+    /// Of these, those that may come through a router: VLAN tags do not.
+    #[serde(default)]
+    pub beyond_routed: u64,
+    /// Of these, first fragments with part of a TCP header, which no stack sends.
+    #[serde(default)]
+    pub short_fragments: u64,
+    /// Frames beyond the bounds that were dropped.
+    #[serde(default)]
+    pub beyond_dropped: u64,
 }
 
 /// A source that sends SYNs to where nothing listens.
@@ -172,6 +200,10 @@ pub struct ListenerCounters {
     /// each counted once in ten seconds.
     #[serde(default)]
     pub established_known: u64,
+    /// Handshakes that new clients completed although a rule had dropped their first SYN, or in observe mode would
+    /// have.
+    #[serde(default)]
+    pub let_through: u64,
     /// Third ACKs with the right number (sampled).
     pub acknowledged: u64,
     /// Of these, those whose SYN came before the last poll, or before the one before it (each counts
@@ -190,8 +222,8 @@ pub struct ListenerCounters {
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source is validated or exempt.
     pub spared: u64,
-    /// SYN-ACKs repeated although the third ACK had arrived (sampled): the stack ignores it while
-    /// the accept queue is full.
+    /// Handshakes whose SYN-ACK was repeated although the third ACK had arrived (sampled): the stack ignores it
+    /// while the accept queue is full.
     pub ack_ignored: u64,
     /// SYNs answered with a cookie of the guard's.
     pub cookies_sent: u64,
@@ -203,6 +235,45 @@ pub struct ListenerCounters {
     pub returned_cookies: [ReturnedCookies; 2],
     /// SYNs dropped because there were too many.
     pub limited: u64,
+}
+
+impl ListenerCounters {
+    /// Since `before`; `None` when a counter went backwards.
+    pub(crate) fn since(&self, before: &Self) -> Option<Self> {
+        let established = match (before.established, self.established) {
+            (Some(before), Some(now)) => Some(now.checked_sub(before)?),
+            _ => None,
+        };
+        let mut late = self.late;
+        for (late, before) in late.iter_mut().zip(before.late) {
+            *late = late.checked_sub(before)?;
+        }
+        Some(Self {
+            syn: self.syn.checked_sub(before.syn)?,
+            syn_retransmit: self.syn_retransmit.checked_sub(before.syn_retransmit)?,
+            syn_ack: self.syn_ack.checked_sub(before.syn_ack)?,
+            syn_ack_retransmit: self.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
+            established,
+            established_known: self.established_known.checked_sub(before.established_known)?,
+            let_through: self.let_through.checked_sub(before.let_through)?,
+            acknowledged: self.acknowledged.checked_sub(before.acknowledged)?,
+            late,
+            reset: self.reset.checked_sub(before.reset)?,
+            refused: self.refused.checked_sub(before.refused)?,
+            dropped_source: self.dropped_source.checked_sub(before.dropped_source)?,
+            dropped_signature: self.dropped_signature.checked_sub(before.dropped_signature)?,
+            returned: self.returned.checked_sub(before.returned)?,
+            spared: self.spared.checked_sub(before.spared)?,
+            ack_ignored: self.ack_ignored.checked_sub(before.ack_ignored)?,
+            cookies_sent: self.cookies_sent.checked_sub(before.cookies_sent)?,
+            cookies_redeemed: self.cookies_redeemed.checked_sub(before.cookies_redeemed)?,
+            returned_cookies: [
+                self.returned_cookies[0].since(before.returned_cookies[0])?,
+                self.returned_cookies[1].since(before.returned_cookies[1])?,
+            ],
+            limited: self.limited.checked_sub(before.limited)?,
+        })
+    }
 }
 
 /// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/handovers.rs`.

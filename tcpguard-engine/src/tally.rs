@@ -47,6 +47,9 @@ pub(crate) struct Circumstances {
     pub unread: bool,
     /// Its SYNs are answered by the guard, or were a moment ago.
     pub answering: bool,
+    /// Frames that reached the stack in this poll or the one before, and whose headers go on beyond the
+    /// parser's bounds: in each there may be a SYN that was not counted and that the stack answers.
+    pub beyond: u64,
 }
 
 /// One listener's counters and the SYNs of the last tick that may still be answered.
@@ -56,6 +59,8 @@ pub(crate) struct Tally {
     open: u64,
     unheard: Unheard,
     answers: Answers,
+    /// The stack has answered most of what seemed to get no answer in the last tick.
+    hides: bool,
 }
 
 impl Tally {
@@ -71,14 +76,14 @@ impl Tally {
         counters: &ListenerCounters,
         around: &Circumstances,
     ) -> Option<impl Iterator<Item = Tick> + use<>> {
-        let delta = difference(&self.last, counters)?;
+        let delta = counters.since(&self.last)?;
         self.last = *counters;
         if let Some(queues) = &around.queues {
-            self.answers.poll(around.at, &delta, queues, around.unseen_cookies);
+            let unanswered = self.fates(&delta, around.mode, false).unanswered;
+            self.answers.poll(around.at, &delta, queues, around.unseen_cookies, unanswered);
         }
         let total = self.tick(&delta, around);
-        let polls = (around.elapsed.as_secs_f64() / around.poll.as_secs_f64()).round() as usize;
-        let parts = polls.clamp(1, PARTS) as u64;
+        let parts = parts(around) as u64;
         Some((0..parts).map(move |part| split(&total, part, parts)))
     }
 
@@ -87,22 +92,26 @@ impl Tally {
         &self.last
     }
 
-    /// Whether its answers leave where the guard sees them.
-    pub fn egress(&self) -> Egress {
-        self.answers.verdict()
+    /// Whether its answers leave where the guard sees them, and what says so.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
-    /// Whether a count of its queue would tell that.
-    pub fn asks_for_count(&self) -> bool {
-        self.answers.asks_for_count()
+    /// The same, to learn more.
+    pub fn answers_mut(&mut self) -> &mut Answers {
+        &mut self.answers
     }
 
-    /// SYNs that were left without an answer since the last poll.
+    /// Whether the stack answers where nobody looks what seems to be left without an answer, and a full queue
+    /// drops none of it.
+    pub fn hides_answers(&self) -> bool {
+        self.hides
+    }
+
+    /// SYNs of which no answer was seen since the last poll.
     pub fn unanswered(&self, counters: &ListenerCounters, mode: Mode, one_sided: bool) -> u64 {
-        difference(&self.last, counters).map_or(0, |delta| {
-            let unseen = one_sided || self.is_unseen(&delta);
-            self.fates(&delta, mode, unseen).unanswered
-        })
+        let delta = counters.since(&self.last);
+        delta.map_or(0, |delta| self.fates(&delta, mode, one_sided).unanswered)
     }
 
     /// Whether its answers are not seen and its completions are all the same.
@@ -125,29 +134,45 @@ impl Tally {
             false => delta.syn_ack.saturating_sub(delta.syn_ack_retransmit),
         };
         let answered = fresh.min(self.open + passed);
-        let unanswered = passed.saturating_sub(answered).saturating_sub(delta.syn_retransmit);
-        Fates { matched, dropped, passed, answered, unanswered }
+        let silent = passed.saturating_sub(answered);
+        let repeated_silent = silent.min(delta.syn_retransmit);
+        let unanswered = silent - repeated_silent;
+        // What the stack answers beyond that are SYNs that it could read and the guard could not.
+        let beyond = fresh - answered;
+        Fates { matched, dropped, passed, answered, beyond, unanswered, repeated_silent }
     }
 
     fn tick(&mut self, delta: &ListenerCounters, around: &Circumstances) -> Tick {
         let listens = around.queues.is_some();
         let unseen = around.one_sided || listens && self.is_unseen(delta);
-        let Fates { matched, dropped, passed, answered, unanswered } =
+        let Fates { matched, dropped, passed, answered, beyond, unanswered, repeated_silent } =
             self.fates(delta, around.mode, unseen);
         self.open = passed.saturating_sub(answered.saturating_sub(self.open));
+        // Where answers are not seen, each has one that no full queue has dropped.
+        let lost = if unseen { answered.min(around.queue_drops.unwrap_or(0)) } else { 0 };
+        let (answered, unanswered) = (answered - lost, unanswered + lost);
 
-        let unheard = self.unheard.next(Heard {
+        let heard = Heard {
             answered,
             unanswered: unanswered.saturating_sub(delta.refused),
             completed: delta.acknowledged.max(delta.established.unwrap_or(0)) + delta.reset,
             repeated: delta.syn_retransmit,
-        });
+        };
+        // Polls that were left out because nothing came are time that clients had to repeat their SYNs.
+        let polls = if heard == Heard::default() { parts(around) } else { 1 };
+        let unheard: u64 = (0..polls).map(|_| self.unheard.next(heard)).sum();
+        // Those that the stack has answered where nobody looks, unless its queue has dropped them.
+        let hidden = (unanswered as f64 * self.answers.hidden(around.at)).round() as u64;
         let refused = match around.queue_drops {
             Some(_) if around.unread => unheard,
             None => 0,
-            Some(_) if around.queue_full => unanswered,
+            Some(drops) if around.queue_full => unanswered.min(drops.max(unanswered - hidden)),
             Some(drops) => unanswered.min(drops),
         };
+        let ignored = unanswered.saturating_sub(refused);
+        let hidden = hidden.min(ignored);
+        let taken = answered + hidden;
+        self.hides = 2 * hidden > unanswered;
         let (acknowledged, late) = third_acks(delta, is_full(around) && !around.answering);
         // Who comes again after a rule dropped its SYN, or after having been one too many, is one
         // attempt, not two. A SYN that is let through and left without an answer is none anyway.
@@ -155,14 +180,16 @@ impl Tally {
             Mode::Enforce => delta.returned.min(answered + delta.cookies_sent),
             Mode::Observe | Mode::Off => 0,
         };
-        let limited = delta.syn_retransmit.saturating_sub(delta.returned).min(delta.limited);
+        let limited = delta.syn_retransmit.saturating_sub(delta.returned + repeated_silent);
+        let limited = limited.min(delta.limited);
         let again = returned + limited;
         Tick {
             end: around.at,
             span: around.elapsed,
             syns: delta.syn,
-            attempts: (answered + delta.cookies_sent + dropped + refused).saturating_sub(again),
-            answered,
+            attempts: (taken + delta.cookies_sent + dropped + refused).saturating_sub(again),
+            answered: taken,
+            beyond: beyond.min(around.beyond),
             cookies_sent: delta.cookies_sent,
             cookies_redeemed: delta.cookies_redeemed,
             returned_cookies: delta.returned_cookies,
@@ -170,11 +197,12 @@ impl Tally {
             unanswered: refused,
             established: delta.established.unwrap_or(0),
             known: delta.established_known,
+            let_through: delta.let_through,
             acknowledged,
             late,
             reset: delta.reset,
             ack_ignored: delta.ack_ignored,
-            ignored: unanswered.saturating_sub(refused),
+            ignored: ignored - hidden,
             repeated: delta.syn_retransmit,
             variance: match delta.established {
                 Some(_) => 0,
@@ -185,6 +213,12 @@ impl Tally {
             gap: around.elapsed > around.poll * LATE,
         }
     }
+}
+
+/// The polls of which a sample is, those that were missed included.
+fn parts(around: &Circumstances) -> usize {
+    let polls = (around.elapsed.as_secs_f64() / around.poll.as_secs_f64()).round() as usize;
+    polls.clamp(1, PARTS)
 }
 
 /// The third ACKs that count, and how late they are.
@@ -213,49 +247,18 @@ struct Fates {
     dropped: u64,
     passed: u64,
     answered: u64,
+    /// Answers to SYNs that were not counted.
+    beyond: u64,
+    /// First SYNs without an answer.
     unanswered: u64,
+    /// Repeated ones.
+    repeated_silent: u64,
 }
 
 /// Variance of a count that was estimated from one in `2^shift`: n of N seen with probability p and
 /// weighted 1/p has the variance N (1 - p) / p.
 fn sampling_variance(count: u64, shift: u8) -> u64 {
     count.saturating_mul((1 << shift.min(63)) - 1)
-}
-
-/// `now - before`, or `None` when a counter went backwards.
-fn difference(before: &ListenerCounters, now: &ListenerCounters) -> Option<ListenerCounters> {
-    let established = match (before.established, now.established) {
-        (Some(before), Some(now)) => Some(now.checked_sub(before)?),
-        _ => None,
-    };
-    let mut late = now.late;
-    for (late, before) in late.iter_mut().zip(before.late) {
-        *late = late.checked_sub(before)?;
-    }
-    Some(ListenerCounters {
-        syn: now.syn.checked_sub(before.syn)?,
-        syn_retransmit: now.syn_retransmit.checked_sub(before.syn_retransmit)?,
-        syn_ack: now.syn_ack.checked_sub(before.syn_ack)?,
-        syn_ack_retransmit: now.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
-        established,
-        established_known: now.established_known.checked_sub(before.established_known)?,
-        acknowledged: now.acknowledged.checked_sub(before.acknowledged)?,
-        late,
-        reset: now.reset.checked_sub(before.reset)?,
-        refused: now.refused.checked_sub(before.refused)?,
-        dropped_source: now.dropped_source.checked_sub(before.dropped_source)?,
-        dropped_signature: now.dropped_signature.checked_sub(before.dropped_signature)?,
-        returned: now.returned.checked_sub(before.returned)?,
-        spared: now.spared.checked_sub(before.spared)?,
-        ack_ignored: now.ack_ignored.checked_sub(before.ack_ignored)?,
-        cookies_sent: now.cookies_sent.checked_sub(before.cookies_sent)?,
-        cookies_redeemed: now.cookies_redeemed.checked_sub(before.cookies_redeemed)?,
-        returned_cookies: [
-            now.returned_cookies[0].since(before.returned_cookies[0])?,
-            now.returned_cookies[1].since(before.returned_cookies[1])?,
-        ],
-        limited: now.limited.checked_sub(before.limited)?,
-    })
 }
 
 /// Part `part` of `parts` of a tick: equal shares that add up to the whole.
@@ -271,6 +274,7 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         syns: share(whole.syns),
         attempts: share(whole.attempts),
         answered: share(whole.answered),
+        beyond: share(whole.beyond),
         cookies_sent: share(whole.cookies_sent),
         cookies_redeemed: share(whole.cookies_redeemed),
         returned_cookies: whole.returned_cookies.map(|it| it.with(it, |count, _| share(count))),
@@ -279,6 +283,7 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         unanswered: share(whole.unanswered),
         established: share(whole.established),
         known: share(whole.known),
+        let_through: share(whole.let_through),
         acknowledged: share(whole.acknowledged),
         late: whole.late.map(share),
         reset: share(whole.reset),
@@ -312,6 +317,7 @@ mod tests {
             one_sided: false,
             unread: false,
             answering: false,
+            beyond: 0,
         }
     }
 
@@ -374,6 +380,21 @@ mod tests {
     }
 
     #[test]
+    fn polls_that_were_left_out_because_nothing_came_pass_like_any_other() {
+        let unread = Circumstances { unread: true, ..around(Mode::Observe) };
+        let counters = ListenerCounters { syn: 100, ..ListenerCounters::default() };
+        let mut tally = Tally::start(ListenerCounters::default());
+        let mut attempts = |elapsed| {
+            let around = Circumstances { elapsed, ..unread };
+            let ticks = tally.ticks(&counters, &around).expect("counters go on");
+            ticks.map(|tick| tick.attempts).sum::<u64>()
+        };
+        assert_eq!(attempts(POLL), 0, "a client would not have retransmitted yet");
+        assert_eq!(attempts(POLL * 8), 100);
+        assert_eq!(attempts(POLL * 8), 0, "each counts once");
+    }
+
+    #[test]
     fn attempts_are_answered_syns_and_dropped_ones() {
         let counters = ListenerCounters {
             syn: 1000,
@@ -404,6 +425,14 @@ mod tests {
         let limited =
             ListenerCounters { syn: 30, syn_retransmit: 15, syn_ack: 15, limited: 5, ..ruled };
         assert_eq!(attempts(limited), 15);
+        // Ten that are dropped as one too many, and twenty that pass when they come again, to a full queue.
+        let again = ListenerCounters {
+            syn: 30,
+            syn_retransmit: 20,
+            limited: 10,
+            ..ListenerCounters::default()
+        };
+        assert_eq!(attempts(again), 10);
     }
 
     #[test]
@@ -431,6 +460,19 @@ mod tests {
         assert_eq!(attempts(&mut tally, &counters), Some(500));
         counters.syn_ack += 500;
         assert_eq!(attempts(&mut tally, &counters), Some(0));
+    }
+
+    /// Fragments of eight bytes, of which the stack makes SYNs.
+    #[test]
+    fn answers_to_syns_that_nobody_could_read_count_as_far_as_frames_explain_them() {
+        let counters = ListenerCounters { syn: 10, syn_ack: 510, ..ListenerCounters::default() };
+        for (beyond, answered) in [(0, 0), (300, 300), (1000, 500)] {
+            let tick = one(counters, &Circumstances { beyond, ..around(Mode::Observe) });
+            assert_eq!((tick.attempts, tick.beyond), (10, answered), "{beyond}");
+        }
+        let repeated = ListenerCounters { syn_ack_retransmit: 500, ..counters };
+        let tick = one(repeated, &Circumstances { beyond: 1000, ..around(Mode::Observe) });
+        assert_eq!(tick.beyond, 0, "a repetition answers nothing new");
     }
 
     #[test]

@@ -1,26 +1,33 @@
 //! One listener as the engine follows it.
 
+mod answers;
 mod armed;
 mod distinct;
+mod flooded;
 mod moment;
+mod pressed;
+mod reaching;
+mod spared;
 mod trials;
 
 use std::time::Duration;
 
 use self::armed::Armed;
 use self::distinct::Distinct;
+pub(crate) use self::flooded::Rolled;
+pub(crate) use self::spared::Shared;
 pub(crate) use self::trials::Calm;
 use crate::egress::Egress;
 use crate::evidence::alarm;
 use crate::incident::{Incident, Opening};
 use crate::ladder::{Ladder, Step};
-use crate::learned::{Clients, LearnedListener, Natural, Usual, UsualCircumstances};
-use crate::signal::{Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain};
+use crate::learned::{Clients, KnownLooks, LearnedListener, Natural, Usual, UsualCircumstances};
+use crate::signal::{Around, Fast, Load, Occupancy, Pressure, Quiet, Signal, Slow, Strain};
 use crate::tally::{Circumstances, Tally};
 use crate::window::{Sums, Window};
 use crate::{
-    Completions, Evidence, Flow, FlowState, Flows, IncidentReport, Listener, ListenerCounters,
-    ListenerId, ListenerKind, ListenerSample, Mode, Moment, Queues, Settings, TcpExt, Timestamp,
+    Completions, Evidence, IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind,
+    ListenerSample, Mode, Moment, Queues, Settings, TcpExt, Timestamp,
 };
 
 /// The ACK to a cookie comes within this time, or takes longer than the kernel waits for that of its own.
@@ -56,12 +63,16 @@ pub(crate) struct Watch {
     pub onset: Timestamp,
     /// Most listeners never have one, and it is large.
     pub incident: Option<Box<Incident>>,
-    pub armed: Option<Armed>,
+    /// Its handshakes fail, and that is told together with others, as an incident of the host.
+    pub rolled: Option<Rolled>,
+    pub armed: Option<Box<Armed>>,
     pub ladder: Ladder,
     /// What no rule covers of the flood, when that was looked at last.
     pub rest: Option<Rest>,
-    /// When the last flood ended.
-    pub flood_over: Option<Timestamp>,
+    /// What the rules for every listener are to it.
+    pub shared: Shared,
+    /// When the last incident of failing handshakes ended.
+    pub failing_over: Option<Timestamp>,
     /// What completed before the open incident.
     pub calm: Calm,
     /// When half-open entries were last asked to be removed.
@@ -80,6 +91,12 @@ pub(crate) struct Watch {
     usual: Usual,
     /// Handshakes a second that half-open health checks were last seen to reset.
     checks: f64,
+    /// SYNs that the guard cannot read reach the stack in number.
+    evaded: bool,
+    /// An alarm was dismissed, and what raised it goes on.
+    dismissed: bool,
+    /// Its first verdict waits for other listeners to be judged with.
+    pub awaits_others: bool,
 }
 
 /// An alarm whose evidence is still being looked at.
@@ -122,10 +139,12 @@ impl Watch {
             suspect: None,
             onset: Timestamp::default(),
             incident: None,
+            rolled: None,
             armed: None,
             ladder: Ladder::default(),
             rest: None,
-            flood_over: None,
+            shared: Shared::default(),
+            failing_over: None,
             calm: Calm::default(),
             cleaned: Timestamp::default(),
             tcp_ext: TcpExt::default(),
@@ -140,6 +159,9 @@ impl Watch {
             strain: None,
             usual: Usual::default(),
             checks: 0.0,
+            evaded: false,
+            dismissed: false,
+            awaits_others: false,
         }
     }
 
@@ -193,6 +215,7 @@ impl Watch {
             incident.note_rate(syn_rate);
         }
         self.armed = self.armed.take().filter(|armed| now < armed.until);
+        self.accept_steady(now, settings);
         self.judge(&around, sample.queues.as_ref(), mitigating, settings);
     }
 
@@ -204,6 +227,7 @@ impl Watch {
         settings: &Settings,
     ) {
         let now = around.at;
+        self.note_evaded(settings);
         let load = Load {
             queues,
             overflowed: around.overflowed,
@@ -214,13 +238,8 @@ impl Watch {
         let polls = if self.armed.is_some() { 1 } else { settings.fast_polls };
         let maturity = self.maturity(settings);
         let fast = self.fast.poll(&self.window, maturity, polls, settings);
-        let slow = self.slow.poll(
-            &self.window,
-            maturity,
-            &mut self.natural,
-            settings.probe_rate.max(self.checks * CHECKS),
-            settings,
-        );
+        let probes = settings.probe_rate.max(self.checks * CHECKS);
+        let slow = self.slow.poll(&self.window, maturity, &mut self.natural, probes, settings);
         let queues = queues.filter(|_| !mitigating);
         if mitigating {
             self.occupancy.reset();
@@ -229,7 +248,8 @@ impl Watch {
             self.occupancy.poll(now, queues, &self.window, &self.natural, maturity, settings);
         let held = self.occupancy.holds(now, &self.window, &self.natural, settings);
         let rtt = self.rtt(settings);
-        self.quiet.poll(now, &self.window, &self.natural, rtt, held, settings);
+        let around = Around { rtt, probes, held };
+        self.quiet.poll(now, &self.window, &self.natural, around, settings);
         let signal = match (fast, occupied, slow) {
             (true, ..) => Some(Signal::Fast),
             (false, true, _) => Some(Signal::Occupancy),
@@ -239,6 +259,8 @@ impl Watch {
         if let Some(signal) = signal.filter(|_| !self.handshakes_failed()) {
             self.suspect(now, signal, settings);
         }
+        self.dismissed &= self.is_suspicious();
+        self.awaits_others &= self.suspect.is_some();
         if self.learns(settings) {
             self.natural.learn(now, &self.window);
             let around = UsualCircumstances {
@@ -273,19 +295,20 @@ impl Watch {
         self.quiet.restart(now);
     }
 
-    /// Whether an incident is open that is about failing handshakes, rather than about pressure.
-    pub fn handshakes_failed(&self) -> bool {
-        self.incident.as_deref().is_some_and(|incident| !incident.class().is_pressure())
-    }
-
     /// Half-open health checks reset so many handshakes a second: that is no failure.
     pub fn note_checks(&mut self, rate: f64) {
         self.checks = rate;
     }
 
+    /// Others that ask as seldom reset so many more.
+    pub fn note_scans(&mut self, rate: f64) {
+        self.checks += rate;
+    }
+
     /// Dismisses an alarm that the sampled flows do not confirm.
     pub fn dismiss(&mut self) {
         self.suspect = None;
+        self.dismissed = true;
         self.slow.reset();
     }
 
@@ -376,7 +399,7 @@ impl Watch {
 
     /// Whether all is calm, and nothing piles up that may be an attack.
     pub fn learns(&self, settings: &Settings) -> bool {
-        !self.is_suspicious() && !self.slow.rising(settings)
+        !self.is_suspicious() && !self.evaded && !self.slow.rising(settings)
     }
 
     /// How long failures have stayed below the clear threshold.
@@ -438,51 +461,18 @@ impl Watch {
         self.queues.filter(|_| fresh).and_then(|queues| queues.half_open)
     }
 
-    /// SYNs that were left without an answer since the last poll.
-    pub fn unanswered(&self, sample: &ListenerSample, mode: Mode, one_sided: bool) -> u64 {
-        self.tally.unanswered(&sample.counters, mode, one_sided)
-    }
-
-    /// Whether its answers leave where the guard sees them.
-    pub fn egress(&self) -> Egress {
-        self.tally.egress()
-    }
-
-    /// Whether no answer of this host's own listener was seen: then verdicts are less sure, and rules
-    /// only advised.
-    pub fn is_unsure(&self) -> bool {
-        self.kind == ListenerKind::Local && self.egress() != Egress::Seen
-    }
-
     /// Whether cookies are not to be had here, or do not suffice where they have been sent for a while. The
     /// guard may act since `enforced`, and does what `mode` says.
     pub fn is_without_cookies(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
         if self.kind != ListenerKind::Local || self.egress() == Egress::Unseen {
             return true;
         }
-        let detected = self.incident.as_deref().map_or(now, Incident::detected);
+        let detected = self.alarmed().unwrap_or(now);
         let waited = now.since(detected.max(enforced)) >= PATIENCE;
         match self.ladder.lasts(Step::Cookies, now) {
             Some(lasts) => lasts >= PATIENCE,
             None => self.ladder.refuses(Step::Cookies, now) || mode == Mode::Enforce && waited,
         }
-    }
-
-    /// Whether a count of the queue would tell where the answers leave.
-    pub fn asks_for_count(&self) -> bool {
-        self.kind == ListenerKind::Local && self.tally.asks_for_count()
-    }
-
-    /// Its sampled flows. While its accept queue is full the host lets clients wait that have acknowledged its
-    /// answer, and nobody says what a host behind this one has completed. Else it has refused what it ignored.
-    pub fn flows<'f>(&self, flows: &'f Flows) -> impl Iterator<Item = Flow> + Clone + use<'f> {
-        use FlowState::{Acknowledged, Completed, Ignored, SynAck};
-        let waits = self.kind == ListenerKind::Forwarded || self.pressure.polls().0 > 0;
-        flows.of(self.id, move |state| match state {
-            Acknowledged | Ignored if waits => Completed,
-            Ignored => SynAck,
-            other => other,
-        })
     }
 
     /// The last count of half-open handshakes and the queue's limit.
@@ -550,20 +540,6 @@ impl Watch {
         self.opening_since(id, from, &suspect, evidence, settings)
     }
 
-    /// Whether a flood is on.
-    pub fn is_flooded(&self) -> bool {
-        self.incident.as_deref().is_some_and(|incident| incident.class().is_flood())
-    }
-
-    /// When the flood ended that steps were taken for; `None` while there is one, or never was.
-    pub fn flood_ended(&self, now: Timestamp) -> Option<Timestamp> {
-        match &self.incident {
-            Some(incident) if incident.class().is_flood() => None,
-            Some(_) => Some(now),
-            None => self.flood_over,
-        }
-    }
-
     /// Whether cookies answer here, have done so for as long as it takes to see that they come back, and
     /// can answer all that come, which a host cannot that is `saturated`.
     pub fn is_answered(&self, now: Timestamp, saturated: bool, settings: &Settings) -> bool {
@@ -582,6 +558,25 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::Tick;
+
+    /// A listener that has just seen so many polls like this one, and the time.
+    pub(super) fn after(polls: u32, tick: Tick) -> (Watch, Timestamp) {
+        let mut watch = Watch::new(&ListenerSample {
+            id: ListenerId(0),
+            listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 },
+            kind: ListenerKind::Local,
+            counters: ListenerCounters::default(),
+            queues: None,
+            distinct_sources: 0,
+        });
+        let (span, mut end) = (Settings::default().poll, Timestamp::from_millis(60_000));
+        for _ in 0..polls {
+            end = end + span;
+            watch.window.push(Tick { end, span, ..tick });
+        }
+        (watch, end)
+    }
 
     /// There may be thousands of them.
     #[test]

@@ -1,19 +1,23 @@
 //! The recent past of a listener, poll by poll.
 
 mod past;
+mod sums;
 
 use std::time::Duration;
 
 use tcpguard_common::abi::LATE_POLLS;
 
 use self::past::{Entry, Past};
+pub(crate) use self::sums::Sums;
+use self::sums::sum;
 use crate::{ReturnedCookies, Timestamp};
 
 /// How far back ticks reach.
 const REACH: Duration = Duration::from_secs(16);
-/// Coarse entries of about a second remembered: longer than the 63 s for which the kernel keeps a
-/// half-open handshake (`tcp_synack_retries` = 5: 1 + 2 + 4 + 8 + 16 + 32 s).
-const SECONDS: usize = 64;
+/// A half-open handshake's life in the kernel (`tcp_synack_retries` = 5: 1 + 2 + 4 + 8 + 16 + 32 s).
+pub(crate) const LIFE: Duration = Duration::from_secs(63);
+/// Coarse entries of about a second remembered: longer than [`LIFE`].
+const SECONDS: usize = LIFE.as_secs() as usize + 1;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What happened between two polls.
@@ -34,6 +38,9 @@ pub(crate) struct Tick {
     pub cookies_sent: u64,
     /// Of these, SYNs that a full queue left without an answer.
     pub unanswered: u64,
+    /// SYNs that the stack answered although the guard could not read them; no attempts, because nothing
+    /// more is known of them.
+    pub beyond: u64,
     /// Valid cookies that clients sent back, whether or not the kernel has completed their handshakes.
     pub cookies_redeemed: u64,
     /// What clients sent back of the guard's cookies, by IPv4 and by IPv6.
@@ -44,13 +51,15 @@ pub(crate) struct Tick {
     pub established: u64,
     /// Of all that completed, those of known clients, each client counted once in ten seconds.
     pub known: u64,
+    /// Of all that completed, those of new clients whose first SYN a signature rule dropped.
+    pub let_through: u64,
     /// Third ACKs that count: no more than the kernel completed, unless a full accept queue is why.
     pub acknowledged: u64,
     /// Of these, those attempted one tick before, and [`LATE_POLLS`] or more before.
     pub late: [u64; LATE_POLLS],
     /// Half-open handshakes that the client reset.
     pub reset: u64,
-    /// SYN-ACKs repeated although the third ACK had arrived.
+    /// Handshakes whose SYN-ACK was repeated although the third ACK had arrived.
     pub ack_ignored: u64,
     /// SYNs left without an answer for another reason than a full SYN queue; no attempts.
     pub ignored: u64,
@@ -102,53 +111,6 @@ pub(crate) struct Settled {
     pub variance: u64,
     /// As of [`Tick`].
     pub gap: bool,
-}
-
-/// Several ticks together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Sums {
-    pub span: Duration,
-    pub syns: u64,
-    pub attempts: u64,
-    pub unanswered: u64,
-    pub completed: u64,
-    pub known: u64,
-    pub ack_ignored: u64,
-    pub ignored: u64,
-    pub repeated: u64,
-    pub variance: u64,
-    pub matched: u64,
-    pub dropped: u64,
-    pub resets: u64,
-    pub cookies_sent: u64,
-    pub cookies_redeemed: u64,
-    pub returned_cookies: [ReturnedCookies; 2],
-    /// Handshakes that the kernel completed, where it is asked.
-    pub established: u64,
-}
-
-impl Sums {
-    /// Attempts that did not complete, less those that chance may feign where completions are only
-    /// sampled: two standard deviations.
-    pub fn failures(&self) -> u64 {
-        let doubt = 2.0 * (self.variance as f64).sqrt();
-        self.attempts.saturating_sub(self.completed).saturating_sub(doubt as u64)
-    }
-
-    /// SYNs dropped because they were too many, and not by a rule.
-    pub fn limited(&self) -> u64 {
-        self.dropped.saturating_sub(self.matched)
-    }
-
-    /// Whether most attempts were SYNs that a full queue left without an answer.
-    pub fn is_unanswered(&self) -> bool {
-        self.unanswered > 0 && self.unanswered * 2 >= self.attempts
-    }
-
-    /// A count per second.
-    pub fn per_second(&self, count: u64) -> f64 {
-        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
-    }
 }
 
 impl Entry for Tick {
@@ -338,6 +300,14 @@ impl Window {
         sum(later.take_while(|tick| tick.end <= end))
     }
 
+    /// The sums of the last seconds, each by itself, the last one first.
+    pub fn seconds<const N: usize>(&self, now: Timestamp) -> [Sums; N] {
+        std::array::from_fn(|index| {
+            let end = now - SECOND * index as u32;
+            self.between(end - SECOND, end)
+        })
+    }
+
     /// What happened before `end`, as far back as ticks reach.
     pub fn calm_before(&self, end: Timestamp) -> Sums {
         sum(self.ticks.iter().take_while(|tick| tick.end <= end))
@@ -347,37 +317,6 @@ impl Window {
     pub fn since(&self, start: Timestamp) -> Sums {
         sum(self.ticks.iter().rev().take_while(|tick| tick.end > start))
     }
-}
-
-/// Completions are what the kernel says, or the third ACKs that a tick counts where these are more: such
-/// clients are there, though a full accept queue keeps the kernel from completing their handshakes. Each
-/// handshake counts once, because the larger one is taken over the whole span rather than tick by tick.
-fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
-    let mut sums = Sums::default();
-    let mut acknowledged = 0;
-    for tick in ticks {
-        sums.span += tick.span;
-        sums.syns += tick.syns;
-        sums.attempts += tick.attempts;
-        sums.unanswered += tick.unanswered;
-        sums.known += tick.known;
-        sums.ack_ignored += tick.ack_ignored;
-        sums.ignored += tick.ignored;
-        sums.repeated += tick.repeated;
-        sums.variance += tick.variance;
-        sums.matched += tick.matched;
-        sums.dropped += tick.dropped;
-        sums.resets += tick.resets;
-        sums.cookies_sent += tick.cookies_sent;
-        sums.cookies_redeemed += tick.cookies_redeemed;
-        for (sum, of_tick) in sums.returned_cookies.iter_mut().zip(tick.returned_cookies) {
-            *sum = sum.with(of_tick, |sum, of_tick| sum + of_tick);
-        }
-        sums.established += tick.established;
-        acknowledged += tick.acknowledged;
-    }
-    sums.completed = sums.established.max(acknowledged);
-    sums
 }
 
 #[cfg(test)]
@@ -402,6 +341,14 @@ mod tests {
             });
         }
         window
+    }
+
+    #[test]
+    fn seconds_are_summed_one_by_one() {
+        let window = window(&[(1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0), (5, 0, 0), (6, 0, 0)]);
+        let [last, before, earlier] = window.seconds(Timestamp::from_millis(1500));
+        assert_eq!((last.attempts, before.attempts, earlier.attempts), (3 + 4 + 5 + 6, 1 + 2, 0));
+        assert_eq!((last.span, before.span), (SECOND, SECOND / 2));
     }
 
     #[test]
@@ -487,12 +434,5 @@ mod tests {
         ticks.extend(vec![(7, 3, 3); 2]);
         let minute = window(&ticks).mature_minute(2);
         assert_eq!((minute.attempts, minute.failures()), (400, 394));
-    }
-
-    #[test]
-    fn sampled_completions_must_be_missing_beyond_chance() {
-        let sums = Sums { attempts: 200, completed: 180, variance: 100, ..Sums::default() };
-        assert_eq!(sums.failures(), 0, "20 may be missing by chance");
-        assert_eq!(Sums { completed: 170, ..sums }.failures(), 10);
     }
 }

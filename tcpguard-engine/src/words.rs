@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Evidence, IncidentClass, IncidentReport, Mode, SourceShare};
+use crate::{Evidence, IncidentClass, IncidentReport, Listener, Mode, SourceShare};
 
 /// `950`, `25.1 k`, `1.84 M`: three digits.
 pub(crate) fn short(number: f64) -> String {
@@ -56,7 +56,7 @@ pub(crate) fn story(incident: &IncidentReport, mode: Mode) -> String {
     let told = incident.in_words();
     match incident.class.advice() {
         Some(advice) => format!("{told}; {advice}"),
-        None => format!("{told}{}", mode_advice(mode)),
+        None => format!("{told}{}", mode_advice(mode, incident.class)),
     }
 }
 
@@ -74,6 +74,15 @@ impl IncidentReport {
         self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
     }
 
+    /// Where it is: its listener, how many listeners are told together, or the address, port or host that
+    /// it concerns.
+    pub fn place(&self) -> String {
+        if self.listener == Listener::HOST && self.listeners > 0 {
+            return several(self.listeners.into(), "listener");
+        }
+        self.listener.to_string()
+    }
+
     /// What is happening to whom, in one line and numbers.
     pub fn in_words(&self) -> String {
         let evidence = &self.evidence;
@@ -81,12 +90,12 @@ impl IncidentReport {
             IncidentClass::Reflection => "answers/s",
             _ => "SYN/s",
         };
-        let head = format!(
-            "{} on {}: {} {unit}",
-            self.class.in_words(),
-            self.listener,
-            short(self.syn_rate)
-        );
+        // At the end of a capture nothing comes any more.
+        let rate = match self.syn_rate < 0.5 {
+            true => format!("up to {}", short(self.peak_syn_rate)),
+            false => short(self.syn_rate),
+        };
+        let head = format!("{} on {}: {rate} {unit}", self.class.in_words(), self.place());
         let complete = format!("{} of SYNs complete a handshake", percent(evidence.completion));
         let sources = format!(
             "from at least {} sources ({:.1} SYN each)",
@@ -145,6 +154,16 @@ impl IncidentReport {
             IncidentClass::Reflection => {
                 format!("{head} to SYNs that this host did not send")
             }
+            IncidentClass::ClosedPorts => format!(
+                "{head} to ports at which nothing listens, {} of them dropped before the stack has to refuse \
+                 them",
+                percent(share(self.stopped_rate, self.syn_rate))
+            ),
+            IncidentClass::Evasion => format!(
+                "{head} in fragments or behind headers that the guard does not read and the stack does, {} \
+                 of them dropped",
+                percent(share(self.stopped_rate, self.syn_rate))
+            ),
         }
     }
 }
@@ -153,7 +172,12 @@ impl IncidentClass {
     /// What an operator should do about a class for which no rule is made.
     pub const fn advice(self) -> Option<&'static str> {
         match self {
-            Self::RandomSpoofed | Self::SingleSource | Self::FewSource | Self::Distributed => None,
+            Self::RandomSpoofed
+            | Self::SingleSource
+            | Self::FewSource
+            | Self::Distributed
+            | Self::ClosedPorts
+            | Self::Evasion => None,
             Self::HandshakeDegraded => {
                 Some("nothing is dropped: look at the path to the clients and at what answers them")
             }
@@ -176,6 +200,11 @@ impl IncidentClass {
     }
 }
 
+/// A part of a whole, of which there may be nothing.
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 }
+}
+
 fn several(number: u64, what: &str) -> String {
     match (number, what.strip_suffix("ss")) {
         (1, _) => format!("1 {what}"),
@@ -191,9 +220,10 @@ fn signature(evidence: &Evidence) -> String {
     }
 }
 
-fn mode_advice(mode: Mode) -> String {
+fn mode_advice(mode: Mode, class: IncidentClass) -> String {
     let so = match mode {
         Mode::Enforce => return String::new(),
+        Mode::Observe if class.is_of_host() => "observe mode drops nothing, this would drop them",
         Mode::Observe => "observe mode drops nothing, this would drop what the rules match",
         Mode::Off => "the guard is off and drops nothing",
     };

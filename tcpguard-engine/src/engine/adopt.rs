@@ -95,8 +95,7 @@ impl Engine {
             Origin::Operator { .. } => "block the prefix again once that is mended",
         };
         let text = format!("rule {} is not in the kernel: {why}; {then}", id.0);
-        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
-        {
+        for incident in self.open_incidents_mut() {
             if incident.wants(&entry.rule.matcher) {
                 incident.postpone(&entry.rule.matcher, now + AGAIN);
                 incident.note(now, text.clone());
@@ -165,6 +164,7 @@ impl Engine {
     pub(super) fn settle_orphans(&mut self) {
         let unwanted = |matcher: &Matcher| match matcher {
             _ if self.mode == Mode::Off => Some("the guard is off"),
+            Matcher::Signature { listener: ListenerId::HOST, .. } => self.no_shared_rules(),
             Matcher::Signature { listener, .. } => {
                 self.watches.get(listener).and_then(|watch| self.held_back(watch.listener))
             }
@@ -177,7 +177,8 @@ impl Engine {
             self.book.disown(&matcher);
             self.farewells.insert(matcher, why.to_owned());
         }
-        let incidents = self.watches.values().filter_map(|watch| watch.incident.as_deref());
+        let own = self.watches.values().filter_map(|watch| watch.incident.as_deref());
+        let incidents = own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident));
         let wanted = incidents.flat_map(|incident| incident.wanted());
         self.book.settle_orphans(wanted.map(|wanted| (&wanted.matcher, wanted.incident)));
     }

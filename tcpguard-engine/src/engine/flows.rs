@@ -33,12 +33,31 @@ impl Engine {
             let learned = self.watches.values().filter(learns);
             self.networks.learn(now, learned.flat_map(|watch| watch.flows(flows)));
         }
+        let mut together = Vec::new();
         for id in looked_at {
             let flows = self.watches[&id].flows(flows);
-            self.inspect(now, id, flows, known);
+            let Some(mut look) = self.look(now, id, flows) else { continue };
+            if !self.is_thin(&look) && !self.is_rolled(id) {
+                let own = self.assess(id, &look.cohort, Some(known));
+                if own.class.is_flood() {
+                    if let Some(judged) = self.conclude(now, &look, own, None, known) {
+                        self.act(now, &look, judged, known);
+                    }
+                    if !self.is_rolled(id) {
+                        continue;
+                    }
+                } else {
+                    // It may be a part of one.
+                    look.own = Some(own);
+                }
+            }
+            together.push(look);
         }
-        self.follow_steps(now, Duration::ZERO);
+        self.judge_together(now, &together, known);
+        self.ask_for_routes(now, flows);
+        // What rules drop needs no cookies.
         self.carry_out_plan(now);
+        self.follow_steps(now, Duration::ZERO);
         self.tell_news(now);
         self.ask_for_headers();
     }

@@ -14,9 +14,9 @@ impl Engine {
     /// was for, as asked for by [`Command::SampleSyns`].
     pub fn handle_headers(&mut self, headers: impl IntoIterator<Item = (ListenerId, SynHeader)>) {
         for (id, header) in headers {
-            let incident =
-                self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut());
-            if let Some(incident) = incident.filter(|incident| header.at >= incident.started()) {
+            if let Some(incident) = self.incident_at(id)
+                && header.at >= incident.started()
+            {
                 incident.record().keep_header(header);
             }
         }
@@ -25,7 +25,7 @@ impl Engine {
     /// Has headers kept for the incidents that lack some, and for no others.
     pub(super) fn ask_for_headers(&mut self) {
         let poll = self.settings.common.poll.as_secs_f64();
-        let wanted: BTreeMap<ListenerId, u8> = self
+        let mut wanted: BTreeMap<ListenerId, u8> = self
             .watches
             .values_mut()
             .filter_map(|watch| {
@@ -34,6 +34,15 @@ impl Engine {
                 lacks.then_some((watch.id, shift(syns)))
             })
             .collect();
+        // Of those that are told together the busiest will do.
+        if let Some(rolled) = &mut self.rolled
+            && rolled.incident.record().lacks_headers()
+        {
+            let told = rolled.failing().filter_map(|id| self.watches.get(&id));
+            let rates = told.map(|watch| (watch.id, watch.syn_rate()));
+            let busiest = rates.max_by(|(_, one), (_, other)| one.total_cmp(other));
+            wanted.extend(busiest.map(|(id, rate)| (id, shift(rate * poll))));
+        }
         let over = self.sampled.keys().filter(|id| !wanted.contains_key(id));
         let over = over.map(|id| Command::SampleSyns { listener: *id, shift: None });
         let changed = wanted.iter().filter(|(id, shift)| self.sampled.get(id) != Some(shift));

@@ -3,6 +3,9 @@
 use super::Engine;
 use crate::{Listener, Mode, Step};
 
+/// Why no rule is made for every listener.
+pub(super) const SOME: &str = "there are listeners at which the guard is to do less than elsewhere";
+
 impl Engine {
     /// Why rules are not made for a listener's incidents although the guard's mode would have them;
     /// `None` where it does there what it does everywhere.
@@ -18,6 +21,12 @@ impl Engine {
             if let (Some(why), Some(incident)) = (why(mode, self.mode), &mut watch.incident) {
                 incident.release_rules(why);
             }
+        }
+        if self.rolled.is_some()
+            && let Some(why) = self.no_shared_rules()
+            && let Some(rolled) = &mut self.rolled
+        {
+            rolled.incident.release_step(Step::Signature, why);
         }
     }
 }

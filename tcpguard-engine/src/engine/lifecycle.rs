@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Engine;
+use super::asking::ask_for_rules;
 use super::held_back::{self, idle};
-use super::steps::without_step;
+use super::steps::{ruled_since, without_step};
+use super::together::{Pool, TOGETHER};
 use crate::evidence::{
-    Answer, Assessment, Background, Checks, Cohort, Novelty, Outcomes, Regulars, Surge, assess,
-    overload_line, without_rule,
+    Answer, Assessment, Background, Checks, Cohort, Failing, Missing, Novelty, Outcomes, Reach,
+    Regulars, Surge, assess, overload_line,
 };
-use crate::incident::Incident;
-use crate::policy::{Grounds, consider};
+use crate::incident::{Incident, Opening};
+use crate::policy::Grounds;
 use crate::signal::Signal;
 use crate::watch::{Rest, Watch};
 use crate::words::{percent, short, span, story};
@@ -24,25 +26,54 @@ use crate::{
 /// are the usual lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
 /// Counters since an incident began say what share fails from this time on.
-const COUNTED: Duration = Duration::from_secs(1);
+pub(super) const COUNTED: Duration = Duration::from_secs(1);
+/// What comes in the last moment of a quiet time is waited for so long before an incident ends. Where no
+/// queue can be read, SYNs without an answer count once clients would have repeated them, after 1.5 s.
+const GIVEN: Duration = Duration::from_secs(2);
+
+/// A flood of many listeners raises its alarms one after the other. Where little fails, the first verdict may wait so long
+/// for others to be judged with.
+const GATHERING: Duration = Duration::from_secs(2);
+/// Where there are more listeners than incidents of their own, one rule may drop a flood at all of them. A rule for each
+/// waits so long for it: it is in time before what keeps clients waiting.
+const SHARING: Duration = Duration::from_secs(1);
+
+/// What fails at a listener, by its flows.
+pub(super) struct Look {
+    pub id: ListenerId,
+    pub cohort: Cohort,
+    /// That is enough for a verdict, or was waited for long enough.
+    ready: bool,
+    /// What these flows say by themselves, where they are enough and say that it is no flood.
+    pub own: Option<Assessment>,
+}
+
+/// The verdict on a [`Look`].
+pub(super) struct Judged {
+    all: Assessment,
+    /// The same without the flows that their clients reset, where there are any: they hold no place in a queue,
+    /// and are no reason for a rule.
+    holding: Option<(Cohort, Assessment)>,
+    /// It is the verdict on what fails at several listeners.
+    is_shared: bool,
+}
 
 impl Engine {
-    /// Looks at one listener's flows: opens an incident, refines it, or learns.
-    pub(super) fn inspect(
+    /// Looks at one listener's flows: what fails, or what is to be learned.
+    pub(super) fn look(
         &mut self,
         now: Timestamp,
         id: ListenerId,
         flows: impl Iterator<Item = Flow> + Clone,
-        known: &dyn KnownClients,
-    ) {
-        let Some(watch) = self.watches.get_mut(&id) else { return };
+    ) -> Option<Look> {
+        let watch = self.watches.get_mut(&id)?;
         if !watch.is_suspicious() {
             watch.clients.learn(now, flows);
-            return;
+            return None;
         }
         let failed = watch.handshakes_failed();
         if watch.suspect.is_none() && !failed {
-            return;
+            return None;
         }
         let settings = self.settings.of(watch.listener);
         let rtt = watch.rtt(settings);
@@ -58,19 +89,20 @@ impl Engine {
                 if now.since(suspect.since) >= patience {
                     watch.dismiss();
                 }
-                return;
+                return None;
             }
         }
         let waiting = |flow: &Flow| flow.state == FlowState::Acknowledged;
         let waiting = flows.clone().filter(waiting).count() >= settings.evidence_flows;
         let mut cohort = Cohort::gather(now, flows, rtt, mature, watch.onset, settings);
         let checks = Checks::among(&cohort);
+        watch.note_checks(checks.rate);
         if !checks.is_empty() {
-            cohort = cohort.without(|flow| checks.has(flow.source));
-            watch.note_checks(checks.rate);
+            // What they leave open holds places, whoever they are.
+            cohort = cohort.without(|flow| flow.reset && checks.has(flow.source));
             if !failed && cohort.failing.len() < settings.evidence_flows {
                 watch.dismiss();
-                return;
+                return None;
             }
         }
         if let Some(incident) = &mut watch.incident {
@@ -81,41 +113,135 @@ impl Engine {
         // A listener that wants data before it takes a connection (`TCP_DEFER_ACCEPT`) has idle clients.
         if !failed && !enough && waiting {
             watch.dismiss();
-            return;
+            return None;
         }
-        if failed {
-            if !enough || watch.quiet(now) > DISTURBED {
-                return;
+        if failed && watch.quiet(now) > DISTURBED {
+            return None;
+        }
+        let ready = enough || !failed && self.is_overdue(now, id);
+        Some(Look { id, cohort, ready, own: None })
+    }
+
+    /// Whether few enough handshakes fail at a listener that its own say little.
+    pub(super) fn is_thin(&self, look: &Look) -> bool {
+        !look.ready || look.cohort.failing.len() < 2 * self.settings.common.distinct_min
+    }
+
+    /// The verdict on what fails at a listener: opens an incident, or refines it. `pool` is what fails there
+    /// and elsewhere, if it was judged together; it speaks for a listener where its flows are like the others.
+    pub(super) fn judge(
+        &mut self,
+        now: Timestamp,
+        look: &Look,
+        pool: Option<&Pool>,
+        known: &dyn KnownClients,
+    ) -> Option<Judged> {
+        let (id, cohort) = (look.id, &look.cohort);
+        let speaks = pool.map(|pool| pool.speaks_for(cohort, &self.settings.common));
+        // What is likely a part of it is not called something else first.
+        if speaks == Some(None) && look.own.is_none() && self.may_wait(now, id) {
+            return None;
+        }
+        let pool = pool.filter(|_| speaks == Some(Some(true)));
+        let all = match (pool, &look.own) {
+            (Some(pool), _) => self.at(id, pool.all.clone()),
+            (None, Some(own)) => own.clone(),
+            (None, None) if look.ready => {
+                let all = self.assess(id, cohort, Some(known));
+                if speaks.is_none() && !all.class.is_flood() && self.awaits_others(now, look) {
+                    return None;
+                }
+                all
             }
-        } else if !enough && !self.is_overdue(now, id) {
-            return;
+            (None, None) => return None,
+        };
+        self.conclude(now, look, all, pool, known)
+    }
+
+    /// Opens or refines the incident of a listener by the verdict on `all` that fails there.
+    pub(super) fn conclude(
+        &mut self,
+        now: Timestamp,
+        look: &Look,
+        all: Assessment,
+        pool: Option<&Pool>,
+        known: &dyn KnownClients,
+    ) -> Option<Judged> {
+        let (id, cohort) = (look.id, &look.cohort);
+        if self.is_harmless(now, look, &all) {
+            return None;
         }
-        let assessment = self.assess(id, &cohort, Some(known));
-        self.open_or_refine(now, id, &assessment);
+        self.open_or_refine(now, id, &all);
         self.hand_over(id);
-        // What a client resets holds no place in a queue, and is no reason for a rule.
         let holding = cohort.has_resets().then(|| {
             let holding = cohort.without(|flow| flow.reset);
-            let assessment = self.assess(id, &holding, Some(known));
+            let assessment = match pool {
+                Some(pool) => self.at(id, pool.holding().clone()),
+                None => self.assess(id, &holding, Some(known)),
+            };
             (holding, assessment)
         });
+        Some(Judged { all, holding, is_shared: pool.is_some() })
+    }
+
+    /// Whether a suspicion is of handshakes that their own sources reset, and of no flood of them: these hold no
+    /// place, and count as health checks.
+    fn is_harmless(&mut self, now: Timestamp, look: &Look, verdict: &Assessment) -> bool {
+        let Some(watch) = self.watches.get_mut(&look.id) else { return false };
+        let settings = self.settings.of(watch.listener);
+        let refused = look.cohort.is_refused(watch.natural_share(), settings.evidence_flows);
+        if !refused || verdict.class != IncidentClass::HandshakeDegraded {
+            return false;
+        }
+        watch.note_scans(look.cohort.reset_rate());
+        let suspect = watch.suspect.filter(|_| !watch.handshakes_failed());
+        let overdue =
+            suspect.map(|suspect| now.since(suspect.since) >= patience(suspect.signal, settings));
+        if overdue == Some(true) {
+            watch.dismiss();
+        }
+        overdue.is_some()
+    }
+
+    /// Asks for the rules that a listener's incident calls for, beside those that are for every listener.
+    pub(super) fn act(
+        &mut self,
+        now: Timestamp,
+        look: &Look,
+        judged: Judged,
+        known: &dyn KnownClients,
+    ) {
+        let (id, cohort) = (look.id, &look.cohort);
+        let Judged { all, holding, is_shared: of_several } = judged;
+        let shared = self.signatures_shared_by(id);
+        let is_shared =
+            |flow: &Failing| shared.iter().any(|(mask, print)| flow.print.masked(*mask) == *print);
+        let holding = match cohort.failing.iter().any(is_shared) {
+            true => {
+                let left = cohort.without(|flow| flow.reset || is_shared(flow));
+                let assessment = self.assess(id, &left, Some(known));
+                Some((left, assessment))
+            }
+            false => holding,
+        };
         let overloading = self.overloading();
-        let inherited: Vec<Matcher> = self.book.orphans().map(|entry| entry.rule.matcher).collect();
+        let inherited = self.orphaned();
+        let many = self.watches.has_at_least(self.settings.common.incidents + 1);
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let settings = self.settings.of(watch.listener);
         let mode = self.settings.mode(watch.listener, self.mode);
         let saturates = overloading.is_some_and(|least| watch.syn_rate() >= least);
         let (held_back, unsure) = (held_back::why(mode, self.mode), watch.is_unsure());
-        let unanswering = watch.window.last(DISTURBED).is_unanswered();
-        let without_cookies = watch.is_without_cookies(now, self.enforced, mode);
+        let (unanswering, waits) = (watch.is_unanswering(), watch.waits_for_routes());
+        let unanswerable = saturates || watch.is_unanswerable(now, self.enforced, mode);
         let Some(incident) = &mut watch.incident else { return };
-        // What the overload step drops keeps the queue from being full.
-        let overwhelmed = unanswering || watch.ladder.has(Step::Overload);
+        let shares = of_several && many && watch.armed.is_none();
+        let waits = waits || shares && now.since(incident.detected()) < SHARING;
         let grounds = Grounds {
             now,
             listener: id,
-            cohort: holding.as_ref().map_or(&cohort, |(holding, _)| holding),
-            assessment: holding.as_ref().map_or(&assessment, |(_, assessment)| assessment),
+            cohort: holding.as_ref().map_or(cohort, |(holding, _)| holding),
+            assessment: holding.as_ref().map_or(&all, |(_, assessment)| assessment),
             clients: &watch.clients,
             known,
             exempt: &self.exempt,
@@ -124,31 +250,28 @@ impl Engine {
             recurrence: &self.recurrence,
             inherited: &inherited,
             unanswering,
-            unanswerable: saturates || overwhelmed && without_cookies,
+            unanswerable,
             source_forbidden: watch.ladder.forbidden(now, Step::Source),
             signature_forbidden: watch.ladder.forbidden(now, Step::Signature),
             remembered: watch.armed.as_ref().map_or(&[], |armed| &armed.signatures),
             settings,
         };
-        consider(incident, &grounds);
-        let rest = cohort.without(|flow| incident.covers(flow)).weight();
-        let share = rest as f64 / cohort.weight().max(1) as f64;
-        watch.rest = Some(Rest { flows: rest, share });
+        let no_rule = ask_for_rules(incident, &grounds, &all, waits);
+        watch.rest = Some(Rest::of(cohort, |flow| incident.covers(flow) || is_shared(flow)));
         let class = incident.class();
-        let no_rule = incident.wanted().is_empty().then(|| {
-            let (candidate, known) = (assessment.signature.as_ref(), watch.clients.completions());
-            without_rule(class, assessment.gate, candidate, known, settings)
-        });
-        let no_step =
-            without_step(class, watch, now, idle(Step::Cookies, mode, self.mode), settings);
+        let is_covered = !shared.is_empty() && watch.shares_rules();
+        let no_rule = no_rule.filter(|_| !is_covered);
+        let ruled = ruled_since(watch, &self.book);
+        let idle = idle(Step::Cookies, mode, self.mode);
+        let no_step = without_step(class, watch, now, ruled, idle, settings);
         if let Some(incident) = &mut watch.incident {
             let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
-            incident.note_restraint(no_rule.flatten().or(held_back), no_step);
+            incident.note_restraint(no_rule.or(held_back), no_step);
         }
     }
 
     /// The verdict on a cohort, completed by what the counters say.
-    fn assess(
+    pub(super) fn assess(
         &self,
         id: ListenerId,
         cohort: &Cohort,
@@ -161,12 +284,30 @@ impl Engine {
         let failing_share = counted.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
         let natural_share = watch.natural_share();
         let novelty = Novelty::of(cohort, &self.networks, natural_share, settings);
-        let surge = Surge::of(&watch.window.last(COUNTED), watch.usual(), settings);
+        let surge = Surge::of(&watch.window.seconds(self.now), watch.usual(), settings);
+        let clients_missing = Missing::of(&sums, watch.completions().baseline);
         let regulars =
             clients.map(|known| Regulars::of(cohort, &watch.clients, known, &sums, watch.usual()));
         let regulars = regulars.unwrap_or_default();
-        let background = Background { natural_share, failing_share, novelty, surge, regulars };
-        let mut assessment = assess(cohort, &watch.clients, background, settings);
+        let reach = Reach::of(cohort, watch.routes(self.now), settings.distinct_min);
+        let background = Background {
+            natural_share,
+            failing_share,
+            novelty,
+            surge,
+            clients_missing,
+            regulars,
+            reach,
+        };
+        let assessment = assess(cohort, &watch.clients, background, settings);
+        self.at(id, assessment)
+    }
+
+    /// A verdict on flows, completed by what the counters of the listener say.
+    pub(super) fn at(&self, id: ListenerId, mut assessment: Assessment) -> Assessment {
+        let watch = &self.watches[&id];
+        let settings = self.settings.of(watch.listener);
+        let sums = watch.recent(self.now, settings);
         let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
@@ -201,19 +342,40 @@ impl Engine {
         suspect.is_some_and(|suspect| now.since(suspect.since) >= patience)
     }
 
+    /// Whether a verdict may wait for more evidence.
+    fn may_wait(&self, now: Timestamp, id: ListenerId) -> bool {
+        let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
+        let settings = &self.settings.common;
+        suspect.is_none_or(|suspect| now.since(suspect.since) < patience(suspect.signal, settings))
+    }
+
+    /// Whether the first verdict on a listener at which little fails waits for others to be judged with. Cookies
+    /// do not wait for it.
+    fn awaits_others(&mut self, now: Timestamp, look: &Look) -> bool {
+        if !self.watches.has_at_least(TOGETHER) || !self.is_thin(look) {
+            return false;
+        }
+        let Some(watch) = self.watches.get_mut(&look.id) else { return false };
+        let is_young = watch.suspect.is_some_and(|suspect| now.since(suspect.since) < GATHERING);
+        watch.awaits_others = is_young && !watch.handshakes_failed();
+        watch.awaits_others
+    }
+
     /// Opens incidents for alarms for which no flows have come: with what is known, which is that
     /// handshakes fail. That of the slow path is not even known without flows.
     pub(super) fn open_overdue(&mut self, now: Timestamp) {
         let settings = &self.settings.common;
-        let overdue: Vec<(ListenerId, Signal)> = self
-            .watches
-            .values()
-            .filter_map(|watch| watch.suspect.map(|suspect| (watch.id, suspect)))
-            .filter(|(_, suspect)| {
-                now.since(suspect.since) > patience(suspect.signal, settings) + settings.poll
-            })
-            .map(|(id, suspect)| (id, suspect.signal))
-            .collect();
+        let overdue = |watch: &Watch| {
+            let suspect = watch.suspect?;
+            let patience = match watch.awaits_others {
+                true => GATHERING,
+                false => patience(suspect.signal, settings),
+            };
+            let is_overdue = now.since(suspect.since) > patience + settings.poll;
+            is_overdue.then_some((watch.id, suspect.signal))
+        };
+        let overdue: Vec<(ListenerId, Signal)> =
+            self.watches.values().filter_map(overdue).collect();
         for (id, signal) in overdue {
             if signal == Signal::Slow {
                 self.dismiss(id);
@@ -235,30 +397,30 @@ impl Engine {
             self.end(now, id, "handshakes fail now");
         }
         let Some(suspect) = suspect else { return };
-        let Some(number) = self.next_incident() else {
-            let opening = |watch: &Watch, number, settings: &Settings| {
-                watch.opening(number, &suspect, &assessment.evidence, settings)
-            };
-            self.roll_up(now, id, opening, assessment);
-            return;
-        };
+        let number = self.place(now, id);
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let settings = self.settings.of(watch.listener);
-        let opening = watch.opening(number, &suspect, &assessment.evidence, settings);
+        let opening =
+            watch.opening(number.unwrap_or_default(), &suspect, &assessment.evidence, settings);
         watch.calm = watch.window.calm_before(opening.started).into();
-        watch.incident = Some(Box::new(Incident::open(now, opening, assessment)));
-        self.tell_of_incident(id, None);
+        match number {
+            None => self.roll_up(now, id, Some(suspect), opening, assessment),
+            Some(_) => self.open(now, id, opening, assessment),
+        }
     }
 
-    /// The number of a new incident at a listener; `None` when too many are open. What concerns the
-    /// host is one of each class at most, and always told.
-    pub(super) fn next_incident(&mut self) -> Option<u64> {
-        let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
-        if open >= self.settings.common.incidents {
-            return None;
+    /// Opens the incident of a listener.
+    pub(super) fn open(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        opening: Opening,
+        assessment: &Assessment,
+    ) {
+        if let Some(watch) = self.watches.get_mut(&id) {
+            watch.incident = Some(Box::new(Incident::open(now, opening, assessment)));
+            self.tell_of_incident(id, None);
         }
-        self.incidents += 1;
-        Some(self.incidents)
     }
 
     /// Tells of incidents that have changed.
@@ -294,12 +456,12 @@ impl Engine {
     /// Ends the incidents that have been quiet for long enough.
     pub(super) fn end_quiet_incidents(&mut self, now: Timestamp) {
         let long = self.settings.common.quiet;
-        let quiet: Vec<ListenerId> = self
-            .watches
-            .values()
-            .filter(|watch| watch.incident.is_some() && watch.over_for(now) >= long)
-            .map(|watch| watch.id)
-            .collect();
+        let over = |watch: &&Watch| {
+            let lasts = watch.over_for(now);
+            lasts >= long && (lasts >= long + GIVEN || !watch.may_be_disturbed())
+        };
+        let open = self.watches.values().filter(|watch| watch.incident.is_some());
+        let quiet: Vec<ListenerId> = open.filter(over).map(|watch| watch.id).collect();
         for id in quiet {
             let why = format!("quiet for {}", span(long));
             self.end(now, id, &why);
@@ -319,12 +481,14 @@ impl Engine {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let Some(mut incident) = watch.incident.take() else { return };
         watch.settle();
+        if !incident.class().is_pressure() {
+            watch.failing_over = Some(now);
+        }
         if incident.class().is_flood() {
             let signatures = incident.signatures().filter(|&(mask, fingerprint)| {
                 harmless(&Matcher::Signature { listener: id, mask, fingerprint })
             });
             watch.arm(now + self.settings.common.armed, signatures.collect());
-            watch.flood_over = Some(now);
             watch.ladder.forgive();
         }
         watch.rest = None;
@@ -353,6 +517,11 @@ impl Engine {
             IncidentClass::Scan | IncidentClass::FlashCrowd | IncidentClass::ListenerOverload => {
                 format!("{} SYNs", short(report.syns as f64))
             }
+            IncidentClass::ClosedPorts | IncidentClass::Evasion => format!(
+                "{} SYNs, {} of them dropped",
+                short(report.syns as f64),
+                percent(stopped.min(1.0))
+            ),
             _ => {
                 let answered = match report.cookies_sent {
                     0 => String::new(),
@@ -372,7 +541,7 @@ impl Engine {
             message: format!(
                 "{} on {} ended after {lasted} ({why}): {counted}",
                 report.class.in_words(),
-                report.listener,
+                report.place(),
             ),
             prefix: None,
             incident: Some(Box::new(report.clone())),
@@ -418,7 +587,7 @@ fn news_event(before: Option<IncidentClass>, class: IncidentClass) -> &'static s
 }
 
 /// The event that tells of its end.
-fn end_event(class: IncidentClass) -> &'static str {
+pub(super) fn end_event(class: IncidentClass) -> &'static str {
     match class {
         IncidentClass::HandshakeDegraded => "handshakes_recovered",
         class if class.is_flood() => "attack_ended",

@@ -209,7 +209,7 @@ impl Engine {
             Mode::Observe => "mode observe from now on: rules only count",
             Mode::Off => "mode off from now on: nothing is matched",
         };
-        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_mut()) {
+        for incident in self.open_incidents_mut() {
             incident.mark(now, so.to_owned());
         }
         self.take_up_removed(now);
@@ -224,9 +224,7 @@ impl Engine {
         }
         if mode == Mode::Off || was == Mode::Off {
             // What was true before need not be now: the next look at the flows, at once, tells.
-            for incident in
-                self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
-            {
+            for incident in self.open_incidents_mut() {
                 incident.release_rules("the guard is off");
             }
             self.inspected = Timestamp::default();

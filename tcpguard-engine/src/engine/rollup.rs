@@ -1,24 +1,33 @@
 //! Alarms beyond the number of incidents that are followed one by one: one incident of the host.
+//!
+//! It is an incident like any other. What fails at its listeners is judged together ([`super::together`]), it
+//! may have a signature rule for every listener, and each of its listeners climbs the ladder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
 use super::Engine;
+use super::held_back;
 use crate::evidence::Assessment;
 use crate::incident::{Incident, Opening};
-use crate::watch::Watch;
+use crate::rules::Entry;
+use crate::watch::{Rolled, Shared, Suspect, Watch};
 use crate::window::Tick;
-use crate::words::span;
+use crate::words::{span, story};
 use crate::{
-    Command, IncidentReport, Limits, Listener, ListenerCounters, ListenerId, Settings, Severity,
-    Timestamp,
+    Command, IncidentClass, IncidentReport, Listener, ListenerCounters, ListenerId, Matcher, Mode,
+    Severity, Step, Timestamp,
 };
 
-/// The listeners whose alarms are told together. Each is followed like any other, but has no incident,
-/// and so no rule of its own.
+/// Listeners that are named one by one. The list of actions has room for more, which is for what is done.
+const NAMED: usize = 32;
+
+/// The listeners whose alarms are told together.
 #[derive(Clone, Debug)]
 pub(super) struct RollUp {
-    incident: Incident,
+    pub incident: Incident,
     /// Those that are in it now.
     members: BTreeMap<ListenerId, Member>,
     /// All that ever were.
@@ -27,64 +36,85 @@ pub(super) struct RollUp {
 
 /// A listener in it.
 #[derive(Clone, Copy, Debug)]
-struct Member {
+pub(super) struct Member {
     /// Counted so far.
     counters: ListenerCounters,
-    /// It is under pressure, rather than failing.
-    strained: bool,
+    /// Why it is in it; `None`: it is under pressure, rather than failing.
+    pub alarm: Option<Suspect>,
 }
 
 impl Member {
-    fn over_for(self, watch: &Watch, now: Timestamp) -> Duration {
-        if self.strained { watch.over_for(now) } else { watch.quiet(now) }
+    fn over_for(&self, watch: &Watch, now: Timestamp) -> Duration {
+        if self.alarm.is_some() { watch.quiet(now) } else { watch.over_for(now) }
     }
 }
 
 impl RollUp {
-    fn add(&mut self, now: Timestamp, watch: &Watch, class: &str, strained: bool) {
-        let new = Member { counters: *watch.counters(), strained };
-        self.members.entry(watch.id).or_insert(new).strained = strained;
-        // The last line is for how many they were.
-        if self.seen.insert(watch.id) && self.seen.len() < Limits::ACTIONS {
-            self.incident.note(now, format!("{class} on {}", watch.listener));
+    fn new(incident: Incident) -> Self {
+        Self { incident, members: BTreeMap::new(), seen: BTreeSet::new() }
+    }
+
+    fn add(
+        &mut self,
+        now: Timestamp,
+        watch: &mut Watch,
+        alarm: Option<Suspect>,
+        class: IncidentClass,
+    ) {
+        let new = Member { counters: *watch.counters(), alarm };
+        let member = self.members.entry(watch.id).or_insert(new);
+        member.alarm = alarm.or(member.alarm);
+        if let Some(alarm) = member.alarm {
+            watch.rolled = Some(Rolled { class, since: alarm.since });
         }
+        if self.seen.insert(watch.id) && self.seen.len() <= NAMED {
+            self.incident.note(now, format!("{} on {}", class.in_words(), watch.listener));
+        }
+        self.incident.set_listeners(self.seen.len());
+    }
+
+    /// Those at which handshakes fail.
+    pub fn failing(&self) -> impl Iterator<Item = ListenerId> {
+        let failing = self.members.iter().filter(|(_, member)| member.alarm.is_some());
+        failing.map(|(id, _)| *id)
+    }
+
+    /// Takes a listener out.
+    pub fn remove(&mut self, id: ListenerId) -> Option<Member> {
+        self.members.remove(&id)
     }
 }
 
 impl Engine {
-    /// Takes an alarm into the one incident for all that are too many to be followed; opens it with the
-    /// first.
+    /// Takes a listener into the one incident for all that are too many to be followed; opens it with the
+    /// first. `alarm`: its handshakes fail; else it is under pressure.
     pub(super) fn roll_up(
         &mut self,
         now: Timestamp,
         id: ListenerId,
-        opening: impl FnOnce(&Watch, u64, &Settings) -> Opening,
+        alarm: Option<Suspect>,
+        opening: Opening,
         assessment: &Assessment,
     ) {
-        let Some(watch) = self.watches.get(&id) else { return };
-        let (class, strained) = (assessment.class, assessment.class.is_pressure());
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let class = assessment.class;
         if let Some(rolled) = &mut self.rolled {
             if !rolled.members.contains_key(&id) {
-                let settings = self.settings.of(watch.listener);
-                let opening = opening(watch, self.incidents, settings);
                 rolled.incident.count_syns(opening.syns);
             }
-            rolled.add(now, watch, class.in_words(), strained);
+            rolled.add(now, watch, alarm, class);
             return;
         }
         self.incidents += 1;
         let opening = Opening {
+            id: self.incidents,
             listener_id: ListenerId::HOST,
             listener: Listener::HOST,
             usual_completed: None,
-            ..opening(watch, self.incidents, self.settings.of(watch.listener))
+            ..opening
         };
-        let mut rolled = RollUp {
-            incident: Incident::open(now, opening, assessment),
-            members: BTreeMap::new(),
-            seen: BTreeSet::new(),
-        };
-        rolled.add(now, watch, class.in_words(), strained);
+        let mut rolled = RollUp::new(Incident::open(now, opening, assessment));
+        rolled.add(now, watch, alarm, class);
         rolled.incident.actions_told();
         let report = rolled.incident.report(Vec::new(), None);
         self.rolled = Some(rolled);
@@ -92,10 +122,11 @@ impl Engine {
             severity: Severity::Critical,
             event: "too_many_incidents",
             message: format!(
-                "{} incidents are open: what happens at further listeners is told together, as \
-                 incident {}, and no rule is made for them: look at the whole host's SYN rate: \
-                 tcpguard status",
-                self.settings.common.incidents, report.id
+                "{} incidents are open: what happens at further listeners is told together, as incident \
+                 {}: {}",
+                self.settings.common.incidents,
+                report.id,
+                story(&report, self.mode)
             ),
             prefix: None,
             incident: Some(Box::new(report)),
@@ -108,40 +139,175 @@ impl Engine {
         let Some(rolled) = &mut self.rolled else { return };
         let mut rate = 0.0;
         let quiet = self.settings.common.quiet;
+        let enforced = self.mode == Mode::Enforce;
         let (watches, incident) = (&self.watches, &mut rolled.incident);
+        let mut left = Vec::new();
         rolled.members.retain(|id, member| {
             let Some(watch) = watches.get(id) else { return false };
-            let grown = |count: fn(&ListenerCounters) -> u64| {
-                count(watch.counters()).saturating_sub(count(&member.counters))
-            };
-            incident.count(&Tick {
-                syns: grown(|counters| counters.syn),
-                established: grown(|counters| {
-                    counters.established.unwrap_or(counters.acknowledged)
-                }),
-                ..Tick::default()
-            });
+            incident.count(&since(&member.counters, watch.counters(), enforced));
             member.counters = *watch.counters();
             rate += watch.syn_rate();
-            watch.incident.is_none() && member.over_for(watch, now) < quiet
+            let stays = watch.incident.is_none() && member.over_for(watch, now) < quiet;
+            if !stays {
+                left.push(*id);
+            }
+            stays
         });
         incident.note_rate(rate);
-        if !rolled.members.is_empty() {
-            if let Some(before) = rolled.incident.news(now) {
-                let report = rolled.incident.report(Vec::new(), None);
-                self.tell_of(report, Some(before));
-            }
+        let is_over = rolled.members.is_empty();
+        let news = if is_over { None } else { rolled.incident.news(now) };
+        for id in left {
+            self.let_go(now, id);
+        }
+        if let Some(before) = news
+            && let Some(report) = self.rolled_report(None)
+        {
+            self.tell_of(report, Some(before));
+        }
+        if is_over {
+            self.end_rolled(now, &format!("quiet for {}", span(quiet)));
+        }
+    }
+
+    /// A listener is no longer told together with others.
+    fn let_go(&mut self, now: Timestamp, id: ListenerId) {
+        let signatures = self.harmless_signatures();
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let Some(rolled) = watch.rolled.take() else { return };
+        if watch.incident.is_some() {
             return;
         }
+        watch.settle();
+        watch.failing_over = Some(now);
+        if rolled.class.is_flood() {
+            watch.arm(now + self.settings.common.armed, signatures);
+            watch.ladder.forgive();
+        }
+        watch.rest = None;
+    }
+
+    fn end_rolled(&mut self, now: Timestamp, why: &str) {
+        if let Some(rolled) = &mut self.rolled {
+            let listeners = rolled.seen.len();
+            rolled.incident.note(now, format!("{listeners} listeners in all"));
+        }
+        let Some(report) = self.rolled_report(Some(now)) else { return };
         let Some(mut rolled) = self.rolled.take() else { return };
-        rolled.incident.note(now, format!("{} listeners in all", rolled.seen.len()));
-        let report = rolled.incident.report(Vec::new(), Some(now));
-        self.tell_of_end(&report, &format!("quiet for {}", span(quiet)));
+        // Where an incident goes on in which these rules acted, it asks for them by itself.
+        let signatures = self.harmless_signatures();
+        if !signatures.is_empty() {
+            let until = now + self.settings.common.armed;
+            for watch in self.watches.values_mut().filter(|watch| watch.shares_rules()) {
+                watch.arm(until, signatures.clone());
+            }
+        }
+        rolled.incident.release_rules(why);
+        self.farewells.append(&mut rolled.incident.farewells);
+        self.tell_of_end(&report, why);
         self.keep(report);
     }
 
-    /// The incident of all that are too many to be followed.
-    pub(super) fn rolled_report(&self) -> Option<IncidentReport> {
-        self.rolled.as_ref().map(|rolled| rolled.incident.report(Vec::new(), None))
+    /// The incident of all that are too many to be followed; with an end, as it was then.
+    pub(super) fn rolled_report(&self, ended: Option<Timestamp>) -> Option<IncidentReport> {
+        let incident = &self.rolled.as_ref()?.incident;
+        let rules = incident.wanted().iter().filter_map(|wanted| self.book.find(&wanted.matcher));
+        Some(incident.report(rules.map(|entry| self.rule_report(entry)).collect(), ended))
+    }
+
+    /// The incident in which a listener is told of, as it is now.
+    pub(super) fn report_at(&self, id: ListenerId) -> Option<IncidentReport> {
+        let is_rolled = self.watches.get(&id).is_some_and(|watch| watch.rolled.is_some());
+        if is_rolled { self.rolled_report(None) } else { self.incident_report(id, None) }
+    }
+
+    /// The incident in which a listener is told of.
+    pub(super) fn incident_at(&mut self, id: ListenerId) -> Option<&mut Incident> {
+        let watch = self.watches.get_mut(&id)?;
+        match watch.rolled {
+            Some(_) => self.rolled.as_mut().map(|rolled| &mut rolled.incident),
+            None => watch.incident.as_deref_mut(),
+        }
+    }
+
+    /// Whether what happens at a listener is told together with others, because its handshakes fail.
+    pub(super) fn is_rolled(&self, id: ListenerId) -> bool {
+        self.watches.get(&id).is_some_and(|watch| watch.rolled.is_some())
+    }
+
+    /// Whether a step at a listener that is told together with others needs no word of its own: it was taken at
+    /// another of them before, or was refused there. That it is left there is told with the incident's end.
+    pub(super) fn goes_without_saying(&self, id: ListenerId, step: Step) -> bool {
+        if !self.is_rolled(id) {
+            return false;
+        }
+        let taken = |watch: &Watch| watch.ladder.since(step).map(|since| (since, watch.id));
+        let Some(here) = self.watches.get(&id).and_then(taken) else { return true };
+        let told = self.watches.values().filter(|watch| watch.rolled.is_some());
+        told.filter_map(taken).any(|there| there < here)
+    }
+
+    /// The same of one that could not be taken, and is tried again `soon` or later.
+    pub(super) fn failed_before(
+        &self,
+        now: Timestamp,
+        id: ListenerId,
+        step: Step,
+        soon: bool,
+    ) -> bool {
+        let failed = |watch: &Watch| {
+            let ladder = &watch.ladder;
+            let fails = ladder.refuses(step, now) || soon && ladder.waits(step, now);
+            watch.id != id && watch.rolled.is_some() && fails
+        };
+        self.is_rolled(id) && self.watches.values().any(failed)
+    }
+
+    /// The signatures that are dropped at a listener because they are at every one.
+    pub(super) fn signatures_shared_by(&self, id: ListenerId) -> Vec<(Mask, Fingerprint)> {
+        let spared = self.watches.get(&id).is_some_and(|watch| watch.shared == Shared::Sparing);
+        let shared = self.book.signatures_of(ListenerId::HOST).filter(|_| !spared);
+        shared.filter_map(signature).collect()
+    }
+
+    /// Those of them that have hurt nobody.
+    fn harmless_signatures(&self) -> Vec<(Mask, Fingerprint)> {
+        let harmless = |entry: &&Entry| entry.meter.completed() == 0;
+        let shared = self.book.signatures_of(ListenerId::HOST).filter(harmless);
+        shared.filter_map(signature).collect()
+    }
+
+    /// Why there may be no rule for every listener; `None` where there may.
+    pub(super) fn no_shared_rules(&self) -> Option<&'static str> {
+        let spared = self.watches.values().any(|watch| self.held_back(watch.listener).is_some());
+        spared.then_some(held_back::SOME)
+    }
+
+    /// Whether an operator forbids rules of a kind anywhere.
+    pub(super) fn is_forbidden_somewhere(&self, now: Timestamp, step: Step) -> bool {
+        self.watches.values().any(|watch| watch.ladder.forbidden(now, step))
+    }
+}
+
+/// What a signature rule matches.
+pub(super) fn signature(entry: &Entry) -> Option<(Mask, Fingerprint)> {
+    match entry.rule.matcher {
+        Matcher::Signature { mask, fingerprint, .. } => Some((mask, fingerprint)),
+        Matcher::Source(..) => None,
+    }
+}
+
+/// What was counted at a listener between two readings.
+fn since(before: &ListenerCounters, now: &ListenerCounters, enforced: bool) -> Tick {
+    let grown = |count: fn(&ListenerCounters) -> u64| count(now).saturating_sub(count(before));
+    let matched = grown(|counters| counters.dropped_source + counters.dropped_signature);
+    let by_rules = if enforced { matched } else { 0 };
+    Tick {
+        syns: grown(|counters| counters.syn),
+        established: grown(|counters| counters.established.unwrap_or(counters.acknowledged)),
+        matched,
+        dropped: by_rules + grown(|counters| counters.limited),
+        cookies_sent: grown(|counters| counters.cookies_sent),
+        cookies_redeemed: grown(|counters| counters.cookies_redeemed),
+        ..Tick::default()
     }
 }

@@ -7,7 +7,7 @@ use super::Engine;
 use super::held_back::idle;
 use super::upkeep::active_rules;
 use crate::ladder::{Harm, Move, Need, Newest};
-use crate::rules::Book;
+use crate::rules::{Book, Entry};
 use crate::watch::{PATIENCE, Watch};
 use crate::words::{percent, short, span};
 use crate::{
@@ -23,19 +23,29 @@ const OF_THE_MEAN: f64 = 0.5;
 /// dropped, those of clients too.
 const USED: f64 = 0.5;
 const SECOND: Duration = Duration::from_secs(1);
+/// Steps in a poll from which the other listeners of those that are told together wait for the next: for each, all
+/// others are asked whether it goes without saying, which at 4,096 is some 10 µs. The agent says by itself when it has
+/// no time for more.
+const AT_ONCE: usize = 32;
 
 impl Engine {
     /// Takes and leaves steps, and withdraws what keeps clients out.
     pub(super) fn follow_steps(&mut self, now: Timestamp, elapsed: Duration) {
         self.withdraw_harmful(now, elapsed);
         let overloading = self.overloading();
+        let sharing = self.watches.values().filter(|watch| watch.shares_rules()).count().max(1);
         let mut moves = Vec::new();
         let mut hints = Vec::new();
         for watch in self.watches.values_mut() {
-            let situation = Situation { now, enforced: self.enforced, overloading };
+            // Each step is some work for the agent, and those of a carpet come all at once.
+            if watch.rolled.is_some() && moves.len() >= AT_ONCE {
+                continue;
+            }
+            let ruled = ruled_since(watch, &self.book);
+            let situation = Situation { now, enforced: self.enforced, overloading, ruled };
             let settings = self.settings.of(watch.listener);
             let mode = self.settings.mode(watch.listener, self.mode);
-            let retransmitted = retransmitted(watch, &self.book, now, settings);
+            let retransmitted = retransmitted(watch, &self.book, sharing, now, settings);
             let mut needs = needs(watch, &situation, retransmitted, settings);
             if mode != Mode::Enforce {
                 hints.extend(needs.iter().map(|need| (watch.id, would(need))));
@@ -44,15 +54,13 @@ impl Engine {
                 needs.clear();
             }
             let guard = self.mode;
-            let ended = watch.flood_ended(now);
+            let ended = watch.failing_ended();
             let changes =
                 watch.ladder.poll(now, &needs, ended, |step| idle(step, mode, guard), settings);
             moves.extend(changes.into_iter().map(|change| (watch.id, change)));
         }
         for (id, hint) in hints {
-            let incident =
-                self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut());
-            if let Some((incident, hint)) = incident.zip(hint) {
+            if let Some((incident, hint)) = self.incident_at(id).zip(hint) {
                 incident.note(now, hint);
             }
         }
@@ -70,19 +78,26 @@ impl Engine {
     }
 
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
+        let (Move::Take { step, .. } | Move::Leave { step, .. }) = &change;
+        let is_told = self.goes_without_saying(id, *step);
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let listener = watch.listener;
         // That strays are looked for beside a flood changes nothing for anybody.
-        let tells = match &change {
-            Move::Take { step, .. } => step.keeps_syns_away() || watch.incident.is_none(),
+        let matters = match &change {
+            Move::Take { step, .. } => step.keeps_syns_away() || watch.class().is_none(),
             Move::Leave { step, .. } => step.keeps_syns_away(),
+        };
+        let listener = match watch.rolled {
+            Some(_) => format!("{} and others that are told together", watch.listener),
+            None => watch.listener.to_string(),
         };
         let (command, event, text) = match change {
             Move::Take { step, rate, why } => {
                 if step.keeps_syns_away() && watch.ladder.since(step) == Some(now) {
                     watch.try_out(now, Newest::Step(step), self.settings.of(watch.listener));
                 }
-                watch.incident.iter_mut().for_each(|incident| incident.keep_step(step));
+                if let Some(incident) = self.incident_at(id) {
+                    incident.keep_step(step);
+                }
                 let limit = match step {
                     Step::Budget => format!(" to {} a second", short(f64::from(rate))),
                     _ => String::new(),
@@ -98,7 +113,7 @@ impl Engine {
             }
         };
         self.commands.push_back(command);
-        if tells {
+        if matters && !is_told {
             self.tell_of_step(now, id, Severity::Notice, event, text);
         }
     }
@@ -152,8 +167,7 @@ impl Engine {
         let pause = span(retry);
         let text = format!("rule {} withdrawn: {why}; it may come again in {pause}", rule.0);
         self.note_at(now, id, text.clone());
-        let incident = self.watches.get(&id).and_then(|watch| watch.incident.as_deref());
-        let incident = incident.map(|incident| incident.id());
+        let incident = self.incident_at(id).map(|incident| incident.id());
         self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, matcher.prefix(), incident);
     }
 
@@ -168,18 +182,23 @@ impl Engine {
         why: &str,
         soon: bool,
     ) {
+        let is_told = self.failed_before(now, id, step, soon);
         let Some(watch) = self.watches.get_mut(&id) else { return };
         if soon {
             watch.ladder.defer(now, step, why, &self.settings.common);
             let text = format!("{}: no {} yet: {why}", watch.listener, step.name());
-            self.note_at(now, id, text);
+            if !is_told {
+                self.note_at(now, id, text);
+            }
             return;
         }
         let pause = span(watch.ladder.pause(step, &self.settings.common));
         watch.ladder.refuse(now, step, why, &self.settings.common);
         let text =
             format!("{}: no {}: {why}; it is tried again in {pause}", watch.listener, step.name());
-        self.tell_of_step(now, id, Severity::Warning, "step_failed", text);
+        if !is_told {
+            self.tell_of_step(now, id, Severity::Warning, "step_failed", text);
+        }
     }
 
     /// Whether a step is refused anywhere: then it matters whether what it can be refused for changes.
@@ -260,18 +279,17 @@ impl Engine {
 
     /// Takes back the automatic rules of a kind that an operator forbids at a listener.
     fn release_forbidden(&mut self, now: Timestamp, id: ListenerId, step: Step) {
-        let Some(incident) =
-            self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut())
-        else {
-            return;
-        };
-        incident.release_step(step, "an operator forbids it");
+        let own = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut());
+        // A rule for every listener is one for this, too.
+        let all = self.rolled.as_mut().map(|rolled| &mut rolled.incident);
+        for incident in own.into_iter().chain(all) {
+            incident.release_step(step, "an operator forbids it");
+        }
         self.carry_out_plan(now);
     }
 
     fn note_at(&mut self, now: Timestamp, id: ListenerId, text: String) {
-        let incident = self.watches.get_mut(&id).and_then(|watch| watch.incident.as_deref_mut());
-        if let Some(incident) = incident {
+        if let Some(incident) = self.incident_at(id) {
             incident.note(now, text);
             incident.actions_told();
         }
@@ -286,7 +304,7 @@ impl Engine {
         message: String,
     ) {
         self.note_at(now, id, message.clone());
-        let incident = self.incident_report(id, None).map(Box::new);
+        let incident = self.report_at(id).map(Box::new);
         self.commands.push_back(Command::Alert {
             severity,
             event,
@@ -305,21 +323,33 @@ struct Situation {
     /// SYNs a second from which a listener is what saturates the host, while more arrive than it can
     /// answer.
     overloading: Option<f64>,
+    /// Since when the listener's rules have acted.
+    ruled: Option<Timestamp>,
+}
+
+/// Since when rules have acted for a listener: by the oldest, since the next one is no reason to wait anew.
+pub(super) fn ruled_since(watch: &Watch, book: &Book) -> Option<Timestamp> {
+    active_rules(watch, book).map(|entry| entry.rule.created).min()
 }
 
 /// Why cookies should answer the retransmitted SYNs that a listener's rules let pass: new clients are among
 /// them, or they are so many that the stack takes only a part. An attacker can retransmit at will, but
-/// cookies harm no client.
+/// cookies harm no client. So many listeners are `sharing` the rules for every one.
 fn retransmitted(
     watch: &Watch,
     book: &Book,
+    sharing: usize,
     now: Timestamp,
     settings: &Settings,
 ) -> Option<&'static str> {
     if active_rules(watch, book).any(|entry| entry.hits_clients(now, settings)) {
         return Some("clients look like the SYNs that a rule drops");
     }
-    let passed: f64 = active_rules(watch, book).map(|entry| entry.meter.returning(now)).sum();
+    let returning = |entry: &Entry| match entry.is_shared() {
+        true => entry.meter.returning(now) / sharing as f64,
+        false => entry.meter.returning(now),
+    };
+    let passed: f64 = active_rules(watch, book).map(returning).sum();
     let backlog = watch.queues.map_or(0, |queues| queues.backlog);
     let many = passed >= USED * f64::from(settings.budget(backlog));
     many.then_some("many SYNs are retransmitted, and the SYN queue takes only a part of them")
@@ -336,7 +366,7 @@ fn needs(
     let now = around.now;
     let hold = settings.quiet;
     let mut needs = Vec::new();
-    let flood = watch.incident.as_deref().filter(|incident| incident.class().is_flood());
+    let flood = watch.alarmed().filter(|_| watch.is_flooded());
     let last = watch.window.last(SECOND);
     let resets = last.per_second(last.resets);
     if watch.kind == ListenerKind::Local && (flood.is_some() || resets >= settings.stray_rate) {
@@ -346,61 +376,81 @@ fn needs(
         };
         needs.push(Need { step: Step::Strays, why, rate: 0, hold });
     }
-    let Some(incident) = flood else { return needs };
     let rest = watch.rest.filter(|rest| rest.matters(settings));
     let uncovered =
         rest.map(|rest| format!("no rule covers {} of the failing SYNs", percent(rest.share)));
-    let why = uncovered.or(retransmitted.map(str::to_owned));
+    let why = uncovered.or(retransmitted.map(str::to_owned)).filter(|_| flood.is_some());
+    let why = why.or_else(|| watch.resembles_the_flood().map(str::to_owned));
+    let pressed = watch.pressed(now, around.ruled, settings);
+    let why = why.or(pressed.map(str::to_owned));
     // How a listener answers is learned from its answers.
     let is_known = watch.kind == ListenerKind::Local && watch.egress() != Egress::Unseen;
     if let Some(why) = why.filter(|_| is_known) {
         needs.push(Need { step: Step::Cookies, why, rate: 0, hold });
     }
-    let full = last.is_unanswered() && !watch.ladder.has(Step::Cookies);
-    let waited = now.since(incident.detected().max(around.enforced)) >= PATIENCE;
+    if !watch.handshakes_failed() {
+        return needs;
+    }
+    // What keeps clients waiting is taken against a flood only, and goes when the queue has room again. A
+    // verdict that changes meanwhile does not take it away.
+    let has = |step| watch.ladder.has(step);
+    let full = last.is_unanswered() && !has(Step::Cookies);
+    let begins = flood.is_some_and(|alarmed| {
+        let patient = now.since(alarmed.max(around.enforced)) >= PATIENCE;
+        patient && (rest.is_some() || pressed.is_some())
+    });
+    let lasts = watch.quiet(now) < PATIENCE || watch.is_half_full(now, settings);
+    let goes_on = |step| has(step) && !has(Step::Cookies) && lasts;
     let saturates = around.overloading.is_some_and(|least| watch.syn_rate() >= least);
-    if saturates && rest.is_some() {
+    if saturates && flood.is_some() && rest.is_some() {
         let why = "more SYNs arrive than can be answered".to_owned();
         // That has a hold of its own, and every new client waits for a second meanwhile.
         needs.push(Need { step: Step::Overload, why, rate: 0, hold: Duration::ZERO });
-    } else if full && waited && rest.is_some() {
+    } else if full && begins || goes_on(Step::Overload) {
         let why = "the SYN queue is full, and cookies are not to be had".to_owned();
-        needs.push(Need { step: Step::Overload, why, rate: 0, hold });
+        needs.push(Need { step: Step::Overload, why, rate: 0, hold: PATIENCE });
     }
     // What is barred is no use waiting for.
     let tried = match watch.ladder.bars(Step::Overload) {
         true => needs.iter().any(|need| need.step == Step::Overload),
         false => watch.ladder.lasts(Step::Overload, now).is_some_and(|lasts| lasts >= PATIENCE),
     };
-    if (tried && full) || watch.ladder.has(Step::Budget) && watch.ladder.has(Step::Overload) {
+    if tried && full || goes_on(Step::Budget) {
         let backlog = watch.queues.map_or(0, |queues| queues.backlog);
         let why = "the SYN queue still fills".to_owned();
-        needs.push(Need { step: Step::Budget, why, rate: settings.budget(backlog), hold });
+        let rate = settings.budget(backlog);
+        needs.push(Need { step: Step::Budget, why, rate, hold: PATIENCE });
     }
     needs
 }
 
 /// Why no step that keeps SYNs away is taken against an incident of this class, where that can be
-/// said. `idle`: why the guard takes none there at all.
+/// said. Rules have acted since `ruled`. `idle`: why the guard takes no step there at all.
 pub(super) fn without_step(
     class: IncidentClass,
     watch: &Watch,
     now: Timestamp,
+    ruled: Option<Timestamp>,
     idle: Option<&str>,
     settings: &Settings,
 ) -> Option<String> {
-    if !class.is_flood() || watch.ladder.keeps_syns_away() {
+    if watch.ladder.keeps_syns_away() {
         return None;
     }
     let rest = watch.rest?;
-    if !rest.matters(settings) {
-        return Some(format!(
-            "no rule covers {} of the followed SYNs that fail ({}); {} and {} call for cookies",
-            short(rest.flows as f64),
-            percent(rest.share),
-            settings.rest_flows,
-            percent(settings.rest_share),
-        ));
+    if watch.pressed(now, ruled, settings).is_none() {
+        if !class.is_flood() {
+            return None;
+        }
+        if !rest.matters(settings) {
+            return Some(format!(
+                "no rule covers {} of the followed SYNs that fail ({}); {} and {} call for cookies",
+                short(rest.flows as f64),
+                percent(rest.share),
+                settings.rest_flows,
+                percent(settings.rest_share),
+            ));
+        }
     }
     if let Some(idle) = idle {
         return Some(idle.to_owned());

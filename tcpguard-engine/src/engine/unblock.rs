@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use super::Engine;
 use crate::rules::Entry;
 use crate::{
-    Limits, Matcher, RemovedRule, RequestError, Response, RuleId, RuleReport, Severity, Timestamp,
-    Which, Whose,
+    Limits, ListenerId, Matcher, RemovedRule, RequestError, Response, RuleId, RuleReport, Severity,
+    Timestamp, Which, Whose,
 };
 
 /// Rules removed together that are told of one by one; more are told of in one line.
@@ -63,13 +63,12 @@ impl Engine {
         }
         let step = matcher.step();
         let removed = RemovedRule { id, step, at: now, until: now + Limits::REMOVED };
-        for watch in self.watches.values_mut() {
-            let of_here = match matcher {
-                Matcher::Source(..) => true,
-                Matcher::Signature { listener, .. } => *listener == watch.id,
-            };
-            let Some(incident) = watch.incident.as_deref_mut() else { continue };
-            if incident.wants(matcher) || (orphan && of_here) {
+        let of = |id: ListenerId| match matcher {
+            Matcher::Source(..) => true,
+            Matcher::Signature { listener, .. } => *listener == id,
+        };
+        for incident in self.open_incidents_mut() {
+            if incident.wants(matcher) || (orphan && of(incident.listener_id())) {
                 incident.give_up(matcher, removed.clone(), WHY);
             }
         }
@@ -79,6 +78,9 @@ impl Engine {
     pub(super) fn take_up_removed(&mut self, now: Timestamp) {
         let until = now + self.settings.common.armed;
         self.watches.values_mut().for_each(|watch| watch.take_up(until, None));
+        if let Some(rolled) = &mut self.rolled {
+            rolled.incident.take_up(None);
+        }
     }
 
     fn not_found(&self, which: Which, whose: Whose) -> RequestError {

@@ -1,20 +1,21 @@
 //! What is done at every poll whatever happens: rules kept as planned, samples of the right size,
 //! the flood's leavings cleaned up, and questions asked as often as the situation needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::Engine;
+use super::rollup::signature;
 use crate::incident::{Incident, Instead};
 use crate::ladder::Newest;
 use crate::policy::{COOKIES_LEFT, clean_age, in_words};
 use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
 use crate::watch::Watch;
 use crate::{
-    CleanUp, Command, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId, Severity, Step,
-    Timestamp,
+    CleanUp, Command, IncidentReport, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId,
+    Severity, Step, Timestamp,
 };
 
 /// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
@@ -24,18 +25,20 @@ const BUSY: Duration = Duration::from_secs(1);
 /// For this long after an alarm or a new rule every poll counts.
 const URGENT: Duration = Duration::from_secs(5);
 /// Half-open entries removed at a time: each costs a message to the kernel.
-const CLEAN_LIMIT: u32 = 4096;
+pub(super) const CLEAN_LIMIT: u32 = 4096;
+/// Listeners whose queues are cleaned up in a poll: each costs a walk over the host's sockets.
+pub(super) const CLEANED_AT_ONCE: usize = 64;
 
 impl Engine {
     /// Brings the kernel's rules to what is wanted.
     pub(super) fn carry_out_plan(&mut self, now: Timestamp) {
         self.forget_expired(now);
         self.hold_back();
-        for watch in self.watches.values_mut() {
-            if let Some(incident) = &mut watch.incident {
-                self.farewells.append(&mut incident.farewells);
-            }
+        let mut farewells = BTreeMap::new();
+        for incident in self.open_incidents_mut() {
+            farewells.append(&mut incident.farewells);
         }
+        self.farewells.append(&mut farewells);
         self.settle_orphans();
         for change in plan(now, &self.wanted(), &self.farewells, &self.book) {
             match change {
@@ -53,8 +56,7 @@ impl Engine {
         if self.mode == Mode::Off {
             return Vec::new();
         }
-        let mut incidents: Vec<&Incident> =
-            self.watches.values().filter_map(|watch| watch.incident.as_deref()).collect();
+        let mut incidents: Vec<&Incident> = self.open_incidents().collect();
         incidents.sort_by_key(|incident| incident.id());
         incidents.into_iter().flat_map(Incident::wanted).cloned().collect()
     }
@@ -65,9 +67,7 @@ impl Engine {
         let expired: Vec<Matcher> =
             self.book.iter().filter(over).map(|entry| entry.rule.matcher).collect();
         for matcher in &expired {
-            for incident in
-                self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
-            {
+            for incident in self.open_incidents_mut() {
                 incident.forget(matcher, "nothing hits it any more");
             }
         }
@@ -78,16 +78,16 @@ impl Engine {
         let life = Life::WhileNeeded(wanted.ttl);
         let words = in_words(&wanted.matcher);
         let entry = self.book.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
-        if self.mode == Mode::Enforce && entry.is_some() {
-            let with_it = |watch: &&mut Watch| {
-                watch.incident.as_deref().is_some_and(|open| open.id() == wanted.incident)
-            };
-            if let Some(watch) = self.watches.values_mut().find(with_it) {
-                let settings = self.settings.of(watch.listener);
-                watch.try_out(now, Newest::Rule(wanted.matcher), settings);
-            }
+        let rule = entry.map(|entry| entry.rule.clone());
+        if self.mode == Mode::Enforce
+            && rule.is_some()
+            && let Some(id) = self.tells_of(wanted.incident)
+            && let Some(watch) = self.watches.get_mut(&id)
+        {
+            let settings = self.settings.of(watch.listener);
+            watch.try_out(now, Newest::Rule(wanted.matcher), settings);
         }
-        let Some(rule) = entry.map(|entry| entry.rule.clone()) else {
+        let Some(rule) = rule else {
             self.note(now, wanted.incident, "no rule: all rule slots are taken".to_owned());
             return;
         };
@@ -100,6 +100,21 @@ impl Engine {
         self.note(now, wanted.incident, text.clone());
         let (prefix, incident) = (wanted.matcher.prefix(), Some(wanted.incident));
         self.tell_of_rule(Severity::Notice, "rule_installed", text, prefix, incident);
+    }
+
+    /// The listener whose clients tell whether a rule of an incident keeps them out: its own, or of those that
+    /// are told together the one with the most clients.
+    fn tells_of(&self, incident: u64) -> Option<ListenerId> {
+        let own =
+            |watch: &&Watch| watch.incident.as_deref().is_some_and(|open| open.id() == incident);
+        if let Some(watch) = self.watches.values().find(own) {
+            return Some(watch.id);
+        }
+        let rolled = self.rolled.as_ref().filter(|rolled| rolled.incident.id() == incident)?;
+        let usual = |id: &ListenerId| {
+            self.watches.get(id).and_then(|watch| watch.completions().baseline).unwrap_or(0.0)
+        };
+        rolled.failing().max_by(|one, other| usual(one).total_cmp(&usual(other)))
     }
 
     pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: String) {
@@ -161,9 +176,7 @@ impl Engine {
             if self.book.disown(&entry.rule.matcher) {
                 self.farewells.insert(entry.rule.matcher, why.clone());
             }
-            for incident in
-                self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
-            {
+            for incident in self.open_incidents_mut() {
                 if incident.wants(&entry.rule.matcher) {
                     match instead {
                         Instead::Cookies if !enforced => incident.refuse(&entry.rule.matcher, &why),
@@ -194,6 +207,18 @@ impl Engine {
             let unanswered = watch.window.last(settings.poll).unanswered > 0;
             watch.incident.iter_mut().for_each(|incident| incident.reclaim(unanswered));
         }
+        let Some(rolled) = &mut self.rolled else { return };
+        let failing: Vec<&Watch> =
+            rolled.failing().filter_map(|id| self.watches.get(&id)).collect();
+        let is_answered = |watch: &&Watch| {
+            watch.is_answered(now, self.saturated, self.settings.of(watch.listener))
+        };
+        if failing.iter().all(is_answered) {
+            return;
+        }
+        let poll = self.settings.common.poll;
+        let unanswered = failing.iter().any(|watch| watch.window.last(poll).unanswered > 0);
+        rolled.incident.reclaim(unanswered);
     }
 
     /// What there is in the place of a rule that drops the SYNs of clients in number, should it go;
@@ -215,20 +240,28 @@ impl Engine {
 
     /// The listeners for which a rule is there.
     fn concerned<'a>(&'a self, matcher: &'a Matcher) -> impl Iterator<Item = &'a Watch> {
+        let rolled = self.rolled.as_ref().map(|rolled| &rolled.incident);
         self.watches.values().filter(move |watch| match matcher {
+            Matcher::Signature { listener: ListenerId::HOST, .. } => watch.shares_rules(),
             Matcher::Signature { listener, .. } => *listener == watch.id,
             Matcher::Source(..) => {
-                watch.incident.as_deref().is_some_and(|incident| incident.wants(matcher))
+                let incident =
+                    if watch.rolled.is_some() { rolled } else { watch.incident.as_deref() };
+                incident.is_some_and(|incident| incident.wants(matcher))
             }
         })
     }
 
     /// Whether cookies answer what a signature rule drops, and can answer all of it.
     fn is_answered(&self, now: Timestamp, matcher: &Matcher) -> bool {
-        let Matcher::Signature { listener, .. } = matcher else { return false };
-        self.watches.get(listener).is_some_and(|watch| {
-            watch.is_answered(now, self.saturated, self.settings.of(watch.listener))
-        })
+        if matches!(matcher, Matcher::Source(..)) {
+            return false;
+        }
+        let mut concerned = self.concerned(matcher).peekable();
+        concerned.peek().is_some()
+            && concerned.all(|watch| {
+                watch.is_answered(now, self.saturated, self.settings.of(watch.listener))
+            })
     }
 
     /// Counts the completed handshakes whose retransmitted SYNs signature rules have let pass.
@@ -238,8 +271,9 @@ impl Engine {
         let enforced = self.mode == Mode::Enforce && !self.saturated;
         let watches = self.watches.values().filter(|_| enforced);
         let completing = watches.filter_map(|watch| {
-            let rate: f64 =
-                active_rules(watch, &self.book).map(|entry| entry.completing(now)).sum();
+            // Of a rule for every listener nobody knows at which they complete.
+            let own = active_rules(watch, &self.book).filter(|entry| !entry.is_shared());
+            let rate: f64 = own.map(|entry| entry.completing(now)).sum();
             (rate > 0.0).then_some((watch.listener, rate))
         });
         self.completing = completing.collect();
@@ -250,8 +284,7 @@ impl Engine {
         if self.book.disown(matcher) {
             self.farewells.insert(*matcher, why.to_owned());
         }
-        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
-        {
+        for incident in self.open_incidents_mut() {
             if incident.wants(matcher) {
                 incident.refuse(matcher, why);
             }
@@ -260,8 +293,7 @@ impl Engine {
 
     /// No incident asks for this rule before `until`.
     pub(super) fn postpone(&mut self, matcher: &Matcher, until: Timestamp, why: &str) {
-        for incident in self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut())
-        {
+        for incident in self.open_incidents_mut() {
             if incident.wants(matcher) {
                 incident.forget(matcher, why);
                 incident.postpone(matcher, until);
@@ -276,8 +308,16 @@ impl Engine {
     }
 
     fn open_incident(&mut self, id: u64) -> Option<&mut Incident> {
-        let mut open = self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut());
-        open.find(|open| open.id() == id)
+        self.open_incidents_mut().find(|open| open.id() == id)
+    }
+
+    /// The open incident with this number, as it is now.
+    fn open_report(&self, id: u64) -> Option<IncidentReport> {
+        if self.rolled.as_ref().is_some_and(|rolled| rolled.incident.id() == id) {
+            return self.rolled_report(None);
+        }
+        let is_it = |watch: &&Watch| watch.incident.as_deref().is_some_and(|open| open.id() == id);
+        self.incident_report(self.watches.values().find(is_it)?.id, None)
     }
 
     pub(super) fn tell_of_rule(
@@ -288,17 +328,12 @@ impl Engine {
         prefix: Option<IpNet>,
         incident: Option<u64>,
     ) {
-        let open = |watch: &&Watch| {
-            watch.incident.as_deref().is_some_and(|open| Some(open.id()) == incident)
-        };
-        let listener = self.watches.values().find(open).map(|watch| watch.id);
-        if let Some(incident) = listener
-            .and_then(|id| self.watches.get_mut(&id))
-            .and_then(|watch| watch.incident.as_deref_mut())
+        if let Some(id) = incident
+            && let Some(open) = self.open_incident(id)
         {
-            incident.actions_told();
+            open.actions_told();
         }
-        let incident = listener.and_then(|id| self.incident_report(id, None)).map(Box::new);
+        let incident = incident.and_then(|id| self.open_report(id)).map(Box::new);
         self.commands.push_back(Command::Alert { severity, event, message, prefix, incident });
     }
 
@@ -314,6 +349,7 @@ impl Engine {
         let inherited = |watch: &Watch| {
             self.book.orphans().any(|entry| match entry.rule.matcher {
                 Matcher::Source(..) => true,
+                Matcher::Signature { listener: ListenerId::HOST, .. } => true,
                 Matcher::Signature { listener, .. } => listener == watch.id,
             })
         };
@@ -326,46 +362,59 @@ impl Engine {
         self.watches.values().filter(acting).map(|watch| watch.id).collect()
     }
 
-    /// Has the half-open entries removed that a flood left in the queues of local listeners: they
-    /// would keep clients out for another minute.
+    /// Has the half-open entries removed that keep clients out of the queues of local listeners, for another minute:
+    /// those that a flood left before a rule or a step acted on it, and old ones in a queue that turns clients away.
     pub(super) fn clean_half_open(&mut self, now: Timestamp) {
         if self.mode != Mode::Enforce {
             return;
         }
-        for watch in self.watches.values_mut() {
-            let Some(incident) = &watch.incident else { continue };
-            let steps = [Step::Cookies, Step::Overload, Step::Budget];
-            let steps = steps.into_iter().filter_map(|step| watch.ladder.since(step)).max();
-            let ruled = active_rules(watch, &self.book).map(|entry| entry.rule.created).max();
-            let Some(newest) = ruled.max(steps) else { continue };
-            let since = newest.max(self.enforced);
-            let empty = watch.half_open().is_some_and(|(half_open, _)| half_open == 0)
-                && watch.counted > since;
-            let settings = self.settings.of(watch.listener);
-            let pace = if now.since(since) < URGENT { settings.poll } else { BUSY };
-            if watch.kind != ListenerKind::Local
-                || empty
-                || !due(now, watch.cleaned, pace, settings.poll)
-            {
-                continue;
-            }
-            let sources =
-                active_rules(watch, &self.book).filter_map(|entry| match entry.rule.matcher {
-                    Matcher::Source(net, _) => Some(net),
-                    Matcher::Signature { .. } => None,
-                });
-            let clean_up = CleanUp {
-                signatures: incident.signatures().collect(),
-                sources: sources.collect(),
-                // What a rule let pass since was let in on purpose, whatever step is taken.
-                answered_before: ruled.unwrap_or(newest).max(self.enforced),
-                older_than: clean_age(watch.rtt(settings)),
-                everybody: steps.is_some(),
+        let mut waiting: Vec<(Timestamp, ListenerId)> = self
+            .watches
+            .values()
+            .filter(|watch| self.is_to_be_cleaned(now, watch))
+            .map(|watch| (watch.cleaned, watch.id))
+            .collect();
+        waiting.sort_unstable();
+        for (_, listener) in waiting.into_iter().take(CLEANED_AT_ONCE) {
+            let Some(watch) = self.watches.get_mut(&listener) else { continue };
+            let (ruled, stepped) = acting_since(watch, &self.book);
+            // What a rule let pass since was let in on purpose, whatever step is taken.
+            let acting = ruled.or(stepped).map(|since| since.max(self.enforced));
+            let answered_before = acting.unwrap_or_default();
+            let everybody_before = match watch.turns_clients_away(now) {
+                true => now,
+                false => stepped.map_or(Timestamp::default(), |_| answered_before),
             };
-            let (listener, limit) = (watch.id, CLEAN_LIMIT);
+            let rules = || active_rules(watch, &self.book);
+            let sources = rules().filter_map(|entry| entry.rule.matcher.prefix());
+            let clean_up = CleanUp {
+                signatures: rules().filter_map(signature).collect(),
+                sources: sources.collect(),
+                answered_before,
+                older_than: clean_age(watch.rtt(self.settings.of(watch.listener))),
+                everybody_before,
+            };
+            let limit = CLEAN_LIMIT;
             self.commands.push_back(Command::CleanHalfOpen { listener, clean_up, limit });
             watch.cleaned = now;
         }
+    }
+
+    /// Whether it is time to remove what keeps clients out of a listener's queue.
+    fn is_to_be_cleaned(&self, now: Timestamp, watch: &Watch) -> bool {
+        if watch.kind != ListenerKind::Local {
+            return false;
+        }
+        let poll = self.settings.of(watch.listener).poll;
+        let (ruled, stepped) = acting_since(watch, &self.book);
+        let Some(newest) = ruled.max(stepped).filter(|_| watch.class().is_some()) else {
+            return watch.turns_clients_away(now) && due(now, watch.cleaned, BUSY, poll);
+        };
+        let since = newest.max(self.enforced);
+        let empty =
+            watch.half_open().is_some_and(|(half_open, _)| half_open == 0) && watch.counted > since;
+        let pace = if now.since(since) < URGENT { poll } else { BUSY };
+        !empty && due(now, watch.cleaned, pace, poll)
     }
 
     /// Asks for the length of SYN queues.
@@ -386,9 +435,13 @@ impl Engine {
 
     /// Asks for the sampled flows.
     pub(super) fn ask_for_flows(&mut self, now: Timestamp) {
-        let watches = self.watches.values();
-        let Some(pace) = watches.map(|watch| self.pace(now, watch)).min() else { return };
-        if due(now, self.inspected, pace, self.settings.common.poll) {
+        let poll = self.settings.common.poll;
+        let pace = |watch: &Watch| match watch.asks_for_routes(now) {
+            true => poll,
+            false => self.pace(now, watch),
+        };
+        let Some(pace) = self.watches.values().map(pace).min() else { return };
+        if due(now, self.inspected, pace, poll) {
             self.inspected = now;
             self.command_once(Command::InspectFlows);
         }
@@ -397,23 +450,38 @@ impl Engine {
     /// How often a listener's situation needs another look. A young incident does at every poll.
     fn pace(&self, now: Timestamp, watch: &Watch) -> Duration {
         let settings = self.settings.of(watch.listener);
-        match &watch.incident {
-            Some(incident) if now.since(incident.detected()) < URGENT => settings.poll,
+        match watch.alarmed() {
+            Some(alarmed) if now.since(alarmed) < URGENT => settings.poll,
             Some(_) => BUSY,
             None if watch.is_suspicious() => settings.poll,
-            None if watch.is_strange(settings) => BUSY,
+            None if watch.is_strange(settings) || watch.is_evaded() => BUSY,
+            None if watch.is_queue_full(now, settings) => BUSY,
             None => CALM,
         }
     }
 }
 
-/// The rules that exist because of a listener's incident.
+/// The rules that exist because of the incident in which a listener is told of. Those for every listener are
+/// among them where they act against its flood.
 pub(super) fn active_rules<'a>(
     watch: &'a Watch,
     book: &'a Book,
 ) -> impl Iterator<Item = &'a Entry> {
     let wanted = watch.incident.as_deref().into_iter().flat_map(Incident::wanted);
-    wanted.filter_map(|wanted| book.find(&wanted.matcher))
+    let own = wanted.filter_map(|wanted| book.find(&wanted.matcher));
+    // Of a time in which its incident was its own.
+    let kept = watch.rolled.map(|_| book.signatures_of(watch.id)).into_iter().flatten();
+    let shared = watch.shares_rules().then(|| book.signatures_of(ListenerId::HOST));
+    own.chain(kept).chain(shared.into_iter().flatten())
+}
+
+/// Since when the newest of a listener's rules has been there, and the newest of the steps that keep SYNs from
+/// its stack.
+pub(super) fn acting_since(watch: &Watch, book: &Book) -> (Option<Timestamp>, Option<Timestamp>) {
+    let steps = [Step::Cookies, Step::Overload, Step::Budget];
+    let stepped = steps.into_iter().filter_map(|step| watch.ladder.since(step)).max();
+    let ruled = active_rules(watch, book).map(|entry| entry.rule.created).max();
+    (ruled, stepped)
 }
 
 /// Whether `pace` has passed since `last`, give or take half a poll.

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::Engine;
-use super::upkeep::active_rules;
+use super::upkeep::{acting_since, active_rules};
 use crate::rules::Entry;
 use crate::watch::Watch;
 use crate::{
@@ -16,7 +16,7 @@ impl Engine {
     pub fn report(&self, now: Timestamp) -> Report {
         let mut open: Vec<IncidentReport> =
             self.watches.keys().filter_map(|id| self.incident_report(*id, None)).collect();
-        open.extend(self.host_reports().chain(self.rolled_report()));
+        open.extend(self.host_reports().chain(self.rolled_report(None)));
         // Until their listeners are known.
         open.extend(self.left_open.iter().cloned());
         open.sort_by_key(|incident| incident.id);
@@ -34,6 +34,19 @@ impl Engine {
             allowed: self.exempt.allowed().cloned().collect(),
             sample_shift: self.sample_shift,
         }
+    }
+
+    /// Whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
+    pub fn is_at_rest(&self) -> bool {
+        let calm = |watch: &Watch| {
+            watch.incident.is_none()
+                && !watch.is_suspicious()
+                && !watch.overloaded(self.settings.of(watch.listener))
+        };
+        self.watches.values().all(calm)
+            && self.host.incidents().next().is_none()
+            && self.rolled.is_none()
+            && self.left_open.is_empty()
     }
 
     /// The first protected or allowed prefix that has an address in common with `net`, and why no
@@ -65,20 +78,23 @@ impl Engine {
 
     fn listener_report(&self, watch: &Watch) -> ListenerReport {
         let (completed_rate, dropped_rate, cookie_rate) = watch.other_rates();
-        let acts =
-            watch.ladder.keeps_syns_away() || active_rules(watch, &self.book).next().is_some();
-        let acting = self.mode == Mode::Enforce && acts;
-        let overloaded = watch.overloaded(self.settings.of(watch.listener))
+        let settings = self.settings.of(watch.listener);
+        let (ruled, stepped) = acting_since(watch, &self.book);
+        let acting = ruled.max(stepped).filter(|_| self.mode == Mode::Enforce);
+        let keeps_away = acting
+            .is_some_and(|newest| !watch.is_overrun(self.now, newest.max(self.enforced), settings));
+        let overloaded = watch.overloaded(settings)
             || watch
                 .incident
                 .as_deref()
                 .is_some_and(|incident| incident.class() == IncidentClass::ListenerOverload);
-        let state = match &watch.incident {
+        let state = match watch.class() {
             // What else is the case, clients are lost there, and no rule helps.
             _ if overloaded => ListenerState::Overloaded,
-            Some(_) if acting => ListenerState::Protected,
-            Some(incident) if !incident.class().is_pressure() => ListenerState::Attacked,
-            _ if watch.is_suspicious() => ListenerState::Suspect,
+            Some(_) if keeps_away => ListenerState::Protected,
+            Some(class) if !class.is_pressure() => ListenerState::Attacked,
+            _ if watch.is_suspicious() || watch.is_evaded() => ListenerState::Suspect,
+            _ if watch.is_queue_full(self.now, settings) => ListenerState::Suspect,
             _ => ListenerState::Ok,
         };
         ListenerReport {
@@ -91,6 +107,7 @@ impl Engine {
             completed_rate,
             dropped_rate,
             cookie_rate,
+            reaching_rate: watch.reaching_rate(),
             completions: watch.completions(),
             state,
             egress: watch.egress(),

@@ -24,6 +24,10 @@ impl Watches {
         self.0.values_mut().map(|watch| &mut **watch)
     }
 
+    pub fn has_at_least(&self, listeners: usize) -> bool {
+        self.0.len() >= listeners
+    }
+
     pub fn get(&self, id: &ListenerId) -> Option<&Watch> {
         self.0.get(id).map(|watch| &**watch)
     }

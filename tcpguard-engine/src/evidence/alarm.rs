@@ -52,6 +52,19 @@ pub(crate) fn alarm(
             percent(settings.reflection_share),
             settings.reflection_polls,
         ),
+        Signal::ClosedPorts => format!(
+            "{} SYNs a second to ports at which nothing listens, which the stack refuses or the guard \
+             drops; {}/s are a flood",
+            short(evidence.closed_rate),
+            short(settings.closed_rate),
+        ),
+        Signal::BeyondBounds => format!(
+            "{} SYNs a second in frames that the guard cannot read, and {}/s such frames were dropped; \
+             {}/s together are a flood",
+            short(evidence.beyond_rate),
+            short(evidence.beyond_dropped_rate),
+            short(settings.beyond_rate),
+        ),
     }
 }
 

@@ -3,15 +3,18 @@
 use ipnet::IpNet;
 
 use super::cohort::Cohort;
-use super::gate::{Gate, repeated_share};
+use super::gate::Gate;
+use super::missing::Missing;
 use super::novelty::Novelty;
+use super::reach::Reach;
 use super::regulars::Regulars;
+use super::repeats::repeated_share;
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::surge::Surge;
 use super::ttl::Ttls;
 use super::verdict::{VerdictLine, verdict};
-use crate::learned::Clients;
+use crate::learned::KnownLooks;
 use crate::{Evidence, IncidentClass, Moment, Settings};
 
 /// What the failing flows say.
@@ -101,14 +104,18 @@ pub(crate) struct Background {
     pub novelty: Novelty,
     /// Whether more fail than clients could begin.
     pub surge: Surge,
+    /// Whether as many completed handshakes are missing as fail.
+    pub clients_missing: Missing,
     /// Whether they are clients that were served a moment ago.
     pub regulars: Regulars,
+    /// Whether an answer would reach those who fail.
+    pub reach: Reach,
 }
 
 /// Judges a cohort.
 pub(crate) fn assess(
     cohort: &Cohort,
-    clients: &Clients,
+    clients: &dyn KnownLooks,
     background: Background,
     settings: &Settings,
 ) -> Assessment {
@@ -132,7 +139,7 @@ pub(crate) fn assess(
         signatures: signatures.unwrap_or_default(),
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
-        retransmitted_share: gate.repeated_share,
+        retransmitted_share: gate.repeats.share,
         gate: gate.items(signature.as_ref(), &sources, &ttls, &background),
         ..Evidence::default()
     };
@@ -162,18 +169,14 @@ pub(crate) fn assess(
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use tcpguard_common::fastpath::Fingerprint;
+    use std::net::Ipv4Addr;
 
     use super::super::cohort::Failing;
     use super::*;
+    use crate::learned::Clients;
 
     fn failing(addr: Ipv4Addr, repeated: bool) -> Failing {
-        let addr = IpAddr::from(addr);
-        let print = Fingerprint::default();
-        let repeated = Some(repeated);
-        Failing { addr, source: addr, print, weight: 1, repeated, unfinished: true, reset: false }
+        Failing { repeated: Some(repeated), unfinished: true, ..Failing::once(addr.into()) }
     }
 
     /// 72 flows of one source and 28 of others; so many of each are repeated.

@@ -2,7 +2,11 @@
 //!
 //! A balancer that asks whether a port is open resets the handshake when it is answered. That holds no place
 //! in a queue, and the balancer comes again and again, at a rate that a machine was told. A tool whose own
-//! kernel resets the answers it did not ask for comes much faster.
+//! kernel resets the answers it did not ask for comes much faster. A SYN that is sent again after a reset was
+//! not reset by its sender: something between resets in its name, and its path is broken.
+//!
+//! Anybody can send a SYN and its reset in any name. So they excuse themselves and nothing else: what is left open
+//! in the same name takes a place.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,12 +14,12 @@ use std::time::Duration;
 
 use super::cohort::Cohort;
 
-/// Handshakes that a source resets from which it is one that comes again.
+/// Handshakes that a source resets from which it is one that comes again: as many as HAProxy makes, which asks every
+/// two seconds (`inter`), while evidence is gathered (`evidence_window`, 8 s).
 const AGAIN: u64 = 4;
-/// Share of its handshakes that it resets.
+/// Share of its handshakes that it resets: all, but for those whose reset is lost on the way. On a path that loses
+/// one packet in ten nine in ten are reset at once, and most others a second later, when the host repeats its answer.
 const RESET: f64 = 0.9;
-/// Handshakes a second of one source.
-const RATE: f64 = 50.0;
 
 /// The sources that check health by half-open handshakes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,20 +30,33 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
+    /// Handshakes a second of one source. HAProxy asks each server every two seconds (`inter`), and a server has
+    /// some balancers with some processes each.
+    pub const RATE: f64 = 50.0;
+    /// Handshakes a second of all of them: a hundred such balancers that ask five times a second, twice over.
+    pub const MOST: f64 = 1000.0;
+
     /// Those among the failing flows.
     pub fn among(cohort: &Cohort) -> Self {
         let mut by_source = BTreeMap::<IpAddr, (u64, u64)>::new();
         for flow in &cohort.failing {
             let (all, reset) = by_source.entry(flow.source).or_default();
             *all += flow.weight;
-            *reset += if flow.reset { flow.weight } else { 0 };
+            *reset += if flow.reset && flow.repeated != Some(true) { flow.weight } else { 0 };
         }
         let seconds = cohort.span.max(Duration::from_secs(1)).as_secs_f64();
         by_source.retain(|_, (all, reset)| {
-            *reset >= AGAIN && *reset as f64 >= RESET * *all as f64 && *all as f64 <= RATE * seconds
+            *reset >= AGAIN
+                && *reset as f64 >= RESET * *all as f64
+                && *all as f64 <= Self::RATE * seconds
         });
         let reset: u64 = by_source.values().map(|(_, reset)| reset).sum();
-        Self { sources: by_source.into_keys().collect(), rate: reset as f64 / seconds }
+        let rate = reset as f64 / seconds;
+        // So many that no operator has set up.
+        if rate > Self::MOST {
+            return Self::default();
+        }
+        Self { sources: by_source.into_keys().collect(), rate }
     }
 
     /// Whether there are none.
@@ -47,7 +64,7 @@ impl Checks {
         self.sources.is_empty()
     }
 
-    /// Whether a source is one of them.
+    /// Whether a source is one of them. Only the handshakes that it resets are checks.
     pub fn has(&self, source: IpAddr) -> bool {
         self.sources.binary_search(&source).is_ok()
     }
@@ -55,22 +72,12 @@ impl Checks {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_common::fastpath::Fingerprint;
-
     use super::super::cohort::Failing;
     use super::*;
 
     fn flows(source: u8, count: usize, reset: usize) -> Vec<Failing> {
         let addr = IpAddr::from([192, 0, 2, source]);
-        let flow = |number| Failing {
-            addr,
-            source: addr,
-            print: Fingerprint::default(),
-            weight: 1,
-            repeated: None,
-            unfinished: false,
-            reset: number < reset,
-        };
+        let flow = |number| Failing { reset: number < reset, ..Failing::once(addr) };
         (0..count).map(flow).collect()
     }
 
@@ -86,5 +93,17 @@ mod tests {
             [true, false, false, false]
         );
         assert_eq!(checks.rate, 30.0);
+    }
+
+    #[test]
+    fn who_tries_again_after_a_reset_is_none_and_nor_are_thousands_a_second() {
+        let span = Duration::from_secs(8);
+        let among = |failing| Checks::among(&Cohort { failing, span, ..Cohort::default() });
+        let again = flows(1, 240, 240).into_iter();
+        let again = again.map(|flow| Failing { repeated: Some(true), ..flow }).collect();
+        assert!(among(again).is_empty(), "a middlebox resets what clients begin");
+        let sources = |number| (0..number).flat_map(|last| flows(last, 320, 320)).collect();
+        assert_eq!(among(sources(25)).rate, 1000.0);
+        assert!(among(sources(26)).is_empty());
     }
 }

@@ -6,16 +6,22 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::fastpath::Fingerprint;
 
+use crate::drawn::one_in;
 use crate::learned::Admitted;
+use crate::window::LIFE;
 use crate::{Flow, FlowState, Settings, Timestamp};
 
-/// Failing flows looked at; of more, every n-th. Shares keep a standard error below 0.6 %, and the
-/// eight masks cost milliseconds, not tenths of a second.
-const EXAMINED: usize = 8192;
-/// How far back flows are looked at when the last seconds hold too few, though not further than it
-/// may have begun: as long as a half-open handshake lives. A flood that fills a small queue within a
-/// minute need not be faster.
-const SLOW: Duration = Duration::from_secs(63);
+/// Failing flows looked at, of one listener or of several together; of more, a part is drawn. Shares keep a
+/// standard error below 0.6 %, and the eight masks cost milliseconds, not tenths of a second.
+pub(super) const EXAMINED: usize = 8192;
+/// Share of what fails beyond what fails anyway, from which it is all reset: as of what is taken for all elsewhere
+/// (`fast_share`, `silent_share`). It decides below 128 handshakes only, since what is left must be fewer than are
+/// judged by themselves (`evidence_flows`, 32).
+const REFUSED: f64 = 0.75;
+const SECOND: Duration = Duration::from_secs(1);
+/// A client whose first timeout is 3 s (RFC 1122 §4.2.3.1: old and embedded systems) repeats its SYN so much later
+/// than one whose first timeout is 1 s, who by then has repeated it twice (after 1 and 3 s: RFC 6298 §2.1, §5.5).
+const LATER: Duration = Duration::from_secs(2);
 
 /// One attempt that fails.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +34,15 @@ pub(crate) struct Failing {
     pub print: Fingerprint,
     /// Stands for this many flows.
     pub weight: u64,
-    /// Whether the SYN was repeated; `None` where it is too early to say, or the client was
-    /// answered and has said no.
+    /// Whether the SYN was repeated as late as a client repeats it; `None` where it is too early to say.
     pub repeated: Option<bool>,
+    /// It is so old that any client would have repeated it.
+    pub aged: bool,
+    /// It was repeated less often than a client would have by now.
+    pub given_up: bool,
     /// Answered more than four round trips ago, and nothing came of it.
     pub unfinished: bool,
-    /// The client was answered and has said no.
+    /// The client was answered and has said no. Where the SYN was repeated, something else did in its name.
     pub reset: bool,
 }
 
@@ -46,6 +55,8 @@ pub(crate) struct Cohort {
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
     /// From the first to the last of those that failed.
     pub span: Duration,
+    /// The time in which those came that are asked whether they repeated their SYNs.
+    pub judged: Duration,
     /// What completed earlier in the same incident looked like.
     pub admitted: Admitted,
 }
@@ -69,9 +80,12 @@ impl Cohort {
         let within = |window| move |flow: &Flow| age(flow) <= window;
         let dense = flows.clone().filter(within(settings.evidence_window)).filter(failed).count();
         let slow = dense < 2 * settings.distinct_min;
-        // Fifty SYNs would be lost among the lost clients of a minute.
-        let slowly = SLOW.min(now.since(onset)).max(settings.evidence_window);
-        let recent = within(if slow { slowly } else { settings.evidence_window });
+        // Where the last seconds hold too few, as far back as a half-open handshake lives: a flood that fills a
+        // small queue within a minute need not be faster. But no further than it may have begun, or fifty SYNs
+        // would be lost among the lost clients of a minute.
+        let slowly = LIFE.min(now.since(onset)).max(settings.evidence_window);
+        let reach = if slow { slowly } else { settings.evidence_window };
+        let recent = within(reach);
         let older = |limit| move |flow: &Flow| age(flow) >= limit;
         let all = || flows.clone().filter(recent).filter(failed);
 
@@ -80,13 +94,12 @@ impl Cohort {
         let enough = old >= settings.distinct_min && old * 2 >= any;
         let (limit, count) = if enough { (mature, old) } else { (settings.poll, any) };
         let step = count.div_ceil(EXAMINED).max(1);
-        let judged = |flow: &Flow| flow.syn_at >= onset && age(flow) >= settings.retransmit_age;
+        let judge = Judge { now, rtt, onset, again: settings.retransmit_age };
+        let judged = (now - settings.retransmit_age).since(onset.max(now - reach));
         let times = || all().filter(older(limit)).map(|flow| flow.syn_at);
         let span = times().max().unwrap_or_default().since(times().min().unwrap_or_default());
-        let failing = all()
-            .filter(older(limit))
-            .step_by(step)
-            .map(|flow| Failing::new(now, &flow, rtt, step as u64, judged(&flow)))
+        let failing = one_in(step, all().filter(older(limit)))
+            .map(|flow| judge.failing(&flow, step as u64))
             .collect();
         let completed = flows
             .clone()
@@ -94,14 +107,46 @@ impl Cohort {
             .filter(|flow| flow.state == FlowState::Completed)
             .map(|flow| (flow.client, flow.fingerprint, flow.weight()))
             .collect();
-        Self { failing, completed, span, admitted: Admitted::default() }
+        Self { failing, completed, span, judged, admitted: Admitted::default() }
     }
 
     /// What remains without the failing flows that `covered` names.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
         let (completed, admitted) = (self.completed.clone(), self.admitted.clone());
-        Self { failing, completed, span: self.span, admitted }
+        Self { failing, completed, span: self.span, judged: self.judged, admitted }
+    }
+
+    /// Whether what fails beyond the usual `natural_share` of all handshakes was reset by its own clients, and
+    /// what is left is not `enough` to be judged by itself.
+    pub fn is_refused(&self, natural_share: f64, enough: usize) -> bool {
+        let refused = self.failing.iter().filter(|flow| flow.reset && flow.repeated != Some(true));
+        let reset: u64 = refused.map(|flow| flow.weight).sum();
+        let failing = self.weight();
+        let completed: u64 = self.completed.iter().map(|(.., weight)| weight).sum();
+        let anyway = natural_share * (failing + completed) as f64;
+        let left = ((failing - reset) as f64 - anyway).max(0.0);
+        reset as f64 >= REFUSED * (reset as f64 + left) && reset > 0 && left < enough as f64
+    }
+
+    /// How many a second were reset by their own clients.
+    pub fn reset_rate(&self) -> f64 {
+        let reset = self.failing.iter().filter(|flow| flow.reset);
+        let reset: u64 = reset.map(|flow| flow.weight).sum();
+        reset as f64 / self.span.max(SECOND).as_secs_f64()
+    }
+
+    /// How many a second fail whose SYNs are not repeated, or less often than a client would.
+    pub fn silent_rates(&self) -> Silent {
+        let rate = |which: fn(&Failing) -> bool| {
+            let silent = self.failing.iter().filter(|flow| !flow.reset && which(flow));
+            let count: u64 = silent.map(|flow| flow.weight).sum();
+            count as f64 / self.judged.max(SECOND).as_secs_f64()
+        };
+        Silent {
+            unrepeated: rate(|flow| flow.repeated == Some(false)),
+            given_up: rate(|flow| flow.given_up),
+        }
     }
 
     /// Whether any of the failing flows was reset by its own client. What is reset holds no place in a queue.
@@ -127,19 +172,60 @@ impl Cohort {
     }
 }
 
-impl Failing {
-    /// `judged`: a client would have repeated its SYN by now, had it not been answered and said no.
-    fn new(now: Timestamp, flow: &Flow, rtt: Duration, scale: u64, judged: bool) -> Self {
-        let judged = judged && flow.state != FlowState::Reset;
-        Self {
+/// Failing handshakes a second of senders who do not go on as clients do.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Silent {
+    /// Their SYNs were not repeated at all.
+    pub unrepeated: f64,
+    /// Nor as often as a client would have.
+    pub given_up: f64,
+}
+
+/// What a failing flow is judged by.
+#[derive(Clone, Copy)]
+struct Judge {
+    now: Timestamp,
+    rtt: Duration,
+    onset: Timestamp,
+    /// The age from which a client has repeated its SYN.
+    again: Duration,
+}
+
+impl Judge {
+    fn failing(&self, flow: &Flow, scale: u64) -> Failing {
+        let age = self.now.since(flow.syn_at);
+        let judged = flow.syn_at >= self.onset && age >= self.again;
+        let aged = judged && age >= self.again + LATER;
+        let times = flow.syn_retransmits;
+        Failing {
             addr: flow.client,
             source: source(flow.client),
             print: flow.fingerprint,
             weight: flow.weight() * scale,
-            repeated: judged.then_some(flow.syn_retransmits > 0),
+            repeated: judged.then_some(times > 0),
+            aged,
+            given_up: judged && times == 0 || aged && times == 1,
             unfinished: flow.state == FlowState::SynAck
-                && flow.syn_ack_at.is_some_and(|at| now.since(at) >= rtt * 4),
+                && flow.syn_ack_at.is_some_and(|at| self.now.since(at) >= self.rtt * 4),
             reset: flow.state == FlowState::Reset,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Failing {
+    /// One SYN of this address, of which nothing is known.
+    pub fn once(addr: IpAddr) -> Self {
+        Self {
+            addr,
+            source: source(addr),
+            print: Fingerprint::default(),
+            weight: 1,
+            repeated: None,
+            aged: false,
+            given_up: false,
+            unfinished: false,
+            reset: false,
         }
     }
 }
@@ -208,5 +294,44 @@ mod tests {
         assert_eq!(failing(NOW - Duration::from_secs(1)), 50 + 15, "those of 8 s");
         assert_eq!(failing(NOW - Duration::from_secs(30)), 50 + 59, "it has been on for so long");
         assert_eq!(failing(Timestamp::default()), 50 + 120, "nobody knows for how long");
+    }
+
+    fn gathered(flows: impl Iterator<Item = Flow> + Clone) -> Cohort {
+        let (rtt, mature) = (Duration::from_millis(50), Duration::from_millis(500));
+        let onset = NOW - Duration::from_secs(6);
+        Cohort::gather(NOW, flows, rtt, mature, onset, &Settings::default())
+    }
+
+    #[test]
+    fn whether_a_syn_is_repeated_is_asked_of_those_that_were_reset_too() {
+        let reset = |age_ms, times| Flow {
+            state: FlowState::Reset,
+            syn_retransmits: times,
+            ..half_open(age_ms)
+        };
+        let flows = [reset(1000, 0), reset(2000, 0), reset(2000, 1)];
+        let repeated: Vec<_> =
+            gathered(flows.into_iter()).failing.iter().map(|f| f.repeated).collect();
+        assert_eq!(repeated, [None, Some(false), Some(true)]);
+        let refused = gathered(std::iter::repeat_n(flows, 20).flatten());
+        assert!(!refused.is_refused(0.0, 32), "a third of them goes on");
+        let probes = (0..90).map(|n| reset(500 + 60 * n, 0)).chain((0..30).map(|_| half_open(900)));
+        let probes = gathered(probes);
+        assert!(probes.is_refused(0.0, 32) && !probes.is_refused(0.0, 30));
+        assert!(probes.is_refused(0.1, 20), "12 fail anyway");
+        assert!(!gathered(std::iter::empty()).is_refused(0.0, 32));
+    }
+
+    #[test]
+    fn who_gives_up_after_one_repetition_is_no_client_of_a_patient_kernel() {
+        // Ten a second, each of which was repeated once.
+        let once = (0..60).map(|n| Flow { syn_retransmits: 1, ..half_open(100 * n) });
+        let Silent { unrepeated, given_up } = gathered(once).silent_rates();
+        assert_eq!(unrepeated, 0.0);
+        // Those that are 3.5 s old, in the time of those that are 1.5 s old.
+        assert!((5.5..6.0).contains(&given_up), "{given_up}");
+        let never = (0..60).map(|n| half_open(100 * n));
+        let Silent { unrepeated, given_up } = gathered(never).silent_rates();
+        assert!(unrepeated == given_up && (9.9..10.5).contains(&given_up), "{given_up}");
     }
 }

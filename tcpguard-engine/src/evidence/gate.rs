@@ -3,15 +3,22 @@
 //! Each item is a way in which the makers of forged SYNs differ from clients whose path is broken.
 //! Without the gate every short outage of a group of clients would be an alarm.
 
+use std::time::Duration;
+
 use super::assess::Background;
-use super::cohort::{Cohort, Failing};
+use super::checks::Checks;
+use super::cohort::Cohort;
+use super::missing::Missing;
+use super::repeats::Repeats;
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
 use crate::{GateItem, Settings};
 
-/// Flows from which the share that repeats its SYN means anything.
-const JUDGED_MIN: usize = 16;
+const SECOND: Duration = Duration::from_secs(1);
+/// Share of all handshakes that clients reset at most: who was quicker by the other IP version, or to another address,
+/// resets the slower one (RFC 8305 §5, Happy Eyeballs). As much as an incident may teach to be usual.
+const CLIENTS_RESET: f64 = 0.4;
 
 /// What holds.
 #[derive(Clone, Debug, Default)]
@@ -34,19 +41,27 @@ pub(crate) struct Gate {
     pub novel: Option<bool>,
     /// They are clients that were served a moment ago, by all that is known.
     pub regulars: bool,
-    /// Most were answered and said no, so that their path is sound.
-    pub refused: bool,
+    /// As many completed handshakes are missing as fail, and no tool's mark is on those that do: clients fail.
+    pub missing: bool,
+    /// Handshakes a second that fail, where most are reset by sources that ask no more often than health
+    /// checks and scanners do, or that are no more than clients reset.
+    pub probes: Option<f64>,
     /// Hardly any handshake completes, or the same sources fail again and again, and next to no SYN is
     /// repeated, though nothing marks them: no path breaks like that. It makes an attack of them, but
     /// nothing that may be dropped.
     pub silent: bool,
-    /// Far more fail than clients could begin, and it is not known that they repeat their SYNs. It
-    /// makes an attack of them before that is known, but nothing that may be dropped.
+    /// Far more fail than clients could begin. It makes an attack of them, but nothing that may be dropped.
     pub surge: bool,
+    /// More fail than clients could begin, and have for so long that it does not matter that SYNs are repeated,
+    /// nor in whose names they come.
+    pub lasting: bool,
+    /// No answer reaches those who fail. That costs an attacker nothing, so nothing may be dropped on its
+    /// account.
+    pub unreachable: bool,
     /// Failing flows as a share of all.
     pub failing_share: f64,
-    /// Share of the judged flows whose SYN was repeated.
-    pub repeated_share: Option<f64>,
+    /// What is known of the repetitions of SYNs.
+    pub repeats: Repeats,
 }
 
 impl Gate {
@@ -61,14 +76,20 @@ impl Gate {
         let enough = sources.flows >= settings.distinct_min;
         let few = sources.k90_networks <= settings.few_networks
             || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
-        let repeated_share = repeated_share(&cohort.failing);
         let failing_share = cohort.failing_share().max(background.failing_share.unwrap_or(0.0));
         // Of a closed port, of whose resets nothing is seen, the clients fall silent as well.
         let is_open =
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
-        let unheard = repeated_share.is_some_and(|share| share <= settings.silent_repeated);
-        let fingerprint = signature.is_some_and(|signature| signature.is_a_tools(settings));
+        let one = signature.is_some_and(|signature| signature.is_a_tools(settings));
         let impossible = enough && ttls.impossible >= settings.ttl_impossible_share;
+        let repeats = Repeats::of(cohort, background, one || impossible, settings);
+        let not_repeated = repeats.missing;
+        // Those of new clients may be several too, until it is known that nobody tries again.
+        let several = signature.is_some_and(Candidate::is_one_of_few) && not_repeated == Some(true);
+        let fingerprint = one || several;
+        let forged = fingerprint || impossible;
+        let unheard = not_repeated == Some(true)
+            && repeats.share.is_some_and(|share| share <= settings.silent_repeated);
         let ttl = impossible || enough && ttls.top2 >= settings.ttl_share;
         let few_sources = enough && few;
         let silent_share = match sources.come_round() {
@@ -76,41 +97,49 @@ impl Gate {
             false => settings.silent_share,
         };
         let marked = fingerprint || ttl || few_sources;
-        let not_repeated = repeated_share.map(|share| share <= settings.retransmit_share);
-        let refused = 2 * cohort.failing.iter().filter(|flow| flow.reset).count() > sources.flows;
+        let singletons = sources.distinct >= settings.distinct_min
+            && sources.singletons >= settings.singleton_share
+            && !sources.come_round();
         // The path to clients who are new may be broken as well.
-        let novel =
-            background.novelty.novel.filter(|new| !new || refused || not_repeated == Some(true));
+        let novel = background.novelty.novel.filter(|new| !new || not_repeated == Some(true));
+        let lasting = background.surge.lasts && not_repeated == Some(false);
         Self {
             fingerprint,
             ttl,
-            forged: fingerprint || impossible,
+            forged,
             few_sources,
-            singletons: sources.distinct >= settings.distinct_min
-                && sources.singletons >= settings.singleton_share
-                && !sources.come_round(),
+            singletons,
             novel,
-            regulars: background.regulars.hold && !refused,
-            refused,
+            regulars: background.regulars.hold,
+            missing: background.clients_missing == Missing::Surely
+                && !forged
+                && novel != Some(true),
+            probes: probing(cohort, sources, background.natural_share, settings)
+                .filter(|_| not_repeated == Some(true))
+                .filter(|_| {
+                    !singletons || failing_share <= CLIENTS_RESET && !forged && novel != Some(true)
+                }),
             not_repeated,
             silent: enough && !marked && is_open && unheard && failing_share >= silent_share,
-            surge: background.surge.holds && not_repeated != Some(false),
+            surge: background.surge.holds || lasting,
+            lasting,
+            unreachable: background.reach.unreachable,
             failing_share,
-            repeated_share,
+            repeats,
         }
     }
 
     /// Number of items that hold.
     pub fn count(&self) -> u32 {
-        self.signs() - u32::from(self.silent) - u32::from(self.surge)
+        self.signs() - u32::from(self.silent) - u32::from(self.surge) - u32::from(self.unreachable)
     }
 
-    /// Number of signs of an attack: the items that hold, silence and a surge.
+    /// Number of signs of an attack: the items that hold, silence, a surge and unreachable sources.
     pub fn signs(&self) -> u32 {
         self.names().len() as u32
     }
 
-    /// What speaks for an attack: the items that hold, silence and a surge.
+    /// What speaks for an attack: the items that hold, silence, a surge and unreachable sources.
     pub fn names(&self) -> Vec<&'static str> {
         let signs = [
             (self.fingerprint, "fingerprint"),
@@ -121,22 +150,24 @@ impl Gate {
             (self.novel == Some(true), "novel"),
             (self.silent, "silence"),
             (self.surge, "surge"),
+            (self.unreachable, "unreachable"),
         ];
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
     }
 
     /// Whether clients behind a broken path explain it, as far as is known: they were served a moment ago
-    /// and are no more than then; or they have been here before, and may repeat their SYNs.
+    /// and are no more than then; or as many completed handshakes are missing as fail; or they have been
+    /// here before, and may repeat their SYNs.
     pub fn may_be_clients(&self) -> bool {
         self.regulars
-            || self.novel == Some(false) && self.not_repeated != Some(true) && !self.refused
+            || self.missing
+            || self.novel == Some(false) && self.not_repeated != Some(true) && !self.lasting
     }
 
     /// Whether the clients behind one broken path may look like this, as far as is known: they come from
-    /// one place or provider, at one distance and once each, and repeat their SYNs. Who resets an
-    /// answer has received it.
+    /// one place or provider, at one distance and once each, and repeat their SYNs.
     pub fn looks_like_a_path(&self) -> bool {
-        !self.forged && !self.refused && self.not_repeated != Some(true)
+        !self.forged && self.not_repeated != Some(true)
     }
 
     /// Whether they may be such clients: they look like them, and are not too many.
@@ -157,7 +188,7 @@ impl Gate {
         ttls: &Ttls,
         background: &Background,
     ) -> Vec<GateItem> {
-        let Background { novelty, surge, .. } = background;
+        let Background { novelty, surge, reach, .. } = background;
         let item = |name: &str, holds, detail| GateItem { name: name.to_owned(), holds, detail };
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         vec![
@@ -201,14 +232,7 @@ impl Gate {
                     sources.again_in_words()
                 ),
             ),
-            item(
-                "no_retransmission",
-                self.not_repeated == Some(true),
-                self.repeated_share.map_or_else(
-                    || "too early to say".to_owned(),
-                    |share| format!("{} were repeated after 1.5 s", percent(share)),
-                ),
-            ),
+            item("no_retransmission", self.not_repeated == Some(true), self.repeats.in_words()),
             item(
                 "novel",
                 self.novel == Some(true),
@@ -226,20 +250,20 @@ impl Gate {
                 format!("{} of the handshakes fail", percent(self.failing_share)),
             ),
             item("surge", self.surge, surge.in_words()),
+            item("unreachable", self.unreachable, reach.in_words()),
         ]
     }
 }
 
-/// Share of the judged flows whose SYN was repeated; `None` while those are too few.
-pub(crate) fn repeated_share<'a>(failing: impl IntoIterator<Item = &'a Failing>) -> Option<f64> {
-    let judged: Vec<(bool, u64)> = failing
-        .into_iter()
-        .filter_map(|flow| flow.repeated.map(|repeated| (repeated, flow.weight)))
-        .collect();
-    if judged.len() < JUDGED_MIN {
-        return None;
-    }
-    let all: u64 = judged.iter().map(|(_, weight)| weight).sum();
-    let repeated: u64 = judged.iter().filter(|(repeated, _)| *repeated).map(|(_, w)| w).sum();
-    Some(repeated as f64 / all as f64)
+/// Handshakes a second that fail, where their sources reset them, and neither all together nor one comes faster
+/// than health checks and scanners do.
+fn probing(
+    cohort: &Cohort,
+    sources: &Sources,
+    natural_share: f64,
+    settings: &Settings,
+) -> Option<f64> {
+    let rate = cohort.weight() as f64 / cohort.span.max(SECOND).as_secs_f64();
+    let is_slow = rate <= Checks::MOST && sources.top_share() * rate <= Checks::RATE;
+    (is_slow && cohort.is_refused(natural_share, settings.evidence_flows)).then_some(rate)
 }

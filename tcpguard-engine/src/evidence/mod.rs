@@ -7,10 +7,15 @@ mod cohort;
 mod describe;
 mod gate;
 mod headers;
+mod missing;
 mod novelty;
+mod numbers;
 mod outcomes;
+mod pool;
+mod reach;
 mod record;
 mod regulars;
+mod repeats;
 mod signature;
 mod sources;
 mod surge;
@@ -23,8 +28,10 @@ pub(crate) use checks::Checks;
 pub(crate) use cohort::{Cohort, Failing, source};
 pub use describe::describe;
 pub use headers::SynHeader;
+pub(crate) use missing::Missing;
 pub(crate) use novelty::Novelty;
 pub(crate) use outcomes::{Answer, Outcomes};
+pub(crate) use reach::Reach;
 pub(crate) use record::Growth;
 pub use record::{
     Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RemovedRule, RuleRecord, Statistics,

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use super::cohort::Cohort;
 use super::sources::network;
 use crate::Settings;
+use crate::drawn::one_in;
 use crate::learned::Networks;
 use crate::words::{percent, short};
 
@@ -114,7 +115,7 @@ impl Mix {
         let (mut count, mut weight, mut familiar) = (0.0, 0.0, 0.0);
         let (mut known, mut unseen) = (BTreeSet::new(), BTreeSet::new());
         let step = flows.len().div_ceil(EXAMINED).max(1);
-        for (client, stands_for) in flows.iter().step_by(step).map(whose) {
+        for (client, stands_for) in one_in(step, flows.iter()).map(whose) {
             let stands_for = (stands_for * step as u64) as f64;
             count += 1.0;
             weight += stands_for;
@@ -182,15 +183,7 @@ mod tests {
         known: u32,
     ) -> Novelty {
         let print = Fingerprint::default();
-        let fails = |number| Failing {
-            addr: host(number),
-            source: host(number),
-            print,
-            weight: 1,
-            repeated: None,
-            unfinished: true,
-            reset: false,
-        };
+        let fails = |number| Failing { unfinished: true, ..Failing::once(host(number)) };
         let cohort = Cohort {
             failing: failing.map(fails).collect(),
             completed: completing.map(|number| (host(number), print, 1)).collect(),

@@ -6,34 +6,34 @@
 //! as many completions are missing as there are clients behind that path. A flood in their names takes no
 //! completions away, until the queue is full, and then it needs a defence whoever sends it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
 use tcpguard_common::fastpath::Mask;
 
 use super::cohort::Cohort;
+use super::missing::explained;
 use crate::KnownClients;
-use crate::learned::Clients;
+use crate::drawn::one_in;
+use crate::learned::KnownLooks;
 use crate::window::Sums;
 use crate::words::{percent, short};
 
-/// Sources of which it is asked whether they are known: each question may be one to the kernel.
+/// Flows of whose sources it is asked whether they are known: each question may be one to the kernel.
 const ASKED: usize = 64;
-/// Share of the sources, and of the failing flows, that clients make.
+/// Share of the failing flows that clients make.
 const MOST: f64 = 0.8;
 /// Clients without an answer come this many times as often as they usually do: a timeout of a few hundred
 /// milliseconds, a few tries, and a pause.
 const PERSISTENCE: f64 = 4.0;
-/// What is usual is a mean: so far from it, as a share of it and in standard deviations of what a count
-/// varies, nothing is missing.
-const SLACK: (f64, f64) = (0.05, 2.0);
 
 /// Who fails, and at what rate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Regulars {
     /// They are clients, by all that is known.
     pub hold: bool,
-    /// Share of the sources that completed a handshake lately.
+    /// Share of the failing flows whose sources completed a handshake lately.
     known: f64,
     /// Failing handshakes per second.
     failing: f64,
@@ -48,7 +48,7 @@ impl Regulars {
     /// `usual` rate of SYNs per second; `None` where that is not known.
     pub fn of(
         cohort: &Cohort,
-        clients: &Clients,
+        clients: &dyn KnownLooks,
         known: &dyn KnownClients,
         sums: &Sums,
         usual: Option<f64>,
@@ -56,12 +56,8 @@ impl Regulars {
         let Some(usual) = usual else { return Self::default() };
         let failing = sums.per_second(sums.failures());
         let completing = sums.per_second(sums.completed);
-        let seconds = sums.span.as_secs_f64();
-        let chance = if seconds > 0.0 { (usual / seconds).sqrt() } else { 0.0 };
-        let explained =
-            PERSISTENCE * (usual - completing).max(0.0) + SLACK.0 * usual + SLACK.1 * chance;
         let rare = failing + completing < PERSISTENCE * usual
-            && failing <= explained
+            && failing <= explained(sums, usual, PERSISTENCE)
             && !sums.is_unanswered();
         if !rare || !look_alike(cohort, clients) {
             return Self { failing, completing, usual, ..Self::default() };
@@ -73,7 +69,7 @@ impl Regulars {
     /// The numbers, in words.
     pub fn in_words(&self) -> String {
         format!(
-            "{} of the sources completed handshakes in the last ten minutes and look as clients do, \
+            "{} come from sources that completed handshakes in the last ten minutes and look as clients do, \
              {}/s fail, {}/s complete, {} are usual",
             percent(self.known),
             short(self.failing),
@@ -84,7 +80,7 @@ impl Regulars {
 }
 
 /// Whether most failing SYNs look like those of clients of this listener.
-fn look_alike(cohort: &Cohort, clients: &Clients) -> bool {
+fn look_alike(cohort: &Cohort, clients: &dyn KnownLooks) -> bool {
     let alike = cohort.failing.iter().filter(|flow| {
         let print = flow.print.masked(Mask::Full);
         clients.with_signature(Mask::Full, &print) > 0
@@ -93,15 +89,18 @@ fn look_alike(cohort: &Cohort, clients: &Clients) -> bool {
     cohort.weight() > 0 && alike as f64 >= MOST * cohort.weight() as f64
 }
 
-/// Share of the failing sources, of which a draw is asked, that completed a handshake lately.
+/// Share of the failing flows, of which some are drawn, whose sources completed a handshake lately. Clients who are
+/// lost anyway, each from another source, do not hide an office or a few servers among them.
 fn known_share(cohort: &Cohort, known: &dyn KnownClients) -> f64 {
-    let mut sources: Vec<IpAddr> = cohort.failing.iter().map(|flow| flow.source).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    let step = sources.len().div_ceil(ASKED).max(1);
-    let asked: Vec<IpAddr> = sources.into_iter().step_by(step).collect();
-    let is_known = |source: &&IpAddr| known.completed_within(&client(**source));
-    asked.iter().filter(is_known).count() as f64 / asked.len().max(1) as f64
+    let mut times = BTreeMap::<IpAddr, u64>::new();
+    let step = cohort.failing.len().div_ceil(ASKED).max(1);
+    for flow in one_in(step, cohort.failing.iter()) {
+        *times.entry(flow.source).or_default() += flow.weight;
+    }
+    let all: u64 = times.values().sum();
+    let is_known = |source: &IpAddr| known.completed_within(&client(*source));
+    let of_known = times.iter().filter(|(source, _)| is_known(source));
+    of_known.map(|(_, weight)| weight).sum::<u64>() as f64 / all.max(1) as f64
 }
 
 /// The network that stands for a source.

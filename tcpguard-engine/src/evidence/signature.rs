@@ -4,11 +4,17 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
 use super::describe::describe;
-use crate::learned::{Admitted, Clients};
+use crate::learned::{Admitted, KnownLooks};
 use crate::{Settings, SignatureShare};
 
 /// Signatures reported.
 const TOP: usize = 4;
+/// Share of the failing flows from which a look that is not the most frequent is a tool's of its own: as much
+/// as of six tools that send alike.
+const TOOL: f64 = 0.15;
+/// Share of the failing flows that a few tools cover together. It is more than a single one must, because
+/// looks that no client has are found more easily among several.
+const TOGETHER: f64 = 0.8;
 /// The masks, the most telling first. One that holds the IP identification constant says more than
 /// the shape alone.
 const MASKS: [Mask; 8] = [
@@ -43,9 +49,22 @@ pub(crate) struct Candidate {
     pub recorded_share: f64,
     /// Flows with it that were answered more than four round trips ago, to no effect.
     pub unfinished: u64,
+    /// Share of the failing flows that a few looks cover together, this one among them, of which clients are
+    /// known to have none.
+    pub together: f64,
 }
 
 impl Candidate {
+    /// Whether it is one of a few tools that make the flood together.
+    pub fn is_one_of_few(&self) -> bool {
+        self.together >= TOGETHER && self.coverage >= TOOL && !self.is_of_clients()
+    }
+
+    /// Whether enough of the failing flows look like it for a rule.
+    pub fn covers_enough(&self, settings: &Settings) -> bool {
+        self.coverage >= settings.signature_coverage || self.is_one_of_few()
+    }
+
     /// Whether any client is known to look like this.
     pub fn is_of_clients(&self) -> bool {
         self.completed > 0 || self.admitted || self.recorded > 0
@@ -53,7 +72,7 @@ impl Candidate {
 
     /// Whether this may be dropped: it covers enough, no client looks like it, and that nobody
     /// does is known from the recorded clients or from answers that nobody took up.
-    pub fn may_be_dropped(&self, clients: &Clients, settings: &Settings) -> bool {
+    pub fn may_be_dropped(&self, clients: &dyn KnownLooks, settings: &Settings) -> bool {
         self.may_be_tried(settings)
             && (clients.completions() >= settings.clients_known
                 || self.unfinished >= settings.answered_unfinished)
@@ -62,7 +81,7 @@ impl Candidate {
     /// Whether this may be dropped on trial: where a full queue answers nobody, nothing more can
     /// be known, and a real client that is hit comes back and is let in.
     pub fn may_be_tried(&self, settings: &Settings) -> bool {
-        self.coverage >= settings.signature_coverage && !self.is_of_clients()
+        self.covers_enough(settings) && !self.is_of_clients()
     }
 
     /// Whether failing and completing handshakes look different enough to speak of a tool.
@@ -72,7 +91,7 @@ impl Candidate {
             && self.recorded_share <= settings.fingerprint_completion
     }
 
-    fn of(top: &Alike, mask: Mask, looks: &Looks<'_>, clients: &Clients) -> Self {
+    fn of(top: &Alike, mask: Mask, looks: &Looks<'_>, clients: &dyn KnownLooks) -> Self {
         let Alike { print, weight, unfinished } = *top;
         let completed = looks.completed.iter().filter(|(other, _)| other.masked(mask) == print);
         let completed: u64 = completed.map(|(_, weight)| weight).sum();
@@ -86,6 +105,7 @@ impl Candidate {
             recorded: clients.with_signature(mask, &print),
             recorded_share: clients.share(mask, &print),
             unfinished,
+            together: 0.0,
         }
     }
 }
@@ -160,7 +180,7 @@ fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
 /// that no client shares; failing that, the most telling one.
 pub(crate) fn choose(
     cohort: &Cohort,
-    clients: &Clients,
+    clients: &dyn KnownLooks,
     settings: &Settings,
 ) -> Option<(Candidate, Vec<SignatureShare>)> {
     // Every mask but one compares a part of what the full one does.
@@ -177,10 +197,15 @@ pub(crate) fn choose(
         .collect();
     let best = tops.iter().map(|top| top.coverage).max_by(f64::total_cmp)?;
     let good = || tops.iter().filter(|top| top.coverage >= best - settings.signature_tolerance);
-    let chosen = *good()
+    let one = *good()
         .find(|top| !top.is_of_clients())
         .or_else(|| good().find(|top| top.is_a_tools(settings)))
         .or_else(|| good().next())?;
+    let few = match best < settings.signature_coverage {
+        true => a_few(&full, &ip_id, clients, settings),
+        false => None,
+    };
+    let chosen = few.unwrap_or(one);
     let looks = looks(chosen.mask);
     let shares = looks
         .ranked(chosen.mask)
@@ -198,25 +223,46 @@ pub(crate) fn choose(
     Some((chosen, shares))
 }
 
+/// Of a few tools that make the flood together the one that sends most, where clients are known and have the
+/// looks of none: under the most telling mask under which those cover (nearly) as much as under any.
+fn a_few<'a>(
+    full: &'a Looks<'a>,
+    ip_id: &'a Looks<'a>,
+    clients: &dyn KnownLooks,
+    settings: &Settings,
+) -> Option<Candidate> {
+    if clients.completions() < settings.clients_known {
+        return None;
+    }
+    let first = |mask| {
+        let looks = if mask == Mask::IpId { ip_id } else { full };
+        let ranked = looks.ranked(mask);
+        let often = ranked.iter().take(settings.signatures_per_listener);
+        let candidates = often.map(|alike| Candidate::of(alike, mask, looks, clients));
+        let telling = |tool: &Candidate| mask != Mask::IpId || tool.print.ip_id != 0;
+        let tools = candidates
+            .filter(|tool| tool.coverage >= TOOL && !tool.is_of_clients() && telling(tool));
+        let tools: Vec<Candidate> = tools.collect();
+        let together = tools.iter().map(|tool| tool.coverage).sum();
+        Some(Candidate { together, ..*tools.first()? })
+    };
+    let firsts: Vec<Candidate> = MASKS.into_iter().filter_map(first).collect();
+    let best = firsts.iter().map(|first| first.together).max_by(f64::total_cmp)?;
+    let good = |first: &&Candidate| first.together >= best - settings.signature_tolerance;
+    firsts.iter().find(good).copied().filter(Candidate::is_one_of_few)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::evidence::Failing;
+    use crate::learned::{Clients, JoinedClients};
     use crate::{Flow, FlowState, ListenerId, Timestamp};
 
     fn failing(print: Fingerprint) -> Failing {
-        let addr = [192, 0, 2, 1].into();
-        Failing {
-            addr,
-            source: addr,
-            print,
-            weight: 1,
-            repeated: None,
-            unfinished: true,
-            reset: false,
-        }
+        Failing { print, unfinished: true, ..Failing::once([192, 0, 2, 1].into()) }
     }
 
     fn cohort(prints: impl IntoIterator<Item = Fingerprint>) -> Cohort {
@@ -227,7 +273,7 @@ mod tests {
         Fingerprint { window, ttl, ip_id, wscale: 255, ..Fingerprint::default() }
     }
 
-    fn chosen(cohort: &Cohort, clients: &Clients) -> Candidate {
+    fn chosen(cohort: &Cohort, clients: &dyn KnownLooks) -> Candidate {
         choose(cohort, clients, &Settings::default()).expect("a signature").0
     }
 
@@ -305,6 +351,45 @@ mod tests {
         assert!(few.may_be_tried(&settings));
         let many = chosen(&cohort((0..1000).map(|n| bare(512, 64, n))), &none);
         assert!(many.may_be_dropped(&none, &settings));
+    }
+
+    /// Three tools in equal shares, of which one draws its window, among failing flows of clients.
+    fn three_tools(of_clients: u16) -> Cohort {
+        let tool = |n: u16| match n % 3 {
+            0 => bare(512, 64, n),
+            1 => Fingerprint { options: 1, ..bare(1024, 128, n) },
+            _ => Fingerprint { options: 2, ..bare(n, 255, n) },
+        };
+        let other = |n: u16| Fingerprint { options: 1000 + u64::from(n), ..bare(n, 50, n) };
+        cohort((0..300).map(tool).chain((0..of_clients).map(other)))
+    }
+
+    /// So many clients, one look each.
+    fn many_clients(count: u16) -> Vec<Clients> {
+        (0..count).map(|n| clients(bare(40_000 + n, 57, 9))).collect()
+    }
+
+    #[test]
+    fn three_tools_in_equal_shares_are_known_by_their_looks_together_where_clients_are_known() {
+        let settings = Settings::default();
+        let known = JoinedClients::of(many_clients(200).iter());
+        let first = chosen(&three_tools(0), &known);
+        assert!(first.is_one_of_few() && first.may_be_dropped(&known, &settings), "{first:?}");
+        assert!(!first.is_a_tools(&settings), "it is not the only one");
+        assert_eq!((first.mask, first.together), (Mask::NoWindow, 1.0));
+        assert!((first.coverage - 1.0 / 3.0).abs() < 1e-9);
+        assert!(chosen(&three_tools(60), &known).is_one_of_few(), "a sixth fails anyway");
+        assert!(!chosen(&three_tools(90), &known).is_one_of_few(), "too much else fails");
+        let few_known = JoinedClients::of(many_clients(199).iter());
+        assert!(!chosen(&three_tools(0), &few_known).is_one_of_few(), "nobody knows the clients");
+    }
+
+    #[test]
+    fn a_look_of_clients_is_none_of_a_few_tools() {
+        let mut all = many_clients(200);
+        all.push(clients(bare(512, 64, 1)));
+        let known = JoinedClients::of(all.iter());
+        assert!(!chosen(&three_tools(0), &known).is_one_of_few());
     }
 
     #[test]

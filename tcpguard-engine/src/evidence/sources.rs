@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cohort::{Cohort, Failing};
-use super::gate::repeated_share;
+use super::repeats::repeated_share;
+use crate::drawn::one_in;
 use crate::{NetworkShare, Settings, SourceShare};
 
 /// Top sources and networks reported.
@@ -220,7 +221,7 @@ fn covering<K>(ranked: &[(K, u64)], total: f64) -> u64 {
 /// however often it comes: a carrier's address says nothing of a pool.
 fn repeated_sources(failing: &[Failing], natural: f64) -> (f64, (usize, f64)) {
     let step = failing.len().div_ceil(DRAWN).max(1);
-    let drawn: Vec<&Failing> = failing.iter().step_by(step).collect();
+    let drawn: Vec<&Failing> = one_in(step, failing.iter()).collect();
     let mut times = BTreeMap::<IpAddr, (u32, u64)>::new();
     for flow in &drawn {
         let (times, weight) = times.entry(flow.source).or_default();
@@ -269,23 +270,12 @@ fn first_bits(source: IpAddr) -> (bool, u16) {
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use tcpguard_common::fastpath::Fingerprint;
     use tcpguard_sim::Random;
 
-    use super::super::cohort;
     use super::*;
 
     fn from(addr: impl Into<IpAddr>) -> Failing {
-        let addr = addr.into();
-        Failing {
-            addr,
-            source: cohort::source(addr),
-            print: Fingerprint::default(),
-            weight: 1,
-            repeated: None,
-            unfinished: false,
-            reset: false,
-        }
+        Failing::once(addr.into())
     }
 
     /// Well-spread addresses, `pool` different ones.

@@ -1,21 +1,30 @@
 //! Whether more handshakes fail than the listener's clients could begin.
 //!
-//! Clients behind a path that breaks come as often as before, and try again after 1, 3 and 7 s (RFC 6298
-//! §5.5): within the first seconds they fail at twice or three times the rate at which they usually come. A
+//! Clients behind a path that breaks come as often as before, and fail at two or three times the rate at which
+//! they usually come: whoever gets no answer tries again (RFC 6298 §5.5), and programs open connections anew.
+//! A repetition is no new client, so that first SYNs only are compared. A
 //! rush of clients begins many more handshakes, but those that the server can take complete, so that more
-//! complete than ever. A hundred times the usual rate that fails while no more complete than usual is
-//! neither.
+//! complete than ever, and than fail. A hundred times the usual rate that fails while fewer complete is
+//! neither, and nor are eight times the usual rate that go on for seconds. An attacker who repeats his SYNs as
+//! clients do stays below that only with a flood that clients could have caused, or if he completes as many
+//! handshakes as he leaves open, from addresses that he holds.
 
 use crate::Settings;
 use crate::window::Sums;
 use crate::words::short;
 
-/// The rates of the last second, against what is usual.
+/// Share of what no clients could begin within a second that they could not begin for [`Surge::LASTING`] seconds
+/// either: eight times the usual rate, and 400 a second.
+const FOR_LONG: f64 = 0.08;
+
+/// The rates of the last seconds, against what is usual.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Surge {
     /// More fail than clients could begin, and it is no rush of clients either.
     pub holds: bool,
-    /// Failing handshakes per second.
+    /// For seconds more have failed than clients could begin for so long.
+    pub lasts: bool,
+    /// Failing handshakes per second, without repetitions.
     failing: f64,
     /// Completed ones per second.
     completing: f64,
@@ -24,15 +33,35 @@ pub(crate) struct Surge {
 }
 
 impl Surge {
-    /// Compares a second's `sums` with the `usual` rate of SYNs per second.
-    pub fn of(sums: &Sums, usual: Option<f64>, settings: &Settings) -> Self {
-        let failing = sums.per_second(sums.failures());
-        let completing = sums.per_second(sums.completed);
-        let holds = usual.is_some_and(|usual| {
-            let limit = (settings.surge_factor * usual).max(settings.surge_floor);
-            failing >= limit && completing <= settings.crowd_factor * usual
-        });
-        Self { holds, failing, completing, usual }
+    /// Seconds that are compared one by one.
+    pub const LASTING: usize = 3;
+
+    /// Compares the sums of the last `seconds`, the last one first, with the `usual` rate of SYNs per second.
+    pub fn of(seconds: &[Sums; Self::LASTING], usual: Option<f64>, settings: &Settings) -> Self {
+        let exceeds = |sums: &Sums, part: f64| {
+            usual.is_some_and(|usual| {
+                let limit = (settings.surge_factor * usual).max(settings.surge_floor);
+                let failing = sums.first_failures();
+                let many_complete = sums.per_second(sums.completed) > settings.crowd_factor * usual;
+                let is_served = many_complete && sums.completed >= failing;
+                sums.per_second(failing) >= part * limit && !is_served
+            })
+        };
+        let [last, ..] = seconds;
+        Self {
+            holds: exceeds(last, 1.0),
+            lasts: seconds.iter().all(|sums| exceeds(sums, FOR_LONG)),
+            failing: last.per_second(last.first_failures()),
+            completing: last.per_second(last.completed),
+            usual,
+        }
+    }
+
+    /// Whether a rate of failing handshakes is more than this `part` of what a rush of clients begins.
+    pub fn exceeds_a_rush(&self, rate: f64, part: f64, settings: &Settings) -> bool {
+        self.usual.is_some_and(|usual| {
+            rate >= (part * settings.crowd_factor * usual).max(settings.crowd_floor)
+        })
     }
 
     /// The numbers, in words.
@@ -55,16 +84,23 @@ mod tests {
 
     use super::*;
 
-    fn surge(failing: u64, completed: u64, usual: Option<f64>) -> Surge {
+    /// A second in which so many fail and complete, and so many are repeated.
+    fn second(failing: u64, completed: u64, repeated: u64) -> Sums {
         let (span, attempts) = (Duration::from_secs(1), failing + completed);
-        let sums = Sums { span, attempts, completed, ..Sums::default() };
-        Surge::of(&sums, usual, &Settings::default())
+        let syns = attempts;
+        Sums { span, syns, attempts, completed, repeated, ..Sums::default() }
+    }
+
+    /// What begins with a second of these.
+    fn surge(failing: u64, completed: u64, usual: Option<f64>) -> Surge {
+        let seconds = [second(failing, completed, 0), Sums::default(), Sums::default()];
+        Surge::of(&seconds, usual, &Settings::default())
     }
 
     #[test]
     fn a_hundred_times_the_usual_rate_is_no_path_that_broke() {
         let flood = surge(156_000, 310, Some(400.0));
-        assert!(flood.holds);
+        assert!(flood.holds && !flood.lasts);
         assert_eq!(flood.in_words(), "156 k/s fail, 310/s complete, 400 are usual");
         assert!(!surge(39_999, 310, Some(400.0)).holds);
         assert!(surge(40_000, 310, Some(400.0)).holds);
@@ -78,14 +114,37 @@ mod tests {
 
     #[test]
     fn a_rush_of_clients_that_is_served_is_none() {
-        assert!(surge(100_000, 1_200, Some(400.0)).holds);
-        assert!(!surge(100_000, 1_201, Some(400.0)).holds);
+        assert!(!surge(40_000, 40_000, Some(400.0)).holds);
+        assert!(surge(40_001, 40_000, Some(400.0)).holds);
+    }
+
+    /// One address completes them.
+    #[test]
+    fn a_few_handshakes_that_complete_excuse_no_more_that_do_not() {
+        for completed in [1_200, 1_201, 50_000] {
+            assert!(surge(100_000, completed, Some(400.0)).holds, "{completed}");
+        }
+        let second = second(1_000, 181, 0);
+        assert!(Surge::of(&[second; 3], Some(60.0), &Settings::default()).lasts);
     }
 
     #[test]
     fn nothing_is_said_before_it_is_known_what_is_usual() {
         let unknown = surge(500_000, 0, None);
-        assert!(!unknown.holds);
+        assert!(!unknown.holds && !unknown.lasts);
+        assert!(!unknown.exceeds_a_rush(1e9, 1.0, &Settings::default()));
         assert_eq!(unknown.in_words(), "what is usual is not known yet");
+    }
+
+    #[test]
+    fn eight_times_the_usual_rate_is_none_either_once_it_lasts() {
+        let lasts =
+            |seconds: [Sums; 3]| Surge::of(&seconds, Some(100.0), &Settings::default()).lasts;
+        assert!(lasts([second(800, 100, 0); 3]));
+        assert!(!lasts([second(800, 100, 0), second(799, 100, 0), second(800, 100, 0)]));
+        assert!(lasts([second(800, 301, 0); 3]), "more fail than complete");
+        assert!(!lasts([second(800, 800, 0); 3]), "a rush that is served");
+        assert!(!lasts([second(900, 100, 200); 3]), "clients who try again: 700 of them");
+        assert!(!lasts([second(800, 100, 0), second(800, 100, 0), Sums::default()]));
     }
 }

@@ -64,13 +64,8 @@ mod tests {
 
     fn ttls(ttls: impl IntoIterator<Item = u8>) -> Ttls {
         let failing = |ttl| Failing {
-            addr: [192, 0, 2, 1].into(),
-            source: [192, 0, 2, 1].into(),
             print: Fingerprint { ttl, ..Fingerprint::default() },
-            weight: 1,
-            repeated: None,
-            unfinished: false,
-            reset: false,
+            ..Failing::once([192, 0, 2, 1].into())
         };
         Ttls::of(&ttls.into_iter().map(failing).collect::<Vec<_>>())
     }

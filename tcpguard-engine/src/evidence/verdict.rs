@@ -1,6 +1,7 @@
 //! The class list: its lines in order, each with whether it fits and the numbers that say so.
 
 use super::gate::Gate;
+use super::numbers::Numbers;
 use super::regulars::Regulars;
 use super::signature::Candidate;
 use super::sources::Sources;
@@ -30,16 +31,17 @@ impl VerdictLine {
 /// The lines up to the first that fits, which is the class:
 ///
 /// 1. Below the gate it is no attack; nor where those who fail were served a moment ago and are no more than
-///    then, or have been here before, until they are known not to repeat their SYNs.
+///    then, or have been here before, until they are known not to repeat their SYNs; nor where they reset
+///    what they are answered, as seldom as health checks and scanners.
 /// 2. The clients behind a broken path may look like this, until it is known that nobody repeats his
 ///    SYN: then none is named. Unless they are more than could be clients.
 /// 3. One source dominates.
-/// 4. Few sources or networks, unless they repeat their SYNs as clients would.
+/// 4. Few sources or networks, unless they repeat their SYNs as clients would and are no more than those.
 /// 5. Random sources: seen once each, with one more sign of forging, of which networks that are new
-///    here and a surge are two; or, where a smaller pool of forged addresses comes round again, one machine's
-///    fingerprint and hop count on all of them and no client behind any.
+///    here, a surge and sources that no answer reaches are three; or, where a smaller pool of forged
+///    addresses comes round again, one machine's fingerprint and hop count and no client behind any.
 /// 6. Many sources that are none of that, look alike or are new here, and do not repeat their SYNs as
-///    clients would.
+///    clients would, or are more than those.
 ///
 /// What is left has two signs of an attack and no pattern: a broken path still explains it best.
 pub(crate) fn verdict(
@@ -51,7 +53,8 @@ pub(crate) fn verdict(
     let many = sources.distinct >= settings.distinct_min;
     let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
     let novel = gate.novel == Some(true);
-    let alike = gate.fingerprint || gate.ttl || gate.silent || gate.surge || novel;
+    let alike =
+        gate.fingerprint || gate.ttl || gate.silent || gate.surge || gate.unreachable || novel;
     let scattered = gate.singletons && (alike || everywhere);
     let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
     let by = Numbers { gate, sources, regulars, settings, everywhere };
@@ -59,7 +62,7 @@ pub(crate) fn verdict(
         (
             IncidentClass::HandshakeDegraded,
             "too few signs of an attack?",
-            gate.signs() < settings.gate_attack || gate.may_be_clients(),
+            gate.signs() < settings.gate_attack || gate.may_be_clients() || gate.probes.is_some(),
             by.signs(),
         ),
         (
@@ -77,7 +80,7 @@ pub(crate) fn verdict(
         (
             IncidentClass::FewSource,
             "do few sources or networks?",
-            gate.few_sources && gate.not_repeated != Some(false),
+            gate.few_sources && (gate.not_repeated != Some(false) || gate.surge),
             by.few_sources(),
         ),
         (
@@ -89,7 +92,7 @@ pub(crate) fn verdict(
         (
             IncidentClass::Distributed,
             "many sources that attack together?",
-            many && gate.not_repeated == Some(true) && alike,
+            many && alike && (gate.not_repeated == Some(true) || gate.surge),
             by.together(),
         ),
         (
@@ -154,7 +157,7 @@ pub(crate) fn without_rule(
     let Some(candidate) = candidate else {
         return Some("no failing SYN is known".to_owned());
     };
-    if candidate.coverage < settings.signature_coverage {
+    if !candidate.covers_enough(settings) {
         let covers = percent(candidate.coverage);
         return Some(format!("the top signature covers only {covers} of the failing SYNs"));
     }
@@ -177,183 +180,9 @@ pub(crate) fn without_rule(
     })
 }
 
-/// What the lines say of their numbers.
-struct Numbers<'a> {
-    gate: &'a Gate,
-    sources: &'a Sources,
-    regulars: &'a Regulars,
-    settings: &'a Settings,
-    everywhere: bool,
-}
-
-impl Numbers<'_> {
-    fn signs(&self) -> String {
-        let needed = self.settings.gate_attack;
-        let signs = match self.gate.names().as_slice() {
-            [] => format!("none holds, {needed} make an attack"),
-            names => {
-                let hold = if names.len() == 1 { "holds" } else { "hold" };
-                format!("{} {hold} ({}), {needed} make an attack", names.len(), names.join(", "))
-            }
-        };
-        if self.gate.regulars {
-            return format!("{signs}; {}", self.regulars.in_words());
-        }
-        match self.gate.may_be_clients() {
-            true => format!(
-                "{signs}; clients have come from most of these networks before, {}",
-                self.repeated()
-            ),
-            false => signs,
-        }
-    }
-
-    fn path(&self) -> String {
-        let repeated = self.repeated();
-        match self.gate.forged {
-            true => "a tool's fingerprint, or TTLs of no real host, speak against it".to_owned(),
-            false => format!("no tool's fingerprint, and no TTL of no real host; {repeated}"),
-        }
-    }
-
-    fn top_source(&self) -> String {
-        let needed = percent(self.settings.single_source_share);
-        match self.sources.top.first() {
-            None => format!("no failing SYN is known, {needed} from one would be needed"),
-            Some(top) => {
-                let (share, beyond) = (percent(top.share), percent(self.sources.top_excess()));
-                let beyond = match beyond == share {
-                    true => String::new(),
-                    false => format!(" ({beyond} without those that fail anyway)"),
-                };
-                format!(
-                    "{} sends {share} of the failing SYNs{beyond}, {needed} are needed",
-                    top.addr
-                )
-            }
-        }
-    }
-
-    fn few_sources(&self) -> String {
-        let Self { sources, settings, .. } = self;
-        let where_from = format!(
-            "90 % of the failing SYNs come from {} sources in {} networks, and {:.1} from each; few \
-             are {} networks, or {} sources with 2 SYNs each",
-            sources.k90,
-            sources.k90_networks,
-            sources.per_source(),
-            settings.few_networks,
-            settings.few_sources,
-        );
-        match self.gate.few_sources {
-            true => format!("{where_from}; {}", self.repeated()),
-            false if sources.flows < settings.distinct_min => {
-                format!("{where_from}; {}", self.too_few("flows", sources.flows))
-            }
-            false => where_from,
-        }
-    }
-
-    fn forged(&self, scattered: bool) -> String {
-        let Self { gate, sources, settings, .. } = self;
-        if sources.distinct < settings.distinct_min {
-            return self.too_few("sources", sources.distinct);
-        }
-        let once = format!(
-            "{} of a draw come from sources seen once, {} are needed",
-            percent(sources.singletons),
-            percent(settings.singleton_share)
-        );
-        let spread = format!(
-            "they stand in {} /8 networks{}, and {} of all handshakes fail",
-            sources.slash8,
-            if sources.everywhere { ", as drawn ones would" } else { "" },
-            percent(gate.failing_share)
-        );
-        let marks = self.marks();
-        if scattered {
-            return match self.everywhere && marks.is_empty() {
-                true => format!("{once}; {spread}"),
-                false => format!("{once}, with {}", marks.join(", ")),
-            };
-        }
-        if sources.come_round() {
-            return format!("{once}, but {}; {}", sources.again_in_words(), self.pool());
-        }
-        if gate.singletons {
-            return format!(
-                "{once}, but no other sign of forging: no tool's fingerprint, TTL or silence; {spread}"
-            );
-        }
-        format!("{once}; {}", self.pool())
-    }
-
-    fn pool(&self) -> String {
-        let marks = self.marks();
-        format!(
-            "a pool of forged ones that comes round would have one fingerprint and one TTL, and nobody \
-             who tries again: {}; {}",
-            if marks.is_empty() { "neither holds".to_owned() } else { marks.join(", ") },
-            self.repeated()
-        )
-    }
-
-    fn together(&self) -> String {
-        let Self { sources, settings, .. } = self;
-        if sources.distinct < settings.distinct_min {
-            return self.too_few("sources", sources.distinct);
-        }
-        let marks = self.marks();
-        format!(
-            "{} sources among {} flows, {}; {}",
-            short(sources.distinct as f64),
-            short(sources.flows as f64),
-            if marks.is_empty() {
-                "with nothing in common".to_owned()
-            } else {
-                format!("with {} in common", marks.join(", "))
-            },
-            self.repeated()
-        )
-    }
-
-    /// What speaks of one tool or machine.
-    fn marks(&self) -> Vec<&'static str> {
-        let gate = self.gate;
-        let marks = [
-            (gate.fingerprint, "a tool's fingerprint"),
-            (gate.ttl, "one machine's TTL"),
-            (gate.novel == Some(true), "networks new here"),
-            (gate.silent, "silence"),
-            (gate.surge, "a surge"),
-        ];
-        marks.into_iter().filter(|(holds, _)| *holds).map(|(_, mark)| mark).collect()
-    }
-
-    fn repeated(&self) -> String {
-        let limit = percent(self.settings.retransmit_share);
-        match self.gate.repeated_share {
-            None => "whether the SYNs are repeated is not known yet".to_owned(),
-            Some(share) if self.gate.not_repeated == Some(true) => {
-                format!(
-                    "{} of the SYNs are repeated, clients repeat more than {limit}",
-                    percent(share)
-                )
-            }
-            Some(share) => format!(
-                "but {} of the SYNs are repeated, as clients repeat theirs ({limit} at most)",
-                percent(share)
-            ),
-        }
-    }
-
-    fn too_few(&self, what: &str, number: usize) -> String {
-        format!("only {number} {what} are known, {} are needed", self.settings.distinct_min)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::repeats::Repeats;
     use super::*;
     use crate::SourceShare;
 
@@ -380,9 +209,13 @@ mod tests {
         }
     }
 
+    fn repeated(share: f64) -> Repeats {
+        Repeats { share: Some(share), ..Repeats::default() }
+    }
+
     fn gate() -> Gate {
         Gate {
-            repeated_share: Some(0.02),
+            repeats: repeated(0.02),
             not_repeated: Some(true),
             failing_share: 0.9,
             ..Gate::default()
@@ -391,7 +224,8 @@ mod tests {
 
     #[test]
     fn too_few_signs_are_named() {
-        let lone = Gate { ttl: true, not_repeated: None, repeated_share: None, ..gate() };
+        let unknown = Gate { not_repeated: None, repeats: Repeats::default(), ..gate() };
+        let lone = Gate { ttl: true, ..unknown };
         let (before, class, why) = decided(&lone, &many());
         assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
         assert_eq!(why, "1 holds (ttl), 2 make an attack");
@@ -403,7 +237,7 @@ mod tests {
     fn those_who_have_been_here_before_are_clients_until_they_are_known_not_to_try_again() {
         let known = Gate { ttl: true, singletons: true, novel: Some(false), ..gate() };
         assert_eq!(decided(&known, &many()).1, IncidentClass::RandomSpoofed);
-        let early = Gate { not_repeated: None, repeated_share: None, ..known.clone() };
+        let early = Gate { not_repeated: None, repeats: Repeats::default(), ..known.clone() };
         let (before, class, why) = decided(&early, &many());
         assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
         assert_eq!(
@@ -411,14 +245,12 @@ mod tests {
             "2 hold (ttl, singletons), 2 make an attack; clients have come from most of these networks \
              before, whether the SYNs are repeated is not known yet"
         );
-        let repeated = Gate { not_repeated: Some(false), repeated_share: Some(0.8), ..known };
-        assert_eq!(decided(&repeated, &many()).1, IncidentClass::HandshakeDegraded);
-        let refused = Gate { refused: true, ..early };
-        assert_eq!(
-            decided(&refused, &many()).1,
-            IncidentClass::RandomSpoofed,
-            "their path is sound"
-        );
+        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.8), ..known };
+        assert_eq!(decided(&clients, &many()).1, IncidentClass::HandshakeDegraded);
+        let surge = Gate { surge: true, ..clients };
+        assert_eq!(decided(&surge, &many()).1, IncidentClass::HandshakeDegraded, "all come back");
+        let lasting = Gate { lasting: true, ..surge };
+        assert_eq!(decided(&lasting, &many()).1, IncidentClass::RandomSpoofed);
     }
 
     #[test]
@@ -445,12 +277,11 @@ mod tests {
         let top = vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.9 }];
         let sources = Sources { top, ..many() };
         let early = Gate { ttl: true, few_sources: true, not_repeated: None, ..gate() };
-        let early = Gate { repeated_share: None, ..early };
+        let early = Gate { repeats: Repeats::default(), ..early };
         let (before, class, why) = decided(&early, &sources);
         assert_eq!((before, class), (1, IncidentClass::HandshakeDegraded));
         assert!(why.ends_with("whether the SYNs are repeated is not known yet"), "{why}");
-        let clients =
-            Gate { not_repeated: Some(false), repeated_share: Some(0.9), ..early.clone() };
+        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.9), ..early.clone() };
         assert_eq!(decided(&clients, &sources).1, IncidentClass::HandshakeDegraded);
         let tool = Gate { fingerprint: true, forged: true, ..early };
         assert_eq!(decided(&tool, &sources).1, IncidentClass::SingleSource);
@@ -490,7 +321,7 @@ mod tests {
              networks, or 64 sources with 2 SYNs each; 2 % of the SYNs are repeated, clients repeat more \
              than 35 %"
         );
-        let clients = Gate { not_repeated: Some(false), repeated_share: Some(0.6), ..few };
+        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.6), ..few };
         let lines = verdict(&clients, &sources, &Regulars::default(), &Settings::default());
         assert!(!lines[3].holds);
         assert!(
@@ -499,6 +330,51 @@ mod tests {
             ),
             "{lines:?}"
         );
+    }
+
+    #[test]
+    fn more_than_clients_could_begin_is_a_flood_whether_or_not_it_is_repeated() {
+        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.9), ..gate() };
+        let surge = Gate { singletons: true, surge: true, ..clients.clone() };
+        let (_, class, why) = decided(&surge, &many());
+        assert_eq!(class, IncidentClass::RandomSpoofed);
+        assert!(why.ends_with("with a surge"), "{why}");
+        let few = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
+        let surge = Gate { few_sources: true, surge: true, ..clients.clone() };
+        let (_, class, why) = decided(&surge, &few);
+        assert_eq!(class, IncidentClass::FewSource);
+        assert!(
+            why.ends_with("90 % of the SYNs are repeated, but more fail than clients could begin")
+        );
+        let pool = Sources { singletons: 0.2, everywhere: false, ..many() };
+        let surge = Gate { ttl: true, surge: true, ..clients };
+        assert_eq!(decided(&surge, &pool).1, IncidentClass::Distributed);
+    }
+
+    #[test]
+    fn who_resets_what_he_is_answered_as_seldom_as_a_scanner_is_no_attack() {
+        let few = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
+        let probes = Gate { few_sources: true, probes: Some(60.0), ..gate() };
+        let (before, class, why) = decided(&probes, &few);
+        assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
+        assert!(
+            why.ends_with(
+                "they reset what they are answered, 60/s in all and no source more than 50/s, as clients, \
+                 health checks and scanners do"
+            ),
+            "{why}"
+        );
+        assert_eq!(decided(&Gate { probes: None, ..probes }, &few).1, IncidentClass::FewSource);
+    }
+
+    #[test]
+    fn as_many_missing_completions_as_failures_are_clients_that_fail() {
+        let failing = Gate { singletons: true, missing: true, ..gate() };
+        let (before, class, why) = decided(&failing, &many());
+        assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
+        assert!(why.ends_with("as many completed handshakes are missing as fail"), "{why}");
+        let flood = Gate { missing: false, ..failing };
+        assert_eq!(decided(&flood, &many()).1, IncidentClass::RandomSpoofed);
     }
 
     #[test]
@@ -543,7 +419,7 @@ mod tests {
             fingerprint: true,
             ttl: true,
             forged: true,
-            repeated_share: Some(0.7),
+            repeats: repeated(0.7),
             not_repeated: Some(false),
             ..gate()
         };
@@ -577,6 +453,7 @@ mod tests {
             recorded: 0,
             recorded_share: 0.0,
             unfinished: 300,
+            together: 0.0,
         };
         let why = without(random, 3, Some(&candidate), 120).expect("too little is known");
         assert!(why.contains("120 of 200 handshakes"), "{why}");

@@ -139,6 +139,11 @@ impl Ladder {
             || self.rung(step).refused.as_ref().is_some_and(refused)
     }
 
+    /// Whether it could not be taken and is not tried again yet, were it only for a moment.
+    pub fn waits(&self, step: Step, now: Timestamp) -> bool {
+        self.rung(step).refused.as_ref().is_some_and(|refused| refused.holds(now))
+    }
+
     /// From now on the configuration forbids these steps, and no others. An operator's word stands
     /// over it, for its time.
     pub fn bar(&mut self, barred: &[Step]) {
@@ -154,7 +159,7 @@ impl Ladder {
 
     /// What has to change at `now`. `needs` are the steps that the situation calls for; one that is
     /// no longer called for is held for a while, and one that keeps SYNs away goes at
-    /// once when the flood that called for it last has `ended`. A step for which there is a reason to be
+    /// once when what called for it last has `ended`. A step for which there is a reason to be
     /// `idle` is not taken, whoever asks for it.
     pub fn poll(
         &mut self,
@@ -307,7 +312,7 @@ impl Rung {
                 // that an earlier run has seen.
                 let over = !taken.inherited && ended.is_some_and(|ended| taken.needed <= ended);
                 let why = if over && step.keeps_syns_away() {
-                    "the attack is over".to_owned()
+                    "what it was taken for is over".to_owned()
                 } else if idle >= taken.hold {
                     match taken.hold.is_zero() {
                         true => "not needed any more".to_owned(),
@@ -432,6 +437,14 @@ mod tests {
         let mut ladder = inherited();
         assert_eq!(poll(&mut ladder, 30_900, &[], true), []);
         assert_eq!(poll(&mut ladder, 31_000, &[], true).len(), 1, "it was not needed any more");
+    }
+
+    #[test]
+    fn a_step_that_is_put_off_for_a_moment_waits_and_is_not_refused() {
+        let mut ladder = Ladder::default();
+        ladder.defer(at(1000), Step::Cookies, "no time", &Settings::default());
+        assert!(ladder.waits(Step::Cookies, at(1999)) && !ladder.refuses(Step::Cookies, at(1999)));
+        assert!(!ladder.waits(Step::Cookies, at(2000)), "it is tried again");
     }
 
     #[test]

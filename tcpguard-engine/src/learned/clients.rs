@@ -1,11 +1,13 @@
 //! What the clients that completed handshakes at a listener look like.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::export::{LearnedListener, LearnedPrint};
+use super::looks::KnownLooks;
 use super::trips::Trips;
 use crate::{Flow, FlowState, Timestamp};
 
@@ -76,6 +78,22 @@ impl Clients {
         self.learn_rtt(trips);
     }
 
+    /// How many fingerprints are remembered.
+    pub(super) fn looks(&self) -> usize {
+        self.prints.len()
+    }
+
+    /// So many of the remembered fingerprints, those with the most completions, each with theirs.
+    pub(super) fn most_frequent(&self, most: usize) -> Vec<(Fingerprint, u64)> {
+        let all = self.prints.iter().map(|(print, known)| (*print, known.completions));
+        let mut all: Vec<(Fingerprint, u64)> = all.collect();
+        if most < all.len() {
+            all.select_nth_unstable_by_key(most, |(_, completions)| Reverse(*completions));
+            all.truncate(most);
+        }
+        all
+    }
+
     fn learn_rtt(&mut self, mut trips: Vec<Duration>) {
         if trips.len() < RTT_FLOWS {
             return;
@@ -110,23 +128,6 @@ impl Clients {
         }
     }
 
-    /// Completions recorded.
-    pub fn completions(&self) -> u64 {
-        self.completions
-    }
-
-    /// Completions recorded with this signature; `print` is reduced to `mask`.
-    pub fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
-        let matching = self.prints.iter().filter(|(known, _)| shows(known, mask, print));
-        matching.map(|(_, known)| known.completions).sum()
-    }
-
-    /// Share of the recorded completions with this signature, 0 to 1.
-    pub fn share(&self, mask: Mask, print: &Fingerprint) -> f64 {
-        let all: u64 = self.prints.values().map(|known| known.completions).sum();
-        if all == 0 { 0.0 } else { self.with_signature(mask, print) as f64 / all as f64 }
-    }
-
     /// Whether it is known how long handshakes take here.
     pub fn is_known(&self) -> bool {
         self.trips.is_known()
@@ -158,6 +159,21 @@ impl Clients {
     }
 }
 
+impl KnownLooks for Clients {
+    fn completions(&self) -> u64 {
+        self.completions
+    }
+
+    fn remembered(&self) -> u64 {
+        self.prints.values().map(|known| known.completions).sum()
+    }
+
+    fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
+        let matching = self.prints.iter().filter(|(known, _)| shows(known, mask, print));
+        matching.map(|(_, known)| known.completions).sum()
+    }
+}
+
 /// The time from SYN-ACK to third ACK.
 fn trip(flow: &Flow) -> Option<Duration> {
     Some(flow.done_at?.since(flow.syn_ack_at?))
@@ -169,10 +185,15 @@ pub(super) fn memorable(print: &Fingerprint) -> Fingerprint {
     Fingerprint { ip_id: print.ip_id.min(1), ..print.masked(Mask::Full) }
 }
 
-/// Whether what is remembered of a fingerprint shows the signature `print`, reduced to `mask`. A
-/// client that counts its packets meets an identification of a tool's once in 65,536 SYNs.
+/// Whether what is remembered of a fingerprint shows the signature `print`, reduced to `mask`.
 pub(super) fn shows(known: &Fingerprint, mask: Mask, print: &Fingerprint) -> bool {
-    (mask != Mask::IpId || print.ip_id == 0) && known.masked(mask) == *print
+    tells(mask, print) && known.masked(mask) == *print
+}
+
+/// Whether what is remembered of fingerprints can tell whether clients have a signature. One that counts its
+/// packets meets an identification of a tool's once in 65,536 SYNs.
+pub(super) fn tells(mask: Mask, print: &Fingerprint) -> bool {
+    mask != Mask::IpId || print.ip_id == 0
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl LearnedListener {
         let within = |name, value: f64, range: std::ops::RangeInclusive<f64>, must| {
             check(name, value.to_string(), range.contains(&value), must)
         };
-        within("natural_share", self.natural_share, natural::SHARE, "0.005 to 0.25")?;
+        within("natural_share", self.natural_share, natural::SHARE, "0.005 to 0.4")?;
         within("natural_rate", self.natural_rate, 0.0..=natural::MAX_RATE, "0 to 20 a second")?;
         let seconds = self.natural_seconds;
         check(

@@ -5,8 +5,11 @@ mod admitted;
 mod clients;
 mod export;
 mod filter;
+mod joined;
+mod looks;
 mod natural;
 mod networks;
+mod steady;
 mod trips;
 mod usual;
 
@@ -15,6 +18,9 @@ pub(crate) use clients::Clients;
 pub use export::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
+pub(crate) use joined::JoinedClients;
+pub(crate) use looks::KnownLooks;
 pub(crate) use natural::Natural;
 pub(crate) use networks::Networks;
+pub(crate) use steady::Steady;
 pub(crate) use usual::{Circumstances as UsualCircumstances, Usual};

@@ -8,9 +8,12 @@ use crate::window::{Sums, Window};
 
 /// Share assumed before anything is learned.
 const INITIAL_SHARE: f64 = 0.02;
-/// Bounds of the learned share. The upper one keeps a patient attacker from teaching the detector
-/// that everything fails; only the release depends on it, never the alarm of the fast path.
-pub(super) const SHARE: std::ops::RangeInclusive<f64> = 0.005..=0.25;
+/// Bounds of what is learned little by little. The upper one keeps a patient attacker from teaching the detector
+/// that everything fails.
+const LEARNED: std::ops::RangeInclusive<f64> = 0.005..=0.25;
+/// Bounds of the share that may be known, by an incident that showed nothing else for long. The release, the slow
+/// path and the occupancy depend on it, never the alarm of the fast path.
+pub(super) const SHARE: std::ops::RangeInclusive<f64> = 0.005..=0.4;
 /// Highest learned rate of failures that do not grow with the traffic, per second: half-open health
 /// probes of a balancer.
 pub(super) const MAX_RATE: f64 = 20.0;
@@ -76,9 +79,19 @@ impl Natural {
         let weight = 1.0 / self.seconds.max(FIRST) as f64;
         let of_share = weight * (attempts / FULL_WEIGHT_ATTEMPTS).min(1.0);
         let share = self.share + of_share * (failures / attempts - self.share);
-        self.share = share.clamp(*SHARE.start(), *SHARE.end());
+        // More than that was not learned so, and may be forgotten.
+        self.share = share.clamp(*LEARNED.start(), self.share.max(*LEARNED.end()));
         let rate = (failures / sums.span.as_secs_f64()).min(MAX_RATE);
         self.rate += weight * (rate - self.rate);
+    }
+
+    /// So many fail for good. Whether that may be known.
+    pub fn accept(&mut self, share: f64) -> bool {
+        let known = SHARE.contains(&share);
+        if known {
+            self.share = self.share.max(share);
+        }
+        known
     }
 
     /// As learned by an earlier run.
@@ -188,6 +201,30 @@ mod tests {
         let then = Sums { span: EVERY, attempts: 25, completed: 20, ..Sums::default() };
         let learned = natural.expected(&then);
         assert!(learned < 2.5, "{learned} of 5 a second");
+    }
+
+    #[test]
+    fn what_was_accepted_is_kept_while_it_lasts_and_forgotten_when_less_fails() {
+        let mut natural = Natural::default();
+        assert!(natural.accept(0.3) && natural.accept(0.2) && !natural.accept(0.45));
+        let after = |mut natural: Natural, completed| {
+            let mut window = Window::default();
+            for second in 1..=3600 {
+                let end = Timestamp::from_millis(1000 * second);
+                window.push(Tick {
+                    end,
+                    span: EVERY,
+                    attempts: 200,
+                    established: completed,
+                    ..Tick::default()
+                });
+                natural.learn(end, &window);
+            }
+            natural.share
+        };
+        assert!((0.29..=0.3).contains(&after(natural.clone(), 140)), "30 % fail");
+        assert_eq!(after(natural.clone(), 100), 0.3, "half fails: no more is learned");
+        assert!(after(natural, 190) < 0.08, "5 % fail");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::evidence::{Assessment, Candidate, Cohort, describe};
 use crate::incident::Incident;
-use crate::learned::Clients;
+use crate::learned::KnownLooks;
 use crate::rules::{Exempt, Recurrence};
 use crate::watch::Rest;
 use crate::{IncidentClass, KnownClients, ListenerId, Matcher, Settings, Timestamp};
@@ -32,7 +32,7 @@ pub(crate) struct Grounds<'a> {
     /// What these say.
     pub assessment: &'a Assessment,
     /// The listener's clients.
-    pub clients: &'a Clients,
+    pub clients: &'a dyn KnownLooks,
     /// Clients of the whole host.
     pub known: &'a dyn KnownClients,
     pub exempt: &'a Exempt,
@@ -102,18 +102,15 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
             signature::consider(incident, grounds);
             source::consider(incident, grounds);
         }
-        IncidentClass::HandshakeDegraded => {
-            if grounds.assessment.gate >= grounds.settings.gate_attack {
-                let text = "no rule: the sources are neither few nor forged at random; \
-                            block them by hand: tcpguard block PREFIX";
-                incident.note(grounds.now, text.to_owned());
-            }
-        }
-        // Real clients, or nothing that a SYN rule could stop.
-        IncidentClass::FlashCrowd
+        // Real clients, as far as is known, or nothing that a SYN rule could stop.
+        IncidentClass::HandshakeDegraded
+        | IncidentClass::FlashCrowd
         | IncidentClass::ListenerOverload
         | IncidentClass::Scan
-        | IncidentClass::Reflection => {}
+        | IncidentClass::Reflection
+        // Nor is there a rule for what concerns no listener.
+        | IncidentClass::ClosedPorts
+        | IncidentClass::Evasion => {}
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         let background =
             Background { novelty: grounds.assessment.novelty.clone(), ..Background::default() };
         remaining = assess(&uncovered, grounds.clients, background, settings);
-        if remaining.class != incident.class() {
+        // Whatever flood it is: what a rule needs is said by its own evidence.
+        if !remaining.class.is_flood() {
             return;
         }
         (&uncovered, &remaining)
@@ -71,7 +72,7 @@ fn verdict(
     if incident.has_refused(grounds.now, &rule) {
         return Err(Some(COOKIES_LEFT.to_owned()));
     }
-    if candidate.coverage < settings.signature_coverage {
+    if !candidate.covers_enough(settings) {
         return Err(Some(format!(
             "no rule: the top signature covers only {}",
             percent(candidate.coverage)
@@ -87,7 +88,8 @@ fn verdict(
         return Err(Some(format!("no rule against {text}: {REPEATED}")));
     }
     // Many real sources have fewer marks: there, a signature that no client shares must do.
-    let marks = match incident.class() {
+    let class = if incident.wanted().is_empty() { incident.class() } else { assessment.class };
+    let marks = match class {
         IncidentClass::Distributed => settings.gate_attack,
         _ => settings.gate_drop,
     };

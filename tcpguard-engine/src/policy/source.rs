@@ -2,12 +2,15 @@
 //!
 //! A SYN proves nothing about its source, however many there are: anybody can send them in the name of
 //! a client. So while the host can answer them, with cookies or from its queue, a source is not dropped.
-//! A rule is for the time in which it cannot, and it is looked at again for as long as it stands.
+//! A rule is for the time in which it cannot, and it is looked at again for as long as it stands. It is for
+//! the others: where nobody else comes, a rule only keeps out the one who does.
 //!
 //! That its SYNs are retransmitted does not speak for a source that sends much of the flood: an attacker can
 //! send each SYN twice, as a client does. A completed handshake speaks for it.
 
-use ipnet::IpNet;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Grounds, REPEATED, matters};
 use crate::evidence::{Cohort, Culprit, culprits};
@@ -18,6 +21,7 @@ use crate::{IncidentClass, Matcher, Ports};
 /// Why a source that may be dropped is not.
 const ANSWERED: &str =
     "no rule against a source: SYNs do not prove where they come from, and they can be answered";
+const ALONE: &str = "no rule against a source: nobody else comes";
 
 /// Asks no more for rules against sources whose reasons no longer hold. That SYNs from there are
 /// repeated, or that somebody there completes a handshake, ends none: a client there gets in with
@@ -50,6 +54,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         IncidentClass::SingleSource => top(grounds).into_iter().collect(),
         _ => culprits(&uncovered, settings),
     };
+    let alone = grounds.unanswerable && are_alone(&culprits, grounds);
     for culprit in &culprits {
         if incident.wants(&Matcher::Source(culprit.net, Ports::EVERY)) {
             continue;
@@ -70,6 +75,10 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
             }
             if !grounds.unanswerable && !grounds.inherited.contains(&matcher) {
                 incident.note(grounds.now, ANSWERED.to_owned());
+                return;
+            }
+            if alone {
+                incident.note(grounds.now, ALONE.to_owned());
                 return;
             }
             let made =
@@ -96,6 +105,17 @@ fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
         repeated: assessment.top_source_repeated,
         members: Vec::new(),
     })
+}
+
+/// Whether nobody but the culprits comes: no other handshake fails or has completed here, and the host knows
+/// no client.
+fn are_alone(culprits: &[Culprit], grounds: &Grounds<'_>) -> bool {
+    let among = |addr: &IpAddr| culprits.iter().any(|culprit| culprit.net.contains(addr));
+    let everywhere = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
+    grounds.clients.completions() == 0
+        && grounds.cohort.completed.is_empty()
+        && grounds.cohort.failing.iter().all(|flow| among(&flow.addr))
+        && !everywhere.iter().any(|net| grounds.known.completed_within(net))
 }
 
 /// How many flows the failing ones from a network stand for.
@@ -134,8 +154,10 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_common::fastpath::Fingerprint;
+
     use super::*;
-    use crate::evidence::Assessment;
+    use crate::evidence::{Assessment, Failing};
     use crate::learned::Clients;
     use crate::rules::{Exempt, Recurrence};
     use crate::{Evidence, KnownClients, ListenerId, Settings, Timestamp, VerdictLine};
@@ -149,16 +171,33 @@ mod tests {
         }
     }
 
-    fn objects(culprit: &Culprit) -> bool {
+    /// A client of whom only the host knows.
+    struct SomebodyKnown;
+
+    impl KnownClients for SomebodyKnown {
+        fn completed_within(&self, net: &IpNet) -> bool {
+            net.contains(&IpAddr::from([192, 0, 2, 1]))
+        }
+    }
+
+    struct NobodyKnown;
+
+    impl KnownClients for NobodyKnown {
+        fn completed_within(&self, _net: &IpNet) -> bool {
+            false
+        }
+    }
+
+    fn on<T>(cohort: &Cohort, known: &dyn KnownClients, ask: impl FnOnce(&Grounds<'_>) -> T) -> T {
         let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
         let assessment = Assessment::of_counters(line, 0.0, Evidence::default());
         let grounds = Grounds {
             now: Timestamp::default(),
             listener: ListenerId(0),
-            cohort: &Cohort::default(),
+            cohort,
             assessment: &assessment,
             clients: &Clients::default(),
-            known: &Known("198.51.100.9/32".parse().expect("prefix")),
+            known,
             exempt: &Exempt::default(),
             unsure: false,
             held_back: None,
@@ -171,7 +210,31 @@ mod tests {
             remembered: &[],
             settings: &Settings::default(),
         };
-        objection(culprit, &grounds).is_some()
+        ask(&grounds)
+    }
+
+    fn objects(culprit: &Culprit) -> bool {
+        let known = Known("198.51.100.9/32".parse().expect("prefix"));
+        on(&Cohort::default(), &known, |grounds| objection(culprit, grounds).is_some())
+    }
+
+    #[test]
+    fn a_rule_is_for_the_others() {
+        let net = "198.51.100.0/24".parse().expect("prefix");
+        let culprits = [Culprit { net, share: 0.9, repeated: true, members: Vec::new() }];
+        let from = |host: u8| Failing::once([198, 51, host, 7].into());
+        let cohort =
+            |failing: &[Failing]| Cohort { failing: failing.to_vec(), ..Cohort::default() };
+        let alone = |cohort: &Cohort, known: &dyn KnownClients| {
+            on(cohort, known, |grounds| are_alone(&culprits, grounds))
+        };
+        let flood = cohort(&[from(100); 40]);
+        assert!(alone(&flood, &NobodyKnown));
+        assert!(!alone(&flood, &SomebodyKnown), "of another listener");
+        let one_more = cohort(&[[from(100); 40].as_slice(), &[from(101)]].concat());
+        assert!(!alone(&one_more, &NobodyKnown));
+        let completed = vec![([192, 0, 2, 1].into(), Fingerprint::default(), 1)];
+        assert!(!alone(&Cohort { completed, ..flood }, &NobodyKnown));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::maps;
+use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::meter::Meter;
 use crate::evidence::describe;
 use crate::{
     Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleCounters, RuleId, RuleReport,
-    RuleToImport, Settings, Timestamp, Trial,
+    RuleToImport, Settings, Timestamp, Trial, signature_in_words,
 };
 
 /// The reason of an imported rule for which none was given.
@@ -88,6 +89,11 @@ impl Entry {
         }
     }
 
+    /// Whether it is a rule for every listener.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.rule.matcher, Matcher::Signature { listener: ListenerId::HOST, .. })
+    }
+
     /// Whether it stands on an operator's word.
     pub fn is_operators(&self) -> bool {
         matches!(self.rule.origin, Origin::Operator { .. })
@@ -98,9 +104,14 @@ impl Entry {
         let (kind, matches, ports) = match &self.rule.matcher {
             Matcher::Source(net, ports) => ("source", net.to_string(), *ports),
             Matcher::Signature { listener: id, mask, fingerprint } => {
-                let place = listener(*id)
-                    .map_or_else(|| format!("listener {}", id.0), |listener| listener.to_string());
-                let matches = format!("{} to {place}", describe(*mask, fingerprint));
+                let at = match *id {
+                    ListenerId::HOST => Some(Listener::HOST),
+                    id => listener(id),
+                };
+                let matches = at.map_or_else(
+                    || format!("{} to listener {}", describe(*mask, fingerprint), id.0),
+                    |at| signature_in_words(*mask, fingerprint, &at),
+                );
                 ("signature", matches, Ports::EVERY)
             }
         };
@@ -312,6 +323,24 @@ impl Book {
         self.entries.get(self.by_matcher.get(matcher)?)
     }
 
+    /// The signature rules of a listener; those of [`ListenerId::HOST`] are for every one.
+    pub fn signatures_of(&self, listener: ListenerId) -> impl Iterator<Item = &Entry> {
+        let first =
+            Matcher::Signature { listener, mask: Mask::Full, fingerprint: Fingerprint::default() };
+        let rules = self.by_matcher.range(first..).take_while(move |(matcher, _)| {
+            matches!(matcher, Matcher::Signature { listener: of, .. } if *of == listener)
+        });
+        rules.filter_map(|(_, id)| self.entries.get(id))
+    }
+
+    /// Makes a rule of an incident that of another.
+    pub fn hand_over(&mut self, matcher: &Matcher, incident: u64) {
+        let entry = self.by_matcher.get(matcher).and_then(|id| self.entries.get_mut(id));
+        if let Some(entry) = entry.filter(|entry| entry.incident().is_some()) {
+            entry.rule.origin = Origin::Incident(incident);
+        }
+    }
+
     fn insert(&mut self, entry: Entry) -> &mut Entry {
         self.by_matcher.insert(entry.rule.matcher, entry.rule.id);
         self.entries.entry(entry.rule.id).insert_entry(entry).into_mut()
@@ -453,11 +482,38 @@ mod tests {
     }
 
     #[test]
+    fn the_signatures_of_a_listener_are_its_own_and_those_of_every_one_are_told_so() {
+        let mut book = Book::new(ROOM);
+        let signature =
+            |listener, mask| Matcher::Signature { listener, mask, fingerprint: Default::default() };
+        let (one, every) = (ListenerId(7), ListenerId::HOST);
+        let all = [
+            (one, Mask::Full),
+            (one, Mask::IpId),
+            (every, Mask::NoTtl),
+            (ListenerId(8), Mask::Full),
+        ];
+        for (listener, mask) in all {
+            add(&mut book, signature(listener, mask));
+        }
+        add(&mut book, source(1));
+        let found = |listener| {
+            let rules = book.signatures_of(listener).map(|entry| entry.rule.matcher);
+            rules.collect::<Vec<_>>()
+        };
+        assert_eq!(found(one), [signature(one, Mask::Full), signature(one, Mask::IpId)]);
+        assert_eq!(found(every), [signature(every, Mask::NoTtl)]);
+        assert_eq!(found(ListenerId(9)), []);
+        let entry = book.find(&signature(every, Mask::NoTtl)).expect("it is there");
+        assert!(entry.report(|_| None).matches.ends_with(" to every listener"));
+    }
+
+    #[test]
     fn signatures_have_a_limit_of_their_own() {
         let mut book = Book::new(ROOM);
         let signature = |listener| Matcher::Signature {
             listener: ListenerId(listener),
-            mask: tcpguard_common::fastpath::Mask::Full,
+            mask: Mask::Full,
             fingerprint: Default::default(),
         };
         for listener in 0..Limits::SIGNATURES {

@@ -17,7 +17,7 @@ const COMPLETING_SPAN: Duration = Duration::from_secs(1);
 /// Handshakes of new clients as a share of the SYNs that match, from which hardly anybody else
 /// sends them. Of a client one SYN is dropped, one passes, and its handshake completes: that is
 /// half. A flood that is worth a rule has many SYNs for each handshake that helpers may complete.
-const MOSTLY: f64 = 0.25;
+pub(crate) const MOSTLY: f64 = 0.25;
 
 /// What the kernel counted of one rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

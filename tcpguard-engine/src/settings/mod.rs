@@ -82,8 +82,16 @@ pub struct Settings {
     /// Reflection: consecutive polls for which both must hold.
     pub reflection_polls: u32,
 
+    /// SYN flood of closed ports: SYNs per second that the host's own stack refuses, or that are dropped in
+    /// its place.
+    pub closed_rate: f64,
+    /// SYN flood in unreadable frames: SYNs per second that reach the stack, or are dropped, in frames whose
+    /// headers go on beyond the parser's bounds.
+    pub beyond_rate: f64,
+
     /// Slow path: handshakes a second that clients may reset before these count as failures. Half-open
-    /// health probes end so, some twenty a second for ever; and what is reset holds no place.
+    /// health checks end so, for ever; those of more than two balancers with five processes each are known by
+    /// their flows.
     pub probe_rate: f64,
 
     /// Release: time without failures above the clear threshold. Longer than the pauses of real
@@ -222,6 +230,9 @@ pub struct Settings {
     /// Room for rules of all kinds; one for certain ports counts once for each of them. A running engine
     /// keeps what it was made with.
     pub rules: u32,
+    /// Closed ports: SYNs a second that the stack is left to refuse while there is a flood of them (FreeBSD's
+    /// `net.inet.icmp.icmplim`, which limits resets too, is 200).
+    pub closed_answers: u32,
     /// Strays: segments a second that belong to no connection from which they are looked for. A server
     /// that closes with data unread sends resets of its own.
     pub stray_rate: f64,
@@ -258,7 +269,9 @@ impl Default for Settings {
             reflection_rate: 256.0,
             reflection_share: 0.5,
             reflection_polls: 2,
-            probe_rate: 30.0,
+            closed_rate: 10_000.0,
+            beyond_rate: 100.0,
+            probe_rate: 10.0,
             quiet: Duration::from_secs(30),
             failure_floor: 5.0,
             failure_share: 0.05,
@@ -315,6 +328,7 @@ impl Default for Settings {
             budget_min: 16,
             ordered_budget: 1000,
             rules: maps::RULES,
+            closed_answers: 200,
             stray_rate: 256.0,
             followed_per_second: 20_000,
             sampling_hold: Duration::from_secs(10),

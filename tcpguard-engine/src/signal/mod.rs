@@ -11,7 +11,7 @@ mod slow;
 pub(crate) use fast::Fast;
 pub(crate) use occupancy::Occupancy;
 pub(crate) use pressure::{Load, Pressure, Strain};
-pub(crate) use quiet::Quiet;
+pub(crate) use quiet::{Around, Quiet};
 pub(crate) use saturation::Saturation;
 pub(crate) use slow::Slow;
 
@@ -32,10 +32,14 @@ pub(crate) enum Signal {
     Probes,
     /// Answers that nobody asked for.
     Answers,
+    /// SYNs to closed ports that take the stack's time.
+    ClosedPorts,
+    /// SYNs in frames that the guard cannot read.
+    BeyondBounds,
 }
 
 impl Signal {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Fast,
         Self::Slow,
         Self::Occupancy,
@@ -43,6 +47,8 @@ impl Signal {
         Self::SynRate,
         Self::Probes,
         Self::Answers,
+        Self::ClosedPorts,
+        Self::BeyondBounds,
     ];
 
     /// The one with this name.
@@ -59,6 +65,8 @@ impl Signal {
             Self::SynRate => "syn_rate",
             Self::Probes => "probes",
             Self::Answers => "answers",
+            Self::ClosedPorts => "closed_ports",
+            Self::BeyondBounds => "beyond_bounds",
             Self::Occupancy => "occupancy",
         }
     }

@@ -8,16 +8,14 @@
 use std::time::Duration;
 
 use crate::learned::Natural;
-use crate::window::Window;
+use crate::window::{LIFE, Sums, Window};
 use crate::{Occupied, Queues, Settings, Timestamp};
 
-/// A half-open handshake's life in the kernel.
-const LIFE: Duration = Duration::from_secs(63);
-/// An alarm is raised by failures of this span, as many as there would be in a life.
-const RISE: Duration = Duration::from_secs(10);
-/// An alarm is held by failures of this span, as many as there would be in [`RISE`]. Shorter, so
+/// An alarm is held by failures of this span, as many as there would be in [`Occupancy::SPAN`]. Shorter, so
 /// that a flood is released soon after its last SYN.
 const HOLD: Duration = Duration::from_secs(4);
+/// Failures of less time are not taken for those of a life: a poll may see none.
+const LEAST: Duration = Duration::from_secs(1);
 /// A count older than this is no reading of the present. Counts come every second while it matters.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -36,6 +34,17 @@ pub(crate) struct Occupancy {
 }
 
 impl Occupancy {
+    /// What is going on is told by what fails in this span: as long as the longest pause of a pulsed flood that is
+    /// assumed ([`Settings::quiet`]), so that a pulse counts until the next.
+    pub const SPAN: Duration = Duration::from_secs(10);
+
+    /// Places of a SYN queue that failing handshakes take in the end, if as many fail for a life as did in these
+    /// `sums`. A SYN that comes again takes no other place.
+    pub fn places(sums: &Sums, natural: &Natural) -> f64 {
+        let excess = sums.first_failures() as f64 - natural.expected(sums);
+        LIFE.div_duration_f64(sums.span.max(LEAST)) * excess
+    }
+
     /// Judges the queues read at this poll. `true` when failing handshakes have held too much of
     /// the queue for long enough.
     ///
@@ -87,7 +96,7 @@ impl Occupancy {
         let Some(reading) = self.reading.filter(|reading| now.since(reading.at) <= FRESH) else {
             return false;
         };
-        let going_on = RISE.div_duration_f64(HOLD) * natural.excess(&window.last(HOLD));
+        let going_on = Self::SPAN.div_duration_f64(HOLD) * natural.excess(&window.last(HOLD));
         let flood = f64::from(reading.half_open).min(going_on);
         let low =
             f64::from(settings.occupancy_min) * settings.occupancy_off / settings.occupancy_on;
@@ -122,7 +131,7 @@ fn held(
     Occupied {
         half_open: reading.half_open,
         of_a_minute: natural.excess(&window.mature_minute(maturity)),
-        going_on: LIFE.div_duration_f64(RISE) * natural.excess(&window.last(RISE)),
+        going_on: Occupancy::places(&window.last(Occupancy::SPAN), natural),
         limit: (settings.occupancy_on * f64::from(reading.backlog))
             .max(settings.occupancy_min.into()),
     }
@@ -146,6 +155,7 @@ mod tests {
             window.push(Tick {
                 end: Timestamp::from_millis(250 * tick),
                 span: POLL,
+                syns: if tick % 4 == 0 { attempts } else { 0 },
                 attempts: if tick % 4 == 0 { attempts } else { 0 },
                 answered: if tick % 4 == 0 { attempts } else { 0 },
                 ..Tick::default()
@@ -164,6 +174,21 @@ mod tests {
             occupancy.poll(now, Some(&queues(half_open)), &window, &natural, 1, &settings)
         };
         assert_eq!([poll(60), poll(60)], [false, true]);
+    }
+
+    #[test]
+    fn the_places_that_are_taken_in_the_end_are_those_of_a_life() {
+        let natural = Natural::default();
+        let second = Duration::from_secs(1);
+        let sums = |span, syns, repeated| {
+            let attempts = syns;
+            Occupancy::places(&Sums { span, syns, repeated, attempts, ..Sums::default() }, &natural)
+        };
+        // Two in a hundred fail anyway.
+        assert_eq!(sums(second * 10, 1000, 0), 6.3 * 980.0);
+        assert_eq!(sums(second * 2, 1000, 0), 31.5 * 980.0);
+        assert_eq!(sums(second * 10, 1000, 500), 6.3 * 480.0, "half of them came again");
+        assert_eq!(sums(POLL, 100, 0), 63.0 * 98.0, "a poll is taken for a second");
     }
 
     #[test]
@@ -186,6 +211,7 @@ mod tests {
             window.push(Tick {
                 end: Timestamp::from_millis(250 * tick),
                 span: POLL,
+                syns: 100,
                 attempts: 100,
                 answered: 100,
                 established: if tick == 1 { 0 } else { 100 },

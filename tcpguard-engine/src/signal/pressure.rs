@@ -9,7 +9,8 @@ use crate::{IncidentClass, Queues, Settings, Timestamp};
 
 /// Rates and repeated SYN-ACKs are judged over this span.
 const SPAN: Duration = Duration::from_secs(2);
-/// Ignored third ACKs below this many in [`SPAN`] are chance: a packet lost here and there.
+/// Handshakes whose third ACK is ignored, below this many in [`SPAN`], are chance: a packet lost here and there, or
+/// the clients of one server whose first timeout is shorter than their way.
 const IGNORED_MIN: u64 = 8;
 /// Their share of the completions from which the accept queue is full. Clients that wait before
 /// they speak to a `TCP_DEFER_ACCEPT` socket stay below.
@@ -80,7 +81,8 @@ impl Pressure {
         let is_served = load.served.is_some_and(|share| share >= settings.crowd_served);
         let rush = |factor: f64| {
             let sums = window.last(SPAN);
-            let rate = sums.per_second(sums.syns);
+            // Whom the stack ignores, such as sources that it holds for spoofed, is not served.
+            let rate = sums.per_second(sums.syns.saturating_sub(sums.ignored));
             let many = |usual: f64| {
                 rate >= factor * (settings.crowd_factor * usual).max(settings.crowd_floor)
             };
@@ -122,11 +124,11 @@ impl Pressure {
 }
 
 /// Whether the accept queue is full: by its length; by overflows of the host while it is at least
-/// half full, because a queue may drain between two polls; or by SYN-ACKs that the stack retransmits
-/// although the client had acknowledged them, where overflows and a queue that is not empty say why, or
-/// the queue cannot be read: an ACK with a wrong checksum has the same effect. Where it cannot be read, also by SYNs that are not
-/// answered and come back, while most of those that are answered complete: the stack ignores SYNs as
-/// well while the queue is full.
+/// half full, because a queue may drain between two polls; or by handshakes whose SYN-ACK the stack retransmits
+/// although the client had acknowledged it, where overflows and a queue that is not empty say why, or
+/// the queue cannot be read: an ACK with a wrong checksum has the same effect. Where it cannot be read, also by
+/// SYNs that are not answered and come back, while most of those that are answered complete: the stack ignores
+/// SYNs as well while the queue is full.
 fn is_full(window: &Window, load: &Load<'_>) -> bool {
     let by_length = load.queues.is_some_and(|queues| queues.is_accept_full(load.overflowed));
     let sums = window.last(SPAN);
@@ -261,6 +263,21 @@ mod tests {
         assert!(full(Some(&queues), true) && full(None, false));
         let empty = Queues { accept: 0, ..queues };
         assert!(!full(Some(&empty), true), "another listener overflows");
+    }
+
+    /// A capture of five connections to a server whose first timeout is 150 ms.
+    #[test]
+    fn a_few_handshakes_that_are_answered_again_and_again_are_no_overload() {
+        let full = |handshakes: u64| {
+            let (mut window, usual) = (Window::default(), Usual::default());
+            for index in 1..=8 {
+                let end = Timestamp::from_millis(250 * index);
+                let ack_ignored = if index == 8 { handshakes } else { 0 };
+                window.push(Tick { end, span: POLL, ack_ignored, ..Tick::default() });
+            }
+            is_full(&window, &Load { queues: None, overflowed: false, served: None, usual: &usual })
+        };
+        assert!(!full(5) && full(8));
     }
 
     #[test]

@@ -15,6 +15,17 @@ const ERROR: f64 = 0.01;
 /// The mean round-trip time of clients over the median: a few are far away.
 const MEAN_RTT: f64 = 2.0;
 
+/// What a poll is judged by beside its counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    /// How far away clients are (median).
+    pub rtt: Duration,
+    /// Up to so many handshakes a second may be reset without harm.
+    pub probes: f64,
+    /// Another signal holds the alarm.
+    pub held: bool,
+}
+
 /// The last disturbance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Quiet {
@@ -22,8 +33,7 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    /// Notes whether the poll that has just been added to `window` was a disturbance, where clients are
-    /// `rtt` away (median). `held` says that another signal holds the alarm.
+    /// Notes whether the poll that has just been added to `window` was a disturbance.
     ///
     /// It was if more has failed since the last one than fails anyway, by half of what would matter,
     /// max(a_min, ρ·A), and by more than chance: see [`chance`]. What holds an alarm need not matter in
@@ -33,10 +43,10 @@ impl Quiet {
         now: Timestamp,
         window: &Window,
         natural: &Natural,
-        rtt: Duration,
-        held: bool,
+        around: Around,
         settings: &Settings,
     ) {
+        let Around { rtt, probes, held } = around;
         let disturbs = SPANS.iter().any(|span| {
             let mut sums = window.since(self.disturbed.max(now - *span));
             // What a flood left in the queue is answered again a quarter of a minute later, all at once.
@@ -46,7 +56,9 @@ impl Quiet {
             let matters = (settings.failure_floor * sums.span.as_secs_f64())
                 .max(settings.failure_share * sums.attempts as f64);
             let least = if held { 0.0 } else { 0.5 * matters };
-            natural.excess(&sums) >= least.max(chance(&sums, natural, rtt, settings))
+            let probed = (sums.reset as f64).min(probes * sums.span.as_secs_f64());
+            let excess = sums.failures() as f64 - natural.expected(&sums).max(probed);
+            excess >= least.max(chance(&sums, natural, rtt, settings))
         });
         if disturbs {
             // It may come to light late: once nobody comes any more, less is chance.
@@ -90,6 +102,7 @@ mod tests {
 
     const POLL: Duration = Duration::from_millis(250);
     const RTT: Duration = Duration::from_millis(50);
+    const AROUND: Around = Around { rtt: RTT, probes: 0.0, held: false };
 
     /// How long it has been quiet after each of these ticks (attempts, completions).
     fn quiet(ticks: impl IntoIterator<Item = (u64, u64)>, held: bool) -> Vec<Duration> {
@@ -106,7 +119,7 @@ mod tests {
                 established,
                 ..Tick::default()
             });
-            quiet.poll(now, &window, &natural, RTT, held, &Settings::default());
+            quiet.poll(now, &window, &natural, Around { held, ..AROUND }, &Settings::default());
             quiet.lasts(now)
         });
         ticks.collect()
@@ -151,9 +164,40 @@ mod tests {
             let (syns, established) = (500, 500);
             let new = Tick { end: now, span: POLL, syns, attempts, established, ..Tick::default() };
             window.push(new);
-            quiet.poll(now, &window, &natural, RTT, false, &Settings::default());
+            quiet.poll(now, &window, &natural, AROUND, &Settings::default());
         }
         assert_eq!(quiet.lasts(now), Duration::from_secs(20));
+    }
+
+    #[test]
+    fn health_checks_that_reset_do_not_disturb_and_more_resets_than_they_make_do() {
+        for (reset, lasts) in [(25, 20), (50, 0)] {
+            let (mut window, natural) = (Window::default(), Natural::default());
+            let mut quiet = Quiet::default();
+            let mut now = Timestamp::default();
+            for _ in 0..80 {
+                now = now + POLL;
+                let (syns, established) = (50 + reset, 50);
+                let new = Tick {
+                    end: now,
+                    span: POLL,
+                    syns,
+                    attempts: syns,
+                    established,
+                    reset,
+                    ..Tick::default()
+                };
+                window.push(new);
+                quiet.poll(
+                    now,
+                    &window,
+                    &natural,
+                    Around { probes: 100.0, ..AROUND },
+                    &Settings::default(),
+                );
+            }
+            assert_eq!(quiet.lasts(now), Duration::from_secs(lasts), "{reset}");
+        }
     }
 
     #[test]
@@ -174,7 +218,7 @@ mod tests {
                     ..Tick::default()
                 };
                 window.push(Tick { dropped: limited, ..new });
-                quiet.poll(now, &window, &natural, RTT, false, &Settings::default());
+                quiet.poll(now, &window, &natural, AROUND, &Settings::default());
             }
             assert_eq!(quiet.lasts(now), Duration::from_secs(lasts), "{limited}");
         }

@@ -17,7 +17,7 @@ pub(crate) struct Armed {
 impl Watch {
     /// After an attack: be quicker for a while.
     pub fn arm(&mut self, until: Timestamp, signatures: Vec<(Mask, Fingerprint)>) {
-        self.armed = Some(Armed { until, signatures });
+        self.armed = Some(Box::new(Armed { until, signatures }));
     }
 
     /// May ask again, if the evidence does, for the rules that an operator removed, of one step or of any.
@@ -31,7 +31,8 @@ impl Watch {
         };
         let signatures: Vec<_> = incident.take_up(step).into_iter().filter_map(signature).collect();
         if !signatures.is_empty() {
-            let armed = self.armed.get_or_insert(Armed { until, signatures: Vec::new() });
+            let armed =
+                self.armed.get_or_insert_with(|| Box::new(Armed { until, signatures: Vec::new() }));
             armed.signatures.extend(signatures);
         }
     }

@@ -14,25 +14,37 @@ use tcpguard_engine::{
 use ops::op;
 use tcpguard_sim::world::{Op, Shape, Traffic, World};
 
+/// Plays all of it, and then nothing until everything is over.
+fn play_to_the_end(mut world: World, ops: &[Op]) -> Result<(), TestCaseError> {
+    for op in ops {
+        world.play(op);
+    }
+    world.play(&Op::Host { unasked: 0, ports: 0 });
+    world.play(&Op::calm());
+    let report = world.engine.report(world.now);
+    prop_assert_eq!(report.incidents.len(), 0, "everything ends");
+    // Rules of an earlier agent that nobody asked for again have their time to the end.
+    world.play(&Op::Gap(3700));
+    world.play(&Op::calm());
+    let automatic = |(rule, _): &&(Rule, RuleCounters)| matches!(rule.origin, Origin::Incident(_));
+    prop_assert_eq!(world.rules.values().filter(automatic).count(), 0);
+    prop_assert!(world.steps.is_empty(), "{:?}", world.steps);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_rules_are_few_bounded_and_harmless(ops in prop::collection::vec(op(), 1..30)) {
-        let mut world = World::new();
-        for op in &ops {
-            world.play(op);
-        }
-        world.play(&Op::Host { unasked: 0, ports: 0 });
-        world.play(&Op::calm());
-        let report = world.engine.report(world.now);
-        prop_assert_eq!(report.incidents.len(), 0, "everything ends");
-        // Rules of an earlier agent that nobody asked for again have their time to the end.
-        world.play(&Op::Gap(3700));
-        world.play(&Op::calm());
-        let automatic = |(rule, _): &&(Rule, RuleCounters)| matches!(rule.origin, Origin::Incident(_));
-        prop_assert_eq!(world.rules.values().filter(automatic).count(), 0);
-        prop_assert!(world.steps.is_empty(), "{:?}", world.steps);
+        play_to_the_end(World::new(), &ops)?;
+    }
+
+    /// Where one listener only has an incident of its own, what happens at the others is told together.
+    #[test]
+    fn the_same_holds_of_what_is_told_together(ops in prop::collection::vec(op(), 1..30)) {
+        let settings = Settings { incidents: 1, ..Settings::default() };
+        play_to_the_end(World::tuned(Tuning::from(settings)), &ops)?;
     }
 
     #[test]

@@ -97,14 +97,17 @@ fn more_incidents_than_can_be_followed_are_one_of_the_host() {
     let [all] = &told(&lab)[..] else { panic!("one incident: {}", lab.story()) };
     assert_eq!(all.class, IncidentClass::RandomSpoofed);
     assert!((2350.0..2450.0).contains(&all.syn_rate), "six listeners: {}", all.syn_rate);
-    assert_eq!(all.actions.len(), 6, "{:?}", all.actions);
-    // 64 incidents end; the last flood goes on and gets one of its own, and what is left is over.
+    assert!(all.in_words().contains(" on 6 listeners: "), "{}", all.in_words());
+    let at_one = |text: &str| text.starts_with("random-source SYN flood on 203.0.113.10:");
+    let named = all.actions.iter().filter(|action| at_one(&action.text)).count();
+    assert_eq!(named, 6, "{:?}", all.actions);
+    // 64 floods end; the last goes on, gets the place of one of those, and what is left is over.
     lab.run_until(80.0);
     assert_eq!(told(&lab).len(), 0, "{}", lab.story());
     let report = lab.report();
     let past = report.past.iter().find(|past| past.listener == Listener::HOST).expect("it is kept");
-    assert!(past.actions.last().is_some_and(|last| last.text == "6 listeners in all"), "{past:?}");
-    assert!((35_500..38_000).contains(&past.syns), "5 × 10 s and 40 s: {}", past.syns);
+    assert!(past.actions.last().is_some_and(|last| last.text == "7 listeners in all"), "{past:?}");
+    assert!((28_000..31_000).contains(&past.syns), "5 × 10 s and 22.5 s: {}", past.syns);
     assert!(past.peak_syn_rate < 2500.0);
     assert_eq!(report.incidents.len(), 1, "{}", lab.story());
     assert_eq!(report.incidents[0].listener.port, 443 + 69);
@@ -156,7 +159,8 @@ fn counters_that_the_kernels_cookies_move_are_no_trouble_of_their_own() {
 
 #[test]
 fn counters_that_the_guards_cookies_move_are_no_trouble_of_their_own() {
-    for server in [Server::default(), Server { cookies: false, ..Server::default() }] {
+    // In the larger queue there is room for all, so that the kernel makes no cookies of its own.
+    for server in [Server::default(), Server { backlog: 16_384, ..Server::default() }] {
         let mut lab = Lab::new(Mode::Enforce)
             .listener(server)
             .listener(Server::default())

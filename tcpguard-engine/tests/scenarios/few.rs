@@ -95,6 +95,27 @@ fn a_network_with_clients_in_it_that_uses_one_tool_is_dropped_by_its_signature()
     assert!(lab.connected(15.0, 38.0) > 0.99, "{}", lab.story());
 }
 
+/// A single handshake that completed from there keeps the network from being blocked as a whole. It does not keep
+/// its flood from being dropped, nor does it cost a rule for each of its addresses.
+#[test]
+fn one_handshake_from_a_network_does_not_save_the_flood_that_it_sends() {
+    let somebody =
+        Clients { behind: Some([198, 18, 0, 77].into()), from: 5.0, until: 5.2, ..clients(10.0) };
+    for known in [false, true] {
+        let flood = alike(2000.0, 20.1, 50.1, Sources::Networks(1));
+        let mut lab = at_its_end().flood(Flood { shape: Shape::Bare, ..flood });
+        if known {
+            lab = lab.clients(somebody.clone());
+        }
+        lab.run_until(49.0);
+        let story = format!("{known}\n{}", lab.story());
+        assert_eq!(lab.incident().class, IncidentClass::FewSource, "{story}");
+        assert_eq!(lab.signature_rules().len(), 1, "{story}");
+        assert!(blocked(&lab).len() <= 1, "{story}");
+        assert!(lab.connected(25.0, 48.0) > 0.99, "{} {story}", lab.connected(25.0, 48.0));
+    }
+}
+
 #[test]
 fn protected_and_allowed_networks_are_not_blocked() {
     let mut lab = at_its_end()

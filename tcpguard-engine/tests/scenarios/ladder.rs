@@ -31,9 +31,8 @@ fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dr
     let shaken = Clients { rtt: 0.08..0.12, ..Clients::steady(100.0) };
     for (name, server, clients) in [
         ("cookies on", Server::default(), Clients::steady(100.0)),
-        ("cookies off", NO_COOKIES, Clients::steady(100.0)),
         ("100 ms away", Server::default(), shaken),
-        ("untraced", Server { traced: false, ..NO_COOKIES }, Clients::steady(100.0)),
+        ("untraced", Server { traced: false, ..Server::default() }, Clients::steady(100.0)),
     ] {
         let mut lab = Lab::new(Mode::Enforce)
             .listener(server)
@@ -118,7 +117,7 @@ fn where_a_signature_covers_all_cookies_go_after_half_a_minute() {
 fn forged_syns_of_the_gateway_get_cookies_because_no_rule_may_drop_them() {
     let gateway = Sources::One("192.0.2.1".parse().unwrap());
     let flood = Flood { sources: gateway, ..mimic(20_000.0, 10.1, 40.1) };
-    let mut lab = lab(NO_COOKIES, flood).protect("192.0.2.1/32", "default gateway");
+    let mut lab = lab(Server::default(), flood).protect("192.0.2.1/32", "default gateway");
     lab.run_until(40.0);
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
     let armed = taken(&lab, Step::Cookies).expect("cookies");
@@ -128,7 +127,6 @@ fn forged_syns_of_the_gateway_get_cookies_because_no_rule_may_drop_them() {
 #[test]
 fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
     let mut lab = lab(NO_COOKIES, mimic(5000.0, 10.1, 60.1));
-    lab.refuse_steps = vec![Step::Cookies];
     lab.run_until(60.0);
     let story = lab.story();
     assert!(!lab.times("step_failed").is_empty(), "{story}");
@@ -140,7 +138,7 @@ fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
     };
     let report = lab.listener_report(0);
     let cookies = report.steps.iter().find(|report| refused(report)).expect("refused");
-    assert_eq!(cookies.why, "no such kernel");
+    assert!(cookies.why.starts_with("net.ipv4.tcp_syncookies is 0"), "{}", cookies.why);
 }
 
 #[test]
@@ -244,7 +242,7 @@ fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be
 
 #[test]
 fn a_restart_in_the_middle_leaves_the_steps_where_they_are() {
-    let mut lab = lab(NO_COOKIES, mimic(5000.0, 10.1, 40.1));
+    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
     lab.run_until(20.0);
     lab.restart();
     lab.run_until(40.0);
@@ -256,11 +254,11 @@ fn a_restart_in_the_middle_leaves_the_steps_where_they_are() {
     assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
 }
 
-/// That something was told, with advice, and nothing else done.
+/// That something was told, with advice, nothing dropped, and no other step taken than `steps`.
 #[track_caller]
-fn only_advised(lab: &Lab) {
+fn only_advised(lab: &Lab, steps: &[Step]) {
     let story = lab.story();
-    assert_eq!(lab.steps, [], "{story}");
+    assert!(lab.steps.iter().all(|(_, step)| steps.contains(step)), "{story}");
     assert!(lab.installed.is_empty(), "{story}");
     let advised = |told: &Told| told.message.contains("nothing is dropped: ");
     assert!(lab.told.iter().any(advised), "{story}");
@@ -274,18 +272,22 @@ fn nothing_is_done_about_crowds_overload_and_broken_paths() {
         .clients(Clients::steady(100.0))
         .clients(crowd);
     lab.run_until(90.0);
-    only_advised(&lab);
+    only_advised(&lab, &[]);
 
     let server = Server { accepting: false, ..Server::default() };
     let mut lab = Lab::new(Mode::Enforce).listener(server).clients(Clients::steady(100.0));
     lab.run_until(40.0);
-    only_advised(&lab);
+    only_advised(&lab, &[]);
 
     let outage = Outage::of(10.0..40.0, 0.6);
     let cut = Clients { outage: Some(outage), ..Clients::steady(200.0) };
-    let mut lab = Lab::new(Mode::Enforce).listener(Server::default()).clients(cut);
-    lab.run_until(60.0);
-    only_advised(&lab);
+    for (backlog, steps) in [(128, &[Step::Cookies][..]), (16_384, &[])] {
+        let server = Server { backlog, ..Server::default() };
+        let mut lab = Lab::new(Mode::Enforce).listener(server).clients(cut.clone());
+        lab.run_until(60.0);
+        only_advised(&lab, steps);
+        assert_eq!(lab.steps.is_empty(), steps.is_empty(), "{}", lab.story());
+    }
 }
 
 fn order(step: Step, order: Order, seconds: u64) -> Request {
@@ -401,7 +403,7 @@ fn whoever_completes_handshakes_in_an_attack_and_stops_takes_nothing_away() {
 #[test]
 fn helpers_who_stop_when_the_second_rule_is_there_take_it_not_away() {
     for (addresses, from) in [(1, 0.0), (20, 0.0), (20, 60.0)] {
-        let mut lab = lab(NO_COOKIES, Flood::random(3000.0, 80.1..140.1)).flood(Flood {
+        let mut lab = lab(Server::default(), Flood::random(3000.0, 80.1..140.1)).flood(Flood {
             shape: Shape::Linux,
             sources: Sources::Random,
             ..Flood::random(3000.0, 85.1..140.1)

@@ -4,7 +4,9 @@
 
 mod asymmetric;
 mod calm;
+mod carpets;
 mod counters;
+mod evasion;
 mod few;
 mod floods;
 mod headers;
@@ -14,10 +16,12 @@ mod ladder;
 mod novelty;
 mod operator;
 mod own;
+mod pretence;
 mod record;
 mod release;
 mod restart;
 mod returning;
+mod routes;
 mod single;
 mod slow;
 mod surge;
@@ -30,13 +34,11 @@ use tcpguard_sim as sim;
 
 use sim::{Clients, Flood, Lab, Server, Shape, Sources};
 
-/// A host whose queue is soon full, without cookies of anybody's.
+/// A host whose queue is soon full, without cookies of anybody's: `tcp_syncookies` is 0.
 fn at_its_end() -> Lab {
     let server = Server { cookies: false, backlog: 256, ..Server::default() };
     let clients = Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) };
-    let mut lab = Lab::new(Mode::Enforce).listener(server).clients(clients);
-    lab.refuse_steps = vec![Step::Cookies];
-    lab
+    Lab::new(Mode::Enforce).listener(server).clients(clients)
 }
 
 /// An operator takes a step at the first listener, forbids it, or leaves it to the guard.

@@ -128,7 +128,7 @@ fn a_verdict_that_is_doubted_says_by_how_much() {
     let mut lab = self::lab().flood(Flood::random(300.0, 20.1..25.1)).clients(Clients {
         from: 24.9,
         outage,
-        ..Clients::steady(3000.0)
+        ..Clients::steady(350.0)
     });
     let mut doubted = None;
     for poll in 0..60 {

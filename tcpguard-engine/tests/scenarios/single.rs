@@ -225,7 +225,9 @@ fn a_source_that_sends_what_clients_send_is_named_once_its_syns_prove_not_to_be_
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{}", lab.story());
     assert_eq!(incident.confidence, 0.75, "two items of the gate");
-    assert_eq!(lab.steps.len(), 0, "an office whose path is broken would look like this");
+    assert_eq!(lab.installed.len(), 0, "an office whose path is broken would look like this");
+    let cookies = |(_, step): &(f64, Step)| *step == Step::Cookies;
+    assert!(lab.steps.iter().all(cookies), "and the queue is full: {}", lab.story());
     lab.run_until(12.0);
     assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
     lab.run_until(13.0);
@@ -250,6 +252,25 @@ fn a_source_that_has_run_out_of_ports_does_not_pass_for_one_that_is_too_young_to
         assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
         assert_eq!(lab.installed.len(), 0, "it may not be banned: {}", lab.story());
     }
+}
+
+/// A tool that tests what a server bears, or a program gone wild: a rule would protect nobody from it.
+#[test]
+fn a_source_beside_which_nobody_comes_is_blocked_when_somebody_does() {
+    let server = Server { cookies: false, backlog: 256, ..Server::default() };
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(server)
+        .clients(Clients { from: 25.0, ..clients() })
+        .flood(mimic(2000.0, Sources::One(ATTACKER)));
+    lab.run_until(24.9);
+    assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
+    assert_eq!(sources(&lab), [""; 0], "{}", lab.story());
+    let actions = lab.incident().actions;
+    assert!(actions.iter().any(|action| action.text.ends_with("nobody else comes")), "{actions:?}");
+    lab.run_until(40.0);
+    assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
+    let connected = lab.group_connected(0, 2.5, 28.0, 37.0);
+    assert!(connected > 0.95, "{connected} {}", lab.story());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};
 
-pub(super) const THRESHOLDS: [Threshold; 24] = [
+pub(super) const THRESHOLDS: [Threshold; 26] = [
     Threshold {
         name: "poll",
         key: Some("detection.poll_ms"),
@@ -96,8 +96,8 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
         most: 10_000.0,
         doc: "Handshakes per second that clients may reset before they count as failures for the \
               slow alarm. Half-open health checks end so.",
-        source: "Weighed against 20 half-open health checks a second for ever, and against floods \
-                 whose own kernel resets the answers.",
+        source: "Two balancers of five processes ask once a second. More are told from floods whose own \
+                 kernel resets the answers by their flows.",
         field: |settings| Field::F64(&mut settings.probe_rate),
     },
     Threshold {
@@ -240,6 +240,31 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
         doc: "Polls running for which both must hold.",
         source: "Two, as fast_polls.",
         field: |settings| Field::U32(&mut settings.reflection_polls),
+    },
+    Threshold {
+        name: "closed_rate",
+        key: Some("detection.closed_port_rate"),
+        unit: Unit::PerSecond,
+        least: 100.0,
+        most: 10_000_000.0,
+        doc: "SYNs per second to closed ports, refused by the host's own stack or dropped in its place, \
+              from which they are a flood.",
+        source: "Weighed against scanners, which send a single host hundreds a second (nmap) up to their \
+                 own limit (masscan: 100 by default), and against the stack, for which as many \
+                 resets are 4 % of one CPU.",
+        field: |settings| Field::F64(&mut settings.closed_rate),
+    },
+    Threshold {
+        name: "beyond_rate",
+        key: Some("detection.beyond_bounds_rate"),
+        unit: Unit::PerSecond,
+        least: 1.0,
+        most: 10_000_000.0,
+        doc: "SYNs per second in frames whose headers go on beyond what the guard reads, from which they \
+              are a flood that evades it.",
+        source: "Weighed against networks where none of them comes, and against the smallest SYN queue of \
+                 128, which 100 a second fill in little more than a second.",
+        field: |settings| Field::F64(&mut settings.beyond_rate),
     },
     Threshold {
         name: "stray_rate",

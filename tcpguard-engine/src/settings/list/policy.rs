@@ -5,7 +5,7 @@ use tcpguard_common::abi::maps;
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};
 
-pub(super) const THRESHOLDS: [Threshold; 16] = [
+pub(super) const THRESHOLDS: [Threshold; 17] = [
     Threshold {
         name: "source_flows",
         key: Some("policy.source_flows"),
@@ -176,6 +176,18 @@ pub(super) const THRESHOLDS: [Threshold; 16] = [
         source: "Weighed against an operator who tries it on a live host: most hosts have fewer \
                  connects.",
         field: |settings| Field::U32(&mut settings.ordered_budget),
+    },
+    Threshold {
+        name: "closed_answers",
+        key: Some("policy.closed_port_resets"),
+        unit: Unit::Count,
+        least: 1.0,
+        most: 1_000_000.0,
+        doc: "SYNs per second to closed ports that the host's own stack is left to refuse while there is a \
+              flood of them. The others are dropped, so that the flood does not take its time.",
+        source: "FreeBSD's net.inet.icmp.icmplim, which limits a host's resets, is 200. Weighed against \
+                 whoever tries a closed port meanwhile and is to be refused rather than to wait.",
+        field: |settings| Field::U32(&mut settings.closed_answers),
     },
     Threshold {
         name: "rules",

@@ -1,0 +1,134 @@
+//! What the routes of unanswered sources may explain of the counts.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::routes::{Home, Routes};
+
+/// What routes say of sources holds for so long: those of a flood may be others a moment later. It is as often as
+/// the flows are looked at in an incident, so that no question is asked twice of the same sources.
+const FRESH: Duration = Duration::from_secs(1);
+/// What they said is used for so long while they are asked again: for three looks, because one may be late, and one
+/// may find no unanswered source that is old enough.
+const USED: Duration = Duration::from_secs(3);
+/// They are asked again after so long where they explained nothing: as often as the flows are looked at in calm.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A proof lapses after so long without a question. There is none before a source has been without an answer for a
+/// poll, and three listeners are asked about in a look. Whoever floods many listeners, or one in bursts, would otherwise
+/// prove by counts what no route says.
+const UNASKED: Duration = Duration::from_secs(2);
+
+/// Answers that have left unseen, by what counts say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    at: Timestamp,
+    answers: u64,
+    /// So many are a proof.
+    needed: u64,
+    /// Routes of unanswered sources were asked for since.
+    asked: bool,
+}
+
+impl Proof {
+    /// That so many were sent, if they are one.
+    pub fn new(at: Timestamp, answers: u64, needed: u64) -> Option<Self> {
+        (answers >= needed).then_some(Self { at, answers, needed, asked: false })
+    }
+
+    /// Whether it is one without the answers that went astray because of their sources: all but this share.
+    fn stands(&self, ordinary: f64) -> bool {
+        self.answers as f64 * ordinary >= self.needed as f64
+    }
+}
+
+/// What is known of the sources of unanswered SYNs. Most listeners never have any.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Doubt {
+    /// What the routes may explain.
+    proof: Option<Proof>,
+    /// When routes were asked for last.
+    pub asked: Option<Timestamp>,
+    /// What they said last, and when.
+    routes: Option<(Timestamp, Routes)>,
+    /// When the stack was last known to take SYNs whose answers are not seen.
+    taken: Option<Timestamp>,
+}
+
+impl Doubt {
+    /// The stack takes SYNs whose answers are not seen.
+    pub fn note_taken(&mut self, now: Timestamp) {
+        self.taken = Some(now);
+    }
+
+    /// Whether it did within this time.
+    pub fn has_taken(&self, now: Timestamp, within: Duration) -> bool {
+        self.taken.is_some_and(|taken| now.since(taken) <= within)
+    }
+
+    /// Forgets what was counted.
+    pub fn clear(&mut self) {
+        (self.proof, self.taken) = (None, None);
+    }
+
+    /// Whether one of these proofs stands; `None` until the routes say so. Where nobody answers what was asked at
+    /// an earlier poll, it does.
+    pub fn weigh(&mut self, now: Timestamp, counted: &[Proof]) -> Option<bool> {
+        let fresh = self.routes_within(now, FRESH).and_then(|routes| routes.ordinary);
+        if let Some(ordinary) = fresh {
+            self.proof = None;
+            return Some(counted.iter().any(|proof| proof.stands(ordinary)));
+        }
+        if self.proof.is_some_and(|proof| proof.asked) {
+            self.proof = None;
+            return Some(true);
+        }
+        self.proof = self.proof.filter(|proof| now.since(proof.at) < UNASKED);
+        let ratio = |proof: &Proof| proof.answers as f64 / proof.needed as f64;
+        let strongest = counted.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
+        self.proof = self.proof.or(strongest.copied());
+        if self.proof.is_some() { None } else { Some(false) }
+    }
+
+    /// Whether a proof waits for the routes.
+    pub fn waits(&self) -> bool {
+        self.proof.is_some()
+    }
+
+    /// Whether it is time to ask for them.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let explain = self.routes.is_some_and(|(_, routes)| routes.hidden > 0.0);
+        let pause = if explain { FRESH } else { PAUSE };
+        self.asked.is_none_or(|asked| now.since(asked) >= pause)
+    }
+
+    /// They are being asked for, those of so many unanswered sources among them.
+    pub fn ask(&mut self, now: Timestamp, unanswered: usize) {
+        self.asked = Some(now);
+        if let Some(proof) = &mut self.proof {
+            proof.asked |= unanswered > 0;
+        }
+    }
+
+    /// Takes over what the routes say; whether a proof that has waited for them stands.
+    pub fn learn(&mut self, now: Timestamp, routes: Routes) -> bool {
+        self.routes = Some((now, routes));
+        let Some(ordinary) = routes.ordinary else { return false };
+        self.proof.take().is_some_and(|proof| proof.stands(ordinary))
+    }
+
+    /// What the routes say, if that is no older than this.
+    pub fn routes_within(&self, now: Timestamp, within: Duration) -> Option<&Routes> {
+        self.routes.as_ref().filter(|(at, _)| now.since(*at) <= within).map(|(_, routes)| routes)
+    }
+
+    /// The same, while it is used.
+    pub fn routes(&self, now: Timestamp) -> Option<&Routes> {
+        self.routes_within(now, USED)
+    }
+
+    /// Where clients have shown that their answers leave.
+    pub fn shown(&self) -> Home {
+        self.routes.map_or(Home::Unknown, |(_, routes)| routes.shown)
+    }
+}

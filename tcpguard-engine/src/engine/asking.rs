@@ -1,0 +1,32 @@
+//! What an incident asks for once it is known what fails: the same of a listener's own and of the host's.
+
+use super::Engine;
+use crate::Matcher;
+use crate::evidence::{Assessment, without_rule};
+use crate::incident::Incident;
+use crate::policy::{Grounds, consider};
+
+impl Engine {
+    /// What the rules of an earlier run match that no incident has asked for yet.
+    pub(super) fn orphaned(&self) -> Vec<Matcher> {
+        self.book.orphans().map(|entry| entry.rule.matcher).collect()
+    }
+}
+
+/// Asks for the rules that an incident calls for, unless it is known in a moment whether its answers are seen
+/// (`waits`). Why it asks for none, by `all` that fails, where that can be said.
+pub(super) fn ask_for_rules(
+    incident: &mut Incident,
+    grounds: &Grounds<'_>,
+    all: &Assessment,
+    waits: bool,
+) -> Option<String> {
+    if !waits {
+        consider(incident, grounds);
+    }
+    if !incident.wanted().is_empty() {
+        return None;
+    }
+    let (candidate, known) = (all.signature.as_ref(), grounds.clients.completions());
+    without_rule(incident.class(), all.gate, candidate, known, grounds.settings)
+}

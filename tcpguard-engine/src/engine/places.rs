@@ -1,0 +1,148 @@
+//! Which listeners have an incident of their own: as many as are followed one by one, those at which most
+//! handshakes fail. The others are told together, as one of the host.
+
+use super::Engine;
+use super::lifecycle::end_event;
+use super::rollup::Member;
+use crate::evidence::Assessment;
+use crate::incident::{Opening, TELL_GROWTH};
+use crate::signal::Signal;
+use crate::watch::{Suspect, Watch};
+use crate::{Command, Listener, ListenerId, Severity, Timestamp, VerdictLine};
+
+/// Where so many times more handshakes fail than at the listener with the fewest, that one gives its place up. An
+/// incident that changes hands is told of each time, so that this bounds how often: whoever has a place change hands
+/// again has to send four times as much, which between 10 and a million SYN/s can be done eight times. A rate that
+/// has grown as much is told at once in any incident.
+const MUCH: f64 = TELL_GROWTH;
+/// Why a rule ends with the incident of its own that its listener had.
+const TOO_MANY: &str =
+    "its listener is told together with others, who have as many rules as there may be";
+
+impl Engine {
+    /// The number of a new incident at a listener, where there is a place or another gives up its own; `None`
+    /// where it is to be told together with others. What concerns the host is one of each class at most, and
+    /// always told.
+    pub(super) fn place(&mut self, now: Timestamp, id: ListenerId) -> Option<u64> {
+        self.free_place().or_else(|| {
+            let failing = self.watches.get(&id)?.failing_rate();
+            let (least, rate) = self.least_failing()?;
+            if failing < MUCH * rate.max(1.0) {
+                return None;
+            }
+            self.demote(now, least, id);
+            self.free_place()
+        })
+    }
+
+    /// The number of a new incident at a listener, where there is a place.
+    pub(super) fn free_place(&mut self) -> Option<u64> {
+        let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
+        if open >= self.settings.common.incidents {
+            return None;
+        }
+        self.incidents += 1;
+        Some(self.incidents)
+    }
+
+    /// The listener with an incident of its own at which the fewest handshakes fail, and how many a second.
+    fn least_failing(&self) -> Option<(ListenerId, f64)> {
+        let rate = |watch: &Watch| match watch.handshakes_failed() {
+            true => watch.failing_rate(),
+            // Nothing is done about pressure, wherever it is told.
+            false => 0.0,
+        };
+        let open = self.watches.values().filter(|watch| watch.incident.is_some());
+        let rates = open.map(|watch| (watch.id, rate(watch)));
+        rates.min_by(|(_, one), (_, other)| one.total_cmp(other))
+    }
+
+    /// What happens at a listener is told together with others from now on: `by` has its place.
+    fn demote(&mut self, now: Timestamp, id: ListenerId, by: ListenerId) {
+        let by = self.watches.get(&by).map(|watch| watch.listener);
+        if let Some(watch) = self.watches.get_mut(&id) {
+            let after = watch.counts_now();
+            watch.incident.iter_mut().for_each(|incident| incident.keep_end(after));
+        }
+        let Some(report) = self.incident_report(id, Some(now)) else { return };
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let Some(mut incident) = watch.incident.take() else { return };
+        let signal = Signal::named(&report.signal).unwrap_or(Signal::Fast);
+        let moment = watch.moment(now, self.settings.of(watch.listener));
+        let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
+        let alarm = (!report.class.is_pressure()).then_some(suspect);
+        let opening = Opening {
+            id: 0,
+            listener_id: id,
+            listener: report.listener,
+            signal,
+            alarm: report.record.alarm.clone(),
+            before: None,
+            moment: Some(moment),
+            started: now,
+            detected: now,
+            syns: 0,
+            matched: 0,
+            dropped: 0,
+            completed: 0,
+            usual_completed: None,
+            syn_rate: report.syn_rate,
+        };
+        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
+        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        self.farewells.append(&mut incident.farewells);
+        self.roll_up(now, id, alarm, opening, &verdict);
+        let Some(rolled) = &mut self.rolled else { return };
+        // What acts goes on acting, as far as an incident may have so many rules.
+        let (number, most) = (rolled.incident.id(), self.settings.common.sources_per_incident);
+        for wanted in incident.take_wanted(0) {
+            let matcher = wanted.matcher;
+            if rolled.incident.take_over(wanted, most) {
+                self.book.hand_over(&matcher, number);
+            } else {
+                self.farewells.insert(matcher, TOO_MANY.to_owned());
+            }
+        }
+        let by = by.map_or_else(String::new, |by: Listener| format!(": more fails at {by}"));
+        let message = format!(
+            "{} on {} is told together with what happens at others from now on, as incident {number}{by}",
+            report.class.in_words(),
+            report.place(),
+        );
+        self.commands.push_back(Command::Alert {
+            severity: Severity::Notice,
+            event: end_event(report.class),
+            message,
+            prefix: None,
+            incident: Some(Box::new(report.clone())),
+        });
+        self.keep(report);
+    }
+
+    /// Gives those listeners an incident of their own that have a place by now: those at which most fails
+    /// first. `verdict` is what is known of one of them.
+    pub(super) fn fill_places(
+        &mut self,
+        now: Timestamp,
+        verdict: impl Fn(&Self, ListenerId) -> Option<Assessment>,
+    ) {
+        let Some(rolled) = &self.rolled else { return };
+        let failing = rolled.failing().filter_map(|id| self.watches.get(&id));
+        let mut ranked: Vec<(f64, ListenerId)> =
+            failing.map(|watch| (watch.failing_rate(), watch.id)).collect();
+        ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        for (rate, id) in ranked {
+            let Some(verdict) = (rate > 0.0).then(|| verdict(self, id)).flatten() else { continue };
+            let Some(number) = self.place(now, id) else { return };
+            let alarm = self.rolled.as_mut().and_then(|rolled| rolled.remove(id));
+            let Some(Member { alarm: Some(alarm), .. }) = alarm else { continue };
+            let Some(watch) = self.watches.get_mut(&id) else { continue };
+            watch.rolled = None;
+            // What happened before is told elsewhere.
+            let alarm = Suspect { since: now, from: now, ..alarm };
+            let settings = self.settings.of(watch.listener);
+            let opening = watch.opening(number, &alarm, &verdict.evidence, settings);
+            self.open(now, id, opening, &verdict);
+        }
+    }
+}

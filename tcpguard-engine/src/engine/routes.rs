@@ -1,0 +1,54 @@
+//! Where the answers to a listener's sources go: asked of the kernel for a draw of them, where it matters.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::Engine;
+use crate::routes::{About, questions};
+use crate::{Command, Flows, ListenerId, Route, RouteQuestion, Timestamp};
+
+/// From so many questions on the other listeners' wait for the next look. A listener has at most 88 (64 sources,
+/// 16 clients and 8 addresses for the Internet at large), so that three are asked about in a look. Each question
+/// costs the agent one message to the kernel, or up to five: for 343 of them it has 1,024.
+const ASKED: usize = 256;
+
+impl Engine {
+    /// Takes over where the kernel's answers to sources go, as asked for by
+    /// [`crate::Command::LookUpRoutes`].
+    pub fn handle_routes(&mut self, now: Timestamp, answers: &[(RouteQuestion, Route)]) {
+        let mut by_listener = BTreeMap::<ListenerId, Vec<(RouteQuestion, Route)>>::new();
+        for answer in answers {
+            by_listener.entry(answer.0.listener).or_default().push(*answer);
+        }
+        for (id, answers) in by_listener {
+            if let Some(watch) = self.watches.get_mut(&id) {
+                watch.learn_routes(now, &answers);
+            }
+        }
+    }
+
+    /// Asks for the routes of failing sources and of clients: first where a verdict waits for them, then
+    /// where they were asked for longest ago.
+    pub(super) fn ask_for_routes(&mut self, now: Timestamp, flows: &Flows) {
+        let worth = self.watches.values().filter(|watch| watch.takes_routes(now));
+        let mut worth: Vec<_> = worth
+            .map(|watch| (Reverse(watch.asks_for_routes(now)), watch.routes_asked(), watch.id))
+            .collect();
+        worth.sort_unstable();
+        let mut asked = Vec::new();
+        for (.., id) in worth {
+            if asked.len() >= ASKED {
+                break;
+            }
+            let Some(watch) = self.watches.get_mut(&id) else { continue };
+            let poll = self.settings.of(watch.listener).poll;
+            let about = questions(now, id, flows.of(id, |state| state), poll);
+            let unanswered = about.iter().filter(|one| one.about == About::Unanswered).count();
+            watch.ask_routes(now, unanswered);
+            asked.extend(about);
+        }
+        if !asked.is_empty() {
+            self.commands.push_back(Command::LookUpRoutes(asked));
+        }
+    }
+}

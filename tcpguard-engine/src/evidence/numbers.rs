@@ -1,0 +1,205 @@
+//! What the lines of the class list say of their numbers.
+
+use super::checks::Checks;
+use super::gate::Gate;
+use super::regulars::Regulars;
+use super::repeats::Repeats;
+use super::sources::Sources;
+use crate::Settings;
+use crate::words::{percent, short};
+
+/// What the lines say of their numbers.
+pub(super) struct Numbers<'a> {
+    pub gate: &'a Gate,
+    pub sources: &'a Sources,
+    pub regulars: &'a Regulars,
+    pub settings: &'a Settings,
+    /// The sources stand everywhere, and enough of all handshakes fail for that to mean something.
+    pub everywhere: bool,
+}
+
+impl Numbers<'_> {
+    pub fn signs(&self) -> String {
+        let needed = self.settings.gate_attack;
+        let signs = match self.gate.names().as_slice() {
+            [] => format!("none holds, {needed} make an attack"),
+            names => {
+                let hold = if names.len() == 1 { "holds" } else { "hold" };
+                format!("{} {hold} ({}), {needed} make an attack", names.len(), names.join(", "))
+            }
+        };
+        if self.gate.regulars {
+            return format!("{signs}; {}", self.regulars.in_words());
+        }
+        if self.gate.missing {
+            return format!("{signs}; as many completed handshakes are missing as fail");
+        }
+        if let Some(rate) = self.gate.probes {
+            return format!(
+                "{signs}; they reset what they are answered, {}/s in all and no source more than {}/s, \
+                 as clients, health checks and scanners do",
+                short(rate),
+                Checks::RATE
+            );
+        }
+        match self.gate.may_be_clients() {
+            true => format!(
+                "{signs}; clients have come from most of these networks before, {}",
+                self.repeated()
+            ),
+            false => signs,
+        }
+    }
+
+    pub fn path(&self) -> String {
+        let repeated = self.repeated();
+        match self.gate.forged {
+            true => "a tool's fingerprint, or TTLs of no real host, speak against it".to_owned(),
+            false => format!("no tool's fingerprint, and no TTL of no real host; {repeated}"),
+        }
+    }
+
+    pub fn top_source(&self) -> String {
+        let needed = percent(self.settings.single_source_share);
+        match self.sources.top.first() {
+            None => format!("no failing SYN is known, {needed} from one would be needed"),
+            Some(top) => {
+                let (share, beyond) = (percent(top.share), percent(self.sources.top_excess()));
+                let beyond = match beyond == share {
+                    true => String::new(),
+                    false => format!(" ({beyond} without those that fail anyway)"),
+                };
+                format!(
+                    "{} sends {share} of the failing SYNs{beyond}, {needed} are needed",
+                    top.addr
+                )
+            }
+        }
+    }
+
+    pub fn few_sources(&self) -> String {
+        let Self { sources, settings, .. } = self;
+        let where_from = format!(
+            "90 % of the failing SYNs come from {} sources in {} networks, and {:.1} from each; few \
+             are {} networks, or {} sources with 2 SYNs each",
+            sources.k90,
+            sources.k90_networks,
+            sources.per_source(),
+            settings.few_networks,
+            settings.few_sources,
+        );
+        match self.gate.few_sources {
+            true => format!("{where_from}; {}", self.repeated()),
+            false if sources.flows < settings.distinct_min => {
+                format!("{where_from}; {}", self.too_few("flows", sources.flows))
+            }
+            false => where_from,
+        }
+    }
+
+    pub fn forged(&self, scattered: bool) -> String {
+        let Self { gate, sources, settings, .. } = self;
+        if sources.distinct < settings.distinct_min {
+            return self.too_few("sources", sources.distinct);
+        }
+        let once = format!(
+            "{} of a draw come from sources seen once, {} are needed",
+            percent(sources.singletons),
+            percent(settings.singleton_share)
+        );
+        let spread = format!(
+            "they stand in {} /8 networks{}, and {} of all handshakes fail",
+            sources.slash8,
+            if sources.everywhere { ", as drawn ones would" } else { "" },
+            percent(gate.failing_share)
+        );
+        let marks = self.marks();
+        if scattered {
+            return match self.everywhere && marks.is_empty() {
+                true => format!("{once}; {spread}"),
+                false => format!("{once}, with {}", marks.join(", ")),
+            };
+        }
+        if sources.come_round() {
+            return format!("{once}, but {}; {}", sources.again_in_words(), self.pool());
+        }
+        if gate.singletons {
+            return format!(
+                "{once}, but no other sign of forging: no tool's fingerprint, TTL or silence; {spread}"
+            );
+        }
+        format!("{once}; {}", self.pool())
+    }
+
+    fn pool(&self) -> String {
+        let marks = self.marks();
+        format!(
+            "a pool of forged ones that comes round would have one fingerprint and one TTL, and nobody \
+             who tries again: {}; {}",
+            if marks.is_empty() { "neither holds".to_owned() } else { marks.join(", ") },
+            self.repeated()
+        )
+    }
+
+    pub fn together(&self) -> String {
+        let Self { sources, settings, .. } = self;
+        if sources.distinct < settings.distinct_min {
+            return self.too_few("sources", sources.distinct);
+        }
+        let marks = self.marks();
+        format!(
+            "{} sources among {} flows, {}; {}",
+            short(sources.distinct as f64),
+            short(sources.flows as f64),
+            if marks.is_empty() {
+                "with nothing in common".to_owned()
+            } else {
+                format!("with {} in common", marks.join(", "))
+            },
+            self.repeated()
+        )
+    }
+
+    /// What speaks of one tool or machine.
+    fn marks(&self) -> Vec<&'static str> {
+        let gate = self.gate;
+        let marks = [
+            (gate.fingerprint, "a tool's fingerprint"),
+            (gate.ttl, "one machine's TTL"),
+            (gate.novel == Some(true), "networks new here"),
+            (gate.silent, "silence"),
+            (gate.surge, "a surge"),
+        ];
+        marks.into_iter().filter(|(holds, _)| *holds).map(|(_, mark)| mark).collect()
+    }
+
+    fn repeated(&self) -> String {
+        let limit = percent(self.settings.retransmit_share);
+        let Repeats { share, deserted, .. } = &self.gate.repeats;
+        let Some(share) = share.map(percent) else {
+            return "whether the SYNs are repeated is not known yet".to_owned();
+        };
+        if let Some(rate) = deserted {
+            return format!(
+                "{share} of the SYNs are repeated, but with {}/s nobody goes on as a client would, which is \
+                 more than clients could begin",
+                short(*rate)
+            );
+        }
+        match self.gate.not_repeated {
+            Some(true) => {
+                format!("{share} of the SYNs are repeated, clients repeat more than {limit}")
+            }
+            _ if self.gate.surge => {
+                format!("{share} of the SYNs are repeated, but more fail than clients could begin")
+            }
+            _ => format!(
+                "but {share} of the SYNs are repeated, as clients repeat theirs ({limit} at most)"
+            ),
+        }
+    }
+
+    fn too_few(&self, what: &str, number: usize) -> String {
+        format!("only {number} {what} are known, {} are needed", self.settings.distinct_min)
+    }
+}

@@ -1,0 +1,157 @@
+//! The failing flows of several listeners, as if they had come to one.
+//!
+//! A carpet brings few SYNs to each of many listeners, and a few say little. One look and one TTL at hundreds
+//! of listeners say more than at any of them.
+
+use super::assess::Assessment;
+use super::cohort::{Cohort, EXAMINED, Failing};
+use super::repeats::are_repeated_more;
+use crate::drawn::one_in;
+use crate::{IncidentClass, Settings};
+
+impl Cohort {
+    /// What failed and completed at several listeners.
+    pub fn pooled<'a>(cohorts: impl Iterator<Item = &'a Self>) -> Self {
+        let mut pool = Self::default();
+        for cohort in cohorts {
+            pool.failing.extend_from_slice(&cohort.failing);
+            pool.completed.extend_from_slice(&cohort.completed);
+            pool.span = pool.span.max(cohort.span);
+            pool.judged = pool.judged.max(cohort.judged);
+        }
+        let step = pool.failing.len().div_ceil(EXAMINED);
+        if step > 1 {
+            let drawn = one_in(step, pool.failing.iter());
+            let thinned = drawn.map(|flow| Failing { weight: flow.weight * step as u64, ..*flow });
+            pool.failing = thinned.collect();
+        }
+        pool
+    }
+}
+
+impl Assessment {
+    /// Whether this verdict on the flows of several listeners is one on the flows of this listener among
+    /// them: they have the tool's look that it found; or they come from where it says that few sources are;
+    /// or, where SYNs have nothing in common, they are known to be repeated no more than those of all. The
+    /// clients of a listener whose path breaks meanwhile have none of that. `None` while it is not known
+    /// whether they are repeated.
+    pub fn speaks_for(&self, cohort: &Cohort, settings: &Settings) -> Option<bool> {
+        if !self.class.is_flood() || cohort.failing.is_empty() {
+            return Some(false);
+        }
+        let share = |is: &dyn Fn(&Failing) -> bool| {
+            let like_it = cohort.failing.iter().filter(|flow| is(flow));
+            let weight: u64 = like_it.map(|flow| flow.weight).sum();
+            weight as f64 / cohort.weight().max(1) as f64
+        };
+        let tool = self.signature.as_ref().filter(|look| look.is_a_tools(settings));
+        let has_its_look = tool.is_some_and(|tool| {
+            let alike = |flow: &Failing| flow.print.masked(tool.mask) == tool.print;
+            share(&alike) >= settings.fingerprint_share
+        });
+        if has_its_look {
+            return Some(true);
+        }
+        // A share alone decides nothing: a flood may have it at all of them.
+        let elsewhere = self.evidence.retransmitted_share.unwrap_or(0.0);
+        if are_repeated_more(&cohort.failing, elsewhere, settings)? {
+            return Some(false);
+        }
+        Some(match self.class {
+            IncidentClass::SingleSource | IncidentClass::FewSource => {
+                let networks = &self.evidence.top_networks;
+                let from_there = |flow: &Failing| {
+                    networks.iter().any(|network| network.net.contains(&flow.addr))
+                };
+                share(&from_there) >= settings.single_source_share
+            }
+            _ => true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tcpguard_common::fastpath::Fingerprint;
+
+    use super::super::assess::{Background, assess};
+    use super::*;
+    use crate::learned::Clients;
+
+    fn settings() -> Settings {
+        Settings::default()
+    }
+
+    /// Flows at listener `number`, each from another source, with this window; whether they were repeated.
+    fn at(number: u32, flows: u32, window: u16, repeated: Option<bool>) -> Cohort {
+        let print = Fingerprint { window, ttl: 244, ..Fingerprint::default() };
+        let flow = |place: u32| {
+            let addr = Ipv4Addr::from_bits((number * 1000 + place).wrapping_mul(0x9e37_79b1));
+            Failing { print, repeated, unfinished: true, ..Failing::once(addr.into()) }
+        };
+        let span = Duration::from_secs(number.into());
+        Cohort { failing: (0..flows).map(flow).collect(), span, ..Cohort::default() }
+    }
+
+    fn verdict(cohorts: &[Cohort]) -> Assessment {
+        let pool = Cohort::pooled(cohorts.iter());
+        assess(&pool, &Clients::default(), Background::default(), &settings())
+    }
+
+    #[test]
+    fn what_says_too_little_at_each_listener_says_it_together() {
+        let each: Vec<Cohort> = (1..=20).map(|number| at(number, 12, 512, None)).collect();
+        assert_eq!(verdict(&each[..1]).class, IncidentClass::HandshakeDegraded);
+        let all = verdict(&each);
+        assert_eq!(all.class, IncidentClass::RandomSpoofed, "{:?}", all.lines);
+        assert!(each.iter().all(|cohort| all.speaks_for(cohort, &settings()) == Some(true)));
+        let pool = Cohort::pooled(each.iter());
+        assert_eq!((pool.failing.len(), pool.span), (240, Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn of_too_many_flows_a_part_stands_for_all() {
+        let each: Vec<Cohort> = (1..=100).map(|number| at(number, 500, 512, None)).collect();
+        let pool = Cohort::pooled(each.iter());
+        assert!(pool.failing.len() <= EXAMINED, "{}", pool.failing.len());
+        let off = pool.weight().abs_diff(50_000);
+        assert!(off < 10, "{}", pool.weight());
+    }
+
+    #[test]
+    fn clients_whose_path_breaks_beside_a_flood_are_not_what_the_flood_is() {
+        let flood: Vec<Cohort> = (1..=20).map(|number| at(number, 12, 512, Some(false))).collect();
+        let all = verdict(&flood);
+        assert!(all.class.is_flood());
+        for repeated in [None, Some(true), Some(false)] {
+            let others = at(77, 20, 64_240, repeated);
+            let is_flood = repeated.map(|repeated| !repeated);
+            assert_eq!(all.speaks_for(&others, &settings()), is_flood, "{repeated:?}");
+        }
+        assert_eq!(all.speaks_for(&Cohort::default(), &settings()), Some(false));
+    }
+
+    /// The naive way takes each listener for one whose clients fail: they repeat no fewer.
+    #[test]
+    fn a_flood_that_repeats_a_share_of_its_syns_is_the_same_at_each_listener() {
+        let repeated = |share: usize| {
+            let mut cohort = at(77, 50, 64_240, Some(false));
+            cohort.failing.iter_mut().take(share / 2).for_each(|flow| flow.repeated = Some(true));
+            cohort
+        };
+        let mut all = verdict(&[at(1, 200, 512, Some(false))]);
+        // Known by something else than a look.
+        all.signature = None;
+        all.evidence.retransmitted_share = Some(0.36);
+        for (share, speaks) in [(36, true), (44, true), (80, false), (100, false)] {
+            let speaks = Some(speaks);
+            assert_eq!(all.speaks_for(&repeated(share), &settings()), speaks, "{share} %");
+        }
+        // Of a pool in which nobody repeats anything the same share is clients'.
+        all.evidence.retransmitted_share = Some(0.0);
+        assert_eq!(all.speaks_for(&repeated(36), &settings()), Some(false));
+    }
+}

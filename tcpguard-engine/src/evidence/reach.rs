@@ -1,0 +1,83 @@
+//! Whether failing SYNs claim to come from where no answer reaches anybody.
+//!
+//! No host has a martian address, and nobody is a client whose address belongs to the link and to no
+//! neighbour, or lies behind an interface by which no client is answered. It costs an attacker nothing to
+//! spoof such sources. So it is a sign that SYNs are spoofed and no more: nothing is dropped on its account.
+
+use super::cohort::Cohort;
+use crate::routes::{Routes, is_martian};
+use crate::words::percent;
+
+/// Share of the failing flows from martian addresses that is no chance. No client has one, and of those that are
+/// drawn from all of IPv4 18 in 256 are martian: half of that.
+const MARTIAN: f64 = 9.0 / 256.0;
+/// Share of them that no route of a client leads back to. Clients whose way back is broken are among the failing
+/// ones as well: below half these may be most of them.
+const UNREACHABLE: f64 = 0.5;
+
+/// What share of the failing sources no answer reaches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach {
+    /// It is too large for clients.
+    pub unreachable: bool,
+    /// Share of martian addresses.
+    martian: f64,
+    /// Share of a draw of sources by their routes; `None` where nobody was asked.
+    astray: Option<f64>,
+}
+
+impl Reach {
+    /// That of the failing flows; `routes` is what those of a draw say. Fewer than `enough` say nothing.
+    pub fn of(cohort: &Cohort, routes: Option<&Routes>, enough: usize) -> Self {
+        let martian = cohort.failing.iter().filter(|flow| is_martian(flow.addr));
+        let martian = martian.map(|flow| flow.weight).sum::<u64>() as f64;
+        let martian = martian / cohort.weight().max(1) as f64;
+        let astray = routes.map(|routes| routes.unreachable);
+        let many = martian >= MARTIAN || astray.is_some_and(|share| share >= UNREACHABLE);
+        Self { unreachable: many && cohort.failing.len() >= enough, martian, astray }
+    }
+
+    /// The numbers, in words.
+    pub fn in_words(&self) -> String {
+        let astray = self.astray.map_or(String::new(), |share| {
+            format!(", {} are not where answers to clients go", percent(share))
+        });
+        format!(
+            "{} of the failing sources are addresses that no host has{astray}",
+            percent(self.martian)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::super::cohort::Failing;
+    use super::*;
+
+    /// So many failing flows, of which the first so many are from martian addresses.
+    fn cohort(flows: u32, martian: u32) -> Cohort {
+        let failing = (0..flows).map(|number| {
+            let first = if number < martian { 224 } else { 198 };
+            Failing::once(IpAddr::from(Ipv4Addr::from_bits(first << 24 | number)))
+        });
+        Cohort { failing: failing.collect(), ..Cohort::default() }
+    }
+
+    #[test]
+    fn martian_sources_are_spoofed_and_a_few_unreachable_ones_need_not_be() {
+        let astray = |unreachable| Routes { unreachable, ..Routes::default() };
+        for (flows, martian, routes, unreachable) in [
+            (1000, 70, None, true),
+            (1000, 35, None, false),
+            (47, 47, None, false),
+            (1000, 0, Some(astray(1.0)), true),
+            (1000, 0, Some(astray(0.4)), false),
+            (1000, 0, Some(astray(0.0)), false),
+        ] {
+            let reach = Reach::of(&cohort(flows, martian), routes.as_ref(), 48);
+            assert_eq!(reach.unreachable, unreachable, "{flows} {martian} {routes:?}");
+        }
+    }
+}

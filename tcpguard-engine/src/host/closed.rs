@@ -1,0 +1,98 @@
+//! SYNs to closed ports, so many that refusing them takes the time of the host's own stack.
+//!
+//! The stack's own resets say that there are so many of them, and where: nobody else can make it send one. Their
+//! sources may be such that the resets leave where they are not seen: from behind a bridge, or from a link where
+//! no neighbour has the address. So the kernel's own count of resets tells as well, as far as SYNs to where
+//! nothing listens explain them. A scan is no flood: see [`crate::Settings::closed_rate`].
+
+use super::{Finding, HELD, Host, POLLS, Packets, Tick};
+use crate::evidence::{Assessment, VerdictLine, alarm};
+use crate::signal::Signal;
+use crate::words::short;
+use crate::{Evidence, IncidentClass, Listener, Mode, Settings, Timestamp};
+
+impl Host {
+    /// Takes note of a poll.
+    pub(super) fn follow_closed(&mut self, tick: &Tick, settings: &Settings) {
+        let held = if self.is_open(IncidentClass::ClosedPorts) { HELD } else { 1.0 };
+        let flooded = tick.per_second(closed(tick).syns) >= held * settings.closed_rate;
+        self.closed_streak = if flooded { self.closed_streak + 1 } else { 0 };
+        // Once ports are held to be closed few resets are left to tell.
+        self.resets_unseen = match self.is_open(IncidentClass::ClosedPorts) {
+            true => self.resets_unseen || flooded && are_unseen(tick),
+            false => flooded && are_unseen(tick),
+        };
+        self.note_rates(IncidentClass::ClosedPorts, closed);
+    }
+
+    /// What is the matter with closed ports.
+    pub(super) fn closed(
+        &self,
+        now: Timestamp,
+        mode: Mode,
+        settings: &Settings,
+    ) -> Option<Finding> {
+        if self.closed_streak < POLLS {
+            return None;
+        }
+        let (span, so_far) = self.streak(self.closed_streak, closed);
+        let rate = so_far.syns as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
+        let evidence = Evidence { closed_rate: rate, ..Evidence::default() };
+        let line = VerdictLine::that_holds(
+            IncidentClass::ClosedPorts,
+            "SYNs to where nothing listens?",
+            format!(
+                "{} a second, which the host's own stack refuses or the guard drops",
+                short(rate)
+            ),
+        );
+        let limit = settings.closed_answers;
+        let note = match mode {
+            Mode::Enforce => Some(format!(
+                "the stack is left {limit}/s of them to refuse, those of clients, and one a minute to each \
+                 port; all others are dropped"
+            )),
+            Mode::Observe => Some(format!(
+                "enforce mode would leave the stack {limit}/s of them to refuse, those of clients, and one a \
+                 minute to each port"
+            )),
+            Mode::Off => None,
+        };
+        Some(Finding {
+            alarm: alarm(Signal::ClosedPorts, None, &evidence, settings),
+            signal: Signal::ClosedPorts,
+            listener: Listener::HOST,
+            started: now - span,
+            so_far,
+            fresh: self.ticks.back().map(closed).unwrap_or_default(),
+            rate,
+            assessment: Assessment::of_counters(line, 1.0, evidence),
+            notes: note.into_iter().collect(),
+        })
+    }
+}
+
+/// SYNs to closed ports: those that the stack refused, and those that it was not given.
+fn closed(tick: &Tick) -> Packets {
+    Packets {
+        syns: tick.refused.max(explained(tick)) + tick.closed_dropped,
+        matched: tick.closed_over,
+        dropped: tick.closed_dropped,
+    }
+}
+
+/// SYNs to where nothing listens at this host that its stack was given.
+fn given(tick: &Tick) -> u64 {
+    tick.no_listener_own.saturating_sub(tick.closed_dropped)
+}
+
+/// Resets that such SYNs explain, wherever they have left.
+fn explained(tick: &Tick) -> u64 {
+    tick.resets.min(given(tick))
+}
+
+/// Whether such SYNs and resets grow alike, and most of these are not seen. That a packet filter drops the SYNs
+/// is no reason to hold ports for closed.
+fn are_unseen(tick: &Tick) -> bool {
+    2 * explained(tick) >= given(tick) && 2 * tick.refused < explained(tick)
+}

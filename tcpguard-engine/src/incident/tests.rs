@@ -1,0 +1,47 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::Ports;
+
+/// One of the host.
+fn incident() -> Incident {
+    let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
+    let verdict = Assessment::of_counters(line, 0.0, Evidence::default());
+    let opening = Opening {
+        id: 1,
+        listener_id: ListenerId::HOST,
+        listener: Listener::HOST,
+        signal: Signal::Fast,
+        alarm: String::new(),
+        before: None,
+        moment: None,
+        started: Timestamp::default(),
+        detected: Timestamp::default(),
+        syns: 0,
+        matched: 0,
+        dropped: 0,
+        completed: 0,
+        usual_completed: None,
+        syn_rate: 0.0,
+    };
+    Incident::open(Timestamp::default(), opening, &verdict)
+}
+
+/// A rule of another incident.
+fn wanted(host: u8) -> Wanted {
+    let net = ipnet::Ipv4Net::from(Ipv4Addr::new(192, 0, 2, host)).into();
+    let matcher = Matcher::Source(net, Ports::EVERY);
+    Wanted { matcher, incident: 2, reason: String::new(), ttl: Duration::from_secs(60) }
+}
+
+#[test]
+fn it_takes_over_no_more_rules_than_an_incident_may_have() {
+    let mut incident = incident();
+    let taken = [1, 2, 3, 4].map(|host| incident.take_over(wanted(host), 3));
+    assert_eq!(taken, [true, true, true, false]);
+    assert!(incident.take_over(wanted(2), 3), "it has that one");
+    assert_eq!(incident.wanted().len(), 3);
+    assert!(incident.wanted().iter().all(|wanted| wanted.incident == 1), "it is its own now");
+    incident.forget(&wanted(1).matcher, "nothing hits it any more");
+    assert!(incident.take_over(wanted(4), 3), "there is room again");
+}

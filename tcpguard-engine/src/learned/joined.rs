@@ -1,0 +1,142 @@
+//! What the clients of several listeners look like, as if they had come to one.
+
+use std::collections::BTreeMap;
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+use super::clients::{Clients, PRINTS, tells};
+use super::looks::KnownLooks;
+
+/// Fingerprints of all listeners together that are known at most: one of each listener where there are as many
+/// as the agent follows, and all of them at sites, whose clients show a few dozen. Under the eight masks they
+/// take 2 MiB in all.
+const MOST: usize = 4096;
+
+/// The looks of the clients of several listeners. There may be a million, and each failing flow is compared
+/// with them, so that they can be found under each mask.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JoinedClients {
+    completions: u64,
+    remembered: u64,
+    /// Completions by what each mask compares, by its code.
+    looks: [BTreeMap<Fingerprint, u64>; Mask::ALL.len()],
+}
+
+impl JoinedClients {
+    /// Those of these listeners: of each as many looks as of any other, the most frequent ones.
+    pub fn of<'a>(all: impl Iterator<Item = &'a Clients> + Clone) -> Self {
+        let counts: Vec<usize> = all.clone().map(Clients::looks).collect();
+        let each = fair(&counts, MOST);
+        let mut joined = Self::default();
+        for clients in all {
+            joined.completions = joined.completions.saturating_add(clients.completions());
+            for (print, completions) in clients.most_frequent(each) {
+                joined.add(&print, completions);
+            }
+        }
+        joined
+    }
+
+    fn add(&mut self, print: &Fingerprint, completions: u64) {
+        self.remembered = self.remembered.saturating_add(completions);
+        for mask in Mask::ALL {
+            let looks = &mut self.looks[usize::from(mask.code())];
+            let sum = looks.entry(print.masked(mask)).or_default();
+            *sum = sum.saturating_add(completions);
+        }
+    }
+}
+
+impl KnownLooks for JoinedClients {
+    fn completions(&self) -> u64 {
+        self.completions
+    }
+
+    fn remembered(&self) -> u64 {
+        self.remembered
+    }
+
+    fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
+        let known = self.looks[usize::from(mask.code())].get(print).filter(|_| tells(mask, print));
+        known.copied().unwrap_or(0)
+    }
+}
+
+/// How many looks of each listener may be taken so that they are `most` in all, where they have so many; at
+/// least one.
+fn fair(counts: &[usize], most: usize) -> usize {
+    let fits = |each: &usize| counts.iter().map(|count| count.min(each)).sum::<usize>() <= most;
+    (1..=PRINTS).rev().find(fits).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Flow, FlowState, ListenerId, Timestamp};
+
+    /// A listener whose clients looked like this.
+    fn clients(looks: impl IntoIterator<Item = Fingerprint>) -> Clients {
+        let at = Timestamp::from_millis(1000);
+        let completed = |fingerprint| Flow {
+            listener: ListenerId(0),
+            client: [192, 0, 2, 1].into(),
+            server: [203, 0, 113, 10].into(),
+            syn_at: at,
+            syn_ack_at: Some(at),
+            done_at: Some(at),
+            state: FlowState::Completed,
+            syn_retransmits: 0,
+            sample_shift: 0,
+            fingerprint,
+        };
+        let mut clients = Clients::default();
+        clients.learn(at, looks.into_iter().map(completed));
+        clients
+    }
+
+    fn look(mss: u16, window: u16, ip_id: u16) -> Fingerprint {
+        Fingerprint { mss, window, ip_id, ..Fingerprint::default() }
+    }
+
+    #[test]
+    fn the_clients_of_several_listeners_are_known_together() {
+        let all = [look(1460, 1000, 7), look(1460, 1000, 8), look(1460, 2000, 0)];
+        let joined = JoinedClients::of(all.map(|look| clients([look])).iter());
+        assert_eq!((joined.completions(), joined.remembered()), (3, 3));
+        let with = |mask, print: Fingerprint| joined.with_signature(mask, &print.masked(mask));
+        assert_eq!(with(Mask::Full, all[0]), 2);
+        assert_eq!(with(Mask::NoWindow, all[0]), 3);
+        assert_eq!(with(Mask::NoWindow, look(1400, 1000, 7)), 0);
+        assert_eq!(joined.share(Mask::Full, &all[2].masked(Mask::Full)), 1.0 / 3.0);
+        // Who counts his packets meets any identification by chance.
+        assert_eq!([0, 1, 7].map(|ip_id| with(Mask::IpId, look(0, 0, ip_id))), [1, 0, 0]);
+        assert_eq!(JoinedClients::of([].iter()).share(Mask::Full, &all[0]), 0.0);
+    }
+
+    #[test]
+    fn however_many_looks_there_are_a_bounded_number_is_known_and_of_each_listener_the_usual_ones()
+    {
+        let listeners: Vec<Clients> = (0..512)
+            .map(|mss| {
+                // One that comes twice among others.
+                let rare = (1..PRINTS as u16).map(move |window| look(mss, window, 1));
+                clients(rare.chain([look(mss, 0, 1), look(mss, 0, 1)]))
+            })
+            .collect();
+        let joined = JoinedClients::of(listeners.iter());
+        assert!(joined.looks.iter().all(|looks| looks.len() <= MOST));
+        assert_eq!(joined.completions(), 512 * (PRINTS as u64 + 1));
+        for mss in 0..512 {
+            let usual = look(mss, 0, 1).masked(Mask::Full);
+            assert_eq!(joined.with_signature(Mask::Full, &usual), 2, "{mss}");
+        }
+    }
+
+    #[test]
+    fn who_has_few_leaves_room_for_those_who_have_many() {
+        assert_eq!(fair(&[], 100), PRINTS);
+        assert_eq!(fair(&[60, 30], 100), PRINTS, "all fit");
+        assert_eq!(fair(&[200, 30, 1], 100), 69);
+        assert_eq!(fair(&[256; 200], 100), 1, "one each");
+    }
+}

@@ -1,0 +1,23 @@
+//! What is known of how clients look.
+
+use tcpguard_common::fastpath::{Fingerprint, Mask};
+
+/// What is known of how clients look: of those of a listener, or of several.
+pub(crate) trait KnownLooks {
+    /// Completions recorded.
+    fn completions(&self) -> u64;
+
+    /// Those of them whose look is remembered.
+    fn remembered(&self) -> u64;
+
+    /// Completions recorded with this signature; `print` is reduced to `mask`.
+    fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64;
+
+    /// Share of the remembered completions with this signature, 0 to 1.
+    fn share(&self, mask: Mask, print: &Fingerprint) -> f64 {
+        match self.remembered() {
+            0 => 0.0,
+            all => self.with_signature(mask, print) as f64 / all as f64,
+        }
+    }
+}

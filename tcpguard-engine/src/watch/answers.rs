@@ -1,0 +1,88 @@
+//! What is known of the answers to a listener's SYNs.
+
+use super::Watch;
+use crate::routes::{Route, RouteQuestion, Routes};
+use crate::{Egress, Flow, FlowState, Flows, ListenerKind, ListenerSample, Mode, Timestamp};
+
+impl Watch {
+    /// SYNs of which no answer was seen since the last poll.
+    pub fn unanswered(&self, sample: &ListenerSample, mode: Mode, one_sided: bool) -> u64 {
+        self.tally.unanswered(&sample.counters, mode, one_sided)
+    }
+
+    /// Whether its answers leave where the guard sees them.
+    pub fn egress(&self) -> Egress {
+        self.tally.answers().verdict()
+    }
+
+    /// Whether no answer of this host's own listener was seen: then verdicts are less sure, and rules
+    /// only advised.
+    pub fn is_unsure(&self) -> bool {
+        self.kind == ListenerKind::Local && self.egress() != Egress::Seen
+    }
+
+    /// Whether a count of the queue would tell where the answers leave.
+    pub fn asks_for_count(&self) -> bool {
+        self.kind == ListenerKind::Local && self.tally.answers().asks_for_count()
+    }
+
+    /// Whether the routes of its sources say in a moment whether its answers are seen.
+    pub fn waits_for_routes(&self) -> bool {
+        self.tally.answers().waits_for_routes()
+    }
+
+    /// Whether it cannot wait what they say.
+    pub fn asks_for_routes(&self, now: Timestamp) -> bool {
+        self.is_answered_here() && self.tally.answers().asks_for_routes(now)
+    }
+
+    /// Whether it is worth knowing.
+    pub fn takes_routes(&self, now: Timestamp) -> bool {
+        let asked = || self.routes_asked().is_none_or(|asked| now.since(asked) >= super::RATE_SPAN);
+        self.asks_for_routes(now) || self.is_answered_here() && self.is_suspicious() && asked()
+    }
+
+    /// When that was asked last.
+    pub fn routes_asked(&self) -> Option<Timestamp> {
+        self.tally.answers().routes_asked()
+    }
+
+    /// It is being asked, of so many unanswered sources among others.
+    pub fn ask_routes(&mut self, now: Timestamp, unanswered: usize) {
+        self.tally.answers_mut().ask_routes(now, unanswered);
+    }
+
+    /// Takes over the answers.
+    pub fn learn_routes(&mut self, now: Timestamp, answers: &[(RouteQuestion, Route)]) {
+        let routes = Routes::of(answers, self.tally.answers().shown());
+        self.tally.answers_mut().learn_routes(now, routes);
+    }
+
+    /// What they said last, if that is not long ago.
+    pub fn routes(&self, now: Timestamp) -> Option<&Routes> {
+        self.tally.answers().routes(now)
+    }
+
+    /// Whether this host's stack answers, so that its routes are the answers'.
+    fn is_answered_here(&self) -> bool {
+        self.kind == ListenerKind::Local && self.queues.is_some()
+    }
+
+    /// Its sampled flows. While its accept queue is full the host lets clients wait that have acknowledged its
+    /// answer, and nobody says what a host behind this one has completed. Else it has refused what it ignored.
+    /// What the host has answered elsewhere is answered, and nobody knows when.
+    pub fn flows<'f>(&self, flows: &'f Flows) -> impl Iterator<Item = Flow> + Clone + use<'f> {
+        use FlowState::{Acknowledged, Completed, Ignored, Syn, SynAck};
+        let waits = self.kind == ListenerKind::Forwarded || self.pressure.polls().0 > 0;
+        let hides = self.tally.hides_answers();
+        let settled = flows.of(self.id, move |state| match state {
+            Acknowledged | Ignored if waits => Completed,
+            Ignored => SynAck,
+            other => other,
+        });
+        settled.map(move |flow| match flow.state {
+            Syn if hides => Flow { state: SynAck, syn_ack_at: Some(flow.syn_at), ..flow },
+            _ => flow,
+        })
+    }
+}

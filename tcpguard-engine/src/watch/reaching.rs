@@ -1,0 +1,102 @@
+//! What reaches the stack, whatever is done about it.
+
+use std::time::Duration;
+
+use super::{RATE_SPAN, Watch};
+use crate::window::Sums;
+use crate::{Settings, Timestamp};
+
+/// What reaches the stack is judged over so long: a pulse's pause is no defence, and one poll no failure.
+const JUDGED: Duration = Duration::from_secs(2);
+
+impl Watch {
+    /// SYNs a second that the stack was left to answer and that completed no handshake.
+    pub fn reaching_rate(&self) -> f64 {
+        let sums = self.window.last(RATE_SPAN);
+        sums.per_second(sums.reaching())
+    }
+
+    /// Whether a flood reaches the stack although the guard acts, last in another way since `newest`: most of it, or
+    /// as much as fills the SYN queue. What fails anyway is none, nor is what does not matter beside the others that
+    /// reach it, however much is kept from it.
+    pub fn is_overrun(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
+        let sums = self.window.since((now - JUDGED).max(newest + settings.poll));
+        let passed = Sums { attempts: sums.passed(), ..sums };
+        let reaching = sums.reaching() as f64 - self.natural.expected(&passed);
+        let matters = (settings.failure_floor * sums.span.as_secs_f64())
+            .max(settings.failure_share * passed.attempts as f64);
+        let stopped = (sums.dropped + sums.cookies_sent) as f64;
+        let fills = self.is_queue_full(now, settings) || sums.is_unanswered();
+        sums.span >= RATE_SPAN && reaching >= matters && (reaching >= stopped || fills)
+    }
+
+    /// Whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
+    pub fn is_queue_full(&self, now: Timestamp, settings: &Settings) -> bool {
+        let backlog = self.queues.map_or(0, |queues| queues.backlog);
+        let room = backlog.max(settings.occupancy_min);
+        self.half_open_lately(now).is_some_and(|half_open| half_open >= room)
+    }
+
+    /// SYNs that the stack answered although the guard could not read them, and that completed no handshake, of
+    /// the last poll; where its SYN queue is full and answers no more, `beyond`: all frames that may have held
+    /// one, if they are more than the SYNs that the guard could read and left to the stack.
+    pub(crate) fn evading(
+        &self,
+        now: Timestamp,
+        elapsed: Duration,
+        beyond: u64,
+        settings: &Settings,
+    ) -> u64 {
+        let sums = self.window.last(elapsed);
+        let read = sums.syns.saturating_sub(sums.dropped + sums.cookies_sent);
+        match self.is_queue_full(now, settings) && beyond > read {
+            true => beyond,
+            false => sums.evading(),
+        }
+    }
+
+    /// Whether SYNs that the guard cannot read reach the stack in number.
+    pub fn is_evaded(&self) -> bool {
+        self.evaded
+    }
+
+    /// Notes whether SYNs that the guard cannot read reach the stack in number.
+    pub(super) fn note_evaded(&mut self, settings: &Settings) {
+        let sums = self.window.last(JUDGED);
+        self.evaded = sums.per_second(sums.evading()) >= settings.beyond_rate;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::after;
+    use super::*;
+    use crate::Queues;
+    use crate::window::Tick;
+
+    /// A rule drops 10,000 SYN/s, 60 clients come in a second, and 400/s that look like them complete nothing.
+    #[test]
+    fn whoever_drops_most_of_a_flood_protects_nobody_while_the_rest_fills_the_queue() {
+        let settings = Settings::default();
+        let is_overrun = |alike: u64, unanswered, half_open| {
+            let syns = 2500 + 15 + alike;
+            let tick = Tick {
+                syns,
+                attempts: syns,
+                unanswered,
+                established: 15,
+                matched: 2500,
+                dropped: 2500,
+                ..Tick::default()
+            };
+            let (mut watch, now) = after(20, tick);
+            watch.queues = Some(Queues { half_open: Some(half_open), accept: 0, backlog: 1024 });
+            watch.counted = now;
+            watch.is_overrun(now, now - Duration::from_secs(4), &settings)
+        };
+        assert!(is_overrun(100, 0, 1024), "the queue is full");
+        assert!(is_overrun(100, 90, 900), "or was, since the last count");
+        assert!(!is_overrun(100, 0, 900), "it has room");
+        assert!(!is_overrun(0, 0, 1024), "of what came before the rule");
+    }
+}

@@ -1,0 +1,33 @@
+//! Whether the rules for every listener drop a listener's own clients.
+
+use super::Watch;
+use crate::Settings;
+
+/// What the rules for every listener are to one of them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Shared {
+    /// As to any other.
+    #[default]
+    Alike,
+    /// They drop the SYNs of its clients.
+    Hurting,
+    /// They spare it.
+    Sparing,
+}
+
+impl Watch {
+    /// Whether new clients in number have completed a handshake here after a signature rule had dropped their
+    /// first SYN, and made more than this `share` of what rules match here. Each costs an attacker a handshake from
+    /// an address of his own.
+    pub fn loses_clients(&self, share: f64, settings: &Settings) -> bool {
+        let sums = self.window.last(settings.completed_window);
+        let all = sums.matched + sums.let_through;
+        sums.let_through >= settings.completed_min && sums.let_through as f64 > share * all as f64
+    }
+
+    /// Why cookies should answer where clients look like what is dropped everywhere.
+    pub fn resembles_the_flood(&self) -> Option<&'static str> {
+        let resembles = self.shared != Shared::Alike;
+        resembles.then_some("clients look like the SYNs that a rule for every listener drops")
+    }
+}
