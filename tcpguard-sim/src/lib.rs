@@ -24,7 +24,10 @@ pub use looks::Shape;
 pub use population::{Client, Population};
 pub use random::Random;
 pub use ticks::Tick;
-pub use traffic::{Broken, Clients, Flood, HealthChecks, Natural, Outage, Probe, Sources, Whom};
+pub use traffic::{
+    Broken, Clients, Flood, Frames, HealthChecks, Natural, Outage, Persistence, Probe, Sources,
+    Whom,
+};
 
 use std::time::Duration;
 

@@ -9,10 +9,10 @@ use tcpguard_common::fastpath::Fingerprint;
 use crate::looks::system;
 use crate::random::Random;
 
-/// Clients in all.
+/// Clients of a usual population.
 const CLIENTS: usize = 50_000;
-/// Their /24 networks.
-const NETWORKS: usize = 5_000;
+/// Clients in a /24 network.
+const PER_NETWORK: usize = 10;
 /// The providers of these networks; the n-th largest has 1/n as many as the largest (Zipf).
 const ISPS: usize = 300;
 
@@ -29,25 +29,29 @@ pub struct Client {
     pub isp: usize,
 }
 
-/// 50,000 clients in 5,000 networks of 300 providers.
+/// Clients in networks of 300 providers.
 #[derive(Clone, Debug)]
 pub struct Population {
     clients: Vec<Client>,
 }
 
 impl Population {
-    /// The population of this seed.
+    /// The population of this seed: 50,000 clients in 5,000 networks.
     pub fn new(seed: u64) -> Arc<Self> {
+        Self::of(seed, CLIENTS)
+    }
+
+    /// Another one, of so many clients, ten in each network.
+    pub fn of(seed: u64, clients: usize) -> Arc<Self> {
         let mut random = Random::stream(seed, 0x909);
         let mut taken = BTreeSet::new();
-        let networks: Vec<Network> = sizes()
+        let networks: Vec<Network> = sizes(clients.div_ceil(PER_NETWORK))
             .flat_map(|(isp, networks)| std::iter::repeat_n(isp, networks))
             .map(|isp| Network::draw(isp, &mut taken, &mut random))
             .collect();
-        let per_network = CLIENTS / NETWORKS;
-        let clients = (0..CLIENTS).map(|index| {
-            let network = &networks[index / per_network];
-            network.client(index % per_network, &mut random)
+        let clients = (0..clients).map(|index| {
+            let network = &networks[index / PER_NETWORK];
+            network.client(index % PER_NETWORK, &mut random)
         });
         Arc::new(Self { clients: clients.collect() })
     }
@@ -58,7 +62,7 @@ impl Population {
     }
 
     /// How many they are.
-    #[expect(clippy::len_without_is_empty, reason = "there are always the same number")]
+    #[expect(clippy::len_without_is_empty, reason = "there is always somebody")]
     pub fn len(&self) -> usize {
         self.clients.len()
     }
@@ -96,14 +100,14 @@ impl Population {
     }
 }
 
-/// How many networks each provider has.
-fn sizes() -> impl Iterator<Item = (usize, usize)> {
+/// How many of so many networks each provider has.
+fn sizes(networks: usize) -> impl Iterator<Item = (usize, usize)> {
     let harmonic: f64 = (1..=ISPS).map(|rank| 1.0 / rank as f64).sum();
     let mut before = 0.0;
     (0..ISPS).map(move |isp| {
-        let from = (before / harmonic * NETWORKS as f64).round() as usize;
+        let from = (before / harmonic * networks as f64).round() as usize;
         before += 1.0 / (isp + 1) as f64;
-        (isp, (before / harmonic * NETWORKS as f64).round() as usize - from)
+        (isp, (before / harmonic * networks as f64).round() as usize - from)
     })
 }
 
@@ -178,6 +182,19 @@ mod tests {
         }
         assert_eq!(isps.len(), 5_000);
         assert!(isps.values().all(|isps| isps.len() == 1));
+    }
+
+    #[test]
+    fn a_small_population_stands_in_networks_as_full_as_those_of_a_large_one() {
+        let population = Population::of(5, 45);
+        assert_eq!(population.len(), 45);
+        let mut clients = BTreeMap::<[u8; 3], usize>::new();
+        for client in &population.clients {
+            *clients.entry(network(client)).or_default() += 1;
+        }
+        let mut clients: Vec<usize> = clients.into_values().collect();
+        clients.sort_unstable();
+        assert_eq!(clients, [5, 10, 10, 10, 10]);
     }
 
     #[test]

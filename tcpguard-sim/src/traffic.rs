@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use tcpguard_common::fastpath::Fingerprint;
 
 use crate::arrivals::Arrivals;
@@ -11,7 +12,7 @@ use crate::looks::Shape;
 use crate::population::Population;
 use crate::random::Random;
 
-/// Real clients: they connect, answer, and try again at 1, 3 and 7 s.
+/// Real clients: they connect, answer, and try again where they get no answer.
 #[derive(Clone, Debug)]
 pub struct Clients {
     /// At which listener.
@@ -43,6 +44,8 @@ pub struct Clients {
     /// How long half of their connections last, s (log-normal, sigma 1, at most an hour); each ends
     /// with a FIN of the client. By default no end is seen.
     pub life: Option<f64>,
+    /// How those try again that get no answer.
+    pub persistence: Persistence,
 }
 
 impl Clients {
@@ -62,7 +65,34 @@ impl Clients {
             outage: None,
             population: None,
             life: None,
+            persistence: Persistence::default(),
         }
+    }
+}
+
+/// How a client tries again that gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Persistence {
+    /// It repeats its SYN so many seconds after the first one, which are at most 8 s apart.
+    Repeats(&'static [f64]),
+    /// Its application gives up and opens another connection, up to so many in all.
+    Reconnects {
+        /// The application's timeout, s.
+        after: f64,
+        /// Connections.
+        times: usize,
+    },
+}
+
+impl Persistence {
+    /// A first timeout of 3 s, doubling (RFC 1122 §4.2.3.1): old and embedded systems.
+    pub const SLOW: Self = Self::Repeats(&[3.0, 9.0]);
+}
+
+impl Default for Persistence {
+    /// A first timeout of 1 s, doubling (RFC 6298 §2.1 and §5.5).
+    fn default() -> Self {
+        Self::Repeats(&[1.0, 3.0, 7.0])
     }
 }
 
@@ -125,6 +155,8 @@ pub enum Broken {
     Syn,
     /// The host's answers.
     SynAck,
+    /// The host's answers, which something on the way resets in the clients' names.
+    Refused,
     /// The clients' ACKs: they believe that they are connected.
     Ack,
 }
@@ -174,8 +206,30 @@ pub struct Flood {
     pub shape: Shape,
     /// The flooder's own kernel resets the answers.
     pub resets: bool,
-    /// Share of the SYNs that are sent again after a second.
+    /// Share of the SYNs that are sent again.
     pub repeated: f64,
+    /// When these are sent again, s after the first time and at most 8.
+    pub again: &'static [f64],
+    /// Share of the SYNs whose handshake is completed, which only real hosts can do.
+    pub completes: f64,
+    /// Over how many listeners it is spread, from the named one on.
+    pub across: usize,
+    /// At so many ports where nothing listens, rather than at a listener. These SYNs are not sent again.
+    pub closed: Option<u16>,
+    /// What its SYNs come in. Those that the guard cannot read are not sent again.
+    pub frames: Frames,
+}
+
+/// What SYNs come in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Frames {
+    /// Frames that the guard can read.
+    #[default]
+    Whole,
+    /// Fragments, of which the first ends before the TCP flags.
+    Fragments,
+    /// Frames with more headers before the TCP header than the guard reads.
+    Deep,
 }
 
 impl Flood {
@@ -192,6 +246,11 @@ impl Flood {
             shape: Shape::Bare,
             resets: false,
             repeated: 0.0,
+            again: &[1.0],
+            completes: 0.0,
+            across: 1,
+            closed: None,
+            frames: Frames::Whole,
         }
     }
 
@@ -232,6 +291,8 @@ impl Flood {
 pub enum Sources {
     /// Any global IPv4 address.
     Random,
+    /// Any of all 2^32 IPv4 addresses, those included that no host can have.
+    Anywhere,
     /// Any global IPv6 address.
     RandomV6,
     /// One address.
@@ -240,6 +301,8 @@ pub enum Sources {
     Within64,
     /// Any address within one IPv6 /48.
     Within48,
+    /// Any address within this network.
+    Within(IpNet),
     /// Some of this many addresses, scattered.
     Pool(u64),
     /// This many hosts, scattered, each of which looks the same and is at the same distance every
@@ -255,6 +318,7 @@ impl Sources {
     fn draw(self, random: &mut Random, population: Option<&Population>) -> IpAddr {
         match self {
             Self::Random => unicast(random.bits()),
+            Self::Anywhere => Ipv4Addr::from_bits(random.bits() as u32).into(),
             Self::RandomV6 => {
                 let bits = u128::from(random.bits()) << 64 | u128::from(random.bits());
                 Ipv6Addr::from_bits(0x2 << 124 | bits >> 4).into()
@@ -268,6 +332,15 @@ impl Sources {
                 let (subnet, host) = (u128::from(random.bits() as u16), random.bits());
                 Ipv6Addr::from_bits(0x2001_0db8_0bad_u128 << 80 | subnet << 64 | u128::from(host))
                     .into()
+            }
+            Self::Within(IpNet::V4(net)) => {
+                let host = random.bits() as u32 & net.hostmask().to_bits();
+                Ipv4Addr::from_bits(net.network().to_bits() | host).into()
+            }
+            Self::Within(IpNet::V6(net)) => {
+                let bits = u128::from(random.bits()) << 64 | u128::from(random.bits());
+                let host = bits & net.hostmask().to_bits();
+                Ipv6Addr::from_bits(net.network().to_bits() | host).into()
             }
             Self::Networks(count) => {
                 let network = 0xc612_0000 + ((random.below(count) as u32) << 8);

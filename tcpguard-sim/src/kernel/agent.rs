@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Flow, KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,
-    Queues, Rule, RuleCounters, RuleId, Sample, Step, Timestamp,
+    Flow, KnownClients, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Queues, Rule,
+    RuleCounters, RuleId, Sample, Step, Timestamp,
 };
 
-use super::{HalfOpen, InKernel, Kernel, Wire, address, port};
+use super::{HalfOpen, InKernel, Kernel, Wire, address};
 
 impl Kernel {
     /// What the agent reads in one poll.
@@ -26,7 +26,7 @@ impl Kernel {
         }
         let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
             id: ListenerId(index as u32),
-            listener: Listener { addr: [203, 0, 113, 10].into(), port: port(index) },
+            listener: socket.listener,
             kind: ListenerKind::Local,
             counters: socket.counters,
             queues: Some(Queues {
@@ -54,7 +54,7 @@ impl Kernel {
             host: self.host,
             syns_by_cpu: vec![self.load * syns / u64::from(self.cpus); self.cpus as usize],
             lost: 0,
-            probes: self.probes.clone(),
+            probes: self.probes.iter().copied().chain(self.closed.sources()).collect(),
             sample_shift: self.shift,
             one_sided: self.one_sided,
         }
@@ -105,6 +105,11 @@ impl Kernel {
         self.sockets[to].queue.clean(is_floods, limit as usize);
     }
 
+    /// Whether a listener's stack takes cookies, whoever made them.
+    pub(crate) fn takes_cookies(&self, listener: ListenerId) -> bool {
+        self.sockets.get(listener.0 as usize).is_some_and(|socket| socket.server.cookies)
+    }
+
     /// Takes a step, or leaves it.
     pub(crate) fn set_step(&mut self, listener: ListenerId, step: Step, rate: Option<u32>) {
         let Some(socket) = self.sockets.get_mut(listener.0 as usize) else { return };
@@ -112,6 +117,30 @@ impl Kernel {
             Some(rate) => socket.steps.insert(step, rate),
             None => socket.steps.remove(&step),
         };
+    }
+
+    /// Lets the rules for every listener spare one, or no longer.
+    pub(crate) fn spare(&mut self, listener: ListenerId, spared: bool) {
+        if let Some(socket) = self.sockets.get_mut(listener.0 as usize) {
+            assert_ne!(socket.spared, spared, "said twice");
+            socket.spared = spared;
+        }
+    }
+
+    /// The listeners that the rules for every one spare.
+    pub fn spared(&self) -> Vec<usize> {
+        (0..self.sockets.len()).filter(|to| self.sockets[*to].spared).collect()
+    }
+
+    /// A new agent knows of none that is to be spared.
+    pub(crate) fn spare_nobody(&mut self) {
+        self.sockets.iter_mut().for_each(|socket| socket.spared = false);
+    }
+
+    /// Leaves so many SYNs a second to closed ports to the stack; `None`: all of them. Where its resets are
+    /// `unseen`, SYNs tell which these are.
+    pub(crate) fn limit_closed_ports(&mut self, per_second: Option<u32>, unseen: bool) {
+        self.closed.limit(per_second, unseen);
     }
 
     /// Lets so many retransmitted SYNs a second pass to a listener's stack where rules match them.
@@ -136,6 +165,12 @@ impl Kernel {
         self.sockets[to].server.backlog
     }
 
+    /// SYNs to a listener that rules drop, or in observe mode would.
+    pub(crate) fn matched(&self, to: usize) -> u64 {
+        let ListenerCounters { dropped_source, dropped_signature, .. } = self.sockets[to].counters;
+        dropped_source + dropped_signature
+    }
+
     /// What went to and fro at a listener.
     pub(crate) fn wire(&self, to: usize) -> Wire {
         self.sockets[to].wire
@@ -149,6 +184,11 @@ impl Kernel {
     /// The rules in force.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.values().map(|rule| &rule.rule)
+    }
+
+    /// An administrator sets `tcp_syncookies` to 1, or to 0.
+    pub fn set_cookies(&mut self, cookies: bool) {
+        self.sockets.iter_mut().for_each(|socket| socket.server.cookies = cookies);
     }
 
     /// The application accepts connections from now on, or stops to.

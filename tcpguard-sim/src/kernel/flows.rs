@@ -13,12 +13,19 @@ const MAX_FLOWS: usize = maps::MAX_FLOWS as usize;
 /// Nobody asks for older ones: a half-open handshake lives for 63 s.
 const FOLLOWED: Duration = Duration::from_secs(75);
 
+/// A SYN by its sequence number, and when it came first.
+#[derive(Clone, Copy)]
+pub(super) struct Numbered {
+    pub seq: u64,
+    pub since: Timestamp,
+}
+
 /// Flows in the order in which they began, found by their addresses and ports.
 #[derive(Clone, Default)]
 pub(super) struct Flows {
     flows: Vec<Flow>,
-    /// Of each flow, who it is and its sequence number.
-    names: Vec<(Key, u64)>,
+    /// Of each flow, who it is and its latest SYN.
+    names: Vec<(Key, Numbered)>,
     /// Those before this place are forgotten.
     first: usize,
     /// How many have been removed from the front of both lists.
@@ -41,20 +48,20 @@ impl Flows {
         self.places.get(&key).map(|place| &mut self.flows[place - self.removed])
     }
 
-    /// A flow, with room for another sequence number.
-    pub fn named_mut(&mut self, key: Key) -> Option<(&mut Flow, &mut u64)> {
+    /// A flow, with room for another SYN.
+    pub fn named_mut(&mut self, key: Key) -> Option<(&mut Flow, &mut Numbered)> {
         let place = self.places.get(&key)? - self.removed;
         Some((&mut self.flows[place], &mut self.names[place].1))
     }
 
     /// Remembers one that is not known yet.
-    pub fn push(&mut self, key: Key, seq: u64, flow: Flow) {
+    pub fn push(&mut self, key: Key, syn: Numbered, flow: Flow) {
         if self.all().len() == MAX_FLOWS {
             self.pop();
         }
         self.places.insert(key, self.removed + self.flows.len());
         self.flows.push(flow);
-        self.names.push((key, seq));
+        self.names.push((key, syn));
     }
 
     /// Forgets those that began too long ago.
@@ -99,11 +106,15 @@ mod tests {
         }
     }
 
+    fn numbered(seq: u64) -> Numbered {
+        Numbered { seq, since: Timestamp::default() }
+    }
+
     #[test]
     fn flows_are_found_by_name_until_they_are_too_old() {
         let mut flows = Flows::default();
         for second in 0..1000 {
-            flows.push(second + 7000, second, flow(second * 1000));
+            flows.push(second + 7000, numbered(second), flow(second * 1000));
             flows.prune(Timestamp::from_millis(second * 1000));
             let oldest = second.saturating_sub(75);
             assert_eq!(flows.all().len() as u64, second - oldest + 1);
@@ -111,7 +122,8 @@ mod tests {
             for known in oldest..=second {
                 let found = flows.get(known + 7000).map(|flow| flow.syn_at);
                 assert_eq!(found, Some(Timestamp::from_millis(known * 1000)));
-                assert_eq!(flows.named_mut(known + 7000).map(|(_, seq)| *seq), Some(known));
+                let named = flows.named_mut(known + 7000).map(|(_, syn)| syn.seq);
+                assert_eq!(named, Some(known));
             }
             assert!(oldest == 0 || flows.get(oldest + 6999).is_none());
         }
@@ -121,7 +133,7 @@ mod tests {
     fn there_is_room_for_as_many_as_in_the_kernel() {
         let mut flows = Flows::default();
         for key in 0..200_000 {
-            flows.push(key, key, flow(1));
+            flows.push(key, numbered(key), flow(1));
             assert!(flows.all().len() <= MAX_FLOWS);
         }
         assert_eq!(flows.all().len(), MAX_FLOWS);

@@ -1,36 +1,48 @@
 //! The guarded host: what the kernel and its hooks do with SYNs.
 
 mod agent;
+mod closed;
 mod flows;
 mod handovers;
 mod queue;
+mod routes;
+mod rules;
 mod sources;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::LATE_POLLS;
 use tcpguard_common::fastpath::{Fingerprint, Pace, clients, dropped_shift};
 use tcpguard_engine::{
-    Flow, FlowState, HostCounters, ListenerCounters, ListenerId, Matcher, Mode, Origin, Probe,
+    Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId, Mode, Probe, Route,
     Rule, RuleId, Settings, Step, TcpExt, Timestamp,
 };
 
-use self::flows::Flows;
+use self::closed::Closed;
+use self::flows::{Flows, Numbered};
 use self::handovers::Handovers;
 pub(crate) use self::queue::HalfOpen;
 use self::queue::Queue;
 use self::sources::Sources;
 use crate::hash::Map;
 use crate::random::mix;
+use crate::traffic::Frames;
 
 /// Names a connection attempt in the simulation.
 pub(crate) type Key = u64;
 
+/// The host's address, unless a listener has another.
+const ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+/// Port of the first listener, unless it has another.
+const PORT: u16 = 443;
 /// Within this time a SYN for the same addresses and ports goes on with their attempt.
 const ATTEMPT: Duration = Duration::from_secs(3);
+/// A SYN that comes again sooner than this is no client's repetition, nor is a second one within three times as
+/// long, as `tcpguard_common::fastpath` counts them.
+const REPETITION: Duration = Duration::from_millis(800);
 /// SYNs in a tick of [`Pace`] up to which each is followed, as a power of two: 20,000 a second, as the
 /// guard has it by default.
 const FOLLOWED_BITS: u8 = Pace::bits(20_000);
@@ -42,7 +54,8 @@ const SEEN: Duration = Duration::from_secs(8);
 pub struct Server {
     /// Limit of its queues.
     pub backlog: u32,
-    /// `tcp_syncookies` is 1 rather than 0.
+    /// `tcp_syncookies` is 1 rather than 0. At 0 the stack takes no cookie, the guard's neither, so that the
+    /// guard cannot answer with any.
     pub cookies: bool,
     /// The tracepoint counts completions.
     pub traced: bool,
@@ -105,6 +118,7 @@ pub(crate) struct Wire {
 
 #[derive(Clone)]
 struct Socket {
+    listener: Listener,
     server: Server,
     /// The steps that are taken for it, and the rate of a budget.
     steps: BTreeMap<Step, u32>,
@@ -119,6 +133,8 @@ struct Socket {
     sources: Sources,
     /// Connections waiting for `accept`.
     accept: u32,
+    /// The rules for every listener are not for it.
+    spared: bool,
 }
 
 #[derive(Clone)]
@@ -155,12 +171,14 @@ pub struct Kernel {
     pub allowed: Vec<(IpNet, Timestamp)>,
     /// What belongs to no listener.
     pub host: HostCounters,
-    /// Sources that send SYNs to where nothing listens.
+    /// Sources that send SYNs to where nothing listens, beside those of floods.
     pub probes: Vec<Probe>,
     /// What leaves is not seen.
     pub one_sided: bool,
     /// SYN-ACKs leave by an interface that is not guarded.
     pub unseen: bool,
+    /// Networks with routes of their own.
+    pub routes: Vec<(IpNet, Route)>,
     /// The guard's answers never reach a client.
     pub mute: bool,
     /// A firewall behind the guard drops the ACKs of handshakes whose SYN it has not seen.
@@ -169,11 +187,14 @@ pub struct Kernel {
     pub refused_cookies: u64,
     /// So many SYNs on the busiest CPU each SYN stands for.
     pub load: u64,
+    /// Frames that the guard cannot read are dropped, and not only what no stack sends.
+    pub(crate) drops_beyond: bool,
     /// CPUs that share the SYNs evenly.
     cpus: u32,
     /// When the last samples were taken, the latest first.
     polled: [Timestamp; LATE_POLLS],
     sockets: Vec<Socket>,
+    closed: Closed,
     tcp_ext: TcpExt,
     flows: Flows,
     rules: BTreeMap<RuleId, InKernel>,
@@ -203,13 +224,16 @@ impl Default for Kernel {
             probes: Vec::new(),
             one_sided: false,
             unseen: false,
+            routes: Vec::new(),
             mute: false,
             walled: false,
             refused_cookies: 0,
             load: 1,
+            drops_beyond: false,
             cpus: 1,
             polled: [Timestamp::default(); LATE_POLLS],
             sockets: Vec::new(),
+            closed: Closed::default(),
             tcp_ext: TcpExt::default(),
             flows: Flows::default(),
             rules: BTreeMap::new(),
@@ -224,10 +248,17 @@ impl Default for Kernel {
 }
 
 impl Kernel {
-    /// Opens another listening socket.
+    /// Opens another listening socket, at the next port.
     pub fn listen(&mut self, server: Server) {
+        let port = PORT + self.sockets.len() as u16;
+        self.listen_at(Listener { addr: ADDR, port }, server);
+    }
+
+    /// Opens another listening socket there.
+    pub fn listen_at(&mut self, listener: Listener, server: Server) {
         let established = server.traced.then_some(0);
         self.sockets.push(Socket {
+            listener,
             server,
             steps: BTreeMap::new(),
             tokens: (0.0, self.now),
@@ -238,6 +269,7 @@ impl Kernel {
             queue: Queue::default(),
             sources: Sources::new(self.now),
             accept: 0,
+            spared: false,
         });
     }
 
@@ -261,12 +293,50 @@ impl Kernel {
         if !self.enter(syn) {
             return Fate::Unanswered;
         }
-        self.syn_ack(syn.to, syn.key);
+        self.syn_ack(syn.to, syn.key, self.shows_answer(syn.client));
         Fate::Answered
+    }
+
+    /// A SYN arrives at a port where nothing listens, and the stack refuses it unless it is one too many, or its
+    /// source is one that the host takes nothing from.
+    pub(crate) fn knock(&mut self, client: IpAddr, port: u16) {
+        self.host.no_listener += 1;
+        self.host.no_listener_own += 1;
+        self.closed.note(self.now, client, Listener { addr: ADDR, port });
+        let over = self.closed.is_over(self.now, port);
+        let dropped = over && self.mode == Mode::Enforce;
+        self.host.closed_over += u64::from(over);
+        self.host.closed_dropped += u64::from(dropped);
+        if dropped || self.own_route(client) == Some(Route::Nowhere) {
+            return;
+        }
+        self.host.resets += 1;
+        if self.shows_answer(client) {
+            self.host.refused += 1;
+            self.closed.refuse(port);
+        }
+    }
+
+    /// A SYN arrives in a frame that the guard cannot read and the stack can.
+    pub(crate) fn evade(&mut self, syn: &Syn, frames: Frames) {
+        let short = frames == Frames::Fragments;
+        if self.mode == Mode::Enforce && (short || self.drops_beyond) {
+            self.host.beyond_dropped += 1;
+            return;
+        }
+        self.host.beyond_passed += 1;
+        self.host.beyond_routed += 1;
+        self.host.short_fragments += u64::from(short);
+        if self.enter(syn) {
+            self.syn_ack(syn.to, syn.key, self.shows_answer(syn.client));
+        }
     }
 
     /// The stack takes a SYN; whether it answers it.
     fn enter(&mut self, syn: &Syn) -> bool {
+        if self.own_route(syn.client) == Some(Route::Nowhere) {
+            return false;
+        }
         let socket = &mut self.sockets[syn.to];
         if socket.server.dead {
             return false;
@@ -298,7 +368,7 @@ impl Kernel {
     pub(crate) fn ack(&mut self, to: usize, key: Key, client: IpAddr, cookie: bool) -> bool {
         let socket = &mut self.sockets[to];
         let held = socket.queue.contains(key);
-        if !held && !cookie && !socket.server.cookies {
+        if !held && !socket.server.cookies {
             return false;
         }
         if cookie {
@@ -360,6 +430,7 @@ impl Kernel {
         self.clients.insert(number(client), Validated { completed: now, known_from });
         if let Some(rule) = rule.and_then(|id| self.rules.get_mut(&id)) {
             rule.completed += 1;
+            self.sockets[to].counters.let_through += 1;
         }
     }
 
@@ -382,7 +453,8 @@ impl Kernel {
         let now = self.now;
         for to in 0..self.sockets.len() {
             for key in self.sockets[to].queue.tick(now) {
-                self.syn_ack(to, key);
+                let client = self.sockets[to].queue.client(key);
+                self.syn_ack(to, key, client.is_none_or(|client| self.shows_answer(client)));
             }
         }
         self.flows.prune(now);
@@ -392,10 +464,11 @@ impl Kernel {
         }
     }
 
-    fn syn_ack(&mut self, to: usize, key: Key) {
+    /// The stack answers a SYN, where the guard sees it or not.
+    fn syn_ack(&mut self, to: usize, key: Key, is_seen: bool) {
         let socket = &mut self.sockets[to];
         socket.wire.syn_ack += 1;
-        if self.unseen {
+        if !is_seen {
             return;
         }
         socket.counters.syn_ack += 1;
@@ -429,105 +502,9 @@ impl Kernel {
         true
     }
 
-    /// Whether a SYN that no rule drops is one too many.
-    fn is_too_many(&mut self, syn: &Syn) -> bool {
-        if self.mode != Mode::Enforce
-            || self.sockets[syn.to].steps.is_empty()
-            || self.is_validated(syn.client)
-        {
-            return false;
-        }
-        let now = self.now;
-        let before = self.sockets[syn.to].steps.contains_key(&Step::Overload);
-        if before {
-            let early = Duration::from_millis(800);
-            let again = self.remember(syn).is_some_and(|age| age >= early);
-            self.sockets[syn.to].counters.limited += u64::from(!again);
-            return !again;
-        }
-        let socket = &mut self.sockets[syn.to];
-        let Some(&rate) = socket.steps.get(&Step::Budget) else { return false };
-        let (tokens, since) = socket.tokens;
-        let grown = tokens + now.since(since).as_secs_f64() * f64::from(rate);
-        let tokens = grown.min(f64::from(rate) / 8.0 + 1.0);
-        let empty = tokens < 1.0;
-        socket.tokens = (if empty { tokens } else { tokens - 1.0 }, now);
-        socket.counters.limited += u64::from(empty);
-        empty
-    }
-
-    /// Whether a retransmitted SYN that a signature rule matches is answered, or goes to the stack.
-    fn takes_return(&mut self, to: usize) -> bool {
-        let (now, socket) = (self.now, &mut self.sockets[to]);
-        if self.mode != Mode::Enforce || socket.steps.contains_key(&Step::Cookies) {
-            return true;
-        }
-        let rate = f64::from(socket.return_rate);
-        let (tokens, since) = socket.returns;
-        let tokens = (tokens + now.since(since).as_secs_f64() * rate).min(rate / 4.0 + 1.0);
-        let empty = tokens < 1.0;
-        socket.returns = (if empty { tokens } else { tokens - 1.0 }, now);
-        !empty
-    }
-
-    /// Remembers a SYN that is to be dropped; how long ago it was last, if it was before.
-    fn remember(&mut self, syn: &Syn) -> Option<Duration> {
-        if !syn.returns {
-            return None;
-        }
-        self.dropped.insert(syn.seq, self.now).map(|before| self.now.since(before))
-    }
-
     /// Whether a client has completed a handshake before.
     pub(crate) fn is_validated(&self, client: IpAddr) -> bool {
         self.clients.contains_key(&number(client))
-    }
-
-    /// Whether the rules let a SYN pass.
-    fn judge(&mut self, syn: &Syn) -> bool {
-        if self.mode == Mode::Off || self.rules.is_empty() {
-            return true;
-        }
-        let now = self.now;
-        let matches = |rule: &Rule| match rule.matcher {
-            Matcher::Source(net, ports) => {
-                net.contains(&syn.client) && ports.contains(port(syn.to))
-            }
-            Matcher::Signature { listener, mask, fingerprint } => {
-                listener.0 as usize == syn.to && syn.print.masked(mask) == fingerprint
-            }
-        };
-        let matched = self.rules.iter().find(|(_, r)| r.rule.expires > now && matches(&r.rule));
-        let Some((&id, rule)) = matched else { return true };
-        let by_signature = matches!(rule.rule.matcher, Matcher::Signature { .. });
-        let allowed =
-            self.allowed.iter().any(|(net, until)| net.contains(&syn.client) && *until > now);
-        if allowed || self.is_validated(syn.client) {
-            self.sockets[syn.to].counters.spared += 1;
-            return true;
-        }
-        let window = Duration::from_millis(800)..=Duration::from_millis(3500);
-        let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
-        let returned = !is_absolute
-            && self.remember(syn).is_some_and(|age| window.contains(&age))
-            && self.takes_return(syn.to);
-        if returned || by_signature && self.mode == Mode::Observe {
-            self.let_through.insert(syn.key, id);
-        }
-        let counters = &mut self.sockets[syn.to].counters;
-        let Some(rule) = self.rules.get_mut(&id) else { return true };
-        if returned {
-            rule.returned += 1;
-            counters.returned += 1;
-            return true;
-        }
-        if by_signature {
-            counters.dropped_signature += 1;
-        } else {
-            counters.dropped_source += 1;
-        }
-        rule.hits += 1;
-        self.mode == Mode::Observe
     }
 
     fn record(&mut self, syn: &Syn, passed: bool) {
@@ -544,7 +521,7 @@ impl Kernel {
         let mut flow = Flow {
             listener: ListenerId(syn.to as u32),
             client: syn.client,
-            server: [203, 0, 113, 10].into(),
+            server: self.sockets[syn.to].listener.addr,
             syn_at: now,
             syn_ack_at: None,
             done_at: None,
@@ -553,19 +530,27 @@ impl Kernel {
             sample_shift: shift,
             fingerprint: syn.print,
         };
-        let Some((known, seq)) = self.flows.named_mut(syn.key) else {
-            self.flows.push(syn.key, syn.seq, flow);
+        let numbered = Numbered { seq: syn.seq, since: now };
+        let Some((known, latest)) = self.flows.named_mut(syn.key) else {
+            self.flows.push(syn.key, numbered, flow);
             return;
         };
-        let again = std::mem::replace(seq, syn.seq) == syn.seq;
-        if again && known.done_at.is_none() {
-            known.syn_retransmits += 1;
+        let again = latest.seq == syn.seq;
+        // Who sends its SYN again has not reset the answer itself.
+        let refused = again && known.state == FlowState::Reset;
+        if refused || again && known.done_at.is_none() {
+            let waits = (2_u32 << known.syn_retransmits.min(3)) - 1;
+            known.syn_retransmits += u8::from(now.since(latest.since) >= REPETITION * waits);
             self.sockets[syn.to].counters.syn_retransmit += weight.max(known.weight());
+            if refused {
+                (known.state, known.done_at) = (flow.state, None);
+            }
             if known.state == FlowState::Dropped && passed {
                 (known.state, known.sample_shift) = (FlowState::Syn, shift);
             }
             return;
         }
+        *latest = numbered;
         if known.state != FlowState::Completed && now.since(known.syn_at) < ATTEMPT {
             flow.syn_at = known.syn_at;
         }
@@ -574,11 +559,6 @@ impl Kernel {
 }
 
 /// An address as a number: that of IPv6, where IPv4 has its place, too.
-/// The port of a listener, by its number.
-fn port(index: usize) -> u16 {
-    443 + index as u16
-}
-
 fn number(addr: IpAddr) -> u128 {
     match addr {
         IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),

@@ -38,6 +38,11 @@ impl Queue {
         self.entries.contains_key(&key)
     }
 
+    /// Whose handshake that is.
+    pub fn client(&self, key: Key) -> Option<IpAddr> {
+        self.entries.get(&key).map(|entry| entry.client)
+    }
+
     pub fn insert(&mut self, now: Timestamp, key: Key, client: IpAddr) {
         self.entries.insert(key, HalfOpen { client, since: now });
         self.timers[0].push_back((now, key));

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Command, Engine, Flow, ListenerId, Request, RequestError, Response};
+use tcpguard_engine::{Command, Engine, Flow, ListenerId, Request, RequestError, Response, Step};
 
 use super::{Lab, Told};
 use crate::kernel::{HalfOpen, Kernel};
 use crate::seconds;
+
+/// Why the agent takes no cookie step where `tcp_syncookies` is 0.
+const NO_COOKIES: &str = "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then; allow \
+                          them: sysctl -w net.ipv4.tcp_syncookies=1";
 
 impl Lab {
     /// One poll, as the agent does it.
@@ -64,21 +68,24 @@ impl Lab {
                     }
                 }
                 Command::SetAllowed(allowed) => self.kernel.allowed = allowed,
-                Command::TakeStep { listener, step, .. } if self.refuse_steps.contains(&step) => {
-                    self.engine.step_failed(
-                        self.kernel.now,
-                        listener,
-                        step,
-                        "no such kernel",
-                        false,
-                    );
-                }
-                Command::TakeStep { listener, step, rate } => {
-                    self.kernel.set_step(listener, step, Some(rate));
-                    self.steps.push((t, step));
-                }
+                Command::TakeStep { listener, step, rate } => match self.obstacle(listener, step) {
+                    Some(why) => {
+                        self.engine.step_failed(self.kernel.now, listener, step, why, false);
+                    }
+                    None => {
+                        self.kernel.set_step(listener, step, Some(rate));
+                        self.steps.push((t, step));
+                    }
+                },
                 Command::LeaveStep { listener, step } => self.kernel.set_step(listener, step, None),
+                Command::SpareListener { listener, spared } => {
+                    self.kernel.spare(listener, spared);
+                }
                 Command::SetMode(mode) => self.kernel.mode = mode,
+                Command::LimitClosedPorts { per_second, unseen } => {
+                    self.kernel.limit_closed_ports(per_second, unseen);
+                }
+                Command::DropBeyondBounds(drop) => self.kernel.drops_beyond = drop,
                 Command::SetSampling { shift } => self.kernel.shift = shift,
                 Command::SampleSyns { listener, shift } => drop(match shift {
                     Some(shift) => self.kernel.samples.insert(listener, shift),
@@ -87,6 +94,12 @@ impl Lab {
                 Command::InspectFlows => {
                     let flows = self.kernel.flows().iter().copied().collect();
                     self.metered(|engine, kernel| engine.handle_flows(kernel.now, &flows, kernel));
+                }
+                Command::LookUpRoutes(questions) => {
+                    let asked = questions.into_iter();
+                    let answers: Vec<_> =
+                        asked.map(|asked| (asked, self.kernel.route(asked.client))).collect();
+                    self.metered(|engine, kernel| engine.handle_routes(kernel.now, &answers));
                 }
                 Command::CountHalfOpen => self.kernel.count_half_open = true,
                 Command::CleanHalfOpen { listener, clean_up, limit } => {
@@ -105,6 +118,14 @@ impl Lab {
                 }),
             }
         }
+    }
+
+    /// Why a step cannot be taken.
+    fn obstacle(&self, listener: ListenerId, step: Step) -> Option<&'static str> {
+        if step == Step::Cookies && !self.kernel.takes_cookies(listener) {
+            return Some(NO_COOKIES);
+        }
+        self.refuse_steps.contains(&step).then_some("no such kernel")
     }
 
     /// An operator's request.
@@ -128,6 +149,7 @@ impl Lab {
     pub fn restart_without_state(&mut self) {
         let mode = self.engine.mode();
         self.kernel.samples.clear();
+        self.kernel.spare_nobody();
         self.engine = Engine::new(self.tuning.clone(), mode).expect("settings that agree");
         self.engine.set_protected(self.protected.clone());
         let adopted = self.kernel.rules().cloned();

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Engine, IncidentReport, Mode, Override, Rule, Settings, Severity, Step, Timestamp, Tuning,
+    Engine, IncidentReport, Listener, Mode, Override, Rule, Settings, Severity, Step, Timestamp,
+    Tuning,
 };
 
 use self::play::{Checker, Event, Group, Wave};
@@ -59,6 +60,8 @@ pub struct Tally {
     pub syns: u64,
     /// Of these, those that the guard dropped.
     pub dropped: u64,
+    /// Of these SYNs, those that a rule drops, or in observe mode would.
+    pub matched: u64,
     /// SYNs of clients that had completed a handshake before.
     pub validated_syns: u64,
     /// Of these, those that the guard dropped.
@@ -171,9 +174,15 @@ impl Lab {
         }
     }
 
-    /// Opens a listener; the first is number 0, at port 443.
+    /// Opens a listener; the first is number 0, at port 443, the next one at 444, and so on.
     pub fn listener(mut self, server: Server) -> Self {
         self.kernel.listen(server);
+        self
+    }
+
+    /// Opens a listener there.
+    pub fn listener_at(mut self, at: Listener, server: Server) -> Self {
+        self.kernel.listen_at(at, server);
         self
     }
 

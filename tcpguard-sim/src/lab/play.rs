@@ -10,16 +10,18 @@ use crate::arrivals::{Arrivals, Stream};
 use crate::kernel::{Fate, Key, Syn};
 use crate::looks::{Shape, linux};
 use crate::random::{Random, exp, mix};
-use crate::traffic::{Broken, Clients, Flood, HealthChecks, Probe, Sources, Whom};
+use crate::traffic::{
+    Broken, Clients, Flood, Frames, HealthChecks, Persistence, Probe, Sources, Whom,
+};
 
-/// When a client repeats its SYN, s after the first (RFC 6298: 1 s, doubling).
-const REPEATS: [f64; 3] = [1.0, 3.0, 7.0];
 /// When a client's ACK comes again with its data, s after the one before.
 const DATA_REPEATS: [f64; 3] = [1.0, 2.0, 4.0];
 /// The longest life of a connection, s.
 const LONGEST: f64 = 3600.0;
 /// How soon the kernel of a flooder or a checker reacts to an answer, s.
 const REACTION: f64 = 0.01;
+/// The first of the ports where nothing listens.
+const CLOSED: u16 = 20_000;
 
 /// What an attempt would come to on a sound path to an idle host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,7 +46,7 @@ pub(super) struct Connecting {
     attempt: u64,
     started: f64,
     nature: Nature,
-    /// Which SYN this is.
+    /// Which SYN this is, whatever its connection.
     repeat: usize,
     /// Which ACK this is.
     acks: usize,
@@ -64,7 +66,7 @@ pub(super) enum Event {
         to: usize,
         key: Key,
     },
-    /// A health check completes and closes.
+    /// A health check or a flooder completes and closes.
     Check {
         to: usize,
         key: Key,
@@ -72,7 +74,10 @@ pub(super) enum Event {
         cookie: bool,
     },
     /// A flood sends a SYN again.
-    Repeat(Syn),
+    Repeat {
+        wave: usize,
+        syn: Syn,
+    },
 }
 
 /// Clients of one kind.
@@ -254,9 +259,7 @@ impl Lab {
             Event::Syn(client) => self.send(t, client),
             Event::Ack(client) => self.acknowledge(t, client),
             Event::Reset { to, key } => self.kernel.reset(to, key),
-            Event::Repeat(syn) => {
-                self.kernel.syn(&syn);
-            }
+            Event::Repeat { wave, syn } => self.hit(t, wave, &syn),
             Event::Check { to, key, client, cookie } => {
                 if self.kernel.ack(to, key, client, cookie) {
                     self.tap.fin(to, 0);
@@ -270,26 +273,41 @@ impl Lab {
         let broken = self.groups[client.group].broken(&client, t);
         let first = client.repeat == 0;
         let loses = |what| broken == Some(what) || first && client.nature == Nature::Loses(what);
+        let reset = Event::Reset { to: client.to, key: client.key };
         let mut answered = false;
         let mut cookie = false;
         if !loses(Broken::Syn) {
             let fate = self.submit(&client);
-            answered = fate.is_answered() && !loses(Broken::SynAck);
+            let refused = broken == Some(Broken::Refused);
+            if fate.is_answered() && refused {
+                self.schedule(t + client.rtt / 2.0, reset);
+            }
+            answered = fate.is_answered() && !refused && !loses(Broken::SynAck);
             cookie = fate == Fate::Cookie;
         }
         match client.nature {
             Nature::Vanishes => {}
-            Nature::Resets if answered => {
-                let reset = Event::Reset { to: client.to, key: client.key };
-                self.schedule(t + client.rtt, reset);
-            }
+            Nature::Resets if answered => self.schedule(t + client.rtt, reset),
             _ if answered => {
                 self.schedule(t + client.rtt, Event::Ack(Connecting { cookie, ..client }));
             }
-            _ => {
-                if let Some(wait) = REPEATS.get(client.repeat) {
-                    let again = Connecting { repeat: client.repeat + 1, ..client };
+            _ => self.try_again(t, client),
+        }
+    }
+
+    /// A client waits for an answer to the SYN that it has sent at `t`, and gets none.
+    fn try_again(&mut self, t: f64, client: Connecting) {
+        let again = Connecting { repeat: client.repeat + 1, ..client };
+        match self.groups[client.group].clients.persistence {
+            Persistence::Repeats(times) => {
+                if let Some(wait) = times.get(client.repeat) {
                     self.schedule(client.started + wait, Event::Syn(again));
+                }
+            }
+            Persistence::Reconnects { after, times } => {
+                if again.repeat < times {
+                    let key = self.key();
+                    self.schedule(t + after, Event::Syn(Connecting { key, ..again }));
                 }
             }
         }
@@ -298,6 +316,7 @@ impl Lab {
     /// A client's SYN arrives at the host.
     fn submit(&mut self, client: &Connecting) -> Fate {
         let validated = u64::from(self.kernel.is_validated(client.client));
+        let matched = self.kernel.matched(client.to);
         let fate = self.kernel.syn(&Syn {
             key: client.key,
             seq: client.key,
@@ -309,6 +328,7 @@ impl Lab {
         let dropped = u64::from(fate == Fate::Dropped);
         self.tally.syns += 1;
         self.tally.dropped += dropped;
+        self.tally.matched += self.kernel.matched(client.to) - matched;
         self.tally.validated_syns += validated;
         self.tally.validated_dropped += validated * dropped;
         fate
@@ -344,27 +364,56 @@ impl Lab {
 
     /// `count` SYNs of a flood.
     fn strike(&mut self, t: f64, index: usize, count: u64) {
-        let wave = &mut self.waves[index];
-        let to = wave.flood.to;
         for _ in 0..count {
             self.keys += 1;
             let seq = self.keys;
-            let key = match wave.flood.sources {
+            let wave = &mut self.waves[index];
+            let flood = &wave.flood;
+            let (client, print) = flood.draw(&mut wave.random, self.population.as_deref());
+            if let Some(ports) = flood.closed {
+                let port = CLOSED + wave.random.below(ports.into()) as u16;
+                self.kernel.knock(client, port);
+                continue;
+            }
+            let to = match flood.across {
+                0 | 1 => flood.to,
+                across => flood.to + wave.random.below(across as u64) as usize,
+            };
+            let key = match flood.sources {
                 // It has no more ports than these.
                 Sources::One(_) => (1 << 48) + ((index as u64) << 16) + (seq & 0xffff),
                 _ => seq,
             };
-            let (client, print) = wave.flood.draw(&mut wave.random, self.population.as_deref());
-            let repeated = wave.flood.repeated;
-            let returns = repeated > 0.0 && Random::new(!seq).share() < repeated;
+            let frames = flood.frames;
+            let returns = flood.repeated > 0.0 && Random::new(!seq).share() < flood.repeated;
             let syn = Syn { key, seq, to, client, print, returns };
+            if frames != Frames::Whole {
+                self.kernel.evade(&syn, frames);
+                continue;
+            }
             if returns {
-                self.events.note(self.step, step_at(t + REPEATS[0]), Event::Repeat(syn));
+                for wait in flood.again {
+                    let again = Event::Repeat { wave: index, syn };
+                    self.events.note(self.step, step_at(t + wait), again);
+                }
             }
-            if self.kernel.syn(&syn).is_answered() && wave.flood.resets {
-                let at = step_at(t + REACTION);
-                self.events.note(self.step, at, Event::Reset { to, key });
-            }
+            self.hit(t, index, &syn);
+        }
+    }
+
+    /// A SYN of a flood arrives at the host; its sender may react to the answer.
+    fn hit(&mut self, t: f64, wave: usize, syn: &Syn) {
+        let fate = self.kernel.syn(syn);
+        if !fate.is_answered() {
+            return;
+        }
+        let Syn { key, seq, to, client, .. } = *syn;
+        let flood = &self.waves[wave].flood;
+        if flood.completes > 0.0 && Random::new(seq).share() < flood.completes {
+            let cookie = fate == Fate::Cookie;
+            self.schedule(t + REACTION, Event::Check { to, key, client, cookie });
+        } else if flood.resets {
+            self.schedule(t + REACTION, Event::Reset { to, key });
         }
     }
 

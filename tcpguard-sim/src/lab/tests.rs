@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tcpguard_common::fastpath::Fingerprint;
-use tcpguard_engine::{Mode, Settings};
+use tcpguard_engine::{Listener, Mode, Order, Request, Settings, Step, StepState};
 
 use super::Lab;
 use crate::random::Random;
 use crate::{
-    Arrivals, Broken, Clients, Flood, HealthChecks, Natural, Outage, Population, Probe, Server,
-    Shape, Sources, Tick, Whom,
+    Arrivals, Broken, Clients, Flood, HealthChecks, Natural, Outage, Persistence, Population,
+    Probe, Server, Shape, Sources, Tick, Whom,
 };
 
 fn lab(seed: u64) -> Lab {
@@ -117,7 +118,7 @@ fn outages_hit_the_share_of_clients_whom_they_are_about() {
     for (whom, share, expected) in
         [(Whom::Clients, 0.2, 0.2), (Whom::Isps, 0.2, 0.2), (Whom::Isp(0), 1.0, largest)]
     {
-        for what in [Broken::Syn, Broken::SynAck, Broken::Ack] {
+        for what in [Broken::Syn, Broken::SynAck, Broken::Refused, Broken::Ack] {
             let outage = Some(Outage { whom, what, ..Outage::of(20.0..60.0, share) });
             let mut lab = lab(1).clients(Clients { outage, ..people(200.0) });
             lab.run_until(20.0);
@@ -132,11 +133,51 @@ fn outages_hit_the_share_of_clients_whom_they_are_about() {
             let repeated = tally.syns as f64 / tally.attempts as f64 - 1.0;
             match what {
                 Broken::Syn => assert!(repeated < -0.5 * expected, "they are not seen"),
-                Broken::SynAck => assert!(repeated > 2.0 * expected, "{whom:?}: {repeated}"),
+                Broken::SynAck | Broken::Refused => {
+                    assert!(repeated > 2.0 * expected, "{whom:?}: {repeated}");
+                }
                 Broken::Ack => assert!(repeated.abs() < 0.01, "they believe to be connected"),
             }
         }
     }
+}
+
+#[test]
+fn something_that_resets_the_answers_leaves_nothing_half_open_and_clients_that_try_again() {
+    let outage = Some(Outage { what: Broken::Refused, ..Outage::of(10.0..60.0, 1.0) });
+    let mut lab = lab(1).clients(Clients { outage, ..people(100.0) });
+    lab.run_until(9.0);
+    lab.drain_ticks(0);
+    lab.clear_tally();
+    lab.run_until(40.0);
+    let ticks = lab.drain_ticks(0);
+    assert_share(sum(&ticks, |tick| tick.rst) as u64, sum(&ticks, |tick| tick.syn) as u64, 0.99);
+    assert!(ticks.last().is_some_and(|tick| tick.half_open < 30), "{:?}", ticks.last());
+    let tally = lab.tally();
+    assert!(tally.syns > 3 * tally.attempts, "each after 1, 3 and 7 s: {tally:?}");
+}
+
+#[test]
+fn who_reconnects_leaves_first_syns_only_and_who_is_slow_waits_three_seconds() {
+    let lost = Some(Outage::of(0.0..60.0, 1.0));
+    for (persistence, syns, repeated) in [
+        (Persistence::default(), 4, 3),
+        (Persistence::SLOW, 3, 2),
+        (Persistence::Reconnects { after: 0.4, times: 5 }, 5, 0),
+    ] {
+        let clients = Clients { until: 10.0, outage: lost.clone(), persistence, ..people(20.0) };
+        let mut lab = lab(1).clients(clients);
+        lab.run_until(30.0);
+        let tally = lab.tally();
+        assert_eq!((tally.syns, tally.connected), (syns * tally.attempts, 0), "{persistence:?}");
+        let retransmits = lab.kernel.flows().iter().map(|flow| u64::from(flow.syn_retransmits));
+        assert_eq!(retransmits.sum::<u64>(), repeated * tally.attempts, "{persistence:?}");
+    }
+    // Nobody has repeated anything before that.
+    let slow = Clients { outage: lost, persistence: Persistence::SLOW, ..people(20.0) };
+    let mut lab = lab(1).clients(slow);
+    lab.run_until(2.9);
+    assert!(lab.kernel.flows().iter().all(|flow| flow.syn_retransmits == 0));
 }
 
 #[test]
@@ -216,6 +257,90 @@ fn a_bot_looks_the_same_every_time_and_mimics_look_like_clients() {
 }
 
 #[test]
+fn a_flood_sends_its_syns_again_when_it_is_told_to() {
+    let flood = |repeated, again| Flood { repeated, again, ..Flood::random(500.0, 0.0..0.5) };
+    let mut all = lab(1).flood(flood(1.0, &[1.0, 3.0]));
+    for (until, times) in [(0.9, 0), (2.0, 1), (4.0, 2)] {
+        all.run_until(until);
+        let flows = all.kernel.flows();
+        assert!(flows.iter().all(|flow| flow.syn_retransmits == times), "{until}");
+    }
+    let mut some = lab(1).flood(Flood { until: 10.0, ..flood(0.4, &[0.0004]) });
+    some.run_until(10.1);
+    let flows = some.kernel.flows();
+    assert!(
+        flows.iter().all(|flow| flow.syn_retransmits == 0),
+        "no client repeats its SYN at once"
+    );
+    let flows = flows.len() as u64;
+    assert_share(some.kernel.sample().listeners[0].counters.syn_retransmit, flows, 0.4);
+}
+
+#[test]
+fn so_many_of_a_flood_complete() {
+    let sources = Sources::Bots(200);
+    let flood = Flood { sources, completes: 0.3, ..Flood::random(500.0, 0.0..20.0) };
+    let mut lab = lab(1).flood(flood);
+    lab.run_until(21.0);
+    let ticks = lab.drain_ticks(0);
+    assert_share(sum(&ticks, |tick| tick.established) as u64, 10_000, 0.3);
+    assert_eq!(lab.tally().attempts, 0, "they are no clients");
+}
+
+#[test]
+fn a_flood_is_spread_evenly_over_listeners_wherever_they_are() {
+    let at = |host: u8| Listener { addr: [203, 0, 113, host].into(), port: 53 };
+    let mut lab = Lab::seeded(Settings::default(), Mode::Observe, 1).listener(Server::default());
+    for host in 0..10 {
+        lab = lab.listener_at(at(host), Server::default());
+    }
+    let flood = Flood { to: 1, across: 10, resets: true, ..Flood::random(1000.0, 0.0..10.0) };
+    let mut lab = lab.flood(flood);
+    lab.run_until(11.0);
+    let sample = lab.kernel.sample();
+    assert_eq!(sample.listeners[3].listener, at(2));
+    assert_eq!(sample.listeners[0].counters.syn, 0);
+    for listener in &sample.listeners[1..] {
+        assert_share(listener.counters.syn, 10_000, 0.1);
+        assert_eq!(listener.counters.reset, listener.counters.syn, "each by its own handshake");
+    }
+    let servers = lab.kernel.flows().iter().map(|flow| flow.server);
+    assert_eq!(servers.collect::<std::collections::BTreeSet<_>>().len(), 10);
+}
+
+#[test]
+fn a_flood_of_closed_ports_reaches_no_listener() {
+    let flood = Flood { closed: Some(20), ..Flood::random(1000.0, 0.0..5.0) };
+    let mut lab = lab(1).flood(Flood { sources: Sources::Bots(1), ..flood });
+    lab.run_until(6.0);
+    let sample = lab.kernel.sample();
+    assert_eq!(sample.listeners[0].counters.syn, 0);
+    let [probe] = sample.probes[..] else { panic!("one source") };
+    assert!(probe.syns > 4990 && u64::from(probe.syns) == sample.host.no_listener, "{probe:?}");
+    assert_eq!(sample.host.refused, sample.host.no_listener, "by a reset each");
+    assert!((15..27).contains(&probe.ports), "{probe:?}");
+}
+
+#[test]
+fn sources_stand_where_they_are_said_to() {
+    let mut random = Random::new(3);
+    let net = "172.17.0.0/16".parse().expect("a network");
+    let mut within = |sources| {
+        let flood = Flood { sources, ..Flood::random(1.0, 0.0..1.0) };
+        let drawn = (0..1000).map(|_| flood.draw(&mut random, None).0).collect::<Vec<IpAddr>>();
+        let inside = |net: &str| {
+            let net = net.parse::<ipnet::IpNet>().expect("a network");
+            drawn.iter().filter(|addr| net.contains(*addr)).count()
+        };
+        (inside("172.17.0.0/16"), inside("240.0.0.0/4"))
+    };
+    assert_eq!(within(Sources::Within(net)), (1000, 0));
+    let (_, reserved) = within(Sources::Anywhere);
+    assert!((40..90).contains(&reserved), "one in sixteen: {reserved}");
+    assert_eq!(within(Sources::Random).1, 0);
+}
+
+#[test]
 fn syns_are_shared_by_all_cpus() {
     let mut lab = lab(1).flood(Flood::random(1000.0, 0.0..10.0));
     lab.set_cpus(4);
@@ -242,4 +367,25 @@ fn the_tally_tells_what_the_guard_takes_from_clients() {
     assert!(tally.validated_syns > 50 && tally.validated_dropped == 0, "{tally:?}");
     assert!(lab.drain_told().len() > 1 && lab.told.is_empty());
     assert!(lab.drain_ticks(0).is_empty(), "nobody asked for ticks");
+}
+
+#[test]
+fn a_host_that_takes_no_cookies_takes_none_of_the_guards() {
+    let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, 1)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(people(20.0));
+    lab.run_until(5.0);
+    let listener = lab.listener_report(0).listener;
+    let order = || {
+        let (step, order, lifetime) = (Step::Cookies, Order::On, Duration::from_secs(600));
+        Request::OrderStep { listener, step, order, lifetime, uid: 0 }
+    };
+    lab.request(order()).expect("ordered");
+    assert_eq!((lab.kernel.steps(0), lab.steps.len()), (Vec::new(), 0));
+    let report = &lab.listener_report(0).steps[0];
+    assert_eq!((report.step, report.state), (Step::Cookies, StepState::Refused));
+    assert!(report.why.starts_with("net.ipv4.tcp_syncookies is 0"), "{}", report.why);
+    lab.kernel.set_cookies(true);
+    lab.request(order()).expect("ordered");
+    assert_eq!(lab.kernel.steps(0), [Step::Cookies]);
 }

@@ -1,6 +1,7 @@
 //! Whatever can happen to an engine, and a model of the kernel that objects to every command that does
 //! not fit. Properties and fuzzing draw what happens; the judge is the same.
 
+mod answers;
 mod op;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +12,10 @@ use ipnet::{IpNet, Ipv4Net};
 use tcpguard_common::abi::maps;
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
-    ClientsWithin, Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport,
-    KnownClients, Limits, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,
-    Matcher, Mode, Origin, Ports, Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport,
-    Sample, Step, TcpExt, Timestamp, Tuning, Which, Whose,
+    ClientsWithin, Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport, Limits,
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin,
+    Ports, Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
+    Timestamp, Tuning, Which, Whose,
 };
 
 use crate::POLL;
@@ -57,15 +58,6 @@ pub struct World {
     installed: u64,
     removed: u64,
     seed: u64,
-}
-
-/// Nobody ever completed a handshake.
-struct NobodyKnown;
-
-impl KnownClients for NobodyKnown {
-    fn completed_within(&self, _net: &IpNet) -> bool {
-        false
-    }
 }
 
 impl Default for World {
@@ -430,6 +422,9 @@ impl World {
                     assert!(self.steps.remove(&(listener, step)), "{step:?} was not taken");
                 }
                 Command::SetMode(mode) => self.mode = mode,
+                Command::SpareListener { .. }
+                | Command::LimitClosedPorts { .. }
+                | Command::DropBeyondBounds(_) => {}
                 Command::SetSampling { shift } => self.shift = shift,
                 Command::SampleSyns { listener, shift } => {
                     assert!(shift.is_none_or(|shift| shift < 32));
@@ -442,7 +437,10 @@ impl World {
                 Command::InspectFlows => {
                     inspected += 1;
                     let flows = self.flows.iter().copied().collect();
-                    self.engine.handle_flows(self.now, &flows, &NobodyKnown);
+                    self.engine.handle_flows(self.now, &flows, &answers::NobodyKnown);
+                }
+                Command::LookUpRoutes(questions) => {
+                    self.engine.handle_routes(self.now, &answers::routes(questions));
                 }
                 Command::CountHalfOpen => counted += 1,
                 Command::CleanHalfOpen { listener, limit, .. } => {

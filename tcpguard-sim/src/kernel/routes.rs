@@ -1,0 +1,32 @@
+//! Where the host's answers go.
+
+use std::net::IpAddr;
+
+use tcpguard_engine::{Route, is_martian};
+
+use super::Kernel;
+
+/// Index of the interface that is not guarded.
+const BACK: u32 = 3;
+
+impl Kernel {
+    /// What the kernel says when it is asked where the answer to a source goes.
+    pub fn route(&self, client: IpAddr) -> Route {
+        match self.own_route(client) {
+            Some(route) => route,
+            None if is_martian(client) => Route::Nowhere,
+            None if self.unseen => Route::Elsewhere(BACK),
+            None => Route::Guarded,
+        }
+    }
+
+    /// The route of a network that is not that of everybody.
+    pub(super) fn own_route(&self, client: IpAddr) -> Option<Route> {
+        self.routes.iter().find(|(net, _)| net.contains(&client)).map(|(_, route)| *route)
+    }
+
+    /// Whether the guard sees the answer to a source.
+    pub(super) fn shows_answer(&self, client: IpAddr) -> bool {
+        self.own_route(client).map_or(!self.unseen, |route| route == Route::Guarded)
+    }
+}

@@ -1,0 +1,108 @@
+//! Which SYNs rules and steps keep from the stack.
+
+use std::time::Duration;
+
+use tcpguard_engine::{ListenerId, Matcher, Mode, Origin, Rule, Step};
+
+use super::{Kernel, Syn};
+
+impl Kernel {
+    /// Whether the rules let a SYN pass.
+    pub(super) fn judge(&mut self, syn: &Syn) -> bool {
+        if self.mode == Mode::Off || self.rules.is_empty() {
+            return true;
+        }
+        let socket = &self.sockets[syn.to];
+        let (now, port, spared) = (self.now, socket.listener.port, socket.spared);
+        let matches = |rule: &Rule| match rule.matcher {
+            Matcher::Source(net, ports) => net.contains(&syn.client) && ports.contains(port),
+            Matcher::Signature { listener, mask, fingerprint } => {
+                let concerned = match listener {
+                    ListenerId::HOST => !spared,
+                    own => own.0 as usize == syn.to,
+                };
+                concerned && syn.print.masked(mask) == fingerprint
+            }
+        };
+        let matched = self.rules.iter().find(|(_, r)| r.rule.expires > now && matches(&r.rule));
+        let Some((&id, rule)) = matched else { return true };
+        let by_signature = matches!(rule.rule.matcher, Matcher::Signature { .. });
+        let allowed =
+            self.allowed.iter().any(|(net, until)| net.contains(&syn.client) && *until > now);
+        if allowed || self.is_validated(syn.client) {
+            self.sockets[syn.to].counters.spared += 1;
+            return true;
+        }
+        let window = Duration::from_millis(800)..=Duration::from_millis(3500);
+        let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
+        let returned = !is_absolute
+            && self.remember(syn).is_some_and(|age| window.contains(&age))
+            && self.takes_return(syn.to);
+        if returned || by_signature && self.mode == Mode::Observe {
+            self.let_through.insert(syn.key, id);
+        }
+        let counters = &mut self.sockets[syn.to].counters;
+        let Some(rule) = self.rules.get_mut(&id) else { return true };
+        if returned {
+            rule.returned += 1;
+            counters.returned += 1;
+            return true;
+        }
+        if by_signature {
+            counters.dropped_signature += 1;
+        } else {
+            counters.dropped_source += 1;
+        }
+        rule.hits += 1;
+        self.mode == Mode::Observe
+    }
+
+    /// Whether a SYN that no rule drops is one too many.
+    pub(super) fn is_too_many(&mut self, syn: &Syn) -> bool {
+        if self.mode != Mode::Enforce
+            || self.sockets[syn.to].steps.is_empty()
+            || self.is_validated(syn.client)
+        {
+            return false;
+        }
+        let now = self.now;
+        let before = self.sockets[syn.to].steps.contains_key(&Step::Overload);
+        if before {
+            let early = Duration::from_millis(800);
+            let again = self.remember(syn).is_some_and(|age| age >= early);
+            self.sockets[syn.to].counters.limited += u64::from(!again);
+            return !again;
+        }
+        let socket = &mut self.sockets[syn.to];
+        let Some(&rate) = socket.steps.get(&Step::Budget) else { return false };
+        let (tokens, since) = socket.tokens;
+        let grown = tokens + now.since(since).as_secs_f64() * f64::from(rate);
+        let tokens = grown.min(f64::from(rate) / 8.0 + 1.0);
+        let empty = tokens < 1.0;
+        socket.tokens = (if empty { tokens } else { tokens - 1.0 }, now);
+        socket.counters.limited += u64::from(empty);
+        empty
+    }
+
+    /// Whether a retransmitted SYN that a signature rule matches is answered, or goes to the stack.
+    fn takes_return(&mut self, to: usize) -> bool {
+        let (now, socket) = (self.now, &mut self.sockets[to]);
+        if self.mode != Mode::Enforce || socket.steps.contains_key(&Step::Cookies) {
+            return true;
+        }
+        let rate = f64::from(socket.return_rate);
+        let (tokens, since) = socket.returns;
+        let tokens = (tokens + now.since(since).as_secs_f64() * rate).min(rate / 4.0 + 1.0);
+        let empty = tokens < 1.0;
+        socket.returns = (if empty { tokens } else { tokens - 1.0 }, now);
+        !empty
+    }
+
+    /// Remembers a SYN that is to be dropped; how long ago it was last, if it was before.
+    fn remember(&mut self, syn: &Syn) -> Option<Duration> {
+        if !syn.returns {
+            return None;
+        }
+        self.dropped.insert(syn.seq, self.now).map(|before| self.now.since(before))
+    }
+}
