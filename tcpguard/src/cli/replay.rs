@@ -51,6 +51,8 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     Ok(match (outcome.worst(), least(args.fail_on)) {
         (Some(worst), Some(least)) if worst >= least => Exit::Failed,
+        // Nobody may take it for calm.
+        _ if outcome.replay.unread().is_some() => Exit::Unreachable,
         _ => Exit::Done,
     })
 }

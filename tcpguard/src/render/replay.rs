@@ -7,18 +7,28 @@ use super::attack::{because, paragraph};
 use super::number::{elapsed, exact, percent, short, span};
 use super::view::{Tone, View};
 use crate::replay::{Incident, Replay};
+use crate::text;
 
 /// A capture in one line, how it was read, and its incidents.
 ///
 /// # Errors
 /// When `out` refuses.
 pub fn replay(out: &mut impl Write, replay: &Replay, view: &View) -> fmt::Result {
-    let verdict = match replay.incidents.len() {
-        0 => view.paint(Tone::Good, "● no incident"),
-        1 => view.paint(Tone::Bad, "✗ 1 incident"),
-        many => view.paint(Tone::Bad, &format!("✗ {many} incidents")),
+    let unread = replay.unread().map(|unread| {
+        format!("{} of the packets could not be read ({})", percent(unread.share()), unread.why)
+    });
+    let found = match replay.incidents.len() {
+        0 => None,
+        1 => Some("1 incident".to_owned()),
+        many => Some(format!("{many} incidents")),
     };
-    writeln!(out, "{verdict} in {}", replay.file)?;
+    // What could not be read is no good news.
+    let bad: Vec<String> = found.into_iter().chain(unread).collect();
+    let verdict = match bad.as_slice() {
+        [] => view.paint(Tone::Good, "● no incident"),
+        bad => view.paint(Tone::Bad, &format!("✗ {}", bad.join(", "))),
+    };
+    writeln!(out, "{verdict} in {}", text::shown(&replay.file))?;
     paragraph(out, view, "Read", &volume(replay, view))?;
     for note in &replay.notes {
         paragraph(out, view, "", note)?;

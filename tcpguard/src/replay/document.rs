@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Timestamp};
 
+use super::CUT_OFF;
 use super::clock::START;
+use crate::render::number::{exact, percent};
 use crate::status::{self, Evidence, Time, narrative};
 
 /// Name and version of the document.
@@ -43,6 +46,80 @@ pub struct Replay {
     pub notes: Vec<String>,
 }
 
+/// Packets are skipped for these reasons although no TCP segment is hidden by it: none is in them, the
+/// host's stack refuses them too, or they are not whole packets.
+const HIDES_NOTHING: [&str; 3] = [Reason::NotTcp.name(), Reason::Malformed.name(), CUT_OFF];
+
+/// What could not be read of a capture, where that is most of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unread<'a> {
+    /// Packets in which there may be TCP segments that were not read.
+    pub packets: u64,
+    /// All packets.
+    pub of: u64,
+    /// The reason for most of them, as in [`Replay::skipped`].
+    pub why: &'a str,
+}
+
+impl Replay {
+    /// Whether most packets could not be read, although TCP may be in them: then that nothing was found
+    /// means nothing.
+    pub fn unread(&self) -> Option<Unread<'_>> {
+        let hide = |(why, _): &(&String, &u64)| !HIDES_NOTHING.contains(&why.as_str());
+        let hiding = || self.skipped.iter().filter(hide);
+        let packets: u64 = hiding().map(|(_, count)| count).sum();
+        let (why, _) = hiding().max_by_key(|(_, count)| **count)?;
+        (2 * packets > self.packets).then_some(Unread { packets, of: self.packets, why })
+    }
+}
+
+impl Unread<'_> {
+    /// Their share of all packets.
+    pub fn share(&self) -> f64 {
+        self.packets as f64 / self.of.max(1) as f64
+    }
+
+    /// What it means, and what to do.
+    pub fn in_words(&self) -> String {
+        const TUNNEL: &str =
+            ". Record them on the tunnel's own interface: tcpdump -i INTERFACE -w FILE";
+        let (why, then) = match self.why {
+            "gre" => ("they are in a GRE tunnel", TUNNEL),
+            "ip_in_ip" => ("they are in an IP-in-IP tunnel", TUNNEL),
+            "etherip" => ("they are in an EtherIP tunnel", TUNNEL),
+            "l2tp" => ("they are in an L2TP tunnel", TUNNEL),
+            "vxlan" => ("they are in a VXLAN tunnel", TUNNEL),
+            "geneve" => ("they are in a Geneve tunnel", TUNNEL),
+            "gtp_u" => ("they are in a GTP tunnel", TUNNEL),
+            "esp" => ("they are encrypted (IPsec ESP)", TUNNEL),
+            "mpls" => (
+                "they carry more than 3 MPLS labels, or something else than IP behind them",
+                ". Record them on an interface behind the MPLS network: tcpdump -i INTERFACE -w FILE",
+            ),
+            "vlan_depth" => (
+                "they carry more than 2 VLAN tags",
+                ". Record them on the VLAN's own interface: tcpdump -i INTERFACE -w FILE",
+            ),
+            "link_type" => (
+                "their link type is not known",
+                ". Record them on an Ethernet or IP interface: tcpdump -i INTERFACE -w FILE",
+            ),
+            "cut_short" => (
+                "too little of each was recorded",
+                ". Record the whole headers: tcpdump -s 262144 -w FILE",
+            ),
+            _ => ("they are fragments, or have longer headers than are followed", "."),
+        };
+        format!(
+            "{} of {} packets ({}) were not judged, most of them because {why} ({}){then}",
+            exact(self.packets),
+            exact(self.of),
+            percent(self.share()),
+            self.why,
+        )
+    }
+}
+
 /// One incident. Times are seconds after the first packet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -51,7 +128,7 @@ pub struct Incident {
     #[cfg_attr(test, schemars(extend("enum" = CLASSES)))]
     pub class: &'static str,
     /// Where: `203.0.113.10:443`, `[2001:db8::1]:443`; an address or a port alone for a scan;
-    /// `this host` for what concerns no single listener.
+    /// `500 listeners` for those that are told together; `this host` for what concerns none.
     pub listener: String,
     /// When it began.
     pub started_s: f64,
@@ -118,7 +195,7 @@ pub struct SynHeader {
 
 /// Every class of [`Incident::class`].
 #[cfg(test)]
-const CLASSES: [&str; 9] = [
+const CLASSES: [&str; 11] = [
     "random_spoofed",
     "single_source",
     "few_source",
@@ -128,6 +205,8 @@ const CLASSES: [&str; 9] = [
     "listener_overload",
     "handshake_degraded",
     "reflection",
+    "closed_ports",
+    "evasion",
 ];
 
 impl Incident {
@@ -135,7 +214,7 @@ impl Incident {
     pub fn new(report: &IncidentReport) -> Self {
         Self {
             class: report.class.name(),
-            listener: report.listener.to_string(),
+            listener: report.place(),
             started_s: since_start(report.started),
             detected_after_s: seconds(report.detected.since(report.started)),
             ended_s: report.ended.map(since_start),

@@ -5,32 +5,30 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{self, Action, Class, Config, FlowKey, ListenerKey, ReturnedCookies};
+use tcpguard_common::abi::{
+    self, Action, Class, Config, Flow, FlowKey, ListenerKey, ReturnedCookies,
+};
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
     Command, Engine, Flows, HostCounters, IncidentClass, IncidentReport, KnownClients, Listener,
-    ListenerCounters, ListenerSample, ListenerState, Matcher, Mode, Probe, Rule, RuleCounters,
-    RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
+    ListenerCounters, ListenerId, ListenerSample, ListenerState, Matcher, Mode, Probe, Rule,
+    RuleCounters, RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
 };
 
 use super::ahead::Waiting;
 use super::backend::Backend;
 use super::clock::START;
 use super::handshakes::{Answers, Direction};
-use super::listeners::{self, Listeners, slot};
+use super::listeners::{self, Listeners};
+use super::silence::Silence;
 use crate::agent::distinct;
 use crate::agent::headers::Headers;
 use crate::agent::timeline::{Line, Recorder};
-use crate::kernel::{self, KernelError, source_table};
+use crate::kernel::{self, KernelError, signature_scope, source_table};
 
 /// Estimates of distinct sources start again this often, as the agent's do.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
-/// Without a packet for this long and with nothing the matter, nothing changes until the next one:
-/// every handshake has had its time, and its client has been learned, which is done every 5 s.
-const SETTLED: Duration = Duration::from_secs(6);
-/// Without a packet for this long nothing that is the matter changes any more either.
-const OVER: Duration = Duration::from_secs(600);
 /// The last packets are given this long to be judged. No longer: that a client repeats its SYN is
 /// not to be seen any more, and that it does not would soon count against it.
 const TAIL: Duration = Duration::from_secs(1);
@@ -84,6 +82,8 @@ pub struct Guard<'a> {
     poll: Duration,
     next_poll: Timestamp,
     last_packet: Timestamp,
+    /// Packets since the last silence.
+    packets: u64,
     distinct_since: Timestamp,
     listeners: Listeners,
     rules: BTreeMap<RuleId, Matcher>,
@@ -100,6 +100,8 @@ pub struct Guard<'a> {
     headers: Headers,
     /// One flow in `2^thinned` is looked at.
     thinned: u8,
+    /// Polls made.
+    pub polls: u64,
     /// Incidents that were too many to be kept.
     pub left_out: u64,
 }
@@ -128,6 +130,7 @@ impl<'a> Guard<'a> {
             poll,
             next_poll: START,
             last_packet: START,
+            packets: 0,
             distinct_since: START,
             listeners: Listeners::default(),
             rules: BTreeMap::new(),
@@ -140,6 +143,7 @@ impl<'a> Guard<'a> {
             answers: Answers::All,
             headers: Headers::default(),
             thinned: 0,
+            polls: 0,
             left_out: 0,
         })
     }
@@ -170,6 +174,7 @@ impl<'a> Guard<'a> {
         }
         self.poll_until(packet.at)?;
         self.last_packet = packet.at;
+        self.packets += 1;
         self.backend.set_now(packet.at.as_nanos())?;
         let flow = &packet.flow;
         match packet.direction {
@@ -217,7 +222,10 @@ impl<'a> Guard<'a> {
         }
         let open = self.recorder.open().clone();
         open.into_iter().for_each(|(id, line)| self.keep_line(id, line));
-        Ok(std::mem::take(&mut self.incidents).into_values().collect())
+        let mut incidents: Vec<_> = std::mem::take(&mut self.incidents).into_values().collect();
+        // Nothing comes any more: an incident is told by its peak, not by what came last.
+        incidents.iter_mut().for_each(|incident| incident.syn_rate = 0.0);
+        Ok(incidents)
     }
 
     fn is_suspicious(&self, now: Timestamp) -> bool {
@@ -225,28 +233,21 @@ impl<'a> Guard<'a> {
         report.listeners.iter().any(|listener| listener.state == ListenerState::Suspect)
     }
 
-    fn is_at_rest(&self, now: Timestamp) -> bool {
-        let report = self.engine.report(now);
-        report.incidents.is_empty()
-            && report.listeners.iter().all(|listener| listener.state == ListenerState::Ok)
-    }
-
-    /// Makes every poll that is due until `to`. In a long silence those are left out in which
-    /// nothing can change: a capture of a week must not cost the polls of a week.
+    /// Makes every poll that is due until `to`, but in a silence those in which nothing can change.
     fn poll_until(&mut self, to: Timestamp) -> Result<(), KernelError> {
         while self.next_poll <= to {
-            let silence = self.next_poll.since(self.last_packet);
-            let left = to.since(self.next_poll);
-            if silence >= SETTLED
-                && left > SETTLED
-                && (silence >= OVER || self.is_at_rest(self.next_poll))
-            {
-                let polls = left.as_nanos() / self.poll.as_nanos();
-                let skipped = polls.saturating_mul(self.poll.as_nanos());
-                self.next_poll = self.next_poll
-                    + Duration::from_nanos(u64::try_from(skipped).unwrap_or(u64::MAX));
+            let silence = Silence {
+                lasted: self.next_poll.since(self.last_packet),
+                left: to.since(self.next_poll),
+                packets: self.packets,
+            };
+            if silence.is_settled() {
+                self.packets = 0;
             }
-            let now = self.next_poll;
+            let spare = silence.spare(self.poll, || self.engine.is_at_rest());
+            let skipped = u128::from(spare) * self.poll.as_nanos();
+            let skipped = Duration::from_nanos(u64::try_from(skipped).unwrap_or(u64::MAX));
+            let now = self.next_poll + skipped;
             self.poll(now)?;
             self.next_poll = now + self.poll;
             if self.next_poll == now {
@@ -259,6 +260,7 @@ impl<'a> Guard<'a> {
 
     /// One round: read everything, think, act.
     fn poll(&mut self, now: Timestamp) -> Result<(), KernelError> {
+        self.polls += 1;
         let sample = self.sample(now)?;
         self.take_headers()?;
         self.engine.handle_sample(&sample);
@@ -291,7 +293,10 @@ impl<'a> Guard<'a> {
     fn part_sources(&mut self, now: Timestamp) {
         let mut due = self.listeners.iter_mut().filter(|f| f.sources.is_due(now)).peekable();
         if due.peek().is_some() {
-            let incidents = self.engine.report(now).incidents;
+            let incidents = match self.engine.is_at_rest() {
+                true => Vec::new(),
+                false => self.engine.report(now).incidents,
+            };
             for followed in due {
                 let its = incidents.iter().find(|one| one.listener_id == followed.id);
                 followed.sources.next_part(now, its);
@@ -347,6 +352,10 @@ impl<'a> Guard<'a> {
                 segments: packets.classes[Class::Ack as usize]
                     + packets.classes[Class::Fin as usize],
                 no_listener: host.no_listener,
+                refused: host.refused,
+                closed_over: host.closed_over,
+                // What cannot be read of a capture does not come so far.
+                ..HostCounters::default()
             },
             probes: self.probes(now)?,
             sample_shift: self.config.sample_shift,
@@ -396,10 +405,14 @@ impl<'a> Guard<'a> {
                 }
                 Ok(())
             }
-            // A capture shows no sockets, and there is no operator.
+            // A capture shows no sockets and no routes, and there is no operator.
             // What a capture shows was answered as it was.
             Command::TakeStep { .. }
             | Command::LeaveStep { .. }
+            | Command::SpareListener { .. }
+            | Command::LimitClosedPorts { .. }
+            | Command::DropBeyondBounds(_)
+            | Command::LookUpRoutes(_)
             | Command::CountHalfOpen
             | Command::CleanHalfOpen { .. }
             | Command::SetAllowed(_)
@@ -413,19 +426,21 @@ impl<'a> Guard<'a> {
             Config { sample_shift: self.config.sample_shift.max(self.thinned), ..self.config };
         let listeners = &self.listeners;
         let mut flows = Flows::default();
-        self.backend.flows(
-            &|key, flow| {
-                flow.syn_ns >= oldest
-                    && hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift)
-            },
-            &mut |key, flow| {
-                let listener = listeners.at(flow.listener);
-                let flow = listener.and_then(|_| kernel::flow(&config, key, flow));
-                if let (Some(listener), Some(flow)) = (listener, flow) {
-                    flows.extend([tcpguard_engine::Flow { listener, ..flow }]);
-                }
-            },
-        )?;
+        let keep = |key: &FlowKey, flow: &Flow| {
+            flow.syn_ns >= oldest
+                && hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift)
+        };
+        let mut take = |key: &FlowKey, flow: &Flow| {
+            let listener = listeners.at(flow.listener);
+            let flow = listener.and_then(|_| kernel::flow(&config, key, flow));
+            if let (Some(listener), Some(flow)) = (listener, flow) {
+                flows.extend([tcpguard_engine::Flow { listener, ..flow }]);
+            }
+        };
+        // In a long silence the whole table would be read to find nothing.
+        if now.since(self.last_packet) <= FOLLOWED {
+            self.backend.flows(&keep, &mut take)?;
+        }
         match flows.len() {
             many if many > INSPECTED => self.thinned = config.sample_shift + 1,
             few if few < INSPECTED / 4 => self.thinned = self.thinned.saturating_sub(1),
@@ -446,7 +461,8 @@ impl<'a> Guard<'a> {
         match &rule.matcher {
             Matcher::Source(net, _) => self.backend.set_source_rule(net, slot_of_rule)?,
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.backend.set_signature(slot(*listener), *mask, fingerprint, slot_of_rule)?;
+                let scope = signature_scope(*listener);
+                self.backend.set_signature(scope, *mask, fingerprint, slot_of_rule)?;
                 if !again {
                     self.listeners.add_rule(*listener, *mask, self.backend)?;
                 }
@@ -461,7 +477,8 @@ impl<'a> Guard<'a> {
         match matcher {
             Matcher::Source(net, _) => self.backend.remove_source_rule(&net, rule.id.0)?,
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.backend.remove_signature(slot(listener), mask, &fingerprint)?;
+                let scope = signature_scope(listener);
+                self.backend.remove_signature(scope, mask, &fingerprint)?;
                 self.listeners.remove_rule(listener, mask, self.backend)?;
             }
         }
@@ -469,11 +486,16 @@ impl<'a> Guard<'a> {
     }
 
     fn write_tables_in_use(&mut self) -> Result<(), KernelError> {
-        let tables = self.rules.values().map(|matcher| match matcher {
-            Matcher::Source(net, _) => source_table(net),
-            Matcher::Signature { .. } => 0,
-        });
-        self.config.source_rules = tables.fold(0, |in_use, table| in_use | table);
+        (self.config.source_rules, self.config.masks) = (0, 0);
+        for matcher in self.rules.values() {
+            match matcher {
+                Matcher::Source(net, _) => self.config.source_rules |= source_table(net),
+                Matcher::Signature { listener: ListenerId::HOST, mask, .. } => {
+                    self.config.masks |= 1 << mask.code();
+                }
+                Matcher::Signature { .. } => {}
+            }
+        }
         self.backend.set_config(&self.config)
     }
 

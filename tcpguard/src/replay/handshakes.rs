@@ -3,8 +3,9 @@
 //! A capture does not say which host the guard would run on, nor where it listens. Its handshakes
 //! do: whoever answers SYNs is a listener. In a capture of one direction nobody answers, and there a
 //! listener is who gets many SYNs, or whose clients go on after theirs. Single SYNs to many places
-//! make no listeners: they are what a port scan is. A host with a listener is the guarded one: where
-//! SYNs go is its side, and what it sends to others itself leaves it.
+//! make no listeners: they are what a port scan is. A reset that answers a SYN is an answer too: where
+//! all is refused nobody listens, and both directions are there. A host with a listener is the guarded
+//! one: where SYNs go is its side, and what it sends to others itself leaves it.
 //!
 //! This looks at every packet before the guard does and decides nothing about any.
 
@@ -33,6 +34,14 @@ const FAR: u32 = 6;
 const LISTENS_AFTER: u32 = 16;
 /// A capture holds one direction only when fewer than one SYN in this many is answered.
 const ANSWERED_ONE_IN: u64 = 100;
+/// The same for refused SYNs: a box before the host may refuse what goes to other ports, while the host's
+/// own answers take another way. So the refused ones must be half of all, and a flood of an open port can
+/// pass for refused only at the price of as many SYNs to a closed one.
+const REFUSED_ONE_IN: u64 = 2;
+/// A client sends, and gets, no more than this before it has heard of the other's window scale, in bytes
+/// (RFC 9293 §3.1: 16 bits of window). A guessed acknowledgement number passes for a client's once in
+/// 65,536 times.
+const FIRST_FLIGHT: u32 = 65_535;
 
 /// A segment holds no more data than this, in bytes.
 const LONGEST_DATA: u32 = 65_535;
@@ -57,6 +66,56 @@ impl Attempt {
     const fn is_followed_by(&self, next: u32) -> bool {
         let step = next.wrapping_sub(self.seq);
         step == 1 || self.data && step != 0 && step <= LONGEST_DATA
+    }
+
+    /// Whether a segment of the client proves that the SYN-ACK with number `isn` reached it: the third ACK,
+    /// or one of the segments after it.
+    const fn is_proved_by(&self, segment: &Segment, isn: u32) -> bool {
+        let (sent, taken) = (segment.seq.wrapping_sub(self.seq), segment.ack.wrapping_sub(isn));
+        sent != 0 && sent <= FIRST_FLIGHT && taken != 0 && taken <= FIRST_FLIGHT
+    }
+
+    /// The third ACK, where a segment that proves it is a later one.
+    fn third_ack(&self, segment: &Segment, isn: u32) -> Option<ThirdAck> {
+        let ack = isn.wrapping_add(1);
+        let is_third = self.is_followed_by(segment.seq) && segment.ack == ack;
+        (!is_third).then_some(ThirdAck { seq: self.seq.wrapping_add(1), ack })
+    }
+}
+
+/// The numbers of a third ACK that the capture lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ThirdAck {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+}
+
+impl ThirdAck {
+    /// Puts them into the frame of the segment that proves it: the guard takes it for the one that was lost.
+    pub fn write(self, frame: &mut [u8], segment: &Segment) {
+        // The options begin 20 bytes after the header does.
+        let seq = usize::from(segment.options_at) - 16;
+        frame[seq..seq + 4].copy_from_slice(&self.seq.to_be_bytes());
+        frame[seq + 4..seq + 8].copy_from_slice(&self.ack.to_be_bytes());
+    }
+}
+
+/// What a segment shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Noted {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The listener that it shows, if any.
+    pub listener: Option<ListenerKey>,
+    /// The third ACK of its handshake, if the capture lost that and this segment proves it.
+    pub lost: Option<ThirdAck>,
+}
+
+impl Noted {
+    const fn going(direction: Direction) -> Self {
+        Self { direction, listener: None, lost: None }
     }
 }
 
@@ -130,6 +189,8 @@ pub struct Handshakes {
     pub syns: u64,
     /// SYN-ACKs that answer one of these SYNs, repetitions included.
     pub answers: u64,
+    /// Resets that answer one of these SYNs.
+    refused: u64,
     completed: u64,
     went_on: u64,
     /// Who answers what was never asked.
@@ -137,28 +198,38 @@ pub struct Handshakes {
 }
 
 impl Handshakes {
-    /// Takes note of a segment. Returns its direction, and the listener that it shows, if any.
-    pub fn note(&mut self, class: Class, segment: &Segment) -> (Direction, Option<ListenerKey>) {
-        let (direction, listener) = match class {
+    /// Takes note of a segment.
+    pub fn note(&mut self, class: Class, segment: &Segment) -> Noted {
+        let noted = match class {
             Class::Syn => self.note_syn(segment),
             _ => self.note_other(class, segment),
         };
-        if let Some(key) = &listener {
+        if let Some(key) = &noted.listener {
             self.hosts.insert(key.addr, ());
         }
-        (direction, listener)
+        noted
     }
 
-    fn note_other(&mut self, class: Class, segment: &Segment) -> (Direction, Option<ListenerKey>) {
+    fn note_other(&mut self, class: Class, segment: &Segment) -> Noted {
         let to_client = segment.flow.reversed();
         if let Some(attempt) = self.attempts.get_mut(&to_client) {
-            let answers = class == Class::SynAck && attempt.is_followed_by(segment.ack);
+            let follows = attempt.is_followed_by(segment.ack);
+            let answers = class == Class::SynAck && follows;
             if answers {
                 attempt.isn = Some(segment.seq);
                 self.answers += 1;
             }
+            let resets = class == Class::Rst && segment.flags & flag::ACK != 0;
+            if resets && follows && attempt.isn.is_none() && !attempt.completed {
+                self.refused += 1;
+                // It speaks against a listener as its SYN spoke for one.
+                if let Some(attempts) = self.destinations.get_mut(&destination(&to_client)) {
+                    *attempts = attempts.saturating_sub(1);
+                }
+            }
             let listens = answers && attempt.direction == Direction::In;
-            return (attempt.direction.back(), listens.then(|| destination(&to_client)));
+            let listener = listens.then(|| destination(&to_client));
+            return Noted { listener, ..Noted::going(attempt.direction.back()) };
         }
         let one_sided = self.one_sided();
         let Some(attempt) = self.attempts.get_mut(&segment.flow) else {
@@ -170,24 +241,28 @@ impl Handshakes {
             if direction == Direction::In && only_answers(class, segment) {
                 self.strangers.add(hash::source(&HASH_KEY, &segment.flow.client.client()));
             }
-            return (direction, None);
+            return Noted::going(direction);
         };
-        let mut listens = false;
+        let mut noted = Noted::going(attempt.direction);
         if matches!(class, Class::Ack | Class::Fin) && !attempt.completed {
             match attempt.isn {
-                Some(isn) => {
-                    attempt.completed = segment.ack == isn.wrapping_add(1);
-                    self.completed += u64::from(attempt.completed);
+                Some(isn) if attempt.is_proved_by(segment, isn) => {
+                    attempt.completed = true;
+                    self.completed += 1;
+                    noted.lost = attempt.third_ack(segment, isn);
                 }
+                Some(_) => {}
                 // Without its answer, a client shows that there was one by going on.
                 None => {
                     attempt.completed = attempt.is_followed_by(segment.seq);
                     self.went_on += u64::from(attempt.completed);
-                    listens = attempt.completed && one_sided && attempt.direction == Direction::In;
+                    let listens =
+                        attempt.completed && one_sided && attempt.direction == Direction::In;
+                    noted.listener = listens.then(|| destination(&segment.flow));
                 }
             }
         }
-        (attempt.direction, listens.then(|| destination(&segment.flow)))
+        noted
     }
 
     /// Who answers what was asked far and wide is a host whose own direction alone was captured.
@@ -221,9 +296,10 @@ impl Handshakes {
         }
     }
 
-    /// Whether the capture holds one direction only, as far as it has been read.
+    /// Whether the capture holds one direction only, as far as it has been read: next to no SYN is answered,
+    /// nor are most of them refused.
     pub const fn one_sided(&self) -> bool {
-        self.answers * ANSWERED_ONE_IN < self.syns
+        self.answers * ANSWERED_ONE_IN + self.refused * REFUSED_ONE_IN < self.syns
     }
 
     /// Which of the answers to SYNs the capture holds, as far as it has been read.
@@ -246,30 +322,29 @@ impl Handshakes {
     }
 
     /// A SYN makes its destination a listener only where many go and nobody answers.
-    fn note_syn(&mut self, segment: &Segment) -> (Direction, Option<ListenerKey>) {
+    fn note_syn(&mut self, segment: &Segment) -> Noted {
         self.syns += 1;
         let flow = &segment.flow;
         if let Some(attempt) = self.attempts.get_mut(flow)
             && attempt.seq == segment.seq
         {
-            return (attempt.direction, None);
+            return Noted::going(attempt.direction);
         }
         self.note_question(flow);
-        let direction = self.way(flow);
-        let leaves = direction == Direction::Out;
-        let (seq, data) = (segment.seq, segment.payload);
+        let noted = Noted::going(self.way(flow));
+        let (seq, data, direction) = (segment.seq, segment.payload, noted.direction);
         let attempt = Attempt { seq, data, isn: None, completed: false, direction };
         self.attempts.insert(*flow, attempt);
-        if leaves || !self.one_sided() {
-            return (direction, None);
+        if direction == Direction::Out || !self.one_sided() {
+            return noted;
         }
         let destination = destination(flow);
         let Some(attempts) = self.destinations.get_mut(&destination) else {
             self.destinations.insert(destination, 1);
-            return (direction, None);
+            return noted;
         };
         *attempts = attempts.saturating_add(1);
-        (direction, (*attempts >= LISTENS_AFTER).then_some(destination))
+        Noted { listener: (*attempts >= LISTENS_AFTER).then_some(destination), ..noted }
     }
 }
 
@@ -317,33 +392,119 @@ mod tests {
         Segment { flow: there.flow.reversed(), ..there }
     }
 
+    /// What a segment shows that goes this way and proves no lost one.
+    fn shows(direction: Direction, listener: Option<ListenerKey>) -> Noted {
+        Noted { listener, ..Noted::going(direction) }
+    }
+
+    /// The refusal of a SYN (RFC 9293 §3.10.7.1).
+    fn refusal(port: u16, ack: u32) -> Segment {
+        Segment { flags: flag::RST | flag::ACK, ..to_client(port, 0, ack) }
+    }
+
     #[test]
     fn who_answers_a_syn_is_a_listener_and_who_answers_none_is_not() {
         let mut handshakes = Handshakes::default();
         let unsolicited = handshakes.note(Class::SynAck, &to_client(1, 500, 8));
-        assert_eq!(unsolicited, (Direction::In, None), "no SYN yet");
-        assert_eq!(handshakes.note(Class::Syn, &from_client(1, 7, 0)), (Direction::In, None));
+        assert_eq!(unsolicited, shows(Direction::In, None), "no SYN yet");
+        let syn = handshakes.note(Class::Syn, &from_client(1, 7, 0));
+        assert_eq!(syn, shows(Direction::In, None));
         let other = handshakes.note(Class::SynAck, &to_client(1, 500, 9));
-        assert_eq!(other, (Direction::Out, None), "of another SYN");
+        assert_eq!(other, shows(Direction::Out, None), "of another SYN");
         assert!(handshakes.one_sided());
         let answer = handshakes.note(Class::SynAck, &to_client(1, 500, 8));
-        assert_eq!(answer, (Direction::Out, Some(LISTENER)));
+        assert_eq!(answer, shows(Direction::Out, Some(LISTENER)));
         assert!(!handshakes.one_sided());
         assert_eq!((handshakes.syns, handshakes.answers), (1, 1));
     }
 
     #[test]
-    fn a_handshake_completes_once_and_only_by_the_right_number() {
+    fn where_everything_is_refused_nobody_listens_and_both_directions_are_there() {
+        let mut handshakes = Handshakes::default();
+        for port in 1..=100 {
+            let syn = handshakes.note(Class::Syn, &from_client(port, 7, 0));
+            assert_eq!(syn, shows(Direction::In, None), "{port}");
+            let reset = handshakes.note(Class::Rst, &refusal(port, 8));
+            assert_eq!(reset, shows(Direction::Out, None));
+            assert_eq!(handshakes.seen(), Answers::All);
+        }
+        assert_eq!((handshakes.refused, handshakes.completed()), (100, 0));
+    }
+
+    #[test]
+    fn resets_that_answer_no_syn_are_no_refusals() {
+        for reset in [
+            Segment { flags: flag::RST, ..refusal(1, 8) },
+            refusal(1, 9),
+            refusal(2, 8),
+            from_client(1, 8, 0),
+        ] {
+            let mut handshakes = Handshakes::default();
+            handshakes.note(Class::Syn, &from_client(1, 7, 0));
+            handshakes.note(Class::Rst, &reset);
+            assert!(handshakes.refused == 0 && handshakes.one_sided(), "{reset:?}");
+        }
+        let mut handshakes = Handshakes::default();
+        handshakes.note(Class::Syn, &from_client(1, 7, 0));
+        handshakes.note(Class::SynAck, &to_client(1, 500, 8));
+        handshakes.note(Class::Rst, &refusal(1, 8));
+        assert_eq!(handshakes.refused, 0, "it was accepted before");
+    }
+
+    /// A box before the host refuses what goes elsewhere, and the host's answers take another way.
+    #[test]
+    fn refusals_at_other_ports_do_not_hide_a_listener_whose_answers_are_not_seen() {
+        let mut handshakes = Handshakes::default();
+        let mut found = None;
+        for port in 1..=100 {
+            found = found.or(handshakes.note(Class::Syn, &from_client(port, 7, 0)).listener);
+            if port % 3 == 0 {
+                let mut elsewhere = from_client(port, 7, 0);
+                elsewhere.flow.server_port = [0, 81];
+                handshakes.note(Class::Syn, &elsewhere);
+                let flow = elsewhere.flow.reversed();
+                handshakes.note(Class::Rst, &Segment { flow, ..refusal(port, 8) });
+            }
+        }
+        assert_eq!((found, handshakes.seen()), (Some(LISTENER), Answers::None));
+    }
+
+    #[test]
+    fn a_handshake_completes_once_and_only_by_a_right_number() {
         let mut handshakes = Handshakes::default();
         handshakes.note(Class::Syn, &from_client(1, u32::MAX, 0));
         handshakes.note(Class::SynAck, &to_client(1, u32::MAX, 0));
-        handshakes.note(Class::Ack, &from_client(1, 0, 1));
-        assert_eq!(handshakes.completed(), 0);
+        for (seq, ack) in
+            [(0, u32::MAX), (0, FIRST_FLIGHT), (u32::MAX, 0), (FIRST_FLIGHT, 0), (1 << 31, 1 << 31)]
+        {
+            handshakes.note(Class::Ack, &from_client(1, seq, ack));
+            assert_eq!(handshakes.completed(), 0, "{seq} {ack}");
+        }
         for _ in 0..2 {
             handshakes.note(Class::Syn, &from_client(1, u32::MAX, 0));
-            handshakes.note(Class::Ack, &from_client(1, 0, 0));
+            let third = handshakes.note(Class::Ack, &from_client(1, 0, 0));
+            assert_eq!(third, shows(Direction::In, None), "nothing was lost");
         }
         assert_eq!(handshakes.completed(), 1);
+    }
+
+    #[test]
+    fn a_later_segment_proves_a_third_ack_that_the_capture_lost() {
+        for (class, seq, ack) in [
+            (Class::Ack, 8, 1701),
+            (Class::Ack, 308, 501),
+            (Class::Ack, 308, 1701),
+            (Class::Fin, 7 + FIRST_FLIGHT, 500 + FIRST_FLIGHT),
+        ] {
+            let mut handshakes = Handshakes::default();
+            handshakes.note(Class::Syn, &from_client(1, 7, 0));
+            handshakes.note(Class::SynAck, &to_client(1, 500, 8));
+            let later = handshakes.note(class, &from_client(1, seq, ack));
+            assert_eq!(later.lost, Some(ThirdAck { seq: 8, ack: 501 }), "{seq} {ack}");
+            assert_eq!(handshakes.completed(), 1);
+            let next = handshakes.note(class, &from_client(1, seq, ack));
+            assert_eq!((next.lost, handshakes.completed()), (None, 1), "only once");
+        }
     }
 
     #[test]
@@ -363,17 +524,18 @@ mod tests {
         let mut handshakes = Handshakes::default();
         handshakes.note(Class::Syn, &from_client(1, 7, 0));
         let stray = handshakes.note(Class::Ack, &from_client(1, 9, 501));
-        assert_eq!((stray, handshakes.completed()), ((Direction::In, None), 0));
+        assert_eq!((stray, handshakes.completed()), (shows(Direction::In, None), 0));
         let next = handshakes.note(Class::Ack, &from_client(1, 8, 501));
-        assert_eq!(next, (Direction::In, Some(LISTENER)));
+        assert_eq!(next, shows(Direction::In, Some(LISTENER)));
         let again = handshakes.note(Class::Ack, &from_client(1, 8, 501));
-        assert_eq!((again, handshakes.completed()), ((Direction::In, None), 1), "only once");
+        assert_eq!((again, handshakes.completed()), (shows(Direction::In, None), 1), "only once");
     }
 
     #[test]
     fn where_nobody_answers_a_listener_is_where_many_syns_go() {
         let mut handshakes = Handshakes::default();
-        let mut listens = |port, seq| handshakes.note(Class::Syn, &from_client(port, seq, 0)).1;
+        let mut listens =
+            |port, seq| handshakes.note(Class::Syn, &from_client(port, seq, 0)).listener;
         for port in 1..16 {
             assert_eq!(listens(port, 7), None);
             assert_eq!(listens(port, 7), None, "a repetition is no other attempt");
@@ -393,11 +555,11 @@ mod tests {
             server_port: [1, 187],
         };
         let own = Segment { flow, seq: 70, ..Segment::default() };
-        assert_eq!(handshakes.note(Class::Syn, &own), (Direction::Out, None));
+        assert_eq!(handshakes.note(Class::Syn, &own), shows(Direction::Out, None));
         let answer = Segment { flow: flow.reversed(), seq: 900, ack: 71, ..Segment::default() };
-        assert_eq!(handshakes.note(Class::SynAck, &answer), (Direction::In, None));
+        assert_eq!(handshakes.note(Class::SynAck, &answer), shows(Direction::In, None));
         let ack = Segment { seq: 71, ack: 901, ..own };
-        assert_eq!(handshakes.note(Class::Ack, &ack), (Direction::Out, None));
+        assert_eq!(handshakes.note(Class::Ack, &ack), shows(Direction::Out, None));
         assert_eq!((handshakes.answers, handshakes.completed()), (2, 1));
     }
 
@@ -409,7 +571,7 @@ mod tests {
         for port in 2..50 {
             let mut elsewhere = from_client(port, 7, 0);
             elsewhere.flow.server_port = [0, 81];
-            assert_eq!(handshakes.note(Class::Syn, &elsewhere).1, None);
+            assert_eq!(handshakes.note(Class::Syn, &elsewhere).listener, None);
         }
     }
 }

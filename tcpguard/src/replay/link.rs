@@ -1,14 +1,18 @@
 //! Link layers: every packet becomes an Ethernet frame, which is what the decision reads.
 
+use tcpguard_common::abi::Reason;
+
 use super::capture::Packet;
+use super::encapsulation;
 
 /// Longest frame made, in bytes: the largest IPv6 packet without a jumbo option, behind an Ethernet
 /// header with two tags.
 pub const MAX_FRAME: usize = 14 + 8 + 40 + 65_535;
 
 const ETHERNET_HEADER: usize = 14;
-const IPV4: [u8; 2] = [0x08, 0x00];
-const IPV6: [u8; 2] = [0x86, 0xdd];
+/// EtherTypes of the IP versions.
+pub const IPV4: [u8; 2] = [0x08, 0x00];
+pub const IPV6: [u8; 2] = [0x86, 0xdd];
 
 /// Link types (<https://www.tcpdump.org/linktypes.html>).
 mod linktype {
@@ -37,10 +41,24 @@ pub enum Unreadable {
     CutShort,
     /// Neither IPv4 nor IPv6.
     NotIp,
+    /// MPLS labels beyond those that are followed, or something else than IP behind them.
+    Mpls,
 }
 
-/// Writes `packet` to `frame` as an Ethernet frame of the length that it had on the wire; what was
-/// not captured is zero. Returns how many of its bytes were captured.
+impl Unreadable {
+    /// Its name among the reasons for which packets are skipped.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LinkType(_) => "link_type",
+            Self::CutShort => "cut_short",
+            Self::NotIp => Reason::NotTcp.name(),
+            Self::Mpls => "mpls",
+        }
+    }
+}
+
+/// Writes `packet` to `frame` as an Ethernet frame of the length that it had on the wire, without PPPoE
+/// and MPLS; what was not captured is zero. Returns how many of its bytes were captured.
 ///
 /// # Errors
 /// When there is no IP packet to be found in it.
@@ -62,7 +80,7 @@ pub fn to_ethernet(packet: &Packet, frame: &mut Vec<u8>) -> Result<usize, Unread
     let length = (packet.length as usize).saturating_sub(skipped) + added;
     // Loopback captures can hold less of a frame than an Ethernet header.
     frame.resize(length.clamp(captured, MAX_FRAME).max(ETHERNET_HEADER), 0);
-    Ok(captured)
+    encapsulation::strip(frame, captured)
 }
 
 /// The EtherType of a packet and the length of its link-layer header.

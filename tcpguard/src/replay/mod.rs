@@ -9,10 +9,12 @@ mod backend;
 pub mod capture;
 mod clock;
 mod document;
+mod encapsulation;
 mod guard;
 mod handshakes;
 mod link;
 mod listeners;
+mod silence;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -33,15 +35,13 @@ use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel};
 use capture::{Capture, CaptureError, Packet};
 use clock::{Clock, START};
-pub use document::{Action, Grounds, Incident, Replay, SCHEMA};
+pub use document::{Action, Grounds, Incident, Replay, SCHEMA, Unread};
 use guard::Guard;
 pub use guard::{Alert, Told};
 pub use handshakes::Direction;
-use handshakes::Handshakes;
+use handshakes::{Handshakes, Noted};
 use link::Unreadable;
 
-/// Packets skipped because less was captured of them than their headers are long.
-const CUT_SHORT: &str = "cut_short";
 /// The record within which a capture ends.
 const CUT_OFF: &str = "cut_off";
 
@@ -54,6 +54,8 @@ pub struct Outcome {
     pub damage: Option<CaptureError>,
     /// Every verdict as it was told, first or changed, oldest first.
     pub told: Vec<Told>,
+    /// How often the guard was polled.
+    pub polls: u64,
     /// What [`Outcome::in_full`] is made of.
     pub kept: Kept,
 }
@@ -188,7 +190,7 @@ pub fn replay_beside(
         Some(Err(damage)) if !matches!(damage, CaptureError::Cut { .. }) => Some(damage),
         _ => None,
     };
-    let replay = Replay {
+    let mut replay = Replay {
         schema: SCHEMA,
         file: file.to_owned(),
         packets: reading.packets,
@@ -203,10 +205,12 @@ pub fn replay_beside(
             .and_then(|ns| Some(Time(jiff::Timestamp::from_nanosecond(ns.into()).ok()?))),
         notes,
     };
-    let told = std::mem::take(&mut guard.told);
+    let unread = replay.unread().map(|unread| unread.in_words());
+    replay.notes.extend(unread);
+    let (told, polls) = (std::mem::take(&mut guard.told), guard.polls);
     let lines = std::mem::take(&mut guard.lines);
     let began = replay.began.map_or(jiff::Timestamp::UNIX_EPOCH, |began| began.0);
-    Ok(Outcome { replay, damage, told, kept: Kept { mode, began, incidents, lines } })
+    Ok(Outcome { replay, damage, told, polls, kept: Kept { mode, began, incidents, lines } })
 }
 
 /// The capture as it is read.
@@ -270,11 +274,14 @@ impl Reading {
         at: Timestamp,
         class: Class,
         segment: wire::Segment,
-        frame: Vec<u8>,
+        mut frame: Vec<u8>,
     ) -> Result<(), KernelError> {
-        let (direction, listener) = self.handshakes.note(class, &segment);
+        let Noted { direction, listener, lost } = self.handshakes.note(class, &segment);
         if let Some(key) = listener {
             guard.add_listener(at, key)?;
+        }
+        if let Some(third_ack) = lost {
+            third_ack.write(&mut frame, &segment);
         }
         self.ahead.push(Waiting { at, class, direction, flow: segment.flow, frame });
         Ok(())
@@ -314,16 +321,17 @@ impl Reading {
 fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<wire::Segment, &'static str> {
     let captured = match link::to_ethernet(packet, frame) {
         Ok(captured) => captured,
-        Err(Unreadable::LinkType(_)) => return Err("link_type"),
-        Err(Unreadable::CutShort) => return Err(CUT_SHORT),
-        Err(Unreadable::NotIp) => return Err(Reason::NotTcp.name()),
+        Err(why) => return Err(why.name()),
     };
     let whole = captured == frame.len();
     match wire::parse(frame.as_slice()) {
         Ok(segment) if usize::from(segment.options_end) <= captured => Ok(segment),
-        Ok(_) => Err(CUT_SHORT),
+        Ok(_) => Err(Unreadable::CutShort.name()),
         // What was not captured reads as zeros, which no header is made of.
-        Err(wire::Skip::Malformed) if !whole => Err(CUT_SHORT),
+        Err(wire::Skip::Malformed) if !whole => Err(Unreadable::CutShort.name()),
+        Err(wire::Skip::NotTcp) => {
+            Err(encapsulation::tunnel(&frame[..captured]).unwrap_or(Reason::NotTcp.name()))
+        }
         Err(skip) => Err(Reason::from(skip).name()),
     }
 }

@@ -84,6 +84,18 @@ fn clients_that_try_dead_servers_again_and_again_are_no_incident() {
     assert_eq!((replay.syns, replay.syn_acks), (800 + 1500, 800));
 }
 
+/// What is told of a flood that goes on to the capture's end is its rate, not that of the silence after.
+#[test]
+fn the_end_of_a_capture_is_no_end_of_its_flood() {
+    let few = |dice: u64| Ipv4Addr::new(203, 0, 113, (dice % 6) as u8);
+    let mut packets = host(Shows::Both, 6);
+    packets.extend(flood(BEGIN + 3 * SECOND, 3, 600, Shows::Both, few));
+    let replay = observe(&PCAP.write(&in_order(packets)));
+    assert_eq!(verdicts(&replay), [("few_source", SERVER)]);
+    let summary = &replay.incidents[0].evidence.summary;
+    assert!(summary.contains(": up to 6") && !summary.contains(": 0 "), "{summary}");
+}
+
 #[test]
 fn a_flood_from_a_few_sources_is_named_so() {
     let few = |dice: u64| Ipv4Addr::new(203, 0, 113, (dice % 6) as u8);

@@ -135,6 +135,52 @@ fn the_exit_code_tells_calm_from_trouble_from_no_capture() {
     assert!(line(&output.stderr).contains("at byte 0"), "{}", line(&output.stderr));
 }
 
+/// Everything in a GRE tunnel: a flood in it would not be seen.
+#[test]
+fn a_capture_of_which_most_could_not_be_read_is_not_called_calm() {
+    let flood = flood(BEGIN, 3, 1000, Shows::Both, any_address);
+    let hidden: Vec<Stamped> = flood.iter().map(in_gre).collect();
+    let capture = PCAP.write(&hidden);
+    for arguments in [&["-"][..], &["-", "--fail-on", "never"]] {
+        let output = tcpguard(arguments, &capture);
+        assert_eq!(output.status.code(), Some(3));
+        let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("100 % of the packets could not be read (gre) in -"), "{words}");
+        assert!(words.contains("because they are in a GRE tunnel (gre)"), "{words}");
+        assert!(!words.contains("no incident"), "{words}");
+    }
+    let output = tcpguard(&["-", "--json"], &capture);
+    assert_eq!(output.status.code(), Some(3));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["skipped"]["gre"], 6000);
+    assert!(line(&output.stderr).contains("GRE tunnel"), "{}", line(&output.stderr));
+
+    // What was found in the rest comes first.
+    let hidden = hidden.iter().flat_map(|packet| [packet.clone(), packet.clone()]);
+    let packets = in_order(flood.into_iter().chain(hidden).collect());
+    let output = tcpguard(&["-"], &PCAP.write(&packets));
+    assert_eq!(output.status.code(), Some(1));
+    let told = line(&output.stdout);
+    assert!(told.contains("1 incident, 66.7 % of the packets could not be read (gre)"), "{told}");
+}
+
+#[test]
+fn a_name_that_a_terminal_would_obey_is_printed_harmless() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("\x1b[2Jgnp.\u{202e}pacp");
+    std::fs::write(&path, calm()).unwrap();
+    for arguments in [vec![], vec!["--json"]] {
+        let output = tcpguard(&[&[path.to_str().unwrap()][..], &arguments].concat(), b"");
+        assert_eq!(output.status.code(), Some(0), "{}", line(&output.stderr));
+        let obeyed = ['\x1b', '\u{202e}'];
+        assert!(!line(&output.stdout).contains(obeyed), "{:?}", line(&output.stdout));
+        assert!(!line(&output.stderr).contains(obeyed), "{:?}", line(&output.stderr));
+    }
+    let missing = directory.path().join("\x1b[2Jnone");
+    let output = tcpguard(&[missing.to_str().unwrap()], b"");
+    assert!(!line(&output.stderr).contains('\x1b'), "{:?}", line(&output.stderr));
+}
+
 #[test]
 fn which_incidents_count_is_the_callers_to_say() {
     let flooded = flooded();

@@ -81,6 +81,18 @@ impl Tcp<'_> {
     }
 }
 
+/// An IP packet in another one that carries this protocol, behind its header.
+pub fn tunnelled(protocol: u8, header: &[u8], packet: &[u8]) -> Vec<u8> {
+    let [high, low] = (20 + header.len() as u16 + packet.len() as u16).to_be_bytes();
+    let outer = [0x45, 0, high, low, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    [&outer[..], &[192, 0, 2, 1, 192, 0, 2, 2], header, packet].concat()
+}
+
+/// The same in a GRE tunnel (RFC 2784) for IPv4.
+pub fn in_gre((at, packet): &Stamped) -> Stamped {
+    (*at, tunnelled(47, &[0, 0, 8, 0], packet))
+}
+
 /// A generator of numbers that are always the same (SplitMix64).
 pub struct Dice(pub u64);
 

@@ -141,6 +141,48 @@ fn silence_costs_nothing() {
     assert!(replay.incidents[..100].iter().all(|incident| incident.ended_s.is_some()));
 }
 
+/// When the n-th packet, or client, comes of those that are two and a half days apart.
+fn days_apart(number: u64) -> u64 {
+    BEGIN + number * 216_000 * SECOND
+}
+
+/// What costs time are polls, and in nearly all of such a silence nothing can change.
+#[test]
+fn single_packets_days_apart_cost_a_few_polls_each() {
+    let mut packets = flood(BEGIN, 1, 2000, Shows::Arriving, any_address);
+    for (number, (at, _)) in (0..).zip(&mut packets) {
+        *at = days_apart(number);
+    }
+    let outcome = run(&PCAP.write(&packets), Mode::Observe).expect("a capture");
+    assert!(outcome.polls <= 5 * 2000, "{} polls", outcome.polls);
+    let replay = whole(Ok(outcome));
+    assert_eq!((verdicts(&replay), replay.syns), (vec![], 2000));
+}
+
+#[test]
+fn what_comes_after_long_silences_is_judged_as_without_them() {
+    let clients = (0..400).flat_map(|number| {
+        connection(days_apart(number), client(1_000_000 + number as u32), addr(SERVER), Shows::Both)
+    });
+    let begin = days_apart(400);
+    let mut flooded = visitors(begin, 100, 50 * MS, Shows::Both);
+    flooded.extend(flood(begin + 2 * SECOND, 3, 1000, Shows::Both, any_address));
+    flooded.extend(visitors(begin + 90 * SECOND, 20, 50 * MS, Shows::Both));
+    let alone = in_order(flooded);
+    let told = |packets: &[Stamped]| {
+        let before = (begin - packets[0].0) as f64 / SECOND as f64;
+        let replay = observe(&PCAP.write(packets));
+        let [incident] = &replay.incidents[..] else { panic!("{:?}", verdicts(&replay)) };
+        let ended = incident.ended_s.expect("it ended before the last clients came");
+        (incident.class, incident.started_s - before, ended - before)
+    };
+    let (class, started, ended) = told(&alone);
+    let late = told(&clients.chain(alone.iter().cloned()).collect::<Vec<_>>());
+    assert_eq!((class, late.0), ("random_spoofed", "random_spoofed"));
+    assert!((late.1 - started).abs() < 0.5, "{started} {}", late.1);
+    assert!((late.2 - ended).abs() <= 1.0, "{ended} {}", late.2);
+}
+
 #[test]
 fn time_that_steps_back_neither_hides_nor_makes_a_flood() {
     let calm = visitors(BEGIN, 100, 50 * MS, Shows::Both);

@@ -61,6 +61,22 @@ fn random_sources_that_copy_all_systems() {
     rates(From::Random, Shape::Mix, "random_spoofed");
 }
 
+/// Its sources go on with ACKs, as clients do. What stands for a third ACK that the capture lost is a number
+/// near the server's, which none of them knows.
+#[test]
+fn guessed_acknowledgements_make_no_clients_of_a_flood() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        let clients = observe(&served(61, family, 30.0).capture(View::Both)).handshakes;
+        let mut scene = served(61, family, 30.0);
+        let flood = Flood::new(8.0, 18.0, 500.0, From::Random, Shape::Linux);
+        scene.flood(&Flood { guesses: 4, ..flood });
+        let replay = jury.hear("guessed ACKs", &scene, View::Both, &[&["random_spoofed"]]);
+        assert!(replay.handshakes <= clients + 3, "{} of {clients}", replay.handshakes);
+    }
+    jury.dismiss();
+}
+
 #[test]
 fn pulses() {
     let mut jury = Jury::default();

@@ -115,12 +115,7 @@ fn a_service_that_is_gone() {
                 let client = SocketAddr::new(ip, scene.ephemeral());
                 let (at, server) = (BEGIN + n * 60 * MS, scene.port(8080));
                 if closed {
-                    let seq = scene.dice.next() as u32;
-                    let options = look.options(at);
-                    let syn = Tcp::new(client, server, SYN, seq, 0);
-                    scene.arrives(at, &Tcp { options: &options, ttl: look.ttl, ..syn });
-                    let no = Tcp::new(server, client, RST | ACK, 0, seq.wrapping_add(1));
-                    scene.leaves(at + 50_000, &no);
+                    scene.refuse(at, client, server, &look);
                 } else {
                     let fate = Fate::Unanswered(AGAIN.len());
                     scene.connect(&Attempt { at, client, server, look, rtt, fate });
@@ -130,6 +125,70 @@ fn a_service_that_is_gone() {
             jury.hear(&name, &scene, View::Both, &[&[]]);
             // Where answers are never seen, clients that get none look like a broken path.
             jury.hear(&name, &scene, View::Arriving, &[&[], &["handshake_degraded"]]);
+        }
+    }
+    jury.dismiss();
+}
+
+/// The same and nothing else: there is no SYN-ACK in the capture, and it holds both directions all the same.
+#[test]
+fn refused_connections_and_nothing_else() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for (clients, per_second) in [(4000, 30), (1, 40)] {
+            let mut scene = Scene::new(55, family, 30);
+            for n in 0..29 * per_second {
+                let (ip, look, _) = scene.client(n % clients);
+                let client = SocketAddr::new(ip, scene.ephemeral());
+                let server = scene.server;
+                scene.refuse(BEGIN + n * SECOND / per_second, client, server, &look);
+            }
+            let name = format!("{per_second}/s of {clients} clients, all refused");
+            let replay = jury.hear(&name, &scene, View::Both, &[&[]]);
+            let told = replay.notes.iter().any(|note| note.contains("both directions"));
+            assert!(told, "{name}: {:?}", replay.notes);
+        }
+    }
+    jury.dismiss();
+}
+
+/// The capturing host did not keep up: an eighth of the time nothing was captured. A client's later segments
+/// prove the third ACK that is missing.
+#[test]
+fn captures_that_lost_bursts() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for rate in [20.0, 200.0, 1000.0] {
+            let mut scene = Scene::new(56, family, 40);
+            scene.clients(0.0, 40.0, rate);
+            scene.lose_bursts(32 * MS, 250 * MS);
+            let replay = jury.hear(&format!("bursts lost of {rate}/s"), &scene, View::Both, &[&[]]);
+            let completed = replay.handshakes as f64 / replay.syns as f64;
+            assert!(completed > 0.95, "{rate}: {completed:.3}");
+        }
+    }
+    jury.dismiss();
+}
+
+/// The server's first timeout is shorter than the way to five of its clients, so that it sends its answers again while
+/// their third ACKs are on the way: a host that ignores twenty of these in two seconds has a full accept queue.
+#[test]
+fn five_clients_that_are_answered_again_and_again() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for rate in [0.0, 20.0] {
+            let mut scene = Scene::new(57, family, 30);
+            if rate > 0.0 {
+                scene.clients(0.0, 30.0, rate);
+            }
+            for n in 0..5 {
+                let (ip, look, _) = scene.client(n);
+                let client = SocketAddr::new(ip, scene.ephemeral());
+                let (at, server) = (BEGIN + 10 * SECOND + n * 40 * MS, scene.server);
+                let (rtt, fate) = (400 * MS, Fate::Hurried(4));
+                scene.connect(&Attempt { at, client, server, look, rtt, fate });
+            }
+            jury.verdict(&format!("five hurried answers beside {rate}/s"), &scene, &[]);
         }
     }
     jury.dismiss();

@@ -54,11 +54,14 @@ pub struct Flood {
     pub resets: bool,
     /// Share of its SYNs that the server answers.
     pub answered: f64,
+    /// ACKs that follow each answered SYN, for numbers that the sender does not know.
+    pub guesses: usize,
 }
 
 impl Flood {
     pub fn new(from: f64, until: f64, rate: f64, sources: From, shape: Shape) -> Self {
-        Self { from, until, rate, pulses: None, sources, shape, resets: false, answered: 1.0 }
+        let (resets, answered, guesses) = (false, 1.0, 0);
+        Self { from, until, rate, pulses: None, sources, shape, resets, answered, guesses }
     }
 }
 
@@ -125,6 +128,11 @@ impl Scene {
             self.arrives(at + rtt, &Tcp { ttl: look.ttl, window: 0, ..reset });
         } else {
             self.repeat_answer(at + 60_000, &answer, stack::AGAIN.len());
+        }
+        for _ in 0..flood.guesses {
+            let (next, guessed) = (seq.wrapping_add(1), self.dice.next() as u32);
+            let ack = Tcp::new(source, self.server, ACK, next, guessed);
+            self.arrives(at + 30 * MS, &Tcp { ttl: look.ttl, ..ack });
         }
     }
 

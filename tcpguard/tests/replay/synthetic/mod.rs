@@ -7,6 +7,7 @@
 mod attacks;
 mod benign;
 mod elsewhere;
+mod flaws;
 mod floods;
 mod scans;
 mod scene;

@@ -78,6 +78,31 @@ fn many_ports_of_one_host() {
     jury.dismiss();
 }
 
+/// As Windows does: a refused SYN is sent twice more, half a second apart.
+#[test]
+fn a_slow_scan_that_tries_each_refused_port_three_times() {
+    let mut jury = Jury::default();
+    let options = [2, 4, 5, 180];
+    for family in FAMILIES {
+        let mut scene = Scene::new(25, family, 320);
+        scene.clients(0.0, 320.0, 5.0);
+        for number in 0..300_u64 {
+            let target = scene.port(1 + number as u16 * 7);
+            let source = SocketAddr::new(scanner(family), scene.ephemeral());
+            let seq = scene.dice.next() as u32;
+            let syn = Tcp { options: &options, ..Tcp::new(source, target, SYN, seq, 0) };
+            let reset = Tcp::new(target, source, RST | ACK, 0, seq.wrapping_add(1));
+            for time in 0..3 {
+                let at = BEGIN + (5 + number) * SECOND + time * 500 * MS;
+                scene.arrives(at, &syn);
+                scene.leaves(at + 50_000, &reset);
+            }
+        }
+        jury.hear("300 ports 1/s, each three times", &scene, View::Both, &[&["scan"]]);
+    }
+    jury.dismiss();
+}
+
 #[test]
 fn one_port_of_many_addresses() {
     let mut jury = Jury::default();

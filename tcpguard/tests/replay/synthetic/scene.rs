@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::stack::{AGAIN, Family, Look, host};
+use super::stack::{AGAIN, AGAIN_IN_A_HURRY, AGAIN_SLOWLY, Family, Look, host};
 use crate::packets::*;
 
 /// Which packets a capture holds.
@@ -29,6 +29,10 @@ pub enum Fate {
     Resets,
     /// The answers are lost on the way; the client tries again.
     Unreached,
+    /// The same of a client whose first timeout is 3 s.
+    UnreachedSlowly,
+    /// It completes, and so often the server has sent its answer again before it heard the third ACK.
+    Hurried(usize),
     /// The server does not answer; the client tries again, and is heard at its n-th repetition.
     Unanswered(usize),
     /// The server ignores the third ACK (its accept queue is full) and repeats the answer so often.
@@ -125,6 +129,40 @@ impl Scene {
         self.packets.retain(|(_, its, packet)| *its != way || packet[port_at] % share != 0);
     }
 
+    /// Of every `every` ns the first `lost` were not captured, whichever way packets went.
+    pub fn lose_bursts(&mut self, lost: u64, every: u64) {
+        self.packets.retain(|(at, ..)| at % every >= lost);
+    }
+
+    /// This share of all packets was not captured, drawn for each.
+    pub fn lose_some(&mut self, share: f64) {
+        let mut dice = Dice(self.dice.next());
+        self.packets.retain(|_| dice.share() >= share);
+    }
+
+    /// Each packet was captured again so many ns later, as by a mirror port that copies what comes in and what goes
+    /// out; `routed`: a router is between.
+    pub fn mirror(&mut self, after: u64, routed: bool) {
+        let ttl_at = if self.family == Family::V4 { 8 } else { 7 };
+        let copy = |(at, way, packet): &(u64, View, Vec<u8>)| {
+            let mut packet = packet.clone();
+            packet[ttl_at] -= u8::from(routed);
+            (at + after, *way, packet)
+        };
+        let copies: Vec<_> = self.packets.iter().map(copy).collect();
+        self.packets.extend(copies);
+    }
+
+    /// A SYN to a port where nothing listens, which the host refuses (RFC 9293 §3.10.7.1).
+    pub fn refuse(&mut self, at: u64, client: SocketAddr, server: SocketAddr, look: &Look) {
+        let seq = self.dice.next() as u32;
+        let options = look.options(at);
+        let syn = Tcp::new(client, server, SYN, seq, 0);
+        self.arrives(at, &Tcp { options: &options, ttl: look.ttl, ..syn });
+        let no = Tcp::new(server, client, RST | ACK, 0, seq.wrapping_add(1));
+        self.leaves(at + 50_000, &no);
+    }
+
     /// SYNs in what can be seen, repetitions included.
     pub fn syns(&self, view: View) -> u64 {
         let flags_at = if self.family == Family::V4 { 33 } else { 53 };
@@ -177,12 +215,26 @@ impl Scene {
                 self.leaves(at + turn, &answer);
                 self.arrives(at + rtt, &Tcp { window: 0, ..from_client(RST, next, 0) });
             }
-            Fate::Unreached => {
+            Fate::Unreached | Fate::UnreachedSlowly => {
+                let slowly = *fate == Fate::UnreachedSlowly;
+                let again: &[u64] = if slowly { &AGAIN_SLOWLY } else { &AGAIN };
                 // Each repetition is answered again, beside the server's own repetitions.
-                for wait in std::iter::once(0).chain(AGAIN) {
+                for wait in std::iter::once(0).chain(again.iter().copied()) {
                     syn(self, at + wait);
                     self.leaves(at + wait + turn, &answer);
                 }
+            }
+            Fate::Hurried(times) => {
+                syn(self, at);
+                self.leaves(at + turn, &answer);
+                self.arrives(at + rtt, &from_client(ACK, next, ours));
+                let mut last = 0;
+                for wait in AGAIN_IN_A_HURRY.into_iter().take(*times) {
+                    last = wait;
+                    self.leaves(at + rtt + wait, &answer);
+                    self.arrives(at + rtt + wait + MS, &from_client(ACK, next, ours));
+                }
+                self.talk(at + rtt + last + 2 * MS, *client, *server, (next, ours), look.ttl);
             }
             Fate::Unanswered(times) => {
                 let waits = std::iter::once(0).chain(AGAIN).take(times + 1);

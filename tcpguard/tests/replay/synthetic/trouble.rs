@@ -119,6 +119,27 @@ fn clients_whose_path_is_broken() {
     jury.dismiss();
 }
 
+/// Who was quicker by the other IP version resets the answer, now and for ever (RFC 8305 §5).
+#[test]
+fn clients_of_whom_a_quarter_always_resets_are_told_once_and_not_for_ever() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for percent in [25, 30] {
+            let mut scene = Scene::new(37, family, 1200);
+            let server = scene.server;
+            scene.clients_of(0.0, 1200.0, 10.0, server, |_, client| {
+                (client % 100 < percent).then_some(Fate::Resets)
+            });
+            let name = format!("{percent} % always reset");
+            let right: &[&[&str]] = &[&["handshake_degraded"], &[]];
+            let replay = jury.hear(&name, &scene, View::Both, right);
+            let open = replay.incidents.iter().filter(|incident| incident.ended_s.is_none());
+            assert_eq!(open.count(), 0, "{name}: {:#?}", replay.incidents);
+        }
+    }
+    jury.dismiss();
+}
+
 /// A rush whose clients are served, from which some then turn away.
 #[test]
 fn a_rush_from_far_away() {

@@ -1,0 +1,118 @@
+//! Captures with flaws: packets that are in them twice, and packets that are not.
+
+use tcpguard_engine::Mode;
+
+use super::super::packets::*;
+use super::*;
+use crate::run;
+
+/// When the copy of a packet comes and whether a router is between, as mirror ports make them.
+const COPIES: [(u64, bool); 2] = [(MS / 50, false), (MS / 2, true)];
+/// Share of the packets that a host did not capture that could not keep up.
+const LOST: f64 = 0.2;
+
+/// Nothing was called a flood, if only for a moment.
+fn assert_no_flood(name: &str, scene: &Scene) {
+    let told = run(&scene.capture(View::Both), Mode::Observe).expect("a capture").told;
+    let floods = told.iter().filter(|told| told.class.is_flood()).count();
+    assert_eq!(floods, 0, "{name}, {:?}: {told:?}", scene.family);
+}
+
+/// Each of its SYNs comes again at once, as no client's does.
+#[test]
+fn a_flood_of_which_each_packet_was_captured_twice() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for shape in [Shape::Bare, Shape::Mix] {
+            for rate in [300.0, 1000.0] {
+                for (after, routed) in COPIES {
+                    let mut scene = Scene::new(71, family, 24);
+                    scene.clients(0.0, 24.0, 30.0);
+                    scene.flood(&Flood::new(8.0, 18.0, rate, From::Random, shape));
+                    scene.mirror(after, routed);
+                    let name = format!("{shape:?} {rate}/s twice, routed: {routed}");
+                    jury.verdict(&name, &scene, &["random_spoofed"]);
+                }
+            }
+        }
+    }
+    jury.dismiss();
+}
+
+#[test]
+fn clients_of_whom_each_packet_was_captured_twice() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for (after, routed) in COPIES {
+            for rate in [20.0, 200.0] {
+                let mut scene = Scene::new(72, family, 30);
+                scene.clients(0.0, 30.0, rate);
+                scene.mirror(after, routed);
+                jury.verdict(&format!("{rate} clients/s twice"), &scene, &[]);
+            }
+            let mut scene = Scene::new(73, family, 50);
+            let server = scene.server;
+            scene.clients_of(0.0, 50.0, 200.0, server, |t, client| {
+                let out = (15.0..30.0).contains(&t) && client % 100 < 60;
+                out.then_some(Fate::Unreached)
+            });
+            scene.mirror(after, routed);
+            jury.verdict("an outage twice", &scene, &["handshake_degraded"]);
+        }
+    }
+    jury.dismiss();
+}
+
+/// A fifth of the third ACKs is missing, of the answers and of the SYNs: what comes later proves them.
+#[test]
+fn clients_of_whom_a_fifth_of_all_packets_was_not_captured() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for (seed, rate) in [(2, 20.0), (74, 200.0), (75, 1000.0)] {
+            let mut scene = Scene::new(seed, family, 40);
+            scene.clients(0.0, 40.0, rate);
+            scene.lose_some(LOST);
+            let name = format!("a fifth lost of {rate}/s");
+            let replay = jury.hear(&name, &scene, View::Both, &[&[]]);
+            let completed = replay.handshakes as f64 / replay.syns as f64;
+            assert!(completed > 0.95, "{name}: {completed:.3}");
+        }
+    }
+    jury.dismiss();
+}
+
+/// Some clients try again only after 3 s, and a fifth of what they send was not captured: many leave a single SYN for
+/// longer than it takes to judge a flood.
+#[test]
+fn slow_clients_whose_path_is_broken_in_a_capture_that_lost_a_fifth() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for rate in [50.0, 200.0] {
+            for percent in [20, 60, 100] {
+                for one_in in [3, 1] {
+                    let mut scene = Scene::new(76, family, 50);
+                    let server = scene.server;
+                    scene.clients_of(0.0, 50.0, rate, server, |t, client| {
+                        let out = (15.0..30.0).contains(&t) && client % 100 < percent;
+                        let fate = match client / 100 % one_in {
+                            0 => Fate::UnreachedSlowly,
+                            _ => Fate::Unreached,
+                        };
+                        out.then_some(fate)
+                    });
+                    scene.lose_some(LOST);
+                    let name = format!("outage of {percent} % of {rate}/s, one in {one_in} slow");
+                    let failing = rate * percent as f64 / 100.0;
+                    // Below 20 failures a second none need be told.
+                    let right: &[&[&str]] = match failing >= 20.0 {
+                        true => &[&["handshake_degraded"]],
+                        false => &[&["handshake_degraded"], &[]],
+                    };
+                    jury.hear(&name, &scene, View::Both, right);
+                    assert_no_flood(&name, &scene);
+                }
+            }
+        }
+    }
+    jury.dismiss();
+}
