@@ -18,6 +18,7 @@ pub mod render;
 pub mod replay;
 pub mod report;
 pub mod status;
+mod text;
 #[cfg(feature = "tui")]
 pub mod top;
 #[cfg(test)]

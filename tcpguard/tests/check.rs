@@ -15,7 +15,7 @@ use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::monitoring::{Level, judge};
 use tcpguard::render;
 use tcpguard::status::{State, Status, Time};
-use tcpguard_engine::{ListenerState, Mode};
+use tcpguard_engine::{ListenerState, Mode, Queues};
 
 fn line(status: &Status, warn: &[&str], crit: &[&str]) -> String {
     let ranges = |typed: &[&str]| typed.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();
@@ -139,6 +139,23 @@ fn the_level_follows_the_situation() {
     let mut gone = status(flooded(Mode::Enforce));
     gone.health = status(degraded()).health;
     assert_eq!(level(&gone), Level::Critical, "a lost filter is not hidden by an attack");
+}
+
+/// Fragments had filled it, and the line said OK.
+#[test]
+fn a_full_syn_queue_that_nothing_explains_is_critical() {
+    let with = |state, half_open| {
+        let (mut report, facts) = calm();
+        let listener = &mut report.listeners[1];
+        listener.state = state;
+        listener.queues = Some(Queues { half_open: Some(half_open), accept: 0, backlog: 128 });
+        judge(&Status::build(&report, &facts), &[], &[])
+    };
+    let full = with(ListenerState::Suspect, 129);
+    assert_eq!(full.level, Level::Critical);
+    assert_eq!(full.reasons, [":443: the SYN queue is full (129 of 128)"]);
+    assert_eq!(with(ListenerState::Suspect, 127).level, Level::Warning);
+    assert_eq!(with(ListenerState::Protected, 129).level, Level::Warning, "cookies answer");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn an_empty_file_means_the_defaults() {
     assert!(config.interface_modes.is_empty() && config.listeners.is_empty());
     assert_eq!(config.states, StateLimits::default());
     assert!(!config.drop_illegal_flags && !config.drop_strays);
-    assert_eq!(config.beyond_bounds, BeyondBounds::Pass);
+    assert_eq!(config.beyond_bounds, BeyondBounds::Auto);
     assert_eq!((config.answers_per_network, config.answers_total), (256, 2_000_000));
     assert_eq!((config.cookie_firewall, config.cookie_mark), (FirewallChoice::Refuse, 0));
     assert_eq!(config.group, None);

@@ -17,8 +17,9 @@ use serde_json::Value;
 use tcpguard::render::{self, View};
 use tcpguard::status::{AttackInFull, Clock, EVIDENCE_BYTES};
 use tcpguard_engine::{
-    Evidence, GateItem, IncidentClass, IncidentReport, ListenerId, Mode, NetworkShare, Probe,
-    Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, VerdictLine,
+    Evidence, GateItem, HostCounters, IncidentClass, IncidentReport, ListenerId, Mode,
+    NetworkShare, Probe, Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader,
+    Timestamp, VerdictLine,
 };
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
 
@@ -109,20 +110,39 @@ fn scan() -> Lab {
     lab
 }
 
-fn reflection() -> Lab {
+/// The counters of the host grow so for five seconds.
+fn of_host(grow: fn(&mut HostCounters)) -> Lab {
     let mut lab = lab(4096);
     lab.run_until(20.0);
     for _ in 0..20 {
-        lab.kernel.host.answers += 510;
-        lab.kernel.host.unsolicited += 500;
+        grow(&mut lab.kernel.host);
         let next = seconds(lab.kernel.now) + POLL.as_secs_f64();
         lab.run_until(next);
     }
     lab
 }
 
+fn reflection() -> Lab {
+    of_host(|host| {
+        host.answers += 510;
+        host.unsolicited += 500;
+    })
+}
+
+fn closed_ports() -> Lab {
+    of_host(|host| {
+        host.refused += 50;
+        host.closed_over += 4950;
+        host.closed_dropped += 4950;
+    })
+}
+
+fn evasion() -> Lab {
+    of_host(|host| host.beyond_dropped += 250)
+}
+
 /// A scene for each class.
-fn scenes() -> [(IncidentClass, Lab); 9] {
+fn scenes() -> [(IncidentClass, Lab); 11] {
     let at_2000 = |sources, shape| Flood { sources, shape, ..Flood::random(2000.0, 10.1..25.1) };
     [
         // Over, so that what is kept of rules and of the end is shown.
@@ -135,6 +155,8 @@ fn scenes() -> [(IncidentClass, Lab); 9] {
         (IncidentClass::HandshakeDegraded, broken_path()),
         (IncidentClass::Scan, scan()),
         (IncidentClass::Reflection, reflection()),
+        (IncidentClass::ClosedPorts, closed_ports()),
+        (IncidentClass::Evasion, evasion()),
     ]
 }
 

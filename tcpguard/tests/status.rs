@@ -22,7 +22,7 @@ use tcpguard::render::{self, View};
 use tcpguard::status::{Severity, State, Status, Time};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
-use tcpguard_engine::{Egress, Mode};
+use tcpguard_engine::{Egress, ListenerState, Mode};
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
@@ -260,6 +260,53 @@ fn what_is_not_known_is_null_and_not_zero() {
 fn a_calm_page_is_short() {
     let lines = page(&status(calm())).lines().count();
     assert!(lines <= 23, "{lines} lines");
+}
+
+/// Rules or steps that let most of it through do not stop it.
+#[test]
+fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
+    for (state, reaching, expected, ratio, words) in [
+        (ListenerState::Protected, 1_000.0, State::AttackMitigated, 0.99, "; 99 % stopped"),
+        (ListenerState::Attacked, 890_100.0, State::AttackUnmitigated, 0.1, "; only 10 % stopped"),
+    ] {
+        let (mut report, facts) = flooded(Mode::Enforce);
+        let victim = &mut report.listeners[1];
+        (victim.state, victim.reaching_rate) = (state, reaching);
+        let status = status((report, facts));
+        assert_eq!(status.daemon.state, expected);
+        let attack = &status.attacks[0];
+        assert!(attack.mitigated_ratio.is_some_and(|share| (share - ratio).abs() < 0.001));
+        let told = render::volume(attack);
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+/// What no listener sees is stopped if most of it is dropped.
+#[test]
+fn an_attack_on_the_host_is_mitigated_by_what_is_dropped_of_it() {
+    use tcpguard_engine::{IncidentClass, Listener, ListenerId};
+    let built = |mode, class, stopped_rate| {
+        let (mut report, facts) = flooded(mode);
+        report.rules.clear();
+        report.listeners[1] = calm().0.listeners[1].clone();
+        let incident = &mut report.incidents[0];
+        (incident.listener_id, incident.listener) = (ListenerId::HOST, Listener::HOST);
+        (incident.class, incident.stopped_rate) = (class, stopped_rate);
+        incident.rules.clear();
+        status((report, facts))
+    };
+    for class in [IncidentClass::ClosedPorts, IncidentClass::Evasion] {
+        let stopped = built(Mode::Enforce, class, 98_000.0);
+        assert_eq!(stopped.daemon.state, State::AttackMitigated);
+        assert_eq!(stopped.attacks[0].advice, None);
+        assert!(stopped.attacks[0].mitigated_ratio.is_some_and(|share| share > 0.99));
+        for (mode, stopped_rate) in [(Mode::Enforce, 4_000.0), (Mode::Observe, 0.0)] {
+            let left = built(mode, class, stopped_rate);
+            assert_eq!(left.daemon.state, State::AttackUnmitigated);
+            let advice = left.attacks[0].advice.as_ref().expect("advice");
+            assert!(!advice.text.contains("backlog"), "{advice:?}");
+        }
+    }
 }
 
 #[test]

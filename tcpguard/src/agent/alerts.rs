@@ -11,12 +11,14 @@ use super::lines::{self, Line};
 use super::writer::Writer;
 use crate::durable::seal::Damage;
 use crate::observe::History;
-use crate::status::{AlertEntry, EVENT_SCHEMA, Event};
+use crate::status::{AlertEntry, EVENT_SCHEMA, Event, Severity};
 
 pub(super) const NAME: &str = "alerts.jsonl";
 /// The file is written at most this often: a flood with many rules tells something all the time. The
 /// journal has everything at once.
 const PACE: Duration = Duration::from_secs(5);
+/// With a critical alert, this often: the next agent knows of an attack, however soon this one is killed.
+const CRITICAL_PACE: Duration = Duration::from_secs(1);
 
 /// Where alerts are kept.
 #[derive(Debug)]
@@ -41,7 +43,12 @@ impl AlertFile {
 
     /// Has them written if there are new ones and it is time for it.
     pub fn tend(&mut self, history: &History, now: Timestamp) {
-        if now.since(self.written) >= PACE {
+        let new = history.since(self.last);
+        let pace = match new.iter().any(|alert| alert.severity == Severity::Critical) {
+            true => CRITICAL_PACE,
+            false => PACE,
+        };
+        if now.since(self.written) >= pace {
             self.keep(history, now);
         }
     }
@@ -157,10 +164,13 @@ mod tests {
         history.add(alert(0));
         assert_eq!(last_in_file(&mut file, &history, 104), 1);
         assert_eq!(last_in_file(&mut file, &history, 105), 2);
+        history.add(AlertEntry { severity: Severity::Critical, ..alert(0) });
+        assert_eq!(last_in_file(&mut file, &history, 105), 2);
+        assert_eq!(last_in_file(&mut file, &history, 106), 3);
         history.add(alert(0));
-        file.keep(&history, at(106));
+        file.keep(&history, at(107));
         drop(file);
-        assert_eq!(numbers(&AlertFile::load(dir.path()).unwrap().1), [1, 2, 3]);
+        assert_eq!(numbers(&AlertFile::load(dir.path()).unwrap().1), [1, 2, 3, 4]);
     }
 
     /// One of before files were sealed: wherever it is cut, whole lines count and the rest of a line is

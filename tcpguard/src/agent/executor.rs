@@ -10,23 +10,29 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{Config, FlowKey, Mode as KernelMode, RuleRef};
+use tcpguard_common::abi::{
+    Config, ExemptEntry, FlowKey, ListenerEntry, Mode as KernelMode, RuleRef,
+};
+use tcpguard_common::fastpath::Rate;
 use tcpguard_engine::{
-    CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule,
-    RuleCounters, RuleId, Step, Timestamp,
+    CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, RouteQuestion,
+    Rule, RuleCounters, RuleId, Step, Timestamp,
 };
 
 use self::lookups::{InUse, Lookups, narrow_entries};
-use super::listeners::{Listeners, slot};
-use crate::host::{HalfOpen, SockDiag};
+use super::listeners::{Listeners, per_second_of};
+use crate::host::{HalfOpen, Protected, SockDiag};
 use crate::kernel::{
     Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, recorded_flow,
-    rule_counters, signature_key, source_table,
+    rule_counters, signature_key, signature_scope, source_table,
 };
 use crate::observe::Alert;
 
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
 const RECENT: Duration = Duration::from_secs(600);
+
+/// The kernel's bit for listeners that the rules for every listener spare.
+const SPARED: u8 = ListenerEntry::SPARED;
 
 /// What is in the kernel because the engine wants it there.
 #[derive(Debug)]
@@ -42,7 +48,9 @@ pub struct Executor {
     changes: u64,
     /// What they make SYNs look up.
     lookups: Lookups,
-    protected: Vec<IpNet>,
+    /// What is protected, each with its end in the kernel's table: [`ExemptEntry::STAYS`] or
+    /// [`ExemptEntry::OWN`].
+    protected: Vec<(IpNet, u32)>,
     allowed: Vec<(IpNet, Timestamp)>,
     /// What was exempted last, each until its boot time in seconds.
     exempt: Vec<(IpNet, u32)>,
@@ -66,6 +74,8 @@ pub enum Followup {
     None,
     /// Read the sampled flows and give them to the engine.
     InspectFlows,
+    /// Ask the kernel where its answers to these sources go and give the engine what it says.
+    LookUpRoutes(Vec<RouteQuestion>),
     /// Count half-open handshakes at the next poll.
     CountHalfOpen,
     /// Take a step for a listener.
@@ -77,6 +87,8 @@ pub enum Followup {
         /// SYNs a second that a budget leaves.
         rate: u32,
     },
+    /// Drop frames that cannot be read, as far as the configuration leaves that to the engine, or no longer.
+    DropBeyondBounds(bool),
     /// Leave it.
     LeaveStep {
         /// Which.
@@ -162,7 +174,18 @@ impl Executor {
             Command::LeaveStep { listener, step } => {
                 return Ok(Followup::LeaveStep { listener, step });
             }
+            Command::SpareListener { listener, spared } => {
+                let (set, clear) = if spared { (SPARED, 0) } else { (0, SPARED) };
+                self.listeners.change_steps(listener, set, clear, &self.dataplane)?;
+            }
+            Command::LimitClosedPorts { per_second, unseen } => {
+                self.config.closed_ports = per_second.map_or(Rate::default(), of_cpu);
+                self.config.resets_unseen = unseen.into();
+                self.dataplane.set_config(&self.config)?;
+            }
+            Command::DropBeyondBounds(pressed) => return Ok(Followup::DropBeyondBounds(pressed)),
             Command::InspectFlows => return Ok(Followup::InspectFlows),
+            Command::LookUpRoutes(questions) => return Ok(Followup::LookUpRoutes(questions)),
             Command::CountHalfOpen => return Ok(Followup::CountHalfOpen),
             Command::CleanHalfOpen { listener, clean_up, limit } => {
                 self.clean(listener, &clean_up, limit, sockets);
@@ -187,17 +210,18 @@ impl Executor {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn protect(&mut self, nets: Vec<IpNet>) -> Result<(), KernelError> {
-        self.protected = nets;
+    pub fn protect(&mut self, protected: &[Protected]) -> Result<(), KernelError> {
+        let until = |own| if own { ExemptEntry::OWN } else { ExemptEntry::STAYS };
+        self.protected = protected.iter().map(|it| (it.net, until(it.own))).collect();
         self.write_exempt()
     }
 
     fn write_exempt(&mut self) -> Result<(), KernelError> {
         // A prefix that is both stays for good.
-        let allowed = self.allowed.iter().filter(|(net, _)| !self.protected.contains(net));
+        let stays = |net: &IpNet| self.protected.iter().any(|(protected, _)| protected == net);
+        let allowed = self.allowed.iter().filter(|(net, _)| !stays(net));
         let allowed = allowed.map(|(net, until)| (*net, seconds(*until)));
-        let protected = self.protected.iter().map(|net| (*net, u32::MAX));
-        let wanted: Vec<_> = protected.chain(allowed).collect();
+        let wanted: Vec<_> = self.protected.iter().copied().chain(allowed).collect();
         let changed = self.dataplane.set_exempt(&wanted)?;
         self.exempt_mended |= changed && wanted == self.exempt;
         self.exempt = wanted;
@@ -314,7 +338,8 @@ impl Executor {
                 self.dataplane.set_source_rule(set, net, port, RuleRef { slot: id.0, flags })
             }),
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.dataplane.set_signature(set, slot(*listener), *mask, fingerprint, id.0)
+                let scope = signature_scope(*listener);
+                self.dataplane.set_signature(set, scope, *mask, fingerprint, id.0)
             }
         }
     }
@@ -343,7 +368,8 @@ impl Executor {
                 }
             }
             Matcher::Signature { listener, mask, fingerprint } => {
-                self.dataplane.remove_signature(set, slot(listener), mask, &fingerprint)?;
+                let scope = signature_scope(listener);
+                self.dataplane.remove_signature(set, scope, mask, &fingerprint)?;
                 self.listeners.remove_rule(listener, mask, &self.dataplane)?;
             }
         }
@@ -400,7 +426,7 @@ impl Executor {
         }
         if removed > 0 {
             log::info!(
-                "removed {removed} half-open entries of the flood from {}",
+                "removed {removed} half-open entries that keep clients out from {}",
                 entry_name(followed.listener)
             );
         }
@@ -422,7 +448,8 @@ impl Wanted {
         let matcher = match &self.matcher {
             Matcher::Source(net, ports) => KernelMatcher::Source(net.trunc(), *ports),
             Matcher::Signature { listener, mask, fingerprint } => {
-                KernelMatcher::Signature(signature_key(set, slot(*listener), *mask, fingerprint))
+                let scope = signature_scope(*listener);
+                KernelMatcher::Signature(signature_key(set, scope, *mask, fingerprint))
             }
         };
         KernelRule { slot: id.0, matcher, flags: self.flags, expires_ns: self.ends.as_nanos() }
@@ -468,6 +495,13 @@ fn flow_key(entry: &HalfOpen) -> FlowKey {
         client_port: port(entry.client),
         server_port: port(entry.server),
     }
+}
+
+/// One CPU's share of so many a second, and a second's worth at once: a scan comes in bursts.
+fn of_cpu(per_second: u32) -> Rate {
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let share = (u64::from(per_second) / cpus).max(1);
+    per_second_of(share, share)
 }
 
 /// Boot time in whole seconds, as the kernel keeps ends of exemptions; not before `at`.

@@ -55,7 +55,9 @@ impl Guard {
                 Matcher::Signature { .. } => false,
             }),
             signatures: rules(&|rule| match &rule.matcher {
-                Matcher::Signature { listener, .. } => port.is_none() || at(listener),
+                Matcher::Signature { listener, .. } => {
+                    port.is_none() || *listener == ListenerId::HOST || at(listener)
+                }
                 Matcher::Source(..) => false,
             }),
             allowed: report

@@ -15,6 +15,7 @@ use crate::status::{
     Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, PAST_LISTED,
     Program, Reading, Rule, Severity, Status,
 };
+use crate::text;
 
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
@@ -70,7 +71,8 @@ impl Guard {
         Facts {
             clock,
             interval: self.config.settings.poll,
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            hostname: text::shown(&rustix::system::uname().nodename().to_string_lossy())
+                .into_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started_at,

@@ -14,6 +14,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::cookie::{self, MAX_WSCALE};
 use tcpguard_common::fastpath::Rate;
+use tcpguard_common::wire::option;
 use tcpguard_engine::{Listener, ListenerKind, Timestamp};
 
 use super::executor::Executor;
@@ -161,7 +162,9 @@ impl Heirloom {
         if looks().count() > maps::MAX_SYN_ACKS as usize {
             return Err(format!("it has {} looks of {}", looks().count(), maps::MAX_SYN_ACKS));
         }
-        if let Some(look) = looks().find(|look| look.wscale > MAX_WSCALE) {
+        // Without the option it says nothing.
+        let is_scaled = |look: &&Look| look.options & option::WSCALE != 0;
+        if let Some(look) = looks().filter(is_scaled).find(|look| look.wscale > MAX_WSCALE) {
             return Err(format!("{} has a window scale of {}", look.addr, look.wscale));
         }
         Ok(found)
@@ -392,7 +395,14 @@ mod tests {
         let look = taken.looks[0].clone();
         assert_eq!(of(vec![taken.clone(); 4097]), "it has 4097 listeners of 4096");
         assert_eq!(looks(vec![look.clone(); 4097]), "it has 4097 looks of 4096");
-        assert_eq!(looks(vec![Look { wscale: 15, ..look }]), "192.0.2.1 has a window scale of 15");
+        let unscaled =
+            Look { wscale: 255, options: look.options & !option::WSCALE, ..look.clone() };
+        let left = Taken { looks: vec![unscaled], ..taken.clone() };
+        let left = serde_json::to_value(Heirloom { listeners: vec![left], ..heirloom() }).unwrap();
+        assert!(Heirloom::read(&sealed(&left)).is_ok(), "no SYN-ACK had one");
+        let options = look.options | option::WSCALE;
+        let look = Look { wscale: 15, options, ..look };
+        assert_eq!(looks(vec![look]), "192.0.2.1 has a window scale of 15");
         let schema = r#"its schema is "tcpguard.heirloom/2", not tcpguard.heirloom/1"#;
         assert_eq!(refusal(&serde_json::json!({ "schema": "tcpguard.heirloom/2" })), schema);
         let missing = refusal(&serde_json::json!({ "schema": SCHEMA, "layout": 9 }));

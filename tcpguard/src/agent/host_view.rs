@@ -18,6 +18,7 @@ use crate::status::{Health, Severity};
 pub struct HostView {
     listeners: Vec<ListenerGroup>,
     tcp_ext: TcpExt,
+    resets: u64,
     softnet: Vec<SoftnetCpu>,
     lost: u64,
     addresses: Addresses,
@@ -65,6 +66,12 @@ impl HostView {
         self.tcp_ext
     }
 
+    /// Resets that the network namespace's stack has sent.
+    pub fn resets(&mut self, now: Timestamp) -> u64 {
+        self.unread.take(now, "/proc/net/snmp", host::resets(), &mut self.resets);
+        self.resets
+    }
+
     /// What each CPU received and lost.
     pub fn softnet(&mut self, now: Timestamp) -> &[SoftnetCpu] {
         self.unread.take(now, "/proc/net/softnet_stat", host::softnet(), &mut self.softnet);
@@ -88,6 +95,7 @@ impl HostView {
         self.addresses.read(sockets, &config.ssh_ports, |source, read, last| {
             unread.take(now, source, read, last);
         });
+        self.addresses.read_networks(|source, read, last| unread.take(now, source, read, last));
         let ProtectedSet { prefixes, left_out } =
             self.addresses.protected(&config.protect_prefixes);
         for (what, count) in left_out.iter().filter(|_| self.left_out.is_empty()) {

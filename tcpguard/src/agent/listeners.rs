@@ -1,5 +1,9 @@
 //! Which listeners are followed, and under which numbers the kernel and the engine know them.
 
+mod inherited;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,7 +12,8 @@ use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, maps};
 use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
-use super::standing::{LeftOut, Standing, leaving, ranked};
+pub use self::inherited::Inherited;
+use super::standing::{LeftOut, Standing, leaving, ranked, unfollowed};
 use crate::host::ListenerGroup;
 use crate::kernel::{Dataplane, KernelError, TEST_LISTENER, addr, ip, listener_keys};
 
@@ -85,28 +90,6 @@ impl Followed {
     }
 }
 
-/// What is taken over of a listener from an agent of another layout.
-#[derive(Clone, Copy, Debug)]
-pub struct Inherited {
-    /// Where clients connect to.
-    pub listener: Listener,
-    /// Where its sockets are.
-    pub kind: ListenerKind,
-    /// Whether IPv4 clients connect to it too, though it is an IPv6 one.
-    pub dual_stack: bool,
-    /// Bits of [`ListenerEntry::steps`].
-    pub steps: u8,
-    /// SYNs of strangers that it is given while its budget counts.
-    pub budget: Rate,
-}
-
-impl From<&Followed> for Inherited {
-    fn from(followed: &Followed) -> Self {
-        let Followed { listener, kind, dual_stack, steps, budget, .. } = *followed;
-        Self { listener, kind, dual_stack, steps, budget }
-    }
-}
-
 /// The engine never sees a number again, the kernel has 4,096 places: the low bits are the place.
 pub fn slot(id: ListenerId) -> u32 {
     id.0 % maps::MAX_LISTENERS
@@ -128,6 +111,10 @@ pub struct Listeners {
     expected: BTreeSet<Listener>,
     /// Listeners that found no place.
     pub left_out: LeftOut,
+    /// Ports on which sockets listen that are not followed.
+    open: BTreeSet<u16>,
+    /// The same, as the kernel was told last.
+    told_open: Option<BTreeSet<u16>>,
 }
 
 impl Listeners {
@@ -156,88 +143,6 @@ impl Listeners {
             .iter()
             .find_map(|addr| self.keys.get(&ListenerKey::new(*addr, port.to_be_bytes())))
             .map(|(id, _)| *id)
-    }
-
-    /// Takes over the listeners that an earlier agent left in the kernel, in their places, and until
-    /// they are found again as if they had just been seen. `rules` are the places and masks of the
-    /// signature rules that stay.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn adopt(
-        &mut self,
-        now: Timestamp,
-        rules: &[(u32, Mask)],
-        dataplane: &Dataplane,
-    ) -> Result<(), KernelError> {
-        let mut places: BTreeMap<u32, (ListenerEntry, Vec<ListenerKey>)> = BTreeMap::new();
-        for (key, entry) in dataplane.listeners()? {
-            if is_test(&entry) {
-                dataplane.remove_listener(&key)?;
-                continue;
-            }
-            places.entry(entry.id).or_insert((entry, Vec::new())).1.push(key);
-        }
-        for (slot, (entry, mut keys)) in places {
-            // The wildcard of IPv6 sorts last, and is a dual-stack socket's own address.
-            keys.sort_by_key(|key| key.addr == Addr::ANY_V6);
-            let Some(own) = keys.last().copied() else { continue };
-            let id = ListenerId(slot);
-            let mut counts = [0; Mask::ALL.len()];
-            for (_, mask) in rules.iter().filter(|(listener, _)| *listener == slot) {
-                counts[usize::from(mask.code())] += 1;
-            }
-            let followed = Followed {
-                id,
-                listener: Listener { addr: ip(&own.addr), port: u16::from_be_bytes(own.port) },
-                kind: match abi::ListenerKind::from_code(entry.kind) {
-                    Some(abi::ListenerKind::Forwarded) => ListenerKind::Forwarded,
-                    _ => ListenerKind::Local,
-                },
-                queues: None,
-                mptcp: false,
-                dual_stack: keys.len() > 1,
-                standing: Standing::default(),
-                seen: now,
-                syn_acks: 0,
-                rules: counts,
-                steps: entry.steps,
-                budget: entry.budget,
-                returns: entry.returns,
-                // Whoever wanted them is gone.
-                samples: 0,
-            };
-            self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));
-            self.followed.insert(id, followed);
-            self.uses.insert(slot, 0);
-            self.next = self.next.max(slot + 1);
-        }
-        self.free = (0..self.next).filter(|slot| !self.uses.contains_key(slot)).collect();
-        self.write(dataplane)
-    }
-
-    /// Follows listeners as an agent of another layout did, which stand in no table of this one; until
-    /// they are found again as if they had just been seen.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn inherit(
-        &mut self,
-        now: Timestamp,
-        all: impl Iterator<Item = Inherited>,
-        dataplane: &Dataplane,
-    ) -> Result<(), KernelError> {
-        for Inherited { listener, kind, dual_stack, steps, budget } in all {
-            let known = self.iter().find(|followed| followed.listener == listener);
-            let id = match known.map(|followed| followed.id) {
-                Some(id) => Some(id),
-                None => self.add(now, listener, kind, dual_stack, dataplane)?,
-            };
-            if let Some(followed) = id.and_then(|id| self.followed.get_mut(&id)) {
-                (followed.steps, followed.budget) = (steps, budget);
-            }
-        }
-        self.write(dataplane)
     }
 
     /// Follows the local listeners in `groups`, but for those that are `ignored`. One that was
@@ -309,6 +214,7 @@ impl Listeners {
         // Last, so that nobody gets its place before the rules for it are gone.
         self.make_room(&without);
         self.forget(|followed| ignored(&followed.listener));
+        self.open = unfollowed(groups, self.iter().map(|followed| followed.listener));
         self.write(dataplane)
     }
 
@@ -362,7 +268,7 @@ impl Listeners {
         if let Some(followed) = self.followed.get_mut(&id) {
             followed.steps = followed.steps & !clear | set;
         }
-        self.write(dataplane)
+        self.write_entry(id, dataplane)
     }
 
     /// Gives a listener so many SYNs a second of strangers while its budget counts, and a quarter of a
@@ -386,7 +292,7 @@ impl Listeners {
         if let Some(followed) = self.followed.get_mut(&id) {
             followed.samples = shift.map_or(0, |shift| shift.saturating_add(1));
         }
-        self.write(dataplane)
+        self.write_entry(id, dataplane)
     }
 
     /// Whether headers of any listener's SYNs are kept.
@@ -407,7 +313,7 @@ impl Listeners {
         if let Some(followed) = self.followed.get_mut(&id) {
             followed.rules[usize::from(mask.code())] += 1;
         }
-        self.write(dataplane)
+        self.write_entry(id, dataplane)
     }
 
     /// Counts one signature rule less.
@@ -424,7 +330,7 @@ impl Listeners {
             let count = &mut followed.rules[usize::from(mask.code())];
             *count = count.saturating_sub(1);
         }
-        self.write(dataplane)
+        self.write_entry(id, dataplane)
     }
 
     fn add(
@@ -518,6 +424,32 @@ impl Listeners {
         Ok(mended)
     }
 
+    /// Brings the kernel's entry of one listener in line, and with it those of all others only where it is not
+    /// there yet: steps are taken at many in a poll.
+    fn write_entry(&mut self, id: ListenerId, dataplane: &Dataplane) -> Result<(), KernelError> {
+        let Some(changed) = self.changed(id) else { return self.write(dataplane) };
+        for (key, entry) in changed {
+            dataplane.set_listener(&key, &entry)?;
+            self.keys.insert(key, (id, entry));
+        }
+        Ok(())
+    }
+
+    /// Under which keys the kernel has another entry of a listener, and what that is to be; `None` where it has
+    /// none.
+    fn changed(&self, id: ListenerId) -> Option<Vec<(ListenerKey, ListenerEntry)>> {
+        let followed = self.followed.get(&id)?;
+        let (entry, mut is_there) = (followed.entry(), false);
+        let mut changed = Vec::new();
+        for key in listener_keys(&followed.listener, followed.dual_stack) {
+            if let Some((_, known)) = self.keys.get(&key).filter(|(of, _)| *of == id) {
+                is_there = true;
+                changed.extend((*known != entry).then_some((key, entry)));
+            }
+        }
+        is_there.then_some(changed)
+    }
+
     /// Brings the kernel's table in line with the listeners. What did not get there is tried again
     /// with the next call, because `keys` only ever says what is there.
     fn write(&mut self, dataplane: &Dataplane) -> Result<(), KernelError> {
@@ -531,12 +463,13 @@ impl Listeners {
                 wanted.insert(key, (followed.id, followed.entry()));
             }
         }
-        if wanted == self.keys {
+        let is_told = self.told_open.as_ref() == Some(&self.open);
+        if wanted == self.keys && is_told {
             return Ok(());
         }
         let gone: Vec<ListenerKey> =
             self.keys.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
-        let mut ports_changed = !gone.is_empty();
+        let mut ports_changed = !gone.is_empty() || !is_told;
         for key in gone {
             dataplane.remove_listener(&key)?;
         }
@@ -548,7 +481,9 @@ impl Listeners {
             }
         }
         if ports_changed {
-            dataplane.set_ports(wanted.iter().map(|(key, (_, entry))| (key, entry.id)))?;
+            let ids = wanted.iter().map(|(key, (_, entry))| (key, entry.id));
+            dataplane.set_ports_beside(ids, &self.open)?;
+            self.told_open = Some(self.open.clone());
         }
         self.keys = wanted;
         Ok(())

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use tcpguard_engine::{Ports, describe};
+use tcpguard_engine::{Ports, signature_in_words};
 
 use super::state::{self, State, StoredMatcher, StoredOrigin, StoredRule};
 use super::timeline::kept;
@@ -121,7 +121,7 @@ fn described(matches: &StoredMatcher) -> Option<(&'static str, String, Ports)> {
         StoredMatcher::SourceToPorts { net, ports } => ("source", net.to_string(), ports),
         StoredMatcher::Signature { .. } => {
             let (listener, mask, fingerprint) = matches.signature()?;
-            let words = format!("{} to {listener}", describe(mask, &fingerprint));
+            let words = signature_in_words(mask, &fingerprint, &listener);
             ("signature", words, Ports::EVERY)
         }
     })

@@ -31,6 +31,7 @@ pub mod obstacles;
 mod pace;
 mod provenance;
 mod reload;
+mod routes;
 pub(crate) mod secrets;
 mod standing;
 mod start;

@@ -152,7 +152,7 @@ impl Guard {
             return self.refuse(text.clone(), text);
         }
         self.config = merged;
-        super::guard::apply_policy(&mut self.executor.config, &self.config);
+        super::guard::apply_policy(&mut self.executor.config, &self.config, self.pressed);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
         // What is ignored is looked at in each poll.
         if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {

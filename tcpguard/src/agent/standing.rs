@@ -5,7 +5,7 @@
 //! before the second of any.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tcpguard_engine::{Listener, ListenerId};
@@ -101,6 +101,16 @@ pub fn leaving(
         .take_while(|((new, _), (standing, ..))| standing.makes_room_for(new))
         .map(|((_, listener), (.., id))| (id, *listener))
         .collect()
+}
+
+/// The ports on which sockets listen that are not among those `followed`.
+pub fn unfollowed(
+    groups: &[ListenerGroup],
+    followed: impl Iterator<Item = Listener>,
+) -> BTreeSet<u16> {
+    let followed: BTreeSet<Listener> = followed.collect();
+    let others = groups.iter().filter(|group| !followed.contains(&group.listener));
+    others.map(|group| group.listener.port).collect()
 }
 
 /// Listeners for which there was no room.
@@ -212,6 +222,22 @@ mod tests {
         let last = ListenerId(followed.len() as u32 - 1);
         assert_eq!(moved, BTreeMap::from([(last, groups[4_001].listener)]));
         assert_eq!(leaving(&without[..1], followed), BTreeMap::new(), "not for his own");
+    }
+
+    /// An operator has one ignored, and there may be no room for another.
+    #[test]
+    fn a_port_at_which_somebody_listens_who_is_not_followed_is_known_for_it() {
+        let groups = [
+            group("::", 443, 0),
+            group("192.0.2.1", 443, 33),
+            group("0.0.0.0", 9_000, 1_001),
+            group("::", 8_080, 1_001),
+        ];
+        let listener = |at: usize| groups[at].listener;
+        let open =
+            |followed: &[usize]| unfollowed(&groups, followed.iter().map(|at| listener(*at)));
+        assert_eq!(open(&[0, 1, 2, 3]), BTreeSet::new());
+        assert_eq!(open(&[0, 3]), BTreeSet::from([443, 9_000]), "one of two at a port will do");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::Config as KernelConfig;
-use tcpguard_common::fastpath::{Mask, PREDATED_NS};
+use tcpguard_common::fastpath::{Mask, PREDATED_NS, Rate};
 use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
 
 use super::alerts::AlertFile;
@@ -31,6 +31,7 @@ use super::kept_config::ConfigFile;
 use super::loss_watch::LossWatch;
 use super::pace::Pace;
 use super::provenance::Provenance;
+use super::routes::Routes;
 use super::secrets;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use super::steps::{Cookies, Means, Steps};
@@ -105,9 +106,12 @@ impl Guard {
             netns_cookie: netns::cookie()?,
             established_seen: offsets.is_some().into(),
             predated: predated.into(),
+            // The engine says anew whether there is a flood of them.
+            closed_ports: Rate::default(),
+            resets_unseen: 0,
             ..before.unwrap_or_default()
         };
-        apply_policy(&mut kernel_config, &config);
+        apply_policy(&mut kernel_config, &config, false);
         dataplane.set_config(&kernel_config)?;
         let secret = match &heirloom {
             Some(heirloom) => heirloom.secret(),
@@ -133,8 +137,7 @@ impl Guard {
         executor.listeners.update(now, &groups, ignored, budget, &executor.dataplane)?;
         let mut host = HostView::default();
         let protected = host.protected(now, &mut sockets, &config);
-        let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
-        executor.protect(nets)?;
+        executor.protect(&protected)?;
         let mut engine = Engine::new(config.tuning(), mode)?;
         engine.set_secret(secrets::network_secret().map_err(no_random)?);
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
@@ -244,6 +247,8 @@ impl Guard {
             estimates: Estimates::default(),
             cells: Cells::default(),
             handshakes: Handshakes::default(),
+            routes: Routes::default(),
+            pressed: false,
             boot,
             set_mode,
             mode_clock,

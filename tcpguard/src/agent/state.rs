@@ -152,7 +152,7 @@ pub enum StoredMatcher {
     },
     /// To this listener, looking like this.
     Signature {
-        /// Its address: numbers of listeners do not outlive the agent.
+        /// Its address: numbers of listeners do not outlive the agent. [`Listener::HOST`]: to every one.
         listener: Listener,
         /// [`Mask::code`].
         mask: u8,
@@ -285,8 +285,9 @@ impl State {
     /// Rules, allow-list and what was learned, as the engine has them now.
     pub fn of(engine: &Engine, boot: String, clock: &Clock) -> Self {
         let report = engine.report(clock.now);
-        let listener = |id: ListenerId| {
-            report.listeners.iter().find(|known| known.id == id).map(|known| known.listener)
+        let listener = |id: ListenerId| match id {
+            ListenerId::HOST => Some(Listener::HOST),
+            _ => report.listeners.iter().find(|known| known.id == id).map(|known| known.listener),
         };
         let rules = engine.rules(clock.now);
         let rules = rules.filter_map(|rule| StoredRule::of(rule, &listener, clock)).collect();

@@ -18,8 +18,8 @@ pub enum Exit {
     Failed,
     /// The command line makes no sense (clap uses the same code).
     Usage,
-    /// The agent does not run (as LSB init scripts and `systemctl status` say it), or a capture
-    /// cannot be read.
+    /// The agent does not run (as LSB init scripts and `systemctl status` say it), or a capture, or
+    /// most of its packets, cannot be read.
     Unreachable,
     /// Permission denied.
     Denied,

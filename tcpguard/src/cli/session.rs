@@ -16,6 +16,7 @@ use crate::documents::Printed;
 use crate::json;
 use crate::observe::stderr;
 use crate::render::View;
+use crate::text;
 
 /// So many bytes are put together before they are written: a shorter page appears at once.
 const BUFFER: usize = 64 * 1024;
@@ -202,7 +203,8 @@ impl<'a> Session<'a> {
     pub fn say(&self, text: &str) {
         if !self.quiet {
             // A closed stderr is no reason to fail.
-            let _ = writeln!(io::stderr(), "{}", self.view.encode(text));
+            let text = text::escaped_lines(text);
+            let _ = writeln!(io::stderr(), "{}", self.view.encode(&text));
         }
     }
 
@@ -212,6 +214,7 @@ impl<'a> Session<'a> {
             return stderr::write(log::Level::Error, &format!("{error:#}"));
         }
         let text = format!("tcpguard: {error:#}");
+        let text = text::escaped_lines(&text);
         let _ = writeln!(io::stderr(), "{}", self.view.encode(&text));
     }
 }

@@ -97,7 +97,9 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
     let Some((rule, attack)) = of_attacks.next() else { return };
     let at_once = match session.client.call(Request::Status) {
         Ok(Response::Status(status)) => {
-            let open = status.attacks.iter().find(|open| open.id == attack);
+            let mut attacks = status.attacks.iter();
+            // Steps are ordered for one listener.
+            let open = attacks.find(|open| open.id == attack && open.port != 0);
             open.map(|open| narrative::place(open.dst, open.port))
         }
         _ => None,

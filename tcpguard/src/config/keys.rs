@@ -96,9 +96,12 @@ const OTHERS: &[Other] = &[
         name: "policy.beyond_bounds",
         doc: "Frames whose headers go on beyond what the guard reads, and in which the kernel may find \
               a SYN: three VLAN tags, nine IPv6 extension headers, a TCP header in a second fragment \
-              or far into the frame. Hosts rarely get such frames.\n\
+              or far into the frame. Hosts rarely get such frames. Nothing is dropped but in enforce mode, \
+              whoever a frame is from. Fragments that end before the TCP flags are what no stack sends; \
+              frames with too many VLAN tags are nobody's flood, because no router passes them on.\n\
+              \u{20} \"auto\"     drop what no stack sends, and the others while they are a flood\n\
               \u{20} \"pass\"     count them, by reason\n\
-              \u{20} \"drop\"     drop them in enforce mode, whoever they are from",
+              \u{20} \"drop\"     drop them all",
         example: None,
         value: |config| named(&BEYOND_BOUNDS, config.beyond_bounds),
     },

@@ -107,13 +107,17 @@ pub enum XdpMode {
     Generic,
 }
 
-/// What becomes of a frame whose headers go on beyond what the parser reads.
+/// What becomes of a frame whose headers go on beyond what the parser reads. Nothing is dropped but in
+/// enforce mode, and each is counted by the bound.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum BeyondBounds {
-    /// It passes, and is counted by the bound.
+    /// First fragments that end before the TCP flags are dropped, because no stack sends them; the others
+    /// while SYNs come in them that nobody wants an answer to, but for those with too many VLAN tags.
     #[default]
+    Auto,
+    /// It passes.
     Pass,
-    /// It is dropped in enforce mode.
+    /// It is dropped.
     Drop,
 }
 
@@ -210,7 +214,7 @@ pub fn resolve(
         settings,
         drop_illegal_flags: value_or(file.drop_illegal_flags, false),
         drop_strays: value_or(file.drop_strays, false),
-        beyond_bounds: value_or(file.beyond_bounds, BeyondBounds::Pass),
+        beyond_bounds: value_or(file.beyond_bounds, BeyondBounds::Auto),
         cookie_backend: value_or(file.cookie_backend, CookieChoice::Auto),
         cookie_firewall: value_or(file.cookie_firewall, FirewallChoice::Refuse),
         cookie_mark: u32::try_from(value_or(file.cookie_mark, 0)).unwrap_or_default(),

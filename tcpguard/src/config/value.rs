@@ -35,8 +35,8 @@ pub(crate) const COOKIE_FIREWALL: [(&str, FirewallChoice); 2] =
     [("refuse", FirewallChoice::Refuse), ("allow", FirewallChoice::Allow)];
 
 /// Names of [`BeyondBounds`].
-pub(crate) const BEYOND_BOUNDS: [(&str, BeyondBounds); 2] =
-    [("pass", BeyondBounds::Pass), ("drop", BeyondBounds::Drop)];
+pub(crate) const BEYOND_BOUNDS: [(&str, BeyondBounds); 3] =
+    [("auto", BeyondBounds::Auto), ("pass", BeyondBounds::Pass), ("drop", BeyondBounds::Drop)];
 
 /// Names of [`XdpMode`].
 pub(crate) const XDP_MODES: [(&str, XdpMode); 3] =

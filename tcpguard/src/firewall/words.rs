@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::judge::{Kind, Offence};
 use crate::host::netfilter::{Condition, Effect, Family, Rule, Source, Test, Verdict};
+use crate::text;
 
 /// The most characters that a rule has in words.
 const LONGEST: usize = 160;
@@ -28,7 +29,7 @@ pub(super) fn rule(rule: &Rule) -> String {
     });
     let mut words = conditions.chain(effects).collect::<Vec<_>>().join(" ");
     // Names are the rule set's: they may be anything.
-    words.retain(|c| !c.is_control());
+    words.retain(|c| !text::is_unseen(c));
     match words.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{} …", &words[..end]),
         None => words,

@@ -99,6 +99,9 @@ impl Xdp {
 
 /// Interfaces that may be built on one another (`MAX_NEST_DEV`, include/linux/netdevice.h).
 const MAX_STACK: u8 = 8;
+/// Kinds that show packets of their parts, or of the interface that they are built on.
+const STACKED: [&str; 9] =
+    ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec"];
 /// `ARPHRD_ETHER`, include/uapi/linux/if_arp.h.
 const ARPHRD_ETHER: u16 = 1;
 /// `ARPHRD_LOOPBACK`, whose packets begin with an Ethernet header of zeros.
@@ -132,9 +135,6 @@ impl Interface {
         /// Their packets come in by another interface, as something else than TCP.
         const TUNNELS: [&str; 9] =
             ["tun", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "vxlan", "geneve"];
-        /// They show packets of their parts, or of the interface that they are built on.
-        const STACKED: [&str; 9] =
-            ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec"];
         if is_guarded(self.index) || depth == 0 {
             return false;
         }
@@ -156,6 +156,31 @@ impl Interface {
             },
             Some(_) => false,
         }
+    }
+
+    /// Whether what leaves by it leaves by a guarded one of `all` the interfaces of this namespace, as a frame
+    /// that can be read there: it is one, or it is built on one. Of one that is built on several, all are
+    /// held to be as one of them is.
+    pub fn leaves_guarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
+        self.leaves_guarded_below(all, is_guarded, MAX_STACK)
+    }
+
+    fn leaves_guarded_below(
+        &self,
+        all: &[Self],
+        is_guarded: &impl Fn(u32) -> bool,
+        depth: u8,
+    ) -> bool {
+        let is_stacked = self.kind.as_deref().is_none_or(|kind| STACKED.contains(&kind));
+        let is_below =
+            |one: &&Self| one.master == Some(self.index) || self.below == Below::Here(one.index);
+        is_guarded(self.index)
+            || depth > 0
+                && is_stacked
+                && all
+                    .iter()
+                    .filter(is_below)
+                    .any(|one| one.leaves_guarded_below(all, is_guarded, depth - 1))
     }
 
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
@@ -375,21 +400,24 @@ pub(super) mod tests {
         assert!(!found.has_ethernet_header());
     }
 
-    /// Interfaces by index from 1 on: kind, master, what it is built on. Which of them are unguarded while
-    /// that with index `guarded` is guarded.
-    fn unguarded(all: &[(Option<&str>, u32, Below)], guarded: u32) -> Vec<u32> {
+    /// Interfaces by index from 1 on: kind, master, what it is built on.
+    fn made(all: &[(Option<&str>, u32, Below)]) -> Vec<Interface> {
         let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
         let found = found.expect("an interface");
         let numbered = all.iter().zip(1..);
-        let all: Vec<_> = numbered
-            .map(|(&(kind, master, below), index)| Interface {
-                index,
-                kind: kind.map(str::to_owned),
-                master: (master != 0).then_some(master),
-                below,
-                ..found.clone()
-            })
-            .collect();
+        let made = numbered.map(|(&(kind, master, below), index)| Interface {
+            index,
+            kind: kind.map(str::to_owned),
+            master: (master != 0).then_some(master),
+            below,
+            ..found.clone()
+        });
+        made.collect()
+    }
+
+    /// Which of them are unguarded while that with index `guarded` is guarded.
+    fn unguarded(all: &[(Option<&str>, u32, Below)], guarded: u32) -> Vec<u32> {
+        let all = made(all);
         let is_guarded = |index| index == guarded;
         let others = all.iter().filter(|one| one.is_unguarded(&all, &is_guarded));
         others.map(|one| one.index).collect()
@@ -423,6 +451,34 @@ pub(super) mod tests {
         // In a circle, which the kernel does not allow.
         let circle = [uplink, (Some("vlan"), 0, Here(3)), (Some("vlan"), 0, Here(2))];
         assert!(unguarded(&circle, 1).is_empty());
+    }
+
+    #[test]
+    fn what_leaves_by_an_interface_that_is_built_on_a_guarded_one_leaves_by_that_one() {
+        use Below::{Elsewhere, Here, Nothing};
+        let (hardware, bridge) = ((None, 0, Nothing), (Some("bridge"), 0, Nothing));
+        let veth = (Some("veth"), 2, Elsewhere);
+        let vlan = |below| (Some("vlan"), 0, Here(below));
+        for (all, guarded, leaves) in [
+            // Containers on a bridge; one with the guarded interface in it.
+            (vec![hardware, bridge, veth], 1, vec![1]),
+            (vec![(None, 2, Nothing), bridge, veth, vlan(2)], 1, vec![1, 2, 4]),
+            (vec![hardware, vlan(1), vlan(2)], 1, vec![1, 2, 3]),
+            // The guarded one is above: what leaves below it by itself is not seen.
+            (vec![hardware, vlan(1)], 2, vec![2]),
+            (
+                vec![hardware, (Some("wireguard"), 0, Here(1)), (Some("ppp"), 0, Here(1))],
+                1,
+                vec![1],
+            ),
+            // In a circle, which the kernel does not allow.
+            (vec![hardware, vlan(3), vlan(2)], 1, vec![1]),
+        ] {
+            let all = made(&all);
+            let is_guarded = |index: u32| index == guarded;
+            let found = all.iter().filter(|one| one.leaves_guarded(&all, &is_guarded));
+            assert_eq!(found.map(|one| one.index).collect::<Vec<_>>(), leaves, "{all:#?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The kernel's `TcpExt` counters, from `/proc/thread-self/net/netstat`.
+//! The kernel's `TcpExt` counters, from `/proc/thread-self/net/netstat`, and that of its resets beside them.
 
 use tcpguard_engine::TcpExt;
 
@@ -6,6 +6,9 @@ use super::{Error, proc_file};
 
 /// Of the network namespace of this thread; `/proc/self` would show that of the main thread.
 const PATH: &str = "/proc/thread-self/net/netstat";
+/// Likewise, of the counters that SNMP has (RFC 4022).
+const SNMP: &str = "/proc/thread-self/net/snmp";
+const TCP_EXT: &str = "TcpExt:";
 
 /// The counters of this thread's network namespace.
 ///
@@ -24,8 +27,23 @@ pub fn tcp_ext_counter(name: &str) -> Result<Option<u64>, Error> {
     proc_file::read(PATH, |text| one(text, name))
 }
 
+/// Resets that the stack of this thread's network namespace has sent (`OutRsts`).
+///
+/// # Errors
+/// As for [`tcp_ext`].
+pub fn resets() -> Result<u64, Error> {
+    proc_file::read(SNMP, resets_of)
+}
+
+fn resets_of(text: &str) -> Result<u64, String> {
+    const NAME: &str = "OutRsts";
+    let found = pairs(text, "Tcp:")?.find(|(counter, _)| *counter == NAME);
+    let (name, value) = found.ok_or_else(|| format!("no {NAME}"))?;
+    count(name, value)
+}
+
 fn one(text: &str, name: &str) -> Result<Option<u64>, String> {
-    let found = pairs(text)?.find(|(counter, _)| *counter == name);
+    let found = pairs(text, TCP_EXT)?.find(|(counter, _)| *counter == name);
     found.map(|(name, value)| count(name, value)).transpose()
 }
 
@@ -33,7 +51,7 @@ fn one(text: &str, name: &str) -> Result<Option<u64>, String> {
 /// used, so that an event which this kernel does not report is one that never happens.
 fn parse(text: &str) -> Result<TcpExt, String> {
     let mut counters = TcpExt::default();
-    for (name, value) in pairs(text)? {
+    for (name, value) in pairs(text, TCP_EXT)? {
         let counter = match name {
             "ListenOverflows" => &mut counters.listen_overflows,
             "ListenDrops" => &mut counters.listen_drops,
@@ -50,14 +68,16 @@ fn parse(text: &str) -> Result<TcpExt, String> {
 }
 
 /// Names and values, from a pair of lines `Group: names…` and `Group: values…`.
-fn pairs(text: &str) -> Result<impl Iterator<Item = (&str, &str)>, String> {
-    const GROUP: &str = "TcpExt:";
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(GROUP));
+fn pairs<'t>(
+    text: &'t str,
+    group: &str,
+) -> Result<impl Iterator<Item = (&'t str, &'t str)> + use<'t>, String> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
-        return Err(format!("no pair of lines that starts with {GROUP}"));
+        return Err(format!("no pair of lines that starts with {group}"));
     };
     if names.split_whitespace().count() != values.split_whitespace().count() {
-        return Err(format!("{GROUP} has not as many values as names"));
+        return Err(format!("{group} has not as many values as names"));
     }
     Ok(names.split_whitespace().zip(values.split_whitespace()))
 }
@@ -133,8 +153,25 @@ IpExt: 1 2
         }
     }
 
+    /// One of its counters may be negative.
+    #[test]
+    fn the_resets_are_found_among_the_counters_of_snmp() {
+        let snmp = "\
+IcmpMsg: OutType3
+IcmpMsg: 10
+Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens OutSegs OutRsts InCsumErrors
+Tcp: 1 200 120000 -1 17 18 19 20
+Udp: InDatagrams NoPorts
+Udp: 1 2
+";
+        assert_eq!(resets_of(snmp), Ok(19));
+        assert!(resets_of("Tcp: RtoMin\nTcp: 200\n").is_err());
+        assert!(resets_of(NETSTAT).is_err(), "of another group");
+    }
+
     #[test]
     fn the_running_kernel_is_understood() {
         tcp_ext().expect("TcpExt counters");
+        resets().expect("the counter of resets");
     }
 }

@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 
 use super::Error;
+use crate::text;
 
 /// Where the kernel shows processes.
 pub const PROC: &str = "/proc";
@@ -170,8 +171,8 @@ fn socket_inode(link: &[u8]) -> Option<u32> {
 pub struct DescriptorUse {
     /// Its id.
     pub pid: u32,
-    /// Its name, with a `?` for each control character: a process may call itself what it likes,
-    /// also what a terminal would obey.
+    /// Its name, with a `?` for each character that cannot be seen: a process may call itself what it
+    /// likes, also what a terminal would obey, or another's name from right to left.
     pub comm: String,
     /// Descriptors in use.
     pub used: u64,
@@ -218,7 +219,7 @@ fn pids(root: &Path) -> Result<Vec<u32>, Error> {
 fn comm(directory: &Path) -> String {
     let comm = fs::read(directory.join("comm")).unwrap_or_default();
     let comm = String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm));
-    comm.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
+    text::shown(&comm).into_owned()
 }
 
 fn command_line(directory: &Path) -> Vec<String> {
@@ -314,6 +315,9 @@ Max locked memory         8388608              8388608              bytes
             ("\x1b[2J\x07", "?[2J?"),
             ("two\nlines", "two?lines"),
             ("größe", "größe"),
+            ("gnp.\u{202e}exe", "gnp.?exe"),
+            ("ng\u{200b}inx", "ng?inx"),
+            ("\u{2066}a\u{2069}", "?a?"),
         ] {
             fs::write(root.path().join("comm"), format!("{comm}\n")).expect("a file");
             assert_eq!(super::comm(root.path()), expected);

@@ -9,7 +9,7 @@ use std::path::Path;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tcpguard_common::abi::maps;
 
-use super::{Error, SockDiag, rtnetlink};
+use super::{Error, SockDiag, local_routes, rtnetlink};
 
 /// Room for protected prefixes of each family: the other half of the kernel's places is the
 /// allow-list's.
@@ -21,14 +21,21 @@ pub const MOST_SSH_CLIENTS: usize = MOST_PROTECTED / 2;
 /// names its own loopback address.
 const RESOLV_CONF: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
+/// What is on an interface of the host.
+const OWN_ADDRESS: &str = "own address";
+/// What is routed to the host as a whole.
+const OWN_NETWORK: &str = "own network";
+
 /// A prefix that must stay reachable.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Protected {
     /// Which addresses.
     pub net: IpNet,
-    /// What they are: `own address`, `default gateway`, `resolver`, `SSH client`, `configured`,
+    /// What they are: `own address`, `own network`, `default gateway`, `resolver`, `SSH client`, `configured`,
     /// `loopback`; several separated by ", ".
     pub what: String,
+    /// Whether packets to them are delivered to this host itself.
+    pub own: bool,
 }
 
 /// The protected set.
@@ -44,6 +51,7 @@ pub struct ProtectedSet {
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
     own: Vec<IpAddr>,
+    own_networks: Vec<IpNet>,
     gateways: Vec<IpAddr>,
     /// Of each of [`RESOLV_CONF`].
     resolvers: [Vec<IpAddr>; 2],
@@ -69,6 +77,14 @@ impl Addresses {
         take("connections to sshd", clients, &mut self.ssh_clients);
     }
 
+    /// Reads again the networks that are the host's own as a whole, likewise.
+    pub fn read_networks(
+        &mut self,
+        take: impl FnOnce(&'static str, Result<Vec<IpNet>, Error>, &mut Vec<IpNet>),
+    ) {
+        take("own networks", local_routes::local_networks(), &mut self.own_networks);
+    }
+
     /// The protected set. `configured` comes from the configuration. Where there are more than there is
     /// room for, those come first of which the host has few, and that nobody outside can add to.
     pub fn protected(&self, configured: &[IpNet]) -> ProtectedSet {
@@ -78,7 +94,10 @@ impl Addresses {
         }
         set.add_all(self.gateways.iter().copied(), "default gateway");
         set.add_all(self.resolvers.iter().flatten().copied(), "resolver");
-        set.add_all(self.own.iter().copied(), "own address");
+        for net in &self.own_networks {
+            set.add(net.trunc(), OWN_NETWORK);
+        }
+        set.add_all(self.own.iter().copied(), OWN_ADDRESS);
         let mut room = [MOST_SSH_CLIENTS; 2];
         for client in one_of_each_network_first(&self.ssh_clients) {
             let room = &mut room[usize::from(client.is_ipv6())];
@@ -184,7 +203,10 @@ impl Collected {
     }
 
     fn finish(self) -> ProtectedSet {
-        let protected = |(net, what): (IpNet, Vec<_>)| Protected { net, what: what.join(", ") };
+        let protected = |(net, what): (IpNet, Vec<&str>)| {
+            let own = what.iter().any(|what| [OWN_ADDRESS, OWN_NETWORK].contains(what));
+            Protected { net, what: what.join(", "), own }
+        };
         let prefixes = self.nets.into_iter().map(protected).collect();
         ProtectedSet { prefixes, left_out: self.left_out }
     }
@@ -218,6 +240,22 @@ mod tests {
             ("fe80::1/128", "default gateway"),
         ];
         assert_eq!(found, expected.map(|(net, what)| (net.to_owned(), what.to_owned())));
+    }
+
+    #[test]
+    fn what_is_delivered_to_the_host_is_its_own() {
+        let addresses = Addresses {
+            own: vec![ip("192.0.2.1")],
+            own_networks: vec![net("203.0.113.0/24")],
+            gateways: vec![ip("192.0.2.254")],
+            ..Addresses::default()
+        };
+        let set = addresses.protected(&[net("198.51.100.0/24"), net("203.0.113.0/24")]).prefixes;
+        let own = set.iter().filter(|protected| protected.own);
+        let own: Vec<_> = own.map(|own| (own.net.to_string(), own.what.as_str())).collect();
+        let expected =
+            [("192.0.2.1/32", "own address"), ("203.0.113.0/24", "configured, own network")];
+        assert_eq!(own, expected.map(|(net, what)| (net.to_owned(), what)));
     }
 
     #[test]

@@ -9,12 +9,12 @@ use super::Error;
 use super::netlink::{Message, Netlink, attributes, field};
 
 const RTM_GETADDR: u16 = 22;
-const RTM_GETROUTE: u16 = 26;
+pub(super) const RTM_GETROUTE: u16 = 26;
 
 /// Length of `struct ifaddrmsg`, include/uapi/linux/if_addr.h.
 const IFADDRMSG_LEN: usize = 8;
 /// Length of `struct rtmsg`, include/uapi/linux/rtnetlink.h.
-const RTMSG_LEN: usize = 12;
+pub(super) const RTMSG_LEN: usize = 12;
 /// Length of `struct rtnexthop`, include/uapi/linux/rtnetlink.h.
 const RTNEXTHOP_LEN: usize = 8;
 
@@ -22,11 +22,11 @@ const RTNEXTHOP_LEN: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 /// `IFA_LOCAL`: the own address, where `IFA_ADDRESS` is not.
 const IFA_LOCAL: u16 = 2;
-const RTA_GATEWAY: u16 = 5;
+pub(super) const RTA_GATEWAY: u16 = 5;
 const RTA_MULTIPATH: u16 = 9;
-const RTA_VIA: u16 = 18;
+pub(super) const RTA_VIA: u16 = 18;
 /// `RTN_UNICAST`: a route that leads somewhere.
-const RTN_UNICAST: u8 = 1;
+pub(super) const RTN_UNICAST: u8 = 1;
 
 /// Routes looked at in search of default routes. The kernel lists a table from its shortest
 /// prefix on, so that they come first even where a router carries the whole Internet table.
@@ -126,7 +126,7 @@ fn gateway(family: u8, kind: u16, value: &[u8]) -> Result<Option<IpAddr>, Decode
     }
 }
 
-fn address(family: u8, value: &[u8]) -> Result<Option<IpAddr>, DecodeError> {
+pub(super) fn address(family: u8, value: &[u8]) -> Result<Option<IpAddr>, DecodeError> {
     Ok(match i32::from(family) {
         libc::AF_INET => Some(Ipv4Addr::from(field::<4>(value, 0)?).into()),
         libc::AF_INET6 => Some(Ipv6Addr::from(field::<16>(value, 0)?).into()),

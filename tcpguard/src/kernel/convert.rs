@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv6Net};
 use tcpguard_common::abi::{
     self, Addr, Config, EVERY_PORT, FlowKey, ListenerKey, PrefixV4, PrefixV6, SCOPE_BITS,
-    SourceHost, SourceKey, SourceV4, SourceV6,
+    SignatureKey, SourceHost, SourceKey, SourceV4, SourceV6, maps,
 };
 use tcpguard_common::fastpath::hash;
 use tcpguard_engine as engine;
@@ -142,6 +142,15 @@ pub fn listener_keys(listener: &engine::Listener, dual_stack: bool) -> Vec<Liste
     keys
 }
 
+/// Whose signature rules are meant, as their keys have it: a listener's, by its place in the tables, or every
+/// listener's.
+pub const fn signature_scope(listener: engine::ListenerId) -> u32 {
+    if listener.0 == engine::ListenerId::HOST.0 {
+        return SignatureKey::EVERY_LISTENER;
+    }
+    listener.0 % maps::MAX_LISTENERS
+}
+
 /// Ports below which a source is no scanner, whatever else it did. Bits may coincide.
 const SEVERAL_PORTS: u32 = 4;
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
@@ -180,8 +189,9 @@ pub fn listener_counters(
         syn_ack_retransmit,
         established: tracepoint.then_some(established),
         established_known,
+        let_through: late.let_through,
         acknowledged,
-        late,
+        late: late.polls,
         reset,
         refused,
         dropped_source,

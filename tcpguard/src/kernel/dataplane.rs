@@ -1,6 +1,6 @@
 //! The maps of the loaded programs, by what they mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use tcpguard_common::abi::{
@@ -64,6 +64,7 @@ pub struct Dataplane {
     unknown_listeners: Table<ListenerKey, u64>,
     host: PerCpu<HostCounters>,
     probes: Table<u32, Probe>,
+    closed: Table<u32, u64>,
     cookie_secret: Table<u32, CookieSecret>,
     syn_acks: Table<ListenerKey, SynAckRecord>,
     returned_cookies: Table<u32, ReturnedCookies>,
@@ -108,6 +109,7 @@ impl Dataplane {
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
             host: object.per_cpu(maps::HOST)?,
             probes: object.table(maps::PROBES)?,
+            closed: object.table(maps::CLOSED)?,
             cookie_secret: object.table(maps::COOKIE_SECRET)?,
             syn_acks: object.table(maps::SYN_ACKS)?,
             returned_cookies: object.table(maps::RETURNED_COOKIES)?,
@@ -223,9 +225,24 @@ impl Dataplane {
         &self,
         listeners: impl IntoIterator<Item = (&'a ListenerKey, u32)>,
     ) -> Result<(), KernelError> {
+        self.set_ports_beside(listeners, &BTreeSet::new())
+    }
+
+    /// As [`Self::set_ports`], where sockets that are not followed listen on `open` ports.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn set_ports_beside<'a>(
+        &self,
+        listeners: impl IntoIterator<Item = (&'a ListenerKey, u32)>,
+        open: &BTreeSet<u16>,
+    ) -> Result<(), KernelError> {
         let mut table = Box::new([PortEntry::default(); 65_536]);
         for (key, id) in listeners {
             table[usize::from(u16::from_be_bytes(key.port))].add(&key.addr, id);
+        }
+        for port in open {
+            table[usize::from(*port)].open = 1;
         }
         self.ports.set(&0, &table)
     }
@@ -296,6 +313,9 @@ impl Dataplane {
             sum.answer += cpu.answer;
             sum.unsolicited += cpu.unsolicited;
             sum.no_listener += cpu.no_listener;
+            sum.no_listener_own += cpu.no_listener_own;
+            sum.refused += cpu.refused;
+            sum.closed_over += cpu.closed_over;
         }
         Ok(sum)
     }
@@ -306,6 +326,14 @@ impl Dataplane {
     /// See [`Self::set_config`].
     pub fn probes(&self) -> Result<Vec<(u32, Probe)>, KernelError> {
         self.probes.entries()
+    }
+
+    /// The words of the filter of closed ports.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn closed_ports(&self) -> Result<Vec<(u32, u64)>, KernelError> {
+        self.closed.entries()
     }
 
     /// Starts a listener's counters and its estimate of distinct sources from zero.
@@ -477,6 +505,9 @@ impl Dataplane {
         self.host.fill(0, &HostCounters::default())?;
         for cell in 0..maps::PROBE_CELLS {
             self.probes.set(&cell, &Probe::default())?;
+        }
+        for word in 0..maps::CLOSED_WORDS {
+            self.closed.set(&word, &0)?;
         }
         for id in 0..maps::MAX_LISTENERS {
             self.returned_cookies.set(&id, &ReturnedCookies::default())?;

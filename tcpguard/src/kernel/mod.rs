@@ -28,7 +28,7 @@ pub use attach::{Attachment, Receiving, attach, attach_tracepoint, receive_nativ
 pub use carried::objects_digest;
 pub use convert::{
     RECENT, Source, addr, client_around, flow, ip, listener_counters, listener_keys, probe,
-    recorded_flow, rule_counters, source_table,
+    recorded_flow, rule_counters, signature_scope, source_table,
 };
 pub use dataplane::{
     Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key,

@@ -9,7 +9,8 @@ use tcpguard_engine::Mode;
 
 use crate::control::ClientError;
 use crate::render;
-use crate::status::{Clients, Connect, Health, Listener, Severity, State, Status};
+use crate::status::narrative::place;
+use crate::status::{Clients, Connect, Health, Listener, ListenerState, Severity, State, Status};
 
 pub use range::Range;
 
@@ -241,6 +242,7 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let is_reason = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
     let findings = status.health.iter().filter(is_reason);
     reasons.extend(findings.map(|finding| (weight(finding), finding.text.clone())));
+    reasons.extend(status.listeners.iter().filter_map(full).map(|why| (Level::Critical, why)));
     if state > Level::Ok && reasons.iter().all(|(level, _)| *level < state) {
         let words = match status.daemon.state {
             State::Off => format!("the guard is switched off: {}", Mode::TRY_ENFORCE),
@@ -251,6 +253,17 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
         reasons.push((state, words));
     }
     reasons
+}
+
+/// Says that the SYN queue of a listener is full, and no incident says more: new clients are lost there, or
+/// have to do with the kernel's own cookies.
+fn full(listener: &Listener) -> Option<String> {
+    let (half_open, limit) = (listener.half_open?, listener.half_open_limit?);
+    let is_full = listener.state == ListenerState::Suspect && limit > 0 && half_open >= limit;
+    is_full.then(|| {
+        let place = place(listener.addr, listener.port);
+        format!("{place}: the SYN queue is full ({half_open} of {limit})")
+    })
 }
 
 /// Without the filter, or without its rules, nothing is protected; all else can wait for the day.

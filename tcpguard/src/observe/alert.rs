@@ -8,6 +8,7 @@ use tcpguard_engine::{IncidentReport, Mode, Severity};
 
 use super::{History, Journal, journal, stderr};
 use crate::status::{AlertEntry, Clock, Time};
+use crate::text;
 
 /// Something to tell people; what [`tcpguard_engine::Command::Alert`] carries.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +86,7 @@ impl<W: Write> AlertSink<W> {
         }
         if let Some(lines) = &mut self.lines {
             let time = clock.time_at(clock.now);
-            let message = on_one_line(&alert.message);
+            let message = text::escaped_line(&alert.message);
             // Nobody reads a closed stderr; the journal and the status still have the alert.
             let _ = writeln!(lines, "{time} {} {message}", alert.label());
         }
@@ -108,18 +109,6 @@ impl<W: Write> AlertSink<W> {
     pub fn lost(&self) -> u64 {
         self.journal.as_ref().map_or(0, Journal::lost)
     }
-}
-
-/// Keeps one message on one line.
-fn on_one_line(message: &str) -> String {
-    let mut line = String::with_capacity(message.len());
-    for char in message.chars() {
-        match char {
-            control if control.is_control() => line.extend(control.escape_default()),
-            plain => line.push(plain),
-        }
-    }
-    line
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use tcpguard_engine::{Mode, Severity};
 use super::Alert;
 use super::events::message_id;
 use crate::config::mode_name;
+use crate::text;
 
 /// Where journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
@@ -94,7 +95,7 @@ const fn priority(severity: Severity) -> &'static str {
 
 fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     let mut entry = Vec::new();
-    field(&mut entry, "MESSAGE", &alert.message);
+    field(&mut entry, "MESSAGE", &text::escaped_lines(&alert.message));
     field(&mut entry, "PRIORITY", priority(alert.severity));
     field(&mut entry, "SYSLOG_IDENTIFIER", "tcpguard");
     if let Some(id) = message_id(&alert.event) {
@@ -224,6 +225,14 @@ mod tests {
         journal.send(&alert("x\nPRIORITY=7"), Mode::Observe);
         let forged = b"MESSAGE\n\x0c\0\0\0\0\0\0\0x\nPRIORITY=7\nPRIORITY=2\n";
         assert!(received(&socket).starts_with(forged));
+    }
+
+    #[test]
+    fn what_turns_the_direction_of_a_message_is_escaped() {
+        let (_dir, socket, mut journal) = journald();
+        journal.send(&alert("for \u{202e}eman\u{2069}"), Mode::Observe);
+        let entry = String::from_utf8(received(&socket)).unwrap();
+        assert!(entry.starts_with("MESSAGE=for \\u{202e}eman\\u{2069}\n"), "{entry}");
     }
 
     #[test]

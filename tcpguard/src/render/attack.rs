@@ -13,6 +13,8 @@ use crate::status::{Attack, Evidence, Mode, Rule, Severity, Status, Time};
 pub(super) const INDENT: usize = 11;
 /// Most steps told; the first ones say what was done, the latest ones where it stands.
 const STEPS_TOLD: usize = 8;
+/// Share that is stopped from which it is most of an attack.
+const MOST: f64 = 0.5;
 
 /// Time from `earlier` to `later`.
 pub(super) fn between(earlier: Time, later: Time) -> Duration {
@@ -130,8 +132,13 @@ pub fn volume(attack: &Attack) -> String {
         let spared = share(attack.matched - attack.dropped);
         text.push_str(&format!(", {spared} matched by rules in observe mode"));
     }
-    if let Some(share) = attack.mitigated_ratio {
-        text.push_str(&format!("; {} stopped in the last second", percent(share)));
+    match attack.mitigated_ratio {
+        Some(share) if share < MOST => text.push_str(&format!(
+            "; only {} stopped in the last second, the others reach the stack",
+            percent(share)
+        )),
+        Some(share) => text.push_str(&format!("; {} stopped in the last second", percent(share))),
+        None => {}
     }
     if attack.completed > 0 {
         text.push_str(&format!("; {} clients got in", short(attack.completed as f64)));

@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use super::clients::clients;
 use super::number::short;
 use crate::monitoring::{Level, Measured, Metric, Report};
+use crate::text;
 
 /// Reasons told in the line; the rest is in the status.
 const REASONS_TOLD: usize = 3;
@@ -34,7 +35,7 @@ pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
         text.push_str("; see: tcpguard status");
     }
     // A bar ends the words, and a line the plugin's answer.
-    let is_foreign = |char: char| char == '|' || char.is_control();
+    let is_foreign = |char: char| char == '|' || text::is_unseen(char);
     write!(out, "TCPGUARD {level} - {}", text.replace(is_foreign, "/"))?;
     for (number, measured) in report.metrics.iter().enumerate() {
         out.write_str(if number == 0 { " | " } else { " " })?;

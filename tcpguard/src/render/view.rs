@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::tz::TimeZone;
 
 use crate::status::Time;
+use crate::text;
 
 /// What the reader's terminal can show.
 #[derive(Clone, Debug)]
@@ -90,10 +91,14 @@ impl View {
         time.0.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
-    /// `text` in the characters that the terminal can show.
+    /// `text` in the characters that the terminal can show, and without those that have no form: names
+    /// and reasons of others may hold them.
     pub fn encode<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.utf8 || text.is_ascii() {
+        if text.is_ascii() {
             return Cow::Borrowed(text);
+        }
+        if self.utf8 {
+            return text::shown_page(text);
         }
         let mut ascii = String::with_capacity(text.len());
         for char in text.chars() {
@@ -152,6 +157,14 @@ mod tests {
     fn a_terminal_without_utf8_gets_ascii() {
         let view = View { utf8: false, colour: false, zone: TimeZone::UTC, width: View::WIDTH };
         assert_eq!(view.encode("● a — b → c … ✓ ✗ ü"), "* a - b -> c ... ok x ?");
+    }
+
+    #[test]
+    fn what_turns_or_hides_other_characters_reaches_no_terminal() {
+        for (utf8, expected) in [(true, "● gnp.?exe ?"), (false, "* gnp.?exe ?")] {
+            let view = View { utf8, colour: false, zone: TimeZone::UTC, width: View::WIDTH };
+            assert_eq!(view.encode("● gnp.\u{202e}exe \u{9b}"), expected);
+        }
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::fmt::{self, Write};
 
+use crate::text::is_unseen;
+
 /// Text as the content of an element or as the value of a quoted attribute.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Escaped<'t>(&'t str);
 
-/// `text` so that it is nothing but text. Characters that cannot be seen are shown as `�`: control
-/// characters, which HTML forbids, and those that turn the direction of what follows (UAX #9), by
-/// which a name could look like another.
+/// `text` so that it is nothing but text. Characters that cannot be seen are shown as `�`
+/// ([`is_unseen`]): control characters, which HTML forbids, and format characters.
 pub(super) fn escaped(text: &str) -> Escaped<'_> {
     Escaped(text)
 }
@@ -29,13 +30,6 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-fn is_unseen(char: char) -> bool {
-    char.is_control()
-        || matches!(char,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
-            | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Chapter {
     fn new(mut full: AttackInFull, line: Result<Timeline, String>) -> Self {
         let drawn = line.iter().flat_map(|line| &line.points).map(|point| match full.attack.kind {
             AttackKind::Reflection => point.unsolicited_pps,
-            AttackKind::Scan => point.nowhere_pps,
+            AttackKind::Scan | AttackKind::ClosedPorts => point.nowhere_pps,
             _ => point.syn_pps,
         });
         full.attack.peak_syn_pps = drawn.fold(full.attack.peak_syn_pps, f64::max);

@@ -9,7 +9,7 @@ use super::chapter;
 use super::html::escaped;
 use super::words;
 use super::{Chapter, Host, Story};
-use crate::render::number::{exact, short, span};
+use crate::render::number::{exact, percent, short, span};
 use crate::replay::Replay;
 
 /// Incidents of a capture that are told in full; the others have a line in the list of all.
@@ -89,7 +89,9 @@ fn title(story: &Story) -> String {
             )
         }
         (None, []) => "Nothing".to_owned(),
-        (Some(replay), chapters) => format!("{} in {}", incidents(chapters.len()), name(replay)),
+        (Some(replay), chapters) => {
+            format!("{} in {}", found_in(replay, chapters.len()), name(replay))
+        }
     }
 }
 
@@ -107,9 +109,19 @@ fn incidents(count: usize) -> String {
     }
 }
 
+/// What was found in a capture, or that most of it was not read.
+fn found_in(replay: &Replay, chapters: usize) -> String {
+    match replay.unread() {
+        Some(unread) if chapters == 0 => {
+            format!("{} of the packets could not be read ({})", percent(unread.share()), unread.why)
+        }
+        _ => incidents(chapters),
+    }
+}
+
 /// What was read of a capture, and what was found in it.
 fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result {
-    let found = words::sentence(&incidents(story.chapters.len()));
+    let found = words::sentence(&found_in(replay, story.chapters.len()));
     writeln!(
         out,
         "<header>\n<h1>{} <span class=\"place\">in {}</span></h1>",

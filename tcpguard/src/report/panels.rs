@@ -23,7 +23,9 @@ pub(super) fn panels(full: &AttackInFull, line: &Timeline, times: &Times) -> Vec
     let attack = &full.attack;
     let panels = match attack.kind {
         AttackKind::Reflection => vec![answers(line, times)],
-        AttackKind::Scan => vec![nowhere(line, times)],
+        AttackKind::Scan | AttackKind::ClosedPorts => vec![nowhere(line, times)],
+        // What cannot be read is not counted by time.
+        AttackKind::Evasion => Vec::new(),
         _ => vec![syns(line, times), handshakes(full, line), queues(line)],
     };
     panels.into_iter().filter(|panel| !(panel.areas.is_empty() && panel.lines.is_empty())).collect()

@@ -67,7 +67,7 @@ fn share(count: u64, attack: &Attack) -> String {
 
 /// Whether it is about a listener, and not about the whole host.
 pub(super) fn at_listener(attack: &Attack) -> bool {
-    !matches!(attack.kind, AttackKind::Scan | AttackKind::Reflection)
+    !IncidentClass::from(attack.kind).is_of_host()
 }
 
 /// The numbers that say most, for a glance.
@@ -259,7 +259,7 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
 pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
     let AttackInFull { attack, record, .. } = full;
     let begins = match IncidentClass::from(attack.kind) {
-        class if class.is_flood() => "handshakes begin to fail",
+        class if class.is_flood() && !class.is_of_host() => "handshakes begin to fail",
         _ => "it begins",
     };
     let first = &record.first;

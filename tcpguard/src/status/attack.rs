@@ -28,8 +28,8 @@ pub struct Attack {
     pub ended_at: Option<Time>,
     /// The story in one sentence.
     pub summary: String,
-    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes` or
-    /// `answers`.
+    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`, `answers`,
+    /// `closed_ports` or `beyond_bounds`.
     pub signal: String,
     /// How sure the verdict is, 0 to 1.
     pub confidence: f64,
@@ -57,8 +57,8 @@ pub struct Attack {
     /// over where the baseline is not known.
     #[serde(default)]
     pub clients: Option<Clients>,
-    /// Share of the SYNs at this listener dropped over the last second; `null` outside enforce
-    /// mode and without SYNs.
+    /// Share of a flood's SYNs of the last second that the guard dropped or answered, of all that completed no
+    /// handshake with the host's own stack; `null` outside enforce mode and without such SYNs.
     pub mitigated_ratio: Option<f64>,
     /// Distinct sources of the ten seconds with the most, estimated: all in all there are at least as
     /// many.
@@ -96,6 +96,10 @@ pub enum AttackKind {
     HandshakeDegraded,
     /// Answers to SYNs that this host never sent.
     Reflection,
+    /// So many SYNs to ports at which nothing listens that refusing them takes the stack's time.
+    ClosedPorts,
+    /// SYNs in frames that the guard cannot read and the stack can.
+    Evasion,
 }
 
 /// The numbers behind a verdict, over the failing handshakes of the last 8 s.

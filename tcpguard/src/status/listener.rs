@@ -117,11 +117,11 @@ pub enum ListenerKind {
 pub enum ListenerState {
     /// Handshakes complete.
     Ok,
-    /// Handshakes fail and it is not known yet why.
+    /// Handshakes fail and it is not known yet why, or its SYN queue is full.
     Suspect,
-    /// An incident is open and nothing is done about it.
+    /// An incident is open, and nothing is done about it or most of what it is about reaches the stack.
     Attacked,
-    /// An incident is open and rules or steps act.
+    /// An incident is open, and rules or steps keep most of it from the stack.
     Protected,
     /// Its accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,

@@ -8,19 +8,16 @@ use tcpguard_engine::{IncidentClass, IncidentReport, Timestamp};
 use super::Advice;
 use crate::render::number::{percent, short, span};
 
-/// Where clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or `[2001:db8::1]:443`.
+/// Where clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or `[2001:db8::1]:443`; `this host`
+/// for what concerns no port.
 pub(crate) fn place(addr: IpAddr, port: u16) -> String {
-    match addr {
-        any if any.is_unspecified() => format!(":{port}"),
-        IpAddr::V4(addr) => format!("{addr}:{port}"),
-        IpAddr::V6(addr) => format!("[{addr}]:{port}"),
-    }
+    engine::Listener { addr, port }.to_string()
 }
 
 /// What is happening and what it means for the defence, in one sentence.
 pub(crate) fn summary(incident: &IncidentReport) -> String {
     let evidence = &incident.evidence;
-    let place = place(incident.listener.addr, incident.listener.port);
+    let place = incident.place();
     let sources = short(evidence.sources_estimate as f64);
     let complete = percent(evidence.completion);
     match incident.class {
@@ -103,24 +100,47 @@ pub(super) fn advice(
     }
     if let (engine::Mode::Enforce, Some(removed)) = (mode, &incident.record.removed) {
         let ago = now.since(removed.at);
-        let place = place(incident.listener.addr, incident.listener.port);
         let text = format!(
-            "you removed rule {} {} ago, and it is made again in {}; have tcpguard make it now",
+            "you removed rule {} {} ago, and it is made again in {}",
             removed.id.0,
             span(ago),
             span(removed.until.since(now)),
         );
-        return advice(text, Some(&format!("tcpguard step {place} {} auto", removed.step.name())));
+        // Steps are ordered for one listener.
+        if incident.listener == engine::Listener::HOST {
+            return advice(text, None);
+        }
+        let place = place(incident.listener.addr, incident.listener.port);
+        return advice(
+            format!("{text}; have tcpguard make it now"),
+            Some(&format!("tcpguard step {place} {} auto", removed.step.name())),
+        );
     }
+    let evades = incident.class == IncidentClass::Evasion;
     match mode {
         engine::Mode::Enforce if acts => None,
+        engine::Mode::Enforce if evades => advice(
+            "they go to the stack: have frames that the guard cannot read dropped with [policy] \
+             beyond_bounds = \"drop\""
+                .to_owned(),
+            Some("tcpguard reload"),
+        ),
+        engine::Mode::Enforce if incident.class == IncidentClass::ClosedPorts => advice(
+            "the stack refuses most of them: have the host's packet filter drop what no listener is for"
+                .to_owned(),
+            None,
+        ),
         engine::Mode::Enforce if incident.rules.is_empty() => advice(
             "nothing stops it yet: keep net.ipv4.tcp_syncookies=1 and raise the listener's backlog"
                 .to_owned(),
             Some("tcpguard status --listeners"),
         ),
         engine::Mode::Enforce => None,
-        engine::Mode::Observe if incident.rules.is_empty() => advice(
+        engine::Mode::Observe if evades => advice(
+            "observe mode drops nothing; enforce mode drops frames that the guard cannot read".to_owned(),
+            Some(engine::Mode::TRY_ENFORCE),
+        ),
+        engine::Mode::Observe if incident.rules.is_empty() && !incident.class.is_of_host() => advice(
             "observe mode drops nothing; no rule is found yet that enforce mode would apply"
                 .to_owned(),
             Some(engine::Mode::TRY_ENFORCE),
@@ -135,6 +155,25 @@ pub(super) fn advice(
         ),
         engine::Mode::Off => {
             advice("the guard is off and drops nothing".to_owned(), Some(engine::Mode::TRY_ENFORCE))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_listener_or_the_host_and_never_port_0() {
+        for (addr, port, expected) in [
+            ("0.0.0.0", 443, ":443"),
+            ("::", 443, ":443"),
+            ("192.0.2.1", 443, "192.0.2.1:443"),
+            ("2001:db8::1", 443, "[2001:db8::1]:443"),
+            ("192.0.2.1", 0, "192.0.2.1"),
+            ("0.0.0.0", 0, "this host"),
+        ] {
+            assert_eq!(place(addr.parse().unwrap(), port), expected);
         }
     }
 }

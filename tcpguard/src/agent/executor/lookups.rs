@@ -1,19 +1,22 @@
-//! Which look-ups of source rules a SYN cannot skip.
+//! Which look-ups of rules a SYN cannot skip, whatever its listener.
 
 use std::collections::BTreeMap;
 use std::mem;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{Config, RuleRef};
-use tcpguard_engine::Matcher;
+use tcpguard_common::fastpath::Mask;
+use tcpguard_engine::{ListenerId, Matcher};
 
 use crate::kernel::{client_around, source_table};
 
-/// How many rules there are on sources, by what a SYN has to ask for them.
+/// How many rules there are on sources, and for every listener, by what a SYN has to ask for them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lookups {
     every_port: Counts,
     certain_ports: Counts,
+    /// Signature rules for every listener, by mask.
+    masks: [u32; Mask::ALL.len()],
     /// Entries over longer prefixes than a client's, by the client around them and their port.
     narrow: BTreeMap<(IpNet, Option<u16>), u32>,
 }
@@ -25,11 +28,13 @@ struct Counts {
     nets: u32,
 }
 
-/// Which tables are in use: the bits of [`Config::source_rules`] and [`Config::port_rules`].
+/// Which tables are in use: the bits of [`Config::source_rules`], [`Config::port_rules`] and
+/// [`Config::masks`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct InUse {
     every_port: u8,
     certain_ports: u8,
+    masks: u8,
 }
 
 impl Lookups {
@@ -77,12 +82,23 @@ impl Lookups {
     }
 
     /// Which tables they make SYNs ask.
-    pub const fn in_use(&self) -> InUse {
-        InUse { every_port: self.every_port.bits(), certain_ports: self.certain_ports.bits() }
+    pub fn in_use(&self) -> InUse {
+        let masks = self.masks.iter().enumerate();
+        InUse {
+            every_port: self.every_port.bits(),
+            certain_ports: self.certain_ports.bits(),
+            masks: masks.fold(0, |masks, (bit, count)| masks | u8::from(*count > 0) << bit),
+        }
     }
 
     fn count_of(&mut self, matcher: &Matcher) -> Option<&mut u32> {
-        let Matcher::Source(net, ports) = matcher else { return None };
+        let (net, ports) = match matcher {
+            Matcher::Source(net, ports) => (net, ports),
+            Matcher::Signature { listener: ListenerId::HOST, mask, .. } => {
+                return self.masks.get_mut(usize::from(mask.code()));
+            }
+            Matcher::Signature { .. } => return None,
+        };
         let counts = if ports.is_every() { &mut self.every_port } else { &mut self.certain_ports };
         let in_hosts = source_table(net) == Config::HOSTS;
         Some(if in_hosts { &mut counts.hosts } else { &mut counts.nets })
@@ -102,6 +118,7 @@ impl InUse {
         Self {
             every_port: self.every_port | other.every_port,
             certain_ports: self.certain_ports | other.certain_ports,
+            masks: self.masks | other.masks,
         }
     }
 
@@ -109,7 +126,8 @@ impl InUse {
     pub fn write_to(self, config: &mut Config) -> bool {
         let every_port = mem::replace(&mut config.source_rules, self.every_port);
         let certain_ports = mem::replace(&mut config.port_rules, self.certain_ports);
-        Self { every_port, certain_ports } != self
+        let masks = mem::replace(&mut config.masks, self.masks);
+        Self { every_port, certain_ports, masks } != self
     }
 }
 
@@ -154,6 +172,24 @@ mod tests {
         }
         lookups.take(&rule("192.0.2.1/32", &[]));
         assert_eq!(in_use(&lookups), (nets, hosts | nets));
+    }
+
+    #[test]
+    fn every_syn_asks_under_the_masks_of_rules_for_every_listener_and_of_no_others() {
+        let signature =
+            |listener, mask| Matcher::Signature { listener, mask, fingerprint: Default::default() };
+        let (every, one) =
+            (signature(ListenerId::HOST, Mask::NoTtl), signature(ListenerId(7), Mask::Full));
+        let mut lookups = Lookups::of([&every, &every, &one].into_iter());
+        let mut config = Config::default();
+        assert!(lookups.in_use().write_to(&mut config), "news");
+        assert_eq!(config.masks, 1 << Mask::NoTtl.code());
+        lookups.take(&every);
+        assert!(!lookups.in_use().write_to(&mut config), "there is another one");
+        lookups.take(&every);
+        lookups.take(&one);
+        assert!(lookups.in_use().write_to(&mut config));
+        assert_eq!(config.masks, 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::Stderr;
 use std::time::Duration;
 
-use tcpguard_common::abi::Config as KernelConfig;
+use tcpguard_common::abi::{Config as KernelConfig, Reason};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
 
@@ -34,6 +34,7 @@ use super::listeners::per_second_of;
 use super::loss_watch::{Change, LossWatch};
 use super::pace::Pace;
 use super::provenance::Provenance;
+use super::routes::Routes;
 use super::state::{State, StateWriter};
 use super::steps::Steps;
 use super::unchanged::{Cells, Estimates, Handshakes};
@@ -97,6 +98,9 @@ pub struct Guard {
     pub(super) estimates: Estimates,
     pub(super) cells: Cells,
     pub(super) handshakes: Handshakes,
+    pub(super) routes: Routes,
+    /// Whether the engine wants frames dropped that cannot be read.
+    pub(super) pressed: bool,
     /// Which boot this is.
     pub(super) boot: String,
     /// The mode that an operator set for good, in this run or an earlier one.
@@ -259,11 +263,16 @@ pub(super) fn clock() -> Clock {
     Clock { now: boot_time(), wall: jiff::Timestamp::now() }
 }
 
-/// What of the configuration the programs read.
-pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
+/// What of the configuration the programs read. `pressed`: see [`Guard`].
+pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: bool) {
     kernel.drop_illegal = config.drop_illegal_flags.into();
     kernel.drop_strays = config.drop_strays.into();
-    kernel.drop_beyond_bounds = u8::from(config.beyond_bounds == BeyondBounds::Drop);
+    kernel.drop_beyond_bounds = match config.beyond_bounds {
+        BeyondBounds::Auto if pressed => Reason::ROUTED,
+        BeyondBounds::Auto => Reason::SHORT_FRAGMENT,
+        BeyondBounds::Drop => Reason::EVERY_BOUND,
+        BeyondBounds::Pass => 0,
+    };
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
     kernel.cookie_mark = config.cookie_mark;
     kernel.followed_bits = KernelConfig::follow(config.settings.followed_per_second);
@@ -273,4 +282,31 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config) {
     let of_cpu = config.answers_total / cpus;
     // A tenth of a second's worth at once.
     kernel.answers_per_cpu = per_second_of(of_cpu, of_cpu / 10);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Overrides, parse};
+
+    #[test]
+    fn what_cannot_be_read_is_dropped_as_the_policy_and_the_flood_want() {
+        let bounds = |policy: &str, pressed| {
+            let text = format!("[policy]\nbeyond_bounds = \"{policy}\"\n");
+            let config = parse(Path::new("file"), &text, Overrides::default()).unwrap();
+            let mut kernel = KernelConfig::default();
+            apply_policy(&mut kernel, &config, pressed);
+            kernel.drop_beyond_bounds
+        };
+        assert_eq!(bounds("auto", false), Reason::FragmentShort.bound());
+        let routed =
+            Reason::FragmentShort.bound() | Reason::Ipv6Depth.bound() | Reason::HeaderDepth.bound();
+        assert_eq!(bounds("auto", true), routed, "all but VLAN tags");
+        for pressed in [false, true] {
+            assert_eq!(bounds("pass", pressed), 0);
+            assert_eq!(bounds("drop", pressed), Reason::EVERY_BOUND);
+        }
+    }
 }

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, Flow, FlowKey, FlowState, PacketCounters, ReturnedCookies};
+use tcpguard_common::abi::{
+    Class, Flow, FlowKey, FlowState, PacketCounters, Reason, ReturnedCookies,
+};
 use tcpguard_engine::{
     Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Sample, Step, Timestamp,
 };
 
-use super::{Guard, Snapshot, clock};
+use super::{Guard, Snapshot, apply_policy, clock};
 use crate::agent::executor::{Executor, Followup};
 use crate::agent::firewall::Need;
 use crate::agent::interfaces::Received;
-use crate::agent::steps::{Judged, Means, Steps};
+use crate::agent::steps::{Judged, Means, Refusal, Steps};
 use crate::agent::{audit, heap};
 use crate::host::{HalfOpen, Interface, boot_time, cpu_time};
 use crate::kernel::{self, Position};
@@ -130,8 +132,7 @@ impl Guard {
     /// Reads the protected set and exempts it.
     pub(in crate::agent) fn protect(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let protected = self.host.protected(now, &mut self.sockets, &self.config);
-        let nets: Vec<_> = protected.iter().map(|protected| protected.net).collect();
-        self.executor.protect(nets)?;
+        self.executor.protect(&protected)?;
         self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         Ok(())
     }
@@ -151,7 +152,7 @@ impl Guard {
             true => self.host.half_open(now, &mut self.sockets),
             false => None,
         };
-        let tcp_ext = self.host.tcp_ext(now);
+        let (tcp_ext, resets) = (self.host.tcp_ext(now), self.host.resets(now));
         let lost = self.host.lost(now, self.interfaces.names());
         // Whatever is seen from now on is for the next sample.
         self.executor.config.note_poll(boot_time().as_nanos());
@@ -184,7 +185,7 @@ impl Guard {
                 distinct_sources,
             });
         }
-        let host = self.host_counters(&received.packets)?;
+        let host = self.host_counters(&received.packets, resets)?;
         let executor = &self.executor;
         let cells = self.cells.of(host.no_listener, || executor.dataplane.probes())?;
         // Without an answer a source counts as a stranger; nothing is dropped for it.
@@ -227,15 +228,33 @@ impl Guard {
         Ok(())
     }
 
-    fn host_counters(&self, packets: &[PacketCounters]) -> anyhow::Result<HostCounters> {
+    /// Counters of what belongs to no listener; the stack has sent so many `resets`.
+    fn host_counters(
+        &self,
+        packets: &[PacketCounters],
+        resets: u64,
+    ) -> anyhow::Result<HostCounters> {
         let counters = self.executor.dataplane.host_counters()?;
         let of = |class: Class| packets.iter().map(|one| one.classes[class as usize]).sum::<u64>();
+        let fate =
+            |reason: Reason| packets.iter().map(|one| one.reasons[reason as usize]).sum::<u64>();
+        let beyond = Reason::ALL.iter().copied().filter(|reason| reason.is_beyond_bounds());
+        let routed = beyond.clone().filter(|reason| reason.bound() & Reason::ROUTED != 0);
         Ok(HostCounters {
             own_syn: Some(counters.own_syn),
             answers: counters.answer,
             unsolicited: counters.unsolicited,
             segments: of(Class::Ack) + of(Class::Fin),
             no_listener: counters.no_listener,
+            no_listener_own: counters.no_listener_own,
+            refused: counters.refused,
+            resets,
+            closed_over: counters.closed_over,
+            closed_dropped: fate(Reason::DropClosedPort),
+            beyond_passed: beyond.map(fate).sum(),
+            beyond_routed: routed.map(fate).sum(),
+            short_fragments: fate(Reason::FragmentShort),
+            beyond_dropped: fate(Reason::DropBeyondBounds),
         })
     }
 
@@ -266,6 +285,16 @@ impl Guard {
                     // A look leaves free memory between what is kept: half a MiB after 4,000 flows.
                     drop(flows);
                     heap::give_back();
+                }
+                Ok(Followup::LookUpRoutes(questions)) => {
+                    let guarded = self.interfaces.guarded();
+                    let answers = self.routes.answer(now, questions, &guarded);
+                    self.engine.handle_routes(now, &answers);
+                }
+                Ok(Followup::DropBeyondBounds(pressed)) => {
+                    self.pressed = pressed;
+                    apply_policy(&mut self.executor.config, &self.config, pressed);
+                    self.executor.dataplane.set_config(&self.executor.config)?;
                 }
                 Ok(Followup::Alert(alert)) => {
                     if let Some(incident) = &alert.incident {
@@ -332,17 +361,34 @@ impl Guard {
     }
 
     fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step, rate: u32) {
+        if let Err(refusal) = self.try_step(now, listener, step, rate) {
+            let soon = refusal.is_passing();
+            self.engine.step_failed(now, listener, step, &refusal.to_string(), soon);
+        }
+    }
+
+    fn try_step(
+        &mut self,
+        now: Timestamp,
+        listener: ListenerId,
+        step: Step,
+        rate: u32,
+    ) -> Result<(), Refusal> {
+        if !self.steps.effort.is_left(now, self.config.settings.poll) {
+            return Err(Refusal::Busy);
+        }
+        let begun = cpu_time();
         if step == Step::Cookies
+            && self.steps.effort.asks_firewall(now)
             && let Err(error) = self.tend_firewall(now, true)
         {
             log::error!("{error:#}");
         }
         let guarded = self.interfaces.guarded();
         let (steps, mut means) = self.means(&guarded);
-        if let Err(refusal) = steps.take(now, listener, step, rate, &mut means) {
-            let soon = refusal.is_passing();
-            self.engine.step_failed(now, listener, step, &refusal.to_string(), soon);
-        }
+        let taken = steps.take(now, listener, step, rate, &mut means);
+        steps.effort.took(now, cpu_time().saturating_sub(begun));
+        taken
     }
 
     /// The steps, and what is needed to carry them out.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tcpguard_common::abi::{RuleRef, maps};
+use tcpguard_common::abi::{RuleRef, SignatureKey, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
     Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp, Trial,
@@ -168,7 +168,10 @@ fn understand(
             Some((Matcher::Source(*net, *ports), StoredMatcher::source(*net, *ports)))
         }
         KernelMatcher::Signature(key) => {
-            let (id, listener) = at_slot(key.listener)?;
+            let (id, listener) = match key.listener {
+                SignatureKey::EVERY_LISTENER => (ListenerId::HOST, Listener::HOST),
+                slot => at_slot(slot)?,
+            };
             let mask = Mask::from_code(u8::try_from(key.mask).ok()?)?;
             let fingerprint = Fingerprint::from_words(key.fingerprint);
             Some((
@@ -188,7 +191,9 @@ fn matcher_of(
         StoredMatcher::SourceToPorts { net, ports } => Some(Matcher::Source(net, ports)),
         StoredMatcher::Signature { .. } => {
             let (listener, mask, fingerprint) = record.matches.signature()?;
-            Some(Matcher::Signature { listener: at(&listener)?, mask, fingerprint })
+            let every = listener == Listener::HOST;
+            let listener = if every { ListenerId::HOST } else { at(&listener)? };
+            Some(Matcher::Signature { listener, mask, fingerprint })
         }
     }
 }
@@ -217,8 +222,6 @@ fn unrecorded(flags: u32) -> Origin {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use tcpguard_common::abi::SignatureKey;
 
     use super::*;
     use crate::agent::state::StoredOrigin;
@@ -309,6 +312,26 @@ mod tests {
         assert_eq!(kept.created, NOW - Duration::from_secs(30));
         assert_eq!(kept.expires, NOW + Duration::from_secs(42), "the kernel knows best");
         assert!(all.lost.is_empty() && all.dead.is_empty());
+    }
+
+    #[test]
+    fn a_rule_for_every_listener_is_kept_or_made_again_as_one() {
+        let StoredMatcher::Signature { mask, words, .. } = SIGNATURE else { unreachable!() };
+        let every = StoredMatcher::Signature { listener: Listener::HOST, mask, words };
+        let mut there = in_kernel(5, &every, 42);
+        let KernelMatcher::Signature(key) = &mut there.matcher else { unreachable!() };
+        key.listener = SignatureKey::EVERY_LISTENER;
+        for (kernel, is_there) in [(vec![there], true), (Vec::new(), false)] {
+            let all =
+                run("this boot", vec![stored(5, every, StoredOrigin::Incident(9), 60)], kernel);
+            let rules = if is_there { &all.kept } else { &all.lost };
+            let [rule] = &rules[..] else { panic!("{all:?}") };
+            let of_host = |listener| listener == ListenerId::HOST;
+            assert!(
+                matches!(rule.matcher, Matcher::Signature { listener, .. } if of_host(listener))
+            );
+            assert_eq!((rule.reason.as_str(), all.dead.len()), ("rule 5", 0));
+        }
     }
 
     #[test]

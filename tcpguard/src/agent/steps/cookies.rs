@@ -1,13 +1,14 @@
 //! Who makes cookies on this host, and whether a listener may be answered for with them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use tcpguard_common::abi::{ListenerKey, SynAckRecord};
-use tcpguard_engine::{ListenerKind, Timestamp};
+use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
 
 use super::Refusal;
+use super::looks::{Look, Looks};
 use crate::agent::executor::Executor;
 use crate::agent::interfaces::in_words;
 use crate::agent::listeners::Followed;
@@ -20,6 +21,8 @@ use crate::probe::{self, Hook, Host, Probe};
 
 /// Looks of one listener, which may answer from many addresses, that are tried before it is armed.
 const TRIED: usize = 4;
+/// Looks that are remembered as tried.
+const TRIED_LOOKS: usize = 64;
 
 /// Who makes cookies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,8 +55,11 @@ pub struct Cookies {
     lease: SyncookiesLease,
     /// Whether it has been said that it cannot be given back.
     told: bool,
-    /// The looks that were tried, and did.
-    tried: BTreeMap<ListenerKey, SynAckRecord>,
+    /// What the answers of listeners look like in this poll.
+    looks: Looks,
+    /// The looks that were tried, and did, by whether they are of IPv4. Those of listeners of one host are mostly
+    /// alike, and a test for each would ask more answers for the test's addresses than anybody is given.
+    tried: VecDeque<(bool, SynAckRecord)>,
 }
 
 impl Cookies {
@@ -93,7 +99,8 @@ impl Cookies {
             mended: Vec::new(),
             lease,
             told: false,
-            tried: BTreeMap::new(),
+            looks: Looks::default(),
+            tried: VecDeque::new(),
         })
     }
 
@@ -128,30 +135,34 @@ impl Cookies {
             let wanted = || "the configuration leaves cookies to the kernel".to_owned();
             return Err(Refusal::NoMaker(self.reason.clone().unwrap_or_else(wanted)));
         }
-        let settings = Sysctls::default().cookies()?;
-        let records: Vec<(ListenerKey, SynAckRecord)> = executor
-            .dataplane
-            .syn_acks()?
-            .into_iter()
-            .filter(|(key, _)| is_of(followed, executor, key))
-            .collect();
+        let read = || {
+            let settings = Sysctls::default().cookies()?;
+            Ok::<_, Refusal>((settings, executor.dataplane.syn_acks()?))
+        };
+        self.looks.update(now, read, |key| whose(executor, key))?;
+        let settings = self.looks.settings;
+        let records: Vec<Look> = self.looks.of(followed.id).to_vec();
         if records.is_empty() {
             return Err(first(followed, None, interfaces, &settings));
         }
+        // What the answers of all addresses have in common is of no address that could be tried.
+        let (common, records): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|(key, _)| *key == key.of_all());
         let own: Vec<_> = records.iter().filter(|(_, record)| record.is_own()).collect();
         if own.is_empty() {
             return Err(Refusal::Shared);
         }
+        for look in &common {
+            keep_promises(look, &settings, executor)?;
+        }
         let mut refusal = None;
         let mut ready = 0;
-        for (key, record) in own.into_iter().take(TRIED) {
-            // What was switched off since is not promised any more.
-            let record = without_switched_off(record, &settings);
-            executor.dataplane.set_syn_ack(key, &record)?;
+        for look in own.into_iter().take(TRIED) {
+            let record = keep_promises(look, &settings, executor)?;
             let found = situation(followed, Some(&record), interfaces, &settings);
             let outcome = match found.into_iter().next() {
                 Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
-                None => self.try_look(now, key, &record, executor, object),
+                None => self.try_look(now, &look.0, &record, executor, object),
             };
             match outcome {
                 Ok(()) => ready += 1,
@@ -162,6 +173,11 @@ impl Cookies {
             Some(refusal) if ready == 0 => Err(refusal),
             _ => Ok(()),
         }
+    }
+
+    /// Forgets what the answers looked like in a poll that is over.
+    pub fn forget_looks(&mut self) {
+        self.looks = Looks::default();
     }
 
     /// A test run with this look, unless it has done well before.
@@ -176,9 +192,11 @@ impl Cookies {
         let Some(redeemer) = self.redeemer.as_mut().filter(|_| self.maker == Maker::Own) else {
             return Ok(());
         };
-        if self.tried.get(key) != Some(record) {
+        let look = (key.addr.as_v4().is_some(), *record);
+        if !self.tried.contains(&look) {
             self_test(object, redeemer, &executor.dataplane, key, now.as_nanos())?;
-            self.tried.insert(*key, *record);
+            self.tried.truncate(TRIED_LOOKS - 1);
+            self.tried.push_front(look);
         }
         Ok(())
     }
@@ -362,10 +380,22 @@ fn situation(
     })
 }
 
-/// Whether a local address and port belong to a listener, found as the programs find it.
-fn is_of(followed: &Followed, executor: &Executor, key: &ListenerKey) -> bool {
-    let (addr, port) = (crate::kernel::ip(&key.addr), u16::from_be_bytes(key.port));
-    executor.listeners.of(addr, port) == Some(followed.id)
+/// The listener that a local address and port belong to, found as the programs find it.
+fn whose(executor: &Executor, key: &ListenerKey) -> Option<ListenerId> {
+    executor.listeners.of(crate::kernel::ip(&key.addr), u16::from_be_bytes(key.port))
+}
+
+/// A look without what was switched off since: it is not promised any more.
+fn keep_promises(
+    (key, record): &Look,
+    settings: &CookieSettings,
+    executor: &Executor,
+) -> Result<SynAckRecord, KernelError> {
+    let kept = without_switched_off(record, settings);
+    if kept != *record {
+        executor.dataplane.set_syn_ack(key, &kept)?;
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]

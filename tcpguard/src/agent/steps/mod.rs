@@ -1,6 +1,8 @@
 //! The steps beside rules, in the kernel: what is set for which listener, and what hangs where.
 
 mod cookies;
+mod effort;
+mod looks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,6 +12,7 @@ use tcpguard_common::cookie;
 use tcpguard_engine::{ListenerId, Step, Timestamp};
 
 pub use cookies::{Cookies, Maker};
+use effort::Effort;
 
 use super::executor::Executor;
 use super::firewall::Firewall;
@@ -52,6 +55,12 @@ pub enum Refusal {
         /// Which it is.
         program: String,
     },
+    /// Many are taken at once.
+    #[error(
+        "a poll has no time for more steps than are taken already; see which are: tcpguard status \
+         --listeners"
+    )]
+    Busy,
     /// The test run failed.
     #[error(transparent)]
     Test(#[from] SelfTestError),
@@ -69,7 +78,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether it may be gone in a second.
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Obstacle(Obstacle::NeverAnswered))
+        matches!(self, Self::Busy | Self::Obstacle(Obstacle::NeverAnswered))
     }
 }
 
@@ -94,6 +103,8 @@ pub struct Judged {
 /// What is in the kernel for the steps.
 pub struct Steps {
     pub cookies: Cookies,
+    /// What they have cost in this poll.
+    pub effort: Effort,
     /// Until when cookies of a listener are taken that is no longer armed.
     accepting: BTreeMap<ListenerId, Timestamp>,
     /// Listeners at which strays are looked for on the engine's word, and not only because of
@@ -108,6 +119,7 @@ impl Steps {
     pub const fn new(cookies: Cookies) -> Self {
         Self {
             cookies,
+            effort: Effort::new(),
             accepting: BTreeMap::new(),
             strays: BTreeSet::new(),
             walled: BTreeSet::new(),
@@ -331,6 +343,7 @@ impl Steps {
         now: Timestamp,
         means: &mut Means<'_>,
     ) -> Result<Vec<ListenerId>, KernelError> {
+        self.cookies.forget_looks();
         let over: Vec<ListenerId> = self
             .accepting
             .iter()
@@ -428,6 +441,7 @@ mod tests {
             Refusal::Gone,
             Refusal::Obstacle(Obstacle::Mptcp),
             Refusal::Shared,
+            Refusal::Busy,
             Refusal::Behind { interface: "eth0".to_owned(), program: "other (id 7)".to_owned() },
             Refusal::Test(SelfTestError::NoRecord),
             Refusal::Lease(LeaseError::Forbidden),
@@ -441,6 +455,7 @@ mod tests {
                 | Refusal::Gone
                 | Refusal::Obstacle(_)
                 | Refusal::Shared
+                | Refusal::Busy
                 | Refusal::Behind { .. }
                 | Refusal::Test(_)
                 | Refusal::Lease(_)

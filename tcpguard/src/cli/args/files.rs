@@ -37,7 +37,7 @@ pub struct ReplayArgs {
 
 const REPLAY: &str = "\
 Exit codes: 0 no incident, 1 incidents (--fail-on says which count), 2 usage,
-3 the capture cannot be read, 4 permission denied.
+3 the capture, or most of its packets, cannot be read, 4 permission denied.
 
 Examples:
   tcpguard replay flood.pcap.gz

@@ -14,7 +14,7 @@ use crate::status::{Attack, AttackKind, Interface, Listener, ListenerState, Stat
 const LISTENERS: usize = 64;
 
 /// Every kind of incident: those that have not occurred count 0.
-const KINDS: [AttackKind; 9] = [
+const KINDS: [AttackKind; 11] = [
     AttackKind::RandomSpoofed,
     AttackKind::SingleSource,
     AttackKind::FewSource,
@@ -24,6 +24,8 @@ const KINDS: [AttackKind; 9] = [
     AttackKind::ListenerOverload,
     AttackKind::HandshakeDegraded,
     AttackKind::Reflection,
+    AttackKind::ClosedPorts,
+    AttackKind::Evasion,
 ];
 
 /// Every state by its word in JSON.
@@ -141,7 +143,10 @@ fn attacks(status: &Status) -> Vec<Family> {
         Sample::new(labels, Value::Count(counts.map(|count| count.count).sum()))
     };
     // Two floods may be on one listener: the larger estimate stands for both.
-    let flood = |attack: &&Attack| IncidentClass::from(attack.kind).is_flood();
+    let flood = |attack: &&Attack| {
+        let class = IncidentClass::from(attack.kind);
+        class.is_flood() && !class.is_of_host()
+    };
     let floods = status.attacks.iter().filter(flood);
     let mut sources: Vec<(IpAddr, u16, u64)> =
         floods.map(|attack| (attack.dst, attack.port, attack.sources_est)).collect();

@@ -5,7 +5,7 @@ use tcpguard_engine::{IncidentReport, Report};
 
 use super::super::narrative;
 use super::super::*;
-use super::{number, stops};
+use super::{number, stopped_share, stops};
 
 /// The document's form of an incident of `report`.
 pub(in crate::status) fn attack(
@@ -41,12 +41,7 @@ pub(in crate::status) fn attack(
             None => listener.map(|listener| Clients::build(&listener.completions)),
             Some(_) => Clients::over(incident),
         },
-        mitigated_ratio: listener.filter(|listener| enforced && listener.syn_rate > 0.0).map(
-            |listener| {
-                let stopped = listener.dropped_rate + listener.cookie_rate;
-                number((stopped / listener.syn_rate).min(1.0))
-            },
-        ),
+        mitigated_ratio: stopped_share(report, incident).filter(|_| enforced).map(number),
         sources_est: evidence.sources_estimate,
         evidence: self::evidence(evidence),
         actions: incident

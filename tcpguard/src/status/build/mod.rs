@@ -119,11 +119,36 @@ fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> 
     }
 }
 
-/// Whether rules or steps act against an attack.
+/// Whether most of an attack is kept from the stack.
 fn stops(report: &Report, attack: &IncidentReport) -> bool {
+    use engine::ListenerState::{Attacked, Overloaded, Protected};
+    let acts = |at: &ListenerReport| {
+        let taken = |step: &engine::StepReport| {
+            step.state == engine::StepState::Taken && step.step.keeps_syns_away()
+        };
+        !attack.rules.is_empty() || at.steps.iter().any(taken)
+    };
+    match report.listeners.iter().find(|listener| listener.id == attack.listener_id) {
+        Some(at) => at.state == Protected || at.state == Overloaded && acts(at),
+        None if attack.class.is_of_host() => 2.0 * attack.stopped_rate >= attack.syn_rate,
+        // It is about many listeners.
+        None => report.listeners.iter().all(|listener| listener.state != Attacked),
+    }
+}
+
+/// The share of an attack that is kept from the stack, of what came in the last second and completed no
+/// handshake with it; `None` where nothing came.
+fn stopped_share(report: &Report, attack: &IncidentReport) -> Option<f64> {
     let at = report.listeners.iter().find(|listener| listener.id == attack.listener_id);
-    let protected = |at: &ListenerReport| at.state == engine::ListenerState::Protected;
-    !attack.rules.is_empty() || at.is_some_and(protected)
+    let (stopped, all) = match at {
+        Some(at) => {
+            let stopped = at.dropped_rate + at.cookie_rate;
+            (stopped, stopped + at.reaching_rate)
+        }
+        None => (attack.stopped_rate, attack.syn_rate),
+    };
+    let known = at.is_some() || attack.class.is_of_host();
+    (attack.class.is_flood() && known && all > 0.0).then(|| (stopped / all).min(1.0))
 }
 
 fn cookies(report: &Report, facts: &Facts) -> Cookies {
@@ -275,6 +300,8 @@ impl From<IncidentClass> for AttackKind {
             IncidentClass::ListenerOverload => Self::ListenerOverload,
             IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
             IncidentClass::Reflection => Self::Reflection,
+            IncidentClass::ClosedPorts => Self::ClosedPorts,
+            IncidentClass::Evasion => Self::Evasion,
         }
     }
 }
@@ -291,6 +318,8 @@ impl From<AttackKind> for IncidentClass {
             AttackKind::ListenerOverload => Self::ListenerOverload,
             AttackKind::HandshakeDegraded => Self::HandshakeDegraded,
             AttackKind::Reflection => Self::Reflection,
+            AttackKind::ClosedPorts => Self::ClosedPorts,
+            AttackKind::Evasion => Self::Evasion,
         }
     }
 }

@@ -6,6 +6,7 @@ use tcpguard_engine::IncidentClass;
 use super::Note;
 use crate::render::number::{percent, short, span};
 use crate::render::{Tone, View, severity_word, volume};
+use crate::status::narrative::place;
 use crate::status::{Attack, Severity, Time};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::seen::Seen;
@@ -51,17 +52,9 @@ fn row(attack: &Attack, now: Time, view: &View) -> Row {
             Cell::number(Some(lasted.as_secs_f64()), |_| span(lasted)),
             Cell::number(Some(attack.peak_syn_pps), short),
             Cell::number(stopped, percent),
-            Cell::text(format!("{what} at {}", place(attack))),
+            Cell::text(format!("{what} at {}", place(attack.dst, attack.port))),
         ],
     }
-}
-
-/// The listener, as short as it can be: the port alone for a wildcard.
-fn place(attack: &Attack) -> String {
-    if attack.dst.is_unspecified() {
-        return format!(":{}", attack.port);
-    }
-    std::net::SocketAddr::new(attack.dst, attack.port).to_string()
 }
 
 pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {

@@ -1,0 +1,73 @@
+//! What the steps of a poll may cost: each is some work for the agent, and those of a carpet come all at once.
+
+use std::time::Duration;
+
+use tcpguard_engine::Timestamp;
+
+/// Of a poll they may take this part: an alarm takes three polls, and must not take four because of the steps that
+/// others need. Which steps are taken first is said by the listeners' order; the others are tried again in a second.
+const PART: u32 = 4;
+
+/// The CPU time that steps have taken in a poll.
+#[derive(Debug, Default)]
+pub struct Effort {
+    poll: Option<Timestamp>,
+    spent: Duration,
+    asked: Option<Timestamp>,
+}
+
+impl Effort {
+    /// Nothing was done yet.
+    pub const fn new() -> Self {
+        Self { poll: None, spent: Duration::ZERO, asked: None }
+    }
+
+    /// Whether there is time for another step in the poll of `now`, of which there is one in each `poll`. For one
+    /// there always is.
+    pub fn is_left(&self, now: Timestamp, poll: Duration) -> bool {
+        self.poll != Some(now) || self.spent < poll / PART
+    }
+
+    /// A step of the poll of `now` took so much.
+    pub fn took(&mut self, now: Timestamp, cost: Duration) {
+        if self.poll.replace(now) != Some(now) {
+            self.spent = Duration::ZERO;
+        }
+        self.spent += cost;
+    }
+
+    /// Whether the packet filter is to be asked whether it has changed: once in a poll.
+    pub fn asks_firewall(&mut self, now: Timestamp) -> bool {
+        self.asked.replace(now) != Some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    #[test]
+    fn steps_take_a_quarter_of_a_poll_at_most_and_one_is_always_taken() {
+        for (cost_ms, expected) in [(1, 63), (10, 7), (500, 1)] {
+            let mut effort = Effort::new();
+            for poll in 1..=3 {
+                let now = Timestamp::default() + POLL * poll;
+                let mut taken = 0;
+                while taken < 1000 && effort.is_left(now, POLL) {
+                    effort.took(now, Duration::from_millis(cost_ms));
+                    taken += 1;
+                }
+                assert_eq!(taken, expected, "at {cost_ms} ms each");
+            }
+        }
+    }
+
+    #[test]
+    fn the_packet_filter_is_asked_once_in_a_poll() {
+        let mut effort = Effort::new();
+        let mut asked = |poll: u32| effort.asks_firewall(Timestamp::default() + POLL * poll);
+        assert_eq!([1, 1, 1, 2, 2].map(&mut asked), [true, false, false, true, false]);
+    }
+}

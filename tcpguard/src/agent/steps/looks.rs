@@ -1,0 +1,84 @@
+//! What the answers of all listeners look like, read once in a poll: steps are taken at many of them in one.
+
+use std::collections::BTreeMap;
+
+use tcpguard_common::abi::{ListenerKey, SynAckRecord};
+use tcpguard_engine::{ListenerId, Timestamp};
+
+use crate::host::CookieSettings;
+
+/// What the last SYN-ACK from a local address and port looked like.
+pub(super) type Look = (ListenerKey, SynAckRecord);
+
+/// The looks of a poll.
+#[derive(Default)]
+pub(super) struct Looks {
+    read: Option<Timestamp>,
+    /// How the host was set up then.
+    pub settings: CookieSettings,
+    by_listener: BTreeMap<ListenerId, Vec<Look>>,
+}
+
+impl Looks {
+    /// Reads how the host is set up and all looks, unless that was done in the poll of `now`. `whose` tells which
+    /// listener answers from there.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn update<E>(
+        &mut self,
+        now: Timestamp,
+        read: impl FnOnce() -> Result<(CookieSettings, Vec<Look>), E>,
+        whose: impl Fn(&ListenerKey) -> Option<ListenerId>,
+    ) -> Result<(), E> {
+        if self.read == Some(now) {
+            return Ok(());
+        }
+        let (settings, looks) = read()?;
+        let mut by_listener = BTreeMap::<ListenerId, Vec<Look>>::new();
+        for look in looks {
+            if let Some(id) = whose(&look.0) {
+                by_listener.entry(id).or_default().push(look);
+            }
+        }
+        *self = Self { read: Some(now), settings, by_listener };
+        Ok(())
+    }
+
+    /// Those of a listener, which may answer from many addresses.
+    pub fn of(&self, id: ListenerId) -> &[Look] {
+        self.by_listener.get(&id).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    use tcpguard_common::abi::Addr;
+
+    use super::*;
+
+    #[test]
+    fn they_are_read_once_in_a_poll_for_however_many_listeners() {
+        let reads = Cell::new(0);
+        let key = |port: u16| ListenerKey::new(Addr::from_v4([192, 0, 2, 1]), port.to_be_bytes());
+        let id = |key: &ListenerKey| ListenerId(u16::from_be_bytes(key.port).into());
+        let mut looks = Looks::default();
+        for poll in 1..=3 {
+            for listener in 0..100 {
+                let read = || {
+                    reads.set(reads.get() + 1);
+                    let all = (0..100).map(|port| (key(port), SynAckRecord::default()));
+                    Ok::<_, Infallible>((CookieSettings::default(), all.collect()))
+                };
+                let whose = |key: &ListenerKey| Some(id(key)).filter(|id| id.0 < 50);
+                let Ok(()) = looks.update(Timestamp::from_millis(250 * poll), read, whose);
+                let found = looks.of(ListenerId(listener)).len();
+                assert_eq!(found, usize::from(listener < 50), "{listener}");
+            }
+        }
+        assert_eq!(reads.get(), 3);
+    }
+}
