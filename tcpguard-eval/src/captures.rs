@@ -251,7 +251,7 @@ fn judge(path: &Path) -> Result<Judged> {
             watched.see(seen);
         }
     };
-    let Outcome { replay, damage, told, kept: _ } =
+    let Outcome { replay, damage, told, .. } =
         replay_beside(&name, file, &mut backend, Mode::Observe, Settings::default(), see)?;
     if let Some(damage) = damage {
         return Err(damage.into());

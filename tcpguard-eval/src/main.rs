@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tcpguard_eval::{
-    calm, captures, cost, detection, golden, mitigation,
+    calm, captures, cost, detection, golden, mitigation, names,
     plan::{GOLDEN_SEED, Plan},
     table::Block,
-    targets, wire_rows,
+    targets, tricks, wire_rows,
 };
 
 /// Where published numbers stand.
@@ -48,7 +48,7 @@ struct Arguments {
     /// Write the published page
     #[arg(long, conflicts_with_all = ["quick", "check"])]
     update: bool,
-    /// Compare with the published page; exit 1 if anything differs
+    /// Compare with the published page; exit 1 if anything differs, or if a binding target is not met
     #[arg(long, conflicts_with = "quick")]
     check: bool,
     /// Folder of the published page, and of what live runs measured
@@ -131,7 +131,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         true => println!("{} is what this run says", path.display()),
         false => println!("\n- as published, + as this run says; to publish it: --update"),
     }
-    Ok(if different.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let missed = targets::missed(&blocks);
+    for line in &missed {
+        println!("not met: {line}");
+    }
+    let holds = different.is_empty() && missed.is_empty();
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -168,6 +173,8 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     blocks.push(calm::crowds(plan));
     blocks.push(mitigation::floods(plan));
     blocks.push(mitigation::troubles(plan));
+    blocks.extend(tricks::blocks(plan));
+    blocks.push(names::block());
     let path = arguments.docs.join(LIVE);
     if path.exists() {
         blocks.extend(

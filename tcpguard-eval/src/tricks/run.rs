@@ -1,0 +1,204 @@
+//! One row played, and what was told in it.
+
+use tcpguard_engine::{IncidentClass, IncidentReport, ListenerId, Report};
+use tcpguard_sim::{Told, seconds};
+
+use super::scene::Scene;
+use super::{Expected, Row};
+use crate::mixes::Cast;
+use crate::stage::LISTENER;
+
+/// From so long after its first SYN on a flood is fought, s.
+const SETTLED: f64 = 5.0;
+/// What is waited for when the trouble is over, s: the end of trouble must not look like an attack.
+const AFTER: f64 = 5.0;
+
+/// What became of one row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Run {
+    /// SYNs a second of the trouble.
+    pub rate: f64,
+    /// What was told, each class once, in the order in which they came. Of clients all of it, of a flood
+    /// what came once it had begun.
+    pub told: Vec<IncidentClass>,
+    /// From the first SYN to the first right name, s.
+    pub named: Option<f64>,
+    /// What most of the SYNs in open incidents were called at the flood's end.
+    pub called: Option<IncidentClass>,
+    /// At the end of the trouble an incident was open.
+    pub is_open: bool,
+    /// A flood was told before there was one.
+    pub early: bool,
+    /// Share of the clients connected within a second; `None` if none came.
+    pub served: Option<f64>,
+    /// Rules that were made.
+    pub rules: usize,
+    /// SYNs of clients that a rule dropped.
+    pub hit: u64,
+}
+
+/// Plays a row.
+pub(super) fn play(row: &Row, cast: &Cast) -> Run {
+    let Scene { mut lab, time, rate, victim, stalls } = row.scene(cast);
+    lab.run_until(time.start);
+    if stalls {
+        lab.kernel.set_accepting(LISTENER, false);
+    }
+    lab.run_until((time.start + SETTLED).min(time.end));
+    let hit = lab.tally().matched;
+    lab.clear_tally();
+    lab.run_until(time.end);
+    let tally = lab.tally();
+    let report = lab.report();
+    let called = called(&report, time.start, victim);
+    let is_open = !report.incidents.is_empty();
+    if stalls {
+        lab.kernel.set_accepting(LISTENER, true);
+    }
+    lab.run_until(time.end + AFTER);
+    let words = Words::of(&lab.told, victim);
+    let (since, classes) = match row.expected {
+        Expected::Flood(classes, _) => (time.start, classes),
+        Expected::Only(_) => (0.0, &[][..]),
+    };
+    Run {
+        rate,
+        told: words.classes(since),
+        named: words
+            .first(time.start, |class| classes.contains(&class))
+            .map(|named| named - time.start),
+        called,
+        is_open,
+        early: victim.is_none()
+            && words.first(0.0, IncidentClass::is_flood).is_some_and(|at| at < time.start),
+        served: (tally.attempts > 0).then(|| tally.connected_1s as f64 / tally.attempts as f64),
+        rules: lab.installed.len(),
+        hit: hit + lab.tally().matched,
+    }
+}
+
+/// What incidents were called, and when.
+struct Words(Vec<(f64, IncidentClass)>);
+
+impl Words {
+    /// Those of all incidents, or of one listener and of the host.
+    fn of(told: &[Told], victim: Option<ListenerId>) -> Self {
+        let word = |told: &Told| {
+            let incident = told.incident.as_ref()?;
+            let counts = incident.ended.is_none() && concerns(incident, victim);
+            counts.then_some((told.at, incident.class))
+        };
+        Self(told.iter().filter_map(word).collect())
+    }
+
+    fn since(&self, from: f64) -> impl Iterator<Item = (f64, IncidentClass)> {
+        self.0.iter().copied().filter(move |(at, _)| *at >= from)
+    }
+
+    /// Each class once.
+    fn classes(&self, from: f64) -> Vec<IncidentClass> {
+        let mut classes = Vec::new();
+        for (_, class) in self.since(from) {
+            if !classes.contains(&class) {
+                classes.push(class);
+            }
+        }
+        classes
+    }
+
+    fn first(&self, from: f64, is_it: impl Fn(IncidentClass) -> bool) -> Option<f64> {
+        self.since(from).find(|(_, class)| is_it(*class)).map(|(at, _)| at)
+    }
+}
+
+fn concerns(incident: &IncidentReport, victim: Option<ListenerId>) -> bool {
+    victim.is_none_or(|victim| [victim, ListenerId::HOST].contains(&incident.listener_id))
+}
+
+/// What most of the SYNs in open incidents are called; where none is open, what the last one that ended
+/// since then was. Of a victim its own incident counts, and the host's only where it has none.
+fn called(report: &Report, since: f64, victim: Option<ListenerId>) -> Option<IncidentClass> {
+    let open = || report.incidents.iter().filter(move |incident| concerns(incident, victim));
+    if let Some(own) = open().find(|incident| Some(incident.listener_id) == victim) {
+        return Some(own.class);
+    }
+    let syns = |class: IncidentClass| -> u64 {
+        open().filter(|incident| incident.class == class).map(|incident| incident.syns).sum()
+    };
+    let most = open().map(|incident| incident.class).max_by_key(|class| syns(*class));
+    let ended = |incident: &&IncidentReport| {
+        concerns(incident, victim) && incident.ended.is_some_and(|ended| seconds(ended) >= since)
+    };
+    most.or_else(|| report.past.iter().find(ended).map(|incident| incident.class))
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_engine::{Mode, Settings};
+    use tcpguard_sim::{Clients, Flood, Lab, Server};
+
+    use super::*;
+    use IncidentClass::{FewSource, HandshakeDegraded, RandomSpoofed};
+
+    /// An incident of a real run, so that whatever a report holds is there.
+    fn incident() -> IncidentReport {
+        let mut lab = Lab::seeded(Settings::default(), Mode::Observe, 1)
+            .listener(Server::default())
+            .clients(Clients::steady(20.0))
+            .flood(Flood::random(2000.0, 10.0..14.0));
+        lab.run_until(14.0);
+        lab.incident()
+    }
+
+    fn told(at: f64, incident: &IncidentReport, class: IncidentClass) -> Told {
+        let incident = IncidentReport { class, ..incident.clone() };
+        let (severity, event) = (class.severity(), "attack_started");
+        Told { at, severity, event, message: String::new(), incident: Some(incident) }
+    }
+
+    #[test]
+    fn what_is_told_is_listed_once_in_its_order_and_ends_do_not_count() {
+        let incident = incident();
+        let end = IncidentReport { ended: Some(incident.detected), ..incident.clone() };
+        let words = Words::of(
+            &[
+                told(5.0, &incident, FewSource),
+                told(10.5, &incident, HandshakeDegraded),
+                told(11.5, &incident, RandomSpoofed),
+                told(12.0, &incident, HandshakeDegraded),
+                told(13.0, &end, FewSource),
+            ],
+            None,
+        );
+        assert_eq!(words.classes(10.0), [HandshakeDegraded, RandomSpoofed]);
+        assert_eq!(words.first(10.0, IncidentClass::is_flood), Some(11.5));
+        assert_eq!(words.first(0.0, IncidentClass::is_flood), Some(5.0));
+    }
+
+    #[test]
+    fn what_most_of_the_syns_are_called_is_what_it_was_called() {
+        let any = incident();
+        let one = |listener: u32, syns, class| IncidentReport {
+            listener_id: ListenerId(listener),
+            syns,
+            class,
+            ..any.clone()
+        };
+        let report = Report {
+            incidents: vec![
+                one(1, 600, HandshakeDegraded),
+                one(2, 400, RandomSpoofed),
+                one(3, 300, RandomSpoofed),
+                one(ListenerId::HOST.0, 500, HandshakeDegraded),
+            ],
+            ..Report::default()
+        };
+        assert_eq!(called(&report, 0.0, None), Some(HandshakeDegraded));
+        let without = Report { incidents: report.incidents[..3].to_vec(), ..report.clone() };
+        assert_eq!(called(&without, 0.0, None), Some(RandomSpoofed));
+        let victim = |listener: u32| called(&report, 0.0, Some(ListenerId(listener)));
+        assert_eq!(victim(2), Some(RandomSpoofed), "its own");
+        assert_eq!(victim(7), Some(HandshakeDegraded), "the host's");
+        assert_eq!(called(&without, 0.0, Some(ListenerId(7))), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! What a row plays: a host, its clients, and the trouble, with numbers that are drawn for the seed.
+
+use std::ops::Range;
+
+use tcpguard_engine::{ListenerId, Mode, Settings};
+use tcpguard_sim::{
+    Clients, Flood, HealthChecks, Lab, Outage, Persistence, Population, Probe, Random, Server,
+    Shape,
+};
+
+use crate::mixes::{CARRIER, Cast};
+
+/// Calm before the trouble, s: enough handshakes for the engine to know who is new
+/// (`novel_completions`) and what is usual.
+const CALM: f64 = 30.0;
+/// How long the trouble lasts unless the row says otherwise, s.
+const LASTS: f64 = 20.0;
+/// Usual clients a second, from and to.
+const USUAL: (f64, f64) = (40.0, 100.0);
+
+/// A socket whose queue holds as many as `net.core.somaxconn` allows by default, with `tcp_syncookies` 1.
+pub const LARGE: Server =
+    Server { backlog: 4096, cookies: true, traced: true, accepting: true, dead: false };
+/// A socket whose small queue is full in no time. The kernel's cookies answer then, and the guard's.
+pub const SMALL: Server = Server { backlog: 128, ..LARGE };
+/// The same with `tcp_syncookies` 0, where the guard has no cookies either: what rules leave over fills the queue, and
+/// then new clients connect with their second SYN.
+pub const NO_COOKIES: Server = Server { cookies: false, ..SMALL };
+
+/// A host, what happens to it, and when.
+pub struct Scene {
+    /// The host.
+    pub lab: Lab,
+    /// When the trouble is on, s.
+    pub time: Range<f64>,
+    /// SYNs a second of the trouble, those that are sent again excepted.
+    pub rate: f64,
+    /// The listener whose incident is judged, or else that of the whole host; by default all of them.
+    pub victim: Option<ListenerId>,
+    /// The application does not accept meanwhile.
+    pub stalls: bool,
+}
+
+/// Draws the numbers of one row.
+pub struct Draw<'a> {
+    cast: &'a Cast,
+    seed: u64,
+    random: Random,
+    time: Range<f64>,
+}
+
+impl<'a> Draw<'a> {
+    /// Those of the row with this name, whatever other rows there are.
+    pub fn new(cast: &'a Cast, name: &str) -> Self {
+        // FNV-1a.
+        let add = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let seed = name.bytes().fold(cast.seed ^ 0xcbf2_9ce4_8422_2325, add);
+        let mut random = Random::new(seed);
+        // Anywhere between two polls.
+        let from = CALM + 0.25 * random.share();
+        Self { cast, seed, random, time: from..from + LASTS }
+    }
+
+    /// The trouble lasts so long, s.
+    pub fn last(&mut self, lasts: f64) {
+        self.time.end = self.time.start + lasts;
+    }
+
+    /// When the trouble is on, s.
+    pub fn time(&self) -> Range<f64> {
+        self.time.clone()
+    }
+
+    /// Any number between these two.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.random.share()
+    }
+
+    /// Any rate between these two, to two digits.
+    pub fn rate(&mut self, low: f64, high: f64) -> f64 {
+        let rate = self.between(low, high);
+        let digit = match rate {
+            rate if rate >= 10_000.0 => 1000.0,
+            rate if rate >= 1000.0 => 100.0,
+            rate if rate >= 100.0 => 10.0,
+            _ => 1.0,
+        };
+        (rate / digit).round() * digit
+    }
+
+    /// A flood from random sources whose SYNs are all alike, as crude tools send it, at a rate between
+    /// these two.
+    pub fn crude(&mut self, low: f64, high: f64) -> Flood {
+        let rate = self.rate(low, high);
+        Flood::random(rate, self.time())
+    }
+
+    /// The same, each SYN a copy of some client's.
+    pub fn mimic(&mut self, low: f64, high: f64) -> Flood {
+        Flood { shape: Shape::Mimic, ..self.crude(low, high) }
+    }
+
+    /// So many clients a second out of all of them.
+    pub fn clients(&self, rate: f64) -> Clients {
+        self.cast.clients(rate)
+    }
+
+    /// As many clients as are usual.
+    pub fn usual(&mut self) -> Clients {
+        let rate = self.rate(USUAL.0, USUAL.1);
+        self.clients(rate)
+    }
+
+    /// Clients that are only so many, at a rate between these two.
+    pub fn some(&mut self, people: usize, low: f64, high: f64) -> Clients {
+        let rate = self.rate(low, high);
+        Clients { population: Some(Population::of(self.seed, people)), ..self.clients(rate) }
+    }
+
+    /// People who were never here before the trouble, at a rate between these two.
+    pub fn strangers(&mut self, low: f64, high: f64) -> Clients {
+        let rate = self.rate(low, high);
+        Clients { population: Some(Population::new(!self.seed)), ..self.rush(rate) }
+    }
+
+    /// Clients beyond the usual ones, for as long as the trouble lasts.
+    pub fn rush(&self, rate: f64) -> Clients {
+        let Range { start, end } = self.time();
+        Clients { from: start, until: end, ..self.clients(rate) }
+    }
+
+    /// People behind one address, at a rate between these two.
+    pub fn office(&mut self, low: f64, high: f64) -> Clients {
+        let rate = self.rate(low, high);
+        Clients { behind: Some(CARRIER), ..self.clients(rate) }
+    }
+
+    /// SYN-ACKs to this share of the clients are lost while the trouble lasts.
+    pub fn outage(&self, share: f64) -> Option<Outage> {
+        Some(Outage::of(self.time(), share))
+    }
+
+    /// An application that opens another connection after a few tenths of a second.
+    pub fn impatient(&mut self) -> Persistence {
+        let after = self.between(0.3, 0.8);
+        Persistence::Reconnects { after, times: 2 + self.random.below(2) as usize }
+    }
+
+    /// A host with this socket and nobody who connects.
+    pub fn empty(&self, server: Server) -> Lab {
+        let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, self.seed).listener(server);
+        lab.set_cpus(4);
+        lab
+    }
+
+    /// A host with this socket and the usual clients.
+    pub fn host(&mut self, server: Server) -> Lab {
+        let usual = self.usual();
+        self.empty(server).clients(usual)
+    }
+
+    /// What happens to this host.
+    pub fn scene(&self, lab: Lab, rate: f64) -> Scene {
+        Scene { lab, time: self.time(), rate, victim: None, stalls: false }
+    }
+
+    /// A host with the usual clients under these floods.
+    pub fn flooded(&mut self, floods: impl IntoIterator<Item = Flood>) -> Scene {
+        let lab = self.host(LARGE);
+        self.under(lab, floods)
+    }
+
+    /// This host under these floods.
+    pub fn under(&self, mut lab: Lab, floods: impl IntoIterator<Item = Flood>) -> Scene {
+        let mut rate = 0.0;
+        for flood in floods {
+            rate += flood.rate;
+            lab = lab.flood(flood);
+        }
+        self.scene(lab, rate)
+    }
+
+    /// A host with the usual clients and these.
+    pub fn beside(&mut self, groups: impl IntoIterator<Item = Clients>) -> Scene {
+        let lab = self.host(LARGE);
+        self.among(lab, groups)
+    }
+
+    /// This host with these clients.
+    pub fn among(&self, mut lab: Lab, groups: impl IntoIterator<Item = Clients>) -> Scene {
+        let mut rate = 0.0;
+        for group in groups {
+            rate += group.rate;
+            lab = lab.clients(group);
+        }
+        self.scene(lab, rate)
+    }
+
+    /// A host with the usual clients and so many balancers that check it so often a second each.
+    pub fn checked(&mut self, sources: u32, each: f64, kind: Probe) -> Scene {
+        let rate = f64::from(sources) * each;
+        let lab = self.host(LARGE).health_checks(HealthChecks { to: 0, rate, sources, kind });
+        self.scene(lab, rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_draws_the_same_numbers_whatever_was_drawn_before_it_and_another_seed_others() {
+        let cast = Cast::new(7);
+        let drawn = |cast: &Cast, name| Draw::new(cast, name).crude(300.0, 1000.0).rate;
+        assert_eq!(drawn(&cast, "a"), drawn(&cast, "a"));
+        let rates: Vec<f64> = ["a", "b", "c", "d"].map(|name| drawn(&cast, name)).into();
+        assert!(rates.iter().all(|rate| (300.0..=1000.0).contains(rate)), "{rates:?}");
+        assert!(rates.iter().any(|rate| *rate != rates[0]), "{rates:?}");
+        let other = Cast { seed: 8, ..cast.clone() };
+        assert_ne!(
+            ["a", "b"].map(|name| drawn(&cast, name)),
+            ["a", "b"].map(|name| drawn(&other, name))
+        );
+    }
+}
