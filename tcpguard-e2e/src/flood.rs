@@ -9,9 +9,10 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
 use rustix::process::setpriority_process;
 
-use crate::clock::boot_ns;
+use crate::clock::{between, boot_ns};
 use crate::lab::{EDGE_PORT, INTERFACE, Lab};
 use crate::live_frames::{BURST, LiveFrames};
 use crate::raw::{MAX_BATCH, PacketSocket};
@@ -41,12 +42,18 @@ pub struct Flood {
     pub pulses: Option<Pulses>,
     /// How its SYNs arrive.
     pub delivery: Delivery,
-    /// One SYN in so many is sent again after a second, beyond the rate; 0: none is. Only of a flood that
-    /// is delivered one by one.
+    /// One SYN in so many is sent again, beyond the rate; 0: none is. Only of a flood that is delivered one
+    /// by one.
     pub repeated: u32,
+    /// How long after the first time it is, once for each; zero: at once. Not after the flood's end.
+    pub again: &'static [Duration],
+    /// Over how many ports it is spread in turn, from the target's on. Likewise.
+    pub ports: u16,
+    /// The network over whose addresses it is spread, in place of the target's. Likewise.
+    pub across: Option<IpNet>,
 }
 
-/// After so long a SYN is sent again, as by a client's kernel (RFC 6298 §2).
+/// After so long a client's kernel sends its SYN again (RFC 6298 §2.1).
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How the SYNs of a flood get to the guarded host.
@@ -74,6 +81,7 @@ pub struct Pulses {
 #[derive(Debug)]
 pub struct RunningFlood {
     progress: Arc<Progress>,
+    duration: Duration,
     thread: Option<JoinHandle<Result<FloodReport>>>,
 }
 
@@ -107,6 +115,9 @@ impl Flood {
             pulses: None,
             delivery: Delivery::OneByOne,
             repeated: 0,
+            again: &[AGAIN],
+            ports: 1,
+            across: None,
         }
     }
 
@@ -120,7 +131,7 @@ impl Flood {
             (1..=MAX_RATE).contains(&self.rate) && self.duration <= MAX_DURATION,
             "a flood is bounded: 1 to {MAX_RATE} SYNs per second for at most {MAX_DURATION:?}"
         );
-        let progress = Arc::new(Progress::default());
+        let (progress, duration) = (Arc::new(Progress::default()), self.duration);
         let shared = Arc::clone(&progress);
         let thread = match self.delivery {
             Delivery::OneByOne => lab.attacker.spawn("flood", move || {
@@ -142,7 +153,7 @@ impl Flood {
         while progress.started.load(Ordering::Acquire) == 0 && !thread.is_finished() {
             sleep(Duration::from_micros(100));
         }
-        Ok(RunningFlood { progress, thread: Some(thread) })
+        Ok(RunningFlood { progress, duration, thread: Some(thread) })
     }
 
     /// SYNs that are due once the flood has been running for `elapsed`.
@@ -289,6 +300,12 @@ impl RunningFlood {
         Ok(())
     }
 
+    /// Waits until a second before its end.
+    pub fn nears_its_end(&self) {
+        let passed = between(self.started(), boot_ns()) + Duration::from_secs(1);
+        sleep(self.duration.saturating_sub(passed));
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -335,37 +352,27 @@ struct SocketWriter {
     socket: PacketSocket,
     writer: Writer,
     frames: Vec<Vec<u8>>,
-    /// See [`Flood::repeated`].
-    repeated: u64,
-    written: u64,
-    /// SYNs to be sent again, and when.
-    again: VecDeque<(Instant, Vec<u8>)>,
+    repeats: Repeats,
 }
 
 impl SocketWriter {
     fn new(flood: &Flood) -> Result<Self> {
         let socket = PacketSocket::send_only(INTERFACE).context("the attacker's interface")?;
         let writer = Writer::new(flood.target, flood.shape, flood.sources);
-        let frames = vec![Vec::new(); MAX_BATCH];
-        let (repeated, again) = (flood.repeated.into(), VecDeque::new());
-        Ok(Self { socket, writer, frames, repeated, written: 0, again })
+        let writer = writer.over(flood.ports).across(flood.across);
+        let (frames, repeats) = (vec![Vec::new(); MAX_BATCH], Repeats::of(flood));
+        Ok(Self { socket, writer, frames, repeats })
     }
 
     fn send(&mut self, count: u64) -> Result<()> {
         let batch = &mut self.frames[..count as usize];
-        let due = Instant::now() + AGAIN;
+        let now = Instant::now();
         for frame in batch.iter_mut() {
             self.writer.write(frame);
-            self.written += 1;
-            if self.repeated > 0 && self.written.is_multiple_of(self.repeated) {
-                self.again.push_back((due, frame.clone()));
-            }
+            self.repeats.note(frame, now);
         }
         Self::send_all(&self.socket, batch)?;
-        while let Some((_, frame)) = self.again.pop_front_if(|(due, _)| *due <= Instant::now()) {
-            Self::send_all(&self.socket, &[frame])?;
-        }
-        Ok(())
+        Self::send_all(&self.socket, &self.repeats.due(now))
     }
 
     fn send_all(socket: &PacketSocket, mut unsent: &[Vec<u8>]) -> Result<()> {
@@ -373,6 +380,49 @@ impl SocketWriter {
             unsent = &unsent[socket.send_batch(unsent)?..];
         }
         Ok(())
+    }
+}
+
+/// The SYNs of a flood that are still to be sent again.
+struct Repeats {
+    /// See [`Flood::repeated`].
+    one_in: u64,
+    written: u64,
+    /// For each time of [`Flood::again`].
+    waiting: Vec<Waiting>,
+}
+
+/// SYNs that wait equally long, and when each is sent again.
+struct Waiting {
+    time: Duration,
+    syns: VecDeque<(Instant, Vec<u8>)>,
+}
+
+impl Repeats {
+    fn of(flood: &Flood) -> Self {
+        let waiting = |time: &Duration| Waiting { time: *time, syns: VecDeque::new() };
+        let waiting = flood.again.iter().map(waiting).collect();
+        Self { one_in: flood.repeated.into(), written: 0, waiting }
+    }
+
+    /// Takes note of a SYN that is sent now.
+    fn note(&mut self, frame: &[u8], now: Instant) {
+        self.written += 1;
+        if self.one_in > 0 && self.written.is_multiple_of(self.one_in) {
+            for Waiting { time, syns } in &mut self.waiting {
+                syns.push_back((now + *time, frame.to_vec()));
+            }
+        }
+    }
+
+    /// Those whose time has come.
+    fn due(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let mut due = Vec::new();
+        for Waiting { syns, .. } in &mut self.waiting {
+            let count = syns.partition_point(|(at, _)| *at <= now);
+            due.extend(syns.drain(..count).map(|(_, frame)| frame));
+        }
+        due
     }
 }
 
@@ -401,6 +451,27 @@ mod tests {
         assert_eq!(flood.due(Duration::from_millis(1500)), 1500);
         assert_eq!(flood.due(Duration::from_secs(10)), 10_000);
         assert_eq!(flood.due(Duration::from_secs(60)), 10_000);
+    }
+
+    #[test]
+    fn a_syn_is_sent_again_when_its_time_has_come_and_as_often_as_it_should() {
+        const AGAIN: &[Duration] =
+            &[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
+        let begun = Instant::now();
+        let mut repeats = Repeats::of(&Flood { repeated: 2, again: AGAIN, ..flood(None) });
+        for number in 1..=4 {
+            repeats.note(&[number], begun + Duration::from_millis(number.into()));
+        }
+        let mut sent = |after| repeats.due(begun + Duration::from_millis(after)).concat();
+        assert_eq!(sent(4), [2_u8, 4], "at once");
+        assert!(sent(1001).is_empty());
+        assert_eq!(sent(1002), [2_u8]);
+        assert_eq!(sent(2000), [4_u8]);
+        assert_eq!(sent(3004), [2_u8, 4]);
+        assert!(sent(60_000).is_empty());
+        let mut never = Repeats::of(&flood(None));
+        never.note(&[1], begun);
+        assert!(never.due(begun + Duration::from_secs(60)).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half; [`sender`]: more of them, from
 //!   the same sources again and again.
 //! - [`guard`], [`status`], [`alerts`]: the daemon under test, what it says and what it has told;
-//!   [`heartbeat`]: when it last polled; [`foreign`]: a program in its way;
+//!   [`truth`]: whether that is so; [`heartbeat`]: when it last polled; [`foreign`]: a program in its way;
 //!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
 //!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed;
 //!   [`digest`]: which programs an object holds.
@@ -91,3 +91,4 @@ pub mod terminal;
 pub mod timer;
 pub mod transfer;
 pub mod trickle;
+pub mod truth;

@@ -1,6 +1,7 @@
 //! What the SYNs of a flood look like: written one by one, or as a recipe for the generator.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
@@ -9,7 +10,7 @@ use tcpguard_goals::seed;
 
 use crate::lab::{ATTACKER_MAC, EDGE_MAC};
 use crate::likeness::{Likeness, option_at};
-use crate::packet::{Segment, flags, linux_syn_options, mss_option};
+use crate::packet::{self, Segment, flags, linux_syn_options, mss_option};
 use crate::random::Random;
 use crate::recipe::{self, FRAME_WORDS, Recipe};
 
@@ -24,6 +25,11 @@ pub enum Shape {
     RandomTtl,
     /// As a Linux host sends it, so that no signature tells it from clients.
     Linux,
+    /// Like [`Shape::Linux`], each in two fragments, which count as two SYNs. The first ends after the ports and
+    /// the sequence number, which no stack makes. Over IPv4, one by one only.
+    Fragments,
+    /// The same, but the first has the whole TCP header, and the second eight bytes of data.
+    WholeFragments,
     /// No SYN: a segment with these flags and random numbers, of no connection. One by one only.
     Stray(u8),
     /// As a real client was seen to send it, with timestamps of many hosts and the TTLs of hosts at
@@ -55,10 +61,20 @@ impl Shape {
         }
     }
 
+    /// Bytes of what follows the IP header that the first of two fragments has.
+    fn cut(self) -> Option<usize> {
+        match self {
+            Self::Fragments => Some(8),
+            Self::WholeFragments => Some(40),
+            _ => None,
+        }
+    }
+
     /// What varies in the generator's recipe.
     fn varies(self) -> u32 {
         match self {
             Self::Bare | Self::BareAndCopies(_) | Self::Stray(_) => 0,
+            Self::Fragments | Self::WholeFragments => 0,
             Self::RandomWindowMss => recipe::VARY_WINDOW_MSS,
             Self::RandomTtl => recipe::VARY_TTL,
             Self::Linux => recipe::VARY_IP_ID,
@@ -72,6 +88,12 @@ pub(crate) struct Writer {
     segment: Segment,
     shapes: Vec<Shape>,
     sources: Sources,
+    /// To these ports in turn.
+    ports: Range<u16>,
+    /// To any address of this network.
+    across: Option<IpNet>,
+    /// What is left of a SYN of which the first fragment was written.
+    rest: Vec<u8>,
     random: Random,
     written: usize,
 }
@@ -84,12 +106,35 @@ impl Writer {
         // No two floods of a process are the same: the second's SYNs would be ones that come again.
         static WRITERS: AtomicU64 = AtomicU64::new(0);
         let random = draws_of(seed(), WRITERS.fetch_add(1, Ordering::Relaxed));
-        Self { segment, shapes: shape.parts(), sources, random, written: 0 }
+        let ports = target.port()..target.port() + 1;
+        let (across, rest, written) = (None, Vec::new(), 0);
+        Self { segment, shapes: shape.parts(), sources, ports, across, rest, random, written }
     }
 
-    /// Writes the next SYN over `frame`.
+    /// The same to so many ports, from the target's on.
+    pub(crate) fn over(mut self, ports: u16) -> Self {
+        self.ports.end = self.ports.start + ports;
+        self
+    }
+
+    /// The same to addresses of this network, if it is one.
+    pub(crate) fn across(mut self, net: Option<IpNet>) -> Self {
+        self.across = net;
+        self
+    }
+
+    /// Writes the next SYN over `frame`, or what is left of the one before.
     pub(crate) fn write(&mut self, frame: &mut Vec<u8>) {
+        if !self.rest.is_empty() {
+            std::mem::swap(frame, &mut self.rest);
+            self.rest.clear();
+            return;
+        }
         let (random, segment) = (&mut self.random, &mut self.segment);
+        if let Some(net) = self.across {
+            segment.dst.set_ip(random_of(net, random));
+        }
+        segment.dst.set_port(self.ports.start + (self.written % self.ports.len()) as u16);
         let source = match (self.sources, segment.dst.ip()) {
             (Sources::One(source), _) => source,
             (Sources::Socket(source), _) => source.ip(),
@@ -107,7 +152,8 @@ impl Writer {
         let bits = random.bits();
         (segment.window, segment.ttl, segment.ip_id, segment.dont_fragment) = (512, 64, 0, false);
         segment.options.clear();
-        match self.shapes[self.written % self.shapes.len()] {
+        let shape = self.shapes[self.written % self.shapes.len()];
+        match shape {
             Shape::Bare | Shape::BareAndCopies(_) => {}
             Shape::Stray(flags) => (segment.flags, segment.ack) = (flags, bits as u32),
             Shape::RandomWindowMss => {
@@ -115,10 +161,12 @@ impl Writer {
                 segment.options = mss_option(536 + (bits >> 16) as u16 % 925);
             }
             Shape::RandomTtl => segment.ttl = 33 + (bits % 223) as u8,
-            Shape::Linux => {
+            Shape::Linux | Shape::Fragments | Shape::WholeFragments => {
                 (segment.window, segment.dont_fragment) = (64_240, true);
                 segment.ip_id = bits as u16;
                 segment.options = linux_syn_options(1460, (bits >> 16) as u32);
+                let data = if shape == Shape::WholeFragments { 8 } else { 0 };
+                segment.payload.resize(data, 0);
             }
             Shape::Copy(likeness) => {
                 segment.window = likeness.window;
@@ -130,6 +178,28 @@ impl Writer {
         }
         self.written += 1;
         segment.write_frame(frame);
+        if let Some(at) = shape.cut() {
+            cut(frame, at, &mut self.rest);
+        }
+    }
+}
+
+/// Leaves the first fragment of an IPv4 packet in `frame`, with so many bytes behind the IP header, and puts the
+/// second into `rest`. "Don't fragment" stays as it is: Linux puts them together all the same.
+fn cut(frame: &mut Vec<u8>, at: usize, rest: &mut Vec<u8>) {
+    const MORE: u16 = 0x2000;
+    let (ip, data) = (14..34, 34);
+    rest.extend_from_slice(&frame[..data]);
+    rest.extend_from_slice(&frame[data + at..]);
+    frame.truncate(data + at);
+    for (fragment, bits) in [(frame, MORE), (rest, at as u16 / 8)] {
+        let length = (fragment.len() - ip.start) as u16;
+        let flags = u16::from_be_bytes([fragment[20], fragment[21]]) | bits;
+        fragment[16..18].copy_from_slice(&length.to_be_bytes());
+        fragment[20..22].copy_from_slice(&flags.to_be_bytes());
+        fragment[24..26].fill(0);
+        let checksum = packet::fold(packet::sum(&fragment[ip.clone()]));
+        fragment[24..26].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 
@@ -146,6 +216,7 @@ pub(crate) fn recipes(target: SocketAddr, shape: Shape, sources: Sources) -> Res
     let recipe = |part: Shape| {
         let mut frame = Vec::new();
         ensure!(!matches!(part, Shape::Stray(_)), "the generator makes SYNs only");
+        ensure!(part.cut().is_none(), "the generator makes whole SYNs only");
         ensure!(!matches!(sources, Sources::Socket(_)), "the generator varies the port");
         Writer::new(target, part, sources).write(&mut frame);
         write_recipe(frame, part.varies(), sources)
@@ -350,6 +421,60 @@ mod tests {
             assert_eq!(Segment::parse(&frame).unwrap().src, source);
         }
         assert!(recipes(target, Shape::Bare, Sources::Socket(source)).is_err());
+    }
+
+    #[test]
+    fn a_flood_over_several_ports_takes_them_in_turn() {
+        let target = "192.0.2.1:443".parse().unwrap();
+        let mut writer = Writer::new(target, Shape::Bare, Sources::Random).over(3);
+        let mut frame = Vec::new();
+        let ports = (0..4).map(|_| {
+            writer.write(&mut frame);
+            Segment::parse(&frame).unwrap().dst.port()
+        });
+        assert_eq!(ports.collect::<Vec<_>>(), [443, 444, 445, 443]);
+    }
+
+    #[test]
+    fn two_fragments_are_one_syn() {
+        let target = "192.0.2.1:443".parse().unwrap();
+        for (shape, first) in [(Shape::Fragments, 8), (Shape::WholeFragments, 40)] {
+            let mut writer = Writer::new(target, shape, Sources::Random);
+            let [mut one, mut other, mut next] = [const { Vec::new() }; 3];
+            writer.write(&mut one);
+            writer.write(&mut other);
+            writer.write(&mut next);
+            assert_eq!(one.len(), 34 + first);
+            let of_one = |frame: &[u8]| [frame[18..20].to_vec(), frame[26..34].to_vec()];
+            assert_eq!(of_one(&one), of_one(&other), "number and addresses");
+            assert_ne!(of_one(&one), of_one(&next));
+            for fragment in [&one, &other] {
+                assert_eq!(packet::fold(packet::sum(&fragment[14..34])), 0);
+            }
+            assert_eq!((one[20] & 0x20, other[20] & 0x20), (0x20, 0), "more and no more");
+            assert_eq!(usize::from(other[21]) * 8, first);
+            // Put together again.
+            one.extend_from_slice(&other[34..]);
+            let length = (one.len() - 14) as u16;
+            one[16..18].copy_from_slice(&length.to_be_bytes());
+            let syn = Segment::parse(&one).unwrap();
+            assert_eq!((syn.flags, syn.options.len()), (flags::SYN, 20), "{shape:?}");
+        }
+        assert!(recipes(target, Shape::Fragments, Sources::Random).is_err());
+    }
+
+    #[test]
+    fn a_flood_across_a_network_goes_to_its_addresses() {
+        let net: IpNet = "10.9.128.0/17".parse().unwrap();
+        let target = "192.0.2.1:443".parse().unwrap();
+        let mut writer = Writer::new(target, Shape::Bare, Sources::Random).across(Some(net));
+        let mut frame = Vec::new();
+        let addresses = (0..100).map(|_| {
+            writer.write(&mut frame);
+            Segment::parse(&frame).unwrap().dst.ip()
+        });
+        let addresses: std::collections::BTreeSet<IpAddr> = addresses.collect();
+        assert!(addresses.len() > 90 && addresses.iter().all(|address| net.contains(address)));
     }
 
     #[test]

@@ -122,6 +122,15 @@ impl Status {
         found.next()?[key].as_str()
     }
 
+    /// At how many listeners this step is taken.
+    pub fn listeners_with(&self, step: &str) -> usize {
+        let takes = |listener: &Value| {
+            let steps = listener["steps"].as_array().into_iter().flatten();
+            steps.filter(|found| found["step"] == step).any(|found| found["state"] == "taken")
+        };
+        list(&self.0, "/listeners").iter().filter(|listener| takes(listener)).count()
+    }
+
     /// Whether a listener on `port` is followed.
     pub fn follows(&self, port: u16) -> bool {
         let mut listeners = list(&self.0, "/listeners").iter();
@@ -144,6 +153,12 @@ impl Attack {
     /// What it is: `random_spoofed`, `single_source` or `handshake_degraded`.
     pub fn kind(&self) -> &str {
         text(&self.0, "/kind")
+    }
+
+    /// Whether it is a flood of failing handshakes, rather than clients in trouble.
+    pub fn is_flood(&self) -> bool {
+        let floods = ["random_spoofed", "single_source", "few_source", "distributed"];
+        floods.contains(&self.kind())
     }
 
     /// Port of its listener.

@@ -30,6 +30,8 @@ const SHARED: Range<u32> = RULES / 2..RULES;
 /// So often at most a replacement is killed as often as it should be: what each kill meets is a matter of
 /// luck.
 const ROUNDS: u32 = 4;
+/// Whatever gets in to the closed port is no flood of it: it is to be refused, and so counted.
+const NO_FLOOD: &str = "[detection]\nclosed_port_rate = 1000000.0\n";
 
 /// Rule `n`: one in ten an IPv6 /64, one in ten an IPv4 /28, the others single addresses.
 fn prefix(n: u32) -> String {
@@ -172,7 +174,7 @@ fn in_kernel_ms(guard: &Guard<'_>) -> Vec<u64> {
 #[test]
 fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
     let lab = stage();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     import(&lab, "a");
     let mut took: Vec<Duration> = Vec::new();
     let mut replace = || {
@@ -207,7 +209,7 @@ fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
 fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     let flood = Flood::random(Family::V4.service(), 30 * SECOND).start(&lab).unwrap();
     guard.wait_for_rule(5 * SECOND).unwrap();
     let book = || {
@@ -245,13 +247,14 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
 #[test]
 fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() {
     let lab = stage();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     let done = |line: &[&str]| {
         let output = cli(&lab.edge, line).unwrap();
         assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     done(&["block", "198.51.100.0/24"]);
-    lab.edge.write(CONFIG, "[protect]\nprefixes = [\"198.51.100.7\"]\n").unwrap();
+    let friend = "[protect]\nprefixes = [\"198.51.100.7\"]\n";
+    lab.edge.write(CONFIG, &format!("{NO_FLOOD}{friend}")).unwrap();
     done(&["reload"]);
     let assert_spared = |guard: &Guard<'_>| {
         let friend = std::iter::once("198.51.100.7".parse().unwrap());
@@ -474,7 +477,7 @@ fn killed_while_replacing<R: Replacer>(
 /// of members of both sets, and how many replacements were said to be done before the kill, and stayed.
 fn own(kills: u32) -> (Left, Fate, u64, u32) {
     let lab = stage();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     let whole = ["a", "b", "a", "b", "a"].map(|name| import(&lab, name)).into_iter().min().unwrap();
     let rules = SourceRules::open(&lab.edge).unwrap();
     let before = Fate::now(&lab, &guard);
@@ -502,7 +505,7 @@ fn own(kills: u32) -> (Left, Fate, u64, u32) {
 /// The same of a replacement in place.
 fn in_place(kills: u32) -> (Left, Fate, u64) {
     let lab = stage();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     import(&lab, "a");
     let rules = SourceRules::open(&lab.edge).unwrap();
     let before = Fate::now(&lab, &guard);

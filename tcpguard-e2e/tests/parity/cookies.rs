@@ -32,7 +32,7 @@ impl Pair {
         self.model.cookie_secret = cookie_secret(3);
         self.dataplane.set_cookie_secret(&self.model.cookie_secret).unwrap();
         let entry = self.model.listener_entries.get_mut(&id).unwrap();
-        (entry.steps, entry.budget) = (steps, budget);
+        (entry.steps, entry.budget, entry.returns) = (steps, budget, budget);
         let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);
         for (key, _) in keys {
             self.dataplane.set_listener(key, entry).unwrap();

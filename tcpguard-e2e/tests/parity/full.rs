@@ -45,9 +45,9 @@ fn answer_unknown(pair: &mut Pair) {
 ///
 /// The others hold fixed cells, which are there from the start and of which none can be missing: marks
 /// (PENDING, CLIENT_FILTERS), registers (DISTINCT_SOURCES), buckets (ANSWERS, BUDGETS), the words of
-/// RETRIES, which tell themselves what they are too old for, the sets of SEEN, in which the oldest makes
-/// room, the places of SYN_SAMPLES and CPU, and counters. The cells of PROBES are such too, but each is
-/// somebody's.
+/// RETRIES and CLOSED, which tell themselves what they are too old for, the sets of SEEN, in which the
+/// oldest makes room, the places of SYN_SAMPLES and CPU, and counters. The cells of PROBES are such too, but
+/// each is somebody's.
 fn fill(pair: &mut Pair) {
     let [server, closed] = [80, 9].map(|port| SocketAddr::new(v4(2, 1), port));
     let ingress = |pair: &mut Pair, segment: &Segment| {
@@ -99,9 +99,11 @@ fn forget(tables: &Dataplane, host: &mut Model, frame: &[u8]) -> u64 {
     let is_stranger = tables.client(ip(&client)).expect("clients").is_none();
     let client_lost = is_stranger && host.clients.remove(&client).is_some();
     let listener = ListenerKey::new(flow.server, flow.server_port);
-    let is_silent = tables.syn_ack(&listener).expect("SYN-ACKs").is_none();
-    let answers_lost = is_silent && host.syn_acks.remove(&listener).is_some();
-    u64::from(client_lost) + u64::from(answers_lost)
+    let answers_lost = [listener, listener.of_all()].map(|key| {
+        let is_silent = tables.syn_ack(&key).expect("SYN-ACKs").is_none();
+        u64::from(is_silent && host.syn_acks.remove(&key).is_some())
+    });
+    u64::from(client_lost) + answers_lost.iter().sum::<u64>()
 }
 
 /// SYNs that leave are left out: one from a client to a listener, which no host sends, makes a handshake

@@ -42,7 +42,7 @@ fn a_third_ack_is_late_by_the_polls_since_its_syn_in_both() {
         pair.assert_same_state();
     }
     assert_eq!(pair.model.listener_counters[&0].acknowledged, 4);
-    assert_eq!(pair.model.late[&0], [1, 2], "at once, one poll later, two polls later");
+    assert_eq!(pair.model.late[&0].polls, [1, 2], "at once, one poll later, two polls later");
 }
 
 #[test]

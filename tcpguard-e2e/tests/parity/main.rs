@@ -1,5 +1,6 @@
 //! The decision in the kernel and on the host: the same frames, the same verdicts, the same state.
 
+mod closed;
 mod connections;
 mod cookies;
 mod full;
@@ -24,7 +25,8 @@ use tcpguard::kernel::{
 };
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Config, EVERY_PORT, Flow, FlowState, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
+    Action, Config, EVERY_PORT, ExemptEntry, Flow, FlowState, ListenerEntry, ListenerKey, Mode,
+    Reason, RuleRef,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask, Rate, quirk};
 use tcpguard_common::model::{Model, Packet, hash_key};
@@ -74,7 +76,8 @@ impl Pair {
             followed_bits: Config::follow(20_000),
             drop_illegal: drop_illegal.into(),
             // What else an operator may want dropped.
-            drop_beyond_bounds: drop_illegal.into(),
+            drop_beyond_bounds: if drop_illegal { Reason::EVERY_BOUND } else { 0 },
+            closed_ports: if drop_illegal { Rate::per_second(20, 4) } else { Rate::default() },
             heartbeat_ns: START_NS,
             heartbeat_limit_ns: 30_000 * MS,
             hash_key: hash_key(0x0123_4567_89ab_cdef),
@@ -113,7 +116,13 @@ impl Pair {
         pair.add_source_rule_to(SET + 1, "::/0", 0, true);
         pair.add_port_rule(SET + 1, "0.0.0.0/0", &[80, 443], 0);
         pair.add_signature_to(SET + 1, 0, Mask::Shape, &flood_print(0), 1);
-        pair.exempt("203.0.113.32/28");
+        // Where the traffic goes to is this host's own.
+        let exempt = [
+            ("203.0.113.32/28", ExemptEntry::STAYS),
+            ("192.0.2.0/30", ExemptEntry::OWN),
+            ("2001:db8:0:32::/64", ExemptEntry::OWN),
+        ];
+        pair.exempt_all(&exempt.map(|(net, until_s)| (net.parse().unwrap(), until_s)));
         pair
     }
 
@@ -203,10 +212,6 @@ impl Pair {
         {
             self.dataplane.set_listener(key, entry).unwrap();
         }
-    }
-
-    fn exempt(&mut self, net: &str) {
-        self.exempt_all(&[(net.parse().unwrap(), u32::MAX)]);
     }
 
     /// Exempts these and no others.

@@ -63,6 +63,10 @@ impl Pair {
         found.compare("host", &kernel.host_counters().unwrap(), &model.host);
         let cells = kernel.probes().unwrap().into_iter().filter(|(_, cell)| cell.syns != 0);
         found.compare("probes", &sorted(cells.collect()), &model.probes);
+        let words = kernel.closed_ports().unwrap().into_iter().filter(|(_, word)| *word != 0);
+        let expected = model.closed.iter().filter(|(_, word)| **word != 0);
+        let expected = expected.map(|(place, word)| (*place, *word)).collect();
+        found.compare("closed ports", &sorted(words.collect()), &sorted(expected));
         found.compare("SYN-ACKs", &sorted(kernel.syn_acks().unwrap()), &model.syn_acks);
         self.compare_ladder(&mut found);
         self.compare_samples(&mut found);

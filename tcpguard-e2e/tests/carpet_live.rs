@@ -1,0 +1,300 @@
+//! Floods that are laid over many listeners, and decoys, live: what matters is found and dropped, at one listener
+//! or at all. And a network that has one client and sends a flood. Needs root, `TCPGUARD_BIN` and nft.
+
+use std::net::{SocketAddr, TcpListener};
+use std::thread::sleep;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tcpguard_e2e::clients::{Home, Load, PATIENCE, Visitors, resident};
+use tcpguard_e2e::clock::{between, boot_ns};
+use tcpguard_e2e::flood::{Flood, Shape, Sources};
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::{Attack, Rule, Status};
+use tcpguard_e2e::truth::{STOPPED, told_of_a_flood};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The first of the decoys' ports.
+const DECOYS: u16 = 1_000;
+/// Incidents of listeners that are followed one by one.
+const PLACES: usize = 64;
+/// Clients a second.
+const CLIENTS: u32 = 50;
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::new(Family::V4.edge(), port)
+}
+
+fn lab(syncookies: u8) -> Lab {
+    Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap()
+}
+
+/// Listeners to which nobody comes, at each of these.
+fn decoys(lab: &Lab, at: impl Iterator<Item = SocketAddr> + Send) -> Vec<TcpListener> {
+    lab.edge.run(|| Ok(at.map(|at| TcpListener::bind(at).unwrap()).collect())).unwrap()
+}
+
+fn regulars(lab: &Lab) -> Load {
+    let visitors = Visitors { rate: CLIENTS, home: Home::Regulars, patience: PATIENCE };
+    Load::of(&lab.client, at(PORT), visitors).unwrap()
+}
+
+fn signatures(status: &Status) -> Vec<Rule> {
+    status.rules().into_iter().filter(|rule| rule.kind() == "signature").collect()
+}
+
+/// 64 decoys take all places of incidents that are followed one by one. Then the service is flooded, with another
+/// tool and without anybody's cookies.
+fn decoys_do_not_hide_the_service(syncookies: u8) {
+    let lab = lab(syncookies);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let _decoys = decoys(&lab, (DECOYS..DECOYS + PLACES as u16).map(at));
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let clients = regulars(&lab);
+    sleep(3 * SECOND);
+    let bait = Flood {
+        rate: 20 * PLACES as u32,
+        ports: PLACES as u16,
+        ..Flood::random(at(DECOYS), 25 * SECOND)
+    };
+    let bait = bait.start(&lab).unwrap();
+    let all_taken = |status: &Status| status.attacks().len() >= PLACES;
+    guard.wait_until("an incident at each decoy", 10 * SECOND, all_taken).unwrap();
+    let flood = Flood {
+        shape: Shape::RandomWindowMss,
+        rate: 2_000,
+        ..Flood::random(at(PORT), 12 * SECOND)
+    };
+    let flood = flood.start(&lab).unwrap();
+    // Which is one for every listener, if it is made before the service has its place.
+    let at_service = |rule: &Rule| {
+        let matches = rule.matches();
+        matches.ends_with(&format!(" to :{PORT}")) || matches.ends_with(" to every listener")
+    };
+    let stopped = |status: &Status| signatures(status).iter().any(at_service);
+    guard.wait_until("a rule for the service", 5 * SECOND, stopped).unwrap();
+    sleep(SECOND);
+    let from = boot_ns();
+    // What little comes to the decoys may well reach the stack.
+    let (kept, status) = told_of_a_flood(&guard, 5).unwrap();
+    let to = boot_ns();
+    flood.stop().unwrap();
+    bait.stop().unwrap();
+    let clients = clients.finish().unwrap().begun(from, to);
+    println!(
+        "tcp_syncookies {syncookies}: {} attacks, {:.0} % kept from the stack; {}",
+        status.attacks().len(),
+        100.0 * kept,
+        clients.summary()
+    );
+    let attacks = status.attacks();
+    let own = attacks.iter().find(|attack| attack.port() == PORT).expect("an incident of its own");
+    assert_eq!(own.kind(), "random_spoofed", "{}", own.summary());
+    assert!(own.dropped() > 5_000, "{} of {}", own.dropped(), own.syns());
+    assert_eq!(attacks.len(), PLACES + 1, "one decoy is told with what happens at others");
+    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+}
+
+#[test]
+fn decoys_do_not_hide_the_service_that_is_flooded() {
+    for syncookies in [0, 1] {
+        decoys_do_not_hide_the_service(syncookies);
+    }
+}
+
+/// Where a carpet is laid.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    /// Ports of one address.
+    Ports,
+    /// The same port at each address of a network.
+    Addresses,
+}
+
+impl Over {
+    const PORTS: u16 = 200;
+    /// SYNs a second at each listener.
+    const EACH: u32 = 10;
+
+    fn net() -> IpNet {
+        "10.9.8.0/24".parse().unwrap()
+    }
+
+    fn listeners(self) -> u32 {
+        match self {
+            Self::Ports => Self::PORTS.into(),
+            Self::Addresses => 256,
+        }
+    }
+
+    /// As many listeners to which nobody comes.
+    fn decoys(self, lab: &Lab) -> Vec<TcpListener> {
+        match self {
+            Self::Ports => decoys(lab, (DECOYS..DECOYS + Self::PORTS).map(at)),
+            Self::Addresses => {
+                let net = Self::net();
+                lab.edge.ip(&[&format!("route add local {net} dev lo")]).unwrap();
+                let address = |number: u32| resident(net, number as u16);
+                let all = (0..self.listeners()).map(address);
+                decoys(lab, all.map(|address| SocketAddr::new(address, DECOYS)))
+            }
+        }
+    }
+
+    fn flood(self, shape: Shape) -> Flood {
+        let (target, ports, across) = match self {
+            Self::Ports => (at(DECOYS), Self::PORTS, None),
+            Self::Addresses => {
+                let net = Self::net();
+                (SocketAddr::new(net.network(), DECOYS), 1, Some(net))
+            }
+        };
+        let rate = Self::EACH * self.listeners();
+        Flood { shape, rate, ports, across, ..Flood::random(target, 25 * SECOND) }
+    }
+}
+
+/// What is told together.
+fn told_together(status: &Status) -> Attack {
+    let mut attacks = status.attacks().into_iter();
+    attacks.find(|attack| attack.port() == 0).expect("what is told together")
+}
+
+/// Ten SYN/s at each listener say little there.
+fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
+    let lab = lab(syncookies);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let _decoys = over.decoys(&lab);
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let clients = regulars(&lab);
+    sleep(3 * SECOND);
+    let carpet = over.flood(Shape::Bare);
+    let rate = carpet.rate;
+    let carpet = carpet.start(&lab).unwrap();
+    let is_shared = |rule: &Rule| rule.matches().ends_with(" to every listener");
+    let shared = |status: &Status| signatures(status).iter().any(is_shared);
+    guard.wait_until("a rule for every listener", 12 * SECOND, shared).unwrap();
+    sleep(SECOND);
+    let (from, before) = (boot_ns(), guard.status().unwrap().reason("drop_signature"));
+    let (_, status) = told_of_a_flood(&guard, 5).unwrap();
+    let to = boot_ns();
+    carpet.stop().unwrap();
+    let clients = clients.finish().unwrap().begun(from, to);
+    let dropped = status.reason("drop_signature") - before;
+    let all = told_together(&status);
+    println!(
+        "{over:?}, tcp_syncookies {syncookies}: {dropped} dropped in 5 s; {}; {}",
+        all.summary(),
+        clients.summary()
+    );
+    assert_eq!(all.kind(), "random_spoofed");
+    assert!(all.summary().contains(" listeners"), "{}", all.summary());
+    assert!(!all.summary().contains(":0"), "{}", all.summary());
+    assert!(10 * dropped > 9 * 5 * u64::from(rate), "{dropped}");
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks());
+    assert!(status.rules().iter().all(|rule| rule.kind() == "signature"));
+    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+}
+
+#[test]
+fn a_carpet_is_dropped_at_every_port_by_one_rule() {
+    for syncookies in [0, 1] {
+        a_carpet_is_dropped_by_one_rule(Over::Ports, syncookies);
+    }
+}
+
+#[test]
+fn a_carpet_is_dropped_at_every_address_by_one_rule() {
+    a_carpet_is_dropped_by_one_rule(Over::Addresses, 0);
+}
+
+/// Nothing tells it from clients, so that its listeners answer with cookies.
+#[test]
+fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies() {
+    let (lab, over) = (lab(1), Over::Ports);
+    let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let _decoys = over.decoys(&lab);
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let clients = regulars(&lab);
+    sleep(3 * SECOND);
+    let carpet = over.flood(Shape::Copy(likeness)).start(&lab).unwrap();
+    let most = 3 * over.listeners() as usize / 4;
+    let armed = |status: &Status| status.listeners_with("cookies") >= most;
+    guard.wait_until("cookies at most listeners", 18 * SECOND, armed).unwrap();
+    let from = boot_ns();
+    println!("cookies after {:.2?}", between(carpet.started(), from));
+    let (kept, status) = told_of_a_flood(&guard, 4).unwrap();
+    let to = boot_ns();
+    carpet.stop().unwrap();
+    let clients = clients.finish().unwrap().begun(from, to);
+    let all = told_together(&status);
+    println!("{:.0} % answered; {}; {}", 100.0 * kept, all.summary(), clients.summary());
+    assert!(all.is_flood(), "{}", all.summary());
+    assert!(kept >= 0.6, "{kept}");
+    assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
+    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+}
+
+/// A /24 floods from all its addresses with one tool. One of them completed a handshake, or none did. Where the
+/// kernel takes cookies, these may be what stops it.
+fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) {
+    let network: IpNet = "10.79.9.0/24".parse().unwrap();
+    let lab = lab(syncookies);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    // As at somebody who drops answers that he did not ask for.
+    let quiet = "table inet quiet { chain out { type filter hook output priority 0; policy accept; \
+                 tcp flags & rst == rst drop; }; }";
+    lab.client.write("/run/quiet.nft", quiet).unwrap();
+    lab.client.exec("nft -f /run/quiet.nft").unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let clients = regulars(&lab);
+    if known {
+        let home = Home::Residents(network);
+        let somebody = Visitors { rate: 1, home, patience: PATIENCE };
+        let somebody = Load::of(&lab.client, at(PORT), somebody).unwrap();
+        sleep(SECOND / 2);
+        let attempts = somebody.finish().unwrap();
+        assert_eq!(attempts.within(SECOND), 1, "{}", attempts.summary());
+    }
+    // So long it takes to know two hundred handshakes of clients.
+    sleep(13 * SECOND);
+    let sources = Sources::Net(network);
+    let flood = Flood { sources, rate: 2_000, ..Flood::random(at(PORT), 12 * SECOND) };
+    let flood = flood.start(&lab).unwrap();
+    let stopped =
+        |status: &Status| !signatures(status).is_empty() || status.step("cookies") == Some("taken");
+    guard.wait_until("a rule against the tool", 5 * SECOND, stopped).unwrap();
+    sleep(SECOND);
+    let from = boot_ns();
+    let (_, status) = told_of_a_flood(&guard, 5).unwrap();
+    let to = boot_ns();
+    flood.stop().unwrap();
+    let clients = clients.finish().unwrap().begun(from, to);
+    let attacks = status.attacks();
+    let rules: Vec<String> = status.rules().iter().map(|rule| rule.matches().to_owned()).collect();
+    println!(
+        "known: {known}, tcp_syncookies {syncookies}; {}; {rules:?}; {}",
+        attacks[0].summary(),
+        clients.summary()
+    );
+    assert_eq!(attacks[0].kind(), "few_source");
+    assert_eq!(status.state(), STOPPED, "{attacks:#?}");
+    assert!(rules.len() <= 2, "{rules:?}");
+    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+}
+
+#[test]
+fn one_handshake_does_not_save_the_flood_of_a_network() {
+    for syncookies in [0, 1] {
+        a_network_is_dropped_by_what_its_syns_look_like(true, syncookies);
+    }
+}
+
+#[test]
+fn a_network_in_which_nobody_is_known_is_dropped_by_its_tool_as_well() {
+    a_network_is_dropped_by_what_its_syns_look_like(false, 0);
+}

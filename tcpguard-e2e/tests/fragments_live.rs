@@ -1,0 +1,278 @@
+//! SYNs that the guard cannot read, or cannot answer with a cookie: fragments, and addresses beyond number. The
+//! stack can, and would. Needs root and `TCPGUARD_BIN`.
+
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clock::boot_ns;
+use tcpguard_e2e::flood::{Flood, Shape};
+use tcpguard_e2e::guard::{Guard, Mode, cli};
+use tcpguard_e2e::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::{Attack, Status};
+use tcpguard_e2e::truth::{NOT_STOPPED, STOPPED, told_of_a_flood};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second of the real clients.
+const CLIENTS: u32 = 50;
+/// Frames per second: half as many SYNs where each comes in two.
+const FRAMES: u32 = 20_000;
+/// Only the first of them is read.
+const SYNS: u32 = FRAMES / 2;
+/// How long a flood lasts.
+const LASTS: Duration = Duration::from_secs(7);
+
+fn lab(syncookies: u8) -> Lab {
+    Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap()
+}
+
+fn service() -> SocketAddr {
+    Family::V4.service()
+}
+
+fn flood_of(shape: Shape) -> Flood {
+    Flood { shape, rate: FRAMES, ..Flood::random(service(), LASTS) }
+}
+
+fn evasion(status: &Status) -> Option<Attack> {
+    status.attacks().into_iter().find(|attack| attack.kind() == "evasion")
+}
+
+/// What the listener's line of the status has under this key.
+fn of_listener<'a>(status: &'a Status, key: &str) -> &'a Value {
+    let listeners = status.document()["listeners"].as_array().unwrap();
+    let listener = listeners.iter().find(|listener| listener["port"] == PORT).unwrap();
+    &listener[key]
+}
+
+/// What `tcpguard check` says, and its exit code.
+fn check(lab: &Lab) -> (Option<i32>, String) {
+    let output = cli(&lab.edge, &["check"]).unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// First fragments of eight bytes: their SYNs filled the queue, and clients and status knew nothing of it.
+#[test]
+fn fragments_that_no_stack_sends_reach_no_stack_in_enforce_mode() {
+    for syncookies in [0, 1] {
+        let lab = lab(syncookies);
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
+        sleep(2 * SECOND);
+        let flood = flood_of(Shape::Fragments).start(&lab).unwrap();
+        let begun = flood.started();
+        guard.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
+        sleep(2 * SECOND);
+        let status = guard.status().unwrap();
+        let (code, told) = check(&lab);
+        let flood = flood.wait().unwrap();
+        let attempts = load.finish().unwrap();
+        let attempts = attempts.begun(begun, flood.ended);
+
+        let dropped = status.reason("drop_beyond_bounds");
+        println!("tcp_syncookies {syncookies}: {dropped} dropped; {}", attempts.summary());
+        println!("  {told}");
+        assert_eq!(status.reason("fragment_short"), 0, "none passed");
+        assert!(dropped > u64::from(SYNS), "{dropped}");
+        assert_eq!(status.attacks().len(), 1, "{:#?}", status.attacks());
+        assert_eq!(status.state(), STOPPED);
+        assert_eq!(code, Some(1), "a warning: {told}");
+        let half_open = of_listener(&status, "half_open").as_u64().unwrap_or(0);
+        assert!(half_open < BACKLOG as u64 / 2, "{half_open}");
+        assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+    }
+}
+
+/// Where nothing may be dropped, nothing says that all is well.
+#[test]
+fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
+    for (mode, config) in
+        [(Mode::Observe, ""), (Mode::Enforce, "[policy]\nbeyond_bounds = \"pass\"\n")]
+    {
+        let lab = lab(1);
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start_with(&lab.edge, mode, config, &[]).unwrap();
+        let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
+        sleep(2 * SECOND);
+        let flood = flood_of(Shape::Fragments).start(&lab).unwrap();
+        guard.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
+        let suspected = |status: &Status| {
+            of_listener(status, "state") == "suspect"
+                && status.reason("fragment_short") > u64::from(SYNS) / 2
+        };
+        guard.wait_until("its listener is named", 4 * SECOND, suspected).unwrap();
+        let status = guard.status().unwrap();
+        let (code, told) = check(&lab);
+        flood.stop().unwrap();
+        load.finish().unwrap();
+
+        println!("{mode}: {told}");
+        assert_eq!(status.reason("drop_beyond_bounds"), 0);
+        assert_eq!(status.state(), NOT_STOPPED);
+        assert_eq!(code, Some(2), "critical: {told}");
+        let attack = evasion(&status).unwrap();
+        let expected = match mode {
+            Mode::Enforce => "tcpguard reload",
+            _ => "tcpguard mode enforce --confirm 60s",
+        };
+        assert_eq!(attack.advised_command(), Some(expected));
+    }
+}
+
+/// First fragments with the whole header look like any SYN, but their answer would have to wait for the rest.
+/// Cookies are `ordered` by an operator before they come, or the guard finds a rule: one tool sends them.
+fn whole_first_fragments_are_limited_to_what_the_queue_holds(ordered: bool) {
+    const MEASURED: u32 = 4;
+    let lab = lab(1);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
+    sleep(2 * SECOND);
+    if ordered {
+        let order = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+        assert!(order.status.success(), "{order:?}");
+        sleep(SECOND);
+    }
+    let flood = Flood { duration: 2 * LASTS, ..flood_of(Shape::WholeFragments) };
+    let flood = flood.start(&lab).unwrap();
+    let armed =
+        |status: &Status| status.step("cookies") == Some("taken") || !status.rules().is_empty();
+    guard.wait_until("cookies or a rule", 5 * SECOND, armed).unwrap();
+    sleep(SECOND);
+    let (before, since) = (guard.status().unwrap(), boot_ns());
+    sleep(MEASURED * SECOND);
+    let (status, until) = (guard.status().unwrap(), boot_ns());
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, until);
+
+    assert!(armed(&status), "{:?}", status.step_reason("cookies"));
+    let grown = |of: fn(&Status) -> u64| of(&status) - of(&before);
+    let answered = grown(|status| status.listener_total(PORT, "syn_ack"));
+    let dropped = grown(|status| status.total("drop_total"));
+    println!(
+        "ordered: {ordered}; {dropped} dropped, the stack answered {answered}; {}",
+        attempts.summary()
+    );
+    assert!(3 * dropped > 2 * u64::from(SYNS * MEASURED), "{dropped}");
+    // A quarter of the queue in three seconds, retransmissions of what that leaves, and what clients complete.
+    assert!(answered < 1000, "{answered} reached the stack");
+    match ordered {
+        // What an operator keeps from the stack need not become an incident.
+        true => assert_ne!(status.state(), NOT_STOPPED, "{:#?}", status.attacks()),
+        false => assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks()),
+    }
+    assert_eq!(of_listener(&status, "state"), "protected", "{:#?}", status.attacks());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
+
+#[test]
+fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
+    whole_first_fragments_are_limited_to_what_the_queue_holds(true);
+}
+
+#[test]
+fn whole_first_fragments_of_one_tool_are_dropped_by_a_rule() {
+    whole_first_fragments_are_limited_to_what_the_queue_holds(false);
+}
+
+#[test]
+fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_whole_first_fragments() {
+    let lab = lab(0);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
+    sleep(2 * SECOND);
+    let flood = Flood { duration: 2 * LASTS, ..flood_of(Shape::WholeFragments) };
+    let flood = flood.start(&lab).unwrap();
+    let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+    guard.wait_until("it is named", 5 * SECOND, named).unwrap();
+    let since = boot_ns();
+    let (kept, status) = told_of_a_flood(&guard, 5).unwrap();
+    let until = boot_ns();
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, until);
+    println!("{:.0} % kept from the stack; {}", 100.0 * kept, attempts.summary());
+    assert!(status.attacks().iter().any(Attack::is_flood), "{:#?}", status.attacks());
+}
+
+/// A host that has every address of a network as its own: more than there are records of how they answer.
+struct AnyAddress {
+    net: IpNet,
+    /// One of them, to which clients connect.
+    service: SocketAddr,
+    lab: Lab,
+}
+
+impl AnyAddress {
+    fn new(syncookies: u8) -> Self {
+        let net: IpNet = "10.9.128.0/17".parse().unwrap();
+        let lab = lab(syncookies);
+        lab.edge.ip(&[&format!("route add local {net} dev lo")]).unwrap();
+        lab.client.ip(&[&format!("route add {net} via {}", Family::V4.edge())]).unwrap();
+        Self { net, service: SocketAddr::new("10.9.200.1".parse().unwrap(), PORT), lab }
+    }
+
+    /// To all of them.
+    fn flood(&self, shape: Shape) -> Flood {
+        let flood = Flood::random(self.service, 2 * LASTS);
+        Flood { shape, rate: FRAMES, across: Some(self.net), ..flood }
+    }
+}
+
+#[test]
+fn a_whole_network_of_own_addresses_is_answered_with_cookies() {
+    let host = AnyAddress::new(1);
+    let lab = &host.lab;
+    let likeness = Likeness::capture(lab, Family::V4).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, host.service, CLIENTS).unwrap();
+    sleep(2 * SECOND);
+    let flood = host.flood(Shape::Copy(likeness)).start(lab).unwrap();
+    let armed = |status: &Status| status.step("cookies") == Some("taken");
+    guard.wait_until("cookies", 5 * SECOND, armed).unwrap();
+    sleep(SECOND);
+    let (before, since, sent) = (guard.status().unwrap(), boot_ns(), flood.sent());
+    sleep(4 * SECOND);
+    let (status, until) = (guard.status().unwrap(), boot_ns());
+    let sent = flood.sent() - sent;
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, until);
+
+    let cookies = |status: &Status| status.listener_total(PORT, "cookies_sent");
+    let answered = cookies(&status) - cookies(&before);
+    println!("{answered} of {sent} answered with cookies; {}", attempts.summary());
+    assert!(2 * answered > sent, "{answered} of {sent}");
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
+
+#[test]
+fn a_tools_flood_over_a_whole_network_of_own_addresses_is_dropped_by_one_rule() {
+    let host = AnyAddress::new(0);
+    let lab = &host.lab;
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, host.service, CLIENTS).unwrap();
+    sleep(2 * SECOND);
+    let flood = host.flood(Shape::Bare).start(lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    sleep(SECOND);
+    let since = boot_ns();
+    let (kept, status) = told_of_a_flood(&guard, 4).unwrap();
+    let until = boot_ns();
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, until);
+
+    println!("{:.0} % kept from the stack; {}", 100.0 * kept, attempts.summary());
+    assert!(kept >= 0.9, "{kept}");
+    assert_eq!(status.rules().len(), 1, "{:#?}", status.rules());
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}

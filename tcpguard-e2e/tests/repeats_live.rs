@@ -1,0 +1,159 @@
+//! Floods that look as clients do and send each SYN again, at once or as a client's kernel does, live: they are
+//! floods all the same, and cookies answer them to the end. Needs root and `TCPGUARD_BIN`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_e2e::clock::{after, between, boot_ns};
+use tcpguard_e2e::flood::{Flood, Shape};
+use tcpguard_e2e::guard::{Guard, Mode};
+use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_e2e::likeness::Likeness;
+use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::{Attack, Status};
+use tcpguard_e2e::truth::{STOPPED, told_of_a_flood};
+
+const SECOND: Duration = Duration::from_secs(1);
+const FAMILY: Family = Family::V4;
+/// Other SYNs of a flood per second; each comes twice or three times.
+const RATE: u32 = 4_000;
+/// New connections per second of the service's regular clients, and of others who were never there.
+const REGULARS: u32 = 50;
+const STRANGERS: u32 = 10;
+/// So long it takes to know how many SYNs are usual, which is a mean over five seconds at least.
+const CALM: Duration = Duration::from_secs(8);
+/// From the first SYN: a client tries again after a second, and what fills the queue is judged for two.
+const ARMED_WITHIN: Duration = Duration::from_secs(6);
+/// How long after the first time a SYN is sent again.
+const AT_ONCE: &[Duration] = &[Duration::ZERO];
+const AS_CLIENTS_DO: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Visitors of the service.
+struct Clients {
+    regulars: Load,
+    strangers: Load,
+}
+
+impl Clients {
+    fn start(lab: &Lab) -> Self {
+        let load = |rate, home| {
+            let visitors = Visitors { rate, home, patience: PATIENCE };
+            Load::of(&lab.client, FAMILY.service(), visitors).unwrap()
+        };
+        Self {
+            regulars: load(REGULARS, Home::Regulars),
+            strangers: load(STRANGERS, Home::Strangers),
+        }
+    }
+
+    /// Regulars and strangers who came in this time.
+    fn finish(self, from: u64, to: u64) -> [Attempts; 2] {
+        let [regulars, strangers] =
+            [self.regulars, self.strangers].map(|load| load.finish().unwrap().begun(from, to));
+        println!("  regulars: {}", regulars.summary());
+        println!("  strangers: {}", strangers.summary());
+        [regulars, strangers]
+    }
+}
+
+fn lab(syncookies: u8) -> Lab {
+    Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap()
+}
+
+/// A flood that nothing tells from clients.
+fn copies(likeness: Likeness, again: &'static [Duration], duration: Duration) -> Flood {
+    Flood {
+        shape: Shape::Copy(likeness),
+        rate: RATE,
+        repeated: 1,
+        again,
+        ..Flood::random(FAMILY.service(), duration)
+    }
+}
+
+/// The only incident.
+#[track_caller]
+fn incident(status: &Status) -> Attack {
+    let [attack] = &status.attacks()[..] else { panic!("{:#?}", status.attacks()) };
+    attack.clone()
+}
+
+/// The naive way takes them for clients behind a broken path, and leaves the cookies in the middle.
+fn is_answered_to_the_end(again: &'static [Duration]) {
+    println!("again after {again:?}");
+    let lab = lab(1);
+    let likeness = Likeness::capture(&lab, FAMILY).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let clients = Clients::start(&lab);
+    sleep(CALM);
+    let flood = copies(likeness, again, 13 * SECOND).start(&lab).unwrap();
+    let armed = |status: &Status| status.step("cookies") == Some("taken");
+    guard.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
+    let since = boot_ns();
+    println!("  cookies after {:.2?}", between(flood.started(), since));
+    // By then it is known what is repeated, and how.
+    let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+    let first = guard.wait_until("it is named", ARMED_WITHIN, named).unwrap();
+    println!("  {}", incident(&first).summary());
+    flood.nears_its_end();
+    let (status, alerts) = (guard.status().unwrap(), guard.alerts().unwrap());
+    let flood = flood.wait().unwrap();
+    let [regulars, strangers] = clients.finish(after(since, SECOND), flood.ended);
+
+    let last = incident(&status);
+    println!("  {}", last.summary());
+    assert_eq!(last.kind(), "random_spoofed", "{last:#?}");
+    assert_eq!(last.id(), incident(&first).id(), "one flood is one incident");
+    assert_eq!(status.step("cookies"), Some("taken"));
+    let left = ["step_left", "step_withdrawn", "attack_ended"];
+    let left: Vec<_> = alerts.iter().filter(|alert| left.contains(&&*alert.event)).collect();
+    assert!(left.is_empty(), "in the middle: {left:?}");
+    assert_eq!(status.state(), STOPPED, "{last:#?}");
+    assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
+    let sent = status.listener_total(PORT, "cookies_sent");
+    assert!(sent >= flood.sent, "{sent} for {} SYNs that came twice or more", flood.sent);
+    for clients in [regulars, strangers] {
+        assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+    }
+}
+
+#[test]
+fn copies_that_are_sent_twice_at_once_are_answered_to_the_end() {
+    is_answered_to_the_end(AT_ONCE);
+}
+
+#[test]
+fn copies_that_are_sent_again_as_clients_do_are_answered_to_the_end() {
+    is_answered_to_the_end(AS_CLIENTS_DO);
+}
+
+/// Where the kernel takes no cookie, a defence has nothing by which to tell them from clients. It says so.
+#[test]
+fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_that_are_sent_again() {
+    for again in [AT_ONCE, AS_CLIENTS_DO] {
+        println!("again after {again:?}");
+        let lab = lab(0);
+        let likeness = Likeness::capture(&lab, FAMILY).unwrap();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let clients = Clients::start(&lab);
+        sleep(CALM);
+        let flood = copies(likeness, again, 15 * SECOND).start(&lab).unwrap();
+        let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+        guard.wait_until("it is named", ARMED_WITHIN, named).unwrap();
+        let since = boot_ns();
+        println!("  named after {:.2?}", between(flood.started(), since));
+        let (kept, status) = told_of_a_flood(&guard, 6).unwrap();
+        let until = boot_ns();
+        flood.stop().unwrap();
+        clients.finish(since, until);
+
+        let last = incident(&status);
+        println!("  {}; {:.0} % of its SYNs kept from the stack", last.summary(), 100.0 * kept);
+        assert!(last.is_flood(), "{last:#?}");
+        assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
+        assert_ne!(status.step("cookies"), Some("taken"));
+    }
+}
