@@ -51,8 +51,8 @@ pub struct Config {
     pub one_sided: u8,
     /// As [`super::ListenerEntry::masks`], of the signature rules for every listener.
     pub masks: u8,
-    /// 1: resets of this host's own stack leave where they are not seen, so that a closed port is told by the
-    /// SYNs that are sent there; see [`crate::fastpath::closed`].
+    /// 1: resets of this host's own stack leave by an interface that is not guarded, so that a closed port is
+    /// recognised by the SYNs that are sent there; see [`crate::fastpath::closed`].
     pub resets_unseen: u8,
     /// Always zero.
     pub pad: u8,

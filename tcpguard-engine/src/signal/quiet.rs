@@ -169,58 +169,35 @@ mod tests {
         assert_eq!(quiet.lasts(now), Duration::from_secs(20));
     }
 
+    /// How long it has been quiet after 20 s in which 50 clients complete in each poll, and something else comes.
+    fn quiet_beside(else_comes: Tick, around: Around) -> Duration {
+        let (mut window, natural) = (Window::default(), Natural::default());
+        let mut quiet = Quiet::default();
+        let mut now = Timestamp::default();
+        for _ in 0..80 {
+            now = now + POLL;
+            let syns = 50 + else_comes.syns;
+            let calm = Tick { end: now, span: POLL, syns, attempts: syns, ..else_comes };
+            window.push(Tick { established: 50, ..calm });
+            quiet.poll(now, &window, &natural, around, &Settings::default());
+        }
+        quiet.lasts(now)
+    }
+
     #[test]
     fn health_checks_that_reset_do_not_disturb_and_more_resets_than_they_make_do() {
         for (reset, lasts) in [(25, 20), (50, 0)] {
-            let (mut window, natural) = (Window::default(), Natural::default());
-            let mut quiet = Quiet::default();
-            let mut now = Timestamp::default();
-            for _ in 0..80 {
-                now = now + POLL;
-                let (syns, established) = (50 + reset, 50);
-                let new = Tick {
-                    end: now,
-                    span: POLL,
-                    syns,
-                    attempts: syns,
-                    established,
-                    reset,
-                    ..Tick::default()
-                };
-                window.push(new);
-                quiet.poll(
-                    now,
-                    &window,
-                    &natural,
-                    Around { probes: 100.0, ..AROUND },
-                    &Settings::default(),
-                );
-            }
-            assert_eq!(quiet.lasts(now), Duration::from_secs(lasts), "{reset}");
+            let checks = Tick { syns: reset, reset, ..Tick::default() };
+            let around = Around { probes: 100.0, ..AROUND };
+            assert_eq!(quiet_beside(checks, around), Duration::from_secs(lasts), "{reset}");
         }
     }
 
     #[test]
     fn clients_whose_first_syn_is_one_too_many_do_not_disturb_and_a_flood_of_such_does() {
         for (limited, lasts) in [(8, 20), (1000, 0)] {
-            let (mut window, natural) = (Window::default(), Natural::default());
-            let mut quiet = Quiet::default();
-            let mut now = Timestamp::default();
-            for _ in 0..80 {
-                now = now + POLL;
-                let (syns, established) = (50 + limited, 50);
-                let new = Tick {
-                    end: now,
-                    span: POLL,
-                    syns,
-                    attempts: syns,
-                    established,
-                    ..Tick::default()
-                };
-                window.push(Tick { dropped: limited, ..new });
-                quiet.poll(now, &window, &natural, AROUND, &Settings::default());
-            }
-            assert_eq!(quiet.lasts(now), Duration::from_secs(lasts), "{limited}");
+            let clients = Tick { syns: limited, dropped: limited, ..Tick::default() };
+            assert_eq!(quiet_beside(clients, AROUND), Duration::from_secs(lasts), "{limited}");
         }
     }
 
