@@ -77,7 +77,7 @@ impl Usual {
         let last = self.pending.replace((window.last(EVERY), around));
         // After a pause there was an alarm meanwhile.
         if let Some((sums, then)) = last.filter(|_| since < EVERY * 2) {
-            self.syns.take(sums.per_second(sums.syns), sums.span, then.rushing);
+            self.syns.take(sums.per_second(sums.answerable()), sums.span, then.rushing);
             if !then.incident && !around.incident {
                 self.completed.take(sums.per_second(sums.completed), sums.span, then.rushing);
             }

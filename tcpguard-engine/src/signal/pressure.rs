@@ -81,8 +81,7 @@ impl Pressure {
         let is_served = load.served.is_some_and(|share| share >= settings.crowd_served);
         let rush = |factor: f64| {
             let sums = window.last(SPAN);
-            // Whom the stack ignores, such as sources that it holds for spoofed, is not served.
-            let rate = sums.per_second(sums.syns.saturating_sub(sums.ignored));
+            let rate = sums.per_second(sums.answerable());
             let many = |usual: f64| {
                 rate >= factor * (settings.crowd_factor * usual).max(settings.crowd_floor)
             };

@@ -45,6 +45,12 @@ impl Sums {
         Self { span, ..sums }
     }
 
+    /// SYNs without those that the stack ignores, such as those of martian sources. They cost an attacker a packet each,
+    /// and raise no alarm.
+    pub fn answerable(&self) -> u64 {
+        self.syns.saturating_sub(self.ignored)
+    }
+
     /// Attempts that did not complete, less those that chance may feign where completions are only
     /// sampled: two standard deviations.
     pub fn failures(&self) -> u64 {
