@@ -265,6 +265,7 @@ impl Watch {
             self.natural.learn(now, &self.window);
             let around = UsualCircumstances {
                 rushing: self.pressure.rushing(),
+                full: self.pressure.is_full(),
                 incident: self.incident.is_some(),
             };
             self.usual.learn(now, &self.window, around);

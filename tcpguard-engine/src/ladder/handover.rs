@@ -56,24 +56,29 @@ struct Family {
 }
 
 impl Handover {
-    /// Starts anew, and counts from `from` on. That handshakes with cookies were completed is not forgotten.
+    /// Starts anew, and counts from `from` on. Completed handshakes and networks of before are not forgotten: the
+    /// kernel counts a network once.
     pub fn start(&mut self, from: Timestamp) {
-        let before = self.families.take();
-        let family = |number: usize| Family {
-            proven: before.as_ref().is_some_and(|families| families[number].proven),
+        let before = self.families.take().unwrap_or_default();
+        let families = before.map(|Family { proven, networks, .. }| Family {
+            proven,
+            networks,
             last: from,
             ..Family::default()
-        };
-        *self = Self { from, families: Some(Box::new([family(0), family(1)])) };
+        });
+        *self = Self { from, families: Some(Box::new(families)) };
     }
 
     /// Adds a poll, in which so many cookies came back by IPv4 and by IPv6. The answer is what harm cookies do,
     /// where the host completes too few handshakes.
     pub fn poll(&mut self, now: Timestamp, returned: [ReturnedCookies; 2]) -> Option<Harm> {
+        let families = self.families.as_deref_mut()?;
+        for (family, returned) in families.iter_mut().zip(&returned) {
+            family.networks += returned.networks;
+        }
         if now <= self.from {
             return None;
         }
-        let families = self.families.as_deref_mut()?;
         let [v4, v6] = families;
         let harms = [v4.poll(now, returned[0]), v6.poll(now, returned[1])];
         told(families, harms)
@@ -103,9 +108,8 @@ fn told(families: &[Family; 2], harms: [Option<Harm>; 2]) -> Option<Harm> {
 
 impl Family {
     fn poll(&mut self, now: Timestamp, returned: ReturnedCookies) -> Option<Harm> {
-        let ReturnedCookies { valid, completed, networks } = returned;
+        let ReturnedCookies { valid, completed, networks: _ } = returned;
         self.all += valid;
-        self.networks += networks;
         if valid > 0 {
             self.young.push_back((now, valid));
         }
@@ -250,6 +254,24 @@ mod tests {
         let mut polls = (1..=400).map(|number| start + POLL * number);
         let harm = polls.find_map(|now| handover.poll(now, [returned(4, 0), returned(0, 0)]));
         assert!(!harm.expect("harm").is_lasting(), "all from one network");
+    }
+
+    /// Clients of two networks, which the kernel counts in the first poll after cookies are sent and never again.
+    #[test]
+    fn networks_are_remembered_when_cookies_are_tried_again() {
+        let mut handover = Handover::default();
+        let start = Timestamp::from_millis(10_000);
+        for from in [start, start + POLL * 400] {
+            handover.start(from + POLL);
+            let networks = if from == start { 2 } else { 0 };
+            handover.poll(
+                from + POLL,
+                [ReturnedCookies { networks, ..returned(4, 0) }, returned(0, 0)],
+            );
+            let mut polls = (2..=400).map(|number| from + POLL * number);
+            let harm = polls.find_map(|now| handover.poll(now, [returned(4, 0), returned(0, 0)]));
+            assert!(harm.expect("harm").is_lasting());
+        }
     }
 
     /// Their checksum may be wrong, which XDP does not see.

@@ -56,6 +56,8 @@ pub(crate) struct Usual {
 pub(crate) struct Circumstances {
     /// Far more clients than usual come.
     pub rushing: bool,
+    /// The accept queue is full: SYNs of clients get no answer.
+    pub full: bool,
     /// An incident is open: what completes now is no baseline.
     pub incident: bool,
 }
@@ -77,7 +79,9 @@ impl Usual {
         let last = self.pending.replace((window.last(EVERY), around));
         // After a pause there was an alarm meanwhile.
         if let Some((sums, then)) = last.filter(|_| since < EVERY * 2) {
-            self.syns.take(sums.per_second(sums.answerable()), sums.span, then.rushing);
+            if !then.full {
+                self.syns.take(sums.per_second(sums.answerable()), sums.span, then.rushing);
+            }
             if !then.incident && !around.incident {
                 self.completed.take(sums.per_second(sums.completed), sums.span, then.rushing);
             }

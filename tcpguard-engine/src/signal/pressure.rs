@@ -81,7 +81,8 @@ impl Pressure {
         let is_served = load.served.is_some_and(|share| share >= settings.crowd_served);
         let rush = |factor: f64| {
             let sums = window.last(SPAN);
-            let rate = sums.per_second(sums.answerable());
+            // Whom the stack ignores, such as sources that it holds for spoofed, is not served.
+            let rate = sums.per_second(sums.syns.saturating_sub(sums.ignored));
             let many = |usual: f64| {
                 rate >= factor * (settings.crowd_factor * usual).max(settings.crowd_floor)
             };
@@ -104,6 +105,11 @@ impl Pressure {
     /// Whether the rate is so far from the usual one that it should not become it.
     pub fn rushing(&self) -> bool {
         self.crowd > 0
+    }
+
+    /// Whether the accept queue is full, or was a moment ago. The stack ignores the SYNs of clients then.
+    pub fn is_full(&self) -> bool {
+        self.overload > 0
     }
 
     /// Whether the accept queue has been full for long enough to be the matter.
@@ -195,7 +201,7 @@ mod tests {
                 let settings = Settings::default();
                 strain = self.pressure.poll(self.now, &self.window, &load, &settings);
                 let rushing = self.pressure.rushing();
-                let around = UsualCircumstances { rushing, incident: false };
+                let around = UsualCircumstances { rushing, ..UsualCircumstances::default() };
                 self.usual.learn(self.now, &self.window, around);
             }
             strain

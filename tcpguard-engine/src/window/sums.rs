@@ -45,10 +45,10 @@ impl Sums {
         Self { span, ..sums }
     }
 
-    /// SYNs without those that the stack ignores, such as those of martian sources. They cost an attacker a packet each,
-    /// and raise no alarm.
+    /// SYNs without those that the stack ignores, such as those of martian sources, and without retransmissions. Both
+    /// cost an attacker a packet each, and raise no alarm.
     pub fn answerable(&self) -> u64 {
-        self.syns.saturating_sub(self.ignored)
+        self.syns.saturating_sub(self.ignored + self.repeated)
     }
 
     /// Attempts that did not complete, less those that chance may feign where completions are only

@@ -90,31 +90,35 @@ fn a_flood_that_repeats_its_syns_is_named_and_not_taken_back() {
     }
 }
 
-/// The stack does not answer SYNs from martian sources, and each costs an attacker one packet. The naive way learns them
-/// as usual, and takes a thousand SYNs a second for clients.
+/// The stack does not answer SYNs from martian sources, and a copy of a SYN gets no answer of its own. Each costs an
+/// attacker one packet. The naive way learns them as usual, and takes a thousand SYNs a second for clients.
 #[test]
-fn syns_that_the_stack_ignores_do_not_become_usual() {
+fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
     const CALM: f64 = 600.0;
     let nowhere: IpNet = "172.17.0.0/16".parse().expect("a network");
-    let ignored = Flood {
-        sources: Sources::Within(nowhere),
-        shape: Shape::Mimic,
-        ..Flood::random(200.0, 5.0..CALM)
-    };
-    let copies = Flood {
-        repeated: 1.0,
-        again: &[1.0, 3.0, 7.0],
-        shape: Shape::Mimic,
-        ..Flood::random(1000.0, CALM + 0.1..CALM + 30.1)
-    };
-    let mut lab = lab().flood(ignored).flood(copies);
-    lab.kernel.routes = vec![(nowhere, Route::Nowhere)];
-    lab.run_until(CALM + 20.0);
-    let incident = lab.incident();
-    assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
-    let at_alarm = incident.record.at_alarm.expect("counters at the alarm");
-    let usual = at_alarm.statistics.usual_syn_rate;
-    assert!((usual - USUAL).abs() < USUAL / 5.0, "{usual}");
+    let free = Flood { shape: Shape::Mimic, ..Flood::random(200.0, 5.0..CALM) };
+    let ignored = Flood { sources: Sources::Within(nowhere), ..free.clone() };
+    let once_more = Flood { repeated: 1.0, again: &[1.0], ..free };
+    for (name, free) in [
+        ("ignored", ignored.clone()),
+        ("ignored, twice", Flood { sources: ignored.sources, ..once_more }),
+    ] {
+        let copies = Flood {
+            repeated: 1.0,
+            again: &[1.0, 3.0, 7.0],
+            shape: Shape::Mimic,
+            ..Flood::random(1000.0, CALM + 0.1..CALM + 30.1)
+        };
+        let mut lab = lab().flood(free).flood(copies);
+        lab.kernel.routes = vec![(nowhere, Route::Nowhere)];
+        lab.run_until(CALM + 20.0);
+        let incident = lab.incident();
+        let story = lab.story();
+        assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{name}: {story}");
+        let at_alarm = incident.record.at_alarm.expect("counters at the alarm");
+        let usual = at_alarm.statistics.usual_syn_rate;
+        assert!((usual - USUAL).abs() < USUAL / 5.0, "{name}: {usual}");
+    }
 }
 
 /// An attempt that its source resets holds no place.
