@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::held_back::idle;
-use super::upkeep::active_rules;
+use super::upkeep::{acting_since, active_rules};
 use crate::ladder::{Harm, Move, Need, Newest};
 use crate::rules::{Book, Entry};
 use crate::watch::{PATIENCE, Watch};
@@ -42,7 +42,8 @@ impl Engine {
                 continue;
             }
             let ruled = ruled_since(watch, &self.book);
-            let situation = Situation { now, enforced: self.enforced, overloading, ruled };
+            let (newest, _) = acting_since(watch, &self.book);
+            let situation = Situation { now, enforced: self.enforced, overloading, ruled, newest };
             let settings = self.settings.of(watch.listener);
             let mode = self.settings.mode(watch.listener, self.mode);
             let retransmitted = retransmitted(watch, &self.book, sharing, now, settings);
@@ -325,6 +326,8 @@ struct Situation {
     overloading: Option<f64>,
     /// Since when the listener's rules have acted.
     ruled: Option<Timestamp>,
+    /// Since when the newest of them has.
+    newest: Option<Timestamp>,
 }
 
 /// Since when rules have acted for a listener: by the oldest, since the next one is no reason to wait anew.
@@ -391,15 +394,19 @@ fn needs(
     if !watch.handshakes_failed() {
         return needs;
     }
-    // What keeps clients waiting is taken against a flood only, and goes when the queue has room again. A
-    // verdict that changes meanwhile does not take it away.
+    // What keeps clients waiting is taken against a flood only, and goes when the queue has room again, or rules drop
+    // what filled it. A verdict that changes meanwhile does not take it away.
     let has = |step| watch.ladder.has(step);
-    let full = last.is_unanswered() && !has(Step::Cookies);
+    // A flood that retransmits passes the overload step. None of its first SYNs is left unanswered then.
+    let passes = has(Step::Overload) && watch.is_nearly_full(now, settings);
+    let full = (last.is_unanswered() || passes) && !has(Step::Cookies);
     let begins = flood.is_some_and(|alarmed| {
         let patient = now.since(alarmed.max(around.enforced)) >= PATIENCE;
         patient && (rest.is_some() || pressed.is_some())
     });
-    let lasts = watch.quiet(now) < PATIENCE || watch.is_half_full(now, settings);
+    let newest = around.newest.unwrap_or_default();
+    let fails = watch.quiet(now) < PATIENCE && !watch.is_relieved(now, newest, settings);
+    let lasts = fails || watch.is_half_full(now, settings);
     let goes_on = |step| has(step) && !has(Step::Cookies) && lasts;
     let saturates = around.overloading.is_some_and(|least| watch.syn_rate() >= least);
     if saturates && flood.is_some() && rest.is_some() {

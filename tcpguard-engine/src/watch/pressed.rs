@@ -44,7 +44,7 @@ impl Watch {
         if self.is_turning_away(now) {
             return Some("the SYN queue is full");
         }
-        if self.fills(now, NEARLY, settings) {
+        if self.is_nearly_full(now, settings) {
             return Some("the SYN queue is nearly full");
         }
         if self.class().is_some() && self.is_surged(now, settings) {
@@ -59,6 +59,11 @@ impl Watch {
     /// Whether a full SYN queue, and no full accept queue, turns clients away.
     pub fn turns_clients_away(&self, now: Timestamp) -> bool {
         self.is_turning_away(now) && self.pressure.polls().0 == 0
+    }
+
+    /// Whether the queue is nearly full, by the last count.
+    pub fn is_nearly_full(&self, now: Timestamp, settings: &Settings) -> bool {
+        self.fills(now, NEARLY, settings)
     }
 
     /// Whether half of the queue or more is taken, by the last count.
@@ -90,7 +95,7 @@ impl Watch {
 
     /// Whether rules, which have acted since then, leave no more to the stack than its queue has room for, or still
     /// have to show it. What they drop makes nothing smaller that they do not.
-    fn is_relieved(&self, now: Timestamp, ruled: Timestamp, settings: &Settings) -> bool {
+    pub fn is_relieved(&self, now: Timestamp, ruled: Timestamp, settings: &Settings) -> bool {
         let sums = self.window.since((now - Occupancy::SPAN).max(ruled + settings.poll));
         let mut left = sums.unmatched();
         // Where rules only count, what they match turns others away.

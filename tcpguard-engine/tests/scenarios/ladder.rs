@@ -371,6 +371,35 @@ fn a_flood_of_lookalikes_beyond_the_cpu_lets_in_who_comes_again() {
     assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
 }
 
+/// The naive way keeps the step for as long as the flood comes, though the rule drops all of it, and new clients wait.
+#[test]
+fn the_overload_step_ends_when_rules_drop_what_filled_the_queue() {
+    let shape = Shape::RandomWindowMss;
+    let second = Flood { shape, ..Flood::random(3000.0, 16.1..60.1) };
+    let mut lab = lab(NO_COOKIES, Flood::random(3000.0, 10.1..60.1)).flood(second);
+    lab.run_until(60.0);
+    let story = lab.story();
+    let overload = taken(&lab, Step::Overload).expect(&story);
+    assert!(overload < 18.0, "{story}");
+    assert_eq!(lab.signature_rules().len(), 2, "{story}");
+    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{story}");
+    assert!(lab.connected(24.0, 58.0) >= 0.99, "{story}");
+}
+
+/// Such SYNs pass the overload step. None of its first SYNs is left unanswered, which was the naive way's only sign.
+#[test]
+fn without_cookies_a_flood_that_retransmits_as_clients_do_gets_a_budget() {
+    let copies = Flood { repeated: 1.0, again: &[1.0, 3.0], ..mimic(4000.0, 10.1, 40.1) };
+    let mut lab = lab(NO_COOKIES, copies);
+    lab.run_until(40.0);
+    let story = lab.story();
+    let budget = taken(&lab, Step::Budget).expect(&story);
+    assert!(budget < 20.0, "{story}");
+    assert!(lab.kernel.steps(0).contains(&Step::Budget), "{story}");
+    lab.run_until(75.0);
+    assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
+}
+
 #[test]
 fn each_of_many_flooded_listeners_is_relieved() {
     let mut lab = Lab::new(Mode::Enforce);

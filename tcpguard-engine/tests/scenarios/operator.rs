@@ -446,6 +446,32 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     assert!(lab.connected(74.0, 98.0) > 0.99);
 }
 
+/// What was noted before a change, that a rule would drop, is not what the rule does after it.
+#[test]
+fn an_incident_tells_when_the_mode_was_changed_in_it() {
+    let mut lab = Lab::new(Mode::Observe)
+        .listener(Server { cookies: false, ..Server::default() })
+        .clients(Clients::steady(50.0))
+        .flood(Flood::random(5000.0, 10.1..60.1));
+    let mut changed = Vec::new();
+    for (at, mode) in [(20.0, Mode::Enforce), (25.0, Mode::Observe), (30.0, Mode::Enforce)] {
+        lab.run_until(at);
+        lab.request(Request::SetMode { mode, uid: 0 }).expect("set");
+        changed.push(lab.kernel.now);
+    }
+    let actions = lab.incident().actions;
+    let [enforce, observe] = [
+        "mode enforce from now on: rules drop and steps are taken",
+        "mode observe from now on: rules only count",
+    ];
+    let marks = actions.iter().filter(|action| action.text.starts_with("mode "));
+    let marks: Vec<_> = marks.map(|action| (action.at, action.text.as_str())).collect();
+    assert_eq!(marks, [(changed[0], enforce), (changed[1], observe), (changed[2], enforce)]);
+    let place = |words: &str| actions.iter().position(|action| action.text.contains(words));
+    let planned = place("would drop");
+    assert!(planned.is_some() && planned < place(enforce), "{actions:?}");
+}
+
 /// For one who tells it in words of his own.
 #[test]
 fn a_mode_that_is_changed_without_a_word_does_the_same() {
