@@ -112,7 +112,9 @@ fn repeated() -> [Row; 12] {
             draw.under(lab, [Flood { repeated: 0.02, ..crude }])
         })
         .serving(0.9),
-        // The same segments come as clients' do, so that nobody can tell them apart: clients wait with it.
+        // The same segments come as clients' do, so that nobody can tell them apart: clients wait with it. There is
+        // no floor: nine clients of ten or more are new, and connect with their second SYN, later than the second that
+        // is counted. What regular clients get is held by `repeats_live`.
         Row::flood("mimic, after 1 s, without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
             let mimic = draw.mimic(MANY_TIMES.0, MANY_TIMES.1);
@@ -298,7 +300,7 @@ fn one_look() -> [Row; 4] {
         })
         .serving(0.9),
         // Its other addresses can be blocked one by one, and most of them are too many for that: what is left over
-        // fills the queue, and new clients connect with their second SYN.
+        // fills the queue, and new clients connect with their second SYN, which is too late for a floor.
         Row::flood("clients' look, the same, no cookies", FEW, |draw| {
             neighbours(draw, NO_COOKIES, Shape::Linux)
         }),
@@ -532,7 +534,7 @@ fn among_trouble() -> [Row; 9] {
             after(draw, lab, Shape::Mimic)
         })
         .serving(0.9),
-        // New clients connect with their second SYN: the flood repeats none of its own.
+        // New clients connect with their second SYN, which is too late for a floor: the flood repeats none of its own.
         Row::flood("mimic, a small queue without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
             after(draw, lab, Shape::Mimic)

@@ -23,7 +23,7 @@ pub(super) fn rows() -> [Row; 6] {
             .limit(UNDISTURBED),
         Row::flood("mimic pulses, 20/s among 200", RANDOM, |draw| pulsing(draw, Shape::Mimic))
             .limit(UNDISTURBED),
-        Row::flood("pulses of 0.1 s every 35 s", ANY, pulses_at_a_full_queue).limit(0.4),
+        Row::flood("pulses of 0.1 s every 35 s", ANY, pulses_at_a_full_queue).limit(0.7),
         Row::flood("3,000 bots, 20 to 30 % complete", SCATTERED, |draw| {
             let completes = draw.between(0.2, 0.3);
             let mimic = draw.mimic(1000.0, 2000.0);
