@@ -36,7 +36,7 @@ const SYSTEMD: &str = "/lib/systemd/systemd";
 const TARGET: &str = "tcpguard-e2e.target";
 /// Where its root is put together.
 const ROOT: &str = "/run/root";
-/// Control groups of machines begin like this.
+/// Control groups of machines begin like this, with the process and a number of its own behind it.
 const CGROUP: &str = "tcpguard-e2e.";
 
 /// The journal for people.
@@ -398,8 +398,7 @@ impl Cgroup {
     fn create(hierarchy: &Path) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         for entry in fs::read_dir(hierarchy)?.flatten() {
-            // Removing fails where a machine still runs, and that is as it should be.
-            if entry.file_name().to_string_lossy().starts_with(CGROUP) {
+            if is_left(&entry.file_name().to_string_lossy()) {
                 let _ = remove_cgroups(&entry.path());
             }
         }
@@ -425,6 +424,13 @@ impl Cgroup {
             sleep(POLL);
         }
     }
+}
+
+/// Whether it is the control group of a machine whose process has ended. One of a process that lives may be
+/// empty for a moment, too.
+fn is_left(name: &str) -> bool {
+    let owner = name.strip_prefix(CGROUP).and_then(|rest| rest.split('.').next());
+    owner.is_some_and(|process| !Path::new("/proc").join(process).exists())
 }
 
 /// Removes a control group and those below it. Their files are no obstacle.

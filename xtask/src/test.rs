@@ -109,9 +109,8 @@ fn run_tests(
     if !no_root {
         process::announce("tests in network namespaces");
         let mut privileged = nextest(workspace, sheet);
-        // Which of them may run beside another stands in .config/nextest.toml.
+        // How many run side by side, and which alone, is set in .config/nextest.toml.
         privileged.args(arguments).args(["--profile", "privileged", "--workspace"]);
-        privileged.args(["--test-threads", "2"]);
         found |= ran_any(&mut privileged, arguments)?;
     }
     if !found {

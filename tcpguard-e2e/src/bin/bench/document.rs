@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::part::Part;
 use crate::verdict;
@@ -25,6 +26,19 @@ pub fn write(path: &Path, schema: &str, part: &(impl Part + Serialize)) -> Resul
     });
     fs::write(path, serde_json::to_string_pretty(&document)?)
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The part that such a document is about.
+///
+/// # Errors
+/// When it cannot be read, or is another one.
+pub fn read<P: DeserializeOwned>(path: &Path, schema: &str) -> Result<P> {
+    let name = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let mut document: Value =
+        serde_json::from_str(&text).with_context(|| format!("{name} is damaged"))?;
+    ensure!(document["schema"] == schema, "{name} is not of {schema}: {}", document["schema"]);
+    serde_json::from_value(document["found"].take()).with_context(|| format!("{name} is damaged"))
 }
 
 /// Its tables, and what came of each target.

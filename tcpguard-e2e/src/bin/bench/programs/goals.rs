@@ -104,6 +104,8 @@ const fn counting(mode: Mode) -> &'static [Situation] {
 #[derive(Clone, Debug)]
 pub(super) struct Ratio {
     pub case: String,
+    /// What is divided by what.
+    pub of: [(Stream, Subject); 2],
     /// `None` where either side could not be measured.
     pub found: Option<Found>,
 }
@@ -140,6 +142,12 @@ impl Found {
     }
 }
 
+/// All that is compared with what is on record: what ratios to others' programs are made of.
+pub(super) fn held() -> Vec<(Stream, Subject)> {
+    let judged = Programs::default().judged().into_iter().filter(|judged| !judged.is_of_itself());
+    judged.flat_map(|judged| judged.ratios).flat_map(|ratio| ratio.of).collect()
+}
+
 impl Programs {
     /// What came of all targets.
     pub(super) fn judged(&self) -> Vec<Judged> {
@@ -153,8 +161,10 @@ impl Programs {
         each.flat_map(judged).collect()
     }
 
-    fn ratio(&self, one: (Stream, Subject), other: (Stream, Subject)) -> Option<Found> {
-        Found::new(self.net(one.0, one.1)?, self.net(other.0, other.1)?)
+    fn ratio(&self, case: String, one: (Stream, Subject), other: (Stream, Subject)) -> Ratio {
+        let sides = self.net(one.0, one.1).zip(self.net(other.0, other.1));
+        let found = sides.and_then(|(one, other)| Found::new(one, other));
+        Ratio { case, of: [one, other], found }
     }
 
     fn against_allowed(
@@ -173,7 +183,7 @@ impl Programs {
                 Situation::Observe => sources(from),
                 _ => format!("{}, {}", situation.title(), sources(from)),
             };
-            Ratio { case, found: self.ratio((stream, guard), (stream, other)) }
+            self.ratio(case, (stream, guard), (stream, other))
         };
         each.map(against).collect()
     }
@@ -188,10 +198,8 @@ impl Programs {
     fn signatures_against_denied(&self, mode: Mode, family: Family) -> Vec<Ratio> {
         let ratio = |(stream, situation): (Stream, Situation)| {
             let guard = (stream, Subject::Guard(situation, mode));
-            Ratio {
-                case: signature_case(stream, situation),
-                found: self.ratio(guard, Self::denied(family, stream.sources)),
-            }
+            let case = signature_case(stream, situation);
+            self.ratio(case, guard, Self::denied(family, stream.sources))
         };
         judged_signatures(family, 1).map(ratio).collect()
     }
@@ -205,10 +213,7 @@ impl Programs {
             };
             let one = Subject::Guard(Situation::Signatures { count: 1, masks }, mode);
             let many = Subject::Guard(situation, mode);
-            Ratio {
-                case: signature_case(stream, situation),
-                found: self.ratio((stream, many), (stream, one)),
-            }
+            self.ratio(signature_case(stream, situation), (stream, many), (stream, one))
         };
         judged_signatures(family, 2).map(ratio).collect()
     }
@@ -218,8 +223,7 @@ impl Programs {
         let ratio = |from| {
             let (stream, denied) = Self::denied(family, from);
             let guard = Subject::Guard(Situation::Listed(LIST), mode);
-            let case = sources(stream.sources);
-            Ratio { case, found: self.ratio((stream, guard), (stream, denied)) }
+            self.ratio(sources(stream.sources), (stream, guard), (stream, denied))
         };
         BOTH.map(ratio).into()
     }
@@ -231,8 +235,7 @@ impl Programs {
             let stream = Stream { packet, family, sources: from };
             let guard = (stream, Subject::Guard(Situation::Cookies, mode));
             let proxy = (stream, Subject::Reference { conntrack: false });
-            let case = format!("{}, {}", packet.title(), sources(from));
-            Ratio { case, found: self.ratio(guard, proxy) }
+            self.ratio(format!("{}, {}", packet.title(), sources(from)), guard, proxy)
         };
         each.map(ratio).collect()
     }
@@ -254,7 +257,7 @@ impl Programs {
             let [one, many] =
                 [one, from].map(|sources| (Stream { packet, family, sources }, subject));
             let case = format!("{}, {}, {}", packet.title(), situation.title(), sources(from));
-            Ratio { case, found: self.ratio(many, one) }
+            self.ratio(case, many, one)
         };
         each.into_iter().map(ratio).collect()
     }
@@ -352,6 +355,17 @@ pub mod tests {
     }
 
     #[test]
+    fn what_is_held_is_measured_and_enough_to_judge_it() {
+        let (held, mut some) = (held(), programs(0.5, None));
+        let all = some.cases.len();
+        some.cases.retain(|case| held.contains(&(case.stream, case.subject)));
+        let beside_others = some.judged().into_iter().filter(|it| !it.is_of_itself());
+        assert!(beside_others.clone().all(|it| it.goal.value == Some(0.5)));
+        assert_eq!(beside_others.count(), 24);
+        assert!(some.cases.len() < all * 2 / 3, "{} of {all} cases", some.cases.len());
+    }
+
+    #[test]
     fn the_limit_of_a_counted_syn_depends_on_the_mode() {
         let goals = programs(1.0, None).goals();
         let limit = |name: &str| goals.iter().find(|goal| goal.name == name).map(|goal| goal.limit);
@@ -361,9 +375,10 @@ pub mod tests {
 
     #[test]
     fn the_worst_case_counts() {
+        let stream = Stream { packet: Packet::Ack, family: Family::V4, sources: Sources::One };
         let ratio = |case: &str, ratios: &[f64]| {
             let found = Found::new(&samples(ratios), &samples(&[1.0; 3]));
-            Ratio { case: case.to_owned(), found }
+            Ratio { case: case.to_owned(), of: [(stream, Subject::Wrapper); 2], found }
         };
         let ratios = vec![
             ratio("good", &[0.5, 9.0, 0.5]),

@@ -34,6 +34,8 @@ use stand::Stand;
 
 /// In records.
 pub const NAME: &str = "programs";
+/// Of what `--json` writes.
+const SCHEMA: &str = "tcpguard.bench.programs/1";
 /// What the kernel takes for a measurement beside running it, about: it lets every program end that runs.
 const OVERHEAD: Duration = Duration::from_millis(25);
 
@@ -47,9 +49,13 @@ pub struct Options {
     /// Rounds through all cases [default: 9, 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Fails if a ratio that targets are judged by is well above what docs/performance.json has
+    /// Measures only the ratios to others' programs, and fails if one that targets are judged by is well above
+    /// what docs/performance.json has
     #[arg(long)]
     held: bool,
+    /// Measures nothing, and holds what `--json` has written to FILE on this machine
+    #[arg(long, value_name = "FILE", requires = "held", conflicts_with_all = ["quick", "rounds", "json"])]
+    from: Option<PathBuf>,
     /// Holds to FILE instead, which `cargo xtask bench --json FILE` has written
     #[arg(long, value_name = "FILE", requires = "held")]
     record: Option<PathBuf>,
@@ -61,7 +67,7 @@ pub struct Options {
 impl Options {
     /// As much as is recorded, or what shows that it works.
     pub const fn of_record(quick: bool) -> Self {
-        Self { quick, rounds: None, held: false, record: None, json: None }
+        Self { quick, rounds: None, held: false, from: None, record: None, json: None }
     }
 
     fn rounds(&self) -> u32 {
@@ -76,7 +82,7 @@ impl Options {
 }
 
 /// What all rounds have shown.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Programs {
     rounds: usize,
     /// Names of the guard's programs, and how many instructions the verifier walked.
@@ -154,8 +160,16 @@ pub fn measure(options: &Options) -> Result<Programs> {
 
 fn all_rounds(options: &Options) -> Result<Programs> {
     let mut stand = Stand::load(options.run())?;
-    let streams: Vec<_> =
-        Stream::all().into_iter().map(|stream| (stream, stand.subjects(stream))).collect();
+    let held = options.held.then(goals::held);
+    let subjects = |stream| {
+        let mut subjects = stand.subjects(stream);
+        if let Some(held) = &held {
+            subjects.retain(|&subject| held.contains(&(stream, subject)));
+        }
+        (stream, subjects)
+    };
+    let mut streams: Vec<_> = Stream::all().into_iter().map(subjects).collect();
+    streams.retain(|(_, subjects)| !subjects.is_empty());
     let cases = streams.iter().map(|(_, subjects)| subjects.len()).sum::<usize>();
     // A floor for every four cases, and a short run before each.
     let runs = (cases * 5 / 4) as u32 * options.rounds();
@@ -166,14 +180,8 @@ fn all_rounds(options: &Options) -> Result<Programs> {
         time.as_secs_f64() / 60.0
     );
     let verified = stand.guard.programs.iter().map(|cost| (cost.name.clone(), cost.verified));
-    let mut programs = Programs {
-        rounds: 0,
-        verified: verified.collect(),
-        cases: Vec::new(),
-        floors: Samples::default(),
-        brackets: [0; 2],
-        missing: stand.missing(),
-    };
+    let (verified, missing) = (verified.collect(), stand.missing());
+    let mut programs = Programs { verified, missing, ..Programs::default() };
     let started = Instant::now();
     for round in 1..=options.rounds() {
         programs.round(&mut stand, &streams)?;
@@ -197,10 +205,13 @@ pub fn bench(words: &[&str]) -> Result<()> {
     // Without a record nobody has to wait for the rest.
     let record = options.held.then(|| whole::recorded(options.record.as_deref())).transpose()?;
     let recorded: Option<Programs> = record.as_ref().map(|it| it.part(NAME)).transpose()?;
-    let programs = measure(&options)?;
+    let programs = match &options.from {
+        Some(path) => document::read(path, SCHEMA)?,
+        None => measure(&options)?,
+    };
     println!("{}", document::text(&programs));
     if let Some(path) = &options.json {
-        document::write(path, "tcpguard.bench.programs/1", &programs)?;
+        document::write(path, SCHEMA, &programs)?;
     }
     let Some((record, recorded)) = record.zip(recorded) else { return Ok(()) };
     let (now, here) = (programs.judged(), Machine::here()?);
@@ -218,14 +229,7 @@ mod tests {
 
     #[test]
     fn a_case_that_fails_once_is_no_case() {
-        let mut programs = Programs {
-            rounds: 0,
-            verified: Vec::new(),
-            cases: Vec::new(),
-            floors: Samples::default(),
-            brackets: [0; 2],
-            missing: Vec::new(),
-        };
+        let mut programs = Programs::default();
         let stream = Stream { packet: Packet::Ack, family: Family::V4, sources: Sources::One };
         programs.note(stream, Subject::Wrapper, Ok(1.0));
         assert!(programs.net(stream, Subject::Wrapper).is_some());
