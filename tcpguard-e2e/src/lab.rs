@@ -97,6 +97,14 @@ impl Family {
         }
     }
 
+    /// The network of [`Lab::add_container_network`].
+    pub const fn containers(self) -> &'static str {
+        match self {
+            Self::V4 => "172.17.0.0/16",
+            Self::V6 => "fd17::/32",
+        }
+    }
+
     /// An address behind the client's interface that its kernel does not own, so that a
     /// [`crate::raw_client::RawClient`] can speak TCP from it without the kernel answering resets.
     pub const fn raw_client(self) -> IpAddr {
@@ -297,6 +305,24 @@ impl Lab {
         *answers = Answers::None;
         *answers = next(&self.wire)?;
         Ok(())
+    }
+
+    /// Gives the edge a network of containers behind a bridge, as Docker does. Nobody guards the bridge, by which
+    /// they are answered.
+    ///
+    /// # Errors
+    /// When there is one already.
+    pub fn add_container_network(&self) -> Result<()> {
+        self.edge.ip(&[
+            "link add docker0 type bridge mcast_snooping 0",
+            "link add pod type veth peer name podend",
+            "link set pod master docker0",
+            "link set podend up",
+            "link set pod up",
+            "link set docker0 up",
+            "address add 172.17.0.1/16 dev docker0",
+            &format!("route add {} dev docker0", Family::V6.containers()),
+        ])
     }
 
     /// Frames that the wire lost because the edge was too busy to take them.

@@ -27,6 +27,8 @@ use tcpguard_goals::{Goal, Row, seed, size};
 /// So soon it is found, told and mended.
 const LIMIT: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
+/// The host's address.
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// How it is told.
 const TOLD: &str = "somebody changed what the guard keeps in the kernel, and it is as it was again";
 
@@ -39,10 +41,10 @@ fn stage() -> (Netns, TcpListener) {
         "link add eth0 type veth peer name wire0",
         "link set eth0 up",
         "link set wire0 up",
-        "address add 10.77.0.1/24 dev eth0",
+        &format!("address add {OWN}/24 dev eth0"),
     ])
     .unwrap();
-    let listener = host.run(|| Ok(TcpListener::bind("10.77.0.1:443")?)).unwrap();
+    let listener = host.run(|| Ok(TcpListener::bind((OWN, 443))?)).unwrap();
     (host, listener)
 }
 
@@ -178,7 +180,8 @@ fn a_rule_against_a_flood_is_mended() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let flood = Flood::random(Family::V4.service(), LIMIT).start(&lab).unwrap();
+    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), LIMIT) };
+    let flood = flood.start(&lab).unwrap();
     guard.wait_for_rule(LIMIT).unwrap();
     // It outlives the flood by more than it takes to look.
     flood.stop().unwrap();
@@ -205,8 +208,16 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let (host, _listener) = stage();
     let guard = guarded(&host);
     guard.wait_until("the listener", LIMIT, |status| status.follows(443)).unwrap();
-    // After the next look at the protected set, which has the own address by then.
-    sleep(Duration::from_secs(6));
+    let exempt =
+        PinnedMap::open(&host, "EXEMPT_V4", size_of::<PrefixV4>(), size_of::<ExemptEntry>())
+            .unwrap();
+    // A look at the protected set comes every few seconds.
+    let is_own = |(prefix, _): &(Vec<u8>, Vec<u8>)| prefix.ends_with(&OWN.octets());
+    let begun = Instant::now();
+    while !exempt.entries().unwrap().iter().any(is_own) {
+        assert!(begun.elapsed() < LIMIT, "the own address is not exempt");
+        sleep(STEP);
+    }
     let entries = size_of::<ListenerEntry>();
     let entries = PinnedMap::open(&host, "LISTENER_ENTRIES", 4, entries).unwrap();
     assert_eq!(entries.entries().unwrap().len(), MAX_LISTENERS as usize);
@@ -214,9 +225,6 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
         let (key, value) = &before[0];
         entries.set(key, &vec![0xff; value.len()]).unwrap();
     });
-    let exempt =
-        PinnedMap::open(&host, "EXEMPT_V4", size_of::<PrefixV4>(), size_of::<ExemptEntry>())
-            .unwrap();
     let filter = PinnedMap::open(&host, "EXEMPT_FILTER", 4, EXEMPT_FILTER_BYTES).unwrap();
     is_mended(&guard, "nobody is exempt, says the filter", &filter, |before| {
         filter.set(&before[0].0, &vec![0xff; EXEMPT_FILTER_BYTES]).unwrap();

@@ -46,6 +46,11 @@ fn signatures(status: &Status) -> Vec<Rule> {
     status.rules().into_iter().filter(|rule| rule.kind() == "signature").collect()
 }
 
+/// Whether it is one for every listener.
+fn is_shared(rule: &Rule) -> bool {
+    rule.matches().ends_with(" to every listener")
+}
+
 /// 64 decoys take all places of incidents that are followed one by one. Then the service is flooded, with another
 /// tool and without anybody's cookies.
 fn decoys_do_not_hide_the_service(syncookies: u8) {
@@ -70,10 +75,8 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     };
     let flood = flood.start(&lab).unwrap();
     // Which is one for every listener, if it is made before the service has its place.
-    let at_service = |rule: &Rule| {
-        let matches = rule.matches();
-        matches.ends_with(&format!(" to :{PORT}")) || matches.ends_with(" to every listener")
-    };
+    let at_service =
+        |rule: &Rule| is_shared(rule) || rule.matches().ends_with(&format!(" to :{PORT}"));
     let stopped = |status: &Status| signatures(status).iter().any(at_service);
     guard.wait_until("a rule for the service", 5 * SECOND, stopped).unwrap();
     sleep(SECOND);
@@ -174,7 +177,6 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
     let carpet = over.flood(Shape::Bare);
     let rate = carpet.rate;
     let carpet = carpet.start(&lab).unwrap();
-    let is_shared = |rule: &Rule| rule.matches().ends_with(" to every listener");
     let shared = |status: &Status| signatures(status).iter().any(is_shared);
     guard.wait_until("a rule for every listener", 12 * SECOND, shared).unwrap();
     sleep(SECOND);
@@ -208,13 +210,15 @@ fn a_carpet_is_dropped_at_every_port_by_one_rule() {
 
 #[test]
 fn a_carpet_is_dropped_at_every_address_by_one_rule() {
-    a_carpet_is_dropped_by_one_rule(Over::Addresses, 0);
+    for syncookies in [0, 1] {
+        a_carpet_is_dropped_by_one_rule(Over::Addresses, syncookies);
+    }
 }
 
-/// Nothing tells it from clients, so that its listeners answer with cookies.
-#[test]
-fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies() {
-    let (lab, over) = (lab(1), Over::Ports);
+/// Copies of the clients' SYNs to many ports, none of which is the service's: nothing tells them from clients.
+/// Returns what share of them is kept from the stack after `done`, which `what` names, and the last status.
+fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool) -> (f64, Status) {
+    let (lab, over) = (lab(syncookies), Over::Ports);
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = over.decoys(&lab);
@@ -222,21 +226,35 @@ fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies() {
     let clients = regulars(&lab);
     sleep(3 * SECOND);
     let carpet = over.flood(Shape::Copy(likeness)).start(&lab).unwrap();
-    let most = 3 * over.listeners() as usize / 4;
-    let armed = |status: &Status| status.listeners_with("cookies") >= most;
-    guard.wait_until("cookies at most listeners", 18 * SECOND, armed).unwrap();
+    guard.wait_until(what, 18 * SECOND, done).unwrap();
     let from = boot_ns();
-    println!("cookies after {:.2?}", between(carpet.started(), from));
+    println!("{what} after {:.2?}", between(carpet.started(), from));
     let (kept, status) = told_of_a_flood(&guard, 4).unwrap();
     let to = boot_ns();
     carpet.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
     let all = told_together(&status);
-    println!("{:.0} % answered; {}; {}", 100.0 * kept, all.summary(), clients.summary());
+    println!("{:.0} % kept from the stack; {}; {}", 100.0 * kept, all.summary(), clients.summary());
     assert!(all.is_flood(), "{}", all.summary());
+    assert!(!status.rules().iter().any(is_shared), "clients look like it: {:#?}", status.rules());
+    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+    (kept, status)
+}
+
+#[test]
+fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies() {
+    let most = 3 * Over::Ports.listeners() as usize / 4;
+    let armed = |status: &Status| status.listeners_with("cookies") >= most;
+    let (kept, status) = a_carpet_of_copies(1, "cookies at most listeners", armed);
     assert!(kept >= 0.6, "{kept}");
     assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
-    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+}
+
+/// There may be rules for single ports to which no client comes, and none for every listener.
+#[test]
+fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_a_carpet_that_looks_as_clients_do() {
+    let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+    a_carpet_of_copies(0, "it is named", named);
 }
 
 /// A /24 floods from all its addresses with one tool. One of them completed a handshake, or none did. Where the

@@ -91,19 +91,10 @@ fn of_a_flood_of_closed_ports_a_few_are_refused_and_clients_get_in() {
 /// From a container's network: the resets go to its bridge, where nobody looks.
 #[test]
 fn a_flood_whose_resets_leave_unseen_is_dropped_as_well() {
-    let bridge = [
-        "link add docker0 type bridge mcast_snooping 0",
-        "link add pod type veth peer name podend",
-        "link set pod master docker0",
-        "link set podend up",
-        "link set pod up",
-        "link set docker0 up",
-        "address add 172.17.0.1/16 dev docker0",
-    ];
     for syncookies in [0, 1] {
         let lab = lab(syncookies);
-        lab.edge.ip(&bridge).unwrap();
-        is_dropped(&lab, Sources::Net("172.17.0.0/16".parse().unwrap()));
+        lab.add_container_network().unwrap();
+        is_dropped(&lab, Sources::Net(Family::V4.containers().parse().unwrap()));
     }
 }
 

@@ -152,6 +152,8 @@ fn damage(lab: &Lab, put_back: impl Fn()) -> Damage {
         while begun.elapsed() < AFTER {
             different += u32::from(programs(&lab.edge) != before);
             damage.looks += 1;
+            // What is off for less shows in the pairs, of which there is one each millisecond.
+            sleep(STEP);
         }
         let pairs = traffic.finish().unwrap();
         println!("{accident}: others in {different} looks, {pairs:?}, {refused:?}");

@@ -30,6 +30,8 @@ const LIMIT: Duration = Duration::from_millis(50);
 const MEMORY: u64 = 4 << 20;
 /// How much later than in peace a poll may be, for all but one in a hundred.
 const LATE: Duration = Duration::from_millis(50);
+/// A connection that nobody uses is closed by then.
+const CLOSED_BY: Duration = Duration::from_secs(6);
 /// Where the naive server has its sockets.
 const NAIVE_DIR: &str = "/run/in-turn";
 /// Status socket for a group, control socket for root.
@@ -137,8 +139,12 @@ impl Siege<'_> {
         let grown = Footprint::of(pid)?.own().saturating_sub(before);
         let (connections, kept_out) = (crowd.connections(), crowd.kept_out());
         crowd.leave()?;
-        sleep(Duration::from_secs(6));
-        let left = descriptors(pid)?.saturating_sub(files);
+        let gone = Instant::now();
+        let mut left = u64::MAX;
+        while left > 0 && gone.elapsed() < CLOSED_BY {
+            sleep(Duration::from_millis(200));
+            left = descriptors(pid)?.saturating_sub(files);
+        }
         let late = disturbed.saturating_sub(calm);
         Ok(Seen { clients, connections, kept_out, changes, late, grown, left })
     }

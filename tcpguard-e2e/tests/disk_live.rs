@@ -15,6 +15,8 @@ use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// SYNs a second: a filter that is off for a [`MOMENT`] lets some 200 in.
+const RATE: u32 = 20_000;
 /// What cannot be written is tried again each minute.
 const AGAIN_WITHIN: Duration = Duration::from_secs(75);
 /// How long the filter is off that is off for a moment: long enough that some SYN gets in on any machine.
@@ -111,7 +113,7 @@ fn survived(disk: Disk) -> (Fate, usize) {
 
 /// What becomes of a flood's SYNs while something `happens`, once there are so many `rules`.
 fn flooded(lab: &Lab, guard: &Guard<'_>, rules: u64, happens: impl FnOnce()) -> Fate {
-    let flood = Flood::random(Family::V4.service(), 120 * SECOND);
+    let flood = Flood { rate: RATE, ..Flood::random(Family::V4.service(), 120 * SECOND) };
     let books = Books::open(lab, &flood, || {
         let flooded = |status: &Status| status.rules_in_kernel() == Some(rules);
         guard.wait_until("a rule for the flood", 5 * SECOND, flooded)?;

@@ -21,12 +21,15 @@ use blocks::blocks;
 
 const PAGE: &str = "docs/operations.md";
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
-const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
+/// The attack is over soon, since nobody types anything until then.
+const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
+/// Forged handshakes last 7 s with it, and a minute without.
+const FEW_RETRIES: (&str, &str) = ("net.ipv4.tcp_synack_retries", "2");
 /// Where a command is put for the machine's shell.
 const SCRIPT: &str = "/root/typed.sh";
 const SECOND: Duration = Duration::from_secs(1);
 /// By then all forged handshakes are over and so is the attack.
-const QUIET: Duration = Duration::from_secs(120);
+const QUIET: Duration = Duration::from_secs(60);
 
 /// A command of the page.
 #[derive(Debug, PartialEq)]
@@ -124,6 +127,7 @@ fn the_operators_page_can_be_followed() {
     let commands = commands(&fs::read_to_string(page).unwrap());
     let machine = Machine::boot(&[(CONFIG, GUARDED)]).unwrap();
     let lab = Lab::around(|| machine.network(), LabOptions::default()).unwrap();
+    lab.edge.sysctl(FEW_RETRIES.0, FEW_RETRIES.1).unwrap();
     let service = Family::V4.service();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     machine.exec("systemctl start tcpguard").unwrap();

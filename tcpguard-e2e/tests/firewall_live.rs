@@ -18,6 +18,7 @@ use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second; in a flood so many of a client that the guard knows, and so many of strangers.
 const CLIENT_RATE: u32 = 50;
 /// Within this time of a flood, cookies are taken or refused.
 const DECIDED: Duration = Duration::from_secs(5);
@@ -369,8 +370,8 @@ impl Host {
         hosts
     }
 
-    /// The share of open-loop clients that connect within a second in the flood, and how many they are.
-    fn in_a_flood(self) -> (f64, usize) {
+    /// The clients in the flood: the one that is known, and strangers.
+    fn in_a_flood(self) -> [Attempts; 2] {
         let lab = lab();
         let likeness = Likeness::capture(&lab, Family::V4).unwrap();
         (self.filter)(&lab.edge);
@@ -386,22 +387,23 @@ impl Host {
         let decided = guard
             .wait_until(&what, DECIDED, |status| status.step("cookies") == Some(cookies))
             .unwrap();
-        let during = flooded.end(|flood| [flood.started, flood.ended]);
-        println!("{what}, {:?}; {}", decided.step_reason("cookies"), during.summary());
-        (during.share_within(SECOND), during.0.len())
+        println!("{what}, {:?}", decided.step_reason("cookies"));
+        flooded.end(|flood| [flood.started, flood.ended])
     }
 }
 
-/// Clients, and after a second a flood that looks like them.
+/// A known client and strangers, and after a second a flood that looks like them.
 struct Flooded {
-    clients: Load,
+    clients: [Load; 2],
     flood: RunningFlood,
 }
 
 impl Flooded {
     fn begin(lab: &Lab, likeness: Likeness) -> Self {
-        let visitors = Visitors { rate: CLIENT_RATE, home: Home::One, patience: SECOND };
-        let clients = Load::of(&lab.client, Family::V4.service(), visitors).unwrap();
+        let clients = [Home::One, Home::Strangers].map(|home| {
+            let visitors = Visitors { rate: CLIENT_RATE, home, patience: SECOND };
+            Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
+        });
         sleep(SECOND);
         let flood = Flood {
             shape: Shape::Copy(likeness),
@@ -412,15 +414,18 @@ impl Flooded {
     }
 
     /// The clients that began to connect in `span`, in nanoseconds since boot.
-    fn end(self, span: impl FnOnce(&FloodReport) -> [u64; 2]) -> Attempts {
+    fn end(self, span: impl FnOnce(&FloodReport) -> [u64; 2]) -> [Attempts; 2] {
         let [from, to] = span(&self.flood.wait().unwrap());
-        self.clients.finish().unwrap().begun(from, to)
+        let [known, strangers] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
+        println!("  the known client: {}", known.summary());
+        println!("  strangers: {}", strangers.summary());
+        [known, strangers]
     }
 }
 
-/// The share of clients that connect where cookies are sent whatever the rules are, and the agent hangs: it
-/// does not compare cookies with completed handshakes.
-fn with_an_agent_that_hangs() -> (f64, usize) {
+/// The clients where cookies are sent whatever the rules are, and the agent hangs: it does not compare cookies
+/// with completed handshakes.
+fn with_an_agent_that_hangs() -> [Attempts; 2] {
     let lab = lab();
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();
     load(&lab.edge, NEW_NOT_SYN);
@@ -436,8 +441,8 @@ fn with_an_agent_that_hangs() -> (f64, usize) {
     sleep(2 * SECOND);
     let to = boot_ns();
     guard.resume().unwrap();
-    let locked_out = flooded.end(|_| [from, to]);
-    (locked_out.share_within(SECOND), locked_out.0.len())
+    println!("cookies whatever the rules are, and an agent that hangs");
+    flooded.end(|_| [from, to])
 }
 
 /// Cookies are refused, or taken where the rules accept them, and as many clients connect as before.
@@ -445,23 +450,28 @@ fn with_an_agent_that_hangs() -> (f64, usize) {
 fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
     let row = Row::new(Goal::G19);
     let hosts = &Host::all()[..size(2, 12)];
-    let shares: Vec<(f64, usize)> = hosts.iter().map(|host| host.in_a_flood()).collect();
-    let least = shares.iter().map(|(share, _)| *share).fold(1.0, f64::min);
-    let clients: usize = shares.iter().map(|(_, clients)| clients).sum();
-    let (naive, naive_clients) = with_an_agent_that_hangs();
+    let guarded: Vec<[Attempts; 2]> = hosts.iter().map(|host| host.in_a_flood()).collect();
+    let naive = with_an_agent_that_hangs();
+    let clients: usize = guarded.iter().flatten().map(|some| some.0.len()).sum();
+    let share = |some: &Attempts| some.share_within(SECOND);
+    let [known, strangers] =
+        [0, 1].map(|kind| guarded.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
+    let naive_clients: usize = naive.iter().map(|some| some.0.len()).sum();
+    let naive_most = naive.iter().map(share).fold(0.0, f64::max);
     row.result(
         hosts.len() as u64,
         format!(
-            "hosts with a packet filter in a flood: of {clients} clients, at least {:.1} % at each connect \
-             within 1 s",
-            100.0 * least
+            "hosts with a packet filter in a flood: of {clients} clients, at least {:.1} % of the known ones \
+             and {:.1} % of strangers at each connect within 1 s",
+            100.0 * known,
+            100.0 * strangers
         ),
-        least >= 0.99,
+        f64::min(known, strangers) >= 0.99,
     )
     .naive(
         1,
-        format!("host: of {naive_clients} clients {:.1} %", 100.0 * naive),
-        naive < 0.1,
+        format!("host: of {naive_clients} clients at most {:.1} % of a kind", 100.0 * naive_most),
+        naive_most < 0.1,
     )
     .finish();
 }

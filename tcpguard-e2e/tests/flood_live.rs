@@ -31,6 +31,8 @@ const RELIEF: f64 = 0.33;
 const CLIENT_RATE: u32 = 100;
 /// Share of them that must be answered within a second.
 const SERVED: f64 = 0.99;
+/// SYNs a second where no rate is promised: such a flood leaves other tests room beside it.
+const MODERATE: u32 = 20_000;
 
 /// A flood under guard, and everything that can be known about it.
 struct Story {
@@ -114,11 +116,15 @@ fn unguarded(options: LabOptions, family: Family) -> Attempts {
 /// The host has no defence of its own: `tcp_syncookies=0`, backlog 128.
 fn defenceless_host_is_saved(family: Family, client_delay: Option<Delay>) {
     let options = LabOptions { syncookies: 0, client_delay, ..LabOptions::default() };
-    let attempts = unguarded(options, family);
-    println!("{family:?}, no cookies\n  unguarded: {}", attempts.summary());
-    // The kernel gives old half-open entries up under pressure, and by luck a client gets a place.
-    let lucky = attempts.share_within(3 * SECOND);
-    assert!(lucky < 0.02, "{}", attempts.summary());
+    println!("{family:?}, no cookies");
+    // Where near clients do not get in, far ones do not either.
+    if client_delay.is_none() {
+        let attempts = unguarded(options, family);
+        println!("  unguarded: {}", attempts.summary());
+        // The kernel gives old half-open entries up under pressure, and by luck a client gets a place.
+        let lucky = attempts.share_within(3 * SECOND);
+        assert!(lucky < 0.02, "{}", attempts.summary());
+    }
 
     let lab = Lab::new(options).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -156,11 +162,12 @@ fn a_host_without_cookies_is_saved_for_far_clients_ipv6() {
 /// the same frames come the same way; what differs is who takes them out of the ring. Both are
 /// measured in turn, so that a change of the machine's mood meets both.
 fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
+    let rounds = if client_delay.is_none() { ROUNDS } else { ROUNDS_FAR };
     let lab =
         Lab::new(LabOptions { measured: true, client_delay, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     println!("{family:?}, cookies");
-    let costs = RATES.into_iter().find_map(|rate| Costs::at(rate, &lab, family));
+    let costs = RATES.into_iter().find_map(|rate| Costs::at(rate, rounds, &lab, family));
     let Costs { unguarded, guarded, floor } =
         costs.expect("a machine that keeps up with the least of the rates");
     println!(
@@ -169,7 +176,7 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
     let (unguarded, guarded, floor) = (median(unguarded), median(guarded), median(floor));
     let share = (guarded - floor) / (unguarded - floor);
     println!(
-        "  medians of {ROUNDS}: {unguarded:.0} ns, {guarded:.0} ns, {:.2} of it; above drop-only \
+        "  medians of {rounds}: {unguarded:.0} ns, {guarded:.0} ns, {:.2} of it; above drop-only \
          {share:.2}",
         guarded / unguarded
     );
@@ -178,6 +185,8 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
 
 /// Times that each is measured.
 const ROUNDS: usize = 3;
+/// Likewise with far clients: a packet costs the same however far they are.
+const ROUNDS_FAR: usize = 1;
 /// SYNs a second, of which the highest is taken that the machine keeps up with: what one costs is the
 /// same, but not of a ring that overflows.
 const RATES: [u32; 3] = [100_000, 50_000, 25_000];
@@ -195,10 +204,10 @@ struct Costs {
 
 impl Costs {
     /// `None` where the machine does not keep up with `rate` SYNs a second.
-    fn at(rate: u32, lab: &Lab, family: Family) -> Option<Self> {
+    fn at(rate: u32, rounds: usize, lab: &Lab, family: Family) -> Option<Self> {
         let bursts = Bursts { lab, family, rate };
         let mut costs = Self::default();
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             costs.unguarded.push(bursts.unguarded()?);
             costs.guarded.push(bursts.guarded()?);
             costs.floor.push(bursts.of_drop_only()?);
@@ -338,7 +347,7 @@ fn flood_of_shape_is_stopped(family: Family, shape: Shape) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let flood = Flood { shape, ..Flood::random(family.service(), 5 * SECOND) };
+    let flood = Flood { shape, rate: MODERATE, ..Flood::random(family.service(), 5 * SECOND) };
     let story = live(&lab, &guard, flood);
     println!("{family:?}, {shape:?}: {}", story.attack.summary());
     story.assert_detected_and_stopped_in_time();
@@ -370,21 +379,25 @@ fn a_flood_with_random_ttl_is_stopped_ipv6() {
 /// default, five minutes of them with `TCPGUARD_LONG=1`.
 #[test]
 fn a_pulsed_flood_is_one_incident_and_is_released() {
+    // A pause is most of the time after which it would be over.
+    let (clear_s, pulses) = (8_u32, Pulses { on: 3 * SECOND, off: 5 * SECOND });
     let long = env::var_os("TCPGUARD_LONG").is_some_and(|value| value == "1");
-    let duration = if long { 305 * SECOND } else { 20 * SECOND };
+    let pauses = if long { 37 } else { 1 };
+    let duration = (pulses.on + pulses.off) * pauses + pulses.on;
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let config = format!("[detection]\nclear_s = {clear_s}\n");
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(2 * SECOND);
-    let pulses = Some(Pulses { on: 5 * SECOND, off: 10 * SECOND });
-    let flood = Flood { pulses, ..Flood::random(Family::V4.service(), duration) };
+    let flood = Flood::random(Family::V4.service(), duration);
+    let flood = Flood { pulses: Some(pulses), rate: MODERATE, ..flood };
     let running = flood.start(&lab).unwrap();
 
     let ruled = guard.wait_for_rule(3 * SECOND).unwrap();
     let rule_at = ruled.rules()[0].created();
     let id = ruled.attacks()[0].id();
-    let end = Instant::now() + duration - 3 * SECOND;
+    let end = Instant::now() + duration - pulses.on;
     while Instant::now() < end {
         let status = guard.status().unwrap();
         let open: Vec<_> = status.attacks().iter().map(Attack::id).collect();
@@ -394,7 +407,7 @@ fn a_pulsed_flood_is_one_incident_and_is_released() {
     }
     let flood = running.wait().unwrap();
     let released = guard
-        .wait_until("the rules are gone", 40 * SECOND, |status| {
+        .wait_until("the rules are gone", 20 * SECOND, |status| {
             status.attacks().is_empty()
                 && status.rules().is_empty()
                 && status.rules_in_kernel() == Some(0)
@@ -402,7 +415,7 @@ fn a_pulsed_flood_is_one_incident_and_is_released() {
         .unwrap();
     let after_flood = between(flood.ended, boot_ns());
     println!("released {after_flood:.1?} after the flood");
-    assert!(after_flood <= 35 * SECOND, "released after {after_flood:?}");
+    assert!(after_flood <= (clear_s + 5) * SECOND, "released after {after_flood:?}");
 
     let past: Vec<_> = released.past_attacks().iter().map(Attack::id).collect();
     assert_eq!(past, [id], "one incident in all");
@@ -420,8 +433,8 @@ fn observe_mode_only_tells() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    let flood = Flood::random(Family::V4.service(), 5 * SECOND).start(&lab).unwrap();
-    let flood = flood.wait().unwrap();
+    let flood = Flood { rate: MODERATE, ..Flood::random(Family::V4.service(), 5 * SECOND) };
+    let flood = flood.start(&lab).unwrap().wait().unwrap();
     // The attack's numbers are of the poll before, the packets' of the one at hand.
     let agree = |now: &Status| {
         let matched = now.attacks().first().map(Attack::matched);
@@ -448,7 +461,8 @@ fn generic_mode_stops_a_flood_too() {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let arguments = ["--xdp-mode", "generic"];
     let guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &arguments).unwrap();
-    let story = live(&lab, &guard, Flood::random(Family::V4.service(), 5 * SECOND));
+    let flood = Flood { rate: MODERATE, ..Flood::random(Family::V4.service(), 5 * SECOND) };
+    let story = live(&lab, &guard, flood);
     assert_eq!(story.status.xdp_mode(), "generic");
     story.assert_detected_and_stopped_in_time();
     story.assert_clients_served(SECOND);

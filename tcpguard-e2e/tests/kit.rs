@@ -243,7 +243,7 @@ fn kernel_cookies_let_clients_in_through_a_flood() {
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let flood = Flood::random(family.service(), 30 * SECOND).start(&lab).unwrap();
         sleep(SECOND / 2);
-        let attempts = clients(&lab, family, 3 * SECOND);
+        let attempts = clients(&lab, family, 2 * SECOND);
         flood.stop().unwrap();
         assert!(attempts.share_within(SECOND) >= 0.99, "{family:?}: {}", attempts.summary());
     }

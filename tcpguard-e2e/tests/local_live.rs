@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tcpguard_e2e::armed::PATIENCE;
-use tcpguard_e2e::clients::Load;
+use tcpguard_e2e::clients::{self, Home, Load, Visitors};
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
@@ -113,7 +113,11 @@ impl Case {
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
         let _chatter = Chatter::start(&lab.edge, self.local);
-        let load = Load::start(&lab.client, Family::V4.service(), 10).unwrap();
+        // A client that the guard knows, and strangers.
+        let loads = [Home::One, Home::Strangers].map(|home| {
+            let visitors = Visitors { rate: 5, home, patience: clients::PATIENCE };
+            Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
+        });
         sleep(3 * SECOND);
         let flood = Flood::random(Family::V4.service(), SECOND * self.lasts_s);
         let flood = Flood { rate: self.flood, ..flood }.start(&lab).unwrap();
@@ -134,9 +138,11 @@ impl Case {
         }
         assert!(attacks.iter().all(|one| one.kind() == "random_spoofed"), "{attacks:#?}");
         let completed = status.listener_total(PORT, "established");
-        let attempts = load.finish().unwrap();
-        println!("  {completed} completed; {}", attempts.summary());
-        assert!(completed <= attempts.0.len() as u64 + 10, "{completed}: the clients' own");
+        let [known, strangers] = loads.map(|load| load.finish().unwrap());
+        println!("  {completed} completed; the known client: {}", known.summary());
+        println!("  strangers: {}", strangers.summary());
+        let attempts = known.0.len() + strangers.0.len();
+        assert!(completed <= attempts as u64 + 10, "{completed}: the clients' own");
         let all = tcp_counter(&lab.edge, "PassiveOpens").unwrap();
         let share = all as f64 / (all + flood.sent()) as f64;
         println!(

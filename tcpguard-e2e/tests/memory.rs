@@ -16,6 +16,7 @@ use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::peak::{Footprint, forget_peak};
 use tcpguard_e2e::random::Random;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_e2e::status::Status;
 use tcpguard_e2e::tamper::PinnedMap;
 use tcpguard_goals::{Goal, Row, seed, size};
 
@@ -133,8 +134,9 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let sent: u64 = floods.map(|flood| flood.wait().unwrap().sent).iter().sum();
     let arrived = sent - (lab.lost().unwrap() - lost_before);
     let lost = known.difference(&known_clients(&lab)).count();
-    // The status tells what the last poll counted.
-    sleep(PATIENCE);
+    // The status tells what the last poll counted. What is lost unseen is never counted.
+    let all = |status: &Status| status.total("syn") >= counted_before + arrived;
+    let _ = guard.wait_until("every SYN is counted", PATIENCE, all);
     let counted = counted() - counted_before;
     // Only who came in is a source. Those of the clients were counted as well.
     let sources = arrived.min(counted);

@@ -4,11 +4,13 @@
 #[path = "../../tcpguard/tests/support/schema.rs"]
 mod schema;
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tcpguard::host::{KernelRelease, interfaces};
 use tcpguard::probe::{self, CookieBackend, Hook, Host, Probe};
@@ -22,12 +24,12 @@ fn probed(sysctls: &[(&str, &str)]) -> Probe {
     }
     host.run(|| {
         let links = || interfaces::list().map(|all| all.len());
-        let (before, pins) = (links()?, std::fs::read_dir("/sys/fs/bpf")?.count());
+        let (before, pins) = (links()?, fs::read_dir("/sys/fs/bpf")?.count());
         let begun = Instant::now();
         let probe = probe::run()?;
         println!("{:.2?}: {}", begun.elapsed(), tcpguard::render::probe_in_a_line(&probe));
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-        assert_eq!((links()?, std::fs::read_dir("/sys/fs/bpf")?.count()), (before, pins));
+        assert_eq!((links()?, fs::read_dir("/sys/fs/bpf")?.count()), (before, pins));
         Ok(probe)
     })
     .unwrap()
@@ -134,7 +136,7 @@ fn the_verb_prints_keeps_and_repeats_nothing_that_is_known() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/probe.json");
-    let shipped: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let shipped: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let mut faults = Vec::new();
     schema::check(&printed, &shipped, &shipped, "", &mut faults);
     assert_eq!(faults, [] as [String; 0]);
@@ -180,31 +182,71 @@ fn who_may_not_make_namespaces_is_told_so() {
     assert!(said.contains("run as root"), "{said}");
 }
 
+/// The number of a network that is held open.
+fn number(network: &File) -> u64 {
+    network.metadata().unwrap().ino()
+}
+
+/// The networks that threads of a process have made for themselves. As long as they are held, no other gets
+/// the number of one.
+fn networks(process: u32) -> Vec<File> {
+    let of = |path: &Path| File::open(path.join("ns/net")).ok();
+    let process = PathBuf::from(format!("/proc/{process}"));
+    let threads = fs::read_dir(process.join("task")).unwrap().flatten();
+    // The first thread stays where it was started.
+    let first = of(&process).map(|network| number(&network));
+    let networks = threads.filter_map(|thread| of(&thread.path()));
+    networks.filter(|network| Some(number(network)) != first).collect()
+}
+
+/// Threads of whatever process that are in one of these networks.
+fn threads_in(networks: &[File]) -> Vec<PathBuf> {
+    let numbers: Vec<u64> = networks.iter().map(number).collect();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let threads = processes.filter_map(|process| fs::read_dir(process.path().join("task")).ok());
+    let is_in = |thread: &PathBuf| {
+        let network = fs::metadata(thread.join("ns/net"));
+        network.is_ok_and(|network| numbers.contains(&network.ino()))
+    };
+    threads.flatten().flatten().map(|thread| thread.path()).filter(is_in).collect()
+}
+
 #[test]
 fn one_that_is_interrupted_leaves_nothing_behind() {
-    let networks = || {
-        let output = Command::new("lsns").args(["--type", "net", "--noheadings"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().lines().count()
-    };
-    let pins = || std::fs::read_dir("/sys/fs/bpf").map_or(0, Iterator::count);
-    let before = (networks(), pins());
+    let host = Netns::new("host").unwrap();
+    let pins = || host.run(|| Ok(fs::read_dir("/sys/fs/bpf")?.count())).unwrap();
+    let (before, mut seen) = (pins(), 0);
     let dir = "/run/nowhere";
     for after in [30, 120, 300] {
-        let mut child = Command::new(tcpguard_e2e::guard::binary().unwrap())
+        let mut child = host
+            .command(tcpguard_e2e::guard::binary().unwrap())
+            .unwrap()
             .args(["probe", "--state-dir", dir])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         std::thread::sleep(Duration::from_millis(after));
         let pid = Pid::from_child(&child);
+        // It makes no more while it is looked at.
+        kill_process(pid, Signal::STOP).unwrap();
+        let (_, stopped) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(stopped.stopped(), "it was over after {after} ms");
+        let networks = networks(child.id());
+        seen += networks.len();
         kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, Signal::CONT).unwrap();
         let status = child.wait().unwrap();
         assert!(!status.success(), "it was over after {after} ms");
         let begun = Instant::now();
-        while (networks(), pins()) != before {
-            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", (networks(), pins()));
+        loop {
+            let left = (threads_in(&networks), pins());
+            if left == (Vec::new(), before) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(2), "{left:?}, and {before} pins before");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    assert!(!Path::new(dir).exists());
+    assert!(seen > 0, "it had networks of its own");
+    assert!(!host.run(|| Ok(Path::new(dir).exists())).unwrap());
 }

@@ -20,6 +20,8 @@ use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// SYNs a second of a flood.
+const RATE: u32 = 20_000;
 /// Widths of a desk's window and of a phone's, with how much of the page to show.
 const WINDOWS: [(u32, u32); 2] = [(1280, 2600), (390, 4200)];
 
@@ -45,11 +47,13 @@ fn report(lab: &Lab, number: u64, more: &[&str]) -> String {
 fn a_real_flood_is_drawn_and_looked_at() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let config = "[detection]\nclear_s = 5\n";
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
     let service = Family::V4.service();
     let load = Load::start(&lab.client, service, 100).unwrap();
     sleep(10 * SECOND);
-    let flood = Flood::random(service, 10 * SECOND).start(&lab).unwrap().wait().unwrap();
+    let flood = Flood { rate: RATE, ..Flood::random(service, 10 * SECOND) };
+    let flood = flood.start(&lab).unwrap().wait().unwrap();
     let number = guard.status().unwrap().attacks()[0].id();
     guard
         .wait_until("the flood is over", 60 * SECOND, |status| status.attacks().is_empty())
@@ -59,7 +63,8 @@ fn a_real_flood_is_drawn_and_looked_at() {
     let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
     let points = line["points"].as_array().unwrap();
     let most = |name: &str| points.iter().filter_map(|it| it[name].as_f64()).fold(0.0, f64::max);
-    assert!((0.8..1.3).contains(&(most("syn_pps") / flood.rate())), "{}", most("syn_pps"));
+    // Beside other tests a step may see what was due in the one before.
+    assert!((0.8..1.5).contains(&(most("syn_pps") / flood.rate())), "{}", most("syn_pps"));
     assert!(most("dropped_pps") > 0.8 * flood.rate(), "{}", most("dropped_pps"));
     assert!(most("completed_pps") > 50.0, "{}", most("completed_pps"));
     assert!(most("half_open") > 0.0 && most("queue_limit") == 128.0);
@@ -107,7 +112,8 @@ fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let flood = Flood::random(Family::V4.service(), 25 * SECOND).start(&lab).unwrap();
+    let flood = Flood { rate: RATE, ..Flood::random(Family::V4.service(), 25 * SECOND) };
+    let flood = flood.start(&lab).unwrap();
     // Longer than lines of open incidents wait to be written.
     sleep(14 * SECOND);
     let number = guard.status().unwrap().attacks()[0].id();

@@ -38,6 +38,20 @@ enum End {
     Naive,
 }
 
+impl End {
+    /// SYNs a second of the flood meanwhile. The README speaks of a restart in so many; elsewhere fewer show
+    /// a leak as well, and leave other tests room beside them.
+    const fn rate(self) -> u32 {
+        match self {
+            Self::Stopped => 100_000,
+            _ => MODERATE,
+        }
+    }
+}
+
+/// SYNs a second where no rate is promised.
+const MODERATE: u32 = 20_000;
+
 fn stage() -> Lab {
     Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap()
 }
@@ -76,12 +90,12 @@ fn leaked(end: End) -> u64 {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let flood = Flood::random(Family::V4.service(), 20 * SECOND);
+    let flood = Flood { rate: end.rate(), ..Flood::random(Family::V4.service(), 20 * SECOND) };
     let mut books = Books::open(&lab, &flood, || ruled(&guard)).unwrap();
     let before = guard.status().unwrap();
     let flood = flood.start(&lab).unwrap();
     restart(&lab, &mut guard, end);
-    sleep(2 * SECOND);
+    sleep(SECOND);
     let after = guard.status().unwrap();
     flood.goes_on().unwrap();
     let sent = flood.stop().unwrap().sent;
@@ -142,7 +156,8 @@ fn an_attack_is_one_over_restarts_and_upgrades() {
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-        let flood = Flood::random(Family::V4.service(), 20 * SECOND).start(&lab).unwrap();
+        let flood = Flood { rate: MODERATE, ..Flood::random(Family::V4.service(), 20 * SECOND) };
+        let flood = flood.start(&lab).unwrap();
         ruled(&guard).unwrap();
         let numbers = |guard: &Guard<'_>| {
             let attacks = guard.status().unwrap().attacks();
@@ -152,7 +167,7 @@ fn an_attack_is_one_over_restarts_and_upgrades() {
         assert_eq!(before.len(), 1, "{end:?}");
         restart(&lab, &mut guard, end);
         assert_eq!(numbers(&guard), before, "{end:?}: at once");
-        sleep(4 * SECOND);
+        sleep(2 * SECOND);
         flood.goes_on().unwrap();
         let after = guard.status().unwrap();
         assert_eq!(numbers(&guard), before, "{end:?}");
@@ -491,7 +506,7 @@ fn g1_kills_lose_no_client() {
 /// Clients connect all the while, and no connection is lost.
 #[test]
 fn no_client_notices_the_end_of_an_agent() {
-    for end in [End::Killed, End::Stopped, End::OtherLayout(-1), End::OtherLayout(1)] {
+    for end in [End::Killed, End::Stopped, End::OtherLayout(-1)] {
         let (_, clients) = Clients::carried(|rate| {
             let lab = stage();
             let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();

@@ -210,7 +210,8 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
-    let flood = Flood::random(Family::V4.service(), 30 * SECOND).start(&lab).unwrap();
+    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 30 * SECOND) };
+    let flood = flood.start(&lab).unwrap();
     guard.wait_for_rule(5 * SECOND).unwrap();
     let book = || {
         let status = guard.status().unwrap();

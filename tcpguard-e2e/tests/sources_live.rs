@@ -153,9 +153,10 @@ fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
     let blocked = |status: &Status| !Vec::<String>::is_empty(&of_sources(status));
     guard.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
     first.stop().unwrap();
-    let second = flood(Sources::Random, 25);
+    let second = flood(Sources::Random, 20);
     let mut seen = BTreeSet::new();
-    for _ in 0..40 {
+    // Half as long again as failing handshakes are looked back at (`gate.evidence_window_s`).
+    for _ in 0..24 {
         seen.extend(of_sources(&guard.status().unwrap()));
         sleep(SECOND / 2);
     }
@@ -175,7 +176,6 @@ fn an_operators_block_holds_until_it_is_taken_back() {
     let load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
     sleep(SECOND);
     let net = format!("{}/32", Family::V4.client());
-    let blocked_at = boot_ns();
     for refused in [&["block", &net][..], &["block", &net, "--dry-run"]] {
         let refused = cli(&lab.edge, refused).unwrap();
         assert_eq!(refused.status.code(), Some(1), "it is a client");
@@ -188,6 +188,7 @@ fn an_operators_block_holds_until_it_is_taken_back() {
     let forced = ["block", &net, "--reason", "test", "--force", "--no-rollback"];
     let block = cli(&lab.edge, &forced).unwrap();
     assert!(block.status.success(), "{}", String::from_utf8_lossy(&block.stderr));
+    let blocked_at = boot_ns();
     sleep(SECOND);
     let blocked_until = boot_ns();
     assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(1));

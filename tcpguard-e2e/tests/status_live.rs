@@ -135,7 +135,7 @@ fn where_all_clients_connect_every_surface_says_so() {
     flood.rate = 5_000;
     let running = flood.start(&lab).unwrap();
     guard.wait_for_rule(5 * SECOND).unwrap();
-    sleep(12 * SECOND);
+    sleep(8 * SECOND);
     running.goes_on().unwrap();
 
     let status = guard.status().unwrap();
@@ -160,7 +160,7 @@ fn where_all_clients_connect_every_surface_says_so() {
     drop(running);
     let served = load.finish().unwrap();
     println!("{}; {}", served.summary(), line.trim());
-    assert!(completed >= 20.0 * 12.0, "{completed}");
+    assert!(completed >= 20.0 * 8.0, "{completed}");
 }
 
 /// A host whose queue is full and that has no cookies: nothing is done about it, and nobody hides that.

@@ -20,7 +20,7 @@ use tcpguard_e2e::tcp_counters::tcp_counter;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long one flood lasts.
-const FLOOD: Duration = Duration::from_millis(1500);
+const FLOOD: Duration = SECOND;
 /// Its rate, segments per second.
 const RATE: u32 = 50_000;
 /// Connections that are open all the time.

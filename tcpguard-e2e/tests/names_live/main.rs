@@ -51,8 +51,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u64 = FLOOD.as_millis() as u64 / LOOK.as_millis() as u64 / 2;
 /// Bytes a second of a session in either direction: 2 MB a minute, as of somebody who works.
 const PACE: u64 = 33_000;
-/// How long a session sends.
-const SESSION: Duration = Duration::from_secs(14);
+/// How long a session sends: until after the flood, which begins some three seconds later.
+const SESSION: Duration = Duration::from_secs(11);
 
 /// In whose name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -330,6 +330,7 @@ fn play_at(slower: u32, case: Case, naive: bool) -> Seen {
     let lab = stage();
     let _servers =
         [SSH, PORT].map(|port| Server::start(&lab.edge, port, Behaviour::Answer).unwrap());
+    let begun = Instant::now();
     let admin = Family::BOTH.map(|family| (family.client(), SocketAddr::new(family.edge(), SSH)));
     let mut sessions = Vec::new();
     for (from, service) in
@@ -363,6 +364,7 @@ fn play_at(slower: u32, case: Case, naive: bool) -> Seen {
         sleep(next - now);
     }
     let report = flood.wait().unwrap();
+    assert!(begun.elapsed() < SESSION, "the sessions are over before the flood is");
     let (to, lost) = (boot_ns(), lab.lost().unwrap() - lost);
     let acted = defence.status().zip(before).is_some_and(|(now, before)| {
         let port = case.service().port();
