@@ -386,7 +386,8 @@ fn the_overload_step_ends_when_rules_drop_what_filled_the_queue() {
     assert!(lab.connected(24.0, 58.0) >= 0.99, "{story}");
 }
 
-/// Such SYNs pass the overload step. None of its first SYNs is left unanswered, which was the naive way's only sign.
+/// Such SYNs pass the overload step, so the queue stays full. The simulated kernel bounds retransmissions by the budget as
+/// well and counts those that it leaves unanswered. The real one does neither (`repeats_live`).
 #[test]
 fn without_cookies_a_flood_that_retransmits_as_clients_do_gets_a_budget() {
     let copies = Flood { repeated: 1.0, again: &[1.0, 3.0], ..mimic(4000.0, 10.1, 40.1) };
