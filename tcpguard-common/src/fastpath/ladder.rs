@@ -20,15 +20,16 @@
 //!    their addresses may be forged, and then they hit somebody who never asked. The last half of what
 //!    a network may get is shared among its addresses, so that whoever forges one of them leaves the
 //!    others theirs. Beyond the limit of the CPU a SYN is treated as on the overload rung.
-//! 3. What is not answered with a cookie goes to the stack. Strangers' SYNs take a token of the
-//!    listener's budget each. Anybody can put his SYNs in fragments, which cannot be answered. That is no way
-//!    past a step: first SYNs and retransmitted ones take a token of a bucket each, as few as the listener's
-//!    queue holds. What cannot be answered for other reasons is left to the stack. Nobody chooses from afar
+//! 3. What is not answered with a cookie goes to the stack. Where a budget is taken, strangers' first SYNs take
+//!    a token of it each, and retransmitted ones may take one of a second bucket of that rate: an attacker
+//!    retransmits at will. Anybody can put his SYNs in fragments, which cannot be answered.
+//!    That is no way past a step: they take tokens of the same two buckets.
+//!    What cannot be answered for other reasons is left to the stack. Nobody chooses from afar
 //!    that his SYN comes in by another interface than answers leave by, or for an address of which no answer is
 //!    known; and one that is signed the stack drops itself where it has no key for it.
 //!
-//! Whatever is dropped for want of a token is remembered in [`super::retries`], and passes when it is
-//! repeated. Only what is dropped for the sake of a network is not: its victim cannot ask twice.
+//! Whatever is dropped for want of a token is remembered in [`super::retries`], and counts as retransmitted when
+//! it comes again. Only what is dropped for the sake of a network is not: its victim cannot ask twice.
 
 use super::count::count;
 use super::exempt::is_exempt;
@@ -68,8 +69,10 @@ pub(super) enum Standing {
     Stranger = 0,
     /// It completed a handshake before, and does not send more SYNs than a client does.
     Validated = 1,
-    /// Its SYN was retransmitted, or it is protected or allow-listed.
+    /// It is protected or allow-listed, or a rule lets its retransmitted SYN pass: others bound how many do.
     Admitted = 2,
+    /// Its SYN was retransmitted after one was dropped.
+    Retransmitted = 3,
 }
 
 /// Tokens of a listener's budget that a CPU holds. All-zero is none.
@@ -174,18 +177,18 @@ fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bo
     has_share && tables.answers(network).is_none_or(|bucket| bucket.take(work.now, rate))
 }
 
-/// Whether the stack is given a retransmitted SYN that a signature rule matches.
+/// Whether the stack is given a retransmitted SYN that a rule or a budget would keep from it.
 ///
 /// Who retransmits proves nothing by it: an attacker does so at will. So the stack gets no more of them
 /// than its queue can hold, whoever sends them, and among all that are retransmitted a client's has the
 /// same chance as any other.
 #[inline(always)]
-pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work) -> bool {
+pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -> bool {
     let Some(bucket) = tables.returns(work.listener.id) else {
         return true;
     };
     let before = *bucket;
-    match before.after(work.now, work.listener.returns, 1) {
+    match before.after(work.now, rate, 1) {
         // Whoever comes second while another CPU takes a token has none this time.
         Some(after) => T::exchange(bucket, before, after),
         None => false,
@@ -203,13 +206,13 @@ pub(super) fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reaso
     if !budgeted && !evades {
         return None;
     }
-    // Neither a name nor a repetition lets a fragment past the first bucket: both cost an attacker nothing.
-    let known = !evades && work.standing != Standing::Stranger;
+    // Neither a name nor a repetition lets a fragment past the buckets: both cost an attacker nothing.
+    let bounded = |work: &Work| !evades && work.standing == Standing::Admitted;
     let rate = if budgeted { work.listener.budget } else { work.listener.returns };
-    let passes = known
+    let passes = bounded(work)
         || take_of_budget(tables, work, rate)
         // Who retransmits has a bucket of his own, so that a flood of first SYNs leaves clients the second.
-        || admit(tables, work) && (!evades || takes_return(tables, work));
+        || admit(tables, work) && (bounded(work) || takes_return(tables, work, rate));
     if passes { None } else { dropped(tables, work, Reason::DropBudget) }
 }
 
@@ -222,8 +225,12 @@ fn dropped<T: Tables>(tables: &mut T, work: &Work, reason: Reason) -> Option<Rea
 /// Whether a SYN may go on where strangers' first ones may not, and remembers it.
 #[inline(always)]
 fn admit<T: Tables>(tables: &mut T, work: &mut Work) -> bool {
-    if work.standing == Standing::Stranger && (came_again(tables, work) || exempt(tables, work)) {
-        work.standing = Standing::Admitted;
+    if work.standing == Standing::Stranger {
+        if came_again(tables, work) {
+            work.standing = Standing::Retransmitted;
+        } else if exempt(tables, work) {
+            work.standing = Standing::Admitted;
+        }
     }
     work.standing != Standing::Stranger
 }

@@ -224,7 +224,8 @@ pub fn let_through<T: Tables>(
     let enforced = config.mode == Mode::Enforce as u8;
     let limited = enforced && fate == Reason::SynReturned;
     // Where nothing listens no client waits for an answer.
-    if limited && !(work.known && ladder::takes_return(tables, work)) {
+    let rate = work.listener.returns;
+    if limited && !(work.known && ladder::takes_return(tables, work, rate)) {
         if let Some(hits) = tables.rule_hits(work.slot) {
             hits.hits += 1;
         }

@@ -1,12 +1,10 @@
 //! The steps between the rules and the stack, as clients and floods meet them.
 
+mod budget;
 mod connections;
 mod let_through;
 mod repeats;
 mod unanswerable;
-
-use std::collections::BTreeMap;
-use std::mem;
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
@@ -406,37 +404,6 @@ fn a_step_without_numbers_limits_nothing() {
     host.now_ns += S;
     assert_eq!(flood(&mut host, 5_000, MS, anybody).passed, 5_000);
     counters(&host);
-}
-
-/// What one CPU counts is one host here, and they share the buckets.
-#[test]
-fn a_budget_is_as_exact_on_many_cpus_as_it_says() {
-    const PER_SECOND: u64 = 10_000;
-    for cpus in [1, 2, 128] {
-        let mut hosts: Vec<Model> = (0..cpus).map(|_| host(BUDGET)).collect();
-        // Of all that they share, what is used here.
-        let (mut budgets, mut retries) = (BTreeMap::new(), Vec::new());
-        let mut passed = 0;
-        for number in 0..60_000u64 {
-            let host = &mut hosts[mixed(number) as usize % cpus];
-            budget(host, Rate::per_second(PER_SECOND, 500));
-            host.now_ns = START + number * S / 60_000;
-            (host.budgets, host.retries) = (budgets, retries);
-            passed += u64::from(send(host, anybody(number), 1) == Reason::Syn);
-            (budgets, retries) = (mem::take(&mut host.budgets), mem::take(&mut host.retries));
-        }
-        let (least, most) = (PER_SECOND + 500 - 7 * (cpus as u64 + 1), PER_SECOND + 501);
-        assert!((least..=most).contains(&passed), "{cpus} CPUs: {passed}");
-    }
-}
-
-#[test]
-fn a_budget_of_one_is_one_and_a_change_of_listeners_gives_nothing_away() {
-    let mut host = host(BUDGET);
-    budget(&mut host, Rate::per_second(1, 1));
-    let sources = [any_of(0), any_of(1)];
-    let fate = flood(&mut host, 2_000, S / 2, |number| sources[number as usize % 2]);
-    assert_eq!(fate.passed, 2, "one for each listener");
 }
 
 #[test]

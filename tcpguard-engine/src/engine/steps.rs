@@ -394,26 +394,27 @@ fn needs(
     if !watch.handshakes_failed() {
         return needs;
     }
-    // What keeps clients waiting is taken against a flood only, and goes when the queue has room again, or rules drop
-    // what filled it. A verdict that changes meanwhile does not take it away.
+    // What keeps clients waiting is taken against a flood only, for what the newest rule leaves, and goes when the queue
+    // has room again, or rules drop what filled it. A verdict that changes meanwhile does not take it away.
     let has = |step| watch.ladder.has(step);
+    let newest = around.newest.unwrap_or_default();
     // A flood that retransmits passes the overload step. None of its first SYNs is left unanswered then.
     let passes = has(Step::Overload) && watch.is_nearly_full(now, settings);
-    let full = (last.is_unanswered() || passes) && !has(Step::Cookies);
+    let full = (watch.is_unanswered(now, newest, settings) || passes) && !has(Step::Cookies);
     let begins = flood.is_some_and(|alarmed| {
         let patient = now.since(alarmed.max(around.enforced)) >= PATIENCE;
         patient && (rest.is_some() || pressed.is_some())
     });
-    let newest = around.newest.unwrap_or_default();
-    let fails = watch.quiet(now) < PATIENCE && !watch.is_relieved(now, newest, settings);
-    let lasts = fails || watch.is_half_full(now, settings);
-    let goes_on = |step| has(step) && !has(Step::Cookies) && lasts;
+    let fails = watch.quiet(now) < PATIENCE && watch.still_fails(now, newest, settings);
+    let goes_on = |step| has(step) && !has(Step::Cookies);
     let saturates = around.overloading.is_some_and(|least| watch.syn_rate() >= least);
     if saturates && flood.is_some() && rest.is_some() {
         let why = "more SYNs arrive than can be answered".to_owned();
         // That has a hold of its own, and every new client waits for a second meanwhile.
         needs.push(Need { step: Step::Overload, why, rate: 0, hold: Duration::ZERO });
-    } else if full && begins || goes_on(Step::Overload) {
+    } else if full && begins
+        || goes_on(Step::Overload) && (fails || watch.is_half_full(now, settings))
+    {
         let why = "the SYN queue is full, and cookies are not to be had".to_owned();
         needs.push(Need { step: Step::Overload, why, rate: 0, hold: PATIENCE });
     }
@@ -422,10 +423,10 @@ fn needs(
         true => needs.iter().any(|need| need.step == Step::Overload),
         false => watch.ladder.lasts(Step::Overload, now).is_some_and(|lasts| lasts >= PATIENCE),
     };
-    if tried && full || goes_on(Step::Budget) {
-        let backlog = watch.queues.map_or(0, |queues| queues.backlog);
+    let rate = settings.budget(watch.queues.map_or(0, |queues| queues.backlog));
+    let is_of_use = fails && watch.takes_budget(rate) || watch.is_nearly_full(now, settings);
+    if tried && full || goes_on(Step::Budget) && is_of_use {
         let why = "the SYN queue still fills".to_owned();
-        let rate = settings.budget(backlog);
         needs.push(Need { step: Step::Budget, why, rate, hold: PATIENCE });
     }
     needs

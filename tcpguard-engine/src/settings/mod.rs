@@ -220,8 +220,7 @@ pub struct Settings {
     pub saturation_polls: u32,
     /// Overload: time below `saturation_off` after which it is over, longer than a flood's pauses.
     pub saturation_hold: Duration,
-    /// SYN budget: time that a clean-up leaves to the flood's half-open entries; in it at most a
-    /// quarter of the queue may fill.
+    /// SYN budget: time in which at most a quarter of the queue may fill.
     pub budget_fill: Duration,
     /// SYN budget: SYNs a second below which it never goes.
     pub budget_min: u32,
@@ -325,7 +324,7 @@ impl Default for Settings {
             saturation_polls: 2,
             saturation_hold: Duration::from_secs(4),
             budget_fill: Duration::from_secs(3),
-            budget_min: 16,
+            budget_min: 8,
             ordered_budget: 1000,
             rules: maps::RULES,
             closed_answers: 200,
@@ -342,8 +341,7 @@ impl Default for Settings {
 pub struct Limits;
 
 impl Settings {
-    /// SYNs a second that fill a quarter of a SYN queue with this limit, in the time for which a clean-up
-    /// leaves them there.
+    /// SYNs a second that fill a quarter of a SYN queue with this limit in [`Self::budget_fill`].
     pub fn budget(&self, backlog: u32) -> u32 {
         let rate = f64::from(backlog) / 4.0 / self.budget_fill.as_secs_f64();
         (rate as u32).max(self.budget_min)
@@ -397,13 +395,13 @@ mod tests {
     fn as_many_retransmissions_more_pass_as_complete_up_to_half_of_the_queue() {
         let settings = Settings::default();
         for (backlog, completing, expected) in [
-            (128, 0.0, 16),
-            (128, 16.0, 32),
-            (128, 1000.0, 16 + 64),
+            (128, 0.0, 10),
+            (128, 16.0, 26),
+            (128, 1000.0, 10 + 64),
             (4096, 0.0, 341),
             (4096, 500.0, 841),
             (4096, 1e9, 341 + 2048),
-            (0, 500.0, 16),
+            (0, 500.0, 8),
         ] {
             assert_eq!(settings.returns(backlog, completing), expected, "{backlog} {completing}");
         }

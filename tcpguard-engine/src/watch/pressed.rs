@@ -3,6 +3,8 @@
 //! A full queue turns every client away, and cookies harm none. So they answer whoever fails: an attacker who
 //! passes for a broken path, or changes the verdict in the middle, takes no cookies away by that.
 
+use std::time::Duration;
+
 use super::{PATIENCE, Suspect, Watch};
 use crate::evidence::Surge;
 use crate::ladder::Step;
@@ -22,6 +24,9 @@ const HYSTERESIS: f64 = 0.5;
 /// within a round trip, and whoever was turned away meanwhile comes again after a second (RFC 6298 §2.1) and finds
 /// room. So a burst turns SYNs away in one second only.
 const TURNED_AWAY: usize = 2;
+const SECOND: Duration = Duration::from_secs(1);
+/// By then a client has sent a SYN again that was dropped: after a second (RFC 6298 §2.1), and its way here.
+const CAME_AGAIN: Duration = Duration::from_millis(1500);
 
 impl Watch {
     /// Why cookies should answer, whatever the incident is, or without one; `None` where they need not. Rules have
@@ -95,17 +100,35 @@ impl Watch {
 
     /// Whether rules, which have acted since then, leave no more to the stack than its queue has room for, or still
     /// have to show it. What they drop makes nothing smaller that they do not.
-    pub fn is_relieved(&self, now: Timestamp, ruled: Timestamp, settings: &Settings) -> bool {
+    fn is_relieved(&self, now: Timestamp, ruled: Timestamp, settings: &Settings) -> bool {
         let sums = self.window.since((now - Occupancy::SPAN).max(ruled + settings.poll));
-        let mut left = sums.unmatched();
-        // Where rules only count, what they match turns others away.
-        if sums.dropped < sums.matched {
-            left.attempts = left.attempts.saturating_sub(left.unanswered);
-        }
+        let left = unruled(&sums);
         left.span < PATIENCE || !self.would_fill(&left, settings)
     }
 
-    fn is_turning_away(&self, now: Timestamp) -> bool {
+    /// Whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
+    /// two seconds at least, some in each of three. A rule against a flood that changes its looks comes sooner.
+    pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
+        let seconds: [Sums; TURNED_AWAY + 1] = self.window.seconds(now);
+        let start = now - SECOND * seconds.len() as u32;
+        start >= newest + settings.poll
+            && seconds.iter().all(|sums| sums.unanswered > 0)
+            && self.window.between(start, now).is_unanswered()
+    }
+
+    /// Whether the SYN queue would fill if the SYNs were let in that the overload step or a budget drops and the rules
+    /// do not, the newest of which has acted since then. `true` while that is not known yet.
+    ///
+    /// A client whose first SYN was dropped has not failed: it comes again after a second.
+    pub fn still_fails(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
+        let start = (now - Occupancy::SPAN).max(newest + settings.poll);
+        let completed = self.window.since(start).completed;
+        let first = unruled(&self.window.between(start, now - CAME_AGAIN));
+        let left = Sums { completed, ..first };
+        left.span < SECOND || self.would_fill(&left, settings)
+    }
+
+    pub(super) fn is_turning_away(&self, now: Timestamp) -> bool {
         let seconds: [Sums; TURNED_AWAY] = self.window.seconds(now);
         seconds.iter().all(|sums| sums.unanswered > 0)
     }
@@ -135,10 +158,17 @@ impl Watch {
     }
 }
 
+/// What is left without the SYNs that rules match, unless rules only count: then those turn others away.
+fn unruled(sums: &Sums) -> Sums {
+    let mut left = sums.unmatched();
+    if sums.dropped < sums.matched {
+        left.attempts = left.attempts.saturating_sub(left.unanswered);
+    }
+    left
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::tests::after;
     use super::*;
     use crate::Queues;

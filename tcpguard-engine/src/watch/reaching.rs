@@ -6,6 +6,11 @@ use super::{RATE_SPAN, Watch};
 use crate::window::Sums;
 use crate::{Settings, Timestamp};
 
+/// Share of a budget that failing handshakes take where it is of use. Clients of whom none fails leave the rest to others.
+const OF_USE: f64 = 0.5;
+/// Share of its limit from which a SYN queue is full: Linux ends the oldest entries of one that is more than half full,
+/// so that a few places are free now and then (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
+const FULL: f64 = 0.95;
 /// What reaches the stack is judged over so long: a pulse's pause is no defence, and one poll no failure.
 const JUDGED: Duration = Duration::from_secs(2);
 
@@ -26,15 +31,26 @@ impl Watch {
         let matters = (settings.failure_floor * sums.span.as_secs_f64())
             .max(settings.failure_share * passed.attempts as f64);
         let stopped = (sums.dropped + sums.cookies_sent) as f64;
-        let fills = self.is_queue_full(now, settings) || sums.is_unanswered();
+        let turns_away = sums.span >= JUDGED && self.is_turning_away(now);
+        let fills = self.is_queue_full(now, settings) || sums.is_unanswered() || turns_away;
         sums.span >= RATE_SPAN && reaching >= matters && (reaching >= stopped || fills)
+    }
+
+    /// Whether SYNs that fail take as many of the tokens of a budget, of which there are this many a second, as one of
+    /// use would leave them. What a budget drops is no reason for it: those may be clients.
+    pub fn takes_budget(&self, rate: u32) -> bool {
+        let sums = self.window.last(JUDGED);
+        let taken = Sums { attempts: sums.answered, ..sums };
+        let failing = sums.answered.saturating_sub(sums.completed) as f64;
+        failing - self.natural.expected(&taken)
+            >= OF_USE * f64::from(rate) * sums.span.as_secs_f64()
     }
 
     /// Whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
     pub fn is_queue_full(&self, now: Timestamp, settings: &Settings) -> bool {
         let backlog = self.queues.map_or(0, |queues| queues.backlog);
-        let room = backlog.max(settings.occupancy_min);
-        self.half_open_lately(now).is_some_and(|half_open| half_open >= room)
+        let room = (FULL * f64::from(backlog)).max(settings.occupancy_min.into());
+        self.half_open_lately(now).is_some_and(|half_open| f64::from(half_open) >= room)
     }
 
     /// SYNs that the stack answered although the guard could not read them, and that completed no handshake, of

@@ -13,6 +13,7 @@ pub(crate) struct Sums {
     pub syns: u64,
     pub attempts: u64,
     pub beyond: u64,
+    pub answered: u64,
     pub unanswered: u64,
     pub completed: u64,
     pub known: u64,
@@ -118,6 +119,7 @@ impl AddAssign<&Self> for Sums {
             syns,
             attempts,
             beyond,
+            answered,
             unanswered,
             completed,
             known,
@@ -139,6 +141,7 @@ impl AddAssign<&Self> for Sums {
         self.syns += syns;
         self.attempts += attempts;
         self.beyond += beyond;
+        self.answered += answered;
         self.unanswered += unanswered;
         self.completed += completed;
         self.known += known;
@@ -168,6 +171,7 @@ impl From<&Tick> for Sums {
             syns: tick.syns,
             attempts: tick.attempts,
             beyond: tick.beyond,
+            answered: tick.answered,
             unanswered: tick.unanswered,
             known: tick.known,
             let_through: tick.let_through,

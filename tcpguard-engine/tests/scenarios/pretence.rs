@@ -398,7 +398,7 @@ fn a_crude_flood_that_a_rule_drops_shields_none_that_looks_like_clients() {
     assert!(connected > 0.95, "{connected} {story}");
 
     let mut bare = lab(false, &[Step::Overload, Step::Budget]);
-    bare.run_until(BEGIN + 6.0);
+    bare.run_until(BEGIN + 10.0);
     let story = bare.story();
     assert_eq!(bare.signature_rules().len(), 1, "{story}");
     assert_eq!(bare.listener_report(0).state, ListenerState::Attacked, "{story}");

@@ -349,7 +349,8 @@ impl Kernel {
             self.tcp_ext.listen_drops += 1;
             return false;
         }
-        if socket.queue.len() < socket.server.backlog as usize {
+        // `inet_csk_reqsk_queue_is_full`, include/net/inet_connection_sock.h
+        if socket.queue.len() <= socket.server.backlog as usize {
             socket.queue.insert(self.now, syn.key, syn.client);
             return true;
         }
@@ -452,7 +453,8 @@ impl Kernel {
     pub(crate) fn tick(&mut self) {
         let now = self.now;
         for to in 0..self.sockets.len() {
-            for key in self.sockets[to].queue.tick(now) {
+            let limit = self.sockets[to].server.backlog as usize;
+            for key in self.sockets[to].queue.tick(now, limit) {
                 let client = self.sockets[to].queue.client(key);
                 self.syn_ack(to, key, client.is_none_or(|client| self.shows_answer(client)));
             }

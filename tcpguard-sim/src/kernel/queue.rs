@@ -18,12 +18,16 @@ const TIMES: [u64; 6] = [1, 3, 7, 15, 31, 63];
 pub(crate) struct HalfOpen {
     pub client: IpAddr,
     pub since: Timestamp,
+    /// Whether its SYN-ACK was sent once only.
+    young: bool,
 }
 
 /// Half-open handshakes and their timers.
 #[derive(Clone, Default)]
 pub(super) struct Queue {
     entries: Map<Key, HalfOpen>,
+    /// How many of them are young.
+    young: usize,
     /// For each of [`TIMES`], whose it is next: the entry and its beginning. All wait equally long,
     /// so that the first to come is the first to go.
     timers: [VecDeque<(Timestamp, Key)>; TIMES.len()],
@@ -44,17 +48,35 @@ impl Queue {
     }
 
     pub fn insert(&mut self, now: Timestamp, key: Key, client: IpAddr) {
-        self.entries.insert(key, HalfOpen { client, since: now });
+        self.remove(key);
+        self.entries.insert(key, HalfOpen { client, since: now, young: true });
+        self.young += 1;
         self.timers[0].push_back((now, key));
     }
 
     pub fn remove(&mut self, key: Key) -> bool {
-        self.entries.remove(&key).is_some()
+        let removed = self.entries.remove(&key);
+        self.young -= usize::from(removed.as_ref().is_some_and(|entry| entry.young));
+        removed.is_some()
     }
 
-    /// Ends the entries that are due to end. The answer names those whose SYN-ACK is repeated, as
-    /// often as it is.
-    pub fn tick(&mut self, now: Timestamp) -> Vec<Key> {
+    /// How often a SYN-ACK is repeated, of a queue with this limit. One that is more than half full keeps the other
+    /// half for young entries, and ends the others early (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
+    fn repetitions(&self, limit: usize) -> usize {
+        let mut repetitions = TIMES.len() - 1;
+        if self.len() * 2 > limit.max(8) {
+            let mut young = self.young * 2;
+            while repetitions > 2 && self.len() >= young {
+                repetitions -= 1;
+                young *= 2;
+            }
+        }
+        repetitions
+    }
+
+    /// Ends the entries that are due to end, of a queue with this limit. The answer names those whose SYN-ACK is
+    /// repeated, as often as it is.
+    pub fn tick(&mut self, now: Timestamp, limit: usize) -> Vec<Key> {
         let mut repeated = Vec::new();
         for (index, after) in TIMES.into_iter().enumerate() {
             while let Some((since, key)) = self.timers[index].front().copied()
@@ -62,12 +84,15 @@ impl Queue {
             {
                 self.timers[index].pop_front();
                 // Another handshake may go by the same name.
-                if self.entries.get(&key).is_none_or(|entry| entry.since != since) {
+                let repetitions = self.repetitions(limit);
+                let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.since == since)
+                else {
                     continue;
-                }
-                if index + 1 == TIMES.len() {
-                    self.entries.remove(&key);
+                };
+                if index >= repetitions {
+                    self.remove(key);
                 } else {
+                    self.young -= usize::from(std::mem::take(&mut entry.young));
                     self.timers[index + 1].push_back((since, key));
                     repeated.push(key);
                 }
@@ -83,7 +108,7 @@ impl Queue {
             named.map(|(key, entry)| (entry.since, *key)).collect();
         named.sort_unstable();
         for (_, key) in named.into_iter().take(limit) {
-            self.entries.remove(&key);
+            self.remove(key);
         }
     }
 }
@@ -100,10 +125,26 @@ mod tests {
         let mut repeated = Vec::new();
         for second in 0..70 {
             let now = began + Duration::from_secs(second);
-            repeated.extend(queue.tick(now).iter().map(|_| second));
+            repeated.extend(queue.tick(now, 4096).iter().map(|_| second));
             assert_eq!(queue.contains(1), second < 63);
         }
         assert_eq!(repeated, [1, 3, 7, 15, 31]);
+    }
+
+    /// Forged ones come evenly, and none completes.
+    #[test]
+    fn a_queue_that_is_more_than_half_full_holds_eight_seconds_of_them() {
+        for (rate, least, most) in [(30, 63 * 30, 63 * 30), (100, 2048, 2060), (340, 2600, 2900)] {
+            let mut queue = Queue::default();
+            for millis in 0..120_000 {
+                let now = Timestamp::from_millis(millis);
+                queue.tick(now, 4096);
+                if millis * rate / 1000 != (millis + 1) * rate / 1000 && queue.len() < 4096 {
+                    queue.insert(now, millis, [192, 0, 2, 1].into());
+                }
+            }
+            assert!((least..=most).contains(&queue.len()), "{rate}: {}", queue.len());
+        }
     }
 
     #[test]
@@ -113,8 +154,8 @@ mod tests {
         queue.insert(at(0), 1, [192, 0, 2, 1].into());
         assert!(queue.remove(1));
         queue.insert(at(600), 1, [192, 0, 2, 1].into());
-        assert_eq!(queue.tick(at(1000)), []);
-        assert_eq!(queue.tick(at(1600)), [1]);
+        assert_eq!(queue.tick(at(1000), 4096), []);
+        assert_eq!(queue.tick(at(1600), 4096), [1]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Kernel {
         let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
         let returned = !is_absolute
             && self.remember(syn).is_some_and(|age| window.contains(&age))
-            && self.takes_return(syn.to);
+            && self.takes_return(syn.to, self.sockets[syn.to].return_rate);
         if returned || by_signature && self.mode == Mode::Observe {
             self.let_through.insert(syn.key, id);
         }
@@ -65,32 +65,42 @@ impl Kernel {
         {
             return false;
         }
-        let now = self.now;
-        let before = self.sockets[syn.to].steps.contains_key(&Step::Overload);
-        if before {
-            let early = Duration::from_millis(800);
-            let again = self.remember(syn).is_some_and(|age| age >= early);
-            self.sockets[syn.to].counters.limited += u64::from(!again);
-            return !again;
-        }
-        let socket = &mut self.sockets[syn.to];
-        let Some(&rate) = socket.steps.get(&Step::Budget) else { return false };
+        let overload = self.sockets[syn.to].steps.contains_key(&Step::Overload);
+        let rate = self.sockets[syn.to].steps.get(&Step::Budget).copied();
+        let passes = (!overload || self.was_retransmitted(syn))
+            && rate.is_none_or(|rate| {
+                // Half of it is for first SYNs.
+                let rate = rate.div_ceil(2);
+                self.takes_of_budget(syn.to, rate)
+                    || (overload || self.was_retransmitted(syn)) && self.takes_return(syn.to, rate)
+            });
+        self.sockets[syn.to].counters.limited += u64::from(!passes);
+        !passes
+    }
+
+    /// Whether a SYN came before, as a client retransmits it.
+    fn was_retransmitted(&mut self, syn: &Syn) -> bool {
+        let early = Duration::from_millis(800);
+        self.remember(syn).is_some_and(|age| age >= early)
+    }
+
+    fn takes_of_budget(&mut self, to: usize, rate: u32) -> bool {
+        let (now, socket) = (self.now, &mut self.sockets[to]);
         let (tokens, since) = socket.tokens;
         let grown = tokens + now.since(since).as_secs_f64() * f64::from(rate);
         let tokens = grown.min(f64::from(rate) / 8.0 + 1.0);
         let empty = tokens < 1.0;
         socket.tokens = (if empty { tokens } else { tokens - 1.0 }, now);
-        socket.counters.limited += u64::from(empty);
-        empty
+        !empty
     }
 
-    /// Whether a retransmitted SYN that a signature rule matches is answered, or goes to the stack.
-    fn takes_return(&mut self, to: usize) -> bool {
+    /// Whether a retransmitted SYN that a rule or a budget would keep from the stack is answered, or goes there.
+    fn takes_return(&mut self, to: usize, rate: u32) -> bool {
         let (now, socket) = (self.now, &mut self.sockets[to]);
         if self.mode != Mode::Enforce || socket.steps.contains_key(&Step::Cookies) {
             return true;
         }
-        let rate = f64::from(socket.return_rate);
+        let rate = f64::from(rate);
         let (tokens, since) = socket.returns;
         let tokens = (tokens + now.since(since).as_secs_f64() * rate).min(rate / 4.0 + 1.0);
         let empty = tokens < 1.0;

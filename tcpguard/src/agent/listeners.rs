@@ -271,11 +271,11 @@ impl Listeners {
         self.write_entry(id, dataplane)
     }
 
-    /// Gives a listener so many SYNs a second of strangers while its budget counts, and a quarter of a
-    /// second's worth at once. 0 leaves the rate as it is.
+    /// Gives a listener so many SYNs a second of strangers while its budget counts, half of them first ones and
+    /// half retransmitted ones, and a quarter of a second's worth at once. 0 leaves the rate as it is.
     pub fn set_budget(&mut self, id: ListenerId, per_second: u32) {
         if let Some(followed) = self.followed.get_mut(&id).filter(|_| per_second > 0) {
-            followed.budget = so_many(per_second);
+            followed.budget = so_many(per_second.div_ceil(2));
         }
     }
 

@@ -150,8 +150,10 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
         most: 60.0,
         doc: "Where cookies are not to be had: time in which the SYNs let through fill a quarter \
               of the queue at most.",
-        source: "How long a clean-up leaves the flood's half-open handshakes in the queue; weighed \
-                 against letting in fewer clients than fit.",
+        source: "How long a clean-up leaves the flood's half-open handshakes in the queue. Without \
+                 one Linux ends the oldest of a queue that is more than half full, so that it holds \
+                 eight seconds of them, two thirds of its limit (reqsk_timer_handler, \
+                 net/ipv4/inet_connection_sock.c).",
         field: |settings| Field::Span(&mut settings.budget_fill),
     },
     Threshold {
@@ -161,8 +163,8 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
         least: 1.0,
         most: 100_000.0,
         doc: "SYNs per second let through however small the queue is.",
-        source: "Weighed against a queue of 128, whose quarter in three seconds is 10: some clients \
-                 must connect.",
+        source: "As many fill a queue of 64 where nothing but time ends them; some clients must \
+                 connect.",
         field: |settings| Field::U32(&mut settings.budget_min),
     },
     Threshold {
