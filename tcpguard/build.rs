@@ -44,7 +44,7 @@ fn pack(object: &Path, packed: &Path) -> io::Result<()> {
     encoder.finish().map(drop)
 }
 
-/// Where cargo wants what this script makes.
+/// Directory for the files that this script makes, as cargo sets it.
 fn out() -> PathBuf {
     PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default())
 }

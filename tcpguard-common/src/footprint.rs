@@ -1,5 +1,5 @@
-//! What the maps cost a host: a function of the number of its CPUs and of the room for rules, and of
-//! nothing else.
+//! The memory of all maps on a host: a function of the number of its CPUs and of the capacity for
+//! rules, and of nothing else.
 
 use core::mem::size_of;
 
@@ -12,9 +12,9 @@ use crate::abi::{
 use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Template, Work};
 use crate::wire::Segment;
 
-/// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's
-/// own overhead per element of a hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c),
-/// a bucket 16, and a trie node 40 and its key and value. What is made when needed is not counted: nodes
+/// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's own overhead
+/// per element of a hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c), a
+/// bucket 16, and a trie node 40 and its key and value. Elements that are allocated when needed are not counted: nodes
 /// of tries, and the elements of the hash of source rules.
 #[must_use]
 pub fn map_bytes(cpus: usize, rules: u32) -> usize {

@@ -6,7 +6,7 @@
 //! The crate therefore has no dependencies, no allocation, no panics on the
 //! packet path, and no `cfg` on the target inside its logic.
 //!
-//! - [`abi`]: what BPF maps hold: keys, values, configuration, reason codes.
+//! - [`abi`]: the contents of BPF maps: keys, values, configuration, reason codes.
 //! - [`cookie`]: keyed, stateless sequence numbers.
 //! - [`wire`]: the bounded walk from Ethernet to the TCP options.
 //! - [`fastpath`]: flag classes, fingerprints, token buckets and [`fastpath::ingress`], the only

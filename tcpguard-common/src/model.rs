@@ -56,13 +56,13 @@ pub struct Model {
     pub config: Config,
     /// Counters of the one interface.
     pub packets: PacketCounters,
-    /// What belongs to no listener.
+    /// Counters that belong to no listener.
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens, by cell.
     pub probes: BTreeMap<u32, Probe>,
     /// Words of the filter of closed ports, by place.
     pub closed: BTreeMap<u32, u64>,
-    /// Who listens on which port.
+    /// The listeners of each port.
     pub ports: BTreeMap<[u8; 2], PortEntry>,
     /// Ids of listeners, those bound to every address included.
     pub listeners: BTreeMap<ListenerKey, u32>,
@@ -112,7 +112,7 @@ pub struct Model {
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
     /// Keys of cookies.
     pub cookie_secret: CookieSecret,
-    /// What SYN-ACKs looked like.
+    /// The properties of SYN-ACKs.
     pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
     /// Returned cookies, by listener id.
     pub returned_cookies: BTreeMap<u32, ReturnedCookies>,
@@ -161,7 +161,7 @@ impl Model {
         reason
     }
 
-    /// Forgets which headers a signature rule dropped a moment ago: what comes next takes all steps.
+    /// Forgets which headers a signature rule dropped a moment ago: the next SYNs take all stages.
     pub const fn forget_templates(&mut self) {
         self.templates_until_ns = 0;
     }
@@ -177,8 +177,8 @@ impl Model {
         }
     }
 
-    /// What the kernel is to be told of a connection, if `frame` brings back a cookie for the first
-    /// time.
+    /// The connection as it is described to the kernel, if `frame` brings back a cookie for the
+    /// first time.
     pub fn redeem(&mut self, frame: &[u8]) -> Option<Accepted> {
         let config = self.config;
         let frame = &mut Packet(frame.to_vec());

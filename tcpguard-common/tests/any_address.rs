@@ -83,7 +83,7 @@ fn answer(host: &mut Model, to: Addr, seq: u32) -> Option<Vec<u8>> {
     }
 }
 
-/// A SYN-ACK that leaves otherwise than by this interface, or is somebody else's.
+/// Sends a SYN-ACK from `addr` that leaves otherwise than by this interface, or has another origin.
 fn sent(host: &mut Model, addr: Addr, departure: Departure) {
     let config = host.config;
     let frame = answer_from(addr);
@@ -164,7 +164,7 @@ fn where_answers_of_some_addresses_leave_elsewhere_each_has_to_be_known() {
         host.config.heartbeat_ns = host.now_ns;
         sent(&mut host, own(77), Model::DEPARTURE);
         let alike = host.syn_acks[&key(Addr::ANY_V4)].is_own();
-        // What left elsewhere is not like what comes next, however long ago it was.
+        // A SYN-ACK that left elsewhere is unlike the next one, however long ago it was.
         assert_eq!(alike, departure == foreign, "{departure:?}");
     }
 }

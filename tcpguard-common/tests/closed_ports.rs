@@ -11,7 +11,7 @@ use tcpguard_common::model::{Model, hash_key};
 const S: u64 = 1_000_000_000;
 const START: u64 = 5_000 * S;
 const HOST: Addr = Addr::from_v4([192, 0, 2, 1]);
-/// Behind this host: what is sent there is forwarded.
+/// Behind this host: packets to it are forwarded.
 const BEHIND: Addr = Addr::from_v4([192, 0, 2, 99]);
 const CLOSED: u16 = 9;
 const SYN: u8 = 0x02;
@@ -53,7 +53,7 @@ fn host(mode: Mode) -> Model {
     host
 }
 
-/// The fates of so many strangers' SYNs that nobody refuses: how many are dropped.
+/// The number of dropped SYNs among so many of unvalidated sources, of which no reset refuses any.
 fn unrefused(host: &mut Model, count: u32, to: (Addr, u16)) -> usize {
     let syns = (0..count).map(|number| {
         host.ingress(&segment((anybody(number), 4000), to, SYN, 7)) == Reason::DropClosedPort
@@ -124,7 +124,7 @@ fn a_port_counts_as_closed_by_the_stacks_own_resets_alone_and_for_a_minute() {
     for number in 0..1_000 {
         assert_eq!(answered(&mut host, number), Reason::NoListener, "{number}");
     }
-    // What a host behind this one refuses, and a reset of a connection.
+    // A refusal by a host behind this one, and a reset of a connection.
     let config = host.config;
     let mut sent = Default::default();
     let refusal = segment((HOST, 25), (anybody(1), 4000), RST_ACK, 0);
@@ -157,8 +157,8 @@ fn what_is_not_delivered_to_this_host_is_not_its_to_refuse() {
     assert!(first <= 10 && second >= 9_960, "{first}, {second}");
 }
 
-/// A service that is translated to a container stands at one address of the host, and nobody has come to it
-/// yet.
+/// A service that is translated to a container stands at one address of the host, and no client has
+/// connected to it yet.
 #[test]
 fn what_one_address_refuses_is_open_at_every_other() {
     let mut host = host(Mode::Enforce);
@@ -220,7 +220,7 @@ fn clients_are_refused_as_ever_and_a_listener_is_none_of_it() {
     flood(&mut host, 10_000, 1, |_| (HOST, CLOSED));
     assert_eq!(syn(&mut host, anybody(1 << 20), (HOST, CLOSED)), Reason::DropClosedPort);
     assert_eq!(syn(&mut host, client, (HOST, CLOSED)), Reason::NoListener);
-    // His name can be forged: beyond what a client sends he is like all others.
+    // The client's address can be spoofed: SYNs beyond a client's rate are treated like all others.
     let spared =
         (0..1_000).filter(|_| syn(&mut host, client, (HOST, CLOSED)) == Reason::NoListener);
     assert!(spared.count() < 60);

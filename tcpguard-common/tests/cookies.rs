@@ -28,7 +28,7 @@ const CWR: u8 = 0x80;
 const LINUX: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
 const WINDOWS: [u8; 12] = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
 
-/// What is between Ethernet addresses and TCP.
+/// The headers between Ethernet addresses and TCP.
 #[derive(Clone, Debug)]
 struct Path {
     /// EtherTypes of VLAN tags.
@@ -233,7 +233,7 @@ fn answer(host: &mut Model, path: &Path, flags: u8, options: &[u8], payload: &[u
     read(path, &frame.0)
 }
 
-/// What the kernel is told when the client acknowledges `answer`.
+/// The connection as it is described to the kernel when the client acknowledges `answer`.
 fn complete(host: &mut Model, path: &Path, answer: &Answer) -> Option<Accepted> {
     let at = answer.options.windows(2).position(|w| w == [8, 10]);
     let options = at.map_or(Vec::new(), |at| {
@@ -299,7 +299,7 @@ fn no_answer_is_longer_than_its_syn_and_only_an_mss_that_was_not_offered_is_left
             assert!(answer.length <= syn);
             let has = |kind: &[u8], of: &[u8]| of.windows(2).any(|window| window == kind);
             let [scales, sack, stamps] = [[3, 3], [4, 2], [8, 10]].map(|kind| has(&kind, &options));
-            // The joint table has no place for scaling without SACK, which nobody sends.
+            // The joint table has no entry for scaling without SACK, which no stack sends.
             let expected = [scales && (sack || stamps), sack, stamps];
             let answered = [[3, 3], [4, 2], [8, 10]].map(|kind| has(&kind, &answer.options));
             assert_eq!(answered, expected, "{options:?}: {answer:?}");
@@ -337,7 +337,7 @@ fn option_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Nobody gets more from the guard than was sent in his name.
+    /// No address gets more bytes from XDP than were sent in its name.
     #[test]
     fn no_bytes_are_added_on_the_way_out(
         path in 0..paths().len(),
@@ -358,7 +358,7 @@ proptest! {
         let answered = host.ingress_packet(&mut packet).action() == Action::Answer;
         prop_assert!(on_the_wire(&packet.0) <= on_the_wire(&frame));
         prop_assert!(answered || packet.0 == frame);
-        // Only what is signed is left to the stack.
+        // Only signed SYNs are left to the stack.
         let signed = options.contains(&19) || options.contains(&29);
         prop_assert!(answered || signed, "{options:?}");
     }
@@ -484,7 +484,7 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     host.listener_entries.get_mut(&0).unwrap().steps = ListenerEntry::ACCEPT;
     host.now_ns += 20 * S;
     let accepted = complete(&mut host, &path, &answer).unwrap();
-    // The clock goes on from what was sent: what the client echoes is as old as it is.
+    // The clock continues from the timestamp that was sent, so the client's echo has its true age.
     let sent = u32::from_be_bytes(answer.options[8..12].try_into().unwrap());
     let age = accepted.host_timestamp.wrapping_sub(sent);
     assert!((19_000..19_200).contains(&age), "{age} ticks of 1.05 ms");

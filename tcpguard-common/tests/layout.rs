@@ -1,4 +1,4 @@
-//! The layouts that belong to this ABI version, and what all maps together cost.
+//! The layouts that belong to this ABI version, and the memory of all maps together.
 
 use std::mem::{align_of, offset_of, size_of};
 

@@ -1,4 +1,4 @@
-//! What a CPU does for fewer packets when it sees too many to do it for each.
+//! Work that a CPU does for fewer packets when it sees too many to do it for each.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Addr, Config, FlowState, ListenerEntry, ListenerKey};

@@ -1,4 +1,4 @@
-//! Which headers are kept, and that they are what came, whatever came.
+//! The choice of SYN headers that are kept, and their identity with the headers that arrived.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::maps::SYN_SAMPLES_KEPT;
@@ -9,7 +9,7 @@ const SERVER: [u8; 4] = [203, 0, 113, 10];
 /// MSS, SACK permitted, timestamps, NOP, window scale, as Linux sends them.
 const OPTIONS: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
 
-/// A model whose listeners on port 443 keep headers of one SYN in `2^(samples - 1)`.
+/// A model with listeners on port 443 that keep headers of one SYN in `2^(samples - 1)`.
 fn model(samples: u8) -> Model {
     let config = Config { abi_version: ABI_VERSION, ..Config::default() };
     let mut model = Model::new(config);
@@ -148,7 +148,7 @@ fn nothing_is_kept_but_syns_to_listeners_that_ask_for_it() {
     assert_eq!(model.syn_samples.written, 0);
 }
 
-/// The options of a first fragment go on in the next one: kept are whole words of what is here.
+/// The options of a first fragment go on in the next one: the whole words of this one are kept.
 #[test]
 fn of_a_first_fragment_what_is_there_is_kept() {
     let mut packet = ipv4(&[], &tcp(443, SYN, &OPTIONS));

@@ -25,7 +25,7 @@ impl Host {
         Self(model)
     }
 
-    /// What the agent does for a rule; no ports: every port.
+    /// The agent's writes for a rule; no ports: every port.
     fn rule(&mut self, slot: u32, addr: Addr, bits: u32, ports: &[u16], flags: u32) {
         let table = if bits == addr.client_bits() { Config::HOSTS } else { Config::NETS };
         let mut keys: Vec<[u8; 2]> = ports.iter().map(|port| port.to_be_bytes()).collect();
@@ -136,8 +136,8 @@ fn a_narrow_rule_for_a_port_hides_no_wide_one_for_others() {
     assert_eq!([443, 22, 80].map(|port| host.drops(v4(9), port)), [false, true, false]);
 }
 
-/// What the guard says of a source rests on SYNs that anybody may have forged: the client whose address it
-/// is gets through with its retransmission, after 0.8 to 3.5 s. An operator's word is absolute.
+/// An automatic rule about a source rests on SYNs that any sender may have spoofed: the client with that
+/// address gets through with its retransmission, after 0.8 to 3.5 s. An operator's rule is absolute.
 #[test]
 fn a_retransmitted_syn_passes_a_rule_of_the_guard_and_none_of_an_operator() {
     const MS: u64 = 1_000_000;
@@ -169,7 +169,7 @@ fn a_retransmitted_syn_passes_a_rule_of_the_guard_and_none_of_an_operator() {
     }
 }
 
-/// The guard's own rules spare whoever completed a handshake; an operator's word does not, also
+/// Automatic rules exempt a client that completed a handshake. An operator's rule does not, also
 /// where both are about the same source.
 #[test]
 fn an_operators_word_about_a_port_is_not_softened_by_a_rule_of_the_guards_own() {
@@ -201,7 +201,7 @@ fn a_longer_prefix_than_a_64_goes_before_it_and_a_shorter_one_does_not() {
     }
 }
 
-/// A table that has no rules is not asked, so what lies in it is as good as not there.
+/// A table that has no rules is not read, so its contents have no effect.
 #[test]
 fn only_the_tables_in_use_are_asked() {
     let mut host = Host::new();
@@ -300,7 +300,7 @@ proptest! {
         }
     }
 
-    /// The filter says "nobody" of no address that the trie has.
+    /// The filter calls no address unexempt that the trie has.
     #[test]
     fn nobody_is_exempt_where_the_filter_says_so(
         exempt in prop::collection::vec((any::<u64>(), any::<bool>(), 0..=128_u32), 0..8),

@@ -1,4 +1,4 @@
-//! Segments of no connection: what is counted and dropped, and what never is.
+//! Out-of-state segments: those that are counted and dropped, and those that never are.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
@@ -117,7 +117,7 @@ fn what_finds_no_connection_is_dropped_and_what_finds_one_never() {
     assert!(!host.drops(7));
     assert!(host.drops(8));
     assert_eq!(host.refused(), 4);
-    // Also where nobody listens any more.
+    // Also where no socket listens.
     host.0.sockets.listening.clear();
     assert!(host.drops(8));
     assert!(!host.drops(7));
@@ -125,7 +125,7 @@ fn what_finds_no_connection_is_dropped_and_what_finds_one_never() {
     assert_eq!(host.0.ingress(&data), Reason::DropStray);
 }
 
-/// What is different about a host.
+/// A change to a host.
 type Change = fn(&mut Model);
 
 #[test]
@@ -195,7 +195,7 @@ fn what_the_host_was_not_seen_to_answer_for_is_left_alone() {
 fn that_somebody_else_answers_there_is_forgotten_ten_minutes_after_it_was_seen_last() {
     let mut host = Host::new(STRAYS);
     let stays = |host: &mut Host, seconds: u64, origin: Origin| {
-        // What CPUs remember of the record ends with the tick.
+        // The records in the CPUs' caches expire with the tick.
         host.0.now_ns += seconds * S;
         host.0.config.heartbeat_ns = host.0.now_ns;
         host.syn_ack(origin);
@@ -225,7 +225,7 @@ fn what_comes_another_way_than_answers_leave_is_left_alone() {
         change(host.0.syn_acks.get_mut(&key).unwrap());
         assert!(!host.drops(8));
     }
-    // Under sampling, too, somebody else's SYN-ACK is noticed while steps are taken.
+    // Under sampling, too, a SYN-ACK of another origin is noticed while mitigations are active.
     let mut host = Host::new(STRAYS);
     host.0.config.sample_shift = 31;
     host.syn_ack(Origin::Foreign);
@@ -297,7 +297,8 @@ fn the_kernels_cookies_pass_whoever_sent_them() {
     assert_eq!(host.0.ingress(&arriving(8, ACK, numbers)), Reason::Segment);
     let good = |host: &Host| host.0.listener_counters[&0].cookies_redeemed;
     assert_eq!(good(&host), 1);
-    // What follows at once is no other one; a client whose handshake the host does not complete tries again.
+    // An ACK that follows at once is the same one. A client retries if the host does not complete its
+    // handshake.
     assert_eq!(host.0.ingress(&arriving(8, ACK, numbers)), Reason::Segment);
     assert_eq!(good(&host), 1);
     host.0.now_ns += S;
@@ -311,8 +312,8 @@ fn the_kernels_cookies_pass_whoever_sent_them() {
     assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::DropStray);
 }
 
-/// Nor is what no TCP sends. Only guesses at cookies are limited whoever's name is on them: a good
-/// guess in a trusted name would be worth more.
+/// Segments with flags that no TCP sends are not dropped either. Only guesses at cookies are
+/// limited whatever their source: a good guess with a trusted address would be worth more.
 #[test]
 fn nothing_of_a_protected_address_is_dropped_but_syns_and_guesses() {
     let null = arriving(8, 0, [7, 7]);
@@ -337,8 +338,8 @@ fn nothing_of_a_protected_address_is_dropped_but_syns_and_guesses() {
     assert_eq!((guesses[0], guesses[19_999]), (Reason::Stray, Reason::DropStray));
 }
 
-/// Beyond the limit nothing is checked for strangers, so that a forger's chances do not grow with
-/// his rate; whoever completed a handshake before still gets in.
+/// Beyond the limit nothing is checked for unvalidated sources, so that an attacker's chances do
+/// not grow with its rate. A client that completed a handshake before still gets in.
 #[test]
 fn wrong_cookies_are_limited_but_not_a_clients() {
     const RATE: u64 = S / FAILED_COOKIE_NS as u64;
@@ -372,7 +373,7 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     host.0.client_filter.clear();
     host.0.now_ns += S;
     assert_eq!(host.0.ingress(&good[1]), Reason::Segment, "and not for long");
-    // Nobody is dropped where the guard only observes.
+    // Nothing is dropped in observe mode.
     host.0.returned_cookies.entry(0).or_default().bucket = Default::default();
     host.0.config.mode = Mode::Observe as u8;
     for guess in 0..2 * burst as u32 {

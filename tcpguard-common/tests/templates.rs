@@ -1,5 +1,5 @@
-//! SYNs that are word for word alike: dropped by what is remembered of one of them, and counted as by
-//! all the steps.
+//! SYNs with identical headers: dropped by the template of one of them, and counted as by all the
+//! stages.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::maps::HLL_REGISTERS;
@@ -19,7 +19,7 @@ const PORT: u16 = 443;
 const CLIENT: u32 = 0xc633_6407;
 const EXEMPT: u32 = 0xcb00_7109;
 
-/// What is drawn for a SYN, and what is not.
+/// The fields of a SYN, drawn and fixed.
 #[derive(Clone, Copy)]
 struct Syn {
     v6: bool,
@@ -125,7 +125,7 @@ fn host(mode: Mode) -> Model {
     host
 }
 
-/// A rule in `slot` against what looks like `syn` under `mask`, which ends after `ns`.
+/// A rule in `slot` against SYNs like `syn` under `mask`, which ends after `ns`.
 fn add(host: &mut Model, slot: u32, syn: &Syn, mask: Mask, flags: u32, ns: u64) {
     let frame = syn.frame();
     let segment = wire::parse(&frame[..]).unwrap();
@@ -239,7 +239,7 @@ fn by_what_is_remembered_and_by_all_steps_the_same_is_dropped_and_counted() {
             let flags = random.one(&[0, 0, RuleRef::BY_OPERATOR, RuleRef::FORCED]);
             add(&mut host, slot, flood, mask, flags, random.one(&[20 * MS, S, S]));
         }
-        // What a rule compares that is asked last is no matter to what the others drop.
+        // A rule under the mask that is looked up last does not change the drops of the others.
         if random.below(2) == 0 {
             add(&mut host, 3, &floods[0], Mask::IpId, 0, S);
         }
@@ -264,7 +264,7 @@ fn by_what_is_remembered_and_by_all_steps_the_same_is_dropped_and_counted() {
             let flood = random.one(&floods);
             let frame = random.syn(&flood).frame();
             long.forget_templates();
-            // Nobody would be found there by any step.
+            // No stage would find a listener there.
             let mut unlisted = host.clone_without_listeners(number);
             let reason = host.ingress(&frame);
             assert_eq!(reason, long.ingress(&frame), "seed {seed}, packet {number}");

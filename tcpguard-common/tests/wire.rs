@@ -1,4 +1,4 @@
-//! What the parser sees in frames, written out byte by byte.
+//! The parser's results for frames that are written out byte by byte.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Addr, Config, Mode, Reason};
@@ -135,7 +135,7 @@ fn fragments_are_told_apart() {
     assert_eq!(parse(&last[..]), Err(Skip::Fragment));
     let short = v4_frame(&ipv4(&[], 0x2000, &syn()[..8]));
     assert_eq!(parse(&short[..]), Err(Skip::FragmentShort));
-    // The options go on in the next fragment: what is here counts, the rest is unknown.
+    // The options go on in the next fragment: those in this one count, the rest is unknown.
     let cut = v4_frame(&ipv4(&[], 0x2000, &syn()[..26]));
     let segment = seen(&cut);
     assert_eq!(fingerprint(&cut[..], &segment).mss, 1460);
@@ -192,7 +192,7 @@ fn headers_beyond_the_reach_of_the_parser_are_counted_as_such() {
 }
 
 /// A frame of which only the first piece can be read, as the kernel has those of drivers that split
-/// off what they take for headers.
+/// off the presumed headers.
 struct Pieces<'a> {
     whole: &'a [u8],
     first: usize,
@@ -353,7 +353,7 @@ fn each_mask_leaves_out_its_fields_and_no_other() {
     }
 }
 
-/// What a host with this policy, mode and age of the last sign of life makes of a frame.
+/// The fate of a frame at a host with this policy, mode and age of the last sign of life.
 fn fate(frame: &[u8], drop_beyond_bounds: u8, mode: Mode, silent_s: u64) -> Reason {
     let now = 1000 * 1_000_000_000;
     let mut host = Model::new(Config {
@@ -368,8 +368,8 @@ fn fate(frame: &[u8], drop_beyond_bounds: u8, mode: Mode, silent_s: u64) -> Reas
     host.ingress(frame)
 }
 
-/// Only where the operator wants it, in enforce mode, while an agent lives; and never what is no TCP, a
-/// later fragment, or what the stack refuses by itself.
+/// Frames are dropped only where the operator wants it, in enforce mode, while an agent lives. A frame
+/// that is no TCP, a later fragment, and a frame that the stack refuses by itself are never dropped.
 #[test]
 fn what_lies_beyond_a_bound_is_dropped_where_that_is_wanted() {
     let tags = ethernet(&[0x8100; 3], 0x0800, &ipv4(&[], 0, &syn()));

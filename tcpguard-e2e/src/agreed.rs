@@ -1,4 +1,4 @@
-//! What two ends of a connection have agreed on, as `ss` tells it.
+//! The parameters that the two ends of a connection have agreed on, as `ss` shows them.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

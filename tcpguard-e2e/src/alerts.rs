@@ -1,4 +1,4 @@
-//! What the daemon has told, and when: the JSON document `tcpguard.alerts/1`, read as any other program
+//! The agent's alerts and their times: the JSON document `tcpguard.alerts/1`, read as any other program
 //! would read it.
 
 use anyhow::{Context, Result, ensure};

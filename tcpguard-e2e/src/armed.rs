@@ -1,5 +1,5 @@
-//! The programs on the edge with one listener and whatever steps a test wants taken there, and nobody
-//! who governs them; and connections that go through them.
+//! The programs on the edge with one listener and the mitigations that a test wants, without an
+//! agent; and connections that go through them.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ use tcpguard_common::model::{cookie_secret, hash_key};
 use crate::lab::{Family, INTERFACE, Lab, PORT};
 use crate::netns::Netns;
 
-/// What each end of a [`connection`] sends, in bytes.
+/// Bytes that each end of a [`connection`] sends.
 const TRANSFER: usize = 1 << 20;
 /// How long any one step may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ impl Armed {
                 abi_version: ABI_VERSION,
                 mode: Mode::Enforce as u8,
                 followed_bits: Config::follow(20_000),
-                // There is no agent whose absence would matter.
+                // No agent runs, and its absence must have no effect.
                 heartbeat_ns: u64::MAX,
                 heartbeat_limit_ns: u64::MAX,
                 hash_key: hash_key(1),
@@ -220,8 +220,8 @@ fn exchange(mut socket: &TcpStream, seed: u8, expected: u8, first: bool) -> Resu
 /// Flags and sizes by name.
 pub type Agreed = BTreeMap<String, String>;
 
-/// Connects, sends a megabyte each way, and returns what `ss -ti` says at the client and at the
-/// server that was agreed upon in the handshake.
+/// Connects, sends a megabyte each way, and returns the parameters agreed in the handshake, as `ss
+/// -ti` shows them at the client and at the server.
 ///
 /// # Errors
 /// When anything of this fails.

@@ -16,7 +16,7 @@ use crate::foreign::Verdict;
 // include/uapi/linux/bpf.h
 const BPF_FUNC_GET_PRANDOM_U32: i32 = 7;
 const BPF_FUNC_XDP_ADJUST_TAIL: i32 = 65;
-/// `XDP_ABORTED`: what a wrapper returns that cannot go on.
+/// `XDP_ABORTED`: the result of a wrapper that cannot go on.
 const ABORTED: i32 = 0;
 /// `TC_ACT_SHOT`, likewise.
 const SHOT: i32 = 2;
@@ -24,8 +24,8 @@ const SHOT: i32 = 2;
 const CURRENT_NETNS: i32 = -1;
 const TCP: i32 = 6;
 
-/// The 32 bits of a frame that tell sources apart: an IPv4 address, or in an IPv6 address what follows
-/// the first 32, which is the rest of its network.
+/// The 32 bits of a frame that tell sources apart: an IPv4 address, or in an IPv6 address the bits
+/// after the first 32, which are the rest of its network.
 const SOURCE: usize = 26;
 const IPV4_ID: usize = 18;
 const IPV4_CHECKSUM: usize = 24;
@@ -41,7 +41,7 @@ const DRAWN_NET: u32 = 0x8000_0000;
 const DRAWN: u32 = 0x1fff_ffff;
 
 /// Runs an XDP program once on `frame` as drivers hand it on that split frames: the first piece holds
-/// `first` bytes, at least 14. Returns what the program returned.
+/// `first` bytes, at least 14. Returns the program's result.
 ///
 /// # Errors
 /// When the kernel refuses; before 6.18 it takes such frames in one piece only.
@@ -53,7 +53,8 @@ pub fn run_in_pieces(program: &OwnedFd, frame: &[u8], first: usize) -> Result<u3
 #[derive(Debug)]
 pub struct BareProgram {
     program: OwnedFd,
-    /// What it may go on as: the kernel empties such an array when nobody holds it open.
+    /// The program that it may go on as: the kernel empties such an array when no process holds it
+    /// open.
     _next: Option<OwnedFd>,
 }
 
@@ -78,8 +79,8 @@ impl BareProgram {
         Ok(Self { program, _next: None })
     }
 
-    /// Runs it `repeat` times on `frame`; the mean time of a run in ns, as the kernel measures it,
-    /// and what the last run returned.
+    /// Runs it `repeat` times on `frame`. Returns the mean time of a run in ns, as the kernel
+    /// measures it, and the result of the last run.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -125,14 +126,14 @@ impl Frames {
     }
 }
 
-/// Who sends the packets.
+/// The sources of the packets.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Sources {
     /// Always the same host from the same port.
     One,
     /// Every time one of `2^bits` addresses, at most `2^29`, and another port, as in a flood: an IPv4
-    /// address from 128.0.0.0/3, or an IPv6 address whose network differs beyond the first 32 bits. IPv4
-    /// identification and sequence number make up for them, so that the checksums stay right.
+    /// address from 128.0.0.0/3, or an IPv6 address with a network that differs beyond the first 32
+    /// bits. IPv4 identification and sequence number make up for them, so that the checksums stay right.
     Among {
         /// See [`Sources::drawn`].
         bits: u8,
@@ -290,7 +291,7 @@ impl Wrapper {
         first: &[Instruction],
     ) -> Result<BareProgram> {
         let length = i32::from(self.length);
-        // r4 = what the packet lacks of its length
+        // r4 = the bytes that the packet is too short by
         let code = vec![
             copy(6, 1),
             insn(0x61, 2, 6, 0, 0),
@@ -343,7 +344,7 @@ const fn tcp(v6: bool) -> usize {
     if v6 { 54 } else { 34 }
 }
 
-/// Draws what tells sources apart, in a packet with room for it at r7.
+/// Draws the bits that tell sources apart, in a packet with room for it at r7.
 fn randomise(v6: bool, bits: u8, for_port: usize) -> Vec<Instruction> {
     let store = |register, at: usize| insn(0x6b, 7, register, at as i16, 0);
     let complement = |register| insn(0xa7, register, 0, 0, -1);
@@ -380,8 +381,9 @@ fn randomise(v6: bool, bits: u8, for_port: usize) -> Vec<Instruction> {
     code
 }
 
-/// Sets to nothing what will be drawn, and to ones what will be its complement: in a sum of ones'
-/// complement (RFC 1071) both are nothing, now and then. The checksums take over what they were.
+/// Sets the fields that will be drawn to zeros, and their future complements to ones. In a sum of
+/// ones' complement (RFC 1071) both add nothing, before and after the draw. The checksums take over
+/// the former values.
 fn leave_room(frame: &mut [u8], v6: bool, for_port: usize) {
     let tcp = tcp(v6);
     let drawn = [SOURCE, SOURCE + 2, tcp];
@@ -402,7 +404,7 @@ fn leave_room(frame: &mut [u8], v6: bool, for_port: usize) {
 fn take_over(frame: &mut [u8], checksum: usize, words: &[usize]) {
     let word = |at: usize| u32::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
     let sum = words.iter().map(|&at| word(at)).sum::<u32>() + word(checksum);
-    // Ones say the same as zeros, but nobody writes them.
+    // Ones mean the same as zeros, but no stack writes them.
     let sum = (sum % 0xffff) as u16;
     frame[checksum..checksum + 2].copy_from_slice(&sum.to_be_bytes());
 }
@@ -426,7 +428,7 @@ mod tests {
         )
     }
 
-    /// What the program will do to the packet.
+    /// The program's change to the packet.
     fn draw(frame: &mut [u8], v6: bool, for_port: usize, number: u32) {
         let source = Sources::drawn(number & !(u32::MAX << 20)).to_be_bytes();
         let halves = [[source[0], source[1]], [source[2], source[3]]].map(u16::from_ne_bytes);

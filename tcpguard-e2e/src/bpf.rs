@@ -172,11 +172,11 @@ pub(crate) fn program_array(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(array)
 }
 
-/// What test runs of a program came to.
+/// Result of test runs of a program.
 pub(crate) struct Tested {
     /// Mean time of a run in ns, as the kernel measures it.
     pub(crate) time: u32,
-    /// What the last run returned.
+    /// Return value of the last run.
     pub(crate) result: u32,
     /// How many bytes of the packet are in `out`.
     pub(crate) length: usize,
@@ -204,8 +204,8 @@ pub(crate) fn test_run(
     Ok(Tested { time: run.duration, result: run.retval, length })
 }
 
-/// Runs an XDP program once on `frame` in two pieces, the first of `first` bytes, and returns what it
-/// returned.
+/// Runs an XDP program once on `frame` in two pieces, the first of `first` bytes, and returns the program's
+/// return value.
 pub(crate) fn test_run_in_pieces(program: &OwnedFd, frame: &[u8], first: usize) -> io::Result<u32> {
     // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context = [0, first as u32, 0, 0, 0, 0];
@@ -222,7 +222,8 @@ pub(crate) fn test_run_in_pieces(program: &OwnedFd, frame: &[u8], first: usize) 
     Ok(run.retval)
 }
 
-/// Carries out `run`, whose pointers lead to what lives through the call and is as long as it says.
+/// Carries out `run`. Its pointers must lead to memory that outlives the call and has the lengths given in
+/// `run`.
 fn tested(run: &mut TestRun) -> io::Result<()> {
     // SAFETY: pointer and length describe `run`, which the kernel fills in.
     let result = unsafe {

@@ -1,5 +1,5 @@
-//! A browser without a window, in a namespace that leads nowhere: what it says of a page, and how the
-//! page looks.
+//! A headless browser in a namespace without a network: the document and the console messages of a page, and
+//! its rendering.
 
 use std::fs;
 use std::process::{Output, Stdio};
@@ -10,8 +10,8 @@ use crate::netns::Netns;
 
 /// The program.
 const CHROMIUM: &str = "chromium";
-/// How it runs: without a window, for itself, and saying on stderr what a page's console would show.
-/// Its own sandbox does not work for root, and the namespace is one.
+/// Flags: headless, without any service of its own, and with the messages of a page's console on stderr.
+/// Chromium's own sandbox does not work for root, and the namespace is a sandbox.
 const FLAGS: [&str; 12] = [
     "--headless",
     "--no-sandbox",
@@ -28,12 +28,12 @@ const FLAGS: [&str; 12] = [
 ];
 /// Longer than it ever takes; `timeout` ends it then.
 const SECONDS: &str = "60";
-/// The page, inside the namespace, whose `/run` vanishes with it.
+/// The page, inside the namespace. The namespace's `/run` vanishes with it.
 const PAGE: &str = "/run/page.html";
 /// A page that shows the other in a frame, and says how much wider than the frame it is.
 const FRAME: &str = "/run/frame.html";
 
-/// What a reader's system prefers.
+/// Color scheme that a reader's system prefers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
     /// Dark on light.
@@ -72,7 +72,7 @@ impl Browser {
         Ok(Self { room })
     }
 
-    /// The page as the browser has read it, as HTML again, and what it complains about.
+    /// The page as the browser has parsed it, as HTML again, and the messages of its console.
     ///
     /// # Errors
     /// When it cannot be started or does not end.

@@ -1,4 +1,4 @@
-//! Legitimate load: new connections at a steady rate, and what became of each.
+//! Legitimate load: new connections at a steady rate, and the outcome of each.
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -47,8 +47,8 @@ pub enum Home {
     Residents(IpNet),
     /// Each from another address that was never heard of, at most 65,471 in all.
     Strangers,
-    /// Each from one of all these addresses and at a moment of its own, both drawn from this seed:
-    /// people who know nothing of each other.
+    /// Each from one of all these addresses and at a moment of its own, both drawn from this seed, as for
+    /// independent clients.
     Anywhere(u64),
 }
 
@@ -68,7 +68,7 @@ pub fn resident(net: IpNet, number: u16) -> IpAddr {
     }
 }
 
-/// People who want to connect.
+/// Clients that want to connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Visitors {
     /// New connections per second; on average, where each comes at a moment of its own.
@@ -165,7 +165,7 @@ impl Load {
         Ok(Self { stop, ended, thread: Some(thread) })
     }
 
-    /// What has ended so far.
+    /// Attempts that have ended so far.
     pub fn so_far(&self) -> Attempts {
         lock(&self.ended).clone()
     }

@@ -12,7 +12,7 @@ pub fn boot_ns() -> u64 {
 }
 
 /// Nanoseconds by which the time of day, counted from 1970, is ahead of the boot clock. They run at one
-/// speed, so this changes only when somebody sets the clock.
+/// speed, so this changes only when the clock is set.
 pub fn wall_ahead_ns() -> i128 {
     jiff::Timestamp::now().as_nanosecond() - i128::from(boot_ns())
 }

@@ -1,7 +1,7 @@
-//! A slow and lossy link: forwards frames between two interfaces, holds one direction back and loses
-//! some of both.
+//! A slow and lossy link: forwards frames between two interfaces, holds one direction back and loses some of
+//! both.
 //!
-//! This is what `tc qdisc add … netem delay 100ms 20ms loss 2%` does, for kernels built without netem.
+//! It does the same as `tc qdisc add … netem delay 100ms 20ms loss 2%`, for kernels built without netem.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -63,8 +63,8 @@ pub struct DelayLine {
 }
 
 impl DelayLine {
-    /// Forwards what arrives at `near` to `far` after `delay`, and the other way at once. What is lost
-    /// is drawn from the same numbers each time.
+    /// Forwards frames that arrive at `near` to `far` after `delay`, and frames in the other direction at
+    /// once. The lost frames are drawn from the same numbers each time.
     ///
     /// # Errors
     /// When the thread cannot be started.

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use aya_obj::Object;
 
-/// FNV-1a with 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv): to tell builds apart, not to withstand
-/// anybody.
+/// FNV-1a with 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). It tells builds apart and withstands no
+/// attacker.
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 

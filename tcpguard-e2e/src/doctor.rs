@@ -1,4 +1,4 @@
-//! What `tcpguard doctor` advises, carried out.
+//! The advice of `tcpguard doctor`, carried out.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;

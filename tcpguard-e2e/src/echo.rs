@@ -24,7 +24,7 @@ const AT_ONCE: usize = 100;
 const BACKLOG: i32 = 2000;
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// What a client says on its `number`th connection: no two say the same.
+/// Words of a client on its `number`th connection. No two connections have the same.
 fn words(from: SocketAddr, number: u32) -> [u8; LENGTH] {
     let seed = (u64::from(number) << 17 | u64::from(from.port())) << 1 | 1;
     // The high byte of a Weyl sequence.
@@ -49,7 +49,7 @@ impl Echo {
     }
 }
 
-/// What was heard on a connection so far.
+/// Bytes received on a connection so far.
 struct Heard {
     stream: TcpStream,
     words: [u8; LENGTH],
@@ -157,14 +157,14 @@ impl Connection {
     }
 }
 
-/// What became of connections.
+/// Outcome of a set of connections.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// How many ended as they should.
     pub well: u32,
-    /// What went wrong with the others.
+    /// Failures of the others.
     pub failed: Vec<String>,
-    /// The longest that one of those took which ended well.
+    /// The longest time that a successful connection took.
     pub longest: Duration,
 }
 

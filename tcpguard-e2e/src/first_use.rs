@@ -15,12 +15,12 @@ const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const SHIPPED: &str = "#names = []";
 const NAMED: &str = "names = [\"eth0\"]";
 
-/// What a new user waits for, each counted from `dpkg -i` on.
+/// Waiting times of a new user, each counted from `dpkg -i` on.
 #[derive(Clone, Debug)]
 pub struct FirstUse {
     /// The package is installed.
     pub installed: Duration,
-    /// `tcpguard doctor` has said what stands in the way.
+    /// `tcpguard doctor` has named the obstacles.
     pub doctor: Duration,
     /// The interface is named, the service runs, and `tcpguard status` has shown its page.
     pub status: Duration,
@@ -29,8 +29,8 @@ pub struct FirstUse {
 }
 
 impl FirstUse {
-    /// Does what the package tells a new user to do, in a machine of its own, as fast as it goes: nobody
-    /// reads or types here.
+    /// Does everything that the package tells a new user to do, in a machine of its own, as fast as it goes:
+    /// reading and typing take no time here.
     ///
     /// # Errors
     /// Without root, systemd, dpkg or `TCPGUARD_DIST`, or when one of the steps fails.

@@ -24,13 +24,13 @@ pub const MAX_RATE: u32 = 1_000_000;
 /// The longest time a flood may ask for.
 pub const MAX_DURATION: Duration = Duration::from_secs(600);
 
-/// A flood to be. What is random in it is drawn from the run's seed, and another flood of the process
-/// draws other numbers; but for bursts, whose addresses, ports and numbers the kernel draws.
+/// A flood to be. Its random fields are drawn from the run's seed, and another flood of the process draws
+/// other numbers. In a flood of bursts the kernel draws the addresses, ports and numbers.
 #[derive(Clone, Debug)]
 pub struct Flood {
     /// Where to.
     pub target: SocketAddr,
-    /// What its SYNs look like.
+    /// Fields of its SYNs.
     pub shape: Shape,
     /// Where from.
     pub sources: Sources,
@@ -49,7 +49,7 @@ pub struct Flood {
     pub again: &'static [Duration],
     /// Over how many ports it is spread in turn, from the target's on. Likewise.
     pub ports: u16,
-    /// The network over whose addresses it is spread, in place of the target's. Likewise.
+    /// The network over which it is spread, address by address, in place of the target's address. Likewise.
     pub across: Option<IpNet>,
 }
 
@@ -61,8 +61,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub enum Delivery {
     /// One by one through the attacker's interface and the bridge, as socket buffers.
     OneByOne,
-    /// In bursts of [`BURST`] and straight into the guarded host's ring, as from a network card:
-    /// the means to measure what a packet costs, in a lab that is measured.
+    /// In bursts of [`BURST`] and straight into the guarded host's ring, as from a network card. This is the
+    /// way to measure the cost of a packet, in a lab that is measured.
     Bursts,
     /// Likewise, as many as the machine can make; the flood's rate is not looked at.
     Unpaced,
@@ -85,7 +85,7 @@ pub struct RunningFlood {
     thread: Option<JoinHandle<Result<FloodReport>>>,
 }
 
-/// What a flood was.
+/// Facts about a flood that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct FloodReport {
     /// SYNs handed to the attacker's interface.
@@ -176,7 +176,7 @@ impl Flood {
         u64::from(if self.rate > 200_000 { 3 * BURST } else { BURST })
     }
 
-    /// Sends what is due by `send` until the end, from `least` to `most` SYNs at once.
+    /// Sends the SYNs that are due by `send` until the end, from `least` to `most` SYNs at once.
     fn send(
         &self,
         progress: &Progress,
@@ -415,7 +415,7 @@ impl Repeats {
         }
     }
 
-    /// Those whose time has come.
+    /// SYNs that are due.
     fn due(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut due = Vec::new();
         for Waiting { syns, .. } in &mut self.waiting {

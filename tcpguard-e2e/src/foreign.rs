@@ -1,4 +1,4 @@
-//! Somebody else's XDP and tc programs, to see what the guard does when an interface is taken or shared.
+//! XDP and tc programs of another process, to test the agent on an interface that is taken or shared.
 #![expect(unsafe_code, reason = "if_nametoindex(3)")]
 
 use std::ffi::CString;
@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use crate::bpf::{EXIT, Hook, bpf, command, load_program, mov};
 use crate::netns::Netns;
 
-/// What the program does with every packet; values of `enum xdp_action`.
+/// Verdict of the program on every packet. The values are those of `enum xdp_action`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(i32)]
 pub enum Verdict {
-    /// Nobody gets in.
+    /// No packet gets in.
     Drop = 1,
     /// As if it were not there.
     Pass = 2,
@@ -76,8 +76,8 @@ pub enum Place {
     First = 8,
 }
 
-/// Programs at both TCX hooks of an interface that let every packet pass and end the chain: nobody after
-/// them sees one. They hang until this is dropped.
+/// Programs at both TCX hooks of an interface that let every packet pass and end the chain, so that no
+/// program after them sees a packet. They stay attached until this is dropped.
 #[derive(Debug)]
 pub struct ForeignTc {
     _links: [OwnedFd; 2],
@@ -117,8 +117,8 @@ pub fn attach_by_netlink(host: &Netns, interface: &str, verdict: Verdict) -> Res
     attached.map(drop)
 }
 
-/// Attaches one that passes everything to what leaves, as programs did before there was TCX: at the clsact
-/// qdisc, for everybody to take off.
+/// Attaches one that passes every outgoing packet, as programs were attached before there was TCX: at the
+/// clsact qdisc, from which any process may remove it.
 ///
 /// # Errors
 /// When the kernel refuses.

@@ -1,5 +1,5 @@
-//! SYNs as nobody sends them who means well: every field of every header can be what it should not be.
-//! Lengths and checksums are right unless they are said not to be.
+//! SYNs that no benign sender sends: every field of every header can have a wrong value. Lengths and
+//! checksums are right unless a field says otherwise.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -50,7 +50,7 @@ pub struct Odd {
     pub macs: [Mac; 2],
     /// VLAN tags, outermost first: EtherType and control information.
     pub tags: Vec<(u16, u16)>,
-    /// What Ethernet says follows.
+    /// EtherType of the payload that the frame claims.
     pub ethertype: u16,
     /// From.
     pub src: IpAddr,
@@ -68,7 +68,7 @@ pub struct Odd {
     pub fragment: u16,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// What follows the IP header and extension headers.
+    /// Protocol that follows the IP header and extension headers.
     pub protocol: u8,
     /// IPv4: added to the checksum.
     pub ip_checksum_off: u16,
@@ -94,7 +94,7 @@ pub struct Odd {
     pub checksum_off: u16,
     /// Data.
     pub payload: Vec<u8>,
-    /// What follows the packet in the frame.
+    /// Bytes behind the packet in the frame.
     pub trailer: Vec<u8>,
 }
 
@@ -139,11 +139,11 @@ impl Odd {
         frame
     }
 
-    /// The packet in fragments that end at these offsets of what follows the IP header, each a multiple
-    /// of eight; the last fragment holds the rest.
+    /// The packet in fragments that end at these offsets in the payload of the IP header, each a multiple of
+    /// eight. The last fragment holds the rest.
     ///
     /// # Panics
-    /// For offsets that are none.
+    /// For invalid offsets.
     pub fn fragments(&self, ends: &[usize]) -> Vec<Vec<u8>> {
         let segment = self.segment();
         let mut from = 0_usize;
@@ -229,7 +229,8 @@ impl Odd {
         tcp.extend(&self.options);
         tcp.resize(20 + options, 0);
         tcp.extend(&self.payload);
-        // Who cuts the packet by its length in the IP header sums up what is left of it.
+        // A receiver that cuts the packet by its length in the IP header computes the checksum of the
+        // remaining bytes.
         let whole = tcp.len() as i32;
         let counted = (whole + self.length_off).clamp(0, whole) as usize;
         let addresses = match (self.src, self.dst) {
@@ -255,7 +256,7 @@ pub fn padding(kind: u8, words: u8) -> (u8, Vec<u8>) {
     (kind, body)
 }
 
-/// Addresses that nobody else has, for many SYNs that must be told apart.
+/// Addresses that no other host has, for many SYNs that must be told apart.
 pub fn stranger(v4: bool, number: u32) -> IpAddr {
     if v4 {
         Ipv4Addr::from_bits(0xc612_0000 | number & 0x0001_ffff).into()

@@ -1,4 +1,4 @@
-//! A filter that is off for a moment: the least that whoever looks for leaks must see.
+//! A short gap in the XDP program's attachment: the smallest leak that a leak test must detect.
 
 use std::ffi::CString;
 use std::hint::spin_loop;
@@ -30,7 +30,7 @@ struct GetInfo {
     info: u64,
 }
 
-/// Of a longer gap, what is slept.
+/// Time at the end of a gap for which the thread spins. It sleeps through the rest of a longer gap.
 const AWAKE: Duration = Duration::from_millis(50);
 
 /// Takes the guard's program off the interface `eth0` of `host`, and puts it on again after `time`.
@@ -48,7 +48,7 @@ pub fn off_for(host: &Netns, time: Duration) -> Result<Duration> {
     host.run(|| {
         let link = bpf(BPF_OBJ_GET, &(path.as_ptr() as u64))?;
         let own = program(&link)?;
-        // Who sleeps in a flood may wake up many milliseconds later.
+        // A thread that sleeps in a flood may wake up many milliseconds late.
         setpriority_process(None, -20)?;
         let begun = Instant::now();
         update(&link, &nothing)?;

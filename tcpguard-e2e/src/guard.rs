@@ -22,14 +22,14 @@ use crate::status::Status;
 
 /// Where the daemon keeps its sockets, inside its namespace.
 pub const RUNTIME_DIR: &str = "/run/tcpguard";
-/// Where it keeps what survives a restart.
+/// Directory of the state that survives a restart of the agent.
 pub const STATE_DIR: &str = "/run/tcpguard-state";
 /// Its configuration.
 pub const CONFIG: &str = "/run/tcpguard.toml";
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// What the daemon does when a rule matches.
+/// Treatment of packets that match a rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
     /// Nothing is matched.
@@ -129,7 +129,7 @@ fn run(program: &Path, host: &Netns) -> Result<Command> {
     Ok(command)
 }
 
-/// What a second agent on `host`'s interface says, with sockets and state of its own, which must not
+/// Error message of a second agent on `host`'s interface, with sockets and state of its own. It must not
 /// start beside the first.
 ///
 /// # Errors
@@ -183,7 +183,7 @@ impl<'host> Guard<'host> {
         Self::launch(host, config, &mut daemon_by_file(host)?)
     }
 
-    /// Like [`Self::start`], in a time namespace whose boot clock shows `ahead_s` seconds more than the
+    /// Like [`Self::start`], in a time namespace with a boot clock that is `ahead_s` seconds ahead of the
     /// host's.
     ///
     /// # Errors
@@ -206,7 +206,8 @@ impl<'host> Guard<'host> {
         Ok(guard)
     }
 
-    /// Starts it again after [`Self::stop`] or [`Self::kill`], over what it left in the kernel.
+    /// Starts the agent again after [`Self::stop`] or [`Self::kill`], over the state that it left in the
+    /// kernel.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -214,7 +215,7 @@ impl<'host> Guard<'host> {
         self.launch_again(daemon(self.host, mode)?)
     }
 
-    /// The same by another version of the program, over what the one before left.
+    /// The same with another version of the program, over the state that the previous one left.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -278,7 +279,7 @@ impl<'host> Guard<'host> {
         }
     }
 
-    /// What it says of itself.
+    /// The agent's status.
     ///
     /// # Errors
     /// When it does not answer.
@@ -313,7 +314,7 @@ impl<'host> Guard<'host> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What it has told in the last day, oldest first.
+    /// Alerts of the last day, oldest first.
     ///
     /// # Errors
     /// When it does not answer.
@@ -328,7 +329,7 @@ impl<'host> Guard<'host> {
     /// Waits until the status fulfils `condition` and returns it.
     ///
     /// # Errors
-    /// When it does not within `limit`; `what` names it in the message.
+    /// When it does not within `limit`. The message names the condition by `what`.
     pub fn wait_until(
         &self,
         what: &str,
@@ -374,12 +375,12 @@ impl<'host> Guard<'host> {
         Ok(Duration::from_millis(times.sum::<Result<u64, _>>()? * 10))
     }
 
-    /// What it has logged so far.
+    /// The agent's log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks it to stop and returns how it ended. What it left in the kernel stays.
+    /// Asks the agent to stop and returns its exit status. Its state in the kernel stays.
     ///
     /// # Errors
     /// When it does not end within 10 s.
@@ -402,7 +403,7 @@ impl<'host> Guard<'host> {
     }
 }
 
-/// Starts `daemon` and collects what it says in `log`.
+/// Starts `daemon` and collects its output in `log`.
 fn launch(
     daemon: &mut Command,
     log: &Arc<Mutex<String>>,

@@ -27,7 +27,7 @@ pub enum Look {
     Bare,
 }
 
-/// Checks to be: who checks (IPv4), how often, and with what.
+/// Checks to be: their sources (IPv4), their rate and their SYNs.
 #[derive(Clone, Copy, Debug)]
 pub struct Checks {
     /// The first balancer is 192.0.2.x (RFC 5737), beyond the guarded host's gateway; the others follow.
@@ -40,7 +40,7 @@ pub struct Checks {
     pub look: Look,
 }
 
-/// What came of the checks.
+/// Result of the checks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checked {
     /// SYNs sent.
@@ -50,7 +50,7 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// What came later than `before`.
+    /// Checks that came later than `before`.
     pub fn since(self, before: Self) -> Self {
         Self { asked: self.asked - before.asked, answered: self.answered - before.answered }
     }
@@ -108,7 +108,7 @@ impl HealthChecks {
         Ok(Self { progress, thread: Some(thread) })
     }
 
-    /// What has come of them so far.
+    /// Result of the checks so far.
     pub fn so_far(&self) -> Checked {
         self.progress.so_far()
     }
@@ -208,7 +208,7 @@ fn balancer(last: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, last).into()
 }
 
-/// What takes a check back.
+/// The reset that withdraws a check.
 fn reset(answer: &Segment) -> Segment {
     let mut reset = Segment::new(answer.dst, answer.src, flags::RST);
     (reset.src_mac, reset.dst_mac) = (ATTACKER_MAC, EDGE_MAC);

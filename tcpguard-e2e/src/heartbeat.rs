@@ -1,5 +1,5 @@
-//! How long ago the agent polled, read where the programs read it: without asking the agent, who may be
-//! kept from an answer by what is tried.
+//! Age of the agent's last poll, read from the place from which the programs read it. The agent is not asked,
+//! since a test may keep it from responding.
 
 use std::mem::offset_of;
 use std::time::Duration;

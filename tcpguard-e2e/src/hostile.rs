@@ -1,4 +1,4 @@
-//! Users of the host who mean to keep its administrator from the agent.
+//! Users of the host that try to keep its administrator from the agent.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
@@ -21,14 +21,14 @@ use tcpguard_engine::Ports;
 use crate::netns::Netns;
 use crate::random::Random;
 
-/// Whose connections they are.
+/// User IDs of their connections.
 const USERS: [u32; 6] = [60_001, 60_002, 60_003, 60_004, 60_005, 60_006];
 /// How long one waits before it comes again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one that was let in stays, unless it is put out before.
 const STAY: Duration = Duration::from_secs(3);
 
-/// What one of them does with a connection.
+/// Behaviour of a hostile client on its connection.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
     /// Nothing.

@@ -27,7 +27,7 @@ pub struct Journald<'host> {
 }
 
 impl<'host> Journald<'host> {
-    /// Starts the system's journald in `host`, whose `/run` is its own.
+    /// Starts the system's journald in `host`. The host has a `/run` of its own.
     ///
     /// # Errors
     /// Without systemd, or when it does not listen within 5 s.
@@ -39,7 +39,7 @@ impl<'host> Journald<'host> {
         host.run(|| {
             fs::create_dir_all("/run/systemd/journal")?;
             fs::create_dir_all("/run/log/journal")?;
-            // It looks up the unit of whoever sends.
+            // journald looks up the unit of the sender there.
             let (flags, none) = (MountFlags::empty(), None::<&std::ffi::CStr>);
             mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, none).context("cgroup2")?;
             for (own, over, content) in [
@@ -81,7 +81,7 @@ impl<'host> Journald<'host> {
         entries(&self.host.exec(&format!("{line} {matches}"))?)
     }
 
-    /// What was sent before this is in the journal after it.
+    /// Waits until everything sent before is in the journal.
     fn sync(&self) -> Result<()> {
         self.host.exec("journalctl --sync").map(drop)
     }

@@ -6,13 +6,13 @@
 //!   client   eth0 ── [slow link] ──┘
 //! ```
 //!
-//! In an asymmetric lab the edge has a second cable to the bridge, `eth1`, by which all that it sends
-//! leaves, and nothing arrives there.
+//! In an asymmetric lab the edge has a second cable to the bridge, `eth1`. All packets that the edge sends
+//! leave by it, and nothing arrives there.
 //!
-//! Each box is a network namespace, the bridge another one. The edge's default route leads to the
-//! attacker, who owns no address and forwards nothing: answers to forged sources vanish there
-//! without a reset, as on the Internet. All neighbours are known from the start and multicast does
-//! not cross the bridge, so every packet that arrives is one that a test has asked for.
+//! Each box is a network namespace, the bridge another one. The edge's default route leads to the attacker,
+//! which owns no address and forwards nothing. So replies to spoofed sources vanish there without a reset, as
+//! on the Internet. All neighbours are known from the start and multicast does not cross the bridge, so every
+//! packet that arrives is one that a test has asked for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -88,8 +88,8 @@ impl Family {
         }
     }
 
-    /// The `number`th of the addresses that the client's kernel owns beside its own, for people of
-    /// whom the guard has never heard; in a /64 of its own over IPv6.
+    /// The `number`th of the addresses that the client's kernel owns beside its own, for new clients. Over
+    /// IPv6 each is in a /64 of its own.
     pub const fn stranger(self, number: u16) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(Ipv4Addr::new(10, 79, (number >> 8) as u8, number as u8)),
@@ -115,17 +115,17 @@ impl Family {
     }
 }
 
-/// What can be different between labs.
+/// Options in which labs can differ.
 #[derive(Clone, Copy, Debug)]
 pub struct LabOptions {
     /// How slow the client's link is, and how much it loses.
     pub client_delay: Option<Delay>,
     /// The edge's `net.ipv4.tcp_syncookies`: 0 never, 1 when the queue is full.
     pub syncookies: u8,
-    /// Receive on the edge in a kernel thread of its own on CPU 0, and keep clients, attacker and
-    /// wire on CPU 1, so that [`Lab::receiver`] can tell what the edge's packets cost it.
+    /// Receive on the edge in a kernel thread of its own on CPU 0, and keep clients, attacker and wire on CPU
+    /// 1, so that [`Lab::receiver`] can measure the cost of packets to the edge.
     pub measured: bool,
-    /// What the edge sends leaves by [`BACK_INTERFACE`].
+    /// Packets of the edge leave by [`BACK_INTERFACE`].
     pub asymmetric: bool,
 }
 
@@ -157,8 +157,8 @@ pub struct Lab {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// What lets frames that an XDP program on the edge sends back natively cross the cable, as they do
-/// from a network card: a virtual interface takes them only where there is a program as well.
+/// Program that lets frames which an XDP program on the edge sends back natively cross the cable, as they do
+/// from a network card. A virtual interface takes them only if it has a program as well.
 #[derive(Debug)]
 enum Answers {
     /// None, while the program is changed.
@@ -258,8 +258,8 @@ impl Lab {
         })
     }
 
-    /// Drops answers to forged sources where they come out of the cable: on their way to nobody they
-    /// would cost this machine more than the flood does.
+    /// Drops replies to spoofed sources at the end of the cable. They would cost this machine more than the
+    /// flood does.
     ///
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN.
@@ -272,8 +272,8 @@ impl Lab {
         Ok(self)
     }
 
-    /// Leaves the other end of the edge's cable without an XDP program, as that of a container mostly is,
-    /// and sets its GRO: what the edge sends back natively from XDP is lost.
+    /// Leaves the other end of the edge's cable without an XDP program, as that of a container mostly is, and
+    /// sets its GRO. Frames that the edge sends back natively from XDP are lost.
     ///
     /// # Errors
     /// Without ethtool.
@@ -307,8 +307,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Gives the edge a network of containers behind a bridge, as Docker does. Nobody guards the bridge, by which
-    /// they are answered.
+    /// Gives the edge a network of containers behind a bridge, as Docker does. The bridge, by which the
+    /// containers get their replies, is not an attached interface.
     ///
     /// # Errors
     /// When there is one already.
@@ -388,7 +388,7 @@ fn second_cable(wire: &Netns, edge: &Netns) -> Result<()> {
         "link set back type bridge_slave mcast_flood off flood off",
         "link set back up",
     ])?;
-    // The bridge cannot learn where the edge is from what it sends.
+    // The bridge cannot learn the edge's port from the edge's packets.
     wire.exec(&format!("bridge fdb replace {edge_mac} dev {EDGE_PORT} master static"))?;
     for (end, interface) in [(wire, "back"), (edge, BACK_INTERFACE)] {
         end.exec(&format!("ethtool -K {interface} tx off tso off gso off gro off"))?;
@@ -396,7 +396,7 @@ fn second_cable(wire: &Netns, edge: &Netns) -> Result<()> {
     edge.ip(&[&format!("link set {BACK_INTERFACE} up")])
 }
 
-/// Gives the edge its addresses and routes; what it sends leaves by `out`.
+/// Gives the edge its addresses and routes. Its packets leave by `out`.
 fn address_edge(edge: &Netns, out: &str) -> Result<()> {
     let (client_mac, gateway_mac) = (in_words(CLIENT_MAC), in_words(ATTACKER_MAC));
     edge.ip(&[

@@ -8,12 +8,12 @@ use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use crate::live_frames::object;
 use crate::netns::Netns;
 
-/// What the program does; the names are those in the BPF crate's `lab`.
+/// Task of the program. The names are those in the BPF crate's `lab`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Filter {
-    /// Drops what comes from anybody but the lab's clients: the best that any defence could do.
+    /// Drops all packets but those of the lab's clients: the best that any defence could do.
     OnlyClients,
-    /// Drops what is sent to the attacker's gateway, and takes native answers of the other end.
+    /// Drops packets to the attacker's gateway, and takes frames that the other end sends back natively.
     NoBackscatter,
 }
 
@@ -49,8 +49,8 @@ impl LabFilter {
     }
 }
 
-/// Puts a firewall behind the guard that drops ACKs of connections whose SYN it has not seen (IPv4), until
-/// the interface is gone. No rule set shows it.
+/// Puts a firewall behind the XDP program that drops ACKs of connections for which it has seen no SYN (IPv4),
+/// until the interface is gone. No rule set shows it.
 ///
 /// # Errors
 /// As for [`LabFilter::attach`].

@@ -1,6 +1,7 @@
-//! SYNs of a flood that got in, by three books that are kept apart: what the attacker sent, what the
-//! filter counted, and what the kernel's TCP was given. A filter that is off counts nothing, so its own
-//! count alone proves nothing; and a kernel's queue shows what got in only once it is full.
+//! SYNs of a flood that got in, by three independent counts: SYNs that the attacker sent, packets that the
+//! XDP program counted, and segments that the kernel's TCP received. A program that is detached counts
+//! nothing, so its own count alone proves nothing. A kernel's queue shows the SYNs that got in only once it
+//! is full.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,13 +18,13 @@ use crate::tcp_counters::tcp_counter;
 /// The books from a moment on at which no packet was on its way.
 pub struct Books<'lab> {
     lab: &'lab Lab,
-    /// Each with what it had counted before.
+    /// Each filter with its counters at the start.
     filters: Vec<(Filter, PacketCounters)>,
     lost: u64,
     reached: u64,
 }
 
-/// What became of a flood's SYNs.
+/// Outcome of a flood's SYNs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fate {
     /// Handed to the attacker's interface.
@@ -44,7 +45,7 @@ pub struct Fate {
 /// The counters of one filter. They are those also when another filter has taken its place.
 struct Filter(PerCpuArray<MapData, [u64; WORDS]>);
 
-/// What aya knows how to read.
+/// A size that aya can read.
 const WORDS: usize = size_of::<PacketCounters>() / 8;
 
 impl<'lab> Books<'lab> {
@@ -79,10 +80,10 @@ impl<'lab> Books<'lab> {
         Ok(())
     }
 
-    /// What became of `sent` SYNs, all that were sent since.
+    /// Outcome of `sent` SYNs, all that were sent since.
     ///
     /// # Errors
-    /// When packets go on arriving, or when more are said to have come again than are mistaken.
+    /// When packets go on arriving, or when more SYNs were taken for retransmitted ones than chance explains.
     pub fn close(self, sent: u64) -> Result<Fate> {
         let Entries { counters, lost, reached } = self.settled()?;
         let returned = counters.reasons[Reason::SynReturned as usize];
@@ -104,7 +105,7 @@ impl<'lab> Books<'lab> {
         Ok(fate)
     }
 
-    /// What the books say once it does not change any more.
+    /// Counts of the books once they do not change between two readings.
     fn settled(&self) -> Result<Entries> {
         let begun = Instant::now();
         let mut last = self.read()?;
@@ -132,7 +133,7 @@ impl<'lab> Books<'lab> {
     }
 }
 
-/// What the books say at one time.
+/// Counts of the books at one time.
 #[derive(Debug, PartialEq)]
 struct Entries {
     counters: PacketCounters,
@@ -157,12 +158,13 @@ impl Fate {
         (self.sent - self.lost).abs_diff(self.entered)
     }
 
-    /// How many may be taken for SYNs that came again: several times what chance makes of so many.
+    /// Number of SYNs that may be mistaken for retransmitted ones: several times the number that chance
+    /// explains.
     pub fn margin(&self) -> u64 {
         8 + self.sent / 100_000
     }
 
-    /// What counts as no leak, in words for a row.
+    /// SYNs that do not count as a leak, in words for a row.
     pub fn forgiven(&self) -> String {
         format!("{} more taken for SYNs that came again, {} at most", self.returned, self.margin())
     }
@@ -183,7 +185,7 @@ impl Filter {
         Ok(Self(Map::PerCpuArray(map).try_into()?))
     }
 
-    /// Adds what was counted on any interface and CPU.
+    /// Adds the counts of all interfaces and CPUs.
     fn add_to(&self, sum: &mut PacketCounters) -> Result<()> {
         for slot in 0..self.0.len() {
             for words in self.0.get(&slot, 0)?.iter() {

@@ -5,32 +5,33 @@
 //! is reachable only through file descriptors and threads of the process that made it, so the
 //! kernel takes it all down when that process ends, however it ends.
 //!
-//! - [`netns`], [`lab`], [`delay`]: the stage; [`server`]: the service under attack.
+//! - [`netns`], [`lab`], [`delay`]: the lab's network; [`server`]: the service under attack.
 //! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
 //!   bounded in number and time; [`lab_filter`]: the best that any defence could do.
-//! - [`frames`], [`oracle`]: SYNs that are odd in every way, and a host that says which it answers.
-//! - [`clients`], [`raw_client`]: people who just want to connect, and what became of them;
-//!   [`transfer`], [`agreed`]: long connections, and what their ends agreed on; [`echo`]: very many
-//!   short ones; [`health`]: balancers that never mean to connect.
+//! - [`frames`], [`oracle`]: SYNs with odd fields of every kind, and a host that shows which ones it accepts.
+//! - [`clients`], [`raw_client`]: legitimate clients and the outcome of their attempts; [`transfer`], [`agreed`]:
+//!   long connections, and the options that their ends agreed on; [`echo`]: very many short ones; [`health`]:
+//!   balancers that never complete a handshake.
 //! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half; [`sender`]: more of them, from
 //!   the same sources again and again.
-//! - [`guard`], [`status`], [`alerts`]: the daemon under test, what it says and what it has told;
-//!   [`truth`]: whether that is so; [`heartbeat`]: when it last polled; [`foreign`]: a program in its way;
-//!   [`hostile`]: users who keep its administrator from it; [`pins`]: what it pinned, as another
-//!   version's; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed;
-//!   [`digest`]: which programs an object holds.
-//! - [`leak`]: what of a flood got in, by three books; [`gap`]: a filter that is off for a moment, which
-//!   they must show.
-//! - [`source_rules`]: rules as the kernel has them, whoever lives.
-//! - [`timer`]: a change taken back by a process that waits, and can be killed.
-//! - [`armed`]: the programs alone, with the steps that a test wants taken.
-//! - [`machine`], [`journald`]: the daemon as a service under systemd, and what its journal holds;
-//!   [`contents`], [`package`]: the packages it comes in; [`first_use`]: how soon they answer;
-//!   [`prometheus`]: what a monitoring system makes of its numbers; [`browser`]: how a page looks;
-//!   [`terminal`]: a terminal, for what is drawn on one.
-//! - [`soak`]: all of it for an hour, and whether it cost the agent anything.
-//! - [`ring`], [`tcp_counters`]: what never came as far as the guard, and what a host's own TCP has counted.
+//! - [`guard`], [`status`], [`alerts`]: the agent under test, its status and its alerts; [`truth`]: whether
+//!   they are true; [`heartbeat`]: the time of its last poll; [`foreign`]: a program in its way;
+//!   [`hostile`]: users that keep its administrator from it; [`pins`]: its pins, as those of another
+//!   version; [`tamper`]: its maps and links, changed behind its back; [`bare`]: programs to be timed;
+//!   [`digest`]: a digest of the programs that an object holds.
+//! - [`leak`]: SYNs of a flood that got in, by three counts; [`gap`]: a filter that is off for a moment, which
+//!   these counts must show.
+//! - [`source_rules`]: rules as the kernel has them, whether an agent runs or not.
+//! - [`timer`]: a change that is reverted by a waiting process, which can be killed.
+//! - [`armed`]: the programs alone, with the mitigations that a test starts.
+//! - [`machine`], [`journald`]: the agent as a service under systemd, and the contents of its journal;
+//!   [`contents`], [`package`]: the packages of the agent; [`first_use`]: the time to their first output;
+//!   [`prometheus`]: the metrics in a monitoring system; [`browser`]: the rendering of a page;
+//!   [`terminal`]: a terminal, for full-screen output.
+//! - [`soak`]: all of it for an hour, and the growth of the agent.
+//! - [`ring`], [`tcp_counters`]: packets dropped before XDP, and the counters of a host's own TCP.
 //! - [`measure`]: CPU time per packet; [`peak`]: memory of the agent and of the command line; [`stall`]:
+//!   whether the machine itself stood still.
 //!   whether the machine itself stood still.
 
 pub mod agreed;

@@ -1,5 +1,4 @@
-//! What a real client's SYN looks like, taken from one that was seen: the mask of a flood that
-//! looks like real clients.
+//! Fingerprint of a real client's SYN, taken from a captured one, for mimicking floods.
 
 use std::net::TcpStream;
 use std::thread::sleep;

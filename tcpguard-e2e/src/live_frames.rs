@@ -1,10 +1,9 @@
 //! Frames that arrive as from a network card: in bursts, and without a socket buffer each.
 //!
-//! What is sent through a socket reaches a virtual interface as socket buffers. Each is converted
-//! for native XDP and wakes the receiver up, so that most of what a packet costs is the cable's
-//! work. Here the kernel makes the frames itself (BPF_PROG_TEST_RUN on live frames), the program
-//! `flood` of the BPF crate gives each another sender, and a whole burst lies in the receiver's
-//! ring when it wakes up.
+//! Packets sent through a socket reach a virtual interface as socket buffers. Each is converted for native
+//! XDP and wakes the receiver up, so that most of a packet's cost is the cable's work. Here the kernel makes
+//! the frames itself (BPF_PROG_TEST_RUN on live frames), the program `flood` of the BPF crate gives each
+//! another sender, and a whole burst lies in the receiver's ring when it wakes up.
 #![expect(unsafe_code, reason = "a value of a map crosses to the kernel as bytes")]
 
 use std::error::Error;
@@ -20,7 +19,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use crate::netns::Netns;
 use crate::recipe::Recipe;
 
-/// Frames in a full burst: what a driver takes from its ring in one poll (`NAPI_POLL_WEIGHT`), and
+/// Frames in a full burst: the number that a driver takes from its ring in one poll (`NAPI_POLL_WEIGHT`), and
 /// a quarter of a virtual interface's ring.
 pub const BURST: u32 = 64;
 
@@ -39,7 +38,7 @@ unsafe impl Pod for Recipe {}
 #[derive(Debug)]
 pub struct LiveFrames {
     object: Ebpf,
-    /// As long as a SYN; what it holds is overwritten.
+    /// As long as a SYN. Its content is overwritten.
     frame: Vec<u8>,
     /// `struct xdp_md`.
     context: Vec<u8>,
@@ -48,8 +47,8 @@ pub struct LiveFrames {
 }
 
 impl LiveFrames {
-    /// Makes SYNs by `recipe`. They leave through `interface` of `host`. What is at its other end
-    /// must poll for frames (NAPI), as it does with an XDP program or with GRO.
+    /// Makes SYNs by `recipe`. They leave through `interface` of `host`. The interface at the other end must
+    /// poll for frames (NAPI), as it does with an XDP program or with GRO.
     ///
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN, without `TCPGUARD_BPF_DIR`, or on kernels before 5.18.
@@ -75,7 +74,7 @@ impl LiveFrames {
             .run(|| program.attach("lo", XdpMode::Skb).context("cannot attach to lo").map(drop))?;
         let context = context.map(u32::to_ne_bytes).concat();
         let frames = Self { object, frame, context, _nowhere: nowhere };
-        // Live frames do not tell what the program has made of them.
+        // Live frames do not show the program's return value.
         let trial = frames
             .program()?
             .test_run(TestRunOptions { data_in: Some(&frames.frame), ..TestRunOptions::new() })?;

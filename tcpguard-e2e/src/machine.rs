@@ -1,9 +1,9 @@
 //! A machine in a box: this system's systemd as PID 1, with the files of the package or without.
 //!
-//! It has namespaces of its own for everything but users, and an overlay over this machine's root,
-//! so that what is written inside vanishes with it. Nothing that is enabled here is started there.
-//! It ends with the process that booted it, however that ends; only an empty control group may then
-//! be left, which the next machine removes.
+//! It has namespaces of its own for everything but users, and an overlay over this machine's root, so that
+//! files written inside vanish with it. Nothing that is enabled here is started there. It ends with the
+//! process that booted it, however that ends. Only an empty control group may then be left, which the next
+//! machine removes.
 #![expect(unsafe_code, reason = "namespaces, and what a child does before it becomes systemd")]
 
 use std::ffi::CStr;
@@ -32,7 +32,7 @@ use crate::netns::Netns;
 
 /// PID 1.
 const SYSTEMD: &str = "/lib/systemd/systemd";
-/// What it starts.
+/// The unit that systemd starts.
 const TARGET: &str = "tcpguard-e2e.target";
 /// Where its root is put together.
 const ROOT: &str = "/run/root";
@@ -129,7 +129,7 @@ impl Machine {
             .context("cannot run nsenter: install util-linux")
     }
 
-    /// Runs a command line as root inside and returns what it printed.
+    /// Runs a command line as root inside and returns its output.
     ///
     /// # Errors
     /// When it fails; the message carries its stderr.
@@ -188,12 +188,12 @@ impl Machine {
     /// # Errors
     /// When journalctl fails.
     pub fn journal(&self, matches: &str) -> Result<Vec<Value>> {
-        // What was sent before this is in the journal after it.
+        // After this, everything sent before is in the journal.
         self.exec("journalctl --sync")?;
         entries(&self.exec(&format!("journalctl --quiet --all --output=json {matches}"))?)
     }
 
-    /// What the service has logged, for people.
+    /// The service's log, in human-readable form.
     ///
     /// # Errors
     /// When journalctl fails.
@@ -237,7 +237,7 @@ struct OnDisk {
     mode: u32,
 }
 
-/// What makes a machine of this system.
+/// Files that turn a copy of this system into a machine.
 const OWN: [(&str, &str); 4] = [
     (
         "/etc/systemd/system/tcpguard-e2e.target",
@@ -355,7 +355,7 @@ fn make_root() -> Result<Cgroup> {
         fresh("tmpfs", &on(path), Some(c"mode=0755"))?;
     }
     fs::set_permissions(on("/tmp"), fs::Permissions::from_mode(0o1777))?;
-    // What `PrivateDevices=` takes over.
+    // Directories that `PrivateDevices=` takes over.
     for directory in ["/dev/pts", "/dev/shm"] {
         fs::create_dir(on(directory))?;
     }
@@ -426,8 +426,8 @@ impl Cgroup {
     }
 }
 
-/// Whether it is the control group of a machine whose process has ended. One of a process that lives may be
-/// empty for a moment, too.
+/// Whether it is the control group of a machine that has lost its process. The control group of a live
+/// process may be empty for a moment, too.
 fn is_left(name: &str) -> bool {
     let owner = name.strip_prefix(CGROUP).and_then(|rest| rest.split('.').next());
     owner.is_some_and(|process| !Path::new("/proc").join(process).exists())

@@ -1,4 +1,4 @@
-//! What a packet costs the guarded host.
+//! CPU cost of a packet on the guarded host.
 //!
 //! On a host that receives in a kernel thread of its own, that thread's run time is exact, where
 //! the softirq share of `/proc/stat` is sampled and has shown a tenth of the truth.
@@ -115,8 +115,8 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The lower end of the 95 % confidence interval of a share of which `successes` of `trials` were
-/// seen (Wilson 1927): what may be claimed of it, 0 to 1. Nothing may be claimed without trials.
+/// The lower end of the 95 % confidence interval of a share, given `successes` in `trials` (Wilson 1927): the
+/// share that may be claimed, 0 to 1. Nothing may be claimed without trials.
 pub fn lower_bound(successes: usize, trials: usize) -> f64 {
     const Z: f64 = 1.959_964;
     if trials == 0 {

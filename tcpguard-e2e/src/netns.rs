@@ -1,9 +1,9 @@
 //! Network namespaces that cannot be left behind.
 //!
-//! A [`Netns`] has no name in the file system: it lives as long as a descriptor, thread or process
-//! refers to it. Each comes with a mount namespace in which `/sys` shows its interfaces,
-//! `/sys/fs/bpf` is a BPF file system of its own and `/run` an empty tmpfs, so that pins, sockets
-//! and state files of what runs there vanish with it, even after `kill -9`.
+//! A [`Netns`] has no name in the file system. It lives as long as a descriptor, thread or process refers to
+//! it. Each comes with a mount namespace in which `/sys` shows its interfaces, `/sys/fs/bpf` is a BPF file
+//! system of its own and `/run` an empty tmpfs. So pins, sockets and state files of programs in it vanish
+//! with it, even after `kill -9`.
 #![expect(unsafe_code, reason = "namespaces, and what a child does before it becomes a program")]
 
 use std::ffi::OsStr;
@@ -73,7 +73,7 @@ impl Netns {
         self.cpu = Some(cpu);
     }
 
-    /// What messages call it.
+    /// Name of the namespace in messages.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -136,7 +136,7 @@ impl Netns {
         Ok(command)
     }
 
-    /// Runs a command line (split at spaces) in the namespace and returns what it printed.
+    /// Runs a command line (split at spaces) in the namespace and returns its output.
     ///
     /// # Errors
     /// When it cannot be started or fails; the message carries its stderr.

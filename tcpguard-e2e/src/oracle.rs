@@ -1,8 +1,8 @@
-//! The kernel's own word on which SYNs it answers.
+//! The kernel's own decision on which SYNs it accepts.
 //!
-//! A host with a listener and the programs, and a cable whose other end sends whatever it likes. With
-//! `tcp_syncookies=2` the host answers every SYN that it accepts and remembers none, so a hundred
-//! thousand may follow each other. No bridge lies between: it would take VLAN tags out of frames.
+//! A host with a listener and the programs, and a cable that carries arbitrary frames to it. With
+//! `tcp_syncookies=2` the host replies to every SYN that it accepts and stores none, so a hundred thousand
+//! may follow each other. No bridge lies between: it would take VLAN tags out of frames.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
@@ -35,7 +35,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Ethernet addresses of the host and of whoever sends, in the order of a frame.
+    /// Ethernet addresses of the host and of the sender, in the order of a frame.
     pub const MACS: [Mac; 2] = [EDGE_MAC, ATTACKER_MAC];
 
     /// Makes it.
@@ -74,7 +74,7 @@ impl Oracle {
         self.host.sysctl("net.ipv4.tcp_syncookies", &value.to_string())
     }
 
-    /// Sends `frames`, and returns whom the host answered with a SYN-ACK: addresses and ports.
+    /// Sends `frames`, and returns the addresses and ports to which the host sent a SYN-ACK.
     ///
     /// # Errors
     /// When the sockets fail.
@@ -97,7 +97,7 @@ impl Oracle {
         Ok(answered)
     }
 
-    /// Takes what has come, and returns whether anything has.
+    /// Takes the replies that have arrived, and returns whether there were any frames.
     fn collect(&self, answered: &mut BTreeSet<(IpAddr, u16)>) -> Result<bool> {
         let mut buffer = [0; 2048];
         let mut any = false;

@@ -1,5 +1,5 @@
-//! The packages that `cargo xtask dist` made: what is in them, another version of them, and how a
-//! machine gets them.
+//! The packages that `cargo xtask dist` made: their contents, another version of them, and their installation
+//! on a machine.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -80,7 +80,7 @@ impl Package {
         list.lines().map(Entry::parse).collect()
     }
 
-    /// What in it is not as [`ITEMS`] say, in words; nothing when all is.
+    /// Deviations of its contents from [`ITEMS`], in words. Empty when there are none.
     ///
     /// # Errors
     /// When it cannot be listed.

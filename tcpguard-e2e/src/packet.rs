@@ -164,7 +164,7 @@ impl Segment {
         frame.extend_from_slice(&dst.octets());
     }
 
-    /// Reads back what the lab's own hosts send: untagged Ethernet, IPv4, or IPv6 without extension
+    /// Parses the frames that the lab's own hosts send: untagged Ethernet, IPv4, or IPv6 without extension
     /// headers, TCP. `None` for everything else. Checksums are not checked.
     pub fn parse(frame: &[u8]) -> Option<Self> {
         let ethertype = u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]);

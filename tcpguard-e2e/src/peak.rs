@@ -1,5 +1,5 @@
-//! How much memory the agent and calls of the command line take, the agent's maps in the kernel, and
-//! what else a process holds.
+//! Memory of the agent, of calls of the command line and of the agent's maps in the kernel, and other
+//! resources of a process.
 
 use std::collections::BTreeMap;
 use std::io::{PipeWriter, Write};
@@ -21,9 +21,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The most bytes of memory that were resident at once (`VmHWM`) while `tcpguard` ran with these
 /// arguments, up to its output.
 ///
-/// `getrusage` would count what this process had when the other was made from it. So the other is
-/// given a pipe that is full already: it stops at its first output, when everything has been read and
-/// judged, and can be looked at. From there on it writes piece by piece and needs no more.
+/// `getrusage` would also count the memory that this process had when it forked the child. So the child gets
+/// a pipe that is already full. It stops at its first output, when everything has been read and judged, and
+/// can be inspected. From there on it writes piece by piece and needs no more memory.
 ///
 /// # Errors
 /// When it cannot be started, or does not come to its output within ten seconds.
@@ -67,15 +67,15 @@ fn at_its_output(child: &mut Child) -> Result<u64> {
     bytes(child.id(), "VmHWM")
 }
 
-/// What a process takes of a host's memory, in bytes.
+/// A process's use of a host's memory, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
     /// The most that was resident at once since [`forget_peak`] (`VmHWM`).
     pub resident: u64,
-    /// What of it are pages of its program and libraries (`RssFile`). The host has them once, however
-    /// many processes map them, and takes them back when it is short of memory.
+    /// The part of it that is pages of its program and libraries (`RssFile`). The host has them once, however
+    /// many processes map them, and reclaims them when it is short of memory.
     pub file: u64,
-    /// The maps whose descriptors it holds, as the kernel accounts for them.
+    /// The maps of its descriptors, as the kernel accounts for them.
     pub maps: u64,
 }
 
@@ -89,7 +89,7 @@ impl Footprint {
         Ok(Self { resident, file, maps: map_bytes(pid)?.values().sum() })
     }
 
-    /// Heap and stacks: what nobody else has any use of, and only its end gives back.
+    /// Heap and stacks: memory that no other process can use and that is free only once the process ends.
     pub const fn own(&self) -> u64 {
         self.resident.saturating_sub(self.file)
     }
@@ -113,7 +113,7 @@ impl fmt::Display for Footprint {
     }
 }
 
-/// Lets the most that was resident in a process be what is resident now.
+/// Resets the peak of a process's resident memory to the present value.
 ///
 /// # Errors
 /// Without root, or when there is no such process.
@@ -122,7 +122,7 @@ pub fn forget_peak(pid: u32) -> Result<()> {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset a peak of memory")
 }
 
-/// What a BPF map is made of, and what it takes: as the kernel describes it.
+/// Properties of a BPF map and its memory, as the kernel describes them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MapMemory {
     /// Its type's number (`enum bpf_map_type`).
@@ -179,7 +179,7 @@ pub fn links(pid: u32) -> Result<BTreeMap<u64, u64>> {
     of_descriptors(pid, |text| Some((number(text, "link_id")?, number(text, "ifindex")?)))
 }
 
-/// What the kernel's descriptions of a process's descriptors say.
+/// Values from the kernel's descriptions of a process's descriptors.
 fn of_descriptors<T>(
     pid: u32,
     said: impl Fn(&str) -> Option<(u64, T)>,

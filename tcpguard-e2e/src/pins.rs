@@ -1,4 +1,4 @@
-//! What an agent pinned, and how it is made to look like another version's.
+//! An agent's pins, and their disguise as those of another version.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use crate::netns::Netns;
 /// Where agents pin by default.
 pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
-/// Lets everything that is pinned in `host` be that of the layout `step` versions later (earlier
-/// where it is negative): what the next agent finds after an upgrade or downgrade from a version that
-/// left it no record. Links, programs and maps are not touched.
+/// Turns everything that is pinned in `host` into the layout `step` versions later (earlier where it is
+/// negative). The next agent finds it as after an upgrade or downgrade from a version that left no handover
+/// record. Links, programs and maps are not touched.
 ///
 /// # Errors
 /// When nothing is pinned, or something that is no layout.

@@ -61,7 +61,7 @@ impl<'host> Prometheus<'host> {
         Ok(prometheus)
     }
 
-    /// What an expression is now: labels and value of each series, as Prometheus writes them.
+    /// Present value of an expression: labels and value of each series, as Prometheus writes them.
     ///
     /// # Errors
     /// When it does not answer, or does not understand the expression.

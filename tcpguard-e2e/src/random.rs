@@ -5,7 +5,7 @@
 pub struct Random(u64);
 
 impl Random {
-    /// A generator whose numbers follow from `seed`.
+    /// A generator that draws its numbers from `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }

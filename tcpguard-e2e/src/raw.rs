@@ -11,8 +11,8 @@ pub const MAX_BATCH: usize = 64;
 
 const ETH_P_ALL: u16 = libc::ETH_P_ALL as u16;
 
-/// A packet socket bound to one interface of the calling thread's network namespace. It does not
-/// see what the host itself sends.
+/// A packet socket bound to one interface of the calling thread's network namespace. It does not see packets
+/// that the host itself sends.
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
@@ -68,7 +68,7 @@ impl PacketSocket {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: `fd` was just opened and belongs to nobody else.
+        // SAFETY: `fd` was just opened and has no other owner.
         let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         // SAFETY: all-zero is a valid `sockaddr_ll`.
         let mut address: libc::sockaddr_ll = unsafe { zeroed() };

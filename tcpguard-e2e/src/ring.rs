@@ -1,5 +1,5 @@
-//! What no program on the edge has seen, since its interface had no room for it: a virtual interface
-//! keeps 256 packets in a ring until they are looked at (`VETH_RING_SIZE`, drivers/net/veth.c).
+//! Packets that no program on the edge has seen, since the ring of its interface was full. A virtual
+//! interface keeps 256 packets in a ring until they are processed (`VETH_RING_SIZE`, drivers/net/veth.c).
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ pub struct Ring {
     lost: u64,
 }
 
-/// What became of packets between two readings.
+/// Packets between two readings, by their outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Passage {
     /// Taken from the ring, by whatever comes then.
@@ -30,7 +30,7 @@ impl Ring {
         Ok(Self { taken: counter("rx_packets")?, lost: counter("rx_dropped")? })
     }
 
-    /// What came since an `earlier` reading.
+    /// Packets that came since an `earlier` reading.
     pub const fn since(&self, earlier: &Self) -> Passage {
         Passage { taken: self.taken - earlier.taken, lost: self.lost - earlier.lost }
     }

@@ -1,4 +1,4 @@
-//! SYNs to a port where nothing listens, again and again from the same sources: what gets in is answered
+//! SYNs to a port without a listener, again and again from the same sources. A SYN that gets in is answered
 //! with a reset.
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use crate::raw::PacketSocket;
 const SECOND: Duration = Duration::from_secs(1);
 /// Nothing listens there: no flood, and so no rule of the guard's own.
 const CLOSED: u16 = 9;
-/// SYNs per second, a handful at a time: far below what could be lost on the way.
+/// SYNs per second, a handful at a time: far below any rate at which packets could be lost on the way.
 const RATE: u32 = 20_000;
 const HANDFUL: u32 = 16;
 
@@ -65,7 +65,7 @@ impl Sender {
         Ok(Self { stop, sent, thread: Some(thread) })
     }
 
-    /// Ends it and returns how many SYNs it sent, once a status tells what became of them.
+    /// Ends it and returns the number of SYNs sent, once a status shows their outcome.
     ///
     /// # Errors
     /// When sending failed.
@@ -73,7 +73,7 @@ impl Sender {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it has been ended")?;
         thread.join().map_err(|_| anyhow!("the sender panicked"))??;
-        // The status tells what the last poll counted.
+        // The status shows the counters of the last poll.
         sleep(SECOND);
         Ok(self.sent.load(Ordering::Relaxed))
     }

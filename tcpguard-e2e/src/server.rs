@@ -14,9 +14,9 @@ use crate::netns::Netns;
 use crate::service::Service;
 use crate::transfer;
 
-/// What a client sends.
+/// Request of a client.
 pub const REQUEST: &[u8; 4] = b"ping";
-/// What it gets.
+/// Response of the service.
 pub const RESPONSE: &[u8; 4] = b"pong";
 
 /// Whether the service takes its connections.

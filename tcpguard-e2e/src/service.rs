@@ -1,4 +1,4 @@
-//! What every service of the lab has: one port, IPv4 and IPv6, a thread, and an end.
+//! The common part of the lab's services: one port, IPv4 and IPv6, a thread, and an end.
 
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Has `serve` serve what connects to a port, until the flag is set; it listens when this returns.
+    /// Has `serve` serve connections to a port, until the flag is set. The port is open when this returns.
     ///
     /// # Errors
     /// When the port is taken.

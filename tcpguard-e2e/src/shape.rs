@@ -1,4 +1,4 @@
-//! What the SYNs of a flood look like: written one by one, or as a recipe for the generator.
+//! Fields of a flood's SYNs: written one by one, or as a recipe for the generator.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -14,10 +14,10 @@ use crate::packet::{self, Segment, flags, linux_syn_options, mss_option};
 use crate::random::Random;
 use crate::recipe::{self, FRAME_WORDS, Recipe};
 
-/// What the SYNs of a flood have in common.
+/// Fields that the SYNs of a flood have in common.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shape {
-    /// No options, window 512, TTL 64: what hping3 and most bots send.
+    /// No options, window 512, TTL 64: the SYNs of hping3 and of most bots.
     Bare,
     /// Like [`Shape::Bare`], but an MSS option, and MSS and window random.
     RandomWindowMss,
@@ -61,7 +61,7 @@ impl Shape {
         }
     }
 
-    /// Bytes of what follows the IP header that the first of two fragments has.
+    /// Bytes of the IP header's payload in the first of two fragments.
     fn cut(self) -> Option<usize> {
         match self {
             Self::Fragments => Some(8),
@@ -70,7 +70,7 @@ impl Shape {
         }
     }
 
-    /// What varies in the generator's recipe.
+    /// Fields that vary in the generator's recipe.
     fn varies(self) -> u32 {
         match self {
             Self::Bare | Self::BareAndCopies(_) | Self::Stray(_) => 0,
@@ -92,7 +92,7 @@ pub(crate) struct Writer {
     ports: Range<u16>,
     /// To any address of this network.
     across: Option<IpNet>,
-    /// What is left of a SYN of which the first fragment was written.
+    /// The remaining fragment of a SYN after its first fragment was written.
     rest: Vec<u8>,
     random: Random,
     written: usize,
@@ -123,7 +123,7 @@ impl Writer {
         self
     }
 
-    /// Writes the next SYN over `frame`, or what is left of the one before.
+    /// Writes the next SYN over `frame`, or the remaining fragment of the previous one.
     pub(crate) fn write(&mut self, frame: &mut Vec<u8>) {
         if !self.rest.is_empty() {
             std::mem::swap(frame, &mut self.rest);
@@ -203,7 +203,8 @@ fn cut(frame: &mut Vec<u8>, at: usize, rest: &mut Vec<u8>) {
     }
 }
 
-/// What the `number`th flood of a run draws from: each from its own, and the same again for the same seed.
+/// Random numbers of the `number`th flood of a run: different for each flood, and the same again for the same
+/// seed.
 fn draws_of(seed: u64, number: u64) -> Random {
     Random::new(Random::new(seed).bits().wrapping_add(number))
 }

@@ -75,7 +75,7 @@ impl SourceRules {
         self.tables.iter().map(|table| Ok(table.entries()?.len())).sum()
     }
 
-    /// What all rules there are about, of whatever set, for whatever port and until when.
+    /// Prefixes of all rules in the kernel, whatever their rule set, port and end.
     ///
     /// # Errors
     /// When the kernel refuses, or a rule goes while they are read.
@@ -87,8 +87,9 @@ impl SourceRules {
         Ok(prefixes)
     }
 
-    /// What is dropped from at this moment: prefixes of the rule set that counts, for every port, whose
-    /// time has not ended. Nothing where the record says that there is none to look for.
+    /// Prefixes that are dropped at this moment: those of rules of the rule set that counts, for every port,
+    /// that have not expired. Empty where the configuration in the kernel says that there are no such rules
+    /// to look up.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -118,7 +119,7 @@ impl SourceRules {
         Ok(prefixes)
     }
 
-    /// What the rules in the kernel refer to, one for each, to make others of.
+    /// Values of the rules in the kernel, one for each rule, from which other rules can be made.
     ///
     /// # Errors
     /// When the kernel refuses.

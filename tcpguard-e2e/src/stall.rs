@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Short beside any stall that somebody notices, and long enough to cost nothing.
+/// Short beside any noticeable stall, and long enough to cost nothing.
 const NAP: Duration = Duration::from_millis(5);
 
-/// Whoever watches for stalls. It ends when dropped.
+/// Threads that watch for stalls. They end when this is dropped.
 #[derive(Debug)]
 pub struct StallWatch {
     stop: Arc<AtomicBool>,
@@ -40,7 +40,8 @@ impl StallWatch {
         Ok(Self { stop, threads })
     }
 
-    /// Ends it, and returns the longest time for which a CPU kept somebody waiting whose sleep was over.
+    /// Ends it, and returns the longest time for which a CPU kept a thread waiting after the end of its
+    /// sleep.
     ///
     /// # Errors
     /// When a thread did not get to its CPU.

@@ -1,5 +1,4 @@
-//! What the daemon says of itself: the JSON document `tcpguard.status/1`, read as any other
-//! program would read it.
+//! The agent's status: the JSON document `tcpguard.status/1`, read as any other program would read it.
 
 use std::time::Duration;
 
@@ -74,7 +73,7 @@ impl Status {
         at(&self.0, "/rules/in_kernel").as_u64()
     }
 
-    /// Names of what is wrong with the guard itself, with what it says about it.
+    /// Codes of the agent's own health findings, each with its text.
     pub fn health(&self) -> Vec<(String, String)> {
         let findings = list(&self.0, "/health").iter();
         findings.map(|f| (text(f, "/code").to_owned(), text(f, "/text").to_owned())).collect()
@@ -91,7 +90,7 @@ impl Status {
         ["pass_reasons", "drop"].iter().filter_map(|kind| totals[kind][reason].as_u64()).sum()
     }
 
-    /// Who runs the program on the only interface: `native` or `generic`.
+    /// Mode of the XDP program on the only interface: `native` or `generic`.
     pub fn xdp_mode(&self) -> &str {
         text(&self.0, "/interfaces/0/mode")
     }
@@ -150,7 +149,7 @@ impl Attack {
         number(&self.0, "/id")
     }
 
-    /// What it is: `random_spoofed`, `single_source` or `handshake_degraded`.
+    /// Its class, such as `random_spoofed`, `single_source` or `handshake_degraded`.
     pub fn kind(&self) -> &str {
         text(&self.0, "/kind")
     }
@@ -191,7 +190,7 @@ impl Attack {
         number(&self.0, "/matched")
     }
 
-    /// What was done, oldest first.
+    /// Actions taken, oldest first.
     pub fn actions(&self) -> Vec<&str> {
         list(&self.0, "/actions").iter().map(|action| text(action, "/text")).collect()
     }
@@ -213,7 +212,7 @@ impl Rule {
         text(&self.0, "/kind")
     }
 
-    /// What it matches, in words.
+    /// Description of the packets that it matches.
     pub fn matches(&self) -> &str {
         text(&self.0, "/matches")
     }

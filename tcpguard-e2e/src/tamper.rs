@@ -1,4 +1,4 @@
-//! What the guard keeps in the kernel, changed behind its back by somebody who may write there.
+//! The agent's state in the kernel, changed behind its back by a process that may write there.
 
 use std::ffi::CString;
 use std::io;
@@ -33,8 +33,8 @@ pub struct PinnedMap {
 pub struct PinnedLink(OwnedFd);
 
 impl PinnedMap {
-    /// The guard's only map of that name in `host`, whose keys and values have these sizes in bytes
-    /// (a per-CPU map's values are left alone).
+    /// The agent's only map of that name in `host`, with keys and values of these sizes in bytes (a per-CPU
+    /// map's values are left alone).
     ///
     /// # Errors
     /// When there is none.
@@ -89,7 +89,7 @@ impl PinnedMap {
         self.run(BPF_MAP_DELETE_ELEM, Some(key), None)
     }
 
-    /// Lets nobody but programs write it any more, for good.
+    /// Makes it read-only for all processes, for good. Only programs may still write it.
     ///
     /// # Errors
     /// When the kernel refuses.

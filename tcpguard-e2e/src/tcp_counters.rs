@@ -1,4 +1,4 @@
-//! What a host's own TCP has counted: the figures of `netstat -s`.
+//! Counters of a host's own TCP: the figures of `netstat -s`.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! A terminal with a shell in it, as an operator has one: what is on it can be read, and keys can be
-//! pressed.
+//! A terminal with a shell in it, as an operator has one. Its screen can be read, and keys can be pressed.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::netns::Netns;
 
-/// What the shell says when it waits for a command.
+/// Prompt of the shell when it waits for a command.
 const PROMPT: &str = "ready>";
 /// The terminal's own files, in the host's `/run`.
 const SOCKET: &str = "/run/tmux.sock";
@@ -29,7 +28,7 @@ pub struct Terminal<'host> {
     server: Child,
 }
 
-/// In which state a terminal is; what a program must leave as it found it.
+/// State of a terminal, which a program must restore.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct State {
     /// The driver's settings, as `stty -a` tells them, without the size.
@@ -99,7 +98,7 @@ impl<'host> Terminal<'host> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What is on the screen, a line each.
+    /// Content of the screen, line by line.
     ///
     /// # Errors
     /// When the terminal is gone.
@@ -145,7 +144,7 @@ impl<'host> Terminal<'host> {
     /// Waits until the screen fulfils `condition` and returns it.
     ///
     /// # Errors
-    /// When it does not within 10 s; `what` names it in the message, which carries the screen.
+    /// When it does not within 10 s. The message names the condition by `what`, and carries the screen.
     pub fn wait_until(&self, what: &str, condition: impl Fn(&str) -> bool) -> Result<String> {
         let begun = Instant::now();
         loop {
@@ -209,7 +208,7 @@ impl<'host> Terminal<'host> {
 
 impl Drop for Terminal<'_> {
     fn drop(&mut self) {
-        // Its shell and what runs in it are hung up with it.
+        // The end of tmux hangs up its shell and the programs that run in it.
         if let Err(error) = kill_process(Pid::from_child(&self.server), Signal::TERM) {
             eprintln!("cannot end tmux: {error}");
         }

@@ -1,5 +1,5 @@
-//! The plain way to take a change back in time: a program waits and then does it. Whoever kills the
-//! program ends the wait too.
+//! The plain way to revert a change in time: a process waits and then reverts it. Killing the process ends
+//! the wait too.
 
 use std::process::{Child, Stdio};
 use std::time::Duration;

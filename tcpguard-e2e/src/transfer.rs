@@ -15,14 +15,14 @@ use crate::random::Random;
 pub(crate) const PULL: &[u8; 4] = b"pull";
 /// Likewise.
 pub(crate) const PUSH: &[u8; 4] = b"push";
-/// What the service says when all has arrived.
+/// Response of the service when all bytes have arrived.
 const THANKS: &[u8; 4] = b"done";
 /// Bytes written at once.
 const CHUNK: usize = 16_384;
 /// Silence after which an end gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Who sends.
+/// The end that sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
     /// The service.
@@ -31,10 +31,10 @@ pub enum Direction {
     Push,
 }
 
-/// What is to be transferred.
+/// A transfer to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
-    /// Who sends.
+    /// The end that sends.
     pub direction: Direction,
     /// How many bytes.
     pub bytes: u64,

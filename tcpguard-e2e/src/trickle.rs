@@ -1,6 +1,6 @@
-//! SYNs at a steady, low rate to a port where nothing listens, in pairs: one from a source that a rule is
-//! to drop, one from a source that nobody is against. What gets in is answered with a reset, and the
-//! resets come to where the SYNs came from.
+//! SYNs at a steady, low rate to a port without a listener, in pairs: one from a source that a rule is to
+//! drop, one from a source that no rule matches. A SYN that gets in is answered with a reset, and the resets
+//! arrive at the sender of the SYNs.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Trickle {
     thread: Option<JoinHandle<Result<Pairs>>>,
 }
 
-/// What became of pairs.
+/// Outcome of the pairs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pairs {
     /// How many were sent.
@@ -57,7 +57,7 @@ impl Trickle {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Ends it and says what became of all pairs.
+    /// Ends it and returns the outcome of all pairs.
     ///
     /// # Errors
     /// When they could not be sent, or answers not received.

@@ -13,8 +13,8 @@ use crate::status::Status;
 pub const STOPPED: &str = "attack_mitigated";
 /// The same while it is not.
 pub const NOT_STOPPED: &str = "attack_unmitigated";
-/// Seconds running in which it must not be said in vain that a flood is stopped. The guard judges what reaches
-/// the stack over two seconds, and after it has acted from the second on.
+/// Number of consecutive seconds in which the status must not falsely say that a flood is stopped. The agent
+/// judges the SYNs that reach the stack over two seconds, and after it has acted from the second on.
 const IN_VAIN: u32 = 3;
 
 /// SYNs that have arrived, and those that were kept from the stack.
@@ -40,8 +40,8 @@ impl Syns {
     }
 }
 
-/// Looks for so many seconds at what the guard says of a flood that is on. Returns what share of all SYNs was kept
-/// from the stack meanwhile, 0 to 1, and the last status.
+/// Compares the agent's status with the counters for so many seconds of a flood. Returns the share of all
+/// SYNs that was kept from the stack meanwhile, 0 to 1, and the last status.
 ///
 /// # Errors
 /// When it denies that a flood is on, or says for three seconds running that it is stopped while most SYNs reach

@@ -1,5 +1,5 @@
-//! A host whose answers leave by an interface that is not guarded: a flood is found by its SYNs and by
-//! what the kernel completes, and rules are only advised. Needs root and `TCPGUARD_BIN`.
+//! A host with replies that leave by an interface that is not attached: a flood is found by its SYNs and by
+//! the handshakes that the kernel completes, and rules are only advised. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn a_flood_is_found_where_answers_are_unseen_and_nothing_is_dropped() {
     assert_only_advised(&status);
     let attack = &status.attacks()[0];
     assert!(attack.syns() * 2 >= flood.sent, "{} of {}", attack.syns(), flood.sent);
-    // The kernel's own cookies serve the clients; the guard kept nobody away.
+    // The kernel's own cookies serve the clients. The agent kept no client away.
     println!("  {}", attempts.summary());
     assert!(attempts.share_within(SECOND) >= 0.98, "{}", attempts.summary());
 
@@ -99,7 +99,8 @@ fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
         };
         guard.wait_until("advice", 15 * SECOND, advised).unwrap();
         if syncookies == 0 {
-            // The queue that answers nobody is relieved of the flood: then clients are the proof.
+            // The full queue replies to no SYN until the first-SYN drop relieves it of the flood. Then
+            // clients that connect are the proof.
             let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
             guard.wait_until("clients to prove it", 15 * SECOND, is_told).unwrap();
             load.finish().unwrap();
@@ -115,7 +116,7 @@ fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
 fn a_port_behind_a_firewall_is_no_host_whose_answers_are_unseen() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    // What arrives goes nowhere.
+    // Packets that arrive go nowhere.
     let rules = ["rule add pref 9 table local", "rule del pref 0"];
     lab.edge.ip(&rules).unwrap();
     lab.edge.ip(&[&format!("rule add pref 1 iif {INTERFACE} blackhole")]).unwrap();

@@ -1,5 +1,5 @@
-//! What somebody changes behind the guard's back is found, told and mended within ten seconds. Needs
-//! root and `TCPGUARD_BIN`.
+//! Changes of the kernel state by another process, behind the agent's back, are found, reported and repaired
+//! within ten seconds. Needs root and `TCPGUARD_BIN`.
 
 use std::mem::offset_of;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -72,7 +72,7 @@ fn rules_for_one(host: &Netns) -> PinnedMap {
     PinnedMap::open(host, "SOURCE_HOSTS", size_of::<SourceHost>(), size_of::<RuleRef>()).unwrap()
 }
 
-/// Does what `tamper` does to `map`, and waits until the map is as it was and that was told.
+/// Applies `tamper` to `map`, and waits until the map is as it was and the repair was reported.
 #[track_caller]
 fn is_mended(guard: &Guard<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce(&Elements)) {
     let before = map.entries().unwrap();
@@ -105,12 +105,12 @@ fn audit_one_rule_deleted_and_one_added_is_mended_although_their_number_is_the_s
         is_mended(&guard, "one deleted, one added", &map, |before| {
             let (key, value) = &before[random.between(0, 1) as usize];
             let mut foreign = key.clone();
-            // The address is what a key ends with.
+            // A key ends with the address.
             let byte = key.len() - 2;
             foreign[byte] ^= random.between(1, 255) as u8;
             map.remove(key).unwrap();
             map.set(&foreign, value).unwrap();
-            // What an audit sees that compares numbers.
+            // An audit that compares numbers sees this.
             unseen_by_count += u64::from(map.entries().unwrap().len() == before.len());
         });
         longest = longest.max(begun.elapsed());

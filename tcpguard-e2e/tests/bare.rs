@@ -1,5 +1,5 @@
-//! Programs that make a packet again for each test run, which the benchmark puts before what it times.
-//! Needs root.
+//! Tests of the programs that make a packet again for each test run, which the benchmark puts before the
+//! programs that it times. Needs root.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -35,7 +35,7 @@ fn spoilt(frame: &[u8], length: usize) -> Vec<u8> {
     spoilt
 }
 
-/// What the guard limits its answers by: IPv4 /24, IPv6 /48.
+/// Network by which the program limits its replies: IPv4 /24, IPv6 /48.
 fn network(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets()[..3].to_vec(),
@@ -101,7 +101,7 @@ fn what_a_wrapper_makes_reaches_the_next_program() {
     }
 }
 
-/// What makes the kernel follow connections.
+/// Rules that make the kernel track connections.
 const FOLLOW: &str = "add table inet t; \
     add chain inet t c { type filter hook output priority 0; }; \
     add rule inet t c ct state new accept";

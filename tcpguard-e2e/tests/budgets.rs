@@ -1,5 +1,5 @@
-//! What a packet costs, beside what others' programs take for it, held to `docs/performance.json`. Needs
-//! root, `TCPGUARD_BPF_DIR` and xdp-tools; on a machine that does nothing else it takes a minute and a half.
+//! The cost of a packet, beside its cost in other projects' programs, held to `docs/performance.json`. Needs
+//! root, `TCPGUARD_BPF_DIR` and xdp-tools. On an otherwise idle machine it takes a minute and a half.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn held(arguments: &[&str]) -> Output {
     output
 }
 
-/// What the guard's programs had cost if they were so many times as fast as on record.
+/// Writes a record in which our programs are so many times as fast as on record.
 fn record_of_a_faster_guard(times: f64, path: &Path) {
     let mut record: Value = serde_json::from_slice(&fs::read(RECORD).unwrap()).unwrap();
     let cases = record["parts"]["programs"]["cases"].as_array_mut().unwrap();

@@ -1,5 +1,6 @@
-//! Floods that are laid over many listeners, and decoys, live: what matters is found and dropped, at one listener
-//! or at all. And a network that has one client and sends a flood. Needs root, `TCPGUARD_BIN` and nft.
+//! Floods spread over many listeners, and decoys, live: the flood that matters is found and dropped, at one
+//! listener or at all. And a network that has one client and sends a flood. Needs root, `TCPGUARD_BIN` and
+//! nft.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread::sleep;
@@ -32,7 +33,7 @@ fn lab(syncookies: u8) -> Lab {
     Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap()
 }
 
-/// Listeners to which nobody comes, at each of these.
+/// Listeners without any client, at each of these.
 fn decoys(lab: &Lab, at: impl Iterator<Item = SocketAddr> + Send) -> Vec<TcpListener> {
     lab.edge.run(|| Ok(at.map(|at| TcpListener::bind(at).unwrap()).collect())).unwrap()
 }
@@ -51,8 +52,8 @@ fn is_shared(rule: &Rule) -> bool {
     rule.matches().ends_with(" to every listener")
 }
 
-/// 64 decoys take all places of incidents that are followed one by one. Then the service is flooded, with another
-/// tool and without anybody's cookies.
+/// 64 decoys take all slots of incidents that are tracked one by one. Then the service is flooded, with
+/// another tool and without any cookies.
 fn decoys_do_not_hide_the_service(syncookies: u8) {
     let lab = lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -81,7 +82,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     guard.wait_until("a rule for the service", 5 * SECOND, stopped).unwrap();
     sleep(SECOND);
     let from = boot_ns();
-    // What little comes to the decoys may well reach the stack.
+    // The few SYNs to the decoys may well reach the stack.
     let (kept, status) = told_of_a_flood(&guard, 5).unwrap();
     let to = boot_ns();
     flood.stop().unwrap();
@@ -133,7 +134,7 @@ impl Over {
         }
     }
 
-    /// As many listeners to which nobody comes.
+    /// As many listeners without any client.
     fn decoys(self, lab: &Lab) -> Vec<TcpListener> {
         match self {
             Self::Ports => decoys(lab, (DECOYS..DECOYS + Self::PORTS).map(at)),
@@ -160,7 +161,7 @@ impl Over {
     }
 }
 
-/// What is told together.
+/// The incident that covers several listeners together.
 fn told_together(status: &Status) -> Attack {
     let mut attacks = status.attacks().into_iter();
     attacks.find(|attack| attack.port() == 0).expect("what is told together")
@@ -215,8 +216,8 @@ fn a_carpet_is_dropped_at_every_address_by_one_rule() {
     }
 }
 
-/// Copies of the clients' SYNs to many ports, none of which is the service's: nothing tells them from clients.
-/// Returns what share of them is kept from the stack after `done`, which `what` names, and the last status.
+/// Mimicking SYNs to many ports, none of which is the service's. Nothing tells them from clients. Returns the
+/// share of them that is kept from the stack after `done`, which `what` names, and the last status.
 fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool) -> (f64, Status) {
     let (lab, over) = (lab(syncookies), Over::Ports);
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();
@@ -257,13 +258,13 @@ fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_a_carpet_that_looks_as_
     a_carpet_of_copies(0, "it is named", named);
 }
 
-/// A /24 floods from all its addresses with one tool. One of them completed a handshake, or none did. Where the
-/// kernel takes cookies, these may be what stops it.
+/// A /24 floods from all its addresses with one tool. One of them completed a handshake, or none did. Where
+/// the kernel takes cookies, these may stop the flood.
 fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) {
     let network: IpNet = "10.79.9.0/24".parse().unwrap();
     let lab = lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    // As at somebody who drops answers that he did not ask for.
+    // As on a host that drops unsolicited replies.
     let quiet = "table inet quiet { chain out { type filter hook output priority 0; policy accept; \
                  tcp flags & rst == rst drop; }; }";
     lab.client.write("/run/quiet.nft", quiet).unwrap();

@@ -1,5 +1,5 @@
-//! What is no SYN flood from random sources, live: it is recognised for what it is, and gets rules
-//! only where those help. Needs root, `TCPGUARD_BIN` and nft.
+//! Incidents that are no SYN flood from random sources, live: each gets its class, and rules only where they
+//! help. Needs root, `TCPGUARD_BIN` and nft.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -49,7 +49,7 @@ fn send(
         .unwrap();
 }
 
-/// An address of the global unicast space that belongs to nobody here.
+/// An address of the global unicast space that belongs to no host of the lab.
 fn somebody(random: &mut Random) -> IpAddr {
     Ipv4Addr::from_bits(random.between(0x1700_0000, 0xb000_0000) as u32).into()
 }
@@ -219,9 +219,9 @@ fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
     assert!(others.share_within(PATIENCE) >= 0.99, "{}", others.summary());
 }
 
-/// Few sources at one distance, none of which repeats a SYN: whoever judges by that alone, as the guard once did,
-/// raises the alarm of a flood from few sources. But these completed handshakes a moment ago, come no more often
-/// than clients without an answer do, and are missing.
+/// Few sources at one distance, none of which retransmits a SYN. A detector that judges by that alone, as the
+/// agent once did, reports a flood from few sources. But these sources completed handshakes a moment ago.
+/// They come no more often than clients without a reply do, and their handshakes are missing.
 #[test]
 fn known_clients_that_do_not_retransmit_get_no_rule() {
     // Those of `REGULARS`: the last 64 strangers.
@@ -235,7 +235,7 @@ fn known_clients_behind_one_address_that_do_not_retransmit_get_no_rule() {
     known_clients_that_fail_are_no_attackers(Home::One, Family::V4.client().into());
 }
 
-/// Half-open checks by balancers of one network, and what is flooded beside them.
+/// Half-open checks by balancers of one network, and the flood beside them.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     look: Look,
@@ -273,7 +273,7 @@ impl Case {
         Checks { balancers, look, ..Checks::at(u32::from(balancers) * self.each) }
     }
 
-    /// Checks of other balancers, whose SYNs look exactly like the flood's.
+    /// Checks of other balancers, with SYNs exactly like the flood's.
     fn alike(self) -> Option<Checks> {
         let alike = Checks { first: 101, look: Look::Bare, ..self.checks() };
         (self.flood == Some(Shape::Bare)).then_some(alike)
@@ -292,7 +292,7 @@ impl Case {
     }
 }
 
-/// What became of checks and clients; in a flood, from a second after its rule on.
+/// Results of checks and clients. In a flood they count from a second after its rule.
 struct Seen {
     checked: Checked,
     /// Of those that look exactly like the flood.
@@ -302,7 +302,7 @@ struct Seen {
     harm: Harm,
 }
 
-/// What the guard did to sources.
+/// Rules and drops that hit sources.
 #[derive(Clone, Copy, Debug, Default)]
 struct Harm {
     rules: u64,
@@ -343,7 +343,7 @@ fn look_at(case: Case, naive: bool) -> Seen {
     });
     if let (Some(guard), Some(_)) = (&guard, &flood) {
         guard.wait_for_rule(5 * SECOND).unwrap();
-        // The next poll frees the queue of what came before the rule.
+        // The next poll frees the queue of the half-open handshakes from before the rule.
         sleep(SECOND);
     }
     let (from, before) = (boot_ns(), checks.so_far());

@@ -88,7 +88,7 @@ fn of_a_flood_of_closed_ports_a_few_are_refused_and_clients_get_in() {
     }
 }
 
-/// From a container's network: the resets go to its bridge, where nobody looks.
+/// From a container's network: the resets go to its bridge, where no program sees them.
 #[test]
 fn a_flood_whose_resets_leave_unseen_is_dropped_as_well() {
     for syncookies in [0, 1] {

@@ -1,5 +1,6 @@
-//! Other programs on the interface: who came first is named with what takes him off, and the guard's
-//! own is not knocked off by accident. With Debian's xdp-tools. Needs root and `TCPGUARD_BIN`.
+//! Other programs on the interface. The error about a program that came first names it and the command that
+//! removes it, and the XDP program is not knocked off by accident. With Debian's xdp-tools. Needs root and
+//! `TCPGUARD_BIN`.
 
 use std::process::{Command, Output};
 use std::thread::sleep;
@@ -16,11 +17,11 @@ use tcpguard_goals::{Goal, Row};
 
 /// So soon a rule is in the kernel.
 const LIMIT: Duration = Duration::from_secs(5);
-/// So long it is looked what something has done; the agent looks at its interfaces each second.
+/// Time for which the effect of a command is observed. The agent looks at its interfaces each second.
 const AFTER: Duration = Duration::from_millis(1500);
 const STEP: Duration = Duration::from_millis(50);
 
-/// What an administrator may type who has forgotten that there is a guard, or never knew.
+/// Commands that an administrator may type without thinking of tcpguard.
 const ACCIDENTS: [&str; 7] = [
     "ip link set dev eth0 xdp off",
     "ip link set dev eth0 xdpgeneric off",
@@ -112,7 +113,7 @@ fn a_program_attached_by_netlink_that_came_first_is_named_with_what_takes_it_off
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Programs {
     xdp: Option<u32>,
-    /// At TCX or clsact, for what leaves.
+    /// At TCX or clsact, for outgoing packets.
     egress: Option<u32>,
 }
 
@@ -128,7 +129,7 @@ fn programs(host: &Netns) -> Programs {
     Programs { xdp: program(host).map(|(id, _)| id), egress: at_tcx.or_else(at_clsact) }
 }
 
-/// What accidents did to programs that are to drop what [`Trickle`] has dropped.
+/// Effect of accidents on programs that are to drop one half of a [`Trickle`].
 struct Damage {
     /// Those after which the programs were not the same, in one look or more.
     knocked_off: Vec<&'static str>,
@@ -138,7 +139,7 @@ struct Damage {
     sent: u64,
 }
 
-/// Lets all accidents happen, and looks for [`AFTER`] what each does. Where something was taken off,
+/// Lets all accidents happen, and watches the effect of each for [`AFTER`]. Where a program was taken off,
 /// `put_back` does its work before the next.
 fn damage(lab: &Lab, put_back: impl Fn()) -> Damage {
     let mut damage = Damage { knocked_off: Vec::new(), looks: 0, let_in: 0, sent: 0 };
@@ -152,7 +153,7 @@ fn damage(lab: &Lab, put_back: impl Fn()) -> Damage {
         while begun.elapsed() < AFTER {
             different += u32::from(programs(&lab.edge) != before);
             damage.looks += 1;
-            // What is off for less shows in the pairs, of which there is one each millisecond.
+            // A shorter gap shows in the pairs, of which there is one each millisecond.
             sleep(STEP);
         }
         let pairs = traffic.finish().unwrap();
@@ -190,7 +191,7 @@ fn coexistence_ours_is_not_knocked_off_by_accident() {
     drop(guard);
     drop(lab);
 
-    // Whoever attaches without links, natively: what is for generic programs does him nothing.
+    // Programs attached natively, without links. A command for generic programs does nothing to them.
     let lab = self::lab();
     let attach = || {
         attach_by_netlink(&lab.edge, INTERFACE, Verdict::Drop).unwrap();
@@ -219,7 +220,7 @@ fn coexistence_ours_is_not_knocked_off_by_accident() {
     .finish();
 }
 
-/// Who is on an interface before the guard.
+/// Program that is on an interface before tcpguard.
 #[derive(Clone, Copy, Debug)]
 enum First {
     XdpFilter(&'static str),
@@ -228,7 +229,8 @@ enum First {
 
 const FIRST: [First; 3] = [First::XdpFilter("native"), First::XdpFilter("skb"), First::ByNetlink];
 
-/// Whether what `start` starts names who came first and what takes him off, and leaves him alone.
+/// Whether the program started by `start` leaves the first program alone, and names it and the command that
+/// removes it.
 fn is_respected(first: First, start: impl Fn(&Netns) -> Output) -> bool {
     let host = host();
     match first {
@@ -278,7 +280,7 @@ fn coexistence_who_came_first_is_named_and_left_alone() {
     .finish();
 }
 
-/// What the agent does while the filter is to go.
+/// State of the agent while the XDP program is to be detached.
 #[derive(Clone, Copy, Debug)]
 enum Agent {
     Lives,
@@ -288,7 +290,7 @@ enum Agent {
 
 const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsDead, Agent::Hangs];
 
-/// What `detach` says where it could not tell the agent.
+/// Warning of `detach` where it could not tell the agent.
 const MAY_COME_BACK: &str = "the agent may attach the filter again";
 
 /// Whether the filter is off in each look for [`AFTER`], its egress program too.
@@ -302,16 +304,16 @@ fn stays_off(host: &Netns) -> bool {
     stays
 }
 
-/// What became of the filter.
+/// Outcome for the XDP program.
 struct Fate {
-    /// It is gone when the line has ended, and stays so; and where an agent that hung could put it on again
-    /// when it went on, that was said, and what was named as the way out took it off for good.
+    /// It is gone when the line has ended, and stays so. If an agent that hung could attach it again, the
+    /// output must have warned of that, and the way out that it names must have removed the program for good.
     gone: bool,
     /// An agent that went on did put it on again.
     came_back: bool,
 }
 
-/// What `line` does to the filter.
+/// Effect of `line` on the XDP program.
 fn fate(agent: Agent, line: &[&str]) -> Fate {
     let host = host();
     let mut guard = Guard::start(&host, Mode::Enforce).unwrap();

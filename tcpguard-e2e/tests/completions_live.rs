@@ -1,6 +1,6 @@
-//! Completed handshakes are counted as the clients themselves count them, whoever answers the SYNs,
-//! however far the clients are, and while a flood runs. Everything the detector says rests on this.
-//! Needs root, and for the guard's own cookies a kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
+//! Counts of completed handshakes agree with the clients' own counts, whatever the origin of the SYN-ACKs,
+//! however far the clients are, and while a flood runs. Everything that the detector reports rests on this.
+//! Needs root, and for the XDP program's own cookies a kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
 
 use std::net::TcpStream;
 use std::thread::sleep;
@@ -32,7 +32,7 @@ const FAR: Delay =
 /// The window of a [`tcpguard_e2e::flood::Shape::Bare`] SYN, as no client has it.
 const BARE_WINDOW: u16 = 512;
 
-/// Who answers the SYNs.
+/// Origin of the SYN-ACKs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Answers {
     /// The stack, without cookies, from a queue that has room.

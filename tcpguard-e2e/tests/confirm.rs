@@ -1,5 +1,5 @@
-//! A mode for a while goes back at its time, whatever becomes of the agent in between; and what was told
-//! is known to the next one. Needs root and `TCPGUARD_BIN`.
+//! A temporary mode reverts at its time, even if the agent ends in between, and the next agent knows the
+//! alerts of the previous one. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ fn json(host: &Netns, line: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// One that must not, with its code and what it says.
+/// A verb that must fail: its exit code and its error message.
 #[track_caller]
 fn refused(host: &Netns, line: &[&str]) -> (Option<i32>, String) {
     let output = cli(host, line).unwrap();
@@ -199,9 +199,9 @@ fn an_address_is_explained_at_one_port() {
     assert_eq!(explained["decisions"][0]["by"], "source");
 }
 
-/// When the mode was `observe` again that was changed to `enforce` by `line`, if it was a second after
-/// `limit`. With `undo` a process of its own is to do that; whoever is to do it is killed at `killed`, if
-/// that is some time.
+/// Time at which the mode that `line` changed to `enforce` was `observe` again, if that was at most a second
+/// after `limit`. With `undo` a process of its own has to revert the mode. The process that has to revert it
+/// is killed at `killed`, if that is given.
 fn back_after(
     line: &[&str],
     undo: Option<&[&str]>,
@@ -237,8 +237,8 @@ fn g14_a_mode_that_nobody_confirms_goes_back() {
     let row = Row::new(Goal::G14);
     let (trials, limit) = (size(2, 10), 4 * SECOND);
     let own = ["mode", "enforce", "--confirm", "4s"];
-    // In each part of the time as often as in the others, up to shortly before its end: who starts then has
-    // most of a second to take the mode back.
+    // Times in each part of the limit as often as in the others, up to shortly before its end. An agent that
+    // starts then has most of a second to revert the mode.
     let (first, last) = (limit / 10, limit - Duration::from_millis(300));
     let mut random = Random::new(seed());
     let back: Vec<_> = (0..trials)

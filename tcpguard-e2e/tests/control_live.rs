@@ -1,4 +1,4 @@
-//! The sockets of a running agent under users who mean ill. Needs root and `TCPGUARD_BIN`.
+//! The sockets of a running agent under hostile users. Needs root and `TCPGUARD_BIN`.
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -26,11 +26,11 @@ use tcpguard_goals::{Goal, Row, seed, size};
 
 /// Longest that all but one in a hundred changes of the administrator may take.
 const LIMIT: Duration = Duration::from_millis(50);
-/// What all of them together may cost the agent, at any moment.
+/// Memory that all hostile clients together may cost the agent, at any moment.
 const MEMORY: u64 = 4 << 20;
 /// How much later than in peace a poll may be, for all but one in a hundred.
 const LATE: Duration = Duration::from_millis(50);
-/// A connection that nobody uses is closed by then.
+/// An unused connection is closed by then.
 const CLOSED_BY: Duration = Duration::from_secs(6);
 /// Where the naive server has its sockets.
 const NAIVE_DIR: &str = "/run/in-turn";
@@ -48,8 +48,7 @@ struct Changes {
     failed: usize,
 }
 
-/// What becomes of `rounds` changes, blocks and unblocks in turn, that the sockets in `dir` are asked
-/// for.
+/// Outcomes of `rounds` changes, blocks and unblocks in turn, requested at the sockets in `dir`.
 fn changes(host: &Netns, dir: &str, rounds: u32) -> Result<Changes> {
     host.run(|| {
         let admin = admin(dir);
@@ -93,7 +92,7 @@ fn p99(sorted: &[Duration]) -> Duration {
     sorted[(sorted.len() - 1) * 99 / 100]
 }
 
-/// Many who mean ill, at both sockets of a server, and the administrator among them.
+/// Many hostile clients at both sockets of a server, with the administrator among them.
 #[derive(Clone, Copy)]
 struct Siege<'a> {
     /// Where the sockets are.
@@ -106,7 +105,7 @@ struct Siege<'a> {
     rounds: u32,
 }
 
-/// What it did.
+/// Effect of a siege.
 struct Seen {
     clients: usize,
     connections: u64,
@@ -123,7 +122,7 @@ struct Seen {
 impl Siege<'_> {
     fn lay(self, host: &Netns) -> Result<Seen> {
         let Self { dir, pid, clients, rounds } = self;
-        // What is allocated once is there before it is compared.
+        // Memory that is allocated once must be there before the comparison.
         let peace = changes(host, dir, 20)?;
         ensure!(peace.failed == 0, "{} changes failed in peace", peace.failed);
         let calm = p99(&ages(host, 100)?);
@@ -151,7 +150,7 @@ impl Siege<'_> {
 }
 
 impl Seen {
-    /// Whether nobody was kept from anything.
+    /// Whether no client was kept from anything.
     fn holds(&self) -> bool {
         self.changes.failed == 0
             && p99(&self.changes.took) <= LIMIT
@@ -220,7 +219,7 @@ fn g12_a_thousand_hostile_clients_keep_nobody_from_the_agent() {
     .naive(
         naive.changes.took.len() as u64,
         format!("sockets for all, connections in turn: {naive}"),
-        // Whoever comes next waits for whoever came first.
+        // Each connection waits for the earlier ones.
         p99(&naive.changes.took) > LIMIT,
     )
     .finish();
@@ -239,7 +238,7 @@ fn open_to_all(host: &Netns) -> Result<()> {
     })
 }
 
-/// To how many of the sockets user nobody connects.
+/// Number of the sockets to which the user with the ID 65534 connects.
 fn reached_by_nobody(host: &Netns) -> u64 {
     let reached = host.run(|| {
         let user = rustix::fs::Uid::from_raw(65_534);
@@ -309,8 +308,8 @@ fn every_change() -> Vec<Request> {
         Request::Detach { interfaces: Vec::new() },
     ]
 }
-/// Every change leaves a line with the credentials of who asked, however quiet the agent is, and
-/// whatever came of it.
+/// Every change leaves a log line with the credentials of its client, however quiet the agent is, and
+/// whatever the outcome.
 #[test]
 fn who_changed_what_is_on_record_though_the_agent_is_told_to_be_quiet() {
     let lab = Lab::new(LabOptions::default()).unwrap();

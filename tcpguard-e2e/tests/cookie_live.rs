@@ -21,7 +21,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a client can be like.
+/// Properties of a client.
 #[derive(Clone, Copy, Debug)]
 struct Client {
     timestamps: bool,
@@ -39,9 +39,9 @@ const CLIENTS: [Client; 4] = [
     Client { timestamps: false, ecn: false, rmem: "4096 131072 16777000" },
 ];
 
-/// A SYN and a reset in the name of a neighbour whose Ethernet address the host does not know: when it
-/// does, a SYN-ACK leaves for which there is no connection any more. That is no sign of somebody else's
-/// service at this address.
+/// A SYN and a reset in the name of a neighbour with an Ethernet address that the host does not know. Once
+/// the host knows it, a SYN-ACK leaves without a connection behind it. That does not mean that another host's
+/// service has this address.
 #[test]
 fn a_syn_that_is_reset_while_its_answer_waits_for_a_neighbour_disarms_nothing() {
     let lab = Lab::new(LabOptions::default()).unwrap();
@@ -136,7 +136,7 @@ fn connections_are_as_without_the_guard(mode: XdpMode) {
     let counters = armed.counters();
     assert_eq!(counters.cookies_sent, count, "{counters:?}");
     assert_eq!(counters.syn_ack, learned.syn_ack, "the stack answered none: {counters:?}");
-    // Whoever counts completions by the tracepoint sees these too.
+    // A count of completions by the tracepoint sees these too.
     assert_eq!(counters.established, learned.established + count, "{counters:?}");
     let packets = armed.dataplane.packets(0).unwrap();
     assert_eq!(packets.reasons[Reason::Cookie as usize], count);
@@ -156,7 +156,7 @@ fn connections_are_as_without_the_guard_in_generic_mode() {
 /// SYNs of any length: the answer to one of 54 bytes without options has no room for its own, and
 /// client and request come in one burst.
 fn syns_of_every_shape_are_answered(mode: XdpMode) {
-    // With a thread that receives, what comes close together is one burst.
+    // With a thread that receives, packets that arrive close together are one burst.
     let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let armed = Armed::attach(&lab, mode).unwrap();

@@ -1,5 +1,5 @@
-//! What an agent finds that is not as it left it: pins of another version at a start, and a damaged
-//! configuration at a reload. Needs root and `TCPGUARD_BIN`.
+//! State that an agent finds changed: pins of another version at a start, and a damaged configuration at a
+//! reload. Needs root and `TCPGUARD_BIN`.
 
 use std::ops::AddAssign;
 
@@ -12,7 +12,7 @@ use tcpguard_e2e::pins::{PIN_DIR, pretend_layout};
 use tcpguard_e2e::random::Random;
 use tcpguard_goals::{Goal, Row, seed, size};
 
-/// Programs that see what leaves by the interface.
+/// Programs that see the interface's outgoing packets.
 fn egress_programs(host: &Netns) -> usize {
     let query = || Ok(SchedClassifier::query_tcx(INTERFACE, TcAttachType::Egress)?.1.len());
     host.run(query).unwrap()
@@ -35,7 +35,8 @@ fn is_taken_over(guard: &mut Guard<'_>, host: &Netns, change: impl Fn()) -> bool
         && egress_programs(host) == 1
 }
 
-/// The naive variant knows its own layout alone: to it another's is somebody's program.
+/// The naive variant knows only the layout of its own version, and takes another version's program for a
+/// foreign one.
 #[test]
 fn g15_what_another_version_pinned_is_taken_over() {
     let row = Row::new(Goal::G15).named("pins");
@@ -65,7 +66,7 @@ const CONFIG: &str = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n[det
     poll_ms = 250\nfast_min = 64\n[protect]\nprefixes = [\"203.0.113.0/24\"]\n[lifecycle]\n\
     rule_ttl_s = 60\n[[listener]]\nat = \":443\"\nmode = \"observe\"\n";
 
-/// What became of an agent that was given damaged configurations.
+/// Results of an agent that was given damaged configurations.
 #[derive(Debug, Default)]
 struct Given {
     understood: u64,
@@ -85,7 +86,7 @@ impl AddAssign for Given {
     }
 }
 
-/// What an agent does that should not change.
+/// State of an agent that should not change.
 fn course(guard: &Guard<'_>) -> Option<(String, Option<u64>, u64)> {
     let status = guard.status().ok()?;
     let pid = status.document()["daemon"]["pid"].as_u64()?;
@@ -122,7 +123,7 @@ fn reload(_: &mut Guard<'_>, lab: &Lab) -> bool {
     cli(&lab.edge, &["reload"]).unwrap().status.success()
 }
 
-/// As what has no reload, and keeps no valid configuration, is given another one.
+/// A new configuration for a program that has no reload and keeps no valid configuration.
 fn restart(guard: &mut Guard<'_>, lab: &Lab) -> bool {
     guard.stop().unwrap();
     lab.edge.exec(&format!("rm {}/config.json", guard::STATE_DIR)).unwrap();
@@ -148,7 +149,7 @@ fn g15_a_damaged_configuration_changes_nothing_of_a_running_agent() {
     let (times, mut ours, mut naive) = (size(30, 500), Given::default(), Given::default());
     for _ in 0..times {
         ours += given(&mut guard, &lab, &damaged(), reload);
-        // What was understood may be another mode.
+        // The configuration that was understood may set another mode.
         lab.edge.write(guard::CONFIG, CONFIG).unwrap();
         assert!(reload(&mut guard, &lab), "{}", guard.log());
     }

@@ -1,5 +1,5 @@
-//! What the guard does when a part of its host fails: it goes on with the rest and says so, and gives
-//! no sign of life when it cannot. Needs root and `TCPGUARD_BIN`.
+//! Behaviour of the agent when a part of its host fails: it goes on with the rest and reports the failure,
+//! and gives no sign of life when it cannot go on. Needs root and `TCPGUARD_BIN`.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;

@@ -49,7 +49,7 @@ fn assert_stays_off(host: &Netns) {
     assert_eq!(pins, "", "pins are left");
 }
 
-/// Runs `detach` with these arguments, which must succeed, and returns what it said to people.
+/// Runs `detach` with these arguments, which must succeed, and returns its human-readable output.
 #[track_caller]
 fn detach(host: &Netns, arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =

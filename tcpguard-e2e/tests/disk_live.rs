@@ -1,5 +1,5 @@
-//! A disk that is full, or has become read-only, in a flood: the filter does not need it, and what is on
-//! it stays whole. Needs root and `TCPGUARD_BIN`.
+//! A disk that is full, or has become read-only, in a flood. The XDP program does not need it, and the files
+//! on it stay whole. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use tcpguard_goals::{Goal, Row};
 const SECOND: Duration = Duration::from_secs(1);
 /// SYNs a second: a filter that is off for a [`MOMENT`] lets some 200 in.
 const RATE: u32 = 20_000;
-/// What cannot be written is tried again each minute.
+/// A failed write is tried again each minute.
 const AGAIN_WITHIN: Duration = Duration::from_secs(75);
 /// How long the filter is off that is off for a moment: long enough that some SYN gets in on any machine.
 const MOMENT: Duration = Duration::from_millis(10);
-/// What takes all the room.
+/// File that takes all the room.
 const FILLER: &str = "/run/tcpguard-state/filler";
 
-/// What is wrong with the disk.
+/// Fault of the disk.
 #[derive(Clone, Copy, Debug)]
 enum Disk {
     Full,
@@ -32,7 +32,7 @@ enum Disk {
 }
 
 impl Disk {
-    /// What the system says of it.
+    /// The system's error message.
     const fn cause(self) -> &'static str {
         match self {
             Self::Full => "No space left on device",
@@ -57,13 +57,13 @@ impl Disk {
     }
 }
 
-/// A disk of 64 KiB for what the agent keeps.
+/// A disk of 64 KiB for the agent's state.
 fn small_disk(host: &Netns) {
     host.exec(&format!("mkdir -p {STATE_DIR}")).unwrap();
     host.exec(&format!("mount -t tmpfs -o size=64k tmpfs {STATE_DIR}")).unwrap();
 }
 
-/// The files of the agent's that are not what somebody wrote: cut off, or empty.
+/// The agent's files that are not as they were written: cut off, or empty.
 fn torn(host: &Netns) -> Vec<String> {
     let found = host.exec(&format!("find {STATE_DIR} -name *.json -o -name *.jsonl")).unwrap();
     let is_torn = |path: &&str| {
@@ -75,8 +75,8 @@ fn torn(host: &Netns) -> Vec<String> {
     found.lines().filter(is_torn).map(str::to_owned).collect()
 }
 
-/// A flood while the disk takes nothing, and the disk again: what became of the flood's SYNs, and the
-/// files that are torn.
+/// A flood during which the disk fails and recovers. Returns the outcome of the flood's SYNs, and the number
+/// of torn files.
 fn survived(disk: Disk) -> (Fate, usize) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     small_disk(&lab.edge);
@@ -111,7 +111,7 @@ fn survived(disk: Disk) -> (Fate, usize) {
     (fate, torn_then)
 }
 
-/// What becomes of a flood's SYNs while something `happens`, once there are so many `rules`.
+/// Outcome of a flood's SYNs while something `happens`, once there are so many `rules`.
 fn flooded(lab: &Lab, guard: &Guard<'_>, rules: u64, happens: impl FnOnce()) -> Fate {
     let flood = Flood { rate: RATE, ..Flood::random(Family::V4.service(), 120 * SECOND) };
     let books = Books::open(lab, &flood, || {
@@ -151,7 +151,7 @@ fn torn_in_place() -> usize {
     let content = lab.edge.read(&state).unwrap().repeat(2);
     Disk::Full.fail(&lab.edge);
     lab.edge.exec(&format!("truncate -s 0 {state}")).unwrap();
-    // The room that this made is somebody else's at once.
+    // Another process takes the room that this freed at once.
     lab.edge.exec(&format!("cp /dev/zero {FILLER}.more")).unwrap_err();
     lab.edge.write(&state, &content).unwrap_err();
     torn(&lab.edge).len()

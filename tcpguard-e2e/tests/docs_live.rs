@@ -21,7 +21,7 @@ use blocks::blocks;
 
 const PAGE: &str = "docs/operations.md";
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
-/// The attack is over soon, since nobody types anything until then.
+/// The attack is over soon after its end, since no command is typed until then.
 const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
 /// Forged handshakes last 7 s with it, and a minute without.
 const FEW_RETRIES: (&str, &str) = ("net.ipv4.tcp_synack_retries", "2");
@@ -34,11 +34,11 @@ const QUIET: Duration = Duration::from_secs(60);
 /// A command of the page.
 #[derive(Debug, PartialEq)]
 struct Typed {
-    /// When it is to be typed: what stands behind `sh` at its block.
+    /// Situation in which it is to be typed: the word behind `sh` at its block.
     scene: String,
     /// Its line in the page.
     number: usize,
-    /// What is typed.
+    /// The command line.
     line: String,
     /// How it may end.
     codes: Vec<i32>,
@@ -84,7 +84,7 @@ fn play(machine: &Machine, commands: &[Typed], scene: &str) -> Vec<String> {
     assert!(!of_scene.is_empty(), "{PAGE} has no block `sh {scene}`");
     let mut wrong = Vec::new();
     for Typed { number, line, codes, .. } in of_scene {
-        // There may be no sudo here, and nobody but root.
+        // There may be no sudo here, and no user but root.
         let script = format!("cd /root\nsudo() {{ \"$@\"; }}\n{line}\n");
         fs::write(machine.path(SCRIPT), script).unwrap();
         let output = machine.output(&format!("sh {SCRIPT}")).unwrap();

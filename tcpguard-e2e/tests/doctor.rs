@@ -30,7 +30,7 @@ fn host() -> Netns {
     host
 }
 
-/// What a doctor says, and with which exit code.
+/// A doctor's findings and exit code.
 struct Said {
     code: Option<i32>,
     document: Value,
@@ -151,7 +151,7 @@ fn the_filter_belongs_below_a_vlan() {
     assert!(evidence.contains("a vlan upon eth0") && fix.contains("[\"eth0\"]"), "{fix}");
 }
 
-/// What is said of a large MTU is what an attach meets.
+/// The doctor's finding about a large MTU agrees with the result of an attach.
 #[test]
 fn a_large_mtu_is_judged_as_the_driver_does() {
     let host = host();

@@ -43,7 +43,7 @@ table inet filter {
     meta l4proto tcp reject with tcp reset
   }
 }";
-/// What is invalid is dropped: harmless, but where conntrack wants to see each SYN.
+/// Invalid packets are dropped: harmless, but where conntrack wants to see each SYN.
 const INVALID: &str = "\
 table inet filter {
   chain input {
@@ -101,7 +101,7 @@ const UFW: [&str; 6] = [
     "-A INPUT -p tcp -m tcp --dport 443 -j ACCEPT",
 ];
 
-/// Who makes the cookies.
+/// Makers of the cookies.
 const BACKENDS: [&str; 2] = ["own", "kernel_helper"];
 
 fn lab() -> Lab {
@@ -138,7 +138,7 @@ fn denied(lab: &Lab, what: &str) {
     assert_eq!(attempts.share_within(SECOND), 0.0, "{what}: {}", attempts.summary());
 }
 
-/// Asks for cookies as the engine does; what the guard says.
+/// Asks for cookies as the engine does. Returns the output.
 fn ask(lab: &Lab) -> String {
     let output = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -164,7 +164,7 @@ fn refused(lab: &Lab, guard: &Guard<'_>, what: &str, words: &str) {
     assert_eq!(guard.status().unwrap().listener_total(PORT, "cookies_sent"), before, "{what}");
 }
 
-/// Does what the doctor says of the packet filter.
+/// Follows the doctor's advice about the packet filter.
 fn as_the_doctor_says(host: &Netns) {
     doctor::accept_mark(host).unwrap();
     // tcpguard reads the rules once a second.
@@ -320,13 +320,13 @@ fn a_network_that_is_denied_by_its_syns_stays_denied() {
 /// A host in a flood that looks like clients.
 #[derive(Clone, Copy)]
 struct Host {
-    /// What its packet filter is called.
+    /// Name of its packet filter.
     name: &'static str,
     filter: Filter,
     backend: &'static str,
     /// `cookies.mark` is set, and the rules that the doctor prints for it are loaded.
     mark: bool,
-    /// What becomes of cookies.
+    /// Expected state of the cookies.
     cookies: &'static str,
 }
 
@@ -354,7 +354,7 @@ fn ufw(host: &Netns) {
 }
 
 impl Host {
-    /// The host whose rules lock everybody out, without and with the mark, and then the others.
+    /// The host with rules that lock all clients out, without and with the mark, and then the others.
     fn all() -> Vec<Self> {
         let mut hosts = Vec::new();
         for (name, filter, takes_cookies) in FILTERS {

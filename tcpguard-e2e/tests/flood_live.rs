@@ -22,10 +22,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const DETECTED_WITHIN: Duration = SECOND;
 /// From the first SYN of a flood.
 const RULE_WITHIN: Duration = Duration::from_millis(1500);
-/// What a guarded host may spend on a SYN of the flood, as a share of what it spends answering it with
-/// a cookie of the kernel; both above what a program costs there that only drops. That floor is the
-/// machine's, not the guard's: where it was 7 % of the kernel's answer, the shares without it were
-/// 0.11 to 0.16, and where it was 19 %, up to 0.28.
+/// CPU time that a guarded host may spend on a SYN of the flood, as a share of the time that it spends on a
+/// SYN-ACK with a cookie of the kernel. Both count above the cost of a program there that only drops. That
+/// floor is the machine's, not the XDP program's: where it was 7 % of the kernel's reply, the shares without
+/// it were 0.11 to 0.16, and where it was 19 %, up to 0.28.
 const RELIEF: f64 = 0.33;
 /// New connections per second of the real clients.
 const CLIENT_RATE: u32 = 100;
@@ -71,7 +71,7 @@ impl Story {
         assert!(detected <= DETECTED_WITHIN, "detected after {detected:?}");
         let rule = between(self.flood.started, self.rule_at);
         assert!(rule <= RULE_WITHIN, "rule after {rule:?}");
-        // What the rule let through tells the same without any clock of the guard's.
+        // The SYNs that the rule let through prove the same without any clock of the agent's.
         let passed = self.flood.sent.saturating_sub(self.status.reason("drop_signature"));
         let open = Duration::from_secs_f64(passed as f64 / self.flood.rate());
         assert!(open <= RULE_WITHIN, "{passed} SYNs, {open:?} of the flood, passed");
@@ -155,12 +155,12 @@ fn a_host_without_cookies_is_saved_for_far_clients_ipv6() {
     defenceless_host_is_saved(Family::V6, Some(Delay::FAR));
 }
 
-/// The kernel's cookies keep clients connecting, at a price: the guard takes most of it away.
+/// The kernel's cookies keep clients connecting, at a price. The XDP program takes most of it away.
 ///
-/// Measured as on a network card: frames come in bursts into the ring of an interface whose receive
-/// thread has CPU 0 for itself, while attacker and clients are on CPU 1. With and without the guard
-/// the same frames come the same way; what differs is who takes them out of the ring. Both are
-/// measured in turn, so that a change of the machine's mood meets both.
+/// Measured as on a network card: frames come in bursts into the ring of an interface. The interface's
+/// receive thread has CPU 0 for itself, while attacker and clients are on CPU 1. With and without the XDP
+/// program the same frames come the same way. Only the program that takes them out of the ring differs. Both
+/// are measured in turn, so that a change of the machine's speed meets both.
 fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
     let rounds = if client_delay.is_none() { ROUNDS } else { ROUNDS_FAR };
     let lab =
@@ -187,11 +187,11 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
 const ROUNDS: usize = 3;
 /// Likewise with far clients: a packet costs the same however far they are.
 const ROUNDS_FAR: usize = 1;
-/// SYNs a second, of which the highest is taken that the machine keeps up with: what one costs is the
-/// same, but not of a ring that overflows.
+/// Rates in SYNs a second, of which the highest is taken that the machine keeps up with. The cost of a SYN is
+/// the same at each of them, but not when the ring overflows.
 const RATES: [u32; 3] = [100_000, 50_000, 25_000];
 
-/// What a packet costs, in ns of CPU time, each time that it was measured.
+/// Cost of a packet, in ns of CPU time, each time that it was measured.
 #[derive(Default)]
 struct Costs {
     /// Without any filter: the kernel answers.
@@ -311,7 +311,7 @@ fn a_host_with_cookies_is_relieved_for_far_clients_ipv6() {
     host_with_cookies_is_relieved(Family::V6, Some(Delay::FAR));
 }
 
-/// A real client whose SYN looks exactly like the flood's gets in once its SYN is retransmitted.
+/// A real client with a SYN exactly like the flood's gets in once its SYN is retransmitted.
 #[test]
 fn a_client_that_looks_like_the_flood_gets_in_when_it_retransmits() {
     for family in Family::BOTH {
@@ -333,7 +333,7 @@ fn a_client_that_looks_like_the_flood_gets_in_when_it_retransmits() {
         let counts = |status: &Status| status.rules()[0].completed() == 1;
         guard.wait_until("it counts for the rule", SECOND, counts).unwrap();
 
-        // It has proved who it is, so its next connection is not held up.
+        // It is a validated client now, so its next connection is not held up.
         let known = RawClient { port: 40_001, ..client };
         let connected = known.connect(&lab, &known.bare_syn()).unwrap();
         let connected = connected.unwrap_or_else(|| panic!("{family:?}: it did not get in again"));
@@ -342,7 +342,7 @@ fn a_client_that_looks_like_the_flood_gets_in_when_it_retransmits() {
     }
 }
 
-/// Floods that vary what a naive signature would hold on to.
+/// Floods that vary the fields on which a naive signature would rely.
 fn flood_of_shape_is_stopped(family: Family, shape: Shape) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -375,7 +375,7 @@ fn a_flood_with_random_ttl_is_stopped_ipv6() {
     flood_of_shape_is_stopped(Family::V6, Shape::RandomTtl);
 }
 
-/// Pulses are one incident whose rule stays, and both end soon after the last pulse. Two pulses by
+/// Pulses are one incident with a rule that stays, and both end soon after the last pulse. Two pulses by
 /// default, five minutes of them with `TCPGUARD_LONG=1`.
 #[test]
 fn a_pulsed_flood_is_one_incident_and_is_released() {
@@ -427,7 +427,7 @@ fn a_pulsed_flood_is_one_incident_and_is_released() {
     assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
 }
 
-/// Observe mode drops nothing, says what it would have dropped, and what to do.
+/// Observe mode drops nothing, and reports the drops that enforce mode would make, with advice.
 #[test]
 fn observe_mode_only_tells() {
     let lab = Lab::new(LabOptions::default()).unwrap();

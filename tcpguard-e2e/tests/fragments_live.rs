@@ -43,14 +43,14 @@ fn evasion(status: &Status) -> Option<Attack> {
     status.attacks().into_iter().find(|attack| attack.kind() == "evasion")
 }
 
-/// What the listener's line of the status has under this key.
+/// The value of this key in the listener's line of the status.
 fn of_listener<'a>(status: &'a Status, key: &str) -> &'a Value {
     let listeners = status.document()["listeners"].as_array().unwrap();
     let listener = listeners.iter().find(|listener| listener["port"] == PORT).unwrap();
     &listener[key]
 }
 
-/// What `tcpguard check` says, and its exit code.
+/// Exit code and output of `tcpguard check`.
 fn check(lab: &Lab) -> (Option<i32>, String) {
     let output = cli(&lab.edge, &["check"]).unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
@@ -132,8 +132,8 @@ enum Clients {
     Apart,
 }
 
-/// A lab with such clients. Linux derives the window scale from the largest receive buffer, whose default differs
-/// between versions.
+/// A lab with such clients. Linux derives the window scale from the largest receive buffer, and the default
+/// of that differs between versions.
 fn lab_with(clients: Clients, syncookies: u8) -> Lab {
     let lab = lab(syncookies);
     let most = match clients {
@@ -150,8 +150,8 @@ fn whole_first_fragments() -> Flood {
     Flood { duration: 2 * LASTS, ..flood_of(Shape::WholeFragments) }
 }
 
-/// First fragments with the whole header look like any SYN, but their answer would have to wait for the rest. No
-/// rule helps against what looks like the clients. An operator orders cookies before they come.
+/// First fragments with the whole header look like any SYN, but their SYN-ACK would have to wait for the
+/// rest. No rule helps against SYNs that look like the clients'. An operator orders cookies before they come.
 #[test]
 fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     const MEASURED: u32 = 4;
@@ -180,9 +180,10 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     let dropped = grown(|status| status.total("drop_total"));
     println!("{dropped} dropped, the stack answered {answered}; {}", attempts.summary());
     assert!(3 * dropped > 2 * u64::from(SYNS * MEASURED), "{dropped}");
-    // A quarter of the queue in three seconds, retransmissions of what that leaves, and what clients complete.
+    // A quarter of the queue in three seconds, retransmissions for the handshakes that stay half-open, and
+    // the clients' handshakes.
     assert!(answered < 1000, "{answered} reached the stack");
-    // What an operator keeps from the stack need not become an incident.
+    // SYNs that an operator keeps from the stack need not become an incident.
     assert_ne!(status.state(), NOT_STOPPED, "{:#?}", status.attacks());
     assert_eq!(of_listener(&status, "state"), "protected", "{:#?}", status.attacks());
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());

@@ -15,17 +15,17 @@ use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
 
-/// What the kernel's timers are accurate to: one tick, 10 ms where it is longest.
+/// Accuracy of the kernel's timers: one tick, 10 ms where it is longest.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A lab whose edge has no other means than its SYN queue, and the service in it.
+/// A lab in which the edge has no other means than its SYN queue, and the service in it.
 fn stage() -> (Lab, Server) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     (lab, server)
 }
 
-/// The `number`-th of the addresses that nobody owns (RFC 5737, RFC 3849).
+/// The `number`-th of the addresses that no host owns (RFC 5737, RFC 3849).
 fn forged(family: Family, number: u16) -> SocketAddr {
     let [high, low] = number.to_be_bytes();
     let address: IpAddr = match family {

@@ -1,6 +1,6 @@
-//! Cookies whose handshakes the host does not complete, because a firewall drops the ACK of a connection
-//! whose SYN it has not seen: the guard takes the step back at once and does not try it again. Needs root,
-//! `TCPGUARD_BIN`, and for the guard's own cookies Linux 6.9.
+//! Cookies that lead to no completed handshake on the host, because a firewall drops the ACK of a connection
+//! if it has not seen its SYN. The agent withdraws the mitigation at once and does not try it again. Needs
+//! root, `TCPGUARD_BIN`, and for the XDP program's own cookies Linux 6.9.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const LASTS: Duration = Duration::from_secs(14);
 /// From the first cookie to the withdrawal.
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 
-/// What the guard says where it does not try cookies again after a while.
+/// Reason that the agent gives where it does not try cookies again after a while.
 const FOR_GOOD: &str = "it is not tried again until the firewall or the configuration changes";
 
 /// One half of the connections is of a client that the guard knows, the other of strangers in many networks.

@@ -30,7 +30,7 @@ fn source(family: Family, kind: u32, number: u32) -> SocketAddr {
     SocketAddr::new(family.stranger((1 + number % ADDRESSES) as u16), port as u16)
 }
 
-/// What should not have happened at a host.
+/// Growth of the counters of faults at a host.
 fn mishaps(before: &BTreeMap<String, u64>, host: &Netns) -> BTreeMap<String, u64> {
     let bad = |name: &str| {
         let resets = ["EstabResets", "OutRsts", "AttemptFails", "EmbryonicRsts"];
@@ -60,11 +60,11 @@ fn connect_all(
     outcomes.try_into().unwrap()
 }
 
-/// A host whose service is answered for, and what is to be kept of it.
+/// A host with a service for which XDP sends the SYN-ACKs. The service and the programs are to be kept alive.
 fn armed_lab() -> (Lab, Echo, Armed) {
-    // All that a host sends and receives goes through one CPU. Where segments overtake each other, a
-    // late one that finds TIME_WAIT is answered, the client resets what it has closed, and that ends
-    // TIME_WAIT, with cookies or without.
+    // All packets of a host go through one CPU, in both directions. Where segments overtake each other, a
+    // late one that finds TIME_WAIT gets a reply, the client resets the connection that it has closed, and
+    // that ends TIME_WAIT, with cookies or without.
     let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
     lab.edge.sysctl("net.ipv4.tcp_max_tw_buckets", "262144").unwrap();
     let service = Echo::start(&lab.edge, PORT).unwrap();
@@ -118,8 +118,8 @@ fn a_hundred_thousand_handshakes_through_cookies_and_none_fails() {
     );
     let mishaps = [mishaps(&before[0], &lab.client), mishaps(&before[1], &lab.edge)];
     assert!(mishaps.iter().all(BTreeMap::is_empty), "client and server: {mishaps:?}");
-    // Each that came again found what was left of its last connection, and no other did. A full ring
-    // may have swallowed the stack's answer to some: these sent their SYN once more.
+    // Each SYN of a repeated connection found the TIME_WAIT socket of the last one, and no other SYN did. A
+    // full ring may have swallowed the stack's reply to some. Their clients retransmitted the SYN once.
     let again = u64::from(4 * AGAIN)..=u64::from(4 * AGAIN) + now.syn_retransmit - repeated;
     assert!(sent >= 100_000 && again.contains(&to_the_stack), "{again:?}: {now:?}");
     // (A request that comes long after its third ACK, while the socket is still to be made, counts as
@@ -128,7 +128,7 @@ fn a_hundred_thousand_handshakes_through_cookies_and_none_fails() {
     assert_eq!(now.established - established, u64::from(through), "{now:?}");
 }
 
-/// The naive variant: what the guard knows of its clients is hidden from it.
+/// The naive variant: the clients recorded in the kernel are hidden from the XDP program.
 #[test]
 fn a_client_that_is_not_known_hangs_where_its_last_connection_waits() {
     const CLIENTS: u32 = 50;

@@ -1,5 +1,6 @@
-//! What an attacker does to have a rule taken away, live: helpers complete handshakes and then stop, and
-//! SYNs come back as a client's do. The rule stays and clients are served. Needs root and `TCPGUARD_BIN`.
+//! Attempts of an attacker to have a rule withdrawn, live: helpers complete handshakes and then stop, and
+//! SYNs are retransmitted as a client's are. The rule stays and clients are served. Needs root and
+//! `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -22,7 +23,7 @@ const SERVED: f64 = 0.99;
 /// The kinds of clients.
 const KINDS: [&str; 2] = ["known clients", "strangers"];
 
-/// Helpers of an attacker, who connect as clients do.
+/// Helpers of an attacker, which connect as clients do.
 #[derive(Clone, Copy, Debug)]
 struct Helpers {
     family: Family,
@@ -30,7 +31,7 @@ struct Helpers {
     rate: u32,
 }
 
-/// What became of the rules and of clients once the helpers had stopped.
+/// State of the rules and service to clients once the helpers had stopped.
 struct Stopped {
     rules: usize,
     withdrawn: usize,
@@ -70,7 +71,7 @@ impl Helpers {
         let helpers = Load::start(&lab.client, service, self.rate).unwrap();
         sleep(Self::BEFORE);
         let floods = self.flood(&lab, &guard);
-        // The next poll frees the queue of what came before the second rule.
+        // The next poll frees the queue of the half-open handshakes from before the second rule.
         sleep(SECOND);
         let stopped = boot_ns();
         helpers.finish().unwrap();
@@ -178,7 +179,7 @@ struct Returning {
     cookies: bool,
 }
 
-/// What became of the rule, and of clients from a second after it.
+/// State of the rule, and service to clients from a second after it.
 struct Returned {
     rules: usize,
     withdrawn: usize,

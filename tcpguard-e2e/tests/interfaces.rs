@@ -1,5 +1,5 @@
-//! Interfaces that are renamed, moved, missing, made anew: what is guarded stays guarded, and the
-//! status never says more than is true. Needs root and `TCPGUARD_BIN`.
+//! Interfaces that are renamed, moved, missing, made anew: an attached interface stays attached, and the
+//! status never claims more than is true. Needs root and `TCPGUARD_BIN`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,7 @@ fn filtered(host: &Netns, name: &str) -> bool {
     host.exec(&format!("ip -details link show dev {name}")).unwrap().contains("tcpguard")
 }
 
-/// What the status says of the interface with this name.
+/// The status of the interface with this name.
 fn told(status: &Status, name: &str) -> Option<Value> {
     let interfaces = status.document()["interfaces"].as_array().unwrap();
     interfaces.iter().find(|interface| interface["name"] == name).cloned()
@@ -97,7 +97,7 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
     }
     assert!(guard.log().contains("eth0 is called wan0 now"), "{}", guard.log());
 
-    // The next agent is told of eth0, and finds it by what the last one left.
+    // The next agent is told of eth0, and finds it by the pins of the last one.
     guard.kill().unwrap();
     guard.start_again(Mode::Enforce).unwrap();
     protected(&guard, &host, &["wan0"]);
@@ -196,7 +196,7 @@ fn what_arrives_at_an_interface_that_is_made_anew_is_counted_as_its_own() {
     assert!(guard.status().unwrap().total("rx_packets") > 0);
 }
 
-/// What happens to `eth0`, which is up again afterwards.
+/// Change of `eth0`, which is up again afterwards.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Churn {
     Anew,
@@ -269,7 +269,8 @@ fn index(host: &Netns) -> Option<u32> {
 
 /// From the message that an interface is there without a program until it has one.
 struct Latency {
-    /// When this thread got no CPU at the end of a sleep, nobody did: without that.
+    /// Without the time that this thread overslept: when it got no CPU at the end of a sleep, no other thread
+    /// did.
     took: Duration,
     /// With it.
     raw: Duration,
@@ -323,7 +324,7 @@ struct Claim {
     link: Option<u64>,
 }
 
-/// What the kernel says of that.
+/// The kernel's state of the links.
 struct Truth {
     /// Index of each interface with a program, and the id of its link.
     on: Vec<(u32, u64)>,
@@ -391,8 +392,8 @@ fn lies(
     Ok((lies, samples))
 }
 
-/// What the status says: of each interface, and in one word of the whole host, which has no other than
-/// that one.
+/// Claims of the status: about each interface, and in one word about the whole host, which has no other
+/// interface.
 fn by_status() -> anyhow::Result<Vec<Claim>> {
     let agent = Client { runtime_dir: RUNTIME_DIR.into(), socket: None, pin_dir: PIN_DIR.into() };
     let Response::Status(status) = agent.call(Request::Status)? else { bail!("no status") };
@@ -409,14 +410,15 @@ fn by_status() -> anyhow::Result<Vec<Claim>> {
     Ok(told.map(claim).collect())
 }
 
-/// What somebody says who takes a pin for the filter: it is there whatever became of the interface.
+/// Claims of a naive observer that takes a pin for the filter. The pin is there even when the interface has
+/// gone.
 fn by_pin(host: &Netns) -> anyhow::Result<Vec<Claim>> {
     let pins = host.exec("find /sys/fs/bpf -path */links/*-eth0 -printf %f\\n")?;
     let index = |pin: &str| pin.split_once('-').and_then(|(index, _)| index.parse().ok());
     Ok(pins.lines().filter_map(index).map(|index| Claim { index, link: None }).collect())
 }
 
-/// What came of interfaces that came and went.
+/// Observations of interfaces that came and went.
 struct Seen {
     times: u64,
     /// From each message that an interface is bare until it was not.

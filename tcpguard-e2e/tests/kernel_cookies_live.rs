@@ -6,12 +6,11 @@ use tcpguard_common::abi::{ListenerEntry, Reason};
 use tcpguard_e2e::armed::{Agreed, Armed, connection, listen};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions};
 
-/// What `net.ipv4.tcp_timestamps` can be: as by default, and without a number of its own for each
-/// peer.
+/// Values of `net.ipv4.tcp_timestamps`: the default, and timestamps without a random offset for each peer.
 const DEFAULT: u8 = 1;
 const PLAIN: u8 = 2;
 
-/// What both ends say that only cookies with timestamps bring back.
+/// Options that both ends agree on only if cookies carry them in timestamps.
 const OPTIONS: [&str; 4] = ["ts", "sack", "wscale", "ecn"];
 
 fn only(agreed: &Agreed) -> Agreed {

@@ -1,4 +1,4 @@
-//! What the live tests take for granted about the lab they run in. Needs root.
+//! Tests of the properties of the lab on which the live tests rely. Needs root.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -20,15 +20,14 @@ use tcpguard_e2e::status::Status;
 const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second of the real clients.
 const CLIENT_RATE: u32 = 100;
-/// From the first SYN to the step: what marks a flood that looks like clients is that nobody tries
-/// again after 1.5 s.
+/// From the first SYN to the mitigation. A mimicking flood shows in that no source retransmits after 1.5 s.
 const ARMED_WITHIN: Duration = Duration::from_secs(3);
 
 fn lab() -> Lab {
     Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap()
 }
 
-/// A flood of copies of what the lab's own client sends, with the TTLs of many distances.
+/// A flood of copies of SYNs of the lab's own client, with the TTLs of many distances.
 fn mimic(lab: &Lab, family: Family, duration: Duration) -> Flood {
     let likeness = Likeness::capture(lab, family).unwrap();
     Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), duration) }
@@ -79,8 +78,8 @@ fn served(attempts: &Attempts) {
     served_but_for(0.0, attempts);
 }
 
-/// The same, where the wire lost the share `lost` of all frames in front of the guard: nobody can
-/// serve those, and a handshake with its request takes three.
+/// The same, where the wire lost the share `lost` of all frames before XDP. No server can serve those, and a
+/// handshake with its request takes three.
 fn served_but_for(lost: f64, attempts: &Attempts) {
     println!("  {}; the wire lost {:.2} %", attempts.summary(), 100.0 * lost);
     let missed = attempts.0.len() - attempts.within(SECOND);
@@ -113,7 +112,7 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     assert!(sent >= 150, "{sent}");
     let text = step("off");
     assert!(text.contains("forbids it"), "{text}");
-    // What was on its way.
+    // Time for packets on their way.
     sleep(SECOND / 2);
     let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
     sleep(SECOND);
@@ -125,7 +124,7 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     served(&attempts.begun(since, until));
 }
 
-/// What a rule drops: that many SYNs of sources that it is about.
+/// Sends SYNs that a rule drops: `count` of them, from sources that the rule matches.
 fn send_blocked(lab: &Lab, count: u8) {
     let send = || {
         let socket = PacketSocket::open(INTERFACE)?;
@@ -172,7 +171,7 @@ fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again()
     cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
     sleep(SECOND);
     served(&load.finish().unwrap());
-    // What was on its way.
+    // Time for packets on their way.
     sleep(SECOND);
     let before = guard.status().unwrap();
     guard.kill().unwrap();

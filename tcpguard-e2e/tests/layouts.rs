@@ -1,5 +1,5 @@
-//! What an agent of another version left in the kernel is found: its links are taken over, it keeps a
-//! second agent off, and `detach` takes it off. Needs root and `TCPGUARD_BIN`.
+//! State in the kernel that an agent of another version left: its links are taken over, a second agent finds
+//! it and refuses to start, and `detach` removes it. Needs root and `TCPGUARD_BIN`.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::pins::{PIN_DIR, pins, pretend_layout};
 use tcpguard_e2e::server::{Behaviour, Server};
 
-/// The agent waits so long before it takes off what it has no use for.
+/// Time that the agent waits before it detaches programs for which it has no use.
 const SUCCESSION: Duration = Duration::from_secs(10);
 
-/// Programs that see what leaves by the interface.
+/// Programs that see the interface's outgoing packets.
 fn egress_programs(host: &Netns) -> usize {
     let query = || Ok(SchedClassifier::query_tcx(INTERFACE, TcAttachType::Egress)?.1.len());
     host.run(query).unwrap()
@@ -53,7 +53,7 @@ fn links_of_another_layout_are_taken_over_and_nothing_else_of_it_stays() {
     }
 }
 
-/// An interface that the new version is not told of: its program would run for nobody.
+/// An interface that the new version is not told of: its program would run without any use.
 #[test]
 fn what_another_layout_left_elsewhere_is_taken_off() {
     let lab = Lab::new(LabOptions::default()).unwrap();
@@ -124,7 +124,7 @@ fn an_interface_of_a_vlan_is_protected() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "detached eth0.5\n", "{said}");
 }
 
-/// A lab whose service answers SYNs with cookies on an operator's word, and its guard.
+/// A lab with a service for which XDP sends cookies by an operator's order, and its agent.
 fn armed(lab: &Lab) -> Guard<'_> {
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
@@ -136,13 +136,14 @@ fn armed(lab: &Lab) -> Guard<'_> {
     guard
 }
 
-/// Where agents leave to the next one what is theirs.
+/// Pin of the handover record that an agent leaves to the next one.
 fn record(host: &Netns) -> String {
     let found = pins(host).unwrap();
     format!("{PIN_DIR}/{}", found.iter().find(|pin| pin.starts_with("heirloom-")).expect("left"))
 }
 
-/// An agent of a version that leaves none was there in between: what it says is long over.
+/// An agent of a version that leaves no record was there in between: the record of the earlier agent is
+/// outdated.
 #[test]
 fn a_record_counts_only_as_long_as_the_filter_of_its_writer_hangs() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
@@ -161,7 +162,7 @@ fn a_record_counts_only_as_long_as_the_filter_of_its_writer_hangs() {
     assert_eq!(guard.status().unwrap().step("cookies"), None, "{}", guard.log());
 }
 
-/// The start goes on, and says what it goes on without.
+/// The start goes on, and the log names the state that is missing.
 #[test]
 fn a_record_that_cannot_be_understood_is_named_and_replaced() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();

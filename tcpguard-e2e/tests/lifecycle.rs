@@ -20,8 +20,8 @@ fn stage() -> Lab {
     lab
 }
 
-/// Starts what must not start, and returns what it said: one line, which contains every one of
-/// `words`. Nothing of it is left on the host.
+/// Starts a command that must refuse to start, and checks its error message: one line, which contains every
+/// one of `words`. Nothing of it is left on the host.
 #[track_caller]
 fn assert_refused(host: &Netns, mut daemon: Command, words: &[&str]) {
     let output = ended(&mut daemon);

@@ -1,6 +1,6 @@
-//! What the guard may cost a host, in memory and in bytes on the disk, and how long it may keep people
-//! waiting. That a status takes 20 ms at most stands in `status_live.rs`, that 10,000 sockets are listed
-//! within 200 ms in `listeners.rs`. Needs root, `TCPGUARD_BIN`, and for the package systemd, dpkg and
+//! Limits of the cost of tcpguard to a host, in memory and in bytes on the disk, and of the time that
+//! operators wait. `status_live.rs` tests that a status takes 20 ms at most, and `listeners.rs` that 10,000
+//! sockets are listed within 200 ms. Needs root, `TCPGUARD_BIN`, and for the package systemd, dpkg and
 //! `TCPGUARD_DIST`.
 
 use std::process::Command;
@@ -20,7 +20,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Bytes of the program without symbols, which is what a package holds.
+/// Bytes of the program without symbols, as a package holds it.
 const BINARY: u64 = 9 << 20;
 /// Bytes of memory of an agent that has nothing to do.
 const AGENT: u64 = 16 << 20;
@@ -59,7 +59,7 @@ fn an_idle_agent_takes_little_memory() {
     assert!(memory <= AGENT, "{memory} bytes");
 }
 
-/// What reads, and prints what it has read.
+/// Commands that read, and print the result.
 const QUESTIONS: [&str; 24] = [
     "status",
     "status --json",
@@ -87,7 +87,7 @@ const QUESTIONS: [&str; 24] = [
     "version",
 ];
 
-/// What is no question, or not about this host.
+/// Commands that are no question, or not about this host.
 const OTHERS: [&str; 17] = [
     // The agent.
     "run",
@@ -107,14 +107,14 @@ const OTHERS: [&str; 17] = [
     "restore-sysctls",
     // It connects two network namespaces.
     "probe",
-    // Captures: `cargo xtask bench replay` holds what they take.
+    // Captures: `cargo xtask bench replay` checks the memory that they take.
     "replay",
-    // For those who make packages.
+    // For package maintainers.
     "completions",
     "manual",
 ];
 
-/// `verb` and what is below it: `status`, `rules list`, …
+/// `verb` and the verbs below it: `status`, `rules list`, …
 fn verbs(command: &clap::Command, above: &str, found: &mut Vec<String>) {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let name = format!("{above} {}", verb.get_name()).trim().to_owned();

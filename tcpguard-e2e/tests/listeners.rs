@@ -129,7 +129,7 @@ fn somaxconn_counts_at_the_moment_of_listen() {
     assert_eq!(codes(&found), [("somaxconn_lowered", "127.0.0.1:8001")]);
 }
 
-/// The `number`-th of the addresses that nobody owns (RFC 5737, RFC 3849).
+/// The `number`-th of the addresses that no host owns (RFC 5737, RFC 3849).
 fn forged(family: Family, number: u16) -> SocketAddr {
     let [high, low] = number.to_be_bytes();
     let address: IpAddr = match family {
@@ -176,7 +176,7 @@ fn the_syn_queue_holds_what_the_rule_says() {
         ("1", "256", 512, 512),
     ];
     for family in Family::BOTH {
-        // What is half-open stays so for a minute, also when its listener has gone.
+        // A half-open handshake stays so for a minute, also when its listener has gone.
         let lab = Lab::new(LabOptions::default()).unwrap();
         for (number, (cookies, max_syn_backlog, backlog, expected)) in cases.into_iter().enumerate()
         {
@@ -268,8 +268,8 @@ fn half_open_connections_are_those_of_the_listener_that_answered() {
     }
 }
 
-/// 10,000 sockets that listen, and a connection to nearly each that nobody has accepted: its other
-/// end needs no descriptor, of which a process may have no more than 20,000 here and there.
+/// 10,000 sockets that listen, and a connection to nearly each that no process has accepted. Its other end
+/// needs no descriptor, of which a process may have no more than 20,000 here and there.
 fn crowd(host: &Netns) -> (Vec<TcpListener>, Vec<TcpStream>) {
     let limits = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();

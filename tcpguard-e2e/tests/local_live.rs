@@ -1,5 +1,5 @@
-//! What the host says to itself, and what comes by interfaces that are not guarded, is no evidence: it
-//! neither hides a flood nor makes clients. Needs root and `TCPGUARD_BIN`.
+//! Traffic of the host to itself, and traffic of interfaces that are not attached, is no evidence: it neither
+//! hides a flood nor makes clients. Needs root and `TCPGUARD_BIN`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ const CASES: [Case; 6] = [
     Case { syncookies: 0, flood: 2_000, local: 1_600, lasts_s: 36 },
 ];
 
-/// What tcpguard reported of a flood.
+/// Reports of tcpguard about a flood.
 struct Told {
     /// When it was found, from its first SYN on.
     found: Option<Duration>,

@@ -23,15 +23,15 @@ use tcpguard_goals::{Goal, Row, seed, size};
 const SECOND: Duration = Duration::from_secs(1);
 /// Bytes that are resident of the agent and its maps together, on 2 CPUs.
 const PROMISED: u64 = 66 << 20;
-/// What comes on top for each further CPU that the kernel may have: some maps hold their values for each.
+/// Bytes in addition for each further CPU that the kernel may have: some maps hold their values for each.
 const PROMISED_A_CPU: u64 = 1 << 20;
-/// What may be added in the last two thirds of a flood, in bytes: what was read before may be read
-/// again beside a record that is just written.
+/// Bytes that may be added in the last two thirds of a flood. A file that was read before may be read again
+/// beside a record that is just written.
 const FLAT: u64 = 4 << 20;
 /// Between two looks at the status.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The most that somebody took while there were more and more sources.
+/// Peak memory of a process while there were more and more sources.
 struct Course {
     /// In the first third.
     early: Footprint,
@@ -40,7 +40,7 @@ struct Course {
 }
 
 impl Course {
-    /// What three times as many sources took on top, in bytes.
+    /// Memory that three times as many sources took in addition, in bytes.
     fn growth(&self) -> u64 {
         self.most.sum() - self.early.sum()
     }
@@ -95,8 +95,8 @@ fn counted_by_source(sources: u64) -> Course {
 #[test]
 fn g6_a_flood_from_everywhere_takes_no_memory() {
     let row = Row::new(Goal::G6);
-    // Of so many SYNs at least 10,000 flows a second are followed: in a third of the time there is no
-    // room for more. In the full size a sixth of them is for what the wire may lose.
+    // Of so many SYNs at least 10,000 flows a second are tracked. In a third of the time all slots are taken.
+    // In the full size a sixth of them allows for losses of the wire.
     let (rate, time) = size((20_000, 24 * SECOND), (50_000, 120 * SECOND));
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -122,7 +122,7 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let (begun, started) = (Instant::now(), boot_ns());
     let mut early = before;
     while begun.elapsed() < time {
-        // As somebody does who watches it.
+        // As for an operator at a live status.
         guard.status().unwrap();
         if begun.elapsed() < time / 3 {
             early = Footprint::of(pid).unwrap();
@@ -134,11 +134,11 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let sent: u64 = floods.map(|flood| flood.wait().unwrap().sent).iter().sum();
     let arrived = sent - (lab.lost().unwrap() - lost_before);
     let lost = known.difference(&known_clients(&lab)).count();
-    // The status tells what the last poll counted. What is lost unseen is never counted.
+    // The status shows the counters of the last poll. SYNs that are lost unseen are never counted.
     let all = |status: &Status| status.total("syn") >= counted_before + arrived;
     let _ = guard.wait_until("every SYN is counted", PATIENCE, all);
     let counted = counted() - counted_before;
-    // Only who came in is a source. Those of the clients were counted as well.
+    // Only a SYN that arrived counts as a source. Those of the clients were counted as well.
     let sources = arrived.min(counted);
     forget_peak(pid).unwrap();
     println!("before {before}; afterwards {}", Footprint::of(pid).unwrap());

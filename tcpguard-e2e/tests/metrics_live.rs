@@ -87,12 +87,12 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
     wait("ALERTS{alertname=\"TcpguardAttack\",alertstate=\"firing\"}", is_one);
     drop(running);
 
-    // What it scraped is what the agent counted.
+    // The scraped values are the agent's counters.
     let scraped = wait("tcpguard_syn_packets_total{iface=\"eth0\"}", |syns| syns > 0.0);
     assert!(scraped <= guard.status().unwrap().total("syn") as f64);
 }
 
-/// A host whose queue is full and that has no cookies.
+/// A host with a full queue and without cookies.
 #[test]
 fn prometheus_raises_the_alarm_when_clients_do_not_connect() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();

@@ -19,11 +19,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const SERVICES: [u16; 2] = [PORT, 8443];
 /// Nothing listens there.
 const CLOSED: u16 = 9;
-/// Flags of segments of no connection, legal and not, and what they are counted as.
+/// Flags of out-of-state segments, legal and not, and the counter of each.
 const STRAYS: [(u8, &str); 3] =
     [(flags::ACK, "ack"), (flags::RST, "rst"), (flags::SYN | flags::FIN, "syn_fin")];
-/// What is sent to be counted: SYNs of several looks to both services and to none, and segments of no
-/// connection. The first flood is long enough for a rule.
+/// Packets that are sent to be counted: SYNs of several fingerprints to both services and to a closed port,
+/// and out-of-state segments. The first flood is long enough for a rule.
 const MIX: [(u16, Shape); 8] = [
     (PORT, Shape::Bare),
     (PORT, Shape::RandomWindowMss),
@@ -35,11 +35,11 @@ const MIX: [(u16, Shape); 8] = [
     (SERVICES[1], Shape::Stray(STRAYS[2].0)),
 ];
 
-/// Packets that arrived at a guarded host, by those who sent them.
+/// Packets that arrived at a guarded host, by sender.
 struct Arrived<'a> {
     lab: &'a Lab,
     guard: &'a Guard<'a>,
-    /// What the guard and the stack had counted before.
+    /// Counters of tcpguard and of the stack before the packets arrived.
     before: (Status, u64),
     all: u64,
     /// SYNs, by port.
@@ -150,7 +150,7 @@ fn each_is_counted(family: Family) -> Counts {
     Counts { all: arrived.all, stack, answered }
 }
 
-/// `entry = passed + dropped + answered = sent`, and what passed is what the stack was given.
+/// `entry = passed + dropped + answered = sent`, and the stack has received every packet that passed.
 #[test]
 fn g17_the_numbers_add_up() {
     let row = Row::new(Goal::G17);

@@ -12,7 +12,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_goals::verifier::{self, Costs, GROWTH, LIMIT, Record};
 use tcpguard_goals::{Goal, Row, size};
 
-/// What the agent loads.
+/// The objects that the agent loads.
 const GUARD: [&str; 3] = ["tcpguard-ebpf", "tcpguard-ebpf-log", "cookie"];
 
 fn object(name: &str) -> PathBuf {
@@ -21,7 +21,7 @@ fn object(name: &str) -> PathBuf {
     PathBuf::from(dir).join(name).with_extension("o")
 }
 
-/// What the running kernel's verifier makes of objects, by the program that `cargo xtask vm` runs in
+/// Result of the running kernel's verifier for these objects, by the program that `cargo xtask vm` runs in
 /// guests with other kernels.
 fn verified(objects: &[&str]) -> Costs {
     const INTERFACE: &str = "guarded";
@@ -110,7 +110,7 @@ fn log_of_a_connection(arguments: &[&str]) -> String {
             status.reason("handshake_ack") >= 5
         })
         .unwrap();
-    // A poll hands over what the programs have said until then.
+    // A poll hands over the messages of the programs up to then.
     std::thread::sleep(Duration::from_millis(600));
     load.finish().unwrap();
     guard.stop().unwrap();

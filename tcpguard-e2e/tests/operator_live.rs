@@ -1,5 +1,5 @@
-//! What an operator does by hand, most of it in the middle of a flood, and what he is told. Needs root and
-//! `TCPGUARD_BIN`.
+//! Commands that an operator gives by hand, most of them in the middle of a flood, and their output. Needs
+//! root and `TCPGUARD_BIN`.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -14,7 +14,7 @@ use tcpguard_e2e::status::Status;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a verb printed, which must have done what it was asked.
+/// Output of a verb, which must have succeeded.
 fn done(lab: &Lab, line: &[&str]) -> String {
     let output = cli(&lab.edge, line).unwrap();
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -34,7 +34,7 @@ fn automatic(lab: &Lab) -> Vec<String> {
     listed(lab, "auto").iter().map(|rule| rule["id"].to_string()).collect()
 }
 
-/// The rules that operators made, by what they match.
+/// The rules that operators made, by matcher.
 fn by_hand(lab: &Lab) -> BTreeMap<String, Value> {
     let matches = |rule: &Value| rule["matches"].as_str().unwrap().to_owned();
     listed(lab, "manual").into_iter().map(|rule| (matches(&rule), rule)).collect()
@@ -76,8 +76,8 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     flood.stop().unwrap();
 }
 
-/// A list that is fetched again and again stands beside what operators made, and says neither why a rule of theirs is
-/// there nor that it ends sooner.
+/// A list that is fetched repeatedly leaves the rules of operators alone. It changes neither their reason nor
+/// their end to an earlier one.
 #[test]
 fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
     const LIST: &str = "/run/list";
@@ -117,7 +117,7 @@ fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
     assert!(!by_hand(&lab).contains_key(other));
 }
 
-/// Nobody is there any more to say that something is wrong.
+/// Without an agent no process is left that could report a problem.
 #[test]
 fn monitoring_is_critical_once_the_agent_is_killed() {
     let lab = Lab::new(LabOptions::default()).unwrap();
@@ -136,7 +136,7 @@ fn monitoring_is_critical_once_the_agent_is_killed() {
     assert!(said.starts_with(begins), "{said}");
 }
 
-/// What was noted before it, that a rule would drop, is not what the rule does now.
+/// A note from before the change, that a rule would drop, does not describe the rule's present effect.
 #[test]
 fn an_incident_tells_when_the_mode_was_changed_in_it() {
     let lab = Lab::new(LabOptions::default()).unwrap();

@@ -1,5 +1,5 @@
-//! Other programs at tc that end the chain: the guard's go first, which harms nobody, and where they
-//! cannot, the cause is named. Needs root and `TCPGUARD_BIN`.
+//! Other programs at tc that end the chain. The programs of tcpguard run first, which harms no other program.
+//! Where they cannot, the cause is named. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second of the real clients, each on schedule whatever became of the others; in a flood
 /// so many of a client that the guard knows, and so many of strangers.
 const CLIENTS: u32 = 50;
-/// The guard looks who is before its programs for what leaves this often.
+/// Interval at which the agent checks which programs run before its own on egress.
 const LOOKED: Duration = Duration::from_millis(1500);
 /// At least this share of clients is served within a second.
 const SERVED: f64 = 0.98;
@@ -228,7 +228,7 @@ fn answers_seen(lab: &Lab, guard: &Guard<'_>) -> (u64, Status) {
 
 #[test]
 fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
-    /// What it is, how it comes there, whether the guard goes first.
+    /// The filter, the function that attaches it, and whether the program of tcpguard runs first.
     type Case = (&'static str, fn(&Lab), bool);
     let cases: [Case; 3] = [
         ("a filter of a later priority", |lab| pass_all(lab, "prio 2"), true),

@@ -1,5 +1,5 @@
-//! What a listener has of its own, said in a file beside the configuration of a running guard. Needs
-//! root and `TCPGUARD_BIN`.
+//! Settings of a single listener, given in a file beside the configuration of a running agent.
+//! Needs root and `TCPGUARD_BIN`.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 const SECOND: Duration = Duration::from_secs(1);
 /// After so long without an agent the first steps end.
 const HEARTBEAT: Duration = Duration::from_secs(6);
-/// What `dpkg -i` may take, the start of the service included.
+/// Time limit of `dpkg -i`, the start of the service included.
 const INSTALLS: Duration = Duration::from_secs(60);
 
 /// A machine without the package, on which services may be started.
@@ -42,7 +42,7 @@ fn cable(machine: &Machine) {
     machine.exec("ip link set wire up").unwrap();
 }
 
-/// Installs it as a script would: an existing configuration is kept. Returns what was said.
+/// Installs it as a script would: an existing configuration is kept. Returns the output.
 fn install(machine: &Machine, package: &Package) -> String {
     let path = package.put_on(machine).unwrap();
     let begun = Instant::now();
@@ -235,7 +235,7 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
     assert!(machine.path("/var/lib/tcpguard/state.json").is_file(), "what it knew, too");
     assert!(!machine.output("pgrep -x tcpguard").unwrap().status.success());
 
-    // Who had it enabled, has it so again.
+    // A service that was enabled is enabled again.
     install(&machine, &deb);
     assert!(filtered(&machine));
 
@@ -329,7 +329,7 @@ fn the_rpm_is_installed_started_and_removed() {
     let machine = machine(&[]);
     cable(&machine);
     let rpm = Package::made(Format::Rpm).unwrap().put_on(&machine).unwrap();
-    // Debian's rpm asks for the first; what it depends on, dpkg knows.
+    // Debian's rpm asks for the first option. The dependencies are known to dpkg only.
     let rpm_of = |arguments: &str| {
         let output = machine.output(&format!("rpm --force-debian --nodeps {arguments}")).unwrap();
         assert!(output.status.success(), "{arguments}: {}", said(&output));

@@ -1,6 +1,6 @@
-//! Handshakes that fail without anybody's ill will, live: a path that is slow and loses packets, and
-//! balancers that take their SYNs back. Neither is a flood, though whoever counts SYNs against
-//! connections would say so; and a flood on the same stage is found. Needs root and `TCPGUARD_BIN`.
+//! Handshakes that fail without an attack, live: a path that is slow and loses packets, and balancers that
+//! reset their own SYNs. Neither is a flood, although a comparison of SYNs with connections would say so. A
+//! flood in the same setup is found. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -18,8 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const TROUBLE: Duration = Duration::from_secs(12);
 /// SYNs of the flood per second.
 const FLOOD: u32 = 2_000;
-/// Share of the answers without a connection that is a flood for whoever counts repetitions and what was
-/// taken back: the guard's own limit for failing handshakes (`scattered_share`).
+/// Share of SYN-ACKs without a connection from which a detector that counts retransmissions and reset
+/// handshakes reports a flood: tcpguard's own limit for failing handshakes (`scattered_share`).
 const NAIVE: f64 = 0.25;
 
 /// Clients, and whatever `trouble` adds to them, are called no flood; then a flood comes and is found.

@@ -16,7 +16,7 @@ use tcpguard::host::{KernelRelease, interfaces};
 use tcpguard::probe::{self, CookieBackend, Hook, Host, Probe};
 use tcpguard_e2e::netns::Netns;
 
-/// A host with these sysctls, and what the probe says there.
+/// Result of the self-test on a host with these sysctls.
 fn probed(sysctls: &[(&str, &str)]) -> Probe {
     let host = Netns::new("host").unwrap();
     for (key, value) in sysctls {
@@ -66,7 +66,7 @@ fn the_guards_own_cookies_work_where_the_kernel_can_take_them() {
         let end = trial.server.as_ref().unwrap();
         assert!(!end.timestamps && !end.sack && end.wscale.is_none(), "{trial:?}");
     }
-    // What the kernel cannot keep without timestamps is told.
+    // Options that the kernel cannot keep without timestamps are reported.
     let kernel = &probe.backends[2];
     for trial in &kernel.trials {
         let end = trial.client.as_ref().unwrap();

@@ -18,20 +18,21 @@ const SECOND: Duration = Duration::from_secs(1);
 const FAMILY: Family = Family::V4;
 /// Other SYNs of a flood per second; each comes twice or three times.
 const RATE: u32 = 4_000;
-/// New connections per second of the service's regular clients, and of others who were never there.
+/// New connections per second of the service's validated clients, and of new clients.
 const REGULARS: u32 = 50;
 const STRANGERS: u32 = 10;
 /// So long it takes to know how many SYNs are usual, which is a mean over five seconds at least.
 const CALM: Duration = Duration::from_secs(8);
-/// From the first SYN: a client tries again after a second, and what fills the queue is judged for two.
+/// Time from the first SYN. A client retransmits after a second, and the handshakes that fill the queue are
+/// judged for two.
 const ARMED_WITHIN: Duration = Duration::from_secs(6);
 /// From the budget on: half-open handshakes are left alone for three seconds.
 const CLEANED_UP_WITHIN: Duration = Duration::from_millis(3500);
 /// How long after the first time a SYN is sent again.
 const AT_ONCE: &[Duration] = &[Duration::ZERO];
 const AS_CLIENTS_DO: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(3)];
-/// Where no cookie is taken: share of the regulars, whom the guard knows, that get in within a second (80 % were
-/// measured, and none of the strangers, whose first SYNs are dropped).
+/// Share of the validated clients that get in within a second where no cookie is taken (80 % were measured,
+/// and none of the new clients, whose first SYNs are dropped).
 const REGULARS_AT_ONCE: f64 = 0.7;
 /// Share of either that gets in within three, by repeating SYNs (all were measured).
 const BY_REPEATING: f64 = 0.97;
@@ -54,7 +55,7 @@ impl Clients {
         }
     }
 
-    /// Regulars and strangers who came in this time.
+    /// Validated and new clients that connected in this time.
     fn finish(self, from: u64, to: u64) -> [Attempts; 2] {
         let [regulars, strangers] =
             [self.regulars, self.strangers].map(|load| load.finish().unwrap().begun(from, to));
@@ -100,7 +101,7 @@ fn is_answered_to_the_end(again: &'static [Duration]) {
     guard.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
     let since = boot_ns();
     println!("  cookies after {:.2?}", between(flood.started(), since));
-    // By then it is known what is repeated, and how.
+    // By then the agent knows which SYNs are retransmitted, and how.
     let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
     let first = guard.wait_until("it is named", ARMED_WITHIN, named).unwrap();
     println!("  {}", incident(&first).summary());

@@ -1,4 +1,4 @@
-//! A capture replayed through the loaded programs says what it says on the host.
+//! A capture replayed through the loaded programs has the same results as on the host.
 
 use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddr};

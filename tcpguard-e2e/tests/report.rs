@@ -1,6 +1,6 @@
-//! A real flood drawn by `tcpguard report`, and the page looked at in a real browser that has no
-//! network. What it looked like is left in `target/looked-at`, for a person to look too; `cargo xtask
-//! picture target/looked-at/attack.html` puts its plots into the README. Needs root, `TCPGUARD_BIN` and
+//! A real flood drawn by `tcpguard report`, and the page rendered in a real browser that has no network. The
+//! pictures are left in `target/looked-at` for a person to view. `cargo xtask picture
+//! target/looked-at/attack.html` puts the plots of the page into the README. Needs root, `TCPGUARD_BIN` and
 //! chromium.
 
 #[path = "../../xtask/src/picture/cut.rs"]
@@ -25,14 +25,14 @@ const RATE: u32 = 20_000;
 /// Widths of a desk's window and of a phone's, with how much of the page to show.
 const WINDOWS: [(u32, u32); 2] = [(1280, 2600), (390, 4200)];
 
-/// Puts what was looked at where a person finds it.
+/// Keeps a checked page or picture where a person finds it.
 fn keep(name: &str, content: &[u8]) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/looked-at");
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join(name), content).unwrap();
 }
 
-/// What `tcpguard report NUMBER …` prints.
+/// Output of `tcpguard report NUMBER …`.
 fn report(lab: &Lab, number: u64, more: &[&str]) -> String {
     let number = number.to_string();
     let arguments = [&["report", number.as_str()][..], more].concat();
@@ -63,7 +63,7 @@ fn a_real_flood_is_drawn_and_looked_at() {
     let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
     let points = line["points"].as_array().unwrap();
     let most = |name: &str| points.iter().filter_map(|it| it[name].as_f64()).fold(0.0, f64::max);
-    // Beside other tests a step may see what was due in the one before.
+    // Beside other tests a step of the series may include counts that were due in the previous one.
     assert!((0.8..1.5).contains(&(most("syn_pps") / flood.rate())), "{}", most("syn_pps"));
     assert!(most("dropped_pps") > 0.8 * flood.rate(), "{}", most("dropped_pps"));
     assert!(most("completed_pps") > 50.0, "{}", most("completed_pps"));
@@ -85,7 +85,7 @@ fn look(page: &str) {
     for told in ["What happened", "SYNs per second, and what became of them", "it is over"] {
         assert!(read.contains(told), "{told}: {read}");
     }
-    // Nothing was mended: what was read is what was written.
+    // The browser repaired nothing: it read the page as it was written.
     for tag in ["<figure>", "<svg ", "<path ", "<li>", "<tr>", "</article>"] {
         assert_eq!(read.matches(tag).count(), page.matches(tag).count(), "{tag}");
     }
@@ -105,8 +105,8 @@ fn look(page: &str) {
     assert!(printed.starts_with(b"%PDF-") && printed.len() > 20_000);
 }
 
-/// Whatever ended the agent, the attack that it was in can still be drawn: by the next one that goes on with
-/// it, and by one that knows nothing of it but what was written.
+/// An attack that was open when the agent ended can still be drawn, however it ended: by the next agent that
+/// continues it, and by one that has nothing of it but the records.
 #[test]
 fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();

@@ -1,6 +1,6 @@
-//! What reset authentication would cost a client, for decision 27: the first SYN of a connection is answered
-//! by a SYN-ACK with a wrong acknowledgement number, which a client resets (RFC 9293 §3.10.7.3), and the next
-//! SYN goes to the host. Needs root and nft.
+//! Cost of reset authentication for a client, for decision 27: the first SYN of a connection is answered by a
+//! SYN-ACK with a wrong acknowledgement number, which a client resets (RFC 9293 §3.10.7.3), and the next SYN
+//! goes to the host. Needs root and nft.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,7 @@ fn answer_wrongly(stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Clients whose first SYN is dropped, and answered wrongly or not at all.
+/// Clients. Their first SYN is dropped, and gets a wrong SYN-ACK or none.
 fn clients(answered: bool) -> Attempts {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();

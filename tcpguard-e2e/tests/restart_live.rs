@@ -29,12 +29,12 @@ enum End {
     Stopped,
     /// Stopped, and its configuration file has a mistake when the next one starts.
     Mistyped,
-    /// Stopped, and what it left is of a layout so many versions later: the maps are of no use to the
-    /// next one, whose links are pinned elsewhere.
+    /// Stopped, and the state that it left is of a layout so many versions later. The maps are of no use to
+    /// the next agent, and its links are pinned elsewhere.
     OtherLayout(i32),
     /// Stopped, and its maps are gone.
     Upgraded,
-    /// What a program would do that takes its filter off at its end.
+    /// A program that detaches its filter at its end.
     Naive,
 }
 
@@ -81,7 +81,7 @@ fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
     guard.start_again(Mode::Enforce).unwrap();
 }
 
-/// What appending a line to the file makes of it.
+/// A line that makes the configuration file invalid when it is appended.
 const MISTYPED: &str = "[metrics]\nmode = \"enforce\"\n";
 
 /// SYNs of a flood that got in while the agent ended and started. The flood is alone, so that whatever
@@ -142,7 +142,7 @@ fn assert_last_valid(lab: &Lab, guard: &Guard<'_>) {
     assert!(after.health().iter().all(|(code, _)| code != "config_refused"), "{after:?}");
 }
 
-/// Until a rule is there, and the kernel's queue is cleaned of what got in before.
+/// Waits until a rule is there and the kernel's queue is cleaned of the entries from before.
 fn ruled(guard: &Guard<'_>) -> Result<()> {
     guard.wait_for_rule(5 * SECOND)?;
     sleep(SECOND);
@@ -215,7 +215,7 @@ fn an_agent_that_takes_its_filter_off_lets_the_flood_in() {
     assert!(leaked > 10_000, "{leaked}");
 }
 
-/// What holds the filter on the interface when an agent is killed.
+/// Holder of the filter on the interface when an agent is killed.
 #[derive(Clone, Copy, PartialEq)]
 enum Held {
     ByPins,
@@ -265,8 +265,8 @@ const TRICKLE: u32 = 2_000;
 /// Kills in one flood: so many take some two minutes, and a flood ends after [`MAX_DURATION`].
 const KILLS_OF_A_FLOOD: u64 = 50;
 
-/// What became of the SYNs of floods in which agents were killed so often, or more often until `least`
-/// SYNs were sent; and how often that was.
+/// Outcome of the SYNs of floods in which agents were killed so often, or more often until `least` SYNs were
+/// sent, and the number of kills.
 fn fate_over(kills: u64, least: u64, held: Held) -> (u64, Fate) {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -329,13 +329,14 @@ fn g1_kills_let_nothing_of_a_flood_in() {
     .finish();
 }
 
-/// SYNs a second of a flood that clients come through: many times what shuts them out of an unguarded
-/// host. The highest is taken that the machine carries, so that its cables lose no client's packets.
+/// SYNs a second of a flood during which clients connect: many times the rate that locks them out of an
+/// unguarded host. The highest rate is taken that the machine carries, so that its cables lose no client's
+/// packets.
 const RATES: [u32; 3] = [20_000, 10_000, 5_000];
 /// A SYN, an ACK and a request, of which the cable may lose each.
 const FRAMES_OF_A_CLIENT: f64 = 3.0;
-/// With a greater share of frames lost by the cables, from 0 to 1, a machine does not carry the flood:
-/// nobody could say who lost a client. With this one, 3 of 1,000 clients may be late by it.
+/// A machine of which the cables lose a greater share of frames, from 0 to 1, does not carry the flood. The
+/// cause of a lost client would then be unknown. With this share, 3 of 1,000 clients may be late by it.
 const MOST_LOST: f64 = 0.001;
 /// Nor does one that takes longer for the middle one of the clients: half a millisecond is usual, and
 /// where others keep the CPUs for so long, a packet of a client may wait for a second.
@@ -347,8 +348,8 @@ const MOST_STALLED: Duration = Duration::from_millis(250);
 /// Kills while clients come in one flood: so many take some five minutes.
 const KILLS_AMONG_CLIENTS: u64 = 100;
 
-/// What became of clients, 100 a second, that came in a flood. Half of them come again and again, and half
-/// have never been there.
+/// Outcome for clients, 100 a second, that came in a flood. Half of them connect again and again, and half
+/// are new.
 struct Clients {
     attempts: Attempts,
     /// Frames that were sent to the guarded host meanwhile, and how many of them the cables lost.
@@ -403,7 +404,7 @@ impl Clients {
         happens(guard, &flood);
         sleep(2 * SECOND);
         let to = boot_ns();
-        // Whoever came last has his time, in the flood.
+        // The last clients have their time too, still in the flood.
         let came = loads.map(|load| load.finish().unwrap().begun(from, to).0);
         let attempts = Attempts(came.into_iter().flatten().collect());
         let stalled = stall.finish().unwrap();
@@ -497,7 +498,8 @@ fn g1_kills_lose_no_client() {
         .naive(
             naive_kills,
             said(&naive, " with the links held by the process alone"),
-            // Among them who was never served: how many that are is a matter of luck, 0 to 20 of 400.
+            // Among them are clients that were never served. Their number is a matter of luck, 0 to 20 of
+            // 400.
             naive.late() >= 20,
         )
         .finish();
@@ -518,7 +520,7 @@ fn no_client_notices_the_end_of_an_agent() {
     }
 }
 
-/// Who connects while there is no agent is a client to the next one.
+/// A client that connects while there is no agent is validated for the next one.
 #[test]
 fn handshakes_are_counted_while_there_is_no_agent() {
     let lab = stage();
@@ -542,7 +544,7 @@ fn handshakes_are_counted_while_there_is_no_agent() {
     assert_eq!(lab.edge.exec(left).unwrap(), "", "and ends with the others");
 }
 
-/// What an operator set outlives the agent: blocks, and the mode set by command.
+/// An operator's settings outlive the agent: blocks, and the mode set by command.
 #[test]
 fn blocks_and_mode_outlive_the_agent() {
     let lab = stage();

@@ -1,6 +1,6 @@
-//! Floods whose sources are answered where the guard does not look, although clients are answered where it
-//! does: from a container network behind a bridge, and from a link wider than its hosts. Needs root and
-//! `TCPGUARD_BIN`.
+//! Floods to whose sources the SYN-ACKs leave by an unattached interface, although those to clients leave by
+//! an attached one: from a container network behind a bridge, and from a link wider than its hosts. Needs
+//! root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const CLIENTS: u32 = 50;
 const FEW: u32 = 8;
 /// From the first SYN of a crude flood; a second later where the kernel's cookies keep the queue from telling.
 const RULE_WITHIN: Duration = Duration::from_secs(3);
-/// From the first SYN of a flood of copies: what marks it is that nobody tries again after 1.5 s.
+/// Time from the first SYN of a mimicking flood. Its indicator is that no SYN is retransmitted after 1.5 s.
 const ARMED_WITHIN: Duration = Duration::from_secs(4);
 /// Share of the clients that must be answered within a second.
 const SERVED: f64 = 0.99;
@@ -36,7 +36,7 @@ const SERVED: f64 = 0.99;
 enum Odd {
     /// Behind a bridge that is not guarded, from where nothing is expected by the guarded interface.
     Bridge,
-    /// On the guarded link, where nobody has the addresses; the host checks reverse paths.
+    /// On the guarded link, where no host has the addresses. The host checks reverse paths.
     Link,
 }
 
@@ -74,8 +74,8 @@ fn half_open(lab: &Lab) -> u64 {
     lab.edge.run(|| Ok(SockDiag::open()?.half_open(None)?.len() as u64)).unwrap()
 }
 
-/// What counts alone say: the queue has taken more handshakes than SYN-ACKs were seen, so that the answers of
-/// the listener are held to leave unseen, and no rule is made there.
+/// Verdict by counts alone: the queue has taken more handshakes than SYN-ACKs were seen. The listener's
+/// SYN-ACKs are therefore assumed to leave unseen, and no rule is made there.
 #[derive(Debug)]
 struct Naive {
     half_open: u64,

@@ -27,10 +27,11 @@ const RULES: u32 = 10_000;
 /// Two sets that have half of their rules in common.
 const SETS: [(&str, Range<u32>); 2] = [("a", 0..RULES), ("b", RULES / 2..RULES + RULES / 2)];
 const SHARED: Range<u32> = RULES / 2..RULES;
-/// So often at most a replacement is killed as often as it should be: what each kill meets is a matter of
-/// luck.
+/// A replacement is killed at most this many times as often as intended, because the state that each kill
+/// meets is a matter of luck.
 const ROUNDS: u32 = 4;
-/// Whatever gets in to the closed port is no flood of it: it is to be refused, and so counted.
+/// SYNs that pass to the closed port must not be taken for a flood of it. They are to be refused, and so
+/// counted.
 const NO_FLOOD: &str = "[detection]\nclosed_port_rate = 1000000.0\n";
 
 /// Rule `n`: one in ten an IPv6 /64, one in ten an IPv4 /28, the others single addresses.
@@ -90,7 +91,7 @@ fn import(lab: &Lab, name: &str) -> Duration {
     begun.elapsed()
 }
 
-/// What `rules export` says: reason by prefix, all of them an operator's.
+/// Output of `rules export`: reason by prefix, all of them an operator's.
 fn exported(lab: &Lab) -> BTreeMap<String, String> {
     let output = cli(&lab.edge, &["rules", "export", "--all", "--json"]).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -110,8 +111,8 @@ fn expected(name: &str) -> BTreeMap<String, String> {
     rules.map(|n| (whole(prefix(n)), format!("set {name}"))).collect()
 }
 
-/// What became of SYNs: let through and dropped by the filter's count, and answered with a reset by
-/// the kernel's, which is what becomes of each that is let through.
+/// Outcome of SYNs: let through and dropped by the filter's count, and answered with a reset by the kernel's.
+/// Each SYN that is let through is reset.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
     passed: u64,
@@ -143,7 +144,7 @@ fn resets(lab: &Lab) -> u64 {
     tcp_counter(&lab.edge, "OutRsts").unwrap()
 }
 
-/// What becomes of SYNs from `sources` while `replace` replaces rules, and how many there were.
+/// Outcome of SYNs from `sources` while `replace` replaces rules, and their number.
 fn fate_while(
     lab: &Lab,
     guard: &Guard<'_>,
@@ -243,8 +244,8 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     flood.stop().unwrap();
 }
 
-/// A rule that nobody asked for anew is what it was: what became protected after it was made was
-/// never forced, and is spared by it in the new set as in the old one.
+/// A rule that was not requested anew stays as it was. A prefix that became protected after the rule was made
+/// was never forced. The rule exempts it in the new set as in the old one.
 #[test]
 fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() {
     let lab = stage();
@@ -274,7 +275,7 @@ fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() 
     assert_spared(&guard);
 }
 
-/// What the last start of the agent found of a set that did not count.
+/// Number of rules that the last start of the agent found of a set that did not count.
 fn leavings(guard: &Guard<'_>, starts: usize) -> u32 {
     let log = guard.log();
     let last = log.split(" protects ").nth(starts).unwrap_or_default();
@@ -283,7 +284,7 @@ fn leavings(guard: &Guard<'_>, starts: usize) -> u32 {
     line.and_then(number).unwrap_or(0)
 }
 
-/// What kills during replacements left, as the kernel had it before anybody came back.
+/// State that kills during replacements left in the kernel, before the replacer came back.
 #[derive(Default)]
 struct Left {
     old: u32,
@@ -306,7 +307,7 @@ impl Left {
     }
 }
 
-/// Whoever replaces rules, and is killed at it.
+/// A process that replaces rules and is killed at it.
 trait Replacer {
     /// Begins to put a set in place, and is killed after so long.
     fn replace(&mut self, new: &'static str, killed_after: Duration);
@@ -431,9 +432,9 @@ fn in_force(rules: &SourceRules) -> Option<&'static str> {
     name
 }
 
-/// Kills `replacer` so often at a replacement that takes `whole` at least, and again until the `kills` have
-/// `met` what they are to meet: a third of them at any moment, the others where those before found the
-/// middle of it. Set "a" is there before.
+/// Kills `replacer` at so many replacements that take `whole` at least, and continues until the `kills` have
+/// `met` the states that they are to meet. A third of the kills happen at any moment, the others where
+/// earlier ones found the middle. Set "a" is there before.
 fn killed_while_replacing<R: Replacer>(
     rules: &SourceRules,
     replacer: &mut R,
@@ -474,8 +475,9 @@ fn killed_while_replacing<R: Replacer>(
     left
 }
 
-/// What a replacement by the guard, killed so often at least, left in the kernel, what became of SYNs
-/// of members of both sets, and how many replacements were said to be done before the kill, and stayed.
+/// The state that replacements by the agent left in the kernel when they were killed, at least so often, the
+/// outcome of SYNs of members of both sets, the number of SYNs, and the number of replacements that were
+/// reported as done before the kill and stayed.
 fn own(kills: u32) -> (Left, Fate, u64, u32) {
     let lab = stage();
     let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
@@ -510,7 +512,7 @@ fn in_place(kills: u32) -> (Left, Fate, u64) {
     import(&lab, "a");
     let rules = SourceRules::open(&lab.edge).unwrap();
     let before = Fate::now(&lab, &guard);
-    // It would mend what another program does to its rules.
+    // A running agent would repair changes that another process makes to its rules.
     guard.kill().unwrap();
     let references = rules.references().unwrap();
     let mut in_place = InPlace { lab: &lab, rules: &rules, references };
@@ -526,8 +528,8 @@ fn in_place(kills: u32) -> (Left, Fate, u64) {
     (left, fate, sent)
 }
 
-/// What is in the kernel after a kill, before anybody mends it, is the whole of one set and nothing else,
-/// and members of both are kept out from beginning to end.
+/// The kernel holds exactly one whole set after a kill, before any repair, and members of both sets are kept
+/// out from beginning to end.
 #[test]
 fn g2_a_kill_leaves_one_set_whole() {
     let row = Row::new(Goal::G2);

@@ -1,5 +1,5 @@
-//! Room for more rules than there usually is: what an agent with the usual room refuses is imported,
-//! drops, and outlives a restart with other room. Needs root and `TCPGUARD_BIN`.
+//! Capacity for more rules than by default. A list that an agent with the default capacity refuses is
+//! imported, drops, and outlives a restart with another capacity. Needs root and `TCPGUARD_BIN`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::sleep;
@@ -23,8 +23,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const ASKED: u32 = 3000;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What rule `n` is over: mostly one address, else an IPv6 /64, a longer prefix beneath one, or an IPv4
-/// /28.
+/// Prefix of rule `n`: mostly one address, else an IPv6 /64, a longer prefix beneath one, or an IPv4 /28.
 fn prefix(n: u32) -> String {
     match n % 10 {
         0 => format!("{}/64", v6(n, 0)),
@@ -72,7 +71,7 @@ fn stage() -> Lab {
     lab
 }
 
-/// Whether the list is imported, and what is said to it.
+/// Whether the list is imported, and the output.
 fn import(lab: &Lab) -> (bool, String) {
     let begun = Instant::now();
     let output = cli(&lab.edge, &["rules", "import", "--replace", FILE]).unwrap();
@@ -103,7 +102,7 @@ fn dropped(lab: &Lab, guard: &Guard<'_>, sources: impl Iterator<Item = IpAddr>) 
         Ok(())
     };
     lab.attacker.run(send).unwrap();
-    // The status tells what the last poll counted.
+    // The status shows the counts of the last poll.
     sleep(Duration::from_secs(1));
     guard.status().unwrap().reason("drop_source") - before
 }

@@ -67,7 +67,7 @@ impl Loaded {
         self_test(&mut self.object, &mut self.redeemer, &self.dataplane, key, now)
     }
 
-    /// What is in the tables that a test may touch.
+    /// Contents of the tables that a test may touch.
     fn traces(&self) -> Result<String> {
         let mut listeners = self.dataplane.listeners()?;
         listeners.sort_by_key(|(key, _)| (key.port, format!("{:?}", key.addr)));

@@ -17,8 +17,8 @@ use tcpguard_e2e::status::Status;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// One address sends 5,000 or 100,000 SYN/s that look as those of clients do: who sends them they do not
-/// tell, so they are answered with cookies, others are served, and there is no rule.
+/// One address sends 5,000 or 100,000 SYN/s with the fingerprint of clients. The SYNs do not reveal their
+/// sender, so they are answered with cookies, others are served, and there is no rule.
 fn one_source_is_answered(family: Family, source: IpAddr, rate: u32) {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -63,12 +63,12 @@ fn a_hundred_thousand_a_second_of_one_source_are_answered() {
     one_source_is_answered(Family::V4, Ipv4Addr::new(198, 51, 100, 77).into(), 100_000);
 }
 
-/// Where nothing answers (no cookies of anybody's, a full queue) the source is dropped, and others are served.
-/// Whoever has that address and connects gets in with his first retransmission.
+/// Where no reply is sent (no cookies of any kind, a full queue) the source is dropped, and others are
+/// served. A client that has that address and connects gets in with its first retransmission.
 fn one_source_is_blocked(family: Family, rate: u32) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    // As at somebody who drops answers that he did not ask for.
+    // As on a host that drops unsolicited replies.
     let quiet = "table inet quiet { chain out { type filter hook output priority 0; policy accept; \
                  tcp flags & rst == rst drop; }; }";
     lab.client.write("/run/quiet.nft", quiet).unwrap();
@@ -229,8 +229,8 @@ fn told(lab: &Lab, arguments: &[&str]) -> String {
     said
 }
 
-/// A client whose network is blocked from one port gets in at another, also after a restart of the
-/// guard; and what is blocked is changed without a moment in which nothing is.
+/// A client whose network is blocked from one port gets in at another, also after a restart of the agent. The
+/// block is changed without a moment in which there is none.
 fn one_port_is_blocked(family: Family) {
     const OTHER: u16 = PORT + 1;
     let lab = Lab::new(LabOptions::default()).unwrap();

@@ -1,4 +1,4 @@
-//! `tcpguard states` says what the kernel and `ss` say, of connections made here. Needs root and
+//! `tcpguard states` agrees with the kernel and with `ss` on connections made here. Needs root and
 //! `TCPGUARD_BIN`.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::raw::PacketSocket;
 
-/// How long the kernel may take for what is done at once.
+/// Time limit for operations that the kernel performs at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[track_caller]
@@ -105,7 +105,7 @@ impl Stage {
     }
 }
 
-/// The `number`-th of the addresses that nobody owns (RFC 5737, RFC 3849).
+/// The `number`-th of the documentation addresses, which no host has (RFC 5737, RFC 3849).
 fn forged(family: Family, number: u16) -> SocketAddr {
     let address: IpAddr = match family {
         Family::V4 => Ipv4Addr::new(198, 51, 100, number as u8).into(),
@@ -200,7 +200,7 @@ fn fill(stream: &TcpStream) {
     }
 }
 
-/// What `ss` says waits in the edge's connections to a client: port of the client, unread,
+/// Queues of the edge's connections to a client according to `ss`: port of the client, unread,
 /// unacknowledged.
 fn queues_by_ss(edge: &Netns) -> BTreeMap<u16, (u64, u64)> {
     let listed = edge.exec("ss -Htn state established").unwrap();

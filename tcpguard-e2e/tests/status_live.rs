@@ -1,5 +1,4 @@
-//! What `tcpguard status` tells of losses and costs, and how long it takes. Needs root and
-//! `TCPGUARD_BIN`.
+//! Losses and costs in `tcpguard status`, and the time that it takes. Needs root and `TCPGUARD_BIN`.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -80,7 +79,7 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     assert_eq!(calm.state(), "protecting");
 
     let backlog = Backlog::set(1);
-    // To where nobody listens: what is wrong are the losses, not an attack.
+    // To a port at which no socket listens: the problem is the losses, not an attack.
     let nowhere = SocketAddr::new(Family::V4.edge(), 9);
     let running = Flood::random(nowhere, 20 * SECOND).start(&lab).unwrap();
     let losing = guard
@@ -163,7 +162,7 @@ fn where_all_clients_connect_every_surface_says_so() {
     assert!(completed >= 20.0 * 8.0, "{completed}");
 }
 
-/// A host whose queue is full and that has no cookies: nothing is done about it, and nobody hides that.
+/// A host with a full queue and without cookies: nothing is done about it, and every output says so.
 #[test]
 fn where_clients_are_locked_out_every_surface_says_so() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
@@ -187,7 +186,7 @@ fn where_clients_are_locked_out_every_surface_says_so() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("MOST CLIENTS DO NOT CONNECT"), "{said}");
-    // What the alert rule asks for: both numbers, of the same listener.
+    // The inputs of the alert rule: both numbers, of the same listener.
     let ratio = metric(&lab.edge, "tcpguard_listener_clients_ratio{addr=\"::\",port=\"443\"}");
     assert!(ratio.is_some_and(|ratio| ratio < 0.5), "{ratio:?}");
     let sources = metric(&lab.edge, "tcpguard_sources_estimate{addr=\"::\",port=\"443\"}");

@@ -1,5 +1,5 @@
-//! ACK, FIN and RST floods at a listener whose strays are dropped: nobody who has a connection, or
-//! wants one, notices. Needs root.
+//! ACK, FIN and RST floods at a listener whose out-of-state segments are dropped. Neither open
+//! connections nor new ones are affected. Needs root.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -25,13 +25,13 @@ const FLOOD: Duration = SECOND;
 const RATE: u32 = 50_000;
 /// Connections that are open all the time.
 const OPEN: usize = 20;
-/// What each of them sends and gets back at a time, in bytes.
+/// Size of a message that each of them sends and gets back, in bytes.
 const MESSAGE: usize = 8192;
 
 const STRAYS: u8 = ListenerEntry::STRAYS;
 const OWN: u8 = STRAYS | ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
 
-/// A service that returns what it gets, until its listener is shut down.
+/// A service that echoes its input, until its listener is shut down.
 fn echo(host: &Netns, listener: TcpListener) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
@@ -111,7 +111,7 @@ fn flooded(lab: &Lab, service: SocketAddr, flags: u8) -> (FloodReport, Vec<Durat
         let connect = || Ok(TcpStream::connect_timeout(&service, PATIENCE)?);
         let socket = lab.client.run(connect).expect("a new connection");
         exchange(&socket, b"first").expect("its first exchange");
-        // What more than one segment holds arrives in one burst with the third ACK, or after it.
+        // Data of more than one segment arrives in one burst with the third ACK, or after it.
         exchange(&socket, &[7; 4000]).expect("its second exchange");
         took.push(attempt.elapsed());
         std::thread::sleep(Duration::from_millis(20));
@@ -159,7 +159,7 @@ fn nobody_notices(mode: XdpMode, syncookies: u8, steps: u8) {
                 flood.sent,
                 took.len()
             );
-            // What the wire could not hold never came.
+            // Frames beyond the capacity of the wire never arrived.
             assert!(refused >= flood.sent / 10 * 8, "{refused} of {}", flood.sent);
             assert_eq!(answered, 0, "the stack saw strays");
             assert!(took.len() >= 10 && *slowest < 3 * SECOND, "{took:?}");
@@ -247,7 +247,7 @@ fn forwarded_and_translated_services_lose_nothing() {
     let socket = lab.client.run(|| Ok(TcpStream::connect(translated)?)).unwrap();
     exchange(&socket, b"to the proxy").unwrap();
     drop(socket);
-    // Beside what those of all addresses have in common.
+    // The entry that all addresses share stands beside it.
     let seen = armed.dataplane.syn_acks().unwrap();
     assert_eq!(seen.iter().filter(|(key, _)| *key != key.of_all()).count(), 1);
     armed.set_steps(STRAYS).unwrap();
@@ -262,7 +262,7 @@ fn forwarded_and_translated_services_lose_nothing() {
     let forwarded = SocketAddr::new([10, 79, 0, 2].into(), PORT);
     let targets = [forwarded, translated];
     let busy = targets.map(|target| Busy::start(&lab.client, target));
-    // What was seen of them also keeps the guard from answering for them.
+    // The SYN-ACKs that were seen of them also keep tcpguard from sending replies for them.
     armed.set_steps(OWN).unwrap();
     for (target, busy) in targets.into_iter().zip(&busy) {
         for (name, flags) in FLOODS {

@@ -30,7 +30,7 @@ fn a_rule_ends_in_the_kernel_when_it_is_to_also_if_the_agent_is_in_a_time_namesp
     let output = cli(&lab.edge, &["block", &client, "--for", &life, "--force"]).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!connects(), "it is blocked");
-    // Nobody takes it out of the kernel any more.
+    // No agent is left to remove it from the kernel.
     guard.kill().unwrap();
     sleep((LIFE + Duration::from_secs(1)).saturating_sub(begun.elapsed()));
     assert!(connects(), "it has ended");

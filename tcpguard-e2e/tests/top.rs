@@ -12,7 +12,7 @@ use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::terminal::{State, Terminal};
 
-/// What `top` is started by, short enough for one line of the terminal.
+/// Command that starts `top`, short enough for one line of the terminal.
 const COMMAND: &str = "/run/t";
 /// The variable by which a test tells itself that it is the one in the terminal.
 const PANIC: &str = "TCPGUARD_TEST_PANIC";

@@ -1,5 +1,5 @@
-//! A rule that cuts its operator off ends in time, whatever becomes of the agent, and what it replaced
-//! is there again. Asked of the kernel, by a client that wants in. Needs root and `TCPGUARD_BIN`.
+//! A rule that cuts its operator off ends in time, whatever happens to the agent, and the replaced rule is
+//! there again. The test asks the kernel, by a client that connects. Needs root and `TCPGUARD_BIN`.
 
 use std::net::TcpStream;
 use std::thread::sleep;
@@ -38,7 +38,7 @@ fn gets_in(lab: &Lab, family: Family) -> bool {
     lab.client.run(|| Ok(TcpStream::connect_timeout(&service, PATIENCE).is_ok())).unwrap()
 }
 
-/// What becomes of the agent while the rule waits.
+/// Fate of the agent while the rule waits.
 #[derive(Clone, Copy, Debug)]
 enum Agent {
     Lives,
@@ -53,12 +53,13 @@ const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsKilled, Agent::IsKilledAndSta
 struct Change {
     /// `{everybody}` stands for all addresses, and [`FILE`] names them among others.
     line: &'static [&'static str],
-    /// What a process of its own does at the limit; none where the guard is asked to see to it.
+    /// Command that a separate process runs at the limit. `None` where the agent is asked to revert the
+    /// change.
     undo: Option<&'static [&'static str]>,
 }
 
-/// When a client got in again that a change cut off, if it was a second after the limit. Whoever is to
-/// take it back is killed with the agent.
+/// Time after which a client that a change had cut off got in again; `None` if it had not a second after the
+/// limit. The process that reverts the change is killed with the agent.
 fn back_after(change: Change, family: Family, agent: Agent) -> Option<Duration> {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -153,7 +154,7 @@ fn g14_a_risky_import_that_nobody_confirms_goes_back() {
     );
 }
 
-/// What is blocked, and until when if it is confirmed.
+/// The blocks, and until when each is in place if it is confirmed.
 fn rules(host: &Netns) -> Vec<(String, Value)> {
     let list = json(host, &["rules", "list"])["rules"].as_array().unwrap().clone();
     let rule = |rule: &Value| {
@@ -163,7 +164,7 @@ fn rules(host: &Netns) -> Vec<(String, Value)> {
     list.iter().map(rule).collect()
 }
 
-/// Its time is over while no agent lives: the next one brings back what was there before, and tells.
+/// The time is over while no agent lives: the next agent restores the earlier rule and reports it.
 #[test]
 fn what_a_risky_block_replaced_is_back_after_a_kill() {
     let lab = Lab::new(LabOptions::default()).unwrap();

@@ -11,7 +11,7 @@ use tcpguard_e2e::netns::Netns;
 const FILE: &str = "/etc/sysctl.d/90-tcpguard.conf";
 const RECORD: &str = "/run/tcpguard-tune.json";
 
-/// What somebody set who has read too many forums.
+/// Sysctls as an operator may set them after reading too many forums.
 const ODD: [(&str, &str); 5] = [
     ("net.core.somaxconn", "128"),
     ("net.ipv4.tcp_abort_on_overflow", "1"),
@@ -78,7 +78,7 @@ fn what_was_applied_for_good_is_taken_back_to_the_last_value() {
     for (key, value) in ODD {
         assert!(file.contains(&format!("#before {key} = {value}\n")), "{file}");
     }
-    // The file is what systemd and sysctl(8) take.
+    // systemd and sysctl(8) accept the file.
     host.sysctl("net.core.somaxconn", "128").unwrap();
     host.exec(&format!("sysctl --load {FILE}")).unwrap();
     assert_eq!(values(&host)[0], "4096");

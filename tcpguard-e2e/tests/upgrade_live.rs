@@ -21,7 +21,8 @@ use tcpguard_goals::{Goal, Row, size};
 const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second.
 const CLIENT_RATE: u32 = 100;
-/// With a greater share of frames lost by the cables, from 0 to 1, nobody could say who lost a client.
+/// With a greater share of frames lost by the cables, from 0 to 1, the cause of a lost client would be
+/// unknown.
 const MOST_LOST: f64 = 0.001;
 /// How long the filter is off that is off for a moment: long enough that some SYN gets in on any machine.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -29,7 +30,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 const WHILE: Duration = Duration::from_secs(6);
 const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "whoever comes first has given up");
 
-/// What the SYNs of the flood look like.
+/// Fingerprint of the flood's SYNs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flooding {
     /// Alike, from random sources: a rule drops them.
@@ -53,7 +54,7 @@ impl Flooding {
 enum Change {
     /// As a package does it: the one is stopped, the other started.
     Upgrade,
-    /// The naive variant of a filter: what the one put on is taken off before the other starts.
+    /// The naive variant of a filter: the agent's filter is detached before the other starts.
     Anew,
     /// The naive variant of cookies: the other is left nothing.
     Disinherited,
@@ -63,7 +64,7 @@ enum Change {
     ButForAWhile,
 }
 
-/// What there is to be seen of a number of changes.
+/// Observations of a number of changes.
 #[derive(Debug, Default)]
 struct Seen {
     /// Of the flood's SYNs, where there were no clients.
@@ -114,10 +115,10 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
         sleep(SECOND);
         Ok(())
     };
-    // Beside clients nobody could tell the flood's.
+    // Beside clients the flood's SYNs could not be told apart.
     let mut books = (!clients).then(|| Books::open(&lab, &flood, defended).unwrap());
     let flood = flood.start(&lab).unwrap();
-    // What defended the host when the books were opened still does.
+    // The mitigation that defended the host when the books were opened still does.
     if clients {
         defended().unwrap();
     }
@@ -155,7 +156,7 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
         }
     }
     let ended = boot_ns();
-    // Whoever came last has his time, in the flood.
+    // The last clients have their time too, still in the flood.
     if clients {
         sleep(3 * SECOND);
     }
@@ -185,7 +186,7 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
     seen
 }
 
-/// What clients see, and in how many SYNs a second: in fewer where the cables may have lost a client.
+/// The clients' observations, and the SYNs per second: fewer where the cables may have lost a client.
 fn with_clients(times: u64, flooding: Flooding) -> (u32, Seen) {
     let see = |rate| (rate, changed(times, flooding, rate, true, Change::Upgrade));
     let mut tried = flooding.rates().into_iter().map(see);
@@ -200,7 +201,7 @@ fn with_clients(times: u64, flooding: Flooding) -> (u32, Seen) {
         .expect("a machine that carries the least of the rates")
 }
 
-/// The row of a kind of flood, whose naive variant is `naive`.
+/// The row of a type of flood. `naive` is its naive variant.
 fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let row = Row::new(Goal::G3).named(name);
     let times = size(2, 50);
@@ -209,7 +210,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let fate = alone(times, Change::Upgrade);
     let (clients_rate, clients) = with_clients(times, flooding);
     let (leaks, brief) = (alone(1, naive), alone(1, Change::ButForAMoment));
-    // What looks like clients is answered with cookies of the kernel as well.
+    // A mimicking flood is answered with cookies of the kernel as well.
     let unguarded = (flooding == Flooding::Crude)
         .then(|| changed(1, flooding, clients_rate, true, Change::ButForAWhile));
     let shut_out = unguarded.as_ref().is_none_or(|seen| seen.failed > 0);

@@ -1,5 +1,5 @@
-//! A veth whose other end takes nothing that is sent back from XDP, as in most containers: the guard
-//! notices before the first cookie is sent, and its clients get in. Needs root and `TCPGUARD_BIN`.
+//! A veth whose other end discards frames that XDP sends back, as in most containers. The agent notices
+//! before the first cookie is sent, and clients get in. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -34,14 +34,14 @@ fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, [Attempts; 
         Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), 8 * SECOND) };
     let flood = flood.start(lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
-    // One load ends after the other, and who comes after the flood proves nothing.
+    // One load ends after the other, and a client that comes after the flood proves nothing.
     let [known, strangers] = loads.map(|load| load.finish().unwrap().begun(0, flood.ended));
     println!("  the known client: {}", known.summary());
     println!("  strangers: {}", strangers.summary());
     (status, [known, strangers])
 }
 
-/// A host behind a veth whose other end discards what XDP sends back.
+/// A host behind a veth whose other end discards frames that XDP sends back.
 #[derive(Clone, Copy, Debug)]
 struct Veth {
     family: Family,

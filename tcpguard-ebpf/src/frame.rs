@@ -57,8 +57,8 @@ impl Buffer {
     }
 }
 
-/// `N` bytes that lie within the packet. [`FrameMut::cut`] ends all pieces; who forgets that is told
-/// by the verifier, which then knows nothing of `from`.
+/// `N` bytes that lie within the packet. [`FrameMut::cut`] invalidates all pieces. The verifier rejects a
+/// later use, because it has lost the bounds of `from`.
 pub struct Piece<const N: usize> {
     from: usize,
 }
@@ -166,7 +166,7 @@ pub struct XdpFrame {
     counted: Option<Counted>,
 }
 
-/// Where the bytes of a frame are counted, and what stands there with those of its first piece.
+/// The byte counter of a frame, and its value with the bytes of the first piece.
 struct Counted {
     bytes: *mut u64,
     before: u64,
@@ -188,9 +188,9 @@ impl XdpFrame {
         }
     }
 
-    /// A frame whose other pieces are still to be added to `bytes`. How long they are only a helper knows,
-    /// and every frame would pay for the call; so it is asked when the headers say
-    /// that the packet goes on behind the first piece. Of a frame that is not IP only that is counted.
+    /// A frame of which the other pieces are still to be added to `bytes`. Only a helper knows their length,
+    /// and every frame would pay for the call. So the helper is called only when the headers say that the
+    /// packet goes on behind the first piece. Of a frame that is not IP only the first piece is counted.
     ///
     /// `bytes` must be a counter of this CPU's, in a map.
     #[inline(always)]
@@ -248,7 +248,7 @@ impl FrameMut for XdpFrame {
     #[inline(always)]
     fn cut(&mut self, length: usize) -> Option<()> {
         let by = length as i64 - self.length() as i64;
-        // SAFETY: as in `whole`. Whoever calls this holds no other pointer into the packet.
+        // SAFETY: as in `whole`. The caller holds no other pointer into the packet.
         if by > 0 || unsafe { bpf_xdp_adjust_tail(self.ctx, by as i32) } != 0 {
             return None;
         }

@@ -18,8 +18,8 @@ use crate::tables::KernelTables;
 
 /// Added to a [`Reason`] code where a function may also return another number.
 const GAVE_UP: u32 = 0x100;
-/// As an `Option<Reason>`: none. Also of a step whose maps could not be found, which cannot be: their
-/// sizes are constants.
+/// As an `Option<Reason>`: none. Also the result of a step that does not find its maps, which cannot happen,
+/// because their sizes are constants.
 const NONE: u32 = 0;
 /// As a [`Course`].
 const ASK_SOCKETS: u32 = 1;
@@ -38,8 +38,8 @@ impl Bench {
     pub fn new() -> Option<Self> {
         let cpu = maps::CPU.get_ptr_mut(0)?;
         // SAFETY: this CPU's value, of which the tables use other fields. XDP programs do not preempt each
-        // other; a step that is a function of its own has its own reference to the same record, and
-        // whoever called it uses none of what it read there before.
+        // other. A step that is a function of its own has its own reference to the same record, and its
+        // caller uses no value that it read there before.
         let work = unsafe { &mut (*cpu).work };
         Some(Self { config: maps::CONFIG.get(0)?, tables: KernelTables::on(cpu), work })
     }
@@ -50,9 +50,9 @@ impl Bench {
     }
 }
 
-/// Makes a step a global function. One that reads the frame is handed the context; another must not
-/// be, because the compiler leaves an argument that is not used undefined, and the verifier minds.
-/// `else`: what it returns without its maps, if not `NONE`.
+/// Makes a step a global function. A step that reads the frame is handed the context. Another must not be,
+/// because the compiler leaves an unused argument undefined, and the verifier rejects that. `else`: the
+/// return value without the maps, if not `NONE`.
 macro_rules! step {
     ($name:ident($($argument:ident: $type:ty),*), |$bench:ident| $body:block) => {
         step!($name($($argument: $type),*) else 0, |$bench| $body);

@@ -1,5 +1,5 @@
-//! The kernel side of tcpguard: adapters between the kernel and `tcpguard-common`, where everything
-//! is decided. What a packet means stands in `tcpguard_common::fastpath`.
+//! The kernel side of tcpguard: adapters between the kernel and `tcpguard-common`, where everything is
+//! decided. The meaning of a packet is defined in `tcpguard_common::fastpath`.
 #![no_std]
 #![no_main]
 // Loads of unaligned packet fields and one verifier hint are written in assembly; see `frame`.
@@ -52,8 +52,8 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
 pub fn tcpguard_egress(ctx: TcContext) -> i32 {
     if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new()) {
         let frame = SkbFrame::new(&ctx, tables.scratch());
-        // SAFETY: this CPU's state, of which the tables use other fields; the context that this program
-        // was called with, whose field is readable at this hook.
+        // SAFETY: this CPU's state, of which the tables use other fields; the context that this program was
+        // called with, of which this field is readable at this hook.
         let (sent, came_by) = unsafe { (&mut *tables.sent(), (*ctx.skb.skb).ingress_ifindex) };
         if fastpath::egress(&frame, config, &mut tables, sent, came_by == 0) {
             syn_acks::learn(&ctx);

@@ -18,7 +18,7 @@ use tcpguard_common::wire::Segment;
 
 use crate::frame::opaque;
 
-/// What a CPU remembers between packets.
+/// State that a CPU keeps between packets.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct CpuState {
@@ -36,7 +36,7 @@ pub struct CpuState {
     pub segments_so_far: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
-    /// Of what was read so that it is in the cache when it is needed.
+    /// A value that was read to have it in the cache when it is needed.
     pub read_ahead: u64,
     /// Connections that the kernel was told of, or is about to make, since a moment ago.
     pub handed_over: [HandedOver; size::HANDED_OVER_PLACES as usize],
@@ -58,11 +58,11 @@ pub struct CpuState {
     pub recent_answers: [RecentAnswer; size::RECENT_ANSWERS],
     /// The segment that is about to leave.
     pub sent: Segment,
-    /// What the steps of one decision hand to each other.
+    /// State that the steps of one decision hand to each other.
     pub work: Work,
 }
 
-/// Of the maps of [`size::SIZED_BY_RULES`], unless who loads the object says otherwise.
+/// Slots of the maps of [`size::SIZED_BY_RULES`], unless the loader sets another number.
 const RULE_SLOTS: usize = size::rule_slots(size::RULES) as usize;
 
 #[btf_map]
@@ -162,12 +162,12 @@ pub static CLOCK: Array<u64, 1> = Array::new();
 #[unsafe(no_mangle)]
 pub static FIXED_CLOCK: Global<u8> = Global::new(0);
 
-/// What `INTERFACES` says of an interface; 0 if that is nothing.
+/// The entry of an interface in `INTERFACES`; 0 if there is none.
 #[inline(always)]
 fn slot(ifindex: u32) -> Option<u8> {
     let slots = INTERFACES.get(0)?;
-    // Opaque, so that the mask stays where a comparison has made it needless: the verifiers before Linux 6.3
-    // forget what they know of an index that is kept on the stack meanwhile.
+    // Opaque, so that the compiler keeps the mask, although a comparison has made it needless: the verifiers
+    // before Linux 6.3 forget the bounds of an index that is kept on the stack meanwhile.
     let place = opaque(ifindex as usize) & (size::MAX_IFINDEX - 1);
     Some(if (ifindex as usize) < size::MAX_IFINDEX { slots[place] } else { 0 })
 }

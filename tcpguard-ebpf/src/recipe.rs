@@ -14,8 +14,8 @@ pub const VARY_IP_ID: u32 = 1 << 3;
 /// IPv4 sources are unicast and outside the labs' 10.0.0.0/8, whatever is drawn.
 pub const UNICAST: u32 = 1 << 4;
 
-/// One kind of SYN. Sources, ports and sequence numbers are drawn anew for each. The kernel reuses
-/// frames without restoring what their receiver has made of them, so each is written as a whole.
+/// One type of SYN. Sources, ports and sequence numbers are drawn anew for each. The kernel reuses
+/// frames without undoing their receiver's changes, so each is written as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {

@@ -1,5 +1,5 @@
-//! The kernel's own table of TCP sockets, and what only its listening sockets can do: make and check
-//! their cookies. All helpers are there since Linux 5.4, at XDP and at tc.
+//! The kernel's own table of TCP sockets, and the cookies that only its listening sockets can make and check.
+//! All helpers are there since Linux 5.4, at XDP and at tc.
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple, tcphdr};
 use aya_ebpf::cty::c_void;
@@ -25,8 +25,8 @@ struct TupleV4 {
     ports: [[u8; 2]; 2],
 }
 
-/// The socket of this network namespace that gets a segment of this flow; null for none. Whoever
-/// calls this releases it.
+/// The socket of this network namespace that gets a segment of this flow; null for none. The caller releases
+/// it.
 ///
 /// # Safety
 /// `ctx` must be the context that the program was called with.
@@ -115,7 +115,7 @@ pub unsafe fn is_of(socket: *mut bpf_sock, flow: &FlowKey) -> bool {
     own && remote && ports
 }
 
-/// What a segment finds, see `Tables::socket`.
+/// The socket that a segment finds, see `Tables::socket`.
 ///
 /// # Safety
 /// `ctx` must be the context that the program was called with.
@@ -231,9 +231,9 @@ unsafe fn makes(listener: *mut bpf_sock, syn: &Segment, mss: u16) -> i64 {
     }
 }
 
-// What the kernel reads of a packet when it makes or checks a cookie, written anew from what the
-// parser found: so options, extension headers, tags and fragments do not matter, and it reads no
-// packet that the verifier would have to see the bounds of.
+// The headers that the kernel reads when it makes or checks a cookie, written anew from the parser's result.
+// So options, extension headers, tags and fragments do not matter, and the kernel reads no packet of which
+// the verifier would have to see the bounds.
 
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;

@@ -1,5 +1,4 @@
-//! What is learned from SYN-ACKs that leave. Global functions, for the same reasons as the steps of
-//! ingress.
+//! Learning from SYN-ACKs that leave. Global functions, for the same reasons as the steps of ingress.
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
@@ -23,7 +22,7 @@ pub fn learn(ctx: &TcContext) {
 #[inline(never)]
 extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
     let Some(tables) = KernelTables::new() else { return Origin::Unknown as u32 };
-    // SAFETY: the context that this program was called with, whose fields are readable at this hook,
+    // SAFETY: the context that this program was called with, of which these fields are readable at this hook,
     // and this CPU's state.
     let (came_in, sender, sent) =
         unsafe { ((*skb).ingress_ifindex, (*skb).__bindgen_anon_2.sk, &*tables.sent()) };
@@ -34,8 +33,8 @@ extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
     // SAFETY: the context that this program was called with.
     } else if unsafe { sockets::is_connected(skb.cast(), &sent.flow.reversed()) } {
         Origin::Own
-    // No socket: the kernel's cookie. One of this very connection: reset while the packet waited for a
-    // neighbour's address, whoever sent the reset.
+    // No socket: the kernel's cookie. The socket of this very connection: it was reset while the packet
+    // waited for a neighbour's address, whichever end sent the reset.
     // SAFETY: the socket that belongs to the packet, if there is one, as long as this program runs.
     } else if sender.is_null() || unsafe { sockets::is_of(sender, &sent.flow) } {
         Origin::Unknown
@@ -51,8 +50,8 @@ extern "C" fn learn_syn_ack(skb: *mut __sk_buff, marks: u32) -> u32 {
     let ctx = TcContext::new(skb);
     if let Some(mut tables) = KernelTables::new() {
         let frame = SkbFrame::new(&ctx, tables.scratch());
-        // SAFETY: the context that this program was called with, whose fields are readable at this hook,
-        // and this CPU's state, of which the tables use other fields.
+        // SAFETY: the context that this program was called with, of which these fields are readable at this
+        // hook, and this CPU's state, of which the tables use other fields.
         let (ifindex, tagged_later, control, sent) =
             unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, &*tables.sent()) };
         let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };

@@ -1,8 +1,8 @@
 //! The decision's state, over maps.
 //!
-//! References handed out point into map values. Several CPUs may write the shared ones at once;
-//! what that can lose is a count, a mark or an entry of a set (`fastpath::sets`), never memory safety:
-//! values are plain integers, and the kernel keeps an element's memory valid while a program runs.
+//! References handed out point into map values. Several CPUs may write the shared ones at once. Such a race
+//! can lose a count, a mark or an entry of a set (`fastpath::sets`), but never breaks memory safety: values
+//! are plain integers, and the kernel keeps an element's memory valid while a program runs.
 
 use core::arch::asm;
 
@@ -28,10 +28,11 @@ use crate::sockets;
 /// Update flags: create or overwrite.
 const ANY: u64 = 0;
 
-/// A field of what this CPU remembers.
+/// A field of this CPU's state.
 macro_rules! own {
     ($tables:ident.$field:ident) => {
-        // SAFETY: `cpu` points to a whole `CpuState` of this CPU, and nobody else holds this field.
+        // SAFETY: `cpu` points to a whole `CpuState` of this CPU, and no other reference to this field
+        // exists.
         unsafe { &mut (*$tables.cpu).$field }
     };
 }
@@ -48,7 +49,7 @@ impl KernelTables {
         Some(Self::on(maps::CPU.get_ptr_mut(0)?))
     }
 
-    /// With what this CPU remembers.
+    /// The tables with this CPU's state.
     #[inline(always)]
     pub const fn on(cpu: *mut CpuState) -> Self {
         Self { cpu, context: core::ptr::null_mut() }
@@ -135,8 +136,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn publish(&mut self) {
-        // SAFETY: changes nothing, but for the compiler it may read and write all memory. Whoever
-        // reads the map on another CPU does so by a system call that copies it from its start.
+        // SAFETY: changes nothing, but for the compiler it may read and write all memory. A reader of the map
+        // on another CPU uses a system call that copies it from its start.
         unsafe { asm!("", options(nostack)) };
     }
 
@@ -338,7 +339,7 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn expect_retry_line(&mut self, index: u64) {
         let word = self.retry_line(index).map_or(0, |line| line.words[0]);
-        // The processor goes on until somebody needs it.
+        // The processor does not wait for the value until it is used.
         *own!(self.read_ahead) = word;
     }
 
@@ -381,8 +382,8 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn exchange(bucket: &mut Bucket, before: Bucket, after: Bucket) -> bool {
         let mut found = before.word();
-        // SAFETY: the word is aligned and lives as long as the reference. (`core` has no atomics
-        // for BPF. The instruction compares with r0 and leaves there what it found.)
+        // SAFETY: the word is aligned and lives as long as the reference. (`core` has no atomics for BPF. The
+        // instruction compares with r0 and leaves the earlier value there.)
         unsafe {
             asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) bucket.word_mut(),
                 in(reg) after.word(), inout("r0") found, options(nostack));

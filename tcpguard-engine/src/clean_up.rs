@@ -8,9 +8,10 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::{Flow, FlowState, Timestamp};
 
-/// How a flood's half-open entries are recognised: those from one of `sources`, or whose recorded SYN matches one
-/// of `signatures`, if they were answered before `answered_before` or are older than `older_than`; those older
-/// than that of which no SYN is recorded; and all that are older and were answered before `everybody_before`.
+/// Criteria by which a flood's half-open entries are recognised. An entry is removed if it is from one of
+/// `sources`, or its recorded SYN matches one of `signatures`, and if it was answered before
+/// `answered_before` or is older than `older_than`. An entry older than that without a recorded SYN is
+/// removed too, and so is any other entry that is older and was answered before `everybody_before`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CleanUp {
     /// Signatures of the rules that are active for the listener.
@@ -22,11 +23,11 @@ pub struct CleanUp {
     /// SYN-ACK) at or after it was let through on purpose, because it was retransmitted or its source
     /// is validated or exempt: it may be a client's in the middle of its handshake.
     pub answered_before: Timestamp,
-    /// Age from which an entry counts as the flood's that was let through on purpose, or whose SYN is
+    /// Age from which an entry counts as the flood's although it was let through on purpose, or its SYN is
     /// not recorded.
     pub older_than: Duration,
-    /// Nobody who was answered before this moment and is older than that will complete: SYNs have left no entry
-    /// since, or the queue is full. The default is nobody.
+    /// No client that was answered before this moment and is older than that will complete: SYNs have left no
+    /// entry since, or the queue is full. By default no entry counts as such.
     pub everybody_before: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! What the engine wants done. The agent's executor is the only interpreter.
+//! Effects that the engine orders. The agent's executor is the only interpreter.
 
 use ipnet::IpNet;
 
@@ -26,10 +26,10 @@ pub enum Command {
         /// Why, in words.
         why: String,
     },
-    /// Let exactly these rules be in the kernel, from one packet to the next: a SYN that any rule of
-    /// both sets matches is matched by one of them at any time. What was there under the same id has
-    /// the same matcher, and its counters go on; the counters of others begin at zero. When the
-    /// kernel refuses, nothing may have changed: see [`crate::Engine::replacement_failed`].
+    /// Let exactly these rules be in the kernel, from one packet to the next: a SYN that any rule of both
+    /// sets matches is matched by one of them at any time. A rule that was there under the same id has the
+    /// same matcher, and its counters go on. The counters of others begin at zero. When the kernel refuses,
+    /// nothing may have changed: see [`crate::Engine::replacement_failed`].
     ReplaceRules {
         /// All of them.
         rules: Vec<Rule>,
@@ -66,7 +66,7 @@ pub enum Command {
         /// Whether it is spared.
         spared: bool,
     },
-    /// Tell the kernel what to do when a rule matches.
+    /// Set the kernel's action on a rule match.
     SetMode(Mode),
     /// Let so many SYNs a second to closed ports go to the host's own stack, which refuses them; `None`:
     /// all of them. The others are dropped in enforce mode and counted in the others.
@@ -77,8 +77,8 @@ pub enum Command {
         /// comes there.
         unseen: bool,
     },
-    /// Drop frames whose headers go on beyond the parser's bounds, as far as the configuration leaves that
-    /// to the engine, or no longer.
+    /// Drop frames with headers that go on beyond the parser's bounds, as far as the configuration leaves
+    /// that to the engine, or stop dropping them.
     DropBeyondBounds(bool),
     /// Follow one flow in `2^shift` in detail from now on.
     SetSampling {
@@ -95,9 +95,9 @@ pub enum Command {
     },
     /// Read the sampled flows and hand them to [`crate::Engine::handle_flows`] in this same poll.
     InspectFlows,
-    /// Ask the kernel where its answers to these sources go, and hand what it says to
-    /// [`crate::Engine::handle_routes`] in this same poll. Where it cannot be asked, nothing need be
-    /// done: then counts decide whether answers are seen.
+    /// Ask the kernel for the routes of replies to these sources, and hand the result to
+    /// [`crate::Engine::handle_routes`] in this same poll. Where the kernel cannot be asked, nothing need be
+    /// done: then counts decide whether replies are seen.
     LookUpRoutes(Vec<RouteQuestion>),
     /// Count the half-open handshakes of local listeners at the next poll (a walk over all sockets).
     CountHalfOpen,
@@ -114,13 +114,12 @@ pub enum Command {
     Alert {
         /// How bad.
         severity: Severity,
-        /// What happened, for the journal's event field: `attack_started`, `attack_updated`,
-        /// `attack_ended`, `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`,
-        /// `incident_started`, `incident_updated`, `incident_ended` (the other classes),
-        /// `rule_installed`, `rule_removed`, `rule_withdrawn`, `rule_failed`, `rules_imported`,
-        /// `rule_confirmed`, `rule_reverted`,
-        /// `step_taken`, `step_left`, `step_withdrawn`, `step_failed`, `step_ordered`,
-        /// `allow_added`, `allow_removed`, `mode_changed`, `too_many_incidents`.
+        /// The event, for the journal's event field: `attack_started`, `attack_updated`, `attack_ended`,
+        /// `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`, `incident_started`,
+        /// `incident_updated`, `incident_ended` (the other classes), `rule_installed`, `rule_removed`,
+        /// `rule_withdrawn`, `rule_failed`, `rules_imported`, `rule_confirmed`, `rule_reverted`,
+        /// `step_taken`, `step_left`, `step_withdrawn`, `step_failed`, `step_ordered`, `allow_added`,
+        /// `allow_removed`, `mode_changed`, `too_many_incidents`.
         event: &'static str,
         /// One line in words.
         message: String,

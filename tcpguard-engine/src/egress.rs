@@ -1,14 +1,14 @@
-//! Whether the answers of a listener leave where the guard sees them.
+//! The egress check: whether the SYN-ACKs of a listener leave by an attached interface.
 //!
-//! A host may send by another interface than it receives on: by policy routing, behind a load balancer
-//! that has the servers answer directly, or because only one of two interfaces is guarded. Then a flood
-//! has no SYN-ACKs to count. That nobody is answered is no proof, because a firewall may drop the SYNs;
-//! that somebody was, and it was not seen, is.
+//! A host may send by another interface than it receives on: by policy routing, behind a load balancer that
+//! has the servers reply directly, or because only one of two interfaces is attached. Then a flood has no
+//! SYN-ACKs to count. Missing replies are no proof of that, because a firewall may drop the SYNs. A reply
+//! that was sent and not seen is proof.
 //!
-//! Clients who complete handshakes are a proof that costs an attacker handshakes. Counts are one that costs
-//! him nothing: SYNs that claim to come from behind another interface, or from a neighbour that does not
-//! exist, are answered unseen on any host. So the kernel is asked where the answers to unanswered sources go
-//! ([`crate::routes`]), and of what counts say only the part is a proof that goes where clients' answers do.
+//! Clients that complete handshakes are a proof that costs an attacker handshakes. Counts are one that costs
+//! an attacker nothing: SYNs that claim to come from behind another interface, or from a neighbour that does
+//! not exist, get unseen replies on any host. So the kernel is asked for the routes of replies to unanswered
+//! sources ([`crate::routes`]). Of the counts, only the part that leaves as replies to clients do is a proof.
 
 mod doubt;
 
@@ -19,7 +19,7 @@ use self::doubt::{Doubt, Proof};
 use crate::routes::{Home, Routes};
 use crate::{ListenerCounters, Queues, Timestamp};
 
-/// SYN-ACKs are set against what proves them over this span.
+/// SYN-ACKs are compared over this span with the counts that prove them.
 const SPAN: Duration = Duration::from_secs(4);
 /// Answers that must have left and were not seen from which it is no chance: a client's handshake may
 /// end by another way than it began.
@@ -37,8 +37,9 @@ const BY_CHANCE: u64 = 32;
 const STANDING: Duration = Duration::from_secs(8);
 /// The answers are seen again when there was no proof of the contrary for so long.
 const HELD: Duration = Duration::from_secs(30);
-/// Half-open handshakes from which the stack is held to take SYNs whose answers are not seen: fewer are those of
-/// clients, and no alarm either (`occupancy_min`). A packet filter that drops such SYNs leaves none.
+/// Half-open handshakes from which the stack is assumed to take SYNs to which no reply is seen. Fewer are
+/// those of clients, and raise no alarm either (`occupancy_min`). A packet filter that drops such SYNs leaves
+/// none.
 const TAKEN: u32 = 16;
 
 /// Whether the answers of a listener leave where the guard sees them.
@@ -54,7 +55,7 @@ pub enum Egress {
     Unseen,
 }
 
-/// What one poll showed.
+/// Counts of one poll.
 #[derive(Clone, Copy, Debug)]
 struct Poll {
     at: Timestamp,
@@ -98,12 +99,12 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Judges what was counted since the last poll. `cookies` are the kernel's own that no listener's
-    /// SYN-ACKs account for, `unanswered` the SYNs that went to the stack and got no answer that was seen.
+    /// Judges the counts since the last poll. `cookies` are the kernel's own that no listener's SYN-ACKs
+    /// account for, `unanswered` the SYNs that went to the stack and to which no reply was seen.
     ///
-    /// Handshakes that are completed by the guard's cookies have no SYN-ACK of the stack's: while such
-    /// cookies go out nothing is learned, but that the guard knew how to answer: it has seen the
-    /// listener's own answers, in this run or an earlier one.
+    /// Handshakes that are completed by tcpguard's cookies have no SYN-ACK of the stack's. While such cookies
+    /// go out, only one thing is learned: tcpguard knew how to reply, so it has seen the listener's own
+    /// replies, in this run or an earlier one.
     pub fn poll(
         &mut self,
         now: Timestamp,
@@ -171,10 +172,10 @@ impl Answers {
         self.doubt.get_or_insert_default().weigh(now, counted)
     }
 
-    /// That handshakes stand in the queue and none has been answered, not even again, for as long as the
-    /// kernel takes at most. A queue that was full from the start grows no more. Where the routes say that
-    /// answers leave elsewhere, those to clients and to most of these sources, nobody has to wait for what the
-    /// kernel sends again.
+    /// The proof that handshakes stand in the queue and no SYN-ACK has been sent, not even a retransmitted
+    /// one, for as long as the kernel takes at most. A queue that was full from the start no longer grows.
+    /// Where the routes say that replies leave elsewhere, both those to clients and those to most of these
+    /// sources, there is no need to wait for the kernel's retransmission.
     fn stands(&mut self, now: Timestamp, syn_acks: u64, queues: &Queues) -> Option<Proof> {
         match queues.half_open {
             Some(half_open) if u64::from(half_open) < PROOF => self.standing = None,
@@ -246,11 +247,12 @@ impl Answers {
         self.doubt.get_or_insert_default().ask(now, unanswered);
     }
 
-    /// Takes over what the routes say.
+    /// Takes over the routes.
     pub fn learn_routes(&mut self, now: Timestamp, routes: Routes) {
         let doubt = self.doubt.get_or_insert_default();
         let stands = doubt.learn(now, routes);
-        // Of what the stack takes, the answers would be seen: a queue that was full from the start answers nobody.
+        // The replies to SYNs that the stack takes would be seen: a queue that was full from the start sends
+        // none.
         let takes = routes.home == Home::Guarded && doubt.has_taken(now, STANDING);
         if stands {
             (self.verdict, self.proven) = (Egress::Unseen, now);
@@ -259,7 +261,7 @@ impl Answers {
         }
     }
 
-    /// What they said last, if that is not long ago.
+    /// The last routes, if they are not old.
     pub fn routes(&self, now: Timestamp) -> Option<&Routes> {
         self.doubt.as_deref().and_then(|doubt| doubt.routes_within(now, HELD))
     }
@@ -287,7 +289,7 @@ mod tests {
         now: Timestamp,
         /// SYNs in each poll that get no answer and are no proof of anything.
         unanswered: u64,
-        /// What is said when routes are asked for; `None`: nobody answers.
+        /// The result when routes are asked for; `None`: no response comes.
         routes: Option<Routes>,
         /// Of so many unanswered sources they are asked for.
         about: usize,
@@ -402,7 +404,7 @@ mod tests {
         let mut polled = Polled::new();
         assert_eq!(polled.polls(32, [1000, 0, 0, 128, 0]), Egress::Unknown);
         assert_eq!(polled.polls(1, [1000, 0, 0, 128, 0]), Egress::Unseen);
-        // What is answered once more in the meantime is seen.
+        // A retransmitted SYN-ACK in the meantime is seen.
         let mut seen = Polled::new();
         for _ in 0..4 {
             seen.polls(31, [1000, 0, 0, 128, 0]);
@@ -468,7 +470,7 @@ mod tests {
         assert_eq!(polled.answers.verdict(), Egress::Seen);
     }
 
-    /// Whoever floods many listeners, or one in bursts too short to ask about, proves nothing by counts.
+    /// A flood of many listeners, or one in bursts too short to ask about, proves nothing by counts.
     #[test]
     fn a_proof_of_which_no_unanswered_source_was_asked_about_lapses() {
         let nobody = Routes { ordinary: None, ..Routes::default() };
@@ -490,7 +492,7 @@ mod tests {
     /// So many polls that count this.
     type Polls = (u32, [u64; 5]);
 
-    /// What proves unseen answers by counts alone.
+    /// Counts that prove unseen replies by themselves.
     const COUNTED: [(&str, &[Polls]); 3] = [
         ("a queue that grows", &[(1, [1, 1, 0, 1, 0]), (1, [500, 15, 0, 128, 0])]),
         ("cookies of the kernel", &[(1, [1000, 0, 0, 0, 900])]),

@@ -1,4 +1,4 @@
-//! The doors of the engine and what happens behind them at every poll.
+//! The engine's interface and its work at every poll.
 
 mod adopt;
 mod asking;
@@ -45,7 +45,7 @@ use crate::{
     TcpExt, Timestamp, Tuning,
 };
 
-/// The state machine: what was seen goes in, what must be done comes out.
+/// The state machine: observations go in, commands come out.
 ///
 /// A poll is: [`Engine::handle_sample`]; then [`Engine::next_command`] until it is empty, where a
 /// [`Command::InspectFlows`] is answered by [`Engine::handle_flows`]. Cloning it is a dry run.
@@ -63,7 +63,7 @@ pub struct Engine {
     watches: Watches,
     book: Book,
     exempt: Exempt,
-    /// What an earlier run learned, of listeners not seen yet, and how long ago.
+    /// State that an earlier run learned, of listeners not seen yet, and how long ago.
     taught: BTreeMap<Listener, (LearnedListener, Duration)>,
     networks: Networks,
     host: Host,
@@ -73,7 +73,7 @@ pub struct Engine {
     saturation: Saturation,
     /// More SYNs arrive than this host can answer.
     saturated: bool,
-    /// Queues dropped SYNs, and a count would say whose they were.
+    /// Queues dropped SYNs, and a count would attribute them to their listeners.
     uncounted: bool,
     /// Incidents that an earlier run left open, until their listeners are known.
     left_open: Vec<IncidentReport>,
@@ -148,9 +148,9 @@ impl Engine {
         })
     }
 
-    /// Goes on with other settings. The poll must stay as it is: windows are counted in polls. The room
-    /// for rules stays what it was. Rules
-    /// and steps that a listener's own settings no longer let be end with the next poll.
+    /// Goes on with other settings. The poll interval must stay as it is, because windows are counted in
+    /// polls. The capacity for rules stays as it was. Rules and mitigations that a listener's own settings no
+    /// longer allow end with the next poll.
     ///
     /// # Errors
     /// When the settings contradict themselves; then nothing changes.
@@ -163,15 +163,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Replaces the prefixes that no automatic rule may touch, each with what it is ("default
-    /// gateway", "own address", …). Automatic rules that touch one now are taken back.
+    /// Replaces the prefixes that no automatic rule may touch, each with its description ("default gateway",
+    /// "own address", …). Automatic rules that touch one now are withdrawn.
     pub fn set_protected(&mut self, prefixes: Vec<(IpNet, String)>) {
         self.exempt.protect(prefixes);
         self.release_exempt(self.now);
     }
 
-    /// Takes back the automatic rules that touch what is exempt now, and what incidents would make
-    /// rules of once the guard is no longer off.
+    /// Withdraws the automatic rules that touch an exempt prefix now, and the matchers for which incidents
+    /// would make rules once the mode is no longer off.
     fn release_exempt(&mut self, now: Timestamp) {
         let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
         let wanted = self.open_incidents().flat_map(Incident::wanted);
@@ -192,8 +192,8 @@ impl Engine {
         }
     }
 
-    /// Takes over what was read in one poll. A sample that is not newer than the last one is
-    /// ignored; its counts are part of the next.
+    /// Takes over the observations of one poll. A sample that is not newer than the last one is ignored. Its
+    /// counts are part of the next.
     pub fn handle_sample(&mut self, sample: &Sample) {
         let now = sample.at;
         let first = self.epoch.is_none();
@@ -251,7 +251,7 @@ impl Engine {
                 Some(watch) if restarted => watch.restart(listener),
                 Some(watch) => {
                     let mitigating = mitigating.contains(&listener.id);
-                    // Where cookies answer, what queues drop is others'.
+                    // Where cookies answer, the drops of queues belong to other listeners.
                     let cookies = watch.ladder.has(Step::Cookies);
                     let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
                     let around = Circumstances { queue_drops, ..around };
@@ -293,7 +293,7 @@ impl Engine {
         self.ask_for_flows(now);
     }
 
-    /// What must be done next, in the order in which it must happen.
+    /// The next command, in the order in which they must be executed.
     pub fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }
@@ -305,12 +305,13 @@ impl Engine {
         self.settings.of(*listener).returns(backlog, completing)
     }
 
-    /// What happens when a rule matches.
+    /// The action on a rule match.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The SYNs that full SYN queues have dropped since the last poll, and whose they may be.
+    /// The SYNs that full SYN queues have dropped since the last poll, and the listeners to which they may
+    /// belong.
     fn refusals(&self, sample: &Sample) -> Refusals {
         let suspects: Vec<Suspect> = sample
             .listeners

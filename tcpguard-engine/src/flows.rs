@@ -18,7 +18,7 @@ pub struct Flows {
     places: BTreeMap<IpAddr, u32>,
 }
 
-/// A [`Flow`] without what many have in common.
+/// A [`Flow`] without the fields that many flows have in common.
 #[derive(Clone, Copy, Debug)]
 struct Packed {
     syn_at: Timestamp,
@@ -50,8 +50,8 @@ impl Micros {
 }
 
 impl Flows {
-    /// The flows at a listener, in the order in which they came; `settled` says as what a state counts there,
-    /// see `Watch::flows`.
+    /// The flows at a listener, in the order in which they arrived. `settled` gives the state that a flow's
+    /// state counts as there, see `Watch::flows`.
     pub(crate) fn of(
         &self,
         listener: ListenerId,

@@ -1,5 +1,5 @@
-//! What concerns no single listener: port scans, answers that this host did not ask for, SYNs to closed ports
-//! that take its stack's time, and SYNs in frames that the guard cannot read.
+//! Incidents of the whole host: port scans, unsolicited replies, SYNs to closed ports that take time of the
+//! host's own stack, and SYNs in frames that the XDP program cannot read.
 
 mod beyond;
 mod closed;
@@ -32,14 +32,14 @@ const TOP: usize = 8;
 const SEVERAL: u32 = 2;
 /// Polls running for which a rate must hold, as `fast_polls`.
 const POLLS: u32 = 2;
-/// Part of a rate from which on it holds what is open: 2:1 hysteresis, as pf's.
+/// Fraction of the opening rate at which an open incident is held: 2:1 hysteresis, as in pf.
 const HELD: f64 = 0.5;
 /// That a source which fails at so many places in a row is a scanner is this sure (Jung, Paxson,
 /// Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing", 2004: four
 /// failures suffice for a false positive rate of 1 %).
 const SCAN_CONFIDENCE: f64 = 0.99;
 
-/// What happened between two polls.
+/// Counts of the time between two polls.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tick {
     span: Duration,
@@ -57,7 +57,7 @@ struct Tick {
     beyond_passed: u64,
     beyond_dropped: u64,
     short_fragments: u64,
-    /// Of those that passed, those that were SYNs which nobody completes a handshake for.
+    /// SYNs among the passed frames for which no handshake completes.
     evading: u64,
 }
 
@@ -67,7 +67,7 @@ impl Tick {
     }
 }
 
-/// What a finding is about.
+/// Packets of a finding.
 #[derive(Clone, Copy, Debug, Default)]
 struct Packets {
     /// SYNs, or answers.
@@ -98,13 +98,13 @@ pub(crate) struct Host {
     /// The stack's resets are not seen while there is a flood of closed ports.
     resets_unseen: bool,
     beyond: Beyond,
-    /// What the kernel was told last: how many SYNs to closed ports are left to the stack, whether its resets are
-    /// not seen, and whether frames that cannot be read are dropped.
+    /// The last orders to the kernel: the number of SYNs to closed ports that are left to the stack, whether the
+    /// stack's resets are unseen, and whether unreadable frames are dropped.
     ordered: (Option<u32>, bool, bool),
     open: Vec<Open>,
 }
 
-/// An open incident and when what it is about was last seen.
+/// An open incident, and the time at which its packets were last seen.
 #[derive(Clone, Debug)]
 struct Open {
     incident: Incident,
@@ -123,19 +123,19 @@ pub(crate) struct Finding {
     fresh: Packets,
     rate: f64,
     assessment: Assessment,
-    /// What the signal said, in words.
+    /// The signal's message, in words.
     alarm: String,
     notes: Vec<String>,
 }
 
 impl Finding {
-    /// What it is.
+    /// Class of the finding.
     pub fn class(&self) -> IncidentClass {
         self.assessment.class
     }
 }
 
-/// What came of a [`Finding`].
+/// Result of a [`Finding`].
 #[derive(Clone, Debug)]
 pub(crate) enum News {
     /// Nothing to tell.
@@ -183,8 +183,7 @@ impl Host {
         tick.own.unwrap_or(0)
     }
 
-    /// The last polls, so many of them as far as they are remembered: how long they took together, and what was
-    /// counted in them.
+    /// Total time and total counts of the last `polls` polls, or of those that are remembered if these are fewer.
     fn streak(&self, polls: u32, count: fn(&Tick) -> Packets) -> (Duration, Packets) {
         let mut sums = (Duration::ZERO, Packets::default());
         for tick in self.ticks.iter().rev().take(polls as usize) {
@@ -212,7 +211,7 @@ impl Host {
         self.is_open(IncidentClass::Evasion) && self.beyond.pressed
     }
 
-    /// What the kernel is to do from now on, as far as it was told otherwise.
+    /// Commands to the kernel, where they differ from the last ones.
     pub fn orders(&mut self, settings: &Settings) -> impl Iterator<Item = Command> + use<> {
         let is_open = self.is_open(IncidentClass::ClosedPorts);
         let per_second = is_open.then_some(settings.closed_answers);
@@ -241,9 +240,9 @@ impl Host {
         }
     }
 
-    /// Looks for scanners among the sampled flows of listeners that nothing is the matter with: who is
-    /// flooded sees many handshakes that are left open, from addresses that may be forged. Flows come
-    /// with their listener's port.
+    /// Looks for scanners among the sampled flows of listeners without an incident or an alarm. A flooded listener
+    /// is left out: it has many half-open handshakes, of addresses that may be spoofed. Flows come with their
+    /// listener's port.
     pub fn inspect(
         &mut self,
         now: Timestamp,
@@ -253,7 +252,7 @@ impl Host {
         self.half_open = scan::half_open(now, flows, INSPECTED, settings);
     }
 
-    /// What is the matter now.
+    /// The present findings.
     pub fn findings(&self, now: Timestamp, mode: Mode, settings: &Settings) -> Vec<Finding> {
         let reflection = self.reflection(now, settings);
         let closed = self.closed(now, mode, settings);
@@ -417,7 +416,7 @@ impl Host {
         }
     }
 
-    /// Closes what has not been seen for `quiet`.
+    /// Closes the incidents whose packets were last seen `quiet` ago or earlier.
     pub fn end_quiet(&mut self, now: Timestamp, quiet: Duration) -> Vec<IncidentReport> {
         let over = |open: &mut Open| now.since(open.seen) >= quiet;
         let ended = self.open.extract_if(.., over);
@@ -448,7 +447,7 @@ fn difference(before: &HostCounters, now: &HostCounters) -> Option<Tick> {
     })
 }
 
-/// What scanners are after: one address, one port, or the whole host.
+/// Target of the scanners: one address, one port, or the whole host.
 fn place(scanners: &[Probe]) -> Listener {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let Some(first) = scanners.first() else { return Listener::HOST };

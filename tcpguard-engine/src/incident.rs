@@ -1,4 +1,4 @@
-//! An open incident: what is known of it, what was done, what was told.
+//! An open incident: its evidence, the actions for it, and the alerts about it.
 
 mod declined;
 #[cfg(test)]
@@ -22,8 +22,8 @@ use crate::{
     VerdictLine,
 };
 
-/// What is done about an incident is told at least this far apart: a flood that changes its tools is
-/// treated anew every few seconds. Another class or size is told at once.
+/// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
+/// its tools change every few seconds. An alert about another class or size is sent at once.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// A rate that has grown by this factor is told at once.
 pub(crate) const TELL_GROWTH: f64 = 4.0;
@@ -45,13 +45,13 @@ pub(crate) struct Incident {
     /// How many listeners it is about.
     listeners: u32,
     class: IncidentClass,
-    /// What the last refinements said instead, and how many of them.
+    /// Pending class of the last refinements, and the number of refinements that found it.
     doubt: Option<(IncidentClass, u32)>,
     /// How many must agree.
     conviction: u32,
     /// From when on another class may be found.
     judged_from: Timestamp,
-    /// The verdict so far says what it is until more is known.
+    /// The verdict so far holds only until more evidence is there.
     provisional: bool,
     signal: Signal,
     started: Timestamp,
@@ -75,7 +75,7 @@ pub(crate) struct Incident {
     sources: u64,
     actions: Vec<ActionReport>,
     wanted: Vec<Wanted>,
-    /// What the clients look like that got in since it began.
+    /// Fingerprints of the clients that completed a handshake since it began.
     pub admitted: Admitted,
     declined: Declined,
     /// Why rules are no longer asked for, until the plan has taken note.
@@ -83,7 +83,7 @@ pub(crate) struct Incident {
     told: Told,
 }
 
-/// What people have been told.
+/// State of the incident in its last alert.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     at: Timestamp,
@@ -92,18 +92,18 @@ struct Told {
     actions: usize,
 }
 
-/// What is known when an incident is opened.
+/// Data of an incident at its opening.
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     pub id: u64,
     pub listener_id: ListenerId,
     pub listener: Listener,
     pub signal: Signal,
-    /// What the signal said, in words.
+    /// The signal's message, in words.
     pub alarm: String,
-    /// What was counted before it began.
+    /// Counts of the time before it began.
     pub before: Option<Counts>,
-    /// What counters and signals said at the alarm.
+    /// Counters and signals at the alarm.
     pub moment: Option<Moment>,
     pub started: Timestamp,
     pub detected: Timestamp,
@@ -227,7 +227,7 @@ impl Incident {
         self.listener_id
     }
 
-    /// What is kept of it beside its evidence.
+    /// The record that is kept beside its evidence.
     pub fn record(&mut self) -> &mut Record {
         &mut self.record
     }
@@ -254,7 +254,7 @@ impl Incident {
         self.syns = self.syns.max(syns);
     }
 
-    /// Says what it is about, once that is known better.
+    /// Sets the listener that it is about, once that is known better.
     pub fn set_listener(&mut self, listener: Listener) {
         self.listener = listener;
     }
@@ -346,7 +346,7 @@ impl Incident {
         }
     }
 
-    /// Remembers what was counted in its last seconds.
+    /// Remembers the counts of its last seconds.
     pub fn keep_end(&mut self, after: Counts) {
         self.record.after = Some(after);
     }
@@ -431,8 +431,8 @@ impl Incident {
         }
     }
 
-    /// Asks again for the rules in whose place cookies answered, because they do so no longer; where
-    /// SYNs are left `unanswered`, also for those in whose place nothing was needed.
+    /// Asks again for the rules that had been replaced by cookies, because cookies no longer take their place.
+    /// Where SYNs are left `unanswered`, this includes the rules that had been withdrawn without a replacement.
     pub fn reclaim(&mut self, unanswered: bool) {
         for wanted in self.declined.reclaim(unanswered) {
             self.want(wanted.matcher, wanted.reason, wanted.ttl);
@@ -497,7 +497,7 @@ impl Incident {
         })
     }
 
-    /// What has been done so far has been told as it was done.
+    /// Marks all actions so far as reported: each was reported when it was done.
     pub fn actions_told(&mut self) {
         self.told.actions = self.actions.len();
     }

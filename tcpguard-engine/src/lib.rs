@@ -1,17 +1,16 @@
 //! Detection, policy and rule planning as a pure state machine.
 //!
-//! Doors, and nothing else: [`Engine::handle_sample`], [`Engine::handle_flows`],
-//! [`Engine::handle_headers`], [`Engine::handle_routes`] and [`Engine::handle_request`] take what was seen
-//! together with the time it was seen at;
-//! [`Engine::next_command`] says what must be done; [`Engine::report`] says what is known.
-//! Three more doors are for a restart: [`Engine::adopt`], [`Engine::teach`], [`Engine::learned`].
-//! No clock, socket, file, thread or async in here: live traffic, replay and tests drive the
-//! same code.
+//! The interface consists of few functions. [`Engine::handle_sample`], [`Engine::handle_flows`],
+//! [`Engine::handle_headers`], [`Engine::handle_routes`] and [`Engine::handle_request`] take observations
+//! and requests together with their time. [`Engine::next_command`] returns the next command to carry out.
+//! [`Engine::report`] returns the present state. Three more functions serve a restart: [`Engine::adopt`],
+//! [`Engine::teach`], [`Engine::learned`]. There is no clock, socket, file, thread or async in here: live
+//! traffic, replay and tests drive the same code.
 //!
-//! From a sample to a rule: counters become ticks (`tally`, `window`), ticks raise signals
-//! (`signal`), an alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict
-//! calls for rules (`policy`), and the plan says which of them the kernel lacks (`rules`). What
-//! concerns no single listener goes its own way (`host`).
+//! From a sample to a rule: counters become ticks (`tally`, `window`), ticks raise signals (`signal`), an
+//! alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict calls for rules
+//! (`policy`), and the plan tells which of them the kernel lacks (`rules`). Incidents of no single
+//! listener have their own path (`host`).
 #![forbid(unsafe_code)]
 
 mod clean_up;

@@ -59,7 +59,7 @@ impl Ports {
         &self.certain[..named]
     }
 
-    /// What the kernel holds an entry for: each port, or `None` once for every port.
+    /// Entries in the kernel: one for each port, or one `None` for every port.
     pub fn entries(&self) -> impl Iterator<Item = Option<u16>> {
         let every = self.is_every().then_some(None);
         every.into_iter().chain(self.certain.into_iter().filter(|port| *port != 0).map(Some))
@@ -85,7 +85,7 @@ impl From<Ports> for Vec<u16> {
     }
 }
 
-/// What stands behind a prefix: nothing for every port, else ` to port 443` or ` to ports 80, 443`.
+/// Suffix of a prefix: empty for every port, else ` to port 443` or ` to ports 80, 443`.
 impl fmt::Display for Ports {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.certain() {

@@ -1,11 +1,11 @@
-//! Whose SYNs they were that full SYN queues dropped. The kernel counts them for the host, and the
-//! guard must not hold one listener's against another.
+//! Listeners of the SYNs that full SYN queues dropped. The kernel counts these SYNs for the whole
+//! host, and one listener's must not count against another.
 
 use std::collections::BTreeMap;
 
 use crate::{ListenerId, Queues, TcpExt};
 
-/// What a listener has to do with SYNs that were dropped.
+/// Part of a listener in the dropped SYNs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suspect {
     pub id: ListenerId,
@@ -21,9 +21,9 @@ pub(crate) struct Suspect {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusals {
     total: u64,
-    /// SYNs without an answer, of each listener whose SYN queue may be full.
+    /// Unanswered SYNs of each listener whose SYN queue may be full.
     unanswered: BTreeMap<ListenerId, u64>,
-    /// Listeners whose accept queue overflows.
+    /// Listeners with an overflowing accept queue.
     overflowing: Vec<ListenerId>,
     /// A count of the queues would tell more.
     uncounted: bool,
@@ -31,11 +31,13 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     /// `TCPReqQFullDrop` counts the SYNs of a queue at its limit. With `tcp_syncookies=0` the kernel
-    /// refuses unproven peers when three quarters of `tcp_max_syn_backlog` are taken, and counts that
-    /// only in `ListenDrops`, among what accept queues cost, which `ListenOverflows` counts as well.
+    /// refuses unproven peers when three quarters of `tcp_max_syn_backlog` are taken. It counts that
+    /// only in `ListenDrops`, together with the drops of accept queues, which `ListenOverflows`
+    /// counts as well.
     ///
-    /// That an accept queue overflows is the application's doing; there nothing says that handshakes
-    /// fail. It is those queues that are at least half full, because one may drain between two polls.
+    /// An accept queue overflows because of the application, and its overflow does not show that
+    /// handshakes fail. While the host counts overflows, every accept queue that is at least half full
+    /// counts as overflowing, because it may drain between two polls.
     pub fn of(before: &TcpExt, now: &TcpExt, suspects: &[Suspect]) -> Self {
         let grown = |count: fn(&TcpExt) -> u64| count(now).saturating_sub(count(before));
         let overflows = grown(|tcp| tcp.listen_overflows);
@@ -74,7 +76,7 @@ impl Refusals {
         Some(self.total.saturating_sub(others).min(*own))
     }
 
-    /// Whether a count of the queues would say whose they were.
+    /// Whether a count of the queues would show the listeners of the dropped SYNs.
     pub fn ask_for_count(&self) -> bool {
         self.uncounted
     }

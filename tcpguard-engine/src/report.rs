@@ -1,4 +1,4 @@
-//! What the engine knows, for `status`, alerts and JSON. Plain data, no formatting of layout.
+//! The engine's state, for `status`, alerts and JSON. Plain data, no formatting of layout.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::{
     Severity, Step, Timestamp,
 };
 
-/// What happens when a rule matches. The milder mode is the lesser.
+/// Effect of a matching rule. The milder mode is the lesser.
 #[derive(
     Clone,
     Copy,
@@ -46,8 +46,8 @@ pub struct Report {
     pub mode: Mode,
     /// Open incidents, oldest first.
     pub incidents: Vec<IncidentReport>,
-    /// Recently closed incidents, newest first (at most 64); none where [`crate::Engine::leave_past`] says
-    /// that somebody else keeps them.
+    /// Recently closed incidents, newest first (at most 64). None where [`crate::Engine::leave_past`] leaves
+    /// them to the caller.
     pub past: Vec<IncidentReport>,
     /// Every listener followed.
     pub listeners: Vec<ListenerReport>,
@@ -87,7 +87,7 @@ pub struct ListenerReport {
     pub reaching_rate: f64,
     /// Whether its clients connect.
     pub completions: Completions,
-    /// What is the matter.
+    /// State of the listener.
     pub state: ListenerState,
     /// Whether its answers leave where the guard sees them.
     pub egress: Egress,
@@ -107,7 +107,7 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// What the rate is a mean of: with few clients a second, fewer seconds would say little.
+    /// Span of the mean rate. With few clients a second, a shorter span would show little.
     pub const SPAN: std::time::Duration = std::time::Duration::from_secs(8);
     /// The lowest baseline against which so short a mean says anything: of 16 handshakes that are to be
     /// expected fewer than half come by chance in 1 span of 100.
@@ -157,7 +157,7 @@ pub enum ListenerState {
     /// Handshakes fail and it is not known yet why, its SYN queue is full, or SYNs that the guard cannot read
     /// reach its stack.
     Suspect,
-    /// An incident is open, and nothing is done about it or most of what it is about reaches the stack.
+    /// An incident is open. Either nothing is done about it, or most of its SYNs reach the stack.
     Attacked,
     /// An incident is open, and rules or steps keep most of it from the stack.
     Protected,
@@ -165,7 +165,7 @@ pub enum ListenerState {
     Overloaded,
 }
 
-/// What kind of trouble an incident is.
+/// Class of an incident.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentClass {
@@ -177,7 +177,7 @@ pub enum IncidentClass {
     FewSource,
     /// Many sources without the marks of forging: a botnet.
     Distributed,
-    /// Somebody tries many ports or addresses at which nothing listens.
+    /// A source tries many ports or addresses at which nothing listens.
     Scan,
     /// Far more clients than usual, and they are served.
     FlashCrowd,
@@ -185,7 +185,7 @@ pub enum IncidentClass {
     ListenerOverload,
     /// Handshakes fail, but nothing says that it is an attack: a broken client path.
     HandshakeDegraded,
-    /// Answers to SYNs that this host never sent: somebody forges its address.
+    /// Replies to SYNs that this host never sent: a third party spoofs its address.
     Reflection,
     /// SYNs to ports at which nothing listens, so many that refusing them takes the stack's time.
     ClosedPorts,
@@ -285,7 +285,7 @@ pub struct IncidentReport {
     /// How many listeners it is about: one, or so far that many that are told together. 0: none.
     #[serde(default)]
     pub listeners: u32,
-    /// What it is.
+    /// Its class.
     pub class: IncidentClass,
     /// How bad.
     pub severity: Severity,
@@ -295,14 +295,14 @@ pub struct IncidentReport {
     pub detected: Timestamp,
     /// When it was over; `None` while it is open.
     pub ended: Option<Timestamp>,
-    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`, `answers`,
-    /// `closed_ports` or `beyond_bounds`.
+    /// The signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
+    /// `answers`, `closed_ports` or `beyond_bounds`.
     pub signal: String,
     /// 0 to 1: `1 - 2^-gate`.
     pub confidence: f64,
     /// The numbers behind the verdict, at the last look.
     pub evidence: Evidence,
-    /// How it came to the verdict and what became of it.
+    /// Its path to the verdict, and its outcome.
     pub record: Box<Record>,
     /// SYNs in the incident so far.
     pub syns: u64,
@@ -316,19 +316,19 @@ pub struct IncidentReport {
     pub cookies_redeemed: u64,
     /// Handshakes that completed: clients that got in.
     pub completed: u64,
-    /// Completed handshakes per second that were usual at its listener when it was opened; `None` where
-    /// that is not known, and for what concerns no listener.
+    /// Baseline of completed handshakes per second at its listener when it was opened. `None` where that is
+    /// not known, and for an incident of no listener.
     #[serde(default)]
     pub usual_completed_rate: Option<f64>,
     /// SYNs per second over the last second.
     pub syn_rate: f64,
-    /// SYNs per second that were dropped over the last second, where it concerns the whole host; what is
-    /// dropped at a listener is in its own report.
+    /// SYNs per second that were dropped over the last second, where it concerns the whole host. Drops at a
+    /// listener are in the listener's own report.
     #[serde(default)]
     pub stopped_rate: f64,
     /// Highest SYN rate over one second.
     pub peak_syn_rate: f64,
-    /// What was done, newest last, in words with times relative to `started`.
+    /// Actions for it, newest last, in words with times relative to `started`.
     pub actions: Vec<ActionReport>,
     /// Rules that are active because of it.
     pub rules: Vec<RuleId>,
@@ -339,11 +339,11 @@ pub struct IncidentReport {
 pub struct ActionReport {
     /// When.
     pub at: Timestamp,
-    /// What, in words.
+    /// The action, in words.
     pub text: String,
 }
 
-/// What the verdict of an incident rests on: failing handshakes of the last 8 s.
+/// Evidence for the verdict of an incident: failing handshakes of the last 8 s.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Evidence {
     /// Failing flows looked at.
@@ -374,7 +374,7 @@ pub struct Evidence {
     pub top2_ttl_share: f64,
     /// TTL histogram: (TTL, share), at most 8, the most frequent first.
     pub ttls: Vec<(u8, f64)>,
-    /// Share of failing flows older than 1.5 s whose SYN was repeated; `None` without any.
+    /// Share of failing flows older than 1.5 s whose SYN was retransmitted. `None` without any.
     pub retransmitted_share: Option<f64>,
     /// Ports at which nothing listens that the busiest source of a scan tried, estimated.
     pub ports_tried: u64,
@@ -428,7 +428,7 @@ pub struct NetworkShare {
     pub share: f64,
 }
 
-/// A signature and what it covers.
+/// A signature and its coverage.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct SignatureShare {
     /// In p0f-like words: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
@@ -450,7 +450,7 @@ pub struct RuleReport {
     pub id: RuleId,
     /// `source` or `signature`.
     pub kind: String,
-    /// What it matches, in words: a prefix, or a signature and its listener.
+    /// Its matcher, in words: a prefix, or a signature and its listener.
     pub matches: String,
     /// To which local ports; a signature's listener has its own.
     pub ports: Ports,
@@ -464,7 +464,7 @@ pub struct RuleReport {
     pub created: Timestamp,
     /// Ends at, unless renewed.
     pub expires: Timestamp,
-    /// Ends at if an operator confirms it before that; `None`: it waits for nobody's word.
+    /// Time at which it ends unless an operator confirms it before that. `None`: it needs no confirmation.
     #[serde(default)]
     pub confirmed_until: Option<Timestamp>,
     /// SYNs dropped (in observe mode: would have been).
@@ -483,7 +483,7 @@ pub struct AllowReport {
     pub net: IpNet,
     /// Why.
     pub reason: String,
-    /// Who asked.
+    /// User id of the operator.
     pub uid: u32,
     /// Since when.
     pub created: Timestamp,

@@ -1,4 +1,4 @@
-//! What an operator may ask of the engine, and what it answers.
+//! Requests of operators to the engine, and its responses.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,9 +23,9 @@ pub enum Request {
         lifetime: Duration,
         /// Why, in the operator's words.
         reason: String,
-        /// Who asked.
+        /// User id of the operator.
         uid: u32,
-        /// Whether also what is protected or very wide, or holds clients.
+        /// Whether the rule may touch a protected or very wide prefix, or hold clients.
         force: Force,
         /// The validated clients within `net`, which the rule would cut off.
         clients: ClientsWithin,
@@ -35,7 +35,7 @@ pub enum Request {
     Unblock {
         /// Which.
         which: Which,
-        /// Of these, whose.
+        /// Origin of the rules among these.
         whose: Whose,
     },
     /// Put these rules in the place of all that operators made, all at once or not at all. Rules of
@@ -46,16 +46,16 @@ pub enum Request {
         rules: Vec<RuleToImport>,
         /// Leave the operators' other rules as they are, and only add and change.
         merge: bool,
-        /// Who asked.
+        /// User id of the operator.
         uid: u32,
-        /// Whether also what is protected or very wide.
+        /// Whether rules may touch a protected or very wide prefix.
         force: Force,
     },
     /// Let rules stay that wait for this word.
     ConfirmRules {
         /// Those within; without it all of them.
         net: Option<IpNet>,
-        /// Who asked.
+        /// User id of the operator.
         uid: u32,
     },
     /// Exempt sources from drops by source or signature for `lifetime` from now. Automatic rules
@@ -67,16 +67,16 @@ pub enum Request {
         lifetime: Duration,
         /// Why, in the operator's words.
         reason: String,
-        /// Who asked.
+        /// User id of the operator.
         uid: u32,
-        /// Even what is very wide.
+        /// Whether the prefix may be very wide.
         force: bool,
     },
     /// Take back every exemption within `net` that an operator asked for.
     Disallow {
         /// Which sources.
         net: IpNet,
-        /// Who asked.
+        /// User id of the operator.
         uid: u32,
     },
     /// Take a step for a listener, or forbid it, for `lifetime` from now; or leave it to the guard
@@ -86,18 +86,18 @@ pub enum Request {
         listener: Listener,
         /// Which step.
         step: Step,
-        /// What is to become of it.
+        /// The order for the step.
         order: Order,
         /// For how long; cut to [`crate::Limits::MAX_ORDER`].
         lifetime: Duration,
-        /// Who asked.
+        /// User id of the operator.
         uid: u32,
     },
-    /// Change what happens when a rule matches.
+    /// Change the effect of a matching rule.
     SetMode {
         /// The new mode.
         mode: Mode,
-        /// Who asked.
+        /// User id of the operator.
         uid: u32,
     },
 }
@@ -130,7 +130,7 @@ pub enum Which {
     All,
 }
 
-/// Whose rules are removed.
+/// Origin of the rules to remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Whose {
     /// Those that operators made.
@@ -141,17 +141,17 @@ pub enum Whose {
     All,
 }
 
-/// Whether a rule may be that would cut off what the host or its operator needs.
+/// Permission for a rule that would cut off sources that the host or its operator needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Force {
-    /// What touches a protected or allowed prefix, or is very wide, is refused.
+    /// A rule that touches a protected or allowed prefix, or is very wide, is refused.
     No,
-    /// It may be, but unless [`Request::ConfirmRules`] comes in time it ends, and what it replaced is
-    /// there again. A rule that could be without force stays as it was asked for.
+    /// Such a rule is made, but it ends unless [`Request::ConfirmRules`] comes in time. The rule that it
+    /// replaced is then restored. A rule that needs no force stays as it was asked for.
     OnTrial {
-        /// In what time.
+        /// Time in which it must be confirmed.
         within: Duration,
-        /// From where the operator is logged in: who is cut off cannot say so.
+        /// Address from which the operator is logged in: an operator who is cut off cannot confirm.
         caller: Option<IpAddr>,
     },
     /// It may be.
@@ -179,12 +179,12 @@ impl RuleToImport {
     }
 }
 
-/// What [`Request::ImportRules`] did.
+/// Result of [`Request::ImportRules`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ImportReport {
     /// Rules that were not there before.
     pub added: u32,
-    /// Rules over a prefix that was blocked to the same ports before, with what was asked for now.
+    /// Rules over a prefix that was blocked to the same ports before, with the new lifetime and reason.
     /// Their hits go on.
     pub kept: u32,
     /// Rules that are there no longer.
@@ -195,7 +195,7 @@ pub struct ImportReport {
     pub on_trial: u32,
 }
 
-/// What came of a [`Request`].
+/// Result of a [`Request`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
     /// The rule that now exists.
@@ -207,7 +207,7 @@ pub enum Response {
     },
     /// The rules that were removed; never empty.
     Unblocked(Vec<RuleReport>),
-    /// What became of the operators' rules.
+    /// Result of the import of operators' rules.
     Imported(ImportReport),
     /// The rules that stay now; never empty.
     Confirmed(Vec<RuleReport>),
@@ -219,7 +219,7 @@ pub enum Response {
     StepOrdered(Box<ListenerReport>),
     /// The mode before.
     ModeSet {
-        /// What it was.
+        /// The mode before.
         was: Mode,
     },
 }
@@ -232,17 +232,17 @@ pub enum RequestError {
         "{net} touches {covers}, which is protected ({what}): block something else, or force it"
     )]
     Protected {
-        /// What was asked for.
+        /// The requested prefix.
         net: IpNet,
         /// The protected prefix.
         covers: IpNet,
-        /// What that is ("default gateway", "own address", …).
+        /// Description of that prefix ("default gateway", "own address", …).
         what: String,
     },
     /// `net` holds validated clients.
     #[error("{net} holds {clients}: block something else, or force it")]
     Clients {
-        /// What was asked for.
+        /// The requested prefix.
         net: IpNet,
         /// How many.
         clients: ClientsWithin,
@@ -250,7 +250,7 @@ pub enum RequestError {
     /// `net` is wider than rules may be without force: see [`crate::Limits`].
     #[error("{net} is wider than a rule may be: block smaller prefixes, or force it")]
     TooWide {
-        /// What was asked for.
+        /// The requested prefix.
         net: IpNet,
     },
     /// Some rules of an import cannot be; none of it was done.
@@ -262,7 +262,7 @@ pub enum RequestError {
     /// A prefix that stands in an import a second time.
     #[error("{net} is there twice: leave one")]
     Twice {
-        /// What was asked for.
+        /// The prefix that stands there twice.
         net: IpNet,
         /// Place of the first one in the request, counted from 0.
         first: usize,
@@ -270,11 +270,11 @@ pub enum RequestError {
     /// No rule matches.
     #[error("there is no such rule: see which exist")]
     NotFound {
-        /// What was asked for.
+        /// The rules to remove.
         which: Which,
-        /// Whose.
+        /// Origin of these rules.
         whose: Whose,
-        /// A rule over a wider prefix, which drops what was asked for.
+        /// A rule over a wider prefix, which drops the requested sources.
         wider: Option<(RuleId, IpNet)>,
         /// Rules for incidents that there are, where those of operators were asked for.
         automatic: u32,
@@ -282,13 +282,13 @@ pub enum RequestError {
     /// No rule waits for an operator's word.
     #[error("no rule waits to be confirmed: see which exist")]
     NotOnTrial {
-        /// Within what; `None`: anywhere.
+        /// The requested prefix. `None`: anywhere.
         net: Option<IpNet>,
     },
     /// Nothing within `net` is on the allow-list.
     #[error("nothing within {net} is on the allow-list: see what is")]
     NotAllowed {
-        /// What was asked for.
+        /// The requested prefix.
         net: IpNet,
     },
     /// No such listener is followed.
@@ -296,7 +296,7 @@ pub enum RequestError {
         "nothing listens at {listener} that the guard follows: see tcpguard status --listeners"
     )]
     NoListener {
-        /// What was asked for.
+        /// The requested listener.
         listener: Listener,
     },
     /// A step that cannot be taken on an operator's word.

@@ -1,10 +1,10 @@
-//! What the host's routes say of a listener's sources: whether an answer to them leaves where the guard
-//! sees it, leaves elsewhere, or never arrives.
+//! Routes of the host to a listener's sources: whether a reply to a source leaves where XDP sees it, leaves
+//! elsewhere, or never arrives.
 //!
-//! Whoever spoofs a source chooses its route as well: SYNs that claim to come from a container's bridge or
-//! from a neighbour that does not exist are answered by the host, but not where the guard sees it. So the
-//! routes of failing sources say nothing of the listener. Those of its clients do, who have completed
-//! handshakes, now or earlier; where there never were any, those of the Internet at large.
+//! An attacker that spoofs a source chooses its route as well. SYNs with a source on a container's bridge, or with
+//! that of a neighbour that does not exist, get a reply of the host, but not where XDP sees it. So the routes of
+//! failing sources show nothing about the listener. The routes of its clients do, which have completed handshakes,
+//! now or earlier. Where there never were any, those of the Internet at large count.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,13 +18,13 @@ use crate::{Flow, FlowState, ListenerId, Timestamp};
 const SOURCES: usize = 64;
 /// Clients of a listener that are asked about at a time.
 const CLIENTS: usize = 16;
-/// Clients whose routes count before those of the Internet at large.
+/// Clients with a known route from which their routes count before those of the Internet at large.
 const CLIENTS_MIN: usize = 8;
 /// Failing flows older than this say nothing of now.
 const RECENT: Duration = Duration::from_secs(8);
 
-/// Addresses in blocks of each of the five registries: what would be sent to the Internet at large would
-/// be sent there. Nothing is.
+/// Addresses in blocks of each of the five registries. A packet to the Internet at large would take the route to
+/// one of them. No packet is sent there.
 const WORLD_V4: [Ipv4Addr; 8] = [
     Ipv4Addr::new(1, 0, 64, 1),
     Ipv4Addr::new(12, 0, 1, 1),
@@ -55,7 +55,7 @@ pub enum Route {
     /// The address belongs to the link of a guarded interface, and no neighbour has it: the answer waits
     /// there until the kernel drops it.
     Unresolved,
-    /// There is none: the kernel has no route to the address, or drops what claims to come from it.
+    /// There is none: the kernel has no route to the address, or drops packets that claim to come from it.
     Nowhere,
 }
 
@@ -85,11 +85,11 @@ pub struct RouteQuestion {
     pub server: IpAddr,
 }
 
-/// Whether no host can have an address that a packet claims to come from: "this network" and loopback
-/// (RFC 6890), multicast (RFC 1112 §4) and the limited broadcast (RFC 919); of IPv6 the unspecified, the loopback
-/// and the IPv4-compatible addresses, IPv4-mapped ones and multicast (RFC 4291 §2.5, §2.7). Documentation prefixes
-/// are in use in laboratories, and what IPv4 reserves (240/4) in networks that have run out of others: Linux takes
-/// it.
+/// Whether no host can have the source address of a packet: "this network" and loopback (RFC 6890), multicast
+/// (RFC 1112 §4) and the limited broadcast (RFC 919); of IPv6 the unspecified, the loopback and the IPv4-compatible
+/// addresses, IPv4-mapped ones and multicast (RFC 4291 §2.5, §2.7). Documentation prefixes are not among them,
+/// because they are in use in laboratories. Nor is the reserved part of IPv4 (240/4), which is in use in networks
+/// that have run out of other addresses: Linux accepts it.
 pub fn is_martian(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(addr) => {
@@ -155,15 +155,15 @@ pub(crate) enum Home {
     Elsewhere,
 }
 
-/// What the answers say.
+/// Result of the questions about routes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Routes {
     /// Where the answers to clients leave, or would.
     pub home: Home,
     /// Where clients have shown that, now or earlier.
     pub shown: Home,
-    /// Share of the unanswered sources whose answer would leave as clients' do, or nobody knows where; `None` where
-    /// no unanswered source was asked about.
+    /// Share of the unanswered sources whose reply would leave as that of clients, or by an unknown route. `None`
+    /// where no unanswered source was asked about.
     pub ordinary: Option<f64>,
     /// Share of the unanswered sources that the host answers where the guard does not see it.
     pub hidden: f64,
@@ -181,9 +181,8 @@ impl Default for Routes {
 }
 
 impl Routes {
-    /// What the answers about one listener say. `before` is where its clients showed last that their answers
-    /// leave: that goes before the Internet at large, which an administrator may reach by another way than
-    /// clients come.
+    /// Result of the questions about one listener. `before` is the home that its clients showed last. It goes
+    /// before the Internet at large, which an administrator may reach by another way than clients come.
     pub fn of(answers: &[(RouteQuestion, Route)], before: Home) -> Self {
         use Route::{Elsewhere, Guarded, Nowhere, Unknown, Unresolved};
         let about = |what: About| {
@@ -215,7 +214,7 @@ impl Routes {
             Elsewhere(_) => !is_ordinary(route) && clients.clone().all(|client| client != route),
             Unresolved | Nowhere => true,
         };
-        // Nobody has looked for the neighbour of a source whose SYN the host did not get.
+        // The host did not get the SYN of such a source, so it has not tried to resolve its neighbour.
         let failing = about(About::Failing).map(|route| match route {
             Unresolved => Unknown,
             route => route,
@@ -302,7 +301,7 @@ mod tests {
         answers.collect()
     }
 
-    /// What they say.
+    /// Result for these kinds of routes.
     fn said(kinds: &[(About, Route, usize)]) -> Routes {
         Routes::of(&answers(kinds), Home::Unknown)
     }
@@ -382,7 +381,7 @@ mod tests {
         let later = Routes::of(&answers, first.shown);
         assert_eq!((later.home, later.shown), (Home::Guarded, Home::Guarded));
         assert!(later.blame_the_sources() && !later.blame_the_listener());
-        // What was only said of the Internet shows nothing.
+        // A home that only the Internet at large suggested is not shown by clients.
         let before = said(&[unanswered, world]);
         assert_eq!((before.home, before.shown), (Home::Elsewhere, Home::Unknown));
         assert!(before.blame_the_listener());

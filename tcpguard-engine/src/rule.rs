@@ -1,4 +1,4 @@
-//! Rules: what is dropped, on whose word, why and until when.
+//! Rules: the SYNs that they drop, their origin, their reason and their end.
 
 use std::fmt;
 
@@ -21,10 +21,10 @@ pub struct Rule {
     pub id: RuleId,
     /// Which SYNs it drops.
     pub matcher: Matcher,
-    /// On whose word.
+    /// Its origin.
     pub origin: Origin,
-    /// Made in spite of a protected address that it covers, which is not spared either. What has
-    /// become protected since a rule was made was never forced.
+    /// Made in spite of a protected address that it covers. That address is not exempt from it either. A rule
+    /// is not forced over a prefix that became protected after the rule was made.
     pub forced: bool,
     /// Why, in words.
     pub reason: String,
@@ -32,32 +32,32 @@ pub struct Rule {
     pub created: Timestamp,
     /// When the kernel stops applying it, unless it is renewed.
     pub expires: Timestamp,
-    /// There while nobody has said that it may stay; [`Rule::expires`] is then the moment by which
-    /// somebody must have.
+    /// There while the rule waits for an operator's confirmation. [`Rule::expires`] is then the time by which
+    /// it must be confirmed.
     pub trial: Option<Trial>,
 }
 
-/// What becomes of a rule that waits for an operator's word.
+/// Future of a rule that waits for an operator's confirmation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
     /// When it ends if it may stay.
     pub until: Timestamp,
-    /// The operator's rule in whose place it came, which comes back if nobody says so in time.
+    /// The operator's rule that it replaced. It is restored if no confirmation comes in time.
     pub instead_of: Option<Box<Rule>>,
 }
 
 impl Trial {
-    /// What comes back at `now`.
+    /// The rule to restore at `now`.
     pub fn comes_back(self, now: Timestamp) -> Option<Rule> {
         self.instead_of.map(|rule| *rule).filter(|rule| rule.expires > now)
     }
 }
 
-/// Which SYNs a rule drops.
+/// The SYNs that a rule drops.
 ///
-/// There is no automatic rule against the *sources* of a random-source flood: each address is used
-/// about once, so a ban comes after the fact, fills the table, and cuts off whoever the attacker
-/// chose to forge.
+/// There is no automatic rule against the *sources* of a flood with random spoofed sources. Each address is
+/// used about once, so a rule would come after the fact and fill the table. It would also cut off the hosts
+/// whose addresses the attacker chose to spoof.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Matcher {
     /// From these sources to these local ports. Rules of the guard's own are for every port.
@@ -82,7 +82,7 @@ impl Matcher {
         }
     }
 
-    /// The step whose means it is.
+    /// The step to which it belongs.
     pub const fn step(&self) -> Step {
         match self {
             Self::Source(..) => Step::Source,
@@ -99,7 +99,7 @@ impl Matcher {
     }
 }
 
-/// What a signature rule matches, in words: what SYNs look like, and the listener that they are for, which for
+/// The matcher of a signature rule, in words: the fingerprint of the SYNs and their listener, which for
 /// [`Listener::HOST`] is every one.
 pub fn signature_in_words(mask: Mask, fingerprint: &Fingerprint, listener: &Listener) -> String {
     let look = describe(mask, fingerprint);
@@ -122,7 +122,7 @@ impl fmt::Display for User {
     }
 }
 
-/// On whose word a rule exists.
+/// Origin of a rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {
     /// Made for an incident, ends with it.

@@ -1,7 +1,7 @@
-//! What the engine is told: one [`Sample`] a poll, and on request the sampled [`Flow`]s.
+//! Inputs of the engine: one [`Sample`] a poll, and on request the sampled [`Flow`]s.
 //!
-//! Counters are cumulative, as the kernel keeps them; the engine computes differences, so that a
-//! missed poll loses nothing.
+//! Counters are cumulative, as the kernel keeps them. The engine computes differences, so that a missed poll loses
+//! nothing.
 
 use std::net::IpAddr;
 
@@ -83,7 +83,7 @@ pub struct Sample {
     pub tcp_ext: TcpExt,
     /// Hit counters of the rules in the kernel.
     pub rules: Vec<RuleCounters>,
-    /// What belongs to no listener.
+    /// Counters of packets that belong to no listener.
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens.
     pub probes: Vec<Probe>,
@@ -93,15 +93,15 @@ pub struct Sample {
     pub lost: u64,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
-    /// What leaves is not seen (a capture of one direction): every SYN counts as an attempt, third
-    /// ACKs are told by their sequence number alone, and the verdict is less sure.
+    /// Outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt, third ACKs are
+    /// recognised by their sequence number alone, and the verdict is less sure.
     pub one_sided: bool,
 }
 
-/// Cumulative counters of what belongs to no listener, summed over CPUs and interfaces.
+/// Cumulative counters of packets that belong to no listener, summed over CPUs and interfaces.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct HostCounters {
-    /// SYNs that this host sent; `None` where what leaves is not seen.
+    /// SYNs that this host sent. `None` where outgoing packets are not seen.
     pub own_syn: Option<u64>,
     /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
     /// sequence number zero.
@@ -145,7 +145,7 @@ pub struct HostCounters {
 /// A source that sends SYNs to where nothing listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Probe {
-    /// Who (IPv6: the /64).
+    /// Its address (IPv6: the /64).
     pub source: IpAddr,
     /// Where to last: the local address.
     pub server: IpAddr,
@@ -206,8 +206,8 @@ pub struct ListenerCounters {
     pub let_through: u64,
     /// Third ACKs with the right number (sampled).
     pub acknowledged: u64,
-    /// Of these, those whose SYN came before the last poll, or before the one before it (each counts
-    /// once; sampled).
+    /// Third ACKs among these whose SYN came before the last poll, or before the one before it (each counts once;
+    /// sampled).
     #[serde(default)]
     pub late: [u64; LATE_POLLS],
     /// Half-open handshakes reset by the client (sampled).
@@ -222,15 +222,15 @@ pub struct ListenerCounters {
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source is validated or exempt.
     pub spared: u64,
-    /// Handshakes whose SYN-ACK was repeated although the third ACK had arrived (sampled): the stack ignores it
-    /// while the accept queue is full.
+    /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled). The stack
+    /// ignores the third ACK while the accept queue is full.
     pub ack_ignored: u64,
     /// SYNs answered with a cookie of the guard's.
     pub cookies_sent: u64,
     /// Valid cookies that clients sent back. The host may still refuse them: `established` has those that it
     /// completed.
     pub cookies_redeemed: u64,
-    /// What clients sent back of them, by IPv4 and by IPv6.
+    /// Cookies that clients returned, by IPv4 and by IPv6.
     #[serde(default)]
     pub returned_cookies: [ReturnedCookies; 2],
     /// SYNs dropped because there were too many.
@@ -281,7 +281,7 @@ impl ListenerCounters {
 pub struct ReturnedCookies {
     /// How many; of one network up to four a second count.
     pub valid: u64,
-    /// Of these, those whose handshake the kernel completed.
+    /// Cookies among these for which the kernel completed the handshake.
     pub completed: u64,
     /// Networks that sent back one, as far as they are remembered.
     pub networks: u64,
@@ -401,7 +401,7 @@ pub struct Flow {
     pub syn_retransmits: u8,
     /// It stands for `2^sample_shift` flows.
     pub sample_shift: u8,
-    /// What the SYN looked like.
+    /// Fingerprint of the SYN.
     pub fingerprint: Fingerprint,
 }
 
@@ -412,7 +412,7 @@ impl Flow {
     }
 }
 
-/// What is known of clients that completed handshakes, for checks before a rule is made.
+/// Access to the clients that completed handshakes, for checks before a rule is made.
 pub trait KnownClients {
     /// Whether any address within `net` completed a handshake in the last ten minutes.
     fn completed_within(&self, net: &ipnet::IpNet) -> bool;

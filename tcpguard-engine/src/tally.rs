@@ -1,4 +1,4 @@
-//! From cumulative counters to ticks: what was attempted and what completed between two polls.
+//! Ticks from cumulative counters: the attempts and the completions between two polls.
 
 mod unheard;
 
@@ -17,7 +17,7 @@ const PARTS: usize = 64;
 /// its CPU, which is no time to look away; an average over more than this says too little.
 const LATE: u32 = 8;
 
-/// What is needed beside a listener's counters to read them.
+/// Values beside a listener's counters that are needed to read them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances {
     /// When the poll was.
@@ -26,7 +26,7 @@ pub(crate) struct Circumstances {
     pub elapsed: Duration,
     /// Normal time between polls.
     pub poll: Duration,
-    /// What the kernel does with matched SYNs.
+    /// The kernel's treatment of matched SYNs.
     pub mode: Mode,
     /// The listener's SYNs that its full SYN queue dropped without an answer; `None` while its accept
     /// queue is to blame.
@@ -41,14 +41,14 @@ pub(crate) struct Circumstances {
     pub queue_full: bool,
     /// One flow in `2^sample_shift` is followed.
     pub sample_shift: u8,
-    /// What leaves is not seen, in a capture: whatever is not a repetition counts as answered.
+    /// Outgoing packets are not seen, in a capture: every SYN that is not retransmitted counts as answered.
     pub one_sided: bool,
     /// The listener's queues cannot be read: it is behind this host, or in a capture.
     pub unread: bool,
     /// Its SYNs are answered by the guard, or were a moment ago.
     pub answering: bool,
-    /// Frames that reached the stack in this poll or the one before, and whose headers go on beyond the
-    /// parser's bounds: in each there may be a SYN that was not counted and that the stack answers.
+    /// Frames that reached the stack in this poll or the one before, with headers that extend beyond the
+    /// parser's bounds. Each may hold a SYN that was not counted and to which the stack replies.
     pub beyond: u64,
 }
 
@@ -59,12 +59,12 @@ pub(crate) struct Tally {
     open: u64,
     unheard: Unheard,
     answers: Answers,
-    /// The stack has answered most of what seemed to get no answer in the last tick.
+    /// The stack has replied to most of the seemingly unanswered SYNs of the last tick.
     hides: bool,
 }
 
 impl Tally {
-    /// Starts at `counters`: what was counted before is nobody's.
+    /// Starts at `counters`: earlier counts belong to no tick.
     pub fn start(counters: ListenerCounters) -> Self {
         Self { last: counters, ..Self::default() }
     }
@@ -87,12 +87,12 @@ impl Tally {
         Some((0..parts).map(move |part| split(&total, part, parts)))
     }
 
-    /// What was counted at the last poll.
+    /// Counters at the last poll.
     pub fn counters(&self) -> &ListenerCounters {
         &self.last
     }
 
-    /// Whether its answers leave where the guard sees them, and what says so.
+    /// The egress check: whether its SYN-ACKs leave by an attached interface, and the evidence for that.
     pub fn answers(&self) -> &Answers {
         &self.answers
     }
@@ -102,8 +102,8 @@ impl Tally {
         &mut self.answers
     }
 
-    /// Whether the stack answers where nobody looks what seems to be left without an answer, and a full queue
-    /// drops none of it.
+    /// Whether the stack's replies to the seemingly unanswered SYNs leave unseen, and a full queue drops
+    /// none of these SYNs.
     pub fn hides_answers(&self) -> bool {
         self.hides
     }
@@ -119,7 +119,7 @@ impl Tally {
         self.answers.verdict() == Egress::Unseen && delta.established.is_some()
     }
 
-    /// What became of the SYNs between two polls.
+    /// Fates of the SYNs between two polls.
     fn fates(&self, delta: &ListenerCounters, mode: Mode, unseen: bool) -> Fates {
         let matched = delta.dropped_source + delta.dropped_signature;
         // Outside enforce mode the SYNs that a rule matches go to the stack like all others.
@@ -127,8 +127,8 @@ impl Tally {
         let dropped = by_rule + delta.limited;
         let passed = delta.syn.saturating_sub(dropped + delta.cookies_sent);
 
-        // Repeated SYN-ACKs are counted by sample. What keeps those of a past flood from looking
-        // like new handshakes is that each needs a SYN, of this tick or the one before.
+        // Retransmitted SYN-ACKs are counted by sample. Those of a past flood do not look like new handshakes,
+        // because each needs a SYN, of this tick or the one before.
         let fresh = match unseen {
             true => passed.saturating_sub(delta.syn_retransmit),
             false => delta.syn_ack.saturating_sub(delta.syn_ack_retransmit),
@@ -137,7 +137,7 @@ impl Tally {
         let silent = passed.saturating_sub(answered);
         let repeated_silent = silent.min(delta.syn_retransmit);
         let unanswered = silent - repeated_silent;
-        // What the stack answers beyond that are SYNs that it could read and the guard could not.
+        // Further replies of the stack belong to SYNs that it could read and XDP could not.
         let beyond = fresh - answered;
         Fates { matched, dropped, passed, answered, beyond, unanswered, repeated_silent }
     }
@@ -161,7 +161,7 @@ impl Tally {
         // Polls that were left out because nothing came are time that clients had to repeat their SYNs.
         let polls = if heard == Heard::default() { parts(around) } else { 1 };
         let unheard: u64 = (0..polls).map(|_| self.unheard.next(heard)).sum();
-        // Those that the stack has answered where nobody looks, unless its queue has dropped them.
+        // Unanswered SYNs to which the stack sent an unseen reply, unless its queue has dropped them.
         let hidden = (unanswered as f64 * self.answers.hidden(around.at)).round() as u64;
         let refused = match around.queue_drops {
             Some(_) if around.unread => unheard,
@@ -174,8 +174,8 @@ impl Tally {
         let taken = answered + hidden;
         self.hides = 2 * hidden > unanswered;
         let (acknowledged, late) = third_acks(delta, is_full(around) && !around.answering);
-        // Who comes again after a rule dropped its SYN, or after having been one too many, is one
-        // attempt, not two. A SYN that is let through and left without an answer is none anyway.
+        // A client that retransmits its SYN, after a rule dropped it or it was one too many, is one attempt,
+        // not two. A SYN that is let through and left unanswered is no attempt anyway.
         let returned = match around.mode {
             Mode::Enforce => delta.returned.min(answered + delta.cookies_sent),
             Mode::Observe | Mode::Off => 0,
@@ -240,7 +240,7 @@ fn is_full(around: &Circumstances) -> bool {
     around.queues.is_some_and(|queues| queues.is_accept_full(around.overflowed))
 }
 
-/// What became of the SYNs between two polls.
+/// Fates of the SYNs between two polls.
 #[derive(Clone, Copy, Debug)]
 struct Fates {
     matched: u64,
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn who_comes_again_after_having_been_dropped_is_one_attempt() {
-        // Ten whose first SYN a rule drops, and ten whose second SYN it lets through.
+        // A rule drops the first SYNs of ten clients, and lets ten retransmitted ones through.
         let ruled = ListenerCounters {
             syn: 20,
             syn_retransmit: 10,

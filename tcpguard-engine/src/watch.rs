@@ -32,7 +32,7 @@ use crate::{
 
 /// The ACK to a cookie comes within this time, or takes longer than the kernel waits for that of its own.
 const UNDER_WAY: Duration = Duration::from_secs(2);
-/// A count of half-open handshakes says what the queue holds for this long.
+/// Time for which a count of half-open handshakes shows the content of the queue.
 const COUNTED: Duration = Duration::from_secs(2);
 /// Handshakes completed in a second from which a new listener's clients are looked at each second.
 const STRANGERS: u64 = 8;
@@ -45,7 +45,7 @@ const CHECKS: f64 = 1.25;
 /// The longest that attempts are given in the fast path, in ticks.
 const MAX_MATURITY: usize = 4;
 
-/// A listener's past, its signals, what was learned of it, and its incident.
+/// A listener's past, its signals, its learned values, and its incident.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pub id: ListenerId,
@@ -58,8 +58,8 @@ pub(crate) struct Watch {
     pub window: Window,
     pub clients: Clients,
     pub suspect: Option<Suspect>,
-    /// When what was suspected last may have begun: handshakes that failed before it are the usual
-    /// lost clients'. Zero where that is not known.
+    /// Earliest start of the last suspicion. Handshakes that failed before it are those of the usual lost
+    /// clients. Zero where it is not known.
     pub onset: Timestamp,
     /// Most listeners never have one, and it is large.
     pub incident: Option<Box<Incident>>,
@@ -67,13 +67,13 @@ pub(crate) struct Watch {
     pub rolled: Option<Rolled>,
     pub armed: Option<Box<Armed>>,
     pub ladder: Ladder,
-    /// What no rule covers of the flood, when that was looked at last.
+    /// The part of the flood that no rule covers, at the last inspection.
     pub rest: Option<Rest>,
-    /// What the rules for every listener are to it.
+    /// Effect of the rules for every listener on it.
     pub shared: Shared,
     /// When the last incident of failing handshakes ended.
     pub failing_over: Option<Timestamp>,
-    /// What completed before the open incident.
+    /// Completions before the open incident.
     pub calm: Calm,
     /// When half-open entries were last asked to be removed.
     pub cleaned: Timestamp,
@@ -93,20 +93,20 @@ pub(crate) struct Watch {
     checks: f64,
     /// SYNs that the guard cannot read reach the stack in number.
     evaded: bool,
-    /// An alarm was dismissed, and what raised it goes on.
+    /// An alarm was dismissed, and its cause goes on.
     dismissed: bool,
     /// Its first verdict waits for other listeners to be judged with.
     pub awaits_others: bool,
 }
 
-/// An alarm whose evidence is still being looked at.
+/// An alarm with evidence that is still being inspected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suspect {
     pub since: Timestamp,
-    /// When what is suspected may have begun.
+    /// Earliest start of the suspected incident.
     pub from: Timestamp,
     pub signal: Signal,
-    /// What counters and signals said then.
+    /// Counters and signals at that time.
     pub moment: Moment,
 }
 
@@ -126,7 +126,7 @@ impl Rest {
 }
 
 impl Watch {
-    /// Starts to follow a listener. What it counted before is nobody's.
+    /// Starts to monitor a listener. Its earlier counts belong to no tick.
     pub fn new(sample: &ListenerSample) -> Self {
         Self {
             id: sample.id,
@@ -165,8 +165,8 @@ impl Watch {
         }
     }
 
-    /// Starts the window again after the kernel's counters did. An open incident stays open: it is
-    /// quiet or not by what comes now.
+    /// Restarts the window after the kernel's counters were reset. An open incident stays open. The counts
+    /// from now on decide whether it is quiet.
     pub fn restart(&mut self, sample: &ListenerSample) {
         self.tally = Tally::start(sample.counters);
         self.window.clear();
@@ -174,7 +174,7 @@ impl Watch {
         self.distinct = Distinct::default();
     }
 
-    /// What was counted at the last poll.
+    /// Counters at the last poll.
     pub fn counters(&self) -> &ListenerCounters {
         self.tally.counters()
     }
@@ -287,7 +287,8 @@ impl Watch {
         }
     }
 
-    /// Goes on with an incident that an earlier run left open. It is quiet or not by what comes now.
+    /// Continues an incident that an earlier run left open. The counts from now on decide whether it is
+    /// quiet.
     pub fn resume(&mut self, now: Timestamp, report: &IncidentReport) {
         self.incident = Incident::resume(now, self.id, report).map(Box::new);
         let before = report.record.before;
@@ -313,29 +314,29 @@ impl Watch {
         self.slow.reset();
     }
 
-    /// What kind of pressure the last poll showed.
+    /// Type of pressure at the last poll.
     pub fn strain(&self) -> Option<Strain> {
         self.strain
     }
 
-    /// Whether the accept queue is what fails.
+    /// Whether the accept queue is the bottleneck.
     pub fn overloaded(&self, settings: &Settings) -> bool {
         self.pressure.overloaded(settings)
     }
 
-    /// How long what the open incident is about has been over.
+    /// Time since the end of the failures or the pressure of the open incident.
     pub fn over_for(&self, now: Timestamp) -> Duration {
         if self.handshakes_failed() { self.quiet.lasts(now) } else { self.pressure.relaxed(now) }
     }
 
-    /// What an earlier run learned of this listener, `age` ago.
+    /// Takes over the values that an earlier run learned of this listener, `age` ago.
     pub fn teach(&mut self, now: Timestamp, learned: &LearnedListener, age: Duration) {
         self.natural = Natural::known(learned);
         self.usual = Usual::known(learned.usual_syn_rate, learned.usual_completed_rate);
         self.clients.teach(now, learned, age);
     }
 
-    /// What was learned of this listener.
+    /// Learned values of this listener.
     pub fn learned(&self, now: Timestamp) -> LearnedListener {
         LearnedListener {
             listener: self.listener,
@@ -382,8 +383,8 @@ impl Watch {
             queues.map(|queues| Queues { half_open: queues.half_open.or(last), ..queues });
     }
 
-    /// Whether clients come, and it is not known yet how long their handshakes take: what fails is
-    /// then known a second later.
+    /// Whether clients come, and the time that their handshakes take is not known yet. Failures are then
+    /// known a second later.
     pub fn is_strange(&self, settings: &Settings) -> bool {
         !self.clients.is_known()
             && self.learns(settings)
@@ -462,8 +463,8 @@ impl Watch {
         self.queues.filter(|_| fresh).and_then(|queues| queues.half_open)
     }
 
-    /// Whether cookies are not to be had here, or do not suffice where they have been sent for a while. The
-    /// guard may act since `enforced`, and does what `mode` says.
+    /// Whether cookies are not available here, or do not suffice where they have been sent for a while. The
+    /// agent may act since `enforced`, and acts according to `mode`.
     pub fn is_without_cookies(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
         if self.kind != ListenerKind::Local || self.egress() == Egress::Unseen {
             return true;
@@ -481,7 +482,7 @@ impl Watch {
         self.queues.and_then(|queues| Some((queues.half_open?, queues.backlog)))
     }
 
-    /// What is known of the alarm `suspect` when it becomes incident `id`.
+    /// Data of the alarm `suspect` when it becomes incident `id`.
     pub fn opening(
         &self,
         id: u64,
@@ -523,7 +524,7 @@ impl Watch {
         }
     }
 
-    /// What is known of pressure when it becomes incident `id`.
+    /// Data of the pressure when it becomes incident `id`.
     pub fn opening_of_strain(
         &self,
         now: Timestamp,

@@ -20,7 +20,7 @@ pub(crate) const LIFE: Duration = Duration::from_secs(63);
 const SECONDS: usize = LIFE.as_secs() as usize + 1;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What happened between two polls.
+/// Counts of the time between two polls.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Tick {
     /// End of the tick.
@@ -43,7 +43,7 @@ pub(crate) struct Tick {
     pub beyond: u64,
     /// Valid cookies that clients sent back, whether or not the kernel has completed their handshakes.
     pub cookies_redeemed: u64,
-    /// What clients sent back of the guard's cookies, by IPv4 and by IPv6.
+    /// Cookies sent by XDP that clients returned, by IPv4 and by IPv6.
     pub returned_cookies: [ReturnedCookies; 2],
     /// Segments that belonged to no connection and were answered with a reset, or dropped.
     pub resets: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Tick {
     pub established: u64,
     /// Of all that completed, those of known clients, each client counted once in ten seconds.
     pub known: u64,
-    /// Of all that completed, those of new clients whose first SYN a signature rule dropped.
+    /// Completions of new clients after a signature rule had dropped their first SYN.
     pub let_through: u64,
     /// Third ACKs that count: no more than the kernel completed, unless a full accept queue is why.
     pub acknowledged: u64,
@@ -59,7 +59,7 @@ pub(crate) struct Tick {
     pub late: [u64; LATE_POLLS],
     /// Half-open handshakes that the client reset.
     pub reset: u64,
-    /// Handshakes whose SYN-ACK was repeated although the third ACK had arrived.
+    /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived.
     pub ack_ignored: u64,
     /// SYNs left without an answer for another reason than a full SYN queue; no attempts.
     pub ignored: u64,
@@ -76,14 +76,16 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
-    /// Handshakes that completed: what the kernel says, or the third ACKs that count, whichever is more.
+    /// Handshakes that completed: the kernel's count, or that of the third ACKs that count, whichever is
+    /// greater.
     pub fn completed(&self) -> u64 {
         self.established.max(self.acknowledged)
     }
 
-    /// Of these, those attempted at least `polls` ticks before (of [`LATE_POLLS`] and more: those
-    /// attempted so long before). What the kernel saw beyond the third ACKs, because not all flows
-    /// are followed, is taken to be as late as these; `None` where there were none.
+    /// Completions among these that were attempted at least `polls` ticks before (of [`LATE_POLLS`] and
+    /// more: those attempted so long before). The kernel may count more than the third ACKs, because not
+    /// all flows are tracked. These are taken to be as late as the third ACKs. `None` where there were
+    /// none.
     fn completed_late(&self, polls: usize) -> Option<u64> {
         let late: u64 = match polls.checked_sub(1) {
             None => return Some(self.completed()),
@@ -93,7 +95,7 @@ impl Tick {
     }
 }
 
-/// A tick whose handshakes have had their time.
+/// A tick whose handshakes have had the time to complete.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Settled {
     /// When it began.
@@ -206,11 +208,11 @@ impl Window {
         sum(recent)
     }
 
-    /// Attempts made `lag` to `lag + ticks` ticks ago, less what has completed of them since.
+    /// Attempts made `lag` to `lag + ticks` ticks ago, less their completions since.
     ///
-    /// Each handshake has at least `lag` ticks to complete. What completed in the span itself is set
-    /// against it whenever it was attempted, and so is everything since where nothing is known of when
-    /// it was: this errs towards quiet.
+    /// Each handshake has at least `lag` ticks to complete. Completions in the span itself count against
+    /// it, whenever they were attempted. So do all completions since then, where the time of their
+    /// attempt is not known. This errs towards quiet.
     pub fn mature(&self, ticks: usize, lag: usize) -> Sums {
         let newest = self.ticks.len().saturating_sub(lag);
         let oldest = newest.saturating_sub(ticks);
@@ -253,8 +255,8 @@ impl Window {
         })
     }
 
-    /// What the SYN queue was given in the last minute: the SYNs answered more than `lag` ticks ago
-    /// as attempts, against all completions since. The longest that an entry lives is a minute.
+    /// Load of the SYN queue in the last minute: the SYNs answered more than `lag` ticks ago as
+    /// attempts, against all completions since. The longest that an entry lives is a minute.
     pub fn mature_minute(&self, lag: usize) -> Sums {
         let newest = self.ticks.len().saturating_sub(lag);
         let young: u64 = self.ticks.range(newest..self.ticks.len()).map(|tick| tick.answered).sum();
@@ -308,7 +310,7 @@ impl Window {
         })
     }
 
-    /// What happened before `end`, as far back as ticks reach.
+    /// Sums of the time before `end`, as far back as ticks reach.
     pub fn calm_before(&self, end: Timestamp) -> Sums {
         sum(self.ticks.iter().take_while(|tick| tick.end <= end))
     }

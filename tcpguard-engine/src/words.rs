@@ -51,7 +51,7 @@ pub(crate) fn span(span: Duration) -> String {
     }
 }
 
-/// What is happening to whom and what to do about it, in one line.
+/// The incident, its target and the advice for it, in one line.
 pub(crate) fn story(incident: &IncidentReport, mode: Mode) -> String {
     let told = incident.in_words();
     match incident.class.advice() {
@@ -83,7 +83,7 @@ impl IncidentReport {
         self.listener.to_string()
     }
 
-    /// What is happening to whom, in one line and numbers.
+    /// The incident and its target, in one line and numbers.
     pub fn in_words(&self) -> String {
         let evidence = &self.evidence;
         let unit = match self.class {
@@ -169,7 +169,7 @@ impl IncidentReport {
 }
 
 impl IncidentClass {
-    /// What an operator should do about a class for which no rule is made.
+    /// Advice to the operator for a class for which no rule is made.
     pub const fn advice(self) -> Option<&'static str> {
         match self {
             Self::RandomSpoofed

@@ -1,4 +1,4 @@
-//! The floods, and what each of them is.
+//! The floods of the evaluation, with their rate, sources, fingerprint and class.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -14,11 +14,11 @@ const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77));
 pub struct Attack {
     /// Its name in the tables.
     pub name: &'static str,
-    /// What it must be called.
+    /// Class that the incident must have.
     pub class: IncidentClass,
     /// Where its SYNs say they come from.
     pub sources: Sources,
-    /// What they look like.
+    /// Fingerprint of the SYNs.
     pub shape: Shape,
     /// Times on and off, s.
     pub pulses: Option<(f64, f64)>,
@@ -42,7 +42,7 @@ pub const PULSES: Attack = Attack { name: "random, pulses", pulses: Some((0.5, 2
 /// The same with pauses as long as any assumed.
 pub const LONG_PAUSES: Attack = Attack { pulses: Some((0.5, 10.0)), ..PULSES };
 
-/// All whose delay and class are measured.
+/// All floods for which delay and class are measured.
 pub const ALL: [Attack; 7] = [
     RANDOM,
     MIMIC,

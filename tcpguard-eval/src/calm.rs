@@ -19,7 +19,7 @@ const RUSH: f64 = 20.0;
 /// Clients a second before the rush.
 const BEFORE: [f64; 4] = [10.0, 20.0, 50.0, 100.0];
 
-/// What was told in one run.
+/// Events of one run.
 #[derive(Clone, Debug, Default)]
 struct Told {
     /// Events in which our detector told of a flood.

@@ -1,8 +1,8 @@
-//! Captures: packets that somebody else recorded, and what people who looked at them say they are.
+//! Captures recorded by third parties, with the verdict that their authors or curators gave.
 //!
-//! A directory of captures comes with a `README.tsv`, a row for each, of which the columns `file`,
-//! `origin_repo`, `expected_verdict`, `subclass` and `note` are read. The guard sees a capture as
-//! `tcpguard replay` shows it; the other methods see what it says of each listener, tick by tick.
+//! A directory of captures comes with a `README.tsv`, a row for each, of which the columns `file`, `origin_repo`,
+//! `expected_verdict`, `subclass` and `note` are read. The engine sees a capture as `tcpguard replay` presents it. The
+//! other methods see the replay's packets of each listener, tick by tick.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ const TICK: f64 = 0.25;
 /// into, and the ten seconds by which FDS counts FINs later, are over then.
 const SILENCE: f64 = 30.0;
 
-/// What a capture shows, by those who know it.
+/// Content of a capture according to its list.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
     /// A flood; of this class, where the list says so.
@@ -70,8 +70,8 @@ impl Expected {
         matches!(self, Self::Flood(_))
     }
 
-    /// Whether all that was told of a capture, and no more, is what it shows. What was told first and
-    /// taken back counts as well, so that nobody is woken for nothing.
+    /// Whether the events of a capture are exactly the expected ones. An event that was withdrawn later counts as well,
+    /// because it would already have alarmed an operator.
     fn is_met_by(self, told: &BTreeSet<&str>) -> bool {
         let scan = IncidentClass::Scan.name();
         match self {
@@ -92,7 +92,7 @@ struct Listed {
     expected: Expected,
 }
 
-/// What was said of a capture.
+/// Verdicts on a capture.
 struct Judged {
     /// When its first SYN arrived, in s after the first packet.
     first_syn: f64,
@@ -100,7 +100,7 @@ struct Judged {
     others: Vec<(&'static str, Other)>,
 }
 
-/// What another method said of a capture.
+/// Verdict of another method on a capture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Other {
     /// It alarmed, so many seconds after the first SYN.
@@ -108,7 +108,7 @@ enum Other {
     Quiet,
     /// It had not learned enough to judge by the capture's end.
     TooShort,
-    /// It counts what this capture does not hold.
+    /// The method counts packets that this capture does not hold.
     OneWay,
 }
 
@@ -264,7 +264,7 @@ fn judge(path: &Path) -> Result<Judged> {
 /// A destination of SYNs: address and port.
 type Place = (Addr, [u8; 2]);
 
-/// What the other methods are shown of a capture.
+/// Input of the other methods for a capture.
 #[derive(Default)]
 struct Watched {
     /// Ticks with packets, by number, of every place.
@@ -284,7 +284,7 @@ impl Watched {
             self.first_syn.get_or_insert(after);
             self.places.entry(place).or_default();
         }
-        // What never gets a SYN listens to nobody.
+        // An address and port that never receives a SYN has no listener to judge.
         let Some(ticks) = self.places.get_mut(&place) else { return };
         let tick = ticks.entry((after / TICK) as u64).or_default();
         match (seen.direction, seen.class) {
@@ -296,7 +296,7 @@ impl Watched {
         }
     }
 
-    /// What each method says of a capture of this length (s), with answers in it or not.
+    /// Verdict of each method on a capture of this length (s), with or without replies in it.
     fn judged(&self, length: f64, answers: bool) -> Vec<(&'static str, Other)> {
         (0..baselines::all().len())
             .map(|method| {

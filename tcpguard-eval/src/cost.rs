@@ -1,4 +1,4 @@
-//! What the engine costs: CPU time per poll, and memory over a day.
+//! Cost of the engine: CPU time per poll, and memory over a day.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::targets::{Finding, Target};
 
 /// Heading of the block.
 pub const TITLE: &str = "Engine cost";
-/// Listeners whose polls are measured.
+/// Number of listeners for which the polls are measured.
 const LISTENERS: usize = 256;
 /// Clients a second of each.
 const CLIENTS: f64 = 20.0;
-/// When floods begin, s: what is learned in calm has been learned.
+/// Start of the floods, s. By then the baseline has been learned.
 const BEGIN: f64 = 30.0;
 /// How long is measured from there, s.
 const MEASURED: f64 = 60.0;

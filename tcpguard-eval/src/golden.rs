@@ -1,4 +1,4 @@
-//! The published page: what stands in it, and whether a new run says the same.
+//! The published page: its layout, and its comparison with a new run.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::table::{Block, WIDTH};
 
 const TITLE: &str = "# How good the detector is";
 
-/// Heading of what is measured on live hosts, which another run does not repeat.
+/// Heading of the measurements on live hosts, which another run does not repeat.
 pub const LIVE: &str = "Live: ";
 
 /// The page: `introduction`, then the blocks.
@@ -30,8 +30,8 @@ pub fn page(introduction: &str, blocks: &[Block]) -> Result<String> {
     Ok(page)
 }
 
-/// What differs between the published page and a new one, section by section: the lines that were,
-/// with `-`, and those that are, with `+`. Sections in `skip` are not compared.
+/// Differences between the published page and a new one, section by section: the former lines with
+/// `-`, and the present ones with `+`. Sections in `skip` are not compared.
 pub fn differences(published: &str, new: &str, skip: impl Fn(&str) -> bool) -> Vec<String> {
     let mut different = Vec::new();
     let (published, new) = (sections(published), sections(new));

@@ -1,12 +1,12 @@
-//! What became of a run: who told what when, and whether it was right.
+//! Verdict on a run: the alerts and alarms of each detector, their times, and whether they were right.
 //!
-//! Our detector is judged by its alerts alone, the others by when they are alarmed; neither by anything
-//! that happens inside.
+//! Our detector is judged by its alerts alone, the others by the times at which they are alarmed. Internal state counts
+//! for neither.
 
 use tcpguard_engine::IncidentClass;
 use tcpguard_sim::{Told, seconds};
 
-/// Alarms less than this far apart are one event, whoever raises them, s.
+/// Alarms less than this far apart are one event, whichever detector raises them, s.
 pub const APART: f64 = 30.0;
 
 /// An alert about an incident, as far as it is judged.
@@ -16,7 +16,7 @@ pub struct Alert {
     pub at: f64,
     /// Number of the incident.
     pub incident: u64,
-    /// What it was said to be.
+    /// Class that the alert gave.
     pub class: IncidentClass,
     /// When the alarm was raised that led to it, s.
     pub detected: f64,
@@ -52,7 +52,7 @@ pub struct Truth {
     pub until: f64,
 }
 
-/// What our detector made of a flood.
+/// Our detector's result for a flood.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// From its first SYN to the alarm, which may still have been dismissed, s.
@@ -95,7 +95,7 @@ pub fn judge(truth: Truth, alerts: &[Alert]) -> Outcome {
     }
 }
 
-/// A time in which somebody is alarmed, s.
+/// A time in which a detector is alarmed, s.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     /// Since when.
@@ -104,7 +104,7 @@ pub struct Span {
     pub until: f64,
 }
 
-/// The times in which somebody was alarmed.
+/// The times in which a detector was alarmed.
 #[derive(Clone, Debug, Default)]
 pub struct Spans(Vec<Span>);
 
@@ -123,7 +123,7 @@ impl Spans {
         spans
     }
 
-    /// Takes note of whether somebody is alarmed at `at`, which is later than before.
+    /// Records whether the detector is alarmed at `at`, which is later than before.
     pub fn note(&mut self, at: f64, alarmed: bool) {
         let last = self.0.last_mut().filter(|span| span.until.is_infinite());
         match last {
@@ -133,8 +133,8 @@ impl Spans {
         }
     }
 
-    /// When the first alarm was raised at `from` or later. One that was raised before says nothing of
-    /// what began then.
+    /// When the first alarm was raised at `from` or later. An alarm that was raised before says nothing about a flood
+    /// that began at `from`.
     pub fn first_since(&self, from: f64) -> Option<f64> {
         self.0.iter().map(|span| span.from).find(|&raised| raised >= from)
     }

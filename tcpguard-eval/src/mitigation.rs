@@ -1,4 +1,4 @@
-//! What clients get while floods are fought, and what is done where nothing must be.
+//! Service to clients while floods are mitigated, and the mitigations applied where none must be.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ const FLOOD: f64 = 60.0;
 const PULSED: f64 = 300.0;
 /// How long the largest last, s.
 const HUGE: f64 = 15.0;
-/// What is waited for the end of the incident, s.
+/// Longest wait for the end of the incident, s.
 const AFTER: f64 = 120.0;
 /// How long is waited for the same flood to be told again, s.
 const RELAPSE: f64 = 10.0;
@@ -82,7 +82,7 @@ impl Fight {
         let truth = Truth { from: time.start, until: self.attack.last_syn(time.clone()) };
         stage.run_while(time.end + AFTER, |stage| {
             judge(truth, &stage.alerts).released.is_some_and(|ended| {
-                // What is told anew is told soon.
+                // A relapse would be reported soon.
                 stage.now() > truth.until + ended + RELAPSE
             })
         });

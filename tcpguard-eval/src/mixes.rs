@@ -1,4 +1,4 @@
-//! Traffic in which nobody attacks.
+//! Mixes of benign traffic, without any attack.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -16,17 +16,17 @@ pub const WARM_UP: f64 = 600.0;
 const EVERY: f64 = 3600.0;
 /// Median life of a connection, s.
 const LIFE: f64 = 10.0;
-/// What nginx asks for unless it is told otherwise.
+/// The backlog that nginx asks for by default.
 pub const BACKLOG: u32 = 511;
 /// A carrier's address.
 pub const CARRIER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// What is drawn once for a seed.
+/// The random choices that are made once for a seed.
 #[derive(Clone, Debug)]
 pub struct Cast {
     /// The seed.
     pub seed: u64,
-    /// Who the clients are.
+    /// The population that the clients belong to.
     pub population: Arc<Population>,
 }
 
@@ -36,12 +36,12 @@ impl Cast {
         Self { seed, population: Population::new(seed) }
     }
 
-    /// A host without clients, whose queue holds as many as `net.core.somaxconn` allows by default.
+    /// A host without clients. Its queue holds as many as `net.core.somaxconn` allows by default.
     pub fn host(&self, mode: Mode) -> Lab {
         self.small_host(mode, 4096)
     }
 
-    /// A host whose queue holds `backlog`; four processors handle its packets.
+    /// A host with a queue that holds `backlog`. Four processors handle its packets.
     pub fn small_host(&self, mode: Mode, backlog: u32) -> Lab {
         let server = Server { backlog, ..Server::default() };
         let mut lab = Lab::seeded(Settings::default(), mode, self.seed).listener(server);
@@ -66,7 +66,7 @@ impl Cast {
     }
 }
 
-/// A host and what happens to its application.
+/// A host, and the stalls of its application.
 pub struct Scene {
     /// The host with its clients.
     pub lab: Lab,
@@ -125,20 +125,20 @@ fn slow(cast: &Cast) -> Clients {
     Clients { rtt: 0.1..0.8, population: None, ..cast.clients(50.0) }
 }
 
-/// A carrier's customers, who share its address, beside as many others.
+/// A carrier's customers, which share its address, beside as many others.
 fn shared(cast: &Cast) -> Scene {
     let mut scene = calm(cast, cast.clients(50.0));
     scene.lab = scene.lab.clients(Clients { behind: Some(CARRIER), ..cast.clients(50.0) });
     scene
 }
 
-/// Clients whose SYN-ACKs get lost once an hour for ten seconds to two minutes.
+/// Clients for which SYN-ACKs get lost once an hour for ten seconds to two minutes.
 fn outages(cast: &Cast, until: f64, share: f64) -> Scene {
     let lab = cast.host(Mode::Observe);
     troubled(lab, cast.clients(50.0), cast, until, |time, _| Outage::of(time, share))
 }
 
-/// The same for one of the ten largest providers, whose clients are all of them.
+/// The same for all clients of one of the ten largest providers.
 fn isps(cast: &Cast, until: f64) -> Scene {
     let lab = cast.host(Mode::Observe);
     troubled(lab, cast.clients(50.0), cast, until, |time, random| Outage {
@@ -150,14 +150,14 @@ fn isps(cast: &Cast, until: f64) -> Scene {
     })
 }
 
-/// Half of the clients work in an office behind one address, whose path breaks.
+/// Half of the clients work in an office behind one address, and the path to that address breaks.
 fn office(cast: &Cast, until: f64) -> Scene {
     let office = Clients { behind: Some(CARRIER), ..cast.clients(50.0) };
     let lab = cast.host(Mode::Observe).clients(cast.clients(50.0));
     troubled(lab, office, cast, until, |time, _| Outage::of(time, 1.0))
 }
 
-/// A host with clients who are in trouble once an hour.
+/// A host with clients that are in trouble once an hour.
 fn troubled(
     mut lab: Lab,
     clients: Clients,

@@ -1,9 +1,9 @@
-//! What is left to an address in whose name a flood comes that looks like its clients.
+//! Service that remains for an address under a mimicking flood with that address as its source.
 //!
-//! Nothing in a SYN tells whose it is. So many a second to one network are answered with cookies
-//! (`cookies.answers_per_network`), so that the host sends no flood of answers to whoever is named, and half of what
-//! may be answered at once is left to the network's other addresses. The address's own SYNs have the same chance as any
-//! other in its name.
+//! A SYN does not prove its sender. So many a second to one network are answered with cookies
+//! (`cookies.answers_per_network`), so that the host sends no flood of replies to the named address. Half of the
+//! replies that may be sent at once is left to the network's other addresses. The address's own SYNs have the same
+//! chance as any other SYN with that source.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord};
@@ -30,13 +30,13 @@ const SECONDS: u64 = 10;
 
 const SERVER: [u8; 4] = [192, 0, 2, 1];
 const PORT: u16 = 443;
-/// In whose name the flood comes.
+/// Source address of the flood.
 const NAMED: [u8; 4] = [203, 0, 113, 7];
 /// Another address of its network.
 const BESIDE: [u8; 4] = [203, 0, 113, 90];
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// SYNs of clients, and what became of them.
+/// SYNs of clients, and how many of them were answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Share {
     clients: u64,
@@ -133,7 +133,7 @@ impl Host {
         }
     }
 
-    /// Those whose time it is send their SYNs again.
+    /// Retransmits the SYNs of the clients that are due.
     fn retry(&mut self, now: u64) {
         if self.waiting.iter().all(|client| client.due() > now) {
             return;
@@ -161,14 +161,14 @@ fn syn(source: [u8; 4], port: u16, seq: u32) -> Vec<u8> {
     frame
 }
 
-/// Clients of the address in whose name so many SYNs a second come, and of another one in its network. None of them
-/// completes its handshake, so that each is a stranger's.
+/// Clients of the address that the flood uses as its source, at so many SYNs a second, and clients of another address
+/// in its network. None of them completes its handshake, so that each stays a new client.
 fn play(per_second: u64, seconds: u64) -> (Share, Share) {
     let mut host = Host::new();
     let mut random = Random::new(per_second);
     let mut next = START + WARM;
     let end = START + WARM + seconds * SECOND;
-    // What is sent again is waited for.
+    // The run goes on until the last retransmission.
     let last = end + AGAIN[AGAIN.len() - 1];
     let mut number = 0;
     loop {

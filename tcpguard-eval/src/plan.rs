@@ -23,7 +23,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What is published.
+    /// The plan of the published page.
     pub fn full(seed: u64, seeds: u64, days: f64) -> Self {
         Self {
             seeds: (seed..seed + seeds).collect(),
@@ -36,7 +36,7 @@ impl Plan {
         }
     }
 
-    /// What takes less than a minute: for a look while something is changed.
+    /// A plan that takes less than a minute, for a glance during development.
     pub fn quick(seed: u64, seeds: u64, days: f64) -> Self {
         Self {
             legit: vec![200.0],
@@ -68,8 +68,8 @@ impl Plan {
         (3.0 * legit / 100.0).max(4.0)
     }
 
-    /// How long a flood of this rate is played, s. Longer ones of a million SYNs a second cost hours;
-    /// what works in intervals of ten seconds is not given a chance there.
+    /// How long a flood of this rate is played, s. Longer ones of a million SYNs a second cost hours. A method that
+    /// works in intervals of ten seconds is not given a chance there.
     pub fn span(rate: f64) -> f64 {
         match rate {
             rate if rate >= 1e6 => 5.0,

@@ -10,14 +10,15 @@ pub const LISTENER: usize = 0;
 /// How long simulated hosts run between two looks where nothing is waited for, s.
 const STRIDE: f64 = 30.0;
 
-/// A run: the host, what its guard told, and when the other detectors were alarmed.
+/// A run: the host, its agent's alerts, and the times at which the other detectors were alarmed.
 pub struct Stage {
     /// The host.
     pub lab: Lab,
     /// Everything told so far about incidents.
     pub alerts: Vec<Alert>,
     others: Vec<(Box<dyn Detector>, Spans)>,
-    /// What the others have seen, so that a fork's others can be shown it.
+    /// Ticks that the other detectors have seen, so that they can be replayed to a fork's
+    /// detectors.
     seen: Option<Vec<Tick>>,
 }
 
@@ -33,7 +34,7 @@ impl Stage {
         Self { lab, alerts: Vec::new(), others, seen: None }
     }
 
-    /// A host that has run for `warm_up` s, to be forked: what is learned is learned once.
+    /// A host that has run for `warm_up` s, to be forked, so that the learning happens only once.
     pub fn warm(lab: Lab, warm_up: f64) -> Self {
         let mut stage = Self { seen: Some(Vec::new()), ..Self::new(lab) };
         stage.run_until(warm_up);
@@ -55,7 +56,7 @@ impl Stage {
         self
     }
 
-    /// What time it is, s.
+    /// The present time, s.
     pub fn now(&self) -> f64 {
         seconds(self.lab.kernel.now)
     }

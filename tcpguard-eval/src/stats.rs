@@ -27,8 +27,8 @@ fn sorted(values: &[Option<f64>]) -> Vec<f64> {
     sorted
 }
 
-/// What the mean of a Poisson count may be at most, given that `events` were counted: the mean at
-/// which so few come with a probability of 5 %.
+/// Upper limit of the mean of a Poisson count, given that `events` were counted: the mean at which so few come with a
+/// probability of 5 %.
 pub fn poisson_upper(events: u64) -> f64 {
     let chance = |mean: f64| {
         let terms = (1..=events).scan((-mean).exp(), |term, k| {

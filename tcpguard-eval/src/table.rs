@@ -1,4 +1,4 @@
-//! What is printed: blocks of rows with a note that says what was measured.
+//! The printed output: blocks of rows with a note that explains the measurement.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,12 +10,12 @@ pub const WIDTH: usize = 120;
 /// The cells of one row, in the order of the columns.
 pub type Row = Vec<String>;
 
-/// One table, and what it says about the targets.
+/// One table, and its findings about the targets.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Block {
     /// Heading; it names the block in the golden file, so it is unique there.
     pub title: String,
-    /// What is measured, in sentences; a blank line separates paragraphs.
+    /// Explanation of the measurement, in sentences. A blank line separates paragraphs.
     pub note: String,
     /// Headings of the columns.
     pub columns: Vec<String>,
@@ -131,7 +131,7 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// What stands where there is no number.
+/// Text of a cell without a number.
 pub fn none() -> String {
     "–".to_owned()
 }

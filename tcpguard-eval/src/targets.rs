@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::table::Block;
 
-/// What the detector and the mitigation are held to.
+/// Targets of the detector and the mitigation.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -28,7 +28,7 @@ pub enum Target {
     TrickVerdicts,
     /// Drop rules made in rushes of clients, overload and broken paths.
     BenignRules,
-    /// SYNs of clients that a rule drops, in tricks and in what looks like a flood.
+    /// SYNs of clients that a rule drops, in tricks and in benign traffic that looks like a flood.
     RuleHits,
     /// Share of the clients' SYNs dropped while a flood is mitigated.
     LegitDropped,
@@ -108,9 +108,9 @@ impl Target {
         }
     }
 
-    /// Whether a run in which it is not met must not pass for a good one, though it may be what was published: a
-    /// verdict that is wrong, or a rule against somebody innocent. The others say how large a cost is, of which some
-    /// depends on the machine.
+    /// Whether a run that misses the target must not pass for a good one, even if it equals the published one: such a
+    /// miss is a wrong verdict, or a rule against an innocent source. The other targets say how large a cost is, and
+    /// some of these costs depend on the machine.
     const fn is_binding(self) -> bool {
         matches!(
             self,
@@ -163,12 +163,12 @@ pub struct Finding {
     pub target: Target,
     /// Which row, in words.
     pub place: String,
-    /// What was measured, in the target's unit; infinite for "never".
+    /// Measured value, in the target's unit. Infinite for "never".
     #[serde(deserialize_with = "finite_or_never")]
     pub value: f64,
-    /// What it may be here at most (at least where more is better).
+    /// Limit that applies here: a maximum, or a minimum where more is better.
     pub limit: f64,
-    /// What too short a measurement cannot rule out; `None` where the value is all there is to know.
+    /// Value that too short a measurement cannot rule out. `None` where the measured value needs no such bound.
     pub bound: Option<f64>,
 }
 
@@ -253,7 +253,7 @@ pub fn missed(blocks: &[Block]) -> Vec<String> {
 /// Heading of the table of targets.
 pub const TITLE: &str = "Targets";
 
-/// The table of targets, from what all blocks found.
+/// The table of targets, from the findings of all blocks.
 pub fn summary(blocks: &[Block]) -> Block {
     let note = "The worst row decides; `rows` says how many of them meet the target. \"Not shown\": the \
                 value is within the limit, but what was simulated is too little to exclude, at 95 %, \

@@ -1,4 +1,4 @@
-//! Packets of a made-up host and its clients, as a capture: for what only the real data path shows.
+//! Packets of a made-up host and its clients, as a capture, for classes that only the real data path shows.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -56,7 +56,7 @@ impl Tcp<'_> {
         Self { from, to, flags, seq, ack, ttl: 64, window: 64_240, options: &[], data: 0 }
     }
 
-    /// Its IPv4 packet. Checksums are zero: nobody here computes them.
+    /// Its IPv4 packet. Checksums are zero, because no reader here computes them.
     fn packet(&self) -> Vec<u8> {
         let header = 20 + self.options.len();
         let length = (20 + header) as u16 + self.data;
@@ -133,7 +133,7 @@ pub fn address(random: &mut Random) -> Ipv4Addr {
     Ipv4Addr::new(1 + ((bits >> 32) % 223) as u8, b, c, d)
 }
 
-/// What arrives at one host and leaves it.
+/// Packets that arrive at one host and leave it.
 #[derive(Debug)]
 pub struct Scene {
     /// Where its chances come from.

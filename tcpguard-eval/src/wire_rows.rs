@@ -1,5 +1,5 @@
-//! Scans and reflection, packet by packet through the real data path: both are told from what belongs
-//! to no listener, which only that path counts.
+//! Scans and reflection, packet by packet through the real data path. Both are recognised by packets that belong to no
+//! listener, which only that path counts.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -20,18 +20,18 @@ const CLIENTS: f64 = 20.0;
 /// It begins so long after the capture does, in s, and so long before its end.
 const MARGIN: f64 = 10.0;
 
-/// What happens.
+/// Event of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
     /// One host tries `count` ports of the server, `rate` a second.
     Ports { count: u16, rate: f64, answer: Answer },
     /// One host tries one port of `count` addresses beside the server.
     Addresses { count: u16, rate: f64, answer: Answer },
-    /// Somebody sends SYNs in the server's name to so many others, whose answers arrive.
+    /// An attacker sends SYNs with the server's address to so many other hosts, and their replies arrive.
     Reflection { reflectors: u64, rate: f64, flags: u8 },
 }
 
-/// What a scanner gets in answer.
+/// Reply that a scanner gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     /// Nothing listens there.
@@ -90,8 +90,8 @@ impl Event {
         }
     }
 
-    /// What it should be called. A scan of fewer than 8 ports in 5 minutes is none by definition
-    /// (docs/detection.md): that many mistakes are a client's.
+    /// Class that the event should have. A scan of fewer than 8 ports in 5 minutes is none by definition
+    /// (docs/detection.md): a client can make that many mistakes.
     fn expected(self) -> Option<IncidentClass> {
         match self {
             Self::Ports { rate, .. } if rate * 300.0 < 8.0 => None,
@@ -154,7 +154,7 @@ fn probe(scene: &mut Scene, at: f64, scanner: Ipv4Addr, to: SocketAddrV4, answer
     }
 }
 
-/// One answer to a SYN that the server never sent. Its kernel resets what would connect it.
+/// One reply to a SYN that the server never sent. Its kernel resets a segment that would connect it.
 fn reflected(scene: &mut Scene, at: f64, seed: u64, reflectors: u64, flags: u8) {
     let number = scene.random.below(reflectors);
     let reflector = address(&mut Random::new(seed ^ (number << 20 | 5)));
@@ -169,7 +169,7 @@ fn reflected(scene: &mut Scene, at: f64, seed: u64, reflectors: u64, flags: u8) 
     }
 }
 
-/// What was told in one run.
+/// Alerts of one run.
 struct Run {
     /// From the first packet of the event to the first alert of the right class, in s.
     delay: Option<f64>,

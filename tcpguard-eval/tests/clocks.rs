@@ -1,5 +1,5 @@
-//! A day or a month of polls on a clock of their own, on a host that is set to sleep now and then and
-//! whose time of day is set by up to a year: every rule ends when it was to, and nothing grows.
+//! A day or a month of polls on a clock of their own, on a host that is set to sleep now and then and on which the time
+//! of day is set by up to a year: every rule ends at its time, and nothing grows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const STRETCH: u32 = 240;
 /// one past incident more is known than of another.
 const SLACK: f64 = 0.1;
 
-/// The time of day, which somebody sets.
+/// The time of day, which the test sets.
 struct Wall {
     /// How far it is ahead of the boot's clock, s.
     ahead: u64,
@@ -62,7 +62,8 @@ struct Found {
 }
 
 impl Found {
-    /// Whether what `acts` is right is what counts, of the guard and of the naive variant alike.
+    /// Counts a rule that acts or not against its end. The real rule is judged by `acts`, the naive variant by the time
+    /// of day.
     fn look(&mut self, asked: &Asked, clock: &Clock, acts: bool) {
         let wrong = |acts: bool| {
             let (early, late) = (asked.end.since(clock.now), clock.now.since(asked.end));
@@ -73,7 +74,7 @@ impl Found {
     }
 }
 
-/// A host, what was asked of its guard, and its clocks.
+/// A host, the requests made of its agent, and its clocks.
 struct Host {
     world: World,
     wall: Wall,
@@ -186,7 +187,7 @@ impl Host {
         }
     }
 
-    /// What status says of when rules end, while the time of day is wrong.
+    /// Compares the ends of rules in the status with the engine's, while the time of day is wrong.
     fn check_status(&self) {
         let clock = self.wall.shows(self.world.now);
         for report in self.world.engine.report(clock.now).rules {
@@ -214,7 +215,7 @@ fn g16_over_a_month_of_polls_every_rule_ends_in_time_and_nothing_grows() {
         host.check_status();
         host.calm_down();
         held.push(bytes_of(&host.world.engine));
-        // What it would be to remember everything.
+        // Cost of remembering everything.
         naive.push(bytes_of(&host.world.log));
     }
     let (grown, naive_grown) = (growth(&held), growth(&naive));
@@ -237,8 +238,8 @@ fn g16_over_a_month_of_polls_every_rule_ends_in_time_and_nothing_grows() {
     .finish();
 }
 
-/// By what share more is held in the last third than in the one before, on average. The first is not
-/// looked at: what is learned of usual days and of a week's networks fills up in it, and is bounded.
+/// The share by which more is held in the last third than in the one before, on average. The first third is ignored:
+/// the memory of usual days and of a week's networks fills up in it, and is bounded.
 fn growth(held: &[usize]) -> f64 {
     let mean = |held: &[usize]| held.iter().sum::<usize>() as f64 / held.len() as f64;
     let (_, rest) = held.split_at(held.len() / 3);

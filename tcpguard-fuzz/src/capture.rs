@@ -9,7 +9,7 @@ use tcpguard_engine::Mode;
 /// The input is the file: pcap or pcapng, plain or in gzip.
 ///
 /// # Panics
-/// When its packets do not add up, or what was found cannot be written down.
+/// When its packets do not add up, or the result cannot be serialised.
 pub fn capture(input: &[u8]) {
     let source = Box::new(Cursor::new(input.to_vec()));
     let Ok(outcome) = replay("input", source, &mut Model::default(), Mode::Enforce) else {

@@ -1,5 +1,5 @@
-//! The configuration: what is refused is refused where it stands, and what is accepted can be written
-//! down and means the same then.
+//! The configuration: a mistake is refused with its position. A file that is accepted can be written out again and
+//! keeps its meaning.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,8 @@ use tcpguard_engine::Engine;
 /// The input is the file.
 ///
 /// # Panics
-/// When a mistake stands nowhere, or what is accepted is not what it seems.
+/// When a mistake has no valid position, when the engine refuses an accepted configuration, or when an accepted one
+/// changes as it is written and read again.
 pub fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let config = match read(text) {
@@ -47,7 +48,7 @@ fn written(settings: &[Setting]) -> String {
     // Of interfaces and listeners, by kind and name.
     let mut blocks: BTreeMap<(&str, &str), String> = BTreeMap::new();
     for Setting { key, value, .. } in settings {
-        // What is null is not said.
+        // A value that is null is left out.
         let Some(value) = toml(value) else { continue };
         let Some((block, key)) = key.rsplit_once("\"].") else {
             text.push_str(&format!("{key} = {value}\n"));

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// The first byte says how long messages may be and in which pieces the rest of the input comes.
 ///
 /// # Panics
-/// When messages are not what was sent, one that is accepted is not read again as it was, or the
-/// engine or the client makes something impossible of it.
+/// When the messages differ from the ones sent, when an accepted message is read differently the
+/// second time, or when the engine or the client derives something impossible from it.
 pub fn control(input: &[u8]) {
     let Some((&first, stream)) = input.split_first() else { return };
     let limit = if first & 1 == 0 { 1 << 16 } else { 64 };
@@ -51,7 +51,7 @@ fn answer(message: &[u8], engine: &mut Engine) {
 
 type Message = Result<Option<Vec<u8>>, FrameError>;
 
-/// What the reader makes of `stream`.
+/// Messages that the reader finds in `stream`.
 fn messages(stream: &[u8], piece: usize, limit: usize) -> Vec<Message> {
     let mut reader = FrameReader::new(Pieces { stream, piece }, limit);
     let mut messages = Vec::new();

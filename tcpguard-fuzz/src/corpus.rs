@@ -1,15 +1,15 @@
-//! Inputs as text: a line of hex each, lines that begin with `#` say what the next one is about.
+//! Inputs as text, a line of hex each. Lines that begin with `#` describe the input that follows.
 //!
-//! Binary files would tell nobody what they are, and no diff what became of them.
+//! Binary files would not show their content, and a diff would not show their changes.
 
 use std::fmt::Write as _;
 
-/// An input and what is said of it.
+/// An input and its description.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Input {
     /// Lines without `#`; none for most.
     pub said: Vec<String>,
-    /// What a target is given.
+    /// Input of the target.
     pub bytes: Vec<u8>,
 }
 

@@ -9,7 +9,7 @@ use crate::bytes::Bytes;
 /// Polls that one input may ask for: more would be slower and show no more.
 const MOST_POLLS: u32 = 100;
 
-/// The input says what happens.
+/// The input encodes the operations of the run.
 ///
 /// # Panics
 /// When a command does not fit, or an incident or step does not end.

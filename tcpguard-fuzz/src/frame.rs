@@ -1,5 +1,5 @@
-//! Frames: what the parser reads lies in the frame, it misses nothing that a simpler one sees, and a
-//! packet passes or is dropped as it came, or is turned into an answer that its sender can use.
+//! Frames. The parser's results lie in the frame, and it misses nothing that a simpler parser sees. A packet passes or
+//! is dropped unchanged, or is turned into a reply that its sender can use.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
@@ -24,11 +24,11 @@ const V4: Addr = Addr::from_v4([192, 0, 2, 1]);
 const V6: Addr = Addr::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// The input is the situation in four bytes, then frames: in two bytes which way one goes and how long
-/// it is, then its bytes. Returns what was counted.
+/// The input is the situation in four bytes, then frames: in two bytes which way one goes and how long it is, then its
+/// bytes. Returns the packet counters.
 ///
 /// # Panics
-/// When one of these does not hold.
+/// When a property of the module's description does not hold.
 pub fn frame(input: &[u8]) -> PacketCounters {
     let mut bytes = Bytes::new(input);
     let mut host = host(&mut bytes);
@@ -48,7 +48,7 @@ pub fn frame(input: &[u8]) -> PacketCounters {
     counted
 }
 
-/// A host under attack, with rules of every kind and a listener whose SYN-ACKs were seen.
+/// A host under attack, with rules of every kind and a listener with SYN-ACKs that were seen.
 fn host(bytes: &mut Bytes<'_>) -> Model {
     let (modes, steps, marks, more) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
     let mut host = Model::new(Config {

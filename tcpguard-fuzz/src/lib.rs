@@ -1,9 +1,8 @@
-//! What must hold for any input of those who are not trusted: peers, users of the sockets, whoever
-//! wrote a file. Each target is a plain function that panics where it does not.
+//! Fuzz targets: properties that must hold for any untrusted input, from peers, users of the sockets and authors of
+//! files. Each target is a plain function that panics where its property does not hold.
 //!
-//! `fuzz/` lets libFuzzer look for such input by coverage (`cargo xtask fuzz`). What it found, every
-//! way through a target and every crash that there was, lies here as text, and is played again by each
-//! run of the tests.
+//! `fuzz/` lets libFuzzer look for such input by coverage (`cargo xtask fuzz`). Its finds, every way through a target
+//! and every crash that there was, are kept here as text, and each run of the tests plays them again.
 #![forbid(unsafe_code)]
 
 mod bytes;
@@ -44,7 +43,7 @@ pub const TARGETS: [Target; 6] = [
     Target { name: "engine", run: engine },
 ];
 
-/// [`frame()`] without what it counted.
+/// [`frame()`] without its counters.
 fn frames(input: &[u8]) {
     frame(input);
 }

@@ -1,5 +1,5 @@
-//! The parser that everybody writes first: Ethernet, IPv4 without options, IPv6 without extension
-//! headers, TCP. What it misses is what the guard's is for.
+//! The obvious first parser: Ethernet, IPv4 without options, IPv6 without extension headers, TCP.
+//! It misses the frames that the XDP program's parser exists for.
 
 use tcpguard_common::abi::{Addr, FlowKey};
 
@@ -7,7 +7,7 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const TCP: u8 = 6;
 
-/// What it reads of a segment.
+/// Fields that it reads of a segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Segment {
     /// The sender's address and port as the client's.

@@ -1,4 +1,4 @@
-//! What an earlier agent left: whatever is in its files, a start understands it or does without.
+//! Files of an earlier agent: whatever they contain, a start understands them or does without.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ const FILES: [&str; 7] = [
 /// The input after its first byte is the file.
 ///
 /// # Panics
-/// When a start would, or would take over what no agent can have left.
+/// When a start panics, or takes over a state that no agent can have left.
 pub fn state(input: &[u8]) {
     let Some((file, content)) = input.split_first() else { return };
     let name = FILES[usize::from(*file) % FILES.len()];

@@ -28,7 +28,7 @@ fn all(target: &str) -> Vec<Input> {
     ["seeds", "corpus", "crashes"].map(|kind| inputs(kind, target)).concat()
 }
 
-/// What is written of a crash is what it was about, not that somebody should say so.
+/// The text beside a crash describes it, instead of asking for a description.
 #[test]
 fn every_crash_is_explained() {
     for target in TARGETS {
@@ -90,8 +90,8 @@ fn g9_what_was_found_is_played_again() {
     .finish();
 }
 
-/// What a fuzzer is for: `cargo xtask fuzz` finds the planted bug within 2 M runs each time, or fails.
-/// This is an input that it found.
+/// The purpose of a fuzzer: `cargo xtask fuzz` finds the planted bug within 2 M runs each time, or fails. This is an
+/// input that it found.
 #[test]
 fn g9_the_planted_bug_was_found_by_coverage_and_is_not_by_chance() {
     const RUNS: u64 = 2_000_000;

@@ -21,7 +21,7 @@ macro_rules! goals {
                 match self { $(Self::$name => $id,)* }
             }
 
-            /// What is promised, in one sentence.
+            /// The promise, in one sentence.
             pub fn promise(self) -> &'static str {
                 match self { $(Self::$name => $promise,)* }
             }
@@ -57,8 +57,8 @@ goals! {
 }
 
 impl Goal {
-    /// Whose test the function `name` is: `g12_…` is one of G12. A path of modules may stand
-    /// before it.
+    /// The goal that the test function `name` belongs to: `g12_…` is one of G12. A path of modules
+    /// may stand before it.
     pub fn of_test(name: &str) -> Option<Self> {
         let function = name.rsplit("::").next().unwrap_or(name);
         let (prefix, _) = function.split_once('_')?;

@@ -1,7 +1,7 @@
 //! How often a promise is tried in its full size: a row that tried less says nothing about it.
 //!
-//! What does not grow with the size, such as the number of programs, stands here as it was: a test that
-//! looks at fewer of them than it did is noticed.
+//! Numbers that do not grow with the size, such as the number of programs, stand here as they were: a test that looks
+//! at fewer of them than it did is noticed.
 
 /// The least N of each row, by its test, in the unit that the row names.
 const LEAST: &[(&str, u64)] = &[
@@ -56,7 +56,7 @@ const LEAST: &[(&str, u64)] = &[
     ("soak_attacks_and_changes_cost_nothing_and_each_is_told_once", 140),
 ];
 
-/// The tests whose rows have a least N.
+/// The tests with a least N for their rows.
 pub fn tests() -> impl Iterator<Item = &'static str> {
     LEAST.iter().map(|(test, _)| *test)
 }

@@ -1,6 +1,6 @@
-//! What the guard promises, and how a test says that it is so: with a number, and with a naive
-//! variant, measured by the same code, that does not keep the promise. A test that cannot fail
-//! proves nothing.
+//! The promises of tcpguard, and the way in which a test proves one: with a number, and with a
+//! naive variant, measured by the same code, that does not keep the promise. A test that cannot
+//! fail proves nothing.
 //!
 //! ```no_run
 //! use tcpguard_goals::{Goal, Row, size};
@@ -50,7 +50,7 @@ pub fn size<T>(short: T, full: T) -> T {
     if is_full(std::env::var(SIZE).ok().as_deref()) { full } else { short }
 }
 
-/// What the run draws from, as [`SEED`] says.
+/// Seed of the run's random numbers, as [`SEED`] says.
 ///
 /// # Panics
 /// When that is no number.

@@ -1,4 +1,5 @@
-//! One row of the table: what was measured, and what the naive variant made of the same.
+//! One row of the table: the measured result, and the naive variant's result in the same
+//! measurement.
 
 use std::{fmt, fs::OpenOptions, io, io::Write as _, path::Path, time::Instant};
 
@@ -6,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Goal, ROWS, least, seed, size};
 
-/// What one variant did.
+/// Result of one variant.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Outcome {
     /// How often it was tried, in the unit that `said` names.
     pub n: u64,
-    /// What came of it, with numbers.
+    /// The result in words, with numbers.
     pub said: String,
     /// Of the guard: the promise held. Of the naive variant: it did not, as it should not.
     pub expected: bool,
@@ -20,7 +21,7 @@ pub struct Outcome {
 /// A row as it stands in the file, one JSON object a line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Line {
-    /// Whose promise it is about.
+    /// Goal that the row belongs to.
     pub goal: Goal,
     /// Which of the goal's rows.
     pub row: String,
@@ -28,11 +29,11 @@ pub struct Line {
     pub test: String,
     /// Whether it had its full size.
     pub full: bool,
-    /// What the guard did.
+    /// Result of tcpguard.
     pub result: Option<Outcome>,
-    /// What a variant did that does without what the row is about.
+    /// Result of a variant without the feature that the row is about.
     pub naive: Option<Outcome>,
-    /// What its traffic was drawn from.
+    /// Seed of its traffic.
     pub seed: u64,
     /// How long it took.
     pub seconds: f64,
@@ -83,7 +84,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row of `goal`, named after the test whose thread this is, with the run's seed.
+    /// A row of `goal`, named after the test that runs on this thread, with the run's seed.
     pub fn new(goal: Goal) -> Self {
         let thread = std::thread::current();
         let test = thread.name().unwrap_or_default().to_owned();
@@ -108,13 +109,13 @@ impl Row {
         self
     }
 
-    /// What the guard did in `n` trials, and whether that is what is promised.
+    /// Sets the result of tcpguard in `n` trials, and whether it keeps the promise.
     pub fn result(mut self, n: u64, said: impl Into<String>, holds: bool) -> Self {
         self.line.result = Some(Outcome { n, said: said.into(), expected: holds });
         self
     }
 
-    /// What the naive variant did in `n` trials, and whether that breaks the promise.
+    /// Sets the result of the naive variant in `n` trials, and whether it breaks the promise.
     pub fn naive(mut self, n: u64, said: impl Into<String>, fails: bool) -> Self {
         self.line.naive = Some(Outcome { n, said: said.into(), expected: fails });
         self
@@ -156,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// What is written, and what the test would have failed with.
+    /// The written line, and the message with which the test would have failed.
     fn finished(row: Row) -> (Line, Option<String>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("rows");

@@ -1,12 +1,12 @@
-//! What the BPF programs may take a kernel's verifier, and what they took when that was recorded
-//! last. `cargo xtask vm` tries other kernels by it, the row of G10 the running one.
+//! The verifier cost that the BPF programs may have in a kernel, and the cost that was recorded last. `cargo xtask vm`
+//! checks other kernels against it, and the row of G10 checks the running one.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Instructions that no program of ours may exceed on any kernel: a tenth of what verifiers allow, so
-/// that a newer kernel that walks more paths still takes it.
+/// Instructions that no program of ours may exceed on any kernel: a tenth of the verifiers' limit, so that a newer
+/// kernel that walks more paths still accepts it.
 pub const LIMIT: u64 = 100_000;
 
 /// How much more than recorded a program may take before that has to be said by recording it anew,
@@ -22,7 +22,7 @@ pub fn answers(output: &str) -> impl Iterator<Item = Value> {
     lines.filter_map(|line| serde_json::from_str(line).ok())
 }
 
-/// What became of the program that an answer is about; `None`: it is about none.
+/// Cost of the program that an answer is about, or the reason of its refusal. `None` if it is about no program.
 pub fn cost(answer: &Value) -> Option<(String, Result<u64, String>)> {
     let (object, program) = (answer["object"].as_str()?, answer["program"].as_str()?);
     let cost = match (answer["instructions"].as_u64(), answer["refused"].as_str()) {
@@ -35,26 +35,26 @@ pub fn cost(answer: &Value) -> Option<(String, Result<u64, String>)> {
 /// By object: which instructions it held.
 pub type Digests = BTreeMap<String, String>;
 
-/// What programs took on each kernel that was tried, `docs/kernel-support.json`.
+/// Costs of the programs on each kernel that was tried, `docs/kernel-support.json`.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     /// One for each kernel.
     pub kernels: Vec<Tried>,
 }
 
-/// What was tried on one kernel.
+/// Record of one kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
     /// Its name.
     pub name: String,
-    /// What was verified there; nothing on one that is too old.
+    /// Costs of the verified programs. Empty for a kernel that is too old.
     pub costs: Costs,
-    /// Of what objects that was.
+    /// Digests of the objects that were verified.
     pub digests: Digests,
 }
 
 impl Record {
-    /// Reads it. What is missing counts as not there.
+    /// Reads it. A missing part counts as empty.
     ///
     /// # Errors
     /// When `text` is not JSON.
@@ -77,7 +77,7 @@ impl Record {
         Ok(Self { kernels: kernels.map(tried).collect() })
     }
 
-    /// What was recorded of the kernel `name`, of whatever patch level.
+    /// The recorded costs of the kernel `name`, whatever its patch level.
     pub fn of(&self, name: &str) -> Option<&Costs> {
         let found = self.kernels.iter().find(|tried| version(&tried.name) == version(name));
         found.map(|tried| &tried.costs)
@@ -113,13 +113,13 @@ impl Record {
         found
     }
 
-    /// The same for every kernel of the record itself, which nobody may have written by hand.
+    /// The same for every kernel of the record itself, as a check against edits by hand.
     pub fn beyond(&self) -> Vec<String> {
         self.kernels.iter().flat_map(|tried| self.exceeded(&tried.name, &tried.costs)).collect()
     }
 
-    /// Every one of `objects` that is no longer what was tried on a kernel of the record that takes any:
-    /// a sentence each.
+    /// Every one of `objects` that differs from the object tried on a kernel of the record that takes any: a sentence
+    /// each.
     pub fn untried(&self, objects: &Digests) -> Vec<String> {
         let kernels = self.kernels.iter().filter(|tried| !tried.costs.is_empty());
         let changed = kernels.flat_map(|tried| {

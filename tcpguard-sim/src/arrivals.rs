@@ -42,7 +42,7 @@ pub(crate) struct Stream {
     random: Random,
     /// Arrivals expected since the last one.
     due: f64,
-    /// What that must reach for the next.
+    /// Value that `due` must reach for the next arrival.
     gap: f64,
     /// Of bursty arrivals: the second that the rate is drawn for, the logarithm of its ratio to its
     /// median, and its ratio to its mean.

@@ -1,6 +1,6 @@
-//! What will happen, by the step in which it does.
+//! A calendar of future events, sorted by the step in which they happen.
 
-/// Steps that can be foreseen: 8.2 s of 2 ms, which is longer than anybody waits.
+/// Steps that can be foreseen: 8.2 s of 2 ms, which is longer than any client waits.
 const REACH: usize = 4096;
 
 /// A ring of lists, one for each step from the present one on: nothing needs to be sorted.
@@ -27,7 +27,8 @@ impl<T> Calendar<T> {
         list.push(what);
     }
 
-    /// What was noted for the step `now`; to be given back when it has been dealt with.
+    /// The events noted for the step `now`. The caller gives the list back when it has handled
+    /// them.
     pub fn take(&mut self, now: u64) -> Vec<T> {
         std::mem::take(&mut self.lists[now as usize % REACH])
     }

@@ -1,4 +1,4 @@
-//! A hasher for keys that nobody chooses to collide: quick, and the same on every run.
+//! A hasher for keys that no attacker can choose to collide: quick, and the same on every run.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -6,10 +6,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A map whose order must never matter.
+/// A map with an iteration order that must never matter.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
 
-/// Spreads the bits of what is written: the two halves of its product with an odd number.
+/// Spreads the bits of its input: the two halves of its product with an odd number.
 #[derive(Clone, Default)]
 pub(crate) struct Mixer(u64);
 

@@ -1,4 +1,4 @@
-//! What SYNs look like.
+//! Fingerprints of SYNs.
 
 use tcpguard_common::fastpath::{Fingerprint, layout, quirk};
 

@@ -1,4 +1,4 @@
-//! The people behind the addresses: who they are, what their systems look like, how far away.
+//! The population of clients behind the addresses: their systems, providers and distances.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +21,7 @@ const ISPS: usize = 300;
 pub struct Client {
     /// Its address.
     pub addr: IpAddr,
-    /// What its SYNs look like, but for the IP identification.
+    /// Fingerprint of its SYNs, but for the IP identification.
     pub look: Fingerprint,
     /// Round-trip time, s.
     pub rtt: f64,
@@ -82,8 +82,8 @@ impl Population {
         shares
     }
 
-    /// Some providers, drawn, whose clients are about `share` of all: those in the order drawn that
-    /// do not make it too many. The answer holds for each provider whether it is one of them.
+    /// Some providers, drawn at random, with about `share` of all clients: those in the order drawn that do not make it
+    /// too many. The result holds for each provider whether it is one of them.
     pub fn some_isps(&self, share: f64, random: &mut Random) -> Vec<bool> {
         let shares = self.isps();
         let mut order: Vec<(u64, usize)> = (0..ISPS).map(|isp| (random.bits(), isp)).collect();

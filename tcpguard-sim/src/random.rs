@@ -80,7 +80,7 @@ pub(crate) fn ln(x: f64) -> f64 {
     2.0 * s * series + exponent as f64 * LN_2
 }
 
-/// e to the power of `x`: the series for what remains of whole powers of two.
+/// e to the power of `x`: the series for the remainder after whole powers of two.
 pub(crate) fn exp(x: f64) -> f64 {
     let power = (x / LN_2).round().clamp(-1000.0, 1000.0);
     let rest = x - power * LN_2;

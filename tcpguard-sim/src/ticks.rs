@@ -1,10 +1,10 @@
-//! What other detectors see: counts of segments, listener by listener and poll by poll.
+//! The input of other detectors: counts of segments, listener by listener and poll by poll.
 
 use std::collections::VecDeque;
 
 use crate::kernel::{Kernel, Wire};
 
-/// What went by at one listener within one poll.
+/// Counts of one listener within one poll.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tick {
     /// Its end, s.

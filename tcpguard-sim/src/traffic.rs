@@ -1,4 +1,4 @@
-//! Who sends SYNs.
+//! Sources of SYNs: clients, health checks and floods.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -29,7 +29,7 @@ pub struct Clients {
     pub rtt: Range<f64>,
     /// Share of clients that vanish after their SYN.
     pub lost: f64,
-    /// What goes wrong with them at the best of times, beside `lost`.
+    /// Failures that occur at the best of times, beside `lost`.
     pub natural: Natural,
     /// All from this address (carrier NAT) rather than from their own.
     pub behind: Option<IpAddr>,
@@ -38,8 +38,8 @@ pub struct Clients {
     pub shape: Option<Shape>,
     /// A time in which their path is broken.
     pub outage: Option<Outage>,
-    /// Whom they are drawn from, each as likely as the other; by default they are 20,000 customers
-    /// of one network who look different every time.
+    /// Population that they are drawn from, each client as likely as the other. By default they are 20,000 customers of
+    /// one network with a different fingerprint every time.
     pub population: Option<Arc<Population>>,
     /// How long half of their connections last, s (log-normal, sigma 1, at most an hour); each ends
     /// with a FIN of the client. By default no end is seen.
@@ -96,7 +96,7 @@ impl Default for Persistence {
     }
 }
 
-/// Shares of connection attempts that go wrong without anybody's fault.
+/// Shares of connection attempts that fail by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Natural {
     /// The client is gone before it is answered.
@@ -126,7 +126,7 @@ pub struct Outage {
     pub share: f64,
     /// Which clients.
     pub whom: Whom,
-    /// What does not arrive.
+    /// Packets that are lost.
     pub what: Broken,
 }
 
@@ -174,7 +174,7 @@ pub struct HealthChecks {
     pub kind: Probe,
 }
 
-/// What a health check does when it is answered.
+/// Reaction of a health check to a SYN-ACK.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Probe {
     /// Resets the handshake.
@@ -202,7 +202,7 @@ pub struct Flood {
     pub pulses: Option<(f64, f64)>,
     /// Where the SYNs claim to come from.
     pub sources: Sources,
-    /// What they look like.
+    /// Fingerprint of the SYNs.
     pub shape: Shape,
     /// The flooder's own kernel resets the answers.
     pub resets: bool,
@@ -210,17 +210,17 @@ pub struct Flood {
     pub repeated: f64,
     /// When these are sent again, s after the first time and at most 8.
     pub again: &'static [f64],
-    /// Share of the SYNs whose handshake is completed, which only real hosts can do.
+    /// Share of the SYNs with a handshake that is completed, which only real hosts can do.
     pub completes: f64,
     /// Over how many listeners it is spread, from the named one on.
     pub across: usize,
     /// At so many ports where nothing listens, rather than at a listener. These SYNs are not sent again.
     pub closed: Option<u16>,
-    /// What its SYNs come in. Those that the guard cannot read are not sent again.
+    /// Frames of its SYNs. SYNs that the XDP program cannot parse are not retransmitted.
     pub frames: Frames,
 }
 
-/// What SYNs come in.
+/// Frames that SYNs arrive in.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Frames {
     /// Frames that the guard can read.

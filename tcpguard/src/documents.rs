@@ -12,7 +12,7 @@ use crate::cli::{
 use crate::status::{Alerts, AttackInFull, Event, ExportedRules, Judged, Status};
 use crate::{checkup, monitoring, probe, replay, report, status};
 
-/// What is printed as a document of its own.
+/// A type that is printed as a document of its own.
 pub trait Printed: Serialize {
     /// Its name and version, the value of its field `schema`: `tcpguard.NAME/1`.
     const ID: &'static str;

@@ -1,6 +1,6 @@
-//! How JSON is written: by one kind of writer. The code that writes a type is long, and there would be
-//! a copy of it for every kind. What turns or hides other characters is written as an escape: a terminal may
-//! be who reads it.
+//! Writer of JSON: one kind of it. The code that writes a type is long, and each kind of writer would
+//! have a copy of it. Characters that turn or hide others are written as escapes, since a terminal may
+//! be the reader.
 
 use std::io;
 
@@ -38,7 +38,7 @@ impl Formatter for Seen {
         W: ?Sized + io::Write,
     {
         let mut rest = fragment;
-        // What JSON itself escapes is in no fragment.
+        // Characters that JSON itself escapes are in no fragment.
         while let Some((at, char)) = rest.char_indices().find(|(_, char)| text::is_unseen(*char)) {
             writer.write_all(&rest.as_bytes()[..at])?;
             for unit in char.encode_utf16(&mut [0; 2]) {

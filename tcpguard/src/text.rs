@@ -1,6 +1,6 @@
-//! Text of others on its way to a reader. A process gives itself a name, a host has one, an operator
-//! writes a reason: what a terminal would obey, or what hides or turns other characters, becomes a `?`
-//! where people read, and an escape where lines are kept.
+//! Sanitising of foreign text on its way to a reader. A process names itself, a host has a name,
+//! and an operator writes a reason. A character that a terminal would obey, or that hides or turns
+//! other characters, becomes a `?` in text for people and an escape in stored lines.
 
 use std::borrow::Cow;
 
@@ -10,9 +10,9 @@ pub fn is_unseen(char: char) -> bool {
     char.is_control() || is_format(char)
 }
 
-/// Whether it is a format character (Unicode 16.0, General_Category Cf), which cannot be seen or turns the
-/// direction of what follows (UAX #9), so that a name could look like another; or one that separates lines
-/// or paragraphs (Zl, Zp).
+/// Whether it is a format character (Unicode 16.0, General_Category Cf), or separates lines or
+/// paragraphs (Zl, Zp). A format character is invisible or turns the direction of the text after it
+/// (UAX #9), so that a name could look like another.
 pub const fn is_format(char: char) -> bool {
     matches!(char,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
@@ -68,7 +68,8 @@ fn escaped(text: &str, is_unseen: impl Fn(char) -> bool) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// What turns or hides others: overrides and isolates of direction, joiners, marks, tags.
+    /// Characters that turn or hide others: overrides and isolates of direction, joiners, marks,
+    /// tags.
     const FORMAT: [char; 14] = [
         '\u{ad}',
         '\u{61c}',

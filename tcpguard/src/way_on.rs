@@ -1,5 +1,4 @@
-//! What somebody who was just woken up does next: the last line that is told names a command or a
-//! file.
+//! The next step for an operator: the last line of a message names a command or a file.
 //!
 //! Errors are held to that one by one, where they are defined, and the command line as a whole, in
 //! `tests/cli`, which includes this file.
@@ -27,7 +26,7 @@ const PROGRAMS: [&str; 15] = [
     "uname",
 ];
 
-/// What may stand around a word.
+/// Punctuation that may surround a word.
 const PUNCTUATION: [char; 6] = ['(', ')', ',', ';', ':', '"'];
 
 /// Whether the last line of `text` says how to go on; nothing said is well.
@@ -35,7 +34,7 @@ pub fn is_named(text: &str) -> bool {
     let Some(last) = text.lines().rfind(|line| !line.trim().is_empty()) else {
         return true;
     };
-    // Who speaks is no advice.
+    // The name of the speaking program is no advice.
     let said = last.strip_prefix("tcpguard: ").unwrap_or(last);
     let words: Vec<&str> =
         said.split_whitespace().map(|word| word.trim_matches(PUNCTUATION)).collect();

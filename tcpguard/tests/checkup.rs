@@ -1,4 +1,4 @@
-//! What `tcpguard states` and `tcpguard listeners` tell, scene by scene, and as real commands.
+//! The output of `tcpguard states` and `tcpguard listeners`, scene by scene, and as real commands.
 //!
 //! The expected pages are `tests/expected/*.txt`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test checkup` and read the difference.

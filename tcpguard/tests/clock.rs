@@ -1,5 +1,5 @@
-//! What has a time or a number: the mode for a while, alerts and what follows them, rules by origin and
-//! address. The real binary beside an agent that notes what it is asked.
+//! Verbs with a time or a number: the mode for a while, alerts and the events that follow, rules by
+//! origin and address. The real binary runs beside an agent that notes its requests.
 
 #[path = "support/schema.rs"]
 mod schema;
@@ -36,7 +36,7 @@ fn command(dir: &Path, line: &[&str]) -> Command {
     command
 }
 
-/// What a line does: its code, what it prints and says, and what it asks.
+/// The outcome of a command line: its code, its output, and its requests to the agent.
 #[derive(Debug)]
 struct Outcome {
     code: Option<i32>,
@@ -216,7 +216,7 @@ fn status_shows_a_mode_that_goes_back() {
     assert_documented(&json, "status");
 }
 
-/// Whether `document` is what `docs/schema` says, and nothing more.
+/// Asserts that `document` has the form that `docs/schema` describes, and nothing more.
 fn assert_documented(document: &Value, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name);
     let schema = std::fs::read_to_string(path.with_extension("json")).unwrap();
@@ -295,7 +295,7 @@ fn one_alert_is_shown_as_the_attack_that_it_tells_of() {
     assert_eq!(outcome.code, Some(5), "{outcome:#?}");
 }
 
-/// An agent whose alerts a test tells.
+/// An agent with alerts that a test supplies.
 struct Telling {
     history: Arc<Mutex<History>>,
     asked: Receiver<()>,
@@ -320,7 +320,7 @@ impl Telling {
         self.history.lock().unwrap().add(alert(0, Severity::Notice, event));
     }
 
-    /// Ends it; what it knew.
+    /// Ends the agent, and returns its history.
     fn end(self) -> History {
         drop(self.agent);
         self.history.lock().unwrap().clone()

@@ -1,4 +1,4 @@
-//! What is written in a configuration file, and what it means or why it is refused.
+//! The keys of a configuration file, with their meaning or the reason of their refusal.
 
 use std::path::Path;
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn is_key(line: &str) -> bool {
     line.starts_with('#') && !line.starts_with("# ") && line != "#"
 }
 
-/// What the shipped file says once these lines of it count.
+/// The text of the shipped file with these lines uncommented.
 fn uncommented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<_> = lines.map(|line| if is_key(line) { &line[1..] } else { line }).collect();
     lines.join("\n")
@@ -480,7 +480,8 @@ fn every_threshold_is_read_from_its_key_and_shown_under_it() {
         threshold.set(&mut expected, value);
         assert_ne!(expected, Settings::default(), "{key}");
         if !expected.faults().is_empty() {
-            // It needs another one beside it; that it is read shows in what is said about it.
+            // The key needs another one beside it. The mistake that names the key shows that it was
+            // read.
             let mistakes = errors(&file_with(key, &text));
             assert!(mistakes.len() == 1 && mistakes[0].contains(key), "{mistakes:?}");
             continue;

@@ -1,4 +1,4 @@
-//! Configurations of several files, and what listeners and interfaces have of their own.
+//! Configurations of several files, and settings of single listeners and interfaces.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// Time that a server gives a client for a request, and an agent for an answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// A server whose agent is the test.
+/// A server with the test as its agent.
 struct Guard {
     dir: tempfile::TempDir,
     requests: mpsc::Receiver<Incoming>,
@@ -198,7 +198,7 @@ async fn a_byte_a_second_does_not_keep_a_connection_open() {
     let mut client = guard.connect(STATUS_SOCKET).await;
     let start = Instant::now();
     for byte in b"{\"versio" {
-        // The last ones may find the connection closed, which is what is wanted.
+        // The last writes may find the connection closed, which is intended.
         let _ = client.stream.write_all(&[*byte]).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -239,7 +239,7 @@ async fn connections_are_limited_and_come_free_again() {
     let mut one_too_many = guard.connect(STATUS_SOCKET).await;
     assert_eq!(one_too_many.refusal().await.0, RefusalKind::Busy);
     one_too_many.assert_closed().await;
-    // Who may change something has places of its own.
+    // Clients that may change something have slots of their own.
     let mut change = guard.connect(CONTROL_SOCKET).await;
     change.send(Request::SetMode { mode: Mode::Off }).await;
     guard.answer(Mode::Off).await;

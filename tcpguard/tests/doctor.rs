@@ -1,6 +1,6 @@
-//! `tcpguard doctor` on the host that runs the tests, whatever that is: the document, the archive, and
-//! what is refused. What is found on which host is tested with the checks themselves, and on hosts that
-//! are broken on purpose in tcpguard-e2e.
+//! `tcpguard doctor` on the host that runs the tests, whatever its state: the document, the
+//! archive, and refused calls. Findings on particular hosts are tested with the checks themselves,
+//! and on hosts that are broken on purpose in tcpguard-e2e.
 
 #[path = "support/schema.rs"]
 mod schema;
@@ -26,7 +26,7 @@ fn document(output: &Output) -> Value {
     document
 }
 
-/// What the exit code must be for a document.
+/// The exit code that a document requires.
 fn code(document: &Value) -> i32 {
     match (document["result"].as_str().unwrap(), document["complete"].as_bool().unwrap()) {
         ("blocking", _) => 3,

@@ -1,5 +1,5 @@
-//! What `tcpguard explain ATTACK` tells of each class, played against the simulated host; and how
-//! large what is kept of an attack may become.
+//! The output of `tcpguard explain ATTACK` for each class, played against the simulated host, and
+//! the maximum size of an attack's record.
 //!
 //! The expected pages are `tests/expected/explain-*.txt`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test explain` and read the difference.
@@ -145,7 +145,7 @@ fn evasion() -> Lab {
 fn scenes() -> [(IncidentClass, Lab); 11] {
     let at_2000 = |sources, shape| Flood { sources, shape, ..Flood::random(2000.0, 10.1..25.1) };
     [
-        // Over, so that what is kept of rules and of the end is shown.
+        // Over, so that the records of rules and of the end are shown.
         (IncidentClass::RandomSpoofed, flooded(Flood::random(5000.0, 10.1..20.1), 56.0)),
         (IncidentClass::SingleSource, flooded(at_2000(Sources::One(ATTACKER), Shape::Bare), 20.0)),
         (IncidentClass::FewSource, flooded(at_2000(Sources::Networks(3), Shape::Bare), 20.0)),
@@ -202,7 +202,7 @@ fn each_class_is_explained_in_words_and_in_json() {
     }
 }
 
-/// What a flood over IPv4 leaves of its SYNs is never cut, and the lists stay long enough to be read.
+/// The SYN headers of a flood over IPv4 are never cut, and the lists stay long enough to be read.
 #[test]
 fn there_is_room_for_sixteen_headers_of_usual_length() {
     let mut lab = lab(4096).flood(Flood::random(5000.0, 10.1..30.1));

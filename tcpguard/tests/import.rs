@@ -1,5 +1,5 @@
 //! `tcpguard rules export` and `rules import` as an operator meets them: the real binary against an
-//! agent that says what a test wants it to say.
+//! agent with the responses that a test gives it.
 
 #[path = "support/stand_in.rs"]
 mod stand_in;
@@ -17,7 +17,7 @@ use tcpguard::status::{Imported, Mode, Rule};
 use tcpguard_common::abi::maps;
 use tcpguard_engine as engine;
 
-/// An agent with these rules. It takes every import but of what is within 203.0.113.0/24.
+/// An agent with these rules. It takes every import except for prefixes within 203.0.113.0/24.
 struct Agent {
     dir: tempfile::TempDir,
     asked: Arc<Mutex<Vec<Request>>>,
@@ -57,7 +57,7 @@ impl Agent {
         (status.code(), text(stdout), text(stderr))
     }
 
-    /// What it was asked to import, and with which words.
+    /// The imports it was asked for: the rules, and the options `merge`, `force` and `dry_run`.
     fn imports(&self) -> Vec<(Vec<ImportedRule>, [bool; 3])> {
         let asked = self.asked.lock().unwrap();
         let import = |request: &Request| match request {
@@ -131,7 +131,7 @@ fn what_operators_made_is_exported_line_by_line() {
     let line = LINE.trim();
     assert_eq!(document, format!("{{\"schema\":\"tcpguard.rules/1\",\"rules\":[{line}]}}\n"));
 
-    // Both forms are what an import reads.
+    // An import reads both forms.
     for text in [LINE.to_owned(), document] {
         let (code, said, _) = agent.run(&["rules", "import", "-"], &text);
         assert_eq!(code, Some(0), "{said}");
@@ -225,7 +225,7 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
         "tcpguard: - has no rules, and nothing was changed; to remove every rule: tcpguard rules flush\n",
     );
     assert_eq!(agent.imports().len(), 0);
-    // What only the agent knows of comes back with the line it stands in.
+    // A mistake that only the agent can find comes back with its line.
     refused(
         &["rules", "import", "-"],
         "# list\n192.0.2.1\n\n203.0.113.200\n",

@@ -1,4 +1,4 @@
-//! The status in numbers: which there are, what they are called, and how they are served.
+//! The status in numbers: the metrics, their names, and how they are served.
 //!
 //! The expected text is `tests/expected/metrics-*.txt`; after a wanted change write it anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test metrics` and read the difference.
@@ -51,7 +51,7 @@ fn an_attack_in_both_forms() {
     assert_expected("metrics-prometheus", &text(of_status(&attacked), Format::Prometheus));
 }
 
-/// A flood has millions of them, and they are nobody's business who reads metrics.
+/// A flood has millions of sources, and a reader of metrics has no need to know them.
 #[test]
 fn no_label_names_a_source() {
     for (scene, status) in scenes() {
@@ -149,7 +149,7 @@ fn the_manual_lists_every_family() {
     assert_eq!(listed, families);
 }
 
-/// What `promtool` cannot know: that there are numbers of these names.
+/// A check that `promtool` cannot make: numbers of these names exist.
 #[test]
 fn alert_rules_and_dashboard_ask_for_numbers_that_there_are() {
     let mut known = BTreeSet::new();
@@ -175,7 +175,7 @@ fn alert_rules_and_dashboard_ask_for_numbers_that_there_are() {
     serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
 }
 
-/// A server in a directory of its own whose agent answers each request with `answer`.
+/// A server in a directory of its own, with an agent that answers each request with `answer`.
 struct Served {
     dir: tempfile::TempDir,
     tcp: Option<SocketAddr>,
@@ -289,7 +289,8 @@ fn what_is_not_a_scrape_is_refused() {
     }
     let mut stream = served.connect();
     stream.write_all(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000)).as_bytes()).unwrap();
-    // No more than that: what it left unread makes the end of the connection an error.
+    // No more than that: input that the server left unread makes the end of the connection an
+    // error.
     let mut begins = [0; 10];
     stream.read_exact(&mut begins).unwrap();
     assert_eq!(&begins, b"HTTP/1.1 4");

@@ -29,7 +29,7 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// A host under guard, and what is recorded of it.
+/// A protected host, and the records of it.
 struct Recorded {
     lab: Lab,
     recorder: Recorder,
@@ -140,7 +140,7 @@ fn drawn(full: AttackInFull, line: Result<Timeline, String>) -> String {
     page(&Story::of_attack(full, line, jiff::tz::TimeZone::UTC))
 }
 
-/// What holds of every page.
+/// Checks that apply to every page.
 fn check(page: &str) {
     let markup = Markup::read(page).unwrap_or_else(|why| panic!("{why} in:\n{page}"));
     for element in ["script", "iframe", "object", "embed", "link", "img", "base", "form"] {
@@ -253,7 +253,7 @@ fn without_a_line_the_page_says_why() {
     assert!(page.contains("Nothing was recorded over time."));
 }
 
-/// Whoever may write a reason, name a capture or send SYNs cannot write the page.
+/// Input from outside (a reason, the name of a capture, SYNs) cannot put markup into the page.
 #[test]
 fn whatever_comes_from_outside_is_text() {
     const HOSTILE: &str =

@@ -281,7 +281,7 @@ fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
     }
 }
 
-/// What no listener sees is stopped if most of it is dropped.
+/// An attack that no listener sees counts as stopped if most of it is dropped.
 #[test]
 fn an_attack_on_the_host_is_mitigated_by_what_is_dropped_of_it() {
     use tcpguard_engine::{IncidentClass, Listener, ListenerId};
@@ -341,7 +341,7 @@ fn a_connection_table_is_told_of_before_it_is_full() {
     assert!(!told(Some(Conntrack { count: 900, max: 0 })), "without a limit");
 }
 
-/// Frames beyond the bounds are nothing to worry about, however many, as long as nobody answers them.
+/// Frames beyond the bounds are harmless in any number, unless a listener answers them.
 #[test]
 fn listeners_that_answer_what_was_not_read_are_named() {
     let told = |frames: u64, answers: u64| {

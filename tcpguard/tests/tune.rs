@@ -93,7 +93,7 @@ fn calm() -> Tune {
     judge(&host(), &values(&[]), now())
 }
 
-/// Somebody has followed recipes, and the host is loaded.
+/// A loaded host with settings copied from recipes.
 fn crowded() -> Tune {
     let changed = [
         ("net.ipv4.tcp_syncookies", "0"),

@@ -22,7 +22,7 @@ pub struct Variant {
     pub arguments: &'static [&'static str],
 }
 
-/// What debug lines cost in instructions is borne by those who ask for them only.
+/// Debug lines cost instructions, so they are only in a variant of their own.
 pub const VARIANTS: [Variant; 2] = [
     Variant { suffix: "", arguments: &[] },
     Variant { suffix: "-log", arguments: &["--features", "log", "--bin", "tcpguard-ebpf"] },
@@ -91,13 +91,13 @@ impl<'a> BpfCrate<'a> {
     /// Looks for the toolchain.
     ///
     /// # Errors
-    /// When no compiler is fit or bpf-linker does not run; the message says what would mend it.
+    /// When no compiler is fit or bpf-linker does not run. The message names the remedy.
     pub fn new(workspace: &'a Workspace) -> Result<Self> {
         Self::beside(workspace, workspace.bpf_crate())
     }
 
-    /// Another one in `directory`, compiled as this workspace's is and beside it: what both have in common
-    /// is compiled once.
+    /// Another one in `directory`, compiled as this workspace's is and beside it. Their common
+    /// parts are compiled once.
     ///
     /// # Errors
     /// As for [`Self::new`].
@@ -141,7 +141,7 @@ impl<'a> BpfCrate<'a> {
             // 32-bit jumps (5.1) and atomics that return the old value (5.12): fewer instructions
             // to verify. v4 would gain nothing more and lose kernel 6.1.
             "-Ctarget-cpu=v3".into(),
-            // Read by nobody: another linker makes another object, and cargo sees only flags.
+            // Not read by any code: another linker makes another object, and cargo sees only flags.
             format!("--cfg=linked_by={:?}", self.linker).into(),
         ];
         // Line information holds paths; mapped, the object does not tell where it was built.

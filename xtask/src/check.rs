@@ -1,4 +1,4 @@
-//! What needs no test run: formatting, lints, documentation, architecture.
+//! Checks that need no test run: formatting, lints, documentation, architecture, wording.
 
 use anyhow::Result;
 
@@ -10,6 +10,7 @@ use crate::{
     promises, setup,
     setup::Purpose,
     supply::edges,
+    wording,
     workspace::Workspace,
 };
 
@@ -22,6 +23,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     timed("architecture", || {
         architecture::check(workspace)?;
         promises::check(workspace)?;
+        wording::check(workspace)?;
         println!("{}", edges::check(workspace)?);
         Ok(())
     })?;

@@ -1,6 +1,6 @@
-//! Takes out of a BPF object what nobody reads once it is linked: DWARF, four fifths of it. BTF is
-//! made from DWARF and stays, with its line information: the kernel and aya read it, and verifier
-//! logs show source lines by it.
+//! Removal of the DWARF from a linked BPF object. DWARF is four fifths of it, and no program reads it
+//! after linking. BTF is made from DWARF and stays, with its line information: the kernel and aya read it,
+//! and verifier logs show source lines by it.
 
 use anyhow::{Context as _, Result};
 use object::build::elf::{Builder, Section, SectionData};

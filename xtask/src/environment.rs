@@ -8,8 +8,8 @@ use std::process::Command;
 
 use crate::workspace::Workspace;
 
-/// User settings of cargo that say where to find and how to fetch things. They do not alter what
-/// is compiled, so the BPF build keeps them; every other `CARGO_*` and `RUST*` is dropped.
+/// User settings of cargo that say where to find and how to fetch things. They do not alter the
+/// compiled code, so the BPF build keeps them. Every other `CARGO_*` and `RUST*` is dropped.
 const FETCHING: [&str; 7] = [
     "CARGO_HOME",
     "CARGO_HTTP_",
@@ -30,7 +30,7 @@ const ABOUT_XTASK: [&str; 6] = [
     "OUT_DIR",
 ];
 
-/// Leaves `command` nothing that could alter what the BPF compiler makes of the source.
+/// Leaves `command` nothing that could alter the output of the BPF compiler.
 pub fn isolate(command: &mut Command) {
     remove(command, |name| {
         (name.starts_with("CARGO") || name.starts_with("RUST"))
@@ -38,7 +38,8 @@ pub fn isolate(command: &mut Command) {
     });
 }
 
-/// Takes from `command` what cargo told us about ourselves, and leaves the user's settings.
+/// Takes the variables from `command` by which cargo described xtask, and leaves the user's
+/// settings.
 pub fn forget_xtask(command: &mut Command) {
     remove(command, |name| ABOUT_XTASK.iter().any(|prefix| name.starts_with(prefix)));
 }

@@ -46,7 +46,7 @@ pub fn become_program(
     Err(command.exec()).with_context(|| format!("cannot start {}", path.display()))
 }
 
-/// Tells a program of the test kit what it is to test: `tcpguard` as it was built by `profile`.
+/// Names the program under test to a program of the test kit: `tcpguard` as it was built by `profile`.
 pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile) {
     command
         .env("TCPGUARD_BIN", workspace.binary(profile))

@@ -21,6 +21,7 @@ mod supply;
 mod test;
 mod toolchain;
 mod vm;
+mod wording;
 mod workspace;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -1,4 +1,4 @@
-//! Child processes whose failure names the command.
+//! Child processes, with errors that name the failed command.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` and returns what it writes to its standard output.
+/// Runs `command` and returns its standard output as text.
 ///
 /// # Errors
 /// As for [`run`]. Its standard error goes where ours goes.
@@ -36,7 +36,7 @@ pub fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("`{}` wrote something other than UTF-8", line(command)))
 }
 
-/// What `command` writes to its standard output, or nothing if it cannot be run or fails.
+/// The standard output of `command`, or nothing if it cannot be run or fails.
 ///
 /// For questions to which "there is no such program" is an answer.
 pub fn probe(command: &mut Command) -> Option<String> {
@@ -44,7 +44,8 @@ pub fn probe(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Why `line` could not be started, and what tells more: mostly its program is not there.
+/// The error for a `line` that could not be started, with a hint, since mostly its program is not
+/// there.
 pub fn not_started(line: &str, error: io::Error) -> Error {
     anyhow!("cannot start `{line}`: {error}; see what is missing here: cargo xtask setup --check")
 }
@@ -55,12 +56,12 @@ pub fn line(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Says what is about to happen, on standard error.
+/// Announces an action, on standard error.
 pub fn announce(what: &str) {
     eprintln!("xtask: {what}");
 }
 
-/// Announces `what`, does it, and says how long it took once that is worth knowing.
+/// Announces an action, does it, and reports its duration if that is longer than 5 s.
 ///
 /// # Errors
 /// Those of `work`.

@@ -1,5 +1,5 @@
-//! Holds what `SPECIFICATION.md`, `docs/threat-model.md` and `ARCHITECTURE.md` say about tests and tables: a
-//! promise whose test is gone is none.
+//! Checks the statements of `SPECIFICATION.md`, `docs/threat-model.md` and `ARCHITECTURE.md` about
+//! tests and tables. A promise without its test is none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,16 +14,16 @@ use crate::{faults, workspace::Workspace};
 const SPECIFICATION: &str = "SPECIFICATION.md";
 const THREAT_MODEL: &str = "docs/threat-model.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
-/// Its section each of whose items names tests.
+/// Its section in which each item names tests.
 const PRINCIPLES: &str = "Four principles";
-/// Its section whose items may name tests.
+/// Its section in which items may name tests.
 const INVARIANTS: &str = "Invariants, and what holds each";
 /// Where every map has its `static`.
 const MAPS: &str = "tcpguard-ebpf/src/maps.rs";
-/// More, and nobody reads them.
+/// Limit on the number of promises: a longer list is not read.
 const MOST_PROMISES: usize = 70;
 
-/// What the documents are held against.
+/// The tests, goals and maps that the documents are checked against.
 struct Tree {
     tests: BTreeSet<String>,
     /// Goals that have rows.
@@ -34,7 +34,7 @@ struct Tree {
 /// Reads the documents and the tree.
 ///
 /// # Errors
-/// Names each line that says what is not so, and when a file cannot be read.
+/// Names each line that makes a false statement. Fails as well when a file cannot be read.
 pub fn check(workspace: &Workspace) -> Result<()> {
     let read = |path: &str| {
         let path = workspace.root.join(path);
@@ -124,7 +124,8 @@ pub fn cited(document: &str) -> impl Iterator<Item = &str> {
     rows.filter_map(|row| row.cells.last().copied()).flat_map(quoted)
 }
 
-/// Of every table whose last column holds tests, that each row names some and that they exist.
+/// Checks that each row of every table with tests in its last column names some, and that they
+/// exist.
 fn tests_exist(document: &str, text: &str, tree: &Tree) -> Vec<String> {
     let mut broken = Vec::new();
     for row in rows(text).filter(|row| row.names_tests) {
@@ -174,7 +175,7 @@ fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
     })
 }
 
-/// What stands between backticks.
+/// The text between backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }

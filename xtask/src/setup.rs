@@ -1,4 +1,4 @@
-//! What building and testing need from the machine, and how it gets there.
+//! Requirements of building and testing, and their installation.
 //!
 //! Debian 12 as root is set up without a question asked. Anywhere else the exact commands are
 //! printed and nothing is touched, since a developer's machine is the developer's.
@@ -12,7 +12,7 @@ use crate::{
     toolchain::{self, BpfToolchain},
 };
 
-/// What a part is needed for. A verb asks only for what it uses.
+/// The purpose of a requirement. A verb asks only for the requirements that it uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Compiling the BPF objects.
@@ -25,7 +25,7 @@ pub enum Purpose {
     Lab,
     /// A monitoring system that scrapes the guard: root tests.
     Scrape,
-    /// `dist`, and the tests of what it makes.
+    /// `dist`, and the tests of its packages.
     Package,
     /// Looking at pages as their readers do.
     Browser,
@@ -33,13 +33,13 @@ pub enum Purpose {
     Terminal,
     /// Other kernels under QEMU.
     Guests,
-    /// Licences and sources of what is depended on.
+    /// Licences and sources of the dependencies.
     Supply,
     /// Looking for input that breaks something.
     Fuzz,
 }
 
-/// What a day's work needs; the rest is for those who ask for it.
+/// The purposes of a day's work. The rest is installed on request.
 pub const EVERYDAY: [Purpose; 4] = [Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Lab];
 
 /// The keys by which apt knows Debian's archive.
@@ -328,7 +328,7 @@ pub fn ensure(purposes: &[Purpose]) -> Result<()> {
     Ok(())
 }
 
-/// Says what is missing and how it would be mended, and installs nothing.
+/// Reports the missing requirements and their remedies, and installs nothing.
 ///
 /// # Errors
 /// When anything is missing.
@@ -344,13 +344,13 @@ pub fn report() -> Result<()> {
     Ok(())
 }
 
-/// What `purposes` need and this machine has.
+/// Requirements of `purposes` that this machine meets.
 pub fn present(purposes: &[Purpose]) -> Vec<&'static str> {
     let wanted = NEEDS.iter().filter(|need| purposes.contains(&need.purpose));
     wanted.filter(|need| (need.present)()).map(|need| need.what).collect()
 }
 
-/// Whether we may do what root may.
+/// Whether this process has root's privileges.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -404,7 +404,8 @@ impl Mend {
 fn apt_get(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(arguments);
-    // What dpkg says of each package would bury our own lines; errors go to standard error.
+    // The messages of dpkg about each package would bury our own lines. Errors go to standard
+    // error.
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
     command
 }

@@ -1,4 +1,4 @@
-//! Every test: those that anybody can run, documentation tests, and those that need root.
+//! Every test: those that any user can run, documentation tests, and those that need root.
 
 use std::{process::Command, thread};
 
@@ -13,7 +13,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The package whose tests need root.
+/// The package with the tests that need root.
 pub const ROOT_TESTS: &str = "tcpguard-e2e";
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
@@ -47,7 +47,7 @@ pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result
     kept.and(passed)
 }
 
-/// What only tests that need root look at or run.
+/// Requirements of the tests that need root alone.
 const PRIVILEGED: [Purpose; 5] =
     [Purpose::Lab, Purpose::Scrape, Purpose::Package, Purpose::Browser, Purpose::Terminal];
 
@@ -119,7 +119,7 @@ fn run_tests(
     Ok(())
 }
 
-/// A run of cargo-nextest whose tests know what to try and where to write their rows.
+/// A run of cargo-nextest that gives its tests their scale and the file for their rows.
 pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);

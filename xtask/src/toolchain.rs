@@ -31,7 +31,7 @@ impl BpfToolchain {
     /// the toolchain that rustup has active, the distribution's.
     ///
     /// # Errors
-    /// A list of all that were tried and what each lacks.
+    /// A list of all that were tried and the deficiency of each.
     pub fn find() -> Result<Self, NoToolchain> {
         let mut tried = Vec::new();
         for (name, rustc) in candidates() {

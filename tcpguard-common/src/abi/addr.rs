@@ -3,8 +3,7 @@
 /// An IPv4 or IPv6 address; IPv4 as `::ffff:a.b.c.d`. In memory: 16 bytes in network byte order.
 ///
 /// One form lets every table hold both families, so that IPv4 and IPv6 are treated alike by
-/// construction. It is made of words, not bytes, because BPF copies what is made of bytes byte by
-/// byte.
+/// construction. It is made of words, because BPF copies an array of bytes byte by byte.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Addr([u32; 4]);
@@ -62,8 +61,8 @@ impl Addr {
         }
     }
 
-    /// What one client is counted under: the IPv4 address, or the IPv6 /64, because one IPv6 host
-    /// owns (at least) a /64 and can use any address of it.
+    /// The address under which a client is counted: the IPv4 address, or the IPv6 /64, because one
+    /// IPv6 host owns (at least) a /64 and can use any address of it.
     #[inline(always)]
     pub const fn client(&self) -> Self {
         if self.as_v4().is_some() { *self } else { Self([self.0[0], self.0[1], 0, 0]) }
@@ -75,8 +74,8 @@ impl Addr {
         if self.as_v4().is_some() { 128 } else { 64 }
     }
 
-    /// The network that answers to an address are counted under: IPv4 /24, IPv6 /48. Hardly anybody
-    /// announces less.
+    /// The network under which replies to an address are counted: IPv4 /24, IPv6 /48. Hardly any
+    /// network announces a longer prefix.
     #[inline(always)]
     pub const fn network(&self) -> Self {
         let [a, b, c, d] = self.0;
@@ -86,9 +85,9 @@ impl Addr {
         }
     }
 
-    /// Whether nothing on another host can have this address: the stack drops what comes from it
-    /// (RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7), and must not be answered for. What IPv4 reserves (240/4)
-    /// Linux takes for addresses like all others, but for that of the limited broadcast.
+    /// Whether no other host can have this address. The stack drops packets from such a source (RFC 1122
+    /// §3.2.1.3, RFC 4291 §2.5 and §2.7), so no reply may be sent to it in the stack's place. Linux treats
+    /// the reserved IPv4 range (240/4) like all other addresses, except for the limited broadcast address.
     #[inline(always)]
     pub const fn is_no_source(&self) -> bool {
         let [a, b, c, d] = self.0;

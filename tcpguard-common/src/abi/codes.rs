@@ -1,5 +1,5 @@
-//! The code lists: what can happen to a packet, and the small enumerations that
-//! maps hold as bytes. Every list exists only here.
+//! The code lists: the fates of a packet, and the small enumerations that maps hold as bytes. Every
+//! list exists only here.
 
 macro_rules! codes {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $value:literal, $text:literal;)+ }) => {
@@ -27,7 +27,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What became of a packet and why. Each packet gets exactly one.
+    /// The fate of a packet, with its cause. Each packet gets exactly one.
     Reason {
         /// Not TCP over IPv4 or IPv6 (ARP, UDP, ICMP, another protocol): not the guard's business.
         NotTcp = 0, "not_tcp";
@@ -82,22 +82,22 @@ codes! {
         /// Dropped: the first SYN of a client that is not validated, while more arrive than can be
         /// answered.
         DropOverload = 25, "drop_overload";
-        /// Dropped: a SYN beyond what its listener is to be given of clients that are not validated.
+        /// Dropped: a SYN of a client that is not validated, beyond the budget of its listener.
         DropBudget = 26, "drop_budget";
-        /// Dropped: a SYN whose answer would be one too many for the network that it claims to be from.
+        /// Dropped: a SYN with a reply beyond the limit of the network of its source address.
         DropReflection = 27, "drop_reflection";
         /// A segment that belongs to no connection, let through because the policy only counts.
         Stray = 28, "stray";
         /// Dropped: a segment that belongs to no connection.
         DropStray = 29, "drop_stray";
-        /// Dropped: a frame whose headers go on beyond one of the parser's bounds.
+        /// Dropped: a frame with headers beyond one of the parser's bounds.
         DropBeyondBounds = 30, "drop_beyond_bounds";
         /// Dropped: a SYN to a port at which nothing listens, beyond those that the stack may refuse.
         DropClosedPort = 31, "drop_closed_port";
     }
 }
 
-/// What the kernel does with a packet.
+/// The kernel's action on a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
     /// Hand it to the network stack.
@@ -136,8 +136,9 @@ impl Reason {
     /// many of them have them for a reason.
     pub const ROUTED: u8 = Self::EVERY_BOUND & !Self::VlanDepth.bound();
 
-    /// Which of its bounds the parser gave up at, as a bit: there may be a SYN behind it that the stack
-    /// answers. 0: at none. What is no TCP, or what the stack refuses too, is not among these.
+    /// The bound at which the parser gave up, as a bit: a SYN that the stack would answer may lie
+    /// beyond it. 0: none. Frames that are no TCP, and frames that the stack refuses as well, have no
+    /// such bit.
     #[inline(always)]
     pub const fn bound(self) -> u8 {
         match self {
@@ -157,7 +158,7 @@ impl Reason {
 }
 
 codes! {
-    /// What the six classic TCP flags of a segment say it is.
+    /// The class of a segment, by its six classic TCP flags.
     Class {
         /// Opens a connection. ECE, CWR, PSH and URG do not matter: Linux answers all of these.
         Syn = 0, "syn";
@@ -187,7 +188,7 @@ codes! {
 }
 
 codes! {
-    /// What the guard does when a rule matches.
+    /// The effect of a rule that matches.
     Mode {
         /// Nothing is matched against rules.
         Off = 0, "off";

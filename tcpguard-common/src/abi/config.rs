@@ -28,7 +28,7 @@ pub struct Config {
     pub polled_ns: [u64; LATE_POLLS],
     /// Key of all hashes.
     pub hash_key: HashKey,
-    /// Cookie of the network namespace whose handshakes count (`SO_NETNS_COOKIE`).
+    /// Cookie of the network namespace in which handshakes count (`SO_NETNS_COOKIE`).
     pub netns_cookie: u64,
     /// Where there are source rules for every port: [`Self::HOSTS`] and [`Self::NETS`]. SYNs skip the
     /// other look-ups. For the rules for certain ports see [`Self::port_rules`].
@@ -39,15 +39,16 @@ pub struct Config {
     /// [`super::Reason::bound`]. The others are only counted.
     pub drop_beyond_bounds: u8,
     /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREDATED_NS`]),
-    /// so the socket table is asked about whoever's SYN is to be answered with a cookie.
+    /// so the socket table is searched for every SYN that is to be answered with a cookie.
     pub predated: u8,
     /// Bits that are set in the mark (`skb->mark`) of segments that bring back a good cookie of the guard's
     /// own, so that the host's packet filter can tell them; 0: none.
     pub cookie_mark: u32,
     /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
     pub client_filter: u32,
-    /// 1: what leaves is not seen, so a third ACK is told by its sequence number alone. For
-    /// captures of one direction: blind senders can forge such ACKs, and they validate nobody.
+    /// 1: outgoing packets are not seen, so a third ACK is recognised by its sequence number alone.
+    /// This is for captures of one direction. Blind senders can forge such ACKs, so they validate
+    /// no client.
     pub one_sided: u8,
     /// As [`super::ListenerEntry::masks`], of the signature rules for every listener.
     pub masks: u8,

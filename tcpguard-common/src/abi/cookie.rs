@@ -1,4 +1,5 @@
-//! What the cookies are made with, what comes back, and how listeners answer.
+//! The secret of SYN cookies, the counts of returned cookies, and the records of listeners'
+//! SYN-ACKs.
 
 use crate::fastpath::Bucket;
 use crate::wire::option;
@@ -13,7 +14,7 @@ pub struct CookieKey(pub [u64; 2]);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CookieSecret {
-    /// What the MAC is made with; see [`crate::cookie`].
+    /// The key of the MAC; see [`crate::cookie`].
     pub key: CookieKey,
     /// Added to all timestamps, so that they do not tell since when the host is up.
     pub timestamp_offset: u32,
@@ -26,10 +27,10 @@ impl CookieSecret {
     pub const NONE: Self = Self { key: CookieKey([0; 2]), timestamp_offset: 0, drawn: 0 };
 }
 
-/// Value of `SYN_ACKS`, by local address and port: what the last SYN-ACK that left from there looked
-/// like. Only what the host's own stack has sent is recorded, so an entry also proves that the
-/// address is the host's. An entry for all addresses of a family holds what the SYN-ACKs of a listener that
-/// is bound to all of them have in common.
+/// Value of `SYN_ACKS`, by local address and port: the properties of the last SYN-ACK that left from there.
+/// Only SYN-ACKs of the host's own stack are recorded, so an entry also proves that the address is the
+/// host's. An entry for all addresses of a family holds the common properties of the SYN-ACKs of a listener
+/// that is bound to all of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SynAckRecord {
@@ -55,11 +56,11 @@ pub struct SynAckRecord {
 }
 
 impl SynAckRecord {
-    /// Among the options: SYN-ACKs from this address and port also left that were none of the host's
-    /// own stack (it only forwarded them, or a socket has another address than the packet). What it
-    /// does not find in its sockets may then be somebody else's. An own SYN-ACK takes it back when none
-    /// of the others was seen for ten minutes. In an entry for all addresses likewise: some did not leave
-    /// like the others.
+    /// Among the options: some SYN-ACKs from this address and port were not of the host's own stack. The
+    /// host only forwarded them, or a socket has another address than the packet. A segment without a
+    /// socket here may then belong to another host or namespace. A SYN-ACK of the host's own clears the
+    /// bit if none of the others was seen for ten minutes. In an entry for all addresses the bit says
+    /// that some SYN-ACKs did not leave like the others.
     pub const FOREIGN: u32 = 1 << 31;
 
     /// Ten minutes, in units of [`SynAckRecord::moment`].
@@ -72,18 +73,18 @@ impl SynAckRecord {
         (now_ns >> Self::MOMENT) as u32
     }
 
-    /// What is still true of [`SynAckRecord::options`] at this moment.
+    /// The part of [`SynAckRecord::options`] that is still valid at this moment.
     #[inline(always)]
     pub const fn options_at(&self, moment: u32) -> u32 {
-        // A CPU whose tick is behind may be a moment behind as well.
+        // The tick of a CPU may lag, and its moment with it.
         match moment.saturating_sub(self.foreign_at) > Self::LAPSE {
             true => self.options & !Self::FOREIGN,
             false => self.options,
         }
     }
 
-    /// What is known when `seen` is the next SYN-ACK, at this moment. Which options it holds depends on the
-    /// client as well: what was there once is kept.
+    /// The record after the SYN-ACK `seen`, at this moment. The options of a SYN-ACK depend on the client
+    /// as well, so an option that was seen once is kept.
     #[inline(always)]
     pub(crate) const fn followed_by(&self, seen: &Self, moment: u32) -> Self {
         let wscale = if seen.is_scaled() { seen.wscale } else { self.wscale };
@@ -125,20 +126,20 @@ impl SynAckRecord {
     }
 }
 
-/// Element of `RETURNED_COOKIES`, by listener id: a cache line, which all CPUs share. What two of them
-/// write at once may count once.
+/// Element of `RETURNED_COOKIES`, by listener id: a cache line, which all CPUs share. Concurrent
+/// writes of two CPUs may count once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReturnedCookies {
     /// How many more wrong ones may be checked; see [`super::Config::failed_cookie_ns`].
     pub bucket: Bucket,
-    /// ACKs that found only the listening socket, and whose cookie was wrong. Those beyond the
-    /// limit are not checked, and not counted here.
+    /// ACKs that found only the listening socket and brought a wrong cookie. Those beyond the limit
+    /// are not checked, and not counted here.
     pub invalid: u64,
     /// Valid cookies that clients returned, IPv4 and IPv6: of one network up to four a second count; see
     /// `fastpath::handovers`.
     pub valid: [u64; 2],
-    /// Of these, those whose handshake the kernel completed.
+    /// Of these, cookies with a handshake that the kernel completed.
     pub completed: [u64; 2],
     /// Networks of clients that returned one, as far as they are remembered.
     pub networks: [u64; 2],

@@ -41,15 +41,15 @@ impl AddAssign<&Self> for PacketCounters {
     }
 }
 
-/// Value of `LATE`, one per listener for all CPUs: handshakes that completed late. What two CPUs add at the same
-/// moment may be lost.
+/// Value of `LATE`, one per listener for all CPUs: handshakes that completed late. Concurrent additions of two
+/// CPUs may be lost.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Late {
-    /// Of the third ACKs that [`ListenerCounters::acknowledged`] counts, those whose SYN came before the
-    /// agent's last poll, those whose SYN came before the one before it too, and so on; each counts once.
-    /// So the agent knows how many of the handshakes that began between two polls completed, not only
-    /// how many completed between them.
+    /// Third ACKs that [`ListenerCounters::acknowledged`] counts, by the age of their SYN: those with a
+    /// SYN from before the agent's last poll, those with a SYN from before the poll before it too, and so
+    /// on. Each counts once. From this the agent knows how many of the handshakes that began between two
+    /// polls completed, not only how many completed between them.
     pub polls: [u64; LATE_POLLS],
     /// Handshakes that new clients completed after a SYN that a rule matched had passed, as
     /// [`RuleHits::completed`].
@@ -92,22 +92,23 @@ pub struct ListenerCounters {
     pub returned: u64,
     /// SYNs that a rule matched and that passed because their source was validated or exempt.
     pub spared: u64,
-    /// Handshakes whose SYN-ACK was repeated although the third ACK had arrived (sampled): the stack ignored it,
-    /// as it does when the accept queue is full.
+    /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled): the stack
+    /// ignored the ACK, as it does when the accept queue is full.
     pub ack_ignored: u64,
     /// SYNs answered with a cookie.
     pub cookies_sent: u64,
     /// ACKs with a good cookie: handed to the kernel with a request socket, or with
-    /// [`super::ListenerEntry::KERNEL_COOKIES`] found good at XDP, where that step looks for strays. The
-    /// kernel may still drop them; those that it completes are counted in `established`. A client whose
-    /// handshake is not completed sends its ACK again, with its data, and is counted again after 0.27 s.
+    /// [`super::ListenerEntry::KERNEL_COOKIES`] found good at XDP by the search for out-of-state
+    /// segments. The kernel may still drop them. Handshakes that it completes are counted in
+    /// `established`. If a handshake is not completed, the client sends its ACK again, with its data,
+    /// and is counted again after 0.27 s.
     pub cookies_redeemed: u64,
-    /// SYNs dropped because there were too many: on the overload rung, beyond the SYN budget, or
-    /// beyond what may be answered to one network.
+    /// SYNs dropped because there were too many: by the first-SYN drop, beyond the SYN budget, or
+    /// beyond the limit of replies to one network.
     pub limited: u64,
 }
 
-/// Value of `HOST`, one per CPU: what belongs to no listener.
+/// Value of `HOST`, one per CPU: counters that belong to no listener.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HostCounters {
@@ -143,7 +144,7 @@ pub struct RuleHits {
     pub completed: u32,
 }
 
-/// What one source sent and was sent, in `SOURCES` (any source) and `CLIENTS` (validated ones).
+/// Packets from and to one source, in `SOURCES` (any source) and `CLIENTS` (validated ones).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SourceCounters {

@@ -33,9 +33,9 @@ impl ListenerKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FlowKey {
-    /// Who sent the SYN.
+    /// The sender of the SYN.
     pub client: Addr,
-    /// To whom.
+    /// The receiver of the SYN.
     pub server: Addr,
     /// The client's port, network byte order.
     pub client_port: [u8; 2],
@@ -56,7 +56,8 @@ impl FlowKey {
     }
 }
 
-/// Key of `SIGNATURES`: what the SYNs of one flood at one listener, or at every one, have in common.
+/// Key of `SIGNATURES`: the common properties of the SYNs of one flood, at one listener or at every
+/// one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct SignatureKey {
@@ -83,10 +84,10 @@ impl SignatureKey {
 /// The port of a source rule that is for every port. No SYN that a host answers goes to it.
 pub const EVERY_PORT: [u8; 2] = [0; 2];
 
-/// What the IPv4 trie of source rules compares: first the rule set and the port, which a prefix always
+/// Key data of the IPv4 trie of source rules: first the rule set and the port, which a prefix always
 /// holds as a whole, then the address. So the longest prefix wins among the rules of one set that are
-/// for one port, none hides a wider one for other ports, and one number in
-/// [`super::Config::rule_set`] replaces all of them at once.
+/// for one port, none hides a wider one for other ports, and one number in [`super::Config::rule_set`]
+/// replaces all of them at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceV4 {
@@ -152,7 +153,7 @@ pub struct SourceHost {
     /// The local port that the SYNs go to, network byte order, or [`EVERY_PORT`].
     pub port: [u8; 2],
     /// In memory an IPv4 address before four zeros, or the first half of an IPv6 address: an
-    /// [`Addr::client`] without what is the same in each of its family.
+    /// [`Addr::client`] without the words that are the same for its whole family.
     pub client: [u32; 2],
 }
 
@@ -170,7 +171,7 @@ impl SourceHost {
         }
     }
 
-    /// What it was made for.
+    /// The client that the key was made for.
     pub const fn client(&self) -> Addr {
         let [first, second] = self.client;
         if self.set & Self::V6 == 0 {

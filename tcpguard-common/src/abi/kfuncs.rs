@@ -6,13 +6,13 @@
 /// One such function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Kfunc {
-    /// What the programs call.
+    /// The number that the programs call.
     pub placeholder: u32,
     /// Its name in the kernel's BTF.
     pub name: &'static str,
 }
 
-/// Hands a connection whose cookie was checked to its listener: `bpf_sk_assign_tcp_reqsk` of
+/// Hands a connection with a checked cookie to its listener: `bpf_sk_assign_tcp_reqsk` of
 /// net/core/filter.c, since Linux 6.9.
 pub const ASSIGN_TCP_REQSK: Kfunc =
     Kfunc { placeholder: 0x0f00_0001, name: "bpf_sk_assign_tcp_reqsk" };

@@ -1,7 +1,7 @@
 //! Names and sizes of the BPF maps, for both sides.
 //!
-//! Constant memory: nothing here grows with the traffic. `tests/layout.rs` asserts what all maps
-//! together cost on 2, 16 and 128 CPUs.
+//! Constant memory: nothing here grows with the traffic. `tests/layout.rs` asserts the cost of all
+//! maps together on 2, 16 and 128 CPUs.
 
 use super::WAYS;
 
@@ -74,8 +74,8 @@ pub const MAX_UNKNOWN: u32 = 256;
 
 /// Local addresses and ports of which it is remembered how they answer SYNs (LRU).
 pub const MAX_SYN_ACKS: u32 = 4096;
-/// Places of each CPU for connections that were handed to the kernel a moment ago; a power of two.
-/// Several times a NAPI budget (64): what comes in one poll should not meet at a place.
+/// Slots of each CPU for connections that were handed to the kernel a moment ago; a power of two.
+/// Several times a NAPI budget (64), so that packets of one poll hardly share a slot.
 pub const HANDED_OVER_PLACES: u32 = 512;
 /// Marks of flows that may have a handshake under way, a byte each; a power of two. See
 /// [`crate::fastpath::pending`].
@@ -165,8 +165,8 @@ pub const CLOSED: &str = "CLOSED";
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
 /// Array of 1: [`super::CookieSecret`].
 pub const COOKIE_SECRET: &str = "COOKIE_SECRET";
-/// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`]; with every address, to what
-/// the SYN-ACKs of a listener that is bound to all have in common.
+/// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`]. With every address: to the
+/// common properties of the SYN-ACKs of a listener that is bound to all addresses.
 pub const SYN_ACKS: &str = "SYN_ACKS";
 /// Array by listener id: [`super::ReturnedCookies`].
 pub const RETURNED_COOKIES: &str = "RETURNED_COOKIES";
@@ -175,12 +175,12 @@ pub const SYN_SAMPLES: &str = "SYN_SAMPLES";
 /// Array of 1: boot time in ns (u64) for tests that run kernel and host on the same clock.
 pub const CLOCK: &str = "CLOCK";
 
-/// The maps whose room is [`rule_slots`]: whoever loads the programs says how much that is.
+/// The maps with a capacity of [`rule_slots`], which the loader of the programs sets.
 pub const SIZED_BY_RULES: [&str; 5] =
     [SOURCE_HOSTS, SOURCE_RULES_V4, SOURCE_RULES_V6, RULE_EXPIRY, RULE_HITS];
 
-/// The maps that outlive the agent, so that the next one goes on with them, or that the program which takes
-/// cookies back shares. The others hold what is of use for a moment only.
+/// The maps that outlive the agent, so that the next one continues with them, or that are shared with the
+/// program for returned cookies. The others hold state that is of use for a moment only.
 pub const PINNED: [&str; 33] = [
     CONFIG,
     INTERFACES,

@@ -3,7 +3,7 @@
 use super::maps::SYN_SAMPLES_KEPT;
 
 /// 32-bit words of a header that are kept: 112 bytes. An IPv6 header and the longest TCP header are
-/// 100; what an IPv4 header with options leaves of the longest one is cut.
+/// 100. Behind an IPv4 header with options, the end of the longest TCP header is cut.
 pub const SYN_SAMPLE_WORDS: usize = 28;
 
 /// The header of one SYN.
@@ -19,7 +19,8 @@ pub struct SynSample {
     pub length: u16,
     /// Bytes from there to there in the SYN as it came.
     pub whole: u16,
-    /// These bytes, each word in network byte order; what lies beyond them is of an earlier SYN.
+    /// These bytes, each word in network byte order. The words beyond them belong to an earlier
+    /// SYN.
     pub words: [u32; SYN_SAMPLE_WORDS],
 }
 

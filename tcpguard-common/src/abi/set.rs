@@ -1,4 +1,4 @@
-//! What tables of bounded size that every packet may fill are made of.
+//! Sets: the parts of the tables of bounded size that every packet may fill.
 
 use super::{Addr, Flow, FlowKey, SourceCounters};
 
@@ -14,9 +14,9 @@ pub struct Set<K, V> {
     pub tags: [u32; WAYS],
     /// A bit for each place that was used since all of them had been.
     pub used: u64,
-    /// Whose the places are.
+    /// Keys of the slots.
     pub keys: [K; WAYS],
-    /// What they hold.
+    /// Values of the slots.
     pub values: [V; WAYS],
 }
 
@@ -26,7 +26,7 @@ pub type FlowSet = Set<FlowKey, Flow>;
 pub type SourceSet = Set<Addr, SourceCounters>;
 
 impl<K: Copy, V: Copy> Set<K, V> {
-    /// What is there, in no order.
+    /// The entries, in no order.
     pub fn entries(&self) -> impl Iterator<Item = (K, V)> {
         // By reference: a set has kilobytes, and of the thousands in a table most may be empty.
         let places = self.tags.iter().zip(self.keys.iter().zip(&self.values));

@@ -3,7 +3,7 @@
 use super::Addr;
 use crate::fastpath::{Bucket, Fingerprint, Rate};
 
-/// Element of `PORTS`: who listens on a port.
+/// Element of `PORTS`: the listeners of a port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PortEntry {
@@ -89,8 +89,8 @@ impl RuleRef {
     /// beneath it, for the same port and of the same set.
     pub const NARROW: u32 = 4;
 
-    /// No rule. (No `Option`: what a `None` leaves undefined the compiler may copy, and Linux 6.1
-    /// refuses to read it.)
+    /// No rule. (No `Option`: the compiler may copy the bytes that a `None` leaves undefined, and
+    /// Linux 6.1 refuses to read them.)
     pub const NONE: Self = Self { slot: u32::MAX, flags: 0 };
 
     /// Whether it is one.
@@ -112,11 +112,11 @@ pub struct ExemptEntry {
 impl ExemptEntry {
     /// It stays as long as the prefix is in the list.
     pub const STAYS: u32 = u32::MAX;
-    /// Likewise, and what is sent to the prefix is delivered to this host itself.
+    /// Likewise, and packets to the prefix are delivered to this host itself.
     pub const OWN: u32 = u32::MAX - 1;
 }
 
-/// What `FLOWS` holds: what is known of one sampled connection attempt.
+/// Value in `FLOWS`: the state of one sampled connection attempt.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flow {
@@ -142,7 +142,7 @@ pub struct Flow {
     /// The shift under which the flow was recorded, [`super::Config::sample_shift`] or, where its
     /// SYN was dropped, that of [`crate::fastpath::Pace`]: it stands for `2^shift` flows.
     pub sample_shift: u8,
-    /// What the SYN looked like.
+    /// The fingerprint of the SYN.
     pub fingerprint: Fingerprint,
 }
 
@@ -199,8 +199,8 @@ pub struct SeenBucket {
     pub places: [u32; 8],
 }
 
-/// One line of the filter of SYNs dropped on the overload rung: a cache line, of which each word
-/// holds what was dropped in one half-second. See [`crate::fastpath::retries`].
+/// One line of the filter of SYNs dropped by the first-SYN drop: a cache line. Each word holds the
+/// drops of one half-second. See [`crate::fastpath::retries`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RetryLine {
@@ -214,9 +214,9 @@ pub struct RetryLine {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Probe {
-    /// Who: [`Addr::client`] of the source.
+    /// The source, as [`Addr::client`].
     pub source: Addr,
-    /// Where to last: the local address.
+    /// The local address that it tried last.
     pub server: Addr,
     /// Bits of the ports tried: one of 64 for each, chosen by keyed hash (linear counting).
     pub ports: u64,

@@ -1,5 +1,5 @@
-//! SYN cookies: a SYN-ACK whose sequence number holds all that must be known when the third packet
-//! of the handshake arrives, so that nothing is stored for a SYN.
+//! SYN cookies: a SYN-ACK with a sequence number that holds all that must be known when the third packet
+//! of the handshake arrives, so that no state is stored for a SYN.
 //!
 //! ```text
 //! sequence number   31..28  index into a table, see `table`
@@ -15,7 +15,7 @@
 //! least and twice that at most. So one bit says which of the two it is of, and one MAC is to be
 //! compared: a bit less of it, but trying both slots would give a forger two chances.
 //!
-//! Why it is so, what it protects against and what it costs: decision 7.
+//! Decision 7 gives the reasons for this design, the attacks that it withstands, and its costs.
 
 mod offer;
 mod siphash;
@@ -28,9 +28,9 @@ use crate::abi::{CookieKey, CookieSecret, FlowKey};
 use crate::wire::option;
 use siphash::SipHash;
 
-/// Number of what cookies are: raised with every change of what they hold, what the tables say, what
-/// the MAC is over, or what [`crate::wire::option`]s mean. An agent takes over what an earlier version's
-/// were made with only if that made the same.
+/// Version of the cookie format. It is raised with every change of the fields of a cookie, of the
+/// tables, of the input of the MAC, or of the meaning of [`crate::wire::option`]s. An agent takes over
+/// the secret of an earlier version only if that version had the same format.
 pub const FORMAT: u32 = 2;
 
 /// The clock's unit is `2^20` ns, 1.05 ms: taken by a shift from a time in ns.
@@ -39,7 +39,7 @@ const TICK_SHIFT: u32 = 20;
 const SLOT_SHIFT: u32 = 15;
 /// Length of a time slot in ticks: 34.4 s.
 pub const SLOT_TICKS: u64 = 1 << SLOT_SHIFT;
-/// The longest that a cookie is good, in ns: what is left of its slot, and the next.
+/// Longest validity of a cookie, in ns: the rest of its slot, and the next slot.
 pub const LIFE_NS: u64 = (2 * SLOT_TICKS) << TICK_SHIFT;
 
 /// Bits of the sequence number below the index: the MAC, and without a timestamp in the highest one
@@ -63,7 +63,7 @@ const UNSCALED: u64 = 0x0f;
 const SACK: u64 = 0x10;
 const ECN: u64 = 0x20;
 
-/// A number that nobody can tell from a drawn one who lacks the key: SipHash-2-4 of one word.
+/// SipHash-2-4 of one word: without the key, the result cannot be told from a drawn number.
 pub const fn keyed_hash(key: CookieKey, word: u64) -> u64 {
     SipHash::new(&key).word(word).finish(0, 8)
 }
@@ -86,7 +86,7 @@ pub const fn timestamp(secret: &CookieSecret, tick: u64) -> u32 {
     (tick as u32).wrapping_add(secret.timestamp_offset)
 }
 
-/// Whose cookie it is.
+/// The handshake that a cookie belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake<'a> {
     /// Addresses and ports.
@@ -95,7 +95,7 @@ pub struct Handshake<'a> {
     pub client_isn: u32,
 }
 
-/// What a cookie will say of a client.
+/// The properties of a client that a cookie will hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Choice {
     /// Index into the table of its kind.
@@ -109,7 +109,8 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// For a client that offers `offer` of what the listener can do too, at an IPv6 address or not.
+    /// For a client that offers `offer`, as far as the listener supports it, at an IPv6 address or
+    /// not.
     #[inline(always)]
     pub fn new(offer: &Offer, v6: bool) -> Self {
         if !offer.has(option::TIMESTAMPS) {
@@ -131,8 +132,8 @@ impl Choice {
         Self { index: packed as u32 & 0xff, options: packed >> 8, ..self }
     }
 
-    /// The client as it will be remembered: what may be promised to it beside the listener's own
-    /// sizes.
+    /// The offer of the client as the cookie keeps it: the options that may be promised to it
+    /// beside the listener's own sizes.
     #[inline(always)]
     pub fn agreed(&self) -> Offer {
         if !self.stamped {
@@ -154,7 +155,7 @@ impl Choice {
     }
 }
 
-/// What is sent in the SYN-ACK.
+/// The fields of the SYN-ACK that carry the cookie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cookie {
     /// Sequence number.
@@ -234,8 +235,9 @@ pub fn make(
     Cookie { isn, timestamp: stamp.unwrap_or(0) }
 }
 
-/// Whether `isn` (one less than what the ACK acknowledges) is a cookie that this host made within
-/// the last two slots before `tick`, and for whom. `echo` is the timestamp that the ACK echoes.
+/// The offer of the client, if `isn` (the acknowledged number of the ACK less one) is a cookie that
+/// this host made within the last two slots before `tick`. `echo` is the timestamp that the ACK
+/// echoes.
 #[inline(always)]
 pub fn check(
     secret: &CookieSecret,

@@ -1,11 +1,11 @@
-//! What the two ends of a connection tell each other in SYN and SYN-ACK.
+//! The sizes and options that the two ends of a connection announce in SYN and SYN-ACK.
 
 use crate::wire::option;
 
 /// The largest window scale, RFC 7323 §2.3.
 pub const MAX_WSCALE: u8 = 14;
 
-/// What an end says of itself, and of what it can do.
+/// The sizes and options that one end announces.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Offer {
     /// The largest segment that it takes, in bytes without headers.

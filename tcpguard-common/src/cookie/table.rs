@@ -7,8 +7,8 @@
 //! Both name the path MTU rather than the MSS, so that one entry serves both families.
 //!
 //! A client is never recorded with more than it said: a larger MSS would be cut off on its path, a
-//! larger window scale would overrun its buffer. The one exception is what the standards let a host
-//! assume of any other, see [`floor`].
+//! larger window scale would overrun its buffer. The one exception is the minimum that the
+//! standards let a host assume of any other, see [`floor`].
 
 use super::offer::Offer;
 use crate::wire::option;
@@ -39,7 +39,7 @@ const fn mss_at(mtu: u16, v6: bool) -> u16 {
     if mss < floor(v6) { floor(v6) } else { mss }
 }
 
-/// The largest MTU whose MSS is not above `mss`.
+/// The largest MTU with an MSS of at most `mss`.
 #[inline(always)]
 const fn mtu_of(mss: u16, v6: bool) -> u16 {
     let mss = if mss < floor(v6) { floor(v6) } else { mss };
@@ -102,7 +102,7 @@ pub fn to_joint(offer: &Offer, v6: bool) -> u32 {
     index
 }
 
-/// What entry `index` (modulo [`ENTRIES`]) of [`JOINT`] stands for.
+/// The offer that entry `index` (modulo [`ENTRIES`]) of [`JOINT`] stands for.
 #[inline(always)]
 pub fn from_joint(index: u32, v6: bool) -> Offer {
     let entry = &JOINT[index as usize & (ENTRIES - 1)];
@@ -196,8 +196,8 @@ mod tests {
         }
     }
 
-    /// MSS, window scale and SACK of common stacks without timestamps, by p0f 3's signatures and
-    /// what Windows 11 and Linux with `tcp_timestamps=0` send.
+    /// MSS, window scale and SACK of common stacks without timestamps, by p0f 3's signatures and by
+    /// the SYNs of Windows 11 and of Linux with `tcp_timestamps=0`.
     #[test]
     fn common_clients_lose_nothing_or_what_the_decision_says() {
         let cases = [

@@ -110,7 +110,8 @@ fn timestamps_are_never_ahead_of_the_clock_and_go_on_from_there() {
     }
 }
 
-/// What a forger changes is refused: address, port, sequence numbers, options, key, time.
+/// A cookie is refused after any forged change: address, port, sequence numbers, options, key,
+/// time.
 #[test]
 fn whatever_is_changed_the_cookie_is_refused() {
     let secret = cookie_secret(4);
@@ -244,8 +245,8 @@ fn no_bit_of_a_cookie_depends_on_what_an_attacker_can_count_up() {
     }
 }
 
-/// A change here is a change of what cookies are: raise `FORMAT` with it, and agents of another version
-/// do not take their secret for their own.
+/// A change here is a change of the cookie format: raise `FORMAT` with it, so that agents of another
+/// version do not take over the secret.
 #[test]
 fn cookies_of_format_2() {
     assert_eq!(FORMAT, 2);

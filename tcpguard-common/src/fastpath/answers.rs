@@ -1,19 +1,19 @@
-//! How a listener answers, remembered for a moment.
+//! SYN-ACK cache: a CPU's memory of how listeners reply to SYNs, kept for a moment.
 //!
-//! The records of SYN-ACKs stand in a hash that all CPUs share, and under an attack every SYN that is
-//! answered and every segment of a listener asks it for one of a few. So each CPU remembers those that
-//! it asked for last, each at the place that a hash of its address and port chooses.
+//! The SYN-ACK records stand in a hash that all CPUs share. Under an attack every answered SYN and every
+//! segment of a listener looks up one of a few of them. So each CPU caches the records of its last look-ups,
+//! each in the slot that a hash of its address and port chooses.
 //!
-//! A host may have more addresses than there is room for records, as one that takes a whole network for its
-//! own (AnyIP: a route of type `local`). So of a listener that is bound to all addresses it is recorded as well
-//! what its SYN-ACKs have in common, whatever address they leave from. That stands in where an address has no
-//! record of its own, but only for an address whose packets are delivered to this host, by its routing table,
-//! and only while the SYN-ACKs of all addresses leave alike and are the host's own ([`super::learn`]).
+//! A host may have more addresses than there are slots for records, as with a route of type `local` for a whole
+//! network (AnyIP). So the common properties of the SYN-ACKs of a listener that is bound to all addresses are
+//! recorded as well, whatever address they leave from. That record stands in for an address that has none of
+//! its own. It does so only for an address that the routing table delivers to this host, and only while the
+//! SYN-ACKs of all addresses leave alike and are the host's own ([`super::learn`]).
 //!
-//! What is learned meanwhile counts within a tick. Where that could cost a connection, the hash itself is
-//! asked: before a segment is dropped ([`super::strays::judge`]), because somebody else's SYN-ACKs may
-//! have been seen since, and when a cookie comes back ([`super::redeem_check`]), because another CPU may
-//! have promised in it what it had learned of since.
+//! A newer record takes effect within a tick. Where that delay could cost a connection, the hash itself is
+//! read: before a segment is dropped ([`super::strays::judge`]), because SYN-ACKs of another host may have been
+//! seen since, and when a cookie comes back ([`super::redeem_check`]), because another CPU may have promised
+//! options in it that it learned of since.
 
 use super::Tables;
 use super::count::is_bound_to_all;
@@ -31,14 +31,14 @@ const TICK: u32 = 23;
 pub struct RecentAnswer {
     /// When, in ticks of boot time.
     tick: u64,
-    /// Whose.
+    /// Its local address and port.
     key: ListenerKey,
     record: SynAckRecord,
 }
 
 impl RecentAnswer {
-    /// Whether it is this key's, of this tick. Port 0 has none: an empty place holds it, and so does the
-    /// listener of the agent's self-test, whose record is another with each test.
+    /// Whether it is this key's, of this tick. Port 0 has none: an empty slot holds it, and so does the
+    /// listener of the agent's self-test, which has another record with each test.
     #[inline(always)]
     fn is_of(&self, key: &ListenerKey, tick: u64) -> bool {
         self.tick == tick
@@ -48,9 +48,9 @@ impl RecentAnswer {
     }
 }
 
-/// Where it is remembered (multiplicative hashing, Knuth, TAOCP 6.4), told by the highest bits, which
-/// alone depend on all others. Only the host's own addresses and ports have records, so nobody else
-/// chooses who meets there.
+/// The slot of a key (multiplicative hashing, Knuth, TAOCP 6.4). It is given by the highest bits,
+/// which alone depend on all others. Only the host's own addresses and ports have records, so no
+/// attacker chooses which of them share a slot.
 #[inline(always)]
 const fn place(key: &ListenerKey) -> usize {
     const FACTOR: u32 = 0x9e37_79b9;
@@ -59,8 +59,8 @@ const fn place(key: &ListenerKey) -> usize {
     (sum.wrapping_mul(FACTOR) >> (u32::BITS - RECENT_ANSWERS.trailing_zeros())) as usize
 }
 
-/// What the last SYN-ACK from a local address and port looked like, at the time of this call or earlier
-/// in the tick of `now_ns`, boot time in ns. `None`: none was seen.
+/// The properties of the last SYN-ACK from a local address and port, at the time of this call or
+/// earlier in the tick of `now_ns`, boot time in ns. `None`: none was seen.
 #[inline(always)]
 pub(super) fn record<'t, T: Tables>(
     tables: &'t mut T,
@@ -71,7 +71,7 @@ pub(super) fn record<'t, T: Tables>(
     tables.recent_answer(place).map(|recent| &recent.record)
 }
 
-/// As [`record`]; where an address of this host has none, what the SYN-ACKs of its listener have in common.
+/// As [`record`]. An address of this host without a record gets the common one of its listener's SYN-ACKs.
 #[inline(always)]
 pub(super) fn record_of_listener<'t, T: Tables>(
     tables: &'t mut T,
@@ -103,7 +103,7 @@ pub(super) fn latest_of_listener<'t, T: Tables>(
     tables.syn_ack_record(&key).map(|record| &*record)
 }
 
-/// Whether what a listener's SYN-ACKs have in common stands for those from this address.
+/// Whether the common record of a listener's SYN-ACKs stands for those from this address.
 #[inline(always)]
 fn has_common<T: Tables>(tables: &T, key: &ListenerKey) -> bool {
     is_own(tables, &key.addr) && is_bound_to_all(tables, key)

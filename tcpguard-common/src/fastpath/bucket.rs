@@ -11,8 +11,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `per_second` tokens a second, `burst` at once. The slowest there is gives one in 4.3 s, and
-    /// whoever asks for none a second gets that; above a thousand million there is no limit.
+    /// `per_second` tokens a second, `burst` at once. The slowest rate is one token in 4.3 s, which
+    /// also stands for zero a second. Above a thousand million there is no limit.
     pub const fn per_second(per_second: u64, burst: u32) -> Self {
         let interval_ns = match 1_000_000_000_u64.checked_div(per_second) {
             Some(ns) if ns <= u32::MAX as u64 => ns as u32,
@@ -41,7 +41,7 @@ impl Bucket {
         true
     }
 
-    /// What is left of the bucket after `tokens` more; `None` when there are not so many.
+    /// The bucket after it has given `tokens` more; `None` when it holds fewer.
     #[inline(always)]
     pub const fn after(&self, now_ns: u64, rate: Rate, tokens: u32) -> Option<Self> {
         let interval = rate.interval_ns as u64;

@@ -1,4 +1,4 @@
-//! What the flags of a segment say it is.
+//! The class of a segment, by its TCP flags.
 
 use crate::abi::Class;
 use crate::wire::flag::{ACK, FIN, PSH, RST, SYN, URG};

@@ -1,20 +1,20 @@
 //! Validated clients, and the filter in front of them.
 //!
-//! Under a flood nearly every look-up among the clients is for a source that is none, and costs a
-//! cache miss. So a filter answers first: one mark for each prefix that a client is in. It can say
-//! "perhaps" of a stranger, never "no" of a client. It goes by prefix and not by a hash of the whole
-//! address, because clients share prefixes: 64 KiB, which the cache holds, then tell as many
-//! strangers as four times that. Marks are only ever added; when there are too many, the agent fills
-//! the other one of two filters from the clients still known and changes over to it. Both get the
-//! marks of new clients at all times. A mark is a byte, so that CPUs that set two at once lose none.
+//! Under a flood nearly every look-up among the clients is for a source that is none, and costs a cache
+//! miss. So a filter answers first: one mark for each prefix that a client is in. It can say "perhaps" of an
+//! unvalidated source, never "no" of a client. It goes by prefix and not by a hash of the whole address,
+//! because clients share prefixes: 64 KiB, which the cache holds, then tell as many unvalidated sources as
+//! four times that. Marks are only ever added. When there are too many, the agent fills the other one of two
+//! filters from the clients still validated and changes over to it. Both get the marks of new clients at all
+//! times. A mark is a byte, so that CPUs that set two at once lose none.
 //!
-//! A *known* client completed its first handshake a minute ago or more, and counts once in each ten seconds
-//! however many it completes. The ten seconds begin at a moment of its own: clients that became known at
-//! once, after a restart or an outage, would otherwise all count in the same second, and be missed in the
-//! nine others. Whether the guard keeps clients out is judged by these completions, so an
-//! attacker who wants to weigh in it needs as many addresses of his own as clients come in ten seconds,
-//! and must have come with all of them before. Of an IPv6 /48, which one person may hold, no more count than
-//! `NETWORK_KNOWN_RATE` allows, and no more become clients than `NETWORK_RATE` does.
+//! A *returning* client completed its first handshake a minute ago or more, and counts once in each ten
+//! seconds however many it completes. The ten seconds begin at a moment of its own. Otherwise clients that
+//! first connected together, after a restart or an outage, would all count in the same second, and be missed
+//! in the nine others. These completions show whether mitigations keep clients out. To influence them, an
+//! attacker needs as many addresses as clients come in ten seconds, and must have connected from all of them
+//! before. Of an IPv6 /48, which one person may hold, no more count than `NETWORK_KNOWN_RATE` allows, and no
+//! more become clients than `NETWORK_RATE` does.
 
 use super::{Rate, Tables, hash, sets};
 use crate::abi::maps::CLIENT_MARKS;
@@ -41,7 +41,7 @@ pub const fn period_end(hash: u64, now_ns: u64) -> u64 {
 /// How well the owner of an address was known that completed a handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Acquaintance {
-    /// It never did before, as far as anybody remembers.
+    /// It never did before, as far as the tables hold.
     New,
     /// It did, lately or a moment ago.
     Validated,
@@ -108,7 +108,7 @@ pub(super) fn validate<T: Tables>(
     }
     client.counters.completed += completed;
     tables.insert_client(&addr, &client);
-    // After the insertion, so that whoever reads the clients and then this mark misses neither.
+    // After the insertion, so that a reader of the clients and then of this mark misses neither.
     tables.mark_client(mark(&addr));
     Acquaintance::New
 }

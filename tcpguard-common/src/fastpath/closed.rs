@@ -13,13 +13,14 @@
 //! elsewhere, the agent knows that the stack sends as many as such SYNs come ([`Config::resets_unseen`]); then the
 //! SYNs say which ports are tried.
 //!
-//! What is closed stands in a Bloom filter of words, one for each address and port by keyed hash. The high bits of
-//! a word say of which minute it is, so nobody has to clear anything, and each minute draws the places anew.
+//! The closed ports stand in a Bloom filter of words, with bits for each address and port by keyed hash. The high
+//! bits of a word say of which minute it is, so the filter needs no clearing, and each minute draws the places
+//! anew.
 //!
 //! *Arithmetic.* Of all ports of one address there are 4 in each of the 16,384 words. With 2 bits of 48 each, a
 //! bit is set with probability 1 - (47/48)^8 = 0.155, and another place seems closed with 0.024, with the spread
-//! among words 0.03. At 4 such addresses it is a fourth. Who is so taken for closed has no listener that is known,
-//! and shares the limit for a minute.
+//! among words 0.03. At 4 such addresses it is a fourth. A port that is wrongly taken for closed has no tracked
+//! listener, and shares the limit for a minute.
 
 use super::exempt::is_own;
 use super::rules::agent_gone;
@@ -35,7 +36,7 @@ const FILTER_BITS: u32 = 48;
 /// Bits of it that an address and port set.
 const BITS: u32 = 2;
 
-/// What an address and port set in which word.
+/// The bits of an address and port, and the word that they are set in.
 #[derive(Clone, Copy)]
 struct Mark {
     place: u64,
@@ -80,7 +81,7 @@ pub(super) fn note<T: Tables>(config: &Config, tables: &mut T, reset: &Segment) 
     }
     let now = tables.now_ns();
     let mark = Mark::new(&config.hash_key, &reset.flow.client, reset.flow.client_port, now);
-    // What is not written stays in every CPU's cache.
+    // A word that is not written stays in every CPU's cache.
     if let Some(word) = tables.closed(mark.place)
         && !mark.is_in(*word)
     {
@@ -102,9 +103,9 @@ pub(super) fn unclaimed<T: Tables>(tables: &mut T, server: &Addr) -> bool {
     own
 }
 
-/// The fate of a SYN to where no listener is known, while the stack refuses a limited number: dropped beyond
-/// that. `None`: it goes to the stack. Whose name it bears spares it only where its sender is a client: any other
-/// can be forged, and waits for an answer instead of being refused.
+/// The fate of a SYN to a port without a known listener, while the stack refuses a limited number: dropped beyond
+/// that. `None`: it goes to the stack. Its source exempts it only as a validated client. Any other source can be
+/// spoofed, and a dropped SYN leaves its sender waiting for a reply instead of being refused.
 #[inline(always)]
 pub(super) fn over<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Option<Reason> {
     if !work.own || !is_closed(config, tables, work) {

@@ -1,5 +1,5 @@
-//! SYN cookies in the decision: learning how a listener answers, answering in its place, and
-//! recognising who returns.
+//! SYN cookies in the decision: learning how a listener replies, replying in its place, and
+//! recognising the cookies that come back.
 
 use super::count::{count, find_listener, is_bound_to_all};
 use super::exempt::is_own;
@@ -9,12 +9,12 @@ use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord
 use crate::cookie::{self, Choice, Handshake, Offer};
 use crate::wire::{self, Frame, FrameMut, Segment, SynAck, Window, flag, option};
 
-/// Without an agent for this long, in ns of boot time, no step of the ladder is taken any more: rules
-/// that drop outlive their agent to open no gap at a restart, but steps want somebody who sees to it
-/// that clients get in. Cookies that are out are still taken.
+/// Without an agent for this long, in ns of boot time, no mitigation of the ladder acts. Rules that
+/// drop outlive their agent, so that a restart opens no gap. Mitigations need an agent that watches
+/// whether clients get in. Cookies that are out are still accepted.
 pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
 
-/// What brings back the same cookie within this many ticks of [`cookie::ticks`] is
+/// A segment that brings back the same cookie within this many ticks of [`cookie::ticks`] is
 /// [`Claim::Repeated`].
 const HANDED_OVER_TICKS: u16 = 16;
 
@@ -51,18 +51,18 @@ impl HandedOver {
     }
 }
 
-/// Where a SYN-ACK that leaves goes, and whose it is.
+/// Way and origin of a SYN-ACK that leaves.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Departure {
     /// Index of the interface.
     pub ifindex: u32,
     /// A VLAN tag that the interface is still to add, as [`wire::vlan`] says it.
     pub vlan: u32,
-    /// What its [`Origin::marks`] are.
+    /// The value of its [`Origin::marks`].
     pub marks: u32,
 }
 
-/// Whose a SYN-ACK is that leaves.
+/// The origin of a SYN-ACK that leaves.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Origin {
@@ -70,7 +70,7 @@ pub enum Origin {
     /// that the packet shows, where a segment of the client that arrives will find it.
     #[default]
     Own = 0,
-    /// Somebody else's: it was forwarded, comes from another network namespace or another network
+    /// Another origin: it was forwarded, comes from another network namespace or another network
     /// stack, or shows other addresses or ports than its socket has.
     Foreign = 1,
     /// Not to be told: that of a cookie of the kernel's making, of which there is no connection yet, or of
@@ -89,8 +89,8 @@ impl Origin {
         }
     }
 
-    /// What [`SynAckRecord::options`] are to hold of it: nothing is learned of `None`. A number, so
-    /// that the verifier does not walk [`learn`] once for each.
+    /// The bits that it adds to [`SynAckRecord::options`]: nothing is learned of `None`. A number,
+    /// so that the verifier does not walk [`learn`] once for each.
     #[inline(always)]
     pub const fn marks(self) -> Option<u32> {
         match self {
@@ -128,14 +128,14 @@ impl Claim {
     }
 }
 
-/// A connection whose cookie was good, as the kernel is to be told of it.
+/// A connection with a good cookie, as it is described to the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Accepted {
     /// The client's timestamp, 0 without.
     pub client_timestamp: u32,
     /// The host's own timestamp of now, 0 without. The kernel sets the connection's clock by it, so
-    /// that the age of what the client echoes is the round-trip time.
+    /// that the age of a timestamp that the client echoes is the round-trip time.
     pub host_timestamp: u32,
     /// The client's MSS, in bytes.
     pub mss: u16,
@@ -143,12 +143,12 @@ pub struct Accepted {
     pub client_wscale: u8,
     /// The listener's, 0 without.
     pub host_wscale: u8,
-    /// What was agreed: bits of [`option`].
+    /// The agreed options: bits of [`option`].
     pub options: u32,
 }
 
-/// Remembers what a SYN-ACK looks like, and whether it is the host's own. `segment` is what
-/// [`super::egress`] has read in `frame`.
+/// Records the properties of a SYN-ACK, and whether it is the host's own. `segment` is the segment
+/// that [`super::egress`] has read in `frame`.
 #[inline(always)]
 pub fn learn<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -177,7 +177,7 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
     };
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
     record(tables, &key, &seen, now);
-    // What is only forwarded tells nothing of how this host answers.
+    // A SYN-ACK that is only forwarded says nothing of how this host replies.
     if is_bound_to_all(tables, &key) && is_own(tables, &key.addr) {
         let all = key.of_all();
         let alike = tables.syn_ack_record(&all).is_none_or(|common| common.is_alike(&seen));
@@ -186,13 +186,13 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
     }
 }
 
-/// Puts what the last SYN-ACK looked like in the place of what was known.
+/// Replaces the record by the properties of the last SYN-ACK.
 #[inline(always)]
 fn record<T: Tables>(tables: &mut T, key: &ListenerKey, seen: &SynAckRecord, now: u32) {
     match tables.syn_ack_record(key) {
         Some(record) => {
             let seen = record.followed_by(seen, now);
-            // Most look like the last. What is not written stays in every CPU's cache.
+            // Most look like the last. A record that is not written stays in every CPU's cache.
             if *record != seen {
                 *record = seen;
             }
@@ -292,7 +292,8 @@ pub trait RedeemSteps {
     fn check(&mut self) -> Claim;
 }
 
-/// Whether a frame brings back a cookie. Then [`Work::accepted`] is what the kernel is to be told.
+/// Whether a frame brings back a cookie. [`Work::accepted`] then describes the connection for the
+/// kernel.
 #[inline(always)]
 pub fn redeem<S: RedeemSteps>(config: &Config, steps: &mut S) -> Claim {
     if config.abi_version != ABI_VERSION || !steps.read() {
@@ -334,9 +335,9 @@ pub fn redeem_times<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
     work.times = wire::timestamps(frame, &work.segment);
 }
 
-/// Checks the cookie, and says in [`Work::accepted`] what the kernel is to be told of the
-/// connection. Most segments belong to connections that there are already; they are told from a
-/// cookie by the MAC, which costs less than to look for their socket.
+/// Checks the cookie, and describes the connection for the kernel in [`Work::accepted`]. Most
+/// segments belong to existing connections. The MAC tells them from a cookie at less cost than a
+/// search for their socket.
 #[inline(always)]
 pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     let (segment, times) = (&work.segment, &work.times);
@@ -347,8 +348,8 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     };
     let isn = segment.ack.wrapping_sub(1);
     let host_timestamp = if times.present { clock } else { 0 };
-    // What was promised, but for the sizes of the host's end, which are the listener's. By the latest:
-    // another CPU may have promised what this one does not remember.
+    // The options that were promised. The sizes of the host's end are the listener's. From the latest
+    // record, because another CPU may have promised options that this one has not cached.
     let key = ListenerKey::new(flow.server, flow.server_port);
     let Some(record) = answers::latest_of_listener(tables, &key).copied() else {
         return Claim::None;
@@ -376,8 +377,8 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     if repeated { Claim::Repeated } else { Claim::New }
 }
 
-/// What was agreed in the cookie of the guard's own that a segment brings back, if it is good, and
-/// the time of now as a timestamp.
+/// The offer in the cookie that a segment brings back to XDP, if it is good, and the time of now as
+/// a timestamp.
 #[inline(always)]
 pub(super) fn returned<T: Tables>(tables: &T, work: &Work) -> Option<(Offer, u32)> {
     let (segment, times) = (&work.segment, &work.times);

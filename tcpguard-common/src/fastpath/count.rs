@@ -1,4 +1,4 @@
-//! Whose a packet is, and what it adds to whose counters.
+//! Attribution of packets to listeners and sources, and their counters.
 
 use super::{Tables, Work, clients, hash, quirk, sets};
 use crate::abi::{
@@ -40,7 +40,7 @@ pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<Lis
     if any == 0 { None } else { tables.listener(u32::from(any) - 1) }
 }
 
-/// Whether what is sent to an address and port belongs to a listener that is bound to all addresses of the
+/// Whether packets to an address and port belong to a listener that is bound to all addresses of the
 /// family.
 #[inline(always)]
 pub(super) fn is_bound_to_all<T: Tables>(tables: &T, key: &ListenerKey) -> bool {
@@ -85,7 +85,7 @@ pub(super) fn count_listener<T: Tables>(
     }
 }
 
-/// What a packet adds to its source's counters.
+/// The additions of a packet to its source's counters.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Seen {
     pub syn: u64,

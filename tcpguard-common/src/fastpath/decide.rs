@@ -17,11 +17,11 @@ use crate::wire::{self, Frame, Segment, SynOptions, Timestamps};
 /// SYNs of a validated client that pass in spite of a rule: its address can be forged too, and a
 /// bot can complete one handshake.
 pub const VALIDATED_RATE: Rate = Rate { interval_ns: 50_000_000, burst: 50 };
-/// ACKs are compared with the flow table for this long after a SYN, in ns. A handshake whose third
-/// packet takes longer has lost its entry in the stack's SYN queue as well.
+/// ACKs are compared with the flow table for this long after a SYN, in ns. A handshake with a later
+/// third packet has lost its entry in the stack's SYN queue as well.
 pub const HANDSHAKE_NS: u64 = 65_000_000_000;
 
-/// What is known of the packet at hand, handed from step to step.
+/// State of the packet that is being judged, handed from stage to stage.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
@@ -37,13 +37,13 @@ pub struct Work {
     pub(super) pending: bool,
     /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
     pub(super) steps: u8,
-    /// What speaks for its sender.
+    /// The evidence for its sender.
     pub(super) standing: Standing,
     /// Whether it was answered with a cookie.
     pub(super) answered: bool,
     /// Whether it is delivered to this host itself, if it is a SYN to where no listener is known.
     pub(super) own: bool,
-    /// The rule that it matches, where that says what is to be counted of it later: its
+    /// The rule that it matches, if the packet is to be counted for that rule later: its
     /// [`RuleRef::slot`](crate::abi::RuleRef).
     pub(super) slot: u32,
     /// That rule is about its source.
@@ -59,7 +59,7 @@ pub struct Work {
     /// The rule set that counts. Read by an earlier step than the one that uses it, so that a SYN
     /// which is being judged while the agent changes over to another set is judged by one of them.
     pub(super) rule_set: u64,
-    /// What it looks like, if it is a SYN and anybody wants to know.
+    /// Its fingerprint, if it is a SYN and a rule or the sample needs it.
     pub(super) print: Fingerprint,
     /// Its options, if it may be answered.
     pub(super) options: SynOptions,
@@ -69,14 +69,14 @@ pub struct Work {
     pub(super) checked: bool,
     /// Its timestamps, if it may bring back a cookie.
     pub(super) times: Timestamps,
-    /// What the kernel is to be told of the connection whose cookie it brought back.
+    /// The connection of the cookie that it brought back, as it is described to the kernel.
     pub accepted: Accepted,
 }
 
-/// What else is to be done about a SYN.
+/// The further stages that a SYN needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Interest {
-    /// Somebody listens where it goes to.
+    /// A listener is known where it goes to.
     pub known: bool,
     /// There are rules that its source may match.
     pub sources: bool,
@@ -115,7 +115,8 @@ pub enum Course {
 /// call, so that the verifier's work for the steps adds up rather than multiplies, and so that a call
 /// chain stays below 512 bytes of stack.
 pub trait Steps: StraySteps {
-    /// [`super::step::family`] and what it says to ask; the class is counted where that is an answer.
+    /// [`super::step::family`] and the stages that its result asks for. Counts the class if they give
+    /// a verdict.
     fn again(&mut self) -> Option<Reason>;
     /// See [`super::step::parse`].
     fn parse(&mut self) -> Result<Class, Reason>;
@@ -203,7 +204,7 @@ fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     }
     let mut reason = if interest.known { Reason::Syn } else { Reason::NoListener };
     let by_source = if interest.sources { steps.judge_source() } else { None };
-    // What is dropped for its source is looked at only if it is recorded.
+    // A SYN that is dropped for its source is looked at only if it is recorded.
     let judged = by_source.is_some();
     let looks = interest.fingerprint && (interest.record || !judged);
     let by_look = if looks { steps.look(judged) } else { None };
@@ -216,7 +217,8 @@ fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
         reason = climb(steps, interest).unwrap_or(reason);
     }
-    // What only would be dropped completes at its first SYN: that of the sample tells how many.
+    // A SYN that only would be dropped completes at its first attempt: the sample tells how many
+    // do.
     let counts =
         ruled == Reason::SynReturned || ruled == Reason::WouldDropSignature && interest.record;
     if counts && !matches!(reason.action(), Action::Drop) {
@@ -228,7 +230,7 @@ fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     reason
 }
 
-/// What becomes of a SYN that the rules let pass, while steps of the ladder are taken for its
+/// The fate of a SYN that the rules let pass, while mitigations of the ladder are active for its
 /// listener. `None`: it goes to the stack.
 #[inline(always)]
 fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
@@ -284,9 +286,9 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
     false
 }
 
-/// The interface by which a handshake came that the kernel completed, given what its socket says (0:
-/// nothing). What the host says to itself comes by its loopback interface, which has this index in every
-/// network namespace, whatever addresses it uses.
+/// The interface by which a handshake came that the kernel completed, given the index in its socket (0:
+/// none). A connection of the host to itself comes by its loopback interface, which has this index in
+/// every network namespace, whatever addresses it uses.
 #[inline(always)]
 pub fn came_by(flow: &FlowKey, says: u32) -> u32 {
     const LOOPBACK: u32 = 1;
@@ -398,8 +400,8 @@ fn syn_ack_of_sample<T: Tables>(
         if isn != flow.isn {
             return;
         }
-        // The host has ignored what the client sent: its accept queue is full, or the checksum was wrong. The
-        // handshake is as half-open as before.
+        // The host has ignored the client's third ACK: its accept queue is full, or the checksum was wrong.
+        // The handshake is as half-open as before.
         if flow.state != FlowState::Reset as u8 {
             if flow.state == FlowState::Acknowledged as u8 {
                 flow.state = FlowState::Ignored as u8;
@@ -423,8 +425,8 @@ fn syn_ack_of_sample<T: Tables>(
     flow.syn_ack_ns = now;
 }
 
-/// Counts a SYN of this host, and remembers it if its flow is in the sample: what answers it was
-/// asked for.
+/// Counts a SYN of this host, and records it if its flow is in the sample, so that a reply to it is
+/// not unsolicited.
 #[inline(never)]
 fn own_syn<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     if let Some(counters) = tables.host_counters() {

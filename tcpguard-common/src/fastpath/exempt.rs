@@ -1,9 +1,9 @@
-//! Whose segments are not dropped for where they come from or how they look.
+//! Exempt sources: no rule drops their segments for their source or their fingerprint.
 //!
-//! A trie says so, and a filter in front of it spares most segments that look-up: a bit for each prefix,
-//! by [`clients::mark`], IPv4 in the first half and IPv6 in the second. A bit that is set says that
-//! nobody there is exempt; so a filter of zeroes is right, whoever is exempt. The agent clears bits
-//! before it exempts a prefix and sets them when the prefix has gone from the trie.
+//! A trie holds them, and a filter in front of it saves most segments that look-up: a bit for each
+//! prefix, by [`clients::mark`], IPv4 in the first half and IPv6 in the second. A set bit says that no
+//! address of the prefix is exempt, so a filter of zeroes is always right. The agent clears bits before
+//! it exempts a prefix and sets them when the prefix has gone from the trie.
 
 use super::{Tables, clients};
 use crate::abi::maps::{CLIENT_MARKS, EXEMPT_FILTER_BYTES};
@@ -24,7 +24,7 @@ pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bo
     u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > now_ns
 }
 
-/// Whether what is sent to an address is delivered to this host itself, by the agent's word.
+/// Whether packets to an address are delivered to this host itself, according to the agent.
 #[inline(always)]
 pub(super) fn is_own<T: Tables>(tables: &T, addr: &Addr) -> bool {
     !tables.is_nobody_exempt(place(addr)) && tables.exempt_until_s(addr) == ExemptEntry::OWN

@@ -1,5 +1,5 @@
-//! What a SYN looks like: the fields that p0f reads, and the masks under which
-//! the SYNs of one flood are the same.
+//! The fingerprint of a SYN: the fields that p0f reads, and the masks under which the SYNs of one
+//! flood are the same.
 
 /// Option layout codes, four bits each, first option in the lowest bits.
 pub mod layout {

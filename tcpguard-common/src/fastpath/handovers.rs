@@ -1,12 +1,12 @@
-//! Clients whose cookies were valid, and whether the kernel completed their handshakes.
+//! Clients with valid cookies, and whether the kernel completed their handshakes.
 //!
 //! A SYN that is answered at XDP is seen by nothing behind it, so the packet filter of the host may drop the
 //! ACK that returns the cookie. So each client that returns one is remembered until the kernel says that its
-//! handshake is complete. What the stack completes of its own answers does not count, nor does the other
-//! family: a filter may have rules for one of the two only.
+//! handshake is complete. Handshakes that the stack completes after SYN-ACKs of its own do not count. The other
+//! family does not count either, because a filter may have rules for one of the two only.
 //!
 //! Of the clients of a network (IPv4 /24, IPv6 /48) four handshakes a second count, regardless of the number of
-//! ACKs and connections. An attacker who sends ACKs that the host refuses (a wrong checksum) therefore needs
+//! ACKs and connections. An attacker that sends ACKs that the host refuses (a wrong checksum) therefore needs
 //! addresses in many networks to outvote clients. On a collision, the later network takes the entry.
 
 use super::{Tables, hash};

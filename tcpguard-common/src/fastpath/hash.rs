@@ -1,7 +1,7 @@
 //! Keyed hashing of addresses and flows.
 //!
 //! Sources are chosen by the attacker, so every table that is indexed or sampled by them uses a
-//! secret key: without it nobody can aim at one slot or stay out of the sample.
+//! secret key. Without it no attacker can aim at one slot or stay out of the sample.
 //!
 //! The sum is multilinear over 32-bit words with one secret 64-bit word for each: two inputs
 //! collide for at most one key in 2^32, whatever they are (Lemire and Kaser, "Strongly universal
@@ -41,14 +41,14 @@ pub const fn flow(key: &HashKey, flow: &FlowKey) -> u64 {
     mix(sum.wrapping_add(key.0[9].wrapping_mul(ports as u64)))
 }
 
-/// What a client adds to the sum of which [`flow`] is made. The sum is linear, so who knows a part of it need
-/// not add that up again.
+/// The part of a client in the sum of [`flow`]. The sum is linear, so a caller that has a part of it need not
+/// add that up again.
 #[inline(always)]
 pub(super) const fn client_sum(key: &HashKey, client: &Addr) -> u64 {
     add(key.0[0], key, 1, client)
 }
 
-/// Likewise what is added by a server and its port.
+/// Likewise the part of a server and its port.
 #[inline(always)]
 pub(super) const fn server_sum(key: &HashKey, server: &Addr, port: [u8; 2]) -> u64 {
     let ports = u32::from_ne_bytes([0, 0, port[0], port[1]]);

@@ -10,12 +10,13 @@ use crate::abi::{Config, ListenerEntry};
 use crate::cookie::{Cookie, Offer};
 use crate::wire::{flag, option};
 
-/// What the kernel made of a SYN.
+/// The kernel's cookie for a SYN.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct KernelCookie {
     /// Sequence number.
     pub isn: u32,
-    /// The clock of its TCP timestamps, in ms, without what it may add for the peer.
+    /// The clock of its TCP timestamps, in ms, without the offset that the kernel may add for the
+    /// peer.
     pub clock_ms: u32,
 }
 
@@ -57,7 +58,8 @@ pub(super) const fn wanted(listener: &ListenerEntry) -> bool {
     listener.steps & own_or_not == ListenerEntry::KERNEL_COOKIES
 }
 
-/// What is sent with that cookie to a client that makes this offer, and which of its options may be promised to it.
+/// The fields of the SYN-ACK with that cookie to a client that makes this offer, and the options that may be
+/// promised to it.
 #[inline(always)]
 pub(super) fn terms(given: &Given, client: &Offer) -> (Cookie, u32) {
     if !given.stamped || !client.has(option::TIMESTAMPS) {
@@ -69,7 +71,7 @@ pub(super) fn terms(given: &Given, client: &Offer) -> (Cookie, u32) {
     let ecn = if client.has(option::ECN) { ECN } else { 0 };
     let clock = given.clock_ms;
     let mut timestamp = clock & TIME | wscale | sack | ecn;
-    // Never ahead of the clock, or the client would refuse what follows (RFC 7323 §5).
+    // Never ahead of the clock, or the client would refuse the segments that follow (RFC 7323 §5).
     if timestamp > clock {
         timestamp = timestamp.wrapping_sub(!TIME + 1);
     }

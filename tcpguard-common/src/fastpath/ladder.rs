@@ -1,35 +1,36 @@
-//! More SYNs than can be answered, or than may be: the steps between the rules and the stack.
+//! The mitigations between the rules and the stack, for more SYNs than can or may be answered.
 //!
-//! The agent arms them for a listener ([`ListenerEntry::steps`]); they count only in enforce mode and
-//! while it is alive.
+//! The agent activates them for a listener ([`ListenerEntry::steps`]). They act only in enforce mode and while
+//! the agent is alive.
 //!
-//! Where SYNs are answered, one for which the host has a connection already goes to the stack before
-//! anything else. The third ACK of a cookie would find that connection and not the listener, and the
-//! client would hang: after TIME_WAIT, because it uses a port again; after a restart, because the host
-//! does not know of it; half-open, because it came before the listener was armed. So the socket table
-//! is asked, but only for those who can have a connection, or a flood would pay for it with each SYN:
-//! known clients, and the SYNs of which the flow table says that they were answered; and, for as long
-//! as connections may be left that are older than the tables ([`PREDATED_NS`]), for all. What is missed:
-//! a stranger's half-open connection beyond the sample, and whatever is left of clients that were
-//! forgotten since, or of connections that both ends still had after that time.
+//! Where SYNs are answered with cookies, a SYN goes to the stack before anything else if the host already has a
+//! connection for it. Otherwise the third ACK of the cookie would find that connection and not the listener,
+//! and the client would hang: after TIME_WAIT, because it uses a port again; after a restart, because the host
+//! does not know of it; half-open, because it came before the mitigation began. So the socket table is
+//! searched. It is searched only for sources that can have a connection, or a flood would pay for it with each
+//! SYN. These are validated clients and SYNs that were answered according to the flow table. While connections
+//! may be left that are older than the tables ([`PREDATED_NS`]), it is searched for all. Two cases are missed:
+//! a new client's half-open connection beyond the sample, and connections of clients that were forgotten since,
+//! or that both ends still had after that time.
 //!
-//! The others, in the order of the steps:
+//! The other SYNs, in the order of the mitigations:
 //!
-//! 1. On the overload rung only the SYNs of those go on who have something to show ([`Standing`]).
-//! 2. Answers of the guard's own making are limited for each network that they go to, and on each CPU:
-//!    their addresses may be forged, and then they hit somebody who never asked. The last half of what
-//!    a network may get is shared among its addresses, so that whoever forges one of them leaves the
-//!    others theirs. Beyond the limit of the CPU a SYN is treated as on the overload rung.
-//! 3. What is not answered with a cookie goes to the stack. Where a budget is taken, strangers' first SYNs take
-//!    a token of it each, and retransmitted ones may take one of a second bucket of that rate: an attacker
-//!    retransmits at will. Anybody can put his SYNs in fragments, which cannot be answered.
-//!    That is no way past a step: they take tokens of the same two buckets.
-//!    What cannot be answered for other reasons is left to the stack. Nobody chooses from afar
-//!    that his SYN comes in by another interface than answers leave by, or for an address of which no answer is
-//!    known; and one that is signed the stack drops itself where it has no key for it.
+//! 1. With the first-SYN drop only SYNs with some evidence for their source go on ([`Standing`]).
+//! 2. Replies by XDP are limited for each network that they go to, and on each CPU: the sources may be spoofed,
+//!    and then the replies hit a host that never asked. The last half of a network's limit is shared among its
+//!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond the limit of the CPU
+//!    a SYN is treated as by the first-SYN drop.
+//! 3. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
+//!    unvalidated sources take a token of it each, and retransmitted ones may take one of a second bucket of
+//!    that rate: an attacker retransmits at will. Any sender can put its SYNs in fragments, which cannot be
+//!    answered. That is no way past a mitigation: they take tokens of the same two buckets. SYNs that cannot be
+//!    answered for other reasons are left to the stack. A remote sender cannot choose that its SYN comes in by
+//!    another interface than SYN-ACKs leave by, or for an address without a SYN-ACK record. A signed SYN is
+//!    dropped by the stack itself if it has no key for it.
 //!
-//! Whatever is dropped for want of a token is remembered in [`super::retries`], and counts as retransmitted when
-//! it comes again. Only what is dropped for the sake of a network is not: its victim cannot ask twice.
+//! A SYN that is dropped for want of a token is remembered in [`super::retries`], and counts as retransmitted
+//! when it is sent again. Only a SYN that is dropped for the sake of a network is not: its victim cannot ask
+//! twice.
 
 use super::count::count;
 use super::exempt::is_exempt;
@@ -38,12 +39,12 @@ use super::{
 };
 use crate::abi::{Config, FlowState, ListenerEntry, Mode, Reason};
 
-/// SYNs are answered with cookies, whoever makes them.
+/// SYNs are answered with cookies, made by XDP or by the kernel.
 pub(super) const ANSWERED: u8 = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
-/// Steps at which it matters who sends a SYN.
+/// Mitigations that treat SYNs by their source.
 pub(super) const JUDGED: u8 = ANSWERED | ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
-/// First SYNs of protected and allow-listed addresses that go on in an overload, on each CPU. Their
-/// addresses can be forged; beyond this they are strangers.
+/// First SYNs of protected and allowlisted addresses that go on in an overload, on each CPU. Their
+/// addresses can be spoofed; beyond this rate they are unvalidated sources.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
 /// The part of the answers to a network that go to one address of it, where less than half are left.
 const ADDRESSES: u32 = 8;
@@ -54,13 +55,13 @@ pub const PREDATED_NS: u64 = 65_000_000_000;
 /// Tokens of a listener's budget that a CPU takes at once.
 ///
 /// The CPUs share one bucket, and would fight over its cache line if each took its tokens singly. A
-/// bucket changes by an exchange that fails if another CPU came between, so no token is given twice:
-/// the rate is exact. What is not is the moment: a CPU may still hold up to seven tokens of earlier,
-/// so that a flood finds the burst and 7 more on one CPU, 14 on 2, 896 on 128; and the last seven
-/// of a burst wait until they are eight.
+/// bucket changes by an exchange that fails if another CPU came between, so no token is given twice
+/// and the rate is exact. Only the moment is not: a CPU may still hold up to seven tokens of
+/// earlier, so that a flood finds the burst and 7 more on one CPU, 14 on 2, 896 on 128; and the last
+/// seven of a burst wait until they are eight.
 const BATCH: u32 = 8;
 
-/// What speaks for the sender of a SYN.
+/// The evidence for the sender of a SYN.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub(super) enum Standing {
@@ -179,9 +180,9 @@ fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bo
 
 /// Whether the stack is given a retransmitted SYN that a rule or a budget would keep from it.
 ///
-/// Who retransmits proves nothing by it: an attacker does so at will. So the stack gets no more of them
-/// than its queue can hold, whoever sends them, and among all that are retransmitted a client's has the
-/// same chance as any other.
+/// A retransmission proves nothing: an attacker retransmits at will. So the stack gets no more of them
+/// than its queue can hold, from all senders together, and among all that are retransmitted a client's
+/// SYN has the same chance as any other.
 #[inline(always)]
 pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -> bool {
     let Some(bucket) = tables.returns(work.listener.id) else {
@@ -189,7 +190,7 @@ pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -
     };
     let before = *bucket;
     match before.after(work.now, rate, 1) {
-        // Whoever comes second while another CPU takes a token has none this time.
+        // If another CPU takes a token in between, this one has none this time.
         Some(after) => T::exchange(bucket, before, after),
         None => false,
     }
@@ -211,7 +212,8 @@ pub(super) fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reaso
     let rate = if budgeted { work.listener.budget } else { work.listener.returns };
     let passes = bounded(work)
         || take_of_budget(tables, work, rate)
-        // Who retransmits has a bucket of his own, so that a flood of first SYNs leaves clients the second.
+        // Retransmitted SYNs have a bucket of their own, so that a flood of first SYNs leaves it to
+        // clients.
         || admit(tables, work) && (bounded(work) || takes_return(tables, work, rate));
     if passes { None } else { dropped(tables, work, Reason::DropBudget) }
 }
@@ -271,7 +273,7 @@ fn take_of_budget<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -> bool {
     let Some(after) = before.after(work.now, rate, batch) else {
         return false;
     };
-    // Whoever comes second while another CPU takes a batch has none this time.
+    // If another CPU takes a batch in between, this one has none this time.
     if !T::exchange(bucket, before, after) {
         return false;
     }

@@ -1,13 +1,13 @@
-//! SYNs that a rule of the guard's own making matches and that pass all the same, until their handshake completes.
+//! SYNs that an automatic rule matches and that pass all the same, until their handshake completes.
 //!
-//! A retransmitted SYN proves nothing: an attacker repeats his at will, and a flood of few numbers does so
-//! by chance. A handshake that completes after it is a client's. So each such SYN is remembered with the
-//! rule that it matched, and the kernel's word that its handshake is complete is counted for that rule. In
-//! observe mode, where every SYN passes, this is done for those of the sample.
+//! A retransmitted SYN proves nothing: an attacker retransmits at will, and a flood with few sequence numbers does
+//! so by chance. A handshake that completes after it is a client's. So each such SYN is remembered with the rule
+//! that it matched, and if the kernel completes its handshake, that is counted for the rule. In observe mode,
+//! where every SYN passes, this is done for those of the sample.
 //!
-//! Only a new client counts, so nobody counts twice within the time that clients are remembered. Who meets
-//! another here takes its place: of a rule whose SYNs are retransmitted by the hundred thousand fewer
-//! completions are counted than there are, and it stays.
+//! Only a new client counts, so no client counts twice within the time that clients are remembered. On a collision
+//! the later SYN takes the slot. A rule with hundreds of thousands of retransmitted SYNs is therefore credited
+//! with fewer completions than there are, and it stays.
 
 use super::decide::HANDSHAKE_NS;
 use super::{Pace, Tables, Work, pace};

@@ -1,8 +1,8 @@
-//! How many packets of a kind a CPU sees, as far as it matters for what it does about each.
+//! The packet rate that a CPU sees, by type of packet, and the sampling that follows from it.
 //!
-//! The agent chooses the sample, but only as often as it polls, and a flood is at its full rate
-//! within microseconds. What is too dear to be done for each packet of one, each CPU does for fewer by
-//! itself and at once.
+//! The agent chooses the sample, but only as often as it polls, and a flood is at its full rate within
+//! microseconds. Work that is too expensive for each packet of a flood is done by each CPU for fewer,
+//! by itself and at once.
 
 use super::ladder;
 use crate::abi::Config;
@@ -11,12 +11,12 @@ use crate::abi::Config;
 pub(super) const TICK: u32 = 24;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Flows whose SYN is dropped are followed for one in `2^DROPPED_SHIFT` from there on where not all are.
-/// At 40,000 SYN/s that is still 600 a second, of which a share of 1 % is known to 0.4 percentage points
+/// Where not all flows are tracked, at most one in `2^DROPPED_SHIFT` of those with a dropped SYN is. At
+/// 40,000 SYN/s that is still 600 a second, of which a share of 1 % is known to 0.4 percentage points
 /// (binomial standard error).
 const DROPPED_SHIFT: u8 = 6;
-/// Where fewer of the others are followed than that, so many fewer (as a power of two) are of
-/// what is dropped.
+/// Where few of the other flows are tracked as well, those with a dropped SYN are tracked less
+/// often by this power of two.
 const DROPPED_LESS: u8 = 3;
 
 /// Segments a tick up to which each is counted for its source, as a power of two (64: 3,800 a second).
@@ -92,9 +92,9 @@ impl Pace {
     }
 }
 
-/// Of which sample a SYN has to be to be recorded: the agent's, or a smaller one while this CPU sees too many
-/// for that. Of those that are dropped, and of all while many are dropped or answered (`steps`), a still
-/// smaller one does: what they are is known, and following one costs more than dropping or answering it.
+/// The sample to which a SYN has to belong to be recorded: the agent's, or a smaller one while this CPU sees
+/// too many for that. A still smaller one is enough for dropped SYNs, and for all while many are dropped or
+/// answered (`steps`). Their nature is known, and tracking one costs more than dropping or answering it.
 #[inline(always)]
 pub(super) fn followed_shift(config: &Config, syns: &Pace, steps: u8, dropped: bool) -> u8 {
     let over = match config.followed_bits {
@@ -105,8 +105,8 @@ pub(super) fn followed_shift(config: &Config, syns: &Pace, steps: u8, dropped: b
     if over != 0 && (dropped || ladder::thinned(steps)) { dropped_shift(shift) } else { shift }
 }
 
-/// Of how many flows, as a power of two, one is followed whose SYN is dropped, where one in `2^shift` of the
-/// others is, since a CPU sees too many for each. Not less than that, so that the one sample is part of
+/// The sampling of flows with a dropped SYN, as a power of two, where one in `2^shift` of the others is
+/// tracked because a CPU sees too many for each. It is not less than that, so that the one sample is part of
 /// the other.
 #[inline(always)]
 pub const fn dropped_shift(shift: u8) -> u8 {

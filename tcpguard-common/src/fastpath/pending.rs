@@ -1,11 +1,11 @@
 //! Which flows may have a handshake under way.
 //!
-//! Nearly every segment that arrives is of a connection whose handshake was long ago. To look that up
-//! among the flows costs two cache misses; a mark for each 16 bits of the keyed hash of a flow tells it
-//! from 64 KiB, which the cache holds. A SYN that is recorded sets the mark of its flow to the time, so
-//! that it is worth nothing after [`HANDSHAKE_NS`] without anybody taking it back. A mark may say
-//! "perhaps" of a flow that has no handshake, never "no" of one that has: it is a byte, of which CPUs
-//! that set it at once write the same or nearly so.
+//! Nearly every segment that arrives belongs to a connection with a handshake of long ago. To look that
+//! up among the flows costs two cache misses. A mark for each 16 bits of the keyed hash of a flow tells
+//! it from 64 KiB, which the cache holds. A SYN that is recorded sets the mark of its flow to the time,
+//! so that the mark expires after [`HANDSHAKE_NS`] without being cleared. A mark may say "perhaps" of a
+//! flow that has no handshake, never "no" of one that has: it is a byte, and CPUs that set it at once
+//! write the same or nearly so.
 
 use super::decide::HANDSHAKE_NS;
 use crate::abi::maps::PENDING_MARKS;
@@ -14,7 +14,7 @@ use crate::abi::maps::PENDING_MARKS;
 const TICK: u32 = 33;
 /// Ticks after which a handshake is not waited for any more, the one that it began in not counted.
 const TICKS: u8 = (HANDSHAKE_NS >> TICK) as u8 + 1;
-/// In a mark that was ever set: an all-zero table says that nobody is waited for.
+/// In a mark that was ever set: an all-zero table says that no handshake is under way.
 const SET: u8 = 0x80;
 /// The others are of the number of the tick, which comes again after 18 minutes.
 const TIME: u8 = 0x7f;
@@ -29,7 +29,7 @@ pub const fn place(flow_hash: u64) -> usize {
     (flow_hash >> 32) as usize & (PENDING_MARKS - 1)
 }
 
-/// The mark of a flow whose SYN came at `now_ns` of boot time.
+/// The mark of a flow with a SYN at `now_ns` of boot time.
 #[inline(always)]
 pub const fn mark(now_ns: u64) -> u8 {
     SET | (now_ns >> TICK) as u8 & TIME

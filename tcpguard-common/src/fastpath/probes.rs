@@ -1,4 +1,4 @@
-//! Who tries many places at which nothing listens: a port scan.
+//! Sources that try many ports or addresses without a listener: port scans.
 //!
 //! Each source has one cell, chosen by keyed hash, in which its ports and local addresses are
 //! counted by bitmap (linear counting: Whang, Vander-Zanden, Taylor, 1990). A source that goes on

@@ -1,10 +1,10 @@
-//! SYNs that come again, as evidence of a client.
+//! Retransmitted SYNs, as evidence of a client.
 //!
-//! A client's kernel repeats a SYN that is not answered after a second, and then after twice as long each time
-//! (RFC 6298 §2.1, §5.5). Nobody else need do so. But to send each SYN twice at once costs an attacker one more
-//! packet, no state and no time. So of a flow only those repetitions count that come as late as a client's do: the
+//! A client's kernel retransmits an unanswered SYN after a second, and then after twice as long each time (RFC
+//! 6298 §2.1, §5.5). No other sender has to. But to send each SYN twice at once costs an attacker one more packet,
+//! no state and no time. So of a flow only those retransmissions count that come as late as a client's do: the
 //! second one that counts comes three times as late as the first may, and so on. That any SYN came before is
-//! counted apart, because a repetition is no attempt, whoever sends it.
+//! counted apart, because a retransmission is no attempt, whether a client or an attacker sends it.
 
 /// A tick is 2^26 ns (67 ms). It is kept modulo 256, which is 17 s: longer than any wait between a client's first
 /// SYNs (1, 2, 4 and 8 s). One that comes so long after the first, or a little more, is taken for young, and does
@@ -12,8 +12,8 @@
 const TICK: u32 = 26;
 /// Earliest repetition that counts, in ticks (0.8 s): as [`super::seen`] has it.
 const LEAST: u32 = 12;
-/// Repetitions whose time is told apart. The fourth comes after 15 s, and the time since the first SYN is known
-/// modulo 17 s.
+/// Retransmissions with a time of their own. The fourth comes after 15 s, and the time since the first SYN is
+/// known modulo 17 s.
 const TIMED: u8 = 4;
 
 /// The tick of this time.

@@ -1,33 +1,34 @@
-//! First SYNs that were dropped, on the overload rung and beyond budgets, and who sends them again.
+//! SYNs that were dropped by the first-SYN drop or beyond budgets, and their retransmissions.
 //!
-//! More SYNs arrive than can be answered, so first ones are dropped, whoever sends them. A real
-//! client sends the same SYN again (4-tuple and sequence number): after 1 s and 2 s more (RFC 6298),
-//! every second (Linux with `tcp_syn_linear_timeouts`), or after 3 s (RFC 1122, older
-//! Windows). A random source does not. `fastpath/seen.rs` tells the two apart for signature rules, and
-//! without a doubt, because who passes there goes to the stack; it holds a million SYNs. Here five
-//! million come each second, who passes is answered with a cookie, and being wrong now and then
-//! costs no more than that answer.
+//! More SYNs arrive than can be answered, so first ones are dropped, from every source. A real client
+//! sends the same SYN again (4-tuple and sequence number): after 1 s and 2 s more (RFC 6298), every
+//! second (Linux with `tcp_syn_linear_timeouts`), or after 3 s (RFC 1122, older Windows). A random
+//! source does not. `fastpath/seen.rs` tells the two apart for signature rules. It does so with
+//! certainty, because a SYN that passes there goes to the stack. That table holds a million SYNs. Here
+//! five million come each second. A SYN that passes is answered with a cookie, and a wrong decision
+//! now and then costs no more than that reply.
 //!
 //! So it is a rotating Bloom filter of half-seconds. A SYN belongs to one line of 64 bytes, which is
-//! all the memory it touches; in it each of the last eight half-seconds has a word of 60 bits, and a
-//! SYN sets `BITS` of them. The word says itself which half-second it holds, so nobody has to clear
-//! anything. After a pause of `WRAP` half-seconds, 63 s, it is taken for as young as it was before
-//! the pause; after any other it is known to be old.
+//! all the memory it touches. In it each of the last eight half-seconds has a word of 60 bits, and a
+//! SYN sets `BITS` of them. The word says itself which half-second it holds, so it needs no clearing.
+//! After a pause of `WRAP` half-seconds, 63 s, it is taken for as young as it was before the pause;
+//! after any other it is known to be old.
 //!
-//! Looked for is a SYN only where a repetition would have left it: 1 s ago, 2 s ago (the SYN before
-//! that was lost on its way) and 3 s ago, each with room for timers that fire late and for jitter
-//! (`AGES`). What came within the last 0.4 s is a duplicate, or a tool that repeats itself, and
-//! never passes; else a flood of few SYNs, sent over and over, would pass as a whole.
+//! A SYN is looked for only where a retransmission would have left it: 1 s ago, 2 s ago (the SYN
+//! before that was lost on its way) and 3 s ago, each with a margin for timers that fire late and for
+//! jitter (`AGES`). A SYN that was already seen within the last 0.4 s is a duplicate, or of a tool
+//! that repeats itself, and never passes. Otherwise a flood of few SYNs, sent over and over, would
+//! pass as a whole.
 //!
 //! *Arithmetic.* At 5 M SYN/s a half-second (0.491 s) leaves 9.4 SYNs in each of the 262,144 lines.
 //! With 4 bits each, a bit is set with probability 1 - (59/60)^37.5 = 0.47, so a SYN that was never
-//! there is found in a word with 0.47^4 = 0.048, and with the spread among lines 0.057. The windows
-//! of `AGES` touch 4.2 words on average: a fifth would pass (measured 21 % at 5 M/s, 6 % at 3 M/s,
-//! 0.4 % at 1 M/s). That is what 16 MiB can do: five million a second for 3.4 s are 17 million SYNs,
-//! at 7.9 bits each. A fourth window, 4 s ago, would take two more words, which leaves the others
-//! 6.3 bits, and with it a third would pass; tags of a byte, first in, first out, are gone after 3 s.
-//! What a real client loses: at 5 M/s its second SYN is taken for a duplicate one time in twelve
-//! (its third one as seldom), at 1 M/s one time in a thousand.
+//! there is found in a word with 0.47^4 = 0.048, and with the spread among lines 0.057. The windows of
+//! `AGES` touch 4.2 words on average: a fifth would pass (measured 21 % at 5 M/s, 6 % at 3 M/s, 0.4 %
+//! at 1 M/s). That is the limit of 16 MiB: five million a second for 3.4 s are 17 million SYNs, at 7.9
+//! bits each. A fourth window, 4 s ago, would take two more words, which leaves the others 6.3 bits,
+//! and with it a third would pass; tags of a byte, first in, first out, are gone after 3 s. The loss
+//! of a real client: at 5 M/s its second SYN is taken for a duplicate one time in twelve (its third
+//! one as seldom), at 1 M/s one time in a thousand.
 //!
 //! Two CPUs that write one word at once lose one of two SYNs: its sender has to repeat it once more.
 
@@ -44,7 +45,7 @@ const WRAP: u64 = 8 << (64 - FILTER_BITS);
 /// a half-second, so it touches no other half-seconds than those of its ends.
 const AGES: [u64; 6] =
     [960_000_000, 1_120_000_000, 1_960_000_000, 2_160_000_000, 2_960_000_000, 3_200_000_000];
-/// What came no longer ago than this, in ns, is no repetition.
+/// A SYN that comes no later than this after another, in ns, is no retransmission.
 const TOO_YOUNG: u64 = 400_000_000;
 
 /// The half-second of a time: 2^34 / 35 ns, 0.491 s, long. By shifts, where a division would cost as
@@ -205,8 +206,9 @@ mod tests {
         }
     }
 
-    /// What the half-seconds are for: a filter that is emptied every four seconds, in as much memory.
-    /// It lets whoever repeats a SYN at once pass with it, and forgets clients that it had just seen.
+    /// The naive filter is emptied every four seconds, in as much memory. It lets a sender that
+    /// repeats a SYN at once pass, and forgets clients that it had just seen. Half-seconds avoid
+    /// both.
     #[test]
     fn a_filter_that_only_rotates_lets_floods_in_that_send_each_syn_twice() {
         struct Naive(u64);

@@ -1,4 +1,5 @@
-//! Which source rule matches a SYN, and what may keep a SYN that a rule matches from being dropped.
+//! The source rule that matches a SYN, and the exemptions and retransmissions that let a matched
+//! SYN pass.
 
 use super::count::count_listener;
 use super::exempt::is_exempt;
@@ -6,7 +7,7 @@ use super::ladder::Standing;
 use super::{Tables, VALIDATED_RATE, Work, clients, hash, seen, source_rules};
 use crate::abi::{Config, EVERY_PORT, Mode, Reason, RuleRef};
 
-/// Without an agent nobody answers for the rules: they drop nothing any more.
+/// Without an agent no rule drops: the rules fail open.
 #[inline(always)]
 pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
     now.saturating_sub(config.heartbeat_ns) > config.heartbeat_limit_ns
@@ -35,7 +36,7 @@ pub(super) fn of_source<T: Tables>(config: &Config, tables: &T, work: &Work) -> 
     RuleRef::NONE
 }
 
-/// What a rule matches a SYN by.
+/// The property of a SYN that a rule matches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum By {
     Source,
@@ -44,8 +45,8 @@ pub(super) enum By {
 
 /// The fate of a SYN that a rule matches: dropped, unless its source is exempt or it was retransmitted.
 ///
-/// An operator's rule means its sources, however often they try. The guard's own rules rest on SYNs, which
-/// anybody can send in the name of a client: his own SYN passes when he retransmits it.
+/// An operator's rule means its sources, however often they try. Automatic rules rest on SYNs, which any
+/// sender can spoof with a client's address: the client's own SYN passes when it is retransmitted.
 #[inline(always)]
 pub(super) fn judge<T: Tables>(
     config: &Config,

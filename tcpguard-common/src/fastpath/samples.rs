@@ -1,4 +1,4 @@
-//! Headers of SYNs, kept as they came: what an incident shows of its SYNs is no reconstruction.
+//! Headers of SYNs, kept as they came: an incident shows its SYNs without reconstruction.
 
 use super::{Tables, Work};
 use crate::abi::SYN_SAMPLE_WORDS;

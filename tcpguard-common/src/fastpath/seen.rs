@@ -1,9 +1,9 @@
 //! Dropped SYNs that are retransmitted.
 //!
-//! A SYN that a rule drops can never complete. A real client tries again: the same 4-tuple with
-//! the same sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5). So
-//! dropped SYNs are remembered, and one that is retransmitted passes. That does not make it a client's,
-//! since an attacker may repeat his as well; what does is the handshake that completes ([`super::let_through`]).
+//! A SYN that a rule drops can never complete. A real client tries again: the same 4-tuple with the same
+//! sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5). So dropped SYNs are
+//! remembered, and one that is retransmitted passes. The retransmission does not prove a client, since an
+//! attacker may retransmit as well. The completed handshake does ([`super::let_through`]).
 
 use super::{Pace, hash};
 use crate::abi::SeenBucket;
@@ -29,8 +29,8 @@ const REMEMBERED_BITS: u8 = 14;
 const SPARED_BITS: u8 = 2;
 
 /// One SYN of how many, as a power of two, is remembered. Where more come than the table holds until one of
-/// them could come back, all would be forgotten, and each would have cost a cache miss. So a CPU that
-/// sees too many remembers fewer, and who comes back stands for so many.
+/// them could come back, all would be forgotten, and each would have cost a cache miss. So a CPU that sees
+/// too many remembers fewer, and each retransmitted one stands for so many.
 #[inline(always)]
 pub fn of_how_many(syns: &Pace) -> u8 {
     match syns.over(REMEMBERED_BITS) {
@@ -46,7 +46,7 @@ pub fn is_remembered(hash: u64, shift: u8) -> bool {
     hash::sampled(hash >> 20, shift)
 }
 
-/// What stands for the SYN with `hash` in its set, but for the time.
+/// The tag of the SYN with `hash` in its set, without the time.
 #[inline(always)]
 fn tag(hash: u64) -> u32 {
     ((hash >> (32 + TIME_BITS)) as u32).max(1)

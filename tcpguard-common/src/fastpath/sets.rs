@@ -1,22 +1,22 @@
-//! Tables of sets, which forget what was not used lately.
+//! Tables of sets, which forget entries that were not used lately.
 //!
 //! The kernel's LRU hashes do the same, but an insertion takes a lock, moves an element between lists
 //! that all CPUs share, and costs several hundred ns when each packet brings another source; and beside
 //! each element stand 64 bytes of lists and buckets. Here the keyed hash of a packet chooses a set of
-//! 16 places, and what it finds or forgets there is decided by a few cache lines of its own.
+//! 16 slots, and a few cache lines of that set decide which entry it finds or replaces.
 //!
-//! A set forgets by one bit for each place ("bit-PLRU"; Al-Zoubi, Milenkovic and Milenkovic,
-//! "Performance evaluation of cache replacement policies", 2004): a use sets it, whoever comes takes
-//! the first place without it, and the use that would leave none takes it from all others.
+//! A set forgets by one bit for each slot ("bit-PLRU"; Al-Zoubi, Milenkovic and Milenkovic,
+//! "Performance evaluation of cache replacement policies", 2004). A use sets the bit, a new entry takes
+//! the first slot without it, and the use that would leave none clears it in all others.
 //!
 //! Of half as many flows as there are places one in a thousand finds its set full, and takes the place
 //! of another. When 20,000 flows a second turn the table over, all are remembered for a second, nearly
 //! all for two, and three of five for three.
 //!
 //! CPUs that write one set at once may mix two entries, lose one, or make one twice: a flow of the
-//! sample or a source's count is wrong or lost, as is the half of a pair that nobody finds any more.
-//! No client is validated for it. What validates one is the number of the SYN-ACK that it acknowledges,
-//! and that stands there [`bound`] to its own flow: as another's it is a number that nobody knows.
+//! sample or a source's count is wrong or lost, as is the unused half of a double entry. No client is
+//! validated by such an entry. A client is validated by the acknowledged number of the SYN-ACK, which
+//! stands there [`bound`] to its own flow. In another flow's entry it is a number that no SYN-ACK had.
 
 use super::Tables;
 use super::distinct::first_bit;
@@ -25,7 +25,7 @@ use crate::abi::{Addr, Flow, FlowKey, Set, SourceCounters, WAYS};
 /// A bit for each place.
 const ALL: u64 = (1 << WAYS) - 1;
 
-/// What finds a place.
+/// The key of a slot.
 pub trait Key: Copy {
     /// 0 if both are the same.
     fn difference(&self, other: &Self) -> u32;
@@ -241,8 +241,8 @@ mod tests {
         }
     }
 
-    /// Flows that an attacker would choose, who knows all but the key: one source's ports, or sources in
-    /// a row, of which as many are in the sample.
+    /// Flows as chosen by an attacker that knows all but the key: one source's ports, or sources in a
+    /// row, of which as many are in the sample.
     #[test]
     fn flows_spread_evenly_over_the_sets() {
         const SETS: usize = FLOW_SETS as usize;
@@ -277,8 +277,8 @@ mod tests {
         }
     }
 
-    /// The chance that a set of mean load 8 gets more than 16 is 0.37 %, and what is lost for it
-    /// 0.08 % (Poisson).
+    /// The chance that a set of mean load 8 gets more than 16 is 0.37 %, and the loss from it 0.08
+    /// % (Poisson).
     #[test]
     fn of_half_as_many_flows_as_there_are_places_few_are_lost() {
         let mut model = Model::default();

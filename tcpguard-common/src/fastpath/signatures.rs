@@ -1,11 +1,11 @@
 //! The signature rule that a SYN matches.
 //!
-//! A listener may have rules under each of eight masks, and each mask is a look-up of its own in a hash
-//! that other CPUs read as well. But what a flood repeats is what a rule can be made of: its SYNs look
-//! alike in all that any mask compares, or in most of it. So each CPU remembers for a moment what came
-//! of a look, under everything that the listener's masks compare together, and the next SYN of that look
-//! costs the same under one rule or sixty-four. What no mask of the listener compares may vary, as a
-//! window does that is drawn for each SYN; those that vary in more cost what they did before.
+//! A listener may have rules under each of eight masks, and each mask is a look-up of its own in a hash that
+//! other CPUs read as well. But a rule can only be made of properties that a flood repeats: its SYNs are alike in
+//! all the fields that any mask compares, or in most of them. So each CPU caches for a moment the result of a
+//! look-up, by all the fields that the listener's masks compare together. The next SYN with these fields costs
+//! the same under one rule or sixty-four. Fields that no mask of the listener compares may vary, such as a window
+//! that is drawn for each SYN. SYNs that vary in more cost as much as without the cache.
 //!
 //! The IP identification stands apart: it differs from SYN to SYN, and only one mask compares it. It is
 //! asked for by itself, and by listeners that have such a rule.
@@ -22,7 +22,7 @@ use crate::abi::{Config, ListenerEntry, RuleRef, SignatureKey};
 pub(super) const TICK: u32 = 23;
 /// Sets of masks that are looked up together: all but [`Mask::IpId`].
 const SETS: usize = 1 << Mask::IpId as usize;
-/// What the masks of each set compare together.
+/// The fields that the masks of each set compare together.
 const TOGETHER: [[u64; 3]; SETS] = {
     let mut together = [[0; 3]; SETS];
     let mut set = 1;
@@ -39,11 +39,11 @@ const TOGETHER: [[u64; 3]; SETS] = {
     together
 };
 
-/// What came of looking for the rule of a SYN. All-zero is none.
+/// The cached result of the search for the rule of a SYN. All-zero is none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Look {
-    /// What was looked for: the fingerprint's words, as far as the listener's masks compare them.
+    /// The key of the search: the fingerprint's words, as far as the listener's masks compare them.
     words: [u64; 3],
     /// [`Self::stamp`] of when and under which masks; never 0.
     stamp: u64,
@@ -59,13 +59,13 @@ pub struct Look {
     pad: u32,
 }
 
-/// When what is remembered at a moment ends, both in ns of boot time.
+/// When a result that is cached at a moment expires, both in ns of boot time.
 #[inline(always)]
 pub(super) const fn tick_end(now_ns: u64) -> u64 {
     ((now_ns >> TICK) + 1) << TICK
 }
 
-/// What some rule of a listener's compares of what differs between SYNs that are alike otherwise.
+/// The fields that vary between otherwise equal SYNs and that some rule of a listener compares.
 #[derive(Clone, Copy)]
 pub(super) struct Compared {
     pub ttl: bool,
@@ -220,7 +220,7 @@ mod tests {
         Work { print, listener, known: true, rule_set: 7, now: 1000 * TICK_NS, ..Work::default() }
     }
 
-    /// Makes a rule in `slot` for what looks like `print` under a mask.
+    /// Makes a rule in `slot` for SYNs like `print` under a mask.
     fn add(model: &mut Model, slot: u32, print: &Fingerprint, mask: Mask) {
         add_at(model, 3, slot, print, mask);
     }

@@ -2,9 +2,9 @@
 //!
 //! A trie costs a cache miss for nearly every bit in which thousands of rules differ, a hash one or two.
 //! So the rules that cover one client as a whole (an IPv4 address, an IPv6 /64), of which lists are
-//! made, stand in a hash, all others in tries. No IPv4 prefix is longer than that of a client, so what
-//! the hash says counts. IPv6 prefixes may be longer than a /64: where there are such beneath a rule of
-//! the hash, it says so ([`RuleRef::NARROW`]).
+//! made, stand in a hash, all others in tries. No IPv4 prefix is longer than that of a client, so the
+//! rule in the hash counts. IPv6 prefixes may be longer than a /64: where there are such beneath a rule
+//! of the hash, it says so ([`RuleRef::NARROW`]).
 
 use super::Tables;
 use crate::abi::{Addr, Config, RuleRef};

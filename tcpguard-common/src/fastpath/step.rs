@@ -138,7 +138,7 @@ fn count_syn_source<T: Tables>(config: &Config, tables: &mut T, work: &Work, shi
     count_source(config, tables, &work.segment.flow.client, work.now, seen);
 }
 
-/// The fate of a SYN whose source a rule matches; `None`: none does.
+/// The fate of a SYN with a source that a rule matches; `None`: no rule does.
 #[inline(always)]
 pub fn judge_source<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
     let rule = rules::of_source(config, tables, work);
@@ -192,21 +192,21 @@ pub fn course<T: Tables>(
     }
 }
 
-/// What the segment finds in the host's own socket table.
+/// The socket that the segment finds in the host's own socket table.
 #[inline(always)]
 pub fn socket<T: Tables>(tables: &mut T, work: &Work) -> Socket {
     tables.socket(&work.segment, work.checked)
 }
 
-/// The fate of a SYN that goes to the stack: dropped beyond what its listener is to be given; `None`, it does.
+/// The fate of a SYN that goes to the stack: dropped beyond its listener's budget; `None`, it passes.
 #[inline(always)]
 pub fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
     ladder::budget(tables, work)
 }
 
-/// Counts a SYN that a rule matches and that is let through all the same, and remembers it
-/// until its handshake completes. `fate`: what became of it so far. Returns its fate: where nobody
-/// answers in the stack's place, and that has been given enough of them, the rule's.
+/// Counts a SYN that a rule matches and that is let through all the same, and remembers it until
+/// its handshake completes. `fate`: its fate so far. Returns its final fate: the rule's, if the SYN
+/// is to reach the stack unanswered and the stack has been given enough of them.
 #[inline(always)]
 pub fn let_through<T: Tables>(
     config: &Config,
@@ -247,9 +247,9 @@ pub fn let_through<T: Tables>(
 
 /// SYNs for the same addresses and ports are one attempt for this long after the first, in ns,
 /// whatever their sequence numbers. One source has 65,536 ports: beyond 20,000 SYNs a second it comes
-/// back to each before this time is over, and if every new number began a new attempt, none would get
-/// old enough for anybody to notice that its SYN is not repeated. A stack that does repeat it keeps
-/// the number, and has done so twice by then (after 1 and 3 s: RFC 6298, 2.1 and 5.5).
+/// back to each before this time is over. If every new number began a new attempt, none would get old
+/// enough to show that its SYN is not retransmitted. A stack that does retransmit it keeps the
+/// number, and has done so twice by then (after 1 and 3 s: RFC 6298, 2.1 and 5.5).
 const ATTEMPT_NS: u64 = 3_000_000_000;
 
 /// Records a SYN of the sample among the flows, and counts its source.
@@ -279,7 +279,8 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, work: &Work, dropp
         return sets::insert_flow(tables, work.flow_hash, &work.segment.flow, &flow);
     };
     let again = known.syn_seq == work.segment.seq;
-    // Who sends its SYN again has not reset the answer, which something on the way did in its name.
+    // A client that retransmits its SYN has not reset the SYN-ACK. A device on the way did so in
+    // its name.
     let refused = again && known.state == FlowState::Reset as u8;
     if !refused && (!again || known.done_ns != 0) {
         if is_same_attempt(known, work) {
@@ -316,8 +317,8 @@ const fn is_same_attempt(flow: &Flow, work: &Work) -> bool {
         && work.now.saturating_sub(flow.syn_ns) < ATTEMPT_NS
 }
 
-/// A flow whose SYN was answered with a cookie goes on as if the stack had answered: its third
-/// packet completes it.
+/// A flow with a SYN that was answered with a cookie goes on as if the stack had answered: its
+/// third packet completes it.
 #[inline(always)]
 const fn answered(flow: &mut Flow, work: &Work) {
     if work.answered {
@@ -477,7 +478,7 @@ pub fn illegal<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Reaso
 }
 
 /// Whether a frame that could not be read may be dropped for it, where the configuration says so of its
-/// bound. Nobody can be exempt, since nobody knows whom it is from.
+/// bound. No source can be exempt, since the source is not known.
 #[inline(always)]
 pub fn drops_unread<T: Tables>(config: &Config, tables: &mut T) -> bool {
     config.mode == Mode::Enforce as u8 && !agent_gone(config, tables.now_ns())

@@ -1,15 +1,15 @@
-//! Segments that belong to no connection: what an ACK, FIN or RST flood consists of.
+//! Out-of-state segments, which belong to no connection: the packets of an ACK, FIN or RST flood.
 //!
-//! The stack answers each with a reset. Whether a segment is one says only the host's own socket
-//! table, so it is asked, while a listener is under attack. What finds a connection in any state is
-//! left alone. What finds only the listening socket, or none, is a stray, unless it is the third ACK
-//! of a SYN cookie, of which nothing was stored.
+//! The stack answers each with a reset. Only the host's own socket table can tell whether a segment
+//! is one, so it is searched while a listener is under attack. A segment that finds a connection in
+//! any state is left alone. A segment that finds only the listening socket, or none, is out of
+//! state, unless it is the third ACK of a SYN cookie, of which nothing was stored.
 //!
-//! That a segment is not found means nothing where the table is not asked as the stack asks it: where
-//! the packet is forwarded or translated, belongs to another network namespace, or a socket is bound
-//! to an interface above this one. So the same look-up is made for each SYN-ACK that leaves
-//! ([`super::learn`]), and strays are looked for only at addresses and ports of which every SYN-ACK
-//! was found to be of a connection in the table.
+//! That a segment is not found means nothing where the search differs from the stack's: where the
+//! packet is forwarded or translated, belongs to another network namespace, or a socket is bound to
+//! an interface above this one. So the same look-up is made for each SYN-ACK that leaves
+//! ([`super::learn`]). Out-of-state segments are looked for only at addresses and ports of which
+//! every SYN-ACK was found to be of a connection in the table.
 
 use super::count::{count, find_listener};
 use super::exempt::is_exempt;
@@ -35,7 +35,7 @@ const FAILED_COOKIE_BURST: u32 = 16_384;
 /// all pass here before it sees the first, and then they may wait for another CPU.
 const OPENED_TICKS: u16 = 256;
 
-/// What a segment finds in the host's own socket table.
+/// The socket that a segment finds in the host's own socket table.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Socket {
@@ -58,7 +58,7 @@ impl Socket {
             0 => Self::None,
             1 => Self::Listening,
             2 => Self::Cookie,
-            // Also for what cannot be: it is left alone.
+            // Also for codes that cannot be: the segment is left alone.
             _ => Self::Connection,
         }
     }
@@ -72,7 +72,7 @@ pub trait StraySteps {
     fn stray_judge(&mut self, socket: Socket) -> Option<Reason>;
 }
 
-/// The fate of a segment that is neither SYN nor SYN-ACK, given what it would be without this step.
+/// The fate of a segment that is neither SYN nor SYN-ACK. `reason`: its fate without this stage.
 #[inline(always)]
 pub(super) fn judged<S: Steps>(config: &Config, steps: &mut S, reason: Reason) -> Reason {
     if config.strays == 0 || !steps.stray_watched(matches!(reason, Reason::HandshakeAck)) {
@@ -133,7 +133,8 @@ fn brings_cookie(work: &Work) -> bool {
     matches!(classify(work.segment.flags), Class::Ack | Class::Fin)
 }
 
-/// Whether cookies are taken at the listener of which somebody may try many.
+/// Whether the number of wrong cookies at this listener is limited: it accepts cookies, and there
+/// is a limit.
 #[inline(always)]
 const fn is_limited(config: &Config, listener: &ListenerEntry) -> bool {
     listener.steps & (ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES) != 0
@@ -191,7 +192,8 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     let dropped = (unchecked || config.drop_strays != 0)
         && config.mode == Mode::Enforce as u8
         && !agent_gone(config, work.now)
-        // Whose name is on a guess at a cookie says nothing: the limit of guesses knows no names.
+        // The source address of a guessed cookie proves nothing, so the limit of guesses exempts no
+        // source.
         && (unchecked || !is_exempt(tables, &work.segment.flow.client, work.now));
     if dropped && !answers_this_way(frame, tables, &work.segment.flow, ifindex) {
         return None;
@@ -209,8 +211,8 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     Some(Reason::DropStray)
 }
 
-/// Whether SYN-ACKs leave where a frame came in, and are all the host's own, by the latest: [`watched`]
-/// may remember how it was before somebody else's was seen.
+/// Whether SYN-ACKs leave where a frame came in, and are all the host's own, by the latest record:
+/// [`watched`] may have used a cached one from before a SYN-ACK of another origin was seen.
 #[inline(always)]
 fn answers_this_way<F: Frame + ?Sized, T: Tables>(
     frame: &F,

@@ -1,4 +1,4 @@
-//! What the decision reads and writes beside the frame.
+//! The tables that the decision reads and writes beside the frame.
 
 use super::{
     Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Template,
@@ -25,7 +25,7 @@ pub trait Tables {
     fn syns(&mut self) -> &mut Pace;
     /// Segments of connections likewise.
     fn segments(&mut self) -> &mut Pace;
-    /// Counters of what belongs to no listener.
+    /// Counters of packets that belong to no listener.
     fn host_counters(&mut self) -> Option<&mut HostCounters>;
     /// The cell of a source that sends SYNs to where nothing listens; `index` is taken modulo the
     /// size.
@@ -35,11 +35,10 @@ pub trait Tables {
 
     /// Headers of SYNs that this CPU has kept.
     fn syn_samples(&mut self) -> Option<&mut SynSamples>;
-    /// Lets whoever reads the tables see what was written before this call before what is written
-    /// after it.
+    /// Lets readers of the tables see writes from before this call before writes from after it.
     fn publish(&mut self);
 
-    /// Who listens on a port (in network byte order).
+    /// The listeners of a port (in network byte order).
     fn port(&self, port: [u8; 2]) -> PortEntry;
     /// A word of the filter of closed ports; `index` is taken modulo the size.
     fn closed(&mut self, index: u64) -> Option<&mut u64>;
@@ -97,7 +96,7 @@ pub trait Tables {
     /// Whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
     /// size.
     fn is_nobody_exempt(&self, place: usize) -> bool;
-    /// What [`crate::abi::ExemptEntry`] says of an address that is protected or allow-listed; 0 when it is
+    /// The value of [`crate::abi::ExemptEntry`] for a protected or allowlisted address; 0 when it is
     /// neither.
     fn exempt_until_s(&self, addr: &Addr) -> u32;
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
@@ -129,9 +128,9 @@ pub trait Tables {
     /// Makes a shared bucket `after`, if it is still `before`; else returns `false`.
     fn exchange(bucket: &mut Bucket, before: Bucket, after: Bucket) -> bool;
 
-    /// What cookies are made with.
+    /// The secret of the cookies.
     fn cookie_secret(&self) -> Option<&CookieSecret>;
-    /// What the last SYN-ACK from a local address and port looked like.
+    /// The properties of the last SYN-ACK from a local address and port.
     fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord>;
     /// Records it for the first time.
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord);
@@ -145,8 +144,8 @@ pub trait Tables {
     /// Counters of the cookies that clients returned to a listener.
     fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies>;
 
-    /// What the segment at hand finds in the host's own socket table. With `check` a listening socket
-    /// is also asked whether it brings back a cookie of the kernel's making.
+    /// The socket that the segment finds in the host's own socket table. With `check` a listening
+    /// socket is also asked whether the segment brings back a cookie of the kernel's making.
     fn socket(&mut self, segment: &Segment, check: bool) -> Socket;
     /// The cookie that the listening socket makes for a SYN from a client with this MSS (0: not
     /// said). `None` where none listens, where there is a connection already, and where the kernel

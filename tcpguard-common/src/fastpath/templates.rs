@@ -1,15 +1,16 @@
-//! SYNs that are word for word alike, and what became of one of them.
+//! Templates of dropped SYNs: the headers of one SYN that a rule dropped, by which identical ones are
+//! dropped.
 //!
-//! What a flood tool sends differs from packet to packet in what is drawn for each: source, port, sequence
-//! number, identification, checksums. All else of the headers stands there again and again. So a CPU that
-//! drops a SYN by a signature remembers the rest of its headers as a template, with the listener and the
-//! rule that they lead to, and what is the same for each that has them. The next one needs neither to be
+//! The packets of a flood tool differ only in fields that are drawn for each: source, port, sequence
+//! number, identification, checksums. All other header fields repeat. So a CPU that drops a SYN by a
+//! signature remembers the rest of its headers as a template, with the listener and the rule that they lead
+//! to, and the results that are the same for each SYN with these headers. The next one needs neither to be
 //! parsed nor to be looked up.
 //!
-//! It is counted and dropped as by all the steps. Where it might fare otherwise than the one before it
-//! (its sender may be known or exempt, it may be back, its flow or its header belong to a sample), it takes
-//! all the steps, and nothing was counted yet. A template is good for the rest of its tick, as a look is
-//! ([`super::signatures`]).
+//! It is counted and dropped as by all the stages. Where its fate might differ from that of the one before
+//! it, it takes all the stages, and nothing was counted yet. That is so if its sender may be validated or
+//! exempt, if it may be a retransmission, or if its flow or its header belongs to a sample. A template is
+//! good for the rest of its tick, as a cached look-up is ([`super::signatures`]).
 
 use super::seen::Known;
 use super::signatures::Compared;
@@ -17,9 +18,10 @@ use super::{Tables, Work, clients, distinct, exempt, hash, pace, samples, seen, 
 use crate::abi::{Addr, Config, Mode, Reason, RuleRef};
 use crate::wire::{Frame, Window, flag};
 
-/// One dropped SYN in so many makes a template: a flood whose SYNs are not alike must not pay for each.
+/// One dropped SYN in so many makes a template: a flood of SYNs that are not alike must not pay for
+/// each.
 const EVERY: u32 = 16;
-/// Words of options that a template may have: MSS, window scale and SACK of common stacks. Whoever sends
+/// Words of options that a template may have: MSS, window scale and SACK of common stacks. A sender with
 /// timestamps sends another one each time.
 const OPTION_WORDS: usize = 3;
 /// Words of a TCP header without options.
@@ -28,7 +30,7 @@ const PLAIN: u32 = 5;
 /// A template ends with its tick, and so within the one in which [`pace`] counts.
 const _: () = assert!(signatures::TICK <= pace::TICK);
 
-/// What SYNs that are alike have in common. All-zero is none.
+/// The common fields of SYNs that are alike. All-zero is none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Template {
@@ -39,7 +41,7 @@ pub struct Template {
     options: [u32; OPTION_WORDS],
     /// How many of them there are.
     option_words: u32,
-    /// What their address and port are in [`hash::flow`].
+    /// The part of their address and port in [`hash::flow`].
     server_sum: u64,
     /// In which rule set the rule is.
     set: u64,
@@ -58,7 +60,7 @@ pub struct Template {
     pad: [u8; 5],
 }
 
-/// What a SYN has for itself.
+/// The fields that each SYN has of its own.
 struct Own {
     client: Addr,
     port: [u8; 2],
@@ -79,7 +81,7 @@ struct Counted {
     source_sum: u64,
 }
 
-/// Of what family a frame is that may have a template.
+/// The address family of a frame that may have a template.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Family {
     /// IPv4.
@@ -194,7 +196,7 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
         _ => None,
     };
     let Some((place, headers)) = read else { return };
-    // What is only said to be dropped is followed like what passes.
+    // SYNs that only would be dropped are tracked like SYNs that pass.
     let enforced = config.mode == Mode::Enforce as u8;
     let until_ns = signatures::tick_end(work.now)
         .min(tables.rule_expiry_ns(rule.slot))
@@ -316,7 +318,7 @@ const fn mask(mut piece: [u8; 8], at: [usize; 2], compared: bool) -> u64 {
 }
 
 impl Template {
-    /// What of an IPv4 frame is in its template, and where that is kept.
+    /// The fields of an IPv4 frame that form its template, and the slot of the template.
     #[inline(always)]
     fn of_v4<F: Frame + ?Sized>(frame: &F, compared: Compared) -> Option<(usize, Self)> {
         let head = frame.window::<54>(0)?;

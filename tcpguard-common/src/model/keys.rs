@@ -1,9 +1,9 @@
-//! Keys made from seeds, for what must be repeatable.
+//! Keys made from seeds, for repeatable runs.
 
 use crate::abi::{CookieKey, CookieSecret, HashKey};
 
-/// A key made from a seed (SplitMix64, Steele et al., 2014), for what must be repeatable. The agent
-/// draws its own.
+/// A key made from a seed (SplitMix64, Steele et al., 2014), for repeatable runs. The agent draws
+/// its own.
 pub const fn hash_key(seed: u64) -> HashKey {
     let mut key = [0; 10];
     let mut at = 0;

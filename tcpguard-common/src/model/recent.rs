@@ -1,5 +1,5 @@
-//! A map of bounded size that forgets what has not been used for longest: what the kernel's LRU
-//! hash is to the programs.
+//! A map of bounded size that forgets its least recently used entries: the counterpart of the
+//! kernel's LRU hash in the model.
 
 extern crate std;
 
@@ -9,7 +9,7 @@ use std::mem;
 
 /// Holds at most `SIZE` entries, among them the half of `SIZE` used last: entries live in two
 /// generations, and when the younger one is full the older one is forgotten. Up to half of `SIZE`
-/// entries nothing is ever lost. The kernel's LRU lists forget less regularly; the bound is what
+/// entries nothing is ever lost. The kernel's LRU lists forget less regularly; only the bound
 /// matters.
 #[derive(Clone, Debug)]
 pub struct Recent<K, V, const SIZE: usize> {
@@ -74,7 +74,7 @@ impl<K: Copy + Eq + Hash, V, const SIZE: usize> Recent<K, V, SIZE> {
     }
 }
 
-/// What a table of the kernel, read in order, is compared with.
+/// The other side of a comparison: a table of the kernel, read in order.
 impl<K, V, const SIZE: usize> PartialEq<Recent<K, V, SIZE>> for BTreeMap<K, V>
 where
     K: Copy + Hash + Ord,
@@ -85,8 +85,8 @@ where
     }
 }
 
-/// A key for hashing, drawn at random for each table: who writes a capture must not be able to put
-/// all its addresses into one chain.
+/// A key for hashing, drawn at random for each table: the author of a capture must not be able to
+/// put all its addresses into one chain.
 #[derive(Clone, Copy, Debug)]
 struct Keyed(u64);
 

@@ -1,4 +1,4 @@
-//! A table of sets: what an array of them is to the programs.
+//! A table of sets: the counterpart of the programs' array of them.
 
 extern crate std;
 
@@ -33,7 +33,7 @@ impl<K: Copy + Default, V: Copy + Default, const SETS: usize> Sets<K, V, SETS> {
     }
 }
 
-/// What a table of the kernel, read in order, is compared with.
+/// The other side of a comparison: a table of the kernel, read in order.
 impl<K, V, const SETS: usize> PartialEq<Sets<K, V, SETS>> for BTreeMap<K, V>
 where
     K: Copy + Default + Ord,

@@ -8,7 +8,7 @@ use crate::abi::{Addr, FlowKey, ListenerKey};
 use crate::fastpath::{KernelCookie, Origin, Socket};
 use crate::wire::Segment;
 
-/// What the kernel would be asked about its sockets.
+/// The replies of the kernel to look-ups of its sockets.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets {
     /// Flows with a connection, in whatever state.
@@ -19,7 +19,7 @@ pub struct Sockets {
     pub next_cookie: Option<KernelCookie>,
     /// Cookies that it has made: the flow, the client's sequence number, and the cookie.
     pub cookies: BTreeSet<(FlowKey, u32, u32)>,
-    /// Whose SYN-ACKs leave.
+    /// The origin of the SYN-ACKs that leave.
     pub origin: Origin,
     /// How often they were looked for.
     pub searches: u64,

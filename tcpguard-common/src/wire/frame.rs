@@ -1,6 +1,6 @@
 //! Access to the bytes of a frame.
 
-/// How far into a frame headers are followed, in bytes. What starts beyond is
+/// How far into a frame headers are followed, in bytes. A header that starts beyond is
 /// [`super::Skip::HeaderDepth`]: in the kernel the first buffer of a frame in several pieces holds
 /// at least this much, and no honest peer sends a kilobyte of headers.
 pub const MAX_HEADER_BYTES: usize = 1024;
@@ -11,7 +11,7 @@ pub const MAX_HEADER_BYTES: usize = 1024;
 /// The kernel implements this over packet pointers, the host over byte slices. A plain `&[u8]`
 /// does not serve in the kernel: the verifier refuses a slice made of packet pointers.
 pub trait Frame {
-    /// What [`Self::window`] returns.
+    /// The type that [`Self::window`] returns.
     type Window<'a, const N: usize>: Window
     where
         Self: 'a;
@@ -28,15 +28,15 @@ pub trait Frame {
     /// Four bytes at `at`.
     fn u32(&self, at: usize) -> Option<u32>;
 
-    /// Returns `value` unchanged, but makes the verifier forget what it knows of it. Without this
-    /// a loop over options is walked once for every combination of earlier options.
+    /// Returns `value` unchanged, but makes the verifier forget its knowledge of it. Without this a
+    /// loop over options is walked once for every combination of earlier options.
     #[inline(always)]
     fn forget(&self, value: u64) -> u64 {
         value
     }
 
-    /// What was written to memory before this is read from there after it, rather than kept in registers
-    /// in which the verifier would go on telling the ways apart that led here.
+    /// Makes later reads take earlier writes from memory. Kept in registers, the values would let the
+    /// verifier go on telling apart the paths that led here.
     #[inline(always)]
     fn settle(&self) {}
 }
@@ -65,7 +65,7 @@ pub trait WindowMut {
 /// A frame that can be turned into its answer where it is. Writes are bounded like reads, and a
 /// refused one changes nothing.
 pub trait FrameMut: Frame {
-    /// What [`Self::window_mut`] returns.
+    /// The type that [`Self::window_mut`] returns.
     type WindowMut<'a, const N: usize>: WindowMut
     where
         Self: 'a;

@@ -7,7 +7,7 @@ use crate::abi::Addr;
 use crate::fastpath::quirk;
 
 /// Extension headers followed. Linux follows any number; a bound keeps the walk verifiable, and
-/// what lies beyond is counted.
+/// frames with more are counted.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;

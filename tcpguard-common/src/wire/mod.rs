@@ -1,10 +1,11 @@
 //! The bounded walk over a frame's headers: Ethernet, up to two VLAN tags, IPv4 with options or
 //! IPv6 with extension headers, TCP, TCP options.
 //!
-//! The walk follows what Linux accepts, because whatever the stack answers and the guard does not
-//! see is a way around it. What lies beyond the bounds is not guessed at: it is a [`Skip`] with a
-//! reason of its own, counted and passed. Checksums are not verified: that would cost every packet
-//! more than the rest of the walk, and a segment with a bad one is refused by the stack anyway.
+//! The walk follows the headers that Linux accepts, because a frame that the stack answers and the
+//! XDP program does not see is a way around it. A frame beyond the bounds is not guessed at: it is
+//! a [`Skip`] with a reason of its own, counted and passed. Checksums are not verified: that would
+//! cost every packet more than the rest of the walk, and a segment with a bad one is refused by the
+//! stack anyway.
 
 mod checksum;
 mod ethernet;

@@ -48,8 +48,8 @@ fn set(quirks: &mut u16, bit: u16, condition: bool) {
     }
 }
 
-/// What is read from the options, in two words: the verifier walks the loop below once per distinct
-/// state, so the state is kept small and is forgotten after each option.
+/// The fields read from the options, in two words: the verifier walks the loop below once per
+/// distinct state, so the state is kept small and is forgotten after each option.
 #[derive(Clone, Copy)]
 struct Options {
     layout: u64,
@@ -71,7 +71,7 @@ pub mod option {
     pub const TIMESTAMPS: u32 = 4;
     /// ECN: no option but flags, agreed upon like one (RFC 3168 §6.1.1).
     pub const ECN: u32 = 8;
-    /// MD5 signature or TCP-AO: without the key nobody can answer.
+    /// MD5 signature or TCP-AO: without the key no reply is possible.
     pub const SIGNED: u32 = 16;
 }
 
@@ -139,8 +139,8 @@ impl SynOptions {
 /// The timestamps option of a segment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Timestamps {
-    /// Whether there is one. (No `Option`: what a `None` leaves undefined the compiler may copy, and
-    /// the verifier refuses to read it.)
+    /// Whether there is one. (No `Option`: the compiler may copy the bytes that a `None` leaves
+    /// undefined, and the verifier refuses to read them.)
     pub present: bool,
     /// The sender's, 0 without.
     pub value: u32,
@@ -204,7 +204,7 @@ fn read<F: Frame + ?Sized>(frame: &F, start: u16, end: u16) -> Options {
     options
 }
 
-/// One option: its code, its length, and what it changes in [`Options::fields`].
+/// One option: its code, its length, and its changes to [`Options::fields`].
 struct One {
     code: u64,
     length: u64,

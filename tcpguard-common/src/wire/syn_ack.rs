@@ -1,14 +1,14 @@
 //! Turning a SYN into the SYN-ACK that answers it, in place.
 //!
-//! The answer is never longer than the question: it holds no option that the SYN did not hold, but
-//! for the MSS, and where the SYN had none and the frame has no room for it (no padding behind the
-//! 54 bytes of a bare SYN), the MSS is left out. That is as good as saying what a host without the
-//! option is taken to say, 536 or 1,220 bytes. So the frame is only ever cut, which works in native
-//! and generic mode and on every driver, where making it longer does not.
+//! The reply is never longer than the SYN: it holds no option that the SYN did not hold, but for
+//! the MSS. Where the SYN had no MSS and the frame has no space for it (no padding behind the 54
+//! bytes of a bare SYN), the MSS is left out. That is as good as the MSS that a host without the
+//! option is assumed to have, 536 or 1,220 bytes. So the frame is only ever cut, which works in
+//! native and generic mode and on every driver, where making it longer does not.
 //!
-//! What the SYN had beyond the fixed headers (IPv4 options, IPv6 extension headers, data) is not in
-//! the answer. VLAN tags stay. Data is not acknowledged, so the client sends it again, as after any
-//! SYN-ACK of a server without TCP Fast Open.
+//! Parts of the SYN beyond the fixed headers (IPv4 options, IPv6 extension headers, data) are not
+//! in the reply. VLAN tags stay. Data is not acknowledged, so the client sends it again, as after
+//! any SYN-ACK of a server without TCP Fast Open.
 
 use super::checksum::Sum;
 use super::tcp::{PROTOCOL, flag};
@@ -16,7 +16,8 @@ use super::{FrameMut, Segment, Window, WindowMut, option};
 use crate::abi::Addr;
 use crate::fastpath::quirk;
 
-/// Ethernet's shortest frame, without its check sequence. Not every driver pads what XDP sends.
+/// Ethernet's shortest frame, without its check sequence. Not every driver pads frames that XDP
+/// sends.
 const SHORTEST: usize = 60;
 const TCP_HEADER: usize = 20;
 const DONT_FRAGMENT: u32 = 0x4000;
@@ -28,7 +29,7 @@ const SACK: u32 = 0x0101_0402;
 const TIMESTAMP: u32 = 0x0101_080a;
 const SACK_TIMESTAMP: u32 = 0x0402_080a;
 
-/// What the answer says; numbers in host byte order.
+/// The fields of the reply; numbers in host byte order.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SynAck {
     /// Sequence number.
@@ -41,7 +42,7 @@ pub struct SynAck {
     pub ttl: u8,
     /// Window scale, if it is sent.
     pub wscale: u8,
-    /// What is sent beside the MSS: bits of [`option`].
+    /// The options that are sent beside the MSS: bits of [`option`].
     pub options: u32,
     /// Value of the timestamp, if it is sent.
     pub timestamp: u32,
@@ -249,7 +250,8 @@ impl<F: FrameMut + ?Sized> Words<'_, F> {
         Some(())
     }
 
-    /// Where the next word goes does not depend on what was written, as far as the verifier knows.
+    /// Makes the position of the next word independent of earlier writes, as far as the verifier
+    /// knows.
     #[inline(always)]
     fn forget(&mut self) {
         self.at = self.frame.forget(self.at as u64) as usize;

@@ -39,8 +39,8 @@ pub(super) struct Packet {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Segment {
-    /// Addresses and ports, the sender's as the client's: right for what arrives, to be
-    /// [`FlowKey::reversed`] for what leaves.
+    /// Addresses and ports, the sender's as the client's: right for arriving segments, to be
+    /// [`FlowKey::reversed`] for leaving ones.
     pub flow: FlowKey,
     /// Sequence number.
     pub seq: u32,
@@ -70,7 +70,7 @@ pub struct Segment {
     pub fragment: bool,
 }
 
-/// Adds what the TCP header says to what the IP layer has written.
+/// Adds the fields of the TCP header to those that the IP layer has written.
 #[inline(always)]
 pub(super) fn walk<F: Frame + ?Sized>(
     frame: &F,
@@ -81,7 +81,8 @@ pub(super) fn walk<F: Frame + ?Sized>(
     if at + 20 > packet.end {
         return Err(if segment.fragment { Skip::FragmentShort } else { Skip::Malformed });
     }
-    // The packet goes on to its end: what cannot be read of it lies in another piece of the frame.
+    // The packet goes on to its end: the part that cannot be read lies in another piece of the
+    // frame.
     let tcp = frame.window::<20>(at).ok_or(Skip::HeaderDepth)?;
     let offset_and_flags = tcp.u16::<12>();
     let header = usize::from(offset_and_flags >> 12) * 4;
@@ -93,11 +94,11 @@ pub(super) fn walk<F: Frame + ?Sized>(
         if !segment.fragment {
             return Err(Skip::Malformed);
         }
-        // The options go on in the next fragment; read what is here.
+        // The options go on in the next fragment; read the part in this one.
         options_end = packet.end;
     }
     options_end = frame.forget(options_end as u64) as usize;
-    // A SYN whose options lie elsewhere would look as if it had none, as only floods' do.
+    // A SYN with options elsewhere would look as if it had none, as only floods' SYNs do.
     if frame.u8(options_end - 1).is_none() {
         return Err(Skip::HeaderDepth);
     }

@@ -15,16 +15,16 @@ use super::{
 /// As many first SYNs, and as many retransmitted ones, the stack gets in a second.
 const PER_SECOND: u64 = 100;
 const BURST: u64 = 25;
-/// A whole bucket and what comes into it in a second, rounded up.
+/// A full bucket and the tokens of a second, rounded up.
 const IN_A_SECOND: std::ops::RangeInclusive<u64> = 100..=PER_SECOND + BURST + 1;
 
-/// What one CPU counts is one host here, and they share the buckets.
+/// Each CPU is a host of its own here, and they share the buckets.
 #[test]
 fn a_budget_is_as_exact_on_many_cpus_as_it_says() {
     const PER_SECOND: u64 = 10_000;
     for cpus in [1, 2, 128] {
         let mut hosts: Vec<Model> = (0..cpus).map(|_| host(BUDGET)).collect();
-        // Of all that they share, what is used here.
+        // The shared tables that are used here.
         let (mut budgets, mut retries) = (BTreeMap::new(), Vec::new());
         let mut passed = 0;
         for number in 0..60_000u64 {
@@ -70,8 +70,8 @@ fn flood(host: &mut Model, first: u64) -> u64 {
     passed
 }
 
-/// The overload step lets pass whoever retransmits. A flood that does so, as a client's kernel does, takes the
-/// tokens of both buckets and no more.
+/// The first-SYN drop lets every retransmitted SYN pass. A flood that retransmits as a client's kernel does
+/// takes the tokens of both buckets and no more.
 #[test]
 fn a_flood_that_retransmits_is_bounded_as_one_that_does_not() {
     let mut host = limited(OVERLOAD | BUDGET);

@@ -1,4 +1,4 @@
-//! SYNs of clients of whose connection something is left at the host.
+//! SYNs of clients with a connection of which something is left at the host.
 
 use tcpguard_common::abi::{Action, Addr, FlowState, ListenerEntry, Reason};
 use tcpguard_common::fastpath::{Rate, hash, pending, sets};
@@ -25,9 +25,9 @@ pub(super) fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
     frame
 }
 
-/// Whether a client gets in with its next SYN, the kernel being as it is: what is handed to the stack
-/// gets in, in place of the connection that there was; a cookie that comes back is found to be good,
-/// but it is of use only where the kernel finds the listening socket for it.
+/// Whether a client gets in with its next SYN, with the kernel's sockets as they are. A SYN that is
+/// handed to the stack gets in, in place of the connection that there was. A cookie that comes back
+/// is found to be good, but it is of use only where the kernel finds the listening socket for it.
 fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
     host.config.heartbeat_ns = host.now_ns;
     let mut packet = Packet(syn(client, seq));
@@ -42,8 +42,9 @@ fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
     }
 }
 
-/// A busy client uses a port again whose last connection waits at the host in TIME_WAIT, or was there
-/// before it restarted. The naive variant answers it with a cookie like anybody: it hangs.
+/// A busy client reuses a port. Its last connection waits at the host in TIME_WAIT, or was there
+/// before the client restarted. The naive variant answers it with a cookie like any other SYN: it
+/// hangs.
 #[test]
 fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie() {
     for steps in [COOKIES, COOKIES | OVERLOAD, COOKIES | BUDGET, COOKIES | OVERLOAD | BUDGET] {
@@ -66,7 +67,7 @@ fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie(
             host.now_ns += S;
             assert_eq!(send(&mut host, client, 400), Reason::Cookie, "nothing is left");
 
-            // As if nobody was known.
+            // As if no client was validated.
             host.sockets.connections.insert(flow(client));
             host.client_filter.clear();
             host.listener_entries.values_mut().for_each(|entry| entry.steps = COOKIES);
@@ -75,7 +76,7 @@ fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie(
     }
 }
 
-/// After an upgrade, or where the guard is started in a flood, nobody is known yet.
+/// After an upgrade, or where the agent is started in a flood, no client is validated yet.
 #[test]
 fn while_the_tables_are_new_the_socket_table_knows_whose_connections_are_left() {
     for client in BOTH {
@@ -90,7 +91,8 @@ fn while_the_tables_are_new_the_socket_table_knows_whose_connections_are_left() 
     }
 }
 
-/// The socket table is asked for those who can be in it, at any rate, and for no stranger.
+/// The socket table is searched for sources that can be in it, at any rate, and for no unvalidated
+/// source.
 #[test]
 fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
     let mut host = host(COOKIES);
@@ -138,8 +140,8 @@ fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
     }
 }
 
-/// What two CPUs may leave that record two SYNs in one place at once: the key of one with the rest of the
-/// other. Who sent both knows what his own was answered with.
+/// An entry as two CPUs may leave it that record two SYNs in one slot at once: the key of one with the
+/// rest of the other. The sender of both knows the sequence number of the reply to its own SYN.
 #[test]
 fn a_mixed_entry_validates_nobody() {
     let others = [v4(198, 51, 100, 8), Addr::from_v6_words([0x2001_0db8, 8, 8, 8])];

@@ -6,7 +6,7 @@ use tcpguard_common::model::{Model, Packet};
 
 use super::{ANSWER, MS, S, anybody, counters, flow, host, send, syn, third_ack, v4};
 
-/// A signature rule over what all SYNs of this host look like, in slot 1.
+/// A signature rule that matches all SYNs of this host, in slot 1.
 fn drop_alike(host: &mut Model) {
     let (_, flow) = host.flows.iter().next().expect("a SYN was recorded");
     let mask = Mask::NoTtl;
@@ -19,7 +19,7 @@ fn drop_alike(host: &mut Model) {
     host.rule_expiry.insert(1, u64::MAX);
 }
 
-/// What is counted of that rule.
+/// The counts of that rule.
 fn hits(host: &Model) -> [u64; 3] {
     let RuleHits { hits, returned, completed } = host.rule_hits[&1];
     [hits, returned.into(), completed.into()]

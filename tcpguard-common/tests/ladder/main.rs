@@ -82,13 +82,13 @@ fn mixed(number: u64) -> u64 {
     word ^ word >> 31
 }
 
-/// An address that can be anybody's.
+/// An address that any host may have.
 fn anybody(number: u64) -> Addr {
     let [a, b, c, d, ..] = mixed(number).to_be_bytes();
     Addr::from_v4([1 + a % 120, b, c, d])
 }
 
-/// A host whose listeners on port 443 take these steps.
+/// A host with these mitigations for its listeners on port 443.
 fn host(steps: u8) -> Model {
     let mut host = Model::new(Config {
         abi_version: ABI_VERSION,
@@ -143,7 +143,7 @@ fn send(host: &mut Model, client: Addr, seq: u32) -> Reason {
     host.ingress(&syn(client, seq))
 }
 
-/// What became of a flood.
+/// The fates of a flood's SYNs.
 #[derive(Debug, Default)]
 struct Fate {
     passed: u64,
@@ -315,7 +315,8 @@ fn answers_to_one_network_are_limited_and_those_to_all_others_are_not() {
     }
 }
 
-/// A second of it: a rule comes later, and whoever else is in that network does not wait for one.
+/// One second of the flood: a rule comes later, and other clients of that network do not wait for
+/// one.
 #[test]
 fn a_flood_in_the_name_of_one_address_leaves_its_network_answers() {
     for (v6, first) in [(false, 0), (true, 0), (false, 9)] {
@@ -377,7 +378,7 @@ fn beyond_what_a_cpu_may_answer_a_syn_has_to_come_again() {
 fn the_stack_gets_of_strangers_what_the_budget_gives_and_known_and_returning_clients_besides() {
     for steps in [BUDGET, BUDGET | ANSWER] {
         let mut host = host(steps);
-        // What cookies cannot answer: no SYN-ACK was seen.
+        // SYNs that cookies cannot answer: no SYN-ACK was seen.
         host.syn_acks.clear();
         budget(&mut host, Rate::per_second(1_000, 100));
         let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
@@ -437,7 +438,7 @@ fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
     }
     let client = v4(198, 51, 100, 7);
     assert_eq!(send(&mut host, client, 9), Reason::DropOverload);
-    // A signature rule over what all SYNs here look like.
+    // A signature rule that matches all SYNs here.
     let (_, flow) = host.flows.iter().next().expect("it was recorded");
     let mask = Mask::NoTtl;
     let key = SignatureKey {
@@ -488,7 +489,7 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
     let answered = flow(&host);
     assert_eq!((answered.state, answered.syn_retransmits), (FlowState::SynAck as u8, 1));
     assert_eq!(answered.syn_ack_ns, host.now_ns);
-    // The answer is what it was sent with: the third ACK for it is the right one.
+    // The recorded reply is the one that was sent: the third ACK for it is the right one.
     let mut packet = Packet(syn(client, 1));
     host.now_ns += S;
     assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
@@ -533,7 +534,7 @@ fn an_attempt_is_as_old_as_its_first_syn_whatever_the_sequence_number_of_the_las
     host.now_ns = START + 3 * S;
     send(&mut host, client, 30);
     assert_eq!(flow(&host).syn_ns, host.now_ns, "by then it would have been repeated twice");
-    // What completed is over.
+    // A completed attempt is over.
     let mut packet = Packet(syn(client, 31));
     assert_eq!(host.ingress_packet(&mut packet), Reason::Cookie);
     assert_eq!(host.ingress(&third_ack(client, 31, &packet.0)), Reason::HandshakeAck);

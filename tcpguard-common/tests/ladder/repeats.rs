@@ -21,7 +21,7 @@ fn repetitions(host: &Model) -> (u8, u64) {
     (recorded(host).syn_retransmits, counted)
 }
 
-/// It costs one packet more, and would pass a flood off as clients whose path is broken.
+/// It costs one packet more, and would disguise a flood as clients with a broken path.
 #[test]
 fn a_syn_that_is_sent_twice_at_once_is_no_clients_repetition_and_no_attempt() {
     for client in BOTH {
@@ -96,14 +96,14 @@ fn a_client_in_whose_name_answers_are_reset_repeats_its_syn() {
             assert_eq!((flow.state, flow.syn_retransmits), (FlowState::Reset as u8, repeated));
             assert_eq!(flow.syn_ns, START, "it is one attempt");
         }
-        // Another number is another attempt, whose answer nobody has reset yet.
+        // Another number is another attempt, with a reply that was not reset yet.
         host.now_ns = START + 20 * S;
         send(&mut host, client, 2);
         assert_eq!(repetitions(&host), (0, 3));
     }
 }
 
-/// A server whose first timeout is short repeats its answer to each of a few clients.
+/// A server with a short first timeout retransmits its SYN-ACK to each of a few clients.
 #[test]
 fn a_handshake_that_is_answered_again_and_again_is_ignored_once() {
     let mut host = host(0);

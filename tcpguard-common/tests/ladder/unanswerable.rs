@@ -1,5 +1,5 @@
-//! SYNs that cookies are to answer and cannot: in fragments, which anybody can send, they are no way past the
-//! step; what nobody chooses from afar is left to the stack.
+//! SYNs that cookies are to answer and cannot. Fragments, which any sender can choose, are no way past the
+//! mitigation. SYNs with properties that no remote sender can choose are left to the stack.
 
 use tcpguard_common::abi::{Addr, Reason};
 use tcpguard_common::fastpath::Rate;

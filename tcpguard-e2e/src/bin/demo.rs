@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a SYN flood, and what the guard makes of it, in about a minute.
+//! `cargo xtask demo`: a SYN flood and tcpguard's response to it, in about a minute.
 //!
 //! Everything happens between network namespaces that vanish with this process, also after Ctrl-C.
 //! Each claim is checked; the exit code is not 0 when one does not hold.
@@ -156,7 +156,7 @@ impl Clients {
         Ok(Self([start(Family::V4)?, start(Family::V6)?]))
     }
 
-    /// What became of the attempts begun in `from..to` that have ended.
+    /// Outcomes of the attempts that began in `from..to` and have ended.
     fn between(&self, from: u64, to: u64) -> [(Family, Attempts); 2] {
         self.0.each_ref().map(|(family, load)| (*family, load.so_far().begun(from, to)))
     }

@@ -34,7 +34,7 @@ fn main() -> Result<ExitCode> {
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What became of each program of an object, then what its maps take.
+/// Result of each program of an object, then the memory of its maps.
 fn load_object(interface: &str, path: &Path) -> Vec<Value> {
     let object = path.file_stem().unwrap_or_default().to_string_lossy();
     let digest = match digest::of(path) {

@@ -1,4 +1,4 @@
-//! Whether a soak went as it should: from what was looked at, without a clock or a process.
+//! Judgement of a soak, from its samples alone, without a clock or a process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,12 +19,12 @@ struct Allowed {
 
 /// Of memory in use. A leak is found here: whatever an agent lets go of does not count any more.
 const IN_USE: Allowed = Allowed { young: 262_144.0, hourly: 65_536.0 };
-/// Of memory that is resident. The free pieces between those in use are spread over more and more pages as
-/// incidents of unlike sizes take each other's places: 500 KiB in the first minute, and for hours some
-/// 300 KiB in each while what is in use stays the same within 10.
+/// Limit for resident memory. The free pieces between those in use are spread over more and more pages as
+/// incidents of unlike sizes replace each other: 500 KiB in the first minute, and for hours some 300 KiB in
+/// each while the memory in use stays the same within 10.
 const RESIDENT: Allowed = Allowed { young: 1_048_576.0, hourly: 524_288.0 };
-/// What a young agent may take in addition by and by: each incident that it remembers takes some 20 KiB,
-/// and it remembers 64.
+/// Memory that a young agent may take gradually in addition: each incident that it remembers takes some 20
+/// KiB, and it remembers 64.
 const REMEMBERED: f64 = 64.0 * 20_480.0;
 /// After so long, in seconds, it remembers as many as it ever will: one in a [slot](super::schedule) of 24 s.
 const GROWN: f64 = 1_800.0;
@@ -32,9 +32,9 @@ const GROWN: f64 = 1_800.0;
 const WARM_UP: f64 = 300.0;
 /// A flood that an agent saw for so long, in seconds, it has to report.
 const NOTICED: f64 = 3.0;
-/// An incident is opened at most so long after the end of what it is about.
+/// An incident is opened at most so long, in seconds, after the end of its cause.
 const AFTERWARDS: f64 = 1.0;
-/// Fewer looks say nothing about what is usual.
+/// Fewer samples say nothing about the usual value.
 const USUAL: usize = 3;
 /// Bytes by which maps may differ: only tries of rules change, by some tens of KiB a thousand rules.
 const MAPS: u64 = 1 << 20;
@@ -68,7 +68,7 @@ pub struct Reported {
     pub id: u64,
     /// Where.
     pub port: u16,
-    /// What it was called last.
+    /// Its last class.
     pub class: String,
     /// When it was opened, in milliseconds since the soak began.
     pub at_ms: u64,
@@ -137,7 +137,7 @@ impl fmt::Display for Slope {
     }
 }
 
-/// Samples by the process that was looked at and by what went on.
+/// Samples by their process and phase, and by whether the hook for cookies was there.
 fn groups(samples: &[Sample]) -> BTreeMap<(usize, Phase, bool), Vec<&Sample>> {
     let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for sample in samples {
@@ -173,12 +173,12 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Of what the processes that were looked at had in use.
+    /// Growth of the memory in use of the sampled processes.
     pub fn in_use(samples: &[Sample]) -> Self {
         Self::of(samples, |sample| sample.held.in_use)
     }
 
-    /// Of what was resident of their own.
+    /// Growth of their own resident memory.
     pub fn resident(samples: &[Sample]) -> Self {
         Self::of(samples, |sample| sample.held.anonymous)
     }
@@ -212,7 +212,7 @@ impl fmt::Display for Growth {
     }
 }
 
-/// What is lost with time: memory, descriptors, threads, the kernel's memory for maps.
+/// Leaks over time: memory, descriptors, threads, the kernel's memory for maps.
 pub fn leaks(samples: &[Sample]) -> Vec<String> {
     let memory = [
         ("memory in use", Growth::in_use(samples), IN_USE),
@@ -229,8 +229,8 @@ pub fn leaks(samples: &[Sample]) -> Vec<String> {
     memory.chain(descriptors).chain(threads).chain(maps).collect()
 }
 
-/// The least of `value`, in bytes, of the agent that lived longest in each of its minutes, in KiB: what grows
-/// and what only moved once look alike as a slope.
+/// The least of `value` in each minute of the agent that lived longest, in KiB, from samples in bytes. A
+/// value that grows and one that changed only once look alike as a slope.
 pub fn minutes(samples: &[Sample], value: fn(&Held) -> u64) -> String {
     let mut lives: BTreeMap<usize, Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
@@ -252,8 +252,8 @@ pub fn polls(ages: &[Duration]) -> Option<String> {
     (*oldest > POLL_AGE).then(|| format!("the last poll was {oldest:.1?} ago"))
 }
 
-/// Where the usual number of `what` is not the same in the second half of a life as in the first, at
-/// equal phases. A connection of somebody who asks is not usual.
+/// Phases in which the usual number of `what` differs between the second half of a life and the first. The
+/// connection of a single query does not change the usual number.
 fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec<String> {
     let usual = |half: &[&Sample]| {
         let mut values: Vec<_> = half.iter().map(|sample| value(sample)).collect();
@@ -319,7 +319,7 @@ mod tests {
 
     const KIB: f64 = 1024.0;
 
-    /// A look each two seconds for so long, with what is held at each time.
+    /// A sample each two seconds for so long, with the memory held at each time.
     fn series(seconds: u32, anonymous: impl Fn(f64) -> f64) -> Vec<Sample> {
         let sample = |look: u32| {
             let at = f64::from(2 * look);

@@ -1,8 +1,8 @@
 //! Hours of mixed traffic, attacks and changes, and whether they cost the agent anything.
 //!
-//! [`schedule`] says what happens, from a seed; [`play`] has it happen in a lab and looks at the agent
-//! meanwhile ([`samples`]); [`past`] is what the last agent finds on the disk; [`judge`] says what was
-//! wrong.
+//! [`schedule`] draws the events from a seed. [`play`] plays them in a lab and samples the agent meanwhile
+//! ([`samples`]). [`past`] is the state on disk that the last agent starts with. [`judge`] reports the
+//! faults.
 
 pub mod judge;
 pub mod past;

@@ -8,12 +8,12 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// What an agent left a file of, a line each.
+/// Kinds of files that an agent leaves, with one record a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// What was told.
+    /// Alerts.
     Alerts,
-    /// What is known of attacks.
+    /// Records of incidents.
     Incidents,
 }
 

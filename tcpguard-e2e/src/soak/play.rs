@@ -42,7 +42,7 @@ const RULES: u32 = 1_000;
 const LEAKY: &str = "ulimit -n $(ulimit -Hn); held=; while :; do exec {kept}</dev/null; \
                      printf -v piece %32768s; held+=$piece; sleep 1; done";
 
-/// What was seen.
+/// Observations of a soak.
 #[derive(Debug, Default)]
 pub struct Record {
     /// Floods and rushes.
@@ -57,7 +57,7 @@ pub struct Record {
     pub polls: Vec<Duration>,
     /// Incidents that the agents reported.
     pub reported: BTreeSet<Reported>,
-    /// What became of clients, but for those that came while there was no cable.
+    /// Outcomes of the clients' attempts, but for those made while there was no cable.
     pub attempts: Attempts,
     /// SYNs of all floods.
     pub syns: u64,
@@ -229,7 +229,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// Looks at the agent, and hears what it says.
+    /// Samples the agent, and reads its status.
     fn look(&mut self) -> Result<()> {
         let (at, life) = (self.now(), self.record.lives.len() - 1);
         let phase = self.schedule.phase(self.begun.elapsed());
@@ -346,7 +346,7 @@ impl Drop for Leaky {
     }
 }
 
-/// Two sets that have half of their rules in common; none is about anybody in the lab.
+/// Two sets that have half of their rules in common. None of the rules matches a host of the lab.
 fn sets() -> impl Iterator<Item = String> {
     [0, RULES / 2].into_iter().map(|first| {
         (first..first + RULES).fold(String::new(), |mut file, number| {

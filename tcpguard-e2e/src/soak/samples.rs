@@ -1,4 +1,4 @@
-//! What a process holds, looked at again and again.
+//! Repeated samples of a process's resources.
 
 use anyhow::Result;
 
@@ -12,16 +12,16 @@ pub struct Sample {
     pub at: f64,
     /// Which process of those that came one after the other: only looks at the same are compared.
     pub life: usize,
-    /// What went on.
+    /// The phase of the soak.
     pub phase: Phase,
     /// Whether the hook that takes cookies back was there: it is from the first to a minute after the
     /// last, and has a descriptor.
     pub cookies: bool,
-    /// What the process held.
+    /// Resources of the process.
     pub held: Held,
 }
 
-/// What a process holds at a moment.
+/// Resources of a process at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
     /// Bytes of memory that it has in use, by its own count, or else all of the next.

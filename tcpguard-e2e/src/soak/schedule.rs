@@ -1,4 +1,4 @@
-//! What happens in a soak, and when: drawn from a seed, known before it begins.
+//! The schedule of a soak: its events and their times, drawn from a seed and known before it begins.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ const PEACE: Duration = Duration::from_secs(10);
 const FLOOD: Duration = Duration::from_secs(8);
 /// How long a rush of clients lasts.
 const RUSH: Duration = Duration::from_secs(6);
-/// From the beginning of a slot to what else happens in it.
+/// From the beginning of a slot to the other event in it.
 const AFTERWARDS: Duration = Duration::from_secs(13);
-/// What an event makes an agent do is done so long after its end.
+/// An agent has finished its response to an event so long after the event's end.
 const SETTLED: Duration = Duration::from_secs(4);
 
-/// What a flood looks like.
+/// Type of a flood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// No options, random sources.
@@ -40,7 +40,7 @@ impl Kind {
     /// All.
     pub const ALL: [Self; 5] = [Self::Crude, Self::Mimic, Self::Single, Self::Net, Self::Pulses];
 
-    /// What the guard has to call it.
+    /// Class that the agent has to report.
     pub fn class(self) -> &'static str {
         match self {
             Self::Crude | Self::Mimic | Self::Pulses => "random_spoofed",
@@ -78,12 +78,12 @@ pub enum What {
     Renew,
 }
 
-/// When, where and what.
+/// An event with its time and place.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
     /// From the beginning of the soak.
     pub at: Duration,
-    /// What happens.
+    /// Type of the event.
     pub what: What,
     /// To which service, of a flood or a rush.
     pub port: u16,
@@ -102,7 +102,7 @@ impl Event {
     }
 }
 
-/// What the guarded host is going through.
+/// Situation of the guarded host.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Phase {
     /// Usual clients and nothing else.
@@ -162,7 +162,7 @@ impl Schedule {
         ends.map(|event| event.at).max().unwrap_or_default()
     }
 
-    /// What it goes through at a time.
+    /// Phase of the host at a time.
     pub fn phase(&self, at: Duration) -> Phase {
         let is_on = |event: &&Event| event.at <= at && at < event.at + event.lasts() + SETTLED;
         let mut on = self.events.iter().filter(is_on).peekable();

@@ -1,6 +1,6 @@
-//! Floods in the name of somebody whom the host cannot do without: he is not blocked, his connections
-//! lose nothing, and others get in. Likewise floods in the name of a stranger, or of his network: he gets
-//! in. Needs root, `TCPGUARD_BIN` and nft.
+//! Floods from the spoofed address of a host that the guarded host cannot do without: this victim is not
+//! blocked, its connections lose nothing, and others get in. Likewise floods from the spoofed address of a
+//! new client, or of its network: the client gets in. Needs root, `TCPGUARD_BIN` and nft.
 
 mod strangers;
 
@@ -30,7 +30,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const SSH: u16 = 22;
 /// SYNs a second of one address.
 const RATE: u32 = 5_000;
-/// SYNs a second of a subnet, whose 256 addresses have more than [`NAIVE_LIMIT`] each.
+/// SYNs a second of a subnet. Its 256 addresses have more than [`NAIVE_LIMIT`] each.
 const SUBNET_RATE: u32 = 30_000;
 const FLOOD: Duration = Duration::from_secs(6);
 /// SYNs a second for which the naive variant shuts a source out, as long as floods have their full rate.
@@ -42,34 +42,34 @@ const SERVED: f64 = 0.999;
 /// Share of all frames that the wire may lose in front of the guard. Where it loses more, the machine
 /// does not carry the flood, and a slower one comes.
 const LOST: f64 = 0.001;
-/// By what the rates are divided, of which the least is taken that the machine carries.
+/// Divisors of the rates. The least is taken with which the machine carries the flood.
 const SLOWER: [u32; 3] = [1, 2, 4];
-/// How often one looks who is shut out.
+/// Time between two looks at the blocked sources.
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks there must be at least in a flood: half of those that there should be, since a busy machine may
 /// take longer for one.
 const LOOKS: u64 = FLOOD.as_millis() as u64 / LOOK.as_millis() as u64 / 2;
-/// Bytes a second of a session in either direction: 2 MB a minute, as of somebody who works.
+/// Bytes a second of a session in either direction: 2 MB a minute, as of an operator at work.
 const PACE: u64 = 33_000;
 /// How long a session sends: until after the flood, which begins some three seconds later.
 const SESSION: Duration = Duration::from_secs(11);
 
-/// In whose name.
+/// Owner of the spoofed addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Victim {
     /// The default gateway.
     Gateway,
-    /// Somebody who is logged in by SSH.
+    /// An administrator with an SSH session.
     Admin,
     /// The guarded host itself.
     Own,
-    /// One of the machines of a CDN, from which many clients come. Nobody told the guard.
+    /// One of the machines of a CDN, from which many clients come. It is not in the configuration.
     Cdn,
     /// The resolver of resolv.conf.
     Resolver,
 }
 
-/// What varies from SYN to SYN.
+/// Fields that vary from SYN to SYN.
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
     /// Nothing: one address, one port.
@@ -126,7 +126,7 @@ impl Case {
         Flood { sources, rate: rate / slower, ..Flood::random(self.service(), FLOOD) }
     }
 
-    /// What is flooded: where the victim comes in, if he does.
+    /// Target of the flood: the service that the victim uses, if it is a client.
     fn service(self) -> SocketAddr {
         let port = if self.victim == Victim::Admin { SSH } else { PORT };
         SocketAddr::new(self.family.edge(), port)
@@ -137,9 +137,9 @@ impl Case {
         matches!((self.victim, self.pattern), (Victim::Cdn, Pattern::Subnet))
     }
 
-    /// Whether each of its SYNs is answered by a host that does nothing about it, so that there is something
-    /// to be done: a single connection is answered once, the host itself not at all, and most of a subnet
-    /// that is on the link has no neighbour to whom an answer could go.
+    /// Whether a host without any defence replies to each of its SYNs, so that a defence has to act. A single
+    /// connection gets one reply, the host itself none, and most of a subnet that is on the link has no
+    /// neighbour that could get a reply.
     fn is_answered(self) -> bool {
         match self.pattern {
             Pattern::Fixed => false,
@@ -172,7 +172,7 @@ fn resolver(family: Family) -> IpAddr {
     .unwrap()
 }
 
-/// Whom no rule may touch.
+/// Addresses that no rule may match.
 fn protected() -> Vec<IpAddr> {
     let of = |family| {
         [Victim::Gateway, Victim::Admin, Victim::Own, Victim::Resolver]
@@ -211,10 +211,10 @@ fn in_words(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// What keeps floods off.
+/// Defence against the floods.
 enum Defence<'lab> {
     Guard(Guard<'lab>, Box<SourceRules>),
-    /// The naive variant: whoever sends more SYNs a second than a limit is shut out.
+    /// The naive variant: a source that sends more SYNs a second than a limit is shut out.
     Nft(&'lab Netns),
 }
 
@@ -249,7 +249,7 @@ impl<'lab> Defence<'lab> {
         Self::Nft(host)
     }
 
-    /// What the guard says of itself.
+    /// The agent's status.
     fn status(&self) -> Option<Status> {
         match self {
             Self::Guard(guard, _) => Some(guard.status().unwrap()),
@@ -296,7 +296,7 @@ fn is_told(status: &Status, port: u16, since: u64) -> bool {
     status.attacks().iter().chain(&status.past_attacks()).any(is_it)
 }
 
-/// What a flood in somebody's name did.
+/// Effect of a flood from a spoofed address.
 struct Seen {
     /// Whether the host answers it.
     answered: bool,
@@ -309,13 +309,13 @@ struct Seen {
     /// Sessions, and those that lost a byte or were reset.
     sessions: usize,
     broken: usize,
-    /// What became of others who came in the flood.
+    /// Attempts of other clients during the flood.
     others: Attempts,
-    /// What became of clients in whose own names it came.
+    /// Attempts of clients from the flood's own addresses.
     named: Attempts,
     /// Share of all frames that the wire lost in front of the guard.
     lost: f64,
-    /// By what the flood's rate was divided.
+    /// Divisor of the flood's rate.
     slower: u32,
 }
 
@@ -410,7 +410,8 @@ struct Sum {
     late: usize,
     named: usize,
     named_served: usize,
-    /// Of the others, those whose frames the wire may have lost: a handshake and its request are three.
+    /// Number of the others that may have lost a frame on the wire: a handshake and its request are three
+    /// frames.
     forgiven: f64,
     /// Of the cases, those with a slower flood.
     slowed: usize,
@@ -436,8 +437,8 @@ impl Sum {
         }
     }
 
-    /// Whether somebody is shut out, a session broken, too few of the others served, or most of the
-    /// clients in whose names it came are not: they share a limit with it.
+    /// Whether a protected address is shut out, a session is broken, too few of the others are served, or
+    /// most of the clients from the flood's own addresses are not. The latter share a limit with the flood.
     fn harm(&self) -> [bool; 4] {
         let allowed = (1.0 - SERVED) * self.others as f64 + self.forgiven;
         let shut_out = self.named_served * 2 < self.named;
@@ -473,7 +474,7 @@ fn g13_a_flood_in_somebodys_name_blocks_nobody_and_cuts_no_session() {
     let cases = (0..Case::COUNT).map(|number| Case::nth(seed() * 3 + number));
     let guarded: Vec<Seen> =
         cases.clone().take(count as usize).map(|case| play(case, false)).collect();
-    // Who is protected and has sessions.
+    // Victims that are protected and have sessions.
     let named = |case: &Case| matches!(case.victim, Victim::Admin | Victim::Resolver);
     let naive = cases.filter(named).take(naive_count).map(|case| play(case, true));
     let naive: Vec<Seen> = naive.collect();
@@ -487,7 +488,7 @@ fn g13_a_flood_in_somebodys_name_blocks_nobody_and_cuts_no_session() {
         guarded.answered
     );
     row.result(count, said, holds)
-        // It shuts out who is protected, and so breaks his sessions.
+        // It shuts out protected addresses, and so breaks their sessions.
         .naive(naive_count as u64, naive.to_string(), naive.harm()[..2] == [true; 2])
         .finish();
 }

@@ -14,11 +14,11 @@ use tcpguard_goals::{Goal, Row, size};
 
 use super::{Defence, LOOK, SECOND, SERVED, cdn, stage};
 
-/// Who has never connected, in whose name few SYNs come, or in that of his whole network. A firewall of his
-/// drops the answers that he did not ask for, so that nothing resets them.
+/// A client that has never connected. A few SYNs bear its address or addresses of its network as their
+/// source. Its firewall drops unsolicited replies, so that nothing resets the half-open handshakes.
 #[derive(Clone, Copy, Debug)]
 struct Stranger {
-    /// In whose name: his own address, or any of his network.
+    /// Whether the spoofed sources are any of its network, or its own address alone.
     net: bool,
     family: Family,
     /// SYNs a second.
@@ -51,7 +51,7 @@ impl Stranger {
     }
 }
 
-/// What became of him, and of the rules.
+/// Outcome for the new client and for the others, and the rules.
 struct Met {
     stranger: Attempts,
     others: Attempts,
@@ -126,7 +126,7 @@ fn g13_forged_syns_shut_out_no_stranger_and_no_network() {
         (blocked, of(|met| &met.stranger, PATIENCE), of(|met| &met.others, SECOND))
     };
     let guarded: Vec<Met> = (0..count).map(|number| meet(Stranger::nth(number), false)).collect();
-    // Whoever counts SYNs by source shuts out whose address they bear.
+    // A defence that counts SYNs by source blocks the owner of the spoofed address.
     let naive: Vec<Met> =
         (0..naive_count).map(|number| meet(Stranger::nth(number * 2), true)).collect();
     let (blocked, stranger, others) = sum(&guarded);

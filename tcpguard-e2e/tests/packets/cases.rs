@@ -7,7 +7,7 @@ use tcpguard_e2e::frames::{Odd, ethertype, next, padding, stranger};
 use tcpguard_e2e::lab::{Family, PORT};
 use tcpguard_e2e::oracle::Oracle;
 
-/// What becomes of a case.
+/// Expected outcome of a case.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
     /// The stack answers, so the guard must see a SYN.

@@ -22,7 +22,7 @@ use tcpguard_goals::{Goal, Row, seed, size};
 use cases::{Fate, cases};
 use mutants::mutant;
 
-/// The bounds that are declared: what lies beyond passes, and is counted.
+/// The declared bounds: a frame beyond one of them passes and is counted.
 const BOUNDS: [Reason; 4] =
     [Reason::VlanDepth, Reason::Ipv6Depth, Reason::HeaderDepth, Reason::FragmentShort];
 /// Mutants between two looks at the counters.
@@ -30,7 +30,7 @@ const ROUND: u32 = 20_000;
 
 type Client = (IpAddr, u16);
 
-/// Who sends a SYN to the listener, as the guard sees it, or the bound that lies before it.
+/// Sender of a SYN to the listener, as tcpguard sees it, or the bound that lies before it.
 fn seen(frame: &[u8]) -> Result<Option<Client>, Reason> {
     match wire::parse(frame) {
         Ok(segment) => {
@@ -61,7 +61,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// What the parser on the host makes of `frames`.
+    /// The parser's result on the host for `frames`.
     fn here<'a>(frames: impl Iterator<Item = &'a Vec<u8>>) -> Self {
         let none = BOUNDS.map(|bound| (bound.name(), 0));
         let mut counted = Self { syns: 0, beyond: none.into() };
@@ -74,7 +74,7 @@ impl Counted {
         counted
     }
 
-    /// What the programs have counted so far.
+    /// The counts of the programs so far.
     fn in_kernel(oracle: &Oracle) -> Self {
         let packets = oracle.armed.dataplane.packets(0).expect("counters");
         let beyond = BOUNDS.map(|bound| (bound.name(), packets.reasons[bound as usize]));

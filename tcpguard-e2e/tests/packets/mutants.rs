@@ -9,7 +9,7 @@ use super::cases::plain;
 /// Bytes of an Ethernet frame at most, without its check sequence.
 const LONGEST: usize = 1514;
 
-/// The mutant with this number, and what it would be without the changes.
+/// The frame without the changes, and the mutant with this number.
 pub fn mutant(random: &mut Random, number: u32) -> (Odd, Vec<u8>) {
     let family = Family::BOTH[usize::from(one_in(random, 2))];
     let whole = plain(family, number);
@@ -22,7 +22,7 @@ pub fn mutant(random: &mut Random, number: u32) -> (Odd, Vec<u8>) {
     if one_in(random, 8) {
         damage(random, &mut frame);
     }
-    // What a wire takes.
+    // The longest frame that fits on a wire.
     frame.truncate(LONGEST);
     (whole, frame)
 }

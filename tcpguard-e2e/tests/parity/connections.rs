@@ -1,4 +1,5 @@
-//! SYNs of clients of whose connection something is left, in a network namespace where it is.
+//! SYNs of clients of which an earlier connection still exists, in the network namespace that holds
+//! it.
 
 use tcpguard_common::abi::{ListenerEntry, Reason};
 use tcpguard_common::fastpath::Rate;
@@ -73,7 +74,7 @@ fn a_syn_that_the_stack_has_answered_is_left_to_it() {
         let (let_in, dropped) = (pair.of(Reason::Syn), pair.of(Reason::DropOverload));
         for ends in &began {
             pair.ingress(&segment(*ends, flags::SYN, [7, 0]).to_frame());
-            // Another one of somebody unknown.
+            // Another SYN of an unvalidated source.
             pair.ingress(&segment(*ends, flags::SYN, [9, 0]).to_frame());
         }
         assert_eq!(pair.of(Reason::Syn) - let_in, sockets.connections.len() as u64);

@@ -71,7 +71,7 @@ fn syns_are_answered_alike_whatever_they_look_like() {
             pair.teach_tagged(server, client, &vlans);
         }
         for chosen in 0..layouts {
-            // What was learned counts from the next tick on.
+            // A learned SYN-ACK counts from the next tick on.
             pair.set_clock(START_NS + (tags * layouts + chosen + 1) as u64 * 29 * MS);
             let chosen_parts = parts.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
             let options: Vec<u8> = chosen_parts.flat_map(|(_, part)| part.to_vec()).collect();

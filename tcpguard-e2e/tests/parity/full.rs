@@ -43,11 +43,10 @@ fn answer_unknown(pair: &mut Pair) {
 
 /// Fills all tables that traffic can fill, in the kernel alone.
 ///
-/// The others hold fixed cells, which are there from the start and of which none can be missing: marks
-/// (PENDING, CLIENT_FILTERS), registers (DISTINCT_SOURCES), buckets (ANSWERS, BUDGETS), the words of
-/// RETRIES and CLOSED, which tell themselves what they are too old for, the sets of SEEN, in which the
-/// oldest makes room, the places of SYN_SAMPLES and CPU, and counters. The cells of PROBES are such too, but
-/// each is somebody's.
+/// The other maps hold fixed cells, which exist from the start and of which none can be missing: marks
+/// (PENDING, CLIENT_FILTERS), registers (DISTINCT_SOURCES), buckets (ANSWERS, BUDGETS), the words of RETRIES
+/// and CLOSED, which record their own age, the sets of SEEN, in which the oldest entry is replaced, the slots
+/// of SYN_SAMPLES and CPU, and counters. The cells of PROBES are fixed too, but each belongs to one source.
 fn fill(pair: &mut Pair) {
     let [server, closed] = [80, 9].map(|port| SocketAddr::new(v4(2, 1), port));
     let ingress = |pair: &mut Pair, segment: &Segment| {
@@ -86,13 +85,13 @@ fn fill(pair: &mut Pair) {
         // of the smallest.
         assert!(entries + 128 > size as usize / 10 * 9, "{entries} of {size} {table}");
     }
-    // Whoever looks at these takes them.
+    // Reading these empties the table.
     answer_unknown(pair);
 }
 
-/// Has a host forget what the kernel has forgotten of the ends of a frame, as full tables may: a client
-/// is a stranger again, and of a listener no SYN-ACK was seen. A flow that is lost costs no more than
-/// that nobody becomes a client by it. Says how many entries that were.
+/// Removes from a host every entry that the kernel has lost for the ends of a frame, as full tables may: a
+/// client is unvalidated again, and no SYN-ACK of a listener was seen. A lost flow has no other effect than
+/// that its handshake validates no client. Returns the number of entries.
 fn forget(tables: &Dataplane, host: &mut Model, frame: &[u8]) -> u64 {
     let Ok(wire::Segment { flow, .. }) = wire::parse(frame) else { return 0 };
     let client = flow.client.client();
@@ -112,7 +111,7 @@ fn is_syn(frame: &[u8]) -> bool {
     wire::parse(frame).is_ok_and(|segment| classify(segment.flags) == Class::Syn)
 }
 
-/// What became of a frame: what XDP says, and the bytes.
+/// Outcome of a frame: the XDP action, and the bytes.
 type Fate = (u32, Vec<u8>);
 
 fn fate_on(host: &mut Model, frame: &[u8]) -> (Reason, Fate) {
@@ -121,7 +120,7 @@ fn fate_on(host: &mut Model, frame: &[u8]) -> (Reason, Fate) {
     (reason, (verdict(reason), packet.0))
 }
 
-/// What became of frames at full tables that did not on a host.
+/// Outcomes of frames at full tables that differ from those on a host.
 #[derive(Default)]
 struct Against {
     /// Dropped though the host has no rule that says so.
@@ -161,10 +160,9 @@ impl Against {
     }
 }
 
-/// The host knows nothing of what fills the kernel's tables: it judges as if there were room for all, and
-/// forgets only whom and what it finds the kernel to have forgotten. Apart from that both have to make
-/// the same of every frame: pass, drop and answer. The naive variant is the word of a host of whose rules
-/// one lies elsewhere.
+/// The host does not hold the entries that fill the kernel's tables. It decides as if there were capacity for
+/// all, and forgets only the entries that it finds missing in the kernel. Apart from that both must pass,
+/// drop and reply to every frame alike. The naive variant is a host of which one rule covers another prefix.
 #[test]
 fn g8_full_tables_drop_only_what_a_rule_matches() {
     let row = Row::new(Goal::G8);
@@ -216,7 +214,7 @@ fn g8_full_tables_drop_only_what_a_rule_matches() {
     }
     println!("{:?}", ours.first);
     assert!(dropped > judged / 20, "{dropped} of {judged}");
-    // Of those who came last hardly anybody is forgotten: clients are still spared, and SYNs answered.
+    // Of the most recent entries hardly any is lost: clients are still exempt, and SYNs get replies.
     assert!(forgotten < judged / 20, "{forgotten} were forgotten");
     for reason in [
         Reason::Syn,
@@ -228,7 +226,7 @@ fn g8_full_tables_drop_only_what_a_rule_matches() {
     ] {
         assert!(reasons.contains(&reason), "no frame was {}", reason.name());
     }
-    // The host had room for all: what it says rests on whatever came.
+    // The host had capacity for all, so its decision rests on every frame that arrived.
     assert!(pair.model.flows.iter().count() < MAX_FLOWS as usize / 2);
     let said = format!("{dropped} dropped, {forgotten} forgotten; {}", ours.numbers());
     row.result(judged, said, ours.is_alike())

@@ -1,4 +1,4 @@
-//! Connection attempts, and what is noted of them.
+//! Connection attempts and the records that are kept of them.
 
 use std::net::SocketAddr;
 

@@ -75,7 +75,7 @@ impl Pair {
             sample_shift,
             followed_bits: Config::follow(20_000),
             drop_illegal: drop_illegal.into(),
-            // What else an operator may want dropped.
+            // Further drops that an operator may configure.
             drop_beyond_bounds: if drop_illegal { Reason::EVERY_BOUND } else { 0 },
             closed_ports: if drop_illegal { Rate::per_second(20, 4) } else { Rate::default() },
             heartbeat_ns: START_NS,
@@ -221,12 +221,12 @@ impl Pair {
         self.dataplane.set_exempt(nets).unwrap();
     }
 
-    /// Shows both sides a frame that arrives, and returns what became of it.
+    /// Shows both sides an arriving frame, and returns the resulting bytes.
     fn ingress(&mut self, frame: &[u8]) -> Vec<u8> {
         self.judge(frame).unwrap_or_else(|difference| panic!("{difference}"))
     }
 
-    /// The same; where they do not judge alike, who says what.
+    /// The same. Where the two decide differently, the error gives the decision of each.
     fn judge(&mut self, frame: &[u8]) -> Result<Vec<u8>, String> {
         if frame.len() < SHORTEST {
             return Ok(frame.to_vec());
@@ -274,7 +274,7 @@ impl Pair {
     }
 }
 
-/// What the kernel is told for this reason.
+/// XDP action for this reason.
 fn verdict(reason: Reason) -> u32 {
     match reason.action() {
         Action::Pass => XDP_PASS,
@@ -381,7 +381,7 @@ fn every_truncation_of_every_fixture_is_judged_alike() {
     pair.assert_same_state();
 }
 
-/// Nobody verifies it before the stack does.
+/// The checksum is not verified before the stack.
 #[test]
 fn a_syn_with_a_wrong_checksum_is_counted_as_one_with_a_right_one() {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
@@ -565,7 +565,7 @@ fn another_rule_set_judges_from_the_packet_on_that_meets_its_number() {
         assert_eq!(sources.map(|source| judge(&mut pair, source)), drops, "set {set:#x}");
     }
     pair.assert_same_state();
-    // What does not count can be taken out without a trace, and nothing else is.
+    // Rules of a set that does not count can be removed without a trace, and nothing else is removed.
     assert_eq!(pair.dataplane.rule_count(SET + 1).unwrap(), 5);
     let own = pair.dataplane.rule_count(SET).unwrap();
     assert_eq!(pair.dataplane.remove_other_sets(SET).unwrap(), 6, "one entry a port");

@@ -10,7 +10,7 @@ use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use super::traffic::v4;
 use super::{Pair, SHORTEST, XDP_DROP, XDP_PASS};
 
-/// What was counted since `before`: packets, bytes, and those of one reason.
+/// Counts since `before`: packets, bytes, and those of one reason.
 fn since(before: &PacketCounters, now: &PacketCounters, reason: Reason) -> [u64; 3] {
     let counted =
         |packets: &PacketCounters| [packets.entry, packets.bytes, packets.reasons[reason as usize]];

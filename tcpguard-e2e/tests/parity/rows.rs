@@ -1,4 +1,4 @@
-//! What is promised of the decision, beside naive variants.
+//! Guarantees of the decision, beside naive variants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,12 +23,12 @@ const TICK: u64 = 64;
 /// Frames at the beginning of each round that find no configuration.
 const UNCONFIGURED: u64 = 100;
 
-/// What the frames of a round find, given the sockets of the network namespace and which cycle of
-/// situations it is.
+/// The state that the frames of a round meet, given the sockets of the network namespace and the number of
+/// the cycle of situations.
 type Situation = fn(&Sockets, usize) -> Pair;
 
-/// Each mode, and what is done about floods. Of the latter cookies of the kernel's making are left out:
-/// nobody else can say what they will be (`answers_with_the_kernels_cookies_are_alike_but_for_the_cookie`).
+/// Each mode, and each mitigation of floods. The kernel's own cookies are left out, because only the kernel
+/// can predict them (`answers_with_the_kernels_cookies_are_alike_but_for_the_cookie`).
 const SITUATIONS: [Situation; 7] = [
     |_, _| Pair::new(Mode::Enforce, 0, true),
     |_, _| Pair::new(Mode::Enforce, 2, false),
@@ -77,7 +77,7 @@ fn play_unconfigured(pair: &mut Pair, seed: u64) -> Vec<String> {
     apart
 }
 
-/// What was shown to both sides, and what they did not make the same of.
+/// Frames that were shown to both sides, and the differences between their results.
 #[derive(Default)]
 struct Compared {
     judged: u64,

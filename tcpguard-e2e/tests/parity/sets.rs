@@ -26,7 +26,7 @@ fn full_sets_forget_alike_and_the_agent_finds_what_they_hold() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     pair.follow_all();
     for number in 0..3 * MAX_FLOWS {
-        // Somebody who goes on is hardly ever forgotten for those who come once.
+        // A source that goes on is hardly ever forgotten for sources that send once.
         let number = if number % 64 == 1 { 1 } else { number };
         pair.ingress(&syn(number).to_frame());
     }

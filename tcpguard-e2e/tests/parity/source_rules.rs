@@ -90,8 +90,8 @@ fn random_traffic_meets_both_kinds_of_tables_alike() {
     }
 }
 
-/// Whoever is exempt, wherever: the filter in front of the tries is not asked in vain, nor believed
-/// where it knows nothing.
+/// Exempt sources, with different sets of exempt prefixes. The filter in front of the tries hides no
+/// exemption, and it is not trusted where it holds no information.
 #[test]
 fn the_exempt_are_spared_alike_behind_the_filter() {
     let mut pair = pair();

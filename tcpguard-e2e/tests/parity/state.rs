@@ -7,12 +7,12 @@ use tcpguard_common::abi::ListenerKey;
 
 use super::{LISTENERS, Pair, RULES, sorted};
 
-/// What the kernel holds and the host does not, or the other way round.
+/// Differences between the state of the kernel and that of the host.
 #[derive(Default)]
 pub struct Differences(Vec<String>);
 
 impl Differences {
-    /// Takes note of `what` if the two are not the same.
+    /// Records `what` if the two are not the same.
     pub fn compare<K, H>(&mut self, what: &str, kernel: &K, host: &H)
     where
         K: Debug + PartialEq<H> + ?Sized,

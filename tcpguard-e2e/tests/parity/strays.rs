@@ -25,7 +25,7 @@ const KINDS: [u8; 5] = [
     flags::RST | flags::ACK,
 ];
 
-/// Both servers, with clients that nobody is.
+/// Both servers, with clients that have no connection.
 pub fn strangers() -> [[SocketAddr; 2]; 2] {
     let client = |ip| SocketAddr::new(ip, 4000);
     let server = |ip| SocketAddr::new(ip, 443);
@@ -127,7 +127,7 @@ fn what_finds_a_socket_and_what_finds_none_is_told_alike() {
                 pair.ingress(&with_data.to_frame());
                 let after = pair.reasons.get(&Reason::DropStray).copied().unwrap_or(0);
                 assert_eq!(after - before, if dropped { 2 } else { 0 }, "{ends:?} {kind:#x}");
-                // By another way than the answers leave, nobody's are dropped.
+                // Segments that arrive by another path than the replies leave are never dropped.
                 with_data.vlans = vec![(0x8100, 7)];
                 pair.ingress(&with_data.to_frame());
                 with_data.dst_mac = [2; 6];
@@ -188,7 +188,7 @@ fn third_acks_of_cookies_are_told_from_wrong_ones_alike_up_to_the_limit() {
             pair.ingress(&wrong.to_frame());
             assert_eq!(strays(pair), before + 1);
             pair.ingress(&ack.to_frame());
-            // What follows it before the socket is made.
+            // A segment that follows the third ACK before the socket is made.
             let followed = segment([client, server], flags::RST, [4711, 0]);
             pair.ingress(&followed.to_frame());
             assert_eq!(strays(pair), before + 1);
@@ -268,8 +268,8 @@ impl Pair {
         });
     }
 
-    /// As [`Pair::ingress`], of a SYN that is answered: the host is told what the kernel made of it.
-    /// Returns the sequence number of the answer.
+    /// As [`Pair::ingress`], for a SYN that gets a reply. The host is given the cookie that the
+    /// kernel chose. Returns the sequence number of the reply.
     fn answered_by_the_kernel(&mut self, frame: &[u8]) -> u32 {
         let (action, _, after) = self.object.test_ingress_frame(frame, 1).expect("a test run");
         assert_eq!(action, XDP_TX, "{}", hex(frame));

@@ -1,4 +1,4 @@
-//! Floods of SYNs that are word for word alike, which kernel and host drop by what they remember of one.
+//! Floods of identical SYNs, which kernel and host drop by a remembered template of one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -26,7 +26,7 @@ fn syn(traffic: &mut Traffic) -> Segment {
     (syn.window, syn.seq) = (512, number | 1);
     match traffic.below(100) {
         0 if !six => syn.src = SocketAddr::new(KNOWN.into(), 5000),
-        // Exempt, and beside one who is.
+        // An exempt source, and the neighbour of an exempt one.
         1 if !six => syn.src = SocketAddr::new(Ipv4Addr::new(203, 0, 113, 33).into(), 5000),
         2 if !six => syn.src = SocketAddr::new(Ipv4Addr::new(203, 0, 113, 70).into(), 5000),
         // It comes again, at once or later.
@@ -91,7 +91,7 @@ fn syns_that_are_word_for_word_alike_are_dropped_and_counted_alike() {
         pair.assert_same_state();
         println!("{all} of 12,000 dropped, {dropped} of 1,100, {by_template} of 200 by template");
         assert!(all > 9_000 && dropped > 900);
-        // The first whose header is to be kept is not counted, and so is the next one.
+        // The first SYN whose header is to be kept is not counted, and neither is the next one.
         assert!(by_template > if samples == 0 { 100 } else { 5 });
     }
 }

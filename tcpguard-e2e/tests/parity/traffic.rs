@@ -16,7 +16,7 @@ fn v6(host: u16) -> IpAddr {
 /// Frames such as a guarded host sees, good and bad, over few enough addresses that they meet.
 pub struct Traffic {
     random: Random,
-    /// SYNs sent: what a later ACK, RST or repetition refers to.
+    /// SYNs sent. A later ACK, RST or retransmission refers to one of them.
     sent: Vec<Segment>,
     /// SYN-ACKs that answered them.
     answered: Vec<(Segment, u32)>,
@@ -81,7 +81,7 @@ impl Traffic {
             syn.vlans = (0..self.below(4)).map(|_| (0x8100, 5)).collect();
         }
         self.sent.push(syn.clone());
-        // What was long ago no longer meets what comes; the flow table stays far from full.
+        // Old SYNs no longer match new segments, and the flow table stays far from full.
         if self.sent.len() > 4000 {
             self.sent.drain(..2000);
             self.answered.clear();

@@ -1,4 +1,4 @@
-//! What the command line says while no agent runs: why, and what the last one remembered.
+//! Output of the command line while no agent runs: the reason, and the last agent's memory.
 
 use std::fs;
 use std::process::Output;
@@ -12,7 +12,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What `tcpguard status` says once it says this, within some seconds.
+/// Output of `tcpguard status` once it contains these words, within some seconds.
 #[track_caller]
 fn told(machine: &Machine, words: &str) -> String {
     let begun = Instant::now();
@@ -48,7 +48,7 @@ fn a_service_that_was_stopped_still_says_what_it_knew() {
     let first = page.lines().find(|line| line.contains("blocking agent")).map(str::to_owned);
     let blocking = page.lines().find(|line| line.starts_with("✗ blocking"));
     assert_eq!(first.as_deref(), blocking, "{page}");
-    // Members of the group may read what an agent says, and not its files.
+    // Members of the group may read the responses of an agent, but not its files.
     let (code, why) = super::as_user(&machine, "--groups tcpguard", "tcpguard alerts");
     assert!(code == Some(3) && why.contains("use sudo"), "{code:?}: {why}");
 }

@@ -16,7 +16,7 @@ use crate::{CONFIG, GUARDED, SLACK, WATCHDOG, filtered, status};
 /// From the moment it hangs until the next one runs: the watchdog's time, and half a second for all
 /// that systemd does then, with its wait before a start.
 const LIMIT: Duration = WATCHDOG.saturating_add(SLACK);
-/// Between looks at processes: a small part of what is measured.
+/// Time between looks at processes: a small part of the measured time.
 const LOOK: Duration = Duration::from_millis(5);
 /// The loop reads it every five seconds: the resolvers are protected.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -29,8 +29,8 @@ enum Hang {
     /// Stopped, as one is that waits for a page from a disk that hangs: it takes no signal but the
     /// last.
     Process,
-    /// The loop waits for a file that nobody delivers, as on a network file system whose server has
-    /// gone. Other threads go on, and signals are taken.
+    /// The loop waits for a file that never arrives, as on a network file system whose server has gone. Other
+    /// threads go on, and signals are taken.
     Loop,
 }
 
@@ -46,7 +46,7 @@ impl Hang {
                 machine.exec("mkfifo --mode 0644 /etc/resolv.fifo").unwrap();
                 machine.exec(&format!("mv --force /etc/resolv.fifo {RESOLV_CONF}")).unwrap();
                 let since = waits_in_open(pid);
-                // Whoever waits goes on waiting; the next one finds nothing to wait for.
+                // A process that waits goes on waiting. The next one finds no file to wait for.
                 machine.exec(&format!("rm {RESOLV_CONF}")).unwrap();
                 since
             }
@@ -75,8 +75,8 @@ fn waits_in_open(pid: Pid) -> Instant {
     }
 }
 
-/// The agent's process, by what is in the service's control group. systemd is not asked: its timers,
-/// which may be late by a quarter of a second, are in time while somebody talks to it.
+/// The agent's process, found in the service's control group. systemd is not asked: its timers may be late by
+/// a quarter of a second, but are in time while a client talks to it.
 fn agent(machine: &Machine) -> Option<Pid> {
     let group = machine.path("/sys/fs/cgroup/system.slice/tcpguard.service/cgroup.procs");
     let processes = fs::read_to_string(group).ok()?;
@@ -87,9 +87,9 @@ fn agent(machine: &Machine) -> Option<Pid> {
     processes.lines().find(is_agent).and_then(|pid| Pid::from_raw(pid.parse().ok()?))
 }
 
-/// A guarded machine in a lab, where a rule drops what [`Trickle`] has dropped.
+/// A guarded machine in a lab, with a rule for the SYNs that [`Trickle`] expects to be dropped.
 struct Stage {
-    // Before the machine whose network it is around.
+    // Before the machine, because the lab is built around the machine's network.
     lab: Lab,
     machine: Machine,
 }
@@ -123,7 +123,7 @@ impl Stage {
     }
 }
 
-/// What there was to see of a hang.
+/// Observations of a hang.
 struct Seen {
     replaced: Option<Duration>,
     /// Looks that found no filter.
@@ -149,7 +149,7 @@ fn told(all: &[Seen]) -> String {
     )
 }
 
-/// `without` is a drop-in with which nobody notices that the agent hangs like this.
+/// `without` is a drop-in with which such a hang of the agent goes unnoticed.
 fn is_replaced(row: Row, hang: Hang, without: &str) {
     let hangs = size(1, 5);
     let stage = Stage::new("");

@@ -1,4 +1,4 @@
-//! The unit under a real systemd: what it may, how it comes back, what it leaves. Needs root,
+//! The unit under a real systemd: its privileges, its restarts, and its remains. Needs root,
 //! systemd and `TCPGUARD_BIN`.
 
 mod gone;
@@ -22,9 +22,9 @@ const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 const WATCHDOG: Duration = Duration::from_secs(3);
 /// It is started again at once.
 const RESTART: Duration = Duration::from_millis(100);
-/// What systemd may add to the watchdog's time.
+/// Delay that systemd may add to the watchdog's time.
 const SLACK: Duration = Duration::from_millis(500);
-/// What a start may take, from the process to its readiness.
+/// Time limit of a start, from the process to its readiness.
 const START: Duration = Duration::from_secs(2);
 
 /// A machine with one interface and this configuration; nothing is started.
@@ -403,7 +403,7 @@ fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end()
 
 const PROBED: &str = "/var/lib/tcpguard/probe.json";
 
-/// What was found out about cookies, as the service reads it.
+/// Result of the self-test of cookies, as the service reads it.
 fn probed(machine: &Machine) -> Value {
     let read = machine.exec(&format!("setpriv --reuid tcpguard --clear-groups cat {PROBED}"));
     let (_seal, probe) = read.as_deref().unwrap().split_once('\n').unwrap();

@@ -1,4 +1,4 @@
-//! What the service may, and what others may do to it.
+//! Privileges of the service, and access of other users to it.
 
 use std::path::Path;
 use std::process::Command;
@@ -130,8 +130,8 @@ fn strangers_reach_neither_sockets_nor_pins() {
     assert_eq!(mine, "", "pins are for their owner alone");
 }
 
-/// Of all pins, which are maps and links (at the interface, at the tracepoint), how many nobody can open
-/// by their paths.
+/// Of all pins, which are maps and links (at the interface, at the tracepoint), the number that user `nobody`
+/// can open by their paths.
 fn opened_by_nobody(machine: &Machine) -> [(u64, u64); 2] {
     const MAPS: &str = "( -path */maps/* -o -name heirloom-* )";
     [("map", MAPS.to_owned()), ("link", format!("! {MAPS}"))].map(|(kind, which)| {
@@ -167,8 +167,8 @@ fn g11_nobody_opens_a_pin() {
     .finish();
 }
 
-/// What the kernel answers to user nobody with these capabilities alone, who makes the maps, loads the
-/// filter and attaches it: nothing, or why it refuses. The program that tries does not look at its
+/// The kernel's refusal to user `nobody` with these capabilities alone, where that user makes the maps, loads
+/// the filter and attaches it. `None` if nothing is refused. The program that tries does not look at its
 /// capabilities itself. (It tries the tracepoint as well, which the agent can do without.)
 fn refusal(host: &Netns, capabilities: &[&str]) -> Option<String> {
     let only = capabilities.iter().fold("-all".to_owned(), |only, name| only + ",+" + name);
@@ -181,7 +181,7 @@ fn refusal(host: &Netns, capabilities: &[&str]) -> Option<String> {
     assert!(answers.peek().is_some(), "{only}: {output:?}");
     answers.filter(|answer| answer["program"] != "tcpguard_established").find_map(|answer| {
         let reason = answer["refused"].as_str()?;
-        // What was tried comes before what the kernel said.
+        // The attempted operation stands before the kernel's message.
         let said = reason.rsplit("`: ").next().unwrap_or(reason);
         Some(format!("{}: {said}", answer["program"].as_str().unwrap_or_default()))
     })
@@ -208,7 +208,7 @@ fn g11_the_kernel_refuses_the_filter_without_any_of_three_capabilities() {
     host.ip(&["link add guarded type veth"]).unwrap();
     let objects = env::var("TCPGUARD_BPF_DIR").expect("cargo xtask test sets TCPGUARD_BPF_DIR");
     let object = fs::canonicalize(Path::new(&objects).join("tcpguard-ebpf.o")).unwrap();
-    // To be read by user nobody, whoever's directory they are in.
+    // User `nobody` must be able to read them, whatever directory they are in.
     for (file, name) in [(Path::new(env!("CARGO_BIN_EXE_load")), "load"), (&object, "object")] {
         host.write(&format!("/run/{name}"), "").unwrap();
         host.exec(&format!("mount --bind {} /run/{name}", file.display())).unwrap();

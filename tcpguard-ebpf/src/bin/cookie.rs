@@ -1,9 +1,9 @@
-//! Takes cookies back: an object of its own, because kernels before 6.9 lack what it calls, and all
-//! the rest must load there.
+//! The program that accepts SYN cookies. It is an object of its own, because kernels before 6.9 lack the
+//! function that it calls, and all the rest must load there.
 //!
-//! Shares the maps of the main object by their pins. Attached to tc ingress while cookies may be
-//! out, and behind all else it lets every packet pass: an ACK with a good cookie goes on with a
-//! request socket, and the stack finishes the handshake.
+//! Shares the maps of the main object by their pins. It is attached to tc ingress while cookies may be out,
+//! behind all other programs, and lets every packet pass. An ACK with a good cookie goes on with a request
+//! socket, and the stack finishes the handshake.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -44,7 +44,7 @@ struct QueueOffsets {
 #[unsafe(no_mangle)]
 static QUEUE_OFFSETS: Global<QueueOffsets> = Global::new(QueueOffsets { queued: 0, limit: 0 });
 
-/// `struct bpf_tcp_req_attrs` of include/net/tcp.h: what a request socket is to say.
+/// `struct bpf_tcp_req_attrs` of include/net/tcp.h: the attributes of a request socket.
 #[repr(C)]
 #[derive(Default)]
 struct RequestAttributes {
@@ -148,8 +148,9 @@ impl RedeemSteps for KernelSteps {
     }
 }
 
-/// Marks the packet for the host's packet filter, which sees no SYN of this connection. What follows
-/// the third ACK before the host has answered is new to it too, so a repeated cookie is marked as well.
+/// Marks the packet for the host's packet filter, which sees no SYN of this connection. A segment that
+/// follows the third ACK before the host has replied is new to the filter too, so a repeated cookie is marked
+/// as well.
 #[inline(always)]
 fn mark(ctx: &TcContext, bits: u32) {
     if bits != 0 {
@@ -159,8 +160,8 @@ fn mark(ctx: &TcContext, bits: u32) {
     }
 }
 
-/// Gives the packet a request socket of the listener that it is for. `false` where there is a
-/// connection already, nobody listens, or the kernel refuses.
+/// Gives the packet a request socket of its listener. `false` where there is a connection already, no socket
+/// listens, or the kernel refuses.
 #[inline(always)]
 fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
     let accepted = &work.accepted;
@@ -189,8 +190,9 @@ fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
         if (*found).state == sockets::LISTEN {
             let listener = bpf_skc_to_tcp_sock(found.cast());
             if !listener.is_null() {
-                // Without room for the first there will be no socket for what follows: the
-                // kernel drops a segment that it is told of silently, and resets another.
+                // If the accept queue is full, the first ACK gets no socket, and a later segment finds none.
+                // The kernel silently drops a segment with a request socket of a full listener, and resets
+                // one without a request socket.
                 let wanted = claim == Claim::New || is_full(listener.cast());
                 taken = wanted
                     && assign_tcp_reqsk(skb, listener.cast(), &mut attributes) == 0
@@ -230,10 +232,10 @@ unsafe fn assign_tcp_reqsk(
 ) -> i32 {
     type Assign =
         unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *mut RequestAttributes, i32) -> i32;
-    // SAFETY: never jumped to: a call of a constant address is how BPF names what is called, and the
+    // SAFETY: never jumped to: a call of a constant address is how BPF names the called function, and the
     // loader replaces this one by the kernel function's id.
     let assign: Assign = unsafe { transmute(ASSIGN_TCP_REQSK.placeholder as usize) };
-    // SAFETY: by the caller; the size is that of what is pointed to.
+    // SAFETY: by the caller; the size is that of the attributes pointed to.
     unsafe { assign(skb, listener, attributes, size_of::<RequestAttributes>() as i32) }
 }
 

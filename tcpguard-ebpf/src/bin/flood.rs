@@ -42,7 +42,8 @@ const TCP: u8 = 6;
 #[unsafe(link_section = ".rodata")]
 static RECIPE: Recipe = Recipe::NONE;
 
-/// A field of the recipe, which the compiler must not take for what stands above.
+/// A field of the recipe. The read is volatile, so that the compiler does not use the initial value
+/// above.
 macro_rules! recipe {
     ($($field:tt)+) => {
         // SAFETY: reads a field of a static; an index is checked by the caller's loop.
@@ -115,7 +116,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// Writes what all SYNs have in common.
+    /// Writes the part that all SYNs have in common.
     #[inline(always)]
     fn write_common(&self, length: usize) -> Option<()> {
         const LONGEST: usize = 8 * recipe::FRAME_WORDS;

@@ -1,5 +1,5 @@
-//! The lab's own filters: for the benchmark what the best possible defence would do, and what becomes of
-//! answers to people who never asked; for the tests a firewall. No part of the guard.
+//! The lab's own filters, no part of tcpguard. For the benchmark: the effect of the best possible defence,
+//! and a sink for replies to hosts that sent no SYN. For the tests: a firewall.
 #![no_std]
 #![no_main]
 #![allow(dead_code, reason = "shared with the main object, which uses the rest")]
@@ -25,8 +25,8 @@ const IPV4_FLAGS: usize = IPV4_PORTS + 13;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-/// Knows the lab's clients by their networks (10.78.0.0/15, fd78::/15) and drops whatever comes from
-/// anybody else: a rule that no real host could have, and the least work that keeps a flood out.
+/// Recognises the lab's clients by their networks (10.78.0.0/15, fd78::/15) and drops every other packet. No
+/// real host could have this rule. It is the least work that keeps a flood out.
 #[xdp]
 pub fn only_clients(ctx: XdpContext) -> u32 {
     // A frame too short to tell is no flood's.
@@ -46,8 +46,8 @@ fn is_from_a_stranger(ctx: &XdpContext) -> Option<bool> {
     })
 }
 
-/// At the other end of the guarded host's cable: drops what is addressed to the attacker's gateway,
-/// where nobody waits for it. On the way there it would cost the machine more than the flood.
+/// At the other end of the guarded host's cable: drops packets to the attacker's gateway, where no host waits
+/// for them. Their way there would cost the machine more than the flood.
 #[xdp]
 pub fn no_backscatter(ctx: XdpContext) -> u32 {
     // A frame too short to tell goes on.
@@ -65,8 +65,8 @@ fn is_to_the_gateway(ctx: &XdpContext) -> Option<bool> {
     Some(last == 3 && word(ctx, 2)? == 0 && word(ctx, 0)? == 0x0200)
 }
 
-/// Behind the guard: drops segments with ACK of connections whose SYN it has not seen, as a firewall does
-/// that follows connections. It knows those of the socket table. IPv4 without options.
+/// Behind tcpguard: drops segments with ACK of connections of which it has seen no SYN, as a firewall with
+/// connection tracking does. Its connections are those of the socket table. IPv4 without options.
 #[classifier]
 pub fn only_connections(ctx: TcContext) -> i32 {
     if is_of_no_connection(&ctx).unwrap_or(false) { TC_ACT_SHOT } else { TC_ACT_OK }

@@ -1,7 +1,6 @@
-//! Options of a SYN as one would write it anywhere else: a loop whose position and findings are in
-//! variables. What G10 is shown beside: the verifier follows every path through forty options, whose
-//! number it does not live to see. No part of the guard, which reads them in
-//! `tcpguard_common::wire::options`.
+//! Options of a SYN parsed as in any other environment: a loop that keeps its position and its findings in
+//! variables. The naive variant of G10: the verifier follows every path through forty options, and gives up
+//! at their number. No part of tcpguard, which reads options in `tcpguard_common::wire::options`.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]

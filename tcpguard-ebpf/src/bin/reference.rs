@@ -1,12 +1,12 @@
-//! What the guard's cookies are compared with in the benchmark: a SYN proxy in XDP as they usually
-//! are, with the kernel's helpers for cookies and for checksums. No part of the guard.
+//! The reference for tcpguard's cookies in the benchmark: a typical SYN proxy in XDP, with the kernel's
+//! helpers for cookies and for checksums. No part of tcpguard.
 //!
-//! It takes the same steps in the same order as the kernel's own example (`xdp_synproxy` of its
-//! selftests), but for the look-up in the connection tracking of netfilter. The frame of a SYN or of
-//! an ACK is made to hold the longest header; of a SYN for a port on the list the checksums are
-//! verified, the kernel makes the cookie, what the options asked for goes into the timestamp, and the
-//! frame becomes the SYN-ACK. An ACK is checked for a cookie. One counter for all. Untagged IPv4
-//! without options and IPv6 without extension headers; what is not TCP passes.
+//! It takes the same steps in the same order as the kernel's own example (`xdp_synproxy` of its selftests),
+//! but for the look-up in the connection tracking of netfilter. The frame of a SYN or of an ACK is resized to
+//! hold the longest header. For a SYN to a port on the list the checksums are verified, the kernel makes the
+//! cookie, the requested options go into the timestamp, and the frame becomes the SYN-ACK. An ACK is checked
+//! for a cookie. All are counted by one counter. It handles untagged IPv4 without options and IPv6 without
+//! extension headers. Anything but TCP passes.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -46,7 +46,7 @@ static PORTS: Array<u16> = Array::with_max_entries(MOST_PORTS, 0);
 #[map]
 static ANSWERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// What a SYN asked for.
+/// Options that a SYN asked for.
 #[derive(Default)]
 struct Asked {
     /// 15: no window scaling.
@@ -234,7 +234,7 @@ fn turn_round<const V6: bool>(frame: &Frame, length: usize) -> Option<()> {
     frame.write(24, !fold(sum))
 }
 
-/// What the SYN's options ask for.
+/// The options of the SYN.
 #[inline(always)]
 fn options(frame: &Frame, tcp: usize, length: usize) -> Asked {
     let mut asked = Asked { wscale: 15, ..Asked::default() };
@@ -293,7 +293,7 @@ fn fold(sum: u32) -> u16 {
     sum as u16
 }
 
-/// Makes the frame `length` bytes long. What was known of where it lies is void then.
+/// Makes the frame `length` bytes long. Earlier bounds of the frame are void then.
 #[inline(always)]
 fn resize(ctx: *mut xdp_md, frame: &Frame, length: usize) -> Option<()> {
     let grow = length as i32 - (frame.end - frame.start) as i32;

@@ -1,25 +1,25 @@
-//! What the routes of unanswered sources may explain of the counts.
+//! Doubt about counts that the routes of unanswered sources may explain.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 use crate::routes::{Home, Routes};
 
-/// What routes say of sources holds for so long: those of a flood may be others a moment later. It is as often as
-/// the flows are looked at in an incident, so that no question is asked twice of the same sources.
+/// Routes of sources hold for so long: the sources of a flood may be others a moment later. It is the
+/// interval of inspections in an incident, so that the kernel is not asked twice about the same sources.
 const FRESH: Duration = Duration::from_secs(1);
-/// What they said is used for so long while they are asked again: for three looks, because one may be late, and one
-/// may find no unanswered source that is old enough.
+/// The last routes are used for so long while they are asked for again: for three inspections, because one
+/// may be late, and one may find no unanswered source that is old enough.
 const USED: Duration = Duration::from_secs(3);
 /// They are asked again after so long where they explained nothing: as often as the flows are looked at in calm.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A proof lapses after so long without a question. There is none before a source has been without an answer for a
-/// poll, and three listeners are asked about in a look. Whoever floods many listeners, or one in bursts, would otherwise
-/// prove by counts what no route says.
+/// A proof lapses after so long without a question. There is none before a source has been without a reply
+/// for a poll, and an inspection asks about three listeners. A flood of many listeners, or one in bursts,
+/// would otherwise prove by counts a claim that no route supports.
 const UNASKED: Duration = Duration::from_secs(2);
 
-/// Answers that have left unseen, by what counts say.
+/// Replies that have left unseen, according to counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
     at: Timestamp,
@@ -42,21 +42,21 @@ impl Proof {
     }
 }
 
-/// What is known of the sources of unanswered SYNs. Most listeners never have any.
+/// State of the sources of unanswered SYNs. Most listeners never have any.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
-    /// What the routes may explain.
+    /// The proof that the routes may explain.
     proof: Option<Proof>,
     /// When routes were asked for last.
     pub asked: Option<Timestamp>,
-    /// What they said last, and when.
+    /// The last routes, and when they were received.
     routes: Option<(Timestamp, Routes)>,
-    /// When the stack was last known to take SYNs whose answers are not seen.
+    /// When the stack was last known to take SYNs to which no reply is seen.
     taken: Option<Timestamp>,
 }
 
 impl Doubt {
-    /// The stack takes SYNs whose answers are not seen.
+    /// The stack takes SYNs to which no reply is seen.
     pub fn note_taken(&mut self, now: Timestamp) {
         self.taken = Some(now);
     }
@@ -66,13 +66,13 @@ impl Doubt {
         self.taken.is_some_and(|taken| now.since(taken) <= within)
     }
 
-    /// Forgets what was counted.
+    /// Forgets the counted proofs.
     pub fn clear(&mut self) {
         (self.proof, self.taken) = (None, None);
     }
 
-    /// Whether one of these proofs stands; `None` until the routes say so. Where nobody answers what was asked at
-    /// an earlier poll, it does.
+    /// Whether one of these proofs stands; `None` until the routes say so. A proof stands if no response came
+    /// to the question of an earlier poll.
     pub fn weigh(&mut self, now: Timestamp, counted: &[Proof]) -> Option<bool> {
         let fresh = self.routes_within(now, FRESH).and_then(|routes| routes.ordinary);
         if let Some(ordinary) = fresh {
@@ -110,14 +110,14 @@ impl Doubt {
         }
     }
 
-    /// Takes over what the routes say; whether a proof that has waited for them stands.
+    /// Takes over the routes. Returns whether a proof that has waited for them stands.
     pub fn learn(&mut self, now: Timestamp, routes: Routes) -> bool {
         self.routes = Some((now, routes));
         let Some(ordinary) = routes.ordinary else { return false };
         self.proof.take().is_some_and(|proof| proof.stands(ordinary))
     }
 
-    /// What the routes say, if that is no older than this.
+    /// The routes, if they are no older than this.
     pub fn routes_within(&self, now: Timestamp, within: Duration) -> Option<&Routes> {
         self.routes.as_ref().filter(|(at, _)| now.since(*at) <= within).map(|(_, routes)| routes)
     }

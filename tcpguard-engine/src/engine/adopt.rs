@@ -1,5 +1,5 @@
-//! What an earlier run left behind: rules in the kernel, and what was learned. And what the kernel
-//! did not take.
+//! Adoption of an earlier run's state: the rules in the kernel, and the learned state. Also the engine's part
+//! when the kernel refuses a rule.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(10);
 
 impl Engine {
-    /// Takes over the rules that are in the kernel from an earlier run, so that a restart opens no
-    /// gap. To be called before the first sample and after [`Engine::set_protected`].
+    /// Takes over the rules that are in the kernel from an earlier run, so that a restart opens no gap. To be
+    /// called before the first sample and after [`Engine::set_protected`].
     ///
-    /// An automatic rule goes on until its end, is renewed while it hits, and becomes the rule of
-    /// the next incident that asks for it. What cannot be kept (it has ended, its slot or its matcher
-    /// is there twice, its source is exempt now) is taken out by [`Command::RemoveRule`].
+    /// An automatic rule goes on until its end, is renewed while it hits, and becomes the rule of the next
+    /// incident that asks for it. A rule that cannot be kept (it has ended, its slot or its matcher is there
+    /// twice, its source is exempt now) is taken out by [`Command::RemoveRule`].
     pub fn adopt(&mut self, now: Timestamp, rules: Vec<Rule>) {
         for rule in rules {
             if let Origin::Incident(incident) = rule.origin {
@@ -44,7 +44,7 @@ impl Engine {
         }
     }
 
-    /// Leaves closed incidents to whoever calls this, who is told of each with all that is known of it:
+    /// Leaves closed incidents to the caller, which receives each with its full report:
     /// [`crate::Report::past`] is empty from now on.
     pub fn leave_past(&mut self) {
         self.keeps_past = false;
@@ -57,9 +57,9 @@ impl Engine {
     }
 
     /// Takes over incidents that an earlier run left open a moment ago, so that an attack that goes on has
-    /// one number and is told of once. To be called after [`Engine::adopt`] and before the first sample,
-    /// whose listeners they belong to. Returns the numbers of those that go on if their listener is
-    /// there; what is about pressure or the whole host begins anew.
+    /// one number and is reported once. To be called after [`Engine::adopt`] and before the first sample,
+    /// which brings the listeners of the incidents. Returns the numbers of those that go on if their listener
+    /// is there. Incidents of pressure or of the whole host begin anew.
     pub fn resume(&mut self, incidents: Vec<IncidentReport>) -> Vec<u64> {
         let goes_on = |incident: &IncidentReport| {
             incident.ended.is_none()
@@ -108,18 +108,18 @@ impl Engine {
         }
     }
 
-    /// What was learned of the listeners, for [`Engine::teach`] of a later run.
+    /// The learned state of the listeners, for [`Engine::teach`] of a later run.
     pub fn learned(&self) -> Learned {
         let listeners = self.watches.values().map(|watch| watch.learned(self.now));
         Learned::of(listeners, self.networks.learned())
     }
 
-    /// Takes over what an earlier run learned `age` ago. Listeners get their part when they are first
-    /// seen, those that are followed already at once.
+    /// Takes over the state that an earlier run learned `age` ago. Listeners get their part when they are
+    /// first seen, those that are monitored already at once.
     ///
     /// # Errors
-    /// When it is of another version or holds a value that cannot have been learned; then nothing
-    /// is taken over. Networks are taken over or not by themselves.
+    /// When it is of another version or holds a value that cannot have been learned; then nothing is taken
+    /// over. Networks are taken over or not by themselves.
     pub fn teach(&mut self, mut learned: Learned, age: Duration) -> Result<(), LearnedError> {
         let networks = learned.networks.take();
         let listeners = learned.validate()?;
@@ -136,8 +136,8 @@ impl Engine {
         Ok(())
     }
 
-    /// What nobody outside may guess: networks of clients are hashed with it, unless those that an
-    /// earlier run learned are taken over. What was learned of networks so far is forgotten.
+    /// Sets the secret that no outsider may guess. Networks of clients are hashed with it, unless those that
+    /// an earlier run learned are taken over. The networks learned so far are forgotten.
     pub fn set_secret(&mut self, secret: [u64; 2]) {
         self.networks.set_key(secret);
     }
@@ -159,8 +159,8 @@ impl Engine {
         }
     }
 
-    /// The rules of an earlier run become those of the incidents that ask for them. Nobody asks for
-    /// them while the guard is off, nor for those of a listener at which it is held back.
+    /// The rules of an earlier run become those of the incidents that ask for them. No incident asks for them
+    /// in mode off, nor for those of a listener at which rules are held back.
     pub(super) fn settle_orphans(&mut self) {
         let unwanted = |matcher: &Matcher| match matcher {
             _ if self.mode == Mode::Off => Some("the guard is off"),

@@ -1,4 +1,5 @@
-//! What an incident asks for once it is known what fails: the same of a listener's own and of the host's.
+//! The rules that an incident asks for once the failing handshakes are judged: the same for an incident of
+//! one listener and for that of the host.
 
 use super::Engine;
 use crate::Matcher;
@@ -7,7 +8,7 @@ use crate::incident::Incident;
 use crate::policy::{Grounds, consider};
 
 impl Engine {
-    /// What the rules of an earlier run match that no incident has asked for yet.
+    /// Matchers of rules of an earlier run that no incident has asked for yet.
     pub(super) fn orphaned(&self) -> Vec<Matcher> {
         self.book.orphans().map(|entry| entry.rule.matcher).collect()
     }

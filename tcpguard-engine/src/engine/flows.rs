@@ -1,5 +1,5 @@
-//! The sampled flows, listener by listener. There may be 65,536 of them at every poll, so that what is
-//! done for each is little.
+//! The sampled flows, listener by listener. There may be 65,536 of them at every poll, so the work for each
+//! is small.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Engine {
         }
         self.judge_together(now, &together, known);
         self.ask_for_routes(now, flows);
-        // What rules drop needs no cookies.
+        // SYNs that rules drop need no cookies.
         self.carry_out_plan(now);
         self.follow_steps(now, Duration::ZERO);
         self.tell_news(now);

@@ -7,14 +7,14 @@ use crate::{Listener, Mode, Step};
 pub(super) const SOME: &str = "there are listeners at which the guard is to do less than elsewhere";
 
 impl Engine {
-    /// Why rules are not made for a listener's incidents although the guard's mode would have them;
-    /// `None` where it does there what it does everywhere.
+    /// Why rules are not made for a listener's incidents although the agent's mode would have them; `None`
+    /// where the listener is treated like all others.
     pub(super) fn held_back(&self, listener: Listener) -> Option<&'static str> {
         why(self.settings.mode(listener, self.mode), self.mode)
     }
 
-    /// Lets incidents ask for no rules where the guard is held back. What is in the kernel drops,
-    /// whatever the mode of the listener, and so it must not be there.
+    /// Lets incidents ask for no rules where rules are held back. A rule in the kernel drops, whatever the
+    /// mode of the listener, and so it must not be there.
     pub(super) fn hold_back(&mut self) {
         for watch in self.watches.values_mut() {
             let mode = self.settings.mode(watch.listener, self.mode);

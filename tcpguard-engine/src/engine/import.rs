@@ -1,4 +1,4 @@
-//! Rules replaced as a whole: never half of what an operator asked for.
+//! Replacement of an operator's rules as a whole: never half of a list.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,8 +90,8 @@ impl Engine {
     }
 
     /// Says that the kernel did not take the last [`Command::ReplaceRules`], and that its rules are
-    /// what they were before. So they are here again, and what would have been told of their end is
-    /// not.
+    /// as they were before. So the engine restores them, and the pending alerts about their end are
+    /// dropped.
     pub fn replacement_failed(&mut self, why: &str) {
         let Some(book) = self.replaced.take() else { return };
         self.book = book;

@@ -25,26 +25,27 @@ use crate::{
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
 /// are the usual lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
-/// Counters since an incident began say what share fails from this time on.
+/// From this time on the counters since an incident began yield the failing share.
 pub(super) const COUNTED: Duration = Duration::from_secs(1);
-/// What comes in the last moment of a quiet time is waited for so long before an incident ends. Where no
-/// queue can be read, SYNs without an answer count once clients would have repeated them, after 1.5 s.
+/// An incident ends only after this delay, so that handshakes of the last moment of a quiet time are judged.
+/// Where no queue can be read, SYNs without a reply count once clients would have retransmitted them, after
+/// 1.5 s.
 const GIVEN: Duration = Duration::from_secs(2);
 
-/// A flood of many listeners raises its alarms one after the other. Where little fails, the first verdict may wait so long
-/// for others to be judged with.
+/// A flood of many listeners raises its alarms one after the other. Where few handshakes fail, the first
+/// verdict may wait so long for others to be judged with.
 const GATHERING: Duration = Duration::from_secs(2);
-/// Where there are more listeners than incidents of their own, one rule may drop a flood at all of them. A rule for each
-/// waits so long for it: it is in time before what keeps clients waiting.
+/// Where there are more listeners than incidents of their own, one rule may drop a flood at all of them. A
+/// rule for each waits so long for it. That is still earlier than the mitigations that keep clients waiting.
 const SHARING: Duration = Duration::from_secs(1);
 
-/// What fails at a listener, by its flows.
+/// The failing handshakes of a listener, by its flows.
 pub(super) struct Look {
     pub id: ListenerId,
     pub cohort: Cohort,
     /// That is enough for a verdict, or was waited for long enough.
     ready: bool,
-    /// What these flows say by themselves, where they are enough and say that it is no flood.
+    /// The verdict on these flows alone, where they are enough and are no flood.
     pub own: Option<Assessment>,
 }
 
@@ -54,12 +55,12 @@ pub(super) struct Judged {
     /// The same without the flows that their clients reset, where there are any: they hold no place in a queue,
     /// and are no reason for a rule.
     holding: Option<(Cohort, Assessment)>,
-    /// It is the verdict on what fails at several listeners.
+    /// It is the verdict on the failing handshakes of several listeners.
     is_shared: bool,
 }
 
 impl Engine {
-    /// Looks at one listener's flows: what fails, or what is to be learned.
+    /// Looks at one listener's flows: for failing handshakes, or to learn from them.
     pub(super) fn look(
         &mut self,
         now: Timestamp,
@@ -98,7 +99,7 @@ impl Engine {
         let checks = Checks::among(&cohort);
         watch.note_checks(checks.rate);
         if !checks.is_empty() {
-            // What they leave open holds places, whoever they are.
+            // Handshakes that the same sources leave open take slots of the queue, so they stay.
             cohort = cohort.without(|flow| flow.reset && checks.has(flow.source));
             if !failed && cohort.failing.len() < settings.evidence_flows {
                 watch.dismiss();
@@ -127,8 +128,9 @@ impl Engine {
         !look.ready || look.cohort.failing.len() < 2 * self.settings.common.distinct_min
     }
 
-    /// The verdict on what fails at a listener: opens an incident, or refines it. `pool` is what fails there
-    /// and elsewhere, if it was judged together; it speaks for a listener where its flows are like the others.
+    /// The verdict on a listener's failing handshakes: opens an incident, or refines it. `pool` is the
+    /// failing handshakes there and elsewhere, if they were judged together. It speaks for a listener where
+    /// its flows are like the others.
     pub(super) fn judge(
         &mut self,
         now: Timestamp,
@@ -138,7 +140,7 @@ impl Engine {
     ) -> Option<Judged> {
         let (id, cohort) = (look.id, &look.cohort);
         let speaks = pool.map(|pool| pool.speaks_for(cohort, &self.settings.common));
-        // What is likely a part of it is not called something else first.
+        // A likely part of the pool is not given another class first.
         if speaks == Some(None) && look.own.is_none() && self.may_wait(now, id) {
             return None;
         }
@@ -270,7 +272,7 @@ impl Engine {
         }
     }
 
-    /// The verdict on a cohort, completed by what the counters say.
+    /// The verdict on a cohort, completed by the counters.
     pub(super) fn assess(
         &self,
         id: ListenerId,
@@ -303,7 +305,7 @@ impl Engine {
         self.at(id, assessment)
     }
 
-    /// A verdict on flows, completed by what the counters of the listener say.
+    /// A verdict on flows, completed by the counters of the listener.
     pub(super) fn at(&self, id: ListenerId, mut assessment: Assessment) -> Assessment {
         let watch = &self.watches[&id];
         let settings = self.settings.of(watch.listener);
@@ -361,8 +363,8 @@ impl Engine {
         watch.awaits_others
     }
 
-    /// Opens incidents for alarms for which no flows have come: with what is known, which is that
-    /// handshakes fail. That of the slow path is not even known without flows.
+    /// Opens incidents for alarms for which no flows have come. The only evidence is that handshakes fail.
+    /// For an alarm of the slow path not even that is known without flows.
     pub(super) fn open_overdue(&mut self, now: Timestamp) {
         let settings = &self.settings.common;
         let overdue = |watch: &Watch| {
@@ -498,7 +500,7 @@ impl Engine {
         self.keep(report);
     }
 
-    /// Keeps a closed incident for reports, unless somebody else does.
+    /// Keeps a closed incident for reports, unless the caller keeps them.
     pub(super) fn keep(&mut self, report: IncidentReport) {
         if self.keeps_past {
             self.past.push_front(report);

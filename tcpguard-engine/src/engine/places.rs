@@ -10,19 +10,19 @@ use crate::signal::Signal;
 use crate::watch::{Suspect, Watch};
 use crate::{Command, Listener, ListenerId, Severity, Timestamp, VerdictLine};
 
-/// Where so many times more handshakes fail than at the listener with the fewest, that one gives its place up. An
-/// incident that changes hands is told of each time, so that this bounds how often: whoever has a place change hands
-/// again has to send four times as much, which between 10 and a million SYN/s can be done eight times. A rate that
-/// has grown as much is told at once in any incident.
+/// Factor of failing handshakes over the listener with the fewest, from which that listener gives its slot
+/// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker
+/// that has a slot change hands again must send four times as much, which between 10 and a million SYN/s is
+/// possible eight times. A rate that has grown as much is reported at once in any incident.
 const MUCH: f64 = TELL_GROWTH;
 /// Why a rule ends with the incident of its own that its listener had.
 const TOO_MANY: &str =
     "its listener is told together with others, who have as many rules as there may be";
 
 impl Engine {
-    /// The number of a new incident at a listener, where there is a place or another gives up its own; `None`
-    /// where it is to be told together with others. What concerns the host is one of each class at most, and
-    /// always told.
+    /// The number of a new incident at a listener, where there is a slot or another listener gives up its
+    /// own; `None` where it is to be reported together with others. An incident of the host exists once for
+    /// each class at most, and is always reported.
     pub(super) fn place(&mut self, now: Timestamp, id: ListenerId) -> Option<u64> {
         self.free_place().or_else(|| {
             let failing = self.watches.get(&id)?.failing_rate();
@@ -57,7 +57,7 @@ impl Engine {
         rates.min_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
-    /// What happens at a listener is told together with others from now on: `by` has its place.
+    /// A listener is reported together with others from now on: `by` has its slot.
     fn demote(&mut self, now: Timestamp, id: ListenerId, by: ListenerId) {
         let by = self.watches.get(&by).map(|watch| watch.listener);
         if let Some(watch) = self.watches.get_mut(&id) {
@@ -93,7 +93,7 @@ impl Engine {
         self.farewells.append(&mut incident.farewells);
         self.roll_up(now, id, alarm, opening, &verdict);
         let Some(rolled) = &mut self.rolled else { return };
-        // What acts goes on acting, as far as an incident may have so many rules.
+        // A rule that acts goes on acting, as far as an incident may have so many rules.
         let (number, most) = (rolled.incident.id(), self.settings.common.sources_per_incident);
         for wanted in incident.take_wanted(0) {
             let matcher = wanted.matcher;
@@ -119,8 +119,8 @@ impl Engine {
         self.keep(report);
     }
 
-    /// Gives those listeners an incident of their own that have a place by now: those at which most fails
-    /// first. `verdict` is what is known of one of them.
+    /// Gives those listeners an incident of their own for which there is a slot by now: those with most
+    /// failing handshakes first. `verdict` is the verdict on one of them.
     pub(super) fn fill_places(
         &mut self,
         now: Timestamp,
@@ -138,7 +138,7 @@ impl Engine {
             let Some(Member { alarm: Some(alarm), .. }) = alarm else { continue };
             let Some(watch) = self.watches.get_mut(&id) else { continue };
             watch.rolled = None;
-            // What happened before is told elsewhere.
+            // The time before is reported elsewhere.
             let alarm = Suspect { since: now, from: now, ..alarm };
             let settings = self.settings.of(watch.listener);
             let opening = watch.opening(number, &alarm, &verdict.evidence, settings);

@@ -73,7 +73,7 @@ impl Engine {
         assessment
     }
 
-    /// Opens, refines and ends what concerns the whole host.
+    /// Opens, refines and ends the incidents that concern the whole host.
     pub(super) fn follow_host(&mut self, now: Timestamp) {
         let quiet = self.settings.common.quiet;
         for report in self.host.end_quiet(now, quiet) {
@@ -101,8 +101,8 @@ impl Engine {
         self.clean_evaded(now);
     }
 
-    /// Has half-open entries removed whose SYNs the guard could not read, once it drops such frames: in a full
-    /// queue they would keep clients out for another minute.
+    /// Has half-open entries of SYNs that tcpguard could not read removed, once it drops such frames. In a
+    /// full queue they would keep clients out for another minute.
     fn clean_evaded(&mut self, now: Timestamp) {
         if self.mode != Mode::Enforce || !self.host.drops_beyond() {
             return;
@@ -153,7 +153,7 @@ mod tests {
     use crate::window::Tick;
     use crate::{Listener, ListenerCounters, ListenerSample, Step};
 
-    /// The naive way asks the sample alone, and resets clients from far away whose SYNs were not recorded.
+    /// The naive way asks the sample alone, and resets distant clients of which the SYN was not recorded.
     #[test]
     fn where_a_step_thins_the_record_a_client_has_time_for_its_handshake() {
         let settings = Settings::default();

@@ -1,4 +1,4 @@
-//! What operators ask for.
+//! Requests of operators.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Engine {
     ) -> Result<Response, RequestError> {
         let RuleToImport { net, ports, .. } = rule;
         let matcher = Matcher::Source(net, ports);
-        // Who is blocked already is not cut off by blocking him for longer.
+        // A source that is blocked already is not cut off by a longer block.
         let again = self.book.find(&matcher).is_some_and(|entry| {
             entry.is_operators() && entry.rule.trial.is_none() && entry.rule.expires > now
         });
@@ -162,7 +162,7 @@ impl Engine {
         Ok(Response::Disallowed(removed))
     }
 
-    /// Takes exemptions off the list whose time is over. The kernel ends them by itself.
+    /// Takes exemptions off the list when their time is over. The kernel ends them by itself.
     pub(super) fn expire_allowed(&mut self, now: Timestamp) {
         let ended = self.exempt.expire(now);
         if ended.is_empty() {
@@ -192,8 +192,8 @@ impl Engine {
         Response::ModeSet { was: self.enter_mode(now, mode, Some(text)) }
     }
 
-    /// Changes what happens when a rule matches, and returns the mode before. It is for whoever has
-    /// the mode changed to tell it.
+    /// Changes the action on a rule match, and returns the mode before. Reporting the change is
+    /// left to the caller.
     pub fn change_mode(&mut self, now: Timestamp, mode: Mode) -> Mode {
         self.enter_mode(now, mode, None)
     }
@@ -223,7 +223,7 @@ impl Engine {
             self.farewells.extend(gone);
         }
         if mode == Mode::Off || was == Mode::Off {
-            // What was true before need not be now: the next look at the flows, at once, tells.
+            // Earlier findings may no longer hold: the next inspection, at once, tells.
             for incident in self.open_incidents_mut() {
                 incident.release_rules("the guard is off");
             }

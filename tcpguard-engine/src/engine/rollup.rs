@@ -1,7 +1,8 @@
-//! Alarms beyond the number of incidents that are followed one by one: one incident of the host.
+//! Alarms beyond the number of incidents that are tracked one by one: one incident of the host.
 //!
-//! It is an incident like any other. What fails at its listeners is judged together ([`super::together`]), it
-//! may have a signature rule for every listener, and each of its listeners climbs the ladder.
+//! It is an incident like any other. The failing handshakes of its listeners are judged together
+//! ([`super::together`]), it may have a signature rule for every listener, and each of its listeners climbs
+//! the ladder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,10 +22,11 @@ use crate::{
     Severity, Step, Timestamp,
 };
 
-/// Listeners that are named one by one. The list of actions has room for more, which is for what is done.
+/// Listeners that are named one by one. The list of actions holds more, because it also lists the
+/// mitigations.
 const NAMED: usize = 32;
 
-/// The listeners whose alarms are told together.
+/// The listeners with a common incident.
 #[derive(Clone, Debug)]
 pub(super) struct RollUp {
     pub incident: Incident,
@@ -133,8 +135,8 @@ impl Engine {
         });
     }
 
-    /// Counts what has come to the listeners in it, lets those go that are quiet, have gone or have an
-    /// incident of their own by now, and ends it with the last.
+    /// Counts the SYNs of its listeners, releases those that are quiet, have gone or have an incident of
+    /// their own by now, and ends it with the last.
     pub(super) fn follow_rolled(&mut self, now: Timestamp) {
         let Some(rolled) = &mut self.rolled else { return };
         let mut rate = 0.0;
@@ -229,7 +231,7 @@ impl Engine {
         }
     }
 
-    /// Whether what happens at a listener is told together with others, because its handshakes fail.
+    /// Whether a listener is reported together with others, because its handshakes fail.
     pub(super) fn is_rolled(&self, id: ListenerId) -> bool {
         self.watches.get(&id).is_some_and(|watch| watch.rolled.is_some())
     }
@@ -269,7 +271,7 @@ impl Engine {
         shared.filter_map(signature).collect()
     }
 
-    /// Those of them that have hurt nobody.
+    /// Those of them that have harmed no client.
     fn harmless_signatures(&self) -> Vec<(Mask, Fingerprint)> {
         let harmless = |entry: &&Entry| entry.meter.completed() == 0;
         let shared = self.book.signatures_of(ListenerId::HOST).filter(harmless);
@@ -288,7 +290,7 @@ impl Engine {
     }
 }
 
-/// What a signature rule matches.
+/// The signature that a rule matches.
 pub(super) fn signature(entry: &Entry) -> Option<(Mask, Fingerprint)> {
     match entry.rule.matcher {
         Matcher::Signature { mask, fingerprint, .. } => Some((mask, fingerprint)),
@@ -296,7 +298,7 @@ pub(super) fn signature(entry: &Entry) -> Option<(Mask, Fingerprint)> {
     }
 }
 
-/// What was counted at a listener between two readings.
+/// Counts of a listener between two readings.
 fn since(before: &ListenerCounters, now: &ListenerCounters, enforced: bool) -> Tick {
     let grown = |count: fn(&ListenerCounters) -> u64| count(now).saturating_sub(count(before));
     let matched = grown(|counters| counters.dropped_source + counters.dropped_signature);

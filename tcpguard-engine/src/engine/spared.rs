@@ -1,9 +1,10 @@
-//! Listeners that the rules for every listener spare.
+//! Listeners that are exempt from the rules for every listener.
 //!
-//! Such a rule concerns listeners at which nothing is the matter, and whose clients may look like what it drops.
-//! New clients who complete a handshake after their SYN was dropped say so, listener by listener. Where they do,
-//! cookies are to answer, and the listener is spared as soon as these do, or if hardly anything but clients is
-//! dropped there. The rule goes on everywhere else, whether or not others can have cookies.
+//! Such a rule also applies to listeners without any trouble, and their clients may have the fingerprint that
+//! it drops. New clients that complete a handshake after their SYN was dropped are the evidence, listener by
+//! listener. At such a listener cookies are to answer. The listener is exempt as soon as they do, or if
+//! hardly any SYNs but those of clients are dropped there. The rule goes on everywhere else, whether or not
+//! others can have cookies.
 
 use super::Engine;
 use crate::rules::MOSTLY;
@@ -11,8 +12,8 @@ use crate::watch::Shared;
 use crate::{Command, ListenerId, Mode, Timestamp};
 
 impl Engine {
-    /// Spares the listeners whose clients the rules for every listener hit, and no longer those at which handshakes
-    /// fail and no cookies answer.
+    /// Exempts the listeners of which the rules for every listener hit clients, and ends the exemption where
+    /// handshakes fail and no cookies answer.
     pub(super) fn spare_listeners(&mut self, now: Timestamp) {
         let enforced = self.mode == Mode::Enforce;
         let mut rules = self.book.signatures_of(ListenerId::HOST).filter(|_| enforced).peekable();

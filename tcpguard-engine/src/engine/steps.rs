@@ -1,5 +1,5 @@
-//! The steps beside rules: which the situation calls for, taking and leaving them, and withdrawing
-//! what keeps clients out.
+//! The mitigations beside rules: which ones the situation calls for, starting and stopping them, and
+//! withdrawing those that keep clients out.
 
 use std::time::Duration;
 
@@ -16,8 +16,7 @@ use crate::{
     Timestamp, User,
 };
 
-/// A listener that gets less than this share of what flooded listeners get on average is not what
-/// saturates the host.
+/// A listener with less than this share of the average rate of flooded listeners does not saturate the host.
 const OF_THE_MEAN: f64 = 0.5;
 /// Share of the limit for retransmitted SYNs from which cookies answer them. Beyond the limit they are
 /// dropped, those of clients too.
@@ -29,7 +28,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Takes and leaves steps, and withdraws what keeps clients out.
+    /// Starts and stops mitigations, and withdraws those that keep clients out.
     pub(super) fn follow_steps(&mut self, now: Timestamp, elapsed: Duration) {
         self.withdraw_harmful(now, elapsed);
         let overloading = self.overloading();
@@ -70,7 +69,7 @@ impl Engine {
         }
     }
 
-    /// SYNs a second from which a listener is what saturates the host; `None` while nothing does.
+    /// SYNs a second from which a listener saturates the host; `None` while the host is not saturated.
     pub(super) fn overloading(&self) -> Option<f64> {
         let flooded = || self.watches.values().filter(|watch| watch.is_flooded());
         let all: f64 = flooded().map(Watch::syn_rate).sum();
@@ -82,7 +81,7 @@ impl Engine {
         let (Move::Take { step, .. } | Move::Leave { step, .. }) = &change;
         let is_told = self.goes_without_saying(id, *step);
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        // That strays are looked for beside a flood changes nothing for anybody.
+        // The drop of out-of-state segments beside a flood changes nothing for any client.
         let matters = match &change {
             Move::Take { step, .. } => step.keeps_syns_away() || watch.class().is_none(),
             Move::Leave { step, .. } => step.keeps_syns_away(),
@@ -119,7 +118,7 @@ impl Engine {
         }
     }
 
-    /// Withdraws what was added last where fewer clients get in since.
+    /// Withdraws the newest rule or mitigation where fewer clients get in since.
     fn withdraw_harmful(&mut self, now: Timestamp, elapsed: Duration) {
         let harmful: Vec<(ListenerId, Newest, Harm)> = self
             .watches
@@ -172,9 +171,9 @@ impl Engine {
         self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, matcher.prefix(), incident);
     }
 
-    /// Says that a step could not be taken and that nothing of it is in the kernel. It is tried again
-    /// after a minute, later each time, or when an operator asks; after a second where the reason may
-    /// be gone `soon`, and of that nobody is told.
+    /// Says that a mitigation could not be started and that nothing of it is in the kernel. It is tried again
+    /// after a minute, later each time, or when an operator asks. Where the reason may be gone `soon`, it is
+    /// tried again after a second, without an alert.
     pub fn step_failed(
         &mut self,
         now: Timestamp,
@@ -202,7 +201,7 @@ impl Engine {
         }
     }
 
-    /// Whether a step is refused anywhere: then it matters whether what it can be refused for changes.
+    /// Whether a mitigation is refused anywhere: then a change of the possible reasons for a refusal matters.
     pub fn refuses_step(&self, now: Timestamp, step: Step) -> bool {
         let is_refused =
             |report: StepReport| report.step == step && report.state == StepState::Refused;
@@ -316,13 +315,12 @@ impl Engine {
     }
 }
 
-/// What steps depend on beside the listener.
+/// Conditions of mitigations beside the listener.
 struct Situation {
     now: Timestamp,
     /// Since when the guard may act.
     enforced: Timestamp,
-    /// SYNs a second from which a listener is what saturates the host, while more arrive than it can
-    /// answer.
+    /// SYNs a second from which a listener saturates the host, while more arrive than it can answer.
     overloading: Option<f64>,
     /// Since when the listener's rules have acted.
     ruled: Option<Timestamp>,
@@ -394,8 +392,9 @@ fn needs(
     if !watch.handshakes_failed() {
         return needs;
     }
-    // What keeps clients waiting is taken against a flood only, for what the newest rule leaves, and goes when the queue
-    // has room again, or rules drop what filled it. A verdict that changes meanwhile does not take it away.
+    // A mitigation that keeps clients waiting starts against a flood only, for the SYNs that the newest rule
+    // leaves. It stops when the queue has free slots again, or rules drop the SYNs that filled it. A verdict
+    // that changes meanwhile does not stop it.
     let has = |step| watch.ladder.has(step);
     let newest = around.newest.unwrap_or_default();
     // A flood that retransmits passes the overload step. None of its first SYNs is left unanswered then.
@@ -418,7 +417,7 @@ fn needs(
         let why = "the SYN queue is full, and cookies are not to be had".to_owned();
         needs.push(Need { step: Step::Overload, why, rate: 0, hold: PATIENCE });
     }
-    // What is barred is no use waiting for.
+    // There is no use in waiting for a barred mitigation.
     let tried = match watch.ladder.bars(Step::Overload) {
         true => needs.iter().any(|need| need.step == Step::Overload),
         false => watch.ladder.lasts(Step::Overload, now).is_some_and(|lasts| lasts >= PATIENCE),
@@ -470,7 +469,7 @@ pub(super) fn without_step(
     refused.next().map(|report| format!("no {}: {}", report.step.name(), report.why))
 }
 
-/// What enforce mode would do, for the list of actions.
+/// The effect in enforce mode, for the list of actions.
 fn would(need: &Need) -> Option<String> {
     let would = match need.step {
         Step::Cookies => "answer SYNs with cookies",

@@ -1,5 +1,5 @@
-//! What fails at several listeners, judged together: at those of the host's incident, and at those where so
-//! little fails that each says little by itself.
+//! Failing handshakes of several listeners, judged together: at those of the host's incident, and at those
+//! where so few fail that each says little by itself.
 
 use super::Engine;
 use super::asking::ask_for_rules;
@@ -22,10 +22,10 @@ use crate::{IncidentClass, KnownClients, ListenerId, Settings, Step, Timestamp};
 /// and eight once in ten million years.
 pub(super) const TOGETHER: usize = 8;
 /// Share of the listeners of the host's incident that must be in a situation for it to be the incident's: a
-/// majority, since what is done then is done for all.
+/// majority, since mitigations are then taken for all.
 const MOST: f64 = 0.5;
 
-/// What fails at several listeners, and the verdict on it.
+/// The failing handshakes of several listeners, and the verdict on them.
 pub(super) struct Pool {
     listeners: usize,
     cohort: Cohort,
@@ -43,7 +43,7 @@ impl Pool {
         self.all.speaks_for(cohort, settings)
     }
 
-    /// The verdict without what clients reset.
+    /// The verdict without the handshakes that clients reset.
     pub fn holding(&self) -> &Assessment {
         self.held.as_ref().map_or(&self.all, |(_, assessment)| assessment)
     }
@@ -58,15 +58,15 @@ pub(super) struct Everybody {
 }
 
 impl Engine {
-    /// The verdicts on what was looked at, and what is done about it: at listeners where little fails, and at
-    /// those of the host's incident.
+    /// The verdicts on the inspected flows, and the measures: at listeners with few failing handshakes, and
+    /// at those of the host's incident.
     pub(super) fn judge_together(
         &mut self,
         now: Timestamp,
         looks: &[Look],
         known: &dyn KnownClients,
     ) {
-        // What is enough by itself would drown out the others.
+        // A listener with enough flows of its own would drown out the others.
         let is_part = |look: &&Look| self.is_thin(look) || self.is_rolled(look.id);
         let parts: Vec<&Look> = looks.iter().filter(is_part).collect();
         let pool = self.pool(now, &parts, known);
@@ -93,14 +93,14 @@ impl Engine {
         if let Some(pool) = &pool {
             self.judge_rolled(now, looks, pool, known);
         }
-        // Last, so that what a rule for every listener covers gets no other.
+        // Last, so that a flood that a rule for every listener covers gets no other rule.
         for (look, verdict) in judged {
             self.act(now, look, verdict, known);
         }
     }
 
-    /// The verdict on what fails at several listeners; `None` where they are too few, and none is told
-    /// together with others.
+    /// The verdict on the failing handshakes of several listeners; `None` where they are too few, and none is
+    /// reported together with others.
     fn pool(&mut self, now: Timestamp, looks: &[&Look], known: &dyn KnownClients) -> Option<Pool> {
         let is_stale = self.everybody.gathered.is_none_or(|gathered| now.since(gathered) >= CALM);
         if looks.len() < TOGETHER && !looks.iter().any(|look| self.is_rolled(look.id)) {
@@ -267,8 +267,8 @@ impl Engine {
         }
     }
 
-    /// What it is at those members of the host's incident at which something else fails than in the flood that
-    /// is told: clients whose path breaks meanwhile need no steps.
+    /// The class at those members of the host's incident at which another cause fails handshakes than the
+    /// reported flood: clients with a path that breaks meanwhile need no mitigations.
     fn apart(
         &self,
         members: &[&Look],

@@ -1,7 +1,7 @@
-//! Rules that could cut off what the host or its operator needs, until somebody says that they may stay.
+//! Rules that could cut off a service of the host or its operator, pending confirmation.
 //!
-//! Such a rule is in the kernel with the moment by which that must be said as its end, so it ends then,
-//! whatever has become of the agent. What is left to do here is to bring back what it had replaced.
+//! The end of such a rule in the kernel is the moment by which it must be confirmed. So it ends then,
+//! whatever has happened to the agent. The engine only has to restore the replaced rule.
 
 use ipnet::IpNet;
 
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Tells of operators' rules that nobody confirmed in time, which ended while there was no agent,
-    /// and brings back what they had replaced. To be called after [`Engine::adopt`].
+    /// Reports operators' rules that were not confirmed in time, which ended while there was no agent, and
+    /// restores the rules that they had replaced. To be called after [`Engine::adopt`].
     pub fn revert(&mut self, now: Timestamp, rules: Vec<Rule>) {
         for rule in rules {
             self.reverted(now, rule);
@@ -106,7 +106,7 @@ impl Engine {
         Ok(Response::Confirmed(reports))
     }
 
-    /// Takes a rule out that nobody confirmed in time.
+    /// Removes a rule that was not confirmed in time.
     pub(super) fn roll_back(&mut self, now: Timestamp, id: RuleId) {
         let Some(rule) = self.book.entry_mut(id).map(|entry| entry.rule.clone()) else { return };
         self.remove_rule(now, id, "nobody confirmed it in time".to_owned());
@@ -128,7 +128,7 @@ impl Engine {
         self.tell_of_rule(Severity::Warning, "rule_reverted", text, Some(net), None);
     }
 
-    /// Makes an operator's rule once more, under whatever number; says what came of it.
+    /// Makes an operator's rule once more, under any number, and returns the result in words.
     pub(super) fn put_back(&mut self, now: Timestamp, before: Rule) -> String {
         let what = match before.matcher {
             Matcher::Source(net, ports) => format!("{net}{ports}"),

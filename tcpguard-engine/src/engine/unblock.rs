@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    /// Incidents ask again for what an operator removed, if the evidence does.
+    /// Incidents ask again for the rules that an operator removed, if the evidence does.
     pub(super) fn take_up_removed(&mut self, now: Timestamp) {
         let until = now + self.settings.common.armed;
         self.watches.values_mut().for_each(|watch| watch.take_up(until, None));

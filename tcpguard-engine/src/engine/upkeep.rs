@@ -1,5 +1,5 @@
-//! What is done at every poll whatever happens: rules kept as planned, samples of the right size,
-//! the flood's leavings cleaned up, and questions asked as often as the situation needs.
+//! Upkeep at every poll: keeping rules as planned and samples of the right size, cleaning up a flood's
+//! half-open entries, and asking questions as often as the situation needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,11 +26,11 @@ const BUSY: Duration = Duration::from_secs(1);
 const URGENT: Duration = Duration::from_secs(5);
 /// Half-open entries removed at a time: each costs a message to the kernel.
 pub(super) const CLEAN_LIMIT: u32 = 4096;
-/// Listeners whose queues are cleaned up in a poll: each costs a walk over the host's sockets.
+/// Listeners of which the queues are cleaned up in a poll: each costs a walk over the host's sockets.
 pub(super) const CLEANED_AT_ONCE: usize = 64;
 
 impl Engine {
-    /// Brings the kernel's rules to what is wanted.
+    /// Brings the kernel's rules to the planned state.
     pub(super) fn carry_out_plan(&mut self, now: Timestamp) {
         self.forget_expired(now);
         self.hold_back();
@@ -102,8 +102,8 @@ impl Engine {
         self.tell_of_rule(Severity::Notice, "rule_installed", text, prefix, incident);
     }
 
-    /// The listener whose clients tell whether a rule of an incident keeps them out: its own, or of those that
-    /// are told together the one with the most clients.
+    /// The listener at which clients show whether a rule of an incident keeps them out: its own, or the one
+    /// with the most clients of those that are reported together.
     fn tells_of(&self, incident: u64) -> Option<ListenerId> {
         let own =
             |watch: &&Watch| watch.incident.as_deref().is_some_and(|open| open.id() == incident);
@@ -221,8 +221,8 @@ impl Engine {
         rolled.incident.reclaim(unanswered);
     }
 
-    /// What there is in the place of a rule that drops the SYNs of clients in number, should it go;
-    /// `None` where there is nothing, or it drops none.
+    /// The replacement for a rule that drops many SYNs of clients, should it go; `None` where there is none,
+    /// or it drops none.
     fn instead_of(&self, now: Timestamp, entry: &Entry) -> Option<Instead> {
         let (settings, matcher) = (&self.settings.common, &entry.rule.matcher);
         // Where rules only count, clients are answered anyway.
@@ -252,7 +252,7 @@ impl Engine {
         })
     }
 
-    /// Whether cookies answer what a signature rule drops, and can answer all of it.
+    /// Whether cookies answer the SYNs that a signature rule drops, and can answer all of them.
     fn is_answered(&self, now: Timestamp, matcher: &Matcher) -> bool {
         if matches!(matcher, Matcher::Source(..)) {
             return false;
@@ -264,14 +264,14 @@ impl Engine {
             })
     }
 
-    /// Counts the completed handshakes whose retransmitted SYNs signature rules have let pass.
+    /// Counts the completed handshakes of retransmitted SYNs that signature rules have let pass.
     pub(super) fn count_completing(&mut self, now: Timestamp) {
         // In the other modes rules drop nothing. Where more arrive than can be answered, each that is counted may
         // stand for many.
         let enforced = self.mode == Mode::Enforce && !self.saturated;
         let watches = self.watches.values().filter(|_| enforced);
         let completing = watches.filter_map(|watch| {
-            // Of a rule for every listener nobody knows at which they complete.
+            // For a rule for every listener it is not known at which of them they complete.
             let own = active_rules(watch, &self.book).filter(|entry| !entry.is_shared());
             let rate: f64 = own.map(|entry| entry.completing(now)).sum();
             (rate > 0.0).then_some((watch.listener, rate))
@@ -378,7 +378,7 @@ impl Engine {
         for (_, listener) in waiting.into_iter().take(CLEANED_AT_ONCE) {
             let Some(watch) = self.watches.get_mut(&listener) else { continue };
             let (ruled, stepped) = acting_since(watch, &self.book);
-            // What a rule let pass since was let in on purpose, whatever step is taken.
+            // A SYN that a rule has let pass since was let in on purpose, whatever mitigation is active.
             let acting = ruled.or(stepped).map(|since| since.max(self.enforced));
             let answered_before = acting.unwrap_or_default();
             let everybody_before = match watch.turns_clients_away(now) {
@@ -400,7 +400,7 @@ impl Engine {
         }
     }
 
-    /// Whether it is time to remove what keeps clients out of a listener's queue.
+    /// Whether it is time to remove the entries that keep clients out of a listener's queue.
     fn is_to_be_cleaned(&self, now: Timestamp, watch: &Watch) -> bool {
         if watch.kind != ListenerKind::Local {
             return false;

@@ -1,4 +1,4 @@
-//! What the engine knows, for people.
+//! The engine's state as reports for people.
 
 use ipnet::IpNet;
 
@@ -89,7 +89,7 @@ impl Engine {
                 .as_deref()
                 .is_some_and(|incident| incident.class() == IncidentClass::ListenerOverload);
         let state = match watch.class() {
-            // What else is the case, clients are lost there, and no rule helps.
+            // Whatever else holds, clients are lost there, and no rule helps.
             _ if overloaded => ListenerState::Overloaded,
             Some(_) if keeps_away => ListenerState::Protected,
             Some(class) if !class.is_pressure() => ListenerState::Attacked,

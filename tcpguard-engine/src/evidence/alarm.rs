@@ -1,11 +1,11 @@
-//! What raised an alarm, with its arithmetic, in words.
+//! The cause of an alarm, with its arithmetic, in words.
 
 use crate::signal::Signal;
 use crate::words::{percent, short, span};
 use crate::{Evidence, Moment, Settings, Statistics};
 
-/// What the signal said. `moment` is that of the alarm, where a listener raised it; `evidence` is
-/// what the first look found.
+/// The signal in words. `moment` is that of the alarm, where a listener raised it. `evidence` is
+/// the result of the first inspection.
 pub(crate) fn alarm(
     signal: Signal,
     moment: Option<&Moment>,

@@ -17,36 +17,36 @@ use super::verdict::{VerdictLine, verdict};
 use crate::learned::KnownLooks;
 use crate::{Evidence, IncidentClass, Moment, Settings};
 
-/// What the failing flows say.
+/// The assessment of the failing flows.
 #[derive(Clone, Debug)]
 pub(crate) struct Assessment {
     /// The numbers, as far as flows give them.
     pub evidence: Evidence,
-    /// What kind of trouble it is: what the last line says.
+    /// The class: that of the last line.
     pub class: IncidentClass,
     /// The class list up to the line that fits.
     pub lines: Vec<VerdictLine>,
-    /// What counters and signals say, where there is a listener.
+    /// Counters and signals, where there is a listener.
     pub moment: Option<Moment>,
     /// How sure that is, 0 to 1.
     pub confidence: f64,
     /// Gate items that hold.
     pub gate: u32,
-    /// What the confidence rests on: these, silence where it stands in for a mark, and a surge.
+    /// The basis of the confidence: the gate items, silence where it stands in for a mark, and a surge.
     signs: u32,
     /// Everything that can be known speaks for a forged flood.
     pub unanimous: bool,
-    /// It rests on what is not known yet: whether SYNs are repeated.
+    /// It rests on a fact that is not known yet: whether SYNs are retransmitted.
     pub provisional: bool,
     /// The failing SYNs are repeated as often as real clients repeat theirs.
     pub repeated: bool,
-    /// Whether those who fail have been here before.
+    /// Whether the failing sources have been here before.
     pub novelty: Novelty,
     /// The signature that a rule would drop.
     pub signature: Option<Candidate>,
     /// The network of the top source.
     pub top_source: Option<IpNet>,
-    /// Its share of what fails beyond what fails anyway.
+    /// Its share of the failures beyond the expected ones.
     pub top_source_excess: f64,
     /// The SYNs from there are repeated as often as real clients repeat theirs, whatever the others
     /// do.
@@ -92,7 +92,7 @@ fn confidence(gate: u32) -> f64 {
     1.0 - 0.5_f64.powi(gate as i32)
 }
 
-/// What is known beside the flows: what counters say, and who has been here before.
+/// The background of the flows: the counters, and the networks that have been here before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Background {
     /// Share of the attempts that fails anyway.
@@ -100,7 +100,7 @@ pub(crate) struct Background {
     /// Share of those that fail since the incident began, once that is known: flows reach back before
     /// it.
     pub failing_share: Option<f64>,
-    /// Whether those who fail have been here before.
+    /// Whether the failing sources have been here before.
     pub novelty: Novelty,
     /// Whether more fail than clients could begin.
     pub surge: Surge,
@@ -108,7 +108,7 @@ pub(crate) struct Background {
     pub clients_missing: Missing,
     /// Whether they are clients that were served a moment ago.
     pub regulars: Regulars,
-    /// Whether an answer would reach those who fail.
+    /// Whether a reply would reach the failing sources.
     pub reach: Reach,
 }
 

@@ -1,12 +1,12 @@
 //! Half-open health checks among the failing flows.
 //!
-//! A balancer that asks whether a port is open resets the handshake when it is answered. That holds no place
-//! in a queue, and the balancer comes again and again, at a rate that a machine was told. A tool whose own
-//! kernel resets the answers it did not ask for comes much faster. A SYN that is sent again after a reset was
-//! not reset by its sender: something between resets in its name, and its path is broken.
+//! A balancer that asks whether a port is open resets the handshake when it gets the SYN-ACK. That takes no
+//! slot in a queue, and the balancer returns again and again, at a configured rate. A tool of which the own
+//! kernel resets unsolicited SYN-ACKs comes much faster. A SYN that is retransmitted after a reset was not
+//! reset by its sender: a device on the path resets with a spoofed source, and the path is broken.
 //!
-//! Anybody can send a SYN and its reset in any name. So they excuse themselves and nothing else: what is left open
-//! in the same name takes a place.
+//! Anyone can send a SYN and its reset with any source address. So resets excuse only the handshakes that
+//! they end. A handshake that is left open with the same source takes a slot.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,8 +17,9 @@ use super::cohort::Cohort;
 /// Handshakes that a source resets from which it is one that comes again: as many as HAProxy makes, which asks every
 /// two seconds (`inter`), while evidence is gathered (`evidence_window`, 8 s).
 const AGAIN: u64 = 4;
-/// Share of its handshakes that it resets: all, but for those whose reset is lost on the way. On a path that loses
-/// one packet in ten nine in ten are reset at once, and most others a second later, when the host repeats its answer.
+/// Share of its handshakes that such a source resets: all, but for those of which the reset is lost on the
+/// way. On a path that loses one packet in ten nine in ten are reset at once, and most others a second later,
+/// when the host retransmits its SYN-ACK.
 const RESET: f64 = 0.9;
 
 /// The sources that check health by half-open handshakes.

@@ -14,13 +14,14 @@ use crate::{Flow, FlowState, Settings, Timestamp};
 /// Failing flows looked at, of one listener or of several together; of more, a part is drawn. Shares keep a
 /// standard error below 0.6 %, and the eight masks cost milliseconds, not tenths of a second.
 pub(super) const EXAMINED: usize = 8192;
-/// Share of what fails beyond what fails anyway, from which it is all reset: as of what is taken for all elsewhere
-/// (`fast_share`, `silent_share`). It decides below 128 handshakes only, since what is left must be fewer than are
-/// judged by themselves (`evidence_flows`, 32).
+/// Share of resets among the failures beyond the expected ones, from which all are taken to be reset.
+/// Elsewhere the same share is taken for all (`fast_share`, `silent_share`). It decides below 128 handshakes
+/// only, since the rest must be fewer than are judged by themselves (`evidence_flows`, 32).
 const REFUSED: f64 = 0.75;
 const SECOND: Duration = Duration::from_secs(1);
-/// A client whose first timeout is 3 s (RFC 1122 §4.2.3.1: old and embedded systems) repeats its SYN so much later
-/// than one whose first timeout is 1 s, who by then has repeated it twice (after 1 and 3 s: RFC 6298 §2.1, §5.5).
+/// A client with a first timeout of 3 s (RFC 1122 §4.2.3.1: old and embedded systems) retransmits its SYN so
+/// much later than one with a first timeout of 1 s, which by then has retransmitted it twice (after 1 and 3
+/// s: RFC 6298 §2.1, §5.5).
 const LATER: Duration = Duration::from_secs(2);
 
 /// One attempt that fails.
@@ -30,7 +31,7 @@ pub(crate) struct Failing {
     pub addr: IpAddr,
     /// Whom it counts under: the address, or the IPv6 /64.
     pub source: IpAddr,
-    /// What the SYN looked like.
+    /// Fingerprint of the SYN.
     pub print: Fingerprint,
     /// Stands for this many flows.
     pub weight: u64,
@@ -57,15 +58,15 @@ pub(crate) struct Cohort {
     pub span: Duration,
     /// The time in which those came that are asked whether they repeated their SYNs.
     pub judged: Duration,
-    /// What completed earlier in the same incident looked like.
+    /// Fingerprints that completed earlier in the same incident.
     pub admitted: Admitted,
 }
 
 impl Cohort {
-    /// Sorts the listener's flows; `mature` is the time that handshakes are given. While most have not
-    /// had it yet, because the flood has just begun, those that have seen one poll go by must do:
-    /// without them the usual lost clients would speak for it. Nor are these asked whether they
-    /// repeated their SYNs, if they came before `onset`: who vanishes does not.
+    /// Sorts the listener's flows. `mature` is the time that handshakes are given. While most have not had it
+    /// yet, because the flood has just begun, those that have lasted one poll must do: without them the usual
+    /// lost clients would stand for the flood. Flows from before `onset` are not asked whether they
+    /// retransmitted their SYNs, because a client that vanishes does not.
     pub fn gather(
         now: Timestamp,
         flows: impl Iterator<Item = Flow> + Clone,
@@ -110,15 +111,15 @@ impl Cohort {
         Self { failing, completed, span, judged, admitted: Admitted::default() }
     }
 
-    /// What remains without the failing flows that `covered` names.
+    /// The cohort without the failing flows that `covered` names.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
         let (completed, admitted) = (self.completed.clone(), self.admitted.clone());
         Self { failing, completed, span: self.span, judged: self.judged, admitted }
     }
 
-    /// Whether what fails beyond the usual `natural_share` of all handshakes was reset by its own clients, and
-    /// what is left is not `enough` to be judged by itself.
+    /// Whether the failures beyond the usual `natural_share` of all handshakes were reset by their own
+    /// clients, and the rest is not `enough` to be judged by itself.
     pub fn is_refused(&self, natural_share: f64, enough: usize) -> bool {
         let refused = self.failing.iter().filter(|flow| flow.reset && flow.repeated != Some(true));
         let reset: u64 = refused.map(|flow| flow.weight).sum();
@@ -136,7 +137,7 @@ impl Cohort {
         reset as f64 / self.span.max(SECOND).as_secs_f64()
     }
 
-    /// How many a second fail whose SYNs are not repeated, or less often than a client would.
+    /// Failures a second of SYNs that are not retransmitted, or less often than a client would.
     pub fn silent_rates(&self) -> Silent {
         let rate = |which: fn(&Failing) -> bool| {
             let silent = self.failing.iter().filter(|flow| !flow.reset && which(flow));
@@ -149,7 +150,7 @@ impl Cohort {
         }
     }
 
-    /// Whether any of the failing flows was reset by its own client. What is reset holds no place in a queue.
+    /// Whether any of the failing flows was reset by its own client. A reset flow takes no slot in a queue.
     pub fn has_resets(&self) -> bool {
         self.failing.iter().any(|flow| flow.reset)
     }
@@ -172,7 +173,7 @@ impl Cohort {
     }
 }
 
-/// Failing handshakes a second of senders who do not go on as clients do.
+/// Failing handshakes a second of senders that do not go on as clients do.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Silent {
     /// Their SYNs were not repeated at all.
@@ -181,7 +182,7 @@ pub(crate) struct Silent {
     pub given_up: f64,
 }
 
-/// What a failing flow is judged by.
+/// Parameters by which a failing flow is judged.
 #[derive(Clone, Copy)]
 struct Judge {
     now: Timestamp,

@@ -1,7 +1,7 @@
 //! The evidence gate: handshakes fail, but is it an attack?
 //!
-//! Each item is a way in which the makers of forged SYNs differ from clients whose path is broken.
-//! Without the gate every short outage of a group of clients would be an alarm.
+//! Each item is a difference between the senders of spoofed SYNs and clients with a broken path. Without the
+//! gate every short outage of a group of clients would be an alarm.
 
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use super::ttl::Ttls;
 use crate::{GateItem, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Share of all handshakes that clients reset at most: who was quicker by the other IP version, or to another address,
-/// resets the slower one (RFC 8305 §5, Happy Eyeballs). As much as an incident may teach to be usual.
+/// Share of all handshakes that clients reset at most. A client that connected faster by the other IP
+/// version, or to another address, resets the slower handshake (RFC 8305 §5, Happy Eyeballs). It is also the
+/// upper bound of the learned usual share of failures.
 const CLIENTS_RESET: f64 = 0.4;
 
-/// What holds.
+/// The items of the gate and related findings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     /// One fingerprint, and not the clients'.
@@ -35,9 +36,8 @@ pub(crate) struct Gate {
     pub singletons: bool,
     /// Whether SYNs are not repeated; `None` while it is too early to say.
     pub not_repeated: Option<bool>,
-    /// Whether networks fail from which nobody came before, while those that complete are known, and
-    /// no path is broken to them; `Some(false)` where those that fail are known, which speaks against
-    /// an attack.
+    /// Whether the failing networks are new while those that complete are known, and no path is broken to
+    /// them. `Some(false)` where the failing networks are known, which speaks against an attack.
     pub novel: Option<bool>,
     /// They are clients that were served a moment ago, by all that is known.
     pub regulars: bool,
@@ -52,15 +52,15 @@ pub(crate) struct Gate {
     pub silent: bool,
     /// Far more fail than clients could begin. It makes an attack of them, but nothing that may be dropped.
     pub surge: bool,
-    /// More fail than clients could begin, and have for so long that it does not matter that SYNs are repeated,
-    /// nor in whose names they come.
+    /// More fail than clients could begin, and have for so long that neither retransmissions nor the source
+    /// addresses of the SYNs matter.
     pub lasting: bool,
-    /// No answer reaches those who fail. That costs an attacker nothing, so nothing may be dropped on its
+    /// No reply reaches the failing sources. That costs an attacker nothing, so nothing may be dropped on its
     /// account.
     pub unreachable: bool,
     /// Failing flows as a share of all.
     pub failing_share: f64,
-    /// What is known of the repetitions of SYNs.
+    /// Statistics of the retransmissions of SYNs.
     pub repeats: Repeats,
 }
 
@@ -77,14 +77,14 @@ impl Gate {
         let few = sources.k90_networks <= settings.few_networks
             || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
         let failing_share = cohort.failing_share().max(background.failing_share.unwrap_or(0.0));
-        // Of a closed port, of whose resets nothing is seen, the clients fall silent as well.
+        // At a closed port of which no resets are seen, the clients fall silent as well.
         let is_open =
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
         let one = signature.is_some_and(|signature| signature.is_a_tools(settings));
         let impossible = enough && ttls.impossible >= settings.ttl_impossible_share;
         let repeats = Repeats::of(cohort, background, one || impossible, settings);
         let not_repeated = repeats.missing;
-        // Those of new clients may be several too, until it is known that nobody tries again.
+        // Those of new clients may be several too, until it is known that no SYN is retransmitted.
         let several = signature.is_some_and(Candidate::is_one_of_few) && not_repeated == Some(true);
         let fingerprint = one || several;
         let forged = fingerprint || impossible;
@@ -100,7 +100,7 @@ impl Gate {
         let singletons = sources.distinct >= settings.distinct_min
             && sources.singletons >= settings.singleton_share
             && !sources.come_round();
-        // The path to clients who are new may be broken as well.
+        // The path to new clients may be broken as well.
         let novel = background.novelty.novel.filter(|new| !new || not_repeated == Some(true));
         let lasting = background.surge.lasts && not_repeated == Some(false);
         Self {
@@ -139,7 +139,7 @@ impl Gate {
         self.names().len() as u32
     }
 
-    /// What speaks for an attack: the items that hold, silence, a surge and unreachable sources.
+    /// Names of the signs of an attack: the items that hold, silence, a surge and unreachable sources.
     pub fn names(&self) -> Vec<&'static str> {
         let signs = [
             (self.fingerprint, "fingerprint"),

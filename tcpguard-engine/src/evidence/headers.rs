@@ -6,7 +6,7 @@ use crate::Timestamp;
 /// Headers that are kept of an incident.
 pub(crate) const HEADERS: usize = 16;
 
-/// The header of one SYN: what was on the wire, and no reconstruction.
+/// The header of one SYN: its bytes on the wire, and no reconstruction.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct SynHeader {
     /// When it arrived.

@@ -1,21 +1,21 @@
-//! Completed handshakes that are missing: clients who fail instead.
+//! Missing completed handshakes: clients that fail instead.
 //!
-//! A flood takes none away before a queue is full. Clients behind a path that breaks do, and for each that is
-//! missing a few handshakes fail, since whoever gets no answer tries again.
+//! A flood takes none away before a queue is full. Clients behind a path that breaks do. For each that is
+//! missing a few handshakes fail, since a client without a reply tries again.
 
 use crate::window::Sums;
 
-/// What is usual is a mean: so far from it nothing is missing, as a share of it and in standard deviations of what a
-/// count varies. The share is the least that matters (`failure_share`), and beyond the deviations a Poisson count is
-/// once in 44 times.
+/// Tolerance below the baseline, which is a mean, within which no handshake counts as missing: as a share of
+/// it, and in standard deviations of a count. The share is the least that matters (`failure_share`). A
+/// Poisson count lies beyond the deviations once in 44 times.
 const SLACK: (f64, f64) = (0.05, 2.0);
-/// First SYNs of clients who are missing: their own, and for every second one that of a connection by the other IP
-/// version or to another address, which is tried after 250 ms (RFC 8305 §5, Happy Eyeballs). Repetitions are not
-/// among them. More would excuse a flood as fast as the clients themselves.
+/// First SYNs of missing clients: their own, and for every second one that of a connection by the other IP
+/// version or to another address, which is tried after 250 ms (RFC 8305 §5, Happy Eyeballs). Retransmissions
+/// are not among them. More would excuse a flood as fast as the clients themselves.
 const TRIES: f64 = 1.5;
 
-/// Failing handshakes a second that are explained by the clients who are missing, where each of them tries so often;
-/// `usual`: completed handshakes per second.
+/// Failing handshakes a second that are explained by the missing clients, where each of them tries so often.
+/// `usual`: the usual rate per second, of completed handshakes or of SYNs.
 pub(super) fn explained(sums: &Sums, usual: f64, tries: f64) -> f64 {
     let seconds = sums.span.as_secs_f64();
     let chance = if seconds > 0.0 { (usual / seconds).sqrt() } else { 0.0 };
@@ -36,7 +36,7 @@ pub(crate) enum Missing {
 }
 
 impl Missing {
-    /// Compares what completes with what is `usual`, in completed handshakes per second.
+    /// Compares the completed handshakes with the `usual` rate, in completed handshakes per second.
     pub fn of(sums: &Sums, usual: Option<f64>) -> Self {
         let Some(usual) = usual else { return Self::No };
         // A full queue takes completions away as well, and so do rules.

@@ -1,9 +1,9 @@
-//! Whether those who fail have ever been here.
+//! Whether the failing sources have ever been here.
 //!
-//! A host's clients come from networks from which they came before, a rush of new ones included, for
-//! those complete their handshakes. The sources that a flood draws, and most of the hosts that one
-//! rents, are new ("Flash crowds and denial of service attacks", Jung, Krishnamurthy and Rabinovich,
-//! WWW 2002, tells rushes from attacks by that).
+//! A host's clients come from networks from which they came before. In a flash crowd new ones do too, for
+//! those complete their handshakes. The sources that a flood draws, and most of the hosts that an attacker
+//! rents, are new ("Flash crowds and denial of service attacks", Jung, Krishnamurthy and Rabinovich, WWW
+//! 2002, distinguishes flash crowds from attacks by that).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,11 +18,11 @@ use crate::words::{percent, short};
 /// Flows looked at of each kind; of more, every n-th. Shares keep a standard error of about 1 %.
 const EXAMINED: usize = 2048;
 
-/// What the networks of a cohort say. Shares are of what is left without the failures to be expected.
+/// Evidence from the networks of a cohort. Shares are of the flows beyond the expected failures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Novelty {
-    /// Most of those who fail are strangers and most of those who complete are not: `Some(true)`.
-    /// Most of those who fail are known: `Some(false)`. Else, or where too little is known: `None`.
+    /// Most failing sources are new and most that complete are not: `Some(true)`. Most failing sources are
+    /// known: `Some(false)`. Else, or where too little is known: `None`.
     pub novel: Option<bool>,
     /// How many networks are known, about.
     known: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Novelty {
 }
 
 impl Novelty {
-    /// Compares a cohort, of which the share `natural` usually fails, with what is known.
+    /// Compares a cohort, of which the share `natural` usually fails, with the known networks.
     pub fn of(cohort: &Cohort, networks: &Networks, natural: f64, settings: &Settings) -> Self {
         let known = networks.count();
         let silent = |why| Self { known, silent: Some(why), ..Self::default() };
@@ -50,7 +50,7 @@ impl Novelty {
             Mix::of(&cohort.completed, |(client, _, weight)| (*client, *weight), networks);
         let seen =
             (completed.distinct >= least).then(|| 1.0 - completed.unseen / completed.distinct);
-        // Who fails anyway is one of those who usually complete.
+        // The expected failures are those of sources that usually complete.
         let expected = completed.weight * natural / (1.0 - natural);
         let of_known = expected * seen.unwrap_or(1.0);
         let left = failing.weight - expected;
@@ -176,7 +176,7 @@ mod tests {
         networks
     }
 
-    /// What is said of failing and completing networks, where 2 % fail anyway.
+    /// The result for failing and completing networks, where 2 % fail anyway.
     fn said(
         failing: impl Iterator<Item = u32>,
         completing: impl Iterator<Item = u32>,
@@ -235,7 +235,7 @@ mod tests {
             said(NEW, 0..1000, 999),
             said(NEW.take(47), 0..1000, 5000),
             said(0..0, 0..0, 5000),
-            // Of 60 failures 20 are nobody's.
+            // Of 60 failures 20 are expected.
             said(NEW.take(60), 0..1000, 5000),
         ] {
             assert_eq!(cohort.novel, None);

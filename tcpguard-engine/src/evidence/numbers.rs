@@ -1,4 +1,4 @@
-//! What the lines of the class list say of their numbers.
+//! The numbers of the class list's lines, in words.
 
 use super::checks::Checks;
 use super::gate::Gate;
@@ -8,7 +8,7 @@ use super::sources::Sources;
 use crate::Settings;
 use crate::words::{percent, short};
 
-/// What the lines say of their numbers.
+/// The findings from which the lines take their numbers.
 pub(super) struct Numbers<'a> {
     pub gate: &'a Gate,
     pub sources: &'a Sources,
@@ -160,7 +160,7 @@ impl Numbers<'_> {
         )
     }
 
-    /// What speaks of one tool or machine.
+    /// The marks of one tool or machine.
     fn marks(&self) -> Vec<&'static str> {
         let gate = self.gate;
         let marks = [

@@ -1,14 +1,15 @@
-//! What became of the sampled flows since the slow path began to suspect.
+//! Outcomes of the sampled flows since the slow path began to suspect.
 
 use std::time::Duration;
 
 use crate::{Flow, FlowState, Settings, Timestamp};
 
-/// Share of what would matter by which flows must exceed what is usual. What the slow path counts is
-/// averaged over all it looked at, among which there may be as much calm as flood.
+/// Share of a relevant excess (`failure_share`) by which failing flows must exceed the baseline.
+/// The count of the slow path is an average over its whole time, of which calm may be as large a
+/// part as the flood.
 const CONFIRMING: f64 = 0.25;
 
-/// Whether the flows say what is suspected.
+/// Whether the flows confirm the suspicion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
     /// More fail than usual, and enough of them to say so.
@@ -97,7 +98,7 @@ mod tests {
         }
     }
 
-    /// What is made of (number, age in ms, state) when it is suspected since 8 s ago.
+    /// Outcomes of (number, age in ms, state) with a suspicion since 8 s ago.
     fn outcomes(flows: &[(usize, u64, FlowState)]) -> Outcomes {
         let flows = flows
             .iter()

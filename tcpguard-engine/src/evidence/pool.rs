@@ -10,7 +10,7 @@ use crate::drawn::one_in;
 use crate::{IncidentClass, Settings};
 
 impl Cohort {
-    /// What failed and completed at several listeners.
+    /// The failed and completed handshakes of several listeners.
     pub fn pooled<'a>(cohorts: impl Iterator<Item = &'a Self>) -> Self {
         let mut pool = Self::default();
         for cohort in cohorts {
@@ -31,10 +31,10 @@ impl Cohort {
 
 impl Assessment {
     /// Whether this verdict on the flows of several listeners is one on the flows of this listener among
-    /// them: they have the tool's look that it found; or they come from where it says that few sources are;
-    /// or, where SYNs have nothing in common, they are known to be repeated no more than those of all. The
-    /// clients of a listener whose path breaks meanwhile have none of that. `None` while it is not known
-    /// whether they are repeated.
+    /// them. Its flows have the fingerprint of the tool that the verdict found. Or they come from the few
+    /// sources that it found. Or, where SYNs have nothing in common, they are known to be retransmitted no
+    /// more than those of all. The clients of a listener with a path that breaks meanwhile fit none of these.
+    /// `None` while it is not known whether they are retransmitted.
     pub fn speaks_for(&self, cohort: &Cohort, settings: &Settings) -> Option<bool> {
         if !self.class.is_flood() || cohort.failing.is_empty() {
             return Some(false);
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(all.speaks_for(&Cohort::default(), &settings()), Some(false));
     }
 
-    /// The naive way takes each listener for one whose clients fail: they repeat no fewer.
+    /// The naive way takes each listener for one with failing clients: they retransmit no less.
     #[test]
     fn a_flood_that_repeats_a_share_of_its_syns_is_the_same_at_each_listener() {
         let repeated = |share: usize| {
@@ -150,7 +150,7 @@ mod tests {
             let speaks = Some(speaks);
             assert_eq!(all.speaks_for(&repeated(share), &settings()), speaks, "{share} %");
         }
-        // Of a pool in which nobody repeats anything the same share is clients'.
+        // In a pool without retransmissions the same share is clients'.
         all.evidence.retransmitted_share = Some(0.0);
         assert_eq!(all.speaks_for(&repeated(36), &settings()), Some(false));
     }

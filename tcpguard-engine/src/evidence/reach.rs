@@ -1,8 +1,8 @@
-//! Whether failing SYNs claim to come from where no answer reaches anybody.
+//! Whether failing SYNs claim to come from addresses that no reply reaches.
 //!
-//! No host has a martian address, and nobody is a client whose address belongs to the link and to no
-//! neighbour, or lies behind an interface by which no client is answered. It costs an attacker nothing to
-//! spoof such sources. So it is a sign that SYNs are spoofed and no more: nothing is dropped on its account.
+//! No host has a martian address. No client has an address that belongs to the link and to no neighbour, or
+//! that lies behind an interface by which no client is answered. It costs an attacker nothing to spoof such
+//! sources. So it is a sign that SYNs are spoofed and no more: nothing is dropped on its account.
 
 use super::cohort::Cohort;
 use crate::routes::{Routes, is_martian};
@@ -11,23 +11,24 @@ use crate::words::percent;
 /// Share of the failing flows from martian addresses that is no chance. No client has one, and of those that are
 /// drawn from all of IPv4 18 in 256 are martian: half of that.
 const MARTIAN: f64 = 9.0 / 256.0;
-/// Share of them that no route of a client leads back to. Clients whose way back is broken are among the failing
-/// ones as well: below half these may be most of them.
+/// Share of them to which no route of a client leads back. Clients with a broken way back are among the
+/// failing ones as well: below half these may be most of them.
 const UNREACHABLE: f64 = 0.5;
 
-/// What share of the failing sources no answer reaches.
+/// Share of the failing sources that no reply reaches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach {
     /// It is too large for clients.
     pub unreachable: bool,
     /// Share of martian addresses.
     martian: f64,
-    /// Share of a draw of sources by their routes; `None` where nobody was asked.
+    /// Share of a sample of sources by their routes; `None` where no source was asked about.
     astray: Option<f64>,
 }
 
 impl Reach {
-    /// That of the failing flows; `routes` is what those of a draw say. Fewer than `enough` say nothing.
+    /// That of the failing flows. `routes` are the routes of a sample of them. Fewer than `enough` are no
+    /// evidence.
     pub fn of(cohort: &Cohort, routes: Option<&Routes>, enough: usize) -> Self {
         let martian = cohort.failing.iter().filter(|flow| is_martian(flow.addr));
         let martian = martian.map(|flow| flow.weight).sum::<u64>() as f64;

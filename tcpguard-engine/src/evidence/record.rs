@@ -1,8 +1,8 @@
-//! What is kept of an incident, so that a person can re-trace it when it is long over: how its
-//! listener was doing before, at the alarm, at the last look and at the end; which line of the class
-//! list decided; and what was done, or why nothing was.
+//! The record of an incident, with which a person can re-trace it when it is long over: the state
+//! of its listener before, at the alarm, at the last inspection and at the end; the line of the
+//! class list that decided; and the mitigations, or why there were none.
 //!
-//! Lists are bounded here; whoever stores a record bounds its size in bytes.
+//! Lists are bounded here. The component that stores a record bounds its size in bytes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::{Evidence, IncidentClass, Queues, RuleId, RuleReport, Step, TcpExt, T
 /// Rules of an incident that are remembered one by one after they have ended.
 const RULES: usize = 16;
 
-/// What is kept of an incident beside its evidence at the last look.
+/// Everything that is kept of an incident beside its evidence at the last inspection.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Record {
-    /// What raised the alarm, with its arithmetic, in words.
+    /// The cause of the alarm, with its arithmetic, in words.
     pub alarm: String,
     /// The seconds before it began; `None` where nothing was seen of them.
     pub before: Option<Counts>,
-    /// Counters and signals at the alarm; `None` for what concerns no listener.
+    /// Counters and signals at the alarm; `None` for an incident of no listener.
     pub at_alarm: Option<Moment>,
-    /// The first verdict and what it rested on. Later looks leave it alone.
+    /// The first verdict and its basis. Later inspections leave it alone.
     pub first: FirstVerdict,
-    /// Counters and signals at the last look; `None` for what concerns no listener.
+    /// Counters and signals at the last inspection; `None` for an incident of no listener.
     pub at_last: Option<Moment>,
     /// The class list as the last look went through it, up to the line that held.
     pub lines: Vec<VerdictLine>,
@@ -58,7 +58,7 @@ pub struct Record {
 pub struct FirstVerdict {
     /// When.
     pub at: Timestamp,
-    /// What it was.
+    /// The class.
     pub class: IncidentClass,
     /// How sure, 0 to 1.
     pub confidence: f64,
@@ -71,7 +71,7 @@ pub struct FirstVerdict {
 /// Another verdict than the one that stands.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Doubt {
-    /// What the last looks said.
+    /// The class of the last inspections.
     pub class: IncidentClass,
     /// How many of them, running.
     pub looks: u32,
@@ -79,14 +79,14 @@ pub struct Doubt {
     pub needed: u32,
 }
 
-/// What counters and signals said at one moment.
+/// Counters and signals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Moment {
     /// When.
     pub at: Timestamp,
-    /// What the listener counted in the window of the evidence up to then.
+    /// The listener's counts in the window of the evidence up to then.
     pub counts: Counts,
-    /// What the signals made of it.
+    /// Statistics of the signals.
     pub statistics: Statistics,
     /// How much the kernel's own counters of this network namespace grew in as much time.
     pub tcp_ext: TcpExt,
@@ -94,7 +94,7 @@ pub struct Moment {
     pub queues: Option<Queues>,
 }
 
-/// What a listener counted in a span of time.
+/// The counts of a listener in a span of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Counts {
     /// Its length.
@@ -121,7 +121,7 @@ pub struct Counts {
     pub resets: u64,
 }
 
-/// What the signals made of the counters.
+/// The statistics that the signals derive from the counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Statistics {
     /// Time that a handshake was given to complete.
@@ -144,7 +144,7 @@ pub struct Statistics {
     pub natural_rate: f64,
     /// Failures to be expected in the window.
     pub expected: f64,
-    /// SYN queue: what fails holds so much of it; `None` where it was not counted.
+    /// SYN queue: the part that failing handshakes hold; `None` where it was not counted.
     pub occupancy: Option<Occupied>,
     /// Accept queue: polls in which it was full, less those since in which it was not.
     pub overload_polls: u32,
@@ -154,7 +154,8 @@ pub struct Statistics {
     pub usual_syn_rate: f64,
 }
 
-/// What says how much of a SYN queue failing handshakes hold: the least of the first three.
+/// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
+/// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Occupied {
     /// Half-open handshakes.
@@ -174,7 +175,7 @@ pub struct RuleRecord {
     pub id: RuleId,
     /// `source` or `signature`.
     pub kind: String,
-    /// What it matched, in words.
+    /// Its matcher, in words.
     pub matches: String,
     /// Why it was made.
     pub reason: String,

@@ -1,10 +1,10 @@
-//! Whether those who fail are clients that were served a moment ago, and fail instead of completing.
+//! Whether the failing sources are clients that were served a moment ago, and fail instead of completing.
 //!
-//! Applications with a connect timeout below a second open a new connection where others retransmit a
-//! SYN. Behind a path that breaks, such clients leave first SYNs only, as a flood does. But they completed
-//! handshakes minutes ago and look as they did then, they come at a few times their usual rate at most, and
-//! as many completions are missing as there are clients behind that path. A flood in their names takes no
-//! completions away, until the queue is full, and then it needs a defence whoever sends it.
+//! Applications with a connect timeout below a second open a new connection where others retransmit a SYN.
+//! Behind a path that breaks, such clients leave first SYNs only, as a flood does. But they completed
+//! handshakes minutes ago and have the same fingerprint as then, they come at a few times their usual rate at
+//! most, and as many completions are missing as there are clients behind that path. A flood that spoofs their
+//! addresses takes no completions away until the queue is full. Then it needs a defence, whatever its source.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,7 +20,8 @@ use crate::learned::KnownLooks;
 use crate::window::Sums;
 use crate::words::{percent, short};
 
-/// Flows of whose sources it is asked whether they are known: each question may be one to the kernel.
+/// Flows of which the sources are looked up among the validated clients: each look-up may be one in the
+/// kernel.
 const ASKED: usize = 64;
 /// Share of the failing flows that clients make.
 const MOST: f64 = 0.8;
@@ -28,12 +29,12 @@ const MOST: f64 = 0.8;
 /// milliseconds, a few tries, and a pause.
 const PERSISTENCE: f64 = 4.0;
 
-/// Who fails, and at what rate.
+/// The failing sources, and their rate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Regulars {
     /// They are clients, by all that is known.
     pub hold: bool,
-    /// Share of the failing flows whose sources completed a handshake lately.
+    /// Share of the failing flows from sources that completed a handshake lately.
     known: f64,
     /// Failing handshakes per second.
     failing: f64,
@@ -44,8 +45,8 @@ pub(crate) struct Regulars {
 }
 
 impl Regulars {
-    /// Judges failing flows by who is `known` and what `clients` look like, and a span's `sums` by the
-    /// `usual` rate of SYNs per second; `None` where that is not known.
+    /// Judges failing flows by the `known` clients and the fingerprints of `clients`, and a span's `sums` by
+    /// the `usual` rate of SYNs per second; `None` where that is not known.
     pub fn of(
         cohort: &Cohort,
         clients: &dyn KnownLooks,
@@ -89,8 +90,8 @@ fn look_alike(cohort: &Cohort, clients: &dyn KnownLooks) -> bool {
     cohort.weight() > 0 && alike as f64 >= MOST * cohort.weight() as f64
 }
 
-/// Share of the failing flows, of which some are drawn, whose sources completed a handshake lately. Clients who are
-/// lost anyway, each from another source, do not hide an office or a few servers among them.
+/// Share of the failing flows, or of a sample of them, from sources that completed a handshake lately.
+/// Clients that are lost anyway, each from another source, do not hide an office or a few servers among them.
 fn known_share(cohort: &Cohort, known: &dyn KnownClients) -> f64 {
     let mut times = BTreeMap::<IpAddr, u64>::new();
     let step = cohort.failing.len().div_ceil(ASKED).max(1);

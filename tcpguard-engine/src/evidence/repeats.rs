@@ -17,15 +17,15 @@ const JUDGED_MIN: usize = 16;
 /// distribution).
 const CHANCE: f64 = 2.0;
 
-/// What is known of the repetitions.
+/// Statistics of the retransmissions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Repeats {
-    /// Share of the judged flows whose SYN was repeated; `None` while it is too early to say.
+    /// Share of retransmitted SYNs among the judged flows; `None` while it is too early to say.
     pub share: Option<f64>,
-    /// Only those were judged whose SYN any client would have repeated by now.
+    /// Only flows were judged of which any client would have retransmitted the SYN by now.
     pub aged: bool,
-    /// Failing handshakes a second with which nobody goes on as a client would, where they are more than
-    /// clients could begin, though a share of SYNs is repeated.
+    /// Failing handshakes a second that do not go on as those of a client would, where they are more than
+    /// clients could begin, although a share of SYNs is retransmitted.
     pub deserted: Option<f64>,
     /// Whether SYNs are not repeated; `None` while it is too early to say.
     pub missing: Option<bool>,
@@ -63,7 +63,7 @@ impl Repeats {
     }
 }
 
-/// Share of the judged flows whose SYN was repeated; `None` while those are too few.
+/// Share of retransmitted SYNs among the judged flows; `None` while those are too few.
 pub(crate) fn repeated_share<'a>(failing: impl IntoIterator<Item = &'a Failing>) -> Option<f64> {
     let judged: Vec<(bool, u64)> = failing
         .into_iter()

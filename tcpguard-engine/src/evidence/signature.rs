@@ -1,4 +1,4 @@
-//! Which signature a rule should drop: what most failing SYNs share and no client does.
+//! The signature that a rule should drop: one that most failing SYNs share and no client has.
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
@@ -28,7 +28,7 @@ const MASKS: [Mask; 8] = [
     Mask::Shape,
 ];
 
-/// A signature and what is known of it.
+/// A signature and its statistics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Candidate {
     /// Which fields count.
@@ -70,16 +70,16 @@ impl Candidate {
         self.completed > 0 || self.admitted || self.recorded > 0
     }
 
-    /// Whether this may be dropped: it covers enough, no client looks like it, and that nobody
-    /// does is known from the recorded clients or from answers that nobody took up.
+    /// Whether this may be dropped: it covers enough and no client has this fingerprint, which is known from
+    /// the recorded clients or from SYN-ACKs that led to no handshake.
     pub fn may_be_dropped(&self, clients: &dyn KnownLooks, settings: &Settings) -> bool {
         self.may_be_tried(settings)
             && (clients.completions() >= settings.clients_known
                 || self.unfinished >= settings.answered_unfinished)
     }
 
-    /// Whether this may be dropped on trial: where a full queue answers nobody, nothing more can
-    /// be known, and a real client that is hit comes back and is let in.
+    /// Whether this may be dropped on trial: where a full queue sends no SYN-ACK, nothing more can be known,
+    /// and a real client that is hit retransmits and is let in.
     pub fn may_be_tried(&self, settings: &Settings) -> bool {
         self.covers_enough(settings) && !self.is_of_clients()
     }
@@ -119,8 +119,8 @@ struct Alike {
     unfinished: u64,
 }
 
-/// What the flows of a cohort look like under one mask, each look once. Under a mask that compares no
-/// other field the same can be told from these, which are few where a tool made them.
+/// The fingerprints of a cohort's flows under one mask, each once. Those under a mask that compares no other
+/// field can be derived from these, which are few where a tool made them.
 struct Looks<'a> {
     failing: Vec<Alike>,
     completed: Vec<(Fingerprint, u64)>,
@@ -173,24 +173,24 @@ fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
     looks
 }
 
-/// The signature that a rule would use, and the most frequent ones under its mask for people to
-/// see, that one first.
+/// The signature that a rule would use, and the most frequent ones under its mask for people to see, that one
+/// first.
 ///
-/// Of the masks whose top signature covers (nearly) as much as any, the most telling one is taken
-/// that no client shares; failing that, the most telling one.
+/// Of the masks with a top signature that covers (nearly) as much as any, the most telling one is taken that
+/// no client shares; failing that, the most telling one.
 pub(crate) fn choose(
     cohort: &Cohort,
     clients: &dyn KnownLooks,
     settings: &Settings,
 ) -> Option<(Candidate, Vec<SignatureShare>)> {
-    // Every mask but one compares a part of what the full one does.
+    // Every mask but one compares a part of the fields of the full one.
     let (full, ip_id) = (Looks::of(cohort, Mask::Full), Looks::of(cohort, Mask::IpId));
     let looks = |mask| if mask == Mask::IpId { &ip_id } else { &full };
     let tops: Vec<Candidate> = MASKS
         .into_iter()
         .filter_map(|mask| {
             let top = *looks(mask).ranked(mask).first()?;
-            // IPv6 has no identification, and zero is what a stack sends that does not use it.
+            // IPv6 has no identification, and a stack that does not use it sends zero.
             let telling = mask != Mask::IpId || top.print.ip_id != 0;
             telling.then(|| Candidate::of(&top, mask, looks(mask), clients))
         })

@@ -19,7 +19,7 @@ const DRAWN: usize = 1024;
 /// The smallest pool of addresses that passes for random. Fewer flows than [`DRAWN`] from a smaller one
 /// are alone for the most part too, but too many sources come round.
 const POOL: f64 = 10_000.0;
-/// What fails anyway is at most this share of the failing flows: it is only expected.
+/// Expected failures are at most this share of the failing flows, because they are only an expectation.
 const MOST_NATURAL: f64 = 0.5;
 /// /8 networks in which IPv4 hosts live (1 to 223, RFC 1112 §4 and RFC 6890).
 const SLASH_8: f64 = 223.0;
@@ -47,7 +47,7 @@ pub(crate) struct Sources {
     /// Sources seen more often than once among these, and as many as a pool of [`POOL`] addresses would
     /// show.
     pub again: (usize, f64),
-    /// Fewest sources that cover 90 % of what fails beyond what fails anyway.
+    /// Fewest sources that cover 90 % of the failures beyond the expected ones.
     pub k90: u64,
     /// Fewest /24 (IPv6: /48) that do.
     pub k90_networks: u64,
@@ -101,7 +101,7 @@ impl Sources {
         self.top.first().map_or(0.0, |top| top.share)
     }
 
-    /// Its share of what fails beyond what fails anyway.
+    /// Its share of the failures beyond the expected ones.
     pub fn top_excess(&self) -> f64 {
         (self.top_share() / (1.0 - self.natural)).min(1.0)
     }
@@ -156,8 +156,8 @@ pub(crate) struct Culprit {
     pub members: Vec<Culprit>,
 }
 
-/// Who sends many failing SYNs, the worst first: networks in which several sources do, and single
-/// sources elsewhere.
+/// The senders of many failing SYNs, the worst first: networks with several such sources, and single sources
+/// elsewhere.
 pub(crate) fn culprits(cohort: &Cohort, settings: &Settings) -> Vec<Culprit> {
     let total = cohort.weight().max(1) as f64;
     let culprit = |net: IpNet, weight: u64, members| {

@@ -1,23 +1,23 @@
 //! Whether more handshakes fail than the listener's clients could begin.
 //!
-//! Clients behind a path that breaks come as often as before, and fail at two or three times the rate at which
-//! they usually come: whoever gets no answer tries again (RFC 6298 §5.5), and programs open connections anew.
-//! A repetition is no new client, so that first SYNs only are compared. A
-//! rush of clients begins many more handshakes, but those that the server can take complete, so that more
-//! complete than ever, and than fail. A hundred times the usual rate that fails while fewer complete is
-//! neither, and nor are eight times the usual rate that go on for seconds. An attacker who repeats his SYNs as
-//! clients do stays below that only with a flood that clients could have caused, or if he completes as many
-//! handshakes as he leaves open, from addresses that he holds.
+//! Clients behind a path that breaks come as often as before, and fail at two or three times the rate at
+//! which they usually come: a client without a reply tries again (RFC 6298 §5.5), and programs open
+//! connections anew. A retransmission is no new client, so only first SYNs are compared. A flash crowd begins
+//! many more handshakes, but those that the server can take complete. So more complete than ever, and more
+//! than fail. A hundred times the usual rate that fails while fewer complete is neither, and nor are eight
+//! times the usual rate that go on for seconds. An attacker that retransmits SYNs as clients do has two ways
+//! to stay below that: a flood that clients could have caused, or as many completed handshakes as open ones,
+//! from addresses that the attacker holds.
 
 use crate::Settings;
 use crate::window::Sums;
 use crate::words::short;
 
-/// Share of what no clients could begin within a second that they could not begin for [`Surge::LASTING`] seconds
-/// either: eight times the usual rate, and 400 a second.
+/// Share of the rate that no clients could begin within a second, from which they could not begin it for
+/// [`Surge::LASTING`] seconds either: eight times the usual rate, and 400 a second.
 const FOR_LONG: f64 = 0.08;
 
-/// The rates of the last seconds, against what is usual.
+/// The rates of the last seconds, against the usual rate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Surge {
     /// More fail than clients could begin, and it is no rush of clients either.
@@ -57,7 +57,8 @@ impl Surge {
         }
     }
 
-    /// Whether a rate of failing handshakes is more than this `part` of what a rush of clients begins.
+    /// Whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
+    /// begins handshakes.
     pub fn exceeds_a_rush(&self, rate: f64, part: f64, settings: &Settings) -> bool {
         self.usual.is_some_and(|usual| {
             rate >= (part * settings.crowd_factor * usual).max(settings.crowd_floor)
@@ -91,7 +92,7 @@ mod tests {
         Sums { span, syns, attempts, completed, repeated, ..Sums::default() }
     }
 
-    /// What begins with a second of these.
+    /// The surge of seconds of which the last one has these counts.
     fn surge(failing: u64, completed: u64, usual: Option<f64>) -> Surge {
         let seconds = [second(failing, completed, 0), Sums::default(), Sums::default()];
         Surge::of(&seconds, usual, &Settings::default())

@@ -1,6 +1,6 @@
-//! What the time to live of failing SYNs says.
+//! Evidence from the time to live of failing SYNs.
 //!
-//! A tool on one machine forges the source but not the number of hops: its SYNs arrive with one or
+//! A tool on one machine spoofs the source but not the number of hops: its SYNs arrive with one or
 //! two TTLs, where as many real hosts show dozens. A tool that draws the TTL as well leaves values
 //! with which no packet of a real host arrives.
 

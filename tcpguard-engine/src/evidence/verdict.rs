@@ -11,9 +11,9 @@ use crate::{Evidence, IncidentClass, Settings};
 /// One line of the class list, as a look went through it.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct VerdictLine {
-    /// What it is if the line fits.
+    /// The class if the line fits.
     pub class: IncidentClass,
-    /// What the line asks.
+    /// The question of the line.
     pub asks: String,
     /// Whether it fits. The first that does decides.
     pub holds: bool,
@@ -30,20 +30,20 @@ impl VerdictLine {
 
 /// The lines up to the first that fits, which is the class:
 ///
-/// 1. Below the gate it is no attack; nor where those who fail were served a moment ago and are no more than
-///    then, or have been here before, until they are known not to repeat their SYNs; nor where they reset
-///    what they are answered, as seldom as health checks and scanners.
-/// 2. The clients behind a broken path may look like this, until it is known that nobody repeats his
-///    SYN: then none is named. Unless they are more than could be clients.
+/// 1. Below the gate it is no attack. It is none either where the failing sources were served a moment ago
+///    and are no more than then, or have been here before, until they are known not to retransmit their SYNs.
+///    Nor is it one where they reset the SYN-ACKs, as seldom as health checks and scanners.
+/// 2. The clients behind a broken path may look like this, until it is known that no SYN is retransmitted:
+///    then no class of attack is named, unless they are more than could be clients.
 /// 3. One source dominates.
-/// 4. Few sources or networks, unless they repeat their SYNs as clients would and are no more than those.
-/// 5. Random sources: seen once each, with one more sign of forging, of which networks that are new
-///    here, a surge and sources that no answer reaches are three; or, where a smaller pool of forged
-///    addresses comes round again, one machine's fingerprint and hop count and no client behind any.
-/// 6. Many sources that are none of that, look alike or are new here, and do not repeat their SYNs as
-///    clients would, or are more than those.
+/// 4. Few sources or networks, unless they retransmit their SYNs as clients would and are no more than those.
+/// 5. Random sources: seen once each, with one more sign of spoofing, of which networks that are new here, a
+///    surge and sources that no reply reaches are three; or, where a smaller pool of spoofed addresses comes
+///    round again, one machine's fingerprint and hop count and no client behind any.
+/// 6. Many sources that are none of that, have one fingerprint or are new here, and do not retransmit their
+///    SYNs as clients would, or are more than those.
 ///
-/// What is left has two signs of an attack and no pattern: a broken path still explains it best.
+/// The rest has two signs of an attack and no pattern: a broken path still explains it best.
 pub(crate) fn verdict(
     gate: &Gate,
     sources: &Sources,
@@ -110,7 +110,7 @@ pub(crate) fn verdict(
         .collect()
 }
 
-/// The line of a listener whose application does not accept.
+/// The line of a listener of which the application does not accept.
 pub(crate) fn overload_line() -> VerdictLine {
     VerdictLine::that_holds(
         IncidentClass::ListenerOverload,
@@ -135,8 +135,8 @@ pub(crate) fn crowd_line(evidence: &Evidence, syn_rate: f64) -> VerdictLine {
     )
 }
 
-/// Why the flood in hand gets no rule yet, where that is not said when a rule is considered: the
-/// marks are too few, or what is known of clients is too little.
+/// Why the present flood gets no rule yet, where that is not said when a rule is considered: the marks are
+/// too few, or too little is known of the clients.
 pub(crate) fn without_rule(
     class: IncidentClass,
     gate: u32,

@@ -1,10 +1,10 @@
-//! SYNs in frames whose headers go on beyond what the guard reads: fragments that end before the TCP flags,
-//! too many VLAN tags or extension headers. The stack reads them, and answers.
+//! SYNs in frames whose headers extend beyond the part that the XDP program reads: fragments that end before
+//! the TCP flags, too many VLAN tags or extension headers. The stack reads them and replies.
 //!
-//! That such frames come is no news; some networks have them. That they are SYNs nobody wants an answer to is
-//! told by the stack's answers, which are more than the SYNs that were read and complete no handshake, or by
-//! its queue, which is full without enough of them. A first fragment with part of a TCP header needs no such
-//! proof: no stack sends one (RFC 1858 §3, RFC 3128).
+//! The arrival of such frames alone is no incident, as some networks have them. Two observations show that
+//! they are SYNs of a flood. Either the stack sends more replies than there were readable SYNs, and these
+//! replies complete no handshake. Or its queue is full without enough readable SYNs. A first fragment with
+//! part of a TCP header needs no such proof: no stack sends one (RFC 1858 §3, RFC 3128).
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 use crate::evidence::{Assessment, VerdictLine, alarm};
@@ -21,7 +21,7 @@ pub(crate) struct Passing {
     pub routed: u64,
 }
 
-/// What speaks for a flood.
+/// Indicators of a flood of unreadable frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Beyond {
     /// Polls running in which there were too many.
@@ -33,7 +33,7 @@ pub(super) struct Beyond {
 }
 
 impl Host {
-    /// What went to the stack up to this sample.
+    /// Unreadable frames that went to the stack up to this sample.
     pub fn passing(&self, sample: &HostCounters) -> Passing {
         let since =
             |count: fn(&HostCounters) -> u64| count(sample).saturating_sub(count(&self.counters));
@@ -58,7 +58,7 @@ impl Host {
         self.note_rates(IncidentClass::Evasion, evading);
     }
 
-    /// What is the matter with frames that cannot be read.
+    /// The finding about unreadable frames, if they are a flood.
     pub(super) fn evasion(
         &self,
         now: Timestamp,

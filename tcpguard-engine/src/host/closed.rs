@@ -1,9 +1,9 @@
-//! SYNs to closed ports, so many that refusing them takes the time of the host's own stack.
+//! SYNs to closed ports, so many that refusing them takes time of the host's own stack.
 //!
-//! The stack's own resets say that there are so many of them, and where: nobody else can make it send one. Their
-//! sources may be such that the resets leave where they are not seen: from behind a bridge, or from a link where
-//! no neighbour has the address. So the kernel's own count of resets tells as well, as far as SYNs to where
-//! nothing listens explain them. A scan is no flood: see [`crate::Settings::closed_rate`].
+//! The stack's own resets show their number and their target: only such SYNs can make the stack send a reset.
+//! Some sources make the resets leave unseen: those behind a bridge, or on a link where no neighbour has the
+//! address. So the kernel's own count of resets is an indicator as well, as far as SYNs to closed ports explain
+//! it. A scan is not a flood: see [`crate::Settings::closed_rate`].
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 use crate::evidence::{Assessment, VerdictLine, alarm};
@@ -25,7 +25,7 @@ impl Host {
         self.note_rates(IncidentClass::ClosedPorts, closed);
     }
 
-    /// What is the matter with closed ports.
+    /// The finding about closed ports, if they are flooded.
     pub(super) fn closed(
         &self,
         now: Timestamp,

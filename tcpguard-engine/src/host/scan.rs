@@ -1,4 +1,4 @@
-//! Who scans: the tries that led nowhere, source by source.
+//! Scanners: attempts that failed, grouped by source.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -34,8 +34,9 @@ fn likelihood(failures: u32, successes: u64) -> f64 {
     failure.powi(failures as i32) * success.powi(successes as i32)
 }
 
-/// Sources that leave handshakes half-open at many listeners, once at each: they look who listens.
-/// Flows come with their listener's port; who has tried nothing within `recent` is left out.
+/// Sources that leave handshakes half-open at many listeners, once at each: they scan for open
+/// ports. Flows come with their listener's port. A source without an attempt within `recent` is
+/// left out.
 pub(super) fn half_open(
     now: Timestamp,
     flows: impl Iterator<Item = (Flow, u16)>,
@@ -65,7 +66,8 @@ impl Try {
     }
 }
 
-/// A client that has no path back repeats its SYN; a scanner has seen what it wanted.
+/// Whether a scanner left this handshake half-open. A client without a return path retransmits its
+/// SYN, while a scanner needs only the SYN-ACK.
 fn is_left_open(now: Timestamp, flow: &Flow, settings: &Settings) -> bool {
     flow.syn_retransmits == 0
         && match flow.state {
@@ -75,7 +77,7 @@ fn is_left_open(now: Timestamp, flow: &Flow, settings: &Settings) -> bool {
         }
 }
 
-/// What one source tried, in the order of time.
+/// Summary of one source's attempts, which are sorted by time.
 fn tried(tries: &[Try]) -> Option<Probe> {
     let (first, last) = (tries.first()?, tries.last()?);
     let places: BTreeSet<(IpAddr, u16)> = tries.iter().map(|one| (one.server, one.port)).collect();
@@ -94,7 +96,7 @@ fn tried(tries: &[Try]) -> Option<Probe> {
     })
 }
 
-/// What a source tried where nothing listens and where something does.
+/// A source's attempts at closed ports and at open ports, combined.
 pub(super) fn together(closed: &Probe, open: &Probe) -> Probe {
     let same_server = closed.servers == 1 && open.servers == 1 && closed.server == open.server;
     let same_port = closed.ports == 1 && open.ports == 1 && closed.port == open.port;

@@ -7,12 +7,12 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use crate::rules::Wanted;
 use crate::{Matcher, RemovedRule, Step, Timestamp};
 
-/// What there is in the place of a rule that made way for clients.
+/// Replacement of a rule that made way for clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Instead {
-    /// Cookies answer what it dropped.
+    /// The SYNs that it dropped get SYN cookies.
     Cookies,
-    /// Nothing is needed: hardly anything but clients was left of what it dropped.
+    /// No replacement is needed: nearly all of the SYNs that it still dropped were those of clients.
     Nothing,
 }
 
@@ -37,7 +37,7 @@ impl Declined {
         self.0.insert(matcher, (until, Why::Refused));
     }
 
-    /// Declines a rule for as long as the operator's word counts who removed it.
+    /// Declines a rule until the removal by an operator no longer counts.
     pub fn give_up(&mut self, matcher: Matcher, removed: RemovedRule) {
         self.0.insert(matcher, (removed.until, Why::Removed(removed)));
     }
@@ -47,7 +47,7 @@ impl Declined {
         self.0.insert(wanted.matcher, (Timestamp::MAX, Why::Yielded(wanted, instead)));
     }
 
-    /// Forgets what is over.
+    /// Forgets the entries that have expired.
     pub fn expire(&mut self, now: Timestamp) {
         self.0.retain(|_, (until, _)| now < *until);
     }
@@ -65,8 +65,9 @@ impl Declined {
         taken
     }
 
-    /// No longer declines the rules in whose place cookies answered, because they do so no longer;
-    /// where SYNs are left `unanswered`, nor those in whose place nothing was needed. Which they are.
+    /// Stops declining the rules that had been replaced by cookies, because cookies no longer take
+    /// their place. Where SYNs are left `unanswered`, this includes the rules that had been withdrawn
+    /// without a replacement. Returns these rules.
     pub fn reclaim(&mut self, unanswered: bool) -> Vec<Wanted> {
         let yielded = self.0.values().filter_map(|(_, why)| match why {
             Why::Yielded(wanted, Instead::Cookies) => Some(wanted.clone()),

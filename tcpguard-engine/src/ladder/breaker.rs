@@ -1,14 +1,14 @@
-//! Whether clients still get in after a step was taken.
+//! Test whether clients still get in after a mitigation was added.
 //!
-//! Whatever the guard does to SYNs, some set-up will exist in which it hurts. So each time something
-//! is added, completed handshakes are compared with those of the attack so far; where they fall to
-//! less than half, what was added last is withdrawn.
+//! Any treatment of SYNs will do harm in some set-up. So after each addition the rate of completed
+//! handshakes is compared with that of the attack so far. Where it falls to less than half, the latest
+//! addition is withdrawn.
 //!
-//! Whoever can complete handshakes and stop would otherwise withdraw what stops him. So what counts are the
-//! handshakes of known clients, who came before the attack and count once in ten seconds each, and of
-//! these no more than before the attack. What this does not show is harm to clients who come for the first
-//! time: whom a signature rule hits, its own meter tells (`rules/meter.rs`). Only with cookies, of which
-//! none at all may come back, all handshakes count.
+//! An attacker could complete handshakes and then stop, in order to have the mitigation withdrawn. So only
+//! handshakes of validated clients count: clients that came before the attack, each counted once in ten
+//! seconds. Their number is capped at that before the attack. This does not show harm to new clients. Harm
+//! by a signature rule to new clients shows in the rule's own meter (`rules/meter.rs`). With cookies all
+//! handshakes count, because possibly none at all completes.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Completions expected before none at all means anything: once in 3,000 by chance (Poisson).
 const EXPECTED_ANY: f64 = 8.0;
 
-/// What is being watched.
+/// A test of the latest addition.
 #[derive(Clone, Debug)]
 pub(crate) struct Breaker<T> {
     trial: Option<Trial<T>>,
@@ -40,18 +40,19 @@ struct Trial<T> {
     before: Before,
     /// Completions of all clients a second in the last quarter of a minute, calm included.
     usual: f64,
-    /// Completions since, and over what time.
+    /// Completions since then, and the time in which they were counted.
     completed: u64,
     span: Duration,
 }
 
-/// What a trial is compared with.
+/// Reference with which a trial is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Before {
-    /// Completions in the attack before it; no more than in calm, or whoever completes handshakes in
-    /// an attack and then stops would take away what stops it.
+    /// Completions in the attack before it. They are capped at the number without an attack: otherwise an
+    /// attacker could complete handshakes during an attack and then stop, in order to have the mitigation
+    /// withdrawn.
     pub completed: f64,
-    /// Over what time.
+    /// Time in which they were counted.
     pub span: Duration,
     /// How much more the number of completions varies than chance would (variance over mean).
     pub dispersion: f64,
@@ -62,8 +63,9 @@ impl Before {
         if self.span.is_zero() { 0.0 } else { self.completed / self.span.as_secs_f64() }
     }
 
-    /// Whether `completed` in `span` are too few for chance, at the same rate: what came of both
-    /// together is shared by time, and varies by the binomial law, as much more as clients do.
+    /// Whether `completed` in `span` are too few for chance, at the same rate. The completions of both
+    /// spans together are expected in proportion to time. The variance is that of the binomial law,
+    /// multiplied by the dispersion of the clients.
     fn exceeds(&self, completed: u64, span: Duration) -> bool {
         let all = self.completed + completed as f64;
         let share = span.as_secs_f64() / (span + self.span).as_secs_f64();
@@ -79,11 +81,11 @@ pub(crate) enum Harm {
     Fewer(f64, f64),
     /// None completes: a second before, and for how long.
     None(f64, Duration),
-    /// The host completes hardly any handshake of clients whose cookies were valid.
+    /// The host completes hardly any handshakes of clients with valid cookies.
     Unfinished {
         /// Valid cookies that clients returned; of one network up to four a second count.
         valid: u64,
-        /// Of these, those whose handshake it completed.
+        /// Handshakes that it completed of these.
         completed: u64,
         /// It would be the same at the next try, unless the host's set-up has changed by then.
         lasting: bool,
@@ -114,8 +116,8 @@ impl<T> Default for Breaker<T> {
 }
 
 impl<T: Clone + PartialEq> Breaker<T> {
-    /// Watches what was just added instead of anything before. Clients that it serves complete no
-    /// earlier than after `delay`, and those of what was added before it not earlier than that had.
+    /// Tests the latest addition in place of any earlier one. Clients that it serves complete at the
+    /// earliest after `delay`, and not before the earliest time of the test that it replaces.
     pub fn watch(&mut self, now: Timestamp, what: T, delay: Duration, before: Before, usual: f64) {
         let running = self.trial.as_ref().map_or(now, |trial| trial.from);
         let (from, completed, span) = (running.max(now + delay), 0, Duration::ZERO);
@@ -134,7 +136,7 @@ impl<T: Clone + PartialEq> Breaker<T> {
         }
     }
 
-    /// Starts anew: something else was to blame for what was seen so far.
+    /// Starts anew: the observations so far had another cause.
     pub fn restart(&mut self, now: Timestamp, delay: Duration) {
         if let Some(trial) = &mut self.trial {
             (trial.since, trial.from) = (now, now + delay);
@@ -142,14 +144,14 @@ impl<T: Clone + PartialEq> Breaker<T> {
         }
     }
 
-    /// What was added is no longer there.
+    /// Ends the test of `what`, which has been removed.
     pub fn forget(&mut self, what: &T) {
         self.trial.take_if(|trial| trial.what == *what);
     }
 
-    /// Judges a poll with `completed` handshakes in `elapsed`. The answer is what to withdraw, and
-    /// why. `answered` says that its own answers are what clients complete, so that none at all is a
-    /// verdict.
+    /// Judges a poll with `completed` handshakes in `elapsed`. Returns the addition to withdraw, and the
+    /// harm that it did. `answered` tells whether clients complete by the addition's own replies: then no
+    /// completion at all is a verdict too.
     pub fn poll(
         &mut self,
         now: Timestamp,

@@ -1,8 +1,8 @@
-//! Whether the host completes the handshakes whose cookies were valid.
+//! Test whether the host completes the handshakes of clients with valid cookies.
 //!
-//! The host does not see a SYN that is answered at XDP. Its packet filter may therefore drop the client's ACK as
-//! a segment of no connection, after the cookie in it was found valid. Only the kernel's count of completed
-//! handshakes shows that.
+//! The host does not see a SYN to which XDP replies. Its packet filter may therefore drop the client's ACK as an
+//! out-of-state segment, after the cookie in it was found valid. Only the kernel's count of completed handshakes
+//! shows that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,7 +43,7 @@ struct Family {
     all: u64,
     /// Networks that they came from since the last handshake was completed.
     networks: u64,
-    /// Those of the last second, by poll, whose handshakes may be under way still.
+    /// Valid cookies of the last second, by poll. Their handshakes may still be under way.
     young: VecDeque<(Timestamp, u64)>,
     /// Those before it since the host last kept up with them.
     valid: u64,
@@ -69,7 +69,7 @@ impl Handover {
         *self = Self { from, families: Some(Box::new(families)) };
     }
 
-    /// Adds a poll, in which so many cookies came back by IPv4 and by IPv6. The answer is what harm cookies do,
+    /// Adds a poll with the cookies that were returned over IPv4 and over IPv6. Returns the harm that cookies do,
     /// where the host completes too few handshakes.
     pub fn poll(&mut self, now: Timestamp, returned: [ReturnedCookies; 2]) -> Option<Harm> {
         let families = self.families.as_deref_mut()?;

@@ -1,5 +1,5 @@
-//! The steps that a listener's defence takes beside rules, each by itself: when one is taken, how
-//! long it is held, when it may be tried again, and what an operator ordered.
+//! The mitigations of a listener beside rules. For each of them it decides the start, the hold time and
+//! the next attempt, and it follows the operators' orders.
 
 mod breaker;
 mod handover;
@@ -20,7 +20,7 @@ const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budge
 /// Why a step is barred.
 const BARRED: &str = "the configuration forbids it";
 
-/// What was added last.
+/// The latest addition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Newest {
     Step(Step),
@@ -33,10 +33,10 @@ pub(crate) struct Ladder {
     rungs: [Rung; Step::ALL.len()],
     /// Whether clients still get in since something was added last.
     pub breaker: Breaker<Newest>,
-    /// Whether they get in since cookies are sent. What was added after them is not judged before: if
-    /// the answers do not arrive, nothing else is to blame.
+    /// Whether clients get in since cookies are sent. Later additions are not judged before this test is
+    /// over: if the SYN-ACKs do not arrive, nothing else is to blame.
     pub canary: Breaker<Step>,
-    /// Whether the host completes the handshakes whose cookies were good.
+    /// Whether the host completes the handshakes of clients with valid cookies.
     pub handover: Handover,
 }
 
@@ -60,7 +60,7 @@ struct Taken {
     rate: u32,
     /// For how long it is held when it is needed no longer.
     hold: Duration,
-    /// An earlier run took it, and this one has not seen yet what for.
+    /// An earlier run took it, and this run has not yet seen a need for it.
     inherited: bool,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Need {
     pub hold: Duration,
 }
 
-/// What has to change in the kernel.
+/// A change to make in the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Move {
     Take { step: Step, rate: u32, why: String },
@@ -157,10 +157,10 @@ impl Ladder {
         self.rung(step).barred
     }
 
-    /// What has to change at `now`. `needs` are the steps that the situation calls for; one that is
-    /// no longer called for is held for a while, and one that keeps SYNs away goes at
-    /// once when what called for it last has `ended`. A step for which there is a reason to be
-    /// `idle` is not taken, whoever asks for it.
+    /// Changes to make at `now`. `needs` are the steps that the situation calls for. A step that is no
+    /// longer called for is held for a while. A step that keeps SYNs away is left at once when the
+    /// incident that last called for it has `ended`. A step for which there is a reason to be `idle` is
+    /// not taken, not even on an operator's order.
     pub fn poll(
         &mut self,
         now: Timestamp,
@@ -214,16 +214,17 @@ impl Ladder {
         rung.taken.take().is_some()
     }
 
-    /// What was refused for a time may be tried again: that flood is over.
+    /// Lifts the refusals that have an end, because that flood is over.
     pub fn forgive(&mut self) {
         for rung in &mut self.rungs {
             rung.refused.take_if(|refused| refused.until.is_some());
         }
     }
 
-    /// What one step was refused for has changed. Where that is `certain` it may be tried again at once.
-    /// Else only a refusal without an end is given one: at once the first time, and later each time after
-    /// that, because a try may keep clients out, and others may change such things as often as they like.
+    /// Reconsiders a refused step, because the cause of the refusal has changed. Where that is `certain`
+    /// the step may be tried again at once. Otherwise only a refusal without an end gets one. The first
+    /// time it ends at once, and each later time after a longer pause. The reason is that an attempt may
+    /// keep clients out, and that other programs may change such things as often as they like.
     pub fn reconsider(&mut self, now: Timestamp, step: Step, certain: bool, settings: &Settings) {
         let rung = &mut self.rungs[place(step)];
         let pause = rung.pause(settings);
@@ -262,7 +263,7 @@ impl Ladder {
         }
     }
 
-    /// What the steps are and why.
+    /// The steps, their states and the reasons for these.
     pub fn report(&self, now: Timestamp) -> impl Iterator<Item = StepReport> {
         Step::ALL.into_iter().filter_map(move |step| self.rung(step).report(now, step))
     }
@@ -308,8 +309,8 @@ impl Rung {
             }
             (Some(taken), None) => {
                 let idle = now.since(taken.needed);
-                // What is said of the first moments, in which little was counted, is no end of the flood
-                // that an earlier run has seen.
+                // Early in an incident the counts are too low to show the end of a flood that an earlier
+                // run has seen.
                 let over = !taken.inherited && ended.is_some_and(|ended| taken.needed <= ended);
                 let why = if over && step.keeps_syns_away() {
                     "what it was taken for is over".to_owned()

@@ -1,4 +1,4 @@
-//! What the steps are called.
+//! The names of the steps.
 
 /// A step of a listener's ladder, the mildest first.
 #[derive(
@@ -42,7 +42,7 @@ impl Step {
         Self::ALL.into_iter().find(|step| step.name() == name)
     }
 
-    /// What it does, after "the guard".
+    /// Effect of the step, as it reads after "the guard".
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::Strays => "looks for segments that belong to no connection",
@@ -65,7 +65,7 @@ impl Step {
     }
 }
 
-/// What an operator wants of a step.
+/// An operator's order for a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {

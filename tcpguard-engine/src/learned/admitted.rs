@@ -1,4 +1,4 @@
-//! What the clients look like that completed handshakes during an attack.
+//! Fingerprints of the clients that completed handshakes during an attack.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,9 +9,10 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use super::clients::{PRINTS, memorable, shows};
 use crate::Timestamp;
 
-/// As long as one completion speaks for its look. In a sample of one flow in 64 a listener with ten
-/// clients a second shows none of them for six seconds at a time; but an attacker who completes one
-/// handshake must not shield the look of his flood for as long as it lasts.
+/// Time for which one completion protects its fingerprint. In a sample of one flow in 64, a listener
+/// with ten clients a second shows none of them for six seconds at a time. But an attacker must not
+/// be able to protect the fingerprint of a flood for its whole duration with one completed
+/// handshake.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// Looks that completed a handshake since an incident began. The window in which flows are judged is

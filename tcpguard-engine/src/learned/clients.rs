@@ -1,4 +1,4 @@
-//! What the clients that completed handshakes at a listener look like.
+//! Fingerprints of the clients that completed handshakes at a listener.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ const RTT_WEIGHT: f64 = 0.25;
 /// more: clients may stall, and a SYN-ACK that got lost comes again after a second (RFC 6298 §2.1).
 const PATIENCE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(500)..=Duration::from_secs(1);
-/// Handshakes that have just completed say as much as what was learned: the clients may be others
-/// now, and further away.
+/// Handshakes that completed within this time count as much as the learned ones: the present clients may be
+/// others, and further away.
 const JUST: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +114,7 @@ impl Clients {
         self.prints.iter().map(print).collect()
     }
 
-    /// Takes over what an earlier run had recorded `age` ago, in addition to what is known.
+    /// Takes over the record that an earlier run wrote `age` ago, in addition to the present one.
     pub fn teach(&mut self, now: Timestamp, learned: &LearnedListener, age: Duration) {
         self.completions = self.completions.saturating_add(learned.completions);
         self.rtt = self.rtt.or(learned.rtt);
@@ -133,8 +133,9 @@ impl Clients {
         self.trips.is_known()
     }
 
-    /// After how long a handshake that has not completed counts as failed: twice what nearly all
-    /// took, those learned of and those of `flows` that have just completed. Clients are `rtt` away.
+    /// Time after which a handshake that has not completed counts as failed: twice the time that nearly all
+    /// took, both of the learned ones and of those of `flows` that have just completed. Clients are `rtt`
+    /// away.
     pub fn patience(
         &self,
         now: Timestamp,
@@ -179,19 +180,19 @@ fn trip(flow: &Flow) -> Option<Duration> {
     Some(flow.done_at?.since(flow.syn_ack_at?))
 }
 
-/// What is remembered of a fingerprint. A client's IP identification changes from SYN to SYN unless
+/// The part of a fingerprint that is remembered. A client's IP identification changes from SYN to SYN unless
 /// it is always zero, so only that is kept: 0 for zero, 1 for anything else.
 pub(super) fn memorable(print: &Fingerprint) -> Fingerprint {
     Fingerprint { ip_id: print.ip_id.min(1), ..print.masked(Mask::Full) }
 }
 
-/// Whether what is remembered of a fingerprint shows the signature `print`, reduced to `mask`.
+/// Whether a remembered fingerprint has the signature `print`, which is reduced to `mask`.
 pub(super) fn shows(known: &Fingerprint, mask: Mask, print: &Fingerprint) -> bool {
     tells(mask, print) && known.masked(mask) == *print
 }
 
-/// Whether what is remembered of fingerprints can tell whether clients have a signature. One that counts its
-/// packets meets an identification of a tool's once in 65,536 SYNs.
+/// Whether remembered fingerprints can show that clients have a signature. A client that counts its packets
+/// has the IP identification of a tool by chance once in 65,536 SYNs.
 pub(super) fn tells(mask: Mask, print: &Fingerprint) -> bool {
     mask != Mask::IpId || print.ip_id == 0
 }

@@ -1,4 +1,4 @@
-//! What was learned, in a form that survives a restart.
+//! The learned values, in a form that survives a restart.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,11 +31,11 @@ pub struct Learned {
     pub networks: Option<LearnedNetworks>,
 }
 
-/// The networks from which handshakes were completed. Who can read it can make strangers pass for
-/// clients.
+/// The networks from which handshakes were completed. Read access to it is enough to make unvalidated
+/// sources pass for clients.
 #[derive(Clone, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct LearnedNetworks {
-    /// What networks are hashed with.
+    /// Key with which networks are hashed.
     pub key: [u64; 2],
     /// How much of the first day had gone by.
     pub gone: Duration,
@@ -62,7 +62,7 @@ impl fmt::Debug for LearnedNetworks {
     }
 }
 
-/// What was learned of one listener.
+/// Learned values of one listener.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct LearnedListener {
     /// Its address; ids are not the same in another run.
@@ -74,7 +74,7 @@ pub struct LearnedListener {
     /// Seconds that both were learned from, six hours at most; 0 where an earlier version did not say.
     #[serde(default)]
     pub natural_seconds: u64,
-    /// Variance of the failures over what chance would give, from 1 up.
+    /// Ratio of the variance of the failures to that of chance, from 1 up.
     pub dispersion: f64,
     /// SYNs per second, mean of about ten minutes; `None` before there is one.
     pub usual_syn_rate: Option<f64>,
@@ -86,7 +86,7 @@ pub struct LearnedListener {
     pub rtt: Option<Duration>,
     /// Completed handshakes recorded.
     pub completions: u64,
-    /// What the clients' SYNs look like.
+    /// Fingerprints of the clients' SYNs.
     pub prints: Vec<LearnedPrint>,
 }
 
@@ -142,13 +142,13 @@ pub enum LearnedError {
         "{name} of {listener} is {value}, which cannot have been learned ({must}): all is learned anew"
     )]
     Absurd {
-        /// Whose.
+        /// Listener of the value.
         listener: Listener,
         /// Which field.
         name: &'static str,
-        /// What it is.
+        /// The value.
         value: String,
-        /// What it must be.
+        /// The condition that it must meet.
         must: &'static str,
     },
     /// More listeners or fingerprints than are kept.
@@ -156,17 +156,17 @@ pub enum LearnedError {
         "the learned values hold {found} {what}, more than the {limit} that are kept: all is learned anew"
     )]
     TooMany {
-        /// Of what.
+        /// Name of the entries, in the plural.
         what: &'static str,
         /// How many there are.
         found: usize,
         /// How many there may be.
         limit: usize,
     },
-    /// Networks that cannot have been learned. What concerns listeners was taken over.
+    /// Networks that cannot have been learned. The values of listeners were taken over.
     #[error("the networks of clients hold {what}: they alone are learned anew")]
     Networks {
-        /// What is wrong.
+        /// Description of the error.
         what: &'static str,
     },
 }

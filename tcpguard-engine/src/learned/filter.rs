@@ -26,7 +26,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Adds whoever has this hash.
+    /// Adds the member with this hash.
     pub fn insert(&mut self, hash: u64) {
         if self.ones < FULL {
             for bit in bits(hash) {
@@ -35,7 +35,7 @@ impl Filter {
         }
     }
 
-    /// Whether whoever has this hash was added, or may have been.
+    /// Whether a member with this hash was added, or may have been.
     pub fn contains(&self, hash: u64) -> bool {
         !self.is_empty()
             && bits(hash).all(|bit| self.words[bit as usize / 64] >> (bit % 64) & 1 == 1)
@@ -53,7 +53,7 @@ impl Filter {
         self.ones = self.words.iter().map(|word| word.count_ones()).sum();
     }
 
-    /// Whether nobody was added.
+    /// Whether the set has no member.
     pub fn is_empty(&self) -> bool {
         self.ones == 0
     }
@@ -101,7 +101,8 @@ impl Filter {
         text
     }
 
-    /// What [`Self::written`] wrote; `None` for anything else, and for more than is ever kept.
+    /// Reads the output of [`Self::written`]. `None` for any other text, and for more than is ever
+    /// kept.
     pub fn read(text: &str) -> Option<Self> {
         let mut filter = Self::default();
         let (mut next, mut gap, mut shift) = (0_u32, 0, 0);
@@ -137,7 +138,7 @@ impl Filter {
     }
 }
 
-/// The bits of whoever has this hash. Two halves of one hash do as well as hashes of their own
+/// The bits of the member with this hash. Two halves of one hash do as well as separate hashes
 /// (Kirsch and Mitzenmacher, "Less hashing, same performance", 2006).
 fn bits(hash: u64) -> impl Iterator<Item = u32> {
     let (first, step) = (hash as u32, (hash >> 32) as u32 | 1);

@@ -1,4 +1,4 @@
-//! What the clients of several listeners look like, as if they had come to one.
+//! Fingerprints of the clients of several listeners, combined as if they were clients of one.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use super::clients::{Clients, PRINTS, tells};
 use super::looks::KnownLooks;
 
-/// Fingerprints of all listeners together that are known at most: one of each listener where there are as many
-/// as the agent follows, and all of them at sites, whose clients show a few dozen. Under the eight masks they
-/// take 2 MiB in all.
+/// Most fingerprints that are known of all listeners together. That is one of each listener where there are as
+/// many as the agent monitors. It is all of them at real sites, where clients have a few dozen. Under the
+/// eight masks they take 2 MiB in all.
 const MOST: usize = 4096;
 
 /// The looks of the clients of several listeners. There may be a million, and each failing flow is compared
@@ -18,7 +18,7 @@ const MOST: usize = 4096;
 pub(crate) struct JoinedClients {
     completions: u64,
     remembered: u64,
-    /// Completions by what each mask compares, by its code.
+    /// Completions by the fields that each mask compares, indexed by the mask's code.
     looks: [BTreeMap<Fingerprint, u64>; Mask::ALL.len()],
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::{Flow, FlowState, ListenerId, Timestamp};
 
-    /// A listener whose clients looked like this.
+    /// A listener with clients of these fingerprints.
     fn clients(looks: impl IntoIterator<Item = Fingerprint>) -> Clients {
         let at = Timestamp::from_millis(1000);
         let completed = |fingerprint| Flow {
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(with(Mask::NoWindow, all[0]), 3);
         assert_eq!(with(Mask::NoWindow, look(1400, 1000, 7)), 0);
         assert_eq!(joined.share(Mask::Full, &all[2].masked(Mask::Full)), 1.0 / 3.0);
-        // Who counts his packets meets any identification by chance.
+        // A client that counts its packets has any identification by chance.
         assert_eq!([0, 1, 7].map(|ip_id| with(Mask::IpId, look(0, 0, ip_id))), [1, 0, 0]);
         assert_eq!(JoinedClients::of([].iter()).share(Mask::Full, &all[0]), 0.0);
     }

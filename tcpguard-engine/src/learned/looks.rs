@@ -1,13 +1,13 @@
-//! What is known of how clients look.
+//! The known fingerprints of clients.
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
-/// What is known of how clients look: of those of a listener, or of several.
+/// The known fingerprints of the clients of one listener, or of several.
 pub(crate) trait KnownLooks {
     /// Completions recorded.
     fn completions(&self) -> u64;
 
-    /// Those of them whose look is remembered.
+    /// Completions with a fingerprint that is remembered.
     fn remembered(&self) -> u64;
 
     /// Completions recorded with this signature; `print` is reduced to `mask`.

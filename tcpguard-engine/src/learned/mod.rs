@@ -1,5 +1,6 @@
-//! What is learned of a listener in calm: how many handshakes fail anyway, how many SYNs are usual,
-//! and what its clients look like; and of the host, from which networks clients come. Learning stops while anything is suspicious.
+//! Values that are learned without an incident. Of a listener these are the share of handshakes that fail anyway, the
+//! baseline of SYNs, and the fingerprints of its clients. Of the host these are the networks of its clients. Learning
+//! stops while anything is suspicious.
 
 mod admitted;
 mod clients;

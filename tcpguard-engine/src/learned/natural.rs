@@ -8,8 +8,8 @@ use crate::window::{Sums, Window};
 
 /// Share assumed before anything is learned.
 const INITIAL_SHARE: f64 = 0.02;
-/// Bounds of what is learned little by little. The upper one keeps a patient attacker from teaching the detector
-/// that everything fails.
+/// Bounds of the share that is learned gradually. The upper one keeps a patient attacker from teaching the
+/// detector that everything fails.
 const LEARNED: std::ops::RangeInclusive<f64> = 0.005..=0.25;
 /// Bounds of the share that may be known, by an incident that showed nothing else for long. The release, the slow
 /// path and the occupancy depend on it, never the alarm of the fast path.
@@ -25,12 +25,12 @@ const FIRST: u64 = 600;
 pub(super) const LONGEST: u64 = 6 * 3600;
 /// Attempts in the span from which a second has its full weight.
 const FULL_WEIGHT_ATTEMPTS: f64 = 80.0;
-/// An observation counts as at most this many times what is expected (winsorising), and a little
-/// more, so that the rare bad second and a patient attacker teach slowly.
+/// An observation counts as at most this many times the expected value (winsorising), plus a constant. So a rare
+/// bad second and a patient attacker teach slowly.
 const WINSOR: f64 = 3.0;
 const WINSOR_FLOOR: f64 = 4.0;
-/// Failures of one tick vary this much more than chance (Poisson) before anything is learned, and
-/// the bounds of what is learned.
+/// Dispersion of the failures of one tick, relative to chance (Poisson), before anything is learned, and the
+/// bounds of the learned one.
 const INITIAL_DISPERSION: f64 = 1.5;
 pub(super) const DISPERSION: std::ops::RangeInclusive<f64> = 1.0..=20.0;
 /// Weight of one tick in the average of the dispersion.
@@ -38,7 +38,7 @@ const DISPERSION_WEIGHT: f64 = 0.002;
 const EVERY: Duration = Duration::from_secs(1);
 const SPAN: Duration = Duration::from_secs(8);
 
-/// The failures that are nobody's attack.
+/// Failures that belong to no attack.
 #[derive(Clone, Debug)]
 pub(crate) struct Natural {
     share: f64,
@@ -191,7 +191,7 @@ mod tests {
         assert!(natural.dispersion < 3.0, "one tick is no lesson");
     }
 
-    /// What comes slowly is learned as slowly: with a memory of ten minutes only, 3.1 of 5 a second.
+    /// Slow growth is learned as slowly. With a memory of ten minutes only, 3.1 of 5 a second would be learned.
     #[test]
     fn what_grows_within_hours_stands_out_from_what_was_learned_of_it() {
         let natural = taught(600 + 1800, |second| {

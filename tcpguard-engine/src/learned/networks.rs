@@ -1,10 +1,10 @@
-//! From which networks clients have come. A host's clients come back; the sources that a flood draws
-//! have never been there (Peng, Leckie and Ramamohanarao, "Protection from distributed denial of
-//! service attacks using history-based IP filtering", ICC 2003).
+//! Networks of the host's clients. Clients of a host return, while the source addresses that a flood
+//! draws have never been there (Peng, Leckie and Ramamohanarao, "Protection from distributed denial
+//! of service attacks using history-based IP filtering", ICC 2003).
 //!
 //! One set for each of the last seven days, for all listeners of the host. A network is a /24, of
-//! IPv6 a /48. To put one in, somebody must complete a handshake from it: whoever would teach the
-//! guard that he is known needs hosts where his flood claims to come from.
+//! IPv6 a /48. A network is added when a client completes a handshake from it. An attacker can
+//! therefore add networks only with hosts in the networks from which the flood claims to come.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,7 +29,7 @@ const MAX_COMPLETIONS: u64 = 1 << 30;
 /// The networks from which handshakes were completed.
 #[derive(Clone, Default)]
 pub(crate) struct Networks {
-    /// Whoever knew it could choose networks that pass for others.
+    /// Secret: with it an attacker could choose networks that pass for others.
     key: CookieKey,
     /// Today first.
     days: VecDeque<Day>,
@@ -41,7 +41,7 @@ pub(crate) struct Networks {
     looked: Option<Timestamp>,
 }
 
-/// What a day brought.
+/// Networks and completions of one day.
 #[derive(Clone, Default, Eq, PartialEq)]
 struct Day {
     networks: Filter,
@@ -49,7 +49,7 @@ struct Day {
 }
 
 impl Networks {
-    /// Hashes with this key from now on. What was learned with another one is forgotten.
+    /// Hashes with this key from now on. Networks that were learned with another key are forgotten.
     pub fn set_key(&mut self, key: [u64; 2]) {
         *self = Self { key: CookieKey(key), ..Self::default() };
     }
@@ -108,8 +108,8 @@ impl Networks {
         self.all.contains(self.hash(client))
     }
 
-    /// Whether enough is known to tell who is a stranger: from so many handshakes, or from a day. Of
-    /// too many networks nothing can be told either.
+    /// Whether enough is known to tell unvalidated sources from clients: `completions` handshakes, or
+    /// more than a day. With too many networks nothing can be told either.
     pub fn tell_strangers(&self, completions: u64) -> bool {
         (self.completions() >= completions || self.days.len() > 1) && !self.all.is_full()
     }
@@ -129,7 +129,7 @@ impl Networks {
         self.all.false_share()
     }
 
-    /// What was learned; `None` before anything was.
+    /// The learned networks. `None` before any was learned.
     pub fn learned(&self) -> Option<LearnedNetworks> {
         let day = |day: &Day| LearnedDay {
             completions: day.completions,
@@ -142,10 +142,10 @@ impl Networks {
         })
     }
 
-    /// What an earlier run had learned `age` ago.
+    /// The networks that an earlier run had learned `age` ago.
     ///
     /// # Errors
-    /// What cannot have been learned.
+    /// A description of the value that cannot have been learned.
     pub fn known(learned: &LearnedNetworks, age: Duration) -> Result<Self, &'static str> {
         let LearnedNetworks { key, gone, days } = learned;
         if days.len() > DAYS {

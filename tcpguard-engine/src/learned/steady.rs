@@ -1,8 +1,8 @@
-//! Whether handshakes fail so evenly, and for so long, that it is the way of a listener's clients.
+//! Test whether handshakes fail so evenly, and for so long, that the listener's clients are the cause.
 //!
-//! Of Happy Eyeballs, swarms and monitoring some have a quarter of their handshakes fail for ever. An incident of
-//! that would never end. An attacker who fails as evenly may have the same share for himself, but no place in a
-//! queue: where that fills, cookies answer, and there what fails is told again.
+//! With Happy Eyeballs, swarms and monitoring, a quarter of the handshakes may fail for ever. An incident for these
+//! would never end. An attacker with an equally even flood may get the same share accepted, but no slot in a queue:
+//! where the queue fills, cookies take over, and there failures are judged anew.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::window::{Sums, Tick};
 const MINUTE: Duration = Duration::from_secs(60);
 /// So many minutes must be alike.
 const MINUTES: u32 = 10;
-/// In one minute the share may be so many times that of another: 2:1, as everywhere between what raises an alarm and
-/// what holds it. Chance alone makes the difference no larger (see [`ENOUGH`]); of a flood that shares the incident
-/// with such clients as many SYNs as these lose may pass for theirs.
+/// Largest ratio of the shares of two minutes: 2:1, as everywhere between the threshold that raises an alarm and the
+/// one that holds it. Chance alone makes the difference no larger (see [`ENOUGH`]). Of a flood in the same incident
+/// as many SYNs may pass for those of such clients as these lose.
 const EVEN: f64 = 2.0;
 /// Handshakes in a minute from which a share of them means anything: of one in four, chance makes the most of ten
 /// minutes twice the least once in fourteen times.

@@ -24,8 +24,8 @@ impl Mean {
         Self { value, seen: MEMORY }
     }
 
-    /// Takes over what a span says. What is to become usual `slowly` takes ten minutes, however little
-    /// was seen before it.
+    /// Takes over the rate of a span. With `slowly` the mean follows within ten minutes, however
+    /// little was seen before it.
     fn take(&mut self, rate: f64, span: Duration, slowly: bool) {
         self.seen = (self.seen + span).min(MEMORY);
         let over = if slowly { MEMORY } else { self.seen };
@@ -40,7 +40,7 @@ impl Mean {
     }
 }
 
-/// What is usual at a listener.
+/// Baselines of a listener.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usual {
     syns: Mean,
@@ -51,14 +51,14 @@ pub(crate) struct Usual {
     pending: Option<(Sums, Circumstances)>,
 }
 
-/// What else is the case in a second that is learned from.
+/// Circumstances of a second that is learned from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Circumstances {
     /// Far more clients than usual come.
     pub rushing: bool,
     /// The accept queue is full: SYNs of clients get no answer.
     pub full: bool,
-    /// An incident is open: what completes now is no baseline.
+    /// An incident is open: the present completions are no baseline.
     pub incident: bool,
 }
 

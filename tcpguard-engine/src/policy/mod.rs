@@ -1,4 +1,4 @@
-//! Which rules an incident calls for. What they change in the kernel is for the plan.
+//! Choice of the rules that an incident calls for. The plan turns them into changes in the kernel.
 
 mod signature;
 mod source;
@@ -16,20 +16,20 @@ use crate::{IncidentClass, KnownClients, ListenerId, Matcher, Settings, Timestam
 
 const UNSURE: &str = "no SYN-ACK of this listener is seen";
 const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";
-/// What there is beside signatures.
+/// Reference to the measure beside signatures.
 pub(crate) const COOKIES_LEFT: &str = "that is for SYN cookies";
 
-/// What is done about many real sources.
+/// Note about a flood of many real sources.
 const HOLD_OUT: &str =
     "no rule: nothing separates the flood from the clients; that is for SYN cookies";
 
-/// What a decision about rules rests on beside the incident.
+/// Inputs of a decision about rules, beside the incident.
 pub(crate) struct Grounds<'a> {
     pub now: Timestamp,
     pub listener: ListenerId,
     /// The failing and completed flows, without those that the client reset: they hold no place in a queue.
     pub cohort: &'a Cohort,
-    /// What these say.
+    /// Assessment of these flows.
     pub assessment: &'a Assessment,
     /// The listener's clients.
     pub clients: &'a dyn KnownLooks,
@@ -41,7 +41,7 @@ pub(crate) struct Grounds<'a> {
     /// Why rules are only advised although it may be sure.
     pub held_back: Option<&'static str>,
     pub recurrence: &'a Recurrence,
-    /// What rules of an earlier run match that still act: what made them they keep away.
+    /// Matchers of an earlier run's rules that still act. They keep away the SYNs for which they were made.
     pub inherited: &'a [Matcher],
     /// An operator forbids rules against sources here.
     pub source_forbidden: bool,
@@ -57,8 +57,8 @@ pub(crate) struct Grounds<'a> {
     pub settings: &'a Settings,
 }
 
-/// Asks for the rules that the incident's class calls for and its evidence allows; where they are only
-/// advised, says what they would be. Those that are asked for already stay.
+/// Asks for the rules that the incident's class calls for and its evidence allows. Where rules are only
+/// advised, it notes them instead. Rules that are asked for already stay.
 pub(crate) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     let asked = incident.wanted().len();
     decide(incident, grounds);
@@ -108,7 +108,7 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
         | IncidentClass::ListenerOverload
         | IncidentClass::Scan
         | IncidentClass::Reflection
-        // Nor is there a rule for what concerns no listener.
+        // There is no rule for incidents of no listener either.
         | IncidentClass::ClosedPorts
         | IncidentClass::Evasion => {}
     }

@@ -1,4 +1,4 @@
-//! Rules against what the SYNs of one tool have in common.
+//! Rules against the common fields of one tool's SYNs.
 
 use super::{COOKIES_LEFT, Grounds, REPEATED};
 use crate::evidence::{Assessment, Background, Candidate, Cohort, assess, describe};
@@ -10,7 +10,7 @@ use crate::{IncidentClass, ListenerId, Matcher};
 const REMAINING_MIN: u64 = 64;
 const REMAINING_SHARE: f64 = 0.05;
 
-/// A rule against the signature of what no rule covers yet.
+/// Asks for a rule against the signature of the failing flows that no rule covers yet.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     let settings = grounds.settings;
     if grounds.signature_forbidden {
@@ -32,7 +32,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         let background =
             Background { novelty: grounds.assessment.novelty.clone(), ..Background::default() };
         remaining = assess(&uncovered, grounds.clients, background, settings);
-        // Whatever flood it is: what a rule needs is said by its own evidence.
+        // The class of flood does not matter: the rule rests on its own evidence.
         if !remaining.class.is_flood() {
             return;
         }
@@ -104,7 +104,7 @@ fn verdict(
             "covers {covers} of the failing SYNs; on trial, because the full queue answers nobody"
         ))
     } else if grounds.unsure && assessment.unanimous {
-        // Flows whose answers are not seen never show that the client was answered and fell silent.
+        // Flows whose SYN-ACKs are not seen never show that the source fell silent after a SYN-ACK.
         Ok(format!("covers {covers} of the failing SYNs, as far as can be seen"))
     } else {
         Err(None)

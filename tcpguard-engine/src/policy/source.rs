@@ -1,12 +1,12 @@
-//! Rules against sources: one, or few.
+//! Rules against one source or a few.
 //!
-//! A SYN proves nothing about its source, however many there are: anybody can send them in the name of
-//! a client. So while the host can answer them, with cookies or from its queue, a source is not dropped.
-//! A rule is for the time in which it cannot, and it is looked at again for as long as it stands. It is for
-//! the others: where nobody else comes, a rule only keeps out the one who does.
+//! A SYN proves nothing about its source, however many there are: any host can send SYNs with the address of
+//! a client. So a source is not dropped while the host can reply, with cookies or from its queue. A rule is
+//! for the time in which the host cannot reply, and it is reviewed for as long as it stands. It serves the
+//! other clients: where there are none, a rule would only keep out the one source that comes.
 //!
-//! That its SYNs are retransmitted does not speak for a source that sends much of the flood: an attacker can
-//! send each SYN twice, as a client does. A completed handshake speaks for it.
+//! Retransmission of its SYNs does not speak for a source that sends much of the flood: an attacker can send
+//! each SYN twice, as a client does. A completed handshake speaks for it.
 
 use std::net::IpAddr;
 
@@ -23,9 +23,9 @@ const ANSWERED: &str =
     "no rule against a source: SYNs do not prove where they come from, and they can be answered";
 const ALONE: &str = "no rule against a source: nobody else comes";
 
-/// Asks no more for rules against sources whose reasons no longer hold. That SYNs from there are
-/// repeated, or that somebody there completes a handshake, ends none: a client there gets in with
-/// his first retransmission, and whoever floods could do either at will.
+/// Withdraws the request for rules against sources whose reasons no longer hold. Neither retransmitted SYNs
+/// nor a completed handshake from such a source ends a rule: a client there gets in with its first
+/// retransmission, and an attacker could do either at will.
 pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
     let concentrated =
         matches!(incident.class(), IncidentClass::SingleSource | IncidentClass::FewSource);
@@ -39,8 +39,8 @@ pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
     }
 }
 
-/// Rules against the source that dominates, each of few sources, or the networks that they fill, where
-/// the host cannot answer what nothing else covers.
+/// Asks for rules where the host cannot reply to SYNs that nothing else covers: against the source that
+/// dominates, each of few sources, or the networks that they fill.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     if grounds.source_forbidden || grounds.assessment.gate < grounds.settings.gate_drop {
         return;
@@ -59,7 +59,8 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         if incident.wants(&Matcher::Source(culprit.net, Ports::EVERY)) {
             continue;
         }
-        // Whoever shares a network with a client must not be blocked with it; each for itself may be.
+        // A source that shares a network with a client must not be blocked with that network. A rule for its
+        // own address is allowed.
         let nets = match objection(culprit, grounds) {
             None => vec![(culprit.net, culprit.share)],
             Some(_) if !culprit.members.is_empty() => harmful(&culprit.members, grounds),
@@ -107,8 +108,8 @@ fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
     })
 }
 
-/// Whether nobody but the culprits comes: no other handshake fails or has completed here, and the host knows
-/// no client.
+/// Whether only the culprits come: no other handshake fails or has completed here, and the host knows no
+/// client.
 fn are_alone(culprits: &[Culprit], grounds: &Grounds<'_>) -> bool {
     let among = |addr: &IpAddr| culprits.iter().any(|culprit| culprit.net.contains(addr));
     let everywhere = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
@@ -144,7 +145,7 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
     if let Some((_, what)) = grounds.exempt.touched_by(net) {
         return Some(format!("it is protected ({what})"));
     }
-    // Clients that the flood keeps out retransmit their SYNs too, but they send little of what fails.
+    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the failing SYNs.
     if culprit.repeated && culprit.share < grounds.settings.rest_share {
         return Some(REPEATED.to_owned());
     }
@@ -171,7 +172,7 @@ mod tests {
         }
     }
 
-    /// A client of whom only the host knows.
+    /// A client that only the host knows.
     struct SomebodyKnown;
 
     impl KnownClients for SomebodyKnown {

@@ -26,7 +26,7 @@ pub(crate) struct Entry {
     pub ttl: Option<Duration>,
     /// When it last hit enough to be needed.
     pub needed: Timestamp,
-    /// What it hits.
+    /// Counts of its hits.
     pub meter: Meter,
     /// An automatic rule of an earlier run, which no incident of this run has asked for yet.
     pub orphan: bool,
@@ -50,7 +50,7 @@ impl Entry {
         Self { rule, ttl, needed: now, meter: Meter::default(), orphan: false }
     }
 
-    /// When it should end by what is known now.
+    /// Time at which it should end, by the hits so far.
     pub fn due(&self) -> Timestamp {
         self.ttl.map_or(self.rule.expires, |ttl| self.needed + ttl)
     }
@@ -306,7 +306,7 @@ impl Book {
         entry.is_some_and(|entry| std::mem::take(&mut entry.orphan))
     }
 
-    /// The rules of an earlier run that nobody has asked for yet.
+    /// The rules of an earlier run that no incident of this run has asked for yet.
     pub fn orphans(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().filter(|entry| entry.orphan)
     }

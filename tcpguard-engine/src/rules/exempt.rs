@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::{AllowReport, Limits, Timestamp};
 
-/// The protected prefixes and what each is, and the allow-list.
+/// The protected prefixes with their descriptions, and the allowlist.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exempt {
     protected: Vec<(IpNet, String)>,
@@ -20,7 +20,8 @@ impl Exempt {
         self.protected = prefixes;
     }
 
-    /// Adds to the allow-list, or replaces what was there; `false` when it is full.
+    /// Adds an entry to the allowlist, or replaces the one with the same prefix. `false` when the
+    /// list is full.
     pub fn allow(&mut self, entry: AllowReport) -> bool {
         let full = self.allowed.len() >= Limits::ALLOWED as usize;
         if full && !self.allowed.contains_key(&entry.net) {
@@ -30,12 +31,12 @@ impl Exempt {
         true
     }
 
-    /// Takes back what lies within `net`.
+    /// Removes the entries within `net`.
     pub fn disallow(&mut self, net: &IpNet) -> Vec<AllowReport> {
         self.extract(|entry| net.contains(&entry.net))
     }
 
-    /// Takes back what has ended.
+    /// Removes the entries that have expired.
     pub fn expire(&mut self, now: Timestamp) -> Vec<AllowReport> {
         self.extract(|entry| entry.expires <= now)
     }

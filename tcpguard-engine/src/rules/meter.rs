@@ -1,7 +1,7 @@
-//! How much a rule hits, and how many real clients are among it.
+//! Hits of a rule, and the number of real clients among them.
 //!
-//! A retransmitted SYN passes a signature rule, and proves nothing by it: an attacker repeats his SYNs at
-//! will, and a flood of few numbers does so by chance. What tells a client is the handshake that it
+//! A retransmitted SYN passes a signature rule, but it proves nothing: an attacker retransmits SYNs at
+//! will, and a flood with few sequence numbers does so by chance. A client shows by the handshake that it
 //! completes afterwards.
 
 use std::collections::VecDeque;
@@ -14,12 +14,12 @@ const RATE_SPAN: Duration = Duration::from_secs(4);
 /// Completed handshakes of this span let further retransmissions pass. It is short, so that few pass once
 /// handshakes no longer complete.
 const COMPLETING_SPAN: Duration = Duration::from_secs(1);
-/// Handshakes of new clients as a share of the SYNs that match, from which hardly anybody else
-/// sends them. Of a client one SYN is dropped, one passes, and its handshake completes: that is
+/// Handshakes of new clients as a share of the matching SYNs, from which nearly all of these SYNs are
+/// those of clients. Of a client one SYN is dropped, one passes, and its handshake completes: that is
 /// half. A flood that is worth a rule has many SYNs for each handshake that helpers may complete.
 pub(crate) const MOSTLY: f64 = 0.25;
 
-/// What the kernel counted of one rule.
+/// The kernel's counts of one rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counts {
     hits: u64,
@@ -37,7 +37,7 @@ impl Counts {
         })
     }
 
-    /// Whether new clients complete handshakes in number, and more than this share of what matched.
+    /// Whether new clients complete handshakes in number, and more than this share of the matching SYNs.
     fn complete(self, share: f64, settings: &Settings) -> bool {
         self.completed >= settings.completed_min
             && self.completed as f64 > share * (self.hits + self.returned) as f64
@@ -48,7 +48,7 @@ impl Counts {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter {
     all: Counts,
-    /// The counters have counted since before this run, and what they say first is no news.
+    /// The counters have counted since before this run, so their first values are not recent.
     unread: bool,
     /// Totals at the end of each recent poll in which anything happened, and one older.
     recent: VecDeque<(Timestamp, Counts)>,
@@ -112,13 +112,13 @@ impl Meter {
             || self.within(now, settings.completed_window).complete(share, settings)
     }
 
-    /// Whether hardly anything but clients is left of what it hits.
+    /// Whether nearly all of its hits are those of clients.
     pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {
         self.within(now, settings.completed_window).complete(MOSTLY, settings)
     }
 
-    /// Whether any clients look like what the rule drops, beyond what an attacker may feign with a few
-    /// addresses of his own.
+    /// Whether any clients have the signature that the rule drops, beyond the number that an attacker may
+    /// feign with a few addresses.
     pub fn hits_clients(&self, now: Timestamp, settings: &Settings) -> bool {
         self.within(now, settings.completed_window).completed >= settings.completed_min
     }
@@ -133,7 +133,7 @@ impl Meter {
         self.within(now, COMPLETING_SPAN).completed as f64 / COMPLETING_SPAN.as_secs_f64()
     }
 
-    /// What was counted in the last `span`.
+    /// Counts of the last `span`.
     fn within(&self, now: Timestamp, span: Duration) -> Counts {
         let before = |(at, _): &&(Timestamp, Counts)| now.since(*at) >= span;
         let base = self.recent.iter().rev().find(before).or_else(|| self.recent.front());

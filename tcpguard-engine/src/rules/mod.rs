@@ -1,4 +1,4 @@
-//! The rules wanted in the kernel: which exist, what they hit, when they end.
+//! The rules wanted in the kernel, their hits and their ends.
 
 mod book;
 mod exempt;

@@ -1,4 +1,4 @@
-//! What must change in the kernel: the rules that are wanted against those that exist.
+//! Changes to make in the kernel: the difference between the wanted rules and those that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -32,20 +32,21 @@ pub(crate) enum Change {
     Remove(RuleId, String),
     /// Lives longer.
     Renew(RuleId, Timestamp),
-    /// Out of the kernel, for want of an operator's word, and back with what it replaced.
+    /// Out of the kernel, because no operator confirmed it. The rule that it replaced is restored.
     RollBack(RuleId),
 }
 
 /// Signature rules installed at a time for one incident: the effect of one shows whether the next is
-/// needed. What comes from one source says nothing about another, so those go in by handfuls.
+/// needed. SYNs of one source show nothing about another source, so source rules are installed
+/// several at a time.
 const SIGNATURES_AT_ONCE: usize = 1;
 const SOURCES_AT_ONCE: usize = 8;
 
-/// The steps from what `book` holds to what is `wanted`, removals first, so that their slots are
-/// free. `farewells` says why a matcher is no longer wanted.
+/// The changes from the rules in `book` to those that are `wanted`, removals first, so that their
+/// slots are free. `farewells` gives the reason why a matcher is no longer wanted.
 ///
-/// Rules made by hand are not wanted by anybody but their end, and those of an earlier run stay to
-/// theirs.
+/// No incident wants a rule made by hand, so it stays until its end. A rule of an earlier run stays
+/// until its end as well.
 pub(crate) fn plan(
     now: Timestamp,
     wanted: &[Wanted],
@@ -75,7 +76,7 @@ pub(crate) fn plan(
             }
         }
     }
-    // After the removals, as what comes back needs a slot too.
+    // After the removals, because a restored rule needs a slot too.
     steps.append(&mut unconfirmed);
     let mut served = BTreeMap::new();
     for wanted in wanted {

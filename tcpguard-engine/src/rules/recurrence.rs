@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::{Settings, Timestamp};
 
-/// Sources remembered; the one whose last block is oldest makes room.
+/// Sources remembered. When they are too many, the source with the oldest last block is forgotten.
 const SOURCES: usize = 1024;
 
 /// The last block of each source.

@@ -15,12 +15,10 @@ use std::time::Duration;
 
 use tcpguard_common::abi::maps;
 
-/// The thresholds. [`Settings::default`] holds the documented values; no host needs others to be
-/// protected.
+/// The thresholds. [`Settings::default`] holds the documented values. No host needs others to be protected.
 ///
-/// `docs/detection.md` explains how they work together, `docs/thresholds.md` lists them with their
-/// ranges and with what each was weighed against. That page comes from [`thresholds`], the one list
-/// of them.
+/// `docs/detection.md` explains how they work together. `docs/thresholds.md` lists them with their ranges and
+/// with the reasons for each default. That page is generated from [`thresholds`], the one list of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Time between two samples; the unit of "poll" below.
@@ -85,8 +83,8 @@ pub struct Settings {
     /// SYN flood of closed ports: SYNs per second that the host's own stack refuses, or that are dropped in
     /// its place.
     pub closed_rate: f64,
-    /// SYN flood in unreadable frames: SYNs per second that reach the stack, or are dropped, in frames whose
-    /// headers go on beyond the parser's bounds.
+    /// SYN flood in unreadable frames: SYNs per second that reach the stack, or are dropped, in frames with
+    /// headers that extend beyond the parser's bounds.
     pub beyond_rate: f64,
 
     /// Slow path: handshakes a second that clients may reset before these count as failures. Half-open
@@ -100,7 +98,7 @@ pub struct Settings {
     /// Failures per second that matter at all. The clear threshold is half of the larger of this
     /// and `failure_share`: 2:1 hysteresis, as pf's.
     pub failure_floor: f64,
-    /// Share of the attempts whose failure matters.
+    /// Share of the attempts that must fail to matter.
     pub failure_share: f64,
     /// Time after an attack in which the fast path needs one poll only and the attack's signatures
     /// are applied again at once.
@@ -153,7 +151,8 @@ pub struct Settings {
     pub novel_share: f64,
     /// Gate: share of the completing networks that must be known before others can be new.
     pub novel_seen: f64,
-    /// Gate: handshakes from which it is known who is new. A day of fewer does as well.
+    /// Gate: learned handshakes from which new sources are told from known ones. A day with fewer suffices as
+    /// well.
     pub novel_completions: u64,
     /// Gate: items from which failing handshakes are an attack.
     pub gate_attack: u32,
@@ -226,8 +225,8 @@ pub struct Settings {
     pub budget_min: u32,
     /// SYN budget: SYNs a second where an operator asks for one that the situation does not call for.
     pub ordered_budget: u32,
-    /// Room for rules of all kinds; one for certain ports counts once for each of them. A running engine
-    /// keeps what it was made with.
+    /// Capacity for rules of all kinds. A rule for certain ports counts once for each of them. A running
+    /// engine keeps the value that it was made with.
     pub rules: u32,
     /// Closed ports: SYNs a second that the stack is left to refuse while there is a flood of them (FreeBSD's
     /// `net.inet.icmp.icmplim`, which limits resets too, is 200).
@@ -336,7 +335,7 @@ impl Default for Settings {
     }
 }
 
-/// What no setting can exceed.
+/// Limits that no setting can exceed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits;
 
@@ -351,7 +350,7 @@ impl Settings {
     /// with so many of their handshakes completed a second.
     ///
     /// A completed handshake has left the queue. So at most [`Self::budget`] a second do not complete,
-    /// whoever sends them. If handshakes suddenly fail, a second's worth fills about half of the queue.
+    /// whatever their source. If handshakes suddenly fail, those of one second fill about half of the queue.
     pub fn returns(&self, backlog: u32, completing: f64) -> u32 {
         self.budget(backlog).saturating_add((completing as u32).min(backlog / 2))
     }
@@ -377,7 +376,7 @@ impl Limits {
     pub const REMOVED: Duration = Duration::from_secs(600);
     /// Shortest IPv4 prefix that may be blocked without force: a /16 is 65,536 addresses.
     pub const MIN_PREFIX_V4: u8 = 16;
-    /// Shortest IPv6 prefix that may be blocked without force: what one provider is given.
+    /// Shortest IPv6 prefix that may be blocked without force: the allocation of one provider.
     pub const MIN_PREFIX_V6: u8 = 32;
     /// Signature rules.
     pub const SIGNATURES: u32 = maps::MAX_SIGNATURES;

@@ -1,11 +1,11 @@
-//! One threshold: what it is called, what it may be, and which field of [`Settings`] holds it.
+//! One threshold: its name, its range, and the field of [`Settings`] that holds it.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Settings;
 
-/// What an operator, and whoever judges a value, must know about one field of [`Settings`].
+/// Description of one field of [`Settings`], for operators and for checks of its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Threshold {
     /// The field of [`Settings`].
@@ -13,20 +13,20 @@ pub struct Threshold {
     /// Section and key in the configuration file, `detection.poll_ms`; `None`: fixed, because
     /// memory is bounded by it.
     pub key: Option<&'static str>,
-    /// What its value is a number of.
+    /// Unit of its value.
     pub unit: Unit,
     /// The least that it may be, in its unit.
     pub least: f64,
     /// The most that it may be, in its unit.
     pub most: f64,
-    /// What it decides, for whoever writes the configuration file.
+    /// Its effect, for the author of a configuration file.
     pub doc: &'static str,
-    /// Where the default comes from: a standard, another tool, or what it was weighed against.
+    /// Source of the default: a standard, another tool, or the reasons for it.
     pub source: &'static str,
     pub(super) field: fn(&mut Settings) -> Field<'_>,
 }
 
-/// What the number stands for that a configuration file has for a threshold.
+/// Unit of the number that a configuration file has for a threshold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unit {
     /// So many of something.
@@ -51,7 +51,7 @@ impl Unit {
         !matches!(self, Self::Share | Self::Number | Self::PerSecond)
     }
 
-    /// What stands behind the number, if anything.
+    /// Suffix of the number, if it has one.
     pub const fn symbol(self) -> Option<&'static str> {
         match self {
             Self::Count | Self::Share | Self::Number => None,
@@ -71,7 +71,7 @@ impl Unit {
     }
 }
 
-/// "a whole number of milliseconds": what to write.
+/// The number to write, as in "a whole number of milliseconds".
 impl fmt::Display for Unit {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
@@ -108,8 +108,8 @@ impl Threshold {
         }
     }
 
-    /// Puts `value`, in its unit, into `settings`. Nothing is checked: that is what
-    /// [`Settings::validate`] is for. What the field cannot hold becomes the nearest that it can.
+    /// Puts `value`, in its unit, into `settings`. Nothing is checked: [`Settings::validate`] does
+    /// that. A value that the field cannot hold becomes the nearest one that it can.
     pub fn set(&self, settings: &mut Settings, value: f64) {
         // Such casts saturate.
         match (self.field)(settings) {
@@ -128,7 +128,7 @@ impl Threshold {
         (self.least..=self.most).contains(&value)
     }
 
-    /// "a share from 0.1 to 1": what it must be.
+    /// Its valid values, as in "a share from 0.1 to 1".
     pub fn must_be(&self) -> String {
         format!("{} from {} to {}", self.unit, self.least, self.most)
     }

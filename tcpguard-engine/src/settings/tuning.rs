@@ -1,4 +1,4 @@
-//! What is different at some listeners.
+//! Settings that differ at some listeners.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,13 +19,13 @@ pub const PER_LISTENER: [&str; 6] = [
     "occupancy_min",
 ];
 
-/// The settings, and what is different at some listeners.
+/// The common settings, and those that differ at some listeners.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tuning {
-    /// What holds wherever nothing else is said.
+    /// Settings of listeners without an override.
     pub common: Settings,
-    /// The listeners of which something else is said. Of one that is named by its address as well
-    /// as by its port alone, what is said by its address holds, as a whole.
+    /// The overrides. Where one names a listener by its address and another by its port alone, the
+    /// one by address applies, as a whole.
     pub overrides: Vec<Override>,
 }
 
@@ -35,7 +35,7 @@ impl From<Settings> for Tuning {
     }
 }
 
-/// What is different at one place.
+/// Settings that differ at one place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     /// Which listeners.
@@ -85,7 +85,7 @@ impl fmt::Display for Place {
 /// A [`Tuning`], ready to be asked for any listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Tuned {
-    /// What holds for the whole host.
+    /// Settings of the whole host.
     pub common: Settings,
     own: BTreeMap<Place, Own>,
 }
@@ -98,7 +98,7 @@ struct Own {
 }
 
 impl Tuned {
-    /// Works out what holds at each place.
+    /// Works out the settings of each place.
     ///
     /// # Errors
     /// When settings contradict themselves, the common ones or those of a place.

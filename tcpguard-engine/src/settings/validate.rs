@@ -1,4 +1,4 @@
-//! What the thresholds must be to do their work together.
+//! Conditions under which the thresholds can do their work together.
 
 use super::{Settings, Threshold, list};
 
@@ -8,19 +8,19 @@ use super::{Settings, Threshold, list};
 pub struct SettingsError {
     /// The field.
     pub name: &'static str,
-    /// What it was, with its unit.
+    /// Its value, with its unit.
     pub value: String,
-    /// What is wrong with that.
+    /// The fault of that value.
     pub fault: Fault,
 }
 
-/// What is wrong with a setting.
+/// Fault of a setting.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Fault {
     /// It is out of its range.
     #[error("must be {must_be}")]
     Range {
-        /// What it must be, "a share from 0.1 to 1".
+        /// Its valid values, "a share from 0.1 to 1".
         must_be: String,
     },
     /// It does not fit another setting.
@@ -30,9 +30,9 @@ pub enum Fault {
         relation: &'static str,
         /// The other field.
         other: &'static str,
-        /// What that one is, with its unit.
+        /// Value of the other field, with its unit.
         limit: String,
-        /// What would come of it.
+        /// Consequence of the fault.
         otherwise: &'static str,
     },
 }
@@ -42,7 +42,7 @@ struct Order {
     lesser: &'static str,
     greater: &'static str,
     may_be_equal: bool,
-    /// What comes of it if it is not.
+    /// Consequence if it is not.
     otherwise: &'static str,
 }
 
@@ -104,8 +104,9 @@ impl Settings {
         self.faults().into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Everything that is wrong: first what is out of its range, in the order of
-    /// [`super::thresholds`], then what contradicts something else although both are in theirs.
+    /// All faults. The values that are out of their range come first, in the order of
+    /// [`super::thresholds`]. Then come those that contradict another value although both are in
+    /// their range.
     pub fn faults(&self) -> Vec<SettingsError> {
         let error = |threshold: &Threshold, fault| SettingsError {
             name: threshold.name,
@@ -146,7 +147,8 @@ mod tests {
         assert_eq!(Settings::default().validate(), Ok(()));
     }
 
-    /// Of every threshold: both ends of its range hold, and what lies beyond is refused by its name.
+    /// Checks of every threshold that both ends of its range are accepted, and that values beyond it
+    /// are refused with its name.
     #[test]
     fn every_range_is_enforced() {
         let range_faults = |threshold: &Threshold, value| {

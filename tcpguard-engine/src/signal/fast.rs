@@ -38,7 +38,7 @@ impl Fast {
         self.streak >= polls
     }
 
-    /// What a poll judges: attempts of the span, and completions since.
+    /// Counts that a poll judges: attempts of the span, and completions since.
     pub fn judged(window: &Window, maturity: usize) -> Sums {
         window.mature(SPAN, maturity)
     }

@@ -1,5 +1,5 @@
-//! What speaks for failing handshakes, one signal a file. A signal says that handshakes fail, never
-//! why: that is for the evidence.
+//! Signals of failing handshakes, one signal a file. A signal shows that handshakes fail. The cause
+//! is for the evidence.
 
 mod fast;
 mod occupancy;
@@ -30,7 +30,7 @@ pub(crate) enum Signal {
     SynRate,
     /// SYNs to many places at which nothing listens.
     Probes,
-    /// Answers that nobody asked for.
+    /// Unsolicited replies.
     Answers,
     /// SYNs to closed ports that take the stack's time.
     ClosedPorts,

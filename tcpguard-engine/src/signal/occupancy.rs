@@ -34,8 +34,8 @@ pub(crate) struct Occupancy {
 }
 
 impl Occupancy {
-    /// What is going on is told by what fails in this span: as long as the longest pause of a pulsed flood that is
-    /// assumed ([`Settings::quiet`]), so that a pulse counts until the next.
+    /// Span of the failures that are judged. It is the longest pause of a pulsed flood that is assumed
+    /// ([`Settings::quiet`]), so that a pulse counts until the next.
     pub const SPAN: Duration = Duration::from_secs(10);
 
     /// Places of a SYN queue that failing handshakes take in the end, if as many fail for a life as did in these

@@ -1,5 +1,5 @@
-//! Pressure by real clients: more of them than usual, or more than the application accepts. Nobody
-//! attacks, and no rule would help, but the operator should know what to do.
+//! Pressure by real clients: more of them than the baseline, or more than the application accepts. There is no
+//! attack, and no rule would help, but the operator should know how to react.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::{IncidentClass, Queues, Settings, Timestamp};
 
 /// Rates and repeated SYN-ACKs are judged over this span.
 const SPAN: Duration = Duration::from_secs(2);
-/// Handshakes whose third ACK is ignored, below this many in [`SPAN`], are chance: a packet lost here and there, or
-/// the clients of one server whose first timeout is shorter than their way.
+/// Handshakes with an ignored third ACK, below this many in [`SPAN`], are chance: a packet lost here and there, or
+/// the clients of one server with a first timeout shorter than their round-trip time.
 const IGNORED_MIN: u64 = 8;
 /// Their share of the completions from which the accept queue is full. Clients that wait before
 /// they speak to a `TCP_DEFER_ACCEPT` socket stay below.
@@ -24,7 +24,7 @@ const UNHEARD_MIN: u64 = 32;
 /// Share of them that clients repeat, as only real ones do.
 const UNHEARD_REPEATED: f64 = 0.35;
 
-/// What kind of pressure it is.
+/// Type of pressure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Strain {
     /// The accept queue is full.
@@ -43,7 +43,7 @@ impl Strain {
     }
 }
 
-/// What a poll shows beside the ticks.
+/// Observations of a poll beside the ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load<'a> {
     pub queues: Option<&'a Queues>,
@@ -81,7 +81,7 @@ impl Pressure {
         let is_served = load.served.is_some_and(|share| share >= settings.crowd_served);
         let rush = |factor: f64| {
             let sums = window.last(SPAN);
-            // Whom the stack ignores, such as sources that it holds for spoofed, is not served.
+            // A source that the stack ignores, such as one that it takes for spoofed, is not served.
             let rate = sums.per_second(sums.syns.saturating_sub(sums.ignored));
             let many = |usual: f64| {
                 rate >= factor * (settings.crowd_factor * usual).max(settings.crowd_floor)
@@ -128,12 +128,15 @@ impl Pressure {
     }
 }
 
-/// Whether the accept queue is full: by its length; by overflows of the host while it is at least
-/// half full, because a queue may drain between two polls; or by handshakes whose SYN-ACK the stack retransmits
-/// although the client had acknowledged it, where overflows and a queue that is not empty say why, or
-/// the queue cannot be read: an ACK with a wrong checksum has the same effect. Where it cannot be read, also by
-/// SYNs that are not answered and come back, while most of those that are answered complete: the stack ignores
-/// SYNs as well while the queue is full.
+/// Whether the accept queue is full. Any of these is enough:
+///
+/// - its length,
+/// - overflows of the host while it is at least half full, because a queue may drain between two polls,
+/// - handshakes whose SYN-ACK the stack retransmits although the client had acknowledged it. This needs either
+///   overflows and a queue that is not empty as the cause, or a queue that cannot be read, because an ACK with a
+///   wrong checksum has the same effect,
+/// - where the queue cannot be read, unanswered SYNs that are retransmitted, while most handshakes of answered SYNs
+///   complete: the stack ignores SYNs as well while the queue is full.
 fn is_full(window: &Window, load: &Load<'_>) -> bool {
     let by_length = load.queues.is_some_and(|queues| queues.is_accept_full(load.overflowed));
     let sums = window.last(SPAN);
@@ -142,7 +145,7 @@ fn is_full(window: &Window, load: &Load<'_>) -> bool {
         && sums.repeated as f64 >= UNHEARD_REPEATED * sums.ignored as f64
         && sums.completed > 0
         && sums.completed as f64 >= 0.8 * sums.attempts as f64;
-    // Another listener of the host may overflow, which anybody with an account can arrange.
+    // Another listener of the host may overflow, which any user with an account can arrange.
     let overflows = load.queues.is_none_or(|queues| {
         load.overflowed && u64::from(queues.accept) * FILLED >= u64::from(queues.backlog)
     });
@@ -270,7 +273,7 @@ mod tests {
         assert!(!full(Some(&empty), true), "another listener overflows");
     }
 
-    /// A capture of five connections to a server whose first timeout is 150 ms.
+    /// A capture of five connections to a server that has a first timeout of 150 ms.
     #[test]
     fn a_few_handshakes_that_are_answered_again_and_again_are_no_overload() {
         let full = |handshakes: u64| {

@@ -6,16 +6,16 @@ use crate::learned::Natural;
 use crate::window::{Sums, Window};
 use crate::{Settings, Timestamp};
 
-/// Failures are judged over two spans: a short one for pulses, and a long one for what is too slow to
-/// stand out in it. Neither reaches back before the last disturbance, so that no flood is held
-/// against the time after it.
+/// Failures are judged over two spans: a short one for pulses, and a long one for failures that are too slow to
+/// stand out in it. Neither reaches back before the last disturbance, so that no flood counts against the time
+/// after it.
 const SPANS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(16)];
 /// Probability with which chance alone feigns a disturbance in one time of quiet.
 const ERROR: f64 = 0.01;
 /// The mean round-trip time of clients over the median: a few are far away.
 const MEAN_RTT: f64 = 2.0;
 
-/// What a poll is judged by beside its counts.
+/// Circumstances of a poll beside its counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Around {
     /// How far away clients are (median).
@@ -35,9 +35,9 @@ pub(crate) struct Quiet {
 impl Quiet {
     /// Notes whether the poll that has just been added to `window` was a disturbance.
     ///
-    /// It was if more has failed since the last one than fails anyway, by half of what would matter,
-    /// max(a_min, ρ·A), and by more than chance: see [`chance`]. What holds an alarm need not matter in
-    /// that sense, only be there.
+    /// It was one if the failures since the last one exceed the natural failures by half of the number that would
+    /// matter, max(a_min, ρ·A), and by more than chance: see [`chance`]. While another signal holds the alarm,
+    /// an excess beyond chance is enough.
     pub fn poll(
         &mut self,
         now: Timestamp,
@@ -49,9 +49,10 @@ impl Quiet {
         let Around { rtt, probes, held } = around;
         let disturbs = SPANS.iter().any(|span| {
             let mut sums = window.since(self.disturbed.max(now - *span));
-            // What a flood left in the queue is answered again a quarter of a minute later, all at once.
+            // SYN-ACKs for the SYNs that a flood left in the queue are retransmitted a quarter of a minute later,
+            // all at once.
             sums.attempts = sums.attempts.min(sums.syns);
-            // A client whose first SYN is one too many comes again.
+            // A client whose first SYN was dropped as one too many retransmits it.
             sums.attempts -= sums.limited().min(sums.completed).min(sums.attempts);
             let matters = (settings.failure_floor * sums.span.as_secs_f64())
                 .max(settings.failure_share * sums.attempts as f64);
@@ -61,7 +62,7 @@ impl Quiet {
             excess >= least.max(chance(&sums, natural, rtt, settings))
         });
         if disturbs {
-            // It may come to light late: once nobody comes any more, less is chance.
+            // It may come to light late: once no SYN arrives, fewer failures exceed chance.
             let failed = window.failed_last().unwrap_or(now);
             self.disturbed = self.disturbed.max(failed);
         }
@@ -78,13 +79,13 @@ impl Quiet {
     }
 }
 
-/// So many more failures than expected are chance in all but [`ERROR`] of the times in which it is
-/// quiet, by the union over the looks at them.
+/// The number of excess failures that is chance in all but [`ERROR`] of the quiet times, by the union bound over
+/// the inspections in such a time.
 ///
-/// A sum of independent counts of variance v exceeds its mean by √(2vL) + L/3 with a probability of at
-/// most e^−L (Bernstein's inequality). v is that of what fails anyway, with the learned dispersion, and
-/// of the handshakes on their way when the span began and when it ended: as many as arrive in a round
-/// trip, each time.
+/// A sum of independent counts of variance v exceeds its mean by √(2vL) + L/3 with a probability of at most e^−L
+/// (Bernstein's inequality). v is the sum of two variances. One is that of the natural failures, with the learned
+/// dispersion. The other is that of the handshakes under way when the span began and when it ended: as many as
+/// arrive in a round trip, each time.
 fn chance(sums: &Sums, natural: &Natural, rtt: Duration, settings: &Settings) -> f64 {
     let looks = SPANS.len() as f64 * settings.quiet.div_duration_f64(settings.poll);
     let l = (looks / ERROR).ln();
@@ -125,8 +126,8 @@ mod tests {
         ticks.collect()
     }
 
-    /// Ticks of `seconds` with clients who arrive independently of each other and of whom 2 % are lost:
-    /// half of them are as far away as [`RTT`], a few 300 ms.
+    /// Ticks of `seconds` with clients that arrive independently of each other and of which 2 % are lost: half of
+    /// them are as far away as [`RTT`], a few 300 ms.
     fn clients(rate: f64, seconds: f64, random: &mut Random) -> Vec<(u64, u64)> {
         let poll = POLL.as_secs_f64();
         let mut ticks = vec![(0, 0); (seconds / poll) as usize];
@@ -207,7 +208,7 @@ mod tests {
         for rate in [2.0, 20.0, 50.0, 200.0, 1000.0, 2000.0] {
             let mut broken = 0;
             for _ in 0..100 {
-                // What was on its way when the flood ended is none of it.
+                // Handshakes under way when the flood ended are no part of it.
                 let after = clients(rate, 31.0, &mut random);
                 let flood = after[..4].iter().map(|&(tried, _)| (tried + 25_000, 0));
                 let story = flood.chain(after[4..].iter().copied());

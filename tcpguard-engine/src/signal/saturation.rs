@@ -5,7 +5,7 @@ use crate::{Sample, Settings, Timestamp};
 /// Packets lost before the guard in one poll that are no accident.
 const LOST: u64 = 64;
 
-/// Follows the busiest CPU and what is lost before any program sees it.
+/// Monitor of the busiest CPU and of the packets that are lost before any program sees them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Saturation {
     syns_by_cpu: Vec<u64>,
@@ -17,9 +17,9 @@ pub(crate) struct Saturation {
 }
 
 impl Saturation {
-    /// Takes over a poll. Whether this host is saturated: it is when answering what arrives would
-    /// take most of one CPU, or packets are lost before the guard sees them, in so many polls
-    /// running, and until neither has been so for a while.
+    /// Takes over a poll. Returns whether this host is saturated. It becomes so after so many polls
+    /// running in which replies to all arriving SYNs would take most of one CPU, or packets are
+    /// dropped before XDP. It stays so until neither has been the case for a while.
     pub fn poll(&mut self, sample: &Sample, settings: &Settings) -> bool {
         let now = sample.at;
         let before = std::mem::replace(&mut self.syns_by_cpu, sample.syns_by_cpu.clone());
@@ -36,7 +36,7 @@ impl Saturation {
             .map(|(cpu, syns)| syns.saturating_sub(before.get(cpu).copied().unwrap_or(*syns)));
         let rate = most.max().unwrap_or(0) as f64 / elapsed;
         let share = rate * settings.answer_cost.as_secs_f64();
-        // Clients alone lose packets too, where the flood is not what fills the ring.
+        // Clients alone lose packets too, where it is not the flood that fills the ring.
         let loses = lost >= LOST && share >= settings.saturation_off;
         self.busy = if share >= settings.saturation_on || loses { self.busy + 1 } else { 0 };
         if self.busy >= settings.saturation_polls

@@ -1,24 +1,24 @@
 //! The slow path: a few handshakes too many fail, for a while.
 //!
 //! A cumulative sum (Page, "Continuous inspection schemes", 1954) of the log likelihood ratio of two
-//! Poisson rates: what fails anyway, and what fails anyway plus a flood that would matter. Handshakes
-//! do not fail independently, so the ratio is divided by the learned dispersion.
+//! Poisson rates: the natural failures, and the natural failures plus a flood that would matter.
+//! Handshakes do not fail independently, so the ratio is divided by the learned dispersion.
 //!
 //! A tick is judged once its handshakes have had their time, against the completions of these very
-//! handshakes. Set against those that are merely seen in the same tick, what is on its way at each
-//! poll would vary more than what fails. Where completions are not followed one by one that is still
-//! so, and a rush of clients from far away looks like failures for the time of a round trip: the alarm
-//! is therefore only a suspicion, to be confirmed by the sampled flows.
+//! handshakes. Against the completions that are merely seen in the same tick, the handshakes under way
+//! at each poll would vary more than the failures. That is still so where completions are not tracked
+//! one by one. There a rush of clients from far away looks like failures for the time of a round trip.
+//! The alarm is therefore only a suspicion, to be confirmed by the sampled flows.
 
 use crate::learned::Natural;
 use crate::window::{Sums, Window};
 use crate::{Settings, Timestamp};
 
-/// Failures per second that are nobody's attack on any host: scanners and stray SYNs.
+/// Failures per second that belong to no attack on any host: scanners and stray SYNs.
 const BACKGROUND: f64 = 1.25;
 
-/// The flood that the sum is made for, as a share of one that would matter. It finds larger ones as
-/// well and hardly later, but one of less than two thirds of what it is made for never.
+/// The flood that the sum is designed for, as a share of one that would matter. It finds larger ones
+/// as well and hardly later, but never one of less than two thirds of this size.
 const DESIGNED_FOR: f64 = 0.5;
 
 /// The cumulative sum.
@@ -58,7 +58,7 @@ impl Slow {
         // One tick alone never alarms.
         let gain = (ratio / natural.dispersion()).min(settings.slow_limit / 2.0);
         let calm = self.sum < settings.slow_limit / 4.0;
-        // Bounded, so that what a long flood has piled up is soon gone.
+        // Bounded, so that the sum of a long flood is soon gone.
         self.sum = (self.sum + gain).clamp(0.0, 2.0 * settings.slow_limit);
         self.since = (self.sum > 0.0).then(|| self.since.unwrap_or(tick.start));
         if calm && self.sum < settings.slow_limit / 4.0 {

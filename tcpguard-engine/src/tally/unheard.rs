@@ -1,4 +1,4 @@
-//! SYNs that a listener does not answer whose queues cannot be read.
+//! Unanswered SYNs of a listener with queues that cannot be read.
 
 use std::collections::VecDeque;
 
@@ -11,8 +11,8 @@ const UNHEARD_MIN: u64 = 64;
 /// Share of them that clients repeat: of forged ones fewer are (`retransmit_share`).
 const UNHEARD_REPEATED: f64 = 0.35;
 
-/// What became of the SYNs at a listener whose queues cannot be read. That its SYN queue is full is
-/// then told by SYNs that it does not answer and that nobody repeats.
+/// Fates of the SYNs at a listener with queues that cannot be read. Unanswered SYNs that are not
+/// retransmitted then show that its SYN queue is full.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unheard {
     ticks: VecDeque<Heard>,
@@ -31,7 +31,7 @@ impl Unheard {
     /// Adds a tick. The answer is how many SYNs a full queue left without an answer; they are told
     /// once a client would have repeated them.
     pub fn next(&mut self, tick: Heard) -> u64 {
-        // What is left out at the front has nothing to add, and most listeners have nothing else.
+        // Empty ticks at the front add nothing and are left out. Most listeners have no others.
         if !self.ticks.is_empty() || tick != Heard::default() {
             self.ticks.push_back(tick);
         }

@@ -1,4 +1,4 @@
-//! What is known of the answers to a listener's SYNs.
+//! Evidence of the replies to a listener's SYNs.
 
 use super::Watch;
 use crate::routes::{Route, RouteQuestion, Routes};
@@ -31,7 +31,7 @@ impl Watch {
         self.tally.answers().waits_for_routes()
     }
 
-    /// Whether it cannot wait what they say.
+    /// Whether it needs the result of the routes at once.
     pub fn asks_for_routes(&self, now: Timestamp) -> bool {
         self.is_answered_here() && self.tally.answers().asks_for_routes(now)
     }
@@ -58,7 +58,7 @@ impl Watch {
         self.tally.answers_mut().learn_routes(now, routes);
     }
 
-    /// What they said last, if that is not long ago.
+    /// Last result of the routes, if that is not long ago.
     pub fn routes(&self, now: Timestamp) -> Option<&Routes> {
         self.tally.answers().routes(now)
     }
@@ -68,9 +68,11 @@ impl Watch {
         self.kind == ListenerKind::Local && self.queues.is_some()
     }
 
-    /// Its sampled flows. While its accept queue is full the host lets clients wait that have acknowledged its
-    /// answer, and nobody says what a host behind this one has completed. Else it has refused what it ignored.
-    /// What the host has answered elsewhere is answered, and nobody knows when.
+    /// Its sampled flows. While its accept queue is full, the host keeps clients waiting that have acknowledged its
+    /// SYN-ACK. Of a host behind this one it is not known which handshakes it has completed. In both cases the
+    /// acknowledged and the ignored flows count as completed. Otherwise the stack has refused the ACK of an ignored
+    /// flow, which counts as half-open. A flow counts as answered if the host's reply left unseen, but the time of
+    /// that reply is not known.
     pub fn flows<'f>(&self, flows: &'f Flows) -> impl Iterator<Item = Flow> + Clone + use<'f> {
         use FlowState::{Acknowledged, Completed, Ignored, Syn, SynAck};
         let waits = self.kind == ListenerKind::Forwarded || self.pressure.polls().0 > 0;

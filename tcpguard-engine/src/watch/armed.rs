@@ -1,4 +1,4 @@
-//! What is remembered of the attacks before: signatures that rules may ask for again.
+//! Memory of earlier attacks: signatures that rules may ask for again.
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
@@ -10,7 +10,7 @@ use crate::{Matcher, Timestamp};
 #[derive(Clone, Debug)]
 pub(crate) struct Armed {
     pub until: Timestamp,
-    /// Signatures that stopped it without hurting anyone.
+    /// Signatures of rules that stopped it without harm to clients.
     pub signatures: Vec<(Mask, Fingerprint)>,
 }
 
@@ -20,9 +20,9 @@ impl Watch {
         self.armed = Some(Box::new(Armed { until, signatures }));
     }
 
-    /// May ask again, if the evidence does, for the rules that an operator removed, of one step or of any.
-    /// Their signatures are remembered as those of an attack that ended: what is dropped for its number
-    /// meanwhile is never answered, and would give no evidence anew.
+    /// Allows requests, if the evidence calls for them, for the rules that an operator removed, of one
+    /// step or of any. Their signatures are remembered as those of an attack that ended. Meanwhile SYNs
+    /// may be dropped because they are too many. These never get a reply and would give no new evidence.
     pub fn take_up(&mut self, until: Timestamp, step: Option<Step>) {
         let Some(incident) = &mut self.incident else { return };
         let signature = |matcher| match matcher {

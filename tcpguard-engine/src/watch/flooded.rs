@@ -1,5 +1,5 @@
-//! What an open incident says of a listener: one of its own, or that of the host, in which it is told together
-//! with others.
+//! The open incident from the view of a listener: one of its own, or that of the host, in which it is combined with
+//! others.
 
 use std::time::Duration;
 
@@ -12,26 +12,27 @@ use crate::{IncidentClass, Mode, Timestamp};
 /// Failures are a mean of so long: as far back as the window reaches, and longer than the pauses of pulsed
 /// floods (2.75 s in a public capture, 10 s assumed). In a second a few SYNs vary too much to be compared.
 const LATELY: Duration = Duration::from_secs(16);
-/// Share of the failing flows that rules leave uncovered, up to which they are what acts against the flood: they
-/// cover most of it. What they leave calls for steps long before (`rest_share`).
+/// Share of the failing flows that rules leave uncovered, up to which rules act against the flood: they cover most of
+/// it. The uncovered rest calls for steps much earlier (`rest_share`).
 const LEFT: f64 = 0.5;
 /// Handshakes in a second from which a burst is waited for: fewer are not enough for a verdict (`evidence_flows`).
 const BURST_MIN: u64 = 32;
-/// Share of a second's SYNs that have not completed a handshake, from which they may be a burst's: most. Of clients
-/// who come evenly as many wait only where they are half a second away, and those have the end told two seconds later.
+/// Share of a second's SYNs without a completed handshake, from which they may be a burst's: most. Of clients that
+/// arrive evenly, as many wait only where they are half a second away. For such clients the end is reported two
+/// seconds later.
 const BURST: f64 = 0.5;
 
-/// What the incident of the host says of a listener.
+/// A listener's part in the incident of the host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rolled {
-    /// What it is at this listener.
+    /// Class at this listener.
     pub class: IncidentClass,
     /// When the listener's alarm was raised.
     pub since: Timestamp,
 }
 
 impl Rest {
-    /// What is left of the failing flows without those that are `covered`.
+    /// The failing flows without those that are `covered`.
     pub fn of(cohort: &Cohort, covered: impl Fn(&Failing) -> bool) -> Self {
         let left = cohort.without(covered).weight();
         Self { flows: left, share: left as f64 / cohort.weight().max(1) as f64 }
@@ -51,7 +52,7 @@ impl Watch {
         own.or(self.rolled.map(|rolled| rolled.since))
     }
 
-    /// What the open incident says that it is.
+    /// Class of the open incident.
     pub fn class(&self) -> Option<IncidentClass> {
         let own = self.incident.as_deref().map(Incident::class);
         own.or(self.rolled.map(|rolled| rolled.class))
@@ -62,8 +63,8 @@ impl Watch {
         self.class().is_some_and(IncidentClass::is_flood)
     }
 
-    /// When what steps were taken for ended; `None` while handshakes fail, whatever the verdict on it is, or
-    /// where they never did.
+    /// Time of the end of the last incident for which steps were taken. `None` while handshakes fail, whatever the
+    /// verdict is, or where they never did.
     pub fn failing_ended(&self) -> Option<Timestamp> {
         self.failing_over.filter(|_| !self.handshakes_failed())
     }
@@ -80,10 +81,10 @@ impl Watch {
         self.window.last(RATE_SPAN).is_unanswered()
     }
 
-    /// Whether more come than are answered, with all that there is. The guard may act since `enforced`, and does
-    /// what `mode` says.
+    /// Whether more SYNs arrive than can be answered by any means. The agent may act since `enforced`, and acts
+    /// according to `mode`.
     pub fn is_unanswerable(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
-        // What the overload step drops keeps the queue from being full.
+        // SYNs that the overload step drops keep the queue from being full.
         let overwhelmed = self.is_unanswering() || self.ladder.has(Step::Overload);
         overwhelmed && self.is_without_cookies(now, enforced, mode)
     }

@@ -1,4 +1,4 @@
-//! What counters and signals say at one moment, for the record.
+//! Counters and signals at one moment, for the record.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{Counts, Moment, Settings, Statistics, Timestamp};
 const AROUND: Duration = Duration::from_secs(10);
 
 impl Watch {
-    /// What they say now.
+    /// Their present values.
     pub fn moment(&self, now: Timestamp, settings: &Settings) -> Moment {
         let sums = self.window.last(settings.evidence_window);
         let maturity = self.maturity(settings);
@@ -42,13 +42,13 @@ impl Watch {
         }
     }
 
-    /// What was counted in the seconds before `started`; `None` where nothing is known of them.
+    /// Counts of the seconds before `started`. `None` where nothing is known of them.
     pub(super) fn counts_before(&self, started: Timestamp) -> Option<Counts> {
         let counts = Counts::from(self.window.between(started - AROUND, started));
         (!counts.span.is_zero()).then_some(counts)
     }
 
-    /// What was counted in the last seconds.
+    /// Counts of the last seconds.
     pub fn counts_now(&self) -> Counts {
         self.window.last(AROUND).into()
     }

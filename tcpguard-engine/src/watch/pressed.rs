@@ -1,7 +1,8 @@
-//! Whether a listener's SYN queue is under pressure, whatever the verdict on what fails is.
+//! Test whether a listener's SYN queue is under pressure, whatever the verdict on the failures is.
 //!
-//! A full queue turns every client away, and cookies harm none. So they answer whoever fails: an attacker who
-//! passes for a broken path, or changes the verdict in the middle, takes no cookies away by that.
+//! A full queue turns every client away, while cookies harm none. So cookies are sent whatever the source of the
+//! failures is. An attacker that passes for a broken path, or changes the verdict in the middle, does not end the
+//! cookies by that.
 
 use std::time::Duration;
 
@@ -20,20 +21,20 @@ const NEARLY: f64 = 0.8;
 /// Where cookies answer, they go on while the queue would fill to this share of that without them: 2:1 hysteresis, as
 /// of the alarm (`occupancy_on` and `occupancy_off`).
 const HYSTERESIS: f64 = 0.5;
-/// Seconds running in which SYNs are left without an answer. The handshakes of a burst of clients leave the queue
-/// within a round trip, and whoever was turned away meanwhile comes again after a second (RFC 6298 §2.1) and finds
-/// room. So a burst turns SYNs away in one second only.
+/// Seconds running in which SYNs are left unanswered. The handshakes of a burst of clients leave the queue within a
+/// round trip. A client that was turned away meanwhile retransmits its SYN after a second (RFC 6298 §2.1) and finds a
+/// free slot. So a burst turns SYNs away in one second only.
 const TURNED_AWAY: usize = 2;
 const SECOND: Duration = Duration::from_secs(1);
 /// By then a client has sent a SYN again that was dropped: after a second (RFC 6298 §2.1), and its way here.
 const CAME_AGAIN: Duration = Duration::from_millis(1500);
 
 impl Watch {
-    /// Why cookies should answer, whatever the incident is, or without one; `None` where they need not. Rules have
+    /// The reason for cookies, whatever the incident is, or without one. `None` where they are not needed. Rules have
     /// acted since `ruled`.
     ///
-    /// An alarm has a moment in which it is judged: what rules drop needs no cookies. While the accept queue is
-    /// full, they would help nobody.
+    /// An alarm has a moment in which it is judged, and SYNs that rules drop need no cookies. While the accept queue is
+    /// full, cookies would help no client.
     pub fn pressed(
         &self,
         now: Timestamp,
@@ -76,7 +77,7 @@ impl Watch {
         self.fills(now, HYSTERESIS, settings)
     }
 
-    /// What has failed evenly for long is usual here, as long as nothing has to be done about it.
+    /// Accepts failures as natural that have been even for long, unless they call for a mitigation.
     pub fn accept_steady(&mut self, now: Timestamp, settings: &Settings) {
         if self.ladder.keeps_syns_away() || self.is_half_full(now, settings) {
             return;
@@ -90,16 +91,16 @@ impl Watch {
         }
     }
 
-    /// Whether an alarm is in the moment in which it is judged. Once it was dismissed it has had that, though what
-    /// raised it goes on and raises it again: handshakes that are no evidence may take places all the same.
+    /// Whether an alarm is in the moment in which it is judged. A dismissed alarm has had that moment, though its cause
+    /// goes on and raises it again: handshakes that are no evidence may take slots all the same.
     fn is_being_judged(&self, now: Timestamp) -> bool {
         let young = |suspect: Suspect| now.since(suspect.since) < PATIENCE;
         let is_open = self.class().is_none() && self.is_suspicious();
         is_open && !self.dismissed && !self.awaits_others && self.suspect.is_none_or(young)
     }
 
-    /// Whether rules, which have acted since then, leave no more to the stack than its queue has room for, or still
-    /// have to show it. What they drop makes nothing smaller that they do not.
+    /// Whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for, or have
+    /// yet to show it. The SYNs that they drop do not reduce the load of those that they leave.
     fn is_relieved(&self, now: Timestamp, ruled: Timestamp, settings: &Settings) -> bool {
         let sums = self.window.since((now - Occupancy::SPAN).max(ruled + settings.poll));
         let left = unruled(&sums);
@@ -117,9 +118,9 @@ impl Watch {
     }
 
     /// Whether the SYN queue would fill if the SYNs were let in that the overload step or a budget drops and the rules
-    /// do not, the newest of which has acted since then. `true` while that is not known yet.
+    /// do not. The newest of these rules has acted since `newest`. `true` while that is not known yet.
     ///
-    /// A client whose first SYN was dropped has not failed: it comes again after a second.
+    /// A client whose first SYN was dropped has not failed: it retransmits the SYN after a second.
     pub fn still_fails(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
         let start = (now - Occupancy::SPAN).max(newest + settings.poll);
         let completed = self.window.since(start).completed;
@@ -158,7 +159,7 @@ impl Watch {
     }
 }
 
-/// What is left without the SYNs that rules match, unless rules only count: then those turn others away.
+/// Sums without the SYNs that rules match. Where rules only count, the matched SYNs turn others away.
 fn unruled(sums: &Sums) -> Sums {
     let mut left = sums.unmatched();
     if sums.dropped < sums.matched {
@@ -175,8 +176,8 @@ mod tests {
     use crate::signal::Signal;
     use crate::window::Tick;
 
-    /// What raised it goes on, and is no evidence: handshakes that their sources reset, or idle clients of a listener
-    /// that waits for data. The naive way waits for a verdict for ever.
+    /// The cause of the alarm goes on and is no evidence: handshakes that their sources reset, or idle clients of a
+    /// listener that waits for data. The naive way waits for a verdict for ever.
     #[test]
     fn an_alarm_that_was_dismissed_keeps_no_cookies_from_a_full_queue() {
         let settings = Settings::default();

@@ -1,4 +1,4 @@
-//! What reaches the stack, whatever is done about it.
+//! SYNs that reach the stack in spite of all mitigations.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use super::{RATE_SPAN, Watch};
 use crate::window::Sums;
 use crate::{Settings, Timestamp};
 
-/// Share of a budget that failing handshakes take where it is of use. Clients of whom none fails leave the rest to others.
+/// Share of a budget that failing handshakes take where it is of use. Clients with handshakes that all complete leave
+/// the rest to others.
 const OF_USE: f64 = 0.5;
 /// Share of its limit from which a SYN queue is full: Linux ends the oldest entries of one that is more than half full,
 /// so that a few places are free now and then (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
 const FULL: f64 = 0.95;
-/// What reaches the stack is judged over so long: a pulse's pause is no defence, and one poll no failure.
+/// Span over which the SYNs that reach the stack are judged: a pulse's pause is no defence, and one poll no failure.
 const JUDGED: Duration = Duration::from_secs(2);
 
 impl Watch {
@@ -21,9 +22,9 @@ impl Watch {
         sums.per_second(sums.reaching())
     }
 
-    /// Whether a flood reaches the stack although the guard acts, last in another way since `newest`: most of it, or
-    /// as much as fills the SYN queue. What fails anyway is none, nor is what does not matter beside the others that
-    /// reach it, however much is kept from it.
+    /// Whether a flood reaches the stack although the agent acts, last in another way since `newest`: most of it, or as
+    /// much as fills the SYN queue. Natural failures are no flood. Nor are failures that do not matter beside the other
+    /// SYNs that reach the stack, however many are kept from it.
     pub fn is_overrun(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
         let sums = self.window.since((now - JUDGED).max(newest + settings.poll));
         let passed = Sums { attempts: sums.passed(), ..sums };
@@ -36,8 +37,8 @@ impl Watch {
         sums.span >= RATE_SPAN && reaching >= matters && (reaching >= stopped || fills)
     }
 
-    /// Whether SYNs that fail take as many of the tokens of a budget, of which there are this many a second, as one of
-    /// use would leave them. What a budget drops is no reason for it: those may be clients.
+    /// Whether failing SYNs take as many of the tokens of a budget as one that is of use would leave them. The budget
+    /// has `rate` tokens a second. SYNs that a budget drops are no reason for it, because they may be those of clients.
     pub fn takes_budget(&self, rate: u32) -> bool {
         let sums = self.window.last(JUDGED);
         let taken = Sums { attempts: sums.answered, ..sums };

@@ -1,4 +1,4 @@
-//! Whether what was added last keeps clients out.
+//! Test whether the latest addition keeps clients out.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::policy::clean_age;
 use crate::window::Sums;
 use crate::{Settings, Timestamp};
 
-/// What is added in an attack is compared with so much of the attack before it.
+/// Span of the attack before an addition with which the time after it is compared.
 const TRIED_AGAINST: Duration = Duration::from_secs(5);
 /// Clients that came in this time may be expected to come.
 const USUAL: Duration = Duration::from_secs(16);
@@ -71,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// Whether what was added last keeps clients out, after a poll that was `elapsed` long.
+    /// Whether the latest addition keeps clients out, after a poll that was `elapsed` long.
     pub fn judge_newest(
         &mut self,
         now: Timestamp,
@@ -83,7 +83,7 @@ impl Watch {
         {
             return Some((Newest::Step(Step::Cookies), harm));
         }
-        // What the application does not take up is no fault of a step.
+        // Connections that the application does not accept are no fault of a step.
         if self.overloaded(settings) {
             return None;
         }
@@ -100,14 +100,14 @@ impl Watch {
         self.ladder.breaker.poll(now, known, elapsed, |_| false, settings)
     }
 
-    /// Whether the host completes hardly any handshake whose cookie was good.
+    /// Whether the host completes hardly any handshakes of clients with valid cookies.
     fn judge_handover(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harm> {
         // Only the tracepoint tells.
         if elapsed.is_zero() || self.counters().established.is_none() {
             return None;
         }
         let handover = &mut self.ladder.handover;
-        // A full accept queue takes no connection, whoever has answered its SYN.
+        // A full accept queue takes no connection, whether XDP or the stack has sent its SYN-ACK.
         if self.pressure.polls().0 > 0 {
             handover.start(now);
         }

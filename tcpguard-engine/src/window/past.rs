@@ -1,5 +1,5 @@
-//! Entries in a row, of which those before the first in which anything happened take no room: of a
-//! listener to which nobody comes, all.
+//! A sequence of entries in which the blank ones at the front take no memory. Of a listener without
+//! traffic, that is all of them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
-/// What covers a time.
+/// An entry that covers a span of time.
 pub(super) trait Entry: Copy + PartialEq {
     /// One of `span` that ended at `end`, in which nothing happened.
     fn blank(end: Timestamp, span: Duration) -> Self;

@@ -1,4 +1,4 @@
-//! What was counted over several ticks.
+//! Sums of the counts of several ticks.
 
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// What several listeners counted in the same time.
+    /// Sums of several listeners over the same time.
     pub fn beside(all: impl Iterator<Item = Self>) -> Self {
         let (mut sums, mut span) = (Self::default(), Duration::ZERO);
         for one in all {
@@ -76,7 +76,7 @@ impl Sums {
         self.passed().saturating_sub(self.completed.saturating_sub(self.cookies_redeemed))
     }
 
-    /// What is left without the SYNs that rules match, in whatever mode. All repetitions may be among those.
+    /// Sums without the SYNs that rules match, in whatever mode. All retransmissions may be among those.
     pub fn unmatched(&self) -> Self {
         let without = |count: u64| count.saturating_sub(self.matched);
         Self {
@@ -89,8 +89,8 @@ impl Sums {
         }
     }
 
-    /// Of the SYNs that the guard could not read, those that nobody completed a handshake for: there were not
-    /// more completions than SYNs that it could.
+    /// SYNs that XDP could not read and for which no handshake completed. Completions beyond the number of readable
+    /// SYNs are taken to be theirs.
     pub fn evading(&self) -> u64 {
         self.beyond.saturating_sub(self.completed.saturating_sub(self.attempts))
     }
@@ -192,9 +192,9 @@ impl From<&Tick> for Sums {
     }
 }
 
-/// Completions are what the kernel says, or the third ACKs that a tick counts where these are more: such
-/// clients are there, though a full accept queue keeps the kernel from completing their handshakes. Each
-/// handshake counts once, because the larger one is taken over the whole span rather than tick by tick.
+/// Completions are the kernel's count, or that of the third ACKs of the ticks where these are more. Such clients are
+/// there, though a full accept queue keeps the kernel from completing their handshakes. Each handshake counts once,
+/// because the larger count is taken over the whole span rather than tick by tick.
 pub(super) fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
     let (mut sums, mut acknowledged) = (Sums::default(), 0);
     for tick in ticks {

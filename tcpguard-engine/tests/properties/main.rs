@@ -1,5 +1,5 @@
-//! What must hold whatever happens: the engine under random operations, with a model of the kernel's
-//! rules that objects to every command that does not fit.
+//! Properties that hold after any operations: the engine under random operations, with a model of the
+//! kernel's rules that rejects every command that does not fit.
 
 mod ops;
 
@@ -23,7 +23,7 @@ fn play_to_the_end(mut world: World, ops: &[Op]) -> Result<(), TestCaseError> {
     world.play(&Op::calm());
     let report = world.engine.report(world.now);
     prop_assert_eq!(report.incidents.len(), 0, "everything ends");
-    // Rules of an earlier agent that nobody asked for again have their time to the end.
+    // Rules of an earlier agent that no incident has asked for again stay until their end.
     world.play(&Op::Gap(3700));
     world.play(&Op::calm());
     let automatic = |(rule, _): &&(Rule, RuleCounters)| matches!(rule.origin, Origin::Incident(_));
@@ -40,7 +40,7 @@ proptest! {
         play_to_the_end(World::new(), &ops)?;
     }
 
-    /// Where one listener only has an incident of its own, what happens at the others is told together.
+    /// With one incident at most, the incidents of the other listeners are combined.
     #[test]
     fn the_same_holds_of_what_is_told_together(ops in prop::collection::vec(op(), 1..30)) {
         let settings = Settings { incidents: 1, ..Settings::default() };
@@ -86,7 +86,8 @@ fn elsewhere() -> Override {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// What is measured without settings of a listener's own holds with those of any other.
+    /// The overrides of other listeners, and overrides that change nothing, leave all commands as they
+    /// are without overrides.
     #[test]
     fn what_is_said_of_other_listeners_or_is_so_anyway_changes_no_command(
         ops in prop::collection::vec(op(), 1..15),
@@ -116,8 +117,8 @@ proptest! {
     }
 }
 
-/// Found by the properties with another seed: what had failed before the end came to light once nobody
-/// came any more, and counted as failing then.
+/// Found by the properties with another seed: failures before the end came to light once no SYN
+/// arrived, and counted as failures of that later time.
 #[test]
 fn it_ends_in_time_where_the_last_failures_come_to_light_late() {
     let traffic = |listener, polls, forged, real| {
@@ -143,7 +144,7 @@ fn it_ends_in_time_where_the_last_failures_come_to_light_late() {
     assert_eq!(world.engine.report(world.now).incidents.len(), 0, "after 40 s");
 }
 
-/// The random operations above reach what they are about.
+/// The random operations above produce floods that are blocked.
 #[test]
 fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
     let flood = |sources, shape| {

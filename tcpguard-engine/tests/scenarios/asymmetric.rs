@@ -1,11 +1,11 @@
-//! What is not seen, and what is not the listener's own: answers that leave by another interface, and
-//! counters that the whole host shares.
+//! Unseen replies and shared counters: replies that leave by another interface, and counters that
+//! belong to the whole host and not to the listener.
 
 use tcpguard_engine::{Egress, IncidentClass, ListenerState, Mode, Step};
 
 use crate::sim::*;
 
-/// A host whose SYN-ACKs leave by an interface that is not guarded.
+/// A host with SYN-ACKs that leave by an interface that is not attached.
 fn unseen(server: Server) -> Lab {
     let mut lab = Lab::new(Mode::Enforce).listener(server);
     lab.kernel.unseen = true;

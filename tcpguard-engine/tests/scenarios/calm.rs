@@ -1,4 +1,4 @@
-//! What is not an attack, and must not be treated like one.
+//! Traffic that is no attack, and must not be treated like one.
 
 use tcpguard_engine::{IncidentClass, ListenerState, Mode, Settings, Severity};
 
@@ -91,7 +91,8 @@ fn a_burst_of_connects_in_flight_is_no_failure() {
 
 #[test]
 fn small_bursts_are_quiet() {
-    // Both stand in public captures: 38 SYNs that nobody finishes, and 41 handshakes in 69 ms.
+    // Both are in public captures: 38 SYNs without a completed handshake, and 41 handshakes in 69
+    // ms.
     let syns = Flood::random(380.0, 20.0..20.1);
     let handshakes = Clients { from: 30.0, until: 30.069, ..Clients::steady(41.0 / 0.069) };
     nothing_happens(lab().flood(syns).clients(handshakes));

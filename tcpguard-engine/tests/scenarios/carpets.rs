@@ -1,5 +1,5 @@
-//! Carpets, decoys and many listeners: what says little at each is judged together, and where most fails has an
-//! incident of its own.
+//! Carpets, decoys and many listeners: weak evidence at each listener is judged together, and a listener at
+//! which most handshakes fail has an incident of its own.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ fn carpet(listeners: usize, each: f64, time: Range<f64>) -> Flood {
     Flood { across: listeners, ..Flood::random(each * listeners as f64, time) }
 }
 
-/// The incident of what is told together, if there is one.
+/// The combined incident of several listeners, if there is one.
 fn told_together(lab: &Lab) -> Option<IncidentReport> {
     lab.report().incidents.into_iter().find(|incident| incident.listener == Listener::HOST)
 }
@@ -45,7 +45,7 @@ fn shared(lab: &Lab) -> usize {
     lab.kernel.rules().filter(|rule| is_shared(rule)).count()
 }
 
-/// What share of all SYNs of the last second was dropped.
+/// Share of all SYNs of the last second that was dropped.
 fn dropped_share(lab: &Lab) -> f64 {
     let report = lab.report();
     let sum = |rate: fn(&tcpguard_engine::ListenerReport) -> f64| {
@@ -192,7 +192,7 @@ fn a_listener_without_an_incident_of_its_own_is_defended_like_any_other() {
     }
 }
 
-/// Clients whose path breaks while a carpet is laid elsewhere have nothing in common with it.
+/// Clients with a path that breaks while a carpet is laid elsewhere have nothing in common with it.
 #[test]
 fn a_broken_path_beside_a_carpet_is_no_part_of_it() {
     for rate in [15.0, 60.0] {
@@ -257,7 +257,7 @@ fn a_rule_for_every_listener_outlasts_a_restart() {
     assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
 }
 
-/// Clients of listener 100, beside so many listeners under a carpet, who look like what it sends.
+/// Clients of listener 100 with the fingerprint of the carpet, which is laid over so many other listeners.
 fn alike(listeners: usize) -> Lab {
     let alike = Clients { to: 100, from: 30.0, shape: Some(Shape::Bare), ..Clients::steady(4.0) };
     let carpet = carpet(listeners, 20.0, 10.1..60.1);
@@ -284,7 +284,7 @@ fn a_rule_for_every_listener_spares_one_whose_clients_look_like_what_it_drops() 
     assert_eq!((shared(&lab), lab.kernel.spared()), (0, Vec::new()), "{}", lab.story());
 }
 
-/// What it drops there is not left to the stack.
+/// The SYNs that the shared rule drops there are not left to the stack.
 #[test]
 fn a_listener_under_the_carpet_is_spared_once_cookies_answer_there() {
     for refused in [Vec::new(), vec![Step::Cookies]] {

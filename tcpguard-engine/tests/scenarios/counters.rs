@@ -101,7 +101,8 @@ fn more_incidents_than_can_be_followed_are_one_of_the_host() {
     let at_one = |text: &str| text.starts_with("random-source SYN flood on 203.0.113.10:");
     let named = all.actions.iter().filter(|action| at_one(&action.text)).count();
     assert_eq!(named, 6, "{:?}", all.actions);
-    // 64 floods end; the last goes on, gets the place of one of those, and what is left is over.
+    // 64 floods end. The last one goes on and gets the slot of one of those, and the combined rest
+    // is over.
     lab.run_until(80.0);
     assert_eq!(told(&lab).len(), 0, "{}", lab.story());
     let report = lab.report();

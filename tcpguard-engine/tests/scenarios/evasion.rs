@@ -72,7 +72,7 @@ fn in_observe_mode_it_is_told_what_enforce_mode_would_do() {
     assert!(done.contains("enforce mode would leave the stack 200/s of them"), "{done}");
 }
 
-/// From behind a bridge, and from a link where nobody has the addresses: the resets leave where nobody looks.
+/// The resets leave unseen, to sources behind a bridge and on a link where no neighbour has the addresses.
 #[test]
 fn a_flood_of_a_closed_port_whose_resets_are_not_seen_is_dropped_like_any_other() {
     for route in [Route::Elsewhere(9), Route::Unresolved, Route::Nowhere] {
@@ -150,7 +150,7 @@ fn in_enforce_mode_none_of_them_reaches_the_stack() {
 /// Frames that some networks have, so that they are dropped only once they are seen to be a flood.
 #[test]
 fn what_cannot_be_read_is_dropped_when_it_fills_the_queue_and_the_queue_is_cleared_of_it() {
-    // Without cookies of anybody's clients wait for the queue.
+    // Without cookies of the stack or of XDP, clients wait for the queue.
     for server in [NO_COOKIES, Server::default()] {
         let few = Flood { frames: Frames::Deep, ..Flood::random(20.0, 60.0..62.0) };
         let flood = unread(Frames::Deep, 1000.0, 25.1);
@@ -185,7 +185,7 @@ fn a_queue_that_nothing_that_was_read_fills_is_told() {
     assert!(lab.connected(20.0, 29.0) >= 0.999, "{}", lab.story());
 }
 
-/// A rule against the smaller part of a flood protects nobody.
+/// A rule against the smaller part of a flood protects no listener.
 #[test]
 fn a_listener_is_protected_while_most_of_what_comes_is_kept_from_its_stack() {
     let alike = Flood { shape: Shape::Mix, ..Flood::random(20_000.0, 15.1..40.1) };

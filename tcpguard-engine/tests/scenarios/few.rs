@@ -82,7 +82,7 @@ fn a_network_with_clients_in_it_is_not_blocked_as_a_whole() {
     assert!(lab.group_connected(1, 4.0, 16.0, 35.0) > 0.95, "{}", lab.story());
 }
 
-/// Most of its addresses cannot be blocked, so what they have in common is.
+/// Most of its addresses cannot be blocked, so their common signature is.
 #[test]
 fn a_network_with_clients_in_it_that_uses_one_tool_is_dropped_by_its_signature() {
     let client = Clients { behind: Some([198, 18, 0, 77].into()), ..clients(5.0) };
@@ -152,8 +152,8 @@ fn half_open_health_checks_are_no_attack_and_are_never_dropped() {
     }
 }
 
-/// Applications whose connect timeout is shorter than a second open a new connection instead of
-/// retransmitting a SYN: behind a broken path such clients look like a flood, but were here a moment ago.
+/// Applications with a connect timeout below a second open a new connection instead of retransmitting a SYN.
+/// Behind a broken path such clients look like a flood, but they completed handshakes a moment ago.
 #[test]
 fn known_clients_that_do_not_retransmit_are_no_attackers() {
     let impatient = |host: u8, rate| {
@@ -194,7 +194,7 @@ fn a_flood_in_the_name_of_known_clients_is_named() {
     }
 }
 
-/// Clients who give up after a third of a second and open another connection.
+/// Clients that give up after a third of a second and open another connection.
 struct Impatient {
     to: usize,
     rate: f64,

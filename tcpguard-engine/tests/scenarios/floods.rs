@@ -5,7 +5,7 @@ use tcpguard_engine::{FlowState, IncidentClass, Matcher, Mode, Severity};
 
 use crate::sim::*;
 
-/// What a flood must come to.
+/// Expected outcome of a flood.
 struct Case {
     name: &'static str,
     server: Server,
@@ -62,7 +62,7 @@ fn cases() -> Vec<Case> {
         with(cold(case("TTL drawn, cold, cookies off", Shape::RandomTtl, Mask::NoTtl)), no_cookies),
         Case {
             flood: Flood { sources: Sources::Pool(3000), ..Flood::random(20_000.0, 10.1..40.1) },
-            // What tells them from a broken path is that they do not try again after 1.5 s.
+            // It differs from a broken path because its sources do not retransmit after 1.5 s.
             found_by: 2.5,
             rule_by: 2.5,
             ..bare("a pool of 3,000 addresses")

@@ -47,7 +47,7 @@ fn each_incident_has_headers_of_its_own() {
     lab.run_until(60.0);
     assert!(lab.kernel.samples.is_empty(), "it is over");
     lab.run_until(82.0);
-    // What lay in the kernel since the first one is none of the second.
+    // Headers that are in the kernel since the first one do not belong to the second.
     lab.engine.handle_headers([header(20.0, 2), header(81.9, 3)]);
     let kept = |headers: &[SynHeader]| headers.iter().map(|one| one.bytes[0]).collect::<Vec<_>>();
     assert_eq!(kept(&lab.incident().record.headers), [3]);

@@ -1,4 +1,4 @@
-//! What concerns no listener: scans, and answers that nobody asked for.
+//! Incidents of no listener: scans and unsolicited replies.
 
 use std::time::Duration;
 
@@ -93,7 +93,8 @@ fn a_few_closed_ports_are_background_noise() {
     assert_eq!(lab.told.len(), 0, "{}", lab.story());
 }
 
-/// Twelve ports in two minutes: too many for a stranger, not for a client whose handshakes complete.
+/// Twelve ports in two minutes: too many for an unvalidated source, not for a client that completes
+/// handshakes.
 #[test]
 fn a_client_may_fail_at_more_ports_than_a_stranger() {
     for (completed, scans) in [(0, 1), (20, 0)] {
@@ -117,7 +118,7 @@ fn a_source_that_scans_through_a_pause_is_one_scan() {
     assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
 }
 
-/// Plays to `until`: own SYNs, answers and those that nobody asked for, a second each.
+/// Plays to `until`: own SYNs, replies to them and unsolicited replies, a second each.
 fn answers(lab: &mut Lab, until: f64, own: u64, asked: u64, unasked: u64) {
     while seconds(lab.kernel.now) + 0.2 < until {
         let host = &mut lab.kernel.host;

@@ -43,7 +43,7 @@ fn report(added: u32, kept: u32, removed: u32, total: u32) -> ImportReport {
     ImportReport { added, kept, removed, total, on_trial: 0 }
 }
 
-/// Rules by what they match, in the order of their numbers.
+/// Rules with their matchers, in the order of their numbers.
 fn found(lab: &Lab) -> Vec<(u32, String, String)> {
     let plain = |rule: RuleReport| (rule.id.0, rule.matches, rule.origin);
     let rules: Vec<_> = lab.report().rules.into_iter().map(plain).collect();

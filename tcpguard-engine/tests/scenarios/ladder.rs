@@ -43,7 +43,7 @@ fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dr
         assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{story}");
         assert_eq!(lab.installed.len(), 0, "{story}");
         let armed = taken(&lab, Step::Cookies).expect(&story);
-        // Beside that they come once each, what marks it is how many they are.
+        // Its sources send one SYN each. Its other indicator is the number of SYNs.
         assert!(armed <= 11.1, "{armed} {story}");
         assert!(lab.connected(armed + 1.0, 39.0) >= 0.999, "{story}");
         assert_eq!(lab.kernel.steps(0), [Step::Strays, Step::Cookies], "{story}");
@@ -189,7 +189,7 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_tri
     }
 }
 
-/// Who has rules made, as by attempts to log in that are banned, may do so as often as he likes.
+/// A user that can have rules made, as by login attempts that lead to bans, may do so at will.
 #[test]
 fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_then_seldom() {
     let mut lab = lab(Server::default(), mimic(5000.0, 30.1, 150.1));
@@ -386,8 +386,8 @@ fn the_overload_step_ends_when_rules_drop_what_filled_the_queue() {
     assert!(lab.connected(25.0, 58.0) >= 0.99, "{story}");
 }
 
-/// The naive way takes the step by what was left unanswered before the rule. The clients whose first SYNs it drops then
-/// come again, are taken for failing handshakes, and keep the step until the flood ends.
+/// The naive way takes the step because of the SYNs that were left unanswered before the rule. The clients whose first
+/// SYNs it drops then retransmit, are taken for failing handshakes, and keep the step until the flood ends.
 #[test]
 fn a_rule_that_empties_the_queue_makes_no_client_wait() {
     let shape = Shape::RandomWindowMss;
@@ -442,8 +442,8 @@ fn whoever_completes_handshakes_in_an_attack_and_stops_takes_nothing_away() {
     }
 }
 
-/// Helpers who complete 150 handshakes a second from before the attack, from so many addresses, and stop
-/// when the second of two signatures is dropped.
+/// Helpers that complete 150 handshakes a second from before the attack, from so many addresses, and stop when the
+/// second of two signatures is dropped.
 #[test]
 fn helpers_who_stop_when_the_second_rule_is_there_take_it_not_away() {
     for (addresses, from) in [(1, 0.0), (20, 0.0), (20, 60.0)] {

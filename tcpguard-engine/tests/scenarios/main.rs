@@ -1,6 +1,6 @@
-//! Scenarios: traffic against a simulated host, and what the engine must make of it.
+//! Scenarios: traffic against a simulated host, and the expected reaction of the engine.
 //!
-//! Times are in seconds. Floods begin at 10, after the guard has seen some calm.
+//! Times are in seconds. Floods begin at 10, after some time without an attack.
 
 mod asymmetric;
 mod calm;
@@ -34,7 +34,8 @@ use tcpguard_sim as sim;
 
 use sim::{Clients, Flood, Lab, Server, Shape, Sources};
 
-/// A host whose queue is soon full, without cookies of anybody's: `tcp_syncookies` is 0.
+/// A host with a queue that is soon full, without cookies of the stack or of XDP: `tcp_syncookies`
+/// is 0.
 fn at_its_end() -> Lab {
     let server = Server { cookies: false, backlog: 256, ..Server::default() };
     let clients = Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) };

@@ -1,4 +1,4 @@
-//! The sixth item: whether those who fail have been here before.
+//! The sixth indicator: whether the failing sources have been here before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn lab() -> Lab {
     Lab::new(Mode::Enforce).listener(Server { backlog: 4096, ..Server::default() })
 }
 
-/// A flood whose SYNs look like those of the clients.
+/// A flood of SYNs with the fingerprints of the clients.
 fn mimic(rate: f64, time: std::ops::Range<f64>) -> Flood {
     Flood { shape: Shape::Mimic, ..Flood::random(rate, time) }
 }
@@ -125,9 +125,9 @@ fn a_flood_in_the_clients_names_is_named_once_nobody_tries_again() {
     assert!(lab.times("attack_started")[0] <= WARM + 3.1, "{}", lab.story());
 }
 
-/// A flood that would grow for two hours to the clients' rate and is over after `played` seconds; and an
-/// attacker who meanwhile completes a handshake from another network every minute. Then a flood as
-/// others.
+/// A flood that would grow for two hours to the clients' rate and is over after `played` seconds.
+/// Meanwhile an attacker completes a handshake from another network every minute. Then comes an ordinary
+/// flood.
 fn ramp(legit: f64, played: f64) {
     let (population, strangers) = (Population::new(1), Population::new(2));
     let begin = 5000.0 * 3.0 / legit;

@@ -1,4 +1,4 @@
-//! What operators ask for.
+//! Requests of operators.
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ fn a_block_lives_as_long_as_asked_and_no_longer() {
     assert_eq!(rule.expires.since(rule.created), Limits::MAX_MANUAL_RULE);
 }
 
-/// Only over what is protected then, and only if it was asked for: what becomes protected later was
-/// never forced.
+/// A block is forced only over a prefix that is protected at that time, and only on request. It is
+/// not forced over a prefix that becomes protected later.
 #[test]
 fn a_block_is_forced_by_the_word_that_made_it() {
     let forced = |lab: &Lab, prefix: &str| {
@@ -104,7 +104,7 @@ fn blocking_again_changes_the_rule_without_a_gap() {
     assert_eq!(lab.kernel.rules().count(), 1);
 }
 
-/// What the kernel has: sources, ports and whether an operator said so.
+/// The kernel's source rules: sources, ports and whether an operator made them.
 fn in_kernel(lab: &Lab) -> Vec<(String, Vec<u16>, bool)> {
     let plain = |rule: &Rule| match rule.matcher {
         Matcher::Source(net, ports) => {
@@ -140,8 +140,8 @@ fn other_ports_take_the_place_of_those_before_and_the_new_rule_is_there_first() 
     assert_eq!(removed.len(), 2);
 }
 
-/// An operator's word about a port neither weakens what the guard does about the source, nor is
-/// weakened by it.
+/// An operator's rule for a port does not weaken the automatic rule against the source, nor the
+/// reverse.
 #[test]
 fn a_rule_of_the_guards_own_stands_beside_an_operators_for_certain_ports() {
     let attacker = Sources::One([198, 51, 100, 7].into());
@@ -334,7 +334,7 @@ fn what_holds_validated_clients_is_blocked_on_trial_only() {
     lab.request(asked(Force::No, clients)).expect("for longer: they are cut off already");
 }
 
-/// An operator who removes the rule that stops a flood, by accident or to look what it does.
+/// An operator who removes the rule that stops a flood, by accident or to see its effect.
 fn without_its_rule(flood: Flood) -> Lab {
     let mut lab = lab().flood(flood);
     lab.run_until(15.0);
@@ -446,7 +446,8 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     assert!(lab.connected(74.0, 98.0) > 0.99);
 }
 
-/// What was noted before a change, that a rule would drop, is not what the rule does after it.
+/// Before the change it was noted that a rule would drop. That note is no action of the rule after
+/// the change.
 #[test]
 fn an_incident_tells_when_the_mode_was_changed_in_it() {
     let mut lab = Lab::new(Mode::Observe)
@@ -472,7 +473,7 @@ fn an_incident_tells_when_the_mode_was_changed_in_it() {
     assert!(planned.is_some() && planned < place(enforce), "{actions:?}");
 }
 
-/// For one who tells it in words of his own.
+/// For a caller that reports the change in its own words.
 #[test]
 fn a_mode_that_is_changed_without_a_word_does_the_same() {
     let mut lab = lab().flood(Flood::random(5000.0, 10.1..40.1));

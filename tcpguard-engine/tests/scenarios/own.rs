@@ -154,8 +154,8 @@ fn a_step_that_is_barred_is_left_at_once_and_an_operators_word_stands_over_the_f
     assert!(!lab.kernel.steps(1).contains(&Step::Cookies), "for its time: {}", lab.story());
 }
 
-/// What is told of two listeners that see the same, where the second has these thresholds: the signal
-/// of the first incident of each.
+/// Signals of two listeners with the same traffic, of which the second has these thresholds: the
+/// signal of the first incident of each.
 fn signals(
     server: Server,
     flood: Flood,

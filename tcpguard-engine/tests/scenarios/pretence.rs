@@ -16,8 +16,8 @@ const USUAL: f64 = 60.0;
 /// As soon as a second frame can come.
 const AT_ONCE: &[f64] = &[0.0004];
 const ATTACKER: Sources = Sources::One(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)));
-/// Of a share that clients repeat, the least (`retransmit_share`). What is decided by it alone is decided by the
-/// attacker.
+/// Minimum share of failed handshakes that clients retransmit (`retransmit_share`). A decision that rests on it alone
+/// is in the attacker's hands.
 const CLIENTS_REPEAT: f64 = 0.35;
 
 fn clients(rate: f64, population: &Arc<Population>) -> Clients {
@@ -152,7 +152,7 @@ fn handshakes_that_are_reset_excuse_none_that_are_left_open() {
     let story = lab.story();
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{story}");
     let (armed, _) = lab.steps.iter().find(|(_, step)| *step == Step::Cookies).expect(&story);
-    // What is left open is answered, and is evidence when it has not completed for long enough.
+    // A handshake that is left open is answered. It becomes evidence once it has stayed incomplete for long enough.
     assert!(*armed <= BEGIN + 6.0, "{story}");
     assert!(lab.connected(armed + 1.0, END - 1.0) > 0.99, "{story}");
     assert_eq!(lab.installed.len(), 0, "{story}");
@@ -250,7 +250,8 @@ fn who_connects_anew_instead_of_repeating_a_syn_is_known_from_before() {
     }
 }
 
-/// Who was answered does not repeat his SYN. A flood takes no completions away; clients that fail do.
+/// A client that received a reply does not retransmit its SYN. A flood leaves the number of completed handshakes
+/// unchanged, while failing clients lower it.
 #[test]
 fn clients_whose_third_acks_are_lost_are_missed_among_those_who_complete() {
     for share in [0.5, 1.0] {
@@ -269,7 +270,8 @@ fn clients_whose_third_acks_are_lost_are_missed_among_those_who_complete() {
     assert_eq!(flooded.times("attack_started").len(), 1, "{}", flooded.story());
 }
 
-/// Who was quicker by the other IP version resets the slower answer. It holds no place.
+/// A client that connected faster over the other IP version resets the slower handshake. A reset handshake occupies no
+/// slot.
 #[test]
 fn clients_of_whom_a_quarter_resets_one_of_two_handshakes_are_no_attack() {
     let natural = Natural { reset: 0.28, ..Natural::usual() };
@@ -309,8 +311,8 @@ fn cookies_answer_at_a_full_queue_whatever_the_verdict_is() {
     answered.run_until(BEGIN + 120.0);
     assert_eq!(answered.kernel.steps(0), [], "{}", answered.story());
 
-    // Where cookies are not to be had, nobody is kept waiting for a second SYN because a path is broken, and it is
-    // said why nothing is done. The naive way: it is no attack, so nothing is done about it.
+    // Where cookies are unavailable, a broken path is no reason to make clients wait for a second SYN, and the record
+    // gives the reason for the missing mitigation. The naive way: it is no attack, so nothing is done about it.
     for (mode, expected) in [
         (Mode::Enforce, "no cookies: net.ipv4.tcp_syncookies is 0"),
         (Mode::Observe, "the guard only observes"),
@@ -326,7 +328,7 @@ fn cookies_answer_at_a_full_queue_whatever_the_verdict_is() {
     }
 }
 
-/// They are more than the queue holds, and nobody attacks.
+/// The clients outnumber the slots of the queue, without any attack.
 #[test]
 fn a_queue_too_small_for_clients_from_far_away_gets_cookies_and_says_why() {
     let crowd = || Clients { rtt: 0.3..0.5, ..Clients::steady(600.0) };
@@ -368,7 +370,8 @@ fn handshakes_that_an_attacker_completes_excuse_no_more_that_he_leaves_open() {
     assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{story}");
 }
 
-/// The smaller part is less than what a rule leaves before cookies are called for (`rest_share`), and fills the queue.
+/// The smaller part is below the remainder of a rule at which cookies become necessary (`rest_share`), and it fills the
+/// queue.
 #[test]
 fn a_crude_flood_that_a_rule_drops_shields_none_that_looks_like_clients() {
     let lab = |cookies, refused: &[Step]| {
@@ -404,7 +407,8 @@ fn a_crude_flood_that_a_rule_drops_shields_none_that_looks_like_clients() {
     assert_eq!(bare.listener_report(0).state, ListenerState::Attacked, "{story}");
 }
 
-/// Below what clients could cause, a flood that begins to repeat its SYNs as they do passes for a broken path.
+/// Below the rate that clients could cause, a flood that begins to retransmit its SYNs as clients do passes for a
+/// broken path.
 #[test]
 fn a_flood_that_changes_the_verdict_on_it_takes_no_cookies_away() {
     let first = Flood { until: BEGIN + 15.0, ..mimic(300.0) };

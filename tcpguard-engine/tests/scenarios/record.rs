@@ -1,4 +1,4 @@
-//! What is kept of an incident, so that it can be re-traced when it is over.
+//! The record of an incident, kept so that the incident can be re-traced when it is over.
 
 use tcpguard_engine::{IncidentClass, Mode, Step};
 

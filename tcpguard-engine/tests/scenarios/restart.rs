@@ -1,4 +1,4 @@
-//! What survives a restart, and what the kernel does not take.
+//! State that survives a restart, and requests that the kernel refuses.
 
 use std::time::Duration;
 
@@ -216,7 +216,8 @@ fn what_was_learned_survives() {
 
 #[test]
 fn clients_known_from_before_let_a_flood_be_dropped_at_once() {
-    // Without the record a slow flood must first show a thousand answers that nobody took up.
+    // Without the record a slow flood must first cause a thousand SYN-ACKs that no client
+    // acknowledges.
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { backlog: 4096, ..Server::default() })
         .clients(Clients::steady(200.0));

@@ -30,8 +30,8 @@ fn a_few_get_in_with_their_first_retransmission_and_the_rule_stays() {
 
 #[test]
 fn those_let_in_from_far_away_are_not_cleaned_up_with_the_flood() {
-    // Without cookies a handshake whose half-open entry is gone cannot complete, and half a second
-    // passes between the answer and the third ACK.
+    // Without cookies a handshake that has lost its half-open entry cannot complete, and half a second passes between
+    // the SYN-ACK and the third ACK.
     let far =
         Clients { from: 10.5, shape: Some(Shape::Bare), rtt: 0.5..0.8, ..Clients::steady(2.0) };
     let mut lab = Lab::new(Mode::Enforce)
@@ -268,8 +268,8 @@ fn in_observe_mode_clients_show_at_their_first_syn() {
 
 #[test]
 fn a_trial_that_hits_clients_ends_when_cookies_answer_them() {
-    // Nobody has been seen here before, the queue is full, and cookies are not to be had: a crowd of odd
-    // clients whose answers nobody waits for would look like a flood.
+    // No client has connected here before, the queue is full, and cookies are unavailable. A crowd of clients with an
+    // unusual fingerprint, which do not wait for the SYN-ACK, would look like a flood.
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { cookies: false, ..Server::default() })
         .clients(Clients { from: 12.0, shape: Some(Shape::Bare), ..Clients::steady(100.0) })

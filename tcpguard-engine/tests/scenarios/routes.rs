@@ -1,16 +1,16 @@
-//! Sources whose answers go where nobody sees them although those to clients are seen: behind another
-//! interface of the host, or on a link where no neighbour has their address.
+//! Sources for which the SYN-ACKs leave unseen although those to clients are seen: behind another interface of the
+//! host, or on a link where no neighbour has their address.
 
 use tcpguard_engine::{Egress, IncidentClass, Mode, Route, Step};
 
 use crate::alike;
 use crate::sim::*;
 
-/// A container bridge, and a link that is wider than who is there.
+/// A container bridge, and a link with a prefix wider than its neighbours.
 const ODD: [(&str, Route); 2] =
     [("172.17.0.0/16", Route::Elsewhere(9)), ("10.9.64.0/18", Route::Unresolved)];
 
-/// A host where answers to `net` take `route`, and what floods it from there.
+/// A host where SYN-ACKs to `net` take `route`, under a flood from `net`.
 fn flooded(server: Server, clients: Clients, net: &str, route: Route, flood: Flood) -> Lab {
     let net = net.parse().expect("a network");
     let flood = Flood { sources: Sources::Within(net), ..flood };
@@ -40,7 +40,7 @@ fn a_flood_from_sources_that_are_answered_elsewhere_is_dropped() {
             let actions = lab.incident().actions;
             assert!(!actions.iter().any(|action| action.text.contains("advised")), "{actions:#?}");
         }
-        // The naive way: what counts say is believed, because nobody says where answers go.
+        // The naive way: the counts are believed, because no route tells where SYN-ACKs go.
         let mut naive = flooded(server, Clients::steady(4.0), net, Route::Unknown, crude());
         naive.run_until(58.0);
         assert_eq!(naive.listener_report(0).egress, Egress::Unseen, "{net}");

@@ -1,5 +1,5 @@
-//! Floods from one source. Whose address it is, SYNs do not tell: they are answered as long as they can be,
-//! and the source is dropped only when they cannot.
+//! Floods from one source. SYNs do not prove the holder of their source address: they are answered while the host can
+//! do so, and the source is dropped only when it cannot.
 
 use std::net::IpAddr;
 
@@ -31,8 +31,7 @@ fn sources(lab: &Lab) -> Vec<String> {
     lab.installed.iter().filter_map(|(_, rule)| source(rule.matcher)).collect()
 }
 
-/// Whoever it is in whose name they come: he has not connected lately, and does not reset what he is
-/// answered.
+/// The host at the named address has not connected lately, and does not reset the SYN-ACKs that it receives.
 #[test]
 fn forged_syns_ban_no_stranger_and_no_network_and_are_answered() {
     let stranger = |behind: &str, rate| Clients {
@@ -92,7 +91,7 @@ fn one_source_with_a_tool_of_its_own_is_dropped_by_its_signature() {
     }
 }
 
-/// What a client resets holds no place in the queue.
+/// A handshake that its client resets holds no slot in the queue.
 #[test]
 fn a_source_that_resets_what_it_is_answered_is_told_and_not_dropped() {
     let mut lab = at_its_end().flood(Flood { resets: true, ..flood(Sources::One(ATTACKER)) });
@@ -135,7 +134,7 @@ fn a_stranger_whose_address_is_blocked_gets_in_with_his_first_retransmission() {
     assert!(lab.kernel.rules().next().is_some(), "{}", lab.story());
 }
 
-/// It costs an attacker twice the packets, and says nothing of whose address it is.
+/// A second copy of each SYN costs an attacker twice the packets, and does not prove that the address is its own.
 #[test]
 fn a_source_that_begins_to_send_its_syns_twice_stays_blocked() {
     let bare = |from: f64, until: f64, repeated: f64| Flood {
@@ -186,8 +185,8 @@ fn more_than_the_cpu_can_answer_has_its_source_blocked() {
     assert!(lab.connected(20.0, 39.0) > 0.99, "{} {}", lab.connected(20.0, 39.0), lab.story());
 }
 
-/// One source, then a client's address, then random ones, in one incident: no rule outlives what it was made
-/// for, none is made for what is true no longer, and the words tell what is true now.
+/// One source, then a client's address, then random ones, in one incident. No rule outlives the flood that it was made
+/// for, none is made against an earlier state of the flood, and the incident's text describes the present state.
 #[test]
 fn a_flood_that_changes_from_one_source_to_random_ones_bans_nobody_at_random() {
     let of =
@@ -234,8 +233,8 @@ fn a_source_that_sends_what_clients_send_is_named_once_its_syns_prove_not_to_be_
     assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
 }
 
-/// 65,536 ports last for a fifth of a second. Where the address is somebody's, that host resets what
-/// it is answered, so that nothing is left to be judged by its age.
+/// 65,536 ports last for a fifth of a second. Where the address belongs to a host, that host resets the SYN-ACKs that
+/// it receives, so that nothing is left to be judged by its age.
 #[test]
 fn a_source_that_has_run_out_of_ports_does_not_pass_for_one_that_is_too_young_to_judge() {
     for resets in [false, true] {
@@ -254,7 +253,7 @@ fn a_source_that_has_run_out_of_ports_does_not_pass_for_one_that_is_too_young_to
     }
 }
 
-/// A tool that tests what a server bears, or a program gone wild: a rule would protect nobody from it.
+/// A load test of the server, or a program gone wild: a rule would protect no client from it.
 #[test]
 fn a_source_beside_which_nobody_comes_is_blocked_when_somebody_does() {
     let server = Server { cookies: false, backlog: 256, ..Server::default() };

@@ -1,4 +1,4 @@
-//! Rules that would cut off what the host needs: there until somebody has to say that they may stay.
+//! Rules that would cut the host off from addresses that it needs. They stay until an operator has to confirm them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn import(lab: &mut Lab, rules: Vec<RuleToImport>, force: Force) -> ImportReport
     }
 }
 
-/// What the kernel holds: prefix, ports, whether forced, and the end in seconds.
+/// The rules of the kernel: prefix, ports, whether forced, and the end in seconds.
 fn kernel(lab: &Lab) -> Vec<(String, bool, f64)> {
     let rules = lab.kernel.rules().map(|rule: &Rule| {
         let subject = match &rule.matcher {
@@ -100,7 +100,8 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
     assert_eq!(lab.times("rule_confirmed").len(), 1);
 }
 
-/// Only what is possible with force alone is on trial, and only if it lasts longer than the trial.
+/// Only a rule that is possible with force alone is pending confirmation, and only if it lasts longer than the time to
+/// confirm it.
 #[test]
 fn what_cuts_nobody_off_stays_as_it_was_asked_for() {
     let mut lab = lab();
@@ -184,8 +185,8 @@ fn one_word_confirms_what_is_risky_of_an_import() {
     }
 }
 
-/// The time was over while there was no agent: the kernel has ended the rule, and the next agent brings
-/// back what it had replaced.
+/// The time ran out while no agent was running. The kernel has ended the rule, and the next agent restores the rule
+/// that it had replaced.
 #[test]
 fn the_next_agent_brings_back_what_was_replaced() {
     let mut lab = lab();

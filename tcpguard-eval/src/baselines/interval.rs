@@ -4,7 +4,7 @@ use tcpguard_sim::Tick;
 
 use super::TICKS;
 
-/// What was counted in an interval.
+/// Counts of an interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
     /// SYNs that arrived, repetitions included.
@@ -31,7 +31,7 @@ impl Intervals {
         Self { ticks: seconds * TICKS, seen: 0, sums: Sums::default() }
     }
 
-    /// Adds a tick. Returns what the interval held when this was its last one.
+    /// Adds a tick. Returns the sums of the interval when this was its last tick.
     pub fn add(&mut self, tick: &Tick) -> Option<Sums> {
         self.sums.syn += tick.syn as f64;
         self.sums.syn_ack += tick.syn_ack as f64;

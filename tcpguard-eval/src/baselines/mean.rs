@@ -2,8 +2,8 @@
 
 /// `m_n = β·m_(n−1) + (1 − β)·x_n`.
 ///
-/// The first `1/(1 − β)` values weigh alike: the papers say nothing about the start, and this way no
-/// single value decides for long what is usual.
+/// The first `1/(1 − β)` values weigh alike. The papers leave the start open, and this way no single value dominates
+/// the mean for long.
 #[derive(Clone, Debug)]
 pub struct Mean {
     beta: f64,

@@ -29,7 +29,7 @@ const TICKS: u32 = 4;
 
 /// A detector of one listener's floods.
 pub trait Detector {
-    /// What it is called in the table.
+    /// Name in the table.
     fn name(&self) -> &'static str;
 
     /// Shows it one tick of 0.25 s; whether it is alarmed now.
@@ -61,7 +61,7 @@ mod tests {
     use super::traffic::{Rates, alarms, first_alarm};
     use super::*;
 
-    /// A flood of ten times what is usual, unanswered: that is what each of them was made for.
+    /// A flood of ten times the baseline, unanswered: the case that each detector was made for.
     #[test]
     fn each_finds_the_flood_that_it_was_made_for_and_nothing_before() {
         for mut detector in all() {

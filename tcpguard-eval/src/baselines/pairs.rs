@@ -26,7 +26,7 @@ pub const ALPHA: f64 = 0.9;
 /// `P̄` counts as at least this much: it is a divisor, and may be zero.
 const FEWEST: f64 = 1.0;
 
-/// The sum, and what it has learned.
+/// The sum and the mean that it has learned.
 #[derive(Clone, Debug)]
 pub struct Pairs {
     usual: Mean,

@@ -7,8 +7,8 @@ use super::interval::Intervals;
 use super::mean::Mean;
 use super::siris_threshold::{ALPHA, BETA, INTERVAL};
 
-/// Threshold of the sum, `h`. DoSTect's README reports 5.0 as what works; that the paper has it too is
-/// as commonly cited.
+/// Threshold of the sum, `h`. DoSTect's README reports 5.0 as a working value. That the paper has the same value is
+/// only commonly cited.
 const THRESHOLD: f64 = 5.0;
 /// Intervals from which the variance is learned before it is used.
 const LEARN: u32 = 30;
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// `h` over what an interval adds, as long as the mean and the variance have hardly followed.
+    /// `h` divided by the growth of the sum in an interval, before the mean and the variance have followed noticeably.
     fn intervals(excess: f64, deviation: f64) -> f64 {
         let scale = ALPHA * USUAL / (deviation * deviation);
         (THRESHOLD / (scale * (excess - ALPHA * USUAL / 2.0))).ceil()

@@ -10,11 +10,10 @@ use super::pairs::{ALPHA, PERIOD, Pairs};
 /// `pairs` with the answers to SYNs as their partners. It stands for every detector that compares the
 /// two counts.
 ///
-/// That it is a non-parametric CUSUM over SYN–SYN-ACK pairs is verified (abstract); that its
-/// parameters are those of FDS is as commonly cited. It was made for the attacker's network, where a
-/// victim's silence is what shows. At the victim itself a SYN cookie, and any answer from a queue that
-/// is not full, is the partner of a forged SYN too: there it sees a flood only once the host no
-/// longer answers.
+/// Verified (abstract): it is a non-parametric CUSUM over SYN–SYN-ACK pairs. Commonly cited: its parameters are those
+/// of FDS. It was made for the attacker's network, where a victim's silence is the symptom. At the victim itself a SYN
+/// cookie, and any reply from a queue that is not full, pairs with a spoofed SYN too: there it sees a flood only once
+/// the host no longer replies.
 #[derive(Clone, Debug)]
 pub struct SynDog {
     periods: Intervals,

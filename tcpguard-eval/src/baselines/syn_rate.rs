@@ -1,4 +1,4 @@
-//! A threshold on the rate of SYNs: what tools ship.
+//! A threshold on the rate of SYNs, as common tools ship it.
 
 use tcpguard_sim::Tick;
 

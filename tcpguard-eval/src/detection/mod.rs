@@ -1,7 +1,7 @@
-//! How soon floods are found, by whom, and what they are called.
+//! Detection delay and classification of floods, by our detector and by the others.
 //!
-//! A host runs for ten minutes; then each flood is played on a copy of it, in observe mode, so that
-//! everybody sees the same traffic.
+//! A host runs for ten minutes. Then each flood is played on a copy of it, in observe mode, so that every detector sees
+//! the same traffic.
 
 mod rows;
 
@@ -27,18 +27,18 @@ const PHASE: f64 = 20.0;
 /// Times in which a slow ramp reaches the legitimate rate, s.
 const RAMPS: [f64; 2] = [1800.0, 7200.0];
 
-/// What became of one flood.
+/// Result of one flood.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// By our detector.
     pub ours: Outcome,
-    /// What it was called two seconds after the first alert; `None` if it was not told.
+    /// Class two seconds after the first alert. `None` if there was no alert.
     pub class: Option<IncidentClass>,
     /// By the others: time to their alarm, s.
     pub others: Vec<Option<f64>>,
 }
 
-/// A flood, and what became of it with each seed.
+/// A flood, and its result with each seed.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// Which kind.
@@ -61,7 +61,7 @@ impl Case {
     /// When it is on, s.
     fn time(&self, from: f64) -> Range<f64> {
         let span = self.ramp.unwrap_or_else(|| Plan::span(self.rate));
-        // The verdict on what is found in the last moment is waited for.
+        // The time includes the verdict on a flood that is found in the last moment.
         from..from + span + VERDICT
     }
 
@@ -78,7 +78,7 @@ impl Case {
         };
         stage.run_while(time.end, is_judged);
         let class = verdict(&stage);
-        // What our detector sees from now on is not asked for, and in observe mode changes nothing.
+        // Later observations of our detector are not needed, and in observe mode they change nothing.
         stage.lab.deaf = Some((stage.now(), f64::INFINITY));
         let end = if self.ramp.is_some() { stage.now() } else { time.end };
         stage.run_while(end, |stage| {
@@ -91,7 +91,7 @@ impl Case {
     }
 }
 
-/// What the listener's incident is called now, or was when it ended.
+/// Class of the listener's incident now, or at the time when it ended.
 fn verdict(stage: &Stage) -> Option<IncidentClass> {
     let report = stage.lab.report();
     let all = report.incidents.iter().chain(&report.past);

@@ -20,7 +20,7 @@ const CLASSED: f64 = 100.0;
 /// Delays are held to one second from this rate, SYN/s.
 const STRONG: f64 = 1000.0;
 
-/// What the columns of the other detectors are, in a sentence.
+/// Explanation of the other detectors' columns, in a sentence.
 pub const LEGEND: &str = "Of the others, \"rate\" is a threshold of SYN/s, \"FDS\" the CUSUM of SYNs less \
                           FINs, \"AT\" Siris' adaptive threshold, \"CUSUM\" Siris' CUSUM, \"dog\" SYN-dog's \
                           CUSUM of SYNs less SYN-ACKs.";
@@ -107,7 +107,8 @@ impl Case {
                 Finding::new(Target::DelayTail, self.place(), tail),
             ];
         }
-        // Below 40 clients a second a tenth is less than what must be found at all.
+        // Below 40 clients a second, a tenth of their rate is less than the lowest rate that must
+        // be found.
         let is_tenth = self.rate * 10.0 == self.legit && Plan::detectable(self.legit) <= self.rate;
         match is_tenth && self.attack.is_steady() {
             true => vec![Finding::new(Target::DelayTenth, self.place(), typical)],
@@ -116,7 +117,7 @@ impl Case {
     }
 }
 
-/// What floods were called, against what they were.
+/// The verdicts on floods, against their true classes.
 pub fn classes(plan: &Plan, cases: &[Case]) -> Block {
     use IncidentClass::{Distributed, FewSource, HandshakeDegraded, RandomSpoofed, SingleSource};
     let verdicts = [RandomSpoofed, SingleSource, FewSource, Distributed, HandshakeDegraded];
@@ -213,7 +214,7 @@ fn lowest(
     tried.iter().take_while(sure).last().map(|case| case.rate)
 }
 
-/// At what rate slow ramps are found.
+/// Rates at which slow ramps are found.
 pub fn ramps(plan: &Plan, cases: &[Case]) -> Block {
     let note = format!(
         "Floods that grow evenly from nothing to the clients' rate, within half an hour or two hours: the \

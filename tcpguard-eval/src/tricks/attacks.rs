@@ -23,7 +23,7 @@ const AT_ONCE: &[f64] = &[0.0004];
 pub(super) const LIKE_CLIENTS: &[f64] = &[1.0, 3.0, 7.0];
 /// An address from which one host floods.
 pub(super) const ATTACKER: Sources = Sources::One(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)));
-/// A time that is enough for what is spread over many listeners, s.
+/// Time limit for naming an attack that is spread over many listeners, s.
 const CARPETS: f64 = 10.0;
 
 /// All of them.
@@ -67,7 +67,7 @@ fn surge(draw: &mut Draw<'_>) -> Flood {
 
 /// SYNs that come again prove nothing: an attacker sends them for the price of one more frame each.
 fn repeated() -> [Row; 12] {
-    /// Many times what fails naturally among the usual clients, and no surge.
+    /// Many times the natural failures of the baseline clients, and no surge.
     const MANY_TIMES: (f64, f64) = (1000.0, 3000.0);
     /// More than the share that clients repeat at least (`retransmit_share`): the rest is not repeated.
     const SOME: f64 = 0.4;
@@ -112,9 +112,9 @@ fn repeated() -> [Row; 12] {
             draw.under(lab, [Flood { repeated: 0.02, ..crude }])
         })
         .serving(0.9),
-        // The same segments come as clients' do, so that nobody can tell them apart: clients wait with it. There is
-        // no floor: nine clients of ten or more are new, and connect with their second SYN, later than the second that
-        // is counted. What regular clients get is held by `repeats_live`.
+        // The flood's segments arrive as those of clients do and cannot be told apart, so that clients wait along with
+        // it. There is no floor: nine clients of ten or more are new, and connect with their second SYN, later than the
+        // second that is counted. The share of validated clients that connect is held by `repeats_live`.
         Row::flood("mimic, after 1 s, without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
             let mimic = draw.mimic(MANY_TIMES.0, MANY_TIMES.1);
@@ -156,7 +156,7 @@ fn repeated_by_few() -> [Row; 6] {
     ]
 }
 
-/// Who resets an answer has received it.
+/// A source that resets a SYN-ACK has received it.
 fn reset() -> [Row; 6] {
     [
         Row::flood("mimic, every answer reset", RANDOM, |draw| {
@@ -247,7 +247,8 @@ fn carpets() -> [Row; 9] {
     ]
 }
 
-/// So many cheap incidents at a host without cookies, and ten seconds later the flood that is meant, at the first listener.
+/// So many cheap incidents at a host without cookies, and ten seconds later the flood that is meant, at the first
+/// listener.
 fn behind_decoys(draw: &mut Draw<'_>, count: usize, shape: Shape) -> Scene {
     let time = draw.time();
     let lab = (0..count).fold(draw.host(NO_COOKIES), |lab, _| lab.listener(NO_COOKIES));
@@ -299,8 +300,8 @@ fn one_look() -> [Row; 4] {
             neighbours(draw, SMALL, Shape::Linux)
         })
         .serving(0.9),
-        // Its other addresses can be blocked one by one, and most of them are too many for that: what is left over
-        // fills the queue, and new clients connect with their second SYN, which is too late for a floor.
+        // The network's other addresses can be blocked one by one, but most of them are too many for that. The
+        // remainder fills the queue, and new clients connect with their second SYN, which is too late for a floor.
         Row::flood("clients' look, the same, no cookies", FEW, |draw| {
             neighbours(draw, NO_COOKIES, Shape::Linux)
         }),
@@ -314,7 +315,7 @@ fn odd_sources() -> [Row; 11] {
         let crude = draw.crude(500.0, 2000.0);
         draw.flooded([Flood { sources: Sources::Within(net), shape, ..crude }])
     }
-    /// Likewise, and what the host answers does not go the way the SYN came.
+    /// Likewise, with replies of the host that do not take the way on which the SYN arrived.
     fn routed(
         draw: &mut Draw<'_>,
         (net, route): (&str, Route),
@@ -396,7 +397,7 @@ fn borrowed_names() -> [Row; 4] {
     ]
 }
 
-/// Real hosts, some of whose handshakes complete.
+/// Real hosts, which complete some of their handshakes.
 fn bots() -> [Row; 5] {
     fn of(draw: &mut Draw<'_>, count: u64, shape: Shape, completes: f64) -> Scene {
         let crude = draw.crude(1000.0, 2000.0);
@@ -417,7 +418,7 @@ fn bots() -> [Row; 5] {
     ]
 }
 
-/// Several tools at once, and tools that draw what they send.
+/// Several tools at once, and tools that draw the fields of their SYNs at random.
 fn tools() -> [Row; 7] {
     /// Floods at the same rate that differ in their looks.
     fn shares(draw: &mut Draw<'_>, shapes: &[Shape]) -> Scene {

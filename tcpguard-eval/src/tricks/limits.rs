@@ -11,7 +11,7 @@ use super::{ANY, Row};
 const RANDOM: &[IncidentClass] = &[RandomSpoofed];
 const SCATTERED: &[IncidentClass] = &[RandomSpoofed, Distributed];
 
-/// Clients who lose a packet wait for a second, and some have only just begun.
+/// Clients that lose a packet wait for a second, and some have only just begun.
 const UNDISTURBED: f64 = 0.95;
 
 /// All of them.
@@ -54,7 +54,7 @@ fn pulsing(draw: &mut Draw<'_>, shape: Shape) -> Scene {
     draw.under(lab, [Flood { pulses, shape, ..Flood::random(20.0, draw.time()) }])
 }
 
-/// A host without cookies, whose queue each pulse fills once. Until half of it is free again, new clients connect with
+/// A host without cookies. Each pulse fills its queue once. Until half of it is free again, new clients connect with
 /// their second SYN.
 fn pulses_at_a_full_queue(draw: &mut Draw<'_>) -> Scene {
     draw.last(180.0);

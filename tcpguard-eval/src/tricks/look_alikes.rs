@@ -87,7 +87,7 @@ fn impatient() -> [Row; 7] {
     ]
 }
 
-/// Systems whose first timeout is 3 s, behind a broken path: later than a SYN is expected again.
+/// Systems with a first timeout of 3 s, behind a broken path: their retransmitted SYN arrives later than expected.
 fn slow() -> [Row; 6] {
     const SLOW: Persistence = Persistence::SLOW;
     [
@@ -180,7 +180,7 @@ fn checks() -> [Row; 8] {
     ]
 }
 
-/// Clients of what is not there.
+/// Clients of a service that is not there.
 fn refused() -> [Row; 5] {
     fn closed(draw: &mut Draw<'_>, sources: Sources, (low, high): (f64, f64)) -> Scene {
         let tries = draw.mimic(low, high);
@@ -247,7 +247,7 @@ fn outages() -> [Row; 8] {
     ]
 }
 
-/// Clients from one place, or new ones, whose path is broken.
+/// Clients from one place, or new ones, behind a broken path.
 fn broken_paths() -> [Row; 7] {
     [
         Row::only("an office loses its path", PATH, |draw| {
@@ -352,7 +352,7 @@ fn rushes() -> [Row; 9] {
     ]
 }
 
-/// Clients who are many, or always the same, and served.
+/// Clients that are many, or always the same, and served.
 fn busy() -> [Row; 6] {
     [
         Row::only("a CDN's origin, 3,000/s", RUSH, |draw| {
@@ -434,7 +434,7 @@ fn always_failing() -> [Row; 8] {
         draw.among(draw.empty(LARGE), [clients])
     }
     [
-        // Who was quicker by the other family resets the answer.
+        // A client that connected faster over the other IP version resets the slower handshake.
         Row::only("Happy Eyeballs, 25 to 30 % reset", PATH, |draw| {
             let reset = draw.between(0.25, 0.3);
             losing(draw, Natural { reset, ..Natural::usual() })

@@ -1,8 +1,8 @@
-//! Tricks by which a flood may pass for something else, and clients who look like a flood.
+//! Tricks by which a flood may pass for something else, and clients that look like a flood.
 //!
 //! Each row is one short scene in enforce mode, played with several seeds, for each of which its numbers are drawn
-//! anew. Hosts with more own addresses than the guard has records for, how many answers it gives to one network,
-//! captures with their flaws, and what a SYN costs a real kernel are left to the live tests and to those of replay.
+//! anew. Hosts with more own addresses than the agent has records for, the limit of replies to one network, captures
+//! with their flaws, and the cost of a SYN in a real kernel are left to the live tests and to those of replay.
 
 mod attacks;
 mod limits;
@@ -29,7 +29,7 @@ const NAMED: f64 = 5.0;
 /// take some minutes on two processors.
 const SEEDS: usize = 3;
 
-/// What must be told.
+/// Alerts that a row must cause.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
     /// An attack, called one of these within so many seconds and to its end.
@@ -38,7 +38,7 @@ enum Expected {
     Only(&'static [IncidentClass]),
 }
 
-/// What a run says about its row.
+/// Verdict of a run on its row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Verdict {
     Right,
@@ -156,7 +156,7 @@ impl Row {
         }
     }
 
-    /// What is expected, in short.
+    /// The expectation, in short.
     fn expected_in_words(&self) -> String {
         match self.expected {
             Expected::Flood(classes, _) if classes.len() == ANY.len() => "a flood".to_owned(),
@@ -298,7 +298,7 @@ fn highest_rate(runs: &[Run]) -> f64 {
     runs.iter().map(|run| run.rate).fold(0.0, f64::max)
 }
 
-/// What was told in any run, each class once.
+/// Classes of the alerts in any run, each once.
 fn told(runs: &[Run]) -> Vec<IncidentClass> {
     let mut classes = Vec::new();
     for class in runs.iter().flat_map(|run| &run.told) {
@@ -335,7 +335,7 @@ fn hit(runs: &[Run]) -> u64 {
     runs.iter().map(|run| run.hit).sum()
 }
 
-/// What a table says about the targets.
+/// Findings of a table about the targets.
 fn findings(place: &str, rows: &[Row], runs: &[Vec<Run>]) -> [Finding; 2] {
     let hits: u64 = runs.iter().map(|runs| hit(runs)).sum();
     [

@@ -1,4 +1,4 @@
-//! One row played, and what was told in it.
+//! One row played, and the alerts of its run.
 
 use tcpguard_engine::{IncidentClass, IncidentReport, ListenerId, Report};
 use tcpguard_sim::{Told, seconds};
@@ -10,20 +10,20 @@ use crate::stage::LISTENER;
 
 /// From so long after its first SYN on a flood is fought, s.
 const SETTLED: f64 = 5.0;
-/// What is waited for when the trouble is over, s: the end of trouble must not look like an attack.
+/// How long the run goes on when the trouble is over, s: the end of trouble must not look like an attack.
 const AFTER: f64 = 5.0;
 
-/// What became of one row.
+/// Result of one row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
     /// SYNs a second of the trouble.
     pub rate: f64,
-    /// What was told, each class once, in the order in which they came. Of clients all of it, of a flood
-    /// what came once it had begun.
+    /// Classes of the alerts, each once, in the order in which they came. With clients all of them count, with a flood
+    /// those since it began.
     pub told: Vec<IncidentClass>,
     /// From the first SYN to the first right name, s.
     pub named: Option<f64>,
-    /// What most of the SYNs in open incidents were called at the flood's end.
+    /// Class of most of the SYNs in open incidents at the flood's end.
     pub called: Option<IncidentClass>,
     /// At the end of the trouble an incident was open.
     pub is_open: bool,
@@ -77,7 +77,7 @@ pub(super) fn play(row: &Row, cast: &Cast) -> Run {
     }
 }
 
-/// What incidents were called, and when.
+/// Classes that incidents were given, with their times.
 struct Words(Vec<(f64, IncidentClass)>);
 
 impl Words {
@@ -115,8 +115,8 @@ fn concerns(incident: &IncidentReport, victim: Option<ListenerId>) -> bool {
     victim.is_none_or(|victim| [victim, ListenerId::HOST].contains(&incident.listener_id))
 }
 
-/// What most of the SYNs in open incidents are called; where none is open, what the last one that ended
-/// since then was. Of a victim its own incident counts, and the host's only where it has none.
+/// Class of most of the SYNs in open incidents. Where none is open, it is the class of the last incident that ended
+/// since then. For a victim its own incident counts, and the host's only where it has none.
 fn called(report: &Report, since: f64, victim: Option<ListenerId>) -> Option<IncidentClass> {
     let open = || report.incidents.iter().filter(move |incident| concerns(incident, victim));
     if let Some(own) = open().find(|incident| Some(incident.listener_id) == victim) {

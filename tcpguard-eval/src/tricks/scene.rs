@@ -1,4 +1,4 @@
-//! What a row plays: a host, its clients, and the trouble, with numbers that are drawn for the seed.
+//! The scene of a row: a host, its clients, and the trouble, with numbers that are drawn for the seed.
 
 use std::ops::Range;
 
@@ -10,24 +10,24 @@ use tcpguard_sim::{
 
 use crate::mixes::{CARRIER, Cast};
 
-/// Calm before the trouble, s: enough handshakes for the engine to know who is new
-/// (`novel_completions`) and what is usual.
+/// Calm before the trouble, s: enough handshakes for the engine to tell new clients (`novel_completions`) and to learn
+/// the baseline.
 const CALM: f64 = 30.0;
 /// How long the trouble lasts unless the row says otherwise, s.
 const LASTS: f64 = 20.0;
 /// Usual clients a second, from and to.
 const USUAL: (f64, f64) = (40.0, 100.0);
 
-/// A socket whose queue holds as many as `net.core.somaxconn` allows by default, with `tcp_syncookies` 1.
+/// A socket with a queue that holds as many as `net.core.somaxconn` allows by default, with `tcp_syncookies` 1.
 pub const LARGE: Server =
     Server { backlog: 4096, cookies: true, traced: true, accepting: true, dead: false };
-/// A socket whose small queue is full in no time. The kernel's cookies answer then, and the guard's.
+/// A socket with a small queue that is full in no time. Then the kernel's cookies and those of the XDP program answer.
 pub const SMALL: Server = Server { backlog: 128, ..LARGE };
-/// The same with `tcp_syncookies` 0, where the guard has no cookies either: what rules leave over fills the queue, and
-/// then new clients connect with their second SYN.
+/// The same with `tcp_syncookies` 0, where the XDP program has no cookies either. SYNs that no rule drops fill the
+/// queue, and then new clients connect with their second SYN.
 pub const NO_COOKIES: Server = Server { cookies: false, ..SMALL };
 
-/// A host, what happens to it, and when.
+/// A host, its trouble, and the time of the trouble.
 pub struct Scene {
     /// The host.
     pub lab: Lab,
@@ -35,7 +35,8 @@ pub struct Scene {
     pub time: Range<f64>,
     /// SYNs a second of the trouble, those that are sent again excepted.
     pub rate: f64,
-    /// The listener whose incident is judged, or else that of the whole host; by default all of them.
+    /// The listener that is judged by its own incident, or else by that of the whole host. By default all incidents
+    /// count.
     pub victim: Option<ListenerId>,
     /// The application does not accept meanwhile.
     pub stalls: bool,
@@ -88,8 +89,7 @@ impl<'a> Draw<'a> {
         (rate / digit).round() * digit
     }
 
-    /// A flood from random sources whose SYNs are all alike, as crude tools send it, at a rate between
-    /// these two.
+    /// A flood from random sources in which all SYNs are alike, as crude tools send it, at a rate between these two.
     pub fn crude(&mut self, low: f64, high: f64) -> Flood {
         let rate = self.rate(low, high);
         Flood::random(rate, self.time())
@@ -117,7 +117,7 @@ impl<'a> Draw<'a> {
         Clients { population: Some(Population::of(self.seed, people)), ..self.clients(rate) }
     }
 
-    /// People who were never here before the trouble, at a rate between these two.
+    /// Clients that never connected before the trouble, at a rate between these two.
     pub fn strangers(&mut self, low: f64, high: f64) -> Clients {
         let rate = self.rate(low, high);
         Clients { population: Some(Population::new(!self.seed)), ..self.rush(rate) }
@@ -146,7 +146,7 @@ impl<'a> Draw<'a> {
         Persistence::Reconnects { after, times: 2 + self.random.below(2) as usize }
     }
 
-    /// A host with this socket and nobody who connects.
+    /// A host with this socket and no clients.
     pub fn empty(&self, server: Server) -> Lab {
         let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, self.seed).listener(server);
         lab.set_cpus(4);
@@ -159,7 +159,7 @@ impl<'a> Draw<'a> {
         self.empty(server).clients(usual)
     }
 
-    /// What happens to this host.
+    /// A scene on this host, at the time of the trouble.
     pub fn scene(&self, lab: Lab, rate: f64) -> Scene {
         Scene { lab, time: self.time(), rate, victim: None, stalls: false }
     }

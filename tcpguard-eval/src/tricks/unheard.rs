@@ -10,7 +10,7 @@ use super::scene::{Draw, LARGE, NO_COOKIES, SMALL, Scene};
 const CLOSED: &[IncidentClass] = &[ClosedPorts];
 const FRAMES: &[IncidentClass] = &[Evasion];
 const SCANS: &[IncidentClass] = &[Scan];
-/// A time that is enough for what is counted for the whole host, s.
+/// Time limit for naming an incident that is counted for the whole host, s.
 const HOST: f64 = 10.0;
 
 /// All of them.

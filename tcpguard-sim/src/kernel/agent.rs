@@ -1,4 +1,4 @@
-//! What the agent reads from the host and does to it.
+//! The agent's side of the host: the values that it reads, and the changes that it makes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tcpguard_engine::{
 use super::{HalfOpen, InKernel, Kernel, Wire, address};
 
 impl Kernel {
-    /// What the agent reads in one poll.
+    /// The sample that the agent reads in one poll.
     pub fn sample(&mut self) -> Sample {
         let counted = std::mem::take(&mut self.count_half_open);
         self.polled.rotate_right(1);
@@ -87,13 +87,13 @@ impl Kernel {
 
     pub(crate) fn remove(&mut self, rule: &Rule) {
         let removed = self.rules.remove(&rule.id).expect("only a rule that exists is removed");
-        // Whose it is may have changed since: what the kernel knows may not.
+        // The rule's origin may have changed since. Its state in the kernel may not.
         let known = |rule: &Rule| (rule.matcher, rule.expires);
         assert_eq!(known(&removed.rule), known(rule));
     }
 
-    /// Removes half-open entries that are the flood's by what is known: the entry, and the flow
-    /// where its SYN is recorded.
+    /// Removes half-open entries that `is_floods` attributes to the flood, by the entry and by the flow where its SYN
+    /// is recorded.
     pub(crate) fn clean(
         &mut self,
         to: usize,
@@ -105,7 +105,7 @@ impl Kernel {
         self.sockets[to].queue.clean(is_floods, limit as usize);
     }
 
-    /// Whether a listener's stack takes cookies, whoever made them.
+    /// Whether a listener's stack accepts cookies, those of the XDP program included.
     pub(crate) fn takes_cookies(&self, listener: ListenerId) -> bool {
         self.sockets.get(listener.0 as usize).is_some_and(|socket| socket.server.cookies)
     }
@@ -171,7 +171,7 @@ impl Kernel {
         dropped_source + dropped_signature
     }
 
-    /// What went to and fro at a listener.
+    /// Segments on the wire at a listener.
     pub(crate) fn wire(&self, to: usize) -> Wire {
         self.sockets[to].wire
     }

@@ -23,7 +23,7 @@ pub(super) struct Closed {
     limit: Option<u32>,
     /// Resets are not seen, so that SYNs tell which ports are closed.
     unseen: bool,
-    /// What is left of it, and since when.
+    /// Tokens that are left of it, and since when.
     tokens: (f64, Timestamp),
 }
 

@@ -10,7 +10,7 @@ use crate::hash::Map;
 
 /// Remembered at most, as in the kernel.
 const MAX_FLOWS: usize = maps::MAX_FLOWS as usize;
-/// Nobody asks for older ones: a half-open handshake lives for 63 s.
+/// Older flows are not needed: a half-open handshake lives for 63 s.
 const FOLLOWED: Duration = Duration::from_secs(75);
 
 /// A SYN by its sequence number, and when it came first.
@@ -24,7 +24,7 @@ pub(super) struct Numbered {
 #[derive(Clone, Default)]
 pub(super) struct Flows {
     flows: Vec<Flow>,
-    /// Of each flow, who it is and its latest SYN.
+    /// Of each flow, its key and its latest SYN.
     names: Vec<(Key, Numbered)>,
     /// Those before this place are forgotten.
     first: usize,
@@ -74,7 +74,7 @@ impl Flows {
     fn pop(&mut self) {
         self.places.remove(&self.names[self.first].0);
         self.first += 1;
-        // Moving what is left costs no more than what was forgotten.
+        // Moving the remaining entries costs no more than the forgotten ones did.
         if self.first * 2 >= self.flows.len() {
             self.flows.drain(..self.first);
             self.names.drain(..self.first);

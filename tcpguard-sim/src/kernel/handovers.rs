@@ -1,4 +1,4 @@
-//! Clients whose cookies were valid, as `tcpguard_common`'s `fastpath/handovers.rs` counts them.
+//! Clients with valid cookies, as `tcpguard_common`'s `fastpath/handovers.rs` counts them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The guarded host: what the kernel and its hooks do with SYNs.
+//! The simulated host: the handling of SYNs by its kernel and hooks.
 
 mod agent;
 mod closed;
@@ -85,7 +85,7 @@ pub(crate) struct Syn {
     pub returns: bool,
 }
 
-/// What became of a SYN.
+/// Fate of a SYN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fate {
     /// The guard dropped it.
@@ -105,7 +105,7 @@ impl Fate {
     }
 }
 
-/// What went by on the wire since the start, exactly.
+/// Exact counts of segments on the wire since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wire {
     pub syn: u64,
@@ -157,7 +157,7 @@ struct Validated {
 pub struct Kernel {
     /// Time since boot.
     pub now: Timestamp,
-    /// What the guard does with matches.
+    /// Mode that applies to matches of rules.
     pub mode: Mode,
     /// One flow in `2^shift` is followed.
     pub shift: u8,
@@ -169,11 +169,11 @@ pub struct Kernel {
     pub samples: BTreeMap<ListenerId, u8>,
     /// The allow-list.
     pub allowed: Vec<(IpNet, Timestamp)>,
-    /// What belongs to no listener.
+    /// Counters of packets that belong to no listener.
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens, beside those of floods.
     pub probes: Vec<Probe>,
-    /// What leaves is not seen.
+    /// Outgoing packets are not seen.
     pub one_sided: bool,
     /// SYN-ACKs leave by an interface that is not guarded.
     pub unseen: bool,
@@ -181,13 +181,13 @@ pub struct Kernel {
     pub routes: Vec<(IpNet, Route)>,
     /// The guard's answers never reach a client.
     pub mute: bool,
-    /// A firewall behind the guard drops the ACKs of handshakes whose SYN it has not seen.
+    /// A firewall behind the XDP program drops the ACK of a handshake if it has not seen the SYN.
     pub walled: bool,
-    /// ACKs with good cookies that somebody sends in each poll, and that the host refuses.
+    /// ACKs with valid cookies that arrive in each poll, and that the host refuses.
     pub refused_cookies: u64,
     /// So many SYNs on the busiest CPU each SYN stands for.
     pub load: u64,
-    /// Frames that the guard cannot read are dropped, and not only what no stack sends.
+    /// Frames that the XDP program cannot parse are dropped, and not only those that no stack sends.
     pub(crate) drops_beyond: bool,
     /// CPUs that share the SYNs evenly.
     cpus: u32,
@@ -202,10 +202,10 @@ pub struct Kernel {
     dropped: Map<u64, Timestamp>,
     /// When the old ones were last removed from these.
     swept: Timestamp,
-    /// Connections whose SYN passed although a signature rule matched it, and which rule.
+    /// Connections with a SYN that passed although a signature rule matched it, and the rule.
     let_through: Map<Key, RuleId>,
     handovers: Handovers,
-    /// Who completed a handshake, by [`number`].
+    /// Clients that completed a handshake, by [`number`].
     clients: Map<u128, Validated>,
     pace: Pace,
 }
@@ -273,7 +273,7 @@ impl Kernel {
         });
     }
 
-    /// A SYN arrives; what becomes of it.
+    /// A SYN arrives. Returns its fate.
     pub(crate) fn syn(&mut self, syn: &Syn) -> Fate {
         let now = self.now;
         let socket = &mut self.sockets[syn.to];
@@ -364,8 +364,8 @@ impl Kernel {
         socket.server.cookies
     }
 
-    /// The third ACK arrives, with the guard's cookie if that is what the SYN was answered with;
-    /// whether the handshake is still known, or the client gets a reset, or nothing.
+    /// The third ACK arrives, with the XDP program's cookie if the SYN was answered with one. Returns whether the
+    /// handshake is still known. If it is not, the client gets a reset or nothing.
     pub(crate) fn ack(&mut self, to: usize, key: Key, client: IpAddr, cookie: bool) -> bool {
         let socket = &mut self.sockets[to];
         let held = socket.queue.contains(key);
@@ -411,7 +411,7 @@ impl Kernel {
         true
     }
 
-    /// Counts a completed handshake for what was known of its client.
+    /// Counts a completed handshake by the earlier handshakes of its client.
     fn validate(&mut self, to: usize, key: Key, client: IpAddr) {
         let now = self.now;
         let period_end = |from: Timestamp| {
@@ -448,8 +448,7 @@ impl Kernel {
         }
     }
 
-    /// Repeats SYN-ACKs, lets half-open handshakes end that are due, and forgets what is too old to
-    /// matter.
+    /// Retransmits SYN-ACKs, ends half-open handshakes that are due, and forgets entries that are too old to matter.
     pub(crate) fn tick(&mut self) {
         let now = self.now;
         for to in 0..self.sockets.len() {
@@ -538,7 +537,7 @@ impl Kernel {
             return;
         };
         let again = latest.seq == syn.seq;
-        // Who sends its SYN again has not reset the answer itself.
+        // A client that retransmits its SYN has not reset the SYN-ACK itself.
         let refused = again && known.state == FlowState::Reset;
         if refused || again && known.done_at.is_none() {
             let waits = (2_u32 << known.syn_retransmits.min(3)) - 1;

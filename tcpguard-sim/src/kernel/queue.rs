@@ -28,8 +28,8 @@ pub(super) struct Queue {
     entries: Map<Key, HalfOpen>,
     /// How many of them are young.
     young: usize,
-    /// For each of [`TIMES`], whose it is next: the entry and its beginning. All wait equally long,
-    /// so that the first to come is the first to go.
+    /// For each of [`TIMES`], the entries in the order in which they are due, each with its beginning. All wait equally
+    /// long, so that the first to come is the first to go.
     timers: [VecDeque<(Timestamp, Key)>; TIMES.len()],
 }
 
@@ -42,7 +42,7 @@ impl Queue {
         self.entries.contains_key(&key)
     }
 
-    /// Whose handshake that is.
+    /// The client of a handshake.
     pub fn client(&self, key: Key) -> Option<IpAddr> {
         self.entries.get(&key).map(|entry| entry.client)
     }
@@ -74,8 +74,8 @@ impl Queue {
         repetitions
     }
 
-    /// Ends the entries that are due to end, of a queue with this limit. The answer names those whose SYN-ACK is
-    /// repeated, as often as it is.
+    /// Ends the entries that are due to end, of a queue with this limit. Returns the entries with a SYN-ACK to
+    /// retransmit, each as often as it is retransmitted.
     pub fn tick(&mut self, now: Timestamp, limit: usize) -> Vec<Key> {
         let mut repeated = Vec::new();
         for (index, after) in TIMES.into_iter().enumerate() {
@@ -101,7 +101,7 @@ impl Queue {
         repeated
     }
 
-    /// Removes what `is_floods` names, at most `limit` entries, the oldest first.
+    /// Removes the entries that `is_floods` names, at most `limit`, the oldest first.
     pub fn clean(&mut self, is_floods: impl Fn(Key, &HalfOpen) -> bool, limit: usize) {
         let named = self.entries.iter().filter(|(key, entry)| is_floods(**key, entry));
         let mut named: Vec<(Timestamp, Key)> =

@@ -10,7 +10,7 @@ use super::Kernel;
 const BACK: u32 = 3;
 
 impl Kernel {
-    /// What the kernel says when it is asked where the answer to a source goes.
+    /// The kernel's answer to the question about the route of replies to a source.
     pub fn route(&self, client: IpAddr) -> Route {
         match self.own_route(client) {
             Some(route) => route,

@@ -5,7 +5,7 @@ use tcpguard_engine::{IncidentReport, ListenerReport, Matcher, Report, Rule};
 use super::{Attempt, Lab, Told};
 
 impl Lab {
-    /// What the engine reports now.
+    /// The engine's report at this time.
     pub fn report(&self) -> Report {
         self.engine.report(self.kernel.now)
     }

@@ -1,4 +1,4 @@
-//! The agent: it polls, and does what the engine wants.
+//! The agent: it polls, and carries out the engine's commands.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Lab {
         }
     }
 
-    /// Carries out what the engine wants.
+    /// Carries out the engine's commands.
     fn carry_out(&mut self) {
         let t = seconds(self.kernel.now);
         while let Some(command) = self.engine.next_command() {
@@ -145,7 +145,7 @@ impl Lab {
         self.engine.resume(left_open);
     }
 
-    /// The same where what the last run knew was lost.
+    /// The same without the state of the last run.
     pub fn restart_without_state(&mut self) {
         let mode = self.engine.mode();
         self.kernel.samples.clear();

@@ -37,7 +37,7 @@ pub struct Told {
     pub at: f64,
     /// How bad.
     pub severity: Severity,
-    /// What happened, as in the journal.
+    /// Name of the event, as in the journal.
     pub event: &'static str,
     /// One line in words.
     pub message: String,
@@ -45,9 +45,8 @@ pub struct Told {
     pub incident: Option<IncidentReport>,
 }
 
-/// What happened to the legitimate clients that began since the tally was last cleared. Those who
-/// vanish or reset by themselves ([`crate::Natural`], [`Clients::lost`]) make no attempts, but their
-/// SYNs count.
+/// Fate of the legitimate clients that began since the tally was last cleared. Clients that vanish or reset by
+/// themselves ([`crate::Natural`], [`Clients::lost`]) make no attempts, but their SYNs count.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
     /// Clients that wanted to connect.
@@ -68,7 +67,7 @@ pub struct Tally {
     pub validated_dropped: u64,
 }
 
-/// What happened to one client's connection attempt.
+/// Result of one client's connection attempt.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     to: usize,
@@ -77,7 +76,7 @@ struct Attempt {
     connected: Option<f64>,
 }
 
-/// What the engine takes of a clock.
+/// Time that the engine takes by a clock.
 #[derive(Clone, Debug)]
 pub struct Meter {
     /// The clock.
@@ -86,7 +85,7 @@ pub struct Meter {
     pub polls: Vec<Duration>,
 }
 
-/// A host, its guard, and what arrives. A clone goes on from the same moment, by itself.
+/// A host, its agent, and its traffic. A clone goes on from the same moment, by itself.
 #[derive(Clone)]
 pub struct Lab {
     /// The host.
@@ -138,8 +137,8 @@ impl Lab {
         Self { attempts: Some(Vec::new()), ..lab }
     }
 
-    /// A host whose traffic is drawn with this seed. It keeps sums of its clients' fortunes only, so
-    /// that it can run for days.
+    /// A host with traffic that is drawn with this seed. It keeps only sums over its clients, so that it can run for
+    /// days.
     ///
     /// # Panics
     /// When the settings contradict themselves.
@@ -207,7 +206,7 @@ impl Lab {
         self
     }
 
-    /// Tells the engine what is different at a listener.
+    /// Adds an override of the settings at a listener.
     pub fn own(mut self, own: Override) -> Self {
         self.tuning.overrides.push(own);
         self.tune(self.tuning.clone());
@@ -223,7 +222,7 @@ impl Lab {
         self.tuning = tuning;
     }
 
-    /// Tells the engine of a prefix that it must not touch, and what it is.
+    /// Tells the engine of a prefix that it must not touch, and the reason.
     pub fn protect(mut self, net: &str, what: &str) -> Self {
         self.protected.push((net.parse().expect("prefix"), what.to_owned()));
         self.engine.set_protected(self.protected.clone());

@@ -23,7 +23,7 @@ const REACTION: f64 = 0.01;
 /// The first of the ports where nothing listens.
 const CLOSED: u16 = 20_000;
 
-/// What an attempt would come to on a sound path to an idle host.
+/// Outcome that an attempt would have on a sound path to an idle host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Nature {
     Completes,
@@ -104,7 +104,7 @@ impl Group {
         Self { clients, stream, random, cut }
     }
 
-    /// What does not get through between the host and a client at `t`.
+    /// The packets that are lost between the host and a client at `t`.
     fn broken(&self, client: &Connecting, t: f64) -> Option<Broken> {
         let outage = self.clients.outage.as_ref()?;
         let hit = t >= outage.from
@@ -445,7 +445,7 @@ impl Lab {
         self.keys
     }
 
-    /// What happened to the clients.
+    /// The tally of the clients.
     pub fn tally(&self) -> Tally {
         self.tally
     }

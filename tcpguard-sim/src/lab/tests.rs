@@ -173,7 +173,7 @@ fn who_reconnects_leaves_first_syns_only_and_who_is_slow_waits_three_seconds() {
         let retransmits = lab.kernel.flows().iter().map(|flow| u64::from(flow.syn_retransmits));
         assert_eq!(retransmits.sum::<u64>(), repeated * tally.attempts, "{persistence:?}");
     }
-    // Nobody has repeated anything before that.
+    // No client has retransmitted anything before that.
     let slow = Clients { outage: lost, persistence: Persistence::SLOW, ..people(20.0) };
     let mut lab = lab(1).clients(slow);
     lab.run_until(2.9);

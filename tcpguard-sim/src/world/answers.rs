@@ -1,9 +1,9 @@
-//! What the world says when the engine asks it.
+//! The world's answers to the engine's questions.
 
 use ipnet::IpNet;
 use tcpguard_engine::{KnownClients, Route, RouteQuestion};
 
-/// Nobody ever completed a handshake.
+/// A host on which no client has ever completed a handshake.
 pub(super) struct NobodyKnown;
 
 impl KnownClients for NobodyKnown {

@@ -1,5 +1,5 @@
-//! Whatever can happen to an engine, and a model of the kernel that objects to every command that does
-//! not fit. Properties and fuzzing draw what happens; the judge is the same.
+//! A driver for the engine with every possible event, and a model of the kernel that objects to every command that does
+//! not fit. Properties and fuzzing draw the events. The judge is the same.
 
 mod answers;
 mod op;
@@ -44,7 +44,7 @@ pub struct World {
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
     /// The steps that are taken.
     pub steps: BTreeSet<(ListenerId, Step)>,
-    /// Whose headers are kept, of one SYN in two to this power.
+    /// Listeners with a sample of SYN headers, of one SYN in two to this power.
     sampled: BTreeMap<ListenerId, u8>,
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
@@ -115,10 +115,10 @@ impl World {
         mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16
     }
 
-    /// Lets something happen, and carries out what the engine makes of it.
+    /// Lets an event happen, and carries out the engine's commands.
     ///
     /// # Panics
-    /// When a command does not fit, or what the engine says is not what is.
+    /// When a command does not fit, or the engine's report differs from the model.
     pub fn play(&mut self, op: &Op) {
         let unblock = |which| Request::Unblock { which, whose: Whose::All };
         match op {
@@ -201,10 +201,10 @@ impl World {
         self.engine.set_protected(named.collect());
     }
 
-    /// What the agent does at start: it adopts what is in the kernel, and allows again what was.
+    /// The agent's work at start: it adopts the rules in the kernel, and restores the allowlist.
     fn start_agent_again(&mut self) {
         let learned = self.engine.learned();
-        // The kernel does not know of any that they wait for a word, nor what they replaced.
+        // The kernel does not know which rules are pending confirmation, nor the rules that they replaced.
         let records: BTreeMap<RuleId, Rule> =
             self.engine.rules(Timestamp::default()).map(|rule| (rule.id, rule.clone())).collect();
         self.sampled.clear();
@@ -498,7 +498,8 @@ impl World {
         self.rules.insert(rule.id, (rule, counted));
     }
 
-    /// All rules at once: what is named as removed goes, what has the id of a rule is that rule.
+    /// Replaces all rules at once: the rules named as removed disappear, and a rule with the id of an old one is that
+    /// same rule.
     fn replace(&mut self, rules: Vec<Rule>, removed: &[Rule]) {
         assert!(rules.len() <= maps::RULES as usize);
         let before = std::mem::take(&mut self.rules);
@@ -537,7 +538,7 @@ impl World {
         }
     }
 
-    /// What is made for a listener drops nothing there.
+    /// Checks that neither a signature rule nor a mitigation is in force.
     fn check_held_back(&self) {
         let signature =
             |(rule, _): &&(Rule, RuleCounters)| matches!(rule.matcher, Matcher::Signature { .. });

@@ -1,4 +1,4 @@
-//! What can happen.
+//! The events of a world.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -36,10 +36,10 @@ pub enum Op {
         ports: Vec<u16>,
         /// For how long.
         seconds: u64,
-        /// Whether also what is protected or very wide.
+        /// Whether a protected or very wide prefix is blocked too.
         force: Force,
     },
-    /// An operator takes back what he blocked.
+    /// An operator removes a block.
     Unblock {
         /// See [`net`].
         host: u8,
@@ -56,7 +56,7 @@ pub enum Op {
         seconds: u64,
         /// The others stay.
         merge: bool,
-        /// Whether also what is protected or very wide.
+        /// Whether protected or very wide prefixes are accepted too.
         force: Force,
     },
     /// An operator lets rules stay that wait for it.
@@ -86,7 +86,7 @@ pub enum Op {
     NewAgent,
     /// The kernel takes no rules from now on, or does again.
     Refuse(bool),
-    /// Answers that nobody asked for, a poll, and closed ports tried by one source.
+    /// Unsolicited replies, a poll, and closed ports tried by one source.
     Host {
         /// Such answers.
         unasked: u64,
@@ -113,7 +113,7 @@ impl Op {
     }
 }
 
-/// What comes to one listener.
+/// Traffic at one listener.
 #[derive(Clone, Debug)]
 pub struct Traffic {
     /// Which one, below [`LISTENERS`].
@@ -126,7 +126,7 @@ pub struct Traffic {
     pub real: u64,
     /// From this many sources.
     pub sources: u32,
-    /// What the forged ones look like.
+    /// Fingerprints of the spoofed ones.
     pub shape: Shape,
     /// Of the hits of a rule, one in so many comes back; not 0.
     pub returning: u64,
@@ -138,7 +138,7 @@ pub struct Traffic {
     pub overflows: u64,
 }
 
-/// What forged SYNs look like.
+/// Fingerprints of spoofed SYNs.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// All alike.

@@ -1,5 +1,5 @@
-//! Alerts on the disk: what was told is known to the next agent, and numbers go on. One line of JSON
-//! each, the oldest first; the file is replaced as a whole.
+//! Alerts on the disk: the next agent knows the alerts that were raised, and numbers go on. One line of JSON each, the
+//! oldest first. The file is replaced as a whole.
 
 use std::io;
 use std::path::Path;
@@ -30,7 +30,7 @@ pub struct AlertFile {
 }
 
 impl AlertFile {
-    /// What earlier agents left in `dir`, and where this one's go.
+    /// The alerts that earlier agents left in `dir`, and the file for this agent's.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -71,10 +71,10 @@ pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
     lines.into_iter().map(|line| line.alert).collect()
 }
 
-/// The same for a question, by which nothing is set aside.
+/// The same for a query, which sets no damaged line aside.
 ///
 /// # Errors
-/// There is none, it cannot be read, or is not what was written.
+/// When there is no file, it cannot be read, or its content is damaged.
 pub(super) fn read(dir: &Path) -> Result<Vec<AlertEntry>, Damage> {
     let lines: Vec<Event> = lines::read(&dir.join(NAME))?;
     Ok(lines.into_iter().map(|line| line.alert).collect())
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(aside, format!("{}\n{}\n{}\n", lines[1], lines[2], lines[3]));
     }
 
-    /// A directory in the file's place stands for a disk that takes nothing: what is told goes on.
+    /// A directory in the file's place stands for a disk that takes nothing. The history in memory goes on.
     #[test]
     fn a_disk_that_takes_nothing_costs_only_what_is_written() {
         let dir = tempfile::tempdir().unwrap();

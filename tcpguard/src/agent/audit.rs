@@ -1,10 +1,10 @@
-//! Whether the kernel holds exactly the rules that it should: those of the guard with their numbers,
-//! flags and ends, and no others. Whoever may write maps may also change them behind the guard's back.
+//! Audit of the rules: whether the kernel holds exactly those that it should, with their numbers, flags and ends, and
+//! no others. Any process that may write maps can change them without the agent.
 //!
-//! A round reads where rules end and then which entries there are, hundreds with each system call, and notes
-//! what is as it should be; a rule of which something was not found is then looked at on its own. Each step
-//! takes so much of it that the round is over in [`ROUND`], so that thousands of rules hold up no poll and a
-//! hundred thousand are not looked at too seldom. What differs is mended at once.
+//! A round reads the ends of the rules and then the entries that there are, hundreds with each system call, and marks
+//! everything that is correct. A rule without all its marks is then checked on its own. Each step does as large a part
+//! of the work as lets the round end within [`ROUND`], so that thousands of rules hold up no poll and a hundred
+//! thousand are checked often enough. A difference is repaired at once.
 
 use std::fmt;
 use std::mem;
@@ -19,14 +19,14 @@ use crate::kernel::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, 
 pub const KEYS: usize = 2000;
 /// A round begins so long after the one before began, at the soonest.
 const PERIOD: Duration = Duration::from_secs(1);
-/// And is over after so long, however many rules there are: what is changed right behind a round is found by
-/// the end of the next, well within ten seconds.
+/// And is over after so long, however many rules there are. A change right behind a round is found by the end of the
+/// next, well within ten seconds.
 const ROUND: Duration = Duration::from_secs(3);
 /// Of the marks of a rule: it ends when it should. The others are those of its entries.
 const END: u8 = 1 << 7;
 const _: () = assert!(Ports::MOST < 7, "an entry for each port, and a mark for each entry");
 
-/// How the kernel differs from what is wanted.
+/// A difference between the kernel and the wanted rules.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Deviation {
     /// A rule is not there.
@@ -35,14 +35,14 @@ pub enum Deviation {
     OtherEnd(RuleId),
     /// It is there with something else changed, such as its flags.
     Altered(RuleId),
-    /// Nobody asked for what is there.
+    /// An entry that no rule asked for.
     Foreign(Walked),
 }
 
-/// What came of a round.
+/// Result of a round.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// What was found and mended, in words.
+    /// Differences that were found and repaired, in words.
     pub mended: Vec<String>,
     /// Why something could not be read or mended.
     pub failed: Option<String>,
@@ -62,7 +62,7 @@ pub struct Audit {
     outcome: Outcome,
     /// How much there was to look at when the round began.
     all: usize,
-    /// What of each rule was found in this round, by its number: [`END`], and a bit for each entry.
+    /// Parts of each rule that were found in this round, by its number: [`END`], and a bit for each entry.
     marks: Vec<u8>,
     /// Wanted rules that are there.
     found: u32,
@@ -76,7 +76,7 @@ enum Pass {
     Ends(Position),
     /// Over the entries that there are.
     Entries(RuleWalk),
-    /// Over what is wanted, from the rule after this one on.
+    /// Over the wanted rules, from the one after this on.
     Wanted(Option<RuleId>),
 }
 
@@ -86,7 +86,7 @@ impl Default for Pass {
     }
 }
 
-/// What a look came to.
+/// Result of one look.
 struct Looked {
     /// So much was looked at.
     seen: usize,
@@ -95,7 +95,7 @@ struct Looked {
 }
 
 impl Audit {
-    /// The next step. Returns what came of the round that ended with it, if one did.
+    /// The next step. Returns the result of the round that ended with it, if one did.
     pub fn step(&mut self, now: Timestamp, executor: &Executor) -> Option<Outcome> {
         let since = self.stepped.replace(now).map_or(Duration::ZERO, |last| now.since(last));
         if !self.running {
@@ -148,7 +148,7 @@ impl Audit {
         outcome
     }
 
-    /// Looks at what comes next, some `limit` at most.
+    /// Checks the next part of the pass, some `limit` keys at most.
     fn look(
         &mut self,
         executor: &Executor,
@@ -237,7 +237,7 @@ const fn complete(entries: usize) -> u8 {
     END | ((1 << entries) - 1)
 }
 
-/// How a rule that is wanted differs from what was found in its place.
+/// How a wanted rule differs from the one that was found in its place.
 fn judge(id: RuleId, wanted: &KernelRule, found: Option<&KernelRule>) -> Option<Deviation> {
     match found {
         // In its place a rule over a wider prefix is found, under another number.

@@ -17,7 +17,7 @@ use crate::kernel::{Dataplane, KernelError, Position};
 const PERIOD: Duration = Duration::from_secs(60);
 /// From one mark in four on the filter lets through too much, and is made anew.
 const CROWDED: usize = CLIENT_MARKS / 4;
-/// Attempts to find every client in the new filter. Each adds what the one before lost to a
+/// Attempts to find every client in the new filter. Each attempt adds the clients that the one before lost to a
 /// handshake that completed between reading the marks and writing them, so two are nearly always enough.
 const ROUNDS: usize = 8;
 

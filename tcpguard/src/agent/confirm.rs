@@ -1,8 +1,8 @@
-//! A mode that goes back by itself: when its time is over, or when nobody says in time that it may
-//! stay. Pure: it is told the time, and says what is to hold.
+//! A mode that reverts by itself: when its time is over, or when no operator confirms it in time. Pure: it is given the
+//! time, and returns the mode that is to hold.
 //!
-//! What comes back is the mode that was set for good last, however many were tried since. So a
-//! second trial cannot make the first one last, and one word too many cannot either.
+//! The mode that returns is the one that was set for good last, however many were tried since. So a second trial cannot
+//! make the first one last, and one confirmation too many cannot either.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub enum NoWord {
     TooLate(Lapsed),
 }
 
-/// What becomes of the mode by itself.
+/// State of the mode's automatic revert.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ModeClock {
     pending: Option<Pending>,
@@ -68,7 +68,7 @@ pub struct ModeClock {
 }
 
 impl Pending {
-    /// When it goes back, if nobody says anything before.
+    /// When it reverts, unless an operator acts before.
     pub fn ends(&self) -> Timestamp {
         self.word_by.into_iter().chain(self.until).min().unwrap_or(Timestamp::MAX)
     }
@@ -80,19 +80,19 @@ impl Pending {
             back_to: self.back_to.into(),
             word_by: time(self.word_by),
             until: time(self.until),
-            // Rounded up: what was asked for a minute ends in a minute, not in 59 s.
+            // Rounded up: a mode requested for a minute ends in a minute, not in 59 s.
             in_s: self.ends().since(clock.now).as_millis().div_ceil(1000) as u64,
         }
     }
 }
 
 impl ModeClock {
-    /// What an earlier agent left.
+    /// Goes on with the revert that an earlier agent left.
     pub fn resume(pending: Option<Pending>) -> Self {
         Self { pending, lapsed: None }
     }
 
-    /// What is to go back, if anything is.
+    /// The mode that is to revert, if there is one.
     pub const fn pending(&self) -> Option<&Pending> {
         self.pending.as_ref()
     }
@@ -111,8 +111,7 @@ impl ModeClock {
         *self = Self::default();
     }
 
-    /// An operator says that `mode` may stay. Returns what it is to go back to all the same; without
-    /// that it now holds for good.
+    /// An operator confirms `mode`. Returns the revert that remains. Without one, the mode now holds for good.
     ///
     /// # Errors
     /// When that changes nothing.
@@ -132,7 +131,7 @@ impl ModeClock {
         Ok(self.pending)
     }
 
-    /// The mode whose time is over, once.
+    /// The mode that has reached its end, once.
     pub fn expire(&mut self, now: Timestamp) -> Option<Lapsed> {
         let pending = self.pending.filter(|pending| pending.ends() <= now)?;
         self.pending = None;
@@ -184,7 +183,7 @@ impl Deadline {
 }
 
 impl PendingMode {
-    /// What the next agent must know of `pending`.
+    /// The record of `pending` for the next agent.
     pub fn of(pending: &Pending, clock: &Clock) -> Self {
         let deadline = |at: Option<Timestamp>| at.map(|at| Deadline::of(at, clock));
         Self {
@@ -194,8 +193,8 @@ impl PendingMode {
         }
     }
 
-    /// What it is now: `back_to` is what would hold without it, and in the `same_boot` the boot's
-    /// clock counts, which nobody sets. `None` when there is nothing to go back to.
+    /// The pending mode at present. `back_to` is the mode that would hold without it. In the `same_boot` the boot's
+    /// clock counts, which no process can set. `None` when there is nothing to revert to.
     pub fn resume(&self, clock: &Clock, same_boot: bool, back_to: Mode) -> Option<Pending> {
         let found = |deadline: &Option<Deadline>| deadline.map(|one| one.found(clock, same_boot));
         let (word_by, until) = (found(&self.word_by), found(&self.until));
@@ -236,7 +235,7 @@ mod tests {
         clock
     }
 
-    /// When it goes back by itself, to what, and whether for want of a word: asked every second.
+    /// When the mode reverts by itself, to which mode, and whether for want of a confirmation: asked every second.
     fn goes_back(mut clock: ModeClock, from: u64) -> Option<(u64, Mode, bool)> {
         (from..10_000).find_map(|second| {
             let lapsed = clock.expire(at(second))?;
@@ -319,7 +318,7 @@ mod tests {
         assert_eq!(clock.pending(), None);
     }
 
-    /// What the next agent makes of what one wrote at 110 s with a right clock.
+    /// The next agent's view of a record that was written at 110 s with a right clock.
     fn next_agent(terms: [Option<u64>; 2], clock: &Clock, same_boot: bool) -> ModeClock {
         let pending = *enforced(terms).pending().unwrap();
         let text = serde_json::to_string(&PendingMode::of(&pending, &self::clock(110, 0))).unwrap();
@@ -362,7 +361,7 @@ mod tests {
         }
     }
 
-    /// A host whose clock stands at each boot, and that boots again and again.
+    /// A host with a clock that stands at each boot, and that boots again and again.
     #[test]
     fn many_boots_do_not_make_it_last() {
         let mut state = PendingMode::of(enforced(WORD_IN_60).pending().unwrap(), &clock(110, 0));

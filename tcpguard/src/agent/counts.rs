@@ -1,5 +1,5 @@
-//! How often what an alert tells of has happened since the agent started. Alerts are remembered for a
-//! day; these counters only rise.
+//! Counters of the events in alerts since the agent started. Alerts are remembered for a day, while these counters only
+//! rise.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts what `alert` tells of.
+    /// Counts the event of `alert`.
     pub(super) fn note(&mut self, alert: &Alert) {
         match (alert.event.as_str(), &alert.incident) {
             (event, Some(incident)) if BEGINNINGS.contains(&event) => {
@@ -71,7 +71,7 @@ mod tests {
         for event in ["config_reloaded", "config_refused", "config_reloaded", "mode_changed"] {
             counts.note(&alert(event));
         }
-        // Without its incident nobody knows what it was.
+        // Without its incident its class is unknown.
         counts.note(&alert("attack_started"));
         let found = counts.document();
         assert_eq!((found.reloads_applied, found.reloads_refused), (2, 1));

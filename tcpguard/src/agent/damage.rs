@@ -1,5 +1,5 @@
-//! What a failing disk makes of the files: every length to which they can be cut, and bytes changed at
-//! random. Nothing of it is believed, nothing panics, and what is wrong is named.
+//! Tests of damaged files, as a failing disk leaves them: cut to every possible length, and with bytes changed at
+//! random. Nothing of a damaged file is believed, nothing panics, and the damage is named.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ impl Random {
     }
 }
 
-/// A file of the agent, and what is believed of it, as text. Why something is not goes to the log.
+/// A file of the agent, and the part of it that is believed, as text. The reasons for refusing a part go to the log.
 struct File {
     name: &'static str,
     read: fn(&Path) -> Vec<String>,
@@ -75,7 +75,7 @@ fn told<T: Debug>(found: impl IntoIterator<Item = T>) -> Vec<String> {
     found.into_iter().map(|one| format!("{one:?}")).collect()
 }
 
-/// Keeps what the thread writes into the log.
+/// Keeps the lines that the thread logs.
 struct Log;
 
 thread_local! {
@@ -96,7 +96,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// What became of damaged files.
+/// Result for damaged files.
 #[derive(Default)]
 struct Damaged {
     tried: u64,
@@ -237,21 +237,21 @@ fn by_ours(path: &Path) -> Result<(), Mistakes> {
     }
 }
 
-/// As a file of TOML is mostly read: keys that nobody knows are passed over.
+/// As a TOML file is mostly read: unknown keys are ignored.
 fn by_toml_alone(path: &Path) -> Result<(), Mistakes> {
     let text = fs::read_to_string(path).map_err(|_| vec![None])?;
     let read = toml::from_str::<toml::Table>(&text);
     read.map(drop).map_err(|error| vec![error.span().map(|_| (1, 1))])
 }
 
-/// What a reader makes of damaged files.
+/// Result of one reader for damaged files.
 #[derive(Default)]
 struct Read {
     tried: u64,
     refused: u64,
     /// Refused with a mistake that has no place within the file, or with none at all.
     nowhere: u64,
-    /// Taken although a key in it is none that there is: what somebody set does not hold.
+    /// Accepted although a key in it does not exist, so that an operator's setting is ignored.
     passed_over: u64,
 }
 
@@ -295,8 +295,7 @@ fn packaged() -> [String; 2] {
     [SHIPPED.to_owned(), shown.collect::<Vec<_>>().join("\n")]
 }
 
-/// People write this one, so it has no seal: it is understood, or what is wrong with it is said, and
-/// where.
+/// People write this file, so it has no seal. A reader accepts it, or names its mistakes and their positions.
 #[test]
 fn g15_a_damaged_configuration_is_understood_or_its_mistakes_have_a_place() {
     const SHORT: &str = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\", \"eth1\"]\n\

@@ -18,7 +18,7 @@ pub fn estimate(registers: &[u8]) -> u64 {
 /// Ranks that are told apart. No register gets to the last one.
 const RANKS: usize = 64;
 
-/// What registers that are still empty stand for, by their share: x + x² + 2x⁴ + 4x⁸ + …
+/// Contribution of the empty registers, by their share: x + x² + 2x⁴ + 4x⁸ + …
 fn below(share: f64) -> f64 {
     if share >= 1.0 {
         return f64::INFINITY;

@@ -34,7 +34,7 @@ const RECENT: Duration = Duration::from_secs(600);
 /// The kernel's bit for listeners that the rules for every listener spare.
 const SPARED: u8 = ListenerEntry::SPARED;
 
-/// What is in the kernel because the engine wants it there.
+/// The state that the engine wants in the kernel.
 #[derive(Debug)]
 pub struct Executor {
     /// The maps.
@@ -46,15 +46,14 @@ pub struct Executor {
     rules: BTreeMap<RuleId, Wanted>,
     /// How often they have changed.
     changes: u64,
-    /// What they make SYNs look up.
+    /// Look-ups that the rules require of SYNs.
     lookups: Lookups,
-    /// What is protected, each with its end in the kernel's table: [`ExemptEntry::STAYS`] or
-    /// [`ExemptEntry::OWN`].
+    /// The protected prefixes, each with its end in the kernel's table: [`ExemptEntry::STAYS`] or [`ExemptEntry::OWN`].
     protected: Vec<(IpNet, u32)>,
     allowed: Vec<(IpNet, Timestamp)>,
-    /// What was exempted last, each until its boot time in seconds.
+    /// The prefixes that were exempted last, each until its boot time in seconds.
     exempt: Vec<(IpNet, u32)>,
-    /// Whether somebody else had changed that.
+    /// Whether another process had changed them.
     exempt_mended: bool,
 }
 
@@ -67,14 +66,14 @@ struct Wanted {
     ends: Timestamp,
 }
 
-/// What the loop has to do after a command.
+/// Work that the loop has to do after a command.
 #[derive(Debug)]
 pub enum Followup {
     /// Nothing.
     None,
     /// Read the sampled flows and give them to the engine.
     InspectFlows,
-    /// Ask the kernel where its answers to these sources go and give the engine what it says.
+    /// Ask the kernel for the routes of its replies to these sources and give its answers to the engine.
     LookUpRoutes(Vec<RouteQuestion>),
     /// Count half-open handshakes at the next poll.
     CountHalfOpen,
@@ -266,7 +265,7 @@ impl Executor {
         }
         self.know(known);
         for wanted in self.rules.values() {
-            // What was beneath it may have ended while there was no agent.
+            // A rule beneath it may have ended while there was no agent.
             if let Matcher::Source(net, ports) = &wanted.matcher
                 && net.addr().is_ipv6()
                 && source_table(net) == Config::HOSTS
@@ -298,7 +297,7 @@ impl Executor {
         let id = rule.id.0;
         log::debug!("rule {id} installed: {}", rule.reason);
         if self.rules.get(&rule.id).is_some_and(|wanted| wanted.matcher != rule.matcher) {
-            // What could not be removed before this number was given again.
+            // The former rule with this number, which could not be removed before the number was reused.
             self.remove(rule)?;
         }
         let again = self.rules.contains_key(&rule.id);
@@ -379,7 +378,7 @@ impl Executor {
         self.write_lookups(self.lookups.in_use())
     }
 
-    /// Takes `rules` for what is in the kernel.
+    /// Takes `rules` as the ones that are in the kernel.
     fn know(&mut self, rules: BTreeMap<RuleId, Wanted>) -> BTreeMap<RuleId, Wanted> {
         self.lookups = Lookups::of(rules.values().map(|wanted| &wanted.matcher));
         self.changes += 1;
@@ -393,9 +392,9 @@ impl Executor {
         Ok(())
     }
 
-    /// Removes a flood's half-open entries from the SYN queue of a local listener. What an active
-    /// rule matches, by its source or the signature of its recorded SYN, and what was answered
-    /// before that rule, is the flood's and goes at once. What was not recorded goes when it is old.
+    /// Removes a flood's half-open entries from the SYN queue of a local listener. An entry that an active rule
+    /// matches, by its source or the signature of its recorded SYN, and that was answered before that rule, belongs to
+    /// the flood and is removed at once. An entry without a record is removed when it is old.
     fn clean(&self, id: ListenerId, clean_up: &CleanUp, limit: u32, sockets: &mut SockDiag) {
         let Some(followed) = self.listeners.get(id) else { return };
         if followed.kind != ListenerKind::Local {
@@ -465,7 +464,7 @@ impl KnownClients for Executor {
             // Clients are kept by /64.
             IpNet::V6(net) => net.prefix_len() >= 64,
         };
-        // When the kernel cannot be asked, nobody may be banned on its word.
+        // When the kernel cannot be asked, the source counts as a client, so that no rule is made against it.
         if one {
             return match self.dataplane.client(net.addr()) {
                 Ok(client) => client.is_some_and(|client| recent(client.completed_ns)),

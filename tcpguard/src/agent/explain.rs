@@ -1,4 +1,4 @@
-//! What decides about an address, and what an attack was judged by.
+//! Explanations: everything that decides about an address, and the evidence of an attack.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -97,7 +97,7 @@ impl Guard {
         rules.filter(|(_, found)| found.flags & RuleRef::FORCED != 0).map(|(id, _)| id).collect()
     }
 
-    /// What an attack was judged by: one of this run, or one on record.
+    /// The evidence of an attack: one of this run, or one on record.
     pub(super) fn explain_attack(&self, id: u64) -> Response {
         let clock = clock();
         let report = self.engine.report(clock.now);
@@ -120,7 +120,7 @@ impl Guard {
 }
 
 impl Guard {
-    /// What was counted over time of an attack.
+    /// The timeline of an attack's counters.
     pub(super) fn timeline(&self, id: u64) -> Response {
         match self.incidents.timeline(id, clock()) {
             Some(line) => Response::Timeline(Box::new(line)),

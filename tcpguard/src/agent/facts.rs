@@ -1,4 +1,4 @@
-//! What the status needs to know beside the engine's report.
+//! Facts for the status that are not in the engine's report.
 
 use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::TcpExt;
@@ -125,7 +125,7 @@ impl Guard {
         CookieFacts { backend, reason, invalid, validated_clients: clients }
     }
 
-    /// What was lost over as long as is remembered: losses come in bursts.
+    /// Losses over the longest time that is remembered, because losses come in bursts.
     pub(super) fn losses(&self) -> Reading<LossCounters> {
         let Some(last) = self.snapshots.back() else { return Reading::default() };
         let first = self.snapshots.front().filter(|first| first.at < last.at);

@@ -19,11 +19,11 @@ use crate::status::{Health, Severity};
 const STACKED: [&str; 10] =
     ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec", "hsr"];
 
-/// What is known of it.
+/// State of the packet filter.
 #[derive(Debug, Default)]
 pub struct Firewall {
     netfilter: Netfilter,
-    /// What was seen last, and what it was when the rules were read.
+    /// The conditions as they were seen last, and as they were when the rules were read.
     seen: Option<Seen>,
     read: Option<Seen>,
     rules: RuleSet,
@@ -35,7 +35,7 @@ pub struct Firewall {
     /// By which interfaces packets come, and in which poll that was found out.
     ways: Vec<Way>,
     looked: Option<Timestamp>,
-    /// What the rules say of listeners that come by these interfaces.
+    /// Verdicts of the rules on listeners that are reached by these interfaces.
     verdicts: BTreeMap<Asked, Option<Offence>>,
     /// Why it could not be asked, as it was said already.
     told: Option<String>,
@@ -64,7 +64,7 @@ pub enum Need {
     Now,
 }
 
-/// What a verdict depends on beside the rules and the interfaces; see [`Question`].
+/// Inputs of a verdict beside the rules and the interfaces; see [`Question`].
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Asked {
     port: u16,
@@ -75,8 +75,8 @@ struct Asked {
 
 impl Firewall {
     /// Whether something has changed since the rules were read: a rule, or an element of a set,
-    /// `nf_conntrack_tcp_loose`, or what the configuration says of it. The rules of iptables-legacy are
-    /// compared only where there is a need.
+    /// `nf_conntrack_tcp_loose`, or the configuration of the firewall. The rules of iptables-legacy are compared only
+    /// where there is a need.
     pub fn poll(&mut self, now: Timestamp, config: &Config, need: Need) -> bool {
         let asked = self.netfilter.generation().and_then(|generation| {
             let strict = netfilter::is_strict(&Sysctls::default())?;
@@ -122,9 +122,9 @@ impl Firewall {
         Some(digest)
     }
 
-    /// Reads the rules after a change. Whether they are others now: many changes are of addresses in sets,
-    /// which are not read. Who can cause changes does so as often as he likes, so unless they are `wanted`
-    /// now they are read no more often than that may cost.
+    /// Reads the rules after a change. Returns whether they differ now: many changes are of addresses in sets, which
+    /// are not read. A process that can cause changes may do so as often as it likes. So unless the rules are `wanted`
+    /// now, they are read no more often than that may cost.
     pub fn refresh(&mut self, now: Timestamp, wanted: bool) -> bool {
         let due = wanted || self.reading.is_due(now);
         if !due || self.seen == self.read {
@@ -136,7 +136,7 @@ impl Firewall {
                 self.told = None;
                 rules
             }
-            // What is not known is no obstacle: cookies that do not come back are given up anyway.
+            // Unknown rules are no obstacle: the agent gives up cookies that do not come back anyway.
             Err(error) => {
                 self.tell(error.to_string());
                 RuleSet::default()
@@ -147,7 +147,7 @@ impl Firewall {
         differs
     }
 
-    /// Goes by these rules from now on. Whether they, or what the configuration says of them, are others.
+    /// Uses these rules from now on. Returns whether they, or their configuration, differ from before.
     fn take(&mut self, rules: RuleSet) -> bool {
         let configured = |seen: &Seen| (seen.choice, seen.mark);
         let differs = self.rules != rules
@@ -167,7 +167,7 @@ impl Firewall {
         }
     }
 
-    /// What of the rules cannot be read, where cookies depend on them.
+    /// The part of the rules that cannot be read, where cookies depend on them.
     pub fn health(&self) -> Option<Health> {
         let refuses = |seen: &Seen| seen.choice == FirewallChoice::Refuse;
         let what = unread(&self.rules).filter(|_| self.seen.as_ref().is_some_and(refuses))?;
@@ -182,8 +182,8 @@ impl Firewall {
         })
     }
 
-    /// What forbids cookies at a listener, in the poll of `now`; `own`: of the guard's making, which can be
-    /// marked.
+    /// The obstacle that forbids cookies at a listener, in the poll of `now`. `own`: they are made by the XDP program,
+    /// which can mark them.
     pub fn forbids(
         &mut self,
         now: Timestamp,

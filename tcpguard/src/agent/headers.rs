@@ -1,4 +1,4 @@
-//! Headers of SYNs, from what the CPUs have kept of them.
+//! Headers of SYNs that the CPUs have kept.
 
 use tcpguard_common::abi::maps::SYN_SAMPLES_KEPT;
 use tcpguard_common::abi::{SynSample, SynSamples};
@@ -8,7 +8,7 @@ use tcpguard_engine::{SynHeader, Timestamp};
 /// over next, perhaps while they are read.
 const READ: u64 = SYN_SAMPLES_KEPT as u64 / 2;
 
-/// What has been read of them.
+/// Progress of reading them.
 #[derive(Debug, Default)]
 pub struct Headers {
     /// By CPU: how many it had kept then.

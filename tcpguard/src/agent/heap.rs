@@ -1,4 +1,4 @@
-//! Memory that is taken for a moment is given back to the host, and what is in use is counted.
+//! The heap: memory that is taken for a moment is given back to the host, and memory in use is counted.
 #![expect(
     unsafe_code,
     reason = "mallopt(3), malloc_trim(3) and mallinfo(3) have no safe form in any crate"
@@ -9,12 +9,12 @@
 #[cfg(target_env = "gnu")]
 const LARGE: libc::c_int = 32 << 10;
 
-/// Returns what is free, and keeps large pieces out of the heap from now on; to be called before there
-/// are any, and after much was freed.
+/// Returns free memory, and keeps large pieces out of the heap from now on. To be called before there are any, and
+/// after much was freed.
 ///
-/// glibc takes the largest piece that was ever freed for usual, up to 32 MiB. From then on such pieces
-/// lie in the heap, with what stays between them, and the heap stays as large as all of them together.
-/// No other C library does so.
+/// glibc raises its threshold for separate mappings to the largest piece that was ever freed, up to 32 MiB. From then
+/// on such pieces lie in the heap, with longer-lived ones between them, and the heap stays as large as all of them
+/// together. No other C library does so.
 #[cfg(target_env = "gnu")]
 pub(super) fn give_back() {
     // SAFETY: neither call touches memory that is in use.
@@ -27,8 +27,8 @@ pub(super) fn give_back() {
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn give_back() {}
 
-/// Bytes that are in use, by the allocator's own count; `None` where it keeps none. What is resident is
-/// more: there are free pieces between those in use.
+/// Bytes in use, by the allocator's own count. `None` where it keeps none. Resident memory is larger, because there are
+/// free pieces between those in use.
 #[cfg(target_env = "gnu")]
 pub(super) fn in_use() -> Option<u64> {
     // SAFETY: only counts. (`mallinfo2` would hold more than 4 GiB, and is not in every glibc.)

@@ -1,6 +1,6 @@
-//! What an agent leaves to the next one of another layout, so that an upgrade under attack costs no
-//! handshake: what cookies are made with, which steps are taken for which listeners, and how those
-//! listeners answer SYNs. (Rules, the mode and what was learned are in the state file.)
+//! The record that an agent leaves to the next one of another layout, so that an upgrade under attack costs no
+//! handshake: the secret of the cookies, the active mitigations of each listener, and the form of those listeners'
+//! SYN-ACKs. (Rules, the mode and learned values are in the state file.)
 //!
 //! The record has a version of its own, which no change of the maps' layout touches. It is JSON, sealed
 //! as state files are: it is believed whole or not at all, and keys that a later version added are
@@ -26,7 +26,7 @@ use crate::kernel::{KernelError, Pins, addr, ip};
 /// Raised only when the record means something else than before.
 const SCHEMA: &str = "tcpguard.heirloom/1";
 
-/// What the steps of a listener are called here, whatever their bits are.
+/// Names of a listener's mitigations in the record, whatever their bits are.
 const STEPS: [(&str, u8); 6] = [
     ("answer", ListenerEntry::ANSWER),
     ("accept", ListenerEntry::ACCEPT),
@@ -43,9 +43,9 @@ const OF_COOKIES: u8 =
 #[derive(Clone, PartialEq, Deserialize, Serialize)]
 pub struct Heirloom {
     schema: String,
-    /// Version of the layout of whoever wrote it.
+    /// Version of the writer's layout.
     layout: u32,
-    /// [`cookie::FORMAT`] of whoever wrote it.
+    /// [`cookie::FORMAT`] of the writer.
     cookie_format: u32,
     /// [`CookieSecret::key`].
     cookie_key: [u64; 2],
@@ -83,7 +83,7 @@ struct Look {
 }
 
 impl Heirloom {
-    /// What there is to leave now for whoever has another layout than this one.
+    /// The record to leave now for an agent of another layout.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -121,8 +121,8 @@ impl Heirloom {
         })
     }
 
-    /// What the last agent left, if its filter still hangs: in its own layout, whose maps this one goes
-    /// on with, nothing is needed.
+    /// The record of the last agent, if its XDP program is still attached. An agent of the same layout goes on with its
+    /// maps and needs no record.
     pub fn found(pins: &Pins, has_maps: bool) -> Option<Self> {
         let found = match pins.left() {
             Ok(found) => Self::read(&found?),
@@ -141,14 +141,14 @@ impl Heirloom {
         }
     }
 
-    /// What the record says; the error is why nothing of it is believed.
+    /// Reads the record. The error is the reason for refusing all of it.
     fn read(record: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Kind {
             schema: String,
         }
         let text = seal::opened(record.to_vec())?;
-        // First, so that what is told of one of another kind is not what is missing in it.
+        // First, so that the error about a record with another schema does not name a missing field.
         let kind: Kind = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
         if kind.schema != SCHEMA {
             return Err(format!("its schema is {:?}, not {SCHEMA}", kind.schema));
@@ -175,7 +175,7 @@ impl Heirloom {
         self.cookie_format == cookie::FORMAT
     }
 
-    /// What cookies that are out were made with; [`CookieSecret::NONE`] where this version makes others.
+    /// Secret of the cookies that are out. [`CookieSecret::NONE`] where this version makes others.
     pub const fn secret(&self) -> CookieSecret {
         if !self.knows_cookies() {
             return CookieSecret::NONE;
@@ -247,7 +247,7 @@ impl Look {
         Self { addr: ip(&key.addr), ifindex, mss, window, mac, ttl, wscale, options, vlan }
     }
 
-    /// Whose SYN-ACKs leave there besides is believed as if it had been seen now.
+    /// The record of this cached SYN-ACK. SYN-ACKs of other hosts that left there besides count as seen now.
     fn record(&self, now: Timestamp, port: u16) -> (ListenerKey, SynAckRecord) {
         let Self { addr: local, ifindex, mss, window, mac, ttl, wscale, options, vlan } = *self;
         let foreign_at = match options & SynAckRecord::FOREIGN {
@@ -269,8 +269,8 @@ pub struct Legacy {
 }
 
 impl Legacy {
-    /// Leaves what there is to leave now, if it is not what is there. What cannot be left now is
-    /// tried again with each call.
+    /// Writes the present record, if it differs from the one that is there. A write that fails is tried again with each
+    /// call.
     pub fn keep(&mut self, pins: &Pins, executor: &Executor) {
         match self.leave(pins, executor) {
             Ok(()) => self.told = false,
@@ -409,7 +409,7 @@ mod tests {
         assert!(missing.starts_with("missing field `cookie_format`"), "{missing}");
     }
 
-    /// Every length, every byte changed, and what a map of zeroes holds.
+    /// Every length, every byte changed, and a record of zeroes only.
     #[test]
     fn nothing_of_a_damaged_record_is_believed() {
         let whole = sealed(&heirloom());

@@ -1,5 +1,5 @@
-//! What the loop reads of the host beside the maps. A source that cannot be read for a while does not
-//! stop the guard: what was read of it last counts until it can, and the status says so.
+//! The loop's view of the host beside the maps. A source that cannot be read for a while does not stop the agent: its
+//! last values count until it can be read again, and the status says so.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::host::{
 use crate::render::number::span;
 use crate::status::{Health, Severity};
 
-/// What was read last.
+/// The values that were read last.
 #[derive(Debug, Default)]
 pub struct HostView {
     listeners: Vec<ListenerGroup>,
@@ -22,7 +22,7 @@ pub struct HostView {
     softnet: Vec<SoftnetCpu>,
     lost: u64,
     addresses: Addresses,
-    /// Protected prefixes that there is no room for, by what they are.
+    /// Number of protected prefixes that there is no room for, by their kind.
     left_out: BTreeMap<&'static str, usize>,
     unread: Unread,
 }
@@ -72,19 +72,19 @@ impl HostView {
         self.resets
     }
 
-    /// What each CPU received and lost.
+    /// Packets that each CPU received and lost.
     pub fn softnet(&mut self, now: Timestamp) -> &[SoftnetCpu] {
         self.unread.take(now, "/proc/net/softnet_stat", host::softnet(), &mut self.softnet);
         &self.softnet
     }
 
-    /// What was lost on its way to `interfaces`.
+    /// Packets that were lost on their way to `interfaces`.
     pub fn lost<'a>(&mut self, now: Timestamp, interfaces: impl Iterator<Item = &'a str>) -> u64 {
         self.unread.take(now, "what was lost", host::lost(interfaces), &mut self.lost);
         self.lost
     }
 
-    /// Who must not be cut off.
+    /// Prefixes that must not be cut off.
     pub fn protected(
         &mut self,
         now: Timestamp,
@@ -105,7 +105,7 @@ impl HostView {
         prefixes
     }
 
-    /// What cannot be read at the moment, and what there is no room for.
+    /// Sources that cannot be read at the moment, and prefixes that there is no room for.
     pub fn health(&self, now: Timestamp) -> Vec<Health> {
         let left_out = self.left_out.iter().map(|(what, count)| Health {
             code: "exempt_full".to_owned(),
@@ -120,7 +120,7 @@ impl HostView {
 }
 
 impl Unread {
-    /// Lets `last` be what was `read`, if it was.
+    /// Replaces `last` by the value that was `read`, if there is one.
     fn take<T>(
         &mut self,
         now: Timestamp,

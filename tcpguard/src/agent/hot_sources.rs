@@ -1,5 +1,5 @@
-//! Who sends the most SYNs, and how many addresses are known: read off the two largest tables a piece
-//! at a time, so that neither a poll nor an answer waits for 81,920 elements.
+//! The busiest sources of SYNs, and the number of known addresses. They are read off the two largest tables a piece at
+//! a time, so that neither a poll nor a response waits for 81,920 elements.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::status::SourceFacts;
 
 /// Sources shown.
 const SHOWN: usize = 10;
-/// A pass through full tables takes this long, and the next begins no sooner: what is shown is at most
-/// twice as old and a poll, 5 s at the usual pace.
+/// A pass through full tables takes this long, and the next begins no sooner. The values shown are at most twice as old
+/// and a poll, 5 s at the usual pace.
 const PASS: Duration = Duration::from_millis(2250);
 /// Batches that full tables have.
 const BATCHES: u128 = (maps::MAX_SOURCES as u128 + maps::MAX_CLIENTS as u128) / BATCH as u128;
 
-/// What one pass found.
+/// Result of one pass.
 #[derive(Debug)]
 pub(super) struct Found {
     /// When the pass began.
@@ -78,7 +78,7 @@ impl HotSources {
         Ok(())
     }
 
-    /// What the last pass found; `None` before the first has ended.
+    /// Result of the last pass. `None` before the first has ended.
     pub(super) const fn found(&self) -> Option<&Found> {
         self.found.as_ref()
     }

@@ -1,5 +1,5 @@
-//! Incidents on the disk: what past ones were judged by outlives the agent. One line of JSON each,
-//! the oldest first; the file is replaced as a whole.
+//! Incidents on the disk: the evidence of past ones outlives the agent. One line of JSON each, the oldest first. The
+//! file is replaced as a whole.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -35,15 +35,15 @@ pub struct Incidents {
     written: Timestamp,
     /// Some were open when that was.
     open: bool,
-    /// What was counted over time.
+    /// Counters over time.
     timelines: Timelines,
     /// Those of an earlier agent that go on, until the engine has met their listeners.
     going_on: Vec<u64>,
 }
 
 impl Incidents {
-    /// What earlier agents left in `dir`, and where this one's go. Those with the numbers `going_on` are
-    /// past only if their listeners have gone.
+    /// The incidents that earlier agents left in `dir`, and the file for this agent's. Those with the numbers
+    /// `going_on` are past only if their listeners have gone.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -84,17 +84,17 @@ impl Incidents {
         self.past.iter().find(|past| past.attack.id == id).map(AsRef::as_ref)
     }
 
-    /// What was counted over time of the incident with this number, an open or a past one.
+    /// The timeline of the incident with this number, an open or a past one.
     pub fn timeline(&self, id: u64, clock: Clock) -> Option<Timeline> {
         self.timelines.find(id, clock)
     }
 
-    /// Takes note of what was counted at a poll.
+    /// Records the counters of a poll.
     pub fn note(&mut self, sample: &Sample, engine: &Engine) {
         self.timelines.note(sample, engine.mode());
     }
 
-    /// Takes note of what was just told of an incident.
+    /// Records an alert about an incident that was just raised.
     pub fn told(&mut self, incident: &IncidentReport, engine: &Engine, clock: Clock) {
         self.changed = true;
         self.timelines.told(incident, clock);
@@ -156,17 +156,17 @@ fn store(dir: &Path, attacks: &[Arc<AttackInFull>]) -> io::Result<()> {
     lines::store(&dir.join(NAME), attacks.iter().map(|attack| &**attack))
 }
 
-/// What is on record in `dir`, the newest first.
+/// The incidents on record in `dir`, the newest first.
 pub(super) fn load(dir: &Path) -> Vec<AttackInFull> {
     let mut attacks: Vec<_> = lines::load(&dir.join(NAME)).into_iter().map(closed).collect();
     attacks.sort_by_key(|attack| std::cmp::Reverse(attack.attack.id));
     attacks
 }
 
-/// The same in any order for a question, by which nothing is set aside.
+/// The same in any order for a query, which sets no damaged line aside.
 ///
 /// # Errors
-/// There is none, it cannot be read, or is not what was written.
+/// When there is no file, it cannot be read, or its content is damaged.
 pub(super) fn read(dir: &Path) -> Result<Vec<AttackInFull>, Damage> {
     Ok(lines::read(&dir.join(NAME))?.into_iter().map(closed).collect())
 }
@@ -180,7 +180,7 @@ impl Line for AttackInFull {
     }
 }
 
-/// An incident that was open when its agent ended is over with what was known last.
+/// An incident that was open when its agent ended is over with its last known state.
 fn closed(mut full: AttackInFull) -> AttackInFull {
     let AttackInFull { attack, record, .. } = &mut full;
     if attack.ended_at.is_none() {
@@ -384,7 +384,7 @@ pub(super) mod tests {
         assert_eq!(incidents.past().count(), 1);
     }
 
-    /// A flood that is told of, that ends, and whose agent ends: the next one knows it.
+    /// A flood is reported and ends, and then its agent ends. The next agent knows the flood.
     #[test]
     fn an_incident_of_this_run_is_known_to_the_next() {
         use tcpguard_sim::{Clients, Flood, Lab, Server};

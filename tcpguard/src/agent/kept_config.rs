@@ -1,8 +1,8 @@
-//! The last valid configuration, kept for the start that finds mistakes in a newer one: a mistyped key
-//! must not cost a host its protection.
+//! The last valid configuration, kept for a start that finds mistakes in a newer one: a mistyped key must
+//! not cost a host its protection.
 //!
-//! The texts are kept, not what they meant: an agent of another version reads them as it reads the files,
-//! and the origin of each setting is known.
+//! The texts are kept instead of the parsed values. An agent of another version reads them as it reads
+//! the files, and the origin of each setting is known.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ impl KeptConfig {
         }
     }
 
-    /// What was kept of it.
+    /// The configuration files as they were kept.
     pub fn sources(self) -> Sources {
         let files = self.files.into_iter().map(|file| (file.path, file.text.into_bytes()));
         Sources { main: self.main, files: files.collect() }
@@ -103,7 +103,7 @@ pub(super) fn store(dir: &Path, kept: &KeptConfig) -> io::Result<()> {
 #[derive(Debug)]
 pub struct ConfigFile {
     writer: Writer<KeptConfig>,
-    /// What is, or should be, in the file.
+    /// The configuration that is, or should be, in the file.
     newest: Option<KeptConfig>,
 }
 
@@ -124,7 +124,7 @@ impl ConfigFile {
         self.newest = Some(valid);
     }
 
-    /// Writes again what the disk did not take.
+    /// Retries a configuration that the last write did not get to the disk.
     pub fn try_again(&self) {
         if let (Some(_), Some(newest)) = (self.writer.trouble(), &self.newest) {
             self.writer.write(newest.clone());

@@ -1,6 +1,8 @@
-//! Files of one JSON object a line, sealed and replaced as a whole. A file that is not what was written
-//! is set aside. In one that is, every line counts by itself: what cannot be understood, as of a later
-//! version, is kept beside the file and named, and what is known without it goes on.
+//! Files of one JSON object a line, sealed and replaced as a whole.
+//!
+//! A file whose seal does not match its content is set aside. In an intact file every line counts by
+//! itself: a line that cannot be understood, for example one of a later version, is kept beside the file
+//! and named in the log, and the other lines are used.
 
 use std::io;
 use std::path::Path;
@@ -16,14 +18,14 @@ pub const MAX_BYTES: u64 = 16 << 20;
 /// Wrong lines that are named one by one.
 const NAMED: usize = 3;
 
-/// What such a file has lines of.
+/// The type of a line in such a file.
 pub trait Line: DeserializeOwned + Serialize {
-    /// What many of them are called in messages.
+    /// Plural name of these lines in messages.
     const WHAT: &'static str;
-    /// Name and version of what [`Self::schema`] must be.
+    /// Name and version that [`Self::schema`] must return.
     const SCHEMA: &'static str;
 
-    /// Name and version of what was read.
+    /// Name and version of the schema of the line that was read.
     fn schema(&self) -> &str;
 }
 
@@ -43,8 +45,8 @@ pub fn store<'a, T: Line + 'a>(
     seal::replace(path, 0o600, &lines)
 }
 
-/// What is in the file at `path`, in its order; nothing when there is none. What cannot be believed or
-/// understood is set aside with one line in the log.
+/// The lines of the file at `path`, in its order; empty when there is no file. A damaged file, or a line
+/// that cannot be understood, is set aside with one line in the log.
 pub fn load<T: Line>(path: &Path) -> Vec<T> {
     let what = T::WHAT;
     let content = match seal::read(path, MAX_BYTES) {
@@ -71,15 +73,15 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
     all
 }
 
-/// What can be understood of the file at `path`, which is left as it is.
+/// The lines of the file at `path` that can be understood. The file is left unchanged.
 ///
 /// # Errors
-/// There is none, it cannot be read, or is not what was written.
+/// The file does not exist, cannot be read, or is not as it was written.
 pub fn read<T: Line>(path: &Path) -> Result<Vec<T>, Damage> {
     Ok(parse_all(&seal::read(path, MAX_BYTES)?).0)
 }
 
-/// A line that is none: its number, why, and what it is.
+/// An invalid line: its number, the reason, and its content.
 type Wrong<'a> = (usize, String, &'a [u8]);
 
 fn parse_all<T: Line>(content: &[u8]) -> (Vec<T>, Vec<Wrong<'_>>) {

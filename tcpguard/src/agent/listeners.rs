@@ -17,13 +17,13 @@ use super::standing::{LeftOut, Standing, leaving, ranked, unfollowed};
 use crate::host::ListenerGroup;
 use crate::kernel::{Dataplane, KernelError, TEST_LISTENER, addr, ip, listener_keys};
 
-/// A listener whose sockets have gone is followed for this much longer: an application that
-/// restarts under a flood must not end the incident, nor lose what is known of its clients.
+/// A listener whose sockets are gone is monitored for this much longer: an application that restarts
+/// under a flood must neither end the incident nor lose the state about its clients.
 const GONE: Duration = Duration::from_secs(60);
 /// A forwarded service is followed for this long after its last SYN-ACK.
 const IDLE: Duration = Duration::from_secs(600);
-/// Forwarded services followed at most: who can send SYN-ACKs through this host must not take the
-/// places of its own listeners.
+/// Forwarded services that are monitored at most: a host that can send SYN-ACKs through this one must not
+/// take the slots of its own listeners.
 const MAX_FORWARDED: usize = maps::MAX_LISTENERS as usize / 4;
 
 /// One followed listener.
@@ -95,19 +95,19 @@ pub fn slot(id: ListenerId) -> u32 {
     id.0 % maps::MAX_LISTENERS
 }
 
-/// The listener of a key that somebody else has written.
+/// The listener of a key that another process has written.
 const NOBODY: ListenerId = ListenerId(u32::MAX);
 
 /// Every followed listener.
 #[derive(Debug, Default)]
 pub struct Listeners {
     followed: BTreeMap<ListenerId, Followed>,
-    /// What the kernel's table holds, and for whom.
+    /// Content of the kernel's table, with the listener of each key.
     keys: BTreeMap<ListenerKey, (ListenerId, ListenerEntry)>,
     free: BTreeSet<u32>,
     uses: BTreeMap<u32, u32>,
     next: u32,
-    /// For whom places were left at the last update.
+    /// Listeners for which slots were vacated at the last update.
     expected: BTreeSet<Listener>,
     /// Listeners that found no place.
     pub left_out: LeftOut,
@@ -145,9 +145,10 @@ impl Listeners {
             .map(|(id, _)| *id)
     }
 
-    /// Follows the local listeners in `groups`, but for those that are `ignored`. One that was
-    /// followed until now is forgotten at once. `budget` is what one with such a limit of its queue can be
-    /// given a second of SYNs that nobody answers for it.
+    /// Monitors the local listeners in `groups`, except those that are `ignored`. A listener that was
+    /// monitored until now and is ignored is removed at once. `budget` returns, for a listener and the
+    /// limit of its SYN queue, how many retransmitted SYNs per second its rules let through where no
+    /// cookies answer them.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -189,7 +190,7 @@ impl Listeners {
         let known: BTreeSet<Listener> = self.iter().map(|followed| followed.listener).collect();
         let mut new: Vec<_> =
             order.iter().filter(|(_, group)| !known.contains(&group.listener)).collect();
-        // The places left for them are not for what somebody else has opened meanwhile.
+        // The slots vacated for these listeners are not for sockets that were opened meanwhile.
         new.sort_by_key(|(_, group)| !self.expected.contains(&group.listener));
         let mut without = Vec::new();
         for (standing, group) in new {
@@ -211,7 +212,7 @@ impl Listeners {
         }
         self.left_out = LeftOut::default();
         without.iter().for_each(|(standing, _)| self.left_out.add(standing));
-        // Last, so that nobody gets its place before the rules for it are gone.
+        // Last, so that no listener gets the slot before the rules for the old one are gone.
         self.make_room(&without);
         self.forget(|followed| ignored(&followed.listener));
         self.open = unfollowed(groups, self.iter().map(|followed| followed.listener));
@@ -396,8 +397,8 @@ impl Listeners {
         }
     }
 
-    /// Compares the kernel's tables with what was written there, and writes again what somebody has
-    /// changed. Returns how many listeners that were.
+    /// Compares the kernel's tables with the entries that were written there, and restores those that
+    /// another process has changed. Returns the number of listeners that differed.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -411,7 +412,7 @@ impl Listeners {
         let foreign: Vec<_> =
             found.into_iter().filter(|(key, _)| !self.keys.contains_key(key)).collect();
         let mended = wrong.len() + foreign.len();
-        // What is not known to be there is written, and what is not wanted there is removed.
+        // Entries that are not known to be there are written, and unwanted ones are removed.
         for key in wrong {
             self.keys.remove(&key);
         }
@@ -435,8 +436,8 @@ impl Listeners {
         Ok(())
     }
 
-    /// Under which keys the kernel has another entry of a listener, and what that is to be; `None` where it has
-    /// none.
+    /// The keys under which the kernel's entry of a listener differs, with the entry to write; `None`
+    /// where the kernel has none.
     fn changed(&self, id: ListenerId) -> Option<Vec<(ListenerKey, ListenerEntry)>> {
         let followed = self.followed.get(&id)?;
         let (entry, mut is_there) = (followed.entry(), false);
@@ -450,8 +451,8 @@ impl Listeners {
         is_there.then_some(changed)
     }
 
-    /// Brings the kernel's table in line with the listeners. What did not get there is tried again
-    /// with the next call, because `keys` only ever says what is there.
+    /// Brings the kernel's table in line with the listeners. An entry that could not be written is tried
+    /// again with the next call, because `keys` only holds entries that are there.
     fn write(&mut self, dataplane: &Dataplane) -> Result<(), KernelError> {
         let mut wanted = BTreeMap::new();
         // Dual-stack sockets first: a socket of the family itself takes its key over, as it takes
@@ -490,7 +491,7 @@ impl Listeners {
     }
 }
 
-/// Whether this is the listener of test runs, which is nobody's.
+/// Whether this is the entry of test runs, which belongs to no monitored listener.
 fn is_test(entry: &ListenerEntry) -> bool {
     entry.id == TEST_LISTENER
 }

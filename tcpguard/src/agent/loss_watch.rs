@@ -9,7 +9,7 @@ use crate::status::LossState;
 /// Losses come in bursts: one is over when none was as bad for so long.
 const OVER_AFTER: Duration = Duration::from_secs(30);
 
-/// What has changed.
+/// A change of the loss state that is to be reported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
     /// Clients are lost.
@@ -26,7 +26,7 @@ pub struct LossWatch {
 }
 
 impl LossWatch {
-    /// Takes note of how bad it is now; what is to be told about it.
+    /// Records the current loss state; returns the change to report, if there is one.
     pub fn note(&mut self, now: Timestamp, state: LossState) -> Option<Change> {
         match (&mut self.told, state) {
             (None, LossState::Heavy) => {

@@ -1,5 +1,5 @@
-//! What an agent that does not run remembers: some questions can be answered from its files. They are read
-//! as they are; nothing is set aside or written.
+//! The memory of an agent that does not run: some requests can be answered from its files. The files are
+//! read as they are. Nothing is set aside or written.
 
 use std::fs;
 use std::io;
@@ -17,16 +17,16 @@ use crate::status::{Allowed, Rule, Time};
 /// An answer, and of when it is.
 #[derive(Debug)]
 pub struct Remembered {
-    /// What the agent would have said then.
+    /// The response that the agent would have sent then.
     pub answer: Response,
     /// When the file was written.
     pub written: Time,
 }
 
-/// What the files in the state directory `dir` say to a question; `None`: they know nothing of it.
+/// The response to a request from the files in the state directory `dir`; `None`: they have none to it.
 ///
 /// # Errors
-/// The file cannot be read, or is not what was written.
+/// The file cannot be read, or is not as it was written.
 pub fn answer(dir: &Path, request: &Request) -> Result<Option<Remembered>, Damage> {
     match request {
         Request::Rules => found(rules(dir)),
@@ -73,7 +73,7 @@ fn written(path: &Path) -> Result<Time, Damage> {
     at.map(Time).map_err(|error| Damage::Refused(io::Error::other(error)))
 }
 
-/// Rules and allow-list as they were; of what has ended since, too.
+/// Rules and allowlist as they were written, including those that have expired since.
 fn rules(dir: &Path) -> Result<Remembered, Damage> {
     let State { written, rules, allowed, .. } = state::read_in(dir)?;
     let left = |until: Time| until.0.duration_since(written.0).as_secs().max(0).unsigned_abs();
@@ -96,7 +96,7 @@ fn rules(dir: &Path) -> Result<Remembered, Damage> {
             expires_at: expires,
             expires_in_s: left(expires),
             confirmed_until: trial.map(|trial| trial.until),
-            // What was counted is in the kernel.
+            // The counters are in the kernel.
             hits: 0,
             completed: 0,
             returned: 0,
@@ -114,7 +114,7 @@ fn rules(dir: &Path) -> Result<Remembered, Damage> {
     Ok(Remembered { answer: Response::Rules { rules, allowed }, written })
 }
 
-/// Kind, words and ports of what a rule matches; `None` for what a later version knows.
+/// Kind, text and ports of the match of a rule; `None` for a match that only a later version knows.
 fn described(matches: &StoredMatcher) -> Option<(&'static str, String, Ports)> {
     Some(match *matches {
         StoredMatcher::Source(net) => ("source", net.to_string(), Ports::EVERY),

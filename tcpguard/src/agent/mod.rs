@@ -1,5 +1,4 @@
-//! The agent: one loop that owns the engine, polls the kernel, and carries out what the engine
-//! wants.
+//! The agent: one loop that owns the engine, polls the kernel, and carries out the engine's decisions.
 
 mod alerts;
 mod audit;
@@ -85,7 +84,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
         MetricsServer::bind(&config.runtime_dir, group, config.metrics_listen).await?;
     let poll = config.settings.poll;
     let mut notifier = Notifier::from_environment(poll);
-    // Before anything is attached: what fails from there on would leave the filter on.
+    // Before anything is attached: an error after that would leave the XDP program attached.
     let links = LinkWatch::open()?;
     #[expect(unsafe_code, reason = "tokio takes a descriptor's word for what it refers to")]
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
@@ -104,7 +103,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     log::info!("{}", guard.started());
     notifier.ready(&guard.in_brief());
     loop {
-        // In this order: an end is not delayed, detection is not starved by whoever asks.
+        // In this order: the end is not delayed, and requests do not starve detection.
         tokio::select! {
             biased;
             _ = terminate.recv() => break,
@@ -130,7 +129,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                     }
                 }
             }
-            // Whoever may change something does not wait for those who ask.
+            // A request that changes something does not wait behind requests that only read.
             Some(incoming) = changes.recv() => serve(&mut guard, &mut notifier, incoming),
             Some(incoming) = questions.recv() => serve(&mut guard, &mut notifier, incoming),
         }
@@ -147,7 +146,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The agent would not notice `what`, and what tells why.
+/// The error that the agent could not wait for `what`, with the command that shows the cause.
 fn deaf(what: &str, error: impl Display) -> anyhow::Error {
     anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
 }

@@ -1,7 +1,7 @@
-//! What the service manager is told: readiness, reloads, the end, and that the agent still works.
+//! Notifications to the service manager: readiness, reloads, the end, and that the agent still works.
 //!
-//! Protocol: sd_notify(3), sd_watchdog_enabled(3). Nothing here waits: a service manager that does
-//! not read costs a line in the log. Without a service manager nothing is sent.
+//! Protocol: sd_notify(3), sd_watchdog_enabled(3). Nothing here blocks: a service manager that does not
+//! read costs a line in the log. Without a service manager nothing is sent.
 
 use std::env;
 use std::ffi::OsStr;

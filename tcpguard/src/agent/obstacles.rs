@@ -1,8 +1,8 @@
-//! What forbids the guard to answer with cookies of its own for a listener.
+//! Obstacles that forbid the XDP program to reply with its own cookies for a listener.
 //!
-//! The kernel takes such a connection only if it could have made it itself, and the answer leaves
-//! only the way that the listener's own answers were seen to go. What the kernel or the driver does
-//! not say is no obstacle: then a test run, or what comes back from clients, decides.
+//! The kernel accepts such a connection only if it could have made the cookie itself. The SYN-ACK leaves
+//! only by the interface by which the listener's own SYN-ACKs were seen to leave. Missing information
+//! from the kernel or the driver is no obstacle: then a test run, or the clients' third ACKs, decide.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use tcpguard_engine::ListenerKind;
 use crate::firewall::{Kind, Offence};
 use crate::host::CookieSettings;
 
-/// What is known of a listener that is to be armed.
+/// The state of a listener for which cookies are to be armed.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
     /// Where its sockets are.
@@ -44,7 +44,7 @@ pub struct Way<'a> {
     pub strips_vlan: Option<bool>,
 }
 
-/// One thing that forbids it. Its words end with the way out, or with what tells more.
+/// One obstacle to cookies. Its text ends with the remedy, or with a command that shows more.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Obstacle {
     /// `tcp_syncookies` is 0, or the kernel has none.
@@ -58,7 +58,7 @@ pub enum Obstacle {
     Mptcp,
     /// Not a socket of this host.
     NotLocal,
-    /// It has not answered anybody yet.
+    /// It has not sent a SYN-ACK yet.
     NeverAnswered,
     /// Its answers leave by an interface without the guard.
     Elsewhere {
@@ -70,7 +70,7 @@ pub enum Obstacle {
         /// The interface.
         interface: String,
     },
-    /// Nothing receives at the other end of a virtual cable what is sent back.
+    /// The other end of a veth pair does not receive frames that XDP sends back.
     NotReceived {
         /// The interface.
         interface: String,
@@ -86,7 +86,7 @@ pub enum Obstacle {
     Firewall {
         /// Which one, and how.
         offence: Box<Offence>,
-        /// Whether the cookies are the guard's own, whose ACKs can be marked.
+        /// Whether the cookies are the XDP program's own, whose ACKs can be marked.
         own: bool,
         /// The mark that the configuration gives them; 0: none.
         mark: u32,
@@ -194,8 +194,9 @@ fn switched_off(settings: &CookieSettings) -> u32 {
         | bit(settings.ecn, option::ECN)
 }
 
-/// A record without the options that were switched off since: written back, it makes
-/// [`Obstacle::SwitchedOff`] go away, and the guard promises what the listener itself would.
+/// A record without the options that were switched off since. Written back, it resolves
+/// [`Obstacle::SwitchedOff`], and the XDP program promises only the options that the listener itself
+/// would.
 pub fn without_switched_off(record: &SynAckRecord, settings: &CookieSettings) -> SynAckRecord {
     SynAckRecord { options: record.options & !switched_off(settings), ..*record }
 }
@@ -288,7 +289,7 @@ mod tests {
     #[test]
     fn an_ordinary_listener_is_free() {
         assert_eq!(of(FREE), []);
-        // Nor is what the kernel does not tell an obstacle.
+        // Missing information from the kernel is no obstacle either.
         let unknown = Way { transmits: None, strips_vlan: None, ..WAY };
         let tagged = SynAckRecord { vlan: tagged(7), ..RECORD };
         let record = Some(&tagged);

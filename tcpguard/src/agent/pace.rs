@@ -1,5 +1,5 @@
-//! How often something is done whose cost others can raise: as often as there is a poll while it costs
-//! little, and never for more than a twentieth of a CPU's time.
+//! Pacing of work whose cost others can raise: at each poll while it is cheap, and never for more than a
+//! twentieth of a CPU's time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tcpguard_engine::Timestamp;
 
 /// Of the time from one to the next it may take this part.
 const PART: u32 = 20;
-/// But it is done this often whatever it costs.
+/// The work is done this often regardless of its cost.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// When it is to be done again.

@@ -14,16 +14,16 @@ use crate::config::{
 use crate::host::boot_time;
 use crate::status::{ConfigFacts, Health, Time};
 
-/// Where the configuration comes from, so that it can be read again, and what became of it.
+/// Source of the configuration, so that it can be read again, and the outcome of the last read.
 #[derive(Debug, Default)]
 pub struct Provenance {
     /// The file named on the command line; `None`: the default one if it exists.
     file: Option<PathBuf>,
-    /// What the command line says in place of the file.
+    /// Settings that the command line gives in place of the file.
     overrides: Overrides,
-    /// When what holds was read.
+    /// When the effective configuration was read.
     loaded: Timestamp,
-    /// The files that what holds was read from.
+    /// The files that the effective configuration was read from.
     pub(super) files: Vec<PathBuf>,
     /// Where the settings that hold come from.
     pub(super) origins: Origins,
@@ -31,9 +31,10 @@ pub struct Provenance {
     written: Vec<(PathBuf, Option<SystemTime>)>,
     /// The first mistake of newer files.
     pub(super) refused: Option<String>,
-    /// What holds is the last valid configuration, since the start refused the files; when that was read.
+    /// When the last valid configuration was read, if it is effective because the start refused the
+    /// files.
     stands_in: Option<Time>,
-    /// What was read at the start and holds, until it is kept.
+    /// The effective configuration that the start read, until it is kept.
     unkept: Option<KeptConfig>,
     /// Keys whose new values wait for a restart.
     waiting: Vec<&'static str>,
@@ -43,11 +44,11 @@ pub struct Provenance {
 #[derive(Debug)]
 pub(super) struct Read {
     pub loaded: Loaded,
-    /// What is to be kept of it once it does.
+    /// The record to keep once the configuration is effective.
     pub kept: KeptConfig,
 }
 
-/// Why a start or a reload does not take what the files say.
+/// Why a start or a reload does not accept the content of the files.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// They cannot be read, or contain mistakes.
@@ -83,15 +84,16 @@ impl Refused {
 }
 
 impl Provenance {
-    /// The file named on the command line, if one is, and what else is said there.
+    /// A configuration from the file named on the command line, if there is one, and from the other
+    /// options given there.
     pub fn new(file: Option<PathBuf>, overrides: Overrides) -> Self {
         // As it is to be found from elsewhere; one that cannot be made absolute is told when it is read.
         let file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
         Self { file, overrides, ..Self::default() }
     }
 
-    /// Reads the configuration that is to hold from the start: what the files say, or, where that is
-    /// refused, the last valid one.
+    /// Reads the configuration for the start: that of the files, or, if it is refused, the last valid
+    /// one.
     ///
     /// # Errors
     /// It is refused, and there never was a valid one.
@@ -136,12 +138,12 @@ impl Provenance {
         }
     }
 
-    /// What was read at the start, to be kept.
+    /// The configuration that was read at the start and is to be kept.
     pub(super) fn unkept(&mut self) -> Option<KeptConfig> {
         self.unkept.take()
     }
 
-    /// What is said of a start with the last valid configuration, where it is one.
+    /// The message about a start with the last valid configuration; `None` after an ordinary start.
     pub(super) fn told_at_start(&self) -> Option<String> {
         let (refused, read_at) = (self.refused.as_ref()?, self.stands_in?);
         Some(format!(
@@ -151,7 +153,7 @@ impl Provenance {
     }
 
     pub(super) fn read(&mut self) -> Result<Read, Refused> {
-        // Before it is read: what is written meanwhile counts as newer.
+        // Before the files are read: a write during the read counts as newer.
         self.written = self.last_written();
         let sources = Sources::read(self.file.as_deref())?;
         let loaded = sources.resolve(self.overrides.clone())?;
@@ -163,7 +165,8 @@ impl Provenance {
         Ok(Read { loaded, kept })
     }
 
-    /// What was read from these files holds from now on, but for what is `waiting` for a restart.
+    /// Makes the configuration from these files effective, except the keys that are `waiting` for a
+    /// restart.
     pub(super) fn take_over(
         &mut self,
         files: Vec<PathBuf>,
@@ -198,7 +201,7 @@ impl Provenance {
         news.or_else(gone).map(|(path, _)| path.clone())
     }
 
-    /// What the status says about it.
+    /// The facts about the configuration for the status.
     pub fn facts(&self, path: Option<PathBuf>) -> ConfigFacts {
         ConfigFacts {
             path,
@@ -208,7 +211,7 @@ impl Provenance {
         }
     }
 
-    /// What is to be done about it. A refused file is among the [`Self::facts`].
+    /// The notes about files that call for action. A refused file is among the [`Self::facts`].
     pub fn health(&self) -> Vec<Health> {
         let note = |path: &Path, code: &str, text: String, hint: &str| Health {
             code: code.to_owned(),
@@ -379,7 +382,7 @@ pub(super) mod tests {
         etc.provenance.load().unwrap();
         let kept = etc.provenance.unkept().unwrap();
         kept_config::store(&etc.path("state"), &kept).unwrap();
-        // Cut off by an editor whose disk was full.
+        // A file truncated by an editor when the disk was full.
         etc.write("tcpguard.toml", "");
         assert!(matches!(etc.provenance.read(), Err(Refused::NoInterface { .. })));
         let config = etc.provenance.load().expect("the last valid one");

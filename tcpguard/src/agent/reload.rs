@@ -1,4 +1,5 @@
-//! A new configuration for a running agent: what of it holds at once, and what a restart brings.
+//! A new configuration for a running agent: the keys that take effect at once, and those that need a
+//! restart.
 
 use tcpguard_engine::{Severity, thresholds};
 
@@ -10,7 +11,7 @@ use crate::control::{Peer, RefusalKind, Response};
 use crate::host::boot_time;
 use crate::observe::Alert;
 
-/// What came of a new configuration, by the names of the keys.
+/// Outcome of a new configuration, by the names of the keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Changes {
     /// Hold from now on.
@@ -47,7 +48,7 @@ impl Changes {
 
 /// `running` with everything of `new` that a running agent can take over.
 fn merge(running: &Config, new: Config) -> (Config, Changes) {
-    // Without `..`: whoever adds a key decides here.
+    // Without `..`: a new key does not compile until it is handled here.
     let Config {
         path,
         interfaces,
@@ -78,7 +79,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     } = new;
     let mut merged = Config { path, ..running.clone() };
     let mut changes = Changes::default();
-    // The mode to start with: `tcpguard mode` is what changes the one that holds.
+    // The mode to start with: only `tcpguard mode` changes the effective one.
     changes.wait("mode", &running.mode, &mode);
     changes.wait("interfaces.names", &running.interfaces, &interfaces);
     changes.wait("interfaces.xdp_mode", &running.xdp_mode, &xdp_mode);
@@ -117,8 +118,8 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
 }
 
 impl Guard {
-    /// Reads the configuration again, as `peer` or a signal asks for, and applies what can be
-    /// applied. With a mistake in it, nothing is.
+    /// Reads the configuration again, as `peer` or a signal requests, and applies the keys that a running
+    /// agent can apply. If it contains a mistake, nothing is applied.
     pub fn reload(&mut self, peer: Option<Peer>) -> Response {
         if peer.is_none() {
             log::info!("SIGHUP: the configuration is read");
@@ -129,7 +130,7 @@ impl Guard {
         }
     }
 
-    /// What holds, and where each setting comes from.
+    /// The effective settings and the origin of each.
     pub(super) fn effective(&self) -> Response {
         let mode = self.engine.mode();
         let held = Config { mode, ..self.config.clone() };
@@ -154,7 +155,7 @@ impl Guard {
         self.config = merged;
         super::guard::apply_policy(&mut self.executor.config, &self.config, self.pressed);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
-        // What is ignored is looked at in each poll.
+        // Ignored listeners are determined at each poll.
         if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
             // Both are tried again: at the next poll, and when the protected set is read again.
             log::error!("{error:#}");

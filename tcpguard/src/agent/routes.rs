@@ -8,12 +8,14 @@ use tcpguard_engine::{Route, RouteQuestion, Timestamp, is_martian};
 
 use crate::host::{Error, Interface, RouteTable, Way, interfaces};
 
-/// What is known of an address is asked again after this long: a `sysctl` that changes it is not told.
+/// Lifetime of a remembered route: a change of a `sysctl` that affects it is not announced.
 const LIFETIME: Duration = Duration::from_secs(10);
-/// Addresses remembered; then all are forgotten. Three looks of what the engine asks at once (343 at most) have
-/// room: clients, and what stands for the Internet, are asked about in each.
+/// Addresses remembered; at this number all are dropped. The capacity suffices for three inspections of
+/// all addresses that the engine asks about at once (343 at most). Clients, and the addresses that stand
+/// for the Internet, are asked about in each.
 const ADDRESSES: usize = 1024;
-/// Questions to the kernel for one command; what is left is not known. At some 5 µs each they take 2 % of a poll.
+/// Questions to the kernel for one command; routes beyond that are unknown. At some 5 µs each they take 2
+/// % of a poll.
 const QUESTIONS: u32 = 1024;
 /// Guarded interfaces that are asked whether they take a source. With as many, a listener's 64 sources take 320 of
 /// the questions, so that there are enough for three listeners. On more interfaces one is held to take it.
@@ -36,7 +38,8 @@ pub struct Routes {
 struct Links {
     all: Vec<Interface>,
     guarded: Vec<u32>,
-    /// A guarded one belongs to a routing domain of its own (VRF), whose table is not asked.
+    /// Whether an attached interface belongs to a routing domain of its own (VRF), whose table is not
+    /// asked.
     in_domain: bool,
     read: Option<Timestamp>,
 }
@@ -80,7 +83,7 @@ impl Routes {
         answers
     }
 
-    /// Opens what there is to ask, and forgets what may have changed.
+    /// Opens the routing table if necessary, and drops remembered routes that may have changed.
     fn prepare(&mut self, now: Timestamp, guarded: &[Interface]) -> Result<(), Error> {
         if self.table.is_none() {
             self.table = Some(RouteTable::open()?);
@@ -156,7 +159,7 @@ impl Routes {
             }
             Way::Gateway(index) | Way::OnLink(index) => index,
         };
-        // Where the host drops what comes in from there, it answers nothing.
+        // If the host drops packets that arrive from there, it sends no reply.
         let (IpAddr::V4(from), IpAddr::V4(to)) = (client, server) else {
             return Ok(Some(Leads::Elsewhere(index)));
         };
@@ -193,7 +196,7 @@ impl Routes {
 }
 
 impl Links {
-    /// Whether what leaves by an interface leaves where the guard sees it.
+    /// Whether packets that leave by an interface pass an attached one.
     fn shows(&self, index: u32) -> bool {
         let is_guarded = |index| self.guarded.contains(&index);
         let found = self.all.iter().find(|one| one.index == index);

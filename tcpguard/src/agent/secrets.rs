@@ -1,4 +1,4 @@
-//! What nobody outside may guess, from the kernel's random numbers.
+//! Secrets from the kernel's random numbers that no outside party may guess.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ pub fn hash_key() -> io::Result<HashKey> {
     Ok(HashKey(words()?))
 }
 
-/// What the networks of clients are to be hashed with.
+/// The key with which the networks of clients are hashed.
 ///
 /// # Errors
 /// When the kernel has no random numbers.
@@ -21,8 +21,8 @@ pub fn network_secret() -> io::Result<[u64; 2]> {
     words()
 }
 
-/// What cookies are to be made with after `before`, which lives in the kernel alone: the same, so that
-/// a restart makes no cookie void that is out, or one that is drawn now.
+/// The secret for cookies after `before`, which lives in the kernel alone. An existing secret is kept, so
+/// that a restart does not invalidate cookies in flight; without one, a new secret is drawn.
 ///
 /// # Errors
 /// When the kernel has no random numbers.

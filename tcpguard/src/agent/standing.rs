@@ -1,8 +1,8 @@
-//! Which listeners come first where there is no room for all of them.
+//! The order of listeners when there are not enough slots for all of them.
 //!
-//! Who has an account on the host can open thousands. So root's come first, then those of system users
-//! and on ports that are not open to everybody, then all others; and within a class one of each user
-//! before the second of any.
+//! A user with an account on the host can open thousands. Therefore root's listeners come first, then
+//! those of system users and on privileged ports, then all others. Within a class, one listener of each
+//! user comes before the second of any.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ const MOST_MOVED: usize = 256;
 /// Most users that are named in one line.
 const NAMED: usize = 2;
 
-/// Who may open such a listener.
+/// The class of users that may open such a listener.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 enum Class {
     /// Root.
@@ -29,7 +29,7 @@ enum Class {
     Root,
     /// A system user, or one with the right to a low port.
     System,
-    /// Anybody.
+    /// Any user.
     Ordinary,
 }
 
@@ -82,17 +82,17 @@ pub fn ranked<'a>(
     all
 }
 
-/// Which of the followed leave their places, and to which of those `without` one, given in order. The
-/// followed come with their numbers and whether their sockets have gone: of these, and of who comes last in
-/// the order, the places are taken first.
+/// The monitored listeners that lose their slots, each with the listener of `without`, given in order,
+/// that gets it. The monitored ones come with their ids and whether their sockets are gone. Slots are
+/// taken first from the last in the order, and there from listeners whose sockets are gone.
 pub fn leaving(
     without: &[(Standing, Listener)],
     mut followed: Vec<(Standing, bool, ListenerId)>,
 ) -> BTreeMap<ListenerId, Listener> {
     followed.sort_by_key(|(standing, gone, _)| Reverse((*standing, *gone)));
     let Some((last, ..)) = followed.first().copied() else { return BTreeMap::new() };
-    // Whom the last does not make room for waits, and keeps nobody waiting: or who has taken nearly all
-    // places would keep the others out with each one that he opens.
+    // A listener for which the last one does not make room waits, and does not hold up others. Otherwise
+    // a user that has taken nearly all slots would keep the others out with each further listener.
     without
         .iter()
         .filter(|(new, _)| last.makes_room_for(new))

@@ -1,7 +1,7 @@
-//! From nothing, or from what an earlier agent left, to a guard that protects.
+//! Start of the agent: from nothing, or from the state that an earlier agent left, to attached programs.
 //!
-//! The order opens no gap: the maps with their rules are taken over first, then everything in them
-//! is brought in line, and only then the programs on the interfaces are replaced.
+//! The order opens no gap: the maps with their rules are taken over first, then everything in them is
+//! brought in line, and only then the programs on the interfaces are replaced.
 
 use std::collections::VecDeque;
 use std::io;
@@ -43,7 +43,7 @@ use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
 
 impl Guard {
-    /// Loads and attaches everything, taking over what an earlier agent left in the kernel.
+    /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
     ///
     /// # Errors
     /// When any part cannot start. Then nothing is attached that was not before.
@@ -73,7 +73,7 @@ impl Guard {
         let boot = boot_id();
         let state = State::load(&config.state_dir);
         let set_mode = state.as_ref().and_then(|state| state.mode);
-        // What holds for good, and then what holds in its place for a while.
+        // The permanent mode, and then the one that replaces it for a time.
         let (mode, pending) = match config.mode_source {
             ModeSource::CommandLine => (config.mode, None),
             ModeSource::File => {
@@ -119,7 +119,7 @@ impl Guard {
         };
         let secret = secrets::cookie_secret(secret).map_err(no_random)?;
         dataplane.set_cookie_secret(&secret)?;
-        // What an agent left that ended while it replaced one rule set by another.
+        // Remains of an agent that ended while it replaced one rule set by another.
         let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
         if left > 0 {
             log::info!("{left} rules of a rule set that does not count removed");
@@ -211,7 +211,7 @@ impl Guard {
         }
         let mut legacy = Legacy::default();
         legacy.keep(interfaces.pins(), &executor);
-        // From here on theirs are no longer what holds.
+        // From here on the maps of other layouts are obsolete.
         if let Err(error) = interfaces.pins().forget_maps_of_others() {
             log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
         }
@@ -278,11 +278,11 @@ impl Guard {
     }
 }
 
-/// How long what is left of a connection may be older than the tables.
+/// How much older than the tables the remains of a connection may be.
 const PREDATED: Duration = Duration::from_nanos(PREDATED_NS);
 
-/// Whether clients may come back to a connection of which something is left at this host: hardly any host
-/// has connections and none in TIME_WAIT. What cannot be read may be.
+/// Whether clients may return to a connection of which this host still has state: hardly any host has
+/// connections and none in TIME_WAIT. If the count cannot be read, they may.
 fn has_connections_left() -> bool {
     sockstat().map_or(true, |sockets| sockets.time_wait != Some(0))
 }
@@ -377,7 +377,7 @@ fn adopt(
     Ok(())
 }
 
-/// The allow-list and what was learned.
+/// Hands the allowlist and the learned values to the engine.
 pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
     let times = Times::of(state, clock, boot);
     for allow in &state.allowed {

@@ -1,8 +1,8 @@
-//! What outlives the agent and is not in the kernel: why there are which rules, the allow-list, the
-//! mode, and what was learned. One JSON file, sealed and replaced as a whole.
+//! The state that outlives the agent and is not in the kernel: the reasons of the rules, the allowlist,
+//! the mode, and the learned values. One JSON file, sealed and replaced as a whole.
 //!
-//! Keys that this version does not know are left out, so that after a downgrade the rest of what a
-//! later one wrote still holds.
+//! Keys that this version does not know are ignored, so that after a downgrade the rest of a later
+//! version's file still holds.
 
 mod reconcile;
 mod times;
@@ -67,7 +67,7 @@ pub struct State {
     pub staged: Option<StagedRules>,
     /// The allow-list.
     pub allowed: Vec<StoredAllow>,
-    /// What was learned of the listeners.
+    /// The values learned about the listeners.
     pub learned: Learned,
     /// Incidents at listeners that were open, for the next agent to go on with. Those that another version
     /// wrote otherwise are left out, and nothing else with them.
@@ -91,7 +91,7 @@ pub struct StoredRule {
     pub slot: u32,
     /// Which SYNs it drops.
     pub matches: StoredMatcher,
-    /// On whose word.
+    /// The originator: an incident or an operator.
     pub origin: StoredOrigin,
     /// Whether it was made in spite of a protected address.
     #[serde(default)]
@@ -120,11 +120,11 @@ pub struct StoredTrial {
     pub until: Time,
     /// The same by the clock of the writer's boot.
     pub until_ns: Timestamp,
-    /// What comes back otherwise.
+    /// The rule that is restored otherwise.
     pub instead_of: Option<Box<StoredRule>>,
 }
 
-/// What the file says of the rules that count.
+/// The file's records of the effective rules.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Records<'a> {
     /// The records.
@@ -161,7 +161,7 @@ pub enum StoredMatcher {
     },
 }
 
-/// On whose word a rule exists.
+/// The originator of a rule.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoredOrigin {
@@ -178,7 +178,7 @@ pub struct StoredAllow {
     pub net: IpNet,
     /// Why.
     pub reason: String,
-    /// Who asked.
+    /// User id of the operator that asked for it.
     pub uid: u32,
     /// When it ends.
     pub expires: Time,
@@ -193,7 +193,8 @@ impl StoredRule {
         matches!(self.origin, StoredOrigin::Operator(_))
     }
 
-    /// `None` for a rule of a listener that has gone: nobody will know it again.
+    /// `None` for a rule of a listener that is gone: the record could never be matched to a listener
+    /// again.
     fn of(
         rule: &Rule,
         listener: &impl Fn(ListenerId) -> Option<Listener>,
@@ -282,7 +283,7 @@ impl State {
         }
     }
 
-    /// Rules, allow-list and what was learned, as the engine has them now.
+    /// The rules, the allowlist and the learned values, as the engine has them now.
     pub fn of(engine: &Engine, boot: String, clock: &Clock) -> Self {
         let report = engine.report(clock.now);
         let listener = |id: ListenerId| match id {
@@ -330,8 +331,8 @@ impl State {
         }
     }
 
-    /// The incidents that were open when the writer was there last, which its last poll at `polled` says if
-    /// it is known: nothing goes on that nobody has looked at for long.
+    /// The incidents that were open when the writer was last active. The last poll is at `polled`, if it
+    /// is known. No incident continues that has not been polled for too long.
     pub fn left_open(
         &self,
         now: Timestamp,
@@ -352,7 +353,7 @@ impl State {
         !boot.is_empty() && self.boot == boot
     }
 
-    /// What an earlier agent left in `dir`; `None` when there is nothing. A file that cannot be
+    /// The state that an earlier agent left in `dir`; `None` when there is none. A file that cannot be
     /// understood is set aside with one line, and the agent starts without it.
     pub fn load(dir: &Path) -> Option<Self> {
         let path = dir.join(NAME);
@@ -381,10 +382,10 @@ impl State {
     }
 }
 
-/// The one in `dir` for a question, by which nothing is set aside.
+/// The state in `dir` for a request that only reads: nothing is set aside.
 ///
 /// # Errors
-/// There is none, it cannot be read, or is not what was written.
+/// The file does not exist, cannot be read, or is not as it was written.
 pub fn read_in(dir: &Path) -> Result<State, Damage> {
     read(&dir.join(NAME))
 }
@@ -537,7 +538,7 @@ pub(super) mod tests {
         }
     }
 
-    /// An older agent reads what a newer one wrote: what it does not know is left out.
+    /// An older agent reads the file of a newer one: unknown keys are ignored.
     #[test]
     fn a_file_of_a_newer_agent_is_loaded_without_what_is_new_in_it() {
         let dir = tempfile::tempdir().unwrap();

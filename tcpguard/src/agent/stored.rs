@@ -1,5 +1,5 @@
-//! What an earlier agent left on the disk, read as a start reads it: for whoever tries what damaged
-//! files do.
+//! The files that an earlier agent left on the disk, read as a start reads them: for tests of the effect
+//! of damaged files.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::config::{Config, DEFAULT_PATH, Overrides};
 use crate::probe::{self, Host, Probe};
 use crate::status::Clock;
 
-/// What was understood.
+/// The content that was understood.
 #[derive(Debug)]
 pub struct Stored {
-    /// An engine that has taken over what a start gives it, after a boot.
+    /// An engine that has taken over the state that a start gives it, after a boot.
     pub engine: Engine,
     /// Whether there was a state.
     pub state: bool,
@@ -36,14 +36,14 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Reads everything in the state directory `dir` of `host`. What cannot be understood is set aside
-    /// there.
+    /// Reads everything in the state directory `dir` of `host`. Content that cannot be understood is set
+    /// aside there.
     ///
     /// # Panics
     /// When the default settings contradict each other.
     pub fn read(dir: &Path, clock: &Clock, host: &Host) -> Self {
         let state = State::load(dir);
-        // Whatever room the agent had that wrote it.
+        // Regardless of the capacity of the agent that wrote it.
         let settings = Settings { rules: maps::MAX_RULES, ..Settings::default() };
         let room = settings.rules;
         let mut engine = Engine::new(settings, Mode::Observe).expect("the defaults agree");

@@ -1,12 +1,12 @@
-//! `net.ipv4.tcp_syncookies`, while the guard needs it to be 2.
+//! `net.ipv4.tcp_syncookies`, while the agent needs it to be 2.
 //!
-//! The kernel takes back cookies that its helper has made only where it makes them always. So the
-//! sysctl is borrowed for as long as such cookies are in use: its value is on the disk before it is
-//! changed, and whoever comes next gives it back, be it this agent, what systemd runs after a
-//! `kill -9` (`tcpguard restore-sysctls`), or the agent after it. It is given back only while it
-//! still has the value that the guard gave it: another one is an administrator's, and stays.
+//! The kernel accepts cookies that its helper has made only where it always makes them. Therefore the
+//! sysctl is borrowed while such cookies are in use. Its value is on the disk before it is changed. It is
+//! given back by this agent, by the command that systemd runs after a `kill -9`
+//! (`tcpguard restore-sysctls`), or by the next agent. It is given back only while it still has the value
+//! that the agent gave it: another one is an administrator's, and stays.
 //!
-//! (Only an administrator who sets it to 2 meanwhile cannot be told from the guard.)
+//! (Only an administrator who sets it to 2 meanwhile cannot be told from the agent.)
 
 use std::fmt;
 use std::io;
@@ -40,7 +40,7 @@ pub struct SyncookiesLease {
     held: Option<Held>,
 }
 
-/// On whose word the sysctl is 2.
+/// The originator of the value 2.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Held {
     /// The guard's, which is to put this value back.
@@ -49,7 +49,7 @@ enum Held {
     Set,
 }
 
-/// What is on the disk while the sysctl is borrowed.
+/// The record on the disk while the sysctl is borrowed.
 #[derive(Debug, Deserialize, Serialize)]
 struct Saved {
     schema: String,
@@ -61,10 +61,10 @@ struct Saved {
     value: u64,
 }
 
-/// What became of a borrowed sysctl.
+/// Outcome of giving a borrowed sysctl back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Returned {
-    /// It was not borrowed, or somebody has put the same value back already.
+    /// It was not borrowed, or already has the same value again.
     Nothing,
     /// It has its value again.
     To(u64),
@@ -107,7 +107,7 @@ pub enum LeaseError {
     /// The administrator wants no cookies.
     #[error("{SYSCTL} is 0, which forbids SYN cookies; allow them: sysctl -w {SYSCTL}=1")]
     Forbidden,
-    /// It is borrowed by somebody else.
+    /// It is borrowed by another agent.
     #[error(
         "{} says that {SYSCTL} is borrowed in another network namespace; give each agent a state \
          directory of its own (--state-dir)", path.display()
@@ -124,7 +124,7 @@ pub enum LeaseError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect of the file.
         reason: String,
     },
     /// The file cannot be written or removed.
@@ -132,7 +132,7 @@ pub enum LeaseError {
     Store {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The sysctl cannot be read or written.
@@ -140,7 +140,7 @@ pub enum LeaseError {
     Host(#[from] host::Error),
 }
 
-/// What the file says.
+/// The content of the file.
 enum Found {
     Nothing,
     Ours { value: u64 },
@@ -252,7 +252,7 @@ impl SyncookiesLease {
         } else {
             Returned::LeftAt(now)
         };
-        // Last: whatever ends this process, the file is there until the value is.
+        // Last: the file exists until the value is restored, however this process ends.
         self.forget()?;
         Ok(returned)
     }
@@ -267,7 +267,7 @@ impl SyncookiesLease {
         matches!(self.held, Some(Held::Borrowed { .. }))
     }
 
-    /// The value to come back, whoever has borrowed the sysctl here.
+    /// The value to restore, whichever agent has borrowed the sysctl here.
     fn lent(&self) -> Option<u64> {
         match self.read() {
             Found::Ours { value } => Some(value),

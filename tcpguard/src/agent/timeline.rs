@@ -1,8 +1,8 @@
-//! What is counted over time, kept small: a short memory of the busiest listeners, so that what came
-//! before an attack is known when it is noticed, and of each open incident a line from there on whose
+//! Counters over time, kept small: a short history of the busiest listeners, so that the time before an
+//! attack is known when it is detected, and from then on a timeline of each open incident whose
 //! resolution halves when it grows too long.
 //!
-//! No clock, no files: [`Recorder`] is told of samples and incidents. `kept` puts lines on the disk.
+//! No clock, no files: [`Recorder`] is told of samples and incidents. `kept` puts timelines on the disk.
 
 pub mod kept;
 #[cfg(test)]
@@ -31,7 +31,7 @@ const AT_ONCE: usize = 64;
 /// How fast it is forgotten how busy a listener was: to 1/e within so many polls.
 const FORGETS: u64 = 16;
 
-/// Writes down what is counted.
+/// Records the counters.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     at: Option<Timestamp>,
@@ -53,7 +53,7 @@ struct Track {
     steps: VecDeque<Step>,
 }
 
-/// What was counted of one incident.
+/// The counters of one incident.
 #[derive(Clone, Debug)]
 pub struct Line {
     listener: ListenerId,
@@ -76,7 +76,7 @@ struct Counted {
     unsolicited: u64,
 }
 
-/// What was counted in one step. 32 bits are enough for the SYNs of an hour at line rate.
+/// The counters of one step. 32 bits are enough for the SYNs of an hour at line rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Step {
     span_ms: u32,
@@ -92,7 +92,8 @@ struct Step {
 }
 
 impl Recorder {
-    /// Takes note of what was counted up to a poll; `mode` is what happened to SYNs that rules matched.
+    /// Records the counters up to a poll; `mode` decides whether SYNs that rules matched count as
+    /// dropped.
     pub fn note(&mut self, sample: &Sample, mode: Mode) {
         let span = self.at.replace(sample.at).map_or(Duration::ZERO, |at| sample.at.since(at));
         let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
@@ -122,7 +123,7 @@ impl Recorder {
         }
     }
 
-    /// Begins the line of an incident at a listener, unless it has one, with what is remembered.
+    /// Begins the timeline of an incident at a listener, unless it has one, with the recorded history.
     pub fn begin(&mut self, incident: u64, listener: ListenerId) {
         if let Some(track) = self.tracks.get(&listener)
             && self.lines.len() < AT_ONCE
@@ -141,7 +142,7 @@ impl Recorder {
         &self.lines
     }
 
-    /// Adds what was counted of a listener, or of the host, since the last poll to `step`.
+    /// Adds the growth of the counters of a listener, or of the host, since the last poll to `step`.
     fn count(
         &mut self,
         id: ListenerId,
@@ -169,7 +170,7 @@ impl Recorder {
 }
 
 impl Track {
-    /// What was counted so far is nobody's.
+    /// The counts so far belong to no step.
     fn start(counted: Counted, at: Timestamp) -> Self {
         Self { counted, busy: 0, at, last: Step::default(), steps: VecDeque::new() }
     }
@@ -191,7 +192,7 @@ impl Line {
     fn push(&mut self, step: Step, end: Timestamp) {
         self.end = end;
         match self.steps.last_mut() {
-            // With what would end nearer to its time than it does now.
+            // Joined with the next step, where that ends nearer to the wanted length than it does now.
             Some(last) if last.span() + step.span() / 2 < self.step => last.join(&step),
             _ => self.steps.push(step),
         }
@@ -256,7 +257,7 @@ impl Counted {
         Self { nowhere, unsolicited, ..Self::default() }
     }
 
-    /// What was counted from here to `now`.
+    /// The growth of the counters from here to `now`.
     fn step(&self, now: &Self, mode: Mode) -> Step {
         let grown = |of: fn(&Self) -> u64| {
             // One that went backwards was counted anew: nothing is known of this step.
@@ -282,7 +283,7 @@ impl Step {
         Duration::from_millis(self.span_ms.into())
     }
 
-    /// Adds what another step counted.
+    /// Adds the counts of another step.
     fn add(&mut self, other: &Self) {
         let sum = |one: &mut u32, other: u32| *one = one.saturating_add(other);
         sum(&mut self.syns, other.syns);
@@ -309,7 +310,7 @@ impl Step {
     }
 
     fn point(&self, at_ms: u64) -> Point {
-        // Two decimals are what can be known of a rate.
+        // A rate is known to two decimals.
         let rate = |count: u32| {
             let per_second = f64::from(count) * 1000.0 / f64::from(self.span_ms.max(1));
             (per_second * 100.0).round() / 100.0

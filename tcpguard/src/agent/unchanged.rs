@@ -12,13 +12,13 @@ use super::distinct;
 /// Estimates of the distinct sources of each listener.
 #[derive(Debug, Default)]
 pub struct Estimates {
-    /// SYNs counted when the registers were read, and what these stand for.
+    /// SYNs counted when the registers were read, and the estimate from the registers.
     last: BTreeMap<ListenerId, (u64, u64)>,
 }
 
 impl Estimates {
-    /// That of a listener to which `syns` SYNs have come in all. Those who send them are noted after they
-    /// are counted, so that what a look misses changes the count before the next one.
+    /// The estimate for a listener to which `syns` SYNs have arrived in all. A source is noted after its
+    /// SYN is counted. A source that a read misses therefore changes the count before the next one.
     ///
     /// # Errors
     /// As `registers`.
@@ -38,7 +38,7 @@ impl Estimates {
         }
     }
 
-    /// Forgets everything, and names the listeners whose registers were not empty.
+    /// Drops everything, and names the listeners whose registers were not empty.
     pub fn start_again(&mut self) -> BTreeSet<ListenerId> {
         let last = std::mem::take(&mut self.last);
         last.into_iter().filter(|(_, (_, estimate))| *estimate > 0).map(|(id, _)| id).collect()

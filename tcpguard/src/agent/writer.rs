@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How something is written into a directory.
 type Store<T> = fn(&Path, &T) -> io::Result<()>;
 
-/// Is told what came of it.
+/// A callback that gets the outcome.
 type Told = Box<dyn FnOnce(Result<(), Unwritten>) + Send>;
 
 /// Why something is not on the disk.
@@ -24,7 +24,7 @@ pub enum Unwritten {
     Refused {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
     /// It may still come to it.
@@ -35,33 +35,34 @@ pub enum Unwritten {
     },
 }
 
-/// A thread that writes the newest of what it was given; what comes while the disk is busy takes the
-/// place of what waits. Dropping this waits until that is done, but for a second at most.
+/// A thread that writes the newest content. Content that arrives while the disk is busy replaces the
+/// waiting one. Dropping this waits until the write is done, but for a second at most.
 pub struct Writer<T> {
     desk: Arc<Desk<T>>,
     /// Hangs up when the thread ends.
     ended: Receiver<()>,
 }
 
-/// What the loop and the thread share.
+/// The state that the loop and the thread share.
 struct Desk<T> {
     tray: Mutex<Tray<T>>,
     changed: Condvar,
 }
 
 struct Tray<T> {
-    /// What is to be written next.
+    /// The content to write next.
     content: Option<T>,
-    /// Who waits for it.
+    /// Callers that wait for it.
     waiting: Vec<Told>,
     /// Nothing more will come.
     closed: bool,
-    /// Why what was written last is not on the disk.
+    /// Why the last content is not on the disk.
     trouble: Option<Unwritten>,
 }
 
 impl<T: Send + 'static> Writer<T> {
-    /// Writes into `dir` by `store`. `lost` is what lasts until the next start only when that fails.
+    /// Starts a thread that writes into `dir` by `store`. `lost` names the data that, while writes fail,
+    /// last only until the next start.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -82,7 +83,7 @@ impl<T: Send + 'static> Writer<T> {
         Ok(Self { desk, ended })
     }
 
-    /// Has `content` written in place of what was there.
+    /// Has `content` written in place of the old one.
     pub fn write(&self, content: T) {
         self.desk.tray().content = Some(content);
         self.desk.changed.notify_one();
@@ -109,13 +110,13 @@ impl<T: Send + 'static> Writer<T> {
     pub fn write_and_wait(&self, content: T, limit: Duration) -> Result<(), Unwritten> {
         let (written, done) = channel();
         self.write_and_tell(content, move |result| {
-            // Who has stopped waiting needs no word.
+            // A caller that has stopped waiting needs no result.
             let _ = written.send(result);
         });
         done.recv_timeout(limit).unwrap_or(Err(Unwritten::Slow { waited: limit }))
     }
 
-    /// Why what was to be written last is not on the disk; `None`: it is, or is being written.
+    /// Why the last content could not be written to the disk; `None`: it was, or is being written.
     pub fn trouble(&self) -> Option<Unwritten> {
         self.desk.tray().trouble.clone()
     }
@@ -188,7 +189,7 @@ mod tests {
 
     /// Lets one number pass for each word.
     type Gate = Arc<Mutex<Receiver<()>>>;
-    /// A number, what holds it up, and who is told when it is begun.
+    /// A number, the gate that holds it up, and the sender that is notified when it is begun.
     type Job = (u32, Gate, Sender<u32>);
 
     /// Numbers that take as long to be written as the test likes.
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(slow.written.recv_timeout(LONG), Ok(0));
         for number in 1..1000 {
             slow.writer.write(slow.job(number));
-            // The gate is held by what is being written, by this, and by what waits.
+            // The gate is held by the content being written, by this, and by the waiting content.
             assert!(Arc::strong_count(&slow.gate) <= 3, "{number}");
         }
         let limit = Duration::from_millis(10);

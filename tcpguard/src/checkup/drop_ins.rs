@@ -5,8 +5,9 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// The `*.conf` files of these directories below `root`, in the order in which they are applied, that
-/// of their names. Of two with one name the first directory's counts. What cannot be read has none.
+/// The `*.conf` files of these directories below `root`, in the order in which they are applied, which is
+/// that of their names. Of two with one name the first directory's counts. An unreadable directory has no
+/// files.
 pub(super) fn files(root: &Path, directories: &[&str]) -> Vec<PathBuf> {
     let mut files = BTreeMap::new();
     for directory in directories {

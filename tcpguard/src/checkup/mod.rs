@@ -1,9 +1,10 @@
-//! What an administrator would look at by hand, with a judgement: [`states`], [`listeners`], [`tune`] and
-//! [`doctor`].
+//! The checks that an administrator would make by hand, with a judgement: [`states`], [`listeners`],
+//! [`tune`] and [`doctor`].
 //!
-//! All of it works without the agent and as any user, as far as the kernel shows it to that user; a
-//! report says what could not be read. Each is made in the same steps: `gather` reads facts from the
-//! host, `judge` makes a report of them, a pure function, and [`crate::render`] writes it for people.
+//! All of them work without the agent and as any user, as far as the kernel shows the data to that user;
+//! a report names the data that could not be read. Each is made in the same steps: `gather` reads facts
+//! from the host, `judge` makes a report of them, a pure function, and [`crate::render`] writes it for
+//! people.
 
 pub mod doctor;
 mod drop_ins;
@@ -19,7 +20,7 @@ use std::path::Path;
 
 use crate::host::{Error, Owners, PROC, processes};
 
-/// Who holds these sockets; when not all is shown to this user, `unread` says what would be.
+/// The owners of these sockets. If some are hidden from this user, `unread` says so.
 fn owners(inodes: &BTreeSet<u32>, unread: &mut Vec<String>) -> Result<Owners, Error> {
     let owners = processes::owners(Path::new(PROC), inodes)?;
     if owners.denied && inodes.iter().any(|inode| owners.of(*inode).next().is_none()) {

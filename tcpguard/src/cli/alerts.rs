@@ -31,7 +31,7 @@ impl EventKind {
     }
 }
 
-/// What was told, or one attack of it.
+/// Shows the past alerts, or one attack among them.
 pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match args.verb {
         Some(AlertsVerb::Show { id }) => about_incident(id, session),
@@ -61,7 +61,7 @@ fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     session.render(|out, view| render::alerts(out, &alerts, view))
 }
 
-/// What is told from now on, until interrupted; one JSON object a line with `--json`.
+/// Prints each further alert until interrupted; one JSON object a line with `--json`.
 pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut follower = Follower::from(&fetch(u64::MAX, session)?);
     let mut gone: Option<Instant> = None;
@@ -131,7 +131,7 @@ impl From<Threshold> for Severity {
     }
 }
 
-/// What [`Response::AlertsSince`] says.
+/// The content of [`Response::AlertsSince`].
 #[derive(Clone, Debug)]
 struct Page {
     run: u64,
@@ -154,7 +154,7 @@ fn of_answer(answer: Response) -> Result<Page, ClientError> {
     }
 }
 
-/// Follows what is told by its numbers.
+/// Follows the alerts by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Follower {
     /// The run of the agent that was heard last.
@@ -170,13 +170,13 @@ impl From<&Page> for Follower {
 }
 
 impl Follower {
-    /// What is new in the answer to "what came after `known`", and how many alerts before it were
-    /// forgotten. `None`: `known` has changed, ask again.
+    /// The new alerts in the response to a request for those after `known`, and the number of alerts
+    /// before them that were forgotten. `None`: `known` has changed, ask again.
     fn see(&mut self, page: Page) -> Option<(Vec<AlertEntry>, u64)> {
         if page.run != self.run {
             self.run = page.run;
-            // What an agent that was killed had told last but not written down: from here on the
-            // numbers are another's.
+            // The last alerts of an agent that was killed before it wrote them down: from here on the
+            // numbers are the new agent's.
             if self.known >= page.first {
                 self.known = page.first.saturating_sub(1);
                 return None;
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    /// An agent, and what it answers.
+    /// An agent, and its responses.
     struct Agent {
         run: u64,
         history: History,
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    /// What a follower shows, and how many it says were forgotten.
+    /// The alerts that a follower shows, and the number that it reports as forgotten.
     fn seen(follower: &mut Follower, agent: &Agent) -> (Vec<String>, u64) {
         loop {
             if let Some((alerts, forgotten)) = follower.see(agent.page(follower.known)) {
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(seen(&mut follower, &agent).0, ["a", "b"]);
         assert_eq!(seen(&mut follower, &agent).0, [""; 0]);
 
-        // Stopped: what it told last is on the disk.
+        // Stopped properly: its last alerts are on the disk.
         agent.tell(&["c"]);
         let mut agent = agent.after(4);
         agent.tell(&["d"]);

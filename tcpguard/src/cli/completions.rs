@@ -1,4 +1,4 @@
-//! `tcpguard completions`: what a shell completes.
+//! `tcpguard completions`: completion scripts for shells.
 
 use clap::{Arg, Command, CommandFactory, ValueHint};
 
@@ -25,8 +25,8 @@ fn script(shell: Shell) -> anyhow::Result<String> {
     })
 }
 
-/// Interfaces where one is to be named: clap has no hint for them, and what has that of a host's name
-/// is one here.
+/// Completes interfaces where one is to be named. clap has no hint for them; options with the hint for a
+/// host name take an interface here.
 fn for_bash(script: &str) -> String {
     let mut named = false;
     let mut lines = String::new();

@@ -58,7 +58,7 @@ fn exit(doctor: &Doctor) -> Exit {
     }
 }
 
-/// Writes the archive; the names of what is in it.
+/// Writes the archive and returns the names of its members.
 fn write(
     path: &Path,
     anonymous: bool,

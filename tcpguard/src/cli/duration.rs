@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Reads `90s`, `10m`, `1h30m`, `2d`: whole numbers, each with its unit.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
-    // clap says what was typed.
+    // clap quotes the input.
     let wrong = || "not a time; write one such as 90s, 10m, 1h30m or 2d".to_owned();
     let mut seconds: u64 = 0;
     let mut rest = text;

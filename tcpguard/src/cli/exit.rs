@@ -1,4 +1,4 @@
-//! What the exit code of the process says.
+//! Exit codes of the process.
 
 use std::process::ExitCode;
 
@@ -23,13 +23,13 @@ pub enum Exit {
     Unreachable,
     /// Permission denied.
     Denied,
-    /// What it should be done to does not exist.
+    /// The object of the command does not exist.
     NotFound,
     /// For monitoring: something needs attention.
     Warning,
     /// For monitoring: something is badly wrong.
     Critical,
-    /// For monitoring: it cannot be told, for whatever reason.
+    /// For monitoring: the state is unknown, for any reason.
     Unknown,
 }
 
@@ -42,13 +42,13 @@ impl From<Exit> for ExitCode {
 /// Errors of the command line itself.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// What was typed makes no sense.
+    /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// What was refused here, before anybody was asked.
+    /// The command was refused here, before a request was sent.
     #[error("{0}")]
     Refused(String),
-    /// What it should be done to does not exist.
+    /// The object of the command does not exist.
     #[error("{0}")]
     NotFound(String),
     /// The system refuses to show or change it.

@@ -47,7 +47,7 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     Ok(())
 }
 
-/// What the attack with this number was judged by.
+/// The evidence by which the attack with this number was judged.
 pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<AttackInFull> {
     match session.ask(Request::ExplainAttack { id })? {
         Response::AttackExplained(attack) => Ok(*attack),

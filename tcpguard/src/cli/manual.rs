@@ -1,6 +1,6 @@
-//! `tcpguard manual`: the manual pages, for those who make packages. A page of section 8 for the
-//! program and each of its verbs, from the same definition as `--help`, and one of section 5 for the
-//! configuration, from the same list as the file that `config init` writes.
+//! `tcpguard manual`: the manual pages, for packagers. A page of section 8 for the program and each of
+//! its verbs, from the same definition as `--help`, and one of section 5 for the configuration, from the
+//! same list as the file that `config init` writes.
 
 use std::{fs, io};
 
@@ -128,7 +128,7 @@ fn of_program() -> io::Result<Page> {
     Ok(Page { name: "tcpguard.8".to_owned(), text })
 }
 
-/// Adds the page of `verb`, and those of its own verbs. `before` is what is typed in front of it.
+/// Adds the page of `verb`, and those of its own verbs. `before` is the command line up to it.
 fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> io::Result<()> {
     let typed = format!("{before} {}", verb.get_name());
     let name = typed.replace(' ', "-");
@@ -165,7 +165,7 @@ fn head(command: Command) -> io::Result<(Man, Vec<u8>)> {
     Ok((man, text))
 }
 
-/// What stands below the options in `--help`, under the headings that manual pages have for it.
+/// The text below the options in `--help`, under the headings that manual pages have for it.
 fn notes(roff: &mut Roff, command: &Command) {
     let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let mut sections: [(&str, Vec<&str>); 3] =
@@ -206,7 +206,7 @@ fn literal<'a>(roff: &mut Roff, lines: impl IntoIterator<Item = &'a str>) {
     roff.control("fi", []);
 }
 
-/// `text` with what stands between backticks in bold.
+/// `text` with the parts between backticks in bold.
 fn marked(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate();
     parts.map(|(at, part)| if at % 2 == 0 { roman(part) } else { bold(part) }).collect()
@@ -251,7 +251,7 @@ fn of_configuration() -> io::Result<Page> {
     Ok(Page { name: "tcpguard.toml.5".to_owned(), text: roff.render().into_bytes() })
 }
 
-/// An explanation, whose indented lines are a table.
+/// An explanation; its indented lines are a table.
 fn explain(roff: &mut Roff, text: &str) {
     let is_table = |line: &str| line.starts_with(' ');
     let lines: Vec<&str> = text.lines().collect();

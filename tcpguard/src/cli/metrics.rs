@@ -19,8 +19,8 @@ pub(super) fn run(args: &MetricsArgs, session: &mut Session<'_>) -> anyhow::Resu
     match fetch(session) {
         Ok(status) => Ok(session.print(&text(of_status(&status), format))?),
         Err(error) => {
-            // That it does not answer is a number too, and the one to raise an alarm by. Who may not
-            // ask does not know.
+            // An agent that does not respond is a value too, and the one to raise an alarm by. A user
+            // without the permission to ask does not know it.
             if matches!(error, ClientError::NotRunning { .. } | ClientError::Broken { .. }) {
                 session.print(&text(of_nobody(), format))?;
             }

@@ -1,8 +1,8 @@
-//! The command line: one module a verb. Each takes what was typed and a [`Session`], and says what
-//! came of it; exit codes are mapped in one place, [`Exit`].
+//! The command line: one module per verb. Each takes the parsed arguments and a [`Session`], and reports
+//! the outcome; exit codes are mapped in one place, [`Exit`].
 //!
-//! A new verb is a module here with its line in `verb`, a line and its options in [`args`], and,
-//! where it prints JSON, a line in [`crate::documents`].
+//! A new verb is a module here with its line in `verb`, a line and its options in [`args`], and, where it
+//! prints JSON, a line in [`crate::documents`].
 
 pub(crate) mod alerts;
 pub(crate) mod allow;
@@ -49,7 +49,7 @@ pub use usage::parse;
 use crate::control::ClientError;
 use args::{ConfigVerb, ListArgs, RulesVerb, ShowArgs, Verb};
 
-/// Does what `args` say; errors are told on stderr.
+/// Runs the verb of `args`; errors go to stderr.
 pub fn main(args: Args) -> Exit {
     let mut stdout = std::io::stdout().lock();
     let mut session = Session::new(&args.global, &mut stdout);
@@ -65,7 +65,7 @@ pub fn main(args: Args) -> Exit {
     }
 }
 
-/// An error with what systemd knows of its cause, where it is that there is no agent.
+/// An error together with its cause according to systemd, where the error is that no agent runs.
 fn explained(error: anyhow::Error, session: &Session<'_>) -> anyhow::Error {
     match error.downcast::<ClientError>() {
         Ok(error) => session.client.explained(error).into(),

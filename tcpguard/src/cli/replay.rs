@@ -51,7 +51,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     Ok(match (outcome.worst(), least(args.fail_on)) {
         (Some(worst), Some(least)) if worst >= least => Exit::Failed,
-        // Nobody may take it for calm.
+        // An incomplete replay must not be taken for one without attacks.
         _ if outcome.replay.unread().is_some() => Exit::Unreachable,
         _ => Exit::Done,
     })
@@ -59,7 +59,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
 
 /// How long after the start a packet is due that was captured `after` the first one.
 fn due(after: Duration, times: f64) -> Duration {
-    // What is too long for a Duration is a capture of centuries, which nobody waits for.
+    // A capture too long for a Duration lasts centuries; its packets are never due.
     Duration::try_from_secs_f64(after.as_secs_f64() / times).unwrap_or(Duration::MAX)
 }
 

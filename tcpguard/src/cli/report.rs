@@ -38,7 +38,7 @@ fn attack(id: u64, html: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
     let line = match session.ask(Request::Timeline { id }) {
         Ok(Response::Timeline(line)) => Ok(*line),
         Ok(other) => return Err(foreign(&other).into()),
-        // The page says why it has no plots; an older agent does not know what is asked for.
+        // The page says why it has no plots; an older agent does not know this request.
         Err(ClientError::Refused(refusal)) => Err(refusal.message),
         Err(ClientError::NotRunning { .. }) => {
             Err(format!("nothing was recorded over time of attack #{id}"))

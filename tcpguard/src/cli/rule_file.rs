@@ -1,4 +1,4 @@
-//! Files of rules: prefixes line by line, or what `tcpguard rules export` writes.
+//! Files of rules: prefixes line by line, or the output of `tcpguard rules export`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::status::RULES_SCHEMA;
 /// A rule and where it stands, in words.
 pub(super) type Placed = (String, ImportedRule);
 
-/// What is wrong in one place of a file, and how to mend it.
+/// A mistake in one place of a file, and its remedy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Problem {
     /// Where, in words.
@@ -24,7 +24,7 @@ pub(super) struct Problem {
     pub message: String,
 }
 
-/// What holds where a file does not say.
+/// Values that hold where a file gives none.
 pub(super) struct Defaults<'a> {
     /// Lifetime of a rule.
     pub lifetime: Option<Duration>,
@@ -47,7 +47,7 @@ struct Line {
     ports: Ports,
     for_s: Option<u64>,
     reason: Option<String>,
-    /// An imported rule is the importer's, whoever made it.
+    /// Ignored: an imported rule belongs to the operator that imports it.
     #[serde(rename = "origin")]
     _origin: Option<String>,
 }
@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, 
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
-/// What stands in each place.
+/// The content of each place.
 type Read = Vec<(String, Result<ImportedRule, String>)>;
 
 fn of_document(document: Document, defaults: &Defaults<'_>) -> Result<Read, Vec<Problem>> {

@@ -1,4 +1,4 @@
-//! What every verb needs: where to write, in which form, and whom to ask.
+//! The context that every verb needs: the output, its format, and the agent to ask.
 
 use std::cell::Cell;
 use std::fmt;
@@ -36,9 +36,9 @@ pub struct Session<'a> {
     pub client: Client,
     /// Where its links are pinned.
     pub pin_dir: PathBuf,
-    /// Where what survives it is kept.
+    /// Directory of the agent's state that survives it.
     pub state_dir: PathBuf,
-    /// Whether it was said that what is printed is not of now.
+    /// Whether it was said that the printed data is not current.
     told_past: Cell<bool>,
 }
 
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
             .map_err(CliError::Output)
     }
 
-    /// Prints what `draw` draws, as wide as the terminal is now.
+    /// Prints the output of `draw`, as wide as the terminal is now.
     ///
     /// # Errors
     ///
@@ -132,8 +132,8 @@ impl<'a> Session<'a> {
         page.end(drawn)
     }
 
-    /// Prints what `draw` draws, and on a terminal no more than fits on its screen: the first lines say
-    /// most, and must not scroll away.
+    /// Prints the output of `draw`, and on a terminal no more than fits on its screen: the first lines
+    /// say most, and must not scroll away.
     ///
     /// # Errors
     ///
@@ -169,14 +169,14 @@ impl<'a> Session<'a> {
         self.print_lines(std::slice::from_ref(document))
     }
 
-    /// Prints each of these as one line of JSON, for a file that is read line by line. What stands
-    /// alone is a document: [`Self::print_document`].
+    /// Prints each of these as one line of JSON, for a file that is read line by line. A single document
+    /// is printed by [`Self::print_document`].
     ///
     /// # Errors
     ///
     /// Standard output is gone.
     pub fn print_lines(&mut self, lines: &[impl serde::Serialize]) -> anyhow::Result<()> {
-        // Not as a page: JSON is UTF-8 whatever the locale is.
+        // Not as a page: JSON is UTF-8 in every locale.
         let out: &mut dyn Write = &mut *self.out;
         let mut out = BufWriter::with_capacity(BUFFER, out);
         for line in lines {
@@ -189,7 +189,7 @@ impl<'a> Session<'a> {
         Ok(out.flush().map_err(CliError::Output)?)
     }
 
-    /// Prints a document that is UTF-8 whatever the locale is.
+    /// Prints a document that is UTF-8 in every locale.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ pub(super) fn run(args: &StatesArgs, session: &mut Session<'_>) -> anyhow::Resul
     let limits = match config::load(args.config.as_deref(), Overrides::default()) {
         Ok(config) => config.states,
         Err(error) if args.config.is_some() => return Err(error.into()),
-        // Who asks this has enough to mend; what is wrong with the file is another question.
+        // An operator in this situation has enough to repair; mistakes in the file are another question.
         Err(_) => {
             facts.unread.push("limits of your own: tcpguard config check".to_owned());
             StateLimits::default()

@@ -44,8 +44,8 @@ fn look(args: &StatusArgs, session: &Session<'_>) -> anyhow::Result<Status> {
     if args.cost { with_costs(session) } else { Ok(fetch(session)?) }
 }
 
-/// The status with what the programs cost, over [`COST_SPAN`]. The agent may not have the kernel time
-/// programs; root may, and the agent then says what it counted.
+/// The status with the cost of the programs, over [`COST_SPAN`]. The agent may not have the kernel time
+/// programs. Root may, and the agent then reports the counters.
 fn with_costs(session: &Session<'_>) -> anyhow::Result<Status> {
     let counting = count_runs().map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => CliError::Denied(
@@ -91,7 +91,7 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
             return Err(CliError::NotFound(text).into());
         }
     }
-    // Who may not look at sockets still has what the agent says.
+    // A user without access to sockets still gets the agent's text.
     if listeners::overflow::is_told(&status)
         && !args.brief
         && let Ok(facts) = listeners::gather(status.generated_at)

@@ -1,4 +1,4 @@
-//! The command line that was typed, or what is wrong with it.
+//! Parsing of the command line, and messages about mistakes in it.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -11,12 +11,12 @@ use super::exit::Exit;
 /// The last words of clap, which name no command that could be typed.
 const TRY_HELP: &str = "\n\nFor more information, try '--help'.\n";
 
-/// Reads a command line, whose first word is the program's name. Otherwise help and version are
-/// printed, or what is wrong is told on stderr, and the exit code is returned.
+/// Reads a command line. Its first word is the program's name. Otherwise help and version are printed, or
+/// the mistake is reported on stderr, and the exit code is returned.
 ///
 /// # Errors
 ///
-/// [`Exit::Done`] after help, what [`Exit::of_usage`] says after a line that makes no sense.
+/// [`Exit::Done`] after help, the result of [`Exit::of_usage`] after a line that makes no sense.
 pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
     let line: Vec<OsString> = line.into_iter().collect();
     Args::try_parse_from(&line).map_err(|error| {

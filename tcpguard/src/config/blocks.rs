@@ -1,4 +1,5 @@
-//! The blocks `[[interface]]` and `[[listener]]`: what is different at one of several.
+//! The blocks `[[interface]]` and `[[listener]]`: settings that differ at one of several interfaces or
+//! listeners.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +39,7 @@ pub struct ListenerBlock {
     pub thresholds: BTreeMap<&'static str, Written<Amount>>,
 }
 
-/// What is different at one place; what is not said is as everywhere.
+/// The settings that differ at one listener; a setting that is absent is as everywhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerConfig {
     /// Which listeners.
@@ -67,7 +68,7 @@ impl InterfaceBlock {
         blocks
     }
 
-    /// Adds what a later file says.
+    /// Merges the blocks of a later file.
     pub(super) fn merge(all: &mut Vec<Self>, later: Vec<Self>) {
         for block in later {
             match all.iter_mut().find(|known| known.name.value == block.name.value) {
@@ -105,7 +106,7 @@ impl ListenerBlock {
         blocks
     }
 
-    /// Adds what a later file says.
+    /// Merges the blocks of a later file.
     pub(super) fn merge(all: &mut Vec<Self>, later: Vec<Self>) {
         for block in later {
             match all.iter_mut().find(|known| known.at.value == block.at.value) {
@@ -120,7 +121,7 @@ impl ListenerBlock {
         }
     }
 
-    /// What it means.
+    /// The resolved block.
     pub(super) fn resolve(&self) -> ListenerConfig {
         let value = |(step, allowed): (&Step, &Written<bool>)| (*step, allowed.value);
         let number =
@@ -136,7 +137,7 @@ impl ListenerBlock {
 }
 
 impl ListenerConfig {
-    /// What it says, by the names of the keys.
+    /// Its settings, by the names of the keys.
     pub(super) fn settings(&self) -> Vec<(&'static str, Value)> {
         let mut settings = Vec::new();
         settings.extend(self.ignore.map(|ignore| ("ignore", json!(ignore))));
@@ -150,8 +151,8 @@ impl ListenerConfig {
         settings
     }
 
-    /// What the engine is told: of a listener that is named by its address, what is said of its port
-    /// too, but for what is said of the address.
+    /// The overrides for the engine. A listener that is named by its address also gets the settings of
+    /// its port, unless those of the address replace them.
     pub(super) fn overrides(all: &[Self]) -> Vec<Override> {
         let of_port = |at: Place| {
             let port = Place { addr: None, ..at };

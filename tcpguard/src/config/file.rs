@@ -1,4 +1,4 @@
-//! A configuration file as it was written: what is absent is `None`.
+//! A configuration file as it was written: an absent key is `None`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -67,10 +67,10 @@ pub struct File {
 }
 
 impl File {
-    /// Adds a file that was read after this one: what it says takes the place of what was said, key by
-    /// key. A list is one value.
+    /// Adds a file that was read after this one: its values replace the previous ones, key by key. A list
+    /// is one value.
     pub fn merge(&mut self, later: Self) {
-        // Without `..`: whoever adds a key decides here.
+        // Without `..`: a new key does not compile until it is handled here.
         let Self {
             mode,
             interfaces,
@@ -140,7 +140,7 @@ pub fn parse(path: &Path, text: &str) -> (File, Vec<Problem>) {
     let mut found = Vec::new();
     let mut file = read(&source, table.get_ref(), &mut found);
     file.written = source.into_written();
-    // What the parser made of a line that is not TOML says nothing about the operator's intent.
+    // The parser's reading of a line that is not TOML says nothing about the operator's intent.
     found.retain(|problem| !broken.contains(&problem.at.line));
     problems.append(&mut found);
     (file, problems)

@@ -1,5 +1,5 @@
-//! The directory beside the configuration file with further ones, each for a purpose of its own:
-//! what a package or a tool for configurations adds needs no change of the file that people edit.
+//! The directory with further files beside the configuration file, each for a purpose of its own: an
+//! addition by a package or a configuration tool needs no change of the file that people edit.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,9 @@ pub fn directory(main: &Path) -> PathBuf {
     main.with_file_name(DIRECTORY)
 }
 
-/// Its files in the order in which they are read after `main`, that of their names; none where there is
-/// no such directory. Files are those whose names end in `.toml` and do not begin with a dot.
+/// The files of the directory in the order in which they are read after `main`, which is that of their
+/// names; none where there is no such directory. A file counts if its name ends in `.toml` and does not
+/// begin with a dot.
 ///
 /// # Errors
 /// The directory cannot be read.

@@ -22,12 +22,12 @@ pub(super) enum Key {
 pub(super) struct Other {
     name: &'static str,
     doc: &'static str,
-    /// What to show where the default is nothing.
+    /// The value to show where there is no default.
     example: Option<&'static str>,
     value: fn(&Config) -> Value,
 }
 
-/// Sections in the order of the file, with what is said above them. The first is the top level.
+/// Sections in the order of the file, with the text above each. The first is the top level.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("", ""),
     ("interfaces", ""),
@@ -218,7 +218,7 @@ const OTHERS: &[Other] = &[
 pub(super) struct Block {
     /// Its name as that of a section, between brackets of its own: `[listener]`.
     pub name: &'static str,
-    /// What is said above it.
+    /// The text above it.
     pub intro: &'static str,
     keys: &'static [BlockKey],
     /// Whether it has those of [`PER_LISTENER`].
@@ -343,7 +343,8 @@ impl Key {
         }
     }
 
-    /// Whether somebody may know it as `name`: without its section, or as docs/detection.md does.
+    /// Whether an operator may know it as `name`: without its section, or by the name in
+    /// docs/detection.md.
     pub(super) fn is_called(self, name: &str) -> bool {
         let key = self.name().and_then(|key| key.rsplit('.').next());
         key == Some(name) || matches!(self, Self::Threshold(threshold) if threshold.name == name)
@@ -353,7 +354,7 @@ impl Key {
         self.name().map(|name| name.split_once('.').map_or("", |(section, _)| section))
     }
 
-    /// What it is for, and what it may be.
+    /// Its purpose, and the values that it may have.
     pub(super) fn doc(self) -> String {
         match self {
             Self::Threshold(threshold) => {
@@ -364,7 +365,7 @@ impl Key {
         }
     }
 
-    /// What it is in `config`, as the file writes it.
+    /// Its value in `config`, as the file writes it.
     pub(super) fn value(self, config: &Config) -> Value {
         match self {
             Self::Threshold(threshold) => number(threshold, threshold.get(&config.settings)),
@@ -372,7 +373,7 @@ impl Key {
         }
     }
 
-    /// What a file shows where the value is `default`.
+    /// The value that a file shows where the value is `default`.
     pub(super) fn example(self, default: &Value) -> String {
         match self {
             Self::Other(Other { example: Some(example), .. }) => (*example).to_owned(),

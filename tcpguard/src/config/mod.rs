@@ -1,11 +1,12 @@
-//! What the operator decided: the configuration files and the command line of `tcpguard run`.
+//! The operator's configuration: the configuration files and the command line of `tcpguard run`.
 //!
-//! [`mod@file`] is what was written, [`fragments`] are the files beside the main one, [`resolved`] is
-//! what all of it means together with the defaults and the command line, and [`origin`] where each
-//! setting comes from; [`Sources`] reads. Every mistake is reported at once, each with its file, line and column.
+//! [`mod@file`] is the text of one file, [`fragments`] are the files beside the main one, [`resolved`] is
+//! the result of all of them together with the defaults and the command line, and [`origin`] the source
+//! of each setting. [`Sources`] reads the files. Every mistake is reported at once, each with its file,
+//! line and column.
 //!
 //! Thresholds are listed once, in the engine ([`tcpguard_engine::thresholds`]), which also judges them.
-//! Their keys, what `tcpguard config show` prints and the file of `tcpguard config init` come from
+//! Their keys, the output of `tcpguard config show` and the file of `tcpguard config init` come from
 //! there.
 
 mod blocks;
@@ -38,15 +39,15 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_PATH: &str = "/etc/tcpguard/tcpguard.toml";
 /// Where the sockets are when the command line names no other directory.
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/tcpguard";
-/// Where what must survive a restart is kept when the command line names no other directory.
+/// Directory of the state that must survive a restart when the command line names no other one.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpguard";
 /// Where links are pinned when the command line names no other directory.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
-/// A configuration, and what it was made of.
+/// A configuration, and its sources.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it means.
+    /// The resolved configuration.
     pub config: Config,
     /// The files, in the order in which they were read.
     pub files: Vec<PathBuf>,
@@ -54,7 +55,7 @@ pub struct Loaded {
     pub origins: Origins,
 }
 
-/// [`read`] without what it was made of.
+/// [`read`] without the sources.
 ///
 /// # Errors
 ///

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 ///
 /// # Errors
 ///
-/// In words with what to write instead; also when bits right of the prefix are set, because then
-/// it is not clear what was meant.
+/// A message with the form to write instead; also when bits right of the prefix are set, because then the
+/// intended prefix is ambiguous.
 pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
     if let Ok(addr) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(addr.to_canonical()));

@@ -29,7 +29,7 @@ impl fmt::Display for Spot {
 pub struct Problem {
     /// Where it is.
     pub at: Spot,
-    /// What is wrong and what to write instead.
+    /// The mistake, and the text to write instead.
     pub text: String,
 }
 
@@ -62,7 +62,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// It is a file of the directory beside the configuration, or that directory.
         part: bool,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The files contain mistakes.
@@ -75,8 +75,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Whether the system refuses what the operator wrote: not that there are mistakes in it, or that there
-    /// is no such file.
+    /// Whether the system refuses to read the operator's files, as opposed to mistakes in them or a file
+    /// that does not exist.
     pub fn is_of_the_system(&self) -> bool {
         matches!(self, Self::Unreadable { source, .. } if source.kind() != ErrorKind::NotFound)
     }
@@ -127,7 +127,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-// The message already holds what the system said, so there is no `source` to print a second time.
+// The message already holds the system's error, so there is no `source` to print a second time.
 impl std::error::Error for ConfigError {}
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{Problem, Spot};
 pub struct Written<T> {
     /// Where.
     pub at: Spot,
-    /// What was written there.
+    /// The value that was written there.
     pub value: T,
 }
 
@@ -48,8 +48,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// One section of a file while it is being read. [`Section::finish`] reports the keys that nobody
-/// asked for.
+/// One section of a file while it is being read. [`Section::finish`] reports the keys that were not
+/// requested.
 pub(super) struct Section<'a> {
     source: &'a Source<'a>,
     /// Where it begins, in bytes; 0 for one that was not written.
@@ -219,11 +219,11 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// What to write in place of an unknown key: the one of that name, wherever it belongs, or one of
-    /// this section that looks like it.
+    /// A suggestion in place of an unknown key: the key of that name, in any section, or a similar one of
+    /// this section.
     fn advice(&self, name: &str) -> String {
         if let Some(meant) = keys::keys().find(|key| key.is_called(name)).and_then(Key::name) {
-            // Whatever is appended to a file belongs to its last section.
+            // Text appended to a file belongs to its last section.
             return match meant.contains('.') {
                 true => format!("did you mean {meant}?"),
                 false => format!("{meant} belongs above the first [section]"),

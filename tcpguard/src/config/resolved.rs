@@ -36,11 +36,11 @@ pub struct Config {
     pub drop_illegal_flags: bool,
     /// Drop segments that belong to no connection, in enforce mode and while they are looked for.
     pub drop_strays: bool,
-    /// What becomes of frames whose headers go on beyond the parser's bounds.
+    /// Treatment of frames with headers beyond the parser's bounds.
     pub beyond_bounds: BeyondBounds,
-    /// Who makes cookies.
+    /// The maker of cookies.
     pub cookie_backend: CookieChoice,
-    /// What is done about the host's packet filter where it does not suit cookies.
+    /// Treatment of a host packet filter that does not suit cookies.
     pub cookie_firewall: FirewallChoice,
     /// Bits that mark the segments that bring back a cookie; 0: none.
     pub cookie_mark: u32,
@@ -54,7 +54,7 @@ pub struct Config {
     pub ssh_ports: Vec<u16>,
     /// Ports on which listeners are not followed.
     pub ignore_ports: Vec<u16>,
-    /// What is different at some listeners, none of which is there twice.
+    /// The settings that differ at some listeners, none of which is there twice.
     pub listeners: Vec<ListenerConfig>,
     /// Limits of `tcpguard states`.
     pub states: StateLimits,
@@ -64,7 +64,7 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Directory of the sockets.
     pub runtime_dir: PathBuf,
-    /// Directory of what must survive a restart.
+    /// Directory of the state that must survive a restart.
     pub state_dir: PathBuf,
     /// Directory on a bpffs in which links are pinned.
     pub pin_dir: PathBuf,
@@ -78,7 +78,7 @@ impl Config {
         self.interface_modes.get(interface).copied().unwrap_or(self.xdp_mode)
     }
 
-    /// The thresholds, and what is different at some listeners.
+    /// The thresholds, and those that differ at some listeners.
     pub fn tuning(&self) -> Tuning {
         let overrides = ListenerConfig::overrides(&self.listeners);
         Tuning { common: self.settings.clone(), overrides }
@@ -107,12 +107,13 @@ pub enum XdpMode {
     Generic,
 }
 
-/// What becomes of a frame whose headers go on beyond what the parser reads. Nothing is dropped but in
-/// enforce mode, and each is counted by the bound.
+/// Treatment of a frame with headers beyond the parser's bounds. Frames are dropped only in enforce mode,
+/// and each is counted by the bound.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum BeyondBounds {
-    /// First fragments that end before the TCP flags are dropped, because no stack sends them; the others
-    /// while SYNs come in them that nobody wants an answer to, but for those with too many VLAN tags.
+    /// First fragments that end before the TCP flags are dropped, because no stack sends them. The other
+    /// frames, except those with too many VLAN tags, are dropped while a flood of SYNs that complete no
+    /// handshake arrives in them.
     #[default]
     Auto,
     /// It passes.
@@ -121,7 +122,7 @@ pub enum BeyondBounds {
     Drop,
 }
 
-/// Who makes cookies.
+/// The maker of cookies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum CookieChoice {
     /// The best that works here.
@@ -144,7 +145,7 @@ pub enum ModeSource {
     File,
 }
 
-/// What the command line of `tcpguard run` says in place of the file and the defaults.
+/// Settings that the command line of `tcpguard run` gives in place of the file and the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// `-i`; empty: as the file says.
@@ -238,7 +239,7 @@ fn value_or<T>(written: Option<Written<T>>, default: T) -> T {
     written.map_or(default, |written| written.value)
 }
 
-/// The thresholds, which the engine judges; what it finds fault with is told by line and key.
+/// The thresholds, which the engine judges; its faults are reported with line and key.
 fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Settings, Vec<Problem>> {
     let mut settings = Settings::default();
     for (name, written) in written {
@@ -251,8 +252,7 @@ fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Setting
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
-/// What the engine finds fault with in the thresholds of one listener, where elsewhere those are
-/// `common`.
+/// The engine's faults in the thresholds of one listener, where elsewhere those are `common`.
 fn faults_at(own: &ListenerBlock, all: &[ListenerBlock], common: &Settings) -> Vec<Problem> {
     let port = Place { addr: None, ..own.at.value };
     let of_port = all.iter().find(|other| other.at.value == port);
@@ -270,7 +270,7 @@ fn faults_at(own: &ListenerBlock, all: &[ListenerBlock], common: &Settings) -> V
             None => key(name),
         }
     };
-    // What is wrong without them is told elsewhere.
+    // Faults without these thresholds are reported elsewhere.
     let faults = settings.faults();
     faults.iter().filter_map(|error| problem(error, &own.thresholds, key)).collect()
 }
@@ -280,7 +280,7 @@ fn key(name: &'static str) -> String {
     threshold(name).and_then(|threshold| threshold.key).unwrap_or(name).to_owned()
 }
 
-/// A fault in what was `written`; `None` where nothing of it is at fault.
+/// A fault in the `written` thresholds; `None` where none of them is at fault.
 fn problem(
     error: &SettingsError,
     written: &BTreeMap<&'static str, Written<Amount>>,

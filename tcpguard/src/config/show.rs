@@ -29,8 +29,8 @@ pub struct Setting {
     pub is_default: bool,
 }
 
-/// Every setting of `config`, in the order of the file. Of interfaces and listeners for which something
-/// else holds, what that is.
+/// Every setting of `config`, in the order of the file. Interfaces and listeners with settings of their
+/// own follow with these.
 pub fn settings(config: &Config) -> Vec<Setting> {
     let defaults = defaults();
     let everywhere = keys::keys().filter_map(|key| {
@@ -49,7 +49,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
     everywhere.chain(interfaces).chain(listeners).collect()
 }
 
-/// What one of several has of its own.
+/// A setting that one interface or listener has of its own.
 fn own(kind: &str, of: impl Display, key: &str, value: Value) -> Setting {
     Setting { key: format!("{kind}[\"{of}\"].{key}"), value, is_default: false }
 }
@@ -60,7 +60,7 @@ pub struct Section {
     /// Its name; empty at the top level. That of a block, which may stand several times, is in brackets:
     /// `[listener]`.
     pub name: &'static str,
-    /// What is said above its keys; may be empty.
+    /// The text above its keys; may be empty.
     pub intro: &'static str,
     /// Its keys, in the order of the file.
     pub keys: Vec<Explained>,
@@ -78,7 +78,7 @@ impl Section {
 pub struct Explained {
     /// Its name, without its section.
     pub name: &'static str,
-    /// What it is for, and what it may be. Lines that begin with a space are a table.
+    /// Its purpose, and the values that it may have. Lines that begin with a space are a table.
     pub doc: String,
     /// Its default as the file writes it, or a value that it may have where the default is none.
     pub example: String,
@@ -103,7 +103,7 @@ pub fn sections() -> Vec<Section> {
     SECTIONS.iter().map(section).chain(BLOCKS.iter().map(block)).collect()
 }
 
-/// A file that explains every setting and changes none: what `tcpguard config init` writes, and
+/// A file that explains every setting and changes none: the output of `tcpguard config init`, and
 /// `packaging/tcpguard.toml`.
 pub fn explained() -> String {
     let mut text = HEADER.to_owned();

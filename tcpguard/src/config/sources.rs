@@ -43,10 +43,10 @@ impl Sources {
         Ok(Self { main: main.to_path_buf(), files })
     }
 
-    /// What they mean, with `overrides` on top.
+    /// The resolved configuration, with `overrides` on top.
     ///
     /// # Errors
-    /// All mistakes in them.
+    /// All mistakes in the files.
     pub fn resolve(&self, overrides: Overrides) -> Result<Loaded, ConfigError> {
         let mut all = file::File::default();
         let mut problems = Vec::new();

@@ -8,11 +8,11 @@ use super::reader::Written;
 /// From when on numbers of connections are unusual.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StateLimits {
-    /// Half-open connections up to which nothing is unusual. A host whose clients answer within a
-    /// tenth of a second has as many at 150 new connections a second.
+    /// Half-open connections up to which nothing is unusual. A host has as many if its clients answer
+    /// within a tenth of a second and open 150 new connections a second.
     pub syn_recv: u64,
-    /// Open connections from which on it is a warning; `None`: their number alone is no matter, what
-    /// they use up is judged.
+    /// Open connections from which on it is a warning; `None`: their number alone is not judged, but the
+    /// resources that they use up are.
     pub established_warning: Option<u64>,
     /// Open connections from which on it is critical; `None`: as above.
     pub established_critical: Option<u64>,

@@ -1,4 +1,4 @@
-//! Readers of single values. Each error says what was found and what to write.
+//! Readers of single values. Each error names the value that was found and the form to write.
 
 use std::net::SocketAddr;
 
@@ -30,7 +30,7 @@ pub(crate) const COOKIE_BACKENDS: [(&str, CookieChoice); 4] = [
     ("kernel", CookieChoice::Kernel),
 ];
 
-/// What may be said of the host's packet filter.
+/// Names of [`FirewallChoice`].
 pub(crate) const COOKIE_FIREWALL: [(&str, FirewallChoice); 2] =
     [("refuse", FirewallChoice::Refuse), ("allow", FirewallChoice::Allow)];
 
@@ -51,7 +51,7 @@ pub const fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// What was found in place of the wanted value, as it was written.
+/// The value that was found in place of the wanted one, as it was written.
 fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("\"{text}\""),
@@ -74,7 +74,7 @@ pub(super) fn integer(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64,
         })
 }
 
-/// A threshold, whatever its size: whether that is in range is for the engine to say.
+/// A threshold of any size: the engine judges whether it is in range.
 pub(super) fn amount(value: &DeValue<'_>, threshold: &Threshold) -> Result<Amount, String> {
     let number = match value {
         DeValue::Integer(number) => {
@@ -177,7 +177,7 @@ pub(super) fn group(value: &DeValue<'_>) -> Result<String, String> {
         })
 }
 
-/// An address and port of this host that nobody else can reach.
+/// An address and port of this host that other hosts cannot reach.
 pub(super) fn loopback(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     let address = value.as_str().and_then(|text| text.parse::<SocketAddr>().ok());
     address.filter(|address| address.ip().is_loopback() && address.port() != 0).ok_or_else(|| {

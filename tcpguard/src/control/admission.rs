@@ -1,4 +1,4 @@
-//! Who may hold a connection: limits, so that no user can lock out another, and none the
+//! Limits on the connections of each user, so that no user can lock out another, and none the
 //! administrator.
 
 use std::collections::HashMap;

@@ -11,8 +11,7 @@ use super::proto::{
 };
 use crate::status::{Allowed, Clock, Listener, Rule};
 
-/// What `request`, asked for by user `uid`, means to the engine; `None` when it is no matter of the
-/// engine's.
+/// The engine's form of `request` from user `uid`; `None` when the engine does not handle it.
 pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
     match request {
         Request::Status
@@ -100,7 +99,7 @@ fn forced(force: bool, on_trial: Option<OnTrial>) -> Force {
     }
 }
 
-/// The answer to `request` that carries what the engine said.
+/// The response to `request` that carries the engine's result.
 pub fn response(
     request: &Request,
     result: Result<engine::Response, RequestError>,

@@ -30,14 +30,14 @@ pub struct Client {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
+    /// No agent listens on the socket.
     #[error("{}", not_running(socket, attached, service.as_deref()))]
     NotRunning {
         /// Where.
         socket: PathBuf,
         /// Interfaces on which its filter is still attached, as far as can be seen.
         attached: Vec<String>,
-        /// What systemd says of it ([`Client::explained`]).
+        /// State of its systemd service ([`Client::explained`]).
         service: Option<Box<Service>>,
     },
     /// The caller may not use the socket.
@@ -53,7 +53,7 @@ pub enum ClientError {
     Broken {
         /// Which socket.
         socket: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The answer is not one that this version knows.
@@ -61,7 +61,7 @@ pub enum ClientError {
         "the agent's answer cannot be read ({why}): command and agent are of different versions; restart it: systemctl restart tcpguard"
     )]
     Foreign {
-        /// What is wrong with it.
+        /// The reason why it cannot be read.
         why: String,
     },
     /// The agent refused.

@@ -17,7 +17,7 @@ pub enum FrameError {
 /// Splits a stream into messages of at most `limit` bytes.
 pub struct FrameReader<R> {
     stream: R,
-    /// What was read of the next message, and possibly more behind it.
+    /// Bytes read of the next message, and possibly more behind it.
     buffer: Vec<u8>,
     limit: usize,
 }

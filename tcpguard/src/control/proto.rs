@@ -39,12 +39,12 @@ pub const MAX_REASON: usize = 200;
 pub struct Call {
     /// [`VERSION`].
     pub version: u32,
-    /// What is asked for.
+    /// The request itself.
     pub request: Request,
 }
 
-/// What a client may ask for. Requests that change something are legal on the control socket only;
-/// the others on both.
+/// A request of a client. Requests that change something are legal on the control socket only. The
+/// others are legal on both sockets.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "method", content = "parameters", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
@@ -56,17 +56,17 @@ pub enum Request {
     Mode,
     /// The alerts of the last 24 hours. Always legal.
     Alerts,
-    /// What decides about a prefix. Always legal.
+    /// The decisions about a prefix. Always legal.
     Explain {
         /// Which sources.
         prefix: IpNet,
     },
-    /// What an attack was judged by. Always legal.
+    /// The evidence by which an attack was judged. Always legal.
     ExplainAttack {
         /// Its number.
         id: u64,
     },
-    /// What was counted over time of an attack. Always legal.
+    /// The counters of an attack over time. Always legal.
     Timeline {
         /// Its number.
         id: u64,
@@ -84,12 +84,12 @@ pub enum Request {
         for_s: u64,
         /// Why; at most [`MAX_REASON`] bytes without control characters.
         reason: String,
-        /// Block even what is protected or very wide.
+        /// Block even a protected or very wide prefix.
         force: bool,
         /// If so, take it back unless it is confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_trial: Option<OnTrial>,
-        /// Only say what would happen.
+        /// Only report the effect, without changing anything.
         dry_run: bool,
     },
     /// Exempt a prefix from drops by source or signature. A change.
@@ -100,7 +100,7 @@ pub enum Request {
         for_s: u64,
         /// Why; at most [`MAX_REASON`] bytes without control characters.
         reason: String,
-        /// Allow even what is very wide.
+        /// Allow even a very wide prefix.
         force: bool,
     },
     /// Take back every exemption within a prefix that an operator asked for. A change.
@@ -115,12 +115,12 @@ pub enum Request {
         rules: Vec<ImportedRule>,
         /// Leave the operators' other rules as they are.
         merge: bool,
-        /// Also what is protected or very wide.
+        /// Import even rules for protected or very wide prefixes.
         force: bool,
         /// If so, take that back unless it is confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_trial: Option<OnTrial>,
-        /// Only say what would happen.
+        /// Only report the effect, without changing anything.
         dry_run: bool,
     },
     /// Take a step for a listener, forbid it, or leave it to the guard again. A change.
@@ -129,7 +129,7 @@ pub enum Request {
         listener: Listener,
         /// Which step.
         step: Step,
-        /// What is to become of it.
+        /// The order: take it, forbid it, or leave it to the agent.
         order: Order,
         /// For how long, in seconds; at least 1.
         for_s: u64,
@@ -151,7 +151,7 @@ pub enum Request {
         /// Its number; 0 for all that are known.
         seq: u64,
     },
-    /// What decides about SYNs from a prefix to one port. Always legal.
+    /// The decisions about SYNs from a prefix to one port. Always legal.
     ExplainPort {
         /// Which sources.
         prefix: IpNet,
@@ -166,9 +166,9 @@ pub enum Request {
         /// Only the rule with this number, whatever it drops.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rule: Option<u32>,
-        /// Whose; `null`: of either origin.
+        /// Origin of the rules; `null`: either.
         origin: Option<RuleOrigin>,
-        /// Only say what would be removed.
+        /// Only name the rules that would be removed.
         dry_run: bool,
     },
     /// Set a mode that goes back by itself to the one that was set for good last. At least one of the
@@ -195,7 +195,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it changes what the guard does, which only the control socket allows.
+    /// Whether it changes the behaviour of the agent, which only the control socket allows.
     pub const fn is_change(&self) -> bool {
         match self {
             Self::Status
@@ -222,7 +222,7 @@ impl Request {
         }
     }
 
-    /// Whether it only asks what a change would do.
+    /// Whether it only asks for the effect of a change.
     pub const fn is_dry_run(&self) -> bool {
         matches!(
             self,
@@ -246,14 +246,14 @@ impl Request {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnTrial {
-    /// In seconds. Then the rule ends, and what it replaced is there again.
+    /// In seconds. The rule then ends, and the rules that it replaced are restored.
     pub within_s: u64,
     /// From where the client is logged in: a rule over that is one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<IpAddr>,
 }
 
-/// On whose word a rule exists.
+/// The origin of a rule: the agent or an operator.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleOrigin {
@@ -292,9 +292,8 @@ pub struct ImportedRule {
     pub reason: Option<String>,
 }
 
-/// What the agent answers: an object with one key, the word for what it is. As a field beside its
-/// content, the word might come after it; to be ready for that, the code that reads a status would be
-/// there twice.
+/// The agent's answer: an object with one key, the word for its type. As a field beside its content,
+/// the word might come after it. To be ready for that, the code that reads a status would exist twice.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
@@ -321,7 +320,7 @@ pub enum Response {
     Mode {
         /// The mode now.
         mode: Mode,
-        /// What becomes of it by itself.
+        /// The end of the mode, if it reverts by itself.
         #[serde(default)]
         ends: Option<ModeEnd>,
     },
@@ -367,7 +366,7 @@ pub enum Response {
     },
     /// To [`Request::ImportRules`].
     Imported {
-        /// What it did, or would do.
+        /// Its effect, or the effect that it would have.
         imported: Imported,
         /// Whether it only would.
         dry_run: bool,
@@ -380,15 +379,15 @@ pub enum Response {
         was: Mode,
         /// The mode now.
         mode: Mode,
-        /// What becomes of it by itself.
+        /// The end of the mode, if it reverts by itself.
         #[serde(default)]
         ends: Option<ModeEnd>,
     },
     /// To [`Request::Reload`].
     Reloaded {
-        /// Keys of the configuration whose new values hold from now on.
+        /// Configuration keys with new values that take effect at once.
         applied: Vec<String>,
-        /// Keys whose new values hold after a restart.
+        /// Keys with new values that take effect after a restart.
         waiting: Vec<String>,
     },
     /// To [`Request::Detach`].
@@ -430,7 +429,7 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// For people: the situation and the way out.
     pub message: String,
-    /// What is wrong with which rule of [`Request::ImportRules`].
+    /// The rules of [`Request::ImportRules`] that are refused, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RefusedRule>,
 }

@@ -22,7 +22,7 @@ use super::{CONTROL_SOCKET, STATUS_SOCKET};
 /// answer, each.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Who sent a request, as the kernel says.
+/// The sender of a request, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer {
     /// User id.
@@ -31,13 +31,13 @@ pub struct Peer {
     pub pid: Option<i32>,
 }
 
-/// A request on its way to the agent's loop. Requests for changes arrive only from those who may
-/// make them.
+/// A request on its way to the agent's loop. Requests for changes arrive only from senders with the
+/// right to make them.
 #[derive(Debug)]
 pub struct Incoming {
-    /// What is asked for.
+    /// The request itself.
     pub request: Request,
-    /// Who asks.
+    /// The sender.
     pub peer: Peer,
     /// Where the answer goes. Dropping it tells the client that the agent is stopping.
     pub reply: oneshot::Sender<Response>,
@@ -75,9 +75,9 @@ impl Server {
         })
     }
 
-    /// Serves until it is dropped. What comes over the control socket goes to `changes`, and what
-    /// comes over the status socket to `questions`: places for connections and in the queue are each
-    /// socket's own, so that nobody who may only ask is in the way of who may change.
+    /// Serves until it is dropped. Requests on the control socket go to `changes`, requests on the
+    /// status socket to `questions`. Each socket has its own connection slots and its own queue, so
+    /// that clients that may only ask never block a client that may change something.
     pub async fn serve(self, changes: mpsc::Sender<Incoming>, questions: mpsc::Sender<Incoming>) {
         let status =
             Entrance { may_change: false, admission: Admission::default(), requests: questions };
@@ -108,7 +108,7 @@ impl Server {
     }
 }
 
-/// What lies behind one of the sockets.
+/// The service behind one of the sockets.
 #[derive(Clone)]
 struct Entrance {
     may_change: bool,
@@ -192,8 +192,8 @@ impl Entrance {
     }
 }
 
-/// Whether `uid` may change what the guard does: root, and whoever the agent runs as, who could put
-/// another program in its place anyway.
+/// Whether `uid` may change the behaviour of the agent: root, and the user that the agent runs as. That
+/// user could put another program in its place anyway.
 fn changes_are_for(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }

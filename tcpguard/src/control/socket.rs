@@ -51,11 +51,11 @@ pub enum BindError {
     /// The system refused.
     #[error("cannot {what} {}: {error}; check --runtime-dir and its owner", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that was tried.
         what: &'static str,
-        /// With what.
+        /// The path that it was tried on.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -70,7 +70,7 @@ pub(crate) struct Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Nothing to do about it here, and the next start replaces a socket nobody listens on.
+        // Nothing to do about it here: the next start replaces a socket on which no process listens.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -87,7 +87,7 @@ pub(crate) fn group_number(group: Option<&str>) -> Result<Option<u32>, BindError
     group.map(number).transpose()
 }
 
-/// Refuses to take the place of a socket on which somebody listens.
+/// Refuses to take the place of a socket on which a process listens.
 pub(super) fn refuse_if_alive(path: &Path) -> Result<(), BindError> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -130,8 +130,8 @@ impl Socket {
         }
         let listener = UnixListener::bind(&new).map_err(refused("make the socket"))?;
         let finish = || {
-            // Whoever may write in the directory could put a link in its place meanwhile: rights are
-            // set on what was opened, and only on a socket.
+            // Any process with write access to the directory could put a link in its place meanwhile.
+            // So the rights are set on the node that was opened, and only on a socket.
             let node = open_socket(&new).map_err(refused("open"))?;
             if let Some(gid) = gid {
                 rustix::fs::chownat(&node, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
@@ -157,7 +157,7 @@ impl Socket {
     }
 }
 
-/// The socket at `path` itself, for its rights; neither a link nor what that leads to.
+/// The socket at `path` itself, to set its rights; neither a link nor the target of a link.
 fn open_socket(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let node = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;

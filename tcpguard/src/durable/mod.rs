@@ -1,8 +1,8 @@
 //! Files that are read and replaced as a whole, and are on the disk when that is done.
 //!
-//! Their directories may belong to the service's user while root reads or writes in them (`tcpguard
-//! probe`, `restore-sysctls`, `doctor`, `tune`). So no link is followed, and what is no file is not
-//! opened as one.
+//! Their directories may belong to the service's user while root reads or writes in them
+//! (`tcpguard probe`, `restore-sysctls`, `doctor`, `tune`). So no link is followed, and only a regular
+//! file is opened as one.
 
 pub mod seal;
 
@@ -11,8 +11,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Puts `content` in the place of the file at `path`, with these permissions: whoever reads it, also
-/// after a crash, finds the old content or the new. The directory is made if need be.
+/// Puts `content` in the place of the file at `path`, with these permissions. A reader finds the old
+/// content or the new, also after a crash. The directory is made if need be.
 ///
 /// # Errors
 /// When the directory cannot be written to; then the old content is there.
@@ -21,7 +21,7 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    // What a crash has left, or somebody to be written through.
+    // Left by a crash, or planted for the content to be written through it.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -34,8 +34,8 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-/// The content of the file at `path`, if it has at most `most` bytes: a longer one is not what it
-/// should be, and need not be in memory to be told from it. A named pipe is not waited for.
+/// The content of the file at `path`, if it has at most `most` bytes. A longer file is not the expected
+/// one, and is rejected without being held in memory. A named pipe is not waited for.
 ///
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`] when it is longer; when it is no regular file; otherwise as for
@@ -58,9 +58,9 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A name for what is wrong in the file at `path`, beside it: the first free of `path.bad`,
-/// `path.bad.1`, …, so that nothing that could explain the mishap is lost; at most ten are kept, of
-/// which the last is used again.
+/// A name beside the file at `path` under which a damaged version of it is kept: the first free of
+/// `path.bad`, `path.bad.1`, …, so that no evidence of the mishap is lost. At most ten are kept, and
+/// the last of them is used again.
 pub fn aside(path: &Path) -> PathBuf {
     let name = |number: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -73,8 +73,8 @@ pub fn aside(path: &Path) -> PathBuf {
     (0..9).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(9))
 }
 
-/// Renames the file at `path` to such a name, which is returned: what could explain a mishap is not
-/// to be replaced.
+/// Renames the file at `path` to such a name, which is returned, so that evidence of a mishap is not
+/// replaced.
 pub fn set_aside(path: &Path) -> PathBuf {
     let free = aside(path);
     if let Err(error) = fs::rename(path, &free) {

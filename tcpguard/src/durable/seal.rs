@@ -1,15 +1,15 @@
-//! State files with a first line that says what the rest must be: `tcpguard 1 <bytes> <CRC-32C>`.
+//! State files with a first line that describes the rest: `tcpguard 1 <bytes> <CRC-32C>`.
 //!
-//! JSON alone does not tell a file that was written from one that a disk has changed: most flipped
+//! JSON alone does not distinguish a file as written from one that a disk has changed: most flipped
 //! bits leave it valid, with another address or another end of a rule. A sealed file is believed whole
-//! or not at all. Files of before the line was there begin with `{`, and are read as they are.
+//! or not at all. Files from before the seal was introduced begin with `{`, and are read as they are.
 
 use std::io;
 use std::path::Path;
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-/// What the first line begins with: the name, and the version of the seal.
+/// Start of the first line: the name, and the version of the seal.
 const MARK: &[u8] = b"tcpguard 1 ";
 /// The line is never longer.
 const LONGEST_LINE: usize = 48;
@@ -21,7 +21,7 @@ pub enum Damage {
     Missing,
     /// It cannot be read.
     Refused(io::Error),
-    /// It is not what was written, and why.
+    /// It differs from the file as written; the reason.
     Bad(String),
 }
 
@@ -44,10 +44,10 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     super::replace(path, mode, &sealed(content))
 }
 
-/// What was given to [`replace`], of at most `most` bytes.
+/// The content that was given to [`replace`], of at most `most` bytes.
 ///
 /// # Errors
-/// When there is no file, it cannot be read, or it is not what was written.
+/// When there is no file, it cannot be read, or it differs from the file as written.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Damage> {
     let file =
         super::read(path, most + LONGEST_LINE as u64).map_err(|error| match error.kind() {
@@ -66,10 +66,10 @@ pub fn sealed(content: &[u8]) -> Vec<u8> {
     file
 }
 
-/// What was given to [`sealed`].
+/// The content that was given to [`sealed`].
 ///
 /// # Errors
-/// Why it is not what it was.
+/// The reason why it is damaged.
 pub fn opened(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
     if file.first() == Some(&b'{') {
         return Ok(file);

@@ -22,7 +22,7 @@ const INPUT: u32 = 1;
 const INET_INGRESS: u32 = 5;
 const NETDEV_INGRESS: u32 = 0;
 
-/// For which listener, and what is known of its clients' packets.
+/// The listener that is asked about, and the known properties of its clients' packets.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// Its port.
@@ -33,7 +33,7 @@ pub struct Question<'a> {
     pub ipv6: bool,
     /// The interfaces by which packets may come, as netfilter sees them; none: unknown.
     pub ways: &'a [Way],
-    /// The bits that mark an ACK whose cookie was good; 0: none.
+    /// The bits that mark an ACK with a valid cookie; 0: none.
     pub mark: u32,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
         for (place, rule) in chain.rules.iter().enumerate() {
             let Verdicts { both, depends, passes } = self.verdicts(chain, rule);
             if let Some(kind) = depends
-                // What is invalid stays so: a mark on its first packet is no help to the next.
+                // An invalid packet stays invalid: a mark on its first packet does not help the next.
                 && (!self.marked || kind == Kind::Strict)
             {
                 self.found.push(Offence {
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
                 match both {
                     Holds::Yes if leaves || flow == Flow::Ends => return flow,
                     Holds::Yes => {}
-                    // What is accepted there may not be what comes on here.
+                    // A packet that this chain accepts may not be one that goes on here.
                     _ => self.marked = before,
                 }
             }
@@ -282,7 +282,7 @@ impl<'a> Walk<'a> {
         Verdicts { both, depends, passes }
     }
 
-    /// What all conditions of a rule say of a packet.
+    /// Result of all conditions of a rule for a packet.
     fn says(&self, chain: &Chain, rule: &Rule, packet: &Packet<'_>) -> Outcome {
         let mut all = Outcome { holds: Holds::Yes, hits: Vec::new() };
         for condition in &rule.conditions {

@@ -1,8 +1,9 @@
-//! Whether the host's packet filter lets the clients in that the guard answers with SYN cookies, and
-//! which of its rules such an answer would bypass: rule sets as they were read, judged by functions.
+//! Whether the host's packet filter admits clients that are answered with SYN cookies, and which of its
+//! rules such a SYN-ACK would bypass: rule sets as they were read, judged by functions.
 //!
-//! A SYN that is answered at XDP never comes to netfilter. The first that it sees of the connection is
-//! the client's ACK: a rule whose result depends on having seen the SYN judges it wrongly.
+//! A SYN that is answered at XDP never reaches netfilter. The first packet of the connection that
+//! netfilter sees is the client's ACK. A rule with a result that depends on having seen the SYN
+//! misjudges that ACK.
 
 mod judge;
 mod packet;
@@ -13,7 +14,7 @@ pub use words::mark_rules;
 
 use crate::host::netfilter::RuleSet;
 
-/// What can be done about rules that SYN cookies do not suit.
+/// Treatment of rules that do not suit SYN cookies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum FirewallChoice {
     /// No cookies at listeners which they concern.
@@ -23,7 +24,7 @@ pub enum FirewallChoice {
     Allow,
 }
 
-/// What of the rule sets cannot be judged, in words; `None`: nothing.
+/// The parts of the rule sets that cannot be judged, in words; `None` where there are none.
 pub fn unread(rules: &RuleSet) -> Option<String> {
     let mut what = Vec::new();
     if !rules.complete {

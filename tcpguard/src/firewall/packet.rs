@@ -1,4 +1,4 @@
-//! What is known of a client's packet at netfilter, bit by bit, and what conditions say of it.
+//! The known bits of a client's packet at netfilter, and the results of conditions for it.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ const TCP: u8 = 6;
 /// Bytes of an interface's name.
 const NAME_LEN: usize = 16;
 
-/// A packet of a client, of whose addresses and source port nothing is known.
+/// A packet of a client. Its addresses and source port are unknown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet<'a> {
     /// The flags of its TCP header.
     pub(super) flags: u8,
-    /// What conntrack makes of it.
+    /// Its state in conntrack.
     pub(super) state: u32,
     /// Where it goes.
     pub(super) port: u16,
     /// By which interface it came; `None`: unknown.
     pub(super) way: Option<&'a Way>,
-    /// Bits of its mark that are known, and what they are.
+    /// Bits of its mark that are known, and their values.
     pub(super) mark: (u32, u32),
 }
 
-/// Eight bits: what they are, and which of them are known.
+/// Eight bits: their values, and the mask of those that are known.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bits {
     value: u8,
@@ -40,35 +40,36 @@ impl Bits {
     }
 }
 
-/// What a condition, or all of a rule, says of a packet.
+/// Whether a packet meets a condition, or all conditions of a rule.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Holds {
     /// Not it.
     No,
-    /// That depends on what is not known.
+    /// That depends on something unknown.
     Maybe,
     /// It.
     Yes,
 }
 
-/// What a rule says of a packet, and why: by which elements of maps, and of which keys it is not known.
+/// Whether a packet meets a rule, and why: the elements of maps that hold, and the keys for which that
+/// is unknown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Outcome {
     pub(super) holds: Holds,
     pub(super) hits: Vec<Hit>,
 }
 
-/// What decided.
+/// The cause of an outcome.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Hit {
     /// The element of this number.
     Element(String, usize),
-    /// What is not known of this key: a set that was not read, or a test that cannot be told.
+    /// This key could not be checked: the set was not read, or the test is unknown.
     Unread(Vec<u8>),
 }
 
 impl Packet<'_> {
-    /// What is known of a source; empty: nothing.
+    /// The known bits of a source; empty: none.
     fn bits(&self, source: &Source) -> Vec<Bits> {
         let all = |bytes: &[u8]| bytes.iter().map(|byte| Bits::of(*byte)).collect();
         match source {
@@ -104,7 +105,7 @@ impl Packet<'_> {
         }
     }
 
-    /// What a condition of a rule in a table says.
+    /// Result of a condition of a rule in a table.
     pub(super) fn meets(
         &self,
         condition: &Condition,

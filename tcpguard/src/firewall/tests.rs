@@ -1,11 +1,11 @@
-//! Rule sets as the kernel listed them, and what becomes of a client's ACK in them.
+//! Rule sets as the kernel listed them, and their verdicts on a client's ACK.
 
 mod iptables_legacy;
 
 use super::*;
 use crate::host::netfilter::{self, Chain, Family, Hook};
 
-/// What `nft` or `iptables-nft` made of the rules that its name tells.
+/// The rules that its name tells, as `nft` or `iptables-nft` loaded them.
 pub(crate) fn recorded(text: &str) -> RuleSet {
     let mut found = RuleSet { complete: true, ..RuleSet::default() };
     let (mut chains, mut rules) = (Vec::new(), Vec::new());
@@ -27,7 +27,7 @@ pub(crate) fn recorded(text: &str) -> RuleSet {
     found
 }
 
-/// What the kernel returned of the tables whose rules are in tests/iptables_legacy.rs.
+/// The kernel's listing of the tables with the rules in tests/iptables_legacy.rs.
 pub(crate) fn legacy() -> RuleSet {
     let mut found = RuleSet { complete: true, ..RuleSet::default() };
     for line in LEGACY.lines() {
@@ -67,8 +67,8 @@ fn strict(text: &str) -> RuleSet {
 #[test]
 fn rules_that_depend_on_the_syn_are_found_and_others_are_not() {
     let rules = recorded(NEW_NOT_SYN);
-    // A denial of SYNs, and the drop of what is new and no SYN. Neither what is invalid, nor flags that no
-    // TCP sends, nor rules for other ports or the loopback interface.
+    // A denial of SYNs, and the drop of new packets that are no SYN. Neither the drop of invalid
+    // packets, nor flags that no TCP sends, nor rules for other ports or the loopback interface.
     assert_eq!(found(&rules, 8080, 0), [(2, Kind::Bypassed), (3, Kind::NotSyn)]);
     assert_eq!(found(&rules, 443, 0), [(3, Kind::NotSyn)]);
     // A port of an interval, and one by itself.
@@ -199,7 +199,7 @@ fn xt_tcp(sources: [u16; 2], option: u8, inverted: bool) -> Vec<u8> {
     attribute(3, &info)
 }
 
-/// A chain with one rule, which drops what these expressions let through.
+/// A chain with one rule, which drops the packets that these expressions let through.
 fn dropping(expressions: &[Vec<u8>]) -> RuleSet {
     let verdict = attribute(2, &attribute(2, &number(1, 0)));
     let drop = expression("immediate", &[number(1, 0), verdict]);

@@ -15,7 +15,7 @@ const STATES: [(u32, &str); 5] =
 /// The tables of iptables.
 const IPTABLES: [&str; 5] = ["filter", "mangle", "raw", "security", "nat"];
 
-/// A rule; what cannot be said is named.
+/// A rule in words; conditions and effects that cannot be described are named.
 pub(super) fn rule(rule: &Rule) -> String {
     let conditions = rule.conditions.iter().filter_map(condition);
     let effects = rule.effects.iter().filter_map(|effect| match effect {
@@ -153,7 +153,7 @@ fn states(bits: u32) -> String {
     set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
 
-/// Where the rule is and what it says.
+/// The place of the rule and its words.
 impl fmt::Display for Offence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, table, chain, handle, place, words, .. } = self;
@@ -219,8 +219,8 @@ impl Offence {
     }
 }
 
-/// The commands that let ACKs with the mark, and what follows them of their connections, pass before
-/// the rule: only the first segments of a client have the mark, so its connection keeps it.
+/// The commands that let ACKs with the mark, and the later packets of their connections, pass before
+/// the rule. Only the first segments of a client have the mark, so its connection keeps it.
 pub fn mark_rules(offence: &Offence, mark: u32) -> [String; 2] {
     let Offence { family, table, chain, handle, place, .. } = offence;
     if offence.is_of_iptables() {

@@ -1,4 +1,4 @@
-//! What hangs on an interface, and on what it hangs itself.
+//! The programs that are attached to an interface, and the interfaces that it is itself attached to.
 
 use netlink_packet_core::DecodeError;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -95,7 +95,7 @@ pub struct Filter {
 /// Where the interface with this index stands.
 ///
 /// # Errors
-/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+/// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.
 pub fn place(index: u32) -> Result<Place, Error> {
     place_in(index, None)
 }

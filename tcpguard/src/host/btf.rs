@@ -165,7 +165,7 @@ impl Record {
         matches!(self.kind(), kind::STRUCT | kind::UNION)
     }
 
-    /// Length of what follows the fixed part.
+    /// Length of the part that follows the fixed part.
     fn trailer_len(self) -> Result<usize, String> {
         Ok(match self.kind() {
             kind::INT | kind::VAR | kind::DECL_TAG => 4,

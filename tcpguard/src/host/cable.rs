@@ -1,5 +1,5 @@
-//! A cable between two network namespaces, and who is at its ends: for a host that tries out on
-//! itself what it will do on the network.
+//! A cable between two network namespaces, with the hosts at its ends: for a host that tries out on
+//! itself the behaviour that it will have on the network.
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -26,7 +26,7 @@ const VETH_INFO_PEER: u16 = 1;
 // include/uapi/linux/if_addr.h
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
-/// Usable at once: nobody else can have it.
+/// Usable at once: no other host on the cable can have the address.
 const IFA_F_NODAD: u8 = 0x02;
 // include/uapi/linux/neighbour.h
 const NDA_DST: u16 = 1;

@@ -1,9 +1,9 @@
-//! What this thread may do (capabilities(7)). Sets are masks, a bit for each, with the numbers of the
-//! kernel's `capability.h`.
+//! The capabilities of this thread (capabilities(7)). Sets are masks, a bit for each, with the numbers
+//! of the kernel's `capability.h`.
 
 /// `CAP_SYS_ADMIN`, which stands in for the two that were split from it in Linux 5.8.
 pub const SYS_ADMIN: u64 = 1 << 21;
-/// What the guard needs: mask, whether [`SYS_ADMIN`] stands in for it, and name.
+/// The capabilities that the agent needs: mask, whether [`SYS_ADMIN`] stands in for it, and name.
 const WANTED: [(u64, bool, &str); 3] =
     [(1 << 12, false, "CAP_NET_ADMIN"), (1 << 38, true, "CAP_PERFMON"), (1 << 39, true, "CAP_BPF")];
 

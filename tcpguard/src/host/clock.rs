@@ -1,4 +1,4 @@
-//! The clock that everything is timed by, and what it means on a calendar.
+//! The clock by which everything is timed, and its conversion to calendar time.
 
 use std::sync::LazyLock;
 use std::time::Duration;

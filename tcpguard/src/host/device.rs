@@ -1,4 +1,4 @@
-//! What an interface's driver does with packets that an XDP program sees.
+//! The treatment of packets by an interface's driver, where an XDP program sees them.
 #![expect(unsafe_code, reason = "SIOCETHTOOL takes a pointer in a request")]
 
 use std::io;
@@ -40,21 +40,21 @@ const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 /// `ETH_FLAG_LRO`.
 const ETH_FLAG_LRO: u32 = 1 << 15;
 
-/// What the driver of an interface does with native XDP programs.
+/// An interface driver's support for native XDP programs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct XdpFeatures {
-    /// It runs them, and takes what they send back (`XDP_TX`).
+    /// It runs them, and transmits the frames that they send back (`XDP_TX`).
     pub basic: bool,
-    /// It takes what programs on other interfaces send to it. A veth does where its other end has an XDP
-    /// program or GRO.
+    /// It accepts frames that programs on other interfaces send to it. A veth does where its other end
+    /// has an XDP program or GRO.
     pub takes: bool,
     /// Also where a packet fills more than one buffer, so that the MTU may exceed a page.
     pub large_packets: bool,
 }
 
-/// Whether the driver of an interface says that a native XDP program can send packets back
-/// (`XDP_TX`); `None` where the kernel does not tell (before 6.3). A virtual interface says so also
-/// when nobody at its other end takes them.
+/// Whether the driver of an interface reports that a native XDP program can send packets back
+/// (`XDP_TX`); `None` where the kernel does not tell (before 6.3). A virtual interface reports so even
+/// when nothing at its other end receives them.
 ///
 /// # Errors
 /// As [`xdp_features`].
@@ -62,8 +62,8 @@ pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
     Ok(xdp_features(ifindex)?.map(|features| features.basic))
 }
 
-/// Whether what a native XDP program on a virtual interface sends back is received at its other end;
-/// `None` where that cannot be told. Of what is lost no program and no stack hears.
+/// Whether frames that a native XDP program on a virtual interface sends back are received at its other
+/// end; `None` where that cannot be told. No program and no stack sees the loss of such a frame.
 pub fn is_received(interface: &Interface) -> Option<bool> {
     if interface.kind.as_deref() != Some("veth") {
         return None;
@@ -73,9 +73,9 @@ pub fn is_received(interface: &Interface) -> Option<bool> {
     received(other.map(|other| other.xdp), xdp_features(interface.index).ok().flatten())
 }
 
-/// The same, by the programs at a veth's other end and by what the veth says itself. The kernel takes
-/// such a frame only where there is a program in the driver there, or GRO; with GRO alone it lies there
-/// until some other frame comes.
+/// The same, by the programs at a veth's other end and by the veth's own report. The kernel takes such
+/// a frame only where there is a program in the driver there, or GRO. With GRO alone the frame lies
+/// there until another one comes.
 fn received(other: Option<XdpPrograms>, own: Option<XdpFeatures>) -> Option<bool> {
     match (other, own) {
         (Some(other), _) => Some(other.native.is_some()),
@@ -84,11 +84,11 @@ fn received(other: Option<XdpPrograms>, own: Option<XdpFeatures>) -> Option<bool
     }
 }
 
-/// What the driver of an interface does with native XDP programs; `None` where the kernel does not
-/// tell (before 6.3).
+/// An interface driver's support for native XDP programs; `None` where the kernel does not tell (before
+/// 6.3).
 ///
 /// # Errors
-/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+/// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.
 pub fn xdp_features(ifindex: u32) -> Result<Option<XdpFeatures>, Error> {
     let mut netlink = Netlink::open(NETLINK_GENERIC)?;
     let family = request(CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME, NETDEV);
@@ -139,7 +139,7 @@ fn features(message: &Message) -> Result<Option<XdpFeatures>, DecodeError> {
     Ok(None)
 }
 
-/// Whether an interface takes VLAN tags off before anybody sees the packet; `None` where its driver
+/// Whether an interface strips VLAN tags before any program sees the packet; `None` where its driver
 /// does not tell.
 ///
 /// # Errors
@@ -149,7 +149,7 @@ pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
     Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_RXVLAN != 0))
 }
 
-/// Whether an interface merges packets into larger ones before anybody sees them (LRO), with which
+/// Whether an interface merges packets into larger ones before any program sees them (LRO), with which
 /// most drivers refuse native XDP; `None` where its driver does not tell.
 ///
 /// # Errors
@@ -168,8 +168,8 @@ fn flags(name: &str, what: &'static str) -> Result<Option<u32>, Error> {
     }
 }
 
-/// Has the host compute all checksums of what leaves by an interface, as if it were read on a wire,
-/// where a virtual interface would do without.
+/// Has the host compute all checksums of the packets that leave by an interface, as if they were read
+/// on a wire, where a virtual interface would do without.
 ///
 /// # Errors
 /// When there is no such interface, or the kernel refuses.
@@ -242,7 +242,7 @@ mod tests {
         for (other, own, expected) in [
             (with(Some(7), None), of(true), Some(true)),
             (with(Some(7), None), None, Some(true)),
-            // GRO makes the veth say that it takes frames, and nobody fetches them.
+            // GRO makes the veth report that it takes frames, but nothing fetches them.
             (with(None, None), of(true), Some(false)),
             (with(None, Some(8)), of(true), Some(false)),
             (with(None, None), of(false), Some(false)),

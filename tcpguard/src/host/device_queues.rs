@@ -1,4 +1,4 @@
-//! A network card's receive rings and queues, and who processes what arrives in them.
+//! A network card's receive rings and queues, and the CPUs that process their packets.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,8 @@ pub struct ReceiveQueues {
 /// # Errors
 /// When there is no such interface, or the kernel refuses.
 pub fn receive_ring(name: &str) -> Result<Option<ReceiveRing>, Error> {
-    // struct ethtool_ringparam: the most of four kinds, then what is set: rx, rx_mini, rx_jumbo, tx.
+    // struct ethtool_ringparam: the maxima of four rings, then their current lengths: rx, rx_mini,
+    // rx_jumbo, tx.
     let words = ask(name, ETHTOOL_GRINGPARAM, "ask for an interface's receive ring")?;
     Ok(words.map(|[_, longest, _, _, _, length, ..]| ReceiveRing { length, longest }))
 }
@@ -51,8 +52,8 @@ pub fn receive_queues(name: &str) -> Result<Option<ReceiveQueues>, Error> {
     Ok(words.map(queues))
 }
 
-/// struct ethtool_channels: the most of four kinds, then what is set: rx, tx, other, combined. A
-/// combined channel receives and sends.
+/// struct ethtool_channels: the maxima of four kinds, then their current numbers: rx, tx, other,
+/// combined. A combined channel receives and sends.
 fn queues([_, most_rx, _, _, most_combined, rx, _, _, combined]: [u32; 9]) -> ReceiveQueues {
     ReceiveQueues {
         count: rx.saturating_add(combined),
@@ -70,8 +71,8 @@ fn ask(name: &str, command: u32, what: &'static str) -> Result<Option<[u32; 9]>,
     }
 }
 
-/// Whether the host spreads what arrives in a queue over several CPUs in software (RPS); `None`
-/// where sysfs does not show this interface. `class` is [`NET_CLASS`].
+/// Whether the host spreads the packets of a queue over several CPUs in software (RPS); `None` where
+/// sysfs does not show this interface. `class` is [`NET_CLASS`].
 pub fn spreads_in_software(class: &Path, interface: &Interface) -> Option<bool> {
     let directory = class.join(&interface.name);
     // sysfs shows the namespace in which it was mounted: the same name there may be another

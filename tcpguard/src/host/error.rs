@@ -1,4 +1,4 @@
-//! What can go wrong when the host is asked about itself.
+//! Errors of queries about the host, and of changes to it.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub enum Error {
     /// The kernel refused a request, or the request could not be exchanged.
     #[error("cannot {what}: {source}; see what is in the way: tcpguard doctor")]
     Refused {
-        /// What was asked, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: &'static str,
         /// The kernel's reason.
         source: io::Error,
@@ -28,7 +28,7 @@ pub enum Error {
          tcpguard"
     )]
     NotPermitted {
-        /// What was asked, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: &'static str,
     },
     /// The kernel has not answered within [`super::ANSWER_TIMEOUT`].
@@ -37,7 +37,7 @@ pub enum Error {
         super::ANSWER_TIMEOUT.as_secs()
     )]
     NoAnswer {
-        /// What was asked, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: &'static str,
     },
     /// The kernel's answer makes no sense.
@@ -46,9 +46,9 @@ pub enum Error {
          tcpguard doctor --bundle FILE"
     )]
     Garbled {
-        /// What was asked, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: &'static str,
-        /// What is wrong with it.
+        /// Description of the defect.
         detail: DecodeError,
     },
     /// A list changed each time while it was being read.
@@ -57,7 +57,7 @@ pub enum Error {
          ip monitor link"
     )]
     Unstable {
-        /// What was asked, as a verb phrase.
+        /// The operation, as a verb phrase.
         what: &'static str,
     },
     /// The kernel cannot list TCP sockets.
@@ -99,13 +99,13 @@ pub enum Error {
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the defect.
         detail: String,
     },
     /// There is no interface of that name.
     #[error("there is no interface {name}; this host has: {existing}; see more of them: ip link")]
     NoInterface {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
         /// The names that exist, separated by ", ".
         existing: String,

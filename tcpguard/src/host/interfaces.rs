@@ -42,7 +42,7 @@ pub struct Interface {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// What its packets begin with: `ARPHRD_…`, include/uapi/linux/if_arp.h.
+    /// Type of the link-layer header of its packets: `ARPHRD_…`, include/uapi/linux/if_arp.h.
     pub link_type: u16,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
@@ -54,7 +54,7 @@ pub struct Interface {
     pub kind: Option<String>,
     /// Index of the interface that it is a part of: a bridge, a bond, a team, a failover.
     pub master: Option<u32>,
-    /// What it is built on, such as a VLAN or a macvlan.
+    /// The interface that it is built on, as a VLAN or a macvlan is.
     pub below: Below,
     /// Whether an XDP program is attached, and where.
     pub xdp: Xdp,
@@ -104,7 +104,7 @@ const STACKED: [&str; 9] =
     ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec"];
 /// `ARPHRD_ETHER`, include/uapi/linux/if_arp.h.
 const ARPHRD_ETHER: u16 = 1;
-/// `ARPHRD_LOOPBACK`, whose packets begin with an Ethernet header of zeros.
+/// `ARPHRD_LOOPBACK`: its packets begin with an Ethernet header of zeros.
 const ARPHRD_LOOPBACK: u16 = 772;
 
 impl Interface {
@@ -118,14 +118,14 @@ impl Interface {
         !self.loopback && self.kind.is_none()
     }
 
-    /// Whether nothing that comes in by it has come in by a guarded one of `all` the interfaces of this
-    /// namespace, as a frame that can be read there. That is said of those only of which it is certain: what
-    /// an interface of a kind that is not known is built on is not known either.
+    /// Whether it is certain that no packet that arrives by it has arrived, as a frame that can be read
+    /// there, by a guarded one of `all` the interfaces of this namespace. An interface of an unknown
+    /// kind is built on unknown ones, so nothing is certain about it.
     pub fn is_unguarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
         self.is_unguarded_above(all, is_guarded, MAX_STACK)
     }
 
-    /// Likewise, of what is built on at most `depth` others.
+    /// Likewise, for an interface that is built on at most `depth` others.
     fn is_unguarded_above(
         &self,
         all: &[Self],
@@ -158,9 +158,10 @@ impl Interface {
         }
     }
 
-    /// Whether what leaves by it leaves by a guarded one of `all` the interfaces of this namespace, as a frame
-    /// that can be read there: it is one, or it is built on one. Of one that is built on several, all are
-    /// held to be as one of them is.
+    /// Whether packets that leave by it leave by a guarded one of `all` the interfaces of this
+    /// namespace, as a frame that can be read there: it is guarded itself, or it is built on a guarded
+    /// one. An interface that is built on several counts as leaving by a guarded one if one of them
+    /// does.
     pub fn leaves_guarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
         self.leaves_guarded_below(all, is_guarded, MAX_STACK)
     }
@@ -240,7 +241,7 @@ impl fmt::Display for OperState {
 /// Every interface, by index.
 ///
 /// # Errors
-/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+/// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.
 pub fn list() -> Result<Vec<Interface>, Error> {
     let mut netlink = Netlink::open(NETLINK_ROUTE)?;
     let all = [0; IFINFOMSG_LEN];
@@ -400,7 +401,7 @@ pub(super) mod tests {
         assert!(!found.has_ethernet_header());
     }
 
-    /// Interfaces by index from 1 on: kind, master, what it is built on.
+    /// Interfaces by index from 1 on: kind, master, and the interface below.
     fn made(all: &[(Option<&str>, u32, Below)]) -> Vec<Interface> {
         let found = parse_one(&link_message(RTM_NEWLINK, 0, 7, "edge0")).expect("well formed");
         let found = found.expect("an interface");
@@ -464,7 +465,7 @@ pub(super) mod tests {
             (vec![hardware, bridge, veth], 1, vec![1]),
             (vec![(None, 2, Nothing), bridge, veth, vlan(2)], 1, vec![1, 2, 4]),
             (vec![hardware, vlan(1), vlan(2)], 1, vec![1, 2, 3]),
-            // The guarded one is above: what leaves below it by itself is not seen.
+            // The guarded one is above: packets that leave by the lower one directly are not seen.
             (vec![hardware, vlan(1)], 2, vec![2]),
             (
                 vec![hardware, (Some("wireguard"), 0, Here(1)), (Some("ppp"), 0, Here(1))],

@@ -1,4 +1,4 @@
-//! What an interface received, and what it lost before anybody saw it.
+//! Packets that an interface received, and packets that it lost before any program saw them.
 
 use netlink_packet_core::DecodeError;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -14,8 +14,8 @@ const IFLA_IFNAME: u16 = 3;
 /// `IFLA_STATS64`.
 const IFLA_STATS64: u16 = 23;
 
-/// Counters of an interface since it exists (`struct rtnl_link_stats64`). What each driver counts
-/// where differs; a packet is in one of the last three at most.
+/// Counters of an interface since it exists (`struct rtnl_link_stats64`). Drivers differ in which
+/// counter they use. A packet is in one of the last three at most.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LinkStats {
     /// Packets that were handed on.
@@ -27,17 +27,17 @@ pub struct LinkStats {
     pub rx_missed: u64,
     /// Packets lost by an overrun of the card's FIFO.
     pub rx_fifo: u64,
-    /// Packets that nobody wanted: the interface is an inactive port of a bond, for one.
+    /// Packets without a handler: the interface is an inactive port of a bond, for one.
     pub rx_nohandler: u64,
 }
 
 /// The counters of the interface of that name in this namespace; `None` if there is none.
 ///
-/// The kernel takes its lock of all interfaces (`rtnl`) for that, which somebody who reconfigures
-/// one may hold for a while: not for a loop that must not wait.
+/// The kernel takes its lock of all interfaces (`rtnl`) for that, which a process that reconfigures one
+/// may hold for a while. So this is not for a loop that must not wait.
 ///
 /// # Errors
-/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+/// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.
 pub fn link_stats(name: &str) -> Result<Option<LinkStats>, Error> {
     if name.len() >= libc::IFNAMSIZ {
         return Ok(None);

@@ -47,11 +47,11 @@ impl LinkWatch {
         Ok(Self { socket, buffer: vec![0; DATAGRAM_LEN] })
     }
 
-    /// What has happened since the last call; does not wait.
+    /// The events since the last call; does not wait.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the socket is of no use any more. A message that makes no sense
-    /// becomes [`LinkEvent::Lost`].
+    /// [`Error::Refused`] if the socket can no longer be used. A message that makes no sense becomes
+    /// [`LinkEvent::Lost`].
     pub fn drain(&mut self) -> Result<Vec<LinkEvent>, Error> {
         let mut events = Vec::new();
         for _ in 0..DATAGRAMS {

@@ -1,5 +1,5 @@
-//! Networks all of whose addresses are this host's own although they are on no interface, as a content
-//! network's are ("AnyIP"): `ip route add local 203.0.113.0/24 dev lo`.
+//! Networks with addresses that are all this host's own although they are on no interface, as those of
+//! a content network are ("AnyIP"): `ip route add local 203.0.113.0/24 dev lo`.
 
 use ipnet::IpNet;
 use netlink_packet_core::DecodeError;
@@ -10,16 +10,16 @@ use super::netlink::{Message, Netlink, attributes, field};
 use super::routes::{RTA_DST, RTN_LOCAL};
 use super::rtnetlink::{RTM_GETROUTE, RTMSG_LEN, address};
 
-/// `RT_TABLE_LOCAL`: the routing table that says what is delivered to this host.
+/// `RT_TABLE_LOCAL`: the routing table of the addresses that are delivered to this host.
 const RT_TABLE_LOCAL: u8 = 255;
-/// Shorter prefixes are no networks of one host: who routes all of the Internet to itself is a transparent
-/// proxy. IPv4, IPv6.
+/// Shorter prefixes are no networks of one host: a host that routes all of the Internet to itself is a
+/// transparent proxy. IPv4, IPv6.
 const SHORTEST: [u8; 2] = [8, 32];
 
 /// The networks of this network namespace.
 ///
 /// # Errors
-/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+/// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.
 pub fn local_networks() -> Result<Vec<IpNet>, Error> {
     let mut networks = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {

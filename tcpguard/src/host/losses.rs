@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::{Error, softnet};
 
-/// Counters of a network card whose ring was full, or whose buffer was (struct rtnl_link_stats64).
+/// Counters of a network card for packets lost to a full ring or buffer (struct rtnl_link_stats64).
 const OF_INTERFACE: [&str; 2] = ["rx_missed_errors", "rx_fifo_errors"];
 
-/// What was lost on its way to `interfaces` since boot. Read several times a second: unlike
-/// [`super::link_stats()`], sysfs takes no lock for it that a driver may hold for long.
+/// The packets that were lost on their way to `interfaces` since boot. Read several times a second:
+/// unlike [`super::link_stats()`], sysfs takes no lock for it that a driver may hold for long.
 ///
 /// # Errors
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.

@@ -9,7 +9,7 @@ const PATH: &str = "/proc/meminfo";
 pub struct Memory {
     /// All of it.
     pub total: u64,
-    /// What programs could have without anything being swapped out.
+    /// Memory that programs could get without anything being swapped out.
     pub available: u64,
 }
 

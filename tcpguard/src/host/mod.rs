@@ -1,4 +1,5 @@
-//! The host's own view of TCP: what the daemon reads from the kernel, and does to it, outside BPF.
+//! The host's own view of TCP: the data that the agent reads from the kernel outside BPF, and the
+//! changes that it makes there.
 //!
 //! Everything here is synchronous and bounded: each call is one question to the kernel or one
 //! small file, and returns within [`ANSWER_TIMEOUT`] even if the kernel does not answer. Nothing

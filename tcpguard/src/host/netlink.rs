@@ -100,12 +100,13 @@ impl Netlink {
         Ok(Self { socket, sequence: 0, request: Vec::new(), answer: vec![0; DATAGRAM_LEN] })
     }
 
-    /// Has the kernel take what a request for a list says about it (Linux 4.20), rather than list everything.
+    /// Has the kernel apply the filters in a request for a list (Linux 4.20), rather than list
+    /// everything.
     pub(super) fn strict(&mut self) -> Result<(), Error> {
         self.socket.set_netlink_get_strict_chk(true).map_err(Error::Open)
     }
 
-    /// Everything that `parse` accepts of a list; `parse` returns `None` for what does not matter.
+    /// Everything that `parse` accepts of a list; `parse` returns `None` for irrelevant entries.
     ///
     /// A list that changed while it was read is read again, a few times.
     pub(super) fn dump<T>(

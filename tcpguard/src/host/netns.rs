@@ -9,8 +9,8 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::Error;
 
-/// The cookie of the network namespace of this thread: never reused while the kernel runs, and
-/// what the kernel's `struct net` carries as `net_cookie`.
+/// The cookie of the network namespace of this thread: never reused while the kernel runs, and equal to
+/// `net_cookie` in the kernel's `struct net`.
 ///
 /// # Errors
 /// [`Error::NoNetnsCookie`] before Linux 5.14.

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::Error;
 
-/// What `parse` makes of the file at `path`.
+/// The result of `parse` for the file at `path`.
 ///
 /// # Errors
-/// [`Error::Read`], or [`Error::Malformed`] with what `parse` says is wrong; both name the file.
+/// [`Error::Read`], or [`Error::Malformed`] with the error of `parse`; both name the file.
 pub(super) fn read<T>(
     path: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,

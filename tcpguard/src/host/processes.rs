@@ -1,8 +1,8 @@
 //! Which processes hold which sockets, and how many descriptors each uses, from `/proc`.
 //!
-//! Only what is wanted is read: one `readlink` a descriptor, and nothing else of a process that
-//! holds none of the sockets. What the kernel does not show this user is not an error; the answer
-//! says that there is such.
+//! Only the needed entries are read: one `readlink` a descriptor, and nothing else of a process that
+//! holds none of the sockets. Processes that the kernel does not show to this user are no error. The
+//! answer says that there are such.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,13 +41,13 @@ pub struct Process {
     pub fd_limit: Option<u64>,
 }
 
-/// Who holds the sockets that were asked for.
+/// The processes that hold the requested sockets.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Owners {
     processes: Vec<Process>,
     /// Inode and index into `processes`, sorted.
     held: Vec<(u32, u32)>,
-    /// Whether there are processes whose descriptors the kernel does not show this user.
+    /// Whether the kernel hides the descriptors of some processes from this user.
     pub denied: bool,
 }
 
@@ -82,7 +82,7 @@ impl Owners {
     }
 }
 
-/// Who holds the sockets with these inodes. `root` is [`PROC`].
+/// The processes that hold the sockets with these inodes. `root` is [`PROC`].
 ///
 /// # Errors
 /// [`Error::Read`] when `root` itself cannot be read.
@@ -115,7 +115,7 @@ pub fn owners(root: &Path, inodes: &BTreeSet<u32>) -> Result<Owners, Error> {
     Ok(owners)
 }
 
-/// What a process's descriptors lead to.
+/// The targets of a process's descriptors.
 #[derive(Default)]
 struct Descriptors {
     count: u64,
@@ -171,8 +171,8 @@ fn socket_inode(link: &[u8]) -> Option<u32> {
 pub struct DescriptorUse {
     /// Its id.
     pub pid: u32,
-    /// Its name, with a `?` for each character that cannot be seen: a process may call itself what it
-    /// likes, also what a terminal would obey, or another's name from right to left.
+    /// Its name, with a `?` for each character that cannot be seen: a process may give itself any name,
+    /// also one that a terminal would obey, or another's name from right to left.
     pub comm: String,
     /// Descriptors in use.
     pub used: u64,
@@ -180,8 +180,8 @@ pub struct DescriptorUse {
     pub limit: u64,
 }
 
-/// The use of descriptors of every process that has a limit. `root` is [`PROC`]. What a process
-/// opened is not looked at, which is why every user sees this of nearly every process (Linux 6.2).
+/// The use of descriptors of every process that has a limit. `root` is [`PROC`]. The targets of the
+/// descriptors are not read, which is why every user sees this of nearly every process (Linux 6.2).
 ///
 /// # Errors
 /// [`Error::Read`] when `root` itself cannot be read.

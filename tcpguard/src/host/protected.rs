@@ -1,5 +1,5 @@
-//! The protected set: addresses that no rule may cover, because dropping their SYNs would cut the
-//! host off, and anybody can write them into a SYN.
+//! The protected set: addresses that no rule may cover. Dropping their SYNs would cut the host off, and
+//! any sender can write them into a SYN.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,16 +14,16 @@ use super::{Error, SockDiag, local_routes, rtnetlink};
 /// Room for protected prefixes of each family: the other half of the kernel's places is the
 /// allow-list's.
 pub const MOST_PROTECTED: usize = maps::MAX_EXEMPT as usize / 2;
-/// Of these, at most so many for SSH clients: whoever may talk to sshd can add to them.
+/// Of these, at most so many for SSH clients: any host that may talk to sshd can add to them.
 pub const MOST_SSH_CLIENTS: usize = MOST_PROTECTED / 2;
 
-/// Where resolvers are configured. The second is what systemd-resolved asks when the first only
-/// names its own loopback address.
+/// Where resolvers are configured. The second file lists the resolvers of systemd-resolved, for a host
+/// where the first only names its own loopback address.
 const RESOLV_CONF: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
-/// What is on an interface of the host.
+/// An address on an interface of the host.
 const OWN_ADDRESS: &str = "own address";
-/// What is routed to the host as a whole.
+/// A network that is routed to the host as a whole.
 const OWN_NETWORK: &str = "own network";
 
 /// A prefix that must stay reachable.
@@ -31,8 +31,8 @@ const OWN_NETWORK: &str = "own network";
 pub struct Protected {
     /// Which addresses.
     pub net: IpNet,
-    /// What they are: `own address`, `own network`, `default gateway`, `resolver`, `SSH client`, `configured`,
-    /// `loopback`; several separated by ", ".
+    /// Their roles: `own address`, `own network`, `default gateway`, `resolver`, `SSH client`,
+    /// `configured`, `loopback`; several separated by ", ".
     pub what: String,
     /// Whether packets to them are delivered to this host itself.
     pub own: bool,
@@ -43,7 +43,7 @@ pub struct Protected {
 pub struct ProtectedSet {
     /// In the order of the prefixes, each prefix once.
     pub prefixes: Vec<Protected>,
-    /// How many there was no room for, by what they are.
+    /// How many there was no room for, by role.
     pub left_out: BTreeMap<&'static str, usize>,
 }
 
@@ -59,9 +59,9 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Reads all again. `ssh_ports` are the local ports on which sshd listens: who has a connection
-    /// to one is an administrator. `take` gets each source's name, what was read of it (a missing
-    /// resolv.conf is no error), and where to put it.
+    /// Reads all again. `ssh_ports` are the local ports on which sshd listens: a host with a connection
+    /// to one is an administrator's. `take` gets each source's name, the addresses read from it (a
+    /// missing resolv.conf is no error), and where to put them.
     pub fn read(
         &mut self,
         sockets: &mut SockDiag,
@@ -85,8 +85,8 @@ impl Addresses {
         take("own networks", local_routes::local_networks(), &mut self.own_networks);
     }
 
-    /// The protected set. `configured` comes from the configuration. Where there are more than there is
-    /// room for, those come first of which the host has few, and that nobody outside can add to.
+    /// The protected set. `configured` comes from the configuration. If there are more than there is
+    /// room for, those come first of which the host has few, and to which no other host can add.
     pub fn protected(&self, configured: &[IpNet]) -> ProtectedSet {
         let mut set = Collected::new();
         for net in configured {
@@ -272,7 +272,7 @@ mod tests {
         assert!(set.finish().prefixes.iter().any(|it| it.net == net("192.0.2.9/32")));
     }
 
-    /// A host for git, and an attacker who opens connections to sshd from all over his own /64.
+    /// A host for git, and an attacker that opens connections to sshd from all over its own /64.
     #[test]
     fn ssh_clients_take_nobody_elses_room_and_a_network_takes_no_other_networks() {
         let attacker = 0x2001_0db8_0000_0000_0000_0000_0000_0000_u128;

@@ -76,7 +76,7 @@ impl RouteTable {
     /// Which way TCP packets from the local address `from` take to `to`.
     ///
     /// # Errors
-    /// What netlink reports, such as `EINVAL` where `from` is no address of this host.
+    /// Netlink's error, such as `EINVAL` where `from` is no address of this host.
     pub fn way(&mut self, from: IpAddr, to: IpAddr) -> Result<Way, Error> {
         let mut request = route_request(to);
         put(&mut request, RTA_DST, &octets(to));
@@ -92,12 +92,12 @@ impl RouteTable {
         }
     }
 
-    /// Whether the host takes IPv4 packets from `from` to the local address `to` that come in by this
-    /// interface: it drops them for their source alone where `rp_filter` says that they should come in by
+    /// Whether the host takes IPv4 packets from `from` to the local address `to` that arrive by this
+    /// interface. It drops them for their source alone where `rp_filter` demands that they arrive by
     /// another, and where the source is its own address.
     ///
     /// # Errors
-    /// What netlink reports.
+    /// Netlink's error.
     pub fn accepts(&mut self, from: Ipv4Addr, to: Ipv4Addr, interface: u32) -> Result<bool, Error> {
         let mut request = route_request(to.into());
         put(&mut request, RTA_DST, &to.octets());
@@ -118,7 +118,7 @@ impl RouteTable {
     /// Whether the host knows the Ethernet address of a neighbour at this interface.
     ///
     /// # Errors
-    /// What netlink reports.
+    /// Netlink's error.
     pub fn knows_neighbour(&mut self, address: IpAddr, interface: u32) -> Result<bool, Error> {
         let mut request = vec![0; NDMSG_LEN];
         request[0] = family(address);
@@ -146,7 +146,8 @@ impl Changes {
         Ok(Self { socket, buffer: vec![0; DATAGRAM_LEN] })
     }
 
-    /// What has changed does not matter, nor if messages about it were lost.
+    /// Whether there was any change that routes depend on. The kind of change does not matter, nor
+    /// whether messages about it were lost.
     fn any(&mut self) -> Result<bool, Error> {
         let mut any = false;
         for _ in 0..DATAGRAMS {

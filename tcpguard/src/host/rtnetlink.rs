@@ -35,7 +35,7 @@ const ROUTES: usize = 16_384;
 /// Every address of this namespace's interfaces, loopback included.
 ///
 /// # Errors
-/// [`Error::Open`] where netlink is not allowed, otherwise what netlink reports.
+/// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.
 pub fn own_addresses() -> Result<Vec<IpAddr>, Error> {
     let mut netlink = Netlink::open(NETLINK_ROUTE)?;
     netlink.dump("list own addresses", RTM_GETADDR, &[0; IFADDRMSG_LEN], own_address)

@@ -1,4 +1,4 @@
-//! What systemd says of the service, and the last error line that it logged.
+//! The state of the service as systemd reports it, and the last error line that it logged.
 //!
 //! Programs are asked, not D-Bus: they are there wherever systemd is, and a host without it has neither.
 
@@ -38,12 +38,12 @@ fn assignments(text: &str) -> BTreeMap<String, String> {
     lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// What a program prints that ends well within `limit`.
+/// The output of a program that ends well within `limit`.
 fn within(command: &mut Command, limit: Duration) -> Option<String> {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = quiet.spawn().ok()?;
     let begun = Instant::now();
-    // What is asked for fits into a pipe, so the program does not wait for its reader.
+    // The requested output fits into a pipe, so the program does not wait for its reader.
     let ended = loop {
         match child.try_wait() {
             Ok(None) if begun.elapsed() < limit => sleep(STEP),
@@ -105,7 +105,7 @@ impl Service {
         Some(service)
     }
 
-    /// What these properties say; `None` where there is no such service.
+    /// The service with these properties; `None` where there is no such service.
     pub fn of(properties: &BTreeMap<String, String>) -> Option<Self> {
         let property = |name: &str| properties.get(name).map_or("", String::as_str).to_owned();
         if property("LoadState") != "loaded" {
@@ -130,7 +130,7 @@ impl Service {
         self.active == "activating" && (self.sub == "auto-restart" || self.restarts > 0)
     }
 
-    /// Why nothing answers, and what to do about it.
+    /// Why nothing answers, and the way to repair it.
     pub fn in_words(&self) -> String {
         let cause = match &self.last_error {
             Some(line) => format!(": {line}"),

@@ -72,7 +72,7 @@ pub struct ListenerGroup {
     pub dual_stack: bool,
     /// How many sockets share the connections.
     pub sockets: u32,
-    /// Whose they are; of several users' the least id.
+    /// The user id of their owner; the least one of several users.
     pub uid: u32,
     /// Whether one of them speaks MPTCP.
     pub mptcp: bool,
@@ -126,10 +126,10 @@ impl HalfOpen {
     /// Lower bound of the time since its SYN, to within a tick of the kernel's timers (10 ms).
     ///
     /// The kernel waits 1 s, 2 s, 4 s … between SYN-ACKs, so that after `k` waits it is at least
-    /// `2^k − 1` s old, plus what has passed of the current wait of `2^k` s. `k` is taken as
-    /// small as the running timer allows: a wait is never shorter than what is left of it. It
-    /// cannot be read off [`HalfOpen::retransmits`] alone, which a client drives up by repeating
-    /// its SYN, but it is never larger than that.
+    /// `2^k − 1` s old, plus the elapsed part of the current wait of `2^k` s. `k` is taken as small as
+    /// the running timer allows: a wait is never shorter than its remainder. `k` cannot be read off
+    /// [`HalfOpen::retransmits`] alone, which a client drives up by retransmitting its SYN, but it is
+    /// never larger than that.
     pub fn age_at_least(&self) -> Duration {
         let mut wait = FIRST_TIMEOUT;
         let mut before = Duration::ZERO;
@@ -173,7 +173,7 @@ impl SockDiag {
     /// Every listening TCP socket. The kernel walks its listeners only, so this is cheap.
     ///
     /// # Errors
-    /// [`Error::NoSockDiag`] on a kernel without it, otherwise what netlink reports.
+    /// [`Error::NoSockDiag`] on a kernel without it, otherwise netlink's error.
     pub fn listeners(&mut self) -> Result<Vec<ListeningSocket>, Error> {
         self.dump("list listening sockets", StateFlags::LISTEN, 0, filter::none, listening_socket)
     }
@@ -228,8 +228,8 @@ impl SockDiag {
     /// within the microseconds between the two calls is lost, and its client is reset.
     ///
     /// # Errors
-    /// [`Error::NoSockDestroy`], [`Error::NotPermitted`] without `CAP_NET_ADMIN`, otherwise what
-    /// netlink reports.
+    /// [`Error::NoSockDestroy`], [`Error::NotPermitted`] without `CAP_NET_ADMIN`, otherwise netlink's
+    /// error.
     pub fn destroy(&mut self, entry: &HalfOpen) -> Result<bool, Error> {
         let what = "remove a half-open connection";
         let request = request(entry.server.is_ipv6(), StateFlags::all(), entry.id());
@@ -277,7 +277,7 @@ impl SockDiag {
     }
 }
 
-/// ENOENT for a whole list: nobody in the kernel lists TCP sockets.
+/// ENOENT for a whole list: no module of the kernel lists TCP sockets.
 fn unlisted(error: Error) -> Error {
     match error.os_error() {
         Some(libc::ENOENT) => Error::NoSockDiag,
@@ -285,7 +285,7 @@ fn unlisted(error: Error) -> Error {
     }
 }
 
-/// ENOENT: nothing has these addresses. ESTALE: what has them now is something else.
+/// ENOENT: no socket has these addresses. ESTALE: another socket has them now.
 fn has_gone(error: &Error) -> bool {
     matches!(error.os_error(), Some(libc::ENOENT | libc::ESTALE))
 }
@@ -294,7 +294,8 @@ fn request(ipv6: bool, states: StateFlags, socket_id: SocketId) -> Vec<u8> {
     let request = InetRequest {
         family: if ipv6 { AF_INET6 } else { AF_INET },
         protocol: IPPROTO_TCP,
-        // Only with these the kernel says who handles what arrives, and what it dropped.
+        // Only with these the kernel reports the handler of arriving packets, and the packets that it
+        // dropped.
         extensions: match states == StateFlags::LISTEN {
             true => ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO,
             false => ExtensionFlags::empty(),
@@ -336,8 +337,8 @@ fn listening_socket(answer: &InetResponse) -> Option<ListeningSocket> {
     })
 }
 
-/// Whether an attribute says that MPTCP handles what arrives: `INET_DIAG_ULP_INFO` with the name of
-/// net/mptcp/subflow.c.
+/// Whether an attribute says that MPTCP handles the arriving packets: `INET_DIAG_ULP_INFO` with the
+/// name of net/mptcp/subflow.c.
 fn is_mptcp(nla: &Nla) -> bool {
     let Nla::Other(nla) = nla else { return false };
     let mut info = vec![0; nla.value_len()];
@@ -350,8 +351,8 @@ fn is_mptcp(nla: &Nla) -> bool {
 
 fn half_open(answer: &InetResponse) -> Option<HalfOpen> {
     let header = &answer.header;
-    // Full sockets carry INET_DIAG_SHUTDOWN, connection requests do not: a full socket in
-    // SYN_RECV is a Fast Open connection, whose client has proved its address.
+    // Full sockets carry INET_DIAG_SHUTDOWN, connection requests do not. A full socket in SYN_RECV is a
+    // Fast Open connection: its client has proved its address.
     if answer.nlas.iter().any(|nla| matches!(nla, Nla::Shutdown(_))) {
         return None;
     }

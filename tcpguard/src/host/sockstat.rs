@@ -6,12 +6,12 @@ use super::{Error, proc_file};
 /// Of the network namespace of this thread; `/proc/self` would show that of the main thread.
 const PATH: &str = "/proc/thread-self/net/sockstat";
 
-/// What the kernel counts of TCP (`sockstat_seq_show`, net/ipv4/proc.c). A count that it does not
-/// have is `None`.
+/// The kernel's counts of TCP (`sockstat_seq_show`, net/ipv4/proc.c). A count that it does not have is
+/// `None`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SockStat {
-    /// Sockets that were closed and whose connections are not over. Of all network namespaces
-    /// together, as is their limit, `net.ipv4.tcp_max_orphans`.
+    /// Sockets that were closed while their connections go on. Of all network namespaces together, as
+    /// is their limit, `net.ipv4.tcp_max_orphans`.
     pub orphans: Option<u64>,
     /// Connections in TIME_WAIT, and those in FIN_WAIT2 that are kept in the same small form, of
     /// both families. Of this namespace, as is their limit, `net.ipv4.tcp_max_tw_buckets`.

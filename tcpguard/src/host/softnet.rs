@@ -1,4 +1,4 @@
-//! What each CPU received and lost between the network card and the stack, from
+//! Packets that each CPU received and lost between the network card and the stack, from
 //! `/proc/net/softnet_stat`.
 
 use super::{Error, proc_file};

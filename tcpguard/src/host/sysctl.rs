@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 
-/// Reads sysctls below a directory. Those under `net` are of the network namespace of the
-/// calling thread, whoever mounted `/proc`.
+/// Reads sysctls below a directory. Those under `net` are of the network namespace of the calling
+/// thread, regardless of the process that mounted `/proc`.
 #[derive(Clone, Debug)]
 pub struct Sysctls {
     root: PathBuf,
@@ -28,11 +28,11 @@ pub struct TcpSettings {
     pub somaxconn: Option<u64>,
 }
 
-/// What decides which connections a program may hand to the kernel; `None` where the kernel has no
-/// such setting.
+/// The settings that decide which connections a program may hand to the kernel; `None` where the kernel
+/// has no such setting.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CookieSettings {
-    /// `net.ipv4.tcp_syncookies`: at 0 the kernel takes no cookie, whoever made it.
+    /// `net.ipv4.tcp_syncookies`: at 0 the kernel takes no cookie, regardless of its origin.
     pub syncookies: Option<u64>,
     /// `net.ipv4.tcp_timestamps`: 0 without.
     pub timestamps: Option<u64>,
@@ -118,7 +118,7 @@ impl Sysctls {
         }
     }
 
-    /// Sets it. A service needs `CAP_NET_ADMIN` for what is below `net`, and systemd must leave the
+    /// Sets it. A service needs `CAP_NET_ADMIN` for sysctls below `net`, and systemd must leave the
     /// file writable to it.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Sysctls {
         })
     }
 
-    /// What decides about connections that a program hands to the kernel.
+    /// The settings that decide about connections that a program hands to the kernel.
     ///
     /// # Errors
     /// As [`Sysctls::read_number`].

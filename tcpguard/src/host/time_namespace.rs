@@ -7,7 +7,7 @@ use std::path::Path;
 
 const OFFSETS: &str = "/proc/self/timens_offsets";
 
-/// What this namespace adds to the host's boot time, in ns; 0 outside one, and on kernels without.
+/// The offset of this namespace to the host's boot time, in ns; 0 outside one, and on kernels without.
 pub fn boottime_offset() -> i128 {
     offset_in(Path::new(OFFSETS))
 }

@@ -37,11 +37,11 @@ pub struct Attachment {
     pub made: bool,
     ingress: HeldLink,
     egress: Egress,
-    /// Its place among the programs for what leaves.
+    /// Its place among the programs for departing packets.
     lead: Lead,
 }
 
-/// How the program for what leaves hangs.
+/// How the program for departing packets is attached.
 #[derive(Debug)]
 enum Egress {
     /// At TCX.
@@ -56,8 +56,8 @@ impl Attachment {
         self.ingress.state().ok().map(|state| state.id)
     }
 
-    /// Whether both programs are this agent's and hang on `interface`. Both the links are asked and
-    /// the interface itself: what a link says may be of an interface in another namespace.
+    /// Whether both programs are this agent's and attached to `interface`. Both the links and the
+    /// interface itself are asked: the index in a link may belong to an interface in another namespace.
     pub fn is_whole(&self, interface: &Interface) -> bool {
         let index = interface.index;
         let egress = match &self.egress {
@@ -73,7 +73,7 @@ impl Attachment {
         self.links().all(HeldLink::is_pinned)
     }
 
-    /// Pins again what somebody has unpinned. Returns whether there was something.
+    /// Restores pins that another process has removed. Returns whether one was restored.
     ///
     /// # Errors
     /// When it cannot be pinned.
@@ -81,12 +81,13 @@ impl Attachment {
         self.links().try_fold(false, |any, link| Ok(link.keep_pinned()? || any))
     }
 
-    /// Others' programs that run before the one for what leaves, and may keep packets from it.
+    /// Others' programs that run before the one for departing packets, and may keep packets from it.
     pub fn ahead(&self) -> &[Attached] {
         self.lead.ahead()
     }
 
-    /// Sees to it that the program for what leaves goes first. Returns whom it has passed.
+    /// Ensures that the program for departing packets runs first. Returns the programs that it has
+    /// passed.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -148,9 +149,9 @@ impl Attachment {
     }
 }
 
-/// Attaches both programs to `interface` and pins their links, taking over those that an earlier
-/// agent left, of whatever layout. `name` is what the configuration calls the interface, under which a later agent finds
-/// it whatever it is called by then.
+/// Attaches both programs to `interface` and pins their links, taking over those that an earlier agent
+/// left, of whatever layout. `name` is the interface's name in the configuration, under which a later
+/// agent finds it whatever it is called by then.
 ///
 /// # Errors
 /// When either cannot be attached; then neither is, unless it was before.
@@ -202,8 +203,8 @@ pub fn attach(
 #[derive(Debug)]
 pub struct Receiving(#[expect(dead_code, reason = "held, not used")] FdLink);
 
-/// Attaches the ingress program alone, natively and without a pin: a virtual interface takes what
-/// its peer sends back from XDP only where there is an XDP program as well.
+/// Attaches the ingress program alone, natively and without a pin: a virtual interface takes the frames
+/// that its peer sends back from XDP only where there is an XDP program as well.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -344,19 +345,19 @@ fn attach_egress(
     Ok(Egress::Clsact(id))
 }
 
-/// Why the program for what leaves cannot be attached to `interface`.
+/// The error when the program for departing packets cannot be attached to `interface`.
 fn failed(interface: &Interface) -> impl Fn(String) -> KernelError + use<> {
     let interface = interface.name.clone();
     move |reason| KernelError::Attach { program: EGRESS, interface: interface.clone(), reason }
 }
 
-/// For what leaves on kernels without TCX. The error is a reason in words.
+/// Attaches the program for departing packets on kernels without TCX. The error is a reason in words.
 fn attach_at_clsact(program: &mut SchedClassifier, interface: &Interface) -> Result<(), String> {
     // An earlier agent's filter has no pin to take over; it is replaced.
     remove_filter(&interface.name);
     match tc::qdisc_add_clsact(&interface.name) {
         Ok(()) => {}
-        // It is there since an earlier agent, or somebody else's.
+        // It exists since an earlier agent, or belongs to another program.
         Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(one_line(&error)),
     }
@@ -379,8 +380,8 @@ fn attach_at_clsact(program: &mut SchedClassifier, interface: &Interface) -> Res
     }
 }
 
-/// Attaches a filter as far ahead as there is a place. Among BPF filters of one priority the newest goes
-/// first; filters of another kind share theirs with nobody.
+/// Attaches a filter as far ahead as there is a free priority. Among BPF filters of one priority the
+/// newest goes first. Filters of another kind share their priority with none.
 fn first_place<T>(
     mut attach: impl FnMut(u16) -> Result<T, ProgramError>,
 ) -> Result<T, ProgramError> {

@@ -1,5 +1,5 @@
-//! The BPF objects that the binary carries. They are compressed (`build.rs`), to a fifth of their size,
-//! and needed for a moment only: what unpacks one drops it when it is loaded.
+//! The BPF objects that the binary carries. They are compressed (`build.rs`), to a fifth of their size.
+//! The caller that unpacks one needs it for a moment only, and drops it when it is loaded.
 
 use std::io::Read as _;
 
@@ -11,14 +11,14 @@ use super::KernelError;
 pub(super) static MAIN: Packed = Packed(include_bytes!(env!("TCPGUARD_BPF_OBJECT")));
 /// The same programs with debug lines; see `tcpguard-ebpf/src/main.rs`.
 pub(super) static LOGGING: Packed = Packed(include_bytes!(env!("TCPGUARD_BPF_LOG_OBJECT")));
-/// What takes cookies back.
+/// The program that takes cookies back.
 pub(super) static COOKIE: Packed = Packed(include_bytes!(env!("TCPGUARD_BPF_COOKIE_OBJECT")));
 
 /// A BPF object, compressed with gzip.
 pub(super) struct Packed(&'static [u8]);
 
 impl Packed {
-    /// The object, as aligned as what `malloc` returns, which is more than a reader of ELF needs.
+    /// The object, with the alignment of a `malloc` buffer, which is more than a reader of ELF needs.
     ///
     /// # Errors
     /// When it is damaged.
@@ -31,8 +31,8 @@ impl Packed {
     }
 }
 
-/// A number that differs between the BPF objects of two versions of this binary: FNV-1a of what it
-/// carries.
+/// A number that differs between the BPF objects of two versions of this binary: FNV-1a of the carried
+/// bytes.
 pub fn objects_digest() -> u64 {
     let bytes = [MAIN.0, COOKIE.0].into_iter().flatten();
     bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {

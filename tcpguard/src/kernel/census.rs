@@ -1,4 +1,4 @@
-//! Who else has programs on an interface.
+//! The programs of others on an interface.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,13 +21,13 @@ pub enum Hook {
     XdpGeneric,
     /// XDP in the hardware.
     XdpHardware,
-    /// TCX for what comes in.
+    /// TCX for arriving packets.
     TcxIngress,
-    /// TCX for what goes out.
+    /// TCX for departing packets.
     TcxEgress,
-    /// A filter for what comes in.
+    /// A filter for arriving packets.
     ClsactIngress,
-    /// A filter for what goes out.
+    /// A filter for departing packets.
     ClsactEgress,
 }
 
@@ -117,7 +117,7 @@ fn of_xdp(xdp: XdpPrograms, name: impl Fn(u32) -> Option<String>) -> Vec<Attache
     places.into_iter().filter_map(program).collect()
 }
 
-/// Every program on an interface whose XDP programs are these.
+/// Every program on an interface with these XDP programs.
 ///
 /// # Errors
 /// When the interface cannot be asked. Names are missing where they cannot be.

@@ -142,8 +142,8 @@ pub fn listener_keys(listener: &engine::Listener, dual_stack: bool) -> Vec<Liste
     keys
 }
 
-/// Whose signature rules are meant, as their keys have it: a listener's, by its place in the tables, or every
-/// listener's.
+/// The scope of signature rules, as their keys have it: one listener, by its slot in the tables, or
+/// every listener.
 pub const fn signature_scope(listener: engine::ListenerId) -> u32 {
     if listener.0 == engine::ListenerId::HOST.0 {
         return SignatureKey::EVERY_LISTENER;
@@ -210,14 +210,14 @@ pub fn listener_counters(
     }
 }
 
-/// The engine's form of what was counted of a rule.
+/// The engine's form of the counters of a rule.
 pub fn rule_counters(id: engine::RuleId, hits: &abi::RuleHits) -> engine::RuleCounters {
     let abi::RuleHits { hits, returned, completed } = *hits;
     engine::RuleCounters { id, hits, returned: returned.into(), completed: completed.into() }
 }
 
-/// The engine's form of a cell of sources that send SYNs to where nothing listens; `None` for an
-/// empty one. `client` is asked for what is known of a source that tried several ports.
+/// The engine's form of a cell of sources that send SYNs to ports on which no socket listens; `None`
+/// for an empty one. `client` is asked for the entry of a source that tried several ports.
 pub fn probe(
     cell: &abi::Probe,
     now: engine::Timestamp,

@@ -1,4 +1,4 @@
-//! The maps of the loaded programs, by what they mean.
+//! The maps of the loaded programs, with typed access by their meaning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -217,7 +217,7 @@ impl Dataplane {
         if is_exact(key) { self.listeners.remove(key).map(drop) } else { Ok(()) }
     }
 
-    /// Tells the programs who listens on which port: keys and ids of all listeners.
+    /// Tells the programs which listener has which port: keys and ids of all listeners.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -302,7 +302,7 @@ impl Dataplane {
         Ok(self.late.get(&id)?.unwrap_or_default())
     }
 
-    /// Counters of what belongs to no listener, summed over CPUs.
+    /// Counters of packets that belong to no listener, summed over CPUs.
     ///
     /// # Errors
     /// See [`Self::set_config`].

@@ -1,4 +1,4 @@
-//! What can go wrong with the kernel, in the operator's words.
+//! Errors of the kernel interface, in the operator's words.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub enum KernelError {
          CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see what takes them away: tcpguard doctor"
     )]
     Permission {
-        /// What was tried.
+        /// The operation that was tried.
         what: String,
         /// The capabilities that this process lacks.
         missing: String,
@@ -72,9 +72,9 @@ pub enum KernelError {
     Occupied {
         /// The interface.
         interface: String,
-        /// Where and what it is, in brackets, as far as that can be seen.
+        /// Its place and description, in brackets, as far as that can be seen.
         by: String,
-        /// What takes it off, or tells what would.
+        /// The command that takes it off, or that tells how to.
         way_out: String,
     },
     /// The driver has no native XDP and native was asked for.
@@ -87,7 +87,7 @@ pub enum KernelError {
         /// The kernel's words.
         reason: String,
     },
-    /// Its packets do not begin with what the programs read first.
+    /// Its packets do not begin with the header that the programs read first.
     #[error(
         "{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel's); \
          protect the Ethernet interface below it instead, see which: ip -details link"
@@ -142,11 +142,11 @@ pub enum KernelError {
     /// A pin could not be made or removed.
     #[error("cannot {what} {}: {error}", path.display())]
     Pin {
-        /// What was tried.
+        /// The operation that was tried.
         what: &'static str,
-        /// With what.
+        /// The path that it was tried on.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The host could not be asked which network namespace this is.
@@ -155,11 +155,11 @@ pub enum KernelError {
     /// A map operation failed.
     #[error("cannot {what} the BPF map {map}: {error}; see what is in the way: tcpguard doctor")]
     Map {
-        /// What was tried.
+        /// The operation that was tried.
         what: &'static str,
         /// Name of the map.
         map: &'static str,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The object lacks something, or has it with another layout.
@@ -170,7 +170,7 @@ pub enum KernelError {
     Mismatch(String),
 }
 
-/// Refuses at once what would only fail halfway, and names all that is missing.
+/// Fails at once where loading or attaching would only fail halfway, and names all that is missing.
 ///
 /// # Errors
 /// When this process lacks a capability.
@@ -195,7 +195,8 @@ pub(super) fn missing_capabilities() -> String {
     }
 }
 
-/// What of this thread's set is missing; nothing when it cannot be read, so that the kernel decides.
+/// The capabilities that this thread lacks; none where its set cannot be read, so that the kernel
+/// decides.
 fn missing() -> Vec<&'static str> {
     capabilities::missing(capabilities::effective().unwrap_or(u64::MAX))
 }

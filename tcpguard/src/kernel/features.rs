@@ -1,4 +1,4 @@
-//! What BPF this kernel lets this process use, by trying it.
+//! The BPF features that this kernel lets this process use, found by trying them.
 
 use aya::maps::MapType;
 use aya::programs::{ProgramError, ProgramType};
@@ -9,17 +9,17 @@ use aya::sys::{
 /// One thing that the guard needs of the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Feature {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
-    /// What does not work without it.
+    /// The function that does not work without it.
     pub for_what: &'static str,
-    /// Whether the guard does not run at all without it.
+    /// Whether the agent does not run at all without it.
     pub needed: bool,
     /// Whether it is there.
     pub support: Support,
 }
 
-/// What a trial said.
+/// The result of a trial.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Support {
     /// It is there.

@@ -1,8 +1,8 @@
 //! Calls of the kernel's own functions (kfuncs), which aya 0.14 cannot link.
 //!
 //! A program names such a function by a placeholder; see `tcpguard_common::abi::Kfunc`. Before an
-//! object is loaded, each call of one becomes what the kernel expects: `BPF_PSEUDO_KFUNC_CALL` with
-//! the id of the function's type in the kernel's BTF (Documentation/bpf/kfuncs.rst).
+//! object is loaded, each call of one gets the form that the kernel expects: `BPF_PSEUDO_KFUNC_CALL`
+//! with the id of the function's type in the kernel's BTF (Documentation/bpf/kfuncs.rst).
 
 use tcpguard_common::abi::KFUNCS;
 

@@ -1,7 +1,7 @@
-//! Links that are held open and pinned, and whether they still do what they are for.
+//! Links that are held open and pinned, with a check that each still does its work.
 //!
-//! Whoever may attach programs may also detach a link, put another program behind it or remove its
-//! pin. So each knows what it should run, and is asked whether it does.
+//! Any process that may attach programs may also detach a link, put another program behind it or remove
+//! its pin. So each link knows the program that it should run, and is asked whether it runs it.
 
 use std::fs;
 use std::io;
@@ -68,7 +68,7 @@ impl HeldLink {
         self.program
     }
 
-    /// What the kernel says of it.
+    /// The state that the kernel reports for it.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -87,7 +87,7 @@ impl HeldLink {
         self.pin.exists()
     }
 
-    /// Pins it again if somebody removed its pin. Returns whether that was so.
+    /// Pins it again if its pin was removed. Returns whether that was so.
     ///
     /// # Errors
     /// When it cannot be pinned.
@@ -107,7 +107,7 @@ impl HeldLink {
         })
     }
 
-    /// Takes the program off, whoever else still holds the link, and removes the pin.
+    /// Detaches the program, regardless of other holders of the link, and removes the pin.
     ///
     /// # Errors
     /// When the kernel refuses; then the pin stays.
@@ -117,7 +117,7 @@ impl HeldLink {
         Ok(())
     }
 
-    /// Closes and unpins it, which ends it unless somebody else holds it.
+    /// Closes and unpins it, which ends it unless another process holds it.
     pub(super) fn abandon(self) {
         unpin(&self.pin);
     }

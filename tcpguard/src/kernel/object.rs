@@ -1,4 +1,4 @@
-//! The BPF object: how it is loaded, and what is asked of it then.
+//! The BPF object: how it is loaded and queried.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) const ESTABLISHED: &str = "tcpguard_established";
 pub struct Load<'a> {
     /// Where the maps of [`maps::PINNED`] are pinned, or are to be pinned; `None`: nowhere.
     pub maps: Option<&'a Path>,
-    /// Where the kernel keeps what the tracepoint reads; `None`: do without the tracepoint.
+    /// Offsets of the fields that the tracepoint reads; `None`: do without the tracepoint.
     pub offsets: Option<SocketOffsets>,
     /// Debug lines from the programs; `None`: the object without any.
     pub log: Option<log::Level>,
@@ -45,7 +45,7 @@ impl Default for Load<'_> {
 /// The reader of debug lines from the programs.
 type Logger = aya_log::EbpfLogger<&'static dyn log::Log>;
 
-/// What a program costs.
+/// The cost of a program.
 #[derive(Clone, Debug)]
 pub struct ProgramCost {
     /// Its name.
@@ -169,7 +169,7 @@ impl Object {
             .map_err(|error| KernelError::Mismatch(format!("map {name}: {error}")))
     }
 
-    /// What each program costs.
+    /// The cost of each program.
     pub fn costs(&self) -> Vec<ProgramCost> {
         costs(&self.ebpf)
     }
@@ -254,7 +254,7 @@ pub(super) fn test_classifier(
     Ok(program.test_run(options).map_err(|error| test_failed(&error))?.duration)
 }
 
-/// What each program costs.
+/// The cost of each program.
 pub(super) fn costs(ebpf: &Ebpf) -> Vec<ProgramCost> {
     let cost = |(name, program): (&str, &Program)| {
         let info = program.info().ok();

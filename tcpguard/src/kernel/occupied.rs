@@ -1,9 +1,9 @@
-//! Who has the one place that an interface has for XDP, and how it becomes free.
+//! The program in the only XDP slot of an interface, and the way to free that slot.
 
 use super::KernelError;
 use super::census::{Attached, Hook};
 
-/// The error of an interface whose XDP programs are `others`, as far as that can be seen.
+/// The error for an interface that has the XDP programs `others`, as far as that can be seen.
 pub(super) fn occupied_by(interface: String, others: &[Attached]) -> KernelError {
     let (by, way_out) = match others.first() {
         Some(other) => (format!(" ({})", in_words(other)), way_out(&interface, other)),
@@ -28,7 +28,7 @@ fn in_words(other: &Attached) -> String {
 
 fn way_out(interface: &str, other: &Attached) -> String {
     match other.name.as_deref() {
-        // This process may not ask who it is.
+        // This process may not ask for its name.
         None => format!("see whose it is: sudo tcpguard doctor {interface}; take it off"),
         Some(_) if other.is_dispatcher() => {
             format!("take all of them off: xdp-loader unload {interface} --all")

@@ -1,5 +1,5 @@
-//! Who goes first at tc. A program or filter that ends the chain keeps packets from all that come after
-//! it; the guard's own end it for nobody, so they go first.
+//! The order of programs at tc. A program or filter that ends the chain keeps packets from all that
+//! come after it. The agent's own programs never end the chain, so they go first.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,8 +13,8 @@ use super::links::HeldLink;
 use super::syscall;
 use crate::host::attachments::{Direction, filters};
 
-/// After the head of a chain was taken back for the first time it is left alone for this long; then for
-/// twice as long each time, so that two who both want it do not change places for ever.
+/// After the head of a chain was taken back for the first time it is left alone for this long, and then
+/// for twice as long each time, so that two programs that both want it do not change places for ever.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
@@ -33,8 +33,8 @@ impl Lead {
         &self.ahead
     }
 
-    /// Sees to it that nobody is ahead: `look` says who is, `take` takes the head back. Returns whom it
-    /// has passed.
+    /// Ensures that no program is ahead: `look` lists those that are, `take` takes the head back.
+    /// Returns the programs that it has passed.
     ///
     /// # Errors
     /// Those of `take`.
@@ -59,7 +59,7 @@ impl Lead {
         let wait = match self.taken {
             None => FIRST_WAIT,
             Some((at, wait)) if now.duration_since(at) < wait => return false,
-            // Who was content for so long does not want it for ever.
+            // A program that was content for so long does not want it for ever.
             Some((at, _)) if now.duration_since(at) >= LONGEST_WAIT * 2 => FIRST_WAIT,
             Some((_, wait)) => (wait * 2).min(LONGEST_WAIT),
         };
@@ -108,7 +108,7 @@ pub(super) fn lead_at_tcx(
     match syscall::link_tcx(program, ifindex, hook) {
         Ok(first) => link.replace(first),
         Err(error) => {
-            // As it was: behind others it may still see what it is for.
+            // Restores the old program: behind others it may still see the packets that it is for.
             syscall::update_link(link.fd(), program).map_err(failed)?;
             Err(failed(error))
         }
@@ -146,7 +146,8 @@ mod tests {
             }
         }
         assert_eq!(taken, [0, 10, 30, 70, 150, 310, 630, 1_230, 1_830, 2_430, 3_030]);
-        // Who has left it alone for as long may have it back at once, whenever he comes.
+        // The head may be taken back at once from a rival that left it alone for as long, whenever the
+        // rival comes.
         assert!(lead.may_take(begin + Duration::from_secs(10_000)));
         assert!(!lead.may_take(begin + Duration::from_secs(10_009)));
         assert!(lead.may_take(begin + Duration::from_secs(10_010)));

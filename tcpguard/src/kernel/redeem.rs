@@ -23,7 +23,7 @@ use crate::host::{Interface, QueueOffsets};
 
 /// Name of its program.
 pub(super) const REDEEM: &str = "tcpguard_redeem";
-/// Name of the map with what each CPU remembers between packets.
+/// Name of the map with the state that each CPU keeps between packets.
 const CPU: &str = "CPU";
 
 /// The loaded object. Nothing is attached by loading.
@@ -71,8 +71,8 @@ impl Redeemer {
         Ok(redeemer)
     }
 
-    /// Hangs the program on what arrives at `interface`, or takes over where an earlier agent hung
-    /// it. It stays, also when this process ends, until [`HeldLink::remove`].
+    /// Attaches the program to the ingress of `interface`, or takes over the attachment of an earlier
+    /// agent. It stays, also when this process ends, until [`HeldLink::remove`].
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -95,8 +95,8 @@ impl Redeemer {
         HeldLink::pin(link, pin, id)
     }
 
-    /// Sees to it that the program goes first among those for what arrives at the interface with this
-    /// index. Returns whom it has passed.
+    /// Ensures that the program goes first among the ingress programs of the interface with this index.
+    /// Returns the programs that it has passed.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -115,7 +115,7 @@ impl Redeemer {
         lead.keep(Instant::now(), look, take)
     }
 
-    /// What the program costs.
+    /// The cost of the program.
     pub fn costs(&self) -> Vec<ProgramCost> {
         costs(&self.ebpf)
     }

@@ -1,9 +1,10 @@
-//! Before a listener is answered for: the loaded programs, tried with the listener's own look.
+//! Self-test before SYNs of a listener are answered in its place: the loaded programs, tried with the
+//! listener's recorded SYN-ACK.
 //!
-//! Test runs of a SYN, of what the program made of it, and of the ACK that a client would send for
-//! that, with timestamps and without. Nothing leaves, no socket is involved, and no counter of the
-//! listener moves: the test has a listener of its own, at the same address and at port 0, to which
-//! no packet of a client is ever addressed. What it leaves in the tables is removed again.
+//! Test runs of a SYN, of the SYN-ACK that the program made of it, and of the ACK that a client would
+//! send for that, with timestamps and without. Nothing leaves, no socket is involved, and no counter of
+//! the listener moves: the test has a listener of its own, at the same address and at port 0, to which
+//! no packet of a client is ever addressed. Its entries in the tables are removed again.
 
 mod frames;
 
@@ -36,7 +37,7 @@ const ANSWERS: u32 = 16;
 /// Runs of each check, repeated by the kernel.
 const CHECKS: u32 = 64;
 
-/// What cookies cost on this host, by test run: the program alone, without driver and stack.
+/// The cost of cookies on this host, by test run: the program alone, without driver and stack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timing {
     /// Time to answer a SYN: the median of single runs. Their caches are cold, so under a flood it
@@ -52,7 +53,7 @@ pub enum SelfTestError {
     /// How it answers is not known.
     #[error("no SYN-ACK of it was seen yet; see whether it listens: ss -lnt")]
     NoRecord,
-    /// What is known cannot be.
+    /// The record is implausible.
     #[error(
         "its SYN-ACK is recorded with {0}, which no host sends; the record is damaged, begin a new one: \
          systemctl restart tcpguard"
@@ -61,7 +62,7 @@ pub enum SelfTestError {
     /// There is no secret.
     #[error("no secret for cookies is drawn; draw one: systemctl restart tcpguard")]
     NoSecret,
-    /// The programs answer nobody, whatever listener it is.
+    /// The programs answer no SYN of any listener.
     #[error("the programs answer no SYN: {0}; see how the guard is: tcpguard status")]
     Idle(&'static str),
     /// The SYN was not answered.
@@ -87,7 +88,7 @@ pub enum SelfTestError {
     NotTaken {
         /// With which options the SYN came.
         client: &'static str,
-        /// Who refused it.
+        /// The reason for the refusal.
         why: &'static str,
     },
     /// A test run was not possible.
@@ -95,11 +96,11 @@ pub enum SelfTestError {
     Kernel(#[from] KernelError),
 }
 
-/// Tries the programs for the listener whose SYN-ACKs leave from `server`, an address and a port of
+/// Tries the programs for the listener with SYN-ACKs that leave from `server`, an address and a port of
 /// this host. `now_ns` is boot time, by which the test's SYNs differ from earlier ones.
 ///
 /// # Errors
-/// Why the listener is not to be answered for.
+/// The reason why the listener is not to be answered for.
 pub fn self_test(
     object: &mut Object,
     redeemer: &mut Redeemer,
@@ -165,7 +166,7 @@ struct Test<'a> {
     now_ns: u64,
 }
 
-/// What a program says of a SYN-ACK.
+/// The fields of a SYN-ACK that a program chose.
 struct Answer {
     isn: u32,
     timestamp: u32,
@@ -219,7 +220,7 @@ impl Test<'_> {
         Err(SelfTestError::NotAnswered("dropped it, from three addresses for documentation"))
     }
 
-    /// Compares an answer with what the listener would have said.
+    /// Compares a SYN-ACK with the one that the listener would have sent.
     fn compare(
         &self,
         client: &Client,
@@ -278,7 +279,7 @@ impl Test<'_> {
         Ok(Answer { isn: segment.seq, timestamp: times.value })
     }
 
-    /// What host and client can both do.
+    /// The options and values that host and client both support.
     fn agreed(&self, client: &Client) -> Offer {
         let v6 = self.server.as_v4().is_none();
         let options = client.options() & self.record.options;

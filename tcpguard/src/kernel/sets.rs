@@ -1,4 +1,4 @@
-//! Tables of sets ([`tcpguard_common::fastpath::sets`]) as tables of what is in them.
+//! Tables of sets ([`tcpguard_common::fastpath::sets`]), presented as tables of their entries.
 
 use tcpguard_common::abi::{Set, WAYS};
 use tcpguard_common::fastpath::sets::{Key, index, tag};
@@ -36,8 +36,8 @@ where
         Ok(place(&set, hash, key).map(|place| set.values[place]))
     }
 
-    /// Empties the place of `key`. The set is written as it was read, so that what packets change in it
-    /// within these microseconds is lost: as when two CPUs write it at once.
+    /// Empties the slot of `key`. The set is written as it was read. Changes that packets make to it
+    /// within these microseconds are lost, as when two CPUs write it at once.
     ///
     /// # Errors
     /// See [`Self::get`].

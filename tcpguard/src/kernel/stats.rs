@@ -1,5 +1,5 @@
 //! Has the kernel count how often and how long BPF programs run. That costs each run some ten
-//! nanoseconds, so it is off unless somebody asks.
+//! nanoseconds, so it is off unless requested.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,8 +9,8 @@ use aya::sys::{Stats, enable_stats};
 /// The kernel counts while this lives.
 ///
 /// It is bound to a descriptor (`BPF_ENABLE_STATS`, Linux 5.8) and leaves the sysctl
-/// `kernel.bpf_stats_enabled` alone: when the process ends, however it ends, all is as it was before,
-/// and what somebody else has switched on stays on.
+/// `kernel.bpf_stats_enabled` alone. When the process ends, however it ends, all is as it was before,
+/// and counting that another process has switched on stays on.
 #[derive(Debug)]
 pub struct Counting(#[expect(dead_code, reason = "held, not used")] OwnedFd);
 

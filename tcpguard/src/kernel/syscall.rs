@@ -1,5 +1,5 @@
-//! The `bpf` system call, as far as aya has no interface for it: typed access by any key and value
-//! layout, whole-map reads in batches, and what a link is attached to.
+//! The `bpf` system call, where aya has no interface for it: typed access by any key and value layout,
+//! whole-map reads in batches, and the attachment point of a link.
 #![expect(unsafe_code, reason = "bpf(2) has no safe form in any crate that is used here")]
 
 use std::ffi::CString;
@@ -22,7 +22,7 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// A command whose answer is a descriptor.
+/// A command that returns a descriptor.
 fn new_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = bpf(command, attr)?;
     // SAFETY: the kernel has just given this descriptor to this call.
@@ -112,7 +112,7 @@ pub(super) fn lookup_batch(
     Ok((unsafe { attr.batch.count }, more))
 }
 
-/// What the kernel says of a link.
+/// The kernel's report about a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LinkState {
     /// Its kernel id.
@@ -124,7 +124,7 @@ pub struct LinkState {
     pub ifindex: u32,
 }
 
-/// Asks what a link runs, and where.
+/// Asks for the program of a link, and for its attachment point.
 pub(super) fn link_state(link: BorrowedFd<'_>) -> io::Result<LinkState> {
     // SAFETY: plain integers; all-zero is valid.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
@@ -208,7 +208,7 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
-/// Opens what is pinned at `path`.
+/// Opens the object that is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = zeroed();
@@ -217,8 +217,7 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     new_fd(bpf_cmd::BPF_OBJ_GET, &mut attr)
 }
 
-/// Takes a link off what it is attached to, whoever else still holds it. A link that is off already
-/// stays so.
+/// Detaches a link, regardless of its other holders. A link that is already detached stays so.
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_detach.link_fd = link.as_raw_fd() as u32;

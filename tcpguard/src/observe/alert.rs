@@ -10,7 +10,7 @@ use super::{History, Journal, journal, stderr};
 use crate::status::{AlertEntry, Clock, Time};
 use crate::text;
 
-/// Something to tell people; what [`tcpguard_engine::Command::Alert`] carries.
+/// A message for people; the content of [`tcpguard_engine::Command::Alert`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     /// How bad.
@@ -68,8 +68,8 @@ impl AlertSink<Stderr> {
 }
 
 impl<W: Write> AlertSink<W> {
-    /// A sink for the journal at `socket` (normally [`super::journal::SOCKET`]), as soon as somebody
-    /// listens there, and for `lines`; it goes on from `history`.
+    /// A sink for `lines` and for the journal at `socket` (normally [`super::journal::SOCKET`]), as
+    /// soon as journald listens there; it goes on from `history`.
     pub fn new(socket: &Path, lines: W, history: History) -> Self {
         let (socket, journal) = (socket.to_owned(), Journal::open(socket).ok());
         Self { socket, journal, lines: Some(lines), history }
@@ -87,7 +87,7 @@ impl<W: Write> AlertSink<W> {
         if let Some(lines) = &mut self.lines {
             let time = clock.time_at(clock.now);
             let message = text::escaped_line(&alert.message);
-            // Nobody reads a closed stderr; the journal and the status still have the alert.
+            // Nothing reads a closed stderr; the journal and the status still have the alert.
             let _ = writeln!(lines, "{time} {} {message}", alert.label());
         }
         self.history.add(AlertEntry {
@@ -100,7 +100,7 @@ impl<W: Write> AlertSink<W> {
         });
     }
 
-    /// What is remembered.
+    /// The remembered alerts.
     pub const fn history(&self) -> &History {
         &self.history
     }

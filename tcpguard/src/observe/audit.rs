@@ -1,4 +1,4 @@
-//! Who changed what: a line for every request for a change, whatever came of it.
+//! The audit log: a line for every request for a change, with its sender and its outcome.
 
 use std::fs;
 
@@ -13,7 +13,8 @@ const NO_LOGIN: u32 = u32::MAX;
 /// Writes the line, however little else the agent was told to write.
 pub(crate) fn audit(peer: Peer, request: &Request, response: &Response) {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    // It waits for the answer. Who called sudo is in no environment that could be believed.
+    // The client waits for the answer. The user that called sudo is in no environment that could be
+    // believed.
     let login = peer.pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/loginuid")).ok());
     let login = login.and_then(|login| login.trim().parse().ok()).filter(|uid| *uid != NO_LOGIN);
     stderr::write(Level::Info, &line(peer, login, &users, request, response));
@@ -39,7 +40,7 @@ fn line(
     format!("{} (pid {pid}{login}): {}: {outcome}", name(peer.uid, users), request.in_brief())
 }
 
-/// What a user is called in this text of /etc/passwd; `uid 1000` where it does not say.
+/// The name of a user in this text of /etc/passwd; `uid 1000` where it has none.
 fn name(uid: u32, users: &str) -> String {
     let mut lines = users.lines().map(|line| line.split(':'));
     let found = lines.find_map(|mut fields| {

@@ -8,7 +8,7 @@ use crate::status::AlertEntry;
 
 /// Most alerts remembered.
 pub const REMEMBERED: usize = 1000;
-/// What the status counts.
+/// The time over which the status counts alerts.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// The latest alerts, of earlier runs of the agent too.
@@ -27,7 +27,7 @@ impl Default for History {
 }
 
 impl History {
-    /// One that goes on from what earlier runs have told, in any order.
+    /// A history that goes on from the alerts of earlier runs, in any order.
     pub fn after(mut earlier: Vec<AlertEntry>) -> Self {
         earlier.sort_by_key(|alert| alert.seq);
         earlier.dedup_by_key(|alert| alert.seq);
@@ -56,7 +56,7 @@ impl History {
         self.last
     }
 
-    /// What was told after alert `seq` and is remembered, oldest first.
+    /// The remembered alerts after alert `seq`, oldest first.
     pub fn since(&self, seq: u64) -> Vec<AlertEntry> {
         let newer = self.alerts.partition_point(|alert| alert.seq <= seq);
         self.alerts.range(newer..).cloned().collect()

@@ -66,7 +66,7 @@ impl Journal {
         }
     }
 
-    /// Hands over a memory file. journald takes only one that nobody can change any more.
+    /// Hands over a memory file. journald takes only one that is sealed against changes.
     fn send_file(&self, entry: &[u8]) -> io::Result<()> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut file = File::from(memfd_create("tcpguard-journal-entry", flags)?);
@@ -122,7 +122,7 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
             field(&mut entry, "TCPGUARD_PORT", &about.port.to_string());
         }
         field(&mut entry, "TCPGUARD_SYN_PPS", &format!("{:.0}", incident.syn_rate));
-        // 0 stands for what is not known.
+        // 0 stands for an unknown rate.
         let usual = incident.record.at_alarm.as_ref().map(|it| it.statistics.usual_syn_rate);
         if let Some(usual) = usual.filter(|rate| *rate > 0.0) {
             field(&mut entry, "TCPGUARD_BASELINE_PPS", &format!("{usual:.0}"));

@@ -1,5 +1,5 @@
-//! The log: lines on stderr, for operators and developers. Nothing that a packet can cause is
-//! logged above trace; what matters is an alert.
+//! The log: lines on stderr, for operators and developers. Nothing that a packet can cause is logged
+//! above trace. An important event is an alert.
 
 use log::{LevelFilter, Log, Metadata, Record};
 

@@ -1,5 +1,4 @@
-//! What leaves the guard by itself: alerts to the journal and to stderr, the log, who changed
-//! what, and metrics.
+//! The agent's output: alerts to the journal and to stderr, the log, the audit of changes, and metrics.
 
 pub mod alert;
 mod audit;

@@ -1,7 +1,7 @@
 //! Lines on stderr: for people at a terminal with time and level, for the journal with a priority.
 //!
-//! A service's stderr is a stream to journald. When journald hangs, an ordinary write to it would
-//! wait for ever, and the guard with it; so what the stream does not take at once is lost, and
+//! A service's stderr is a stream to journald. When journald hangs, an ordinary write to it would wait
+//! for ever, and the agent with it. So lines that the stream does not take at once are lost, and
 //! counted.
 
 use std::io::{self, Write};

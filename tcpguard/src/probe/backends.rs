@@ -33,7 +33,7 @@ struct Kind {
     timestamps: bool,
 }
 
-/// What all connections share.
+/// The parts that all connections share.
 struct Course {
     stage: Stage,
     /// The sysctl as this host has it.
@@ -98,8 +98,8 @@ impl Course {
         ends
     }
 
-    /// How each client that connects like this without cookies should connect by one that keeps
-    /// `kept` of what it offers.
+    /// The expected connection of each client with a back end that keeps `kept` of its offer, given its
+    /// connection without cookies.
     fn keeping(&self, plain: &[Ends], kept: impl Fn(&Offer, Family) -> Offer) -> Vec<Ends> {
         let clients = self.kinds().into_iter().zip(plain);
         clients
@@ -107,7 +107,7 @@ impl Course {
             .collect()
     }
 
-    /// Each client, until one fails. `check` gets its place and what both ends say.
+    /// Each client, until one fails. `check` gets its index and the reports of both ends.
     fn trials(
         &self,
         hook: Option<Hook>,
@@ -150,7 +150,7 @@ impl Course {
         }
     }
 
-    /// What a back end is told by that could not even be tried.
+    /// The trial that is reported for a back end that could not even be tried.
     fn failed(&self, hook: Option<Hook>, why: &str) -> Vec<Trial> {
         let first = self.kinds().into_iter().next();
         first.map(|(kind, _)| kind.untried(hook, Some(why.to_owned()))).into_iter().collect()
@@ -188,7 +188,7 @@ impl Kind {
     }
 }
 
-/// The loaded programs, with maps that nobody else sees.
+/// The loaded programs, with maps of their own.
 struct Programs {
     object: Object,
     dataplane: Dataplane,
@@ -215,7 +215,7 @@ impl Programs {
         dataplane.set_config(&Config {
             abi_version: ABI_VERSION,
             mode: Mode::Enforce as u8,
-            // There is no agent whose absence would matter.
+            // The trial has no agent, so its absence does not matter.
             heartbeat_ns: u64::MAX,
             heartbeat_limit_ns: u64::MAX,
             netns_cookie: netns::cookie()?,
@@ -229,7 +229,7 @@ impl Programs {
         Ok(Self { object, dataplane, pins, redeemer, plain_timestamps })
     }
 
-    /// The back ends whose cookies are made by the program, natively and generically.
+    /// The back ends with cookies from the program, natively and generically.
     fn try_both(&mut self, course: &Course, plain: &[Ends]) -> Vec<Backend> {
         let (mut own, mut helper) = (Vec::new(), Vec::new());
         for hook in [Hook::Native, Hook::Generic] {
@@ -353,12 +353,14 @@ impl Drop for Attached {
     }
 }
 
-/// What the guard's own cookie keeps of a client: all, but for what its tables round (decision 7).
+/// The part of an offer that the agent's own cookie keeps: all of it, apart from rounding in its tables
+/// (decision 7).
 fn in_own_cookie(offer: &Offer, family: Family) -> Offer {
     Choice::new(offer, family == Family::Ipv6).agreed()
 }
 
-/// What the kernel's cookie keeps: the MSS, and all else in timestamps that it can read (decision 8).
+/// The part of an offer that the kernel's cookie keeps: the MSS, and the rest in timestamps that it can
+/// read (decision 8).
 fn in_kernel_cookie(offer: &Offer, plain_timestamps: bool) -> Offer {
     if plain_timestamps && offer.has(option::TIMESTAMPS) {
         *offer

@@ -1,4 +1,4 @@
-//! One connection on the stage: handshake, transfer, and what both ends say of it.
+//! One connection on the stage: handshake, transfer, and the reports of both ends.
 #![expect(unsafe_code, reason = "TCP_INFO has no safe form in rustix")]
 
 use std::io::{self, Read as _, Write as _};
@@ -17,7 +17,7 @@ use super::document::{End, Family};
 use super::stage::Stage;
 use crate::host::{self, Sysctls};
 
-/// What each end sends, in bytes.
+/// Bytes that each end sends.
 const TRANSFER: usize = 100_000;
 
 // Bits of `tcpi_options`, include/uapi/linux/tcp.h.
@@ -39,7 +39,7 @@ impl From<host::Error> for Failure {
     }
 }
 
-/// What both ends say of a connection.
+/// The reports of both ends about a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Ends {
     pub(super) client: End,
@@ -66,7 +66,7 @@ pub(super) fn listen(family: Family, backlog: i32) -> io::Result<TcpListener> {
 /// Connects a client, with timestamps or without, and sends data both ways.
 ///
 /// # Errors
-/// What went wrong.
+/// The failure.
 pub(super) fn connect(
     stage: &Stage,
     listener: &TcpListener,
@@ -151,7 +151,7 @@ impl Ends {
 }
 
 impl Ends {
-    /// What the client offered of what the server can do too.
+    /// The part of the client's offer that the server supports too.
     pub(super) fn offer(&self) -> Offer {
         let client = &self.client;
         let options = [
@@ -201,7 +201,7 @@ impl Ends {
     }
 }
 
-/// What the kernel says of a connected socket.
+/// The kernel's report about a connected socket.
 fn end(socket: &TcpStream) -> io::Result<End> {
     // SAFETY: integers; all-zero is valid.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
@@ -220,7 +220,7 @@ fn end(socket: &TcpStream) -> io::Result<End> {
         return Err(io::Error::last_os_error());
     }
     let has = |option: u8| info.tcpi_options & option != 0;
-    // The lower half is what the peer scales by, the upper half what this end does.
+    // The lower half is the peer's scale, the upper half that of this end.
     let scale = |half: u8| has(TCPI_OPT_WSCALE).then_some(half & 0x0f);
     Ok(End {
         timestamps: has(TCPI_OPT_TIMESTAMPS),

@@ -1,12 +1,12 @@
-//! Which ways to answer SYNs with cookies work on this host, tried out by real connections.
+//! Trial of the ways to answer SYNs with cookies on this host, by real connections.
 //!
 //! Two temporary network namespaces and a cable between them, with this host's TCP sysctls at the
 //! server's end. The programs are loaded there with maps of their own, and clients with and without
-//! timestamps connect and transfer data through each back end. No packet leaves the host, and
-//! nothing of it has a name: whatever ends the probe, nothing is left behind.
+//! timestamps connect and transfer data through each back end. No packet leaves the host, and nothing
+//! of it has a name: however the probe ends, nothing is left behind.
 //!
-//! What works depends on the kernel, on the BPF objects and on the sysctls, and on nothing else
-//! that changes between two starts; so a result is kept for these three.
+//! The result depends on the kernel, on the BPF objects and on the sysctls, and on nothing else that
+//! changes between two starts. So it is kept for these three.
 
 mod backends;
 mod connection;
@@ -52,7 +52,7 @@ pub enum ProbeError {
 }
 
 impl Host {
-    /// This one, as far as it decides what works.
+    /// This host, with the properties that decide which back ends work.
     ///
     /// # Errors
     /// When it cannot be asked.
@@ -69,7 +69,7 @@ impl Host {
 /// a few where something does not work. Needs root (`CAP_SYS_ADMIN` for the namespaces).
 ///
 /// # Errors
-/// When nothing could be tried. What does not work is no error.
+/// When nothing could be tried. A back end that does not work is no error.
 pub fn run() -> Result<Probe, ProbeError> {
     let host = Host::running()?;
     let begun = Instant::now();

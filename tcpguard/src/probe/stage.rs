@@ -41,7 +41,7 @@ const SYSCTLS: [&str; 14] = [
 pub(super) const SYNCOOKIES: &str = SYSCTLS[0];
 /// Whether there are timestamps, and how.
 pub(super) const TIMESTAMPS: &str = SYSCTLS[1];
-/// What an ordinary client has, whatever this host has: a window scale of 7.
+/// The receive buffers of an ordinary client, independent of this host: a window scale of 7.
 const USUAL_RMEM: &str = "4096 131072 6291456";
 
 /// The port of the service: one that needs no privilege.
@@ -50,7 +50,7 @@ const PORT: u16 = 8443;
 const SERVER: End<'_> = End { name: "probe0", mac: [2, 0, 0, 0, 0, 1] };
 const CLIENT: End<'_> = End { name: "probe1", mac: [2, 0, 0, 0, 0, 2] };
 
-/// Where the programs pin their maps, on a file system that nobody else sees.
+/// Where the programs pin their maps, on a file system that no other thread sees.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 
 /// This host's values of [`SYSCTLS`].
@@ -71,7 +71,7 @@ pub(super) struct Stage {
     client: OwnedFd,
     /// The server's interface.
     pub(super) interface: Interface,
-    /// What can be talked over.
+    /// The address families over which connections are possible.
     pub(super) families: Vec<Family>,
 }
 
@@ -119,7 +119,7 @@ impl Stage {
             device::complete_checksums(CLIENT.name)?;
             cable::bring_up(interfaces::by_name(CLIENT.name)?.index)
         })?;
-        // Until the kernel has noticed that there is a cable, it drops what is sent.
+        // Until the kernel has noticed that there is a cable, it drops all packets on it.
         let begun = Instant::now();
         while !stage.is_up()? && begun.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(2));
@@ -193,7 +193,7 @@ fn new_network() -> io::Result<OwnedFd> {
     Ok(File::open("/proc/thread-self/ns/net")?.into())
 }
 
-/// Gives this thread a BPF file system that nobody else sees, and that goes with it.
+/// Gives this thread a BPF file system that no other thread sees, and that ends with it.
 fn own_bpffs() -> io::Result<()> {
     // SAFETY: as above; of the file system context the thread relies on nothing.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;

@@ -11,8 +11,8 @@ const NAME: &str = "probe.json";
 /// Longer than any result.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The result in `state_dir`, if it is of this host. What cannot be read or understood is none, which
-/// is said in one line: a new one costs two seconds.
+/// The result in `state_dir`, if it is of this host. A file that cannot be read or understood counts as
+/// none, with one line in the log: a new result costs two seconds.
 pub fn load(state_dir: &Path, host: &Host) -> Option<Probe> {
     let path = state_dir.join(NAME);
     match read(&path) {
@@ -45,8 +45,8 @@ fn read(path: &Path) -> Result<Probe, Damage> {
     Ok(probe)
 }
 
-/// Keeps a result in `state_dir`, for whoever may read the directory. One that lacks something for
-/// want of time is not kept: what a busy host is too slow for it may be fast enough for later.
+/// Keeps a result in `state_dir`, for any user that may read the directory. One that lacks something
+/// for want of time is not kept: a host that is too busy now may be fast enough later.
 ///
 /// # Errors
 /// When the directory cannot be written to, or for want of time.
@@ -106,7 +106,7 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         fs::create_dir(&path).expect("directory");
         assert_eq!(load(dir.path(), &probe.host), None);
-        // What is added within this version is no obstacle.
+        // A field that is added within this version is no obstacle.
         fs::remove_dir(&path).expect("removed");
         fs::write(&path, text.replacen('{', "{\"more\":1,", 1)).expect("file");
         assert_eq!(load(dir.path(), &probe.host), Some(probe));

@@ -11,9 +11,9 @@ use crate::status::{Attack, Evidence, Mode, Rule, Severity, Status, Time};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 11;
-/// Most steps told; the first ones say what was done, the latest ones where it stands.
+/// Most steps shown; the first ones show the actions taken, the latest ones the present state.
 const STEPS_TOLD: usize = 8;
-/// Share that is stopped from which it is most of an attack.
+/// Share of an attack from which on most of it counts as stopped.
 const MOST: f64 = 0.5;
 
 /// Time from `earlier` to `later`.
@@ -45,7 +45,7 @@ pub const fn severity_word(severity: Severity) -> &'static str {
     }
 }
 
-/// An open attack: what it is, what was done and when, which rules act, what to do.
+/// An open attack: its class, the actions and their times, the rules that act, and advice.
 pub(super) fn open(
     out: &mut impl Write,
     attack: &Attack,
@@ -85,12 +85,12 @@ pub(super) fn open(
     Ok(())
 }
 
-/// What an incident is called: not all are attacks.
+/// The heading of an incident: not all are attacks.
 pub fn heading(attack: &Attack) -> &'static str {
     if IncidentClass::from(attack.kind).is_flood() { "Attack" } else { "Incident" }
 }
 
-/// How sure the verdict is that it is an attack; of what is none that says nothing.
+/// Confidence of the verdict that it is an attack; empty for other incidents.
 fn sure(attack: &Attack) -> String {
     match heading(attack) {
         "Attack" => format!(", confidence {}", percent(attack.confidence)),
@@ -98,7 +98,7 @@ fn sure(attack: &Attack) -> String {
     }
 }
 
-/// What speaks for an attack, if anything does.
+/// The evidence for an attack, if there is any.
 pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
     let holding = evidence.gate.iter().filter(|item| item.holds);
     let details: Vec<String> =
@@ -109,7 +109,7 @@ pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) ->
     paragraph(out, view, "Because", &details.join("; "))
 }
 
-/// How much of it there was, and what became of it.
+/// The volume of an incident, and the fate of its SYNs.
 pub fn volume(attack: &Attack) -> String {
     let usual = match attack.baseline_pps {
         Some(usual) => format!(" where {} are usual", short(usual)),

@@ -1,4 +1,4 @@
-//! What stands in the guard's way.
+//! The page of `tcpguard doctor`: the obstacles for the agent.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::checkup::doctor::{Doctor, Finding, Outcome, is_command};
 
 /// Columns before evidence and fix.
 const INDENT: usize = 4;
-/// What was found, the worst first, with evidence and fix; then the names of what is well.
+/// The findings, the worst first, with evidence and fix; then the names of the checks that passed.
 ///
 /// # Errors
 /// When `out` refuses.
@@ -29,7 +29,7 @@ pub fn doctor(out: &mut impl Write, doctor: &Doctor, view: &View) -> fmt::Result
     paragraph(out, view, "Next", next(doctor))
 }
 
-/// Only what to do: a command a line, and what is no command behind a `#`.
+/// Only the fixes: a command a line, and text that is no command behind a `#`.
 ///
 /// # Errors
 /// When `out` refuses.

@@ -1,5 +1,5 @@
-//! One attack with everything that it was judged by, for somebody who was just woken up: what it
-//! was, why it was taken for that, what was done, and the numbers behind all of it.
+//! One attack with all its evidence, for a reader that was just woken up: its class, the reasons for
+//! it, the actions taken, and the numbers behind all of it.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -95,7 +95,7 @@ fn gate(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
     Ok(())
 }
 
-/// What was done, or why nothing was.
+/// The actions taken, or the reason why there were none.
 fn done(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) -> fmt::Result {
     for (number, action) in attack.actions.iter().enumerate() {
         let after = elapsed(between(attack.since, action.at));
@@ -140,7 +140,7 @@ fn told(rule: &RuleRecord, view: &View) -> String {
     )
 }
 
-/// What the failing SYNs look like and where they come from.
+/// The fingerprints of the failing SYNs, and their sources.
 fn looks(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
     for (number, top) in evidence.signatures.iter().enumerate() {
         let text = format!(
@@ -202,7 +202,7 @@ type Rate = fn(&Rates) -> f64;
 /// Below this share of all, from 0 to 1, the busiest source or network does not stand out.
 pub(crate) const STANDS_OUT: f64 = 0.05;
 
-/// The rates that are shown of a moment, and what they are called.
+/// The rates that are shown of a moment, and their names.
 pub(crate) const RATES: [(&str, Rate); 10] = [
     ("SYNs", |rates| rates.syn_pps),
     ("repeated", |rates| rates.repeated_pps),
@@ -216,7 +216,8 @@ pub(crate) const RATES: [(&str, Rate); 10] = [
     ("strays", |rates| rates.strays_pps),
 ];
 
-/// Counters before, at the alarm, at the last look and after; and what the signals made of them.
+/// Counters before, at the alarm, at the last inspection and after, with the signals computed from
+/// them.
 fn numbers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
     let moments = [record.at_alarm.as_ref(), record.at_last.as_ref()];
     let [alarm, last] = moments.map(|moment| moment.map(|moment| &moment.rates));
@@ -243,7 +244,7 @@ fn numbers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
     Ok(())
 }
 
-/// What the signals made of the counters, in words.
+/// The signals computed from the counters, in words.
 pub(crate) fn signals(moment: &Moment) -> String {
     let Statistics {
         given_ms,

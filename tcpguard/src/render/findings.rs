@@ -1,4 +1,4 @@
-//! What a look at the host brought to light, in one line and line by line.
+//! The findings of an examination of the host, in one line and line by line.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -44,7 +44,7 @@ pub(super) fn headline(
     writeln!(out, "{sign} {what} — {}", view.paint(tone, &words))
 }
 
-/// Each finding with what to do about it; of many of one kind the first.
+/// Each finding with advice; of many of one kind the first.
 pub(super) fn notes(
     out: &mut impl Write,
     view: &View,
@@ -69,7 +69,7 @@ pub(super) fn notes(
     }
 }
 
-/// What is not as it should be, and what to do about it.
+/// One deviation, with advice.
 pub(super) fn note(
     out: &mut impl Write,
     view: &View,
@@ -86,7 +86,7 @@ pub(super) fn note(
     paragraph(out, view, heading, &format!("{sign} {text} → {hint}"))
 }
 
-/// What could not be read, and why.
+/// The parts that could not be read, and why.
 pub(super) fn unread(out: &mut impl Write, view: &View, unread: &[String]) -> fmt::Result {
     let mut heading = "Not seen";
     for text in unread {

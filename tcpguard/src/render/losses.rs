@@ -1,4 +1,4 @@
-//! What was lost before the guard, in a line or two.
+//! Packets dropped before XDP, in a line or two.
 
 use super::number::{percent, short};
 use crate::status::{CpuLoad, LossState, Losses};

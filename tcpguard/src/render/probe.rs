@@ -7,7 +7,7 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View};
 use crate::probe::{Backend, Hook, Probe, Trial};
 
-/// The best back end, what does not work and why, and each connection.
+/// The best back end, the ones that do not work and why, and each connection.
 ///
 /// # Errors
 /// When `out` refuses.

@@ -1,4 +1,4 @@
-//! What a replay tells.
+//! The result of a replay.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub fn replay(out: &mut impl Write, replay: &Replay, view: &View) -> fmt::Result
         1 => Some("1 incident".to_owned()),
         many => Some(format!("{many} incidents")),
     };
-    // What could not be read is no good news.
+    // An unreadable part is no good news.
     let bad: Vec<String> = found.into_iter().chain(unread).collect();
     let verdict = match bad.as_slice() {
         [] => view.paint(Tone::Good, "● no incident"),

@@ -8,7 +8,7 @@ use super::table::Table;
 use super::view::{View, wrap};
 use crate::status::{Allowed, Imported, Judged, Rule, ValidatedClients};
 
-/// A table of rules; under each what it matches and why, which may be long.
+/// A table of rules; under each its matcher and reason, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
     let mut table = Table::new([
         "RULE",
@@ -60,7 +60,7 @@ fn origin(rule: &Rule) -> String {
     }
 }
 
-/// What `tcpguard block` did or would do.
+/// The outcome of `tcpguard block`, done or previewed.
 pub fn blocked(
     out: &mut impl Write,
     rule: &Rule,
@@ -84,7 +84,7 @@ pub fn blocked(
     }
 }
 
-/// When a rule goes back that waits for a word, and what to type.
+/// When a rule that is pending confirmation reverts, and the command that confirms it.
 fn goes_back(rule: &Rule, view: &View) -> Option<String> {
     let until = view.time(rule.confirmed_until?);
     let (left, ends) = (span(Duration::from_secs(rule.expires_in_s)), view.time(rule.expires_at));
@@ -117,7 +117,7 @@ pub fn on_trial(rules: &[Rule], view: &View) -> Option<String> {
     }
 }
 
-/// What `tcpguard rules confirm` did.
+/// The outcome of `tcpguard rules confirm`.
 pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
     for rule in rules {
         let lifetime = span(Duration::from_secs(rule.expires_in_s));
@@ -128,7 +128,7 @@ pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Resu
     Ok(())
 }
 
-/// What `tcpguard rules import` did or would do.
+/// The outcome of `tcpguard rules import`, done or previewed.
 pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt::Result {
     let Imported { added, kept, removed, total, .. } = imported;
     let (did, now) =
@@ -156,14 +156,14 @@ pub fn allow_list(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt
     table.write(out, view)
 }
 
-/// What `tcpguard allow` did.
+/// The outcome of `tcpguard allow`.
 pub fn allowed(out: &mut impl Write, allowed: &Allowed, view: &View) -> fmt::Result {
     let lifetime = span(Duration::from_secs(allowed.expires_in_s));
     let ends = view.end(allowed.created_at, allowed.expires_at);
     writeln!(out, "allowed {} for {lifetime}, until {ends}", allowed.prefix)
 }
 
-/// What `tcpguard unallow` removed.
+/// The exemptions that `tcpguard unallow` removed.
 pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
     for one in removed {
         let left = span(Duration::from_secs(one.expires_in_s));
@@ -172,7 +172,7 @@ pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
     Ok(())
 }
 
-/// What decides about a prefix, in the order in which the kernel asks.
+/// The decisions about a prefix, in the order in which the kernel takes them.
 pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
     let about = &judged.about;
     if judged.decisions.is_empty() {
@@ -223,7 +223,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     Ok(())
 }
 
-/// What `tcpguard unblock` removed, or would.
+/// The rules that `tcpguard unblock` removed, or would remove.
 pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Result {
     if rules.is_empty() {
         return writeln!(out, "no rules, nothing was removed");

@@ -1,4 +1,4 @@
-//! Connections by state, what they cost, and who has them.
+//! Connections by state, with their cost and their owners.
 
 use std::fmt::{self, Write};
 
@@ -15,7 +15,7 @@ use crate::status::Severity;
 
 /// Processes with connections in CLOSE_WAIT that are shown.
 const HOLDERS_SHOWN: usize = 5;
-/// Processes shown with what waits in their connections.
+/// Processes shown with the data that waits in their connections.
 const QUEUES_SHOWN: usize = 15;
 
 /// The whole page.

@@ -55,8 +55,8 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     writeln!(out, "{left}{}{:blanks$}{right}", view.paint(tone, &words), "")
 }
 
-/// The situation as a sign, in words and in a tone: what is done about an attack, whether clients connect
-/// where that is not what one would think, and what makes it degraded.
+/// The situation as a sign, in words and in a tone: the mitigation of an attack, whether clients
+/// connect where the state suggests otherwise, and the cause of a degraded state.
 pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     let unguarded = status.health.iter().find(|finding| finding.code == "detached");
     let unguarded = unguarded.and_then(|finding| finding.subject.as_deref());
@@ -81,7 +81,7 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     }
 }
 
-/// What makes the state `degraded`, by the code and the subject of its health note:
+/// The cause of the state `degraded`, by the code and the subject of its health note:
 /// `listeners_full LISTENERS`.
 fn cause(status: &Status) -> Option<String> {
     // A refused configuration is a warning, and makes the state degraded where the last valid one applies.
@@ -211,7 +211,7 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
     out.write_char('\n')
 }
 
-/// What the programs cost, where that was asked for.
+/// The cost of the programs, where it is measured.
 fn costs(programs: &[Program]) -> Option<String> {
     let cost = |program: &Program| {
         let cost = program.cost?;
@@ -350,7 +350,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     out.write_char('\n')
 }
 
-/// What the kernel's own TCP loses and answers.
+/// The losses and replies of the kernel's own TCP.
 pub fn kernel(status: &Status) -> String {
     let kernel = &status.kernel;
     let words = |name: &str, total: u64, rate: Option<f64>| match rate {

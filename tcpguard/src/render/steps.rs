@@ -1,4 +1,4 @@
-//! What is done beside rules: cookies, and the steps of each listener.
+//! The mitigations beside rules: cookies, and the steps of each listener.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use super::number::short;
 use super::view::View;
 use crate::status::{CookieBackend, Cookies, Listener, Status, Step, StepState};
 
-/// The steps of every listener, and what cookies are to be had.
+/// The steps of every listener, and the available cookies.
 pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     let mut heading = "Steps";
     for listener in &status.listeners {

@@ -106,8 +106,8 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
-    /// Where the rows are wider than `width` columns, headings that are wider than what stands below
-    /// them take two lines; where that is not enough, the last column is broken.
+    /// Where the rows are wider than `width` columns, headings that are wider than all cells below them
+    /// take two lines. Where that is not enough, the last column is broken.
     fn fitted(&self, width: usize) -> Fit<N> {
         let below = self.widths_below();
         let mut headings = self.headings.map(|heading| vec![heading]);
@@ -138,7 +138,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// Writes one line of a row, whose cells are in their columns what `cell` says.
+/// Writes one line of a row, with the cells from `cell` in their columns.
 fn line<'c, const N: usize>(
     out: &mut impl Write,
     view: &View,

@@ -1,4 +1,4 @@
-//! What should be set otherwise on a host, and what was.
+//! The settings that should change on a host, and those that were changed.
 
 use std::fmt::{self, Write};
 
@@ -12,7 +12,8 @@ use crate::checkup::tune::{Refused, Row, Tune, Word};
 /// Columns before a reason that has lines of its own.
 const INDENT: usize = 4;
 
-/// What should change with why, risk and commands; then the rest, and the recipes that are refused.
+/// The settings that should change with why, risk and commands; then the rest, and the recipes that are
+/// refused.
 ///
 /// # Errors
 /// When `out` refuses.
@@ -45,7 +46,7 @@ pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     paragraph(out, view, "Next", next)
 }
 
-/// What became of each sysctl.
+/// The outcome for each sysctl.
 ///
 /// # Errors
 /// When `out` refuses.
@@ -128,7 +129,7 @@ fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     Ok(())
 }
 
-/// What is good, and what this host does not have: a line each.
+/// The good settings, and those that this host does not have: a line each.
 fn rest(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     let rows = tune.settings.iter().filter(|row| matches!(row.verdict, Word::Good | Word::Absent));
     let rows: Vec<&Row> = rows.collect();

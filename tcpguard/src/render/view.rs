@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use crate::status::Time;
 use crate::text;
 
-/// What the reader's terminal can show.
+/// The capabilities of the reader's terminal.
 #[derive(Clone, Debug)]
 pub struct View {
     /// Whether it shows more than ASCII.
@@ -20,7 +20,7 @@ pub struct View {
     pub width: usize,
 }
 
-/// What a colour says. The words say it too.
+/// The meaning of a colour. The words say it too.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Tone {
     /// Nothing special.

@@ -21,7 +21,7 @@ const SPARE: usize = 8;
 pub struct Waiting {
     /// When it arrives.
     pub at: Timestamp,
-    /// What it is.
+    /// Its class.
     pub class: Class,
     /// Which way it goes.
     pub direction: Direction,

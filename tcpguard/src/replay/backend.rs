@@ -1,7 +1,7 @@
-//! Where the decision runs: on the host over plain tables, or in the kernel over its maps.
+//! The place where the decision runs: on the host over plain tables, or in the kernel over its maps.
 //!
-//! Both are the same lines of `tcpguard_common::fastpath`. What the replayed guard reads from them
-//! and writes to them is what the agent reads and writes.
+//! Both are the same lines of `tcpguard_common::fastpath`. The replay reads and writes the same data
+//! there as the agent.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use tcpguard_common::model::{Model, Net};
 
 use crate::kernel::{Dataplane, KernelError, Load, Object, addr, signature_key};
 
-/// The one rule set of a replay: nobody replaces its rules as a whole.
+/// The one rule set of a replay: its rules are never replaced as a whole.
 const SET: u64 = 0;
 
 /// The tables of a guard and the programs that use them.
@@ -46,11 +46,11 @@ pub trait Backend {
     fn distinct_sources(&self, id: u32) -> Result<[u8; HLL_REGISTERS], KernelError>;
     /// Starts that estimate again.
     fn reset_distinct_sources(&mut self, id: u32) -> Result<(), KernelError>;
-    /// Counters of what arrived.
+    /// Counters of the packets that arrived.
     fn packets(&self) -> Result<PacketCounters, KernelError>;
-    /// Counters of what belongs to no listener.
+    /// Counters of packets that belong to no listener.
     fn host_counters(&self) -> Result<HostCounters, KernelError>;
-    /// Sources that send SYNs to where nothing listens.
+    /// Sources that send SYNs to ports on which no socket listens.
     fn probes(&self) -> Result<Vec<Probe>, KernelError>;
     /// Shows `take` the sampled flows for which `keep` holds, oldest first. Tables have no order, and
     /// of very many flows the engine looks at a part: always the same one.
@@ -61,7 +61,7 @@ pub trait Backend {
     ) -> Result<(), KernelError>;
     /// The headers of SYNs that each CPU has kept.
     fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError>;
-    /// What is known of a client.
+    /// The entry of a client.
     fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError>;
     /// Whether a client within `net` has been validated at or after this time, in ns.
     fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError>;
@@ -259,7 +259,7 @@ fn model_net(net: &IpNet) -> Net {
     (addr(net.network()), bits)
 }
 
-/// Whether a prefix is what one client is counted under.
+/// Whether a prefix is the unit under which one client is counted.
 fn is_one_client(net: &IpNet) -> bool {
     match net {
         IpNet::V4(net) => net.prefix_len() == 32,
@@ -284,8 +284,8 @@ pub struct Kernel {
 const XDP_DROP: u32 = 1;
 /// `XDP_TX`.
 const XDP_TX: u32 = 3;
-/// Longest frame that a test run of the egress program takes, in bytes. What it looks for, SYN-ACKs
-/// and resets, is far shorter.
+/// Longest frame that a test run of the egress program takes, in bytes. The frames that it looks for,
+/// SYN-ACKs and resets, are far shorter.
 const LONGEST_EGRESS: usize = 2048;
 
 impl Kernel {

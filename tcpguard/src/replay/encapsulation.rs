@@ -1,8 +1,8 @@
-//! Packets inside others. PPPoE and MPLS are taken off, as the devices do from which a host gets its packets
-//! (`ppp0` has raw IP, a router pops labels). This is for captures alone: to the programs such a frame is no
-//! TCP, because each further header that they walk costs the verifier, and they could not answer behind it.
-//! What is in a tunnel is another host's connection until the tunnel's end, and cannot be judged here: it is
-//! named.
+//! Decapsulation of captured packets. PPPoE and MPLS headers are removed, as the devices in front
+//! of a host do (`ppp0` has raw IP, a router pops labels). Only captures are treated this way. To
+//! the BPF programs such a frame is no TCP: each further header that they walk costs the verifier,
+//! and they could not reply behind it. A packet in a tunnel belongs to a connection of another host
+//! until the tunnel's end and cannot be judged here. Its tunnel is named instead.
 
 use tcpguard_common::wire::MAX_VLAN_TAGS;
 
@@ -44,11 +44,11 @@ mod port {
     pub const VXLAN_LINUX: u16 = 8472;
 }
 
-/// Takes PPPoE and MPLS headers out of an Ethernet frame, of which so many bytes were captured, and
-/// returns how many of the rest were.
+/// Removes PPPoE and MPLS headers from an Ethernet frame, of which `captured` bytes were captured.
+/// Returns how many captured bytes remain.
 ///
 /// # Errors
-/// When what is in them cannot be read.
+/// When the packet inside these headers cannot be read.
 pub fn strip(frame: &mut Vec<u8>, captured: usize) -> Result<usize, Unreadable> {
     let Some((protocol, at)) = network(&frame[..captured]) else { return Ok(captured) };
     let inner = &frame[at..captured];
@@ -67,7 +67,7 @@ pub fn tunnel(frame: &[u8]) -> Option<&'static str> {
     let (protocol, at) = network(frame)?;
     let ip = &frame[at..];
     let (carried, header) = match protocol {
-        // Only the first fragment begins with the header of what is carried.
+        // Only the first fragment begins with the header of the carried protocol.
         IPV4 if field(ip, 6)? & 0x1fff != 0 => return None,
         IPV4 => (*ip.get(9)?, usize::from(ip[0] & 0x0f) * 4),
         IPV6 => (*ip.get(6)?, 40),
@@ -84,7 +84,7 @@ pub fn tunnel(frame: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// By port, and by what the header that belongs there must say.
+/// The tunnel of a UDP datagram, by its port and the fixed fields of the tunnel header.
 fn over_udp(udp: &[u8]) -> Option<&'static str> {
     match (field(udp, 2)?, udp.get(8..)?) {
         // The VNI is valid (RFC 7348 §5).
@@ -120,7 +120,8 @@ fn pppoe(bytes: &[u8]) -> Result<([u8; 2], usize), Unreadable> {
     }
 }
 
-/// Labels do not say what is behind them: its first four bits do, as far as it is IP.
+/// The protocol behind MPLS labels, and the length of the labels in bytes. Labels do not name the
+/// protocol. Its first four bits identify IPv4 and IPv6.
 fn mpls(bytes: &[u8]) -> Result<([u8; 2], usize), Unreadable> {
     for number in 0..MPLS_LABELS {
         let label = bytes.get(number * LABEL..(number + 1) * LABEL).ok_or(Unreadable::CutShort)?;

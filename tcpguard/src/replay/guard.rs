@@ -34,18 +34,18 @@ const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
 const TAIL: Duration = Duration::from_secs(1);
 /// An alarm raised in that time is given this long to become an incident.
 const VERDICT: Duration = Duration::from_secs(2);
-/// Flows older than this say nothing any more: a handshake is followed for 65 s, and what became of
-/// it is looked for every 5 s.
+/// Age beyond which a flow is no longer inspected. A handshake is tracked for 65 s, and its outcome
+/// is looked up every 5 s.
 const FOLLOWED: Duration =
     Duration::from_nanos(HANDSHAKE_NS).saturating_add(Duration::from_secs(10));
 /// Of more flows than this a sample is looked at from the next time on. The engine examines
 /// half as many, and all of them would take longer than the packets between two looks.
 const INSPECTED: usize = 16_384;
-/// Dropped SYNs whose answers are left out.
+/// Capacity for dropped SYNs. Replies to them are left out of the replay.
 const DROPPED: usize = 65_536;
 /// Incidents kept at most.
 const INCIDENTS: usize = 4096;
-/// Of these, those whose line over time is kept, the first ones.
+/// Incidents with a timeline, the first ones of those kept.
 const LINES: usize = 64;
 /// Seed of the hash key: fixed, so that the same capture has the same verdict every time.
 const SEED: u64 = 0x7463_7067_7561_7264;
@@ -57,20 +57,20 @@ pub struct Told {
     pub after: Duration,
     /// The incident's number: its class changes, its number does not.
     pub incident: u64,
-    /// What it was said to be.
+    /// The class that was reported.
     pub class: IncidentClass,
     /// Where.
     pub listener: Listener,
 }
 
-/// What the guard would have told somebody who watches.
+/// An alert as the agent would have raised it for an operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Alert {
     /// When, after the first packet.
     pub after: Duration,
     /// How bad it is.
     pub severity: Severity,
-    /// What happened, for people.
+    /// Description of the event, for people.
     pub message: String,
 }
 
@@ -91,10 +91,10 @@ pub struct Guard<'a> {
     incidents: BTreeMap<u64, IncidentReport>,
     /// Every verdict as it was told, oldest first.
     pub told: Vec<Told>,
-    /// What was told since this was last emptied, oldest first.
+    /// Alerts raised since this was last emptied, oldest first.
     pub alerts: Vec<Alert>,
     recorder: Recorder,
-    /// What was counted over time, by the incident's number.
+    /// Counters over time, by the incident's number.
     pub lines: BTreeMap<u64, Line>,
     answers: Answers,
     headers: Headers,
@@ -116,7 +116,7 @@ impl<'a> Guard<'a> {
         let config = Config {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
-            // Nobody has to answer for rules that drop nothing.
+            // No heartbeat is needed, because the rules of a replay drop no live traffic.
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(SEED),
             followed_bits: Config::follow(tuning.common.followed_per_second),
@@ -190,7 +190,7 @@ impl<'a> Guard<'a> {
                 }
                 Ok(())
             }
-            // A SYN that the guard drops reaches nobody who could answer it.
+            // A dropped SYN does not reach the stack, so no reply to it would exist.
             Direction::Out if self.dropped.peek(&flow.reversed()).is_some() => Ok(()),
             Direction::Out => self.backend.egress(&packet.frame),
         }
@@ -198,14 +198,15 @@ impl<'a> Guard<'a> {
 
     fn note_fate(&mut self, flow: &FlowKey, action: Action) {
         match action {
-            // Neither reaches the stack, whose answer is in the capture nevertheless.
+            // With neither action does the SYN reach the stack. The stack's reply is in the capture
+            // nevertheless.
             Action::Drop | Action::Answer => self.dropped.insert(*flow, ()),
             Action::Pass if self.dropped.is_empty() => {}
             Action::Pass => drop(self.dropped.remove(flow)),
         }
     }
 
-    /// Judges what came last, and returns every incident, oldest first.
+    /// Judges the last packets, and returns every incident, oldest first.
     ///
     /// # Errors
     /// When the backend refuses.
@@ -223,7 +224,8 @@ impl<'a> Guard<'a> {
         let open = self.recorder.open().clone();
         open.into_iter().for_each(|(id, line)| self.keep_line(id, line));
         let mut incidents: Vec<_> = std::mem::take(&mut self.incidents).into_values().collect();
-        // Nothing comes any more: an incident is told by its peak, not by what came last.
+        // No more packets arrive, so an incident is described by its peak and not by its final
+        // rate.
         incidents.iter_mut().for_each(|incident| incident.syn_rate = 0.0);
         Ok(incidents)
     }
@@ -310,7 +312,8 @@ impl<'a> Guard<'a> {
         let mut samples = Vec::new();
         for followed in self.listeners.iter_mut() {
             let counters = match followed.told {
-                // What was counted before the first sample is nobody's, so the first one is zero.
+                // Counts from before the first sample belong to no listener, so the first sample is
+                // zero.
                 None => {
                     followed.told = Some((0, 0));
                     ListenerCounters::default()
@@ -354,7 +357,7 @@ impl<'a> Guard<'a> {
                 no_listener: host.no_listener,
                 refused: host.refused,
                 closed_over: host.closed_over,
-                // What cannot be read of a capture does not come so far.
+                // Packets that cannot be read are skipped before they get here.
                 ..HostCounters::default()
             },
             probes: self.probes(now)?,
@@ -405,8 +408,8 @@ impl<'a> Guard<'a> {
                 }
                 Ok(())
             }
-            // A capture shows no sockets and no routes, and there is no operator.
-            // What a capture shows was answered as it was.
+            // A capture shows no sockets and no routes, and has no operator. Its SYNs were answered
+            // as the capture shows.
             Command::TakeStep { .. }
             | Command::LeaveStep { .. }
             | Command::SpareListener { .. }
@@ -537,7 +540,8 @@ struct Clients<'a> {
 impl KnownClients for Clients<'_> {
     fn completed_within(&self, net: &IpNet) -> bool {
         let since = self.now - kernel::RECENT;
-        // When the kernel cannot be asked, nobody may be banned on its word.
+        // If the kernel cannot be queried, no client may be banned, so the network counts as
+        // validated.
         self.backend.validated_since(net, since.as_nanos()).unwrap_or(true)
     }
 }

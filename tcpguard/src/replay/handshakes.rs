@@ -1,13 +1,14 @@
-//! The handshakes of a capture: who asked, who answered, who went on.
+//! The handshakes of a capture. Listeners and the direction of each packet are inferred from them.
 //!
-//! A capture does not say which host the guard would run on, nor where it listens. Its handshakes
-//! do: whoever answers SYNs is a listener. In a capture of one direction nobody answers, and there a
-//! listener is who gets many SYNs, or whose clients go on after theirs. Single SYNs to many places
-//! make no listeners: they are what a port scan is. A reset that answers a SYN is an answer too: where
-//! all is refused nobody listens, and both directions are there. A host with a listener is the guarded
-//! one: where SYNs go is its side, and what it sends to others itself leaves it.
+//! A capture does not say which host tcpguard would run on, nor where it listens. Its handshakes
+//! do. A destination that answers SYNs is a listener. A capture of one direction holds no replies.
+//! There a destination is a listener if it gets many SYNs, or if its clients continue after their
+//! SYNs. Single SYNs to many destinations make no listeners, because that is the pattern of a port
+//! scan. A reset that answers a SYN is a reply too: where all SYNs are refused, no socket listens,
+//! and both directions were captured. A host with a listener is the protected host. SYNs travel
+//! towards its side, and packets that it sends to other hosts leave it.
 //!
-//! This looks at every packet before the guard does and decides nothing about any.
+//! This module sees every packet before the replayed agent does, and makes no decision about any.
 
 use tcpguard_common::abi::{Addr, Class, FlowKey, HashKey, ListenerKey};
 use tcpguard_common::fastpath::hash;
@@ -26,17 +27,19 @@ const DESTINATIONS: usize = 4096;
 const HOSTS: usize = 4096;
 /// Addresses of which is counted how far they reach.
 const ROAMERS: usize = 4096;
-/// Networks (/16, IPv6 /32), and ports if it asks, to which a host must reach to be the one that the
-/// capture is about: what is guarded lies in fewer.
+/// Number of networks (/16, IPv6 /32) that a host must reach to be taken for the host that the
+/// capture is about. If it sends SYNs, it must reach as many ports too. Protected
+/// networks are fewer, so that their clients do not count as such a host.
 const FAR: u32 = 6;
-/// Attempts that make a destination a listener where nobody answers. A scanner tries a port once or
-/// twice; below this many handshakes there is no verdict on a listener anyway.
+/// Attempts after which a destination counts as a listener in a capture without replies. A scanner
+/// tries a port once or twice. Below this number of handshakes there is no verdict on a listener
+/// anyway.
 const LISTENS_AFTER: u32 = 16;
 /// A capture holds one direction only when fewer than one SYN in this many is answered.
 const ANSWERED_ONE_IN: u64 = 100;
-/// The same for refused SYNs: a box before the host may refuse what goes to other ports, while the host's
-/// own answers take another way. So the refused ones must be half of all, and a flood of an open port can
-/// pass for refused only at the price of as many SYNs to a closed one.
+/// The same for refused SYNs. A middlebox before the host may refuse SYNs to other ports, while the
+/// host's own replies take another path. Therefore half of all SYNs must be refused. A flood of an
+/// open port can then pass for refused only at the price of as many SYNs to a closed port.
 const REFUSED_ONE_IN: u64 = 2;
 /// A client sends, and gets, no more than this before it has heard of the other's window scale, in bytes
 /// (RFC 9293 §3.1: 16 bits of window). A guessed acknowledgement number passes for a client's once in
@@ -102,7 +105,7 @@ impl ThirdAck {
     }
 }
 
-/// What a segment shows.
+/// Direction of a segment, and the facts that it proves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Noted {
     /// Which way it goes.
@@ -193,7 +196,7 @@ pub struct Handshakes {
     refused: u64,
     completed: u64,
     went_on: u64,
-    /// Who answers what was never asked.
+    /// Estimate of the sources that send unsolicited replies.
     pub strangers: Sketch,
 }
 
@@ -265,8 +268,9 @@ impl Handshakes {
         noted
     }
 
-    /// Who answers what was asked far and wide is a host whose own direction alone was captured.
-    /// Those that are asked in one host's name answer that host.
+    /// Notes a SYN-ACK to a SYN that is not in the capture. A sender that answers SYNs of many
+    /// networks is a host with only its own direction captured. Replies to SYNs that were spoofed
+    /// with one host's address all go to that host instead.
     fn note_answer(&mut self, flow: &FlowKey) {
         if self.hosts.peek(&flow.client).is_none() && self.hosts.peek(&flow.server).is_none() {
             let reach = extend(&mut self.answering, flow);
@@ -276,8 +280,8 @@ impl Handshakes {
         }
     }
 
-    /// Who asks far and wide, at ever other ports, is no scanner but the host that the capture was
-    /// taken on: a file sharer and its peers.
+    /// Notes the SYN of a new attempt. A sender that reaches many networks at ever different ports
+    /// is no scanner. It is the host that the capture was taken on: a file sharer and its peers.
     fn note_question(&mut self, flow: &FlowKey) {
         if self.hosts.peek(&flow.client).is_none() && self.hosts.peek(&flow.server).is_none() {
             let reach = extend(&mut self.asking, flow);
@@ -287,8 +291,8 @@ impl Handshakes {
         }
     }
 
-    /// Which way its hosts alone say that a segment goes: what a host with a listener sends to one
-    /// without leaves it.
+    /// Direction of a segment, from the known hosts alone. A segment from a host with a listener to
+    /// a host without one leaves the former.
     fn way(&self, flow: &FlowKey) -> Direction {
         match self.hosts.peek(&flow.server).is_none() && self.hosts.peek(&flow.client).is_some() {
             true => Direction::Out,
@@ -313,7 +317,8 @@ impl Handshakes {
         }
     }
 
-    /// Handshakes that completed. Where no answer was captured, those whose client went on.
+    /// Handshakes that completed. Where replies are missing from the capture, attempts that the
+    /// client continued count as well.
     pub const fn completed(&self) -> u64 {
         match self.seen() {
             Answers::All => self.completed,
@@ -321,7 +326,8 @@ impl Handshakes {
         }
     }
 
-    /// A SYN makes its destination a listener only where many go and nobody answers.
+    /// Notes a SYN. It makes its destination a listener only if many SYNs go there and the capture
+    /// holds no replies.
     fn note_syn(&mut self, segment: &Segment) -> Noted {
         self.syns += 1;
         let flow = &segment.flow;
@@ -392,7 +398,7 @@ mod tests {
         Segment { flow: there.flow.reversed(), ..there }
     }
 
-    /// What a segment shows that goes this way and proves no lost one.
+    /// The result for a segment in this direction that proves no lost third ACK.
     fn shows(direction: Direction, listener: Option<ListenerKey>) -> Noted {
         Noted { listener, ..Noted::going(direction) }
     }
@@ -451,7 +457,8 @@ mod tests {
         assert_eq!(handshakes.refused, 0, "it was accepted before");
     }
 
-    /// A box before the host refuses what goes elsewhere, and the host's answers take another way.
+    /// A middlebox before the host refuses SYNs to another port, and the host's replies take
+    /// another path.
     #[test]
     fn refusals_at_other_ports_do_not_hide_a_listener_whose_answers_are_not_seen() {
         let mut handshakes = Handshakes::default();

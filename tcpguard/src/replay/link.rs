@@ -1,4 +1,4 @@
-//! Link layers: every packet becomes an Ethernet frame, which is what the decision reads.
+//! Link layers: every packet becomes an Ethernet frame, which is the input of the decision.
 
 use tcpguard_common::abi::Reason;
 
@@ -37,7 +37,7 @@ mod linktype {
 pub enum Unreadable {
     /// A link type that is not known here.
     LinkType(u16),
-    /// Too little was captured to tell what it is.
+    /// Too few bytes were captured to identify the packet.
     CutShort,
     /// Neither IPv4 nor IPv6.
     NotIp,
@@ -57,8 +57,9 @@ impl Unreadable {
     }
 }
 
-/// Writes `packet` to `frame` as an Ethernet frame of the length that it had on the wire, without PPPoE
-/// and MPLS; what was not captured is zero. Returns how many of its bytes were captured.
+/// Writes `packet` to `frame` as an Ethernet frame without PPPoE and MPLS. The frame has the length
+/// that it had on the wire, and bytes that were not captured are zero. Returns how many of its
+/// bytes were captured.
 ///
 /// # Errors
 /// When there is no IP packet to be found in it.

@@ -23,7 +23,8 @@ pub struct Followed {
     pub id: ListenerId,
     /// Where clients connect to.
     pub listener: Listener,
-    /// What the engine was told last: how many SYNs, and from how many sources. `None`: nothing yet.
+    /// The values that the engine got last: number of SYNs, and number of their sources. `None`
+    /// before the first sample.
     pub told: Option<(u64, u64)>,
     /// The sources of its SYNs.
     pub sources: Sources,
@@ -55,7 +56,7 @@ pub const fn slot(id: ListenerId) -> u32 {
     id.0 % MAX_LISTENERS
 }
 
-/// What is known of a listener from outside: no sockets, no queues.
+/// Kind of every replayed listener. A capture shows no sockets and no queues.
 pub const KIND: ListenerKind = ListenerKind::Forwarded;
 
 /// Every followed listener.

@@ -1,8 +1,8 @@
-//! What the guard would have said and done about a capture.
+//! Replay of a capture: the verdicts and rules that tcpguard would have produced.
 //!
 //! The packets of a capture go through the same decision and the same engine as live ones, with
-//! their own time as the clock. What a running guard knows of its host is told from the capture:
-//! `handshakes` says which way a packet goes and who listens.
+//! their own time as the clock. Facts that a running agent reads from its host are inferred from
+//! the capture: `handshakes` determines the direction of each packet and the listeners.
 
 mod ahead;
 mod backend;
@@ -45,10 +45,10 @@ use link::Unreadable;
 /// The record within which a capture ends.
 const CUT_OFF: &str = "cut_off";
 
-/// A replay, and what ended it before the capture's end.
+/// A replay, and the damage that ended it before the capture's end.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was found in what could be read.
+    /// Findings in the readable part of the capture.
     pub replay: Replay,
     /// Why no more could be read. That the capture is merely cut off is told in the notes.
     pub damage: Option<CaptureError>,
@@ -56,7 +56,7 @@ pub struct Outcome {
     pub told: Vec<Told>,
     /// How often the guard was polled.
     pub polls: u64,
-    /// What [`Outcome::in_full`] is made of.
+    /// The incidents, as the source of [`Outcome::in_full`].
     pub kept: Kept,
 }
 
@@ -80,8 +80,8 @@ impl Outcome {
         self.kept.began
     }
 
-    /// Each incident with everything that it was judged by, in the order of the document, and what was
-    /// counted over time, of the first 64.
+    /// Each incident with all the evidence that it was judged by, in the order of the document. The
+    /// first 64 have their counters over time.
     pub fn in_full(&self) -> impl Iterator<Item = (AttackInFull, Option<Timeline>)> {
         let Kept { mode, began, incidents, lines } = &self.kept;
         let report = Report { mode: *mode, ..Report::default() };
@@ -94,7 +94,7 @@ impl Outcome {
     }
 }
 
-/// What a replay comes by, in the capture's order of time.
+/// One event of a replay. Events come in the capture's order of time.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// A TCP segment, before the guard sees it.
@@ -108,7 +108,7 @@ pub enum Step<'a> {
 pub struct Seen {
     /// When it came, after the first packet.
     pub after: Duration,
-    /// What it is.
+    /// Its class.
     pub class: Class,
     /// Which way it goes.
     pub direction: Direction,
@@ -143,8 +143,8 @@ pub fn replay_with(
     replay_beside(file, source, backend, mode, tuning, &mut |_| {})
 }
 
-/// The same, with every step of it shown to `beside`: for another detector over the same reading, or
-/// for somebody who watches.
+/// The same, with every step of it shown to `beside`: to another detector over the same reading, or
+/// to a live display.
 ///
 /// # Errors
 /// Those of [`replay_with`].
@@ -317,7 +317,8 @@ impl Reading {
     }
 }
 
-/// The TCP segment of a packet, whose frame is written to `frame`, or why there is none.
+/// The TCP segment of a packet, or the reason why there is none. The packet's frame is written to
+/// `frame`.
 fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<wire::Segment, &'static str> {
     let captured = match link::to_ethernet(packet, frame) {
         Ok(captured) => captured,
@@ -327,7 +328,7 @@ fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<wire::Segment, &'stat
     match wire::parse(frame.as_slice()) {
         Ok(segment) if usize::from(segment.options_end) <= captured => Ok(segment),
         Ok(_) => Err(Unreadable::CutShort.name()),
-        // What was not captured reads as zeros, which no header is made of.
+        // Bytes that were not captured read as zeros, which no header consists of.
         Err(wire::Skip::Malformed) if !whole => Err(Unreadable::CutShort.name()),
         Err(wire::Skip::NotTcp) => {
             Err(encapsulation::tunnel(&frame[..captured]).unwrap_or(Reason::NotTcp.name()))

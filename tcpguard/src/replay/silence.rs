@@ -30,7 +30,7 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// Whether what came before it has nothing more to say.
+    /// Whether the packets before the silence can no longer change anything.
     pub fn is_settled(&self) -> bool {
         self.lasted >= SETTLED
     }

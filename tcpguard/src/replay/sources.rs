@@ -14,12 +14,13 @@ use crate::agent::distinct::estimate;
 const REGISTERS: usize = 4096;
 /// A part of the past is this long.
 const PART: Duration = Duration::from_secs(2);
-/// Parts remembered: an alarm is raised within ten seconds of what it is about, or it is a slow one.
+/// Number of parts remembered. An alarm is raised within ten seconds of its cause, unless the
+/// incident is a slow one.
 const PARTS: usize = 5;
 /// A part with fewer SYNs than this is no part of an incident.
 const FEW: u64 = 8;
-/// A part with fewer SYNs than this share of what the incident's peak would give is a pause, or the
-/// quiet after it: who comes then are clients.
+/// A part with fewer SYNs than this share of the number at the incident's peak rate is a pause, or
+/// the quiet after the incident. The sources of such a part are clients.
 const PAUSE: f64 = 0.05;
 
 /// An estimate of how many different ones were added (Flajolet, Fusy, Gandouet, Meunier,

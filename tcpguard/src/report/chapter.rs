@@ -14,7 +14,7 @@ use crate::status::{Attack, AttackInFull, Severity};
 /// Where a chapter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Setting {
-    /// It is all that the page is about, and what remains can be done on this host.
+    /// The chapter is the whole page, and the remaining tasks can be done on this host.
     Alone,
     /// It is one of a capture's.
     OfCapture,
@@ -64,7 +64,7 @@ pub(super) fn write(
     out.write_str("</article>\n")
 }
 
-/// What it is, how bad, and when.
+/// Writes the class, the severity, the place and the time of the incident.
 fn headline(out: &mut impl Write, attack: &Attack, times: &Times, setting: Setting) -> fmt::Result {
     let (class, sign, word) = match attack.severity {
         Severity::Critical => ("critical", "✗", "critical"),
@@ -94,7 +94,7 @@ fn headline(out: &mut impl Write, attack: &Attack, times: &Times, setting: Setti
     )
 }
 
-/// The plots, and what happened at the moments marked in them.
+/// Writes the plots, and the events at the moments marked in them.
 fn over_time(
     out: &mut impl Write,
     chapter: &Chapter,

@@ -1,5 +1,5 @@
-//! The numbers behind a verdict: who sent it, what it looked like, why it was taken for what it is,
-//! what was done, and what was counted.
+//! The evidence behind a verdict: sources, fingerprints, reasons for the class, actions taken, and
+//! counters.
 
 use std::fmt::{self, Write};
 
@@ -110,7 +110,8 @@ fn looks(out: &mut impl Write, evidence: &Evidence) -> fmt::Result {
     if !evidence.signatures.is_empty() {
         out.write_str("</ul>\n")?;
     }
-    // By the TTL: what one machine sends arrives with one, what many send with many near each other.
+    // Sorted by TTL. Packets of one machine arrive with one TTL, and those of many machines with
+    // many TTLs near each other.
     let mut ttls = evidence.ttls.clone();
     ttls.sort_by_key(|top| top.ttl);
     let bars = ttls.iter().map(|top| Bar { label: format!("TTL {}", top.ttl), share: top.share });
@@ -229,7 +230,7 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
     Ok(())
 }
 
-/// What was counted before, at the alarm, at the last look and after.
+/// Writes the counters before the incident, at the alarm, at the last inspection and at the end.
 fn numbers(out: &mut impl Write, record: &Record, times: &Times, setting: Setting) -> fmt::Result {
     let moments = [record.at_alarm.as_ref(), record.at_last.as_ref()];
     let [alarm, last] = moments.map(|moment| moment.map(|moment| &moment.rates));

@@ -1,9 +1,9 @@
-//! Pages with pictures: an attack, or what a replay found in a capture, told in words and plots on one
-//! page that needs no network.
+//! Report pages with plots: an attack, or the findings of a replay, in words and plots on one page
+//! that needs no network.
 //!
-//! A page is a pure function of the documents that the agent and a replay make ([`Story`]): whoever
-//! has these can draw it again. It holds neither scripts nor anything to fetch, and its security
-//! policy forbids both; whatever comes from outside is text in it and nothing else (`html`).
+//! A page is a pure function of the documents that the agent and a replay make ([`Story`]), so it
+//! can be drawn again from these. It holds neither scripts nor anything to fetch, and its security
+//! policy forbids both. All input from outside is plain text in it (`html`).
 
 mod chapter;
 mod evidence;
@@ -22,7 +22,7 @@ use crate::status::{AttackInFull, AttackKind, Time};
 pub use timeline::{Point, STEPS, TIMELINE_SCHEMA, Timeline};
 use times::Times;
 
-/// What a page tells.
+/// The content of a page.
 #[derive(Clone, Debug)]
 pub struct Story {
     /// The capture, if it is about one.
@@ -52,7 +52,7 @@ pub struct Host {
 #[derive(Clone, Debug)]
 struct Chapter {
     full: AttackInFull,
-    /// What was counted over time, or why nothing is known of that.
+    /// The counters over time, or the reason why they are missing.
     line: Result<Timeline, String>,
 }
 
@@ -70,8 +70,8 @@ impl Chapter {
 }
 
 impl Story {
-    /// The story of an attack, its times in `zone`. `line` is what was counted over time, or why
-    /// nothing is known of that, in words.
+    /// The story of an attack, with its times in `zone`. `line` holds the counters over time, or
+    /// the reason in words why they are missing.
     pub fn of_attack(full: AttackInFull, line: Result<Timeline, String>, zone: TimeZone) -> Self {
         let chapters = vec![Chapter::new(full, line)];
         Self { capture: None, chapters, times: Times::Clock(zone), host: None }
@@ -83,7 +83,7 @@ impl Story {
         self
     }
 
-    /// What was found in a capture, its times from the first packet on.
+    /// The findings in a capture. Times count from the first packet on.
     pub fn of_capture(outcome: &Outcome) -> Self {
         let chapters = outcome.in_full().map(|(full, line)| {
             let left_out =

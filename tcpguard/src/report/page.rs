@@ -1,4 +1,4 @@
-//! The page as a whole: its head, what it is about, and a chapter for each incident.
+//! The page as a whole: its head, a summary of its subject, and a chapter for each incident.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -17,7 +17,8 @@ const IN_FULL: usize = 32;
 /// Lines of that list.
 const LISTED: usize = 256;
 
-/// What the page may do: be styled by itself, and nothing else. It has no script, and fetches nothing.
+/// Security policy of the page. Its own inline styles are allowed, and nothing else. It has no
+/// script, and fetches nothing.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
@@ -60,7 +61,8 @@ pub(super) fn write(out: &mut impl Write, story: &Story) -> fmt::Result {
     )
 }
 
-/// Stripes for what would be dropped. It must not be hidden, or browsers leave out what it fills.
+/// Stripes for packets that would be dropped. The element must not be hidden, or browsers leave out
+/// the areas that it fills.
 const PATTERN: &str = "<svg class=\"patterns\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>\
      <pattern id=\"stripes\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
      patternTransform=\"rotate(45)\"><rect class=\"paper\" width=\"6\" height=\"6\"/>\
@@ -109,7 +111,7 @@ fn incidents(count: usize) -> String {
     }
 }
 
-/// What was found in a capture, or that most of it was not read.
+/// The findings in a capture, or that most of it was not read.
 fn found_in(replay: &Replay, chapters: usize) -> String {
     match replay.unread() {
         Some(unread) if chapters == 0 => {
@@ -119,7 +121,7 @@ fn found_in(replay: &Replay, chapters: usize) -> String {
     }
 }
 
-/// What was read of a capture, and what was found in it.
+/// Writes the read part of a capture, and the findings in it.
 fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result {
     let found = words::sentence(&found_in(replay, story.chapters.len()));
     writeln!(

@@ -24,7 +24,7 @@ pub(super) fn panels(full: &AttackInFull, line: &Timeline, times: &Times) -> Vec
     let panels = match attack.kind {
         AttackKind::Reflection => vec![answers(line, times)],
         AttackKind::Scan | AttackKind::ClosedPorts => vec![nowhere(line, times)],
-        // What cannot be read is not counted by time.
+        // Frames that cannot be read are not counted over time.
         AttackKind::Evasion => Vec::new(),
         _ => vec![syns(line, times), handshakes(full, line), queues(line)],
     };
@@ -40,7 +40,7 @@ fn series(
     Series { name, class, values: line.points.iter().map(value).collect() }
 }
 
-/// SYNs and what became of them, on top of each other: all that arrived.
+/// SYNs by their treatment, stacked. The sum is all that arrived.
 fn syns(line: &Timeline, times: &Times) -> Panel {
     let would = |point: &Point| (point.matched_pps - point.dropped_pps).max(0.0);
     let stopped = |point: &Point| point.dropped_pps + point.cookies_pps;
@@ -58,7 +58,7 @@ fn syns(line: &Timeline, times: &Times) -> Panel {
     Panel { title: "SYNs per second, and what became of them", says, areas, ..Panel::default() }
 }
 
-/// Handshakes completed, beside what was usual before.
+/// Completed handshakes, beside their rate before the incident.
 fn handshakes(full: &AttackInFull, line: &Timeline) -> Panel {
     let lines = vec![series(line, "completed", "completed", |point| Some(point.completed_pps))];
     let before = full.record.before.as_ref().map(|before| before.completed_pps);

@@ -34,7 +34,7 @@ impl Times {
         }
     }
 
-    /// What the times of an axis are, which begins at `began`, in words.
+    /// The time reference of an axis that begins at `began`, in words.
     pub fn in_words(&self, began: Time) -> String {
         match self {
             Self::Clock(zone) => format!("Times are {}.", formatted(began, zone, "%Z")),
@@ -42,11 +42,11 @@ impl Times {
         }
     }
 
-    /// Round times on an axis of `length` s that begins at `began`: each with its place, in s, and
-    /// what is written there. At most `most` steps.
+    /// Round times on an axis of `length` s that begins at `began`: each with its position, in s,
+    /// and its label. At most `most` steps.
     pub fn ticks(&self, began: Time, length: f64, most: usize) -> Vec<(f64, String)> {
         let step = scale::time_step(length, most);
-        // Seconds of the axis' beginning on the clock whose round times are wanted.
+        // Seconds of the axis' beginning on the clock that defines round times.
         let offset = match self {
             Self::Clock(zone) => {
                 let local = f64::from(zone.to_offset(began.0).seconds());
@@ -84,7 +84,7 @@ impl Times {
                     below if below < 3600.0 => (60.0, "min"),
                     _ => (3600.0, "h"),
                 };
-                // Minus and plus both, for what came before the first packet is none of it.
+                // Always signed, because a time before the first packet is no part of the capture.
                 format!("{:+} {name}", (seconds / unit * 10.0).round() / 10.0)
             }
         }

@@ -1,4 +1,4 @@
-//! The story in sentences: what a person who was not there wants to know first.
+//! The story of an incident in sentences, written for a reader who was not there.
 
 use tcpguard_engine::{Completions, IncidentClass, Listener, Mode};
 
@@ -15,7 +15,7 @@ const TOLD: usize = 4;
 pub(super) struct Figure {
     /// The number.
     pub value: String,
-    /// What it counts.
+    /// Name of the counted quantity.
     pub label: &'static str,
 }
 
@@ -24,20 +24,20 @@ pub(super) struct Figure {
 pub(super) struct Moment {
     /// When.
     pub at: Time,
-    /// What.
+    /// Description of the event.
     pub text: String,
 }
 
 /// Something that remains to be done or to be known.
 #[derive(Debug)]
 pub(super) struct Remains {
-    /// What, in words.
+    /// Description, in words.
     pub text: String,
     /// The command that does it.
     pub command: Option<String>,
 }
 
-/// What kind of trouble it is, in words.
+/// The class of the incident, in words.
 pub(super) fn kind(kind: AttackKind) -> &'static str {
     IncidentClass::from(kind).in_words()
 }
@@ -101,7 +101,7 @@ pub(super) fn figures(attack: &Attack) -> Vec<Figure> {
     figures
 }
 
-/// What happened, a paragraph each.
+/// The course of the incident, in paragraphs.
 pub(super) fn story(full: &AttackInFull, times: &Times) -> Vec<String> {
     let AttackInFull { attack, record, .. } = full;
     let mut paragraphs = vec![sentence(&attack.summary), noticed(attack, record, times)];
@@ -157,7 +157,7 @@ fn size(attack: &Attack) -> String {
     )
 }
 
-/// What became of its SYNs.
+/// The treatment of the incident's SYNs.
 fn treated(attack: &Attack, record: &Record) -> String {
     let mut done = Vec::new();
     if attack.dropped > 0 {
@@ -184,7 +184,7 @@ fn treated(attack: &Attack, record: &Record) -> String {
     }
 }
 
-/// What it meant for clients, where that was counted before and meanwhile.
+/// The effect on clients, if their handshakes were counted before and during the incident.
 fn clients(attack: &Attack, record: &Record) -> Option<String> {
     let clients = attack.clients.filter(|clients| clients.baseline_pps.is_some());
     let seconds =
@@ -222,7 +222,7 @@ fn by_chance(mean: f64, usual: f64, seconds: f64) -> bool {
     mean * seconds >= expected - 3.0 * expected.sqrt()
 }
 
-/// What remains to be done. `live`: on this host, and not in a capture.
+/// The remaining tasks. `live`: the incident is on this host, and not in a capture.
 pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remains> {
     let remains = |text: &str, command: Option<&str>| Remains {
         text: sentence(text),
@@ -255,7 +255,7 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
     }
 }
 
-/// What happened when, in order.
+/// The events of the incident, in order of time.
 pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
     let AttackInFull { attack, record, .. } = full;
     let begins = match IncidentClass::from(attack.kind) {

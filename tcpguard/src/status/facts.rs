@@ -1,4 +1,4 @@
-//! What the agent measured, for [`super::Status::build`].
+//! The agent's measurements, for [`super::Status::build`].
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub struct Facts {
     pub started: Timestamp,
     /// The configuration that holds.
     pub config: ConfigFacts,
-    /// What becomes of the mode by itself; `None` when it stays.
+    /// The pending end of the mode; `None` when it stays.
     pub mode_ends: Option<ModeEnd>,
     /// When the agent last told the kernel that it lives; `None` before the first time.
     pub heartbeat: Option<Timestamp>,
@@ -38,17 +38,17 @@ pub struct Facts {
     pub heap: Option<u64>,
     /// Protected interfaces, in the operator's order.
     pub interfaces: Vec<InterfaceFacts>,
-    /// What was lost before any program could see it, over the last seconds.
+    /// Packets lost before any program could see them, over the last seconds.
     pub losses: Reading<LossCounters>,
     /// TcpExt counters of the network namespace.
     pub tcp_ext: Reading<TcpExt>,
     /// How full the table of tracked connections is; `None` without connection tracking.
     pub conntrack: Option<Conntrack>,
-    /// What cookies are to be had.
+    /// Availability of SYN cookies.
     pub cookies: CookieFacts,
     /// Rules found in the kernel when they were last counted; `None` before the first time.
     pub rules_in_kernel: Option<u32>,
-    /// Since when that differs from what is wanted; `None` while it does not.
+    /// Since when that number differs from the intended one; `None` while it does not.
     pub drift_since: Option<Timestamp>,
     /// Fill of the BPF maps.
     pub maps: Vec<MapFacts>,
@@ -58,9 +58,9 @@ pub struct Facts {
     pub sources_at: Option<Timestamp>,
     /// The programs in the kernel.
     pub programs: Vec<Program>,
-    /// What has happened since the agent started.
+    /// Events counted since the agent started.
     pub counts: Counts,
-    /// What the agent found wrong with itself or the host.
+    /// Problems that the agent found with itself or the host.
     pub health: Vec<Health>,
     /// Alerts of the last 24 hours, oldest first.
     pub alerts: Vec<AlertEntry>,
@@ -86,7 +86,7 @@ impl<T> Reading<T> {
     }
 }
 
-/// What arrived and what did not, since boot or since the interfaces exist.
+/// Packets that arrived and packets that were lost, since boot or since the interfaces exist.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossCounters {
     /// Of each protected interface, in the operator's order; read each second.
@@ -98,10 +98,11 @@ pub struct LossCounters {
 }
 
 impl LossCounters {
-    /// Packets that no program could see: there was no place in a card's ring, or in a CPU's backlog.
+    /// Packets that no program could see, because a card's ring or a CPU's backlog had no free
+    /// slot.
     ///
-    /// What [`LinkStats::rx_dropped`] counts is left out: drivers count there what XDP dropped
-    /// (virtio_net), and the stack what nobody asked for (LLDP).
+    /// [`LinkStats::rx_dropped`] is left out. Drivers count packets there that XDP dropped
+    /// (virtio_net), and the stack counts packets there that no protocol takes (LLDP).
     pub fn lost(&self) -> u64 {
         let rings = self.links.iter().map(|link| link.rx_missed + link.rx_fifo).sum::<u64>();
         rings + self.softnet.iter().map(|cpu| cpu.dropped).sum::<u64>()
@@ -113,12 +114,12 @@ impl LossCounters {
     }
 }
 
-/// What cookies are to be had, and what the engine does not know of them.
+/// Availability of SYN cookies, and their counters that the engine does not have.
 #[derive(Clone, Debug)]
 pub struct CookieFacts {
-    /// Who makes them.
+    /// The backend that makes them.
     pub backend: CookieBackend,
-    /// Why nobody better.
+    /// Why no better backend makes them.
     pub reason: Option<String>,
     /// Bad cookies that came back.
     pub invalid: u64,
@@ -158,7 +159,7 @@ pub struct InterfaceFacts {
     pub pinned: bool,
     /// Whether the link is alive and its interface index is still the interface's.
     pub attached: bool,
-    /// Others' programs that run before the guard's for what leaves, in words.
+    /// Programs of other processes that run on egress before that of tcpguard, in words.
     pub ahead: Vec<String>,
     /// Packet counters, summed over CPUs.
     pub packets: Reading<PacketCounters>,
@@ -175,7 +176,7 @@ pub struct MapFacts {
     pub max_entries: u64,
 }
 
-/// What one source sent and was sent (weighted sample).
+/// Traffic from and to one source (weighted sample).
 #[derive(Clone, Debug)]
 pub struct SourceFacts {
     /// The address; IPv6: its /64.

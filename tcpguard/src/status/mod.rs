@@ -1,7 +1,7 @@
-//! The status document: what `tcpguard status` shows, as text and as JSON.
+//! The status document: the content of `tcpguard status`, as text and as JSON.
 //!
-//! [`Status::build`] is a pure function of what the engine knows (`tcpguard_engine::Report`) and
-//! what the agent measured ([`Facts`]). The document is a contract with other programs:
+//! [`Status::build`] is a pure function of the engine's report (`tcpguard_engine::Report`) and the
+//! agent's measurements ([`Facts`]). The document is a contract with other programs.
 //! `docs/schema/status.json` describes it, and within version 1 it only grows.
 
 mod alerts;

@@ -1,4 +1,4 @@
-//! The sentences that tell what an incident is and what to do about it.
+//! The sentences that describe an incident and advise the operator.
 
 use std::net::IpAddr;
 
@@ -8,13 +8,13 @@ use tcpguard_engine::{IncidentClass, IncidentReport, Timestamp};
 use super::Advice;
 use crate::render::number::{percent, short, span};
 
-/// Where clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or `[2001:db8::1]:443`; `this host`
-/// for what concerns no port.
+/// The place that clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or
+/// `[2001:db8::1]:443`. It is `this host` for an incident that concerns no port.
 pub(crate) fn place(addr: IpAddr, port: u16) -> String {
     engine::Listener { addr, port }.to_string()
 }
 
-/// What is happening and what it means for the defence, in one sentence.
+/// One sentence about the incident and its meaning for the defence.
 pub(crate) fn summary(incident: &IncidentReport) -> String {
     let evidence = &incident.evidence;
     let place = incident.place();
@@ -74,7 +74,7 @@ fn signature_words(incident: &IncidentReport) -> String {
     }
 }
 
-/// What the operator should do about an open incident in `mode`. `acts`: a step acts against it.
+/// Advice for the operator about an open incident in `mode`. `acts`: a mitigation acts against it.
 pub(super) fn advice(
     incident: &IncidentReport,
     mode: engine::Mode,

@@ -29,7 +29,8 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// Two clocks read at the same moment, to tell the time of day of what the engine counted from boot.
+/// Two clocks read at the same moment. They convert the engine's time since boot to the time of
+/// day.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
     /// Time since boot.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// whom it woke up.
 pub const SPAN: u64 = 300;
 
-/// What was measured in each of the last [`SPAN`] seconds.
+/// The values measured in each of the last [`SPAN`] seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     /// The second of the newest value.
@@ -17,7 +17,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Takes what is measured at `now`; it holds for the time since the last value too, where that
+    /// Takes the value measured at `now`. It holds for the time since the last value too, if that
     /// is no longer ago than `reach`.
     pub fn note(&mut self, now: Duration, value: f64, reach: Duration) {
         let second = now.as_secs();
@@ -28,7 +28,7 @@ impl Series {
         }
         let missing = second.saturating_sub(self.newest);
         if missing == 0 {
-            // Two answers within a second: a peak must not be hidden by what comes after it.
+            // Two responses within a second: the later one must not hide a peak.
             if let Some(Some(last)) = self.values.back_mut() {
                 *last = last.max(value);
             }
@@ -47,8 +47,8 @@ impl Series {
     /// shows the highest value of its seconds, so that no burst is lost in a narrow terminal.
     pub fn columns(&self, now: Duration, width: usize) -> Vec<Option<f64>> {
         let per = SPAN.div_ceil(width.max(1) as u64);
-        // Columns end at whole multiples of their seconds: what was drawn once does not change its
-        // shape as it moves to the left.
+        // Columns end at whole multiples of their seconds, so a drawn column keeps its shape as it
+        // moves to the left.
         let last = now.as_secs() / per;
         let mut columns = vec![None; (SPAN / per) as usize];
         for (back, value) in self.values.iter().rev().enumerate() {

@@ -1,10 +1,10 @@
-//! What a key means.
+//! The meaning of the keys.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::panes::Pane;
 
-/// What the person at the keyboard wants.
+/// An action that the user wants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
     /// Leave.
@@ -31,7 +31,7 @@ pub enum Action {
     Sort,
     /// Sort in the other direction.
     Reverse,
-    /// Hold what is shown, or go on.
+    /// Hold the picture, or continue.
     Pause,
     /// All that is known of the row that is pointed at.
     Open,
@@ -41,13 +41,13 @@ pub enum Action {
     Type(char),
     /// Take back the last letter.
     Erase,
-    /// What was typed is right.
+    /// Accept the typed text.
     Accept,
-    /// Back to what was before.
+    /// Return to the previous view.
     Close,
 }
 
-/// What is done at the moment, which decides what a key means.
+/// The current activity, which decides the meaning of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Doing {
     /// Looking at a pane.
@@ -76,7 +76,7 @@ pub const HELP: [(&str, &str); 14] = [
     ("q, Ctrl-C", "leave"),
 ];
 
-/// What `key` means while somebody is `doing` this; `None`: nothing.
+/// The action of `key` during `doing`; `None` if it has none.
 pub fn action(key: KeyEvent, doing: Doing) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
         return None;

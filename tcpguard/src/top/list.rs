@@ -11,7 +11,7 @@ pub struct Column {
     pub name: &'static str,
     /// Columns of the terminal.
     pub width: u16,
-    /// Whether it takes what is left of the line, too.
+    /// Whether it also takes the remaining width of the line.
     pub grows: bool,
     /// Whether it holds numbers: on its right side, the largest first.
     pub number: bool,
@@ -35,7 +35,7 @@ impl Column {
         Self { from: width, ..self }
     }
 
-    /// The same with what is left of the line.
+    /// The same, but it takes the remaining width of the line.
     pub const fn growing(self) -> Self {
         Self { grows: true, ..self }
     }
@@ -44,7 +44,7 @@ impl Column {
 /// One row.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What it is of, the same from look to look.
+    /// Identity of the row, the same in every picture.
     pub key: String,
     /// A cell for each column.
     pub cells: Vec<Cell>,
@@ -53,15 +53,15 @@ pub struct Row {
 /// One cell.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    /// What is to be read.
+    /// The displayed text.
     pub text: String,
-    /// What it is sorted by.
+    /// The sort key.
     pub rank: Rank,
     /// How it looks.
     pub tone: Tone,
 }
 
-/// What a cell is sorted by.
+/// The sort key of a cell.
 #[derive(Clone, Debug)]
 pub enum Rank {
     /// Not known: smaller than anything else.

@@ -1,8 +1,8 @@
-//! `tcpguard top`: the guard in a terminal, live.
+//! `tcpguard top`: a live view of tcpguard in a terminal.
 //!
-//! What the guard says (`seen`) and what somebody types (`keys`) meet in a [`Model`], of which [`draw()`]
-//! makes a picture. All of that is pure and takes the time; `panes` says what is to be seen and knows
-//! of no terminal. Only [`run`] and [`terminal`] touch the world.
+//! The agent's responses (`seen`) and the user's keys (`keys`) meet in a [`Model`], of which
+//! [`draw()`] makes a picture. All of that is pure and takes the time as a parameter. `panes`
+//! determines the content and knows of no terminal. Only [`run`] and [`terminal`] touch the world.
 
 mod draw;
 mod growth;
@@ -32,19 +32,19 @@ pub use panes::Pane;
 
 use terminal::{Notice, Screen};
 
-/// The picture is drawn anew at least so often: the age of what is shown grows.
+/// The picture is drawn anew at least so often, because the age of its content grows.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the guard is asked.
+/// A request to the agent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Question {
     /// How it is.
     Status,
-    /// What is known of an incident, by its number.
+    /// The details of an incident, by its number.
     Explain(u64),
 }
 
-/// What it answers.
+/// A response of the agent.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// To [`Question::Status`].
@@ -53,7 +53,7 @@ pub enum Answer {
     Story(Box<AttackInFull>),
 }
 
-/// What happens while somebody looks.
+/// An event while the view is open.
 enum Happened {
     Key(KeyEvent),
     Resized(u16, u16),
@@ -61,7 +61,7 @@ enum Happened {
     Answered(Question, Result<Answer, String>),
 }
 
-/// Shows what the guard says until somebody leaves. `first` is its first answer, `ask` gets the
+/// Shows the agent's responses until the user leaves. `first` is the first response. `ask` gets the
 /// others, in a thread of its own.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn run(
         screen.draw(|frame| draw(&model, begun.elapsed(), frame))?;
         match happened.recv_timeout(TICK) {
             Ok(first) => {
-                // What has happened meanwhile comes into the same picture.
+                // Events that have arrived meanwhile go into the same picture.
                 for one in std::iter::once(first).chain(happened.try_iter()) {
                     if take_in(one, &mut model, &mut screen, &wish, begun)? == Then::Leave {
                         return Ok(());
@@ -108,7 +108,7 @@ pub fn run(
     }
 }
 
-/// What follows from what happened.
+/// The consequence of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Then {
     Stay,
@@ -141,7 +141,7 @@ fn take_in(
                 Some(Wish::Quit) => return Ok(Then::Leave),
                 Some(Wish::Stop) => screen.stop_all()?,
                 Some(Wish::Redraw) => screen.redraw()?,
-                // Whoever would answer has panicked, which is seen soon enough.
+                // It fails only if the asking thread has panicked, which is noticed soon enough.
                 Some(Wish::Explain(id)) => drop(wish.send(id)),
             }
         }
@@ -156,12 +156,13 @@ fn spawn<T: Send + 'static>(
     thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-/// What a thread came to; its panic, whose words are printed already, goes on here.
+/// The result of a thread. Its panic goes on here, after its message has been printed.
 fn joined<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Asks for the status again and again, and in between for what is wished, until nobody listens.
+/// Asks for the status again and again, and for requested incidents in between, until a channel is
+/// closed.
 fn keep_asking(
     mut ask: impl FnMut(Question) -> Result<Answer, String>,
     delay: Duration,

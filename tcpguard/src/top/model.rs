@@ -1,4 +1,4 @@
-//! What is looked at, and how: the state between two keys.
+//! State of the view between two keys: the data that is shown and the way it is shown.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub const FRAME: u16 = 3;
 /// An answer later than this, beside the pause between two questions, is late.
 const LATE: Duration = Duration::from_secs(2);
 
-/// What was asked for on the command line.
+/// Options from the command line.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Only this interface's packets count.
@@ -28,7 +28,7 @@ pub struct Options {
     pub delay: Duration,
 }
 
-/// What the model cannot do itself.
+/// A request that the model cannot carry out itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wish {
     /// Leave.
@@ -49,7 +49,7 @@ pub struct Model {
     /// Columns and lines of the terminal.
     size: (u16, u16),
     live: Seen,
-    /// What is shown while it is held.
+    /// The snapshot that is shown while the picture is held.
     held: Option<Seen>,
     /// Why there is no answer.
     trouble: Option<String>,
@@ -58,7 +58,7 @@ pub struct Model {
     over: Over,
 }
 
-/// What lies over the pane.
+/// An overlay on the pane.
 #[derive(Clone, Debug)]
 enum Over {
     Nothing,
@@ -72,14 +72,14 @@ enum Over {
 #[derive(Clone, Debug)]
 struct Story {
     id: u64,
-    /// What it is told from, once it is there.
+    /// The data of the story, once it is there.
     attack: Option<Box<AttackInFull>>,
     lines: Vec<String>,
     /// The first line shown.
     first: usize,
 }
 
-/// What lies over the pane, to be drawn.
+/// The overlay on the pane, to be drawn.
 #[derive(Clone, Copy, Debug)]
 pub enum Covered<'a> {
     /// Nothing does.
@@ -132,7 +132,7 @@ impl Model {
         self.trouble = Some(why);
     }
 
-    /// What is known of incident `id`, or why nothing is.
+    /// Takes the details of incident `id`, or the reason why there are none.
     pub fn explained(&mut self, id: u64, answer: Result<Box<AttackInFull>, String>) {
         let width = self.size.0;
         let Over::Story(story) = &mut self.over else { return };
@@ -166,7 +166,7 @@ impl Model {
         story.first = story.first.min(story.lines.len().saturating_sub(height));
     }
 
-    /// Does what can be done here; returns what cannot.
+    /// Carries out an action. Returns the request that the model cannot carry out itself.
     pub fn handle(&mut self, action: Action) -> Option<Wish> {
         match action {
             Action::Quit => return Some(Wish::Quit),
@@ -260,7 +260,7 @@ impl Model {
         usize::from(self.size.1.saturating_sub(FRAME + 1))
     }
 
-    /// What is shown.
+    /// The snapshot that is shown.
     pub fn seen(&self) -> &Seen {
         self.held.as_ref().unwrap_or(&self.live)
     }
@@ -270,7 +270,7 @@ impl Model {
         self.held.is_some()
     }
 
-    /// What the terminal can show.
+    /// The capabilities of the terminal.
     pub fn view(&self) -> &View {
         &self.view
     }
@@ -291,12 +291,12 @@ impl Model {
         self.look().arrange(rows, self.pane.columns())
     }
 
-    /// What is to be said of the row with this key, and of all.
+    /// The notes about the row with this key, and about the list as a whole.
     pub fn notes(&self, key: Option<&str>) -> Vec<Note> {
         self.pane.notes(self.seen(), key, &self.view)
     }
 
-    /// What a key means now.
+    /// The current activity, which decides the meaning of a key.
     pub fn doing(&self) -> Doing {
         match self.over {
             Over::Nothing => Doing::Looking,
@@ -305,7 +305,7 @@ impl Model {
         }
     }
 
-    /// What lies over the pane.
+    /// The overlay on the pane.
     pub fn covered(&self) -> Covered<'_> {
         match &self.over {
             Over::Nothing | Over::Typing(_) => Covered::No,
@@ -331,8 +331,8 @@ impl Model {
     }
 }
 
-/// `line` in as many lines of `width` characters as it needs, what follows under its text and not
-/// under its heading.
+/// `line` in as many lines of `width` characters as it needs. Continuation lines are indented to
+/// its text and not to its heading.
 fn broken(line: &str, width: usize) -> Vec<String> {
     /// Columns before the text of a paragraph, see `render::attack`.
     const INDENT: usize = 11;

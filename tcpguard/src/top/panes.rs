@@ -1,4 +1,5 @@
-//! What each pane shows: from what was seen to rows and words. Nothing here knows of a terminal.
+//! The content of each pane: rows and notes, made from a snapshot. Nothing here knows of a
+//! terminal.
 
 mod incidents;
 mod listeners;
@@ -21,7 +22,7 @@ pub enum Pane {
     Listeners,
     /// The busiest sources.
     Sources,
-    /// The rules, and what the failing SYNs look like.
+    /// The rules, and the signatures of failed handshakes.
     Signatures,
     /// Open and past incidents.
     Incidents,
@@ -32,7 +33,7 @@ pub enum Pane {
 pub struct Note {
     /// The heading; empty for one more paragraph under the same.
     pub heading: &'static str,
-    /// What is to be read.
+    /// The displayed text.
     pub text: String,
     /// How it looks.
     pub tone: Tone,
@@ -115,7 +116,7 @@ impl Pane {
         }
     }
 
-    /// Why its list is empty, and what to do about it.
+    /// Why its list is empty, with a hint.
     pub const fn empty(self) -> &'static str {
         match self {
             Self::Overview => "",
@@ -126,8 +127,8 @@ impl Pane {
         }
     }
 
-    /// What is to be said of the row with this key, and of all. For the overview: everything below its
-    /// curves.
+    /// The notes about the row with this key, and about the list as a whole. For the overview:
+    /// everything below its curves.
     pub fn notes(self, seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
         match self {
             Self::Overview => overview::notes(seen, view),

@@ -1,4 +1,4 @@
-//! What the guard has said so far.
+//! The agent's responses so far.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,10 +8,10 @@ use super::growth::Growth;
 use super::history::Series;
 use crate::status::{Listener, Status};
 
-/// Listeners whose history is kept; those with the most SYNs come first.
+/// Number of listeners with a history. Those with the most SYNs come first.
 const LISTENERS_KEPT: usize = 64;
 
-/// The last answer of the guard, and what can only be told from several of them.
+/// The last response of the agent, and the values that need several responses.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The last answer.
@@ -28,7 +28,7 @@ pub struct Seen {
     pub rules: Growth<u32>,
 }
 
-/// What is drawn of the host.
+/// The curves of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
     /// SYNs per second.
@@ -58,8 +58,9 @@ impl Seen {
         seen
     }
 
-    /// Another answer. Of an `interface`, only its packets count; what is known of listeners is of
-    /// all. An answer holds for the time since the one before, up to `reach`.
+    /// Takes another response. With an `interface`, only its packets count, while listeners are
+    /// those of all interfaces. A response holds for the time since the previous one, up to
+    /// `reach`.
     pub fn feed(
         &mut self,
         status: Status,

@@ -23,9 +23,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// any thread must find it.
 static OURS: AtomicBool = AtomicBool::new(false);
 
-/// The terminal in the state in which a full page can be drawn on it: keys come as they are typed,
-/// and what was on it before comes back afterwards. It is given back when this is dropped, and
-/// before the words of a panic are printed.
+/// The terminal in the state in which a full page can be drawn on it. Keys come as they are typed,
+/// and the earlier content comes back afterwards. The terminal is given back when this is dropped,
+/// and before the message of a panic is printed.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
 }
@@ -52,7 +52,7 @@ impl Screen {
         take()?;
         let output = Output(stdout()?);
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(output)));
-        // What fails here must not leave the terminal as it is now.
+        // A failure here must not leave the terminal as it is now.
         let terminal = terminal.inspect_err(|_| give_back())?;
         Ok(Self { terminal })
     }
@@ -66,8 +66,8 @@ impl Screen {
         self.terminal.size().map(|size| (size.width, size.height))
     }
 
-    /// Puts what `draw` draws on it, as far as it differs from what is there; nothing while it is
-    /// not ours.
+    /// Puts the drawing of `draw` on it, as far as it differs from the present content. Does
+    /// nothing while the terminal is not ours.
     ///
     /// # Errors
     ///
@@ -91,9 +91,9 @@ impl Screen {
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 
-    /// Gives it back and stops the process, as SIGTSTP does with any other. When somebody lets it
-    /// go on, [`Notice::GoOn`] tells. Does nothing where nobody could: without a shell that knows
-    /// of jobs.
+    /// Gives it back and stops the process, as SIGTSTP does with any other. [`Notice::GoOn`]
+    /// reports that the process was continued. Does nothing if there is no shell with job control
+    /// to continue it.
     ///
     /// # Errors
     ///
@@ -107,22 +107,23 @@ impl Screen {
         Ok(())
     }
 
-    /// Stops all that was started together with us, which is what Ctrl-Z means on a terminal in its
-    /// usual state; we are told by [`Notice::Stop`].
+    /// Stops all processes that were started together with us, which is the meaning of Ctrl-Z on a
+    /// terminal in its usual state. [`Notice::Stop`] then reaches us as well.
     ///
     /// # Errors
     ///
     /// None that is known of.
     pub fn stop_all(&mut self) -> io::Result<()> {
         if can_go_on() {
-            // Before anybody stops: the shell takes the terminal as soon as its child has.
+            // Before any process stops: the shell takes the terminal as soon as its child has
+            // stopped.
             give_back();
             kill_current_process_group(Signal::TSTP)?;
         }
         Ok(())
     }
 
-    /// Takes it again after a stop, whoever has used it meanwhile.
+    /// Takes it again after a stop, whatever its state is by then.
     ///
     /// # Errors
     ///
@@ -167,8 +168,8 @@ fn give_back() {
     }
 }
 
-/// Whether somebody could let a stopped process go on. The kernel itself stops nobody by Ctrl-Z in
-/// a process group whose leader also leads the session: `ssh -t HOST tcpguard top`.
+/// Whether a shell could continue a stopped process. The kernel itself stops no process by Ctrl-Z
+/// in a process group with a leader that also leads the session: `ssh -t HOST tcpguard top`.
 fn can_go_on() -> bool {
     getsid(None).is_ok_and(|session| session != getpgrp())
 }
@@ -187,7 +188,7 @@ impl Write for Output {
     }
 }
 
-/// What a signal says.
+/// The meaning of a signal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Notice {
     /// End: SIGTERM, SIGHUP, SIGINT, SIGQUIT.

@@ -1,4 +1,4 @@
-//! What the agent of these tests answers.
+//! The responses of the agent in these tests.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use tcpguard_engine as engine;
 
 use super::support;
 
-/// What is on the allow-list.
+/// The prefix on the allowlist.
 const ALLOWED: &str = "203.0.113.0/24";
 
 /// The answer of an agent in this situation.
@@ -165,7 +165,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
     }
 }
 
-/// What was told in this situation, and a notice.
+/// The alerts in this situation, and a notice.
 fn told(status: &Status) -> Vec<AlertEntry> {
     let mut alerts = status.alerts.clone();
     let notice = alerts.first().map(|alert| AlertEntry {
@@ -177,7 +177,7 @@ fn told(status: &Status) -> Vec<AlertEntry> {
     alerts
 }
 
-/// What was counted before and during attack #3: half a minute of calm, then the flood.
+/// Counters before and during attack #3: half a minute of calm, then the flood.
 fn timeline() -> Timeline {
     let point = |step: u32| Point {
         at_ms: u64::from(step) * 1000,

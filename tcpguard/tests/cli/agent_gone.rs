@@ -51,7 +51,7 @@ fn without_permission_the_code_is_4() {
     let socket = host.path().join("control.sock");
     let line = ["mode", "off"];
     let output = if rustix::process::geteuid().is_root() {
-        // As nobody, who may reach the directory and the binary but not the socket.
+        // As the user 65534, which may reach the directory and the binary but not the socket.
         use std::os::unix::fs::PermissionsExt;
         let binary = host.path().join("tcpguard");
         std::fs::copy(env!("CARGO_BIN_EXE_tcpguard"), &binary).unwrap();

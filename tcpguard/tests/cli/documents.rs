@@ -1,5 +1,5 @@
-//! Every verb with `--json`: what it prints is what the schema of its document says, and nothing
-//! else.
+//! Every verb with `--json`: its output has the form that the schema of its document describes, and
+//! nothing else.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -18,8 +18,8 @@ use super::host::Host;
 use super::schema::check;
 use super::support::{flooded, status};
 
-/// What is typed, and the document that it prints. `DIR` stands for a directory with the files of
-/// [`files`].
+/// The command line, and the document that it prints. `DIR` stands for a directory with the files
+/// of [`files`].
 const LINES: [(&str, &str); 35] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
@@ -58,7 +58,7 @@ const LINES: [(&str, &str); 35] = [
     ("version", "tcpguard.version/1"),
 ];
 
-/// What is not in that list, and the document that another test looks at.
+/// Verbs that are not in that list, and the document that another test looks at.
 const ELSEWHERE: [(&str, Option<&str>); 8] = [
     // The agent itself.
     ("run", None),
@@ -90,7 +90,7 @@ fn files(dir: &Path) {
     }
 }
 
-/// `verb` and what is below it: `status`, `rules list`, …
+/// Collects the names of the verbs below `command`: `status`, `rules list`, …
 pub fn verbs(command: &Command, above: &str, found: &mut Vec<String>) {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let name = format!("{above} {}", verb.get_name()).trim().to_owned();

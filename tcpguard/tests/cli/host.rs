@@ -1,4 +1,4 @@
-//! The real binary beside an agent that says what a test wants it to say.
+//! The real binary beside an agent with the responses that a test gives it.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -18,7 +18,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Nobody listens.
+    /// No agent listens.
     pub fn without_agent() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), _agent: None }
     }
@@ -61,7 +61,7 @@ impl Host {
     }
 }
 
-/// What a command did, for assertions that show all of it when they fail.
+/// The outcome of a command, for assertions that show all of it when they fail.
 #[derive(Debug, PartialEq)]
 pub struct Outcome {
     pub line: String,
@@ -71,7 +71,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whatever it was, what it said on stderr must name a way on.
+    /// The outcome of `line`. In every case its stderr must name a next step.
     #[track_caller]
     pub fn of(line: &[&str], output: Output) -> Self {
         let outcome = Self {

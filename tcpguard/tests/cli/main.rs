@@ -1,5 +1,5 @@
-//! The command line as an operator meets it: the real binary against an agent that says what a
-//! test wants it to say.
+//! The command line as an operator meets it: the real binary against an agent with the responses
+//! that a test gives it.
 
 mod agent;
 mod agent_gone;

@@ -50,7 +50,7 @@ fn one_interface_is_shown_if_it_is_guarded() {
     );
 }
 
-/// Whoever waits for a host that serves its clients waits on.
+/// `--wait healthy` continues to wait on a host that loses clients' packets.
 #[test]
 fn a_host_that_loses_packets_is_not_healthy() {
     let host = Host::with(status(losing()));

@@ -1,4 +1,4 @@
-//! What is read: status, explanations, alerts.
+//! Verbs that only read: status, explanations, alerts.
 
 use std::process::Stdio;
 

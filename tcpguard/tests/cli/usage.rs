@@ -1,4 +1,4 @@
-//! What is typed wrong, and what explains itself.
+//! Usage errors, and output of help and version.
 
 use clap::CommandFactory;
 use tcpguard::cli::Args;

@@ -3,7 +3,7 @@
 /// A block, fenced or indented by four columns.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Block {
-    /// What stands behind its fence, such as `sh attack`; empty where nothing does.
+    /// The text behind its fence, such as `sh attack`; empty if there is none.
     pub info: String,
     /// Its lines, each with its number in the page, counted from 1.
     pub lines: Vec<(usize, String)>,
@@ -13,7 +13,7 @@ pub struct Block {
 /// block, as CommonMark has it (§4.4).
 pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
-    // Whether it is fenced, and what it holds so far.
+    // Whether it is fenced, and its content so far.
     let mut open: Option<(bool, Block)> = None;
     let mut empty_before = true;
     for (number, line) in (1..).zip(page.lines()) {

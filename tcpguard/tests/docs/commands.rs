@@ -3,7 +3,7 @@
 use clap::{Command, CommandFactory, Parser};
 use tcpguard::cli::Args;
 
-/// What may stand around a word of prose.
+/// Punctuation that may surround a word of prose.
 const PUNCTUATION: [char; 11] = ['[', ']', '(', ')', ',', ';', ':', '.', '"', '\'', '…'];
 
 /// The calls of tcpguard in a line of a shell, each with its words, the program's name first. Prompts,
@@ -54,7 +54,7 @@ pub fn calls(line: &str) -> Vec<Vec<String>> {
     commands.into_iter().filter_map(called).collect()
 }
 
-/// The command from the name `tcpguard` on, if that is what it calls.
+/// The command from the name `tcpguard` on, if it calls tcpguard.
 fn called(command: Vec<String>) -> Option<Vec<String>> {
     let is_variable = |word: &str| {
         let name = word.split_once('=').map(|(name, _)| name);
@@ -74,7 +74,7 @@ pub fn typed(call: &[String]) -> Result<(), String> {
     }
 }
 
-/// Holds what is said of a call against the command line: its verbs and options must exist, whatever
+/// Checks a call in prose against the command line. Its verbs and options must exist, whatever
 /// stands for their values (`FILE`, `[--for 1h]`, `on|off`).
 pub fn mentioned(call: &str) -> Result<(), String> {
     let mut program = Args::command();
@@ -104,7 +104,7 @@ pub fn mentioned(call: &str) -> Result<(), String> {
             let found = verb.find_subcommand(name);
             below = Some(found.ok_or_else(|| format!("`{}` has no verb {name}", verb.get_name()))?);
         }
-        // Of several none is entered: what follows is said of all.
+        // Of several alternatives none is entered: the following words apply to all.
         if let Some(below) = below.filter(|_| !word.contains('|')) {
             verb = below;
         }

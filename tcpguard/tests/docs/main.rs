@@ -1,6 +1,6 @@
-//! What people are told to type exists: every command of the documentation, of help texts and of manual
-//! pages is read by the command line itself. What is marked as runnable is also run:
-//! `tcpguard-e2e/tests/docs_live.rs`.
+//! Commands in texts for people exist: the command line itself reads every command of the
+//! documentation, of help texts and of manual pages. Commands that are marked as runnable are also
+//! run: `tcpguard-e2e/tests/docs_live.rs`.
 
 // The pages know of `tcpguard top`.
 #![cfg(feature = "tui")]
@@ -39,7 +39,7 @@ fn hold(lines: &[Placed], least: usize, check: impl Fn(&str) -> Vec<String>) {
     assert!(lines.len() >= least, "only {} were found", lines.len());
 }
 
-/// What is wrong with the calls of a line of a shell.
+/// Mistakes in the calls of a shell line.
 fn mistyped(line: &str) -> Vec<String> {
     calls(line).iter().filter_map(|call| typed(call).err()).collect()
 }
@@ -101,8 +101,8 @@ fn every_headline_of_the_status_is_explained() {
     }
 }
 
-/// What alert rules, the journal's catalog, the packages and the agent's own pages name as the next
-/// command.
+/// Next commands that alert rules, the journal's catalog, the packages and the agent's own pages
+/// name.
 #[test]
 fn every_next_command_that_is_named_exists() {
     let mut told = files(&["packaging", "packaging/prometheus"], "");

@@ -1,4 +1,4 @@
-//! Every page that tells people what to type.
+//! Every page with commands for people to type.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::blocks::blocks;
 pub struct Placed {
     /// `FILE:LINE`.
     pub place: String,
-    /// What stands there.
+    /// The text at that place.
     pub text: String,
 }
 
@@ -27,7 +27,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The files in these directories whose names end so, in alphabetical order.
+/// The files in these directories with names that end in `ending`, in alphabetical order.
 pub fn files(directories: &[&str], ending: &str) -> Vec<Page> {
     let mut pages = Vec::new();
     for directory in directories {
@@ -83,7 +83,7 @@ impl Page {
         lines.map(|(number, line)| if code.contains(&number) { "" } else { line }).collect()
     }
 
-    /// What stands between backticks in its prose, also over the end of a line.
+    /// The text between backticks in its prose, also over the end of a line.
     pub fn spans(&self) -> Vec<Placed> {
         let mut spans = Vec::new();
         let mut open: Option<Placed> = None;
@@ -138,8 +138,8 @@ impl Page {
     }
 }
 
-/// What is told as the next command in text that has no markup: what follows `: tcpguard`, `→ tcpguard`,
-/// `&& tcpguard` and `sudo tcpguard`, to the end of the clause.
+/// Next commands in text that has no markup: the words from `tcpguard` on in `: tcpguard`,
+/// `→ tcpguard`, `&& tcpguard` and `sudo tcpguard`, to the end of the clause.
 pub fn advice(page: &Page) -> Vec<Placed> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(page.text.lines()) {

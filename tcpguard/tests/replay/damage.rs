@@ -65,7 +65,7 @@ fn cut_at_every_byte_a_capture_tells_what_it_held_and_where_it_ends() {
             let place = format!("at byte {length},");
             let told = replay.notes.iter().any(|note| note.contains(&place));
             assert_eq!(told, replay.skipped.contains_key("cut_off"), "{length}");
-            // Only between two records nobody can tell.
+            // A cut exactly between two records cannot be detected.
             assert_eq!(told, !ends_with_a_record(&file, header, length), "{length}");
         }
         assert_eq!(packets, 9);

@@ -140,7 +140,7 @@ impl PcapNg {
         let mut body = self.order.u16(link).to_vec();
         body.extend_from_slice(&[0; 2]);
         body.extend_from_slice(&self.order.u32(snap));
-        // A name, of a length that needs padding, before what is looked for.
+        // A name before the option in question, of a length that needs padding.
         body.extend_from_slice(&self.order.u16(2));
         body.extend_from_slice(&self.order.u16(5));
         body.extend_from_slice(b"wlan0\0\0\0");

@@ -59,7 +59,7 @@ fn pcapng_with_packets_of_every_kind_and_unit() {
                     } else {
                         file.enhanced(0, units, &frame);
                     }
-                    // Interface statistics, and a block that nobody knows.
+                    // Interface statistics, and a block of an unknown type.
                     file.block(5, &[0; 12]);
                     file.block(0x0bad_beef, b"whatever");
                 }
@@ -215,7 +215,7 @@ fn what_is_beyond_a_bound_or_in_a_tunnel_is_said_where_it_is_most() {
         let note = unread.in_words();
         assert!(replay.notes.contains(&note) && note.contains(&format!("({why})")), "{note}");
     }
-    // Less than half of the packets, and what holds no TCP, hide nothing that would matter.
+    // Less than half of the packets, and packets without TCP, hide nothing that would matter.
     let hidden = visits().iter().map(in_gre).collect::<Vec<_>>();
     let some = observe(&PCAP.write(&in_order([&visits()[..], &hidden].concat())));
     assert_eq!((some.skipped["gre"], some.unread()), (20, None));

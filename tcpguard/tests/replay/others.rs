@@ -1,4 +1,4 @@
-//! What is no flood, or none from forged sources.
+//! Traffic that is no flood, or no spoofed flood.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -6,7 +6,7 @@ use super::files::PCAP;
 use super::packets::*;
 use super::{observe, verdicts};
 
-/// The guarded host, whose clients go on connecting all the while.
+/// The protected host, with clients that connect all the while.
 fn host(shows: Shows, seconds: u64) -> Vec<Stamped> {
     (0..seconds * 20)
         .flat_map(|n| connection(BEGIN + n * 50 * MS, client(n as u32), addr(SERVER), shows))
@@ -84,7 +84,8 @@ fn clients_that_try_dead_servers_again_and_again_are_no_incident() {
     assert_eq!((replay.syns, replay.syn_acks), (800 + 1500, 800));
 }
 
-/// What is told of a flood that goes on to the capture's end is its rate, not that of the silence after.
+/// A flood that goes on to the capture's end is reported with its rate, not with that of the
+/// silence after.
 #[test]
 fn the_end_of_a_capture_is_no_end_of_its_flood() {
     let few = |dice: u64| Ipv4Addr::new(203, 0, 113, (dice % 6) as u8);

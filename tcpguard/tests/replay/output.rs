@@ -1,4 +1,4 @@
-//! What is printed, and what the exit code says.
+//! Printed output, and exit codes.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -110,7 +110,7 @@ fn tcpguard(arguments: &[&str], capture: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A reader that stops early, at what is no capture, is no failure of this test.
+    // A reader that stops early because the input is no capture is no failure of this test.
     let _ = child.stdin.take().unwrap().write_all(capture);
     child.wait_with_output().unwrap()
 }
@@ -155,7 +155,7 @@ fn a_capture_of_which_most_could_not_be_read_is_not_called_calm() {
     assert_eq!(document["skipped"]["gre"], 6000);
     assert!(line(&output.stderr).contains("GRE tunnel"), "{}", line(&output.stderr));
 
-    // What was found in the rest comes first.
+    // The findings in the rest come first.
     let hidden = hidden.iter().flat_map(|packet| [packet.clone(), packet.clone()]);
     let packets = in_order(flood.into_iter().chain(hidden).collect());
     let output = tcpguard(&["-"], &PCAP.write(&packets));
@@ -189,7 +189,7 @@ fn which_incidents_count_is_the_callers_to_say() {
         assert_eq!(output.status.code(), Some(code), "{counts}: {}", line(&output.stderr));
         assert!(line(&output.stdout).contains("random_spoofed"));
     }
-    // Whoever scans is worth a notice.
+    // A scan is worth a notice.
     let probes = (0..300u16).flat_map(|n| {
         let (from, to) = (client(1), SocketAddr::new(addr(SERVER).ip(), 1000 + n));
         let at = BEGIN + u64::from(n) * 20 * MS;

@@ -115,12 +115,12 @@ impl Dice {
     }
 }
 
-/// What a capture shows of a connection.
+/// The packets of a connection that a capture shows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shows {
     /// Both directions.
     Both,
-    /// What arrives at the server.
+    /// Packets that arrive at the server.
     Arriving,
 }
 

@@ -1,4 +1,4 @@
-//! What the guard says about traffic of known kinds.
+//! Verdicts on traffic of known kinds.
 
 use rustix::time::{ClockId, clock_gettime};
 use tcpguard_engine::Mode;
@@ -89,7 +89,7 @@ fn syns_to_many_places_flood_none_of_them() {
     assert_eq!(verdicts(&observe(&PCAP.write(&packets))), []);
 }
 
-/// Enforce mode: from the rule on nobody answers the flood any more, and clients go on.
+/// Enforce mode: once the rule is there, the flood gets no replies, and clients go on.
 #[test]
 fn in_enforce_mode_answers_to_dropped_syns_are_left_out() {
     let mut packets = visitors(BEGIN, 1500, 10 * MS, Shows::Both);
@@ -129,7 +129,7 @@ fn silence_costs_nothing() {
     }
     packets.extend(flood(u64::from(u32::MAX) * SECOND, 1, 200, Shows::Both, any_address));
     let file = PCAP.write(&packets);
-    // What this process computes: the machine may be doing something else.
+    // CPU time of this process, because the machine may be doing something else.
     let computed = || clock_gettime(ClockId::ProcessCPUTime).tv_sec;
     let before = computed();
     let replay = observe(&file);
@@ -146,7 +146,7 @@ fn days_apart(number: u64) -> u64 {
     BEGIN + number * 216_000 * SECOND
 }
 
-/// What costs time are polls, and in nearly all of such a silence nothing can change.
+/// The cost lies in polls, and in nearly all polls of such a silence nothing can change.
 #[test]
 fn single_packets_days_apart_cost_a_few_polls_each() {
     let mut packets = flood(BEGIN, 1, 2000, Shows::Arriving, any_address);

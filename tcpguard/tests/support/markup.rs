@@ -1,5 +1,5 @@
-//! Reads a page strictly: HTML as it is written here, which is XML but for the elements that have no
-//! end. What a browser would mend is a fault.
+//! A strict reader of pages. It takes HTML as it is written here, which is XML but for the elements
+//! that have no end. A flaw that a browser would repair is a fault.
 
 /// Elements that have no end.
 const VOID: [&str; 2] = ["meta", "br"];
@@ -31,7 +31,7 @@ impl Element {
 }
 
 impl Markup {
-    /// Reads a page, or says what is wrong with it.
+    /// Reads a page, or names its fault.
     pub fn read(page: &str) -> Result<Self, String> {
         let mut rest = page.strip_prefix("<!doctype html>\n").ok_or("no doctype")?;
         let mut open: Vec<String> = Vec::new();
@@ -84,7 +84,7 @@ impl Markup {
         self.elements(name).next().is_some()
     }
 
-    /// What can be read on it, in one line.
+    /// The readable text of the page, in one line.
     pub fn text(&self) -> String {
         let words: Vec<&str> = self.text.split_whitespace().collect();
         words.join(" ")
@@ -124,7 +124,7 @@ fn element(inside: &str) -> Result<Element, String> {
     Ok(Element { name: name.to_owned(), attributes })
 }
 
-/// What `text` means, its references resolved.
+/// `text` with its references resolved.
 fn meant(text: &str) -> Result<String, String> {
     const NAMES: [(&str, char); 5] =
         [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("#39", '\'')];

@@ -1,4 +1,4 @@
-//! Scenes that several tests look at: what the engine and the agent report in them.
+//! Scenes that several tests look at: the reports of the engine and the agent in them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -167,8 +167,9 @@ pub fn calm() -> (Report, Facts) {
     (report, facts)
 }
 
-/// What arrived in the last second on each of two CPUs, and what the ring of the only interface and
-/// the backlog of the first CPU lost in it; more was lost when the host was booted.
+/// Packets that arrived in the last second on each of two CPUs, and packets that the ring of the
+/// only interface and the backlog of the first CPU lost in it. More packets were lost when the host
+/// was booted.
 fn arrivals(packets_by_cpu: [u64; 2], ring: u64, backlog: u64) -> Reading<LossCounters> {
     let counters = |packets: [u64; 2], ring: u64, backlog: u64| LossCounters {
         links: vec![LinkStats {
@@ -188,8 +189,7 @@ fn arrivals(packets_by_cpu: [u64; 2], ring: u64, backlog: u64) -> Reading<LossCo
     }
 }
 
-/// No attack is seen, but most of what arrives is lost before the guard sees it, on a card with one
-/// queue.
+/// No attack is seen, but most packets are lost before XDP, on a card with one queue.
 #[allow(dead_code, reason = "not every test that looks at scenes looks at this one")]
 pub fn losing() -> (Report, Facts) {
     let (report, mut facts) = calm();
@@ -197,7 +197,7 @@ pub fn losing() -> (Report, Facts) {
     (report, facts)
 }
 
-/// What is kept of the flood: one rule, still there.
+/// The record of the flood: one rule, still there.
 fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Record> {
     let counts = |seconds: u64, syns: u64, completed: u64| Counts {
         span: Duration::from_secs(seconds),
@@ -474,7 +474,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     (report, facts)
 }
 
-/// The same flood, and a second service whose application accepts nobody.
+/// The same flood, and a second service with an application that accepts no connection.
 #[allow(dead_code, reason = "not every test that looks at scenes looks at this one")]
 pub fn overloaded() -> (Report, Facts) {
     let (mut report, facts) = flooded(Mode::Enforce);

@@ -1,4 +1,4 @@
-//! Whether a document is what its schema says.
+//! Validation of a document against its schema.
 
 use serde_json::Value;
 

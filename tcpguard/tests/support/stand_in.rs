@@ -1,4 +1,5 @@
-//! An agent that says what a test wants it to say, for the real binary to talk to.
+//! A stand-in for the agent, with the responses that a test gives it, for the real binary to talk
+//! to.
 
 use std::path::Path;
 use std::sync::mpsc::channel;

@@ -1,4 +1,4 @@
-//! What keys and answers change.
+//! The effects of keys and responses.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `tcpguard top` as it is seen, scene by scene, and what keys do to it.
+//! `tcpguard top` as a user sees it, scene by scene, and the effects of keys.
 //!
 //! The expected pages are `tests/expected/top-*.txt`, all panes of a scene in one file; after a
 //! wanted change write them anew with `UPDATE_EXPECTED=1 cargo test -p tcpguard --test top` and read
@@ -25,7 +25,7 @@ use tcpguard_engine::Mode;
 
 /// The sizes that pages are drawn in.
 const SIZES: [(u16, u16); 2] = [(80, 24), (140, 40)];
-/// What was shown before the scene begins, and how long the scene lasts.
+/// Seconds shown before the scene begins, and seconds that the scene lasts.
 const BEFORE: u64 = 120;
 const LASTS: u64 = 200;
 
@@ -87,7 +87,7 @@ fn drawn(model: &Model, now: u64, (columns, lines): (u16, u16)) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-/// What is to be read, without the blanks at the end of lines.
+/// The readable text, without the blanks at the end of lines.
 fn text(buffer: &Buffer) -> String {
     let width = usize::from(buffer.area.width);
     let lines = buffer.content.chunks(width).map(|cells| {

@@ -1,4 +1,4 @@
-//! What is held: each figure by its name.
+//! The figures that are held, each by its name.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use tcpguard_common::{abi::maps, footprint};
 use super::stack;
 use crate::{vm, workspace::Workspace};
 
-/// What a figure counts, which is also what it is named by.
+/// The quantity that a figure counts, by which it is also named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The most that a verifier of a recorded kernel walked.
@@ -51,12 +51,13 @@ impl Kind {
 /// By name.
 pub type Figures = BTreeMap<String, (Kind, u64)>;
 
-/// The objects that the guard carries; the others are the test kit's, and weigh on nobody.
+/// The objects that tcpguard ships. The others belong to the test kit, and their weight does not
+/// matter.
 const CARRIED: [&str; 3] = ["tcpguard-ebpf", "tcpguard-ebpf-log", "cookie"];
-/// CPUs of the hosts whose maps are held.
+/// CPUs of the hosts for which the size of all maps is held.
 const HOSTS: [usize; 3] = [2, 16, 128];
 
-/// Of what `objects` hold, of what verifiers took for them when that was recorded, and of the maps.
+/// Figures of `objects`, of the verifiers' recorded costs for them, and of the maps.
 ///
 /// # Errors
 /// When an object or the record of `cargo xtask vm` cannot be read.

@@ -1,5 +1,5 @@
-//! `cargo xtask budget`: what the guard weighs, held to `docs/budgets.json`. A program grows by a little
-//! with each change, and by a lot before anybody looks.
+//! `cargo xtask budget`: holds the weight of tcpguard to `docs/budgets.json`. A program grows by a
+//! little with each change, and by a lot before it is noticed.
 
 mod figures;
 mod record;

@@ -1,5 +1,5 @@
-//! `docs/budgets.json`: what each figure was when somebody last agreed to it, and by how much it may
-//! grow until somebody has to again.
+//! `docs/budgets.json`: the last accepted value of each figure, and the growth that needs no new
+//! acceptance.
 
 use std::{collections::BTreeMap, fs};
 
@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 const RECORD: &str = "docs/budgets.json";
 const UPDATE: &str = "cargo xtask budget --update";
 
-/// What is agreed to of one figure.
+/// The accepted value of one figure, and its allowed growth.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 struct Budget {
     value: u64,
@@ -26,7 +26,7 @@ impl Budget {
     }
 }
 
-/// What has been measured.
+/// The figures that have been measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     All,
@@ -43,7 +43,7 @@ impl Budgets {
     /// Those of the repository.
     ///
     /// # Errors
-    /// When the file is missing, or is not what [`Self::write`] writes.
+    /// When the file is missing, or does not have the form that [`Self::write`] writes.
     pub fn read(workspace: &Workspace) -> Result<Self> {
         let path = workspace.root.join(RECORD);
         let text = fs::read_to_string(&path)
@@ -60,7 +60,7 @@ impl Budgets {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// With the values of `figures`; what each may grow by stays.
+    /// With the values of `figures`. The allowed growth of each stays.
     pub fn updated(&self, figures: &Figures) -> Self {
         let budget = |(name, &(kind, value)): (&String, &(Kind, u64))| {
             let growth_percent = self.0.get(name).map_or(kind.growth(), |old| old.growth_percent);

@@ -9,7 +9,7 @@ use object::{
     SymbolKind,
 };
 
-/// What kernels round a frame up to, where they round most.
+/// The unit in bytes to which kernels round up a frame, for the kernels that round most.
 const FRAME: u64 = 32;
 /// Deeper than any verifier follows calls: a chain that long is a circle.
 const DEEPEST: usize = 8;
@@ -18,7 +18,7 @@ const R10: u8 = 10;
 /// Bytes of an instruction; one that loads 64 bits takes two.
 const INSTRUCTION: usize = 8;
 
-// `linux/bpf.h`: operations, classes, and what the source register of a call says.
+// `linux/bpf.h`: operations, classes, and the values of a call's source register.
 const CALL: u8 = 0x85;
 const LOAD_64: u8 = 0x18;
 const MOVE: u8 = 0xbf;
@@ -29,7 +29,8 @@ const PSEUDO_FUNCTION: u8 = 4;
 /// Where code is: number of its section, offset in it.
 type Place = (usize, u64);
 
-/// A function: the bytes of its own frame, and what it calls or hands to a helper that calls it.
+/// A function: the bytes of its own frame, and the functions that it calls or hands to a helper
+/// that calls them.
 #[derive(Debug, Default, PartialEq)]
 struct Function {
     frame: u64,
@@ -72,8 +73,8 @@ pub fn depths(object: &File<'_>) -> Result<BTreeMap<String, u64>> {
     programs.into_iter().map(depth).collect()
 }
 
-/// Reads a function at `place` whose calls to elsewhere lead to `targets`, by their offset in the
-/// section.
+/// Reads a function at `place`. `targets` holds the destinations of its calls to elsewhere, by
+/// their offset in the section.
 fn function(code: &[u8], place: Place, targets: &BTreeMap<u64, Place>) -> Function {
     let (section, start) = place;
     let mut function = Function::default();

@@ -1,8 +1,8 @@
-//! Every file of the package: what it is made from, where it goes and its mode. The .deb, the .rpm and
-//! the machine of the root tests (`tcpguard-e2e`, which includes this file) are laid out by it.
+//! Every file of the package: its source, its destination and its mode. The .deb, the .rpm and the
+//! machine of the root tests (`tcpguard-e2e`, which includes this file) are laid out by it.
 //!
-//! Everything belongs to root. What belongs to the service's user is no part of the package: systemd
-//! makes it (`StateDirectory=`, `RuntimeDirectory=`, `packaging/systemd/tcpguard.tmpfiles`).
+//! Everything belongs to root. Files of the service's user are no part of the package: systemd
+//! makes them (`StateDirectory=`, `RuntimeDirectory=`, `packaging/systemd/tcpguard.tmpfiles`).
 
 use std::fs;
 use std::io;
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 /// An entry of the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Item {
-    /// What it is made from.
+    /// Source of the file.
     pub source: Source,
-    /// Absolute path on the host; that of a directory, ending in `/`, where there may be several files.
-    /// What ends in `.gz` is compressed.
+    /// Absolute path on the host. Where there may be several files, it is that of a directory,
+    /// ending in `/`. A file with a path that ends in `.gz` is compressed.
     pub to: &'static str,
     /// Permissions of the file, or of the directory if it is one.
     pub mode: u32,
@@ -24,7 +24,7 @@ pub struct Item {
     pub only: Option<Format>,
 }
 
-/// What a file is made from.
+/// Source of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
     /// The program itself.
@@ -33,11 +33,11 @@ pub enum Source {
     File(&'static str),
     /// Every file in a directory of the repository that has this extension.
     Files(&'static str, &'static str),
-    /// What the program prints when it is called so.
+    /// Output of the program when it is called so.
     Printed(&'static [&'static str]),
     /// The manual pages of this section that the program writes, compressed.
     Manual(&'static str),
-    /// Debian's record of who may copy it.
+    /// Debian's record of the terms for copying it.
     DebianCopyright,
     /// Debian's record of the package's versions.
     DebianChangelog,

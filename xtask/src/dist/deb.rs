@@ -1,4 +1,4 @@
-//! The .deb: the tree of a package and what dpkg wants to know about it. The maintainer scripts are in
+//! The .deb: the tree of a package and the metadata for dpkg. The maintainer scripts are in
 //! `packaging/deb`.
 
 use std::{
@@ -15,7 +15,7 @@ use crate::process;
 
 /// Whom to write to about the package.
 const MAINTAINER: &str = "the tcpguard authors <tcpguard@users.noreply.github.com>";
-/// What dpkg runs, at the moments that Debian's policy (chapter 6) gives them.
+/// Scripts that dpkg runs, at the moments that Debian's policy (chapter 6) gives them.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Makes the package and returns its path.
@@ -45,7 +45,7 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     let package = release.directory.join(name);
     process::output(
         Command::new("dpkg-deb")
-            // xz: what every dpkg reads; some distributions' own default is newer.
+            // xz, which every dpkg reads. Some distributions' own default is newer.
             .args(["--root-owner-group", "-Zxz", "--build"])
             .arg(&root)
             .arg(&package)
@@ -126,7 +126,7 @@ fn libraries(release: &Release<'_>) -> Result<String> {
     Ok(depends.with_context(|| format!("dpkg-shlibdeps wrote {found:?}"))?.to_owned())
 }
 
-/// What it takes on a disk, in KiB: each file in whole ones, and one for each directory, as
+/// Its size on a disk, in KiB: each file in whole ones, and one for each directory, as
 /// dpkg-gencontrol counts.
 fn size(root: &Path, staged: &[Staged]) -> Result<u64> {
     let mut kib = 0;

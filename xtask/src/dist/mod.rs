@@ -62,7 +62,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Makes both packages of what is built, and returns their paths.
+/// Makes both packages of the built files, and returns their paths.
 ///
 /// # Errors
 /// When one of the tools fails; its own output says why.
@@ -71,7 +71,7 @@ pub fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     timed("packages", || Ok(vec![deb::build(&release)?, rpm::build(&release)?]))
 }
 
-/// What packages are made of.
+/// The inputs of the packages.
 struct Release<'a> {
     workspace: &'a Workspace,
     /// Where packages go.
@@ -123,7 +123,7 @@ impl<'a> Release<'a> {
         Ok(release)
     }
 
-    /// What the program prints when it is called with `arguments`.
+    /// Output of the program when it is called with `arguments`.
     fn ask_program(&self, arguments: &[&OsStr]) -> Result<String> {
         process::output(Command::new(&self.program).args(arguments).env("LC_ALL", "C.UTF-8"))
     }
@@ -237,7 +237,7 @@ fn open_directories(directory: &Path) -> Result<()> {
 fn epoch(workspace: &Workspace) -> Result<String> {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok();
     let of_commit = || {
-        // In a container the checkout may be somebody else's.
+        // In a container the checkout may belong to another user.
         let trusted = format!("safe.directory={}", workspace.root.display());
         let mut git = Command::new("git");
         git.args(["-c", &trusted, "log", "-1", "--format=%ct"]).current_dir(&workspace.root);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{environment, process, workspace::Workspace};
 
-/// The package whose libraries are meant.
+/// The package that is linked with the listed libraries.
 const PROGRAM: &str = "tcpguard";
 
 /// Every library of others with its licence and the texts that came with it. A text that several
@@ -45,14 +45,14 @@ pub fn all(workspace: &Workspace) -> Result<String> {
 
 fn command(workspace: &Workspace) -> Command {
     let mut command = environment::host_cargo(workspace);
-    // What is only linked on other systems is not in this program.
+    // Libraries that are linked only on other systems are not in this program.
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     command.args(["metadata", "--locked", "--filter-platform", &target]);
     command
 }
 
-/// The packages that the program is linked with, by cargo's ids; what only builds or tests it is not
-/// among them.
+/// The packages that the program is linked with, by cargo's ids. Packages that only build or test
+/// it are not among them.
 fn linked(metadata: &Value) -> Option<BTreeSet<&str>> {
     let nodes: BTreeMap<&str, &Value> =
         metadata["resolve"]["nodes"].as_array()?.iter().map(|node| (id(node), node)).collect();

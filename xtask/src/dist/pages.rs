@@ -1,5 +1,5 @@
-//! The pages of the documentation in a package: links between them lead on, and those to what is not in the
-//! package go to the repository.
+//! The pages of the documentation in a package. Links between them lead on, and links to files that
+//! are not in the package go to the repository.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The .rpm: a spec file that takes the tree as it is. What it runs is in `packaging/rpm`.
+//! The .rpm: a spec file that takes the tree as it is. Its scripts are in `packaging/rpm`.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below, contents};
 use crate::process;
 
-/// What rpm runs after and before it changes the files.
+/// Scripts that rpm runs after and before it changes the files.
 const SCRIPTS: [&str; 3] = ["post", "preun", "postun"];
 
 /// Makes the package and returns its path.
@@ -40,7 +40,7 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
         ("_dbpath", topmost.join("database").display().to_string()),
         ("_rpmdir", release.directory.display().to_string()),
         ("_rpmfilename", name.clone()),
-        // What differs from build to build otherwise.
+        // Values that otherwise differ from build to build.
         ("_buildhost", "localhost".to_owned()),
         ("use_source_date_epoch_as_buildtime", "1".to_owned()),
         ("clamp_mtime_to_source_date_epoch", "1".to_owned()),
@@ -62,8 +62,8 @@ fn spec_of(root: &Path, scripts: &str, own: &[&str], staged: &[Staged]) -> Strin
         format!("{kind}%attr({:04o}, root, root) {}\n", file.mode, file.path)
     });
     let files: String = own.chain(files).collect();
-    // The tree is finished: nothing is to be compressed, stripped or taken apart again. xz: what rpm
-    // reads everywhere.
+    // The tree is finished: nothing is to be compressed, stripped or taken apart again. rpm reads
+    // xz everywhere.
     format!(
         "Name: tcpguard\n\
          Version: {VERSION}\n\

@@ -128,8 +128,8 @@ mod tests {
         assert_eq!(filter(&[Goal::G1, Goal::Audit]), r"test(/(^|::)(g1|audit)_\w+$/)");
     }
 
-    /// What the specification promises of rates under floods, and of times, on a machine that may be doing
-    /// something else.
+    /// Tests of the specification's promises about rates under floods, and about times, on a
+    /// machine that may be doing something else.
     const AGAINST_REAL_TIME: [&str; 6] = [
         "a_client_that_looks_like_the_flood_gets_in_when_it_retransmits",
         "a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in",
@@ -139,8 +139,9 @@ mod tests {
         "a_status_takes_20_ms_however_full_the_tables_are",
     ];
 
-    /// A zero at the second try is no zero, and a filter that forgets a goal would retry it. So is what
-    /// else the specification promises of a kernel, but for what is measured against real time.
+    /// A zero at the second try is no zero, and a filter that forgets a goal would retry it. The
+    /// same applies to the specification's other promises about a kernel, except for those measured
+    /// against real time.
     #[test]
     fn no_test_of_a_promise_is_tried_again() {
         let workspace = Workspace::locate().unwrap();

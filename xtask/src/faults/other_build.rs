@@ -1,5 +1,5 @@
-//! Another version of the guard, for tests of upgrades: this source with other layouts of what is in
-//! the kernel, so that neither build can make anything of the other's maps.
+//! Another version of tcpguard, for tests of upgrades. It is this source with other layouts of the
+//! state in the kernel, so that neither build can make anything of the other's maps.
 //!
 //! It is a copy below `target/other`, since a switch for it in the product would be one more way to
 //! build it wrong. Its own version number keeps cargo from taking its crates for ours, so that both
@@ -91,7 +91,7 @@ fn directory(workspace: &Workspace) -> PathBuf {
     workspace.target.join("other")
 }
 
-/// The files of the checkout, also those that nobody has committed yet.
+/// The files of the checkout, including those that are not committed yet.
 fn tracked(workspace: &Workspace) -> Result<Vec<String>> {
     let trusted = format!("safe.directory={}", workspace.root.display());
     let mut git = Command::new("git");
@@ -117,7 +117,7 @@ fn prune(directory: &Path, held: &BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file whose content is another, so that cargo compiles what has changed.
+/// Writes a file if its content differs, so that cargo compiles only changed files.
 fn put(path: &Path, content: &[u8]) -> Result<()> {
     let parent = path.parent().context("a file without a directory")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
@@ -132,7 +132,7 @@ fn compile(workspace: &Workspace, source: &Path, objects: &Path) -> Result<PathB
         .env("TCPGUARD_BPF_DIR", objects)
         .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
         .args(["--config", "profile.dev.package.tcpguard.opt-level=0"])
-        // Of the whole workspace for its features: what the tests are built with, this is.
+        // Of the whole workspace, so that the features are those of the tests' build.
         .args(["--workspace", "--bin", "tcpguard"])
         .arg("--target-dir")
         .arg(&workspace.target);

@@ -15,7 +15,7 @@ pub struct Scale {
     pub full: bool,
     /// How long those last that can last any time; otherwise as `full` says.
     pub minutes: Option<u32>,
-    /// What they draw from; the same each time if it is not said.
+    /// Seed of their random numbers; the same each time if it is not given.
     pub seed: Option<u64>,
 }
 
@@ -26,7 +26,7 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// An empty one; what a run before left is gone.
+    /// An empty one. Rows of an earlier run are gone.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -36,7 +36,8 @@ impl Sheet {
         Ok(Self { path, scale })
     }
 
-    /// Tells the tests that `command` runs where to write, how large to be and what to draw from.
+    /// Passes the tests that `command` runs the path of the sheet, their size, their duration and
+    /// their seed.
     pub fn hand_to(&self, command: &mut Command) {
         let Scale { full, minutes, seed } = self.scale;
         command.env(ROWS, &self.path).env(SIZE, if full { "full" } else { "short" });
@@ -48,7 +49,7 @@ impl Sheet {
         }
     }
 
-    /// What was written.
+    /// The lines that were written.
     ///
     /// # Errors
     /// When a line is no row.
@@ -77,7 +78,7 @@ fn parse(text: &str) -> Result<Vec<Line>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-/// What is wrong with `lines`, of which each test of `promised` must have written one.
+/// Faults of `lines`. Each test of `promised` must have written a line.
 pub fn faults(lines: &[Line], promised: &[RowTest]) -> Vec<String> {
     let broken = lines.iter().filter_map(|line| Some(format!("{}: {line}", line.fault()?)));
     let wrote = |test: &&RowTest| lines.iter().any(|line| function(line) == test.name);

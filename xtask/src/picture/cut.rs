@@ -3,13 +3,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Plots that are shown: what became of the SYNs, and of the clients.
+/// Plots that are shown: the treatment of the SYNs, and the clients.
 const SHOWN: usize = 2;
 /// Pixels from side to side, as wide as a page draws its plots on a desk.
 const WIDTH: u32 = 780;
 /// Height of one of these plots.
 const PLOT: u32 = 200;
-/// Base lines of a plot's title and of what its colours mean, and where the plot begins.
+/// Base lines of a plot's title and of its legend, and where the plot begins.
 const TITLE: u32 = 20;
 const KEYS: u32 = 42;
 const HEAD: u32 = 52;
@@ -18,13 +18,13 @@ const GAP: u32 = 14;
 /// About how wide a letter of the keys is: no reader's fonts are known here.
 const LETTER: u32 = 7;
 
-/// Classes of the page's style sheet by which shapes of a plot are drawn. What places plots on a page is
-/// left out.
+/// Classes of the page's style sheet by which shapes of a plot are drawn. Rules that place plots on
+/// a page are left out.
 const SHAPES: [&str; 13] = [
     "grid", "base", "tick", "attack", "area", "key", "paper", "stripe", "line", "dot", "level",
     "mark", "flag",
 ];
-/// What a drawing needs beside these.
+/// Further styles of a drawing.
 const OWN_STYLE: &str = "text { font-family: system-ui, -apple-system, \"Segoe UI\", Roboto, \
                          \"Liberation Sans\", sans-serif; }\n\
                          .sheet { fill: var(--paper); }\n\
@@ -70,7 +70,7 @@ pub fn cut(page: &str) -> Result<String> {
     ))
 }
 
-/// What the colours of a figure mean, in a row with this base line; nothing where it does not say.
+/// The legend of a figure, in a row with this base line; empty if the figure has none.
 fn keys(figure: &str, base: u32) -> Result<String> {
     let Some((list, _)) = inside(figure, "<ul class=\"legend\">", "</ul>") else {
         return Ok(String::new());
@@ -146,7 +146,7 @@ fn rules(style: &str) -> Result<Vec<String>> {
     Ok(rules)
 }
 
-/// What stands between two marks in `text`, and what comes after.
+/// The text between two marks in `text`, and the text after them.
 fn inside<'t>(text: &'t str, begin: &str, end: &str) -> Option<(&'t str, &'t str)> {
     text.split_once(begin)?.1.split_once(end)
 }

@@ -71,7 +71,8 @@ mod tests {
         fs::read_to_string(Workspace::locate().unwrap().root.join(path)).unwrap()
     }
 
-    /// What an image may not hold: a reader of the README sees it without scripts and without a network.
+    /// Asserts that an image is self-contained: a reader of the README sees it without scripts and
+    /// without a network.
     #[track_caller]
     fn stands_alone(svg: &str) {
         assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" "), "{svg:.80}");

@@ -1,4 +1,4 @@
-//! Licences, sources and banned crates of what a lock file holds, by cargo's own word.
+//! Licences, sources and banned crates of the packages in a lock file, as cargo reports them.
 
 use std::{fs, path::Path};
 
@@ -50,7 +50,7 @@ impl Policy {
     }
 }
 
-/// A lock file, as far as it says what comes from where.
+/// A lock file, as far as it names the sources of its packages.
 #[derive(Deserialize)]
 struct Lock {
     package: Vec<Locked>,
@@ -63,7 +63,8 @@ struct Locked {
     source: Option<String>,
 }
 
-/// Holds what the package or workspace in `directory` depends on against `policy`, and counts it.
+/// Checks the dependencies of the package or workspace in `directory` against `policy`, and counts
+/// them.
 ///
 /// # Errors
 /// Names every crate that is refused, and why; and when cargo cannot read the manifests, or would
@@ -99,8 +100,8 @@ fn strangers(lock: &Lock, policy: &Policy) -> Vec<String> {
     refused
 }
 
-/// Of what is compiled on this platform: licences stand in the crates, and those of others would
-/// have to be downloaded.
+/// The packages compiled on this platform with a licence that is not allowed. Licences stand in the
+/// crates, and crates of other platforms would have to be downloaded.
 fn unlicensed(metadata: &Value, policy: &Policy) -> Vec<String> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let refused = packages.filter_map(|package| {
@@ -112,7 +113,7 @@ fn unlicensed(metadata: &Value, policy: &Policy) -> Vec<String> {
     refused.collect()
 }
 
-/// What cargo says of the packages that are compiled for this platform.
+/// cargo's metadata of the packages that are compiled for this platform.
 ///
 /// # Errors
 /// When cargo cannot read the manifests, or the lock file does not fit them.

@@ -1,7 +1,7 @@
-//! What the program is made of: whose code, under which licences, and how much of it is unsafe.
+//! Supply chain of the program: the origin of its code, the licences, and how much of it is unsafe.
 //!
-//! `deny.toml` says what may be depended on. `cargo xtask supply` has cargo-deny hold it; so that
-//! each run of the tests holds it too, with nothing to install, [`dependencies`] reads the lists of
+//! `deny.toml` says which dependencies are allowed. `cargo xtask supply` has cargo-deny hold it.
+//! Each run of the tests holds it too, with nothing to install: [`dependencies`] reads the lists of
 //! that file and asks cargo for the rest.
 
 mod dependencies;
@@ -25,7 +25,7 @@ use crate::{environment, process, process::timed, setup, setup::Purpose, workspa
 /// Holds all of it, and shows that cargo-deny would notice.
 ///
 /// # Errors
-/// When something is not as it should be, and when cargo-deny takes what it must refuse.
+/// When a check fails, and when cargo-deny accepts a crate that it must refuse.
 pub fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(&[Purpose::Supply])?;
     println!("{}", edges::check(workspace)?);
@@ -52,7 +52,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The directories that have a lock file: what is compiled on its own is depended on for itself.
+/// The directories that have a lock file. A crate that is compiled on its own has dependencies of
+/// its own.
 fn locked(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let what = || format!("cannot read directory {}", workspace.root.display());
     let mut found = vec![workspace.root.clone()];
@@ -64,7 +65,8 @@ fn locked(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Not what is known of vulnerabilities: that is another list each day, and no property of a commit.
+/// cargo-deny without its check for vulnerabilities: their list is another one each day, and no
+/// property of a commit.
 fn cargo_deny(workspace: &Workspace, directory: &Path) -> Command {
     let mut command = environment::plain_cargo();
     command.current_dir(directory).args(["deny", "--locked", "--log-level", "error", "--config"]);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::{environment, process, workspace::Workspace};
 
-/// What the crate may be had under, and nothing here may.
+/// The licence of the crate, which nothing here may have.
 pub const LICENCE: &str = "GPL-3.0-only";
 
 /// Below the target directory; it goes with this.
@@ -54,7 +54,7 @@ impl Planted {
 
 impl Drop for Planted {
     fn drop(&mut self) {
-        // What is left of it is in the way of nobody.
+        // Remains of it do no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -72,7 +72,7 @@ pub fn emulator(directory: &Path) -> Result<Emulator> {
 }
 
 impl Emulator {
-    /// QEMU with its own libraries, so that it does not matter what the machine has.
+    /// QEMU with its own libraries, so that it does not depend on those of the machine.
     pub fn command(&self) -> Command {
         let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
             .map(|directory| self.root.join(directory).display().to_string());
@@ -117,7 +117,7 @@ fn once(directory: &Path, what: &str, fill: impl FnOnce(&Path, Apt) -> Result<()
     .with_context(|| format!("cannot get {what} from Debian into {}", directory.display()))
 }
 
-/// An apt that knows only what lies in its directory.
+/// An apt that knows only the files in its directory.
 struct Apt {
     directory: PathBuf,
 }
@@ -181,7 +181,7 @@ fn mirror() -> String {
     main_archive(&listed.unwrap_or_default()).unwrap_or(DEBIAN).to_owned()
 }
 
-/// The archive that calls itself Debian: neither its security updates nor anybody else's.
+/// The archive that calls itself Debian, not its security updates or the archive of another vendor.
 fn main_archive(listed: &str) -> Option<&str> {
     listed.lines().find_map(|line| line.strip_prefix("Debian Debian "))
 }

@@ -1,4 +1,4 @@
-//! One guest: what it boots with, and its run to power-off.
+//! One guest: its boot image, and its run to power-off.
 
 use std::{
     fs,
@@ -48,24 +48,24 @@ const MODULES: [&str; 4] = [
     "net/ipv4/tcp_diag.ko",
 ];
 
-/// What precedes the agent's status, as JSON on one line.
+/// Prefix of the agent's status, as JSON on one line.
 pub const STATUS: &str = "guest: status ";
-/// What precedes two times of the boot's clock, in seconds: just before the administrator blocked the
+/// Prefix of two times of the boot's clock, in seconds: just before the administrator blocked the
 /// client for [`BLOCK_S`], and when it got in again.
 pub const BLOCK: &str = "guest: block ";
 /// For how long the client is blocked, in seconds. Meanwhile the time of day is set a year ahead and
 /// then two years back, and after each the agent is killed and another starts.
 pub const BLOCK_S: u32 = 40;
-/// What precedes a line that the agent wrote on a kernel that is too old.
+/// Prefix of a line that the agent wrote on a kernel that is too old.
 pub const SAID: &str = "guest: said ";
-/// What precedes the exit code of that agent.
+/// Prefix of the exit code of that agent.
 pub const EXIT: &str = "guest: exit ";
-/// What precedes the number of pins that it left.
+/// Prefix of the number of pins that it left.
 pub const PINS: &str = "guest: pins ";
-/// What precedes the number of programs that it left on the interface.
+/// Prefix of the number of programs that it left on the interface.
 pub const LEFT: &str = "guest: left ";
 
-/// What a guest has to do.
+/// The task of a guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Job {
     /// All programs are loaded, and an agent sees a handshake.
@@ -88,7 +88,7 @@ impl Job {
     }
 }
 
-/// An agent that must not start: its words, its exit code, and what it left.
+/// An agent that must not start: its words, its exit code, and the objects that it left.
 const TOO_OLD: &str = "ip link set guarded up
 /tcpguard run --interface guarded --mode enforce > /words 2>&1
 code=$?
@@ -98,11 +98,10 @@ echo \"guest: pins $(find /sys/fs/bpf -type f | wc -l)\"
 echo \"guest: left $(ip link show guarded | grep -c xdp)\"
 ";
 
-/// The agent itself between two network namespaces: a client completes a handshake with a listener
-/// behind the guarded interface, `status` says what was seen, and nothing stays attached. It is the
-/// second agent, which takes over what the first has left. Then a block has to end when it is to, however
-/// the clock is set. The modules are for clsact, which kernels
-/// without TCX attach to.
+/// The agent itself between two network namespaces. A client completes a handshake with a listener
+/// behind the guarded interface, `status` reports it, and nothing stays attached. It is the second
+/// agent, which takes over the state that the first has left. Then a block has to end at its time,
+/// however the clock is set. The modules are for clsact, to which kernels without TCX attach.
 const LIVE: &str = "for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done
 unshare -n sleep 600 &
 peer=$!
@@ -181,7 +180,7 @@ pub struct Programs {
     pub agent: PathBuf,
 }
 
-/// Boots, keeps the console in `log`, and returns what was written to it.
+/// Boots, keeps the console in `log`, and returns its text.
 ///
 /// # Errors
 /// When QEMU cannot be started or the guest does not come to its end.

@@ -15,7 +15,7 @@ pub struct Initramfs {
 }
 
 impl Initramfs {
-    /// Adds a directory, whose parent must have been added before.
+    /// Adds a directory. Its parent must have been added before.
     pub fn directory(&mut self, name: &str) {
         self.entry(name, DIRECTORY, &[]);
     }

@@ -1,4 +1,4 @@
-//! What one kernel said of the programs and the agent.
+//! The results of the programs and the agent on one kernel.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use tcpguard_goals::verifier::{self, Costs};
 
 use super::guest::{BLOCK, BLOCK_S, EXIT, LEFT, PINS, SAID, STATUS};
 
-/// So much later, in seconds, the client may get in again whose block has ended: it tries once a second,
-/// and programs start slowly in a guest.
+/// Tolerance in seconds for the time at which a blocked client gets in again. It tries once a
+/// second, and programs start slowly in a guest.
 const LATE_S: f64 = 4.0;
 /// The exit code of an agent that another start would not help (`RestartPreventExitStatus=`).
 const REFUSED: &str = "4";
@@ -27,18 +27,19 @@ pub struct Kernel {
     pub maps: BTreeMap<String, u64>,
     /// By object: which instructions it held (`tcpguard_e2e::digest`).
     pub digests: BTreeMap<String, String>,
-    /// What became of the agent, or why that is too little; `None` where it did not run.
+    /// Outcome of the agent's run, or the reason why it is not enough; `None` where the agent did
+    /// not run.
     pub agent: Option<Result<Agent, String>>,
 }
 
-/// What became of an agent.
+/// Outcome of an agent's run.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Agent {
     /// It ran.
     Works {
         /// SYNs, SYN-ACKs and completions that it saw of the one handshake.
         handshake: String,
-        /// Who makes its SYN cookies: a `backend` of the status.
+        /// Backend of its SYN cookies: a `backend` of the status.
         cookies: String,
         /// After how many seconds a client got in again that was blocked for [`BLOCK_S`], while the time
         /// of day was set and agents were killed.
@@ -119,8 +120,8 @@ impl Kernel {
         })
     }
 
-    /// What [`Self::to_json`] made, for the test that compares the page with the record. What is
-    /// missing counts as not there.
+    /// Reads the output of [`Self::to_json`], for the test that compares the page with the record.
+    /// A missing value counts as absent.
     #[cfg(test)]
     pub fn from_json(value: &Value) -> Self {
         let entries = |name: &str| value[name].as_object().into_iter().flatten();
@@ -152,8 +153,9 @@ impl Kernel {
     }
 }
 
-/// What `tcpguard status` says of the handshake: the arriving SYN proves the ingress program, the
-/// SYN-ACK that left the egress one, the completion the tracepoint. `block` is what follows [`BLOCK`].
+/// Judges the handshake by `tcpguard status`: the arriving SYN proves the ingress program, the
+/// SYN-ACK that left the egress one, the completion the tracepoint. `block` is the text after
+/// [`BLOCK`].
 fn worked(status: &str, block: &str) -> Result<Agent, String> {
     let Ok(status) = serde_json::from_str::<Value>(status) else {
         return Err("it gave no status; see the console".to_owned());

@@ -33,7 +33,7 @@ use kernel::Kernel;
 /// The versions that can be asked for, oldest first.
 pub const KERNEL_VERSIONS: [&str; 5] = ["5.10", "6.1", "6.12", "7.2", "7.3"];
 
-/// Where Debian keeps the kernel of each version, and what is expected on it.
+/// Debian's suite with the kernel of each version, and the job that is expected to succeed on it.
 const SUITES: [(&str, Job); 5] = [
     ("bullseye", Job::Refuse),
     ("bookworm", Job::Work),
@@ -49,13 +49,13 @@ const REFUSED: &str = "naive";
 /// Debian's architecture, the kernels' and QEMU's; rustc's triple.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// Loads every BPF object on the running kernel and on `kernels` (all that are known if empty),
-/// and prints what each program's verification took and what the agent saw; with `update` that
-/// becomes the record which later runs are held to.
+/// Loads every BPF object on the running kernel and on `kernels` (all that are known if empty), and
+/// prints the verification cost of each program and the observations of the agent. With `update`
+/// these become the record which later runs are held to.
 ///
 /// # Errors
-/// When something cannot be built, downloaded or booted, any kernel refuses a program or takes longer
-/// to verify it than its budget allows, or the agent does not do on it what is expected.
+/// When something cannot be built, downloaded or booted, any kernel refuses a program or takes
+/// longer to verify it than its budget allows, or the agent does not behave on it as expected.
 pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()> {
     if update && !(kernels.is_empty() && setup::is_root()) {
         bail!("only a run of all kernels, as root, can be recorded: cargo xtask vm --update");

@@ -1,5 +1,5 @@
-//! What the last full run said, kept in the repository: the budget of every later run, and the table
-//! of `docs/kernel-support.md`.
+//! The results of the last full run, kept in the repository: the budget of every later run, and the
+//! table of `docs/kernel-support.md`.
 
 use std::{fs, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! What the kernels said, as one table.
+//! The results of all kernels, as one table.
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::random::Random;
 
-/// What they are of.
+/// The traffic in a capture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// 5,000 connections a second, each with a request and an answer in several segments.

@@ -1,4 +1,4 @@
-//! What one part found, as a file for programs and as text for people.
+//! The results of one part, as a file for programs and as text for people.
 
 use std::fs;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub fn read<P: DeserializeOwned>(path: &Path, schema: &str) -> Result<P> {
     serde_json::from_value(document["found"].take()).with_context(|| format!("{name} is damaged"))
 }
 
-/// Its tables, and what came of each target.
+/// Its tables, and the result of each target.
 pub fn text(part: &impl Part) -> String {
     let goals = part.goals();
     format!("{}\n{}\n{}", part.tables(), verdict::table(&goals), verdict::summary(&goals))

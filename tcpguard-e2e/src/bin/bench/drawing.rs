@@ -22,7 +22,7 @@ const CHARACTER: u32 = 8;
 const LEADER: i32 = 16;
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(222, 222, 222);
-/// Okabe and Ito's, without the yellow that nobody reads on white.
+/// Okabe and Ito's, without the yellow, which is unreadable on white.
 const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -124,7 +124,7 @@ fn label(canvas: &Canvas<'_>, chart: &Chart<'_, '_>, series: &[Series]) -> Resul
     for (&(number, end), height) in ends.iter().zip(apart(&heights, NAME_GAP, rows.end)) {
         let color = PALETTE[number % PALETTE.len()];
         let leader = vec![end, (columns.end + LEADER, height)];
-        // Thin and pale: nobody may take it for a part of the line.
+        // Thin and pale, so that it is not taken for a part of the line.
         canvas.draw(&PathElement::new(leader, color.mix(0.4).stroke_width(1)))?;
         let style = (FONT, TEXT).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
         canvas.draw(&Text::new(
@@ -144,7 +144,7 @@ fn apart(heights: &[i32], gap: i32, bottom: i32) -> Vec<i32> {
     for pair in order.windows(2) {
         moved[pair[1]] = moved[pair[1]].max(moved[pair[0]] + gap);
     }
-    // What was pushed too far takes its neighbours along on the way back.
+    // A label that was pushed too far takes its neighbours along on the way back.
     let mut limit = bottom;
     for &index in order.iter().rev() {
         moved[index] = moved[index].min(limit);

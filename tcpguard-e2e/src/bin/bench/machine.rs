@@ -1,4 +1,4 @@
-//! What numbers were measured on: without it nobody can compare theirs.
+//! The machine on which numbers were measured: without it no reader can compare theirs.
 
 use std::fs;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// What the kernel does against leaks of the processor, where it costs programs that packets go
+/// The kernel's measures against leaks of the processor, where they cost programs that packets go
 /// through: calls and returns that are not foreseen. Below `/sys`.
 const VULNERABILITIES: &str = "/sys/devices/system/cpu/vulnerabilities";
 const COSTLY: [&str; 4] = ["retbleed", "spec_rstack_overflow", "spectre_v2", "tsa"];
 
-/// The machine, and what of the guard was measured on it.
+/// The machine, and the version of tcpguard that was measured on it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Machine {
     /// As the processor calls itself.
@@ -29,7 +29,7 @@ pub struct Machine {
     pub jit: String,
     /// Day, UTC.
     pub date: String,
-    /// Version of the guard, and what `git describe` makes of its source.
+    /// Version of tcpguard, and the result of `git describe` for its source.
     pub guard: String,
 }
 
@@ -96,7 +96,7 @@ fn value<'a>(cpuinfo: &'a str, key: &str) -> Option<&'a str> {
     })
 }
 
-/// What is done against the leak `name`, in a word; `None` if the processor has none.
+/// The kernel's measure against the leak `name`, in a word; `None` if the processor has none.
 fn mitigation(name: &str, text: &str) -> Option<String> {
     let text = text.trim();
     if text == "Not affected" {

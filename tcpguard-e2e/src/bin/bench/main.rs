@@ -1,5 +1,5 @@
-//! What the guard costs, a packet in the kernel, a packet of a capture and the agent, and what it is
-//! worth.
+//! Benchmark of tcpguard: its cost for a packet in the kernel, for a packet of a capture and in the
+//! agent, and its benefit.
 #![forbid(unsafe_code)]
 
 mod agent;

@@ -1,4 +1,5 @@
-//! What a load costs that no cache near the processor has: what tables of a size are worth on a machine.
+//! The cost of a load that misses the caches near the processor: it shows the worth of a table size on a
+//! machine.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! `docs/performance.md`: what stands between marks comes from the record, everything else is written
-//! by hand and stays.
+//! `docs/performance.md`: the text between marks comes from the record, everything else is written by
+//! hand and stays.
 //!
 //! ```text
 //! <!-- measured:NAME begin -->
@@ -17,10 +17,10 @@ use crate::verdict;
 /// Where the plots are, seen from the page.
 const PLOTS: &str = "performance";
 
-/// What stands between the marks: by name, the Markdown.
+/// The text between the marks: by name, the Markdown.
 pub type Measured = BTreeMap<String, String>;
 
-/// What `parts` have to say, each under its name, and the `verdict` on all of them.
+/// The Markdown of `parts`, each under its name, and the `verdict` on all of them.
 pub fn measured(machine: &str, parts: &[(&str, &dyn Part)]) -> Measured {
     let goals: Vec<Goal> = parts.iter().flat_map(|(_, part)| part.goals()).collect();
     let verdict = format!("{}\n{}.\n", verdict::table(&goals), verdict::summary(&goals));
@@ -68,7 +68,7 @@ pub fn filled(page: &str, measured: &Measured) -> Result<String> {
     Ok(text + rest)
 }
 
-/// What stands before the next mark, its name, and what stands behind it.
+/// The text before the next mark, its name, and the text behind it.
 fn next_mark(text: &str) -> Option<(&str, &str, &str)> {
     let (before, rest) = text.split_once("<!-- measured:")?;
     let (name, after) = rest.split_once(" begin -->")?;

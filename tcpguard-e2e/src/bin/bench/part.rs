@@ -1,13 +1,13 @@
-//! What every part of the benchmark hands to the page and to the verdict.
+//! The results that every part of the benchmark hands to the page and to the verdict.
 
 use serde::{Deserialize, Serialize};
 
-/// Something that was promised, and what came of it.
+/// A target, and its result.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Goal {
-    /// What is judged, in a few words: "signature drop, IPv4".
+    /// The subject, in a few words: "signature drop, IPv4".
     pub name: String,
-    /// What it is measured by: "× xdp-filter, source denied".
+    /// The unit of the values: "× xdp-filter, source denied".
     pub unit: String,
     /// The worst value that meets it.
     pub limit: f64,
@@ -19,7 +19,7 @@ pub struct Goal {
     pub range: Option<(f64, f64)>,
     /// Rounds.
     pub rounds: usize,
-    /// Why it was not measured, or what the reader has to know.
+    /// The reason why it was not measured, or a note for the reader.
     pub note: String,
 }
 
@@ -49,11 +49,11 @@ pub struct Series {
     pub points: Vec<(f64, [f64; 3])>,
 }
 
-/// What a part found.
+/// The results of a part.
 pub trait Part {
     /// Heading and tables, as Markdown that also reads well in a terminal.
     fn tables(&self) -> String;
-    /// What was promised of it.
+    /// Its targets.
     fn goals(&self) -> Vec<Goal>;
     /// Its plots.
     fn figures(&self) -> Vec<Figure>;

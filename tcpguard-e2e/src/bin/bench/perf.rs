@@ -1,8 +1,8 @@
 //! In which functions a thread of this machine spends its time, the kernel's and the guard's programs.
 //!
 //! `perf` looks at the thread some thousand times a second by a timer, which needs no counters of the
-//! processor. Each step of the guard that does not stand in the program itself is a function of its own
-//! there, and so is what the kernel does for it.
+//! processor. Each stage of the XDP program that does not stand in the program itself is a function of
+//! its own there, and so are the kernel's functions for it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub const NAMELESS: &str = "BPF: without a name";
 /// perf, which looks at a thread.
 pub struct Perf(Child);
 
-/// What it saw.
+/// The samples of perf.
 #[derive(Debug, PartialEq)]
 pub struct Looks {
     pub count: u64,
@@ -61,7 +61,7 @@ impl Perf {
 }
 
 impl Looks {
-    /// Reads what perf has kept.
+    /// Reads the file that perf has written.
     ///
     /// # Errors
     /// When perf cannot read it.
@@ -100,7 +100,8 @@ impl Looks {
     }
 }
 
-/// A function's name without what tells builds of BPF programs apart: `bpf_prog_6deef7357e7b4530_look`.
+/// A function's name without the parts that tell builds of BPF programs apart:
+/// `bpf_prog_6deef7357e7b4530_look`.
 fn function(symbol: &str) -> String {
     let program = symbol.strip_prefix("bpf_prog_").map(|rest| rest.split_once('_'));
     match program {

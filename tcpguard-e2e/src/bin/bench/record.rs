@@ -1,4 +1,4 @@
-//! What a full run found, as it is kept: `docs/performance.json`, and all that is written from it.
+//! The record of a full run in `docs/performance.json`, and the plots and the page that are written from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,7 +22,7 @@ const PLOTS: &str = "docs/performance";
 /// A record of another one is of another program.
 const SCHEMA: &str = "tcpguard.bench/1";
 
-/// A run: what it was made on, and by name what each part found.
+/// A run: the machine that it was made on, and the results of its parts by name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Record {
     schema: String,
@@ -36,7 +36,7 @@ impl Record {
         Self { schema: SCHEMA.to_owned(), machine, parts: BTreeMap::new() }
     }
 
-    /// Adds what the part `name` found.
+    /// Adds the results of the part `name`.
     pub fn add(&mut self, name: &str, part: Value) {
         self.parts.insert(name.to_owned(), part);
     }
@@ -73,7 +73,7 @@ impl Record {
         &self.machine
     }
 
-    /// What the part `name` found.
+    /// The results of the part `name`.
     ///
     /// # Errors
     /// When the run did not measure it, or another version of this program did.
@@ -143,7 +143,7 @@ impl Record {
     }
 }
 
-/// What people look at.
+/// The plots and the page, ready to be written.
 struct Drawn {
     /// By the name of its file.
     plots: BTreeMap<&'static str, String>,

@@ -15,20 +15,20 @@ use crate::capture::{Kind, Traffic};
 use crate::part::{Figure, Goal, Part};
 use crate::samples::Samples;
 
-/// How much is measured: all, or what shows that it works.
+/// Amount to measure: all of it, or only enough to show that the benchmark works.
 struct Amount {
     rounds: usize,
-    /// Packets of a capture whose replay is timed: it must fit into memory, so that making it costs
-    /// nothing.
+    /// Packets of the capture of which the replay is timed. The capture must fit into memory, so that making
+    /// it costs nothing.
     timed: u64,
-    /// Packets of a capture whose replay is weighed; another is ten times as long.
+    /// Packets of the capture of which the replay's memory is measured. Another capture is ten times as long.
     weighed: u64,
 }
 
 const FULL: Amount = Amount { rounds: 7, timed: 4_000_000, weighed: 4_000_000 };
 const QUICK: Amount = Amount { rounds: 3, timed: 400_000, weighed: 1_000_000 };
 
-/// What replaying captures takes.
+/// Costs of replaying captures.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Replay {
     rounds: usize,

@@ -1,4 +1,4 @@
-//! What several rounds have shown of one thing.
+//! Measurements of one quantity over several rounds.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! An axis of a plot: from where to where, what is marked on it, and how that is written.
+//! An axis of a plot: its range, its marks and their labels.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub struct Scale {
     from: f64,
     to: f64,
     logarithmic: bool,
-    /// What stands for zero, which has no place on a logarithmic axis: its beginning.
+    /// Position that stands for zero, which a logarithmic axis does not have: the beginning of the axis.
     zero: Option<f64>,
 }
 
@@ -94,7 +94,7 @@ pub fn in_words(value: f64) -> String {
         _ if size >= 1e3 => (1e3, "k"),
         _ => (1.0, ""),
     };
-    // What adding up steps leaves behind the third digit is no information.
+    // Adding up steps leaves a rounding error behind the third digit, which is no information.
     let number = value / unit;
     format!("{}{name}", (number * 1e6).round() / 1e6 + 0.0)
 }

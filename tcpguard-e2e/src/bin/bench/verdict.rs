@@ -1,10 +1,10 @@
-//! What came of each target, as a table and in a sentence.
+//! Outcomes of the targets, as a table and in a sentence.
 
 use std::fmt::Write as _;
 
 use crate::part::Goal;
 
-/// What came of a target.
+/// Outcome of a target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
     Met,
@@ -74,7 +74,7 @@ pub fn summary(goals: &[Goal]) -> String {
     format!("{met} of {} targets met, {missed} missed, {unmeasured} not measured", goals.len())
 }
 
-/// What came of all targets together.
+/// Outcome of all targets together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outlook {
     /// All are met.

@@ -22,7 +22,7 @@ pub fn alert(entry: &[u8], at: f64) -> Result<Option<Alert>> {
         at,
         incident: incident.parse()?,
         class,
-        // It is not in the journal when the alarm was raised; what is told is what counts here.
+        // The journal does not hold the time of detection. The time of the alert is the one that counts here.
         detected: at,
         ended: fields.contains_key("TCPGUARD_DURATION_S"),
     }))

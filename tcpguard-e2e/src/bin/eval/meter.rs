@@ -1,7 +1,7 @@
-//! What the guard tells and shows, as somebody outside it learns.
+//! Alerts and counters of the agent, as an outside observer sees them.
 //!
-//! Alerts are taken where journald takes them, at the moment at which they come: a delay is one until
-//! somebody knows. Counters are asked for by the control socket, four times a second.
+//! Alerts are taken where journald takes them, at the moment of their arrival: a delay lasts until an
+//! operator can know. Counters are read over the control socket, four times a second.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -81,10 +81,10 @@ impl Meter {
         }
     }
 
-    /// Ends it; the guard must still run.
+    /// Ends it. The agent must still run.
     ///
     /// # Errors
-    /// When the guard did not answer, or what it said is not understood.
+    /// When the agent did not respond, or its alerts or its responses are not understood.
     pub fn finish(self) -> Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         let panicked = |_| anyhow::anyhow!("a thread that watched the guard panicked");

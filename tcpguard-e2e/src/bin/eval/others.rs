@@ -1,7 +1,7 @@
-//! What other detectors say of a listener that was live.
+//! Alarms of other detectors about a listener of a live run.
 //!
-//! They learn for minutes, and a live run has seconds: the calm before the event is played to them over
-//! and over, then what the listener showed since.
+//! The detectors learn for minutes, and a live run lasts seconds. The calm before the event is played to them
+//! over and over, and then the ticks of the listener since the event.
 
 use std::ops::Range;
 
@@ -10,9 +10,9 @@ use tcpguard_eval::judge::Spans;
 use tcpguard_eval::mixes::WARM_UP;
 use tcpguard_sim::{POLL, Tick};
 
-/// When each was first alarmed by what came after the `calm`, in s since its end; the calm in s since
-/// boot. `phase` (s) is what they have seen more of the calm: they look at intervals of up to 20 s, and
-/// none of these must begin with the event every time.
+/// Time of each detector's first alarm about the ticks after `calm`, in s since the end of the calm. `calm`
+/// is in s since boot. `phase` (s) is additional calm that the detectors have seen. They look at intervals of
+/// up to 20 s, and none of these must begin with the event every time.
 pub fn alarms(ticks: &[Tick], calm: Range<f64>, phase: f64) -> Vec<Option<f64>> {
     let before: Vec<&Tick> = ticks.iter().filter(|tick| calm.contains(&tick.at)).collect();
     let since: Vec<&Tick> = ticks.iter().filter(|tick| tick.at >= calm.end).collect();
@@ -35,7 +35,7 @@ pub fn alarms(ticks: &[Tick], calm: Range<f64>, phase: f64) -> Vec<Option<f64>> 
 mod tests {
     use super::*;
 
-    /// Ticks from `from` to `until`, s, of clients who come and go.
+    /// Ticks from `from` to `until`, s, of clients that connect and close.
     fn ticks(from: f64, until: f64, clients: u64, flood: u64) -> Vec<Tick> {
         let count = ((until - from) / POLL.as_secs_f64()) as u64;
         let tick = |number| Tick {

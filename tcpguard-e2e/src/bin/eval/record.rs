@@ -1,4 +1,4 @@
-//! What all runs showed, in the tables of the evaluation.
+//! The results of all runs, in the tables of the evaluation.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// All rows whose name contains `only`.
+    /// All rows with `only` in their names.
     ///
     /// # Errors
     /// When the machine cannot be described.
@@ -53,7 +53,7 @@ impl Record {
         })
     }
 
-    /// The tables, without what was not run.
+    /// The tables, without rows that were not run.
     pub fn blocks(&self) -> Vec<Block> {
         let among = [FEW, MANY].map(|clients| self.delays(clients));
         let blocks = among.into_iter().chain([self.fought(), self.troubled()]);
@@ -242,7 +242,7 @@ fn others(runs: &[Fought]) -> Vec<String> {
     (0..OTHERS.len()).map(of).collect()
 }
 
-/// What stands for these values, or nothing where there are none.
+/// The text for these values, or nothing where there are none.
 fn measured(values: &[Option<f64>], text: String) -> String {
     if values.is_empty() { String::new() } else { text }
 }
@@ -257,7 +257,7 @@ fn share(clients: impl Iterator<Item = (usize, usize)>) -> Option<f64> {
     (came > 0).then(|| served as f64 / came as f64)
 }
 
-/// What trouble was called: all classes, the shortest way.
+/// Classes under which trouble was reported: all of them, in the shortest form.
 fn told(runs: &[Troubled]) -> String {
     let mut classes: Vec<IncidentClass> = Vec::new();
     for class in runs.iter().flat_map(|run| &run.told) {
@@ -265,7 +265,7 @@ fn told(runs: &[Troubled]) -> String {
             classes.push(*class);
         }
     }
-    // The worst is what must be seen where there is no room for all.
+    // Floods come first, since they are the worst and must be seen where there is no room for all classes.
     classes.sort_by_key(|class| !class.is_flood());
     match classes.as_slice() {
         [] => "nothing".to_owned(),

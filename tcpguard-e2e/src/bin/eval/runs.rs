@@ -1,4 +1,4 @@
-//! One live run: a host with clients, what happens to it, and what was made of that.
+//! One live run: a host with clients, an event on it, and its result at the agent and at other detectors.
 
 use std::fmt;
 use std::ops::Range;
@@ -25,9 +25,9 @@ use tcpguard_sim::Shape;
 use crate::meter::{Meter, Seen};
 use crate::others;
 
-/// What the service listens on.
+/// Address family of the service.
 const FAMILY: Family = Family::V4;
-/// Clients begin with a new host, and what the first moments show is no calm, s.
+/// Time in s after which the traffic counts as calm. Clients are new to the host before that.
 const SETTLED: f64 = 1.0;
 /// A client is served when it has its answer after this time: its first SYN was taken.
 const IN_TIME: Duration = Duration::from_secs(1);
@@ -39,19 +39,19 @@ const RELEASE: Duration = Duration::from_secs(60);
 /// machine that takes longer is too slow for it.
 const LATE: f64 = 0.25;
 
-/// What a run with a flood is for.
+/// Purpose of a run with a flood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// To see what clients get while it is fought, and when it is over.
+    /// To measure the service to clients during the mitigated flood, and the end of the incident.
     Fought,
-    /// To let the other detectors see it for as long as they need, and nobody react.
+    /// To let the other detectors see the flood for as long as they need, without any mitigation.
     Compared,
     /// To see how soon it is found.
     Timed,
 }
 
 impl Purpose {
-    /// That of a round, counted from 0: the first four take turns with what lasts long.
+    /// Purpose of a round, counted from 0. The first four rounds alternate between the two long ones.
     pub const fn of(round: u32) -> Self {
         match round {
             0 | 2 => Self::Fought,
@@ -88,7 +88,7 @@ impl Purpose {
 /// A flood among clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Fight {
-    /// What kind.
+    /// Type of the flood.
     pub attack: Attack,
     /// SYNs a second.
     pub rate: u32,
@@ -96,14 +96,14 @@ pub struct Fight {
     pub clients: u32,
 }
 
-/// What became of a flood.
+/// Result of a run with a flood.
 #[derive(Clone, Debug)]
 pub struct Fought {
-    /// What the run was for.
+    /// Purpose of the run.
     pub purpose: Purpose,
     /// By our detector.
     pub outcome: Outcome,
-    /// What it was called two seconds after the first alert; `None` if it was not told.
+    /// Class of the incident two seconds after the first alert. `None` without an alert.
     pub class: Option<IncidentClass>,
     /// Floods told before there was one.
     pub false_floods: u64,
@@ -152,7 +152,7 @@ impl Fight {
     /// When the lab fails, or the machine was too slow for the flood.
     pub fn play(&self, purpose: Purpose, seed: u64) -> Result<Fought> {
         let (calm, length) = purpose.times();
-        // Answers on their way to nobody would cost this machine more than the flood does.
+        // Replies to spoofed sources would cost this machine more than the flood does.
         let lab = Lab::new(LabOptions::default())?.drop_backscatter()?;
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
         let shape = match self.attack.shape {
@@ -215,10 +215,10 @@ pub enum Trouble {
     HealthChecks,
 }
 
-/// What became of it.
+/// Result of a run with trouble.
 #[derive(Clone, Debug)]
 pub struct Troubled {
-    /// What it was called, of all classes.
+    /// All classes that were reported.
     pub told: Vec<IncidentClass>,
     /// Floods told.
     pub floods: u64,
@@ -255,11 +255,11 @@ impl Trouble {
     /// A path by satellite, on a bad day.
     const PATH: Delay =
         Delay { mean: Duration::from_millis(300), jitter: Duration::from_millis(50), loss: 0.02 };
-    /// With clients alone, or with what goes on all the time.
+    /// Time with clients alone, or with the traffic that lasts for the whole run.
     const CALM: Duration = Duration::from_secs(8);
     /// How long it lasts.
     const LENGTH: Duration = Duration::from_secs(50);
-    /// What is watched after it.
+    /// Time of observation after it.
     const AFTER: Duration = Duration::from_secs(5);
 
     /// In the table.
@@ -333,7 +333,7 @@ impl Trouble {
     }
 }
 
-/// What happens on a host with a service: clients come, and are guarded.
+/// A host with a service that clients use and the agent protects.
 struct Stage<'lab> {
     load: Load,
     meter: Meter,
@@ -348,7 +348,7 @@ impl<'lab> Stage<'lab> {
         Ok(Self { load, meter, _guard })
     }
 
-    /// No more clients come; what was seen, and what became of them.
+    /// Ends the load, and returns the observations and the clients' attempts.
     fn end(self) -> Result<(Seen, Attempts)> {
         let attempts = self.load.finish()?;
         Ok((self.meter.finish()?, attempts))
@@ -381,7 +381,7 @@ fn floods<'a>(alerts: impl Iterator<Item = &'a Alert>) -> u64 {
     Spans::of_floods(&alerts).events(f64::NEG_INFINITY)
 }
 
-/// What the incident that was told first was called two seconds later.
+/// Class of the first reported incident, two seconds after its report.
 fn verdict(truth: Truth, outcome: &Outcome, alerts: &[Alert]) -> Option<IncidentClass> {
     let until = truth.from + outcome.told? + VERDICT;
     let about = |alert: &&Alert| alert.at >= truth.from && alert.at <= until;

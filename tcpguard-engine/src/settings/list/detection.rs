@@ -1,4 +1,4 @@
-//! What raises an alarm, and what ends it.
+//! Thresholds that raise and end an alarm.
 
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};

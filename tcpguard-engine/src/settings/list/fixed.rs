@@ -1,4 +1,4 @@
-//! What memory and CPU are bounded by. No key: an operator cannot make the agent outgrow its host.
+//! Bounds of memory and CPU. They have no key: an operator cannot make the agent outgrow its host.
 
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};

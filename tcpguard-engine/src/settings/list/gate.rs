@@ -1,4 +1,4 @@
-//! What makes an attack of failing handshakes, and what lets a rule be made.
+//! Thresholds from which failing handshakes are an attack and rules may be made.
 
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};

@@ -1,4 +1,4 @@
-//! How long rules and steps last, and what withdraws them.
+//! Lifetimes of rules and steps, and the thresholds of their withdrawal.
 
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};

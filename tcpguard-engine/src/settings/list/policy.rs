@@ -1,4 +1,4 @@
-//! What is dropped, and what else is done about a flood.
+//! Thresholds of the rules and of the other measures against a flood.
 
 use tcpguard_common::abi::maps;
 

@@ -1,4 +1,4 @@
-//! What makes a scanner of a source. Nothing is dropped on its account.
+//! Thresholds from which a source is a scanner. Nothing is dropped because of a scan.
 
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};

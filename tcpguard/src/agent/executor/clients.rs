@@ -14,7 +14,8 @@ use crate::kernel::{Position, ip};
 const LATELY: Duration = Duration::from_secs(60);
 
 impl Executor {
-    /// The validated clients within a prefix. What the kernel does not tell of is not counted.
+    /// The validated clients within a prefix. Clients that the kernel does not report are not
+    /// counted.
     pub fn clients_within(&self, net: &IpNet) -> ClientsWithin {
         let now = boot_time();
         let mut within = ClientsWithin::default();

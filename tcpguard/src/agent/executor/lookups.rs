@@ -10,7 +10,8 @@ use tcpguard_engine::{ListenerId, Matcher};
 
 use crate::kernel::{client_around, source_table};
 
-/// How many rules there are on sources, and for every listener, by what a SYN has to ask for them.
+/// Number of rules on sources, and of rules for every listener, by the look-up that they require of
+/// a SYN.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lookups {
     every_port: Counts,
@@ -113,7 +114,7 @@ impl Counts {
 }
 
 impl InUse {
-    /// What two rule sets need that are in the kernel at a time.
+    /// Look-ups for two rule sets that are in the kernel at the same time.
     pub const fn with(self, other: Self) -> Self {
         Self {
             every_port: self.every_port | other.every_port,

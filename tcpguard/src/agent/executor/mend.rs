@@ -1,4 +1,4 @@
-//! What the audit needs of the executor: what should be in the kernel, and how it gets there again.
+//! The executor's part of the audit: the rules that should be in the kernel, and their repair.
 
 use std::ops::Bound;
 
@@ -50,7 +50,7 @@ impl Executor {
         Some(self.rules.get(&id)?.in_kernel(self.config.rule_set, id))
     }
 
-    /// Makes the kernel what it should be.
+    /// Repairs a deviation in the kernel.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -67,7 +67,8 @@ impl Executor {
         }
     }
 
-    /// Writes the configuration record again if somebody else has. Returns whether that was so.
+    /// Writes the configuration record again if another process has changed it. Returns whether
+    /// that was so.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -79,7 +80,8 @@ impl Executor {
         Ok(differs)
     }
 
-    /// Whether somebody else had changed what is exempt, which was mended when it was written last.
+    /// Whether another process had changed the exempt prefixes, which was repaired when they were
+    /// written last.
     pub fn take_exempt_mended(&mut self) -> bool {
         std::mem::take(&mut self.exempt_mended)
     }

@@ -5,8 +5,8 @@
 //! counts. Whatever ends the agent meanwhile, one of the two is whole and counts; the next agent
 //! takes the other one out.
 //!
-//! What both sets share, masks of listeners, the look-ups that SYNs cannot skip and the ends of rules
-//! that stay, is at any time what the more demanding of the two needs.
+//! State that both sets share is the masks of listeners, the look-ups that SYNs cannot skip and the ends of rules that
+//! stay. At any time it suits the more demanding of the two sets.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use tcpguard_engine::{Matcher, Rule, RuleId};
 use super::{Executor, Lookups, Wanted, flags};
 use crate::kernel::{KernelError, wait_for_programs};
 
-/// What a replacement that cannot be finished must take back.
+/// Changes that a replacement must undo if it cannot be finished.
 #[derive(Debug, Default)]
 struct Staged {
-    /// Ends that were moved, with what they were, in ns of boot time.
+    /// Ends that were moved, with their former values, in ns of boot time.
     ends: Vec<(RuleId, u64)>,
     /// Signature rules that listeners were told of.
     masks: Vec<Matcher>,
@@ -49,14 +49,14 @@ impl Executor {
                 return Err(error);
             }
         };
-        // From here on the new rules count, and what fails only leaves something behind.
+        // From here on the new rules count, and a failure only leaves old entries behind.
         if let Err(error) = self.clear_up(wanted) {
             log::warn!("rules that no longer count are still in the kernel: {error}");
         }
         Ok(())
     }
 
-    /// Writes a set that does not count yet, and makes what it shares with the other fit for both.
+    /// Writes a set that does not count yet, and makes the state that it shares with the other fit for both.
     fn stage(
         &mut self,
         set: u64,
@@ -83,8 +83,8 @@ impl Executor {
                         staged.ends.push((rule.id, was));
                         self.dataplane.set_rule_expiry(id, end)?;
                     }
-                    // One that nobody asked for anew keeps its flags: what has become protected since
-                    // it was made was never forced.
+                    // A rule that was not requested anew keeps its flags: it was never forced over a prefix that has
+                    // become protected since it was made.
                     if let (true, Some(before)) = (end == was, self.rules.get(&rule.id)) {
                         flags = before.flags;
                     }

@@ -1,4 +1,4 @@
-//! What the control socket asks for.
+//! Requests of the control socket, and their responses.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::control::{Peer, RefusalKind, Request, Response, engine_request, respo
 use crate::host::boot_time;
 use crate::status::{Listener, Time};
 
-/// An answer waits no longer for the disk: who asked waits five seconds for all of it.
+/// A response waits no longer for the disk: the client waits five seconds for all of it.
 const DISK_LIMIT: Duration = Duration::from_secs(2);
 /// The rules of a set are put in the place of those of another when the disk has both, or after so long:
 /// polls wait for it.
@@ -21,16 +21,16 @@ const STAGING_LIMIT: Duration = Duration::from_millis(500);
 /// And so much longer for each rule, which takes 300 bytes.
 const STAGING_RULE: Duration = Duration::from_micros(5);
 
-/// What is answered, and when.
+/// A response, and its time.
 #[derive(Debug)]
 pub enum Answer {
     /// Now.
     AtOnce(Response),
-    /// As soon as the disk has what was done: what an operator was told is done is not to be lost.
+    /// As soon as the change is on the disk: a change that was reported to an operator as done must not be lost.
     OnceWritten(Response, Written),
 }
 
-/// What comes of a write.
+/// Result of a write.
 pub(super) type Written = oneshot::Receiver<Result<(), Unwritten>>;
 
 impl Answer {
@@ -58,7 +58,7 @@ impl Guard {
     /// Answers a request of the control socket.
     pub fn answer(&mut self, request: &Request, peer: Peer) -> Answer {
         let now = boot_time();
-        // First, so that nothing is told of or built upon a mode whose time is over.
+        // First, so that no response mentions or builds upon a mode that has expired.
         if let Err(error) = self.expire_mode(now) {
             log::error!("{error:#}");
         }
@@ -97,7 +97,7 @@ impl Guard {
                 let after = self.state(now);
                 let rules = before.rules.len() + after.rules.len();
                 let limit = STAGING_LIMIT + STAGING_RULE * rules as u32;
-                // If it cannot be, the answer says so of what comes after.
+                // If that fails, the response reports the result of the later write.
                 let _ = self.writer.write_and_wait(before.staging(after.rules), limit);
             }
             result
@@ -131,13 +131,13 @@ impl Guard {
         let (told, written) = oneshot::channel();
         let state = self.state(now);
         self.writer.write_and_tell(state, |result| {
-            // Who has stopped waiting needs no word.
+            // A client that has stopped waiting needs no result.
             let _ = told.send(result);
         });
         written
     }
 
-    /// Does what was decided, and looks whether the kernel did it.
+    /// Carries out the decisions, and checks that the kernel did so.
     pub(super) fn carry_out(&mut self, now: Timestamp) {
         if let Err(error) = self.act(now).and_then(|()| Ok(self.count_rules()?)) {
             log::error!("{error:#}");
@@ -172,7 +172,7 @@ impl Guard {
     }
 }
 
-/// What was asked for holds, and may be forgotten.
+/// The requested change is in force, but may be forgotten.
 fn not_stored(why: &Unwritten) -> Response {
     let message = format!(
         "it is done, but may be forgotten when the agent starts again: {why}; it is written by itself as \

@@ -1,4 +1,4 @@
-//! What somebody changed in the kernel behind the guard's back: found, mended and told.
+//! Changes that other processes made in the kernel: their detection, repair and alerts.
 
 use tcpguard_engine::{Severity, Timestamp};
 
@@ -10,8 +10,7 @@ use crate::kernel::{HeldLink, KernelError};
 const NAMED: usize = 4;
 
 impl Guard {
-    /// The next step of the audit of the rules. What was mended, there and elsewhere, is told once a
-    /// round.
+    /// The next step of the audit of the rules. Repairs, there and elsewhere, are reported once a round.
     pub(super) fn audit(&mut self, now: Timestamp) {
         let Some(outcome) = self.audit.step(now, &self.executor) else { return };
         let Outcome { mended, failed, counted } = outcome;
@@ -58,8 +57,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Sees to it that the programs know the listeners, and exempt whom they should. What cannot be
-    /// mended now is tried again.
+    /// Ensures that the programs have the listeners and the exempt prefixes. A repair that fails now is tried again.
     pub(super) fn mend_listeners(&mut self) {
         match self.executor.listeners.mend(&self.executor.dataplane) {
             Ok(0) => {}
@@ -71,8 +69,8 @@ impl Guard {
         }
     }
 
-    /// Sees to it that packets are counted where they should be, and that nobody has taken off what
-    /// belongs to no interface's filter: the program that takes cookies back, and the tracepoint.
+    /// Ensures that packets are counted where they should be, and that the hooks that belong to no interface's XDP
+    /// program are still attached: the program that accepts cookies, and the tracepoint.
     pub(super) fn mend_hooks(&mut self) {
         match self.interfaces.mend_slots(&self.executor.dataplane) {
             Ok(false) => {}
@@ -90,7 +88,7 @@ impl Guard {
     }
 }
 
-/// What was mended, in one line.
+/// The repairs, in one line.
 fn in_words(mended: &[String]) -> String {
     let named = mended.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let more = match mended.len().saturating_sub(NAMED) {

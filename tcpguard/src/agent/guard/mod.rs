@@ -1,5 +1,5 @@
-//! Everything that the loop owns, and what it does with it. Synchronous: a poll is some dozens of
-//! system calls.
+//! The state that the loop owns, and its work on it. Synchronous: a poll is some dozens of system
+//! calls.
 
 mod answer;
 mod mend;
@@ -47,9 +47,9 @@ use crate::status::{Clock, Health, LossCounters, Losses};
 
 /// Rules stop dropping when the agent has not been heard of for this long.
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
-/// What is learned is stored this often.
+/// Learned values are stored this often.
 const STORE_PERIOD: Duration = Duration::from_secs(60);
-/// Who sent a cookie of an agent of another layout has that long to bring it back.
+/// A client with a cookie of an agent of another layout has that long to return it.
 const SUCCESSION: Duration = Duration::from_secs(10);
 
 /// Counters as they were at one poll.
@@ -64,7 +64,7 @@ pub(super) struct Snapshot {
 pub struct Guard {
     pub(super) config: Config,
     pub(super) provenance: Provenance,
-    /// Keeps what was valid last for a start that finds mistakes.
+    /// Keeps the last valid configuration for a start that finds mistakes.
     pub(super) config_file: ConfigFile,
     pub(super) engine: Engine,
     pub(super) executor: Executor,
@@ -74,10 +74,10 @@ pub struct Guard {
     pub(super) snapshots: VecDeque<Snapshot>,
     pub(super) started_at: Timestamp,
     pub(super) rules_in_kernel: Option<u32>,
-    /// Since when the kernel differs from what is wanted and cannot be mended.
+    /// Since when the kernel has differed from the wanted rules without a repair.
     pub(super) drift_since: Option<Timestamp>,
     pub(super) audit: Audit,
-    /// What was mended and not told of yet, in words.
+    /// Repairs that have not been reported yet, in words.
     pub(super) mended: Vec<String>,
     pub(super) health: Vec<Health>,
     pub(super) object: Object,
@@ -105,7 +105,7 @@ pub struct Guard {
     pub(super) boot: String,
     /// The mode that an operator set for good, in this run or an earlier one.
     pub(super) set_mode: Option<Mode>,
-    /// What becomes by itself of the one that holds.
+    /// Automatic revert of the mode in force.
     pub(super) mode_clock: ModeClock,
     pub(super) writer: StateWriter,
     /// Past incidents, of earlier runs too.
@@ -116,7 +116,7 @@ pub struct Guard {
     pub(super) loss_watch: LossWatch,
     /// Whether links of agents of other layouts may still be there.
     pub(super) has_predecessors: bool,
-    /// What is left to an agent of another layout.
+    /// The record that is left to an agent of another layout.
     pub(super) legacy: Legacy,
     /// Until when the host may have connections that are older than the tables.
     pub(super) predated_until: Timestamp,
@@ -162,8 +162,8 @@ impl Guard {
         }
     }
 
-    /// Takes off what agents of other layouts left, once nobody needs it: what takes their cookies
-    /// back, and programs on interfaces that are not to be protected any more.
+    /// Detaches programs that agents of other layouts left, once no client needs them: the program
+    /// that accepts their cookies, and programs on interfaces that are no longer to be protected.
     fn succeed(&mut self, now: Timestamp) {
         if !self.has_predecessors || now.since(self.started_at) < SUCCESSION {
             return;
@@ -215,14 +215,14 @@ impl Guard {
         }
     }
 
-    /// Has what was told, and what is known of incidents, written before the agent ends.
+    /// Has the alerts and the incidents written before the agent ends.
     pub fn keep_records(&mut self) {
         let clock = clock();
         self.incidents.keep(&self.engine, clock);
         self.alert_file.keep(self.alerts.history(), clock.now);
     }
 
-    /// What `systemctl status` shows.
+    /// The line that `systemctl status` shows.
     pub fn in_brief(&self) -> String {
         format!(
             "guards {}, mode {}; see: tcpguard status",
@@ -236,7 +236,7 @@ impl Guard {
         self.alerts.raise(alert, self.engine.mode(), clock());
     }
 
-    /// Has the state written: soon after a change, and now and then for what is learned.
+    /// Has the state written: soon after a change, and now and then for the learned values.
     fn store(&mut self, now: Timestamp) {
         if !self.unstored && now.since(self.stored_at) < STORE_PERIOD {
             return;
@@ -263,7 +263,7 @@ pub(super) fn clock() -> Clock {
     Clock { now: boot_time(), wall: jiff::Timestamp::now() }
 }
 
-/// What of the configuration the programs read. `pressed`: see [`Guard`].
+/// Applies the settings of the configuration that the programs read. `pressed`: see [`Guard`].
 pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: bool) {
     kernel.drop_illegal = config.drop_illegal_flags.into();
     kernel.drop_strays = config.drop_strays.into();

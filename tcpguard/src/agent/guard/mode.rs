@@ -13,12 +13,12 @@ use crate::render::number::span;
 use crate::status::{Clock, ModeEnd};
 
 impl Guard {
-    /// What becomes of the mode by itself, for people and programs.
+    /// The automatic end of the mode, for people and programs.
     pub(in crate::agent) fn mode_ends(&self, clock: Clock) -> Option<ModeEnd> {
         self.mode_clock.pending().map(|pending| pending.document(clock))
     }
 
-    /// Takes the mode back whose time is over.
+    /// Reverts a mode that has expired.
     pub(super) fn expire_mode(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if let Some(lapsed) = self.mode_clock.expire(now) {
             self.engine.change_mode(now, lapsed.back_to);
@@ -92,7 +92,7 @@ impl Guard {
         Answer::OnceWritten(response, written)
     }
 
-    /// Carries out what was done about the mode, has it written, and tells it.
+    /// Carries out a change of the mode, has it written, and reports it.
     fn tell_of_mode(&mut self, now: Timestamp, event: &str, did: String) -> Written {
         self.carry_out(now);
         let written = self.written(now);
@@ -110,9 +110,9 @@ impl Guard {
     }
 }
 
-/// To what it goes back, and when: `back to observe in 10m 00s`.
+/// The mode to which it reverts, and when: `back to observe in 10m 00s`.
 fn back(pending: &Pending, now: Timestamp) -> String {
-    // What was asked for a minute is told as a minute.
+    // A mode requested for a minute is reported as a minute.
     let left =
         |at: Timestamp| span(Duration::from_secs(at.since(now).as_millis().div_ceil(1000) as u64));
     let until = pending.until.map(|at| format!("in {}", left(at)));
@@ -121,7 +121,7 @@ fn back(pending: &Pending, now: Timestamp) -> String {
     format!("back to {} {}", mode_name(pending.back_to), ends.join(", and "))
 }
 
-/// Why a word changes nothing, and what to do. `holds` is the mode now.
+/// Why a confirmation changes nothing, with advice. `holds` is the mode now.
 fn refusal(why: &NoWord, holds: Mode, asked: Mode, now: Timestamp) -> String {
     let (holds, asked) = (mode_name(holds), mode_name(asked));
     match why {

@@ -43,7 +43,7 @@ impl Guard {
         self.mend_config()?;
         self.expire_mode(now)?;
         self.executor.config.predated = (now < self.predated_until).into();
-        // Sockets before what was only seen to answer: a service that has just started is local.
+        // Sockets before listeners that were only seen to answer: a service that has just started is local.
         if self.listening.is_due(now) {
             self.follow_listeners(now)?;
         }
@@ -63,7 +63,7 @@ impl Guard {
         while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
             self.snapshots.pop_front();
         }
-        // Last: an agent whose polls fail does not look after what it has done, and is as good as gone.
+        // Last: an agent with failing polls does not look after its rules and mitigations, and is as good as gone.
         self.executor.config.heartbeat_ns = boot_time().as_nanos();
         self.executor.dataplane.set_config(&self.executor.config)?;
         Ok(())
@@ -228,7 +228,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Counters of what belongs to no listener; the stack has sent so many `resets`.
+    /// Counters of packets that belong to no listener. The stack has sent so many `resets`.
     fn host_counters(
         &self,
         packets: &[PacketCounters],
@@ -258,7 +258,7 @@ impl Guard {
         })
     }
 
-    /// Carries out what the engine wants, until it wants nothing more.
+    /// Carries out the engine's commands until there are none.
     pub(super) fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
         while let Some(command) = self.engine.next_command() {
             let changes_rules = matches!(
@@ -282,7 +282,7 @@ impl Guard {
                 Ok(Followup::InspectFlows) => {
                     let flows = self.flows()?;
                     self.engine.handle_flows(now, &flows, &self.executor);
-                    // A look leaves free memory between what is kept: half a MiB after 4,000 flows.
+                    // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
                     drop(flows);
                     heap::give_back();
                 }
@@ -323,8 +323,8 @@ impl Guard {
                 }
             }
         }
-        // At once: the next version may be started before the next poll. Where the operator had all
-        // taken off, what was left went as well.
+        // At once: the next version may be started before the next poll. Where the operator detached all interfaces,
+        // the record was removed as well.
         if !self.interfaces.all_detached() {
             self.legacy.keep(self.interfaces.pins(), &self.executor);
         }
@@ -391,7 +391,7 @@ impl Guard {
         taken
     }
 
-    /// The steps, and what is needed to carry them out.
+    /// The mitigations, and the means to carry them out.
     fn means<'a>(&'a mut self, interfaces: &'a [Interface]) -> (&'a mut Steps, Means<'a>) {
         let Self { steps, executor, object, interfaces: all, firewall, .. } = self;
         (steps, Means { executor, object, pins: all.pins(), interfaces, firewall })
@@ -409,7 +409,7 @@ impl Guard {
         // A piece at a time: in a flood they are 65,536, and once is enough to hold them.
         let (mut flows, mut position) = (Flows::default(), Position::default());
         while executor.dataplane.flows_from(&mut position, |key, flow| {
-            // The host's own are nobody's here.
+            // The host's own flows belong to no listener here.
             any |= flow.state != FlowState::Own as u8;
             flows.extend(read(&key, &flow));
         })? {}

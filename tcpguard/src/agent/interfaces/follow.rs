@@ -3,7 +3,7 @@
 
 use crate::host::Interface;
 
-/// What a place in the list of guarded interfaces stands for.
+/// An entry in the list of attached interfaces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Place<'a> {
     /// The operator's name of the interface.
@@ -12,7 +12,7 @@ pub struct Place<'a> {
     pub index: Option<u32>,
 }
 
-/// What has become of the places.
+/// Present state of the entries.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Followed<'a> {
     /// Index of the interface that each is now; `None`: it does not exist.
@@ -39,8 +39,8 @@ pub fn follow<'a>(places: &[Place<'_>], wanted: &[&str], found: &'a [Interface])
     Followed { indices, new }
 }
 
-/// Whether the place with this number stands for nothing any more: its interface has gone, and
-/// another place is, or waits for, what bears its name.
+/// Whether the entry with this number is obsolete: its interface has gone, and another entry is, or waits for, the
+/// interface with its name.
 pub fn is_spare(number: usize, places: &[Place<'_>]) -> bool {
     let place = places[number];
     let stands_in = |(other, it): (usize, &Place<'_>)| {

@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// One interface that is guarded, or waited for.
 #[derive(Debug)]
 struct Guarded {
-    /// What the operator calls it.
+    /// The operator's name for it.
     wanted: String,
     /// How to attach to it.
     xdp_mode: XdpMode,
@@ -39,18 +39,18 @@ struct Guarded {
     failed: Option<(Instant, String)>,
     /// Taken off by the operator, and not attached again by this agent.
     detached: bool,
-    /// What it received and lost when it was last looked at.
+    /// Packets that it had received and lost when they were last read.
     stats: LinkStats,
 }
 
-/// What interfaces have received since they are guarded, and lost since they exist.
+/// Packets that interfaces have received since they were attached, and lost since they exist.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
     /// Packet counters of each, in order.
     pub packets: Vec<PacketCounters>,
     /// SYNs that each CPU has seen on any.
     pub syns_by_cpu: Vec<u64>,
-    /// What was lost before any program could see it.
+    /// Packets that were lost before any program could see them.
     pub losses: LossCounters,
 }
 
@@ -167,7 +167,7 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Takes off what this agent put on.
+    /// Detaches the programs that this agent attached.
     pub fn undo(&mut self) {
         for guarded in &mut self.guarded {
             if let Some(attachment) = guarded.attachment.take_if(|attachment| attachment.made) {
@@ -192,12 +192,12 @@ impl Interfaces {
         self.guarded.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
     }
 
-    /// What each is called now, or is waited for as.
+    /// The present name of each, or the name under which it is waited for.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.guarded.iter().map(Guarded::name)
     }
 
-    /// What all have received and lost, but for what CPUs lost.
+    /// Packets that all have received and lost, without the losses of CPUs.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -243,8 +243,7 @@ impl Interfaces {
         self.guarded.iter().all(|guarded| guarded.detached)
     }
 
-    /// Compares what is attached with the interfaces as they are, and attaches what is missing.
-    /// Returns what has changed.
+    /// Compares the attachments with the interfaces as they are, and attaches missing programs. Returns the changes.
     pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<News> {
         let Ok(found) = interfaces::list() else { return Vec::new() };
         let mut news = self.follow(&found, dataplane);
@@ -261,8 +260,8 @@ impl Interfaces {
         news
     }
 
-    /// Finds what has become of each interface, and has packets counted for it from now on: before
-    /// anything is attached, so that none is counted elsewhere.
+    /// Finds the present state of each interface, and has packets counted for it from now on. This comes before any
+    /// program is attached, so that no packet is counted elsewhere.
     fn follow(&mut self, found: &[Interface], dataplane: &Dataplane) -> Vec<News> {
         let places: Vec<Place<'_>> = self.guarded.iter().map(Guarded::place).collect();
         let wanted: Vec<&str> = self.wanted.iter().map(|(name, _)| name.as_str()).collect();
@@ -297,7 +296,7 @@ impl Interfaces {
         news
     }
 
-    /// Takes note of what attaching has changed of the interfaces.
+    /// Reads the changes that attaching has made to the interfaces.
     fn look_again(&mut self) {
         let Ok(found) = interfaces::list() else { return };
         for guarded in &mut self.guarded {
@@ -308,15 +307,15 @@ impl Interfaces {
         }
     }
 
-    /// Reads what each has received and lost.
+    /// Reads the packets that each has received and lost.
     fn read_stats(&mut self) {
         for guarded in &mut self.guarded {
             match host::link_stats(guarded.name()) {
                 Ok(Some(stats)) => guarded.stats = stats,
                 // Of one that has gone the last ones stay; when it comes again it counts from zero.
                 Ok(None) => {}
-                // Whoever reconfigures an interface keeps questions about all of them waiting: one
-                // that waited in vain is enough for this time.
+                // While an interface is reconfigured, queries about all of them wait. One query that waited in vain is
+                // enough for this time.
                 Err(_) => return,
             }
         }
@@ -342,14 +341,14 @@ impl Interfaces {
         words.join(", ")
     }
 
-    /// What the status says about each. `packets` are their counters, now and earlier.
+    /// The status of each. `packets` are their counters, now and earlier.
     pub fn facts(&self, packets: &[Reading<PacketCounters>]) -> Vec<InterfaceFacts> {
         let found = interfaces::list();
         let places = self.guarded.iter().enumerate();
         let facts = places.map(|(place, guarded)| {
             let now = match &found {
                 Ok(found) => found.iter().find(|one| Some(one.index) == guarded.index()),
-                // Whoever reconfigures one keeps this question waiting.
+                // While an interface is reconfigured, this query waits.
                 Err(_) => guarded.present.as_ref(),
             };
             let attachment = guarded.attachment.as_ref();
@@ -371,8 +370,8 @@ impl Interfaces {
         facts.collect()
     }
 
-    /// Compares where packets are counted with where they should be, and writes it again if
-    /// somebody has changed it. Returns whether that was so.
+    /// Compares where packets are counted with where they should be, and writes it again if another process has changed
+    /// it. Returns whether that was so.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -401,7 +400,7 @@ impl Interfaces {
         dataplane.set_interfaces(self.slots())
     }
 
-    /// Index and slot of each that exists, and what stands for one at those that are surely not guarded.
+    /// Index and slot of each that exists, and `UNGUARDED` for the interfaces that are surely not attached.
     fn slots(&self) -> impl Iterator<Item = (u32, u8)> {
         let guarded =
             self.guarded.iter().filter_map(|guarded| Some((guarded.index()?, guarded.slot)));
@@ -418,7 +417,7 @@ impl Guarded {
         self.present.as_ref().map(|interface| interface.index)
     }
 
-    /// What it is called now; of one that is not there, what it is waited for as.
+    /// Its present name, or the name under which it is waited for if it does not exist.
     fn name(&self) -> &str {
         self.present.as_ref().map_or(&self.wanted, |interface| &interface.name)
     }
@@ -489,7 +488,7 @@ impl Guarded {
                     }
                 },
             ));
-            // On the same interface what is left of it is taken over, which opens no gap.
+            // On the same interface the rest of the attachment is taken over, which opens no gap.
             if Some(lost.ifindex) != self.index() {
                 lost.remove();
             }
@@ -574,7 +573,7 @@ fn passed_in_words(passed: &[Attached]) -> String {
     )
 }
 
-/// What could not be done about interfaces.
+/// A failure to change interfaces.
 fn untold(event: &'static str, error: &KernelError) -> News {
     let text = error.to_string();
     News { severity: Severity::Warning, event, interfaces: Vec::new(), text }

@@ -9,7 +9,7 @@ use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 use super::{Followed, Listeners, Standing, is_test};
 use crate::kernel::{Dataplane, KernelError, ip};
 
-/// What is taken over of a listener from an agent of another layout.
+/// The state of a listener that is taken over from an agent with another map layout.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
     /// Where clients connect to.
@@ -75,11 +75,11 @@ impl Listeners {
                 seen: now,
                 syn_acks: 0,
                 rules: counts,
-                // Whom rules are to spare the engine says anew.
+                // The engine decides anew whether rules for every listener exempt this one.
                 steps: entry.steps & !ListenerEntry::SPARED,
                 budget: entry.budget,
                 returns: entry.returns,
-                // Whoever wanted them is gone.
+                // The agent that wanted samples is gone.
                 samples: 0,
             };
             self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));

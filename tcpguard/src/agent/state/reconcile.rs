@@ -13,11 +13,11 @@ use super::{State, StoredMatcher, StoredRule, StoredTrial, Times};
 use crate::kernel::{KernelMatcher, KernelRule};
 use crate::status::{Clock, Time};
 
-/// What is to be done about each rule.
+/// The rules by the action for each.
 #[derive(Debug, Default, PartialEq)]
 pub struct Reconciled {
-    /// In the kernel, and dropping; its end there may be another. What the state file does not know (the agent ended between the
-    /// two) keeps its end and has no reason.
+    /// Rules in the kernel that drop; the end there may be another. A rule without a record in the state
+    /// file (the agent ended between the two) keeps its end and has no reason.
     pub kept: Vec<Rule>,
     /// To be put into the kernel: it was lost with a boot or another layout of the maps.
     pub lost: Vec<Rule>,
@@ -25,11 +25,12 @@ pub struct Reconciled {
     pub dead: Vec<KernelRule>,
     /// How many were lost for which there is no room any more.
     pub without_room: usize,
-    /// Nobody confirmed them in time, or before the host went down; what they replaced comes back.
+    /// Rules that were not confirmed in time, or before the host went down; the rules that they replaced
+    /// are restored.
     pub reverted: Vec<Rule>,
 }
 
-/// What there is in the kernel.
+/// The rules in the kernel.
 #[derive(Debug)]
 pub struct InKernel {
     /// The set that counts, if an earlier agent left one there.
@@ -40,8 +41,9 @@ pub struct InKernel {
     pub room: u32,
 }
 
-/// Compares the rules of the kernel's set with their records. `at_slot` and `at` name the listener of a place in the kernel and of an address.
-/// A rule for an incident survives only within the boot `boot`; an operator's until its time of day.
+/// Compares the rules of the kernel's set with their records. `at_slot` and `at` name the listener of a
+/// slot in the kernel and of an address. A rule for an incident survives only within the boot `boot`; an
+/// operator's until its time of day.
 pub fn reconcile(
     clock: &Clock,
     boot: &str,
@@ -56,7 +58,7 @@ pub fn reconcile(
     let state = state.unwrap_or(&empty);
     let times = Times::of(state, clock, boot);
     let created = |record: &StoredRule| times.at(record.created, record.created_ns);
-    // No later than if it were made now, whatever the file or the clock says.
+    // No later than if it were made now, regardless of the file and the clock.
     let latest = clock.now + Limits::MAX_MANUAL_RULE;
     let ends = |record: &StoredRule| times.at(record.expires, record.expires_ns).min(latest);
     let records = state.records(kernel.counting);
@@ -132,7 +134,7 @@ pub fn reconcile(
         if let Some(trial) = record.trial.as_ref().filter(|_| !kept.contains(&place))
             && (expires <= now || !same_boot)
         {
-            // Who starts the host again may have done so because nobody could log in.
+            // An operator may have restarted the host because the rule had locked out all logins.
             if let Some(matcher) = matcher_of(record, &at) {
                 let rule = rule_of(record, RuleId(record.slot), matcher, expires);
                 all.reverted.push(Rule { trial: Some(trial_of(trial)), ..rule });
@@ -198,8 +200,8 @@ fn matcher_of(
     }
 }
 
-/// Whether the kernel has some of a record's ports only: the agent ended while it wrote or removed
-/// them. What is left goes, and the whole rule is made again.
+/// Whether the kernel has only some of a record's ports: the agent ended while it wrote or removed them.
+/// The remaining ones are removed, and the whole rule is made again.
 fn is_part(found: &StoredMatcher, record: &StoredMatcher) -> bool {
     match (found, record) {
         (
@@ -210,8 +212,8 @@ fn is_part(found: &StoredMatcher, record: &StoredMatcher) -> bool {
     }
 }
 
-/// On whose word a rule without a record exists: the kernel knows whether an operator's, and whose or
-/// for which incident is lost.
+/// The originator of a rule without a record. The kernel knows whether it was an operator; the operator's
+/// user id or the incident's number is lost.
 fn unrecorded(flags: u32) -> Origin {
     match flags & RuleRef::BY_OPERATOR {
         0 => Origin::Incident(0),
@@ -411,8 +413,8 @@ mod tests {
         assert!(all.lost.iter().all(|rule| rule.id.0 < maps::rule_slots(ROOM)));
     }
 
-    /// Whatever set counts when the agent ended in the middle of a replacement: it is that one, with
-    /// its reasons and ends, and nothing of the other.
+    /// Whichever set is effective when the agent ended in the middle of a replacement: that set counts,
+    /// with its reasons and ends, and nothing of the other.
     #[test]
     fn a_replacement_that_was_cut_off_leaves_one_set_whole() {
         let (shared, old, new) =
@@ -439,7 +441,7 @@ mod tests {
             assert_eq!(kept, [(0, ends[0] as u64), (other.0, ends[1] as u64)]);
             assert!(all.kept.iter().all(|rule| rule.origin == Origin::Operator { uid: 7 }));
         }
-        // After a boot there is no set in the kernel: what was answered last holds.
+        // After a boot there is no set in the kernel: the last confirmed set holds.
         let all = run_with("another boot", &state, None, Vec::new());
         assert_eq!(all.lost.iter().map(|rule| rule.id.0).collect::<Vec<_>>(), [0, 1]);
     }
@@ -453,7 +455,7 @@ mod tests {
         assert_eq!((all.kept.len(), all.lost.len()), (1, 0), "{all:?}");
     }
 
-    /// What was made without force is not forced because somebody is protected since.
+    /// A rule that was made without force is not forced because a source became protected since.
     #[test]
     fn a_rule_is_forced_if_its_record_says_so() {
         let (blocked, forced) = (source("192.0.2.0/24"), source("198.51.100.0/24"));
@@ -497,8 +499,8 @@ mod tests {
         assert_eq!(all.reverted, []);
     }
 
-    /// Its time was over while there was no agent, or somebody has started the host again, perhaps for
-    /// want of another way in.
+    /// The rule's time was over while there was no agent, or the host was restarted, perhaps for lack of
+    /// another way in.
     #[test]
     fn a_rule_that_nobody_confirmed_is_not_made_again_and_what_it_replaced_is() {
         for (boot, left, kernel) in [
@@ -531,7 +533,7 @@ mod tests {
         }
     }
 
-    /// A clock that was set back, or a file that somebody wrote by hand.
+    /// A clock that was set back, or a file that was written by hand.
     #[test]
     fn no_rule_is_made_again_for_longer_than_it_could_be_made() {
         let year = 365 * 86_400;

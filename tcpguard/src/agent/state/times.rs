@@ -1,8 +1,9 @@
-//! Moments in the file, which are there by two clocks.
+//! Timestamps in the file, which are stored by two clocks.
 //!
-//! Within a boot the boot's own counts, which nobody sets: a time of day that is stepped by a year
-//! neither ends a rule nor lengthens it. After a boot there is only the time of day; but what was still
-//! to come when the file was written is then no farther off than it was, whatever the clock shows.
+//! Within a boot, the boot's own clock counts, which cannot be set: a time of day that is stepped by a
+//! year neither ends a rule nor extends it. After a boot only the time of day is available. A moment that
+//! was in the future when the file was written is then no farther off than it was, regardless of the
+//! clock.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tcpguard_engine::Timestamp;
 use super::State;
 use crate::status::{Clock, Time};
 
-/// What moments in one file mean now.
+/// Conversion of one file's timestamps to the present clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Times<'a> {
     clock: &'a Clock,
@@ -44,7 +45,7 @@ impl<'a> Times<'a> {
         self.clock.now.since(self.at(self.written, self.written_ns))
     }
 
-    /// What was before the boot is at it.
+    /// A moment before the boot is mapped to the boot itself.
     fn by_time_of_day(&self, wall: Time) -> Timestamp {
         let ahead = wall.0.duration_since(self.clock.wall);
         if ahead.is_negative() {
@@ -78,8 +79,8 @@ mod tests {
         State { written_ns: Some(seconds(WRITTEN)), ..State::new("b0".to_owned(), wall(0)) }
     }
 
-    /// Seconds from now to what was 100 s ahead when it was written, 40 s ago, with a time of day
-    /// that is off by `wrong`.
+    /// Seconds from now to a moment that was 100 s ahead when it was written, 40 s ago, with a time of
+    /// day that is off by `wrong`.
     fn left(boot: &str, wrong: i64) -> u64 {
         let now = if boot == "b0" { seconds(WRITTEN + 40) } else { seconds(7) };
         let clock = Clock { now, wall: wall(40 + wrong).0 };

@@ -1,4 +1,4 @@
-//! Who makes cookies on this host, and whether a listener may be answered for with them.
+//! The maker of cookies on this host, and whether a listener may be armed with them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +24,7 @@ const TRIED: usize = 4;
 /// Looks that are remembered as tried.
 const TRIED_LOOKS: usize = 64;
 
-/// Who makes cookies.
+/// The maker of cookies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Maker {
     /// The guard, and it hands the kernel finished connections.
@@ -39,31 +39,32 @@ pub enum Maker {
 struct Redemption {
     link: HeldLink,
     lead: Lead,
-    /// What the interface is called.
+    /// Name of the interface.
     interface: String,
 }
 
-/// What makes cookies and takes them back.
+/// The programs that make cookies and check returned ones.
 pub struct Cookies {
     maker: Maker,
-    /// Why nobody better does.
+    /// Why no better maker is used.
     reason: Option<String>,
     redeemer: Option<Redeemer>,
     redemptions: BTreeMap<u32, Redemption>,
-    /// What somebody did to these programs on interfaces, and was mended.
+    /// Changes that other processes made to these programs on interfaces, and that were repaired.
     mended: Vec<String>,
     lease: SyncookiesLease,
     /// Whether it has been said that it cannot be given back.
     told: bool,
-    /// What the answers of listeners look like in this poll.
+    /// The SYN-ACKs of listeners in this poll.
     looks: Looks,
-    /// The looks that were tried, and did, by whether they are of IPv4. Those of listeners of one host are mostly
-    /// alike, and a test for each would ask more answers for the test's addresses than anybody is given.
+    /// The SYN-ACK formats that passed a test, by whether they are of IPv4. Those of listeners of one
+    /// host are mostly alike. A test for each would request more replies for the test's addresses than
+    /// the reply limits allow.
     tried: VecDeque<(bool, SynAckRecord)>,
 }
 
 impl Cookies {
-    /// Finds out who can make cookies, and gives back what an earlier agent borrowed for it.
+    /// Determines the maker of cookies, and gives back the sysctl that an earlier agent borrowed for it.
     ///
     /// # Errors
     /// When the kernel does not tell which namespace this is.
@@ -104,17 +105,17 @@ impl Cookies {
         })
     }
 
-    /// What the program costs that takes them back, if it is loaded.
+    /// The cost of the program that checks returned cookies, if it is loaded.
     pub fn costs(&self) -> Vec<ProgramCost> {
         self.redeemer.as_ref().map_or_else(Vec::new, Redeemer::costs)
     }
 
-    /// Who makes them.
+    /// The maker of cookies.
     pub const fn maker(&self) -> Maker {
         self.maker
     }
 
-    /// Why nobody better does.
+    /// Why no better maker is used.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -145,7 +146,8 @@ impl Cookies {
         if records.is_empty() {
             return Err(first(followed, None, interfaces, &settings));
         }
-        // What the answers of all addresses have in common is of no address that could be tried.
+        // The format that the SYN-ACKs of all addresses have in common belongs to no address that could
+        // be tested.
         let (common, records): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|(key, _)| *key == key.of_all());
         let own: Vec<_> = records.iter().filter(|(_, record)| record.is_own()).collect();
@@ -175,7 +177,7 @@ impl Cookies {
         }
     }
 
-    /// Forgets what the answers looked like in a poll that is over.
+    /// Drops the SYN-ACKs of a poll that is over.
     pub fn forget_looks(&mut self) {
         self.looks = Looks::default();
     }
@@ -254,14 +256,14 @@ impl Cookies {
         Ok(())
     }
 
-    /// The interface on which another program runs before what takes cookies back and could not be
-    /// passed, and which it is.
+    /// The interface on which another program runs before the one that checks returned cookies and could
+    /// not be passed, and the name of that program.
     pub fn behind(&self) -> Option<(&str, String)> {
         let mut all = self.redemptions.values();
         all.find_map(|one| Some((one.interface.as_str(), one.lead.ahead().first()?.to_string())))
     }
 
-    /// What somebody did to these programs, and was mended.
+    /// Takes the changes that other processes made to these programs, and that were repaired.
     pub fn take_mended(&mut self) -> Vec<String> {
         std::mem::take(&mut self.mended)
     }
@@ -277,8 +279,7 @@ impl Cookies {
         }
     }
 
-    /// Gives back what is borrowed, once no listener's SYNs are answered any more. What cannot be
-    /// now is tried again with each call.
+    /// Gives the borrowed sysctl back, once no listener is armed. If that fails, each call tries again.
     pub fn give_back(&mut self) {
         if !self.lease.is_held() {
             return;
@@ -292,7 +293,7 @@ impl Cookies {
         self.told = self.lease.is_held();
     }
 
-    /// Whether what is borrowed is still as it must be; `false`: an administrator has changed it.
+    /// Whether the borrowed sysctl still has its value; `false`: an administrator has changed it.
     pub fn is_kept(&mut self) -> bool {
         self.lease.check().unwrap_or_else(|error| {
             log::warn!("{error}");
@@ -301,8 +302,8 @@ impl Cookies {
     }
 }
 
-/// What a probe of this host said of a back end at the hooks that are in use; without a probe it may
-/// be tried: each listener has its own.
+/// The self-test's result on this host for a backend at the hooks in use. Without a self-test the backend
+/// may be tried: each listener has its own test.
 fn tried(
     probe: &Option<Probe>,
     backend: probe::CookieBackend,
@@ -352,7 +353,7 @@ fn first(
     Refusal::Obstacle(found.into_iter().next().unwrap_or(Obstacle::NeverAnswered))
 }
 
-/// What forbids that a listener is answered for with this look.
+/// The obstacles to cookies for a listener with this SYN-ACK.
 fn situation(
     followed: &Followed,
     record: Option<&SynAckRecord>,
@@ -361,7 +362,7 @@ fn situation(
 ) -> Vec<Obstacle> {
     let interface = record.and_then(|record| {
         let interface = interfaces.iter().find(|one| one.index == record.ifindex)?;
-        // What the driver does not say is no obstacle.
+        // Missing information from the driver is no obstacle.
         Some(Way {
             name: &interface.name,
             native: interface.xdp == Xdp::Native,
@@ -385,7 +386,7 @@ fn whose(executor: &Executor, key: &ListenerKey) -> Option<ListenerId> {
     executor.listeners.of(crate::kernel::ip(&key.addr), u16::from_be_bytes(key.port))
 }
 
-/// A look without what was switched off since: it is not promised any more.
+/// A record without the options that were switched off since: they are no longer promised.
 fn keep_promises(
     (key, record): &Look,
     settings: &CookieSettings,

@@ -1,4 +1,5 @@
-//! What the steps of a poll may cost: each is some work for the agent, and those of a carpet come all at once.
+//! The CPU time that the mitigations of a poll may cost: each is some work for the agent, and those of a
+//! carpet attack start all at once.
 
 use std::time::Duration;
 

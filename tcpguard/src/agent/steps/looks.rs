@@ -1,4 +1,4 @@
-//! What the answers of all listeners look like, read once in a poll: steps are taken at many of them in one.
+//! The SYN-ACKs of all listeners, read once in a poll: mitigations are started at many listeners in one.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use tcpguard_engine::{ListenerId, Timestamp};
 
 use crate::host::CookieSettings;
 
-/// What the last SYN-ACK from a local address and port looked like.
+/// The last SYN-ACK from a local address and port.
 pub(super) type Look = (ListenerKey, SynAckRecord);
 
 /// The looks of a poll.
@@ -20,8 +20,8 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// Reads how the host is set up and all looks, unless that was done in the poll of `now`. `whose` tells which
-    /// listener answers from there.
+    /// Reads the host's settings and all SYN-ACKs, unless that was done in the poll of `now`. `whose`
+    /// returns the listener that replies from an address and port.
     ///
     /// # Errors
     /// When they cannot be read.

@@ -1,4 +1,5 @@
-//! The steps beside rules, in the kernel: what is set for which listener, and what hangs where.
+//! The mitigations beside rules, in the kernel: the bits of each listener, and the programs on each
+//! interface.
 
 mod cookies;
 mod effort;
@@ -22,29 +23,29 @@ use super::syncookies::LeaseError;
 use crate::host::{self, Interface, Sysctls};
 use crate::kernel::{KernelError, Object, Pins, SelfTestError};
 
-/// What was answered last is taken for as long as it is good, and a little longer for the way.
+/// A cookie is accepted for its lifetime after the last SYN-ACK, and a little longer for the path.
 const ACCEPT: Duration =
     Duration::from_nanos(cookie::LIFE_NS).saturating_add(Duration::from_secs(2));
 
 /// Why a step cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody but the kernel makes cookies here.
+    /// Only the kernel makes cookies here.
     #[error("{0}; see which cookies work here: tcpguard probe")]
     NoMaker(String),
     /// There is no such listener any more.
     #[error("nothing listens there any more; see what does: tcpguard status --listeners")]
     Gone,
-    /// What forbids it.
+    /// The obstacle to it.
     #[error("{0}")]
     Obstacle(Obstacle),
-    /// Not all of what answers there is of this host.
+    /// Some of the services that reply there are not of this host.
     #[error(
         "a forwarded or translated service answers at the same address and port, whose connections \
          the guard must not touch; see what is known of it: tcpguard status --listeners"
     )]
     Shared,
-    /// Cookies might never get to what takes them back.
+    /// Cookies might never get to the program that checks them.
     #[error(
         "another tc program runs before the guard's for what arrives at {interface}, {program}: if it \
          ends the chain, no cookie is taken back; see whose it is: bpftool net show dev {interface}"
@@ -91,7 +92,7 @@ pub struct Means<'a> {
     pub firewall: &'a mut Firewall,
 }
 
-/// What another rule set of the packet filter means for cookies.
+/// Effect of another rule set of the packet filter on cookies.
 #[derive(Debug)]
 pub struct Judged {
     /// The listeners at which it no longer suits those that are made, and why.
@@ -100,15 +101,16 @@ pub struct Judged {
     pub freed: Vec<ListenerId>,
 }
 
-/// What is in the kernel for the steps.
+/// The state of the mitigations in the kernel.
 pub struct Steps {
     pub cookies: Cookies,
-    /// What they have cost in this poll.
+    /// The CPU time that they have taken in this poll.
     pub effort: Effort,
     /// Until when cookies of a listener are taken that is no longer armed.
     accepting: BTreeMap<ListenerId, Timestamp>,
-    /// Listeners at which strays are looked for on the engine's word, and not only because of
-    /// cookies: without that step nobody counts those that are wrong.
+    /// Listeners at which the engine asked for `out_of_state`, as opposed to those that check
+    /// out-of-state segments only because of cookies: without that mitigation the invalid ones would not
+    /// be counted.
     strays: BTreeSet<ListenerId>,
     /// Listeners at which there would be cookies, but for the packet filter.
     walled: BTreeSet<ListenerId>,
@@ -126,7 +128,7 @@ impl Steps {
         }
     }
 
-    /// Takes over what an earlier agent left in the kernel: the steps of each listener.
+    /// Takes over the mitigations of each listener that an earlier agent left in the kernel.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -246,8 +248,8 @@ impl Steps {
             };
         }
         let of_it = |followed: &Followed| steps_of(followed.steps()).any(|one| one == step);
-        // A budget may have been taken before, at another rate; and what the kernel did not take now
-        // would go along with the next change.
+        // A budget may have been active before, at another rate. A change that the kernel refused now
+        // would go along with the next one.
         if taken.is_err()
             && means.executor.listeners.get(id).is_some_and(of_it)
             && let Err(error) = self.leave(now, id, step, means)
@@ -279,7 +281,7 @@ impl Steps {
                 let (executor, interfaces) = (&*means.executor, means.interfaces);
                 self.cookies.check(now, followed, executor, means.object, interfaces)?;
                 self.admitted(now, id, means)?;
-                // First somebody who takes them back, then the first cookie.
+                // First the program that checks returned cookies, then the first cookie.
                 self.cookies.accept(means.pins, interfaces)?;
                 self.accepting.remove(&id);
                 bits = match self.cookies.maker() {
@@ -333,8 +335,8 @@ impl Steps {
         armed || self.accepting.contains_key(&id)
     }
 
-    /// No longer takes cookies that cannot be out any more, and takes those that may be where an
-    /// interface came back. Returns the listeners whose cookies nobody would take any more.
+    /// Stops accepting cookies that can no longer be in flight, and accepts those that may be where an
+    /// interface came back. Returns the listeners whose cookies would no longer be accepted.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -387,8 +389,8 @@ impl Steps {
     }
 }
 
-/// Tells the programs what cookies of the kernel's making can hold: at any other value of the sysctl it
-/// would read options back wrong.
+/// Tells the programs which options the kernel's cookies can hold: at any other value of the sysctl the
+/// kernel would decode the options wrong.
 fn tell_of_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
     let timestamps = Sysctls::default().cookies()?.timestamps;
     executor.config.kernel_timestamps = u8::from(timestamps == Some(2));
@@ -408,7 +410,7 @@ fn change(executor: &mut Executor, id: ListenerId, set: u8, clear: u8) -> Result
     executor.listeners.change_steps(id, set, clear, &executor.dataplane)
 }
 
-/// The kernel's bits for a step; those of cookies depend on who makes them.
+/// The kernel's bits for a mitigation; those of cookies depend on their maker.
 const fn bits_of(step: Step) -> u8 {
     match step {
         Step::Strays => ListenerEntry::STRAYS,

@@ -34,7 +34,7 @@ impl Host {
         fs::read_to_string(self.sysctl()).expect("the sysctl").trim_end().to_owned()
     }
 
-    /// An agent, or what systemd runs after one.
+    /// An agent, or the command that systemd runs after one.
     fn agent(&self) -> SyncookiesLease {
         self.agent_of("this boot", 7)
     }
@@ -53,7 +53,8 @@ impl Host {
     }
 }
 
-/// What a start gives back of the file in `dir` where the sysctl is 2, and says otherwise.
+/// The value that a start restores from the file in `dir` where the sysctl is 2; otherwise it logs an
+/// error.
 pub(in crate::agent) fn given_back(dir: &Path) -> Option<u64> {
     fs::create_dir_all(dir.join("sys/net/ipv4")).expect("directory");
     fs::write(dir.join("sys/net/ipv4/tcp_syncookies"), "2").expect("the sysctl");
@@ -165,7 +166,7 @@ fn an_administrators_own_value_is_never_touched() {
 fn what_was_borrowed_before_the_boot_is_forgotten() {
     let host = Host::with("1");
     host.borrowed_by_one_that_was_killed();
-    // What the administrator configured for every boot.
+    // The value that the administrator configured for every boot.
     host.set("2");
     let mut agent = host.agent_of("the next boot", 7);
     assert_eq!(agent.give_back().expect("nothing to do"), Returned::Nothing);

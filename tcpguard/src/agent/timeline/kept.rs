@@ -17,13 +17,13 @@ use crate::json;
 use crate::report::{TIMELINE_SCHEMA, Timeline};
 use crate::status::Clock;
 
-/// The directory of the files, in that of what survives a restart.
+/// The directory of the files, in the state directory.
 pub(in crate::agent) const DIRECTORY: &str = "timelines";
 /// Lines kept of incidents that are over.
 const KEPT: usize = 32;
 /// Far longer than the file of any line: 480 steps of at most 250 bytes.
 const MAX_BYTES: u64 = 256 << 10;
-/// Lines of open incidents are written this often: what a crash takes from them.
+/// Interval of writes of the timelines of open incidents: a crash loses at most this much of them.
 const PACE: Duration = Duration::from_secs(10);
 
 /// The lines of open incidents and of past ones, of earlier runs too.
@@ -32,7 +32,7 @@ pub struct Timelines {
     recorder: Recorder,
     /// Of incidents that are over, by their numbers.
     past: BTreeMap<u64, Arc<Timeline>>,
-    /// What an earlier agent counted of incidents that go on.
+    /// The parts that an earlier agent recorded of incidents that go on.
     earlier: BTreeMap<u64, Arc<Timeline>>,
     writer: Writer<Files>,
     /// One ended since they were written.
@@ -48,8 +48,8 @@ struct Files {
 }
 
 impl Timelines {
-    /// What earlier agents left in the state directory `dir` of the incidents that `known` says are
-    /// on record; the others are of no use any more.
+    /// Loads the timelines that earlier agents left in the state directory `dir`, for the incidents that
+    /// `known` says are on record. The others are obsolete.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -76,7 +76,7 @@ impl Timelines {
         self.recorder.note(sample, mode);
     }
 
-    /// Takes note of what was just told of an incident.
+    /// Records a report of an incident.
     pub fn told(&mut self, incident: &IncidentReport, clock: Clock) {
         let id = incident.id;
         if incident.ended.is_none() {
@@ -99,7 +99,7 @@ impl Timelines {
         self.recorder.begin(id, incident.listener_id);
     }
 
-    /// A line behind what an earlier agent counted.
+    /// A timeline appended to the part that an earlier agent recorded.
     fn joined(&self, id: u64, line: Timeline) -> Timeline {
         match self.earlier.get(&id) {
             Some(earlier) => line.after(earlier),
@@ -189,7 +189,7 @@ fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// What is in `dir`. A picture less is no reason to keep an agent from its work: files that cannot
+/// The timelines in `dir`. A missing plot is no reason to keep an agent from its work: files that cannot
 /// be read are named in the log and left to be replaced.
 pub(in crate::agent) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
     let paths = paths(dir).unwrap_or_else(|error| {
@@ -200,7 +200,7 @@ pub(in crate::agent) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
     for path in paths {
         let Some(id) = number(&path) else { continue };
         match read(&path, id) {
-            // One that is over is newer than what was kept of it while it was open.
+            // The timeline of an ended incident is newer than the one kept while it was open.
             Ok(line) if path == names(dir, id)[0] => drop(lines.insert(id, Arc::new(line))),
             Ok(line) => drop(lines.entry(id).or_insert_with(|| Arc::new(line))),
             Err(why) => log::warn!("{} is no time line of tcpguard: {why}", path.display()),
@@ -209,10 +209,10 @@ pub(in crate::agent) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
     lines
 }
 
-/// The line of incident `id` of the state directory `dir`, and its file.
+/// The timeline of incident `id` of the state directory `dir`, and its file.
 ///
 /// # Errors
-/// There is none, it cannot be read, or is not what was written.
+/// The file does not exist, cannot be read, or is not as it was written.
 pub(in crate::agent) fn find(dir: &Path, id: u64) -> Result<(Timeline, PathBuf), Damage> {
     let names = names(&dir.join(DIRECTORY), id);
     let path = names.into_iter().find(|path| path.exists()).ok_or(Damage::Missing)?;
@@ -267,7 +267,7 @@ pub(in crate::agent) mod tests {
         names
     }
 
-    /// Numbers and steps of what is found.
+    /// Ids and step counts of the timelines found.
     fn found(dir: &Path) -> Vec<(u64, usize)> {
         load(dir).into_iter().map(|(id, line)| (id, line.points.len())).collect()
     }

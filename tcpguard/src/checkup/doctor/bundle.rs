@@ -1,8 +1,8 @@
-//! Everything that somebody who helps from afar would ask for, in one archive.
+//! One archive with everything that a remote helper would ask for.
 //!
 //! Addresses are in it unless pseudonyms are asked for. Secrets are not: neither the state file nor
-//! anything else below the state directory is read, nor the kernel's command line or anybody's
-//! environment.
+//! anything else below the state directory is read, nor the kernel's command line or the environment of
+//! any process.
 
 mod archive;
 mod pseudonyms;
@@ -34,7 +34,7 @@ const FILES: [&str; 8] = [
     "/proc/thread-self/net/sockstat6",
     "/sys/kernel/security/lockdown",
 ];
-/// What commands say, and what it is called in the archive.
+/// Names in the archive of the outputs of commands, and these commands.
 const COMMANDS: [(&str, &[&str]); 5] = [
     ("links.txt", &["ip", "-statistics", "-details", "link"]),
     ("routes.txt", &["ip", "route", "show", "table", "all"]),
@@ -62,7 +62,7 @@ const MAX_BYTES: usize = 4 << 20;
 pub struct Member {
     /// Its name there.
     pub name: String,
-    /// What it says.
+    /// Its content.
     pub text: String,
 }
 
@@ -83,9 +83,9 @@ impl Member {
     }
 }
 
-/// What this host says of itself beside the documents of tcpguard: files, commands, and the
-/// configuration at `config` with the files beside it. What is not there, or says nothing in time, is left
-/// out.
+/// The members from this host beside the documents of tcpguard: files, outputs of commands, and the
+/// configuration at `config` with the files beside it. A file that is missing, and a command without
+/// output in time, is left out.
 pub fn of_host(config: &Path) -> Vec<Member> {
     let mut members = Vec::new();
     let beside = fragments::list(config).unwrap_or_default();
@@ -106,8 +106,8 @@ pub fn of_host(config: &Path) -> Vec<Member> {
     members
 }
 
-/// What a command prints, within `limit` seconds: on a host in trouble any of them may hang, and the
-/// archive is wanted all the same. Nothing if it is not there or prints nothing.
+/// The output of a command within `limit` seconds: on a host in trouble any of them may hang, and the
+/// archive is wanted all the same. `None` if the command is missing or prints nothing.
 fn said(line: &[&str], limit: u32) -> Option<String> {
     let output = Command::new("timeout")
         .args(["--kill-after=1", &limit.to_string()])
@@ -141,7 +141,7 @@ pub fn write(path: &Path, members: &[Member], at: Time) -> io::Result<()> {
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let written = pack(file, members, at);
     if written.is_err() {
-        // Half an archive helps nobody.
+        // Half an archive is useless.
         let _ = fs::remove_file(path);
     }
     written

@@ -1,7 +1,7 @@
-//! What the kernel's refusals of BPF mean to an administrator.
+//! Explanations of the kernel's BPF errors for an administrator.
 
-/// What an errno means when a program is loaded or attached, and what to do about it. `None`: it means
-/// nothing in particular.
+/// The meaning of an errno when a program is loaded or attached, and the remedy. `None`: it means nothing
+/// in particular.
 pub(super) const fn words(errno: i32) -> Option<(&'static str, &'static str)> {
     Some(match errno {
         libc::EPERM | libc::EACCES => (

@@ -1,4 +1,4 @@
-//! What the checks look at. [`super::gather()`] fills it in, and the checks only read it.
+//! The facts that the checks judge. [`super::gather()`] fills them in, and the checks only read them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::status::Status;
 pub struct Facts {
     /// The kernel.
     pub kernel: Kernel,
-    /// What this process may.
+    /// The privileges of this process.
     pub privileges: Privileges,
     /// Where the filter is pinned.
     pub pins: Pins,
@@ -27,9 +27,9 @@ pub struct Facts {
     pub interfaces: Vec<InterfaceFacts>,
     /// The host's size, load and listeners.
     pub host: HostFacts,
-    /// What `tcpguard tune` says.
+    /// The report of `tcpguard tune`.
     pub tune: Tune,
-    /// What runs the service and keeps its words.
+    /// The service manager and the journal.
     pub service: Service,
     /// The configuration.
     pub config: ConfigFacts,
@@ -41,7 +41,7 @@ pub struct Facts {
     pub firewall: FirewallFacts,
 }
 
-/// The host's packet filter, and what the configuration says of it.
+/// The host's packet filter, and the settings about it in the configuration.
 #[derive(Clone, Debug)]
 pub struct FirewallFacts {
     /// Its rules, or why they cannot be read.
@@ -59,7 +59,7 @@ pub struct Kernel {
     pub release: Option<KernelRelease>,
     /// Whether it describes its own types.
     pub btf: bool,
-    /// What was tried of BPF.
+    /// The BPF features that were tried.
     pub features: Vec<Feature>,
     /// `none`, `integrity` or `confidentiality`; `None` without lockdown.
     pub lockdown: Option<String>,
@@ -67,7 +67,7 @@ pub struct Kernel {
     pub jit: Option<u64>,
 }
 
-/// What this process may.
+/// The privileges of this process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Privileges {
     /// Whether it runs as root.
@@ -81,19 +81,19 @@ pub struct Privileges {
 pub struct Pins {
     /// The directory.
     pub dir: PathBuf,
-    /// What it, or the nearest directory above it, is on.
+    /// The file system of the directory, or of the nearest existing one above it.
     pub filesystem: Filesystem,
     /// The directory itself; `None` while it does not exist.
     pub owner: Option<Owner>,
     /// User id of the service; `None` where there is no such user.
     pub service_uid: Option<u32>,
-    /// What is in it.
+    /// The map layouts in it.
     pub layouts: Vec<Layout>,
     /// Cookie of this network namespace; `None` before Linux 5.14.
     pub netns: Option<u64>,
 }
 
-/// What a directory is on.
+/// The file system of a directory.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Filesystem {
     /// A BPF file system.
@@ -108,7 +108,7 @@ pub enum Filesystem {
     Unknown,
 }
 
-/// Who owns a directory.
+/// The owner of a directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Owner {
     /// User.
@@ -122,7 +122,7 @@ pub struct Owner {
 pub struct InterfaceFacts {
     /// Its name.
     pub name: String,
-    /// What it is; `None`: there is none of that name.
+    /// The interface; `None`: there is none of that name.
     pub link: Option<Link>,
     /// The names that exist.
     pub existing: Vec<String>,
@@ -143,10 +143,10 @@ pub struct Link {
     pub driver: Option<String>,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
-    /// What its driver does with XDP; `None` where the kernel does not tell.
+    /// The XDP features of its driver; `None` where the kernel does not tell.
     pub xdp: Option<XdpFeatures>,
-    /// Of a veth, whether its other end receives what a native program sends back; `None` where that is
-    /// not known.
+    /// For a veth, whether its other end receives frames that a native program sends back; `None` where
+    /// that is not known.
     pub received: Option<bool>,
     /// Whether it merges packets (LRO).
     pub merges: Option<bool>,
@@ -154,7 +154,7 @@ pub struct Link {
     pub strips_vlan: Option<bool>,
     /// VLAN interfaces upon it.
     pub vlans: Vec<String>,
-    /// The bridge or bond that it belongs to, and what kind that is.
+    /// The bridge or bond that it belongs to, and the type of that.
     pub master: Option<(String, String)>,
     /// The interface below a VLAN or MACVLAN.
     pub below: Option<String>,
@@ -166,7 +166,7 @@ pub struct Link {
     pub device: Device,
 }
 
-/// What runs the service and keeps its words.
+/// The service manager and the journal.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Service {
     /// Whether systemd runs this host.
@@ -215,7 +215,7 @@ pub enum ConfigFacts {
 pub enum Agent {
     /// It answers.
     Running(Box<Status>),
-    /// Nobody listens.
+    /// No process listens on the socket.
     NotRunning,
     /// This user may not ask it.
     Denied(String),

@@ -26,7 +26,7 @@ use crate::probe::{self, CookieBackend, Hook, Host};
 pub struct Places {
     /// The configuration; `None`: the default one.
     pub config: Option<PathBuf>,
-    /// Directory of what survives a restart.
+    /// Directory of the state that survives a restart.
     pub state_dir: PathBuf,
     /// Directory of the pins.
     pub pin_dir: PathBuf,
@@ -102,7 +102,7 @@ fn pins(dir: &Path) -> Pins {
     }
 }
 
-/// What a directory is on, or would be.
+/// The file system that a directory is on, or would be.
 fn filesystem(dir: &Path) -> Filesystem {
     let Some(there) = dir.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
         return Filesystem::Unknown;

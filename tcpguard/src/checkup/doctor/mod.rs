@@ -1,7 +1,7 @@
-//! What stands in the way of the guard on this host, or makes it weaker: each thing that was looked at,
-//! with what was seen and what to do about it.
+//! Obstacles to tcpguard on this host, and conditions that weaken it: each check comes with its evidence
+//! and a remedy.
 //!
-//! [`gather()`] reads, the checks judge what it has read, and nothing is changed.
+//! [`gather()`] reads, the checks judge the facts, and nothing is changed.
 
 pub mod bundle;
 mod checks;
@@ -16,7 +16,7 @@ pub use gather::{Places, gather};
 
 use crate::status::Time;
 
-/// What every check says; with `only_interfaces` those about interfaces.
+/// The report with the findings of every check; with `only_interfaces` of those about interfaces.
 pub fn examine(facts: &Facts, only_interfaces: bool, at: Time) -> Doctor {
     let checks = checks::CHECKS.iter().filter(|check| check.of_interfaces || !only_interfaces);
     let findings: Vec<Finding> = checks.flat_map(|check| (check.run)(facts)).collect();

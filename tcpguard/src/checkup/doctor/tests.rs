@@ -195,7 +195,7 @@ fn layout(version: u32, netns: u64) -> Layout {
     Layout { version, netns, interfaces: vec!["eth0".to_owned()] }
 }
 
-/// What `systemctl show` says of the unit as it is shipped, with changes.
+/// The output of `systemctl show` for the unit as it is shipped, with changes.
 fn unit(changes: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
     let shipped = [
         ("LoadState", "loaded"),
@@ -244,8 +244,7 @@ fn nothing_is_wrong_with_a_healthy_host() {
 
 type Break = fn(&mut Facts);
 
-/// What is broken, and what is to be found: the check, how bad, what the evidence names, what the fix
-/// names.
+/// A defect, and the expected finding: the check, the outcome, a part of the evidence, a part of the fix.
 type Case = (Break, &'static str, Outcome, &'static str, &'static str);
 
 fn cases() -> impl Iterator<Item = &'static Case> {
@@ -283,7 +282,7 @@ fn every_check_can_find_something() {
     }
 }
 
-/// What breaks the sandbox, each on its own, as measured on systemd 252.
+/// Directives that break the sandbox, each on its own, as measured on systemd 252.
 #[test]
 fn every_directive_that_keeps_the_service_from_working_is_found() {
     for (property, value) in [
@@ -420,7 +419,7 @@ fn what_to_do_comes_once_and_the_most_urgent_first() {
     );
 }
 
-/// A fix is a command or says what to edit; nothing else helps at night.
+/// A fix is a command or names the file to edit; nothing else helps at night.
 #[test]
 fn every_fix_can_be_followed() {
     for (change, ..) in cases() {
@@ -430,7 +429,7 @@ fn every_fix_can_be_followed() {
             let Some(fix) = &finding.fix else { continue };
             assert!(is_command(fix) || fix.starts_with("edit "), "{finding:#?}");
         }
-        // Nobody has to guess what it would be.
+        // An urgent finding always has a fix.
         for finding in examine(&facts, false, now()).findings {
             let urgent = finding.result >= Outcome::Warning;
             assert!(!urgent || finding.fix.is_some(), "{finding:#?}");

@@ -1,4 +1,4 @@
-//! What is wrong at a listener, and what to raise.
+//! Problems of a listener, and the limits to raise.
 
 use super::application::Application;
 use super::limits::{self, Limit, SetBy};
@@ -9,7 +9,8 @@ use crate::host::sysctl::TcpSettings;
 use crate::render::number::{exact, short};
 use crate::status::Severity;
 
-/// What is to be said of a listener that these sockets are: of its queues, else what it dropped.
+/// The findings about a listener that consists of these sockets: about its queues, or else about its
+/// drops.
 pub fn on(
     listener: &Listener,
     sockets: &[&ListeningSocket],
@@ -75,7 +76,7 @@ impl Case<'_> {
         let numbers =
             format!("{} half-open, {} may be", exact(waiting.into()), exact(limit.into()));
         let cookies = tcp.syncookies.unwrap_or(0) != 0;
-        // Newer kernels take one more than the limit, which makes no difference to anybody.
+        // Newer kernels take one more than the limit, which makes no difference here.
         let (code, severity, text) = match (waiting >= limit, cookies) {
             (true, true) => (
                 "syn_queue_full",
@@ -139,7 +140,7 @@ impl Case<'_> {
         Some(self.finding("somaxconn_lowered", Severity::Notice, text, hint))
     }
 
-    /// Who accepts, for a sentence.
+    /// The accepting process, for a sentence.
     fn owner(&self) -> String {
         let owners = &self.facts.owners;
         let first = self.sockets.iter().flat_map(|socket| owners.of(socket.inode)).next();
@@ -161,7 +162,7 @@ impl Case<'_> {
     }
 }
 
-/// What to raise so that a queue takes more.
+/// The limit to raise so that a queue takes more.
 fn raise(limit: Limit, application: Option<Application>, tcp: &TcpSettings) -> String {
     let now = exact(limit.places.into());
     let somaxconn = tcp.somaxconn.map_or_else(|| "?".to_owned(), exact);
@@ -198,7 +199,7 @@ fn raise(limit: Limit, application: Option<Application>, tcp: &TcpSettings) -> S
     }
 }
 
-/// What makes a changed setting hold.
+/// The action that makes a changed setting effective.
 fn apply(name: &str, reload: Option<&str>) -> String {
     reload.map_or_else(|| format!("restart {name}"), |command| format!("apply it: {command}"))
 }

@@ -1,12 +1,12 @@
-//! Which sockets are one listener, and whose the half-open connections are.
+//! Assignment of sockets and half-open connections to listeners.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::ListeningSocket;
 
-/// What the kernel finds a listener by: local address, port, and the interface that it is bound to,
-/// 0 for any.
+/// The key by which the kernel finds a listener: local address, port, and the interface that it is bound
+/// to, 0 for any.
 pub type Place = (IpAddr, u16, u32);
 
 /// All sockets that listen at one place: one, or an SO_REUSEPORT group.

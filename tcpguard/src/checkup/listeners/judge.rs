@@ -1,4 +1,4 @@
-//! From what was read to what it means.
+//! Judgement of the facts that were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::host::sysctl::TcpSettings;
 use crate::host::{ListeningSocket, Owners};
 use crate::status::Time;
 
-/// What was read of the host.
+/// The facts that were read from the host.
 #[derive(Clone, Debug)]
 pub struct ListenerFacts {
     /// When.
@@ -28,29 +28,29 @@ pub struct ListenerFacts {
     pub interfaces: BTreeMap<u32, String>,
     /// The settings that the kernel's rule refers to.
     pub tcp: TcpSettings,
-    /// What all listeners lost.
+    /// The losses of all listeners.
     pub tcp_ext: Option<TcpExt>,
-    /// Whose the sockets are.
+    /// The processes that hold the sockets.
     pub owners: Owners,
     /// An earlier look, for rates.
     pub earlier: Option<Earlier>,
-    /// What could not be read, and why.
+    /// The facts that could not be read, and why.
     pub unread: Vec<String>,
 }
 
-/// What an earlier look is remembered by.
+/// The part of an earlier snapshot that is kept.
 #[derive(Clone, Debug)]
 pub struct Earlier {
     /// How long ago it was.
     pub ago: Duration,
     /// Drops by inode.
     pub drops: BTreeMap<u32, u32>,
-    /// What all listeners had lost.
+    /// The losses of all listeners then.
     pub tcp_ext: Option<TcpExt>,
 }
 
 impl Earlier {
-    /// What to remember of a look that was so long ago.
+    /// The part to keep of a snapshot that was taken so long ago.
     pub fn new(facts: &ListenerFacts, ago: Duration) -> Self {
         let drops = facts.sockets.iter().filter_map(|socket| Some((socket.inode, socket.drops?)));
         Self { ago, drops: drops.collect(), tcp_ext: facts.tcp_ext }

@@ -1,4 +1,4 @@
-//! How full the queues of listeners are, and what limits them: `tcpguard listeners`.
+//! Fill levels of the listeners' queues, and their limits: `tcpguard listeners`.
 
 mod advice;
 pub mod application;

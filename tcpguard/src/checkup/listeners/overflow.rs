@@ -1,4 +1,4 @@
-//! A full accept queue in the status: the agent sees the queue, not who is to empty it.
+//! A full accept queue in the status: the agent sees the queue, but not the process that should empty it.
 
 use std::net::SocketAddr;
 
@@ -13,8 +13,8 @@ pub fn is_told(status: &Status) -> bool {
     status.health.iter().any(|finding| finding.code == FULL)
 }
 
-/// Puts the process that accepts too slowly, and the setting that limits its queue, in the place of
-/// what the agent says.
+/// Replaces the agent's text with the process that accepts too slowly and the setting that limits its
+/// queue.
 pub fn name_processes(status: &mut Status, found: &[Finding]) {
     let of = |at: &str| {
         let about = |finding: &&Finding| {

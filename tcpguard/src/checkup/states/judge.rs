@@ -1,4 +1,4 @@
-//! From what was read to what it means.
+//! Judgement of the facts that were read.
 
 use super::{
     Counts, Destination, Holder, NO_LIMIT, ProcessQueues, Queues, Resource, ResourceKind, SCHEMA,
@@ -13,8 +13,8 @@ use crate::status::{Severity, Time};
 /// From when on something is worth a word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Half-open connections up to which nothing is unusual. A host whose clients answer within a
-    /// tenth of a second has as many at 150 new connections a second.
+    /// Half-open connections up to which nothing is unusual. A host has as many if its clients answer
+    /// within a tenth of a second and open 150 new connections a second.
     pub syn_recv: u64,
     /// Open connections from which on it is a warning; `None`: their number alone is no matter.
     pub established_warning: Option<u64>,
@@ -26,8 +26,8 @@ pub struct Limits {
     pub nearly_used_up: f64,
     /// Share of a resource from which on it is critical.
     pub used_up: f64,
-    /// Unread bytes in one connection from which on its application may be stuck: half of what a
-    /// connection takes by default (`net.ipv4.tcp_rmem`).
+    /// Unread bytes in one connection from which on its application may be stuck: half of a connection's
+    /// default buffer (`net.ipv4.tcp_rmem`).
     pub unread: u32,
     /// Unacknowledged bytes in one connection from which on its other end may be gone: more than
     /// a path of 100 Mbit/s and 50 ms holds.
@@ -58,15 +58,15 @@ impl Default for Limits {
     }
 }
 
-/// Processes whose descriptors are told.
+/// Processes with the most descriptors that are reported.
 const FULLEST: usize = 3;
-/// Share of the local ports from which on a destination is told that is not the one with the most.
+/// Share of the local ports from which on a destination is reported although another one has more.
 const TOLD_FROM: f64 = 0.01;
 
-/// What is in use, and how much there is.
+/// Units in use, and the limit.
 type Use = (Option<u64>, Option<u64>);
 
-/// What was read of the host.
+/// The facts that were read from the host.
 #[derive(Clone, Debug)]
 pub struct StateFacts {
     /// When.
@@ -87,11 +87,11 @@ pub struct StateFacts {
     pub files: Use,
     /// The descriptors of every process.
     pub descriptors: Vec<DescriptorUse>,
-    /// Who has connections in CLOSE_WAIT, the most first.
+    /// Owners of connections in CLOSE_WAIT, the most first.
     pub close_wait: Vec<Holder>,
-    /// What waits in connections, if it was asked for.
+    /// The data that waits in connections, if it was asked for.
     pub queues: Option<Queues>,
-    /// What could not be read, and why.
+    /// The facts that could not be read, and why.
     pub unread: Vec<String>,
 }
 
@@ -201,13 +201,13 @@ fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
         })
         .collect();
     processes.sort_by(|a, b| b.ratio.unwrap_or(0.0).total_cmp(&a.ratio.unwrap_or(0.0)));
-    // The fullest, and whatever else is worth a word.
+    // The fullest, and all others with a severity.
     let told = processes.iter().filter(|process| process.severity.is_some()).count().max(FULLEST);
     resources.extend(processes.into_iter().take(told));
     resources
 }
 
-/// What it means that a resource is nearly used up, if it is.
+/// The finding about a resource that is nearly used up, if it is.
 fn used_up(resource: &Resource) -> Option<Finding> {
     let severity = resource.severity?;
     let (used, limit) = (resource.used?, resource.limit?);
@@ -283,7 +283,7 @@ fn used_up(resource: &Resource) -> Option<Finding> {
     Some(Finding { code, severity, subject, text, hint })
 }
 
-/// An application that does not close what its clients have closed.
+/// An application that does not close connections that its clients have closed.
 fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
     if holder.connections < limits.close_wait {
         return None;
@@ -334,9 +334,9 @@ fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
     })
 }
 
-/// An application that does not read, or whose other ends do not acknowledge.
+/// An application that does not read, or has peers that do not acknowledge.
 fn stuck(queues: &ProcessQueues, limits: &Limits) -> Vec<Finding> {
-    // Without a process nobody is there to read; what was closed is still being sent.
+    // Without a process there is no reader; data of a closed socket is still being sent.
     let Some(owner) = &queues.process else { return Vec::new() };
     let subject = Some(owner.to_string());
     let mut findings = Vec::new();

@@ -1,4 +1,4 @@
-//! Connections by state, what they cost, and who has them: `tcpguard states`.
+//! Connections by state, their cost, and their owners: `tcpguard states`.
 
 mod document;
 mod judge;
@@ -19,7 +19,7 @@ use crate::host::{
 };
 use crate::status::Time;
 
-/// Reads everything that [`judge`] needs. With `queues` also what waits in each connection.
+/// Reads everything that [`judge`] needs. With `queues` also the data that waits in each connection.
 ///
 /// # Errors
 /// When the kernel does not list TCP sockets, or `/proc` cannot be read.
@@ -57,7 +57,7 @@ pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
     })
 }
 
-/// The third number, of three: what TCP may take at most.
+/// The last of three numbers: the most that TCP may take.
 fn third(numbers: &str) -> Option<u64> {
     numbers.split_whitespace().nth(2)?.parse().ok()
 }

@@ -1,5 +1,5 @@
-//! What waits in connections: unread data, which the application leaves, and unacknowledged data,
-//! which the other end does.
+//! Data that waits in connections: unread data, which the application has not taken, and unacknowledged
+//! data, which the other end has not acknowledged.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::host::{Connection, Owners};
 /// Connections that are told one by one.
 const WORST: usize = 10;
 
-/// What is kept of all connections while they go by: 16 bytes of each, all of the worst.
+/// The data kept of all connections during the dump: 16 bytes of each, all of the worst.
 #[derive(Clone, Debug, Default)]
 pub struct QueueTally {
     all: Vec<Waiting>,
@@ -45,7 +45,7 @@ impl QueueTally {
         }
     }
 
-    /// The sockets whose owners are wanted.
+    /// The sockets for which owners are looked up.
     pub fn inodes(&self) -> impl Iterator<Item = u32> {
         self.all.iter().map(|waiting| waiting.inode)
     }
@@ -88,7 +88,7 @@ impl QueueTally {
     }
 }
 
-/// What a connection is ranked by.
+/// The rank of a connection.
 fn weight(connection: &Connection) -> u32 {
     connection.recv_queue.max(connection.send_queue)
 }

@@ -1,4 +1,4 @@
-//! What is kept of all connections while they go by: little, however many they are.
+//! The data kept of all connections during the dump: little, however many there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -45,14 +45,14 @@ pub struct Destination {
     pub connections: u64,
 }
 
-/// What is kept of all connections.
+/// The data kept of all connections.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// How many there are.
     pub counts: Counts,
     /// Inodes of those in CLOSE_WAIT, and [`Connection::accept_queue`].
     pub close_wait: Vec<(u32, Option<u16>)>,
-    /// What waits in them, if somebody wants to know.
+    /// The data that waits in them, if it was asked for.
     pub queues: Option<QueueTally>,
     /// Ports on which this host listens: connections at these were accepted.
     listening: BTreeSet<u16>,
@@ -62,7 +62,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Of no connection yet. With `queues` it is also kept what waits in them.
+    /// A tally of no connection yet. With `queues` it also keeps the data that waits in them.
     pub fn new(
         listening: BTreeSet<u16>,
         local_ports: Option<RangeInclusive<u16>>,
@@ -74,7 +74,7 @@ impl Tally {
 
     /// Takes one connection, or listener, into account.
     pub fn add(&mut self, connection: &Connection) {
-        // A listener has no other end; what it listens on says which family is meant.
+        // A listener has no other end; its local address tells the family.
         self.counts.add(connection.state, connection.local.is_ipv6(), 1);
         match connection.state {
             TcpState::Listen | TcpState::SynRecv => return,
@@ -94,9 +94,9 @@ impl Tally {
         }
     }
 
-    /// Counts with few places who has many (Misra and Gries, Science of Computer Programming 2,
-    /// 1982): of `n` connections a destination is counted at most `n / (PLACES + 1)` too low, and
-    /// exactly while there are no more destinations than places.
+    /// Finds the destinations with the most connections in a fixed number of slots (Misra and Gries,
+    /// Science of Computer Programming 2, 1982): of `n` connections a destination is counted at most
+    /// `n / (PLACES + 1)` too low, and exactly while there are no more destinations than slots.
     fn count_opened(&mut self, destination: (IpAddr, SocketAddr)) {
         if let Some(count) = self.opened.get_mut(&destination) {
             *count += 1;
@@ -126,7 +126,7 @@ impl Tally {
         found
     }
 
-    /// The sockets whose owners are wanted.
+    /// The sockets for which owners are looked up.
     pub fn inodes(&self) -> BTreeSet<u32> {
         let waiting = self.queues.iter().flat_map(QueueTally::inodes);
         self.close_wait

@@ -1,4 +1,4 @@
-//! The settings that are looked at, each with what it does and what a change risks.
+//! The catalogue of settings, each with its effect and the risk of a change.
 
 use super::advice::{Advice, Verdict, connection, host, listener};
 use super::facts::HostFacts;
@@ -8,9 +8,9 @@ use super::facts::HostFacts;
 pub struct Setting {
     /// Its name.
     pub name: &'static str,
-    /// What it does.
+    /// Its effect.
     pub does: &'static str,
-    /// What a change may do beside what is wanted.
+    /// Possible side effects of a change.
     pub risk: &'static str,
     /// Why a kernel may not have it.
     pub absent: &'static str,
@@ -27,7 +27,7 @@ enum Rule {
 }
 
 impl Setting {
-    /// What to do about this value on this host. One that is not understood is left alone.
+    /// The advice for this value on this host. A value that is not understood is left alone.
     pub fn advise(&self, host: &HostFacts, value: &str) -> Advice {
         let mut numbers = value.split_whitespace().map(str::parse::<u64>);
         let numbers = (numbers.next(), numbers.next(), numbers.next());

@@ -1,7 +1,7 @@
-//! What advice depends on: the host's size, its load, its listeners and its network cards.
+//! The facts that advice depends on: the host's size, its load, its listeners and its network cards.
 //!
-//! [`gather`] is the one place that reads. What cannot be read counts as nothing: then advice falls
-//! back to what holds for every host.
+//! [`gather`] is the only function that reads. A value that cannot be read counts as zero or absent:
+//! advice then falls back to the values that suit every host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ const OWN: [TcpState; 8] = [
     TcpState::LastAck,
 ];
 
-/// What advice depends on.
+/// The facts that advice depends on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostFacts {
     /// The kernel, as `uname -r` prints it; empty when it does not say.
@@ -45,7 +45,7 @@ pub struct HostFacts {
     pub somaxconn: Option<u64>,
     /// Whether the guard has set `tcp_syncookies` to 2.
     pub lent: Option<Lent>,
-    /// What there was to do since boot, and what is now.
+    /// The load since boot, and the present one.
     pub load: Load,
     /// Sockets that listen.
     pub listeners: Vec<Listening>,
@@ -53,22 +53,22 @@ pub struct HostFacts {
     pub devices: Vec<Device>,
     /// Gateways of default routes.
     pub default_routes: usize,
-    /// `rp_filter` of each interface of its own; loopback and what is down are left out.
+    /// `rp_filter` of each interface of its own; loopback and interfaces that are down are left out.
     pub rp_filter: Vec<(String, u64)>,
     /// Connection tracking; `None` where there is none.
     pub conntrack: Option<Conntrack>,
 }
 
-/// Why `net.ipv4.tcp_syncookies` is 2 though nobody wrote that.
+/// Why `net.ipv4.tcp_syncookies` is 2 although no administrator set it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lent {
     /// The guard has borrowed it; it was this.
     From(u64),
-    /// The guard says that it uses the kernel's cookies; what it was before is not known here.
+    /// The agent reports that it uses the kernel's cookies; the previous value is not known here.
     InUse,
 }
 
-/// How much there is to do, and what was lost for it. Counts are since boot unless it says now.
+/// The load, and the losses caused by it. Counts are since boot unless marked as of now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
     /// Connections lost because an accept queue was full.
@@ -98,8 +98,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Whether so many lost packets are what a burst at some time since boot leaves behind, and no
-    /// news: less than one in 10,000.
+    /// Whether so many lost packets are the remains of a burst at some time since boot, and no news: less
+    /// than one in 10,000.
     pub fn is_burst(&self, lost: u64) -> bool {
         lost.saturating_mul(10_000) < self.received
     }
@@ -129,7 +129,7 @@ pub struct Device {
     pub rps: Option<bool>,
 }
 
-/// A number of what there may be more of.
+/// A present number and its maximum.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Span {
     /// How many there are.
@@ -230,7 +230,7 @@ fn devices(links: &[Interface]) -> Vec<Device> {
     links.iter().filter(|link| link.is_hardware()).map(device).collect()
 }
 
-/// What can be told of one interface.
+/// The facts about one interface.
 pub fn device(link: &Interface) -> Device {
     let stats = host::link_stats(&link.name).ok().flatten();
     let ring = device_queues::receive_ring(&link.name).ok().flatten();
@@ -261,15 +261,15 @@ fn ports_short(sysctls: &Sysctls, listeners: &[Listening]) -> Option<bool> {
     Some(used.values().any(|ports| *ports > half))
 }
 
-/// What the kernel would take, of `net.ipv4.tcp_ehash_entries`: negative in a namespace that shares
+/// The size of the kernel's table from `net.ipv4.tcp_ehash_entries`: negative in a namespace that shares
 /// the table of the first one (ip-sysctl.rst).
 fn hash_entries(text: &str) -> Option<u64> {
     let entries: i64 = text.trim().parse().ok()?;
     Some(entries.unsigned_abs()).filter(|entries| *entries > 0)
 }
 
-/// What the kernel takes where it does not tell: a place for 128 KiB of memory, rounded up to a power
-/// of two, at most 512 Ki (`tcp_init`, net/ipv4/tcp.c; measured: 262,144 at 23.5 GiB).
+/// The kernel's default size where it does not tell: a slot for each 128 KiB of memory, rounded up to a
+/// power of two, at most 512 Ki (`tcp_init`, net/ipv4/tcp.c; measured: 262,144 at 23.5 GiB).
 pub(super) fn default_hash_entries(memory: u64) -> u64 {
     (memory >> 17).clamp(1, 512 * 1024).next_power_of_two()
 }

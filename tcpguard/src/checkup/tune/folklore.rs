@@ -10,11 +10,11 @@ use super::facts::HostFacts;
 pub struct Folklore {
     /// The sysctl.
     pub name: &'static str,
-    /// What the recipe says of it.
+    /// The text of the recipe.
     pub recipe: &'static str,
     /// Why it is not advised.
     pub why: &'static str,
-    /// Whether somebody who set this value on such a host has followed the recipe.
+    /// Whether this value on such a host indicates that an administrator followed the recipe.
     pub followed: fn(&HostFacts, u64) -> bool,
 }
 

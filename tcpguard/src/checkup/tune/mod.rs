@@ -1,8 +1,8 @@
-//! Which settings of this host help under a SYN flood, which do not, and which do harm.
+//! Settings of this host that help under a SYN flood, that do not, and that do harm.
 //!
-//! Each setting has its value, an advice for this host's memory, CPUs and load, the reason, the risk
-//! and the way back. Nothing is changed unless somebody asks for it ([`change`]), and then only
-//! sysctls: what touches a network card may take its link down, so that is a command to be typed.
+//! Each setting has its value, an advice for this host's memory, CPUs and load, the reason, the risk and
+//! the way back. Nothing is changed unless the operator asks for it ([`change`]), and then only sysctls:
+//! a change at a network card may take its link down, so that is a command to be typed.
 
 mod advice;
 mod catalogue;
@@ -23,12 +23,12 @@ use std::collections::BTreeMap;
 use crate::status::Time;
 use sysctl_files::Assignment;
 
-/// What is to be judged, beside the host's own facts.
+/// The values to judge, beside the host's own facts.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     /// Every setting of the catalogue and of the folklore that this kernel has, by its name.
     pub sysctls: BTreeMap<String, String>,
-    /// What the files of sysctl.d(5) set, in the order in which they are applied.
+    /// The assignments in the files of sysctl.d(5), in the order in which they are applied.
     pub files: Vec<Assignment>,
 }
 

@@ -1,4 +1,5 @@
-//! What the files of sysctl.d(5) and sysctl.conf(5) set, in the order in which they are applied.
+//! The assignments in the files of sysctl.d(5) and sysctl.conf(5), in the order in which they are
+//! applied.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub struct Assignment {
     pub line: usize,
     /// The sysctl, with dots.
     pub name: String,
-    /// What it is set to.
+    /// The assigned value.
     pub value: String,
 }
 
@@ -32,8 +33,8 @@ impl fmt::Display for Assignment {
     }
 }
 
-/// Every assignment below `root`, in the order in which they are applied: the last of a name holds.
-/// What cannot be read sets nothing.
+/// Every assignment below `root`, in the order in which they are applied: the last of a name holds. A
+/// file that cannot be read sets nothing.
 pub fn read(root: &Path) -> Vec<Assignment> {
     let mut found = Vec::new();
     for path in drop_ins::files(root, &DIRECTORIES).into_iter().chain([root.join(LAST)]) {

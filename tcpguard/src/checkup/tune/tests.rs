@@ -32,7 +32,7 @@ fn harmful(text: &str) -> Verdict {
     Verdict::Harmful { to: text.to_owned() }
 }
 
-/// The values of a kernel that nobody has told anything.
+/// The values of a kernel with no setting changed.
 fn defaults(host: &HostFacts) -> Values {
     let half = (host.hash_entries / 2).to_string();
     let backlog = (host.hash_entries / 128).max(128).to_string();

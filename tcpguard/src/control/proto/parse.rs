@@ -1,4 +1,4 @@
-//! A message as a call, and what a call may say.
+//! Parses a message into a call, and checks the contents of the call.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use super::{Call, MAX_MODE_S, MAX_REASON, Refusal, RefusalKind, RefusedRule, Req
 ///
 /// # Errors
 ///
-/// A refusal that says what is wrong with it.
+/// A refusal that names the mistake.
 pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
     let refuse = |kind, message: String| Err(Refusal::new(kind, message));
     /// Only the version, so that the answer to a newer client names it rather than a new field.
@@ -70,11 +70,11 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
     Ok(call.request)
 }
 
-/// What the times of a mode that goes back by itself must be.
+/// Checks the times of a mode that reverts by itself.
 ///
 /// # Errors
 ///
-/// What is wrong with them, and what mends it.
+/// The mistake, and the way to mend it.
 pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
     let Some(longest) = for_s.max(confirm_s) else {
         return Err(
@@ -97,11 +97,11 @@ pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), Str
     }
 }
 
-/// What a rule's or exemption's reason and lifetime in seconds must be.
+/// Checks the reason and the lifetime in seconds of a rule or an exemption.
 ///
 /// # Errors
 ///
-/// What is wrong with them, and what mends it.
+/// The mistake, and the way to mend it.
 pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
     if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
         return Err(format!(

@@ -27,7 +27,7 @@ impl Writer {
         self.types.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
     }
 
-    /// A record without name, and what follows it; returns its id.
+    /// A record without name, and its trailer; returns its id.
     fn plain(&mut self, kind: u32, vlen: u32, size_or_type: u32, trailer: &[u32]) -> u32 {
         self.words(&[0, kind << 24 | vlen, size_or_type]);
         self.words(trailer);

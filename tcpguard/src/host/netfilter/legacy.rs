@@ -1,5 +1,5 @@
-//! Tables of iptables-legacy, whose rules nf_tables does not have. getsockopt(2) on an IP socket returns
-//! them: include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h.
+//! Tables of iptables-legacy, with the rules that nf_tables does not have. getsockopt(2) on an IP
+//! socket returns them: include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h.
 //!
 //! A request for a table that does not exist creates it: the kernel may load a module, and each packet
 //! then passes one more table. Therefore only tables that are known to exist are requested.
@@ -45,7 +45,7 @@ struct Protocol {
     level: libc::c_int,
     /// The file that lists the tables. Only root can read it, and the service by its `ExecStartPre`.
     names: &'static str,
-    /// The module that all tables need, and what the names of their own modules begin with.
+    /// The module that all tables need, and the prefix of the names of their own modules.
     module: &'static str,
     prefix: &'static str,
 }
@@ -185,8 +185,8 @@ impl Protocol {
             let unknown = format!("{}: /proc/net/{file}: {refused}", self.family.name());
             return Existing { names: Vec::new(), unknown: Some(unknown) };
         }
-        // A table whose module is not loaded does not exist. If only another namespace uses the module, the
-        // request creates a table without rules here.
+        // A table does not exist while its module is not loaded. If only another namespace uses the
+        // module, the request creates a table without rules here.
         let names = TABLES.iter().filter(|name| is_loaded(&format!("{}{name}", self.prefix)));
         Existing { names: names.map(|name| (*name).to_owned()).collect(), unknown: None }
     }

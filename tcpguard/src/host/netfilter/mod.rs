@@ -24,8 +24,8 @@ const MOST_CHAINS: usize = 4_096;
 const MOST_SETS: usize = 64;
 const MOST_ELEMENTS: usize = 512;
 
-/// Messages of nf_tables, include/uapi/linux/netfilter/nf_tables.h: the subsystem's number, then what
-/// it is about.
+/// Messages of nf_tables, include/uapi/linux/netfilter/nf_tables.h: the subsystem's number, then the
+/// number of the message.
 const NFTABLES: u16 = 10 << 8;
 const GET_CHAIN: u16 = NFTABLES | 4;
 const GET_RULE: u16 = NFTABLES | 7;
@@ -35,7 +35,7 @@ const GET_GENERATION: u16 = NFTABLES | 16;
 const ELEMENTS_TABLE: u16 = 1;
 const ELEMENTS_SET: u16 = 2;
 
-/// What the host's packet filter says about packets that arrive.
+/// The rules of the host's packet filter for packets that arrive.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RuleSet {
     /// Chains of nf_tables and iptables-legacy.
@@ -47,15 +47,15 @@ pub struct RuleSet {
     pub complete: bool,
     /// Tables of iptables-legacy that cannot be read, and why: `ip filter: …`.
     pub legacy: Vec<String>,
-    /// `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection whose SYN conntrack has not seen is
-    /// invalid.
+    /// `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection is invalid if conntrack has not seen
+    /// its SYN.
     pub strict: bool,
 }
 
 /// A set within a table.
 pub type SetName = (Family, String, String);
 
-/// `NFPROTO_…`: whose packets a table sees.
+/// `NFPROTO_…`: the protocols of the packets that a table sees.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Family(pub u8);
 
@@ -120,26 +120,26 @@ pub struct Hook {
 pub struct Rule {
     /// Its number, as `nft --handle list` shows it. In iptables-legacy, its number in the table.
     pub handle: u64,
-    /// What must hold of a packet.
+    /// The conditions that a packet must meet.
     pub conditions: Vec<Condition>,
-    /// What happens to it then.
+    /// The effects on a packet that meets them.
     pub effects: Vec<Effect>,
 }
 
-/// Something that must hold of a packet. What cannot be told has [`Source::Other`].
+/// A condition that a packet must meet. One that cannot be described has [`Source::Other`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Condition {
-    /// What is looked at.
+    /// The field that is tested.
     pub source: Source,
     /// Which of its bits, and those that are turned over; empty: all, and none.
     pub mask: Vec<u8>,
     /// See `mask`.
     pub xor: Vec<u8>,
-    /// What they must be.
+    /// The values that they must have.
     pub test: Test,
 }
 
-/// What a condition looks at.
+/// The field that a condition tests.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Source {
     /// Bytes of the TCP header.
@@ -172,7 +172,7 @@ pub enum Source {
     Other(String),
 }
 
-/// What the bits that are looked at must be.
+/// The values that the tested bits must have.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Test {
     /// These.
@@ -188,7 +188,7 @@ pub enum Test {
         /// Outside of it.
         inverted: bool,
     },
-    /// In a set, or not; a map of verdicts says what happens then.
+    /// In a set, or not; a map of verdicts holds the verdict for each element.
     Set {
         /// Its name.
         name: String,
@@ -201,7 +201,7 @@ pub enum Test {
     Unknown,
 }
 
-/// What a rule does.
+/// An effect of a rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
     /// A verdict.
@@ -214,7 +214,7 @@ pub enum Effect {
     Harmless,
 }
 
-/// What becomes of a packet.
+/// The decision about a packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// It passes this base chain.
@@ -240,7 +240,7 @@ pub struct Element {
     pub key: Vec<u8>,
     /// It is the first key behind an interval.
     pub ends: bool,
-    /// In a map of verdicts, what happens.
+    /// In a map of verdicts, the verdict for it.
     pub verdict: Option<Verdict>,
 }
 
@@ -271,7 +271,7 @@ impl Netfilter {
     /// All of it.
     ///
     /// # Errors
-    /// When the kernel does not answer, or what it says makes no sense.
+    /// When the kernel does not answer, or its answer makes no sense.
     pub fn read(&mut self, sysctls: &Sysctls) -> Result<RuleSet, Error> {
         let mut found = RuleSet { complete: true, ..RuleSet::default() };
         found.strict = is_strict(sysctls)?;
@@ -336,7 +336,7 @@ fn absent<T>(answer: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
     }
 }
 
-/// The sets whose elements say whether a rule is about a packet.
+/// The sets with elements that decide whether a rule is about a packet.
 fn looked_up(chains: &[Chain]) -> BTreeSet<SetName> {
     let mut names = BTreeSet::new();
     for chain in chains {

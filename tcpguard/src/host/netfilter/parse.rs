@@ -50,12 +50,12 @@ fn family(payload: &[u8]) -> Option<Family> {
     payload.first().copied().map(Family)
 }
 
-/// What `NFT_MSG_NEWGEN` says.
+/// The generation in `NFT_MSG_NEWGEN`.
 pub fn generation(payload: &[u8]) -> Option<u32> {
     number_at(payload.get(HEADER_LEN..)?, 1)
 }
 
-/// What `NFT_MSG_NEWCHAIN` says; no rules.
+/// The chain in `NFT_MSG_NEWCHAIN`, without rules.
 pub fn chain(payload: &[u8]) -> Option<Chain> {
     let mut found = Chain { family: family(payload)?, ..Chain::default() };
     for (kind, value) in attributes_of(payload, HEADER_LEN) {
@@ -75,7 +75,7 @@ pub fn chain(payload: &[u8]) -> Option<Chain> {
     (!found.name.is_empty()).then_some(found)
 }
 
-/// What `NFT_MSG_NEWRULE` says: the rule, and which chain it is in.
+/// The rule in `NFT_MSG_NEWRULE`, with the chain that it is in.
 pub fn rule(payload: &[u8]) -> Option<((Family, String, String), Rule)> {
     let (mut table, mut chain, mut found) = (String::new(), String::new(), Rule::default());
     for (kind, value) in attributes_of(payload, HEADER_LEN) {
@@ -97,7 +97,7 @@ pub fn rule(payload: &[u8]) -> Option<((Family, String, String), Rule)> {
     Some(((family(payload)?, table, chain), found))
 }
 
-/// What `NFT_MSG_NEWSETELEM` says.
+/// The elements in `NFT_MSG_NEWSETELEM`.
 pub fn elements(payload: &[u8]) -> Vec<Element> {
     let mut found = Vec::new();
     let lists = attributes_of(payload, HEADER_LEN).filter(|(kind, _)| *kind == 3);
@@ -127,7 +127,7 @@ fn verdict(bytes: &[u8]) -> Option<Verdict> {
     })
 }
 
-/// What a register holds.
+/// The content of a register.
 #[derive(Clone, Debug)]
 struct Held {
     source: Source,
@@ -135,7 +135,7 @@ struct Held {
     xor: Vec<u8>,
 }
 
-/// What the registers hold as a rule is read.
+/// The contents of the registers while a rule is read.
 #[derive(Default)]
 struct Reader {
     registers: [Option<Held>; REGISTERS],
@@ -169,7 +169,7 @@ impl Reader {
         Condition { source, mask, xor, test }
     }
 
-    /// One expression, and what it means to the rule.
+    /// Reads one expression into the rule.
     fn expression(&mut self, called: &str, data: &[u8], rule: &mut Rule) {
         let at = |kind| number_at(data, kind);
         let value = |kind| find(data, kind).and_then(|data| find(&data, 1)).unwrap_or_default();
@@ -203,7 +203,7 @@ impl Reader {
             }
             "bitwise" => {
                 let mut held = self.held(at(1));
-                // Only masks, and only one: more are not what nft makes of a condition.
+                // Only masks, and only one: nft makes no condition with more of them.
                 if held.mask.is_empty() && at(6).unwrap_or(0) == 0 {
                     (held.mask, held.xor) = (value(4), value(5));
                 } else {
@@ -283,8 +283,8 @@ impl Reader {
             "counter" | "log" | "notrack" | "meta" | "ct" | "payload" | "last" => {
                 rule.effects.push(Effect::Harmless);
             }
-            // What loads something is a source of which nothing is known, and what tests something
-            // likewise.
+            // An unknown expression that loads a register makes it a source of unknown bits. One that
+            // tests something is an unknown condition.
             _ => {
                 self.load(at(1), Source::Other(called.to_owned()));
                 rule.conditions.push(unknown(called));

@@ -20,7 +20,7 @@ fn long(info: &[u8], at: usize) -> Option<[u8; 4]> {
     info.get(at..)?.first_chunk().copied()
 }
 
-/// What a match means to the rule.
+/// Reads a match into the rule.
 pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
     let known = match name {
         "tcp" => tcp(info, rule),
@@ -44,7 +44,7 @@ pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
 }
 
 /// `struct xt_tcp`: the ranges of source and destination ports, in the host's byte order, the kind of a
-/// TCP option (0: none), the mask of flags, the flags, and the bits of what is inverted.
+/// TCP option (0: none), the mask of flags, the flags, and the bits of the inverted fields.
 fn tcp(info: &[u8], rule: &mut Rule) -> Option<()> {
     const INVERTED_SOURCE: u8 = 1;
     const INVERTED_DESTINATION: u8 = 2;
@@ -76,8 +76,8 @@ fn tcp(info: &[u8], rule: &mut Rule) -> Option<()> {
     Some(())
 }
 
-/// `struct xt_conntrack_mtinfo3` and those before it: what is matched, what is inverted, and the
-/// states, behind addresses and ports.
+/// `struct xt_conntrack_mtinfo3` and those before it: the fields that are matched, the fields that are
+/// inverted, and the states, behind addresses and ports.
 fn conntrack(revision: u32, info: &[u8], rule: &mut Rule) -> Option<()> {
     const STATE: u16 = 1;
     let (matched, inverted) = (short(info, 146)?, short(info, 148)?);
@@ -120,8 +120,8 @@ fn multiport(revision: u32, info: &[u8], rule: &mut Rule) -> Option<()> {
     (ports.len() == 1).then_some(())
 }
 
-/// `struct xt_tcpmss_match_info`: the least size and the greatest, and whether it is inverted; then it
-/// matches what has no such option.
+/// `struct xt_tcpmss_match_info`: the least size and the greatest, and whether it is inverted. An
+/// inverted match holds for packets without such an option.
 fn tcpmss(info: &[u8], rule: &mut Rule) -> Option<()> {
     rule.conditions.push(on_option_of_syns(*info.get(4)? != 0));
     // Which size a SYN has is not known.
@@ -139,7 +139,7 @@ fn mark(source: Source, info: &[u8], rule: &mut Rule) -> Option<()> {
     Some(())
 }
 
-/// What a target does.
+/// The effect of a target.
 pub(super) fn target(name: &str) -> Effect {
     match name {
         "SYNPROXY" => Effect::Synproxy,

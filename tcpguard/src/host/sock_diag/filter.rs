@@ -1,4 +1,4 @@
-//! A filter that the kernel applies to a list of sockets, so that what nobody wants is not copied.
+//! A filter that the kernel applies to a list of sockets, so that only the wanted ones are copied.
 
 /// `INET_DIAG_REQ_BYTECODE`, include/uapi/linux/inet_diag.h.
 const REQ_BYTECODE: u16 = 1;
@@ -34,8 +34,9 @@ pub(super) fn but_loopback(ipv6: bool) -> Vec<u8> {
     attribute(&if ipv6 { but(&[v6, v4]) } else { but(&[v4]) })
 }
 
-/// A program that is satisfied by what none of `prefixes` holds: for each a condition, which goes on
-/// behind the next jump where it does not hold, and the jump, which goes beyond the end.
+/// A program that accepts the sockets that none of `prefixes` contains. For each prefix it has a
+/// condition, which goes on behind the next jump where it does not hold, and the jump, which goes
+/// beyond the end.
 fn but(prefixes: &[Prefix<'_>]) -> Vec<u8> {
     let size = |prefix: &Prefix<'_>| OP + CONDITION + prefix.addr.len() + OP;
     let mut left: usize = prefixes.iter().map(size).sum();

@@ -1,4 +1,4 @@
-//! What cookies are made with, and how listeners answer.
+//! The secret of SYN cookies, and the recorded SYN-ACKs of listeners.
 
 use tcpguard_common::abi::{CookieSecret, ListenerKey, ReturnedCookies, SynAckRecord};
 
@@ -6,7 +6,7 @@ use super::Dataplane;
 use crate::kernel::KernelError;
 
 impl Dataplane {
-    /// Sets what cookies are made with. All that are out become void by another.
+    /// Sets the secret of the cookies. Another one voids all cookies that are outstanding.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -14,7 +14,7 @@ impl Dataplane {
         self.cookie_secret.set(&0, secret)
     }
 
-    /// What cookies are made with; all-zero before it is drawn.
+    /// The secret of the cookies; all-zero before it is drawn.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -22,7 +22,7 @@ impl Dataplane {
         Ok(self.cookie_secret.get(&0)?.unwrap_or_default())
     }
 
-    /// What the last SYN-ACK from each local address and port looked like.
+    /// The record of the last SYN-ACK from each local address and port.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -30,7 +30,7 @@ impl Dataplane {
         self.syn_acks.entries()
     }
 
-    /// What the last SYN-ACK from this address and port looked like.
+    /// The record of the last SYN-ACK from this address and port.
     ///
     /// # Errors
     /// See [`Self::set_config`].

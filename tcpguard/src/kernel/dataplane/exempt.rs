@@ -1,4 +1,4 @@
-//! Who is exempt from drops by source or signature.
+//! Sources that are exempt from drops by source or signature.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,8 +31,8 @@ impl Dataplane {
                 Prefix::V6(key) => drop(v6.insert(key, entry)),
             }
         }
-        // At no time does the filter say "nobody" of an address that a trie has: what is to be exempt is
-        // known to it first, and what no longer is last.
+        // At no time does the filter rule out an exemption that a trie contains: a new exemption enters
+        // the filter first, and an old one leaves it last.
         let wanted = filter(nets);
         let before = self.exempt_filter.get(&0)?.unwrap_or([0; EXEMPT_FILTER_BYTES]);
         let mut both = wanted;
@@ -50,7 +50,7 @@ impl Dataplane {
     }
 }
 
-/// What says "nobody" wherever none of these prefixes is.
+/// The filter that rules out an exemption wherever none of these prefixes is.
 fn filter(nets: &[(IpNet, u32)]) -> Filter {
     let mut filter = [u8::MAX; EXEMPT_FILTER_BYTES];
     for (net, _) in nets {
@@ -62,7 +62,7 @@ fn filter(nets: &[(IpNet, u32)]) -> Filter {
     filter
 }
 
-/// Adds what is missing first and removes what is too much then, so that nothing that stays is ever
+/// Adds missing entries first and removes surplus ones then, so that an entry that stays is never
 /// without its exemption. Where there is no room for both at a time, it is the other way round.
 fn replace<K>(
     table: &Table<K, ExemptEntry>,

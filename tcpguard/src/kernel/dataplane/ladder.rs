@@ -1,4 +1,4 @@
-//! What the steps of the ladder remember.
+//! The state that the steps of the ladder keep in maps.
 
 use tcpguard_common::abi::{RetryLine, maps};
 use tcpguard_common::fastpath::Bucket;

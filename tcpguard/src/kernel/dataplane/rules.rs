@@ -168,7 +168,7 @@ impl Dataplane {
         self.signatures.remove(&signature_key(set, listener, mask, fingerprint)).map(drop)
     }
 
-    /// Every rule of `set`: its slot, what it matches and the boot time in ns of its end.
+    /// Every rule of `set`: its slot, its matcher and the boot time in ns of its end.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -185,7 +185,7 @@ impl Dataplane {
         rules.into_iter().map(|(rule, matcher)| self.kernel_rule(rule, matcher)).collect()
     }
 
-    /// What the tables of source rules have of `set`.
+    /// The entries of `set` in the tables of source rules.
     fn source_entries(&self, set: u64) -> Result<Vec<(Source, RuleRef)>, KernelError> {
         let hosts = self.source_hosts.entries()?.into_iter();
         let mut all: Vec<_> = hosts.map(|(key, rule)| (Source::Host(key), rule)).collect();
@@ -241,8 +241,8 @@ impl Dataplane {
         Ok((sources.len() + signatures) as u32)
     }
 
-    /// Takes every rule out that is of no other set than `set`: what is left of a set that was
-    /// replaced, or never came to count. Returns how many there were.
+    /// Removes every rule that is of a set other than `set`: a remnant of a set that was replaced, or
+    /// that never came to count. Returns how many there were.
     ///
     /// # Errors
     /// See [`Self::set_config`].

@@ -19,7 +19,7 @@ impl Dataplane {
         self.change_port(key, PortEntry { exact: 1, ..PortEntry::default() })
     }
 
-    /// Removes it, and what is remembered of `flows`.
+    /// Removes it, and the entries of `flows`.
     pub(in crate::kernel) fn remove_test_listener(
         &self,
         key: &ListenerKey,

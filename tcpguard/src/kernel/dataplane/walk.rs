@@ -1,5 +1,5 @@
-//! Rules in the kernel, looked at one by one or a few at a time: there may be thousands, and whoever
-//! compares them with what should be there has other things to do as well.
+//! Walks over the rules in the kernel, one by one or a few at a time. There may be thousands, and the
+//! agent that compares them with the wanted ones has other work as well.
 
 use tcpguard_common::abi::{RuleRef, SourceKey, SourceV4, SourceV6};
 use tcpguard_engine::Ports;
@@ -34,14 +34,14 @@ impl Default for Place {
     }
 }
 
-/// What a walk comes across.
+/// A finding of a walk.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Walked {
-    /// An entry of the set, one of [`KernelMatcher::entries`], and what it leads to.
+    /// An entry of the set, one of [`KernelMatcher::entries`], and the rule that it leads to.
     Entry(KernelMatcher, RuleRef),
-    /// A key that the guard never writes: of no set or no port, because fewer bits count than name both,
-    /// so that it matches sources whatever set counts, or to many ports; or one that no SYN is looked
-    /// up by.
+    /// A key that the agent never writes. It belongs to no set or no port, because fewer bits count
+    /// than name both, so that it matches sources whatever set counts, or to many ports. Or no SYN is
+    /// looked up by it.
     Nobodys(Source),
 }
 
@@ -134,7 +134,7 @@ impl Dataplane {
         Ok(looked_at)
     }
 
-    /// Takes away what a walk came across.
+    /// Removes a finding of a walk.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -162,7 +162,7 @@ impl Dataplane {
     }
 }
 
-/// What an entry of a table of source rules is to a walk; nothing if it is of another set.
+/// The finding for an entry of a table of source rules; `None` if the entry is of another set.
 fn come_across(set: u64, key: Source, found: RuleRef) -> Option<Walked> {
     if key.is_nobodys() {
         return Some(Walked::Nobodys(key));

@@ -11,17 +11,18 @@ use crate::host::{interfaces, netns};
 use crate::kernel::attach::remove_filter;
 use crate::kernel::{KernelError, syscall};
 
-/// What was taken off.
+/// The result of a detachment.
 #[derive(Debug, Default)]
 pub struct Detached {
     /// Names of the interfaces.
     pub interfaces: Vec<String>,
-    /// What could not be, or its pin not be removed; each says where it is.
+    /// The programs that could not be detached, or the pins that could not be removed; each error names
+    /// its path.
     pub left: Vec<KernelError>,
 }
 
 impl Detached {
-    /// What became of a link on this interface.
+    /// Records the outcome for a link on this interface.
     fn note(&mut self, outcome: Result<(), KernelError>, interface: String) {
         match outcome {
             Ok(()) if self.interfaces.contains(&interface) => {}
@@ -32,12 +33,12 @@ impl Detached {
 }
 
 /// Takes the programs off the interfaces that are `wanted` (off all when empty) of this network
-/// namespace, whatever layout version pinned them below `dir`, and removes their pins. An interface goes
-/// by the name that it has and by the one that it was pinned under. What fails is no reason to leave
-/// the rest. An agent that still runs attaches them again unless it has been told.
+/// namespace, whatever layout version pinned them below `dir`, and removes their pins. An interface
+/// goes by the name that it has and by the one that it was pinned under. A failure does not stop the
+/// detachment of the others. An agent that still runs attaches them again unless it has been told.
 ///
 /// # Errors
-/// When the kernel does not tell which namespace this is.
+/// When the kernel does not report the namespace.
 pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
     let mut all = Detached::default();
     let netns = netns::cookie()?;
@@ -77,8 +78,8 @@ pub fn pinned(dir: &Path) -> Vec<String> {
 }
 
 impl Pins {
-    /// Takes off what agents of other layouts left that this one has no use for, and removes its
-    /// pins. Everything is tried.
+    /// Takes off the programs that agents of other layouts left and that this one has no use for, and
+    /// removes their pins. Everything is tried.
     pub fn take_off_others(&self) -> Detached {
         let mut all = Detached::default();
         for pin in self.others().iter().flat_map(|layout| links(layout)) {
@@ -95,7 +96,7 @@ fn take_off(pin: &LinkPin) -> Result<(), KernelError> {
         Ok(link) => {
             syscall::detach_link(link.as_fd()).map_err(failed("detach the link pinned at"))?
         }
-        // Somebody else was faster.
+        // Another process was faster.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed("open")(error)),
     }

@@ -1,10 +1,11 @@
-//! What an agent leaves to the next one, whatever layout that has: a record of bytes, pinned beside
-//! the layouts at `<pin dir>/heirloom-<netns cookie>`. What the bytes mean is the agent's business.
+//! A record that an agent leaves to the next one, regardless of that one's layout: bytes, pinned beside
+//! the layouts at `<pin dir>/heirloom-<netns cookie>`. The meaning of the bytes is the agent's
+//! business.
 //!
-//! It is the only value of a map, because there is a secret in it: nobody but the pins' owner may
-//! open the map, it is on no disk, and it is gone with the boot that its content is good for. Each
-//! record has a map of its own, as large as it is, which takes the place of the other by a rename, as
-//! files do: whoever reads it finds the old record or the new.
+//! It is the only value of a map, because it contains a secret: only the pins' owner may open the map,
+//! it is on no disk, and it is gone with the boot that its content is valid for. Each record has a map
+//! of its own, as large as it is. The new map takes the place of the old one by a rename, as files do,
+//! so that a reader finds the old record or the new.
 
 use std::fs;
 use std::io;
@@ -48,7 +49,7 @@ fn path(dir: &Path, netns: u64) -> PathBuf {
 }
 
 impl Pins {
-    /// Leaves `record` to the next agent, in the place of what was left before.
+    /// Leaves `record` to the next agent, in the place of the previous one.
     ///
     /// # Errors
     /// When the kernel refuses; then the old one is there.
@@ -59,7 +60,7 @@ impl Pins {
             let path = new.clone();
             move |error| KernelError::Pin { what, path, error }
         };
-        // What a crash has left.
+        // A crash may have left one.
         remove_pin(&new)?;
         let size = u32::try_from(record.len()).ok().filter(|size| *size <= MAX_BYTES);
         let size = size.ok_or_else(|| refused("make", io::ErrorKind::FileTooLarge.into()))?;
@@ -77,10 +78,10 @@ impl Pins {
         path(&self.dir, self.netns).exists()
     }
 
-    /// What the last agent left, if any did.
+    /// The record of the last agent, if there is one.
     ///
     /// # Errors
-    /// When the kernel refuses, or what is there is no such record.
+    /// When the kernel refuses, or the pin holds no such record.
     pub fn left(&self) -> Result<Option<Vec<u8>>, KernelError> {
         if !self.has_left() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! What is pinned where: one directory for each version of the layout and network namespace.
+//! The layout of the pins: one directory for each version of the layout and network namespace.
 //!
 //! `<pin dir>/v<version of the layout>-<netns cookie>/links/<ifindex>-<name>` holds the XDP link of an
 //! interface, `…/egress/<ifindex>-<name>` its TCX link, `…/redeem/<ifindex>-<name>` that of the
@@ -21,12 +21,12 @@ pub(super) const TRACEPOINTS: &str = "tracepoints";
 /// Directory of the maps.
 pub(super) const MAPS: &str = "maps";
 
-/// What the link of an interface does.
+/// The purpose of an interface's link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::kernel) enum Kind {
-    /// Filters what arrives.
+    /// Filters arriving packets.
     Ingress,
-    /// Sees what leaves.
+    /// Sees departing packets.
     Egress,
     /// Takes cookies back.
     Redeem,
@@ -44,7 +44,7 @@ impl Kind {
     }
 }
 
-/// What agents of one version of the layout have pinned in one network namespace.
+/// The pins of agents of one version of the layout in one network namespace.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Layout {
     /// Version of the layout.
@@ -55,7 +55,7 @@ pub struct Layout {
     pub interfaces: Vec<String>,
 }
 
-/// What is pinned below `dir`, as far as can be seen, by version of the layout and network namespace.
+/// The layouts below `dir`, as far as can be seen, by version of the layout and network namespace.
 pub fn layouts(dir: &Path) -> Vec<Layout> {
     let mut found: Vec<Layout> = entries(dir).iter().filter_map(|path| Layout::at(path)).collect();
     found.sort_by_key(|layout| (layout.version, layout.netns));
@@ -112,7 +112,7 @@ impl Layout {
 pub(super) struct LinkPin {
     /// The interface's index when it was pinned.
     pub ifindex: u32,
-    /// What it was called then, by the configuration or by itself.
+    /// Its name then, by the configuration or by itself.
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
@@ -133,7 +133,7 @@ impl LinkPin {
         Some(state.ifindex).filter(|index| *index != 0)
     }
 
-    /// What the file is called.
+    /// Name of the file.
     pub(super) fn file_name(ifindex: u32, name: &str) -> String {
         format!("{ifindex}-{}", name.replace('.', ":"))
     }
@@ -149,7 +149,7 @@ pub(super) fn links_of(layout: &Path, kind: Kind) -> Vec<LinkPin> {
     entries(&layout.join(kind.directory())).into_iter().filter_map(LinkPin::at).collect()
 }
 
-/// What is in a directory, in order; nothing where it cannot be read.
+/// The paths in a directory, in order; none where it cannot be read.
 pub(super) fn entries(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -215,7 +215,7 @@ pub(super) mod tests {
         assert_eq!(of_namespace(dir.path(), 7), expected);
     }
 
-    /// `eth0.5` is what an interface of VLAN 5 is called, and a bpffs refuses such a file.
+    /// `eth0.5` is the usual name of an interface of VLAN 5, and a bpffs refuses such a file.
     #[test]
     fn a_dot_in_a_name_is_no_dot_in_its_file_and_comes_back() {
         let name = LinkPin::file_name(5, "eth0.5");

@@ -54,7 +54,7 @@ impl Pins {
         let kinds = Kind::ALL.iter().map(|kind| kind.directory());
         for name in kinds.chain([TRACEPOINTS, MAPS]) {
             let path = root.join(name);
-            // Who may reach a pin can take the filter off.
+            // A process that can reach a pin can detach the XDP program.
             let mut private = fs::DirBuilder::new();
             private.recursive(true).mode(0o700);
             private.create(&path).map_err(pin("create", &path))?;
@@ -85,7 +85,7 @@ impl Pins {
         remove_all(maps)
     }
 
-    /// The same, unless a link is pinned whose program uses them.
+    /// The same, unless a program with a pinned link uses them.
     ///
     /// # Errors
     /// When one cannot be removed.
@@ -110,7 +110,7 @@ impl Pins {
     }
 
     /// Index of each interface on which a filter of an earlier agent still hangs, of whatever layout,
-    /// and what the configuration called it then. It may be called otherwise by now.
+    /// and its name in the configuration then. It may have another name by now.
     pub fn followed(&self) -> Vec<(u32, String)> {
         let layouts = std::iter::once(self.root.clone()).chain(self.others());
         layouts
@@ -152,8 +152,8 @@ fn inherited(dir: &Path, netns: u64, own: &Path, kind: Kind, ifindex: u32) -> Ve
         .collect()
 }
 
-/// The lock of the agents of one layout. Who protects the namespace holds that of every layout there
-/// is: of two agents that differ in the layout only one may run, too.
+/// The lock of the agents of one layout. An agent that protects the namespace holds the lock of every
+/// layout in it: of two agents that differ in the layout only one may run, too.
 fn lock(layout: &Path) -> Result<fs::File, KernelError> {
     let path = || layout.to_owned();
     let failed = |what| move |error| KernelError::Pin { what, path: path(), error };

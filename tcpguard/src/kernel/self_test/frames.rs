@@ -1,4 +1,4 @@
-//! The frames of a self-test: what a client sends, and whether checksums are right.
+//! The frames of a self-test: those that a client sends, and a check of checksums.
 
 use tcpguard_common::abi::{Addr, FlowKey, SynAckRecord};
 use tcpguard_common::wire::{Segment, flag, option};
@@ -49,8 +49,8 @@ impl Client {
     }
 }
 
-/// Addresses for documentation (RFC 5737, RFC 3849 and RFC 9637) of the family of `server`: nobody
-/// has them, and each belongs to another prefix.
+/// Addresses for documentation (RFC 5737, RFC 3849 and RFC 9637) of the family of `server`: no host has
+/// them, and each belongs to another prefix.
 pub(super) fn sources(server: &Addr) -> [Addr; 3] {
     match server.as_v4() {
         Some(_) => [[192, 0, 2, 1], [198, 51, 100, 1], [203, 0, 113, 1]].map(Addr::from_v4),
@@ -140,7 +140,7 @@ fn frame(
     frame
 }
 
-/// Which checksum of a frame is wrong, if one is. `segment` is what the frame holds.
+/// The checksum of a frame that is wrong, if one is. `segment` is the parsed content of the frame.
 pub(super) fn broken_checksum(frame: &[u8], segment: &Segment) -> Option<&'static str> {
     let ip = frame.get(usize::from(segment.ip_at)..)?;
     let tcp_at = usize::from(segment.options_at) - 20 - usize::from(segment.ip_at);
@@ -159,7 +159,7 @@ pub(super) fn broken_checksum(frame: &[u8], segment: &Segment) -> Option<&'stati
     (sum(tcp, pseudo) != 0xffff).then_some("TCP")
 }
 
-/// The one's complement sum of big-endian words, RFC 1071; 0xffff over what holds its checksum.
+/// The one's complement sum of big-endian words, RFC 1071; 0xffff over data that includes its checksum.
 fn sum(bytes: &[u8], start: u32) -> u32 {
     let words = bytes
         .chunks(2)

@@ -40,7 +40,7 @@ const STATES: [(State, &str); 8] = [
     (State::Off, "off"),
 ];
 
-/// What is known where no agent answers.
+/// The families without an agent that answers.
 pub fn of_nobody() -> Vec<Family> {
     vec![up(false)]
 }
@@ -366,7 +366,7 @@ fn rules_and_tables(status: &Status) -> Vec<Family> {
         place("manual", "block", "wanted", rules.block_manual),
         place("manual", "allow", "wanted", rules.allow),
     ];
-    // What is in the kernel does not say who wanted it.
+    // The kernel's rules do not tell their origin.
     counts.extend(rules.in_kernel.map(|count| place("any", "block", "kernel", count)));
     let entries = status
         .maps
@@ -399,7 +399,7 @@ fn rules_and_tables(status: &Status) -> Vec<Family> {
 }
 
 fn programs(status: &Status) -> Vec<Family> {
-    // One that never ran while the kernel counted says nothing of what it costs.
+    // A program that never ran while the kernel counted has no known cost.
     let counted: Vec<_> = status.programs.iter().filter(|program| program.runs > 0).collect();
     let sample = |name: &str, value| Sample::new([("program", name)], value);
     let time = |ns: u64| Value::Amount(ns as f64 / 1e9);

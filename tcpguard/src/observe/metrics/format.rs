@@ -1,9 +1,9 @@
 //! Metrics as text, in the form of either of the two standards.
 //!
-//! The library writes OpenMetrics 1.0. The older form, of Prometheus (0.0.4), is what promtool and the
-//! textfile collector of node_exporter read. It differs in three things, and all are in what the
-//! library is told: there the name of a counter ends in `_total` in its description too, what
-//! describes the program is a gauge, and nothing marks the end.
+//! The library writes OpenMetrics 1.0. The older form, of Prometheus (0.0.4), is read by promtool and
+//! the textfile collector of node_exporter. It differs in three things, all of them in the input of the
+//! library: the name of a counter ends in `_total` in its description too, a description of the program
+//! is a gauge, and nothing marks the end.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-/// What every name begins with.
+/// Prefix of every name.
 const PREFIX: &str = "tcpguard";
 
 /// A form of the text.
@@ -28,32 +28,32 @@ pub enum Format {
 /// Samples of one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// Its name without the prefix, and without the `_total` of a counter or the `_info` of what
-    /// describes the program.
+    /// Its name without the prefix, and without the `_total` of a counter or the `_info` of a
+    /// description of the program.
     pub name: &'static str,
-    /// What it means, on one line.
+    /// Its meaning, on one line.
     pub help: &'static str,
-    /// What its numbers do.
+    /// The behaviour of its numbers.
     pub kind: Kind,
     /// The samples, no two with the same labels. Without any, the family is left out.
     pub samples: Vec<Sample>,
 }
 
-/// What numbers do.
+/// The behaviour of numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// They only rise, or start again from zero.
     Counter,
     /// They go up and down.
     Gauge,
-    /// They are 1, and the labels say what it is about.
+    /// They are 1, and the labels carry the information.
     Info,
 }
 
 /// One number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// What it is of.
+    /// The labels that identify it.
     pub labels: Vec<(&'static str, String)>,
     /// How much.
     pub value: Value,
@@ -77,8 +77,8 @@ impl Format {
         }
     }
 
-    /// The form that suits the HTTP header `Accept` best: OpenMetrics for who asks for it by name and
-    /// likes nothing better.
+    /// The form that suits the HTTP header `Accept` best: OpenMetrics for a client that asks for it by
+    /// name and prefers nothing else.
     pub fn accepted(accept: &str) -> Self {
         let weight = |wanted: &str| accept.split(',').filter_map(|it| weight(it, wanted)).max();
         match (weight("application/openmetrics-text"), weight("text/plain")) {
@@ -120,7 +120,7 @@ pub fn text(families: Vec<Family>, format: Format) -> String {
     text
 }
 
-/// What the library is given to write.
+/// The library's input.
 #[derive(Debug)]
 struct Exposition {
     families: Vec<Family>,

@@ -1,6 +1,6 @@
 //! The status as numbers for monitoring systems: `tcpguard metrics`, and HTTP on a socket.
 //!
-//! `families` says which numbers, as a pure function of the status; what they mean is in
+//! `families` lists the numbers, as a pure function of the status. Their meanings are in
 //! docs/metrics.md. No label names a source: a flood has millions of them.
 
 mod families;

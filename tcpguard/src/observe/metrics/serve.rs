@@ -1,5 +1,5 @@
-//! Metrics by HTTP: on a Unix socket for whoever may read the status, and, where an operator wants it,
-//! on a TCP port of this host.
+//! Metrics by HTTP: on a Unix socket for every user that may read the status, and, where an operator
+//! wants it, on a TCP port of this host.
 //!
 //! Each scrape is one question to the agent's loop, as `tcpguard status` is. A connection is answered
 //! once and closed.
@@ -35,10 +35,10 @@ use crate::status::{Health, Severity};
 const PATH: &str = "/metrics";
 /// Longest head of a request, in bytes; browsers send some hundred.
 const LONGEST_HEAD: usize = 16 << 10;
-/// What a TCP client counts as where users are told apart: nobody, by its usual number.
+/// The user that a TCP client counts as where users are told apart: `nobody`, by its usual number.
 const NOBODY: Peer = Peer { uid: 65_534, pid: None };
 
-/// Whatever is listened on, open.
+/// The open sockets.
 #[derive(Debug)]
 pub struct MetricsServer {
     unix: Socket,
@@ -117,7 +117,7 @@ fn denied(address: SocketAddr) -> Option<io::Error> {
     (error.kind() == io::ErrorKind::PermissionDenied).then_some(error)
 }
 
-/// Why there are no metrics on a port, and what to do about it.
+/// Why there are no metrics on a port, and the way to get them.
 fn not_served(address: SocketAddr, error: &io::Error) -> Health {
     let hint = match error.raw_os_error() {
         // As systemd's RestrictAddressFamilies= and IPAddressDeny= answer.
@@ -158,8 +158,8 @@ impl Stream {
     }
 }
 
-/// Answers one request. A client that is too slow, or one too many, is let go without a word: what
-/// scrapes asks again.
+/// Answers one request. A client that is too slow, or one too many, is dropped without a reply: a
+/// scraper asks again.
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
@@ -181,7 +181,7 @@ async fn connection(
     }
 }
 
-/// What a request is for.
+/// The subject of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Asked {
     Metrics(Format),

@@ -32,7 +32,7 @@ impl Input {
         Ok(bytes)
     }
 
-    /// The next `length` bytes in place of what is in `bytes`. The caller bounds `length`.
+    /// Replaces the content of `bytes` by the next `length` bytes. The caller bounds `length`.
     pub fn replace(&mut self, bytes: &mut Vec<u8>, length: usize) -> Result<(), Fault> {
         bytes.resize(length, 0);
         self.fill(bytes)

@@ -1,8 +1,8 @@
 //! Captures as a stream of packets: pcap and pcapng, plain or compressed with gzip.
 //!
-//! Nothing is believed that a file says of itself: every length is bounded before memory is taken
-//! for it, and what is not needed is skipped as it streams by. So a capture of any size is read in
-//! the memory of one packet, and a damaged one ends in an error that says where.
+//! No statement of a file about itself is trusted: every length is bounded before memory is taken for
+//! it, and unneeded parts are skipped as they stream by. So a capture of any size is read in the memory
+//! of one packet, and a damaged one ends in an error that names the place.
 
 mod input;
 mod pcap;
@@ -26,7 +26,7 @@ pub struct Packet {
     pub link: u16,
     /// Its length on the wire, in bytes.
     pub length: u32,
-    /// What was captured of it, from its link-layer header on.
+    /// The captured bytes of it, from its link-layer header on.
     pub bytes: Vec<u8>,
 }
 
@@ -41,7 +41,7 @@ pub enum CaptureError {
         /// Why.
         error: io::Error,
     },
-    /// It ends within a record: what came before has been read.
+    /// It ends within a record: the records before it have been read.
     #[error(
         "The capture is cut off at byte {end}{of}, within the record at byte {record}; what came before \
          is judged. All of it takes another recording: tcpdump -w FILE"
@@ -51,7 +51,7 @@ pub enum CaptureError {
         record: u64,
         /// Where the capture ends.
         end: u64,
-        /// Of what the bytes are counted.
+        /// The unit of the byte counts: the file, or its decompressed content.
         of: &'static str,
     },
     /// It contradicts its format.
@@ -62,18 +62,18 @@ pub enum CaptureError {
     Damaged {
         /// Where the record begins.
         record: u64,
-        /// Of what the bytes are counted.
+        /// The unit of the byte counts: the file, or its decompressed content.
         of: &'static str,
-        /// What is wrong with it.
+        /// Description of the defect.
         reason: String,
     },
 }
 
-/// What went wrong within a record.
+/// A failure within a record.
 enum Fault {
     /// The end came too early.
     End,
-    /// What it says is impossible.
+    /// Its content is impossible.
     Nonsense(String),
     /// It could not be read.
     Io(io::Error),

@@ -7,7 +7,7 @@ use super::{Fault, MAX_CAPTURED, Order, Packet, nonsense};
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
 
-/// What the file's header says.
+/// Properties from the file header.
 pub(super) struct Reader {
     order: Order,
     /// Nanoseconds in the unit of fractions of a second.

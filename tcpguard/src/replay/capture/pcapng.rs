@@ -24,7 +24,7 @@ const END_OF_OPTIONS: u16 = 0;
 const RESOLUTION: u16 = 9;
 const OFFSET: u16 = 14;
 
-/// What an interface description says.
+/// Properties from an interface description block.
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     link: u16,
@@ -99,8 +99,8 @@ impl Reader {
         Ok(matches!(kind, ENHANCED_PACKET | OLD_PACKET | SIMPLE_PACKET))
     }
 
-    /// A section header, whose type has been read: it says in which order all numbers stand, its
-    /// own length among them.
+    /// Reads a section header after its block type. The header determines the byte order of all
+    /// numbers, its own length among them.
     fn section(&mut self, input: &mut Input) -> Result<(), Fault> {
         let length = input.array()?;
         let mark = input.array()?;
@@ -238,7 +238,7 @@ fn units(resolution: u8) -> Option<u64> {
 }
 
 impl Interface {
-    /// A timestamp in ns since 1970, within what 64 bits hold.
+    /// A timestamp in ns since 1970, clamped to the range of 64 bits.
     fn time(&self, units: u64) -> u64 {
         let nanos =
             self.units.map_or(0, |second| u128::from(units) * 1_000_000_000 / u128::from(second));

@@ -1,4 +1,4 @@
-//! Shares as bars, in a table: what each is about stays text, which wraps on a narrow page.
+//! Shares as bars, in a table. The labels stay text, which wraps on a narrow page.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::render::number::percent;
 /// One bar.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Bar {
-    /// What it is about.
+    /// Subject of the share.
     pub label: String,
     /// The share, 0 to 1.
     pub share: f64,

@@ -19,7 +19,7 @@ const SIZES: [Size; 2] = [
     Size { class: "wide", width: 780.0, height: 200.0, steps: 7 },
     Size { class: "narrow", width: 340.0, height: 190.0, steps: 3 },
 ];
-/// Room for what is written beside the axes, and for the numbers of moments.
+/// Margins for the labels of the axes, and for the numbers of moments.
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 22.0;
@@ -31,7 +31,7 @@ const FLAG: f64 = 44.0;
 /// Measurements fewer than this are shown one by one.
 const DOTS: usize = 40;
 
-/// The plot with its title, what its colours mean, and what it shows in words.
+/// Writes the plot with its title, its legend, and its description in words.
 pub(in crate::report) fn figure(
     out: &mut impl Write,
     panel: &Panel,
@@ -47,7 +47,8 @@ pub(in crate::report) fn figure(
     out.write_str("</figure>\n")
 }
 
-/// What the colours and strokes mean; nothing where there is only one, which the title names.
+/// Writes the legend of colours and strokes. It is left out if there is only one, which the title
+/// names.
 fn legend(out: &mut impl Write, panel: &Panel) -> fmt::Result {
     let areas = panel.areas.iter().map(|area| (area, r#"<rect width="24" height="12"/>"#));
     let lines = panel.lines.iter().map(|line| (line, r#"<path d="M0 6H24"/>"#));
@@ -139,7 +140,7 @@ impl<'a> Drawing<'a> {
         )
     }
 
-    /// Each area down to the bottom, the topmost first: the lower ones cover what is not theirs.
+    /// Draws each area down to the bottom, the topmost first. The lower areas cover the excess.
     fn areas(&self, out: &mut impl Write) -> fmt::Result {
         let areas = &self.panel.areas;
         let mut sums = vec![0.0; self.stage.ends.len()];

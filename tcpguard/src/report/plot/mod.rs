@@ -10,7 +10,7 @@ pub(super) mod scale;
 use super::times::Times;
 use crate::status::Time;
 
-/// What plots of the same time have in common.
+/// Properties that plots of the same time share.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
     /// How times are told.
@@ -41,24 +41,24 @@ impl Stage<'_> {
 /// One plot.
 #[derive(Debug, Default)]
 pub(super) struct Panel {
-    /// What is plotted, with its unit.
+    /// The plotted quantity, with its unit.
     pub title: &'static str,
-    /// What it shows, in words.
+    /// Description of the plot, in words.
     pub says: String,
     /// Areas on top of each other, the lowest first.
     pub areas: Vec<Series>,
     /// Lines.
     pub lines: Vec<Series>,
-    /// Values to compare with, and what they are.
+    /// Reference values, with their descriptions.
     pub levels: Vec<(f64, String)>,
 }
 
 /// A row of values, one for each step.
 #[derive(Debug)]
 pub(super) struct Series {
-    /// What it is called.
+    /// Name in the legend.
     pub name: &'static str,
-    /// What the style sheet calls it.
+    /// Class in the style sheet.
     pub class: &'static str,
     /// The values; `None` where nothing was measured.
     pub values: Vec<Option<f64>>,

@@ -37,7 +37,7 @@ pub(crate) fn values(max: f64, most: usize) -> Vec<f64> {
     let most = most.max(1) as f64;
     let power = 10_f64.powf((max / most).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|round| round * power);
-    // A little more than exact, for what floating point makes of tenths.
+    // A little more than exact, because floating point does not represent tenths exactly.
     let enough = |step: &f64| max <= step * most * (1.0 + 1e-9);
     let step = steps.into_iter().find(enough).unwrap_or(20.0 * power);
     let count = (max / step * (1.0 + 1e-9)).floor() as usize;
@@ -53,7 +53,7 @@ pub(crate) fn label(value: f64) -> String {
         scaled /= 1000.0;
         unit += 1;
     }
-    // Three decimals hide what floating point makes of tenths.
+    // Three decimals hide the floating-point error of tenths.
     let text = format!("{scaled:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     format!("{text}{}", units[unit])

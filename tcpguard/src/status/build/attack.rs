@@ -1,4 +1,4 @@
-//! Incidents, and what their verdicts rest on.
+//! Incidents, and the evidence for their verdicts.
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Report};
@@ -56,11 +56,11 @@ pub(in crate::status) fn attack(
 
 fn baseline(incident: &IncidentReport) -> Option<f64> {
     let at_alarm = incident.record.at_alarm.as_ref()?;
-    // 0 stands for what is not known.
+    // 0 means that the rate is not known.
     Some(at_alarm.statistics.usual_syn_rate).filter(|rate| *rate > 0.0).map(number)
 }
 
-/// The document's form of what a verdict rests on.
+/// The document's form of the evidence for a verdict.
 pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
     Evidence {
         failing_flows: evidence.failing_flows,

@@ -1,4 +1,4 @@
-//! What is wrong, as far as it shows in numbers.
+//! Health findings: problems that show in numbers.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::render::number::{percent, short, span};
 /// Share of the places for tracked connections from which new ones are in danger: conntrack counts the
 /// half-open ones of a flood too.
 const CONNTRACK_FULL: f64 = 0.9;
-/// Frames a second that the guard cannot read from which on they may be somebody's way past it.
+/// Rate in frames per second above which frames that the XDP program cannot read may be an attempt
+/// to bypass it.
 const UNREAD_PPS: f64 = 100.0;
 /// Most listeners named in one line.
 const NAMED: usize = 4;
@@ -166,8 +167,8 @@ fn unread_syns(report: &Report, facts: &Facts) -> Option<String> {
     ))
 }
 
-/// Says of which listeners no answer is seen, and what to do about it. Without the tracepoint nothing
-/// is known of their handshakes.
+/// Names the listeners with unseen replies, and gives a hint. Without the tracepoint nothing is
+/// known of their handshakes.
 fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static str)> {
     let unseen = report.listeners.iter().filter(|one| one.egress == Egress::Unseen);
     let mut names: Vec<String> = unseen.map(|one| one.listener.to_string()).collect();
@@ -196,7 +197,7 @@ fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static st
     Some((text, "name it under [interfaces]: ip route shows which it is"))
 }
 
-/// Says where packets are lost, and what to do about the worst place.
+/// Describes where packets are lost, and gives a hint about the worst place.
 fn lost(losses: &Losses) -> (String, String) {
     let pps = losses.lost_pps.unwrap_or_default();
     let share = percent(losses.lost_ratio.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Interfaces: packets by what became of them.
+//! Interfaces: packets by their outcome.
 
 use std::collections::BTreeMap;
 

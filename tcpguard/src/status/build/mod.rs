@@ -1,4 +1,4 @@
-//! From what the engine knows and what the agent measured to the document.
+//! Builds the document from the engine's report and the agent's measurements.
 
 mod attack;
 mod health;
@@ -19,7 +19,7 @@ const ALERTS_LISTED: usize = 20;
 pub(crate) const PAST_LISTED: usize = 16;
 
 impl Status {
-    /// The document for what is known now.
+    /// Builds the document for the present state.
     pub fn build(report: &Report, facts: &Facts) -> Self {
         let clock = facts.clock;
         let losses = Losses::build(facts);
@@ -78,7 +78,7 @@ impl Rule {
             reason: rule.reason.clone(),
             created_at: clock.time_at(rule.created),
             expires_at: clock.time_at(rule.expires),
-            // Rounded up: what was asked for an hour ends in an hour, not in 59m 59s.
+            // Rounded up: a rule made for an hour ends in an hour, not in 59m 59s.
             expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
             confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
             hits: rule.hits,
@@ -88,8 +88,8 @@ impl Rule {
     }
 }
 
-/// A number as it is printed: six decimals are more than is known, and JSON has no way to write
-/// what is not finite.
+/// A number as it is printed. Six decimals exceed the precision of every value. JSON cannot
+/// represent a value that is not finite.
 pub(super) fn number(value: f64) -> f64 {
     if value.is_finite() { (value * 1e6).round() / 1e6 } else { 0.0 }
 }
@@ -136,8 +136,9 @@ fn stops(report: &Report, attack: &IncidentReport) -> bool {
     }
 }
 
-/// The share of an attack that is kept from the stack, of what came in the last second and completed no
-/// handshake with it; `None` where nothing came.
+/// The share of an attack that is kept from the stack, out of the SYNs of the last second that
+/// completed no handshake. `None` if there were none, if the incident is no flood, and if the rate
+/// is not known.
 fn stopped_share(report: &Report, attack: &IncidentReport) -> Option<f64> {
     let at = report.listeners.iter().find(|listener| listener.id == attack.listener_id);
     let (stopped, all) = match at {

@@ -1,4 +1,4 @@
-//! The terminal's cells, and what can be put into them.
+//! The terminal's cells, and the ways to draw into them.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -13,7 +13,7 @@ const HEADING: u16 = 9;
 /// A curve is drawn in whole numbers; so many to one.
 const FINE: f64 = 1000.0;
 
-/// What is drawn on.
+/// The drawing surface.
 pub(super) struct Canvas<'a> {
     buffer: &'a mut Buffer,
     view: &'a View,
@@ -24,8 +24,8 @@ impl<'a> Canvas<'a> {
         Self { buffer, view }
     }
 
-    /// Writes `text` into one line from `x` on, at most `width` columns of it, and returns the column
-    /// after it. What does not fit ends in `…`.
+    /// Writes `text` into one line from `x` on, at most `width` columns of it, and returns the
+    /// column after it. Text that does not fit ends in `…`.
     pub(super) fn text(&mut self, x: u16, y: u16, width: u16, text: &str, tone: Tone) -> u16 {
         if !self.buffer.area.contains((x, y).into()) {
             return x;
@@ -52,7 +52,7 @@ impl<'a> Canvas<'a> {
             let text = self.view.encode(&note.text).into_owned();
             for (number, line) in wrap(&text, usize::from(width)).iter().enumerate() {
                 let Some(row) = lines.next() else {
-                    // What is cut off must not look complete.
+                    // Truncated text must not look complete.
                     let more = "… more: tcpguard status";
                     let last = area.bottom().saturating_sub(1);
                     self.clear(Rect { y: last, height: 1, ..area });
@@ -69,8 +69,8 @@ impl<'a> Canvas<'a> {
         used
     }
 
-    /// Draws a curve whose newest value stands on the right. `top` fills the whole height. Where
-    /// something was measured there is a line at least; where nothing was there is none.
+    /// Draws a curve with its newest value on the right. `top` fills the whole height. A measured
+    /// value is shown as a line at least, and a missing value as a gap.
     pub(super) fn curve(&mut self, area: Rect, values: &[Option<f64>], top: f64, tone: Tone) {
         let top = (top.max(1.0 / FINE) * FINE) as u64;
         let least = top.div_ceil(u64::from(area.height.max(1)) * 8);
@@ -107,7 +107,7 @@ impl<'a> Canvas<'a> {
         self.buffer.set_style(area, Style::new().add_modifier(Modifier::REVERSED));
     }
 
-    /// Shows that what is there holds no longer.
+    /// Shows that the content of the area is out of date.
     pub(super) fn fade(&mut self, area: Rect) {
         let faint = Style::new().add_modifier(Modifier::DIM);
         let faint = if self.view.colour { faint.fg(Color::DarkGray) } else { faint };

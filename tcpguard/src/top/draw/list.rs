@@ -1,4 +1,4 @@
-//! A list, and under it what there is to say of the row that is pointed at.
+//! A list, with notes about the selected row below it.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(super) fn draw(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: 
     about(model, rows.get(place), now, canvas, rest);
 }
 
-/// What there is to say of a row, and of all.
+/// Draws the notes about a row, and about the list as a whole.
 fn about(model: &Model, row: Option<&Row>, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
     let title = row.and_then(|row| row.cells.first()).map_or("", |cell| cell.text.as_str());
     canvas.rule(area, title);

@@ -70,7 +70,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
     notes
 }
 
-/// What to do about it.
+/// The advice about an incident.
 pub(super) fn advice(attack: &Attack) -> Option<Note> {
     let advice = attack.advice.as_ref()?;
     let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));

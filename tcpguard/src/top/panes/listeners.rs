@@ -1,4 +1,4 @@
-//! The listeners: what arrives, how full their queues are, what is done.
+//! The listeners: arriving SYNs, fill of their queues, and active mitigations.
 
 use std::net::SocketAddr;
 

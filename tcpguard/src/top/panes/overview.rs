@@ -1,4 +1,4 @@
-//! The whole host: whether clients connect, curves of the last minutes, and what is to be known beside
+//! The whole host: whether clients connect, curves of the last minutes, and further notes beside
 //! them.
 
 use super::Note;
@@ -16,7 +16,7 @@ const LOW: f64 = 10.0;
 
 /// One curve.
 pub struct Curve {
-    /// What it is of.
+    /// Name of the plotted quantity.
     pub name: &'static str,
     /// Its values.
     pub series: fn(&Traffic) -> &Series,

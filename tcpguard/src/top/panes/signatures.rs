@@ -1,4 +1,4 @@
-//! The rules with what they hit, and what the failing SYNs of an attack look like.
+//! The rules with their hits, and the signatures of an attack's failed handshakes.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(super) fn rows(seen: &Seen) -> Vec<Row> {
     seen.status.rules.list.iter().map(row).collect()
 }
 
-/// Whose it is: an attack's or an operator's.
+/// Owner of a rule: an attack, by its number, or an operator.
 fn owner(rule: &Rule) -> String {
     rule.attack.map_or_else(|| rule.origin.clone(), |id| format!("#{id}"))
 }
@@ -66,7 +66,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
     notes
 }
 
-/// What the failing SYNs of an attack look like.
+/// The signatures of an attack's failed handshakes.
 fn looks(attack: &Attack) -> impl Iterator<Item = Note> + '_ {
     attack.evidence.signatures.iter().map(|top| {
         let text = format!(

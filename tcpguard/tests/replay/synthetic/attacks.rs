@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::stack::host;
 use super::*;
 
-/// A listener with so many clients a second, who come before, during and after.
+/// A listener with so many clients a second before, during and after a flood.
 fn served(seed: u64, family: Family, clients: f64) -> Scene {
     let mut scene = Scene::new(seed, family, 24);
     scene.clients(0.0, 24.0, clients);
@@ -61,8 +61,8 @@ fn random_sources_that_copy_all_systems() {
     rates(From::Random, Shape::Mix, "random_spoofed");
 }
 
-/// Its sources go on with ACKs, as clients do. What stands for a third ACK that the capture lost is a number
-/// near the server's, which none of them knows.
+/// The flood's sources go on with ACKs, as clients do. Only a number near the server's proves a
+/// third ACK that the capture lost, and no such source knows it.
 #[test]
 fn guessed_acknowledgements_make_no_clients_of_a_flood() {
     let mut jury = Jury::default();
@@ -111,7 +111,8 @@ fn one_source() {
                 let flood = Flood::new(8.0, 18.0, rate, from, shape);
                 scene.flood(&Flood { resets, ..flood });
                 let name = format!("one source {shape:?} {rate}/s resets {resets}");
-                // What is reset at once holds no place: thirty a second may be health checks.
+                // A handshake that is reset at once holds no slot: thirty a second may be health
+                // checks.
                 let right: &[&[&str]] = match resets && rate < 50.0 {
                     true => &[&["single_source"], &[]],
                     false => &[&["single_source"]],
@@ -241,7 +242,7 @@ fn nothing_but_the_flood() {
     jury.dismiss();
 }
 
-/// What is counted: SYNs, sources and times.
+/// The counts of a flood: SYNs, sources and times.
 #[test]
 fn the_numbers_of_a_flood_are_right() {
     for family in FAMILIES {

@@ -1,4 +1,4 @@
-//! What is no incident.
+//! Benign traffic, which is no incident.
 
 use std::net::SocketAddr;
 
@@ -34,7 +34,7 @@ fn answers_that_were_not_captured() {
     jury.dismiss();
 }
 
-/// The monitoring resets what it has opened: half-open, twenty times a second.
+/// The monitoring resets its half-open connections, twenty times a second.
 #[test]
 fn half_open_health_checks() {
     let mut jury = Jury::default();
@@ -54,7 +54,7 @@ fn half_open_health_checks() {
     jury.dismiss();
 }
 
-/// This host's own connections: a proxy, whose clients it serves as well.
+/// This host's own connections: a proxy that serves clients as well.
 #[test]
 fn a_busy_proxy() {
     let mut jury = Jury::default();
@@ -234,7 +234,7 @@ fn peer_to_peer() {
     jury.dismiss();
 }
 
-/// One client whose SYNs get no answer for a minute, and whose next one does.
+/// Three clients with SYNs that are answered only at the second retransmission.
 #[test]
 fn repeated_syns() {
     let mut jury = Jury::default();
@@ -324,7 +324,7 @@ impl Scene {
         self.arrives(at + 2 * rtt + MS, &back(scene::FIN | ACK, told, asked.wrapping_add(1)));
     }
 
-    /// An own SYN that nobody answers, or that a closed port resets after `refused`.
+    /// A SYN of this host that gets no reply, or that a closed port resets after `refused`.
     fn unheard(&mut self, at: u64, own: SocketAddr, other: SocketAddr, refused: Option<u64>) {
         let seq = self.dice.next() as u32;
         let look = Look::linux(0, 1460);

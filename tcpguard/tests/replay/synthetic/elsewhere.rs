@@ -1,4 +1,4 @@
-//! What concerns others: answers that this host did not ask for.
+//! Traffic that concerns other hosts, such as unsolicited replies.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use super::super::packets::*;
 use super::stack::host;
 use super::*;
 
-/// Somebody sends SYNs in this host's name, and `reflectors` servers answer.
+/// SYNs spoofed with this host's address make `reflectors` servers reply to it.
 fn reflected(family: Family, rate: u64, reflectors: u64, flags: u8) -> Scene {
     let mut scene = Scene::new(51, family, 20);
     scene.clients(0.0, 20.0, 30.0);
@@ -72,8 +72,8 @@ fn a_router_in_front_of_many_servers() {
     jury.dismiss();
 }
 
-/// Only what leaves the host was captured: its answers. What was asked is not known, but that this
-/// host answers it is, and so that nobody asked in its name.
+/// Only packets that leave the host were captured: its replies. The SYNs are not known. The replies
+/// come from this host, so no SYNs were spoofed with its address.
 #[test]
 fn answers_alone() {
     let mut jury = Jury::default();

@@ -63,7 +63,7 @@ fn clients_of_whom_each_packet_was_captured_twice() {
     jury.dismiss();
 }
 
-/// A fifth of the third ACKs is missing, of the answers and of the SYNs: what comes later proves them.
+/// A fifth of the third ACKs is missing, of the replies and of the SYNs. Later packets prove them.
 #[test]
 fn clients_of_whom_a_fifth_of_all_packets_was_not_captured() {
     let mut jury = Jury::default();
@@ -81,8 +81,8 @@ fn clients_of_whom_a_fifth_of_all_packets_was_not_captured() {
     jury.dismiss();
 }
 
-/// Some clients try again only after 3 s, and a fifth of what they send was not captured: many leave a single SYN for
-/// longer than it takes to judge a flood.
+/// Some clients retransmit only after 3 s, and a fifth of their packets was not captured. Many
+/// leave a single SYN for longer than it takes to judge a flood.
 #[test]
 fn slow_clients_whose_path_is_broken_in_a_capture_that_lost_a_fifth() {
     let mut jury = Jury::default();

@@ -19,7 +19,7 @@ pub enum From {
     Network,
 }
 
-/// What SYNs look like.
+/// Fingerprints of SYNs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shape {
     /// No options, window 512, one TTL.

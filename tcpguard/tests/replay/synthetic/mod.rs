@@ -1,5 +1,5 @@
-//! Captures of every class of incident and of what is easily taken for one, made from a model of
-//! hosts and clients, and what somebody who reads them with care would call them.
+//! Captures of every class of incident and of traffic that is easily taken for one, made from a
+//! model of hosts and clients, with the verdicts that a careful reader would give.
 //!
 //! They are an outside view: nothing here knows how the detector works. Each is made at several
 //! rates, for both IP versions, and is looked at from both directions and from one.
@@ -22,14 +22,14 @@ pub use stack::{Family, Look};
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const VIEWS: [View; 2] = [View::Both, View::Arriving];
 
-/// What is said about captures, and what should have been.
+/// Wrong verdicts on captures, with the right ones.
 #[derive(Default)]
 struct Jury {
     wrong: Vec<String>,
 }
 
 impl Jury {
-    /// Replays what can be seen from `view`. Every verdict in `right` is one.
+    /// Replays the packets that can be seen from `view`. Every verdict in `right` is accepted.
     fn hear(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Replay {
         let replay = observe(&scene.capture(view));
         let classes: Vec<&str> = replay.incidents.iter().map(|incident| incident.class).collect();

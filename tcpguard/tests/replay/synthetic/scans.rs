@@ -1,4 +1,4 @@
-//! Port scans, and what is none.
+//! Port scans, and traffic that is none.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use super::super::packets::*;
 use super::stack::host;
 use super::*;
 
-/// What a scanner gets in answer.
+/// The reply that a scanner gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Answer {
     /// A reset: the port is closed.
@@ -119,7 +119,7 @@ fn one_port_of_many_addresses() {
     jury.dismiss();
 }
 
-/// Most of what is tried answers: the scanner leaves it at that.
+/// Most of the targets answer with a SYN-ACK, which the scanner does not follow up.
 #[test]
 fn mostly_open_ports() {
     let mut jury = Jury::default();
@@ -178,7 +178,8 @@ fn port_knocking() {
     jury.dismiss();
 }
 
-/// A colleague whose bookmarks are out of date: it fails at ten ports, but uses the server all day.
+/// A colleague with outdated bookmarks: the client fails at ten ports, but uses the server all the
+/// time.
 #[test]
 fn a_known_client_that_tries_some_closed_ports() {
     let mut jury = Jury::default();

@@ -1,4 +1,4 @@
-//! A server, its clients and what goes over the wire between them.
+//! A server, its clients and the packets between them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,15 +10,15 @@ use crate::packets::*;
 pub enum View {
     /// Both directions.
     Both,
-    /// What arrives at the server's host.
+    /// Packets that arrive at the server's host.
     Arriving,
-    /// What leaves it.
+    /// Packets that leave it.
     Leaving,
 }
 
 pub const FIN: u8 = 1;
 
-/// What becomes of a connection attempt.
+/// Outcome of a connection attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
     /// It is answered, goes on, and is closed.
@@ -29,7 +29,7 @@ pub enum Fate {
     Resets,
     /// The answers are lost on the way; the client tries again.
     Unreached,
-    /// The same of a client whose first timeout is 3 s.
+    /// The same, for a client with a first timeout of 3 s.
     UnreachedSlowly,
     /// It completes, and so often the server has sent its answer again before it heard the third ACK.
     Hurried(usize),
@@ -51,7 +51,7 @@ pub struct Attempt {
     pub fate: Fate,
 }
 
-/// What happens at one host.
+/// The traffic of one host.
 pub struct Scene {
     pub family: Family,
     pub server: SocketAddr,
@@ -59,7 +59,7 @@ pub struct Scene {
     /// When the capture ends.
     pub until: u64,
     packets: Vec<(u64, View, Vec<u8>)>,
-    /// Half-open handshakes whose SYN-ACK will be repeated; the others get a SYN cookie.
+    /// Slots for half-open handshakes with a retransmitted SYN-ACK. The others get a SYN cookie.
     queue: usize,
 }
 
@@ -140,8 +140,8 @@ impl Scene {
         self.packets.retain(|_| dice.share() >= share);
     }
 
-    /// Each packet was captured again so many ns later, as by a mirror port that copies what comes in and what goes
-    /// out; `routed`: a router is between.
+    /// Each packet was captured again so many ns later, as by a mirror port that copies incoming
+    /// and outgoing packets. `routed`: a router is between.
     pub fn mirror(&mut self, after: u64, routed: bool) {
         let ttl_at = if self.family == Family::V4 { 8 } else { 7 };
         let copy = |(at, way, packet): &(u64, View, Vec<u8>)| {
@@ -163,7 +163,7 @@ impl Scene {
         self.leaves(at + 50_000, &no);
     }
 
-    /// SYNs in what can be seen, repetitions included.
+    /// SYNs that can be seen from `view`, retransmissions included.
     pub fn syns(&self, view: View) -> u64 {
         let flags_at = if self.family == Family::V4 { 33 } else { 53 };
         let is_syn = |packet: &[u8]| packet[flags_at] & (SYN | ACK | RST | FIN) == SYN;
@@ -271,7 +271,7 @@ impl Scene {
         }
     }
 
-    /// The SYN-ACKs that the kernel sends again while nobody answers.
+    /// The SYN-ACKs that the kernel retransmits while no third ACK arrives.
     pub fn repeat_answer(&mut self, first: u64, answer: &Tcp<'_>, times: usize) {
         let Some(left) = self.queue.checked_sub(1) else { return };
         self.queue = left;
@@ -315,7 +315,8 @@ impl Scene {
         self.clients_of(from, until, rate, server, |_, _| None);
     }
 
-    /// Clients whose attempts `fate` may decide by time (s) and client number.
+    /// Clients for which `fate` may decide the outcome of an attempt, by time (s) and client
+    /// number.
     pub fn clients_of(
         &mut self,
         from: f64,

@@ -11,10 +11,10 @@ pub const AGAIN: [u64; 5] = [SECOND, 3 * SECOND, 7 * SECOND, 15 * SECOND, 31 * S
 /// The same where the first timeout is 3 s (RFC 1122 §4.2.3.1): old and embedded systems.
 pub const AGAIN_SLOWLY: [u64; 3] = [3 * SECOND, 9 * SECOND, 21 * SECOND];
 
-/// When a server whose first timeout is 150 ms sends its SYN-ACK again.
+/// Times at which a server with a first timeout of 150 ms retransmits its SYN-ACK.
 pub const AGAIN_IN_A_HURRY: [u64; 4] = [150 * MS, 450 * MS, 1050 * MS, 2250 * MS];
 
-/// What the SYNs of a host have in common.
+/// Properties that the SYNs of a host have in common.
 #[derive(Clone, Debug)]
 pub struct Look {
     pub options: Vec<u8>,

@@ -119,7 +119,8 @@ fn clients_whose_path_is_broken() {
     jury.dismiss();
 }
 
-/// Who was quicker by the other IP version resets the answer, now and for ever (RFC 8305 §5).
+/// A client that was quicker by the other IP version resets the SYN-ACK, now and always (RFC 8305
+/// §5).
 #[test]
 fn clients_of_whom_a_quarter_always_resets_are_told_once_and_not_for_ever() {
     let mut jury = Jury::default();
@@ -140,7 +141,7 @@ fn clients_of_whom_a_quarter_always_resets_are_told_once_and_not_for_ever() {
     jury.dismiss();
 }
 
-/// A rush whose clients are served, from which some then turn away.
+/// A flash crowd of clients with long round-trip times, all of which complete their handshakes.
 #[test]
 fn a_rush_from_far_away() {
     let mut jury = Jury::default();

@@ -1,4 +1,4 @@
-//! How long somebody waits who asks the agent something.
+//! The time that a caller waits for the agent's response.
 
 use std::time::{Duration, Instant};
 

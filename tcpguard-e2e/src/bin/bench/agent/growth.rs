@@ -22,10 +22,10 @@ const RATE: u32 = 500_000;
 const SETTLE: Duration = Duration::from_secs(2);
 /// Networks that floods come from, by the length of their prefixes: from 1 to a million addresses.
 const PREFIXES: [u8; 3] = [32, 20, 12];
-/// Where they are: nobody's (RFC 6598).
+/// Their range: shared address space (RFC 6598), in which no host of the lab lies.
 const NETWORKS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 
-/// What a flood from so many sources takes.
+/// The agent's cost of a flood from so many sources.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct GrowthCost {
     /// The network that it comes from; everywhere if none.
@@ -36,7 +36,7 @@ pub struct GrowthCost {
     pub cpu: Samples,
     /// The most memory at once, in MiB: in each poll for a moment, when flows are looked at.
     pub resident: Samples,
-    /// What of it came after the first third of the flood, in MiB.
+    /// The part of it that came after the first third of the flood, in MiB.
     pub growth: Samples,
 }
 

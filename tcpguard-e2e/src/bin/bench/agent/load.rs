@@ -20,10 +20,10 @@ use tcpguard_e2e::flood::Shape;
 
 /// By then rules and steps are in place, and an idle agent has forgotten its start.
 const SETTLE: Duration = Duration::from_secs(4);
-/// What the calls may take after the window, so that the flood outlasts them.
+/// The longest that the calls may take after the window, so that the flood outlasts them.
 const CALLS: Duration = Duration::from_secs(60);
 
-/// What goes on at the guarded host.
+/// The load on the host under test.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Situation {
@@ -47,7 +47,7 @@ impl Situation {
     }
 }
 
-/// What an agent takes in one situation.
+/// The cost of an agent in one situation.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LoadCost {
     pub situation: Situation,

@@ -1,4 +1,4 @@
-//! Memory of all BPF maps: as the kernel accounts for them here, and what that makes on other machines.
+//! Memory of all BPF maps: as the kernel accounts for it here, and as it would be on other machines.
 //!
 //! Linux 6.18 counts (`array_map_mem_usage` in kernel/bpf/arraymap.c, `htab_map_mem_usage` in
 //! kernel/bpf/hashtab.c) for each possible CPU: of a per-CPU array and a per-CPU hash, every value,
@@ -27,7 +27,7 @@ pub struct Maps {
     pub cpus: u64,
     /// All of them here, in bytes.
     pub here: u64,
-    /// Of these, what each CPU adds, in bytes.
+    /// Of these, the part that each CPU adds, in bytes.
     pub per_cpu: u64,
 }
 
@@ -79,7 +79,7 @@ mod tests {
     fn a_cpu_adds_its_values_to_per_cpu_maps() {
         assert_eq!(per_cpu(&map(PERCPU_ARRAY, 12, 10)), 160);
         assert_eq!(per_cpu(&map(LRU_PERCPU_HASH, 8, 10)), 80);
-        // The hits of all rules are most of what a CPU adds: 512 KiB.
+        // The hits of all rules are the largest part that a CPU adds: 512 KiB.
         let hits = size_of::<RuleHits>() as u64;
         let rules = u64::from(abi::rule_slots(abi::RULES));
         assert_eq!(per_cpu(&map(PERCPU_ARRAY, hits, rules)), hits * rules);

@@ -8,8 +8,8 @@ use super::polls::Case;
 use super::{AgentCosts, MIB};
 use crate::samples::Samples;
 
-/// CPUs of the machines whose maps are computed, and what all maps may take on each in MiB: 64 on two
-/// CPUs, and 1 more for each further one.
+/// CPUs of the machines for which the maps are computed, and the limit of all maps on each in MiB: 64
+/// on two CPUs, and 1 more for each further one.
 const MACHINES: [(u64, f64); 3] = [(2, 64.0), (16, 78.0), (128, 190.0)];
 /// % of one core.
 const IDLE: f64 = 1.0;
@@ -124,7 +124,7 @@ impl Part for AgentCosts {
 }
 
 impl AgentCosts {
-    /// What kept a row of the tables from being measured, if anything did.
+    /// The reason why a row of the tables could not be measured, if there is one.
     fn why(&self, row: &str) -> String {
         let lines = self.missing.iter().filter(|line| line.starts_with(row));
         lines.map(String::as_str).collect::<Vec<_>>().join("; ")
@@ -286,7 +286,7 @@ mod tests {
     use super::super::maps::Maps;
     use super::*;
 
-    /// Nothing measured but what the test is about.
+    /// Costs with nothing measured: each test adds its own subject.
     fn costs() -> AgentCosts {
         AgentCosts::new(&Options { quick: true, json: None })
     }

@@ -1,4 +1,4 @@
-//! What a poll costs the agent, by what it has to read.
+//! The agent's cost of a poll, by the data that it has to read.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const FULL: f64 = 0.9;
 /// Places that connect a crowd in this time, or it is smaller.
 const GATHER: Duration = Duration::from_secs(60);
 
-/// What a poll reads.
+/// The data that a poll reads.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Case {
@@ -43,16 +43,16 @@ pub enum Case {
     Established(u32),
 }
 
-/// What a poll took in one case.
+/// The cost of a poll in one case.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PollCost {
     pub case: Case,
-    /// CPU time of a poll in ms, with its share of what is done every second and every five.
+    /// CPU time of a poll in ms, with its share of the work of every second and every five.
     pub cpu: Samples,
     /// The most memory at once in the window, in MiB (`VmHWM`).
     pub peak: Samples,
-    /// What there was of what was wanted: listeners followed, share of the table of sources in use,
-    /// connections established.
+    /// The extent to which the case was reached: listeners tracked, share of the table of sources
+    /// in use, connections established.
     pub found: Samples,
 }
 
@@ -83,7 +83,7 @@ impl PollCost {
         }
     }
 
-    /// What was found of what was wanted, in words.
+    /// The extent to which the case was reached, in words.
     pub fn remark(&self) -> String {
         let Some(found) = self.found.median() else { return String::new() };
         match self.case {
@@ -117,7 +117,7 @@ impl PollCost {
             }
             Case::FullTables => {
                 let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
-                // A rule would spare the tables what comes after it.
+                // A rule would keep the SYNs after it out of the tables.
                 let guard = Guard::start(&lab.edge, Mode::Observe)?;
                 let time = FILL + window + SETTLE;
                 let flood = Flood::random(Family::V4.service(), time);
@@ -140,8 +140,8 @@ impl PollCost {
         Ok(())
     }
 
-    /// CPU time of a poll, by what the agent takes in a window in which it does nothing else, and its
-    /// memory.
+    /// Measures the CPU time of a poll, by the agent's CPU time in a window in which it does nothing
+    /// else, and its memory.
     fn watch(&mut self, guard: &Guard<'_>, window: Duration) -> Result<()> {
         forget_peak(guard.pid())?;
         let watch = Watch::start(guard.pid())?;

@@ -1,7 +1,7 @@
 //! CPU time of a process.
 //!
 //! The scheduler's own account (`schedstat`) is exact, where utime and stime of `/proc/PID/stat` are
-//! printed in ticks of 10 ms, a tenth of what a poll may take in the windows here.
+//! printed in ticks of 10 ms, a tenth of the time that a poll may take in the windows here.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ impl Watch {
     }
 }
 
-/// What all threads of a process have run. The agent's live as long as it does.
+/// The run time of all threads of a process. The agent's threads live as long as it does.
 fn cpu_time(pid: u32) -> Result<Duration> {
     let tasks = format!("/proc/{pid}/task");
     let mut sum = Duration::ZERO;

@@ -17,7 +17,7 @@ const SIZES: [u32; 2] = [10_000, 100_000];
 /// Of each size, in one round.
 const TIMES: usize = 3;
 
-/// What `tcpguard rules import` took, from its start to its end, when all rules are in force.
+/// The time of `tcpguard rules import`, from its start to its end, when all rules are in force.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct RuleCost {
     /// Rules of a set.
@@ -78,7 +78,7 @@ pub fn round(costs: &mut [RuleCost]) -> Result<()> {
     costs.iter_mut().filter(|cost| cost.refused.is_none()).try_for_each(|it| it.time(&lab.edge))
 }
 
-/// Milliseconds, or what the guard has against it.
+/// Milliseconds, or the reason why tcpguard refused the import.
 fn import(host: &Netns, path: &str) -> Result<Result<f64, String>> {
     let begun = Instant::now();
     let output = cli(host, &["rules", "import", "--replace", path])?;

@@ -45,7 +45,7 @@ impl Crowd {
     /// Has up to `count` peers connect, until none gets in any more or `limit` is over.
     ///
     /// # Errors
-    /// When the lab fails, or nobody gets in.
+    /// When the lab fails, or no peer gets in.
     pub fn gather(lab: &Lab, count: u32, limit: Duration) -> Result<Self> {
         lab.edge.sysctl("net.core.somaxconn", &count.to_string())?;
         let service = lab.edge.run(|| {
@@ -55,7 +55,7 @@ impl Crowd {
             Ok(TcpListener::from(socket))
         })?;
         lab.attacker.run(|| connect_all(count, limit))?;
-        // Handshakes may be lost: what the kernel says counts.
+        // Handshakes may be lost: the kernel's number counts.
         let sockstat = lab.edge.read("/proc/thread-self/net/sockstat")?;
         let in_use = in_use(&sockstat).context("sockstat names no TCP sockets")?;
         let established = in_use.saturating_sub(1);
@@ -106,7 +106,7 @@ fn segment(from: SocketAddr, flags: u8) -> Segment {
     Segment { src_mac: ATTACKER_MAC, dst_mac: EDGE_MAC, ..Segment::new(from, to, flags) }
 }
 
-/// What completes the handshake that a SYN-ACK answers.
+/// The ACK that completes the handshake of a SYN-ACK.
 fn ack_of(answer: &Segment) -> Option<Vec<u8>> {
     if answer.flags & (flags::SYN | flags::ACK) != flags::SYN | flags::ACK {
         return None;

@@ -96,7 +96,7 @@ impl Agent {
         Ok(())
     }
 
-    /// What an agent that has ended had to say.
+    /// The log of an agent that has ended.
     fn log(&mut self) -> String {
         let mut log = String::new();
         if let Some(mut stderr) = self.0.stderr.take()

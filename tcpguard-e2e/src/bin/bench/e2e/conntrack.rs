@@ -1,4 +1,4 @@
-//! What a flood does to the guarded host's connection tracking.
+//! The effect of a flood on the connection tracking of the host under test.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const STAT: &str = "/proc/thread-self/net/stat/nf_conntrack";
 /// After so long the kernel forgets a SYN that was answered (`nf_conntrack_tcp_timeout_syn_recv`).
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Its table at the end of a window, and what it counted in it.
+/// Its table at the end of a window, and its counts in that window.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Conntrack {
     /// Connections in its table.
@@ -42,7 +42,7 @@ impl Conntrack {
         })
     }
 
-    /// What it counted since an `earlier` reading.
+    /// Its counts since an `earlier` reading.
     pub const fn since(self, earlier: Self) -> Self {
         Self {
             dropped: self.dropped - earlier.dropped,

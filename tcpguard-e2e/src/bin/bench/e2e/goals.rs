@@ -1,5 +1,5 @@
-//! What was promised of clients under floods, judged by rounds: each compares runs of one round, so that
-//! a change of the machine's mood between rounds counts for nothing.
+//! The targets for clients under floods, judged by rounds: each compares runs of one round, so that a
+//! change of the machine's speed between rounds counts for nothing.
 
 use tcpguard_e2e::measure::lower_bound;
 
@@ -80,15 +80,15 @@ fn ratio(these: f64, those: f64) -> f64 {
     these / those
 }
 
-/// A defence under a flood of live frames, near clients, whose SYNs are repeated as Linux does.
+/// A defence under a flood of live frames, with near clients that retransmit SYNs as Linux does.
 struct Cell<'a> {
     arm: Arm,
     record: Option<&'a Record>,
 }
 
-/// What rounds have shown, and what the reader has to know of it.
+/// The results of rounds, and a note about them for the reader.
 struct Judged {
-    /// What is judged, if not the median.
+    /// The value that is judged, if not the median.
     pooled: Option<f64>,
     values: Vec<f64>,
     /// The steps that were taken at the end of each run.
@@ -109,8 +109,8 @@ impl<'a> Cell<'a> {
         Self { arm, record }
     }
 
-    /// The share of some clients of all runs together that were answered in time: in one run they are too
-    /// few for what is promised.
+    /// The share of some clients of all runs together that were answered in time: one run has too few of
+    /// them to judge the target.
     fn pooled(&self, of: fn(&Record) -> Clients, time: usize) -> Judged {
         let each = |run: &Run| {
             let alone = Record { runs: vec![run.clone()], ..self.record?.clone() };
@@ -188,7 +188,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// What is not empty.
+/// The notes that are not empty.
 fn joined<const N: usize>(notes: [String; N]) -> String {
     let notes = notes.into_iter().filter(|note| !note.is_empty());
     notes.collect::<Vec<_>>().join("; ")

@@ -8,8 +8,8 @@ use tcpguard_e2e::lab::{Family, Lab, PORT};
 const PER_SOURCE: u32 = 20;
 const AT_ONCE: u32 = 50;
 
-/// netfilter's SYN proxy, as nft(8) has it: SYNs go untracked, and what is no connection's goes to the
-/// proxy. It promises what the lab's server would.
+/// netfilter's SYN proxy, as nft(8) has it: SYNs go untracked, and segments of no connection go to the
+/// proxy. It promises the same options as the lab's server.
 ///
 /// # Errors
 /// Without nft, or when the kernel has no synproxy.
@@ -74,7 +74,7 @@ pub fn hashlimit(lab: &Lab, family: Family) -> Result<()> {
     lab.edge.exec(&rule).map(drop).context("hashlimit: `cargo xtask setup` installs iptables")
 }
 
-/// "New, not SYN": refuses connections whose SYN connection tracking has not seen.
+/// "New, not SYN": refuses connections with a SYN that connection tracking has not seen.
 ///
 /// # Errors
 /// Without nft, or when the kernel has no connection tracking.

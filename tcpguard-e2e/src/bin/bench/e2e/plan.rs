@@ -10,7 +10,7 @@ pub const CLIENTS: u32 = 200;
 
 const ROUNDS: usize = 3;
 
-/// What targets are judged by.
+/// The floods and defences by which targets are judged.
 const JUDGED: [(Kind, Rate, &[Arm]); 3] = [
     (Kind::Crude, Rate::Maximum, &[Arm::Drop, Arm::Ours]),
     (Kind::Mimic, Rate::Paced(500_000), &[Arm::Cookies1, Arm::Ours]),
@@ -19,7 +19,7 @@ const JUDGED: [(Kind, Rate, &[Arm]); 3] = [
 
 const PACES: [Rate; 4] =
     [Rate::Paced(10_000), Rate::Paced(100_000), Rate::Paced(500_000), Rate::Maximum];
-/// `tcp_syncookies=2` does under a flood what 1 does.
+/// `tcp_syncookies=2` has the same effect under a flood as 1.
 const AGAINST_CRUDE: [Arm; 12] = [
     Arm::None,
     Arm::Cookies1,
@@ -34,9 +34,9 @@ const AGAINST_CRUDE: [Arm; 12] = [
     Arm::Ours,
     Arm::OursGeneric,
 ];
-/// What a limit for each source does against random ones, a crude flood shows as well.
+/// The effect of a limit per source on random sources: a crude flood shows it as well.
 const AGAINST_COPIES: [Arm; 4] = [Arm::Cookies1, Arm::Synproxy, Arm::Drop, Arm::Ours];
-/// Where native XDP gains nothing, and where answers are longer than what they answer.
+/// Where native XDP gains nothing, and where replies are longer than the SYNs.
 const AS_SOCKET_BUFFERS: [(Kind, &[Arm]); 2] = [
     (
         Kind::Crude,
@@ -53,8 +53,8 @@ const AS_SOCKET_BUFFERS: [(Kind, &[Arm]); 2] = [
     (Kind::Mimic, &[Arm::Cookies1, Arm::Drop, Arm::Ours]),
 ];
 
-/// In the order in which a round goes through them: what is in one setting together, since it shares
-/// the perfect drops between. `quick`: one round of what is judged.
+/// The records, in the order in which a round goes through them. Those of one setting are together,
+/// since they share the perfect drops between them. `quick`: one round of the judged ones.
 pub fn of_targets(base: Setting, quick: bool) -> Vec<Record> {
     let mut records = Vec::new();
     if !quick {
@@ -80,8 +80,8 @@ pub fn of_targets(base: Setting, quick: bool) -> Vec<Record> {
     records
 }
 
-/// Has a cell be judged: one that is there already, or another beside its neighbours. The machine's mood
-/// must not decide: what is doubtful is run again.
+/// Has a cell be judged: one that is there already, or another beside its neighbours. The machine's
+/// speed must not decide: doubtful results are measured again.
 fn judge(records: &mut Vec<Record>, arm: Arm, setting: Setting, rounds: usize) {
     let same = records.iter_mut().find(|record| record.arm == arm && record.setting == setting);
     if let Some(record) = same {

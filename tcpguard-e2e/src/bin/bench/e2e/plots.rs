@@ -5,7 +5,7 @@ use crate::part::{Axis, Figure, Series};
 use super::attack::{Delivery, Kind};
 use super::record::{Record, Run, Spread};
 
-/// What is shown of one kind of flood.
+/// The plot of one type of flood.
 struct Plot {
     file: &'static str,
     flood: Kind,

@@ -1,4 +1,4 @@
-//! What all runs of a defence in one setting came to.
+//! The results of all runs of a defence in one setting.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub struct Run {
     pub steps: Vec<String>,
 }
 
-/// What became of a window's clients.
+/// The outcome of a window's clients.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Clients {
     pub attempts: usize,
@@ -165,7 +165,7 @@ impl Run {
         self.disagreement() > AGREEMENT
     }
 
-    /// What a packet cost as a multiple of what the perfect drop takes around it.
+    /// The cost of a packet as a multiple of the cost of the perfect drop around it.
     fn times_drop(&self) -> Option<f64> {
         let [before, after] = self.brackets?;
         Some(self.ns_per_packet? / ((before + after) / 2.0))
@@ -208,12 +208,12 @@ impl Record {
         self.spread(Run::times_drop)
     }
 
-    /// Of what its runs have shown.
+    /// The spread of a value over its runs.
     pub fn spread(&self, of: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.runs.iter().filter_map(of).collect())
     }
 
-    /// Runs whose brackets do not agree.
+    /// Runs with brackets that do not agree.
     pub fn marked(&self) -> usize {
         self.runs.iter().filter(|run| run.is_marked()).count()
     }

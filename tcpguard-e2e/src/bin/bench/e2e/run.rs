@@ -1,4 +1,4 @@
-//! One defence under one flood, and what became of the clients.
+//! One defence under one flood, and the outcome for the clients.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ const SETTLED: Duration = Duration::from_millis(2500);
 /// When a client gives up: after the last limit that is reported, 3 s.
 pub const PATIENCE: Duration = clients::PATIENCE;
 
-/// What all defences of one comparison meet.
+/// The conditions for all defences of one comparison.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Setting {
     pub ipv6: bool,
@@ -105,7 +105,7 @@ impl Timing {
     }
 }
 
-/// What a window showed.
+/// The results of a window.
 #[derive(Debug)]
 pub struct Outcome {
     /// Each from an address that was never heard of.
@@ -127,7 +127,7 @@ pub struct Outcome {
     pub steps: Vec<String>,
 }
 
-/// What the guarded host's receive thread did in a window.
+/// The load of the receive thread of the host under test in a window.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLoad {
     pub cost: Cost,
@@ -141,7 +141,7 @@ impl HostLoad {
     }
 }
 
-/// A guarded host with its service, and a wire that swallows answers to nobody.
+/// The host under test with its service, and a wire that swallows replies to addresses of no host.
 pub struct Stage {
     // In the order in which they must end.
     _server: Server,
@@ -193,7 +193,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let kind = if arm == Arm::OursCookies { Kind::Mimic } else { setting.flood };
     let flood = Setting { flood: kind, ..*setting }.flood(lab)?;
     let (family, service) = (setting.family(), setting.family().service());
-    // What a run takes beyond its phases stays well within a second.
+    // The part of a run beyond its phases stays well within a second.
     let seconds = timing.with_clients().as_secs() as u32 + 2;
     let defence = match arm.defend(lab, family, setting.clients * seconds) {
         Ok(defence) => defence,
@@ -281,8 +281,8 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
     flood.map_or(0, RunningFlood::sent)
 }
 
-/// CPU time in ns of a packet that the perfect drop takes, without clients: what other runs beside
-/// it are compared with.
+/// CPU time in ns of a packet with the perfect drop, without clients: the reference for other runs
+/// beside it.
 ///
 /// # Errors
 /// When the lab fails.

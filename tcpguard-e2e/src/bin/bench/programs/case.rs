@@ -1,4 +1,5 @@
-//! What is measured: which packet goes through which program, and what has to become of it.
+//! The cases that are measured: the packet, the program that it goes through, and the expected
+//! verdict.
 
 use serde::{Deserialize, Serialize};
 use tcpguard_e2e::bare::Sources;
@@ -10,7 +11,7 @@ const XDP_TX: u32 = 3;
 
 /// About a million, as a flood has them.
 pub const MILLION: Sources = Sources::Among { bits: 20 };
-/// What most packets are measured from.
+/// The sources that most packets are measured from.
 pub const BOTH: [Sources; 2] = [Sources::One, MILLION];
 /// From how many sources the cost of a counted SYN is followed, beside one and a million; in bits.
 const GROWTH: [u8; 4] = [10, 14, 17, 24];
@@ -48,7 +49,7 @@ pub enum Packet {
     Udp,
     /// Of an open connection, or with a cookie that is none.
     Ack,
-    /// Likewise, with an echoed timestamp, where cookies keep a part of what they say.
+    /// Likewise, with an echoed timestamp, in which cookies keep a part of their fields.
     AckTimestamps,
     /// With a cookie of the guard's.
     CookieAck,
@@ -85,7 +86,7 @@ impl Packet {
     }
 }
 
-/// What the guard is about.
+/// The state of the XDP program.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Situation {
     /// It looks on.
@@ -128,7 +129,7 @@ impl Situation {
     }
 }
 
-/// What signatures compare.
+/// The fields that signatures compare.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Masks {
     /// All of them the same, the window with it.
@@ -197,7 +198,7 @@ impl Mode {
 /// How xdp-filter was told to work.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Filter {
-    /// Policy deny: what is not listed is dropped, and what is listed passes. Else the other way round.
+    /// Policy deny: an unlisted packet is dropped, and a listed one passes. Else the other way round.
     pub deny: bool,
     /// With all features, not those of IPv4 and IPv6 only.
     pub all: bool,
@@ -208,7 +209,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// What packets of open connections go through.
+    /// The filter for packets of open connections.
     pub const ALLOW_MISS: Self = Self { deny: false, all: false, listed: 0, hit: false };
 
     /// A source is denied that is one of so many listed ones.
@@ -374,7 +375,7 @@ impl Stream {
         subjects
     }
 
-    /// What has to become of a packet at XDP; `None` where chance decides.
+    /// The expected verdict on a packet at XDP; `None` where chance decides.
     pub const fn verdict(self, subject: Subject) -> Option<u32> {
         Some(match subject {
             // `XDP_ABORTED`: there is nothing to go on as.
@@ -395,7 +396,8 @@ impl Stream {
     }
 }
 
-/// Who sends a flood that a list of `count` is to stop: one of them, or as many as can be drawn of fewer.
+/// The sources of a flood that a list of `count` is to stop: one of them, or as many as can be drawn of
+/// fewer.
 pub const fn among(count: u32) -> Sources {
     match count {
         0 | 1 => Sources::One,

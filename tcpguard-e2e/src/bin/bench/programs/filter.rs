@@ -119,7 +119,8 @@ fn fill<K: Pod>(
     Ok(())
 }
 
-/// What its table of a family holds: with a hit the guard's list, else hosts that send nothing.
+/// The contents of its table of a family: with a hit the list of tcpguard, else hosts that send
+/// nothing.
 fn listed(filter: Filter, family: Family) -> Vec<IpAddr> {
     match filter.hit {
         true => rules::addresses(family, filter.listed),

@@ -22,10 +22,10 @@ const UDP: u8 = 17;
 
 /// MSS 1460, window scale 8, SACK permitted: a SYN of Windows.
 const WINDOWS: [u8; 12] = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
-/// NOP, NOP, timestamps, whose echo lies in the last slot but is no cookie's.
+/// NOP, NOP, timestamps, with an echo that lies in the last slot but is no cookie's.
 const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0];
 
-/// The one source, whose network (/16, /48) is not the host's own.
+/// The one source, in a network (/16, /48) that is not the host's own.
 pub fn source(family: Family) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(203, 0, 113, 66).into(),
@@ -53,7 +53,7 @@ pub fn drawn(family: Family, number: u32) -> IpAddr {
     }
 }
 
-/// Made anew for each round: what a cookie holds of time is too old after a minute.
+/// Made anew for each round: the time in a cookie is too old after a minute.
 pub fn frame(packet: Packet, family: Family, secret: &CookieSecret) -> Vec<u8> {
     let mut frame = match packet {
         Packet::Arp => arp(),
@@ -90,7 +90,7 @@ fn tick() -> u64 {
     cookie::ticks(clock::boot_ns()) - 1000
 }
 
-/// The ACK of a client whose SYN was answered a moment ago, with timestamps.
+/// The ACK of a client after a SYN that was answered a moment ago, with timestamps.
 fn cookie_ack(secret: &CookieSecret, mut ack: Segment) -> Vec<u8> {
     let flow = FlowKey {
         client: addr(ack.src.ip()),
@@ -113,7 +113,7 @@ fn arp() -> Vec<u8> {
     arp
 }
 
-/// Its checksums are those of a segment: nobody reads them at XDP.
+/// Its checksums are those of a segment: no program reads them at XDP.
 fn udp(family: Family) -> Vec<u8> {
     let mut frame = segment(family, flags::ACK, &[]).to_frame();
     let protocol = if family == Family::V6 { 20 } else { 23 };

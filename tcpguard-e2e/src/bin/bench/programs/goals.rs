@@ -1,4 +1,4 @@
-//! What was promised of the programs.
+//! The targets for the programs.
 
 use tcpguard_e2e::bare::Sources;
 
@@ -9,7 +9,7 @@ use super::case::{
 use super::{Programs, Samples};
 use crate::part::Goal;
 
-/// What the costs of one signature and of many may differ by.
+/// The factor by which the costs of one signature and of many may differ.
 const FLAT: f64 = 1.1;
 
 const ALLOWED: &str = "× xdp-filter, not listed, passed";
@@ -18,11 +18,11 @@ const PROXY: &str = "× SYN proxy, helpers";
 const ONE_SIGNATURE: &str = "× 1 signature";
 const ONE_SOURCE: &str = "× 1 source";
 
-/// What is promised in both modes and for both families.
+/// A target in both modes and for both families.
 struct Target {
     name: &'static str,
     unit: &'static str,
-    /// What has become dearer when it grows.
+    /// The cost that has risen when it grows.
     meaning: &'static str,
     limit: fn(Mode) -> f64,
     /// All that it is about, of which the worst counts.
@@ -104,7 +104,7 @@ const fn counting(mode: Mode) -> &'static [Situation] {
 #[derive(Clone, Debug)]
 pub(super) struct Ratio {
     pub case: String,
-    /// What is divided by what.
+    /// Dividend and divisor.
     pub of: [(Stream, Subject); 2],
     /// `None` where either side could not be measured.
     pub found: Option<Found>,
@@ -115,11 +115,11 @@ pub(super) struct Found {
     /// One of each round.
     pub ratio: Samples,
     median: f64,
-    /// What the guard is measured by, in ns: the median.
+    /// The divisor in ns: the median.
     pub unit_ns: f64,
 }
 
-/// What came of a target, in one mode and for one family.
+/// The result of a target, in one mode and for one family.
 #[derive(Clone, Debug)]
 pub(super) struct Judged {
     pub goal: Goal,
@@ -135,21 +135,21 @@ impl Judged {
 }
 
 impl Found {
-    /// What one has cost, by what the other has in the same rounds.
+    /// The cost of one, divided by the cost of the other in the same rounds.
     fn new(one: &Samples, other: &Samples) -> Option<Self> {
         let ratio = one.over(other);
         Some(Self { median: ratio.median()?, ratio, unit_ns: other.median()? })
     }
 }
 
-/// All that is compared with what is on record: what ratios to others' programs are made of.
+/// All cases that are compared with the record: both sides of the ratios to other programs.
 pub(super) fn held() -> Vec<(Stream, Subject)> {
     let judged = Programs::default().judged().into_iter().filter(|judged| !judged.is_of_itself());
     judged.flat_map(|judged| judged.ratios).flat_map(|ratio| ratio.of).collect()
 }
 
 impl Programs {
-    /// What came of all targets.
+    /// The results of all targets.
     pub(super) fn judged(&self) -> Vec<Judged> {
         let each = Mode::ALL.into_iter().flat_map(|mode| Family::ALL.map(|it| (mode, it)));
         let judged = |(mode, family): (Mode, Family)| {
@@ -188,7 +188,7 @@ impl Programs {
         each.map(against).collect()
     }
 
-    /// What a listed source costs xdp-filter: the one, or one of as many as it can list.
+    /// xdp-filter with a listed source: the one, or one of as many as it can list.
     fn denied(family: Family, from: Sources) -> (Stream, Subject) {
         let sources = if from == Sources::One { from } else { among(LIST) };
         let stream = Stream { packet: Packet::Bare, family, sources };
@@ -228,7 +228,7 @@ impl Programs {
         BOTH.map(ratio).into()
     }
 
-    /// Against the proxy without connection tracking, which is what the targets' figures were measured of.
+    /// Against the proxy without connection tracking, for which the targets' figures were measured.
     fn cookies(&self, packets: &[Packet], mode: Mode, family: Family) -> Vec<Ratio> {
         let each = packets.iter().flat_map(|&packet| BOTH.map(|from| (packet, from)));
         let ratio = |(packet, from): (Packet, _)| {
@@ -293,8 +293,9 @@ impl Programs {
     }
 }
 
-/// SYNs that a signature drops, from `least` signatures on. Those whose window differs each time are held
-/// to what masks without it cost: with others beside these each new window is looked up under them.
+/// SYNs that a signature drops, from `least` signatures on. SYNs with a different window each time are
+/// judged under masks without it only: with other masks beside these each new window is looked up under
+/// them.
 fn judged_signatures(family: Family, least: u32) -> impl Iterator<Item = (Stream, Situation)> {
     let alike = BOTH.into_iter().flat_map(move |from| {
         signatures(Packet::Bare, least).map(move |situation| (Packet::Bare, from, situation))

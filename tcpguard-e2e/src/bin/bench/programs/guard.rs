@@ -28,8 +28,8 @@ const FLOOD: u64 = 5_000_000;
 /// The agent goes no further.
 const MOST_SHIFT: u8 = 16;
 
-/// In one of so many places a handshake is under way: those of 100 clients a second, whose marks last
-/// for some 65 s.
+/// In one of so many slots a handshake is under way: those of 100 clients a second, with marks that
+/// last for some 65 s.
 const PENDING_IN: usize = 10;
 
 /// One of so many networks (IPv4 /16, IPv6 /48) has had a client.
@@ -41,7 +41,7 @@ pub struct Guard {
     pending: Array<MapData, [u8; PENDING_MARKS]>,
     /// How many addresses of each family have a listener of their own.
     addresses: Cell<u32>,
-    /// Whose rules about sources are in the kernel.
+    /// The situation and family of the source rules in the kernel.
     listed: Cell<Option<(Situation, Family)>>,
     ingress: OwnedFd,
     /// At tc, for cookies; `None` on kernels that have no such function.
@@ -119,7 +119,8 @@ impl Guard {
         Ok(self.pending.set(0, marks, 0)?)
     }
 
-    /// Has as many networks have sent clients as on a host with a thousand of them, whoever came before.
+    /// Marks as many networks of clients as a host with a thousand of them has, whatever clients came
+    /// before.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -157,7 +158,7 @@ impl Guard {
         }
     }
 
-    /// Has the programs do what they do in a situation.
+    /// Puts the programs into a situation.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -181,7 +182,7 @@ impl Guard {
         self.dataplane.set_config(&Config {
             abi_version: ABI_VERSION,
             mode: if watching { abi::Mode::Observe } else { abi::Mode::Enforce } as u8,
-            // There is no agent whose absence would matter.
+            // No agent runs, and its absence must have no effect.
             heartbeat_ns: u64::MAX,
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(1),

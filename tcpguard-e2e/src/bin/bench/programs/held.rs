@@ -1,10 +1,11 @@
-//! The ratios that targets are judged by, held to those on record: what a change has made dearer shows
-//! before it misses a target.
+//! The ratios that targets are judged by, compared with those on record: a cost that a change has raised
+//! shows before it misses a target.
 //!
-//! Only ratios are compared, never times: those of another day are of another machine, even where it is
-//! the same one. What the guard costs beside itself is left out: that grows as well where it became cheaper,
-//! and all its cases are compared with others' too. Each case is held to its own, so that none can grow behind a worse one; where most of a
-//! target's have grown, to less than where one has, for of hundreds one is always furthest off.
+//! Only ratios are compared, never times: times of another day are of another machine, even where it is the
+//! same one. Ratios of tcpguard to itself are left out: they grow as well where their divisor became cheaper,
+//! and all their cases are compared with other programs too. Each case is compared with its own record, so
+//! that none can grow behind a worse one. The limit is lower where most cases of a target have grown than
+//! where one has, for of hundreds one is always furthest off.
 
 use std::fmt::Write as _;
 
@@ -14,15 +15,15 @@ use super::goals::{Judged, Ratio};
 use crate::machine::Machine;
 
 /// In each of its rounds a ratio may be so many times the median that is on record, or more in some:
-/// noise comes and goes, and what has grown has grown in all rounds. On two CPUs beside two compilers the
+/// noise comes and goes, and a real growth shows in all rounds. On two CPUs beside two compilers the
 /// least of three quick rounds was at most 1.35 times the median of another such run, in all 432 cases of
 /// ten pairs of runs either way; on a quiet machine nine rounds agree within 16 %.
 const FACTOR: f64 = 1.5;
-/// So many times as much where no more than half of a target's cases are beyond that: on a machine whose
-/// speed changes by a factor of two within minutes one of 300 was at 1.52.
+/// So many times as much where no more than half of a target's cases are beyond that: on a machine with
+/// a speed that changes by a factor of two within minutes one of 300 was at 1.52.
 const ALONE: f64 = 2.0;
-/// And the guard so many ns dearer: the kernel says in whole ones what a run took, of the case, of what
-/// it is compared with, and of the floors below both.
+/// And so many ns more: the kernel gives the time of a run in whole ns, for the case, for its
+/// reference, and for the floors below both.
 const SLACK_NS: f64 = 3.0;
 /// On another processor than that of the record so many times as much is allowed: beside the kernel's
 /// cookie helpers the guard took 0.65 to 0.83 for a SYN on one, and 1.2 to 1.9 on another.
@@ -51,7 +52,7 @@ struct Target {
 struct Row {
     case: String,
     recorded: Option<f64>,
-    /// Of what is on record.
+    /// The limit by the record.
     limit: Option<f64>,
     /// The least of its rounds.
     now: Option<f64>,
@@ -70,7 +71,7 @@ enum Outcome {
 }
 
 impl Comparison {
-    /// Compares what was found `now`, on `here`, with what is on record of a run on `there`.
+    /// Compares the results `now`, on `here`, with the record of a run on `there`.
     pub fn new(recorded: &[Judged], there: &Machine, now: &[Judged], here: &Machine) -> Self {
         let processors = (there.cpu != here.cpu).then(|| [there.cpu.clone(), here.cpu.clone()]);
         let factor = processors.as_ref().map_or(1.0, |_| OTHER_PROCESSOR);
@@ -209,7 +210,7 @@ impl Row {
             case: now.case.clone(),
             recorded: median,
             limit: median.zip(unit_ns).map(|(median, unit_ns)| limit(median, unit_ns, factor)),
-            // What is compared with nothing at all has no ratio.
+            // A case that is compared with nothing at all has no ratio.
             now: least.filter(|least| least.is_finite()),
         }
     }
@@ -224,7 +225,7 @@ impl Row {
         }
     }
 
-    /// How much of what is allowed it takes up: above 1 it must not be.
+    /// The part of the allowance that it takes up: above 1 it must not be.
     fn strain(&self) -> f64 {
         match (self.limit, self.now) {
             (None, None) => f64::NEG_INFINITY,

@@ -200,7 +200,7 @@ impl Programs {
         each.map(line).collect()
     }
 
-    /// Lists of addresses and of networks, and what xdp-filter does with the former.
+    /// Lists of addresses and lists of networks, and xdp-filter with lists of addresses.
     fn by_rules(&self) -> Vec<Series> {
         let guard = |situation| Subject::Guard(situation, Mode::Flood);
         let listed = LISTS.map(|count| (count, guard(Situation::Listed(count))));
@@ -244,7 +244,7 @@ impl Programs {
         lines.into_iter().map(line).collect()
     }
 
-    /// What a packet costs over IPv4, against a number.
+    /// Cost of an IPv4 packet, plotted against a count.
     fn line(
         &self,
         packet: Packet,
@@ -259,7 +259,7 @@ impl Programs {
     }
 }
 
-/// What the guard does with which packet, as a table shows it.
+/// Packets and situations of the XDP program, in the order of the table's rows.
 fn rows() -> Vec<(Packet, Situation)> {
     let observed = [Packet::Arp, Packet::Udp, Packet::Ack, Packet::Linux];
     let mut rows: Vec<_> = observed.map(|packet| (packet, Situation::Observe)).into();

@@ -24,14 +24,14 @@ pub const NAME: &str = "profile";
 const RUNS: u32 = 300_000;
 /// By then perf looks.
 const START: Duration = Duration::from_millis(300);
-/// What takes less of a packet's time than this share has no row.
+/// A function that takes less of a packet's time than this share has no row.
 const LEAST: f64 = 0.015;
 
-/// Where the time goes of what targets are about.
+/// Distribution of the time over functions, for the cases that have targets.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Profiles {
     cases: Vec<Profile>,
-    /// What could not be looked at here, and why.
+    /// Cases that could not be profiled on this machine, with the reason.
     missing: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub struct Profiles {
 struct Profile {
     stream: Stream,
     subject: Subject,
-    /// What looks at ACKs at tc, not the program at XDP.
+    /// Whether the profile is of the tc program that inspects ACKs, not of the program at XDP.
     at_tc: bool,
     /// Of a packet, wrapper and all, in ns.
     total_ns: f64,
@@ -48,7 +48,7 @@ struct Profile {
     functions: Vec<(String, f64)>,
 }
 
-/// What is looked at: that by which targets are judged, IPv4, many sources.
+/// The profiled cases: those by which targets are judged, over IPv4 and from many sources.
 fn cases() -> Vec<(Stream, Subject, bool)> {
     let from = |packet, sources| Stream { packet, family: Family::V4, sources };
     let guard = |situation, mode| Subject::Guard(situation, mode);

@@ -103,7 +103,7 @@ pub fn list(dataplane: &Dataplane, situation: Situation, family: Family) -> Resu
     let set = set(situation, family);
     for (slot, net) in (0..).zip(sources(situation, family)) {
         dataplane.set_rule_expiry(slot, u64::MAX)?;
-        // Nobody but an operator has so many.
+        // Only an operator has so many rules.
         let rule = RuleRef { slot, flags: RuleRef::BY_OPERATOR };
         dataplane.set_source_rule(set, &net, None, rule)?;
     }
@@ -121,7 +121,7 @@ pub fn unlist(dataplane: &Dataplane, situation: Situation, family: Family) -> Re
         .try_for_each(|(slot, net)| Ok(dataplane.remove_source_rule(set, &net, None, slot)?))
 }
 
-/// What the rules of a situation are about.
+/// Prefixes that the rules of a situation match.
 fn sources(situation: Situation, family: Family) -> Vec<IpNet> {
     match situation {
         Situation::Listed(count) => {

@@ -16,8 +16,8 @@ use super::guard::Guard;
 use super::reference::Reference;
 use super::rules;
 
-/// What runs before a measurement: it warms caches, and says how many runs fill the time. The guard
-/// follows the first 512 SYNs of a flood one by one, which must not be most of them.
+/// Runs before a measurement. They warm caches and tell how many runs fill the time. The agent tracks the
+/// first 512 SYNs of a flood one by one, which must not be most of the runs.
 const WARM: u32 = 10_000;
 /// Bounds of the runs of a measurement. The kernel says how long one takes in whole nanoseconds.
 const RUNS: [u64; 2] = [10_000, 2_000_000];
@@ -42,7 +42,7 @@ pub struct Stand {
     pub run: Duration,
 }
 
-/// What a packet cost, in ns.
+/// Costs of a packet, in ns.
 pub struct Round {
     /// Above the floors around it, or why it could not be measured.
     pub net: Vec<(Subject, Result<f64>)>,
@@ -67,7 +67,7 @@ impl Stand {
         })
     }
 
-    /// What there is not on this machine, and why.
+    /// Subjects that do not exist on this machine, with the reason.
     pub fn missing(&self) -> Vec<String> {
         let mut missing: Vec<_> = self.guard.without_cookies.clone().into_iter().collect();
         if let Err(error) = &self.filters {
@@ -135,7 +135,7 @@ impl Stand {
         Ok(round)
     }
 
-    /// Packets of a stream, and what makes them again and again.
+    /// Frame of a stream, and the wrapper that makes the stream's packets from it for each run.
     fn packets(&self, stream: Stream) -> Result<(Vec<u8>, Wrapper)> {
         let frame = frame(stream.packet, stream.family, &self.guard.secret);
         let wrapper = match stream.packet {
@@ -145,8 +145,8 @@ impl Stand {
         Ok((frame, wrapper))
     }
 
-    /// A subject behind its wrapper, and the frame to run it on, to be looked at while it runs. `at_tc`:
-    /// what looks at ACKs there.
+    /// A subject behind its wrapper, and the frame to run it on while it is profiled. With `at_tc` the
+    /// subject is the program that inspects ACKs at tc.
     ///
     /// # Errors
     /// When it is not on this machine.
@@ -220,8 +220,8 @@ impl Stand {
         self.time(&program, frame, stream.verdict(subject))
     }
 
-    /// Adds what an ACK costs at tc to those subjects of `round` that look at it there: it passes the
-    /// guard at XDP.
+    /// Adds the cost of an ACK at tc to the subjects of `round` that inspect ACKs there, since such an ACK
+    /// passes the program at XDP.
     fn redeem(
         &self,
         stream: Stream,
@@ -234,7 +234,7 @@ impl Stand {
         let nothing = BareProgram::classifier()?;
         let floor = wrapper.tc(Some(nothing.as_fd()))?;
         let redeem = wrapper.tc(Some(redeem))?;
-        // A good one has found its listener and goes on as what that says.
+        // An ACK with a valid cookie finds its listener, and the program returns the result of that look-up.
         let expected = (stream.packet != Packet::CookieAck).then_some(TC_UNSPEC);
         for (subject, net) in &mut round.net {
             let Subject::Guard(situation @ Situation::Cookies, mode) = *subject else { continue };
@@ -248,7 +248,7 @@ impl Stand {
         Ok(())
     }
 
-    /// Mean time of a run in ns. What the last one came to must be `expected`.
+    /// Mean time of a run in ns. The last run must have returned `expected`.
     fn time(&self, program: &BareProgram, frame: &[u8], expected: Option<u32>) -> Result<f64> {
         let (guess, _) = program.test_run(frame, WARM)?;
         let fill = self.run.as_nanos() as u64 / u64::from(guess.max(1));

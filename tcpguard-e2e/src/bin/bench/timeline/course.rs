@@ -1,4 +1,4 @@
-//! What one run has shown over time, counted from the flood's first SYN.
+//! The course of one run over time, counted from the flood's first SYN.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// Where one attempt in so many fails at most, success is full; of fewer that cannot be said.
 pub const FULL: usize = 1000;
 
-/// New clients who began in one slot.
+/// New clients that began in one slot.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Slot {
     /// When it began, in seconds; negative before the flood.
@@ -32,24 +32,25 @@ pub struct Course {
     pub round: usize,
     /// SYNs made per second.
     pub offered: f64,
-    /// % of what was for the host's interface and found no room in its ring, from 2 s after the first SYN
-    /// to the last one: never seen by any defence.
+    /// % of the packets for the host's interface that found its ring full and that no defence ever saw.
+    /// Counted from 2 s after the first SYN to the last one.
     pub ring_full: f64,
     pub slots: Vec<Slot>,
     /// From which on new clients were answered as if there were no flood.
     pub full_success: Option<f64>,
-    /// What the guard told of itself; nothing for another defence.
+    /// Moments by the agent's own alerts. Empty for another defence.
     pub told: Moments,
 }
 
-/// When the guard did what, by its own alerts.
+/// Moments of a run by the agent's own alerts.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Moments {
-    /// It told of the attack.
+    /// First alert about the attack.
     pub detected: Option<f64>,
-    /// What stops this flood was in the kernel: its first rule, or its first step, such as cookies.
+    /// The measure that stops this flood was in the kernel: the first rule, or the first mitigation such as
+    /// cookies.
     pub armed: Option<f64>,
-    /// Its last rule and step were taken back, counted from the flood's last SYN.
+    /// The last rule and the last mitigation were removed, counted from the flood's last SYN.
     pub released: Option<f64>,
 }
 
@@ -67,7 +68,8 @@ impl Course {
         format!("{:.0} SYN/s{moments}", self.offered)
     }
 
-    /// % of those answered within 1 s who began in `from..to`, in seconds; `None` of nobody.
+    /// % of the clients that began in `from..to`, in seconds, that were answered within 1 s. `None` without
+    /// clients.
     pub fn percent(&self, from: f64, to: f64) -> Option<f64> {
         let slots = self.slots.iter().filter(|slot| (from..to).contains(&slot.at_s));
         let add = |sum: Slot, slot: &Slot| Slot {
@@ -80,7 +82,7 @@ impl Course {
 }
 
 impl Slot {
-    /// % answered within 1 s; `None` of nobody.
+    /// % answered within 1 s. `None` without clients.
     pub fn percent(&self) -> Option<f64> {
         (self.attempts > 0).then(|| 100.0 * self.answered as f64 / self.attempts as f64)
     }
@@ -126,10 +128,11 @@ pub fn full_success(attempts: &Attempts, flood: &FloodReport) -> Option<f64> {
 }
 
 impl Moments {
-    /// Reads them from what was told until everything was taken back, or so far if it was not waited for.
-    /// `armed`: the event that says that what stops the flood is in the kernel.
+    /// Reads the moments from the alerts up to the removal of the last rule and mitigation, or from the
+    /// alerts so far if the run did not wait for the removal. `armed` is the event which says that the
+    /// measure that stops the flood is in the kernel.
     pub fn of(alerts: &[Alert], flood: &FloodReport, armed: &str, is_released: bool) -> Self {
-        // What is done about something else than an attack, such as stray segments, keeps no SYN away.
+        // Measures against anything but an attack, such as out-of-state segments, keep no SYN away.
         let attack: Vec<Alert> =
             alerts.iter().filter(|alert| alert.attack.is_some()).cloned().collect();
         let first = |events: &[&str]| since(flood.started, &attack, events).next();
@@ -194,7 +197,7 @@ mod tests {
         // All but two: so many may fail among the 2,255 from there on.
         assert_eq!(full_success(&early, &FLOOD), Some(1.490));
         assert_eq!(full_success(&attempts(|_| false), &FLOOD), Some(0.0));
-        // What is lost before and after the flood says nothing of it.
+        // Losses before and after the flood have no influence on the result.
         assert_eq!(full_success(&attempts(|ms| !(0..6000).contains(&ms)), &FLOOD), Some(0.0));
     }
 

@@ -153,7 +153,7 @@ impl Timeline {
         }
     }
 
-    /// What the machine itself keeps from clients: with the perfect drop it did not come either.
+    /// Runs in which this moment did not come with the perfect drop either: the share of the machine itself.
     fn machines_share(&self, record: &Record, promise: &Promise) -> Option<String> {
         let drop = self.of(record.flood).find(|other| other.arm == Arm::Drop)?;
         let Moment { times, never } = self.moment(drop, promise);

@@ -18,15 +18,15 @@ use crate::e2e::arm::Arm;
 use crate::e2e::attack::{Delivery, Kind, Rate};
 use crate::e2e::run::{STEPS, Setting, Stage};
 
-/// What clients have to be answered under (`e2e`). Beyond what can be answered, new clients' first SYNs
-/// are dropped, so that nobody new gets in within a second.
+/// Rate under which clients have to be answered (`e2e`). Above the rate at which SYNs can be answered, new
+/// clients' first SYNs are dropped, so that no new client gets in within a second.
 pub const RATE: Rate = Rate::Paced(500_000);
 /// Connections per second: a hundred to a slot, and enough for full success in 2.5 s.
 pub const CLIENTS: u32 = 400;
 /// Clients come so long before the first slot. A guard has mostly been there for longer than a few
 /// seconds, and knows how many SYNs are usual.
 const LEAD: Duration = Duration::from_secs(8);
-/// What a release may take beyond the time of quiet that is configured.
+/// Time that a release may take beyond the configured quiet time.
 const GRACE: Duration = Duration::from_secs(15);
 /// By then a guard has armed itself.
 pub const ARMED: Duration = Duration::from_secs(2);
@@ -46,11 +46,11 @@ pub fn hold() -> Duration {
     Settings::default().quiet
 }
 
-/// Runs `arm` under `kind`. If `to_release`, waits until the guard has taken everything back.
+/// Runs `arm` under `kind`. If `to_release`, waits until the agent has removed all rules and mitigations.
 ///
 /// # Errors
-/// When the lab fails, the defence cannot be had here, the guard does not let go in time, or somebody set
-/// the clock meanwhile.
+/// When the lab fails, the defence cannot be had here, the agent does not release in time, or the clock was
+/// set during the run.
 pub fn run(
     round: usize,
     (kind, arm): (Kind, Arm),
@@ -96,7 +96,8 @@ pub fn run(
     })
 }
 
-/// What is told when a flood's end is in the kernel: of copies of clients' SYNs there is no rule.
+/// Event that says that the end of a flood of `kind` is in the kernel. There is no rule against copies of
+/// clients' SYNs.
 const fn stopped_by(kind: Kind) -> &'static str {
     match kind {
         Kind::Mimic | Kind::MimicPulses | Kind::Mixed => "step_taken",

@@ -13,7 +13,7 @@ pub(super) struct Archive<W> {
 }
 
 impl<W: Write> Archive<W> {
-    /// One whose files all have this date.
+    /// An archive in which every file has this date.
     pub(super) fn new(out: W, at: Time) -> Self {
         Self { out, seconds: at.0.as_second() }
     }

@@ -3,15 +3,16 @@
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
-/// What an address is replaced by: IPv4 by one of 240.0.0.0/4, which nobody has, IPv6 by one of
-/// 100::/64, to which nothing is delivered (RFC 6666). So texts stay readable for programs.
+/// Replacements for addresses: an IPv4 address becomes one of 240.0.0.0/4, which no host has, an IPv6
+/// address one of 100::/64, to which nothing is delivered (RFC 6666). Texts thus stay readable for
+/// programs.
 pub(super) struct Pseudonyms<S> {
     key: S,
     hostname: String,
 }
 
 impl<S: BuildHasher> Pseudonyms<S> {
-    /// Pseudonyms that only who has the key can find out. The host's name becomes `host`.
+    /// Pseudonyms that can be resolved only with the key. The host's name becomes `host`.
     pub(super) fn new(key: S, hostname: &str) -> Self {
         Self { key, hostname: hostname.to_owned() }
     }
@@ -47,7 +48,7 @@ impl<S: BuildHasher> Pseudonyms<S> {
         if self.hostname.len() > 3 { out.replace(&self.hostname, "host") } else { out }
     }
 
-    /// What to write for a word, if it is an address, possibly with a port or a full stop after it.
+    /// The replacement for a word, if it is an address, possibly with a port or a full stop after it.
     fn word(&self, word: &str) -> Option<String> {
         if let Ok(address) = word.parse::<IpAddr>() {
             return self.address(address).map(|address| address.to_string());
@@ -59,7 +60,7 @@ impl<S: BuildHasher> Pseudonyms<S> {
         if is_mac(word) {
             let hash = self.key.hash_one(word.to_ascii_lowercase()).to_be_bytes();
             let [a, b, c, d, e, ..] = hash;
-            // Locally administered, as those that nobody was given.
+            // Locally administered, so that it is no vendor's address.
             return Some(format!("02:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}"));
         }
         let shorter = word.strip_suffix(['.', ':'])?;

@@ -1,4 +1,4 @@
-//! The agent, what it says of itself, and what was tried for it.
+//! Checks of the agent, of its own reports, and of its self-tests.
 
 use super::super::document::{Finding, Outcome};
 use super::super::facts::{Agent, Facts, Probed};
@@ -50,7 +50,7 @@ pub(in super::super) fn version(facts: &Facts) -> Vec<Finding> {
     }]
 }
 
-/// What is wanted against what is in the kernel.
+/// Compares the wanted state with the state in the kernel.
 pub(in super::super) fn drift(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "drift";
     let Some(status) = status(facts) else { return Vec::new() };
@@ -84,7 +84,7 @@ pub(in super::super) fn drift(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// What the agent itself is not content with.
+/// The agent's own health findings.
 pub(in super::super) fn health(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "agent_health";
     let Some(status) = status(facts) else { return Vec::new() };

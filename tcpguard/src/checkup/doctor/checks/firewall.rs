@@ -21,7 +21,7 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Finding> {
         Ok(rules) => rules,
         Err(why) => return vec![Finding::unknown(ID, why).fix("sudo tcpguard doctor")],
     };
-    // What else there is above a guarded interface shows its packets under another name.
+    // Any other device above an attached interface shows its packets under another name.
     let plain = facts.interfaces.iter().all(|one| {
         let link = one.link.as_ref();
         link.is_some_and(|link| link.master.is_none() && link.vlans.is_empty())

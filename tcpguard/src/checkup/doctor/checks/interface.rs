@@ -6,8 +6,8 @@ use crate::checkup::tune::{Kind, Row, Word};
 use crate::host::interfaces::OperState;
 use crate::kernel::census::Hook;
 
-/// The largest MTU of which every packet fits one page with what XDP needs beside it: 4096 bytes less
-/// headroom (256), `struct skb_shared_info` (320) and the Ethernet header (14) with one VLAN tag (4)
+/// The largest MTU at which every packet fits one page together with the space that XDP needs: 4096 bytes
+/// less headroom (256), `struct skb_shared_info` (320) and the Ethernet header (14) with one VLAN tag (4)
 /// (`veth_xdp_set`, drivers/net/veth.c, and `virtnet_xdp_set`, drivers/net/virtio_net.c).
 const ONE_PAGE: u32 = 4096 - 256 - 320 - 14 - 4;
 
@@ -212,7 +212,7 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Finding> {
     })
 }
 
-/// What `tune` says of an interface's rings and queues.
+/// The findings of `tune` about an interface's rings and queues.
 pub(in super::super) fn queues(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "queues";
     each(facts, |name, _| {

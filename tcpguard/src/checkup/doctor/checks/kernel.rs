@@ -1,4 +1,4 @@
-//! What the kernel offers.
+//! Checks of the features that the kernel offers.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::super::facts::Facts;
 use crate::kernel::OLDEST;
 use crate::kernel::features::{Feature, Support};
 
-/// What each later release than the oldest adds.
+/// The features that releases after the oldest one add.
 const STEPS: [(u32, u32, &str); 2] = [
     (6, 6, "TCX, so that others' tc programs do not matter"),
     (6, 9, "SYN cookies of the guard's own"),
@@ -49,7 +49,7 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Finding> {
         false => Finding::note(ID, evidence),
     };
     let mut findings = Vec::new();
-    // What is refused is refused for one reason, and mostly all of it.
+    // Refused features are mostly refused together, and for one reason.
     let mut refused: BTreeMap<i32, Vec<&Feature>> = BTreeMap::new();
     for feature in &facts.kernel.features {
         let finding = match &feature.support {

@@ -1,9 +1,9 @@
-//! What the CPUs take, and what they lost before any program or listener saw it.
+//! Checks of the packets that the CPUs take, and of those lost before any program or listener saw them.
 
 use super::super::document::Finding;
 use super::super::facts::Facts;
 
-/// Fewer packets say nothing about who takes them.
+/// Packets below which their distribution over the CPUs says nothing.
 const ENOUGH: u64 = 1_000_000;
 
 pub(in super::super) fn losses(facts: &Facts) -> Vec<Finding> {

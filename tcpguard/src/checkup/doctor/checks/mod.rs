@@ -1,4 +1,4 @@
-//! The checks: each is a function of the facts, and says what it found with evidence and a way out.
+//! The checks: each is a function of the facts and returns findings with evidence and a remedy.
 
 pub(super) mod agent;
 pub(super) mod firewall;
@@ -18,7 +18,7 @@ use super::facts::Facts;
 pub(super) struct Check {
     /// Whether it is about interfaces, and not about the host.
     pub(super) of_interfaces: bool,
-    /// What it says.
+    /// Returns its findings.
     pub(super) run: fn(&Facts) -> Vec<Finding>,
 }
 
@@ -30,7 +30,8 @@ const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
     Check { of_interfaces: true, run }
 }
 
-/// All: whether the host is guarded, and then in the order in which a start would meet what they look at.
+/// All checks: whether the host is protected, and then in the order in which a start would depend on
+/// their subjects.
 pub(super) const CHECKS: [Check; 36] = [
     host(agent::running),
     host(kernel::release),

@@ -1,4 +1,4 @@
-//! What this process may do, and where the filter is pinned.
+//! Checks of the privileges of this process, and of the place where the XDP program is pinned.
 
 use tcpguard_common::ABI_VERSION;
 
@@ -6,7 +6,7 @@ use super::super::document::Finding;
 use super::super::facts::{Agent, Facts, Filesystem};
 use crate::host::capabilities::{SYS_ADMIN, missing};
 
-/// Bits with which others than the owner can reach what is in a directory.
+/// Permission bits with which users other than the owner can reach the content of a directory.
 const OTHERS: u32 = 0o077;
 
 pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Finding> {

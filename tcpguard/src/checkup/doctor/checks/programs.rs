@@ -1,10 +1,10 @@
-//! Who else has programs on the interfaces.
+//! Checks of other programs on the interfaces.
 
 use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts};
 use crate::kernel::census::Attached;
 
-/// The programs on an interface that `wanted` accepts, or what stands in the way of knowing them.
+/// The programs on an interface that `wanted` accepts, or the reason why they are unknown.
 fn of(
     interface: &InterfaceFacts,
     wanted: fn(&Attached) -> bool,

@@ -1,4 +1,4 @@
-//! What runs the service, what it is told, and who keeps its words.
+//! Checks of the service manager, of the unit's settings, and of the journal that keeps the messages.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ fn is_yes(value: &str) -> bool {
     value == "yes"
 }
 
-/// Whether a list that names what is allowed lacks `name`; `~` begins one of what is forbidden.
+/// Whether a list of allowed names lacks `name`; `~` begins a list of forbidden ones.
 pub(super) fn lacks(list: &str, name: &str) -> bool {
     let (forbidden, names) = match list.strip_prefix('~') {
         Some(names) => (true, names),
@@ -141,7 +141,7 @@ const BREAKS: [Breaks; 12] = [
     },
 ];
 
-/// What the checks read of `systemctl show`.
+/// The properties of `systemctl show` that the checks read.
 pub(in super::super) const PROPERTIES: [&str; 19] = [
     "LoadState",
     "ActiveState",
@@ -212,7 +212,7 @@ fn shortened(value: &str) -> String {
     }
 }
 
-/// What is wrong with the service as it runs.
+/// Problems of the service in its present state.
 fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Finding> {
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
     let mut findings = Vec::new();

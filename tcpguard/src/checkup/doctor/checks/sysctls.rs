@@ -7,7 +7,8 @@ use crate::checkup::tune::{Kind, Row, Word};
 /// A backlog below this is full with the few clients that come at once; applications that ask for
 /// less than 16 have asked for a number of the eighties (listen(2) was 5 in 4.2BSD).
 const TINY: u32 = 16;
-/// What listen(2) gave until Linux 5.4: less is worth a look where connections are lost.
+/// Default of `somaxconn`, the limit of listen(2), until Linux 5.4: less is worth a look where
+/// connections are lost.
 const SMALL: u32 = 128;
 
 pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
@@ -30,7 +31,7 @@ pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
             .push(finding.about(&row.name).fix(row.command.as_deref().unwrap_or("tcpguard tune")));
     }
     let followed = facts.tune.refused.iter().filter(|recipe| {
-        // What runs is told above.
+        // The running value is reported above.
         recipe.found.iter().any(|place| place != "running")
     });
     for recipe in followed {
@@ -52,7 +53,7 @@ pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Listeners that others can reach, whose own limit is small.
+/// Listeners with a small limit of their own that other hosts can reach.
 pub(in super::super) fn listeners(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "listener_limits";
     let lost = facts.host.load.listen_overflows;

@@ -1,4 +1,4 @@
-//! Interfaces: what they are, what is upon and below them, and what hangs on them.
+//! Interfaces: their properties, the devices above and below them, and the programs on them.
 
 use super::super::facts::{InterfaceFacts, Link};
 use crate::checkup::tune::facts;
@@ -6,10 +6,10 @@ use crate::host::attachments::{Place, place};
 use crate::host::{Error, Interface, device, interfaces};
 use crate::kernel::census;
 
-/// What is known of those names.
+/// The facts about the interfaces of these names.
 pub(super) fn of(names: &[String]) -> Vec<InterfaceFacts> {
     let all = interfaces::list().unwrap_or_default();
-    // What belongs to what is told by the members and by those above only.
+    // Only members and upper devices report the relation.
     let places: Vec<(&Interface, Place)> =
         all.iter().map(|link| (link, place(link.index).unwrap_or_default())).collect();
     names
@@ -69,7 +69,7 @@ fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
             .map(|(member, _)| member.name.clone())
             .collect(),
         programs: census::attached(link, place.xdp).map_err(|error| match error {
-            // It would send to the doctor who is there already.
+            // The error's own text would send the reader to the doctor, which is this program.
             Error::Refused { what, source } => format!("cannot {what}: {source}"),
             other => other.to_string(),
         }),

@@ -1,4 +1,4 @@
-//! What systemd and the journal are told.
+//! The settings of systemd and of the journal.
 
 use std::collections::BTreeMap;
 use std::path::Path;

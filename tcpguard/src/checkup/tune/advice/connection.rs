@@ -1,4 +1,4 @@
-//! Settings of connections: how long they wait for what does not come, and what is kept after them.
+//! Settings of connections: how long they wait for missing segments, and the state kept after them.
 
 use super::super::facts::HostFacts;
 use super::super::folklore;
@@ -17,10 +17,10 @@ const KEEPALIVE_TIME: u64 = 7200;
 const KEEPALIVE_INTVL: u64 = 75;
 /// Default of `tcp_keepalive_probes` (ip-sysctl.rst).
 const KEEPALIVE_PROBES: u64 = 9;
-/// What one TIME_WAIT takes in bytes: `slabtop` (measured on 6.18).
+/// Size of one TIME_WAIT entry in bytes: `slabtop` (measured on 6.18).
 const TIME_WAIT_BYTES: u64 = 256;
-/// What `tcp_orphan_retries` 0 means (`tcp_orphan_retries`, net/ipv4/tcp_timer.c): 102 s at the
-/// shortest timeout of 200 ms, as RFC 1122 4.2.3.5 wants.
+/// Meaning of `tcp_orphan_retries` 0 (`tcp_orphan_retries`, net/ipv4/tcp_timer.c): 102 s at the shortest
+/// timeout of 200 ms, as RFC 1122 4.2.3.5 wants.
 const ORPHAN_RETRIES: u64 = 8;
 /// 12.6 s at the shortest timeout: a peer that is still there has answered.
 const ORPHAN_RETRIES_CROWDED: u64 = 5;
@@ -72,7 +72,7 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
     }
 }
 
-/// Half of what makes the kernel reset orphans.
+/// Whether there are more than half as many orphans as make the kernel reset them.
 fn crowded_by_orphans(host: &HostFacts) -> bool {
     host.load.max_orphans > 0 && host.load.orphans > host.load.max_orphans / 2
 }

@@ -1,11 +1,11 @@
-//! What a network card should be told. These are commands for a person: a driver may take the link
-//! down for a moment.
+//! Advice about the settings of a network card. These are commands for a person: a driver may take the
+//! link down for a moment.
 
 use super::super::document::{Kind, Row, split};
 use super::super::facts::{Device, HostFacts, Span};
 use super::{Advice, change, good, leave};
 
-/// The rows of one interface; none of what its driver does not tell.
+/// The rows of one interface; no row for a value that its driver does not tell.
 pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
     let name = &device.name;
     let mut rows = Vec::new();

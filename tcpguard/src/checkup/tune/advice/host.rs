@@ -7,13 +7,13 @@ use super::{Advice, affordable, change, doubled, good, leave};
 const BACKLOG: u64 = 1000;
 /// The most that is ever advised: 65 ms at a million packets a second and CPU.
 const BACKLOG_MOST: u64 = 65_536;
-/// What one waiting packet takes at most, in bytes: a page of the card's, beside 832 bytes of the
-/// kernel's own (`skbuff_head_cache` and `skbuff_small_head`, measured on 6.18).
+/// Most bytes that one waiting packet takes: a page of the card's, beside 832 bytes of the kernel's own
+/// (`skbuff_head_cache` and `skbuff_small_head`, measured on 6.18).
 const PACKET_BYTES: u64 = 4096 + 832;
 /// Default of `netdev_budget` (Documentation/admin-guide/sysctl/net.rst).
 const BUDGET: u64 = 300;
-/// What one tracked connection takes in bytes: 256 (`slabtop`, measured on 6.18) and its two places
-/// in the table.
+/// Bytes that one tracked connection takes: 256 (`slabtop`, measured on 6.18) and its two slots in the
+/// table.
 const TRACKED_BYTES: u64 = 256 + 16;
 
 pub(in super::super) fn netdev_max_backlog(host: &HostFacts, value: u64) -> Advice {

@@ -9,7 +9,7 @@ const SOMAXCONN: u64 = 4096;
 /// The most that is ever advised: at 10,000 connections a second the last of so many waits 6.5 s,
 /// and the impatient have gone by then.
 const SOMAXCONN_MOST: u64 = 65_536;
-/// What a connection in an accept queue takes, rounded up: 2,368 bytes for TCP and 2,496 for TCPv6
+/// Size of a connection in an accept queue, rounded up: 2,368 bytes for TCP and 2,496 for TCPv6
 /// (`slabtop`, measured on 6.18), and a page for its first data.
 const CONNECTION_BYTES: u64 = 8192;
 /// Without cookies a listener leaves the last quarter of `tcp_max_syn_backlog` to peers it knows
@@ -21,7 +21,7 @@ const SYNACK_RETRIES: u64 = 5;
 /// packet in ten misses all four SYN-ACKs once in 10,000 times.
 const SYNACK_RETRIES_CROWDED: u64 = 3;
 
-/// Fewer SYNs that found a queue full since boot are what clients that come at once leave behind.
+/// SYNs to a full queue since boot up to which a burst of simultaneous clients explains them.
 const CROWD: u64 = 1000;
 
 pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {

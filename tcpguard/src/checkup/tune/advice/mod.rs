@@ -1,24 +1,24 @@
-//! What is advised for a setting, as functions of the host's facts and the value.
+//! Advice for each setting, as functions of the host's facts and the value.
 //!
-//! Every figure names where it comes from: the kernel's documentation
-//! (Documentation/networking/ip-sysctl.rst, scaling.rst, nf_conntrack-sysctl.rst,
-//! Documentation/admin-guide/sysctl/net.rst), tcp(7), an RFC, or a measurement.
+//! Every figure names its source: the kernel's documentation (Documentation/networking/ip-sysctl.rst,
+//! scaling.rst, nf_conntrack-sysctl.rst, Documentation/admin-guide/sysctl/net.rst), tcp(7), an RFC, or a
+//! measurement.
 
 pub(super) mod connection;
 pub(super) mod device;
 pub(super) mod host;
 pub(super) mod listener;
 
-/// What to do about one setting, and why on this host.
+/// The advice for one setting, and the reason on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Advice {
-    /// What to do.
+    /// The advised action.
     pub verdict: Verdict,
     /// Why.
     pub why: String,
 }
 
-/// What to do about one setting.
+/// The advised action for one setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// Nothing: it is as it should be.
@@ -28,7 +28,7 @@ pub enum Verdict {
         /// The value.
         to: String,
     },
-    /// Nothing: somebody had a reason, or it does not matter here.
+    /// Nothing: an administrator had a reason for the value, or it does not matter here.
     LeaveAlone,
     /// It does harm; give it this value.
     Harmful {
@@ -58,8 +58,8 @@ fn doubled(value: u64) -> u64 {
     value.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
 }
 
-/// At most this share of the memory for what one advice would let grow: with four such tables full
-/// at once, 15 of 16 parts are left to the services that the host is there for.
+/// Divisor of the memory that limits the growth from one advice: with four such tables full at once, 15
+/// of 16 parts are left to the services that the host is there for.
 const MEMORY_SHARE: u64 = 64;
 
 /// The largest power of two of entries of `bytes` each that fits in the share of the memory; at

@@ -1,4 +1,4 @@
-//! The file of sysctl.d(5) that keeps what was advised, with what was before as comments.
+//! The file of sysctl.d(5) that keeps the advised values, with the previous ones as comments.
 
 use std::path::Path;
 
@@ -38,10 +38,10 @@ pub fn text(entries: &[Entry]) -> String {
     text
 }
 
-/// What such a file holds.
+/// The entries of such a file.
 ///
 /// # Errors
-/// The line, counted from 1, that sets something whose value before is not there.
+/// The line, counted from 1, that sets a sysctl without its previous value.
 pub fn entries(text: &str) -> Result<Vec<Entry>, usize> {
     let mut entries = Vec::new();
     let lines: Vec<&str> = text.lines().collect();

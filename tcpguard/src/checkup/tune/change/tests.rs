@@ -165,7 +165,7 @@ fn what_somebody_changed_since_is_theirs() {
     assert_eq!(outcomes(&undone), [(SOMAXCONN, Outcome::LeftAlone), (RETRIES, Outcome::Changed)]);
     assert_eq!((host.value(SOMAXCONN), host.value(RETRIES)), ("9999".into(), "5".into()));
 
-    // And applied again, theirs is what is given back.
+    // After another change, the administrator's value is the one that is restored.
     host.apply(&[(SOMAXCONN, "4096")], false);
     host.set(SOMAXCONN, "1111");
     host.apply(&[(SOMAXCONN, "4096")], false);

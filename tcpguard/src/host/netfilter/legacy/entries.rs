@@ -1,5 +1,6 @@
-//! What the kernel returns of a table: `struct ipt_getinfo`, then entries of `struct ipt_entry` or
-//! `struct ip6t_entry`, with the matches and the target of include/uapi/linux/netfilter/x_tables.h.
+//! Parser of the tables that the kernel returns: `struct ipt_getinfo`, then entries of
+//! `struct ipt_entry` or `struct ip6t_entry`, with the matches and the target of
+//! include/uapi/linux/netfilter/x_tables.h.
 //!
 //! An entry that makes no sense ends the table. Nothing here panics, whatever the bytes are.
 
@@ -22,13 +23,13 @@ const NAME: std::ops::Range<usize> = 2..31;
 const REVISION: usize = 31;
 /// Bytes of the packet counters.
 const COUNTERS_LEN: usize = 16;
-/// What a rule inverts, by bits: `IPT_INV_…`, `IP6T_INV_…`.
+/// Bits for the inverted conditions of a rule: `IPT_INV_…`, `IP6T_INV_…`.
 const IN_INVERTED: u8 = 0x01;
 const SOURCE_INVERTED: u8 = 0x08;
 const DESTINATION_INVERTED: u8 = 0x10;
 const PROTOCOL_INVERTED: u8 = 0x40;
 
-/// Where an entry has what, on 64-bit machines.
+/// Offsets of the fields of an entry, on 64-bit machines.
 struct Layout {
     /// Bytes of an address. Source, destination and their masks are first.
     address: usize,
@@ -105,7 +106,7 @@ enum Target {
     Extension(String),
 }
 
-/// What `IPT_SO_GET_INFO` returns.
+/// The answer to `IPT_SO_GET_INFO`.
 pub fn info(answer: &[u8]) -> Option<Info> {
     let word = |at: usize| Some(u32::from_ne_bytes(*answer.get(at..)?.first_chunk()?));
     let valid = word(32)?;
@@ -117,7 +118,7 @@ pub fn info(answer: &[u8]) -> Option<Info> {
     Some(Info { hooks, rules: word(76)? as usize, size: word(80)? as usize })
 }
 
-/// The chains of a table, from what `IPT_SO_GET_ENTRIES` returns.
+/// The chains of a table, from the answer to `IPT_SO_GET_ENTRIES`.
 pub fn chains(family: Family, table: &str, info: &Info, bytes: &[u8]) -> Vec<Chain> {
     let layout = Layout::of(family);
     let entries = layout.entries(bytes);
@@ -158,7 +159,7 @@ pub fn chains(family: Family, table: &str, info: &Info, bytes: &[u8]) -> Vec<Cha
     found
 }
 
-/// Whether it is what iptables has at the end of each chain: the policy, or a return.
+/// Whether it is the rule that iptables puts at the end of each chain: the policy, or a return.
 fn ends_chain(rule: &Rule) -> bool {
     let ends = matches!(
         rule.effects[..],
