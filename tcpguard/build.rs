@@ -54,7 +54,7 @@ fn directory() -> PathBuf {
     if let Some(named) = env::var_os("TCPGUARD_BPF_DIR") {
         return named.into();
     }
-    // Cargo tells a build script its own directory only, which lies some levels down, at
+    // Cargo gives a build script only its own directory, which lies some levels down, at
     // <target>[/<triple>]/<profile>/build/<package>/out.
     let out = out();
     let mut above = out.ancestors().skip(4).take(2).map(|directory| directory.join("bpf"));

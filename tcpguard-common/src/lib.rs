@@ -9,8 +9,8 @@
 //! - [`abi`]: the contents of BPF maps: keys, values, configuration, reason codes.
 //! - [`cookie`]: keyed, stateless sequence numbers.
 //! - [`wire`]: the bounded walk from Ethernet to the TCP options.
-//! - [`fastpath`]: flag classes, fingerprints, token buckets and [`fastpath::ingress`], the only
-//!   place where the fate of a packet is decided.
+//! - [`fastpath`]: flag classes, fingerprints, token buckets and [`fastpath::ingress`], the only code
+//!   that decides the fate of a packet.
 #![no_std]
 #![forbid(unsafe_code)]
 

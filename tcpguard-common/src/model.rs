@@ -60,7 +60,7 @@ pub struct Model {
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens, by cell.
     pub probes: BTreeMap<u32, Probe>,
-    /// Words of the filter of closed ports, by place.
+    /// Words of the filter of closed ports, by index.
     pub closed: BTreeMap<u32, u64>,
     /// The listeners of each port.
     pub ports: BTreeMap<[u8; 2], PortEntry>,
@@ -76,7 +76,7 @@ pub struct Model {
     pub distinct_sources: BTreeMap<u32, Box<[u8; HLL_REGISTERS]>>,
     /// Sampled flows.
     pub flows: Sets<FlowKey, Flow, { FLOW_SETS as usize }>,
-    /// Marks of flows that may have a handshake under way, by place.
+    /// Marks of flows that may have a handshake under way, by position.
     pub pending: BTreeMap<usize, u8>,
     /// Sources.
     pub sources: Sets<Addr, SourceCounters, { SOURCE_SETS as usize }>,
@@ -98,13 +98,13 @@ pub struct Model {
     pub seen: Vec<SeenBucket>,
     /// SYNs that were dropped for their number; empty until there is one.
     pub retries: Vec<RetryLine>,
-    /// Answers to networks, by bucket.
+    /// Replies to networks, by bucket.
     pub answers: BTreeMap<u32, Bucket>,
-    /// SYNs that a signature rule matched and that passed, by place.
+    /// SYNs that a signature rule matched and that passed, by slot.
     pub let_through: BTreeMap<u32, LetThrough>,
-    /// Clients that returned a valid cookie, by place.
+    /// Clients that returned a valid cookie, by slot.
     pub handovers: BTreeMap<u32, Handover>,
-    /// IPv6 networks of clients, by place.
+    /// IPv6 networks of clients, by slot.
     pub networks: BTreeMap<u32, ClientNetwork>,
     /// SYN budgets by listener id, and behind them those of retransmitted SYNs.
     pub budgets: BTreeMap<u32, Bucket>,
@@ -151,7 +151,7 @@ impl Model {
         self.ingress_packet(&mut Packet(frame.to_vec()))
     }
 
-    /// Decides about a frame that arrives, and turns it into its answer where that is the decision.
+    /// Decides about a frame that arrives, and turns it into its reply where that is the decision.
     pub fn ingress_packet(&mut self, frame: &mut Packet) -> Reason {
         self.packets.entry += 1;
         self.packets.bytes += frame.0.len() as u64;

@@ -1,4 +1,4 @@
-//! A host with more addresses of its own than it can remember how it answers from each.
+//! A host with more addresses of its own than it has records of SYN-ACKs.
 
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
@@ -44,8 +44,7 @@ fn key(addr: Addr) -> ListenerKey {
     ListenerKey::new(addr, PORT.to_be_bytes())
 }
 
-/// A host that has a /17 for its own, answers SYNs at a port of all addresses, and was seen to answer from
-/// one.
+/// A host that has a /17 for its own, answers SYNs at a port of all addresses, and was seen to reply from one.
 fn host() -> Model {
     let mut host = Model::new(Config {
         abi_version: ABI_VERSION,
@@ -70,7 +69,7 @@ fn answer_from(addr: Addr) -> Vec<u8> {
     segment((addr, PORT), (CLIENT, 4000), SYN | ACK, 9, 8)
 }
 
-/// The answer to a SYN to this address, if the guard makes one.
+/// The XDP reply to a SYN to this address, if there is one.
 fn answer(host: &mut Model, to: Addr, seq: u32) -> Option<Vec<u8>> {
     let mut packet = Packet(segment((CLIENT, 4000), (to, PORT), SYN, seq, 0));
     let reason = host.ingress_packet(&mut packet);
@@ -142,7 +141,7 @@ fn an_address_with_a_listener_of_its_own_is_not_answered_for_by_that_of_all() {
     host.add_listener(key(special), ListenerEntry { id: 1, steps, ..ListenerEntry::default() });
     assert_eq!(answer(&mut host, special, 1), None, "nobody knows how that one answers");
     assert!(answer(&mut host, own(6), 1).is_some());
-    // Nor does it tell anything of the others.
+    // Nor do its SYN-ACKs say anything about the others.
     let before = host.syn_acks[&key(Addr::ANY_V4)];
     host.egress(&answer_from(special));
     assert_eq!(host.syn_acks[&key(Addr::ANY_V4)], before);

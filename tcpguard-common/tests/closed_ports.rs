@@ -266,7 +266,7 @@ fn a_listener_that_opens_at_a_closed_port_is_found_at_once() {
     let key = ListenerKey::new(HOST, CLOSED.to_be_bytes());
     host.add_listener(key, ListenerEntry { id: 1, ..ListenerEntry::default() });
     assert_eq!(syn(&mut host, anybody(1), (HOST, CLOSED)), Reason::Syn);
-    // Its SYN-ACKs tell nothing of closed ports.
+    // Its SYN-ACKs and resets say nothing about closed ports.
     let before = host.host.refused;
     host.egress(&segment((HOST, CLOSED), (anybody(1), 4000), SYN_ACK, 0));
     host.egress(&segment((HOST, CLOSED), (anybody(1), 4000), RST_ACK, 0));

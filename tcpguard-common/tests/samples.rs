@@ -129,7 +129,7 @@ fn nothing_is_kept_but_syns_to_listeners_that_ask_for_it() {
     for flags in [0x12, 0x04, 0x03, 0x06, 0x00] {
         show(&ipv4(&[], &tcp(443, flags, &OPTIONS)));
     }
-    // Cut anywhere, it is no TCP header any more.
+    // Cut anywhere, it is no longer a TCP header.
     for length in 0..syn.len() {
         show(&syn[..length]);
     }

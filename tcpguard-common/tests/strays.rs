@@ -232,8 +232,8 @@ fn what_comes_another_way_than_answers_leave_is_left_alone() {
     assert!(!host.drops(8));
 }
 
-/// How the host answers is remembered for a tick. The naive variant, which believes that, would cut
-/// connections off until then.
+/// The record of the host's replies is cached for a tick. The naive variant, which trusts the cache,
+/// would cut connections off until then.
 #[test]
 fn nothing_is_dropped_by_what_was_right_a_moment_before() {
     let changes: [fn(&mut Host); 2] =
@@ -272,7 +272,7 @@ fn the_third_ack_of_a_cookie_and_what_follows_it_passes() {
     host.0.now_ns += S;
     assert!(host.drops(8), "it has had the time to be made");
 
-    // Not in the sample: told by its MAC.
+    // Not in the sample: recognised by its MAC.
     host.0.config.sample_shift = 31;
     let numbers = host.cookie(10);
     let wrong = arriving(10, ACK, [numbers[0], numbers[1] ^ 1]);

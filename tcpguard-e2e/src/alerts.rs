@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::clock::since_boot;
 
-/// Something that was told.
+/// An alert of the agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Alert {
     /// When, in nanoseconds since boot.

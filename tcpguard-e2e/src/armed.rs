@@ -23,7 +23,7 @@ use crate::netns::Netns;
 
 /// Bytes that each end of a [`connection`] sends.
 const TRANSFER: usize = 1 << 20;
-/// How long any one step may take.
+/// How long any single wait may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The programs. They are taken off when this is dropped.
@@ -39,7 +39,7 @@ pub struct Armed {
 }
 
 impl Armed {
-    /// With the program that takes the guard's own cookies back, and no step taken yet.
+    /// With the program that redeems cookies made by XDP, and no mitigation active yet.
     ///
     /// # Errors
     /// Without root, or on kernels before 6.9.
@@ -116,7 +116,7 @@ impl Armed {
         self.set_entry(&ListenerEntry { steps, ..ListenerEntry::default() })
     }
 
-    /// Has SYNs dropped that look like `print` under `mask`.
+    /// Has SYNs dropped that have the fingerprint `print` under `mask`.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -137,7 +137,7 @@ impl Armed {
         Ok(self.dataplane.set_ports(keys.iter().map(|key| (key, 0)))?)
     }
 
-    /// Has SYNs answered with the guard's own cookies.
+    /// Has SYNs answered with cookies made by XDP.
     ///
     /// # Errors
     /// When the kernel refuses.

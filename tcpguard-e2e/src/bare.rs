@@ -24,7 +24,7 @@ const SHOT: i32 = 2;
 const CURRENT_NETNS: i32 = -1;
 const TCP: i32 = 6;
 
-/// The 32 bits of a frame that tell sources apart: an IPv4 address, or in an IPv6 address the bits
+/// The 32 bits of a frame that distinguish sources: an IPv4 address, or in an IPv6 address the bits
 /// after the first 32, which are the rest of its network.
 const SOURCE: usize = 26;
 const IPV4_ID: usize = 18;
@@ -210,7 +210,7 @@ impl Conntrack {
 }
 
 /// Makes wrappers: programs that write a packet into the frame whatever has become of it, and go on as
-/// another program, so that one that rewrites packets, longer or shorter ones, can be repeated.
+/// another program, so that one that rewrites packets, longer or shorter ones, can be run repeatedly.
 #[derive(Debug)]
 pub struct Wrapper {
     length: i16,
@@ -344,7 +344,7 @@ const fn tcp(v6: bool) -> usize {
     if v6 { 54 } else { 34 }
 }
 
-/// Draws the bits that tell sources apart, in a packet with room for it at r7.
+/// Draws the bits that distinguish sources, in a packet with room for it at r7.
 fn randomise(v6: bool, bits: u8, for_port: usize) -> Vec<Instruction> {
     let store = |register, at: usize| insn(0x6b, 7, register, at as i16, 0);
     let complement = |register| insn(0xa7, register, 0, 0, -1);

@@ -41,7 +41,7 @@ pub struct Attempt {
 pub enum Home {
     /// All from the client's own address.
     One,
-    /// From [`REGULARS`] addresses in turn, as the regular visitors of a service.
+    /// From [`REGULARS`] addresses in turn, as the returning clients of a service.
     Regulars,
     /// From [`RESIDENTS`] addresses of a network in turn, which the client's kernel has to own.
     Residents(IpNet),

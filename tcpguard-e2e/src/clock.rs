@@ -1,10 +1,10 @@
-//! The clock that the guard and the kit share.
+//! The clock that tcpguard and the kit share.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Nanoseconds since boot (`CLOCK_BOOTTIME`), the clock of every time in the guard's reports.
+/// Nanoseconds since boot (`CLOCK_BOOTTIME`), the clock of every time in tcpguard's reports.
 pub fn boot_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     // Boot time is never negative and takes 584 years to overflow.

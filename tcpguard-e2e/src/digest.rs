@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use aya_obj::Object;
 
-/// FNV-1a with 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). It tells builds apart and withstands no
+/// FNV-1a with 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). It distinguishes builds and withstands no
 /// attacker.
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;

@@ -1,4 +1,4 @@
-//! How long it takes from the package to the first answers, on a machine that has never had it.
+//! Time from the package to its first output, on a machine that has never had it.
 
 use std::fmt;
 use std::fs;
@@ -29,7 +29,7 @@ pub struct FirstUse {
 }
 
 impl FirstUse {
-    /// Does everything that the package tells a new user to do, in a machine of its own, as fast as it goes:
+    /// Does everything that the package asks a new user to do, in a machine of its own, as fast as it goes:
     /// reading and typing take no time here.
     ///
     /// # Errors

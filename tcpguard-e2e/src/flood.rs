@@ -42,29 +42,29 @@ pub struct Flood {
     pub pulses: Option<Pulses>,
     /// How its SYNs arrive.
     pub delivery: Delivery,
-    /// One SYN in so many is sent again, beyond the rate; 0: none is. Only of a flood that is delivered one
+    /// One SYN in so many is retransmitted, beyond the rate; 0: none is. Only of a flood that is delivered one
     /// by one.
     pub repeated: u32,
     /// How long after the first time it is, once for each; zero: at once. Not after the flood's end.
     pub again: &'static [Duration],
     /// Over how many ports it is spread in turn, from the target's on. Likewise.
     pub ports: u16,
-    /// The network over which it is spread, address by address, in place of the target's address. Likewise.
+    /// The network over which it is spread, address by address, instead of the target's address. Likewise.
     pub across: Option<IpNet>,
 }
 
-/// After so long a client's kernel sends its SYN again (RFC 6298 §2.1).
+/// After so long a client's kernel retransmits its SYN (RFC 6298 §2.1).
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How the SYNs of a flood get to the guarded host.
+/// How the SYNs of a flood get to the host under test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
     /// One by one through the attacker's interface and the bridge, as socket buffers.
     OneByOne,
-    /// In bursts of [`BURST`] and straight into the guarded host's ring, as from a network card. This is the
-    /// way to measure the cost of a packet, in a lab that is measured.
+    /// In bursts of [`BURST`] and straight into the ring of the host under test, as from a network card. This
+    /// is the way to measure the cost of a packet, in a lab that is measured.
     Bursts,
-    /// Likewise, as many as the machine can make; the flood's rate is not looked at.
+    /// Likewise, as many as the machine can make; the flood's rate is ignored.
     Unpaced,
 }
 
@@ -184,9 +184,9 @@ impl Flood {
         most: u64,
         mut send: impl FnMut(u64) -> Result<()>,
     ) -> Result<FloodReport> {
-        // At most one batch a turn keeps bursts, also those after a stall, below the 256 places of a
-        // virtual interface's ring. Turns are short enough to make up for a stall, and long enough
-        // that meanwhile no more than 4/3 of the rate arrives.
+        // At most one batch a turn keeps bursts, also those after a stall, below the 256 slots of a virtual
+        // interface's ring. Turns are short enough to make up for a stall, and long enough that meanwhile no
+        // more than 4/3 of the rate arrives.
         let turn = Duration::from_secs(3 * most) / (4 * self.rate);
         let turn = turn.min(Duration::from_micros(300));
         be_a_machine_of_its_own()?;
@@ -383,7 +383,7 @@ impl SocketWriter {
     }
 }
 
-/// The SYNs of a flood that are still to be sent again.
+/// The SYNs of a flood that are still to be retransmitted.
 struct Repeats {
     /// See [`Flood::repeated`].
     one_in: u64,
@@ -392,7 +392,7 @@ struct Repeats {
     waiting: Vec<Waiting>,
 }
 
-/// SYNs that wait equally long, and when each is sent again.
+/// SYNs that wait equally long, and when each is retransmitted.
 struct Waiting {
     time: Duration,
     syns: VecDeque<(Instant, Vec<u8>)>,
@@ -426,7 +426,7 @@ impl Repeats {
     }
 }
 
-/// An attacker's machine does not wait for the guarded host's CPU: this thread gets the highest
+/// An attacker's machine does not wait for the CPU of the host under test: this thread gets the highest
 /// ordinary priority, and its sleeps end on time rather than up to 50 µs later.
 fn be_a_machine_of_its_own() -> Result<()> {
     setpriority_process(None, -20).context("cannot raise the flood's priority: run as root")?;

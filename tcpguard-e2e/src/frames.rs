@@ -27,7 +27,7 @@ pub mod next {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
-    /// A list of places to visit.
+    /// A list of nodes to visit.
     pub const ROUTING: u8 = 43;
     /// A part of a packet.
     pub const FRAGMENT: u8 = 44;
@@ -256,7 +256,7 @@ pub fn padding(kind: u8, words: u8) -> (u8, Vec<u8>) {
     (kind, body)
 }
 
-/// Addresses that no other host has, for many SYNs that must be told apart.
+/// Addresses that no other host has, for many SYNs that must be distinguished.
 pub fn stranger(v4: bool, number: u32) -> IpAddr {
     if v4 {
         Ipv4Addr::from_bits(0xc612_0000 | number & 0x0001_ffff).into()

@@ -33,17 +33,17 @@ struct GetInfo {
 /// Time at the end of a gap for which the thread spins. It sleeps through the rest of a longer gap.
 const AWAKE: Duration = Duration::from_millis(50);
 
-/// Takes the guard's program off the interface `eth0` of `host`, and puts it on again after `time`.
-/// Meanwhile everything passes. The link stays, as do its pin and the interface's state, so that the
-/// gap is as short as the machine can make it. Returns how long it was.
+/// Replaces the XDP program on the interface `eth0` of `host` with one that passes everything, and
+/// restores it after `time`. The link stays, as do its pin and the interface's state, so that the gap
+/// is as short as the machine can make it. Returns how long it was.
 ///
 /// # Errors
-/// When the guard is not there, or the kernel refuses.
+/// When the XDP program is not attached, or the kernel refuses.
 pub fn off_for(host: &Netns, time: Duration) -> Result<Duration> {
     let found = host.exec("find /sys/fs/bpf -path */links/*-eth0")?;
     let path = found.lines().next().context("no filter is pinned")?;
     let path = CString::new(path)?;
-    // Only of the same kind is one taken in the place of another.
+    // A link takes only a program of the same type as a replacement.
     let nothing = load_program(Hook::XdpFrags, &[mov(0, Verdict::Pass as i32), EXIT])?;
     host.run(|| {
         let link = bpf(BPF_OBJ_GET, &(path.as_ptr() as u64))?;

@@ -1,5 +1,5 @@
-//! Health checks that look and go: a balancer that asks whether a port answers, and takes its SYN back
-//! by a reset once it does. No handshake of theirs completes, and none is an attack.
+//! Health checks that end half-open: a load balancer sends a SYN to a port, and a reset once the port answers.
+//! None of these handshakes completes, and none is an attack.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,7 +18,7 @@ use crate::raw::PacketSocket;
 /// The highest rate that can be asked for, in checks per second.
 pub const MAX_RATE: u32 = 1000;
 
-/// How a check's SYN looks.
+/// Fingerprint of a check's SYN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Look {
     /// As a Linux host sends it.
@@ -30,13 +30,14 @@ pub enum Look {
 /// Checks to be: their sources (IPv4), their rate and their SYNs.
 #[derive(Clone, Copy, Debug)]
 pub struct Checks {
-    /// The first balancer is 192.0.2.x (RFC 5737), beyond the guarded host's gateway; the others follow.
+    /// The first balancer is 192.0.2.x (RFC 5737), beyond the gateway of the host under test; the others
+    /// follow.
     pub first: u8,
     /// Balancers, which check in turn.
     pub balancers: u8,
     /// Checks per second of all balancers together.
     pub rate: u32,
-    /// How their SYNs look.
+    /// Fingerprint of their SYNs.
     pub look: Look,
 }
 
@@ -142,7 +143,7 @@ fn check(service: SocketAddr, checks: Checks, progress: &Progress) -> Result<()>
     const LOOK_UP: Duration = Duration::from_millis(20);
     let socket = PacketSocket::open(INTERFACE).context("the balancers' interface")?;
     let interval = Duration::from_secs(1) / checks.rate;
-    // An answer that the host repeats is one answer.
+    // A SYN-ACK that the host retransmits counts once.
     let mut waiting = HashSet::new();
     let mut buffer = [0; 2048];
     let mut next = Instant::now();

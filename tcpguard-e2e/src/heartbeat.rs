@@ -1,4 +1,4 @@
-//! Age of the agent's last poll, read from the place from which the programs read it. The agent is not asked,
+//! Age of the agent's last poll, read from the map from which the programs read it. The agent is not asked,
 //! since a test may keep it from responding.
 
 use std::mem::offset_of;

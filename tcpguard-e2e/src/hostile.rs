@@ -23,7 +23,7 @@ use crate::random::Random;
 
 /// User IDs of their connections.
 const USERS: [u32; 6] = [60_001, 60_002, 60_003, 60_004, 60_005, 60_006];
-/// How long one waits before it comes again.
+/// How long a client waits before it connects again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one that was let in stays, unless it is put out before.
 const STAY: Duration = Duration::from_secs(3);
@@ -64,7 +64,7 @@ struct Came {
 }
 
 impl Crowd {
-    /// `count` clients of six users that come again and again, each time to one of the `sockets`.
+    /// `count` clients of six users that connect over and over, each time to one of the `sockets`.
     ///
     /// # Errors
     /// When their threads cannot be made.
@@ -171,7 +171,7 @@ impl Client {
                 Manner::Ask => stream.write_all(&call(Request::Status)?)?,
                 Manner::Try => stream.write_all(&call(tried())?)?,
             }
-            // The answer, as far as it has come; an end of the connection is an error.
+            // The response, as far as it has come; an end of the connection is an error.
             match stream.read(&mut [0; 16 << 10]) {
                 Ok(0) => break,
                 Ok(_) => {}

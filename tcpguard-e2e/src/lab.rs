@@ -1,8 +1,8 @@
-//! The stage: a guarded host, a client and an attacker on one wire.
+//! The stage: a host under test, a client and an attacker on one wire.
 //!
 //! ```text
 //!   attacker eth0 ─────────────────┐
-//!                                  ├─ bridge ── eth0 edge (guarded, TCP server)
+//!                                  ├─ bridge ── eth0 edge (tcpguard, TCP server)
 //!   client   eth0 ── [slow link] ──┘
 //! ```
 //!
@@ -31,12 +31,12 @@ pub const INTERFACE: &str = "eth0";
 /// The interface by which the edge of an asymmetric lab sends.
 pub const BACK_INTERFACE: &str = "eth1";
 const BACK_MAC: Mac = [2, 0, 0, 0, 0, 4];
-/// The bridge's port that the guarded host is connected to.
+/// The bridge's port that the host under test is connected to.
 pub(crate) const EDGE_PORT: &str = "edge";
 /// The port of the service under attack.
 pub const PORT: u16 = 443;
 
-/// The guarded host's Ethernet address.
+/// The Ethernet address of the host under test.
 pub const EDGE_MAC: Mac = [2, 0, 0, 0, 0, 1];
 /// The client's Ethernet address.
 pub const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 2];
@@ -51,7 +51,7 @@ const EDGE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 2);
 const RAW_CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 66);
-// In a /64 of its own: an IPv6 client is known by its /64, and this one must be a stranger.
+// In a /64 of its own: an IPv6 client is identified by its /64, and this one must be a new client.
 const RAW_CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 66, 0, 0, 0, 1);
 
 /// IPv4 or IPv6.
@@ -67,7 +67,7 @@ impl Family {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The guarded host.
+    /// The host under test.
     pub const fn edge(self) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(EDGE_V4),
@@ -141,7 +141,7 @@ impl Default for LabOptions {
 pub struct Lab {
     // First, so that it ends before the interfaces that it forwards between.
     _slow_link: Option<DelayLine>,
-    /// The guarded host.
+    /// The host under test.
     pub edge: Netns,
     /// Where real clients are.
     pub client: Netns,
@@ -165,7 +165,7 @@ enum Answers {
     None,
     /// All of them.
     All { _pass: ForeignXdp },
-    /// But for those to forged sources.
+    /// But for those to spoofed sources.
     ToClients { _filter: LabFilter },
 }
 
@@ -204,7 +204,7 @@ impl Lab {
         for silent in [&attacker, &wire] {
             silent.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
         }
-        // Forged sources must reach the service, whatever the route back to them.
+        // Spoofed sources must reach the service, whatever the route back to them.
         edge.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
         edge.sysctl("net.ipv4.conf.default.rp_filter", "0")?;
         edge.sysctl("net.ipv4.tcp_syncookies", &options.syncookies.to_string())?;
@@ -283,8 +283,8 @@ impl Lab {
         Ok(self)
     }
 
-    /// Takes the edge's cable away and lays another: [`INTERFACE`] is a new one from then on, with
-    /// the same addresses and routes. All answers cross it.
+    /// Takes the edge's cable away and lays another: [`INTERFACE`] is a new one from then on, with the same
+    /// addresses and routes. All replies cross it.
     ///
     /// # Errors
     /// In a lab that is measured or asymmetric.
@@ -368,7 +368,7 @@ pub(crate) fn connect(
     if let Some(bridge) = bridge {
         wire.ip(&[
             &format!("link set {port} master {bridge}"),
-            // IPv6 hosts tell routers which groups they listen to, unasked.
+            // IPv6 hosts report to routers the groups that they listen to, without being asked.
             &format!("link set {port} type bridge_slave mcast_flood off"),
         ])?;
     }
@@ -430,7 +430,7 @@ fn address_client(client: &Netns) -> Result<()> {
         &format!("route add fd77::/64 dev {INTERFACE}"),
         &format!("neighbour add {EDGE_V4} lladdr {edge_mac} dev {INTERFACE}"),
         &format!("neighbour add {EDGE_V6} lladdr {edge_mac} dev {INTERFACE}"),
-        // Strangers' addresses: all of them, without a list.
+        // Addresses of new clients: all of them, without a list.
         "route add local 10.79.0.0/16 dev lo",
         "route add local fd79::/32 dev lo",
     ])

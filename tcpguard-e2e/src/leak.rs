@@ -35,14 +35,14 @@ pub struct Fate {
     pub entered: u64,
     /// Of these, let through; without `returned`.
     pub passed: u64,
-    /// Of these, taken for SYNs that came again: some two in a million are (20 bits of each are
-    /// remembered), agent or not, and these are no leak.
+    /// Of these, taken for retransmitted SYNs: some two in a million are (20 bits of each are remembered),
+    /// agent or not, and these are no leak.
     pub returned: u64,
     /// Segments that the kernel's TCP was given.
     pub reached: u64,
 }
 
-/// The counters of one filter. They are those also when another filter has taken its place.
+/// The counters of one filter. They stay its own after another filter has replaced it.
 struct Filter(PerCpuArray<MapData, [u64; WORDS]>);
 
 /// A size that aya can read.

@@ -1,9 +1,9 @@
 //! The test kit of the root tests and of `cargo xtask demo`.
 //!
-//! A [`lab::Lab`] is a guarded host with a real TCP server, a client and an attacker, each in a
-//! network namespace of its own. Everything a lab creates (namespaces, interfaces, mounts, files)
-//! is reachable only through file descriptors and threads of the process that made it, so the
-//! kernel takes it all down when that process ends, however it ends.
+//! A [`lab::Lab`] is a host under test with a real TCP server, a client and an attacker, each in a network
+//! namespace of its own. Everything a lab creates (namespaces, interfaces, mounts, files) is reachable only
+//! through file descriptors and threads of the process that made it, so the kernel takes it all down when that
+//! process ends, however it ends.
 //!
 //! - [`netns`], [`lab`], [`delay`]: the lab's network; [`server`]: the service under attack.
 //! - [`packet`], [`raw`], [`live_frames`], [`shape`], [`likeness`], [`flood`]: frames and floods,
@@ -31,7 +31,6 @@
 //! - [`soak`]: all of it for an hour, and the growth of the agent.
 //! - [`ring`], [`tcp_counters`]: packets dropped before XDP, and the counters of a host's own TCP.
 //! - [`measure`]: CPU time per packet; [`peak`]: memory of the agent and of the command line; [`stall`]:
-//!   whether the machine itself stood still.
 //!   whether the machine itself stood still.
 
 pub mod agreed;

@@ -115,7 +115,7 @@ impl Machine {
     /// Runs a command line (split at spaces) as root inside.
     ///
     /// # Errors
-    /// When it cannot be started. Its exit code is not looked at.
+    /// When it cannot be started. Its exit code is not checked.
     pub fn output(&self, line: &str) -> Result<Output> {
         let target = self.init.id().to_string();
         Command::new("nsenter")
@@ -341,7 +341,7 @@ fn make_root() -> Result<Cgroup> {
             }
         }
     }
-    // A guard that ran on this machine is nothing to that one.
+    // State that tcpguard left on this machine has no meaning on that one.
     for directory in ["/etc/tcpguard", "/var/lib/tcpguard"] {
         match fs::remove_dir_all(on(directory)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! CPU cost of a packet on the guarded host.
+//! CPU cost of a packet on the host under test.
 //!
 //! On a host that receives in a kernel thread of its own, that thread's run time is exact, where
 //! the softirq share of `/proc/stat` is sampled and has shown a tenth of the truth.

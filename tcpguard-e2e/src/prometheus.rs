@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Netns;
 
 const HOW: &str = "install prometheus (`cargo xtask test` does)";
-/// Where it listens, in the namespace of the guarded host.
+/// Where it listens, in the namespace of the host under test.
 const ADDRESS: &str = "127.0.0.1:9090";
 /// Its configuration and data, below the namespace's own `/run`.
 const CONFIG: &str = "/run/prometheus.yml";
@@ -113,7 +113,7 @@ impl Drop for Prometheus<'_> {
 /// Runs promtool in `host` with this on its standard input.
 ///
 /// # Errors
-/// Without promtool. Its exit code is not looked at.
+/// Without promtool. Its exit code is not checked.
 pub fn promtool(host: &Netns, arguments: &[&str], input: &str) -> Result<Output> {
     let mut child = host
         .command("promtool")?

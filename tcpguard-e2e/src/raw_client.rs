@@ -1,4 +1,4 @@
-//! A real client made by hand: its SYN can look like anything, also like a flood's.
+//! A real client made by hand: its SYN can have any fingerprint, also that of a flood.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl RawClient {
                 bail!("{} refused the connection", answer.src);
             }
             if answer.flags & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
-                // Again for each repeated SYN-ACK, as a kernel does: the first may have been lost.
+                // Again for each retransmitted SYN-ACK, as a kernel does: the first may have been lost.
                 let (seq, ack) = (answer.ack, answer.seq.wrapping_add(1));
                 let ack = Segment { seq, ack, window: 65_535, ..self.segment(flags::ACK) };
                 let payload = REQUEST.to_vec();

@@ -14,7 +14,7 @@ use crate::packet::{Segment, flags};
 use crate::raw::PacketSocket;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Nothing listens there: no flood, and so no rule of the guard's own.
+/// Nothing listens there: no flood, and so no rule made by the agent.
 const CLOSED: u16 = 9;
 /// SYNs per second, a handful at a time: far below any rate at which packets could be lost on the way.
 const RATE: u32 = 20_000;

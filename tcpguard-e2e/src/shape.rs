@@ -23,7 +23,7 @@ pub enum Shape {
     RandomWindowMss,
     /// Like [`Shape::Bare`], but with a random TTL from 33 on.
     RandomTtl,
-    /// As a Linux host sends it, so that no signature tells it from clients.
+    /// As a Linux host sends it, so that no signature distinguishes it from clients.
     Linux,
     /// Like [`Shape::Linux`], each in two fragments, which count as two SYNs. The first ends after the ports and
     /// the sequence number, which no stack makes. Over IPv4, one by one only.
@@ -32,8 +32,8 @@ pub enum Shape {
     WholeFragments,
     /// No SYN: a segment with these flags and random numbers, of no connection. One by one only.
     Stray(u8),
-    /// As a real client was seen to send it, with timestamps of many hosts and the TTLs of hosts at
-    /// many distances (40 to 64, 100 to 128): nothing tells it from that client.
+    /// As a real client was seen to send it, with timestamps of many hosts and the TTLs of hosts at many
+    /// distances (40 to 64, 100 to 128): nothing distinguishes it from that client.
     Copy(Likeness),
     /// One half [`Shape::Bare`], the other [`Shape::Copy`].
     BareAndCopies(Likeness),
@@ -103,7 +103,7 @@ impl Writer {
         let mut segment = Segment::new(target, target, flags::SYN);
         segment.src_mac = ATTACKER_MAC;
         segment.dst_mac = EDGE_MAC;
-        // No two floods of a process are the same: the second's SYNs would be ones that come again.
+        // No two floods of a process are the same: the second's SYNs would be retransmissions.
         static WRITERS: AtomicU64 = AtomicU64::new(0);
         let random = draws_of(seed(), WRITERS.fetch_add(1, Ordering::Relaxed));
         let ports = target.port()..target.port() + 1;
@@ -212,7 +212,7 @@ fn draws_of(seed: u64, number: u64) -> Random {
 /// The recipes by which the generator makes the same SYNs, to be used in turn.
 ///
 /// # Errors
-/// When a frame is too long, or has something at an odd place that must vary.
+/// When a frame is too long, or has a field at an odd offset that must vary.
 pub(crate) fn recipes(target: SocketAddr, shape: Shape, sources: Sources) -> Result<Vec<Recipe>> {
     let recipe = |part: Shape| {
         let mut frame = Vec::new();

@@ -33,7 +33,7 @@ const TABLES: [Layout; 3] = [
         offset_of!(SourceKey<SourceV6>, data),
     ),
 ];
-/// The places of tables.
+/// Indices of the tables.
 const HOSTS: usize = 0;
 const V4: usize = 1;
 const V6: usize = 2;
@@ -128,8 +128,8 @@ impl SourceRules {
         Ok(entries.into_iter().flatten().map(|(_, rule)| rule).collect())
     }
 
-    /// Lines for `bpftool batch` that take all rules out, and then put one in for each of `prefixes` and
-    /// `references`: a replacement in place.
+    /// Lines for `bpftool batch` that remove all rules, and then add one for each of `prefixes` and `references`: a
+    /// replacement within the rule set that is in force.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -165,7 +165,7 @@ impl SourceRules {
     }
 }
 
-/// `N` bytes at a place, as a number.
+/// The `N` bytes from an offset on, as a little-endian number.
 fn number<const N: usize>(bytes: &[u8], place: usize) -> u64 {
     let mut number = [0; 8];
     number[..N].copy_from_slice(&bytes[place..place + N]);

@@ -104,7 +104,7 @@ impl Status {
             .sum()
     }
 
-    /// How a step stands at the listener for which it is taken or refused, if it is anywhere.
+    /// State of a mitigation at the listener at which it is active or refused, if there is one.
     pub fn step(&self, step: &str) -> Option<&str> {
         self.step_value(step, "state")
     }
@@ -121,7 +121,7 @@ impl Status {
         found.next()?[key].as_str()
     }
 
-    /// At how many listeners this step is taken.
+    /// Number of listeners at which this mitigation is active.
     pub fn listeners_with(&self, step: &str) -> usize {
         let takes = |listener: &Value| {
             let steps = listener["steps"].as_array().into_iter().flatten();

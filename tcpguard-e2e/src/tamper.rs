@@ -20,7 +20,7 @@ const BPF_MAP_FREEZE: u32 = 22;
 const BPF_LINK_UPDATE: u32 = 29;
 const BPF_LINK_DETACH: u32 = 34;
 
-/// A map of the guard's, by its pin.
+/// A pinned BPF map of tcpguard.
 #[derive(Debug)]
 pub struct PinnedMap {
     fd: OwnedFd,
@@ -28,7 +28,7 @@ pub struct PinnedMap {
     value: usize,
 }
 
-/// A link of the guard's, by its pin.
+/// A pinned BPF link of tcpguard.
 #[derive(Debug)]
 pub struct PinnedLink(OwnedFd);
 
@@ -109,7 +109,7 @@ impl PinnedMap {
 }
 
 impl PinnedLink {
-    /// The link pinned at a path that looks like `pattern`, such as `*/links/*`.
+    /// The link pinned at a path that matches `pattern`, such as `*/links/*`.
     ///
     /// # Errors
     /// When there is none.
@@ -125,12 +125,12 @@ impl PinnedLink {
         command(BPF_LINK_DETACH, &(self.0.as_raw_fd() as u32))
     }
 
-    /// Puts a program that does nothing in the place of an XDP link's.
+    /// Replaces the program of an XDP link with one that passes every packet.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn replace(&self) -> io::Result<()> {
-        // Only of the same kind is one taken in the place of another.
+        // The kernel replaces a program only with one of the same kind.
         let program = load_program(Hook::XdpFrags, &[mov(0, Verdict::Pass as i32), EXIT])?;
         command(BPF_LINK_UPDATE, &[self.0.as_raw_fd() as u32, program.as_raw_fd() as u32])
     }

@@ -43,7 +43,7 @@ pub fn tcp_counter(host: &Netns, name: &str) -> Result<u64> {
     counters.get(name).copied().with_context(|| format!("this kernel does not count {name}"))
 }
 
-/// SYNs that a host has sent to open connections, the repeated ones included.
+/// SYNs that a host has sent to open connections, retransmissions included.
 ///
 /// # Errors
 /// When the kernel does not say.

@@ -31,7 +31,7 @@ pub struct Terminal<'host> {
 /// State of a terminal, which a program must restore.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct State {
-    /// The driver's settings, as `stty -a` tells them, without the size.
+    /// The driver's settings, as `stty -a` shows them, without the size.
     pub settings: String,
     /// Whether the cursor is to be seen.
     pub cursor: bool,

@@ -16,7 +16,7 @@ use crate::raw::PacketSocket;
 
 /// Where the sources are that a rule is to drop.
 pub const DROPPED: &str = "198.51.100.0/24";
-/// Nothing listens there: no flood, and so no rule of the guard's own.
+/// A port at which nothing listens. So there is no flood, and no rule of the agent's own.
 const CLOSED: u16 = 9;
 /// A gap of some milliseconds is seen.
 const STEP: Duration = Duration::from_millis(1);
@@ -42,7 +42,7 @@ pub struct Pairs {
 }
 
 impl Trickle {
-    /// Sends a pair each millisecond from the attacker's place.
+    /// Sends a pair each millisecond from the attacker's host.
     ///
     /// # Errors
     /// When the sockets cannot be opened.

@@ -1,5 +1,5 @@
-//! Whether the guard tells the truth of a flood: it says that one is on, and that it is stopped only while most
-//! of it is kept from the stack.
+//! Whether tcpguard reports a flood truthfully: it says that one is on, and that it is stopped only while most of
+//! it is kept from the stack.
 
 use std::thread::sleep;
 use std::time::Duration;

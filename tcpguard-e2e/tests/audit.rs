@@ -24,12 +24,12 @@ use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::tamper::{PinnedLink, PinnedMap};
 use tcpguard_goals::{Goal, Row, seed, size};
 
-/// So soon it is found, told and mended.
+/// Time within which a change is found, reported and repaired.
 const LIMIT: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
 /// The host's address.
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// How it is told.
+/// Message that reports the repair.
 const TOLD: &str = "somebody changed what the guard keeps in the kernel, and it is as it was again";
 
 type Elements = Vec<(Vec<u8>, Vec<u8>)>;
@@ -183,7 +183,7 @@ fn a_rule_against_a_flood_is_mended() {
     let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), LIMIT) };
     let flood = flood.start(&lab).unwrap();
     guard.wait_for_rule(LIMIT).unwrap();
-    // It outlives the flood by more than it takes to look.
+    // The rule outlives the flood by longer than the checks take.
     flood.stop().unwrap();
     let key = size_of::<SignatureKey>();
     let map = PinnedMap::open(&lab.edge, "SIGNATURES", key, size_of::<RuleRef>()).unwrap();
@@ -211,7 +211,7 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let exempt =
         PinnedMap::open(&host, "EXEMPT_V4", size_of::<PrefixV4>(), size_of::<ExemptEntry>())
             .unwrap();
-    // A look at the protected set comes every few seconds.
+    // The protected prefixes are checked every few seconds.
     let is_own = |(prefix, _): &(Vec<u8>, Vec<u8>)| prefix.ends_with(&OWN.octets());
     let begun = Instant::now();
     while !exempt.entries().unwrap().iter().any(is_own) {

@@ -75,7 +75,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
         ..Flood::random(at(PORT), 12 * SECOND)
     };
     let flood = flood.start(&lab).unwrap();
-    // Which is one for every listener, if it is made before the service has its place.
+    // The rule applies to every listener if it is made before the service has a slot for an incident of its own.
     let at_service =
         |rule: &Rule| is_shared(rule) || rule.matches().ends_with(&format!(" to :{PORT}"));
     let stopped = |status: &Status| signatures(status).iter().any(at_service);
@@ -216,8 +216,9 @@ fn a_carpet_is_dropped_at_every_address_by_one_rule() {
     }
 }
 
-/// Mimicking SYNs to many ports, none of which is the service's. Nothing tells them from clients. Returns the
-/// share of them that is kept from the stack after `done`, which `what` names, and the last status.
+/// Mimicking SYNs to many ports, none of which is the service's. Nothing distinguishes them from the SYNs of
+/// clients. Returns the share of them that is kept from the stack after `done`, which `what` names, and the last
+/// status.
 fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool) -> (f64, Status) {
     let (lab, over) = (lab(syncookies), Over::Ports);
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();

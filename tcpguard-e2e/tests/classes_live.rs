@@ -198,7 +198,7 @@ fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
     let _again = visitors(80, home, IMPATIENT);
     let are_silent = |status: &Status| speaks_for_an_attack(status, "no_retransmission");
     guard.wait_until("it is known that no SYN is repeated", 8 * SECOND, are_silent).unwrap();
-    // The second look that says so would change the verdict.
+    // A second inspection with this result would change the verdict.
     sleep(SECOND);
     let status = guard.status().unwrap();
     let explained = cli(&lab.edge, &["explain", "1", "--json"]).unwrap();
@@ -224,7 +224,7 @@ fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
 /// They come no more often than clients without a reply do, and their handshakes are missing.
 #[test]
 fn known_clients_that_do_not_retransmit_get_no_rule() {
-    // Those of `REGULARS`: the last 64 strangers.
+    // The addresses of `REGULARS` are the last 64 of the new clients' range.
     let regulars = IpNet::new(Family::V4.stranger(u16::MAX), 26).unwrap().trunc();
     known_clients_that_fail_are_no_attackers(Home::Regulars, regulars);
 }
@@ -254,7 +254,7 @@ const SERVED: f64 = 0.99;
 const NAIVE_LIMIT: u32 = 8;
 
 impl Case {
-    /// Looks and floods, each with both kinds of balancers, with and without cookies of the kernel.
+    /// Fingerprints and floods, each with both kinds of balancers, with and without cookies of the kernel.
     const COUNT: usize = 12;
 
     /// Three in a row have no flood, a bare flood, and bare checks in another flood.
@@ -279,8 +279,8 @@ impl Case {
         (self.flood == Some(Shape::Bare)).then_some(alike)
     }
 
-    /// Connections a second of the known client, and as many of strangers. In a flood two seconds of both are 200
-    /// handshakes, from which a signature that no client has is known.
+    /// Connections a second of the validated client, and as many of new clients. In a flood both make 200
+    /// handshakes in two seconds. From these a signature that no client has is known.
     fn clients(self) -> u32 {
         if self.flood.is_some() { 50 } else { 5 }
     }
@@ -295,9 +295,9 @@ impl Case {
 /// Results of checks and clients. In a flood they count from a second after its rule.
 struct Seen {
     checked: Checked,
-    /// Of those that look exactly like the flood.
+    /// Of the checks with exactly the fingerprint of the flood.
     alike: Option<Checked>,
-    /// The known client, and strangers.
+    /// The validated client, and new clients.
     clients: [Attempts; 2],
     harm: Harm,
 }
@@ -399,8 +399,8 @@ fn sum(checked: impl Iterator<Item = Checked>) -> Checked {
     })
 }
 
-/// The balancers reset the answer to each of their SYNs. Those that look exactly like a flood's are measured
-/// and not held to: nothing tells a SYN that is sent once from the flood's.
+/// The balancers reset the reply to each of their SYNs. Checks with exactly the fingerprint of a flood are measured
+/// without a required share: nothing distinguishes a SYN that is sent once from the flood's.
 #[test]
 fn g21_half_open_health_checks_are_never_dropped() {
     let row = Row::new(Goal::G21).named("checks");
@@ -440,7 +440,7 @@ fn g21_half_open_health_checks_are_never_dropped() {
         .finish();
 }
 
-/// Their SYNs are bare and look alike, so that a rule may drop them by signature instead of by source.
+/// Their SYNs are bare and have one fingerprint, so that a rule may drop them by signature instead of by source.
 #[test]
 fn a_few_sources_are_named_and_dropped_and_clients_are_served() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();

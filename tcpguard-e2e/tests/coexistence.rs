@@ -17,7 +17,7 @@ use tcpguard_goals::{Goal, Row};
 
 /// So soon a rule is in the kernel.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Time for which the effect of a command is observed. The agent looks at its interfaces each second.
+/// Time for which the effect of a command is observed. The agent checks its interfaces each second.
 const AFTER: Duration = Duration::from_millis(1500);
 const STEP: Duration = Duration::from_millis(50);
 
@@ -131,7 +131,7 @@ fn programs(host: &Netns) -> Programs {
 
 /// Effect of accidents on programs that are to drop one half of a [`Trickle`].
 struct Damage {
-    /// Those after which the programs were not the same, in one look or more.
+    /// Accidents after which the programs were not the same, in one check or more.
     knocked_off: Vec<&'static str>,
     looks: u64,
     /// SYNs let in that were to be dropped, and how many there were.
@@ -290,10 +290,10 @@ enum Agent {
 
 const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsDead, Agent::Hangs];
 
-/// Warning of `detach` where it could not tell the agent.
+/// Warning of `detach` where it could not reach the agent.
 const MAY_COME_BACK: &str = "the agent may attach the filter again";
 
-/// Whether the filter is off in each look for [`AFTER`], its egress program too.
+/// Whether the XDP program is off in each check for [`AFTER`], and the egress program too.
 fn stays_off(host: &Netns) -> bool {
     let gone = Programs { xdp: None, egress: None };
     let (begun, mut stays) = (Instant::now(), true);

@@ -39,9 +39,9 @@ enum Answers {
     Stack,
     /// The stack, with its cookies, because its queue is full.
     KernelCookies,
-    /// The guard, with cookies of the kernel's making (the back end of kernels before 6.9).
+    /// The XDP program, with cookies that the kernel makes (the back end of kernels before 6.9).
     HelperCookies,
-    /// The guard, with its own.
+    /// The XDP program, with cookies of its own.
     OwnCookies,
     /// The stack, to those SYNs that a signature rule lets through.
     BehindRule,
@@ -70,7 +70,7 @@ impl Answers {
         armed.unwrap()
     }
 
-    /// Takes the step.
+    /// Starts the mitigation.
     fn take(self, lab: &Lab, armed: &Armed) {
         match self {
             Self::Stack | Self::KernelCookies => {}
@@ -129,7 +129,7 @@ fn completions_are_the_clients_own(answers: Answers, client_delay: Option<Delay>
     let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, backlog).unwrap();
     let armed = answers.attach(&lab);
     for family in Family::BOTH {
-        // From these the guard learns how the service answers.
+        // From these handshakes tcpguard learns how the service replies.
         let connect = || Ok(TcpStream::connect_timeout(&family.service(), PATIENCE)?);
         lab.client.run(connect).unwrap();
     }

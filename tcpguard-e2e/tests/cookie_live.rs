@@ -1,5 +1,5 @@
-//! Real connections through SYN cookies: they end up as they would have without the guard. Needs
-//! root, and a kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
+//! Real connections through SYN cookies: they end up as they would have without tcpguard. Needs root, and a kernel
+//! with `bpf_sk_assign_tcp_reqsk` (6.9).
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
@@ -225,8 +225,8 @@ fn a_full_accept_queue_resets_nobody() {
     assert!(counters.cookies_redeemed > fits, "it was handed over: {counters:?}");
 }
 
-/// The age of the timestamp that comes back is the round-trip time, and the first retransmission
-/// timer is set by it: told another one, the server would repeat its first flight on slow paths.
+/// The age of the echoed timestamp is the round-trip time, by which the first retransmission timer is set. With a
+/// wrong round-trip time, the server would retransmit its first flight on slow paths.
 #[test]
 fn the_server_knows_from_the_handshake_how_far_the_client_is() {
     let delay = Delay { mean: Duration::from_millis(150), jitter: Duration::ZERO, loss: 0.0 };

@@ -61,7 +61,7 @@ fn an_agent_whose_polls_fail_gives_no_sign_of_life() {
     sleep(SECOND);
     assert!(heartbeat(&host) > before);
 
-    // A new listener cannot be told to the programs any more, so each poll fails.
+    // The agent can no longer add a new listener to the frozen map, so each poll fails.
     let entries = size_of::<ListenerEntry>();
     PinnedMap::open(&host, "LISTENER_ENTRIES", 4, entries).unwrap().freeze().unwrap();
     let _listener = host.run(|| Ok(TcpListener::bind("0.0.0.0:8443")?)).unwrap();

@@ -11,13 +11,13 @@ use tcpguard_e2e::guard::{self, Guard, Mode};
 use tcpguard_e2e::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
 
-/// The agent looks at its interfaces each second; so long the programs must stay off.
+/// The agent checks its interfaces each second. For this time the programs must stay off.
 const STAYS_OFF: Duration = Duration::from_secs(3);
 
 /// The program at the hook for outgoing packets.
 const EGRESS: &str = "tcpguard_egress";
 
-/// Which of the two programs hang on the interface, as the kernel tells it.
+/// Which of the two programs are attached to the interface, as the kernel shows it.
 #[derive(Debug, Eq, PartialEq)]
 struct Attached {
     xdp: bool,

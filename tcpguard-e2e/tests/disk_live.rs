@@ -42,7 +42,7 @@ impl Disk {
 
     fn fail(self, host: &Netns) {
         match self {
-            // It ends when nothing fits any more.
+            // `cp` fails when the file system is full.
             Self::Full => drop(host.exec(&format!("cp /dev/zero {FILLER}")).unwrap_err()),
             Self::ReadOnly => drop(host.exec(&format!("mount -o remount,ro {STATE_DIR}")).unwrap()),
         }

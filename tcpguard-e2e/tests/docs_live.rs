@@ -23,12 +23,12 @@ const PAGE: &str = "docs/operations.md";
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 /// The attack is over soon after its end, since no command is typed until then.
 const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
-/// Forged handshakes last 7 s with it, and a minute without.
+/// Spoofed handshakes last 7 s with it, and a minute without.
 const FEW_RETRIES: (&str, &str) = ("net.ipv4.tcp_synack_retries", "2");
 /// Where a command is put for the machine's shell.
 const SCRIPT: &str = "/root/typed.sh";
 const SECOND: Duration = Duration::from_secs(1);
-/// By then all forged handshakes are over and so is the attack.
+/// By then all spoofed handshakes are over and so is the attack.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// A command of the page.

@@ -1,6 +1,6 @@
-//! Hosts with a packet filter: where its rules depend on seeing SYNs none is answered with a cookie, and
-//! clients connect as before; where they do not, or accept the guard's mark, cookies are used and clients
-//! connect too. Needs root, `TCPGUARD_BIN`, nft and iptables, of both kinds.
+//! Hosts with a packet filter. Where its rules depend on seeing SYNs, none is answered with a cookie, and clients
+//! connect as before. Where they do not, or accept tcpguard's mark, cookies are used and clients connect too. Needs
+//! root, `TCPGUARD_BIN`, nft and iptables, of both kinds.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// New connections per second; in a flood so many of a client that the guard knows, and so many of strangers.
+/// New connections per second. In a flood, so many of a validated client, and as many of new clients.
 const CLIENT_RATE: u32 = 50;
 /// Within this time of a flood, cookies are taken or refused.
 const DECIDED: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ table inet firewalld {
     reject with icmpx admin-prohibited
   }
 }";
-/// A network may not connect; it is told by its SYNs.
+/// A network may not connect. The rule matches its SYNs.
 const DENIED: &str = "\
 table inet filter {
   chain input {
@@ -79,7 +79,7 @@ table inet filter {
     ip saddr 10.79.0.0/16 tcp dport 443 tcp flags & (fin|syn|rst|ack) == syn drop
   }
 }";
-/// The same, told by its connections.
+/// The same. The rule matches its connections.
 const DENIED_BY_STATE: &str = "\
 table inet filter {
   chain input {
@@ -317,7 +317,7 @@ fn a_network_that_is_denied_by_its_syns_stays_denied() {
     });
 }
 
-/// A host in a flood that looks like clients.
+/// A host in a mimicking flood.
 #[derive(Clone, Copy)]
 struct Host {
     /// Name of its packet filter.
@@ -370,7 +370,7 @@ impl Host {
         hosts
     }
 
-    /// The clients in the flood: the one that is known, and strangers.
+    /// The clients in the flood: the validated one, and new ones.
     fn in_a_flood(self) -> [Attempts; 2] {
         let lab = lab();
         let likeness = Likeness::capture(&lab, Family::V4).unwrap();
@@ -392,7 +392,7 @@ impl Host {
     }
 }
 
-/// A known client and strangers, and after a second a flood that looks like them.
+/// A validated client and new clients, and after a second a mimicking flood.
 struct Flooded {
     clients: [Load; 2],
     flood: RunningFlood,

@@ -22,10 +22,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const DETECTED_WITHIN: Duration = SECOND;
 /// From the first SYN of a flood.
 const RULE_WITHIN: Duration = Duration::from_millis(1500);
-/// CPU time that a guarded host may spend on a SYN of the flood, as a share of the time that it spends on a
-/// SYN-ACK with a cookie of the kernel. Both count above the cost of a program there that only drops. That
-/// floor is the machine's, not the XDP program's: where it was 7 % of the kernel's reply, the shares without
-/// it were 0.11 to 0.16, and where it was 19 %, up to 0.28.
+/// CPU time that a host with tcpguard may spend on a SYN of the flood, as a share of the time that it spends on a
+/// SYN-ACK with a cookie of the kernel. Both count above the cost of a program there that only drops. That floor is
+/// the machine's, not the XDP program's: where it was 7 % of the kernel's reply, the shares without it were 0.11 to
+/// 0.16, and where it was 19 %, up to 0.28.
 const RELIEF: f64 = 0.33;
 /// New connections per second of the real clients.
 const CLIENT_RATE: u32 = 100;
@@ -34,7 +34,7 @@ const SERVED: f64 = 0.99;
 /// SYNs a second where no rate is promised: such a flood leaves other tests room beside it.
 const MODERATE: u32 = 20_000;
 
-/// A flood under guard, and everything that can be known about it.
+/// A flood against tcpguard, and everything that can be known about it.
 struct Story {
     flood: FloodReport,
     attempts: Attempts,
@@ -81,8 +81,8 @@ impl Story {
     fn assert_no_client_touched(&self) {
         for rule in self.status.rules() {
             assert_eq!(rule.kind(), "signature", "no ban on sources: {}", rule.matches());
-            // Dropped SYNs are remembered by 20 bits: about two in a million are taken for another
-            // that comes again, and none of these is a client.
+            // Dropped SYNs are recognised by 20 bits: about two in a million are taken for the retransmission of
+            // another, and none of these is a client.
             let mistaken = 8 + self.flood.sent / 100_000;
             assert!(rule.returned() <= mistaken, "clients matched {}", rule.matches());
         }
@@ -100,7 +100,7 @@ impl Story {
     }
 }
 
-/// Without the guard, on the same kind of host.
+/// Clients' attempts in a flood without tcpguard, on the same kind of host.
 fn unguarded(options: LabOptions, family: Family) -> Attempts {
     let lab = Lab::new(options).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -121,7 +121,7 @@ fn defenceless_host_is_saved(family: Family, client_delay: Option<Delay>) {
     if client_delay.is_none() {
         let attempts = unguarded(options, family);
         println!("  unguarded: {}", attempts.summary());
-        // The kernel gives old half-open entries up under pressure, and by luck a client gets a place.
+        // The kernel evicts old half-open entries under pressure, and by luck a client gets a slot.
         let lucky = attempts.share_within(3 * SECOND);
         assert!(lucky < 0.02, "{}", attempts.summary());
     }
@@ -196,7 +196,7 @@ const RATES: [u32; 3] = [100_000, 50_000, 25_000];
 struct Costs {
     /// Without any filter: the kernel answers.
     unguarded: Vec<f64>,
-    /// With the guard, from its rule on; clients are served all the while.
+    /// With tcpguard, from its rule on; clients are served all the while.
     guarded: Vec<f64>,
     /// The least that any filter costs here: with an XDP program that drops everything.
     floor: Vec<f64>,
@@ -454,7 +454,7 @@ fn observe_mode_only_tells() {
     assert_eq!(attack.advised_command(), Some(tcpguard_engine::Mode::TRY_ENFORCE));
 }
 
-/// Where the driver cannot run the program, the network stack does, and the guard works as well.
+/// Where the driver cannot run the program, the network stack does, and tcpguard works as well.
 #[test]
 fn generic_mode_stops_a_flood_too() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();

@@ -1,5 +1,5 @@
-//! SYNs that the guard cannot read, or cannot answer with a cookie: fragments, and addresses beyond number. The
-//! stack can, and would. Needs root and `TCPGUARD_BIN`.
+//! SYNs that the XDP program cannot read, or cannot answer with a cookie: fragments, and SYNs to more own addresses
+//! than it has records of. The stack can, and would. Needs root and `TCPGUARD_BIN`.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -125,7 +125,7 @@ fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
     }
 }
 
-/// Whether clients look like whole first fragments, or a signature tells them apart.
+/// Whether clients have the fingerprint of whole first fragments, or a signature distinguishes them.
 #[derive(Clone, Copy, Debug)]
 enum Clients {
     Alike,
@@ -150,8 +150,8 @@ fn whole_first_fragments() -> Flood {
     Flood { duration: 2 * LASTS, ..flood_of(Shape::WholeFragments) }
 }
 
-/// First fragments with the whole header look like any SYN, but their SYN-ACK would have to wait for the
-/// rest. No rule helps against SYNs that look like the clients'. An operator orders cookies before they come.
+/// First fragments with the whole header have the fingerprint of any SYN, but their SYN-ACK would have to wait for
+/// the rest. No rule helps against SYNs with the clients' fingerprint. An operator orders cookies before they come.
 #[test]
 fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     const MEASURED: u32 = 4;
@@ -189,7 +189,7 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
 }
 
-/// One rule drops a tool's flood of a service, clients get in, and the guard tells the truth of it.
+/// One rule drops a tool's flood of a service, clients get in, and tcpguard reports the flood truthfully.
 fn is_dropped_by_one_rule(lab: &Lab, flood: Flood) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();

@@ -35,7 +35,7 @@ fn forged(family: Family, number: u16) -> SocketAddr {
     SocketAddr::new(address, 1024 + number)
 }
 
-/// The attacker sends one SYN from each of `count` forged addresses.
+/// The attacker sends one SYN from each of `count` spoofed addresses.
 fn send_syns(lab: &Lab, family: Family, count: u16) -> BTreeSet<SocketAddr> {
     let sources: BTreeSet<_> = (1..=count).map(|number| forged(family, number)).collect();
     let send = || {
@@ -121,8 +121,8 @@ fn a_removed_connection_is_gone_and_stays_gone() {
 fn a_queue_that_a_flood_has_filled_is_free_again_at_once() {
     let (lab, _server) = stage();
     for family in Family::BOTH {
-        // A quarter of tcp_max_syn_backlog is kept for known clients; the listener's own limit
-        // shall be the one that is reached.
+        // A quarter of tcp_max_syn_backlog is reserved for peers that the kernel knows to be alive. The listener's
+        // own limit shall be the one that is reached.
         lab.edge.sysctl("net.ipv4.tcp_max_syn_backlog", "4096").unwrap();
         send_syns(&lab, family, 500);
         let entries = wait_for(&lab, |found| found.len() >= BACKLOG as usize);
@@ -194,7 +194,7 @@ fn age_follows_the_kernels_timers_and_is_never_too_high() {
     let elapsed = begun.elapsed() + TICK;
     assert!(young.iter().all(|entry| entry.age_at_least() <= elapsed), "{elapsed:?}: {young:?}");
 
-    // Right after the second SYN-ACK that is sent again the timers prove the most.
+    // The timers prove the most right after the second retransmission of the SYN-ACKs.
     sleep(Duration::from_millis(3_400).saturating_sub(begun.elapsed()));
     let old = half_open(&lab, Some(PORT));
     let elapsed = begun.elapsed() + TICK;

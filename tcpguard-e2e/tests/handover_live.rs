@@ -25,7 +25,7 @@ const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 /// Reason that the agent gives where it does not try cookies again after a while.
 const FOR_GOOD: &str = "it is not tried again until the firewall or the configuration changes";
 
-/// One half of the connections is of a client that the guard knows, the other of strangers in many networks.
+/// One half of the connections is of a validated client, the other of new clients in many networks.
 fn cookies_are_withdrawn(backend: &str, clients: u32) {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let service = Family::V4.service();

@@ -21,7 +21,7 @@ const EACH: u32 = 25_500;
 const AGAIN: u32 = 5_000;
 /// Addresses that they come from.
 const ADDRESSES: u32 = 15;
-/// The kernel's own first three repetitions of a SYN that a full ring swallowed come before.
+/// The kernel's own first three retransmissions of a SYN that a full ring swallowed come before.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The `number`th address and port; those of another `kind` are others.
@@ -69,7 +69,7 @@ fn armed_lab() -> (Lab, Echo, Armed) {
     lab.edge.sysctl("net.ipv4.tcp_max_tw_buckets", "262144").unwrap();
     let service = Echo::start(&lab.edge, PORT).unwrap();
     let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
-    // From which the guard learns how the service answers.
+    // From this handshake tcpguard learns how the service replies.
     let first = |family| -> Box<dyn Iterator<Item = SocketAddr> + Send> {
         Box::new(std::iter::once(source(family, 2, 0)))
     };
@@ -118,12 +118,12 @@ fn a_hundred_thousand_handshakes_through_cookies_and_none_fails() {
     );
     let mishaps = [mishaps(&before[0], &lab.client), mishaps(&before[1], &lab.edge)];
     assert!(mishaps.iter().all(BTreeMap::is_empty), "client and server: {mishaps:?}");
-    // Each SYN of a repeated connection found the TIME_WAIT socket of the last one, and no other SYN did. A
+    // Each SYN of a reopened connection found the TIME_WAIT socket of the previous one, and no other SYN did. A
     // full ring may have swallowed the stack's reply to some. Their clients retransmitted the SYN once.
     let again = u64::from(4 * AGAIN)..=u64::from(4 * AGAIN) + now.syn_retransmit - repeated;
     assert!(sent >= 100_000 && again.contains(&to_the_stack), "{again:?}: {now:?}");
-    // (A request that comes long after its third ACK, while the socket is still to be made, counts as
-    // another cookie that came back, but makes no other connection.)
+    // (A request that comes long after its third ACK, while the socket is still to be made, counts as another
+    // redeemed cookie, but makes no other connection.)
     assert!(redeemed >= u64::from(4 * EACH), "{now:?}");
     assert_eq!(now.established - established, u64::from(through), "{now:?}");
 }

@@ -52,13 +52,13 @@ impl Helpers {
     /// How long they connect before the flood, and clients are looked at after they stopped.
     const BEFORE: Duration = Duration::from_secs(8);
     const AFTER: Duration = Duration::from_secs(12);
-    /// The overload step that met the second signature ends so long after its rule came.
+    /// Time after the second signature's rule at which the first-SYN drop that met this signature has ended.
     const RELIEVED: Duration = Duration::from_secs(4);
     /// How long clients are looked at while nothing is dropped.
     const WITHOUT: Duration = Duration::from_secs(4);
 
-    /// They connect from before the attack on, and stop when the second of two signatures is dropped: that
-    /// looks as if the rule kept clients out.
+    /// They connect from before the attack on, and stop when the second of two signatures is dropped. It appears
+    /// that the rule keeps clients out.
     fn stop(self) -> Stopped {
         let service = self.family.service();
         let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
@@ -116,7 +116,7 @@ impl Helpers {
     }
 }
 
-/// Has an operator of the guarded host do something.
+/// Runs a command as an operator of the attacked host.
 fn order(lab: &Lab, arguments: &[&str]) {
     let ordered = cli(&lab.edge, arguments).unwrap();
     assert!(ordered.status.success(), "{arguments:?}: {ordered:?}");
@@ -127,7 +127,7 @@ fn number<'c>(cases: impl Iterator<Item = &'c [Attempts; 2]>) -> usize {
     cases.flatten().map(|some| some.0.len()).sum()
 }
 
-/// The least share of known clients, and of strangers, that was answered within a second in any case.
+/// The least share of validated clients, and of new clients, that was answered within a second in any case.
 fn least<'c>(cases: impl Iterator<Item = &'c [Attempts; 2]> + Clone) -> [f64; 2] {
     [0, 1].map(|kind| {
         let shares = cases.clone().map(|clients| clients[kind].share_within(SECOND));
@@ -183,7 +183,7 @@ struct Returning {
 struct Returned {
     rules: usize,
     withdrawn: usize,
-    /// SYNs that it matched, and those of them that passed because they came again.
+    /// SYNs that it matched, and those of them that passed because they were retransmitted.
     matched: u64,
     passed: u64,
     /// Handshakes that were completed after that.
@@ -245,15 +245,15 @@ impl Returning {
 }
 
 impl Returned {
-    /// Whether more SYNs came again than may complete a handshake under a rule that cookies can replace.
+    /// Whether more SYNs were retransmitted than may complete a handshake under a rule that cookies can replace.
     fn seems_to_hurt(&self) -> bool {
         self.passed as f64 > Settings::default().completed_share * self.matched as f64
     }
 }
 
-/// No SYN that comes again completes a handshake, so the rule stays. Cookies answer such SYNs. Where an
-/// operator forbids cookies, they do not fill the queue. The naive variant takes them for clients', and
-/// withdraws the rule where cookies can answer instead.
+/// No retransmitted SYN completes a handshake, so the rule stays. Cookies answer such SYNs. Where an operator
+/// forbids cookies, the SYNs do not fill the queue. The naive variant takes them for clients', and withdraws the
+/// rule where cookies can answer instead.
 #[test]
 fn g21_syns_that_come_back_take_no_rule_away() {
     let row = Row::new(Goal::G21).named("retransmissions");

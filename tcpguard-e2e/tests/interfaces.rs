@@ -22,7 +22,7 @@ use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row, seed, size};
 
-/// The agent looks at its interfaces each second at the latest.
+/// The agent checks its interfaces at least once a second.
 const LOOKED: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(10);
 
@@ -52,7 +52,7 @@ fn rename(host: &Netns, name: &str, to: &str) {
     .unwrap();
 }
 
-/// Whether the kernel says that a program of the guard's is on the interface.
+/// Whether the kernel shows a program of tcpguard on the interface.
 fn filtered(host: &Netns, name: &str) -> bool {
     host.exec(&format!("ip -details link show dev {name}")).unwrap().contains("tcpguard")
 }
@@ -97,7 +97,7 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
     }
     assert!(guard.log().contains("eth0 is called wan0 now"), "{}", guard.log());
 
-    // The next agent is told of eth0, and finds it by the pins of the last one.
+    // The next agent is configured for eth0, and finds the interface by the pins of the previous agent.
     guard.kill().unwrap();
     guard.start_again(Mode::Enforce).unwrap();
     protected(&guard, &host, &["wan0"]);
@@ -374,7 +374,7 @@ fn what_is_made_anew_with_the_same_index_bears_out_nothing_that_is_said_of_the_o
     assert!(is_lie(&Claim { index: 7, link: None }, &bare, &bare), "whatever the link");
 }
 
-/// How often it is `told` that an interface is protected which is not, of how many times.
+/// How often it is `told` that an interface is attached which is not, of how many times.
 fn lies(
     pid: u32,
     over: &AtomicBool,
@@ -430,8 +430,7 @@ struct Seen {
 impl Seen {
     const SOON: Duration = Duration::from_millis(200);
 
-    /// While all of `churns` happen in turn. An agent that is `slow` looks at its interfaces a second
-    /// later.
+    /// While all of `churns` happen in turn. An agent that is `slow` checks its interfaces a second later.
     fn of(
         guard: &Guard<'_>,
         [host, elsewhere]: [&Netns; 2],

@@ -1,5 +1,5 @@
-//! Real connections through cookies of the kernel's making that the guard sends: the back end of
-//! kernels 6.1 to 6.8. Needs root.
+//! Real connections through cookies that the kernel makes and the XDP program sends: the back end of kernels 6.1 to
+//! 6.8. Needs root.
 
 use tcpguard::config::XdpMode;
 use tcpguard_common::abi::{ListenerEntry, Reason};

@@ -78,7 +78,7 @@ fn bursts_keep_their_rate_and_every_syn_is_answered() {
             let (arrived, answers, lost) = (now.0 - before.0, now.1 - before.1, now.2 - before.2);
             assert_eq!(report.sent, 20_010, "{family:?}");
             assert_eq!(arrived + lost, report.sent, "{family:?}: nothing else is on the wire");
-            // Answers to SYNs in the queue are repeated after 1, 3 and 7 s.
+            // SYN-ACKs for SYNs in the queue are retransmitted after 1, 3 and 7 s.
             let repeated = 3 * (BACKLOG as u64 + 1);
             assert!(
                 (arrived..=arrived + repeated).contains(&answers),

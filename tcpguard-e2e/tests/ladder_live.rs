@@ -1,4 +1,4 @@
-//! The ladder, live: floods that no rule can tell from clients, answered with cookies by a real
+//! The mitigation ladder, live: floods that no rule can distinguish from clients, answered with cookies by a real
 //! agent over a real kernel. Needs root and `TCPGUARD_BIN`.
 
 use std::net::{Ipv4Addr, SocketAddr};

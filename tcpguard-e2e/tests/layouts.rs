@@ -53,7 +53,7 @@ fn links_of_another_layout_are_taken_over_and_nothing_else_of_it_stays() {
     }
 }
 
-/// An interface that the new version is not told of: its program would run without any use.
+/// An interface that the new version is not configured for: its program would run without any use.
 #[test]
 fn what_another_layout_left_elsewhere_is_taken_off() {
     let lab = Lab::new(LabOptions::default()).unwrap();
@@ -88,7 +88,7 @@ fn an_agent_of_another_layout_keeps_a_second_one_off() {
     assert_eq!(guard.status().unwrap().state(), "observing");
 }
 
-/// A pin that is no link any more is no reason to leave the others on.
+/// A pin that is no longer a link is no reason to leave the others on.
 #[test]
 fn detach_takes_off_what_it_can_and_names_the_rest() {
     let lab = Lab::new(LabOptions::default()).unwrap();

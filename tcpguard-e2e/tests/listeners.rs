@@ -317,7 +317,7 @@ fn ten_thousand_sockets_take_little_time_and_memory() {
     drop(crowd);
 }
 
-/// One place of 4,096 is for the guard's own test of its cookies.
+/// One slot of 4,096 is for the agent's own test of its cookies.
 #[test]
 fn of_more_listeners_than_there_is_room_for_the_rest_is_named() {
     let limits = getrlimit(Resource::Nofile);

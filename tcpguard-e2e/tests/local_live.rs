@@ -113,7 +113,7 @@ impl Case {
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
         let _chatter = Chatter::start(&lab.edge, self.local);
-        // A client that the guard knows, and strangers.
+        // A validated client, and new clients.
         let loads = [Home::One, Home::Strangers].map(|home| {
             let visitors = Visitors { rate: 5, home, patience: clients::PATIENCE };
             Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
@@ -218,7 +218,7 @@ fn sixty_thousand_connections_of_the_host_with_itself_cost_no_client_and_no_cpu(
 fn only_what_came_by_a_guarded_interface_counts_and_validates() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    // A neighbour beside the guard, and a VLAN above it.
+    // A neighbour behind an interface that is not attached, and a VLAN above the attached one.
     let side = Netns::new("side").unwrap();
     let there = format!("link add side0 type veth peer name side1 netns {}", side.path());
     lab.edge.ip(&[&there, "address add 10.76.0.1/24 dev side0", "link set side0 up"]).unwrap();

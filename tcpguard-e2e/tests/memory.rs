@@ -1,5 +1,5 @@
-//! However many sources a flood has, the guard takes the memory that it took before: the agent's and
-//! its maps', looked at while the flood is on. Needs root and `TCPGUARD_BIN`.
+//! However many sources a flood has, the memory use of the agent and of its maps stays the same. It is measured
+//! while the flood is on. Needs root and `TCPGUARD_BIN`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,7 +28,7 @@ const PROMISED_A_CPU: u64 = 1 << 20;
 /// Bytes that may be added in the last two thirds of a flood. A file that was read before may be read again
 /// beside a record that is just written.
 const FLAT: u64 = 4 << 20;
-/// Between two looks at the status.
+/// Interval between two readings of the status.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Peak memory of a process while there were more and more sources.

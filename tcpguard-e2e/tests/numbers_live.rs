@@ -35,7 +35,7 @@ const MIX: [(u16, Shape); 8] = [
     (SERVICES[1], Shape::Stray(STRAYS[2].0)),
 ];
 
-/// Packets that arrived at a guarded host, by sender.
+/// Packets that arrived at a host with tcpguard, by sender.
 struct Arrived<'a> {
     lab: &'a Lab,
     guard: &'a Guard<'a>,

@@ -29,7 +29,7 @@ fn listed(lab: &Lab, origin: &str) -> Vec<Value> {
     listed["rules"].as_array().unwrap().clone()
 }
 
-/// Numbers of the rules that the guard made for attacks.
+/// Numbers of the rules that the agent made for attacks.
 fn automatic(lab: &Lab) -> Vec<String> {
     listed(lab, "auto").iter().map(|rule| rule["id"].to_string()).collect()
 }

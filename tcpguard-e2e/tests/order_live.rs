@@ -16,8 +16,8 @@ use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// New connections per second of the real clients, each on schedule whatever became of the others; in a flood
-/// so many of a client that the guard knows, and so many of strangers.
+/// New connections per second of the real clients, each on schedule whatever became of the others. In a flood, so
+/// many of a validated client, and as many of new clients.
 const CLIENTS: u32 = 50;
 /// Interval at which the agent checks which programs run before its own on egress.
 const LOOKED: Duration = Duration::from_millis(1500);
@@ -38,7 +38,7 @@ fn taken(status: &Status) -> bool {
     status.step("cookies") == Some("taken")
 }
 
-/// A known client and strangers, and a flood that looks like them and is answered with cookies.
+/// A validated client and new clients, and a mimicking flood that is answered with cookies.
 struct Flooded {
     clients: [Load; 2],
     flood: RunningFlood,
@@ -73,13 +73,13 @@ impl Flooded {
 #[derive(Clone, Copy, Debug)]
 struct Case {
     family: Family,
-    /// Whether one is there before the guard starts.
+    /// Whether a program of another process is there before the agent starts.
     earlier: bool,
-    /// The places of those that come while cookies answer.
+    /// Positions of those that are attached while cookies are sent.
     later: &'static [Place],
 }
 
-/// [`Case::earlier`] and [`Case::later`]. The guard goes ahead of a program of [`Place::First`] once in 10 s.
+/// [`Case::earlier`] and [`Case::later`]. The agent goes ahead of a program of [`Place::First`] once in 10 s.
 const CHAINS: [(bool, &[Place]); 3] =
     [(true, &[Place::Last, Place::First]), (true, &[]), (false, &[Place::First])];
 
@@ -90,8 +90,8 @@ impl Case {
         Family::BOTH.map(of).concat()
     }
 
-    /// The clients during a flood: the one that is known, and strangers. Cookies are sent and redeemed, and
-    /// SYN-ACKs are seen.
+    /// The clients during a flood: the validated one, and new ones. Cookies are sent and redeemed, and SYN-ACKs are
+    /// seen.
     fn in_a_flood(self) -> [Attempts; 2] {
         let lab = lab();
         let attach = |place| ForeignTc::attach(&lab.edge, INTERFACE, place).unwrap();
@@ -176,7 +176,7 @@ fn g20_programs_that_end_the_chain_lock_nobody_out() {
     .finish();
 }
 
-/// A program that takes the first place again and again is passed a few times only, and then named.
+/// A program that takes the first position again and again is passed a few times only, and then named.
 #[test]
 fn who_always_wants_to_be_first_is_named() {
     let lab = lab();
@@ -201,7 +201,7 @@ fn who_always_wants_to_be_first_is_named() {
     assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
 }
 
-/// As on a kernel without TCX: the agent is told of another release, and hangs its filter at clsact.
+/// As on a kernel without TCX: the agent reads another kernel release, and attaches its filter at clsact.
 fn without_tcx(lab: &Lab) {
     lab.edge.write("/tmp/osrelease", "6.1.0-without-tcx\n").unwrap();
     lab.edge.exec("mount --bind /tmp/osrelease /proc/sys/kernel/osrelease").unwrap();
@@ -215,7 +215,7 @@ fn pass_all(lab: &Lab, priority: &str) {
     lab.edge.exec(&line).unwrap();
 }
 
-/// Lets clients connect; how many of their handshakes were answered, as the guard counts, and the status.
+/// Lets clients connect. Returns how many SYN-ACKs to them tcpguard counted, and the status.
 fn answers_seen(lab: &Lab, guard: &Guard<'_>) -> (u64, Status) {
     let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     sleep(3 * SECOND);

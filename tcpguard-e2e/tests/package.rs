@@ -23,7 +23,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 const SECOND: Duration = Duration::from_secs(1);
-/// After so long without an agent the first steps end.
+/// Time without an agent after which the first mitigations end.
 const HEARTBEAT: Duration = Duration::from_secs(6);
 /// Time limit of `dpkg -i`, the start of the service included.
 const INSTALLS: Duration = Duration::from_secs(60);
@@ -219,7 +219,7 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
     assert_ne!(again, pid, "the new program runs");
     assert!(filtered(&machine));
 
-    // Mistakes: the guard that runs is left alone.
+    // Mistakes: the running agent is left alone.
     let config = fs::read_to_string(machine.path(CONFIG)).unwrap();
     fs::write(machine.path(CONFIG), "mode = \"on\"\n").unwrap();
     let said = install(&machine, &deb);

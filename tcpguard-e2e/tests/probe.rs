@@ -1,4 +1,4 @@
-//! Trying out on a host which SYN cookies work there. Needs root, and for the guard's own cookies a
+//! The self-test, which tries out the SYN cookies that work on a host. Needs root, and for tcpguard's own cookies a
 //! kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
 
 #[path = "../../tcpguard/tests/support/schema.rs"]
@@ -171,7 +171,7 @@ fn the_verb_prints_keeps_and_repeats_nothing_that_is_known() {
 fn who_may_not_make_namespaces_is_told_so() {
     let host = Netns::new("host").unwrap();
     let binary = tcpguard_e2e::guard::binary().unwrap();
-    // A place that everybody can read.
+    // A path that every user can read.
     let copy = "/run/tcpguard-copy";
     host.exec(&format!("cp {} {copy}", binary.display())).unwrap();
     let mut command = host.command("setpriv").unwrap();

@@ -1,5 +1,5 @@
-//! Floods that look as clients do and send each SYN again, at once or as a client's kernel does, live: they are
-//! floods all the same, and cookies answer them to the end. Needs root and `TCPGUARD_BIN`.
+//! Mimicking floods that retransmit each SYN, at once or as a client's kernel does, live: they are floods all the
+//! same, and cookies answer them to the end. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -21,20 +21,20 @@ const RATE: u32 = 4_000;
 /// New connections per second of the service's validated clients, and of new clients.
 const REGULARS: u32 = 50;
 const STRANGERS: u32 = 10;
-/// So long it takes to know how many SYNs are usual, which is a mean over five seconds at least.
+/// Time that it takes to learn the baseline of SYNs, which is a mean over five seconds at least.
 const CALM: Duration = Duration::from_secs(8);
 /// Time from the first SYN. A client retransmits after a second, and the handshakes that fill the queue are
 /// judged for two.
 const ARMED_WITHIN: Duration = Duration::from_secs(6);
 /// From the budget on: half-open handshakes are left alone for three seconds.
 const CLEANED_UP_WITHIN: Duration = Duration::from_millis(3500);
-/// How long after the first time a SYN is sent again.
+/// Delays from the first transmission of a SYN to its retransmissions.
 const AT_ONCE: &[Duration] = &[Duration::ZERO];
 const AS_CLIENTS_DO: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(3)];
 /// Share of the validated clients that get in within a second where no cookie is taken (80 % were measured,
 /// and none of the new clients, whose first SYNs are dropped).
 const REGULARS_AT_ONCE: f64 = 0.7;
-/// Share of either that gets in within three, by repeating SYNs (all were measured).
+/// Share of either that gets in within three, by retransmitting SYNs (all were measured).
 const BY_REPEATING: f64 = 0.97;
 
 /// Visitors of the service.
@@ -69,7 +69,7 @@ fn lab(syncookies: u8) -> Lab {
     Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap()
 }
 
-/// A flood that nothing tells from clients.
+/// A flood that nothing distinguishes from clients.
 fn copies(likeness: Likeness, again: &'static [Duration], duration: Duration) -> Flood {
     Flood {
         shape: Shape::Copy(likeness),
@@ -137,8 +137,8 @@ fn copies_that_are_sent_again_as_clients_do_are_answered_to_the_end() {
     is_answered_to_the_end(AS_CLIENTS_DO);
 }
 
-/// Where the kernel takes no cookie, a defence has nothing by which to tell them from clients. It says so. Unless the
-/// flood retransmits as clients do, validated ones get in, and new ones with their first retransmission.
+/// Where the kernel takes no cookie, a defence has nothing by which to distinguish them from clients. It says so.
+/// Unless the flood retransmits as clients do, validated ones get in, and new ones with their first retransmission.
 #[test]
 fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_that_are_sent_again() {
     for again in [AT_ONCE, AS_CLIENTS_DO] {
@@ -171,7 +171,7 @@ fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_that_are_sent_ag
         assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
         assert_ne!(status.step("cookies"), Some("taken"));
         assert!(regulars.share_within(SECOND) >= REGULARS_AT_ONCE, "{}", regulars.summary());
-        // A stranger has nothing that tells him from a flood that retransmits as clients do.
+        // Nothing distinguishes a new client from a flood that retransmits as clients do.
         let told_apart = if again == AS_CLIENTS_DO { vec![] } else { vec![regulars, strangers] };
         for clients in told_apart {
             assert!(clients.share_within(3 * SECOND) >= BY_REPEATING, "{}", clients.summary());

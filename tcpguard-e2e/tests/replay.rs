@@ -47,7 +47,7 @@ fn clients(seconds: u64) -> Vec<Stamped> {
     frames
 }
 
-/// Forged SYNs, 2,000 a second, and the answers to them.
+/// Spoofed SYNs, 2,000 a second, and the replies to them.
 fn flood(from_us: u64, seconds: u64) -> Vec<Stamped> {
     let mut frames = Vec::new();
     for number in 0..seconds * 2000 {

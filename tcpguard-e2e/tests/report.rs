@@ -63,7 +63,7 @@ fn a_real_flood_is_drawn_and_looked_at() {
     let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
     let points = line["points"].as_array().unwrap();
     let most = |name: &str| points.iter().filter_map(|it| it[name].as_f64()).fold(0.0, f64::max);
-    // Beside other tests a step of the series may include counts that were due in the previous one.
+    // Beside other tests an interval of the series may include counts that were due in the previous one.
     assert!((0.8..1.5).contains(&(most("syn_pps") / flood.rate())), "{}", most("syn_pps"));
     assert!(most("dropped_pps") > 0.8 * flood.rate(), "{}", most("dropped_pps"));
     assert!(most("completed_pps") > 50.0, "{}", most("completed_pps"));
@@ -77,7 +77,7 @@ fn a_real_flood_is_drawn_and_looked_at() {
     look(&page);
 }
 
-/// Looks at a page in every way.
+/// Checks a page in every way.
 fn look(page: &str) {
     let browser = Browser::open(page).unwrap();
     let (read, complaints) = browser.read().unwrap();

@@ -119,7 +119,7 @@ fn leaked(end: End) -> u64 {
     fate.leaked()
 }
 
-/// The agent guards by the configuration before the mistake, says so, and takes a correct one.
+/// The agent runs with the configuration before the mistake, says so, and takes a correct one.
 #[track_caller]
 fn assert_last_valid(lab: &Lab, guard: &Guard<'_>) {
     let place = format!("{}:2:1: unknown key metrics.mode", guard::CONFIG);
@@ -329,8 +329,8 @@ fn g1_kills_let_nothing_of_a_flood_in() {
     .finish();
 }
 
-/// SYNs a second of a flood during which clients connect: many times the rate that locks them out of an
-/// unguarded host. The highest rate is taken that the machine carries, so that its cables lose no client's
+/// SYNs a second of a flood during which clients connect: many times the rate that locks them out of a
+/// host without tcpguard. The highest rate is taken that the machine carries, so that its cables lose no client's
 /// packets.
 const RATES: [u32; 3] = [20_000, 10_000, 5_000];
 /// A SYN, an ACK and a request, of which the cable may lose each.
@@ -338,8 +338,8 @@ const FRAMES_OF_A_CLIENT: f64 = 3.0;
 /// A machine of which the cables lose a greater share of frames, from 0 to 1, does not carry the flood. The
 /// cause of a lost client would then be unknown. With this share, 3 of 1,000 clients may be late by it.
 const MOST_LOST: f64 = 0.001;
-/// Nor does one that takes longer for the middle one of the clients: half a millisecond is usual, and
-/// where others keep the CPUs for so long, a packet of a client may wait for a second.
+/// Nor does one at which the median time of the clients is longer: half a millisecond is normal. Where others keep
+/// the CPUs for so long, a packet of a client may wait for a second.
 const MEDIAN: Duration = Duration::from_millis(5);
 /// Nor one that stood still for longer, busy with whatever else, where a client was late: it may have been
 /// late by that.
@@ -352,7 +352,7 @@ const KILLS_AMONG_CLIENTS: u64 = 100;
 /// are new.
 struct Clients {
     attempts: Attempts,
-    /// Frames that were sent to the guarded host meanwhile, and how many of them the cables lost.
+    /// Frames that were sent to the attacked host meanwhile, and how many of them the cables lost.
     sent: u64,
     lost: u64,
     /// Frames that clients and host lost where they send them, each one's of another client.
@@ -464,7 +464,7 @@ impl Clients {
 fn clients_over(kills: u64, held: Held, rate: u32) -> Clients {
     let mut random = Random::new(seed());
     let floods = (0..kills).step_by(KILLS_AMONG_CLIENTS as usize).map(|done| {
-        // Another host each time, to which strangers are strangers.
+        // Another host each time, which knows none of the new clients.
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();

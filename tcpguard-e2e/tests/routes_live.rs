@@ -24,7 +24,8 @@ const FLOOD: u32 = 2_000;
 const CLIENTS: u32 = 50;
 /// So few that the queue takes more handshakes of the flood than twice their SYN-ACKs of five seconds.
 const FEW: u32 = 8;
-/// From the first SYN of a crude flood; a second later where the kernel's cookies keep the queue from telling.
+/// Time from the first SYN of a crude flood; a second later where the kernel's cookies keep the queue from showing
+/// it.
 const RULE_WITHIN: Duration = Duration::from_secs(3);
 /// Time from the first SYN of a mimicking flood. Its indicator is that no SYN is retransmitted after 1.5 s.
 const ARMED_WITHIN: Duration = Duration::from_secs(4);
@@ -34,9 +35,9 @@ const SERVED: f64 = 0.99;
 /// A network that the host does not answer as it answers clients.
 #[derive(Clone, Copy, Debug)]
 enum Odd {
-    /// Behind a bridge that is not guarded, from where nothing is expected by the guarded interface.
+    /// Behind a bridge that is not attached, from where nothing is expected by the attached interface.
     Bridge,
-    /// On the guarded link, where no host has the addresses. The host checks reverse paths.
+    /// On the attached link, where no host has the addresses. The host checks reverse paths.
     Link,
 }
 
@@ -172,7 +173,7 @@ fn a_flood_from_neighbours_that_do_not_exist_is_dropped() {
     crude_each(Odd::Link);
 }
 
-/// A flood that nothing but its routes tells from clients.
+/// A flood that nothing but its routes distinguishes from clients.
 fn copies(odd: Odd, likeness: Likeness, family: Family) -> Flood {
     Flood { shape: Shape::Copy(likeness), ..odd.flood(family, 12 * SECOND) }
 }
@@ -208,7 +209,7 @@ fn a_flood_of_copies_from_there_gets_cookies_and_clients_get_in() {
     }
 }
 
-/// Nothing that may be dropped tells them from clients, and the kernel takes no cookie.
+/// Nothing that may be dropped distinguishes them from clients, and the kernel takes no cookie.
 #[test]
 fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_from_there() {
     let family = Family::V4;

@@ -1,5 +1,5 @@
-//! A rule set takes the place of another from one packet to the next, also when the agent is killed
-//! meanwhile. Needs root and `TCPGUARD_BIN`.
+//! A rule set replaces another from one packet to the next, also when the agent is killed meanwhile. Needs root and
+//! `TCPGUARD_BIN`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -72,7 +72,7 @@ fn file(name: &str) -> String {
     format!("/run/{name}.rules")
 }
 
-/// A guarded host with nothing in the kernel, and the files of both sets.
+/// A host with nothing of tcpguard in the kernel, and the files of both sets.
 fn stage() -> Lab {
     let lab = Lab::new(LabOptions::default()).unwrap();
     for (name, rules) in SETS {
@@ -205,7 +205,7 @@ fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
     assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(RULES.into()));
 }
 
-/// The guard's own rule against a flood is in each set, and drops all of it throughout.
+/// The agent's own rule against a flood is in each set, and drops all of it throughout.
 #[test]
 fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     let lab = stage();
@@ -232,7 +232,7 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
          for SYNs that came again"
     );
     assert_eq!(leaked, 0);
-    // Some two in a million are taken for SYNs that came again, agent or not: see `Fate::returned`.
+    // Some two in a million are taken for retransmissions, agent or not: see `Fate::returned`.
     assert!(returned <= 8 + dropped / 100_000, "{returned} came again, {dropped} dropped");
     assert!(dropped > 10_000, "{dropped}");
     assert!(guard.status().unwrap().rules_in_kernel() > Some(RULES.into()), "it is there");
@@ -284,7 +284,7 @@ fn leavings(guard: &Guard<'_>, starts: usize) -> u32 {
     line.and_then(number).unwrap_or(0)
 }
 
-/// State that kills during replacements left in the kernel, before the replacer came back.
+/// State that kills during replacements left in the kernel, before the replacer was started again.
 #[derive(Default)]
 struct Left {
     old: u32,
@@ -309,15 +309,15 @@ impl Left {
 
 /// A process that replaces rules and is killed at it.
 trait Replacer {
-    /// Begins to put a set in place, and is killed after so long.
+    /// Begins to install a set, and is killed after so long.
     fn replace(&mut self, new: &'static str, killed_after: Duration);
 
-    /// Comes back. `found` is the set that it left whole, if there is one, `old` the one that was there
-    /// before; returns the one that is there now.
+    /// Starts again. `found` is the set that it left whole, if there is one, `old` the one that was there before.
+    /// Returns the one that is there now.
     fn come_back(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str;
 }
 
-/// The guard, told to import.
+/// The agent, which is ordered to import.
 struct Own<'a, 'host> {
     lab: &'host Lab,
     guard: &'a mut Guard<'host>,
@@ -325,9 +325,9 @@ struct Own<'a, 'host> {
     starts: usize,
     /// Of a set that did not count, keys that a start found, where there were any.
     halves: Vec<u32>,
-    /// The set that the last import was about, if it was said to be in place before the kill.
+    /// The set of the last import, if the agent confirmed it before the kill.
     acknowledged: Option<&'static str>,
-    /// Kills after which a set was in place that had been said to be.
+    /// Kills after which a set was in force that the agent had confirmed.
     kept: u32,
 }
 
@@ -505,7 +505,7 @@ fn own(kills: u32) -> (Left, Fate, u64, u32) {
     (left, fate, sent, kept)
 }
 
-/// The same of a replacement in place.
+/// The same of a replacement within the rule set that is in force.
 fn in_place(kills: u32) -> (Left, Fate, u64) {
     let lab = stage();
     let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();

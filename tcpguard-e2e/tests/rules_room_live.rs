@@ -173,7 +173,7 @@ fn rules_beyond_the_usual_room_drop_and_outlive_a_restart_with_other_room() {
     all_are_there(&guard, maps::RULES);
 }
 
-/// The naive variant of the other test: the usual room.
+/// The naive variant of the other test: the default capacity.
 #[test]
 fn the_usual_room_refuses_more_and_says_what_would_help() {
     let lab = stage();

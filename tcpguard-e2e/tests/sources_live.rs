@@ -1,4 +1,4 @@
-//! Floods of one source, live: they are answered as long as they can be, and a rule of the guard's own lets
+//! Floods of one source, live: they are answered as long as they can be, and a rule of the agent's own lets
 //! retransmitted SYNs through. And the rules that an operator makes by hand. Needs root and `TCPGUARD_BIN`.
 
 use std::collections::BTreeSet;
@@ -124,8 +124,8 @@ fn a_hundred_thousand_a_second_of_one_source_are_dropped_where_nothing_can_be_an
     one_source_is_blocked(Family::V4, 100_000);
 }
 
-/// One source floods a host on which nothing answers, and is blocked; then random sources go on. The source's
-/// rule goes, and no source is blocked in its place.
+/// One source floods a host on which nothing answers, and is blocked; then random sources go on. The source's rule
+/// goes, and no other source is blocked.
 #[test]
 fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();

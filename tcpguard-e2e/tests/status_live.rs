@@ -201,7 +201,7 @@ fn runs(guard: &Guard<'_>) -> u64 {
     programs.iter().map(|program| program["runs"].as_u64().unwrap()).sum()
 }
 
-/// Under traffic, nothing is counted any more.
+/// Under traffic, no run of a program is counted.
 #[track_caller]
 fn assert_not_counted(guard: &Guard<'_>) {
     let syns = || guard.status().unwrap().total("syn");
@@ -274,7 +274,7 @@ fn fill(host: &Netns) {
     }
 }
 
-/// Entries of a table, as the status tells it.
+/// Entries of a table, as the status shows it.
 fn entries(status: &Value, name: &str) -> u64 {
     let maps = status["maps"].as_array().unwrap();
     let map = maps.iter().find(|map| map["name"] == name).unwrap();
@@ -313,7 +313,7 @@ fn a_status_takes_20_ms_however_full_the_tables_are() {
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(status["listeners"].as_array().unwrap().len() >= usize::from(LISTENERS));
         oldest = oldest.max(status["sources_age_ms"].as_u64().unwrap());
-        // Not in step with the agent's polls.
+        // Out of phase with the agent's polls.
         sleep(Duration::from_millis(87));
     }
     times.sort();

@@ -1,5 +1,5 @@
-//! `tcpguard top` in a real terminal: it shows the real guard, and whatever ends it, the terminal is
-//! afterwards as it was before. Needs root, tmux and `TCPGUARD_BIN`.
+//! `tcpguard top` in a real terminal: it shows a real agent. However it ends, the terminal is afterwards as it was
+//! before. Needs root, tmux and `TCPGUARD_BIN`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tcpguard_e2e::terminal::{State, Terminal};
 
 /// Command that starts `top`, short enough for one line of the terminal.
 const COMMAND: &str = "/run/t";
-/// The variable by which a test tells itself that it is the one in the terminal.
+/// The variable by which a test recognises that it is the one in the terminal.
 const PANIC: &str = "TCPGUARD_TEST_PANIC";
 const UTF8: (&str, &str) = ("LC_ALL", "C.UTF-8");
 
@@ -191,7 +191,7 @@ fn an_attack_is_seen_and_told() {
 
 #[test]
 fn colour_and_signs_are_what_the_terminal_can_show() {
-    /// Select Graphic Rendition of a foreground colour, as tmux tells it.
+    /// Select Graphic Rendition of a foreground colour, as tmux shows it.
     const COLOUR: &str = "\x1b[3";
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();

@@ -21,7 +21,7 @@ const WITHIN: &str = "4s";
 /// How exactly it goes back.
 const EXACT: Duration = SECOND;
 const FILE: &str = "/run/risky.rules";
-/// Too short for a SYN to be repeated, so the answer is about this moment.
+/// Too short for a SYN to be retransmitted, so the reply is about this moment.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A verb that must succeed, and its JSON.
@@ -154,7 +154,7 @@ fn g14_a_risky_import_that_nobody_confirms_goes_back() {
     );
 }
 
-/// The blocks, and until when each is in place if it is confirmed.
+/// The blocks, and the time until which each is in force if it is confirmed.
 fn rules(host: &Netns) -> Vec<(String, Value)> {
     let list = json(host, &["rules", "list"])["rules"].as_array().unwrap().clone();
     let rule = |rule: &Value| {

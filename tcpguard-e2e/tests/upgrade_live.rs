@@ -71,7 +71,7 @@ struct Seen {
     fate: Fate,
     handshakes: usize,
     failed: usize,
-    /// Share of the frames that the cables to the guarded host lost meanwhile, 0 to 1.
+    /// Share of the frames that the cables to the attacked host lost meanwhile, 0 to 1.
     lost: f64,
 }
 
@@ -115,7 +115,7 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
         sleep(SECOND);
         Ok(())
     };
-    // Beside clients the flood's SYNs could not be told apart.
+    // Beside clients the flood's SYNs could not be distinguished.
     let mut books = (!clients).then(|| Books::open(&lab, &flood, defended).unwrap());
     let flood = flood.start(&lab).unwrap();
     // The mitigation that defended the host when the books were opened still does.
@@ -150,7 +150,7 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
         if change == Change::Upgrade {
             let status = guard.status().unwrap();
             assert_eq!(status.step("cookies"), held.step("cookies"));
-            // A flood like clients where no client comes any more is a rule's sooner or later.
+            // A mimicking flood without clients gets a rule sooner or later.
             let settled = clients || flooding == Flooding::Crude;
             assert!(!settled || has_rules_of(&status, &held), "{:#}", status.document());
         }

@@ -16,13 +16,13 @@ use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// New connections per second; in a flood so many of a client that the guard knows, and so many of strangers.
+/// New connections per second. In a flood, so many of a validated client, and as many of new clients.
 const CLIENTS: u32 = 50;
 /// At least this share of clients is served within their patience.
 const SERVED: f64 = 0.99;
 const NO_PROGRAM: &str = "its other end has no native XDP program";
 
-/// A flood that looks like clients, while a known client and strangers come on schedule; the last status of it.
+/// A mimicking flood, while a validated client and new clients come on schedule; the last status of it.
 fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, [Attempts; 2]) {
     let likeness = Likeness::capture(lab, family).unwrap();
     let loads = [Home::One, Home::Strangers].map(|home| {
@@ -56,7 +56,7 @@ impl Veth {
         Family::BOTH.map(of).concat()
     }
 
-    /// Cookies that were sent in a flood, and its clients. The guard says why it sends none.
+    /// Cookies that were sent in a flood, and its clients. The status states why none is sent.
     fn in_a_flood(self) -> (u64, [Attempts; 2]) {
         println!("{self:?}:");
         let lab = Lab::new(LabOptions::default()).unwrap().lose_answers(self.gro).unwrap();

@@ -63,7 +63,7 @@ pub struct Piece<const N: usize> {
     from: usize,
 }
 
-/// Loads a number of a size from a place in a piece, in the order in which its bytes are there.
+/// Loads a number of a size from an offset in a piece, in the order in which its bytes are there.
 macro_rules! load {
     ($piece:ident, $at:ident, $size:literal, $bytes:literal) => {{
         const { assert!($at + ($bytes - 1) < N) };

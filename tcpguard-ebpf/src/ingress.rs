@@ -1,10 +1,9 @@
-//! The steps of the decision.
+//! The stages of the decision.
 //!
-//! Those that every packet takes stand in the program itself; a call and the look-ups behind it would
-//! cost as much as they do. Each of the others is a *global* function: the verifier checks it once, for
-//! any caller, where an inlined one would be checked again for every path that leads to it. They take the
-//! context at most and find all else in maps, because a global function may trust no other pointer that
-//! it is handed.
+//! The stages that every packet takes stand in the program itself. A call and the look-ups behind it would cost as
+//! much as they do. Each of the others is a *global* function: the verifier checks it once, for any caller, where
+//! an inlined one would be checked again for every path that leads to it. They take the context at most and find
+//! all else in maps, because a global function may trust no other pointer that it is handed.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
@@ -18,7 +17,7 @@ use crate::tables::KernelTables;
 
 /// Added to a [`Reason`] code where a function may also return another number.
 const GAVE_UP: u32 = 0x100;
-/// As an `Option<Reason>`: none. Also the result of a step that does not find its maps, which cannot happen,
+/// As an `Option<Reason>`: none. Also the result of a stage that does not find its maps, which cannot happen,
 /// because their sizes are constants.
 const NONE: u32 = 0;
 /// As a [`Course`].
@@ -26,7 +25,7 @@ const ASK_SOCKETS: u32 = 1;
 /// As a [`Reason`], where the maps could not be found: the packet passes, as without a configuration.
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
-/// Everything a step works on.
+/// Everything a stage works on.
 pub(crate) struct Bench {
     pub config: &'static Config,
     pub tables: KernelTables,
@@ -37,9 +36,9 @@ impl Bench {
     #[inline(always)]
     pub fn new() -> Option<Self> {
         let cpu = maps::CPU.get_ptr_mut(0)?;
-        // SAFETY: this CPU's value, of which the tables use other fields. XDP programs do not preempt each
-        // other. A step that is a function of its own has its own reference to the same record, and its
-        // caller uses no value that it read there before.
+        // SAFETY: this CPU's value, of which the tables use other fields. XDP programs do not preempt each other. A
+        // stage that is a function of its own has its own reference to the same record, and its caller uses no
+        // value that it read there before.
         let work = unsafe { &mut (*cpu).work };
         Some(Self { config: maps::CONFIG.get(0)?, tables: KernelTables::on(cpu), work })
     }
@@ -50,9 +49,9 @@ impl Bench {
     }
 }
 
-/// Makes a step a global function. A step that reads the frame is handed the context. Another must not be,
-/// because the compiler leaves an unused argument undefined, and the verifier rejects that. `else`: the
-/// return value without the maps, if not `NONE`.
+/// Makes a stage a global function. A stage that reads the frame is handed the context. Another must not be,
+/// because the compiler leaves an unused argument undefined, and the verifier rejects that. `else`: the return
+/// value without the maps, if not `NONE`.
 macro_rules! step {
     ($name:ident($($argument:ident: $type:ty),*), |$bench:ident| $body:block) => {
         step!($name($($argument: $type),*) else 0, |$bench| $body);
@@ -161,7 +160,7 @@ step!(step_illegal() else NO_MAPS, |bench| {
     step::illegal(bench.config, &mut bench.tables, bench.work) as u32
 });
 
-/// Takes the first steps itself and calls the functions above for the others.
+/// Takes the first stages itself and calls the functions above for the others.
 pub struct KernelSteps<'a> {
     pub ctx: &'a XdpContext,
     bench: Bench,

@@ -38,9 +38,9 @@ pub struct CpuState {
     pub scratch: u64,
     /// A value that was read to have it in the cache when it is needed.
     pub read_ahead: u64,
-    /// Connections that the kernel was told of, or is about to make, since a moment ago.
+    /// Connections that were handed to the kernel a moment ago, or are about to be made by it.
     pub handed_over: [HandedOver; size::HANDED_OVER_PLACES as usize],
-    /// Answers of the guard's own making to strangers.
+    /// Limit for tcpguard's own replies to unvalidated sources.
     pub answers: Bucket,
     /// SYNs from exempt addresses that went on in an overload.
     pub exempt: Bucket,
@@ -48,7 +48,7 @@ pub struct CpuState {
     pub closed_ports: Bucket,
     /// Tokens of listeners' budgets.
     pub allowances: [Allowance; size::ALLOWANCES as usize],
-    /// Signature rules of the looks that SYNs had a moment ago.
+    /// Signature rules of the fingerprints that SYNs had a moment ago.
     pub looks: [Look; size::LOOKS],
     /// Headers of SYNs that signature rules dropped a moment ago,
     pub templates: [Template; size::TEMPLATES],
@@ -58,7 +58,7 @@ pub struct CpuState {
     pub recent_answers: [RecentAnswer; size::RECENT_ANSWERS],
     /// The segment that is about to leave.
     pub sent: Segment,
-    /// State that the steps of one decision hand to each other.
+    /// State that the stages of one decision hand to each other.
     pub work: Work,
 }
 
@@ -172,7 +172,7 @@ fn slot(ifindex: u32) -> Option<u8> {
     Some(if (ifindex as usize) < size::MAX_IFINDEX { slots[place] } else { 0 })
 }
 
-/// Whether nothing that comes in by an interface has come by a guarded one.
+/// Whether nothing that comes in by an interface has come by an attached one.
 #[inline(always)]
 pub fn is_unguarded(ifindex: u32) -> bool {
     slot(ifindex) == Some(size::UNGUARDED)
@@ -181,7 +181,7 @@ pub fn is_unguarded(ifindex: u32) -> bool {
 /// The counters of an interface, or those of slot 0 for one without a slot.
 #[inline(always)]
 pub fn packet_counters(ifindex: u32) -> Option<&'static mut PacketCounters> {
-    // A bond's programs see its members, which are not guarded themselves.
+    // A bond's programs see its members, which are not attached themselves.
     let slot = match slot(ifindex)? {
         size::UNGUARDED => 0,
         slot => slot,

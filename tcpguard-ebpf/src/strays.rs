@@ -1,4 +1,4 @@
-//! The steps that tell segments of no connection, as BPF functions.
+//! The stages that recognise out-of-state segments, as BPF functions.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;

@@ -1,4 +1,4 @@
-//! Learning from SYN-ACKs that leave. Global functions, for the same reasons as the steps of ingress.
+//! Learning from SYN-ACKs that leave. Global functions, for the same reasons as the stages of ingress.
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;

@@ -39,7 +39,7 @@ macro_rules! own {
 
 pub struct KernelTables {
     cpu: *mut CpuState,
-    /// The program's context, where a step asks about sockets; else null.
+    /// The program's context, where a stage asks about sockets; else null.
     pub context: *mut c_void,
 }
 
@@ -431,7 +431,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn socket(&mut self, segment: &Segment, check: bool) -> Socket {
-        // SAFETY: the step that calls this has set the context.
+        // SAFETY: the stage that calls this has set the context.
         unsafe { sockets::ask(self.context, segment, check) }
     }
 

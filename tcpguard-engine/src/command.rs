@@ -33,7 +33,7 @@ pub enum Command {
     ReplaceRules {
         /// All of them.
         rules: Vec<Rule>,
-        /// Those of before that are not among them.
+        /// The earlier rules that are not among them.
         removed: Vec<Rule>,
         /// Why, in words.
         why: String,
@@ -41,21 +41,21 @@ pub enum Command {
     /// Exempt exactly these prefixes, beside the protected ones, from drops by source or signature,
     /// each until its time. The list is the whole allow-list.
     SetAllowed(Vec<(IpNet, Timestamp)>),
-    /// Take this step for a listener, or take it with another rate. When it cannot be taken, nothing
-    /// of it may be left: see [`crate::Engine::step_failed`].
+    /// Start this mitigation for a listener, or change its rate. When it cannot start, nothing of it may be left:
+    /// see [`crate::Engine::step_failed`].
     TakeStep {
         /// Which listener.
         listener: ListenerId,
-        /// Which step; never one that rules do.
+        /// The mitigation; never one that acts by rules.
         step: Step,
         /// For [`Step::Budget`]: SYNs a second of clients that are not validated; else 0.
         rate: u32,
     },
-    /// Leave this step.
+    /// Stop this mitigation.
     LeaveStep {
         /// Which listener.
         listener: ListenerId,
-        /// Which step.
+        /// The mitigation.
         step: Step,
     },
     /// Let the signature rules for every listener spare this one from now on, or no longer. A listener that is
@@ -90,7 +90,7 @@ pub enum Command {
     SampleSyns {
         /// Which.
         listener: ListenerId,
-        /// Of one SYN in `2^shift`; `None`: of none any more.
+        /// Of one SYN in `2^shift`; `None`: of none.
         shift: Option<u8>,
     },
     /// Read the sampled flows and hand them to [`crate::Engine::handle_flows`] in this same poll.
@@ -110,7 +110,7 @@ pub enum Command {
         /// At most this many.
         limit: u32,
     },
-    /// Tell people.
+    /// Send an alert.
     Alert {
         /// How bad.
         severity: Severity,

@@ -31,9 +31,9 @@ const UNANSWERED: u64 = 64;
 /// comes in the millisecond before is answered after it: of a poll's 250 ms that is one in 250. Eight times as many
 /// are no chance, whatever delays an answer.
 const BY_CHANCE: u64 = 32;
-/// A full queue without a SYN-ACK says so after this time, unless the routes say so before. The kernel repeats
-/// answers 1, 3 and 7 s after the SYN, and gives up entries of a full queue that it has repeated twice, so that
-/// others get in.
+/// A full queue without a SYN-ACK is a proof after this time, unless the routes are one before. The kernel
+/// retransmits SYN-ACKs 1, 3 and 7 s after the SYN, and gives up entries of a full queue after two
+/// retransmissions, so that others get in.
 const STANDING: Duration = Duration::from_secs(8);
 /// The answers are seen again when there was no proof of the contrary for so long.
 const HELD: Duration = Duration::from_secs(30);
@@ -42,7 +42,7 @@ const HELD: Duration = Duration::from_secs(30);
 /// none.
 const TAKEN: u32 = 16;
 
-/// Whether the answers of a listener leave where the guard sees them.
+/// Whether the SYN-ACKs of a listener leave by an attached interface.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Egress {
@@ -51,7 +51,7 @@ pub enum Egress {
     Unknown,
     /// They do.
     Seen,
-    /// They leave by an interface that is not guarded.
+    /// They leave by an interface that is not attached.
     Unseen,
 }
 
@@ -65,7 +65,7 @@ struct Poll {
     completed: u64,
     /// Cookies of the kernel that no SYN-ACK of any listener accounts for.
     cookies: u64,
-    /// SYNs that went to the stack, were no repetitions, and got no answer that was seen.
+    /// SYNs that went to the stack, were no retransmissions, and got no reply that was seen.
     unanswered: u64,
 }
 
@@ -210,7 +210,7 @@ impl Answers {
         self.verdict
     }
 
-    /// Whether a count of the queue would tell more: many SYNs and no answer.
+    /// Whether a count of the queue would help to decide: there are many SYNs, and replies are missing.
     pub fn asks_for_count(&self) -> bool {
         let silent =
             || self.sum(|poll| poll.syns) >= UNANSWERED && self.sum(|poll| poll.syn_acks) == 0;
@@ -229,7 +229,7 @@ impl Answers {
         self.doubt.as_deref().is_some_and(Doubt::waits)
     }
 
-    /// Whether these routes would tell more.
+    /// Whether these routes would help to decide.
     pub fn asks_for_routes(&self, now: Timestamp) -> bool {
         let worth = self.verdict != Egress::Unseen
             && self.leaves_many_unanswered()
@@ -271,7 +271,8 @@ impl Answers {
         self.doubt.as_deref().map_or(Home::Unknown, Doubt::shown)
     }
 
-    /// Share of the SYNs without an answer that the stack has answered where the guard does not see it.
+    /// Share of the SYNs without a reply seen that the stack has answered by another way than an attached
+    /// interface.
     pub fn hidden(&self, now: Timestamp) -> f64 {
         let doubt = self.doubt.as_deref().filter(|_| self.verdict != Egress::Unseen);
         let doubt = doubt.filter(|doubt| doubt.has_taken(now, STANDING));
@@ -412,7 +413,7 @@ mod tests {
         }
     }
 
-    /// A step that relieves the queue may leave no eight seconds to wait.
+    /// A mitigation that relieves the queue may leave no eight seconds to wait.
     #[test]
     fn where_routes_lead_elsewhere_a_queue_that_was_full_from_the_start_proves_it_at_once() {
         let after = |routes| {

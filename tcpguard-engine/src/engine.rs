@@ -77,7 +77,7 @@ pub struct Engine {
     uncounted: bool,
     /// Incidents that an earlier run left open, until their listeners are known.
     left_open: Vec<IncidentReport>,
-    /// Steps of an earlier run, until their listeners are known: since when, where, which, its rate.
+    /// Mitigations of an earlier run, until their listeners are known: since when, listener, mitigation, rate.
     inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
     /// Of which share of their SYNs the headers of these listeners are kept, as a power of two.
     sampled: BTreeMap<ListenerId, u8>,
@@ -102,7 +102,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that has seen nothing yet. Its first command tells the kernel the mode.
+    /// An engine that has seen nothing yet. Its first command sets the mode in the kernel.
     ///
     /// # Errors
     /// When the settings contradict themselves.
@@ -269,7 +269,7 @@ impl Engine {
         let settings = &self.settings.common;
         let elsewhere = self.host.observe(sample, elapsed, first || restarted, evading, settings);
         if !first && !restarted {
-            // Whatever is followed takes a place in the same table.
+            // Every tracked flow takes a slot in the same table.
             let syns = self.syns().saturating_sub(before) + elsewhere;
             self.adapt_sampling(now, syns as f64 / elapsed.as_secs_f64(), sample.sample_shift);
         }
@@ -336,7 +336,7 @@ impl Engine {
         cookies.saturating_sub(seen.sum())
     }
 
-    /// The open incidents of listeners, and the one of those that are told together.
+    /// The open incidents of listeners, and the one of those that are reported together.
     fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
         let own = self.watches.values().filter_map(|watch| watch.incident.as_deref());
         own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident))
@@ -348,8 +348,8 @@ impl Engine {
         own.chain(self.rolled.as_mut().map(|rolled| &mut rolled.incident))
     }
 
-    /// SYNs of the last poll that the stack answered although the guard could not read them, or that took the
-    /// places of those that it could; some of the frames that were `passing`.
+    /// SYNs of the last poll that the stack answered although the XDP program could not read them, or that took the
+    /// queue slots of those that it could; some of the frames that were `passing`.
     fn evading(&self, elapsed: Duration, passing: Passing) -> u64 {
         if passing.lately == 0 {
             return 0;

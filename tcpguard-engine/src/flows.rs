@@ -1,4 +1,4 @@
-//! The sampled flows of one look, as small as they can be held: a flood leaves 65,536 of them.
+//! The sampled flows of one inspection, as small as they can be held: a flood leaves 65,536 of them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ struct Packed {
     /// From the SYN on.
     syn_ack: Option<Micros>,
     done: Option<Micros>,
-    /// Place of the local address.
+    /// Position of the local address in the list.
     server: u32,
     client: IpAddr,
     state: FlowState,

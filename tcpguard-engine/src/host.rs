@@ -34,9 +34,9 @@ const SEVERAL: u32 = 2;
 const POLLS: u32 = 2;
 /// Fraction of the opening rate at which an open incident is held: 2:1 hysteresis, as in pf.
 const HELD: f64 = 0.5;
-/// That a source which fails at so many places in a row is a scanner is this sure (Jung, Paxson,
-/// Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing", 2004: four
-/// failures suffice for a false positive rate of 1 %).
+/// Confidence that a source with so many failures in a row, at different ports or addresses, is a scanner
+/// (Jung, Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
+/// 2004: four failures suffice for a false positive rate of 1 %).
 const SCAN_CONFIDENCE: f64 = 0.99;
 
 /// Counts of the time between two polls.
@@ -138,7 +138,7 @@ impl Finding {
 /// Result of a [`Finding`].
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    /// Nothing to tell.
+    /// Nothing to report.
     None,
     /// A new incident.
     Opened(Box<IncidentReport>),
@@ -147,8 +147,8 @@ pub(crate) enum News {
 }
 
 impl Host {
-    /// Takes over a sample. `evading` SYNs of it the stack answered although the guard could not read them. The
-    /// answer is the number of flows that take places in the table of followed flows beside those of
+    /// Takes over a sample. The stack answered `evading` of its SYNs although the XDP program could not read
+    /// them. Returns the number of flows that take slots in the table of tracked flows beside those of
     /// listeners: own SYNs.
     pub fn observe(
         &mut self,
@@ -223,11 +223,11 @@ impl Host {
         limit.into_iter().chain(drops)
     }
 
-    /// Answers of a tick that were certainly not asked for.
+    /// Replies of a tick that were certainly unsolicited.
     ///
-    /// Where no SYN of this host has ever been seen, because only one direction is or they leave by an
-    /// interface that is not watched, connections that are in use tell that answers were asked for;
-    /// then nothing is known.
+    /// It may be that no SYN of this host has ever been seen, because only one direction is visible or they
+    /// leave by an interface that is not attached. Then connections that are in use show that replies were
+    /// solicited, and none counts.
     fn unsolicited(&self, tick: &Tick, variance: f64) -> f64 {
         let total = |count: fn(&Tick) -> u64| self.ticks.iter().map(count).sum::<u64>();
         let unseen = self.counters.own_syn.unwrap_or(0) == 0;

@@ -25,15 +25,15 @@ use crate::{
 /// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
 /// its tools change every few seconds. An alert about another class or size is sent at once.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// A rate that has grown by this factor is told at once.
+/// An alert about a rate that has grown by this factor is sent at once.
 pub(crate) const TELL_GROWTH: f64 = 4.0;
 
 /// Refinements that must agree on another class before the first change.
 const FIRST_CONVICTION: u32 = 2;
 
-/// The class that an earlier run found stays for so long: the first looks after a start know no flow that is
-/// older than a client's first retransmission (1 s, RFC 6298 §2.1), without which a flood of SYNs that look
-/// like clients' is a broken path.
+/// The class that an earlier run found stays for so long. At the first inspections after a start no flow is
+/// older than a client's first retransmission (1 s, RFC 6298 §2.1). Until then a mimicking flood passes for a
+/// broken path.
 const RELEARNING: Duration = Duration::from_secs(5);
 
 /// An incident that is open.
@@ -112,7 +112,7 @@ pub(crate) struct Opening {
     pub dropped: u64,
     /// Handshakes that completed since it began.
     pub completed: u64,
-    /// Completed handshakes a second that are usual.
+    /// Baseline of completed handshakes a second.
     pub usual_completed: Option<f64>,
     pub syn_rate: f64,
 }
@@ -176,7 +176,7 @@ impl Incident {
         report: &IncidentReport,
     ) -> Option<Self> {
         let mut record = report.record.clone();
-        // Those that it still has are named again when it is told of.
+        // The rules that still act are added again whenever it is reported.
         record.rules.retain(|rule| rule.ended.is_some());
         (record.doubt, record.after, record.removed) = (None, None, None);
         let opening = Opening {
@@ -329,7 +329,7 @@ impl Incident {
         }
     }
 
-    /// Says why no rule, and no step beside rules, is asked for at the moment.
+    /// Records why no rule, and no mitigation beside rules, is asked for at the moment.
     pub fn note_restraint(&mut self, no_rule: Option<String>, no_step: Option<String>) {
         (self.record.no_rule, self.record.no_step) = (no_rule, no_step);
     }
@@ -339,7 +339,7 @@ impl Incident {
         self.record.keep_rule(rule, Some(now));
     }
 
-    /// Remembers that a step was taken for its listener.
+    /// Records that a mitigation was started for its listener.
     pub fn keep_step(&mut self, step: Step) {
         if !self.record.steps.contains(&step) {
             self.record.steps.push(step);
@@ -409,20 +409,20 @@ impl Incident {
         self.declined.refuse(*matcher, Timestamp::MAX);
     }
 
-    /// Asks no more for a rule that an operator removed, until then or until the operator leaves it to
-    /// the guard again: an operator's word ends a rule, not the defence against the attack.
+    /// No longer asks for a rule that an operator removed, until the removal expires or the operator leaves
+    /// the rule to the agent again. An operator's word ends a rule, not the defence against the attack.
     pub fn give_up(&mut self, matcher: &Matcher, removed: RemovedRule, why: &str) {
         self.forget(matcher, why);
         self.declined.give_up(*matcher, removed);
     }
 
-    /// May ask again for the rules that an operator removed, of one step or of any: which they are.
+    /// Allows requests for the rules that an operator removed, of one mitigation or of any. Returns these
+    /// rules.
     pub fn take_up(&mut self, step: Option<Step>) -> Vec<Matcher> {
         self.declined.take_up(step)
     }
 
-    /// Asks no more for a rule that drops the SYNs of clients, while there is something in its
-    /// place.
+    /// No longer asks for a rule that drops the SYNs of clients, until [`Self::reclaim`].
     pub fn yield_to(&mut self, instead: Instead, matcher: &Matcher, why: &str) {
         let wanted = self.wanted.iter().find(|wanted| wanted.matcher == *matcher).cloned();
         if let Some(wanted) = wanted {
@@ -431,7 +431,7 @@ impl Incident {
         }
     }
 
-    /// Asks again for the rules that had been replaced by cookies, because cookies no longer take their place.
+    /// Asks again for the rules that had been replaced by cookies, because cookies no longer replace them.
     /// Where SYNs are left `unanswered`, this includes the rules that had been withdrawn without a replacement.
     pub fn reclaim(&mut self, unanswered: bool) {
         for wanted in self.declined.reclaim(unanswered) {
@@ -460,7 +460,7 @@ impl Incident {
         self.release(why, |_| true);
     }
 
-    /// The same of the rules of one step.
+    /// Releases the rules of one mitigation, and those that made way for clients.
     pub fn release_step(&mut self, step: Step, why: &str) {
         self.release(why, |matcher| matcher.step() == step);
     }
@@ -502,8 +502,8 @@ impl Incident {
         self.told.actions = self.actions.len();
     }
 
-    /// Whether there is something to tell now; if so, it counts as told, and the class told before
-    /// is the answer.
+    /// Whether an alert is due now. If so, it counts as sent, and the class of the previous alert is
+    /// returned.
     pub fn news(&mut self, now: Timestamp) -> Option<IncidentClass> {
         let syn_rate = self.rate;
         let before = self.told.class;

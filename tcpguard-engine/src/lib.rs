@@ -9,7 +9,7 @@
 //!
 //! From a sample to a rule: counters become ticks (`tally`, `window`), ticks raise signals (`signal`), an
 //! alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict calls for rules
-//! (`policy`), and the plan tells which of them the kernel lacks (`rules`). Incidents of no single
+//! (`policy`), and the plan states which of them the kernel lacks (`rules`). Incidents of no single
 //! listener have their own path (`host`).
 #![forbid(unsafe_code)]
 

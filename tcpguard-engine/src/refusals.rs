@@ -25,7 +25,7 @@ pub(crate) struct Refusals {
     unanswered: BTreeMap<ListenerId, u64>,
     /// Listeners with an overflowing accept queue.
     overflowing: Vec<ListenerId>,
-    /// A count of the queues would tell more.
+    /// A count of the queues would show more.
     uncounted: bool,
 }
 

@@ -81,28 +81,28 @@ pub struct ListenerReport {
     pub dropped_rate: f64,
     /// SYNs per second answered with cookies over the last second.
     pub cookie_rate: f64,
-    /// SYNs per second over the last second that the stack was left to answer and that completed no handshake,
-    /// those in frames that the guard cannot read among them.
+    /// SYNs per second over the last second that were left to the stack and completed no handshake. Those in
+    /// frames that the XDP program cannot read are among them.
     #[serde(default)]
     pub reaching_rate: f64,
     /// Whether its clients connect.
     pub completions: Completions,
     /// State of the listener.
     pub state: ListenerState,
-    /// Whether its answers leave where the guard sees them.
+    /// Whether its SYN-ACKs leave by an attached interface.
     pub egress: Egress,
-    /// The steps that are taken for it beside rules, and those that cannot be.
+    /// The mitigations beside rules that are active for it, and those that cannot be.
     pub steps: Vec<StepReport>,
 }
 
-/// Whether clients connect: handshakes that a listener completes, against those that it completes when
-/// all is calm. This is the one measure of it. A share of the SYNs is none: in a flood most SYNs are
-/// forged, and those that are dropped or answered with a cookie never complete.
+/// Whether clients connect: handshakes that a listener completes, compared with its baseline. This is the
+/// one measure of it. A share of the SYNs is none: in a flood most SYNs are spoofed, and those that are
+/// dropped or answered with a cookie never complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Completions {
     /// Completed handshakes per second, mean of [`Completions::SPAN`].
     pub rate: f64,
-    /// The usual ones, learned while no incident was open; `None` while too little was seen.
+    /// Their baseline, learned while no incident was open; `None` while too little was seen.
     pub baseline: Option<f64>,
 }
 
@@ -113,13 +113,13 @@ impl Completions {
     /// expected fewer than half come by chance in 1 span of 100.
     const LEAST: f64 = 2.0;
 
-    /// The rate as a share of the baseline; `None` where the baseline is not known or too low to tell.
+    /// The rate as a share of the baseline; `None` where the baseline is not known or too low to compare with.
     pub fn ratio(&self) -> Option<f64> {
         self.baseline.filter(|usual| *usual >= Self::LEAST).map(|usual| self.rate / usual)
     }
 }
 
-/// A step of a listener's ladder.
+/// A mitigation of a listener's ladder.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct StepReport {
     /// Which.
@@ -134,7 +134,7 @@ pub struct StepReport {
     pub why: String,
 }
 
-/// How a step stands.
+/// State of a mitigation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
@@ -154,12 +154,12 @@ pub enum StepState {
 pub enum ListenerState {
     /// Handshakes complete.
     Ok,
-    /// Handshakes fail and it is not known yet why, its SYN queue is full, or SYNs that the guard cannot read
-    /// reach its stack.
+    /// Handshakes fail and it is not known yet why, its SYN queue is full, or SYNs that the XDP program cannot
+    /// read reach its stack.
     Suspect,
     /// An incident is open. Either nothing is done about it, or most of its SYNs reach the stack.
     Attacked,
-    /// An incident is open, and rules or steps keep most of it from the stack.
+    /// An incident is open, and mitigations keep most of its SYNs from the stack.
     Protected,
     /// Its accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
@@ -169,17 +169,17 @@ pub enum ListenerState {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentClass {
-    /// SYNs from random, forged sources.
+    /// SYNs from random, spoofed sources.
     RandomSpoofed,
     /// One source dominates.
     SingleSource,
     /// A few sources or networks dominate.
     FewSource,
-    /// Many sources without the marks of forging: a botnet.
+    /// Many sources without indicators of spoofing: a botnet.
     Distributed,
     /// A source tries many ports or addresses at which nothing listens.
     Scan,
-    /// Far more clients than usual, and they are served.
+    /// Far more clients than in the baseline, and they are served.
     FlashCrowd,
     /// The application does not accept as fast as clients connect.
     ListenerOverload,
@@ -189,7 +189,7 @@ pub enum IncidentClass {
     Reflection,
     /// SYNs to ports at which nothing listens, so many that refusing them takes the stack's time.
     ClosedPorts,
-    /// SYNs in frames that the guard cannot read and the stack can.
+    /// SYNs in frames that the XDP program cannot read and the stack can.
     Evasion,
 }
 
@@ -282,7 +282,7 @@ pub struct IncidentReport {
     pub listener_id: ListenerId,
     /// Its address; [`Listener::HOST`], or the address or port that a scan is about.
     pub listener: Listener,
-    /// How many listeners it is about: one, or so far that many that are told together. 0: none.
+    /// How many listeners it is about: one, or the number so far of listeners that are reported together. 0: none.
     #[serde(default)]
     pub listeners: u32,
     /// Its class.
@@ -300,7 +300,7 @@ pub struct IncidentReport {
     pub signal: String,
     /// 0 to 1: `1 - 2^-gate`.
     pub confidence: f64,
-    /// The numbers behind the verdict, at the last look.
+    /// The numbers behind the verdict, at the last inspection.
     pub evidence: Evidence,
     /// Its path to the verdict, and its outcome.
     pub record: Box<Record>,
@@ -312,7 +312,7 @@ pub struct IncidentReport {
     pub dropped: u64,
     /// SYNs answered with a cookie so far.
     pub cookies_sent: u64,
-    /// Cookies that came back and were good.
+    /// Valid cookies that clients returned.
     pub cookies_redeemed: u64,
     /// Handshakes that completed: clients that got in.
     pub completed: u64,
@@ -380,14 +380,14 @@ pub struct Evidence {
     pub ports_tried: u64,
     /// Local addresses that it tried, estimated.
     pub addresses_tried: u64,
-    /// SYNs per second at the listener before a rush of clients.
+    /// Baseline of SYNs per second at the listener of a flash crowd or an overload.
     pub usual_syn_rate: f64,
-    /// Answers per second that this host did not ask for.
+    /// Unsolicited replies per second.
     pub unsolicited_rate: f64,
     /// SYNs per second to closed ports, refused or dropped.
     #[serde(default)]
     pub closed_rate: f64,
-    /// SYNs per second that reached the stack in frames that the guard cannot read.
+    /// SYNs per second that reached the stack in frames that the XDP program cannot read.
     #[serde(default)]
     pub beyond_rate: f64,
     /// Such frames per second that were dropped.

@@ -12,8 +12,8 @@ use crate::{Listener, Matcher, Order, Ports, Rule, RuleId, Step};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// Drop SYNs from `net` to `ports` for `lifetime` from now. If just that is blocked already, that
-    /// rule becomes this one; if an operator blocks other ports of the same prefix, this takes the
-    /// place of that rule. Rules of the guard's own stay beside one for certain ports.
+    /// rule becomes this one. If an operator blocks other ports of the same prefix, this replaces that
+    /// rule. Rules of the agent stay beside one for certain ports.
     Block {
         /// Which sources.
         net: IpNet,
@@ -30,17 +30,16 @@ pub enum Request {
         /// The validated clients within `net`, which the rule would cut off.
         clients: ClientsWithin,
     },
-    /// Remove rules. An open incident does not ask for its own again for [`crate::Limits::REMOVED`], nor
-    /// before [`Order::Auto`] for their step at its listener, or a mode, is asked for.
+    /// Remove rules. An open incident asks for its own again after [`crate::Limits::REMOVED`] at the
+    /// earliest, or after [`Order::Auto`] for their mitigation at its listener, or a mode, is requested.
     Unblock {
         /// Which.
         which: Which,
         /// Origin of the rules among these.
         whose: Whose,
     },
-    /// Put these rules in the place of all that operators made, all at once or not at all. Rules of
-    /// the guard's own stay, but for those over exactly the same prefix and ports, which become the
-    /// operator's.
+    /// Replace all rules that operators made with these, all at once or not at all. Rules of the agent
+    /// stay, but for those over exactly the same prefix and ports, which become the operator's.
     ImportRules {
         /// The rules.
         rules: Vec<RuleToImport>,
@@ -79,14 +78,14 @@ pub enum Request {
         /// User id of the operator.
         uid: u32,
     },
-    /// Take a step for a listener, or forbid it, for `lifetime` from now; or leave it to the guard
-    /// again. Of the steps that rules do, one can be forbidden only: `Block` takes the other way.
+    /// Start a mitigation for a listener, or forbid it, for `lifetime` from now; or leave it to the agent
+    /// again. A mitigation that rules do can only be forbidden: `Block` does the opposite.
     OrderStep {
         /// Which listener.
         listener: Listener,
-        /// Which step.
+        /// Which mitigation.
         step: Step,
-        /// The order for the step.
+        /// The order for the mitigation.
         order: Order,
         /// For how long; cut to [`crate::Limits::MAX_ORDER`].
         lifetime: Duration,
@@ -135,7 +134,7 @@ pub enum Which {
 pub enum Whose {
     /// Those that operators made.
     Operators,
-    /// Those that the guard made for incidents.
+    /// Those that the agent made for incidents.
     Incidents,
     /// Either.
     All,
@@ -215,7 +214,7 @@ pub enum Response {
     Allowed(AllowReport),
     /// The exemptions that were removed; never empty.
     Disallowed(Vec<AllowReport>),
-    /// The listener with its steps as they are now.
+    /// The listener with its mitigations as they are now.
     StepOrdered(Box<ListenerReport>),
     /// The mode before.
     ModeSet {
@@ -256,7 +255,7 @@ pub enum RequestError {
     /// Some rules of an import cannot be; none of it was done.
     #[error("{} of the rules cannot be imported, so none was", .refused.len())]
     Import {
-        /// Which, by their place in the request counted from 0, and why.
+        /// Which, by their position in the request counted from 0, and why.
         refused: Vec<(usize, RequestError)>,
     },
     /// A prefix that stands in an import a second time.
@@ -264,7 +263,7 @@ pub enum RequestError {
     Twice {
         /// The prefix that stands there twice.
         net: IpNet,
-        /// Place of the first one in the request, counted from 0.
+        /// Position of the first one in the request, counted from 0.
         first: usize,
     },
     /// No rule matches.
@@ -299,7 +298,7 @@ pub enum RequestError {
         /// The requested listener.
         listener: Listener,
     },
-    /// A step that cannot be taken on an operator's word.
+    /// A mitigation that cannot be started by an operator's order.
     #[error(
         "{} is done by rules: block a prefix by hand (tcpguard block PREFIX), or forbid the step",
         .step.name()

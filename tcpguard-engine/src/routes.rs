@@ -43,16 +43,16 @@ const WORLD_V6: [Ipv6Addr; 5] = [
     Ipv6Addr::new(0x2c0f, 0x1000, 0, 0, 0, 0, 0, 1),
 ];
 
-/// Where the host's answer to a SYN from an address goes.
+/// Where the host's reply to a SYN from an address goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Route {
     /// The kernel did not say.
     Unknown,
-    /// It leaves by an interface where the guard sees it.
+    /// It leaves by an attached interface, where it is seen.
     Guarded,
-    /// It leaves by the interface with this index, where the guard does not see it.
+    /// It leaves by the interface with this index, which is not attached, so that it is not seen.
     Elsewhere(u32),
-    /// The address belongs to the link of a guarded interface, and no neighbour has it: the answer waits
+    /// The address belongs to the link of an attached interface, and no neighbour has it: the reply waits
     /// there until the kernel drops it.
     Unresolved,
     /// There is none: the kernel has no route to the address, or drops packets that claim to come from it.
@@ -62,7 +62,7 @@ pub enum Route {
 /// Why a route is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum About {
-    /// A SYN from there went to the stack, and no answer was seen.
+    /// A SYN from there went to the stack, and no reply was seen.
     Unanswered,
     /// A handshake from there failed.
     Failing,
@@ -72,7 +72,7 @@ pub enum About {
     World,
 }
 
-/// The question where the answer to a SYN goes.
+/// The question where the reply to a SYN goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RouteQuestion {
     /// To which listener the SYN was.
@@ -81,7 +81,7 @@ pub struct RouteQuestion {
     pub about: About,
     /// From which address it was.
     pub client: IpAddr,
-    /// To which local address: the answer's source, by which hosts may route.
+    /// To which local address: the reply's source, by which hosts may route.
     pub server: IpAddr,
 }
 
@@ -143,31 +143,31 @@ fn drawn(
     one_in(step, flows)
 }
 
-/// Where the answers to a listener's clients leave.
+/// Where the replies to a listener's clients leave.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Home {
     /// Not known.
     #[default]
     Unknown,
-    /// Where the guard sees them.
+    /// By attached interfaces, where they are seen.
     Guarded,
-    /// Where it does not.
+    /// By other interfaces, where they are not seen.
     Elsewhere,
 }
 
 /// Result of the questions about routes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Routes {
-    /// Where the answers to clients leave, or would.
+    /// Where the replies to clients leave, or would.
     pub home: Home,
     /// Where clients have shown that, now or earlier.
     pub shown: Home,
     /// Share of the unanswered sources whose reply would leave as that of clients, or by an unknown route. `None`
     /// where no unanswered source was asked about.
     pub ordinary: Option<f64>,
-    /// Share of the unanswered sources that the host answers where the guard does not see it.
+    /// Share of the unanswered sources to which the host replies where that is not seen.
     pub hidden: f64,
-    /// Share of all failing sources that no answer reaches, or that are answered by an interface by which
+    /// Share of all failing sources that no reply reaches, or that are answered by an interface by which
     /// no client is.
     pub unreachable: f64,
 }
@@ -229,20 +229,20 @@ impl Routes {
         }
     }
 
-    /// Whether unseen answers are the sources' doing: those to clients would be seen, and those to most of
+    /// Whether unseen replies are the sources' doing: those to clients would be seen, and those to most of
     /// the unanswered sources would not.
     pub fn blame_the_sources(&self) -> bool {
         self.home == Home::Guarded && self.ordinary.is_some_and(|share| share < 0.5)
     }
 
-    /// Whether they are the listener's own: those to clients and to most of the unanswered sources leave where
-    /// the guard does not see them.
+    /// Whether unseen replies are the listener's own: those to clients and to most of the unanswered sources leave
+    /// where they are not seen.
     pub fn blame_the_listener(&self) -> bool {
         self.home == Home::Elsewhere && self.hidden >= 0.5
     }
 }
 
-/// Where most of the answers go that leave.
+/// Where most of the replies go that leave.
 fn majority(routes: impl Iterator<Item = Route> + Clone) -> Option<Home> {
     let guarded = routes.clone().filter(|route| *route == Route::Guarded).count();
     let elsewhere = routes.filter(|route| matches!(route, Route::Elsewhere(_))).count();

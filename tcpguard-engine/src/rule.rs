@@ -60,9 +60,9 @@ impl Trial {
 /// whose addresses the attacker chose to spoof.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Matcher {
-    /// From these sources to these local ports. Rules of the guard's own are for every port.
+    /// From these sources to these local ports. Rules of the agent are for every port.
     Source(IpNet, Ports),
-    /// To this listener, looking like this under this mask.
+    /// To this listener, with this fingerprint under this mask.
     Signature {
         /// The listener under attack; [`ListenerId::HOST`]: every one.
         listener: ListenerId,
@@ -82,7 +82,7 @@ impl Matcher {
         }
     }
 
-    /// The step to which it belongs.
+    /// The mitigation to which it belongs.
     pub const fn step(&self) -> Step {
         match self {
             Self::Source(..) => Step::Source,

@@ -89,7 +89,7 @@ pub struct Sample {
     pub probes: Vec<Probe>,
     /// SYNs that each CPU has seen, for whatever listener; empty where that is not known.
     pub syns_by_cpu: Vec<u64>,
-    /// Packets that were lost before the guard could see them.
+    /// Packets that were dropped before XDP.
     pub lost: u64,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
@@ -186,17 +186,17 @@ pub struct ListenerSample {
 /// Cumulative counters of a listener, summed over CPUs. Those marked "sampled" are estimates.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ListenerCounters {
-    /// SYNs that arrived, whatever became of them, repetitions included.
+    /// SYNs that arrived, whatever became of them, retransmissions included.
     pub syn: u64,
-    /// Of these, repetitions of a pending SYN (sampled).
+    /// Of these, retransmissions of a pending SYN (sampled).
     pub syn_retransmit: u64,
-    /// SYN-ACKs that left, repetitions included.
+    /// SYN-ACKs that left, retransmissions included.
     pub syn_ack: u64,
-    /// Of these, repetitions (sampled).
+    /// Of these, retransmissions (sampled).
     pub syn_ack_retransmit: u64,
     /// Handshakes that the kernel completed; `None` where the tracepoint is not available.
     pub established: Option<u64>,
-    /// Handshakes that known clients completed: those that completed their first one a minute ago or more,
+    /// Handshakes that returning clients completed: those that completed their first one a minute ago or more,
     /// each counted once in ten seconds.
     #[serde(default)]
     pub established_known: u64,
@@ -212,7 +212,7 @@ pub struct ListenerCounters {
     pub late: [u64; LATE_POLLS],
     /// Half-open handshakes reset by the client (sampled).
     pub reset: u64,
-    /// Segments that belong to no connection: the listener sent a reset, or the guard dropped them.
+    /// Out-of-state segments: the listener sent a reset, or the XDP program dropped them.
     pub refused: u64,
     /// SYNs dropped by source rules (in observe mode: that would have been).
     pub dropped_source: u64,
@@ -225,7 +225,7 @@ pub struct ListenerCounters {
     /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled). The stack
     /// ignores the third ACK while the accept queue is full.
     pub ack_ignored: u64,
-    /// SYNs answered with a cookie of the guard's.
+    /// SYNs that XDP answered with a cookie.
     pub cookies_sent: u64,
     /// Valid cookies that clients sent back. The host may still refuse them: `established` has those that it
     /// completed.
@@ -340,7 +340,7 @@ pub struct TcpExt {
     pub req_q_full_drop: u64,
     /// `SyncookiesSent`.
     pub syncookies_sent: u64,
-    /// `SyncookiesRecv`: valid cookies that came back.
+    /// `SyncookiesRecv`: valid cookies that clients returned.
     pub syncookies_recv: u64,
     /// `SyncookiesFailed`.
     pub syncookies_failed: u64,

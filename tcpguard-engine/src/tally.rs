@@ -45,7 +45,7 @@ pub(crate) struct Circumstances {
     pub one_sided: bool,
     /// The listener's queues cannot be read: it is behind this host, or in a capture.
     pub unread: bool,
-    /// Its SYNs are answered by the guard, or were a moment ago.
+    /// XDP answers its SYNs, or did a moment ago.
     pub answering: bool,
     /// Frames that reached the stack in this poll or the one before, with headers that extend beyond the
     /// parser's bounds. Each may hold a SYN that was not counted and to which the stack replies.
@@ -127,7 +127,7 @@ impl Tally {
         let dropped = by_rule + delta.limited;
         let passed = delta.syn.saturating_sub(dropped + delta.cookies_sent);
 
-        // Retransmitted SYN-ACKs are counted by sample. Those of a past flood do not look like new handshakes,
+        // Retransmitted SYN-ACKs are counted by sample. Those of a past flood do not pass for new handshakes,
         // because each needs a SYN, of this tick or the one before.
         let fresh = match unseen {
             true => passed.saturating_sub(delta.syn_retransmit),
@@ -158,7 +158,7 @@ impl Tally {
             completed: delta.acknowledged.max(delta.established.unwrap_or(0)) + delta.reset,
             repeated: delta.syn_retransmit,
         };
-        // Polls that were left out because nothing came are time that clients had to repeat their SYNs.
+        // Polls that were left out because nothing arrived are time in which clients could retransmit their SYNs.
         let polls = if heard == Heard::default() { parts(around) } else { 1 };
         let unheard: u64 = (0..polls).map(|_| self.unheard.next(heard)).sum();
         // Unanswered SYNs to which the stack sent an unseen reply, unless its queue has dropped them.
@@ -249,9 +249,9 @@ struct Fates {
     answered: u64,
     /// Answers to SYNs that were not counted.
     beyond: u64,
-    /// First SYNs without an answer.
+    /// First SYNs without a reply.
     unanswered: u64,
-    /// Repeated ones.
+    /// Retransmitted SYNs without a reply.
     repeated_silent: u64,
 }
 
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn where_no_queue_is_read_unanswered_syns_that_nobody_repeats_are_attempts() {
         let around = Circumstances { unread: true, ..around(Mode::Observe) };
-        // SYNs a tick: answered, refused, completed and repeated; and attempts at last.
+        // SYNs a tick: answered, refused, completed and retransmitted; and attempts at last.
         for ([answered, refused, completed, repeated], attempts) in
             [([5, 0, 5, 0], 100), ([5, 0, 5, 40], 5), ([5, 95, 5, 0], 5), ([50, 0, 100, 0], 50)]
         {
@@ -425,7 +425,7 @@ mod tests {
         let limited =
             ListenerCounters { syn: 30, syn_retransmit: 15, syn_ack: 15, limited: 5, ..ruled };
         assert_eq!(attempts(limited), 15);
-        // Ten that are dropped as one too many, and twenty that pass when they come again, to a full queue.
+        // Ten that are dropped as one too many, and twenty that pass when retransmitted, to a full queue.
         let again = ListenerCounters {
             syn: 30,
             syn_retransmit: 20,

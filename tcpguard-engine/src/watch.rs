@@ -36,7 +36,7 @@ const UNDER_WAY: Duration = Duration::from_secs(2);
 const COUNTED: Duration = Duration::from_secs(2);
 /// Handshakes completed in a second from which a new listener's clients are looked at each second.
 const STRANGERS: u64 = 8;
-/// A step has this long to work before a harder one is taken.
+/// A mitigation has this long to work before a harder one is started.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Rates are over this span.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -58,12 +58,12 @@ pub(crate) struct Watch {
     pub window: Window,
     pub clients: Clients,
     pub suspect: Option<Suspect>,
-    /// Earliest start of the last suspicion. Handshakes that failed before it are those of the usual lost
+    /// Earliest start of the last suspicion. Handshakes that failed before it belong to the normal loss of
     /// clients. Zero where it is not known.
     pub onset: Timestamp,
     /// Most listeners never have one, and it is large.
     pub incident: Option<Box<Incident>>,
-    /// Its handshakes fail, and that is told together with others, as an incident of the host.
+    /// Its handshakes fail, and that is reported together with others, as an incident of the host.
     pub rolled: Option<Rolled>,
     pub armed: Option<Box<Armed>>,
     pub ladder: Ladder,
@@ -91,7 +91,7 @@ pub(crate) struct Watch {
     usual: Usual,
     /// Handshakes a second that half-open health checks were last seen to reset.
     checks: f64,
-    /// SYNs that the guard cannot read reach the stack in number.
+    /// SYNs that the XDP program cannot read reach the stack in number.
     evaded: bool,
     /// An alarm was dismissed, and its cause goes on.
     dismissed: bool,
@@ -119,7 +119,7 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Whether it is worth a step of its own.
+    /// Whether it is worth a mitigation of its own.
     pub fn matters(&self, settings: &Settings) -> bool {
         self.flows >= settings.rest_flows && self.share >= settings.rest_share
     }
@@ -280,7 +280,7 @@ impl Watch {
             let from = self.slow.since().unwrap_or(now);
             self.suspect = Some(Suspect { since: now, from, signal, moment });
             let onset = self.window.failing_since().map_or(from, |failing| failing.min(from));
-            // It was on when the guard came, or half-open handshakes have piled up for long.
+            // It was on when the agent started, or half-open handshakes have piled up for long.
             let unknown = Some(onset) <= self.window.begin() || signal == Signal::Occupancy;
             self.onset = if unknown { Timestamp::default() } else { onset };
             self.quiet.restart(now);
@@ -352,12 +352,12 @@ impl Watch {
         }
     }
 
-    /// Share of the attempts that usually fail.
+    /// Share of the attempts that normally fail.
     pub fn natural_share(&self) -> f64 {
         self.natural.share()
     }
 
-    /// SYNs per second that are usual here; `None` while that is not known.
+    /// Baseline of SYNs per second here; `None` while that is not known.
     pub fn usual(&self) -> Option<f64> {
         self.usual.rate()
     }
@@ -409,7 +409,7 @@ impl Watch {
         self.quiet.lasts(now)
     }
 
-    /// Usual round-trip time of the listener's clients.
+    /// Typical round-trip time of the listener's clients.
     pub fn rtt(&self, settings: &Settings) -> Duration {
         self.clients.rtt().unwrap_or(settings.assumed_rtt)
     }
@@ -542,8 +542,8 @@ impl Watch {
         self.opening_since(id, from, &suspect, evidence, settings)
     }
 
-    /// Whether cookies answer here, have done so for as long as it takes to see that they come back, and
-    /// can answer all that come, which a host cannot that is `saturated`.
+    /// Whether cookies answer here, have done so for as long as it takes to see that clients return them, and
+    /// can answer all SYNs. A host that is `saturated` cannot answer all.
     pub fn is_answered(&self, now: Timestamp, saturated: bool, settings: &Settings) -> bool {
         let lasts = self.ladder.lasts(Step::Cookies, now);
         !saturated && lasts.is_some_and(|lasts| lasts >= settings.canary)

@@ -29,17 +29,17 @@ pub(crate) struct Tick {
     pub span: Duration,
     /// SYNs that arrived.
     pub syns: u64,
-    /// Handshakes attempted: SYNs answered by the stack or by the guard, SYNs that it dropped, and
-    /// SYNs that a full queue left without an answer.
+    /// Handshakes attempted: SYNs answered by the stack or by XDP, dropped SYNs, and SYNs that a full
+    /// queue left without a reply. A SYN that was dropped and then retransmitted counts once.
     pub attempts: u64,
     /// Of these, SYNs that the stack answered.
     pub answered: u64,
-    /// Of these, SYNs that the guard answered with a cookie.
+    /// Of these, SYNs that XDP answered with a cookie.
     pub cookies_sent: u64,
-    /// Of these, SYNs that a full queue left without an answer.
+    /// Of these, SYNs that a full queue left without a reply.
     pub unanswered: u64,
-    /// SYNs that the stack answered although the guard could not read them; no attempts, because nothing
-    /// more is known of them.
+    /// SYNs that the stack answered although the XDP program could not read them; no attempts, because
+    /// nothing more is known of them.
     pub beyond: u64,
     /// Valid cookies that clients sent back, whether or not the kernel has completed their handshakes.
     pub cookies_redeemed: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Tick {
     pub resets: u64,
     /// Handshakes that the kernel completed.
     pub established: u64,
-    /// Of all that completed, those of known clients, each client counted once in ten seconds.
+    /// Of all that completed, those of returning clients, each client counted once in ten seconds.
     pub known: u64,
     /// Completions of new clients after a signature rule had dropped their first SYN.
     pub let_through: u64,
@@ -61,9 +61,9 @@ pub(crate) struct Tick {
     pub reset: u64,
     /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived.
     pub ack_ignored: u64,
-    /// SYNs left without an answer for another reason than a full SYN queue; no attempts.
+    /// SYNs left without a reply for another reason than a full SYN queue; no attempts.
     pub ignored: u64,
-    /// SYNs that were repetitions.
+    /// SYNs that were retransmissions.
     pub repeated: u64,
     /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,

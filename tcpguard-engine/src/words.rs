@@ -74,8 +74,8 @@ impl IncidentReport {
         self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
     }
 
-    /// Where it is: its listener, how many listeners are told together, or the address, port or host that
-    /// it concerns.
+    /// Its target: the listener, the number of listeners that are reported together, or the address, port or host
+    /// that it concerns.
     pub fn place(&self) -> String {
         if self.listener == Listener::HOST && self.listeners > 0 {
             return several(self.listeners.into(), "listener");
@@ -90,7 +90,7 @@ impl IncidentReport {
             IncidentClass::Reflection => "answers/s",
             _ => "SYN/s",
         };
-        // At the end of a capture nothing comes any more.
+        // At the end of a capture nothing arrives.
         let rate = match self.syn_rate < 0.5 {
             true => format!("up to {}", short(self.peak_syn_rate)),
             false => short(self.syn_rate),

@@ -1,4 +1,4 @@
-//! How often floods are told where there is none.
+//! False positives: how often floods are reported where there is none.
 
 use tcpguard_engine::Mode;
 use tcpguard_sim::{Clients, Population};
@@ -14,15 +14,15 @@ use crate::targets::{Finding, Target};
 use crate::work::spread;
 
 const DAY: f64 = 86_400.0;
-/// Rushes bring so many times as many clients.
+/// Flash crowds bring so many times as many clients.
 const RUSH: f64 = 20.0;
-/// Clients a second before the rush.
+/// Clients a second before the flash crowd.
 const BEFORE: [f64; 4] = [10.0, 20.0, 50.0, 100.0];
 
 /// Events of one run.
 #[derive(Clone, Debug, Default)]
 struct Told {
-    /// Events in which our detector told of a flood.
+    /// Events in which our detector reported a flood.
     floods: u64,
     /// Incidents that it called something else all the time.
     other: u64,
@@ -121,7 +121,7 @@ pub fn mixes(plan: &Plan) -> Block {
     block
 }
 
-/// Rushes of clients.
+/// Flash crowds.
 pub fn crowds(plan: &Plan) -> Block {
     let note = format!(
         "Twenty times as many clients from one moment to the next, for half a minute to three minutes; \
@@ -168,7 +168,7 @@ fn crowd(plan: &Plan, run: usize) -> Told {
     let lab = cast.host(Mode::Observe).clients(cast.clients(before)).clients(rush);
     let mut stage = Stage::new(lab);
     stage.run_until(until + 60.0);
-    // A detector is alarmed in a rush or not, however often.
+    // A detector is alarmed in a flash crowd or not, however often.
     let told = Told::of(&stage);
     Told {
         floods: told.floods.min(1),

@@ -33,9 +33,9 @@ const SILENCE: f64 = 30.0;
 enum Expected {
     /// A flood; of this class, where the list says so.
     Flood(Option<IncidentClass>),
-    /// A scan. Some are too small to be told from a client that errs; those may be missed.
+    /// A scan. A scan that is too small to be distinguished from a client that errs may be missed.
     Scan { may_be_missed: bool },
-    /// Nothing to be told of, but perhaps scanners in the background.
+    /// Benign traffic: nothing to report, except perhaps scanners in the background.
     Benign { scans: bool },
 }
 
@@ -267,7 +267,7 @@ type Place = (Addr, [u8; 2]);
 /// Input of the other methods for a capture.
 #[derive(Default)]
 struct Watched {
-    /// Ticks with packets, by number, of every place.
+    /// Ticks with packets, by number, of each destination.
     places: BTreeMap<Place, BTreeMap<u64, Tick>>,
     first_syn: Option<f64>,
 }
@@ -321,7 +321,7 @@ impl Watched {
     }
 }
 
-/// When the method is first alarmed about a place, in s after the first packet.
+/// Time of the method's first alarm about one destination, in s after the first packet.
 fn first_alarm(
     detector: &mut dyn Detector,
     ticks: &BTreeMap<u64, Tick>,

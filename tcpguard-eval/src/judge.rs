@@ -12,7 +12,7 @@ pub const APART: f64 = 30.0;
 /// An alert about an incident, as far as it is judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alert {
-    /// When it was told, s.
+    /// Time of the alert, s.
     pub at: f64,
     /// Number of the incident.
     pub incident: u64,
@@ -20,12 +20,12 @@ pub struct Alert {
     pub class: IncidentClass,
     /// When the alarm was raised that led to it, s.
     pub detected: f64,
-    /// Whether it tells of the end.
+    /// Whether it reports the end of the incident.
     pub ended: bool,
 }
 
 impl Alert {
-    /// An alert of the simulator's guard; `None` for one that is about no incident.
+    /// An alert of the simulated agent; `None` for an alert that is about no incident.
     pub fn new(told: &Told) -> Option<Self> {
         let incident = told.incident.as_ref()?;
         Some(Self {

@@ -25,7 +25,7 @@ const PULSED: f64 = 300.0;
 const HUGE: f64 = 15.0;
 /// Longest wait for the end of the incident, s.
 const AFTER: f64 = 120.0;
-/// How long is waited for the same flood to be told again, s.
+/// How long the run waits for another alert about the same flood, s.
 const RELAPSE: f64 = 10.0;
 /// From how many SYNs a second a flood is one of the largest.
 const HUGE_RATE: f64 = 1e6;
@@ -48,7 +48,7 @@ struct Fought {
     outcome: Outcome,
     tally: Tally,
     rules: usize,
-    /// Steps beside rules, and how often they were taken.
+    /// How often a mitigation beside rules was started.
     steps: usize,
 }
 
@@ -95,7 +95,7 @@ impl Fight {
     }
 }
 
-/// A copy of a host on which rules and steps take effect.
+/// A copy of a host on which rules and mitigations take effect.
 fn enforcing(warm: &Stage) -> Stage {
     let mut stage = warm.fork();
     let mode = Request::SetMode { mode: Mode::Enforce, uid: 0 };

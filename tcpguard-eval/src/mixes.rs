@@ -83,7 +83,7 @@ pub struct Mix {
     pub scene: fn(&Cast, f64) -> Scene,
 }
 
-/// All of them but rushes of clients, which are counted by themselves.
+/// All mixes but flash crowds, which are counted by themselves.
 pub const ALL: [Mix; 15] = [
     Mix { name: "steady, 2/s", scene: |cast, _| calm(cast, cast.clients(2.0)) },
     Mix { name: "steady, 50/s", scene: |cast, _| calm(cast, cast.clients(50.0)) },

@@ -21,7 +21,7 @@ const START: u64 = 5_000 * SECOND;
 const WARM: u64 = 4 * SECOND;
 /// A client of the address, and one of another in its network, comes so often, in ns.
 const EVERY: u64 = SECOND / 10;
-/// When a SYN without an answer is sent again, in ns after the first one (RFC 6298 §2.1).
+/// When a SYN without a reply is retransmitted, in ns after the first one (RFC 6298 §2.1).
 const AGAIN: [u64; 2] = [SECOND, 3 * SECOND];
 /// Rates of the floods, SYN/s.
 const RATES: [u64; 3] = [2_000, 20_000, 200_000];

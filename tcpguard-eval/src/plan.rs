@@ -14,7 +14,7 @@ pub struct Plan {
     pub rates: Vec<f64>,
     /// Listener-days over all mixes of benign traffic.
     pub days: f64,
-    /// Rushes of clients.
+    /// Flash crowds.
     pub crowds: usize,
     /// Rates of floods that are mitigated, SYN/s.
     pub mitigated: Vec<f64>,

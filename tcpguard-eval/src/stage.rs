@@ -7,14 +7,14 @@ use crate::judge::{Alert, Spans};
 
 /// The listener that is looked at.
 pub const LISTENER: usize = 0;
-/// How long simulated hosts run between two looks where nothing is waited for, s.
+/// How long simulated hosts run at a time where nothing is waited for, s.
 const STRIDE: f64 = 30.0;
 
 /// A run: the host, its agent's alerts, and the times at which the other detectors were alarmed.
 pub struct Stage {
     /// The host.
     pub lab: Lab,
-    /// Everything told so far about incidents.
+    /// Every alert about an incident so far.
     pub alerts: Vec<Alert>,
     others: Vec<(Box<dyn Detector>, Spans)>,
     /// Ticks that the other detectors have seen, so that they can be replayed to a fork's

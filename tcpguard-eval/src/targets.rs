@@ -18,17 +18,17 @@ pub enum Target {
     MinimumRate,
     /// False floods per 30 listener-days.
     FalseFloods,
-    /// Floods told in rushes of real clients.
+    /// Floods reported in flash crowds.
     CrowdFloods,
-    /// Floods told on benign captures.
+    /// Floods reported on benign captures.
     CaptureFloods,
     /// Share of incidents of the right class 2 s after the first alert, at 100 SYN/s and more.
     ClassAccuracy,
-    /// Share of the tricks, and of the clients that look like a flood, of which the right thing is told.
+    /// Share of right verdicts on the tricks, and on the clients that resemble a flood.
     TrickVerdicts,
-    /// Drop rules made in rushes of clients, overload and broken paths.
+    /// Drop rules made in flash crowds, overload and broken paths.
     BenignRules,
-    /// SYNs of clients that a rule drops, in tricks and in benign traffic that looks like a flood.
+    /// SYNs of clients that a rule drops, in tricks and in benign traffic that resembles a flood.
     RuleHits,
     /// Share of the clients' SYNs dropped while a flood is mitigated.
     LegitDropped,

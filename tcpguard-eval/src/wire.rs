@@ -22,7 +22,7 @@ pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1
 
 /// Time between a SYN and its answer, in s.
 const TURN: f64 = 60e-6;
-/// When a SYN or SYN-ACK without an answer is sent again, in s after the first one (RFC 6298 §2.1).
+/// When an unacknowledged SYN or SYN-ACK is retransmitted, in s after the first one (RFC 6298 §2.1).
 const AGAIN: [f64; 3] = [1.0, 3.0, 7.0];
 /// Clients that there are.
 const CLIENTS: u64 = 4000;
@@ -78,7 +78,7 @@ impl Tcp<'_> {
     }
 }
 
-/// A client of the internet: always in the same place, with the same system.
+/// A client of the internet: always at the same address and distance, with the same system.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its address.

@@ -238,8 +238,8 @@ fn g16_over_a_month_of_polls_every_rule_ends_in_time_and_nothing_grows() {
     .finish();
 }
 
-/// The share by which more is held in the last third than in the one before, on average. The first third is ignored:
-/// the memory of usual days and of a week's networks fills up in it, and is bounded.
+/// Growth of the memory held from the second third of the run to the last one, on average, as a share. The first third
+/// is ignored: the memory of normal days and of a week's networks fills up in it, and is bounded.
 fn growth(held: &[usize]) -> f64 {
     let mean = |held: &[usize]| held.iter().sum::<usize>() as f64 / held.len() as f64;
     let (_, rest) = held.split_at(held.len() / 3);

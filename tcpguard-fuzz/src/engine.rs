@@ -12,7 +12,7 @@ const MOST_POLLS: u32 = 100;
 /// The input encodes the operations of the run.
 ///
 /// # Panics
-/// When a command does not fit, or an incident or step does not end.
+/// When a command does not fit, or an incident or mitigation does not end.
 pub fn engine(input: &[u8]) {
     let mut bytes = Bytes::new(input);
     let mut world = World::new();

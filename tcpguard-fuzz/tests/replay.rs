@@ -10,8 +10,8 @@ use tcpguard_fuzz::{TARGETS, frame, planted};
 use tcpguard_goals::{Goal, Row, seed};
 use tcpguard_sim::Random;
 
-/// Fates that the frames of one input do not last long enough for: a client that was validated, a SYN
-/// that came back, an agent that is gone.
+/// Fates for which the frames of one input do not last long enough: a validated client, a retransmitted SYN, an agent
+/// that is gone.
 const LATE_FATES: usize = 3;
 
 /// The inputs for a target in one of the three directories; each target has a corpus.

@@ -14,7 +14,7 @@ pub struct Outcome {
     pub n: u64,
     /// The result in words, with numbers.
     pub said: String,
-    /// Of the guard: the promise held. Of the naive variant: it did not, as it should not.
+    /// For tcpguard: whether the promise held. For the naive variant: whether it did not hold, as it should not.
     pub expected: bool,
 }
 

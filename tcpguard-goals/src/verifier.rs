@@ -137,7 +137,7 @@ impl Record {
     }
 }
 
-/// Patch levels come and go; the first two numbers tell kernels apart.
+/// The first two numbers of a version, which distinguish kernels. Patch levels come and go.
 fn version(name: &str) -> Vec<&str> {
     name.split(|c: char| !c.is_ascii_digit()).take(2).collect()
 }

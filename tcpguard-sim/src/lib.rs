@@ -1,6 +1,5 @@
-//! A small host for the engine to guard: listeners with SYN queues, clients that retransmit, floods,
-//! and rules that take effect. Time is an argument here too: a five-minute flood takes seconds, a
-//! calm day a few more.
+//! A small simulated host for the engine: listeners with SYN queues, clients that retransmit, floods, and rules that
+//! take effect. Time is an argument here too: a five-minute flood takes seconds, a calm day a few more.
 //!
 //! The same seed gives the same traffic, and the same alerts, on every machine.
 #![forbid(unsafe_code)]

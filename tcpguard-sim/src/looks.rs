@@ -5,7 +5,7 @@ use tcpguard_common::fastpath::{Fingerprint, layout, quirk};
 use crate::population::Population;
 use crate::random::Random;
 
-/// The looks of one source's SYNs.
+/// Fingerprints of one source's SYNs.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// No options, window 512, TTL 244.
@@ -16,7 +16,7 @@ pub enum Shape {
     RandomWindowMss,
     /// No options; TTL drawn.
     RandomTtl,
-    /// As clients of several systems look, from various distances, but without a single option.
+    /// As clients of several systems send it, from various distances, but without a single option.
     FarBare,
     /// As Linux sends it, 8 hops away.
     Linux,

@@ -9,7 +9,7 @@ use tcpguard_common::fastpath::Fingerprint;
 use crate::looks::system;
 use crate::random::Random;
 
-/// Clients of a usual population.
+/// Clients of a typical population.
 const CLIENTS: usize = 50_000;
 /// Clients in a /24 network.
 const PER_NETWORK: usize = 10;

@@ -11,7 +11,7 @@ pub struct Tick {
     pub at: f64,
     /// SYNs that arrived.
     pub syn: u64,
-    /// SYN-ACKs that left, repetitions and the guard's cookies included.
+    /// SYN-ACKs that left, retransmissions and the XDP program's cookies included.
     pub syn_ack: u64,
     /// FINs of clients that arrived.
     pub fin: u64,

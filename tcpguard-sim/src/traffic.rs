@@ -33,7 +33,7 @@ pub struct Clients {
     pub natural: Natural,
     /// All from this address (carrier NAT) rather than from their own.
     pub behind: Option<IpAddr>,
-    /// How they look; by default as the population does, or without one a mix of systems at various
+    /// Fingerprints of their SYNs; by default those of the population, or without one a mix of systems at various
     /// distances.
     pub shape: Option<Shape>,
     /// A time in which their path is broken.
@@ -73,7 +73,7 @@ impl Clients {
 /// How a client tries again that gets no answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Persistence {
-    /// It repeats its SYN so many seconds after the first one, which are at most 8 s apart.
+    /// It retransmits its SYN so many seconds after the first one. Successive times are at most 8 s apart.
     Repeats(&'static [f64]),
     /// Its application gives up and opens another connection, up to so many in all.
     Reconnects {
@@ -103,8 +103,7 @@ pub struct Natural {
     pub vanish: f64,
     /// The client resets the handshake when it is answered.
     pub reset: f64,
-    /// One of the three packets of the handshake is lost and sent again, a second later at the
-    /// earliest.
+    /// One of the three packets of the handshake is lost and retransmitted, a second later at the earliest.
     pub loss: f64,
 }
 
@@ -206,15 +205,15 @@ pub struct Flood {
     pub shape: Shape,
     /// The flooder's own kernel resets the answers.
     pub resets: bool,
-    /// Share of the SYNs that are sent again.
+    /// Share of the SYNs that are retransmitted.
     pub repeated: f64,
-    /// When these are sent again, s after the first time and at most 8.
+    /// When these are retransmitted, s after the first time and at most 8.
     pub again: &'static [f64],
     /// Share of the SYNs with a handshake that is completed, which only real hosts can do.
     pub completes: f64,
     /// Over how many listeners it is spread, from the named one on.
     pub across: usize,
-    /// At so many ports where nothing listens, rather than at a listener. These SYNs are not sent again.
+    /// At so many ports where nothing listens, rather than at a listener. These SYNs are not retransmitted.
     pub closed: Option<u16>,
     /// Frames of its SYNs. SYNs that the XDP program cannot parse are not retransmitted.
     pub frames: Frames,
@@ -223,12 +222,12 @@ pub struct Flood {
 /// Frames that SYNs arrive in.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Frames {
-    /// Frames that the guard can read.
+    /// Frames that the XDP program can parse.
     #[default]
     Whole,
     /// Fragments, of which the first ends before the TCP flags.
     Fragments,
-    /// Frames with more headers before the TCP header than the guard reads.
+    /// Frames with more headers before the TCP header than the XDP program reads.
     Deep,
 }
 
@@ -269,7 +268,7 @@ impl Flood {
         self.rate * grown
     }
 
-    /// One SYN of it: from where, and how it looks.
+    /// One SYN of it: its source and its fingerprint.
     pub(crate) fn draw(
         &self,
         random: &mut Random,
@@ -305,8 +304,7 @@ pub enum Sources {
     Within(IpNet),
     /// Some of this many addresses, scattered.
     Pool(u64),
-    /// This many hosts, scattered, each of which looks the same and is at the same distance every
-    /// time.
+    /// This many hosts, scattered, each always with the same fingerprint and at the same distance.
     Bots(u64),
     /// Any address of this many /24 networks.
     Networks(u64),

@@ -10,9 +10,9 @@ pub fn is_unseen(char: char) -> bool {
     char.is_control() || is_format(char)
 }
 
-/// Whether it is a format character (Unicode 16.0, General_Category Cf), or separates lines or
-/// paragraphs (Zl, Zp). A format character is invisible or turns the direction of the text after it
-/// (UAX #9), so that a name could look like another.
+/// Whether it is a format character (Unicode 16.0, General_Category Cf), or separates lines or paragraphs (Zl,
+/// Zp). A format character is invisible or turns the direction of the text after it (UAX #9), so that a name
+/// could be mistaken for another.
 pub const fn is_format(char: char) -> bool {
     matches!(char,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'

@@ -247,7 +247,7 @@ fn since(history: &History, run: u64, seq: u64) -> Response {
     }
 }
 
-/// As an agent that has told something two days, an hour and a moment ago.
+/// As an agent that raised alerts two days, an hour and a moment ago.
 fn told(request: &Request) -> Response {
     let mut history = History::default();
     history.add(alert(200_000, Severity::Critical, "attack_started"));
@@ -309,7 +309,7 @@ impl Telling {
         let agent = StandIn::in_dir(dir, move |request| {
             let Request::AlertsSince { seq } = request else { panic!("{request:?}") };
             let answer = since(&told.lock().unwrap(), run, *seq);
-            // The test may wait for nothing any more.
+            // The test may no longer wait for anything.
             let _ = ask.send(());
             answer
         });
@@ -376,7 +376,7 @@ fn events_are_followed_over_a_restart_of_the_agent() {
     assert_eq!((&first["seq"], &first["event"]), (&3.into(), &"rule_installed".into()));
     assert_eq!(first["schema"], "tcpguard.event/1");
 
-    // Told between the last question and the end, and known to the next agent.
+    // Raised between the last request and the end, and known to the next agent.
     let mut left = agent.end();
     left.add(alert(0, Severity::Notice, "mode_reverted"));
     let agent = Telling::start(dir.path(), 8, History::after(left.since(0)));

@@ -241,7 +241,7 @@ fn the_command_line_wins_over_the_file() {
     assert_eq!(config.runtime_dir, Path::new("/tmp/run"));
 }
 
-/// File, and its errors in the order of their places.
+/// File, and its errors in the order of their positions.
 const MISTAKES: &[(&str, &[&str])] = &[
     (
         "mode = \"on\"",

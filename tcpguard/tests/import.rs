@@ -93,7 +93,7 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
     }
 }
 
-/// A rule of an operator, one of the guard's own against a source, and one against a signature.
+/// A rule of an operator, one of the agent's own against a source, and one against a signature.
 fn rules() -> Vec<Rule> {
     let operators = status(degraded()).rules.list.remove(0);
     let signature = status(flooded(engine::Mode::Enforce)).rules.list.remove(0);
@@ -225,7 +225,7 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
         "tcpguard: - has no rules, and nothing was changed; to remove every rule: tcpguard rules flush\n",
     );
     assert_eq!(agent.imports().len(), 0);
-    // A mistake that only the agent can find comes back with its line.
+    // A mistake that only the agent can find is reported with its line.
     refused(
         &["rules", "import", "-"],
         "# list\n192.0.2.1\n\n203.0.113.200\n",

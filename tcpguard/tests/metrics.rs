@@ -95,7 +95,7 @@ fn names_and_labels_keep_the_rules_of_the_standard() {
     }
 }
 
-/// Of many listeners those are told of that are in trouble or busy, and how many there are.
+/// Of many listeners the metrics show those that are in trouble or busy, and how many there are.
 #[test]
 fn a_host_with_thousands_of_listeners_is_affordable() {
     let mut status = status(flooded(Mode::Enforce));
@@ -226,7 +226,7 @@ impl Served {
         UnixStream::connect(self.socket()).unwrap()
     }
 
-    /// Sends this and returns all that comes back until the server closes.
+    /// Sends this and returns all that the server sends until it closes.
     fn ask(&self, request: &str) -> String {
         exchange(self.connect(), request)
     }

@@ -284,7 +284,7 @@ fn whatever_comes_from_outside_is_text() {
     check(&drawn(full, Ok(line)));
 }
 
-/// Puts `text` in the place of every string that is not one of a few known words.
+/// Replaces every string that is not one of a few known words by `text`.
 fn fill(value: &mut Value, text: &str) {
     const WORDS: [&str; 12] = [
         "schema",

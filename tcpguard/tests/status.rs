@@ -75,8 +75,8 @@ fn each_scene_has_its_state_and_its_page() {
     }
 }
 
-/// A service that is down is told of during an attack on another one, and with its process where that
-/// can be seen.
+/// A service that is down is reported during an attack on another one, and with its process where that can be
+/// seen.
 #[test]
 fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     let mut status = status(overloaded());
@@ -262,7 +262,7 @@ fn a_calm_page_is_short() {
     assert!(lines <= 23, "{lines} lines");
 }
 
-/// Rules or steps that let most of it through do not stop it.
+/// Rules or mitigations that let most of it through do not stop it.
 #[test]
 fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
     for (state, reaching, expected, ratio, words) in [
@@ -416,7 +416,7 @@ fn every_finding_says_how_to_go_on() {
     }
 }
 
-/// Where another program may keep answers from the guard, no interface is said to be the reason.
+/// Where another program may keep replies from the egress program, no interface is said to be the reason.
 #[test]
 fn who_runs_before_the_guard_at_tc_is_named() {
     let (mut report, mut facts) = degraded();

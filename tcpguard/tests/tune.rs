@@ -135,7 +135,7 @@ fn crowded() -> Tune {
     judge(&host, &values, now())
 }
 
-/// The guard has borrowed a sysctl.
+/// The agent has changed a sysctl for a time.
 fn borrowed() -> Tune {
     let host = HostFacts { syncookies: Some(2), lent: Some(Lent::From(1)), ..host() };
     judge(&host, &values(&[("net.ipv4.tcp_syncookies", "2")]), now())

@@ -144,7 +144,7 @@ impl<'a> BpfCrate<'a> {
             // Not read by any code: another linker makes another object, and cargo sees only flags.
             format!("--cfg=linked_by={:?}", self.linker).into(),
         ];
-        // Line information holds paths; mapped, the object does not tell where it was built.
+        // Line information holds paths; mapped, the object does not reveal where it was built.
         let standard = self.toolchain.sysroot.join("lib/rustlib/src/rust");
         let real_standard = standard.canonicalize().unwrap_or_else(|_| standard.clone());
         for (from, to) in [
@@ -164,9 +164,8 @@ impl<'a> BpfCrate<'a> {
     }
 }
 
-/// Compiles every program of the BPF crate and puts it at `<target>/bpf/<name>.o`, and the guard's
-/// once more with each optional feature at `<target>/bpf/<name>-<feature>.o`, without debug
-/// information but BTF.
+/// Compiles every program of the BPF crate and puts it at `<target>/bpf/<name>.o`, and `tcpguard-ebpf` once
+/// more with each optional feature at `<target>/bpf/<name>-<feature>.o`, without debug information but BTF.
 ///
 /// An object that comes out the same is left untouched, so that cargo does not rebuild user space.
 ///

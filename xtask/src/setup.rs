@@ -23,7 +23,7 @@ pub enum Purpose {
     Test,
     /// Network namespaces with programs in them: root tests, demonstration, benchmark.
     Lab,
-    /// A monitoring system that scrapes the guard: root tests.
+    /// A monitoring system that scrapes tcpguard: root tests.
     Scrape,
     /// `dist`, and the tests of its packages.
     Package,
@@ -203,7 +203,7 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Lab,
         what: "bpffs at /sys/fs/bpf",
         why: "keeps programs and maps while the daemon is away",
-        // Only root can use it, and only root can mend it.
+        // Only root can use it, and only root can mount it.
         present: || !is_root() || bpffs_is_mounted(),
         debian: Mend::Run(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]),
         elsewhere: "mount -t bpf bpf /sys/fs/bpf",
@@ -360,7 +360,7 @@ fn missing(purposes: &[Purpose]) -> Vec<&'static Need> {
     wanted.filter(|need| !(need.present)()).collect()
 }
 
-/// The commands that mend `missing` on Debian 12: packages first, since the rest builds on them.
+/// The commands that supply `missing` on Debian 12: packages first, since the rest builds on them.
 fn commands(missing: &[&Need]) -> Vec<Command> {
     let packages: Vec<&str> =
         missing.iter().flat_map(|need| need.debian.packages()).copied().collect();

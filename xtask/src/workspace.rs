@@ -20,7 +20,7 @@ impl Workspace {
     /// # Errors
     /// When cargo cannot read the workspace's manifests.
     pub fn locate() -> Result<Self> {
-        // Cargo tells its children at run time. The compiled-in path is that of the build.
+        // Cargo passes this path to its children at run time. The compiled-in path is that of the build.
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = xtask.parent().context("xtask lies in no workspace")?.to_owned();

@@ -29,7 +29,7 @@ macro_rules! codes {
 codes! {
     /// The fate of a packet, with its cause. Each packet gets exactly one.
     Reason {
-        /// Not TCP over IPv4 or IPv6 (ARP, UDP, ICMP, another protocol): not the guard's business.
+        /// Not TCP over IPv4 or IPv6 (ARP, UDP, ICMP, another protocol): tcpguard does not judge it.
         NotTcp = 0, "not_tcp";
         /// More VLAN tags than the parser follows.
         VlanDepth = 1, "vlan_depth";
@@ -104,7 +104,7 @@ pub enum Action {
     Pass,
     /// Discard it.
     Drop,
-    /// Send the answer that it was turned into back where it came from.
+    /// Send the reply that it was turned into back where it came from.
     Answer,
 }
 
@@ -225,10 +225,10 @@ codes! {
         Dropped = 4, "dropped";
         /// This host sent the SYN: the client is here, and there is no listener.
         Own = 5, "own";
-        /// The client acknowledged the answer, and the kernel, where it is asked, has not completed the
+        /// The client acknowledged the reply, and the kernel, where it is asked, has not completed the
         /// handshake.
         Acknowledged = 6, "acknowledged";
-        /// Likewise, and the host has sent its answer again: it ignored the acknowledgement.
+        /// Likewise, and the host has retransmitted its reply: it ignored the acknowledgement.
         Ignored = 7, "ignored";
     }
 }

@@ -21,7 +21,7 @@ pub struct Config {
     pub drop_illegal: u8,
     /// Boot time in ns at which the agent last said that it lives.
     pub heartbeat_ns: u64,
-    /// After this many ns without a heartbeat no rule drops any more.
+    /// After this many ns without a heartbeat rules no longer drop.
     pub heartbeat_limit_ns: u64,
     /// Boot times in ns at which the agent last read the counters, the latest first; 0: not yet. See
     /// [`super::Late`].
@@ -41,18 +41,17 @@ pub struct Config {
     /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREDATED_NS`]),
     /// so the socket table is searched for every SYN that is to be answered with a cookie.
     pub predated: u8,
-    /// Bits that are set in the mark (`skb->mark`) of segments that bring back a good cookie of the guard's
-    /// own, so that the host's packet filter can tell them; 0: none.
+    /// Bits that are set in the mark (`skb->mark`) of segments that return a good cookie made by XDP, so that
+    /// the host's packet filter can recognise them; 0: none.
     pub cookie_mark: u32,
     /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
     pub client_filter: u32,
-    /// 1: outgoing packets are not seen, so a third ACK is recognised by its sequence number alone.
-    /// This is for captures of one direction. Blind senders can forge such ACKs, so they validate
-    /// no client.
+    /// 1: outgoing packets are not seen, so a third ACK is recognised by its sequence number alone. This is for
+    /// captures of one direction. Blind senders can spoof such ACKs, so they validate no client.
     pub one_sided: u8,
     /// As [`super::ListenerEntry::masks`], of the signature rules for every listener.
     pub masks: u8,
-    /// 1: resets of this host's own stack leave by an interface that is not guarded, so that a closed port is
+    /// 1: resets of this host's own stack leave by an interface that is not attached, so that a closed port is
     /// recognised by the SYNs that are sent there; see [`crate::fastpath::closed`].
     pub resets_unseen: u8,
     /// Always zero.
@@ -60,12 +59,12 @@ pub struct Config {
     /// Number of the rule set that counts: rules under any other number are not there. See
     /// [`super::SourceV4`].
     pub rule_set: u64,
-    /// SYN-ACKs of the guard's own making to one network (IPv4 /24, IPv6 /48), on all CPUs
-    /// together. All-zero: no limit, as for the next.
+    /// SYN-ACKs sent by XDP to one network (IPv4 /24, IPv6 /48), on all CPUs together. All-zero: no limit, as
+    /// for the next.
     pub answers_per_network: Rate,
-    /// SYN-ACKs of the guard's own making to strangers on one CPU: its share of the host's total.
+    /// SYN-ACKs sent by XDP to unvalidated sources on one CPU: its share of the host's total.
     pub answers_per_cpu: Rate,
-    /// 1: some listener has [`super::ListenerEntry::STRAYS`]; 0 lets every segment skip that step.
+    /// 1: some listener has [`super::ListenerEntry::STRAYS`]; 0 lets every segment skip that stage.
     pub strays: u8,
     /// 1: segments that belong to no connection are dropped in enforce mode; 0: count them only.
     pub drop_strays: u8,
@@ -95,8 +94,8 @@ impl Config {
         if bits == 0 { 1 } else { bits }
     }
 
-    /// The number of the set that takes the place of `set`. It differs in one byte, so that whatever
-    /// copies the record, a program reads the one or the other and no mixture.
+    /// The number of the set that replaces `set`. It differs in one byte, so that a program reads the one or
+    /// the other and no mixture, however the record is copied.
     pub const fn rule_set_after(set: u64) -> u64 {
         set & !0xff | set.wrapping_add(1) & 0xff
     }

@@ -16,7 +16,7 @@ pub struct CookieKey(pub [u64; 2]);
 pub struct CookieSecret {
     /// The key of the MAC; see [`crate::cookie`].
     pub key: CookieKey,
-    /// Added to all timestamps, so that they do not tell since when the host is up.
+    /// Added to all timestamps, so that they do not reveal how long the host has been up.
     pub timestamp_offset: u32,
     /// 1: it is drawn.
     pub drawn: u32,
@@ -145,7 +145,7 @@ pub struct ReturnedCookies {
     pub networks: [u64; 2],
 }
 
-/// Element of `HANDOVERS`: a network of clients that returned valid cookies. All-zero is an empty place.
+/// Element of `HANDOVERS`: a network of clients that returned valid cookies. All-zero is an empty slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Handover {

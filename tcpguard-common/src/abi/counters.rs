@@ -2,9 +2,9 @@
 
 use core::ops::AddAssign;
 
-/// Places for [`super::Reason`] codes.
+/// Slots for [`super::Reason`] codes.
 pub const REASON_SLOTS: usize = 32;
-/// Places for [`super::Class`] codes.
+/// Slots for [`super::Class`] codes.
 pub const CLASS_SLOTS: usize = 16;
 
 /// Value of `PACKETS`, one per interface slot and CPU.
@@ -56,7 +56,7 @@ pub struct Late {
     pub let_through: u64,
 }
 
-/// Polls that [`Late`] tells apart.
+/// Polls that [`Late`] distinguishes.
 pub const LATE_POLLS: usize = 2;
 
 /// Value of `LISTENER_COUNTERS`, one per listener and CPU. Exact, except where it says sampled:
@@ -64,25 +64,25 @@ pub const LATE_POLLS: usize = 2;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ListenerCounters {
-    /// SYNs that arrived, whatever became of them, repetitions included.
+    /// SYNs that arrived, whatever became of them, retransmissions included.
     pub syn: u64,
-    /// Of these, repetitions of a SYN still pending (sampled).
+    /// Of these, retransmissions of a SYN that is still pending (sampled).
     pub syn_retransmit: u64,
-    /// SYN-ACKs that left, repetitions included.
+    /// SYN-ACKs that left, retransmissions included.
     pub syn_ack: u64,
-    /// Of these, repetitions (sampled).
+    /// Of these, retransmissions (sampled).
     pub syn_ack_retransmit: u64,
     /// Handshakes that the kernel completed (tracepoint).
     pub established: u64,
-    /// Handshakes that known clients completed, each client counted once in ten seconds; see
+    /// Handshakes that returning clients completed, each client counted once in ten seconds; see
     /// [`crate::fastpath::clients`].
     pub established_known: u64,
     /// Third ACKs with the right acknowledgement number (sampled).
     pub acknowledged: u64,
     /// Half-open handshakes that the client reset (sampled).
     pub reset: u64,
-    /// Segments that belong to no connection: answered by the stack with a reset, or dropped by the
-    /// guard ([`super::Reason::DropStray`]).
+    /// Out-of-state segments, which belong to no connection: answered by the stack with a reset, or dropped by
+    /// the XDP program ([`super::Reason::DropStray`]).
     pub refused: u64,
     /// SYNs dropped by a source rule, or that would have been in enforce mode.
     pub dropped_source: u64,
@@ -117,7 +117,7 @@ pub struct HostCounters {
     /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
     /// sequence number zero (RFC 9293 §3.10.7.1).
     pub answer: u64,
-    /// Of these, answers to no SYN of this host (sampled).
+    /// Of these, replies to no SYN of this host (sampled).
     pub unsolicited: u64,
     /// SYNs for an address and port on which nothing listens.
     pub no_listener: u64,

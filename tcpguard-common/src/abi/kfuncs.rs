@@ -1,7 +1,7 @@
 //! Functions of the kernel that BPF programs call by the id of their type (kfuncs).
 //!
-//! aya 0.14 cannot name them. The programs call a number that no helper has, and the loader puts
-//! the id from the running kernel's BTF in its place before the kernel sees the program.
+//! aya 0.14 cannot name them. The programs call a number that no helper has, and the loader replaces it
+//! with the id from the running kernel's BTF before the kernel sees the program.
 
 /// One such function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

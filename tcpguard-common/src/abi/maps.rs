@@ -15,8 +15,8 @@ pub const MIN_RULES: u32 = 2048;
 /// The most.
 pub const MAX_RULES: u32 = 131_072;
 
-/// Places for the ends and hits of rules, of which `rules` may be in force. While one rule set takes the
-/// place of another both are in the kernel, and a rule shares its place with no rule but itself.
+/// Slots for the expiry times and hits of rules, of which `rules` may be in force. While one rule set replaces
+/// another both are in the kernel, and a rule shares its slot with no rule but itself.
 pub const fn rule_slots(rules: u32) -> u32 {
     2 * rules
 }
@@ -39,26 +39,26 @@ pub const SOURCE_SETS: u32 = 1024;
 pub const MAX_CLIENTS: u32 = 65_536;
 /// Marks of each of the two client filters, a byte for every 16 bits of a prefix.
 pub const CLIENT_MARKS: usize = 65_536;
-/// Sets of the table of dropped SYNs, 8 places each; a power of two.
+/// Sets of the table of dropped SYNs, 8 slots each; a power of two.
 pub const SEEN_BUCKETS: u32 = 131_072;
-/// Places for SYNs that a signature rule matched and that passed, 64 KiB; a power of two.
+/// Slots for SYNs that a signature rule matched and that passed, 64 KiB; a power of two.
 pub const LET_THROUGH_PLACES: u32 = 4_096;
-/// Places for networks of clients that returned a valid cookie, 32 KiB; a power of two.
+/// Slots for networks of clients that returned a valid cookie, 32 KiB; a power of two.
 pub const HANDOVER_PLACES: u32 = 2_048;
-/// Places for IPv6 networks of clients, 32 KiB; a power of two.
+/// Slots for IPv6 networks of clients, 32 KiB; a power of two.
 pub const CLIENT_NETWORKS: u32 = 2_048;
-/// Lines of the filter of SYNs dropped on the overload rung, 16 MiB; a power of two. The arithmetic
-/// stands in [`crate::fastpath::retries`].
+/// Lines of the filter of SYNs dropped by the first-SYN drop or beyond a budget, 16 MiB; a power of two. The
+/// arithmetic stands in [`crate::fastpath::retries`].
 pub const RETRY_LINES: u32 = 262_144;
 /// Buckets of the networks that are answered; a power of two. A flood of 10 M SYN/s from everywhere
 /// takes 153 a second from each.
 pub const ANSWER_BUCKETS: u32 = 65_536;
-/// Places of each CPU for tokens of listeners' budgets; a power of two.
+/// Slots of each CPU for tokens of listeners' budgets; a power of two.
 pub const ALLOWANCES: u32 = 64;
 /// Interfaces with counters of their own; slot 0 is shared by all others.
 pub const MAX_INTERFACES: u32 = 64;
-/// In `INTERFACES`, in place of a slot: the interface is not guarded, nor is it above one that is (a VLAN, a
-/// bond, a bridge), so that handshakes which end there began there.
+/// In `INTERFACES`, instead of a slot: the interface is not attached, nor is it above an attached one (a VLAN,
+/// a bond, a bridge), so that handshakes which end there began there.
 pub const UNGUARDED: u8 = u8::MAX;
 /// Interface indices that can have a slot.
 pub const MAX_IFINDEX: usize = 65_536;
@@ -72,7 +72,7 @@ pub const CLOSED_WORDS: u32 = 16_384;
 /// Listeners that were only seen by their SYN-ACKs, waiting for the agent (LRU).
 pub const MAX_UNKNOWN: u32 = 256;
 
-/// Local addresses and ports of which it is remembered how they answer SYNs (LRU).
+/// Local addresses and ports with a record of their replies to SYNs (LRU).
 pub const MAX_SYN_ACKS: u32 = 4096;
 /// Slots of each CPU for connections that were handed to the kernel a moment ago; a power of two.
 /// Several times a NAPI budget (64), so that packets of one poll hardly share a slot.
@@ -80,12 +80,12 @@ pub const HANDED_OVER_PLACES: u32 = 512;
 /// Marks of flows that may have a handshake under way, a byte each; a power of two. See
 /// [`crate::fastpath::pending`].
 pub const PENDING_MARKS: usize = 65_536;
-/// Looks of SYNs of which each CPU remembers the signature rule, 64 bytes each; a power of two.
+/// Fingerprints of SYNs for which each CPU caches the signature rule, 64 bytes each; a power of two.
 pub const LOOKS: usize = 256;
 /// Headers of dropped SYNs that each CPU remembers as templates, 168 bytes each; a power of two.
 pub const TEMPLATES: usize = 8;
-/// Local addresses and ports of which each CPU remembers how they answer SYNs, 56 bytes each; a power
-/// of two.
+/// Local addresses and ports for which each CPU caches the record of their replies to SYNs, 56 bytes each; a
+/// power of two.
 pub const RECENT_ANSWERS: usize = 16;
 /// Headers of SYNs that each CPU keeps; a power of two. While an incident is young, one poll finds
 /// about 8 of each listener that has one.
@@ -149,7 +149,7 @@ pub const HANDOVERS: &str = "HANDOVERS";
 pub const NETWORKS: &str = "NETWORKS";
 /// Array by line: [`super::RetryLine`].
 pub const RETRIES: &str = "RETRIES";
-/// Array by keyed hash of a network: [`crate::fastpath::Bucket`] of answers.
+/// Array by keyed hash of a network: [`crate::fastpath::Bucket`] of replies.
 pub const ANSWERS: &str = "ANSWERS";
 /// Array by listener id: [`crate::fastpath::Bucket`] of the SYN budget; and behind these, by listener id
 /// + [`MAX_LISTENERS`], that of retransmitted SYNs under signature rules.

@@ -1,11 +1,10 @@
 //! The layouts shared by the BPF programs and the agent.
 //!
-//! Rules for every type here: `repr(C)`, fixed-width integers, explicit padding,
-//! no `bool` and no `enum` (a map can hold any bit pattern). Addresses and ports
-//! stay in network byte order as byte arrays, so packet bytes are map bytes.
-//! Integers that the guard computed itself are in host byte order. Times are
-//! nanoseconds of `CLOCK_BOOTTIME`, which neither suspends nor jumps.
-//! An all-zero value must always be the harmless one: maps start zeroed.
+//! Rules for every type here: `repr(C)`, fixed-width integers, explicit padding, no `bool` and no
+//! `enum` (a map can hold any bit pattern). Addresses and ports stay in network byte order as byte
+//! arrays, so packet bytes are map bytes. Integers that tcpguard computed itself are in host byte
+//! order. Times are nanoseconds of `CLOCK_BOOTTIME`, which neither suspends nor jumps. An all-zero
+//! value must always be the harmless one: maps start zeroed.
 
 mod addr;
 mod codes;

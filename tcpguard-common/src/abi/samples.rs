@@ -38,7 +38,7 @@ impl SynSample {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SynSamples {
-    /// How many it has kept so far. Number `n` lies in place `n % SYN_SAMPLES_KEPT`.
+    /// How many it has kept so far. Number `n` lies in slot `n % SYN_SAMPLES_KEPT`.
     pub written: u64,
     /// The latest of them.
     pub places: [SynSample; SYN_SAMPLES_KEPT as usize],

@@ -2,17 +2,17 @@
 
 use super::{Addr, Flow, FlowKey, SourceCounters};
 
-/// Places of a set.
+/// Slots of a set.
 pub const WAYS: usize = 16;
 
-/// One set of a table: whatever has the same hash but for the bits of the tag has one of these places,
-/// or none. Searching a set reads the tags, and one key at most.
+/// One set of a table. A key with a hash that chooses this set has one of its slots, or none. Searching
+/// a set reads the tags, and one key at most.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Set<K, V> {
-    /// Bits of the hash of each place's key; 0: the place is empty.
+    /// Bits of the hash of each slot's key; 0: the slot is empty.
     pub tags: [u32; WAYS],
-    /// A bit for each place that was used since all of them had been.
+    /// A bit for each slot that was used since all of them had been.
     pub used: u64,
     /// Keys of the slots.
     pub keys: [K; WAYS],

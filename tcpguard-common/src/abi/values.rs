@@ -40,12 +40,12 @@ pub struct ListenerEntry {
     /// Bit `m` set: some signature rule of this listener uses mask code `m`. For the rules of every listener
     /// see [`super::Config::masks`].
     pub masks: u8,
-    /// Which steps of the ladder are taken, and whether it is spared: bits of [`ListenerEntry::ANSWER`] and those
+    /// The active mitigations, and whether the listener is spared: bits of [`ListenerEntry::ANSWER`] and those
     /// after it.
     pub steps: u8,
     /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
     pub samples: u8,
-    /// With [`ListenerEntry::BUDGET`]: SYNs of strangers that the stack is given, on all CPUs
+    /// With [`ListenerEntry::BUDGET`]: SYNs of unvalidated sources that the stack is given, on all CPUs
     /// together. See [`crate::fastpath::Rate`].
     pub budget: Rate,
     /// Retransmitted SYNs under signature rules that the stack is given, on all CPUs together.
@@ -53,16 +53,15 @@ pub struct ListenerEntry {
 }
 
 impl ListenerEntry {
-    /// SYNs are answered with the guard's own cookies.
+    /// SYNs are answered with cookies made by XDP.
     pub const ANSWER: u8 = 1;
-    /// The guard's own cookies are taken: as long as any may be out.
+    /// Cookies made by XDP are accepted, for as long as any may be out.
     pub const ACCEPT: u8 = 2;
-    /// More SYNs arrive than can be answered: only those of validated clients, and those that come
-    /// again, are.
+    /// More SYNs arrive than can be answered: only those of validated clients and retransmitted ones are.
     pub const OVERLOAD: u8 = 4;
     /// SYNs of clients that are not validated take a token of the listener's bucket each.
     pub const BUDGET: u8 = 8;
-    /// Segments that belong to no connection are looked for.
+    /// Out-of-state segments, which belong to no connection, are searched for.
     pub const STRAYS: u8 = 16;
     /// SYNs are answered with cookies of the kernel's making.
     pub const KERNEL_COOKIES: u8 = 32;
@@ -135,7 +134,8 @@ pub struct Flow {
     pub listener: u32,
     /// A [`super::FlowState`] code.
     pub state: u8,
-    /// How often the SYN was repeated as a client repeats it, saturating; see [`crate::fastpath::repeats`].
+    /// How often the SYN was retransmitted at the times of a client's kernel, saturating; see
+    /// [`crate::fastpath::repeats`].
     pub syn_retransmits: u8,
     /// When the first SYN with [`Flow::syn_seq`] came, in ticks of [`crate::fastpath::repeats`].
     pub syn_tick: u8,
@@ -146,13 +146,13 @@ pub struct Flow {
     pub fingerprint: Fingerprint,
 }
 
-/// Value of `CLIENTS`: an address that completed a handshake, so it is not forged.
+/// Value of `CLIENTS`: an address that completed a handshake, so it is not spoofed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Client {
     /// Boot time in ns of the last completed handshake.
     pub completed_ns: u64,
-    /// Boot time in ns from which on its next completed handshake counts as a known client's; see
+    /// Boot time in ns from which its next completed handshake counts as that of a returning client; see
     /// [`crate::fastpath::clients`].
     pub known_from_ns: u64,
     /// Bucket of SYNs that pass in spite of a rule; see [`crate::fastpath::Bucket`].
@@ -161,19 +161,18 @@ pub struct Client {
     pub counters: super::SourceCounters,
 }
 
-/// Element of `NETWORKS`: an IPv6 /48, of which one person may hold all 65,536 /64s. All-zero is an empty
-/// place.
+/// Element of `NETWORKS`: an IPv6 /48, of which one person may hold all 65,536 /64s. All-zero is an empty slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ClientNetwork {
     /// Bucket of its /64s that become clients; see [`crate::fastpath::clients`].
     pub bucket: Bucket,
-    /// Bucket of its completed handshakes that count as known clients'.
+    /// Bucket of its completed handshakes that count as those of returning clients.
     pub known: Bucket,
 }
 
-/// Element of `LET_THROUGH`: a SYN that a signature rule matched and that passed all the same. All-zero is
-/// an empty place.
+/// Element of `LET_THROUGH`: a SYN that a signature rule matched and that passed all the same. All-zero is an
+/// empty slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LetThrough {
@@ -193,9 +192,8 @@ pub struct LetThrough {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SeenBucket {
-    /// The remembered SYNs, the newest first. High 20 bits: keyed hash of 4-tuple and sequence
-    /// number, 0 in an empty place; low 12 bits: boot time of the drop in units of 2^23 ns (8.4 ms),
-    /// wrapping after 34 s.
+    /// The remembered SYNs, the newest first. High 20 bits: keyed hash of 4-tuple and sequence number, 0 in an
+    /// empty slot; low 12 bits: boot time of the drop in units of 2^23 ns (8.4 ms), wrapping after 34 s.
     pub places: [u32; 8],
 }
 

@@ -58,12 +58,12 @@ const ROUND: u32 = (1 << (24 - ROUND_SHIFT)) - 1;
 /// The bits of a timestamp that hold options instead of time.
 const OPTIONS: u64 = 0x3f;
 const WSCALE: u64 = 0x0f;
-/// In place of a window scale: none.
+/// Instead of a window scale: none.
 const UNSCALED: u64 = 0x0f;
 const SACK: u64 = 0x10;
 const ECN: u64 = 0x20;
 
-/// SipHash-2-4 of one word: without the key, the result cannot be told from a drawn number.
+/// SipHash-2-4 of one word: without the key, the result cannot be distinguished from a random number.
 pub const fn keyed_hash(key: CookieKey, word: u64) -> u64 {
     SipHash::new(&key).word(word).finish(0, 8)
 }
@@ -184,7 +184,7 @@ fn number(
     let numbers = pair(ports, handshake.client_isn);
     let (client, server) = (flow.client.words(), flow.server.words());
     let hash = SipHash::new(key);
-    // The length tells the families apart.
+    // The length distinguishes the families.
     let (hash, length) = if is_v6(flow) {
         let hash = hash.word(pair(client[0], client[1])).word(pair(client[2], client[3]));
         (hash.word(pair(server[0], server[1])).word(pair(server[2], server[3])), 47)

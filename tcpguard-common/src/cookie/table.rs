@@ -1,8 +1,8 @@
 //! The two tables that a cookie's four index bits point into.
 //!
-//! A client without timestamps leaves the cookie nothing but its sequence number, so MSS, window
-//! scale and SACK share one index. With timestamps the other options are carried there exactly, and
-//! all sixteen places are for the MSS. Decision 7 gives the reasons for each entry.
+//! A client without timestamps leaves the cookie nothing but its sequence number, so MSS, window scale
+//! and SACK share one index. With timestamps the other options are carried there exactly, and all
+//! sixteen entries are for the MSS. Decision 7 gives the reasons for each entry.
 //!
 //! Both name the path MTU rather than the MSS, so that one entry serves both families.
 //!

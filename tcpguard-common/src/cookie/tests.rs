@@ -110,8 +110,7 @@ fn timestamps_are_never_ahead_of_the_clock_and_go_on_from_there() {
     }
 }
 
-/// A cookie is refused after any forged change: address, port, sequence numbers, options, key,
-/// time.
+/// A cookie is refused after any change of address, port, sequence numbers, options, key or time.
 #[test]
 fn whatever_is_changed_the_cookie_is_refused() {
     let secret = cookie_secret(4);
@@ -223,8 +222,8 @@ fn ten_million_random_acks_bring_back_no_cookie() {
     }
 }
 
-/// Cookies that an attacker got for his own addresses look like chance: each bit is one in half of
-/// them, and no two bits go together.
+/// Cookies that an attacker got for his own addresses appear random: each bit is one in half of them,
+/// and no two bits are correlated.
 #[test]
 fn no_bit_of_a_cookie_depends_on_what_an_attacker_can_count_up() {
     const COOKIES: u32 = 20_000;

@@ -12,7 +12,7 @@
 //!
 //! A newer record takes effect within a tick. Where that delay could cost a connection, the hash itself is
 //! read: before a segment is dropped ([`super::strays::judge`]), because SYN-ACKs of another host may have been
-//! seen since, and when a cookie comes back ([`super::redeem_check`]), because another CPU may have promised
+//! seen since, and when a cookie is returned ([`super::redeem_check`]), because another CPU may have promised
 //! options in it that it learned of since.
 
 use super::Tables;

@@ -1,12 +1,12 @@
 //! Validated clients, and the filter in front of them.
 //!
-//! Under a flood nearly every look-up among the clients is for a source that is none, and costs a cache
-//! miss. So a filter answers first: one mark for each prefix that a client is in. It can say "perhaps" of an
+//! Under a flood nearly every look-up among the clients is for a source that is none, and costs a cache miss.
+//! So a filter is consulted first: one mark for each prefix that a client is in. It can say "perhaps" of an
 //! unvalidated source, never "no" of a client. It goes by prefix and not by a hash of the whole address,
-//! because clients share prefixes: 64 KiB, which the cache holds, then tell as many unvalidated sources as
-//! four times that. Marks are only ever added. When there are too many, the agent fills the other one of two
-//! filters from the clients still validated and changes over to it. Both get the marks of new clients at all
-//! times. A mark is a byte, so that CPUs that set two at once lose none.
+//! because clients share prefixes: 64 KiB, which the cache holds, then rule out as many unvalidated sources as
+//! four times that would by hash. Marks are only ever added. When there are too many, the agent fills the other
+//! one of two filters from the clients still validated and changes over to it. Both get the marks of new
+//! clients at all times. A mark is a byte, so that CPUs that set two at once lose none.
 //!
 //! A *returning* client completed its first handshake a minute ago or more, and counts once in each ten
 //! seconds however many it completes. The ten seconds begin at a moment of its own. Otherwise clients that
@@ -20,15 +20,15 @@ use super::{Rate, Tables, hash, sets};
 use crate::abi::maps::CLIENT_MARKS;
 use crate::abi::{Addr, Client, Config};
 
-/// From so long after its first completed handshake on a client is known, in ns.
+/// Time after its first completed handshake from which a client counts as returning, in ns.
 pub const KNOWN_AFTER_NS: u64 = 60_000_000_000;
-/// In this time a known client counts once, in ns.
+/// Time in which a returning client counts once, in ns.
 pub const KNOWN_EVERY_NS: u64 = 10_000_000_000;
 
 /// How many /64s of an IPv6 /48 may become clients, 1,024 at once and one in 4 s: one person may hold all
 /// 65,536 of them. No SYN of those beyond it is dropped for that.
 const NETWORK_RATE: Rate = Rate { interval_ns: 4_000_000_000, burst: 1_024 };
-/// How many completed handshakes of an IPv6 /48 count as known clients': 8 in ten seconds.
+/// How many completed handshakes of an IPv6 /48 count as those of returning clients: 8 in ten seconds.
 const NETWORK_KNOWN_RATE: Rate = Rate { interval_ns: 1_250_000_000, burst: 8 };
 
 /// The end, in boot time in ns, of the period of a client with this hash in which `now_ns` lies.
@@ -49,7 +49,7 @@ pub(super) enum Acquaintance {
     Known,
 }
 
-/// The place of a client's mark: its /16 for IPv4, its /48 mixed into 16 bits for IPv6.
+/// Position of a client's mark: its /16 for IPv4, its /48 mixed into 16 bits for IPv6.
 #[inline(always)]
 pub const fn mark(client: &Addr) -> usize {
     let [first, second, _, last] = *client.words();
@@ -127,7 +127,7 @@ fn may_join<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64)
     network.is_none_or(|network| network.bucket.take(now, NETWORK_RATE))
 }
 
-/// Whether the completed handshake of a known client counts.
+/// Whether the completed handshake of a returning client counts.
 #[inline(always)]
 fn of_network<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64) -> Acquaintance {
     let network = network(config, client).and_then(|hash| tables.client_network(hash));

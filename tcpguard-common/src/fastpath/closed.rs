@@ -1,6 +1,6 @@
 //! SYNs to closed ports: nothing listens there, and the host's own stack refuses each with a reset.
 //!
-//! A reset costs the stack as much as another answer, so a flood of such SYNs takes the CPU of a host although
+//! A reset costs the stack as much as another reply, so a flood of such SYNs takes the CPU of a host although
 //! it concerns none of its listeners. While there is one, the stack is given a limited number of them
 //! ([`Config::closed_ports`]).
 //!
@@ -14,11 +14,11 @@
 //! SYNs say which ports are tried.
 //!
 //! The closed ports stand in a Bloom filter of words, with bits for each address and port by keyed hash. The high
-//! bits of a word say of which minute it is, so the filter needs no clearing, and each minute draws the places
+//! bits of a word say of which minute it is, so the filter needs no clearing, and each minute draws the positions
 //! anew.
 //!
 //! *Arithmetic.* Of all ports of one address there are 4 in each of the 16,384 words. With 2 bits of 48 each, a
-//! bit is set with probability 1 - (47/48)^8 = 0.155, and another place seems closed with 0.024, with the spread
+//! bit is set with probability 1 - (47/48)^8 = 0.155, and another port seems closed with 0.024, with the spread
 //! among words 0.03. At 4 such addresses it is a fourth. A port that is wrongly taken for closed has no tracked
 //! listener, and shares the limit for a minute.
 

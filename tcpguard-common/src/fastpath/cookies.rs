@@ -1,5 +1,5 @@
-//! SYN cookies in the decision: learning how a listener replies, replying in its place, and
-//! recognising the cookies that come back.
+//! SYN cookies in the decision: learning how a listener replies, replying on its behalf, and recognising
+//! returned cookies.
 
 use super::count::{count, find_listener, is_bound_to_all};
 use super::exempt::is_own;
@@ -18,12 +18,12 @@ pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
 /// [`Claim::Repeated`].
 const HANDED_OVER_TICKS: u16 = 16;
 
-/// A connection that was handed to the kernel a moment ago. All-zero is an empty place. (At XDP, where
-/// nothing is handed over: one of which a good cookie passed; see [`super::strays`].)
+/// A connection that was handed to the kernel a moment ago. All-zero is an empty slot. (At XDP, where nothing
+/// is handed over: one of which a good cookie passed; see [`super::strays`].)
 ///
-/// It is told by 48 bits. Of the 32 of a cookie four are the same for most clients, and in the 28 others
-/// two connections of one moment meet by chance once in a few million handshakes: the second would
-/// never be handed over, and the kernel would reset it.
+/// It is identified by 48 bits. Of the 32 of a cookie four are the same for most clients, and in the 28 others
+/// two connections of one moment agree by chance once in a few million handshakes: the second would never be
+/// handed over, and the kernel would reset it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HandedOver {
@@ -36,7 +36,7 @@ pub struct HandedOver {
 }
 
 impl HandedOver {
-    /// The connection that the low 48 bits of `mark` tell from others, at `tick`.
+    /// The connection that the low 48 bits of `mark` identify, at `tick`.
     #[inline(always)]
     pub const fn new(mark: u64, tick: u64) -> Self {
         Self { low: mark as u32, high: (mark >> 32) as u16, tick: tick as u16 }
@@ -73,13 +73,13 @@ pub enum Origin {
     /// Another origin: it was forwarded, comes from another network namespace or another network
     /// stack, or shows other addresses or ports than its socket has.
     Foreign = 1,
-    /// Not to be told: that of a cookie of the kernel's making, of which there is no connection yet, or of
-    /// a connection that is gone: its SYN-ACK had to wait for the address of a neighbour.
+    /// Cannot be determined. The SYN-ACK has a cookie of the kernel's making, for which there is no connection
+    /// yet, or its connection is gone, because the SYN-ACK had to wait for the address of a neighbour.
     Unknown = 2,
 }
 
 impl Origin {
-    /// The value behind a number that a step returned.
+    /// The value behind a number that a stage returned.
     #[inline(always)]
     pub const fn from_code(code: u32) -> Self {
         match code {
@@ -117,7 +117,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// The value behind a number that a step returned.
+    /// The value behind a number that a stage returned.
     #[inline(always)]
     pub const fn from_code(code: u32) -> Self {
         match code {
@@ -192,7 +192,7 @@ fn record<T: Tables>(tables: &mut T, key: &ListenerKey, seen: &SynAckRecord, now
     match tables.syn_ack_record(key) {
         Some(record) => {
             let seen = record.followed_by(seen, now);
-            // Most look like the last. A record that is not written stays in every CPU's cache.
+            // Most equal the last one. A record that is not written stays in every CPU's cache.
             if *record != seen {
                 *record = seen;
             }
@@ -218,8 +218,8 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
     }
     let key = ListenerKey::new(flow.server, flow.server_port);
     let record = *answers::record_of_listener(tables, &key, work.now)?;
-    // The answer leaves where the SYN came in, from the address that the SYN was for. Where the
-    // listener's own do not, the network may not carry it.
+    // The reply leaves where the SYN came in, from the address that the SYN was for. Where the listener's own
+    // replies do not, the network may not carry it.
     if !same_way(frame, &record, ifindex) {
         return None;
     }
@@ -266,8 +266,8 @@ pub(super) const fn is_mixed(segment: &Segment) -> bool {
     v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some()
 }
 
-/// Whether a frame came in where SYN-ACKs of this look leave, to the Ethernet address and with the
-/// VLAN tag that they have, and they are all the host's own. (A tag that the hardware took off is
+/// Whether a frame came in by the interface by which SYN-ACKs of this record leave, to the Ethernet address and
+/// with the VLAN tag that they have, and they are all the host's own. (A tag that the hardware took off is
 /// missing.)
 #[inline(always)]
 pub(super) fn same_way<F: Frame + ?Sized>(frame: &F, record: &SynAckRecord, ifindex: u32) -> bool {
@@ -282,7 +282,7 @@ pub(super) fn same_way<F: Frame + ?Sized>(frame: &F, record: &SynAckRecord, ifin
         && record.vlan == wire::vlan(frame)
 }
 
-/// The steps of [`redeem`], for the same reasons as [`super::Steps`].
+/// The stages of [`redeem`], for the same reasons as [`super::Steps`].
 pub trait RedeemSteps {
     /// See [`redeem_read`].
     fn read(&mut self) -> bool;
@@ -335,9 +335,9 @@ pub fn redeem_times<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
     work.times = wire::timestamps(frame, &work.segment);
 }
 
-/// Checks the cookie, and describes the connection for the kernel in [`Work::accepted`]. Most
-/// segments belong to existing connections. The MAC tells them from a cookie at less cost than a
-/// search for their socket.
+/// Checks the cookie, and describes the connection for the kernel in [`Work::accepted`]. Most segments belong
+/// to existing connections. The MAC distinguishes them from a cookie at less cost than a search for their
+/// socket.
 #[inline(always)]
 pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     let (segment, times) = (&work.segment, &work.times);

@@ -14,8 +14,8 @@ use crate::abi::{
 };
 use crate::wire::{self, Frame, Segment, SynOptions, Timestamps};
 
-/// SYNs of a validated client that pass in spite of a rule: its address can be forged too, and a
-/// bot can complete one handshake.
+/// SYNs of a validated client that pass in spite of a rule: its address can be spoofed too, and a bot can
+/// complete one handshake.
 pub const VALIDATED_RATE: Rate = Rate { interval_ns: 50_000_000, burst: 50 };
 /// ACKs are compared with the flow table for this long after a SYN, in ns. A handshake with a later
 /// third packet has lost its entry in the stack's SYN queue as well.
@@ -35,7 +35,7 @@ pub struct Work {
     pub(super) sampled: bool,
     /// Whether a handshake of its flow may be under way, if it is no SYN.
     pub(super) pending: bool,
-    /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
+    /// The active mitigations of its listener, as in [`ListenerEntry::steps`].
     pub(super) steps: u8,
     /// The evidence for its sender.
     pub(super) standing: Standing,
@@ -56,8 +56,8 @@ pub struct Work {
     pub(super) now: u64,
     /// How many segments it is to be counted for at its source, if it is no SYN; mostly none.
     pub(super) counted: u64,
-    /// The rule set that counts. Read by an earlier step than the one that uses it, so that a SYN
-    /// which is being judged while the agent changes over to another set is judged by one of them.
+    /// The rule set that counts. Read by an earlier stage than the one that uses it, so that a SYN which is
+    /// being judged while the agent changes over to another set is judged by one of them.
     pub(super) rule_set: u64,
     /// Its fingerprint, if it is a SYN and a rule or the sample needs it.
     pub(super) print: Fingerprint,
@@ -86,7 +86,7 @@ pub struct Interest {
     pub record: bool,
     /// Keep its header: its listener has an incident, and it belongs to that sample.
     pub sample: bool,
-    /// The steps of the ladder that are taken for its listener, as in [`ListenerEntry::steps`].
+    /// The active mitigations of its listener, as in [`ListenerEntry::steps`].
     pub steps: u8,
 }
 
@@ -97,7 +97,7 @@ impl Interest {
     }
 }
 
-/// Where a SYN goes that the rules let pass, while steps of the ladder are taken for its listener.
+/// Course of a SYN that the rules let pass, while mitigations are active for its listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Course {
     /// On, to be answered or to the stack.
@@ -108,12 +108,12 @@ pub enum Course {
     Drop(Reason),
 }
 
-/// The steps of the decision about an arriving frame, which [`ingress`] puts together.
+/// The stages of the decision about an arriving frame, which [`ingress`] puts together.
 ///
-/// On the host each is a call of the function of the same name in [`super::step`]. In the kernel those
-/// that every packet takes are the same, and each of the others is a BPF function of its own around that
-/// call, so that the verifier's work for the steps adds up rather than multiplies, and so that a call
-/// chain stays below 512 bytes of stack.
+/// On the host each is a call of the function of the same name in [`super::step`]. In the kernel those that
+/// every packet takes are the same, and each of the others is a BPF function of its own around that call, so
+/// that the verifier's work for the stages adds up rather than multiplies, and so that a call chain stays below
+/// 512 bytes of stack.
 pub trait Steps: StraySteps {
     /// [`super::step::family`] and the stages that its result asks for. Counts the class if they give
     /// a verdict.
@@ -204,7 +204,7 @@ fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     }
     let mut reason = if interest.known { Reason::Syn } else { Reason::NoListener };
     let by_source = if interest.sources { steps.judge_source() } else { None };
-    // A SYN that is dropped for its source is looked at only if it is recorded.
+    // The fingerprint of a SYN that a source rule has judged is taken only if the SYN is recorded.
     let judged = by_source.is_some();
     let looks = interest.fingerprint && (interest.record || !judged);
     let by_look = if looks { steps.look(judged) } else { None };
@@ -217,8 +217,7 @@ fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
     if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
         reason = climb(steps, interest).unwrap_or(reason);
     }
-    // A SYN that only would be dropped completes at its first attempt: the sample tells how many
-    // do.
+    // A SYN that only would be dropped completes at its first attempt: the sample shows how many do.
     let counts =
         ruled == Reason::SynReturned || ruled == Reason::WouldDropSignature && interest.record;
     if counts && !matches!(reason.action(), Action::Drop) {
@@ -336,9 +335,9 @@ pub(super) fn completed<T: Tables>(
     }
 }
 
-/// A handshake of the sample that the kernel completed. Its third ACK counts here if it did not count when
-/// it passed, just before: where no SYN-ACK was seen, because it left by an interface that is not guarded,
-/// the ACK could not be checked. The kernel has done so.
+/// A handshake of the sample that the kernel completed. Its third ACK counts here if it did not count when it
+/// passed, just before: where no SYN-ACK was seen, because it left by an interface that is not attached, the
+/// ACK could not be checked. The kernel has done so.
 #[inline(always)]
 fn complete_flow<T: Tables>(config: &Config, tables: &mut T, hash: u64, key: &FlowKey, now: u64) {
     let Some(flow) = sets::flow(tables, hash, key) else {
@@ -360,7 +359,7 @@ fn complete_flow<T: Tables>(config: &Config, tables: &mut T, hash: u64, key: &Fl
     count_acknowledged(config, tables, listener, weight, syn_ns);
 }
 
-/// Returns whether it belongs to a known listener, and to the sample unless steps are taken there.
+/// Returns whether it belongs to a known listener and, unless mitigations are active there, to the sample.
 #[inline(never)]
 fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -> bool {
     let key = segment.flow.reversed();
@@ -414,7 +413,7 @@ fn syn_ack_of_sample<T: Tables>(
         }
         (flow.state, flow.done_ns) = (FlowState::SynAck as u8, 0);
     }
-    // With cookies a repeated SYN is answered with another sequence number: keep the last.
+    // With cookies a retransmitted SYN is answered with another sequence number: keep the last.
     flow.isn = isn;
     if flow.state == FlowState::SynAck as u8 {
         let weight = weight(config, flow.sample_shift);

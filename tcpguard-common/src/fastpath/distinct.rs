@@ -4,9 +4,9 @@ use crate::abi::maps::HLL_REGISTERS;
 
 const INDEX_BITS: u32 = HLL_REGISTERS.trailing_zeros();
 
-/// Adds a source to the registers (Flajolet et al., "HyperLogLog", 2007): the lowest bits of its
-/// hash choose a register, which keeps the largest position of the first set bit of the rest.
-/// Several CPUs may write at once; a lost update costs at most one register one step.
+/// Adds a source to the registers (Flajolet et al., "HyperLogLog", 2007): the lowest bits of its hash
+/// choose a register, which keeps the largest position of the first set bit of the rest. Several CPUs
+/// may write at once; a lost update leaves at most one register too low.
 #[inline(always)]
 pub fn add(registers: &mut [u8; HLL_REGISTERS], hash: u64) {
     let index = (hash as usize) & (HLL_REGISTERS - 1);

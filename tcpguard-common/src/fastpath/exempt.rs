@@ -11,7 +11,7 @@ use crate::abi::{Addr, ExemptEntry};
 
 const _: () = assert!(8 * EXEMPT_FILTER_BYTES == 2 * CLIENT_MARKS);
 
-/// Bits of the prefix that has a place to itself, counted as for IPv6: an IPv4 /16, an IPv6 /48.
+/// Bits of the prefix that has a bit of the filter to itself, counted as for IPv6: an IPv4 /16, an IPv6 /48.
 const V4_BITS: u32 = 96 + 16;
 const V6_BITS: u32 = 48;
 
@@ -45,7 +45,7 @@ pub fn places(network: &Addr, bits: u32) -> impl Iterator<Item = usize> {
     let first =
         u64::from_be_bytes([0, 0, first[0], first[1], first[2], first[3], first[4], first[5]]);
     let shared = if is_v4 { V4_BITS } else { V6_BITS }.saturating_sub(bits);
-    // Beyond this an IPv6 prefix is taken for all of IPv6: of the places few are left.
+    // Beyond this an IPv6 prefix is taken for all of IPv6: it covers all but a few bits of the filter.
     let all = !is_v4 && shared >= CLIENT_MARKS.ilog2();
     let count = if all { CLIENT_MARKS } else { 1 << shared };
     let start = if all { CLIENT_MARKS } else { place(network) };

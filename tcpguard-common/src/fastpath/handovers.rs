@@ -28,7 +28,7 @@ const fn takes_cookies(listener: &ListenerEntry) -> bool {
 
 #[inline(always)]
 fn client_hash(config: &Config, client: &Addr, listener: u32) -> u64 {
-    // The lowest bits choose the entry. The highest bit tells it from an empty entry.
+    // The lowest bits choose the entry. The highest bit distinguishes it from an empty entry.
     hash::source(&config.hash_key, &client.network()).wrapping_add(listener as u64) | 1 << 63
 }
 

@@ -51,7 +51,7 @@ pub(super) fn ask<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
     }
 }
 
-/// Whether SYNs to this listener are answered with the kernel's cookies, and not with the guard's.
+/// Whether SYNs to this listener are answered with cookies made by the kernel, and not with those made by XDP.
 #[inline(always)]
 pub(super) const fn wanted(listener: &ListenerEntry) -> bool {
     let own_or_not = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;

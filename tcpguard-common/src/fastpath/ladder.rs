@@ -28,9 +28,8 @@
 //!    another interface than SYN-ACKs leave by, or for an address without a SYN-ACK record. A signed SYN is
 //!    dropped by the stack itself if it has no key for it.
 //!
-//! A SYN that is dropped for want of a token is remembered in [`super::retries`], and counts as retransmitted
-//! when it is sent again. Only a SYN that is dropped for the sake of a network is not: its victim cannot ask
-//! twice.
+//! A SYN that is dropped for want of a token is remembered in [`super::retries`], so that its retransmission is
+//! recognised. Only a SYN that is dropped for the sake of a network is not: its victim cannot ask twice.
 
 use super::count::count;
 use super::exempt::is_exempt;
@@ -46,11 +45,11 @@ pub(super) const JUDGED: u8 = ANSWERED | ListenerEntry::OVERLOAD | ListenerEntry
 /// First SYNs of protected and allowlisted addresses that go on in an overload, on each CPU. Their
 /// addresses can be spoofed; beyond this rate they are unvalidated sources.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
-/// The part of the answers to a network that go to one address of it, where less than half are left.
+/// The part of the replies to a network that go to one address of it, where less than half are left.
 const ADDRESSES: u32 = 8;
-/// For so long after the tables began empty a client may come back to a connection of before that the
-/// host still remembers: TIME_WAIT lasts 60 s (`TCP_TIMEWAIT_LEN`, include/net/tcp.h), and a little longer
-/// for those that end meanwhile.
+/// Time after the tables began empty in which a client may return to an earlier connection that the host still
+/// remembers: TIME_WAIT lasts 60 s (`TCP_TIMEWAIT_LEN`, include/net/tcp.h), and a little longer for those that
+/// end meanwhile.
 pub const PREDATED_NS: u64 = 65_000_000_000;
 /// Tokens of a listener's budget that a CPU takes at once.
 ///
@@ -86,7 +85,7 @@ pub struct Allowance {
     pub tokens: u32,
 }
 
-/// The steps that are taken for the SYNs of a listener now.
+/// The mitigations that are in force for the SYNs of a listener now.
 #[inline(always)]
 pub(super) const fn steps_in_force(config: &Config, listener: &ListenerEntry, now_ns: u64) -> u8 {
     if listener.steps == 0
@@ -104,8 +103,8 @@ pub(super) const fn thinned(steps: u8) -> bool {
     steps & (ANSWERED | ListenerEntry::OVERLOAD) != 0
 }
 
-/// Finds out whether the sender of a SYN is known, and returns whether the host may have a connection
-/// with it that its answer would miss. `recorded`: its flow belongs to the sample.
+/// Finds out whether the sender of a SYN is a validated client, and returns whether the host may have a
+/// connection with it that the reply would miss. `recorded`: its flow belongs to the sample.
 #[inline(always)]
 pub(super) fn recognise<T: Tables>(
     config: &Config,
@@ -157,7 +156,7 @@ pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work)
     None
 }
 
-/// Whether the network that an answer goes to may get another one, and takes it.
+/// Whether the network that a reply goes to may get another one. If so, takes a token for it.
 #[inline(always)]
 fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
     let (client, rate) = (&work.segment.flow.client, config.answers_per_network);
@@ -168,7 +167,7 @@ fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bo
     if bucket.after(work.now, rate, rate.burst / 2).is_some() {
         return bucket.take(work.now, rate);
     }
-    // Other bits than those by which networks are told apart: an address may be its network's first.
+    // Other bits than those that distinguish networks: an address may be its network's first.
     let address = hash::source(&config.hash_key, &client.client()) >> 32;
     let share = Rate {
         interval_ns: rate.interval_ns.saturating_mul(ADDRESSES),
@@ -207,7 +206,8 @@ pub(super) fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reaso
     if !budgeted && !evades {
         return None;
     }
-    // Neither a name nor a repetition lets a fragment past the buckets: both cost an attacker nothing.
+    // Neither an exempt address nor a retransmission lets a fragment past the buckets: both cost an attacker
+    // nothing.
     let bounded = |work: &Work| !evades && work.standing == Standing::Admitted;
     let rate = if budgeted { work.listener.budget } else { work.listener.returns };
     let passes = bounded(work)
@@ -224,7 +224,7 @@ fn dropped<T: Tables>(tables: &mut T, work: &Work, reason: Reason) -> Option<Rea
     Some(reason)
 }
 
-/// Whether a SYN may go on where strangers' first ones may not, and remembers it.
+/// Whether a SYN may go on where first SYNs of unvalidated sources may not. Remembers it.
 #[inline(always)]
 fn admit<T: Tables>(tables: &mut T, work: &mut Work) -> bool {
     if work.standing == Standing::Stranger {

@@ -13,12 +13,12 @@ use super::decide::HANDSHAKE_NS;
 use super::{Pace, Tables, Work, pace};
 use crate::abi::{Config, LetThrough};
 
-/// SYNs a tick up to which each CPU remembers those of the sample in observe mode, as a power of two (8: 480
-/// a second). The CPUs share the places: of more SYNs the next would take them before handshakes complete.
+/// SYNs a tick up to which each CPU remembers those of the sample in observe mode, as a power of two (8: 480 a
+/// second). The CPUs share the slots: with more SYNs, later ones would take them before handshakes complete.
 const SAMPLE_BITS: u8 = 3;
 
 /// Where a connection is remembered, given its hash: not the bits by which the sample is chosen, or a small
-/// sample would share a few places.
+/// sample would share a few slots.
 #[inline(always)]
 const fn place(flow_hash: u64) -> u64 {
     flow_hash >> 40
@@ -32,7 +32,7 @@ pub(super) fn sample(config: &Config, syns: &Pace, steps: u8) -> u8 {
     if followed > few { followed } else { few }
 }
 
-/// Seconds after which a handshake is not waited for any more.
+/// Seconds after which a handshake is no longer waited for.
 const PATIENCE_S: u16 = (HANDSHAKE_NS / SECOND_NS) as u16;
 const SECOND_NS: u64 = 1_000_000_000;
 

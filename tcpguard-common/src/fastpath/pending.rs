@@ -1,28 +1,28 @@
 //! Which flows may have a handshake under way.
 //!
 //! Nearly every segment that arrives belongs to a connection with a handshake of long ago. To look that
-//! up among the flows costs two cache misses. A mark for each 16 bits of the keyed hash of a flow tells
-//! it from 64 KiB, which the cache holds. A SYN that is recorded sets the mark of its flow to the time,
-//! so that the mark expires after [`HANDSHAKE_NS`] without being cleared. A mark may say "perhaps" of a
-//! flow that has no handshake, never "no" of one that has: it is a byte, and CPUs that set it at once
-//! write the same or nearly so.
+//! up among the flows costs two cache misses. A mark for each 16 bits of the keyed hash of a flow shows
+//! it instead: 64 KiB, which the cache holds. A SYN that is recorded sets the mark of its flow to the
+//! time, so that the mark expires after [`HANDSHAKE_NS`] without being cleared. A mark may say
+//! "perhaps" of a flow that has no handshake, never "no" of one that has: it is a byte, and CPUs that
+//! set it at once write the same or nearly so.
 
 use super::decide::HANDSHAKE_NS;
 use crate::abi::maps::PENDING_MARKS;
 
 /// A tick is 2^33 ns (8.6 s).
 const TICK: u32 = 33;
-/// Ticks after which a handshake is not waited for any more, the one that it began in not counted.
+/// Ticks after which a handshake is no longer waited for, the one that it began in not counted.
 const TICKS: u8 = (HANDSHAKE_NS >> TICK) as u8 + 1;
 /// In a mark that was ever set: an all-zero table says that no handshake is under way.
 const SET: u8 = 0x80;
-/// The others are of the number of the tick, which comes again after 18 minutes.
+/// The other bits are of the number of the tick, which wraps after 18 minutes.
 const TIME: u8 = 0x7f;
 
-// A mark must be old long before its number comes again.
+// A mark must be old long before its number wraps.
 const _: () = assert!(TICKS < TIME / 2);
 
-/// The place of a flow's mark, given its hash: not the bits by which the sample is chosen, nor those of
+/// Position of a flow's mark, given its hash: not the bits by which the sample is chosen, nor those of
 /// its set among the flows, or all of a set's flows would share a mark.
 #[inline(always)]
 pub const fn place(flow_hash: u64) -> usize {

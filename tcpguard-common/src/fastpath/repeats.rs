@@ -10,7 +10,7 @@
 /// SYNs (1, 2, 4 and 8 s). One that comes so long after the first, or a little more, is taken for young, and does
 /// no harm.
 const TICK: u32 = 26;
-/// Earliest repetition that counts, in ticks (0.8 s): as [`super::seen`] has it.
+/// Earliest retransmission that counts, in ticks (0.8 s): as [`super::seen`] has it.
 const LEAST: u32 = 12;
 /// Retransmissions with a time of their own. The fourth comes after 15 s, and the time since the first SYN is
 /// known modulo 17 s.
@@ -22,9 +22,10 @@ pub(super) const fn tick(now_ns: u64) -> u8 {
     (now_ns >> TICK) as u8
 }
 
-/// Whether a SYN that came first in this tick, and was repeated so many times as a client would, is now once more.
-/// The waits of a client add up to 1, 3, 7 and 15 times the first one. Where they do not double at once
-/// (`net.ipv4.tcp_syn_linear_timeouts`), some of its repetitions are passed over.
+/// Whether the retransmission of a SYN at `now_ns` counts as a client's. `first`: the tick in which the SYN came
+/// first. `repeated`: how many retransmissions of it have counted so far. The waits of a client add up to 1, 3, 7
+/// and 15 times the first one. Where they do not double at once (`net.ipv4.tcp_syn_linear_timeouts`), some of its
+/// retransmissions do not count.
 #[inline(always)]
 pub(super) const fn is_clients(first: u8, repeated: u8, now_ns: u64) -> bool {
     let before = if repeated < TIMED { repeated } else { TIMED - 1 };

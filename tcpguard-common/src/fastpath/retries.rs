@@ -1,12 +1,12 @@
 //! SYNs that were dropped by the first-SYN drop or beyond budgets, and their retransmissions.
 //!
 //! More SYNs arrive than can be answered, so first ones are dropped, from every source. A real client
-//! sends the same SYN again (4-tuple and sequence number): after 1 s and 2 s more (RFC 6298), every
-//! second (Linux with `tcp_syn_linear_timeouts`), or after 3 s (RFC 1122, older Windows). A random
-//! source does not. `fastpath/seen.rs` tells the two apart for signature rules. It does so with
+//! retransmits its SYN (same 4-tuple and sequence number): after 1 s and 2 s more (RFC 6298), every
+//! second (Linux with `tcp_syn_linear_timeouts`), or after 3 s (RFC 1122, older Windows). A spoofed
+//! source does not. `fastpath/seen.rs` distinguishes the two for signature rules. It does so with
 //! certainty, because a SYN that passes there goes to the stack. That table holds a million SYNs. Here
-//! five million come each second. A SYN that passes is answered with a cookie, and a wrong decision
-//! now and then costs no more than that reply.
+//! five million come each second. A SYN that passes is answered with a cookie, and a wrong decision now
+//! and then costs no more than that reply.
 //!
 //! So it is a rotating Bloom filter of half-seconds. A SYN belongs to one line of 64 bytes, which is
 //! all the memory it touches. In it each of the last eight half-seconds has a word of 60 bits, and a
@@ -14,11 +14,11 @@
 //! After a pause of `WRAP` half-seconds, 63 s, it is taken for as young as it was before the pause;
 //! after any other it is known to be old.
 //!
-//! A SYN is looked for only where a retransmission would have left it: 1 s ago, 2 s ago (the SYN
-//! before that was lost on its way) and 3 s ago, each with a margin for timers that fire late and for
-//! jitter (`AGES`). A SYN that was already seen within the last 0.4 s is a duplicate, or of a tool
-//! that repeats itself, and never passes. Otherwise a flood of few SYNs, sent over and over, would
-//! pass as a whole.
+//! A SYN is looked for only where a retransmission would have left it: 1 s ago, 2 s ago (the SYN before
+//! that was lost on its way) and 3 s ago, each with a margin for timers that fire late and for jitter
+//! (`AGES`). A SYN that was already seen within the last 0.4 s is a duplicate, or comes from a tool
+//! that sends each SYN several times. It never passes. Otherwise a flood of few SYNs, sent over and
+//! over, would pass as a whole.
 //!
 //! *Arithmetic.* At 5 M SYN/s a half-second (0.491 s) leaves 9.4 SYNs in each of the 262,144 lines.
 //! With 4 bits each, a bit is set with probability 1 - (59/60)^37.5 = 0.47, so a SYN that was never
@@ -30,7 +30,8 @@
 //! of a real client: at 5 M/s its second SYN is taken for a duplicate one time in twelve (its third
 //! one as seldom), at 1 M/s one time in a thousand.
 //!
-//! Two CPUs that write one word at once lose one of two SYNs: its sender has to repeat it once more.
+//! Two CPUs that write one word at once lose one of two SYNs: its sender has to retransmit it once
+//! more.
 
 use crate::abi::RetryLine;
 
@@ -38,11 +39,11 @@ use crate::abi::RetryLine;
 const BITS: u32 = 4;
 /// Bits of a word that are the filter.
 const FILTER_BITS: u32 = 60;
-/// Half-seconds after which a word looks new again: the numbers that its high bits can hold, times
-/// the words of a line.
+/// Half-seconds after which a word seems new again: the numbers that its high bits can hold, times the
+/// words of a line.
 const WRAP: u64 = 8 << (64 - FILTER_BITS);
-/// How long ago a SYN came that is now repeated, in ns: both ends of each window. None is wider than
-/// a half-second, so it touches no other half-seconds than those of its ends.
+/// Age of a SYN that is now retransmitted, in ns: both ends of each window. None is wider than a
+/// half-second, so it touches no other half-seconds than those of its ends.
 const AGES: [u64; 6] =
     [960_000_000, 1_120_000_000, 1_960_000_000, 2_160_000_000, 2_960_000_000, 3_200_000_000];
 /// A SYN that comes no later than this after another, in ns, is no retransmission.
@@ -80,7 +81,8 @@ const fn holds(line: &RetryLine, half: u64, bits: u64) -> bool {
     line.words[half as usize & 7] & all == number(half) | bits
 }
 
-/// Looks for the SYN with `hash` in its line, remembers it there, and says whether it came again.
+/// Looks for the SYN with `hash` in its line, remembers it there, and returns whether it was
+/// retransmitted.
 #[inline(always)]
 pub fn repeated(line: &mut RetryLine, hash: u64, now_ns: u64) -> bool {
     let bits = bits(hash);
@@ -206,9 +208,8 @@ mod tests {
         }
     }
 
-    /// The naive filter is emptied every four seconds, in as much memory. It lets a sender that
-    /// repeats a SYN at once pass, and forgets clients that it had just seen. Half-seconds avoid
-    /// both.
+    /// The naive filter is emptied every four seconds, in as much memory. It lets a sender pass that
+    /// sends a SYN twice at once, and forgets clients that it had just seen. Half-seconds avoid both.
     #[test]
     fn a_filter_that_only_rotates_lets_floods_in_that_send_each_syn_twice() {
         struct Naive(u64);

@@ -17,7 +17,7 @@ pub(super) const fn unsampled(samples: u8) -> u64 {
     }
 }
 
-/// Keeps the header of a SYN, in the place of the oldest.
+/// Keeps the header of a SYN, in the slot of the oldest.
 #[inline(always)]
 pub(super) fn keep<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, work: &Work) {
     let (from, to) = (usize::from(work.segment.ip_at), usize::from(work.segment.options_end));

@@ -10,27 +10,27 @@ use crate::abi::SeenBucket;
 
 /// A tick is 2^23 ns (8.4 ms): a shift, where a division would cost as much as the rest.
 const TICK: u32 = 23;
-/// Bits of the time in a place. It wraps after 34 s, and an entry as old as that can at worst let
-/// one dropped SYN pass, if the tag is the same: of 2^20 there are, so for one SYN in 131,072.
+/// Bits of the time in a slot. It wraps after 34 s, and an entry as old as that can at worst let one dropped
+/// SYN pass, if the tag is the same: of 2^20 there are, so for one SYN in 131,072.
 const TIME_BITS: u32 = 12;
 const TIME_MASK: u32 = (1 << TIME_BITS) - 1;
-/// Earliest repetition that counts, in ticks (0.8 s): shorter than any initial timeout in use (1 s), with room
-/// for timer slack, and longer than a burst of duplicates.
+/// Earliest retransmission that counts, in ticks (0.8 s): shorter than any initial timeout in use (1 s), with
+/// room for timer slack, and longer than a burst of duplicates.
 pub const RETURN_MIN: u32 = (800_000_000 >> TICK) as u32;
-/// Latest repetition that counts, in ticks (3.5 s): the second retransmission comes 2 s after the first.
+/// Latest retransmission that counts, in ticks (3.5 s): the second one comes 2 s after the first.
 pub const RETURN_MAX: u32 = (3_500_000_000_u64 >> TICK) as u32;
 
 /// SYNs in a tick of [`Pace`] up to which a CPU remembers each, as a power of two (16,384: a million a second).
-/// Then eight others come to a set in the second before the repetition, which is as many as it holds.
+/// Then eight others come to a set in the second before the retransmission, which is as many as it holds.
 const REMEMBERED_BITS: u8 = 14;
 /// Of more than that a quarter of as many are remembered, as a power of two. Each costs a cache miss, which is
-/// more than all else that is done for it, and a CPU that sees so many soon has no time left. Of those that
-/// one CPU remembers four in five at least are there for the second repetition, after 3 s, too (Poisson).
+/// more than all else that is done for it, and a CPU that sees so many soon has no time left. Of those that one
+/// CPU remembers four in five at least are there for the second retransmission, after 3 s, too (Poisson).
 const SPARED_BITS: u8 = 2;
 
 /// One SYN of how many, as a power of two, is remembered. Where more come than the table holds until one of
-/// them could come back, all would be forgotten, and each would have cost a cache miss. So a CPU that sees
-/// too many remembers fewer, and each retransmitted one stands for so many.
+/// them could be retransmitted, all would be forgotten, and each would have cost a cache miss. So a CPU that
+/// sees too many remembers fewer, and each retransmitted one stands for so many.
 #[inline(always)]
 pub fn of_how_many(syns: &Pace) -> u8 {
     match syns.over(REMEMBERED_BITS) {
@@ -39,7 +39,8 @@ pub fn of_how_many(syns: &Pace) -> u8 {
     }
 }
 
-/// Whether a SYN is the one of `2^shift` that is remembered: by its hash, so that it is when it comes back.
+/// Whether a SYN is the one of `2^shift` that is remembered. Its hash decides, so that its retransmissions are
+/// as well.
 #[inline(always)]
 pub fn is_remembered(hash: u64, shift: u8) -> bool {
     // By other bits than those that choose the set, or some sets would stay empty.
@@ -58,7 +59,7 @@ pub enum Known {
     No,
     /// A moment ago: it leaves the set as it is.
     Duplicate,
-    /// For so long that it may have come back.
+    /// For so long that this may be a retransmission.
     Before,
 }
 
@@ -90,7 +91,8 @@ pub fn remember(bucket: &mut SeenBucket, hash: u64, now_ns: u64) {
     }
 }
 
-/// Looks for the SYN with `hash` in its set, remembers it there, and says whether it came back.
+/// Looks for the SYN with `hash` in its set, remembers it there, and returns whether it was retransmitted in
+/// time.
 #[inline(always)]
 pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
     let now = (now_ns >> TICK) as u32 & TIME_MASK;
@@ -100,7 +102,7 @@ pub fn returned(bucket: &mut SeenBucket, hash: u64, now_ns: u64) -> bool {
         let seen = bucket.places[place];
         if seen >> TIME_BITS == tag {
             let age = now.wrapping_sub(seen) & TIME_MASK;
-            // Of a duplicate the first time is kept, or the real repetition would look too early.
+            // Of a duplicate the first time is kept, or the real retransmission would seem too early.
             bucket.places[place] = if age < RETURN_MIN { seen } else { tag << TIME_BITS | now };
             return (RETURN_MIN..=RETURN_MAX).contains(&age);
         }

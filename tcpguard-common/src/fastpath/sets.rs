@@ -9,9 +9,9 @@
 //! "Performance evaluation of cache replacement policies", 2004). A use sets the bit, a new entry takes
 //! the first slot without it, and the use that would leave none clears it in all others.
 //!
-//! Of half as many flows as there are places one in a thousand finds its set full, and takes the place
-//! of another. When 20,000 flows a second turn the table over, all are remembered for a second, nearly
-//! all for two, and three of five for three.
+//! Of half as many flows as there are slots one in a thousand finds its set full, and replaces another.
+//! When 20,000 flows a second turn the table over, all are remembered for a second, nearly all for two,
+//! and three of five for three.
 //!
 //! CPUs that write one set at once may mix two entries, lose one, or make one twice: a flow of the
 //! sample or a source's count is wrong or lost, as is the unused half of a double entry. No client is
@@ -22,7 +22,7 @@ use super::Tables;
 use super::distinct::first_bit;
 use crate::abi::{Addr, Flow, FlowKey, Set, SourceCounters, WAYS};
 
-/// A bit for each place.
+/// A bit for each slot.
 const ALL: u64 = (1 << WAYS) - 1;
 
 /// The key of a slot.
@@ -59,7 +59,7 @@ pub const fn index(hash: u64) -> u64 {
     hash >> 48
 }
 
-/// The bits of a hash that tell keys within a set apart.
+/// The bits of a hash that distinguish keys within a set.
 #[inline(always)]
 pub const fn tag(hash: u64) -> u32 {
     let tag = (hash >> 16) as u32;
@@ -73,17 +73,17 @@ pub const fn bound(hash: u64, number: u32) -> u32 {
     number ^ tag(hash)
 }
 
-/// The number of the first of these places.
+/// The number of the first of these slots.
 #[inline(always)]
 fn first<T: Tables>(places: u64) -> usize {
     T::opaque(u64::from(first_bit(places as u32)) - 1) as usize & (WAYS - 1)
 }
 
-/// The place of a key in its set.
+/// The slot of a key in its set.
 ///
 /// Tags are compared without a branch: which one is the same cannot be predicted, and the verifier would
 /// follow each way. For the same reason the compiler must not know that a difference has 32 bits, or
-/// that the place is one of 16.
+/// that the slot is one of 16.
 #[inline(always)]
 fn place_of<T: Tables, K: Key, V>(set: &Set<K, V>, tag: u32, key: &K) -> Option<usize> {
     let (mut same, mut place) = (0, 0);
@@ -96,18 +96,19 @@ fn place_of<T: Tables, K: Key, V>(set: &Set<K, V>, tag: u32, key: &K) -> Option<
     if same == 0 {
         return None;
     }
-    // Of two with the same tag, as in one set of 2^25, the second is not found and comes again.
+    // Of two keys with the same tag, as in one set of 2^25, the second is not found and is inserted
+    // again.
     let place = first::<T>(same);
     (set.keys[place].difference(key) == 0).then_some(place)
 }
 
-/// The place for a key that has none.
+/// The slot for a key that has none.
 #[inline(always)]
 fn place_for<T: Tables, K, V>(set: &Set<K, V>) -> usize {
     first::<T>(!set.used & ALL)
 }
 
-/// Notes that a place is used.
+/// Notes that a slot is used.
 #[inline(always)]
 fn mark<K, V>(set: &mut Set<K, V>, place: usize) {
     let used = set.used | 1 << place;

@@ -1,8 +1,8 @@
 //! The signature rule that a SYN matches.
 //!
 //! A listener may have rules under each of eight masks, and each mask is a look-up of its own in a hash that
-//! other CPUs read as well. But a rule can only be made of properties that a flood repeats: its SYNs are alike in
-//! all the fields that any mask compares, or in most of them. So each CPU caches for a moment the result of a
+//! other CPUs read as well. But a rule can only be made of properties that recur in a flood: its SYNs are alike
+//! in all the fields that any mask compares, or in most of them. So each CPU caches for a moment the result of a
 //! look-up, by all the fields that the listener's masks compare together. The next SYN with these fields costs
 //! the same under one rule or sixty-four. Fields that no mask of the listener compares may vary, such as a window
 //! that is drawn for each SYN. SYNs that vary in more cost as much as without the cache.
@@ -17,8 +17,8 @@ use super::{Fingerprint, Mask, Tables, Work};
 use crate::abi::maps::LOOKS;
 use crate::abi::{Config, ListenerEntry, RuleRef, SignatureKey};
 
-/// A look is remembered for the rest of a tick of 2^23 ns (8.4 ms): no rule that is made or taken back
-/// counts later than that.
+/// A cached result is valid for the rest of a tick of 2^23 ns (8.4 ms): a rule that is made or removed takes
+/// effect no later than that.
 pub(super) const TICK: u32 = 23;
 /// Sets of masks that are looked up together: all but [`Mask::IpId`].
 const SETS: usize = 1 << Mask::IpId as usize;
@@ -118,7 +118,7 @@ impl Look {
         (sum.wrapping_mul(FACTOR) >> 48) as usize & (LOOKS - 1)
     }
 
-    /// Whether both look for the same.
+    /// Whether both are results of the same search.
     #[inline(always)]
     const fn is_of(&self, other: &Self) -> bool {
         let ([a, b, c], [d, e, f]) = (self.words, other.words);
@@ -363,7 +363,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// As by asking for each mask every time, whatever meets at a place.
+        /// The result is the same as from asking for each mask every time, whatever collides in a slot.
         #[test]
         fn it_finds_what_asking_under_each_mask_finds(
             rules in proptest::collection::vec((0u8..8, 0u16..3, 0u8..3, 0usize..2), 0..12),

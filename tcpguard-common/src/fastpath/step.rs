@@ -1,4 +1,4 @@
-//! The steps of the decision about an arriving frame; see [`super::Steps`].
+//! The stages of the decision about an arriving frame; see [`super::Steps`].
 
 use super::clients::validate;
 use super::count::{
@@ -223,7 +223,7 @@ pub fn let_through<T: Tables>(
     }
     let enforced = config.mode == Mode::Enforce as u8;
     let limited = enforced && fate == Reason::SynReturned;
-    // Where nothing listens no client waits for an answer.
+    // Where nothing listens no client waits for a reply.
     let rate = work.listener.returns;
     if limited && !(work.known && ladder::takes_return(tables, work, rate)) {
         if let Some(hits) = tables.rule_hits(work.slot) {
@@ -245,11 +245,11 @@ pub fn let_through<T: Tables>(
     fate
 }
 
-/// SYNs for the same addresses and ports are one attempt for this long after the first, in ns,
-/// whatever their sequence numbers. One source has 65,536 ports: beyond 20,000 SYNs a second it comes
-/// back to each before this time is over. If every new number began a new attempt, none would get old
-/// enough to show that its SYN is not retransmitted. A stack that does retransmit it keeps the
-/// number, and has done so twice by then (after 1 and 3 s: RFC 6298, 2.1 and 5.5).
+/// SYNs for the same addresses and ports are one attempt for this long after the first, in ns, whatever their
+/// sequence numbers. One source has 65,536 ports: beyond 20,000 SYNs a second it reuses each before this time
+/// is over. If every new number began a new attempt, none would get old enough to show that its SYN is not
+/// retransmitted. A stack that does retransmit it keeps the number, and has done so twice by then (after 1 and
+/// 3 s: RFC 6298, 2.1 and 5.5).
 const ATTEMPT_NS: u64 = 3_000_000_000;
 
 /// Records a SYN of the sample among the flows, and counts its source.

@@ -1,9 +1,9 @@
 //! Out-of-state segments, which belong to no connection: the packets of an ACK, FIN or RST flood.
 //!
-//! The stack answers each with a reset. Only the host's own socket table can tell whether a segment
-//! is one, so it is searched while a listener is under attack. A segment that finds a connection in
-//! any state is left alone. A segment that finds only the listening socket, or none, is out of
-//! state, unless it is the third ACK of a SYN cookie, of which nothing was stored.
+//! The stack answers each with a reset. Only the host's own socket table shows whether a segment is one, so it
+//! is searched while a listener is under attack. A segment that finds a connection in any state is left alone.
+//! A segment that finds only the listening socket, or none, is out of state, unless it is the third ACK of a
+//! SYN cookie, of which nothing was stored.
 //!
 //! That a segment is not found means nothing where the search differs from the stack's: where the
 //! packet is forwarded or translated, belongs to another network namespace, or a socket is bound to
@@ -51,7 +51,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// The value behind a number that a step returned.
+    /// The value behind a number that a stage returned.
     #[inline(always)]
     pub const fn from_code(code: u32) -> Self {
         match code {
@@ -64,7 +64,7 @@ impl Socket {
     }
 }
 
-/// The steps that tell strays, for the same reasons as [`Steps`].
+/// The stages that recognise out-of-state segments, for the same reasons as [`Steps`].
 pub trait StraySteps {
     /// See [`watched`].
     fn stray_watched(&mut self, completes: bool) -> bool;
@@ -232,8 +232,8 @@ const fn note_failed(failed: &mut ReturnedCookies, now_ns: u64, rate: Rate) {
     let _ = failed.bucket.take(now_ns, rate);
 }
 
-/// Counts a good cookie of the kernel's making that the guard has sent. One of the guard's own is counted
-/// when it is handed to the kernel.
+/// Counts a good cookie of the kernel's making that XDP has sent. A cookie made by XDP is counted when it is
+/// handed to the kernel.
 #[inline(always)]
 fn count_kernel_cookie<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
     if kernel_cookies::wanted(&work.listener) {
@@ -255,7 +255,7 @@ fn was_opened<T: Tables>(tables: &mut T, work: &Work) -> bool {
     place.is_some_and(|place| opened(work).follows(*place, OPENED_TICKS))
 }
 
-/// The hash's low bits say the place.
+/// The hash's low bits choose the slot.
 #[inline(always)]
 const fn opened(work: &Work) -> HandedOver {
     HandedOver::new(work.flow_hash >> 16, cookie::ticks(work.now))

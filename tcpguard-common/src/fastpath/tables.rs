@@ -11,9 +11,9 @@ use crate::abi::{
 };
 use crate::wire::Segment;
 
-/// The guard's state, as the decision sees it: BPF maps in the kernel, plain collections on the
-/// host. Look-ups that fail return `None`; insertions into a full table may be lost. Neither may
-/// ever turn into a drop.
+/// The state of tcpguard, as the decision sees it: BPF maps in the kernel, plain collections on the host.
+/// Look-ups that fail return `None`; insertions into a full table may be lost. Neither may ever turn into a
+/// drop.
 pub trait Tables {
     /// Boot time in ns, exact to a timer tick.
     fn now_ns(&mut self) -> u64;
@@ -67,7 +67,7 @@ pub trait Tables {
     fn client(&mut self, addr: &Addr) -> Option<&mut Client>;
     /// Records a validated client.
     fn insert_client(&mut self, addr: &Addr, client: &Client);
-    /// The place of an IPv6 network of clients; `index` is taken modulo the size.
+    /// The slot of an IPv6 network of clients; `index` is taken modulo the size.
     fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork>;
 
     /// Whether a mark of a client filter is set; filters other than 0 and 1 do not exist.
@@ -83,7 +83,7 @@ pub trait Tables {
     fn source_net(&self, set: u64, port: [u8; 2], addr: &Addr) -> RuleRef;
     /// The rule for a signature, of the set that the key names; [`RuleRef::NONE`] without one.
     fn signature_rule(&self, key: &SignatureKey) -> RuleRef;
-    /// This CPU's memory of a look; `place` is taken modulo the size.
+    /// This CPU's cached search for the rule of a SYN; `place` is taken modulo the size.
     fn look(&mut self, place: usize) -> Option<&mut Look>;
     /// This CPU's memory of a template; `place` is taken modulo the size.
     fn template(&mut self, place: usize) -> Option<&mut Template>;
@@ -102,7 +102,7 @@ pub trait Tables {
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
     fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket>;
 
-    /// A place for a SYN that a signature rule matched and that passed; `index` is taken modulo the size.
+    /// A slot for a SYN that a signature rule matched and that passed; `index` is taken modulo the size.
     fn let_through(&mut self, index: u64) -> Option<&mut LetThrough>;
 
     /// A line of the filter of SYNs that were dropped for their number; `index` is taken modulo the
@@ -111,9 +111,9 @@ pub trait Tables {
     /// Has that line be on its way from memory when it is asked for.
     #[inline(always)]
     fn expect_retry_line(&mut self, _index: u64) {}
-    /// The bucket of answers to a network; `index` is taken modulo the size.
+    /// The bucket of replies to a network; `index` is taken modulo the size.
     fn answers(&mut self, index: u64) -> Option<&mut Bucket>;
-    /// This CPU's bucket of answers.
+    /// This CPU's bucket of replies.
     fn answers_of_cpu(&mut self) -> &mut Bucket;
     /// This CPU's bucket of SYNs from exempt addresses.
     fn exempt_of_cpu(&mut self) -> &mut Bucket;
@@ -123,7 +123,7 @@ pub trait Tables {
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// Likewise that of its retransmitted SYNs under signature rules.
     fn returns(&mut self, listener: u32) -> Option<&mut Bucket>;
-    /// This CPU's place for tokens of listeners' budgets; `index` is taken modulo the size.
+    /// This CPU's slot for tokens of listeners' budgets; `index` is taken modulo the size.
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance>;
     /// Makes a shared bucket `after`, if it is still `before`; else returns `false`.
     fn exchange(bucket: &mut Bucket, before: Bucket, after: Bucket) -> bool;
@@ -136,10 +136,9 @@ pub trait Tables {
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord);
     /// This CPU's memory of such a record; `place` is taken modulo the size.
     fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer>;
-    /// This CPU's place for a connection that the kernel was told of; `index` is taken modulo the
-    /// size.
+    /// This CPU's slot for a connection that was handed to the kernel; `index` is taken modulo the size.
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;
-    /// A place for a client that returned a valid cookie; `index` is taken modulo the size.
+    /// A slot for a client that returned a valid cookie; `index` is taken modulo the size.
     fn handover(&mut self, index: u64) -> Option<&mut Handover>;
     /// Counters of the cookies that clients returned to a listener.
     fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies>;

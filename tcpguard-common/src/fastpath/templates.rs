@@ -1,11 +1,11 @@
 //! Templates of dropped SYNs: the headers of one SYN that a rule dropped, by which identical ones are
 //! dropped.
 //!
-//! The packets of a flood tool differ only in fields that are drawn for each: source, port, sequence
-//! number, identification, checksums. All other header fields repeat. So a CPU that drops a SYN by a
-//! signature remembers the rest of its headers as a template, with the listener and the rule that they lead
-//! to, and the results that are the same for each SYN with these headers. The next one needs neither to be
-//! parsed nor to be looked up.
+//! The packets of a flood tool differ only in fields that are drawn for each: source, port, sequence number,
+//! identification, checksums. All other header fields are the same. So a CPU that drops a SYN by a signature
+//! remembers the rest of its headers as a template, with the listener and the rule that they lead to, and the
+//! results that are the same for each SYN with these headers. The next one needs neither to be parsed nor to be
+//! looked up.
 //!
 //! It is counted and dropped as by all the stages. Where its fate might differ from that of the one before
 //! it, it takes all the stages, and nothing was counted yet. That is so if its sender may be validated or
@@ -90,8 +90,8 @@ pub enum Family {
     V6,
 }
 
-/// Of a frame that may have a template, because it looks like a SYN and this CPU remembers some, and the
-/// time.
+/// Address family of a frame that may have a template, and the time. A frame may have one if its flags are
+/// those of a SYN and this CPU remembers some.
 #[inline(always)]
 pub(super) fn family<F: Frame + ?Sized, T: Tables>(
     frame: &F,

@@ -1,4 +1,4 @@
-//! The steps of a packet's decision on the host.
+//! The stages of a packet's decision on the host.
 
 use super::{Model, Packet};
 use crate::abi::{Class, Config, Reason};
@@ -7,7 +7,7 @@ use crate::fastpath::{
     strays,
 };
 
-/// The steps of a decision over a packet and the tables of the host.
+/// The stages of a decision over a packet and the tables of the host.
 pub(super) struct HostSteps<'a> {
     pub(super) frame: &'a mut Packet,
     pub(super) model: &'a mut Model,

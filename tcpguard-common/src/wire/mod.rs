@@ -58,7 +58,7 @@ impl Skip {
     }
 }
 
-/// Lets a step give up with `?`.
+/// Lets a stage give up with `?`.
 impl From<Skip> for Reason {
     #[inline(always)]
     fn from(skip: Skip) -> Self {
@@ -135,7 +135,7 @@ fn network<F: Frame + ?Sized>(
         ethernet::IPV6 => ipv6::walk(frame, at, segment)?,
         _ => return Err(Skip::NotTcp),
     };
-    // From here on all ways through the lower layers look the same to the verifier.
+    // From here on all ways through the lower layers are the same to the verifier.
     frame.settle();
     let tcp_at = frame.forget(packet.tcp_at as u64) as usize;
     let end = frame.forget(packet.end as u64) as usize;

@@ -6,9 +6,9 @@
 //! option is assumed to have, 536 or 1,220 bytes. So the frame is only ever cut, which works in
 //! native and generic mode and on every driver, where making it longer does not.
 //!
-//! Parts of the SYN beyond the fixed headers (IPv4 options, IPv6 extension headers, data) are not
-//! in the reply. VLAN tags stay. Data is not acknowledged, so the client sends it again, as after
-//! any SYN-ACK of a server without TCP Fast Open.
+//! Parts of the SYN beyond the fixed headers (IPv4 options, IPv6 extension headers, data) are not in
+//! the reply. VLAN tags stay. Data is not acknowledged, so the client retransmits it, as after any
+//! SYN-ACK of a server without TCP Fast Open.
 
 use super::checksum::Sum;
 use super::tcp::{PROTOCOL, flag};
@@ -51,8 +51,8 @@ pub struct SynAck {
 }
 
 impl SynAck {
-    /// Makes `frame`, which holds `syn`, the answer. `None` for a fragment, and where the frame has
-    /// less room than a SYN with these options takes; then it is unchanged.
+    /// Makes `frame`, which holds `syn`, the reply. `None` for a fragment, and where the frame has less
+    /// room than a SYN with these options takes; then it is unchanged.
     #[inline(always)]
     pub fn replace<F: FrameMut + ?Sized>(mut self, frame: &mut F, syn: &Segment) -> Option<()> {
         let v6 = syn.quirks & quirk::IPV6 != 0;

@@ -98,7 +98,7 @@ pub(super) fn walk<F: Frame + ?Sized>(
         options_end = packet.end;
     }
     options_end = frame.forget(options_end as u64) as usize;
-    // A SYN with options elsewhere would look as if it had none, as only floods' SYNs do.
+    // A SYN with options elsewhere would seem to have none, as only the SYNs of floods have.
     if frame.u8(options_end - 1).is_none() {
         return Err(Skip::HeaderDepth);
     }

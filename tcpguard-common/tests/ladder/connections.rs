@@ -13,7 +13,7 @@ const COOKIES: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
 pub(super) const BOTH: [Addr; 2] =
     [Addr::from_v4([198, 51, 100, 7]), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])];
 
-/// The answer of the host's stack to [`syn`].
+/// The reply of the host's stack to [`syn`].
 pub(super) fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
     let mut frame = syn(client, 4711);
     let (source, length, tcp) = if client.as_v4().is_some() { (26, 4, 34) } else { (22, 16, 54) };
@@ -25,9 +25,9 @@ pub(super) fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
     frame
 }
 
-/// Whether a client gets in with its next SYN, with the kernel's sockets as they are. A SYN that is
-/// handed to the stack gets in, in place of the connection that there was. A cookie that comes back
-/// is found to be good, but it is of use only where the kernel finds the listening socket for it.
+/// Whether a client gets in with its next SYN, with the kernel's sockets as they are. A SYN that is handed to
+/// the stack gets in, and replaces the connection that there was. A returned cookie is found to be good, but it
+/// is of use only where the kernel finds the listening socket for it.
 fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
     host.config.heartbeat_ns = host.now_ns;
     let mut packet = Packet(syn(client, seq));
@@ -111,7 +111,7 @@ fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
     assert_eq!(host.sockets.searches, 20_000, "nothing is answered there");
 }
 
-/// Its SYN was in the kernel's queue when the listener was armed, and comes again, because the answer
+/// Its SYN was in the kernel's queue when cookies began at the listener. It is retransmitted, because the reply
 /// was lost or is still on its way.
 #[test]
 fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
@@ -168,7 +168,7 @@ fn a_mixed_entry_validates_nobody() {
     }
 }
 
-/// Where the answers leave by another interface, only the kernel can say that a handshake is complete.
+/// Where the replies leave by another interface, only the kernel can say that a handshake is complete.
 #[test]
 fn a_handshake_whose_answer_was_not_seen_completes_on_the_kernels_word_and_counts_once() {
     for client in BOTH {
@@ -197,7 +197,7 @@ fn a_handshake_whose_answer_was_not_seen_completes_on_the_kernels_word_and_count
 }
 
 /// A wrong checksum, which is not verified here: the host ignores the segment, keeps the half-open handshake and
-/// answers again.
+/// retransmits its SYN-ACK.
 #[test]
 fn what_the_host_answers_again_is_half_open_whatever_the_client_sent() {
     const ACK: u8 = 0x10;

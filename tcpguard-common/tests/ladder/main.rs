@@ -1,4 +1,4 @@
-//! The steps between the rules and the stack, as clients and floods meet them.
+//! The mitigations between the rules and the stack, as clients and floods meet them.
 
 mod budget;
 mod connections;
@@ -43,7 +43,7 @@ fn syn(client: Addr, seq: u32) -> Vec<u8> {
     frame
 }
 
-/// The ACK of the client that sent [`syn`] and got this answer.
+/// The ACK of the client that sent [`syn`] and got this reply.
 fn third_ack(client: Addr, seq: u32, answer: &[u8]) -> Vec<u8> {
     let tcp = if client.as_v4().is_some() { 34 } else { 54 };
     let isn = u32::from_be_bytes(answer[tcp + 4..tcp + 8].try_into().unwrap());
@@ -500,7 +500,8 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
     assert_eq!(flow(&host).state, FlowState::Completed as u8, "by the kernel's word");
 }
 
-/// A firewall behind the guard may drop the ACK. Captures have no tracepoint, and keep to third ACKs.
+/// A firewall behind the XDP program may drop the ACK. Captures have no tracepoint, and keep to third
+/// ACKs.
 #[test]
 fn where_the_tracepoint_runs_a_third_ack_validates_nobody() {
     for (established_seen, clients) in [(1, 0), (0, 1)] {

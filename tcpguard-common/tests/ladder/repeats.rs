@@ -1,4 +1,4 @@
-//! SYNs that come again: which of them speak for a client, and which are only no attempt.
+//! Retransmitted SYNs: those that are evidence of a client, and those that merely are no new attempt.
 
 use tcpguard_common::abi::{Flow, FlowState, Reason};
 use tcpguard_common::model::Model;
@@ -14,7 +14,7 @@ fn recorded(host: &Model) -> Flow {
     flow
 }
 
-/// Repetitions as evidence of a client, and all of them.
+/// Retransmissions that are evidence of a client, and all retransmissions.
 fn repetitions(host: &Model) -> (u8, u64) {
     let counted: u64 =
         host.listener_counters.values().map(|counters| counters.syn_retransmit).sum();
@@ -42,7 +42,7 @@ fn a_syn_that_is_sent_twice_at_once_is_no_clients_repetition_and_no_attempt() {
     }
 }
 
-/// Two frames at the time of a client's first repetition, of which the second would come two seconds later.
+/// Two frames at the time of a client's first retransmission. Its second one would come two seconds later.
 #[test]
 fn a_syn_that_is_sent_twice_after_a_second_is_repeated_once() {
     for client in BOTH {
@@ -76,7 +76,7 @@ fn nor_is_one_of_a_source_that_soon_comes_back_to_each_port() {
     }
 }
 
-/// A firewall resets the answers in the name of the client, which goes on all the same.
+/// A firewall resets the replies under the client's address, and the client goes on all the same.
 #[test]
 fn a_client_in_whose_name_answers_are_reset_repeats_its_syn() {
     const RST: u8 = 0x04;

@@ -20,8 +20,8 @@ fn attacked(steps: u8) -> Model {
     host
 }
 
-/// A first fragment that holds the whole TCP header, with the bits DF and MF: Linux answers it, and to be
-/// told from the SYNs of clients it has nothing else.
+/// A first fragment that holds the whole TCP header, with the bits DF and MF. Linux answers it, and nothing
+/// else distinguishes it from the SYNs of clients.
 fn fragment(client: Addr, seq: u32) -> Vec<u8> {
     let mut frame = syn(client, seq);
     frame[20] = 0x60;
@@ -85,7 +85,8 @@ fn a_validated_client_that_cannot_be_answered_gets_in_at_once() {
     assert_eq!(host.ingress(&fragment(client, 1)), Reason::Syn);
 }
 
-/// One that came in by another uplink than the answers leave by: where both are guarded, a client's do by turns.
+/// A SYN that came in by another uplink than the replies leave by. Where both uplinks are attached, a client's
+/// SYNs come in by both in turn.
 fn by_the_other_uplink(client: Addr, seq: u32) -> Vec<u8> {
     let mut frame = syn(client, seq);
     frame[5] ^= 2;
@@ -127,7 +128,7 @@ fn clients_that_only_the_stack_can_answer_get_there_however_many_they_are() {
     }
 }
 
-/// An exempt address can be forged as any other.
+/// An exempt address can be spoofed like any other.
 #[test]
 fn in_the_name_of_an_exempt_address_no_more_pass() {
     let mut host = attacked(ANSWER);

@@ -17,7 +17,7 @@ struct Allowed {
     hourly: f64,
 }
 
-/// Of memory in use. A leak is found here: whatever an agent lets go of does not count any more.
+/// Of memory in use. A leak is found here: memory that an agent has freed no longer counts.
 const IN_USE: Allowed = Allowed { young: 262_144.0, hourly: 65_536.0 };
 /// Limit for resident memory. The free pieces between those in use are spread over more and more pages as
 /// incidents of unlike sizes replace each other: 500 KiB in the first minute, and for hours some 300 KiB in
@@ -28,13 +28,13 @@ const RESIDENT: Allowed = Allowed { young: 1_048_576.0, hourly: 524_288.0 };
 const REMEMBERED: f64 = 64.0 * 20_480.0;
 /// After so long, in seconds, it remembers as many as it ever will: one in a [slot](super::schedule) of 24 s.
 const GROWN: f64 = 1_800.0;
-/// Looks at an agent count after this time of its life, or after a quarter of it if it is short.
+/// Samples of an agent count after this time of its life, or after a quarter of it if it is short.
 const WARM_UP: f64 = 300.0;
 /// A flood that an agent saw for so long, in seconds, it has to report.
 const NOTICED: f64 = 3.0;
 /// An incident is opened at most so long, in seconds, after the end of its cause.
 const AFTERWARDS: f64 = 1.0;
-/// Fewer samples say nothing about the usual value.
+/// Fewer samples say nothing about the typical value.
 const USUAL: usize = 3;
 /// Bytes by which maps may differ: only tries of rules change, by some tens of KiB a thousand rules.
 const MAPS: u64 = 1 << 20;
@@ -43,7 +43,7 @@ const POLL_AGE: Duration = Duration::from_secs(2);
 /// Quantile of the normal distribution for an interval of 95 %.
 const Z: f64 = 1.959_964;
 
-/// A flood or a rush as it was, in seconds since the soak began.
+/// A flood or a flash crowd as it was, in seconds since the soak began.
 #[derive(Clone, Debug)]
 pub struct Played {
     /// As it was planned.
@@ -57,7 +57,7 @@ pub struct Played {
 pub struct Life {
     /// It said that it was ready. Under load it reports a flood before it is seen to have said so.
     pub ready: f64,
-    /// It was told to end, or killed.
+    /// It was asked to end, or killed.
     pub end: f64,
 }
 
@@ -166,7 +166,7 @@ fn is_warm(age: f64, life: f64) -> bool {
 /// How fast the memory of agents grows.
 #[derive(Clone, Copy, Debug)]
 pub struct Growth {
-    /// Of those that are warm and not yet older than [`GROWN`]. `None` without two looks to compare.
+    /// Of those that are warm and not yet older than [`GROWN`]. `None` without two samples to compare.
     young: Option<Slope>,
     /// Of older ones.
     grown: Option<Slope>,
@@ -189,7 +189,7 @@ impl Growth {
         Self { young: slope(&young), grown: slope(&aged(samples, |age, _| age >= GROWN)) }
     }
 
-    /// Whether an agent got so old that nothing of it may grow any more.
+    /// Whether an agent got so old that only the hourly growth is still allowed.
     pub const fn saw_the_grown(&self) -> bool {
         self.grown.is_some()
     }
@@ -229,8 +229,8 @@ pub fn leaks(samples: &[Sample]) -> Vec<String> {
     memory.chain(descriptors).chain(threads).chain(maps).collect()
 }
 
-/// The least of `value` in each minute of the agent that lived longest, in KiB, from samples in bytes. A
-/// value that grows and one that changed only once look alike as a slope.
+/// The least of `value` in each minute of the agent that lived longest, in KiB, from samples in bytes. A value
+/// that grows and one that changed only once can have the same slope.
 pub fn minutes(samples: &[Sample], value: fn(&Held) -> u64) -> String {
     let mut lives: BTreeMap<usize, Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
@@ -252,8 +252,8 @@ pub fn polls(ages: &[Duration]) -> Option<String> {
     (*oldest > POLL_AGE).then(|| format!("the last poll was {oldest:.1?} ago"))
 }
 
-/// Phases in which the usual number of `what` differs between the second half of a life and the first. The
-/// connection of a single query does not change the usual number.
+/// Phases in which the typical number of `what` differs between the second half of a life and the first. The
+/// connection of a single query does not change the typical number.
 fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec<String> {
     let usual = |half: &[&Sample]| {
         let mut values: Vec<_> = half.iter().map(|sample| value(sample)).collect();
@@ -271,9 +271,9 @@ fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec
     groups(warmed).iter().filter_map(fault).collect()
 }
 
-/// Where floods and incidents do not meet one to one: every flood that an agent saw long enough is an
-/// incident of its class, and the same one to the agents after it, and only floods are; a rush may be one.
-/// `lives` are the agents in their order.
+/// Where floods and incidents do not meet one to one: every flood that an agent saw long enough is an incident
+/// of its class, and the same one to the agents after it, and only floods are. A flash crowd may be an
+/// incident. `lives` are the agents in their order.
 pub fn incidents(played: &[Played], lives: &[Life], reported: &BTreeSet<Reported>) -> Vec<String> {
     let mut invented: BTreeSet<&Reported> = reported.iter().collect();
     let mut faults = Vec::new();

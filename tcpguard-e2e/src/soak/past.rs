@@ -1,9 +1,9 @@
 //! A past as full as an agent's ever gets, for an agent that is about to start.
 //!
-//! It remembers a thousand alerts and 64 incidents. Floods take hours to tell so many, and until then each
-//! one takes memory, rightly: a soak could not tell that from a leak. With as many from the beginning each
-//! new one takes the place of another, and they need the same memory if they are of the same kind, once
-//! all of the first have made room: until then those lie side by side, and others in the places between.
+//! It remembers a thousand alerts and 64 incidents. Floods take hours to cause so many, and until then each one
+//! takes memory, rightly: a soak could not distinguish that from a leak. With as many from the beginning each
+//! new one replaces another. They need the same memory if they are of the same kind, once all of the first have
+//! been replaced: until then those lie side by side, and the new ones in the gaps between them.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -39,7 +39,7 @@ impl Kind {
 /// again, under numbers of their own up to the last one's. Without a seal, so that it is read as it is.
 ///
 /// # Errors
-/// When no attack was told of.
+/// When no attack was reported.
 pub fn filled(kind: Kind, left: &str, most: usize) -> Result<String> {
     let told: Vec<Value> =
         left.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -1,4 +1,5 @@
-//! A soak in a lab: clients, floods and changes as the schedule says, and looks at the agent meanwhile.
+//! A soak in a lab: clients, floods and changes as the schedule says, and samples of the agent
+//! meanwhile.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -28,9 +29,9 @@ use crate::server::{Behaviour, Server};
 const RATE: u32 = 20_000;
 /// Clients a second over each family, at all services together.
 const CLIENTS: u32 = 52;
-/// Clients a second of a rush, beside these.
+/// Clients a second of a flash crowd, beside these.
 const RUSH: u32 = 300;
-/// From one look at the agent to the next.
+/// From one sample of the agent to the next.
 const LOOK: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
 /// Two configurations that are in force in turn.
@@ -45,15 +46,15 @@ const LEAKY: &str = "ulimit -n $(ulimit -Hn); held=; while :; do exec {kept}</de
 /// Observations of a soak.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// Floods and rushes.
+    /// Floods and flash crowds.
     pub played: Vec<Played>,
     /// The agents, one after the other.
     pub lives: Vec<Life>,
-    /// Looks at the agent.
+    /// Samples of the agent.
     pub samples: Vec<Sample>,
-    /// Looks at a program that leaks, at the same moments.
+    /// Samples of a program that leaks, at the same moments.
     pub leaky: Vec<Sample>,
-    /// How long ago the last poll was at each look.
+    /// How long ago the last poll was at each sample.
     pub polls: Vec<Duration>,
     /// Incidents that the agents reported.
     pub reported: BTreeSet<Reported>,
@@ -92,7 +93,7 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
         begun: Instant::now(),
         record: Record::default(),
     };
-    // From the first look on there are as many rules as there will be: each takes memory, rightly.
+    // From the first sample on there are as many rules as there will be: each takes memory, rightly.
     soak.import()?;
     (soak.begun_ns, soak.begun) = (boot_ns(), Instant::now());
     soak.record.lives.push(Life { ready: 0.0, end: f64::INFINITY });
@@ -179,7 +180,7 @@ impl Soak<'_> {
             What::End(end) => {
                 let is_last = event.at == self.schedule.last_end();
                 if is_last {
-                    // Later looks ignore every number up to the last made-up one.
+                    // Later samples ignore every number up to the last made-up one.
                     self.look()?;
                 }
                 self.end_life();

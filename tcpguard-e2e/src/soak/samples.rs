@@ -1,20 +1,21 @@
-//! Repeated samples of a process's resources.
+//! Successive samples of a process's resources.
 
 use anyhow::Result;
 
 use super::schedule::Phase;
 use crate::peak;
 
-/// One look at a process.
+/// One sample of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// Seconds since the soak began.
     pub at: f64,
-    /// Which process of those that came one after the other: only looks at the same are compared.
+    /// Number of the process among those that ran one after the other: only samples of the same process
+    /// are compared.
     pub life: usize,
     /// The phase of the soak.
     pub phase: Phase,
-    /// Whether the hook that takes cookies back was there: it is from the first to a minute after the
+    /// Whether the hook that redeems cookies was there: it is from the first to a minute after the
     /// last, and has a descriptor.
     pub cookies: bool,
     /// Resources of the process.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::lab::{Family, PORT};
 use crate::random::Random;
 
-/// Services of the guarded host, one port each: an incident is over half a minute after its flood,
+/// Services of the host under test, one port each: an incident is over half a minute after its flood,
 /// and by then the next flood is at another one.
 pub const SERVICES: u16 = 4;
 /// From one flood to the next.
@@ -14,7 +14,7 @@ const SLOT: Duration = Duration::from_secs(24);
 const PEACE: Duration = Duration::from_secs(10);
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_secs(8);
-/// How long a rush of clients lasts.
+/// How long a flash crowd lasts.
 const RUSH: Duration = Duration::from_secs(6);
 /// From the beginning of a slot to the other event in it.
 const AFTERWARDS: Duration = Duration::from_secs(13);
@@ -26,7 +26,7 @@ const SETTLED: Duration = Duration::from_secs(4);
 pub enum Kind {
     /// No options, random sources.
     Crude,
-    /// As a client's SYNs look, random sources.
+    /// With the fingerprint of a client's SYNs, random sources.
     Mimic,
     /// One source.
     Single,
@@ -66,28 +66,28 @@ pub enum End {
 pub enum What {
     /// A flood.
     Flood(Kind),
-    /// Many more clients than usual.
+    /// A flash crowd: many more clients than normal.
     Rush,
-    /// One set of rules takes the place of another.
+    /// One set of rules replaces another.
     Import,
     /// The agent reads its configuration again.
     Reload,
     /// The agent ends.
     End(End),
-    /// The guarded interface is made anew.
+    /// The attached interface is made anew.
     Renew,
 }
 
-/// An event with its time and place.
+/// An event with its time, service and family.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
     /// From the beginning of the soak.
     pub at: Duration,
     /// Type of the event.
     pub what: What,
-    /// To which service, of a flood or a rush.
+    /// To which service, of a flood or a flash crowd.
     pub port: u16,
-    /// Over which family, of a flood or a rush.
+    /// Over which family, of a flood or a flash crowd.
     pub family: Family,
 }
 
@@ -102,10 +102,10 @@ impl Event {
     }
 }
 
-/// Situation of the guarded host.
+/// Situation of the host under test.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Phase {
-    /// Usual clients and nothing else.
+    /// The normal clients and nothing else.
     Calm,
     /// A flood, or the seconds after it.
     Flood,
@@ -149,14 +149,14 @@ impl Schedule {
                 What::End(End::KillInFlood) => at + FLOOD / 2,
                 _ => begins + AFTERWARDS,
             };
-            // A rush is as far as can be from the floods at its service.
+            // A flash crowd is as far as can be from the floods at its service.
             let port = PORT + (slot as u16 + SERVICES / 2) % SERVICES;
             events.push(Event { at, what, port, family });
         }
         Self { length, events }
     }
 
-    /// When the last agent takes the place of the one before.
+    /// When the last agent replaces the one before.
     pub fn last_end(&self) -> Duration {
         let ends = self.events.iter().filter(|event| matches!(event.what, What::End(_)));
         ends.map(|event| event.at).max().unwrap_or_default()

@@ -1,6 +1,6 @@
-//! Floods from the spoofed address of a host that the guarded host cannot do without: this victim is not
-//! blocked, its connections lose nothing, and others get in. Likewise floods from the spoofed address of a
-//! new client, or of its network: the client gets in. Needs root, `TCPGUARD_BIN` and nft.
+//! Floods from the spoofed address of a host that the attacked host cannot do without: this victim is not blocked,
+//! its connections lose nothing, and others get in. Likewise floods from the spoofed address of a new client, or of
+//! its network: the client gets in. Needs root, `TCPGUARD_BIN` and nft.
 
 mod strangers;
 
@@ -39,15 +39,15 @@ const NAIVE_LIMIT: u32 = 100;
 const CLIENTS: u32 = 50;
 /// Share of them that must be answered within a second.
 const SERVED: f64 = 0.999;
-/// Share of all frames that the wire may lose in front of the guard. Where it loses more, the machine
-/// does not carry the flood, and a slower one comes.
+/// Share of all frames that the wire may lose before they reach the XDP program. Where it loses more, the machine
+/// does not carry the flood, and a slower one is tried.
 const LOST: f64 = 0.001;
 /// Divisors of the rates. The least is taken with which the machine carries the flood.
 const SLOWER: [u32; 3] = [1, 2, 4];
-/// Time between two looks at the blocked sources.
+/// Interval between two readings of the blocked sources.
 const LOOK: Duration = Duration::from_millis(100);
-/// Looks there must be at least in a flood: half of those that there should be, since a busy machine may
-/// take longer for one.
+/// Least number of readings in a flood: half of those that there should be, since a busy machine may take longer
+/// for one.
 const LOOKS: u64 = FLOOD.as_millis() as u64 / LOOK.as_millis() as u64 / 2;
 /// Bytes a second of a session in either direction: 2 MB a minute, as of an operator at work.
 const PACE: u64 = 33_000;
@@ -61,7 +61,7 @@ enum Victim {
     Gateway,
     /// An administrator with an SSH session.
     Admin,
-    /// The guarded host itself.
+    /// The attacked host itself.
     Own,
     /// One of the machines of a CDN, from which many clients come. It is not in the configuration.
     Cdn,
@@ -265,7 +265,8 @@ impl<'lab> Defence<'lab> {
                 let document: Value = serde_json::from_slice(&output.stdout).unwrap();
                 let rules = document["rules"].as_array().unwrap().iter();
                 let told = rules.map(|rule| rule["prefix"].as_str().unwrap().parse().unwrap());
-                // Whatever is told. One may go while they are read.
+                // The kernel's rules count whatever the agent reports. One may expire while they are read, so they
+                // are read twice at most.
                 let there = in_kernel.all().or_else(|_| in_kernel.all()).unwrap();
                 told.chain(there).collect()
             }
@@ -285,7 +286,7 @@ impl<'lab> Defence<'lab> {
     }
 }
 
-/// SYNs that the guard dropped, or answered itself.
+/// SYNs that the XDP program dropped, or answered itself.
 fn stopped(status: &Status) -> u64 {
     status.total("drop_total") + status.total("answered")
 }
@@ -300,11 +301,11 @@ fn is_told(status: &Status, port: u16, since: u64) -> bool {
 struct Seen {
     /// Whether the host answers it.
     answered: bool,
-    /// Whether there was an incident, or the guard dropped or answered something.
+    /// Whether there was an incident, or tcpguard dropped or answered something.
     acted: bool,
     /// Rules over addresses that are protected, at whatever moment.
     blocked: BTreeSet<IpNet>,
-    /// How often it was looked for them.
+    /// Number of readings in which they were searched for.
     looks: u64,
     /// Sessions, and those that lost a byte or were reset.
     sessions: usize,
@@ -313,7 +314,7 @@ struct Seen {
     others: Attempts,
     /// Attempts of clients from the flood's own addresses.
     named: Attempts,
-    /// Share of all frames that the wire lost in front of the guard.
+    /// Share of all frames that the wire lost before they reached the XDP program.
     lost: f64,
     /// Divisor of the flood's rate.
     slower: u32,
@@ -397,12 +398,12 @@ fn play_at(slower: u32, case: Case, naive: bool) -> Seen {
 struct Sum {
     /// Those of which the host answers each SYN.
     answered: usize,
-    /// Of these, those in which the guard did nothing.
+    /// Of these, those in which tcpguard did nothing.
     idle: usize,
     /// Of all, those in which it did something.
     acted: usize,
     blocked: usize,
-    /// The fewest looks at any of them.
+    /// The fewest readings in any of them.
     looks: u64,
     sessions: usize,
     broken: usize,

@@ -25,9 +25,9 @@ struct Stranger {
     rate: u32,
 }
 
-/// Connections a second of the stranger.
+/// Connections a second of the new client.
 const STRANGER: u32 = 2;
-/// How long SYNs come in his name before he does, and then beside him.
+/// How long spoofed SYNs with the client's address come before the client does, and then beside it.
 const NAMED_FIRST: Duration = Duration::from_secs(5);
 fn named_beside() -> Duration {
     SECOND * size(6, 12)

@@ -10,9 +10,9 @@ use tcpguard_e2e::oracle::Oracle;
 /// Expected outcome of a case.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
-    /// The stack answers, so the guard must see a SYN.
+    /// The stack answers, so the XDP program must see a SYN.
     Answered,
-    /// The stack answers, and the guard counts this instead: a declared bound.
+    /// The stack answers, and the XDP program counts this instead: a declared bound.
     Beyond(Reason),
     /// The stack does not answer.
     Silent,
@@ -27,7 +27,7 @@ pub struct Case {
     pub frames: Vec<Vec<u8>>,
 }
 
-/// A SYN about which nothing is odd, of the stranger with this number.
+/// A SYN about which nothing is odd, of the unvalidated source with this number.
 pub fn plain(family: Family, number: u32) -> Odd {
     let source = stranger(family == Family::V4, number);
     let port = 1024 + (number % 60_000) as u16;

@@ -1,7 +1,7 @@
-//! Whatever SYN the kernel answers, the guard saw: the kernel itself is asked.
+//! The XDP program saw every SYN that the kernel answers: the kernel itself is asked.
 //!
-//! The guard's side is the parser on the host, and the loaded programs on the host's interface must have
-//! counted as many SYNs and as many frames beyond each bound.
+//! tcpguard's side is the parser on the host. The loaded programs on the host's interface must have counted as many
+//! SYNs and as many frames beyond each bound.
 
 mod cases;
 mod mutants;
@@ -25,7 +25,7 @@ use mutants::mutant;
 /// The declared bounds: a frame beyond one of them passes and is counted.
 const BOUNDS: [Reason; 4] =
     [Reason::VlanDepth, Reason::Ipv6Depth, Reason::HeaderDepth, Reason::FragmentShort];
-/// Mutants between two looks at the counters.
+/// Mutants between two readings of the counters.
 const ROUND: u32 = 20_000;
 
 type Client = (IpAddr, u16);

@@ -70,7 +70,7 @@ fn change(random: &mut Random, odd: &mut Odd) {
     }
 }
 
-/// An extension header that the stack mostly steps over.
+/// An extension header that the stack mostly skips.
 fn header(random: &mut Random, first: bool) -> (u8, Vec<u8>) {
     let words = [1, 1, 1, 2, 8, 30][random.between(0, 5) as usize];
     match random.between(0, 11) {

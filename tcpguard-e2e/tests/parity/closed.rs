@@ -17,7 +17,7 @@ fn closed() -> SocketAddr {
     SocketAddr::new(v4(2, 1), 9)
 }
 
-/// How many of some strangers' SYNs both drop.
+/// Number of SYNs of some unvalidated sources that both sides drop.
 fn dropped(pair: &mut Pair) -> u64 {
     let drops = |pair: &Pair| pair.model.packets.reasons[Reason::DropClosedPort as usize];
     let before = drops(pair);

@@ -20,14 +20,14 @@ impl Pair {
         self.arm_with(ListenerEntry::ANSWER | ListenerEntry::ACCEPT);
     }
 
-    /// Takes these steps at every listener.
+    /// Starts these mitigations at every listener.
     pub fn arm_with(&mut self, steps: u8) {
         for id in 0..LISTENERS {
             self.take_steps(id, steps, Rate::default());
         }
     }
 
-    /// Takes these steps for a listener.
+    /// Starts these mitigations for a listener.
     pub fn take_steps(&mut self, id: u32, steps: u8, budget: Rate) {
         self.model.cookie_secret = cookie_secret(3);
         self.dataplane.set_cookie_secret(&self.model.cookie_secret).unwrap();

@@ -17,7 +17,7 @@ use tcpguard_goals::{Goal, Row, seed, size};
 use super::traffic::{Frame, Traffic, v4};
 use super::{MS, Pair, SET, SHORTEST, START_NS, XDP_DROP, hex, verdict};
 
-/// Frames between two steps of the clock, each of which is a system call.
+/// Frames between two advances of the clock, each of which is a system call.
 const TICK: u64 = 64;
 
 /// The `number`th of many addresses.
@@ -81,8 +81,8 @@ fn fill(pair: &mut Pair) {
         ("probes", probes.iter().filter(|(_, cell)| cell.syns != 0).count(), PROBE_CELLS),
         ("unknown listeners", unknown, MAX_UNKNOWN),
     ] {
-        // Sets and cells fill one by one, and an LRU keeps up to 128 places of a CPU free, which is half
-        // of the smallest.
+        // Sets and cells fill one by one, and an LRU keeps up to 128 slots of a CPU free, which is half of the
+        // smallest.
         assert!(entries + 128 > size as usize / 10 * 9, "{entries} of {size} {table}");
     }
     // Reading these empties the table.

@@ -1,5 +1,4 @@
-//! The steps of the ladder in the kernel and on the host: the same drops, and the same memory of
-//! them.
+//! The mitigations of the ladder in the kernel and on the host: the same drops, and the same memory of them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +15,7 @@ const OVERLOAD: u8 = ListenerEntry::OVERLOAD;
 const ANSWER: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
 const BUDGET: u8 = ListenerEntry::BUDGET;
 
-/// Steps of all listeners, in such mixtures that each step is met alone and behind the others.
+/// Mitigations of all listeners, in such mixtures that each mitigation is met alone and behind the others.
 pub const STEPS: [[u8; LISTENERS as usize]; 4] = [
     [BUDGET, ANSWER, OVERLOAD],
     [OVERLOAD | BUDGET, ANSWER | BUDGET, OVERLOAD | ANSWER],
@@ -64,7 +63,7 @@ fn pair() -> Pair {
     pair
 }
 
-/// A host that takes these steps for its listeners, with limits that random traffic exceeds.
+/// A host with these mitigations for its listeners, with limits that random traffic exceeds.
 pub fn climbing(steps: [u8; LISTENERS as usize]) -> Pair {
     let mut pair = pair();
     for (id, steps) in (0..).zip(steps) {

@@ -142,7 +142,7 @@ impl Pair {
         self.dataplane.set_config(&self.model.config).unwrap();
     }
 
-    /// Has the agent outlive the traffic, which without it meets no step of the ladder after 6 s.
+    /// Has the agent outlive the traffic. Without an agent the traffic meets no mitigation after 6 s.
     fn keep_agent(&mut self) {
         self.configure(|config| config.heartbeat_ns = u64::MAX);
     }
@@ -296,7 +296,7 @@ fn hex(frame: &[u8]) -> String {
     frame.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Per-CPU state must stay in one place, as a flow's does behind a receive queue.
+/// Per-CPU state must stay on one CPU, as a flow's does behind a receive queue.
 fn pin_to_one_cpu() {
     let mut cpus = rustix::thread::CpuSet::new();
     cpus.set(0);

@@ -17,8 +17,8 @@ use crate::{LISTENERS, MS, Pair, SET, START_NS, play};
 /// Up to half of their size the kernel's LRU hashes lose nothing, and full ones forget by other rules
 /// than those of the host: each round has tables of its own, of so many frames.
 const ROUND: u64 = 30_000;
-/// Frames between two steps of the clock, each of which is a system call, but in the first cycle of
-/// situations and in every eighth from there.
+/// Frames between two advances of the clock, each of which is a system call, but in the first cycle of situations
+/// and in every eighth from there.
 const TICK: u64 = 64;
 /// Frames at the beginning of each round that find no configuration.
 const UNCONFIGURED: u64 = 100;
@@ -41,7 +41,7 @@ const SITUATIONS: [Situation; 7] = [
 /// The one of them in which SYNs are answered under all limits.
 const CLIMBING: usize = 4;
 
-/// A host that answers SYNs, drops strays, keeps headers and, as one that was just started, asks its
+/// A host that answers SYNs, drops out-of-state segments, keeps headers and, as one that was just started, asks its
 /// socket table about every SYN that is to be answered.
 fn under_attack(sockets: &Sockets) -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
@@ -52,8 +52,8 @@ fn under_attack(sockets: &Sockets) -> Pair {
     pair
 }
 
-/// A host that takes every step and counts strays, until its agent, which read the counters twice, is
-/// gone: after 6 s no step is taken any more, after 15 s no rule drops.
+/// A host with every mitigation that counts out-of-state segments, until its agent, which read the counters twice,
+/// is gone. After 6 s no mitigation acts, after 15 s no rule drops.
 fn abandoned(sockets: &Sockets) -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 1, false);
     pair.watch_strays(sockets);

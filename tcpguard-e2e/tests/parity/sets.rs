@@ -40,8 +40,8 @@ fn full_sets_forget_alike_and_the_agent_finds_what_they_hold() {
     for (source, value) in &sources {
         assert_eq!(kernel.source(&key, ip(source)).unwrap(), Some(*value));
     }
-    // 192 others came to his set. He loses his place only if two of them come between two SYNs of his, and
-    // the first takes the marks of all.
+    // 192 other sources came to its set. The source loses its slot only if two of them come between two of its
+    // SYNs, and the first takes the marks of all.
     let goes_on = kernel.source(&key, syn(1).src.ip()).unwrap().expect("it sends one in 64");
     assert!(goes_on.syn * 2 > u64::from(3 * MAX_FLOWS / 64), "{goes_on:?}");
     assert!(sorted(flows) == pair.model.flows, "flows differ");

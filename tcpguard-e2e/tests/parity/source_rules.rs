@@ -8,8 +8,7 @@ use tcpguard_e2e::packet::{Segment, flags};
 use super::traffic::v4;
 use super::{Pair, SET, START_NS, show};
 
-/// Beside the usual rules those for one client each, in every order with longer and shorter prefixes,
-/// for every port and for one.
+/// Rules for one client each, in every order with longer and shorter prefixes, for every port and for one.
 fn pair() -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     pair.add_source_rule("203.0.113.70/32", 7, true);

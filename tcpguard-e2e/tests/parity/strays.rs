@@ -32,8 +32,8 @@ pub fn strangers() -> [[SocketAddr; 2]; 2] {
     [[client(v4(9, 9)), server(v4(2, 1))], [client(v6(9, 9)), server(v6(2, 1))]]
 }
 
-/// Services at the addresses of the servers, and connections to them: open ones, and such that wait
-/// for stray segments (TIME_WAIT).
+/// Services at the addresses of the servers, and connections to them: open ones, and such that wait for late
+/// segments (TIME_WAIT).
 pub struct Sockets {
     _listeners: Vec<TcpListener>,
     _open: Vec<[TcpStream; 2]>,
@@ -91,7 +91,7 @@ pub fn among<T: Send>(test: impl FnOnce(&Netns, &Sockets) -> T + Send) -> T {
     host.run(|| Ok(test(&host, &there))).unwrap()
 }
 
-/// Runs `test` there, on a host that drops strays.
+/// Runs `test` there, on a host that drops out-of-state segments.
 pub fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
     among(|host, there| {
         let mut pair = Pair::new(Mode::Enforce, 0, true);
@@ -164,7 +164,7 @@ fn random_traffic_at_listeners_under_attack_is_judged_alike() {
 fn third_acks_of_cookies_are_told_from_wrong_ones_alike_up_to_the_limit() {
     beside(|_, _, pair| {
         pair.arm_with(STRAYS | ListenerEntry::ANSWER | ListenerEntry::ACCEPT);
-        // Not in the sample, so that nothing but the cookie tells.
+        // Not in the sample, so that only the cookie decides.
         pair.model.config.sample_shift = 31;
         pair.model.config.drop_strays = 0;
         pair.dataplane.set_config(&pair.model.config).unwrap();
@@ -257,7 +257,7 @@ fn answers_with_the_kernels_cookies_are_alike_but_for_the_cookie() {
 }
 
 impl Pair {
-    /// Has strays dropped on a host that has these sockets, where a listener's steps say so.
+    /// Has out-of-state segments dropped on a host that has these sockets, where a listener's mitigations say so.
     pub fn watch_strays(&mut self, sockets: &Sockets) {
         self.model.sockets.listening.clone_from(&sockets.listening);
         self.model.sockets.connections = sockets.flows();

@@ -29,7 +29,7 @@ fn syn(traffic: &mut Traffic) -> Segment {
         // An exempt source, and the neighbour of an exempt one.
         1 if !six => syn.src = SocketAddr::new(Ipv4Addr::new(203, 0, 113, 33).into(), 5000),
         2 if !six => syn.src = SocketAddr::new(Ipv4Addr::new(203, 0, 113, 70).into(), 5000),
-        // It comes again, at once or later.
+        // The SYN is retransmitted, at once or later.
         3 if !six => (syn.src, syn.seq) = (SocketAddr::new(v4(7, 7), 5000), 9),
         4 => syn.ttl -= 1,
         5 => syn.window = 513,

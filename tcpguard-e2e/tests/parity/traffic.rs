@@ -13,7 +13,7 @@ fn v6(host: u16) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, host / 4, 0, 0, 0, host).into()
 }
 
-/// Frames such as a guarded host sees, good and bad, over few enough addresses that they meet.
+/// Frames that a host with tcpguard sees, good and bad, over few enough addresses that they meet.
 pub struct Traffic {
     random: Random,
     /// SYNs sent. A later ACK, RST or retransmission refers to one of them.

@@ -1,5 +1,4 @@
-//! An agent that hangs, all of it or its loop alone: another takes its place, and the filter goes on
-//! meanwhile.
+//! An agent that hangs, all of it or its loop alone: another replaces it, and the XDP program goes on meanwhile.
 
 use std::fs;
 use std::thread::sleep;
@@ -16,7 +15,7 @@ use crate::{CONFIG, GUARDED, SLACK, WATCHDOG, filtered, status};
 /// From the moment it hangs until the next one runs: the watchdog's time, and half a second for all
 /// that systemd does then, with its wait before a start.
 const LIMIT: Duration = WATCHDOG.saturating_add(SLACK);
-/// Time between looks at processes: a small part of the measured time.
+/// Time between checks of processes: a small part of the measured time.
 const LOOK: Duration = Duration::from_millis(5);
 /// The loop reads it every five seconds: the resolvers are protected.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -54,8 +53,8 @@ impl Hang {
     }
 }
 
-/// Since when the first thread of a process, in which the agent's loop runs, is in one call of open(2):
-/// ten looks in a row find it there.
+/// Since when the first thread of a process, in which the agent's loop runs, is in one call of open(2): ten
+/// readings in a row find it there.
 fn waits_in_open(pid: Pid) -> Instant {
     let path = format!("/proc/{}/syscall", pid.as_raw_nonzero());
     let open = format!("{} ", libc::SYS_openat);
@@ -87,7 +86,7 @@ fn agent(machine: &Machine) -> Option<Pid> {
     processes.lines().find(is_agent).and_then(|pid| Pid::from_raw(pid.parse().ok()?))
 }
 
-/// A guarded machine in a lab, with a rule for the SYNs that [`Trickle`] expects to be dropped.
+/// A machine with an agent in a lab, and with a rule for the SYNs that [`Trickle`] expects to be dropped.
 struct Stage {
     // Before the machine, because the lab is built around the machine's network.
     lab: Lab,
@@ -107,7 +106,7 @@ impl Stage {
         Self { lab, machine }
     }
 
-    /// Has the agent hang and looks until there is another, or for twice the limit.
+    /// Has the agent hang and checks until there is another, or for twice the limit.
     fn hang(&self, hang: Hang) -> Seen {
         let Self { lab, machine } = self;
         let old = agent(machine).expect("an agent");
@@ -126,7 +125,7 @@ impl Stage {
 /// Observations of a hang.
 struct Seen {
     replaced: Option<Duration>,
-    /// Looks that found no filter.
+    /// Checks that found no XDP program.
     bare: u64,
     pairs: Pairs,
 }

@@ -40,7 +40,7 @@ fn with_interface(files: &[(&str, &str)]) -> Machine {
     machine
 }
 
-/// A machine that is guarded, and the process id of its guard.
+/// A machine with a running agent, and the agent's process id.
 fn guarded() -> (Machine, u32) {
     guarded_by(&[(CONFIG, GUARDED)])
 }

@@ -79,7 +79,7 @@ pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Everything a step works on.
+/// Everything a stage works on.
 struct Bench {
     tables: KernelTables,
     work: &'static mut Work,
@@ -89,8 +89,8 @@ impl Bench {
     #[inline(always)]
     fn new() -> Option<Self> {
         let cpu = maps::CPU.get_ptr_mut(0)?;
-        // SAFETY: this CPU's value, of which the tables use other fields; programs at this hook do
-        // not preempt each other, and one step at a time holds the reference.
+        // SAFETY: this CPU's value, of which the tables use other fields; programs at this hook do not preempt each
+        // other, and one stage at a time holds the reference.
         let work = unsafe { &mut (*cpu).work };
         Some(Self { tables: KernelTables::on(cpu), work })
     }
@@ -101,7 +101,7 @@ impl Bench {
     }
 }
 
-// Global functions, as the steps of the main object are, and for the same reasons.
+// Global functions, as the stages of the main object are, and for the same reasons.
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -148,9 +148,9 @@ impl RedeemSteps for KernelSteps {
     }
 }
 
-/// Marks the packet for the host's packet filter, which sees no SYN of this connection. A segment that
-/// follows the third ACK before the host has replied is new to the filter too, so a repeated cookie is marked
-/// as well.
+/// Marks the packet for the host's packet filter, which sees no SYN of this connection. A segment that follows the
+/// third ACK before the host has replied is new to the filter too, so a segment with a cookie that was redeemed
+/// before is marked as well.
 #[inline(always)]
 fn mark(ctx: &TcContext, bits: u32) {
     if bits != 0 {

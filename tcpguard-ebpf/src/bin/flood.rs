@@ -1,8 +1,8 @@
 //! The attacker of the root tests and of the benchmark: makes SYNs by a recipe.
 //!
-//! Run by BPF_PROG_TEST_RUN on live frames, it sends each out of the interface that the test names,
-//! and the host at the other end of the cable receives frames as from a driver. Not a part of the
-//! guard, and never attached to an interface.
+//! Run by BPF_PROG_TEST_RUN on live frames, it sends each out of the interface that the test names, and the host at
+//! the other end of the cable receives frames as from a driver. Not a part of tcpguard, and never attached to an
+//! interface.
 #![no_std]
 #![no_main]
 #![allow(dead_code, reason = "shared with the test kit, which uses the rest")]

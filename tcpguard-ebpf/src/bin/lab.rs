@@ -29,7 +29,7 @@ const ACK: u8 = 0x10;
 /// real host could have this rule. It is the least work that keeps a flood out.
 #[xdp]
 pub fn only_clients(ctx: XdpContext) -> u32 {
-    // A frame too short to tell is no flood's.
+    // A frame that is too short for an address is not counted as the flood's.
     if is_from_a_stranger(&ctx).unwrap_or(false) {
         xdp_action::XDP_DROP
     } else {
@@ -46,11 +46,11 @@ fn is_from_a_stranger(ctx: &XdpContext) -> Option<bool> {
     })
 }
 
-/// At the other end of the guarded host's cable: drops packets to the attacker's gateway, where no host waits
-/// for them. Their way there would cost the machine more than the flood.
+/// At the other end of the attacked host's cable: drops packets to the attacker's gateway, where no host waits for
+/// them. Their way there would cost the machine more than the flood.
 #[xdp]
 pub fn no_backscatter(ctx: XdpContext) -> u32 {
-    // A frame too short to tell goes on.
+    // A frame that is too short for an address passes.
     if is_to_the_gateway(&ctx).unwrap_or(false) {
         xdp_action::XDP_DROP
     } else {

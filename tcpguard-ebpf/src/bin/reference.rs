@@ -1,12 +1,12 @@
 //! The reference for tcpguard's cookies in the benchmark: a typical SYN proxy in XDP, with the kernel's
 //! helpers for cookies and for checksums. No part of tcpguard.
 //!
-//! It takes the same steps in the same order as the kernel's own example (`xdp_synproxy` of its selftests),
-//! but for the look-up in the connection tracking of netfilter. The frame of a SYN or of an ACK is resized to
-//! hold the longest header. For a SYN to a port on the list the checksums are verified, the kernel makes the
-//! cookie, the requested options go into the timestamp, and the frame becomes the SYN-ACK. An ACK is checked
-//! for a cookie. All are counted by one counter. It handles untagged IPv4 without options and IPv6 without
-//! extension headers. Anything but TCP passes.
+//! It does the same in the same order as the kernel's own example (`xdp_synproxy` of its selftests), but for the
+//! look-up in the connection tracking of netfilter. The frame of a SYN or of an ACK is resized to hold the longest
+//! header. For a SYN to a port on the list the checksums are verified, the kernel makes the cookie, the requested
+//! options go into the timestamp, and the frame becomes the SYN-ACK. An ACK is checked for a cookie. All are
+//! counted by one counter. It handles untagged IPv4 without options and IPv6 without extension headers. Anything
+//! but TCP passes.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]

@@ -34,7 +34,7 @@ impl Engine {
                 lacks.then_some((watch.id, shift(syns)))
             })
             .collect();
-        // Of those that are told together the busiest will do.
+        // Of the listeners that are reported together the busiest suffices.
         if let Some(rolled) = &mut self.rolled
             && rolled.incident.record().lacks_headers()
         {

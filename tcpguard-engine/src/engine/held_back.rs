@@ -1,4 +1,4 @@
-//! Listeners at which the guard does less than elsewhere, because the configuration says so.
+//! Listeners at which the agent does less than elsewhere, because the configuration says so.
 
 use super::Engine;
 use crate::{Listener, Mode, Step};
@@ -31,8 +31,7 @@ impl Engine {
     }
 }
 
-/// Why rules are not made at a listener where `mode` holds, though elsewhere the guard is in mode
-/// `guard`.
+/// Why rules are not made at a listener where `mode` holds, though elsewhere the agent is in mode `guard`.
 pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
     match mode {
         _ if mode >= guard => None,
@@ -41,9 +40,9 @@ pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
     }
 }
 
-/// Why a step is not taken at a listener where `mode` holds; `None` where it is. To look for segments
-/// that belong to no connection does no harm while the kernel only counts: where it would drop them,
-/// and the listener is to be spared, that is left out too.
+/// Why a mitigation is not started at a listener where `mode` holds; `None` where it may be. The check for
+/// out-of-state segments does no harm while the kernel only counts them. Where the kernel would drop them, and the
+/// listener's own mode is milder, that check is left out too.
 pub(super) fn idle(step: Step, mode: Mode, guard: Mode) -> Option<&'static str> {
     why(mode, guard).or(match mode {
         _ if !step.keeps_syns_away() => None,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Puts `rules` in the place of those that operators made, or with `merge` beside them.
+    /// Replaces the operators' rules by `rules`, or with `merge` adds `rules` to them.
     pub(super) fn import(
         &mut self,
         now: Timestamp,
@@ -63,7 +63,7 @@ impl Engine {
         Ok(Response::Imported(report))
     }
 
-    /// The rules that may not be, by their place.
+    /// The rules that are refused, by their position.
     fn refused(&self, rules: &[RuleToImport], force: bool) -> Vec<(usize, RequestError)> {
         let mut places: BTreeMap<IpNet, usize> = BTreeMap::new();
         let mut refused = Vec::new();

@@ -22,8 +22,8 @@ use crate::{
     Matcher, Sample, Settings, Severity, Step, Timestamp,
 };
 
-/// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows
-/// are the usual lost clients, and would speak for them.
+/// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows are the normally
+/// lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
 /// From this time on the counters since an incident began yield the failing share.
 pub(super) const COUNTED: Duration = Duration::from_secs(1);
@@ -52,15 +52,15 @@ pub(super) struct Look {
 /// The verdict on a [`Look`].
 pub(super) struct Judged {
     all: Assessment,
-    /// The same without the flows that their clients reset, where there are any: they hold no place in a queue,
-    /// and are no reason for a rule.
+    /// The same without the flows that their clients reset, where there are any: they hold no slot in a queue, and
+    /// are no reason for a rule.
     holding: Option<(Cohort, Assessment)>,
     /// It is the verdict on the failing handshakes of several listeners.
     is_shared: bool,
 }
 
 impl Engine {
-    /// Looks at one listener's flows: for failing handshakes, or to learn from them.
+    /// Inspects one listener's flows: for failing handshakes, or to learn from them.
     pub(super) fn look(
         &mut self,
         now: Timestamp,
@@ -187,7 +187,7 @@ impl Engine {
     }
 
     /// Whether a suspicion is of handshakes that their own sources reset, and of no flood of them: these hold no
-    /// place, and count as health checks.
+    /// slot, and count as health checks.
     fn is_harmless(&mut self, now: Timestamp, look: &Look, verdict: &Assessment) -> bool {
         let Some(watch) = self.watches.get_mut(&look.id) else { return false };
         let settings = self.settings.of(watch.listener);
@@ -425,7 +425,7 @@ impl Engine {
         }
     }
 
-    /// Tells of incidents that have changed.
+    /// Reports incidents that have changed.
     pub(super) fn tell_news(&mut self, now: Timestamp) {
         let changed: Vec<(ListenerId, IncidentClass)> = self
             .watches
@@ -437,14 +437,14 @@ impl Engine {
         }
     }
 
-    /// Tells of a listener's incident, which was last said to be `before`.
+    /// Reports a listener's incident, which was last reported as `before`.
     pub(super) fn tell_of_incident(&mut self, id: ListenerId, before: Option<IncidentClass>) {
         if let Some(report) = self.incident_report(id, None) {
             self.tell_of(report, before);
         }
     }
 
-    /// Tells of an open incident, which was last said to be `before`.
+    /// Reports an open incident, which was last reported as `before`.
     pub(super) fn tell_of(&mut self, report: IncidentReport, before: Option<IncidentClass>) {
         self.commands.push_back(Command::Alert {
             severity: report.severity,
@@ -574,7 +574,7 @@ fn patience(signal: Signal, settings: &Settings) -> Duration {
     }
 }
 
-/// The event that tells of an incident which was last said to be `before`.
+/// The event that reports an incident which was last reported as `before`.
 fn news_event(before: Option<IncidentClass>, class: IncidentClass) -> &'static str {
     let degraded = |class| class == IncidentClass::HandshakeDegraded;
     let other = |class: IncidentClass| !class.is_flood() && !degraded(class);
@@ -588,7 +588,7 @@ fn news_event(before: Option<IncidentClass>, class: IncidentClass) -> &'static s
     }
 }
 
-/// The event that tells of its end.
+/// The event that reports its end.
 pub(super) fn end_event(class: IncidentClass) -> &'static str {
     match class {
         IncidentClass::HandshakeDegraded => "handshakes_recovered",

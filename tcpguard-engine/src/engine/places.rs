@@ -1,5 +1,5 @@
-//! Which listeners have an incident of their own: as many as are followed one by one, those at which most
-//! handshakes fail. The others are told together, as one of the host.
+//! Listeners that have an incident of their own: as many as are reported one by one, those at which the most
+//! handshakes fail. The others are reported together, as one incident of the host.
 
 use super::Engine;
 use super::lifecycle::end_event;
@@ -35,7 +35,7 @@ impl Engine {
         })
     }
 
-    /// The number of a new incident at a listener, where there is a place.
+    /// The number of a new incident at a listener, where a slot is free.
     pub(super) fn free_place(&mut self) -> Option<u64> {
         let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
         if open >= self.settings.common.incidents {
@@ -49,7 +49,7 @@ impl Engine {
     fn least_failing(&self) -> Option<(ListenerId, f64)> {
         let rate = |watch: &Watch| match watch.handshakes_failed() {
             true => watch.failing_rate(),
-            // Nothing is done about pressure, wherever it is told.
+            // Nothing is done about pressure, wherever it is reported.
             false => 0.0,
         };
         let open = self.watches.values().filter(|watch| watch.incident.is_some());

@@ -32,7 +32,7 @@ impl Engine {
             if let Some(incident) =
                 self.watches.get_mut(&id).and_then(|w| w.incident.as_deref_mut())
             {
-                // A rush may fill the accept queue; a queue that drains is no rush.
+                // A flash crowd may fill the accept queue. A queue that drains makes no flash crowd of an incident.
                 if strain == Strain::Overload || incident.class() == strain.class() {
                     incident.refine(now, &assessment);
                 }

@@ -82,7 +82,7 @@ impl Engine {
         };
         let mut text = format!("{} blocks {net}{ports} for {lasts}: {reason}", User(uid));
         let made = Rule {
-            // Its number is found with its place.
+            // It gets its number with its slot.
             id: RuleId(0),
             matcher,
             origin: Origin::Operator { uid },
@@ -223,7 +223,7 @@ impl Engine {
             self.farewells.extend(gone);
         }
         if mode == Mode::Off || was == Mode::Off {
-            // Earlier findings may no longer hold: the next inspection, at once, tells.
+            // Earlier findings may no longer hold. The next inspection, at once, decides.
             for incident in self.open_incidents_mut() {
                 incident.release_rules("the guard is off");
             }

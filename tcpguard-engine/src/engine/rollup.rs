@@ -171,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// A listener is no longer told together with others.
+    /// A listener is no longer reported together with others.
     fn let_go(&mut self, now: Timestamp, id: ListenerId) {
         let signatures = self.harmless_signatures();
         let Some(watch) = self.watches.get_mut(&id) else { return };
@@ -216,13 +216,13 @@ impl Engine {
         Some(incident.report(rules.map(|entry| self.rule_report(entry)).collect(), ended))
     }
 
-    /// The incident in which a listener is told of, as it is now.
+    /// The incident in which a listener is reported, as it is now.
     pub(super) fn report_at(&self, id: ListenerId) -> Option<IncidentReport> {
         let is_rolled = self.watches.get(&id).is_some_and(|watch| watch.rolled.is_some());
         if is_rolled { self.rolled_report(None) } else { self.incident_report(id, None) }
     }
 
-    /// The incident in which a listener is told of.
+    /// The incident in which a listener is reported.
     pub(super) fn incident_at(&mut self, id: ListenerId) -> Option<&mut Incident> {
         let watch = self.watches.get_mut(&id)?;
         match watch.rolled {
@@ -236,8 +236,9 @@ impl Engine {
         self.watches.get(&id).is_some_and(|watch| watch.rolled.is_some())
     }
 
-    /// Whether a step at a listener that is told together with others needs no word of its own: it was taken at
-    /// another of them before, or was refused there. That it is left there is told with the incident's end.
+    /// Whether a mitigation at a listener that is reported together with others needs no alert of its own: it
+    /// started at another of them before, or is no longer active at this one. The end of the mitigation is reported
+    /// with the incident's end.
     pub(super) fn goes_without_saying(&self, id: ListenerId, step: Step) -> bool {
         if !self.is_rolled(id) {
             return false;

@@ -22,7 +22,7 @@ impl Engine {
         let mut changed = Vec::new();
         for watch in self.watches.values_mut() {
             let settings = self.settings.of(watch.listener);
-            // A rule of its own tells by itself whom it hits.
+            // A listener's own rule shows by itself which clients it hits.
             let hurts = || {
                 hits_clients
                     && self.book.signatures_of(watch.id).next().is_none()

@@ -22,9 +22,9 @@ const OF_THE_MEAN: f64 = 0.5;
 /// dropped, those of clients too.
 const USED: f64 = 0.5;
 const SECOND: Duration = Duration::from_secs(1);
-/// Steps in a poll from which the other listeners of those that are told together wait for the next: for each, all
-/// others are asked whether it goes without saying, which at 4,096 is some 10 µs. The agent says by itself when it has
-/// no time for more.
+/// Mitigations started or stopped in a poll from which the other listeners of those that are reported together wait
+/// for the next: for each, all others are asked whether it goes without saying, which at 4,096 is some 10 µs. The
+/// agent says by itself when it has no time for more.
 const AT_ONCE: usize = 32;
 
 impl Engine {
@@ -36,7 +36,7 @@ impl Engine {
         let mut moves = Vec::new();
         let mut hints = Vec::new();
         for watch in self.watches.values_mut() {
-            // Each step is some work for the agent, and those of a carpet come all at once.
+            // Each start or stop is some work for the agent, and those of a carpet come all at once.
             if watch.rolled.is_some() && moves.len() >= AT_ONCE {
                 continue;
             }
@@ -208,9 +208,9 @@ impl Engine {
         self.watches.values().any(|watch| watch.ladder.report(now).any(is_refused))
     }
 
-    /// Says that something has changed on the host that a step can be refused for. Where it was withheld,
-    /// until something changes, it may be tried again: the first time at once, and later each time after
-    /// that. At the `freed` listeners the obstacle is gone: it is tried at once.
+    /// Notes that a cause for which a mitigation can be refused has changed on the host. Where the mitigation was
+    /// withheld until something changes, it may be tried again: the first time at once, and later each time after a
+    /// longer pause. At the `freed` listeners the obstacle is gone: it is tried at once.
     pub fn reconsider_step(&mut self, now: Timestamp, step: Step, freed: &[ListenerId]) {
         for watch in self.watches.values_mut() {
             let freed = freed.contains(&watch.id);
@@ -218,13 +218,13 @@ impl Engine {
         }
     }
 
-    /// Takes over a step that an earlier run left in the kernel, so that a restart under attack opens
-    /// no gap. Called after the first sample's listeners are known.
+    /// Takes over a mitigation that an earlier run left in the kernel, so that a restart under attack opens no gap.
+    /// Called after the first sample's listeners are known.
     pub fn adopt_step(&mut self, now: Timestamp, id: ListenerId, step: Step, rate: u32) {
         self.inherited.push((now, id, step, rate));
     }
 
-    /// Gives the steps of an earlier run to their listeners.
+    /// Gives the mitigations of an earlier run to their listeners.
     pub(super) fn settle_steps(&mut self) {
         for (at, id, step, rate) in std::mem::take(&mut self.inherited) {
             match self.watches.get_mut(&id) {
@@ -234,7 +234,7 @@ impl Engine {
         }
     }
 
-    /// An operator takes a step, forbids it, or leaves it to the guard again.
+    /// An operator orders a mitigation, forbids it, or leaves it to the agent again.
     pub(super) fn order_step(
         &mut self,
         now: Timestamp,
@@ -318,7 +318,7 @@ impl Engine {
 /// Conditions of mitigations beside the listener.
 struct Situation {
     now: Timestamp,
-    /// Since when the guard may act.
+    /// Since when the agent may act.
     enforced: Timestamp,
     /// SYNs a second from which a listener saturates the host, while more arrive than it can answer.
     overloading: Option<f64>,
@@ -356,7 +356,7 @@ fn retransmitted(
     many.then_some("many SYNs are retransmitted, and the SYN queue takes only a part of them")
 }
 
-/// The steps that a listener's situation calls for. `retransmitted`: why SYNs that a rule matches call for
+/// The mitigations that a listener's situation calls for. `retransmitted`: why SYNs that a rule matches call for
 /// cookies when they are retransmitted.
 fn needs(
     watch: &Watch,
@@ -397,7 +397,7 @@ fn needs(
     // that changes meanwhile does not stop it.
     let has = |step| watch.ladder.has(step);
     let newest = around.newest.unwrap_or_default();
-    // A flood that retransmits passes the overload step. None of its first SYNs is left unanswered then.
+    // A flood that retransmits passes the first-SYN drop. None of its first SYNs is left unanswered then.
     let passes = has(Step::Overload) && watch.is_nearly_full(now, settings);
     let full = (watch.is_unanswered(now, newest, settings) || passes) && !has(Step::Cookies);
     let begins = flood.is_some_and(|alarmed| {
@@ -431,8 +431,8 @@ fn needs(
     needs
 }
 
-/// Why no step that keeps SYNs away is taken against an incident of this class, where that can be
-/// said. Rules have acted since `ruled`. `idle`: why the guard takes no step there at all.
+/// Why no mitigation that keeps SYNs away is started against an incident of this class, where that can be said.
+/// Rules have acted since `ruled`. `idle`: why the agent starts no mitigation there at all.
 pub(super) fn without_step(
     class: IncidentClass,
     watch: &Watch,

@@ -168,7 +168,7 @@ impl Engine {
             most = most.max(sources);
             syns += sources as f64 * each;
         }
-        // Forged ones are others everywhere; those of a few hosts are the same at every listener.
+        // Spoofed sources differ from listener to listener; those of a few hosts are the same at every listener.
         let differ = evidence.singleton_share >= settings.singleton_share;
         evidence.sources_estimate = if differ { all } else { most };
         evidence.syns_per_source = (syns / evidence.sources_estimate.max(1) as f64).max(1.0);
@@ -178,7 +178,7 @@ impl Engine {
         assessment
     }
 
-    /// Share of the attempts that usually fail, where so many came as were looked at.
+    /// Baseline share of failing attempts, weighted by the attempts that were inspected at each listener.
     fn natural_share(&self, looks: &[&Look]) -> f64 {
         let (mut expected, mut all) = (0.0, 0.0);
         for look in looks {

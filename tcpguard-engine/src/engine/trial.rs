@@ -23,8 +23,8 @@ impl Engine {
         }
     }
 
-    /// On which terms a rule is made that takes the place of `before`, the operator's over the same
-    /// prefix. `cuts_off`: it drops clients.
+    /// Terms of a rule that replaces `before`, the operator's rule over the same prefix. `cuts_off`: it drops
+    /// clients.
     pub(super) fn terms(
         &self,
         now: Timestamp,
@@ -140,8 +140,8 @@ impl Engine {
         }
     }
 
-    /// Puts an operator's rule into the kernel, in the place of one with the same matcher or under a
-    /// number of its own, which is returned; `None` when all are taken.
+    /// Puts an operator's rule into the kernel. It replaces a rule with the same matcher, or gets a number of its
+    /// own. Returns the number, or `None` when all are taken.
     pub(super) fn install_operators(&mut self, now: Timestamp, rule: Rule) -> Option<RuleId> {
         if let Some(id) = self.book.find(&rule.matcher).map(|entry| entry.rule.id) {
             self.take_over(id, rule);

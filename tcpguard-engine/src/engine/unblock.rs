@@ -10,7 +10,7 @@ use crate::{
     Timestamp, Which, Whose,
 };
 
-/// Rules removed together that are told of one by one; more are told of in one line.
+/// Rules removed together that are reported one by one; more are reported in one line.
 pub(super) const TOLD_SINGLY: usize = 8;
 
 const WHY: &str = "removed by an operator";

@@ -61,7 +61,7 @@ impl Engine {
         incidents.into_iter().flat_map(Incident::wanted).cloned().collect()
     }
 
-    /// A rule that nothing hits any more is not wanted by the evidence that made it.
+    /// A rule that nothing hits is no longer wanted by the evidence that made it.
     fn forget_expired(&mut self, now: Timestamp) {
         let over = |entry: &&Entry| entry.ttl.is_some() && entry.rule.expires <= now;
         let expired: Vec<Matcher> =
@@ -147,9 +147,9 @@ impl Engine {
         }
     }
 
-    /// Withdraws rules that drop the SYNs of clients in number, where there is something in their
-    /// place. Where there is not, such clients get in with their first retransmission, and the rule
-    /// stays or is restored: without it no client would connect.
+    /// Withdraws rules that drop the SYNs of clients in number, where something else can replace them. Where
+    /// nothing can, such clients get in with their first retransmission, and the rule stays or is restored: without
+    /// it no client would connect.
     pub(super) fn withdraw_hurting(&mut self, now: Timestamp) {
         let enforced = self.mode == Mode::Enforce;
         if enforced {
@@ -279,7 +279,7 @@ impl Engine {
         self.completing = completing.collect();
     }
 
-    /// No incident asks for this rule any more, nor will.
+    /// No incident asks for this rule, nor will.
     pub(super) fn refuse(&mut self, matcher: &Matcher, why: &str) {
         if self.book.disown(matcher) {
             self.farewells.insert(*matcher, why.to_owned());
@@ -362,8 +362,9 @@ impl Engine {
         self.watches.values().filter(acting).map(|watch| watch.id).collect()
     }
 
-    /// Has the half-open entries removed that keep clients out of the queues of local listeners, for another minute:
-    /// those that a flood left before a rule or a step acted on it, and old ones in a queue that turns clients away.
+    /// Has the half-open entries removed that keep clients out of the queues of local listeners, for another
+    /// minute: those that a flood left before a rule or a mitigation acted on it, and old ones in a queue that
+    /// turns clients away.
     pub(super) fn clean_half_open(&mut self, now: Timestamp) {
         if self.mode != Mode::Enforce {
             return;
@@ -447,7 +448,7 @@ impl Engine {
         }
     }
 
-    /// How often a listener's situation needs another look. A young incident does at every poll.
+    /// Interval between inspections of a listener. A young incident is inspected at every poll.
     fn pace(&self, now: Timestamp, watch: &Watch) -> Duration {
         let settings = self.settings.of(watch.listener);
         match watch.alarmed() {
@@ -461,8 +462,8 @@ impl Engine {
     }
 }
 
-/// The rules that exist because of the incident in which a listener is told of. Those for every listener are
-/// among them where they act against its flood.
+/// The rules that exist because of the incident in which a listener is reported. Those for every listener are among
+/// them where they act against its flood.
 pub(super) fn active_rules<'a>(
     watch: &'a Watch,
     book: &'a Book,
@@ -475,8 +476,8 @@ pub(super) fn active_rules<'a>(
     own.chain(kept).chain(shared.into_iter().flatten())
 }
 
-/// Since when the newest of a listener's rules has been there, and the newest of the steps that keep SYNs from
-/// its stack.
+/// Since when the newest of a listener's rules has been there, and the newest of the mitigations that keep SYNs
+/// from its stack.
 pub(super) fn acting_since(watch: &Watch, book: &Book) -> (Option<Timestamp>, Option<Timestamp>) {
     let steps = [Step::Cookies, Step::Overload, Step::Budget];
     let stepped = steps.into_iter().filter_map(|step| watch.ladder.since(step)).max();

@@ -6,8 +6,8 @@ use std::ops::Index;
 use crate::ListenerId;
 use crate::watch::Watch;
 
-/// By listener. Each has a place of its own: listeners come in the order of their numbers, which leaves
-/// the nodes of a map half empty, and a watch has some KiB.
+/// By listener. Each is allocated by itself: listeners come in the order of their numbers, which leaves the nodes
+/// of a map half empty, and a watch has some KiB.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watches(BTreeMap<ListenerId, Box<Watch>>);
 

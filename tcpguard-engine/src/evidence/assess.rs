@@ -34,11 +34,11 @@ pub(crate) struct Assessment {
     pub gate: u32,
     /// The basis of the confidence: the gate items, silence where it stands in for a mark, and a surge.
     signs: u32,
-    /// Everything that can be known speaks for a forged flood.
+    /// Everything that can be known speaks for a flood from spoofed sources.
     pub unanimous: bool,
     /// It rests on a fact that is not known yet: whether SYNs are retransmitted.
     pub provisional: bool,
-    /// The failing SYNs are repeated as often as real clients repeat theirs.
+    /// The failing SYNs are retransmitted as often as real clients retransmit theirs.
     pub repeated: bool,
     /// Whether the failing sources have been here before.
     pub novelty: Novelty,
@@ -48,8 +48,7 @@ pub(crate) struct Assessment {
     pub top_source: Option<IpNet>,
     /// Its share of the failures beyond the expected ones.
     pub top_source_excess: f64,
-    /// The SYNs from there are repeated as often as real clients repeat theirs, whatever the others
-    /// do.
+    /// The SYNs from there are retransmitted as often as real clients retransmit theirs, whatever the others do.
     pub top_source_repeated: bool,
 }
 
@@ -179,7 +178,7 @@ mod tests {
         Failing { repeated: Some(repeated), unfinished: true, ..Failing::once(addr.into()) }
     }
 
-    /// 72 flows of one source and 28 of others; so many of each are repeated.
+    /// 72 flows of one source and 28 of others. The SYNs of so many of each are retransmitted.
     fn assessed(of_top: usize, of_others: usize) -> Assessment {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));

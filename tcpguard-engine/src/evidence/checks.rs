@@ -1,9 +1,9 @@
 //! Half-open health checks among the failing flows.
 //!
-//! A balancer that asks whether a port is open resets the handshake when it gets the SYN-ACK. That takes no
-//! slot in a queue, and the balancer returns again and again, at a configured rate. A tool of which the own
-//! kernel resets unsolicited SYN-ACKs comes much faster. A SYN that is retransmitted after a reset was not
-//! reset by its sender: a device on the path resets with a spoofed source, and the path is broken.
+//! A balancer that asks whether a port is open resets the handshake when it gets the SYN-ACK. That takes no slot in
+//! a queue, and the balancer connects periodically, at a configured rate. A tool of which the own kernel resets
+//! unsolicited SYN-ACKs comes much faster. A SYN that is retransmitted after a reset was not reset by its sender: a
+//! device on the path resets with a spoofed source, and the path is broken.
 //!
 //! Anyone can send a SYN and its reset with any source address. So resets excuse only the handshakes that
 //! they end. A handshake that is left open with the same source takes a slot.
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::cohort::Cohort;
 
-/// Handshakes that a source resets from which it is one that comes again: as many as HAProxy makes, which asks every
-/// two seconds (`inter`), while evidence is gathered (`evidence_window`, 8 s).
+/// Number of handshakes that a source resets from which it counts as a periodic one: as many as HAProxy makes,
+/// which asks every two seconds (`inter`), while evidence is gathered (`evidence_window`, 8 s).
 const AGAIN: u64 = 4;
 /// Share of its handshakes that such a source resets: all, but for those of which the reset is lost on the
 /// way. On a path that loses one packet in ten nine in ten are reset at once, and most others a second later,

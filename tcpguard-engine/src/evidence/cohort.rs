@@ -35,15 +35,16 @@ pub(crate) struct Failing {
     pub print: Fingerprint,
     /// Stands for this many flows.
     pub weight: u64,
-    /// Whether the SYN was repeated as late as a client repeats it; `None` where it is too early to say.
+    /// Whether the SYN was retransmitted as late as by a client; `None` where it is too early to say.
     pub repeated: Option<bool>,
-    /// It is so old that any client would have repeated it.
+    /// It is so old that any client would have retransmitted the SYN.
     pub aged: bool,
-    /// It was repeated less often than a client would have by now.
+    /// The SYN was retransmitted less often than a client would have by now.
     pub given_up: bool,
     /// Answered more than four round trips ago, and nothing came of it.
     pub unfinished: bool,
-    /// The client was answered and has said no. Where the SYN was repeated, something else did in its name.
+    /// The client was answered and sent a reset. Where the SYN was retransmitted, another device sent it with the
+    /// client's address.
     pub reset: bool,
 }
 
@@ -56,17 +57,17 @@ pub(crate) struct Cohort {
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
     /// From the first to the last of those that failed.
     pub span: Duration,
-    /// The time in which those came that are asked whether they repeated their SYNs.
+    /// The time in which those came of which retransmissions are counted.
     pub judged: Duration,
     /// Fingerprints that completed earlier in the same incident.
     pub admitted: Admitted,
 }
 
 impl Cohort {
-    /// Sorts the listener's flows. `mature` is the time that handshakes are given. While most have not had it
-    /// yet, because the flood has just begun, those that have lasted one poll must do: without them the usual
-    /// lost clients would stand for the flood. Flows from before `onset` are not asked whether they
-    /// retransmitted their SYNs, because a client that vanishes does not.
+    /// Sorts the listener's flows. `mature` is the time that handshakes are given. While most have not had it yet,
+    /// because the flood has just begun, those that have lasted one poll must do: without them the normally lost
+    /// clients would stand for the flood. Flows from before `onset` are not asked whether they retransmitted their
+    /// SYNs, because a client that vanishes does not.
     pub fn gather(
         now: Timestamp,
         flows: impl Iterator<Item = Flow> + Clone,
@@ -118,8 +119,8 @@ impl Cohort {
         Self { failing, completed, span: self.span, judged: self.judged, admitted }
     }
 
-    /// Whether the failures beyond the usual `natural_share` of all handshakes were reset by their own
-    /// clients, and the rest is not `enough` to be judged by itself.
+    /// Whether the failures beyond the baseline `natural_share` of all handshakes were reset by their own clients,
+    /// and the rest is not `enough` to be judged by itself.
     pub fn is_refused(&self, natural_share: f64, enough: usize) -> bool {
         let refused = self.failing.iter().filter(|flow| flow.reset && flow.repeated != Some(true));
         let reset: u64 = refused.map(|flow| flow.weight).sum();
@@ -176,7 +177,7 @@ impl Cohort {
 /// Failing handshakes a second of senders that do not go on as clients do.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Silent {
-    /// Their SYNs were not repeated at all.
+    /// Their SYNs were not retransmitted at all.
     pub unrepeated: f64,
     /// Nor as often as a client would have.
     pub given_up: f64,
@@ -188,7 +189,7 @@ struct Judge {
     now: Timestamp,
     rtt: Duration,
     onset: Timestamp,
-    /// The age from which a client has repeated its SYN.
+    /// The age from which a client has retransmitted its SYN.
     again: Duration,
 }
 
@@ -325,7 +326,7 @@ mod tests {
 
     #[test]
     fn who_gives_up_after_one_repetition_is_no_client_of_a_patient_kernel() {
-        // Ten a second, each of which was repeated once.
+        // Ten a second, each of which was retransmitted once.
         let once = (0..60).map(|n| Flow { syn_retransmits: 1, ..half_open(100 * n) });
         let Silent { unrepeated, given_up } = gathered(once).silent_rates();
         assert_eq!(unrepeated, 0.0);

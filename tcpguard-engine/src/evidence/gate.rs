@@ -16,9 +16,9 @@ use super::ttl::Ttls;
 use crate::{GateItem, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Share of all handshakes that clients reset at most. A client that connected faster by the other IP
-/// version, or to another address, resets the slower handshake (RFC 8305 §5, Happy Eyeballs). It is also the
-/// upper bound of the learned usual share of failures.
+/// Share of all handshakes that clients reset at most. A client that connected faster by the other IP version, or
+/// to another address, resets the slower handshake (RFC 8305 §5, Happy Eyeballs). It is also the upper bound of the
+/// learned baseline share of failures.
 const CLIENTS_RESET: f64 = 0.4;
 
 /// The items of the gate and related findings.
@@ -34,7 +34,7 @@ pub(crate) struct Gate {
     pub few_sources: bool,
     /// Sources that are seen once.
     pub singletons: bool,
-    /// Whether SYNs are not repeated; `None` while it is too early to say.
+    /// Whether SYNs are not retransmitted; `None` while it is too early to say.
     pub not_repeated: Option<bool>,
     /// Whether the failing networks are new while those that complete are known, and no path is broken to
     /// them. `Some(false)` where the failing networks are known, which speaks against an attack.
@@ -47,8 +47,8 @@ pub(crate) struct Gate {
     /// checks and scanners do, or that are no more than clients reset.
     pub probes: Option<f64>,
     /// Hardly any handshake completes, or the same sources fail again and again, and next to no SYN is
-    /// repeated, though nothing marks them: no path breaks like that. It makes an attack of them, but
-    /// nothing that may be dropped.
+    /// retransmitted, though nothing marks them: no path breaks like that. It makes an attack of them, but nothing
+    /// that may be dropped.
     pub silent: bool,
     /// Far more fail than clients could begin. It makes an attack of them, but nothing that may be dropped.
     pub surge: bool,
@@ -155,22 +155,22 @@ impl Gate {
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
     }
 
-    /// Whether clients behind a broken path explain it, as far as is known: they were served a moment ago
-    /// and are no more than then; or as many completed handshakes are missing as fail; or they have been
-    /// here before, and may repeat their SYNs.
+    /// Whether clients behind a broken path explain it, as far as is known: they were served a moment ago and are
+    /// no more than then; or as many completed handshakes are missing as fail; or they have been here before, and
+    /// may retransmit their SYNs.
     pub fn may_be_clients(&self) -> bool {
         self.regulars
             || self.missing
             || self.novel == Some(false) && self.not_repeated != Some(true) && !self.lasting
     }
 
-    /// Whether the clients behind one broken path may look like this, as far as is known: they come from
-    /// one place or provider, at one distance and once each, and repeat their SYNs.
+    /// Whether the clients behind one broken path may have these properties, as far as is known: they come from one
+    /// location or provider, at one distance and once each, and retransmit their SYNs.
     pub fn looks_like_a_path(&self) -> bool {
         !self.forged && self.not_repeated != Some(true)
     }
 
-    /// Whether they may be such clients: they look like them, and are not too many.
+    /// Whether they may be such clients: they have their properties, and are not too many.
     pub fn may_be_a_path(&self) -> bool {
         self.looks_like_a_path() && !self.surge
     }

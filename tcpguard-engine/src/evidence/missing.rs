@@ -15,7 +15,7 @@ const SLACK: (f64, f64) = (0.05, 2.0);
 const TRIES: f64 = 1.5;
 
 /// Failing handshakes a second that are explained by the missing clients, where each of them tries so often.
-/// `usual`: the usual rate per second, of completed handshakes or of SYNs.
+/// `usual`: the baseline rate per second, of completed handshakes or of SYNs.
 pub(super) fn explained(sums: &Sums, usual: f64, tries: f64) -> f64 {
     let seconds = sums.span.as_secs_f64();
     let chance = if seconds > 0.0 { (usual / seconds).sqrt() } else { 0.0 };

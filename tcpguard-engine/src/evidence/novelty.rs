@@ -37,7 +37,7 @@ pub(crate) struct Novelty {
 }
 
 impl Novelty {
-    /// Compares a cohort, of which the share `natural` usually fails, with the known networks.
+    /// Compares a cohort, of which the share `natural` fails in the baseline, with the known networks.
     pub fn of(cohort: &Cohort, networks: &Networks, natural: f64, settings: &Settings) -> Self {
         let known = networks.count();
         let silent = |why| Self { known, silent: Some(why), ..Self::default() };
@@ -50,7 +50,7 @@ impl Novelty {
             Mix::of(&cohort.completed, |(client, _, weight)| (*client, *weight), networks);
         let seen =
             (completed.distinct >= least).then(|| 1.0 - completed.unseen / completed.distinct);
-        // The expected failures are those of sources that usually complete.
+        // The expected failures are those of sources that normally complete.
         let expected = completed.weight * natural / (1.0 - natural);
         let of_known = expected * seen.unwrap_or(1.0);
         let left = failing.weight - expected;

@@ -12,11 +12,11 @@ const CONFIRMING: f64 = 0.25;
 /// Whether the flows confirm the suspicion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
-    /// More fail than usual, and enough of them to say so.
+    /// More fail than the baseline share, and enough of them to say so.
     Confirmed,
-    /// More fail than usual, of too few to say so.
+    /// More fail than the baseline share, of too few to say so.
     TooFew,
-    /// No more fail than usual.
+    /// No more fail than the baseline share.
     Refuted,
 }
 
@@ -56,7 +56,7 @@ impl Outcomes {
         Self { failed: failed + reset.saturating_sub(probes as u64), completed }
     }
 
-    /// Whether more fail than the usual `share`.
+    /// Whether more fail than the baseline `share`.
     pub fn answer(&self, share: f64, settings: &Settings) -> Answer {
         let all = (self.failed + self.completed) as f64;
         let excess = self.failed as f64 - share * all;

@@ -1,7 +1,7 @@
 //! The failing flows of several listeners, as if they had come to one.
 //!
-//! A carpet brings few SYNs to each of many listeners, and a few say little. One look and one TTL at hundreds
-//! of listeners say more than at any of them.
+//! A carpet brings few SYNs to each of many listeners, and a few say little. One fingerprint and one TTL at
+//! hundreds of listeners say more than at any of them.
 
 use super::assess::Assessment;
 use super::cohort::{Cohort, EXAMINED, Failing};
@@ -85,7 +85,8 @@ mod tests {
         Settings::default()
     }
 
-    /// Flows at listener `number`, each from another source, with this window; whether they were repeated.
+    /// Flows at listener `number`, each from another source, with this window; whether their SYNs were
+    /// retransmitted.
     fn at(number: u32, flows: u32, window: u16, repeated: Option<bool>) -> Cohort {
         let print = Fingerprint { window, ttl: 244, ..Fingerprint::default() };
         let flow = |place: u32| {
@@ -143,7 +144,7 @@ mod tests {
             cohort
         };
         let mut all = verdict(&[at(1, 200, 512, Some(false))]);
-        // Known by something else than a look.
+        // Known by something else than a fingerprint.
         all.signature = None;
         all.evidence.retransmitted_share = Some(0.36);
         for (share, speaks) in [(36, true), (44, true), (80, false), (100, false)] {

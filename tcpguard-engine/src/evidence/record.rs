@@ -28,9 +28,9 @@ pub struct Record {
     pub first: FirstVerdict,
     /// Counters and signals at the last inspection; `None` for an incident of no listener.
     pub at_last: Option<Moment>,
-    /// The class list as the last look went through it, up to the line that held.
+    /// The class list as the last inspection went through it, up to the line that held.
     pub lines: Vec<VerdictLine>,
-    /// How far another verdict is from being taken over; `None` when the last look agreed.
+    /// How far another verdict is from being taken over; `None` when the last inspection agreed.
     pub doubt: Option<Doubt>,
     /// The last seconds before its end; `None` while it is open.
     pub after: Option<Counts>,
@@ -40,14 +40,14 @@ pub struct Record {
     pub more_rules: u64,
     /// Their hits.
     pub more_hits: u64,
-    /// Steps beside rules that were taken for its listener while it was open.
+    /// Mitigations beside rules that were active for its listener while it was open.
     pub steps: Vec<Step>,
     /// Why no rule is asked for now; `None` where one is, or where rules are no question.
     pub no_rule: Option<String>,
     /// The rule that an operator removed last and that has not been made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedRule>,
-    /// Why no step beside rules is asked for now; `None` where that is no question.
+    /// Why no mitigation beside rules is asked for now; `None` where that is no question.
     pub no_step: Option<String>,
     /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
     pub headers: Vec<SynHeader>,
@@ -101,7 +101,7 @@ pub struct Counts {
     pub span: Duration,
     /// SYNs that arrived.
     pub syns: u64,
-    /// Of these, repetitions (sampled).
+    /// Of these, retransmissions (sampled).
     pub repeated: u64,
     /// Handshakes attempted.
     pub attempts: u64,
@@ -115,7 +115,7 @@ pub struct Counts {
     pub matched: u64,
     /// SYNs dropped.
     pub dropped: u64,
-    /// SYNs answered with a cookie of the guard's.
+    /// SYNs answered with a cookie of tcpguard.
     pub cookies_sent: u64,
     /// Segments that belonged to no connection.
     pub resets: u64,
@@ -148,9 +148,9 @@ pub struct Statistics {
     pub occupancy: Option<Occupied>,
     /// Accept queue: polls in which it was full, less those since in which it was not.
     pub overload_polls: u32,
-    /// Rush of clients: polls running.
+    /// Signs of a flash crowd: number of consecutive polls.
     pub crowd_polls: u32,
-    /// SYNs a second that are usual here; 0 while that is not known.
+    /// Baseline of SYNs a second; 0 while that is not known.
     pub usual_syn_rate: f64,
 }
 
@@ -197,11 +197,11 @@ pub struct RuleRecord {
 pub struct RemovedRule {
     /// Its number.
     pub id: RuleId,
-    /// The step that makes such rules: `tcpguard step LISTENER STEP auto` has it made again.
+    /// The mitigation that makes such rules: `tcpguard step LISTENER STEP auto` has it made again.
     pub step: Step,
     /// When it was removed.
     pub at: Timestamp,
-    /// Until when it is not made again, unless the operator leaves it to the guard before.
+    /// Until when it is not made again, unless the operator leaves it to the agent earlier.
     pub until: Timestamp,
 }
 
@@ -275,7 +275,7 @@ impl From<Sums> for Counts {
     }
 }
 
-/// The kernel's own counters over a while, to tell by how much they grew.
+/// The kernel's own counters over a while, from which their growth is computed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Growth {
     readings: VecDeque<(Timestamp, TcpExt)>,

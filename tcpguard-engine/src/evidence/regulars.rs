@@ -1,10 +1,11 @@
-//! Whether the failing sources are clients that were served a moment ago, and fail instead of completing.
+//! Whether the failing sources are clients that completed handshakes a moment ago.
 //!
 //! Applications with a connect timeout below a second open a new connection where others retransmit a SYN.
 //! Behind a path that breaks, such clients leave first SYNs only, as a flood does. But they completed
-//! handshakes minutes ago and have the same fingerprint as then, they come at a few times their usual rate at
-//! most, and as many completions are missing as there are clients behind that path. A flood that spoofs their
-//! addresses takes no completions away until the queue is full. Then it needs a defence, whatever its source.
+//! handshakes minutes ago and have the same fingerprint as then. They connect at a few times their baseline
+//! rate at most. As many completions are missing as there are clients behind that path. A flood that spoofs
+//! their addresses takes no completions away until the queue is full. Then it needs a defence, whatever its
+//! source.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,8 +26,8 @@ use crate::words::{percent, short};
 const ASKED: usize = 64;
 /// Share of the failing flows that clients make.
 const MOST: f64 = 0.8;
-/// Clients without an answer come this many times as often as they usually do: a timeout of a few hundred
-/// milliseconds, a few tries, and a pause.
+/// Clients without a reply connect up to this many times as often as in the baseline: a timeout of a few
+/// hundred milliseconds, a few tries, and a pause.
 const PERSISTENCE: f64 = 4.0;
 
 /// The failing sources, and their rate.
@@ -40,7 +41,7 @@ pub(crate) struct Regulars {
     failing: f64,
     /// Completed ones per second.
     completing: f64,
-    /// SYNs per second that are usual.
+    /// Baseline of SYNs per second.
     usual: f64,
 }
 
@@ -80,7 +81,7 @@ impl Regulars {
     }
 }
 
-/// Whether most failing SYNs look like those of clients of this listener.
+/// Whether most failing SYNs have a fingerprint of this listener's clients.
 fn look_alike(cohort: &Cohort, clients: &dyn KnownLooks) -> bool {
     let alike = cohort.failing.iter().filter(|flow| {
         let print = flow.print.masked(Mask::Full);

@@ -1,8 +1,9 @@
-//! Whether the failing SYNs are repeated as clients repeat theirs.
+//! Whether the failing SYNs are retransmitted as those of clients are.
 //!
-//! A client's kernel sends a SYN again after 1, 3 and 7 s (RFC 6298 §2.1, §5.5). To repeat a share of his SYNs
-//! costs an attacker no more than that share of his rate: a share alone proves nothing. But of the clients
-//! behind a broken path no more give up than come. Where more do, it is a flood whatever else is repeated.
+//! A client's kernel retransmits a SYN after 1, 3 and 7 s (RFC 6298 §2.1, §5.5). To retransmit a share of the
+//! SYNs costs an attacker no more than that share of the rate, so a share alone proves nothing. But no more
+//! clients behind a broken path can give up than arrive. Where more flows are given up, it is a flood, whatever
+//! else is retransmitted.
 
 use super::assess::Background;
 use super::cohort::{Cohort, Failing, Silent};
@@ -10,8 +11,8 @@ use super::missing::Missing;
 use crate::Settings;
 use crate::words::short;
 
-/// Flows from which the share that repeats its SYN means anything. Of as many clients, of whom four in five repeat
-/// theirs, 35 % or fewer do by chance once in 30,000 times (binomial).
+/// Flows from which the share of retransmitted SYNs means anything. Of as many clients, four in five of which
+/// retransmit, 35 % or fewer do by chance once in 30,000 times (binomial).
 const JUDGED_MIN: usize = 16;
 /// By so many standard deviations shares of two listeners differ by chance once in 44 times (one side of a normal
 /// distribution).
@@ -27,7 +28,7 @@ pub(crate) struct Repeats {
     /// Failing handshakes a second that do not go on as those of a client would, where they are more than
     /// clients could begin, although a share of SYNs is retransmitted.
     pub deserted: Option<f64>,
-    /// Whether SYNs are not repeated; `None` while it is too early to say.
+    /// Whether the retransmissions that clients would send are missing; `None` while it is too early to say.
     pub missing: Option<bool>,
 }
 
@@ -77,8 +78,8 @@ pub(crate) fn repeated_share<'a>(failing: impl IntoIterator<Item = &'a Failing>)
     Some(repeated as f64 / all as f64)
 }
 
-/// Whether of these flows more repeat their SYNs than `elsewhere`, beyond chance, and as many as clients do; `None`
-/// while they are too few to say.
+/// Whether the share of these flows with a retransmitted SYN exceeds that `elsewhere` beyond chance, and is as high as
+/// that of clients; `None` while they are too few to say.
 pub(super) fn are_repeated_more(
     failing: &[Failing],
     elsewhere: f64,
@@ -99,7 +100,8 @@ mod tests {
     use super::*;
     use crate::window::Sums;
 
-    /// So many flows a second for 4 s, of which so many were repeated and so many of these given up.
+    /// `rate` flows a second for 4 s. The SYNs of `repeated` of them were retransmitted, and `given_up` of these were
+    /// given up.
     fn cohort(rate: u32, repeated: u32, given_up: u32) -> Cohort {
         let flow = |number: u32| Failing {
             repeated: Some(number < 4 * repeated),
@@ -125,12 +127,12 @@ mod tests {
         for (rate, repeated, given_up, usual, missing) in [
             // Next to none is.
             (500, 20, 0, Some(100.0), true),
-            // A flood that repeats two in five.
+            // A flood that retransmits two in five.
             (500, 200, 0, Some(100.0), true),
             // Clients, some of whom have short timeouts.
             (150, 60, 0, Some(100.0), false),
             (500, 200, 0, None, false),
-            // A flood that repeats each once, and clients of whom some give up.
+            // A flood that retransmits each SYN once, and clients of which some give up.
             (1000, 1000, 1000, Some(100.0), true),
             (150, 150, 150, Some(100.0), false),
         ] {

@@ -9,13 +9,13 @@ use crate::{Settings, SignatureShare};
 
 /// Signatures reported.
 const TOP: usize = 4;
-/// Share of the failing flows from which a look that is not the most frequent is a tool's of its own: as much
-/// as of six tools that send alike.
+/// Share of the failing flows from which a fingerprint that is not the most frequent belongs to a tool of its
+/// own: about that of each of six tools that send at the same rate.
 const TOOL: f64 = 0.15;
 /// Share of the failing flows that a few tools cover together. It is more than a single one must, because
-/// looks that no client has are found more easily among several.
+/// fingerprints that no client has are found more easily among several.
 const TOGETHER: f64 = 0.8;
-/// The masks, the most telling first. One that holds the IP identification constant says more than
+/// The masks, the most specific first. A mask that holds the IP identification constant says more than
 /// the shape alone.
 const MASKS: [Mask; 8] = [
     Mask::Full,
@@ -49,8 +49,8 @@ pub(crate) struct Candidate {
     pub recorded_share: f64,
     /// Flows with it that were answered more than four round trips ago, to no effect.
     pub unfinished: u64,
-    /// Share of the failing flows that a few looks cover together, this one among them, of which clients are
-    /// known to have none.
+    /// Share of the failing flows that a few fingerprints cover together, this one among them. No client is known
+    /// to have any of these.
     pub together: f64,
 }
 
@@ -60,12 +60,12 @@ impl Candidate {
         self.together >= TOGETHER && self.coverage >= TOOL && !self.is_of_clients()
     }
 
-    /// Whether enough of the failing flows look like it for a rule.
+    /// Whether it covers enough of the failing flows for a rule.
     pub fn covers_enough(&self, settings: &Settings) -> bool {
         self.coverage >= settings.signature_coverage || self.is_one_of_few()
     }
 
-    /// Whether any client is known to look like this.
+    /// Whether any client is known to have this fingerprint.
     pub fn is_of_clients(&self) -> bool {
         self.completed > 0 || self.admitted || self.recorded > 0
     }
@@ -84,7 +84,7 @@ impl Candidate {
         self.covers_enough(settings) && !self.is_of_clients()
     }
 
-    /// Whether failing and completing handshakes look different enough to speak of a tool.
+    /// Whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
     pub fn is_a_tools(&self, settings: &Settings) -> bool {
         self.coverage >= settings.fingerprint_share
             && self.completion <= settings.fingerprint_completion
@@ -110,7 +110,7 @@ impl Candidate {
     }
 }
 
-/// Failing flows that look alike under a mask.
+/// Failing flows with the same fingerprint under a mask.
 #[derive(Clone, Copy, Debug)]
 struct Alike {
     print: Fingerprint,
@@ -150,7 +150,7 @@ impl<'a> Looks<'a> {
         }
     }
 
-    /// The looks of failing flows under `mask`, the most frequent first.
+    /// The fingerprints of failing flows under `mask`, the most frequent first.
     fn ranked(&self, mask: Mask) -> Vec<Alike> {
         let masked = |alike: &Alike| Alike { print: alike.print.masked(mask), ..*alike };
         let mut looks = merged(self.failing.iter().map(masked).collect());
@@ -159,7 +159,7 @@ impl<'a> Looks<'a> {
     }
 }
 
-/// Those that look alike, added up, in the order of their looks.
+/// Sums of those with the same fingerprint, in the order of the fingerprints.
 fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
     looks.sort_unstable_by_key(|alike| alike.print);
     looks.dedup_by(|next, kept| {
@@ -173,11 +173,12 @@ fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
     looks
 }
 
-/// The signature that a rule would use, and the most frequent ones under its mask for people to see, that one
+/// The signature that a rule would use, and the most frequent ones under its mask for the report, that one
 /// first.
 ///
-/// Of the masks with a top signature that covers (nearly) as much as any, the most telling one is taken that
-/// no client shares; failing that, the most telling one.
+/// Of the masks with a top signature that covers (nearly) as much as any, the most specific one is taken that
+/// no client shares. Failing that, it is the most specific one that is a tool's, and else the most specific
+/// one. Where none of them covers enough for a rule, the signature of one of a few tools goes before.
 pub(crate) fn choose(
     cohort: &Cohort,
     clients: &dyn KnownLooks,
@@ -223,8 +224,9 @@ pub(crate) fn choose(
     Some((chosen, shares))
 }
 
-/// Of a few tools that make the flood together the one that sends most, where clients are known and have the
-/// looks of none: under the most telling mask under which those cover (nearly) as much as under any.
+/// The signature of the tool that sends most, where a few tools make the flood together. Enough clients must be
+/// known, none of which has the fingerprint of such a tool. The mask is the most specific one under which the
+/// tools cover (nearly) as much as under any.
 fn a_few<'a>(
     full: &'a Looks<'a>,
     ip_id: &'a Looks<'a>,
@@ -364,7 +366,7 @@ mod tests {
         cohort((0..300).map(tool).chain((0..of_clients).map(other)))
     }
 
-    /// So many clients, one look each.
+    /// So many clients, each with a fingerprint of its own.
     fn many_clients(count: u16) -> Vec<Clients> {
         (0..count).map(|n| clients(bare(40_000 + n, 57, 9))).collect()
     }

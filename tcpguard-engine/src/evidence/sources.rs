@@ -1,4 +1,4 @@
-//! Where failing handshakes come from: one place, few, or everywhere.
+//! Whether failing handshakes come from one source, from few, or from everywhere.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -150,7 +150,7 @@ pub(crate) struct Culprit {
     pub net: IpNet,
     /// Its share of the failing flows.
     pub share: f64,
-    /// The SYNs from there are repeated as real clients repeat theirs.
+    /// The SYNs from there are retransmitted as those of real clients are.
     pub repeated: bool,
     /// The sources in a network that send many each.
     pub members: Vec<Culprit>,

@@ -1,34 +1,34 @@
 //! Whether more handshakes fail than the listener's clients could begin.
 //!
-//! Clients behind a path that breaks come as often as before, and fail at two or three times the rate at
-//! which they usually come: a client without a reply tries again (RFC 6298 §5.5), and programs open
-//! connections anew. A retransmission is no new client, so only first SYNs are compared. A flash crowd begins
-//! many more handshakes, but those that the server can take complete. So more complete than ever, and more
-//! than fail. A hundred times the usual rate that fails while fewer complete is neither, and nor are eight
-//! times the usual rate that go on for seconds. An attacker that retransmits SYNs as clients do has two ways
-//! to stay below that: a flood that clients could have caused, or as many completed handshakes as open ones,
-//! from addresses that the attacker holds.
+//! Clients behind a path that breaks arrive as often as before, and fail at two or three times the baseline
+//! rate: a client without a reply tries again (RFC 6298 §5.5), and programs open connections anew. A
+//! retransmission is no new client, so only first SYNs are compared. A flash crowd begins many more
+//! handshakes, but those that the server can take complete. So more complete than ever before, and more
+//! complete than fail. A hundred times the baseline that fails while fewer complete is neither of these. Nor
+//! is eight times the baseline that goes on for seconds. An attacker that retransmits SYNs as clients do has
+//! two ways to stay below that: a flood that clients could have caused, or as many completed handshakes as
+//! open ones, from addresses that the attacker holds.
 
 use crate::Settings;
 use crate::window::Sums;
 use crate::words::short;
 
 /// Share of the rate that no clients could begin within a second, from which they could not begin it for
-/// [`Surge::LASTING`] seconds either: eight times the usual rate, and 400 a second.
+/// [`Surge::LASTING`] seconds either: eight times the baseline, and 400 a second.
 const FOR_LONG: f64 = 0.08;
 
-/// The rates of the last seconds, against the usual rate.
+/// The rates of the last seconds, compared with the baseline.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Surge {
-    /// More fail than clients could begin, and it is no rush of clients either.
+    /// More fail than clients could begin, and it is no flash crowd either.
     pub holds: bool,
     /// For seconds more have failed than clients could begin for so long.
     pub lasts: bool,
-    /// Failing handshakes per second, without repetitions.
+    /// Failing handshakes per second, without retransmissions.
     failing: f64,
     /// Completed ones per second.
     completing: f64,
-    /// SYNs per second that are usual; `None` while that is not known.
+    /// Baseline of SYNs per second; `None` while that is not known.
     usual: Option<f64>,
 }
 
@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// A second in which so many fail and complete, and so many are repeated.
+    /// A second in which so many handshakes fail and complete, and so many SYNs are retransmitted.
     fn second(failing: u64, completed: u64, repeated: u64) -> Sums {
         let (span, attempts) = (Duration::from_secs(1), failing + completed);
         let syns = attempts;

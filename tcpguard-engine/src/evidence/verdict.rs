@@ -8,7 +8,7 @@ use super::sources::Sources;
 use crate::words::{percent, short};
 use crate::{Evidence, IncidentClass, Settings};
 
-/// One line of the class list, as a look went through it.
+/// One line of the class list, as an inspection evaluated it.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct VerdictLine {
     /// The class if the line fits.
@@ -33,17 +33,17 @@ impl VerdictLine {
 /// 1. Below the gate it is no attack. It is none either where the failing sources were served a moment ago
 ///    and are no more than then, or have been here before, until they are known not to retransmit their SYNs.
 ///    Nor is it one where they reset the SYN-ACKs, as seldom as health checks and scanners.
-/// 2. The clients behind a broken path may look like this, until it is known that no SYN is retransmitted:
-///    then no class of attack is named, unless they are more than could be clients.
+/// 2. Clients behind a broken path may be the cause, until it is known that no SYN is retransmitted. Until then
+///    no class of attack is named, unless more handshakes fail than clients could begin.
 /// 3. One source dominates.
 /// 4. Few sources or networks, unless they retransmit their SYNs as clients would and are no more than those.
-/// 5. Random sources: seen once each, with one more sign of spoofing, of which networks that are new here, a
-///    surge and sources that no reply reaches are three; or, where a smaller pool of spoofed addresses comes
-///    round again, one machine's fingerprint and hop count and no client behind any.
+/// 5. Random sources: seen once each, with one more indicator of spoofing, of which networks that are new here,
+///    a surge and sources that no reply reaches are three. Or, where a smaller pool of spoofed addresses is
+///    used more than once: one machine's fingerprint and hop count, and no client behind any.
 /// 6. Many sources that are none of that, have one fingerprint or are new here, and do not retransmit their
 ///    SYNs as clients would, or are more than those.
 ///
-/// The rest has two signs of an attack and no pattern: a broken path still explains it best.
+/// The rest has two indicators of an attack and no pattern: a broken path still explains it best.
 pub(crate) fn verdict(
     gate: &Gate,
     sources: &Sources,
@@ -121,7 +121,7 @@ pub(crate) fn overload_line() -> VerdictLine {
     )
 }
 
-/// The line of a rush of clients.
+/// The line of a flash crowd.
 pub(crate) fn crowd_line(evidence: &Evidence, syn_rate: f64) -> VerdictLine {
     VerdictLine::that_holds(
         IncidentClass::FlashCrowd,

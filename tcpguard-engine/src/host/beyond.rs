@@ -12,7 +12,7 @@ use crate::signal::Signal;
 use crate::words::short;
 use crate::{Evidence, HostCounters, IncidentClass, Listener, Mode, Settings, Timestamp};
 
-/// Frames that went to the stack although the guard could not read them.
+/// Frames that went to the stack although the XDP program could not read them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Passing {
     /// Since the last poll and in the one before.

@@ -17,7 +17,7 @@ impl Host {
         let held = if self.is_open(IncidentClass::ClosedPorts) { HELD } else { 1.0 };
         let flooded = tick.per_second(closed(tick).syns) >= held * settings.closed_rate;
         self.closed_streak = if flooded { self.closed_streak + 1 } else { 0 };
-        // Once ports are held to be closed few resets are left to tell.
+        // Once ports are held to be closed, few resets are left by which to judge.
         self.resets_unseen = match self.is_open(IncidentClass::ClosedPorts) {
             true => self.resets_unseen || flooded && are_unseen(tick),
             false => flooded && are_unseen(tick),

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::evidence::source;
 use crate::{Flow, FlowState, Probe, Settings, Timestamp};
 
-/// Handshakes left half-open at one place from which they are no scan but a health probe, which
-/// comes back: a scanner asks once, or twice.
+/// Handshakes that a scanner leaves half-open at one address and port at most, on average: it tries once,
+/// or twice. More are those of a health check, which returns.
 const TRIES_PER_PLACE: usize = 2;
-/// Chance that the first try of a real client at a place succeeds, and that a scanner's does (Jung,
-/// Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
-/// 2004).
+/// Chance that the first try of a real client at an address and port succeeds, and that a scanner's
+/// does (Jung, Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis
+/// testing", 2004).
 const CLIENT_SUCCEEDS: f64 = 0.8;
 const SCANNER_SUCCEEDS: f64 = 0.2;
 

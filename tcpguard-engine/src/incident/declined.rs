@@ -23,7 +23,7 @@ enum Why {
     Refused,
     /// An operator removed it.
     Removed(RemovedRule),
-    /// It made way for clients, and comes back once there is nothing in its place any more.
+    /// It made way for clients, and may be asked for again once its replacement has ended.
     Yielded(Wanted, Instead),
 }
 
@@ -42,7 +42,7 @@ impl Declined {
         self.0.insert(matcher, (removed.until, Why::Removed(removed)));
     }
 
-    /// Declines a rule while there is something in its place.
+    /// Declines a rule that made way for clients, until [`Self::reclaim`].
     pub fn yield_to(&mut self, instead: Instead, wanted: Wanted) {
         self.0.insert(wanted.matcher, (Timestamp::MAX, Why::Yielded(wanted, instead)));
     }
@@ -52,8 +52,8 @@ impl Declined {
         self.0.retain(|_, (until, _)| now < *until);
     }
 
-    /// No longer declines the rules that an operator removed, of one step or of any: which they
-    /// are.
+    /// No longer declines the rules that an operator removed, of one mitigation or of any. Returns
+    /// these rules.
     pub fn take_up(&mut self, step: Option<Step>) -> Vec<Matcher> {
         let of_step = |matcher: &Matcher| step.is_none_or(|step| matcher.step() == step);
         let removed = self.0.iter().filter(|(_, (_, why))| matches!(why, Why::Removed(_)));
@@ -65,9 +65,9 @@ impl Declined {
         taken
     }
 
-    /// Stops declining the rules that had been replaced by cookies, because cookies no longer take
-    /// their place. Where SYNs are left `unanswered`, this includes the rules that had been withdrawn
-    /// without a replacement. Returns these rules.
+    /// Stops declining the rules that had been replaced by cookies, because cookies no longer replace
+    /// them. Where SYNs are left `unanswered`, this includes the rules that had been withdrawn without
+    /// a replacement. Returns these rules.
     pub fn reclaim(&mut self, unanswered: bool) -> Vec<Wanted> {
         let yielded = self.0.values().filter_map(|(_, why)| match why {
             Why::Yielded(wanted, Instead::Cookies) => Some(wanted.clone()),
@@ -81,7 +81,7 @@ impl Declined {
         reclaimed
     }
 
-    /// These rules are no longer there to come back, should they have made way for clients.
+    /// Declines these rules for good, if they have made way for clients.
     pub fn settle(&mut self, which: impl Fn(&Matcher) -> bool) {
         for (matcher, (_, why)) in &mut self.0 {
             if matches!(why, Why::Yielded(..)) && which(matcher) {

@@ -20,7 +20,7 @@ const EXPECTED: f64 = 20.0;
 const SIGMAS: f64 = 3.4;
 /// A verdict takes at least this long: completions come in bursts.
 const LEAST: Duration = Duration::from_secs(1);
-/// After this long too few clients come to tell.
+/// After this long without a verdict, too few clients connect for one.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Completions expected before none at all means anything: once in 3,000 by chance (Poisson).
 const EXPECTED_ANY: f64 = 8.0;
@@ -116,7 +116,7 @@ impl<T> Default for Breaker<T> {
 }
 
 impl<T: Clone + PartialEq> Breaker<T> {
-    /// Tests the latest addition in place of any earlier one. Clients that it serves complete at the
+    /// Tests the latest addition instead of any earlier one. Clients that it serves complete at the
     /// earliest after `delay`, and not before the earliest time of the test that it replaces.
     pub fn watch(&mut self, now: Timestamp, what: T, delay: Duration, before: Before, usual: f64) {
         let running = self.trial.as_ref().map_or(now, |trial| trial.from);
@@ -150,7 +150,7 @@ impl<T: Clone + PartialEq> Breaker<T> {
     }
 
     /// Judges a poll with `completed` handshakes in `elapsed`. Returns the addition to withdraw, and the
-    /// harm that it did. `answered` tells whether clients complete by the addition's own replies: then no
+    /// harm that it did. `answered` states whether clients complete by the addition's own replies: then no
     /// completion at all is a verdict too.
     pub fn poll(
         &mut self,

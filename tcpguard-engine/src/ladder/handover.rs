@@ -20,7 +20,7 @@ const ONE_OF: u64 = 8;
 /// Once it has done so, it must have completed none at all for this long: an attacker with real addresses can
 /// send ACKs with valid cookies that the host refuses.
 const SILENCE: Duration = Duration::from_secs(3);
-/// At least one of so many cookies must come back by the family in question ...
+/// At least one of so many cookies must be returned by the family in question ...
 const FAMILY: u64 = 4;
 /// ... or cookies from so many networks: a few addresses of a family that hardly any client has decide nothing
 /// for the others.
@@ -30,7 +30,7 @@ const NETWORKS: u64 = 8;
 /// each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handover {
-    /// Cookies that came back before this may be of an earlier time.
+    /// Cookies that were returned before this may be of an earlier time.
     from: Timestamp,
     /// IPv4 and IPv6; `None` until cookies are sent: most listeners never do.
     families: Option<Box<[Family; 2]>>,
@@ -39,7 +39,7 @@ pub(crate) struct Handover {
 /// Those of one family.
 #[derive(Clone, Debug, Default)]
 struct Family {
-    /// Valid cookies that came back since cookies are sent.
+    /// Valid cookies that were returned since cookies are sent.
     all: u64,
     /// Networks that they came from since the last handshake was completed.
     networks: u64,
@@ -56,7 +56,7 @@ struct Family {
 }
 
 impl Handover {
-    /// Starts anew, and counts from `from` on. Completed handshakes and networks of before are not forgotten: the
+    /// Starts anew, and counts from `from` on. Earlier completed handshakes and networks are not forgotten: the
     /// kernel counts a network once.
     pub fn start(&mut self, from: Timestamp) {
         let before = self.families.take().unwrap_or_default();
@@ -165,7 +165,7 @@ mod tests {
         ReturnedCookies { valid, completed, networks: 2 }
     }
 
-    /// After how many polls it is told, of (valid cookies, completed handshakes) by poll.
+    /// Number of polls after which harm is reported, given (valid cookies, completed handshakes) by poll.
     fn told(poll: impl Fn(u32) -> (u64, u64)) -> Option<u32> {
         let mut handover = Handover::default();
         let start = Timestamp::from_millis(10_000);

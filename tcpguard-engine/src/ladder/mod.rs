@@ -14,10 +14,10 @@ pub use step::{Order, Step};
 use crate::report::{StepReport, StepState};
 use crate::{Matcher, Settings, Timestamp, User};
 
-/// The steps that are taken here; rules do the others.
+/// The mitigations that are started here; rules do the others.
 const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budget];
 
-/// Why a step is barred.
+/// Why a mitigation is barred.
 const BARRED: &str = "the configuration forbids it";
 
 /// The latest addition.
@@ -27,7 +27,7 @@ pub(crate) enum Newest {
     Rule(Matcher),
 }
 
-/// A listener's steps.
+/// A listener's mitigations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ladder {
     rungs: [Rung; Step::ALL.len()],
@@ -49,7 +49,7 @@ struct Rung {
     ordered: Option<Ordered>,
 }
 
-/// A step that is in the kernel.
+/// A mitigation that is in the kernel.
 #[derive(Clone, Debug)]
 struct Taken {
     since: Timestamp,
@@ -64,7 +64,7 @@ struct Taken {
     inherited: bool,
 }
 
-/// A step that could not be taken, or did harm.
+/// A mitigation that could not be started, or did harm.
 #[derive(Clone, Debug)]
 struct Refused {
     /// `None`: until something has changed that may be the cause.
@@ -79,7 +79,7 @@ impl Refused {
     }
 }
 
-/// An operator's word.
+/// An operator's order.
 #[derive(Clone, Copy, Debug)]
 struct Ordered {
     on: bool,
@@ -87,7 +87,7 @@ struct Ordered {
     until: Timestamp,
 }
 
-/// Why a step is needed now.
+/// Why a mitigation is needed now.
 #[derive(Clone, Debug)]
 pub(crate) struct Need {
     pub step: Step,
@@ -106,22 +106,22 @@ pub(crate) enum Move {
 }
 
 impl Ladder {
-    /// Whether a step is taken.
+    /// Whether a mitigation is active.
     pub fn has(&self, step: Step) -> bool {
         self.rung(step).taken.is_some()
     }
 
-    /// How long a step has been taken.
+    /// How long a mitigation has been active.
     pub fn lasts(&self, step: Step, now: Timestamp) -> Option<Duration> {
         self.rung(step).taken.as_ref().map(|taken| now.since(taken.since))
     }
 
-    /// Since when, for one that is.
+    /// Since when a mitigation has been active.
     pub fn since(&self, step: Step) -> Option<Timestamp> {
         self.rung(step).taken.as_ref().map(|taken| taken.since)
     }
 
-    /// Whether any step keeps SYNs from the stack.
+    /// Whether any mitigation keeps SYNs from the stack.
     pub fn keeps_syns_away(&self) -> bool {
         OWN.into_iter().any(|step| step.keeps_syns_away() && self.has(step))
     }
@@ -144,8 +144,8 @@ impl Ladder {
         self.rung(step).refused.as_ref().is_some_and(|refused| refused.holds(now))
     }
 
-    /// From now on the configuration forbids these steps, and no others. An operator's word stands
-    /// over it, for its time.
+    /// From now on the configuration forbids these mitigations, and no others. An operator's order
+    /// overrides it until the order expires.
     pub fn bar(&mut self, barred: &[Step]) {
         for step in Step::ALL {
             self.rungs[place(step)].barred = barred.contains(&step);
@@ -157,10 +157,10 @@ impl Ladder {
         self.rung(step).barred
     }
 
-    /// Changes to make at `now`. `needs` are the steps that the situation calls for. A step that is no
-    /// longer called for is held for a while. A step that keeps SYNs away is left at once when the
-    /// incident that last called for it has `ended`. A step for which there is a reason to be `idle` is
-    /// not taken, not even on an operator's order.
+    /// Changes to make at `now`. `needs` are the mitigations that the situation calls for. A mitigation
+    /// that is no longer called for is held for a while. One that keeps SYNs away is stopped at once when
+    /// the incident that last called for it has `ended`. One for which there is a reason to be `idle` is
+    /// not started, not even on an operator's order.
     pub fn poll(
         &mut self,
         now: Timestamp,
@@ -180,27 +180,28 @@ impl Ladder {
             .collect()
     }
 
-    /// Every step that is taken.
+    /// Every active mitigation.
     pub fn taken(&self) -> impl Iterator<Item = Step> {
         OWN.into_iter().filter(|step| self.has(*step))
     }
 
-    /// A step of an earlier run is in the kernel.
+    /// Takes over a mitigation of an earlier run that is in the kernel.
     pub fn adopt(&mut self, now: Timestamp, step: Step, rate: u32, hold: Duration) {
         let why = "taken over from an earlier agent".to_owned();
         let taken = Taken { since: now, needed: now, why, rate, hold, inherited: true };
         self.rungs[place(step)].taken = Some(taken);
     }
 
-    /// A step could not be taken, or did harm: it is not tried again for a while, longer each time.
-    /// Whether it was taken.
+    /// Refuses a mitigation that could not be started, or did harm. It is not tried again for a while,
+    /// longer each time. Returns whether it was active.
     pub fn refuse(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) -> bool {
         let until = now + self.rung(step).pause(settings);
         self.give_up(step, Some(until), why)
     }
 
-    /// A step does harm whenever it is taken: it is not tried again before [`Self::reconsider`], or an
-    /// operator orders it or leaves it to the guard. Whether it was taken.
+    /// Refuses a mitigation that does harm whenever it is active. It is not tried again before
+    /// [`Self::reconsider`], or before an operator orders it or leaves it to the agent. Returns whether it
+    /// was active.
     pub fn withhold(&mut self, step: Step, why: &str) -> bool {
         self.give_up(step, None, why)
     }
@@ -221,10 +222,10 @@ impl Ladder {
         }
     }
 
-    /// Reconsiders a refused step, because the cause of the refusal has changed. Where that is `certain`
-    /// the step may be tried again at once. Otherwise only a refusal without an end gets one. The first
-    /// time it ends at once, and each later time after a longer pause. The reason is that an attempt may
-    /// keep clients out, and that other programs may change such things as often as they like.
+    /// Reconsiders a refused mitigation, because the cause of the refusal has changed. Where that is
+    /// `certain` the mitigation may be tried again at once. Otherwise only a refusal without an end gets
+    /// one. The first time it ends at once, and each later time after a longer pause. The reason is that an
+    /// attempt may keep clients out, and that other programs may change such things as often as they like.
     pub fn reconsider(&mut self, now: Timestamp, step: Step, certain: bool, settings: &Settings) {
         let rung = &mut self.rungs[place(step)];
         let pause = rung.pause(settings);
@@ -237,7 +238,7 @@ impl Ladder {
         }
     }
 
-    /// A step could not be taken, for a reason that may be gone in a moment.
+    /// Defers a mitigation that could not be started, for a reason that may be gone in a moment.
     pub fn defer(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) {
         let rung = &mut self.rungs[place(step)];
         let times = rung.refused.as_ref().map_or(0, |refused| refused.times);
@@ -246,7 +247,7 @@ impl Ladder {
         rung.taken = None;
     }
 
-    /// For how long a step would be refused now.
+    /// For how long a mitigation would be refused now.
     pub fn pause(&self, step: Step, settings: &Settings) -> Duration {
         self.rung(step).pause(settings)
     }
@@ -263,7 +264,7 @@ impl Ladder {
         }
     }
 
-    /// The steps, their states and the reasons for these.
+    /// The mitigations, their states and the reasons for these.
     pub fn report(&self, now: Timestamp) -> impl Iterator<Item = StepReport> {
         Step::ALL.into_iter().filter_map(move |step| self.rung(step).report(now, step))
     }
@@ -367,7 +368,7 @@ impl Rung {
     }
 }
 
-/// Where a step stands in the list.
+/// Position of a mitigation in the list.
 const fn place(step: Step) -> usize {
     match step {
         Step::Strays => 0,

@@ -1,27 +1,27 @@
-//! The names of the steps.
+//! The mitigations and their names.
 
-/// A step of a listener's ladder, the mildest first.
+/// A mitigation of a listener's ladder, the mildest first.
 #[derive(
     Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Segments that belong to no connection are looked for.
+    /// Out-of-state segments are looked for.
     Strays,
     /// SYNs from sources that are the attack are dropped. Rules do that.
     Source,
-    /// SYNs that look like the attack's are dropped. Rules do that.
+    /// SYNs with a signature of the attack are dropped. Rules do that.
     Signature,
     /// SYNs that no rule drops are answered with cookies.
     Cookies,
-    /// Of SYNs from clients that are not validated only those that come again are let through.
+    /// First SYNs of sources that are not validated are dropped; retransmitted ones pass.
     Overload,
     /// SYNs from clients that are not validated are let through up to a rate.
     Budget,
 }
 
 impl Step {
-    /// Every step, the mildest first.
+    /// Every mitigation, the mildest first.
     pub const ALL: [Self; 6] =
         [Self::Strays, Self::Source, Self::Signature, Self::Cookies, Self::Overload, Self::Budget];
 
@@ -37,12 +37,12 @@ impl Step {
         }
     }
 
-    /// The step with this name.
+    /// The mitigation with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|step| step.name() == name)
     }
 
-    /// Effect of the step, as it reads after "the guard".
+    /// Effect of the mitigation in words, as the predicate of a sentence.
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::Strays => "looks for segments that belong to no connection",
@@ -65,7 +65,7 @@ impl Step {
     }
 }
 
-/// An operator's order for a step.
+/// An operator's order for a mitigation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {

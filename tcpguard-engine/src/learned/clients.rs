@@ -13,18 +13,18 @@ use crate::{Flow, FlowState, Timestamp};
 
 /// Fingerprints remembered; a site's clients show a few dozen.
 pub(super) const PRINTS: usize = 256;
-/// Completions of one fingerprint that one look adds at most, so that a burst does not crowd out
+/// Completions of one fingerprint that one inspection adds at most, so that a burst does not displace
 /// the others.
 const PER_LOOK: u64 = 100;
 /// A fingerprint not seen for so long is forgotten: clients change, and a single completed
 /// handshake must not shield a flood's signature for ever.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-/// Completions in a look from which their median tells the round-trip time.
+/// Completions in an inspection from which their median shows the round-trip time.
 const RTT_FLOWS: usize = 8;
-/// Weight of one look in the average of the round-trip time.
+/// Weight of one inspection in the average of the round-trip time.
 const RTT_WEIGHT: f64 = 0.25;
 /// A handshake is given at least so long, and never more than this or four round trips, if that is
-/// more: clients may stall, and a SYN-ACK that got lost comes again after a second (RFC 6298 §2.1).
+/// more: clients may stall, and a lost SYN-ACK is retransmitted after a second (RFC 6298 §2.1).
 const PATIENCE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(500)..=Duration::from_secs(1);
 /// Handshakes that completed within this time count as much as the learned ones: the present clients may be
@@ -37,7 +37,7 @@ struct Known {
     seen: Timestamp,
 }
 
-/// Fingerprints of completed handshakes and their usual round-trip time.
+/// Fingerprints of completed handshakes and their typical round-trip time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clients {
     prints: BTreeMap<Fingerprint, Known>,
@@ -48,7 +48,7 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Learns from the flows of the listener that completed since the last look; to be called only
+    /// Learns from the flows of the listener that completed since the last inspection; to be called only
     /// in calm.
     pub fn learn(&mut self, now: Timestamp, flows: impl Iterator<Item = Flow>) {
         let fresh = |flow: &Flow| {

@@ -82,7 +82,7 @@ pub struct LearnedListener {
     /// there is one, and from an earlier version.
     #[serde(default)]
     pub usual_completed_rate: Option<f64>,
-    /// Usual round-trip time of its clients; `None` before one was measured.
+    /// Typical round-trip time of its clients; `None` before one was measured.
     pub rtt: Option<Duration>,
     /// Completed handshakes recorded.
     pub completions: u64,

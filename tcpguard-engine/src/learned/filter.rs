@@ -1,12 +1,12 @@
-//! A set that needs the same memory however many are in it, and may take a stranger for a member.
+//! A set that needs the same memory however many members it has, and may take a non-member for a member.
 
 /// Bits: 64 KiB.
 pub(super) const BITS: u32 = 1 << 19;
 const WORDS: usize = BITS as usize / 64;
 /// Bits of each member.
 const HASHES: u32 = 4;
-/// A set takes no more members once so many bits are set, and tells members from strangers no
-/// longer: one stranger in 16 passes. That is with some 90,000 members.
+/// A set takes no more members once so many bits are set, and no longer distinguishes members from
+/// non-members: one non-member in 16 passes. That is with some 90,000 members.
 pub(super) const FULL: u32 = BITS / 2;
 
 /// Digits of the written form: five bits each, and one for "more follow".
@@ -15,7 +15,7 @@ const MORE: u32 = 1 << 5;
 
 /// A Bloom filter (Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970).
 ///
-/// With n members the share of the bits that are set is 1 − e^(−4n/2^19), and a stranger passes for
+/// With n members the share of the bits that are set is 1 − e^(−4n/2^19), and a non-member passes for
 /// a member with that share to the fourth power: 0.04 % at 20,000 members, 1 % at 50,000, 6 % when
 /// full.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -58,7 +58,7 @@ impl Filter {
         self.ones == 0
     }
 
-    /// Whether too many were added to tell members from strangers.
+    /// Whether too many were added to distinguish members from non-members.
     pub fn is_full(&self) -> bool {
         self.ones >= FULL
     }
@@ -74,7 +74,7 @@ impl Filter {
         u64::from(self.ones) <= members.saturating_mul(u64::from(HASHES))
     }
 
-    /// Share of strangers that pass for members.
+    /// Share of non-members that pass for members.
     pub fn false_share(&self) -> f64 {
         (f64::from(self.ones) / f64::from(BITS)).powi(HASHES as i32)
     }
@@ -111,7 +111,7 @@ impl Filter {
             gap |= (digit % MORE) << shift;
             if digit >= MORE {
                 shift += MORE.ilog2();
-                // Four digits are enough for any place.
+                // Four digits are enough for any gap.
                 if shift >= 4 * MORE.ilog2() {
                     return None;
                 }

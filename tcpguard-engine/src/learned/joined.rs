@@ -12,8 +12,8 @@ use super::looks::KnownLooks;
 /// eight masks they take 2 MiB in all.
 const MOST: usize = 4096;
 
-/// The looks of the clients of several listeners. There may be a million, and each failing flow is compared
-/// with them, so that they can be found under each mask.
+/// The fingerprints of the clients of several listeners, at most `MOST` of the million that these may have. Each
+/// failing flow is compared with them, so that they can be found under each mask.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JoinedClients {
     completions: u64,
@@ -23,7 +23,7 @@ pub(crate) struct JoinedClients {
 }
 
 impl JoinedClients {
-    /// Those of these listeners: of each as many looks as of any other, the most frequent ones.
+    /// Those of these listeners: of each as many fingerprints as of any other, the most frequent ones.
     pub fn of<'a>(all: impl Iterator<Item = &'a Clients> + Clone) -> Self {
         let counts: Vec<usize> = all.clone().map(Clients::looks).collect();
         let each = fair(&counts, MOST);
@@ -62,8 +62,8 @@ impl KnownLooks for JoinedClients {
     }
 }
 
-/// How many looks of each listener may be taken so that they are `most` in all, where they have so many; at
-/// least one.
+/// How many fingerprints of each listener may be taken so that they are `most` in all, where they have so many;
+/// at least one.
 fn fair(counts: &[usize], most: usize) -> usize {
     let fits = |each: &usize| counts.iter().map(|count| count.min(each)).sum::<usize>() <= most;
     (1..=PRINTS).rev().find(fits).unwrap_or(1)

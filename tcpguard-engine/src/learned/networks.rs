@@ -108,8 +108,9 @@ impl Networks {
         self.all.contains(self.hash(client))
     }
 
-    /// Whether enough is known to tell unvalidated sources from clients: `completions` handshakes, or
-    /// more than a day. With too many networks nothing can be told either.
+    /// Whether enough is known to distinguish networks that are new here from those of clients:
+    /// `completions` handshakes, or more than a day. With too many networks they cannot be distinguished
+    /// either.
     pub fn tell_strangers(&self, completions: u64) -> bool {
         (self.completions() >= completions || self.days.len() > 1) && !self.all.is_full()
     }

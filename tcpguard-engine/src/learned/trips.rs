@@ -36,12 +36,12 @@ impl Trips {
         }
     }
 
-    /// Whether enough are known to tell how long nearly all take.
+    /// Whether enough are known to say how long nearly all take.
     pub fn is_known(&self) -> bool {
         self.count >= SLOW
     }
 
-    /// The time in which nearly all have completed, 49 in 50; `None` where too few are known to tell.
+    /// The time in which nearly all have completed, 49 in 50; `None` where too few are known.
     pub fn slowest(&self) -> Option<Duration> {
         let beyond = self.count / SLOW;
         if beyond == 0 {

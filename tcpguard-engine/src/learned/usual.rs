@@ -1,5 +1,5 @@
-//! How many SYNs a listener usually gets, and how many of its clients' handshakes usually complete: to
-//! tell a rush, or more than clients could send, from everyday traffic, and whether clients connect.
+//! Baselines of a listener: its normal rates of SYNs and of completed handshakes. They distinguish a flash
+//! crowd, or more SYNs than clients could send, from everyday traffic, and show whether clients connect.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::Timestamp;
 use crate::window::{Sums, Window};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Time constant of the means: after so long another rate has become the usual one.
+/// Time constant of the means: after so long another rate has become the baseline.
 const MEMORY: Duration = Duration::from_secs(600);
 /// A mean over less than this is none.
 const LEAST: Duration = Duration::from_secs(5);
@@ -54,9 +54,9 @@ pub(crate) struct Usual {
 /// Circumstances of a second that is learned from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Circumstances {
-    /// Far more clients than usual come.
+    /// Far more clients than in the baseline connect.
     pub rushing: bool,
-    /// The accept queue is full: SYNs of clients get no answer.
+    /// The accept queue is full: SYNs of clients get no reply.
     pub full: bool,
     /// An incident is open: the present completions are no baseline.
     pub incident: bool,

@@ -27,7 +27,7 @@ const HOLD_OUT: &str =
 pub(crate) struct Grounds<'a> {
     pub now: Timestamp,
     pub listener: ListenerId,
-    /// The failing and completed flows, without those that the client reset: they hold no place in a queue.
+    /// The failing and completed flows, without those that the client reset: they hold no slot in a queue.
     pub cohort: &'a Cohort,
     /// Assessment of these flows.
     pub assessment: &'a Assessment,
@@ -36,7 +36,7 @@ pub(crate) struct Grounds<'a> {
     /// Clients of the whole host.
     pub known: &'a dyn KnownClients,
     pub exempt: &'a Exempt,
-    /// No answer of the listener was seen: rules are only advised.
+    /// No reply of the listener was seen: rules are only advised.
     pub unsure: bool,
     /// Why rules are only advised although it may be sure.
     pub held_back: Option<&'static str>,
@@ -114,7 +114,7 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
     }
 }
 
-/// Whether failing flows are enough to be worth a rule or a step of their own.
+/// Whether failing flows are enough to be worth a rule or a mitigation of their own.
 fn matters(cohort: &Cohort, grounds: &Grounds<'_>) -> bool {
     let share = cohort.weight() as f64 / grounds.cohort.weight().max(1) as f64;
     Rest { flows: cohort.weight(), share }.matters(grounds.settings)

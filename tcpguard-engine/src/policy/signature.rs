@@ -56,7 +56,7 @@ fn matcher(candidate: &Candidate, listener: ListenerId) -> Matcher {
     Matcher::Signature { listener, mask: candidate.mask, fingerprint: candidate.print }
 }
 
-/// Why the candidate should be dropped, or why not; `Err(None)` when the next look may tell.
+/// Why the candidate should be dropped, or why not; `Err(None)` when the next inspection may decide.
 fn verdict(
     incident: &Incident,
     candidate: &Candidate,

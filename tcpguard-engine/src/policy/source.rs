@@ -94,7 +94,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     }
 }
 
-/// The source that dominates now, whatever the class was told for.
+/// The source that dominates now, whatever source the reported class was based on.
 fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
     let assessment = grounds.assessment;
     if assessment.top_source_excess < grounds.settings.single_source_share {

@@ -75,8 +75,8 @@ impl Entry {
         }
     }
 
-    /// Whether it is a rule of the guard's own that hits hardly anything but clients by now: nothing
-    /// is lost without it.
+    /// Whether it is a rule of the agent that hits hardly anything but clients by now: nothing is lost
+    /// without it.
     pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {
         !self.is_operators() && self.meter.hits_mostly_clients(now, settings)
     }
@@ -99,7 +99,7 @@ impl Entry {
         matches!(self.rule.origin, Origin::Operator { .. })
     }
 
-    /// Its report. `listener` tells the address behind a listener's id.
+    /// Its report. `listener` returns the address behind a listener's id.
     pub fn report(&self, listener: impl Fn(ListenerId) -> Option<Listener>) -> RuleReport {
         let (kind, matches, ports) = match &self.rule.matcher {
             Matcher::Source(net, ports) => ("source", net.to_string(), *ports),

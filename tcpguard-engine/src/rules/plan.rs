@@ -23,7 +23,7 @@ pub(crate) struct Wanted {
     pub ttl: Duration,
 }
 
-/// One step.
+/// One change of the rules in the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
     /// Into the kernel.

@@ -1,4 +1,4 @@
-//! Sources that come back are blocked for longer.
+//! Longer blocks for sources that return.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

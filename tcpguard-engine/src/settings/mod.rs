@@ -24,8 +24,8 @@ pub struct Settings {
     /// Time between two samples; the unit of "poll" below.
     pub poll: Duration,
 
-    /// Fast path: uncompleted handshakes in two polls from which it looks at all. A harmless burst of
-    /// 38 SYNs stands in a public capture.
+    /// Fast path: uncompleted handshakes in two polls from which it judges at all. A public capture has a
+    /// harmless burst of 38 SYNs.
     pub fast_failures: u64,
     /// Fast path: their share of the attempts, 0 to 1. Bursts of clients up to 0.5 s away stay below.
     pub fast_share: f64,
@@ -51,13 +51,13 @@ pub struct Settings {
     /// Overload: polls with a full accept queue from which it is an incident (two seconds: a server
     /// may pause for a moment).
     pub overload_polls: u32,
-    /// Rush of clients: multiple of the usual SYN rate (a mean of ten minutes).
+    /// Flash crowd: multiple of the baseline of SYNs per second (a mean of ten minutes).
     pub crowd_factor: f64,
-    /// Rush of clients: SYNs per second below which it is none, whatever is usual.
+    /// Flash crowd: SYNs per second below which it is none, whatever the baseline is.
     pub crowd_floor: f64,
-    /// Rush of clients: share of handshakes that complete.
+    /// Flash crowd: share of handshakes that complete.
     pub crowd_served: f64,
-    /// Rush of clients: consecutive polls for which all must hold.
+    /// Flash crowd: consecutive polls for which all must hold.
     pub crowd_polls: u32,
 
     /// Scan: ports at which nothing listens that one source tries within five minutes. As Zeek's
@@ -80,8 +80,8 @@ pub struct Settings {
     /// Reflection: consecutive polls for which both must hold.
     pub reflection_polls: u32,
 
-    /// SYN flood of closed ports: SYNs per second that the host's own stack refuses, or that are dropped in
-    /// its place.
+    /// SYN flood of closed ports: SYNs per second that the host's own stack refuses, or that are dropped
+    /// instead.
     pub closed_rate: f64,
     /// SYN flood in unreadable frames: SYNs per second that reach the stack, or are dropped, in frames with
     /// headers that extend beyond the parser's bounds.
@@ -123,36 +123,36 @@ pub struct Settings {
     /// Gate: share of the two most frequent TTLs. In public captures (StopDDoS/packet-captures) two
     /// floods had two TTLs each; 239 hosts that answered one of them showed 48, the top two 21 %.
     pub ttl_share: f64,
-    /// Gate: share of TTLs that no real host's packet arrives with, from which TTLs are forged.
+    /// Gate: share of TTLs that no real host's packet arrives with, from which TTLs are spoofed.
     pub ttl_impossible_share: f64,
     /// Gate: number of networks (/24, IPv6 /48) that count as few.
     pub few_networks: u64,
     /// Gate: number of sources that count as few when they send two SYNs each or more.
     pub few_sources: u64,
-    /// Gate: share of failing clients that repeat their SYN, up to which they are no real clients.
+    /// Gate: share of failing clients that retransmit their SYN, up to which they are no real clients.
     pub retransmit_share: f64,
-    /// Gate: age from which a real client has repeated its SYN (1 s initial timeout, RFC 6298 §2.1,
+    /// Gate: age from which a real client has retransmitted its SYN (1 s initial timeout, RFC 6298 §2.1,
     /// and half a second for slack and the way here).
     pub retransmit_age: Duration,
-    /// Gate: share of all handshakes that fail from which no usual loss of clients explains it, if next
-    /// to none is tried again. As `fast_share`.
+    /// Gate: share of all handshakes that fail from which no normal loss of clients explains it, if next
+    /// to no SYN is retransmitted. As `fast_share`.
     pub silent_share: f64,
-    /// Gate: share of failing clients that repeat their SYN, up to which next to none does.
+    /// Gate: share of failing clients that retransmit their SYN, up to which next to none does.
     pub silent_repeated: f64,
-    /// Failing handshakes per second, as a multiple of the usual SYNs per second, that are more than
-    /// clients could begin.
+    /// Failing handshakes per second, as a multiple of the baseline of SYNs per second, that are more
+    /// than clients could begin.
     pub surge_factor: f64,
-    /// Failing handshakes per second below which they may be clients, however few are usual.
+    /// Failing handshakes per second below which they may be clients, however low the baseline is.
     pub surge_floor: f64,
-    /// Share of all handshakes that fail from which SYNs that look like the clients', seen once each
-    /// and from everywhere, are forged. Of a swarm's peers as many are gone before they are answered.
+    /// Share of all handshakes that fail from which SYNs with fingerprints of clients, from sources seen
+    /// once each and from everywhere, are spoofed. Of a swarm's peers as many are gone before the reply.
     pub scattered_share: f64,
     /// Gate: share of the failing networks from which they are new, or known.
     pub novel_share: f64,
     /// Gate: share of the completing networks that must be known before others can be new.
     pub novel_seen: f64,
-    /// Gate: learned handshakes from which new sources are told from known ones. A day with fewer suffices as
-    /// well.
+    /// Gate: learned handshakes from which new sources are distinguished from known ones. A day with fewer
+    /// suffices as well.
     pub novel_completions: u64,
     /// Gate: items from which failing handshakes are an attack.
     pub gate_attack: u32,
@@ -160,7 +160,7 @@ pub struct Settings {
     pub gate_drop: u32,
 
     /// Source rules: failing flows of a source or network from which a rule against it is considered.
-    /// Fewer can be forged by chance, and the queue holds them.
+    /// A flood that spoofs sources at random may draw one of them fewer times, and the queue holds these.
     pub source_flows: u64,
     /// Source rules: per incident at most.
     pub sources_per_incident: usize,
@@ -202,8 +202,8 @@ pub struct Settings {
     pub rest_flows: u64,
     /// Cookies: their share of the failing flows.
     pub rest_share: f64,
-    /// A step that failed or did harm is tried again after this long, doubled each time, at most 16
-    /// times as long.
+    /// A mitigation that failed or did harm is tried again after this long, doubled each time, at most
+    /// 16 times as long.
     pub step_retry: Duration,
     /// Cookies: time after which some client must have completed a handshake.
     pub canary: Duration,
@@ -370,7 +370,7 @@ impl Limits {
     pub const MANUAL_RULE: Duration = Duration::from_secs(3600);
     /// Longest lifetime of a rule made by hand; longer ones are cut to it.
     pub const MAX_MANUAL_RULE: Duration = Duration::from_secs(24 * 3600);
-    /// Longest time for which an operator's word about a step counts; longer ones are cut to it.
+    /// Longest time for which an operator's order for a mitigation counts; longer ones are cut to it.
     pub const MAX_ORDER: Duration = Duration::from_secs(24 * 3600);
     /// An incident does not ask again for a rule that an operator removed for this long.
     pub const REMOVED: Duration = Duration::from_secs(600);

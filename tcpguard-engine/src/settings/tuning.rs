@@ -35,15 +35,15 @@ impl From<Settings> for Tuning {
     }
 }
 
-/// Settings that differ at one place.
+/// Settings that differ for one listener, or for one port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     /// Which listeners.
     pub at: Place,
-    /// The mode there, where it is milder than the guard's: the guard never does more at a
+    /// The mode there, where it is milder than the agent's: the agent never does more at a
     /// listener than it does everywhere.
     pub mode: Option<Mode>,
-    /// The steps that are not taken there, but on an operator's word.
+    /// The mitigations that are not started there, except by an operator's order.
     pub barred: Vec<Step>,
     /// Thresholds among [`PER_LISTENER`] with their values there, each in its unit. Others change
     /// nothing.
@@ -98,10 +98,10 @@ struct Own {
 }
 
 impl Tuned {
-    /// Works out the settings of each place.
+    /// Works out the settings of each override.
     ///
     /// # Errors
-    /// When settings contradict themselves, the common ones or those of a place.
+    /// When settings contradict themselves, the common ones or those of an override.
     pub fn new(tuning: Tuning) -> Result<Self, SettingsError> {
         let Tuning { common, overrides } = tuning;
         common.validate()?;
@@ -119,13 +119,13 @@ impl Tuned {
         self.own(listener).map_or(&self.common, |own| &own.settings)
     }
 
-    /// The mode at a listener while the guard is in mode `guard`.
+    /// The mode at a listener while the agent is in mode `guard`.
     pub fn mode(&self, listener: Listener, guard: Mode) -> Mode {
         let own = self.own(listener).and_then(|own| own.mode);
         own.map_or(guard, |own| own.min(guard))
     }
 
-    /// The steps that are not taken at a listener.
+    /// The mitigations that are not started at a listener, except by an operator's order.
     pub fn barred(&self, listener: Listener) -> &[Step] {
         self.own(listener).map_or(&[], |own| &own.barred)
     }

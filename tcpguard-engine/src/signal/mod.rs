@@ -26,15 +26,15 @@ pub(crate) enum Signal {
     Occupancy,
     /// The accept queue is full.
     AcceptQueue,
-    /// Many more SYNs than usual, and they are served.
+    /// Many more SYNs than in the baseline, and they are served.
     SynRate,
-    /// SYNs to many places at which nothing listens.
+    /// SYNs to many addresses or ports at which nothing listens.
     Probes,
     /// Unsolicited replies.
     Answers,
     /// SYNs to closed ports that take the stack's time.
     ClosedPorts,
-    /// SYNs in frames that the guard cannot read.
+    /// SYNs in frames that the XDP program cannot read.
     BeyondBounds,
 }
 

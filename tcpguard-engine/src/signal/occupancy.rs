@@ -2,7 +2,7 @@
 //!
 //! A slow flood fills a small queue without ever being fast: entries live 63 s, so that a queue of
 //! 128 is full at 2 SYN/s. But the same 63 s make the queue's length a bad witness afterwards: it
-//! stays up for a minute after the last forged SYN. So never more entries are held against the
+//! stays up for a minute after the last spoofed SYN. So never more entries are held against the
 //! present than handshakes have failed in the time that is asked about.
 
 use std::time::Duration;
@@ -38,8 +38,8 @@ impl Occupancy {
     /// ([`Settings::quiet`]), so that a pulse counts until the next.
     pub const SPAN: Duration = Duration::from_secs(10);
 
-    /// Places of a SYN queue that failing handshakes take in the end, if as many fail for a life as did in these
-    /// `sums`. A SYN that comes again takes no other place.
+    /// Slots of a SYN queue that failing handshakes take in the end, if they go on to fail at the rate of these
+    /// `sums` for the life of an entry. A retransmitted SYN takes no other slot.
     pub fn places(sums: &Sums, natural: &Natural) -> f64 {
         let excess = sums.first_failures() as f64 - natural.expected(sums);
         LIFE.div_duration_f64(sums.span.max(LEAST)) * excess
@@ -115,7 +115,7 @@ impl Occupancy {
         })
     }
 
-    /// Starts again: the readings so far say nothing any more.
+    /// Starts again: the readings so far no longer say anything.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

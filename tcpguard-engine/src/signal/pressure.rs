@@ -7,7 +7,7 @@ use crate::learned::Usual;
 use crate::window::Window;
 use crate::{IncidentClass, Queues, Settings, Timestamp};
 
-/// Rates and repeated SYN-ACKs are judged over this span.
+/// Rates and retransmitted SYN-ACKs are judged over this span.
 const SPAN: Duration = Duration::from_secs(2);
 /// Handshakes with an ignored third ACK, below this many in [`SPAN`], are chance: a packet lost here and there, or
 /// the clients of one server with a first timeout shorter than their round-trip time.
@@ -15,13 +15,13 @@ const IGNORED_MIN: u64 = 8;
 /// Their share of the completions from which the accept queue is full. Clients that wait before
 /// they speak to a `TCP_DEFER_ACCEPT` socket stay below.
 const IGNORED_SHARE: f64 = 0.25;
-/// One in so many places of the accept queue is taken when it is found between two times of being full.
+/// One in so many slots of the accept queue is taken when it is found between two times of being full.
 const FILLED: u64 = 4;
 
 /// Where the queue cannot be read: SYNs left without an answer in [`SPAN`] from which they mean
 /// something, beside as many that are answered and complete.
 const UNHEARD_MIN: u64 = 32;
-/// Share of them that clients repeat, as only real ones do.
+/// Share of these SYNs that is retransmitted, as only real clients do.
 const UNHEARD_REPEATED: f64 = 0.35;
 
 /// Type of pressure.
@@ -29,7 +29,7 @@ const UNHEARD_REPEATED: f64 = 0.35;
 pub(crate) enum Strain {
     /// The accept queue is full.
     Overload,
-    /// Far more clients than usual, and they are served.
+    /// Far more clients than in the baseline, and they are served.
     Crowd,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Load<'a> {
 pub(crate) struct Pressure {
     /// Polls with a full accept queue, less those without since.
     overload: u32,
-    /// Polls in a row with a rush of clients.
+    /// Polls in a row with a flash crowd.
     crowd: u32,
     felt: Timestamp,
 }
@@ -102,7 +102,7 @@ impl Pressure {
         }
     }
 
-    /// Whether the rate is so far from the usual one that it should not become it.
+    /// Whether the rate is so far above the baseline that it should not become the baseline.
     pub fn rushing(&self) -> bool {
         self.crowd > 0
     }
@@ -117,7 +117,7 @@ impl Pressure {
         self.overload >= settings.overload_polls
     }
 
-    /// Polls with a full accept queue less those without since, and polls running with a rush.
+    /// Polls with a full accept queue less those without since, and polls in a row with a flash crowd.
     pub fn polls(&self) -> (u32, u32) {
         (self.overload, self.crowd)
     }

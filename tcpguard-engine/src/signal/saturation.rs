@@ -2,7 +2,7 @@
 
 use crate::{Sample, Settings, Timestamp};
 
-/// Packets lost before the guard in one poll that are no accident.
+/// Packets dropped before XDP in one poll from which they are no accident.
 const LOST: u64 = 64;
 
 /// Monitor of the busiest CPU and of the packets that are lost before any program sees them.

@@ -7,7 +7,7 @@
 //! A tick is judged once its handshakes have had their time, against the completions of these very
 //! handshakes. Against the completions that are merely seen in the same tick, the handshakes under way
 //! at each poll would vary more than the failures. That is still so where completions are not tracked
-//! one by one. There a rush of clients from far away looks like failures for the time of a round trip.
+//! one by one. There a flash crowd from far away passes for failures for the time of a round trip.
 //! The alarm is therefore only a suspicion, to be confirmed by the sampled flows.
 
 use crate::learned::Natural;

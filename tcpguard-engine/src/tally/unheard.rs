@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-/// Ticks that a client is given to repeat an unanswered SYN: 1.5 s.
+/// Ticks that a client is given to retransmit an unanswered SYN: 1.5 s.
 const AGAIN: usize = 6;
 /// Ticks over which unanswered SYNs are judged.
 const HEARD: usize = 16;
 /// Unanswered SYNs in that time below which nothing is made of them, as of `fast_failures`.
 const UNHEARD_MIN: u64 = 64;
-/// Share of them that clients repeat: of forged ones fewer are (`retransmit_share`).
+/// Share of them that clients retransmit: of spoofed SYNs fewer are (`retransmit_share`).
 const UNHEARD_REPEATED: f64 = 0.35;
 
 /// Fates of the SYNs at a listener with queues that cannot be read. Unanswered SYNs that are not
@@ -28,8 +28,8 @@ pub(super) struct Heard {
 }
 
 impl Unheard {
-    /// Adds a tick. The answer is how many SYNs a full queue left without an answer; they are told
-    /// once a client would have repeated them.
+    /// Adds a tick. Returns how many SYNs a full queue left without a reply. They are reported once a
+    /// client would have retransmitted them.
     pub fn next(&mut self, tick: Heard) -> u64 {
         // Empty ticks at the front add nothing and are left out. Most listeners have no others.
         if !self.ticks.is_empty() || tick != Heard::default() {

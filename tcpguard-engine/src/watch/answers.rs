@@ -5,28 +5,28 @@ use crate::routes::{Route, RouteQuestion, Routes};
 use crate::{Egress, Flow, FlowState, Flows, ListenerKind, ListenerSample, Mode, Timestamp};
 
 impl Watch {
-    /// SYNs of which no answer was seen since the last poll.
+    /// SYNs to which no reply was seen since the last poll.
     pub fn unanswered(&self, sample: &ListenerSample, mode: Mode, one_sided: bool) -> u64 {
         self.tally.unanswered(&sample.counters, mode, one_sided)
     }
 
-    /// Whether its answers leave where the guard sees them.
+    /// Whether its replies leave by an attached interface.
     pub fn egress(&self) -> Egress {
         self.tally.answers().verdict()
     }
 
-    /// Whether no answer of this host's own listener was seen: then verdicts are less sure, and rules
+    /// Whether no reply of this host's own listener was seen: then verdicts are less sure, and rules
     /// only advised.
     pub fn is_unsure(&self) -> bool {
         self.kind == ListenerKind::Local && self.egress() != Egress::Seen
     }
 
-    /// Whether a count of the queue would tell where the answers leave.
+    /// Whether a count of the queue would show where the replies leave.
     pub fn asks_for_count(&self) -> bool {
         self.kind == ListenerKind::Local && self.tally.answers().asks_for_count()
     }
 
-    /// Whether the routes of its sources say in a moment whether its answers are seen.
+    /// Whether the routes of its sources will soon show whether its replies are seen.
     pub fn waits_for_routes(&self) -> bool {
         self.tally.answers().waits_for_routes()
     }

@@ -21,7 +21,7 @@ impl Watch {
     }
 
     /// Allows requests, if the evidence calls for them, for the rules that an operator removed, of one
-    /// step or of any. Their signatures are remembered as those of an attack that ended. Meanwhile SYNs
+    /// mitigation or of any. Their signatures are remembered as those of an attack that ended. Meanwhile SYNs
     /// may be dropped because they are too many. These never get a reply and would give no new evidence.
     pub fn take_up(&mut self, until: Timestamp, step: Option<Step>) {
         let Some(incident) = &mut self.incident else { return };

@@ -13,7 +13,7 @@ use crate::{IncidentClass, Mode, Timestamp};
 /// floods (2.75 s in a public capture, 10 s assumed). In a second a few SYNs vary too much to be compared.
 const LATELY: Duration = Duration::from_secs(16);
 /// Share of the failing flows that rules leave uncovered, up to which rules act against the flood: they cover most of
-/// it. The uncovered rest calls for steps much earlier (`rest_share`).
+/// it. The uncovered rest calls for mitigations much earlier (`rest_share`).
 const LEFT: f64 = 0.5;
 /// Handshakes in a second from which a burst is waited for: fewer are not enough for a verdict (`evidence_flows`).
 const BURST_MIN: u64 = 32;
@@ -63,8 +63,8 @@ impl Watch {
         self.class().is_some_and(IncidentClass::is_flood)
     }
 
-    /// Time of the end of the last incident for which steps were taken. `None` while handshakes fail, whatever the
-    /// verdict is, or where they never did.
+    /// Time of the end of the last incident of failing handshakes, which may have called for mitigations. `None` while
+    /// handshakes fail, whatever the verdict is, or where they never did.
     pub fn failing_ended(&self) -> Option<Timestamp> {
         self.failing_over.filter(|_| !self.handshakes_failed())
     }
@@ -84,7 +84,7 @@ impl Watch {
     /// Whether more SYNs arrive than can be answered by any means. The agent may act since `enforced`, and acts
     /// according to `mode`.
     pub fn is_unanswerable(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
-        // SYNs that the overload step drops keep the queue from being full.
+        // The first-SYN drop keeps the queue from being full.
         let overwhelmed = self.is_unanswering() || self.ladder.has(Step::Overload);
         overwhelmed && self.is_without_cookies(now, enforced, mode)
     }

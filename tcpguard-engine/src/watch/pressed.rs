@@ -26,7 +26,7 @@ const HYSTERESIS: f64 = 0.5;
 /// free slot. So a burst turns SYNs away in one second only.
 const TURNED_AWAY: usize = 2;
 const SECOND: Duration = Duration::from_secs(1);
-/// By then a client has sent a SYN again that was dropped: after a second (RFC 6298 §2.1), and its way here.
+/// By then a client has retransmitted a dropped SYN: after a second (RFC 6298 §2.1), and its way here.
 const CAME_AGAIN: Duration = Duration::from_millis(1500);
 
 impl Watch {
@@ -108,7 +108,7 @@ impl Watch {
     }
 
     /// Whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
-    /// two seconds at least, some in each of three. A rule against a flood that changes its looks comes sooner.
+    /// two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes sooner.
     pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
         let seconds: [Sums; TURNED_AWAY + 1] = self.window.seconds(now);
         let start = now - SECOND * seconds.len() as u32;
@@ -117,8 +117,8 @@ impl Watch {
             && self.window.between(start, now).is_unanswered()
     }
 
-    /// Whether the SYN queue would fill if the SYNs were let in that the overload step or a budget drops and the rules
-    /// do not. The newest of these rules has acted since `newest`. `true` while that is not known yet.
+    /// Whether the SYN queue would fill if the SYNs were let in that the first-SYN drop or the SYN rate limit drops and
+    /// the rules do not. The newest of these rules has acted since `newest`. `true` while that is not known yet.
     ///
     /// A client whose first SYN was dropped has not failed: it retransmits the SYN after a second.
     pub fn still_fails(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
@@ -149,7 +149,7 @@ impl Watch {
         })
     }
 
-    /// Whether as many handshakes as failed in this time, and those on their way, take too many places in the end if
+    /// Whether as many handshakes as failed in this time, and those on their way, take too many slots in the end if
     /// the stack answers them.
     fn would_fill(&self, sums: &Sums, settings: &Settings) -> bool {
         let Some(queues) = self.queues else { return false };

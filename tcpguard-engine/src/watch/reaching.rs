@@ -10,7 +10,7 @@ use crate::{Settings, Timestamp};
 /// the rest to others.
 const OF_USE: f64 = 0.5;
 /// Share of its limit from which a SYN queue is full: Linux ends the oldest entries of one that is more than half full,
-/// so that a few places are free now and then (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
+/// so that a few slots are free now and then (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
 const FULL: f64 = 0.95;
 /// Span over which the SYNs that reach the stack are judged: a pulse's pause is no defence, and one poll no failure.
 const JUDGED: Duration = Duration::from_secs(2);
@@ -54,9 +54,9 @@ impl Watch {
         self.half_open_lately(now).is_some_and(|half_open| f64::from(half_open) >= room)
     }
 
-    /// SYNs that the stack answered although the guard could not read them, and that completed no handshake, of
-    /// the last poll; where its SYN queue is full and answers no more, `beyond`: all frames that may have held
-    /// one, if they are more than the SYNs that the guard could read and left to the stack.
+    /// SYNs of the last poll that the stack answered although the XDP program could not read them, and that
+    /// completed no handshake. Where its SYN queue is full and the stack answers no more, `beyond`: all frames that
+    /// may have held one, if they are more than the SYNs that the XDP program could read and left to the stack.
     pub(crate) fn evading(
         &self,
         now: Timestamp,
@@ -72,12 +72,12 @@ impl Watch {
         }
     }
 
-    /// Whether SYNs that the guard cannot read reach the stack in number.
+    /// Whether SYNs that the XDP program cannot read reach the stack in number.
     pub fn is_evaded(&self) -> bool {
         self.evaded
     }
 
-    /// Notes whether SYNs that the guard cannot read reach the stack in number.
+    /// Notes whether SYNs that the XDP program cannot read reach the stack in number.
     pub(super) fn note_evaded(&mut self, settings: &Settings) {
         let sums = self.window.last(JUDGED);
         self.evaded = sums.per_second(sums.evading()) >= settings.beyond_rate;
@@ -91,7 +91,7 @@ mod tests {
     use crate::Queues;
     use crate::window::Tick;
 
-    /// A rule drops 10,000 SYN/s, 60 clients come in a second, and 400/s that look like them complete nothing.
+    /// A rule drops 10,000 SYN/s, 60 clients connect in a second, and 400/s with their fingerprint complete nothing.
     #[test]
     fn whoever_drops_most_of_a_flood_protects_nobody_while_the_rest_fills_the_queue() {
         let settings = Settings::default();

@@ -12,14 +12,15 @@ use crate::{Settings, Timestamp};
 const TRIED_AGAINST: Duration = Duration::from_secs(5);
 /// Clients that came in this time may be expected to come.
 const USUAL: Duration = Duration::from_secs(16);
-/// A client repeats its SYN after this long (RFC 6298 §2.1), and half a second for slack and the way.
+/// A client's retransmitted SYN arrives by then: after a second (RFC 6298 §2.1), and half a second for slack and
+/// the way.
 const SECOND_TRY: Duration = Duration::from_millis(1500);
 
 /// Completed handshakes a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Calm {
     completed: f64,
-    /// Those of known clients, each client counted once in ten seconds.
+    /// Those of returning clients, each client counted once in ten seconds.
     known: f64,
 }
 
@@ -31,7 +32,7 @@ impl From<Sums> for Calm {
 }
 
 impl Calm {
-    /// Where known clients were not counted apart.
+    /// Where returning clients were not counted separately.
     pub const fn of_all(completed: f64) -> Self {
         Self { completed, known: 0.0 }
     }
@@ -83,7 +84,7 @@ impl Watch {
         {
             return Some((Newest::Step(Step::Cookies), harm));
         }
-        // Connections that the application does not accept are no fault of a step.
+        // Connections that the application does not accept are no fault of a mitigation.
         if self.overloaded(settings) {
             return None;
         }
@@ -102,7 +103,7 @@ impl Watch {
 
     /// Whether the host completes hardly any handshakes of clients with valid cookies.
     fn judge_handover(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harm> {
-        // Only the tracepoint tells.
+        // Only the tracepoint shows that.
         if elapsed.is_zero() || self.counters().established.is_none() {
             return None;
         }

@@ -61,7 +61,7 @@ impl<T: Entry> Past<T> {
         self.range(0..self.len())
     }
 
-    /// Those in a range of places, of which the oldest one's is 0.
+    /// Those in a range of positions, of which the oldest one's is 0.
     ///
     /// # Panics
     /// When there are not so many.

@@ -59,13 +59,13 @@ impl Sums {
         self.attempts.saturating_sub(self.completed).saturating_sub(doubt as u64)
     }
 
-    /// Those of them that are no repetitions: where cookies answer, a SYN is an attempt each time it comes.
+    /// Failures without retransmissions: where cookies answer, a SYN is an attempt each time it arrives.
     pub fn first_failures(&self) -> u64 {
         let first = self.syns.saturating_sub(self.repeated);
         Self { attempts: self.attempts.min(first), ..*self }.failures()
     }
 
-    /// SYNs that the stack was left to answer: those that the guard neither dropped nor answered, be it because
+    /// SYNs that were left to the stack: those that the XDP program neither dropped nor answered, be it because
     /// it could not read them.
     pub fn passed(&self) -> u64 {
         self.attempts.saturating_sub(self.dropped + self.cookies_sent) + self.beyond
@@ -163,7 +163,7 @@ impl AddAssign<&Self> for Sums {
     }
 }
 
-/// All but the completions, which are told by the whole span.
+/// All but the completions, which only the whole span shows.
 impl From<&Tick> for Sums {
     fn from(tick: &Tick) -> Self {
         Self {

@@ -62,7 +62,7 @@ fn unseen_answers_are_recognised_in_a_flood_from_the_first_second_on() {
     }
 }
 
-/// Neither rules nor cookies are to be had: then strangers come twice.
+/// Neither rules nor cookies are available, so new clients get in with their second SYN.
 #[test]
 fn a_full_queue_whose_answers_are_unseen_is_relieved_and_clients_get_in() {
     let mut lab = unseen(Server { cookies: false, ..Server::default() })

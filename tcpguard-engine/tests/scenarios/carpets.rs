@@ -130,7 +130,7 @@ fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies_at_each_of_its_lis
     assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
     let answered = (0..250).filter(|to| lab.kernel.steps(*to).contains(&Step::Cookies)).count();
     assert!(answered > 200, "{answered} {story}");
-    // Of those that are told together one step says it for all.
+    // One alert about a mitigation covers all listeners that are reported together.
     assert!(lab.times("step_taken").len() <= PLACES + 1, "{story}");
     assert!(lab.connected(12.0, 39.0) > 0.99, "{} {story}", lab.connected(12.0, 39.0));
 }
@@ -163,7 +163,7 @@ fn decoys_do_not_hide_the_flood_that_matters() {
     assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
 }
 
-/// As much fails at each decoy as at the victim, so that none gives its place up.
+/// As much fails at each decoy as at the victim, so that none gives up its slot for an incident.
 #[test]
 fn a_listener_without_an_incident_of_its_own_is_defended_like_any_other() {
     for shape in [Shape::RandomWindowMss, Shape::Linux] {

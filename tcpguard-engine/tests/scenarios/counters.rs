@@ -126,7 +126,7 @@ fn the_end_of_what_is_told_together_is_told() {
     assert_eq!(lab.times("attack_ended").len(), 65, "{}", lab.story());
 }
 
-/// Everything told is about handshakes that fail, and that it is one attack by random sources.
+/// All alerts are about handshakes that fail, and report one attack by random sources.
 fn assert_one_attack(lab: &Lab, name: &str) {
     let others = lab.told.iter().filter(|told| told.event.starts_with("incident_")).count();
     assert_eq!(others, 0, "{name}: {}", lab.story());
@@ -139,7 +139,7 @@ fn assert_one_attack(lab: &Lab, name: &str) {
 
 #[test]
 fn counters_that_the_kernels_cookies_move_are_no_trouble_of_their_own() {
-    // The guard only observes, so that the kernel answers all of it: TCPReqQFullDoCookies and
+    // tcpguard only observes, so that the kernel answers all of it: TCPReqQFullDoCookies and
     // SyncookiesSent grow by thousands a second, and the next listener's clients see none of it.
     let mut lab = Lab::new(Mode::Observe)
         .listener(Server::default())

@@ -1,4 +1,4 @@
-//! Floods that no listener sees: of closed ports, and in frames that the guard cannot read.
+//! Floods that no listener sees: of closed ports, and in frames that the XDP program cannot read.
 
 use tcpguard_engine::{IncidentClass, ListenerId, ListenerState, Mode, Route, Severity, Step};
 
@@ -128,7 +128,7 @@ fn fragments_that_no_stack_sends_are_a_flood_of_the_host_and_none_at_the_listene
     assert_eq!(listener.state, ListenerState::Suspect, "{}", lab.story());
     assert!(listener.reaching_rate > 800.0, "its stack answers them: {listener:?}");
     assert!(lab.told[0].message.contains("this would drop them"), "{}", lab.story());
-    // Its half-open handshakes take the places for another minute.
+    // Its half-open handshakes take the slots for another minute.
     lab.run_until(85.0);
     let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
     assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
@@ -201,7 +201,7 @@ fn a_listener_is_protected_while_most_of_what_comes_is_kept_from_its_stack() {
     assert_eq!(listener.state, ListenerState::Attacked, "{}", lab.story());
 }
 
-/// Whatever speaks a tunnel protocol that the guard does not read.
+/// Frames of a tunnel protocol that the XDP program does not read.
 #[test]
 fn frames_that_nobody_answers_with_a_handshake_are_no_flood() {
     let mut lab = Lab::new(Mode::Enforce)

@@ -21,7 +21,7 @@ fn blocked(lab: &Lab) -> Vec<String> {
     nets
 }
 
-/// A flood that looks as the clients do, so that no signature tells it from them.
+/// A flood with the clients' fingerprint, so that no signature distinguishes it from them.
 fn mimic(rate: f64, sources: Sources) -> Flood {
     alike(rate, 10.1, 40.1, sources)
 }
@@ -153,7 +153,7 @@ fn half_open_health_checks_are_no_attack_and_are_never_dropped() {
 }
 
 /// Applications with a connect timeout below a second open a new connection instead of retransmitting a SYN.
-/// Behind a broken path such clients look like a flood, but they completed handshakes a moment ago.
+/// Behind a broken path such clients resemble a flood, but they completed handshakes a moment ago.
 #[test]
 fn known_clients_that_do_not_retransmit_are_no_attackers() {
     let impatient = |host: u8, rate| {
@@ -178,7 +178,7 @@ fn known_clients_that_do_not_retransmit_are_no_attackers() {
     }
 }
 
-/// A flood in their names is one: their completions do not go away with it.
+/// A flood that spoofs their addresses is one: their completions do not go away with it.
 #[test]
 fn a_flood_in_the_name_of_known_clients_is_named() {
     let carrier: IpAddr = [192, 0, 2, 1].into();

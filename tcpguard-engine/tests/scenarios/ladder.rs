@@ -1,4 +1,4 @@
-//! The steps beside rules: the right one for each class, taken in time, and left again.
+//! The mitigations beside rules: the right one for each class, started in time, and stopped again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tcpguard_engine::{
 
 use crate::sim::*;
 
-/// A flood that looks exactly as the clients do.
+/// A flood with exactly the clients' fingerprints.
 fn mimic(rate: f64, from: f64, until: f64) -> Flood {
     Flood { shape: Shape::Mix, ..Flood::random(rate, from..until) }
 }
@@ -21,7 +21,7 @@ fn lab(server: Server, flood: Flood) -> Lab {
 const NO_COOKIES: Server =
     Server { backlog: 128, cookies: false, traced: true, accepting: true, dead: false };
 
-/// When a step was taken first, s.
+/// When a mitigation was first started, s.
 fn taken(lab: &Lab, step: Step) -> Option<f64> {
     lab.steps.iter().find(|(_, taken)| *taken == step).map(|(at, _)| *at)
 }
@@ -254,7 +254,7 @@ fn a_restart_in_the_middle_leaves_the_steps_where_they_are() {
     assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
 }
 
-/// That something was told, with advice, nothing dropped, and no other step taken than `steps`.
+/// That something was reported, with advice, nothing dropped, and no other mitigation started than `steps`.
 #[track_caller]
 fn only_advised(lab: &Lab, steps: &[Step]) {
     let story = lab.story();
@@ -371,7 +371,8 @@ fn a_flood_of_lookalikes_beyond_the_cpu_lets_in_who_comes_again() {
     assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
 }
 
-/// The naive way keeps the step for as long as the flood comes, though the rule drops all of it, and new clients wait.
+/// The naive way keeps the mitigation for as long as the flood lasts, though the rule drops all of it, and new clients
+/// wait.
 #[test]
 fn the_overload_step_ends_when_rules_drop_what_filled_the_queue() {
     let mut lab = lab(NO_COOKIES, Flood::random(3000.0, 10.1..60.1));
@@ -386,8 +387,8 @@ fn the_overload_step_ends_when_rules_drop_what_filled_the_queue() {
     assert!(lab.connected(25.0, 58.0) >= 0.99, "{story}");
 }
 
-/// The naive way takes the step because of the SYNs that were left unanswered before the rule. The clients whose first
-/// SYNs it drops then retransmit, are taken for failing handshakes, and keep the step until the flood ends.
+/// The naive way starts the mitigation because of the SYNs that were left unanswered before the rule. The clients whose
+/// first SYNs it drops then retransmit, are taken for failing handshakes, and keep it active until the flood ends.
 #[test]
 fn a_rule_that_empties_the_queue_makes_no_client_wait() {
     let shape = Shape::RandomWindowMss;
@@ -400,7 +401,7 @@ fn a_rule_that_empties_the_queue_makes_no_client_wait() {
     assert!(lab.connected(24.0, 58.0) >= 0.99, "{story}");
 }
 
-/// Such SYNs pass the overload step, so the queue stays full until a budget bounds retransmissions as well.
+/// Such SYNs pass the first-SYN drop, so the queue stays full until the SYN rate limit bounds retransmissions as well.
 #[test]
 fn without_cookies_a_flood_that_retransmits_as_clients_do_gets_a_budget() {
     let copies = Flood { repeated: 1.0, again: &[1.0, 3.0], ..mimic(4000.0, 10.1, 40.1) };

@@ -42,7 +42,7 @@ fn at_its_end() -> Lab {
     Lab::new(Mode::Enforce).listener(server).clients(clients)
 }
 
-/// An operator takes a step at the first listener, forbids it, or leaves it to the guard.
+/// An operator starts a mitigation at the first listener, forbids it, or leaves it to the agent.
 fn order_step(lab: &mut Lab, step: Step, order: Order) {
     let listener = lab.listener_report(0).listener;
     let lifetime = Duration::from_secs(600);
@@ -50,7 +50,7 @@ fn order_step(lab: &mut Lab, step: Step, order: Order) {
     lab.request(request).expect("ordered");
 }
 
-/// A flood that looks as its clients do, so that no signature tells it from them.
+/// A flood with the fingerprint of the listener's clients, so that no signature distinguishes it from them.
 fn alike(rate: f64, from: f64, until: f64, sources: Sources) -> Flood {
     Flood { shape: Shape::Linux, sources, ..Flood::random(rate, from..until) }
 }

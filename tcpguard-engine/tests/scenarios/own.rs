@@ -33,12 +33,12 @@ fn flooded(lab: Lab, flood: Flood) -> Lab {
     lab.flood(flood.clone()).flood(Flood { to: 1, ..flood })
 }
 
-/// A flood that looks exactly as the clients do.
+/// A flood with exactly the clients' fingerprints.
 fn mimic(rate: f64, from: f64, until: f64) -> Flood {
     Flood { shape: Shape::Mix, ..Flood::random(rate, from..until) }
 }
 
-/// The first incident told of each port.
+/// The first reported incident of a port.
 fn incident(lab: &Lab, port: u16) -> Option<IncidentReport> {
     let mut told = lab.told.iter().filter_map(|told| told.incident.clone());
     told.find(|incident| incident.listener.port == port)

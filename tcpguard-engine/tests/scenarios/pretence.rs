@@ -90,8 +90,8 @@ fn a_flood_that_repeats_its_syns_is_named_and_not_taken_back() {
     }
 }
 
-/// The stack does not answer SYNs from martian sources, and a copy of a SYN gets no answer of its own. Each costs an
-/// attacker one packet. The naive way learns them as usual, and takes a thousand SYNs a second for clients.
+/// The stack does not answer SYNs from martian sources, and a copy of a SYN gets no reply of its own. Each costs an
+/// attacker one packet. The naive way learns them as a baseline, and takes a thousand SYNs a second for clients.
 #[test]
 fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
     const CALM: f64 = 600.0;
@@ -121,7 +121,7 @@ fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
     }
 }
 
-/// An attempt that its source resets holds no place.
+/// An attempt that its source resets holds no slot.
 #[test]
 fn a_flood_of_which_every_answer_is_reset_is_told_and_nothing_is_dropped() {
     for rate in [600.0, 1000.0] {
@@ -158,7 +158,7 @@ fn handshakes_that_are_reset_excuse_none_that_are_left_open() {
     assert_eq!(lab.installed.len(), 0, "{story}");
 }
 
-/// A firewall resets answers in its clients' names. They never got one, and so they send their SYN again.
+/// A firewall resets SYN-ACKs in its clients' names. They never got one, and so they retransmit their SYN.
 #[test]
 fn clients_in_whose_names_something_resets_are_behind_a_broken_path() {
     let office: IpAddr = [192, 0, 2, 1].into();
@@ -177,7 +177,7 @@ fn clients_in_whose_names_something_resets_are_behind_a_broken_path() {
     }
 }
 
-/// Each scanner asks once in a few seconds, so that none is known for one that comes again and again.
+/// Each scanner tries once in a few seconds, so that none is known as a source that keeps returning.
 #[test]
 fn half_open_probes_of_many_scanners_are_no_attack() {
     for (scanners, shape, usual) in [
@@ -203,7 +203,7 @@ fn half_open_probes_of_many_scanners_are_no_attack() {
     }
 }
 
-/// After 1.5 s none of them has repeated its SYN, as none of a flood has.
+/// After 1.5 s none of them has retransmitted its SYN, as none of a flood has.
 #[test]
 fn clients_whose_first_timeout_is_three_seconds_are_no_flood_for_two_of_them() {
     let office: IpAddr = [192, 0, 2, 1].into();
@@ -229,8 +229,9 @@ fn clients_whose_first_timeout_is_three_seconds_are_no_flood_for_two_of_them() {
     }
 }
 
-/// Applications open a connection anew after 0.3 s where a kernel would repeat its SYN. Lost clients, each from another
-/// address, hide neither an office nor a few servers among them: the naive way asks how many of the sources are known.
+/// Applications open a connection anew after 0.3 s where a kernel would retransmit its SYN. Lost clients, each from
+/// another address, hide neither an office nor a few servers among them: the naive way asks how many of the sources
+/// are known.
 #[test]
 fn who_connects_anew_instead_of_repeating_a_syn_is_known_from_before() {
     let office: IpAddr = [192, 0, 2, 1].into();
@@ -353,7 +354,7 @@ fn a_queue_too_small_for_clients_from_far_away_gets_cookies_and_says_why() {
 }
 
 /// From one address that the attacker holds, at four times the rate of the clients. The naive way takes all of it for a
-/// rush of clients.
+/// flash crowd.
 #[test]
 fn handshakes_that_an_attacker_completes_excuse_no_more_that_he_leaves_open() {
     let helper = Clients {
@@ -430,8 +431,8 @@ fn a_flood_that_changes_the_verdict_on_it_takes_no_cookies_away() {
     assert!(lab.connected(BEGIN + 5.0, END + 28.0) > 0.99, "{story}");
 }
 
-/// The pulse is over before the step is taken, and the queue is cleaned up. Where the step was held for half a
-/// minute longer, one new client in ten got in within a second.
+/// The pulse is over before the mitigation is started, and the queue is cleaned up. Where the mitigation was held for
+/// half a minute longer, one new client in ten got in within a second.
 #[test]
 fn a_short_pulse_every_half_minute_does_not_keep_new_clients_waiting_for_good() {
     let pulses = Some((0.1, 34.9));

@@ -1,13 +1,13 @@
-//! Retransmitted SYNs under a signature rule: they pass, and withdraw the rule if they are clients', which is
-//! told by the handshakes that they complete, if these are many, and if cookies can answer the flood, or
-//! hardly any is left.
+//! Retransmitted SYNs under a signature rule: they pass, and withdraw the rule if they are clients'. The
+//! handshakes that they complete show this. These must be many, and cookies must be able to answer the flood,
+//! or hardly any of it may be left.
 
 use tcpguard_engine::{Mode, Order, Request, Severity, Step};
 
 use crate::sim::*;
 use crate::{at_its_end, order_step};
 
-/// A flood, and from 20 on `rate` clients a second that look exactly like it.
+/// A flood, and from 20 on `rate` clients a second with exactly its fingerprint.
 fn lab(rate: f64) -> Lab {
     let alike = Clients { from: 20.0, shape: Some(Shape::Bare), ..Clients::steady(rate) };
     Lab::new(Mode::Enforce)
@@ -64,7 +64,7 @@ fn many_have_it_withdrawn_for_the_rest_of_the_attack() {
     assert_eq!(lab.times("attack_ended").len(), 1, "{} {:?}", lab.story(), lab.listener_report(0));
 }
 
-/// A flood of which a share is sent again after a second, and never completes.
+/// A flood of which a share is retransmitted after a second, and never completes.
 fn repeated(server: Server, rate: f64, share: f64) -> Lab {
     Lab::new(Mode::Enforce)
         .listener(server)
@@ -89,8 +89,8 @@ fn syns_that_a_flood_sends_twice_take_no_rule_away() {
     }
 }
 
-/// The flood's retransmissions complete no handshake. Without the guard's cookies the stack would take so few of
-/// them that hardly any client's would be among these.
+/// The flood's retransmissions complete no handshake. Without the cookies that XDP sends, the stack would take so few
+/// of them that hardly any client's would be among these.
 #[test]
 fn cookies_answer_a_flood_that_retransmits_more_than_the_stack_takes() {
     let again = Flood { repeated: 1.0, ..Flood::random(3000.0, 20.0..100.0) };
@@ -123,7 +123,7 @@ fn a_flood_that_sends_its_syns_twice_from_the_start_is_dropped_where_it_cannot_b
     assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
 }
 
-/// A flood, a host without cookies, and from 20 on so many clients a second that look like the flood. The stack
+/// A flood, a host without cookies, and from 20 on so many clients a second with the flood's fingerprint. The stack
 /// takes 16 retransmissions a second, and more only as their handshakes complete.
 fn alike_without_cookies(rate: f64) -> Lab {
     let alike = Clients { from: 20.0, shape: Some(Shape::Bare), ..Clients::steady(rate) };
@@ -180,7 +180,7 @@ fn where_cookies_are_not_to_be_had_clients_that_look_like_the_flood_end_no_rule(
     assert!(lab.report().rules[0].completed > 1000, "most of them connect: {story}");
 }
 
-/// A flood, a host without cookies, and from 20 on five clients a second that look like the flood.
+/// A flood, a host without cookies, and from 20 on five clients a second with the flood's fingerprint.
 fn without_cookies() -> Lab {
     Lab::new(Mode::Enforce)
         .listener(Server { cookies: false, ..Server::default() })
@@ -268,8 +268,8 @@ fn in_observe_mode_clients_show_at_their_first_syn() {
 
 #[test]
 fn a_trial_that_hits_clients_ends_when_cookies_answer_them() {
-    // No client has connected here before, the queue is full, and cookies are unavailable. A crowd of clients with an
-    // unusual fingerprint, which do not wait for the SYN-ACK, would look like a flood.
+    // No client has connected here before, the queue is full, and cookies are unavailable. A flash crowd of clients
+    // with an unusual fingerprint that do not wait for the SYN-ACK would pass for a flood.
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { cookies: false, ..Server::default() })
         .clients(Clients { from: 12.0, shape: Some(Shape::Bare), ..Clients::steady(100.0) })

@@ -40,7 +40,7 @@ fn a_flood_from_sources_that_are_answered_elsewhere_is_dropped() {
             let actions = lab.incident().actions;
             assert!(!actions.iter().any(|action| action.text.contains("advised")), "{actions:#?}");
         }
-        // The naive way: the counts are believed, because no route tells where SYN-ACKs go.
+        // The naive way: the counts are believed, because no route shows where SYN-ACKs go.
         let mut naive = flooded(server, Clients::steady(4.0), net, Route::Unknown, crude());
         naive.run_until(58.0);
         assert_eq!(naive.listener_report(0).egress, Egress::Unseen, "{net}");

@@ -14,7 +14,7 @@ fn flood(sources: Sources) -> Flood {
     Flood { sources, ..Flood::random(2000.0, 10.0..30.0) }
 }
 
-/// A flood that looks as the clients do, so that no signature tells it from them.
+/// A flood with the clients' fingerprint, so that no signature distinguishes it from them.
 fn mimic(rate: f64, sources: Sources) -> Flood {
     alike(rate, 10.1, 40.1, sources)
 }

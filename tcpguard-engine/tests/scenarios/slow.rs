@@ -25,7 +25,7 @@ fn a_flood_of_a_twentieth_of_the_traffic_is_found_within_seconds() {
     }
 }
 
-/// As long as nothing was known of its clients, a second was waited for them: it was told after 1.04 s.
+/// The naive way waits a second for clients of which nothing is known yet, and reports the flood after 1.04 s.
 #[test]
 fn a_guard_that_has_just_been_started_is_as_quick_to_tell() {
     for phase in 0..10 {
@@ -38,7 +38,7 @@ fn a_guard_that_has_just_been_started_is_as_quick_to_tell() {
     }
 }
 
-/// With a memory of ten minutes it was learned as it grew, and never told.
+/// With a memory of ten minutes the flood was learned as it grew, and never reported.
 #[test]
 fn a_flood_that_takes_two_hours_to_grow_is_no_more_natural_for_that() {
     let grows = Flood { ramp: Some(7200.0), ..Flood::random(20.0, 600.0..7800.0) };
@@ -73,7 +73,7 @@ fn a_rush_from_far_away_is_suspected_and_dismissed_by_the_flows() {
 
 #[test]
 fn clients_that_retry_at_a_dead_server_are_no_flood() {
-    // A firewall behind the guard drops their SYNs: nothing is answered, everything is repeated.
+    // A firewall behind XDP drops their SYNs: nothing is answered, everything is retransmitted.
     let dead = Outage::of(0.0..200.0, 1.0);
     let mut lab = lab(Clients::steady(20.0))
         .listener(Server { dead: true, ..Server::default() })
@@ -84,7 +84,7 @@ fn clients_that_retry_at_a_dead_server_are_no_flood() {
 
 #[test]
 fn a_swarm_of_peers_that_mostly_give_up_makes_no_rule() {
-    // Peer-to-peer: many addresses, a third of which are gone before the answer comes back.
+    // Peer-to-peer: many addresses, a third of which are gone before the reply arrives.
     let swarm = Clients { lost: 0.3, rtt: 0.05..0.4, ..Clients::steady(30.0) };
     let mut lab = lab(swarm);
     lab.run_until(200.0);

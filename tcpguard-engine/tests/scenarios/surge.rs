@@ -1,4 +1,4 @@
-//! Floods that look like the clients, and are far more than these could be.
+//! Mimicking floods that are far more than clients could cause.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn clients(rate: f64, population: &Arc<Population>) -> Clients {
     Clients { population: Some(population.clone()), ..Clients::steady(rate) }
 }
 
-/// A host with the usual clients, of which `BEGIN` seconds are enough to learn the baseline.
+/// A host with its normal clients, of which `BEGIN` seconds are enough to learn the baseline.
 fn lab(population: &Arc<Population>) -> Lab {
     let server = Server { backlog: 4096, ..Server::default() };
     Lab::new(Mode::Enforce).listener(server).clients(clients(USUAL, population))
@@ -41,8 +41,8 @@ fn a_flood_that_looks_like_the_clients_is_named_within_a_second_where_it_is_far_
     }
 }
 
-/// A day's players at once, with all SYN-ACKs lost. Returning clients are told from a flood at once, new clients as
-/// soon as they retransmit.
+/// A day's players at once, with all SYN-ACKs lost. Earlier clients are distinguished from a flood at once, new clients
+/// as soon as they retransmit.
 #[test]
 fn clients_who_come_back_all_at_once_over_a_broken_path_lose_no_syn_to_a_rule() {
     let (population, strangers) = (Population::new(1), Population::new(2));

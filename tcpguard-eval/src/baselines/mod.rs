@@ -2,7 +2,7 @@
 //!
 //! Each is written down from its published formula, and is fed the same ticks of the same listener as
 //! the engine is. Where a source leaves something open the choice that serves the method better was
-//! taken, and is named. Two kinds of parameters are told apart: *verified* ones stand in a public
+//! taken, and is named. Two kinds of parameters are distinguished: *verified* ones stand in a public
 //! source that is named, the others are *as commonly cited* and were not checked against the paper.
 
 mod fds;

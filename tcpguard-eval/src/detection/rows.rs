@@ -84,7 +84,7 @@ impl Case {
         ours.into_iter().chain(others).collect()
     }
 
-    /// Share of the runs in which it was told, and called by its right name.
+    /// Share of the right class among the runs that reported the flood; `None` if no run did.
     fn right(&self) -> Option<f64> {
         let classes: Vec<IncidentClass> =
             self.found.iter().filter_map(|found| found.class).collect();

@@ -17,9 +17,9 @@ const MANY: &[IncidentClass] = &[Distributed];
 const FEW: &[IncidentClass] = &[FewSource, SingleSource];
 const ONE: &[IncidentClass] = &[SingleSource];
 
-/// Within the same step, which is as soon as a second frame can come.
+/// Within the same time step of the simulation: a second frame cannot arrive sooner.
 const AT_ONCE: &[f64] = &[0.0004];
-/// As real clients repeat their SYNs (RFC 6298).
+/// Retransmission times of real clients' SYNs, in s after the first one (RFC 6298).
 pub(super) const LIKE_CLIENTS: &[f64] = &[1.0, 3.0, 7.0];
 /// An address from which one host floods.
 pub(super) const ATTACKER: Sources = Sources::One(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)));
@@ -44,7 +44,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// Copies of clients' SYNs, of which this share is sent again.
+/// Copies of clients' SYNs, of which this share is retransmitted.
 fn again(
     draw: &mut Draw<'_>,
     (low, high): (f64, f64),
@@ -65,11 +65,11 @@ fn surge(draw: &mut Draw<'_>) -> Flood {
     draw.mimic(5500.0, 6000.0)
 }
 
-/// SYNs that come again prove nothing: an attacker sends them for the price of one more frame each.
+/// Retransmitted SYNs prove nothing: an attacker sends them for the price of one more frame each.
 fn repeated() -> [Row; 12] {
     /// Many times the natural failures of the baseline clients, and no surge.
     const MANY_TIMES: (f64, f64) = (1000.0, 3000.0);
-    /// More than the share that clients repeat at least (`retransmit_share`): the rest is not repeated.
+    /// More than the least share that clients retransmit (`retransmit_share`): the rest is not retransmitted.
     const SOME: f64 = 0.4;
     [
         Row::flood("mimic, each twice at once", RANDOM, |draw| {
@@ -112,9 +112,9 @@ fn repeated() -> [Row; 12] {
             draw.under(lab, [Flood { repeated: 0.02, ..crude }])
         })
         .serving(0.9),
-        // The flood's segments arrive as those of clients do and cannot be told apart, so that clients wait along with
-        // it. There is no floor: nine clients of ten or more are new, and connect with their second SYN, later than the
-        // second that is counted. The share of validated clients that connect is held by `repeats_live`.
+        // The flood's segments arrive like those of clients and cannot be distinguished from them, so that clients have
+        // to wait too. There is no floor: nine clients of ten or more are new, and connect with their second SYN, later
+        // than the second that is counted. The share of validated clients that connect is held by `repeats_live`.
         Row::flood("mimic, after 1 s, without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
             let mimic = draw.mimic(MANY_TIMES.0, MANY_TIMES.1);
@@ -420,7 +420,7 @@ fn bots() -> [Row; 5] {
 
 /// Several tools at once, and tools that draw the fields of their SYNs at random.
 fn tools() -> [Row; 7] {
-    /// Floods at the same rate that differ in their looks.
+    /// Floods at the same rate with different fingerprints.
     fn shares(draw: &mut Draw<'_>, shapes: &[Shape]) -> Scene {
         let crude = draw.crude(300.0, 800.0);
         draw.flooded(shapes.iter().map(|shape| Flood { shape: *shape, ..crude.clone() }))
@@ -535,7 +535,8 @@ fn among_trouble() -> [Row; 9] {
             after(draw, lab, Shape::Mimic)
         })
         .serving(0.9),
-        // New clients connect with their second SYN, which is too late for a floor: the flood repeats none of its own.
+        // New clients connect with their second SYN, which is too late for a floor: the flood retransmits none of its
+        // own.
         Row::flood("mimic, a small queue without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
             after(draw, lab, Shape::Mimic)

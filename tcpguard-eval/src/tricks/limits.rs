@@ -1,5 +1,5 @@
-//! Floods of which it is documented that they are not told, or that clients wait in them (`docs/detection.md`,
-//! "Limits"): each with the least of the clients that are served at once all the same.
+//! Floods that are documented as not reported, or as making clients wait (`docs/detection.md`, "Limits"). Each has a
+//! lower bound for the share of clients that are served at once all the same.
 
 use tcpguard_engine::IncidentClass::{self, Distributed, RandomSpoofed};
 use tcpguard_sim::{Clients, Flood, Server, Shape, Sources};
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::mixes::Cast;
 
-    /// The most places of the queue that are taken while the trouble lasts.
+    /// The most slots of the queue that are taken while the trouble lasts.
     fn most_half_open(scene: Scene) -> usize {
         let Scene { mut lab, time, .. } = scene;
         let mut most = 0;

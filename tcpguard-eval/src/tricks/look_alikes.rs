@@ -1,4 +1,4 @@
-//! Clients, checks and scanners that look like a flood.
+//! Clients, checks and scanners that resemble a flood.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -46,7 +46,7 @@ fn cut_off(draw: &Draw<'_>, clients: Clients) -> Clients {
     Clients { outage: draw.outage(1.0), ..clients }
 }
 
-/// Applications that give up before a SYN would be repeated, behind a broken path: they leave first SYNs only.
+/// Applications that give up before a SYN would be retransmitted, behind a broken path: they leave first SYNs only.
 fn impatient() -> [Row; 7] {
     fn some(draw: &mut Draw<'_>, people: usize, (low, high): (f64, f64), share: f64) -> Scene {
         let persistence = draw.impatient();
@@ -247,7 +247,7 @@ fn outages() -> [Row; 8] {
     ]
 }
 
-/// Clients from one place, or new ones, behind a broken path.
+/// Clients from one address or at one distance, and new clients, behind a broken path.
 fn broken_paths() -> [Row; 7] {
     [
         Row::only("an office loses its path", PATH, |draw| {
@@ -291,7 +291,7 @@ fn broken_paths() -> [Row; 7] {
     ]
 }
 
-/// Far more clients than usual.
+/// Flash crowds: far more clients than the baseline.
 fn rushes() -> [Row; 9] {
     fn times(draw: &mut Draw<'_>, factor: f64, change: fn(Clients) -> Clients) -> Scene {
         let usual = draw.usual();

@@ -1,4 +1,4 @@
-//! Tricks by which a flood may pass for something else, and clients that look like a flood.
+//! Tricks by which a flood may pass for something else, and clients that resemble a flood.
 //!
 //! Each row is one short scene in enforce mode, played with several seeds, for each of which its numbers are drawn
 //! anew. Hosts with more own addresses than the agent has records for, the limit of replies to one network, captures
@@ -21,8 +21,8 @@ use crate::table::{Block, percent, rate, seconds};
 use crate::targets::{Finding, Target};
 use crate::work::spread;
 
-/// A flood is to be named within this time, unless its row says otherwise, s: a broken path may have its
-/// looks until clients would have tried again.
+/// Time limit for naming a flood, unless its row says otherwise, s. Until clients would have tried again, the flood may
+/// be classified as a broken path.
 const NAMED: f64 = 5.0;
 
 /// Each row is played with so many of the plan's seeds. It simulates a minute, a few of them up to twenty: all rows
@@ -43,7 +43,7 @@ enum Expected {
 enum Verdict {
     Right,
     Wrong,
-    /// It is documented that this is not told, and clients suffer no more than is documented.
+    /// A documented limit: the flood need not be reported, and clients suffer no more than is documented.
     Limit,
 }
 
@@ -51,10 +51,10 @@ enum Verdict {
 struct Row {
     name: &'static str,
     expected: Expected,
-    /// It is documented that this cannot be told: it is shown, and counted only where clients suffer more than is
-    /// documented.
+    /// A documented limit: the flood cannot be reported. The row is shown, and counted only where clients suffer more
+    /// than is documented.
     is_limit: bool,
-    /// Nothing may be told any more at its end.
+    /// No incident may be open at the end of the trouble.
     is_over: bool,
     /// Share of the clients that must be connected within a second once the flood is fought.
     served: f64,
@@ -75,7 +75,7 @@ impl Row {
         Self::new(name, Expected::Flood(classes, NAMED), scene)
     }
 
-    /// Clients, of whom nothing but this may be told.
+    /// Clients about which only incidents of these classes may be reported.
     fn only(
         name: &'static str,
         classes: &'static [IncidentClass],
@@ -84,7 +84,7 @@ impl Row {
         Self::new(name, Expected::Only(classes), scene)
     }
 
-    /// The same, which takes longer to tell, s.
+    /// The same with another time limit for naming the flood, s.
     fn within(self, seconds: f64) -> Self {
         match self.expected {
             Expected::Flood(classes, _) => {
@@ -99,13 +99,13 @@ impl Row {
         Self { served, ..self }
     }
 
-    /// The same, of which it is documented that it cannot be told, and that so many clients connect within a second
-    /// all the same.
+    /// The same as a documented limit: the flood cannot be reported, and this share of the clients connects within a
+    /// second all the same.
     fn limit(self, served: f64) -> Self {
         Self { is_limit: true, ..self.serving(served) }
     }
 
-    /// The same, whatever is told of which ends though it goes on.
+    /// The same, where every incident must have ended although the trouble goes on.
     fn over(self) -> Self {
         Self { is_over: true, ..self }
     }

@@ -10,7 +10,7 @@ use crate::stage::LISTENER;
 
 /// From so long after its first SYN on a flood is fought, s.
 const SETTLED: f64 = 5.0;
-/// How long the run goes on when the trouble is over, s: the end of trouble must not look like an attack.
+/// How long the run goes on when the trouble is over, s: its end must not be classified as an attack.
 const AFTER: f64 = 5.0;
 
 /// Result of one row.
@@ -27,7 +27,7 @@ pub struct Run {
     pub called: Option<IncidentClass>,
     /// At the end of the trouble an incident was open.
     pub is_open: bool,
-    /// A flood was told before there was one.
+    /// A flood was reported before there was one.
     pub early: bool,
     /// Share of the clients connected within a second; `None` if none came.
     pub served: Option<f64>,

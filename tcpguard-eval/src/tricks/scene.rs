@@ -10,12 +10,12 @@ use tcpguard_sim::{
 
 use crate::mixes::{CARRIER, Cast};
 
-/// Calm before the trouble, s: enough handshakes for the engine to tell new clients (`novel_completions`) and to learn
-/// the baseline.
+/// Time without trouble at the start, s: enough handshakes for the engine to distinguish new clients
+/// (`novel_completions`) and to learn the baseline.
 const CALM: f64 = 30.0;
 /// How long the trouble lasts unless the row says otherwise, s.
 const LASTS: f64 = 20.0;
-/// Usual clients a second, from and to.
+/// Baseline clients a second, from and to.
 const USUAL: (f64, f64) = (40.0, 100.0);
 
 /// A socket with a queue that holds as many as `net.core.somaxconn` allows by default, with `tcp_syncookies` 1.
@@ -33,7 +33,7 @@ pub struct Scene {
     pub lab: Lab,
     /// When the trouble is on, s.
     pub time: Range<f64>,
-    /// SYNs a second of the trouble, those that are sent again excepted.
+    /// SYNs a second of the trouble, without retransmissions.
     pub rate: f64,
     /// The listener that is judged by its own incident, or else by that of the whole host. By default all incidents
     /// count.
@@ -105,7 +105,7 @@ impl<'a> Draw<'a> {
         self.cast.clients(rate)
     }
 
-    /// As many clients as are usual.
+    /// Clients at a baseline rate.
     pub fn usual(&mut self) -> Clients {
         let rate = self.rate(USUAL.0, USUAL.1);
         self.clients(rate)
@@ -123,7 +123,7 @@ impl<'a> Draw<'a> {
         Clients { population: Some(Population::new(!self.seed)), ..self.rush(rate) }
     }
 
-    /// Clients beyond the usual ones, for as long as the trouble lasts.
+    /// Clients beyond the baseline, for as long as the trouble lasts.
     pub fn rush(&self, rate: f64) -> Clients {
         let Range { start, end } = self.time();
         Clients { from: start, until: end, ..self.clients(rate) }
@@ -153,7 +153,7 @@ impl<'a> Draw<'a> {
         lab
     }
 
-    /// A host with this socket and the usual clients.
+    /// A host with this socket and the baseline clients.
     pub fn host(&mut self, server: Server) -> Lab {
         let usual = self.usual();
         self.empty(server).clients(usual)
@@ -164,7 +164,7 @@ impl<'a> Draw<'a> {
         Scene { lab, time: self.time(), rate, victim: None, stalls: false }
     }
 
-    /// A host with the usual clients under these floods.
+    /// A host with the baseline clients under these floods.
     pub fn flooded(&mut self, floods: impl IntoIterator<Item = Flood>) -> Scene {
         let lab = self.host(LARGE);
         self.under(lab, floods)
@@ -180,7 +180,7 @@ impl<'a> Draw<'a> {
         self.scene(lab, rate)
     }
 
-    /// A host with the usual clients and these.
+    /// A host with the baseline clients and these others.
     pub fn beside(&mut self, groups: impl IntoIterator<Item = Clients>) -> Scene {
         let lab = self.host(LARGE);
         self.among(lab, groups)
@@ -196,7 +196,7 @@ impl<'a> Draw<'a> {
         self.scene(lab, rate)
     }
 
-    /// A host with the usual clients and so many balancers that check it so often a second each.
+    /// A host with the baseline clients and so many load balancers, each of which checks it so often a second.
     pub fn checked(&mut self, sources: u32, each: f64, kind: Probe) -> Scene {
         let rate = f64::from(sources) * each;
         let lab = self.host(LARGE).health_checks(HealthChecks { to: 0, rate, sources, kind });

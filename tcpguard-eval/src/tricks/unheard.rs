@@ -1,4 +1,4 @@
-//! Attacks that no listener hears of: at closed ports, and in frames that the guard cannot read.
+//! Attacks that no listener sees: at closed ports, and in frames that the XDP program cannot parse.
 
 use tcpguard_engine::IncidentClass::{self, ClosedPorts, Evasion, Scan};
 use tcpguard_sim::{Flood, Frames, Server, Sources};
@@ -39,8 +39,8 @@ fn closed_ports() -> [Row; 4] {
     .map(|row| row.within(HOST))
 }
 
-/// SYNs that the stack reads and the guard does not. (Whole first fragments, of which it reads the TCP header, are for
-/// the live tests.)
+/// SYNs that the stack parses and the XDP program does not. (Whole first fragments are for the live tests: the XDP
+/// program reads their TCP header.)
 fn frames() -> [Row; 5] {
     fn of(draw: &mut Draw<'_>, server: Server, frames: Frames) -> Scene {
         let lab = draw.host(server);

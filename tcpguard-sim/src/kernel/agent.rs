@@ -70,7 +70,7 @@ impl Kernel {
         self.cpus = cpus.max(1);
     }
 
-    /// Puts a rule in force, or renews the one in its place.
+    /// Puts a rule in force, or renews the one in its slot.
     pub(crate) fn install(&mut self, rule: Rule) {
         assert!(rule.expires > self.now, "a rule that has ended: {rule:?}");
         if let Some(existing) = self.rules.get_mut(&rule.id) {
@@ -110,7 +110,7 @@ impl Kernel {
         self.sockets.get(listener.0 as usize).is_some_and(|socket| socket.server.cookies)
     }
 
-    /// Takes a step, or leaves it.
+    /// Starts a mitigation, or stops it.
     pub(crate) fn set_step(&mut self, listener: ListenerId, step: Step, rate: Option<u32>) {
         let Some(socket) = self.sockets.get_mut(listener.0 as usize) else { return };
         match rate {
@@ -137,8 +137,8 @@ impl Kernel {
         self.sockets.iter_mut().for_each(|socket| socket.spared = false);
     }
 
-    /// Leaves so many SYNs a second to closed ports to the stack; `None`: all of them. Where its resets are
-    /// `unseen`, SYNs tell which these are.
+    /// Leaves so many SYNs a second to closed ports to the stack; `None`: all of them. Where the stack's resets are
+    /// `unseen`, closed ports are recognised by SYNs.
     pub(crate) fn limit_closed_ports(&mut self, per_second: Option<u32>, unseen: bool) {
         self.closed.limit(per_second, unseen);
     }
@@ -150,7 +150,7 @@ impl Kernel {
         }
     }
 
-    /// The steps that are taken for a listener.
+    /// The mitigations that are active for a listener.
     pub fn steps(&self, to: usize) -> Vec<Step> {
         self.sockets[to].steps.keys().copied().collect()
     }

@@ -17,11 +17,11 @@ use crate::random::{ln, mix};
 pub(super) struct Closed {
     key: HashKey,
     cells: Vec<Cell>,
-    /// Ports that are held to be closed. (The guard forgets them after a minute, and is told again at once.)
+    /// Ports that are taken to be closed. (The BPF programs forget them after a minute, and learn them again at once.)
     ports: BTreeSet<u16>,
     /// SYNs a second that go to the stack; `None`: all of them.
     limit: Option<u32>,
-    /// Resets are not seen, so that SYNs tell which ports are closed.
+    /// Resets are not seen, so that closed ports are recognised by SYNs.
     unseen: bool,
     /// Tokens that are left of it, and since when.
     tokens: (f64, Timestamp),
@@ -41,7 +41,7 @@ impl Default for Closed {
 }
 
 impl Closed {
-    /// Counts a SYN to this place.
+    /// Counts a SYN to this address and port.
     pub fn note(&mut self, now: Timestamp, client: IpAddr, place: Listener) {
         let flow = FlowKey {
             client: packed(client),

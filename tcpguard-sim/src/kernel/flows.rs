@@ -26,11 +26,11 @@ pub(super) struct Flows {
     flows: Vec<Flow>,
     /// Of each flow, its key and its latest SYN.
     names: Vec<(Key, Numbered)>,
-    /// Those before this place are forgotten.
+    /// Flows before this position are forgotten.
     first: usize,
     /// How many have been removed from the front of both lists.
     removed: usize,
-    /// Their places, as if none had been removed.
+    /// Positions of the flows, as if none had been removed.
     places: Map<Key, usize>,
 }
 

@@ -40,13 +40,12 @@ const ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const PORT: u16 = 443;
 /// Within this time a SYN for the same addresses and ports goes on with their attempt.
 const ATTEMPT: Duration = Duration::from_secs(3);
-/// A SYN that comes again sooner than this is no client's repetition, nor is a second one within three times as
+/// A SYN that arrives again sooner than this is no client's retransmission, nor is a second one within three times as
 /// long, as `tcpguard_common::fastpath` counts them.
 const REPETITION: Duration = Duration::from_millis(800);
-/// SYNs in a tick of [`Pace`] up to which each is followed, as a power of two: 20,000 a second, as the
-/// guard has it by default.
+/// SYNs in a tick of [`Pace`] up to which each is tracked, as a power of two: 20,000 a second, tcpguard's default.
 const FOLLOWED_BITS: u8 = Pace::bits(20_000);
-/// A dropped SYN that comes back is known for so long.
+/// How long a dropped SYN is remembered, so that its retransmission is recognised.
 const SEEN: Duration = Duration::from_secs(8);
 
 /// A listening socket.
@@ -54,14 +53,14 @@ const SEEN: Duration = Duration::from_secs(8);
 pub struct Server {
     /// Limit of its queues.
     pub backlog: u32,
-    /// `tcp_syncookies` is 1 rather than 0. At 0 the stack takes no cookie, the guard's neither, so that the
-    /// guard cannot answer with any.
+    /// `tcp_syncookies` is 1 rather than 0. At 0 the stack accepts no cookie, not even one of the XDP program, which
+    /// therefore cannot reply with cookies.
     pub cookies: bool,
     /// The tracepoint counts completions.
     pub traced: bool,
     /// The application accepts connections.
     pub accepting: bool,
-    /// A firewall behind the guard drops every SYN.
+    /// A firewall behind the XDP program drops every SYN.
     pub dead: bool,
 }
 
@@ -81,20 +80,20 @@ pub(crate) struct Syn {
     pub to: usize,
     pub client: IpAddr,
     pub print: Fingerprint,
-    /// It may come again. Of those that never do the host need not remember that they came.
+    /// It may be retransmitted. The host need not remember SYNs that never are.
     pub returns: bool,
 }
 
 /// Fate of a SYN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fate {
-    /// The guard dropped it.
+    /// The XDP program dropped it.
     Dropped,
-    /// The stack left it without an answer, or the answer got nowhere.
+    /// The stack sent no reply, or the reply got nowhere.
     Unanswered,
     /// The stack answered it.
     Answered,
-    /// The guard answered it with a cookie.
+    /// The XDP program replied with a cookie.
     Cookie,
 }
 
@@ -120,7 +119,7 @@ pub(crate) struct Wire {
 struct Socket {
     listener: Listener,
     server: Server,
-    /// The steps that are taken for it, and the rate of a budget.
+    /// The active mitigations, and the rate of a budget.
     steps: BTreeMap<Step, u32>,
     /// Tokens of the budget, and since when.
     tokens: (f64, Timestamp),
@@ -145,7 +144,7 @@ struct InKernel {
     completed: u64,
 }
 
-/// When a client completed a handshake last, and from when on its next one counts as a known client's.
+/// When a client last completed a handshake, and from when on its next one counts as a returning client's.
 #[derive(Clone, Copy)]
 struct Validated {
     completed: Timestamp,
@@ -175,11 +174,11 @@ pub struct Kernel {
     pub probes: Vec<Probe>,
     /// Outgoing packets are not seen.
     pub one_sided: bool,
-    /// SYN-ACKs leave by an interface that is not guarded.
+    /// SYN-ACKs leave by an interface that is not attached.
     pub unseen: bool,
     /// Networks with routes of their own.
     pub routes: Vec<(IpNet, Route)>,
-    /// The guard's answers never reach a client.
+    /// The XDP program's replies never reach a client.
     pub mute: bool,
     /// A firewall behind the XDP program drops the ACK of a handshake if it has not seen the SYN.
     pub walled: bool,
@@ -198,7 +197,7 @@ pub struct Kernel {
     tcp_ext: TcpExt,
     flows: Flows,
     rules: BTreeMap<RuleId, InKernel>,
-    /// SYNs that were dropped and may come back, by sequence number: first time.
+    /// SYNs that were dropped and may be retransmitted, by sequence number: first time.
     dropped: Map<u64, Timestamp>,
     /// When the old ones were last removed from these.
     swept: Timestamp,
@@ -317,7 +316,7 @@ impl Kernel {
         }
     }
 
-    /// A SYN arrives in a frame that the guard cannot read and the stack can.
+    /// A SYN arrives in a frame that the XDP program cannot parse and the stack can.
     pub(crate) fn evade(&mut self, syn: &Syn, frames: Frames) {
         let short = frames == Frames::Fragments;
         if self.mode == Mode::Enforce && (short || self.drops_beyond) {
@@ -465,7 +464,7 @@ impl Kernel {
         }
     }
 
-    /// The stack answers a SYN, where the guard sees it or not.
+    /// The stack sends a SYN-ACK, whether the BPF programs see it or not.
     fn syn_ack(&mut self, to: usize, key: Key, is_seen: bool) {
         let socket = &mut self.sockets[to];
         socket.wire.syn_ack += 1;
@@ -488,7 +487,7 @@ impl Kernel {
         }
     }
 
-    /// Whether the guard answers a SYN that no rule drops, with a cookie.
+    /// Whether the XDP program replies with a cookie to a SYN that no rule drops.
     fn is_answered_early(&mut self, syn: &Syn) -> bool {
         let socket = &mut self.sockets[syn.to];
         if self.mode != Mode::Enforce || !socket.steps.contains_key(&Step::Cookies) {
@@ -559,7 +558,7 @@ impl Kernel {
     }
 }
 
-/// An address as a number: that of IPv6, where IPv4 has its place, too.
+/// An address as a number; an IPv4 address as its IPv4-mapped IPv6 address.
 fn number(addr: IpAddr) -> u128 {
     match addr {
         IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),

@@ -9,7 +9,7 @@ use tcpguard_engine::Timestamp;
 use super::Key;
 use crate::hash::Map;
 
-/// SYN-ACKs are repeated so many seconds after the first; with the last the entry ends
+/// Retransmission times of a SYN-ACK, in s after the first one; at the last time the entry ends instead
 /// (`tcp_synack_retries` = 5).
 const TIMES: [u64; 6] = [1, 3, 7, 15, 31, 63];
 
@@ -60,8 +60,9 @@ impl Queue {
         removed.is_some()
     }
 
-    /// How often a SYN-ACK is repeated, of a queue with this limit. One that is more than half full keeps the other
-    /// half for young entries, and ends the others early (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
+    /// How often a SYN-ACK of a queue with this limit is retransmitted. A queue that is more than half full keeps the
+    /// other half for young entries, and ends the others early (`reqsk_timer_handler`,
+    /// net/ipv4/inet_connection_sock.c).
     fn repetitions(&self, limit: usize) -> usize {
         let mut repetitions = TIMES.len() - 1;
         if self.len() * 2 > limit.max(8) {
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(repeated, [1, 3, 7, 15, 31]);
     }
 
-    /// Forged ones come evenly, and none completes.
+    /// Spoofed SYNs arrive evenly, and none completes.
     #[test]
     fn a_queue_that_is_more_than_half_full_holds_eight_seconds_of_them() {
         for (rate, least, most) in [(30, 63 * 30, 63 * 30), (100, 2048, 2060), (340, 2600, 2900)] {

@@ -6,7 +6,7 @@ use tcpguard_engine::{Route, is_martian};
 
 use super::Kernel;
 
-/// Index of the interface that is not guarded.
+/// Index of the interface that is not attached.
 const BACK: u32 = 3;
 
 impl Kernel {
@@ -25,7 +25,7 @@ impl Kernel {
         self.routes.iter().find(|(net, _)| net.contains(&client)).map(|(_, route)| *route)
     }
 
-    /// Whether the guard sees the answer to a source.
+    /// Whether the BPF programs see the reply to a source.
     pub(super) fn shows_answer(&self, client: IpAddr) -> bool {
         self.own_route(client).map_or(!self.unseen, |route| route == Route::Guarded)
     }

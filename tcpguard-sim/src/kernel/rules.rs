@@ -1,4 +1,4 @@
-//! Which SYNs rules and steps keep from the stack.
+//! The rules and mitigations that keep SYNs from the stack.
 
 use std::time::Duration;
 

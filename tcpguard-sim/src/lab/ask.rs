@@ -20,7 +20,7 @@ impl Lab {
         self.report().incidents.first().expect("an open incident").clone()
     }
 
-    /// When an event was told, s.
+    /// Times of the alerts about an event, s.
     pub fn times(&self, event: &str) -> Vec<f64> {
         self.told.iter().filter(|told| told.event == event).map(|told| told.at).collect()
     }

@@ -8,7 +8,7 @@ use super::{Lab, Told};
 use crate::kernel::{HalfOpen, Kernel};
 use crate::seconds;
 
-/// Why the agent takes no cookie step where `tcp_syncookies` is 0.
+/// Why the agent does not start cookies where `tcp_syncookies` is 0.
 const NO_COOKIES: &str = "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then; allow \
                           them: sysctl -w net.ipv4.tcp_syncookies=1";
 
@@ -120,7 +120,7 @@ impl Lab {
         }
     }
 
-    /// Why a step cannot be taken.
+    /// Why a mitigation cannot be started.
     fn obstacle(&self, listener: ListenerId, step: Step) -> Option<&'static str> {
         if step == Step::Cookies && !self.kernel.takes_cookies(listener) {
             return Some(NO_COOKIES);

@@ -57,13 +57,13 @@ pub struct Tally {
     pub connected_1s: u64,
     /// SYNs of clients that reached the host, repetitions included.
     pub syns: u64,
-    /// Of these, those that the guard dropped.
+    /// Of these, those that the XDP program dropped.
     pub dropped: u64,
     /// Of these SYNs, those that a rule drops, or in observe mode would.
     pub matched: u64,
     /// SYNs of clients that had completed a handshake before.
     pub validated_syns: u64,
-    /// Of these, those that the guard dropped.
+    /// Of these, those that the XDP program dropped.
     pub validated_dropped: u64,
 }
 
@@ -90,7 +90,7 @@ pub struct Meter {
 pub struct Lab {
     /// The host.
     pub kernel: Kernel,
-    /// Its guard.
+    /// The engine of its agent.
     pub engine: Engine,
     /// Every alert so far, or since [`Lab::drain_told`].
     pub told: Vec<Told>,
@@ -104,9 +104,9 @@ pub struct Lab {
     pub deaf: Option<(f64, f64)>,
     /// The kernel takes no rules.
     pub refuse_rules: bool,
-    /// Steps that cannot be taken.
+    /// Mitigations that cannot be started.
     pub refuse_steps: Vec<Step>,
-    /// Every step ever taken, and when.
+    /// Every mitigation that was ever started, and when.
     pub steps: Vec<(f64, Step)>,
     /// Measures the engine.
     pub meter: Option<Meter>,
@@ -222,7 +222,7 @@ impl Lab {
         self.tuning = tuning;
     }
 
-    /// Tells the engine of a prefix that it must not touch, and the reason.
+    /// Gives the engine a prefix that it must not touch, and the reason.
     pub fn protect(mut self, net: &str, what: &str) -> Self {
         self.protected.push((net.parse().expect("prefix"), what.to_owned()));
         self.engine.set_protected(self.protected.clone());

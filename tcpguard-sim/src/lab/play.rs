@@ -14,7 +14,7 @@ use crate::traffic::{
     Broken, Clients, Flood, Frames, HealthChecks, Persistence, Probe, Sources, Whom,
 };
 
-/// When a client's ACK comes again with its data, s after the one before.
+/// When a client's ACK is retransmitted with its data, s after the one before.
 const DATA_REPEATS: [f64; 3] = [1.0, 2.0, 4.0];
 /// The longest life of a connection, s.
 const LONGEST: f64 = 3600.0;
@@ -50,7 +50,7 @@ pub(super) struct Connecting {
     repeat: usize,
     /// Which ACK this is.
     acks: usize,
-    /// It was answered with the guard's cookie.
+    /// The XDP program replied with its cookie.
     cookie: bool,
     /// Whom an outage hits: a number of the client or attempt, and the provider.
     who: u64,

@@ -358,7 +358,7 @@ fn the_tally_tells_what_the_guard_takes_from_clients() {
     lab.run_until(19.0);
     assert!(lab.tally().validated_syns < lab.tally().syns / 5, "few have been here before");
     lab.clear_tally();
-    // These look like the flood.
+    // These have the fingerprint of the flood.
     let alike = Clients { shape: Some(Shape::Bare), from: 25.0, ..people(50.0) };
     let mut lab = lab.clients(alike);
     lab.run_until(40.0);

@@ -27,7 +27,7 @@ pub struct World {
     /// The engine that is judged.
     pub engine: Engine,
     tuning: Tuning,
-    /// The configuration lets the guard only observe every listener.
+    /// The configuration lets the agent only observe, at every listener.
     pub held_back: bool,
     /// The time.
     pub now: Timestamp,
@@ -42,7 +42,7 @@ pub struct World {
     tcp_ext: TcpExt,
     /// The rules in force, and how often each was hit.
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
-    /// The steps that are taken.
+    /// The active mitigations.
     pub steps: BTreeSet<(ListenerId, Step)>,
     /// Listeners with a sample of SYN headers, of one SYN in two to this power.
     sampled: BTreeMap<ListenerId, u8>,

@@ -48,7 +48,7 @@ pub enum Op {
     },
     /// An operator takes back every rule.
     UnblockAll,
-    /// An operator puts rules in the place of his others.
+    /// An operator imports rules, which replace the operators' other ones.
     Import {
         /// Host, length and ports of each prefix.
         hosts: Vec<(u8, u8, Vec<u16>)>,
@@ -128,7 +128,7 @@ pub struct Traffic {
     pub sources: u32,
     /// Fingerprints of the spoofed ones.
     pub shape: Shape,
-    /// Of the hits of a rule, one in so many comes back; not 0.
+    /// Of the hits of a rule, one in so many is a retransmission that passes and completes; not 0.
     pub returning: u64,
     /// Entries in the SYN queue, where it can be seen.
     pub half_open: Option<u32>,
@@ -147,7 +147,7 @@ pub enum Shape {
     RandomTtl,
     /// With a random window.
     RandomWindow,
-    /// As those of clients, repeated like theirs.
+    /// As those of clients, and retransmitted like theirs.
     Clients,
 }
 

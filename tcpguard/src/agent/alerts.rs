@@ -14,8 +14,8 @@ use crate::observe::History;
 use crate::status::{AlertEntry, EVENT_SCHEMA, Event, Severity};
 
 pub(super) const NAME: &str = "alerts.jsonl";
-/// The file is written at most this often: a flood with many rules tells something all the time. The
-/// journal has everything at once.
+/// The file is written at most this often: a flood with many rules raises alerts all the time. The journal has
+/// everything at once.
 const PACE: Duration = Duration::from_secs(5);
 /// With a critical alert, this often: the next agent knows of an attack, however soon this one is killed.
 const CRITICAL_PACE: Duration = Duration::from_secs(1);
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(numbers(&AlertFile::load(dir.path()).unwrap().1), [1, 2, 3, 4]);
     }
 
-    /// One of before files were sealed: wherever it is cut, whole lines count and the rest of a line is
+    /// A file of a version that did not seal its files: wherever it is cut, whole lines count and the rest of a line is
     /// kept beside it.
     #[test]
     fn of_a_file_that_was_cut_every_whole_line_counts_and_nothing_is_lost() {
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(aside, format!("{}\n{}\n{}\n", lines[1], lines[2], lines[3]));
     }
 
-    /// A directory in the file's place stands for a disk that takes nothing. The history in memory goes on.
+    /// A directory under the file's name stands for a disk that takes nothing. The history in memory goes on.
     #[test]
     fn a_disk_that_takes_nothing_costs_only_what_is_written() {
         let dir = tempfile::tempdir().unwrap();

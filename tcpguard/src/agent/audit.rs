@@ -15,7 +15,7 @@ use tcpguard_engine::{Ports, RuleId, Timestamp};
 use super::executor::Executor;
 use crate::kernel::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, Source, Walked};
 
-/// Looked at in one step at least: a millisecond of system calls.
+/// The least number of keys that a step checks: a millisecond of system calls.
 pub const KEYS: usize = 2000;
 /// A round begins so long after the one before began, at the soonest.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub enum Deviation {
 pub struct Outcome {
     /// Differences that were found and repaired, in words.
     pub mended: Vec<String>,
-    /// Why something could not be read or mended.
+    /// Why something could not be read or repaired.
     pub failed: Option<String>,
     /// How many rules are in the kernel, if that was counted and nothing has changed meanwhile.
     pub counted: Option<u32>,
@@ -218,7 +218,7 @@ impl Audit {
     }
 }
 
-/// How much of `all` is for a step that comes `since` the one before.
+/// Part of `all` that is due in a step, `since` after the previous step.
 fn share(all: usize, since: Duration) -> usize {
     let part = all as f64 * since.min(ROUND).as_secs_f64() / ROUND.as_secs_f64();
     KEYS.max(part.ceil() as usize)
@@ -237,10 +237,10 @@ const fn complete(entries: usize) -> u8 {
     END | ((1 << entries) - 1)
 }
 
-/// How a wanted rule differs from the one that was found in its place.
+/// Difference between a wanted rule and the rule that was found by its key.
 fn judge(id: RuleId, wanted: &KernelRule, found: Option<&KernelRule>) -> Option<Deviation> {
     match found {
-        // In its place a rule over a wider prefix is found, under another number.
+        // By the key of a missing rule, a rule over a wider prefix is found, in another slot.
         Some(found) if found.slot != wanted.slot => Some(Deviation::Missing(id)),
         Some(found) if found.expires_ns != wanted.expires_ns => Some(Deviation::OtherEnd(id)),
         Some(found) if found != wanted => Some(Deviation::Altered(id)),
@@ -339,7 +339,7 @@ mod tests {
     fn a_round_is_over_in_its_time_however_many_rules_there_are() {
         let poll = Duration::from_millis(250);
         assert_eq!(share(3, poll), KEYS);
-        // As many places as there can be, each with an end, an entry and a rule.
+        // As many slots as there can be, each with an end, an entry and a rule.
         let all = 3 * 131_072_usize;
         let steps = all.div_ceil(share(all, poll)) as u32;
         assert_eq!(steps * poll, ROUND);

@@ -1,8 +1,8 @@
 //! Keeps the filter in front of the validated clients sparse.
 //!
-//! The kernel sets a mark for every client that completes a handshake and never takes one away, so
-//! after enough different clients the filter lets every stranger through to the look-up that it is
-//! to save. Then the other filter is filled from the clients still known, and asked from then on.
+//! The kernel sets a mark for every client that completes a handshake and never removes one. After enough different
+//! clients, the filter therefore lets every unvalidated source through to the look-up that it is to save. Then the
+//! other filter is filled from the clients that are still in the table, and is used from then on.
 
 use std::time::Duration;
 

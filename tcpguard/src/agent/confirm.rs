@@ -25,7 +25,7 @@ pub struct Terms {
 pub struct Pending {
     /// The mode that holds until then.
     pub mode: Mode,
-    /// The mode that comes back.
+    /// The mode to which it reverts.
     pub back_to: Mode,
     /// It goes back at this moment, unless an operator says before that it may stay.
     pub word_by: Option<Timestamp>,
@@ -228,7 +228,7 @@ mod tests {
 
     const WORD_IN_60: [Option<u64>; 2] = [None, Some(60)];
 
-    /// Enforced at 100 s in place of `observe`.
+    /// Mode `enforce` from 100 s on, after `observe`.
     fn enforced(terms: [Option<u64>; 2]) -> ModeClock {
         let mut clock = ModeClock::default();
         clock.set(at(100), Enforce, seconds(terms), Observe);

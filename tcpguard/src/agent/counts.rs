@@ -8,7 +8,7 @@ use tcpguard_engine::IncidentClass;
 use crate::observe::Alert;
 use crate::status::{AttackCount, AttackKind, Counts as Document};
 
-/// Events that tell of an incident for the first time.
+/// Events that report an incident for the first time.
 const BEGINNINGS: [&str; 3] = ["attack_started", "handshakes_degraded", "incident_started"];
 
 /// The counters.
@@ -33,7 +33,7 @@ impl Counts {
         }
     }
 
-    /// As the status tells them.
+    /// The counters as the status shows them.
     pub(super) fn document(&self) -> Document {
         let attack = |&(class, count): &(IncidentClass, u64)| AttackCount {
             kind: AttackKind::from(class),

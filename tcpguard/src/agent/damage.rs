@@ -223,7 +223,7 @@ fn keys_of(file: &[u8]) -> BTreeSet<String> {
     found
 }
 
-/// Where a reader says that the mistakes are, by line and column; `None` for one that it does not place.
+/// Positions of the mistakes that a reader reports, by line and column; `None` for a mistake without a position.
 type Mistakes = Vec<Option<(usize, usize)>>;
 type Reader = fn(&Path) -> Result<(), Mistakes>;
 
@@ -249,7 +249,7 @@ fn by_toml_alone(path: &Path) -> Result<(), Mistakes> {
 struct Read {
     tried: u64,
     refused: u64,
-    /// Refused with a mistake that has no place within the file, or with none at all.
+    /// Refused with a mistake that has no position within the file, or with none at all.
     nowhere: u64,
     /// Accepted although a key in it does not exist, so that an operator's setting is ignored.
     passed_over: u64,

@@ -15,7 +15,7 @@ pub fn estimate(registers: &[u8]) -> u64 {
     (m * m / (2.0 * std::f64::consts::LN_2 * sum)).round() as u64
 }
 
-/// Ranks that are told apart. No register gets to the last one.
+/// Ranks that are distinguished. No register gets to the last one.
 const RANKS: usize = 64;
 
 /// Contribution of the empty registers, by their share: x + x² + 2x⁴ + 4x⁸ + …

@@ -1,4 +1,4 @@
-//! The only place where commands become effects.
+//! The executor of the engine's commands. Commands become effects only here.
 
 mod clients;
 mod lookups;
@@ -77,25 +77,25 @@ pub enum Followup {
     LookUpRoutes(Vec<RouteQuestion>),
     /// Count half-open handshakes at the next poll.
     CountHalfOpen,
-    /// Take a step for a listener.
+    /// Start a mitigation for a listener.
     TakeStep {
         /// Which.
         listener: ListenerId,
-        /// Which step.
+        /// Which mitigation.
         step: Step,
         /// SYNs a second that a budget leaves.
         rate: u32,
     },
     /// Drop frames that cannot be read, as far as the configuration leaves that to the engine, or no longer.
     DropBeyondBounds(bool),
-    /// Leave it.
+    /// Stop a mitigation of a listener.
     LeaveStep {
         /// Which.
         listener: ListenerId,
-        /// Which step.
+        /// Which mitigation.
         step: Step,
     },
-    /// Tell people.
+    /// Report an alert.
     Alert(Alert),
 }
 
@@ -240,8 +240,8 @@ impl Executor {
         Ok(self.rules.keys().filter_map(counted).collect())
     }
 
-    /// Places that the rules take that should be in the kernel: one for certain ports takes one for
-    /// each.
+    /// Number of entries that the wanted rules take in the kernel's tables: a rule for certain ports takes one for each
+    /// port.
     pub fn rule_places(&self) -> usize {
         self.rules.values().map(|wanted| wanted.matcher.entries()).sum()
     }
@@ -343,8 +343,8 @@ impl Executor {
         }
     }
 
-    /// Tells the rule over the client around a longer prefix, if there is one, whether there are longer
-    /// ones.
+    /// Updates the flag of the rule over the client that contains a longer prefix, if there is such a rule: whether
+    /// there are rules over longer prefixes.
     fn tell_around(&self, matcher: &Matcher) -> Result<(), KernelError> {
         narrow_entries(matcher).try_for_each(|(client, port)| {
             let narrow = self.lookups.has_narrow(client, port);

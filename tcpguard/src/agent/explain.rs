@@ -152,7 +152,7 @@ fn socket(listener: &Listener) -> SocketAddr {
     SocketAddr::new(listener.addr, listener.port)
 }
 
-/// The steps that are taken beside rules, for the listeners that are asked about.
+/// The active mitigations beside rules, at the listeners that are asked about.
 fn steps(report: &Report, asked: &dyn Fn(&Listener) -> bool, clock: Clock) -> Vec<ListenerStep> {
     let listeners = report.listeners.iter().filter(|known| asked(&known.listener));
     let of_listeners = listeners.flat_map(|listener| {

@@ -136,7 +136,7 @@ impl Firewall {
                 self.told = None;
                 rules
             }
-            // Unknown rules are no obstacle: the agent gives up cookies that do not come back anyway.
+            // Unknown rules are no obstacle: the agent stops cookies anyway where they are not redeemed.
             Err(error) => {
                 self.tell(error.to_string());
                 RuleSet::default()
@@ -228,8 +228,8 @@ impl Firewall {
     }
 }
 
-/// The interfaces by which the packet filter sees packets come; none, which stands for any, where others
-/// may be above those that are guarded.
+/// The interfaces by which the packet filter sees packets arrive; none, which stands for any, where others may be above
+/// the attached ones.
 fn ways(guarded: &[Interface]) -> Vec<Way> {
     let stacked = |one: &Interface| one.kind.as_deref().is_some_and(|kind| STACKED.contains(&kind));
     match interfaces::list() {

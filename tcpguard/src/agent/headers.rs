@@ -16,8 +16,7 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// The headers that are new, the oldest first, each with the place of its listener in the
-    /// kernel's tables.
+    /// The new headers, the oldest first, each with the slot of its listener in the kernel's tables.
     pub fn take(&mut self, cpus: &[SynSamples]) -> Vec<(u32, SynHeader)> {
         self.read.resize(cpus.len(), 0);
         let mut new: Vec<&SynSample> = Vec::new();

@@ -35,7 +35,7 @@ const STEPS: [(&str, u8); 6] = [
     ("budget", ListenerEntry::BUDGET),
     ("strays", ListenerEntry::STRAYS),
 ];
-/// Those that mean nothing without the secret, or without the looks.
+/// Bits that mean nothing without the secret, or without the cached SYN-ACKs.
 const OF_COOKIES: u8 =
     ListenerEntry::ANSWER | ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES;
 
@@ -51,11 +51,11 @@ pub struct Heirloom {
     cookie_key: [u64; 2],
     /// [`CookieSecret::timestamp_offset`].
     timestamp_offset: u32,
-    /// Those for which a step is taken.
+    /// Listeners with a mitigation.
     listeners: Vec<Taken>,
 }
 
-/// A listener for which steps are taken.
+/// A listener with a mitigation.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 struct Taken {
     listener: Listener,
@@ -184,8 +184,8 @@ impl Heirloom {
         CookieSecret { key, timestamp_offset: self.timestamp_offset, drawn: 1 }
     }
 
-    /// Has the programs, which are not in their place yet, know the listeners as the agent before had
-    /// them know.
+    /// Gives the programs, which are not attached yet, the listeners as the previous agent had given them to its own
+    /// programs.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -226,7 +226,7 @@ impl From<&Followed> for Taken {
 }
 
 impl Taken {
-    /// Steps that this version does not know are not taken.
+    /// Mitigations that this version does not know are not taken over.
     fn inherited(&self, with_cookies: bool) -> Inherited {
         let bit = |name: &String| STEPS.iter().find(|(known, _)| known == name);
         let steps = self.steps.iter().filter_map(bit).fold(0, |steps, (_, bit)| steps | bit);

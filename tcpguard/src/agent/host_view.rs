@@ -38,8 +38,7 @@ struct Failure {
 }
 
 impl HostView {
-    /// The listening sockets that are open to the network; with those of the `loopback` where it is
-    /// guarded.
+    /// The listening sockets that are open to the network; with those of the `loopback` where it is attached.
     pub fn listeners(
         &mut self,
         now: Timestamp,
@@ -52,7 +51,7 @@ impl HostView {
         &self.listeners
     }
 
-    /// The half-open handshakes; `None` when they cannot be read, since those of before are over.
+    /// The half-open handshakes; `None` when they cannot be read, since the previous ones are over.
     pub fn half_open(&mut self, now: Timestamp, sockets: &mut SockDiag) -> Option<Vec<HalfOpen>> {
         let mut found = None;
         let read = sockets.half_open(None).map(Some);

@@ -13,7 +13,7 @@ use crate::status::SourceFacts;
 /// Sources shown.
 const SHOWN: usize = 10;
 /// A pass through full tables takes this long, and the next begins no sooner. The values shown are at most twice as old
-/// and a poll, 5 s at the usual pace.
+/// plus one poll: 5 s at the default poll interval.
 const PASS: Duration = Duration::from_millis(2250);
 /// Batches that full tables have.
 const BATCHES: u128 = (maps::MAX_SOURCES as u128 + maps::MAX_CLIENTS as u128) / BATCH as u128;
@@ -136,7 +136,7 @@ impl Pass {
 #[derive(Debug, Default)]
 struct Busiest {
     kept: Vec<SourceFacts>,
-    /// Fewer SYNs than these are not worth a place.
+    /// Sources with fewer SYNs than this get no slot.
     least: u64,
 }
 

@@ -21,7 +21,7 @@ pub(super) const NAME: &str = "incidents.jsonl";
 const KEPT: usize = Limits::PAST_INCIDENTS;
 /// Changes of open incidents are written at most this often.
 const PACE: Duration = Duration::from_secs(1);
-/// Open incidents are written this often even if nothing was told of them.
+/// Open incidents are written this often even if no alert was raised about them.
 const OPEN_PACE: Duration = Duration::from_secs(60);
 
 /// The past incidents of this run and of earlier ones.
@@ -30,7 +30,7 @@ pub struct Incidents {
     /// The newest first.
     past: VecDeque<Arc<AttackInFull>>,
     writer: Writer<Vec<Arc<AttackInFull>>>,
-    /// Something was told of one since it was written.
+    /// An alert about one was raised since the last write.
     changed: bool,
     written: Timestamp,
     /// Some were open when that was.
@@ -278,8 +278,8 @@ pub(super) mod tests {
         assert_eq!(permissions.mode() & 0o777, 0o600);
     }
 
-    /// One of before files were sealed: wherever it is cut, the whole lines count and the rest of a line
-    /// is kept beside it.
+    /// A file of a version that did not seal its files: wherever it is cut, the whole lines count and the rest of a
+    /// line is kept beside it.
     #[test]
     fn of_a_file_that_was_cut_every_whole_line_counts_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ pub struct Followed {
     /// Whether one of its sockets speaks MPTCP.
     pub mptcp: bool,
     dual_stack: bool,
-    /// Its place in the order of those that may have one; of a forwarded one no other's is before it.
+    /// Its position in the order in which listeners get slots. No listener comes before a forwarded one.
     standing: Standing,
     /// When it was last seen: in the list of sockets, or by a SYN-ACK.
     seen: Timestamp,
@@ -50,7 +50,7 @@ pub struct Followed {
     rules: [u32; Mask::ALL.len()],
     /// Bits of [`ListenerEntry::steps`].
     steps: u8,
-    /// SYNs of strangers that it is given while its budget counts.
+    /// Rate of SYNs from unvalidated sources that it is given while its budget applies.
     budget: Rate,
     /// Retransmitted SYNs under signature rules that it is given.
     returns: Rate,
@@ -64,7 +64,7 @@ impl Followed {
         self.steps
     }
 
-    /// Its place in the kernel's tables.
+    /// Its slot in the kernel's tables.
     pub fn slot(&self) -> u32 {
         slot(self.id)
     }
@@ -90,7 +90,8 @@ impl Followed {
     }
 }
 
-/// The engine never sees a number again, the kernel has 4,096 places: the low bits are the place.
+/// Slot of a listener in the kernel's tables. The engine never sees a number again, and the kernel has 4,096 slots: the
+/// low bits of the number are the slot.
 pub fn slot(id: ListenerId) -> u32 {
     id.0 % maps::MAX_LISTENERS
 }
@@ -109,11 +110,11 @@ pub struct Listeners {
     next: u32,
     /// Listeners for which slots were vacated at the last update.
     expected: BTreeSet<Listener>,
-    /// Listeners that found no place.
+    /// Listeners that found no slot.
     pub left_out: LeftOut,
     /// Ports on which sockets listen that are not followed.
     open: BTreeSet<u16>,
-    /// The same, as the kernel was told last.
+    /// The same, as it was last written to the kernel.
     told_open: Option<BTreeSet<u16>>,
 }
 
@@ -128,7 +129,7 @@ impl Listeners {
         self.followed.get(&id)
     }
 
-    /// The number of the listener in this place of the kernel's tables.
+    /// The number of the listener in this slot of the kernel's tables.
     pub fn at_slot(&self, slot: u32) -> Option<ListenerId> {
         let id = ListenerId(self.uses.get(&slot)? * maps::MAX_LISTENERS + slot);
         self.followed.contains_key(&id).then_some(id)
@@ -272,15 +273,15 @@ impl Listeners {
         self.write_entry(id, dataplane)
     }
 
-    /// Gives a listener so many SYNs a second of strangers while its budget counts, half of them first ones and
-    /// half retransmitted ones, and a quarter of a second's worth at once. 0 leaves the rate as it is.
+    /// Gives a listener so many SYNs a second of unvalidated sources while its budget applies: half of them first ones
+    /// and half retransmitted ones, and a quarter of a second's worth at once. 0 leaves the rate as it is.
     pub fn set_budget(&mut self, id: ListenerId, per_second: u32) {
         if let Some(followed) = self.followed.get_mut(&id).filter(|_| per_second > 0) {
             followed.budget = so_many(per_second.div_ceil(2));
         }
     }
 
-    /// Has headers of one SYN in `2^shift` to a listener kept, or of none any more.
+    /// Keeps headers of one SYN in `2^shift` to a listener; `None`: of no SYN.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -373,7 +374,7 @@ impl Listeners {
         Ok(Some(id))
     }
 
-    /// Forgets those that have to leave their places to the ones that found none.
+    /// Forgets the listeners that have to leave their slots to listeners that found none.
     fn make_room(&mut self, without: &[(Standing, Listener)]) {
         self.expected.clear();
         if without.is_empty() {
@@ -425,8 +426,8 @@ impl Listeners {
         Ok(mended)
     }
 
-    /// Brings the kernel's entry of one listener in line, and with it those of all others only where it is not
-    /// there yet: steps are taken at many in a poll.
+    /// Updates the kernel's entry of one listener. Only where the kernel has no such entry yet are those of all others
+    /// updated too: mitigations are started at many listeners in one poll.
     fn write_entry(&mut self, id: ListenerId, dataplane: &Dataplane) -> Result<(), KernelError> {
         let Some(changed) = self.changed(id) else { return self.write(dataplane) };
         for (key, entry) in changed {

@@ -1,4 +1,4 @@
-//! When to tell that packets are lost before the guard sees them, and when that it is over.
+//! Decides when to report that packets are dropped before XDP, and when that it is over.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ const OVER_AFTER: Duration = Duration::from_secs(30);
 /// A change of the loss state that is to be reported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
-    /// Clients are lost.
+    /// Packets are lost, those of clients among them.
     Began,
-    /// None are any more, after so long.
+    /// The losses are over; they lasted so long.
     Over(Duration),
 }
 
-/// Remembers whether it was told.
+/// Memory of whether the losses were reported.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LossWatch {
-    /// When it was told, and when it was as bad for the last time.
+    /// When they were reported, and when they were last as bad.
     told: Option<(Timestamp, Timestamp)>,
 }
 

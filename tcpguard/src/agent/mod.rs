@@ -77,7 +77,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut interrupt = signal("SIGINT", SignalKind::interrupt())?;
     let mut hangup = signal("SIGHUP", SignalKind::hangup())?;
     raise_priority();
-    // The sockets first: they tell whether another agent lives.
+    // The sockets first: they show whether another agent lives.
     let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
     let group = config.group.as_deref();
     let (metrics, unserved) =
@@ -171,7 +171,7 @@ fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
     }
 }
 
-/// Reads the configuration again and tells the service manager when that begins and ends.
+/// Reads the configuration again and reports the beginning and the end to the service manager.
 fn reload(guard: &mut Guard, notifier: &mut Notifier, peer: Option<Peer>) -> Response {
     notifier.reloading();
     let response = guard.reload(peer);

@@ -91,8 +91,8 @@ impl Notifier {
         self.tell("STOPPING=1\nSTATUS=stopping");
     }
 
-    /// A poll has succeeded at `now`. Told four times within the watchdog's limit, so that it
-    /// survives a message that is lost and a poll that is late.
+    /// A poll has succeeded at `now`. It is reported four times within the watchdog's limit, so that the agent survives
+    /// a message that is lost and a poll that is late.
     pub fn alive(&mut self, now: Timestamp) {
         if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.is_due(now)) {
             self.tell("WATCHDOG=1");

@@ -22,13 +22,13 @@ pub struct Situation<'a> {
     pub mptcp: bool,
     /// How it answers; `None`: that was not seen yet.
     pub record: Option<&'a SynAckRecord>,
-    /// The guarded interface by which its answers left; `None`: they left by another one.
+    /// The attached interface by which its replies left; `None`: they left by another one.
     pub interface: Option<Way<'a>>,
     /// The sysctls.
     pub settings: &'a CookieSettings,
 }
 
-/// A guarded interface.
+/// An attached interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a> {
     /// Its name.
@@ -60,7 +60,7 @@ pub enum Obstacle {
     NotLocal,
     /// It has not sent a SYN-ACK yet.
     NeverAnswered,
-    /// Its answers leave by an interface without the guard.
+    /// Its replies leave by an interface that is not attached.
     Elsewhere {
         /// Index of the interface.
         ifindex: u32,

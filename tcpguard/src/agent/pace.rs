@@ -1,5 +1,5 @@
-//! Pacing of work whose cost others can raise: at each poll while it is cheap, and never for more than a
-//! twentieth of a CPU's time.
+//! Pacing of work whose cost others can raise: at each poll while it is cheap, then for a twentieth of a CPU's
+//! time, and every ten seconds if one pass takes more than half a second.
 
 use std::time::Duration;
 

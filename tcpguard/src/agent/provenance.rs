@@ -19,7 +19,7 @@ use crate::status::{ConfigFacts, Health, Time};
 pub struct Provenance {
     /// The file named on the command line; `None`: the default one if it exists.
     file: Option<PathBuf>,
-    /// Settings that the command line gives in place of the file.
+    /// Settings that the command line gives instead of the file.
     overrides: Overrides,
     /// When the effective configuration was read.
     loaded: Timestamp,
@@ -74,7 +74,7 @@ impl Refused {
         }
     }
 
-    /// All mistakes that have a place in a file.
+    /// All mistakes that have a position in a file.
     pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Config(ConfigError::Invalid { problems, .. }) => problems,
@@ -87,7 +87,8 @@ impl Provenance {
     /// A configuration from the file named on the command line, if there is one, and from the other
     /// options given there.
     pub fn new(file: Option<PathBuf>, overrides: Overrides) -> Self {
-        // As it is to be found from elsewhere; one that cannot be made absolute is told when it is read.
+        // Absolute, so that it is found from any directory. A path that cannot be made absolute is reported when it is
+        // read.
         let file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
         Self { file, overrides, ..Self::default() }
     }
@@ -112,7 +113,7 @@ impl Provenance {
         loaded.config
     }
 
-    /// The last valid configuration in place of one that is `refused`.
+    /// The last valid configuration instead of the `refused` one.
     fn stand_in(&mut self, refused: Refused) -> Result<Config, Refused> {
         let dir = self.overrides.state_dir.as_deref().unwrap_or(Path::new(DEFAULT_STATE_DIR));
         let Some(kept) = KeptConfig::load(dir, self.path()) else { return Err(refused) };
@@ -187,7 +188,7 @@ impl Provenance {
 
     fn last_written(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
         let when = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-        // A directory that cannot be read is told when it is.
+        // A directory that cannot be read is reported when it is read.
         let parts = fragments::list(self.path()).unwrap_or_default();
         let all = std::iter::once(self.path().to_path_buf()).chain(parts);
         all.map(|path| (path.clone(), when(&path))).collect()

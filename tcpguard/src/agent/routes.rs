@@ -17,8 +17,8 @@ const ADDRESSES: usize = 1024;
 /// Questions to the kernel for one command; routes beyond that are unknown. At some 5 µs each they take 2
 /// % of a poll.
 const QUESTIONS: u32 = 1024;
-/// Guarded interfaces that are asked whether they take a source. With as many, a listener's 64 sources take 320 of
-/// the questions, so that there are enough for three listeners. On more interfaces one is held to take it.
+/// Attached interfaces that are asked whether they take a source, at most. With this many, a listener's 64 sources take
+/// 320 of the questions, so that there are enough for three listeners. With more interfaces, one is assumed to take it.
 const ASKED: usize = 4;
 
 /// Answers for the engine.
@@ -47,11 +47,11 @@ struct Links {
 /// Where the way to an address leads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Leads {
-    /// To a gateway, by an interface where the guard sees it.
+    /// To a gateway, by an interface where the BPF programs see it.
     Guarded,
-    /// To neighbours, by the one with this index, where the guard sees it.
+    /// To neighbours, by the one with this index, where the BPF programs see it.
     OnLink(u32),
-    /// Somewhere, by the one with this index, where the guard does not see it.
+    /// Somewhere, by the one with this index, where the BPF programs do not see it.
     Elsewhere(u32),
     /// To no other host: there is none, or the address is one of this host's own, or a group's.
     Nowhere,
@@ -210,7 +210,7 @@ impl Links {
     }
 }
 
-/// Whether any of the guarded interfaces belongs to a VRF.
+/// Whether any of the attached interfaces belongs to a VRF.
 fn is_in_domain(all: &[Interface], guarded: &[u32]) -> bool {
     let is_domain =
         |index| all.iter().any(|one| one.index == index && one.kind.as_deref() == Some("vrf"));
@@ -249,7 +249,7 @@ mod tests {
     fn an_address_is_asked_about_once_until_something_changes_or_time_is_over() {
         let mut routes = Routes::default();
         let at = |seconds: u64| Timestamp::from_millis(1000 * seconds);
-        // Nothing is guarded.
+        // No interface is attached.
         let martians = vec![question(Ipv4Addr::LOCALHOST); 3];
         let answers = routes.answer(at(1), martians, &[]);
         assert!(answers.iter().all(|(_, route)| *route == Route::Nowhere), "{answers:?}");

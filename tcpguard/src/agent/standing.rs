@@ -16,7 +16,7 @@ use crate::host::ListenerGroup;
 const ORDINARY: u32 = 1_000;
 /// Ports below this want a right (`ip_unprivileged_port_start`).
 const OPEN_TO_ALL: u16 = 1_024;
-/// Listeners that leave their places to others' at once, at most.
+/// Most listeners that leave their slots to others at once.
 const MOST_MOVED: usize = 256;
 /// Most users that are named in one line.
 const NAMED: usize = 2;
@@ -33,7 +33,7 @@ enum Class {
     Ordinary,
 }
 
-/// A listener's place in the order; the least comes first. The default comes before all others.
+/// A listener's position in the order; the least comes first. The default comes before all others.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Standing {
     class: Class,
@@ -46,8 +46,8 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Whether a listener of this standing has to leave its place to one of `other`'s. A user's own do not
-    /// take places from each other: they would change them with each one that he opens or closes.
+    /// Whether a listener of this standing has to leave its slot to one of `other`'s. Listeners of one user do not take
+    /// slots from each other: they would change slots with each one that the user opens or closes.
     pub fn makes_room_for(&self, other: &Self) -> bool {
         (self.class, self.nth) > (other.class, other.nth) && self.uid != other.uid
     }
@@ -192,7 +192,8 @@ mod tests {
             assert!(first.contains(&one), "{one:?} is not among {first:#?}");
         }
         assert_eq!((first[0], first[1]), (&real[0], &real[1]), "root's, of all addresses first");
-        // One that comes later is given a place that the user has, and not the other way round.
+        // A listener of another user that comes later is given a slot of the user with many, and not the other way
+        // round.
         let of =
             |wanted: &ListenerGroup| order.iter().find(|(_, group)| *group == wanted).unwrap().0;
         let last = order.last().unwrap().0;

@@ -329,7 +329,7 @@ fn load(
     }
 }
 
-/// Place of the listener and mask of each signature rule that has not ended.
+/// Slot of the listener and mask of each signature rule that has not ended.
 fn signatures(now: Timestamp, rules: &[KernelRule]) -> Vec<(u32, Mask)> {
     let signature = |rule: &KernelRule| match &rule.matcher {
         KernelMatcher::Signature(key) if rule.expires_ns > now.as_nanos() => {

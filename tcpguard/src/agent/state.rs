@@ -49,12 +49,12 @@ pub struct State {
     pub boot: String,
     /// When it was written.
     pub written: Time,
-    /// The same by the clock of that boot. (Files of before have only times of day.)
+    /// The same by the clock of that boot. (Files of earlier versions have only times of day.)
     #[serde(default)]
     pub written_ns: Option<Timestamp>,
     /// The mode that an operator set for good; `None`: the configured one holds.
     pub mode: Option<Mode>,
-    /// The mode that holds in place of that, and goes back by itself.
+    /// The mode that holds instead of that one, and reverts by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_mode: Option<PendingMode>,
     /// Number of the kernel's rule set that `rules` are the records of.
@@ -62,7 +62,7 @@ pub struct State {
     pub rule_set: u64,
     /// Every rule.
     pub rules: Vec<StoredRule>,
-    /// The rules that were about to take the place of these when this was written.
+    /// The rules that were about to replace these when this was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<StagedRules>,
     /// The allow-list.
@@ -87,7 +87,7 @@ pub struct StagedRules {
 /// A rule, with its times by both clocks: that of the boot means nothing after one.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct StoredRule {
-    /// Its place in the kernel's tables.
+    /// Its slot in the kernel's tables.
     pub slot: u32,
     /// Which SYNs it drops.
     pub matches: StoredMatcher,
@@ -132,8 +132,8 @@ pub struct Records<'a> {
     /// Whether a rule that is not in the kernel has been lost there. If not, the kernel's set is one
     /// that the file never heard of, and may be without the rule on purpose.
     pub complete: bool,
-    /// Whether the agent ended while one set was about to take the place of the other: then ends in
-    /// the kernel may be those of either.
+    /// Whether the agent ended while one set was about to replace the other: then ends in the kernel may be those of
+    /// either.
     pub interrupted: bool,
 }
 
@@ -150,7 +150,7 @@ pub enum StoredMatcher {
         /// Which ports.
         ports: Ports,
     },
-    /// To this listener, looking like this.
+    /// To this listener, with this signature.
     Signature {
         /// Its address: numbers of listeners do not outlive the agent. [`Listener::HOST`]: to every one.
         listener: Listener,
@@ -165,7 +165,7 @@ pub enum StoredMatcher {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoredOrigin {
-    /// The guard's own, for this incident.
+    /// The agent's own, for this incident.
     Incident(u64),
     /// An operator's, by user id.
     Operator(u32),
@@ -310,7 +310,7 @@ impl State {
         }
     }
 
-    /// The same, with `rules` as those of the set that is about to take the place of this one.
+    /// The same, with `rules` as those of the set that is about to replace this one.
     pub fn staging(self, rules: Vec<StoredRule>) -> Self {
         let rule_set = Config::rule_set_after(self.rule_set);
         Self { staged: Some(StagedRules { rule_set, rules }), ..self }
@@ -400,7 +400,7 @@ fn read(path: &Path) -> Result<State, Damage> {
     Ok(state)
 }
 
-/// Replaces the file in `dir`: written beside it, then put in its place.
+/// Replaces the file in `dir`: the new file is written beside it, then renamed over it.
 ///
 /// # Errors
 /// When the directory cannot be written to.

@@ -6,7 +6,7 @@
 //! (`tcpguard restore-sysctls`), or by the next agent. It is given back only while it still has the value
 //! that the agent gave it: another one is an administrator's, and stays.
 //!
-//! (Only an administrator who sets it to 2 meanwhile cannot be told from the agent.)
+//! (An administrator who sets it to 2 meanwhile cannot be distinguished from the agent.)
 
 use std::fmt;
 use std::io;
@@ -29,8 +29,7 @@ const SCHEMA: &str = "tcpguard.syncookies/1";
 /// Longer than any such file.
 const MAX_BYTES: u64 = 4096;
 
-/// The sysctl of this network namespace, and whether the guard has borrowed it. Dropping this gives
-/// it back.
+/// The sysctl of this network namespace, and whether the agent has borrowed it. Dropping this gives it back.
 #[derive(Debug)]
 pub struct SyncookiesLease {
     sysctls: Sysctls,
@@ -43,9 +42,9 @@ pub struct SyncookiesLease {
 /// The originator of the value 2.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Held {
-    /// The guard's, which is to put this value back.
+    /// The agent, which is to restore this value.
     Borrowed { before: u64 },
-    /// An administrator's.
+    /// An administrator.
     Set,
 }
 
@@ -68,7 +67,7 @@ pub enum Returned {
     Nothing,
     /// It has its value again.
     To(u64),
-    /// It has a value that the guard did not give it, and keeps it.
+    /// It has a value that the agent did not give it, and keeps it.
     LeftAt(u64),
     /// It was borrowed in another network namespace, and is given back there.
     Elsewhere,
@@ -152,7 +151,7 @@ impl SyncookiesLease {
     /// Of this network namespace, with the file in `state_dir`. Changes nothing.
     ///
     /// # Errors
-    /// When the kernel does not tell which namespace this is.
+    /// When the network namespace cannot be determined.
     pub fn open(state_dir: &Path) -> Result<Self, host::Error> {
         Ok(Self::at(Sysctls::default(), state_dir, boot_id(), netns::cookie()?))
     }

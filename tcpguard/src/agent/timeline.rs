@@ -2,7 +2,7 @@
 //! attack is known when it is detected, and from then on a timeline of each open incident whose
 //! resolution halves when it grows too long.
 //!
-//! No clock, no files: [`Recorder`] is told of samples and incidents. `kept` puts timelines on the disk.
+//! No clock, no files: [`Recorder`] is given samples and incidents. `kept` puts timelines on the disk.
 
 pub mod kept;
 #[cfg(test)]
@@ -212,7 +212,7 @@ impl Line {
         self.step = total / self.steps.len().max(1) as u32;
     }
 
-    /// The document of the incident's line, its times as `time_at` tells them.
+    /// The document of the incident's line, its times as `time_at` gives them.
     pub fn document(&self, id: u64, time_at: impl Fn(Timestamp) -> Time) -> Timeline {
         let total: Duration = self.steps.iter().map(Step::span).sum();
         let usual = self.steps.iter().map(|step| step.span_ms);

@@ -83,7 +83,7 @@ impl<T: Send + 'static> Writer<T> {
         Ok(Self { desk, ended })
     }
 
-    /// Has `content` written in place of the old one.
+    /// Has `content` written, which replaces the old one.
     pub fn write(&self, content: T) {
         self.desk.tray().content = Some(content);
         self.desk.changed.notify_one();

@@ -11,7 +11,7 @@ use crate::control::{ClientError, RefusalKind, Request, Response};
 use crate::render;
 use crate::status::{AlertEntry, Alerts, Event, Severity, Time};
 
-/// Pause between two questions of `events`: as often as the agent looks.
+/// Pause between two requests of `events`: as short as the default interval of the agent's polls.
 const STEP: Duration = Duration::from_millis(250);
 /// `events` waits so long for an agent that has gone: longer than any restart.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -268,7 +268,7 @@ mod tests {
         agent.tell(&["g"]);
         assert_eq!(seen(&mut follower, &agent), (vec!["g".to_owned()], 0));
 
-        // The next one has told more under the same numbers before it is asked.
+        // The next agent has raised more alerts under the same numbers before it is asked.
         let mut agent = agent.after(3);
         agent.tell(&["h", "i", "j", "k"]);
         let told = ["h", "i", "j", "k"].map(str::to_owned).to_vec();

@@ -45,7 +45,7 @@ fn for_bash(script: &str) -> String {
     lines
 }
 
-/// The same, and the values of arguments without a name, in place of which files would be offered.
+/// The same, and the values of positional arguments, for which fish would otherwise offer files.
 fn for_fish(script: &str) -> String {
     let mut script = script.replace("__fish_print_hostnames", "__fish_print_interfaces");
     for verb in shown().get_subcommands().filter(|verb| !verb.has_subcommands()) {

@@ -132,7 +132,7 @@ fn of_program() -> io::Result<Page> {
 fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> io::Result<()> {
     let typed = format!("{before} {}", verb.get_name());
     let name = typed.replace(' ', "-");
-    // On its own, so that the options of every verb are told once, in tcpguard(8).
+    // On its own, so that the options of every verb are described once, in tcpguard(8).
     let command = verb
         .clone()
         .bin_name(&typed)

@@ -1,5 +1,5 @@
-//! The command line: one module per verb. Each takes the parsed arguments and a [`Session`], and reports
-//! the outcome; exit codes are mapped in one place, [`Exit`].
+//! The command line: one module per verb. Each takes the parsed arguments and a [`Session`], and reports the
+//! outcome. [`Exit`] alone maps outcomes to exit codes.
 //!
 //! A new verb is a module here with its line in `verb`, a line and its options in [`args`], and, where it
 //! prints JSON, a line in [`crate::documents`].

@@ -15,7 +15,7 @@ use crate::status::RULES_SCHEMA;
 /// A rule and where it stands, in words.
 pub(super) type Placed = (String, ImportedRule);
 
-/// A mistake in one place of a file, and its remedy.
+/// A mistake at one position of a file, and its remedy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Problem {
     /// Where, in words.
@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, 
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
-/// The content of each place.
+/// Each rule of a file, or the mistake in it, with its position in words.
 type Read = Vec<(String, Result<ImportedRule, String>)>;
 
 fn of_document(document: Document, defaults: &Defaults<'_>) -> Result<Read, Vec<Problem>> {

@@ -28,7 +28,7 @@ pub struct Session<'a> {
     pub json: bool,
     /// Whether to keep quiet on stderr.
     pub quiet: bool,
-    /// How text looks.
+    /// How text is rendered.
     pub view: View,
     /// Whether the output is a terminal.
     pub terminal: bool,
@@ -149,8 +149,8 @@ impl<'a> Session<'a> {
         Ok(self.print(&cropped(&page, lines))?)
     }
 
-    /// Makes room for a page that comes in the place of another one: on a terminal the screen,
-    /// elsewhere below it, behind an empty line.
+    /// Makes room for a page that replaces the previous one. A terminal is cleared. Elsewhere the page follows
+    /// below, after an empty line.
     ///
     /// # Errors
     ///
@@ -208,7 +208,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Tells an error, on stderr.
+    /// Reports an error on stderr.
     pub fn complain(&self, error: &anyhow::Error) {
         if stderr::is_journal() {
             return stderr::write(log::Level::Error, &format!("{error:#}"));

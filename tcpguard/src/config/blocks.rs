@@ -12,7 +12,7 @@ use super::reader::{Section, Written};
 use super::value::{self, MODES, XDP_MODES};
 use super::{Problem, XdpMode, keys, mode_name};
 
-/// The steps that a listener can be spared; their names are the keys.
+/// The mitigations that can be switched off for a listener; their names are the keys.
 pub(super) const STEPS: [Step; 3] = [Step::Cookies, Step::Overload, Step::Budget];
 
 /// `[[interface]]` as it was written.
@@ -33,7 +33,7 @@ pub struct ListenerBlock {
     pub ignore: Option<Written<bool>>,
     /// `mode`
     pub mode: Option<Written<Mode>>,
-    /// `cookies`, `overload` and `budget`: whether the step may be taken.
+    /// `cookies`, `overload` and `budget`: whether the mitigation may be started.
     pub steps: BTreeMap<Step, Written<bool>>,
     /// Thresholds by their field of [`tcpguard_engine::Settings`].
     pub thresholds: BTreeMap<&'static str, Written<Amount>>,
@@ -48,7 +48,7 @@ pub struct ListenerConfig {
     pub ignore: Option<bool>,
     /// The mode there, if it is the milder one.
     pub mode: Option<Mode>,
-    /// Whether these steps may be taken.
+    /// Whether these mitigations may be started.
     pub steps: BTreeMap<Step, bool>,
     /// Thresholds by their field of [`tcpguard_engine::Settings`], each in its unit.
     pub thresholds: BTreeMap<&'static str, f64>,

@@ -33,7 +33,7 @@ pub fn list(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-        // A link to nowhere is a mistake that reading it tells.
+        // A dangling link is a mistake, which is reported when the file is read.
         if !hidden && path.extension().is_some_and(|end| end == "toml") && !path.is_dir() {
             files.push(path);
         }

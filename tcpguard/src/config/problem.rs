@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 use std::sync::Arc;
 
-/// A place in a file of the configuration.
+/// A position in a file of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Spot {
     /// The file.

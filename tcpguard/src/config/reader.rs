@@ -34,7 +34,7 @@ impl<'a> Source<'a> {
         Self { path: path.into(), text, written: RefCell::default() }
     }
 
-    /// The place of the byte at `offset`.
+    /// The position of the byte at `offset`.
     pub(super) fn spot(&self, offset: usize) -> Spot {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = 1 + before.matches('\n').count();
@@ -115,8 +115,8 @@ impl<'a> Section<'a> {
         blocks
     }
 
-    /// The value of the key by which a block is told from others of its kind. Its other keys are
-    /// named after it: `listener[":443"].mode`.
+    /// The value of the key that distinguishes a block from others of its kind. Its other keys are named after
+    /// it: `listener[":443"].mode`.
     pub(super) fn name<T: fmt::Display>(
         &mut self,
         key: &'static str,
@@ -219,8 +219,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A suggestion in place of an unknown key: the key of that name, in any section, or a similar one of
-    /// this section.
+    /// A suggestion for an unknown key: the key of that name, in any section, or a similar one of this section.
     fn advice(&self, name: &str) -> String {
         if let Some(meant) = keys::keys().find(|key| key.is_called(name)).and_then(Key::name) {
             // Text appended to a file belongs to its last section.

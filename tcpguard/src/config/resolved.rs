@@ -128,9 +128,9 @@ pub enum CookieChoice {
     /// The best that works here.
     #[default]
     Auto,
-    /// The guard, or only the kernel by itself.
+    /// The XDP program. The kernel by itself where that does not work.
     Own,
-    /// The kernel on the guard's behalf, or only by itself.
+    /// The kernel on behalf of the XDP program. The kernel by itself where that does not work.
     KernelHelper,
     /// The kernel by itself.
     Kernel,
@@ -145,7 +145,7 @@ pub enum ModeSource {
     File,
 }
 
-/// Settings that the command line of `tcpguard run` gives in place of the file and the defaults.
+/// Settings from the command line of `tcpguard run` that replace those of the file and the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// `-i`; empty: as the file says.

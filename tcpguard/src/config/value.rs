@@ -51,7 +51,7 @@ pub const fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// The value that was found in place of the wanted one, as it was written.
+/// The value that was found instead of the wanted one, as it was written.
 fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("\"{text}\""),

@@ -21,7 +21,7 @@ const MAX_RESPONSE: u64 = 64 << 20;
 pub struct Client {
     /// Directory of its sockets.
     pub runtime_dir: PathBuf,
-    /// One socket for everything, in place of those in `runtime_dir`.
+    /// One socket for everything, instead of those in `runtime_dir`.
     pub socket: Option<PathBuf>,
     /// Where its links would be pinned.
     pub pin_dir: PathBuf,

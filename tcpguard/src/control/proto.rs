@@ -108,8 +108,8 @@ pub enum Request {
         /// Which sources.
         prefix: IpNet,
     },
-    /// Add these rules, or put them in the place of all that operators made, all at once or not at all. A change
-    /// also when `dry_run` is set: only the control socket takes messages so long.
+    /// Add these rules, or replace all rules of operators by them: all at once or not at all. It counts as a
+    /// change even when `dry_run` is set, because only the control socket takes messages so long.
     ImportRules {
         /// The rules.
         rules: Vec<ImportedRule>,
@@ -123,13 +123,13 @@ pub enum Request {
         /// Only report the effect, without changing anything.
         dry_run: bool,
     },
-    /// Take a step for a listener, forbid it, or leave it to the guard again. A change.
+    /// Start a mitigation for a listener, forbid it, or leave it to the agent again. A change.
     OrderStep {
         /// Which listener.
         listener: Listener,
-        /// Which step.
+        /// Which mitigation.
         step: Step,
-        /// The order: take it, forbid it, or leave it to the agent.
+        /// The order: start it, forbid it, or leave it to the agent.
         order: Order,
         /// For how long, in seconds; at least 1.
         for_s: u64,
@@ -146,7 +146,7 @@ pub enum Request {
         /// Their names; none for all.
         interfaces: Vec<String>,
     },
-    /// The alerts that were told after a certain one. Always legal.
+    /// The alerts that were raised after a certain one. Always legal.
     AlertsSince {
         /// Its number; 0 for all that are known.
         seq: u64,
@@ -232,7 +232,7 @@ impl Request {
         )
     }
 
-    /// Whether it puts a rule set in the place of another.
+    /// Whether it replaces a rule set by another one.
     pub const fn replaces_rules(&self) -> bool {
         matches!(
             self,
@@ -257,7 +257,7 @@ pub struct OnTrial {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleOrigin {
-    /// The guard's own, for an incident.
+    /// The agent's own, for an incident.
     Auto,
     /// An operator's.
     Manual,
@@ -371,7 +371,7 @@ pub enum Response {
         /// Whether it only would.
         dry_run: bool,
     },
-    /// To [`Request::OrderStep`]: the listener with its steps as they are now.
+    /// To [`Request::OrderStep`]: the listener with its mitigations as they are now.
     StepOrdered(Box<crate::status::Listener>),
     /// To [`Request::SetMode`], [`Request::SetModeFor`] and [`Request::ConfirmMode`].
     ModeSet {
@@ -399,8 +399,8 @@ pub enum Response {
     AlertsSince {
         /// Which run of the agent answers: boot time of its start, in ms.
         run: u64,
-        /// Number of the first alert of this run. An earlier run that was killed may have told alerts
-        /// under this number and later ones that it could not write down.
+        /// Number of the first alert of this run. An earlier run that was killed may have raised alerts under
+        /// this number and later ones that it could not write down.
         first: u64,
         /// Number of the latest alert; 0 before the first.
         last: u64,
@@ -437,7 +437,7 @@ pub struct Refusal {
 /// A rule that cannot be imported.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RefusedRule {
-    /// Its place in the request, counted from 0.
+    /// Its position in the request, counted from 0.
     pub index: usize,
     /// The situation and the way out.
     pub message: String,

@@ -39,7 +39,7 @@ pub struct Incoming {
     pub request: Request,
     /// The sender.
     pub peer: Peer,
-    /// Where the answer goes. Dropping it tells the client that the agent is stopping.
+    /// Channel for the response. When it is dropped, the client learns that the agent is stopping.
     pub reply: oneshot::Sender<Response>,
 }
 
@@ -156,8 +156,8 @@ impl Entrance {
         drop(permit);
     }
 
-    /// A place for one more connection, if `peer` may have one. The mode of the control socket keeps
-    /// others off already; but a mode can be changed, and a descriptor be handed on.
+    /// A permit for one more connection, if `peer` may have one. The mode of the control socket already keeps
+    /// others out, but a mode can be changed and a descriptor be passed on.
     fn enter(&self, peer: Peer) -> Result<Permit, Refusal> {
         if self.may_change && !changes_are_for(peer.uid) {
             let why = format!("user {} may not change anything here; as root: sudo", peer.uid);
@@ -192,8 +192,8 @@ impl Entrance {
     }
 }
 
-/// Whether `uid` may change the behaviour of the agent: root, and the user that the agent runs as. That
-/// user could put another program in its place anyway.
+/// Whether `uid` may change the behaviour of the agent: root, and the user that the agent runs as. That user
+/// could replace the agent by another program anyway.
 fn changes_are_for(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }

@@ -87,7 +87,7 @@ pub(crate) fn group_number(group: Option<&str>) -> Result<Option<u32>, BindError
     group.map(number).transpose()
 }
 
-/// Refuses to take the place of a socket on which a process listens.
+/// Refuses to replace a socket on which a process listens.
 pub(super) fn refuse_if_alive(path: &Path) -> Result<(), BindError> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -111,8 +111,8 @@ fn listener_pid(stream: std::os::unix::net::UnixStream) -> Option<i32> {
 }
 
 impl Socket {
-    /// Makes the socket under another name first, so that it never has wider rights than `mode`, and
-    /// so that it replaces the one of a dead agent in one step. Must be called within a tokio runtime.
+    /// Makes the socket under another name first, so that it never has wider rights than `mode`, and so that it
+    /// replaces the one of a dead agent atomically. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
@@ -130,8 +130,8 @@ impl Socket {
         }
         let listener = UnixListener::bind(&new).map_err(refused("make the socket"))?;
         let finish = || {
-            // Any process with write access to the directory could put a link in its place meanwhile.
-            // So the rights are set on the node that was opened, and only on a socket.
+            // Any process with write access to the directory could replace it by a link meanwhile. So the
+            // rights are set on the node that was opened, and only on a socket.
             let node = open_socket(&new).map_err(refused("open"))?;
             if let Some(gid) = gid {
                 rustix::fs::chownat(&node, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
@@ -149,7 +149,7 @@ impl Socket {
             std::fs::rename(&new, &path).map_err(refused("put in place"))
         };
         if let Err(error) = finish() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = std::fs::remove_file(&new);
             return Err(error);
         }

@@ -11,8 +11,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Puts `content` in the place of the file at `path`, with these permissions. A reader finds the old
-/// content or the new, also after a crash. The directory is made if need be.
+/// Replaces the file at `path` by one with `content` and these permissions. A reader finds the old content or
+/// the new, also after a crash. The directory is made if need be.
 ///
 /// # Errors
 /// When the directory cannot be written to; then the old content is there.

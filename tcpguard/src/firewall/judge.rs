@@ -1,8 +1,9 @@
 //! Which rules judge a client's ACK wrongly when they have not seen its SYN.
 //!
-//! Two packets go through the rules: a SYN, and the ACK by which a client that was answered at XDP is
-//! first heard of. A rule that can decide, and for which these two are not the same by their TCP flags
-//! or their connection's state, depends on the SYN. Whatever else a rule looks at is the same for both.
+//! Two packets go through the rules: a SYN, and the third ACK of a client that got its SYN-ACK from XDP. That
+//! ACK is the first packet of the connection that the rules see. A rule that can decide depends on the SYN if
+//! the TCP flags or connection states that it matches distinguish the two packets. Everything else that a rule
+//! matches is the same for both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +77,7 @@ pub struct Offence {
     pub legacy: bool,
     /// See [`Rule::handle`].
     pub handle: u64,
-    /// Its place in the chain, from 1 on.
+    /// Its position in the chain, from 1 on.
     pub place: usize,
     /// The rule, as nft would say it.
     pub words: String,

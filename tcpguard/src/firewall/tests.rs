@@ -5,7 +5,7 @@ mod iptables_legacy;
 use super::*;
 use crate::host::netfilter::{self, Chain, Family, Hook};
 
-/// The rules that its name tells, as `nft` or `iptables-nft` loaded them.
+/// The rule set in `text`, recorded after `nft` or `iptables-nft` loaded it.
 pub(crate) fn recorded(text: &str) -> RuleSet {
     let mut found = RuleSet { complete: true, ..RuleSet::default() };
     let (mut chains, mut rules) = (Vec::new(), Vec::new());

@@ -153,7 +153,7 @@ fn states(bits: u32) -> String {
     set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
 
-/// The place of the rule and its words.
+/// The position of the rule and its words.
 impl fmt::Display for Offence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, table, chain, handle, place, words, .. } = self;

@@ -17,7 +17,7 @@ fn parse(status: &str) -> Option<u64> {
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
-/// The names of those that the guard needs to load and attach programs, and that are not in the set.
+/// The names of the capabilities that the agent needs to load and attach programs, and that the set lacks.
 pub fn missing(effective: u64) -> Vec<&'static str> {
     let lacks = |(mask, split, _): &&(u64, bool, &str)| {
         effective & mask == 0 && !(*split && effective & SYS_ADMIN != 0)

@@ -52,9 +52,9 @@ pub struct XdpFeatures {
     pub large_packets: bool,
 }
 
-/// Whether the driver of an interface reports that a native XDP program can send packets back
-/// (`XDP_TX`); `None` where the kernel does not tell (before 6.3). A virtual interface reports so even
-/// when nothing at its other end receives them.
+/// Whether the driver of an interface reports that a native XDP program can send packets back (`XDP_TX`);
+/// `None` where the kernel does not report it (before 6.3). A virtual interface reports so even when nothing at
+/// its other end receives them.
 ///
 /// # Errors
 /// As [`xdp_features`].
@@ -62,8 +62,8 @@ pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
     Ok(xdp_features(ifindex)?.map(|features| features.basic))
 }
 
-/// Whether frames that a native XDP program on a virtual interface sends back are received at its other
-/// end; `None` where that cannot be told. No program and no stack sees the loss of such a frame.
+/// Whether frames that a native XDP program on a virtual interface sends back are received at its other end;
+/// `None` where that is unknown. No program and no stack sees the loss of such a frame.
 pub fn is_received(interface: &Interface) -> Option<bool> {
     if interface.kind.as_deref() != Some("veth") {
         return None;
@@ -84,7 +84,7 @@ fn received(other: Option<XdpPrograms>, own: Option<XdpFeatures>) -> Option<bool
     }
 }
 
-/// An interface driver's support for native XDP programs; `None` where the kernel does not tell (before
+/// An interface driver's support for native XDP programs; `None` where the kernel does not report it (before
 /// 6.3).
 ///
 /// # Errors
@@ -139,8 +139,8 @@ fn features(message: &Message) -> Result<Option<XdpFeatures>, DecodeError> {
     Ok(None)
 }
 
-/// Whether an interface strips VLAN tags before any program sees the packet; `None` where its driver
-/// does not tell.
+/// Whether an interface strips VLAN tags before any program sees the packet; `None` where its driver does not
+/// report it.
 ///
 /// # Errors
 /// When there is no such interface, or the kernel refuses.
@@ -149,8 +149,8 @@ pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
     Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_RXVLAN != 0))
 }
 
-/// Whether an interface merges packets into larger ones before any program sees them (LRO), with which
-/// most drivers refuse native XDP; `None` where its driver does not tell.
+/// Whether an interface merges packets into larger ones before any program sees them (LRO), with which most
+/// drivers refuse native XDP; `None` where its driver does not report it.
 ///
 /// # Errors
 /// When there is no such interface, or the kernel refuses.
@@ -159,7 +159,7 @@ pub fn merges_packets(name: &str) -> Result<Option<bool>, Error> {
     Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_LRO != 0))
 }
 
-/// `ETH_FLAG_…`; `None` where the driver does not tell.
+/// `ETH_FLAG_…`; `None` where the driver does not report them.
 fn flags(name: &str, what: &'static str) -> Result<Option<u32>, Error> {
     match ethtool(name, [ETHTOOL_GFLAGS, 0]) {
         Ok([_, flags]) => Ok(Some(flags)),

@@ -43,7 +43,7 @@ pub fn receive_ring(name: &str) -> Result<Option<ReceiveRing>, Error> {
     Ok(words.map(|[_, longest, _, _, _, length, ..]| ReceiveRing { length, longest }))
 }
 
-/// The receive queues of an interface; `None` where its driver does not tell.
+/// The receive queues of an interface; `None` where its driver does not report them.
 ///
 /// # Errors
 /// When there is no such interface, or the kernel refuses.

@@ -72,7 +72,7 @@ pub enum Error {
          time out; to shorten that: sysctl -w net.ipv4.tcp_synack_retries=3"
     )]
     NoSockDestroy,
-    /// The kernel does not tell namespaces apart by cookie.
+    /// The kernel does not distinguish namespaces by cookie.
     #[error(
         "the kernel does not know SO_NETNS_COOKIE; Linux 5.14 or newer is needed, see which this is: \
          uname -r"

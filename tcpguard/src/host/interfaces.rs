@@ -118,9 +118,9 @@ impl Interface {
         !self.loopback && self.kind.is_none()
     }
 
-    /// Whether it is certain that no packet that arrives by it has arrived, as a frame that can be read
-    /// there, by a guarded one of `all` the interfaces of this namespace. An interface of an unknown
-    /// kind is built on unknown ones, so nothing is certain about it.
+    /// Whether it is certain that no packet that arrives by it has arrived, as a frame that can be read there,
+    /// by an attached one of `all` the interfaces of this namespace. An interface of an unknown kind is built
+    /// on unknown ones, so nothing is certain about it.
     pub fn is_unguarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
         self.is_unguarded_above(all, is_guarded, MAX_STACK)
     }
@@ -158,10 +158,9 @@ impl Interface {
         }
     }
 
-    /// Whether packets that leave by it leave by a guarded one of `all` the interfaces of this
-    /// namespace, as a frame that can be read there: it is guarded itself, or it is built on a guarded
-    /// one. An interface that is built on several counts as leaving by a guarded one if one of them
-    /// does.
+    /// Whether packets that leave by it leave, as a frame that can be read there, by an attached one of `all`
+    /// the interfaces of this namespace. Either it is attached itself, or it is built on an attached one. Of
+    /// several interfaces that it is built on, one is enough.
     pub fn leaves_guarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
         self.leaves_guarded_below(all, is_guarded, MAX_STACK)
     }
@@ -309,7 +308,7 @@ pub(super) fn parse(message: &Message) -> Result<Option<Interface>, DecodeError>
                             let [code] = field(xdp.value(), 0)?;
                             interface.xdp = Xdp::from_code(code);
                         }
-                        // The first is there where only one place has a program.
+                        // The first is present where only one XDP mode has a program.
                         ifla::XDP_PROG_ID | ifla::XDP_DRV_PROG_ID => {
                             let id = u32::from_ne_bytes(field(xdp.value(), 0)?);
                             interface.xdp_program = Some(id).filter(|id| *id != 0);
@@ -416,7 +415,8 @@ pub(super) mod tests {
         made.collect()
     }
 
-    /// Which of them are unguarded while that with index `guarded` is guarded.
+    /// The interfaces that are certainly not above an attached one, while the one with index `guarded` is
+    /// attached.
     fn unguarded(all: &[(Option<&str>, u32, Below)], guarded: u32) -> Vec<u32> {
         let all = made(all);
         let is_guarded = |index| index == guarded;
@@ -442,7 +442,7 @@ pub(super) mod tests {
             assert_eq!(unguarded(&bond, 1), [2], "the master is above the guarded one");
             assert_eq!(unguarded(&bond, 3), [1, 2]);
         }
-        // Containers on a bridge; and one with the guarded interface in it, and a VLAN above that.
+        // Containers on a bridge; then a bridge with the attached interface in it, and a VLAN above it.
         let veth = (Some("veth"), 2, Elsewhere);
         let (uplink, bridge) = ((None, 0, Nothing), (Some("bridge"), 0, Nothing));
         assert_eq!(unguarded(&[uplink, bridge, veth, veth], 1), [2, 3, 4]);
@@ -461,11 +461,11 @@ pub(super) mod tests {
         let veth = (Some("veth"), 2, Elsewhere);
         let vlan = |below| (Some("vlan"), 0, Here(below));
         for (all, guarded, leaves) in [
-            // Containers on a bridge; one with the guarded interface in it.
+            // Containers on a bridge; then a bridge with the attached interface in it.
             (vec![hardware, bridge, veth], 1, vec![1]),
             (vec![(None, 2, Nothing), bridge, veth, vlan(2)], 1, vec![1, 2, 4]),
             (vec![hardware, vlan(1), vlan(2)], 1, vec![1, 2, 3]),
-            // The guarded one is above: packets that leave by the lower one directly are not seen.
+            // The attached one is above: packets that leave by the lower one directly are not seen.
             (vec![hardware, vlan(1)], 2, vec![2]),
             (
                 vec![hardware, (Some("wireguard"), 0, Here(1)), (Some("ppp"), 0, Here(1))],

@@ -68,7 +68,7 @@ fn parse(message: &Message) -> Result<Option<LinkStats>, DecodeError> {
     Ok(None)
 }
 
-/// By their places in the struct.
+/// By their positions in the struct.
 fn counters(stats: &[u8]) -> Result<LinkStats, DecodeError> {
     let counter = |place: usize| field(stats, place * 8).map(u64::from_ne_bytes);
     Ok(LinkStats {

@@ -1,4 +1,4 @@
-//! Small files in which the kernel tells of itself.
+//! Small files in which the kernel reports its own state.
 
 use std::fs;
 use std::path::Path;

@@ -11,8 +11,8 @@ use tcpguard_common::abi::maps;
 
 use super::{Error, SockDiag, local_routes, rtnetlink};
 
-/// Room for protected prefixes of each family: the other half of the kernel's places is the
-/// allow-list's.
+/// Capacity for protected prefixes of each family: half of the kernel's slots. The allowlist has the other
+/// half.
 pub const MOST_PROTECTED: usize = maps::MAX_EXEMPT as usize / 2;
 /// Of these, at most so many for SSH clients: any host that may talk to sshd can add to them.
 pub const MOST_SSH_CLIENTS: usize = MOST_PROTECTED / 2;

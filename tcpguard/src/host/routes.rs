@@ -30,7 +30,7 @@ const TCP: u8 = libc::IPPROTO_TCP as u8;
 /// `RTN_LOCAL`: a route to this host itself.
 pub(super) const RTN_LOCAL: u8 = 2;
 
-/// The groups that tell when an answer may be another one (include/uapi/linux/rtnetlink.h): links, IPv4
+/// The groups that report when a route may have changed (include/uapi/linux/rtnetlink.h): links, IPv4
 /// addresses, routes and rules, IPv6 addresses, routes and rules.
 const CHANGES: u32 = 1 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18;
 /// Datagrams read at a time at most; whatever is left says the same.
@@ -49,7 +49,7 @@ pub enum Way {
     Unreachable,
 }
 
-/// A socket to ask by, and one that tells when answers change.
+/// A socket for queries, and one that reports when their results change.
 #[derive(Debug)]
 pub struct RouteTable {
     netlink: Netlink,
@@ -68,7 +68,7 @@ impl RouteTable {
     /// Whether links, addresses, routes or rules have changed since the last call.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the socket is of no use any more.
+    /// [`Error::Refused`] if the socket is no longer of use.
     pub fn has_changed(&mut self) -> Result<bool, Error> {
         self.changes.any()
     }
@@ -132,7 +132,7 @@ impl RouteTable {
     }
 }
 
-/// Tells that something has changed.
+/// Reports that something has changed.
 struct Changes {
     socket: Socket,
     buffer: Vec<u8>,

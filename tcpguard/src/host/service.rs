@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 const UNIT: &str = "tcpguard.service";
 /// How long a program is waited for: systemd answers within milliseconds, or not at all.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Pause between two looks at a program.
+/// Pause between two checks whether a program has ended.
 const STEP: Duration = Duration::from_millis(5);
 /// The most that is taken of an answer, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 /// Characters of a log line that are quoted.
 const QUOTED: usize = 300;
 
-/// Whether systemd runs this host, as sd_booted(3) tells it.
+/// Whether systemd runs this host, by the criterion of sd_booted(3).
 pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
@@ -169,7 +169,7 @@ impl Service {
     }
 }
 
-/// The last error line of those that `which` tells, where they may be read.
+/// The last error line among those that `which` selects, where they may be read.
 fn last_error(which: &[&str]) -> Option<String> {
     let mut journalctl = Command::new("journalctl");
     journalctl.args(["--quiet", "--no-pager", "--output=cat", "--priority=err"]);

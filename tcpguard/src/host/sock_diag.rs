@@ -111,8 +111,8 @@ pub struct HalfOpen {
     pub server: SocketAddr,
     /// Remote address and port, likewise.
     pub client: SocketAddr,
-    /// SYN-ACKs sent again. A repeated SYN causes one too, so that this says nothing about age
-    /// by itself.
+    /// SYN-ACKs retransmitted. A retransmitted SYN causes one too, so that this says nothing about age by
+    /// itself.
     pub retransmits: u8,
     /// Time until the kernel sends the next SYN-ACK or gives up.
     pub expires_in: Duration,

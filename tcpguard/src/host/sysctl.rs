@@ -20,7 +20,7 @@ pub struct TcpSettings {
     pub syncookies: Option<u64>,
     /// `net.ipv4.tcp_max_syn_backlog`: SYNs held, only without cookies.
     pub max_syn_backlog: Option<u64>,
-    /// `net.ipv4.tcp_synack_retries`: SYN-ACKs sent again before a half-open entry is given up.
+    /// `net.ipv4.tcp_synack_retries`: SYN-ACKs retransmitted before a half-open entry is given up.
     pub synack_retries: Option<u64>,
     /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients when the accept queue is full.
     pub abort_on_overflow: Option<u64>,

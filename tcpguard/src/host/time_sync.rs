@@ -1,8 +1,8 @@
 //! Whether the calendar of this host is right.
 #![expect(unsafe_code, reason = "adjtimex(2) has no safe form in rustix")]
 
-/// Whether the clock is kept in step with the world's, as the kernel was told (`adjtimex(2)`); `None`
-/// where it does not say.
+/// Whether the clock is synchronised, by the status that the kernel keeps (`adjtimex(2)`); `None` where the
+/// kernel does not report it.
 pub fn is_synchronised() -> Option<bool> {
     // SAFETY: integers and arrays of them; all-zero is valid, and asks without changing anything.
     let mut state: libc::timex = unsafe { std::mem::zeroed() };

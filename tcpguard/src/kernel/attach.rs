@@ -37,7 +37,7 @@ pub struct Attachment {
     pub made: bool,
     ingress: HeldLink,
     egress: Egress,
-    /// Its place among the programs for departing packets.
+    /// Its position among the programs for departing packets.
     lead: Lead,
 }
 
@@ -216,8 +216,8 @@ pub fn receive_natively(
     link.map(Receiving).map_err(|error| refusal(interface, &error, true))
 }
 
-/// Attaches the tracepoint program in place of an earlier agent's, and pins its link, so that clients
-/// are known also while there is no agent.
+/// Attaches the tracepoint program instead of an earlier agent's, and pins its link, so that clients are also
+/// recorded while no agent runs.
 ///
 /// # Errors
 /// When the kernel has no such tracepoint or refuses.
@@ -262,7 +262,7 @@ pub(super) fn take_over(
         let state = syscall::link_state(link.as_fd())
             .map_err(pin_error("look at the link pinned at", &pin))?;
         match &taken {
-            // Its interface was deleted, or it was detached; another link takes its place.
+            // Its interface was deleted, or it was detached; another link replaces it.
             _ if state.ifindex != interface.index => unpin(&pin),
             None => {
                 syscall::update_link(link.as_fd(), program)

@@ -72,7 +72,7 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Whether it is one of the guard's own programs.
+    /// Whether it is one of tcpguard's own programs.
     pub fn is_ours(&self) -> bool {
         // The kernel keeps 15 characters of a name.
         let ours = [INGRESS, EGRESS, REDEEM];

@@ -50,7 +50,7 @@ pub struct Dataplane {
     source_rules_v4: Table<SourceKey<SourceV4>, RuleRef>,
     source_rules_v6: Table<SourceKey<SourceV6>, RuleRef>,
     signatures: Table<SignatureKey, RuleRef>,
-    /// Places in each of the maps of rules on sources, and of all rules.
+    /// Capacity of each of the maps of source rules, and of those of all rules.
     rule_slots: u32,
     rule_expiry: Table<u32, u64>,
     rule_hits: PerCpu<RuleHits>,
@@ -159,7 +159,7 @@ impl Dataplane {
         self.interfaces.set(&0, &table)
     }
 
-    /// The slot of each interface that has one of its own, or [`maps::UNGUARDED`] in its place.
+    /// The slot of each interface that has one of its own, or [`maps::UNGUARDED`] instead.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -217,7 +217,7 @@ impl Dataplane {
         if is_exact(key) { self.listeners.remove(key).map(drop) } else { Ok(()) }
     }
 
-    /// Tells the programs which listener has which port: keys and ids of all listeners.
+    /// Writes the listener of each port for the programs: keys and ids of all listeners.
     ///
     /// # Errors
     /// See [`Self::set_config`].

@@ -72,9 +72,9 @@ pub enum KernelError {
     Occupied {
         /// The interface.
         interface: String,
-        /// Its place and description, in brackets, as far as that can be seen.
+        /// Its hook and description, in brackets, as far as they can be seen.
         by: String,
-        /// The command that takes it off, or that tells how to.
+        /// The command that detaches it, or that shows how to.
         way_out: String,
     },
     /// The driver has no native XDP and native was asked for.
@@ -185,7 +185,7 @@ pub(super) fn require_capabilities() -> Result<(), KernelError> {
     })
 }
 
-/// Why something was not permitted, as far as capabilities tell.
+/// Why something was not permitted, as far as capabilities show.
 pub(super) fn missing_capabilities() -> String {
     let missing = missing();
     if missing.is_empty() {

@@ -6,7 +6,7 @@ use aya::sys::{
     BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported,
 };
 
-/// One thing that the guard needs of the kernel.
+/// One feature that tcpguard needs of the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Feature {
     /// Its name.
@@ -26,7 +26,7 @@ pub enum Support {
     Present,
     /// The kernel does not have it.
     Missing,
-    /// The kernel refused to tell, with this errno.
+    /// The kernel refused the trial, with this errno.
     Refused(i32),
     /// The trial failed for another reason.
     Failed(String),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::KernelError;
 use super::syscall::{self, LinkState};
 
-/// A link of the guard's. Dropping it leaves it where it hangs, as long as it is pinned.
+/// A link to one of tcpguard's programs. When it is dropped, a pinned link stays attached.
 #[derive(Debug)]
 pub struct HeldLink {
     fd: OwnedFd,
@@ -45,11 +45,11 @@ impl HeldLink {
         &self.pin
     }
 
-    /// Puts a link that was just made, and runs the same program, in its place and under its pin, and
-    /// takes the old one off.
+    /// Replaces it by a link that was just made and runs the same program, pins that one under its pin, and
+    /// detaches the old one.
     ///
     /// # Errors
-    /// When the new one cannot be pinned, or the old one not be taken off.
+    /// When the new one cannot be pinned, or the old one not be detached.
     pub(super) fn replace(&mut self, fd: OwnedFd) -> Result<(), KernelError> {
         let failed = |what| {
             let path = self.pin.clone();

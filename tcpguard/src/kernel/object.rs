@@ -62,7 +62,7 @@ pub struct ProgramCost {
 /// The loaded object. Nothing is attached by loading.
 pub struct Object {
     pub(super) ebpf: Ebpf,
-    /// Places in each of the maps of [`maps::SIZED_BY_RULES`].
+    /// Slots in each of the maps of [`maps::SIZED_BY_RULES`].
     pub(super) rule_slots: u32,
     pub(super) logger: Option<Logger>,
 }

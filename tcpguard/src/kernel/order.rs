@@ -13,12 +13,12 @@ use super::links::HeldLink;
 use super::syscall;
 use crate::host::attachments::{Direction, filters};
 
-/// After the head of a chain was taken back for the first time it is left alone for this long, and then
-/// for twice as long each time, so that two programs that both want it do not change places for ever.
+/// After the head of a chain was taken back for the first time it is left alone for this long, and then for
+/// twice as long each time. So two programs that both want it do not swap positions for ever.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-/// The place of one of the guard's programs in its chain.
+/// The position of one of tcpguard's programs in its chain.
 #[derive(Debug, Default)]
 pub struct Lead {
     /// Others' programs that run before it.
@@ -89,9 +89,9 @@ pub(super) fn ahead_at_clsact(ifindex: u32, own: u32) -> Vec<Attached> {
     ahead
 }
 
-/// Moves the guard's `program` to the head of its chain at TCX: from one packet to the next it runs
-/// there. A link cannot be moved, and no program can hang in a chain twice; so the old link is given
-/// one that does nothing, and is taken off when the new one hangs.
+/// Moves `program`, one of tcpguard's, to the head of its chain at TCX. A link cannot be moved, and no program
+/// can be in a chain twice. So the old link is given a program that does nothing, and is detached when the new
+/// one is attached. Packets between these two calls are not seen.
 pub(super) fn lead_at_tcx(
     link: &mut HeldLink,
     program: BorrowedFd<'_>,

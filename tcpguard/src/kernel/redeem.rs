@@ -120,8 +120,8 @@ impl Redeemer {
         costs(&self.ebpf)
     }
 
-    /// Runs the program on `frame`, `repeat` times; the mean time of a run. Test runs take place
-    /// beside the hook, so the kernel takes no connection in them.
+    /// Runs the program on `frame`, `repeat` times; the mean time of a run. Test runs do not go through the
+    /// hook, so the kernel accepts no connection in them.
     ///
     /// # Errors
     /// When the kernel refuses the frame.
@@ -155,8 +155,8 @@ impl Redeemer {
         let mut values = vec![0; size.next_multiple_of(8) * cpus];
         syscall::lookup(map.fd().as_fd(), &0u32.to_ne_bytes(), &mut values)
             .map_err(|error| KernelError::Map { what: "read", map: CPU, error })?;
-        // How the value is laid out is the programs' business. Nothing else in it is an unlikely
-        // number, the cookie, at the place of a [`HandedOver`].
+        // The layout of the value is the programs' business. The cookie is an unlikely number, so no word of
+        // the value is equal to it but that of a [`HandedOver`].
         let found = isn.to_ne_bytes();
         Ok(values.chunks_exact(4).any(|word| word == found))
     }

@@ -1,4 +1,4 @@
-//! Self-test before SYNs of a listener are answered in its place: the loaded programs, tried with the
+//! Self-test before SYNs of a listener are answered on its behalf: the loaded programs, tried with the
 //! listener's recorded SYN-ACK.
 //!
 //! Test runs of a SYN, of the SYN-ACK that the program made of it, and of the ACK that a client would
@@ -21,7 +21,7 @@ use tcpguard_common::wire::{self, flag, option};
 use super::{Dataplane, KernelError, Object, Redeemer};
 use frames::{Client, ack, broken_checksum, syn};
 
-/// The place among the listeners that is the test's own: no real one may have it.
+/// The slot among the listeners that is the test's own: no real one may have it.
 pub const TEST_LISTENER: u32 = maps::MAX_LISTENERS - 1;
 
 /// Interface that test runs have: `lo`, the first of every network namespace.
@@ -32,7 +32,7 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// Runs of each answer. They cannot be repeated by the kernel: an answered SYN is no SYN any more.
+/// Runs of each reply. The kernel cannot repeat them, because an answered SYN is no longer a SYN.
 const ANSWERS: u32 = 16;
 /// Runs of each check, repeated by the kernel.
 const CHECKS: u32 = 64;

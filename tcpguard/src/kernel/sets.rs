@@ -51,7 +51,7 @@ where
         self.sets.set(&at, &set)
     }
 
-    /// Empties all places, for tests.
+    /// Empties all slots, for tests.
     ///
     /// # Errors
     /// See [`Self::get`].

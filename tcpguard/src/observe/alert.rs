@@ -1,4 +1,4 @@
-//! Alerts: told to people once, and remembered for the status.
+//! Alerts: reported to people once, and remembered for the status.
 
 use std::io::{Stderr, Write};
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ impl<W: Write> AlertSink<W> {
         Self { socket, journal, lines: Some(lines), history }
     }
 
-    /// Tells `alert`, which was raised now and in `mode`.
+    /// Reports `alert`, which was raised now and in `mode`.
     pub fn raise(&mut self, alert: &Alert, mode: Mode, clock: Clock) {
         if self.journal.is_none() {
             // It may have started since.

@@ -10,7 +10,7 @@ use crate::control::{Peer, Request, Response};
 /// The login of a process that no login began.
 const NO_LOGIN: u32 = u32::MAX;
 
-/// Writes the line, however little else the agent was told to write.
+/// Writes the line, whatever log level is set for the agent.
 pub(crate) fn audit(peer: Peer, request: &Request, response: &Response) {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     // The client waits for the answer. The user that called sudo is in no environment that could be

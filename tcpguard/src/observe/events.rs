@@ -1,4 +1,4 @@
-//! The events that alerts tell of, each with its message id.
+//! The events that alerts report, each with its message id.
 
 /// Message ids by event, for `journalctl MESSAGE_ID=…` and the message catalog
 /// (`packaging/tcpguard.catalog`). Never change or reuse one.

@@ -46,7 +46,7 @@ impl History {
         self.alerts.push_back(AlertEntry { seq: self.last, ..alert });
     }
 
-    /// Number of the first alert of this run, told or not.
+    /// Number of the first alert of this run, even before that alert is raised.
     pub const fn first(&self) -> u64 {
         self.first
     }

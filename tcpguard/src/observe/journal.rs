@@ -2,7 +2,7 @@
 //!
 //! Format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. An entry is one datagram, or a sealed
 //! memory file where it is too long for one. It is sent without blocking: neither an attack nor a
-//! journal that hangs may stop the guard.
+//! journal that hangs may stop the agent.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};

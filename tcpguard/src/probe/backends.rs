@@ -23,7 +23,7 @@ use crate::kernel::{
 
 /// Connections that may wait at the service: one is open at a time.
 const BACKLOG: i32 = 16;
-/// The service's place among the listeners.
+/// The service's slot among the listeners.
 const LISTENER: u32 = 0;
 
 /// A client.
@@ -157,7 +157,7 @@ impl Course {
     }
 }
 
-/// Cookies that came back to the kernel, in this thread's namespace.
+/// Cookies that clients returned to the kernel, in this thread's namespace.
 struct Returned(u64);
 
 impl Returned {
@@ -304,7 +304,7 @@ impl Programs {
         Ok(())
     }
 
-    /// Sets the steps of the service, which is bound to all addresses, and begins to count anew.
+    /// Sets the mitigations of the service, which is bound to all addresses, and begins to count anew.
     fn take_steps(&self, steps: u8) -> Result<(), Failure> {
         let entry = ListenerEntry { id: LISTENER, steps, ..ListenerEntry::default() };
         let port = Family::Ipv4.service().port().to_be_bytes();

@@ -25,10 +25,10 @@ pub(crate) use document::tests::probe as example;
 pub use document::{Backend, CookieBackend, End, Family, Hook, Host, Probe, SCHEMA, Trial};
 pub use store::{load, may_be_seen, store};
 
-/// No connection is tried any more after this long.
+/// Time after which no further connection is tried.
 const LIMIT: Duration = Duration::from_secs(6);
-/// How long one step of a connection may take. The peer is this host itself, but a lost SYN is only
-/// sent again after a second.
+/// Longest time for one step of a connection. The peer is this host itself, but a lost SYN is only
+/// retransmitted after a second.
 const PATIENCE: Duration = Duration::from_millis(1200);
 
 /// Why nothing could be tried.

@@ -11,7 +11,7 @@ use crate::status::{Attack, Evidence, Mode, Rule, Severity, Status, Time};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 11;
-/// Most steps shown; the first ones show the actions taken, the latest ones the present state.
+/// Most actions shown: half of them the first ones, half the latest ones, which show the present state.
 const STEPS_TOLD: usize = 8;
 /// Share of an attack from which on most of it counts as stopped.
 const MOST: f64 = 0.5;

@@ -8,7 +8,7 @@ use super::number::short;
 use crate::monitoring::{Level, Measured, Metric, Report};
 use crate::text;
 
-/// Reasons told in the line; the rest is in the status.
+/// Reasons shown in the line; the rest is in the status.
 const REASONS_TOLD: usize = 3;
 
 /// One line: the level and the situation, then whether clients connect, then the reasons. The numbers for
@@ -53,7 +53,7 @@ fn data(out: &mut impl Write, measured: &Measured) -> fmt::Result {
         |value| format!("{}{}", (value * 100.0).round() / 100.0, metric.unit()),
     );
     let range = |range: &Option<String>| range.clone().unwrap_or_default();
-    // No highest value: more half-open handshakes than there is room for do happen, and more clients than
-    // usual.
+    // No highest value: there can be more half-open handshakes than the queue's capacity, and more clients than
+    // the baseline.
     write!(out, "{}={value};{};{};0", metric.name(), range(warn), range(crit))
 }

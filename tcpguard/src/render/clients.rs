@@ -1,11 +1,11 @@
-//! Whether clients connect, in words and numbers: the same ones wherever it is told.
+//! Whether clients connect, in words and numbers: the same ones wherever it is shown.
 
 use super::number::short;
 use super::view::Tone;
 use crate::status::narrative::place;
 use crate::status::{Attack, Clients, Connect, Status};
 
-/// Listeners under attack told of.
+/// Most listeners under attack that are shown.
 const TOLD: usize = 4;
 
 /// `19/s connect (baseline 19/s)`, with the listener where there is one to be named.

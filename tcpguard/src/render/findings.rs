@@ -8,7 +8,7 @@ use super::view::{Tone, View};
 use crate::checkup::Finding;
 use crate::status::Severity;
 
-/// Findings of one kind that are told one by one.
+/// Findings of one kind that are shown one by one.
 const TOLD: usize = 5;
 
 /// `! 23 listeners — 1 critical, 2 warnings`

@@ -441,7 +441,7 @@ pub fn alerts(out: &mut impl Write, alerts: &[AlertEntry], view: &View) -> fmt::
     alerts.iter().try_for_each(|alert| alert_line(out, alert, &view.moment(alert.at), view))
 }
 
-/// One alert that has just been told, with its time.
+/// One alert that has just been raised, with its time.
 pub fn event(out: &mut impl Write, alert: &AlertEntry, view: &View) -> fmt::Result {
     alert_line(out, alert, &view.time(alert.at), view)
 }

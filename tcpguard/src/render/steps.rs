@@ -1,4 +1,4 @@
-//! The mitigations beside rules: cookies, and the steps of each listener.
+//! The mitigations beside rules: the available cookies, and the mitigations of each listener.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use super::number::short;
 use super::view::View;
 use crate::status::{CookieBackend, Cookies, Listener, Status, Step, StepState};
 
-/// The steps of every listener, and the available cookies.
+/// The mitigations of every listener, and the available cookies.
 pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     let mut heading = "Steps";
     for listener in &status.listeners {
@@ -22,7 +22,7 @@ pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Re
     paragraph(out, view, "Cookies", &cookies(&status.cookies))
 }
 
-/// The steps of one listener, for the answer to an order.
+/// The mitigations of one listener, for the response to an order.
 pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fmt::Result {
     if listener.steps.is_empty() {
         let at = SocketAddr::new(listener.addr, listener.port);

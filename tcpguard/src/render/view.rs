@@ -1,4 +1,4 @@
-//! How text looks on this terminal.
+//! How text is rendered on this terminal.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ pub struct View {
     pub utf8: bool,
     /// Whether to use colour.
     pub colour: bool,
-    /// The time zone in which times are told.
+    /// The time zone in which times are shown.
     pub zone: TimeZone,
     /// Columns of a line.
     pub width: usize,

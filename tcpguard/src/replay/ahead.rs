@@ -1,5 +1,5 @@
-//! Packets read ahead of the guard, so that it knows a listener before the first SYN to it, as a
-//! running guard knows its sockets.
+//! Packets read ahead of their replay, so that a listener is known before the first SYN to it, as a running
+//! agent knows its sockets.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ const BYTES: usize = 16 << 20;
 /// Buffers kept to be used again. One is given back for each that is taken.
 const SPARE: usize = 8;
 
-/// A TCP segment that waits for the guard.
+/// A TCP segment that waits for its replay.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     /// When it arrives.

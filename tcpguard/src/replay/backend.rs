@@ -1,4 +1,5 @@
-//! The place where the decision runs: on the host over plain tables, or in the kernel over its maps.
+//! The two backends of a replay: the decision runs on the host over plain tables, or in the kernel over its
+//! maps.
 //!
 //! Both are the same lines of `tcpguard_common::fastpath`. The replay reads and writes the same data
 //! there as the agent.
@@ -20,7 +21,7 @@ use crate::kernel::{Dataplane, KernelError, Load, Object, addr, signature_key};
 /// The one rule set of a replay: its rules are never replaced as a whole.
 const SET: u64 = 0;
 
-/// The tables of a guard and the programs that use them.
+/// The tables of a replay and the programs that use them.
 ///
 /// # Errors
 /// Every method fails when the kernel refuses; the host never does.
@@ -31,7 +32,7 @@ pub trait Backend {
     fn set_config(&mut self, config: &Config) -> Result<(), KernelError>;
     /// Decides about a frame that arrives.
     fn ingress(&mut self, frame: &[u8]) -> Result<Action, KernelError>;
-    /// Looks at a frame that leaves.
+    /// Processes a frame that leaves.
     fn egress(&mut self, frame: &[u8]) -> Result<(), KernelError>;
     /// Makes a listener known, or changes it.
     fn set_listener(&mut self, key: &ListenerKey, entry: &ListenerEntry)
@@ -52,8 +53,8 @@ pub trait Backend {
     fn host_counters(&self) -> Result<HostCounters, KernelError>;
     /// Sources that send SYNs to ports on which no socket listens.
     fn probes(&self) -> Result<Vec<Probe>, KernelError>;
-    /// Shows `take` the sampled flows for which `keep` holds, oldest first. Tables have no order, and
-    /// of very many flows the engine looks at a part: always the same one.
+    /// Shows `take` the sampled flows for which `keep` holds, oldest first. Tables have no order, and of very
+    /// many flows the engine examines a part: always the same one.
     fn flows(
         &self,
         keep: &dyn Fn(&FlowKey, &Flow) -> bool,
@@ -65,12 +66,12 @@ pub trait Backend {
     fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError>;
     /// Whether a client within `net` has been validated at or after this time, in ns.
     fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError>;
-    /// Lets SYNs from `net` be dropped by rule `slot`, which like all that the guard makes by itself is
-    /// for every port.
+    /// Lets rule `slot` drop SYNs from `net`. Like all rules that the agent makes by itself it is for every
+    /// port.
     fn set_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError>;
     /// Takes rule `slot` over exactly `net` away.
     fn remove_source_rule(&mut self, net: &IpNet, slot: u32) -> Result<(), KernelError>;
-    /// Lets SYNs to a listener that look like `print` under `mask` be dropped by rule `slot`.
+    /// Lets rule `slot` drop SYNs to a listener that have the fingerprint `print` under `mask`.
     fn set_signature(
         &mut self,
         listener: u32,
@@ -309,7 +310,8 @@ impl Kernel {
 fn stay_on_this_cpu() {
     let mut here = rustix::thread::CpuSet::new();
     here.set(rustix::thread::sched_getcpu());
-    // Where it is refused only the frames on either side of a migration may be taken for strangers.
+    // Where it is refused, only frames on either side of a migration may be judged without the state of their
+    // flow.
     let _ = rustix::thread::sched_setaffinity(None, &here);
 }
 

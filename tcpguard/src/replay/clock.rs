@@ -1,4 +1,4 @@
-//! Packet time as the clock of the replayed guard.
+//! Packet time as the clock of a replay.
 
 use std::time::Duration;
 

@@ -40,7 +40,7 @@ mod port {
     pub const GTP_U: u16 = 2152;
     pub const VXLAN: u16 = 4789;
     pub const GENEVE: u16 = 6081;
-    /// VXLAN as Linux sends it unless told otherwise.
+    /// VXLAN as Linux sends it by default.
     pub const VXLAN_LINUX: u16 = 8472;
 }
 

@@ -1,4 +1,4 @@
-//! The replayed guard: the engine, polled as the agent polls it, by packet time.
+//! The agent of a replay: the engine, polled by packet time as the running agent polls it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,8 +29,8 @@ use crate::kernel::{self, KernelError, signature_scope, source_table};
 
 /// Estimates of distinct sources start again this often, as the agent's do.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
-/// The last packets are given this long to be judged. No longer: that a client repeats its SYN is
-/// not to be seen any more, and that it does not would soon count against it.
+/// The last packets are given this long to be judged. It is not longer, because a client's retransmitted SYN
+/// can no longer be seen, and its absence would soon count against the client.
 const TAIL: Duration = Duration::from_secs(1);
 /// An alarm raised in that time is given this long to become an incident.
 const VERDICT: Duration = Duration::from_secs(2);
@@ -38,8 +38,8 @@ const VERDICT: Duration = Duration::from_secs(2);
 /// is looked up every 5 s.
 const FOLLOWED: Duration =
     Duration::from_nanos(HANDSHAKE_NS).saturating_add(Duration::from_secs(10));
-/// Of more flows than this a sample is looked at from the next time on. The engine examines
-/// half as many, and all of them would take longer than the packets between two looks.
+/// With more flows than this a sample is examined from the next time on. The engine examines half as many, and
+/// all of them would take longer than the packets between two inspections.
 const INSPECTED: usize = 16_384;
 /// Capacity for dropped SYNs. Replies to them are left out of the replay.
 const DROPPED: usize = 65_536;
@@ -50,7 +50,7 @@ const LINES: usize = 64;
 /// Seed of the hash key: fixed, so that the same capture has the same verdict every time.
 const SEED: u64 = 0x7463_7067_7561_7264;
 
-/// A verdict when it was told, first or changed.
+/// A verdict when it was reported, first or changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Told {
     /// When, after the first packet.
@@ -74,7 +74,7 @@ pub struct Alert {
     pub message: String,
 }
 
-/// A guard over one capture.
+/// The agent of a replay, over one capture.
 pub struct Guard<'a> {
     backend: &'a mut dyn Backend,
     engine: Engine,
@@ -89,7 +89,7 @@ pub struct Guard<'a> {
     rules: BTreeMap<RuleId, Matcher>,
     dropped: Recent<FlowKey, (), DROPPED>,
     incidents: BTreeMap<u64, IncidentReport>,
-    /// Every verdict as it was told, oldest first.
+    /// Every verdict as it was reported, oldest first.
     pub told: Vec<Told>,
     /// Alerts raised since this was last emptied, oldest first.
     pub alerts: Vec<Alert>,
@@ -98,7 +98,7 @@ pub struct Guard<'a> {
     pub lines: BTreeMap<u64, Line>,
     answers: Answers,
     headers: Headers,
-    /// One flow in `2^thinned` is looked at.
+    /// One flow in `2^thinned` is examined.
     thinned: u8,
     /// Polls made.
     pub polls: u64,
@@ -107,7 +107,7 @@ pub struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    /// A guard that has seen nothing.
+    /// An agent that has seen nothing.
     ///
     /// # Errors
     /// When the settings contradict themselves, or the backend refuses.
@@ -161,8 +161,8 @@ impl<'a> Guard<'a> {
         (self.listeners.iter().count(), self.listeners.unfollowed > 0)
     }
 
-    /// Shows the guard a packet, after all polls that are due before it, and which answers the
-    /// capture holds so far.
+    /// Hands a packet to the backend, after all polls that are due before it. `answers` states which replies
+    /// the capture holds so far.
     ///
     /// # Errors
     /// When the backend refuses.

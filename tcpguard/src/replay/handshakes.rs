@@ -96,7 +96,8 @@ pub struct ThirdAck {
 }
 
 impl ThirdAck {
-    /// Puts them into the frame of the segment that proves it: the guard takes it for the one that was lost.
+    /// Puts them into the frame of the segment that proves it, so that it is taken for the third ACK that was
+    /// lost.
     pub fn write(self, frame: &mut [u8], segment: &Segment) {
         // The options begin 20 bytes after the header does.
         let seq = usize::from(segment.options_at) - 16;
@@ -122,7 +123,7 @@ impl Noted {
     }
 }
 
-/// Which way a segment goes, as the guarded host sees it.
+/// Which way a segment goes, as the listeners' host sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
     /// It arrives.

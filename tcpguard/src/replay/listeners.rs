@@ -1,4 +1,4 @@
-//! Which listeners the replayed guard follows.
+//! The listeners that a replay monitors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::backend::Backend;
 use super::sources::Sources;
 use crate::kernel::{KernelError, ip};
 
-/// When all places are taken, a listener without a SYN for this long gives its place up.
+/// When all slots are taken, a listener without a SYN for this long gives its slot up.
 const IDLE: Duration = Duration::from_secs(60);
 /// Idle listeners are looked for at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// Its place in the tables.
+    /// Its slot in the tables.
     pub const fn slot(&self) -> u32 {
         slot(self.id)
     }
@@ -51,7 +51,7 @@ impl Followed {
     }
 }
 
-/// The engine never sees a number again, the tables have 4,096 places: the low bits are the place.
+/// The engine never gets a number twice, but the tables have 4,096 slots: the low bits are the slot.
 pub const fn slot(id: ListenerId) -> u32 {
     id.0 % MAX_LISTENERS
 }
@@ -66,7 +66,7 @@ pub struct Listeners {
     free: Vec<ListenerId>,
     by_key: BTreeMap<ListenerKey, u32>,
     looked: Timestamp,
-    /// Listeners that found no place.
+    /// Listeners that found no free slot.
     pub unfollowed: u64,
 }
 
@@ -81,7 +81,7 @@ impl Listeners {
         self.places.iter_mut().flatten()
     }
 
-    /// The engine's number of the listener in a place of the tables.
+    /// The engine's number of the listener in a slot of the tables.
     pub fn at(&self, slot: u32) -> Option<ListenerId> {
         self.places.get(slot as usize)?.as_ref().map(|followed| followed.id)
     }
@@ -137,7 +137,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Has headers of one SYN in `2^shift` to a listener kept, or of none any more.
+    /// Lets headers of one SYN in `2^shift` to a listener be kept; `None` ends that.
     ///
     /// # Errors
     /// When the backend refuses.

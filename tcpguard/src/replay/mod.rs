@@ -50,11 +50,11 @@ const CUT_OFF: &str = "cut_off";
 pub struct Outcome {
     /// Findings in the readable part of the capture.
     pub replay: Replay,
-    /// Why no more could be read. That the capture is merely cut off is told in the notes.
+    /// Why no more could be read. A capture that is merely cut off is reported in the notes instead.
     pub damage: Option<CaptureError>,
-    /// Every verdict as it was told, first or changed, oldest first.
+    /// Every verdict as it was reported, first or changed, oldest first.
     pub told: Vec<Told>,
-    /// How often the guard was polled.
+    /// How often the engine was polled.
     pub polls: u64,
     /// The incidents, as the source of [`Outcome::in_full`].
     pub kept: Kept,
@@ -75,7 +75,7 @@ impl Outcome {
         self.kept.incidents.iter().map(|incident| incident.class.severity()).max()
     }
 
-    /// The time of the first packet; 1970 where the capture does not tell it.
+    /// The time of the first packet; 1970 where the capture does not state it.
     pub fn began(&self) -> jiff::Timestamp {
         self.kept.began
     }
@@ -97,13 +97,13 @@ impl Outcome {
 /// One event of a replay. Events come in the capture's order of time.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// A TCP segment, before the guard sees it.
+    /// A TCP segment, before it is judged.
     Segment(&'a Seen),
-    /// Something that the guard tells.
+    /// An alert of the agent.
     Alert(&'a Alert),
 }
 
-/// A TCP segment of a capture, as the guard takes it.
+/// A TCP segment of a capture, as it is replayed.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// When it came, after the first packet.
@@ -143,8 +143,8 @@ pub fn replay_with(
     replay_beside(file, source, backend, mode, tuning, &mut |_| {})
 }
 
-/// The same, with every step of it shown to `beside`: to another detector over the same reading, or
-/// to a live display.
+/// The same, with every event of it shown to `beside`: to another detector over the same reading, or to a live
+/// display.
 ///
 /// # Errors
 /// Those of [`replay_with`].

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Without a packet for this long and with nothing the matter, nothing changes until the next one:
 /// every handshake has had its time, and its client has been learned, which is done every 5 s.
 const SETTLED: Duration = Duration::from_secs(6);
-/// Without a packet for this long nothing that is the matter changes any more either.
+/// Without a packet for this long nothing changes even where something is the matter.
 const OVER: Duration = Duration::from_secs(600);
 /// Without a packet for this long every handshake has been judged, and every SYN would have been
 /// retransmitted: that is known 1.5 s after it (RFC 6298 §2.1).

@@ -64,7 +64,7 @@ pub(super) fn write(
     out.write_str("</article>\n")
 }
 
-/// Writes the class, the severity, the place and the time of the incident.
+/// Writes the class, the severity, the listener or host, and the time of the incident.
 fn headline(out: &mut impl Write, attack: &Attack, times: &Times, setting: Setting) -> fmt::Result {
     let (class, sign, word) = match attack.severity {
         Severity::Critical => ("critical", "✗", "critical"),
@@ -135,7 +135,7 @@ fn over_time(
     out.write_str("</ol>\n</section>\n")
 }
 
-/// The usual length of a step.
+/// The typical length of a step.
 fn steps(line: &Timeline) -> String {
     match line.step_ms {
         below if below < 1000 => format!("{below} ms"),

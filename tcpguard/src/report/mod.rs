@@ -38,7 +38,7 @@ pub struct Story {
 pub struct Host {
     /// Its name.
     pub name: String,
-    /// The interfaces that are guarded.
+    /// The attached interfaces.
     pub interfaces: Vec<String>,
     /// The mode.
     pub mode: &'static str,
@@ -99,7 +99,7 @@ impl Story {
     }
 }
 
-/// The page that tells `story`, as HTML.
+/// The page of `story`, as HTML.
 pub fn page(story: &Story) -> String {
     let mut out = String::new();
     // A string takes whatever is written.

@@ -12,7 +12,7 @@ use super::{Chapter, Host, Story};
 use crate::render::number::{exact, percent, short, span};
 use crate::replay::Replay;
 
-/// Incidents of a capture that are told in full; the others have a line in the list of all.
+/// Incidents of a capture that are shown in full; the others have a line in the list of all.
 const IN_FULL: usize = 32;
 /// Lines of that list.
 const LISTED: usize = 256;
@@ -22,7 +22,7 @@ const LISTED: usize = 256;
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// Writes the page that tells `story`.
+/// Writes the page of `story`.
 pub(super) fn write(out: &mut impl Write, story: &Story) -> fmt::Result {
     writeln!(
         out,

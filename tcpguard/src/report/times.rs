@@ -1,4 +1,4 @@
-//! How times are told: by the clock on the wall, or in a capture from its first packet on.
+//! How times are written: by the clock on the wall, or in a capture from its first packet on.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::plot::scale;
 use crate::render::number::elapsed;
 use crate::status::Time;
 
-/// Which times a page tells.
+/// The times that a page shows.
 #[derive(Clone, Debug)]
 pub(super) enum Times {
     /// Time of day in this zone.

@@ -215,7 +215,7 @@ fn clients(attack: &Attack, record: &Record) -> Option<String> {
     ))
 }
 
-/// Whether so much less than usual, over so many seconds, may be chance: three standard deviations of
+/// Whether a rate so far below the baseline, over so many seconds, may be chance: three standard deviations of
 /// independent clients.
 fn by_chance(mean: f64, usual: f64, seconds: f64) -> bool {
     let expected = usual * seconds;

@@ -32,7 +32,7 @@ pub struct Facts {
     pub config: ConfigFacts,
     /// The pending end of the mode; `None` when it stays.
     pub mode_ends: Option<ModeEnd>,
-    /// When the agent last told the kernel that it lives; `None` before the first time.
+    /// When the agent last wrote its heartbeat to the kernel; `None` before the first time.
     pub heartbeat: Option<Timestamp>,
     /// Bytes of memory that the agent has in use; `None` where its allocator does not count them.
     pub heap: Option<u64>,
@@ -89,11 +89,11 @@ impl<T> Reading<T> {
 /// Packets that arrived and packets that were lost, since boot or since the interfaces exist.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossCounters {
-    /// Of each protected interface, in the operator's order; read each second.
+    /// Of each attached interface, in the operator's order; read each second.
     pub links: Vec<LinkStats>,
     /// Of each CPU that is online, for the whole host.
     pub softnet: Vec<SoftnetCpu>,
-    /// Packets that the guard has seen on each CPU, by its number.
+    /// Packets that the XDP program has seen on each CPU, by its number.
     pub packets_by_cpu: Vec<u64>,
 }
 
@@ -108,7 +108,7 @@ impl LossCounters {
         rings + self.softnet.iter().map(|cpu| cpu.dropped).sum::<u64>()
     }
 
-    /// Packets that the guard has seen.
+    /// Packets that the XDP program has seen.
     pub fn seen(&self) -> u64 {
         self.packets_by_cpu.iter().sum()
     }
@@ -121,7 +121,7 @@ pub struct CookieFacts {
     pub backend: CookieBackend,
     /// Why no better backend makes them.
     pub reason: Option<String>,
-    /// Bad cookies that came back.
+    /// Wrong cookies that were returned.
     pub invalid: u64,
     /// Clients that pass first; `None` before they were counted.
     pub validated_clients: Option<u64>,
@@ -191,6 +191,6 @@ pub struct SourceFacts {
     pub rst: u64,
     /// Handshakes it completed.
     pub completed: u64,
-    /// Whether it counts as a known client.
+    /// Whether it counts as a validated client.
     pub validated: bool,
 }

@@ -8,7 +8,7 @@ use tcpguard_engine::{IncidentClass, IncidentReport, Timestamp};
 use super::Advice;
 use crate::render::number::{percent, short, span};
 
-/// The place that clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or
+/// The address and port that clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or
 /// `[2001:db8::1]:443`. It is `this host` for an incident that concerns no port.
 pub(crate) fn place(addr: IpAddr, port: u16) -> String {
     engine::Listener { addr, port }.to_string()
@@ -106,7 +106,7 @@ pub(super) fn advice(
             span(ago),
             span(removed.until.since(now)),
         );
-        // Steps are ordered for one listener.
+        // Mitigations are ordered for one listener.
         if incident.listener == engine::Listener::HOST {
             return advice(text, None);
         }

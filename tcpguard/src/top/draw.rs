@@ -17,7 +17,7 @@ use crate::render::number::span;
 use crate::render::{self, Tone, wrap};
 use canvas::Canvas;
 
-/// The keys that are told at the bottom.
+/// The keys that are shown at the bottom.
 const KEYS: &str = "q quit  ? keys  Tab pane  / filter  s sort  r reverse  p hold  Enter details";
 
 /// Draws `model` as it is at `now`, the time since it was made.

@@ -1,10 +1,10 @@
-//! How fast totals grow of which the guard tells no rate.
+//! Growth rates of totals for which the agent reports no rate.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A total that stands still for so long does not grow: the guard counts sources anew every five
-/// seconds at most.
+/// A total that stands still for so long does not grow: the agent counts sources anew every five seconds at the
+/// latest.
 const STILL: Duration = Duration::from_secs(6);
 
 /// Totals by name, and how fast each of them grows.

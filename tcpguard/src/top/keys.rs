@@ -58,7 +58,7 @@ pub enum Doing {
     Reading,
 }
 
-/// The keys as the help tells them.
+/// The keys as the help shows them.
 pub const HELP: [(&str, &str); 14] = [
     ("1 to 5", "overview, listeners, sources, signatures, incidents"),
     ("Tab, Shift-Tab", "the next of these, the one before (also: right, left)"),

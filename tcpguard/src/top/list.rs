@@ -57,7 +57,7 @@ pub struct Cell {
     pub text: String,
     /// The sort key.
     pub rank: Rank,
-    /// How it looks.
+    /// The meaning of its colour.
     pub tone: Tone,
 }
 
@@ -147,7 +147,7 @@ impl Look {
         rows
     }
 
-    /// The place of the row that is pointed at among `rows`, which [`Self::arrange`] made.
+    /// The position of the row that is pointed at among `rows`, which [`Self::arrange`] made.
     pub fn place(&self, rows: &[Row]) -> usize {
         let is_selected = |row: &Row| Some(&row.key) == self.selected.as_ref();
         rows.iter().position(is_selected).unwrap_or_default()
@@ -160,7 +160,7 @@ impl Look {
         self.selected = rows.get(place).map(|row| row.key.clone());
     }
 
-    /// Sorts by the next of `columns`, in its usual direction.
+    /// Sorts by the next of `columns`, in its default direction.
     pub fn sort_by_next(&mut self, columns: &[Column]) {
         self.sort = (self.sort + 1) % columns.len().max(1);
         self.reverse = false;

@@ -185,7 +185,7 @@ fn keep_asking(
     }
 }
 
-/// Tells of every key until the terminal is gone.
+/// Reports every key until the terminal is gone.
 fn read_keys(tell: &Sender<Happened>) -> io::Result<()> {
     loop {
         let happened = match event::read()? {

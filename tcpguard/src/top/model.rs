@@ -98,7 +98,7 @@ pub enum Covered<'a> {
 }
 
 impl Model {
-    /// With the first answer of the guard, on a terminal of `size`, columns and lines.
+    /// With the first response of the agent, on a terminal of `size`, columns and lines.
     pub fn new(
         first: Status,
         now: Duration,
@@ -120,14 +120,14 @@ impl Model {
         }
     }
 
-    /// The guard has answered.
+    /// The agent has responded.
     pub fn feed(&mut self, status: Status, now: Duration) {
         let reach = 2 * self.options.delay + LATE;
         self.live.feed(status, now, self.options.interface.as_deref(), reach);
         self.trouble = None;
     }
 
-    /// The guard has not answered, and this is why.
+    /// The agent has not responded, and this is why.
     pub fn fail(&mut self, why: String) {
         self.trouble = Some(why);
     }

@@ -35,7 +35,7 @@ pub struct Note {
     pub heading: &'static str,
     /// The displayed text.
     pub text: String,
-    /// How it looks.
+    /// The meaning of its colour.
     pub tone: Tone,
 }
 
@@ -56,7 +56,7 @@ impl Pane {
     pub const ALL: [Self; 5] =
         [Self::Overview, Self::Listeners, Self::Sources, Self::Signatures, Self::Incidents];
 
-    /// Its place among them.
+    /// Its position among them.
     pub const fn place(self) -> usize {
         self as usize
     }

@@ -37,7 +37,7 @@ pub struct Traffic {
     pub dropped: Series,
     /// Handshakes completed per second.
     pub completed: Series,
-    /// SYN cookies sent per second, by the guard.
+    /// SYN cookies sent per second by XDP.
     pub cookies: Series,
     /// Half-open handshakes by those that there is room for, at the fullest listener; 0 to 1.
     pub half_open: Series,

@@ -23,9 +23,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// any thread must find it.
 static OURS: AtomicBool = AtomicBool::new(false);
 
-/// The terminal in the state in which a full page can be drawn on it. Keys come as they are typed,
-/// and the earlier content comes back afterwards. The terminal is given back when this is dropped,
-/// and before the message of a panic is printed.
+/// The terminal in the state in which a full page can be drawn on it. Keys come as they are typed, and the
+/// earlier content is restored afterwards. The terminal is given back when this is dropped, and before the
+/// message of a panic is printed.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
 }
@@ -101,14 +101,14 @@ impl Screen {
     pub fn stop(&mut self) -> io::Result<()> {
         if can_go_on() {
             give_back();
-            // SIGTSTP itself would only be told once more.
+            // SIGTSTP itself would only be reported once more.
             kill_process(getpid(), Signal::STOP)?;
         }
         Ok(())
     }
 
-    /// Stops all processes that were started together with us, which is the meaning of Ctrl-Z on a
-    /// terminal in its usual state. [`Notice::Stop`] then reaches us as well.
+    /// Stops all processes that were started together with us, which is the meaning of Ctrl-Z on a terminal in
+    /// its normal state. [`Notice::Stop`] then reaches us as well.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ pub enum Notice {
     GoOn,
 }
 
-/// Tells of every signal that says something, from now on.
+/// Reports every signal that has a meaning here, from now on.
 ///
 /// # Errors
 ///

@@ -58,7 +58,7 @@ const LINES: [(&str, &str); 35] = [
     ("version", "tcpguard.version/1"),
 ];
 
-/// Verbs that are not in that list, and the document that another test looks at.
+/// Verbs that are not in that list, and the document that another test checks.
 const ELSEWHERE: [(&str, Option<&str>); 8] = [
     // The agent itself.
     ("run", None),
@@ -139,7 +139,7 @@ fn each_event_is_a_document_on_a_line_of_its_own() {
     let host = Host::answering(move |request| {
         let mut response = answer(request, &status);
         if let Response::AlertsSince { last, alerts, .. } = &mut response {
-            // Nothing was told yet at the first look.
+            // No alert was raised yet at the first request.
             if looks == 0 {
                 *last = 0;
                 alerts.clear();

@@ -68,7 +68,7 @@ fn called(command: Vec<String>) -> Option<Vec<String>> {
 /// Holds a call, of which every word could be typed, against the command line.
 pub fn typed(call: &[String]) -> Result<(), String> {
     match Args::try_parse_from(call) {
-        // Help is told as an error.
+        // Help is reported as an error.
         Err(error) if error.use_stderr() => Err(error.to_string()),
         _ => Ok(()),
     }

@@ -25,7 +25,7 @@ use commands::{calls, mentioned, typed};
 use pages::{Page, Placed, advice, files, markdown, root};
 use support::{calm, status};
 
-/// Holds each line against `check`; all that do not pass are told at once.
+/// Holds each line against `check`; all that do not pass are reported at once.
 #[track_caller]
 fn hold(lines: &[Placed], least: usize, check: impl Fn(&str) -> Vec<String>) {
     let wrong: Vec<String> = lines

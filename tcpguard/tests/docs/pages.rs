@@ -10,7 +10,7 @@ use super::blocks::blocks;
 pub struct Placed {
     /// `FILE:LINE`.
     pub place: String,
-    /// The text at that place.
+    /// The text there.
     pub text: String,
 }
 

@@ -185,7 +185,7 @@ pub fn flood(
     packets
 }
 
-/// An address like those that random-source floods forge.
+/// An address like the spoofed ones of a flood from random sources.
 pub fn any_address(dice: u64) -> Ipv4Addr {
     Ipv4Addr::new(1 + (dice % 223) as u8, (dice >> 8) as u8, (dice >> 16) as u8, (dice >> 24) as u8)
 }

@@ -198,7 +198,7 @@ fn time_that_steps_back_neither_hides_nor_makes_a_flood() {
     assert!((7.5..=8.5).contains(&replay.duration_s), "{}", replay.duration_s);
 }
 
-/// Just below the rate from which the guard samples, its flow table is as full as it gets.
+/// Just below the rate from which flows are sampled, the flow table is as full as it gets.
 #[test]
 fn of_more_flows_than_are_looked_at_a_sample_says_the_same() {
     let mut packets = visitors(BEGIN, 200, 25 * MS, Shows::Both);

@@ -513,7 +513,7 @@ pub fn overloaded() -> (Report, Facts) {
     (report, facts)
 }
 
-/// No attack, but the guard is not whole: a lost interface, generic mode, lost rules.
+/// No attack, but tcpguard is impaired: a lost interface, generic mode, lost rules.
 pub fn degraded() -> (Report, Facts) {
     let (mut report, mut facts) = calm();
     let mut second = facts.interfaces[0].clone();

@@ -140,8 +140,8 @@ fn compile(workspace: &Workspace, source: &Path, objects: &Path) -> Result<PathB
     binaries.into_iter().next().context("cargo named no binary")
 }
 
-/// The file as the other version has it: fields of equal size change places, which no size tells, and
-/// one is added in front of all others.
+/// The file as the other version has it: fields of equal size swap positions, which no size reveals, and one is
+/// added in front of all others.
 fn edited(name: &str, text: String) -> Result<String> {
     let edited = match name {
         "Cargo.toml" | "tcpguard-ebpf/Cargo.toml" => replaced(

@@ -19,7 +19,7 @@ pub struct RowTest {
 /// All of the repository.
 ///
 /// # Errors
-/// When a file cannot be read, or two tests have one name: their rows could not be told apart.
+/// When a file cannot be read, or two tests have one name: their rows could not be distinguished.
 pub fn row_tests(workspace: &Workspace) -> Result<Vec<RowTest>> {
     let mut found = Vec::new();
     for (name, files) in test_functions(workspace)? {

@@ -101,8 +101,8 @@ fn function(line: &Line) -> &str {
     line.test.rsplit("::").next().unwrap_or(&line.test)
 }
 
-/// Two lines a row, the guard's and the naive variant's, with the least N of the full size; a goal
-/// without a row is named.
+/// Two lines a row, tcpguard's and the naive variant's, with the least N of the full size; a goal without a row
+/// is named.
 pub fn table(lines: &[Line], goals: &[Goal]) -> String {
     let width = lines.iter().map(|line| line.row.chars().count()).max().unwrap_or(0).max(5);
     let mut text =

@@ -18,8 +18,8 @@ const GAP: u32 = 14;
 /// About how wide a letter of the keys is: no reader's fonts are known here.
 const LETTER: u32 = 7;
 
-/// Classes of the page's style sheet by which shapes of a plot are drawn. Rules that place plots on
-/// a page are left out.
+/// Classes of the page's style sheet by which shapes of a plot are drawn. Rules that position plots on a page
+/// are left out.
 const SHAPES: [&str; 13] = [
     "grid", "base", "tick", "attack", "area", "key", "paper", "stripe", "line", "dot", "level",
     "mark", "flag",

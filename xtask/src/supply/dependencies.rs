@@ -82,7 +82,7 @@ pub fn check(directory: &Path, policy: &Policy) -> Result<usize> {
     Ok(lock.package.len())
 }
 
-/// Of all platforms: a lock file tells where each crate comes from without a download.
+/// Of all platforms: a lock file states the source of each crate without a download.
 fn strangers(lock: &Lock, policy: &Policy) -> Vec<String> {
     let mut refused = Vec::new();
     for Locked { name, version, source } in &lock.package {

@@ -102,7 +102,7 @@ mod tests {
     /// Not written as it stands in code: this file is counted too.
     const KEYWORD: &str = "unsafe";
 
-    /// The earlier check: a reason above each place.
+    /// The earlier check: a reason above each unsafe line.
     fn has_a_reason(text: &str) -> bool {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let alone = lines.windows(2).any(|two| places(two[1]) > 0 && !two[0].contains("SAFETY"));

@@ -90,8 +90,7 @@ impl Emulator {
     }
 }
 
-/// The part of a kernel's release that tells it from others: `6.1.0-50` of
-/// `6.1.0-50-cloud-amd64`.
+/// The part of a kernel's release that distinguishes it from others: `6.1.0-50` of `6.1.0-50-cloud-amd64`.
 pub fn short(release: &str) -> &str {
     release.strip_suffix("-cloud-amd64").unwrap_or(release)
 }

@@ -99,7 +99,7 @@ echo \"guest: left $(ip link show guarded | grep -c xdp)\"
 ";
 
 /// The agent itself between two network namespaces. A client completes a handshake with a listener
-/// behind the guarded interface, `status` reports it, and nothing stays attached. It is the second
+/// behind the attached interface, `status` reports it, and nothing stays attached. It is the second
 /// agent, which takes over the state that the first has left. Then a block has to end at its time,
 /// however the clock is set. The modules are for clsact, to which kernels without TCX attach.
 const LIVE: &str = "for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done

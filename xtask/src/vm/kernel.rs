@@ -17,7 +17,7 @@ const REFUSED: &str = "4";
 /// One kernel's answers.
 #[derive(Debug, Default)]
 pub struct Kernel {
-    /// The part of its release that tells it from others.
+    /// The part of its release that distinguishes it from others.
     pub name: String,
     /// By "object/program": instructions verified, or why it was refused.
     pub programs: Costs,
@@ -68,7 +68,7 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Of a kernel that is too old: `output` tells how the agent ended there.
+    /// Of a kernel that is too old: `output` shows how the agent ended there.
     pub fn too_old(name: &str, output: &str) -> Self {
         Self { name: name.into(), agent: Some(refused(output)), ..Self::default() }
     }

@@ -97,7 +97,7 @@ fn line(chart: &mut Chart<'_, '_>, series: &Series, number: usize) -> Result<()>
         PathElement::new(vec![(x, least), (x, greatest)], color.mix(0.6).stroke_width(1))
     }))?;
     chart.draw_series(LineSeries::new(medians.iter().copied(), color.stroke_width(2)))?;
-    // Where colours come again, marks do not.
+    // Where colours recur, marks do not.
     let mark = color.filled();
     match number % 3 {
         0 => chart.draw_series(medians.iter().map(|&at| Circle::new(at, 4, mark)))?,

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-/// As long as a cache line of the usual processors.
+/// As long as a cache line of common processors.
 #[repr(align(64))]
 struct Line(u32);
 
@@ -15,7 +15,7 @@ const LOADS: u32 = 2_000_000;
 /// which the kernel's maps lie: the median of five times two million.
 ///
 /// # Errors
-/// When the kernel cannot be told to leave large pages out.
+/// When the kernel refuses to leave large pages out.
 pub fn load_ns(bytes: usize) -> anyhow::Result<f64> {
     rustix::thread::disable_transparent_huge_pages(true)?;
     let lines = ring(bytes / size_of::<Line>());

@@ -1,8 +1,9 @@
-//! In which functions a thread of this machine spends its time, the kernel's and the guard's programs.
+//! Functions in which a thread of this machine spends its time: the kernel's and those of tcpguard's BPF
+//! programs.
 //!
-//! `perf` looks at the thread some thousand times a second by a timer, which needs no counters of the
-//! processor. Each stage of the XDP program that does not stand in the program itself is a function of
-//! its own there, and so are the kernel's functions for it.
+//! `perf` samples the thread some thousand times a second by a timer, which needs no counters of the processor.
+//! Each stage of the XDP program that does not stand in the program itself is a function of its own there, and
+//! so are the kernel's functions for it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,13 +12,13 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Looks a second.
+/// Samples a second.
 pub const LOOKS: u32 = 4_000;
 
 /// A program that was loaded without a name: those of the kit's own making.
 pub const NAMELESS: &str = "BPF: without a name";
 
-/// perf, which looks at a thread.
+/// perf, which samples a thread.
 pub struct Perf(Child);
 
 /// The samples of perf.
@@ -31,15 +32,15 @@ pub struct Looks {
 #[derive(Debug, PartialEq)]
 pub struct Function {
     pub name: String,
-    /// Of all looks, 0 to 1.
+    /// Its share of all samples, 0 to 1.
     pub share: f64,
-    /// Of all looks, that found the thread at one and the same instruction: where this is most of the
-    /// share, the thread waits there.
+    /// The share of all samples that found the thread at one and the same instruction. Where this is most of
+    /// the share, the thread waits there.
     pub hottest: f64,
 }
 
 impl Perf {
-    /// Looks at `thread` until it is stopped, and keeps that in `file`.
+    /// Samples `thread` until it is stopped, and keeps the samples in `file`.
     ///
     /// # Errors
     /// Without perf.
@@ -52,7 +53,7 @@ impl Perf {
     }
 
     /// # Errors
-    /// When it cannot be told to.
+    /// When it cannot be signalled.
     pub fn stop(mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.0), Signal::INT)?;
         self.0.wait()?;
@@ -100,7 +101,7 @@ impl Looks {
     }
 }
 
-/// A function's name without the parts that tell builds of BPF programs apart:
+/// A function's name without the parts that distinguish builds of BPF programs:
 /// `bpf_prog_6deef7357e7b4530_look`.
 fn function(symbol: &str) -> String {
     let program = symbol.strip_prefix("bpf_prog_").map(|rest| rest.split_once('_'));

@@ -96,8 +96,8 @@ impl Record {
     /// Writes the record, the plots and the page below `root`.
     ///
     /// # Errors
-    /// When one of `entries` is not in the record or cannot be drawn, the page has no place for it, or
-    /// a file cannot be written.
+    /// When one of `entries` is not in the record or cannot be drawn, the page has no mark for it, or a file
+    /// cannot be written.
     pub fn publish(&self, root: &Path, entries: &[Entry]) -> Result<()> {
         // Drawn and filled before anything is written: half a page is worse than an old one.
         let drawn = self.drawn(root, entries)?;

@@ -28,23 +28,23 @@ use crate::entry;
 
 /// Longest entry taken; those of a real alert have a few hundred bytes.
 const LONGEST: usize = 64 * 1024;
-/// How long a thread waits before it looks whether it is to end.
+/// How long a thread waits before it checks whether it is to end.
 const LOOK_UP: Duration = Duration::from_millis(20);
 
 /// All that was learned.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Everything told about incidents, with its time in s since boot.
+    /// All alerts about incidents, with their times in s since boot.
     pub alerts: Vec<Alert>,
     /// The listener's ticks, with theirs.
     pub ticks: Vec<Tick>,
     /// Numbers of the rules that were made.
     pub rules: BTreeSet<u32>,
-    /// Steps that were taken beside them.
+    /// Mitigations that were active beside them.
     pub steps: BTreeSet<String>,
 }
 
-/// Follows the guard of one host.
+/// Monitors the agent of one host.
 pub struct Meter {
     stop: Arc<AtomicBool>,
     alerts: Arc<Mutex<Vec<Alert>>>,
@@ -53,7 +53,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Takes the place of `host`'s journal, so the guard must not run yet.
+    /// Replaces `host`'s journal, so the agent must not run yet.
     ///
     /// # Errors
     /// When the host has a journal.

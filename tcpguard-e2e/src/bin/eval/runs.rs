@@ -29,9 +29,9 @@ use crate::others;
 const FAMILY: Family = Family::V4;
 /// Time in s after which the traffic counts as calm. Clients are new to the host before that.
 const SETTLED: f64 = 1.0;
-/// A client is served when it has its answer after this time: its first SYN was taken.
+/// A client is served when it has its response within this time: its first SYN was taken.
 const IN_TIME: Duration = Duration::from_secs(1);
-/// The verdict is looked at so long after the first alert, s.
+/// The verdict is read so long after the first alert, s.
 const VERDICT: f64 = 2.0;
 /// The longest time for which the end of an incident is waited for.
 const RELEASE: Duration = Duration::from_secs(60);
@@ -105,11 +105,11 @@ pub struct Fought {
     pub outcome: Outcome,
     /// Class of the incident two seconds after the first alert. `None` without an alert.
     pub class: Option<IncidentClass>,
-    /// Floods told before there was one.
+    /// Floods reported before there was one.
     pub false_floods: u64,
     /// Rules made.
     pub rules: usize,
-    /// Kinds of steps taken beside rules.
+    /// Kinds of mitigations that were active beside rules.
     pub steps: usize,
     /// Clients that came during the flood, and those of them that were served in time.
     pub clients: (usize, usize),
@@ -167,7 +167,7 @@ impl Fight {
             Flood { shape, rate: self.rate, pulses, ..Flood::random(FAMILY.service(), length) };
         let stage = Stage::start(&lab, purpose.mode(), self.clients, seed)?;
         let settled = now() + SETTLED;
-        // Not in step with the guard's polls.
+        // Not in phase with the agent's polls.
         let mut random = Random::new(!seed);
         sleep(calm + Duration::from_secs_f64(0.25 * random.share()));
         let report = flood.start(&lab)?.wait()?;
@@ -220,11 +220,11 @@ pub enum Trouble {
 pub struct Troubled {
     /// All classes that were reported.
     pub told: Vec<IncidentClass>,
-    /// Floods told.
+    /// Floods reported.
     pub floods: u64,
     /// Rules made.
     pub rules: usize,
-    /// Kinds of steps taken beside rules.
+    /// Kinds of mitigations that were active beside rules.
     pub steps: usize,
     /// Clients that came meanwhile, and those of them that were served in time.
     pub clients: (usize, usize),
@@ -248,7 +248,7 @@ impl Trouble {
     pub const ALL: [Self; 4] = [Self::Rush, Self::Stall, Self::LossyPath, Self::HealthChecks];
     /// Clients a second.
     pub const CLIENTS: u32 = 50;
-    /// Of a rush, those that come in addition.
+    /// Of a flash crowd, those that come in addition.
     const MORE: u32 = 19 * Self::CLIENTS;
     /// SYNs of balancers a second.
     const CHECKS: u32 = 25;
@@ -375,7 +375,7 @@ fn served(attempts: &Attempts, time: Range<f64>) -> (usize, usize) {
     (came.0.len(), came.within(IN_TIME))
 }
 
-/// Events in which a flood was told.
+/// Events in which a flood was reported.
 fn floods<'a>(alerts: impl Iterator<Item = &'a Alert>) -> u64 {
     let alerts: Vec<Alert> = alerts.copied().collect();
     Spans::of_floods(&alerts).events(f64::NEG_INFINITY)

@@ -1,4 +1,4 @@
-//! Lifetimes of rules and steps, and the thresholds of their withdrawal.
+//! Lifetimes of rules and mitigations, and the thresholds of their withdrawal.
 
 use super::super::threshold::Field;
 use super::super::{Threshold, Unit};

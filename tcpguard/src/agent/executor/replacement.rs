@@ -1,4 +1,4 @@
-//! One rule set in the place of another, from one packet to the next.
+//! Replacement of one rule set by another, from one packet to the next.
 //!
 //! Every key of a rule names its set, and the configuration names the set that counts. So the new
 //! set is written beside the old one, where no packet sees it, and one word makes it the one that
@@ -21,7 +21,7 @@ use crate::kernel::{KernelError, wait_for_programs};
 struct Staged {
     /// Ends that were moved, with their former values, in ns of boot time.
     ends: Vec<(RuleId, u64)>,
-    /// Signature rules that listeners were told of.
+    /// Signature rules with a mask that was added to a listener.
     masks: Vec<Matcher>,
 }
 
@@ -29,7 +29,7 @@ impl Executor {
     /// Lets exactly `rules` be in the kernel.
     ///
     /// # Errors
-    /// When the kernel refuses. Then the rules that count are those of before.
+    /// When the kernel refuses. Then the previous rules still count.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<(), KernelError> {
         let before = self.config.rule_set;
         let next = Config::rule_set_after(before);
@@ -122,7 +122,7 @@ impl Executor {
 
     fn clear_up(&mut self, wanted: BTreeMap<RuleId, Wanted>) -> Result<(), KernelError> {
         let before = self.know(wanted);
-        // A run that began before the change may still look for a rule of before.
+        // A run of the XDP program that began before the change may still look up a previous rule.
         wait_for_programs();
         for (id, wanted) in self.rules.iter().filter(|(id, _)| before.contains_key(id)) {
             self.dataplane.set_rule_expiry(id.0, wanted.ends.as_nanos())?;

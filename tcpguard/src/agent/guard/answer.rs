@@ -15,8 +15,7 @@ use crate::status::{Listener, Time};
 
 /// A response waits no longer for the disk: the client waits five seconds for all of it.
 const DISK_LIMIT: Duration = Duration::from_secs(2);
-/// The rules of a set are put in the place of those of another when the disk has both, or after so long:
-/// polls wait for it.
+/// The rules of a set replace those of another when the disk has both, or after so long: polls wait for it.
 const STAGING_LIMIT: Duration = Duration::from_millis(500);
 /// And so much longer for each rule, which takes 300 bytes.
 const STAGING_RULE: Duration = Duration::from_micros(5);

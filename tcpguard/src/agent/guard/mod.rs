@@ -157,7 +157,7 @@ impl Guard {
             self.pass_on(news);
         }
         if self.interfaces.names().count() < places {
-            // The counters are remembered by place.
+            // The counters are remembered by position.
             self.snapshots.clear();
         }
     }
@@ -179,7 +179,7 @@ impl Guard {
         }
     }
 
-    /// Tells of interfaces that are protected less well than they could be from the start.
+    /// Reports at the start the interfaces that are attached less well than they could be, or not at all.
     pub(super) fn tell_of_shortcomings(&mut self) {
         for news in self.interfaces.shortcomings() {
             self.pass_on(news);

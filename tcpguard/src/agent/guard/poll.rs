@@ -188,7 +188,7 @@ impl Guard {
         let host = self.host_counters(&received.packets, resets)?;
         let executor = &self.executor;
         let cells = self.cells.of(host.no_listener, || executor.dataplane.probes())?;
-        // Without an answer a source counts as a stranger; nothing is dropped for it.
+        // A source that cannot be looked up counts as unvalidated; nothing is dropped for it.
         let client = |addr| executor.dataplane.client(addr).ok().flatten();
         Ok(Sample {
             at: now,
@@ -331,9 +331,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Notices changes of the host's packet filter: cookies that it does not suit any more are given up,
-    /// and may be tried again where it may suit them now. Its rules are read only where cookies are
-    /// made or refused, or `wanted`.
+    /// Notices changes of the host's packet filter. Cookies that it no longer suits are stopped, and may be tried again
+    /// where it may suit them now. Its rules are read only where cookies are made or refused, or `wanted`.
     fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
         let need = if wanted {
             Need::Now

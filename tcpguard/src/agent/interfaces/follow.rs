@@ -1,5 +1,5 @@
-//! Which interface is which. An interface that is guarded is followed by its index, which it keeps
-//! when it is renamed; one that is not there is looked for by the name that the operator gave it.
+//! Identity of the attached interfaces. An attached interface is tracked by its index, which it keeps when it is
+//! renamed. A missing interface is looked for by the name that the operator gave it.
 
 use crate::host::Interface;
 
@@ -17,12 +17,12 @@ pub struct Place<'a> {
 pub struct Followed<'a> {
     /// Index of the interface that each is now; `None`: it does not exist.
     pub indices: Vec<Option<u32>>,
-    /// Interfaces that bear a wanted name, and for which there is no place: the one that had the name
-    /// was renamed, and keeps its own.
+    /// Interfaces that bear a wanted name and have no entry: the interface that had the name was renamed, and keeps its
+    /// own entry.
     pub new: Vec<&'a Interface>,
 }
 
-/// Finds the interface of each place among those that are `found`, which are all there are.
+/// Finds the interface of each entry among those that are `found`, which are all there are.
 pub fn follow<'a>(places: &[Place<'_>], wanted: &[&str], found: &'a [Interface]) -> Followed<'a> {
     let exists = |index: &u32| found.iter().any(|one| one.index == *index);
     let mut indices: Vec<Option<u32>> =
@@ -73,7 +73,7 @@ mod tests {
         all.iter().map(interface).collect()
     }
 
-    /// The indices of the places, and the names of interfaces that want one.
+    /// The indices of the entries, and the names of interfaces that need one.
     fn followed(places: &[(&str, Option<u32>)], found: &[(u32, &str)]) -> (Vec<u32>, Vec<String>) {
         let places: Vec<Place<'_>> =
             places.iter().map(|(wanted, index)| Place { wanted, index: *index }).collect();

@@ -25,7 +25,7 @@ const FAILED: &str = "attach_failed";
 /// A failed attachment is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// One interface that is guarded, or waited for.
+/// An attached interface, or one that is waited for.
 #[derive(Debug)]
 struct Guarded {
     /// The operator's name for it.
@@ -126,8 +126,8 @@ impl Interfaces {
         Ok(all)
     }
 
-    /// Gives an interface that the operator calls `wanted` a place and counters: those that an
-    /// earlier agent gave it, or free ones, from zero. `found` are all interfaces that exist.
+    /// Gives an interface that the operator calls `wanted` an entry and a slot of counters: the slot that an earlier
+    /// agent gave it, or a free one, which counts from zero. `found` are all interfaces that exist.
     fn add(
         &mut self,
         wanted: &str,
@@ -312,7 +312,7 @@ impl Interfaces {
         for guarded in &mut self.guarded {
             match host::link_stats(guarded.name()) {
                 Ok(Some(stats)) => guarded.stats = stats,
-                // Of one that has gone the last ones stay; when it comes again it counts from zero.
+                // The last counts of an interface that has gone stay; when it returns it counts from zero.
                 Ok(None) => {}
                 // While an interface is reconfigured, queries about all of them wait. One query that waited in vain is
                 // enough for this time.
@@ -321,8 +321,8 @@ impl Interfaces {
         }
     }
 
-    /// Those that are protected less well than they could be: the filter runs in the stack, although
-    /// the driver was asked to run it, or there is no such interface.
+    /// Interfaces that are attached less well than they could be: the XDP program runs in the stack, although the
+    /// driver was asked to run it, or there is no such interface.
     pub fn shortcomings(&self) -> Vec<News> {
         let missing = self.guarded.iter().filter(|guarded| guarded.present.is_none());
         let missing = missing.map(|guarded| {
@@ -564,7 +564,7 @@ pub fn in_words(programs: &[Attached]) -> Vec<String> {
     programs.iter().map(ToString::to_string).collect()
 }
 
-/// That the guard's program has passed others in the chain at tc.
+/// States that tcpguard's program was put before others in the tc chain again.
 fn passed_in_words(passed: &[Attached]) -> String {
     format!(
         "had another tc program before the guard's, which might have ended the chain: {}; the guard's \

@@ -20,7 +20,7 @@ pub struct Inherited {
     pub dual_stack: bool,
     /// Bits of [`ListenerEntry::steps`].
     pub steps: u8,
-    /// SYNs of strangers that it is given while its budget counts.
+    /// Rate of SYNs from unvalidated sources that it is given while its budget applies.
     pub budget: Rate,
 }
 
@@ -32,9 +32,8 @@ impl From<&Followed> for Inherited {
 }
 
 impl Listeners {
-    /// Takes over the listeners that an earlier agent left in the kernel, in their places, and until
-    /// they are found again as if they had just been seen. `rules` are the places and masks of the
-    /// signature rules that stay.
+    /// Takes over the listeners that an earlier agent left in the kernel, in their slots. Until they are found again
+    /// they count as just seen. `rules` are the listener slots and the masks of the signature rules that stay.
     ///
     /// # Errors
     /// When the kernel refuses.

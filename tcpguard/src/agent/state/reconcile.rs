@@ -23,7 +23,7 @@ pub struct Reconciled {
     pub lost: Vec<Rule>,
     /// To be taken out of the kernel: it has ended, or nothing here understands it.
     pub dead: Vec<KernelRule>,
-    /// How many were lost for which there is no room any more.
+    /// How many were lost for which there is no capacity left.
     pub without_room: usize,
     /// Rules that were not confirmed in time, or before the host went down; the rules that they replaced
     /// are restored.

@@ -19,17 +19,17 @@ use crate::host::{CookieSettings, Interface, Sysctls, Xdp, device};
 use crate::kernel::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::probe::{self, Hook, Host, Probe};
 
-/// Looks of one listener, which may answer from many addresses, that are tried before it is armed.
+/// SYN-ACK formats of one listener, which may reply from many addresses, that are tried before it is armed.
 const TRIED: usize = 4;
-/// Looks that are remembered as tried.
+/// SYN-ACK formats that are remembered as tried.
 const TRIED_LOOKS: usize = 64;
 
 /// The maker of cookies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Maker {
-    /// The guard, and it hands the kernel finished connections.
+    /// The BPF programs, which hand the kernel finished connections.
     Own,
-    /// The kernel on its behalf, which wants `tcp_syncookies=2` meanwhile.
+    /// The kernel on behalf of the XDP program, which needs `tcp_syncookies=2` meanwhile.
     Helper,
     /// The kernel alone.
     Kernel,
@@ -67,7 +67,7 @@ impl Cookies {
     /// Determines the maker of cookies, and gives back the sysctl that an earlier agent borrowed for it.
     ///
     /// # Errors
-    /// When the kernel does not tell which namespace this is.
+    /// When the network namespace cannot be determined.
     pub fn load(
         pins: &Pins,
         state_dir: &Path,
@@ -182,7 +182,7 @@ impl Cookies {
         self.looks = Looks::default();
     }
 
-    /// A test run with this look, unless it has done well before.
+    /// A test run with this SYN-ACK format, unless it has passed before.
     fn try_look(
         &mut self,
         now: Timestamp,

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
 
-/// Of a poll they may take this part: an alarm takes three polls, and must not take four because of the steps that
-/// others need. Which steps are taken first is said by the listeners' order; the others are tried again in a second.
+/// Part of a poll that mitigations may take: an alarm takes three polls, and must not take four because of the
+/// mitigations that other listeners need. The listeners' order decides which are started first; the others are tried
+/// again in a second.
 const PART: u32 = 4;
 
-/// The CPU time that steps have taken in a poll.
+/// The CPU time that mitigations have taken in a poll.
 #[derive(Debug, Default)]
 pub struct Effort {
     poll: Option<Timestamp>,
@@ -23,13 +24,13 @@ impl Effort {
         Self { poll: None, spent: Duration::ZERO, asked: None }
     }
 
-    /// Whether there is time for another step in the poll of `now`, of which there is one in each `poll`. For one
+    /// Whether there is time for another mitigation in the poll of `now`, where polls are one `poll` apart. For one
     /// there always is.
     pub fn is_left(&self, now: Timestamp, poll: Duration) -> bool {
         self.poll != Some(now) || self.spent < poll / PART
     }
 
-    /// A step of the poll of `now` took so much.
+    /// A mitigation took so much in the poll of `now`.
     pub fn took(&mut self, now: Timestamp, cost: Duration) {
         if self.poll.replace(now) != Some(now) {
             self.spent = Duration::ZERO;

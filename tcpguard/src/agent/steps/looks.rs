@@ -10,7 +10,7 @@ use crate::host::CookieSettings;
 /// The last SYN-ACK from a local address and port.
 pub(super) type Look = (ListenerKey, SynAckRecord);
 
-/// The looks of a poll.
+/// The SYN-ACKs read in a poll.
 #[derive(Default)]
 pub(super) struct Looks {
     read: Option<Timestamp>,

@@ -27,13 +27,13 @@ use crate::kernel::{KernelError, Object, Pins, SelfTestError};
 const ACCEPT: Duration =
     Duration::from_nanos(cookie::LIFE_NS).saturating_add(Duration::from_secs(2));
 
-/// Why a step cannot be taken.
+/// Why a mitigation cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Only the kernel makes cookies here.
     #[error("{0}; see which cookies work here: tcpguard probe")]
     NoMaker(String),
-    /// There is no such listener any more.
+    /// The listener is gone.
     #[error("nothing listens there any more; see what does: tcpguard status --listeners")]
     Gone,
     /// The obstacle to it.
@@ -83,7 +83,7 @@ impl Refusal {
     }
 }
 
-/// Where steps are carried out.
+/// The means by which mitigations are carried out.
 pub struct Means<'a> {
     pub executor: &'a mut Executor,
     pub object: &'a mut Object,
@@ -117,7 +117,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// No step is taken yet.
+    /// No mitigation is active yet.
     pub const fn new(cookies: Cookies) -> Self {
         Self {
             cookies,
@@ -228,10 +228,11 @@ impl Steps {
         judged
     }
 
-    /// Takes a step for a listener; `rate` is that of a budget.
+    /// Starts a mitigation for a listener; `rate` is that of a budget.
     ///
     /// # Errors
-    /// Why it cannot be taken. Then nothing of it is in the kernel.
+    /// The reason why it cannot be started. Then nothing of it is in the kernel, unless the kernel refuses the removal
+    /// as well, which is logged.
     pub fn take(
         &mut self,
         now: Timestamp,
@@ -298,7 +299,7 @@ impl Steps {
         Ok(self.tell_of_strays(means.executor)?)
     }
 
-    /// Leaves a step. Cookies that are out are taken for a while longer.
+    /// Stops a mitigation. Cookies in flight are accepted for a while longer.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -317,7 +318,7 @@ impl Steps {
             }
             Step::Strays => {
                 self.strays.remove(&id);
-                // They go when no cookie can come back any more.
+                // The bit is cleared when no cookie can be in flight any longer.
                 clear = if self.brings_cookies(id, means.executor) { 0 } else { clear };
             }
             Step::Source | Step::Signature | Step::Overload | Step::Budget => {}
@@ -335,8 +336,8 @@ impl Steps {
         armed || self.accepting.contains_key(&id)
     }
 
-    /// Stops accepting cookies that can no longer be in flight, and accepts those that may be where an
-    /// interface came back. Returns the listeners whose cookies would no longer be accepted.
+    /// Stops accepting cookies that can no longer be in flight, and accepts those that may be where an interface has
+    /// returned. Returns the listeners with cookies that would no longer be accepted.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -377,7 +378,7 @@ impl Steps {
         Ok(means.executor.listeners.iter().filter(helped).map(|followed| followed.id).collect())
     }
 
-    /// Tells the programs whether strays are looked for anywhere.
+    /// Writes to the programs' configuration whether any listener's out-of-state segments are checked.
     fn tell_of_strays(&self, executor: &mut Executor) -> Result<(), KernelError> {
         let looks = |followed: &Followed| followed.steps() & ListenerEntry::STRAYS != 0;
         let strays = u8::from(executor.listeners.iter().any(looks));
@@ -389,8 +390,8 @@ impl Steps {
     }
 }
 
-/// Tells the programs which options the kernel's cookies can hold: at any other value of the sysctl the
-/// kernel would decode the options wrong.
+/// Writes to the programs' configuration which options the kernel's cookies can hold: at any other value of the sysctl
+/// the kernel would decode the options wrong.
 fn tell_of_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
     let timestamps = Sysctls::default().cookies()?.timestamps;
     executor.config.kernel_timestamps = u8::from(timestamps == Some(2));
@@ -420,7 +421,7 @@ const fn bits_of(step: Step) -> u8 {
     }
 }
 
-/// The steps that the kernel's bits say are taken.
+/// The active mitigations according to the kernel's bits.
 fn steps_of(bits: u8) -> impl Iterator<Item = Step> {
     let taken = [
         (Step::Strays, ListenerEntry::STRAYS),

@@ -23,7 +23,7 @@ pub struct Facts {
     pub privileges: Privileges,
     /// Where the filter is pinned.
     pub pins: Pins,
-    /// The interfaces that are guarded, or are to be.
+    /// The interfaces that are attached, or are to be.
     pub interfaces: Vec<InterfaceFacts>,
     /// The host's size, load and listeners.
     pub host: HostFacts,
@@ -143,7 +143,7 @@ pub struct Link {
     pub driver: Option<String>,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
-    /// The XDP features of its driver; `None` where the kernel does not tell.
+    /// The XDP features of its driver; `None` where the kernel does not report them.
     pub xdp: Option<XdpFeatures>,
     /// For a veth, whether its other end receives frames that a native program sends back; `None` where
     /// that is not known.

@@ -1,4 +1,4 @@
-//! Where the facts come from. The one place that reads; nothing is changed.
+//! Sources of the facts. Only this module reads them; it changes nothing.
 
 mod interfaces;
 mod service;

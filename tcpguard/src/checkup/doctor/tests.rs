@@ -128,7 +128,7 @@ fn judged(host: &HostFacts, sysctls: &[(&str, &str)], file: &str) -> tune::Tune 
     tune::judge(host, &values, now())
 }
 
-/// A host on which everything is as it should be, and a guard that runs.
+/// A host on which everything is as it should be, and an agent that runs.
 fn healthy() -> Facts {
     let host = HostFacts {
         kernel: "6.18.1".to_owned(),

@@ -9,7 +9,7 @@ use crate::host::ListeningSocket;
 /// to, 0 for any.
 pub type Place = (IpAddr, u16, u32);
 
-/// All sockets that listen at one place: one, or an SO_REUSEPORT group.
+/// All sockets that listen at one address, port and interface: one socket, or an SO_REUSEPORT group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group<'a> {
     /// At least one.
@@ -18,7 +18,7 @@ pub struct Group<'a> {
     pub half_open: u32,
 }
 
-/// Sorts the sockets by place and gives each place the half-open connections that it answered.
+/// Groups the sockets by address, port and interface, and gives each group the half-open connections that it answered.
 pub fn groups<'a>(
     sockets: &'a [ListeningSocket],
     half_open: &BTreeMap<Place, u32>,

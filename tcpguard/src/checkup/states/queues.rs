@@ -9,7 +9,7 @@ use super::{ConnectionQueues, ProcessQueues, Queues};
 use crate::checkup::Owner;
 use crate::host::{Connection, Owners};
 
-/// Connections that are told one by one.
+/// Connections that are reported one by one.
 const WORST: usize = 10;
 
 /// The data kept of all connections during the dump: 16 bytes of each, all of the worst.

@@ -9,7 +9,7 @@ use crate::host::{Connection, TcpState};
 
 /// Destinations that are counted at once.
 const PLACES: usize = 1024;
-/// Destinations that are told.
+/// Destinations that are reported.
 const TOLD: usize = 5;
 
 /// Connections by state and family; IPv4 over a socket for both families is IPv4.
@@ -74,7 +74,7 @@ impl Tally {
 
     /// Takes one connection, or listener, into account.
     pub fn add(&mut self, connection: &Connection) {
-        // A listener has no other end; its local address tells the family.
+        // A listener has no other end; its local address shows the family.
         self.counts.add(connection.state, connection.local.is_ipv6(), 1);
         match connection.state {
             TcpState::Listen | TcpState::SynRecv => return,

@@ -37,13 +37,13 @@ pub struct HostFacts {
     pub memory: u64,
     /// CPUs that receive packets.
     pub cpus: u32,
-    /// Places in the kernel's table of TCP connections.
+    /// Slots in the kernel's table of TCP connections.
     pub hash_entries: u64,
     /// `net.ipv4.tcp_syncookies`; `None`: this kernel has no cookies.
     pub syncookies: Option<u64>,
     /// `net.core.somaxconn`
     pub somaxconn: Option<u64>,
-    /// Whether the guard has set `tcp_syncookies` to 2.
+    /// Whether the agent has set `tcp_syncookies` to 2.
     pub lent: Option<Lent>,
     /// The load since boot, and the present one.
     pub load: Load,
@@ -62,7 +62,7 @@ pub struct HostFacts {
 /// Why `net.ipv4.tcp_syncookies` is 2 although no administrator set it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lent {
-    /// The guard has borrowed it; it was this.
+    /// The agent has borrowed it; it was this.
     From(u64),
     /// The agent reports that it uses the kernel's cookies; the previous value is not known here.
     InUse,
@@ -79,7 +79,7 @@ pub struct Load {
     pub queue_full_drops: u64,
     /// Connections in TIME_WAIT now.
     pub time_wait: u64,
-    /// Connections that found no place in TIME_WAIT.
+    /// Connections that found no slot in TIME_WAIT.
     pub time_wait_overflows: u64,
     /// Connections that no application owns, now.
     pub orphans: u64,
@@ -114,12 +114,12 @@ pub struct Listening {
     pub backlog: u32,
 }
 
-/// A hardware interface; `None` where its driver does not tell.
+/// A hardware interface; `None` where its driver does not report the value.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Device {
     /// Its name.
     pub name: String,
-    /// Places in its receive ring.
+    /// Slots in its receive ring.
     pub rx_ring: Option<Span>,
     /// Its receive queues.
     pub queues: Option<Span>,
@@ -143,7 +143,7 @@ pub struct Span {
 pub struct Conntrack {
     /// Connections that are tracked now.
     pub count: u64,
-    /// Places in the table.
+    /// Slots in the table.
     pub buckets: u64,
 }
 
@@ -268,8 +268,8 @@ fn hash_entries(text: &str) -> Option<u64> {
     Some(entries.unsigned_abs()).filter(|entries| *entries > 0)
 }
 
-/// The kernel's default size where it does not tell: a slot for each 128 KiB of memory, rounded up to a
-/// power of two, at most 512 Ki (`tcp_init`, net/ipv4/tcp.c; measured: 262,144 at 23.5 GiB).
+/// The kernel's default size where it does not report one: a slot for each 128 KiB of memory, rounded up to a power of
+/// two, at most 512 Ki (`tcp_init`, net/ipv4/tcp.c; measured: 262,144 at 23.5 GiB).
 pub(super) fn default_hash_entries(memory: u64) -> u64 {
     (memory >> 17).clamp(1, 512 * 1024).next_power_of_two()
 }

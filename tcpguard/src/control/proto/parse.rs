@@ -74,7 +74,7 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
 ///
 /// # Errors
 ///
-/// The mistake, and the way to mend it.
+/// The mistake, and the way to fix it.
 pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
     let Some(longest) = for_s.max(confirm_s) else {
         return Err(
@@ -101,7 +101,7 @@ pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), Str
 ///
 /// # Errors
 ///
-/// The mistake, and the way to mend it.
+/// The mistake, and the way to fix it.
 pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
     if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
         return Err(format!(

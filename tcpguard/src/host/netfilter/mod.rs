@@ -197,7 +197,7 @@ pub enum Test {
         /// Whether it is a map of verdicts.
         verdicts: bool,
     },
-    /// Something that cannot be told; the same of the same bits.
+    /// Something that cannot be determined; the same for the same bits.
     Unknown,
 }
 
@@ -206,7 +206,7 @@ pub enum Test {
 pub enum Effect {
     /// A verdict.
     Verdict(Verdict),
-    /// The kernel finishes the handshake in the listener's place.
+    /// The kernel finishes the handshake on the listener's behalf.
     Synproxy,
     /// Something that can decide about the packet or a later one, by its name: a reject, a limit.
     Decides(String),

@@ -38,8 +38,7 @@ impl Dataplane {
         self.syn_acks.get(key)
     }
 
-    /// Records such a look, as the programs do: for benchmarks and self-tests, in which no SYN-ACK
-    /// leaves.
+    /// Records a SYN-ACK as the programs do: for benchmarks and self-tests, in which no SYN-ACK leaves.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -47,7 +46,7 @@ impl Dataplane {
         self.syn_acks.set(key, record)
     }
 
-    /// The cookies that came back to a listener, valid and wrong.
+    /// The cookies that clients returned to a listener, valid and wrong.
     ///
     /// # Errors
     /// See [`Self::set_config`].

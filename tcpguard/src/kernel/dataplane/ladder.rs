@@ -1,4 +1,4 @@
-//! The state that the steps of the ladder keep in maps.
+//! The state that the mitigations of the ladder keep in maps.
 
 use tcpguard_common::abi::{RetryLine, maps};
 use tcpguard_common::fastpath::Bucket;
@@ -7,7 +7,8 @@ use super::Dataplane;
 use crate::kernel::KernelError;
 
 impl Dataplane {
-    /// The lines of the filter of SYNs that were dropped for their number, and may come again.
+    /// The lines of the filter of SYNs that the first-SYN drop or a SYN rate limit dropped, and that may be
+    /// retransmitted.
     ///
     /// # Errors
     /// See [`Self::set_config`].

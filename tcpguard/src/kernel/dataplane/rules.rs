@@ -137,8 +137,8 @@ impl Dataplane {
         }
     }
 
-    /// Lets SYNs to `listener` that look like `fingerprint` under `mask` be dropped by rule `slot`
-    /// while `set` is the set that counts.
+    /// Lets rule `slot` drop SYNs to `listener` that have the fingerprint `fingerprint` under `mask`, while
+    /// `set` is the set that counts.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -273,8 +273,8 @@ impl Dataplane {
         Ok(self.rule_expiry.get(&slot)?.unwrap_or(0))
     }
 
-    /// Where the next rules end, in their places from `position` on, which is moved behind them. Returns
-    /// whether there are more places.
+    /// Gives the next slots of rules, from `position` on, to `each`, with the times at which their rules end.
+    /// Moves `position` behind them. Returns whether there are more slots.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -294,7 +294,7 @@ impl Dataplane {
         Ok(sum(&self.rule_hits.get(slot)?))
     }
 
-    /// Hits of the rules in the first `slots` places, and perhaps of more, by their places.
+    /// Hits of the rules in the first `slots` slots, and perhaps of more, by slot.
     ///
     /// # Errors
     /// See [`Self::set_config`].

@@ -46,8 +46,8 @@ pub enum Walked {
 }
 
 impl Dataplane {
-    /// The rule of `set` that one of [`KernelMatcher::entries`] leads to, or, of source rules, the one
-    /// over the narrowest prefix that contains it: its slot tells.
+    /// The rule of `set` that one of [`KernelMatcher::entries`] leads to. Of source rules it may be the one
+    /// over the narrowest prefix that contains that entry; its slot shows which.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -65,8 +65,8 @@ impl Dataplane {
         found.map(|found| self.kernel_rule(found, matcher.clone())).transpose()
     }
 
-    /// Looks at the next keys, some `limit` at most, and gives those of `set` to `each`. Returns how
-    /// many were looked at; fewer than `limit` were the last.
+    /// Reads the next keys, about `limit` at most, and gives those of `set` to `each`. Returns how many were
+    /// read; fewer than `limit` were the last.
     ///
     /// # Errors
     /// See [`Self::set_config`].

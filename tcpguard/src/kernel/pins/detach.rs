@@ -32,10 +32,10 @@ impl Detached {
     }
 }
 
-/// Takes the programs off the interfaces that are `wanted` (off all when empty) of this network
-/// namespace, whatever layout version pinned them below `dir`, and removes their pins. An interface
-/// goes by the name that it has and by the one that it was pinned under. A failure does not stop the
-/// detachment of the others. An agent that still runs attaches them again unless it has been told.
+/// Detaches the programs from the interfaces that are `wanted` (from all when empty) of this network namespace,
+/// whatever layout version pinned them below `dir`, and removes their pins. An interface goes by the name that
+/// it has and by the one that it was pinned under. A failure does not stop the detachment of the others. An
+/// agent that still runs attaches them again unless it was asked to detach them too.
 ///
 /// # Errors
 /// When the kernel does not report the namespace.
@@ -55,7 +55,7 @@ pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
     }
     all.interfaces.iter().for_each(|name| remove_filter(name));
     if layouts.iter().all(|layout| links(layout).is_empty()) {
-        // Nothing uses them any more.
+        // They are no longer used.
         for directory in
             layouts.iter().flat_map(|layout| [TRACEPOINTS, MAPS].map(|at| layout.join(at)))
         {

@@ -1,11 +1,10 @@
-//! A record that an agent leaves to the next one, regardless of that one's layout: bytes, pinned beside
-//! the layouts at `<pin dir>/heirloom-<netns cookie>`. The meaning of the bytes is the agent's
-//! business.
+//! The handover record that an agent leaves to the next one, regardless of that one's layout: bytes, pinned
+//! beside the layouts at `<pin dir>/heirloom-<netns cookie>`. The meaning of the bytes is the agent's business.
 //!
-//! It is the only value of a map, because it contains a secret: only the pins' owner may open the map,
-//! it is on no disk, and it is gone with the boot that its content is valid for. Each record has a map
-//! of its own, as large as it is. The new map takes the place of the old one by a rename, as files do,
-//! so that a reader finds the old record or the new.
+//! The record is the only value of a map, because it contains a secret: only the pins' owner may open the map,
+//! it is on no disk, and it is gone with the boot that its content is valid for. Each record has a map of its
+//! own, as large as it is. The new map replaces the old one by a rename, as files do, so that a reader finds
+//! the old record or the new.
 
 use std::fs;
 use std::io;
@@ -49,7 +48,7 @@ fn path(dir: &Path, netns: u64) -> PathBuf {
 }
 
 impl Pins {
-    /// Leaves `record` to the next agent, in the place of the previous one.
+    /// Leaves `record` to the next agent. It replaces the previous record.
     ///
     /// # Errors
     /// When the kernel refuses; then the old one is there.

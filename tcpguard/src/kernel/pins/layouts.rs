@@ -68,9 +68,9 @@ pub(super) fn of_namespace(dir: &Path, netns: u64) -> Vec<PathBuf> {
     ours.map(|layout| directory(dir, layout.version, netns)).collect()
 }
 
-/// The version of the layout of maps with room for `rules` rules: that of the ABI, behind the room where
-/// it is not the usual one. So an agent with other room makes maps of its own, and takes the rules over
-/// as after an upgrade.
+/// The version of the layout of maps with capacity for `rules` rules: that of the ABI, preceded by the capacity
+/// where it is not the default. So an agent with another capacity makes maps of its own, and takes the rules
+/// over as after an upgrade.
 pub(super) const fn version(rules: u32) -> u32 {
     if rules == maps::RULES { ABI_VERSION } else { rules * PER_ROOM + ABI_VERSION }
 }
@@ -215,7 +215,7 @@ pub(super) mod tests {
         assert_eq!(of_namespace(dir.path(), 7), expected);
     }
 
-    /// `eth0.5` is the usual name of an interface of VLAN 5, and a bpffs refuses such a file.
+    /// `eth0.5` is the normal name of an interface of VLAN 5, and a bpffs refuses such a file.
     #[test]
     fn a_dot_in_a_name_is_no_dot_in_its_file_and_comes_back() {
         let name = LinkPin::file_name(5, "eth0.5");

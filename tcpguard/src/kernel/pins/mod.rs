@@ -34,11 +34,11 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Pins of maps with room for `rules` rules below `dir`, which is created if need be.
+    /// Pins of maps with capacity for `rules` rules below `dir`, which is created if need be.
     ///
     /// # Errors
-    /// When it cannot be, is not on a bpffs, another agent protects this network namespace, or the
-    /// kernel does not tell which one this is.
+    /// When it cannot be, is not on a bpffs, another agent runs in this network namespace, or the kernel does
+    /// not report which one this is.
     pub fn open(dir: &Path, rules: u32) -> Result<Self, KernelError> {
         let pin = |what, path: &Path| {
             let path = path.to_owned();

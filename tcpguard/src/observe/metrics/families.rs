@@ -366,7 +366,7 @@ fn rules_and_tables(status: &Status) -> Vec<Family> {
         place("manual", "block", "wanted", rules.block_manual),
         place("manual", "allow", "wanted", rules.allow),
     ];
-    // The kernel's rules do not tell their origin.
+    // The kernel's rules do not show their origin.
     counts.extend(rules.in_kernel.map(|count| place("any", "block", "kernel", count)));
     let entries = status
         .maps

@@ -35,7 +35,7 @@ use crate::status::{Health, Severity};
 const PATH: &str = "/metrics";
 /// Longest head of a request, in bytes; browsers send some hundred.
 const LONGEST_HEAD: usize = 16 << 10;
-/// The user that a TCP client counts as where users are told apart: `nobody`, by its usual number.
+/// The user that a TCP client counts as where users are distinguished: `nobody`, by its customary number.
 const NOBODY: Peer = Peer { uid: 65_534, pid: None };
 
 /// The open sockets.
@@ -46,9 +46,9 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// Opens the socket in `dir`, for `group` (a name or number) too, and `listen` if it is given. A
-    /// port that cannot be had is no reason not to guard: it is the finding that comes with the
-    /// server. Must be called within a tokio runtime.
+    /// Opens the socket in `dir`, for `group` (a name or number) too, and `listen` if it is given. A port that
+    /// cannot be had does not stop the agent: it is the finding that comes with the server. Must be called
+    /// within a tokio runtime.
     ///
     /// # Errors
     /// `group` does not exist, or the system refuses the Unix socket.

@@ -2,7 +2,7 @@
 //!
 //! No statement of a file about itself is trusted: every length is bounded before memory is taken for
 //! it, and unneeded parts are skipped as they stream by. So a capture of any size is read in the memory
-//! of one packet, and a damaged one ends in an error that names the place.
+//! of one packet, and a damaged one ends in an error that names the position.
 
 mod input;
 mod pcap;

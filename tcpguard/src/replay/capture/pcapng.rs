@@ -29,8 +29,8 @@ const OFFSET: u16 = 14;
 struct Interface {
     link: u16,
     snap: u32,
-    /// Timestamps count units of a second, this many a second; `None`: too many for any time since
-    /// 1970 to be told from 1970.
+    /// Timestamps count units of a second, this many a second; `None`: so many that no timestamp reaches the
+    /// first second after 1970 began.
     units: Option<u64>,
     /// Seconds to be added to each timestamp.
     offset_s: i64,

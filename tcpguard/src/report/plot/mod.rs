@@ -13,7 +13,7 @@ use crate::status::Time;
 /// Properties that plots of the same time share.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
-    /// How times are told.
+    /// How times are written.
     pub times: &'a Times,
     /// When the axis begins.
     pub began: Time,

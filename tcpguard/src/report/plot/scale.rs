@@ -1,4 +1,4 @@
-//! From values to places on the page, and the round values at which an axis is marked.
+//! Scales from values to positions on the page, and the round values at which an axis is marked.
 
 /// Seconds between two marks of a time axis that a reader can count in.
 const TIMES: [f64; 21] = [

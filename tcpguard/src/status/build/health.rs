@@ -9,8 +9,8 @@ use super::super::losses::{LossState, Losses};
 use super::super::{AttachMode, Facts, Health, Severity};
 use crate::render::number::{percent, short, span};
 
-/// Share of the places for tracked connections from which new ones are in danger: conntrack counts the
-/// half-open ones of a flood too.
+/// Share of conntrack's capacity from which new connections are in danger: conntrack counts the half-open ones
+/// of a flood too.
 const CONNTRACK_FULL: f64 = 0.9;
 /// Rate in frames per second above which frames that the XDP program cannot read may be an attempt
 /// to bypass it.
@@ -145,8 +145,8 @@ fn overloaded(listener: &ListenerReport) -> (String, String, &'static str) {
     (name, text, "which process accepts too slowly, and what limits its queue: tcpguard listeners")
 }
 
-/// Says that listeners answer SYNs in frames that the guard does not read. A SYN-ACK that is no
-/// repetition answers a SYN, so there are no more of them than SYNs that were seen.
+/// Reports that listeners answer SYNs in frames that the XDP program does not read. Every SYN-ACK that is no
+/// retransmission answers a SYN, so more of them than seen SYNs show that SYNs were not read.
 fn unread_syns(report: &Report, facts: &Facts) -> Option<String> {
     let beyond = |counters: &abi::PacketCounters| -> u64 {
         let bounds = abi::Reason::ALL.iter().filter(|reason| reason.is_beyond_bounds());
@@ -197,7 +197,7 @@ fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static st
     Some((text, "name it under [interfaces]: ip route shows which it is"))
 }
 
-/// Describes where packets are lost, and gives a hint about the worst place.
+/// Describes where packets are lost, and gives a hint about the largest loss.
 fn lost(losses: &Losses) -> (String, String) {
     let pps = losses.lost_pps.unwrap_or_default();
     let share = percent(losses.lost_ratio.unwrap_or_default());

@@ -114,7 +114,7 @@ impl<'a> Canvas<'a> {
         self.buffer.set_style(area, faint);
     }
 
-    /// Puts an ASCII character in the place of every other one, for terminals that show no others.
+    /// Replaces every other character by an ASCII one, for terminals that show no others.
     pub(super) fn make_ascii(&mut self) {
         for cell in &mut self.buffer.content {
             if !cell.symbol().is_ascii() {
@@ -139,7 +139,7 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// The character that looks most like it.
+/// The ASCII character that resembles it most.
 const fn ascii(symbol: char) -> char {
     match symbol {
         '▁' => '.',

@@ -66,7 +66,7 @@ fn first_shown(count: usize, place: usize, height: usize) -> usize {
     place.saturating_sub(height / 2).min(count.saturating_sub(height))
 }
 
-/// The columns that there is room for, each with its place among all and its width.
+/// The columns that fit, each with its position among all and its width.
 fn shown(columns: &[Column], width: u16) -> Vec<(usize, Column)> {
     let fitting = columns.iter().enumerate().filter(|(_, column)| column.from <= width);
     let mut shown: Vec<_> = fitting.map(|(place, column)| (place, *column)).collect();

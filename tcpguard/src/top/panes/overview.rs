@@ -9,9 +9,10 @@ use crate::status::{AttachMode, Interface, Severity};
 use crate::top::history::Series;
 use crate::top::seen::{Seen, Traffic};
 
-/// Alerts told at the end.
+/// Most alerts shown at the end.
 const ALERTS_TOLD: usize = 3;
-/// A curve that stays below so many a second stays low, too: chance is not to look like a mountain.
+/// A curve that stays below this rate per second is drawn low, so that chance variation does not fill the
+/// height.
 const LOW: f64 = 10.0;
 
 /// One curve.
@@ -24,7 +25,7 @@ pub struct Curve {
     pub write: fn(f64) -> String,
     /// The highest value fills the whole height, and no value less than this does.
     pub least_top: f64,
-    /// How it looks.
+    /// The meaning of its colour.
     pub tone: Tone,
 }
 

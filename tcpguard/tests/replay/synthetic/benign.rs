@@ -123,7 +123,7 @@ fn a_service_that_is_gone() {
             }
             let name = format!("a service that is gone, closed: {closed}");
             jury.hear(&name, &scene, View::Both, &[&[]]);
-            // Where answers are never seen, clients that get none look like a broken path.
+            // Where replies are never seen, clients that get none cannot be distinguished from a broken path.
             jury.hear(&name, &scene, View::Arriving, &[&[], &["handshake_degraded"]]);
         }
     }

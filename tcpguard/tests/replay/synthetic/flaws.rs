@@ -18,7 +18,7 @@ fn assert_no_flood(name: &str, scene: &Scene) {
     assert_eq!(floods, 0, "{name}, {:?}: {told:?}", scene.family);
 }
 
-/// Each of its SYNs comes again at once, as no client's does.
+/// Each of its SYNs is captured again at once; no client retransmits so soon.
 #[test]
 fn a_flood_of_which_each_packet_was_captured_twice() {
     let mut jury = Jury::default();
@@ -103,7 +103,7 @@ fn slow_clients_whose_path_is_broken_in_a_capture_that_lost_a_fifth() {
                     scene.lose_some(LOST);
                     let name = format!("outage of {percent} % of {rate}/s, one in {one_in} slow");
                     let failing = rate * percent as f64 / 100.0;
-                    // Below 20 failures a second none need be told.
+                    // Below 20 failures a second none need be reported.
                     let right: &[&[&str]] = match failing >= 20.0 {
                         true => &[&["handshake_degraded"]],
                         false => &[&["handshake_degraded"], &[]],

@@ -94,7 +94,7 @@ impl Scene {
             }
             From::Network => (self.within_one_network(draw as u8), draw & 0xff),
         };
-        // Forged SYNs may look as if each came from another place; those of a host never do.
+        // Spoofed SYNs may have the fingerprints of many hosts; those of one host never do.
         let host = if matches!(flood.sources, From::Random) { self.dice.next() } else { host };
         let (look, flags) = self.drawn(host, flood.shape);
         let source = SocketAddr::new(ip, 1024 + self.dice.below(64_000) as u16);
@@ -117,7 +117,7 @@ impl Scene {
             ..Tcp::new(self.server, source, SYN_ACK, isn, seq.wrapping_add(1))
         };
         self.leaves(at + 60_000, &answer);
-        // Of forged addresses one in forty belongs to a host that objects.
+        // Of spoofed addresses one in forty belongs to a host that resets the SYN-ACK.
         let objects = match flood.sources {
             From::Random => self.dice.below(40) == 0,
             _ => flood.resets,

@@ -23,19 +23,19 @@ pub const FIN: u8 = 1;
 pub enum Fate {
     /// It is answered, goes on, and is closed.
     Completes,
-    /// It is answered and never heard of again: a client that left, or a forged SYN.
+    /// It is answered and never heard of again: a client that left, or a spoofed SYN.
     Vanishes,
-    /// The client resets the answer at once.
+    /// The client resets the SYN-ACK at once.
     Resets,
-    /// The answers are lost on the way; the client tries again.
+    /// The SYN-ACKs are lost on the way; the client retransmits its SYN.
     Unreached,
     /// The same, for a client with a first timeout of 3 s.
     UnreachedSlowly,
-    /// It completes, and so often the server has sent its answer again before it heard the third ACK.
+    /// It completes, and so often the server has retransmitted its SYN-ACK before it gets the third ACK.
     Hurried(usize),
-    /// The server does not answer; the client tries again, and is heard at its n-th repetition.
+    /// The server does not reply; the client retransmits its SYN, and gets a reply to the n-th retransmission.
     Unanswered(usize),
-    /// The server ignores the third ACK (its accept queue is full) and repeats the answer so often.
+    /// The server ignores the third ACK (its accept queue is full) and retransmits the SYN-ACK so often.
     Ignored(usize),
 }
 
@@ -252,7 +252,7 @@ impl Scene {
                 syn(self, at);
                 self.leaves(at + turn, &answer);
                 self.arrives(at + rtt, &from_client(ACK, next, ours));
-                // The client believes that it is connected, and repeats its request meanwhile.
+                // The client believes that it is connected, and retransmits its request meanwhile.
                 for wait in [0, 250 * MS, 750 * MS] {
                     let request = Tcp { data: 200, ..from_client(ACK, next, ours) };
                     self.arrives(at + rtt + half + wait, &request);
@@ -300,7 +300,7 @@ impl Scene {
         self.arrives(at + 120 * MS, &there(ACK, asked.wrapping_add(1), told.wrapping_add(1)));
     }
 
-    /// A client of the internet by number: always from the same place, by the same system.
+    /// A client of the internet by number: always with the same address, fingerprint and round-trip time.
     pub fn client(&self, number: u64) -> (IpAddr, Look, u64) {
         let mut dice = Dice(number.wrapping_mul(0xd134_2543_de82_ef95));
         let share = dice.share();

@@ -1,11 +1,11 @@
-//! How real TCP stacks look and behave: their SYNs, and how long they try again.
+//! Behaviour of real TCP stacks: the fingerprints of their SYNs, and the times of their retransmissions.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::packets::{Dice, MS, SECOND};
 
-/// When a SYN without an answer is sent again: 1, 3, 7, 15 and 31 s after the first one (RFC 6298
-/// §2.1 and §5.5, as Linux, Windows and macOS do). SYN-ACKs are repeated alike.
+/// When a SYN without a reply is retransmitted: 1, 3, 7, 15 and 31 s after the first one (RFC 6298 §2.1 and
+/// §5.5, as Linux, Windows and macOS do). SYN-ACKs are retransmitted at the same times.
 pub const AGAIN: [u64; 5] = [SECOND, 3 * SECOND, 7 * SECOND, 15 * SECOND, 31 * SECOND];
 
 /// The same where the first timeout is 3 s (RFC 1122 §4.2.3.1): old and embedded systems.

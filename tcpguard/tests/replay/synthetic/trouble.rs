@@ -22,7 +22,7 @@ fn a_rush_of_clients() {
     jury.dismiss();
 }
 
-/// The capture begins ten seconds before the rush, which takes a while to build up.
+/// The capture begins ten seconds before the flash crowd, which takes a while to build up.
 #[test]
 fn a_rush_in_a_short_capture() {
     let mut jury = Jury::default();
@@ -39,8 +39,8 @@ fn a_rush_in_a_short_capture() {
     jury.dismiss();
 }
 
-/// The application does not accept: third ACKs are ignored and SYN-ACKs repeated, then SYNs get no
-/// answer either.
+/// The application does not accept: third ACKs are ignored and SYN-ACKs retransmitted, then SYNs get no reply
+/// either.
 #[test]
 fn an_application_that_does_not_accept() {
     let mut jury = Jury::default();
@@ -62,7 +62,7 @@ fn an_application_that_does_not_accept() {
             });
             let name = format!("overload {rate}/s");
             jury.hear(&name, &scene, View::Both, &[&["listener_overload"]]);
-            // Without the answers it looks as if they were lost.
+            // Without the replies in the capture they may equally have been lost.
             let right: &[&[&str]] = &[&["listener_overload"], &["handshake_degraded"], &[]];
             jury.hear(&name, &scene, View::Arriving, right);
         }

@@ -18,7 +18,7 @@ use super::{MIB, Options};
 use crate::samples::Samples;
 use tcpguard_e2e::flood::Shape;
 
-/// By then rules and steps are in place, and an idle agent has forgotten its start.
+/// By then rules and mitigations are in force, and an idle agent has forgotten its start.
 const SETTLE: Duration = Duration::from_secs(4);
 /// The longest that the calls may take after the window, so that the flood outlasts them.
 const CALLS: Duration = Duration::from_secs(60);
@@ -28,9 +28,9 @@ const CALLS: Duration = Duration::from_secs(60);
 #[serde(rename_all = "snake_case")]
 pub enum Situation {
     Idle,
-    /// No options, one TTL, random sources: a signature tells it.
+    /// No options, one TTL, random sources: a signature recognises it.
     Crude,
-    /// Copies of a client's own SYN: cookies and the overload rung are left.
+    /// Copies of a client's own SYN: cookies and the first-SYN drop remain.
     Mimic,
 }
 

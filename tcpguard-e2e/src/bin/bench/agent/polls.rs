@@ -28,7 +28,8 @@ const FILL: Duration = Duration::from_secs(6);
 const FOLLOWED: u32 = 19_000;
 /// Fuller than this, a table of sets is full: some of them are before others.
 const FULL: f64 = 0.9;
-/// Places that connect a crowd in this time, or it is smaller.
+/// Limit of the time in which a crowd of peers connects: a machine that takes longer has a smaller
+/// crowd.
 const GATHER: Duration = Duration::from_secs(60);
 
 /// The data that a poll reads.
@@ -104,7 +105,7 @@ impl PollCost {
             Case::Listeners(count) => {
                 let _listeners = sockets::listeners(&lab.edge, count)?;
                 let guard = Guard::start(&lab.edge, Mode::Enforce)?;
-                // A place is for the guard's own test of its cookies.
+                // One slot is for the agent's self-test of SYN cookies.
                 let places = usize::from(count).min(MAX_LISTENERS as usize - 1);
                 let status = guard.wait_until(
                     "all listeners are followed",

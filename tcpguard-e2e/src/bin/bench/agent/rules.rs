@@ -1,4 +1,4 @@
-//! How long it takes to put a rule set in force, and to put another in its place.
+//! Time to put a rule set in force, and to replace it with another.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub struct RuleCost {
     pub install: Samples,
     /// Where there were as many, half of them the same, in ms.
     pub replace: Samples,
-    /// Why the guard took none.
+    /// Why the agent took none.
     pub refused: Option<String>,
 }
 

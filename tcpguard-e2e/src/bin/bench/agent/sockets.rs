@@ -42,7 +42,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Has up to `count` peers connect, until none gets in any more or `limit` is over.
+    /// Has up to `count` peers connect, until no more of them get in or `limit` is over.
     ///
     /// # Errors
     /// When the lab fails, or no peer gets in.
@@ -64,7 +64,7 @@ impl Crowd {
     }
 }
 
-/// Handshakes by hand, a handful at a time: the answers to one have to fit into a socket's buffer.
+/// Handshakes by hand, a handful at a time: the replies to one have to fit into a socket's buffer.
 fn connect_all(count: u32, limit: Duration) -> Result<()> {
     const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
     let socket = PacketSocket::open(INTERFACE).context("the attacker's interface")?;

@@ -1,4 +1,4 @@
-//! A guarded host with a service, and floods as the end-to-end benchmark has them.
+//! A host under test with a service, and floods as the end-to-end benchmark has them.
 
 use std::time::Duration;
 

@@ -60,7 +60,7 @@ impl StartCost {
     }
 }
 
-/// An agent that tells a service manager how it does. It is killed when dropped.
+/// An agent that reports its state to a service manager. It is killed when dropped.
 struct Agent(Child);
 
 impl Agent {

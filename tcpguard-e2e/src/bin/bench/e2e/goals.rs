@@ -91,7 +91,7 @@ struct Judged {
     /// The value that is judged, if not the median.
     pooled: Option<f64>,
     values: Vec<f64>,
-    /// The steps that were taken at the end of each run.
+    /// The mitigations that were active at the end of each run.
     steps: Vec<Vec<String>>,
     note: String,
 }
@@ -195,7 +195,7 @@ fn joined<const N: usize>(notes: [String; N]) -> String {
 }
 
 impl Judged {
-    /// Says in how many runs a step was taken, without which this is about something else.
+    /// States in how many runs a mitigation was active. A run without it is about something else.
     fn with_step(self, step: &str) -> Self {
         let taken = self.steps.iter().filter(|steps| steps.iter().any(|it| it == step)).count();
         let of = match self.steps.len() {

@@ -5,7 +5,7 @@ use super::attack::{Delivery, Kind, Rate};
 use super::record::Record;
 use super::run::Setting;
 
-/// Connections per second from strangers, and as many from regulars.
+/// Connections per second from new clients, and as many from validated clients.
 pub const CLIENTS: u32 = 200;
 
 const ROUNDS: usize = 3;

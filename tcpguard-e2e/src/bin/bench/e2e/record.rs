@@ -12,7 +12,7 @@ use super::run::{Outcome, PATIENCE, Setting};
 
 /// Brackets further apart than this share are marked.
 const AGREEMENT: f64 = 0.10;
-/// Within which clients want their answer.
+/// Limits within which clients want their response.
 const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// One run between two of the perfect drop.
@@ -28,11 +28,11 @@ pub struct Run {
     pub offered: f64,
     /// Packets taken from the ring per second.
     pub taken: f64,
-    /// Of the SYNs that clients sent in the whole run, the share that never came as far as the guard,
-    /// in %: they found the ring full. `None` where there is no guard that would have counted them, or
-    /// where the flood comes as socket buffers.
+    /// Of the SYNs that clients sent in the whole run, the share in % that never reached the XDP
+    /// program: they found the ring full. `None` where tcpguard does not run, so that nothing counted
+    /// them, or where the flood comes as socket buffers.
     pub syns_lost: Option<f64>,
-    /// The guarded host's connection tracking; `None` where it follows none.
+    /// Connection tracking of the host under test; `None` where it tracks no connections.
     pub conntrack: Option<Conntrack>,
     /// CPU time in ns; `None` without packets.
     pub ns_per_packet: Option<f64>,
@@ -40,9 +40,9 @@ pub struct Run {
     pub load: f64,
     /// CPU ns per packet of the perfect drop before and after it.
     pub brackets: Option<[f64; 2]>,
-    /// The daemon's own word for the situation at the end, if there is a daemon.
+    /// The agent's own name for the situation at the end, if an agent runs.
     pub state: Option<String>,
-    /// The steps that it takes then.
+    /// The mitigations that are active then.
     pub steps: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ impl Clients {
         })
     }
 
-    /// % that had their answer within 1 s and within 3 s; `None` without attempts.
+    /// % that had their response within 1 s and within 3 s; `None` without attempts.
     pub fn percent(&self) -> Option<[f64; 2]> {
         let percent = |count| 100.0 * count as f64 / self.attempts as f64;
         (self.attempts > 0).then(|| [percent(self.within_1s), percent(self.within_3s)])

@@ -21,9 +21,9 @@ use super::arm::Arm;
 use super::attack::{Delivery, Kind, Rate};
 use super::conntrack::{self, Conntrack};
 
-/// Steps by which SYNs are kept away from a listener.
+/// Mitigations that keep SYNs away from a listener.
 pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
-/// By then the guard has looked at its counters again, which it does once a second at least.
+/// By then the agent has polled its counters again, which it does once a second at least.
 const SETTLED: Duration = Duration::from_millis(2500);
 /// When a client gives up: after the last limit that is reported, 3 s.
 pub const PATIENCE: Duration = clients::PATIENCE;
@@ -40,7 +40,7 @@ pub struct Setting {
     pub delivery: Delivery,
     /// `None`: no flood at all.
     pub rate: Option<Rate>,
-    /// Connections per second from strangers, and as many from a client that was there before.
+    /// Connections per second from new clients, and as many from validated clients.
     pub clients: u32,
 }
 
@@ -77,7 +77,7 @@ impl Setting {
 pub struct Timing {
     /// With clients, before the flood.
     pub warm_up: Duration,
-    /// With the flood, before the window: the guard finds out in this time.
+    /// With the flood, before the window: the agent detects it in this time.
     pub settle: Duration,
     /// Attempts begun in it count.
     pub window: Duration,
@@ -110,20 +110,20 @@ impl Timing {
 pub struct Outcome {
     /// Each from an address that was never heard of.
     pub strangers: Attempts,
-    /// All from an address that had connected before the flood.
+    /// From addresses that had connected before the flood.
     pub regulars: Attempts,
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
-    /// Of the SYNs that clients sent in the whole run, the share that the ring lost before the guard,
-    /// 0 to 1. `None` where there is no guard, where the flood comes as socket buffers, as clients do,
-    /// or where the counters contradict each other.
+    /// Of the SYNs that clients sent in the whole run, the share that the ring lost before the XDP
+    /// program, 0 to 1. `None` where tcpguard does not run, where the flood comes as socket buffers, as
+    /// clients do, or where the counters contradict each other.
     pub syns_lost: Option<f64>,
-    /// The guarded host's connection tracking, where it follows connections.
+    /// Connection tracking of the host under test, where it tracks connections.
     pub conntrack: Option<Conntrack>,
-    /// The daemon's own word for the situation, if there is a daemon.
+    /// The agent's own name for the situation, if an agent runs.
     pub state: Option<String>,
-    /// The steps that it takes.
+    /// The active mitigations.
     pub steps: Vec<String>,
 }
 
@@ -179,7 +179,7 @@ impl Stage {
     }
 }
 
-/// Why a defence could not be put in place.
+/// Why a defence could not be set up.
 #[derive(Debug)]
 pub struct Unavailable(pub String);
 
@@ -243,9 +243,9 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
 /// Counters before the first client came.
 struct Before {
     ring: Ring,
-    /// That clients have sent.
+    /// SYNs that clients have sent.
     syns: u64,
-    /// That the guard has counted, whatever became of them.
+    /// SYNs that the XDP program has counted, whatever became of them.
     counted: u64,
 }
 
@@ -255,8 +255,8 @@ impl Before {
         Ok(Self { ring: Ring::read(lab)?, syns: syns_sent(&lab.client)?, counted })
     }
 
-    /// The share of the clients' SYNs since then that never came as far as the guard, when nothing is
-    /// under way any more. `flood`: SYNs that were sent beside them.
+    /// The share of the clients' SYNs since then that never reached the XDP program, once no packet is
+    /// under way. `flood`: SYNs that were sent beside them.
     fn lost(&self, lab: &Lab, guard: &Guard<'_>, flood: u64) -> Result<Option<f64>> {
         sleep(SETTLED);
         let clients = syns_sent(&lab.client)? - self.syns;

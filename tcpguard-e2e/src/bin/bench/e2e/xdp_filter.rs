@@ -11,7 +11,8 @@ use tcpguard_e2e::lab::{Family, INTERFACE, Lab};
 /// Addresses that its tables hold.
 const ROOM: u32 = 10_000;
 
-/// Lets the lab's client in, the regular ones of its addresses and the first `strangers`.
+/// Lets in the lab's client, its [`REGULARS`] addresses of validated clients, and the first `strangers`
+/// addresses of new clients.
 ///
 /// # Errors
 /// Without xdp-filter, or when its tables are too small for so many.

@@ -51,7 +51,7 @@ pub enum Packet {
     Ack,
     /// Likewise, with an echoed timestamp, in which cookies keep a part of their fields.
     AckTimestamps,
-    /// With a cookie of the guard's.
+    /// With a cookie made by XDP.
     CookieAck,
     /// A SYN without options, as crude floods have them.
     Bare,
@@ -64,7 +64,7 @@ pub enum Packet {
 impl Packet {
     /// A SYN, without and with options.
     pub const SYNS: [Self; 3] = [Self::Bare, Self::Windows, Self::Linux];
-    /// An ACK that has to be looked at for a cookie.
+    /// An ACK that has to be checked for a cookie.
     pub const ACKS: [Self; 2] = [Self::Ack, Self::AckTimestamps];
 
     pub const fn title(self) -> &'static str {
@@ -89,11 +89,11 @@ impl Packet {
 /// The state of the XDP program.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Situation {
-    /// It looks on.
+    /// It observes.
     Observe,
     /// Likewise, and follows every SYN of the sample, as of a host that sees so few that it can.
     Followed,
-    /// It looks on, with so many listeners on this port, the packet's among them, each on an address of its
+    /// It observes, with so many listeners on this port, the packet's among them, each on an address of its
     /// own.
     Listeners(u32),
     /// So many addresses are listed (/32, /64), the packet's among them, or none.
@@ -175,7 +175,7 @@ pub fn signatures(packet: Packet, least: u32) -> impl Iterator<Item = Situation>
     Masks::EACH.into_iter().flat_map(counts)
 }
 
-/// Of how many flows the guard keeps track.
+/// The share of flows that the XDP program tracks.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Mode {
     /// All of them, as long as a CPU sees no more than it can follow ([`Situation::Followed`]).
@@ -195,7 +195,7 @@ impl Mode {
     }
 }
 
-/// How xdp-filter was told to work.
+/// The configuration of xdp-filter.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Filter {
     /// Policy deny: an unlisted packet is dropped, and a listed one passes. Else the other way round.
@@ -380,7 +380,7 @@ impl Stream {
         Some(match subject {
             // `XDP_ABORTED`: there is nothing to go on as.
             Subject::Wrapper => 0,
-            // A first SYN is taken for a repeated one now and then, and answered.
+            // A first SYN is taken for a retransmitted one now and then, and answered.
             Subject::Guard(Situation::Overload, _) => return None,
             Subject::Guard(
                 Situation::Listed(1..) | Situation::Nets(_) | Situation::Signatures { .. },

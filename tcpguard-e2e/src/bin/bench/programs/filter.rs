@@ -20,7 +20,7 @@ use super::rules::{self, other};
 
 /// `MAP_FLAG_SRC` of its `common_kern_user.h`, as `xdp-filter ip ADDRESS --mode src` sets it.
 const LISTED_AS_SOURCE: u64 = 1;
-/// The only place of a BPF file system; in a namespace of our own.
+/// Directory in the only mount of a BPF file system; in a namespace of our own.
 const PINS: &str = "/sys/fs/bpf/xdp-filter";
 
 /// Every way to use it that is measured, with tables of its own each.

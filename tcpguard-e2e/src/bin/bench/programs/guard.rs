@@ -1,4 +1,4 @@
-//! The guard's programs, attached nowhere, with one listener on every address.
+//! The BPF programs of tcpguard, attached nowhere, with one listener on every address.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -233,7 +233,7 @@ fn every_address() -> [ListenerKey; 2] {
     every.map(|ip| ListenerKey::new(addr(ip), PORT.to_be_bytes()))
 }
 
-/// Makes the listener known, and how it answers.
+/// Makes the listener known, and records the properties of its SYN-ACKs.
 fn set_listener(dataplane: &Dataplane) -> Result<()> {
     dataplane.set_ports(every_address().iter().map(|key| (key, 0)))?;
     for family in Family::ALL {

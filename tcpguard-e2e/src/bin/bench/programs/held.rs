@@ -25,8 +25,8 @@ const ALONE: f64 = 2.0;
 /// And so many ns more: the kernel gives the time of a run in whole ns, for the case, for its
 /// reference, and for the floors below both.
 const SLACK_NS: f64 = 3.0;
-/// On another processor than that of the record so many times as much is allowed: beside the kernel's
-/// cookie helpers the guard took 0.65 to 0.83 for a SYN on one, and 1.2 to 1.9 on another.
+/// On another processor than that of the record so many times as much is allowed: beside the kernel's cookie
+/// helpers tcpguard took 0.65 to 0.83 for a SYN on one, and 1.2 to 1.9 on another.
 const OTHER_PROCESSOR: f64 = 2.0;
 /// Of pairs of the same empty program so many differ at most where figures are worth something: 2 to 8 %
 /// did beside two compilers, a third beside floods on both CPUs.

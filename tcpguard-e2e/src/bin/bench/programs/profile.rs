@@ -1,5 +1,5 @@
-//! Where a packet's time goes: in which functions of the guard's programs and of the kernel, while a case
-//! is repeated.
+//! Distribution of a packet's time over the functions of tcpguard's BPF programs and of the kernel, while a
+//! case is run over and over.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -20,9 +20,9 @@ use crate::perf::{self, Looks, Perf};
 
 /// In records.
 pub const NAME: &str = "profile";
-/// Runs of a packet between two looks at the clock.
+/// Runs of a packet between two readings of the clock.
 const RUNS: u32 = 300_000;
-/// By then perf looks.
+/// By then perf takes samples.
 const START: Duration = Duration::from_millis(300);
 /// A function that takes less of a packet's time than this share has no row.
 const LEAST: f64 = 0.015;
@@ -73,10 +73,10 @@ fn cases() -> Vec<(Stream, Subject, bool)> {
     ]
 }
 
-/// Looks at all of it, in a namespace of its own that is gone afterwards.
+/// Profiles all cases, in a namespace of its own that is gone afterwards.
 ///
 /// # Errors
-/// Without root, or when the guard's programs do not load.
+/// Without root, or when tcpguard's programs do not load.
 pub fn measure(quick: bool) -> Result<Profiles> {
     ensure!(rustix::process::geteuid().is_root(), "looking at the kernel needs root: run as root");
     let time = Duration::from_secs(if quick { 1 } else { 4 });

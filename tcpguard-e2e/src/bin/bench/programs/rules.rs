@@ -1,7 +1,7 @@
 //! The rule sets that situations need, each under a number of its own.
 //!
-//! All of them are in the kernel at once, as when one takes the place of another: the programs look up
-//! no rule of any set but the one that counts.
+//! All of them are in the kernel at once, as when one replaces another: the programs look up no rule of any set
+//! but the one that counts.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,7 +20,7 @@ use super::frames::{CRUDE_WINDOW, drawn, source};
 const ONE_MASK: Mask = Mask::NoTtl;
 /// ... and under which those are for which the window does not matter.
 const NO_WINDOW: Mask = Mask::NoWindowTtl;
-/// Rules that the guard is given room for, in `policy.rules`, where the default does not do.
+/// Capacity for rules, in `policy.rules`, where the default is too small.
 pub const MORE_ROOM: u32 = maps::MAX_RULES;
 
 /// The number of the set that counts in a situation. Set 0 is empty.
@@ -62,7 +62,7 @@ pub const fn kinds(situation: Situation) -> u8 {
     }
 }
 
-/// Whether there are more rules in a situation than the guard has room for by default.
+/// Whether there are more rules in a situation than the default capacity holds.
 pub const fn need_more_room(situation: Situation) -> bool {
     source_rules(situation) > maps::RULES
 }
@@ -80,7 +80,7 @@ pub const fn source_rules(situation: Situation) -> u32 {
 /// # Errors
 /// When the kernel refuses.
 pub fn install_signatures(dataplane: &Dataplane) -> Result<()> {
-    // Each set has the first places, as if there were no other.
+    // Each set has the first slots, as if there were no other.
     let places = SIGNATURES.into_iter().max().unwrap_or(0);
     (0..places).try_for_each(|place| dataplane.set_rule_expiry(place, u64::MAX))?;
     for family in Family::ALL {

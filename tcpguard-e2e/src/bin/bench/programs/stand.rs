@@ -16,8 +16,8 @@ use super::guard::Guard;
 use super::reference::Reference;
 use super::rules;
 
-/// Runs before a measurement. They warm caches and tell how many runs fill the time. The agent tracks the
-/// first 512 SYNs of a flood one by one, which must not be most of the runs.
+/// Runs before a measurement. They warm caches and show how many runs fill the time. The agent tracks the first
+/// 512 SYNs of a flood one by one, which must not be most of the runs.
 const WARM: u32 = 10_000;
 /// Bounds of the runs of a measurement. The kernel says how long one takes in whole nanoseconds.
 const RUNS: [u64; 2] = [10_000, 2_000_000];
@@ -54,7 +54,7 @@ pub struct Round {
 
 impl Stand {
     /// # Errors
-    /// Without root, or when the guard's own programs do not load.
+    /// Without root, or when tcpguard's own programs do not load.
     pub fn load(run: Duration) -> Result<Self> {
         Ok(Self {
             guard: Guard::load("tcpguard", maps::RULES)?,
@@ -166,8 +166,8 @@ impl Stand {
         Ok((program, frame))
     }
 
-    /// Has the guard be on a host to which clients come. An ACK finds a SYN of a moment ago, and handshakes
-    /// under way.
+    /// Puts the programs into the state of a host to which clients come. An ACK finds a SYN of a moment ago,
+    /// and handshakes under way.
     fn has_clients(&mut self, Stream { packet, family, .. }: Stream) -> Result<()> {
         self.guard.set_clients()?;
         self.roomy.set_clients()?;

@@ -10,7 +10,7 @@ use tcpguard_e2e::flood::FloodReport;
 
 /// Attempts are counted by the slot in which they began.
 pub const SLOT: Duration = Duration::from_millis(250);
-/// Within which clients want their answer.
+/// Time within which clients want their response.
 const LIMIT: Duration = Duration::from_secs(1);
 /// Where one attempt in so many fails at most, success is full; of fewer that cannot be said.
 pub const FULL: usize = 1000;
@@ -110,8 +110,8 @@ impl Slot {
     }
 }
 
-/// The earliest attempt with an answer within 1 s from which on at least 99.9 % of all that began before
-/// the flood's last SYN were answered so, [`FULL`] or more. In seconds from the flood's first SYN.
+/// The earliest attempt with a response within 1 s from which on at least 99.9 % of all that began before the
+/// flood's last SYN were answered so, [`FULL`] or more. In seconds from the flood's first SYN.
 pub fn full_success(attempts: &Attempts, flood: &FloodReport) -> Option<f64> {
     let mut during = attempts.begun(flood.started, flood.ended).0;
     during.sort_by_key(|attempt| attempt.at);
@@ -136,7 +136,7 @@ impl Moments {
         let attack: Vec<Alert> =
             alerts.iter().filter(|alert| alert.attack.is_some()).cloned().collect();
         let first = |events: &[&str]| since(flood.started, &attack, events).next();
-        // A step may be left when its attack is over.
+        // A mitigation may stop when its attack is over.
         let released = since(flood.ended, alerts, &["attack_ended", "step_left"]).last();
         Self {
             detected: first(&["attack_started"]),
@@ -146,7 +146,7 @@ impl Moments {
     }
 }
 
-/// When any of `events` was told, in seconds since `from`, the earliest first.
+/// When any of `events` was reported, in seconds since `from`, the earliest first.
 fn since(from: u64, alerts: &[Alert], events: &[&str]) -> impl Iterator<Item = f64> {
     let told = move |alert: &&Alert| alert.at >= from && events.contains(&&*alert.event);
     alerts.iter().filter(told).map(move |alert| between(from, alert.at).as_secs_f64())

@@ -16,7 +16,7 @@ struct Promise {
     /// In seconds from the flood's first SYN.
     limit: f64,
     of: fn(&Course) -> Option<f64>,
-    /// Others do not tell theirs.
+    /// Other defences do not report theirs.
     guards_only: bool,
 }
 
@@ -191,7 +191,7 @@ impl Record {
         Some(Series { name: self.arm.title().to_owned(), points: points.collect() })
     }
 
-    /// The guard's moments, below the lines.
+    /// The moments by the agent's alerts, below the lines.
     fn marks(&self) -> Option<Series> {
         let moments = PROMISES.iter().filter_map(|promise| self.samples(promise.of).median());
         let points: Vec<_> = moments.map(|at| (at, [0.0; 3])).collect();

@@ -23,12 +23,12 @@ use crate::e2e::run::{STEPS, Setting, Stage};
 pub const RATE: Rate = Rate::Paced(500_000);
 /// Connections per second: a hundred to a slot, and enough for full success in 2.5 s.
 pub const CLIENTS: u32 = 400;
-/// Clients come so long before the first slot. A guard has mostly been there for longer than a few
-/// seconds, and knows how many SYNs are usual.
+/// Clients come so long before the first slot. An agent has mostly run for longer than a few seconds, and has
+/// learned its baseline.
 const LEAD: Duration = Duration::from_secs(8);
 /// Time that a release may take beyond the configured quiet time.
 const GRACE: Duration = Duration::from_secs(15);
-/// By then a guard has armed itself.
+/// By then an agent has put its rules or mitigations in force.
 pub const ARMED: Duration = Duration::from_secs(2);
 /// Two clocks cannot be read at one moment; this far apart they have not been set.
 const READ: i128 = 10_000_000;
@@ -41,7 +41,7 @@ pub struct Timing {
     pub after: Duration,
 }
 
-/// How long everything must be quiet before the guard takes rules and steps back, by default.
+/// How long everything must be quiet before the agent withdraws rules and stops mitigations, by default.
 pub fn hold() -> Duration {
     Settings::default().quiet
 }

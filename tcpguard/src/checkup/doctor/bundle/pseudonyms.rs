@@ -1,4 +1,4 @@
-//! Other names for addresses, so that a text can be shown to strangers.
+//! Other names for addresses, so that a text can be shown to outsiders.
 
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};

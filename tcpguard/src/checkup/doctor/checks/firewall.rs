@@ -7,8 +7,8 @@ use super::super::facts::{ConfigFacts, Facts, InterfaceFacts};
 use super::service::lacks;
 use crate::firewall::{FirewallChoice, Kind, Offence, Question, Way, mark_rules, offences, unread};
 
-/// A mark that is advised where none is configured: a bit that neither systemd, WireGuard's tools nor
-/// the usual container networks take by default.
+/// A mark that is advised where none is configured: a bit that neither systemd, WireGuard's tools nor common container
+/// networks take by default.
 const MARK: u32 = 0x1000_0000;
 /// The most rules that are named.
 const NAMED: usize = 8;

@@ -1,4 +1,4 @@
-//! The interfaces that are guarded, or are to be.
+//! The interfaces that are attached, or are to be.
 
 use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts, Link};

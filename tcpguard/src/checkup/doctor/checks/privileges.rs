@@ -1,4 +1,4 @@
-//! Checks of the privileges of this process, and of the place where the XDP program is pinned.
+//! Checks of the privileges of this process, and of the directory where the XDP program is pinned.
 
 use tcpguard_common::ABI_VERSION;
 
@@ -67,7 +67,7 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
         ];
     };
     let mut findings = Vec::new();
-    // Run by hand the guard is root; as a service it has a user of its own.
+    // Run by hand the agent is root; as a service it has a user of its own.
     if owner.uid != 0 && Some(owner.uid) != pins.service_uid {
         let to = if pins.service_uid.is_some() { "tcpguard:tcpguard" } else { "root:root" };
         findings.push(

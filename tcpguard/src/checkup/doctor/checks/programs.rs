@@ -16,7 +16,7 @@ fn of(
     })
 }
 
-/// XDP has one place in an interface.
+/// An interface has one slot for XDP.
 pub(in super::super) fn xdp(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "xdp_program";
     let mut findings = Vec::new();

@@ -44,7 +44,7 @@ pub(in super::super) fn config(facts: &Facts) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.about(&path)).collect()
 }
 
-/// A directive of a unit with which the guard does not work, and why; measured on systemd 252.
+/// A directive of a unit with which the agent does not work, and the reason; measured on systemd 252.
 struct Breaks {
     property: &'static str,
     broken: fn(&str) -> bool,

@@ -22,7 +22,7 @@ const MAIN: [&str; 3] =
 const MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn gather(root: &Path) -> Service {
-    // As sd_booted(3) tells it.
+    // As sd_booted(3) determines it.
     let systemd = root.join("run/systemd/system").is_dir();
     Service {
         systemd,

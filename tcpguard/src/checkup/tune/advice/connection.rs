@@ -8,8 +8,8 @@ use super::{Advice, affordable, change, good, harmful, leave};
 const SYN_RETRIES: u64 = 6;
 /// Default of `tcp_fin_timeout` in seconds (ip-sysctl.rst, tcp(7)).
 const FIN_TIMEOUT: u64 = 60;
-/// A FIN that is lost is sent again after 1, 3, 7 and 15 s at the initial timeout of one second
-/// (RFC 6298): a shorter wait resets peers on lossy paths.
+/// A FIN that is lost is retransmitted after 1, 3, 7 and 15 s at the initial timeout of one second (RFC 6298): a
+/// shorter wait resets peers on lossy paths.
 const FIN_TIMEOUT_LEAST: u64 = 15;
 /// Default of `tcp_keepalive_time` in seconds (ip-sysctl.rst).
 const KEEPALIVE_TIME: u64 = 7200;
@@ -26,8 +26,7 @@ const ORPHAN_RETRIES: u64 = 8;
 const ORPHAN_RETRIES_CROWDED: u64 = 5;
 /// Default of `ip_local_port_range` (ip-sysctl.rst).
 const PORTS: (u64, u64) = (32_768, 60_999);
-/// Twice as many, above the ports that services usually have; one even and one odd, as
-/// ip-sysctl.rst advises.
+/// Twice as many, above the ports that services normally have; one even and one odd, as ip-sysctl.rst advises.
 const MORE_PORTS: (u64, u64) = (10_240, 65_535);
 
 pub(in super::super) fn syn_retries(_: &HostFacts, value: u64) -> Advice {
@@ -164,8 +163,8 @@ pub(in super::super) fn orphan_retries(host: &HostFacts, value: u64) -> Advice {
     }
 }
 
-/// The kernel's own is as many as its table of connections has places, halved (`tcp_init`,
-/// net/ipv4/tcp.c; measured: 131,072 at 262,144), and must not be lowered (ip-sysctl.rst).
+/// The kernel's default is half the number of slots in its table of connections (`tcp_init`, net/ipv4/tcp.c; measured:
+/// 131,072 at 262,144). It must not be lowered (ip-sysctl.rst).
 pub(in super::super) fn max_orphans(host: &HostFacts, value: u64) -> Advice {
     let default = host.hash_entries / 2;
     let now = host.load.orphans;

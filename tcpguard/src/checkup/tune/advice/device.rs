@@ -5,7 +5,7 @@ use super::super::document::{Kind, Row, split};
 use super::super::facts::{Device, HostFacts, Span};
 use super::{Advice, change, good, leave};
 
-/// The rows of one interface; no row for a value that its driver does not tell.
+/// The rows of one interface; no row for a value that its driver does not report.
 pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
     let name = &device.name;
     let mut rows = Vec::new();

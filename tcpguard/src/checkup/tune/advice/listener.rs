@@ -71,8 +71,8 @@ pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice 
     }
 }
 
-/// The kernel's own: one for 128 places in its table of connections, at least 128
-/// (`tcp_set_hashinfo`, net/ipv4/tcp_ipv4.c; measured: 2,048 at 262,144).
+/// The kernel's default: one for 128 slots in its table of connections, at least 128 (`tcp_set_hashinfo`,
+/// net/ipv4/tcp_ipv4.c; measured: 2,048 at 262,144).
 pub(in super::super) fn default_syn_backlog(hash_entries: u64) -> u64 {
     (hash_entries / 128).max(128)
 }

@@ -9,7 +9,7 @@ use super::super::sysctl_files;
 const HEADER: &str = "\
 # Written by `tcpguard tune`. Take it back, with the values of before: tcpguard tune --undo
 ";
-/// Begins the comment with the value of before.
+/// Begins the comment with the previous value.
 const BEFORE: &str = "#before ";
 
 /// One sysctl that was changed.

@@ -107,7 +107,7 @@ fn what_was_set_until_the_next_boot_can_be_kept_for_good_afterwards() {
     let host = Fixture::new();
     host.apply(&[(SOMAXCONN, "4096"), (RETRIES, "3")], false);
     host.set(RETRIES, "4");
-    // Nothing is advised any more.
+    // Nothing is advised now.
     let kept = host.apply(&[], true);
     assert_eq!(outcomes(&kept), [(SOMAXCONN, Outcome::Unchanged)], "the other is somebody else's");
     let text = host.file().expect("a file");
