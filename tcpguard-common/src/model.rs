@@ -70,7 +70,7 @@ pub struct Model {
     pub listener_entries: BTreeMap<u32, ListenerEntry>,
     /// Counters by listener id.
     pub listener_counters: BTreeMap<u32, ListenerCounters>,
-    /// Which handshakes completed late, by listener id.
+    /// Late handshakes by listener id.
     pub late: BTreeMap<u32, Late>,
     /// Distinct-source registers by listener id.
     pub distinct_sources: BTreeMap<u32, Box<[u8; HLL_REGISTERS]>>,
@@ -78,7 +78,7 @@ pub struct Model {
     pub flows: Sets<FlowKey, Flow, { FLOW_SETS as usize }>,
     /// Marks of flows that may have a handshake under way, by position.
     pub pending: BTreeMap<usize, u8>,
-    /// Sources.
+    /// Counters of sources.
     pub sources: Sets<Addr, SourceCounters, { SOURCE_SETS as usize }>,
     /// Validated clients.
     pub clients: Recent<Addr, Client, { MAX_CLIENTS as usize }>,
@@ -138,7 +138,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Where all that leaves goes. The interface is the one that test runs in the kernel have: `lo`.
+    /// Departure of everything that leaves. The interface is the one that test runs in the kernel have: `lo`.
     pub const DEPARTURE: Departure = Departure { ifindex: 1, vlan: 0, marks: 0 };
 
     /// Empty tables under this configuration.

@@ -11,7 +11,7 @@ use tcpguard_common::model::{Model, hash_key};
 const S: u64 = 1_000_000_000;
 const START: u64 = 5_000 * S;
 const HOST: Addr = Addr::from_v4([192, 0, 2, 1]);
-/// Behind this host: packets to it are forwarded.
+/// An address behind this host: packets to it are forwarded.
 const BEHIND: Addr = Addr::from_v4([192, 0, 2, 99]);
 const CLOSED: u16 = 9;
 const SYN: u8 = 0x02;
@@ -70,7 +70,8 @@ fn syn(host: &mut Model, from: Addr, to: (Addr, u16)) -> Reason {
     reason
 }
 
-/// How many of so many SYNs were dropped, in so many seconds. There is no token left after the last.
+/// Returns the number of dropped SYNs among `count`, sent in so many seconds. There is no token left after the
+/// last.
 fn flood(host: &mut Model, count: u32, seconds: u64, to: impl Fn(u32) -> (Addr, u16)) -> u32 {
     let start = host.now_ns;
     let mut dropped = 0;
@@ -169,7 +170,8 @@ fn what_one_address_refuses_is_open_at_every_other() {
     assert_eq!(unrefused(&mut host, 1_000, (other, CLOSED)), 0);
 }
 
-/// Its clients are chosen by a packet filter that refuses the others with a reset, as of a closed port.
+/// The socket's clients are chosen by a packet filter that refuses the others with a reset, as of a closed
+/// port.
 #[test]
 fn where_a_socket_listens_that_is_not_followed_no_reset_closes_the_port() {
     let mut host = host(Mode::Enforce);

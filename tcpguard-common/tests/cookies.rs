@@ -496,8 +496,8 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     assert_eq!(complete(&mut host, &path, &answer), None);
 }
 
-/// How the listener answers is remembered by each CPU for a tick: one may know less of it than the one
-/// that made the cookie.
+/// Each CPU remembers the listener's reply for a tick: one may know less of it than the one that made the
+/// cookie.
 #[test]
 fn a_cookie_is_taken_back_whoever_remembers_less_than_it_promised() {
     let path = plain(false);

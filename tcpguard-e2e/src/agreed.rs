@@ -14,14 +14,14 @@ pub struct Agreed {
     pub mss: u32,
     /// Window scales: the other end's, then its own. `None`: no scaling.
     pub wscale: Option<(u32, u32)>,
-    /// Selective acknowledgements.
+    /// Whether selective acknowledgements are agreed.
     pub sack: bool,
-    /// Timestamps.
+    /// Whether timestamps are agreed.
     pub timestamps: bool,
 }
 
 impl Agreed {
-    /// That of the connection of `host` with `end` (`sport` or `dport`) equal to `port`.
+    /// Reads the options of the connection of `host` with `end` (`sport` or `dport`) equal to `port`.
     ///
     /// # Errors
     /// When there is none within 3 s: at one end a connection is open before it is at the other.

@@ -9,7 +9,7 @@ use crate::clock::since_boot;
 /// An alert of the agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Alert {
-    /// When, in nanoseconds since boot.
+    /// Time of the alert, in nanoseconds since boot.
     pub at: u64,
     /// The event's name, such as `attack_started`.
     pub event: String,

@@ -23,7 +23,7 @@ use crate::netns::Netns;
 
 /// Bytes that each end of a [`connection`] sends.
 const TRANSFER: usize = 1 << 20;
-/// How long any single wait may take.
+/// Longest time of any single wait.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The programs. They are taken off when this is dropped.
@@ -39,7 +39,7 @@ pub struct Armed {
 }
 
 impl Armed {
-    /// With the program that redeems cookies made by XDP, and no mitigation active yet.
+    /// Attaches the programs with the one that redeems cookies made by XDP, and no mitigation active yet.
     ///
     /// # Errors
     /// Without root, or on kernels before 6.9.
@@ -47,7 +47,7 @@ impl Armed {
         Self::attach_with(&lab.edge, mode, true)
     }
 
-    /// As on kernels that cannot be handed connections.
+    /// Attaches the programs as on kernels that cannot be handed connections.
     ///
     /// # Errors
     /// Without root.
@@ -55,7 +55,7 @@ impl Armed {
         Self::on(&lab.edge, mode)
     }
 
-    /// Likewise, on the interface `eth0` of a host outside a lab.
+    /// Attaches the programs likewise, on the interface `eth0` of a host outside a lab.
     ///
     /// # Errors
     /// Without root.
@@ -116,7 +116,7 @@ impl Armed {
         self.set_entry(&ListenerEntry { steps, ..ListenerEntry::default() })
     }
 
-    /// Has SYNs dropped that have the fingerprint `print` under `mask`.
+    /// Makes the programs drop SYNs that have the fingerprint `print` under `mask`.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -137,7 +137,7 @@ impl Armed {
         Ok(self.dataplane.set_ports(keys.iter().map(|key| (key, 0)))?)
     }
 
-    /// Has SYNs answered with cookies made by XDP.
+    /// Makes the programs answer SYNs with cookies made by XDP.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -18,9 +18,9 @@ const BPF_FUNC_GET_PRANDOM_U32: i32 = 7;
 const BPF_FUNC_XDP_ADJUST_TAIL: i32 = 65;
 /// `XDP_ABORTED`: the result of a wrapper that cannot go on.
 const ABORTED: i32 = 0;
-/// `TC_ACT_SHOT`, likewise.
+/// `TC_ACT_SHOT`: the same at tc.
 const SHOT: i32 = 2;
-/// `BPF_F_CURRENT_NETNS`.
+/// `BPF_F_CURRENT_NETNS`, for a look-up in the current network namespace.
 const CURRENT_NETNS: i32 = -1;
 const TCP: i32 = 6;
 
@@ -29,7 +29,7 @@ const TCP: i32 = 6;
 const SOURCE: usize = 26;
 const IPV4_ID: usize = 18;
 const IPV4_CHECKSUM: usize = 24;
-/// In a TCP header.
+/// Offsets in a TCP header.
 const SEQUENCE: usize = 4;
 const WINDOW: usize = 14;
 
@@ -37,7 +37,7 @@ const WINDOW: usize = 14;
 const SPREAD: u32 = 0x1e37_79b1;
 /// The first bits of a drawn source, so that an IPv4 address is one that a host can have ...
 const DRAWN_NET: u32 = 0x8000_0000;
-/// ... and those that are drawn.
+/// ... and the bits that are drawn.
 const DRAWN: u32 = 0x1fff_ffff;
 
 /// Runs an XDP program once on `frame` as drivers hand it on that split frames: the first piece holds
@@ -59,7 +59,7 @@ pub struct BareProgram {
 }
 
 impl BareProgram {
-    /// The least that a packet can cost at XDP.
+    /// Loads the program that costs a packet the least at XDP: it returns `verdict`.
     ///
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN.
@@ -69,7 +69,7 @@ impl BareProgram {
         Ok(Self { program, _next: None })
     }
 
-    /// Likewise at tc, where everything passes.
+    /// Loads the program that costs a packet the least at tc, where everything passes.
     ///
     /// # Errors
     /// As for [`Self::load`].
@@ -108,12 +108,12 @@ impl AsFd for BareProgram {
     }
 }
 
-/// Which frames an XDP program takes. The kernel lets none go on as one of the other kind.
+/// Frames that an XDP program takes. The kernel lets none go on as one of the other kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Frames {
-    /// In one piece only.
+    /// Frames in one piece only.
     Whole,
-    /// In many pieces too (`xdp.frags`).
+    /// Frames in many pieces too (`xdp.frags`).
     Pieces,
 }
 
@@ -141,7 +141,7 @@ pub enum Sources {
 }
 
 impl Sources {
-    /// As many as can be drawn.
+    /// As many sources as can be drawn.
     pub const EVERYWHERE: Self = Self::Among { bits: 29 };
 
     /// Source `number` of those that are drawn: an IPv4 address, or bits 32 to 63 of an IPv6 address.
@@ -215,13 +215,13 @@ impl Conntrack {
 pub struct Wrapper {
     length: i16,
     v6: bool,
-    /// With the packet at r7.
+    /// Instructions that write the packet, which is at r7.
     stores: Vec<Instruction>,
 }
 
 impl Wrapper {
-    /// For `frame`, of 14 bytes at least. Sources are drawn for untagged Ethernet, IPv4 without options
-    /// or IPv6 without extension headers, TCP.
+    /// Makes wrappers that write `frame`, of 14 bytes at least. Sources are drawn for untagged Ethernet, IPv4
+    /// without options or IPv6 without extension headers, TCP.
     ///
     /// # Errors
     /// When sources are to be drawn for any other frame.
@@ -229,8 +229,8 @@ impl Wrapper {
         Self::making_up(frame, sources, SEQUENCE)
     }
 
-    /// Likewise, and where sources are drawn each packet has another window as well, as the SYNs of many
-    /// flood tools have: it makes up for the port.
+    /// Makes wrappers as [`Self::new`] does. Where sources are drawn, each packet has another window as well,
+    /// as the SYNs of many flood tools have: it makes up for the port.
     ///
     /// # Errors
     /// As for [`Self::new`].
@@ -238,7 +238,7 @@ impl Wrapper {
         Self::making_up(frame, sources, WINDOW)
     }
 
-    /// `for_port`: where in the TCP header the complement of the port goes.
+    /// Makes wrappers that write `frame`. `for_port`: offset in the TCP header of the complement of the port.
     fn making_up(frame: &[u8], sources: Sources, for_port: usize) -> Result<Self> {
         let v6 = match (frame.get(12..15), frame.get(20), frame.get(23)) {
             (Some([0x08, 0x00, 0x45]), _, Some(6)) if frame.len() >= 54 => false,
@@ -267,7 +267,7 @@ impl Wrapper {
         Ok(Self { length, v6, stores })
     }
 
-    /// Before the XDP program `next`, which takes `frames`; without one the packet ends there.
+    /// Makes a wrapper before the XDP program `next`, which takes `frames`; without one the packet ends there.
     ///
     /// # Errors
     /// As for [`BareProgram::load`].
@@ -275,8 +275,8 @@ impl Wrapper {
         self.before(frames, next, &[])
     }
 
-    /// Before one that takes frames in pieces, and looks the TCP segment up in the connection tracking
-    /// first, as the kernel's own example of a SYN proxy does.
+    /// Makes a wrapper before a program that takes frames in pieces. The wrapper looks the TCP segment up in
+    /// the connection tracking first, as the kernel's own example of a SYN proxy does.
     ///
     /// # Errors
     /// As for [`BareProgram::load`].
@@ -306,8 +306,8 @@ impl Wrapper {
         self.load(frames.hook(), code, first, next, ABORTED)
     }
 
-    /// Before the tc program `next`; without one the packet ends there. The packet keeps its length,
-    /// which must be right.
+    /// Makes a wrapper before the tc program `next`; without one the packet ends there. The packet keeps its
+    /// length, which must be right.
     ///
     /// # Errors
     /// As for [`BareProgram::load`].
@@ -339,7 +339,7 @@ impl Wrapper {
     }
 }
 
-/// Where the TCP header begins.
+/// Returns the offset of the TCP header.
 const fn tcp(v6: bool) -> usize {
     if v6 { 54 } else { 34 }
 }

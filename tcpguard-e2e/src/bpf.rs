@@ -17,7 +17,7 @@ const BPF_FUNC_TAIL_CALL: i32 = 12;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const BPF_XDP: u32 = 37;
 
-/// Where a program belongs.
+/// Hook that a program belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Hook {
     /// XDP, for frames in one piece.
@@ -91,7 +91,7 @@ struct TestRun {
 
 pub(crate) const EXIT: Instruction = insn(0x95, 0, 0, 0, 0);
 
-/// One instruction (RFC 9669 §3.1).
+/// Makes one instruction (RFC 9669 §3.1).
 pub(crate) const fn insn(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> Instruction {
     Instruction { code, registers: src << 4 | dst, offset, immediate }
 }
@@ -178,7 +178,7 @@ pub(crate) struct Tested {
     pub(crate) time: u32,
     /// Return value of the last run.
     pub(crate) result: u32,
-    /// How many bytes of the packet are in `out`.
+    /// Bytes of the packet in `out`.
     pub(crate) length: usize,
 }
 
@@ -244,7 +244,7 @@ pub(crate) fn bpf<T>(command: u32, attributes: &T) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// The same for one that returns nothing.
+/// Carries out a `bpf(2)` command that returns no descriptor; `attributes` is as for [`bpf`].
 pub(crate) fn command<T>(command: u32, attributes: &T) -> io::Result<()> {
     // SAFETY: pointer and length describe `attributes`; whatever it points to lives in the caller.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };

@@ -26,7 +26,7 @@ const FLAGS: [&str; 12] = [
     "--enable-logging=stderr",
     "--allow-file-access-from-files",
 ];
-/// Longer than it ever takes; `timeout` ends it then.
+/// Time limit in s, longer than a run ever takes; `timeout` ends it then.
 const SECONDS: &str = "60";
 /// The page, inside the namespace. The namespace's `/run` vanishes with it.
 const PAGE: &str = "/run/page.html";
@@ -43,7 +43,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Both.
+    /// Both color schemes.
     pub const BOTH: [Self; 2] = [Self::Light, Self::Dark];
 
     /// The value of Blink's setting `preferredColorScheme`.
@@ -84,7 +84,7 @@ impl Browser {
         Ok((String::from_utf8(output.stdout)?, complaints))
     }
 
-    /// How the page looks in a window of so many pixels, as PNG.
+    /// Takes a picture of the page in a window of so many pixels, as PNG.
     ///
     /// # Errors
     /// As for [`Self::read`], or when the picture has another size.

@@ -28,27 +28,27 @@ pub const PATIENCE: Duration = Duration::from_millis(3500);
 /// One connection with one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// When the first SYN was sent, in nanoseconds since boot.
+    /// Time of the first SYN, in nanoseconds since boot.
     pub at: u64,
-    /// How long it took until the connection was open, if it ever was.
+    /// Time until the connection was open, if it ever was.
     pub connected: Option<Duration>,
-    /// How long it took until the response was there; `None` if it failed.
+    /// Time until the response was there; `None` if it failed.
     pub took: Option<Duration>,
 }
 
-/// Where a load's connections come from.
+/// Source addresses of a load's connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Home {
-    /// All from the client's own address.
+    /// The client's own address for all connections.
     One,
-    /// From [`REGULARS`] addresses in turn, as the returning clients of a service.
+    /// [`REGULARS`] addresses in turn, as the returning clients of a service.
     Regulars,
-    /// From [`RESIDENTS`] addresses of a network in turn, which the client's kernel has to own.
+    /// [`RESIDENTS`] addresses of a network in turn, which the client's kernel has to own.
     Residents(IpNet),
-    /// Each from another address that was never heard of, at most 65,471 in all.
+    /// An address that was never heard of for each connection, at most 65,471 in all.
     Strangers,
-    /// Each from one of all these addresses and at a moment of its own, both drawn from this seed, as for
-    /// independent clients.
+    /// One of all these addresses for each connection, at a moment of its own, both drawn from this seed, as
+    /// for independent clients.
     Anywhere(u64),
 }
 
@@ -73,9 +73,9 @@ pub fn resident(net: IpNet, number: u16) -> IpAddr {
 pub struct Visitors {
     /// New connections per second; on average, where each comes at a moment of its own.
     pub rate: u32,
-    /// Where from.
+    /// Source addresses of the connections.
     pub home: Home,
-    /// When each gives up.
+    /// Time after which each gives up.
     pub patience: Duration,
 }
 
@@ -84,7 +84,7 @@ pub struct Visitors {
 pub struct Attempts(pub Vec<Attempt>);
 
 impl Attempts {
-    /// Those begun in `from..to`, both in nanoseconds since boot.
+    /// Returns the attempts begun in `from..to`, both in nanoseconds since boot.
     pub fn begun(&self, from: u64, to: u64) -> Self {
         Self(self.0.iter().copied().filter(|a| (from..to).contains(&a.at)).collect())
     }
@@ -107,7 +107,7 @@ impl Attempts {
         Some(took[(last as f64 * share).round() as usize])
     }
 
-    /// How many got their response within `limit`.
+    /// Returns the number of attempts that got their response within `limit`.
     pub fn within(&self, limit: Duration) -> usize {
         self.0.iter().filter(|a| a.took.is_some_and(|took| took <= limit)).count()
     }
@@ -121,7 +121,8 @@ impl Attempts {
         Some(took[(last as f64 * share).round() as usize])
     }
 
-    /// One line: how many, how many in time, how fast.
+    /// Returns a summary in one line: the number of connections, the shares that were in time, and the median
+    /// time.
     pub fn summary(&self) -> String {
         if self.0.is_empty() {
             return "no attempt ended".to_owned();

@@ -17,13 +17,13 @@ use crate::netns::Netns;
 use crate::random::Random;
 use crate::raw::PacketSocket;
 
-/// How long frames are held back: evenly spread over `mean ± jitter`, so they can overtake each
-/// other. And how many never arrive.
+/// Delay and loss of frames. The delay is evenly spread over `mean ± jitter`, so frames can overtake each
+/// other.
 #[derive(Clone, Copy, Debug)]
 pub struct Delay {
-    /// On average.
+    /// Mean of the delay.
     pub mean: Duration,
-    /// At most this much less or more; not above `mean`.
+    /// Largest deviation from the mean, less or more; not above `mean`.
     pub jitter: Duration,
     /// Share of the frames that is lost, of either direction, each for itself; 0 to below 1.
     pub loss: f64,
@@ -34,13 +34,13 @@ impl Delay {
     pub const FAR: Self =
         Self { mean: Duration::from_millis(100), jitter: Duration::from_millis(20), loss: 0.0 };
 
-    /// The same for `tc`, in the direction that is held back.
+    /// Returns the same for `tc`, in the direction that is held back.
     pub(crate) fn as_netem(self) -> String {
         let (mean, jitter) = (self.mean.as_micros(), self.jitter.as_micros());
         format!("netem delay {mean}us {jitter}us loss {}% limit 100000", self.loss * 100.0)
     }
 
-    /// The same for `tc`, in the other direction.
+    /// Returns the same for `tc`, in the other direction.
     pub(crate) fn back_as_netem(self) -> String {
         format!("netem loss {}% limit 100000", self.loss * 100.0)
     }

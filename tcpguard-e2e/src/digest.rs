@@ -1,5 +1,5 @@
-//! Which programs a BPF object holds: two builds with the same instructions have the same digest, whatever
-//! their debug information says.
+//! Digest of the programs that a BPF object holds: two builds with the same instructions have the same digest,
+//! whatever their debug information says.
 
 use std::fs;
 use std::path::Path;

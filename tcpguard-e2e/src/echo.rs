@@ -20,7 +20,7 @@ use crate::service::Service;
 const LENGTH: usize = 256;
 /// Connections that a client has open at once.
 const AT_ONCE: usize = 100;
-/// More than all clients have open at once.
+/// Backlog of the service: more connections than all clients have open at once.
 const BACKLOG: i32 = 2000;
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -160,7 +160,7 @@ impl Connection {
 /// Outcome of a set of connections.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// How many ended as they should.
+    /// Number of connections that ended as they should.
     pub well: u32,
     /// Failures of the others.
     pub failed: Vec<String>,

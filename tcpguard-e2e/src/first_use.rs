@@ -24,7 +24,7 @@ pub struct FirstUse {
     pub doctor: Duration,
     /// The interface is named, the service runs, and `tcpguard status` has shown its page.
     pub status: Duration,
-    /// That page.
+    /// The page that `tcpguard status` has shown.
     pub page: String,
 }
 

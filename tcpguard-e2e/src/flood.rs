@@ -28,43 +28,44 @@ pub const MAX_DURATION: Duration = Duration::from_secs(600);
 /// other numbers. In a flood of bursts the kernel draws the addresses, ports and numbers.
 #[derive(Clone, Debug)]
 pub struct Flood {
-    /// Where to.
+    /// Target address and port of its SYNs.
     pub target: SocketAddr,
     /// Fields of its SYNs.
     pub shape: Shape,
-    /// Where from.
+    /// Source addresses of its SYNs.
     pub sources: Sources,
     /// SYNs per second while it is on.
     pub rate: u32,
-    /// How long, pauses included. The number of SYNs never exceeds `rate × duration`.
+    /// Length of the flood, pauses included. The number of SYNs never exceeds `rate × duration`.
     pub duration: Duration,
     /// Pauses, if any.
     pub pulses: Option<Pulses>,
-    /// How its SYNs arrive.
+    /// Way of its SYNs to the host under test.
     pub delivery: Delivery,
-    /// One SYN in so many is retransmitted, beyond the rate; 0: none is. Only of a flood that is delivered one
-    /// by one.
+    /// Number of SYNs of which one is retransmitted, beyond the rate; 0: none is. Only of a flood that is
+    /// delivered one by one.
     pub repeated: u32,
-    /// How long after the first time it is, once for each; zero: at once. Not after the flood's end.
+    /// Times from a SYN to its retransmissions, one for each; zero: at once. Not after the flood's end.
     pub again: &'static [Duration],
-    /// Over how many ports it is spread in turn, from the target's on. Likewise.
+    /// Number of ports over which it is spread in turn, from the target's on. Only of a flood that is delivered
+    /// one by one.
     pub ports: u16,
     /// The network over which it is spread, address by address, instead of the target's address. Likewise.
     pub across: Option<IpNet>,
 }
 
-/// After so long a client's kernel retransmits its SYN (RFC 6298 §2.1).
+/// Time after which a client's kernel retransmits its SYN (RFC 6298 §2.1).
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How the SYNs of a flood get to the host under test.
+/// Way of a flood's SYNs to the host under test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
-    /// One by one through the attacker's interface and the bridge, as socket buffers.
+    /// Single SYNs through the attacker's interface and the bridge, as socket buffers.
     OneByOne,
-    /// In bursts of [`BURST`] and straight into the ring of the host under test, as from a network card. This
-    /// is the way to measure the cost of a packet, in a lab that is measured.
+    /// Bursts of [`BURST`] SYNs straight into the ring of the host under test, as from a network card. This is
+    /// the way to measure the cost of a packet, in a lab that is measured.
     Bursts,
-    /// Likewise, as many as the machine can make; the flood's rate is ignored.
+    /// Such bursts, as many as the machine can make; the flood's rate is ignored.
     Unpaced,
 }
 
@@ -73,7 +74,7 @@ pub enum Delivery {
 pub struct Pulses {
     /// Time with SYNs.
     pub on: Duration,
-    /// Time without.
+    /// Time without SYNs.
     pub off: Duration,
 }
 
@@ -90,9 +91,9 @@ pub struct RunningFlood {
 pub struct FloodReport {
     /// SYNs handed to the attacker's interface.
     pub sent: u64,
-    /// When the first was sent, in nanoseconds since boot.
+    /// Time of the first SYN, in nanoseconds since boot.
     pub started: u64,
-    /// When the last was sent, in nanoseconds since boot.
+    /// Time of the last SYN, in nanoseconds since boot.
     pub ended: u64,
 }
 
@@ -246,7 +247,7 @@ impl Flood {
 }
 
 impl Pulses {
-    /// How long the pause goes on that a flood is in after `elapsed`; zero while it sends.
+    /// Returns the rest of the pause that a flood is in after `elapsed`; zero while it sends.
     fn left_of_pause(self, elapsed: Duration) -> Duration {
         let period = (self.on + self.off).as_nanos();
         let within = Duration::from_nanos((elapsed.as_nanos() % period) as u64);
@@ -274,7 +275,7 @@ impl Generators {
 }
 
 impl RunningFlood {
-    /// When the first SYN was sent, in nanoseconds since boot.
+    /// Returns the time of the first SYN, in nanoseconds since boot.
     pub fn started(&self) -> u64 {
         self.progress.started.load(Ordering::Acquire)
     }
@@ -388,7 +389,7 @@ struct Repeats {
     /// See [`Flood::repeated`].
     one_in: u64,
     written: u64,
-    /// For each time of [`Flood::again`].
+    /// SYNs for each time of [`Flood::again`].
     waiting: Vec<Waiting>,
 }
 

@@ -16,7 +16,7 @@ use crate::netns::Netns;
 pub enum Verdict {
     /// No packet gets in.
     Drop = 1,
-    /// As if it were not there.
+    /// All packets pass, as if the program were not there.
     Pass = 2,
 }
 
@@ -51,7 +51,7 @@ struct LinkCreate {
 }
 
 impl ForeignXdp {
-    /// Attaches it in native mode.
+    /// Attaches a program with this verdict in native mode.
     ///
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN, or when the interface is taken already.
@@ -66,7 +66,7 @@ impl ForeignXdp {
     }
 }
 
-/// Where in the chain a tc program goes.
+/// Position of a tc program in the chain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Place {
@@ -84,7 +84,7 @@ pub struct ForeignTc {
 }
 
 impl ForeignTc {
-    /// Attaches them.
+    /// Attaches the programs to both hooks.
     ///
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN, or on kernels without TCX.
@@ -104,8 +104,7 @@ impl ForeignTc {
     }
 }
 
-/// Attaches one as programs did before there were links: natively, by netlink, for everybody to take
-/// off.
+/// Attaches a program as was done before there were links: natively, by netlink, so that any process can remove it.
 ///
 /// # Errors
 /// When the interface is taken already.
@@ -117,7 +116,7 @@ pub fn attach_by_netlink(host: &Netns, interface: &str, verdict: Verdict) -> Res
     attached.map(drop)
 }
 
-/// Attaches one that passes every outgoing packet, as programs were attached before there was TCX: at the
+/// Attaches a program that passes every outgoing packet, as was done before there was TCX: at the
 /// clsact qdisc, from which any process may remove it.
 ///
 /// # Errors

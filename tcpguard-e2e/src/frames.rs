@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::packet::{Mac, fold, sum};
 
-/// EtherTypes.
+/// Values of the EtherType field.
 pub mod ethertype {
-    /// IPv4.
+    /// EtherType of IPv4.
     pub const IPV4: u16 = 0x0800;
-    /// IPv6.
+    /// EtherType of IPv6.
     pub const IPV6: u16 = 0x86dd;
     /// A customer's VLAN tag.
     pub const VLAN: u16 = 0x8100;
@@ -19,25 +19,25 @@ pub mod ethertype {
 
 /// IPv6 extension headers and other protocols, by their numbers.
 pub mod next {
-    /// Options for every hop.
+    /// Hop-by-hop options header.
     pub const HOP_BY_HOP: u8 = 0;
     /// IPv4 in IP.
     pub const IPIP: u8 = 4;
-    /// TCP.
+    /// TCP segment.
     pub const TCP: u8 = 6;
-    /// UDP.
+    /// UDP datagram.
     pub const UDP: u8 = 17;
-    /// A list of nodes to visit.
+    /// Routing header, a list of nodes to visit.
     pub const ROUTING: u8 = 43;
-    /// A part of a packet.
+    /// Fragment header, before a part of a packet.
     pub const FRAGMENT: u8 = 44;
-    /// A tunnel.
+    /// GRE tunnel.
     pub const GRE: u8 = 47;
-    /// Authentication.
+    /// Authentication header.
     pub const AH: u8 = 51;
-    /// The end.
+    /// No next header.
     pub const NONE: u8 = 59;
-    /// Options for the destination.
+    /// Destination options header.
     pub const DESTINATION: u8 = 60;
 }
 
@@ -52,9 +52,9 @@ pub struct Odd {
     pub tags: Vec<(u16, u16)>,
     /// EtherType of the payload that the frame claims.
     pub ethertype: u16,
-    /// From.
+    /// Source address.
     pub src: IpAddr,
-    /// To; of the same family.
+    /// Destination address, of the same family.
     pub dst: IpAddr,
     /// IP version.
     pub version: u8,
@@ -62,7 +62,7 @@ pub struct Odd {
     pub ip_options: Vec<u8>,
     /// IPv4: header length in words; `None`: the right one.
     pub ihl: Option<u8>,
-    /// Added to the length in the IP header.
+    /// Number that is added to the length in the IP header.
     pub length_off: i32,
     /// IPv4: flags and offset of the fragment.
     pub fragment: u16,
@@ -70,11 +70,11 @@ pub struct Odd {
     pub ttl: u8,
     /// Protocol that follows the IP header and extension headers.
     pub protocol: u8,
-    /// IPv4: added to the checksum.
+    /// IPv4: number that is added to the checksum.
     pub ip_checksum_off: u16,
     /// IPv6: extension headers: their number, and all after the first byte.
     pub chain: Vec<(u8, Vec<u8>)>,
-    /// Ports.
+    /// Source port and destination port.
     pub ports: [u16; 2],
     /// Sequence number.
     pub seq: u32,
@@ -84,15 +84,15 @@ pub struct Odd {
     pub offset: Option<u8>,
     /// The twelve bits after the offset.
     pub flags: u16,
-    /// Window.
+    /// Window field, unscaled.
     pub window: u16,
     /// Urgent pointer.
     pub urgent: u16,
     /// TCP options, padded with zeros to a multiple of four.
     pub options: Vec<u8>,
-    /// TCP: added to the checksum.
+    /// TCP: number that is added to the checksum.
     pub checksum_off: u16,
-    /// Data.
+    /// Data behind the TCP header.
     pub payload: Vec<u8>,
     /// Bytes behind the packet in the frame.
     pub trailer: Vec<u8>,

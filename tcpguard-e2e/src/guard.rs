@@ -20,11 +20,11 @@ use crate::netns::Netns;
 use crate::pins::PIN_DIR;
 use crate::status::Status;
 
-/// Where the daemon keeps its sockets, inside its namespace.
+/// Directory of the agent's sockets, inside its namespace.
 pub const RUNTIME_DIR: &str = "/run/tcpguard";
 /// Directory of the state that survives a restart of the agent.
 pub const STATE_DIR: &str = "/run/tcpguard-state";
-/// Its configuration.
+/// The agent's configuration file.
 pub const CONFIG: &str = "/run/tcpguard.toml";
 
 const POLL: Duration = Duration::from_millis(50);
@@ -103,14 +103,14 @@ pub fn daemon(host: &Netns, mode: Mode) -> Result<Command> {
     daemon_of(&binary()?, host, mode)
 }
 
-/// The same of another program.
+/// Returns the command of [`daemon`] for another program.
 fn daemon_of(program: &Path, host: &Netns, mode: Mode) -> Result<Command> {
     let mut command = run(program, host)?;
     command.args(["--mode", &mode.to_string()]);
     Ok(command)
 }
 
-/// The same in the mode that its configuration says, or that an operator set.
+/// Returns the command of [`daemon`] without a mode: the configuration or an operator sets it.
 ///
 /// # Errors
 /// Without `TCPGUARD_BIN`.
@@ -215,7 +215,7 @@ impl<'host> Guard<'host> {
         self.launch_again(daemon(self.host, mode)?)
     }
 
-    /// The same with another version of the program, over the state that the previous one left.
+    /// Like [`Self::start_again`], with another version of the program, over the state that the previous one left.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -223,7 +223,7 @@ impl<'host> Guard<'host> {
         self.launch_again(daemon_of(program, self.host, mode)?)
     }
 
-    /// The same, in the mode that its configuration says, or that an operator set.
+    /// Like [`Self::start_again`], in the mode that the configuration or an operator set.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -237,7 +237,7 @@ impl<'host> Guard<'host> {
         self.ready()
     }
 
-    /// Ends it without giving it a chance to do anything.
+    /// Kills the agent, without giving it a chance to do anything.
     ///
     /// # Errors
     /// When it cannot be waited for.
@@ -247,7 +247,7 @@ impl<'host> Guard<'host> {
         Ok(())
     }
 
-    /// Lets it stand still, as a process that hangs does.
+    /// Stops the agent with SIGSTOP, so that it stands still as a process that hangs does.
     ///
     /// # Errors
     /// When it has ended.
@@ -255,7 +255,7 @@ impl<'host> Guard<'host> {
         Ok(kill_process(Pid::from_child(&self.daemon), Signal::STOP)?)
     }
 
-    /// Lets it go on after [`Self::pause`].
+    /// Lets the agent go on after [`Self::pause`].
     ///
     /// # Errors
     /// When it has ended.
@@ -291,8 +291,8 @@ impl<'host> Guard<'host> {
         Status::parse(&output.stdout)
     }
 
-    /// The same without the command line, to be asked for again and again: a process for each question would
-    /// keep a tenth of a CPU from the other tests.
+    /// Like [`Self::status`], without the command line, to be asked for again and again: a process for each question
+    /// would keep a tenth of a CPU from the other tests.
     fn asked(&self) -> Result<Status> {
         let client =
             Client { runtime_dir: RUNTIME_DIR.into(), socket: None, pin_dir: PIN_DIR.into() };
@@ -302,7 +302,7 @@ impl<'host> Guard<'host> {
         }
     }
 
-    /// The same for people.
+    /// Returns the status in human-readable form.
     ///
     /// # Errors
     /// When it does not answer.
@@ -359,7 +359,7 @@ impl<'host> Guard<'host> {
         })
     }
 
-    /// Its process.
+    /// Returns the agent's process ID.
     pub fn pid(&self) -> u32 {
         self.daemon.id()
     }

@@ -16,7 +16,7 @@ use crate::tamper::PinnedMap;
 pub struct Heartbeat(PinnedMap);
 
 impl Heartbeat {
-    /// That of the agent on `host`.
+    /// Opens the configuration of the agent on `host`.
     ///
     /// # Errors
     /// When none has pinned its maps there.
@@ -24,7 +24,7 @@ impl Heartbeat {
         PinnedMap::open(host, "CONFIG", 4, size_of::<Config>()).map(Self)
     }
 
-    /// How old it is.
+    /// Returns the age of the agent's last poll.
     ///
     /// # Errors
     /// When the kernel does not show it.

@@ -21,17 +21,17 @@ use tcpguard_engine::Ports;
 use crate::netns::Netns;
 use crate::random::Random;
 
-/// User IDs of their connections.
+/// User IDs of the hostile clients.
 const USERS: [u32; 6] = [60_001, 60_002, 60_003, 60_004, 60_005, 60_006];
-/// How long a client waits before it connects again.
+/// Mean pause before a client connects again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long one that was let in stays, unless it is put out before.
+/// Time for which a client that was let in stays, unless it is put out before.
 const STAY: Duration = Duration::from_secs(3);
 
 /// Behaviour of a hostile client on its connection.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
-    /// Nothing.
+    /// Sends nothing.
     Idle,
     /// A byte of a request a second.
     Trickle,
@@ -48,23 +48,23 @@ enum Manner {
 const MANNERS: [Manner; 6] =
     [Manner::Idle, Manner::Trickle, Manner::Endless, Manner::Garbage, Manner::Ask, Manner::Try];
 
-/// Many of them at once, until it is dropped.
+/// Many hostile clients at once, until it is dropped.
 pub struct Crowd {
     over: Arc<AtomicBool>,
     came: Arc<Came>,
     keeper: Option<JoinHandle<Result<()>>>,
 }
 
-/// How often they came.
+/// Counts of the attempts of all clients to connect.
 #[derive(Debug, Default)]
 struct Came {
     connected: AtomicU64,
-    /// Times that the system let one of them not even connect.
+    /// Attempts that the system refused: the client may not even connect.
     kept_out: AtomicU64,
 }
 
 impl Crowd {
-    /// `count` clients of six users that connect over and over, each time to one of the `sockets`.
+    /// Starts `count` clients of six users, which connect over and over, each time to one of the `sockets`.
     ///
     /// # Errors
     /// When their threads cannot be made.
@@ -95,17 +95,17 @@ impl Crowd {
         Ok(Self { over, came, keeper: Some(keeper) })
     }
 
-    /// How many connections they have made so far.
+    /// Returns the number of connections that the clients have made so far.
     pub fn connections(&self) -> u64 {
         self.came.connected.load(Ordering::Relaxed)
     }
 
-    /// How often the system has let one of them not even connect so far.
+    /// Returns the number of attempts so far in which the system did not let a client even connect.
     pub fn kept_out(&self) -> u64 {
         self.came.kept_out.load(Ordering::Relaxed)
     }
 
-    /// Has them go.
+    /// Ends all clients.
     ///
     /// # Errors
     /// When one of them could not become the user that it was to be.

@@ -64,10 +64,10 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both.
+    /// Both families.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The host under test.
+    /// Returns the address of the host under test.
     pub const fn edge(self) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(EDGE_V4),
@@ -75,12 +75,12 @@ impl Family {
         }
     }
 
-    /// The service under attack.
+    /// Returns the address and port of the service under attack.
     pub const fn service(self) -> SocketAddr {
         SocketAddr::new(self.edge(), PORT)
     }
 
-    /// The client.
+    /// Returns the client's address.
     pub const fn client(self) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(CLIENT_V4),
@@ -118,7 +118,7 @@ impl Family {
 /// Options in which labs can differ.
 #[derive(Clone, Copy, Debug)]
 pub struct LabOptions {
-    /// How slow the client's link is, and how much it loses.
+    /// Delay and loss of the client's link; `None`: a fast link.
     pub client_delay: Option<Delay>,
     /// The edge's `net.ipv4.tcp_syncookies`: 0 never, 1 when the queue is full.
     pub syncookies: u8,
@@ -130,7 +130,7 @@ pub struct LabOptions {
 }
 
 impl Default for LabOptions {
-    /// As hosts are by default: a fast link, cookies when the queue is full.
+    /// Returns the options of a typical host: a fast link, cookies when the queue is full.
     fn default() -> Self {
         Self { client_delay: None, syncookies: 1, measured: false, asymmetric: false }
     }
@@ -141,11 +141,11 @@ impl Default for LabOptions {
 pub struct Lab {
     // First, so that it ends before the interfaces that it forwards between.
     _slow_link: Option<DelayLine>,
-    /// The host under test.
+    /// Network namespace of the host under test.
     pub edge: Netns,
-    /// Where real clients are.
+    /// Network namespace of the real clients.
     pub client: Netns,
-    /// Where floods come from.
+    /// Network namespace from which floods are sent.
     pub attacker: Netns,
     /// The edge's receive thread, in a measured lab.
     pub receiver: Option<Receiver>,
@@ -161,11 +161,11 @@ pub struct Lab {
 /// from a network card. A virtual interface takes them only if it has a program as well.
 #[derive(Debug)]
 enum Answers {
-    /// None, while the program is changed.
+    /// No program, while it is replaced or where such frames are to be lost.
     None,
-    /// All of them.
+    /// All such frames cross.
     All { _pass: ForeignXdp },
-    /// But for those to spoofed sources.
+    /// All such frames cross but those to spoofed sources.
     ToClients { _filter: LabFilter },
 }
 

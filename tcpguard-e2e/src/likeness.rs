@@ -14,7 +14,7 @@ use crate::raw::PacketSocket;
 /// Everything of a SYN that its sender's system decides, but for the TTL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Likeness {
-    /// Window.
+    /// Window field, unscaled.
     pub window: u16,
     /// IPv4 "don't fragment".
     pub dont_fragment: bool,
@@ -24,7 +24,7 @@ pub struct Likeness {
 }
 
 impl Likeness {
-    /// That of `syn`.
+    /// Returns the fingerprint of `syn`.
     ///
     /// # Errors
     /// When it is no SYN.
@@ -74,7 +74,7 @@ impl Likeness {
         bail!("no SYN of the client arrived within 5 s")
     }
 
-    /// Its options with this timestamp, if they hold one.
+    /// Returns the TCP options, with this timestamp if they hold one.
     pub fn options_at(&self, timestamp: u32) -> Vec<u8> {
         let mut options = self.options[..self.length].to_vec();
         if let Some(at) = self.timestamp_at {
@@ -84,7 +84,7 @@ impl Likeness {
     }
 }
 
-/// Where the TCP option of this kind begins (RFC 9293 §3.2).
+/// Returns the offset of the TCP option of this kind (RFC 9293 §3.2), in bytes; `None` if there is none.
 pub(crate) fn option_at(options: &[u8], kind: u8) -> Option<usize> {
     let mut at = 0;
     loop {

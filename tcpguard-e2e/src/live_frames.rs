@@ -38,11 +38,11 @@ unsafe impl Pod for Recipe {}
 #[derive(Debug)]
 pub struct LiveFrames {
     object: Ebpf,
-    /// As long as a SYN. Its content is overwritten.
+    /// Input frame, as long as a SYN. Its content is overwritten.
     frame: Vec<u8>,
     /// `struct xdp_md`.
     context: Vec<u8>,
-    /// Where the program is attached for good, and nothing arrives.
+    /// Network namespace in which the program stays attached, and nothing arrives.
     _nowhere: Netns,
 }
 

@@ -30,13 +30,13 @@ use serde_json::Value;
 use crate::contents::{Format, ITEMS, Source};
 use crate::netns::Netns;
 
-/// PID 1.
+/// Program of PID 1.
 const SYSTEMD: &str = "/lib/systemd/systemd";
 /// The unit that systemd starts.
 const TARGET: &str = "tcpguard-e2e.target";
-/// Where its root is put together.
+/// Directory in which the machine's root is put together.
 const ROOT: &str = "/run/root";
-/// Control groups of machines begin like this, with the process and a number of its own behind it.
+/// Prefix of the names of machines' control groups. The ID of the process and a number follow.
 const CGROUP: &str = "tcpguard-e2e.";
 
 /// The journal for people.
@@ -104,7 +104,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Its network, for a lab around it.
+    /// Returns the machine's network namespace, for a lab around it.
     ///
     /// # Errors
     /// When it has ended.
@@ -178,7 +178,7 @@ impl Machine {
         bail!("no other process than {before} within {limit:?}: {}", self.log()?)
     }
 
-    /// Where a path of the machine is found from outside.
+    /// Returns the path outside the machine of the path `inside`.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init.id()))
     }
@@ -389,7 +389,7 @@ fn install(file: &OnDisk) -> Result<()> {
 /// The machine's control group.
 #[derive(Debug)]
 struct Cgroup {
-    /// Where control groups are: a descriptor, because the mount is in another namespace.
+    /// Directory of the control groups: a descriptor, because the mount is in another namespace.
     hierarchy: File,
     name: String,
 }

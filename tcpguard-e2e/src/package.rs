@@ -12,14 +12,14 @@ use anyhow::{Context, Result, ensure};
 use crate::contents::{Format, ITEMS, Source};
 use crate::machine::Machine;
 
-/// As dpkg-deb lists them: permissions, owner, size, time of day and date, path.
+/// Query format with which rpm lists entries like dpkg-deb: permissions, owner, size, two fields of time, path.
 const RPM_ENTRIES: &str = "[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILESIZES} \
                            %{FILEMTIMES} - %{FILENAMES}\n]";
 
 /// A package on this host.
 #[derive(Clone, Debug)]
 pub struct Package {
-    /// Where it is.
+    /// Path of the package file.
     pub path: PathBuf,
     format: Format,
 }
@@ -27,13 +27,13 @@ pub struct Package {
 /// A file or directory in a package.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// As `ls -l` prints them, `-rw-r--r--`.
+    /// Permissions as `ls -l` prints them, `-rw-r--r--`.
     pub permissions: String,
     /// User and group, `root/root`.
     pub owner: String,
     /// Absolute path on the host that it is installed on, without a slash at the end.
     pub path: String,
-    /// When it was written, as the package's tool prints it.
+    /// Time of the last change, as the package's tool prints it.
     pub written: String,
 }
 
@@ -154,7 +154,7 @@ impl Package {
         Ok(Self { path, format: self.format })
     }
 
-    /// Copies it onto a machine and returns its path there.
+    /// Copies the package onto a machine and returns its path there.
     ///
     /// # Errors
     /// When it cannot be copied.
@@ -167,7 +167,7 @@ impl Package {
 }
 
 impl Entry {
-    /// From a line such as `-rw-r--r-- root/root 4096 2026-01-01 00:00 ./usr/bin/x`.
+    /// Parses a line such as `-rw-r--r-- root/root 4096 2026-01-01 00:00 ./usr/bin/x`.
     fn parse(line: &str) -> Result<Self> {
         let mut words = line.split_whitespace();
         let mut next = || words.next().with_context(|| format!("a line without a path: {line:?}"));
@@ -182,13 +182,13 @@ impl Entry {
         })
     }
 
-    /// Whether it is one.
+    /// Whether the entry is a directory.
     pub fn is_directory(&self) -> bool {
         self.permissions.starts_with('d')
     }
 }
 
-/// As `ls -l` prints them.
+/// Returns permissions as `ls -l` prints them.
 fn permissions(kind: char, mode: u32) -> String {
     let letter = |bit: u32| {
         let letter = ['x', 'w', 'r'][bit as usize % 3];

@@ -10,7 +10,7 @@ pub mod flags {
     pub const SYN: u8 = 0x02;
     /// Resets a connection.
     pub const RST: u8 = 0x04;
-    /// Push.
+    /// Push function: the receiver passes the data on without delay.
     pub const PSH: u8 = 0x08;
     /// The acknowledgement number counts.
     pub const ACK: u8 = 0x10;
@@ -42,9 +42,9 @@ pub struct Segment {
     pub dst_mac: Mac,
     /// VLAN tags, outermost first: EtherType (0x8100 or 0x88a8) and tag control information.
     pub vlans: Vec<(u16, u16)>,
-    /// From. Both addresses must be of one family.
+    /// Source address and port. Both addresses must be of one family.
     pub src: SocketAddr,
-    /// To.
+    /// Destination address and port.
     pub dst: SocketAddr,
     /// Time to live or hop limit.
     pub ttl: u8,
@@ -52,7 +52,7 @@ pub struct Segment {
     pub dont_fragment: bool,
     /// IPv4 identification.
     pub ip_id: u16,
-    /// See [`flags`].
+    /// TCP flag bits: see [`flags`].
     pub flags: u8,
     /// Sequence number.
     pub seq: u32,
@@ -64,7 +64,7 @@ pub struct Segment {
     pub urgent: u16,
     /// TCP options as on the wire; padded with zeros to a multiple of four. At most 40 bytes.
     pub options: Vec<u8>,
-    /// Data.
+    /// Data behind the TCP header.
     pub payload: Vec<u8>,
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::netns::Netns;
 
-/// Where agents pin by default.
+/// Default directory of the agents' pins.
 pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
 /// Turns everything that is pinned in `host` into the layout `step` versions later (earlier where it is

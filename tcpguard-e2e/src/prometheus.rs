@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::netns::Netns;
 
 const HOW: &str = "install prometheus (`cargo xtask test` does)";
-/// Where it listens, in the namespace of the host under test.
+/// Address at which Prometheus listens, in the namespace of the host under test.
 const ADDRESS: &str = "127.0.0.1:9090";
-/// Its configuration and data, below the namespace's own `/run`.
+/// Configuration and data of Prometheus, below the namespace's own `/run`.
 const CONFIG: &str = "/run/prometheus.yml";
 const DATA: &str = "/run/prometheus";
 
@@ -26,7 +26,7 @@ pub struct Prometheus<'host> {
 }
 
 impl<'host> Prometheus<'host> {
-    /// Starts it in `host`, to scrape `target` and to judge by the alert rules in the file `rules`.
+    /// Starts Prometheus in `host`, to scrape `target` and to judge by the alert rules in the file `rules`.
     ///
     /// # Errors
     /// Without Prometheus, or when it does not answer within 15 s.

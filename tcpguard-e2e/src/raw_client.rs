@@ -11,15 +11,15 @@ use crate::packet::{Segment, flags};
 use crate::raw::PacketSocket;
 use crate::server::{REQUEST, RESPONSE};
 
-/// When a Linux client sends its SYN: at once, and again after 1 s, 2 s more, 4 s more (RFC 6298
-/// §2 and its back-off).
+/// Times at which a Linux client sends its SYN: at once, and retransmitted after 1 s, 2 s more, 4 s more (RFC 6298 §2
+/// and its back-off).
 pub const SYN_TIMES: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
 
-/// How it went.
+/// Outcome of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connected {
-    /// From the first SYN to the response.
+    /// Time from the first SYN to the response.
     pub took: Duration,
     /// SYNs sent, the first included.
     pub syns: u32,
@@ -30,7 +30,7 @@ pub struct Connected {
 pub struct RawClient {
     /// IPv4 or IPv6.
     pub family: Family,
-    /// Its port; a new one for each connection.
+    /// The client's port; a new one for each connection.
     pub port: u16,
 }
 

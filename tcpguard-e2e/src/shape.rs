@@ -23,12 +23,12 @@ pub enum Shape {
     RandomWindowMss,
     /// Like [`Shape::Bare`], but with a random TTL from 33 on.
     RandomTtl,
-    /// As a Linux host sends it, so that no signature distinguishes it from clients.
+    /// SYNs as a Linux host sends them, so that no signature distinguishes them from those of clients.
     Linux,
     /// Like [`Shape::Linux`], each in two fragments, which count as two SYNs. The first ends after the ports and
     /// the sequence number, which no stack makes. Over IPv4, one by one only.
     Fragments,
-    /// The same, but the first has the whole TCP header, and the second eight bytes of data.
+    /// Like [`Shape::Fragments`], but the first has the whole TCP header, and the second eight bytes of data.
     WholeFragments,
     /// No SYN: a segment with these flags and random numbers, of no connection. One by one only.
     Stray(u8),
@@ -39,7 +39,7 @@ pub enum Shape {
     BareAndCopies(Likeness),
 }
 
-/// Where a flood's SYNs claim to come from.
+/// Source addresses of a flood's SYNs.
 #[derive(Clone, Copy, Debug)]
 pub enum Sources {
     /// Another global unicast address each time, never one of the lab's.
@@ -53,7 +53,7 @@ pub enum Sources {
 }
 
 impl Shape {
-    /// The shapes that it is made of.
+    /// Returns the shapes of which it is made.
     fn parts(self) -> Vec<Self> {
         match self {
             Self::BareAndCopies(likeness) => vec![Self::Bare, Self::Copy(likeness)],
@@ -88,9 +88,9 @@ pub(crate) struct Writer {
     segment: Segment,
     shapes: Vec<Shape>,
     sources: Sources,
-    /// To these ports in turn.
+    /// Destination ports, in turn.
     ports: Range<u16>,
-    /// To any address of this network.
+    /// Network of the destination addresses; `None`: the target alone.
     across: Option<IpNet>,
     /// The remaining fragment of a SYN after its first fragment was written.
     rest: Vec<u8>,
@@ -111,13 +111,13 @@ impl Writer {
         Self { segment, shapes: shape.parts(), sources, ports, across, rest, random, written }
     }
 
-    /// The same to so many ports, from the target's on.
+    /// Spreads the SYNs over so many ports, from the target's on.
     pub(crate) fn over(mut self, ports: u16) -> Self {
         self.ports.end = self.ports.start + ports;
         self
     }
 
-    /// The same to addresses of this network, if it is one.
+    /// Spreads the SYNs over the addresses of this network, if there is one.
     pub(crate) fn across(mut self, net: Option<IpNet>) -> Self {
         self.across = net;
         self

@@ -16,8 +16,8 @@ use crate::clock::boot_ns;
 use crate::netns::Netns;
 use crate::tamper::PinnedMap;
 
-/// One table of rules: its pin, how long its keys are, and where in them the set stands, which port and
-/// address follow.
+/// One table of rules: its pin, the length of its keys, and the offset in them of the set, which port and address
+/// follow. Both are in bytes.
 type Layout = (&'static str, usize, usize);
 
 const TABLES: [Layout; 3] = [
@@ -38,7 +38,7 @@ const HOSTS: usize = 0;
 const V4: usize = 1;
 const V6: usize = 2;
 
-/// The maps in which they are.
+/// Maps of the rules about sources.
 #[derive(Debug)]
 pub struct SourceRules {
     config: PinnedMap,
@@ -48,7 +48,7 @@ pub struct SourceRules {
 }
 
 impl SourceRules {
-    /// Those that are pinned in `host`.
+    /// Opens the maps that are pinned in `host`.
     ///
     /// # Errors
     /// When there are none.
@@ -67,7 +67,7 @@ impl SourceRules {
         })
     }
 
-    /// How many there are, of whatever rule set.
+    /// Returns the number of rules, of whatever rule set.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -197,7 +197,7 @@ fn prefix(place: usize, key: &[u8]) -> IpNet {
     IpNet::new_assert(addr, bits as u8)
 }
 
-/// In which table a prefix stands, and its key there.
+/// Returns the table of a prefix, and its key there.
 fn key(prefix: &IpNet, set: u16) -> (usize, Vec<u8>) {
     let scope = [set.to_ne_bytes(), EVERY_PORT].concat();
     let bits = (SCOPE_BITS + u32::from(prefix.prefix_len())).to_le_bytes();

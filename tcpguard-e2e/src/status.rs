@@ -33,7 +33,7 @@ impl Status {
         Ok(Self(document))
     }
 
-    /// All of it.
+    /// Returns the whole document.
     pub fn document(&self) -> &Value {
         &self.0
     }
@@ -43,7 +43,7 @@ impl Status {
         text(&self.0, "/daemon/state")
     }
 
-    /// How long ago the last poll was.
+    /// Returns the age of the last poll.
     pub fn heartbeat_age(&self) -> Duration {
         Duration::from_millis(number(&self.0, "/daemon/watchdog_age_ms"))
     }
@@ -109,7 +109,7 @@ impl Status {
         self.step_value(step, "state")
     }
 
-    /// Why it does.
+    /// Returns the reason for this state.
     pub fn step_reason(&self, step: &str) -> Option<&str> {
         self.step_value(step, "why")
     }
@@ -130,13 +130,13 @@ impl Status {
         list(&self.0, "/listeners").iter().filter(|listener| takes(listener)).count()
     }
 
-    /// Whether a listener on `port` is followed.
+    /// Whether a listener on `port` is monitored.
     pub fn follows(&self, port: u16) -> bool {
         let mut listeners = list(&self.0, "/listeners").iter();
         listeners.any(|listener| number(listener, "/port") == u64::from(port))
     }
 
-    /// How often an event is among the latest alerts.
+    /// Returns the number of the latest alerts that report this event.
     pub fn alerts(&self, event: &str) -> usize {
         let alerts = list(&self.0, "/alerts").iter();
         alerts.filter(|alert| text(alert, "/event") == event).count()
@@ -144,7 +144,7 @@ impl Status {
 }
 
 impl Attack {
-    /// Its number.
+    /// Returns the number of the incident.
     pub fn id(&self) -> u64 {
         number(&self.0, "/id")
     }
@@ -170,7 +170,7 @@ impl Attack {
         text(&self.0, "/summary")
     }
 
-    /// When the alarm was raised, in nanoseconds since boot.
+    /// Returns the time of detection, in ns since boot.
     pub fn detected(&self) -> u64 {
         since_boot(text(&self.0, "/detected_at"))
     }
@@ -180,7 +180,7 @@ impl Attack {
         number(&self.0, "/syns")
     }
 
-    /// Of these, dropped.
+    /// Returns the number of these SYNs that were dropped.
     pub fn dropped(&self) -> u64 {
         number(&self.0, "/dropped")
     }
@@ -195,7 +195,7 @@ impl Attack {
         list(&self.0, "/actions").iter().map(|action| text(action, "/text")).collect()
     }
 
-    /// How sure the verdict is, 0 to 1.
+    /// Returns the confidence of the verdict, 0 to 1.
     pub fn confidence(&self) -> f64 {
         at(&self.0, "/confidence").as_f64().expect("a share")
     }
@@ -217,12 +217,12 @@ impl Rule {
         text(&self.0, "/matches")
     }
 
-    /// When it was made, in nanoseconds since boot.
+    /// Returns the time at which the rule was made, in ns since boot.
     pub fn created(&self) -> u64 {
         since_boot(text(&self.0, "/created_at"))
     }
 
-    /// Why it was made.
+    /// Returns the reason for the rule.
     pub fn reason(&self) -> &str {
         text(&self.0, "/reason")
     }
@@ -237,7 +237,7 @@ impl Rule {
         number(&self.0, "/returned")
     }
 
-    /// Handshakes that new clients completed after that.
+    /// Handshakes that new clients completed after such a retransmission.
     pub fn completed(&self) -> u64 {
         number(&self.0, "/completed")
     }

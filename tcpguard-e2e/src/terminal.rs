@@ -16,9 +16,9 @@ const PROMPT: &str = "ready>";
 /// The terminal's own files, in the host's `/run`.
 const SOCKET: &str = "/run/tmux.sock";
 const CONFIG: &str = "/run/tmux.conf";
-/// How often a condition is looked at.
+/// Interval between checks of a condition.
 const POLL: Duration = Duration::from_millis(20);
-/// How long anything may take that a program does on its terminal.
+/// Longest time for anything that a program does on its terminal.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A terminal of tmux, which has no window anywhere. It is closed when dropped.
@@ -106,7 +106,7 @@ impl<'host> Terminal<'host> {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// The same with the control sequences of its colours.
+    /// Returns the screen with the control sequences of its colours.
     ///
     /// # Errors
     /// When the terminal is gone.
@@ -132,7 +132,7 @@ impl<'host> Terminal<'host> {
         self.press(&["Enter"])
     }
 
-    /// Makes it larger or smaller.
+    /// Makes the terminal larger or smaller.
     ///
     /// # Errors
     /// When the terminal is gone.
@@ -175,7 +175,7 @@ impl<'host> Terminal<'host> {
         self.wait_until("the prompt", |screen| screen.trim_end().ends_with(PROMPT))
     }
 
-    /// In which state it is.
+    /// Returns the state of the terminal.
     ///
     /// # Errors
     /// When the terminal is gone.

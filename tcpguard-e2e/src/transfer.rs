@@ -11,9 +11,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 use crate::netns::Netns;
 use crate::random::Random;
 
-/// The first bytes of an order, where others have [`crate::server::REQUEST`].
+/// First bytes of an order of [`Direction::Pull`], where other requests have [`crate::server::REQUEST`].
 pub(crate) const PULL: &[u8; 4] = b"pull";
-/// Likewise.
+/// First bytes of an order of [`Direction::Push`].
 pub(crate) const PUSH: &[u8; 4] = b"push";
 /// Response of the service when all bytes have arrived.
 const THANKS: &[u8; 4] = b"done";
@@ -36,7 +36,7 @@ pub enum Direction {
 pub struct Order {
     /// The end that sends.
     pub direction: Direction,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
     /// Bytes per second, at most; 0: no limit.
     pub pace: u64,
@@ -47,7 +47,7 @@ pub struct Order {
 pub struct Transfer {
     /// The client's end.
     pub client: SocketAddr,
-    /// From the first SYN to the open connection.
+    /// Time from the first SYN to the open connection.
     pub connected: Duration,
     thread: JoinHandle<Result<Duration>>,
 }
@@ -63,7 +63,7 @@ impl Transfer {
         })
     }
 
-    /// The same from an address that `host` owns.
+    /// Like [`Self::begin`], from an address that `host` owns.
     ///
     /// # Errors
     /// When there is no connection.
@@ -95,7 +95,7 @@ impl Transfer {
         Ok(Self { client, connected, thread })
     }
 
-    /// Waits until every byte has arrived as it was sent: how long that took.
+    /// Waits until every byte has arrived as it was sent, and returns the time that it took.
     ///
     /// # Errors
     /// When the connection broke, or a byte was not the one that was sent.

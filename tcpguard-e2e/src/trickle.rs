@@ -14,13 +14,13 @@ use crate::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab};
 use crate::packet::{Segment, flags};
 use crate::raw::PacketSocket;
 
-/// Where the sources are that a rule is to drop.
+/// Network of the sources that a rule is to drop.
 pub const DROPPED: &str = "198.51.100.0/24";
 /// A port at which nothing listens. So there is no flood, and no rule of the agent's own.
 const CLOSED: u16 = 9;
-/// A gap of some milliseconds is seen.
+/// Interval between pairs: a gap of some milliseconds is seen.
 const STEP: Duration = Duration::from_millis(1);
-/// The last answers come within this.
+/// Time within which the last replies arrive.
 const LAST: Duration = Duration::from_millis(200);
 
 /// Pairs that are being sent. It ends when dropped.
@@ -33,7 +33,7 @@ pub struct Trickle {
 /// Outcome of the pairs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pairs {
-    /// How many were sent.
+    /// Number of pairs that were sent.
     pub sent: u64,
     /// SYNs that were to be dropped and were answered.
     pub let_in: u64,
@@ -57,7 +57,7 @@ impl Trickle {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Ends it and returns the outcome of all pairs.
+    /// Ends the SYNs and returns the outcome of all pairs.
     ///
     /// # Errors
     /// When they could not be sent, or answers not received.
@@ -101,7 +101,8 @@ fn send_pairs(sender: &PacketSocket, receiver: &PacketSocket, stop: &AtomicBool)
     Ok(pairs)
 }
 
-/// Of the `number`th pair. They differ, so that none is known for sending often.
+/// Returns the source in the `number`th pair that a rule is to drop. The sources differ, so that none is known for
+/// sending often.
 fn dropped(number: u64) -> Ipv4Addr {
     Ipv4Addr::new(198, 51, 100, number as u8)
 }

@@ -62,7 +62,7 @@ fn rules_v4(host: &Netns) -> PinnedMap {
     PinnedMap::open(host, "SOURCE_RULES_V4", key, size_of::<RuleRef>()).unwrap()
 }
 
-/// Those of IPv6 over other than a /64.
+/// The rules of IPv6 over prefixes other than a /64.
 fn rules_v6(host: &Netns) -> PinnedMap {
     let key = size_of::<SourceKey<SourceV6>>();
     PinnedMap::open(host, "SOURCE_RULES_V6", key, size_of::<RuleRef>()).unwrap()
@@ -331,7 +331,7 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
     each_change_is_found_and_no_poll_takes_long(&guard, &host, &tables);
 }
 
-/// As many as there can ever be, half of them of IPv6 and half of each family over networks.
+/// The rules are as many as there can ever be, half of them of IPv6 and half of each family over networks.
 #[test]
 fn among_as_many_rules_as_there_can_be_each_change_is_mended_as_soon() {
     let (host, _listener) = stage();
@@ -356,8 +356,9 @@ fn among_as_many_rules_as_there_can_be_each_change_is_mended_as_soon() {
     each_change_is_found_and_no_poll_takes_long(&guard, &host, &tables);
 }
 
-/// Where the address stands in a key of the hash, and in one of either trie.
+/// Offset of the address in a key of the hash, in bytes.
 const HOST_ADDR: usize = offset_of!(SourceHost, client);
+/// Offset of the address in a key of either trie, in bytes.
 const NET_ADDR: usize = offset_of!(SourceKey<SourceV4>, data) + offset_of!(SourceV4, addr);
 
 fn import(host: &Netns, list: String) {
@@ -366,8 +367,8 @@ fn import(host: &Netns, list: String) {
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
 }
 
-/// Changes a hundred of the rules in `tables` at random, in each of three ways. Each table comes with
-/// where the address stands in its keys.
+/// Changes a hundred of the rules in `tables` at random, in each of three ways. Each table comes with the offset of
+/// the address in its keys.
 fn each_change_is_found_and_no_poll_takes_long(
     guard: &Guard<'_>,
     host: &Netns,

@@ -47,7 +47,7 @@ fn signatures(status: &Status) -> Vec<Rule> {
     status.rules().into_iter().filter(|rule| rule.kind() == "signature").collect()
 }
 
-/// Whether it is one for every listener.
+/// Whether the rule is one for every listener.
 fn is_shared(rule: &Rule) -> bool {
     rule.matches().ends_with(" to every listener")
 }
@@ -109,7 +109,7 @@ fn decoys_do_not_hide_the_service_that_is_flooded() {
     }
 }
 
-/// Where a carpet is laid.
+/// Targets of a flood that is spread over many listeners.
 #[derive(Clone, Copy, Debug)]
 enum Over {
     /// Ports of one address.

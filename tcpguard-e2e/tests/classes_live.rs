@@ -229,7 +229,7 @@ fn known_clients_that_do_not_retransmit_get_no_rule() {
     known_clients_that_fail_are_no_attackers(Home::Regulars, regulars);
 }
 
-/// The same of a carrier's customers: it was once the alarm of a single source.
+/// Like the previous test, with a carrier's customers: this once raised the alarm of a single source.
 #[test]
 fn known_clients_behind_one_address_that_do_not_retransmit_get_no_rule() {
     known_clients_that_fail_are_no_attackers(Home::One, Family::V4.client().into());
@@ -285,7 +285,7 @@ impl Case {
         if self.flood.is_some() { 50 } else { 5 }
     }
 
-    /// How long checks and clients are looked at.
+    /// Returns the time for which checks and clients are observed.
     fn span(self) -> Duration {
         let seconds = if self.flood.is_some() { size(4, 8) } else { size(6, 25) };
         SECOND * seconds
@@ -295,7 +295,7 @@ impl Case {
 /// Results of checks and clients. In a flood they count from a second after its rule.
 struct Seen {
     checked: Checked,
-    /// Of the checks with exactly the fingerprint of the flood.
+    /// Results of the checks with exactly the fingerprint of the flood.
     alike: Option<Checked>,
     /// The validated client, and new clients.
     clients: [Attempts; 2],

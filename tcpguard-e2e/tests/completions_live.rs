@@ -20,13 +20,13 @@ use tcpguard_e2e::tcp_counters::tcp_counter;
 const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second of each family.
 const CLIENTS: u32 = 150;
-/// For how long they come.
+/// Time for which clients connect.
 const LOAD: Duration = Duration::from_secs(3);
 /// SYNs of the flood per second.
 const FLOOD: u32 = 8_000;
-/// How much the counts may differ by, as a share of the clients' own.
+/// Greatest permitted difference of the counts, as a share of the clients' own.
 const TOLERANCE: f64 = 0.005;
-/// Handshakes take 100 to 150 ms.
+/// Delay with which handshakes take 100 to 150 ms.
 const FAR: Delay =
     Delay { mean: Duration::from_millis(125), jitter: Duration::from_millis(25), loss: 0.0 };
 /// The window of a [`tcpguard_e2e::flood::Shape::Bare`] SYN, as no client has it.
@@ -90,7 +90,7 @@ impl Answers {
         }
     }
 
-    /// Whether it was this that answered.
+    /// Whether the SYN-ACKs were of this origin.
     fn answered(self, lab: &Lab, grown: &ListenerCounters) -> bool {
         let kernel_cookies = || tcp_counter(&lab.edge, "SyncookiesSent").unwrap();
         // The counters of a moment are not read in one.

@@ -14,7 +14,7 @@ use tcpguard_e2e::timer::Timer;
 use tcpguard_goals::{Goal, Row, seed, size, when};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How exactly a mode goes back: the agent looks every 250 ms.
+/// Permitted deviation from the time at which a mode reverts: the agent checks every 250 ms.
 const EXACT: Duration = SECOND;
 
 /// A verb that must succeed, and its JSON.
@@ -42,7 +42,7 @@ fn mode(host: &Netns) -> String {
     json(host, &["mode"])["mode"].as_str().unwrap().to_owned()
 }
 
-/// Waits until the mode is `wanted`; when that was, `from` being the begin.
+/// Waits until the mode is `wanted`, and returns the time since `from`.
 #[track_caller]
 fn goes_to(host: &Netns, wanted: &str, from: Instant) -> Duration {
     loop {

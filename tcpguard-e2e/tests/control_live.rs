@@ -28,11 +28,11 @@ use tcpguard_goals::{Goal, Row, seed, size};
 const LIMIT: Duration = Duration::from_millis(50);
 /// Memory that all hostile clients together may cost the agent, at any moment.
 const MEMORY: u64 = 4 << 20;
-/// How much later than in peace a poll may be, for all but one in a hundred.
+/// Permitted delay of a poll, compared with peace, for all but one in a hundred.
 const LATE: Duration = Duration::from_millis(50);
-/// An unused connection is closed by then.
+/// Time within which an unused connection is closed.
 const CLOSED_BY: Duration = Duration::from_secs(6);
-/// Where the naive server has its sockets.
+/// Directory of the naive server's sockets.
 const NAIVE_DIR: &str = "/run/in-turn";
 /// Status socket for a group, control socket for root.
 const SOCKETS: [&str; 2] = [STATUS_SOCKET, CONTROL_SOCKET];
@@ -43,7 +43,7 @@ fn admin(dir: &str) -> Client {
 
 /// Changes that the administrator asked for.
 struct Changes {
-    /// How long each took, the quickest first, whatever became of it.
+    /// Duration of each change, the quickest first, whatever became of it.
     took: Vec<Duration>,
     failed: usize,
 }
@@ -74,7 +74,7 @@ fn changes(host: &Netns, dir: &str, rounds: u32) -> Result<Changes> {
     })
 }
 
-/// How long ago the last poll was, looked at over and over, in order.
+/// Returns the ages of the last poll at `samples` moments, in ascending order.
 fn ages(host: &Netns, samples: usize) -> Result<Vec<Duration>> {
     let heartbeat = Heartbeat::open(host)?;
     let age = |_| {
@@ -95,13 +95,13 @@ fn p99(sorted: &[Duration]) -> Duration {
 /// Many hostile clients at both sockets of a server, with the administrator among them.
 #[derive(Clone, Copy)]
 struct Siege<'a> {
-    /// Where the sockets are.
+    /// Directory of the sockets.
     dir: &'a str,
     /// The server's process.
     pid: u32,
-    /// How many they are.
+    /// Number of hostile clients.
     clients: usize,
-    /// How many changes the administrator asks for.
+    /// Number of changes that the administrator requests.
     rounds: u32,
 }
 
@@ -111,9 +111,9 @@ struct Seen {
     connections: u64,
     kept_out: u64,
     changes: Changes,
-    /// How much later than in peace polls were.
+    /// Delay of polls compared with peace.
     late: Duration,
-    /// How much more memory of its own the server took at any moment (`VmHWM`), in bytes.
+    /// Peak growth of the memory of the server itself (`VmHWM`), in bytes.
     grown: u64,
     /// Files that it has open when all have gone, and had not before.
     left: u64,
@@ -251,8 +251,8 @@ fn reached_by_nobody(host: &Netns) -> u64 {
     reached.unwrap()
 }
 
-/// To how many of them this thread's user connects; another error than that it may not is none of
-/// that.
+/// Returns the number of the sockets to which this thread's user connects. Any error but a denied permission fails
+/// the test.
 fn reached() -> u64 {
     let connects = |socket: &&&str| {
         let connected = UnixStream::connect(Path::new(RUNTIME_DIR).join(socket)).map(drop);

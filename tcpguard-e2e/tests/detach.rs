@@ -17,7 +17,7 @@ const STAYS_OFF: Duration = Duration::from_secs(3);
 /// The program at the hook for outgoing packets.
 const EGRESS: &str = "tcpguard_egress";
 
-/// Which of the two programs are attached to the interface, as the kernel shows it.
+/// Attachment of the two programs to the interface, as the kernel shows it.
 #[derive(Debug, Eq, PartialEq)]
 struct Attached {
     xdp: bool,

@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const RATE: u32 = 20_000;
 /// A failed write is tried again each minute.
 const AGAIN_WITHIN: Duration = Duration::from_secs(75);
-/// How long the filter is off that is off for a moment: long enough that some SYN gets in on any machine.
+/// Duration of the gap in [`off_for_a_moment`]: long enough that some SYN gets in on any machine.
 const MOMENT: Duration = Duration::from_millis(10);
 /// File that takes all the room.
 const FILLER: &str = "/run/tcpguard-state/filler";

@@ -25,10 +25,10 @@ const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
 /// Spoofed handshakes last 7 s with it, and a minute without.
 const FEW_RETRIES: (&str, &str) = ("net.ipv4.tcp_synack_retries", "2");
-/// Where a command is put for the machine's shell.
+/// Path of the file with a command for the machine's shell.
 const SCRIPT: &str = "/root/typed.sh";
 const SECOND: Duration = Duration::from_secs(1);
-/// By then all spoofed handshakes are over and so is the attack.
+/// Time after which all spoofed handshakes are over and so is the attack.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// A command of the page.
@@ -40,7 +40,7 @@ struct Typed {
     number: usize,
     /// The command line.
     line: String,
-    /// How it may end.
+    /// Exit codes with which it may end.
     codes: Vec<i32>,
 }
 

@@ -18,9 +18,9 @@ use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::{Attack, Status};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// From the first SYN of a flood.
+/// Longest time from the first SYN of a flood to its detection.
 const DETECTED_WITHIN: Duration = SECOND;
-/// From the first SYN of a flood.
+/// Longest time from the first SYN of a flood to its rule.
 const RULE_WITHIN: Duration = Duration::from_millis(1500);
 /// CPU time that a host with tcpguard may spend on a SYN of the flood, as a share of the time that it spends on a
 /// SYN-ACK with a cookie of the kernel. Both count above the cost of a program there that only drops. That floor is
@@ -185,7 +185,7 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
 
 /// Times that each is measured.
 const ROUNDS: usize = 3;
-/// Likewise with far clients: a packet costs the same however far they are.
+/// Times that each is measured with far clients: a packet costs the same however far they are.
 const ROUNDS_FAR: usize = 1;
 /// Rates in SYNs a second, of which the highest is taken that the machine keeps up with. The cost of a SYN is
 /// the same at each of them, but not when the ring overflows.
@@ -194,16 +194,16 @@ const RATES: [u32; 3] = [100_000, 50_000, 25_000];
 /// Cost of a packet, in ns of CPU time, each time that it was measured.
 #[derive(Default)]
 struct Costs {
-    /// Without any filter: the kernel answers.
+    /// Cost without any filter: the kernel replies.
     unguarded: Vec<f64>,
-    /// With tcpguard, from its rule on; clients are served all the while.
+    /// Cost with tcpguard, from its rule on; clients are served all the while.
     guarded: Vec<f64>,
     /// The least that any filter costs here: with an XDP program that drops everything.
     floor: Vec<f64>,
 }
 
 impl Costs {
-    /// `None` where the machine does not keep up with `rate` SYNs a second.
+    /// Measures the costs. Returns `None` if the machine does not keep up with `rate` SYNs a second.
     fn at(rate: u32, rounds: usize, lab: &Lab, family: Family) -> Option<Self> {
         let bursts = Bursts { lab, family, rate };
         let mut costs = Self::default();
@@ -454,7 +454,7 @@ fn observe_mode_only_tells() {
     assert_eq!(attack.advised_command(), Some(tcpguard_engine::Mode::TRY_ENFORCE));
 }
 
-/// Where the driver cannot run the program, the network stack does, and tcpguard works as well.
+/// If the driver cannot run the XDP program, the network stack does, and tcpguard works as well.
 #[test]
 fn generic_mode_stops_a_flood_too() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();

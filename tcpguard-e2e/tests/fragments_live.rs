@@ -22,9 +22,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const CLIENTS: u32 = 50;
 /// Frames per second: half as many SYNs where each comes in two.
 const FRAMES: u32 = 20_000;
-/// Only the first of them is read.
+/// SYNs per second that are counted: only the first of two fragments is read.
 const SYNS: u32 = FRAMES / 2;
-/// How long a flood lasts.
+/// Duration of a flood.
 const LASTS: Duration = Duration::from_secs(7);
 
 fn lab(syncookies: u8) -> Lab {
@@ -89,7 +89,7 @@ fn fragments_that_no_stack_sends_reach_no_stack_in_enforce_mode() {
     }
 }
 
-/// Where nothing may be dropped, nothing says that all is well.
+/// If nothing may be dropped, neither the status nor `tcpguard check` reports that all is well.
 #[test]
 fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
     for (mode, config) in
@@ -231,7 +231,7 @@ fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_whole_first_fragments()
 /// A host that has every address of a network as its own: more than there are records of how they answer.
 struct AnyAddress {
     net: IpNet,
-    /// One of them, to which clients connect.
+    /// Address and port to which clients connect, one of the many.
     service: SocketAddr,
     lab: Lab,
 }
@@ -245,7 +245,7 @@ impl AnyAddress {
         Self { net, service: SocketAddr::new("10.9.200.1".parse().unwrap(), PORT), lab }
     }
 
-    /// To all of them.
+    /// Returns a flood of all addresses.
     fn flood(&self, shape: Shape) -> Flood {
         let flood = Flood::random(self.service, 2 * LASTS);
         Flood { shape, rate: FRAMES, across: Some(self.net), ..flood }

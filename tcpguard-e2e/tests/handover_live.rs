@@ -17,9 +17,9 @@ use tcpguard_e2e::server::{Behaviour, Server};
 const SECOND: Duration = Duration::from_secs(1);
 /// SYNs of the flood per second.
 const FLOOD: u32 = 2_000;
-/// For how long.
+/// Duration of the flood.
 const LASTS: Duration = Duration::from_secs(14);
-/// From the first cookie to the withdrawal.
+/// Longest time from the first cookie to the withdrawal.
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Reason that the agent gives where it does not try cookies again after a while.

@@ -49,12 +49,13 @@ impl Helpers {
     ];
     /// Signatures of the flood.
     const SIGNATURES: usize = 2;
-    /// How long they connect before the flood, and clients are looked at after they stopped.
+    /// Time for which the helpers connect before the flood.
     const BEFORE: Duration = Duration::from_secs(8);
+    /// Time after the end of the helpers until the rules only count.
     const AFTER: Duration = Duration::from_secs(12);
     /// Time after the second signature's rule at which the first-SYN drop that met this signature has ended.
     const RELIEVED: Duration = Duration::from_secs(4);
-    /// How long clients are looked at while nothing is dropped.
+    /// Time for which clients are observed while nothing is dropped.
     const WITHOUT: Duration = Duration::from_secs(4);
 
     /// They connect from before the attack on, and stop when the second of two signatures is dropped. It appears
@@ -122,7 +123,7 @@ fn order(lab: &Lab, arguments: &[&str]) {
     assert!(ordered.status.success(), "{arguments:?}: {ordered:?}");
 }
 
-/// How many clients there were.
+/// Returns the number of attempts of all clients.
 fn number<'c>(cases: impl Iterator<Item = &'c [Attempts; 2]>) -> usize {
     cases.flatten().map(|some| some.0.len()).sum()
 }
@@ -198,7 +199,7 @@ impl Returning {
         Self { family: Family::V6, cookies: true },
         Self { family: Family::V6, cookies: false },
     ];
-    /// One SYN in so many.
+    /// Number of SYNs of which one is retransmitted.
     const REPEATED: u32 = 25;
 
     fn come(self) -> Returned {

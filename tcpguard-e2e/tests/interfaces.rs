@@ -211,17 +211,17 @@ enum Churn {
 impl Churn {
     const ALL: [Self; 6] =
         [Self::Anew, Self::Renamed, Self::Moved, Self::Flapping, Self::Resized, Self::AnewAsBefore];
-    /// After which it is another interface, without a program.
+    /// Changes after which `eth0` is another interface, without a program.
     const ANEW: [Self; 2] = [Self::Anew, Self::AnewAsBefore];
 
-    /// So many, each kind as often as any other or once more, in an order that is drawn.
+    /// Returns `count` changes in random order, each kind as often as any other or once more.
     fn schedule(count: usize, random: &mut Random) -> Vec<Self> {
         let mut all: Vec<Self> = Self::ALL.into_iter().cycle().take(count).collect();
         random.shuffle(&mut all);
         all
     }
 
-    /// How often each kind is among them, in words.
+    /// Returns the number of changes of each kind, in words.
     fn counted(all: &[Self]) -> String {
         let count = |kind| all.iter().filter(|one| **one == kind).count();
         Self::ALL.map(|kind| format!("{kind:?} {}", count(kind))).join(", ")
@@ -267,16 +267,15 @@ fn index(host: &Netns) -> Option<u32> {
     found.iter().find(|one| one.name == "eth0").map(|one| one.index)
 }
 
-/// From the message that an interface is there without a program until it has one.
+/// Time from the message that an interface is there without a program until it has one.
 struct Latency {
-    /// Without the time that this thread overslept: when it got no CPU at the end of a sleep, no other thread
-    /// did.
+    /// Time without that which this thread overslept: when it got no CPU at the end of a sleep, no other thread did.
     took: Duration,
-    /// With it.
+    /// Time with that which this thread overslept.
     raw: Duration,
 }
 
-/// For each time that `eth0` is bare.
+/// Returns a latency for each time that `eth0` is bare.
 fn latencies(mut watch: LinkWatch, over: &AtomicBool) -> anyhow::Result<Vec<Latency>> {
     const LOOK: Duration = Duration::from_millis(1);
     let mut all = Vec::new();
@@ -316,10 +315,10 @@ fn latencies(mut watch: LinkWatch, over: &AtomicBool) -> anyhow::Result<Vec<Late
     Ok(all)
 }
 
-/// That an interface is protected.
+/// Claim that an interface is protected.
 struct Claim {
     index: u32,
-    /// By which link, as far as that is said. An index may be another interface's by now; the kernel
+    /// ID of the link of the program, if the claim gives it. An index may be another interface's by now; the kernel
     /// gives the ids of links in order, so that none comes twice.
     link: Option<u64>,
 }
@@ -333,7 +332,7 @@ struct Truth {
 }
 
 impl Truth {
-    /// About the links of the process `pid`.
+    /// Reads the state of the links of the process `pid`.
     fn now(pid: u32) -> anyhow::Result<Self> {
         // First, since a link that is still on an interface after that was on it then as well.
         let found = interfaces::list()?;
@@ -356,7 +355,7 @@ impl Truth {
     }
 }
 
-/// Whether it is not so: neither before nor afterwards, nor by a link that came meanwhile.
+/// Whether the claim is false: it holds neither before nor afterwards, nor by a link that came meanwhile.
 fn is_lie(claim: &Claim, before: &Truth, after: &Truth) -> bool {
     let came = claim.link.is_some_and(|link| link > before.newest);
     !came && !before.bears_out(claim) && !after.bears_out(claim)
@@ -374,7 +373,7 @@ fn what_is_made_anew_with_the_same_index_bears_out_nothing_that_is_said_of_the_o
     assert!(is_lie(&Claim { index: 7, link: None }, &bare, &bare), "whatever the link");
 }
 
-/// How often it is `told` that an interface is attached which is not, of how many times.
+/// Returns the number of false claims by `told` that an interface is attached, and the number of samples.
 fn lies(
     pid: u32,
     over: &AtomicBool,
@@ -421,7 +420,7 @@ fn by_pin(host: &Netns) -> anyhow::Result<Vec<Claim>> {
 /// Observations of interfaces that came and went.
 struct Seen {
     times: u64,
-    /// From each message that an interface is bare until it was not.
+    /// Latencies from each message that an interface is bare until it was not.
     late: Vec<Latency>,
     lies: u64,
     samples: u64,
@@ -430,7 +429,8 @@ struct Seen {
 impl Seen {
     const SOON: Duration = Duration::from_millis(200);
 
-    /// While all of `churns` happen in turn. An agent that is `slow` checks its interfaces a second later.
+    /// Observes the agent while all of `churns` happen in turn. An agent that is `slow` checks its interfaces a
+    /// second later.
     fn of(
         guard: &Guard<'_>,
         [host, elsewhere]: [&Netns; 2],
@@ -462,7 +462,7 @@ impl Seen {
         })
     }
 
-    /// How many were bare for too long.
+    /// Returns the number of times that an interface was bare for longer than [`Self::SOON`].
     fn bare(&self) -> usize {
         self.late.iter().filter(|late| late.took > Self::SOON).count()
     }

@@ -24,9 +24,9 @@ use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
 
-/// So soon something is followed, or named.
+/// Time within which a listener is monitored, or reported as not monitored.
 const LIMIT: Duration = Duration::from_secs(20);
-/// How long a client tries that is not to get in.
+/// Time for which a client tries to connect that is not to get in.
 const BRIEFLY: Duration = Duration::from_millis(300);
 
 #[track_caller]
@@ -345,7 +345,7 @@ fn of_more_listeners_than_there_is_room_for_the_rest_is_named() {
     assert_eq!((followed.len(), listeners.len()), (4_095, 4_200));
 }
 
-/// As a user without rights: so many sockets that listen at an address, from a port on.
+/// Opens sockets of the user `uid` that listen at an address, one for each port.
 fn held(host: &Netns, uid: u32, addr: IpAddr, ports: std::ops::Range<u16>) -> Vec<TcpListener> {
     let limits = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();

@@ -19,9 +19,9 @@ use tcpguard_e2e::tcp_counters::tcp_counter;
 use tcpguard_goals::{Goal, Row, size, when};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Within this time of its first SYN a flood is found.
+/// Time from the first SYN of a flood within which it is found.
 const FOUND: Duration = Duration::from_secs(5);
-/// Below this share of completed handshakes an alarm is raised: three quarters of the attempts fail.
+/// Share of completed handshakes below which an alarm is raised: three quarters of the attempts fail.
 const ALARM_BELOW: f64 = 0.25;
 
 fn connect_to(host: &Netns, service: SocketAddr, times: u32) {
@@ -44,7 +44,7 @@ fn is_validated(lab: &Lab, client: &str) -> bool {
 struct Chatter(Arc<AtomicBool>);
 
 impl Chatter {
-    /// So many a second.
+    /// Starts `rate` connections a second.
     fn start(host: &Netns, rate: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -81,7 +81,7 @@ struct Case {
     flood: u32,
     /// Connections of the host with itself per second.
     local: u32,
-    /// How long the flood lasts, in seconds.
+    /// Duration of the flood, in s.
     lasts_s: u32,
 }
 
@@ -98,9 +98,9 @@ const CASES: [Case; 6] = [
 
 /// Reports of tcpguard about a flood.
 struct Told {
-    /// When it was found, from its first SYN on.
+    /// Time from its first SYN until it was found; `None` if that was not within [`FOUND`].
     found: Option<Duration>,
-    /// In its last second it is the one attack that is open, and none is over.
+    /// Whether it is the one attack that is open in its last second, and none is over.
     goes_on: bool,
     /// Share of attempts that complete a handshake, where every completion of the kernel counts.
     naive_share: f64,

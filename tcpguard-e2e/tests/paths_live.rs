@@ -14,7 +14,7 @@ use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How long the trouble is looked at.
+/// Time for which the trouble is observed.
 const TROUBLE: Duration = Duration::from_secs(12);
 /// SYNs of the flood per second.
 const FLOOD: u32 = 2_000;

@@ -26,7 +26,7 @@ const CALM: Duration = Duration::from_secs(8);
 /// Time from the first SYN. A client retransmits after a second, and the handshakes that fill the queue are
 /// judged for two.
 const ARMED_WITHIN: Duration = Duration::from_secs(6);
-/// From the budget on: half-open handshakes are left alone for three seconds.
+/// Time from the SYN rate limit to the cleaned queue: half-open handshakes are left alone for three seconds.
 const CLEANED_UP_WITHIN: Duration = Duration::from_millis(3500);
 /// Delays from the first transmission of a SYN to its retransmissions.
 const AT_ONCE: &[Duration] = &[Duration::ZERO];
@@ -137,8 +137,9 @@ fn copies_that_are_sent_again_as_clients_do_are_answered_to_the_end() {
     is_answered_to_the_end(AS_CLIENTS_DO);
 }
 
-/// Where the kernel takes no cookie, a defence has nothing by which to distinguish them from clients. It says so.
-/// Unless the flood retransmits as clients do, validated ones get in, and new ones with their first retransmission.
+/// If the kernel takes no cookie, nothing distinguishes such SYNs from those of clients, and tcpguard reports that.
+/// Unless the flood retransmits as clients do, validated clients get in, and new ones with their first
+/// retransmission.
 #[test]
 fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_that_are_sent_again() {
     for again in [AT_ONCE, AS_CLIENTS_DO] {

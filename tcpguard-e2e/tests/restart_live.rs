@@ -22,7 +22,7 @@ use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How the agent ends.
+/// Way in which the agent ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Killed,
@@ -257,7 +257,7 @@ fn kill_again_and_again(
     }
 }
 
-/// How long the filter is off that is off for a moment.
+/// Duration of the gap of [`Held::ButForAMoment`].
 const MOMENT: Duration = Duration::from_millis(10);
 /// SYNs a second of the flood then: fewer get in than the kernel's queue holds, and few enough that
 /// only an exact count shows them.
@@ -335,14 +335,14 @@ fn g1_kills_let_nothing_of_a_flood_in() {
 const RATES: [u32; 3] = [20_000, 10_000, 5_000];
 /// A SYN, an ACK and a request, of which the cable may lose each.
 const FRAMES_OF_A_CLIENT: f64 = 3.0;
-/// A machine of which the cables lose a greater share of frames, from 0 to 1, does not carry the flood. The
-/// cause of a lost client would then be unknown. With this share, 3 of 1,000 clients may be late by it.
+/// Greatest share of frames, from 0 to 1, that the cables lose on a machine that carries the flood. With more, the
+/// cause of a lost client would be unknown. With this share, 3 of 1,000 clients may be late by it.
 const MOST_LOST: f64 = 0.001;
-/// Nor does one at which the median time of the clients is longer: half a millisecond is normal. Where others keep
-/// the CPUs for so long, a packet of a client may wait for a second.
+/// Longest median time of the clients on a machine that carries the flood: half a millisecond is normal. Where others
+/// keep the CPUs for so long, a packet of a client may wait for a second.
 const MEDIAN: Duration = Duration::from_millis(5);
-/// Nor one that stood still for longer, busy with whatever else, where a client was late: it may have been
-/// late by that.
+/// Longest standstill, where a client was late, of a machine that carries the flood. A machine that is busy with
+/// other work for longer may be the cause.
 const MOST_STALLED: Duration = Duration::from_millis(250);
 
 /// Kills while clients come in one flood: so many take some five minutes.
@@ -362,7 +362,7 @@ struct Clients {
 }
 
 impl Clients {
-    /// Those that come in a flood of the highest rate that the machine carries, and this rate; `come`
+    /// Returns the clients that come in a flood of the highest rate that the machine carries, and this rate; `come`
     /// sends them into a flood.
     fn carried(come: impl Fn(u32) -> Self) -> (u32, Self) {
         let mut tried = RATES.into_iter().map(|rate| (rate, come(rate)));
@@ -379,7 +379,7 @@ impl Clients {
             .expect("a machine that carries the least of the rates")
     }
 
-    /// Those that come in a flood of `rate` while `happens` goes on, and for two seconds more.
+    /// Returns the clients that come in a flood of `rate` while `happens` goes on, and for two seconds more.
     fn while_it<'a>(
         lab: &'a Lab,
         guard: &mut Guard<'a>,
@@ -423,7 +423,7 @@ impl Clients {
         Self { attempts, sent, lost, unsent, stalled }
     }
 
-    /// These, and others in another flood.
+    /// Adds the clients in another flood.
     fn and(mut self, others: Self) -> Self {
         self.attempts.0.extend(others.attempts.0);
         self.sent += others.sent;
@@ -438,13 +438,13 @@ impl Clients {
         self.lost as f64 / self.sent as f64
     }
 
-    /// How many may have waited because the cables lost packets of theirs.
+    /// Returns the number of clients that may have waited because packets of theirs were lost.
     fn forgiven(&self) -> usize {
         let all = self.attempts.0.len() as f64;
         (FRAMES_OF_A_CLIENT * self.share_lost() * all + self.unsent as f64) as usize
     }
 
-    /// How many waited for more than a second, beyond those.
+    /// Returns the number of clients that waited for more than a second, less those of [`Self::forgiven`].
     fn late(&self) -> usize {
         let late = self.attempts.0.len() - self.attempts.within(SECOND);
         late.saturating_sub(self.forgiven())
@@ -454,13 +454,13 @@ impl Clients {
         (self.never(), self.late()) == (0, 0)
     }
 
-    /// How many were never served: the cables do not lose a packet of each of three tries.
+    /// Returns the number of clients that were never served: the cables do not lose a packet of each of three tries.
     fn never(&self) -> usize {
         self.attempts.0.iter().filter(|one| one.took.is_none()).count()
     }
 }
 
-/// Those that come while agents are killed.
+/// Returns the clients that come while agents are killed.
 fn clients_over(kills: u64, held: Held, rate: u32) -> Clients {
     let mut random = Random::new(seed());
     let floods = (0..kills).step_by(KILLS_AMONG_CLIENTS as usize).map(|done| {

@@ -323,7 +323,7 @@ struct Own<'a, 'host> {
     guard: &'a mut Guard<'host>,
     rules: &'a SourceRules,
     starts: usize,
-    /// Of a set that did not count, keys that a start found, where there were any.
+    /// Numbers of keys of a set that did not count, one for each start that found any.
     halves: Vec<u32>,
     /// The set of the last import, if the agent confirmed it before the kill.
     acknowledged: Option<&'static str>,
@@ -422,7 +422,7 @@ fn prefixes(name: &str) -> BTreeSet<IpNet> {
     expected(name).keys().map(|prefix| prefix.parse().unwrap()).collect()
 }
 
-/// Which of the sets the kernel acts by, rule by rule and with none beside it; `None`: by neither.
+/// Returns the set that is in force in the kernel, rule by rule and with none beside it; `None`: neither.
 fn in_force(rules: &SourceRules) -> Option<&'static str> {
     let found = rules.in_force().unwrap();
     let name = SETS.map(|(name, _)| name).into_iter().find(|name| found == prefixes(name));
@@ -505,7 +505,7 @@ fn own(kills: u32) -> (Left, Fate, u64, u32) {
     (left, fate, sent, kept)
 }
 
-/// The same of a replacement within the rule set that is in force.
+/// Returns the same as [`own`], of a replacement within the rule set that is in force.
 fn in_place(kills: u32) -> (Left, Fate, u64) {
     let lab = stage();
     let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();

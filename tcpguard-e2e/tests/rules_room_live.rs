@@ -14,12 +14,12 @@ use tcpguard_e2e::raw::PacketSocket;
 
 const FILE: &str = "/run/list.rules";
 const RULES: u32 = 30_000;
-/// Nothing listens there: no flood, and so no rule but those imported.
+/// Port at which nothing listens: there is no flood, and so no rule but those imported.
 const CLOSED: u16 = 9;
-/// A handful of frames is never lost on the way.
+/// Number of frames sent at once. So few are never lost on the way.
 const HANDFUL: usize = 16;
 const PAUSE: Duration = Duration::from_millis(1);
-/// So many rules are asked for by a SYN each.
+/// Number of rules that get a SYN each: so many spread over the list, and so many from its beginning.
 const ASKED: u32 = 3000;
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -33,7 +33,7 @@ fn prefix(n: u32) -> String {
     }
 }
 
-/// An address of it.
+/// Returns an address that rule `n` matches.
 fn member(n: u32) -> IpAddr {
     match n % 10 {
         0 => v6(n, 7).into(),
@@ -42,7 +42,7 @@ fn member(n: u32) -> IpAddr {
     }
 }
 
-/// One beside it, of no rule.
+/// Returns an address beside it, which no rule matches.
 fn stranger(n: u32) -> IpAddr {
     match n % 10 {
         0 | 1 => v6(n, 1 << 64).into(),
@@ -80,7 +80,7 @@ fn import(lab: &Lab) -> (bool, String) {
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
-/// How many SYNs from these sources are dropped by a rule on sources.
+/// Returns the number of SYNs from these sources that a rule on sources drops.
 fn dropped(lab: &Lab, guard: &Guard<'_>, sources: impl Iterator<Item = IpAddr>) -> u64 {
     let frame = |source: IpAddr| {
         let family = if source.is_ipv4() { Family::V4 } else { Family::V6 };
@@ -107,7 +107,7 @@ fn dropped(lab: &Lab, guard: &Guard<'_>, sources: impl Iterator<Item = IpAddr>) 
     guard.status().unwrap().reason("drop_source") - before
 }
 
-/// Room for rules, and how much of it is taken, as the status says.
+/// Returns the capacity for rules and the number of slots in use, as the status shows them.
 fn room(guard: &Guard<'_>) -> (u64, u64) {
     let status = guard.status().unwrap();
     let maps = status.document()["maps"].as_array().unwrap();

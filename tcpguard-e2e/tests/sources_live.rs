@@ -63,7 +63,7 @@ fn a_hundred_thousand_a_second_of_one_source_are_answered() {
     one_source_is_answered(Family::V4, Ipv4Addr::new(198, 51, 100, 77).into(), 100_000);
 }
 
-/// Where no reply is sent (no cookies of any kind, a full queue) the source is dropped, and others are
+/// If no reply is sent (no cookies of any kind, a full queue), the source is dropped, and others are
 /// served. A client that has that address and connects gets in with its first retransmission.
 fn one_source_is_blocked(family: Family, rate: u32) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();

@@ -103,7 +103,7 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     guard.wait_until("all is well", 15 * SECOND, |it| it.state() == "protecting").unwrap();
 }
 
-/// The line of `tcpguard metrics` that begins so, and its value.
+/// Returns the value in the line of `tcpguard metrics` that begins with `name`.
 fn metric(host: &Netns, name: &str) -> Option<f64> {
     let output = guard::cli(host, &["metrics", "--format", "prometheus"]).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -194,7 +194,7 @@ fn where_clients_are_locked_out_every_surface_says_so() {
     drop(running);
 }
 
-/// How often the programs have run, as far as the kernel counted.
+/// Returns the number of runs of the programs, as far as the kernel counted them.
 fn runs(guard: &Guard<'_>) -> u64 {
     let status = guard.status().unwrap();
     let programs = status.document()["programs"].as_array().unwrap().clone();

@@ -19,9 +19,9 @@ use tcpguard_e2e::packet::flags;
 use tcpguard_e2e::tcp_counters::tcp_counter;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How long one flood lasts.
+/// Duration of one flood.
 const FLOOD: Duration = SECOND;
-/// Its rate, segments per second.
+/// Rate of a flood, in segments per second.
 const RATE: u32 = 50_000;
 /// Connections that are open all the time.
 const OPEN: usize = 20;
@@ -91,7 +91,7 @@ impl Busy {
         self.exchanged.load(Ordering::Relaxed)
     }
 
-    /// Ends them, none of them having lost anything.
+    /// Ends the connections, none of which may have lost anything.
     fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
@@ -100,7 +100,8 @@ impl Busy {
     }
 }
 
-/// Sends strays while new connections are made; how long each took.
+/// Sends out-of-state segments while new connections are made, and returns the time that each took with its
+/// exchanges.
 fn flooded(lab: &Lab, service: SocketAddr, flags: u8) -> (FloodReport, Vec<Duration>) {
     let flood = Flood { shape: Shape::Stray(flags), rate: RATE, ..Flood::random(service, FLOOD) };
     let flood = flood.start(lab).unwrap();

@@ -15,13 +15,13 @@ use tcpguard_e2e::timer::Timer;
 use tcpguard_goals::{Goal, Row, size, when};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a rule of these tests waits for a word.
+/// Time within which a rule of these tests must be confirmed.
 const LIMIT: Duration = Duration::from_secs(4);
 const WITHIN: &str = "4s";
-/// How exactly it goes back.
+/// Permitted deviation from the time at which it reverts.
 const EXACT: Duration = SECOND;
 const FILE: &str = "/run/risky.rules";
-/// Too short for a SYN to be retransmitted, so the reply is about this moment.
+/// Time for which a client tries: too short for a SYN to be retransmitted, so the reply is about this moment.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A verb that must succeed, and its JSON.
@@ -48,7 +48,7 @@ enum Agent {
 
 const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsKilled, Agent::IsKilledAndStartsAgain];
 
-/// How a change is made that is to go back.
+/// Change that is to revert, as the commands that make and undo it.
 #[derive(Clone, Copy)]
 struct Change {
     /// `{everybody}` stands for all addresses, and [`FILE`] names them among others.

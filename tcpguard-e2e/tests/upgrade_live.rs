@@ -21,12 +21,12 @@ use tcpguard_goals::{Goal, Row, size};
 const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second.
 const CLIENT_RATE: u32 = 100;
-/// With a greater share of frames lost by the cables, from 0 to 1, the cause of a lost client would be
-/// unknown.
+/// Greatest permitted share of frames, from 0 to 1, that the cables lose. With more, the cause of a lost client would
+/// be unknown.
 const MOST_LOST: f64 = 0.001;
-/// How long the filter is off that is off for a moment: long enough that some SYN gets in on any machine.
+/// Duration of the gap of [`Change::ButForAMoment`]: long enough that some SYN gets in on any machine.
 const MOMENT: Duration = Duration::from_millis(10);
-/// How long it is off for clients to notice.
+/// Duration of the gap of [`Change::ButForAWhile`]: long enough for clients to notice.
 const WHILE: Duration = Duration::from_secs(6);
 const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "whoever comes first has given up");
 
@@ -49,7 +49,7 @@ impl Flooding {
     }
 }
 
-/// How one version follows the other.
+/// Way in which one version follows the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Change {
     /// As a package does it: the one is stopped, the other started.
@@ -67,7 +67,7 @@ enum Change {
 /// Observations of a number of changes.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Of the flood's SYNs, where there were no clients.
+    /// Fate of the flood's SYNs, where there were no clients.
     fate: Fate,
     handshakes: usize,
     failed: usize,
@@ -87,8 +87,8 @@ fn has_rules_of(now: &Status, then: &Status) -> bool {
         && now.rules_in_kernel() == then.rules_in_kernel()
 }
 
-/// There and back so many times in a flood of `rate`, with clients or without: where there are none, all
-/// that gets in is the flood's.
+/// Changes to the other version and back so many times in a flood of `rate`, with clients or without. Where there are
+/// none, all that gets in is the flood's.
 fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Change) -> Seen {
     let syncookies = u8::from(flooding == Flooding::LikeClients);
     let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();

@@ -30,9 +30,9 @@ pub struct CpuState {
     pub last_syn_ns: u64,
     /// The SYNs of the last moments.
     pub syns: Pace,
-    /// The segments of connections of the last moments,
+    /// The segments of connections of the last moments.
     pub segments: Pace,
-    /// and all of them so far.
+    /// Number of all segments of connections so far.
     pub segments_so_far: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
@@ -50,11 +50,11 @@ pub struct CpuState {
     pub allowances: [Allowance; size::ALLOWANCES as usize],
     /// Signature rules of the fingerprints that SYNs had a moment ago.
     pub looks: [Look; size::LOOKS],
-    /// Headers of SYNs that signature rules dropped a moment ago,
+    /// Headers of SYNs that signature rules dropped a moment ago.
     pub templates: [Template; size::TEMPLATES],
-    /// and when the last that was made ends.
+    /// Boot time in ns at which the last template that was made ends; 0: there are none.
     pub templates_until_ns: u64,
-    /// How listeners answered a moment ago.
+    /// Records of the SYN-ACKs of listeners that were looked up a moment ago.
     pub recent_answers: [RecentAnswer; size::RECENT_ANSWERS],
     /// The segment that is about to leave.
     pub sent: Segment,

@@ -1,4 +1,4 @@
-//! How the generator makes its SYNs: shared by the program and by the test kit, which fills it in.
+//! Recipe by which the generator makes its SYNs: shared by the program and by the test kit, which fills it in.
 
 /// 64-bit words of the longest SYN: Ethernet 14, IPv6 40, TCP with all its options 60 bytes.
 pub const FRAME_WORDS: usize = 15;
@@ -21,31 +21,31 @@ pub const UNICAST: u32 = 1 << 4;
 pub struct Recipe {
     /// The frame, zero where it varies and in its checksums. In memory order.
     pub frame: [u64; FRAME_WORDS],
-    /// Bytes of it; even.
+    /// Length of the frame in bytes; even.
     pub length: u32,
-    /// Not 0: IPv6.
+    /// Other than 0 for IPv6.
     pub ipv6: u32,
     /// Sum of the 16-bit words of the IPv4 header as they lie in memory, not folded.
     pub ip_sum: u32,
-    /// The same of the TCP header with its options and pseudo header.
+    /// Sum like `ip_sum`, of the TCP header with its options and pseudo header.
     pub tcp_sum: u32,
-    /// Of the bits above.
+    /// Fields that vary: bits of `VARY_…` and [`UNICAST`].
     pub vary: u32,
     /// Offset of the TCP timestamp (RFC 7323) in the frame, even; 0 if there is none.
     pub timestamp_at: u32,
     /// Offset of the MSS option's value in the frame, even; 0 if there is none.
     pub mss_at: u32,
-    /// Nothing.
+    /// Unused, 0: it fills the gap before the next field.
     pub reserved: u32,
     /// The bits of the source address that all have in common, in network byte order; IPv4 in the
     /// first two words.
     pub source: [u16; 8],
-    /// The bits of it that are drawn.
+    /// The bits of the source address that are drawn.
     pub source_drawn: [u16; 8],
 }
 
 impl Recipe {
-    /// Makes nothing.
+    /// Recipe that makes no SYN.
     pub const NONE: Self = Self {
         frame: [0; FRAME_WORDS],
         length: 0,

@@ -1,4 +1,4 @@
-//! Which half-open entries are removed from a SYN queue.
+//! Criteria for the half-open entries that are removed from a SYN queue.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::{Flow, FlowState, Timestamp};
 pub struct CleanUp {
     /// Signatures of the rules that are active for the listener.
     pub signatures: Vec<(Mask, Fingerprint)>,
-    /// Sources of the rules that are active for it.
+    /// Sources of the rules that are active for the listener.
     pub sources: Vec<IpNet>,
     /// The moment from which the rules act: when the newest of them was made, or enforce mode
     /// began, whichever is later. A SYN that matches a signature and was answered (first

@@ -14,16 +14,16 @@ pub enum Command {
     InstallRule(Rule),
     /// Let this rule, already in the kernel, live until then.
     RenewRule {
-        /// Which.
+        /// ID of the rule.
         id: RuleId,
-        /// New end.
+        /// New time at which it expires.
         expires: Timestamp,
     },
     /// Take this rule out of the kernel.
     RemoveRule {
         /// The rule as it was installed.
         rule: Rule,
-        /// Why, in words.
+        /// Reason, in words.
         why: String,
     },
     /// Let exactly these rules be in the kernel, from one packet to the next: a SYN that any rule of both
@@ -31,11 +31,11 @@ pub enum Command {
     /// same matcher, and its counters go on. The counters of others begin at zero. When the kernel refuses,
     /// nothing may have changed: see [`crate::Engine::replacement_failed`].
     ReplaceRules {
-        /// All of them.
+        /// All rules of the new set.
         rules: Vec<Rule>,
         /// The earlier rules that are not among them.
         removed: Vec<Rule>,
-        /// Why, in words.
+        /// Reason, in words.
         why: String,
     },
     /// Exempt exactly these prefixes, beside the protected ones, from drops by source or signature,
@@ -44,16 +44,16 @@ pub enum Command {
     /// Start this mitigation for a listener, or change its rate. When it cannot start, nothing of it may be left:
     /// see [`crate::Engine::step_failed`].
     TakeStep {
-        /// Which listener.
+        /// Listener of the mitigation.
         listener: ListenerId,
         /// The mitigation; never one that acts by rules.
         step: Step,
-        /// For [`Step::Budget`]: SYNs a second of clients that are not validated; else 0.
+        /// SYNs a second of clients that are not validated, for [`Step::Budget`]; else 0.
         rate: u32,
     },
     /// Stop this mitigation.
     LeaveStep {
-        /// Which listener.
+        /// Listener of the mitigation.
         listener: ListenerId,
         /// The mitigation.
         step: Step,
@@ -61,9 +61,9 @@ pub enum Command {
     /// Let the signature rules for every listener spare this one from now on, or no longer. A listener that is
     /// new, or that an earlier run has spared, is not.
     SpareListener {
-        /// Which listener.
+        /// Listener that is spared, or no longer.
         listener: ListenerId,
-        /// Whether it is spared.
+        /// Whether the listener is spared from now on.
         spared: bool,
     },
     /// Set the kernel's action on a rule match.
@@ -73,7 +73,7 @@ pub enum Command {
     LimitClosedPorts {
         /// SYNs a second, on all CPUs together.
         per_second: Option<u32>,
-        /// The stack refuses them, but where its resets are not seen: a port is held to be closed when a SYN
+        /// Whether the stack's resets leave where they are not seen. A port is then held to be closed when a SYN
         /// comes there.
         unseen: bool,
     },
@@ -88,9 +88,9 @@ pub enum Command {
     /// Keep the headers of some SYNs to this listener from now on, and hand them to
     /// [`crate::Engine::handle_headers`] before each sample.
     SampleSyns {
-        /// Which.
+        /// Listener of the SYNs.
         listener: ListenerId,
-        /// Of one SYN in `2^shift`; `None`: of none.
+        /// Share of the SYNs: one in `2^shift`; `None`: none.
         shift: Option<u8>,
     },
     /// Read the sampled flows and hand them to [`crate::Engine::handle_flows`] in this same poll.
@@ -103,16 +103,16 @@ pub enum Command {
     CountHalfOpen,
     /// Remove the flood's half-open entries of this local listener from the kernel's SYN queue.
     CleanHalfOpen {
-        /// Which listener.
+        /// Listener of the SYN queue.
         listener: ListenerId,
-        /// Which entries.
+        /// Criteria for the entries to remove.
         clean_up: CleanUp,
-        /// At most this many.
+        /// Greatest number of entries to remove.
         limit: u32,
     },
     /// Send an alert.
     Alert {
-        /// How bad.
+        /// Severity of the alert.
         severity: Severity,
         /// The event, for the journal's event field: `attack_started`, `attack_updated`, `attack_ended`,
         /// `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`, `incident_started`,

@@ -19,23 +19,23 @@ use self::doubt::{Doubt, Proof};
 use crate::routes::{Home, Routes};
 use crate::{ListenerCounters, Queues, Timestamp};
 
-/// SYN-ACKs are compared over this span with the counts that prove them.
+/// Span over which SYN-ACKs are compared with the counts that prove them.
 const SPAN: Duration = Duration::from_secs(4);
-/// Answers that must have left and were not seen from which it is no chance: a client's handshake may
-/// end by another way than it began.
+/// Number of replies that must have left and were not seen from which it is no chance: a client's handshake may end
+/// by another way than it began.
 const PROOF: u64 = 32;
 /// SYNs without any SYN-ACK from which the queue is worth a count, and a host's cookies are held to be
 /// their answers; and SYNs left unanswered from which their routes are worth a question.
 const UNANSWERED: u64 = 64;
-/// One SYN in so many is left without an answer by chance at most. Counters are read while SYNs arrive, and one that
-/// comes in the millisecond before is answered after it: of a poll's 250 ms that is one in 250. Eight times as many
-/// are no chance, whatever delays an answer.
+/// Number of SYNs of which at most one is left without a reply by chance. Counters are read while SYNs arrive, and
+/// one that comes in the millisecond before gets its reply after it: of a poll's 250 ms that is one in 250. Eight
+/// times as many are no chance, whatever delays a reply.
 const BY_CHANCE: u64 = 32;
-/// A full queue without a SYN-ACK is a proof after this time, unless the routes are one before. The kernel
+/// Time after which a full queue without a SYN-ACK is a proof, unless the routes are one before. The kernel
 /// retransmits SYN-ACKs 1, 3 and 7 s after the SYN, and gives up entries of a full queue after two
 /// retransmissions, so that others get in.
 const STANDING: Duration = Duration::from_secs(8);
-/// The answers are seen again when there was no proof of the contrary for so long.
+/// Time without proof of the contrary after which the replies are seen again.
 const HELD: Duration = Duration::from_secs(30);
 /// Half-open handshakes from which the stack is assumed to take SYNs to which no reply is seen. Fewer are
 /// those of clients, and raise no alarm either (`occupancy_min`). A packet filter that drops such SYNs leaves
@@ -46,10 +46,10 @@ const TAKEN: u32 = 16;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Egress {
-    /// None was seen, and nothing says that there was any.
+    /// No SYN-ACK was seen, and nothing shows that there was any.
     #[default]
     Unknown,
-    /// They do.
+    /// They leave by an attached interface.
     Seen,
     /// They leave by an interface that is not attached.
     Unseen,
@@ -70,7 +70,7 @@ struct Poll {
 }
 
 impl Poll {
-    /// Nothing was counted: it has nothing to add to any sum.
+    /// Whether nothing was counted, so that the poll adds nothing to any sum.
     fn is_blank(&self) -> bool {
         let Self { at: _, syns, syn_acks, completed, cookies, unanswered } = self;
         [syns, syn_acks, completed, cookies, unanswered] == [&0; 5]
@@ -87,13 +87,13 @@ struct Count {
 /// The last seconds of a listener's answers, and the verdict on them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answers {
-    /// Those that were not blank.
+    /// Polls that were not blank.
     polls: VecDeque<Poll>,
     count: Option<Count>,
-    /// Since when handshakes stand in the queue without a SYN-ACK.
+    /// Time since which handshakes stand in the queue without a SYN-ACK.
     standing: Option<Timestamp>,
     verdict: Egress,
-    /// When unseen answers were last proven.
+    /// Time of the last proof that replies leave unseen.
     proven: Timestamp,
     doubt: Option<Box<Doubt>>,
 }
@@ -194,7 +194,7 @@ impl Answers {
         Proof::new(now, half_open, PROOF).filter(|_| is_known || now.since(since) >= STANDING)
     }
 
-    /// That the queue has taken more handshakes since the last count than SYN-ACKs were seen.
+    /// Returns the proof that the queue has taken more handshakes since the last count than SYN-ACKs were seen.
     fn grown(&mut self, now: Timestamp, syn_acks: u64, queues: &Queues) -> Option<Proof> {
         if let Some(count) = &mut self.count {
             count.syn_acks += syn_acks;
@@ -205,7 +205,7 @@ impl Answers {
         Proof::new(now, grown, PROOF.max(2 * last.syn_acks))
     }
 
-    /// The verdict.
+    /// Returns the verdict.
     pub fn verdict(&self) -> Egress {
         self.verdict
     }
@@ -237,12 +237,12 @@ impl Answers {
         worth || self.waits_for_routes()
     }
 
-    /// When they were asked for last.
+    /// Returns the time at which routes were last asked for.
     pub fn routes_asked(&self) -> Option<Timestamp> {
         self.doubt.as_deref().and_then(|doubt| doubt.asked)
     }
 
-    /// They are being asked for, those of so many unanswered sources among them.
+    /// Notes that routes are being asked for, those of so many unanswered sources among them.
     pub fn ask_routes(&mut self, now: Timestamp, unanswered: usize) {
         self.doubt.get_or_insert_default().ask(now, unanswered);
     }
@@ -266,7 +266,7 @@ impl Answers {
         self.doubt.as_deref().and_then(|doubt| doubt.routes_within(now, HELD))
     }
 
-    /// Where clients have shown that their answers leave.
+    /// Returns the way by which replies to clients leave, as clients have shown it.
     pub fn shown(&self) -> Home {
         self.doubt.as_deref().map_or(Home::Unknown, Doubt::shown)
     }
@@ -292,7 +292,7 @@ mod tests {
         unanswered: u64,
         /// The result when routes are asked for; `None`: no response comes.
         routes: Option<Routes>,
-        /// Of so many unanswered sources they are asked for.
+        /// Number of unanswered sources among those for which routes are asked.
         about: usize,
     }
 
@@ -309,7 +309,7 @@ mod tests {
         Routes { home: Home::Elsewhere, ordinary: Some(1.0), unreachable: 0.0, ..SPOOFED };
 
     impl Polled {
-        /// Where routes say nothing.
+        /// Returns a listener for which routes say nothing.
         fn new() -> Self {
             Self::with(Some(Routes::default()))
         }
@@ -319,7 +319,7 @@ mod tests {
             Self { answers: Answers::default(), now, unanswered: 0, routes, about: 64 }
         }
 
-        /// So many polls with these counts: SYNs, SYN-ACKs, completed, half-open, cookies.
+        /// Makes so many polls with these counts: SYNs, SYN-ACKs, completed, half-open, cookies. Returns the verdict.
         fn polls(&mut self, times: u32, counts: [u64; 5]) -> Egress {
             let [syn, syn_ack, acknowledged, half_open, cookies] = counts;
             let established = Some(acknowledged);
@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(asked.polls(1, [10, 10, 0, 128, 0]), Egress::Unseen, "nobody answers");
     }
 
-    /// So many polls that count this.
+    /// Number of polls, and the counts of each.
     type Polls = (u32, [u64; 5]);
 
     /// Counts that prove unseen replies by themselves.

@@ -53,7 +53,7 @@ use crate::{
 pub struct Engine {
     settings: Tuned,
     mode: Mode,
-    /// Since when matches are dropped.
+    /// Time of the last change of the mode: in enforce mode, matches are dropped since then.
     enforced: Timestamp,
     now: Timestamp,
     epoch: Option<u64>,
@@ -71,18 +71,18 @@ pub struct Engine {
     recurrence: Recurrence,
     sampling: Sampling,
     saturation: Saturation,
-    /// More SYNs arrive than this host can answer.
+    /// Whether more SYNs arrive than this host can answer.
     saturated: bool,
-    /// Queues dropped SYNs, and a count would attribute them to their listeners.
+    /// Whether queues dropped SYNs that a count would attribute to their listeners.
     uncounted: bool,
     /// Incidents that an earlier run left open, until their listeners are known.
     left_open: Vec<IncidentReport>,
     /// Mitigations of an earlier run, until their listeners are known: since when, listener, mitigation, rate.
     inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
-    /// Of which share of their SYNs the headers of these listeners are kept, as a power of two.
+    /// Listeners of which SYN headers are kept, each with the share `n`: one SYN in `2^n`.
     sampled: BTreeMap<ListenerId, u8>,
     inspected: Timestamp,
-    /// When the flows of all listeners were looked at last.
+    /// Time at which the flows of all listeners were last inspected.
     surveyed: Timestamp,
     counted: Timestamp,
     incidents: u64,
@@ -94,7 +94,7 @@ pub struct Engine {
     /// Handshakes a second that complete at listeners after a signature rule has let their retransmitted SYNs
     /// pass; no entry where none do.
     completing: BTreeMap<Listener, f64>,
-    /// Why rules are no longer wanted, until the plan has taken note.
+    /// Reasons for which rules are no longer wanted, until the plan has taken note.
     farewells: BTreeMap<Matcher, String>,
     commands: VecDeque<Command>,
     /// The rules as they were before the last replacement, until the kernel has surely taken it.
@@ -342,7 +342,7 @@ impl Engine {
         own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident))
     }
 
-    /// The same.
+    /// Returns the same incidents, to be changed.
     fn open_incidents_mut(&mut self) -> impl Iterator<Item = &mut Incident> {
         let own = self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut());
         own.chain(self.rolled.as_mut().map(|rolled| &mut rolled.incident))

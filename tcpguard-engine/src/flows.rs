@@ -9,11 +9,11 @@ use tcpguard_common::fastpath::Fingerprint;
 
 use crate::{Flow, FlowState, ListenerId, Timestamp};
 
-/// Sampled flows, by listener. How long an answer and an end took is kept to the microsecond.
+/// Sampled flows, by listener. The times from the SYN to the SYN-ACK and to the end are kept to the microsecond.
 #[derive(Clone, Debug, Default)]
 pub struct Flows {
     by_listener: BTreeMap<ListenerId, Vec<Packed>>,
-    /// Local addresses, each once, and where each stands.
+    /// Local addresses, each once, and the position of each.
     servers: Vec<IpAddr>,
     places: BTreeMap<IpAddr, u32>,
 }
@@ -23,7 +23,7 @@ pub struct Flows {
 struct Packed {
     syn_at: Timestamp,
     fingerprint: Fingerprint,
-    /// From the SYN on.
+    /// Time from the SYN to the SYN-ACK.
     syn_ack: Option<Micros>,
     done: Option<Micros>,
     /// Position of the local address in the list.
@@ -34,7 +34,7 @@ struct Packed {
     sample_shift: u8,
 }
 
-/// Microseconds and one more, 71 minutes at most.
+/// A time in µs, stored plus one, 71 minutes at most.
 #[derive(Clone, Copy, Debug)]
 struct Micros(NonZero<u32>);
 
@@ -72,12 +72,12 @@ impl Flows {
         })
     }
 
-    /// How many there are.
+    /// Returns the number of flows.
     pub fn len(&self) -> usize {
         self.by_listener.values().map(Vec::len).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no flows.
     pub fn is_empty(&self) -> bool {
         self.by_listener.is_empty()
     }

@@ -31,9 +31,9 @@ pub(crate) const TELL_GROWTH: f64 = 4.0;
 /// Refinements that must agree on another class before the first change.
 const FIRST_CONVICTION: u32 = 2;
 
-/// The class that an earlier run found stays for so long. At the first inspections after a start no flow is
-/// older than a client's first retransmission (1 s, RFC 6298 §2.1). Until then a mimicking flood passes for a
-/// broken path.
+/// Time for which the class that an earlier run found stays. At the first inspections after a start no flow
+/// is older than a client's first retransmission (1 s, RFC 6298 §2.1). Until then a mimicking flood passes
+/// for a broken path.
 const RELEARNING: Duration = Duration::from_secs(5);
 
 /// An incident that is open.
@@ -42,16 +42,16 @@ pub(crate) struct Incident {
     id: u64,
     listener_id: ListenerId,
     listener: Listener,
-    /// How many listeners it is about.
+    /// Number of listeners that it is about.
     listeners: u32,
     class: IncidentClass,
     /// Pending class of the last refinements, and the number of refinements that found it.
     doubt: Option<(IncidentClass, u32)>,
-    /// How many must agree.
+    /// Number of refinements that must agree.
     conviction: u32,
-    /// From when on another class may be found.
+    /// Time from which another class may be found.
     judged_from: Timestamp,
-    /// The verdict so far holds only until more evidence is there.
+    /// Whether the verdict so far holds only until more evidence is there.
     provisional: bool,
     signal: Signal,
     started: Timestamp,
@@ -78,7 +78,7 @@ pub(crate) struct Incident {
     /// Fingerprints of the clients that completed a handshake since it began.
     pub admitted: Admitted,
     declined: Declined,
-    /// Why rules are no longer asked for, until the plan has taken note.
+    /// Reasons that rules are no longer asked for, kept until the plan has taken note.
     pub farewells: BTreeMap<Matcher, String>,
     told: Told,
 }
@@ -168,8 +168,8 @@ impl Incident {
         }
     }
 
-    /// One that an earlier run left open, at the listener that has number `listener_id` now. `None` where
-    /// it is of no signal that this version knows.
+    /// Resumes an incident that an earlier run left open, at the listener that has number `listener_id` now.
+    /// Returns `None` where it is of no signal that this version knows.
     pub fn resume(
         now: Timestamp,
         listener_id: ListenerId,
@@ -249,7 +249,7 @@ impl Incident {
         self.syns += syns;
     }
 
-    /// Counts at least so many SYNs in all.
+    /// Raises the number of its SYNs to at least `syns`.
     pub fn raise_syns(&mut self, syns: u64) {
         self.syns = self.syns.max(syns);
     }
@@ -259,7 +259,7 @@ impl Incident {
         self.listener = listener;
     }
 
-    /// Says that it is about so many listeners.
+    /// Sets the number of listeners that it is about.
     pub fn set_listeners(&mut self, listeners: usize) {
         self.listeners = u32::try_from(listeners).unwrap_or(u32::MAX);
     }
@@ -374,8 +374,8 @@ impl Incident {
         self.wanted.push(Wanted { matcher, incident: self.id, reason, ttl });
     }
 
-    /// Asks for a rule that another incident asked for so far, unless it asks for `most` rules. Whether it does
-    /// now.
+    /// Asks for a rule that another incident asked for so far, unless it asks for `most` rules. Returns
+    /// whether it asks for that rule now.
     pub fn take_over(&mut self, wanted: Wanted, most: usize) -> bool {
         let wants = self.wants(&wanted.matcher);
         if !wants && self.wanted.len() < most {
@@ -439,7 +439,7 @@ impl Incident {
         }
     }
 
-    /// Asks for a rule that the kernel did not take no more before `until`.
+    /// Stops asking for a rule that the kernel did not take, before `until`.
     pub fn postpone(&mut self, matcher: &Matcher, until: Timestamp) {
         self.wanted.retain(|wanted| wanted.matcher != *matcher);
         self.declined.refuse(*matcher, until);
@@ -450,7 +450,7 @@ impl Incident {
         self.declined.has(now, matcher)
     }
 
-    /// Whether that is so on an operator's word: which rule, or one that it would include, was removed.
+    /// Returns the removed rule, where an operator removed this rule or one that it would include.
     pub fn has_removed(&self, now: Timestamp, matcher: &Matcher) -> Option<&RemovedRule> {
         self.declined.has_removed(now, matcher)
     }
@@ -476,7 +476,7 @@ impl Incident {
         self.declined.settle(which);
     }
 
-    /// The signatures that are dropped for it, wherever it is about.
+    /// Returns the signatures that are dropped for it at its listener, or for an incident of the host at every one.
     pub fn signatures(&self) -> impl Iterator<Item = (Mask, Fingerprint)> {
         self.wanted.iter().filter_map(|wanted| match wanted.matcher {
             Matcher::Signature { listener, mask, fingerprint } if listener == self.listener_id => {

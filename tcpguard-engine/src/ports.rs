@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(try_from = "Vec<u16>", into = "Vec<u16>")]
 pub struct Ports {
-    /// Ascending, each once; zeros behind them.
+    /// The certain ports, ascending, each once; zeros behind them.
     certain: [u16; Self::MOST],
 }
 
-/// Why there are no such [`Ports`].
+/// Reason that there are no such [`Ports`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PortsError {
     /// Port 0 is among them.

@@ -25,7 +25,7 @@ pub(crate) struct Refusals {
     unanswered: BTreeMap<ListenerId, u64>,
     /// Listeners with an overflowing accept queue.
     overflowing: Vec<ListenerId>,
-    /// A count of the queues would show more.
+    /// Whether a count of the queues would show more.
     uncounted: bool,
 }
 
@@ -65,7 +65,7 @@ impl Refusals {
         }
     }
 
-    /// How many of a listener's SYNs a full SYN queue dropped for certain: those that no other
+    /// Returns the number of a listener's SYNs that a full SYN queue dropped for certain: those that no other
     /// listener's unanswered SYNs explain. `None` while its accept queue overflows.
     pub fn at(&self, id: ListenerId) -> Option<u64> {
         if self.overflowing.contains(&id) {

@@ -34,12 +34,12 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The command that an operator is advised to have rules drop with: it goes back by itself, should
-    /// he have locked himself out.
+    /// Command that an operator is advised to use so that rules drop: the mode reverts by itself, in case the
+    /// operator is locked out.
     pub const TRY_ENFORCE: &str = "tcpguard mode enforce --confirm 60s";
 }
 
-/// Everything at one moment.
+/// State of the engine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Report {
     /// The mode.
@@ -66,11 +66,11 @@ pub struct ListenerReport {
     pub id: ListenerId,
     /// Its address.
     pub listener: Listener,
-    /// Where it lives.
+    /// Location of its sockets.
     pub kind: ListenerKind,
     /// Cumulative counters.
     pub counters: ListenerCounters,
-    /// Queues.
+    /// Queues of its sockets, where they could be read.
     pub queues: Option<Queues>,
     /// SYNs per second over the last second.
     pub syn_rate: f64,
@@ -85,19 +85,19 @@ pub struct ListenerReport {
     /// frames that the XDP program cannot read are among them.
     #[serde(default)]
     pub reaching_rate: f64,
-    /// Whether its clients connect.
+    /// Completed handshakes, compared with their baseline: whether its clients connect.
     pub completions: Completions,
     /// State of the listener.
     pub state: ListenerState,
-    /// Whether its SYN-ACKs leave by an attached interface.
+    /// Egress check: whether its SYN-ACKs leave by an attached interface.
     pub egress: Egress,
     /// The mitigations beside rules that are active for it, and those that cannot be.
     pub steps: Vec<StepReport>,
 }
 
-/// Whether clients connect: handshakes that a listener completes, compared with its baseline. This is the
-/// one measure of it. A share of the SYNs is none: in a flood most SYNs are spoofed, and those that are
-/// dropped or answered with a cookie never complete.
+/// Handshakes that a listener completes, compared with its baseline: the one measure of whether clients
+/// connect. A share of the SYNs is none: in a flood most SYNs are spoofed, and those that are dropped or
+/// answered with a cookie never complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Completions {
     /// Completed handshakes per second, mean of [`Completions::SPAN`].
@@ -122,15 +122,15 @@ impl Completions {
 /// A mitigation of a listener's ladder.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct StepReport {
-    /// Which.
+    /// The mitigation.
     pub step: Step,
-    /// How it stands.
+    /// Its state.
     pub state: StepState,
-    /// Since when it is taken.
+    /// Time since which it is active.
     pub since: Option<Timestamp>,
-    /// Until when an operator's word counts, or it is not tried again.
+    /// Time until which an operator's order counts, or it is not tried again.
     pub until: Option<Timestamp>,
-    /// Why.
+    /// Reason for its state.
     pub why: String,
 }
 
@@ -239,7 +239,7 @@ impl IncidentClass {
         matches!(self, Self::FlashCrowd | Self::ListenerOverload)
     }
 
-    /// How bad.
+    /// Returns its severity.
     pub const fn severity(self) -> Severity {
         match self {
             Self::RandomSpoofed
@@ -276,29 +276,31 @@ impl IncidentClass {
 /// One incident, open or closed, with all that a person needs to re-trace the verdict.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct IncidentReport {
-    /// Number, rising from 1.
+    /// Its number, rising from 1.
     pub id: u64,
-    /// Which listener; [`ListenerId::HOST`] for one that concerns the whole host.
+    /// Id of its listener; [`ListenerId::HOST`] for one that concerns the whole host.
     pub listener_id: ListenerId,
     /// Its address; [`Listener::HOST`], or the address or port that a scan is about.
     pub listener: Listener,
-    /// How many listeners it is about: one, or the number so far of listeners that are reported together. 0: none.
+    /// Number of listeners that it is about: one, or the number so far of listeners that are reported
+    /// together. 0: none.
     #[serde(default)]
     pub listeners: u32,
     /// Its class.
     pub class: IncidentClass,
-    /// How bad.
+    /// Its severity.
     pub severity: Severity,
     /// First tick in which handshakes failed.
     pub started: Timestamp,
-    /// When the alarm was raised.
+    /// Time of the alarm.
     pub detected: Timestamp,
-    /// When it was over; `None` while it is open.
+    /// Time of its end; `None` while it is open.
     pub ended: Option<Timestamp>,
     /// The signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
     /// `answers`, `closed_ports` or `beyond_bounds`.
     pub signal: String,
-    /// 0 to 1: `1 - 2^-gate`.
+    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the gate items
+    /// that hold, silence, a surge and unreachable sources. A verdict on counters has a value of its own.
     pub confidence: f64,
     /// The numbers behind the verdict, at the last inspection.
     pub evidence: Evidence,
@@ -337,16 +339,16 @@ pub struct IncidentReport {
 /// One thing that was done about an incident.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ActionReport {
-    /// When.
+    /// Time of the action.
     pub at: Timestamp,
     /// The action, in words.
     pub text: String,
 }
 
-/// Evidence for the verdict of an incident: failing handshakes of the last 8 s.
+/// Evidence for the verdict of an incident: failing handshakes of the last 8 s, or of up to 63 s where these are few.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Evidence {
-    /// Failing flows looked at.
+    /// Number of failing flows that were inspected.
     pub failing_flows: u64,
     /// Completed over attempted handshakes in the window, 0 to 1.
     pub completion: f64,
@@ -431,7 +433,7 @@ pub struct NetworkShare {
 /// A signature and its coverage.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct SignatureShare {
-    /// In p0f-like words: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
+    /// The signature in p0f-like words: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
     pub text: String,
     /// Name of the mask.
     pub mask: String,
@@ -452,17 +454,17 @@ pub struct RuleReport {
     pub kind: String,
     /// Its matcher, in words: a prefix, or a signature and its listener.
     pub matches: String,
-    /// To which local ports; a signature's listener has its own.
+    /// Local ports to which it drops SYNs; a signature's listener has its own.
     pub ports: Ports,
     /// `incident` or `operator`.
     pub origin: String,
     /// The incident it was made for.
     pub incident: Option<u64>,
-    /// Why.
+    /// Reason for which it was made.
     pub reason: String,
-    /// Created at.
+    /// Time at which it was made.
     pub created: Timestamp,
-    /// Ends at, unless renewed.
+    /// Time at which it ends, unless renewed.
     pub expires: Timestamp,
     /// Time at which it ends unless an operator confirms it before that. `None`: it needs no confirmation.
     #[serde(default)]
@@ -479,14 +481,14 @@ pub struct RuleReport {
 /// A prefix of the allow-list.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct AllowReport {
-    /// Which sources are exempt from drops by source or signature.
+    /// Sources that are exempt from drops by source or signature.
     pub net: IpNet,
-    /// Why.
+    /// Reason for the exemption.
     pub reason: String,
     /// User id of the operator.
     pub uid: u32,
-    /// Since when.
+    /// Time since which they are exempt.
     pub created: Timestamp,
-    /// Until when.
+    /// Time until which they are exempt.
     pub expires: Timestamp,
 }

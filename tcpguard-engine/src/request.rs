@@ -15,17 +15,17 @@ pub enum Request {
     /// rule becomes this one. If an operator blocks other ports of the same prefix, this replaces that
     /// rule. Rules of the agent stay beside one for certain ports.
     Block {
-        /// Which sources.
+        /// Sources to block.
         net: IpNet,
-        /// To which local ports.
+        /// Local ports to which their SYNs are dropped.
         ports: Ports,
-        /// For how long; cut to [`crate::Limits::MAX_MANUAL_RULE`].
+        /// Lifetime of the rule, cut to [`crate::Limits::MAX_MANUAL_RULE`].
         lifetime: Duration,
-        /// Why, in the operator's words.
+        /// Reason, in the operator's words.
         reason: String,
         /// User id of the operator.
         uid: u32,
-        /// Whether the rule may touch a protected or very wide prefix, or hold clients.
+        /// Permission for the rule to touch a protected or very wide prefix, or to hold clients.
         force: Force,
         /// The validated clients within `net`, which the rule would cut off.
         clients: ClientsWithin,
@@ -33,7 +33,7 @@ pub enum Request {
     /// Remove rules. An open incident asks for its own again after [`crate::Limits::REMOVED`] at the
     /// earliest, or after [`Order::Auto`] for their mitigation at its listener, or a mode, is requested.
     Unblock {
-        /// Which.
+        /// Rules to remove.
         which: Which,
         /// Origin of the rules among these.
         whose: Whose,
@@ -43,16 +43,16 @@ pub enum Request {
     ImportRules {
         /// The rules.
         rules: Vec<RuleToImport>,
-        /// Leave the operators' other rules as they are, and only add and change.
+        /// Whether the operators' other rules stay as they are: then rules are only added and changed.
         merge: bool,
         /// User id of the operator.
         uid: u32,
-        /// Whether rules may touch a protected or very wide prefix.
+        /// Permission for the rules to touch a protected or very wide prefix.
         force: Force,
     },
-    /// Let rules stay that wait for this word.
+    /// Let rules stay that wait for an operator's confirmation.
     ConfirmRules {
-        /// Those within; without it all of them.
+        /// Prefix of the rules that may stay; without it all of them may.
         net: Option<IpNet>,
         /// User id of the operator.
         uid: u32,
@@ -60,11 +60,11 @@ pub enum Request {
     /// Exempt sources from drops by source or signature for `lifetime` from now. Automatic rules
     /// that touch them are taken back; if they are allowed already, this replaces it.
     Allow {
-        /// Which sources.
+        /// Sources to exempt.
         net: IpNet,
-        /// For how long; cut to [`crate::Limits::MAX_ALLOW`].
+        /// Lifetime of the exemption, cut to [`crate::Limits::MAX_ALLOW`].
         lifetime: Duration,
-        /// Why, in the operator's words.
+        /// Reason, in the operator's words.
         reason: String,
         /// User id of the operator.
         uid: u32,
@@ -73,7 +73,7 @@ pub enum Request {
     },
     /// Take back every exemption within `net` that an operator asked for.
     Disallow {
-        /// Which sources.
+        /// Sources that are no longer exempt.
         net: IpNet,
         /// User id of the operator.
         uid: u32,
@@ -81,13 +81,13 @@ pub enum Request {
     /// Start a mitigation for a listener, or forbid it, for `lifetime` from now; or leave it to the agent
     /// again. A mitigation that rules do can only be forbidden: `Block` does the opposite.
     OrderStep {
-        /// Which listener.
+        /// Listener of the mitigation.
         listener: Listener,
-        /// Which mitigation.
+        /// Mitigation that is ordered.
         step: Step,
         /// The order for the mitigation.
         order: Order,
-        /// For how long; cut to [`crate::Limits::MAX_ORDER`].
+        /// Lifetime of the order, cut to [`crate::Limits::MAX_ORDER`].
         lifetime: Duration,
         /// User id of the operator.
         uid: u32,
@@ -104,9 +104,9 @@ pub enum Request {
 /// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ClientsWithin {
-    /// How many there are.
+    /// Number of these clients.
     pub known: u32,
-    /// Of these, how many completed one within the last minute.
+    /// Number of these that completed a handshake within the last minute.
     pub last_minute: u32,
 }
 
@@ -118,25 +118,25 @@ impl std::fmt::Display for ClientsWithin {
     }
 }
 
-/// Which rules are removed.
+/// Choice of the rules to remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Which {
     /// Rules over sources that lie within.
     Within(IpNet),
-    /// The one with this number.
+    /// The rule with this number.
     Numbered(RuleId),
-    /// All, in one step.
+    /// All rules, in one step.
     All,
 }
 
 /// Origin of the rules to remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Whose {
-    /// Those that operators made.
+    /// Rules that operators made.
     Operators,
-    /// Those that the agent made for incidents.
+    /// Rules that the agent made for incidents.
     Incidents,
-    /// Either.
+    /// Rules of either origin.
     All,
 }
 
@@ -153,21 +153,21 @@ pub enum Force {
         /// Address from which the operator is logged in: an operator who is cut off cannot confirm.
         caller: Option<IpAddr>,
     },
-    /// It may be.
+    /// Such a rule is made, without a confirmation.
     ForGood,
 }
 
 /// One rule of [`Request::ImportRules`], or that of [`Request::Block`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleToImport {
-    /// Which sources.
+    /// Sources to block.
     pub net: IpNet,
-    /// To which local ports.
+    /// Local ports to which their SYNs are dropped.
     pub ports: Ports,
-    /// For how long from now; cut to [`crate::Limits::MAX_MANUAL_RULE`]. `None`: for
-    /// [`crate::Limits::MANUAL_RULE`], or as long as it is there already if that is longer.
+    /// Lifetime from now, cut to [`crate::Limits::MAX_MANUAL_RULE`]. `None`: [`crate::Limits::MANUAL_RULE`],
+    /// or as long as it is there already if that is longer.
     pub lifetime: Option<Duration>,
-    /// Why, in the operator's words; `None`: as it is there already.
+    /// Reason, in the operator's words; `None`: as it is there already.
     pub reason: Option<String>,
 }
 
@@ -190,7 +190,7 @@ pub struct ImportReport {
     pub removed: u32,
     /// Rules that are there now, of any origin.
     pub total: u32,
-    /// Of those imported, how many wait for an operator's word.
+    /// Number of imported rules that wait for an operator's confirmation.
     pub on_trial: u32,
 }
 
@@ -223,7 +223,7 @@ pub enum Response {
     },
 }
 
-/// Why a [`Request`] was refused. Each message names the situation and the way out.
+/// Reason that a [`Request`] was refused. Each message names the situation and the way out.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// `net` has addresses in common with a protected prefix.
@@ -243,7 +243,7 @@ pub enum RequestError {
     Clients {
         /// The requested prefix.
         net: IpNet,
-        /// How many.
+        /// The validated clients within it.
         clients: ClientsWithin,
     },
     /// `net` is wider than rules may be without force: see [`crate::Limits`].
@@ -255,7 +255,7 @@ pub enum RequestError {
     /// Some rules of an import cannot be; none of it was done.
     #[error("{} of the rules cannot be imported, so none was", .refused.len())]
     Import {
-        /// Which, by their position in the request counted from 0, and why.
+        /// Refused rules, by their position in the request counted from 0, and the reasons.
         refused: Vec<(usize, RequestError)>,
     },
     /// A prefix that stands in an import a second time.
@@ -275,7 +275,7 @@ pub enum RequestError {
         whose: Whose,
         /// A rule over a wider prefix, which drops the requested sources.
         wider: Option<(RuleId, IpNet)>,
-        /// Rules for incidents that there are, where those of operators were asked for.
+        /// Number of rules for incidents that there are, where those of operators were asked for.
         automatic: u32,
     },
     /// No rule waits for an operator's word.
@@ -304,7 +304,7 @@ pub enum RequestError {
         .step.name()
     )]
     DoneByRules {
-        /// Which.
+        /// The mitigation that was ordered.
         step: Step,
     },
     /// The allow-list is full.
@@ -312,7 +312,7 @@ pub enum RequestError {
         "all {limit} places of the allow-list are taken: take some back, or allow wider prefixes"
     )]
     AllowListFull {
-        /// How many there are.
+        /// Number of slots of the allow-list.
         limit: u32,
     },
     /// There are as many rules as there can be.
@@ -321,7 +321,7 @@ pub enum RequestError {
          back first, or make more room (policy.rules)"
     )]
     Full {
-        /// How many there are.
+        /// Number of rules for which there is room.
         limit: u32,
     },
 }

@@ -13,14 +13,14 @@ use std::time::Duration;
 use crate::drawn::one_in;
 use crate::{Flow, FlowState, ListenerId, Timestamp};
 
-/// Failing sources of a listener that are asked about at a time: a share of them is known to 6 %, one
-/// standard deviation.
+/// Number of failing sources of a listener that are asked about at a time: a share of them is known to 6 %,
+/// one standard deviation.
 const SOURCES: usize = 64;
-/// Clients of a listener that are asked about at a time.
+/// Number of clients of a listener that are asked about at a time.
 const CLIENTS: usize = 16;
-/// Clients with a known route from which their routes count before those of the Internet at large.
+/// Number of clients with a known route from which their routes count before those of the Internet at large.
 const CLIENTS_MIN: usize = 8;
-/// Failing flows older than this say nothing of now.
+/// Age beyond which failing flows say nothing of the present.
 const RECENT: Duration = Duration::from_secs(8);
 
 /// Addresses in blocks of each of the five registries. A packet to the Internet at large would take the route to
@@ -43,7 +43,7 @@ const WORLD_V6: [Ipv6Addr; 5] = [
     Ipv6Addr::new(0x2c0f, 0x1000, 0, 0, 0, 0, 0, 1),
 ];
 
-/// Where the host's reply to a SYN from an address goes.
+/// Route of the host's reply to a SYN from an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Route {
     /// The kernel did not say.
@@ -59,7 +59,7 @@ pub enum Route {
     Nowhere,
 }
 
-/// Why a route is asked for.
+/// Reason that a route is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum About {
     /// A SYN from there went to the stack, and no reply was seen.
@@ -72,16 +72,16 @@ pub enum About {
     World,
 }
 
-/// The question where the reply to a SYN goes.
+/// Question for the route of the reply to a SYN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RouteQuestion {
-    /// To which listener the SYN was.
+    /// Listener of the SYN.
     pub listener: ListenerId,
-    /// Why it is asked.
+    /// Reason of the question.
     pub about: About,
-    /// From which address it was.
+    /// Source address of the SYN.
     pub client: IpAddr,
-    /// To which local address: the reply's source, by which hosts may route.
+    /// Local address to which the SYN was sent: the reply's source, by which hosts may route.
     pub server: IpAddr,
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn questions(
     questions
 }
 
-/// About `most` of them.
+/// Draws about `most` of the flows.
 fn drawn(
     flows: impl Iterator<Item = Flow> + Clone,
     most: usize,
@@ -143,24 +143,24 @@ fn drawn(
     one_in(step, flows)
 }
 
-/// Where the replies to a listener's clients leave.
+/// Interfaces by which the replies to a listener's clients leave.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Home {
-    /// Not known.
+    /// The interfaces are not known.
     #[default]
     Unknown,
-    /// By attached interfaces, where they are seen.
+    /// Attached interfaces, where the replies are seen.
     Guarded,
-    /// By other interfaces, where they are not seen.
+    /// Other interfaces, where the replies are not seen.
     Elsewhere,
 }
 
 /// Result of the questions about routes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Routes {
-    /// Where the replies to clients leave, or would.
+    /// Interfaces by which the replies to clients leave, or would leave.
     pub home: Home,
-    /// Where clients have shown that, now or earlier.
+    /// Interfaces that clients have shown, now or earlier.
     pub shown: Home,
     /// Share of the unanswered sources whose reply would leave as that of clients, or by an unknown route. `None`
     /// where no unanswered source was asked about.
@@ -242,7 +242,7 @@ impl Routes {
     }
 }
 
-/// Where most of the replies go that leave.
+/// Returns the interfaces by which most of those replies go that leave; `None` without a majority.
 fn majority(routes: impl Iterator<Item = Route> + Clone) -> Option<Home> {
     let guarded = routes.clone().filter(|route| *route == Route::Guarded).count();
     let elsewhere = routes.filter(|route| matches!(route, Route::Elsewhere(_))).count();
@@ -291,7 +291,7 @@ mod tests {
         questions(NOW, ListenerId(7), flows.iter().copied(), POLL)
     }
 
-    /// So many answers of each kind.
+    /// Returns the answers, as many of each kind as `kinds` says.
     fn answers(kinds: &[(About, Route, usize)]) -> Vec<(RouteQuestion, Route)> {
         let (client, server) = (SERVER.into(), SERVER.into());
         let question = |about| RouteQuestion { listener: ListenerId(7), about, client, server };
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!([7, 8].map(|count| clients(count).home), [Home::Guarded, Home::Elsewhere]);
     }
 
-    /// They come from a private network, and the way to the Internet is the administrator's.
+    /// The clients come from a private network, and the way to the Internet is the administrator's.
     #[test]
     fn what_clients_have_shown_counts_before_the_internet_when_too_few_are_left_to_ask_about() {
         use About::{Client, Unanswered, World};

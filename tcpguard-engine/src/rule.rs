@@ -19,20 +19,20 @@ pub struct RuleId(pub u32);
 pub struct Rule {
     /// Its name.
     pub id: RuleId,
-    /// Which SYNs it drops.
+    /// SYNs that it drops.
     pub matcher: Matcher,
     /// Its origin.
     pub origin: Origin,
     /// Made in spite of a protected address that it covers. That address is not exempt from it either. A rule
     /// is not forced over a prefix that became protected after the rule was made.
     pub forced: bool,
-    /// Why, in words.
+    /// Reason, in words.
     pub reason: String,
-    /// When it was made.
+    /// Time at which it was made.
     pub created: Timestamp,
-    /// When the kernel stops applying it, unless it is renewed.
+    /// Time at which the kernel stops applying it, unless it is renewed.
     pub expires: Timestamp,
-    /// There while the rule waits for an operator's confirmation. [`Rule::expires`] is then the time by which
+    /// Its future, while it waits for an operator's confirmation. [`Rule::expires`] is then the time by which
     /// it must be confirmed.
     pub trial: Option<Trial>,
 }
@@ -40,7 +40,7 @@ pub struct Rule {
 /// Future of a rule that waits for an operator's confirmation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// When it ends if it may stay.
+    /// Time at which it ends if it may stay.
     pub until: Timestamp,
     /// The operator's rule that it replaced. It is restored if no confirmation comes in time.
     pub instead_of: Option<Box<Rule>>,
@@ -60,21 +60,21 @@ impl Trial {
 /// whose addresses the attacker chose to spoof.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Matcher {
-    /// From these sources to these local ports. Rules of the agent are for every port.
+    /// SYNs from these sources to these local ports. Rules of the agent are for every port.
     Source(IpNet, Ports),
-    /// To this listener, with this fingerprint under this mask.
+    /// SYNs to this listener, with this fingerprint under this mask.
     Signature {
         /// The listener under attack; [`ListenerId::HOST`]: every one.
         listener: ListenerId,
-        /// Which fields count.
+        /// Mask of the fields that count.
         mask: Mask,
-        /// Their values; fields that do not count are zero.
+        /// Values of these fields; fields that do not count are zero.
         fingerprint: Fingerprint,
     },
 }
 
 impl Matcher {
-    /// How many of the kernel's entries it takes.
+    /// Returns the number of the kernel's entries that it takes.
     pub fn entries(&self) -> usize {
         match self {
             Self::Source(_, ports) => ports.entries().count(),

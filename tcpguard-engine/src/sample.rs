@@ -31,14 +31,14 @@ impl ListenerId {
     pub const HOST: Self = Self(u32::MAX);
 }
 
-/// Where clients connect to.
+/// Local address and port to which clients connect.
 #[derive(
     Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
 )]
 pub struct Listener {
     /// Local address; unspecified for a wildcard. A dual-stack socket is one listener (`::`).
     pub addr: IpAddr,
-    /// Port.
+    /// Local port.
     pub port: u16,
 }
 
@@ -60,22 +60,22 @@ impl std::fmt::Display for Listener {
     }
 }
 
-/// Where a listener's sockets are.
+/// Location of a listener's sockets.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerKind {
     /// A listening socket of this network namespace: every means applies.
     Local,
-    /// Only seen by its SYN-ACKs: no half-open clean-up.
+    /// A listener that is only seen by its SYN-ACKs: no half-open clean-up.
     Forwarded,
 }
 
 /// Everything read in one poll.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
-    /// When the counters were read.
+    /// Time at which the counters were read.
     pub at: Timestamp,
-    /// Changes when the kernel counters started again from zero.
+    /// Number that changes when the kernel counters started again from zero.
     pub epoch: u64,
     /// Every listener followed now. One that is missing has gone.
     pub listeners: Vec<ListenerSample>,
@@ -93,8 +93,8 @@ pub struct Sample {
     pub lost: u64,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
-    /// Outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt, third ACKs are
-    /// recognised by their sequence number alone, and the verdict is less sure.
+    /// Whether outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt,
+    /// third ACKs are recognised by their sequence number alone, and the verdict is less sure.
     pub one_sided: bool,
 }
 
@@ -106,13 +106,13 @@ pub struct HostCounters {
     /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
     /// sequence number zero.
     pub answers: u64,
-    /// Of these, answers to no SYN of this host (sampled).
+    /// Segments among these that answer no SYN of this host (sampled).
     pub unsolicited: u64,
     /// Segments of connections that arrived: ACK or FIN with ACK.
     pub segments: u64,
     /// SYNs for an address and port on which nothing listens.
     pub no_listener: u64,
-    /// Of these, those to addresses of this host itself.
+    /// SYNs among these to addresses of this host itself.
     #[serde(default)]
     pub no_listener_own: u64,
     /// Resets with which this host's own stack has refused SYNs to closed ports, as far as they are seen.
@@ -124,17 +124,17 @@ pub struct HostCounters {
     /// SYNs to closed ports beyond the limit of [`crate::Command::LimitClosedPorts`], in whatever mode.
     #[serde(default)]
     pub closed_over: u64,
-    /// Of these, those that were dropped.
+    /// SYNs among these that were dropped.
     #[serde(default)]
     pub closed_dropped: u64,
     /// Frames that went to the stack although their headers go on beyond the parser's bounds: each may hold
     /// a SYN.
     #[serde(default)]
     pub beyond_passed: u64,
-    /// Of these, those that may come through a router: VLAN tags do not.
+    /// Frames among these that may come through a router: VLAN tags do not.
     #[serde(default)]
     pub beyond_routed: u64,
-    /// Of these, first fragments with part of a TCP header, which no stack sends.
+    /// First fragments among these with part of a TCP header, which no stack sends.
     #[serde(default)]
     pub short_fragments: u64,
     /// Frames beyond the bounds that were dropped.
@@ -147,22 +147,22 @@ pub struct HostCounters {
 pub struct Probe {
     /// Its address (IPv6: the /64).
     pub source: IpAddr,
-    /// Where to last: the local address.
+    /// Local address of the last SYN.
     pub server: IpAddr,
-    /// Where to last: the port.
+    /// Port of the last SYN.
     pub port: u16,
     /// Distinct ports tried, estimated.
     pub ports: u32,
     /// Distinct local addresses tried, estimated.
     pub servers: u32,
-    /// SYNs.
+    /// Number of these SYNs.
     pub syns: u32,
     /// Handshakes that the source completed with this host, if it did in the last ten minutes. Those
     /// of sources that tried few ports may be left out.
     pub completed: u64,
-    /// First SYN counted here, at most five minutes ago when the last one came.
+    /// Time of the first SYN counted here, at most five minutes ago when the last one came.
     pub since: Timestamp,
-    /// Last SYN.
+    /// Time of the last SYN.
     pub last: Timestamp,
 }
 
@@ -173,7 +173,7 @@ pub struct ListenerSample {
     pub id: ListenerId,
     /// Its address and port.
     pub listener: Listener,
-    /// Where it lives.
+    /// Location of its sockets.
     pub kind: ListenerKind,
     /// Its counters.
     pub counters: ListenerCounters,
@@ -188,11 +188,11 @@ pub struct ListenerSample {
 pub struct ListenerCounters {
     /// SYNs that arrived, whatever became of them, retransmissions included.
     pub syn: u64,
-    /// Of these, retransmissions of a pending SYN (sampled).
+    /// Retransmissions of a pending SYN among these (sampled).
     pub syn_retransmit: u64,
     /// SYN-ACKs that left, retransmissions included.
     pub syn_ack: u64,
-    /// Of these, retransmissions (sampled).
+    /// Retransmissions among these (sampled).
     pub syn_ack_retransmit: u64,
     /// Handshakes that the kernel completed; `None` where the tracepoint is not available.
     pub established: Option<u64>,
@@ -238,7 +238,7 @@ pub struct ListenerCounters {
 }
 
 impl ListenerCounters {
-    /// Since `before`; `None` when a counter went backwards.
+    /// Returns the counts since `before`; `None` when a counter went backwards.
     pub(crate) fn since(&self, before: &Self) -> Option<Self> {
         let established = match (before.established, self.established) {
             (Some(before), Some(now)) => Some(now.checked_sub(before)?),
@@ -279,16 +279,16 @@ impl ListenerCounters {
 /// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/handovers.rs`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ReturnedCookies {
-    /// How many; of one network up to four a second count.
+    /// Number of these cookies; of one network up to four a second count.
     pub valid: u64,
     /// Cookies among these for which the kernel completed the handshake.
     pub completed: u64,
-    /// Networks that sent back one, as far as they are remembered.
+    /// Number of networks that sent back one, as far as they are remembered.
     pub networks: u64,
 }
 
 impl ReturnedCookies {
-    /// Each count made from the same of both.
+    /// Returns the counts that `count` makes of each pair of both.
     pub(crate) fn with(self, other: Self, count: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             valid: count(self.valid, other.valid),
@@ -297,7 +297,7 @@ impl ReturnedCookies {
         }
     }
 
-    /// Since `before`; `None` when a counter went backwards.
+    /// Returns the counts since `before`; `None` when a counter went backwards.
     pub(crate) fn since(self, before: Self) -> Option<Self> {
         Some(Self {
             valid: self.valid.checked_sub(before.valid)?,
@@ -338,11 +338,11 @@ pub struct TcpExt {
     pub req_q_full_do_cookies: u64,
     /// `TCPReqQFullDrop`: the SYN queue was full and the SYN was dropped.
     pub req_q_full_drop: u64,
-    /// `SyncookiesSent`.
+    /// `SyncookiesSent`: SYN cookies that the stack sent.
     pub syncookies_sent: u64,
     /// `SyncookiesRecv`: valid cookies that clients returned.
     pub syncookies_recv: u64,
-    /// `SyncookiesFailed`.
+    /// `SyncookiesFailed`: ACKs with an invalid cookie.
     pub syncookies_failed: u64,
 }
 
@@ -359,18 +359,18 @@ pub struct RuleCounters {
     pub completed: u64,
 }
 
-/// How far a connection attempt has come.
+/// Progress of a connection attempt.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum FlowState {
-    /// A SYN was seen and passed on; no answer yet.
+    /// A SYN was seen and passed on; no reply yet.
     Syn,
     /// The SYN was answered; the client has not spoken again.
     SynAck,
-    /// The client acknowledged the answer, and the host has not completed the handshake: it waits for the
-    /// client's first data (`TCP_DEFER_ACCEPT`), or will send its answer again.
+    /// The client acknowledged the SYN-ACK, and the host has not completed the handshake: it waits for the
+    /// client's first data (`TCP_DEFER_ACCEPT`), or will retransmit its SYN-ACK.
     Acknowledged,
-    /// Likewise, and the host has sent its answer again: its accept queue is full, or it refused the
-    /// acknowledgement.
+    /// The client acknowledged the SYN-ACK, and the host has retransmitted it: its accept queue is full, or
+    /// it refused the acknowledgement.
     Ignored,
     /// The handshake completed.
     Completed,
@@ -383,30 +383,30 @@ pub enum FlowState {
 /// One sampled connection attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
-    /// At which listener.
+    /// Listener of the attempt.
     pub listener: ListenerId,
-    /// From which address.
+    /// Source address of the SYN.
     pub client: IpAddr,
-    /// To which local address (the listener's may be a wildcard).
+    /// Local address to which the SYN was sent (the listener's may be a wildcard).
     pub server: IpAddr,
-    /// First SYN.
+    /// Time of the first SYN.
     pub syn_at: Timestamp,
-    /// First SYN-ACK.
+    /// Time of the first SYN-ACK.
     pub syn_ack_at: Option<Timestamp>,
-    /// Acknowledged, completed or reset at.
+    /// Time at which it was acknowledged, completed or reset.
     pub done_at: Option<Timestamp>,
-    /// How far it has come.
+    /// Its progress.
     pub state: FlowState,
-    /// Repetitions of the SYN.
+    /// Number of retransmissions of the SYN.
     pub syn_retransmits: u8,
-    /// It stands for `2^sample_shift` flows.
+    /// Exponent of the number of flows for which it stands: `2^sample_shift`.
     pub sample_shift: u8,
     /// Fingerprint of the SYN.
     pub fingerprint: Fingerprint,
 }
 
 impl Flow {
-    /// How many flows it stands for.
+    /// Returns the number of flows for which it stands.
     pub const fn weight(&self) -> u64 {
         1 << self.sample_shift
     }

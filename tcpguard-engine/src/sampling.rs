@@ -1,8 +1,8 @@
-//! How many flows are followed in detail.
+//! Share of the flows that are tracked in detail, chosen by the rate of SYNs.
 
 use crate::{Settings, Timestamp};
 
-/// No flood needs more: one in 65,536 of 10^9 SYN/s is still followed.
+/// Largest sampling shift. No flood needs more: one in 65,536 of 10^9 SYN/s is still tracked.
 const MAX_SHIFT: u8 = 16;
 
 /// Chooses the sampling shift: up at once, down slowly, so that the pauses of a pulsed flood do not
@@ -13,7 +13,7 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// The shift to change to from `shift`, for `syn_rate` SYNs per second over the last poll.
+    /// Returns the shift to change to from `shift`, for `syn_rate` SYNs per second over the last poll.
     pub fn poll(
         &mut self,
         now: Timestamp,

@@ -11,7 +11,7 @@ use crate::egress::{Answers, Egress};
 use crate::window::Tick;
 use crate::{ListenerCounters, Mode, Queues, Timestamp};
 
-/// Averages made of missed polls at most.
+/// Largest number of averages that are made of missed polls.
 const PARTS: usize = 64;
 /// Polls that a sample may come late by and still be judged. The agent is late when a flood takes
 /// its CPU, which is no time to look away; an average over more than this says too little.
@@ -20,7 +20,7 @@ const LATE: u32 = 8;
 /// Values beside a listener's counters that are needed to read them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances {
-    /// When the poll was.
+    /// Time of the poll.
     pub at: Timestamp,
     /// Time since the poll before.
     pub elapsed: Duration,
@@ -97,7 +97,7 @@ impl Tally {
         &self.answers
     }
 
-    /// The same, to learn more.
+    /// The egress check, to be updated.
     pub fn answers_mut(&mut self) -> &mut Answers {
         &mut self.answers
     }

@@ -1,4 +1,4 @@
-//! One listener as the engine follows it.
+//! One listener as the engine monitors it.
 
 mod answers;
 mod armed;
@@ -40,7 +40,7 @@ const STRANGERS: u64 = 8;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Rates are over this span.
 const RATE_SPAN: Duration = Duration::from_secs(1);
-/// As many times the rate of health checks may be theirs again: it is a machine's, but a count varies.
+/// Factor by which the resets of health checks may exceed the rate last seen: a machine sends them, but a count varies.
 const CHECKS: f64 = 1.25;
 /// The longest that attempts are given in the fast path, in ticks.
 const MAX_MATURITY: usize = 4;
@@ -53,7 +53,7 @@ pub(crate) struct Watch {
     pub kind: ListenerKind,
     /// The queues at the last poll; half-open handshakes as last counted.
     pub queues: Option<Queues>,
-    /// When they were last counted.
+    /// Time of the last count of half-open handshakes.
     pub counted: Timestamp,
     pub window: Window,
     pub clients: Clients,
@@ -61,7 +61,7 @@ pub(crate) struct Watch {
     /// Earliest start of the last suspicion. Handshakes that failed before it belong to the normal loss of
     /// clients. Zero where it is not known.
     pub onset: Timestamp,
-    /// Most listeners never have one, and it is large.
+    /// The open incident. Most listeners never have one, and it is large.
     pub incident: Option<Box<Incident>>,
     /// Its handshakes fail, and that is reported together with others, as an incident of the host.
     pub rolled: Option<Rolled>,
@@ -71,13 +71,13 @@ pub(crate) struct Watch {
     pub rest: Option<Rest>,
     /// Effect of the rules for every listener on it.
     pub shared: Shared,
-    /// When the last incident of failing handshakes ended.
+    /// End of the last incident of failing handshakes.
     pub failing_over: Option<Timestamp>,
     /// Completions before the open incident.
     pub calm: Calm,
-    /// When half-open entries were last asked to be removed.
+    /// Time of the last order to remove half-open entries.
     pub cleaned: Timestamp,
-    /// How much the kernel's own counters have grown in the evidence's window.
+    /// Growth of the kernel's own counters in the evidence's window.
     pub tcp_ext: TcpExt,
     distinct: Distinct,
     tally: Tally,
@@ -297,12 +297,12 @@ impl Watch {
         self.quiet.restart(now);
     }
 
-    /// Half-open health checks reset so many handshakes a second: that is no failure.
+    /// Notes that half-open health checks reset `rate` handshakes a second, which is no failure.
     pub fn note_checks(&mut self, rate: f64) {
         self.checks = rate;
     }
 
-    /// Others that ask as seldom reset so many more.
+    /// Adds the handshakes that other sources, which ask as seldom, reset a second.
     pub fn note_scans(&mut self, rate: f64) {
         self.checks += rate;
     }
@@ -404,7 +404,7 @@ impl Watch {
         !self.is_suspicious() && !self.evaded && !self.slow.rising(settings)
     }
 
-    /// How long failures have stayed below the clear threshold.
+    /// Returns the time for which failures have stayed below the clear threshold.
     pub fn quiet(&self, now: Timestamp) -> Duration {
         self.quiet.lasts(now)
     }
@@ -429,7 +429,7 @@ impl Watch {
         (sums.per_second(completed), sums.per_second(dropped), sums.per_second(sums.cookies_sent))
     }
 
-    /// Whether clients connect.
+    /// Returns the rate at which clients complete handshakes, and its baseline.
     pub fn completions(&self) -> Completions {
         let sums = self.window.last(Completions::SPAN);
         Completions { rate: sums.per_second(sums.completed), baseline: self.usual.completed() }

@@ -12,11 +12,11 @@ pub(crate) use self::sums::Sums;
 use self::sums::sum;
 use crate::{ReturnedCookies, Timestamp};
 
-/// How far back ticks reach.
+/// Span of the past that the ticks cover.
 const REACH: Duration = Duration::from_secs(16);
 /// A half-open handshake's life in the kernel (`tcp_synack_retries` = 5: 1 + 2 + 4 + 8 + 16 + 32 s).
 pub(crate) const LIFE: Duration = Duration::from_secs(63);
-/// Coarse entries of about a second remembered: longer than [`LIFE`].
+/// Number of coarse entries, of about a second each: together longer than [`LIFE`].
 const SECONDS: usize = LIFE.as_secs() as usize + 1;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -98,7 +98,7 @@ impl Tick {
 /// A tick whose handshakes have had the time to complete.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Settled {
-    /// When it began.
+    /// Start of the tick.
     pub start: Timestamp,
     /// Its length.
     pub span: Duration,
@@ -230,7 +230,7 @@ impl Window {
         }
     }
 
-    /// How the tick `lag` ticks ago (or [`LATE_POLLS`], if that is less) has turned out: its attempts,
+    /// Returns the outcome of the tick `lag` ticks ago (or [`LATE_POLLS`], if that is less): its attempts,
     /// against the completions of these attempts rather than those seen in it. Completions that took
     /// longer still count where they are seen now, so that over time each counts once.
     pub fn settled(&self, lag: usize) -> Option<Settled> {
@@ -273,7 +273,7 @@ impl Window {
         }
     }
 
-    /// Where the first tick begins.
+    /// Returns the start of the first tick.
     pub fn begin(&self) -> Option<Timestamp> {
         self.ticks.first().map(|tick| tick.end - tick.span)
     }

@@ -16,7 +16,7 @@ pub struct Attack {
     pub name: &'static str,
     /// Class that the incident must have.
     pub class: IncidentClass,
-    /// Where its SYNs say they come from.
+    /// Source addresses of its SYNs.
     pub sources: Sources,
     /// Fingerprint of the SYNs.
     pub shape: Shape,
@@ -78,7 +78,7 @@ pub const ALL: [Attack; 7] = [
 ];
 
 impl Attack {
-    /// A flood of this kind at the first listener: SYN/s while it is on, and when, s.
+    /// Returns a flood of this kind at the first listener, with `rate` SYN/s while it is on, in `time`, s.
     pub fn flood(&self, rate: f64, time: Range<f64>) -> Flood {
         Flood {
             sources: self.sources,
@@ -93,7 +93,7 @@ impl Attack {
         self.pulses.is_none()
     }
 
-    /// When the last SYN of a flood that ends at `until` is sent, s.
+    /// Returns the time of the last SYN of a flood that lasts for `time`, s.
     pub fn last_syn(&self, time: Range<f64>) -> f64 {
         let Some((on, off)) = self.pulses else { return time.end };
         let cycles = ((time.end - time.start) / (on + off)).ceil() - 1.0;

@@ -24,8 +24,8 @@ use crate::targets::{Finding, Target};
 const LIST: &str = "README.tsv";
 /// Length of a tick, in s.
 const TICK: f64 = 0.25;
-/// After a capture's end the other methods see so much silence, in s: every interval that it reaches
-/// into, and the ten seconds by which FDS counts FINs later, are over then.
+/// Silence that the other methods see after a capture's end, in s: every interval that the capture
+/// reaches into, and the ten seconds by which FDS counts FINs later, are over then.
 const SILENCE: f64 = 30.0;
 
 /// Content of a capture according to its list.
@@ -94,7 +94,7 @@ struct Listed {
 
 /// Verdicts on a capture.
 struct Judged {
-    /// When its first SYN arrived, in s after the first packet.
+    /// Time of its first SYN, in s after the first packet.
     first_syn: f64,
     told: Vec<Told>,
     others: Vec<(&'static str, Other)>,
@@ -103,7 +103,7 @@ struct Judged {
 /// Verdict of another method on a capture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Other {
-    /// It alarmed, so many seconds after the first SYN.
+    /// Time of its first alarm, in s after the first SYN.
     Alarmed(f64),
     Quiet,
     /// It had not learned enough to judge by the capture's end.
@@ -240,7 +240,7 @@ fn parse(text: &str) -> Result<Vec<Listed>> {
         .collect()
 }
 
-/// Shows a capture to everybody.
+/// Judges a capture by our detector and by the other methods.
 fn judge(path: &Path) -> Result<Judged> {
     let mut watched = Watched::default();
     let file = Box::new(File::open(path)?);

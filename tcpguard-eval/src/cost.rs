@@ -19,12 +19,12 @@ const LISTENERS: usize = 256;
 const CLIENTS: f64 = 20.0;
 /// Start of the floods, s. By then the baseline has been learned.
 const BEGIN: f64 = 30.0;
-/// How long is measured from there, s.
+/// Length of the measurement from [`BEGIN`] on, s.
 const MEASURED: f64 = 60.0;
 /// Listeners, and clients a second of each, in the day.
 const DAY_LISTENERS: usize = 64;
 const DAY_CLIENTS: f64 = 0.5;
-/// In the day a flood of ten seconds begins this often, s, at one listener after the other.
+/// Time between the starts of the day's floods, s. Each lasts ten seconds, at one listener after the other.
 const FLOODS_EVERY: f64 = 600.0;
 const HOUR: f64 = 3600.0;
 

@@ -18,7 +18,7 @@ pub struct Alert {
     pub incident: u64,
     /// Class that the alert gave.
     pub class: IncidentClass,
-    /// When the alarm was raised that led to it, s.
+    /// Time of the alarm that led to it, s.
     pub detected: f64,
     /// Whether it reports the end of the incident.
     pub ended: bool,
@@ -43,7 +43,7 @@ impl Alert {
     }
 }
 
-/// When a flood was on, s.
+/// Times of the first and last SYN of a flood, s.
 #[derive(Clone, Copy, Debug)]
 pub struct Truth {
     /// Its first SYN.
@@ -55,14 +55,14 @@ pub struct Truth {
 /// Our detector's result for a flood.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// From its first SYN to the alarm, which may still have been dismissed, s.
+    /// Time from the first SYN to the alarm, which could still be dismissed then, s.
     pub alarm: Option<f64>,
-    /// To the first alert that says that handshakes fail, s.
+    /// Time from the first SYN to the first alert that says that handshakes fail, s.
     pub told: Option<f64>,
-    /// To the first alert that calls it a flood, s.
+    /// Time from the first SYN to the first alert that calls it a flood, s.
     pub named: Option<f64>,
-    /// From its last SYN to the end of the last incident that called it one, s; negative where it was
-    /// given up before.
+    /// Time from the last SYN to the end of the last incident that called it a flood, s; negative where it was given up
+    /// before.
     pub released: Option<f64>,
     /// Incidents that called it a flood.
     pub floods: usize,
@@ -98,9 +98,9 @@ pub fn judge(truth: Truth, alerts: &[Alert]) -> Outcome {
 /// A time in which a detector is alarmed, s.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
-    /// Since when.
+    /// Start of the alarm.
     pub from: f64,
-    /// Until when; infinite while it lasts.
+    /// End of the alarm; infinite while it lasts.
     pub until: f64,
 }
 
@@ -133,13 +133,13 @@ impl Spans {
         }
     }
 
-    /// When the first alarm was raised at `from` or later. An alarm that was raised before says nothing about a flood
-    /// that began at `from`.
+    /// Returns the time of the first alarm that was raised at `from` or later. An alarm that was raised before says
+    /// nothing about a flood that began at `from`.
     pub fn first_since(&self, from: f64) -> Option<f64> {
         self.0.iter().map(|span| span.from).find(|&raised| raised >= from)
     }
 
-    /// How many events there were from `from` on: alarms less than [`APART`] s apart are one.
+    /// Returns the number of events from `from` on: alarms less than [`APART`] s apart are one.
     pub fn events(&self, from: f64) -> u64 {
         let spans: Vec<&Span> = self.0.iter().filter(|span| span.from >= from).collect();
         let apart = spans.windows(2).filter(|two| two[1].from - two[0].until >= APART).count();

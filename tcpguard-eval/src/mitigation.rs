@@ -17,17 +17,17 @@ use crate::work::spread;
 
 /// Clients a second.
 const LEGIT: f64 = 200.0;
-/// How long floods last, s.
+/// Duration of a flood, s.
 const FLOOD: f64 = 60.0;
-/// How long those last that come in pulses, s.
+/// Duration of a flood that comes in pulses, s.
 const PULSED: f64 = 300.0;
-/// How long the largest last, s.
+/// Duration of one of the largest floods, s.
 const HUGE: f64 = 15.0;
 /// Longest wait for the end of the incident, s.
 const AFTER: f64 = 120.0;
-/// How long the run waits for another alert about the same flood, s.
+/// Time for which the run waits for another alert about the same flood, s.
 const RELAPSE: f64 = 10.0;
-/// From how many SYNs a second a flood is one of the largest.
+/// Rate from which a flood is one of the largest, SYN/s.
 const HUGE_RATE: f64 = 1e6;
 
 /// One flood to be fought.
@@ -36,19 +36,19 @@ struct Fight {
     name: String,
     attack: Attack,
     rate: f64,
-    /// On how many processors the host handles packets.
+    /// Number of processors that handle the host's packets.
     cpus: u32,
     /// Half of the clients share the attacker's address.
     shared: bool,
 }
 
-/// How it went.
+/// Outcome of a fight.
 #[derive(Clone, Debug)]
 struct Fought {
     outcome: Outcome,
     tally: Tally,
     rules: usize,
-    /// How often a mitigation beside rules was started.
+    /// Number of times that a mitigation beside rules was started.
     steps: usize,
 }
 

@@ -10,9 +10,9 @@ use tcpguard_sim::{
     Server, Whom,
 };
 
-/// How long everything runs before time counts, s: the others learn for minutes.
+/// Time for which everything runs before the measurement begins, s: the others learn for minutes.
 pub const WARM_UP: f64 = 600.0;
-/// Benign trouble comes once in this time, s.
+/// Time in which benign trouble comes once, s.
 const EVERY: f64 = 3600.0;
 /// Median life of a connection, s.
 const LIFE: f64 = 10.0;
@@ -60,7 +60,7 @@ impl Cast {
         }
     }
 
-    /// Numbers for whatever else is drawn for this seed.
+    /// Random numbers for everything else that is drawn for this seed.
     pub fn random(&self, what: u64) -> Random {
         Random::new(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(what))
     }
@@ -70,7 +70,7 @@ impl Cast {
 pub struct Scene {
     /// The host with its clients.
     pub lab: Lab,
-    /// When the application stops accepting, and when it goes on, s.
+    /// Times in which the application does not accept, s.
     pub stalls: Vec<Range<f64>>,
 }
 
@@ -192,8 +192,8 @@ fn stalling(cast: &Cast, until: f64) -> Scene {
     Scene { lab: lab.clients(cast.clients(100.0)), stalls }
 }
 
-/// Once in [`EVERY`] after the warm-up a time of a length within `lasting`, s, which ends, with the time
-/// to recover, before `until`.
+/// Returns one time in each [`EVERY`] after the warm-up, of a length within `lasting`, s. The last one ends, with the
+/// time to recover, before `until`.
 fn moments(until: f64, lasting: Range<f64>, random: &mut Random) -> Vec<Range<f64>> {
     let hours = ((until - WARM_UP) / EVERY).ceil().max(1.0) as u32;
     let window = ((until - WARM_UP) / f64::from(hours)).min(EVERY);

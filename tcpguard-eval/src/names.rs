@@ -15,17 +15,17 @@ use tcpguard_sim::Random;
 use crate::table::{Block, percent, rate};
 
 const SECOND: u64 = 1_000_000_000;
-/// When it begins, in ns since boot.
+/// Start of the flood, in ns since boot.
 const START: u64 = 5_000 * SECOND;
-/// By then the answers that may be given at once are used up, in ns after the start.
+/// Time after which the replies that may be sent at once are used up, in ns after the start.
 const WARM: u64 = 4 * SECOND;
-/// A client of the address, and one of another in its network, comes so often, in ns.
+/// Time between two clients of the address, and between two of another address in its network, in ns.
 const EVERY: u64 = SECOND / 10;
-/// When a SYN without a reply is retransmitted, in ns after the first one (RFC 6298 §2.1).
+/// Times at which a SYN without a reply is retransmitted, in ns after the first one (RFC 6298 §2.1).
 const AGAIN: [u64; 2] = [SECOND, 3 * SECOND];
 /// Rates of the floods, SYN/s.
 const RATES: [u64; 3] = [2_000, 20_000, 200_000];
-/// How long clients come, s.
+/// Time for which clients come, s.
 const SECONDS: u64 = 10;
 
 const SERVER: [u8; 4] = [192, 0, 2, 1];
@@ -61,7 +61,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// When it sends that SYN.
+    /// Returns the time at which the client sends that SYN, in ns since boot.
     fn due(&self) -> u64 {
         self.since + if self.tries == 0 { 0 } else { AGAIN[self.tries - 1] }
     }

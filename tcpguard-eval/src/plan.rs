@@ -1,12 +1,12 @@
-//! How much is run.
+//! Extent of an evaluation.
 
 /// Seed of the published numbers; thresholds are tuned on seeds below it.
 pub const GOLDEN_SEED: u64 = 1000;
 
-/// How much is run, and on which seeds.
+/// Extent of an evaluation, and its seeds.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// A seed each: a population, and all that is drawn.
+    /// Seeds. Each gives a population, and all that is drawn.
     pub seeds: Vec<u64>,
     /// Legitimate connects a second among which floods are looked for.
     pub legit: Vec<f64>,
@@ -14,7 +14,7 @@ pub struct Plan {
     pub rates: Vec<f64>,
     /// Listener-days over all mixes of benign traffic.
     pub days: f64,
-    /// Flash crowds.
+    /// Number of flash crowds.
     pub crowds: usize,
     /// Rates of floods that are mitigated, SYN/s.
     pub mitigated: Vec<f64>,
@@ -68,8 +68,8 @@ impl Plan {
         (3.0 * legit / 100.0).max(4.0)
     }
 
-    /// How long a flood of this rate is played, s. Longer ones of a million SYNs a second cost hours. A method that
-    /// works in intervals of ten seconds is not given a chance there.
+    /// Returns the time for which a flood of this rate is played, s. Longer ones of a million SYNs a second cost hours.
+    /// A method that works in intervals of ten seconds is not given a chance there.
     pub fn span(rate: f64) -> f64 {
         match rate {
             rate if rate >= 1e6 => 5.0,

@@ -5,9 +5,9 @@ use tcpguard_sim::{Lab, POLL, Tick, seconds};
 use crate::baselines::{self, Detector};
 use crate::judge::{Alert, Spans};
 
-/// The listener that is looked at.
+/// Index of the listener that is evaluated.
 pub const LISTENER: usize = 0;
-/// How long simulated hosts run at a time where nothing is waited for, s.
+/// Time for which simulated hosts run at a time where nothing is waited for, s.
 const STRIDE: f64 = 30.0;
 
 /// A run: the host, its agent's alerts, and the times at which the other detectors were alarmed.
@@ -92,7 +92,7 @@ impl Stage {
         }
     }
 
-    /// When each of the others was alarmed.
+    /// Returns the times at which each of the others was alarmed.
     pub fn others(&self) -> impl Iterator<Item = &Spans> {
         self.others.iter().map(|(_, spans)| spans)
     }

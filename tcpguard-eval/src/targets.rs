@@ -156,12 +156,12 @@ impl Target {
     }
 }
 
-/// A number that a target speaks of.
+/// A number that is compared with a target.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Finding {
-    /// Which target.
+    /// Target of the number.
     pub target: Target,
-    /// Which row, in words.
+    /// Row that the number is from, in words.
     pub place: String,
     /// Measured value, in the target's unit. Infinite for "never".
     #[serde(deserialize_with = "finite_or_never")]
@@ -206,7 +206,8 @@ impl Finding {
         }
     }
 
-    /// How far from the limit, the more the worse: for the row that is named in the summary.
+    /// Returns a measure of the distance from the limit, the larger the worse: for the row that is named in the
+    /// summary.
     fn badness(&self) -> f64 {
         match (self.target.more_is_better(), self.limit) {
             (true, limit) => limit - self.value,
@@ -219,11 +220,11 @@ impl Finding {
 /// Whether a target is met.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Verdict {
-    /// It is.
+    /// The value is within its limit.
     Met,
-    /// The value says so, but too little was measured to be sure.
+    /// The value is within its limit, but too little was measured to be sure.
     NotShown,
-    /// It is not.
+    /// The value is not within its limit.
     NotMet,
 }
 

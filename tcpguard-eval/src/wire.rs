@@ -12,19 +12,19 @@ pub mod flag {
     pub const SYN: u8 = 2;
     /// Refuses or aborts.
     pub const RST: u8 = 4;
-    /// Acknowledges.
+    /// Marks the acknowledgement number as valid.
     pub const ACK: u8 = 16;
 }
 use flag::{ACK, FIN, RST, SYN};
 
-/// Where the clients connect to.
+/// Address and port to which the clients connect.
 pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 80);
 
 /// Time between a SYN and its answer, in s.
 const TURN: f64 = 60e-6;
-/// When an unacknowledged SYN or SYN-ACK is retransmitted, in s after the first one (RFC 6298 §2.1).
+/// Times at which an unacknowledged SYN or SYN-ACK is retransmitted, in s after the first one (RFC 6298 §2.1).
 const AGAIN: [f64; 3] = [1.0, 3.0, 7.0];
-/// Clients that there are.
+/// Number of clients.
 const CLIENTS: u64 = 4000;
 
 /// A TCP segment.
@@ -85,7 +85,7 @@ pub struct Client {
     pub addr: Ipv4Addr,
     /// Time to it and back, in s: 5 to 300 ms, mostly short.
     pub rtt: f64,
-    /// As its packets arrive.
+    /// Time to live of its packets, as they arrive.
     pub ttl: u8,
     window: u16,
     options: Vec<u8>,
@@ -126,7 +126,7 @@ impl Client {
     }
 }
 
-/// Some global unicast address.
+/// Some IPv4 unicast address, 1.0.0.0 to 223.255.255.255.
 pub fn address(random: &mut Random) -> Ipv4Addr {
     let bits = random.bits();
     let [_, b, c, d] = (bits as u32).to_be_bytes();
@@ -136,18 +136,18 @@ pub fn address(random: &mut Random) -> Ipv4Addr {
 /// Packets that arrive at one host and leave it.
 #[derive(Debug)]
 pub struct Scene {
-    /// Where its chances come from.
+    /// Random numbers that the scene is drawn with.
     pub random: Random,
     packets: Vec<(u64, Vec<u8>)>,
 }
 
 impl Scene {
-    /// Nothing yet.
+    /// Returns a scene without packets.
     pub fn new(seed: u64) -> Self {
         Self { random: Random::new(seed), packets: Vec::new() }
     }
 
-    /// A segment that arrives or leaves at this time, in s.
+    /// Adds a segment that arrives or leaves at this time, in s.
     pub fn put(&mut self, at: f64, segment: &Tcp<'_>) {
         self.packets.push(((at * 1e9) as u64, segment.packet()));
     }
@@ -157,9 +157,9 @@ impl Scene {
         32_768 + self.random.below(28_000) as u16
     }
 
-    /// Clients that connect, independently of each other, from `from` to `until` (s), `rate` a second.
-    /// Three in two hundred fail as clients do: they vanish, reset, or their first SYN is lost on its
-    /// way back.
+    /// Adds clients that connect, independently of each other, from `from` to `until` (s), `rate` a
+    /// second. Three in two hundred fail as clients do: they vanish, reset, or get a reply to their
+    /// retransmitted SYN only.
     pub fn clients(&mut self, from: f64, until: f64, rate: f64) {
         let mut at = from;
         loop {
@@ -214,9 +214,9 @@ impl Scene {
         self.put(connected + 0.12, &there(ACK, asked.wrapping_add(1), told.wrapping_add(1)));
     }
 
-    /// As a pcap file: nanoseconds, little-endian, raw IP (link type 101).
+    /// Returns the packets as a pcap file: nanoseconds, little-endian, raw IP (link type 101).
     pub fn capture(&self) -> Vec<u8> {
-        /// When it begins, in s since 1970.
+        /// Start of the capture, in s since 1970.
         const BEGIN: u64 = 1_700_000_000;
         let mut packets: Vec<&(u64, Vec<u8>)> = self.packets.iter().collect();
         packets.sort_by_key(|(at, _)| *at);

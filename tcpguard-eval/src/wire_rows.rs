@@ -15,9 +15,9 @@ use crate::table::{Block, percent, seconds};
 use crate::wire::flag::{ACK, RST, SYN};
 use crate::wire::{SERVER, Scene, Tcp, address};
 
-/// Clients a second beside it.
+/// Clients a second beside the event.
 const CLIENTS: f64 = 20.0;
-/// It begins so long after the capture does, in s, and so long before its end.
+/// Time from the start of the capture to that of the event, and from the end of the event to that of the clients, in s.
 const MARGIN: f64 = 10.0;
 
 /// Event of a row.
@@ -34,9 +34,9 @@ enum Event {
 /// Reply that a scanner gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
-    /// Nothing listens there.
+    /// A reset: nothing listens there.
     Reset,
-    /// A filter.
+    /// No reply: a filter drops the SYN.
     Nothing,
 }
 
@@ -100,7 +100,7 @@ impl Event {
         }
     }
 
-    /// How long it lasts, in s.
+    /// Returns the duration of the event, in s.
     fn lasts(self) -> f64 {
         match self {
             Self::Ports { count, rate, .. } | Self::Addresses { count, rate, .. } => {
@@ -110,7 +110,7 @@ impl Event {
         }
     }
 
-    /// It, from `from` on (s), among clients.
+    /// Returns a scene of the event, from `from` on (s), among clients.
     fn scene(self, seed: u64, from: f64) -> Scene {
         let mut scene = Scene::new(seed);
         scene.clients(0.0, from + self.lasts() + MARGIN, CLIENTS);
@@ -171,9 +171,9 @@ fn reflected(scene: &mut Scene, at: f64, seed: u64, reflectors: u64, flags: u8) 
 
 /// Alerts of one run.
 struct Run {
-    /// From the first packet of the event to the first alert of the right class, in s.
+    /// Time from the first packet of the event to the first alert of the right class, in s.
     delay: Option<f64>,
-    /// Exactly the expected class was reported, or nothing where nothing was expected.
+    /// Whether exactly the expected class was reported, or nothing where nothing was expected.
     right: bool,
     floods: usize,
 }

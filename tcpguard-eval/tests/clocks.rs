@@ -17,13 +17,13 @@ const HOUR: u64 = 3600;
 const YEAR_S: u64 = 365 * 24 * HOUR;
 /// Polls at a stretch, where nothing is to end meanwhile.
 const STRETCH: u32 = 240;
-/// By so large a share the engine may hold more in the last third than in the one before, on average: of
-/// one past incident more is known than of another.
+/// Share by which the engine may hold more memory in the last third than in the one before, on average:
+/// of one past incident more is known than of another.
 const SLACK: f64 = 0.1;
 
 /// The time of day, which the test sets.
 struct Wall {
-    /// How far it is ahead of the boot's clock, s.
+    /// Time by which it is ahead of the boot's clock, s.
     ahead: u64,
     random: Random,
 }
@@ -47,13 +47,13 @@ impl Wall {
 
 /// A rule that an operator made.
 struct Asked {
-    /// When it is to end.
+    /// End of the rule.
     end: Timestamp,
     /// The same by the time of day as it was then, which the naive variant goes by.
     by_wall: jiff::Timestamp,
 }
 
-/// How often a rule was found to act, or not to, more than a tick from its end.
+/// Number of rules, and of looks that found a rule acting, or not acting, more than a tick from its end.
 #[derive(Default)]
 struct Found {
     rules: u64,

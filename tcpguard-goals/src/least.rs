@@ -1,4 +1,4 @@
-//! How often a promise is tried in its full size: a row that tried less says nothing about it.
+//! Least number of trials of each promise in its full size: a row with fewer says nothing about it.
 //!
 //! Numbers that do not grow with the size, such as the number of programs, stand here as they were: a test that looks
 //! at fewer of them than it did is noticed.

@@ -33,13 +33,13 @@ pub use row::{Line, Outcome, Row};
 /// The file to which rows are appended, if it is set.
 pub const ROWS: &str = "TCPGUARD_ROWS";
 
-/// `short`, as everywhere without it, or `full`: which of two sizes a test has.
+/// Size of a test: `short`, as everywhere without it, or `full`.
 pub const SIZE: &str = "TCPGUARD_FAULTS";
 
 /// The seed of whatever a test draws; [`seed`] without it is 1.
 pub const SEED: &str = "TCPGUARD_SEED";
 
-/// How many minutes a test lasts that can last any number of them.
+/// Duration, in minutes, of a test that can last any number of them.
 pub const MINUTES: &str = "TCPGUARD_MINUTES";
 
 /// `short` or `full`, as [`SIZE`] says.
@@ -66,7 +66,7 @@ pub fn minutes(short: u32, full: u32) -> u32 {
     parsed_minutes(std::env::var(MINUTES).ok().as_deref()).unwrap_or_else(|| size(short, full))
 }
 
-/// When something happened that was looked for until `end`, in words for a row.
+/// Returns the time that an event took, or the `end` up to which it did not come, in words for a row.
 pub fn when(took: Option<Duration>, end: Duration) -> String {
     match took {
         Some(took) => format!("after {:.2} s", took.as_secs_f64()),

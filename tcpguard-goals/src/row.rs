@@ -10,7 +10,7 @@ use crate::{Goal, ROWS, least, seed, size};
 /// Result of one variant.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Outcome {
-    /// How often it was tried, in the unit that `said` names.
+    /// Number of trials, in the unit that `said` names.
     pub n: u64,
     /// The result in words, with numbers.
     pub said: String,
@@ -23,7 +23,7 @@ pub struct Outcome {
 pub struct Line {
     /// Goal that the row belongs to.
     pub goal: Goal,
-    /// Which of the goal's rows.
+    /// Name of the row within its goal.
     pub row: String,
     /// The test that wrote it, with its modules.
     pub test: String,
@@ -35,12 +35,12 @@ pub struct Line {
     pub naive: Option<Outcome>,
     /// Seed of its traffic.
     pub seed: u64,
-    /// How long it took.
+    /// Duration of its measurement, s.
     pub seconds: f64,
 }
 
 impl Line {
-    /// Why the row proves nothing, or the contrary of the promise.
+    /// Returns the reason why the row proves nothing, or the contrary of the promise.
     pub fn fault(&self) -> Option<&'static str> {
         match (&self.result, &self.naive) {
             (None, _) => Some("no result"),
@@ -144,7 +144,7 @@ impl Row {
     }
 }
 
-/// In one write to the end: tests of several processes may write at once.
+/// Appends a row to the file in one write: tests of several processes may write at once.
 fn append(path: &Path, line: &Line) -> io::Result<()> {
     let mut text = serde_json::to_string(line)?;
     text.push('\n');

@@ -9,11 +9,11 @@ use serde_json::Value;
 /// kernel that walks more paths still accepts it.
 pub const LIMIT: u64 = 100_000;
 
-/// How much more than recorded a program may take before that has to be said by recording it anew,
-/// in percent. Compilers and kernels of another patch level move it by a few.
+/// Growth over the recorded cost of a program that needs no new record, in percent. Compilers and kernels of another
+/// patch level move the cost by a few.
 pub const GROWTH: u64 = 20;
 
-/// By "object/program": instructions verified, or why it was refused.
+/// Number of verified instructions by "object/program", or the reason of the refusal.
 pub type Costs = BTreeMap<String, Result<u64, String>>;
 
 /// The lines of the test kit's `load` in `output`, which may hold a kernel's console too.
@@ -32,7 +32,7 @@ pub fn cost(answer: &Value) -> Option<(String, Result<u64, String>)> {
     Some((format!("{object}/{program}"), cost))
 }
 
-/// By object: which instructions it held.
+/// Digest of the instructions by object.
 pub type Digests = BTreeMap<String, String>;
 
 /// Costs of the programs on each kernel that was tried, `docs/kernel-support.json`.

@@ -1,8 +1,8 @@
-//! When things arrive.
+//! Times of arrivals.
 
 use crate::random::{Random, exp};
 
-/// How arrivals are spread over time, for a given rate.
+/// Distribution of arrivals over time, for a given rate.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Arrivals {
     /// At equal distances.
@@ -29,9 +29,9 @@ pub enum Arrivals {
     },
     /// Independently of each other at the given rate for `on`, then not at all for `off`, and so on.
     OnOff {
-        /// s.
+        /// Length of a time with arrivals, s.
         on: f64,
-        /// s.
+        /// Length of a pause, s.
         off: f64,
     },
 }
@@ -56,8 +56,8 @@ impl Stream {
         Self { random, due: 0.0, gap: 1.0, second: None, level: 0.0, burst: 1.0 }
     }
 
-    /// Goes on by `span`, to `since` after the first one began (both s): how many arrive, at `rate`
-    /// a second.
+    /// Goes on by `span`, to `since` after the first one began (both s). Returns the number of
+    /// arrivals at `rate` a second.
     pub fn arrive(&mut self, arrivals: Arrivals, rate: f64, since: f64, span: f64) -> u64 {
         self.due += rate * self.factor(arrivals, since) * span;
         let mut count = 0;

@@ -61,7 +61,7 @@ impl Population {
         &self.clients[index]
     }
 
-    /// How many they are.
+    /// Returns the number of clients.
     #[expect(clippy::len_without_is_empty, reason = "there is always somebody")]
     pub fn len(&self) -> usize {
         self.clients.len()
@@ -100,7 +100,7 @@ impl Population {
     }
 }
 
-/// How many of so many networks each provider has.
+/// Returns the number of networks that each provider has of `networks`.
 fn sizes(networks: usize) -> impl Iterator<Item = (usize, usize)> {
     let harmonic: f64 = (1..=ISPS).map(|rank| 1.0 / rank as f64).sum();
     let mut before = 0.0;

@@ -15,15 +15,15 @@ use crate::random::Random;
 /// Real clients: they connect, answer, and try again where they get no answer.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    /// At which listener.
+    /// Index of the listener.
     pub to: usize,
-    /// When the first come, s.
+    /// Time at which the first clients come, s.
     pub from: f64,
-    /// When the last come, s.
+    /// Time at which the last clients come, s.
     pub until: f64,
     /// Connects per second.
     pub rate: f64,
-    /// How they are spread over time.
+    /// Distribution of the connects over time.
     pub arrivals: Arrivals,
     /// Round-trip time, s; of a population each client has its own. At most 4 s.
     pub rtt: Range<f64>,
@@ -41,10 +41,10 @@ pub struct Clients {
     /// Population that they are drawn from, each client as likely as the other. By default they are 20,000 customers of
     /// one network with a different fingerprint every time.
     pub population: Option<Arc<Population>>,
-    /// How long half of their connections last, s (log-normal, sigma 1, at most an hour); each ends
-    /// with a FIN of the client. By default no end is seen.
+    /// Median life of their connections, s (log-normal, sigma 1, at most an hour); each ends with a
+    /// FIN of the client. By default no end is seen.
     pub life: Option<f64>,
-    /// How those try again that get no answer.
+    /// Behaviour of the clients that get no reply.
     pub persistence: Persistence,
 }
 
@@ -70,16 +70,16 @@ impl Clients {
     }
 }
 
-/// How a client tries again that gets no answer.
+/// Behaviour of a client that gets no reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Persistence {
-    /// It retransmits its SYN so many seconds after the first one. Successive times are at most 8 s apart.
+    /// It retransmits its SYN at these times, s after the first one. Successive times are at most 8 s apart.
     Repeats(&'static [f64]),
     /// Its application gives up and opens another connection, up to so many in all.
     Reconnects {
         /// The application's timeout, s.
         after: f64,
-        /// Connections.
+        /// Number of connections in all.
         times: usize,
     },
 }
@@ -117,13 +117,13 @@ impl Natural {
 /// A time in which the path to some of the clients is broken.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// s.
+    /// Start, s.
     pub from: f64,
-    /// s.
+    /// End, s.
     pub until: f64,
     /// Share of the clients that it hits.
     pub share: f64,
-    /// Which clients.
+    /// Clients that it hits.
     pub whom: Whom,
     /// Packets that are lost.
     pub what: Broken,
@@ -136,7 +136,7 @@ impl Outage {
     }
 }
 
-/// Whom an [`Outage`] hits. Providers are those of the clients' population.
+/// Clients that an [`Outage`] hits. Providers are those of the clients' population.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Whom {
     /// Clients here and there: always the same of a population, else by attempt.
@@ -147,14 +147,14 @@ pub enum Whom {
     Isp(usize),
 }
 
-/// Which packets of handshakes an [`Outage`] loses.
+/// Packets of handshakes that an [`Outage`] loses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Broken {
     /// The clients' SYNs: the host sees nothing.
     Syn,
-    /// The host's answers.
+    /// The host's SYN-ACKs.
     SynAck,
-    /// The host's answers, which something on the way resets in the clients' names.
+    /// The host's SYN-ACKs, which something on the way resets in the clients' names.
     Refused,
     /// The clients' ACKs: they believe that they are connected.
     Ack,
@@ -163,13 +163,13 @@ pub enum Broken {
 /// Something that looks again and again whether a listener answers.
 #[derive(Clone, Copy, Debug)]
 pub struct HealthChecks {
-    /// At which listener.
+    /// Index of the listener.
     pub to: usize,
     /// Checks per second, evenly.
     pub rate: f64,
-    /// From this many addresses, 192.0.2.1 and so on.
+    /// Number of source addresses, 192.0.2.1 and so on.
     pub sources: u32,
-    /// How they end.
+    /// Reaction to a SYN-ACK.
     pub kind: Probe,
 }
 
@@ -178,7 +178,7 @@ pub struct HealthChecks {
 pub enum Probe {
     /// Resets the handshake.
     Reset,
-    /// Nothing.
+    /// Sends nothing.
     Vanish,
     /// Completes the handshake and closes the connection.
     Fin,
@@ -187,19 +187,19 @@ pub enum Probe {
 /// SYNs that are never meant to complete.
 #[derive(Clone, Debug)]
 pub struct Flood {
-    /// At which listener.
+    /// Index of the listener.
     pub to: usize,
-    /// s.
+    /// Start, s.
     pub from: f64,
-    /// s.
+    /// End, s.
     pub until: f64,
     /// SYNs per second while it is on.
     pub rate: f64,
-    /// Grows to that rate for so long, s.
+    /// Time in which it grows to that rate, s.
     pub ramp: Option<f64>,
     /// Times on and off, s.
     pub pulses: Option<(f64, f64)>,
-    /// Where the SYNs claim to come from.
+    /// Source addresses of the SYNs.
     pub sources: Sources,
     /// Fingerprint of the SYNs.
     pub shape: Shape,
@@ -207,13 +207,14 @@ pub struct Flood {
     pub resets: bool,
     /// Share of the SYNs that are retransmitted.
     pub repeated: f64,
-    /// When these are retransmitted, s after the first time and at most 8.
+    /// Times at which these are retransmitted, s after the first time and at most 8.
     pub again: &'static [f64],
     /// Share of the SYNs with a handshake that is completed, which only real hosts can do.
     pub completes: f64,
-    /// Over how many listeners it is spread, from the named one on.
+    /// Number of listeners over which it is spread, from the named one on.
     pub across: usize,
-    /// At so many ports where nothing listens, rather than at a listener. These SYNs are not retransmitted.
+    /// Number of ports at which nothing listens and to which it goes, rather than to a listener. These SYNs are not
+    /// retransmitted.
     pub closed: Option<u16>,
     /// Frames of its SYNs. SYNs that the XDP program cannot parse are not retransmitted.
     pub frames: Frames,
@@ -285,10 +286,10 @@ impl Flood {
     }
 }
 
-/// Where SYNs claim to come from.
+/// Source addresses of SYNs.
 #[derive(Clone, Copy, Debug)]
 pub enum Sources {
-    /// Any global IPv4 address.
+    /// Any IPv4 unicast address, 1.0.0.0 to 223.255.255.255.
     Random,
     /// Any of all 2^32 IPv4 addresses, those included that no host can have.
     Anywhere,

@@ -100,7 +100,7 @@ fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     assert_eq!(advice.command.as_deref(), Some("tcpguard listeners"));
 }
 
-/// Where the mode says that nothing is mitigated the first line says so too if all clients connect.
+/// In a mode that mitigates nothing, the first line says so even if clients connect.
 #[test]
 fn the_first_line_says_what_one_would_not_think() {
     let brief = |status: &Status| {
@@ -416,7 +416,7 @@ fn every_finding_says_how_to_go_on() {
     }
 }
 
-/// Where another program may keep replies from the egress program, no interface is said to be the reason.
+/// No interface is said to be the reason where another program may keep replies from the egress program.
 #[test]
 fn who_runs_before_the_guard_at_tc_is_named() {
     let (mut report, mut facts) = degraded();

@@ -18,7 +18,7 @@ use crate::{
 /// One way to compile the BPF crate.
 pub struct Variant {
     suffix: &'static str,
-    /// For cargo.
+    /// Arguments for cargo.
     pub arguments: &'static [&'static str],
 }
 
@@ -28,19 +28,19 @@ pub const VARIANTS: [Variant; 2] = [
     Variant { suffix: "-log", arguments: &["--features", "log", "--bin", "tcpguard-ebpf"] },
 ];
 
-/// How user space is compiled. The verifier would refuse unoptimised BPF, so that is never.
+/// Cargo profile of user space. BPF is never compiled unoptimised, since the verifier would refuse it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// `target/debug/tcpguard`.
+    /// Cargo's `dev` profile: `target/debug/tcpguard`.
     Debug,
-    /// `target/release/tcpguard`.
+    /// Cargo's `release` profile: `target/release/tcpguard`.
     Release,
     /// `target/packaged/tcpguard`: as small as can be, and slow to link.
     Packaged,
 }
 
 impl Profile {
-    /// For cargo.
+    /// Returns cargo's argument for it.
     fn argument(self) -> &'static str {
         match self {
             Self::Debug => "--profile=dev",
@@ -81,7 +81,7 @@ pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
 /// The BPF crate with the compiler it is built by.
 pub struct BpfCrate<'a> {
     workspace: &'a Workspace,
-    /// Where its source is.
+    /// Directory of its source.
     directory: PathBuf,
     toolchain: BpfToolchain,
     linker: String,

@@ -1,4 +1,4 @@
-//! Which environment variables a cargo that we start may see.
+//! Environment variables that a cargo that we start may see.
 //!
 //! `cargo xtask` runs inside a cargo, which describes itself and the xtask crate in variables
 //! (`CARGO`, `CARGO_PKG_VERSION`, …), and rustup pins its choice in `RUSTUP_TOOLCHAIN`. None of

@@ -18,7 +18,7 @@ const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const PRINCIPLES: &str = "Four principles";
 /// Its section in which items may name tests.
 const INVARIANTS: &str = "Invariants, and what holds each";
-/// Where every map has its `static`.
+/// File in which every map has its `static`.
 const MAPS: &str = "tcpguard-ebpf/src/maps.rs";
 /// Limit on the number of promises: a longer list is not read.
 const MOST_PROMISES: usize = 70;
@@ -79,7 +79,7 @@ fn threat_model(text: &str, tree: &Tree) -> Vec<String> {
     broken
 }
 
-/// Of both sections, that the tests exist that their items name.
+/// Checks of both sections that the tests exist that their items name.
 fn architecture(text: &str, tree: &Tree) -> Vec<String> {
     let mut broken = Vec::new();
     for section in [PRINCIPLES, INVARIANTS] {
@@ -141,7 +141,7 @@ fn tests_exist(document: &str, text: &str, tree: &Tree) -> Vec<String> {
 
 /// One line of a table, without its heading.
 struct Row<'a> {
-    /// From 1.
+    /// Number of the line, from 1.
     line: usize,
     cells: Vec<&'a str>,
     /// Whether the last column is headed `test`.

@@ -1,4 +1,4 @@
-//! How comments are worded: nouns, not relative clauses that stand for one ("what the rule drops", "whoever sends it").
+//! Wording of comments: nouns, not relative clauses that stand for one ("what the rule drops", "whoever sends it").
 
 use std::{cmp::Reverse, fs};
 

@@ -1,4 +1,4 @@
-//! Where things are.
+//! Directories of the workspace, and paths of the files that are built in them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Finds the workspace, and asks cargo for its target directory.
     ///
     /// # Errors
     /// When cargo cannot read the workspace's manifests.
@@ -38,7 +38,7 @@ impl Workspace {
         Ok(Self { target: target.into(), root })
     }
 
-    /// Where user space finds the BPF objects: `<target>/bpf/<name>.o`.
+    /// Returns the directory in which user space finds the BPF objects: `<target>/bpf/<name>.o`.
     pub fn bpf_objects(&self) -> PathBuf {
         self.target.join("bpf")
     }
@@ -48,12 +48,12 @@ impl Workspace {
         self.root.join("tcpguard-ebpf")
     }
 
-    /// Where `tcpguard` is, built as `profile` says.
+    /// Returns the path of `tcpguard`, built as `profile` says.
     pub fn binary(&self, profile: Profile) -> PathBuf {
         self.target.join(profile.directory()).join("tcpguard")
     }
 
-    /// Where packages are put.
+    /// Returns the directory of finished packages.
     pub fn packages(&self) -> PathBuf {
         self.target.join("dist")
     }

@@ -200,7 +200,7 @@ codes! {
 }
 
 codes! {
-    /// Where a listener's sockets are, which decides the means that apply to it.
+    /// Location of a listener's sockets, which decides the means that apply to it.
     ListenerKind {
         /// A listening socket of this host and network namespace.
         Local = 0, "local";
@@ -210,7 +210,7 @@ codes! {
 }
 
 codes! {
-    /// How far a connection attempt has come.
+    /// Progress of a connection attempt.
     FlowState {
         /// A SYN was seen and passed on.
         Syn = 0, "syn";
@@ -228,7 +228,8 @@ codes! {
         /// The client acknowledged the reply, and the kernel, where it is asked, has not completed the
         /// handshake.
         Acknowledged = 6, "acknowledged";
-        /// Likewise, and the host has retransmitted its reply: it ignored the acknowledgement.
+        /// The client acknowledged the reply, and the host has retransmitted its reply: it ignored the
+        /// acknowledgement.
         Ignored = 7, "ignored";
     }
 }

@@ -21,7 +21,7 @@ pub struct Config {
     pub drop_illegal: u8,
     /// Boot time in ns at which the agent last said that it lives.
     pub heartbeat_ns: u64,
-    /// After this many ns without a heartbeat rules no longer drop.
+    /// Time without a heartbeat after which rules no longer drop, in ns.
     pub heartbeat_limit_ns: u64,
     /// Boot times in ns at which the agent last read the counters, the latest first; 0: not yet. See
     /// [`super::Late`].
@@ -30,13 +30,13 @@ pub struct Config {
     pub hash_key: HashKey,
     /// Cookie of the network namespace in which handshakes count (`SO_NETNS_COOKIE`).
     pub netns_cookie: u64,
-    /// Where there are source rules for every port: [`Self::HOSTS`] and [`Self::NETS`]. SYNs skip the
-    /// other look-ups. For the rules for certain ports see [`Self::port_rules`].
+    /// Tables with source rules for every port: [`Self::HOSTS`] and [`Self::NETS`]. SYNs skip the other
+    /// look-ups. For the rules for certain ports see [`Self::port_rules`].
     pub source_rules: u8,
     /// 1: the tracepoint counts completed handshakes, and it alone validates clients; 0: third ACKs do.
     pub established_seen: u8,
-    /// Beyond which of the parser's bounds frames are dropped in enforce mode: bits of
-    /// [`super::Reason::bound`]. The others are only counted.
+    /// Bounds of the parser beyond which frames are dropped in enforce mode: bits of [`super::Reason::bound`].
+    /// Frames beyond the others are only counted.
     pub drop_beyond_bounds: u8,
     /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREDATED_NS`]),
     /// so the socket table is searched for every SYN that is to be answered with a cookie.
@@ -44,12 +44,12 @@ pub struct Config {
     /// Bits that are set in the mark (`skb->mark`) of segments that return a good cookie made by XDP, so that
     /// the host's packet filter can recognise them; 0: none.
     pub cookie_mark: u32,
-    /// Which of the two client filters is asked; see [`crate::fastpath::clients`].
+    /// Number of the client filter that is asked, one of two; see [`crate::fastpath::clients`].
     pub client_filter: u32,
     /// 1: outgoing packets are not seen, so a third ACK is recognised by its sequence number alone. This is for
     /// captures of one direction. Blind senders can spoof such ACKs, so they validate no client.
     pub one_sided: u8,
-    /// As [`super::ListenerEntry::masks`], of the signature rules for every listener.
+    /// Mask codes of the signature rules for every listener, as [`super::ListenerEntry::masks`].
     pub masks: u8,
     /// 1: resets of this host's own stack leave by an interface that is not attached, so that a closed port is
     /// recognised by the SYNs that are sent there; see [`crate::fastpath::closed`].
@@ -72,7 +72,7 @@ pub struct Config {
     /// [`super::ListenerEntry::KERNEL_COOKIES`] keep window scale, SACK and timestamps of clients
     /// that send timestamps. With any other value of it the kernel would read them back wrong.
     pub kernel_timestamps: u8,
-    /// As [`Self::source_rules`], of source rules for certain ports.
+    /// Tables with source rules for certain ports, as [`Self::source_rules`].
     pub port_rules: u8,
     /// Nanoseconds in which each listener may check one cookie that turns out to be wrong:
     /// [`crate::fastpath::FAILED_COOKIE_NS`]. 0: there is no limit.
@@ -106,7 +106,7 @@ impl Config {
         self.polled_ns[0] = at_ns;
     }
 
-    /// How many times the counters have been read since boot time `at_ns`, [`LATE_POLLS`] at most.
+    /// Returns the number of reads of the counters since boot time `at_ns`, [`LATE_POLLS`] at most.
     #[inline(always)]
     pub fn polls_since(&self, at_ns: u64) -> usize {
         self.polled_ns.iter().filter(|polled| at_ns < **polled).count()

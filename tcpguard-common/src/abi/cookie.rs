@@ -16,14 +16,14 @@ pub struct CookieKey(pub [u64; 2]);
 pub struct CookieSecret {
     /// The key of the MAC; see [`crate::cookie`].
     pub key: CookieKey,
-    /// Added to all timestamps, so that they do not reveal how long the host has been up.
+    /// Offset added to all timestamps, so that they do not reveal how long the host has been up.
     pub timestamp_offset: u32,
-    /// 1: it is drawn.
+    /// 1: the secret is drawn.
     pub drawn: u32,
 }
 
 impl CookieSecret {
-    /// None.
+    /// No secret: no cookie is made or taken.
     pub const NONE: Self = Self { key: CookieKey([0; 2]), timestamp_offset: 0, drawn: 0 };
 }
 
@@ -40,18 +40,18 @@ pub struct SynAckRecord {
     pub mss: u16,
     /// Window, unscaled as in every SYN-ACK.
     pub window: u16,
-    /// Its Ethernet source.
+    /// Ethernet source address of the SYN-ACK.
     pub mac: [u8; 6],
     /// Time to live or hop limit.
     pub ttl: u8,
     /// The last window scale that was sent, if there was one.
     pub wscale: u8,
-    /// Which options have been sent to clients that offered them: bits of
-    /// [`crate::wire::option`]. One that was never seen is never promised.
+    /// Options that have been sent to clients that offered them: bits of [`crate::wire::option`]. One that was
+    /// never seen is never promised.
     pub options: u32,
-    /// Its outermost VLAN tag, as [`crate::wire::vlan`] says it.
+    /// Outermost VLAN tag of the SYN-ACK, as [`crate::wire::vlan`] returns it.
     pub vlan: u32,
-    /// When one was last seen that was [`SynAckRecord::FOREIGN`], see [`SynAckRecord::moment`].
+    /// Time of the last SYN-ACK that was [`SynAckRecord::FOREIGN`], as [`SynAckRecord::moment`].
     pub foreign_at: u32,
 }
 
@@ -108,7 +108,7 @@ impl SynAckRecord {
             && (!scaled || self.wscale == seen.wscale)
     }
 
-    /// The same, as one that is not like the others.
+    /// Returns the record, with the mark that one SYN-ACK is not like the others, at this moment.
     #[inline(always)]
     pub(crate) const fn differing_at(self, moment: u32) -> Self {
         Self { options: self.options | Self::FOREIGN, foreign_at: moment, ..self }
@@ -131,7 +131,7 @@ impl SynAckRecord {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReturnedCookies {
-    /// How many more wrong ones may be checked; see [`super::Config::failed_cookie_ns`].
+    /// Bucket of the wrong cookies that may still be checked; see [`super::Config::failed_cookie_ns`].
     pub bucket: Bucket,
     /// ACKs that found only the listening socket and brought a wrong cookie. Those beyond the limit
     /// are not checked, and not counted here.
@@ -139,7 +139,7 @@ pub struct ReturnedCookies {
     /// Valid cookies that clients returned, IPv4 and IPv6: of one network up to four a second count; see
     /// `fastpath::handovers`.
     pub valid: [u64; 2],
-    /// Of these, cookies with a handshake that the kernel completed.
+    /// Cookies of these with a handshake that the kernel completed.
     pub completed: [u64; 2],
     /// Networks of clients that returned one, as far as they are remembered.
     pub networks: [u64; 2],
@@ -151,10 +151,10 @@ pub struct ReturnedCookies {
 pub struct Handover {
     /// Keyed hash of the client's network, and the listener.
     pub client: u64,
-    /// When it was counted first, in units of 2^20 ns (1.05 ms) of boot time, wrapping after 52 days.
+    /// Time of the first count, in units of 2^20 ns (1.05 ms) of boot time, wrapping after 52 days.
     pub since: u32,
-    /// How often it was counted since then.
+    /// Number of counted handshakes since then.
     pub counted: u16,
-    /// Of these, handshakes that the kernel has not completed.
+    /// Number of these that the kernel has not completed.
     pub open: u16,
 }

@@ -12,15 +12,14 @@ pub const SYN_SAMPLE_WORDS: usize = 28;
 pub struct SynSample {
     /// Boot time in ns at which it arrived.
     pub at_ns: u64,
-    /// [`super::ListenerEntry::id`] of whom it was for.
+    /// [`super::ListenerEntry::id`] of the listener that it was for.
     pub listener: u32,
     /// Bytes kept, a multiple of four: from the IP header up to the end of the TCP options. Data is
     /// never kept.
     pub length: u16,
-    /// Bytes from there to there in the SYN as it came.
+    /// Bytes of the same range in the SYN as it came.
     pub whole: u16,
-    /// These bytes, each word in network byte order. The words beyond them belong to an earlier
-    /// SYN.
+    /// The bytes kept, each word in network byte order. The words beyond them belong to an earlier SYN.
     pub words: [u32; SYN_SAMPLE_WORDS],
 }
 
@@ -34,11 +33,11 @@ impl SynSample {
     }
 }
 
-/// Element of `SYN_SAMPLES`: those that one CPU kept.
+/// Element of `SYN_SAMPLES`: the SYNs that one CPU kept.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SynSamples {
-    /// How many it has kept so far. Number `n` lies in slot `n % SYN_SAMPLES_KEPT`.
+    /// Number of SYNs that it has kept so far. SYN number `n` lies in slot `n % SYN_SAMPLES_KEPT`.
     pub written: u64,
     /// The latest of them.
     pub places: [SynSample; SYN_SAMPLES_KEPT as usize],

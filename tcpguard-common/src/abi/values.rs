@@ -33,7 +33,8 @@ impl PortEntry {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ListenerEntry {
-    /// Its index here, in `LISTENER_COUNTERS` and in `DISTINCT_SOURCES`, below [`super::maps::MAX_LISTENERS`].
+    /// Index of the listener here, in `LISTENER_COUNTERS` and in `DISTINCT_SOURCES`, below
+    /// [`super::maps::MAX_LISTENERS`].
     pub id: u32,
     /// A [`super::ListenerKind`] code.
     pub kind: u8,
@@ -45,8 +46,8 @@ pub struct ListenerEntry {
     pub steps: u8,
     /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
     pub samples: u8,
-    /// With [`ListenerEntry::BUDGET`]: SYNs of unvalidated sources that the stack is given, on all CPUs
-    /// together. See [`crate::fastpath::Rate`].
+    /// Rate of the SYNs of unvalidated sources that the stack is given with [`ListenerEntry::BUDGET`], on all
+    /// CPUs together. See [`crate::fastpath::Rate`].
     pub budget: Rate,
     /// Retransmitted SYNs under signature rules that the stack is given, on all CPUs together.
     pub returns: Rate,
@@ -69,7 +70,7 @@ impl ListenerEntry {
     pub const SPARED: u8 = 64;
 }
 
-/// Value of `SOURCE_HOSTS`, of the source-rule tries and of `SIGNATURES`: which rule it is.
+/// Value of `SOURCE_HOSTS`, of the source-rule tries and of `SIGNATURES`: a reference to the rule.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RuleRef {
@@ -92,14 +93,14 @@ impl RuleRef {
     /// Linux 6.1 refuses to read them.)
     pub const NONE: Self = Self { slot: u32::MAX, flags: 0 };
 
-    /// Whether it is one.
+    /// Whether it refers to a rule.
     #[inline(always)]
     pub const fn is_rule(self) -> bool {
         self.slot != Self::NONE.slot
     }
 }
 
-/// Value of the exempt tries: why SYNs from a prefix may not be dropped by source or signature.
+/// Value of the exempt tries: the exemption of a prefix, from which no SYN is dropped by source or signature.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExemptEntry {
@@ -109,9 +110,10 @@ pub struct ExemptEntry {
 }
 
 impl ExemptEntry {
-    /// It stays as long as the prefix is in the list.
+    /// End of an exemption that stays as long as the prefix is in the list.
     pub const STAYS: u32 = u32::MAX;
-    /// Likewise, and packets to the prefix are delivered to this host itself.
+    /// End of an exemption as [`ExemptEntry::STAYS`], of a prefix to which packets are delivered to this host
+    /// itself.
     pub const OWN: u32 = u32::MAX - 1;
 }
 
@@ -130,14 +132,14 @@ pub struct Flow {
     /// Sequence number of the SYN-ACK, host byte order, [`crate::fastpath::sets::bound`] to this flow;
     /// the third ACK acknowledges the next one.
     pub isn: u32,
-    /// [`ListenerEntry::id`].
+    /// [`ListenerEntry::id`] of the listener.
     pub listener: u32,
     /// A [`super::FlowState`] code.
     pub state: u8,
-    /// How often the SYN was retransmitted at the times of a client's kernel, saturating; see
+    /// Number of retransmissions of the SYN at the times of a client's kernel, saturating; see
     /// [`crate::fastpath::repeats`].
     pub syn_retransmits: u8,
-    /// When the first SYN with [`Flow::syn_seq`] came, in ticks of [`crate::fastpath::repeats`].
+    /// Time of the first SYN with [`Flow::syn_seq`], in ticks of [`crate::fastpath::repeats`].
     pub syn_tick: u8,
     /// The shift under which the flow was recorded, [`super::Config::sample_shift`] or, where its
     /// SYN was dropped, that of [`crate::fastpath::Pace`]: it stands for `2^shift` flows.
@@ -180,9 +182,9 @@ pub struct LetThrough {
     pub flow: u64,
     /// The rule's index into `RULE_HITS`.
     pub slot: u32,
-    /// When, in seconds of boot time modulo 2^16.
+    /// Time at which it passed, in seconds of boot time modulo 2^16.
     pub at_s: u16,
-    /// It stands for `2^shift` of its like.
+    /// Weight as a power of two: the SYN stands for `2^shift` of its like.
     pub shift: u8,
     /// Always zero.
     pub pad: u8,
@@ -202,8 +204,8 @@ pub struct SeenBucket {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RetryLine {
-    /// By number of the half-second modulo 8. High 4 bits: that number divided by 8; low 60 bits: a
-    /// Bloom filter.
+    /// Words by number of the half-second modulo 8. High 4 bits: that number divided by 8; low 60 bits: a Bloom
+    /// filter.
     pub words: [u64; 8],
 }
 
@@ -226,7 +228,7 @@ pub struct Probe {
     pub since_s: u32,
     /// Boot time in seconds of the last one.
     pub last_s: u32,
-    /// Where to last: the port, network byte order.
+    /// The port that it tried last, network byte order.
     pub port: [u8; 2],
     /// Always zero.
     pub pad: [u8; 2],

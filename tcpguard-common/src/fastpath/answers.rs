@@ -29,9 +29,9 @@ const TICK: u32 = 23;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecentAnswer {
-    /// When, in ticks of boot time.
+    /// Time at which it was found, in ticks of boot time.
     tick: u64,
-    /// Its local address and port.
+    /// Local address and port of the SYN-ACKs.
     key: ListenerKey,
     record: SynAckRecord,
 }
@@ -71,7 +71,8 @@ pub(super) fn record<'t, T: Tables>(
     tables.recent_answer(place).map(|recent| &recent.record)
 }
 
-/// As [`record`]. An address of this host without a record gets the common one of its listener's SYN-ACKs.
+/// Finds a record as [`record`]. An address of this host without one gets the common record of its listener's
+/// SYN-ACKs.
 #[inline(always)]
 pub(super) fn record_of_listener<'t, T: Tables>(
     tables: &'t mut T,
@@ -87,7 +88,7 @@ pub(super) fn record_of_listener<'t, T: Tables>(
     tables.recent_answer(place).map(|recent| &recent.record)
 }
 
-/// As [`record_of_listener`], by the latest, whatever this CPU remembers.
+/// Finds the latest record as [`record_of_listener`], whatever this CPU remembers.
 #[inline(always)]
 pub(super) fn latest_of_listener<'t, T: Tables>(
     tables: &'t mut T,
@@ -109,7 +110,8 @@ fn has_common<T: Tables>(tables: &T, key: &ListenerKey) -> bool {
     is_own(tables, &key.addr) && is_bound_to_all(tables, key)
 }
 
-/// Where the record of an address and port is remembered, once it is. `None`: there is none.
+/// Returns the slot that remembers the record of an address and port, from this call on at the latest. `None`:
+/// there is no record.
 #[inline(always)]
 fn recall<T: Tables>(tables: &mut T, key: &ListenerKey, tick: u64) -> Option<usize> {
     let place = place(key);

@@ -1,6 +1,6 @@
 //! Token bucket in one word.
 
-/// How fast and how deep a [`Bucket`] is. All-zero is no limit.
+/// Speed and depth of a [`Bucket`]. All-zero is no limit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Rate {
@@ -65,7 +65,7 @@ impl Bucket {
         self.full_at_ns
     }
 
-    /// Where that word is.
+    /// Returns that word, to be changed.
     #[inline(always)]
     pub const fn word_mut(&mut self) -> &mut u64 {
         &mut self.full_at_ns

@@ -25,10 +25,10 @@ pub const KNOWN_AFTER_NS: u64 = 60_000_000_000;
 /// Time in which a returning client counts once, in ns.
 pub const KNOWN_EVERY_NS: u64 = 10_000_000_000;
 
-/// How many /64s of an IPv6 /48 may become clients, 1,024 at once and one in 4 s: one person may hold all
-/// 65,536 of them. No SYN of those beyond it is dropped for that.
+/// Rate of the /64s of an IPv6 /48 that may become clients: 1,024 at once and one in 4 s. One person may hold
+/// all 65,536 of them. No SYN of those beyond it is dropped for that.
 const NETWORK_RATE: Rate = Rate { interval_ns: 4_000_000_000, burst: 1_024 };
-/// How many completed handshakes of an IPv6 /48 count as those of returning clients: 8 in ten seconds.
+/// Rate of the completed handshakes of an IPv6 /48 that count as those of returning clients: 8 in ten seconds.
 const NETWORK_KNOWN_RATE: Rate = Rate { interval_ns: 1_250_000_000, burst: 8 };
 
 /// The end, in boot time in ns, of the period of a client with this hash in which `now_ns` lies.
@@ -38,14 +38,15 @@ pub const fn period_end(hash: u64, now_ns: u64) -> u64 {
     ((now_ns + phase) / KNOWN_EVERY_NS + 1) * KNOWN_EVERY_NS - phase
 }
 
-/// How well the owner of an address was known that completed a handshake.
+/// Status of the owner of an address that completed a handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Acquaintance {
-    /// It never did before, as far as the tables hold.
+    /// A new client: it completed none before, as far as the tables hold.
     New,
-    /// It did, lately or a moment ago.
+    /// A client that counts neither as new nor as returning: it completed one lately or a moment ago, or the
+    /// limit of its network is reached.
     Validated,
-    /// It did, and counts for one more.
+    /// A returning client: it completed one before, and counts for one more.
     Known,
 }
 
@@ -113,7 +114,7 @@ pub(super) fn validate<T: Tables>(
     Acquaintance::New
 }
 
-/// Where the network of an IPv6 client is; `None` for an IPv4 client.
+/// Returns the hash that leads to the network of an IPv6 client; `None` for an IPv4 client.
 #[inline(always)]
 fn network(config: &Config, client: &Addr) -> Option<u64> {
     let is_v4 = client.as_v4().is_some();

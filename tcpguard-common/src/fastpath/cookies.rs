@@ -9,9 +9,9 @@ use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord
 use crate::cookie::{self, Choice, Handshake, Offer};
 use crate::wire::{self, Frame, FrameMut, Segment, SynAck, Window, flag, option};
 
-/// Without an agent for this long, in ns of boot time, no mitigation of the ladder acts. Rules that
-/// drop outlive their agent, so that a restart opens no gap. Mitigations need an agent that watches
-/// whether clients get in. Cookies that are out are still accepted.
+/// Time without an agent after which no mitigation of the ladder acts, in ns of boot time. Rules that drop
+/// outlive their agent, so that a restart opens no gap. Mitigations need an agent that watches whether clients
+/// get in. Cookies that are out are still accepted.
 pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
 
 /// A segment that brings back the same cookie within this many ticks of [`cookie::ticks`] is
@@ -31,7 +31,7 @@ pub struct HandedOver {
     low: u32,
     /// The low half of the client's first number. (At XDP: of the hash.)
     high: u16,
-    /// When, in ticks.
+    /// Time of the handover, in ticks.
     tick: u16,
 }
 
@@ -66,15 +66,16 @@ pub struct Departure {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Origin {
-    /// The host's own stack's: its connection is in the socket table under the addresses and ports
-    /// that the packet shows, where a segment of the client that arrives will find it.
+    /// The host's own stack: the connection is in the socket table under the addresses and ports that the
+    /// packet shows, where a segment of the client that arrives will find it.
     #[default]
     Own = 0,
     /// Another origin: it was forwarded, comes from another network namespace or another network
     /// stack, or shows other addresses or ports than its socket has.
     Foreign = 1,
-    /// Cannot be determined. The SYN-ACK has a cookie of the kernel's making, for which there is no connection
-    /// yet, or its connection is gone, because the SYN-ACK had to wait for the address of a neighbour.
+    /// An origin that cannot be determined. The SYN-ACK has a cookie of the kernel's making, for which there is
+    /// no connection yet, or its connection is gone, because the SYN-ACK had to wait for the address of a
+    /// neighbour.
     Unknown = 2,
 }
 
@@ -106,7 +107,7 @@ impl Origin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Claim {
-    /// None that is good.
+    /// No good cookie.
     None = 0,
     /// A good one: the connection is to be handed to the kernel.
     New = 1,
@@ -141,7 +142,7 @@ pub struct Accepted {
     pub mss: u16,
     /// The client's window scale, 0 without.
     pub client_wscale: u8,
-    /// The listener's, 0 without.
+    /// The listener's window scale, 0 without.
     pub host_wscale: u8,
     /// The agreed options: bits of [`option`].
     pub options: u32,

@@ -5,8 +5,8 @@ use crate::abi::{
     Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
 };
 
-/// How many flows one stands for that was recorded under `recorded_shift` and looked up now: when
-/// the shift has grown since, only one in `2^sample_shift` of those recorded is looked up at all.
+/// Returns the number of flows that a flow stands for if it was recorded under `recorded_shift` and is looked
+/// up now: when the shift has grown since, only one in `2^sample_shift` of those recorded is looked up at all.
 #[inline(always)]
 pub(super) const fn weight(config: &Config, recorded_shift: u8) -> u64 {
     let shift =

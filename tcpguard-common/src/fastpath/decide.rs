@@ -46,15 +46,15 @@ pub struct Work {
     /// The rule that it matches, if the packet is to be counted for that rule later: its
     /// [`RuleRef::slot`](crate::abi::RuleRef).
     pub(super) slot: u32,
-    /// That rule is about its source.
+    /// Whether that rule is about the packet's source.
     pub(super) by_source: bool,
-    /// That cookie.
+    /// Sequence number of the SYN-ACK: the cookie.
     pub(super) isn: u32,
     /// Hash of its flow.
     pub(super) flow_hash: u64,
     /// Boot time in ns.
     pub(super) now: u64,
-    /// How many segments it is to be counted for at its source, if it is no SYN; mostly none.
+    /// Number of segments that it is to be counted for at its source, if it is no SYN; mostly none.
     pub(super) counted: u64,
     /// The rule set that counts. Read by an earlier stage than the one that uses it, so that a SYN which is
     /// being judged while the agent changes over to another set is judged by one of them.
@@ -76,9 +76,9 @@ pub struct Work {
 /// The further stages that a SYN needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Interest {
-    /// A listener is known where it goes to.
+    /// Whether a listener is known at its destination.
     pub known: bool,
-    /// There are rules that its source may match.
+    /// Whether there are rules that its source may match.
     pub sources: bool,
     /// Take its fingerprint: a rule or the sample needs it.
     pub fingerprint: bool,
@@ -100,11 +100,12 @@ impl Interest {
 /// Course of a SYN that the rules let pass, while mitigations are active for its listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Course {
-    /// On, to be answered or to the stack.
+    /// The SYN goes on, to be answered or to the stack.
     On,
-    /// Not known before the host's own socket table is asked: there may be a connection with its sender.
+    /// The course is open until the host's own socket table is asked: there may be a connection with its
+    /// sender.
     AskSockets,
-    /// Nowhere, for this reason.
+    /// The SYN is dropped, for this reason.
     Drop(Reason),
 }
 

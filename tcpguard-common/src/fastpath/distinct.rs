@@ -1,4 +1,4 @@
-//! How many distinct sources: HyperLogLog registers, written per SYN.
+//! Estimate of the number of distinct sources: HyperLogLog registers, written per SYN.
 
 use crate::abi::maps::HLL_REGISTERS;
 

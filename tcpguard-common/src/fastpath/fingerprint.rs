@@ -5,7 +5,7 @@
 pub mod layout {
     /// End of the option list.
     pub const END: u64 = 1;
-    /// No-operation (padding).
+    /// No-operation option (padding).
     pub const NOP: u64 = 2;
     /// Maximum segment size.
     pub const MSS: u64 = 3;
@@ -13,13 +13,13 @@ pub mod layout {
     pub const WSCALE: u64 = 4;
     /// SACK permitted.
     pub const SACK_OK: u64 = 5;
-    /// Timestamps.
+    /// Timestamps option.
     pub const TIMESTAMP: u64 = 6;
     /// TCP Fast Open.
     pub const FAST_OPEN: u64 = 7;
     /// MD5 or TCP-AO signature.
     pub const AUTH: u64 = 8;
-    /// Any other kind.
+    /// An option of any other kind.
     pub const OTHER: u64 = 9;
 }
 
@@ -77,22 +77,22 @@ pub struct Fingerprint {
     pub pad: [u8; 6],
 }
 
-/// Which fields of a [`Fingerprint`] a signature compares. Flood tools randomise
-/// some fields; the mask leaves those out and keeps the rest.
+/// Fields of a [`Fingerprint`] that a signature compares. Flood tools randomise some fields; the mask leaves
+/// those out and keeps the rest.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Mask {
-    /// All but the IP identification.
+    /// All fields but the IP identification.
     Full = 0,
-    /// Without TTL.
+    /// The fields of [`Mask::Full`] without TTL.
     NoTtl = 1,
-    /// Without window.
+    /// The fields of [`Mask::Full`] without window.
     NoWindow = 2,
-    /// Without window and TTL.
+    /// The fields of [`Mask::Full`] without window and TTL.
     NoWindowTtl = 3,
-    /// Without window and MSS.
+    /// The fields of [`Mask::Full`] without window and MSS.
     NoWindowMss = 4,
-    /// Without window, MSS and TTL.
+    /// The fields of [`Mask::Full`] without window, MSS and TTL.
     NoWindowMssTtl = 5,
     /// Option layout and quirks only.
     Shape = 6,
@@ -181,7 +181,7 @@ impl Mask {
 }
 
 impl Fingerprint {
-    /// Every field zero.
+    /// A fingerprint with every field zero.
     pub(super) const NONE: Self = Self::from_words([0; 3]);
 
     /// The fields packed for a map key, so that a mask is three ANDs.

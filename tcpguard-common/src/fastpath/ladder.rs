@@ -64,7 +64,7 @@ const BATCH: u32 = 8;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub(super) enum Standing {
-    /// Nothing, as far as was asked.
+    /// No evidence, as far as was asked.
     #[default]
     Stranger = 0,
     /// It completed a handshake before, and does not send more SYNs than a client does.
@@ -79,9 +79,9 @@ pub(super) enum Standing {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Allowance {
-    /// Which listener's, by id.
+    /// Listener of the tokens, by id.
     pub listener: u32,
-    /// How many.
+    /// Number of tokens.
     pub tokens: u32,
 }
 

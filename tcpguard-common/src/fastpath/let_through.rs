@@ -17,14 +17,14 @@ use crate::abi::{Config, LetThrough};
 /// second). The CPUs share the slots: with more SYNs, later ones would take them before handshakes complete.
 const SAMPLE_BITS: u8 = 3;
 
-/// Where a connection is remembered, given its hash: not the bits by which the sample is chosen, or a small
-/// sample would share a few slots.
+/// Returns the slot of a connection, given its hash: not from the bits by which the sample is chosen, or a
+/// small sample would share a few slots.
 #[inline(always)]
 const fn place(flow_hash: u64) -> u64 {
     flow_hash >> 40
 }
 
-/// Of which sample a SYN has to be to be remembered in observe mode, as a power of two.
+/// Returns the sample to which a SYN has to belong to be remembered in observe mode, as a power of two.
 #[inline(always)]
 pub(super) fn sample(config: &Config, syns: &Pace, steps: u8) -> u8 {
     let (followed, few) =

@@ -11,12 +11,12 @@ use crate::abi::Config;
 pub(super) const TICK: u32 = 24;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Where not all flows are tracked, at most one in `2^DROPPED_SHIFT` of those with a dropped SYN is. At
-/// 40,000 SYN/s that is still 600 a second, of which a share of 1 % is known to 0.4 percentage points
-/// (binomial standard error).
+/// Sampling of flows with a dropped SYN, where not all flows are tracked: at most one in `2^DROPPED_SHIFT`. At
+/// 40,000 SYN/s that is still 600 a second, of which a share of 1 % is known to 0.4 percentage points (binomial
+/// standard error).
 const DROPPED_SHIFT: u8 = 6;
-/// Where few of the other flows are tracked as well, those with a dropped SYN are tracked less
-/// often by this power of two.
+/// Power of two by which flows with a dropped SYN are tracked less often than the others, where few of those
+/// are tracked as well.
 const DROPPED_LESS: u8 = 3;
 
 /// Segments a tick up to which each is counted for its source, as a power of two (64: 3,800 a second).
@@ -29,9 +29,9 @@ pub const SEGMENT_BITS: u8 = 6;
 pub struct Pace {
     tick: u32,
     packets: u32,
-    /// There were no more than `2^bits` in this tick so far ...
+    /// Bound on the packets in this tick so far, as a power of two ...
     bits: u8,
-    /// ... and no more than that many in the one before.
+    /// ... and on those in the tick before.
     before: u8,
     pad: [u8; 2],
 }
@@ -59,7 +59,7 @@ impl Pace {
         self.packets
     }
 
-    /// Up to so many packets in this tick its answers stay as they are.
+    /// Returns the number of packets in this tick up to which the answers stay as they are.
     #[inline(always)]
     pub(super) const fn packets_at_this_rate(&self) -> u32 {
         1 << (self.bits & 31)
@@ -77,8 +77,8 @@ impl Pace {
         self.packets & (many - 1) == 0
     }
 
-    /// For one packet in how many, as a power of two, something may be done that can be done for
-    /// `2^bits` in a tick.
+    /// Returns the sampling, one packet in so many, as a power of two, for work that can be done for `2^bits`
+    /// packets in a tick.
     #[inline(always)]
     pub const fn over(&self, bits: u8) -> u8 {
         let now = if self.bits > self.before { self.bits } else { self.before };
@@ -118,8 +118,8 @@ pub const fn dropped_shift(shift: u8) -> u8 {
 mod tests {
     use super::*;
 
-    /// One packet in how many, as a power of two, after `rate` a second for `ms` milliseconds from
-    /// `from_ms` on, where 20,000 a second are not too many.
+    /// Returns the sampling, one packet in so many, as a power of two, after `rate` a second for `ms`
+    /// milliseconds from `from_ms` on, where 20,000 a second are not too many.
     fn over(pace: &mut Pace, rate: u64, from_ms: u64, ms: u64) -> u8 {
         for syn in 0..rate * ms / 1000 {
             pace.count(from_ms * 1_000_000 + syn * SECOND_NS / rate);

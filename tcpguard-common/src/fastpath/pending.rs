@@ -1,4 +1,4 @@
-//! Which flows may have a handshake under way.
+//! Marks of the flows that may have a handshake under way.
 //!
 //! Nearly every segment that arrives belongs to a connection with a handshake of long ago. To look that
 //! up among the flows costs two cache misses. A mark for each 16 bits of the keyed hash of a flow shows
@@ -14,7 +14,7 @@ use crate::abi::maps::PENDING_MARKS;
 const TICK: u32 = 33;
 /// Ticks after which a handshake is no longer waited for, the one that it began in not counted.
 const TICKS: u8 = (HANDSHAKE_NS >> TICK) as u8 + 1;
-/// In a mark that was ever set: an all-zero table says that no handshake is under way.
+/// Bit of every mark that was ever set: an all-zero table says that no handshake is under way.
 const SET: u8 = 0x80;
 /// The other bits are of the number of the tick, which wraps after 18 minutes.
 const TIME: u8 = 0x7f;

@@ -7,7 +7,7 @@ use super::ladder::Standing;
 use super::{Tables, VALIDATED_RATE, Work, clients, hash, seen, source_rules};
 use crate::abi::{Config, EVERY_PORT, Mode, Reason, RuleRef};
 
-/// Without an agent no rule drops: the rules fail open.
+/// Whether the agent is gone. Without an agent no rule drops: the rules fail open.
 #[inline(always)]
 pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
     now.saturating_sub(config.heartbeat_ns) > config.heartbeat_limit_ns
@@ -89,8 +89,8 @@ pub(super) fn judge<T: Tables>(
     }
 }
 
-/// Why a SYN may not be dropped by its source or signature: the address is protected, or its owner
-/// completed a handshake before and is not sending more SYNs than a client does.
+/// Returns the reason why a SYN may not be dropped by its source or signature: the address is protected, or its
+/// owner completed a handshake before and is not sending more SYNs than a client does.
 #[inline(always)]
 fn spared<T: Tables>(config: &Config, tables: &mut T, work: &Work, flags: u32) -> Option<Reason> {
     let source = &work.segment.flow.client;

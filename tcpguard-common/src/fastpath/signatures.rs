@@ -45,21 +45,21 @@ const TOGETHER: [[u64; 3]; SETS] = {
 pub struct Look {
     /// The key of the search: the fingerprint's words, as far as the listener's masks compare them.
     words: [u64; 3],
-    /// [`Self::stamp`] of when and under which masks; never 0.
+    /// [`Self::stamp`] of the time and the masks of the search; never 0.
     stamp: u64,
-    /// In which rule set.
+    /// Rule set of the search.
     set: u64,
-    /// When the rule ends, boot time in ns.
+    /// Time at which the rule ends, boot time in ns.
     ends_ns: u64,
     /// The rule, or none.
     rule: RuleRef,
-    /// At which listener, by id.
+    /// Listener of the search, by id.
     listener: u32,
     /// Always zero.
     pad: u32,
 }
 
-/// When a result that is cached at a moment expires, both in ns of boot time.
+/// Returns the time at which a result that is cached at a moment expires, both in ns of boot time.
 #[inline(always)]
 pub(super) const fn tick_end(now_ns: u64) -> u64 {
     ((now_ns >> TICK) + 1) << TICK
@@ -78,13 +78,13 @@ pub(super) const fn masks(config: &Config, work: &Work) -> u8 {
     work.listener.masks | masks_of_all(config, work)
 }
 
-/// Those of the rules for every listener, as far as they are for this one.
+/// Returns the masks of the rules for every listener, as far as these are for this one.
 #[inline(always)]
 const fn masks_of_all(config: &Config, work: &Work) -> u8 {
     if work.listener.steps & ListenerEntry::SPARED == 0 { config.masks } else { 0 }
 }
 
-/// Of all these `masks` but [`Mask::IpId`], which is asked for last.
+/// Returns the fields that these `masks` compare, but for [`Mask::IpId`], which is asked for last.
 #[inline(always)]
 pub(super) const fn compared(masks: u8) -> Compared {
     let [_, fields, rest] = TOGETHER[masks as usize & (SETS - 1)];
@@ -99,7 +99,7 @@ impl Look {
         now_ns >> TICK << 8 | masks as u64
     }
 
-    /// Nothing has come of it yet.
+    /// Returns a search that has no result yet.
     #[inline(always)]
     const fn of(work: &Work, masks: u8) -> Self {
         let together = &TOGETHER[masks as usize & (SETS - 1)];
@@ -109,7 +109,7 @@ impl Look {
         Self { words, stamp, set, ends_ns: 0, rule: RuleRef::NONE, listener, pad: 0 }
     }
 
-    /// Where it is remembered (multiplicative hashing, Knuth, TAOCP 6.4).
+    /// Returns the slot of the result (multiplicative hashing, Knuth, TAOCP 6.4).
     #[inline(always)]
     const fn place(&self) -> usize {
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -158,7 +158,7 @@ pub(super) fn find<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> (
     (look.rule, false)
 }
 
-/// Under each mask there may be rules of the listener's own, and such that are for every listener.
+/// Keys of each mask: rules of the listener's own, and rules for every listener.
 const SETS_OF_KEYS: usize = 2;
 
 /// Asks for the rule under each of the masks, the most specific first: from key `first` on, before key `end`.
@@ -236,7 +236,7 @@ mod tests {
         slot_of(model, work, 0)
     }
 
-    /// The same where rules for every listener have these masks.
+    /// Returns the slot as [`slot`] does, where rules for every listener have these masks.
     fn slot_of(model: &mut Model, work: &Work, masks: u8) -> Option<u32> {
         let config = Config { masks, ..Config::default() };
         let (rule, _) = find(&config, model, work);

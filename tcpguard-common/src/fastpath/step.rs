@@ -18,7 +18,8 @@ use crate::abi::{
 };
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
 
-/// Which of the next two to ask of a frame, if any, and the time to hand to it, boot time in ns.
+/// Returns the address family of a frame that is to go to one of the next two functions, and the time to hand
+/// to it, boot time in ns. `None`: it goes to neither.
 #[inline(always)]
 pub fn family<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T) -> Option<(Family, u64)> {
     templates::family(frame, tables)
@@ -36,7 +37,7 @@ pub fn again_v4<F: Frame + ?Sized, T: Tables>(
     templates::dropped_v4(frame, config, tables, now)
 }
 
-/// Likewise an IPv6 SYN.
+/// Drops an IPv6 SYN as [`again_v4`] drops an IPv4 SYN.
 #[inline(always)]
 pub fn again_v6<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -172,9 +173,9 @@ pub fn look<F: Frame + ?Sized, T: Tables>(
     Some(reason)
 }
 
-/// Where a SYN goes that the rules let pass: whether its sender is known, whether the host may have a
-/// connection with it, and whether it may be answered. `recorded`: the SYN belongs to the sample.
-/// `asked`: [`socket`] was asked, and knows of no connection.
+/// Returns the course of a SYN that the rules let pass: whether its sender is known, whether the host may have
+/// a connection with it, and whether it may be answered. `recorded`: the SYN belongs to the sample. `asked`:
+/// [`socket`] was asked, and knows of no connection.
 #[inline(always)]
 pub fn course<T: Tables>(
     config: &Config,

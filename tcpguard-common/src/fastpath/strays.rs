@@ -30,23 +30,23 @@ pub const FAILED_COOKIE_NS: u32 = 3_815;
 /// Checks that may come at once: 62 ms of them, more than the clock's longest tick.
 const FAILED_COOKIE_BURST: u32 = 16_384;
 
-/// For this many ticks of [`cookie::ticks`], 0.27 s, whatever belongs to a flow that brought a good
-/// cookie passes: the stack may still have to make the socket. The packets of one poll of the driver
-/// all pass here before it sees the first, and then they may wait for another CPU.
+/// Time in which everything passes that belongs to a flow that brought a good cookie, in ticks of
+/// [`cookie::ticks`]: 0.27 s. The stack may still have to make the socket. The packets of one poll of the
+/// driver all pass here before it sees the first, and then they may wait for another CPU.
 const OPENED_TICKS: u16 = 256;
 
 /// The socket that a segment finds in the host's own socket table.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Socket {
-    /// None.
+    /// No socket.
     #[default]
     None = 0,
-    /// Only the one that listens.
+    /// Only the listening socket.
     Listening = 1,
-    /// The one that listens, and brings it a good cookie of the kernel's making.
+    /// The listening socket, to which the segment brings a good cookie of the kernel's making.
     Cookie = 2,
-    /// One of its own connection, in whatever state.
+    /// The socket of the segment's own connection, in whatever state.
     Connection = 3,
 }
 

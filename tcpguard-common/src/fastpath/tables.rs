@@ -17,13 +17,12 @@ use crate::wire::Segment;
 pub trait Tables {
     /// Boot time in ns, exact to a timer tick.
     fn now_ns(&mut self) -> u64;
-    /// When this CPU last saw a SYN for a listener, in ns of boot time. The packets of one
-    /// connection arrive on one CPU, so that ACKs can skip the flow table where no handshake is
-    /// under way.
+    /// Time at which this CPU last saw a SYN for a listener, in ns of boot time. The packets of one connection
+    /// arrive on one CPU, so that ACKs can skip the flow table where no handshake is under way.
     fn last_syn_ns(&mut self) -> &mut u64;
     /// The SYNs that this CPU saw lately.
     fn syns(&mut self) -> &mut Pace;
-    /// Segments of connections likewise.
+    /// The segments of connections that this CPU saw lately.
     fn segments(&mut self) -> &mut Pace;
     /// Counters of packets that belong to no listener.
     fn host_counters(&mut self) -> Option<&mut HostCounters>;
@@ -48,7 +47,7 @@ pub trait Tables {
     fn listener(&self, id: u32) -> Option<ListenerEntry>;
     /// Counters of a listener.
     fn listener_counters(&mut self, id: u32) -> Option<&mut ListenerCounters>;
-    /// Which of a listener's handshakes completed late.
+    /// Counts of a listener's handshakes that completed late.
     fn late(&mut self, id: u32) -> Option<&mut Late>;
     /// Registers of a listener's distinct-source estimator.
     fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]>;
@@ -87,7 +86,7 @@ pub trait Tables {
     fn look(&mut self, place: usize) -> Option<&mut Look>;
     /// This CPU's memory of a template; `place` is taken modulo the size.
     fn template(&mut self, place: usize) -> Option<&mut Template>;
-    /// When the last that this CPU made ends, boot time in ns; 0 is none.
+    /// End of the last template that this CPU made, boot time in ns; 0 is none.
     fn templates_until_ns(&mut self) -> &mut u64;
     /// Boot time in ns at which a rule ends; 0 when there is none.
     fn rule_expiry_ns(&self, slot: u32) -> u64;
@@ -108,7 +107,7 @@ pub trait Tables {
     /// A line of the filter of SYNs that were dropped for their number; `index` is taken modulo the
     /// size.
     fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine>;
-    /// Has that line be on its way from memory when it is asked for.
+    /// Starts to load that line from memory before it is asked for.
     #[inline(always)]
     fn expect_retry_line(&mut self, _index: u64) {}
     /// The bucket of replies to a network; `index` is taken modulo the size.
@@ -121,7 +120,7 @@ pub trait Tables {
     fn closed_ports_of_cpu(&mut self) -> &mut Bucket;
     /// The bucket of a listener's SYN budget, which all CPUs share.
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket>;
-    /// Likewise that of its retransmitted SYNs under signature rules.
+    /// The bucket of a listener's retransmitted SYNs under signature rules, which all CPUs share.
     fn returns(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// This CPU's slot for tokens of listeners' budgets; `index` is taken modulo the size.
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance>;
@@ -132,7 +131,7 @@ pub trait Tables {
     fn cookie_secret(&self) -> Option<&CookieSecret>;
     /// The properties of the last SYN-ACK from a local address and port.
     fn syn_ack_record(&mut self, key: &ListenerKey) -> Option<&mut SynAckRecord>;
-    /// Records it for the first time.
+    /// Records the properties of SYN-ACKs from there for the first time.
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord);
     /// This CPU's memory of such a record; `place` is taken modulo the size.
     fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer>;

@@ -18,8 +18,7 @@ use super::{Tables, Work, clients, distinct, exempt, hash, pace, samples, seen, 
 use crate::abi::{Addr, Config, Mode, Reason, RuleRef};
 use crate::wire::{Frame, Window, flag};
 
-/// One dropped SYN in so many makes a template: a flood of SYNs that are not alike must not pay for
-/// each.
+/// Dropped SYNs for each template: a flood of SYNs that are not alike must not pay for each.
 const EVERY: u32 = 16;
 /// Words of options that a template may have: MSS, window scale and SACK of common stacks. A sender with
 /// timestamps sends another one each time.
@@ -37,23 +36,23 @@ pub struct Template {
     /// Eight bytes each of the headers, in the order of the wire, with zeros where `masks` has them.
     headers: [u64; HEADERS],
     masks: [u64; HEADERS],
-    /// In host byte order, zero where there are fewer.
+    /// Option words in host byte order, zero where there are fewer.
     options: [u32; OPTION_WORDS],
-    /// How many of them there are.
+    /// Number of option words.
     option_words: u32,
     /// The part of their address and port in [`hash::flow`].
     server_sum: u64,
-    /// In which rule set the rule is.
+    /// Rule set of the rule.
     set: u64,
-    /// When the template ends, boot time in ns.
+    /// Time at which the template ends, boot time in ns.
     until_ns: u64,
     /// A SYN is a sample of its listener if its number has none of these bits.
     unsampled: u64,
     rule: RuleRef,
     listener: u32,
-    /// Until so many SYNs came to this CPU in this tick ...
+    /// SYNs in this tick on this CPU up to which ...
     packets: u32,
-    /// ... of so many, as powers of two, one is followed and one remembered.
+    /// ... one in so many is followed and one in so many remembered, both as powers of two.
     followed: u8,
     remembered: u8,
     mode: u8,
@@ -67,7 +66,7 @@ struct Own {
     seq: u32,
 }
 
-/// How a SYN that has a template is counted.
+/// Facts for the counters about a SYN that has a template.
 struct Counted {
     rule: RuleRef,
     listener: u32,
@@ -75,7 +74,7 @@ struct Counted {
     mode: u8,
     /// Whether it is one that is looked for, and remembered, in [`seen`].
     remembered: bool,
-    /// [`hash::syn`].
+    /// Hash of the SYN, [`hash::syn`].
     hash: u64,
     /// [`hash::source`], before it is mixed.
     source_sum: u64,
@@ -142,7 +141,7 @@ pub(super) fn dropped_v4<F: Frame + ?Sized, T: Tables>(
     count(config, tables, now, &own.client, &counted)
 }
 
-/// Likewise an IPv6 SYN.
+/// Drops an IPv6 SYN as [`dropped_v4`] drops an IPv4 SYN.
 #[inline(always)]
 pub(super) fn dropped_v6<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -272,7 +271,7 @@ fn count<T: Tables>(
 /// EtherTypes (IEEE 802).
 const V4: u16 = 0x0800;
 const V6: u16 = 0x86dd;
-/// Where the options are of a frame that has neither tags nor options nor extensions of IP.
+/// Offset of the TCP options in a frame that has neither tags nor options nor extensions of IP.
 const OPTIONS_V4: u16 = 14 + 20 + 20;
 const OPTIONS_V6: u16 = 14 + 40 + 20;
 /// IP protocol number of TCP.
@@ -280,8 +279,8 @@ const TCP: u32 = 6;
 
 /// Pieces of eight bytes that are compared of a frame's headers, but for the addresses of IPv6.
 const HEADERS: usize = 6;
-/// Which bytes of them are alike: not type of service, identification, checksums, source, port and sequence
-/// number. In IPv4 from version to fragment offset, from TTL to source address, their address and the
+/// Bytes of the pieces that are alike: not type of service, identification, checksums, source, port and
+/// sequence number. In IPv4 from version to fragment offset, from TTL to source address, their address and the
 /// ports, sequence number and acknowledgement, and the rest.
 const ALIKE_V4: [[u8; 8]; 5] = [
     [0xff, 0, 0xff, 0xff, 0, 0, 0xff, 0xff],
@@ -290,8 +289,9 @@ const ALIKE_V4: [[u8; 8]; 5] = [
     [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
     [0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff],
 ];
-/// In IPv6 from version to hop limit, their address in two pieces, the ports and sequence number, from the
-/// acknowledgement to the window, and once more from data offset to urgent pointer.
+/// Bytes of the pieces that are alike in IPv6: from version to hop limit, their address in two pieces, the
+/// ports and sequence number, from the acknowledgement to the window, and once more from data offset to urgent
+/// pointer.
 const ALIKE_V6: [[u8; 8]; HEADERS] = [
     [0xf0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
     [0xff; 8],
@@ -301,7 +301,7 @@ const ALIKE_V6: [[u8; 8]; HEADERS] = [
     [0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff],
 ];
 
-/// Where TTL and hop limit stand in the first or second piece, and the window in others.
+/// Positions of TTL and hop limit in the first or second piece, and of the window in others.
 const TTL_V4: [usize; 2] = [0, 0];
 const HOP_LIMIT: [usize; 2] = [7, 7];
 const WINDOW: [usize; 2] = [2, 3];
@@ -356,7 +356,7 @@ impl Template {
         Some((place(head.u8::<37>(), head.u8::<17>()), template))
     }
 
-    /// Likewise of an IPv6 frame.
+    /// Returns the fields of an IPv6 frame that form its template, and the slot of the template.
     #[inline(always)]
     fn of_v6<F: Frame + ?Sized>(frame: &F, compared: Compared) -> Option<(usize, Self)> {
         let head = frame.window::<74>(0)?;
@@ -411,7 +411,7 @@ impl Template {
         differs == 0 && head.u32::<38>() != 0
     }
 
-    /// Likewise of an IPv6 frame.
+    /// Whether the headers of an IPv6 frame are as here, but for their options.
     #[inline(always)]
     fn is_of_v6<W: Window>(&self, head: &W) -> bool {
         let mut differs = self.differs(0, head.raw::<14>());
@@ -444,7 +444,7 @@ impl Template {
         Some(differs == 0)
     }
 
-    /// How a SYN is counted that is as here. `None`: it is followed.
+    /// Returns the facts to count a SYN by that is as here. `None`: it is followed.
     #[inline(always)]
     fn counted(&self, config: &Config, own: &Own) -> Option<Counted> {
         let key = &config.hash_key;
@@ -469,7 +469,7 @@ impl Template {
     }
 }
 
-/// Where a template is kept: by the lower bytes of port and length, which no mask leaves out.
+/// Returns the slot of a template, by the lower bytes of port and length, which no mask leaves out.
 #[inline(always)]
 const fn place(port: u8, length: u8) -> usize {
     (port ^ length >> 2) as usize

@@ -21,7 +21,7 @@ pub struct Sockets {
     pub cookies: BTreeSet<(FlowKey, u32, u32)>,
     /// The origin of the SYN-ACKs that leave.
     pub origin: Origin,
-    /// How often they were looked for.
+    /// Number of look-ups of sockets.
     pub searches: u64,
 }
 

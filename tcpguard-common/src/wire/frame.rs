@@ -1,8 +1,8 @@
 //! Access to the bytes of a frame.
 
-/// How far into a frame headers are followed, in bytes. A header that starts beyond is
-/// [`super::Skip::HeaderDepth`]: in the kernel the first buffer of a frame in several pieces holds
-/// at least this much, and no honest peer sends a kilobyte of headers.
+/// Bytes of a frame up to which headers are followed. A header that starts beyond is
+/// [`super::Skip::HeaderDepth`]: in the kernel the first buffer of a frame in several pieces holds at least
+/// this much, and no honest peer sends a kilobyte of headers.
 pub const MAX_HEADER_BYTES: usize = 1024;
 
 /// The bytes of one frame, starting with the Ethernet header. All reads are bounded by the frame
@@ -54,7 +54,7 @@ pub trait Window {
     fn raw<const AT: usize>(&self) -> u64;
 }
 
-/// Likewise, to be overwritten.
+/// Bytes of a frame that are there, to be overwritten.
 pub trait WindowMut {
     /// Overwrites two bytes at `AT`.
     fn set_u16<const AT: usize>(&mut self, value: u16);

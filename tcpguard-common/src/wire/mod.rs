@@ -30,10 +30,10 @@ use tcp::Packet;
 
 use crate::abi::Reason;
 
-/// Why a frame holds no TCP segment that could be read. Each maps to one [`Reason`].
+/// Reason why a frame holds no TCP segment that could be read. Each maps to one [`Reason`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Skip {
-    /// Not TCP over IP.
+    /// A frame of another protocol than TCP over IP.
     NotTcp,
     /// More than [`MAX_VLAN_TAGS`] tags.
     VlanDepth,
@@ -50,8 +50,8 @@ pub enum Skip {
 }
 
 impl Skip {
-    /// Why bytes that end at `end` could not be read: either the frame ends before, or it goes on in
-    /// another piece than its first.
+    /// Returns the reason why bytes that end at `end` could not be read: either the frame ends before, or it
+    /// goes on in another piece than its first.
     #[inline(always)]
     fn unread<F: Frame + ?Sized>(frame: &F, end: usize) -> Self {
         if frame.holds(end) { Self::HeaderDepth } else { Self::Malformed }
@@ -85,9 +85,9 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
     Ok(segment)
 }
 
-/// As [`parse`], into a record that is there: field by field, each written once. Where the kernel keeps
-/// the record in a map, copying one that was made on the stack would cost as much as the rest of the
-/// walk.
+/// Reads the frame's TCP segment as [`parse`] does, into a record that is there: field by field, each written
+/// once. Where the kernel keeps the record in a map, copying one that was made on the stack would cost as much
+/// as the rest of the walk.
 ///
 /// # Errors
 /// See [`parse`]. Then the record is worth nothing.
@@ -97,7 +97,7 @@ pub fn parse_into<F: Frame + ?Sized>(frame: &F, segment: &mut Segment) -> Result
     network(frame, protocol, at, segment)
 }
 
-/// As [`parse`], of a frame that begins with its IP header.
+/// Reads the TCP segment as [`parse`] does, of a frame that begins with its IP header.
 ///
 /// # Errors
 /// See [`parse`].
@@ -108,7 +108,7 @@ pub fn parse_packet<F: Frame + ?Sized>(frame: &F) -> Result<Segment, Skip> {
     Ok(segment)
 }
 
-/// As [`parse_into`], of a frame that begins with its IP header.
+/// Reads the TCP segment as [`parse_into`] does, of a frame that begins with its IP header.
 ///
 /// # Errors
 /// See [`parse`].

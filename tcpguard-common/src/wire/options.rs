@@ -53,8 +53,8 @@ fn set(quirks: &mut u16, bit: u16, condition: bool) {
 #[derive(Clone, Copy)]
 struct Options {
     layout: u64,
-    /// Bits 0–15 MSS, 16–23 window scale, 24–31 where the timestamp's value is, counted from the
-    /// start of the options, 32–47 quirks, 48–63 those of [`option`].
+    /// Bits 0–15 MSS, 16–23 window scale, 24–31 offset of the timestamp's value from the start of the options,
+    /// 32–47 quirks, 48–63 those of [`option`].
     fields: u64,
 }
 
@@ -67,7 +67,7 @@ pub mod option {
     pub const WSCALE: u32 = 1;
     /// SACK permitted.
     pub const SACK: u32 = 2;
-    /// Timestamps.
+    /// Timestamps option.
     pub const TIMESTAMPS: u32 = 4;
     /// ECN: no option but flags, agreed upon like one (RFC 3168 §6.1.1).
     pub const ECN: u32 = 8;
@@ -108,7 +108,7 @@ pub struct SynOptions {
     pub timestamp: u32,
     /// The timestamp echoed, 0 without.
     pub echo: u32,
-    /// Which there are: bits of [`option`].
+    /// Options that are present: bits of [`option`].
     pub options: u32,
 }
 
@@ -128,7 +128,7 @@ pub fn syn_options<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> SynOption
 }
 
 impl SynOptions {
-    /// Its timestamps.
+    /// Returns the timestamps option.
     #[inline(always)]
     pub const fn timestamps(&self) -> Timestamps {
         let present = self.options & option::TIMESTAMPS != 0;

@@ -28,7 +28,7 @@ pub mod flag {
     pub const RESERVED: u16 = 0xf00;
 }
 
-/// Where the IP layer says that the segment is.
+/// Bounds of the segment in the frame, by the IP layer.
 pub(super) struct Packet {
     pub tcp_at: usize,
     /// End of the IP payload, at most the frame's.
@@ -58,11 +58,11 @@ pub struct Segment {
     pub ip_id: u16,
     /// Bits of [`crate::fastpath::quirk`] that the IP layer knows.
     pub quirks: u16,
-    /// Where the IP header starts in the frame.
+    /// Offset of the IP header in the frame.
     pub ip_at: u16,
-    /// Where the TCP options start.
+    /// Offset of the TCP options in the frame.
     pub options_at: u16,
-    /// Where they end.
+    /// End of the TCP options in the frame.
     pub options_end: u16,
     /// Whether the segment carries data.
     pub payload: bool,

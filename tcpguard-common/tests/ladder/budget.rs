@@ -1,4 +1,4 @@
-//! Where a budget is taken, as many SYNs go to the stack as its queue can hold, first ones and retransmitted ones.
+//! SYN rate limit: as many SYNs go to the stack as its queue can hold, first ones and retransmitted ones.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -12,7 +12,7 @@ use super::{
     validate,
 };
 
-/// As many first SYNs, and as many retransmitted ones, the stack gets in a second.
+/// First SYNs, and as many retransmitted ones, that the stack gets in a second.
 const PER_SECOND: u64 = 100;
 const BURST: u64 = 25;
 /// A full bucket and the tokens of a second, rounded up.
@@ -55,7 +55,7 @@ fn limited(steps: u8) -> Model {
     host
 }
 
-/// 20,000 SYNs in a second, those from this number on; how many the stack got.
+/// Sends 20,000 SYNs in a second, those from number `first` on, and returns the number that the stack got.
 fn flood(host: &mut Model, first: u64) -> u64 {
     const SYNS: u64 = 20_000;
     let start = host.now_ns;
@@ -106,7 +106,7 @@ fn a_client_gets_in_with_its_retransmission_beside_a_flood_of_first_syns() {
     }
 }
 
-/// How many of them there may be is bounded before ([`tcpguard_common::fastpath::EXEMPT_RATE`]).
+/// The SYNs of exempt addresses are bounded before ([`tcpguard_common::fastpath::EXEMPT_RATE`]).
 #[test]
 fn exempt_addresses_need_no_token() {
     for steps in [BUDGET, OVERLOAD | BUDGET] {

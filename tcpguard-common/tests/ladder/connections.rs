@@ -111,8 +111,8 @@ fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
     assert_eq!(host.sockets.searches, 20_000, "nothing is answered there");
 }
 
-/// Its SYN was in the kernel's queue when cookies began at the listener. It is retransmitted, because the reply
-/// was lost or is still on its way.
+/// The client's SYN was in the kernel's queue when cookies began at the listener. It is retransmitted, because
+/// the reply was lost or is still on its way.
 #[test]
 fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
     for client in BOTH {
@@ -168,7 +168,7 @@ fn a_mixed_entry_validates_nobody() {
     }
 }
 
-/// Where the replies leave by another interface, only the kernel can say that a handshake is complete.
+/// Only the kernel can say that a handshake is complete where the replies leave by another interface.
 #[test]
 fn a_handshake_whose_answer_was_not_seen_completes_on_the_kernels_word_and_counts_once() {
     for client in BOTH {

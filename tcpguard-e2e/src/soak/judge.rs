@@ -8,16 +8,16 @@ use std::time::Duration;
 use super::samples::{Held, Sample};
 use super::schedule::{Event, Phase, What};
 
-/// How much more memory an agent may take.
+/// Permitted growth of an agent's memory.
 #[derive(Clone, Copy, Debug)]
 struct Allowed {
-    /// However soon, in bytes.
+    /// Growth of a young agent, however soon, in bytes.
     young: f64,
-    /// In an hour, in bytes, once it is older than [`GROWN`].
+    /// Growth in an hour, in bytes, once the agent is older than [`GROWN`].
     hourly: f64,
 }
 
-/// Of memory in use. A leak is found here: memory that an agent has freed no longer counts.
+/// Limit for memory in use. A leak is found here: memory that an agent has freed no longer counts.
 const IN_USE: Allowed = Allowed { young: 262_144.0, hourly: 65_536.0 };
 /// Limit for resident memory. The free pieces between those in use are spread over more and more pages as
 /// incidents of unlike sizes replace each other: 500 KiB in the first minute, and for hours some 300 KiB in
@@ -26,19 +26,19 @@ const RESIDENT: Allowed = Allowed { young: 1_048_576.0, hourly: 524_288.0 };
 /// Memory that a young agent may take gradually in addition: each incident that it remembers takes some 20
 /// KiB, and it remembers 64.
 const REMEMBERED: f64 = 64.0 * 20_480.0;
-/// After so long, in seconds, it remembers as many as it ever will: one in a [slot](super::schedule) of 24 s.
+/// Age, in s, at which an agent remembers as many incidents as it can: one in a [slot](super::schedule) of 24 s.
 const GROWN: f64 = 1_800.0;
 /// Samples of an agent count after this time of its life, or after a quarter of it if it is short.
 const WARM_UP: f64 = 300.0;
-/// A flood that an agent saw for so long, in seconds, it has to report.
+/// Time, in s, for which an agent must have seen a flood to be required to report it.
 const NOTICED: f64 = 3.0;
-/// An incident is opened at most so long, in seconds, after the end of its cause.
+/// Longest time, in s, from the end of a cause to the beginning of its incident.
 const AFTERWARDS: f64 = 1.0;
-/// Fewer samples say nothing about the typical value.
+/// Least number of samples that show the typical value.
 const USUAL: usize = 3;
 /// Bytes by which maps may differ: only tries of rules change, by some tens of KiB a thousand rules.
 const MAPS: u64 = 1 << 20;
-/// The oldest that a poll may be.
+/// Greatest permitted age of the last poll.
 const POLL_AGE: Duration = Duration::from_secs(2);
 /// Quantile of the normal distribution for an interval of 95 %.
 const Z: f64 = 1.959_964;
@@ -46,38 +46,38 @@ const Z: f64 = 1.959_964;
 /// A flood or a flash crowd as it was, in seconds since the soak began.
 #[derive(Clone, Debug)]
 pub struct Played {
-    /// As it was planned.
+    /// The event as it was planned.
     pub event: Event,
-    /// From its first SYN to its last.
+    /// Time from its first SYN to its last.
     pub time: Range<f64>,
 }
 
 /// An agent as it was, in seconds since the soak began.
 #[derive(Clone, Copy, Debug)]
 pub struct Life {
-    /// It said that it was ready. Under load it reports a flood before it is seen to have said so.
+    /// Time at which it was seen to be ready. Under load it reports a flood before that.
     pub ready: f64,
-    /// It was asked to end, or killed.
+    /// Time at which it was asked to end, or killed.
     pub end: f64,
 }
 
 /// An incident that an agent reported.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Reported {
-    /// Its number.
+    /// Number of the incident.
     pub id: u64,
-    /// Where.
+    /// Port of its listener.
     pub port: u16,
     /// Its last class.
     pub class: String,
-    /// When it was opened, in milliseconds since the soak began.
+    /// Time at which it was opened, in ms since the soak began.
     pub at_ms: u64,
 }
 
-/// How fast something grows, by Theil and Sen: the median of the slopes between any two samples.
+/// Rate of growth, by Theil and Sen: the median of the slopes between any two samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slope {
-    /// In an hour.
+    /// Growth in an hour.
     pub hourly: f64,
     /// The interval of 95 % around it.
     pub interval: [f64; 2],
@@ -86,8 +86,8 @@ pub struct Slope {
 }
 
 impl Slope {
-    /// Of `value` over samples of which only those of one process in one phase are compared (Sen 1968;
-    /// for several groups Hirsch, Slack and Smith 1982). `None` if there are no two of them.
+    /// Returns the slope of `value` over samples of which only those of one process in one phase are compared (Sen
+    /// 1968; for several groups Hirsch, Slack and Smith 1982). `None` if there are no two of them.
     pub fn of(samples: &[Sample], value: impl Fn(&Sample) -> u64) -> Option<Self> {
         let (mut slopes, mut variance, mut span) = (Vec::new(), 0.0, 0.0_f64);
         for group in groups(samples).values() {
@@ -119,12 +119,12 @@ impl Slope {
         self.interval[0] <= 0.0 || self.hourly * hours <= allowed
     }
 
-    /// Whether an agent may grow like this that is not older than [`GROWN`].
+    /// Whether an agent that is not older than [`GROWN`] may grow like this.
     fn suits_the_young(&self, allowed: Allowed) -> bool {
         self.is_within(allowed.young + REMEMBERED * (self.span / GROWN).min(1.0))
     }
 
-    /// Whether one may that is.
+    /// Whether an agent that is older than [`GROWN`] may grow like this.
     fn suits_the_grown(&self, allowed: Allowed) -> bool {
         self.is_within(allowed.hourly)
     }
@@ -146,7 +146,7 @@ fn groups(samples: &[Sample]) -> BTreeMap<(usize, Phase, bool), Vec<&Sample>> {
     groups
 }
 
-/// Those of each process that are chosen by its age at that time and by how long it lived, in seconds.
+/// Returns the samples of each process that are chosen by its age at that time and by its whole life, in s.
 fn aged(samples: &[Sample], is_chosen: impl Fn(f64, f64) -> bool) -> Vec<Sample> {
     let mut lives: BTreeMap<usize, Range<f64>> = BTreeMap::new();
     for sample in samples {
@@ -163,12 +163,12 @@ fn is_warm(age: f64, life: f64) -> bool {
     age >= WARM_UP.min(life / 4.0)
 }
 
-/// How fast the memory of agents grows.
+/// Growth rates of the memory of agents.
 #[derive(Clone, Copy, Debug)]
 pub struct Growth {
-    /// Of those that are warm and not yet older than [`GROWN`]. `None` without two samples to compare.
+    /// Growth of agents that are warm and not yet older than [`GROWN`]. `None` without two samples to compare.
     young: Option<Slope>,
-    /// Of older ones.
+    /// Growth of older agents.
     grown: Option<Slope>,
 }
 
@@ -178,7 +178,7 @@ impl Growth {
         Self::of(samples, |sample| sample.held.in_use)
     }
 
-    /// Growth of their own resident memory.
+    /// Growth of the resident memory of the sampled processes.
     pub fn resident(samples: &[Sample]) -> Self {
         Self::of(samples, |sample| sample.held.anonymous)
     }
@@ -271,8 +271,8 @@ fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec
     groups(warmed).iter().filter_map(fault).collect()
 }
 
-/// Where floods and incidents do not meet one to one: every flood that an agent saw long enough is an incident
-/// of its class, and the same one to the agents after it, and only floods are. A flash crowd may be an
+/// Returns the floods and incidents that do not correspond one to one. Every flood that an agent saw long enough is
+/// an incident of its class, and the same one to the agents after it, and only floods are. A flash crowd may be an
 /// incident. `lives` are the agents in their order.
 pub fn incidents(played: &[Played], lives: &[Life], reported: &BTreeSet<Reported>) -> Vec<String> {
     let mut invented: BTreeSet<&Reported> = reported.iter().collect();
@@ -340,7 +340,7 @@ mod tests {
         (0..seconds / 2).map(sample).collect()
     }
 
-    /// Up and down by a hundred KiB, and in floods by as much more.
+    /// Returns a size that varies by a hundred KiB, and is as much larger in floods.
     fn noise(at: f64) -> f64 {
         let noise = Random::new(at as u64).share() * 100.0;
         let flood = if (at as u64 / 12).is_multiple_of(2) { 0.0 } else { 100.0 };

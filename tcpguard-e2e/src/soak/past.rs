@@ -11,14 +11,14 @@ use serde_json::Value;
 /// Kinds of files that an agent leaves, with one record a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Alerts.
+    /// The file of alerts.
     Alerts,
-    /// Records of incidents.
+    /// The file of incident records.
     Incidents,
 }
 
 impl Kind {
-    /// In which field of a line its number stands.
+    /// Returns the name of the field that holds a line's number.
     const fn number(self) -> &'static str {
         match self {
             Self::Alerts => "seq",

@@ -31,7 +31,7 @@ const RATE: u32 = 20_000;
 const CLIENTS: u32 = 52;
 /// Clients a second of a flash crowd, beside these.
 const RUSH: u32 = 300;
-/// From one sample of the agent to the next.
+/// Interval between samples of the agent.
 const LOOK: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
 /// Two configurations that are in force in turn.
@@ -54,7 +54,7 @@ pub struct Record {
     pub samples: Vec<Sample>,
     /// Samples of a program that leaks, at the same moments.
     pub leaky: Vec<Sample>,
-    /// How long ago the last poll was at each sample.
+    /// Age of the last poll at each sample.
     pub polls: Vec<Duration>,
     /// Incidents that the agents reported.
     pub reported: BTreeSet<Reported>,
@@ -106,16 +106,16 @@ struct Soak<'lab> {
     lab: &'lab Lab,
     schedule: &'lab Schedule,
     guard: Guard<'lab>,
-    /// Of clients over IPv4 and IPv6.
+    /// Fingerprints of clients over IPv4 and IPv6.
     likenesses: [Likeness; 2],
     leaky: Leaky,
     floods: Vec<(Event, RunningFlood)>,
     rushes: Vec<(Event, f64, Load)>,
-    /// When there was no cable, in nanoseconds since boot.
+    /// Periods without a cable, in ns since boot.
     cuts: Vec<Range<u64>>,
     /// Imports and reloads so far.
     changes: usize,
-    /// Incidents up to this number are made up.
+    /// Number up to which incidents are made up.
     made_up: u64,
     begun_ns: u64,
     begun: Instant,
@@ -309,7 +309,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// How many alerts the agent knows of.
+    /// Returns the number of alerts that the agent knows of.
     fn alerts(&self) -> Result<usize> {
         let list = cli(&self.lab.edge, &["alerts", "list", "--json"])?;
         let list: serde_json::Value = serde_json::from_slice(&list.stdout)?;

@@ -31,16 +31,16 @@ pub struct Held {
     pub anonymous: u64,
     /// Bytes of files that are mapped and resident (`RssFile`).
     pub file: u64,
-    /// Open files.
+    /// Number of open files.
     pub descriptors: u64,
-    /// Threads.
+    /// Number of threads.
     pub threads: u64,
     /// Bytes that the kernel accounts for its BPF maps.
     pub maps: u64,
 }
 
 impl Held {
-    /// By process `pid`.
+    /// Returns the resources of the process `pid`.
     ///
     /// # Errors
     /// When there is no such process.

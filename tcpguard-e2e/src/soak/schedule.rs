@@ -8,17 +8,17 @@ use crate::random::Random;
 /// Services of the host under test, one port each: an incident is over half a minute after its flood,
 /// and by then the next flood is at another one.
 pub const SERVICES: u16 = 4;
-/// From one flood to the next.
+/// Time from one flood to the next.
 const SLOT: Duration = Duration::from_secs(24);
-/// Nothing happens before.
+/// Time at the beginning in which nothing happens.
 const PEACE: Duration = Duration::from_secs(10);
-/// How long a flood lasts.
+/// Duration of a flood.
 const FLOOD: Duration = Duration::from_secs(8);
-/// How long a flash crowd lasts.
+/// Duration of a flash crowd.
 const RUSH: Duration = Duration::from_secs(6);
-/// From the beginning of a slot to the other event in it.
+/// Time from the beginning of a slot to the other event in it.
 const AFTERWARDS: Duration = Duration::from_secs(13);
-/// An agent has finished its response to an event so long after the event's end.
+/// Time from an event's end until an agent has finished its response to it.
 const SETTLED: Duration = Duration::from_secs(4);
 
 /// Type of a flood.
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All.
+    /// All types of floods.
     pub const ALL: [Self; 5] = [Self::Crude, Self::Mimic, Self::Single, Self::Net, Self::Pulses];
 
     /// Class that the agent has to report.
@@ -81,18 +81,18 @@ pub enum What {
 /// An event with its time, service and family.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// From the beginning of the soak.
+    /// Time since the beginning of the soak.
     pub at: Duration,
     /// Type of the event.
     pub what: What,
-    /// To which service, of a flood or a flash crowd.
+    /// Port of the service, for a flood or a flash crowd.
     pub port: u16,
-    /// Over which family, of a flood or a flash crowd.
+    /// Address family, for a flood or a flash crowd.
     pub family: Family,
 }
 
 impl Event {
-    /// How long it lasts, if it is not over at once.
+    /// Returns its duration; zero if it is over at once.
     pub fn lasts(&self) -> Duration {
         match self.what {
             What::Flood(_) => FLOOD,
@@ -116,9 +116,9 @@ pub enum Phase {
 /// All that happens, in order.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// From beginning to end.
+    /// Duration of the soak.
     pub length: Duration,
-    /// The earliest first.
+    /// The events, the earliest first.
     pub events: Vec<Event>,
 }
 
@@ -156,7 +156,7 @@ impl Schedule {
         Self { length, events }
     }
 
-    /// When the last agent replaces the one before.
+    /// Returns the time at which the last agent replaces the one before.
     pub fn last_end(&self) -> Duration {
         let ends = self.events.iter().filter(|event| matches!(event.what, What::End(_)));
         ends.map(|event| event.at).max().unwrap_or_default()
@@ -174,7 +174,7 @@ impl Schedule {
     }
 }
 
-/// One after the other in an order that is drawn anew each time all have been.
+/// Returns one after the other, in an order that is drawn anew each time all have been returned.
 fn next<T: Copy>(bag: &mut Vec<T>, all: &[T], random: &mut Random) -> T {
     if bag.is_empty() {
         bag.extend(all);

@@ -26,7 +26,7 @@ use tcpguard_e2e::transfer::{Direction, Order, Transfer};
 use tcpguard_goals::{Goal, Row, seed, size};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Where administrators come in.
+/// Port of the administrators' sessions.
 const SSH: u16 = 22;
 /// SYNs a second of one address.
 const RATE: u32 = 5_000;
@@ -51,7 +51,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u64 = FLOOD.as_millis() as u64 / LOOK.as_millis() as u64 / 2;
 /// Bytes a second of a session in either direction: 2 MB a minute, as of an operator at work.
 const PACE: u64 = 33_000;
-/// How long a session sends: until after the flood, which begins some three seconds later.
+/// Time for which a session sends: until after the flood, which begins some three seconds later.
 const SESSION: Duration = Duration::from_secs(11);
 
 /// Owner of the spoofed addresses.
@@ -112,7 +112,7 @@ impl Case {
         }
     }
 
-    /// At a rate that is divided by `slower`.
+    /// Returns the flood, at a rate that is divided by `slower`.
     fn flood(self, slower: u32) -> Flood {
         let address = self.address();
         let sources = match (self.pattern, address) {
@@ -396,11 +396,11 @@ fn play_at(slower: u32, case: Case, naive: bool) -> Seen {
 
 /// Several cases together.
 struct Sum {
-    /// Those of which the host answers each SYN.
+    /// Cases in which the host replies to each SYN.
     answered: usize,
-    /// Of these, those in which tcpguard did nothing.
+    /// Cases among these in which tcpguard did nothing.
     idle: usize,
-    /// Of all, those in which it did something.
+    /// Cases among all in which tcpguard did something.
     acted: usize,
     blocked: usize,
     /// The fewest readings in any of them.
@@ -414,7 +414,7 @@ struct Sum {
     /// Number of the others that may have lost a frame on the wire: a handshake and its request are three
     /// frames.
     forgiven: f64,
-    /// Of the cases, those with a slower flood.
+    /// Cases with a slower flood.
     slowed: usize,
 }
 

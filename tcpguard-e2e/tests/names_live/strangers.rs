@@ -27,8 +27,9 @@ struct Stranger {
 
 /// Connections a second of the new client.
 const STRANGER: u32 = 2;
-/// How long spoofed SYNs with the client's address come before the client does, and then beside it.
+/// Time for which SYNs with spoofed sources are sent before the client connects.
 const NAMED_FIRST: Duration = Duration::from_secs(5);
+/// Returns the time for which they are sent beside the client.
 fn named_beside() -> Duration {
     SECOND * size(6, 12)
 }

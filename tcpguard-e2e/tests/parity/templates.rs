@@ -8,7 +8,7 @@ use tcpguard_e2e::packet::{Segment, flags};
 use super::traffic::{Traffic, v4};
 use super::{MS, Pair, START_NS};
 
-/// In which packets of a kind are counted (`fastpath/pace.rs`).
+/// Length of a tick, in which packets of a kind are counted (`fastpath/pace.rs`), in ns.
 const TICK_NS: u64 = 1 << 24;
 const KNOWN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 

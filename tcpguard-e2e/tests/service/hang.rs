@@ -12,8 +12,8 @@ use tcpguard_goals::{Goal, Row, size, when};
 
 use crate::{CONFIG, GUARDED, SLACK, WATCHDOG, filtered, status};
 
-/// From the moment it hangs until the next one runs: the watchdog's time, and half a second for all
-/// that systemd does then, with its wait before a start.
+/// Time from the moment an agent hangs until the next one runs: the watchdog's time, and half a second for all that
+/// systemd does then, with its wait before a start.
 const LIMIT: Duration = WATCHDOG.saturating_add(SLACK);
 /// Time between checks of processes: a small part of the measured time.
 const LOOK: Duration = Duration::from_millis(5);
@@ -22,7 +22,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const RESOLV_PERIOD: Duration = Duration::from_secs(5);
 const READY: &str = "tcpguard status --wait healthy --timeout 10s";
 
-/// How an agent hangs.
+/// Way in which an agent hangs.
 #[derive(Clone, Copy, Debug)]
 enum Hang {
     /// Stopped, as one is that waits for a page from a disk that hangs: it takes no signal but the
@@ -34,7 +34,7 @@ enum Hang {
 }
 
 impl Hang {
-    /// Has the process `pid` hang, and returns since when it does.
+    /// Makes the process `pid` hang, and returns the time since which it does.
     fn begin(self, machine: &Machine, pid: Pid) -> Instant {
         match self {
             Self::Process => {
@@ -53,8 +53,8 @@ impl Hang {
     }
 }
 
-/// Since when the first thread of a process, in which the agent's loop runs, is in one call of open(2): ten
-/// readings in a row find it there.
+/// Waits until the first thread of a process, in which the agent's loop runs, hangs in one call of open(2), and
+/// returns the time since which it does. Ten readings in a row must find it there.
 fn waits_in_open(pid: Pid) -> Instant {
     let path = format!("/proc/{}/syscall", pid.as_raw_nonzero());
     let open = format!("{} ", libc::SYS_openat);

@@ -5,16 +5,17 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::routes::{Home, Routes};
 
-/// Routes of sources hold for so long: the sources of a flood may be others a moment later. It is the
+/// Time for which routes of sources hold: the sources of a flood may be others a moment later. It is the
 /// interval of inspections in an incident, so that the kernel is not asked twice about the same sources.
 const FRESH: Duration = Duration::from_secs(1);
-/// The last routes are used for so long while they are asked for again: for three inspections, because one
+/// Time for which the last routes are used while they are asked for again: three inspections, because one
 /// may be late, and one may find no unanswered source that is old enough.
 const USED: Duration = Duration::from_secs(3);
-/// They are asked again after so long where they explained nothing: as often as the flows are looked at in calm.
+/// Time after which they are asked for again where they explained nothing: as often as the flows are inspected in
+/// calm.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A proof lapses after so long without a question. There is none before a source has been without a reply
+/// Time without a question after which a proof lapses. There is none before a source has been without a reply
 /// for a poll, and an inspection asks about three listeners. A flood of many listeners, or one in bursts,
 /// would otherwise prove by counts a claim that no route supports.
 const UNASKED: Duration = Duration::from_secs(2);
@@ -24,19 +25,19 @@ const UNASKED: Duration = Duration::from_secs(2);
 pub(super) struct Proof {
     at: Timestamp,
     answers: u64,
-    /// So many are a proof.
+    /// Number of such replies that is a proof.
     needed: u64,
-    /// Routes of unanswered sources were asked for since.
+    /// Whether routes of unanswered sources were asked for since.
     asked: bool,
 }
 
 impl Proof {
-    /// That so many were sent, if they are one.
+    /// Returns the proof that so many replies were sent unseen, if they are enough for one.
     pub fn new(at: Timestamp, answers: u64, needed: u64) -> Option<Self> {
         (answers >= needed).then_some(Self { at, answers, needed, asked: false })
     }
 
-    /// Whether it is one without the answers that went astray because of their sources: all but this share.
+    /// Whether it is a proof without the replies that left unseen because of their sources: all but this share.
     fn stands(&self, ordinary: f64) -> bool {
         self.answers as f64 * ordinary >= self.needed as f64
     }
@@ -47,21 +48,21 @@ impl Proof {
 pub(super) struct Doubt {
     /// The proof that the routes may explain.
     proof: Option<Proof>,
-    /// When routes were asked for last.
+    /// Time at which routes were last asked for.
     pub asked: Option<Timestamp>,
-    /// The last routes, and when they were received.
+    /// The last routes, and the time at which they were received.
     routes: Option<(Timestamp, Routes)>,
-    /// When the stack was last known to take SYNs to which no reply is seen.
+    /// Last time at which the stack was known to take SYNs to which no reply is seen.
     taken: Option<Timestamp>,
 }
 
 impl Doubt {
-    /// The stack takes SYNs to which no reply is seen.
+    /// Notes that the stack takes SYNs to which no reply is seen.
     pub fn note_taken(&mut self, now: Timestamp) {
         self.taken = Some(now);
     }
 
-    /// Whether it did within this time.
+    /// Whether the stack took such SYNs within this time.
     pub fn has_taken(&self, now: Timestamp, within: Duration) -> bool {
         self.taken.is_some_and(|taken| now.since(taken) <= within)
     }
@@ -95,14 +96,14 @@ impl Doubt {
         self.proof.is_some()
     }
 
-    /// Whether it is time to ask for them.
+    /// Whether it is time to ask for routes.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let explain = self.routes.is_some_and(|(_, routes)| routes.hidden > 0.0);
         let pause = if explain { FRESH } else { PAUSE };
         self.asked.is_none_or(|asked| now.since(asked) >= pause)
     }
 
-    /// They are being asked for, those of so many unanswered sources among them.
+    /// Notes that routes are being asked for, those of so many unanswered sources among them.
     pub fn ask(&mut self, now: Timestamp, unanswered: usize) {
         self.asked = Some(now);
         if let Some(proof) = &mut self.proof {
@@ -122,12 +123,12 @@ impl Doubt {
         self.routes.as_ref().filter(|(at, _)| now.since(*at) <= within).map(|(_, routes)| routes)
     }
 
-    /// The same, while it is used.
+    /// Returns the routes, if they are recent enough to be used.
     pub fn routes(&self, now: Timestamp) -> Option<&Routes> {
         self.routes_within(now, USED)
     }
 
-    /// Where clients have shown that their answers leave.
+    /// Returns the way by which replies to clients leave, as clients have shown it.
     pub fn shown(&self) -> Home {
         self.routes.map_or(Home::Unknown, |(_, routes)| routes.shown)
     }

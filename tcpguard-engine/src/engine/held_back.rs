@@ -3,12 +3,12 @@
 use super::Engine;
 use crate::{Listener, Mode, Step};
 
-/// Why no rule is made for every listener.
+/// Reason that no rule is made for all listeners at once.
 pub(super) const SOME: &str = "there are listeners at which the guard is to do less than elsewhere";
 
 impl Engine {
-    /// Why rules are not made for a listener's incidents although the agent's mode would have them; `None`
-    /// where the listener is treated like all others.
+    /// Returns the reason that no rules are made for a listener's incidents although the agent's mode allows
+    /// them; `None` where the listener is treated like all others.
     pub(super) fn held_back(&self, listener: Listener) -> Option<&'static str> {
         why(self.settings.mode(listener, self.mode), self.mode)
     }
@@ -31,7 +31,8 @@ impl Engine {
     }
 }
 
-/// Why rules are not made at a listener where `mode` holds, though elsewhere the agent is in mode `guard`.
+/// Returns the reason that no rules are made at a listener with mode `mode`, while the agent's mode elsewhere
+/// is `guard`; `None` where `mode` is not the milder one.
 pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
     match mode {
         _ if mode >= guard => None,
@@ -40,9 +41,9 @@ pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
     }
 }
 
-/// Why a mitigation is not started at a listener where `mode` holds; `None` where it may be. The check for
-/// out-of-state segments does no harm while the kernel only counts them. Where the kernel would drop them, and the
-/// listener's own mode is milder, that check is left out too.
+/// Returns the reason that a mitigation is not started at a listener with mode `mode`; `None` where it may
+/// be. The check for out-of-state segments does no harm while the kernel only counts them. Where the kernel
+/// would drop them, and the listener's own mode is milder, that check is left out too.
 pub(super) fn idle(step: Step, mode: Mode, guard: Mode) -> Option<&'static str> {
     why(mode, guard).or(match mode {
         _ if !step.keeps_syns_away() => None,

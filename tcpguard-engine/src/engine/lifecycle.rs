@@ -1,4 +1,4 @@
-//! From alarm to incident, and from incident to its end.
+//! Lifecycle of an incident: from the alarm to its opening, and from there to its end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,25 +25,26 @@ use crate::{
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows are the normally
 /// lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
-/// From this time on the counters since an incident began yield the failing share.
+/// Time since the beginning of an incident from which its counters yield the failing share.
 pub(super) const COUNTED: Duration = Duration::from_secs(1);
 /// An incident ends only after this delay, so that handshakes of the last moment of a quiet time are judged.
 /// Where no queue can be read, SYNs without a reply count once clients would have retransmitted them, after
 /// 1.5 s.
 const GIVEN: Duration = Duration::from_secs(2);
 
-/// A flood of many listeners raises its alarms one after the other. Where few handshakes fail, the first
-/// verdict may wait so long for others to be judged with.
+/// Time that the first verdict may wait for other listeners to be judged with, where few handshakes fail: a
+/// flood of many listeners raises its alarms one after the other.
 const GATHERING: Duration = Duration::from_secs(2);
-/// Where there are more listeners than incidents of their own, one rule may drop a flood at all of them. A
-/// rule for each waits so long for it. That is still earlier than the mitigations that keep clients waiting.
+/// Time that a rule for one listener waits for a rule for every listener. Where there are more listeners than
+/// incidents of their own, one rule may drop a flood at all of them. The rule for one listener still comes
+/// earlier than the mitigations that keep clients waiting.
 const SHARING: Duration = Duration::from_secs(1);
 
 /// The failing handshakes of a listener, by its flows.
 pub(super) struct Look {
     pub id: ListenerId,
     pub cohort: Cohort,
-    /// That is enough for a verdict, or was waited for long enough.
+    /// Whether these flows are enough for a verdict, or more of them were waited for long enough.
     ready: bool,
     /// The verdict on these flows alone, where they are enough and are no flood.
     pub own: Option<Assessment>,
@@ -55,7 +56,7 @@ pub(super) struct Judged {
     /// The same without the flows that their clients reset, where there are any: they hold no slot in a queue, and
     /// are no reason for a rule.
     holding: Option<(Cohort, Assessment)>,
-    /// It is the verdict on the failing handshakes of several listeners.
+    /// Whether it is the verdict on the failing handshakes of several listeners.
     is_shared: bool,
 }
 
@@ -565,8 +566,8 @@ impl Engine {
     }
 }
 
-/// How long an alarm waits for flows. One of the slow path is given ten times as long: it may rest on
-/// few failures, and without flows it says nothing.
+/// Returns the time that an alarm waits for flows. One of the slow path is given ten times as long: it may
+/// rest on few failures, and without flows it says nothing.
 fn patience(signal: Signal, settings: &Settings) -> Duration {
     match signal {
         Signal::Slow => settings.evidence_patience * 10,

@@ -15,7 +15,7 @@ use crate::{Command, Listener, ListenerId, Severity, Timestamp, VerdictLine};
 /// that has a slot change hands again must send four times as much, which between 10 and a million SYN/s is
 /// possible eight times. A rate that has grown as much is reported at once in any incident.
 const MUCH: f64 = TELL_GROWTH;
-/// Why a rule ends with the incident of its own that its listener had.
+/// Reason for the end of a rule when its listener loses the incident of its own.
 const TOO_MANY: &str =
     "its listener is told together with others, who have as many rules as there may be";
 

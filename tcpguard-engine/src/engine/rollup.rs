@@ -30,18 +30,19 @@ const NAMED: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct RollUp {
     pub incident: Incident,
-    /// Those that are in it now.
+    /// Listeners that are in the incident now.
     members: BTreeMap<ListenerId, Member>,
-    /// All that ever were.
+    /// Listeners that have ever been in it.
     seen: BTreeSet<ListenerId>,
 }
 
-/// A listener in it.
+/// A listener in the common incident.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
-    /// Counted so far.
+    /// Counters of the listener at the last count.
     counters: ListenerCounters,
-    /// Why it is in it; `None`: it is under pressure, rather than failing.
+    /// Alarm that put the listener into the incident; `None` where the listener is under pressure, and its
+    /// handshakes do not fail.
     pub alarm: Option<Suspect>,
 }
 
@@ -75,7 +76,7 @@ impl RollUp {
         self.incident.set_listeners(self.seen.len());
     }
 
-    /// Those at which handshakes fail.
+    /// Returns the listeners at which handshakes fail.
     pub fn failing(&self) -> impl Iterator<Item = ListenerId> {
         let failing = self.members.iter().filter(|(_, member)| member.alarm.is_some());
         failing.map(|(id, _)| *id)
@@ -249,7 +250,8 @@ impl Engine {
         told.filter_map(taken).any(|there| there < here)
     }
 
-    /// The same of one that could not be taken, and is tried again `soon` or later.
+    /// Whether a mitigation that could not be started at such a listener, and is tried again `soon` or later,
+    /// needs no alert of its own: it could not be started at another of them either.
     pub(super) fn failed_before(
         &self,
         now: Timestamp,
@@ -272,14 +274,14 @@ impl Engine {
         shared.filter_map(signature).collect()
     }
 
-    /// Those of them that have harmed no client.
+    /// Returns the signatures that are dropped at every listener and have harmed no client.
     fn harmless_signatures(&self) -> Vec<(Mask, Fingerprint)> {
         let harmless = |entry: &&Entry| entry.meter.completed() == 0;
         let shared = self.book.signatures_of(ListenerId::HOST).filter(harmless);
         shared.filter_map(signature).collect()
     }
 
-    /// Why there may be no rule for every listener; `None` where there may.
+    /// Returns the reason that there may be no rule for every listener; `None` where there may be one.
     pub(super) fn no_shared_rules(&self) -> Option<&'static str> {
         let spared = self.watches.values().any(|watch| self.held_back(watch.listener).is_some());
         spared.then_some(held_back::SOME)

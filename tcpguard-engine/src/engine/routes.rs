@@ -1,4 +1,5 @@
-//! Where the answers to a listener's sources go: asked of the kernel for a draw of them, where it matters.
+//! Routes of the replies to a listener's sources: looked up in the kernel for a sample of them, where they
+//! matter.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,13 +8,14 @@ use super::Engine;
 use crate::routes::{About, questions};
 use crate::{Command, Flows, ListenerId, Route, RouteQuestion, Timestamp};
 
-/// From so many questions on the other listeners' wait for the next look. A listener has at most 88 (64 sources,
-/// 16 clients and 8 addresses for the Internet at large), so that three are asked about in a look. Each question
-/// costs the agent one message to the kernel, or up to five: for 343 of them it has 1,024.
+/// Number of questions from which those about the other listeners wait for the next inspection. A listener
+/// has at most 88 (64 sources, 16 clients and 8 addresses for the Internet at large), so that at least three
+/// listeners are asked about in an inspection. Each question costs the agent one message to the kernel, or up
+/// to five: for 343 of them it has 1,024.
 const ASKED: usize = 256;
 
 impl Engine {
-    /// Takes over where the kernel's answers to sources go, as asked for by
+    /// Takes over the routes of replies to sources from the kernel, as asked for by
     /// [`crate::Command::LookUpRoutes`].
     pub fn handle_routes(&mut self, now: Timestamp, answers: &[(RouteQuestion, Route)]) {
         let mut by_listener = BTreeMap::<ListenerId, Vec<(RouteQuestion, Route)>>::new();

@@ -1,4 +1,4 @@
-//! The mitigations beside rules: which ones the situation calls for, starting and stopping them, and
+//! The mitigations beside rules: choosing those that the situation calls for, starting and stopping them, and
 //! withdrawing those that keep clients out.
 
 use std::time::Duration;
@@ -318,24 +318,25 @@ impl Engine {
 /// Conditions of mitigations beside the listener.
 struct Situation {
     now: Timestamp,
-    /// Since when the agent may act.
+    /// Time since which the agent may act.
     enforced: Timestamp,
     /// SYNs a second from which a listener saturates the host, while more arrive than it can answer.
     overloading: Option<f64>,
-    /// Since when the listener's rules have acted.
+    /// Time since which the listener's rules have acted.
     ruled: Option<Timestamp>,
-    /// Since when the newest of them has.
+    /// Time since which the newest of these rules has acted.
     newest: Option<Timestamp>,
 }
 
-/// Since when rules have acted for a listener: by the oldest, since the next one is no reason to wait anew.
+/// Returns the time since which rules have acted for a listener. The oldest one counts, since the next one is
+/// no reason to wait anew.
 pub(super) fn ruled_since(watch: &Watch, book: &Book) -> Option<Timestamp> {
     active_rules(watch, book).map(|entry| entry.rule.created).min()
 }
 
-/// Why cookies should answer the retransmitted SYNs that a listener's rules let pass: new clients are among
-/// them, or they are so many that the stack takes only a part. An attacker can retransmit at will, but
-/// cookies harm no client. So many listeners are `sharing` the rules for every one.
+/// Returns the reason that cookies should answer the retransmitted SYNs that a listener's rules let pass: new
+/// clients are among them, or they are so many that the stack takes only a part. An attacker can retransmit
+/// at will, but cookies harm no client. The rules for every listener are shared by `sharing` listeners.
 fn retransmitted(
     watch: &Watch,
     book: &Book,
@@ -356,8 +357,8 @@ fn retransmitted(
     many.then_some("many SYNs are retransmitted, and the SYN queue takes only a part of them")
 }
 
-/// The mitigations that a listener's situation calls for. `retransmitted`: why SYNs that a rule matches call for
-/// cookies when they are retransmitted.
+/// Returns the mitigations that a listener's situation calls for. `retransmitted` is the reason that SYNs
+/// that a rule matches call for cookies when they are retransmitted.
 fn needs(
     watch: &Watch,
     around: &Situation,
@@ -431,8 +432,9 @@ fn needs(
     needs
 }
 
-/// Why no mitigation that keeps SYNs away is started against an incident of this class, where that can be said.
-/// Rules have acted since `ruled`. `idle`: why the agent starts no mitigation there at all.
+/// Returns the reason that no mitigation that keeps SYNs away is started against an incident of this class,
+/// where one can be given. Rules have acted since `ruled`. `idle` is the reason that the agent starts no
+/// mitigation there at all.
 pub(super) fn without_step(
     class: IncidentClass,
     watch: &Watch,

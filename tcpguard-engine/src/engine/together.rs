@@ -15,11 +15,11 @@ use crate::watch::{Rest, Shared, Watch};
 use crate::window::Sums;
 use crate::{IncidentClass, KnownClients, ListenerId, Settings, Step, Timestamp};
 
-/// Listeners at which little fails from which they are judged together. Eight under the slowest flood that must be
-/// found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing flows in a second as a verdict needs
-/// (`evidence_flows`). Fewer would speak for each other by chance: a false alarm in 26 days at each of 4,096
-/// listeners (`slow_limit`), looked at for half a minute, is 0.05 alarms at a time, so that two meet every few hours,
-/// and eight once in ten million years.
+/// Number of listeners with few failing handshakes from which they are judged together. Eight under the
+/// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing
+/// flows in a second as a verdict needs (`evidence_flows`). Fewer would speak for each other by chance: a
+/// false alarm in 26 days at each of 4,096 listeners (`slow_limit`), looked at for half a minute, is 0.05
+/// alarms at a time, so that two meet every few hours, and eight once in ten million years.
 pub(super) const TOGETHER: usize = 8;
 /// Share of the listeners of the host's incident that must be in a situation for it to be the incident's: a
 /// majority, since mitigations are then taken for all.
@@ -53,7 +53,7 @@ impl Pool {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Everybody {
     clients: JoinedClients,
-    /// When they were last put together.
+    /// Time at which they were last put together.
     gathered: Option<Timestamp>,
 }
 

@@ -18,11 +18,11 @@ use crate::{
     Severity, Step, Timestamp,
 };
 
-/// Questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
+/// Interval of the questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
 pub(super) const CALM: Duration = Duration::from_secs(5);
-/// Questions during an incident.
+/// Interval of the questions during an incident.
 const BUSY: Duration = Duration::from_secs(1);
-/// For this long after an alarm or a new rule every poll counts.
+/// Time after an alarm or a new rule in which every poll counts.
 const URGENT: Duration = Duration::from_secs(5);
 /// Half-open entries removed at a time: each costs a message to the kernel.
 pub(super) const CLEAN_LIMIT: u32 = 4096;
@@ -279,7 +279,7 @@ impl Engine {
         self.completing = completing.collect();
     }
 
-    /// No incident asks for this rule, nor will.
+    /// Ends the requests of all incidents for this rule, for good.
     pub(super) fn refuse(&mut self, matcher: &Matcher, why: &str) {
         if self.book.disown(matcher) {
             self.farewells.insert(*matcher, why.to_owned());
@@ -291,7 +291,7 @@ impl Engine {
         }
     }
 
-    /// No incident asks for this rule before `until`.
+    /// Ends the requests of all incidents for this rule until `until`.
     pub(super) fn postpone(&mut self, matcher: &Matcher, until: Timestamp, why: &str) {
         for incident in self.open_incidents_mut() {
             if incident.wants(matcher) {
@@ -476,8 +476,8 @@ pub(super) fn active_rules<'a>(
     own.chain(kept).chain(shared.into_iter().flatten())
 }
 
-/// Since when the newest of a listener's rules has been there, and the newest of the mitigations that keep SYNs
-/// from its stack.
+/// Returns the time since which the newest of a listener's rules has acted, and that since which the newest
+/// of the mitigations that keep SYNs from its stack has been active.
 pub(super) fn acting_since(watch: &Watch, book: &Book) -> (Option<Timestamp>, Option<Timestamp>) {
     let steps = [Step::Cookies, Step::Overload, Step::Budget];
     let stepped = steps.into_iter().filter_map(|step| watch.ladder.since(step)).max();

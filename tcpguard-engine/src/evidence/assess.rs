@@ -28,19 +28,20 @@ pub(crate) struct Assessment {
     pub lines: Vec<VerdictLine>,
     /// Counters and signals, where there is a listener.
     pub moment: Option<Moment>,
-    /// How sure that is, 0 to 1.
+    /// Confidence in the class, 0 to 1.
     pub confidence: f64,
-    /// Gate items that hold.
+    /// Number of gate items that hold.
     pub gate: u32,
-    /// The basis of the confidence: the gate items, silence where it stands in for a mark, and a surge.
+    /// Number of signs, the basis of the confidence: the gate items that hold, silence where it stands in for a mark,
+    /// a surge and unreachable sources.
     signs: u32,
-    /// Everything that can be known speaks for a flood from spoofed sources.
+    /// Whether everything that can be known speaks for a flood from spoofed sources.
     pub unanimous: bool,
-    /// It rests on a fact that is not known yet: whether SYNs are retransmitted.
+    /// Whether the verdict rests on a fact that is not known yet: the retransmission of the SYNs.
     pub provisional: bool,
-    /// The failing SYNs are retransmitted as often as real clients retransmit theirs.
+    /// Whether the failing SYNs are retransmitted as often as real clients retransmit theirs.
     pub repeated: bool,
-    /// Whether the failing sources have been here before.
+    /// Novelty of the failing sources: whether they have been here before.
     pub novelty: Novelty,
     /// The signature that a rule would drop.
     pub signature: Option<Candidate>,
@@ -48,7 +49,8 @@ pub(crate) struct Assessment {
     pub top_source: Option<IpNet>,
     /// Its share of the failures beyond the expected ones.
     pub top_source_excess: f64,
-    /// The SYNs from there are retransmitted as often as real clients retransmit theirs, whatever the others do.
+    /// Whether the SYNs from there are retransmitted as often as real clients retransmit theirs, whatever the
+    /// others do.
     pub top_source_repeated: bool,
 }
 
@@ -74,19 +76,19 @@ impl Assessment {
         }
     }
 
-    /// Another line decides after all.
+    /// Adds a line that decides after all.
     pub fn overrule(&mut self, line: VerdictLine) {
         self.class = line.class;
         self.lines.push(line);
     }
 
-    /// Where only one direction was seen, one item less is known.
+    /// Lowers the confidence by one item, which is not known where only one direction was seen.
     pub fn doubt(&mut self) {
         self.confidence = confidence(self.signs.saturating_sub(1));
     }
 }
 
-/// Each item halves the doubt.
+/// Returns the confidence for a number of items: each item halves the doubt.
 fn confidence(gate: u32) -> f64 {
     1.0 - 0.5_f64.powi(gate as i32)
 }
@@ -96,18 +98,17 @@ fn confidence(gate: u32) -> f64 {
 pub(crate) struct Background {
     /// Share of the attempts that fails anyway.
     pub natural_share: f64,
-    /// Share of those that fail since the incident began, once that is known: flows reach back before
-    /// it.
+    /// Share of the attempts since the incident began that fails, once that is known: flows reach back before it.
     pub failing_share: Option<f64>,
-    /// Whether the failing sources have been here before.
+    /// Novelty of the failing sources: whether they have been here before.
     pub novelty: Novelty,
-    /// Whether more fail than clients could begin.
+    /// Surge of the failures: whether more fail than clients could begin.
     pub surge: Surge,
-    /// Whether as many completed handshakes are missing as fail.
+    /// Missing clients: whether as many completed handshakes are missing as fail.
     pub clients_missing: Missing,
-    /// Whether they are clients that were served a moment ago.
+    /// Validated clients: whether the failing sources are clients that were served a moment ago.
     pub regulars: Regulars,
-    /// Whether a reply would reach the failing sources.
+    /// Reach of replies: whether one would reach the failing sources.
     pub reach: Reach,
 }
 
@@ -178,7 +179,8 @@ mod tests {
         Failing { repeated: Some(repeated), unfinished: true, ..Failing::once(addr.into()) }
     }
 
-    /// 72 flows of one source and 28 of others. The SYNs of so many of each are retransmitted.
+    /// Assesses 72 flows of one source and 28 of others. The SYNs of `of_top` and `of_others` of them are
+    /// retransmitted.
     fn assessed(of_top: usize, of_others: usize) -> Assessment {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));

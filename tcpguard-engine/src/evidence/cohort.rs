@@ -1,4 +1,4 @@
-//! The flows a verdict rests on.
+//! The flows on which a verdict rests.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -27,37 +27,37 @@ const LATER: Duration = Duration::from_secs(2);
 /// One attempt that fails.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failing {
-    /// The address.
+    /// Source address of the SYN.
     pub addr: IpAddr,
-    /// Whom it counts under: the address, or the IPv6 /64.
+    /// Source for which it counts: the address, or the IPv6 /64.
     pub source: IpAddr,
     /// Fingerprint of the SYN.
     pub print: Fingerprint,
-    /// Stands for this many flows.
+    /// Number of flows for which it stands.
     pub weight: u64,
     /// Whether the SYN was retransmitted as late as by a client; `None` where it is too early to say.
     pub repeated: Option<bool>,
-    /// It is so old that any client would have retransmitted the SYN.
+    /// Whether it is so old that any client would have retransmitted the SYN.
     pub aged: bool,
-    /// The SYN was retransmitted less often than a client would have by now.
+    /// Whether the SYN was retransmitted less often than a client would have done by now.
     pub given_up: bool,
-    /// Answered more than four round trips ago, and nothing came of it.
+    /// Whether the SYN was answered more than four round trips ago, and nothing came of it.
     pub unfinished: bool,
-    /// The client was answered and sent a reset. Where the SYN was retransmitted, another device sent it with the
-    /// client's address.
+    /// Whether the client was answered and sent a reset. Where the SYN was retransmitted, another device sent
+    /// it with the client's address.
     pub reset: bool,
 }
 
 /// The attempts of the last seconds at one listener that are old enough to judge.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cohort {
-    /// Those that failed.
+    /// Attempts that failed.
     pub failing: Vec<Failing>,
-    /// Those that completed: client and SYN.
+    /// Attempts that completed: client, fingerprint of the SYN and number of flows.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
-    /// From the first to the last of those that failed.
+    /// Time from the first to the last of the attempts that failed.
     pub span: Duration,
-    /// The time in which those came of which retransmissions are counted.
+    /// Span of the attempts for which retransmissions are counted.
     pub judged: Duration,
     /// Fingerprints that completed earlier in the same incident.
     pub admitted: Admitted,
@@ -131,7 +131,7 @@ impl Cohort {
         reset as f64 >= REFUSED * (reset as f64 + left) && reset > 0 && left < enough as f64
     }
 
-    /// How many a second were reset by their own clients.
+    /// Returns the failures a second that were reset by their own clients.
     pub fn reset_rate(&self) -> f64 {
         let reset = self.failing.iter().filter(|flow| flow.reset);
         let reset: u64 = reset.map(|flow| flow.weight).sum();
@@ -156,7 +156,7 @@ impl Cohort {
         self.failing.iter().any(|flow| flow.reset)
     }
 
-    /// How many flows the failing ones stand for.
+    /// Returns the number of flows for which the failing ones stand.
     pub fn weight(&self) -> u64 {
         self.failing.iter().map(|flow| flow.weight).sum()
     }
@@ -177,9 +177,9 @@ impl Cohort {
 /// Failing handshakes a second of senders that do not go on as clients do.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Silent {
-    /// Their SYNs were not retransmitted at all.
+    /// Failures a second of SYNs that were not retransmitted at all.
     pub unrepeated: f64,
-    /// Nor as often as a client would have.
+    /// Failures a second of SYNs that were not retransmitted, or less often than a client would have.
     pub given_up: f64,
 }
 
@@ -232,7 +232,8 @@ impl Failing {
     }
 }
 
-/// Whom an address counts under: one IPv6 host owns at least a /64.
+/// Returns the source for which an address counts: an IPv4 address itself, of an IPv6 address the /64, since
+/// one IPv6 host owns at least a /64.
 pub(crate) fn source(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(_) => addr,

@@ -9,12 +9,12 @@ pub(crate) const HEADERS: usize = 16;
 /// The header of one SYN: its bytes on the wire, and no reconstruction.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct SynHeader {
-    /// When it arrived.
+    /// Time of its arrival.
     pub at: Timestamp,
-    /// From the IP header up to the end of the TCP options; cut where that is very long. Data is
+    /// Bytes from the IP header up to the end of the TCP options; cut where these are very long. Data is
     /// never kept.
     pub bytes: Vec<u8>,
-    /// Bytes from there to there before it was cut.
+    /// Number of bytes in that range before it was cut.
     pub whole: u16,
 }
 

@@ -1,4 +1,4 @@
-//! Why handshakes fail: the sampled flows of the last seconds, and the evidence for an attack.
+//! Causes of failing handshakes: the sampled flows of the last seconds, and the evidence for an attack.
 
 mod alarm;
 mod assess;

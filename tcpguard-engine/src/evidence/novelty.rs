@@ -1,4 +1,4 @@
-//! Whether the failing sources have ever been here.
+//! Novelty of the failing sources: whether they have ever been here.
 //!
 //! A host's clients come from networks from which they came before. In a flash crowd new ones do too, for
 //! those complete their handshakes. The sources that a flood draws, and most of the hosts that an attacker
@@ -24,9 +24,9 @@ pub(crate) struct Novelty {
     /// Most failing sources are new and most that complete are not: `Some(true)`. Most failing sources are
     /// known: `Some(false)`. Else, or where too little is known: `None`.
     pub novel: Option<bool>,
-    /// How many networks are known, about.
+    /// Approximate number of known networks.
     known: u64,
-    /// Why nothing can be said.
+    /// Reason that nothing can be said.
     silent: Option<String>,
     /// Share of the failing networks that are new.
     unseen: f64,
@@ -98,15 +98,15 @@ impl Novelty {
 
 /// Flows by whether their networks are known.
 struct Mix {
-    /// As many as were looked at.
+    /// Number of flows that were inspected.
     flows: f64,
-    /// As many as they stand for.
+    /// Number of flows for which these stand.
     weight: f64,
-    /// Of these, from networks that are known.
+    /// Number of these from known networks.
     familiar: f64,
-    /// Networks.
+    /// Number of distinct networks.
     distinct: f64,
-    /// Of these, new ones. Some pass for known; so many are added.
+    /// Number of new networks among these. Some pass for known; an estimate of their number is added.
     unseen: f64,
 }
 

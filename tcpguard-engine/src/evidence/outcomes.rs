@@ -9,7 +9,7 @@ use crate::{Flow, FlowState, Settings, Timestamp};
 /// part as the flood.
 const CONFIRMING: f64 = 0.25;
 
-/// Whether the flows confirm the suspicion.
+/// Result of comparing the flows with the suspicion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
     /// More fail than the baseline share, and enough of them to say so.
@@ -20,17 +20,17 @@ pub(crate) enum Answer {
     Refuted,
 }
 
-/// How many attempts of one span failed and completed.
+/// Numbers of the attempts of one span that failed and that completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Outcomes {
-    /// Those that have had their time and were not reset, or were, if there are more of them than
-    /// health probes make.
+    /// Attempts that have had their time and were not reset. Resets are added as far as they are more than
+    /// health checks cause.
     failed: u64,
     completed: u64,
 }
 
 impl Outcomes {
-    /// Those of the attempts made since `from` that have had their time, which is `mature`.
+    /// Counts the attempts made since `from` that have had their time, which is `mature`.
     pub fn gather(
         now: Timestamp,
         flows: impl Iterator<Item = Flow>,
@@ -56,7 +56,7 @@ impl Outcomes {
         Self { failed: failed + reset.saturating_sub(probes as u64), completed }
     }
 
-    /// Whether more fail than the baseline `share`.
+    /// Compares the failures with the baseline `share`.
     pub fn answer(&self, share: f64, settings: &Settings) -> Answer {
         let all = (self.failed + self.completed) as f64;
         let excess = self.failed as f64 - share * all;
@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    /// Outcomes of (number, age in ms, state) with a suspicion since 8 s ago.
+    /// Returns the outcomes of (number, age in ms, state) with a suspicion since 8 s ago.
     fn outcomes(flows: &[(usize, u64, FlowState)]) -> Outcomes {
         let flows = flows
             .iter()

@@ -1,4 +1,4 @@
-//! Whether failing SYNs claim to come from addresses that no reply reaches.
+//! Share of the failing SYNs that claim to come from addresses that no reply reaches.
 //!
 //! No host has a martian address. No client has an address that belongs to the link and to no neighbour, or
 //! that lies behind an interface by which no client is answered. It costs an attacker nothing to spoof such
@@ -18,7 +18,7 @@ const UNREACHABLE: f64 = 0.5;
 /// Share of the failing sources that no reply reaches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach {
-    /// It is too large for clients.
+    /// Whether the share is too large for clients.
     pub unreachable: bool,
     /// Share of martian addresses.
     martian: f64,
@@ -27,8 +27,8 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// That of the failing flows. `routes` are the routes of a sample of them. Fewer than `enough` are no
-    /// evidence.
+    /// Computes the share for the failing flows. `routes` are the routes of a sample of them. Fewer than
+    /// `enough` are no evidence.
     pub fn of(cohort: &Cohort, routes: Option<&Routes>, enough: usize) -> Self {
         let martian = cohort.failing.iter().filter(|flow| is_martian(flow.addr));
         let martian = martian.map(|flow| flow.weight).sum::<u64>() as f64;
@@ -57,7 +57,7 @@ mod tests {
     use super::super::cohort::Failing;
     use super::*;
 
-    /// So many failing flows, of which the first so many are from martian addresses.
+    /// Returns `flows` failing flows, of which the first `martian` are from martian addresses.
     fn cohort(flows: u32, martian: u32) -> Cohort {
         let failing = (0..flows).map(|number| {
             let first = if number < martian { 224 } else { 198 };

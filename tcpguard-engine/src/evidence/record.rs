@@ -30,24 +30,24 @@ pub struct Record {
     pub at_last: Option<Moment>,
     /// The class list as the last inspection went through it, up to the line that held.
     pub lines: Vec<VerdictLine>,
-    /// How far another verdict is from being taken over; `None` when the last inspection agreed.
+    /// Another verdict that has not been taken over yet; `None` when the last inspection agreed.
     pub doubt: Option<Doubt>,
     /// The last seconds before its end; `None` while it is open.
     pub after: Option<Counts>,
     /// Its rules, those that have ended first.
     pub rules: Vec<RuleRecord>,
-    /// Rules beyond those.
+    /// Number of further rules, which are not in that list.
     pub more_rules: u64,
-    /// Their hits.
+    /// Number of hits of these further rules.
     pub more_hits: u64,
     /// Mitigations beside rules that were active for its listener while it was open.
     pub steps: Vec<Step>,
-    /// Why no rule is asked for now; `None` where one is, or where rules are no question.
+    /// Reason that no rule is asked for now; `None` where one is, or where rules are no question.
     pub no_rule: Option<String>,
     /// The rule that an operator removed last and that has not been made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedRule>,
-    /// Why no mitigation beside rules is asked for now; `None` where that is no question.
+    /// Reason that no mitigation beside rules is asked for now; `None` where that is no question.
     pub no_step: Option<String>,
     /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
     pub headers: Vec<SynHeader>,
@@ -56,13 +56,13 @@ pub struct Record {
 /// The first verdict of an incident.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct FirstVerdict {
-    /// When.
+    /// Time of the verdict.
     pub at: Timestamp,
     /// The class.
     pub class: IncidentClass,
-    /// How sure, 0 to 1.
+    /// Confidence in the class, 0 to 1.
     pub confidence: f64,
-    /// Why, in words: the line of the class list that held.
+    /// Reason, in words: the line of the class list that held.
     pub because: String,
     /// The numbers.
     pub evidence: Evidence,
@@ -73,22 +73,22 @@ pub struct FirstVerdict {
 pub struct Doubt {
     /// The class of the last inspections.
     pub class: IncidentClass,
-    /// How many of them, running.
+    /// Number of consecutive inspections that found it.
     pub looks: u32,
-    /// How many it takes.
+    /// Number of consecutive inspections that it takes to change the class.
     pub needed: u32,
 }
 
 /// Counters and signals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Moment {
-    /// When.
+    /// Time of the last of these counts.
     pub at: Timestamp,
     /// The listener's counts in the window of the evidence up to then.
     pub counts: Counts,
     /// Statistics of the signals.
     pub statistics: Statistics,
-    /// How much the kernel's own counters of this network namespace grew in as much time.
+    /// Growth of the kernel's own counters of this network namespace in as much time.
     pub tcp_ext: TcpExt,
     /// The listener's queues, as last read.
     pub queues: Option<Queues>,
@@ -97,17 +97,17 @@ pub struct Moment {
 /// The counts of a listener in a span of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Counts {
-    /// Its length.
+    /// Length of the span.
     pub span: Duration,
     /// SYNs that arrived.
     pub syns: u64,
-    /// Of these, retransmissions (sampled).
+    /// Retransmissions among these (sampled).
     pub repeated: u64,
     /// Handshakes attempted.
     pub attempts: u64,
-    /// Of these, SYNs that a full queue left without an answer.
+    /// SYNs among these that a full queue left without a reply.
     pub unanswered: u64,
-    /// SYNs left without an answer for another reason.
+    /// SYNs left without a reply for another reason.
     pub ignored: u64,
     /// Handshakes that completed.
     pub completed: u64,
@@ -128,15 +128,15 @@ pub struct Statistics {
     pub given: Duration,
     /// Fast path: attempts of the span judged.
     pub fast_attempts: u64,
-    /// Fast path: how many of them failed.
+    /// Fast path: number of these that failed.
     pub fast_failures: u64,
-    /// Fast path: polls running in which too many did.
+    /// Fast path: consecutive polls in which too many failed.
     pub fast_polls: u32,
     /// Slow path: the cumulative sum.
     pub cusum: f64,
     /// Slow path: the sum from which it alarms.
     pub cusum_limit: f64,
-    /// How much the failures of a tick vary over chance.
+    /// Variance of the failures of a tick over that of chance.
     pub dispersion: f64,
     /// Share of the attempts that fail anyway.
     pub natural_share: f64,
@@ -162,9 +162,9 @@ pub struct Occupied {
     pub half_open: u32,
     /// Failures of the last minute beyond those to be expected.
     pub of_a_minute: f64,
-    /// Those of the last seconds, extrapolated to a minute.
+    /// Failures of the last seconds beyond those to be expected, extrapolated to a minute.
     pub going_on: f64,
-    /// So many raise an alarm.
+    /// Number from which an alarm is raised.
     pub limit: f64,
 }
 
@@ -177,11 +177,11 @@ pub struct RuleRecord {
     pub kind: String,
     /// Its matcher, in words.
     pub matches: String,
-    /// Why it was made.
+    /// Reason for which it was made.
     pub reason: String,
-    /// When it was made.
+    /// Time at which it was made.
     pub created: Timestamp,
-    /// When it ended before its incident did; `None`: it lasted as long.
+    /// Time of its end, where it ended before its incident did; `None`: it lasted as long.
     pub ended: Option<Timestamp>,
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,
@@ -199,9 +199,9 @@ pub struct RemovedRule {
     pub id: RuleId,
     /// The mitigation that makes such rules: `tcpguard step LISTENER STEP auto` has it made again.
     pub step: Step,
-    /// When it was removed.
+    /// Time of its removal.
     pub at: Timestamp,
-    /// Until when it is not made again, unless the operator leaves it to the agent earlier.
+    /// Time until which it is not made again, unless the operator leaves it to the agent earlier.
     pub until: Timestamp,
 }
 

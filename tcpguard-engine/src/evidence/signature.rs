@@ -7,7 +7,7 @@ use super::describe::describe;
 use crate::learned::{Admitted, KnownLooks};
 use crate::{Settings, SignatureShare};
 
-/// Signatures reported.
+/// Number of signatures reported.
 const TOP: usize = 4;
 /// Share of the failing flows from which a fingerprint that is not the most frequent belongs to a tool of its
 /// own: about that of each of six tools that send at the same rate.
@@ -31,9 +31,9 @@ const MASKS: [Mask; 8] = [
 /// A signature and its statistics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Candidate {
-    /// Which fields count.
+    /// Mask of the fields that count.
     pub mask: Mask,
-    /// Their values, reduced to `mask`.
+    /// Values of these fields, reduced to `mask`.
     pub print: Fingerprint,
     /// Share of the failing flows that it covers.
     pub coverage: f64,
@@ -115,7 +115,7 @@ impl Candidate {
 struct Alike {
     print: Fingerprint,
     weight: u64,
-    /// Of these, answered more than four round trips ago.
+    /// Number of these flows that were answered more than four round trips ago, to no effect.
     unfinished: u64,
 }
 
@@ -124,7 +124,7 @@ struct Alike {
 struct Looks<'a> {
     failing: Vec<Alike>,
     completed: Vec<(Fingerprint, u64)>,
-    /// Of all that failed.
+    /// Number of all flows that failed.
     weight: u64,
     admitted: &'a Admitted,
 }
@@ -159,7 +159,7 @@ impl<'a> Looks<'a> {
     }
 }
 
-/// Sums of those with the same fingerprint, in the order of the fingerprints.
+/// Adds up the entries with the same fingerprint, in the order of the fingerprints.
 fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
     looks.sort_unstable_by_key(|alike| alike.print);
     looks.dedup_by(|next, kept| {
@@ -355,7 +355,8 @@ mod tests {
         assert!(many.may_be_dropped(&none, &settings));
     }
 
-    /// Three tools in equal shares, of which one draws its window, among failing flows of clients.
+    /// Returns the flows of three tools in equal shares, of which one draws its window, among failing flows
+    /// of clients.
     fn three_tools(of_clients: u16) -> Cohort {
         let tool = |n: u16| match n % 3 {
             0 => bare(512, 64, n),
@@ -366,7 +367,7 @@ mod tests {
         cohort((0..300).map(tool).chain((0..of_clients).map(other)))
     }
 
-    /// So many clients, each with a fingerprint of its own.
+    /// Returns the clients of `count` listeners, each with a fingerprint of its own.
     fn many_clients(count: u16) -> Vec<Clients> {
         (0..count).map(|n| clients(bare(40_000 + n, 57, 9))).collect()
     }

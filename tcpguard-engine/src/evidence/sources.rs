@@ -1,4 +1,4 @@
-//! Whether failing handshakes come from one source, from few, or from everywhere.
+//! Sources of failing handshakes: one, few, or everywhere.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use super::repeats::repeated_share;
 use crate::drawn::one_in;
 use crate::{NetworkShare, Settings, SourceShare};
 
-/// Top sources and networks reported.
+/// Number of top sources and networks reported.
 const TOP: usize = 8;
 /// Flows among which singletons are counted. Drawing this many from a pool of P addresses leaves
 /// exp(-1024/P) of them alone, so that 90 % singletons mean a pool of some 10,000 addresses, however
@@ -32,9 +32,9 @@ const SPREAD_IN_64: usize = 4;
 /// The sources of the failing flows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
-    /// Flows looked at.
+    /// Number of flows that were inspected.
     pub flows: usize,
-    /// Distinct sources among them.
+    /// Number of distinct sources among them.
     pub distinct: usize,
     /// The most frequent ones, the first one first.
     pub top: Vec<SourceShare>,
@@ -49,16 +49,17 @@ pub(crate) struct Sources {
     pub again: (usize, f64),
     /// Fewest sources that cover 90 % of the failures beyond the expected ones.
     pub k90: u64,
-    /// Fewest /24 (IPv6: /48) that do.
+    /// Fewest /24 (IPv6: /48) networks that cover 90 % of them.
     pub k90_networks: u64,
-    /// Distinct /8 (IPv6: /16).
+    /// Number of distinct /8 (IPv6: /16) networks.
     pub slash8: u64,
-    /// Sources stand in at least half as many /8 (IPv6: /16) networks as uniformly drawn ones would.
+    /// Whether the sources stand in at least half as many /8 (IPv6: /16) networks as uniformly drawn ones would.
     pub everywhere: bool,
 }
 
 impl Sources {
-    /// The sources of flows of which so many fail `anyway`, each from another source.
+    /// Summarises the sources of the failing flows, of which the number `anyway` would fail without an
+    /// attack, each from another source.
     pub fn of(failing: &[Failing], anyway: f64) -> Self {
         let total: u64 = failing.iter().map(|flow| flow.weight).sum();
         let natural = (anyway / total.max(1) as f64).min(MOST_NATURAL);
@@ -101,7 +102,7 @@ impl Sources {
         self.top.first().map_or(0.0, |top| top.share)
     }
 
-    /// Its share of the failures beyond the expected ones.
+    /// Returns the top source's share of the failures beyond the expected ones.
     pub fn top_excess(&self) -> f64 {
         (self.top_share() / (1.0 - self.natural)).min(1.0)
     }
@@ -112,7 +113,7 @@ impl Sources {
         seen as f64 > expected.max(1.0)
     }
 
-    /// How many come round, for people.
+    /// Describes the number of sources that come round, in words.
     pub fn again_in_words(&self) -> String {
         let (seen, expected) = self.again;
         let most = expected.max(1.0).floor();
@@ -205,7 +206,7 @@ fn ranked<'a, K: Copy + Ord>(
     ranked
 }
 
-/// How many of the heaviest cover 90 % of `total`.
+/// Returns the number of the heaviest entries that cover 90 % of `total`.
 fn covering<K>(ranked: &[(K, u64)], total: f64) -> u64 {
     let mut covered = 0;
     let needed = ranked.iter().take_while(|(_, weight)| {
@@ -216,9 +217,9 @@ fn covering<K>(ranked: &[(K, u64)], total: f64) -> u64 {
     needed.count() as u64
 }
 
-/// Share of flows from sources seen once; how many sources were seen again, and how many would be if the
-/// flows that do not fail anyway came from a pool of [`POOL`] addresses. One source counts once
-/// however often it comes: a carrier's address says nothing of a pool.
+/// Returns the share of flows from sources seen once; the number of sources that were seen again, and the
+/// number to be expected if the flows that do not fail anyway came from a pool of [`POOL`] addresses. One
+/// source counts once however often it comes: a carrier's address says nothing of a pool.
 fn repeated_sources(failing: &[Failing], natural: f64) -> (f64, (usize, f64)) {
     let step = failing.len().div_ceil(DRAWN).max(1);
     let drawn: Vec<&Failing> = one_in(step, failing.iter()).collect();
@@ -278,7 +279,7 @@ mod tests {
         Failing::once(addr.into())
     }
 
-    /// Well-spread addresses, `pool` different ones.
+    /// Returns flows from well-spread addresses, `pool` different ones.
     fn pool(flows: u32, pool: u32) -> Vec<Failing> {
         let scattered = |n: u32| Ipv4Addr::from_bits((n % pool).wrapping_mul(0x9e37_79b1));
         (0..flows).map(|n| from(scattered(n.wrapping_mul(2_654_435_769)))).collect()

@@ -1,4 +1,4 @@
-//! The class list: its lines in order, each with whether it fits and the numbers that say so.
+//! The class list: its lines in order, each with its result and the numbers that it rests on.
 
 use super::gate::Gate;
 use super::numbers::Numbers;
@@ -135,8 +135,8 @@ pub(crate) fn crowd_line(evidence: &Evidence, syn_rate: f64) -> VerdictLine {
     )
 }
 
-/// Why the present flood gets no rule yet, where that is not said when a rule is considered: the marks are
-/// too few, or too little is known of the clients.
+/// Returns the reason that the present flood gets no rule yet, where none is given when a rule is considered:
+/// the marks are too few, or too little is known of the clients.
 pub(crate) fn without_rule(
     class: IncidentClass,
     gate: u32,

@@ -25,7 +25,7 @@ pub(super) fn is_scanner(probe: &Probe, settings: &Settings) -> bool {
         || probe.ports >= settings.scan_ports_likely && likely()
 }
 
-/// How much more likely this many failures and successes are a scanner's than a client's.
+/// Returns the factor by which this many failures and successes are more likely a scanner's than a client's.
 fn likelihood(failures: u32, successes: u64) -> f64 {
     let failure = (1.0 - SCANNER_SUCCEEDS) / (1.0 - CLIENT_SUCCEEDS);
     let success = SCANNER_SUCCEEDS / CLIENT_SUCCEEDS;

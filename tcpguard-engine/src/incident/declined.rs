@@ -1,4 +1,4 @@
-//! Rules that an incident does not ask for, whatever the evidence says: until when, and why.
+//! Rules that an incident does not ask for, whatever the evidence says, each with the end and the reason.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(crate) enum Instead {
     Nothing,
 }
 
-/// Why a rule is not asked for.
+/// Reason that a rule is not asked for.
 #[derive(Clone, Debug)]
 enum Why {
     /// It does harm, or could not be made.
@@ -27,12 +27,12 @@ enum Why {
     Yielded(Wanted, Instead),
 }
 
-/// The rules, each with the time from which it may be asked for again.
+/// The declined rules, each with the time from which it may be asked for again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Declined(BTreeMap<Matcher, (Timestamp, Why)>);
 
 impl Declined {
-    /// Declines a rule until then.
+    /// Declines a rule until `until`.
     pub fn refuse(&mut self, matcher: Matcher, until: Timestamp) {
         self.0.insert(matcher, (until, Why::Refused));
     }
@@ -95,8 +95,7 @@ impl Declined {
         self.at(now).any(|(declined, _)| is_part(declined, matcher))
     }
 
-    /// Whether that is so on an operator's word: which rule, or one that it would include, was
-    /// removed.
+    /// Returns the removed rule, where an operator removed this rule or one that it would include.
     pub fn has_removed(&self, now: Timestamp, matcher: &Matcher) -> Option<&RemovedRule> {
         self.at(now).find_map(|(declined, why)| match why {
             Why::Removed(removed) if is_part(declined, matcher) => Some(removed),
@@ -112,7 +111,7 @@ impl Declined {
         })
     }
 
-    /// Those that are declined at `now`.
+    /// Returns the rules that are declined at `now`.
     fn at(&self, now: Timestamp) -> impl Iterator<Item = (&Matcher, &Why)> {
         let declined = self.0.iter().filter(move |(_, (until, _))| now < *until);
         declined.map(|(matcher, (_, why))| (matcher, why))
@@ -171,7 +170,7 @@ mod tests {
         Wanted { matcher, incident: 1, reason: String::new(), ttl: Duration::from_secs(60) }
     }
 
-    /// The second made way for cookies, the third for nothing.
+    /// Returns declined rules, of which the second made way for cookies, the third for nothing.
     fn declined() -> Declined {
         let mut declined = Declined::default();
         declined.refuse(source(1), Timestamp::MAX);

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use crate::{Settings, Timestamp};
 
-/// Completions that must be expected before their lack means anything.
+/// Number of completions that must be expected before their lack means anything.
 const EXPECTED: f64 = 20.0;
-/// Standard deviations by which they must be missing: by chance once in 3,000.
+/// Number of standard deviations by which they must be missing: by chance once in 3,000.
 const SIGMAS: f64 = 3.4;
-/// A verdict takes at least this long: completions come in bursts.
+/// Least time that a verdict takes: completions come in bursts.
 const LEAST: Duration = Duration::from_secs(1);
-/// After this long without a verdict, too few clients connect for one.
+/// Time without a verdict after which the test ends: too few clients connect for one.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Completions expected before none at all means anything: once in 3,000 by chance (Poisson).
 const EXPECTED_ANY: f64 = 8.0;
@@ -35,7 +35,7 @@ pub(crate) struct Breaker<T> {
 struct Trial<T> {
     what: T,
     since: Timestamp,
-    /// It cannot show in completions before this.
+    /// Time before which the addition cannot show in completions.
     from: Timestamp,
     before: Before,
     /// Completions of all clients a second in the last quarter of a minute, calm included.
@@ -54,7 +54,7 @@ pub(crate) struct Before {
     pub completed: f64,
     /// Time in which they were counted.
     pub span: Duration,
-    /// How much more the number of completions varies than chance would (variance over mean).
+    /// Factor by which the number of completions varies more than chance would (variance over mean).
     pub dispersion: f64,
 }
 
@@ -74,12 +74,12 @@ impl Before {
     }
 }
 
-/// Why something is withdrawn.
+/// Reason that an addition is withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Harm {
-    /// Fewer than half of the handshakes complete: a second, before and after.
+    /// Fewer than half as many handshakes complete: completions a second, before and after.
     Fewer(f64, f64),
-    /// None completes: a second before, and for how long.
+    /// No handshake completes: completions a second in the last quarter of a minute, and the time without.
     None(f64, Duration),
     /// The host completes hardly any handshakes of clients with valid cookies.
     Unfinished {
@@ -87,7 +87,7 @@ pub(crate) enum Harm {
         valid: u64,
         /// Handshakes that it completed of these.
         completed: u64,
-        /// It would be the same at the next try, unless the host's set-up has changed by then.
+        /// Whether it would be the same at the next try, unless the host's set-up has changed by then.
         lasting: bool,
     },
 }
@@ -98,7 +98,7 @@ impl Harm {
         matches!(self, Self::Unfinished { lasting: true, .. })
     }
 
-    /// The same, to be tried again after a while.
+    /// Returns the same harm, to be tried again after a while.
     pub const fn for_a_while(self) -> Self {
         match self {
             Self::Unfinished { completed, valid, .. } => {
@@ -124,7 +124,7 @@ impl<T: Clone + PartialEq> Breaker<T> {
         self.trial = Some(Trial { what, since: now, from, before, usual, completed, span });
     }
 
-    /// Whether it is still open.
+    /// Whether a test is still open.
     pub const fn is_open(&self) -> bool {
         self.trial.is_some()
     }
@@ -224,13 +224,14 @@ mod tests {
 
     const POLL: Duration = Duration::from_millis(250);
 
-    /// So many a second, seen for five.
+    /// Returns a reference with `per_second` completions a second, counted for 5 s.
     fn rate(per_second: f64) -> Before {
         let span = Duration::from_secs(5);
         Before { completed: 5.0 * per_second, span, dispersion: 1.0 }
     }
 
-    /// After how many polls something is withdrawn, with so many completions a poll before and after.
+    /// Returns the number of polls after which something is withdrawn, and the harm, with `before` and `usual`
+    /// completions a second before it and `after` completions a poll after it.
     fn withdrawn(before: f64, usual: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
         let mut breaker = Breaker::default();
         let settings = Settings::default();

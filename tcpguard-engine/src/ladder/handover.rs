@@ -10,48 +10,48 @@ use std::time::Duration;
 use super::breaker::Harm;
 use crate::{ReturnedCookies, Timestamp};
 
-/// Valid cookies that clients returned from which it means anything that the host completes none of their
-/// handshakes. Of one network up to four a second count.
+/// Number of valid cookies that clients returned from which it means anything that the host completes none of
+/// their handshakes. Of one network up to four a second count.
 const LEAST: u64 = 4;
-/// Handshakes are completed in far less than this after their ACK came.
+/// Time after the ACK within which a handshake is completed: it takes far less.
 const DELAY: Duration = Duration::from_secs(1);
-/// Of so many clients the host must complete one handshake.
+/// Number of valid cookies for which the host must complete at least one handshake.
 const ONE_OF: u64 = 8;
-/// Once it has done so, it must have completed none at all for this long: an attacker with real addresses can
-/// send ACKs with valid cookies that the host refuses.
+/// Time without any completed handshake that counts as harm once the host has completed some: an attacker
+/// with real addresses can send ACKs with valid cookies that the host refuses.
 const SILENCE: Duration = Duration::from_secs(3);
-/// At least one of so many cookies must be returned by the family in question ...
+/// Number of returned cookies of which at least one must be of a family for the harm to that family to count.
 const FAMILY: u64 = 4;
-/// ... or cookies from so many networks: a few addresses of a family that hardly any client has decide nothing
-/// for the others.
+/// Number of networks from which returned cookies make the harm to their family count in any case: a few
+/// addresses of a family that hardly any client has decide nothing for the others.
 const NETWORKS: u64 = 8;
 
 /// Valid cookies and completed handshakes since cookies are sent, by family: a packet filter has rules for
 /// each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Handover {
-    /// Cookies that were returned before this may be of an earlier time.
+    /// Time from which returned cookies count. Those that were returned before it may be of an earlier time.
     from: Timestamp,
     /// IPv4 and IPv6; `None` until cookies are sent: most listeners never do.
     families: Option<Box<[Family; 2]>>,
 }
 
-/// Those of one family.
+/// Valid cookies and completed handshakes of one family.
 #[derive(Clone, Debug, Default)]
 struct Family {
-    /// Valid cookies that were returned since cookies are sent.
+    /// Number of valid cookies that were returned since cookies are sent.
     all: u64,
-    /// Networks that they came from since the last handshake was completed.
+    /// Number of networks from which they came since the last handshake was completed.
     networks: u64,
     /// Valid cookies of the last second, by poll. Their handshakes may still be under way.
     young: VecDeque<(Timestamp, u64)>,
-    /// Those before it since the host last kept up with them.
+    /// Number of valid cookies before that second, since the host last kept up with them.
     valid: u64,
-    /// Handshakes of theirs that were completed since then.
+    /// Number of their handshakes that were completed since then.
     completed: u64,
-    /// It has completed handshakes with cookies.
+    /// Whether the host has completed handshakes with cookies.
     proven: bool,
-    /// When it completed one last.
+    /// Time of the last poll with a completed handshake, or of the start.
     last: Timestamp,
 }
 
@@ -84,15 +84,15 @@ impl Handover {
         told(families, harms)
     }
 
-    /// The same, without waiting for handshakes that may be under way: for when it is known that clients are
-    /// kept out.
+    /// Returns the same harm without waiting for handshakes that may be under way: for when it is known that
+    /// clients are kept out.
     pub fn suspected(&self) -> Option<Harm> {
         let families = self.families.as_deref()?;
         told(families, families.each_ref().map(Family::suspected))
     }
 }
 
-/// Of the harm to each family that which counts.
+/// Returns the harm that counts, of the harm to each family.
 fn told(families: &[Family; 2], harms: [Option<Harm>; 2]) -> Option<Harm> {
     let all: u64 = families.iter().map(|family| family.all).sum();
     let proven = families.iter().any(|family| family.proven || family.completed > 0);
@@ -155,12 +155,12 @@ mod tests {
 
     const POLL: Duration = Duration::from_millis(250);
 
-    /// Of networks that were seen before.
+    /// Returns cookies of networks that were seen before.
     fn returned(valid: u64, completed: u64) -> ReturnedCookies {
         ReturnedCookies { valid, completed, networks: 0 }
     }
 
-    /// Of two new networks each time.
+    /// Returns cookies of two new networks.
     fn from_two(valid: u64, completed: u64) -> ReturnedCookies {
         ReturnedCookies { valid, completed, networks: 2 }
     }
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// Their checksum may be wrong, which XDP does not see.
+    /// The checksum of these ACKs may be wrong, which XDP does not see.
     #[test]
     fn acks_that_somebody_adds_later_do_not_outvote_the_clients() {
         let added = |poll| if poll < 40 { (5, 5) } else { (5000, u64::from(poll % 8 == 0)) };

@@ -17,7 +17,7 @@ use crate::{Matcher, Settings, Timestamp, User};
 /// The mitigations that are started here; rules do the others.
 const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budget];
 
-/// Why a mitigation is barred.
+/// Reason that a mitigation is barred.
 const BARRED: &str = "the configuration forbids it";
 
 /// The latest addition.
@@ -31,18 +31,18 @@ pub(crate) enum Newest {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ladder {
     rungs: [Rung; Step::ALL.len()],
-    /// Whether clients still get in since something was added last.
+    /// Test whether clients still get in since something was added last.
     pub breaker: Breaker<Newest>,
-    /// Whether clients get in since cookies are sent. Later additions are not judged before this test is
+    /// Test whether clients get in since cookies are sent. Later additions are not judged before this test is
     /// over: if the SYN-ACKs do not arrive, nothing else is to blame.
     pub canary: Breaker<Step>,
-    /// Whether the host completes the handshakes of clients with valid cookies.
+    /// Test whether the host completes the handshakes of clients with valid cookies.
     pub handover: Handover,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Rung {
-    /// The configuration says that it is not taken here.
+    /// Whether the configuration forbids it here.
     barred: bool,
     taken: Option<Taken>,
     refused: Option<Refused>,
@@ -53,21 +53,21 @@ struct Rung {
 #[derive(Clone, Debug)]
 struct Taken {
     since: Timestamp,
-    /// When it was last needed.
+    /// Time at which it was last needed.
     needed: Timestamp,
     why: String,
     /// SYNs a second that a budget leaves.
     rate: u32,
-    /// For how long it is held when it is needed no longer.
+    /// Time for which it is held when it is no longer needed.
     hold: Duration,
-    /// An earlier run took it, and this run has not yet seen a need for it.
+    /// Whether an earlier run started it, and this run has not yet seen a need for it.
     inherited: bool,
 }
 
 /// A mitigation that could not be started, or did harm.
 #[derive(Clone, Debug)]
 struct Refused {
-    /// `None`: until something has changed that may be the cause.
+    /// End of the refusal; `None`: it lasts until something has changed that may be the cause.
     until: Option<Timestamp>,
     why: String,
     times: u32,
@@ -87,14 +87,14 @@ struct Ordered {
     until: Timestamp,
 }
 
-/// Why a mitigation is needed now.
+/// Present need for a mitigation, with its reason.
 #[derive(Clone, Debug)]
 pub(crate) struct Need {
     pub step: Step,
     pub why: String,
-    /// For [`Step::Budget`]: SYNs a second.
+    /// Rate for [`Step::Budget`], in SYNs a second.
     pub rate: u32,
-    /// For how long it is held when it is needed no longer.
+    /// Time for which it is held when it is no longer needed.
     pub hold: Duration,
 }
 
@@ -111,12 +111,12 @@ impl Ladder {
         self.rung(step).taken.is_some()
     }
 
-    /// How long a mitigation has been active.
+    /// Returns the time for which a mitigation has been active.
     pub fn lasts(&self, step: Step, now: Timestamp) -> Option<Duration> {
         self.rung(step).taken.as_ref().map(|taken| now.since(taken.since))
     }
 
-    /// Since when a mitigation has been active.
+    /// Returns the time since which a mitigation has been active.
     pub fn since(&self, step: Step) -> Option<Timestamp> {
         self.rung(step).taken.as_ref().map(|taken| taken.since)
     }
@@ -144,8 +144,8 @@ impl Ladder {
         self.rung(step).refused.as_ref().is_some_and(|refused| refused.holds(now))
     }
 
-    /// From now on the configuration forbids these mitigations, and no others. An operator's order
-    /// overrides it until the order expires.
+    /// Sets the mitigations that the configuration forbids from now on; it forbids no others. An operator's
+    /// order overrides it until the order expires.
     pub fn bar(&mut self, barred: &[Step]) {
         for step in Step::ALL {
             self.rungs[place(step)].barred = barred.contains(&step);
@@ -247,12 +247,12 @@ impl Ladder {
         rung.taken = None;
     }
 
-    /// For how long a mitigation would be refused now.
+    /// Returns the time for which a mitigation would be refused now.
     pub fn pause(&self, step: Step, settings: &Settings) -> Duration {
         self.rung(step).pause(settings)
     }
 
-    /// An operator's word counts until `until`.
+    /// Takes an operator's order, which counts until `until`.
     pub fn order(&mut self, step: Step, order: Order, uid: u32, until: Timestamp) {
         let rung = &mut self.rungs[place(step)];
         rung.ordered = match order {

@@ -11,20 +11,20 @@ use super::looks::KnownLooks;
 use super::trips::Trips;
 use crate::{Flow, FlowState, Timestamp};
 
-/// Fingerprints remembered; a site's clients show a few dozen.
+/// Number of fingerprints remembered; a site's clients show a few dozen.
 pub(super) const PRINTS: usize = 256;
-/// Completions of one fingerprint that one inspection adds at most, so that a burst does not displace
-/// the others.
+/// Largest number of completions of one fingerprint that one inspection adds, so that a burst does not
+/// displace the others.
 const PER_LOOK: u64 = 100;
-/// A fingerprint not seen for so long is forgotten: clients change, and a single completed
-/// handshake must not shield a flood's signature for ever.
+/// Time after which a fingerprint that was not seen again is forgotten: clients change, and a single
+/// completed handshake must not shield a flood's signature for ever.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-/// Completions in an inspection from which their median shows the round-trip time.
+/// Number of completions in an inspection from which their median shows the round-trip time.
 const RTT_FLOWS: usize = 8;
 /// Weight of one inspection in the average of the round-trip time.
 const RTT_WEIGHT: f64 = 0.25;
-/// A handshake is given at least so long, and never more than this or four round trips, if that is
-/// more: clients may stall, and a lost SYN-ACK is retransmitted after a second (RFC 6298 §2.1).
+/// Least and longest time that a handshake is given. The longest is four round trips, if that is more:
+/// clients may stall, and a lost SYN-ACK is retransmitted after a second (RFC 6298 §2.1).
 const PATIENCE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(500)..=Duration::from_secs(1);
 /// Handshakes that completed within this time count as much as the learned ones: the present clients may be
@@ -78,12 +78,13 @@ impl Clients {
         self.learn_rtt(trips);
     }
 
-    /// How many fingerprints are remembered.
+    /// Returns the number of remembered fingerprints.
     pub(super) fn looks(&self) -> usize {
         self.prints.len()
     }
 
-    /// So many of the remembered fingerprints, those with the most completions, each with theirs.
+    /// Returns up to `most` of the remembered fingerprints, those with the most completions, each with its
+    /// number of completions.
     pub(super) fn most_frequent(&self, most: usize) -> Vec<(Fingerprint, u64)> {
         let all = self.prints.iter().map(|(print, known)| (*print, known.completions));
         let mut all: Vec<(Fingerprint, u64)> = all.collect();
@@ -106,7 +107,7 @@ impl Clients {
         });
     }
 
-    /// The fingerprints, with how long ago each was last seen.
+    /// Returns the fingerprints, each with the time since it was last seen.
     pub fn prints(&self, now: Timestamp) -> Vec<LearnedPrint> {
         let print = |(print, known): (&Fingerprint, &Known)| {
             LearnedPrint::new(print, known.completions, now.since(known.seen))

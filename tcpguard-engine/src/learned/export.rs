@@ -9,13 +9,13 @@ use super::clients::PRINTS;
 use super::natural;
 use crate::Listener;
 
-/// Listeners taken over at most.
+/// Largest number of listeners taken over.
 const LISTENERS: usize = tcpguard_common::abi::maps::MAX_LISTENERS as usize;
-/// No round-trip time is longer: the kernel would have given the handshake up.
+/// Longest possible round-trip time: beyond it the kernel would have given the handshake up.
 const MAX_RTT: Duration = Duration::from_secs(63);
-/// More completions than any host can have counted.
+/// A number of completions that no host can have exceeded.
 const MAX_COMPLETIONS: u64 = 1 << 48;
-/// More SYNs per second than any link carries.
+/// A rate that no link exceeds, in SYNs per second.
 const MAX_RATE: f64 = 1e9;
 
 /// Everything learned, as [`crate::Engine::learned`] gives it and [`crate::Engine::teach`] takes it
@@ -24,9 +24,9 @@ const MAX_RATE: f64 = 1e9;
 pub struct Learned {
     /// [`Learned::VERSION`] of the writer.
     pub version: u32,
-    /// By listener.
+    /// Learned values of each listener.
     pub listeners: Vec<LearnedListener>,
-    /// From which networks clients came; `None` before any did, and from an earlier version.
+    /// Networks from which clients came; `None` before any did, and from an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<LearnedNetworks>,
 }
@@ -37,7 +37,7 @@ pub struct Learned {
 pub struct LearnedNetworks {
     /// Key with which networks are hashed.
     pub key: [u64; 2],
-    /// How much of the first day had gone by.
+    /// Time that had passed since the start of the first day.
     pub gone: Duration,
     /// Seven days at most, the newest first.
     pub days: Vec<LearnedDay>,
@@ -54,7 +54,7 @@ pub struct LearnedDay {
     pub networks: String,
 }
 
-/// Without the key.
+/// Formats all fields but the key.
 impl fmt::Debug for LearnedNetworks {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key: _, gone, days } = self;
@@ -109,7 +109,7 @@ pub struct LearnedPrint {
     pub ttl: u8,
     /// Completed handshakes with it.
     pub completions: u64,
-    /// How long ago the last one was.
+    /// Time since the last of these handshakes.
     pub age: Duration,
 }
 
@@ -125,7 +125,7 @@ impl LearnedPrint {
     }
 }
 
-/// Why learned values were not taken over.
+/// Reason that learned values were not taken over.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LearnedError {
     /// Written by another version.
@@ -134,7 +134,7 @@ pub enum LearnedError {
         Learned::VERSION
     )]
     Version {
-        /// Its version.
+        /// Version of their writer.
         found: u32,
     },
     /// A value that cannot have been learned.
@@ -144,7 +144,7 @@ pub enum LearnedError {
     Absurd {
         /// Listener of the value.
         listener: Listener,
-        /// Which field.
+        /// Name of the field.
         name: &'static str,
         /// The value.
         value: String,
@@ -158,9 +158,9 @@ pub enum LearnedError {
     TooMany {
         /// Name of the entries, in the plural.
         what: &'static str,
-        /// How many there are.
+        /// Number of entries that there are.
         found: usize,
-        /// How many there may be.
+        /// Number of entries that are kept at most.
         limit: usize,
     },
     /// Networks that cannot have been learned. The values of listeners were taken over.

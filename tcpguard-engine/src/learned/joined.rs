@@ -7,9 +7,9 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use super::clients::{Clients, PRINTS, tells};
 use super::looks::KnownLooks;
 
-/// Most fingerprints that are known of all listeners together. That is one of each listener where there are as
-/// many as the agent monitors. It is all of them at real sites, where clients have a few dozen. Under the
-/// eight masks they take 2 MiB in all.
+/// Largest number of fingerprints that are known of all listeners together. That is one of each listener
+/// where there are as many as the agent monitors. It is all of them at real sites, where clients have a few
+/// dozen. Under the eight masks they take 2 MiB in all.
 const MOST: usize = 4096;
 
 /// The fingerprints of the clients of several listeners, at most `MOST` of the million that these may have. Each
@@ -23,7 +23,7 @@ pub(crate) struct JoinedClients {
 }
 
 impl JoinedClients {
-    /// Those of these listeners: of each as many fingerprints as of any other, the most frequent ones.
+    /// Joins the clients of these listeners: of each as many fingerprints as of any other, the most frequent ones.
     pub fn of<'a>(all: impl Iterator<Item = &'a Clients> + Clone) -> Self {
         let counts: Vec<usize> = all.clone().map(Clients::looks).collect();
         let each = fair(&counts, MOST);
@@ -62,8 +62,7 @@ impl KnownLooks for JoinedClients {
     }
 }
 
-/// How many fingerprints of each listener may be taken so that they are `most` in all, where they have so many;
-/// at least one.
+/// Returns the number of fingerprints to take of each listener so that they are at most `most` in all: at least one.
 fn fair(counts: &[usize], most: usize) -> usize {
     let fits = |each: &usize| counts.iter().map(|count| count.min(each)).sum::<usize>() <= most;
     (1..=PRINTS).rev().find(fits).unwrap_or(1)
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
     use crate::{Flow, FlowState, ListenerId, Timestamp};
 
-    /// A listener with clients of these fingerprints.
+    /// Returns the clients of a listener, with these fingerprints.
     fn clients(looks: impl IntoIterator<Item = Fingerprint>) -> Clients {
         let at = Timestamp::from_millis(1000);
         let completed = |fingerprint| Flow {

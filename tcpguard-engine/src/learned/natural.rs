@@ -1,4 +1,4 @@
-//! How many handshakes fail without an attack: lost clients, port scanners, health probes.
+//! Baseline of the handshakes that fail without an attack: lost clients, port scanners, health checks.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ const FIRST: u64 = 600;
 pub(super) const LONGEST: u64 = 6 * 3600;
 /// Attempts in the span from which a second has its full weight.
 const FULL_WEIGHT_ATTEMPTS: f64 = 80.0;
-/// An observation counts as at most this many times the expected value (winsorising), plus a constant. So a rare
-/// bad second and a patient attacker teach slowly.
+/// Largest multiple of the expected value that an observation counts as (winsorising), plus a constant. So a
+/// rare bad second and a patient attacker teach slowly.
 const WINSOR: f64 = 3.0;
 const WINSOR_FLOOR: f64 = 4.0;
 /// Dispersion of the failures of one tick, relative to chance (Poisson), before anything is learned, and the
@@ -85,7 +85,7 @@ impl Natural {
         self.rate += weight * (rate - self.rate);
     }
 
-    /// So many fail for good. Whether that may be known.
+    /// Takes `share` as the least share that fails for good. Returns whether such a share may be known.
     pub fn accept(&mut self, share: f64) -> bool {
         let known = SHARE.contains(&share);
         if known {
@@ -94,7 +94,7 @@ impl Natural {
         known
     }
 
-    /// As learned by an earlier run.
+    /// Returns the values that an earlier run learned.
     pub fn known(learned: &LearnedListener) -> Self {
         Self {
             share: learned.natural_share,
@@ -105,8 +105,8 @@ impl Natural {
         }
     }
 
-    /// Learns how much the failures of one tick vary; to be called only in calm. One tick counts as
-    /// at most the upper bound.
+    /// Learns the variation of the failures of one tick; to be called only in calm. One tick counts as at
+    /// most the upper bound.
     pub fn learn_dispersion(&mut self, failures: f64, expected: f64) {
         let observed = (failures - expected).powi(2) / expected;
         let seen = observed.clamp(0.0, *DISPERSION.end());

@@ -18,25 +18,25 @@ use super::export::{LearnedDay, LearnedNetworks};
 use super::filter::Filter;
 use crate::{Flow, FlowState, Timestamp};
 
-/// A network counts as known for so many days, today included.
+/// Number of days for which a network counts as known, today included.
 const DAYS: usize = 7;
 
-/// Seconds in one.
+/// Seconds in a day.
 const DAY: u64 = 24 * 3600;
-/// Handshakes that no day brings: 10,000 a second.
+/// Number of handshakes that no day brings: 10,000 a second.
 const MAX_COMPLETIONS: u64 = 1 << 30;
 
 /// The networks from which handshakes were completed.
 #[derive(Clone, Default)]
 pub(crate) struct Networks {
-    /// Secret: with it an attacker could choose networks that pass for others.
+    /// Secret key of the hash: with it an attacker could choose networks that pass for others.
     key: CookieKey,
-    /// Today first.
+    /// Networks of each day, today first.
     days: VecDeque<Day>,
-    /// All days together.
+    /// Networks of all days together.
     all: Filter,
-    /// How much of today had gone by when flows were last looked at, and when that was; `None` before
-    /// they were in this run.
+    /// Time since the start of today when flows were last inspected, and the time of that inspection; `None` before
+    /// there was one in this run.
     gone: Duration,
     looked: Option<Timestamp>,
 }
@@ -77,7 +77,7 @@ impl Networks {
         self.all.insert(hash);
     }
 
-    /// Time goes by: the eighth day, and days that brought nothing before all others, are forgotten.
+    /// Moves on by `time`. The eighth day, and days that brought nothing before all others, are forgotten.
     fn go_by(&mut self, time: Duration) {
         let gone = self.gone.saturating_add(time);
         let over = gone.as_secs() / DAY;
@@ -115,12 +115,12 @@ impl Networks {
         (self.completions() >= completions || self.days.len() > 1) && !self.all.is_full()
     }
 
-    /// Handshakes that they were learned from.
+    /// Returns the number of handshakes from which they were learned.
     pub fn completions(&self) -> u64 {
         self.days.iter().map(|day| day.completions).sum()
     }
 
-    /// About how many there are.
+    /// Returns the approximate number of networks.
     pub fn count(&self) -> u64 {
         self.all.members()
     }
@@ -175,7 +175,7 @@ impl Networks {
     }
 }
 
-/// Neither the key nor half a megabyte of bits.
+/// Formats numbers only, neither the key nor half a megabyte of bits.
 impl fmt::Debug for Networks {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, completions) = (self.count(), self.completions());
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// Some host of the n-th of 16 million /24 networks.
+    /// Returns some host of the n-th of 16 million /24 networks.
     fn host(number: u32) -> IpAddr {
         Ipv4Addr::from_bits((number.wrapping_mul(0x009e_3779) << 8) | (number % 251)).into()
     }
@@ -364,7 +364,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever came on whatever days, a restart changes nothing but the time that it took.
+        /// A restart changes nothing but the time that it took, for any clients on any days.
         #[test]
         fn a_restart_keeps_everything(
             looks in prop::collection::vec((0_u64..3 * DAY, prop::collection::vec(any::<u32>(), 0..40)), 1..12),

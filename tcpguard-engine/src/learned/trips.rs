@@ -1,14 +1,15 @@
-//! How long handshakes take.
+//! Durations of handshakes.
 
 use std::time::Duration;
 
 /// Width of a bin.
 const BIN: Duration = Duration::from_millis(25);
-/// Bins; the last one takes all that took longer: 1.5 s, more than a SYN-ACK that is sent twice.
+/// Number of bins. The last one takes all longer times, from 1.575 s, which is more than with a SYN-ACK that
+/// is retransmitted once.
 const BINS: usize = 64;
-/// All but one handshake in this many are as quick as those looked for. The rest lose a packet.
+/// Number of handshakes of which all but one are as quick as those looked for. The rest lose a packet.
 const SLOW: u32 = 50;
-/// When so many are counted, all bins are halved: clients change.
+/// Number of counted handshakes at which all bins are halved: clients change.
 const REMEMBERED: u32 = 8192;
 
 /// Times from SYN-ACK to third ACK.
@@ -25,7 +26,7 @@ impl Default for Trips {
 }
 
 impl Trips {
-    /// Counts one.
+    /// Counts the time of one handshake.
     pub fn add(&mut self, trip: Duration) {
         let bin = (trip.as_nanos() / BIN.as_nanos()) as usize;
         self.bins[bin.min(BINS - 1)] += 1;

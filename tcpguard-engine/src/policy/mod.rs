@@ -36,20 +36,20 @@ pub(crate) struct Grounds<'a> {
     /// Clients of the whole host.
     pub known: &'a dyn KnownClients,
     pub exempt: &'a Exempt,
-    /// No reply of the listener was seen: rules are only advised.
+    /// Whether no reply of the listener was seen: then rules are only advised.
     pub unsure: bool,
-    /// Why rules are only advised although it may be sure.
+    /// Reason that rules are only advised although replies of the listener may have been seen.
     pub held_back: Option<&'static str>,
     pub recurrence: &'a Recurrence,
     /// Matchers of an earlier run's rules that still act. They keep away the SYNs for which they were made.
     pub inherited: &'a [Matcher],
-    /// An operator forbids rules against sources here.
+    /// Whether an operator forbids rules against sources here.
     pub source_forbidden: bool,
-    /// An operator forbids rules against signatures here.
+    /// Whether an operator forbids rules against signatures here.
     pub signature_forbidden: bool,
-    /// A full queue leaves SYNs unanswered, so that no handshake can complete.
+    /// Whether a full queue leaves SYNs unanswered, so that no handshake can complete.
     pub unanswering: bool,
-    /// More SYNs come than are answered, with all that there is: cookies are not to be had, or do not
+    /// Whether more SYNs come than are answered, with all that there is: cookies are not to be had, or do not
     /// suffice.
     pub unanswerable: bool,
     /// Signatures of an attack that ended a short while ago.
@@ -72,7 +72,7 @@ pub(crate) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     }
 }
 
-/// Which SYNs a rule drops, for people.
+/// Describes the SYNs that a rule drops, in words.
 pub(crate) fn in_words(matcher: &Matcher) -> String {
     match matcher {
         Matcher::Source(net, ports) => format!("SYNs from {net}{ports}"),

@@ -6,7 +6,7 @@ use crate::incident::Incident;
 use crate::words::percent;
 use crate::{IncidentClass, ListenerId, Matcher};
 
-/// Failing flows outside all rules from which a further signature is looked for, and their share.
+/// Number of failing flows outside all rules from which a further signature is looked for, and their share.
 const REMAINING_MIN: u64 = 64;
 const REMAINING_SHARE: f64 = 0.05;
 
@@ -56,7 +56,8 @@ fn matcher(candidate: &Candidate, listener: ListenerId) -> Matcher {
     Matcher::Signature { listener, mask: candidate.mask, fingerprint: candidate.print }
 }
 
-/// Why the candidate should be dropped, or why not; `Err(None)` when the next inspection may decide.
+/// Returns the reason for dropping the candidate, or that against it; `Err(None)` when the next inspection
+/// may decide.
 fn verdict(
     incident: &Incident,
     candidate: &Candidate,

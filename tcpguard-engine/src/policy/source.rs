@@ -18,7 +18,7 @@ use crate::incident::Incident;
 use crate::words::percent;
 use crate::{IncidentClass, Matcher, Ports};
 
-/// Why a source that may be dropped is not.
+/// Reason that a source that may be dropped is not dropped.
 const ANSWERED: &str =
     "no rule against a source: SYNs do not prove where they come from, and they can be answered";
 const ALONE: &str = "no rule against a source: nobody else comes";
@@ -119,13 +119,13 @@ fn are_alone(culprits: &[Culprit], grounds: &Grounds<'_>) -> bool {
         && !everywhere.iter().any(|net| grounds.known.completed_within(net))
 }
 
-/// How many flows the failing ones from a network stand for.
+/// Returns the number of flows for which the failing ones from a network stand.
 fn weight_from(cohort: &Cohort, net: &IpNet) -> u64 {
     let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
     from_there.map(|flow| flow.weight).sum()
 }
 
-/// Those of a network's members that may be blocked, with their shares.
+/// Returns the members of a network that may be blocked, with their shares.
 fn harmful(members: &[Culprit], grounds: &Grounds<'_>) -> Vec<(IpNet, f64)> {
     let harmful = members.iter().filter(|member| objection(member, grounds).is_none());
     harmful.map(|member| (member.net, member.share)).collect()

@@ -20,11 +20,11 @@ const IMPORTED: &str = "imported by hand";
 /// A rule and its life.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// As it is in the kernel.
+    /// The rule as it is in the kernel.
     pub rule: Rule,
-    /// Without hits it ends after this time; `None` for a rule with a fixed end.
+    /// Time without hits after which it ends; `None` for a rule with a fixed end.
     pub ttl: Option<Duration>,
-    /// When it last hit enough to be needed.
+    /// Time at which it last hit enough to be needed.
     pub needed: Timestamp,
     /// Counts of its hits.
     pub meter: Meter,
@@ -138,24 +138,24 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Book {
     entries: BTreeMap<RuleId, Entry>,
-    /// Which of them has a matcher: no two have the same.
+    /// Rule of each matcher: no two have the same.
     by_matcher: BTreeMap<Matcher, RuleId>,
     /// See [`Settings::rules`].
     room: u32,
 }
 
 impl Book {
-    /// One without rules and with room for so many.
+    /// Returns a book without rules and with room for `room` of them.
     pub const fn new(room: u32) -> Self {
         Self { entries: BTreeMap::new(), by_matcher: BTreeMap::new(), room }
     }
 
-    /// How many rules there can be.
+    /// Returns the number of rules that there can be.
     pub const fn room(&self) -> u32 {
         self.room
     }
 
-    /// Numbers for rules.
+    /// Returns the slots, which are the numbers of rules.
     const fn slots(&self) -> std::ops::Range<u32> {
         0..maps::rule_slots(self.room)
     }
@@ -250,7 +250,7 @@ impl Book {
         book
     }
 
-    /// How many rules there are here that `before` does not have.
+    /// Returns the number of rules here that `before` does not have.
     pub fn missing_before(&self, before: &Self) -> u32 {
         let new = self.entries.keys().filter(|id| !before.entries.contains_key(id));
         new.count() as u32
@@ -262,12 +262,12 @@ impl Book {
         gone.map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// How many of the kernel's entries they take: a rule for certain ports one for each.
+    /// Returns the number of the kernel's entries that they take: a rule for certain ports takes one for each.
     fn places(&self) -> usize {
         self.iter().map(|entry| entry.rule.matcher.entries()).sum()
     }
 
-    /// How many there are.
+    /// Returns the number of rules.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -288,7 +288,7 @@ impl Book {
         Ok(())
     }
 
-    /// The rules of an earlier run become those of the incidents that ask for them now.
+    /// Hands the rules of an earlier run over to the incidents that ask for them now.
     pub fn settle_orphans<'a>(&mut self, wanted: impl Iterator<Item = (&'a Matcher, u64)>) {
         let wanted: BTreeMap<&Matcher, u64> = wanted.collect();
         for entry in self.entries.values_mut().filter(|entry| entry.orphan) {
@@ -299,7 +299,7 @@ impl Book {
         }
     }
 
-    /// No incident of this run shall ask for this rule of an earlier one; whether it was one.
+    /// Gives up a rule of an earlier run, for which no incident of this run shall ask. Returns whether it was one.
     pub fn disown(&mut self, matcher: &Matcher) -> bool {
         let id = self.by_matcher.get(matcher);
         let entry = id.and_then(|id| self.entries.get_mut(id));
@@ -383,7 +383,7 @@ impl Book {
     }
 }
 
-/// On which terms an operator's rule is made.
+/// Terms on which an operator's rule is made.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Terms {
     /// See [`Rule::forced`].
@@ -394,12 +394,12 @@ pub(crate) struct Terms {
     pub trial: Option<Trial>,
 }
 
-/// How long a rule lives.
+/// Lifetime of a rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Life {
-    /// This long after the last time it was needed.
+    /// It ends this long after the last time it was needed.
     WhileNeeded(Duration),
-    /// To a fixed end.
+    /// It has a fixed end.
     Until(Timestamp),
 }
 

@@ -6,18 +6,18 @@ use std::time::Duration;
 use super::book::Book;
 use crate::{Matcher, RuleId, Timestamp};
 
-/// A rule's end is moved when less than this is left, so that a steady flood costs a write or two a
-/// minute and not four a second.
+/// Time left below which a rule's end is moved, so that a steady flood costs a write or two a minute and not
+/// four a second.
 const RENEW_BELOW: Duration = Duration::from_secs(30);
 
 /// A rule that an incident wants.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
-    /// Which SYNs it drops.
+    /// SYNs that it drops.
     pub matcher: Matcher,
-    /// For which incident.
+    /// Incident that wants it.
     pub incident: u64,
-    /// Why, in words.
+    /// Reason, in words.
     pub reason: String,
     /// Its life without hits.
     pub ttl: Duration,
@@ -26,19 +26,19 @@ pub(crate) struct Wanted {
 /// One change of the rules in the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
-    /// Into the kernel.
+    /// Adds a rule to the kernel.
     Install(Wanted),
-    /// Out of it.
+    /// Removes a rule from the kernel, with this reason.
     Remove(RuleId, String),
-    /// Lives longer.
+    /// Moves the end of a rule to this time.
     Renew(RuleId, Timestamp),
-    /// Out of the kernel, because no operator confirmed it. The rule that it replaced is restored.
+    /// Removes a rule that no operator confirmed from the kernel. The rule that it replaced is restored.
     RollBack(RuleId),
 }
 
-/// Signature rules installed at a time for one incident: the effect of one shows whether the next is
-/// needed. SYNs of one source show nothing about another source, so source rules are installed
-/// several at a time.
+/// Number of signature rules installed at a time for one incident: the effect of one shows whether the next
+/// is needed. SYNs of one source show nothing about another source, so source rules are installed several at
+/// a time.
 const SIGNATURES_AT_ONCE: usize = 1;
 const SOURCES_AT_ONCE: usize = 8;
 

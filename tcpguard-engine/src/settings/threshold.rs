@@ -29,19 +29,19 @@ pub struct Threshold {
 /// Unit of the number that a configuration file has for a threshold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unit {
-    /// So many of something.
+    /// Number of things, such as SYNs, flows or polls.
     Count,
     /// A part of a whole, 0 to 1.
     Share,
     /// A multiple, or another number without a unit.
     Number,
-    /// So many a second.
+    /// Rate per second.
     PerSecond,
-    /// Nanoseconds.
+    /// Time in nanoseconds.
     Nanoseconds,
-    /// Milliseconds.
+    /// Time in milliseconds.
     Milliseconds,
-    /// Seconds.
+    /// Time in seconds.
     Seconds,
 }
 

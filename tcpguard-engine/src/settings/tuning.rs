@@ -38,7 +38,7 @@ impl From<Settings> for Tuning {
 /// Settings that differ for one listener, or for one port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
-    /// Which listeners.
+    /// Listeners to which the override applies.
     pub at: Place,
     /// The mode there, where it is milder than the agent's: the agent never does more at a
     /// listener than it does everywhere.
@@ -63,7 +63,7 @@ impl Override {
     }
 }
 
-/// Where listeners are.
+/// Address and port of a listener, or the port of several.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Place {
     /// Their local address; `None`: all that listen on the port, on one address or on every.

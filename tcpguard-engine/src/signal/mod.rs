@@ -15,7 +15,7 @@ pub(crate) use quiet::{Around, Quiet};
 pub(crate) use saturation::Saturation;
 pub(crate) use slow::Slow;
 
-/// Which signal raised an alarm.
+/// Signal that raised an alarm.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Signal {
     /// Many handshakes fail at once.

@@ -1,4 +1,4 @@
-//! Occupancy: how much of the SYN queue failing handshakes hold.
+//! Occupancy: the part of the SYN queue that failing handshakes hold.
 //!
 //! A slow flood fills a small queue without ever being fast: entries live 63 s, so that a queue of
 //! 128 is full at 2 SYN/s. But the same 63 s make the queue's length a bad witness afterwards: it
@@ -26,7 +26,7 @@ struct Reading {
     backlog: u32,
 }
 
-/// The last reading of a queue and for how many it has been high.
+/// Last reading of a queue, and the number of readings in a row that were high.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Occupancy {
     reading: Option<Reading>,
@@ -72,7 +72,7 @@ impl Occupancy {
         self.streak >= settings.occupancy_polls
     }
 
-    /// How much of the queue failing handshakes hold by the last reading; `None` before the first.
+    /// Returns the part of the queue that failing handshakes hold by the last reading; `None` before the first.
     pub fn held(
         &self,
         window: &Window,

@@ -15,11 +15,11 @@ const IGNORED_MIN: u64 = 8;
 /// Their share of the completions from which the accept queue is full. Clients that wait before
 /// they speak to a `TCP_DEFER_ACCEPT` socket stay below.
 const IGNORED_SHARE: f64 = 0.25;
-/// One in so many slots of the accept queue is taken when it is found between two times of being full.
+/// Least part of the accept queue that is taken when it is read between two times of being full: one in so many slots.
 const FILLED: u64 = 4;
 
-/// Where the queue cannot be read: SYNs left without an answer in [`SPAN`] from which they mean
-/// something, beside as many that are answered and complete.
+/// Least number of unanswered SYNs in [`SPAN`] from which the accept queue counts as full where the queue cannot be
+/// read. They must also be as many as the attempts, most of which complete.
 const UNHEARD_MIN: u64 = 32;
 /// Share of these SYNs that is retransmitted, as only real clients do.
 const UNHEARD_REPEATED: f64 = 0.35;
@@ -54,7 +54,7 @@ pub(crate) struct Load<'a> {
     pub usual: &'a Usual,
 }
 
-/// For how long the application and the traffic have been under pressure.
+/// Number of polls under pressure by the application and by the traffic, and the time of the last pressure.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pressure {
     /// Polls with a full accept queue, less those without since.
@@ -122,7 +122,7 @@ impl Pressure {
         (self.overload, self.crowd)
     }
 
-    /// How long there has been none.
+    /// Returns the time since the last pressure.
     pub fn relaxed(&self, now: Timestamp) -> Duration {
         now.since(self.felt)
     }
@@ -133,8 +133,8 @@ impl Pressure {
 /// - its length,
 /// - overflows of the host while it is at least half full, because a queue may drain between two polls,
 /// - handshakes whose SYN-ACK the stack retransmits although the client had acknowledged it. This needs either
-///   overflows and a queue that is not empty as the cause, or a queue that cannot be read, because an ACK with a
-///   wrong checksum has the same effect,
+///   overflows and a queue that is at least a quarter full as the cause, or a queue that cannot be read, because an
+///   ACK with a wrong checksum has the same effect,
 /// - where the queue cannot be read, unanswered SYNs that are retransmitted, while most handshakes of answered SYNs
 ///   complete: the stack ignores SYNs as well while the queue is full.
 fn is_full(window: &Window, load: &Load<'_>) -> bool {

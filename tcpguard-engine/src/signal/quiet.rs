@@ -1,4 +1,4 @@
-//! When it is over: how long nothing has spoken for an attack that goes on.
+//! Quiet: the time for which failing handshakes have not shown that an attack goes on.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ const MEAN_RTT: f64 = 2.0;
 /// Circumstances of a poll beside its counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Around {
-    /// How far away clients are (median).
+    /// Median round-trip time of the clients.
     pub rtt: Duration,
-    /// Up to so many handshakes a second may be reset without harm.
+    /// Rate up to which resets of handshakes are harmless, per second.
     pub probes: f64,
     /// Another signal holds the alarm.
     pub held: bool,
@@ -68,12 +68,12 @@ impl Quiet {
         }
     }
 
-    /// How long it has been quiet.
+    /// Returns the time for which it has been quiet.
     pub fn lasts(&self, now: Timestamp) -> Duration {
         now.since(self.disturbed)
     }
 
-    /// Counts from now.
+    /// Restarts the time of quiet at `now`.
     pub fn restart(&mut self, now: Timestamp) {
         self.disturbed = now;
     }
@@ -105,7 +105,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(50);
     const AROUND: Around = Around { rtt: RTT, probes: 0.0, held: false };
 
-    /// How long it has been quiet after each of these ticks (attempts, completions).
+    /// Returns the time for which it has been quiet after each of these ticks (attempts, completions).
     fn quiet(ticks: impl IntoIterator<Item = (u64, u64)>, held: bool) -> Vec<Duration> {
         let (mut window, natural) = (Window::default(), Natural::default());
         let mut quiet = Quiet::default();
@@ -170,7 +170,8 @@ mod tests {
         assert_eq!(quiet.lasts(now), Duration::from_secs(20));
     }
 
-    /// How long it has been quiet after 20 s in which 50 clients complete in each poll, and something else comes.
+    /// Returns the time for which it has been quiet after 20 s in which each poll brings 50 clients that complete, and
+    /// `else_comes` as well.
     fn quiet_beside(else_comes: Tick, around: Around) -> Duration {
         let (mut window, natural) = (Window::default(), Natural::default());
         let mut quiet = Quiet::default();

@@ -1,4 +1,4 @@
-//! Whether more SYNs arrive than this host can answer.
+//! Saturation: more SYNs arrive than this host can answer.
 
 use crate::{Sample, Settings, Timestamp};
 
@@ -12,7 +12,7 @@ pub(crate) struct Saturation {
     lost: u64,
     at: Option<Timestamp>,
     busy: u32,
-    /// When it was last so.
+    /// Time of the last poll at which the host was found saturated.
     last: Option<Timestamp>,
 }
 

@@ -76,8 +76,8 @@ impl Slow {
         self.sum
     }
 
-    /// Since when it has been above zero: the most likely moment at which more began to fail (Page's
-    /// estimate). `None` while it is zero.
+    /// Returns the time since which the sum has been above zero: the most likely moment at which
+    /// more began to fail (Page's estimate). `None` while it is zero.
     pub fn since(&self) -> Option<Timestamp> {
         self.since
     }
@@ -87,7 +87,7 @@ impl Slow {
         self.sum >= settings.slow_limit / 4.0
     }
 
-    /// Starts again.
+    /// Starts again with a sum of zero.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

@@ -36,23 +36,23 @@ impl Watch {
         self.is_answered_here() && self.tally.answers().asks_for_routes(now)
     }
 
-    /// Whether it is worth knowing.
+    /// Whether the result of the routes is worth a request.
     pub fn takes_routes(&self, now: Timestamp) -> bool {
         let asked = || self.routes_asked().is_none_or(|asked| now.since(asked) >= super::RATE_SPAN);
         self.asks_for_routes(now) || self.is_answered_here() && self.is_suspicious() && asked()
     }
 
-    /// When that was asked last.
+    /// Returns the time of the last request for the routes.
     pub fn routes_asked(&self) -> Option<Timestamp> {
         self.tally.answers().routes_asked()
     }
 
-    /// It is being asked, of so many unanswered sources among others.
+    /// Notes that the routes are requested, those of so many unanswered sources among them.
     pub fn ask_routes(&mut self, now: Timestamp, unanswered: usize) {
         self.tally.answers_mut().ask_routes(now, unanswered);
     }
 
-    /// Takes over the answers.
+    /// Takes over the routes that the kernel returned.
     pub fn learn_routes(&mut self, now: Timestamp, answers: &[(RouteQuestion, Route)]) {
         let routes = Routes::of(answers, self.tally.answers().shown());
         self.tally.answers_mut().learn_routes(now, routes);

@@ -1,6 +1,6 @@
-//! How many sources send to a listener.
+//! Estimate of the number of sources that send to a listener.
 
-/// The running estimate of distinct sources, and how many SYNs each sent.
+/// Running estimate of the distinct sources, and the number of SYNs that each sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Distinct {
     sources: u64,

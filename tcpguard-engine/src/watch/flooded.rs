@@ -9,8 +9,8 @@ use crate::incident::Incident;
 use crate::ladder::Step;
 use crate::{IncidentClass, Mode, Timestamp};
 
-/// Failures are a mean of so long: as far back as the window reaches, and longer than the pauses of pulsed
-/// floods (2.75 s in a public capture, 10 s assumed). In a second a few SYNs vary too much to be compared.
+/// Span of the mean rate of failures: as far back as the window reaches, and longer than the pauses of pulsed floods
+/// (2.75 s in a public capture, 10 s assumed). In a second a few SYNs vary too much to be compared.
 const LATELY: Duration = Duration::from_secs(16);
 /// Share of the failing flows that rules leave uncovered, up to which rules act against the flood: they cover most of
 /// it. The uncovered rest calls for mitigations much earlier (`rest_share`).
@@ -27,7 +27,7 @@ const BURST: f64 = 0.5;
 pub(crate) struct Rolled {
     /// Class at this listener.
     pub class: IncidentClass,
-    /// When the listener's alarm was raised.
+    /// Time of the listener's alarm.
     pub since: Timestamp,
 }
 
@@ -46,7 +46,7 @@ impl Watch {
         self.rolled.is_some() || own.is_some_and(|incident| !incident.class().is_pressure())
     }
 
-    /// When the alarm of the open incident was raised.
+    /// Returns the time of the alarm of the open incident.
     pub fn alarmed(&self) -> Option<Timestamp> {
         let own = self.incident.as_deref().map(Incident::detected);
         own.or(self.rolled.map(|rolled| rolled.since))

@@ -18,7 +18,7 @@ use crate::{Settings, Timestamp};
 /// that is large enough for them. The last fifth takes longer than a poll to fill, unless the flood is about as fast
 /// as the fast alarm asks (102 SYN/s where the limit is 128).
 const NEARLY: f64 = 0.8;
-/// Where cookies answer, they go on while the queue would fill to this share of that without them: 2:1 hysteresis, as
+/// Part of [`NEARLY`] from which active cookies go on, if the queue would fill to it without them: 2:1 hysteresis, as
 /// of the alarm (`occupancy_on` and `occupancy_off`).
 const HYSTERESIS: f64 = 0.5;
 /// Seconds running in which SYNs are left unanswered. The handshakes of a burst of clients leave the queue within a
@@ -26,7 +26,7 @@ const HYSTERESIS: f64 = 0.5;
 /// free slot. So a burst turns SYNs away in one second only.
 const TURNED_AWAY: usize = 2;
 const SECOND: Duration = Duration::from_secs(1);
-/// By then a client has retransmitted a dropped SYN: after a second (RFC 6298 §2.1), and its way here.
+/// Time within which a client has retransmitted a dropped SYN: a second (RFC 6298 §2.1), and its way here.
 const CAME_AGAIN: Duration = Duration::from_millis(1500);
 
 impl Watch {

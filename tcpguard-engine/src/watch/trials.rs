@@ -10,9 +10,9 @@ use crate::{Settings, Timestamp};
 
 /// Span of the attack before an addition with which the time after it is compared.
 const TRIED_AGAINST: Duration = Duration::from_secs(5);
-/// Clients that came in this time may be expected to come.
+/// Span over which the rate of the clients that may be expected is measured.
 const USUAL: Duration = Duration::from_secs(16);
-/// A client's retransmitted SYN arrives by then: after a second (RFC 6298 §2.1), and half a second for slack and
+/// Time within which a client's retransmitted SYN arrives: a second (RFC 6298 §2.1), and half a second for slack and
 /// the way.
 const SECOND_TRY: Duration = Duration::from_millis(1500);
 
@@ -32,7 +32,7 @@ impl From<Sums> for Calm {
 }
 
 impl Calm {
-    /// Where returning clients were not counted separately.
+    /// Returns the rate of all completed handshakes, where returning clients were not counted separately.
     pub const fn of_all(completed: f64) -> Self {
         Self { completed, known: 0.0 }
     }

@@ -9,11 +9,11 @@ use crate::Timestamp;
 
 /// An entry that covers a span of time.
 pub(super) trait Entry: Copy + PartialEq {
-    /// One of `span` that ended at `end`, in which nothing happened.
+    /// Returns an entry of length `span` that ended at `end`, in which nothing happened.
     fn blank(end: Timestamp, span: Duration) -> Self;
-    /// When it ended.
+    /// Returns the end of the entry.
     fn end(&self) -> Timestamp;
-    /// How long it was.
+    /// Returns the length of the entry.
     fn span(&self) -> Duration;
     /// Whether nothing happened in it.
     fn is_blank(&self) -> bool {
@@ -21,14 +21,14 @@ pub(super) trait Entry: Copy + PartialEq {
     }
 }
 
-/// See the module. Each blank entry at the front is given back as long as their mean.
+/// The sequence of the module's head. Each blank entry at the front is returned with their mean length.
 #[derive(Clone, Debug)]
 pub(super) struct Past<T> {
-    /// Blank ones at the front: how many, how long together, and when the last of them ended.
+    /// Blank entries at the front: their number, their length together, and the end of the last one.
     blank: u32,
     blank_span: Duration,
     blank_end: Timestamp,
-    /// The others, of which the first is not blank.
+    /// The other entries, of which the first is not blank.
     rest: VecDeque<T>,
     rest_span: Duration,
 }
@@ -46,22 +46,22 @@ impl<T> Default for Past<T> {
 }
 
 impl<T: Entry> Past<T> {
-    /// How many there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.blank as usize + self.rest.len()
     }
 
-    /// How long all are together.
+    /// Returns the length of all entries together.
     pub fn span(&self) -> Duration {
         self.blank_span + self.rest_span
     }
 
-    /// All, oldest first.
+    /// Returns all entries, the oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> + '_ {
         self.range(0..self.len())
     }
 
-    /// Those in a range of positions, of which the oldest one's is 0.
+    /// Returns the entries in a range of positions, of which the oldest one's is 0.
     ///
     /// # Panics
     /// When there are not so many.
@@ -105,7 +105,7 @@ impl<T: Entry> Past<T> {
         }
     }
 
-    /// Length of a blank one.
+    /// Returns the mean length of the blank entries.
     fn each(&self) -> Duration {
         self.blank_span / self.blank.max(1)
     }

@@ -21,7 +21,7 @@ fn lab(server: Server, flood: Flood) -> Lab {
 const NO_COOKIES: Server =
     Server { backlog: 128, cookies: false, traced: true, accepting: true, dead: false };
 
-/// When a mitigation was first started, s.
+/// Returns the time at which a mitigation was first started, s.
 fn taken(lab: &Lab, step: Step) -> Option<f64> {
     lab.steps.iter().find(|(_, taken)| *taken == step).map(|(at, _)| *at)
 }
@@ -254,7 +254,8 @@ fn a_restart_in_the_middle_leaves_the_steps_where_they_are() {
     assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
 }
 
-/// That something was reported, with advice, nothing dropped, and no other mitigation started than `steps`.
+/// Asserts that something was reported with advice, that nothing was dropped, and that no mitigation but `steps` was
+/// started.
 #[track_caller]
 fn only_advised(lab: &Lab, steps: &[Step]) {
     let story = lab.story();

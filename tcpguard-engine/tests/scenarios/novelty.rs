@@ -7,7 +7,7 @@ use tcpguard_engine::{GateItem, IncidentClass, IncidentReport, Learned, LearnedE
 
 use crate::sim::*;
 
-/// When tcpguard has seen 98 % of the 5,000 networks of 200 clients a second, s.
+/// Time at which tcpguard has seen 98 % of the 5,000 networks of 200 clients a second, s.
 const WARM: f64 = 100.0;
 
 fn clients(rate: f64, population: &Arc<Population>) -> Clients {

@@ -13,7 +13,7 @@ const BEGIN: f64 = 30.1;
 const END: f64 = 60.1;
 /// Clients a second.
 const USUAL: f64 = 60.0;
-/// As soon as a second frame can come.
+/// Earliest time at which a second frame can come, in s after the first.
 const AT_ONCE: &[f64] = &[0.0004];
 const ATTACKER: Sources = Sources::One(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)));
 /// Minimum share of failed handshakes that clients retransmit (`retransmit_share`). A decision that rests on it alone
@@ -408,8 +408,7 @@ fn a_crude_flood_that_a_rule_drops_shields_none_that_looks_like_clients() {
     assert_eq!(bare.listener_report(0).state, ListenerState::Attacked, "{story}");
 }
 
-/// Below the rate that clients could cause, a flood that begins to retransmit its SYNs as clients do passes for a
-/// broken path.
+/// A flood below the rate that clients could cause passes for a broken path once it retransmits its SYNs as clients do.
 #[test]
 fn a_flood_that_changes_the_verdict_on_it_takes_no_cookies_away() {
     let first = Flood { until: BEGIN + 15.0, ..mimic(300.0) };

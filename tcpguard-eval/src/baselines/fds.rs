@@ -11,19 +11,18 @@ use super::{Detector, TICKS};
 /// Share of arriving resets that end a connection instead of refusing one ("active" resets), which
 /// count as FINs. As commonly cited.
 const ACTIVE: f64 = 0.75;
-/// The period in which FINs are counted begins so many seconds after that of the SYNs: a connection
-/// lasts. As commonly cited.
+/// Delay of the period in which FINs are counted after that of the SYNs, in s: a connection lasts.
+/// As commonly cited.
 const LAG: u32 = 10;
 
 /// The flooding detection system of Wang, Zhang and Shin, "Detecting SYN Flooding Attacks", INFOCOM
 /// 2002, pp. 1530–1539: the CUSUM of `pairs` with the FINs of clients as partners of their SYNs.
 ///
-/// That it is a non-parametric CUSUM is verified in the abstract of its successor ("Change-Point
-/// Monitoring for Detection of DoS Attacks"), that it pairs SYNs with FINs and resets in a public
-/// re-implementation that names the paper (packter's `pt_thmon`). The normalisation, `t0` = 20 s,
-/// `a` = 0.35, `N` = 1.05, the 10 s and the share of resets are as commonly cited. The sum is reset by
-/// nothing but calm: after a flood of `X` for `n` periods the alarm goes on for about `n·(X − a)/a`
-/// further ones. That is kept.
+/// The abstract of its successor ("Change-Point Monitoring for Detection of DoS Attacks") confirms that it is a
+/// non-parametric CUSUM. A public re-implementation that names the paper (packter's `pt_thmon`) confirms that it pairs
+/// SYNs with FINs and resets. The normalisation, `t0` = 20 s, `a` = 0.35, `N` = 1.05, the 10 s and the share of resets
+/// are as commonly cited. The sum is reset by nothing but calm: after a flood of `X` for `n` periods the alarm goes on
+/// for about `n·(X − a)/a` further ones. That is kept.
 #[derive(Clone, Debug)]
 pub struct Fds {
     periods: Intervals,
@@ -40,7 +39,7 @@ impl Default for Fds {
 }
 
 impl Fds {
-    /// With this `α`, and FINs counted so many seconds after SYNs.
+    /// Returns a detector with this `α` that counts FINs `lag` seconds after SYNs.
     pub fn new(alpha: f64, lag: u32) -> Self {
         let waiting = std::iter::repeat_n(0, (lag * TICKS) as usize).collect();
         let pairs = Pairs::new(alpha);

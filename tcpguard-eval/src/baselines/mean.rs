@@ -29,7 +29,7 @@ impl Mean {
         (self.values > 0).then_some(self.value)
     }
 
-    /// How many values were added.
+    /// Returns the number of values.
     pub fn values(&self) -> u32 {
         self.values
     }

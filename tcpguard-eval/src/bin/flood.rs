@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tcpguard_eval::wire::flag::{ACK, SYN};
 use tcpguard_eval::wire::{SERVER, Scene, Tcp, address};
 
-/// Where its chances come from.
+/// Seed of the random numbers.
 const SEED: u64 = 1;
 /// Clients a second, and their time: enough to be known before the flood, and to be seen after it (s).
 const CLIENTS: f64 = 50.0;

@@ -19,10 +19,10 @@ use crate::plan::Plan;
 use crate::stage::{LISTENER, Stage};
 use crate::work::spread;
 
-/// The verdict is looked at so long after the first alert, s.
+/// Time from the first alert to the inspection of the verdict, s.
 const VERDICT: f64 = 2.0;
-/// Floods begin within this time: the others look at intervals of up to 20 s, and none of these must
-/// begin with the flood every time.
+/// Time within which floods begin, s: the others look at intervals of up to 20 s, and none of these
+/// must begin with the flood every time.
 const PHASE: f64 = 20.0;
 /// Times in which a slow ramp reaches the legitimate rate, s.
 const RAMPS: [f64; 2] = [1800.0, 7200.0];
@@ -30,26 +30,26 @@ const RAMPS: [f64; 2] = [1800.0, 7200.0];
 /// Result of one flood.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// By our detector.
+    /// Result of our detector.
     pub ours: Outcome,
     /// Class two seconds after the first alert. `None` if there was no alert.
     pub class: Option<IncidentClass>,
-    /// By the others: time to their alarm, s.
+    /// Time from the first SYN to the first alarm of each of the others, s.
     pub others: Vec<Option<f64>>,
 }
 
 /// A flood, and its result with each seed.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Which kind.
+    /// Kind of the flood.
     pub attack: Attack,
     /// Clients' connects a second beside it.
     pub legit: f64,
     /// SYNs a second; of a ramp those that it reaches.
     pub rate: f64,
-    /// How long it grows, s.
+    /// Time in which its rate grows, s; `None`: the whole rate at once.
     pub ramp: Option<f64>,
-    /// One for each seed.
+    /// Results, one for each seed.
     pub found: Vec<Found>,
 }
 
@@ -58,7 +58,7 @@ impl Case {
         Self { attack, legit, rate, ramp: None, found: Vec::new() }
     }
 
-    /// When it is on, s.
+    /// Returns the time of a flood that begins at `from`, s.
     fn time(&self, from: f64) -> Range<f64> {
         let span = self.ramp.unwrap_or_else(|| Plan::span(self.rate));
         // The time includes the verdict on a flood that is found in the last moment.

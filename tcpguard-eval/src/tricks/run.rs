@@ -8,9 +8,9 @@ use super::{Expected, Row};
 use crate::mixes::Cast;
 use crate::stage::LISTENER;
 
-/// From so long after its first SYN on a flood is fought, s.
+/// Time after its first SYN from which a flood is fought, s.
 const SETTLED: f64 = 5.0;
-/// How long the run goes on when the trouble is over, s: its end must not be classified as an attack.
+/// Time for which the run goes on after the trouble, s: the end of the trouble must not be classified as an attack.
 const AFTER: f64 = 5.0;
 
 /// Result of one row.
@@ -21,13 +21,13 @@ pub struct Run {
     /// Classes of the alerts, each once, in the order in which they came. With clients all of them count, with a flood
     /// those since it began.
     pub told: Vec<IncidentClass>,
-    /// From the first SYN to the first right name, s.
+    /// Time from the first SYN to the first right class, s.
     pub named: Option<f64>,
     /// Class of most of the SYNs in open incidents at the flood's end.
     pub called: Option<IncidentClass>,
-    /// At the end of the trouble an incident was open.
+    /// Whether an incident was open at the end of the trouble.
     pub is_open: bool,
-    /// A flood was reported before there was one.
+    /// Whether a flood was reported before the trouble began.
     pub early: bool,
     /// Share of the clients connected within a second; `None` if none came.
     pub served: Option<f64>,

@@ -13,7 +13,7 @@ use crate::mixes::{CARRIER, Cast};
 /// Time without trouble at the start, s: enough handshakes for the engine to distinguish new clients
 /// (`novel_completions`) and to learn the baseline.
 const CALM: f64 = 30.0;
-/// How long the trouble lasts unless the row says otherwise, s.
+/// Duration of the trouble unless the row says otherwise, s.
 const LASTS: f64 = 20.0;
 /// Baseline clients a second, from and to.
 const USUAL: (f64, f64) = (40.0, 100.0);
@@ -31,14 +31,14 @@ pub const NO_COOKIES: Server = Server { cookies: false, ..SMALL };
 pub struct Scene {
     /// The host.
     pub lab: Lab,
-    /// When the trouble is on, s.
+    /// Time of the trouble, s.
     pub time: Range<f64>,
     /// SYNs a second of the trouble, without retransmissions.
     pub rate: f64,
     /// The listener that is judged by its own incident, or else by that of the whole host. By default all incidents
     /// count.
     pub victim: Option<ListenerId>,
-    /// The application does not accept meanwhile.
+    /// Whether the application stops accepting meanwhile.
     pub stalls: bool,
 }
 
@@ -62,12 +62,12 @@ impl<'a> Draw<'a> {
         Self { cast, seed, random, time: from..from + LASTS }
     }
 
-    /// The trouble lasts so long, s.
+    /// Sets the duration of the trouble, s.
     pub fn last(&mut self, lasts: f64) {
         self.time.end = self.time.start + lasts;
     }
 
-    /// When the trouble is on, s.
+    /// Returns the time of the trouble, s.
     pub fn time(&self) -> Range<f64> {
         self.time.clone()
     }

@@ -65,7 +65,7 @@ impl Kernel {
         self.flows.all()
     }
 
-    /// How many CPUs share the SYNs.
+    /// Sets the number of CPUs that share the SYNs.
     pub(crate) fn set_cpus(&mut self, cpus: u32) {
         self.cpus = cpus.max(1);
     }
@@ -132,7 +132,7 @@ impl Kernel {
         (0..self.sockets.len()).filter(|to| self.sockets[*to].spared).collect()
     }
 
-    /// A new agent knows of none that is to be spared.
+    /// Spares no listener, because a new agent knows of none that is to be spared.
     pub(crate) fn spare_nobody(&mut self) {
         self.sockets.iter_mut().for_each(|socket| socket.spared = false);
     }
@@ -155,7 +155,7 @@ impl Kernel {
         self.sockets[to].steps.keys().copied().collect()
     }
 
-    /// How many half-open handshakes a listener has.
+    /// Returns the number of half-open handshakes of a listener.
     pub fn half_open(&self, to: usize) -> usize {
         self.sockets[to].queue.len()
     }
@@ -176,7 +176,7 @@ impl Kernel {
         self.sockets[to].wire
     }
 
-    /// How many listeners there are.
+    /// Returns the number of listeners.
     pub(crate) fn listeners(&self) -> usize {
         self.sockets.len()
     }

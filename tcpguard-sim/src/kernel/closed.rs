@@ -1,4 +1,4 @@
-//! SYNs to where nothing listens: counted by source as the data path does
+//! SYNs to addresses and ports at which nothing listens: counted by source as the data path does
 //! (`tcpguard_common::fastpath::probes`), and refused by the stack as far as it is left to
 //! (`tcpguard_common::fastpath::closed`).
 
@@ -23,7 +23,7 @@ pub(super) struct Closed {
     limit: Option<u32>,
     /// Resets are not seen, so that closed ports are recognised by SYNs.
     unseen: bool,
-    /// Tokens that are left of it, and since when.
+    /// Tokens that are left of the limit, and the time of that count.
     tokens: (f64, Timestamp),
 }
 
@@ -79,7 +79,7 @@ impl Closed {
         over
     }
 
-    /// The sources, as the agent reads them. That they are clients as well is not said.
+    /// Returns the sources as the agent reads them. It is not shown which of them are clients as well.
     pub fn sources(&self) -> impl Iterator<Item = Probe> {
         let time = |seconds: u32| Timestamp::from_millis(u64::from(seconds) * 1000);
         self.cells.iter().filter(|cell| cell.syns > 0).map(move |cell| Probe {
@@ -107,7 +107,8 @@ fn unpacked(addr: &Addr) -> IpAddr {
     IpAddr::from(addr.octets()).to_canonical()
 }
 
-/// How many distinct values set these bits (linear counting: Whang, Vander-Zanden, Taylor, 1990).
+/// Returns the estimated number of distinct values that set these bits (linear counting: Whang, Vander-Zanden, Taylor,
+/// 1990).
 fn distinct(bits: u64) -> u32 {
     let unset = f64::from(bits.count_zeros().max(1));
     (64.0 * ln(64.0 / unset)).round() as u32

@@ -8,12 +8,12 @@ use tcpguard_engine::{Flow, Timestamp};
 use super::Key;
 use crate::hash::Map;
 
-/// Remembered at most, as in the kernel.
+/// Largest number of flows that are remembered, as in the kernel.
 const MAX_FLOWS: usize = maps::MAX_FLOWS as usize;
-/// Older flows are not needed: a half-open handshake lives for 63 s.
+/// Age up to which flows are remembered. Older ones are not needed: a half-open handshake lives for 63 s.
 const FOLLOWED: Duration = Duration::from_secs(75);
 
-/// A SYN by its sequence number, and when it came first.
+/// A SYN by its sequence number, and the time of its first arrival.
 #[derive(Clone, Copy)]
 pub(super) struct Numbered {
     pub seq: u64,
@@ -24,11 +24,11 @@ pub(super) struct Numbered {
 #[derive(Clone, Default)]
 pub(super) struct Flows {
     flows: Vec<Flow>,
-    /// Of each flow, its key and its latest SYN.
+    /// Key and latest SYN of each flow.
     names: Vec<(Key, Numbered)>,
     /// Flows before this position are forgotten.
     first: usize,
-    /// How many have been removed from the front of both lists.
+    /// Number of flows that have been removed from the front of both lists.
     removed: usize,
     /// Positions of the flows, as if none had been removed.
     places: Map<Key, usize>,
@@ -48,7 +48,7 @@ impl Flows {
         self.places.get(&key).map(|place| &mut self.flows[place - self.removed])
     }
 
-    /// A flow, with room for another SYN.
+    /// Returns a flow and its latest SYN, both to be replaced by another.
     pub fn named_mut(&mut self, key: Key) -> Option<(&mut Flow, &mut Numbered)> {
         let place = self.places.get(&key)? - self.removed;
         Some((&mut self.flows[place], &mut self.names[place].1))

@@ -31,21 +31,21 @@ use crate::hash::Map;
 use crate::random::mix;
 use crate::traffic::Frames;
 
-/// Names a connection attempt in the simulation.
+/// Key of a connection attempt in the simulation.
 pub(crate) type Key = u64;
 
 /// The host's address, unless a listener has another.
 const ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 /// Port of the first listener, unless it has another.
 const PORT: u16 = 443;
-/// Within this time a SYN for the same addresses and ports goes on with their attempt.
+/// Time within which a SYN for the same addresses and ports goes on with their attempt.
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// A SYN that arrives again sooner than this is no client's retransmission, nor is a second one within three times as
 /// long, as `tcpguard_common::fastpath` counts them.
 const REPETITION: Duration = Duration::from_millis(800);
 /// SYNs in a tick of [`Pace`] up to which each is tracked, as a power of two: 20,000 a second, tcpguard's default.
 const FOLLOWED_BITS: u8 = Pace::bits(20_000);
-/// How long a dropped SYN is remembered, so that its retransmission is recognised.
+/// Time for which a dropped SYN is remembered, so that its retransmission is recognised.
 const SEEN: Duration = Duration::from_secs(8);
 
 /// A listening socket.
@@ -121,9 +121,10 @@ struct Socket {
     server: Server,
     /// The active mitigations, and the rate of a budget.
     steps: BTreeMap<Step, u32>,
-    /// Tokens of the budget, and since when.
+    /// Tokens of the budget, and the time of that count.
     tokens: (f64, Timestamp),
-    /// Those of retransmitted SYNs that rules match, and how many there are a second.
+    /// Tokens of retransmitted SYNs that a rule or the budget would drop, and the time of that count; then their rate
+    /// per second where a rule matches them.
     returns: (f64, Timestamp),
     return_rate: u32,
     counters: ListenerCounters,
@@ -144,7 +145,8 @@ struct InKernel {
     completed: u64,
 }
 
-/// When a client last completed a handshake, and from when on its next one counts as a returning client's.
+/// Time at which a client last completed a handshake, and the time from which its next one counts as a returning
+/// client's.
 #[derive(Clone, Copy)]
 struct Validated {
     completed: Timestamp,
@@ -164,13 +166,13 @@ pub struct Kernel {
     pub epoch: u64,
     /// Whether the next sample counts half-open handshakes.
     pub count_half_open: bool,
-    /// Of which share of the SYNs to a listener headers are wanted, as a power of two.
+    /// Listeners of which SYN headers are wanted, with the share as a power of two: of one SYN in `2^shift`.
     pub samples: BTreeMap<ListenerId, u8>,
-    /// The allow-list.
+    /// The allowlist.
     pub allowed: Vec<(IpNet, Timestamp)>,
     /// Counters of packets that belong to no listener.
     pub host: HostCounters,
-    /// Sources that send SYNs to where nothing listens, beside those of floods.
+    /// Sources that send SYNs to ports at which nothing listens, beside those of floods.
     pub probes: Vec<Probe>,
     /// Outgoing packets are not seen.
     pub one_sided: bool,
@@ -184,22 +186,22 @@ pub struct Kernel {
     pub walled: bool,
     /// ACKs with valid cookies that arrive in each poll, and that the host refuses.
     pub refused_cookies: u64,
-    /// So many SYNs on the busiest CPU each SYN stands for.
+    /// Number of SYNs that each SYN stands for in the counts of the CPUs.
     pub load: u64,
     /// Frames that the XDP program cannot parse are dropped, and not only those that no stack sends.
     pub(crate) drops_beyond: bool,
     /// CPUs that share the SYNs evenly.
     cpus: u32,
-    /// When the last samples were taken, the latest first.
+    /// Times of the last samples, the latest first.
     polled: [Timestamp; LATE_POLLS],
     sockets: Vec<Socket>,
     closed: Closed,
     tcp_ext: TcpExt,
     flows: Flows,
     rules: BTreeMap<RuleId, InKernel>,
-    /// SYNs that were dropped and may be retransmitted, by sequence number: first time.
+    /// Last arrival of each SYN that was dropped and may be retransmitted, by sequence number.
     dropped: Map<u64, Timestamp>,
-    /// When the old ones were last removed from these.
+    /// Time of the last removal of old entries from these.
     swept: Timestamp,
     /// Connections with a SYN that passed although a signature rule matched it, and the rule.
     let_through: Map<Key, RuleId>,
@@ -331,7 +333,7 @@ impl Kernel {
         }
     }
 
-    /// The stack takes a SYN; whether it answers it.
+    /// Takes a SYN into the stack. Returns whether the stack answers it.
     fn enter(&mut self, syn: &Syn) -> bool {
         if self.own_route(syn.client) == Some(Route::Nowhere) {
             return false;

@@ -26,7 +26,7 @@ pub(crate) struct HalfOpen {
 #[derive(Clone, Default)]
 pub(super) struct Queue {
     entries: Map<Key, HalfOpen>,
-    /// How many of them are young.
+    /// Number of young entries.
     young: usize,
     /// For each of [`TIMES`], the entries in the order in which they are due, each with its beginning. All wait equally
     /// long, so that the first to come is the first to go.
@@ -60,8 +60,8 @@ impl Queue {
         removed.is_some()
     }
 
-    /// How often a SYN-ACK of a queue with this limit is retransmitted. A queue that is more than half full keeps the
-    /// other half for young entries, and ends the others early (`reqsk_timer_handler`,
+    /// Returns the number of times that a SYN-ACK of a queue with this limit is retransmitted. A queue that is more
+    /// than half full keeps the other half for young entries, and ends the others early (`reqsk_timer_handler`,
     /// net/ipv4/inet_connection_sock.c).
     fn repetitions(&self, limit: usize) -> usize {
         let mut repetitions = TIMES.len() - 1;

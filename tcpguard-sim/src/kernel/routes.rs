@@ -1,4 +1,4 @@
-//! Where the host's answers go.
+//! Routes of the host's replies.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ impl Kernel {
         }
     }
 
-    /// The route of a network that is not that of everybody.
+    /// Returns the route of the source's network, if that has one of its own.
     pub(super) fn own_route(&self, client: IpAddr) -> Option<Route> {
         self.routes.iter().find(|(net, _)| net.contains(&client)).map(|(_, route)| *route)
     }

@@ -1,4 +1,4 @@
-//! How many distinct sources send SYNs to a listener.
+//! Estimate of the number of distinct sources that send SYNs to a listener.
 
 use std::net::IpAddr;
 use std::time::Duration;

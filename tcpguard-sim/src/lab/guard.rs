@@ -8,7 +8,7 @@ use super::{Lab, Told};
 use crate::kernel::{HalfOpen, Kernel};
 use crate::seconds;
 
-/// Why the agent does not start cookies where `tcp_syncookies` is 0.
+/// Reason why the agent does not start cookies where `tcp_syncookies` is 0.
 const NO_COOKIES: &str = "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then; allow \
                           them: sysctl -w net.ipv4.tcp_syncookies=1";
 
@@ -120,7 +120,7 @@ impl Lab {
         }
     }
 
-    /// Why a mitigation cannot be started.
+    /// Returns the obstacle to a mitigation, if there is one.
     fn obstacle(&self, listener: ListenerId, step: Step) -> Option<&'static str> {
         if step == Step::Cookies && !self.kernel.takes_cookies(listener) {
             return Some(NO_COOKIES);
@@ -128,7 +128,7 @@ impl Lab {
         self.refuse_steps.contains(&step).then_some("no such kernel")
     }
 
-    /// An operator's request.
+    /// Handles an operator's request.
     ///
     /// # Errors
     /// When the engine refuses it.
@@ -145,7 +145,7 @@ impl Lab {
         self.engine.resume(left_open);
     }
 
-    /// The same without the state of the last run.
+    /// Starts the engine again without the state of the last run.
     pub fn restart_without_state(&mut self) {
         let mode = self.engine.mode();
         self.kernel.samples.clear();

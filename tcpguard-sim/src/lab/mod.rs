@@ -30,12 +30,12 @@ const POLL_STEPS: u64 = super::POLL.as_millis() as u64 / STEP_MILLIS;
 /// Steps after which the kernel looks at its timers: 50 ms.
 const TICK_STEPS: u64 = 25;
 
-/// An alert and when it came.
+/// An alert and its time.
 #[derive(Clone, Debug)]
 pub struct Told {
-    /// s.
+    /// Time of the alert, s.
     pub at: f64,
-    /// How bad.
+    /// Severity of the alert.
     pub severity: Severity,
     /// Name of the event, as in the journal.
     pub event: &'static str,
@@ -94,19 +94,19 @@ pub struct Lab {
     pub engine: Engine,
     /// Every alert so far, or since [`Lab::drain_told`].
     pub told: Vec<Told>,
-    /// Every rule ever installed, and when.
+    /// Every rule ever installed, and the time of that, s.
     pub installed: Vec<(f64, Rule)>,
-    /// Every removal: when, which, why.
+    /// Every removal: its time (s), the rule, and the reason.
     pub removed: Vec<(f64, Rule, String)>,
     /// The protected prefixes given to the engine.
     pub protected: Vec<(IpNet, String)>,
-    /// Polls that do not happen: from, until.
+    /// Time in which polls do not happen, s.
     pub deaf: Option<(f64, f64)>,
-    /// The kernel takes no rules.
+    /// Whether the kernel refuses rules.
     pub refuse_rules: bool,
     /// Mitigations that cannot be started.
     pub refuse_steps: Vec<Step>,
-    /// Every mitigation that was ever started, and when.
+    /// Every mitigation that was ever started, and the time of that, s.
     pub steps: Vec<(f64, Step)>,
     /// Measures the engine.
     pub meter: Option<Meter>,
@@ -115,7 +115,7 @@ pub struct Lab {
     groups: Vec<Group>,
     waves: Vec<Wave>,
     checkers: Vec<Checker>,
-    /// Whom floods copy.
+    /// Clients that floods copy.
     population: Option<Arc<Population>>,
     events: Calendar<Event>,
     step: u64,
@@ -124,7 +124,7 @@ pub struct Lab {
     attempts: Option<Vec<Attempt>>,
     attempted: u64,
     tally: Tally,
-    /// Since when the tally counts, s.
+    /// Time since which the tally counts, s.
     tallied: f64,
     tap: Tap,
 }
@@ -229,7 +229,7 @@ impl Lab {
         self
     }
 
-    /// So many CPUs share the SYNs evenly (1 unless this is called).
+    /// Sets the number of CPUs that share the SYNs evenly (1 unless this is called).
     pub fn set_cpus(&mut self, cpus: u32) {
         self.kernel.set_cpus(cpus);
     }
@@ -268,7 +268,7 @@ impl Lab {
         }
     }
 
-    /// Now, s.
+    /// Returns the present time, s.
     fn time(&self) -> f64 {
         self.step as f64 * STEP
     }

@@ -14,11 +14,11 @@ use crate::traffic::{
     Broken, Clients, Flood, Frames, HealthChecks, Persistence, Probe, Sources, Whom,
 };
 
-/// When a client's ACK is retransmitted with its data, s after the one before.
+/// Times at which a client's ACK is retransmitted with its data, s after the one before.
 const DATA_REPEATS: [f64; 3] = [1.0, 2.0, 4.0];
 /// The longest life of a connection, s.
 const LONGEST: f64 = 3600.0;
-/// How soon the kernel of a flooder or a checker reacts to an answer, s.
+/// Time after which the kernel of a flooder or a checker reacts to a reply, s.
 const REACTION: f64 = 0.01;
 /// The first of the ports where nothing listens.
 const CLOSED: u16 = 20_000;
@@ -46,13 +46,13 @@ pub(super) struct Connecting {
     attempt: u64,
     started: f64,
     nature: Nature,
-    /// Which SYN this is, whatever its connection.
+    /// Number of SYNs that were sent before, in all connections of the attempt.
     repeat: usize,
-    /// Which ACK this is.
+    /// Number of ACKs that were sent before and got lost.
     acks: usize,
-    /// The XDP program replied with its cookie.
+    /// Whether the XDP program replied with its cookie.
     cookie: bool,
-    /// Whom an outage hits: a number of the client or attempt, and the provider.
+    /// Number of the client or attempt, and its provider, by which an outage selects it.
     who: u64,
     isp: usize,
 }

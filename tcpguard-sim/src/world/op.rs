@@ -34,7 +34,7 @@ pub enum Op {
         bits: u8,
         /// At most four; none for every port.
         ports: Vec<u16>,
-        /// For how long.
+        /// Duration of the block, in s.
         seconds: u64,
         /// Whether a protected or very wide prefix is blocked too.
         force: Force,
@@ -52,9 +52,9 @@ pub enum Op {
     Import {
         /// Host, length and ports of each prefix.
         hosts: Vec<(u8, u8, Vec<u16>)>,
-        /// For how long.
+        /// Duration of the rules, in s.
         seconds: u64,
-        /// The others stay.
+        /// Whether the operators' other rules stay.
         merge: bool,
         /// Whether protected or very wide prefixes are accepted too.
         force: Force,
@@ -72,7 +72,7 @@ pub enum Op {
         host: u8,
         /// Length of the prefix, at most 32.
         bits: u8,
-        /// For how long.
+        /// Duration of the exemption, in s.
         seconds: u64,
     },
     /// An operator takes an exemption back.
@@ -88,9 +88,9 @@ pub enum Op {
     Refuse(bool),
     /// Unsolicited replies, a poll, and closed ports tried by one source.
     Host {
-        /// Such answers.
+        /// Number of unsolicited replies.
         unasked: u64,
-        /// Such ports.
+        /// Number of closed ports.
         ports: u32,
     },
 }
@@ -116,15 +116,15 @@ impl Op {
 /// Traffic at one listener.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    /// Which one, below [`LISTENERS`].
+    /// Index of the listener, below [`LISTENERS`].
     pub listener: u32,
-    /// For so many polls.
+    /// Number of polls.
     pub polls: u32,
     /// SYNs a poll that never complete.
     pub forged: u64,
-    /// Connects a poll that do.
+    /// Connects a poll that complete.
     pub real: u64,
-    /// From this many sources.
+    /// Number of sources of the SYNs that never complete.
     pub sources: u32,
     /// Fingerprints of the spoofed ones.
     pub shape: Shape,

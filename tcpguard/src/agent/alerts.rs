@@ -14,13 +14,13 @@ use crate::observe::History;
 use crate::status::{AlertEntry, EVENT_SCHEMA, Event, Severity};
 
 pub(super) const NAME: &str = "alerts.jsonl";
-/// The file is written at most this often: a flood with many rules raises alerts all the time. The journal has
+/// Least time between two writes of the file: a flood with many rules raises alerts all the time. The journal has
 /// everything at once.
 const PACE: Duration = Duration::from_secs(5);
-/// With a critical alert, this often: the next agent knows of an attack, however soon this one is killed.
+/// The same with a critical alert: the next agent knows of an attack, however soon this one is killed.
 const CRITICAL_PACE: Duration = Duration::from_secs(1);
 
-/// Where alerts are kept.
+/// File of the alerts.
 #[derive(Debug)]
 pub struct AlertFile {
     writer: Writer<Vec<Event>>,

@@ -17,12 +17,12 @@ use crate::kernel::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, 
 
 /// The least number of keys that a step checks: a millisecond of system calls.
 pub const KEYS: usize = 2000;
-/// A round begins so long after the one before began, at the soonest.
+/// Least time between the starts of two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
-/// And is over after so long, however many rules there are. A change right behind a round is found by the end of the
-/// next, well within ten seconds.
+/// Time within which a round is over, however many rules there are. A change right behind a round is found by the end
+/// of the next, well within ten seconds.
 const ROUND: Duration = Duration::from_secs(3);
-/// Of the marks of a rule: it ends when it should. The others are those of its entries.
+/// Mark of a rule that ends when it should. Its other marks are those of its entries.
 const END: u8 = 1 << 7;
 const _: () = assert!(Ports::MOST < 7, "an entry for each port, and a mark for each entry");
 
@@ -44,23 +44,23 @@ pub enum Deviation {
 pub struct Outcome {
     /// Differences that were found and repaired, in words.
     pub mended: Vec<String>,
-    /// Why something could not be read or repaired.
+    /// Last error that kept something from being read or repaired.
     pub failed: Option<String>,
-    /// How many rules are in the kernel, if that was counted and nothing has changed meanwhile.
+    /// Number of rules in the kernel, if they were counted and nothing has changed meanwhile.
     pub counted: Option<u32>,
 }
 
 /// The comparison, which goes on for ever.
 #[derive(Debug, Default)]
 pub struct Audit {
-    /// When the round began, or the last one.
+    /// Start of the present round, or of the last one.
     begun: Option<Timestamp>,
-    /// When the last step was asked for.
+    /// Time at which a step was last requested.
     stepped: Option<Timestamp>,
     running: bool,
     pass: Pass,
     outcome: Outcome,
-    /// How much there was to look at when the round began.
+    /// Number of keys to check, as of the start of the round.
     all: usize,
     /// Parts of each rule that were found in this round, by its number: [`END`], and a bit for each entry.
     marks: Vec<u8>,
@@ -72,11 +72,11 @@ pub struct Audit {
 
 #[derive(Clone, Copy, Debug)]
 enum Pass {
-    /// Over where rules end.
+    /// Pass over the ends of the rules.
     Ends(Position),
-    /// Over the entries that there are.
+    /// Pass over the entries that there are.
     Entries(RuleWalk),
-    /// Over the wanted rules, from the one after this on.
+    /// Pass over the wanted rules, from the one after this on.
     Wanted(Option<RuleId>),
 }
 
@@ -88,9 +88,9 @@ impl Default for Pass {
 
 /// Result of one look.
 struct Looked {
-    /// So much was looked at.
+    /// Number of keys that were checked.
     seen: usize,
-    /// It was the last of its pass.
+    /// Whether it was the last look of its pass.
     ended: bool,
 }
 
@@ -249,7 +249,7 @@ fn judge(id: RuleId, wanted: &KernelRule, found: Option<&KernelRule>) -> Option<
     }
 }
 
-/// Which of the entries of a rule was found; nothing if it is none of them.
+/// Returns the position of an entry among those of a rule; `None` if it is none of them.
 fn place_in(wanted: &KernelRule, found: &KernelMatcher) -> Option<usize> {
     wanted.matcher.entries().iter().position(|entry| entry == found)
 }

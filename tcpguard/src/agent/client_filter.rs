@@ -13,9 +13,9 @@ use tcpguard_engine::Timestamp;
 
 use crate::kernel::{Dataplane, KernelError, Position};
 
-/// How often the filter is looked at.
+/// Time between two checks of the filter.
 const PERIOD: Duration = Duration::from_secs(60);
-/// From one mark in four on the filter lets through too much, and is made anew.
+/// Number of marks from which the filter lets through too much, and is made anew: one in four.
 const CROWDED: usize = CLIENT_MARKS / 4;
 /// Attempts to find every client in the new filter. Each attempt adds the clients that the one before lost to a
 /// handshake that completed between reading the marks and writing them, so two are nearly always enough.
@@ -50,7 +50,7 @@ impl Filters for Dataplane {
     }
 }
 
-/// When the filter was last looked at.
+/// Upkeep of the filter: the time of the last check, and the marks that are needed.
 #[derive(Debug, Default)]
 pub struct ClientFilter {
     checked: Option<Timestamp>,
@@ -95,7 +95,7 @@ impl ClientFilter {
     }
 }
 
-/// Sets the marks of `clients`; whether any was missing.
+/// Sets the marks of `clients`. Returns whether any was missing.
 fn add(marks: &mut Marks, clients: &[Addr]) -> bool {
     let mut missing = false;
     for client in clients {

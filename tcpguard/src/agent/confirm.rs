@@ -11,51 +11,51 @@ use tcpguard_engine::{Mode, Timestamp};
 
 use crate::status::{Clock, ModeEnd, Time};
 
-/// On which terms a mode is set.
+/// Terms on which a mode is set.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Terms {
-    /// It goes back after this time.
+    /// Time after which it reverts.
     pub lasts: Option<Duration>,
-    /// It goes back after this time, unless an operator has said that it may stay.
+    /// Time after which it reverts unless an operator has confirmed it.
     pub word_within: Option<Duration>,
 }
 
-/// A mode that goes back by itself.
+/// A mode that reverts by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Pending {
     /// The mode that holds until then.
     pub mode: Mode,
     /// The mode to which it reverts.
     pub back_to: Mode,
-    /// It goes back at this moment, unless an operator says before that it may stay.
+    /// Time at which it reverts unless an operator confirms it before.
     pub word_by: Option<Timestamp>,
-    /// It goes back at this moment, whatever is said.
+    /// Time at which it reverts even if it was confirmed.
     pub until: Option<Timestamp>,
 }
 
-/// A mode that has gone back.
+/// A mode that has reverted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lapsed {
     /// The mode that held.
     pub mode: Mode,
     /// The mode that holds again.
     pub back_to: Mode,
-    /// When its time was over.
+    /// Time at which it was to revert.
     pub at: Timestamp,
-    /// For want of an operator's word, rather than because it was meant to.
+    /// Whether it reverted for want of a confirmation, rather than because its time was over.
     pub unconfirmed: bool,
 }
 
-/// Why an operator's word changes nothing.
+/// Reason why a confirmation changes nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoWord {
-    /// No mode goes back by itself.
+    /// No mode is to revert.
     Settled,
-    /// Another mode waits for it.
+    /// Another mode is to revert.
     Other(Pending),
-    /// The mode goes back because it was meant to, and needs no word until then.
+    /// The mode reverts at a set time, and needs no confirmation until then.
     NotAsked(Pending),
-    /// The mode has gone back for want of it.
+    /// The mode has reverted for want of a confirmation.
     TooLate(Lapsed),
 }
 
@@ -63,12 +63,12 @@ pub enum NoWord {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ModeClock {
     pending: Option<Pending>,
-    /// The last that went back, if nothing was set since.
+    /// Last mode that reverted, if none was set since.
     lapsed: Option<Lapsed>,
 }
 
 impl Pending {
-    /// When it reverts, unless an operator acts before.
+    /// Returns the time at which it reverts unless an operator acts before.
     pub fn ends(&self) -> Timestamp {
         self.word_by.into_iter().chain(self.until).min().unwrap_or(Timestamp::MAX)
     }
@@ -163,7 +163,7 @@ struct Deadline {
     boot_ns: Timestamp,
     /// By the time of day as it was then.
     wall: Time,
-    /// How far off it was then. A clock that is wrong after a boot makes it no later than that.
+    /// Time left until it when this was written, in ms. A clock that is wrong after a boot makes it no later than that.
     left_ms: u64,
 }
 
@@ -235,7 +235,8 @@ mod tests {
         clock
     }
 
-    /// When the mode reverts by itself, to which mode, and whether for want of a confirmation: asked every second.
+    /// Returns the time at which the mode reverts by itself (asked every second), the mode it reverts to, and whether
+    /// it reverts for want of a confirmation.
     fn goes_back(mut clock: ModeClock, from: u64) -> Option<(u64, Mode, bool)> {
         (from..10_000).find_map(|second| {
             let lapsed = clock.expire(at(second))?;

@@ -100,11 +100,11 @@ impl log::Log for Log {
 #[derive(Default)]
 struct Damaged {
     tried: u64,
-    /// Of which something was believed that was not written.
+    /// Number of damaged files from which something was believed that had not been written.
     believed: u64,
-    /// About which there was not one line that names the file.
+    /// Number of damaged files about which the log did not have exactly one line, with the file's name in it.
     unnamed: u64,
-    /// The first of these.
+    /// Path and log lines of the first of the `unnamed` files.
     first: Option<String>,
 }
 
@@ -199,7 +199,7 @@ fn g15_nothing_of_a_damaged_file_is_believed() {
     .finish();
 }
 
-/// Where every key of a file stands: `detection.poll_ms`, `listener.at`.
+/// Adds the dotted path of every key below `value` to `found`: `detection.poll_ms`, `listener.at`.
 fn keys(value: &toml::Value, at: &str, found: &mut BTreeSet<String>) {
     match value {
         toml::Value::Table(table) => {
@@ -237,7 +237,7 @@ fn by_ours(path: &Path) -> Result<(), Mistakes> {
     }
 }
 
-/// As a TOML file is mostly read: unknown keys are ignored.
+/// Reads a file as TOML files are mostly read: unknown keys are ignored.
 fn by_toml_alone(path: &Path) -> Result<(), Mistakes> {
     let text = fs::read_to_string(path).map_err(|_| vec![None])?;
     let read = toml::from_str::<toml::Table>(&text);
@@ -249,14 +249,14 @@ fn by_toml_alone(path: &Path) -> Result<(), Mistakes> {
 struct Read {
     tried: u64,
     refused: u64,
-    /// Refused with a mistake that has no position within the file, or with none at all.
+    /// Number of files refused with a mistake that has no position within the file, or with none at all.
     nowhere: u64,
-    /// Accepted although a key in it does not exist, so that an operator's setting is ignored.
+    /// Number of files accepted although a key in them does not exist, so that an operator's setting is ignored.
     passed_over: u64,
 }
 
 impl Read {
-    /// Has `whole` read cut to every so many lengths, and with one byte changed. There are no other keys
+    /// Tests `read` with `whole` cut at regular lengths, and with one byte changed. There are no other keys
     /// than the `known` ones.
     fn damaged(&mut self, read: Reader, path: &Path, whole: &[u8], known: &BTreeSet<String>) {
         let mut random = Random(seed());

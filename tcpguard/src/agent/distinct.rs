@@ -1,4 +1,4 @@
-//! How many distinct sources the registers stand for.
+//! Estimate of the number of distinct sources that the registers stand for.
 
 /// The HyperLogLog estimate (Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007), with the
 /// estimator of Ertl ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, §3):

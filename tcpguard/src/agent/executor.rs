@@ -44,7 +44,7 @@ pub struct Executor {
     /// The configuration record in them.
     pub config: Config,
     rules: BTreeMap<RuleId, Wanted>,
-    /// How often they have changed.
+    /// Number of deliberate changes of the rules.
     changes: u64,
     /// Look-ups that the rules require of SYNs.
     lookups: Lookups,
@@ -61,7 +61,7 @@ pub struct Executor {
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     matcher: Matcher,
-    /// Those of [`RuleRef`].
+    /// Flags of the rule; see [`RuleRef`].
     flags: u32,
     ends: Timestamp,
 }
@@ -69,7 +69,7 @@ struct Wanted {
 /// Work that the loop has to do after a command.
 #[derive(Debug)]
 pub enum Followup {
-    /// Nothing.
+    /// Do nothing more.
     None,
     /// Read the sampled flows and give them to the engine.
     InspectFlows,
@@ -79,9 +79,9 @@ pub enum Followup {
     CountHalfOpen,
     /// Start a mitigation for a listener.
     TakeStep {
-        /// Which.
+        /// The listener at which it starts.
         listener: ListenerId,
-        /// Which mitigation.
+        /// The mitigation to start.
         step: Step,
         /// SYNs a second that a budget leaves.
         rate: u32,
@@ -90,9 +90,9 @@ pub enum Followup {
     DropBeyondBounds(bool),
     /// Stop a mitigation of a listener.
     LeaveStep {
-        /// Which.
+        /// The listener at which it stops.
         listener: ListenerId,
-        /// Which mitigation.
+        /// The mitigation to stop.
         step: Step,
     },
     /// Report an alert.
@@ -442,7 +442,7 @@ impl Executor {
 }
 
 impl Wanted {
-    /// How the kernel holds it in `set` under the number `id`.
+    /// Returns the rule as the kernel holds it in `set` under the number `id`.
     fn in_kernel(&self, set: u64, id: RuleId) -> KernelRule {
         let matcher = match &self.matcher {
             Matcher::Source(net, ports) => KernelMatcher::Source(net.trunc(), *ports),
@@ -496,7 +496,7 @@ fn flow_key(entry: &HalfOpen) -> FlowKey {
     }
 }
 
-/// One CPU's share of so many a second, and a second's worth at once: a scan comes in bursts.
+/// Returns one CPU's share of `per_second`, with a burst of one second's worth: a scan comes in bursts.
 fn of_cpu(per_second: u32) -> Rate {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let share = (u64::from(per_second) / cpus).max(1);

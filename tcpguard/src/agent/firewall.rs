@@ -27,21 +27,21 @@ pub struct Firewall {
     seen: Option<Seen>,
     read: Option<Seen>,
     rules: RuleSet,
-    /// When they are to be read again.
+    /// Pace at which the rules are read again.
     reading: Pace,
-    /// When the rules of iptables-legacy are to be compared again, and when they were compared.
+    /// Pace at which the rules of iptables-legacy are compared again, and the time of the last comparison.
     comparing: Pace,
     compared: Option<Timestamp>,
-    /// By which interfaces packets come, and in which poll that was found out.
+    /// Interfaces by which packets arrive, and the poll in which they were determined.
     ways: Vec<Way>,
     looked: Option<Timestamp>,
     /// Verdicts of the rules on listeners that are reached by these interfaces.
     verdicts: BTreeMap<Asked, Option<Offence>>,
-    /// Why it could not be asked, as it was said already.
+    /// Reason for which the rules are not known, as it was logged last.
     told: Option<String>,
 }
 
-/// Whatever makes another verdict possible.
+/// Conditions on which the verdicts depend.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Seen {
     generation: Option<u32>,
@@ -53,10 +53,10 @@ struct Seen {
     mark: u32,
 }
 
-/// How much depends on the rules.
+/// Degree to which cookies depend on the rules at present.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
-    /// Nothing: cookies are neither made nor refused.
+    /// No dependence: cookies are neither made nor refused.
     None,
     /// Cookies are made or refused.
     Cookies,
@@ -217,7 +217,7 @@ impl Firewall {
         }
     }
 
-    /// The first rule that depends on the SYN, found once for all listeners that are alike to the rules.
+    /// Returns the first rule that depends on the SYN, found once for all listeners that are alike to the rules.
     fn verdict(&mut self, asked: Asked) -> Option<Offence> {
         let (rules, ways) = (&self.rules, &self.ways);
         let judge = || {

@@ -68,7 +68,7 @@ struct Taken {
     looks: Vec<Look>,
 }
 
-/// How its SYN-ACKs leave from one address; see [`SynAckRecord`].
+/// Format of the SYN-ACKs that the listener sends from one address; see [`SynAckRecord`].
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 struct Look {
     addr: IpAddr,

@@ -21,7 +21,7 @@ const BATCHES: u128 = (maps::MAX_SOURCES as u128 + maps::MAX_CLIENTS as u128) / 
 /// Result of one pass.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// When the pass began.
+    /// Time at which the pass began.
     pub at: Timestamp,
     /// The busiest first.
     pub busiest: Vec<SourceFacts>,
@@ -132,7 +132,7 @@ impl Pass {
     }
 }
 
-/// Those with the most SYNs among the sources and clients offered.
+/// Entries with the most SYNs among the sources and clients offered.
 #[derive(Debug, Default)]
 struct Busiest {
     kept: Vec<SourceFacts>,

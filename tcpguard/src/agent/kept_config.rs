@@ -25,7 +25,7 @@ const MAX_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct KeptConfig {
     schema: String,
-    /// When it was read and found valid.
+    /// Time at which it was read and found valid.
     pub read_at: Time,
     /// The main file, whether or not there was one.
     main: PathBuf,
@@ -33,7 +33,7 @@ pub struct KeptConfig {
     files: Vec<KeptFile>,
 }
 
-/// One file of it.
+/// One file of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 struct KeptFile {
     path: PathBuf,
@@ -99,7 +99,7 @@ pub(super) fn store(dir: &Path, kept: &KeptConfig) -> io::Result<()> {
     seal::replace(&dir.join(NAME), 0o600, &json::bytes(kept)?)
 }
 
-/// Writes it.
+/// Writer of the last valid configuration.
 #[derive(Debug)]
 pub struct ConfigFile {
     writer: Writer<KeptConfig>,

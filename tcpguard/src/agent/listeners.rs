@@ -1,4 +1,4 @@
-//! Which listeners are followed, and under which numbers the kernel and the engine know them.
+//! Listeners that are monitored, and the numbers by which the kernel and the engine know them.
 
 mod inherited;
 #[cfg(test)]
@@ -31,9 +31,9 @@ const MAX_FORWARDED: usize = maps::MAX_LISTENERS as usize / 4;
 pub struct Followed {
     /// The engine's number.
     pub id: ListenerId,
-    /// Where clients connect to.
+    /// Address and port to which clients connect.
     pub listener: Listener,
-    /// Where its sockets are.
+    /// Kind: a local socket, or a forwarded service.
     pub kind: ListenerKind,
     /// Its queues, for local ones that have sockets now.
     pub queues: Option<Queues>,
@@ -42,7 +42,7 @@ pub struct Followed {
     dual_stack: bool,
     /// Its position in the order in which listeners get slots. No listener comes before a forwarded one.
     standing: Standing,
-    /// When it was last seen: in the list of sockets, or by a SYN-ACK.
+    /// Time at which it was last seen: in the list of sockets, or by a SYN-ACK.
     seen: Timestamp,
     /// Its SYN-ACKs when that was looked at last.
     syn_acks: u64,
@@ -54,7 +54,7 @@ pub struct Followed {
     budget: Rate,
     /// Retransmitted SYNs under signature rules that it is given.
     returns: Rate,
-    /// See [`ListenerEntry::samples`].
+    /// Sampling of SYN headers; see [`ListenerEntry::samples`].
     samples: u8,
 }
 
@@ -114,7 +114,7 @@ pub struct Listeners {
     pub left_out: LeftOut,
     /// Ports on which sockets listen that are not followed.
     open: BTreeSet<u16>,
-    /// The same, as it was last written to the kernel.
+    /// The ports of `open` as they were last written to the kernel.
     told_open: Option<BTreeSet<u16>>,
 }
 
@@ -497,12 +497,12 @@ fn is_test(entry: &ListenerEntry) -> bool {
     entry.id == TEST_LISTENER
 }
 
-/// So many SYNs a second, and a quarter of a second's worth at once.
+/// Returns a rate of `per_second` SYNs a second, with a burst of a quarter of a second's worth.
 fn so_many(per_second: u32) -> Rate {
     per_second_of(per_second.into(), (per_second / 4).into())
 }
 
-/// So many a second, and so many at once.
+/// Returns a rate of `per_second` events a second, with a burst of `burst` events.
 pub(super) fn per_second_of(per_second: u64, burst: u64) -> Rate {
     let fit = |number: u64| u32::try_from(number.max(1)).unwrap_or(u32::MAX);
     Rate { interval_ns: fit(1_000_000_000 / per_second.max(1)), burst: fit(burst) }

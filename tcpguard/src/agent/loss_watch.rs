@@ -21,7 +21,7 @@ pub enum Change {
 /// Memory of whether the losses were reported.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LossWatch {
-    /// When they were reported, and when they were last as bad.
+    /// Time of the report, and the last time at which the losses were as bad; `None`: nothing was reported.
     told: Option<(Timestamp, Timestamp)>,
 }
 

@@ -19,7 +19,7 @@ use crate::status::{Allowed, Rule, Time};
 pub struct Remembered {
     /// The response that the agent would have sent then.
     pub answer: Response,
-    /// When the file was written.
+    /// Time at which the file was written.
     pub written: Time,
 }
 
@@ -66,7 +66,7 @@ fn found(read: Result<Remembered, Damage>) -> Result<Option<Remembered>, Damage>
     }
 }
 
-/// When the file at `path` was written.
+/// Returns the time at which the file at `path` was written.
 fn written(path: &Path) -> Result<Time, Damage> {
     let modified = fs::metadata(path).and_then(|file| file.modified()).map_err(Damage::Refused)?;
     let at = jiff::Timestamp::try_from(modified);

@@ -22,7 +22,7 @@ pub struct Notifier {
     status: String,
 }
 
-/// When the watchdog wants to hear of the agent.
+/// The service manager's watchdog, and the time of the last report to it.
 #[derive(Debug)]
 struct Watchdog {
     /// Without a word for this long the service manager replaces the agent.
@@ -31,7 +31,7 @@ struct Watchdog {
 }
 
 impl Notifier {
-    /// As the environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. `poll` is the
+    /// Creates a notifier from the environment: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. `poll` is the
     /// time between two signs of life of the agent.
     pub fn from_environment(poll: Duration) -> Self {
         let watchdog = watchdog_limit(

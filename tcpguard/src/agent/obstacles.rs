@@ -16,11 +16,11 @@ use crate::host::CookieSettings;
 /// The state of a listener for which cookies are to be armed.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// Where its sockets are.
+    /// Kind: a local socket, or a forwarded service.
     pub kind: ListenerKind,
     /// Whether one of them speaks MPTCP.
     pub mptcp: bool,
-    /// How it answers; `None`: that was not seen yet.
+    /// Format of its SYN-ACKs; `None`: none was seen yet.
     pub record: Option<&'a SynAckRecord>,
     /// The attached interface by which its replies left; `None`: they left by another one.
     pub interface: Option<Way<'a>>,
@@ -36,11 +36,11 @@ pub struct Way<'a> {
     /// Whether the program runs in the driver, and not in the network stack, where packets can
     /// always be sent back.
     pub native: bool,
-    /// [`crate::host::device::transmits_natively`].
+    /// Result of [`crate::host::device::transmits_natively`].
     pub transmits: Option<bool>,
-    /// [`crate::host::device::is_received`].
+    /// Result of [`crate::host::device::is_received`].
     pub received: Option<bool>,
-    /// [`crate::host::device::strips_vlan_tags`].
+    /// Result of [`crate::host::device::strips_vlan_tags`].
     pub strips_vlan: Option<bool>,
 }
 
@@ -54,7 +54,7 @@ pub enum Obstacle {
     },
     /// Options that its answers had are switched off: bits of [`option`].
     SwitchedOff(u32),
-    /// MPTCP.
+    /// One of its sockets speaks MPTCP.
     Mptcp,
     /// Not a socket of this host.
     NotLocal,
@@ -84,7 +84,7 @@ pub enum Obstacle {
     },
     /// A rule of the host's packet filter depends on the SYN, which it would not see.
     Firewall {
-        /// Which one, and how.
+        /// The rule, and the way in which it depends on the SYN.
         offence: Box<Offence>,
         /// Whether the cookies are the XDP program's own, whose ACKs can be marked.
         own: bool,

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
 
-/// Of the time from one to the next it may take this part.
+/// Ratio of the time until the next run to the CPU time of the last one.
 const PART: u32 = 20;
 /// The work is done this often regardless of its cost.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// When it is to be done again.
+/// Time at which work is to be done again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     next: Option<Timestamp>,
 }
 
 impl Pace {
-    /// Whether it is to be done now.
+    /// Whether the work is to be done now.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.next.is_none_or(|next| now >= next)
     }
 
-    /// It was done at `now`, and took so much of a CPU's time.
+    /// Records that the work was done at `now` and took `cost` of CPU time.
     pub fn took(&mut self, now: Timestamp, cost: Duration) {
         self.next = Some(now + cost.saturating_mul(PART).min(LONGEST));
     }

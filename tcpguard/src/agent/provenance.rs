@@ -1,4 +1,4 @@
-//! Where the configuration of an agent comes from: the files, or, where a start finds mistakes in them, the
+//! Source of the configuration of an agent: the files, or, where a start finds mistakes in them, the
 //! last valid one.
 
 use std::path::{Path, PathBuf};
@@ -21,18 +21,18 @@ pub struct Provenance {
     file: Option<PathBuf>,
     /// Settings that the command line gives instead of the file.
     overrides: Overrides,
-    /// When the effective configuration was read.
+    /// Time at which the effective configuration was read.
     loaded: Timestamp,
     /// The files that the effective configuration was read from.
     pub(super) files: Vec<PathBuf>,
-    /// Where the settings that hold come from.
+    /// Source of each effective setting.
     pub(super) origins: Origins,
     /// The files that were read last, applied or refused, and when they had been written.
     written: Vec<(PathBuf, Option<SystemTime>)>,
     /// The first mistake of newer files.
     pub(super) refused: Option<String>,
-    /// When the last valid configuration was read, if it is effective because the start refused the
-    /// files.
+    /// Time at which the last valid configuration was read, if it is effective because the start refused
+    /// the files.
     stands_in: Option<Time>,
     /// The effective configuration that the start read, until it is kept.
     unkept: Option<KeptConfig>,
@@ -48,7 +48,7 @@ pub(super) struct Read {
     pub kept: KeptConfig,
 }
 
-/// Why a start or a reload does not accept the content of the files.
+/// Reason for which a start or a reload refuses the content of the files.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// They cannot be read, or contain mistakes.
@@ -274,7 +274,7 @@ pub(super) mod tests {
             std::fs::write(self.path(name), text).unwrap();
         }
 
-        /// Where a setting comes from, without the directory.
+        /// Returns the source of a setting, without the directory.
         pub fn origin(&self, key: &str) -> String {
             let origin = self.provenance.origins.get(key).to_string();
             origin.replace(&format!("{}/", self.dir.path().display()), "")
@@ -318,7 +318,7 @@ pub(super) mod tests {
         assert_eq!(files.len(), 2);
     }
 
-    /// As a start finds it after one with `valid` files, of which `broken` is one now.
+    /// Starts again after a start with `valid` files, of which the main one is `broken` now.
     fn started_over(valid: &str, broken: &str) -> (Etc, Result<Config, Refused>) {
         let mut etc = Etc::new(valid, "[gate]\ndrop_items = 4\n");
         let kept = etc.provenance.unkept().expect("what was valid");

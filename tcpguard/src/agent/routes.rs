@@ -1,4 +1,4 @@
-//! Where the kernel's answers to the engine's sources go, asked with bounds and remembered for a while.
+//! Routes of the host's replies to sources, looked up for the engine with bounds and remembered for a while.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,8 +26,8 @@ const ASKED: usize = 4;
 pub struct Routes {
     table: Option<RouteTable>,
     links: Links,
-    /// By local address and source. A network may have more than one way to it: an address of a VPN has a route
-    /// of its own, and container networks hand out small parts of one.
+    /// Routes by local address and source. A network may have more than one way to it: an address of a VPN
+    /// has a route of its own, and container networks hand out small parts of one.
     known: BTreeMap<(IpAddr, IpAddr), (Timestamp, Leads)>,
     /// Whether it was said that the kernel cannot be asked.
     told: bool,
@@ -44,7 +44,7 @@ struct Links {
     read: Option<Timestamp>,
 }
 
-/// Where the way to an address leads.
+/// Direction in which the route to an address leads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Leads {
     /// To a gateway, by an interface where the BPF programs see it.
@@ -187,7 +187,7 @@ impl Routes {
         table.knows_neighbour(client, index).map(Some)
     }
 
-    /// Where routes cannot be asked for, counts decide; that is said once.
+    /// Logs that routes cannot be looked up, so that counts decide: a warning the first time only.
     fn fails(&mut self, error: &Error) {
         let level = if self.told { log::Level::Debug } else { log::Level::Warn };
         self.told = true;

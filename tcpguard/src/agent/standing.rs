@@ -24,12 +24,12 @@ const NAMED: usize = 2;
 /// The class of users that may open such a listener.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 enum Class {
-    /// Root.
+    /// The user root.
     #[default]
     Root,
     /// A system user, or one with the right to a low port.
     System,
-    /// Any user.
+    /// Any other user.
     Ordinary,
 }
 
@@ -37,9 +37,9 @@ enum Class {
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Standing {
     class: Class,
-    /// How many of the same user come before it; root's are not counted.
+    /// Number of listeners of the same class and user that come before it; root's are not counted.
     nth: u32,
-    /// It is bound to one address, not to all.
+    /// Whether it is bound to one address, not to all.
     specific: bool,
     port: u16,
     uid: u32,
@@ -118,12 +118,12 @@ pub fn unfollowed(
 pub struct LeftOut(BTreeMap<(Class, u32), usize>);
 
 impl LeftOut {
-    /// One more.
+    /// Counts one more listener.
     pub fn add(&mut self, standing: &Standing) {
         *self.0.entry((standing.class, standing.uid)).or_default() += 1;
     }
 
-    /// How many they are.
+    /// Returns the number of these listeners.
     pub fn count(&self) -> usize {
         self.0.values().sum()
     }

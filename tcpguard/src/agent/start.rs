@@ -278,7 +278,7 @@ impl Guard {
     }
 }
 
-/// How much older than the tables the remains of a connection may be.
+/// Time after the tables began empty in which clients may return to connections that are older.
 const PREDATED: Duration = Duration::from_nanos(PREDATED_NS);
 
 /// Whether clients may return to a connection of which this host still has state: hardly any host has

@@ -47,7 +47,7 @@ pub struct State {
     schema: String,
     /// `/proc/sys/kernel/random/boot_id` of the writer: rules for incidents do not outlive a boot.
     pub boot: String,
-    /// When it was written.
+    /// Time at which it was written.
     pub written: Time,
     /// The same by the clock of that boot. (Files of earlier versions have only times of day.)
     #[serde(default)]
@@ -65,7 +65,7 @@ pub struct State {
     /// The rules that were about to replace these when this was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<StagedRules>,
-    /// The allow-list.
+    /// The allowlist.
     pub allowed: Vec<StoredAllow>,
     /// The values learned about the listeners.
     pub learned: Learned,
@@ -89,26 +89,26 @@ pub struct StagedRules {
 pub struct StoredRule {
     /// Its slot in the kernel's tables.
     pub slot: u32,
-    /// Which SYNs it drops.
+    /// SYNs that it drops.
     pub matches: StoredMatcher,
     /// The originator: an incident or an operator.
     pub origin: StoredOrigin,
     /// Whether it was made in spite of a protected address.
     #[serde(default)]
     pub forced: bool,
-    /// Why.
+    /// Reason for the rule.
     pub reason: String,
-    /// When it was made.
+    /// Time at which it was made.
     pub created: Time,
     /// The same by the clock of the writer's boot.
     #[serde(default)]
     pub created_ns: Option<Timestamp>,
-    /// When it ends.
+    /// Time at which it ends.
     pub expires: Time,
     /// The same by the clock of the writer's boot.
     #[serde(default)]
     pub expires_ns: Option<Timestamp>,
-    /// There while it waits for an operator's word.
+    /// Present while it waits for an operator's confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<StoredTrial>,
 }
@@ -116,7 +116,7 @@ pub struct StoredRule {
 /// [`tcpguard_engine::Trial`] in the file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct StoredTrial {
-    /// When the rule ends if it may stay.
+    /// Time at which the rule ends if it may stay.
     pub until: Time,
     /// The same by the clock of the writer's boot.
     pub until_ns: Timestamp,
@@ -137,26 +137,26 @@ pub struct Records<'a> {
     pub interrupted: bool,
 }
 
-/// Which SYNs a rule drops.
+/// SYNs that a rule drops.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoredMatcher {
-    /// From these sources.
+    /// SYNs from these sources.
     Source(IpNet),
-    /// From these sources to certain ports.
+    /// SYNs from these sources to certain ports.
     SourceToPorts {
-        /// Which sources.
+        /// Prefix of the sources.
         net: IpNet,
-        /// Which ports.
+        /// The ports.
         ports: Ports,
     },
-    /// To this listener, with this signature.
+    /// SYNs to this listener, with this signature.
     Signature {
         /// Its address: numbers of listeners do not outlive the agent. [`Listener::HOST`]: to every one.
         listener: Listener,
-        /// [`Mask::code`].
+        /// Code of the mask; see [`Mask::code`].
         mask: u8,
-        /// [`Fingerprint::words`].
+        /// Words of the fingerprint; see [`Fingerprint::words`].
         words: [u64; 3],
     },
 }
@@ -171,16 +171,16 @@ pub enum StoredOrigin {
     Operator(u32),
 }
 
-/// A prefix of the allow-list.
+/// A prefix of the allowlist.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct StoredAllow {
-    /// Which sources.
+    /// Prefix of the exempt sources.
     pub net: IpNet,
-    /// Why.
+    /// Reason for the exemption.
     pub reason: String,
     /// User id of the operator that asked for it.
     pub uid: u32,
-    /// When it ends.
+    /// Time at which it ends.
     pub expires: Time,
     /// The same by the clock of the writer's boot.
     #[serde(default)]
@@ -230,7 +230,7 @@ impl StoredRule {
 }
 
 impl StoredMatcher {
-    /// That of a rule on sources.
+    /// Returns the matcher of a rule on sources.
     pub fn source(net: IpNet, ports: Ports) -> Self {
         if ports.is_every() { Self::Source(net) } else { Self::SourceToPorts { net, ports } }
     }
@@ -310,7 +310,7 @@ impl State {
         }
     }
 
-    /// The same, with `rules` as those of the set that is about to replace this one.
+    /// Returns the same state, with `rules` as those of the set that is about to replace this one.
     pub fn staging(self, rules: Vec<StoredRule>) -> Self {
         let rule_set = Config::rule_set_after(self.rule_set);
         Self { staged: Some(StagedRules { rule_set, rules }), ..self }
@@ -484,7 +484,7 @@ pub(super) mod tests {
         assert_eq!(permissions.mode() & 0o777, 0o600);
     }
 
-    /// As agents before this one wrote it: without the keys that came later.
+    /// A file as earlier agents wrote it: without the keys that came later.
     #[test]
     fn a_file_of_an_older_agent_is_loaded() {
         let dir = tempfile::tempdir().unwrap();

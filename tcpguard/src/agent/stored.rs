@@ -23,15 +23,15 @@ pub struct Stored {
     pub state: bool,
     /// The configuration that a start with mistakes would take.
     pub config: Option<Config>,
-    /// Past incidents.
+    /// Number of past incidents.
     pub incidents: usize,
-    /// Alerts.
+    /// Number of alerts.
     pub alerts: usize,
-    /// Lines of incidents over time.
+    /// Number of timelines of incidents.
     pub timelines: usize,
     /// The value of a sysctl that is to be given back.
     pub lent: Option<u64>,
-    /// Which cookies work.
+    /// Result of the self-test of SYN cookies.
     pub probe: Option<Probe>,
 }
 

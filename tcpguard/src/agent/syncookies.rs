@@ -23,7 +23,7 @@ use crate::json;
 pub const SYSCTL: &str = "net.ipv4.tcp_syncookies";
 /// Cookies for every SYN.
 const ALWAYS: u64 = 2;
-/// Where the value is kept, within the state directory.
+/// Name of the file that keeps the value, within the state directory.
 const NAME: &str = "syncookies.json";
 const SCHEMA: &str = "tcpguard.syncookies/1";
 /// Longer than any such file.
@@ -94,7 +94,7 @@ impl fmt::Display for Returned {
     }
 }
 
-/// Why the sysctl cannot be borrowed, looked at or given back.
+/// Failure to borrow, check or give back the sysctl.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// There is no such sysctl.

@@ -28,7 +28,7 @@ const BEFORE: usize = 120;
 const BUSIEST: usize = 256;
 /// Incidents recorded at the same time. More are open only while very many listeners are attacked.
 const AT_ONCE: usize = 64;
-/// How fast it is forgotten how busy a listener was: to 1/e within so many polls.
+/// Number of polls in which the record of a listener's SYNs decays to 1/e.
 const FORGETS: u64 = 16;
 
 /// Records the counters.
@@ -36,7 +36,7 @@ const FORGETS: u64 = 16;
 pub struct Recorder {
     at: Option<Timestamp>,
     tracks: BTreeMap<ListenerId, Track>,
-    /// By the incident's number.
+    /// Timelines by the incident's number.
     lines: BTreeMap<u64, Line>,
 }
 
@@ -44,9 +44,9 @@ pub struct Recorder {
 #[derive(Clone, Debug)]
 struct Track {
     counted: Counted,
-    /// About how many SYNs it had in the last polls.
+    /// Approximate number of its SYNs in the last `FORGETS` polls.
     busy: u64,
-    /// When it was counted last.
+    /// Time at which it was last counted.
     at: Timestamp,
     last: Step,
     /// The last polls; empty for those that are not among the busiest.
@@ -158,7 +158,7 @@ impl Recorder {
         step
     }
 
-    /// How busy a listener must be to be remembered.
+    /// Returns the least rank of a remembered listener: its SYNs in the last polls, and its number.
     fn least_busy(&self) -> (u64, Reverse<ListenerId>) {
         let mut ranks: Vec<_> =
             self.tracks.iter().map(|(id, track)| (track.busy, Reverse(*id))).collect();

@@ -10,13 +10,13 @@ use std::time::Duration;
 /// The end of an agent waits no longer for the disk.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How something is written into a directory.
+/// Function that writes something into a directory.
 type Store<T> = fn(&Path, &T) -> io::Result<()>;
 
 /// A callback that gets the outcome.
 type Told = Box<dyn FnOnce(Result<(), Unwritten>) + Send>;
 
-/// Why something is not on the disk.
+/// Reason for which content is not on the disk.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unwritten {
     /// The system refuses.
@@ -27,10 +27,10 @@ pub enum Unwritten {
         /// The system's error.
         why: String,
     },
-    /// It may still come to it.
+    /// The content may still get to the disk.
     #[error("the disk has not taken it within {} ms", waited.as_millis())]
     Slow {
-        /// How long it was waited for.
+        /// Time for which the write was waited for.
         waited: Duration,
     },
 }
@@ -54,9 +54,9 @@ struct Tray<T> {
     content: Option<T>,
     /// Callers that wait for it.
     waiting: Vec<Told>,
-    /// Nothing more will come.
+    /// Whether no more content will come.
     closed: bool,
-    /// Why the last content is not on the disk.
+    /// Reason for which the last content is not on the disk.
     trouble: Option<Unwritten>,
 }
 
@@ -83,13 +83,13 @@ impl<T: Send + 'static> Writer<T> {
         Ok(Self { desk, ended })
     }
 
-    /// Has `content` written, which replaces the old one.
+    /// Hands `content` to the thread that writes. It replaces the old one.
     pub fn write(&self, content: T) {
         self.desk.tray().content = Some(content);
         self.desk.changed.notify_one();
     }
 
-    /// The same, and has `told` called by the thread that writes once it is on the disk, or cannot be.
+    /// Does the same, and has `told` called by the thread once the content is on the disk, or cannot be.
     pub fn write_and_tell(
         &self,
         content: T,
@@ -103,7 +103,7 @@ impl<T: Send + 'static> Writer<T> {
         self.desk.changed.notify_one();
     }
 
-    /// The same, and waits until it is on the disk, or for `limit`.
+    /// Hands `content` to the thread, and waits until it is on the disk, or for `limit`.
     ///
     /// # Errors
     /// When it is not, then.
@@ -116,7 +116,8 @@ impl<T: Send + 'static> Writer<T> {
         done.recv_timeout(limit).unwrap_or(Err(Unwritten::Slow { waited: limit }))
     }
 
-    /// Why the last content could not be written to the disk; `None`: it was, or is being written.
+    /// Returns the reason for which the last content could not be written to the disk; `None`: it was, or is
+    /// being written.
     pub fn trouble(&self) -> Option<Unwritten> {
         self.desk.tray().trouble.clone()
     }

@@ -1,4 +1,4 @@
-//! Where the person at the keyboard comes from.
+//! Address from which the caller is logged in.
 
 use std::net::IpAddr;
 
@@ -34,7 +34,7 @@ fn in_environment(environment: &[u8]) -> Option<IpAddr> {
     client(std::str::from_utf8(value).ok()?)
 }
 
-/// The first of "client address, client port, server address, server port"; a link-local address
+/// Returns the first of "client address, client port, server address, server port"; a link-local address
 /// carries its interface.
 fn client(connection: &str) -> Option<IpAddr> {
     let address = connection.split(' ').next()?;

@@ -9,7 +9,7 @@ use crate::control::{BindError, ClientError, RefusalKind};
 use crate::kernel::KernelError;
 use crate::replay::capture::CaptureError;
 
-/// How a verb ended.
+/// Outcome of a verb.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
     /// Done; all is well.
@@ -73,13 +73,13 @@ impl Exit {
         }
     }
 
-    /// For a line with this verb that makes no sense. To monitoring a 2 would say that something is
-    /// badly wrong with the host.
+    /// Returns the outcome of a line with this verb that makes no sense. To monitoring a 2 would say that
+    /// something is badly wrong with the host.
     pub fn of_usage(verb: Option<&str>) -> Self {
         if verb == Some("check") { Self::Unknown } else { Self::Usage }
     }
 
-    /// For an error. A reader that closed the pipe has read enough: that is success.
+    /// Returns the outcome of an error. A reader that closed the pipe has read enough: that is success.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(error) = error.downcast_ref() {
             of_client(error)

@@ -13,11 +13,11 @@ use super::args::{Args, ManualArgs};
 use super::session::Session;
 use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, show};
 
-/// In the middle of each page's head.
+/// Text in the middle of each page's head.
 const TITLE: &str = "tcpguard";
-/// When the pages were changed last: those of a version are the same whenever it is built.
+/// Date of the last change of the pages: those of a version are the same whenever it is built.
 const DATE: &str = "2026-11-26";
-/// In each page's foot.
+/// Text in each page's foot.
 const SOURCE: &str = concat!("tcpguard ", env!("CARGO_PKG_VERSION"));
 
 const DESCRIPTION: [&str; 3] = [

@@ -57,13 +57,13 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     })
 }
 
-/// How long after the start a packet is due that was captured `after` the first one.
+/// Returns the time after the start at which a packet is due that was captured `after` the first one.
 fn due(after: Duration, times: f64) -> Duration {
     // A capture too long for a Duration lasts centuries; its packets are never due.
     Duration::try_from_secs_f64(after.as_secs_f64() / times).unwrap_or(Duration::MAX)
 }
 
-/// From which severity on an incident makes the exit code 1; `None` where none does.
+/// Returns the severity from which on an incident makes the exit code 1; `None` where none does.
 fn least(fail_on: FailOn) -> Option<Severity> {
     match fail_on {
         FailOn::Notice => Some(Severity::Notice),

@@ -12,13 +12,13 @@ use crate::config::parse_prefix;
 use crate::control::proto::{ImportedRule, check};
 use crate::status::RULES_SCHEMA;
 
-/// A rule and where it stands, in words.
+/// A rule and its position, in words.
 pub(super) type Placed = (String, ImportedRule);
 
 /// A mistake at one position of a file, and its remedy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Problem {
-    /// Where, in words.
+    /// Position of the mistake, in words.
     pub place: String,
     /// The situation and the way out.
     pub message: String,
@@ -28,7 +28,7 @@ pub(super) struct Problem {
 pub(super) struct Defaults<'a> {
     /// Lifetime of a rule.
     pub lifetime: Option<Duration>,
-    /// Why it exists.
+    /// Reason for a rule.
     pub reason: Option<&'a str>,
 }
 

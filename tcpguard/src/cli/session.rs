@@ -18,7 +18,7 @@ use crate::observe::stderr;
 use crate::render::View;
 use crate::text;
 
-/// So many bytes are put together before they are written: a shorter page appears at once.
+/// Bytes that are collected before they are written: a shorter page appears at once.
 const BUFFER: usize = 64 * 1024;
 
 /// One call of the command line.
@@ -28,13 +28,13 @@ pub struct Session<'a> {
     pub json: bool,
     /// Whether to keep quiet on stderr.
     pub quiet: bool,
-    /// How text is rendered.
+    /// Style in which text is rendered.
     pub view: View,
     /// Whether the output is a terminal.
     pub terminal: bool,
     /// The agent.
     pub client: Client,
-    /// Where its links are pinned.
+    /// Directory in which the agent's links are pinned.
     pub pin_dir: PathBuf,
     /// Directory of the agent's state that survives it.
     pub state_dir: PathBuf,
@@ -102,7 +102,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Prints data.
+    /// Prints data on standard output.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl<'a> Session<'a> {
 pub struct Page<'a> {
     out: BufWriter<&'a mut dyn Write>,
     view: &'a View,
-    /// Why it was not written, which a [`fmt::Error`] does not say.
+    /// Error of the write, which a [`fmt::Error`] does not carry.
     error: Option<io::Error>,
 }
 
@@ -287,7 +287,7 @@ fn use_colour(when: Color, terminal: bool, variable: impl Fn(&str) -> Option<Str
     }
 }
 
-/// By the rules of locale(7): the first of these that is set decides.
+/// Returns whether the locale is UTF-8. By the rules of locale(7) the first variable that is set decides.
 fn locale_is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()

@@ -42,7 +42,7 @@ pub struct ListenerBlock {
 /// The settings that differ at one listener; a setting that is absent is as everywhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerConfig {
-    /// Which listeners.
+    /// Listeners to which the settings apply.
     pub at: Place,
     /// Whether they are not followed.
     pub ignore: Option<bool>,

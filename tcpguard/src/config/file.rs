@@ -62,7 +62,7 @@ pub struct File {
     pub interface: Vec<InterfaceBlock>,
     /// `[[listener]]`
     pub listener: Vec<ListenerBlock>,
-    /// Where each key stands that has a value, under its name with its section.
+    /// Position of each key that has a value, under its name with its section.
     pub written: BTreeMap<String, Spot>,
 }
 

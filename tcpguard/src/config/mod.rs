@@ -35,13 +35,13 @@ pub use value::{MODES, mode_name};
 
 use std::path::{Path, PathBuf};
 
-/// Where the configuration is when the command line names no other file.
+/// Path of the configuration when the command line names no other file.
 pub const DEFAULT_PATH: &str = "/etc/tcpguard/tcpguard.toml";
-/// Where the sockets are when the command line names no other directory.
+/// Directory of the sockets when the command line names no other directory.
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/tcpguard";
 /// Directory of the state that must survive a restart when the command line names no other one.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpguard";
-/// Where links are pinned when the command line names no other directory.
+/// Directory of the pinned links when the command line names no other directory.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
 /// A configuration, and its sources.
@@ -51,7 +51,7 @@ pub struct Loaded {
     pub config: Config,
     /// The files, in the order in which they were read.
     pub files: Vec<PathBuf>,
-    /// Where its settings come from.
+    /// Source of each setting.
     pub origins: Origins,
 }
 

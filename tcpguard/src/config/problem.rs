@@ -18,7 +18,7 @@ pub struct Spot {
 }
 
 impl fmt::Display for Spot {
-    /// As editors and compilers take it: `/etc/tcpguard/tcpguard.toml:12:8`.
+    /// Writes the position as editors and compilers take it: `/etc/tcpguard/tcpguard.toml:12:8`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}:{}", self.path.display(), self.line, self.column)
     }
@@ -27,7 +27,7 @@ impl fmt::Display for Spot {
 /// One mistake in a configuration file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// Where it is.
+    /// Position of the mistake.
     pub at: Spot,
     /// The mistake, and the text to write instead.
     pub text: String,
@@ -53,14 +53,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why there is no configuration.
+/// Reason for which there is no configuration.
 #[derive(Debug)]
 pub enum ConfigError {
     /// A file could not be read.
     Unreadable {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// It is a file of the directory beside the configuration, or that directory.
+        /// Whether it is a file of the directory beside the configuration, or that directory.
         part: bool,
         /// The system's error.
         source: std::io::Error,
@@ -69,7 +69,7 @@ pub enum ConfigError {
     Invalid {
         /// The main file, whether or not the mistakes are in it.
         path: PathBuf,
-        /// All of them, in the order in which the files are read.
+        /// All mistakes, in the order in which the files are read.
         problems: Vec<Problem>,
     },
 }
@@ -81,7 +81,7 @@ impl ConfigError {
         matches!(self, Self::Unreadable { source, .. } if source.kind() != ErrorKind::NotFound)
     }
 
-    /// The first mistake in one line, and how many there are besides.
+    /// Returns the first mistake in one line, and the number of further ones.
     pub fn in_brief(&self) -> String {
         let Self::Invalid { problems, .. } = self else { return self.to_string() };
         let more = match problems.len() {

@@ -15,7 +15,7 @@ use super::{Problem, Spot};
 /// A value together with where it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written<T> {
-    /// Where.
+    /// Position of the value.
     pub at: Spot,
     /// The value that was written there.
     pub value: T,
@@ -25,7 +25,7 @@ pub struct Written<T> {
 pub(super) struct Source<'a> {
     path: Arc<Path>,
     text: &'a str,
-    /// Where each key with a value was found, for `tcpguard config show --origin`.
+    /// Position of each key with a value, for `tcpguard config show --origin`.
     written: RefCell<BTreeMap<String, Spot>>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Source<'a> {
         Spot { path: self.path.clone(), line, column: 1 + of_line.chars().count() }
     }
 
-    /// Where each key was found.
+    /// Returns the position of each key.
     pub(super) fn into_written(self) -> BTreeMap<String, Spot> {
         self.written.into_inner()
     }
@@ -52,7 +52,7 @@ impl<'a> Source<'a> {
 /// requested.
 pub(super) struct Section<'a> {
     source: &'a Source<'a>,
-    /// Where it begins, in bytes; 0 for one that was not written.
+    /// Offset of its start, in bytes; 0 for one that was not written.
     start: usize,
     /// Dotted name with a trailing dot, empty for the top level.
     prefix: String,
@@ -87,7 +87,7 @@ impl<'a> Section<'a> {
         Self { source: self.source, start, prefix, table, known: Vec::new() }
     }
 
-    /// Every `[[key]]`.
+    /// Returns every block `[[key]]`.
     pub(super) fn blocks(&mut self, key: &'static str, problems: &mut Vec<Problem>) -> Vec<Self> {
         let Some(value) = self.look_up(key) else { return Vec::new() };
         let elements = match value.get_ref().as_array() {
@@ -238,7 +238,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// More keys than this are not listed where none of them is meant.
+/// Largest number of known keys that are listed where none of them is meant.
 const LISTED: usize = 8;
 
 /// The known key that `name` is most likely a misspelling of: at most a third of it differs.

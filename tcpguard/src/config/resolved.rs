@@ -1,4 +1,4 @@
-//! The configuration as it holds: file, defaults and command line put together.
+//! The configuration in force: file, defaults and command line combined.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::firewall::FirewallChoice;
 
 use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
 
-/// Everything that `tcpguard run` needs to know.
+/// Configuration of `tcpguard run`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The main file that was read; `None` when there is none.
@@ -22,19 +22,19 @@ pub struct Config {
     /// Interfaces to protect, in the operator's order, none twice. May be empty in a valid file;
     /// `tcpguard run` refuses that.
     pub interfaces: Vec<String>,
-    /// How to attach to them.
+    /// Mode in which the XDP program is attached to them.
     pub xdp_mode: XdpMode,
-    /// How to attach to those to which it is to be done in another way.
+    /// Mode of each interface for which the file sets one; empty where the command line sets one for all.
     pub interface_modes: BTreeMap<String, XdpMode>,
     /// The mode to start in.
     pub mode: Mode,
-    /// Where `mode` comes from: one set by `tcpguard mode` before gives way only to the command line.
+    /// Source of `mode`: a mode set by `tcpguard mode` before gives way only to the command line.
     pub mode_source: ModeSource,
     /// Thresholds of the detector.
     pub settings: Settings,
-    /// Drop segments with flag combinations that no TCP sends, in enforce mode.
+    /// Whether segments with flag combinations that no TCP sends are dropped, in enforce mode.
     pub drop_illegal_flags: bool,
-    /// Drop segments that belong to no connection, in enforce mode and while they are looked for.
+    /// Whether out-of-state segments are dropped, in enforce mode and while they are searched for.
     pub drop_strays: bool,
     /// Treatment of frames with headers beyond the parser's bounds.
     pub beyond_bounds: BeyondBounds,
@@ -68,12 +68,12 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Directory on a bpffs in which links are pinned.
     pub pin_dir: PathBuf,
-    /// Which log lines of the BPF programs to print.
+    /// Level of the log lines of the BPF programs that are printed.
     pub bpf_log: LevelFilter,
 }
 
 impl Config {
-    /// How to attach to an interface.
+    /// Returns the mode in which the XDP program is attached to an interface.
     pub fn xdp_mode_of(&self, interface: &str) -> XdpMode {
         self.interface_modes.get(interface).copied().unwrap_or(self.xdp_mode)
     }
@@ -95,15 +95,15 @@ impl Config {
     }
 }
 
-/// How to attach XDP programs.
+/// Mode in which XDP programs are attached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum XdpMode {
-    /// Native where the driver can, else generic, and status says so.
+    /// Native where the driver supports it, else generic, which `tcpguard status` shows.
     #[default]
     Auto,
-    /// In the driver, or not at all.
+    /// Native mode, in the driver only: attaching fails where the driver does not support it.
     Native,
-    /// In the network stack: works everywhere, costs more per packet.
+    /// Generic mode, in the network stack: works everywhere, costs more per packet.
     Generic,
 }
 
@@ -116,16 +116,16 @@ pub enum BeyondBounds {
     /// handshake arrives in them.
     #[default]
     Auto,
-    /// It passes.
+    /// The frame passes.
     Pass,
-    /// It is dropped.
+    /// The frame is dropped.
     Drop,
 }
 
 /// The maker of cookies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum CookieChoice {
-    /// The best that works here.
+    /// The best maker that works on this host.
     #[default]
     Auto,
     /// The XDP program. The kernel by itself where that does not work.
@@ -136,7 +136,7 @@ pub enum CookieChoice {
     Kernel,
 }
 
-/// Where the start mode comes from.
+/// Source of the start mode.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ModeSource {
     /// `run --mode`: wins over everything.
@@ -150,17 +150,17 @@ pub enum ModeSource {
 pub struct Overrides {
     /// `-i`; empty: as the file says.
     pub interfaces: Vec<String>,
-    /// `--xdp-mode`
+    /// Value of `--xdp-mode`.
     pub xdp_mode: Option<XdpMode>,
-    /// `--mode`
+    /// Value of `--mode`.
     pub mode: Option<Mode>,
-    /// `--runtime-dir`
+    /// Value of `--runtime-dir`.
     pub runtime_dir: Option<PathBuf>,
-    /// `--state-dir`
+    /// Value of `--state-dir`.
     pub state_dir: Option<PathBuf>,
-    /// `--pin-dir`
+    /// Value of `--pin-dir`.
     pub pin_dir: Option<PathBuf>,
-    /// `--bpf-log`
+    /// Value of `--bpf-log`.
     pub bpf_log: Option<LevelFilter>,
 }
 

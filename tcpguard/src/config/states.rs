@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Problem;
 use super::reader::Written;
 
-/// From when on numbers of connections are unusual.
+/// Numbers of connections from which on they count as unusual.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StateLimits {
     /// Half-open connections up to which nothing is unusual. A host has as many if its clients answer
@@ -32,11 +32,11 @@ impl Default for StateLimits {
 }
 
 impl StateLimits {
-    /// Their keys.
+    /// Keys of the limits in the configuration.
     pub(super) const NAMES: [&'static str; 4] =
         ["syn_recv", "established_warning", "established_critical", "close_wait"];
 
-    /// Those that were written, and the defaults.
+    /// Returns the limits that are configured, and the defaults of the others.
     ///
     /// # Errors
     /// A warning that never comes.

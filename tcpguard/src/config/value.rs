@@ -12,9 +12,9 @@ use crate::firewall::FirewallChoice;
 /// A threshold as it was written, in its unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Amount {
-    /// Its value.
+    /// Value of the threshold, in its unit.
     pub number: f64,
-    /// The same as it stands in the file.
+    /// Text of the value, as it is in the file.
     pub text: String,
 }
 
@@ -137,7 +137,7 @@ pub(super) fn port(value: &DeValue<'_>) -> Result<u16, String> {
     integer(value, 1, 65_535).map(|port| port as u16)
 }
 
-/// Where listeners are: on a port, or on an address and a port.
+/// Reads a port, or an address with a port, at which listeners are.
 pub(super) fn place(value: &DeValue<'_>) -> Result<Place, String> {
     let text = value.as_str().unwrap_or_default();
     let place = match text.strip_prefix(':') {

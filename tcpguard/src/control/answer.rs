@@ -1,4 +1,4 @@
-//! Between the messages and the engine.
+//! Conversion between the messages and the engine's requests and results.
 
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ pub fn response(
     }
 }
 
-/// That there is no such rule, and which one may have been meant.
+/// Returns the message that no such rule exists, with the rule that may have been meant.
 fn no_rule(which: Which, whose: Whose, wider: Option<(RuleId, IpNet)>, automatic: u32) -> String {
     let of_origin = match whose {
         Whose::Operators => " of origin manual",

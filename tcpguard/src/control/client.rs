@@ -11,29 +11,30 @@ use super::{CONTROL_SOCKET, STATUS_SOCKET, frame};
 use crate::config::DEFAULT_RUNTIME_DIR;
 use crate::host::{Service, accounts};
 
-/// Longer than the server's own deadlines for an answer, so that its words arrive.
+/// Time limit of each read and write: longer than the server's own deadlines for a response, so that its
+/// message arrives.
 const DEADLINE: Duration = Duration::from_secs(12);
 /// Longest answer taken, in bytes: the status of 4,096 listeners has about 3 MB.
 const MAX_RESPONSE: u64 = 64 << 20;
 
-/// Where an agent is to be found.
+/// Client of an agent, with the paths at which it is found.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Directory of its sockets.
     pub runtime_dir: PathBuf,
     /// One socket for everything, instead of those in `runtime_dir`.
     pub socket: Option<PathBuf>,
-    /// Where its links would be pinned.
+    /// Directory below which the agent would pin its links.
     pub pin_dir: PathBuf,
 }
 
-/// Why there is no answer.
+/// Reason why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No agent listens on the socket.
     #[error("{}", not_running(socket, attached, service.as_deref()))]
     NotRunning {
-        /// Where.
+        /// Path of the socket.
         socket: PathBuf,
         /// Interfaces on which its filter is still attached, as far as can be seen.
         attached: Vec<String>,
@@ -43,7 +44,7 @@ pub enum ClientError {
     /// The caller may not use the socket.
     #[error("{}", denied(socket, group.as_deref()))]
     Denied {
-        /// Which.
+        /// Path of the socket.
         socket: PathBuf,
         /// The group that may, if there is one besides root.
         group: Option<String>,
@@ -51,7 +52,7 @@ pub enum ClientError {
     /// The connection broke or the answer came too late.
     #[error("no answer from the agent on {}: {error}; look at its log: journalctl -u tcpguard", socket.display())]
     Broken {
-        /// Which socket.
+        /// Path of the socket.
         socket: PathBuf,
         /// The system's error.
         error: io::Error,
@@ -124,8 +125,8 @@ impl Client {
         }
     }
 
-    /// The same error, with why the service does not run where systemd knows: to be asked for where an
-    /// error is shown, since that takes some milliseconds.
+    /// Returns the error with the reason why the service does not run, where systemd knows it. The question
+    /// takes some milliseconds, so it is for errors that are shown.
     pub fn explained(&self, error: ClientError) -> ClientError {
         let is_default =
             self.socket.is_none() && self.runtime_dir == Path::new(DEFAULT_RUNTIME_DIR);

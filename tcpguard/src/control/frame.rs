@@ -5,10 +5,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::json;
 
-/// Why no message was read.
+/// Reason why no message was read.
 #[derive(Debug, Eq, PartialEq)]
 pub enum FrameError {
-    /// Longer than the limit.
+    /// The message is longer than the limit.
     TooLong,
     /// The stream broke, or ended inside a message.
     Broken,

@@ -37,7 +37,7 @@ pub const MAX_REASON: usize = 200;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// [`VERSION`].
+    /// Version of the messages, [`VERSION`].
     pub version: u32,
     /// The request itself.
     pub request: Request,
@@ -58,54 +58,54 @@ pub enum Request {
     Alerts,
     /// The decisions about a prefix. Always legal.
     Explain {
-        /// Which sources.
+        /// Prefix of the sources.
         prefix: IpNet,
     },
     /// The evidence by which an attack was judged. Always legal.
     ExplainAttack {
-        /// Its number.
+        /// Number of the incident.
         id: u64,
     },
     /// The counters of an attack over time. Always legal.
     Timeline {
-        /// Its number.
+        /// Number of the incident.
         id: u64,
     },
     /// The settings that hold, and where each comes from. Always legal.
     Effective,
     /// Drop SYNs from a prefix. A change, unless `dry_run` is set.
     Block {
-        /// Which sources.
+        /// Prefix of the sources.
         prefix: IpNet,
-        /// To which local ports; none: to every port.
+        /// Local ports to which the SYNs go; none: every port.
         #[serde(default, skip_serializing_if = "Ports::is_every")]
         ports: Ports,
-        /// For how long, in seconds; at least 1.
+        /// Lifetime in s; at least 1.
         for_s: u64,
-        /// Why; at most [`MAX_REASON`] bytes without control characters.
+        /// Reason; at most [`MAX_REASON`] bytes without control characters.
         reason: String,
-        /// Block even a protected or very wide prefix.
+        /// Whether even a prefix is blocked that is protected, very wide or holds validated clients.
         force: bool,
-        /// If so, take it back unless it is confirmed.
+        /// With `force`: terms on which the rule ends unless it is confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_trial: Option<OnTrial>,
-        /// Only report the effect, without changing anything.
+        /// Whether only the effect is reported, without changing anything.
         dry_run: bool,
     },
     /// Exempt a prefix from drops by source or signature. A change.
     Allow {
-        /// Which sources.
+        /// Prefix of the sources.
         prefix: IpNet,
-        /// For how long, in seconds; at least 1.
+        /// Lifetime in s; at least 1.
         for_s: u64,
-        /// Why; at most [`MAX_REASON`] bytes without control characters.
+        /// Reason; at most [`MAX_REASON`] bytes without control characters.
         reason: String,
-        /// Allow even a very wide prefix.
+        /// Whether even a very wide prefix is exempted.
         force: bool,
     },
-    /// Take back every exemption within a prefix that an operator asked for. A change.
+    /// Remove every exemption within a prefix that an operator asked for. A change.
     Disallow {
-        /// Which sources.
+        /// Prefix of the sources.
         prefix: IpNet,
     },
     /// Add these rules, or replace all rules of operators by them: all at once or not at all. It counts as a
@@ -113,25 +113,25 @@ pub enum Request {
     ImportRules {
         /// The rules.
         rules: Vec<ImportedRule>,
-        /// Leave the operators' other rules as they are.
+        /// Whether the operators' other rules stay as they are.
         merge: bool,
-        /// Import even rules for protected or very wide prefixes.
+        /// Whether even rules for protected or very wide prefixes are imported.
         force: bool,
-        /// If so, take that back unless it is confirmed.
+        /// With `force`: terms on which such rules end unless they are confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_trial: Option<OnTrial>,
-        /// Only report the effect, without changing anything.
+        /// Whether only the effect is reported, without changing anything.
         dry_run: bool,
     },
     /// Start a mitigation for a listener, forbid it, or leave it to the agent again. A change.
     OrderStep {
-        /// Which listener.
+        /// Listener of the mitigation.
         listener: Listener,
-        /// Which mitigation.
+        /// Mitigation that is ordered.
         step: Step,
         /// The order: start it, forbid it, or leave it to the agent.
         order: Order,
-        /// For how long, in seconds; at least 1.
+        /// Lifetime of the order in s; at least 1.
         for_s: u64,
     },
     /// Set the mode. A change.
@@ -141,53 +141,53 @@ pub enum Request {
     },
     /// Read the configuration again and apply it. A change.
     Reload,
-    /// Take the filter off interfaces until the agent starts again. A change.
+    /// Detach the BPF programs from interfaces until the agent starts again. A change.
     Detach {
-        /// Their names; none for all.
+        /// Names of the interfaces; none for all.
         interfaces: Vec<String>,
     },
     /// The alerts that were raised after a certain one. Always legal.
     AlertsSince {
-        /// Its number; 0 for all that are known.
+        /// Number of that alert; 0 for all that are known.
         seq: u64,
     },
     /// The decisions about SYNs from a prefix to one port. Always legal.
     ExplainPort {
-        /// Which sources.
+        /// Prefix of the sources.
         prefix: IpNet,
-        /// Which port of this host.
+        /// Port of this host.
         port: u16,
     },
-    /// Remove rules, or only say which. A change, unless `dry_run` is set.
+    /// Remove rules, or only list them. A change, unless `dry_run` is set.
     #[serde(rename = "unblock_some")]
     Unblock {
-        /// Which sources: every source rule within; `null`: every rule.
+        /// Prefix of the sources: every source rule within it; `null`: every rule.
         prefix: Option<IpNet>,
-        /// Only the rule with this number, whatever it drops.
+        /// Number of the only rule that is removed, whatever it drops.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rule: Option<u32>,
         /// Origin of the rules; `null`: either.
         origin: Option<RuleOrigin>,
-        /// Only name the rules that would be removed.
+        /// Whether the rules that would be removed are only listed.
         dry_run: bool,
     },
-    /// Set a mode that goes back by itself to the one that was set for good last. At least one of the
-    /// two times is there. A change.
+    /// Set a mode that reverts by itself to the last one that was set for good. At least one of the two times
+    /// is there. A change.
     SetModeFor {
         /// The new mode.
         mode: Mode,
-        /// It goes back after this time, in seconds; at most [`MAX_MODE_S`].
+        /// Time after which the mode reverts, in s; at most [`MAX_MODE_S`].
         for_s: Option<u64>,
-        /// It goes back after this time, in seconds, unless [`Request::ConfirmMode`] comes before;
-        /// shorter than `for_s`.
+        /// Time after which the mode reverts, in s, unless [`Request::ConfirmMode`] comes before; shorter
+        /// than `for_s`.
         confirm_s: Option<u64>,
     },
-    /// Let the rules stay that wait for this word. A change.
+    /// Keep the rules that are pending confirmation. A change.
     ConfirmRules {
-        /// Those within; `null`: all.
+        /// Prefix within which the rules lie; `null`: all.
         prefix: Option<IpNet>,
     },
-    /// Let the mode stay that waits for this word. A change.
+    /// Keep the mode that is pending confirmation. A change.
     ConfirmMode {
         /// The mode; if another one holds, nothing is changed.
         mode: Mode,
@@ -242,13 +242,13 @@ impl Request {
     }
 }
 
-/// How long a rule that is possible with force only waits for [`Request::ConfirmRules`].
+/// Terms of a rule that needs force: it ends unless [`Request::ConfirmRules`] comes in time.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnTrial {
-    /// In seconds. The rule then ends, and the rules that it replaced are restored.
+    /// Time for the confirmation, in s. The rule then ends, and the rules that it replaced are restored.
     pub within_s: u64,
-    /// From where the client is logged in: a rule over that is one of them.
+    /// Address from which the client is logged in: a rule over it must be confirmed, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<IpAddr>,
 }
@@ -257,14 +257,14 @@ pub struct OnTrial {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleOrigin {
-    /// The agent's own, for an incident.
+    /// Rule of the agent, for an incident.
     Auto,
-    /// An operator's.
+    /// Rule of an operator.
     Manual,
 }
 
 impl RuleOrigin {
-    /// The word for it, as it is typed.
+    /// Returns the word for it, as it is typed.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -277,46 +277,46 @@ impl RuleOrigin {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportedRule {
-    /// Which sources.
+    /// Prefix of the sources.
     pub prefix: IpNet,
-    /// To which local ports; none: to every port.
+    /// Local ports to which the SYNs go; none: every port.
     #[serde(default, skip_serializing_if = "Ports::is_every")]
     pub ports: Ports,
-    /// For how long, in seconds; at least 1. Left out: 3600, or as long as the rule is there already
-    /// if that is longer.
+    /// Lifetime in s; at least 1. Left out: 3600, or the remaining time of the rule that is there already if
+    /// that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_s: Option<u64>,
-    /// Why; at most [`MAX_REASON`] bytes without control characters. Left out: as the rule that is there
-    /// already says.
+    /// Reason; at most [`MAX_REASON`] bytes without control characters. Left out: that of the rule that is
+    /// there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The agent's answer: an object with one key, the word for its type. As a field beside its content,
-/// the word might come after it. To be ready for that, the code that reads a status would exist twice.
+/// The agent's response: an object with one key, the word for its type. As a field beside its content, the
+/// word might come after it. To be ready for that, the code that reads a status would exist twice.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
-    /// To [`Request::Status`].
+    /// Response to [`Request::Status`].
     Status(Box<Status>),
-    /// To [`Request::Rules`].
+    /// Response to [`Request::Rules`].
     Rules {
         /// Every rule wanted in the kernel.
         rules: Vec<Rule>,
-        /// The allow-list.
+        /// The allowlist.
         allowed: Vec<Allowed>,
     },
-    /// To [`Request::Allow`].
+    /// Response to [`Request::Allow`].
     Allowed {
         /// The exemption that now exists.
         allowed: Allowed,
     },
-    /// To [`Request::Disallow`].
+    /// Response to [`Request::Disallow`].
     Disallowed {
         /// The exemptions that were removed.
         allowed: Vec<Allowed>,
     },
-    /// To [`Request::Mode`].
+    /// Response to [`Request::Mode`].
     Mode {
         /// The mode now.
         mode: Mode,
@@ -324,18 +324,18 @@ pub enum Response {
         #[serde(default)]
         ends: Option<ModeEnd>,
     },
-    /// To [`Request::Alerts`].
+    /// Response to [`Request::Alerts`].
     Alerts {
-        /// Oldest first.
+        /// The alerts, oldest first.
         alerts: Vec<AlertEntry>,
     },
-    /// To [`Request::Explain`] and [`Request::ExplainPort`].
+    /// Response to [`Request::Explain`] and [`Request::ExplainPort`].
     Explained(Box<Explanation>),
-    /// To [`Request::ExplainAttack`].
+    /// Response to [`Request::ExplainAttack`].
     AttackExplained(Box<AttackInFull>),
-    /// To [`Request::Timeline`].
+    /// Response to [`Request::Timeline`].
     Timeline(Box<Timeline>),
-    /// To [`Request::Effective`].
+    /// Response to [`Request::Effective`].
     Effective {
         /// The main file of the configuration, if there is one.
         path: Option<PathBuf>,
@@ -344,36 +344,36 @@ pub enum Response {
         /// Every setting, in the order of the file.
         settings: Vec<Held>,
     },
-    /// To [`Request::Block`].
+    /// Response to [`Request::Block`].
     Blocked {
-        /// The rule that now exists, or would.
+        /// The rule that now exists, or would exist.
         rule: Rule,
-        /// Whether it only would.
+        /// Whether only the effect was asked for.
         dry_run: bool,
         /// The validated clients that it cuts off.
         #[serde(default)]
         clients: ValidatedClients,
     },
-    /// To [`Request::Unblock`].
+    /// Response to [`Request::Unblock`].
     Unblocked {
         /// The rules that were removed, or would be.
         rules: Vec<Rule>,
     },
-    /// To [`Request::ConfirmRules`].
+    /// Response to [`Request::ConfirmRules`].
     Confirmed {
         /// The rules that stay now.
         rules: Vec<Rule>,
     },
-    /// To [`Request::ImportRules`].
+    /// Response to [`Request::ImportRules`].
     Imported {
-        /// Its effect, or the effect that it would have.
+        /// Effect of the import, or the effect that it would have.
         imported: Imported,
-        /// Whether it only would.
+        /// Whether only the effect was asked for.
         dry_run: bool,
     },
-    /// To [`Request::OrderStep`]: the listener with its mitigations as they are now.
+    /// Response to [`Request::OrderStep`]: the listener with its mitigations as they are now.
     StepOrdered(Box<crate::status::Listener>),
-    /// To [`Request::SetMode`], [`Request::SetModeFor`] and [`Request::ConfirmMode`].
+    /// Response to [`Request::SetMode`], [`Request::SetModeFor`] and [`Request::ConfirmMode`].
     ModeSet {
         /// The mode before.
         was: Mode,
@@ -383,51 +383,51 @@ pub enum Response {
         #[serde(default)]
         ends: Option<ModeEnd>,
     },
-    /// To [`Request::Reload`].
+    /// Response to [`Request::Reload`].
     Reloaded {
         /// Configuration keys with new values that take effect at once.
         applied: Vec<String>,
         /// Keys with new values that take effect after a restart.
         waiting: Vec<String>,
     },
-    /// To [`Request::Detach`].
+    /// Response to [`Request::Detach`].
     Detached {
-        /// The interfaces that had the filter on.
+        /// The interfaces from which the BPF programs were detached.
         interfaces: Vec<String>,
     },
-    /// To [`Request::AlertsSince`].
+    /// Response to [`Request::AlertsSince`].
     AlertsSince {
-        /// Which run of the agent answers: boot time of its start, in ms.
+        /// Run of the agent that responds: boot time of its start, in ms; 0 where none runs.
         run: u64,
         /// Number of the first alert of this run. An earlier run that was killed may have raised alerts under
         /// this number and later ones that it could not write down.
         first: u64,
         /// Number of the latest alert; 0 before the first.
         last: u64,
-        /// When this was answered.
+        /// Time of the response.
         now: Time,
-        /// Those after the one that was asked for, oldest first, as far as they are remembered.
+        /// Alerts after the one that was asked for, oldest first, as far as they are remembered.
         alerts: Vec<AlertEntry>,
     },
-    /// To anything that was not done.
+    /// Response to a request that was not carried out.
     Refused(Refusal),
 }
 
-/// The answer to a client of another version, in the form that answers had in version 1: so both
-/// sides of an upgrade can read why they do not understand each other.
+/// The response to a client of another version, in the form that responses had in version 1: so both sides of
+/// an upgrade can read why they do not understand each other.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
 pub enum ToAnyVersion {
-    /// Why not; [`RefusalKind::Version`].
+    /// The refusal, of kind [`RefusalKind::Version`].
     Refused(Refusal),
 }
 
-/// Why something was not done.
+/// Refusal of a request.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Refusal {
-    /// For programs.
+    /// Kind of the refusal, for programs.
     pub kind: RefusalKind,
-    /// For people: the situation and the way out.
+    /// Message for people: the situation and the way out.
     pub message: String,
     /// The rules of [`Request::ImportRules`] that are refused, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -453,11 +453,11 @@ pub enum RefusalKind {
     Version,
     /// A change was asked for on the status socket.
     ReadOnly,
-    /// Too many connections or requests at once.
+    /// There are too many connections or requests at once.
     Busy,
     /// It would hit something that must not be hit.
     Protected,
-    /// There is nothing to do it to.
+    /// The request names something that does not exist, such as a rule or a listener.
     NotFound,
     /// There is no room for another rule.
     Full,
@@ -484,7 +484,7 @@ impl Response {
         Self::Refused(Refusal::new(kind, message))
     }
 
-    /// The word that it is written under: `{"mode":…}`.
+    /// Returns the word under which it is written: `{"mode":…}`.
     pub fn word(&self) -> String {
         let message = json::bytes(self).unwrap_or_default();
         String::from_utf8_lossy(&message).split('"').nth(1).unwrap_or_default().to_owned()

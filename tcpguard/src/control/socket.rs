@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::host::accounts;
 
-/// Why the sockets could not be made.
+/// Reason why the sockets could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A live agent answers there.
@@ -45,7 +45,7 @@ pub enum BindError {
     /// Something other than a socket is in the way.
     #[error("{} is not a socket; move it away or use another --runtime-dir", path.display())]
     NotASocket {
-        /// Where.
+        /// Path of the file that is in the way.
         path: PathBuf,
     },
     /// The system refused.
@@ -63,7 +63,7 @@ pub enum BindError {
 /// A Unix socket that is listened on. It is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    /// Takes connections.
+    /// Listener that accepts the connections.
     pub(crate) listener: UnixListener,
     path: PathBuf,
 }

@@ -11,22 +11,22 @@ use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// Start of the first line: the name, and the version of the seal.
 const MARK: &[u8] = b"tcpguard 1 ";
-/// The line is never longer.
+/// Length that the first line never exceeds, in bytes.
 const LONGEST_LINE: usize = 48;
 
-/// Why nothing can be believed of a file.
+/// Reason why a file is not believed.
 #[derive(Debug)]
 pub enum Damage {
-    /// There is none.
+    /// There is no file.
     Missing,
-    /// It cannot be read.
+    /// The file cannot be read.
     Refused(io::Error),
-    /// It differs from the file as written; the reason.
+    /// The file differs from the file as written; the reason.
     Bad(String),
 }
 
 impl Damage {
-    /// One line for people; `None` when there is simply no file.
+    /// Returns the reason in one line, for people; `None` when there is simply no file.
     pub fn reason(self) -> Option<String> {
         match self {
             Self::Missing => None,
@@ -36,7 +36,7 @@ impl Damage {
     }
 }
 
-/// As [`super::replace`], with the line in front.
+/// Replaces a file as [`super::replace`] does, with the line in front.
 ///
 /// # Errors
 /// See [`super::replace`].
@@ -138,7 +138,7 @@ mod tests {
         assert!(line.len() <= LONGEST_LINE, "{}", line.len());
     }
 
-    /// Every length and every bit.
+    /// Cuts a sealed file to every length, and changes every bit of it.
     #[test]
     fn nothing_that_was_cut_or_changed_is_believed() {
         let whole = sealed(b"{\"prefix\":\"203.0.113.0/24\"}");

@@ -1,4 +1,4 @@
-//! Which rules judge a client's ACK wrongly when they have not seen its SYN.
+//! Rules that judge a client's ACK wrongly when they have not seen its SYN.
 //!
 //! Two packets go through the rules: a SYN, and the third ACK of a client that got its SYN-ACK from XDP. That
 //! ACK is the first packet of the connection that the rules see. A rule that can decide depends on the SYN if
@@ -15,7 +15,7 @@ use crate::host::netfilter::{
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
-/// How deep chains may jump: the kernel's own limit, `NFT_JUMP_STACK_SIZE`.
+/// Depth to which chains may jump: the kernel's own limit, `NFT_JUMP_STACK_SIZE`.
 const DEEPEST: usize = 16;
 /// Hooks that a packet for this host passes, include/uapi/linux/netfilter.h.
 const PREROUTING: u32 = 0;
@@ -38,7 +38,7 @@ pub struct Question<'a> {
     pub mark: u32,
 }
 
-/// An interface.
+/// An interface by which packets may come.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Way {
     /// Its name.
@@ -47,7 +47,7 @@ pub struct Way {
     pub index: u32,
 }
 
-/// How a rule depends on the SYN.
+/// Dependence of a rule on the SYN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// It refuses connections that do not begin with a SYN.
@@ -65,7 +65,7 @@ pub enum Kind {
 /// A rule that depends on the SYN.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Offence {
-    /// How.
+    /// Kind of its dependence on the SYN.
     pub kind: Kind,
     /// Family of its table.
     pub family: Family,
@@ -142,7 +142,7 @@ struct Walk<'a> {
     port: u16,
     way: Option<&'a Way>,
     mark: u32,
-    /// An ACK with the mark has been accepted.
+    /// Whether an ACK with the mark has been accepted.
     marked: bool,
     /// Chains that were gone through, and whether such an ACK had been accepted before.
     seen: BTreeSet<(&'a str, &'a str, bool)>,
@@ -332,7 +332,7 @@ impl<'a> Walk<'a> {
 struct Verdicts {
     /// Whether it is about both packets.
     both: Holds,
-    /// How it depends on the SYN, if it does.
+    /// Kind of its dependence on the SYN, if there is one.
     depends: Option<Kind>,
     /// Whether it accepts a marked ACK.
     passes: bool,

@@ -19,9 +19,9 @@ pub(super) struct Packet<'a> {
     pub(super) flags: u8,
     /// Its state in conntrack.
     pub(super) state: u32,
-    /// Where it goes.
+    /// Destination port.
     pub(super) port: u16,
-    /// By which interface it came; `None`: unknown.
+    /// Interface by which it came; `None`: unknown.
     pub(super) way: Option<&'a Way>,
     /// Bits of its mark that are known, and their values.
     pub(super) mark: (u32, u32),
@@ -40,18 +40,18 @@ impl Bits {
     }
 }
 
-/// Whether a packet meets a condition, or all conditions of a rule.
+/// Result of a condition, or of all conditions of a rule, for a packet.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Holds {
-    /// Not it.
+    /// The packet does not meet the condition.
     No,
-    /// That depends on something unknown.
+    /// The result depends on something unknown.
     Maybe,
-    /// It.
+    /// The packet meets the condition.
     Yes,
 }
 
-/// Whether a packet meets a rule, and why: the elements of maps that hold, and the keys for which that
+/// Result of a rule for a packet, and its causes: the elements of maps that hold, and the keys for which that
 /// is unknown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Outcome {
@@ -167,7 +167,7 @@ fn value(bits: &[Bits]) -> Option<Vec<u8>> {
     known.then(|| bits.iter().map(|bits| bits.value).collect())
 }
 
-/// Whether they are these; a name may be the beginning of one.
+/// Compares the known bits with `data`, which may be the beginning of a name.
 fn equal(bits: &[Bits], data: &[u8]) -> Holds {
     if bits.len() < data.len() || data.is_empty() {
         return Holds::Maybe;
@@ -185,7 +185,7 @@ enum Found {
     Unknown,
 }
 
-/// Which element has a key, by itself or by the interval that it begins.
+/// Finds the element that has a key, by itself or by the interval that it begins.
 fn within(elements: &[Element], value: &[u8]) -> Found {
     if elements.iter().any(|element| !element.key.is_empty() && element.key.len() != value.len()) {
         return Found::Unknown;

@@ -165,7 +165,7 @@ impl fmt::Display for Offence {
 }
 
 impl Offence {
-    /// How it depends on the SYN.
+    /// Returns its dependence on the SYN, in words.
     pub const fn why(&self) -> &'static str {
         match self.kind {
             Kind::NotSyn => "refuses connections whose SYN it has not seen",
@@ -210,7 +210,7 @@ impl Offence {
         }
     }
 
-    /// The same, for its table.
+    /// Returns the program of iptables with the option for its table.
     fn iptables(&self) -> String {
         match self.table.as_str() {
             "filter" => self.program().to_owned(),

@@ -38,14 +38,14 @@ mod tca {
     pub(super) const BPF_ID: u16 = 11;
 }
 
-/// Where an interface stands among others.
+/// Position of an interface among others.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Place {
     /// Index of the bridge or bond that it belongs to.
     pub master: Option<u32>,
     /// Index of the interface below it, such as that of a VLAN; of a veth its other end.
     pub below: Option<u32>,
-    /// This namespace's number for the one in which that is; `None`: it is in this one.
+    /// Number by which this namespace knows the one of `below`; `None`: it is this one.
     pub below_netns: Option<i32>,
     /// The XDP programs on it.
     pub xdp: XdpPrograms,
@@ -54,20 +54,20 @@ pub struct Place {
 /// Kernel ids of the XDP programs of an interface.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct XdpPrograms {
-    /// In the driver.
+    /// Id of the program in the driver.
     pub native: Option<u32>,
-    /// In the network stack.
+    /// Id of the program in the network stack.
     pub generic: Option<u32>,
-    /// In the hardware.
+    /// Id of the program in the hardware.
     pub hardware: Option<u32>,
 }
 
-/// Which way packets go at clsact.
+/// Direction of packets at clsact.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
-    /// In.
+    /// Arriving packets.
     Ingress,
-    /// Out.
+    /// Departing packets.
     Egress,
 }
 
@@ -84,7 +84,7 @@ impl Direction {
 /// A filter at clsact.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Filter {
-    /// `bpf`, `flower`, `u32`, …
+    /// Kind of the filter: `bpf`, `flower`, `u32`, …
     pub kind: String,
     /// Name of a BPF filter.
     pub name: Option<String>,
@@ -92,7 +92,7 @@ pub struct Filter {
     pub id: Option<u32>,
 }
 
-/// Where the interface with this index stands.
+/// Returns the position of the interface with this index.
 ///
 /// # Errors
 /// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.
@@ -100,7 +100,7 @@ pub fn place(index: u32) -> Result<Place, Error> {
     place_in(index, None)
 }
 
-/// Where the other end of the veth at `place` stands; `None` where it has none that can be seen.
+/// Returns the position of the other end of the veth at `place`; `None` where it has none that can be seen.
 ///
 /// # Errors
 /// As [`place`]; also where this process has no rights over the namespace in which it is.

@@ -1,6 +1,6 @@
-//! Where the running kernel keeps the members of its structures, from its BTF type information
-//! (Documentation/bpf/btf.rst). A BPF program that reads a socket needs these offsets, because
-//! they differ from kernel to kernel.
+//! Offsets of the members of the running kernel's structures, from its BTF type information
+//! (Documentation/bpf/btf.rst). A BPF program that reads a socket needs these offsets, because they differ
+//! from kernel to kernel.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::Error;
 
 const PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// Byte offsets that the handshake tracepoint reads at.
+/// Byte offsets at which the handshake tracepoint reads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SocketOffsets {
     /// `__sk_common` in `struct sock`; the next nine are counted from there.
@@ -40,7 +40,7 @@ pub struct SocketOffsets {
 }
 
 impl SocketOffsets {
-    /// Of the running kernel.
+    /// Returns the offsets of the running kernel.
     ///
     /// # Errors
     /// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] naming the member that it
@@ -73,12 +73,12 @@ impl SocketOffsets {
 pub struct QueueOffsets {
     /// `sk_ack_backlog`: connections that wait.
     pub queued: u32,
-    /// `sk_max_ack_backlog`: how many may.
+    /// `sk_max_ack_backlog`: limit of these connections.
     pub limit: u32,
 }
 
 impl QueueOffsets {
-    /// Of the running kernel.
+    /// Returns the offsets of the running kernel.
     ///
     /// # Errors
     /// As for [`SocketOffsets::of_running_kernel`].
@@ -128,7 +128,7 @@ mod kind {
 const MAGIC: u16 = 0xeb9f;
 const TYPE_LEN: usize = 12;
 const MEMBER_LEN: usize = 12;
-/// How deep anonymous structures may nest; the kernel's sockets need 2.
+/// Depth to which anonymous structures may nest; the kernel's sockets need 2.
 const MAX_DEPTH: u32 = 16;
 
 /// BTF data with an index from type id to record.
@@ -156,7 +156,7 @@ impl Record {
         (self.info & 0xffff) as usize
     }
 
-    /// Set when the member offsets of a structure hold bit-field sizes in their upper 8 bits.
+    /// Whether the member offsets of a structure hold bit-field sizes in their upper 8 bits.
     fn has_bit_fields(self) -> bool {
         self.info >> 31 == 1
     }

@@ -8,10 +8,11 @@ use tcpguard_engine::Timestamp;
 
 use super::time_namespace;
 
-/// A process stays in the time namespace in which it was started.
+/// Offset of this process's boot clock to the host's, in ns. A process stays in the time namespace in which
+/// it was started.
 static OFFSET: LazyLock<i128> = LazyLock::new(time_namespace::boottime_offset);
 
-/// Now, since boot, as the kernel side counts it (`CLOCK_BOOTTIME` outside any time namespace).
+/// Returns the time since boot, as the BPF programs count it (`CLOCK_BOOTTIME` outside any time namespace).
 pub fn boot_time() -> Timestamp {
     let now = clock_gettime(ClockId::Boottime);
     let shown = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
@@ -24,7 +25,7 @@ pub fn cpu_time() -> Duration {
     Duration::new(taken.tv_sec.unsigned_abs(), taken.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Which boot this is; empty where the kernel does not say, which is then no boot known before.
+/// Returns the id of this boot; empty where the kernel does not report one, which is then no boot known before.
 pub fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()
@@ -39,12 +40,12 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// From both clocks as they are now.
+    /// Returns a wall clock from both clocks as they are now.
     pub fn now() -> Self {
         Self::new(boot_time(), jiff::Timestamp::now())
     }
 
-    /// From the two clocks read at one moment.
+    /// Returns a wall clock from the two clocks read at one moment.
     pub fn new(boot: Timestamp, wall: jiff::Timestamp) -> Self {
         Self { boot, wall }
     }

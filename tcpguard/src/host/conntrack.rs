@@ -1,25 +1,25 @@
-//! The table in which netfilter follows connections.
+//! The table in which netfilter tracks connections.
 
 use super::{Error, Sysctls};
 
-/// How full it is.
+/// Fill level of the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Conntrack {
-    /// Connections followed in this network namespace.
+    /// Connections tracked in this network namespace.
     pub count: u64,
-    /// How many there may be (`net.netfilter.nf_conntrack_max`); above, packets of new connections
-    /// are dropped.
+    /// Most connections that there may be (`net.netfilter.nf_conntrack_max`); above, packets of new
+    /// connections are dropped.
     pub max: u64,
 }
 
 impl Conntrack {
-    /// Share in use; `None` where no limit is set, which is 0.
+    /// Returns the share in use; `None` where no limit is set, which is 0.
     pub fn ratio(self) -> Option<f64> {
         (self.max > 0).then(|| self.count as f64 / self.max as f64)
     }
 }
 
-/// How full it is now; `None` where netfilter follows no connections (its module is not loaded).
+/// Returns the fill level; `None` where netfilter tracks no connections (its module is not loaded).
 ///
 /// # Errors
 /// As [`Sysctls::read_number`].

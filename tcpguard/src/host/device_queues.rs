@@ -11,24 +11,24 @@ const ETHTOOL_GRINGPARAM: u32 = 0x10;
 /// `ETHTOOL_GCHANNELS`, likewise.
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
-/// Where sysfs shows interfaces.
+/// Directory in which sysfs shows interfaces.
 pub const NET_CLASS: &str = "/sys/class/net";
 
 /// The receive ring of each queue, in packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReceiveRing {
-    /// Its length.
+    /// Current length.
     pub length: u32,
-    /// The longest that the driver offers.
+    /// Longest length that the driver offers.
     pub longest: u32,
 }
 
-/// The queues that a card spreads over, each with an interrupt of its own.
+/// Queues over which a card spreads packets, each with an interrupt of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReceiveQueues {
-    /// In use.
+    /// Number of queues in use.
     pub count: u32,
-    /// The most that the driver offers.
+    /// Largest number of queues that the driver offers.
     pub most: u32,
 }
 
@@ -52,7 +52,7 @@ pub fn receive_queues(name: &str) -> Result<Option<ReceiveQueues>, Error> {
     Ok(words.map(queues))
 }
 
-/// struct ethtool_channels: the maxima of four kinds, then their current numbers: rx, tx, other,
+/// Reads `struct ethtool_channels`: the maxima of four kinds, then their current numbers: rx, tx, other,
 /// combined. A combined channel receives and sends.
 fn queues([_, most_rx, _, _, most_combined, rx, _, _, combined]: [u32; 9]) -> ReceiveQueues {
     ReceiveQueues {

@@ -48,7 +48,7 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is the loopback interface.
     pub loopback: bool,
-    /// Whether it works.
+    /// Operational state.
     pub state: OperState,
     /// Kind of a virtual interface: `veth`, `vlan`, `bond`, …; `None` for hardware.
     pub kind: Option<String>,
@@ -56,38 +56,38 @@ pub struct Interface {
     pub master: Option<u32>,
     /// The interface that it is built on, as a VLAN or a macvlan is.
     pub below: Below,
-    /// Whether an XDP program is attached, and where.
+    /// Mode of the attached XDP program, if there is one.
     pub xdp: Xdp,
     /// Kernel id of that program; the driver's where the hardware runs another.
     pub xdp_program: Option<u32>,
 }
 
-/// Whether an interface is built on another one.
+/// Interface on which an interface is built.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Below {
-    /// On none that is named.
+    /// No interface that is named.
     #[default]
     Nothing,
-    /// On the one with this index.
+    /// The interface with this index.
     Here(u32),
-    /// On one of another network namespace.
+    /// An interface of another network namespace.
     Elsewhere,
 }
 
-/// Where an interface's XDP program runs.
+/// Mode of an interface's XDP program.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Xdp {
-    /// There is none.
+    /// No program is attached.
     #[default]
     None,
-    /// In the driver, or further down in the hardware.
+    /// The program runs in the driver, or further down in the hardware.
     Native,
-    /// In the network stack.
+    /// The program runs in the network stack.
     Generic,
 }
 
 impl Xdp {
-    /// From `XDP_ATTACHED_…`, include/uapi/linux/if_link.h; of several the driver's counts.
+    /// Reads `XDP_ATTACHED_…`, include/uapi/linux/if_link.h; of several programs the driver's counts.
     fn from_code(code: u8) -> Self {
         match code {
             0 => Self::None,
@@ -97,7 +97,7 @@ impl Xdp {
     }
 }
 
-/// Interfaces that may be built on one another (`MAX_NEST_DEV`, include/linux/netdevice.h).
+/// Number of interfaces that may be built on one another (`MAX_NEST_DEV`, include/linux/netdevice.h).
 const MAX_STACK: u8 = 8;
 /// Kinds that show packets of their parts, or of the interface that they are built on.
 const STACKED: [&str; 9] =
@@ -125,14 +125,14 @@ impl Interface {
         self.is_unguarded_above(all, is_guarded, MAX_STACK)
     }
 
-    /// Likewise, for an interface that is built on at most `depth` others.
+    /// Whether [`Self::is_unguarded`] holds for an interface that is built on at most `depth` others.
     fn is_unguarded_above(
         &self,
         all: &[Self],
         is_guarded: &impl Fn(u32) -> bool,
         depth: u8,
     ) -> bool {
-        /// Their packets come in by another interface, as something else than TCP.
+        /// Kinds of tunnels: their packets come in by another interface, as something else than TCP.
         const TUNNELS: [&str; 9] =
             ["tun", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "vxlan", "geneve"];
         if is_guarded(self.index) || depth == 0 {
@@ -210,12 +210,12 @@ pub enum OperState {
     Up,
     /// No packets pass: switched off, or without carrier.
     Down,
-    /// Waiting for something: the interface below, authentication, a test.
+    /// The interface waits for something: the one below it, authentication, a test.
     Waiting,
 }
 
 impl OperState {
-    /// From `IF_OPER_…`, include/uapi/linux/if.h.
+    /// Reads `IF_OPER_…`, include/uapi/linux/if.h.
     fn from_code(code: u8) -> Self {
         match code {
             6 => Self::Up,

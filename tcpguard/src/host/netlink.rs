@@ -12,15 +12,15 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::Error;
 
-/// How long the kernel may take for one answer. It answers netlink requests while they are being
-/// sent, so that this is only reached when something is badly wrong.
+/// Time that the kernel may take for one answer. It answers netlink requests while they are being sent, so
+/// that this is only reached when something is badly wrong.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Larger than any datagram of a dump: `netlink_dump` (net/netlink/af_netlink.c) stays below
-/// 32 KiB.
+/// Bytes of the buffer for a datagram, larger than any of a dump: `netlink_dump` (net/netlink/af_netlink.c)
+/// stays below 32 KiB.
 pub(super) const DATAGRAM_LEN: usize = 64 * 1024;
 
-/// How often an inconsistent dump is tried again.
+/// Number of requests at most for a list while its dump is inconsistent.
 const ATTEMPTS: u32 = 4;
 
 const HEADER_LEN: usize = 16;
@@ -141,7 +141,7 @@ impl Netlink {
         self.exchange(what, kind, NLM_F_DUMP, payload, usize::MAX, each).map(drop)
     }
 
-    /// As [`Netlink::dump`], but of the first `limit` entries of a list that may be huge. Takes
+    /// Lists as [`Netlink::dump`] does, but only the first `limit` entries of a list that may be huge. Takes
     /// the socket, because only closing it ends a dump early.
     pub(super) fn dump_first<T>(
         mut self,
@@ -286,7 +286,7 @@ impl std::fmt::Debug for Netlink {
     }
 }
 
-/// How an exchange ended.
+/// Outcome of an exchange.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
     Complete,

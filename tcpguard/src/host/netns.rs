@@ -1,4 +1,4 @@
-//! Which network namespace this is.
+//! The cookie of this network namespace.
 #![expect(unsafe_code, reason = "SO_NETNS_COOKIE has no safe form in rustix")]
 
 use std::io;

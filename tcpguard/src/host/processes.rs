@@ -1,4 +1,4 @@
-//! Which processes hold which sockets, and how many descriptors each uses, from `/proc`.
+//! Processes that hold sockets, and the numbers of descriptors that processes use, from `/proc`.
 //!
 //! Only the needed entries are read: one `readlink` a descriptor, and nothing else of a process that
 //! holds none of the sockets. Processes that the kernel does not show to this user are no error. The
@@ -16,12 +16,12 @@ use rustix::io::Errno;
 use super::Error;
 use crate::text;
 
-/// Where the kernel shows processes.
+/// Directory in which the kernel shows processes.
 pub const PROC: &str = "/proc";
 
 /// Bytes of a command line that are read: a class path may be longer, the program's name is not.
 const COMMAND_LINE: u64 = 64 * 1024;
-/// Names of open archives that are kept of a process.
+/// Most names of open archives that are kept of a process.
 const JARS: usize = 512;
 
 /// A process that holds sockets.
@@ -52,7 +52,7 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// From processes, each with the inodes of its sockets.
+    /// Builds the index from processes, each with the inodes of its sockets.
     pub fn new(processes: impl IntoIterator<Item = (Process, Vec<u32>)>, denied: bool) -> Self {
         let mut owners = Self { denied, ..Self::default() };
         for (process, inodes) in processes {
@@ -124,7 +124,7 @@ struct Descriptors {
 }
 
 impl Descriptors {
-    /// Of the directory of descriptors `fd`; of the sockets only those in `wanted`.
+    /// Reads the directory of descriptors `fd`; of the sockets only those in `wanted`.
     fn read(fd: &Path, wanted: &BTreeSet<u32>) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat(CWD, fd, flags, Mode::empty())?;
@@ -166,7 +166,7 @@ fn socket_inode(link: &[u8]) -> Option<u32> {
     Some(inode as u32)
 }
 
-/// How many descriptors a process uses.
+/// Number of descriptors that a process uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DescriptorUse {
     /// Its id.
@@ -176,7 +176,7 @@ pub struct DescriptorUse {
     pub comm: String,
     /// Descriptors in use.
     pub used: u64,
-    /// How many it may use (`RLIMIT_NOFILE`, the soft limit).
+    /// Descriptors that it may use (`RLIMIT_NOFILE`, the soft limit).
     pub limit: u64,
 }
 
@@ -195,8 +195,8 @@ pub fn descriptor_use(root: &Path) -> Result<Vec<DescriptorUse>, Error> {
     Ok(pids(root)?.into_iter().filter_map(of_process).collect())
 }
 
-/// From Linux 6.2 on the size of the directory is the number of its entries, before it is 0
-/// (`proc_fd_getattr`, fs/proc/fd.c).
+/// Counts the descriptors. From Linux 6.2 on the size of the directory is the number of its entries, before
+/// it is 0 (`proc_fd_getattr`, fs/proc/fd.c).
 fn descriptor_count(fd: &Path) -> Option<u64> {
     match fs::metadata(fd).ok()?.len() {
         0 => fs::read_dir(fd).ok().map(|entries| entries.count() as u64),

@@ -14,11 +14,11 @@ use super::{Error, SockDiag, local_routes, rtnetlink};
 /// Capacity for protected prefixes of each family: half of the kernel's slots. The allowlist has the other
 /// half.
 pub const MOST_PROTECTED: usize = maps::MAX_EXEMPT as usize / 2;
-/// Of these, at most so many for SSH clients: any host that may talk to sshd can add to them.
+/// Capacity for SSH clients among them: any host that may talk to sshd can add to these.
 pub const MOST_SSH_CLIENTS: usize = MOST_PROTECTED / 2;
 
-/// Where resolvers are configured. The second file lists the resolvers of systemd-resolved, for a host
-/// where the first only names its own loopback address.
+/// Files in which resolvers are configured. The second file lists the resolvers of systemd-resolved, for a
+/// host where the first only names its own loopback address.
 const RESOLV_CONF: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// An address on an interface of the host.
@@ -29,7 +29,7 @@ const OWN_NETWORK: &str = "own network";
 /// A prefix that must stay reachable.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Protected {
-    /// Which addresses.
+    /// Addresses that must stay reachable.
     pub net: IpNet,
     /// Their roles: `own address`, `own network`, `default gateway`, `resolver`, `SSH client`,
     /// `configured`, `loopback`; several separated by ", ".
@@ -41,19 +41,19 @@ pub struct Protected {
 /// The protected set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ProtectedSet {
-    /// In the order of the prefixes, each prefix once.
+    /// The prefixes in order, each once.
     pub prefixes: Vec<Protected>,
-    /// How many there was no room for, by role.
+    /// Number of addresses for which there was no room, by role.
     pub left_out: BTreeMap<&'static str, usize>,
 }
 
-/// The addresses that the host needs, by where they were read.
+/// Addresses that the host needs, by their sources.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
     own: Vec<IpAddr>,
     own_networks: Vec<IpNet>,
     gateways: Vec<IpAddr>,
-    /// Of each of [`RESOLV_CONF`].
+    /// Resolvers in each of [`RESOLV_CONF`].
     resolvers: [Vec<IpAddr>; 2],
     ssh_clients: Vec<IpAddr>,
 }
@@ -136,7 +136,7 @@ fn parse_resolv_conf(text: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Addresses so that those of a network, of which one person may hold any number, come after the first
+/// Orders addresses so that those of a network, of which one person may hold any number, come after the first
 /// of every other.
 fn one_of_each_network_first(addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
     let mut before: BTreeMap<IpNet, usize> = BTreeMap::new();
@@ -157,7 +157,7 @@ fn one_of_each_network_first(addresses: &[IpAddr]) -> impl Iterator<Item = IpAdd
 /// The set while it is put together.
 struct Collected {
     nets: BTreeMap<IpNet, Vec<&'static str>>,
-    /// Of each family, IPv4 first.
+    /// Number of prefixes of each family, IPv4 first.
     count: [usize; 2],
     left_out: BTreeMap<&'static str, usize>,
 }

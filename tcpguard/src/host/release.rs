@@ -1,4 +1,4 @@
-//! Which kernel is running.
+//! The release of the running kernel.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub struct KernelRelease {
 }
 
 impl KernelRelease {
-    /// Of the running kernel.
+    /// Reads the release of the running kernel.
     ///
     /// # Errors
     /// [`Error::Read`] or [`Error::Malformed`], naming the file.

@@ -1,4 +1,4 @@
-//! Where the host's packets to an address go: one question at a time to its routing and neighbour tables.
+//! Way of the host's packets to an address: one question at a time to its routing and neighbour tables.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,19 +33,19 @@ pub(super) const RTN_LOCAL: u8 = 2;
 /// The groups that report when a route may have changed (include/uapi/linux/rtnetlink.h): links, IPv4
 /// addresses, routes and rules, IPv6 addresses, routes and rules.
 const CHANGES: u32 = 1 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18;
-/// Datagrams read at a time at most; whatever is left says the same.
+/// Most datagrams that are read at a time; those that are left say the same.
 const DATAGRAMS: usize = 64;
 
-/// Which way packets to an address take.
+/// Way of packets to an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
-    /// By the interface with this index to a gateway.
+    /// To a gateway, by the interface with this index.
     Gateway(u32),
-    /// By the interface with this index, straight to the address.
+    /// Straight to the address, by the interface with this index.
     OnLink(u32),
     /// To this host itself, or to a group of hosts.
     NoHost,
-    /// None: the address is unreachable.
+    /// No way: the address is unreachable.
     Unreachable,
 }
 
@@ -57,7 +57,7 @@ pub struct RouteTable {
 }
 
 impl RouteTable {
-    /// Opens both in the network namespace of this thread.
+    /// Opens both sockets in the network namespace of this thread.
     ///
     /// # Errors
     /// [`Error::Open`] where netlink is not allowed.
@@ -73,7 +73,7 @@ impl RouteTable {
         self.changes.any()
     }
 
-    /// Which way TCP packets from the local address `from` take to `to`.
+    /// Returns the way of TCP packets from the local address `from` to `to`.
     ///
     /// # Errors
     /// Netlink's error, such as `EINVAL` where `from` is no address of this host.

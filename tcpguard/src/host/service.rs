@@ -9,13 +9,13 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The unit.
+/// The systemd unit of the agent.
 const UNIT: &str = "tcpguard.service";
-/// How long a program is waited for: systemd answers within milliseconds, or not at all.
+/// Longest wait for a program: systemd answers within milliseconds, or not at all.
 const LIMIT: Duration = Duration::from_secs(2);
 /// Pause between two checks whether a program has ended.
 const STEP: Duration = Duration::from_millis(5);
-/// The most that is taken of an answer, in bytes.
+/// Most bytes of an answer that are read.
 const MAX_BYTES: u64 = 1 << 20;
 /// Characters of a log line that are quoted.
 const QUOTED: usize = 300;
@@ -25,14 +25,14 @@ pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// These properties of the service; empty where systemd does not answer.
+/// Returns these properties of the service; empty where systemd does not answer.
 pub fn properties(names: &[&str]) -> BTreeMap<String, String> {
     let mut systemctl = Command::new("systemctl");
     systemctl.args(["show", UNIT, "--no-pager", "--property", &names.join(",")]);
     within(&mut systemctl, LIMIT).map_or_else(BTreeMap::new, |text| assignments(&text))
 }
 
-/// Lines of `name=value`.
+/// Parses lines of `name=value`.
 fn assignments(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| line.split_once('='));
     lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -61,16 +61,16 @@ fn within(command: &mut Command, limit: Duration) -> Option<String> {
     ended.then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Why the service does not run.
+/// State of the service, which shows why it does not run.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Service {
     /// `ActiveState`, `SubState` and `Result` of systemd.
     active: String,
     sub: String,
     result: String,
-    /// How often it was started again.
+    /// Number of times that it was started again.
     restarts: u32,
-    /// How its process ended.
+    /// Exit status of its process.
     exit_code: Option<i32>,
     /// The last error line of its last run, where it may be read.
     pub last_error: Option<String>,
@@ -87,7 +87,8 @@ impl Service {
         "InvocationID",
     ];
 
-    /// Asks systemd. `None` where it does not run this host, or has no such service.
+    /// Asks systemd for the state of the service. `None` where it does not run this host, or has no such
+    /// service.
     pub fn ask() -> Option<Self> {
         if !has_systemd() {
             return None;
@@ -130,7 +131,7 @@ impl Service {
         self.active == "activating" && (self.sub == "auto-restart" || self.restarts > 0)
     }
 
-    /// Why nothing answers, and the way to repair it.
+    /// Returns the reason why nothing answers, and the way to repair it.
     pub fn in_words(&self) -> String {
         let cause = match &self.last_error {
             Some(line) => format!(": {line}"),

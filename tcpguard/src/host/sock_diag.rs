@@ -40,9 +40,9 @@ const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ListeningSocket {
     /// Local address; unspecified for a wildcard. An IPv4-mapped address is given as IPv4.
     pub addr: IpAddr,
-    /// Port.
+    /// Local port.
     pub port: u16,
-    /// An IPv6 wildcard that takes IPv4 connections too.
+    /// Whether it is an IPv6 wildcard that takes IPv4 connections too.
     pub dual_stack: bool,
     /// Connections that wait for `accept`.
     pub accept: u32,
@@ -51,7 +51,7 @@ pub struct ListeningSocket {
     pub backlog: u32,
     /// Inode of the socket, as in `/proc/PID/fd`.
     pub inode: u32,
-    /// Its owner.
+    /// User id of its owner.
     pub uid: u32,
     /// Interface it is bound to; 0 for any.
     pub interface: u32,
@@ -66,11 +66,11 @@ pub struct ListeningSocket {
 /// All sockets that listen on one address and port: one, or an SO_REUSEPORT group.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListenerGroup {
-    /// Where clients connect to.
+    /// Address and port to which clients connect.
     pub listener: Listener,
     /// Whether it takes IPv4 connections beside IPv6.
     pub dual_stack: bool,
-    /// How many sockets share the connections.
+    /// Number of sockets that share the connections.
     pub sockets: u32,
     /// The user id of their owner; the least one of several users.
     pub uid: u32,
@@ -162,7 +162,7 @@ pub struct SockDiag {
 }
 
 impl SockDiag {
-    /// Opens it in the network namespace of this thread, to which all answers refer.
+    /// Opens the socket in the network namespace of this thread, to which all answers refer.
     ///
     /// # Errors
     /// [`Error::Open`] where netlink is not allowed.
@@ -178,8 +178,8 @@ impl SockDiag {
         self.dump("list listening sockets", StateFlags::LISTEN, 0, filter::none, listening_socket)
     }
 
-    /// Those that take connections from outside the host: not those bound to a loopback address, which
-    /// the kernel passes over. Any user may have thousands of them.
+    /// Lists the listening sockets that take connections from outside the host: not those bound to a loopback
+    /// address, which the kernel passes over. Any user may have thousands of them.
     ///
     /// # Errors
     /// As [`SockDiag::listeners`].
@@ -277,7 +277,7 @@ impl SockDiag {
     }
 }
 
-/// ENOENT for a whole list: no module of the kernel lists TCP sockets.
+/// Explains ENOENT for a whole list: no module of the kernel lists TCP sockets.
 fn unlisted(error: Error) -> Error {
     match error.os_error() {
         Some(libc::ENOENT) => Error::NoSockDiag,
@@ -285,7 +285,7 @@ fn unlisted(error: Error) -> Error {
     }
 }
 
-/// ENOENT: no socket has these addresses. ESTALE: another socket has them now.
+/// Whether the socket has gone. ENOENT: no socket has these addresses. ESTALE: another socket has them now.
 fn has_gone(error: &Error) -> bool {
     matches!(error.os_error(), Some(libc::ENOENT | libc::ESTALE))
 }

@@ -1,9 +1,9 @@
-//! How many TCP sockets there are of the kinds that have limits of their own, from
-//! `/proc/thread-self/net/sockstat`.
+//! Numbers of TCP sockets of the kinds that have limits of their own, from `/proc/thread-self/net/sockstat`.
 
 use super::{Error, proc_file};
 
-/// Of the network namespace of this thread; `/proc/self` would show that of the main thread.
+/// File with the counts of the network namespace of this thread; `/proc/self` would show those of the main
+/// thread.
 const PATH: &str = "/proc/thread-self/net/sockstat";
 
 /// The kernel's counts of TCP (`sockstat_seq_show`, net/ipv4/proc.c). A count that it does not have is
@@ -20,7 +20,7 @@ pub struct SockStat {
     pub memory_pages: Option<u64>,
 }
 
-/// The counts now.
+/// Reads the counts.
 ///
 /// # Errors
 /// [`Error::Read`] or [`Error::Malformed`], naming the file.

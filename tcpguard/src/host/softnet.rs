@@ -3,7 +3,7 @@
 
 use super::{Error, proc_file};
 
-/// One line per CPU that is online (net/core/net-procfs.c, `softnet_seq_show`).
+/// File with one line per CPU that is online (net/core/net-procfs.c, `softnet_seq_show`).
 const PATH: &str = "/proc/net/softnet_stat";
 /// The column with the number of the CPU (Linux 5.10).
 const CPU: usize = 12;
@@ -11,14 +11,14 @@ const CPU: usize = 12;
 /// The counters of one CPU, since it is online. They wrap around at 2^32.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SoftnetCpu {
-    /// Its number.
+    /// Number of the CPU.
     pub cpu: u32,
     /// Packets it took from network cards and from other CPUs.
     pub processed: u64,
     /// Packets it lost because its backlog was full (`net.core.netdev_max_backlog`).
     pub dropped: u64,
-    /// How often it stopped with packets left, its time or number being up
-    /// (`net.core.netdev_budget`, `netdev_budget_usecs`).
+    /// Number of times it stopped with packets left, its time or number being up (`net.core.netdev_budget`,
+    /// `netdev_budget_usecs`).
     pub squeezed: u64,
 }
 
@@ -30,7 +30,7 @@ pub fn softnet() -> Result<Vec<SoftnetCpu>, Error> {
     proc_file::read(PATH, parse)
 }
 
-/// Each line is columns of 32-bit numbers in hexadecimal.
+/// Parses lines of columns, each a 32-bit number in hexadecimal.
 fn parse(text: &str) -> Result<Vec<SoftnetCpu>, String> {
     let cpu = |(number, line): (usize, &str)| {
         let columns: Result<Vec<u32>, _> =

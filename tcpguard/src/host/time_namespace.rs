@@ -1,4 +1,4 @@
-//! How far the boot clock of this process is from the host's.
+//! Offset of this process's boot clock to the host's.
 //!
 //! In a time namespace `CLOCK_BOOTTIME` is shifted, and the clock of BPF programs is not
 //! (time_namespaces(7)): heartbeat and ends of rules would lie where the programs never look.
@@ -17,7 +17,7 @@ fn offset_in(path: &Path) -> i128 {
     text.lines().find_map(boottime).unwrap_or(0)
 }
 
-/// The line `boottime SECONDS NANOSECONDS`, of which only the seconds may be negative.
+/// Parses the line `boottime SECONDS NANOSECONDS`, of which only the seconds may be negative.
 fn boottime(line: &str) -> Option<i128> {
     let mut words = line.split_whitespace();
     if words.next() != Some("boottime") {

@@ -1,4 +1,4 @@
-//! Putting the programs on an interface: native first, generic where that must be, never silently.
+//! Attaching the programs to an interface: native first, generic where that must be, never silently.
 
 use std::fs;
 use std::io;
@@ -26,12 +26,12 @@ use crate::host::{Interface, KernelRelease, interfaces};
 /// The last priority of a filter that is tried.
 const LAST_PRIORITY: u16 = 32;
 
-/// How the programs hang on an interface. Dropping this leaves them there.
+/// Attachment of the programs to an interface. Dropping this leaves them there.
 #[derive(Debug)]
 pub struct Attachment {
     /// Index of the interface.
     pub ifindex: u32,
-    /// Why the program is not native although that was tried.
+    /// Reason why the program is not native although that was tried.
     pub fallback: Option<String>,
     /// Whether this agent made the attachment, rather than take it over from an earlier one.
     pub made: bool,
@@ -41,12 +41,12 @@ pub struct Attachment {
     lead: Lead,
 }
 
-/// How the program for departing packets is attached.
+/// Attachment of the program for departing packets.
 #[derive(Debug)]
 enum Egress {
-    /// At TCX.
+    /// A link at TCX.
     Tcx(HeldLink),
-    /// At clsact, which has no links: a filter with the program of this kernel id.
+    /// A filter at clsact, which has no links, with the program of this kernel id.
     Clsact(u32),
 }
 
@@ -394,7 +394,7 @@ fn first_place<T>(
     attach(LAST_PRIORITY)
 }
 
-/// The kernel's answer where a priority has filters of another kind or for one protocol only.
+/// Whether it is the kernel's answer where a priority has filters of another kind or for one protocol only.
 fn is_of_another_kind(error: &ProgramError) -> bool {
     let ProgramError::TcError(tc::TcError::NetlinkError(error)) = error else { return false };
     error.raw_os_error() == Some(libc::EINVAL)
@@ -444,7 +444,7 @@ fn errno(error: &ProgramError) -> Option<i32> {
     }
 }
 
-/// The kernel answers EBUSY when another program is there in the same mode, EEXIST in the other.
+/// Whether another program is there: the kernel answers EBUSY when it is in the same mode, EEXIST in the other.
 fn occupied(error: &ProgramError) -> bool {
     matches!(errno(error), Some(libc::EBUSY | libc::EEXIST))
 }

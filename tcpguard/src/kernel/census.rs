@@ -12,7 +12,7 @@ use super::redeem::REDEEM;
 use crate::host::attachments::{self, Direction, Filter, XdpPrograms};
 use crate::host::{self, Interface};
 
-/// Where a program hangs.
+/// Hook at which a program is attached.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Hook {
     /// XDP in the driver.
@@ -32,7 +32,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// As people call it.
+    /// Returns its name for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::XdpNative => "native XDP",
@@ -45,7 +45,7 @@ impl Hook {
         }
     }
 
-    /// As the kernel calls it, where it is one of TCX's.
+    /// Returns the kernel's type for it, where it is one of TCX's.
     pub(super) const fn tcx(self) -> Option<bpf_attach_type> {
         match self {
             Self::TcxIngress => Some(BPF_TCX_INGRESS),
@@ -63,7 +63,7 @@ impl Hook {
 /// A program on an interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attached {
-    /// Where.
+    /// Hook at which it is attached.
     pub hook: Hook,
     /// Its kernel id; `None` for a filter that is no BPF program.
     pub id: Option<u32>,
@@ -181,7 +181,7 @@ fn names() -> BTreeMap<u32, String> {
     loaded_programs().flatten().map(|program| (program.id(), name_of(&program))).collect()
 }
 
-/// Not every loader gives a name.
+/// Returns the name of a program. Not every loader gives one.
 fn name_of(program: &ProgramInfo) -> String {
     match program.name_as_str() {
         None | Some("") => "unnamed".to_owned(),

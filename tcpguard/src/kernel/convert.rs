@@ -1,4 +1,4 @@
-//! Between the layouts of the maps and the engine's types.
+//! Conversion between the layouts of the maps and the engine's types.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -47,11 +47,11 @@ pub(super) fn prefix(net: &IpNet) -> Prefix {
 /// The map form of a prefix, and of one port or every port, in a rule set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
-    /// Of one client.
+    /// Key of one client.
     Host(SourceHost),
-    /// Of IPv4.
+    /// Key of an IPv4 prefix.
     V4(SourceKey<SourceV4>),
-    /// Of IPv6.
+    /// Key of an IPv6 prefix.
     V6(SourceKey<SourceV6>),
 }
 
@@ -79,7 +79,7 @@ impl Source {
 /// Bits of an IPv6 prefix that is one client.
 const V6_CLIENT: u8 = 64;
 
-/// Which table a source rule over this prefix stands in: [`Config::HOSTS`] or [`Config::NETS`].
+/// Returns the table in which a source rule over this prefix is: [`Config::HOSTS`] or [`Config::NETS`].
 pub fn source_table(net: &IpNet) -> u8 {
     let is_client = match net {
         IpNet::V4(net) => net.prefix_len() == 32,
@@ -151,9 +151,9 @@ pub const fn signature_scope(listener: engine::ListenerId) -> u32 {
     listener.0 % maps::MAX_LISTENERS
 }
 
-/// Ports below which a source is no scanner, whatever else it did. Bits may coincide.
+/// Number of ports below which a source is no scanner, whatever else it did. Bits may coincide.
 const SEVERAL_PORTS: u32 = 4;
-/// A completed handshake counts as recent for this long (`docs/detection.md`).
+/// Time for which a completed handshake counts as recent (`docs/detection.md`).
 pub const RECENT: Duration = Duration::from_secs(600);
 
 /// The engine's form of a listener's counters; `tracepoint` says whether completions are seen.
@@ -242,8 +242,8 @@ pub fn probe(
     })
 }
 
-/// How many distinct values set these bits, each one of 64 (linear counting: Whang, Vander-Zanden,
-/// Taylor, 1990). A full bitmap counts as one with a single bit unset.
+/// Estimates the number of distinct values that set these bits, each one of 64 (linear counting: Whang,
+/// Vander-Zanden, Taylor, 1990). A full bitmap counts as one with a single bit unset.
 fn distinct_bits(bits: u64) -> u32 {
     let unset = f64::from(bits.count_zeros().max(1));
     (64.0 * (64.0 / unset).ln()).round() as u32

@@ -228,7 +228,8 @@ impl Dataplane {
         self.set_ports_beside(listeners, &BTreeSet::new())
     }
 
-    /// As [`Self::set_ports`], where sockets that are not followed listen on `open` ports.
+    /// Writes the listeners as [`Self::set_ports`] does, where sockets that are not followed listen on `open`
+    /// ports.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -294,7 +295,7 @@ impl Dataplane {
         Ok(sum)
     }
 
-    /// Which of a listener's handshakes completed late.
+    /// Counters of a listener's handshakes that completed late.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -320,7 +321,7 @@ impl Dataplane {
         Ok(sum)
     }
 
-    /// The cells of sources that send SYNs to where nothing listens.
+    /// The cells of sources that send SYNs to ports at which nothing listens.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -371,7 +372,7 @@ impl Dataplane {
         self.flows.entries()
     }
 
-    /// A batch of them from `position` on, and whether there are more.
+    /// Gives a batch of sampled flows from `position` on to `each`. Returns whether there are more.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -399,7 +400,7 @@ impl Dataplane {
         self.sources.entries()
     }
 
-    /// A batch of them from `position` on, and whether there are more.
+    /// Gives a batch of these sources from `position` on to `each`. Returns whether there are more.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -428,7 +429,7 @@ impl Dataplane {
         self.clients.entries()
     }
 
-    /// A batch of them from `position` on, and whether there are more.
+    /// Gives a batch of validated clients from `position` on to `each`. Returns whether there are more.
     ///
     /// # Errors
     /// See [`Self::set_config`].
@@ -469,7 +470,7 @@ impl Dataplane {
         self.client_filters.set(&filter, marks)
     }
 
-    /// Addresses that sent SYN-ACKs without being a known listener, and forgets them.
+    /// Returns the addresses that sent SYN-ACKs without being a known listener, and forgets them.
     ///
     /// # Errors
     /// See [`Self::set_config`].

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use super::floor::OLDEST;
 use crate::host::capabilities;
 
-/// Each message names the situation and the way out.
+/// An error of the kernel interface. Each message names the situation and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// Not allowed.
+    /// The kernel does not permit the operation.
     #[error(
         "the kernel refuses {what}: missing {missing}; run as root, or give the service \
          CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see what takes them away: tcpguard doctor"
@@ -20,13 +20,13 @@ pub enum KernelError {
         /// The capabilities that this process lacks.
         missing: String,
     },
-    /// Nothing was tried on it.
+    /// The kernel is too old; nothing was tried on it.
     #[error(
         "Linux {release} is too old: tcpguard needs {}.{} or newer; boot a newer kernel, see what else \
          is in the way: tcpguard doctor", OLDEST.0, OLDEST.1
     )]
     TooOld {
-        /// Running kernel.
+        /// Release of the running kernel.
         release: String,
     },
     /// The verifier or the loader refused the object.
@@ -35,9 +35,9 @@ pub enum KernelError {
          lacks: tcpguard doctor"
     )]
     Refused {
-        /// Running kernel.
+        /// Release of the running kernel.
         release: String,
-        /// Program or map.
+        /// Name of the program or map.
         program: String,
         /// The kernel's words, one line.
         reason: String,
@@ -49,7 +49,7 @@ pub enum KernelError {
          free -m"
     )]
     Memory {
-        /// Program or map.
+        /// Name of the program or map.
         what: String,
     },
     /// Cookies need a function that this kernel lacks.
@@ -58,14 +58,14 @@ pub enum KernelError {
          it came with Linux 6.9; see what else is missing: tcpguard doctor"
     )]
     MissingFunction {
-        /// Running kernel.
+        /// Release of the running kernel.
         release: String,
-        /// The kernel's function.
+        /// Name of the kernel's function.
         function: String,
-        /// How that is known.
+        /// Result of the search for it.
         reason: String,
     },
-    /// Another program is there.
+    /// Another XDP program is attached.
     #[error(
         "another XDP program is attached to {interface}{by}; {way_out}, then: systemctl start tcpguard"
     )]
@@ -104,9 +104,9 @@ pub enum KernelError {
          [interfaces] in the configuration or with --interface"
     )]
     TooManyInterfaces {
-        /// How many are named.
+        /// Number of interfaces that are named.
         wanted: usize,
-        /// How many there is room for.
+        /// Number of interfaces for which there is room.
         limit: usize,
     },
     /// Attaching failed for another reason.
@@ -149,7 +149,7 @@ pub enum KernelError {
         /// The system's error.
         error: io::Error,
     },
-    /// The host could not be asked which network namespace this is.
+    /// The host could not be asked for its release or its network namespace.
     #[error(transparent)]
     Host(#[from] crate::host::Error),
     /// A map operation failed.
@@ -185,7 +185,7 @@ pub(super) fn require_capabilities() -> Result<(), KernelError> {
     })
 }
 
-/// Why something was not permitted, as far as capabilities show.
+/// Returns the reason why something was not permitted, as far as capabilities show.
 pub(super) fn missing_capabilities() -> String {
     let missing = missing();
     if missing.is_empty() {

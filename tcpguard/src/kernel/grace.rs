@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// `MEMBARRIER_CMD_GLOBAL` of the kernel's `membarrier.h`.
 const GLOBAL: libc::c_int = 1;
-/// Where the kernel does not wait: a run ends within microseconds, so this is long.
+/// Pause where the kernel does not wait: a run ends within microseconds, so this is long.
 const LONG: Duration = Duration::from_millis(50);
 
 /// Returns when every run of a program that began before this call has ended, so that none goes on

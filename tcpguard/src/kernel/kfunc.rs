@@ -21,7 +21,7 @@ const SIZE_AT: usize = 32;
 /// `SHF_EXECINSTR`.
 const EXECUTABLE: u64 = 4;
 
-/// An instruction takes eight bytes: code, registers, offset, immediate (RFC 9669 §3.1).
+/// Bytes of an instruction: code, registers, offset, immediate (RFC 9669 §3.1).
 const INSTRUCTION: usize = 8;
 /// `BPF_JMP | BPF_CALL`.
 const CALL: u8 = 0x85;
@@ -49,7 +49,7 @@ pub fn link_kfuncs(object: Vec<u8>) -> Result<Vec<u8>, KernelError> {
     })
 }
 
-/// As [`link_kfuncs`], with ids from `id_of`.
+/// Links the calls as [`link_kfuncs`] does, with ids from `id_of`.
 fn link(
     mut object: Vec<u8>,
     id_of: impl Fn(&'static str) -> Result<u32, KernelError>,
@@ -71,7 +71,7 @@ fn link(
     Ok(object)
 }
 
-/// Where the object holds instructions.
+/// Returns the ranges of the object that hold instructions.
 fn code(object: &[u8]) -> Result<Vec<std::ops::Range<usize>>, KernelError> {
     let broken = || KernelError::Mismatch("it is no ELF object of BPF".to_owned());
     if !object.starts_with(ELF_MAGIC) {

@@ -1,4 +1,4 @@
-//! The BPF object: how it is loaded and queried.
+//! The BPF object, its loading and queries about it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -20,19 +20,19 @@ pub(super) const INGRESS: &str = "tcpguard_ingress";
 pub(super) const EGRESS: &str = "tcpguard_egress";
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
 
-/// How to load the object.
+/// Parameters for loading the object.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
-    /// Where the maps of [`maps::PINNED`] are pinned, or are to be pinned; `None`: nowhere.
+    /// Directory in which the maps of [`maps::PINNED`] are pinned, or are to be pinned; `None`: nowhere.
     pub maps: Option<&'a Path>,
     /// Offsets of the fields that the tracepoint reads; `None`: do without the tracepoint.
     pub offsets: Option<SocketOffsets>,
-    /// Debug lines from the programs; `None`: the object without any.
+    /// Level of the debug lines from the programs; `None`: the object without any.
     pub log: Option<log::Level>,
-    /// Take the time from the `CLOCK` map instead of the kernel's clock: for tests that compare
+    /// Whether the time is taken from the `CLOCK` map instead of the kernel's clock: for tests that compare
     /// with the host.
     pub fixed_clock: bool,
-    /// How many rules there can be in force.
+    /// Number of rules that can be in force.
     pub rules: u32,
 }
 
@@ -52,10 +52,9 @@ pub struct ProgramCost {
     pub name: String,
     /// Instructions that the verifier walked.
     pub verified: Option<u32>,
-    /// How often it ran since it was loaded, as far as the kernel counted; see
-    /// [`super::count_runs`].
+    /// Number of its runs since it was loaded, as far as the kernel counted; see [`super::count_runs`].
     pub runs: u64,
-    /// How long these runs took.
+    /// Time that these runs took.
     pub run_time: Duration,
 }
 
@@ -188,7 +187,7 @@ impl Object {
         Ok((action, time))
     }
 
-    /// As [`Self::test_ingress`], with the frame as the program left it.
+    /// Runs the program as [`Self::test_ingress`] does, and also returns the frame as the program left it.
     ///
     /// # Errors
     /// See [`Self::test_ingress`].
@@ -240,7 +239,7 @@ impl Object {
     }
 }
 
-/// Runs a tc program on `frame`, `repeat` times; the mean time of a run.
+/// Runs a tc program on `frame`, `repeat` times. Returns the mean time of a run.
 pub(super) fn test_classifier(
     program: &mut SchedClassifier,
     frame: &[u8],
@@ -342,7 +341,8 @@ pub(super) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     })
 }
 
-/// Why a verifier refused: in its log the last line before the statistics, which are the last lines.
+/// Returns the reason why a verifier refused: in its log the last line before the statistics, which are the
+/// last lines.
 fn verdict(error: &std::io::Error, log: &str) -> String {
     const STATISTICS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
     let is_statistics = |line: &str| STATISTICS.iter().any(|start| line.starts_with(start));

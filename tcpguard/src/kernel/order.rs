@@ -13,8 +13,9 @@ use super::links::HeldLink;
 use super::syscall;
 use crate::host::attachments::{Direction, filters};
 
-/// After the head of a chain was taken back for the first time it is left alone for this long, and then for
-/// twice as long each time. So two programs that both want it do not swap positions for ever.
+/// Time for which the head of a chain is left alone after it was taken back for the first time. After that it
+/// is twice as long each time, up to `LONGEST_WAIT`. So two programs that both want it do not swap positions
+/// for ever.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
@@ -23,7 +24,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub struct Lead {
     /// Others' programs that run before it.
     ahead: Vec<Attached>,
-    /// When the head was last taken back, and for how long it is left alone then.
+    /// Time at which the head was last taken back, and the time for which it is left alone then.
     taken: Option<(Instant, Duration)>,
 }
 

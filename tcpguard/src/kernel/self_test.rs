@@ -32,9 +32,9 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// Runs of each reply. The kernel cannot repeat them, because an answered SYN is no longer a SYN.
+/// Number of runs of each reply. The kernel cannot repeat them, because an answered SYN is no longer a SYN.
 const ANSWERS: u32 = 16;
-/// Runs of each check, repeated by the kernel.
+/// Number of runs of each check, repeated by the kernel.
 const CHECKS: u32 = 64;
 
 /// The cost of cookies on this host, by test run: the program alone, without driver and stack.
@@ -47,10 +47,10 @@ pub struct Timing {
     pub check: Duration,
 }
 
-/// Why a listener is not to be answered for.
+/// Reason why a listener is not to be answered for.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
-    /// How it answers is not known.
+    /// No SYN-ACK of the listener is recorded.
     #[error("no SYN-ACK of it was seen yet; see whether it listens: ss -lnt")]
     NoRecord,
     /// The record is implausible.
@@ -75,7 +75,7 @@ pub enum SelfTestError {
         "the answer to a test SYN {client} has {what}; see which cookies work here: tcpguard probe"
     )]
     Differs {
-        /// With which options the SYN came.
+        /// Options with which the SYN came.
         client: &'static str,
         /// The first difference.
         what: String,
@@ -86,7 +86,7 @@ pub enum SelfTestError {
          here: tcpguard probe"
     )]
     NotTaken {
-        /// With which options the SYN came.
+        /// Options with which the SYN came.
         client: &'static str,
         /// The reason for the refusal.
         why: &'static str,
@@ -207,7 +207,7 @@ impl Test<'_> {
         (flow, syn(client, &flow, isn, &self.record))
     }
 
-    /// An address for documentation that no rule drops.
+    /// Finds an address for documentation that no rule drops.
     fn source(&mut self, client: &Client, isn: u32) -> Result<Addr, SelfTestError> {
         for source in frames::sources(&self.server) {
             let (_, frame) = self.syn(client, source, isn);
@@ -286,7 +286,7 @@ impl Test<'_> {
         Choice::new(&Offer::new(client.mss(), client.wscale(), options), v6).agreed()
     }
 
-    /// Has the client's ACK checked; the mean time of a check.
+    /// Has the client's ACK checked. Returns the mean time of a check.
     fn take_back(
         &mut self,
         client: &Client,

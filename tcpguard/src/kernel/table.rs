@@ -75,12 +75,12 @@ fn from_bytes<T: Plain>(bytes: &[u8]) -> T {
     unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }
 
-/// How many elements one batch reads of a hash map. A batch is one system call, and on a kernel without
-/// preemption the thread that receives packets (threaded NAPI) waits for its end: at half a
-/// microsecond an element this is less than a ring of 256 frames holds at a million a second.
+/// Number of elements that one batch reads of a hash map. A batch is one system call, and on a kernel without
+/// preemption the thread that receives packets (threaded NAPI) waits for its end: at half a microsecond an
+/// element this is less than a ring of 256 frames holds at a million a second.
 pub const BATCH: usize = 256;
 
-/// How far a map has been read; by default not at all.
+/// Position up to which a map has been read; by default its beginning.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Position(Option<u32>);
 
@@ -113,7 +113,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(found.then(|| from_bytes(&value)))
     }
 
-    /// As [`Self::get`], for a value that is too large for the stack of a thread.
+    /// Returns the value as [`Self::get`] does, for one that is too large for the stack of a thread.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -156,8 +156,8 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(entries)
     }
 
-    /// The next [`BATCH`] elements of a map from `position` on, which is moved behind them. Returns
-    /// whether there are more.
+    /// Gives the next [`BATCH`] elements of a map from `position` on to `each`, and moves `position` behind
+    /// them. Returns whether there are more.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -169,7 +169,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
         self.batch_of(BATCH, position, each)
     }
 
-    /// As [`Self::batch`], for `count` elements.
+    /// Reads as [`Self::batch`] does, but `count` elements.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -250,8 +250,8 @@ impl<V: Plain> PerCpu<V> {
         Ok(values.chunks_exact(size_of::<V>()).map(from_bytes).collect())
     }
 
-    /// The values of all CPUs of the next [`BATCH`] elements from `position` on, which is moved behind
-    /// them. Returns whether there are more.
+    /// Gives the values of all CPUs of the next [`BATCH`] elements from `position` on to `each`, and moves
+    /// `position` behind them. Returns whether there are more.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -13,7 +13,7 @@ use crate::text;
 /// A message for people; the content of [`tcpguard_engine::Command::Alert`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// How bad.
+    /// Severity of the event.
     pub severity: Severity,
     /// The event's name, such as `attack_started`.
     pub event: String,
@@ -46,10 +46,10 @@ impl Alert {
     }
 }
 
-/// Where alerts go: the journal if there is one, a stream of lines, and the memory that
-/// `tcpguard status` shows.
+/// Destinations of alerts: the journal if there is one, a stream of lines, and the memory that `tcpguard
+/// status` shows.
 pub struct AlertSink<W> {
-    /// Where the journal listens, if it does.
+    /// Path at which the journal listens, if it does.
     socket: PathBuf,
     journal: Option<Journal>,
     lines: Option<W>,

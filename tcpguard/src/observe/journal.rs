@@ -22,14 +22,15 @@ use super::events::message_id;
 use crate::config::mode_name;
 use crate::text;
 
-/// Where journald listens.
+/// Path at which journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// The way to journald.
+/// Sender of entries to journald.
 #[derive(Debug)]
 pub struct Journal {
     socket: UnixDatagram,
-    /// Not connected, so that a journald that starts again is reached without a word.
+    /// Path at which journald listens. The socket is not connected to it, so that a journald that starts
+    /// again is reached without a word.
     path: PathBuf,
     lost: u64,
 }
@@ -84,7 +85,7 @@ impl Journal {
     }
 }
 
-/// Syslog priorities: 2 is critical, 4 warning, 5 notice.
+/// Returns the syslog priority: 2 is critical, 4 warning, 5 notice.
 const fn priority(severity: Severity) -> &'static str {
     match severity {
         Severity::Critical => "2",
@@ -143,8 +144,8 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     entry
 }
 
-/// `NAME=value`, or with a newline in the value: `NAME`, its length as 64 bits little-endian, and
-/// the value, so that nothing in a value can pass for a field.
+/// Appends `NAME=value`, or with a newline in the value: `NAME`, its length as 64 bits little-endian, and the
+/// value, so that nothing in a value can pass for a field.
 fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
     entry.extend_from_slice(name.as_bytes());
     if value.contains('\n') {

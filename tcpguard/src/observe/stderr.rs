@@ -13,10 +13,10 @@ use rustix::net::{SendFlags, send};
 
 use crate::text;
 
-/// Lines that the journal's stream did not take.
+/// Number of messages that the journal's stream did not take.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines on stderr the journal did not take.
+/// Returns the number of messages on stderr that the journal did not take.
 pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }

@@ -86,7 +86,7 @@ impl Course {
         .collect()
     }
 
-    /// How each client connects without cookies.
+    /// Returns the reports of both ends about each client's connection without cookies.
     fn plain(&self) -> Result<Vec<Ends>, Failure> {
         // With 2 the kernel would make cookies for these as well.
         self.stage.set(SYNCOOKIES, "1")?;
@@ -202,7 +202,7 @@ struct Programs {
 struct Attached {
     attachment: Option<Attachment>,
     redemption: Option<HeldLink>,
-    /// At the client's end.
+    /// XDP program at the client's end of the cable.
     _receiving: Option<Receiving>,
 }
 

@@ -29,7 +29,7 @@ const TCPI_OPT_ECN: u8 = 8;
 /// Bytes that timestamps take of each segment, RFC 7323 appendix A.
 const STAMP: u32 = 12;
 
-/// Why a connection did not come about, in words.
+/// Reason why a connection did not come about, in words.
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) String);
 

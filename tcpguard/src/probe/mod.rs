@@ -31,10 +31,10 @@ const LIMIT: Duration = Duration::from_secs(6);
 /// retransmitted after a second.
 const PATIENCE: Duration = Duration::from_millis(1200);
 
-/// Why nothing could be tried.
+/// Reason why nothing could be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Not allowed.
+    /// The temporary namespaces could not be made: in most cases root is missing.
     #[error(
         "cannot make temporary network namespaces to try cookies in: {0}; run as root: sudo tcpguard \
          probe"

@@ -37,9 +37,9 @@ const SYSCTLS: [&str; 14] = [
     "net.ipv4.ip_default_ttl",
 ];
 
-/// Where cookies are switched.
+/// Sysctl that switches SYN cookies.
 pub(super) const SYNCOOKIES: &str = SYSCTLS[0];
-/// Whether there are timestamps, and how.
+/// Sysctl that switches TCP timestamps, and their random offsets.
 pub(super) const TIMESTAMPS: &str = SYSCTLS[1];
 /// The receive buffers of an ordinary client, independent of this host: a window scale of 7.
 const USUAL_RMEM: &str = "4096 131072 6291456";
@@ -50,7 +50,7 @@ const PORT: u16 = 8443;
 const SERVER: End<'_> = End { name: "probe0", mac: [2, 0, 0, 0, 0, 1] };
 const CLIENT: End<'_> = End { name: "probe1", mac: [2, 0, 0, 0, 0, 2] };
 
-/// Where the programs pin their maps, on a file system that no other thread sees.
+/// Mount point of the BPF file system, seen by no other thread, on which the programs pin their maps.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 
 /// This host's values of [`SYSCTLS`].
@@ -76,7 +76,7 @@ pub(super) struct Stage {
 }
 
 impl Family {
-    /// The service.
+    /// Returns the address of the service.
     pub(super) fn service(self) -> SocketAddr {
         SocketAddr::new(self.address(1), PORT)
     }
@@ -168,7 +168,7 @@ impl Stage {
         Ok(up(SERVER.name)? && self.client(|| up(CLIENT.name))?)
     }
 
-    /// Addresses of one family, and where each of them is found.
+    /// Adds the address of one family at both ends, and the neighbour entry of the other end.
     fn equip(&self, family: Family) -> Result<(), host::Error> {
         let (server, client) = (family.address(1), family.address(2));
         let index = self.interface.index;

@@ -36,7 +36,7 @@ pub(super) fn paragraph(
     Ok(())
 }
 
-/// How bad, in a word.
+/// Returns the severity in a word.
 pub const fn severity_word(severity: Severity) -> &'static str {
     match severity {
         Severity::Notice => "notice",

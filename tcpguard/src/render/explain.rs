@@ -44,7 +44,7 @@ fn headline(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
     paragraph(out, view, "", &volume(attack))
 }
 
-/// Which line of the class list fitted, and why those before it did not.
+/// Writes the line of the class list that fitted, and why the lines before it did not.
 fn verdict(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) -> fmt::Result {
     for (number, line) in (1..).zip(&record.lines) {
         let answer = match (line.asks.ends_with('?'), line.holds) {
@@ -199,7 +199,7 @@ fn headers(out: &mut impl Write, record: &Record, view: &View) -> fmt::Result {
 /// One of the rates.
 type Rate = fn(&Rates) -> f64;
 
-/// Below this share of all, from 0 to 1, the busiest source or network does not stand out.
+/// Share of the failing flows, from 0 to 1, from which a source or network stands out.
 pub(crate) const STANDS_OUT: f64 = 0.05;
 
 /// The rates that are shown of a moment, and their names.

@@ -7,7 +7,7 @@ use super::view::View;
 use crate::config::mode_name;
 use crate::status::{Mode, ModeEnd, Time};
 
-/// When `mode` reverts, which mode follows, and the way to keep it.
+/// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
 pub fn mode_end(mode: Mode, end: &ModeEnd, view: &View) -> String {
     let (mode, back_to) = (mode_name(mode.into()), mode_name(end.back_to.into()));
     let left = span(Duration::from_secs(end.in_s));

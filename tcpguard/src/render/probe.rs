@@ -1,4 +1,4 @@
-//! Which ways to answer SYNs with cookies work on a host.
+//! Result of the self-test: the SYN-cookie backends that work on a host.
 
 use std::fmt::{self, Write};
 

@@ -84,7 +84,7 @@ pub fn blocked(
     }
 }
 
-/// When a rule that is pending confirmation reverts, and the command that confirms it.
+/// Returns the time at which a rule that is pending confirmation reverts, and the command that confirms it, as text.
 fn goes_back(rule: &Rule, view: &View) -> Option<String> {
     let until = view.time(rule.confirmed_until?);
     let (left, ends) = (span(Duration::from_secs(rule.expires_in_s)), view.time(rule.expires_at));
@@ -95,7 +95,7 @@ fn goes_back(rule: &Rule, view: &View) -> Option<String> {
     ))
 }
 
-/// The same of all that wait, in a sentence; `None` where none does.
+/// Returns the same about all rules that are pending confirmation, as a sentence; `None` where there are none.
 pub fn on_trial(rules: &[Rule], view: &View) -> Option<String> {
     let waiting: Vec<&Rule> = rules.iter().filter(|rule| rule.confirmed_until.is_some()).collect();
     match waiting.as_slice() {

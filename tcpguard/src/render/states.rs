@@ -178,7 +178,7 @@ fn process(owner: Option<&Owner>, accept_queue: Option<u16>) -> String {
     }
 }
 
-/// That a table has more rows than are shown.
+/// Writes that a table has more rows than are shown, if it has.
 fn left_out(out: &mut impl Write, shown: usize, all: usize) -> fmt::Result {
     if all <= shown {
         return Ok(());

@@ -27,7 +27,7 @@ const LISTENERS_SHOWN: usize = 8;
 const SOURCES_SHOWN: usize = 5;
 /// Alerts shown at the end.
 const ALERTS_SHOWN: usize = 5;
-/// Tables emptier than this are not worth a word.
+/// Fill ratio, from 0 to 1, below which a table is not shown.
 const FILL_SHOWN: f64 = 0.01;
 /// Fewest blanks between the two ends of the first line.
 const GAP: usize = 3;
@@ -223,7 +223,7 @@ fn costs(programs: &[Program]) -> Option<String> {
     (!costs.is_empty()).then(|| costs.join("; "))
 }
 
-/// The most frequent first.
+/// Returns the reasons with their counts as text, the most frequent first.
 fn by_count(reasons: &BTreeMap<String, u64>) -> String {
     let mut sorted: Vec<_> = reasons.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -292,7 +292,7 @@ fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> f
     out.write_char('\n')
 }
 
-/// How it is about a listener, in a word and a tone.
+/// Returns the state of a listener as a word and a tone.
 pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
     match state {
         ListenerState::Ok => ("ok", Tone::Good),
@@ -373,7 +373,7 @@ pub fn kernel(status: &Status) -> String {
     words.into_iter().chain(conntrack).collect::<Vec<_>>().join(", ")
 }
 
-/// How many rules there are, and whether they are in the kernel.
+/// Returns the number of rules, and whether they are in the kernel, as text.
 pub fn rules(status: &Status) -> String {
     let rules = &status.rules;
     let agreement = match rules.in_kernel {

@@ -35,14 +35,14 @@ pub(super) struct Table<const N: usize> {
     rows: Vec<[Kept; N]>,
 }
 
-/// A cell that is kept: how many bytes of the text it is.
+/// A cell that is kept: its length in bytes of the text, and its tone.
 #[derive(Clone, Copy)]
 struct Kept {
     length: u32,
     tone: Tone,
 }
 
-/// How a table goes into a width.
+/// Layout of a table within a width.
 struct Fit<const N: usize> {
     /// The lines of each heading.
     headings: [Vec<&'static str>; N],
@@ -106,8 +106,8 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
-    /// Where the rows are wider than `width` columns, headings that are wider than all cells below them
-    /// take two lines. Where that is not enough, the last column is broken.
+    /// Returns the layout within `width` columns. Where the rows are wider, headings that are wider than all
+    /// cells below them take two lines. Where that is not enough, the last column is broken.
     fn fitted(&self, width: usize) -> Fit<N> {
         let below = self.widths_below();
         let mut headings = self.headings.map(|heading| vec![heading]);
@@ -170,7 +170,7 @@ fn widest<const N: usize>(headings: &[Vec<&str>; N], below: [usize; N]) -> [usiz
     widths
 }
 
-/// By how much columns so wide are together wider than `width`.
+/// Returns the excess of columns with these widths, and the gaps between them, over `width`.
 fn excess<const N: usize>(widths: &[usize; N], width: usize) -> usize {
     let whole = widths.iter().sum::<usize>() + GAP * N.saturating_sub(1);
     whole.saturating_sub(width)

@@ -1,4 +1,4 @@
-//! How text is rendered on this terminal.
+//! Rendering of text on the reader's terminal.
 
 use std::borrow::Cow;
 
@@ -23,14 +23,14 @@ pub struct View {
 /// The meaning of a colour. The words say it too.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Tone {
-    /// Nothing special.
+    /// Ordinary text.
     #[default]
     Plain,
-    /// As it should be.
+    /// A value as it should be.
     Good,
-    /// Worth looking at.
+    /// A value that is worth a look.
     Warning,
-    /// Bad.
+    /// A bad value.
     Bad,
     /// A heading.
     Heading,
@@ -71,7 +71,7 @@ impl View {
         time.0.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
-    /// When something that begins at `from` ends: `14:02:11`, with the date where that is another day.
+    /// End of something that begins at `from`: `14:02:11`, with the date where that is another day.
     pub fn end(&self, from: Time, end: Time) -> String {
         if self.day(from) == self.day(end) { self.time(end) } else { self.moment(end) }
     }

@@ -19,11 +19,11 @@ const SPARE: usize = 8;
 /// A TCP segment that waits for its replay.
 #[derive(Clone, Debug)]
 pub struct Waiting {
-    /// When it arrives.
+    /// Time of the packet on the replay's clock.
     pub at: Timestamp,
     /// Its class.
     pub class: Class,
-    /// Which way it goes.
+    /// Its direction, as the listeners' host sees it.
     pub direction: Direction,
     /// Its sender as the client, and its receiver as the server.
     pub flow: FlowKey,

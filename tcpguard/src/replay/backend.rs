@@ -41,7 +41,7 @@ pub trait Backend {
     fn remove_listener(&mut self, key: &ListenerKey, id: u32) -> Result<(), KernelError>;
     /// Counters of a listener.
     fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError>;
-    /// Which of its handshakes completed late.
+    /// Counters of a listener's handshakes that completed late.
     fn late(&self, id: u32) -> Result<Late, KernelError>;
     /// Registers of a listener's estimate of distinct sources.
     fn distinct_sources(&self, id: u32) -> Result<[u8; HLL_REGISTERS], KernelError>;
@@ -306,7 +306,8 @@ impl Kernel {
     }
 }
 
-/// Part of the programs' state is per CPU, and behind a receive queue a flow stays on one.
+/// Keeps this thread on its CPU. Part of the programs' state is per CPU, and behind a receive queue a flow
+/// stays on one.
 fn stay_on_this_cpu() {
     let mut here = rustix::thread::CpuSet::new();
     here.set(rustix::thread::sched_getcpu());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
 
-/// Where replayed time starts. Far enough from zero that "long ago" exists.
+/// Start of replayed time. It is far enough from zero that "long ago" exists.
 pub const START: Timestamp = Timestamp::from_millis(3_600_000);
 
 /// A packet older than the newest one by more than this was not reordered on its way into the

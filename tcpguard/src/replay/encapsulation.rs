@@ -15,7 +15,7 @@ const LABEL: usize = 4;
 /// Bytes of the headers of PPPoE (RFC 2516 §4) and PPP.
 const PPPOE: usize = 8;
 
-/// EtherTypes.
+/// EtherTypes of VLAN tags, PPPoE sessions and MPLS.
 mod ethertype {
     pub const VLAN: [u8; 2] = [0x81, 0x00];
     pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
@@ -35,7 +35,7 @@ mod protocol {
     pub const L2TP: u8 = 115;
 }
 
-/// UDP ports.
+/// UDP ports of tunnels.
 mod port {
     pub const GTP_U: u16 = 2152;
     pub const VXLAN: u16 = 4789;
@@ -97,7 +97,7 @@ fn over_udp(udp: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The network protocol of a frame behind its VLAN tags, and where its header starts.
+/// The network protocol of a frame behind its VLAN tags, and the offset of its header in bytes.
 fn network(frame: &[u8]) -> Option<([u8; 2], usize)> {
     let mut at = 12;
     let mut protocol = field(frame, at)?.to_be_bytes();

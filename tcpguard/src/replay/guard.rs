@@ -38,8 +38,8 @@ const VERDICT: Duration = Duration::from_secs(2);
 /// is looked up every 5 s.
 const FOLLOWED: Duration =
     Duration::from_nanos(HANDSHAKE_NS).saturating_add(Duration::from_secs(10));
-/// With more flows than this a sample is examined from the next time on. The engine examines half as many, and
-/// all of them would take longer than the packets between two inspections.
+/// Number of flows above which a sample is examined from the next time on. The engine examines half as many,
+/// and all of them would take longer than the packets between two inspections.
 const INSPECTED: usize = 16_384;
 /// Capacity for dropped SYNs. Replies to them are left out of the replay.
 const DROPPED: usize = 65_536;
@@ -53,22 +53,22 @@ const SEED: u64 = 0x7463_7067_7561_7264;
 /// A verdict when it was reported, first or changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Told {
-    /// When, after the first packet.
+    /// Time after the first packet.
     pub after: Duration,
     /// The incident's number: its class changes, its number does not.
     pub incident: u64,
     /// The class that was reported.
     pub class: IncidentClass,
-    /// Where.
+    /// Listener of the incident, or the address or host that it is about.
     pub listener: Listener,
 }
 
 /// An alert as the agent would have raised it for an operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Alert {
-    /// When, after the first packet.
+    /// Time after the first packet.
     pub after: Duration,
-    /// How bad it is.
+    /// Severity of the event.
     pub severity: Severity,
     /// Description of the event, for people.
     pub message: String,
@@ -100,7 +100,7 @@ pub struct Guard<'a> {
     headers: Headers,
     /// One flow in `2^thinned` is examined.
     thinned: u8,
-    /// Polls made.
+    /// Number of polls made.
     pub polls: u64,
     /// Incidents that were too many to be kept.
     pub left_out: u64,

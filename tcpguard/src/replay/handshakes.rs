@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 65_536;
 const DESTINATIONS: usize = 4096;
 /// Addresses of listeners remembered.
 const HOSTS: usize = 4096;
-/// Addresses of which is counted how far they reach.
+/// Addresses with a [`Reach`] that is counted.
 const ROAMERS: usize = 4096;
 /// Number of networks (/16, IPv6 /32) that a host must reach to be taken for the host that the
 /// capture is about. If it sends SYNs, it must reach as many ports too. Protected
@@ -59,7 +59,7 @@ struct Attempt {
     /// Sequence number of the last SYN-ACK that answered it.
     isn: Option<u32>,
     completed: bool,
-    /// Which way its SYN went.
+    /// Direction of its SYN.
     direction: Direction,
 }
 
@@ -89,9 +89,9 @@ impl Attempt {
 /// The numbers of a third ACK that the capture lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ThirdAck {
-    /// Sequence number.
+    /// Sequence number of the third ACK.
     pub seq: u32,
-    /// Acknowledgement number.
+    /// Acknowledgement number of the third ACK.
     pub ack: u32,
 }
 
@@ -109,7 +109,7 @@ impl ThirdAck {
 /// Direction of a segment, and the facts that it proves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Noted {
-    /// Which way it goes.
+    /// Direction of the segment.
     pub direction: Direction,
     /// The listener that it shows, if any.
     pub listener: Option<ListenerKey>,
@@ -123,24 +123,24 @@ impl Noted {
     }
 }
 
-/// Which way a segment goes, as the listeners' host sees it.
+/// Direction of a segment, as the listeners' host sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
-    /// It arrives.
+    /// The segment arrives.
     In,
-    /// It leaves.
+    /// The segment leaves.
     Out,
 }
 
-/// Which answers to SYNs a capture holds.
+/// Extent to which a capture holds the replies to SYNs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answers {
-    /// All that were given.
+    /// All replies that were sent.
     All,
-    /// Not all: some clients go on after an answer that was not captured. It took another way, or the
+    /// Not all replies: some clients go on after a reply that was not captured. It took another path, or the
     /// capturing host did not keep up.
     Some,
-    /// None.
+    /// Next to no replies: the capture holds one direction only.
     None,
 }
 
@@ -153,7 +153,7 @@ impl Direction {
     }
 }
 
-/// How far the segments of an address go: bits of networks and of ports, one of 64 for each.
+/// Reach of the segments of an address: bits of networks and of ports, one of 64 for each.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reach {
     networks: u64,
@@ -176,7 +176,7 @@ impl Reach {
     }
 }
 
-/// One of 64, by the upper bits of a product (Knuth's multiplicative hashing).
+/// Returns one of 64 bits, by the upper bits of a product (Knuth's multiplicative hashing).
 const fn bit(value: u32) -> u64 {
     1 << (value.wrapping_mul(0x9e37_79b1) >> 26)
 }
@@ -189,9 +189,9 @@ pub struct Handshakes {
     hosts: Recent<Addr, (), HOSTS>,
     asking: Recent<Addr, Reach, ROAMERS>,
     answering: Recent<Addr, Reach, ROAMERS>,
-    /// SYNs, repetitions included.
+    /// SYNs, retransmissions included.
     pub syns: u64,
-    /// SYN-ACKs that answer one of these SYNs, repetitions included.
+    /// SYN-ACKs that answer one of these SYNs, retransmissions included.
     pub answers: u64,
     /// Resets that answer one of these SYNs.
     refused: u64,
@@ -307,7 +307,7 @@ impl Handshakes {
         self.answers * ANSWERED_ONE_IN + self.refused * REFUSED_ONE_IN < self.syns
     }
 
-    /// Which of the answers to SYNs the capture holds, as far as it has been read.
+    /// Returns the extent to which the capture holds the replies to SYNs, as far as it has been read.
     pub const fn seen(&self) -> Answers {
         if self.one_sided() {
             Answers::None
@@ -355,7 +355,7 @@ impl Handshakes {
     }
 }
 
-/// Adds where a segment goes to the reach of its sender.
+/// Adds the destination of a segment to the reach of its sender, and returns that reach.
 fn extend(reaches: &mut Recent<Addr, Reach, ROAMERS>, flow: &FlowKey) -> Reach {
     let mut reach = reaches.peek(&flow.client).copied().unwrap_or_default();
     reach.add(&flow.server, flow.server_port);

@@ -32,7 +32,7 @@ mod linktype {
     pub const LINUX_SLL2: u16 = 276;
 }
 
-/// Why a packet cannot be made a frame.
+/// Reason why no frame can be made of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unreadable {
     /// A link type that is not known here.

@@ -11,9 +11,9 @@ use super::backend::Backend;
 use super::sources::Sources;
 use crate::kernel::{KernelError, ip};
 
-/// When all slots are taken, a listener without a SYN for this long gives its slot up.
+/// Time without a SYN after which a listener gives its slot up, when all slots are taken.
 const IDLE: Duration = Duration::from_secs(60);
-/// Idle listeners are looked for at most this often.
+/// Shortest time between two searches for idle listeners.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A listener that is followed.
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Followed {
     /// The engine's number for it.
     pub id: ListenerId,
-    /// Where clients connect to.
+    /// Address and port to which clients connect.
     pub listener: Listener,
     /// The values that the engine got last: number of SYNs, and number of their sources. `None`
     /// before the first sample.
@@ -51,7 +51,8 @@ impl Followed {
     }
 }
 
-/// The engine never gets a number twice, but the tables have 4,096 slots: the low bits are the slot.
+/// Returns the slot of a listener. The engine never gets a number twice, but the tables have 4,096 slots: the
+/// low bits are the slot.
 pub const fn slot(id: ListenerId) -> u32 {
     id.0 % MAX_LISTENERS
 }
@@ -100,7 +101,7 @@ impl Listeners {
         Some(followed)
     }
 
-    /// Follows one more.
+    /// Monitors one more listener.
     ///
     /// # Errors
     /// When the backend refuses.
@@ -170,7 +171,7 @@ impl Listeners {
         self.change_rules(id, mask, |count| count + 1, backend)
     }
 
-    /// Counts one signature rule of a listener less.
+    /// Removes one signature rule from the count of a listener.
     ///
     /// # Errors
     /// When the backend refuses.

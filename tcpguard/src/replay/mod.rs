@@ -50,11 +50,11 @@ const CUT_OFF: &str = "cut_off";
 pub struct Outcome {
     /// Findings in the readable part of the capture.
     pub replay: Replay,
-    /// Why no more could be read. A capture that is merely cut off is reported in the notes instead.
+    /// Reason why no more could be read. A capture that is merely cut off is reported in the notes instead.
     pub damage: Option<CaptureError>,
     /// Every verdict as it was reported, first or changed, oldest first.
     pub told: Vec<Told>,
-    /// How often the engine was polled.
+    /// Number of polls of the engine.
     pub polls: u64,
     /// The incidents, as the source of [`Outcome::in_full`].
     pub kept: Kept,
@@ -70,7 +70,7 @@ pub struct Kept {
 }
 
 impl Outcome {
-    /// How bad the worst of its incidents is; `None` where there is none.
+    /// Returns the severity of its worst incident; `None` where there is none.
     pub fn worst(&self) -> Option<Severity> {
         self.kept.incidents.iter().map(|incident| incident.class.severity()).max()
     }
@@ -106,11 +106,11 @@ pub enum Step<'a> {
 /// A TCP segment of a capture, as it is replayed.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// When it came, after the first packet.
+    /// Time after the first packet.
     pub after: Duration,
     /// Its class.
     pub class: Class,
-    /// Which way it goes.
+    /// Its direction, as the listeners' host sees it.
     pub direction: Direction,
     /// Its sender as the client, and its receiver as the server.
     pub flow: FlowKey,
@@ -223,7 +223,7 @@ struct Reading {
     packets: u64,
     skipped: BTreeMap<&'static str, u64>,
     began_ns: Option<u64>,
-    /// How reading ended.
+    /// Outcome of reading; `None` until it has ended.
     end: Option<Result<(), CaptureError>>,
 }
 

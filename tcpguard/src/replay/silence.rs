@@ -1,18 +1,18 @@
-//! Which polls may be left out while a capture is silent: a capture of a week must not cost the polls of
-//! a week, nor one with a packet a day those of the seconds after each.
+//! Polls that may be left out while a capture is silent: a capture of a week must not cost the polls of a week,
+//! nor one with a packet a day those of the seconds after each.
 
 use std::time::Duration;
 
-/// Without a packet for this long and with nothing the matter, nothing changes until the next one:
-/// every handshake has had its time, and its client has been learned, which is done every 5 s.
+/// Time without a packet after which nothing changes until the next one, if nothing is the matter: every
+/// handshake has had its time, and its client has been learned, which is done every 5 s.
 const SETTLED: Duration = Duration::from_secs(6);
-/// Without a packet for this long nothing changes even where something is the matter.
+/// Time without a packet after which nothing changes even where something is the matter.
 const OVER: Duration = Duration::from_secs(600);
-/// Without a packet for this long every handshake has been judged, and every SYN would have been
+/// Time without a packet after which every handshake has been judged, and every SYN would have been
 /// retransmitted: that is known 1.5 s after it (RFC 6298 §2.1).
 const JUDGED: Duration = Duration::from_secs(2);
-/// Fewer packets than this since the last silence raise no alarm, at whatever poll they are judged: the
-/// least that any signal takes is a scan of eight ports (`scan_ports_likely`).
+/// Number of packets since the last silence below which no alarm is raised, at whatever poll they are judged:
+/// the least that any signal takes is a scan of eight ports (`scan_ports_likely`).
 const FEW: u64 = 8;
 /// A sample of so many polls is judged like one of one poll; later ones are averages (`LATE` of the
 /// engine's tally).
@@ -35,8 +35,8 @@ impl Silence {
         self.lasted >= SETTLED
     }
 
-    /// How many polls, of one every `poll`, may be left out from now on: those in which nothing can
-    /// change. `at_rest` says whether nothing is the matter; it is asked only where that decides.
+    /// Returns the number of polls, of one every `poll`, that may be left out from now on: those in which
+    /// nothing can change. `at_rest` says whether nothing is the matter; it is asked only where that decides.
     pub fn spare(&self, poll: Duration, at_rest: impl FnOnce() -> bool) -> u64 {
         if self.left <= SETTLED {
             return 0;

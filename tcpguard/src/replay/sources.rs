@@ -1,4 +1,4 @@
-//! How many distinct sources an incident has.
+//! Estimate of the distinct sources of an incident.
 //!
 //! The data path estimates the sources of the last ten seconds, over and over. An incident begins
 //! within them and lasts longer, and a replay has the time to count better.
@@ -12,24 +12,24 @@ use crate::agent::distinct::estimate;
 
 /// Registers: a standard error of 1.6 %.
 const REGISTERS: usize = 4096;
-/// A part of the past is this long.
+/// Length of a part of the past.
 const PART: Duration = Duration::from_secs(2);
 /// Number of parts remembered. An alarm is raised within ten seconds of its cause, unless the
 /// incident is a slow one.
 const PARTS: usize = 5;
-/// A part with fewer SYNs than this is no part of an incident.
+/// Number of SYNs below which the sources of a past part do not count towards an incident that is opened later.
 const FEW: u64 = 8;
-/// A part with fewer SYNs than this share of the number at the incident's peak rate is a pause, or
-/// the quiet after the incident. The sources of such a part are clients.
+/// Share of the SYNs at the incident's peak rate below which a part is a pause, or the quiet after the
+/// incident. The sources of such a part are clients.
 const PAUSE: f64 = 0.05;
 
-/// An estimate of how many different ones were added (Flajolet, Fusy, Gandouet, Meunier,
+/// Estimate of the number of distinct sources that were added (Flajolet, Fusy, Gandouet, Meunier,
 /// "HyperLogLog", 2007). It takes memory once there is one.
 #[derive(Clone, Debug, Default)]
 pub struct Sketch(Option<Box<[u8; REGISTERS]>>);
 
 impl Sketch {
-    /// Adds one by its hash.
+    /// Adds a source by its hash.
     pub fn add(&mut self, hash: u64) {
         let registers = self.0.get_or_insert_with(|| Box::new([0; REGISTERS]));
         let register = &mut registers[hash as usize % REGISTERS];
@@ -37,7 +37,7 @@ impl Sketch {
         *register = (*register).max(rank as u8);
     }
 
-    /// Adds all those of another sketch.
+    /// Adds all sources of another sketch.
     fn add_all(&mut self, other: &Self) {
         let Some(others) = &other.0 else { return };
         let registers = self.0.get_or_insert_with(|| Box::new([0; REGISTERS]));
@@ -46,7 +46,7 @@ impl Sketch {
         }
     }
 
-    /// How many.
+    /// Returns the estimated number of distinct sources.
     pub fn estimate(&self) -> u64 {
         self.0.as_ref().map_or(0, |registers| estimate(registers.as_slice()))
     }
@@ -57,11 +57,11 @@ impl Sketch {
 pub struct Sources {
     now: Part,
     past: VecDeque<Part>,
-    /// Those of the parts of an incident that are over.
+    /// Number of an incident, and the sources of its parts that are over.
     incident: Option<(u64, Sketch)>,
 }
 
-/// Some seconds.
+/// Some seconds of a listener's SYNs.
 #[derive(Clone, Debug, Default)]
 struct Part {
     begun: Timestamp,
@@ -118,7 +118,7 @@ impl Sources {
         all.estimate()
     }
 
-    /// The parts of an incident that are over; of a new one, those in which it began.
+    /// Returns the sources of the parts of an incident that are over; of a new one, of those in which it began.
     fn over(&mut self, incident: &IncidentReport) -> &mut Sketch {
         if self.incident.as_ref().is_some_and(|(id, _)| *id != incident.id) {
             self.incident = None;

@@ -11,12 +11,12 @@ use super::{Chapter, Timeline, evidence, panels};
 use crate::render::number::{elapsed, span};
 use crate::status::{Attack, AttackInFull, Severity};
 
-/// Where a chapter stands.
+/// Page on which a chapter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Setting {
     /// The chapter is the whole page, and the remaining tasks can be done on this host.
     Alone,
-    /// It is one of a capture's.
+    /// The chapter is one of those of a capture.
     OfCapture,
 }
 

@@ -29,7 +29,7 @@ pub struct Story {
     capture: Option<Replay>,
     chapters: Vec<Chapter>,
     times: Times,
-    /// Where it happened.
+    /// Host of the attack; `None` for a capture.
     host: Option<Host>,
 }
 

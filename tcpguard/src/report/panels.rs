@@ -1,4 +1,4 @@
-//! Which plots a line of counts makes.
+//! Plots of the counters of an incident over time.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) fn moment(line: &Timeline, at_ms: u64) -> Time {
     line.began.0.checked_add(Duration::from_millis(at_ms)).map_or(line.began, Time)
 }
 
-/// When `time` is, in s after the line's beginning; less than 0 before it.
+/// Returns the position of `time`, in s after the line's beginning; less than 0 before it.
 pub(super) fn place(line: &Timeline, time: Time) -> f64 {
     time.0.duration_since(line.began.0).as_secs_f64()
 }
@@ -137,7 +137,7 @@ fn answers(line: &Timeline, times: &Times) -> Panel {
     }
 }
 
-/// The greatest value and when it was.
+/// Returns the greatest value and its time, as a sentence.
 fn most(line: &Timeline, times: &Times, value: impl Fn(&Point) -> f64) -> String {
     let greatest = line.points.iter().max_by(|one, other| value(one).total_cmp(&value(other)));
     greatest.map_or_else(String::new, |point| {

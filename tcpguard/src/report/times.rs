@@ -1,4 +1,4 @@
-//! How times are written: by the clock on the wall, or in a capture from its first packet on.
+//! Format of times: by the clock on the wall, or in a capture from its first packet on.
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ pub(super) struct Figure {
 /// Something that happened at a moment.
 #[derive(Debug)]
 pub(super) struct Moment {
-    /// When.
+    /// Time of the event.
     pub at: Time,
     /// Description of the event.
     pub text: String,
@@ -42,7 +42,7 @@ pub(super) fn kind(kind: AttackKind) -> &'static str {
     IncidentClass::from(kind).in_words()
 }
 
-/// Where it is: a listener, an address or port, or `this host`.
+/// Returns the location of the incident: a listener, an address or port, or `this host`.
 pub(super) fn place(attack: &Attack) -> String {
     Listener { addr: attack.dst, port: attack.port }.to_string()
 }

@@ -16,7 +16,7 @@ use crate::host::{Conntrack, LinkStats, SoftnetCpu};
 /// Everything in the status that the engine does not know.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// When all of this was read.
+    /// Time at which all of this was read.
     pub clock: Clock,
     /// Time between two polls.
     pub interval: Duration,
@@ -26,13 +26,13 @@ pub struct Facts {
     pub version: String,
     /// Process id of the agent.
     pub pid: u32,
-    /// When the agent started.
+    /// Time at which the agent started.
     pub started: Timestamp,
     /// The configuration that holds.
     pub config: ConfigFacts,
     /// The pending end of the mode; `None` when it stays.
     pub mode_ends: Option<ModeEnd>,
-    /// When the agent last wrote its heartbeat to the kernel; `None` before the first time.
+    /// Time of the agent's last heartbeat to the kernel; `None` before the first one.
     pub heartbeat: Option<Timestamp>,
     /// Bytes of memory that the agent has in use; `None` where its allocator does not count them.
     pub heap: Option<u64>,
@@ -42,19 +42,19 @@ pub struct Facts {
     pub losses: Reading<LossCounters>,
     /// TcpExt counters of the network namespace.
     pub tcp_ext: Reading<TcpExt>,
-    /// How full the table of tracked connections is; `None` without connection tracking.
+    /// Fill of the table of tracked connections; `None` without connection tracking.
     pub conntrack: Option<Conntrack>,
     /// Availability of SYN cookies.
     pub cookies: CookieFacts,
     /// Rules found in the kernel when they were last counted; `None` before the first time.
     pub rules_in_kernel: Option<u32>,
-    /// Since when that number differs from the intended one; `None` while it does not.
+    /// Time since which that number differs from the intended one; `None` while it does not.
     pub drift_since: Option<Timestamp>,
     /// Fill of the BPF maps.
     pub maps: Vec<MapFacts>,
     /// Sources with the most SYNs, the busiest first.
     pub sources: Vec<SourceFacts>,
-    /// As of when; `None` before the first time.
+    /// Time at which `sources` was read; `None` before the first time.
     pub sources_at: Option<Timestamp>,
     /// The programs in the kernel.
     pub programs: Vec<Program>,
@@ -89,9 +89,9 @@ impl<T> Reading<T> {
 /// Packets that arrived and packets that were lost, since boot or since the interfaces exist.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossCounters {
-    /// Of each attached interface, in the operator's order; read each second.
+    /// Counters of each attached interface, in the operator's order; read each second.
     pub links: Vec<LinkStats>,
-    /// Of each CPU that is online, for the whole host.
+    /// Counters of each CPU that is online, for the whole host.
     pub softnet: Vec<SoftnetCpu>,
     /// Packets that the XDP program has seen on each CPU, by its number.
     pub packets_by_cpu: Vec<u64>,
@@ -119,11 +119,11 @@ impl LossCounters {
 pub struct CookieFacts {
     /// The backend that makes them.
     pub backend: CookieBackend,
-    /// Why no better backend makes them.
+    /// Reason why no better backend makes them.
     pub reason: Option<String>,
     /// Wrong cookies that were returned.
     pub invalid: u64,
-    /// Clients that pass first; `None` before they were counted.
+    /// Number of clients in the map `CLIENTS`; `None` before they were counted.
     pub validated_clients: Option<u64>,
 }
 
@@ -132,11 +132,12 @@ pub struct CookieFacts {
 pub struct ConfigFacts {
     /// The file; `None` when there is none and the defaults hold.
     pub path: Option<PathBuf>,
-    /// When it was read.
+    /// Time at which it was loaded.
     pub loaded: Timestamp,
-    /// Why a newer one was refused.
+    /// Reason why a newer configuration, or at a start the files, was refused.
     pub error: Option<String>,
-    /// It is the last valid one, since a start refused the files, and was read from them then.
+    /// Time at which the last valid configuration was read from the files, where it holds because a start
+    /// refused them.
     pub stands_in: Option<Time>,
 }
 
@@ -147,11 +148,11 @@ pub struct InterfaceFacts {
     pub name: String,
     /// Its index now; 0 when it does not exist.
     pub ifindex: u32,
-    /// Where the program hangs.
+    /// Hook to which the program is attached.
     pub hook: Hook,
-    /// Whether the driver runs it.
+    /// Attach mode: native, run by the driver, or generic.
     pub mode: AttachMode,
-    /// Why not, although that was tried.
+    /// Reason why the driver does not run it, although that was tried.
     pub fallback: Option<String>,
     /// Kernel id of the link; `None` for a hook without one.
     pub link_id: Option<u32>,
@@ -172,7 +173,7 @@ pub struct MapFacts {
     pub name: String,
     /// Entries in use; `None` when they are not counted.
     pub entries: Option<u64>,
-    /// Entries there is room for.
+    /// Capacity in entries.
     pub max_entries: u64,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// latest.
 const STILL: Duration = Duration::from_secs(6);
 
-/// Totals by name, and how fast each of them grows.
+/// Totals by name, with the growth rate of each.
 #[derive(Clone, Debug)]
 pub struct Growth<K> {
     known: BTreeMap<K, Total>,
@@ -16,7 +16,7 @@ pub struct Growth<K> {
 #[derive(Clone, Copy, Debug)]
 struct Total {
     value: u64,
-    /// Since when it has this value; at most [`STILL`] ago.
+    /// Time since which it has this value; at most [`STILL`] ago.
     since: Duration,
     rate: Option<f64>,
 }
@@ -40,7 +40,7 @@ impl<K: Ord> Growth<K> {
         }
     }
 
-    /// By how much `name` grows in a second; `None` where that is not known yet.
+    /// Returns the growth of `name` per second; `None` where that is not known yet.
     pub fn rate(&self, name: &K) -> Option<f64> {
         self.known.get(name)?.rate
     }

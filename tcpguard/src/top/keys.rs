@@ -7,23 +7,23 @@ use super::panes::Pane;
 /// An action that the user wants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Leave.
+    /// Leave the view.
     Quit,
-    /// Be stopped, as any program is by Ctrl-Z.
+    /// Stop the process, as Ctrl-Z does with any program.
     Stop,
     /// Draw everything anew, as something else wrote over it.
     Redraw,
-    /// So many rows down; up when negative.
+    /// Move this many rows down; up when negative.
     Walk(isize),
-    /// A page down; up when negative.
+    /// Move this many pages down; up when negative.
     Page(isize),
-    /// To the first row.
+    /// Move to the first row.
     First,
-    /// To the last row.
+    /// Move to the last row.
     Last,
-    /// So many panes to the right; to the left when negative.
+    /// Move this many panes to the right; to the left when negative.
     Turn(isize),
-    /// This pane.
+    /// Show this pane.
     Show(Pane),
     /// Type a filter.
     Filter,
@@ -33,11 +33,11 @@ pub enum Action {
     Reverse,
     /// Hold the picture, or continue.
     Pause,
-    /// All that is known of the row that is pointed at.
+    /// Show all details of the selected row.
     Open,
-    /// The keys.
+    /// Show the help about the keys.
     Help,
-    /// Type this.
+    /// Type this character.
     Type(char),
     /// Take back the last letter.
     Erase,

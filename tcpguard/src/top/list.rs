@@ -15,7 +15,7 @@ pub struct Column {
     pub grows: bool,
     /// Whether it holds numbers: on its right side, the largest first.
     pub number: bool,
-    /// It is shown from this width of the terminal on.
+    /// Narrowest terminal on which the column is shown, in columns.
     pub from: u16,
 }
 
@@ -118,21 +118,21 @@ impl Rank {
     }
 }
 
-/// How a list is looked at.
+/// Sort order, filter and selection of a list.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
     /// The column it is sorted by.
     pub sort: usize,
-    /// Whether in the other direction.
+    /// Whether the sort order is reversed.
     pub reverse: bool,
     /// Only rows with this in one of their cells are shown; upper and lower case are the same.
     pub filter: String,
-    /// The key of the row that is pointed at; `None`: whichever is the first.
+    /// Key of the selected row; `None` selects the first row.
     pub selected: Option<String>,
 }
 
 impl Look {
-    /// Those of `rows` that are to be shown, in their order. Rows of equal rank keep theirs.
+    /// Returns the `rows` that match the filter, sorted. Rows of equal rank keep their order.
     pub fn arrange(&self, mut rows: Vec<Row>, columns: &[Column]) -> Vec<Row> {
         let wanted = self.filter.to_lowercase();
         rows.retain(|row| row.cells.iter().any(|cell| cell.text.to_lowercase().contains(&wanted)));
@@ -147,7 +147,7 @@ impl Look {
         rows
     }
 
-    /// The position of the row that is pointed at among `rows`, which [`Self::arrange`] made.
+    /// Returns the position of the selected row among `rows`, which [`Self::arrange`] made.
     pub fn place(&self, rows: &[Row]) -> usize {
         let is_selected = |row: &Row| Some(&row.key) == self.selected.as_ref();
         rows.iter().position(is_selected).unwrap_or_default()

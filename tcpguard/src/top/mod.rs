@@ -38,7 +38,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// A request to the agent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Question {
-    /// How it is.
+    /// The status of the agent.
     Status,
     /// The details of an incident, by its number.
     Explain(u64),
@@ -47,9 +47,9 @@ pub enum Question {
 /// A response of the agent.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// To [`Question::Status`].
+    /// Response to [`Question::Status`].
     Status(Box<Status>),
-    /// To [`Question::Explain`].
+    /// Response to [`Question::Explain`].
     Story(Box<AttackInFull>),
 }
 

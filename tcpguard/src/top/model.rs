@@ -12,11 +12,11 @@ use crate::status::{AttackInFull, Status};
 
 /// Narrowest terminal that has room for everything, in columns.
 pub const WIDTH: u16 = 80;
-/// Lowest one, in lines.
+/// Lowest terminal that has room for everything, in lines.
 pub const HEIGHT: u16 = 24;
 /// Lines that are not a pane's: the headline, the names of the panes, the keys.
 pub const FRAME: u16 = 3;
-/// An answer later than this, beside the pause between two questions, is late.
+/// Time, beside the pause between two questions, after which a response is late.
 const LATE: Duration = Duration::from_secs(2);
 
 /// Options from the command line.
@@ -31,17 +31,17 @@ pub struct Options {
 /// A request that the model cannot carry out itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wish {
-    /// Leave.
+    /// Leave the view.
     Quit,
-    /// Be stopped.
+    /// Stop the process.
     Stop,
     /// Draw everything anew.
     Redraw,
-    /// Ask for all that is known of this incident.
+    /// Request all details of this incident.
     Explain(u64),
 }
 
-/// All of it.
+/// State of the view.
 #[derive(Clone, Debug)]
 pub struct Model {
     options: Options,
@@ -51,7 +51,7 @@ pub struct Model {
     live: Seen,
     /// The snapshot that is shown while the picture is held.
     held: Option<Seen>,
-    /// Why there is no answer.
+    /// Reason why there is no response.
     trouble: Option<String>,
     pane: Pane,
     looks: [Look; Pane::ALL.len()],
@@ -82,7 +82,7 @@ struct Story {
 /// The overlay on the pane, to be drawn.
 #[derive(Clone, Copy, Debug)]
 pub enum Covered<'a> {
-    /// Nothing does.
+    /// No overlay.
     No,
     /// The keys.
     Help,
@@ -90,15 +90,15 @@ pub enum Covered<'a> {
     Story {
         /// Its number.
         id: u64,
-        /// Those of its lines that are to be seen, and that follow.
+        /// Its lines from the first one shown on.
         lines: &'a [String],
-        /// How many lines there are before them.
+        /// Number of lines before them.
         before: usize,
     },
 }
 
 impl Model {
-    /// With the first response of the agent, on a terminal of `size`, columns and lines.
+    /// Creates the view with the first response of the agent, on a terminal of `size`, columns and lines.
     pub fn new(
         first: Status,
         now: Duration,
@@ -120,14 +120,14 @@ impl Model {
         }
     }
 
-    /// The agent has responded.
+    /// Takes a response of the agent.
     pub fn feed(&mut self, status: Status, now: Duration) {
         let reach = 2 * self.options.delay + LATE;
         self.live.feed(status, now, self.options.interface.as_deref(), reach);
         self.trouble = None;
     }
 
-    /// The agent has not responded, and this is why.
+    /// Takes the reason why the agent has not responded.
     pub fn fail(&mut self, why: String) {
         self.trouble = Some(why);
     }
@@ -146,7 +146,7 @@ impl Model {
         self.lay_out();
     }
 
-    /// The terminal has another size.
+    /// Takes another size of the terminal.
     pub fn resize(&mut self, columns: u16, lines: u16) {
         self.size = (columns, lines);
         self.lay_out();
@@ -280,7 +280,7 @@ impl Model {
         self.pane
     }
 
-    /// How its list is looked at.
+    /// Returns the sort order, filter and selection of its list.
     pub fn look(&self) -> &Look {
         &self.looks[self.pane.place()]
     }
@@ -316,7 +316,7 @@ impl Model {
         }
     }
 
-    /// Why the numbers are older than they should be at `now`; `None` while they are not.
+    /// Returns the reason why the numbers are older than they should be at `now`; `None` while they are not.
     pub fn stale(&self, now: Duration) -> Option<String> {
         let age = now.saturating_sub(self.live.at);
         let told = span(Duration::from_secs(age.as_secs()));

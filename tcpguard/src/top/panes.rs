@@ -52,7 +52,7 @@ impl Note {
 }
 
 impl Pane {
-    /// All of them, from left to right.
+    /// All panes, from left to right.
     pub const ALL: [Self; 5] =
         [Self::Overview, Self::Listeners, Self::Sources, Self::Signatures, Self::Incidents];
 
@@ -93,7 +93,7 @@ impl Pane {
         }
     }
 
-    /// How many rows its list has; `None` for the overview.
+    /// Returns the number of rows of its list; `None` for the overview.
     pub fn count(self, seen: &Seen) -> Option<usize> {
         let status = &seen.status;
         match self {
@@ -116,7 +116,7 @@ impl Pane {
         }
     }
 
-    /// Why its list is empty, with a hint.
+    /// Returns the reason why its list is empty, with a hint.
     pub const fn empty(self) -> &'static str {
         match self {
             Self::Overview => "",

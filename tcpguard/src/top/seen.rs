@@ -14,9 +14,9 @@ const LISTENERS_KEPT: usize = 64;
 /// The last response of the agent, and the values that need several responses.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The last answer.
+    /// The last response.
     pub status: Status,
-    /// When it came.
+    /// Time at which the last response came.
     pub at: Duration,
     /// The whole host, or one interface of it.
     pub traffic: Traffic,
@@ -39,12 +39,12 @@ pub struct Traffic {
     pub completed: Series,
     /// SYN cookies sent per second by XDP.
     pub cookies: Series,
-    /// Half-open handshakes by those that there is room for, at the fullest listener; 0 to 1.
+    /// Half-open handshakes as a share of their limit, at the fullest listener; 1 is full, and more happens.
     pub half_open: Series,
 }
 
 impl Seen {
-    /// The first answer. `interface` as for [`Self::feed`].
+    /// Starts with the first response. `interface` as for [`Self::feed`].
     pub fn first(status: Status, now: Duration, interface: Option<&str>) -> Self {
         let mut seen = Self {
             status: status.clone(),
@@ -111,7 +111,7 @@ impl Traffic {
     }
 }
 
-/// Half-open handshakes of a listener by those that there is room for; 1 is full, and more happens.
+/// Returns the half-open handshakes of a listener as a share of their limit; 1 is full, and more happens.
 pub fn half_open_share(listener: &Listener) -> Option<f64> {
     let limit = listener.half_open_limit.filter(|limit| *limit > 0)?;
     Some(f64::from(listener.half_open?) / f64::from(limit))

@@ -185,7 +185,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// That all of the above can fail.
+/// Tests that each of the checks above can fail.
 mod by_construction {
     use std::path::PathBuf;
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::blocks;
 
-/// A piece of text and where it stands, for messages.
+/// A piece of text and its position, for messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Placed {
-    /// `FILE:LINE`.
+    /// Position as `FILE:LINE`.
     pub place: String,
     /// The text there.
     pub text: String,
@@ -18,11 +18,11 @@ pub struct Placed {
 pub struct Page {
     /// Its path from the repository's root on.
     pub path: PathBuf,
-    /// All of it.
+    /// Text of the whole file.
     pub text: String,
 }
 
-/// The repository.
+/// Root directory of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -114,7 +114,7 @@ impl Page {
         spans
     }
 
-    /// Where its links and pictures lead to.
+    /// Returns the targets of its links and pictures.
     pub fn links(&self) -> Vec<Placed> {
         let mut links = Vec::new();
         for (number, line) in (1..).zip(self.prose()) {

@@ -27,14 +27,14 @@ fn pcapng() -> Vec<u8> {
     file.bytes
 }
 
-/// The error of a capture that is none.
+/// Returns the error for a file that is no capture.
 fn refused(capture: &[u8]) -> String {
     let error = run(capture, Mode::Observe).expect_err("no capture");
     assert!(error.is::<CaptureError>());
     error.to_string()
 }
 
-/// Where and why a capture could not be read further, and the packets before.
+/// Returns the offset and the reason of the damage in a capture, and the number of packets before it.
 fn damage(capture: &[u8]) -> (u64, String, u64) {
     let outcome = run(capture, Mode::Observe).expect("a capture");
     match outcome.damage {

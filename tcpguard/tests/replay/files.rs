@@ -51,7 +51,7 @@ pub fn on_link(link: u16, order: Order, packet: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// How a pcap file is written.
+/// Format of a pcap file.
 #[derive(Clone, Copy, Debug)]
 pub struct Pcap {
     pub order: Order,

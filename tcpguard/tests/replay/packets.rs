@@ -9,10 +9,10 @@ pub const SYN_ACK: u8 = SYN | ACK;
 
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MS;
-/// When the captures begin, in ns since 1970.
+/// Time at which the captures begin, in ns since 1970.
 pub const BEGIN: u64 = 1_700_000_000 * SECOND;
 
-/// An IP packet and when it was captured, in ns since 1970.
+/// Time of capture, in ns since 1970, and the IP packet.
 pub type Stamped = (u64, Vec<u8>);
 
 pub const SERVER: &str = "198.51.100.1:80";
@@ -109,7 +109,7 @@ impl Dice {
         self.next() % limit
     }
 
-    /// Between 0 and 1.
+    /// Returns a number from 0 to 1.
     pub fn share(&mut self) -> f64 {
         self.next() as f64 / u64::MAX as f64
     }
@@ -190,7 +190,7 @@ pub fn any_address(dice: u64) -> Ipv4Addr {
     Ipv4Addr::new(1 + (dice % 223) as u8, (dice >> 8) as u8, (dice >> 16) as u8, (dice >> 24) as u8)
 }
 
-/// By time, as a capture holds them.
+/// Sorts packets by time, as a capture holds them.
 pub fn in_order(mut packets: Vec<Stamped>) -> Vec<Stamped> {
     packets.sort_by_key(|(at, _)| *at);
     packets

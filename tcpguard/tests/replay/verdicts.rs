@@ -141,7 +141,7 @@ fn silence_costs_nothing() {
     assert!(replay.incidents[..100].iter().all(|incident| incident.ended_s.is_some()));
 }
 
-/// When the n-th packet, or client, comes of those that are two and a half days apart.
+/// Time of the n-th of the packets, or clients, that come two and a half days apart, in ns since 1970.
 fn days_apart(number: u64) -> u64 {
     BEGIN + number * 216_000 * SECOND
 }

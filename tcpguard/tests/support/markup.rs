@@ -74,7 +74,7 @@ impl Markup {
         self.elements.iter()
     }
 
-    /// Those with this name.
+    /// Every element with this name.
     pub fn elements<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Element> {
         self.elements.iter().filter(move |element| element.name == name)
     }
@@ -91,7 +91,7 @@ impl Markup {
     }
 }
 
-/// Where a tag ends: at the first `>` that is not within quotes.
+/// Returns the end of a tag: the offset of the first `>` that is not within quotes.
 fn end_of(tag: &str) -> Option<usize> {
     let mut quoted = false;
     tag.char_indices().find_map(|(at, char)| {

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How much more than the budget is no news, in percent: compilers of another patch level move
+    /// Growth over the budget that is allowed at first, in percent: compilers of another patch level move
     /// programs by a little, and maps not at all.
     pub fn growth(self) -> u64 {
         match self {
@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// By name.
+/// Kind and value of each figure, by name.
 pub type Figures = BTreeMap<String, (Kind, u64)>;
 
 /// The objects that tcpguard ships. The others belong to the test kit, and their weight does not
@@ -89,7 +89,7 @@ pub fn of_objects(workspace: &Workspace, objects: &[PathBuf]) -> Result<Figures>
     Ok(figures)
 }
 
-/// Of the packaged program.
+/// Returns the figures of the packaged program.
 ///
 /// # Errors
 /// When it is not there, or no program.

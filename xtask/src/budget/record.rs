@@ -34,13 +34,13 @@ pub enum Scope {
     Objects,
 }
 
-/// By the name of the figure.
+/// Budget of each figure, by the name of the figure.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Budgets(BTreeMap<String, Budget>);
 
 impl Budgets {
-    /// Those of the repository.
+    /// Reads the budgets of the repository.
     ///
     /// # Errors
     /// When the file is missing, or does not have the form that [`Self::write`] writes.
@@ -52,6 +52,8 @@ impl Budgets {
             .with_context(|| format!("{RECORD} is damaged; `{UPDATE}` writes it anew"))
     }
 
+    /// Writes the budgets to the repository.
+    ///
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, workspace: &Workspace) -> Result<()> {
@@ -60,7 +62,7 @@ impl Budgets {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// With the values of `figures`. The allowed growth of each stays.
+    /// Returns the budgets with the values of `figures`. The allowed growth of each stays.
     pub fn updated(&self, figures: &Figures) -> Self {
         let budget = |(name, &(kind, value)): (&String, &(Kind, u64))| {
             let growth_percent = self.0.get(name).map_or(kind.growth(), |old| old.growth_percent);
@@ -69,7 +71,7 @@ impl Budgets {
         Self(figures.iter().map(budget).collect())
     }
 
-    /// Compares.
+    /// Compares `figures` with their budgets. Budgets outside `scope` need no figure.
     ///
     /// # Errors
     /// Names all that has grown beyond its budget, that has none, and that is gone.

@@ -1,5 +1,5 @@
-//! How much stack the programs of a BPF object take, with the deepest chain of functions that each
-//! calls: of that a verifier allows 512 bytes.
+//! Stack use of the programs of a BPF object, with the deepest chain of functions that each calls: a verifier
+//! allows 512 bytes of it.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use object::{
 
 /// The unit in bytes to which kernels round up a frame, for the kernels that round most.
 const FRAME: u64 = 32;
-/// Deeper than any verifier follows calls: a chain that long is a circle.
+/// Deepest chain of calls that a verifier follows: a longer one is a circle.
 const DEEPEST: usize = 8;
-/// The register that holds where the frame ends.
+/// The register that holds the address of the end of the frame.
 const R10: u8 = 10;
 /// Bytes of an instruction; one that loads 64 bits takes two.
 const INSTRUCTION: usize = 8;
@@ -26,7 +26,7 @@ const ADD: u8 = 0x07;
 const PSEUDO_CALL: u8 = 1;
 const PSEUDO_FUNCTION: u8 = 4;
 
-/// Where code is: number of its section, offset in it.
+/// Position of code: number of its section, offset in it.
 type Place = (usize, u64);
 
 /// A function: the bytes of its own frame, and the functions that it calls or hands to a helper
@@ -37,7 +37,7 @@ struct Function {
     calls: Vec<Place>,
 }
 
-/// By program, which is a function that stands in a section of its own: bytes.
+/// Returns the stack use of each program in bytes. A program is a function that stands in a section of its own.
 ///
 /// # Errors
 /// When a call leads to no function, or in a circle.

@@ -29,7 +29,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Which package of this version it is.
+/// Number of the package among those of this version.
 const REVISION: &str = "1";
 const SUMMARY: &str = "SYN-flood detection and mitigation in the kernel";
 /// Paragraphs of at most 79 columns, with an empty line between them.
@@ -74,9 +74,9 @@ pub fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 /// The inputs of the packages.
 struct Release<'a> {
     workspace: &'a Workspace,
-    /// Where packages go.
+    /// Directory of the finished packages.
     directory: PathBuf,
-    /// Where they are put together.
+    /// Directory in which they are put together.
     work: PathBuf,
     /// The time of everything in them, in seconds since 1970.
     epoch: String,
@@ -199,7 +199,7 @@ fn read(files: Vec<(PathBuf, String)>) -> Result<Vec<(Vec<u8>, String)>> {
     files.into_iter().map(read).collect()
 }
 
-/// Where the host's `path` is in a tree at `root`.
+/// Returns the position of the host's `path` in a tree at `root`.
 fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }

@@ -21,11 +21,11 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How a test finds it.
+/// Environment variable from which a test knows its path.
 pub const VARIABLE: &str = "TCPGUARD_OTHER_BIN";
 
-/// It is built again when one of these has changed, and not for every other change: two versions differ
-/// in more than layouts.
+/// Paths of the source with which it is built again when they have changed, and not for every other change: two
+/// versions differ in more than layouts.
 const MATTERS: [&str; 8] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -40,7 +40,7 @@ const MATTERS: [&str; 8] = [
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const OTHER: &str = concat!(env!("CARGO_PKG_VERSION"), "-other");
 
-/// Where it is.
+/// Returns the path of its binary.
 pub fn binary(workspace: &Workspace) -> PathBuf {
     directory(workspace).join("tcpguard")
 }

@@ -1,4 +1,4 @@
-//! Which tests the source promises: a test that is skipped, or compiled out, is missed all the same.
+//! Tests that the source promises: a test that is skipped, or compiled out, is missed all the same.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -16,7 +16,7 @@ pub struct RowTest {
     pub needs_root: bool,
 }
 
-/// All of the repository.
+/// Returns all tests of the repository that have to write rows.
 ///
 /// # Errors
 /// When a file cannot be read, or two tests have one name: their rows could not be distinguished.

@@ -8,25 +8,25 @@ use tcpguard_goals::{Goal, Line, MINUTES, ROWS, SEED, SIZE};
 use super::RowTest;
 use crate::{process, workspace::Workspace};
 
-/// How much the tests of one run try.
+/// Size, duration and seed of the tests of one run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scale {
-    /// In the size of the promise.
+    /// Whether the tests run in the size of the promise.
     pub full: bool,
-    /// How long those last that can last any time; otherwise as `full` says.
+    /// Duration of the tests that can last any time, in minutes; without it as `full` says.
     pub minutes: Option<u32>,
     /// Seed of their random numbers; the same each time if it is not given.
     pub seed: Option<u64>,
 }
 
-/// Where the tests of one run write.
+/// File to which the tests of one run write.
 pub struct Sheet {
     path: PathBuf,
     scale: Scale,
 }
 
 impl Sheet {
-    /// An empty one. Rows of an earlier run are gone.
+    /// Creates an empty sheet. Rows of an earlier run are gone.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -87,6 +87,8 @@ pub fn faults(lines: &[Line], promised: &[RowTest]) -> Vec<String> {
     broken.chain(silent).collect()
 }
 
+/// Judges the rows of a run by their faults.
+///
 /// # Errors
 /// When there are faults; it names all.
 pub fn judge(faults: &[String]) -> Result<()> {

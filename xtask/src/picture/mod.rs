@@ -17,7 +17,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Where the README shows it.
+/// Path of the picture that the README shows.
 const PICTURE: &str = "docs/images/report.svg";
 
 /// Draws the picture anew: from `source`, a page of `tcpguard report` (.html) or a capture, or else from

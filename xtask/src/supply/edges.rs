@@ -1,5 +1,5 @@
-//! Where unsafe code stands, and how much of it: the compiler refuses it wherever no
-//! `#[expect(unsafe_code)]` says why, and here it may only become less.
+//! Places of unsafe code, and their number: the compiler refuses it wherever no `#[expect(unsafe_code)]` says
+//! why, and here it may only become less.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -21,7 +21,7 @@ const EDGES: &[(&str, usize)] = &[
     ("tcpguard/src/probe", 4),
 ];
 
-/// Counts it, and says how much there is.
+/// Counts unsafe code, and returns a sentence with the sum.
 ///
 /// # Errors
 /// When there is more than the table says, or less, and when a file cannot be read.
@@ -80,7 +80,7 @@ fn folder(path: &str) -> String {
     directory.components().take(3).collect::<std::path::PathBuf>().display().to_string()
 }
 
-/// How often `line` uses the keyword, outside comments.
+/// Returns the number of uses of the keyword in `line`, outside comments.
 fn places(line: &str) -> usize {
     const KEYWORD: &str = "unsafe";
     const FOLLOWED_BY: [&str; 7] = [" {", "{", " fn ", " impl", " trait ", " extern ", "("];
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Not written as it stands in code: this file is counted too.
+    /// The keyword, not written as it stands in code: this file is counted too.
     const KEYWORD: &str = "unsafe";
 
     /// The earlier check: a reason above each unsafe line.

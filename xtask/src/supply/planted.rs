@@ -12,7 +12,7 @@ use crate::{environment, process, workspace::Workspace};
 /// The licence of the crate, which nothing here may have.
 pub const LICENCE: &str = "GPL-3.0-only";
 
-/// Below the target directory; it goes with this.
+/// Directory of the package, below the target directory; it is removed when this is dropped.
 pub struct Planted(PathBuf);
 
 impl Planted {
@@ -46,7 +46,7 @@ impl Planted {
             .with_context(|| format!("cannot write {}", directory.display()))
     }
 
-    /// Where its manifest is.
+    /// Returns the directory of its manifest.
     pub fn directory(&self) -> &Path {
         &self.0
     }

@@ -40,7 +40,7 @@ poweroff -f
 
 const VETH: &str = "drivers/net/veth.ko";
 
-/// Below the kernel's modules. Nothing in the guest loads one by itself.
+/// Paths of modules to be loaded, below the kernel's modules. Nothing in the guest loads one by itself.
 const MODULES: [&str; 4] = [
     "net/sched/sch_ingress.ko",
     "net/sched/cls_bpf.ko",
@@ -53,8 +53,8 @@ pub const STATUS: &str = "guest: status ";
 /// Prefix of two times of the boot's clock, in seconds: just before the administrator blocked the
 /// client for [`BLOCK_S`], and when it got in again.
 pub const BLOCK: &str = "guest: block ";
-/// For how long the client is blocked, in seconds. Meanwhile the time of day is set a year ahead and
-/// then two years back, and after each the agent is killed and another starts.
+/// Duration for which the client is blocked, in seconds. Meanwhile the time of day is set a year ahead and then
+/// two years back, and after each the agent is killed and another starts.
 pub const BLOCK_S: u32 = 40;
 /// Prefix of a line that the agent wrote on a kernel that is too old.
 pub const SAID: &str = "guest: said ";

@@ -14,18 +14,18 @@ const LATE_S: f64 = 4.0;
 /// The exit code of an agent that another start would not help (`RestartPreventExitStatus=`).
 const REFUSED: &str = "4";
 
-/// One kernel's answers.
+/// Results of one kernel.
 #[derive(Debug, Default)]
 pub struct Kernel {
     /// The part of its release that distinguishes it from others.
     pub name: String,
-    /// By "object/program": instructions verified, or why it was refused.
+    /// Number of instructions verified, or the reason of the refusal, by "object/program".
     pub programs: Costs,
-    /// By object: why the agent does without it on such a kernel.
+    /// Reason why the agent does without an object on such a kernel, by object.
     pub left_out: BTreeMap<String, String>,
-    /// By object: bytes of kernel memory that its maps take.
+    /// Bytes of kernel memory that the maps of an object take, by object.
     pub maps: BTreeMap<String, u64>,
-    /// By object: which instructions it held (`tcpguard_e2e::digest`).
+    /// Digest of the instructions that an object held (`tcpguard_e2e::digest`), by object.
     pub digests: BTreeMap<String, String>,
     /// Outcome of the agent's run, or the reason why it is not enough; `None` where the agent did
     /// not run.
@@ -35,17 +35,17 @@ pub struct Kernel {
 /// Outcome of an agent's run.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Agent {
-    /// It ran.
+    /// The agent ran.
     Works {
         /// SYNs, SYN-ACKs and completions that it saw of the one handshake.
         handshake: String,
         /// Backend of its SYN cookies: a `backend` of the status.
         cookies: String,
-        /// After how many seconds a client got in again that was blocked for [`BLOCK_S`], while the time
-        /// of day was set and agents were killed.
+        /// Seconds after which a client got in again that was blocked for [`BLOCK_S`], while the time of day
+        /// was set and agents were killed.
         block: String,
     },
-    /// It said this, ended, and left nothing behind.
+    /// The agent said this, ended, and left nothing behind.
     Refuses(String),
 }
 
@@ -68,7 +68,7 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Of a kernel that is too old: `output` shows how the agent ended there.
+    /// Returns the results of a kernel that is too old: `output` shows how the agent ended there.
     pub fn too_old(name: &str, output: &str) -> Self {
         Self { name: name.into(), agent: Some(refused(output)), ..Self::default() }
     }
@@ -87,13 +87,13 @@ impl Kernel {
         self.programs.extend(verifier::cost(answer));
     }
 
-    /// How many programs this kernel refused, and whether the agent failed on it.
+    /// Returns the number of programs that this kernel refused, and one more if the agent failed on it.
     pub fn failures(&self) -> usize {
         let refused = self.programs.values().filter(|program| program.is_err()).count();
         refused + usize::from(matches!(self.agent, Some(Err(_))))
     }
 
-    /// As `docs/kernel-support.json` keeps it.
+    /// Returns the record of this kernel, as `docs/kernel-support.json` keeps it.
     pub fn to_json(&self) -> Value {
         let programs: BTreeMap<_, _> = self
             .programs
@@ -172,7 +172,7 @@ fn worked(status: &str, block: &str) -> Result<Agent, String> {
     Ok(Agent::Works { handshake, cookies, block: block_held(block)? })
 }
 
-/// After how many seconds the client got in again: not before its time, and not long after it.
+/// Returns the seconds after which the client got in again, if that was not before its time and not long after it.
 fn block_held(times: &str) -> Result<String, String> {
     let times: Vec<f64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
     let [set, open] = times[..] else { return Err("nobody got in after a block".to_owned()) };

@@ -18,10 +18,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Both.
+    /// Both types of traffic.
     pub const ALL: [Self; 2] = [Self::Benign, Self::Flood];
 
-    /// The one of this name.
+    /// Returns the type of traffic with this name.
     pub fn named(name: &str) -> Result<Self> {
         match name {
             "benign" => Ok(Self::Benign),

@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::part::{Axis, Figure, Series};
 use crate::scale::Scale;
 
-/// Pixels.
+/// Width and height of a plot, in pixels.
 const SIZE: (u32, u32) = (860, 460);
 const FONT: &str = "sans-serif";
 const TEXT: u32 = 16;
@@ -22,7 +22,7 @@ const CHARACTER: u32 = 8;
 const LEADER: i32 = 16;
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(222, 222, 222);
-/// Okabe and Ito's, without the yellow, which is unreadable on white.
+/// Colours of Okabe and Ito, without the yellow, which is unreadable on white.
 const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),

@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use crate::part::{Figure, Goal, Part};
 use crate::verdict;
 
-/// Where the plots are, seen from the page.
+/// Folder of the plots, seen from the page.
 const PLOTS: &str = "performance";
 
 /// The text between the marks: by name, the Markdown.

@@ -17,7 +17,7 @@ pub struct Goal {
     pub value: Option<f64>,
     /// Least and greatest of the rounds.
     pub range: Option<(f64, f64)>,
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: usize,
     /// The reason why it was not measured, or a note for the reader.
     pub note: String,
@@ -36,7 +36,7 @@ pub struct Figure {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Axis {
-    /// With its unit.
+    /// Title of the axis, with its unit.
     pub title: String,
     pub logarithmic: bool,
 }
@@ -53,9 +53,9 @@ pub struct Series {
 pub trait Part {
     /// Heading and tables, as Markdown that also reads well in a terminal.
     fn tables(&self) -> String;
-    /// Its targets.
+    /// Returns the targets of the part.
     fn goals(&self) -> Vec<Goal>;
-    /// Its plots.
+    /// Returns the plots of the part.
     fn figures(&self) -> Vec<Figure>;
 }
 

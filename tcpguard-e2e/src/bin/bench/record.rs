@@ -15,7 +15,7 @@ use crate::page::{self, Measured};
 use crate::part::Part;
 use crate::whole::Entry;
 
-/// Below the root of the repository.
+/// Paths below the root of the repository.
 const RECORD: &str = "docs/performance.json";
 const PAGE: &str = "docs/performance.md";
 const PLOTS: &str = "docs/performance";
@@ -31,7 +31,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of `machine`, without parts.
+    /// Returns a record of `machine`, without parts.
     pub fn of(machine: Machine) -> Self {
         Self { schema: SCHEMA.to_owned(), machine, parts: BTreeMap::new() }
     }
@@ -118,7 +118,7 @@ impl Record {
         Ok(Drawn { plots: plots(&parts)?, page: self.page(root, &parts)? })
     }
 
-    /// As they were measured, in the order of `entries`.
+    /// Returns the parts as they were measured, in the order of `entries`.
     fn parts<'a>(&self, entries: &'a [Entry]) -> Result<Vec<(&'a str, Box<dyn Part>)>> {
         let part = |entry: &'a Entry| {
             let part = entry.read(self.value(entry.name)?);
@@ -145,7 +145,7 @@ impl Record {
 
 /// The plots and the page, ready to be written.
 struct Drawn {
-    /// By the name of its file.
+    /// Plots by the name of their file.
     plots: BTreeMap<&'static str, String>,
     page: String,
 }
@@ -166,7 +166,7 @@ impl Drawn {
     }
 }
 
-/// By the name of its file.
+/// Draws the plots, by the name of their file.
 fn plots(parts: &[(&str, Box<dyn Part>)]) -> Result<BTreeMap<&'static str, String>> {
     let figures: Vec<_> = parts.iter().flat_map(|(_, part)| part.figures()).collect();
     let names: BTreeSet<_> = figures.iter().map(|figure| figure.file).collect();

@@ -1,4 +1,4 @@
-//! How fast a capture is replayed on one core, and how much memory that takes, whatever its length.
+//! Speed of a capture's replay on one core, and the memory that it takes, whatever the length.
 
 use std::io::{self, Cursor, Read, Write};
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub struct Replay {
     costs: Vec<Costs>,
 }
 
-/// Of one kind of capture.
+/// Costs of one kind of capture.
 #[derive(Debug, Deserialize, Serialize)]
 struct Costs {
     kind: String,
@@ -101,7 +101,7 @@ impl Part for Replay {
         text
     }
 
-    /// None but that memory does not grow, without which there is nothing to show.
+    /// Returns no target. The only one is that memory does not grow, without which there is nothing to show.
     fn goals(&self) -> Vec<Goal> {
         Vec::new()
     }

@@ -65,7 +65,7 @@ pub fn table(goals: &[Goal]) -> String {
     text
 }
 
-/// How many of `goals` are met, missed and not measured.
+/// Returns the numbers of `goals` that are met, missed and not measured, in words.
 pub fn summary(goals: &[Goal]) -> String {
     let count = |is: fn(Outcome) -> bool| goals.iter().filter(|goal| is(Outcome::of(goal))).count();
     let met = count(|outcome| outcome == Outcome::Met);
@@ -77,11 +77,11 @@ pub fn summary(goals: &[Goal]) -> String {
 /// Outcome of all targets together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outlook {
-    /// All are met.
+    /// All targets are met.
     Met,
-    /// One is missed, whatever became of others.
+    /// One target is missed, whatever became of others.
     Missed,
-    /// None is missed, and one was not measured.
+    /// No target is missed, and one was not measured.
     Unmeasured,
 }
 
@@ -110,7 +110,7 @@ fn measured(goal: &Goal, outcome: Outcome) -> String {
     }
 }
 
-/// As many digits as a measurement bears; one more for shares close to 100 %.
+/// Returns a number with as many digits as a measurement bears; one more for shares close to 100 %.
 fn number(value: f64) -> String {
     let decimals = match value.abs() {
         size if size >= 1000.0 => 0,

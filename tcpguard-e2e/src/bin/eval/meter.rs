@@ -28,15 +28,15 @@ use crate::entry;
 
 /// Longest entry taken; those of a real alert have a few hundred bytes.
 const LONGEST: usize = 64 * 1024;
-/// How long a thread waits before it checks whether it is to end.
+/// Time that a thread waits before it checks whether it is to end.
 const LOOK_UP: Duration = Duration::from_millis(20);
 
-/// All that was learned.
+/// Observations of a meter.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// All alerts about incidents, with their times in s since boot.
     pub alerts: Vec<Alert>,
-    /// The listener's ticks, with theirs.
+    /// The listener's ticks, with their times.
     pub ticks: Vec<Tick>,
     /// Numbers of the rules that were made.
     pub rules: BTreeSet<u32>,

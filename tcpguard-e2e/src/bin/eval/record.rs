@@ -22,14 +22,14 @@ const MANY: u32 = 300;
 /// Everything that is played, with its runs so far.
 pub struct Record {
     machine: String,
-    /// Floods.
+    /// Floods, with their runs.
     pub fights: Vec<(Fight, Vec<Fought>)>,
-    /// Trouble that is no attack.
+    /// Trouble that is no attack, with its runs.
     pub troubles: Vec<(Trouble, Vec<Troubled>)>,
 }
 
 impl Record {
-    /// All rows with `only` in their names.
+    /// Returns a record of all rows with `only` in their names, without runs.
     ///
     /// # Errors
     /// When the machine cannot be described.

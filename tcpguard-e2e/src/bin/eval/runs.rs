@@ -42,11 +42,11 @@ const LATE: f64 = 0.25;
 /// Purpose of a run with a flood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// To measure the service to clients during the mitigated flood, and the end of the incident.
+    /// Measurement of the service to clients during the mitigated flood, and of the end of the incident.
     Fought,
-    /// To let the other detectors see the flood for as long as they need, without any mitigation.
+    /// Comparison: the other detectors see the flood for as long as they need, without any mitigation.
     Compared,
-    /// To see how soon it is found.
+    /// Measurement of the time until it is found.
     Timed,
 }
 
@@ -60,7 +60,7 @@ impl Purpose {
         }
     }
 
-    /// How long clients are alone before it, and how long it lasts.
+    /// Returns the time with clients alone before the flood, and the flood's length.
     const fn times(self) -> (Duration, Duration) {
         let (calm, flood) = match self {
             Self::Fought => (4, 25),
@@ -101,7 +101,7 @@ pub struct Fight {
 pub struct Fought {
     /// Purpose of the run.
     pub purpose: Purpose,
-    /// By our detector.
+    /// Outcome by our detector.
     pub outcome: Outcome,
     /// Class of the incident two seconds after the first alert. `None` without an alert.
     pub class: Option<IncidentClass>,
@@ -113,7 +113,7 @@ pub struct Fought {
     pub steps: usize,
     /// Clients that came during the flood, and those of them that were served in time.
     pub clients: (usize, usize),
-    /// By the others: time to their alarm, s. Only where it was long enough for them.
+    /// Times to the alarms of the others, in s. Only where the flood was long enough for them.
     pub others: Option<Vec<Option<f64>>>,
 }
 
@@ -244,11 +244,11 @@ impl fmt::Display for Troubled {
 }
 
 impl Trouble {
-    /// All of them.
+    /// All types of trouble.
     pub const ALL: [Self; 4] = [Self::Rush, Self::Stall, Self::LossyPath, Self::HealthChecks];
     /// Clients a second.
     pub const CLIENTS: u32 = 50;
-    /// Of a flash crowd, those that come in addition.
+    /// Clients a second that come in addition in a flash crowd.
     const MORE: u32 = 19 * Self::CLIENTS;
     /// SYNs of balancers a second.
     const CHECKS: u32 = 25;
@@ -257,12 +257,12 @@ impl Trouble {
         Delay { mean: Duration::from_millis(300), jitter: Duration::from_millis(50), loss: 0.02 };
     /// Time with clients alone, or with the traffic that lasts for the whole run.
     const CALM: Duration = Duration::from_secs(8);
-    /// How long it lasts.
+    /// Length of the trouble.
     const LENGTH: Duration = Duration::from_secs(50);
     /// Time of observation after it.
     const AFTER: Duration = Duration::from_secs(5);
 
-    /// In the table.
+    /// Returns the name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rush => "rush of clients",

@@ -1,4 +1,4 @@
-//! How many clients a rule by hand would cut off.
+//! Number of validated clients that an operator's rule would cut off.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which look-ups of rules a SYN cannot skip, whatever its listener.
+//! Look-ups of rules that no SYN can skip, whatever its listener.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -22,14 +22,14 @@ pub(super) struct Lookups {
     narrow: BTreeMap<(IpNet, Option<u16>), u32>,
 }
 
-/// How many rules stand in each kind of table.
+/// Number of rules in each kind of table.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     hosts: u32,
     nets: u32,
 }
 
-/// Which tables are in use: the bits of [`Config::source_rules`], [`Config::port_rules`] and
+/// Tables that are in use: the bits of [`Config::source_rules`], [`Config::port_rules`] and
 /// [`Config::masks`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct InUse {
@@ -39,7 +39,7 @@ pub(super) struct InUse {
 }
 
 impl Lookups {
-    /// Those of some rules.
+    /// Returns the look-ups that rules with these `matchers` require.
     pub fn of<'a>(matchers: impl Iterator<Item = &'a Matcher>) -> Self {
         let mut lookups = Self::default();
         matchers.for_each(|matcher| lookups.add(matcher));
@@ -76,13 +76,13 @@ impl Lookups {
         self.narrow.contains_key(&(client, port))
     }
 
-    /// [`RuleRef::NARROW`], if the entry of a rule over `net` is to have it.
+    /// Returns [`RuleRef::NARROW`] if the entry of a rule over `net` is to have it, and 0 otherwise.
     pub fn narrow_flag(&self, net: &IpNet, port: Option<u16>) -> u32 {
         let narrow = client_around(net).is_some() || self.has_narrow(net.trunc(), port);
         if narrow { RuleRef::NARROW } else { 0 }
     }
 
-    /// Which tables they make SYNs ask.
+    /// Returns the tables in which SYNs must be looked up.
     pub fn in_use(&self) -> InUse {
         let masks = self.masks.iter().enumerate();
         InUse {
@@ -123,7 +123,7 @@ impl InUse {
         }
     }
 
-    /// Says it in a configuration record; whether that is news.
+    /// Writes the tables in use into a configuration record. Returns whether the record has changed.
     pub fn write_to(self, config: &mut Config) -> bool {
         let every_port = mem::replace(&mut config.source_rules, self.every_port);
         let certain_ports = mem::replace(&mut config.port_rules, self.certain_ports);

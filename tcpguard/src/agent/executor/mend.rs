@@ -9,7 +9,7 @@ use crate::agent::audit::Deviation;
 use crate::kernel::{KernelError, KernelMatcher, KernelRule};
 
 impl Executor {
-    /// How often the rules have been changed on purpose.
+    /// Returns the number of deliberate changes of the rules.
     pub const fn changes(&self) -> u64 {
         self.changes
     }
@@ -23,7 +23,7 @@ impl Executor {
             .map(move |(id, wanted)| (*id, wanted.in_kernel(set, *id)))
     }
 
-    /// One of the entries of such a rule, as it should be in the kernel.
+    /// Returns one entry of a wanted rule, as it should be in the kernel.
     pub fn entry(&self, rule: &KernelRule, entry: KernelMatcher) -> KernelRule {
         let narrow = match &entry {
             KernelMatcher::Source(net, ports) => {
@@ -35,12 +35,12 @@ impl Executor {
         KernelRule { matcher: entry, flags: rule.flags | narrow, ..rule.clone() }
     }
 
-    /// When the rule with this number ends, in ns of boot time, if there should be one.
+    /// Returns the end of the rule with this number, in ns of boot time, if there should be one.
     pub fn rule_end(&self, id: RuleId) -> Option<u64> {
         Some(self.rules.get(&id)?.ends.as_nanos())
     }
 
-    /// No rule has this number, or a higher one.
+    /// Returns the least number that is above those of all rules.
     pub fn rule_numbers(&self) -> usize {
         self.rules.last_key_value().map_or(0, |(id, _)| id.0 as usize + 1)
     }

@@ -17,15 +17,15 @@ use crate::status::{Listener, Time};
 const DISK_LIMIT: Duration = Duration::from_secs(2);
 /// The rules of a set replace those of another when the disk has both, or after so long: polls wait for it.
 const STAGING_LIMIT: Duration = Duration::from_millis(500);
-/// And so much longer for each rule, which takes 300 bytes.
+/// Time by which each rule, which takes 300 bytes, extends `STAGING_LIMIT`.
 const STAGING_RULE: Duration = Duration::from_micros(5);
 
 /// A response, and its time.
 #[derive(Debug)]
 pub enum Answer {
-    /// Now.
+    /// Sent at once.
     AtOnce(Response),
-    /// As soon as the change is on the disk: a change that was reported to an operator as done must not be lost.
+    /// Sent once the change is on the disk: a change that was reported to an operator as done must not be lost.
     OnceWritten(Response, Written),
 }
 
@@ -125,7 +125,7 @@ impl Guard {
         }
     }
 
-    /// Has the state written.
+    /// Hands the state to the writer. Returns the receiver of the result.
     pub(super) fn written(&mut self, now: Timestamp) -> Written {
         let (told, written) = oneshot::channel();
         let state = self.state(now);

@@ -74,7 +74,7 @@ pub struct Guard {
     pub(super) snapshots: VecDeque<Snapshot>,
     pub(super) started_at: Timestamp,
     pub(super) rules_in_kernel: Option<u32>,
-    /// Since when the kernel has differed from the wanted rules without a repair.
+    /// Time since which the kernel has differed from the wanted rules without a repair.
     pub(super) drift_since: Option<Timestamp>,
     pub(super) audit: Audit,
     /// Repairs that have not been reported yet, in words.
@@ -91,7 +91,7 @@ pub struct Guard {
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
     pub(super) last_second: Option<Timestamp>,
-    /// When it is to be seen again which sockets listen.
+    /// Pace at which the listening sockets are read.
     pub(super) listening: Pace,
     pub(super) last_slow: Option<Timestamp>,
     pub(super) distinct_since: Timestamp,
@@ -101,7 +101,7 @@ pub struct Guard {
     pub(super) routes: Routes,
     /// Whether the engine wants frames dropped that cannot be read.
     pub(super) pressed: bool,
-    /// Which boot this is.
+    /// Id of this boot (`/proc/sys/kernel/random/boot_id`).
     pub(super) boot: String,
     /// The mode that an operator set for good, in this run or an earlier one.
     pub(super) set_mode: Option<Mode>,
@@ -118,13 +118,13 @@ pub struct Guard {
     pub(super) has_predecessors: bool,
     /// The record that is left to an agent of another layout.
     pub(super) legacy: Legacy,
-    /// Until when the host may have connections that are older than the tables.
+    /// End of the time in which the host may have connections that are older than the tables.
     pub(super) predated_until: Timestamp,
-    /// When the state was written last.
+    /// Time at which the state was last handed to the writer in a poll.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
     pub(super) unstored: bool,
-    /// Why the kernel did not take the rules that an operator asked for just now.
+    /// Error with which the kernel refused the rules that an operator asked for just now.
     pub(super) unreplaced: Option<String>,
 }
 
@@ -215,7 +215,7 @@ impl Guard {
         }
     }
 
-    /// Has the alerts and the incidents written before the agent ends.
+    /// Hands the alerts and the incidents to their writers before the agent ends.
     pub fn keep_records(&mut self) {
         let clock = clock();
         self.incidents.keep(&self.engine, clock);
@@ -236,7 +236,7 @@ impl Guard {
         self.alerts.raise(alert, self.engine.mode(), clock());
     }
 
-    /// Has the state written: soon after a change, and now and then for the learned values.
+    /// Hands the state to the writer: soon after a change, and every `STORE_PERIOD` for the learned values.
     fn store(&mut self, now: Timestamp) {
         if !self.unstored && now.since(self.stored_at) < STORE_PERIOD {
             return;

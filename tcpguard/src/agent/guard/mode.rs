@@ -121,7 +121,7 @@ fn back(pending: &Pending, now: Timestamp) -> String {
     format!("back to {} {}", mode_name(pending.back_to), ends.join(", and "))
 }
 
-/// Why a confirmation changes nothing, with advice. `holds` is the mode now.
+/// Returns the reason for which a confirmation changes nothing, with advice. `holds` is the mode now.
 fn refusal(why: &NoWord, holds: Mode, asked: Mode, now: Timestamp) -> String {
     let (holds, asked) = (mode_name(holds), mode_name(asked));
     match why {

@@ -27,7 +27,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
 
 impl Guard {
-    /// One round: read everything, think, act. Returns when, if all of it succeeded.
+    /// Runs one round: read everything, think, act. Returns its time if all of it succeeded.
     pub fn poll(&mut self) -> Option<Timestamp> {
         let now = boot_time();
         let done = self.try_poll(now);
@@ -69,7 +69,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Reads which sockets listen, and follows them. Any user can make that long.
+    /// Reads the listening sockets and monitors them. Any user can make that take long.
     fn follow_listeners(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let begun = cpu_time();
         let loopback = self.interfaces.has_loopback();
@@ -206,7 +206,7 @@ impl Guard {
         })
     }
 
-    /// How many half-open entries each listener has.
+    /// Returns the number of half-open entries of each listener.
     fn by_listener(&self, entries: &[HalfOpen]) -> BTreeMap<ListenerId, u32> {
         let mut count = BTreeMap::new();
         for HalfOpen { server, .. } in entries {

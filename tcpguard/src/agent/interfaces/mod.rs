@@ -30,11 +30,11 @@ const RETRY: Duration = Duration::from_secs(1);
 struct Guarded {
     /// The operator's name for it.
     wanted: String,
-    /// How to attach to it.
+    /// XDP mode in which to attach to it.
     xdp_mode: XdpMode,
     slot: u8,
     attachment: Option<Attachment>,
-    /// As it was when last looked at; `None`: it does not exist.
+    /// The interface as it was last read; `None`: it does not exist.
     present: Option<Interface>,
     failed: Option<(Instant, String)>,
     /// Taken off by the operator, and not attached again by this agent.
@@ -57,7 +57,7 @@ pub struct Received {
 /// Something that has become of an interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct News {
-    /// How bad.
+    /// Severity of the event.
     pub severity: Severity,
     /// The event's name.
     pub event: &'static str,
@@ -67,13 +67,13 @@ pub struct News {
     pub text: String,
 }
 
-/// All of them.
+/// All interfaces that are attached or waited for.
 #[derive(Debug)]
 pub struct Interfaces {
     pins: Pins,
     /// The operator's names, each with how to attach to it.
     wanted: Vec<(String, XdpMode)>,
-    /// At least one for each name.
+    /// Their entries, at least one for each name.
     guarded: Vec<Guarded>,
     /// Indices of the others by which nothing comes in that has come by one of these.
     unguarded: Vec<u32>,
@@ -176,7 +176,7 @@ impl Interfaces {
         }
     }
 
-    /// Where the links are pinned.
+    /// Returns the pins of the links.
     pub const fn pins(&self) -> &Pins {
         &self.pins
     }
@@ -525,7 +525,7 @@ impl Guarded {
         }
     }
 
-    /// That the driver does not run the filter, if it was asked to.
+    /// Returns the event that the XDP program runs in generic mode, if native mode was tried and failed.
     fn fallback(&self) -> Option<News> {
         let why = self.attachment.as_ref()?.fallback.as_ref()?;
         let text = format!(
@@ -550,7 +550,8 @@ impl Guarded {
     }
 }
 
-/// Where an interface runs its XDP program: asked of it, because a filter may have been taken over.
+/// Returns the mode in which an interface runs its XDP program. The interface is asked, because the program may have
+/// been taken over.
 fn mode_of(interface: &Interface) -> Option<AttachMode> {
     match interface.xdp {
         Xdp::Native => Some(AttachMode::Native),

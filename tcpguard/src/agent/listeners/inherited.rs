@@ -12,9 +12,9 @@ use crate::kernel::{Dataplane, KernelError, ip};
 /// The state of a listener that is taken over from an agent with another map layout.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
-    /// Where clients connect to.
+    /// Address and port to which clients connect.
     pub listener: Listener,
-    /// Where its sockets are.
+    /// Kind: a local socket, or a forwarded service.
     pub kind: ListenerKind,
     /// Whether IPv4 clients connect to it too, though it is an IPv6 one.
     pub dual_stack: bool,

@@ -1,4 +1,4 @@
-//! Which rules the agent starts with: those in the kernel, explained by the state file, and those of
+//! Rules with which the agent starts: those in the kernel, explained by the state file, and those of
 //! the state file that the kernel has lost.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +19,12 @@ pub struct Reconciled {
     /// Rules in the kernel that drop; the end there may be another. A rule without a record in the state
     /// file (the agent ended between the two) keeps its end and has no reason.
     pub kept: Vec<Rule>,
-    /// To be put into the kernel: it was lost with a boot or another layout of the maps.
+    /// Rules to put into the kernel: they were lost with a boot or another layout of the maps.
     pub lost: Vec<Rule>,
-    /// To be taken out of the kernel: it has ended, or nothing here understands it.
+    /// Rules to remove from the kernel: they have ended, lack some of the ports of their record, or are not
+    /// understood here.
     pub dead: Vec<KernelRule>,
-    /// How many were lost for which there is no capacity left.
+    /// Number of lost rules for which there is no capacity left.
     pub without_room: usize,
     /// Rules that were not confirmed in time, or before the host went down; the rules that they replaced
     /// are restored.
@@ -37,7 +38,8 @@ pub struct InKernel {
     pub counting: Option<u64>,
     /// Its rules.
     pub rules: Vec<KernelRule>,
-    /// How many rules there can be: of those that were lost the first are made again.
+    /// Number of entries that rules may take: lost rules are made again in the order of the file while they
+    /// fit.
     pub room: u32,
 }
 

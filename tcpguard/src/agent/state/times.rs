@@ -18,12 +18,12 @@ pub struct Times<'a> {
     clock: &'a Clock,
     same_boot: bool,
     written: Time,
-    /// By the clock of the boot of the writer, as all that is called `…_ns`.
+    /// Time of the write by the clock of the boot of the writer, as all that is called `…_ns`.
     written_ns: Option<Timestamp>,
 }
 
 impl<'a> Times<'a> {
-    /// Of the file with this content, at `clock` in the boot named `boot`.
+    /// Returns the conversion for the file with this content, at `clock` in the boot named `boot`.
     pub fn of(state: &State, clock: &'a Clock, boot: &str) -> Self {
         let State { written, written_ns, .. } = *state;
         Self { clock, same_boot: state.is_of(boot), written, written_ns }
@@ -40,7 +40,7 @@ impl<'a> Times<'a> {
         }
     }
 
-    /// How long ago the file was written.
+    /// Returns the time since the file was written.
     pub fn age(&self) -> Duration {
         self.clock.now.since(self.at(self.written, self.written_ns))
     }
@@ -64,7 +64,7 @@ mod tests {
     use crate::agent::damage::Random;
 
     const YEAR: i64 = 365 * 86_400;
-    /// Of the writer's boot, when it wrote.
+    /// Time of the write in the writer's boot, in s.
     const WRITTEN: u64 = 5_000;
 
     fn wall(seconds: i64) -> Time {

@@ -35,7 +35,7 @@ pub enum Maker {
     Kernel,
 }
 
-/// Where cookies are taken back on an interface.
+/// The program that checks returned cookies on one interface.
 struct Redemption {
     link: HeldLink,
     lead: Lead,
@@ -46,7 +46,7 @@ struct Redemption {
 /// The programs that make cookies and check returned ones.
 pub struct Cookies {
     maker: Maker,
-    /// Why no better maker is used.
+    /// Reason for which no better maker is used.
     reason: Option<String>,
     redeemer: Option<Redeemer>,
     redemptions: BTreeMap<u32, Redemption>,
@@ -115,7 +115,7 @@ impl Cookies {
         self.maker
     }
 
-    /// Why no better maker is used.
+    /// Returns the reason for which no better maker is used.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -318,7 +318,7 @@ fn tried(
     verdicts.try_for_each(|verdict| verdict.map_err(str::to_owned))
 }
 
-/// The best maker that works, and why none that is better.
+/// Returns the best maker that works, and the reason for which no better one is used.
 fn choose(
     choice: CookieChoice,
     own: Result<(), String>,

@@ -14,7 +14,7 @@ pub(super) type Look = (ListenerKey, SynAckRecord);
 #[derive(Default)]
 pub(super) struct Looks {
     read: Option<Timestamp>,
-    /// How the host was set up then.
+    /// Settings of the host at that time.
     pub settings: CookieSettings,
     by_listener: BTreeMap<ListenerId, Vec<Look>>,
 }
@@ -45,7 +45,7 @@ impl Looks {
         Ok(())
     }
 
-    /// Those of a listener, which may answer from many addresses.
+    /// Returns the SYN-ACKs of a listener, which may reply from many addresses.
     pub fn of(&self, id: ListenerId) -> &[Look] {
         self.by_listener.get(&id).map_or(&[], Vec::as_slice)
     }

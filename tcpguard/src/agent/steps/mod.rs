@@ -27,7 +27,7 @@ use crate::kernel::{KernelError, Object, Pins, SelfTestError};
 const ACCEPT: Duration =
     Duration::from_nanos(cookie::LIFE_NS).saturating_add(Duration::from_secs(2));
 
-/// Why a mitigation cannot be started.
+/// Reason for which a mitigation cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Only the kernel makes cookies here.
@@ -53,7 +53,7 @@ pub enum Refusal {
     Behind {
         /// The interface.
         interface: String,
-        /// Which it is.
+        /// The other program, in words.
         program: String,
     },
     /// Many are taken at once.
@@ -97,7 +97,7 @@ pub struct Means<'a> {
 pub struct Judged {
     /// The listeners at which it no longer suits those that are made, and why.
     pub forbidden: Vec<(ListenerId, String)>,
-    /// Those at which it did not suit them, and does now.
+    /// The listeners at which it did not suit cookies, and does now.
     pub freed: Vec<ListenerId>,
 }
 
@@ -106,7 +106,7 @@ pub struct Steps {
     pub cookies: Cookies,
     /// The CPU time that they have taken in this poll.
     pub effort: Effort,
-    /// Until when cookies of a listener are taken that is no longer armed.
+    /// Time until which cookies are accepted at a listener that is no longer armed.
     accepting: BTreeMap<ListenerId, Timestamp>,
     /// Listeners at which the engine asked for `out_of_state`, as opposed to those that check
     /// out-of-state segments only because of cookies: without that mitigation the invalid ones would not
@@ -117,7 +117,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// No mitigation is active yet.
+    /// Creates the state without an active mitigation.
     pub const fn new(cookies: Cookies) -> Self {
         Self {
             cookies,

@@ -52,7 +52,7 @@ const COMMANDS: [(&str, &[&str]); 5] = [
         ],
     ),
 ];
-/// How long each command may take, in seconds.
+/// Longest time that each command may take, in seconds.
 const LIMIT_SECONDS: u32 = 10;
 /// The most that is taken of one file or command, in bytes.
 const MAX_BYTES: usize = 4 << 20;
@@ -60,7 +60,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// One file of the archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Member {
-    /// Its name there.
+    /// Name of the file in the archive.
     pub name: String,
     /// Its content.
     pub text: String,
@@ -123,8 +123,8 @@ fn first(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_BYTES)]).into_owned()
 }
 
-/// The same with addresses and the host's name replaced; the same address by the same pseudonym within
-/// one archive, and by another one in the next.
+/// Returns `members` with addresses and the host's name replaced; the same address by the same pseudonym
+/// within one archive, and by another one in the next.
 pub fn anonymous(members: Vec<Member>, hostname: &str) -> Vec<Member> {
     let pseudonyms = Pseudonyms::new(std::hash::RandomState::new(), hostname);
     members

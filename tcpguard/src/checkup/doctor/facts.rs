@@ -14,14 +14,14 @@ use crate::kernel::census::Attached;
 use crate::kernel::features::Feature;
 use crate::status::Status;
 
-/// Everything.
+/// All facts about this host.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The kernel.
     pub kernel: Kernel,
     /// The privileges of this process.
     pub privileges: Privileges,
-    /// Where the filter is pinned.
+    /// The directory of the pins.
     pub pins: Pins,
     /// The interfaces that are attached, or are to be.
     pub interfaces: Vec<InterfaceFacts>,
@@ -35,7 +35,7 @@ pub struct Facts {
     pub config: ConfigFacts,
     /// The agent.
     pub agent: Agent,
-    /// Which SYN cookies work here, as tried before.
+    /// Result of the last self-test of SYN cookies.
     pub probe: Probed,
     /// The packet filter.
     pub firewall: FirewallFacts,
@@ -76,7 +76,7 @@ pub struct Privileges {
     pub effective: u64,
 }
 
-/// Where the filter is pinned.
+/// The directory of the pins, and the map layouts in it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pins {
     /// The directory.
@@ -111,9 +111,9 @@ pub enum Filesystem {
 /// The owner of a directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Owner {
-    /// User.
+    /// User id of the owner.
     pub uid: u32,
-    /// Permissions.
+    /// Permission bits of the directory.
     pub mode: u32,
 }
 
@@ -184,7 +184,7 @@ pub struct Service {
 pub enum ConfigFacts {
     /// There is no file, and the defaults hold.
     Absent {
-        /// Where it would be.
+        /// Path at which it would be.
         path: PathBuf,
     },
     /// It is valid.
@@ -205,12 +205,12 @@ pub enum ConfigFacts {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Reason for which it cannot be read.
         reason: String,
     },
 }
 
-/// The agent.
+/// State of the agent.
 #[derive(Clone, Debug)]
 pub enum Agent {
     /// It answers.
@@ -223,7 +223,7 @@ pub enum Agent {
     Silent(String),
 }
 
-/// Which SYN cookies work here.
+/// Result of the self-test of SYN cookies on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Probed {
     /// Tried on this kernel with these programs and sysctls: the best, in words.

@@ -21,7 +21,7 @@ use crate::kernel::features::features;
 use crate::kernel::{is_bpffs, layouts};
 use crate::probe::{self, CookieBackend, Hook, Host};
 
-/// Where to look.
+/// Paths and interface that are examined.
 #[derive(Clone, Debug)]
 pub struct Places {
     /// The configuration; `None`: the default one.

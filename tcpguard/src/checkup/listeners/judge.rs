@@ -18,7 +18,7 @@ use crate::status::Time;
 /// The facts that were read from the host.
 #[derive(Clone, Debug)]
 pub struct ListenerFacts {
-    /// When.
+    /// Time at which they were read.
     pub at: Time,
     /// Every socket that listens.
     pub sockets: Vec<ListeningSocket>,
@@ -32,7 +32,7 @@ pub struct ListenerFacts {
     pub tcp_ext: Option<TcpExt>,
     /// The processes that hold the sockets.
     pub owners: Owners,
-    /// An earlier look, for rates.
+    /// An earlier snapshot, for rates.
     pub earlier: Option<Earlier>,
     /// The facts that could not be read, and why.
     pub unread: Vec<String>,
@@ -41,7 +41,7 @@ pub struct ListenerFacts {
 /// The part of an earlier snapshot that is kept.
 #[derive(Clone, Debug)]
 pub struct Earlier {
-    /// How long ago it was.
+    /// Age of the snapshot.
     pub ago: Duration,
     /// Drops by inode.
     pub drops: BTreeMap<u32, u32>,

@@ -10,7 +10,7 @@ use crate::host::{DescriptorUse, TcpState};
 use crate::render::number::{bytes, exact, percent};
 use crate::status::{Severity, Time};
 
-/// From when on something is worth a word.
+/// Limits from which on a value is reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Half-open connections up to which nothing is unusual. A host has as many if its clients answer
@@ -35,7 +35,7 @@ pub struct Limits {
 }
 
 impl From<StateLimits> for Limits {
-    /// Those that can be configured, with the rest as it is.
+    /// Takes the limits that can be configured, with the rest as it is.
     fn from(limits: StateLimits) -> Self {
         let StateLimits { syn_recv, established_warning, established_critical, close_wait } =
             limits;
@@ -69,13 +69,13 @@ type Use = (Option<u64>, Option<u64>);
 /// The facts that were read from the host.
 #[derive(Clone, Debug)]
 pub struct StateFacts {
-    /// When.
+    /// Time at which they were read.
     pub at: Time,
     /// Connections by state and family.
     pub counts: Counts,
-    /// How many local ports the kernel has for connections to one destination.
+    /// Number of local ports that the kernel has for connections to one destination.
     pub ports: Option<u64>,
-    /// Where this host has the most connections to.
+    /// Destinations to which this host has opened the most connections.
     pub destinations: Vec<Destination>,
     /// Connections in TIME_WAIT and their limit.
     pub time_wait: Use,

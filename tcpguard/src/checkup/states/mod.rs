@@ -57,13 +57,13 @@ pub fn gather(at: Time, queues: bool) -> Result<StateFacts, Error> {
     })
 }
 
-/// The last of three numbers: the most that TCP may take.
+/// Returns the last of the three numbers of `net.ipv4.tcp_mem`: the most pages that TCP may take.
 fn third(numbers: &str) -> Option<u64> {
     numbers.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// How many of these sockets, by inode and accept queue, each process holds, the most first. Of several
-/// that share one the first counts.
+/// Counts these sockets, given by inode and accept queue, for each process and accept queue, the most first.
+/// Of several processes that share a socket the first counts.
 fn holders(sockets: &[(u32, Option<u16>)], owners: &Owners) -> Vec<Holder> {
     let mut holders: BTreeMap<_, Holder> = BTreeMap::new();
     for (inode, accept_queue) in sockets {

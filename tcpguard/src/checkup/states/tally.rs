@@ -20,7 +20,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many are in this state, over IPv6 or over IPv4.
+    /// Returns the number of connections in this state, over IPv6 or over IPv4.
     pub fn of(&self, state: TcpState, ipv6: bool) -> u64 {
         let family = if ipv6 { &self.ipv6 } else { &self.ipv4 };
         family[state as usize]
@@ -37,18 +37,18 @@ impl Counts {
 /// other of them can have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Destination {
-    /// From where.
+    /// Local address.
     pub local: IpAddr,
-    /// To where.
+    /// Remote address and port.
     pub remote: SocketAddr,
-    /// How many, at least.
+    /// Number of connections, at least.
     pub connections: u64,
 }
 
 /// The data kept of all connections.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// How many there are.
+    /// Number of connections by state and family.
     pub counts: Counts,
     /// Inodes of those in CLOSE_WAIT, and [`Connection::accept_queue`].
     pub close_wait: Vec<(u32, Option<u16>)>,

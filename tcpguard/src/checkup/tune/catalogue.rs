@@ -12,17 +12,17 @@ pub struct Setting {
     pub does: &'static str,
     /// Possible side effects of a change.
     pub risk: &'static str,
-    /// Why a kernel may not have it.
+    /// Reason for which a kernel may not have it.
     pub absent: &'static str,
     rule: Rule,
 }
 
-/// How a value is judged.
+/// Function that judges a value.
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// A number.
+    /// For a value of one number.
     Number(fn(&HostFacts, u64) -> Advice),
-    /// Two numbers.
+    /// For a value of two numbers.
     Pair(fn(&HostFacts, (u64, u64)) -> Advice),
 }
 

@@ -59,7 +59,7 @@ pub struct HostFacts {
     pub conntrack: Option<Conntrack>,
 }
 
-/// Why `net.ipv4.tcp_syncookies` is 2 although no administrator set it.
+/// Reason for which `net.ipv4.tcp_syncookies` is 2 although no administrator set it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lent {
     /// The agent has borrowed it; it was this.
@@ -108,7 +108,7 @@ impl Load {
 /// A socket that listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Listening {
-    /// Where.
+    /// Address and port at which it listens.
     pub at: SocketAddr,
     /// Its limit, of both queues.
     pub backlog: u32,
@@ -132,9 +132,9 @@ pub struct Device {
 /// A present number and its maximum.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Span {
-    /// How many there are.
+    /// Present number.
     pub now: u32,
-    /// How many there may be.
+    /// Largest possible number.
     pub max: u32,
 }
 

@@ -12,7 +12,7 @@ pub struct Folklore {
     pub name: &'static str,
     /// The text of the recipe.
     pub recipe: &'static str,
-    /// Why it is not advised.
+    /// Reason for which it is not advised.
     pub why: &'static str,
     /// Whether this value on such a host indicates that an administrator followed the recipe.
     pub followed: fn(&HostFacts, u64) -> bool,
@@ -122,7 +122,7 @@ pub const LOW_LATENCY: Folklore = Folklore {
     followed: |_, value| value != 0,
 };
 
-/// All of them.
+/// All recipes that are not advised.
 pub const REFUSED: [&Folklore; 13] = [
     &NO_COOKIES,
     &ALWAYS_COOKIES,

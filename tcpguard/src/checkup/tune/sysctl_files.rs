@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkup::drop_ins;
 
-/// Where files are looked for; of two with one name the first directory's counts (sysctl.d(5)).
+/// Directories in which files are looked for; of two with one name the first directory's counts (sysctl.d(5)).
 const DIRECTORIES: [&str; 5] =
     ["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d"];
 /// Applied last by `sysctl --system`.

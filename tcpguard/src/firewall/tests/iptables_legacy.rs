@@ -17,7 +17,7 @@ fn asked(rules: &RuleSet, port: u16, way: &str) -> Vec<Offence> {
     offences(rules, &Question { port, ipv4: true, ipv6: true, ways: &ways, mark: 0 })
 }
 
-/// Where each offence is, and its kind.
+/// Returns the position and the kind of each offence.
 fn places(rules: &RuleSet, port: u16, way: &str) -> Vec<(String, Kind)> {
     let place = |one: &Offence| one.to_string().split(" (").next().unwrap_or_default().to_owned();
     asked(rules, port, way).iter().map(|one| (place(one), one.kind)).collect()
@@ -179,7 +179,7 @@ fn extension(name: &str, revision: u8, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// `-p tcp --syn`, and inverted.
+/// Match of `-p tcp --syn`, or of its inversion.
 fn syn(inverted: bool) -> Vec<u8> {
     let mut data: Vec<u8> =
         [EVERY, EVERY].concat().iter().flat_map(|one| one.to_ne_bytes()).collect();
@@ -187,7 +187,7 @@ fn syn(inverted: bool) -> Vec<u8> {
     extension("tcp", 0, &data)
 }
 
-/// `-m conntrack --ctstate`
+/// Match of `-m conntrack --ctstate`.
 fn state(states: u16) -> Vec<u8> {
     let mut data = vec![0; 168];
     for (at, value) in [(146, 1), (150, states)] {

@@ -23,21 +23,21 @@ const GET_ENTRIES: libc::c_int = 65;
 const NAME_LEN: usize = 32;
 /// Size of `struct ipt_getinfo`.
 const INFO_LEN: usize = 84;
-/// Where `struct ipt_get_entries` has the size of the entries, and where they begin.
+/// Offsets of the size of the entries and of the first entry in `struct ipt_get_entries`.
 const SIZE_AT: usize = 32;
 const ENTRIES_AT: usize = 40;
 /// The largest table that is read, in bytes.
 const MOST_BYTES: usize = 8 << 20;
 /// The most names of tables that are read: the kernel has five for each IP version.
 const MOST_TABLES: usize = 16;
-/// How often a table that was replaced meanwhile is requested again.
+/// Number of requests at most for a table that is replaced meanwhile.
 const ATTEMPTS: usize = 4;
 /// The modules of the tables, without their prefix.
 const TABLES: [&str; 5] = ["filter", "mangle", "nat", "raw", "security"];
 /// The loaded modules, for all users to read.
 const MODULES: &str = "/proc/modules";
 
-/// How the tables of an IP version are requested.
+/// Parameters of the requests for the tables of an IP version.
 #[derive(Debug, Eq, PartialEq)]
 struct Protocol {
     family: Family,
@@ -85,11 +85,11 @@ struct Table {
     info: Info,
 }
 
-/// Which tables exist.
+/// Tables that exist.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Existing {
     names: Vec<String>,
-    /// Why that is unknown.
+    /// Reason why that is unknown.
     unknown: Option<String>,
 }
 
@@ -164,7 +164,7 @@ fn request(name: &str, len: usize) -> Vec<u8> {
 }
 
 impl Protocol {
-    /// Which tables exist, by the file that lists them; `modules` lists the loaded modules.
+    /// Returns the tables that exist, by the file that lists them; `modules` lists the loaded modules.
     fn existing(&self, names: io::Result<String>, modules: impl FnOnce() -> String) -> Existing {
         let refused = match names {
             Ok(names) => {

@@ -47,8 +47,8 @@ pub struct RuleSet {
     pub complete: bool,
     /// Tables of iptables-legacy that cannot be read, and why: `ip filter: …`.
     pub legacy: Vec<String>,
-    /// `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection is invalid if conntrack has not seen
-    /// its SYN.
+    /// Whether `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection is then invalid if conntrack has not
+    /// seen its SYN.
     pub strict: bool,
 }
 
@@ -64,12 +64,12 @@ impl Family {
     pub const INET: Self = Self(1);
     /// IPv4.
     pub const IPV4: Self = Self(2);
-    /// Whatever arrives by a device.
+    /// All packets that arrive by a device.
     pub const NETDEV: Self = Self(5);
     /// IPv6.
     pub const IPV6: Self = Self(10);
 
-    /// As nft calls it.
+    /// Returns the name that nft has for it.
     pub const fn name(self) -> &'static str {
         match self.0 {
             1 => "inet",
@@ -92,7 +92,7 @@ pub struct Chain {
     pub table: String,
     /// Its name.
     pub name: String,
-    /// Where packets enter it; `None`: by jumps only.
+    /// Hook at which packets enter it; `None`: by jumps only.
     pub hook: Option<Hook>,
     /// Whether it is a chain of iptables-legacy. nf_tables can have one of the same name.
     pub legacy: bool,
@@ -106,12 +106,12 @@ impl Default for Family {
     }
 }
 
-/// Where packets enter a chain.
+/// Hook at which packets enter a chain.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Hook {
-    /// `NF_INET_…`, or `NF_NETDEV_…` in the family netdev.
+    /// Number of the hook: `NF_INET_…`, or `NF_NETDEV_…` in the family netdev.
     pub number: u32,
-    /// Devices that it is at; none: all.
+    /// Devices of the hook; none: all.
     pub devices: Vec<String>,
 }
 
@@ -131,9 +131,9 @@ pub struct Rule {
 pub struct Condition {
     /// The field that is tested.
     pub source: Source,
-    /// Which of its bits, and those that are turned over; empty: all, and none.
+    /// Bits of the field that count; empty: all.
     pub mask: Vec<u8>,
-    /// See `mask`.
+    /// Bits that are inverted after the mask is applied; empty: none.
     pub xor: Vec<u8>,
     /// The values that they must have.
     pub test: Test,
@@ -144,16 +144,16 @@ pub struct Condition {
 pub enum Source {
     /// Bytes of the TCP header.
     Transport {
-        /// The first one.
+        /// Offset of the first byte.
         offset: u32,
-        /// How many.
+        /// Number of bytes.
         len: u32,
     },
     /// Bytes of the IP header.
     Network {
-        /// The first one.
+        /// Offset of the first byte.
         offset: u32,
-        /// How many.
+        /// Number of bytes.
         len: u32,
     },
     /// `ct state`
@@ -168,49 +168,49 @@ pub enum Source {
     InIndex,
     /// `meta l4proto`
     L4Proto,
-    /// Something else, by its name.
+    /// Another field, by its name.
     Other(String),
 }
 
 /// The values that the tested bits must have.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Test {
-    /// These.
+    /// The bits equal these.
     Equal(Vec<u8>),
-    /// Others than these.
+    /// The bits differ from these.
     Unequal(Vec<u8>),
-    /// Of a range, both ends included, or of none.
+    /// The bits are in a range, both ends included, or outside of it.
     Range {
-        /// The least.
+        /// Least value of the range.
         from: Vec<u8>,
-        /// The greatest.
+        /// Greatest value of the range.
         to: Vec<u8>,
-        /// Outside of it.
+        /// Whether the bits are outside of the range.
         inverted: bool,
     },
-    /// In a set, or not; a map of verdicts holds the verdict for each element.
+    /// The bits are in a set, or not; a map of verdicts holds the verdict for each element.
     Set {
-        /// Its name.
+        /// Name of the set.
         name: String,
-        /// Not in it.
+        /// Whether the bits are not in the set.
         inverted: bool,
         /// Whether it is a map of verdicts.
         verdicts: bool,
     },
-    /// Something that cannot be determined; the same for the same bits.
+    /// The result cannot be determined; it is the same for the same bits.
     Unknown,
 }
 
 /// An effect of a rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// A verdict.
+    /// A verdict about the packet.
     Verdict(Verdict),
     /// The kernel finishes the handshake on the listener's behalf.
     Synproxy,
     /// Something that can decide about the packet or a later one, by its name: a reject, a limit.
     Decides(String),
-    /// Something that cannot, such as a counter.
+    /// Something that cannot decide about a packet, such as a counter.
     Harmless,
 }
 
@@ -221,15 +221,15 @@ pub enum Verdict {
     Accept,
     /// It is dropped.
     Drop,
-    /// Another chain says, and then the next rule.
+    /// Another chain decides, and then the next rule.
     Jump(String),
-    /// Another chain says.
+    /// Another chain decides.
     Goto(String),
-    /// The chain that jumped here says.
+    /// The chain that jumped here decides.
     Return,
-    /// The next rule says.
+    /// The next rule decides.
     Continue,
-    /// A program says.
+    /// A program decides.
     Queue,
 }
 
@@ -238,21 +238,21 @@ pub enum Verdict {
 pub struct Element {
     /// Its key.
     pub key: Vec<u8>,
-    /// It is the first key behind an interval.
+    /// Whether it is the first key behind an interval.
     pub ends: bool,
-    /// In a map of verdicts, the verdict for it.
+    /// Verdict for it, in a map of verdicts.
     pub verdict: Option<Verdict>,
 }
 
-/// Asks netfilter; its socket stays open between two questions.
+/// Queries to netfilter; the socket stays open between two of them.
 #[derive(Debug, Default)]
 pub struct Netfilter {
     socket: Option<Netlink>,
 }
 
 impl Netfilter {
-    /// A number that is another one after each change of nf_tables' rules or sets; `None`: the kernel
-    /// has no nf_tables.
+    /// Returns a number that differs after each change of nf_tables' rules or sets; `None`: the kernel has no
+    /// nf_tables.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -268,7 +268,7 @@ impl Netfilter {
         absent(asked.map(Some)).map(Option::flatten)
     }
 
-    /// All of it.
+    /// Reads the whole rule set, within the bounds.
     ///
     /// # Errors
     /// When the kernel does not answer, or its answer makes no sense.
@@ -320,7 +320,8 @@ pub fn assembled(
     chains
 }
 
-/// `net.netfilter.nf_conntrack_tcp_loose` is 0; where nothing follows connections it does not exist.
+/// Whether `net.netfilter.nf_conntrack_tcp_loose` is 0; where netfilter tracks no connections it does not
+/// exist.
 ///
 /// # Errors
 /// As [`Sysctls::read_number`].
@@ -328,7 +329,7 @@ pub fn is_strict(sysctls: &Sysctls) -> Result<bool, Error> {
     Ok(sysctls.read_number("net.netfilter.nf_conntrack_tcp_loose")? == Some(0))
 }
 
-/// Nothing where the kernel has no nf_tables.
+/// Turns the error of a kernel without nf_tables into `None`.
 fn absent<T>(answer: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
     match answer {
         Err(error) if matches!(error.os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(None),

@@ -8,7 +8,7 @@ use crate::host::netlink::attributes;
 
 /// `struct nfgenmsg` of include/uapi/linux/netfilter/nfnetlink.h.
 const HEADER_LEN: usize = 4;
-/// Type bits that are flags: nested, network byte order.
+/// Mask of an attribute's type without its flags: nested, network byte order.
 const TYPE: u16 = 0x3fff;
 /// The longest name that is believed.
 const LONGEST_NAME: usize = 256;
@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 256;
 const REGISTERS: usize = 20;
 /// The most expressions that are read of one rule.
 const MOST_EXPRESSIONS: usize = 128;
-/// Where the TCP header has its flags.
+/// Field of the flags in the TCP header.
 pub(super) const FLAGS: Source = Source::Transport { offset: 13, len: 1 };
 const SYN: u8 = 0x02;
 /// Kinds of TCP options that only SYNs have: MSS, window scale, SACK permitted.
@@ -303,8 +303,9 @@ pub(super) fn is_of_syns(kind: u8) -> bool {
     OF_SYNS.contains(&kind)
 }
 
-/// How a condition on an option that only SYNs have depends on their flag: it is false without it or, if
-/// it is `inverted`, something else than with it. Whether it is true of a SYN has to be said beside it.
+/// Returns the dependence on the SYN flag of a condition on an option that only SYNs have: it is false
+/// without the flag or, if it is `inverted`, something else than with it. Whether it is true of a SYN has to
+/// be said beside it.
 pub(super) fn on_option_of_syns(inverted: bool) -> Condition {
     let test = if inverted { Test::Unknown } else { Test::Equal(vec![SYN]) };
     Condition { source: FLAGS, mask: vec![SYN], xor: vec![0], test }

@@ -17,20 +17,20 @@ use crate::kernel::{KernelError, Plain};
 pub struct KernelRule {
     /// Index of its end and its hits.
     pub slot: u32,
-    /// Which SYNs it drops.
+    /// SYNs that it drops.
     pub matcher: KernelMatcher,
-    /// Those of [`RuleRef`].
+    /// Flags of [`RuleRef`].
     pub flags: u32,
     /// Boot time in ns at which it ends.
     pub expires_ns: u64,
 }
 
-/// Which SYNs a [`KernelRule`] drops.
+/// SYNs that a [`KernelRule`] drops.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KernelMatcher {
-    /// From these sources, to these ports.
+    /// SYNs from these sources to these ports.
     Source(IpNet, Ports),
-    /// Those with this signature.
+    /// SYNs with this signature.
     Signature(SignatureKey),
 }
 

@@ -10,7 +10,7 @@ use crate::kernel::table::Position;
 use crate::kernel::table::Table;
 use crate::kernel::{KernelError, Plain};
 
-/// How far the rules have been walked; by default not at all.
+/// Position of a walk over the rules; by default at the first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RuleWalk {
     place: Place,

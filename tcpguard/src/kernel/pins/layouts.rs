@@ -24,11 +24,11 @@ pub(super) const MAPS: &str = "maps";
 /// The purpose of an interface's link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::kernel) enum Kind {
-    /// Filters arriving packets.
+    /// Link of the XDP program, which filters arriving packets.
     Ingress,
-    /// Sees departing packets.
+    /// Link of the program that sees departing packets.
     Egress,
-    /// Takes cookies back.
+    /// Link of the program that takes cookies back.
     Redeem,
 }
 
@@ -75,7 +75,7 @@ pub(super) const fn version(rules: u32) -> u32 {
     if rules == maps::RULES { ABI_VERSION } else { rules * PER_ROOM + ABI_VERSION }
 }
 
-/// More than there will be versions of the ABI.
+/// Factor of the capacity in a version: more than there will be versions of the ABI.
 const PER_ROOM: u32 = 1000;
 
 /// The directory of a layout.
@@ -84,12 +84,12 @@ pub(super) fn directory(dir: &Path, version: u32, netns: u64) -> PathBuf {
 }
 
 impl Layout {
-    /// Whether it is of this version of the ABI, whatever its room for rules.
+    /// Whether it is of this version of the ABI, whatever its capacity for rules.
     pub const fn is_of_this_abi(&self) -> bool {
         self.version % PER_ROOM == ABI_VERSION
     }
 
-    /// For how many rules its maps have room.
+    /// Returns the number of rules for which its maps have capacity.
     pub const fn room(&self) -> u32 {
         match self.version / PER_ROOM {
             0 => maps::RULES,
@@ -114,7 +114,7 @@ pub(super) struct LinkPin {
     pub ifindex: u32,
     /// Its name then, by the configuration or by itself.
     pub name: String,
-    /// Where it is.
+    /// Path of the pin.
     pub path: PathBuf,
 }
 
@@ -144,7 +144,7 @@ pub(super) fn links(layout: &Path) -> Vec<LinkPin> {
     Kind::ALL.iter().flat_map(|kind| links_of(layout, *kind)).collect()
 }
 
-/// Those of one kind.
+/// The pins of interfaces' links of one kind.
 pub(super) fn links_of(layout: &Path, kind: Kind) -> Vec<LinkPin> {
     entries(&layout.join(kind.directory())).into_iter().filter_map(LinkPin::at).collect()
 }

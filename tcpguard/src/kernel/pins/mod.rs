@@ -1,5 +1,5 @@
-//! Where links are pinned, so that the filter outlives the agent, and how the next agent finds them:
-//! one of the same layout, or of an earlier or a later one, to which a record is left as well.
+//! Pins of the links, by which the XDP program outlives the agent and the next agent finds them: one of the
+//! same layout, or of an earlier or a later one, to which a record is left as well.
 
 mod detach;
 mod heirloom;
@@ -72,7 +72,7 @@ impl Pins {
         self.version
     }
 
-    /// Where the maps are pinned.
+    /// Returns the directory in which the maps are pinned.
     pub fn maps(&self) -> PathBuf {
         self.root.join(MAPS)
     }
@@ -85,7 +85,7 @@ impl Pins {
         remove_all(maps)
     }
 
-    /// The same, unless a program with a pinned link uses them.
+    /// Removes the pins of all `maps`, unless a program with a pinned link uses them.
     ///
     /// # Errors
     /// When one cannot be removed.
@@ -119,13 +119,13 @@ impl Pins {
             .collect()
     }
 
-    /// Where the link of an interface is pinned.
+    /// Returns the path at which the link of an interface is pinned.
     pub(super) fn link(&self, kind: Kind, ifindex: u32, name: &str) -> PathBuf {
         self.root.join(kind.directory()).join(LinkPin::file_name(ifindex, name))
     }
 
-    /// Where links of the interface with this index are pinned, whatever its name was: first by an
-    /// agent of this layout, then by those of others.
+    /// Returns the paths at which links of the interface with this index are pinned, whatever its name was:
+    /// first by an agent of this layout, then by those of others.
     pub(super) fn inherited(&self, kind: Kind, ifindex: u32) -> Vec<PathBuf> {
         inherited(&self.dir, self.netns, &self.root, kind, ifindex)
     }

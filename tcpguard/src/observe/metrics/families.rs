@@ -1,5 +1,5 @@
-//! Which numbers there are, from the status alone. docs/metrics.md lists them for people; a test holds
-//! the two together.
+//! Families of metrics, from the status alone. docs/metrics.md lists them for people; a test holds the two
+//! together.
 
 use std::net::IpAddr;
 
@@ -9,11 +9,10 @@ use super::format::{Family, Kind, Sample, Value};
 use crate::config::mode_name;
 use crate::status::{Attack, AttackKind, Interface, Listener, ListenerState, State, Status};
 
-/// Listeners of which each has samples of its own: a host may have thousands, a monitoring system
-/// pays for each.
+/// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
 const LISTENERS: usize = 64;
 
-/// Every kind of incident: those that have not occurred count 0.
+/// Every class of incident: those that have not occurred count 0.
 const KINDS: [AttackKind; 11] = [
     AttackKind::RandomSpoofed,
     AttackKind::SingleSource,

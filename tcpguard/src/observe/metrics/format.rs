@@ -50,21 +50,21 @@ pub enum Kind {
     Info,
 }
 
-/// One number.
+/// One number with its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The labels that identify it.
     pub labels: Vec<(&'static str, String)>,
-    /// How much.
+    /// Value of the sample.
     pub value: Value,
 }
 
-/// How much.
+/// Value of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
     /// A count.
     Count(u64),
-    /// Seconds, a share.
+    /// An amount, such as seconds or a share.
     Amount(f64),
 }
 

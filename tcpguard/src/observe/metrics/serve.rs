@@ -68,7 +68,7 @@ impl MetricsServer {
         Ok((Self { unix, tcp }, finding))
     }
 
-    /// Where it listens on TCP.
+    /// Returns the address on which it listens on TCP.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref()?.local_addr().ok()
     }
@@ -109,15 +109,15 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
     }
 }
 
-/// Why the service sends no packet to an address of this host. systemd's IPAddressDeny= lets it listen, and
-/// drops all packets.
+/// Returns the error that denies the service a packet to `address`, an address of this host. systemd's
+/// IPAddressDeny= lets it listen, and drops all packets.
 fn denied(address: SocketAddr) -> Option<io::Error> {
     let socket = UdpSocket::bind(SocketAddr::new(address.ip(), 0)).ok()?;
     let error = socket.send_to(&[], address).err()?;
     (error.kind() == io::ErrorKind::PermissionDenied).then_some(error)
 }
 
-/// Why there are no metrics on a port, and the way to get them.
+/// Returns the health note about a port without metrics: the reason, and the way to get them.
 fn not_served(address: SocketAddr, error: &io::Error) -> Health {
     let hint = match error.raw_os_error() {
         // As systemd's RestrictAddressFamilies= and IPAddressDeny= answer.

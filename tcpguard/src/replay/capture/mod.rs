@@ -20,7 +20,7 @@ pub const MAX_CAPTURED: u32 = 262_144;
 /// One captured packet.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Packet {
-    /// When it was captured, in ns since 1970; `None` in blocks that carry no time.
+    /// Time of its capture, in ns since 1970; `None` in blocks that carry no time.
     pub at_ns: Option<u64>,
     /// Link type, as registered at <https://www.tcpdump.org/linktypes.html>.
     pub link: u16,
@@ -30,37 +30,37 @@ pub struct Packet {
     pub bytes: Vec<u8>,
 }
 
-/// Why a capture cannot be read, or cannot be read further.
+/// Reason why a capture cannot be read, or cannot be read further.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The capture could not be opened.
     #[error("cannot open {file}: {error}; name a capture that is there: tcpguard replay FILE")]
     Open {
-        /// Its name.
+        /// Name of the capture.
         file: String,
-        /// Why.
+        /// Error of the system.
         error: io::Error,
     },
-    /// It ends within a record: the records before it have been read.
+    /// The capture ends within a record. The records before it have been read.
     #[error(
         "The capture is cut off at byte {end}{of}, within the record at byte {record}; what came before \
          is judged. All of it takes another recording: tcpdump -w FILE"
     )]
     Cut {
-        /// Where the record begins.
+        /// Offset of the record, in bytes.
         record: u64,
-        /// Where the capture ends.
+        /// Offset of the end of the capture, in bytes.
         end: u64,
         /// The unit of the byte counts: the file, or its decompressed content.
         of: &'static str,
     },
-    /// It contradicts its format.
+    /// The capture contradicts its format.
     #[error(
         "the capture cannot be read at byte {record}{of}: {reason}; name another one: tcpguard replay \
          FILE"
     )]
     Damaged {
-        /// Where the record begins.
+        /// Offset of the record, in bytes.
         record: u64,
         /// The unit of the byte counts: the file, or its decompressed content.
         of: &'static str,
@@ -71,11 +71,11 @@ pub enum CaptureError {
 
 /// A failure within a record.
 enum Fault {
-    /// The end came too early.
+    /// The record is cut off.
     End,
-    /// Its content is impossible.
+    /// The content of the record is impossible.
     Nonsense(String),
-    /// It could not be read.
+    /// The record could not be read.
     Io(io::Error),
 }
 

@@ -57,7 +57,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Where the block begins that was read last.
+    /// Returns the offset of the block that was read last, in bytes.
     pub const fn block_at(&self) -> u64 {
         self.block_at
     }

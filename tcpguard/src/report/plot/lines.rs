@@ -183,7 +183,7 @@ impl<'a> Drawing<'a> {
         Ok(())
     }
 
-    /// Where the measured values lie, in the middle of their steps.
+    /// Returns the positions of the measured values, each in the middle of its step.
     fn measured(&self, values: impl Iterator<Item = Option<f64>>) -> Vec<(f64, f64)> {
         let places = self.stage.middles().zip(values);
         places.filter_map(|(at, value)| Some((self.x.at(at), self.y.at(value?)))).collect()

@@ -13,13 +13,13 @@ use crate::status::Time;
 /// Properties that plots of the same time share.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
-    /// How times are written.
+    /// Format of times.
     pub times: &'a Times,
-    /// When the axis begins.
+    /// Time at which the axis begins.
     pub began: Time,
     /// Ends of the steps, in s after that. Not empty.
     pub ends: Vec<f64>,
-    /// From when to when it was an attack, in s after that.
+    /// Begin and end of the attack, in s after that.
     pub attack: [f64; 2],
     /// Moments to be marked, in s after that, with their numbers; in their order.
     pub marks: Vec<(f64, usize)>,
@@ -47,7 +47,7 @@ pub(super) struct Panel {
     pub says: String,
     /// Areas on top of each other, the lowest first.
     pub areas: Vec<Series>,
-    /// Lines.
+    /// Lines, drawn over the areas.
     pub lines: Vec<Series>,
     /// Reference values, with their descriptions.
     pub levels: Vec<(f64, String)>,

@@ -20,7 +20,7 @@ impl Scale {
         Self { values, pixels }
     }
 
-    /// Where `value` lies; one beyond either end lies there.
+    /// Returns the position of `value`, in pixels. A value beyond an end of the scale has the position of that end.
     pub fn at(&self, value: f64) -> f64 {
         let ([low, high], [start, end]) = (self.values, self.pixels);
         if high <= low {

@@ -9,9 +9,9 @@ use crate::status::{Listener, ListenerKind};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::seen::{Seen, half_open_share};
 
-/// Full enough to be worth a look.
+/// Fill of a queue that is worth a look, as a share of its limit.
 const FILLING: f64 = 0.5;
-/// Full enough for clients to be turned away by the next burst.
+/// Fill of a queue at which the next burst may turn clients away, as a share of its limit.
 const FULL: f64 = 0.9;
 
 pub(super) const COLUMNS: [Column; 10] = [
@@ -60,7 +60,7 @@ fn name(listener: &Listener) -> String {
     SocketAddr::new(listener.addr, listener.port).to_string()
 }
 
-/// How many wait and how many may, sorted by how full it is.
+/// Returns the cell of a queue: its length and its limit, sorted by its fill.
 fn queue(count: Option<u32>, limit: Option<u32>) -> Cell {
     let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
     let share = count.zip(limit).map(|(count, limit)| f64::from(count) / f64::from(limit.max(1)));

@@ -21,7 +21,7 @@ pub struct Curve {
     pub name: &'static str,
     /// Its values.
     pub series: fn(&Traffic) -> &Series,
-    /// How a value is written.
+    /// Format of a value.
     pub write: fn(f64) -> String,
     /// The highest value fills the whole height, and no value less than this does.
     pub least_top: f64,

@@ -6,12 +6,12 @@ use super::super::packets::*;
 use super::*;
 use crate::run;
 
-/// When the copy of a packet comes and whether a router is between, as mirror ports make them.
+/// Delay of the copy of a packet, in ns, and whether a router is between, as mirror ports make them.
 const COPIES: [(u64, bool); 2] = [(MS / 50, false), (MS / 2, true)];
-/// Share of the packets that a host did not capture that could not keep up.
+/// Share of the packets that are missing from the capture of a host that could not keep up.
 const LOST: f64 = 0.2;
 
-/// Nothing was called a flood, if only for a moment.
+/// Asserts that nothing was called a flood, not even for a moment.
 fn assert_no_flood(name: &str, scene: &Scene) {
     let told = run(&scene.capture(View::Both), Mode::Observe).expect("a capture").told;
     let floods = told.iter().filter(|told| told.class.is_flood()).count();

@@ -6,14 +6,14 @@ use super::scene::Scene;
 use super::stack::{self, Look, address};
 use crate::packets::*;
 
-/// Where SYNs claim to come from.
+/// Source addresses of SYNs.
 #[derive(Clone, Copy, Debug)]
 pub enum From {
-    /// Anywhere.
+    /// Random addresses.
     Random,
     /// One address.
     One(IpAddr),
-    /// So many addresses, scattered.
+    /// This many scattered addresses.
     Pool(u64),
     /// One network of 256 addresses.
     Network,
@@ -30,9 +30,9 @@ pub enum Shape {
     RandomWindow,
     /// No options, TTL drawn for each.
     RandomTtl,
-    /// As Linux clients look, from where those are.
+    /// Fingerprint of Linux clients, at the distances of clients.
     Linux,
-    /// As all clients look, from where they are.
+    /// Fingerprints of all kinds of clients, at the distances of clients.
     Mix,
     /// One tool on hosts at various distances.
     Tool,
@@ -41,16 +41,16 @@ pub enum Shape {
 /// A flood.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
-    /// Seconds.
+    /// Begin of the flood, in s; `until` is its end.
     pub from: f64,
     pub until: f64,
     /// SYNs a second while it is on.
     pub rate: f64,
-    /// Seconds on and off.
+    /// Durations of a pulse and of the pause after it, in s.
     pub pulses: Option<(f64, f64)>,
     pub sources: From,
     pub shape: Shape,
-    /// The attacker's own kernel resets the answers.
+    /// Whether the attacker's own kernel resets the replies.
     pub resets: bool,
     /// Share of its SYNs that the server answers.
     pub answered: f64,

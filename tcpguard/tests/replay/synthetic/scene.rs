@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::stack::{AGAIN, AGAIN_IN_A_HURRY, AGAIN_SLOWLY, Family, Look, host};
 use crate::packets::*;
 
-/// Which packets a capture holds.
+/// Packets that a capture holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum View {
     /// Both directions.
@@ -56,7 +56,7 @@ pub struct Scene {
     pub family: Family,
     pub server: SocketAddr,
     pub dice: Dice,
-    /// When the capture ends.
+    /// Time at which the capture ends, in ns since 1970.
     pub until: u64,
     packets: Vec<(u64, View, Vec<u8>)>,
     /// Slots for half-open handshakes with a retransmitted SYN-ACK. The others get a SYN cookie.
@@ -100,12 +100,12 @@ impl Scene {
         }
     }
 
-    /// A segment that arrives, if its time is within the capture.
+    /// Adds a segment that arrives, if its time is within the capture.
     pub fn arrives(&mut self, at: u64, tcp: &Tcp<'_>) {
         self.put(at, View::Arriving, tcp);
     }
 
-    /// A segment that leaves.
+    /// Adds a segment that leaves, if its time is within the capture.
     pub fn leaves(&mut self, at: u64, tcp: &Tcp<'_>) {
         self.put(at, View::Leaving, tcp);
     }
@@ -123,25 +123,26 @@ impl Scene {
         super::super::files::PCAP.write(&in_order(packets))
     }
 
-    /// Of the packets that go this way, those to one in `share` clients were not captured.
+    /// Removes the packets that go this way to one in `share` clients, as if they were not captured.
     pub fn lose(&mut self, way: View, share: u8) {
         let port_at = if self.family == Family::V4 { 23 } else { 43 };
         self.packets.retain(|(_, its, packet)| *its != way || packet[port_at] % share != 0);
     }
 
-    /// Of every `every` ns the first `lost` were not captured, whichever way packets went.
+    /// Removes the packets of the first `lost` ns of every `every` ns, in both directions, as if they were not
+    /// captured.
     pub fn lose_bursts(&mut self, lost: u64, every: u64) {
         self.packets.retain(|(at, ..)| at % every >= lost);
     }
 
-    /// This share of all packets was not captured, drawn for each.
+    /// Removes this share of all packets, drawn for each, as if they were not captured.
     pub fn lose_some(&mut self, share: f64) {
         let mut dice = Dice(self.dice.next());
         self.packets.retain(|_| dice.share() >= share);
     }
 
-    /// Each packet was captured again so many ns later, as by a mirror port that copies incoming
-    /// and outgoing packets. `routed`: a router is between.
+    /// Adds a copy of each packet `after` ns later, as captured at a mirror port that copies incoming and
+    /// outgoing packets. `routed`: a router is between.
     pub fn mirror(&mut self, after: u64, routed: bool) {
         let ttl_at = if self.family == Family::V4 { 8 } else { 7 };
         let copy = |(at, way, packet): &(u64, View, Vec<u8>)| {

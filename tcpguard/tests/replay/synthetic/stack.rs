@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::packets::{Dice, MS, SECOND};
 
-/// When a SYN without a reply is retransmitted: 1, 3, 7, 15 and 31 s after the first one (RFC 6298 §2.1 and
-/// §5.5, as Linux, Windows and macOS do). SYN-ACKs are retransmitted at the same times.
+/// Times at which a SYN without a reply is retransmitted: 1, 3, 7, 15 and 31 s after the first one (RFC 6298
+/// §2.1 and §5.5, as Linux, Windows and macOS do). SYN-ACKs are retransmitted at the same times.
 pub const AGAIN: [u64; 5] = [SECOND, 3 * SECOND, 7 * SECOND, 15 * SECOND, 31 * SECOND];
 
 /// The same where the first timeout is 3 s (RFC 1122 §4.2.3.1): old and embedded systems.
@@ -19,7 +19,7 @@ pub const AGAIN_IN_A_HURRY: [u64; 4] = [150 * MS, 450 * MS, 1050 * MS, 2250 * MS
 pub struct Look {
     pub options: Vec<u8>,
     pub window: u16,
-    /// As it arrives.
+    /// TTL on arrival.
     pub ttl: u8,
 }
 
@@ -87,7 +87,7 @@ pub enum Family {
     V6,
 }
 
-/// Where IPv6 hosts live: some of the prefixes that the registries have given out.
+/// Prefixes of IPv6 hosts: some of those that the registries have given out.
 const GIVEN_OUT: [u32; 12] = [
     0x2001_0470,
     0x2003_00c0,

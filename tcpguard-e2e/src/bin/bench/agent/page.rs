@@ -11,10 +11,10 @@ use crate::samples::Samples;
 /// CPUs of the machines for which the maps are computed, and the limit of all maps on each in MiB: 64
 /// on two CPUs, and 1 more for each further one.
 const MACHINES: [(u64, f64); 3] = [(2, 64.0), (16, 78.0), (128, 190.0)];
-/// % of one core.
+/// Limits of the CPU time, in % of one core.
 const IDLE: f64 = 1.0;
 const FLOODED: f64 = 5.0;
-/// MiB.
+/// Limits of the memory and of its growth, in MiB.
 const RESIDENT: f64 = 32.0;
 const FLAT: f64 = 1.0;
 

@@ -20,13 +20,13 @@ use super::sockets::{self, Crowd};
 use super::{MIB, Options};
 use crate::samples::Samples;
 
-/// By then a start is over, and so is the question how it went.
+/// Time after which a start is over, and so is the question how it went.
 const SETTLE: Duration = Duration::from_secs(2);
-/// By then the flood has turned its tables over, at [`FOLLOWED`] SYNs a second.
+/// Time in which the flood turns its tables over, at [`FOLLOWED`] SYNs a second.
 const FILL: Duration = Duration::from_secs(6);
-/// So few SYNs a second are followed each (`docs/costs.md`), from one source each.
+/// SYNs a second that are few enough to be followed each (`docs/costs.md`), from one source each.
 const FOLLOWED: u32 = 19_000;
-/// Fuller than this, a table of sets is full: some of them are before others.
+/// Share above which a table of sets is full: some of them are before others.
 const FULL: f64 = 0.9;
 /// Limit of the time in which a crowd of peers connects: a machine that takes longer has a smaller
 /// crowd.
@@ -36,11 +36,11 @@ const GATHER: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Case {
-    /// So many sockets that listen.
+    /// A number of listening sockets.
     Listeners(u16),
     /// Tables of followed flows and of sources in a flood in which every SYN is followed.
     FullTables,
-    /// One socket that listens, and so many connections.
+    /// One listening socket, and a number of connections.
     Established(u32),
 }
 
@@ -58,7 +58,7 @@ pub struct PollCost {
 }
 
 impl PollCost {
-    /// All cases, not measured yet.
+    /// Returns all cases, not measured yet.
     pub fn all(options: &Options) -> Vec<Self> {
         let listeners = [1, 256, MAX_LISTENERS as u16].map(Case::Listeners);
         let cases = listeners.into_iter().chain([Case::FullTables]);
@@ -74,7 +74,7 @@ impl PollCost {
             .collect()
     }
 
-    /// As in tables.
+    /// Returns the case as tables name it.
     pub fn title(&self) -> String {
         match self.case {
             Case::Listeners(1) => "1 listener".to_owned(),
@@ -94,7 +94,7 @@ impl PollCost {
         }
     }
 
-    /// One more round of it.
+    /// Measures one more round of the case.
     ///
     /// # Errors
     /// When the lab or the agent fails.
@@ -158,7 +158,7 @@ fn followed(status: &Status) -> usize {
     status.document()["listeners"].as_array().map_or(0, Vec::len)
 }
 
-/// How full the status says that a table is, 0 to 1.
+/// Returns the fill of a table by the status, 0 to 1.
 fn fill(status: &Value, table: &str) -> Option<f64> {
     let mut maps = status["maps"].as_array()?.iter();
     maps.find(|map| map["name"] == table)?["fill_ratio"].as_f64()

@@ -14,7 +14,7 @@ use tcpguard_e2e::netns::Netns;
 use crate::samples::Samples;
 
 const SIZES: [u32; 2] = [10_000, 100_000];
-/// Of each size, in one round.
+/// Imports of each size in one round.
 const TIMES: usize = 3;
 
 /// The time of `tcpguard rules import`, from its start to its end, when all rules are in force.
@@ -22,16 +22,16 @@ const TIMES: usize = 3;
 pub struct RuleCost {
     /// Rules of a set.
     pub rules: u32,
-    /// Where there were none, in ms.
+    /// Times where there were no rules before, in ms.
     pub install: Samples,
-    /// Where there were as many, half of them the same, in ms.
+    /// Times where there were as many rules before, half of them the same, in ms.
     pub replace: Samples,
-    /// Why the agent took none.
+    /// Reason why the agent took no rules.
     pub refused: Option<String>,
 }
 
 impl RuleCost {
-    /// All sizes, not measured yet.
+    /// Returns all sizes, not measured yet.
     pub fn all() -> Vec<Self> {
         let cost = |rules| Self {
             rules,
@@ -67,7 +67,7 @@ impl RuleCost {
     }
 }
 
-/// One more round of all sizes, by an agent that has room for all of them.
+/// Measures one more round of all sizes, by an agent that has room for all of them.
 ///
 /// # Errors
 /// When the lab or the agent fails. That it refuses a set is no error.
@@ -93,13 +93,13 @@ fn first_line(said: &str) -> String {
     said.lines().next().unwrap_or("refused without a word").trim().to_owned()
 }
 
-/// As a file of rules has them.
+/// Returns the rules as a file of rules has them.
 fn lines(rules: Range<u32>) -> String {
     let line = |rule| format!("{{\"prefix\":\"{}\",\"for_s\":3600}}\n", prefix(rule));
     rules.map(line).collect()
 }
 
-/// One in ten an IPv6 /64, one in ten an IPv4 /28, the others single addresses.
+/// Returns the prefix of a rule: one in ten an IPv6 /64, one in ten an IPv4 /28, the others single addresses.
 fn prefix(rule: u32) -> String {
     let v4 = |host| Ipv4Addr::from_bits(0x6440_0000 + rule * 16 + host);
     match rule % 10 {

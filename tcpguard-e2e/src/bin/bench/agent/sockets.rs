@@ -15,7 +15,7 @@ use tcpguard_e2e::raw::{MAX_BATCH, PacketSocket};
 const FIRST_PORT: u16 = 10_000;
 /// Ports of a peer from [`FIRST_PORT`] on.
 const PEER_PORTS: u32 = 50_000;
-/// Where peers are: a range for benchmarks (RFC 2544), behind the attacker's interface.
+/// First address of the peers: a range for benchmarks (RFC 2544), behind the attacker's interface.
 const PEERS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// Listens on `count` ports of all IPv4 addresses of `host`.
@@ -42,7 +42,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Has up to `count` peers connect, until no more of them get in or `limit` is over.
+    /// Makes up to `count` peers connect, until no more of them get in or `limit` is over.
     ///
     /// # Errors
     /// When the lab fails, or no peer gets in.

@@ -1,4 +1,4 @@
-//! How long a start takes, as a service manager sees it: from `execve` to `READY=1`.
+//! Time of a start, as a service manager sees it: from `execve` to `READY=1`.
 
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
@@ -17,7 +17,7 @@ use tcpguard_e2e::server::{Behaviour, Server};
 use crate::samples::Samples;
 
 const SOCKET: &str = "/run/notify";
-/// In one round.
+/// Starts of each type in one round.
 const TIMES: usize = 3;
 const LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
@@ -25,14 +25,14 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Times to `READY=1`, in ms.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct StartCost {
-    /// With nothing in the kernel.
+    /// Starts with nothing in the kernel.
     pub fresh: Samples,
-    /// Over the pins of an agent before it, that has stopped.
+    /// Starts over the pins of an agent before it, that has stopped.
     pub adoption: Samples,
 }
 
 impl StartCost {
-    /// One more round.
+    /// Measures one more round.
     ///
     /// # Errors
     /// When the lab fails, or an agent does not become ready within 10 s.
@@ -116,7 +116,7 @@ impl Drop for Agent {
     }
 }
 
-/// sd_notify(3): assignments, one a line.
+/// Whether a message says that the service is ready. In sd_notify(3) it has assignments, one a line.
 fn is_ready(message: &[u8]) -> bool {
     message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }

@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 
-/// How many did not hold.
+/// Number of claims that did not hold.
 #[derive(Default)]
 pub struct Claims {
     broken: u32,
 }
 
 impl Claims {
-    /// One claim.
+    /// Prints one claim with its outcome, and counts it if it does not hold.
     pub fn check(&mut self, holds: bool, claim: &str) {
         println!("  {} {claim}", if holds { "[ok]    " } else { "[NOT SO]" });
         self.broken += u32::from(!holds);

@@ -10,15 +10,15 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 // Not /proc/net, which is that of the process and not of the thread that is in the namespace.
 const STAT: &str = "/proc/thread-self/net/stat/nf_conntrack";
-/// After so long the kernel forgets a SYN that was answered (`nf_conntrack_tcp_timeout_syn_recv`).
+/// Time after which the kernel forgets a SYN that was answered (`nf_conntrack_tcp_timeout_syn_recv`).
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Its table at the end of a window, and its counts in that window.
+/// Table of the connection tracking at the end of a window, and its counts in that window.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Conntrack {
     /// Connections in its table.
     pub entries: u64,
-    /// How many it has room for (`nf_conntrack_max`).
+    /// Connections that the table has room for (`nf_conntrack_max`).
     pub room: u64,
     /// Packets that it dropped for want of room, and those that are not inserted.
     pub dropped: u64,
@@ -29,7 +29,8 @@ pub struct Conntrack {
 }
 
 impl Conntrack {
-    /// Of `host`, since there is its namespace. `None` where the kernel has none, or does not say.
+    /// Reads the counts of `host`, since there is its namespace. `None` where the kernel has none, or does not
+    /// say.
     pub fn read(host: &Netns) -> Option<Self> {
         let number = |path: &str| host.read(path).ok()?.trim().parse::<u64>().ok();
         let stat = host.read(STAT).ok()?;
@@ -42,7 +43,7 @@ impl Conntrack {
         })
     }
 
-    /// Its counts since an `earlier` reading.
+    /// Returns the counts since an `earlier` reading.
     pub const fn since(self, earlier: Self) -> Self {
         Self {
             dropped: self.dropped - earlier.dropped,
@@ -52,7 +53,7 @@ impl Conntrack {
         }
     }
 
-    /// One line.
+    /// Returns a summary in one line.
     pub fn summary(&self) -> String {
         let Self { entries, room, dropped, early_dropped, not_inserted } = self;
         format!(
@@ -62,7 +63,7 @@ impl Conntrack {
     }
 }
 
-/// How long SYNs of so many a second take to fill the table, or until it grows no more; nothing where the
+/// Returns the time in which SYNs of so many a second fill the table, or until it grows no more; zero where the
 /// kernel has none yet.
 pub fn time_to_fill(rate: u32) -> Duration {
     let max = fs::read_to_string(MAX).ok().and_then(|max| max.trim().parse::<u32>().ok());

@@ -9,12 +9,12 @@ use super::arm::Arm;
 use super::attack::{Delivery, Kind, Rate};
 use super::record::{Clients, Record, Run, Spread};
 
-/// Of [`Clients::percent`]: within a second, and within three.
+/// Indices into [`Clients::percent`]: within a second, and within three.
 const SOON: usize = 0;
 const LATE: usize = 1;
 const HALF_A_MILLION: Rate = Rate::Paced(500_000);
 
-/// All of them, measured or not.
+/// Returns all targets, measured or not.
 pub fn goals(records: &[Record]) -> Vec<Goal> {
     let crude = |arm| Cell::of(records, Kind::Crude, Rate::Maximum, arm);
     let half = |arm| Cell::of(records, Kind::Mimic, HALF_A_MILLION, arm);
@@ -155,7 +155,7 @@ impl<'a> Cell<'a> {
         self.record.map_or(&[], |record| &record.runs)
     }
 
-    /// Which of the clients' SYNs it could not have answered.
+    /// Returns the share of the clients' SYNs that it could not have answered, in words.
     fn lost(&self) -> String {
         let spread = self.record.and_then(|record| record.spread(|run| run.syns_lost));
         spread.map_or(String::new(), |Spread { median, least, most }| {
@@ -166,7 +166,7 @@ impl<'a> Cell<'a> {
         })
     }
 
-    /// Why it was not measured, or may not be relied on.
+    /// Returns the reasons why it was not measured, or may not be relied on.
     fn doubts(&self) -> String {
         let title = self.arm.title();
         let Some(record) = self.record else { return format!("{title}: not part of this run") };

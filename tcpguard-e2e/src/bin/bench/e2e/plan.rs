@@ -1,4 +1,4 @@
-//! Every defence at every rate, in bounded time, and which of these cells targets are judged by.
+//! Plan of the runs: every defence at every rate, in bounded time, and the cells by which targets are judged.
 
 use super::arm::Arm;
 use super::attack::{Delivery, Kind, Rate};
@@ -19,7 +19,7 @@ const JUDGED: [(Kind, Rate, &[Arm]); 3] = [
 
 const PACES: [Rate; 4] =
     [Rate::Paced(10_000), Rate::Paced(100_000), Rate::Paced(500_000), Rate::Maximum];
-/// `tcp_syncookies=2` has the same effect under a flood as 1.
+/// Defences against a crude flood. `tcp_syncookies=2` has the same effect under a flood as 1.
 const AGAINST_CRUDE: [Arm; 12] = [
     Arm::None,
     Arm::Cookies1,
@@ -34,9 +34,10 @@ const AGAINST_CRUDE: [Arm; 12] = [
     Arm::Ours,
     Arm::OursGeneric,
 ];
-/// The effect of a limit per source on random sources: a crude flood shows it as well.
+/// Defences against copies, without a limit per source: a crude flood shows its effect on random sources as
+/// well.
 const AGAINST_COPIES: [Arm; 4] = [Arm::Cookies1, Arm::Synproxy, Arm::Drop, Arm::Ours];
-/// Where native XDP gains nothing, and where replies are longer than the SYNs.
+/// Floods and defences where native XDP gains nothing, and where replies are longer than the SYNs.
 const AS_SOCKET_BUFFERS: [(Kind, &[Arm]); 2] = [
     (
         Kind::Crude,
@@ -80,8 +81,8 @@ pub fn of_targets(base: Setting, quick: bool) -> Vec<Record> {
     records
 }
 
-/// Has a cell be judged: one that is there already, or another beside its neighbours. The machine's
-/// speed must not decide: doubtful results are measured again.
+/// Marks a cell as judged: one that is there already, or another beside its neighbours. The machine's speed
+/// must not decide: doubtful results are measured again.
 fn judge(records: &mut Vec<Record>, arm: Arm, setting: Setting, rounds: usize) {
     let same = records.iter_mut().find(|record| record.arm == arm && record.setting == setting);
     if let Some(record) = same {

@@ -18,25 +18,25 @@ const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// One run between two of the perfect drop.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Run {
-    /// In which round, from 1.
+    /// Number of the round, from 1.
     pub round: usize,
-    /// Each from an address that was never heard of.
+    /// New clients, each from an address that was never heard of.
     pub strangers: Clients,
-    /// From addresses that had connected before the flood.
+    /// Clients from addresses that had connected before the flood.
     pub regulars: Clients,
     /// SYNs made per second.
     pub offered: f64,
     /// Packets taken from the ring per second.
     pub taken: f64,
-    /// Of the SYNs that clients sent in the whole run, the share in % that never reached the XDP
-    /// program: they found the ring full. `None` where tcpguard does not run, so that nothing counted
-    /// them, or where the flood comes as socket buffers.
+    /// Share of the SYNs that clients sent in the whole run, in %, that never reached the XDP program: they
+    /// found the ring full. `None` where tcpguard does not run, so that nothing counted them, or where the
+    /// flood comes as socket buffers.
     pub syns_lost: Option<f64>,
     /// Connection tracking of the host under test; `None` where it tracks no connections.
     pub conntrack: Option<Conntrack>,
     /// CPU time in ns; `None` without packets.
     pub ns_per_packet: Option<f64>,
-    /// Of the receiving CPU, 0 to 1.
+    /// Load of the receiving CPU, 0 to 1.
     pub load: f64,
     /// CPU ns per packet of the perfect drop before and after it.
     pub brackets: Option<[f64; 2]>,
@@ -52,8 +52,8 @@ pub struct Clients {
     pub attempts: usize,
     pub within_1s: usize,
     pub within_3s: usize,
-    /// Until half of them and 99 % had an open connection, in ms, failures counted as [`PATIENCE`];
-    /// `None` without attempts.
+    /// Times until half of the clients and 99 % had an open connection, in ms, failures counted as
+    /// [`PATIENCE`]; `None` without attempts.
     pub connect_ms: Option<[f64; 2]>,
 }
 
@@ -71,7 +71,7 @@ pub struct Record {
     pub repeated: usize,
     /// Runs that the lab broke off.
     pub failed: usize,
-    /// Why there are no runs.
+    /// Reason why there are no runs.
     pub unavailable: Option<String>,
 }
 
@@ -90,7 +90,7 @@ impl Spread {
         Some(Self { median: median(values), least, most })
     }
 
-    /// As a plot shows it.
+    /// Returns the spread as a plot shows it.
     pub const fn point(self) -> [f64; 3] {
         [self.median, self.least, self.most]
     }
@@ -107,7 +107,7 @@ impl Clients {
         }
     }
 
-    /// All of several runs; their times to connect are the medians of the runs'.
+    /// Returns all clients of several runs; their times to connect are the medians of the runs'.
     pub fn pooled<'a>(runs: impl Iterator<Item = &'a Self>) -> Self {
         let (mut all, mut times) = (Self::default(), [Vec::new(), Vec::new()]);
         for clients in runs {
@@ -122,7 +122,7 @@ impl Clients {
         all
     }
 
-    /// One line.
+    /// Returns a summary in one line.
     pub fn summary(&self) -> String {
         self.percent().map_or("none".to_owned(), |[soon, late]| {
             format!("{} clients, {soon:.1} % within 1 s, {late:.1} % within 3 s", self.attempts)
@@ -155,7 +155,7 @@ impl Run {
         }
     }
 
-    /// By which share of the lesser the perfect drops around it differ; nothing without any.
+    /// Returns the share of the lesser by which the perfect drops around it differ; zero without any.
     pub fn disagreement(&self) -> f64 {
         self.brackets.map_or(0.0, |[before, after]| (before - after).abs() / before.min(after))
     }
@@ -186,12 +186,12 @@ impl Record {
         }
     }
 
-    /// Clients of all runs.
+    /// Returns the new clients of all runs.
     pub fn strangers(&self) -> Clients {
         Clients::pooled(self.runs.iter().map(|run| &run.strangers))
     }
 
-    /// Likewise.
+    /// Returns the clients of all runs from addresses that had connected before the flood.
     pub fn regulars(&self) -> Clients {
         Clients::pooled(self.runs.iter().map(|run| &run.regulars))
     }

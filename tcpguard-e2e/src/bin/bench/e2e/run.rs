@@ -23,9 +23,9 @@ use super::conntrack::{self, Conntrack};
 
 /// Mitigations that keep SYNs away from a listener.
 pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
-/// By then the agent has polled its counters again, which it does once a second at least.
+/// Time in which the agent has polled its counters again, which it does once a second at least.
 const SETTLED: Duration = Duration::from_millis(2500);
-/// When a client gives up: after the last limit that is reported, 3 s.
+/// Time after which a client gives up, beyond the last limit that is reported, 3 s.
 pub const PATIENCE: Duration = clients::PATIENCE;
 
 /// The conditions for all defences of one comparison.
@@ -38,14 +38,14 @@ pub struct Setting {
     pub linear: Option<u8>,
     pub flood: Kind,
     pub delivery: Delivery,
-    /// `None`: no flood at all.
+    /// Rate of the flood; `None`: no flood at all.
     pub rate: Option<Rate>,
     /// Connections per second from new clients, and as many from validated clients.
     pub clients: u32,
 }
 
 impl Setting {
-    /// Without a flood, near, one client a second.
+    /// Returns a setting without a flood, near, with one client a second.
     pub const fn near(family: Family) -> Self {
         Self {
             ipv6: matches!(family, Family::V6),
@@ -62,7 +62,7 @@ impl Setting {
         if self.ipv6 { Family::V6 } else { Family::V4 }
     }
 
-    /// Its flood, if it has one, not started yet.
+    /// Returns the setting's flood, if it has one, not started yet.
     ///
     /// # Errors
     /// When a client's SYN is to be copied and none is seen.
@@ -75,16 +75,16 @@ impl Setting {
 /// Times of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// With clients, before the flood.
+    /// Time with clients, before the flood.
     pub warm_up: Duration,
-    /// With the flood, before the window: the agent detects it in this time.
+    /// Time with the flood, before the window: the agent detects it in this time.
     pub settle: Duration,
-    /// Attempts begun in it count.
+    /// Time in which the attempts that count begin.
     pub window: Duration,
 }
 
 impl Timing {
-    /// The same for `arm`: where connections are tracked, the flood has filled their table before the
+    /// Returns the times for `arm`: where connections are tracked, the flood has filled their table before the
     /// window, as one that lasts does.
     pub fn of(&self, arm: Arm, setting: &Setting) -> Self {
         let fill = match setting.rate {
@@ -94,12 +94,12 @@ impl Timing {
         Self { settle: self.settle + fill, ..*self }
     }
 
-    /// How long a run takes, set-up included.
+    /// Returns the time that a run takes, set-up included.
     pub fn total(&self) -> Duration {
         self.with_clients() + SETTLED + Duration::from_secs(2)
     }
 
-    /// How long clients come.
+    /// Returns the time in which clients come.
     fn with_clients(&self) -> Duration {
         self.warm_up + self.settle + self.window + PATIENCE
     }
@@ -108,16 +108,16 @@ impl Timing {
 /// The results of a window.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Each from an address that was never heard of.
+    /// New clients, each from an address that was never heard of.
     pub strangers: Attempts,
-    /// From addresses that had connected before the flood.
+    /// Clients from addresses that had connected before the flood.
     pub regulars: Attempts,
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
-    /// Of the SYNs that clients sent in the whole run, the share that the ring lost before the XDP
-    /// program, 0 to 1. `None` where tcpguard does not run, where the flood comes as socket buffers, as
-    /// clients do, or where the counters contradict each other.
+    /// Share of the SYNs that clients sent in the whole run that the ring lost before the XDP program, 0 to 1.
+    /// `None` where tcpguard does not run, where the flood comes as socket buffers, as clients do, or where the
+    /// counters contradict each other.
     pub syns_lost: Option<f64>,
     /// Connection tracking of the host under test, where it tracks connections.
     pub conntrack: Option<Conntrack>,
@@ -179,7 +179,7 @@ impl Stage {
     }
 }
 
-/// Why a defence could not be set up.
+/// Reason why a defence could not be set up.
 #[derive(Debug)]
 pub struct Unavailable(pub String);
 
@@ -269,8 +269,8 @@ fn syns_counted(guard: &Guard<'_>) -> Result<u64> {
     Ok(guard.status()?.total("syn"))
 }
 
-/// Of so many SYNs of clients the share that was not counted, where a flood's were counted beside
-/// them, but for those that were lost; `None` if there were more, or fewer than of the flood alone.
+/// Returns the share of so many SYNs of clients that was not counted, where a flood's were counted beside them,
+/// but for those that were lost; `None` if there were more, or fewer than of the flood alone.
 fn share_lost(clients: u64, flood: u64, flood_lost: u64, counted: u64) -> Option<f64> {
     let arrived = counted.checked_sub(flood.checked_sub(flood_lost)?)?;
     let lost = clients.checked_sub(arrived)?;

@@ -9,11 +9,11 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// About a million, as a flood has them.
+/// About a million sources, as a flood has them.
 pub const MILLION: Sources = Sources::Among { bits: 20 };
 /// The sources that most packets are measured from.
 pub const BOTH: [Sources; 2] = [Sources::One, MILLION];
-/// From how many sources the cost of a counted SYN is followed, beside one and a million; in bits.
+/// Numbers of sources, in bits, for which the cost of a counted SYN is measured, beside one and a million.
 const GROWTH: [u8; 4] = [10, 14, 17, 24];
 /// Addresses that are listed, as by a blocklist.
 pub const LISTS: [u32; 4] = [1, 1_000, 10_000, 100_000];
@@ -47,15 +47,15 @@ impl Family {
 pub enum Packet {
     Arp,
     Udp,
-    /// Of an open connection, or with a cookie that is none.
+    /// An ACK of an open connection, or with a cookie that is none.
     Ack,
-    /// Likewise, with an echoed timestamp, in which cookies keep a part of their fields.
+    /// An ACK like [`Packet::Ack`], with an echoed timestamp, in which cookies keep a part of their fields.
     AckTimestamps,
-    /// With a cookie made by XDP.
+    /// An ACK with a cookie made by XDP.
     CookieAck,
     /// A SYN without options, as crude floods have them.
     Bare,
-    /// The same with another window each time, where its source is drawn.
+    /// A SYN like [`Packet::Bare`], with another window each time, where its source is drawn.
     AnyWindow,
     Windows,
     Linux,
@@ -89,24 +89,25 @@ impl Packet {
 /// The state of the XDP program.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Situation {
-    /// It observes.
+    /// The program observes.
     Observe,
-    /// Likewise, and follows every SYN of the sample, as of a host that sees so few that it can.
+    /// The program observes, and follows every SYN of the sample, as of a host that sees so few that it can.
     Followed,
-    /// It observes, with so many listeners on this port, the packet's among them, each on an address of its
-    /// own.
+    /// The program observes, with so many listeners on this port, the packet's among them, each on an address
+    /// of its own.
     Listeners(u32),
     /// So many addresses are listed (/32, /64), the packet's among them, or none.
     Listed(u32),
     /// So many addresses are listed, and the packet's is not.
     Unlisted(u32),
-    /// So many networks are, of mixed lengths (/16 to /28, /32 to /56), and the packet's is in one of them.
+    /// So many networks are listed, of mixed lengths (/16 to /28, /32 to /56), and the packet's is in one of
+    /// them.
     Nets(u32),
     /// So many signatures are in force, one of them the packet's.
     Signatures { count: u32, masks: Masks },
     /// SYNs are answered with cookies, and cookies taken.
     Cookies,
-    /// More come than can be answered: first SYNs are dropped.
+    /// More SYNs come than can be answered: first SYNs are dropped.
     Overload,
 }
 
@@ -132,11 +133,11 @@ impl Situation {
 /// The fields that signatures compare.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Masks {
-    /// All of them the same, the window with it.
+    /// The same fields in all signatures, the window with them.
     One,
-    /// All of them the same, without the window.
+    /// The same fields in all signatures, without the window.
     NoWindow,
-    /// As many things as there are masks. The packet's is under the last mask that random sources leave
+    /// As many sets of fields as there are masks. The packet's is under the last mask that random sources leave
     /// alone.
     All,
 }
@@ -166,7 +167,7 @@ impl Masks {
     }
 }
 
-/// All signatures with which a packet is measured, from `least` on.
+/// Returns all signatures with which a packet is measured, from `least` on.
 pub fn signatures(packet: Packet, least: u32) -> impl Iterator<Item = Situation> {
     let counts = move |masks: Masks| {
         let counts = masks.counts(packet).filter(move |&count| count >= least);
@@ -178,7 +179,7 @@ pub fn signatures(packet: Packet, least: u32) -> impl Iterator<Item = Situation>
 /// The share of flows that the XDP program tracks.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Mode {
-    /// All of them, as long as a CPU sees no more than it can follow ([`Situation::Followed`]).
+    /// All flows, as long as a CPU sees no more than it can follow ([`Situation::Followed`]).
     Exact,
     /// The share that the agent chooses under a flood.
     Flood,
@@ -200,7 +201,7 @@ impl Mode {
 pub struct Filter {
     /// Policy deny: an unlisted packet is dropped, and a listed one passes. Else the other way round.
     pub deny: bool,
-    /// With all features, not those of IPv4 and IPv6 only.
+    /// Whether it has all features, not those of IPv4 and IPv6 only.
     pub all: bool,
     /// Addresses that are listed.
     pub listed: u32,
@@ -217,7 +218,7 @@ impl Filter {
         Self { listed, hit: true, ..Self::ALLOW_MISS }
     }
 
-    /// Every way to use it with a list, or none, of those in which the source is listed or is not.
+    /// Returns every way to use it with a list, or none, of those in which the source is listed or is not.
     pub fn each(hit: bool) -> impl Iterator<Item = Self> {
         let flags = [false, true];
         let policies = flags.into_iter().flat_map(move |deny| flags.map(|all| (deny, all)));
@@ -227,7 +228,7 @@ impl Filter {
         })
     }
 
-    /// Likewise, and with lists of other lengths.
+    /// Returns every way as [`Self::each`] does, and ways with lists of other lengths.
     pub fn all() -> impl Iterator<Item = Self> {
         let others = LISTS.into_iter().filter(|&count| count != LIST).map(Self::denied);
         Self::each(false).chain(Self::each(true)).chain(others)
@@ -241,7 +242,7 @@ impl Filter {
     }
 }
 
-/// Which program it is that takes the packet.
+/// Program that takes the packet.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Subject {
     /// Nothing behind the wrapper, not even the program that drops: the cost of the jump, negated.
@@ -255,7 +256,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// How long the list is that the packet's source is on, or in, if it is.
+    /// Returns the length of the list that the packet's source is on, or in, if it is.
     pub const fn list(self) -> Option<u32> {
         match self {
             Self::Guard(Situation::Listed(count @ 1..) | Situation::Nets(count), _)
@@ -410,7 +411,7 @@ fn is_within(sources: Sources, count: u32) -> bool {
     sources == Sources::One || sources == among(count)
 }
 
-/// How many there are, in words.
+/// Returns the number of sources, in words.
 pub fn sources(sources: Sources) -> String {
     match sources {
         Sources::One => "1 source".to_owned(),

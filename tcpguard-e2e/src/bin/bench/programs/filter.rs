@@ -49,7 +49,7 @@ impl Filters {
     }
 }
 
-/// Where distributions put its programs.
+/// Finds the directory in which distributions put its programs.
 fn directory() -> Result<PathBuf> {
     let places =
         [format!("/usr/lib/{ARCH}-linux-gnu/bpf"), "/usr/lib64/bpf".into(), "/usr/lib/bpf".into()];

@@ -25,37 +25,37 @@ use super::rules;
 /// SYNs per second of the flood by which the agent chooses the shares of flood mode: about as many as
 /// this kit's floods reach.
 const FLOOD: u64 = 5_000_000;
-/// The agent goes no further.
+/// The agent's largest shift.
 const MOST_SHIFT: u8 = 16;
 
-/// In one of so many slots a handshake is under way: those of 100 clients a second, with marks that
-/// last for some 65 s.
+/// Slots of which one has a handshake under way: those of 100 clients a second, with marks that last for some
+/// 65 s.
 const PENDING_IN: usize = 10;
 
-/// One of so many networks (IPv4 /16, IPv6 /48) has had a client.
+/// Networks (IPv4 /16, IPv6 /48) of which one has had a client.
 const CLIENT_IN: usize = 64;
 
 pub struct Guard {
     dataplane: Dataplane,
-    /// Where handshakes may be under way.
+    /// Marks of the handshakes that may be under way.
     pending: Array<MapData, [u8; PENDING_MARKS]>,
-    /// How many addresses of each family have a listener of their own.
+    /// Number of addresses that have a listener of their own, half of each family.
     addresses: Cell<u32>,
     /// The situation and family of the source rules in the kernel.
     listed: Cell<Option<(Situation, Family)>>,
     ingress: OwnedFd,
-    /// At tc, for cookies; `None` on kernels that have no such function.
+    /// The program at tc that takes cookies; `None` on kernels that have no such function.
     redeem: Option<OwnedFd>,
     pub secret: CookieSecret,
     pub programs: Vec<ProgramCost>,
-    /// Why there are no cookies.
+    /// Reason why there are no cookies.
     pub without_cookies: Option<String>,
     _object: Object,
     _redeemer: Option<Redeemer>,
 }
 
 impl Guard {
-    /// With room for so many rules, and pins in a directory of this name.
+    /// Loads the programs with room for so many rules, and pins in a directory of this name.
     ///
     /// # Errors
     /// Without root; outside a namespace with a BPF file system of its own.
@@ -108,7 +108,7 @@ impl Guard {
         self.redeem.as_ref().map(AsFd::as_fd)
     }
 
-    /// Has as many handshakes be under way as on a host with 100 clients a second, whatever was measured
+    /// Marks as many handshakes to be under way as on a host with 100 clients a second, whatever was measured
     /// before: of an ACK that may belong to one more is asked.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Guard {
         Ok(self.dataplane.set_client_filter(0, &client_marks())?)
     }
 
-    /// Has so many addresses have listeners of their own, beside the one on every address. They share its
+    /// Makes so many addresses have listeners of their own, beside the one on every address. They share its
     /// number.
     fn listen_on(&self, count: u32) -> Result<()> {
         let before = self.addresses.replace(count);
@@ -142,7 +142,7 @@ impl Guard {
         Ok(self.dataplane.set_ports(keys.iter().map(|key| (key, 0)))?)
     }
 
-    /// Has the rules about sources of a situation be in the kernel, and no others.
+    /// Puts the rules about sources of a situation into the kernel, and no others.
     fn list(&self, situation: Situation, family: Family) -> Result<()> {
         let wanted = (rules::source_rules(situation) > 0).then_some((situation, family));
         let before = self.listed.replace(wanted);
@@ -206,7 +206,7 @@ impl Guard {
     }
 }
 
-/// As the agent keeps them. None is the one source's.
+/// Returns marks as the agent keeps them. None is the one source's.
 fn client_marks() -> Box<[u8; CLIENT_MARKS]> {
     let mut marks = Box::new([0; CLIENT_MARKS]);
     marks.iter_mut().skip(1).step_by(CLIENT_IN).for_each(|mark| *mark = 1);

@@ -14,28 +14,28 @@ use anyhow::{Result, bail};
 use super::goals::{Judged, Ratio};
 use crate::machine::Machine;
 
-/// In each of its rounds a ratio may be so many times the median that is on record, or more in some:
-/// noise comes and goes, and a real growth shows in all rounds. On two CPUs beside two compilers the
-/// least of three quick rounds was at most 1.35 times the median of another such run, in all 432 cases of
-/// ten pairs of runs either way; on a quiet machine nine rounds agree within 16 %.
+/// Multiple of the median on record that a ratio may reach in each of its rounds, and exceed in some: noise
+/// comes and goes, and a real growth shows in all rounds. On two CPUs beside two compilers the least of three
+/// quick rounds was at most 1.35 times the median of another such run, in all 432 cases of ten pairs of runs
+/// either way; on a quiet machine nine rounds agree within 16 %.
 const FACTOR: f64 = 1.5;
-/// So many times as much where no more than half of a target's cases are beyond that: on a machine with
-/// a speed that changes by a factor of two within minutes one of 300 was at 1.52.
+/// Further factor where no more than half of a target's cases are beyond that: on a machine with a speed that
+/// changes by a factor of two within minutes one of 300 was at 1.52.
 const ALONE: f64 = 2.0;
-/// And so many ns more: the kernel gives the time of a run in whole ns, for the case, for its
+/// Further time that is allowed, in ns: the kernel gives the time of a run in whole ns, for the case, for its
 /// reference, and for the floors below both.
 const SLACK_NS: f64 = 3.0;
-/// On another processor than that of the record so many times as much is allowed: beside the kernel's cookie
-/// helpers tcpguard took 0.65 to 0.83 for a SYN on one, and 1.2 to 1.9 on another.
+/// Factor that is allowed on another processor than that of the record: beside the kernel's cookie helpers
+/// tcpguard took 0.65 to 0.83 for a SYN on one, and 1.2 to 1.9 on another.
 const OTHER_PROCESSOR: f64 = 2.0;
-/// Of pairs of the same empty program so many differ at most where figures are worth something: 2 to 8 %
-/// did beside two compilers, a third beside floods on both CPUs.
+/// Largest share of pairs of the same empty program that differ where figures are worth something: 2 to 8 % did
+/// beside two compilers, a third beside floods on both CPUs.
 const UNQUIET: f64 = 0.2;
 
 /// All targets, now and on record.
 pub struct Comparison {
     targets: Vec<Target>,
-    /// Of the record and of this run, if they differ.
+    /// Processors of the record and of this run, if they differ.
     processors: Option<[String; 2]>,
 }
 
@@ -44,7 +44,7 @@ struct Target {
     name: String,
     unit: String,
     meaning: &'static str,
-    /// Why cases may be missing.
+    /// Reason why cases may be missing.
     note: String,
     rows: Vec<Row>,
 }
@@ -236,7 +236,7 @@ impl Row {
     }
 }
 
-/// Up to where a ratio is no news, of something that is measured by `unit_ns`.
+/// Returns the limit up to which a ratio is no news, of something that is measured by `unit_ns`.
 fn limit(recorded: f64, unit_ns: f64, factor: f64) -> f64 {
     factor * recorded + SLACK_NS / unit_ns
 }
@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    /// On one machine.
+    /// Compares two results of one machine.
     fn compared(recorded: &[Judged], now: &[Judged]) -> Comparison {
         Comparison::new(recorded, &machine("Xeon"), now, &machine("Xeon"))
     }

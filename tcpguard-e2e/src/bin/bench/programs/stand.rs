@@ -1,4 +1,4 @@
-//! Where programs are run: all of them behind the same wrapper, between runs of one that only drops.
+//! Stand for runs of the programs: all of them behind the same wrapper, between runs of one that only drops.
 
 use std::net::{Ipv6Addr, TcpListener};
 use std::os::fd::AsFd as _;
@@ -25,26 +25,26 @@ const RUNS: [u64; 2] = [10_000, 2_000_000];
 const BETWEEN: usize = 8;
 /// Two floors that differ by more than this share do not agree.
 const AGREEMENT: f64 = 0.1;
-/// `TC_ACT_UNSPEC`.
+/// `TC_ACT_UNSPEC`: the expected verdict at tc on an ACK without a valid cookie.
 const TC_UNSPEC: u32 = u32::MAX;
 
 /// All programs, loaded.
 pub struct Stand {
     pub guard: Guard,
-    /// With room for more rules than there is by default, which costs a look-up a wider table.
+    /// Programs with room for more rules than there is by default, which costs a look-up a wider table.
     roomy: Guard,
-    /// Where good cookies lead to.
+    /// Listener that good cookies lead to.
     _listener: TcpListener,
     filters: Result<Filters>,
     reference: Result<Reference>,
     conntrack: Option<Conntrack>,
-    /// How long a measurement takes, about.
+    /// Time that a measurement takes, about.
     pub run: Duration,
 }
 
 /// Costs of a packet, in ns.
 pub struct Round {
-    /// Above the floors around it, or why it could not be measured.
+    /// Cost above the floors around it, or the reason why it could not be measured.
     pub net: Vec<(Subject, Result<f64>)>,
     /// Means of two floors of XDP programs.
     pub floors: Vec<f64>,
@@ -84,7 +84,7 @@ impl Stand {
         missing
     }
 
-    /// Those of a stream's subjects that are there.
+    /// Returns those of a stream's subjects that are there.
     pub fn subjects(&self, stream: Stream) -> Vec<Subject> {
         let mut subjects = stream.subjects();
         subjects.retain(|subject| match subject {
@@ -101,7 +101,7 @@ impl Stand {
         subjects
     }
 
-    /// Every subject once.
+    /// Measures every subject once.
     ///
     /// # Errors
     /// When the wrapper or a floor cannot be run.
@@ -208,7 +208,7 @@ impl Stand {
         }
     }
 
-    /// One run of a subject at XDP.
+    /// Measures one run of a subject at XDP.
     fn subject(
         &self,
         stream: Stream,

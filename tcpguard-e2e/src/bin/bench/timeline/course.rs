@@ -12,23 +12,23 @@ use tcpguard_e2e::flood::FloodReport;
 pub const SLOT: Duration = Duration::from_millis(250);
 /// Time within which clients want their response.
 const LIMIT: Duration = Duration::from_secs(1);
-/// Where one attempt in so many fails at most, success is full; of fewer that cannot be said.
+/// Attempts of which at most one fails at full success; of fewer attempts that cannot be said.
 pub const FULL: usize = 1000;
 
 /// New clients that began in one slot.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Slot {
-    /// When it began, in seconds; negative before the flood.
+    /// Time at which it began, in seconds; negative before the flood.
     pub at_s: f64,
     pub attempts: usize,
-    /// Within 1 s.
+    /// Attempts with a response within 1 s.
     pub answered: usize,
 }
 
 /// One run of one defence. Moments are in seconds, `None` if they did not come.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Course {
-    /// In which round, from 1.
+    /// Number of the round, from 1.
     pub round: usize,
     /// SYNs made per second.
     pub offered: f64,
@@ -36,7 +36,7 @@ pub struct Course {
     /// Counted from 2 s after the first SYN to the last one.
     pub ring_full: f64,
     pub slots: Vec<Slot>,
-    /// From which on new clients were answered as if there were no flood.
+    /// Moment from which on new clients were answered as if there were no flood.
     pub full_success: Option<f64>,
     /// Moments by the agent's own alerts. Empty for another defence.
     pub told: Moments,
@@ -55,7 +55,7 @@ pub struct Moments {
 }
 
 impl Course {
-    /// One line.
+    /// Returns a summary in one line.
     pub fn summary(&self) -> String {
         let moments = [
             ("detected", self.told.detected),
@@ -146,7 +146,7 @@ impl Moments {
     }
 }
 
-/// When any of `events` was reported, in seconds since `from`, the earliest first.
+/// Returns the times at which any of `events` was reported, in seconds since `from`, the earliest first.
 fn since(from: u64, alerts: &[Alert], events: &[&str]) -> impl Iterator<Item = f64> {
     let told = move |alert: &&Alert| alert.at >= from && events.contains(&&*alert.event);
     alerts.iter().filter(told).map(move |alert| between(from, alert.at).as_secs_f64())
@@ -161,8 +161,8 @@ mod tests {
     const MS: u64 = 1_000_000;
     const FLOOD: FloodReport = FloodReport { sent: 1000, started: 10_000 * MS, ended: 16_000 * MS };
 
-    /// One every 2 ms from 1 s before the flood until 1 s after it; those fail of which `fails` says so
-    /// by their ms from the first SYN.
+    /// Returns one attempt every 2 ms from 1 s before the flood until 1 s after it; those fail of which `fails`
+    /// says so by their ms from the first SYN.
     fn attempts(fails: impl Fn(i64) -> bool) -> Attempts {
         let attempt = |ms: i64| {
             let took = (!fails(ms)).then_some(Duration::from_millis(3));

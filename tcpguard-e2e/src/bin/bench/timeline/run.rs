@@ -28,7 +28,7 @@ pub const CLIENTS: u32 = 400;
 const LEAD: Duration = Duration::from_secs(8);
 /// Time that a release may take beyond the configured quiet time.
 const GRACE: Duration = Duration::from_secs(15);
-/// By then an agent has put its rules or mitigations in force.
+/// Time by which an agent has put its rules or mitigations in force.
 pub const ARMED: Duration = Duration::from_secs(2);
 /// Two clocks cannot be read at one moment; this far apart they have not been set.
 const READ: i128 = 10_000_000;
@@ -41,7 +41,8 @@ pub struct Timing {
     pub after: Duration,
 }
 
-/// How long everything must be quiet before the agent withdraws rules and stops mitigations, by default.
+/// Returns the time for which everything must be quiet before the agent withdraws rules and stops mitigations,
+/// by default.
 pub fn hold() -> Duration {
     Settings::default().quiet
 }

@@ -111,7 +111,7 @@ pub(in super::super) fn health(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Which SYN cookies are to be had.
+/// Reports the best SYN cookies that work on this host, and whether the agent uses any.
 pub(in super::super) fn probe(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "cookies";
     let mut findings = vec![match &facts.probe {

@@ -8,14 +8,14 @@ use super::super::facts::Service;
 use crate::checkup::drop_ins;
 use crate::host::{service, time_sync};
 
-/// Where drop-ins of journald.conf are; of two with one name the first directory's counts.
+/// Directories of drop-ins of journald.conf; of two with one name the first directory's counts.
 const DROP_INS: [&str; 4] = [
     "etc/systemd/journald.conf.d",
     "run/systemd/journald.conf.d",
     "usr/local/lib/systemd/journald.conf.d",
     "usr/lib/systemd/journald.conf.d",
 ];
-/// Where the main file is; the first that exists counts.
+/// Possible paths of the main file; the first that exists counts.
 const MAIN: [&str; 3] =
     ["etc/systemd/journald.conf", "run/systemd/journald.conf", "usr/lib/systemd/journald.conf"];
 /// Longer than any such file.

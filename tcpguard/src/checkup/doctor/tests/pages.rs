@@ -1,4 +1,4 @@
-//! How it looks.
+//! Tests of the pages that `tcpguard doctor` prints.
 
 use super::*;
 use crate::render::{self, View};
@@ -7,7 +7,7 @@ fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
 }
 
-/// Much is wrong at once.
+/// Returns facts in which much is wrong at once.
 fn broken() -> Facts {
     let mut facts = healthy();
     facts.pins.filesystem = Filesystem::Bpf { read_only: true };

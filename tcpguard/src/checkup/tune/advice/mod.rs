@@ -14,7 +14,7 @@ pub(super) mod listener;
 pub struct Advice {
     /// The advised action.
     pub verdict: Verdict,
-    /// Why.
+    /// Reason for the advice.
     pub why: String,
 }
 
@@ -25,14 +25,14 @@ pub enum Verdict {
     Good,
     /// Give it this value.
     Change {
-        /// The value.
+        /// The advised value.
         to: String,
     },
     /// Nothing: an administrator had a reason for the value, or it does not matter here.
     LeaveAlone,
     /// It does harm; give it this value.
     Harmful {
-        /// The value.
+        /// The advised value.
         to: String,
     },
 }

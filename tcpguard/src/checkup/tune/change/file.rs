@@ -21,7 +21,7 @@ pub struct Entry {
     pub before: String,
     /// The value given to it.
     pub after: String,
-    /// Why.
+    /// Reason for the change.
     pub why: String,
 }
 

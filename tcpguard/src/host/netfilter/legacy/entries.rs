@@ -33,7 +33,7 @@ const PROTOCOL_INVERTED: u8 = 0x40;
 struct Layout {
     /// Bytes of an address. Source, destination and their masks are first.
     address: usize,
-    /// Where the IP header has the source.
+    /// Offset of the source in the IP header.
     source: u32,
     /// The names of the interfaces, in and out, then their masks.
     interfaces: usize,
@@ -46,7 +46,7 @@ struct Layout {
     other: u8,
     /// The offset of the target, then that of the next entry.
     target: usize,
-    /// Where the matches begin; the packet counters are before them.
+    /// Offset of the matches; the packet counters are before them.
     len: usize,
 }
 
@@ -82,7 +82,7 @@ pub struct Info {
     pub hooks: [Option<u32>; HOOKS.len()],
     /// Number of entries.
     pub rules: usize,
-    /// Their bytes.
+    /// Bytes of the entries.
     pub size: usize,
 }
 
@@ -90,13 +90,13 @@ pub struct Info {
 #[derive(Clone, Copy, Debug)]
 struct Entry<'a> {
     at: usize,
-    /// Longer than [`Layout::len`].
+    /// Bytes of the entry, more than [`Layout::len`].
     bytes: &'a [u8],
-    /// Where the target begins.
+    /// Offset of the target.
     target: usize,
 }
 
-/// `struct xt_entry_target`.
+/// Target of an entry, `struct xt_entry_target`.
 enum Target {
     /// The standard target: a verdict if negative, or the offset of an entry.
     Standard(i32),
@@ -225,7 +225,7 @@ impl Layout {
         rule
     }
 
-    /// `struct ipt_ip`, `struct ip6t_ip6`.
+    /// Reads `struct ipt_ip` or `struct ip6t_ip6` into the rule.
     fn header(&self, bytes: &[u8], rule: &mut Rule) {
         let is_inverted = |bit: u8| bytes[self.inverted] & bit != 0;
         let test = |value: &[u8], bit: u8| match is_inverted(bit) {
@@ -268,7 +268,7 @@ impl Layout {
         }
     }
 
-    /// `struct xt_entry_match`, several.
+    /// Reads every `struct xt_entry_match` into the rule.
     fn matches(&self, entry: &Entry<'_>, rule: &mut Rule) {
         let mut rest = &entry.bytes[self.len..entry.target];
         while !rest.is_empty() {
@@ -302,7 +302,7 @@ fn plain(source: Source, test: Test) -> Condition {
     Condition { source, mask: Vec::new(), xor: Vec::new(), test }
 }
 
-/// A negative verdict: `-NF_… - 1`, and `XT_RETURN`.
+/// Reads a negative verdict: `-NF_… - 1`, and `XT_RETURN`.
 fn verdict_of(code: i32) -> Effect {
     match code {
         -1 => Effect::Verdict(Verdict::Drop),
