@@ -1,4 +1,4 @@
-//! What a look at the host brought to light.
+//! Findings about the host.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -8,39 +8,39 @@ use serde::Serialize;
 use crate::host::Process;
 use crate::status::Severity;
 
-/// Something that is not as it should be.
+/// A problem that was found on the host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// Stable name of the finding.
     pub code: &'static str,
-    /// How bad.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// Which listener, process or destination it is about.
+    /// Listener, port, process or destination that the finding is about; `null`: the host, or several of them.
     pub subject: Option<String>,
-    /// What is wrong, in words.
+    /// Description of the problem.
     pub text: String,
-    /// What to do about it.
+    /// Advice on how to solve the problem.
     pub hint: String,
 }
 
-/// Sorts findings, the worst first; those that are equally bad stay as they are.
+/// Sorts findings, the most severe first. Findings of equal severity keep their order.
 pub fn worst_first(findings: &mut [Finding]) {
     findings.sort_by_key(|finding| Reverse(finding.severity));
 }
 
-/// A process, as reports name it.
+/// A process, with its name and id.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Owner {
-    /// Its name.
+    /// Name of the process.
     pub name: String,
-    /// Its id.
+    /// Process id.
     pub pid: u32,
 }
 
 impl Owner {
-    /// The name of a process that was read.
+    /// Takes the name and id of a process that was read.
     pub fn of(process: &Process) -> Self {
         Self { name: process.comm.clone(), pid: process.pid }
     }

@@ -10,23 +10,23 @@ use crate::documents::Printed;
 use crate::render;
 use crate::status::Allowed;
 
-/// What `tcpguard allow --json` prints.
+/// Output of `tcpguard allow --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Allowance {
     /// Name and version of this document: `tcpguard.allow/1`.
     schema: &'static str,
-    /// The exemption that now exists.
+    /// Exemption that now exists.
     allowed: Allowed,
 }
 
-/// What `tcpguard unallow --json` prints.
+/// Output of `tcpguard unallow --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Unallowed {
     /// Name and version of this document: `tcpguard.unallow/1`.
     schema: &'static str,
-    /// The exemptions that are there no longer.
+    /// Exemptions that were removed.
     removed: Vec<Allowed>,
 }
 

@@ -18,17 +18,17 @@ use crate::documents::Printed;
 use crate::render;
 use crate::status::{Mode, Rule, ValidatedClients};
 
-/// What `tcpguard block --json` prints.
+/// Output of `tcpguard block --json`, once for each prefix.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Blocked {
     /// Name and version of this document: `tcpguard.block/1`.
     schema: &'static str,
-    /// The rule that now exists, or would.
+    /// The new rule; in a dry run, the rule that would be made.
     rule: Rule,
-    /// Whether it only would.
+    /// Whether this was a dry run, in which no rule was made.
     dry_run: bool,
-    /// The validated clients that it cuts off.
+    /// Numbers of validated clients that the rule cuts off.
     clients: ValidatedClients,
 }
 
@@ -92,12 +92,12 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     Ok(())
 }
 
-/// What the agent is told of how long rules wait for a word.
+/// Returns the terms under which a new rule is pending confirmation; `None` if it needs none.
 pub(super) fn on_trial(within: Option<Duration>, caller: Option<IpAddr>) -> Option<OnTrial> {
     within.map(|within| OnTrial { within_s: within.as_secs(), caller })
 }
 
-/// Says that a new rule does nothing yet in the mode that holds.
+/// Says that a new rule drops nothing yet, unless the mode is `enforce`.
 pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
     if let Ok(Response::Mode { mode, .. }) = session.client.call(Request::Mode)
         && mode != Mode::Enforce

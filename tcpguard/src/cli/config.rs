@@ -16,21 +16,22 @@ use crate::control::{ClientError, Request, Response};
 use crate::documents::Printed;
 use crate::host::{self, interfaces};
 
-/// What `tcpguard config check --json` prints.
+/// Output of `tcpguard config check --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Check {
     /// Name and version of this document: `tcpguard.config-check/1`.
     schema: &'static str,
-    /// Whether it would be applied.
+    /// Whether the configuration is valid, so that an agent would apply it.
     valid: bool,
-    /// The main file; `null` where there is none, or where a file beside it cannot be read.
+    /// Path of the main file; `null` where there is none, or where a file beside it cannot be read.
     path: Option<PathBuf>,
-    /// Every file that was read, in that order; none where it is not valid.
+    /// Paths of all files, in the order in which they were read; empty if the configuration is not valid.
     files: Vec<PathBuf>,
     /// All mistakes, in the order in which the files are read.
     problems: Vec<Mistake>,
-    /// What is no mistake, and keeps this host from being guarded by it.
+    /// Problems that are not mistakes, but keep an agent with this configuration from protecting this host. Empty
+    /// if the configuration is not valid.
     warnings: Vec<String>,
 }
 
@@ -38,51 +39,51 @@ pub(crate) struct Check {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Mistake {
-    /// The file that it is in.
+    /// Path of the file with the mistake.
     path: PathBuf,
-    /// The line, counted from 1; `null` for the file as a whole.
+    /// Line of the mistake, counted from 1; `null` for the file as a whole.
     line: Option<usize>,
-    /// The column, counted from 1 in characters; `null` for the file as a whole.
+    /// Column of the mistake, counted from 1 in characters; `null` for the file as a whole.
     column: Option<usize>,
-    /// What is wrong and what to write instead.
+    /// Description of the mistake, with the correction.
     text: String,
 }
 
-/// What `tcpguard config show --json` prints.
+/// Output of `tcpguard config show --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Settings {
     /// Name and version of this document: `tcpguard.config-show/1`.
     schema: &'static str,
-    /// Whether it is what the running agent holds, rather than what a start would take.
+    /// Whether the settings are those of the running agent, rather than those with which an agent would start.
     effective: bool,
-    /// The main file; `null` where there is none.
+    /// Path of the main file; `null` where there is none.
     path: Option<PathBuf>,
-    /// Every file that was read, in that order.
+    /// Paths of all files, in the order in which they were read.
     files: Vec<PathBuf>,
-    /// Every setting by its key, with its section; of a block `listener[":443"].mode`.
+    /// Settings by their keys. A key begins with its section; in a block it is `listener[":443"].mode`.
     settings: BTreeMap<String, Setting>,
 }
 
-/// One setting.
+/// One setting with its value and the source of the value.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Setting {
-    /// The value that holds, written as in the file.
+    /// Value in effect, written as in the file.
     value: serde_json::Value,
-    /// Whether it is the default.
+    /// Whether the value is the default.
     default: bool,
-    /// Where it comes from.
+    /// Source of the value.
     origin: Origin,
 }
 
-/// What `tcpguard config init --json` prints.
+/// Output of `tcpguard config init --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Written {
     /// Name and version of this document: `tcpguard.config-init/1`.
     schema: &'static str,
-    /// The file.
+    /// Path of the file that was written.
     written: PathBuf,
 }
 
@@ -104,7 +105,7 @@ pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::R
     Ok(())
 }
 
-/// What is no mistake of the file's, and yet keeps a start from guarding.
+/// Returns the problems that are not mistakes, but keep an agent from starting or from protecting the host.
 fn warnings(config: &Config) -> Vec<String> {
     if config.interfaces.is_empty() {
         let text = "it names no interface, so the service does not start; name one under [interfaces]: \
@@ -113,13 +114,13 @@ fn warnings(config: &Config) -> Vec<String> {
     }
     let missing = config.interfaces.iter().filter_map(|name| match interfaces::by_name(name) {
         Err(error @ host::Error::NoInterface { .. }) => Some(error.to_string()),
-        // Nothing is said where the kernel does not.
+        // Another error does not mean that the interface is missing.
         Ok(_) | Err(_) => None,
     });
     missing.collect()
 }
 
-/// Every setting with the value that a start would take, or that the running agent holds.
+/// Prints every setting with the value with which an agent would start, or that the running agent has.
 pub(super) fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let (path, files, held) = match args.effective {
         true => match session.client.call(Request::Effective)? {
@@ -172,7 +173,7 @@ pub(super) fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(|error| refused(directory, &error))?;
     }
-    // Never over a file that is there.
+    // An existing file is never overwritten.
     let written = std::fs::File::create_new(path).and_then(|mut file| {
         std::io::Write::write_all(&mut file, config::show::explained().as_bytes())
     });

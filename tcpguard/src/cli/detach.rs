@@ -1,4 +1,4 @@
-//! `tcpguard detach`: the way out. It tells the agent, and works without one.
+//! `tcpguard detach`: detaches the BPF programs, by the agent and, where none runs, without it.
 
 use serde::Serialize;
 
@@ -10,13 +10,13 @@ use crate::control::{ClientError, Request, Response};
 use crate::documents::Printed;
 use crate::kernel;
 
-/// What `tcpguard detach --json` prints.
+/// Document that `tcpguard detach --json` prints.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Detached {
     /// Name and version of this document: `tcpguard.detach/1`.
     schema: &'static str,
-    /// The interfaces that are no longer filtered.
+    /// Names of the interfaces from which the BPF programs were detached, sorted.
     detached: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         Err(error @ ClientError::Denied { .. }) => return Err(error.into()),
         agent => agent,
     };
-    // What an agent left that has gone, or that does not answer.
+    // The programs that an agent left which has gone, or does not respond.
     let kernel::Detached { interfaces: mut detached, left } =
         kernel::detach(&session.pin_dir, &interfaces)?;
     if let Ok(Some(by_agent)) = &agent {
@@ -96,7 +96,7 @@ fn still_there(left: &[kernel::KernelError]) -> String {
     )
 }
 
-/// The interfaces that the agent took its filter off; `None` when there is no agent.
+/// Returns the interfaces from which the agent detached its programs; `None` when no agent runs.
 fn ask_agent(
     session: &Session<'_>,
     interfaces: Vec<String>,

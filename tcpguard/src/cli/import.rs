@@ -22,15 +22,15 @@ use crate::render;
 use crate::render::number::span;
 use crate::status::Imported;
 
-/// What `tcpguard rules import --json` prints.
+/// Output of `tcpguard rules import --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Import {
     /// Name and version of this document: `tcpguard.import/1`.
     schema: &'static str,
-    /// What it did, or would do.
+    /// Changes that the import made, or would make.
     imported: Imported,
-    /// Whether it only would.
+    /// Whether nothing was changed (`--dry-run`).
     dry_run: bool,
 }
 
@@ -138,7 +138,7 @@ fn refuse_own_address(file: &Path, rules: &[Placed], peer: IpAddr) -> Result<(),
     if problems.is_empty() { Ok(()) } else { Err(refusal(file, &problems)) }
 }
 
-/// Everything that is wrong with a file, line by line.
+/// Returns the error that lists every mistake of a file, line by line.
 fn refusal(file: &Path, problems: &[Problem]) -> CliError {
     let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
     let mut text = format!("{} has {count} mistake{s}, and nothing was changed:", file.display());

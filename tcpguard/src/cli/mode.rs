@@ -13,18 +13,18 @@ use crate::documents::Printed;
 use crate::render;
 use crate::status::{Mode, ModeEnd};
 
-/// What `tcpguard mode --json` prints.
+/// Output of `tcpguard mode --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ModeShown {
     /// Name and version of this document: `tcpguard.mode/1`.
     schema: &'static str,
-    /// The mode that holds.
+    /// The present mode.
     mode: Mode,
-    /// The mode before; only where it was set.
+    /// The previous mode; absent where the mode was only shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<Mode>,
-    /// What becomes of the mode by itself; `null` when it stays.
+    /// Pending reversion of the mode, with its time; `null` when the mode stays.
     ends: Option<ModeEnd>,
 }
 

@@ -1,4 +1,4 @@
-//! `tcpguard reload`
+//! `tcpguard reload`: the agent reads its configuration again.
 
 use serde::Serialize;
 
@@ -7,15 +7,15 @@ use super::status::foreign;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 
-/// What `tcpguard reload --json` prints.
+/// Document that `tcpguard reload --json` prints.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Reloaded {
     /// Name and version of this document: `tcpguard.reload/1`.
     schema: &'static str,
-    /// Keys of the configuration whose new values hold from now on.
+    /// Configuration keys with new values that are in effect from now on.
     applied: Vec<String>,
-    /// Keys whose new values hold after a restart.
+    /// Configuration keys with new values that take effect only after a restart of the agent.
     waiting: Vec<String>,
 }
 

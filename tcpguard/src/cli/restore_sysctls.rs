@@ -8,14 +8,14 @@ use super::session::Session;
 use crate::agent::syncookies::{Returned, SYSCTL, SyncookiesLease};
 use crate::documents::Printed;
 
-/// What `tcpguard restore-sysctls --json` prints.
+/// Output of `tcpguard restore-sysctls --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Restored {
     /// Name and version of this document: `tcpguard.restore-sysctls/1`.
     schema: &'static str,
-    /// Each sysctl that an agent may change, with the value that it was given back; `null` where
-    /// there was nothing to give back.
+    /// Each sysctl that an agent may change, with the value that was restored; `null` where the sysctl was left
+    /// as it is.
     restored: BTreeMap<&'static str, Option<u64>>,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
         let restored = BTreeMap::from([(SYSCTL, value)]);
         return session.print_document(&Restored { schema: Restored::ID, restored });
     }
-    // It follows each end of the agent, and mostly there was nothing to do.
+    // The command runs after each end of the agent, and mostly there is nothing to restore.
     if returned != Returned::Nothing {
         session.say(&returned.to_string());
     }

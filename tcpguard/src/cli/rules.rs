@@ -1,4 +1,4 @@
-//! `tcpguard rules`
+//! `tcpguard rules`: lists, exports, confirms and removes rules.
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -14,30 +14,30 @@ use crate::documents::Printed;
 use crate::render;
 use crate::status::{Allowed, ExportedRule, ExportedRules, Rule};
 
-/// What `tcpguard rules list --json` prints.
+/// Document that `tcpguard rules list --json` prints.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct RuleList {
     /// Name and version of this document: `tcpguard.rule-list/1`.
     schema: &'static str,
-    /// The rules wanted in the kernel, as far as they were asked for.
+    /// Rules that are wanted in the kernel and pass the filter options of the command.
     rules: Vec<Rule>,
-    /// The allow-list, likewise.
+    /// Prefixes of the allowlist that pass the same options.
     allowed: Vec<Allowed>,
 }
 
-/// What `tcpguard rules confirm --json` prints.
+/// Document that `tcpguard rules confirm --json` prints.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Confirmed {
     /// Name and version of this document: `tcpguard.rules-confirm/1`.
     schema: &'static str,
-    /// The rules that stay now.
+    /// Rules that were confirmed, and stay until they expire.
     confirmed: Vec<Rule>,
 }
 
 impl Origin {
-    /// Whose rules are asked for; `None`: of either origin.
+    /// Returns the origin of the rules that are requested; `None`: either.
     pub(super) const fn asked(self) -> Option<RuleOrigin> {
         match self {
             Self::Auto => Some(RuleOrigin::Auto),
@@ -91,14 +91,15 @@ impl ListArgs {
         let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
             && match prefix {
-                // Whoever reads prefixes alone would take it for all that they send.
+                // A reader of prefixes alone would take it for a rule for every port.
                 Some(_) if self.raw && !rule.ports.is_every() => false,
                 Some(prefix) => self.fits(prefix),
                 None => self.contains.is_none() && self.within.is_none() && !self.raw,
             }
     }
 
-    /// An exemption is always an operator's.
+    /// Whether a prefix of the allowlist passes the options. An exemption is always made by an
+    /// operator.
     fn lists_allowed(&self, allowed: &Allowed) -> bool {
         let fits = allowed.prefix.parse().is_ok_and(|prefix| self.fits(prefix));
         fits && self.origin != Some(Origin::Auto)
@@ -110,7 +111,7 @@ impl ListArgs {
     }
 }
 
-/// Writes what [`super::import`] reads.
+/// Writes the rules in the form that [`super::import`] reads.
 pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let rules = match session.client.call(Request::Rules)? {
         Response::Rules { rules, .. } => rules,
@@ -128,7 +129,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
     session.print_lines(&rules)
 }
 
-/// Lets rules stay that wait for it.
+/// Confirms rules that are pending confirmation, so that they stay.
 pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let confirmed = match session.client.call(Request::ConfirmRules { prefix: args.prefix })? {
         Response::Confirmed { rules } => rules,

@@ -14,13 +14,13 @@ use crate::documents::Printed;
 use crate::render;
 use crate::status::{self, Status};
 
-/// What `tcpguard step --json` prints.
+/// Output of `tcpguard step --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Ordered {
     /// Name and version of this document: `tcpguard.step/1`.
     schema: &'static str,
-    /// The listener with its steps as they are now.
+    /// The listener, with its mitigations after the order.
     listener: status::Listener,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn run(args: &StepArgs, session: &mut Session<'_>) -> anyhow::Result<
     Ok(())
 }
 
-/// The listener that was named; a port alone is enough where only one listens there.
+/// Returns the listener that was named. A port alone is enough where only one listener has it.
 fn find(name: &ListenerName, status: &Status) -> Result<Listener, CliError> {
     let fits = |addr: IpAddr, port: u16| match name {
         ListenerName::At(at) => at.ip() == addr && at.port() == port,

@@ -12,15 +12,15 @@ use crate::documents::Printed;
 use crate::render;
 use crate::status::{Rule, narrative};
 
-/// What `tcpguard unblock --json` and `tcpguard rules flush --json` print.
+/// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Unblocked {
     /// Name and version of this document: `tcpguard.unblock/1`.
     schema: &'static str,
-    /// The rules that are there no longer, or would not be.
+    /// The removed rules; in a dry run, the rules that would be removed.
     removed: Vec<Rule>,
-    /// Whether nothing was done.
+    /// Whether this was a dry run, in which no rule was removed.
     dry_run: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Resu
     let &UnblockArgs { ref prefixes, all, rule, origin, dry_run } = args;
     let origin = match origin {
         Some(origin) => origin.asked(),
-        // What stops an attack is not removed by who clears away his own.
+        // An operator who clears away manual rules does not remove the rules against an attack.
         None if all => Some(RuleOrigin::Manual),
         None => None,
     };
@@ -42,7 +42,7 @@ pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Resu
         match session.client.call(request) {
             Ok(Response::Unblocked { rules }) => removed.extend(rules),
             Ok(other) => return Err(foreign(&other).into()),
-            // What the others remove is told before.
+            // The rules that the other requests remove are reported first.
             Err(error) => refused = refused.or(Some(error)),
         }
     }
@@ -78,7 +78,7 @@ fn say_removed(
     Ok(())
 }
 
-/// Says how many rules against attacks an operator has not removed.
+/// Says how many rules against attacks are not removed.
 fn say_what_stays(session: &Session<'_>) {
     let Ok(Response::Rules { rules, .. }) = session.client.call(Request::Rules) else { return };
     let stay = rules.iter().filter(|rule| rule.attack.is_some()).count();
@@ -91,14 +91,14 @@ fn say_what_stays(session: &Session<'_>) {
     }
 }
 
-/// Says when a removed rule of an attack that goes on is made again, and what has it made at once.
+/// Says when the removed rule of an ongoing attack is made again, and which command has it made at once.
 fn say_when_again(removed: &[Rule], session: &Session<'_>) {
     let mut of_attacks = removed.iter().rev().filter_map(|rule| Some((rule, rule.attack?)));
     let Some((rule, attack)) = of_attacks.next() else { return };
     let at_once = match session.client.call(Request::Status) {
         Ok(Response::Status(status)) => {
             let mut attacks = status.attacks.iter();
-            // Steps are ordered for one listener.
+            // Mitigations are ordered for one listener.
             let open = attacks.find(|open| open.id == attack && open.port != 0);
             open.map(|open| narrative::place(open.dst, open.port))
         }

@@ -1,4 +1,5 @@
-//! `tcpguard version`
+//! `tcpguard version`: versions of the command, the map layout, the control protocol and the status
+//! document.
 
 use serde::Serialize;
 
@@ -7,17 +8,17 @@ use crate::control::proto;
 use crate::documents::Printed;
 use crate::status::SCHEMA;
 
-/// What `tcpguard version --json` prints.
+/// Document that `tcpguard version --json` prints.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Version {
     /// Name and version of this document: `tcpguard.version/1`.
     schema: &'static str,
-    /// The release.
+    /// Release of tcpguard.
     version: &'static str,
-    /// Layout of the kernel maps; an agent adopts those of its own layout only.
+    /// Version of the layout of the BPF maps; an agent adopts only maps of its own layout.
     abi: u32,
-    /// Version of the messages between command and agent.
+    /// Version of the control protocol between command and agent.
     control: u32,
     /// Name and version of the status document.
     status: &'static str,

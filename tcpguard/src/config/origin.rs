@@ -1,4 +1,4 @@
-//! Where a setting comes from.
+//! Origin of a setting: default, file, command line or `tcpguard mode`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,37 +11,37 @@ use super::file::File;
 use super::show::{Setting, settings};
 use super::{Config, Overrides, Spot};
 
-/// Where the value of a setting comes from.
+/// Origin of the value of a setting.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
-    /// Nobody said anything.
+    /// The default: neither a file, nor the command line, nor `tcpguard mode` sets it.
     #[default]
     Default,
-    /// A file says it.
+    /// A file sets it.
     File {
-        /// Which one.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
-        /// The column, counted from 1 in characters.
+        /// Number of the column, counted from 1 in characters.
         column: usize,
     },
-    /// The command line of `tcpguard run` says it, in place of every file.
+    /// The command line of `tcpguard run` sets it. It takes precedence over every file.
     CommandLine {
-        /// The option.
+        /// Name of the option, such as `-i`.
         option: String,
     },
-    /// `tcpguard mode` said it.
+    /// An operator set it with `tcpguard mode`.
     ModeCommand,
-    /// The agent is newer, and knows of more places than this program.
+    /// An origin that this version does not know, reported by a newer agent.
     #[serde(other)]
     Other,
 }
 
 impl Origin {
-    /// In a word or two.
+    /// Returns the origin in a word or two, without the position in a file.
     pub const fn in_brief(&self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -54,7 +54,7 @@ impl Origin {
 }
 
 impl fmt::Display for Origin {
-    /// As exactly as it is known: `/etc/tcpguard/conf.d/10-web.toml:3`.
+    /// Writes the origin with its position or option: `/etc/tcpguard/conf.d/10-web.toml:3`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line, .. } => write!(out, "{}:{line}", path.display()),
@@ -70,21 +70,21 @@ impl From<&Spot> for Origin {
     }
 }
 
-/// A setting that holds, and why.
+/// A setting in effect, and its origin.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Held {
-    /// Its key with its section, `detection.poll_ms`; of a block `listener[":443"].mode`.
+    /// Key of the setting with its section: `detection.poll_ms`; in a block `listener[":443"].mode`.
     pub key: String,
-    /// Its value, written as in the file.
+    /// Value in effect, in the notation of the configuration file.
     pub value: Value,
-    /// Whether it is the default.
+    /// Whether the value is the default.
     pub default: bool,
-    /// Where it comes from.
+    /// Origin of the value.
     pub origin: Origin,
 }
 
 impl Held {
-    /// Every setting of `config`, in the order of the file.
+    /// Returns every setting of `config`, in the order of the file.
     pub fn all(config: &Config, origins: &Origins) -> Vec<Self> {
         let held = |setting: Setting| Self {
             origin: origins.get(&setting.key),
@@ -96,12 +96,13 @@ impl Held {
     }
 }
 
-/// Where the settings come from, by their keys.
+/// Origins of the settings, by key; a key without an entry has its default.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Origins(BTreeMap<String, Origin>);
 
 impl Origins {
-    /// Those of settings that files and command line say; the command line stands over the files.
+    /// Returns the origins of the settings in the files and on the command line, which takes
+    /// precedence.
     pub(super) fn of(file: &File, overrides: &Overrides) -> Self {
         let written = file.written.iter().map(|(key, spot)| (key.clone(), spot.into()));
         let mut origins = Self(written.collect());
@@ -118,18 +119,18 @@ impl Origins {
         origins
     }
 
-    /// That of one setting.
+    /// Returns the origin of one setting.
     pub fn get(&self, key: &str) -> Origin {
         self.0.get(key).cloned().unwrap_or_default()
     }
 
-    /// Somebody else says it.
+    /// Records another origin for `key`.
     pub fn set(&mut self, key: &str, origin: Origin) {
         self.0.insert(key.to_owned(), origin);
     }
 
-    /// Of `key` and what belongs to it (of `interface` also `interface["eth0"].xdp_mode`) the origins
-    /// are those of `before`.
+    /// Restores the origins that `key` and the keys of its blocks (for `interface` also
+    /// `interface["eth0"].xdp_mode`) have in `before`.
     pub fn keep(&mut self, key: &str, before: &Self) {
         let belongs = |of: &String| {
             of == key || of.strip_prefix(key).is_some_and(|rest| rest.starts_with('['))

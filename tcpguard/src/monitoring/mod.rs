@@ -1,4 +1,4 @@
-//! What monitoring is told: how a situation is to be taken, and the numbers for its graphs.
+//! Output for monitoring systems: the severity of the situation, and metrics for graphs.
 
 mod range;
 
@@ -17,80 +17,84 @@ pub use range::Range;
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "tcpguard.check/1";
 
-/// What `tcpguard check --json` prints.
+/// Output of `tcpguard check --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// Name and version of this document: `tcpguard.check/1`.
     pub schema: String,
-    /// What it comes to.
+    /// Result of the check.
     pub level: Level,
     /// The situation in words.
     pub situation: String,
-    /// Whether clients connect; `null` where no agent says.
+    /// Completed handshakes against the baseline, as a sign of whether clients connect; `null` without a
+    /// response of an agent.
     pub clients: Option<Clients>,
-    /// Why it is not `ok`; empty when it is.
+    /// Reasons for a level other than `ok`, the most severe first. Empty if the level is `ok`, or without a
+    /// response of an agent, for which `situation` holds the error.
     pub reasons: Vec<String>,
-    /// The numbers.
+    /// All metrics; empty without a response of an agent.
     pub metrics: Vec<Measured>,
 }
 
-/// What it comes to. The worst is the last.
+/// Result of a check. The order is that of severity: `ok` is the least severe, `critical` the most.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// As it should be.
+    /// Nothing needs attention.
     Ok,
-    /// It cannot be told.
+    /// The situation, or a metric with a range, is not known.
     Unknown,
-    /// Something needs attention.
+    /// Something needs attention, such as an incident, a finding, or a metric that its warning range rejects.
     Warning,
-    /// Clients are suffering, or nothing protects them.
+    /// Clients are affected, nothing protects them, or the critical range of a metric rejects its value.
     Critical,
 }
 
-/// A number with the ranges that it was held against.
+/// A metric with its value, and the ranges that it was compared with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Measured {
-    /// What it is of.
+    /// Name of the metric.
     pub metric: Metric,
-    /// The number; `null` where it is not known. Shares are in percent, as monitoring has them.
+    /// Value in the unit of the metric; `null` where it is not known. Ratios are in percent, as monitoring
+    /// systems expect them.
     pub value: Option<f64>,
-    /// Range outside of which it is a warning, as it was typed.
+    /// Range outside of which the value is a warning, in the notation of monitoring plugins; with `@` first,
+    /// inside of which. `null`: no range was given.
     pub warn: Option<String>,
-    /// Range outside of which it is critical, as it was typed.
+    /// Range outside of which the value is critical, in the same notation. `null`: no range was given.
     pub crit: Option<String>,
 }
 
-/// What can be measured.
+/// A metric of the check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// SYNs per second, over all interfaces.
+    /// SYNs per second, summed over all interfaces.
     SynPps,
-    /// Packets dropped per second, over all interfaces.
+    /// Dropped packets per second, summed over all interfaces.
     DropPps,
-    /// How full the fullest SYN queue is, in percent.
+    /// Fill level of the fullest SYN queue, in percent of its limit.
     HalfOpen,
-    /// Completed handshakes per second in percent of the baseline, at the listener under attack with
-    /// the fewest. Not known while there is no attack, or where the baseline is not known or below 2 a
-    /// second.
+    /// Completed handshakes per second in percent of the baseline, at the listener under attack with the
+    /// lowest percentage. Not known (`null`) while there is no attack, or where the baseline is not known or
+    /// below 2 per second.
     Clients,
-    /// Rules wanted in the kernel.
+    /// Number of rules that the agent wants in the kernel.
     Rules,
-    /// Open incidents.
+    /// Number of open incidents.
     Attacks,
 }
 
 impl Metric {
-    /// All of them, in the order in which they are printed: whether clients connect is the first.
+    /// All metrics, in the order in which they are printed. [`Self::Clients`] is the first.
     pub const ALL: [Self; 6] =
         [Self::Clients, Self::SynPps, Self::DropPps, Self::HalfOpen, Self::Rules, Self::Attacks];
 
-    /// Its name.
+    /// Returns the name of the metric, which is also that in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SynPps => "syn_pps",
@@ -102,7 +106,7 @@ impl Metric {
         }
     }
 
-    /// The sign of its unit.
+    /// Returns the sign of the unit: `%`, or nothing for rates and counts.
     pub const fn unit(self) -> &'static str {
         match self {
             Self::HalfOpen | Self::Clients => "%",
@@ -133,14 +137,14 @@ fn half_open_percent(listener: &Listener) -> Option<f64> {
     Some(percent(f64::from(listener.half_open?) / f64::from(limit)))
 }
 
-/// A share of 1 in percent, with the two decimals that are worth a graph.
+/// Converts a share of 1 to percent, rounded to two decimals.
 fn percent(share: f64) -> f64 {
     (share * 10_000.0).round() / 100.0
 }
 
 impl Report {
-    /// No agent said anything, and this is why. That one is dead is no gap in what is known: nothing
-    /// protects the host.
+    /// Builds the report for a request that got no response of an agent, with the error as its situation. A
+    /// dead agent is critical rather than unknown: nothing protects the host.
     pub fn without_answer(error: &ClientError) -> Self {
         let level = match error {
             ClientError::NotRunning { .. } | ClientError::Broken { .. } => Level::Critical,
@@ -157,12 +161,12 @@ impl Report {
     }
 }
 
-/// A range for one number: `syn_pps=1000`.
+/// A range for one metric: `syn_pps=1000`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Threshold {
-    /// Which number.
+    /// Metric that the range is for.
     pub metric: Metric,
-    /// Its range.
+    /// Range that the value is compared with.
     pub range: Range,
 }
 
@@ -180,7 +184,7 @@ impl FromStr for Threshold {
     }
 }
 
-/// What the status comes to, held against these ranges.
+/// Judges the status, and its metrics against these ranges.
 pub fn judge(status: &Status, warn: &[Threshold], crit: &[Threshold]) -> Report {
     let mut reasons = of_situation(status);
     let metrics = Metric::ALL.map(|metric| {
@@ -192,7 +196,7 @@ pub fn judge(status: &Status, warn: &[Threshold], crit: &[Threshold]) -> Report 
             .filter(|(threshold, _)| threshold.metric == metric)
             .filter_map(|(threshold, level)| against(threshold, value, level))
             .collect();
-        // The worst is enough.
+        // The most severe reason is enough.
         reasons.extend(held.into_iter().max_by_key(|(level, _)| *level));
         let typed = |ranges: &[Threshold]| {
             let found = ranges.iter().rfind(|threshold| threshold.metric == metric);
@@ -219,20 +223,20 @@ fn against(threshold: &Threshold, value: Option<f64>, level: Level) -> Option<(L
             Some((level, format!("{name} {value}{unit} against {range}")))
         }
         Some(_) => None,
-        // In calm times there is nothing to be told of it.
+        // Without an attack this metric has no value.
         None if *metric == Metric::Clients => None,
         None => Some((Level::Unknown, format!("{name} is not known"))),
     }
 }
 
-/// What is wrong with the situation as a whole.
+/// Returns the problems of the situation as a whole, each with its level.
 fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let mut reasons = Vec::new();
     let state = match status.daemon.state {
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::LostBeforeGuard => Level::Critical,
         State::Unknown => Level::Unknown,
-        // Whatever is done about the attack: it has its way.
+        // The attack succeeds in spite of the mitigations.
         State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,
         _ => Level::Warning,
     };
@@ -255,8 +259,8 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     reasons
 }
 
-/// Says that the SYN queue of a listener is full, and no incident says more: new clients are lost there, or
-/// have to do with the kernel's own cookies.
+/// Returns a sentence about a listener with a full SYN queue and without an incident that reports more: new
+/// clients are lost there, or depend on the kernel's own cookies.
 fn full(listener: &Listener) -> Option<String> {
     let (half_open, limit) = (listener.half_open?, listener.half_open_limit?);
     let is_full = listener.state == ListenerState::Suspect && limit > 0 && half_open >= limit;
@@ -266,7 +270,8 @@ fn full(listener: &Listener) -> Option<String> {
     })
 }
 
-/// Without the filter, or without its rules, nothing is protected; all else can wait for the day.
+/// Returns the level of a finding. Without the XDP program, or without its rules, nothing is protected. All
+/// other findings can wait for working hours.
 fn weight(finding: &Health) -> Level {
     match finding.code.as_str() {
         "detached" | "rule_drift" => Level::Critical,

@@ -1,4 +1,4 @@
-//! What a probe tells, as it is printed and kept.
+//! Result of the self-test, as it is printed and stored.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,60 +8,61 @@ use serde::{Deserialize, Serialize};
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.probe/1";
 
-/// Why a connection was not tried: the host was too slow.
+/// Reason of a connection that was not tried because the host was too slow.
 pub(super) const NO_TIME: &str = "no time was left to try it";
 
-/// Which ways to answer SYNs with cookies work on a host.
+/// Result of the self-test (`tcpguard probe`): the SYN-cookie backends that work on a host.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Probe {
     /// Name and version of this document: `tcpguard.probe/1`.
     pub schema: String,
-    /// What this is true of.
+    /// Properties of the host for which the result holds.
     pub host: Host,
-    /// How long it took, in milliseconds.
+    /// Duration of the self-test, in milliseconds.
     pub took_ms: u64,
-    /// Each back end, the best first.
+    /// Result of each backend, the best backend first.
     pub backends: Vec<Backend>,
 }
 
-/// What decides which back ends work.
+/// Properties of a host that decide which backends work.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Host {
-    /// The kernel, as `uname -r` prints it.
+    /// Kernel release, as `uname -r` prints it.
     pub kernel: String,
-    /// Digest of the BPF objects in the binary.
+    /// Digest of the BPF objects in the binary, as 16 hexadecimal digits.
     pub objects: String,
-    /// The sysctls that decide about TCP handshakes, by name.
+    /// Values of the sysctls that decide about TCP handshakes, by name.
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// Who makes cookies, and who takes them back.
+/// Backend that makes SYN cookies and checks the returned ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CookieBackend {
-    /// The guard, which hands the kernel finished connections (`bpf_sk_assign_tcp_reqsk`).
+    /// Own cookies, sent by the XDP program. A program at tc checks the returned ones and hands the kernel
+    /// the completed connections (`bpf_sk_assign_tcp_reqsk`).
     Own,
-    /// The kernel's helper for XDP (`bpf_tcp_gen_syncookie`), at `net.ipv4.tcp_syncookies` 2.
+    /// Cookies of the kernel's helper for XDP (`bpf_tcp_gen_syncookie`), at `net.ipv4.tcp_syncookies` 2.
     KernelHelper,
-    /// The kernel's stack, without help, as its sysctls say.
+    /// Cookies of the kernel's stack, without help, as its sysctls say.
     Kernel,
 }
 
-/// Where an XDP program runs.
+/// Hook at which an XDP program runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
-    /// In the driver.
+    /// Hook in the network driver.
     Native,
-    /// In the network stack.
+    /// Hook in the network stack.
     Generic,
 }
 
-/// Which IP.
+/// IP version of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -72,67 +73,70 @@ pub enum Family {
     Ipv6,
 }
 
-/// What became of one back end.
+/// Result of one backend.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Backend {
-    /// Which.
+    /// The backend.
     pub backend: CookieBackend,
-    /// Whether all its connections worked, at one hook at least.
+    /// Whether all its connections at one hook worked, for at least one hook.
     pub works: bool,
-    /// Why not; the first reason where there are several.
+    /// Reason of the first connection that failed, at any hook, or the reason why none could be tried. `null`
+    /// where every connection worked.
     pub reason: Option<String>,
-    /// How long its connections took, in milliseconds.
+    /// Time that its connections took together, in milliseconds.
     pub took_ms: u64,
-    /// Each connection that was tried.
+    /// Its connections, of each hook up to the first that did not work. One that could not be tried has a
+    /// `reason`, too.
     pub trials: Vec<Trial>,
 }
 
-/// One connection.
+/// One connection of the self-test.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Trial {
-    /// Where the program ran; `null` without one.
+    /// Hook of the XDP program; `null` without a program, as for the backend `kernel`.
     pub hook: Option<Hook>,
-    /// Over which IP.
+    /// IP version.
     pub family: Family,
-    /// Whether the client sent timestamps.
+    /// Whether the client offered TCP timestamps.
     pub timestamps: bool,
-    /// Why it did not work; `null`: it did.
+    /// Reason why it did not work; `null` if it worked.
     pub reason: Option<String>,
-    /// How long handshake and transfer took, in milliseconds.
+    /// Time of the handshake and the transfer, in milliseconds; 0 where they were not tried.
     pub took_ms: u64,
-    /// What was agreed, as the client's end of the connection says; `null` without a connection.
+    /// Properties of the connection as the client's end reports them; `null` without a connection.
     pub client: Option<End>,
-    /// As the server's end says.
+    /// Properties of the connection as the server's end reports them; `null` without a connection.
     pub server: Option<End>,
 }
 
-/// One end of a connection.
+/// Properties of a connection, as the kernel reports them at one end (`TCP_INFO`).
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct End {
-    /// Timestamps are in use.
+    /// Whether TCP timestamps are in use.
     pub timestamps: bool,
-    /// SACK is in use.
+    /// Whether SACK is in use.
     pub sack: bool,
-    /// ECN is in use.
+    /// Whether ECN is in use.
     pub ecn: bool,
-    /// By how much this end scales the windows that it sends; `null` without scaling.
+    /// Scale of the windows that this end sends, in bits; `null` without window scaling.
     pub wscale: Option<u8>,
-    /// By how much it scales those that it receives.
+    /// Scale of the windows that this end receives, in bits; `null` without window scaling.
     pub peer_wscale: Option<u8>,
-    /// The largest segment that it sends, in bytes.
+    /// Largest segment that this end sends, in bytes of data.
     pub mss: u32,
-    /// The largest that it takes, as it told its peer.
+    /// Largest segment that this end takes, in bytes of data: the MSS that it announced to its peer, less the
+    /// 12 bytes of timestamps where they are in use.
     pub advmss: u32,
 }
 
 impl CookieBackend {
-    /// All, the best first.
+    /// All backends, the best first.
     pub const ALL: [Self; 3] = [Self::Own, Self::KernelHelper, Self::Kernel];
 
-    /// In a few words.
+    /// Returns the backend's name in words.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Own => "own cookies",
@@ -143,7 +147,7 @@ impl CookieBackend {
 }
 
 impl Hook {
-    /// As operators write it.
+    /// Returns the name as operators write it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -153,7 +157,7 @@ impl Hook {
 }
 
 impl Family {
-    /// As people write it.
+    /// Returns the name as people write it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ipv4 => "IPv4",
@@ -163,11 +167,11 @@ impl Family {
 }
 
 impl Probe {
-    /// Whether a back end works behind a program at `hook`; the kernel's own cookies work without
-    /// one.
+    /// Checks whether a backend works behind a program at `hook`; the kernel's own cookies work without a
+    /// program.
     ///
     /// # Errors
-    /// Why it does not, in words.
+    /// Reason why it does not, in words.
     pub fn verdict(&self, backend: CookieBackend, hook: Hook) -> Result<(), &str> {
         const UNTRIED: &str = "it was not tried";
         let Some(found) = self.backends.iter().find(|found| found.backend == backend) else {
@@ -181,20 +185,20 @@ impl Probe {
         trials.find_map(|trial| trial.reason.as_deref()).map_or(Ok(()), Err)
     }
 
-    /// Whether there was time to try everything.
+    /// Whether there was time to try every connection.
     pub fn is_complete(&self) -> bool {
         let mut trials = self.backends.iter().flat_map(|backend| &backend.trials);
         trials.all(|trial| trial.reason.as_deref() != Some(NO_TIME))
     }
 
-    /// The best back end that works behind a program at `hook`.
+    /// Returns the best backend that works behind a program at `hook`; `None` if none does.
     pub fn best(&self, hook: Hook) -> Option<CookieBackend> {
         CookieBackend::ALL.into_iter().find(|backend| self.verdict(*backend, hook).is_ok())
     }
 }
 
 impl Backend {
-    /// From its connections.
+    /// Builds the result of a backend from its connections.
     pub(super) fn of(backend: CookieBackend, trials: Vec<Trial>) -> Self {
         let hooks = [None, Some(Hook::Native), Some(Hook::Generic)];
         let works = hooks.iter().any(|hook| {
@@ -206,14 +210,14 @@ impl Backend {
         Self { backend, works, reason, took_ms, trials }
     }
 
-    /// Without any.
+    /// Builds the result of a backend of which no connection could be tried, with the reason.
     pub(super) fn impossible(backend: CookieBackend, reason: String) -> Self {
         Self { backend, works: false, reason: Some(reason), took_ms: 0, trials: Vec::new() }
     }
 }
 
 impl fmt::Display for End {
-    /// What clients care about: `mss 1460, wscale 7, sack, timestamps`.
+    /// Writes the properties that matter to clients: `mss 1448, wscale 7,10, sack, ts`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "mss {}", self.mss)?;
         if let (Some(own), Some(peer)) = (self.wscale, self.peer_wscale) {

@@ -1,4 +1,4 @@
-//! What a replay tells, as text and as JSON.
+//! Result of a replay, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,54 +16,55 @@ use crate::status::{self, Evidence, Time, narrative};
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.replay/1";
 
-/// What the guard would have said and done about a capture.
+/// Verdicts and actions that tcpguard would have produced for a capture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Replay {
     /// Name and version of this document: `tcpguard.replay/1`.
     pub schema: &'static str,
-    /// The capture, as it was named; `-` for standard input.
+    /// Name of the capture as it was given; `-` for standard input.
     pub file: String,
-    /// Packets read.
+    /// Number of packets that were read.
     pub packets: u64,
-    /// Of these, packets that were not judged, by reason.
+    /// Numbers of packets that were not judged, by reason. Reason `cut_off` is the unfinished packet at the
+    /// end of a capture, which `packets` does not count.
     pub skipped: BTreeMap<String, u64>,
-    /// SYNs, repetitions included.
+    /// Number of SYNs, retransmissions included.
     pub syns: u64,
-    /// SYN-ACKs that answer one of these SYNs, repetitions included.
+    /// Number of SYN-ACKs that answer one of these SYNs, retransmissions included.
     pub syn_acks: u64,
-    /// Handshakes that completed.
+    /// Number of handshakes that completed.
     pub handshakes: u64,
     /// Time from the first to the last packet, in seconds.
     pub duration_s: f64,
-    /// What happened, oldest first.
+    /// Incidents, oldest first.
     pub incidents: Vec<Incident>,
-    /// When the first packet was captured.
+    /// Capture time of the first packet; `None` where the capture does not state it.
     #[serde(skip)]
     pub began: Option<Time>,
-    /// How the capture was taken, in sentences.
+    /// Remarks about the capture and its contents, in sentences.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
 
-/// Packets are skipped for these reasons although no TCP segment is hidden by it: none is in them, the
-/// host's stack refuses them too, or they are not whole packets.
+/// Reasons of skipped packets in which no TCP segment is hidden: they hold none, the host's stack refuses
+/// them too, or they are not whole packets.
 const HIDES_NOTHING: [&str; 3] = [Reason::NotTcp.name(), Reason::Malformed.name(), CUT_OFF];
 
-/// What could not be read of a capture, where that is most of it.
+/// Packets of a capture that could not be read, where they are most of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Unread<'a> {
     /// Packets in which there may be TCP segments that were not read.
     pub packets: u64,
     /// All packets.
     pub of: u64,
-    /// The reason for most of them, as in [`Replay::skipped`].
+    /// Reason of most of them, as in [`Replay::skipped`].
     pub why: &'a str,
 }
 
 impl Replay {
-    /// Whether most packets could not be read, although TCP may be in them: then that nothing was found
-    /// means nothing.
+    /// Returns the packets that could not be read although TCP may be in them, if they are most of the
+    /// capture. An empty list of incidents then means nothing.
     pub fn unread(&self) -> Option<Unread<'_>> {
         let hide = |(why, _): &(&String, &u64)| !HIDES_NOTHING.contains(&why.as_str());
         let hiding = || self.skipped.iter().filter(hide);
@@ -74,12 +75,12 @@ impl Replay {
 }
 
 impl Unread<'_> {
-    /// Their share of all packets.
+    /// Returns their share of all packets, 0 to 1.
     pub fn share(&self) -> f64 {
         self.packets as f64 / self.of.max(1) as f64
     }
 
-    /// What it means, and what to do.
+    /// Returns a sentence about the unread packets, their reason and the remedy.
     pub fn in_words(&self) -> String {
         const TUNNEL: &str =
             ". Record them on the tunnel's own interface: tcpdump -i INTERFACE -w FILE";
@@ -120,63 +121,65 @@ impl Unread<'_> {
     }
 }
 
-/// One incident. Times are seconds after the first packet.
+/// One incident. Times are in seconds after the first packet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Incident {
-    /// What it is, by the last verdict.
+    /// Class of the last verdict.
     #[cfg_attr(test, schemars(extend("enum" = CLASSES)))]
     pub class: &'static str,
-    /// Where: `203.0.113.10:443`, `[2001:db8::1]:443`; an address or a port alone for a scan;
-    /// `500 listeners` for those that are told together; `this host` for what concerns none.
+    /// Target: the listener, as in `203.0.113.10:443`, `[2001:db8::1]:443`; an address or a port alone for a
+    /// scan; `500 listeners` for those that are reported together; `this host` for an incident of the whole
+    /// host.
     pub listener: String,
-    /// When it began.
+    /// Start, in seconds after the first packet.
     pub started_s: f64,
-    /// How long after that it was detected, in seconds.
+    /// Time from the start to the detection, in seconds.
     pub detected_after_s: f64,
-    /// When it was over; `null` when it was not before the capture's end.
+    /// End, in seconds after the first packet; `null` if the incident was not over before the capture's end.
     pub ended_s: Option<f64>,
-    /// SYNs in it.
+    /// Number of SYNs in it; of class `reflection` the number of unsolicited replies.
     pub syns: u64,
-    /// Distinct sources of the ten seconds with the most, estimated.
+    /// Estimated number of distinct sources, in the ten seconds with the most; of class `reflection` in the
+    /// whole capture.
     pub sources_est: u64,
-    /// How sure the verdict is, 0 to 1.
+    /// Confidence in the class, 0 to 1.
     pub confidence: f64,
-    /// What the verdict rests on.
+    /// Evidence for the verdict.
     pub evidence: Grounds,
-    /// What was done, or would have been in enforce mode, oldest first.
+    /// Actions that were taken, or would have been in enforce mode, oldest first.
     pub actions: Vec<Action>,
-    /// Headers of SYNs to the listener from the first second after the first verdict, the flood's
-    /// and others', at most 16.
+    /// Headers of SYNs to the listener from the first second after the first verdict, at most 16. They may be
+    /// of the flood or of clients.
     pub syn_headers: Vec<SynHeader>,
 }
 
-/// What a verdict rests on.
+/// Evidence for a verdict.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Grounds {
     /// The verdict in one sentence.
     pub summary: String,
-    /// What raised the alarm.
+    /// Signal that raised the alarm.
     pub signal: String,
-    /// Highest SYN rate over one second.
+    /// Highest SYN rate over one second, in SYNs per second.
     pub peak_syn_pps: f64,
-    /// SYNs that rules matched, in whatever mode.
+    /// Number of SYNs that rules matched, in whatever mode.
     pub matched: u64,
-    /// Of these, dropped.
+    /// Number of SYNs dropped: those of the matched ones that were dropped, and those that were too many.
     pub dropped: u64,
-    /// The numbers.
+    /// Numbers of the last inspection.
     #[serde(flatten)]
     pub numbers: Evidence,
 }
 
-/// One thing that was done.
+/// One action.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Action {
-    /// When, in seconds after the first packet.
+    /// Time of the action, in seconds after the first packet.
     pub at_s: f64,
-    /// What, in words.
+    /// Description of the action, in words.
     pub text: String,
 }
 
@@ -184,11 +187,11 @@ pub struct Action {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SynHeader {
-    /// When it came, in seconds after the first packet.
+    /// Time of its arrival, in seconds after the first packet.
     pub at_s: f64,
     /// Its bytes in hexadecimal, from the IP header up to the end of the TCP options; at most 112.
     pub hex: String,
-    /// Bytes from there to there in the SYN, where they are more than that.
+    /// Length of that range in the SYN, in bytes, if it is longer than `hex`; otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u16>,
 }
@@ -210,7 +213,7 @@ const CLASSES: [&str; 11] = [
 ];
 
 impl Incident {
-    /// The document's form of an incident.
+    /// Builds the document's form of an incident.
     pub fn new(report: &IncidentReport) -> Self {
         Self {
             class: report.class.name(),
@@ -250,7 +253,7 @@ impl SynHeader {
     }
 }
 
-/// Seconds, to the millisecond.
+/// Converts a span to seconds, rounded to the millisecond.
 pub(super) fn seconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e3).round() / 1e3
 }

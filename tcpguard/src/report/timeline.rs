@@ -1,4 +1,4 @@
-//! What was counted over time, around and during one attack.
+//! Counters over time, around and during one attack.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +7,30 @@ use crate::status::Time;
 /// The value of [`Timeline::schema`].
 pub const TIMELINE_SCHEMA: &str = "tcpguard.timeline/1";
 
-/// What was counted over time, from half a minute before an attack was noticed until it was over.
+/// Counters over time, from half a minute before an attack was detected (at the default poll interval) until
+/// it was over.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Timeline {
     /// Name and version of this document: `tcpguard.timeline/1`.
     pub schema: String,
-    /// Number of the attack.
+    /// Number of the attack, as in its document.
     pub id: u64,
-    /// When the first step began.
+    /// Start of the first step.
     pub began: Time,
-    /// Usual length of a step, in milliseconds. The longer the attack, the longer its steps; one may
-    /// be longer than usual where the agent was late.
+    /// Typical (median) length of a step, in ms. The longer the attack, the longer its steps. A single step
+    /// may be longer where the agent polled late.
     pub step_ms: u32,
-    /// The steps, oldest first, at most 480. Each lasts from the end of the one before.
+    /// Counters of each step, oldest first; at most 480 steps. A step begins at the end of the previous one.
     pub points: Vec<Point>,
 }
 
-/// Steps of a line at most.
+/// Maximum number of steps of a timeline.
 pub const STEPS: usize = 480;
 
 impl Timeline {
-    /// This line behind `earlier`, of which it is the rest. Where that is too long, of the earlier steps
-    /// every other is left out.
+    /// Returns this timeline appended to `earlier`, which it continues. Where the result is too long, every
+    /// other of the earlier steps is left out.
     pub fn after(mut self, earlier: &Self) -> Self {
         let elapsed = self.began.0.duration_since(earlier.began.0).as_millis();
         let elapsed = u64::try_from(elapsed).unwrap_or(0);
@@ -45,31 +46,35 @@ impl Timeline {
     }
 }
 
-/// What was counted in one step: at the listener that the attack is about, or at all of them where it
-/// is about the whole host.
+/// Counters of one step: of the listener that the attack is about, or of all listeners together where it is
+/// about the whole host.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Point {
     /// End of the step, in milliseconds after `began`.
     pub at_ms: u64,
-    /// SYNs per second, repetitions included.
+    /// SYNs per second, retransmissions included.
     pub syn_pps: f64,
     /// Completed handshakes per second.
     pub completed_pps: f64,
     /// SYNs per second that rules matched, in whatever mode.
     pub matched_pps: f64,
-    /// SYNs per second that were dropped.
+    /// SYNs per second that were dropped, by rules or because they were too many.
     pub dropped_pps: f64,
-    /// SYNs per second that were answered with a cookie of the guard's.
+    /// SYNs per second that XDP answered with a cookie.
     pub cookies_pps: f64,
-    /// SYNs per second to where nothing listens; 0 where the attack is about one listener.
+    /// SYNs per second to ports at which no socket listens; 0 where the attack is about one listener.
     pub nowhere_pps: f64,
-    /// Answers per second to SYNs that this host never sent; 0 where the attack is about one listener.
+    /// Unsolicited replies per second: replies to SYNs that this host never sent. 0 where the attack is about
+    /// one listener.
     pub unsolicited_pps: f64,
-    /// The most half-open handshakes; `null` where they were not counted.
+    /// Highest number of half-open handshakes in the step; `null` where they were not counted, and where the
+    /// attack is about the whole host.
     pub half_open: Option<u32>,
-    /// The most connections that waited for the application; `null` where that cannot be read.
+    /// Highest number of connections that waited for the application to accept them; `null` where that was
+    /// not read, and where the attack is about the whole host.
     pub accept_queue: Option<u32>,
-    /// Places in either queue; `null` where that cannot be read.
+    /// Capacity of the SYN queue and of the accept queue, each; `null` where that was not read, and where the
+    /// attack is about the whole host.
     pub queue_limit: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! Alerts as documents.
+//! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,23 +9,23 @@ pub const EVENT_SCHEMA: &str = "tcpguard.event/1";
 /// The value of [`Alerts::schema`].
 pub const ALERTS_SCHEMA: &str = "tcpguard.alerts/1";
 
-/// Something that was told.
+/// One alert: a message about an event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AlertEntry {
-    /// Its number: a later alert has a higher one, also after a restart of the agent. An agent that
-    /// was killed may leave the numbers of its last seconds to the next one.
+    /// Number of the alert. A later alert has a higher number, also after a restart of the agent. After
+    /// an agent was killed, the next one may use the numbers of its last seconds again.
     #[serde(default)]
     pub seq: u64,
-    /// When.
+    /// Time of the event.
     pub at: Time,
-    /// How bad.
+    /// Severity of the event.
     pub severity: Severity,
-    /// The event's name.
+    /// Name of the event.
     pub event: String,
-    /// One line in words.
+    /// Description of the event in one line of text.
     pub message: String,
-    /// The attack it belongs to.
+    /// Number of the incident that the alert is about; `null` when it is about none.
     pub attack: Option<u64>,
 }
 
@@ -35,30 +35,30 @@ pub struct AlertEntry {
 pub struct Event {
     /// Name and version of this document: `tcpguard.event/1`.
     pub schema: String,
-    /// The alert.
+    /// The alert; its fields are those of the document.
     #[serde(flatten)]
     pub alert: AlertEntry,
 }
 
 impl Event {
-    /// The whole document.
+    /// Returns the document for one alert.
     pub fn of(alert: AlertEntry) -> Self {
         Self { schema: EVENT_SCHEMA.to_owned(), alert }
     }
 }
 
-/// What `tcpguard alerts --json` prints.
+/// Document that `tcpguard alerts --json` prints.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Alerts {
     /// Name and version of this document: `tcpguard.alerts/1`.
     pub schema: String,
-    /// The alerts, oldest first.
+    /// Alerts, oldest first.
     pub alerts: Vec<AlertEntry>,
 }
 
 impl Alerts {
-    /// The whole document.
+    /// Returns the document for these alerts.
     pub fn of(alerts: Vec<AlertEntry>) -> Self {
         Self { schema: ALERTS_SCHEMA.to_owned(), alerts }
     }

@@ -1,30 +1,30 @@
-//! The allow-list.
+//! The allowlist.
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::AllowReport;
 
 use super::{Clock, Time};
 
-/// A prefix whose SYNs no rule of the guard drops.
+/// An entry of the allowlist: a prefix that is exempt from automatic rules.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Allowed {
-    /// Which sources.
+    /// Sources that are exempt.
     pub prefix: String,
-    /// Why.
+    /// Reason for the exemption.
     pub reason: String,
-    /// User id of who asked.
+    /// User id of the operator.
     pub uid: u32,
-    /// Since when.
+    /// Time since which the sources are exempt.
     pub created_at: Time,
-    /// Until when.
+    /// Time until which the sources are exempt.
     pub expires_at: Time,
-    /// Seconds until then.
+    /// Seconds until `expires_at`, rounded up.
     pub expires_in_s: u64,
 }
 
 impl Allowed {
-    /// From what the engine knows.
+    /// Builds the entry from the engine's report.
     pub fn build(allowed: &AllowReport, clock: Clock) -> Self {
         Self {
             prefix: allowed.net.to_string(),
@@ -32,7 +32,7 @@ impl Allowed {
             uid: allowed.uid,
             created_at: clock.time_at(allowed.created),
             expires_at: clock.time_at(allowed.expires),
-            // Rounded up: what was asked for an hour ends in an hour, not in 59m 59s.
+            // Rounded up: a new exemption for an hour ends in an hour, not in 59m 59s.
             expires_in_s: allowed.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
         }
     }

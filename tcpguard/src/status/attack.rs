@@ -1,4 +1,4 @@
-//! The part of the document that tells the story of an attack.
+//! Part of the status document that describes an attack or another incident.
 
 use std::net::IpAddr;
 
@@ -6,139 +6,142 @@ use serde::{Deserialize, Serialize};
 
 use super::{Clients, Severity, Time};
 
-/// One attack, or another incident of failing handshakes.
+/// One incident: an attack, or one of the other classes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attack {
-    /// Number, rising from 1.
+    /// Number of the incident, rising from 1.
     pub id: u64,
-    /// What it is.
+    /// Class of the incident.
     pub kind: AttackKind,
-    /// How bad.
+    /// Severity of the class.
     pub severity: Severity,
-    /// Address of the listener; unspecified for a wildcard.
+    /// Address of the listener, or the one address that a scan is about. Unspecified for a wildcard listener,
+    /// and where no single address is concerned.
     pub dst: IpAddr,
-    /// Port of the listener.
+    /// Port of the listener, or the one port that a scan is about; 0 where no single port is concerned.
     pub port: u16,
-    /// First failing handshakes.
+    /// Start: the time of the first failing handshakes.
     pub since: Time,
-    /// When the alarm was raised.
+    /// Time at which the alarm was raised.
     pub detected_at: Time,
-    /// When it was over; `null` while it is open.
+    /// Time of its end; `null` while it is open.
     pub ended_at: Option<Time>,
-    /// The story in one sentence.
+    /// Summary in one sentence.
     pub summary: String,
-    /// What raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`, `answers`,
-    /// `closed_ports` or `beyond_bounds`.
+    /// Signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
+    /// `answers`, `closed_ports` or `beyond_bounds`.
     pub signal: String,
-    /// How sure the verdict is, 0 to 1.
+    /// Confidence in the class, 0 to 1.
     pub confidence: f64,
-    /// SYNs per second over the last second.
+    /// SYNs per second over the last second; of class `reflection` unsolicited replies per second.
     pub syn_pps: f64,
-    /// The highest of these.
+    /// Highest value of `syn_pps` so far.
     pub peak_syn_pps: f64,
-    /// SYNs per second that were usual here when the alarm was raised; `null` while that is not
-    /// known, and for what concerns no listener.
+    /// Baseline of SYNs per second when the alarm was raised; `null` while it is not known, and for an
+    /// incident of no listener.
     #[serde(default)]
     pub baseline_pps: Option<f64>,
-    /// SYNs since it began.
+    /// Number of SYNs since the incident began; of class `reflection` the number of unsolicited replies.
     pub syns: u64,
-    /// Of these, matched by rules, in whatever mode.
+    /// Number of these SYNs that rules matched, in whatever mode.
     pub matched: u64,
-    /// Of these, dropped.
+    /// Number of these SYNs that were dropped, by rules or because they were too many.
     pub dropped: u64,
-    /// SYNs answered with cookies.
+    /// Number of SYNs answered with a cookie.
     pub cookies_sent: u64,
-    /// Good cookies that came back.
+    /// Number of valid cookies that clients returned.
     pub cookies_redeemed: u64,
-    /// Handshakes that completed: clients that got in.
+    /// Number of handshakes that completed: clients that got in.
     pub completed: u64,
-    /// Whether clients of its listener connect; `null` for what concerns no listener, and for what is
-    /// over where the baseline is not known.
+    /// Completed handshakes at its listener, compared with their baseline. `null` for an incident of no
+    /// listener, and for a closed incident without a known baseline.
     #[serde(default)]
     pub clients: Option<Clients>,
-    /// Share of a flood's SYNs of the last second that the guard dropped or answered, of all that completed no
-    /// handshake with the host's own stack; `null` outside enforce mode and without such SYNs.
+    /// Mitigated share of a flood, 0 to 1: SYNs of the last second that were dropped or answered with a
+    /// cookie, out of those that completed no handshake with the host's own stack. `null` outside enforce
+    /// mode, without such SYNs, where the rate is not known, and for an incident that is closed or no flood.
     pub mitigated_ratio: Option<f64>,
-    /// Distinct sources of the ten seconds with the most, estimated: all in all there are at least as
-    /// many.
+    /// Estimated number of distinct sources in the ten seconds with the most. The whole incident has at least
+    /// as many.
     pub sources_est: u64,
-    /// The numbers behind the verdict.
+    /// Numbers behind the verdict.
     pub evidence: Evidence,
-    /// What was done, oldest first.
+    /// Actions so far, oldest first.
     pub actions: Vec<Action>,
-    /// Rules that are active because of it.
+    /// Numbers of the rules that are active because of it.
     pub rules: Vec<u32>,
-    /// What the operator should do; `null` when nothing.
+    /// Advice for the operator; `null` where nothing is to be done.
     pub advice: Option<Advice>,
 }
 
-/// What an attack is.
+/// Class of an incident.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttackKind {
-    /// SYNs from random, forged sources.
+    /// SYN flood from random, spoofed sources.
     RandomSpoofed,
-    /// One source dominates.
+    /// SYN flood in which one source dominates.
     SingleSource,
-    /// A few sources or networks dominate.
+    /// SYN flood in which a few sources or networks dominate.
     FewSource,
-    /// Many sources that are not forged.
+    /// SYN flood from many sources that are not spoofed.
     Distributed,
-    /// Somebody tries ports or addresses at which nothing listens.
+    /// Attempts at ports or addresses at which no socket listens.
     Scan,
-    /// Far more clients than usual, and they are served.
+    /// Flash crowd: far more clients than in the baseline, and they are served.
     FlashCrowd,
-    /// The application does not accept as fast as clients connect.
+    /// Full accept queue: the application does not accept as fast as clients connect.
     ListenerOverload,
-    /// Handshakes fail, but nothing says that it is an attack.
+    /// Failing handshakes without sufficient evidence of an attack.
     HandshakeDegraded,
-    /// Answers to SYNs that this host never sent.
+    /// Unsolicited replies: they answer SYNs that this host never sent.
     Reflection,
-    /// So many SYNs to ports at which nothing listens that refusing them takes the stack's time.
+    /// SYN flood of ports at which no socket listens; refusing the SYNs takes the stack's time.
     ClosedPorts,
-    /// SYNs in frames that the guard cannot read and the stack can.
+    /// SYN flood in frames that the XDP program cannot read and the stack can.
     Evasion,
 }
 
-/// The numbers behind a verdict, over the failing handshakes of the last 8 s.
+/// Numbers behind a verdict, over the failing handshakes of the last 8 s (by default), or of up to 63 s where
+/// these are few. Shares are 0 to 1.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evidence {
-    /// Failing flows looked at.
+    /// Number of failing flows that were inspected.
     pub failing_flows: u64,
-    /// Completed over attempted handshakes.
+    /// Completed handshakes as a share of the attempted ones.
     pub completion: f64,
     /// SYNs per distinct source.
     pub syns_per_source: f64,
     /// Share of failing flows from sources seen once.
     pub singleton_share: f64,
-    /// Share of the busiest source.
+    /// Share of the busiest source among the failing flows.
     pub top_source_share: f64,
-    /// The busiest sources.
+    /// Sources with the most failing flows, at most 8, the busiest first.
     pub top_sources: Vec<SourceShare>,
-    /// The busiest /24 (IPv6: /48) networks.
+    /// Networks, /24 (IPv6: /48), with the most failing flows, at most 8, the busiest first.
     pub top_networks: Vec<NetworkShare>,
-    /// Fewest sources that cover 90 % of the failing flows.
+    /// Smallest number of sources that cover 90 % of the failing flows.
     pub k90_sources: u64,
-    /// Fewest /24 (IPv6: /48) networks that cover 90 %.
+    /// Smallest number of /24 (IPv6: /48) networks that cover 90 % of the failing flows.
     pub k90_networks: u64,
-    /// Distinct /8 (IPv6: /16) networks.
+    /// Number of distinct /8 (IPv6: /16) networks among the failing flows.
     pub distinct_slash8: u64,
-    /// The most frequent SYN signatures.
+    /// Most frequent signatures of the failing flows, at most 4; a signature that a rule uses comes first.
     pub signatures: Vec<SignatureShare>,
-    /// Share of the two most frequent TTLs.
+    /// Share of the two most frequent TTLs among the failing flows.
     pub top2_ttl_share: f64,
-    /// The most frequent TTLs.
+    /// Most frequent TTLs of the failing flows, at most 8, the most frequent first.
     pub ttls: Vec<TtlShare>,
-    /// Share of failing flows older than 1.5 s whose SYN was repeated.
+    /// Share of failing flows older than 1.5 s with a retransmitted SYN; `null` without such flows.
     pub retransmitted_share: Option<f64>,
-    /// Half-open handshakes.
+    /// Number of half-open handshakes; `null` where it is not known.
     pub half_open: Option<u32>,
-    /// Half-open handshakes there is room for.
+    /// Capacity for half-open handshakes; `null` where it is not known.
     pub half_open_limit: Option<u32>,
-    /// The items of the evidence gate.
+    /// Indicators for or against an attack.
     pub gate: Vec<GateItem>,
 }
 
@@ -146,9 +149,9 @@ pub struct Evidence {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SourceShare {
-    /// The address; IPv6: its /64.
+    /// Address of the source; of IPv6 its /64 network.
     pub addr: IpAddr,
-    /// The share.
+    /// Its share of the failing flows, 0 to 1.
     pub share: f64,
 }
 
@@ -156,25 +159,25 @@ pub struct SourceShare {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NetworkShare {
-    /// The prefix: a /24 (IPv6: /48).
+    /// Prefix of the network: a /24 (IPv6: /48).
     pub prefix: String,
-    /// The share.
+    /// Its share of the failing flows, 0 to 1.
     pub share: f64,
 }
 
-/// A SYN signature and what it covers.
+/// A SYN signature and its coverage.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SignatureShare {
-    /// The fields, in p0f-like words.
+    /// Fields of the signature, in p0f-like words.
     pub text: String,
-    /// Which fields count.
+    /// Name of the mask, which selects the fields that count.
     pub mask: String,
-    /// Share of the failing flows that it covers.
+    /// Share of the failing flows that it covers, 0 to 1.
     pub share: f64,
-    /// Completed handshakes with it: clients that a rule on it would hit.
+    /// Number of completed handshakes with it: clients that a rule on it would hit.
     pub completed: u64,
-    /// Share of the handshakes with it that completed, in the same seconds.
+    /// Share of the flows with it that completed, in the window of the evidence, 0 to 1.
     pub completion: f64,
 }
 
@@ -184,38 +187,38 @@ pub struct SignatureShare {
 pub struct TtlShare {
     /// The TTL as received.
     pub ttl: u8,
-    /// The share.
+    /// Its share of the failing flows, 0 to 1.
     pub share: f64,
 }
 
-/// One item of the evidence gate.
+/// One indicator for or against an attack.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GateItem {
-    /// Its name.
+    /// Short name of the indicator.
     pub name: String,
-    /// Whether it speaks for an attack.
+    /// Whether it supports an attack.
     pub holds: bool,
-    /// The numbers, in words.
+    /// Numbers behind it, in words.
     pub detail: String,
 }
 
-/// One thing that was done.
+/// One action about an incident.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Action {
-    /// When.
+    /// Time of the action.
     pub at: Time,
-    /// What, in words.
+    /// Description of the action, in words.
     pub text: String,
 }
 
-/// What the operator should do.
+/// Advice for the operator.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Advice {
-    /// Why, in words.
+    /// Advice and its reason, in words.
     pub text: String,
-    /// The command that does it; `null` when it is not a command of the guard.
+    /// Command that follows the advice; `null` where no command of tcpguard does.
     pub command: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The part of the document that says whether clients connect.
+//! Part of the status document that shows whether clients connect.
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Completions, IncidentReport};
@@ -10,34 +10,36 @@ use super::{Attack, Listener};
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clients {
-    /// Completed handshakes per second, mean of the last 8 s; of what is over, mean of all of it.
+    /// Completed handshakes per second, mean of the last 8 s; of a closed incident, mean of its whole
+    /// duration.
     pub completed_pps: f64,
-    /// Completed handshakes per second that are usual: the mean of about ten minutes, in which what
-    /// happens during an incident does not count; `null` while it is not known.
+    /// Baseline of completed handshakes per second: the mean of about ten minutes, to which the time of
+    /// incidents does not contribute; `null` while it is not known.
     pub baseline_pps: Option<f64>,
-    /// The first as a share of the second; `null` where the baseline is not known, or is below 2 a
-    /// second, which is too few to tell.
+    /// Ratio of `completed_pps` to `baseline_pps`. `null` where the baseline is not known, or is below 2 per
+    /// second, which is too low to compare with. Over several listeners with an open incident: the lowest
+    /// ratio among them.
     pub ratio: Option<f64>,
 }
 
-/// What the share comes to.
+/// Verdict on the ratio of completed handshakes to their baseline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Connect {
-    /// As many clients connect as usual, but for chance.
+    /// As many clients connect as in the baseline, within chance.
     All,
-    /// Some do not.
+    /// Some clients do not connect.
     Some,
-    /// Most do not.
+    /// Most clients do not connect.
     Few,
 }
 
 impl Clients {
-    /// From this share on all connect; the rest is chance.
+    /// Ratio from which on all clients count as connecting; the rest is chance.
     const ALL: f64 = 0.9;
-    /// Below this share most do not.
+    /// Ratio below which most clients count as not connecting.
     const FEW: f64 = 0.5;
 
-    /// The document's form of what the engine knows.
+    /// Builds the document's form of the engine's counts.
     pub fn build(completions: &Completions) -> Self {
         Self {
             completed_pps: number(completions.rate),
@@ -46,7 +48,8 @@ impl Clients {
         }
     }
 
-    /// Of an incident that is over: its mean.
+    /// Builds the counts of an incident that is over, as means of its duration; `None` while it is open, and
+    /// without a known baseline.
     pub(super) fn over(incident: &IncidentReport) -> Option<Self> {
         let lasted = incident.ended?.since(incident.started).as_secs_f64();
         let baseline = incident.usual_completed_rate?;
@@ -54,8 +57,8 @@ impl Clients {
         Some(Self::build(&Completions { rate, baseline: Some(baseline) }))
     }
 
-    /// Of the listeners under attack together, or of all while there is no attack. The share is that
-    /// of the listener at which the fewest connect.
+    /// Builds the sum of the listeners with an open incident, or of all listeners while there is none. With
+    /// an open incident, the ratio is the lowest among these listeners.
     pub(super) fn of_all(attacks: &[Attack], listeners: &[Listener]) -> Self {
         let attacked: Vec<Self> = attacks.iter().filter_map(|attack| attack.clients).collect();
         if attacked.is_empty() {
@@ -76,7 +79,7 @@ impl Clients {
         Completions { rate: sum.rate + clients.completed_pps, baseline }
     }
 
-    /// What it comes to; `None` where that cannot be told.
+    /// Returns the verdict on the ratio; `None` where there is no ratio.
     pub fn connect(&self) -> Option<Connect> {
         self.ratio.map(|share| match share {
             all if all >= Self::ALL => Connect::All,

@@ -1,30 +1,30 @@
-//! What has happened, counted: for those who look now and then, such as a monitoring system.
+//! Event counters, for a monitoring system that polls the status.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AttackKind, Severity};
 
-/// What has happened since the agent started.
+/// Events counted since the agent started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counts {
-    /// Attacks and other incidents, by what they were told as; kinds that have not occurred are left
-    /// out.
+    /// Number of attacks and other incidents, by the class with which each was first reported. Classes
+    /// without incidents are left out.
     pub attacks: Vec<AttackCount>,
-    /// Configurations that were read again and applied.
+    /// Number of reloads that applied the configuration.
     pub reloads_applied: u64,
-    /// Configurations that were read again and refused.
+    /// Number of reloads, or starts, that refused the configuration.
     pub reloads_refused: u64,
 }
 
-/// Attacks of one kind.
+/// Number of incidents of one class.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttackCount {
-    /// The kind.
+    /// Class of the incidents.
     pub kind: AttackKind,
-    /// How bad this kind is.
+    /// Severity of this class.
     pub severity: Severity,
-    /// How many.
+    /// Number of incidents.
     pub count: u64,
 }

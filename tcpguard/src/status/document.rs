@@ -1,9 +1,10 @@
 //! The types of the document `tcpguard.status/1`, in the order in which it is printed.
 //!
-//! Attacks are in [`super::attack`].
+//! The types of incidents are in [`super::attack`].
 //!
-//! Rates are per second, shares are 0 to 1, sizes are bytes, times are RFC 3339 in UTC, and
-//! `null` means "not known", never 0. Readers must tolerate fields and words that they do not know.
+//! Rates are per second, shares are 0 to 1, sizes are bytes, and times are RFC 3339 in UTC. `null`
+//! means "not known" unless the field says otherwise, and never 0. Readers must tolerate fields and
+//! words that they do not know.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,62 +17,63 @@ use super::{AlertEntry, Attack, Clients, Counts, Listener, Losses, Program, Time
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
 
-/// Everything that the guard knows at one moment.
+/// State of tcpguard at one moment: the agent, incidents, interfaces, listeners, rules and counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// Name and version of this document: `tcpguard.status/1`.
     pub schema: String,
-    /// When it was made.
+    /// Time at which the document was made.
     pub generated_at: Time,
     /// Time between two polls of the counters, in milliseconds.
     pub interval_ms: u64,
-    /// The agent.
+    /// The agent: its process, mode, state and configuration.
     pub daemon: Daemon,
-    /// Whether clients connect: at the listeners under attack, or at all while there is no attack. The
-    /// share is that of the listener under attack at which the fewest do.
+    /// Completed handshakes compared with their baseline, over the listeners with an open incident, or
+    /// over all listeners while no incident is open. `ratio` is the lowest of the listeners with an
+    /// open incident.
     #[serde(default)]
     pub clients: Clients,
-    /// What is wrong, the worst first; empty when all is well.
+    /// Problems of the agent and the host, the worst first; empty when there are none.
     pub health: Vec<Health>,
     /// Open attacks and other incidents, oldest first.
     pub attacks: Vec<Attack>,
-    /// Closed ones, newest first.
+    /// Closed attacks and other incidents, newest first, at most 16.
     pub past_attacks: Vec<Attack>,
-    /// Protected interfaces.
+    /// Interfaces to which the agent is to attach the XDP program, attached or not.
     pub interfaces: Vec<Interface>,
-    /// What was lost before any program of the guard could see it.
+    /// Packets dropped before XDP, in network cards and CPU backlogs.
     pub losses: Losses,
-    /// Listeners followed.
+    /// Listeners that the agent monitors.
     pub listeners: Vec<Listener>,
-    /// What SYN cookies are to be had and what they did.
+    /// Availability of SYN cookies, and their counters.
     pub cookies: Cookies,
-    /// What the kernel's own TCP counted.
+    /// Counters of the kernel's TCP stack.
     pub kernel: Kernel,
-    /// The rules.
+    /// Rules: their number, and each of them.
     pub rules: Rules,
-    /// The kernel tables.
+    /// Fill of the BPF maps.
     pub maps: Vec<Map>,
-    /// How much of the traffic is followed flow by flow.
+    /// Share of the traffic that is tracked flow by flow.
     pub sampling: Sampling,
-    /// Sources with the most SYNs, the busiest first.
+    /// Sources with the most SYNs, the busiest first, at most 10.
     pub sources: Vec<Source>,
-    /// How old `sources`, and the numbers of sources and clients, are, in milliseconds: they are read
-    /// off large tables every few seconds. `null` before the first time.
+    /// Age in ms of `sources` and of the numbers of sources and clients in `maps`: they are read from
+    /// large maps every few seconds. `null` before the first reading.
     pub sources_age_ms: Option<u64>,
-    /// The programs in the kernel.
+    /// BPF programs in the kernel.
     pub programs: Vec<Program>,
-    /// What has happened since the agent started, counted.
+    /// Events counted since the agent started.
     pub counts: Counts,
-    /// Alerts of the last 24 hours, counted.
+    /// Number of alerts in the last 24 hours, by severity.
     pub alerts_24h: AlertCounts,
     /// The latest alerts, oldest first, at most 20.
     pub alerts: Vec<AlertEntry>,
 }
 
 impl Status {
-    /// Leaves of the interfaces only the one called `name`; without it nothing changes, and the answer
-    /// is `false`.
+    /// Keeps only the interface called `name`, and returns `true`. Without such an interface nothing
+    /// changes, and the result is `false`.
     pub fn keep_interface(&mut self, name: &str) -> bool {
         let known = self.interfaces.iter().any(|interface| interface.name == name);
         if known {
@@ -81,172 +83,179 @@ impl Status {
         known
     }
 
-    /// For how many rules the kernel tables have room; `None` if the agent does not say.
+    /// Returns the capacity of the kernel for rules; `None` if the agent does not report it.
     pub fn room_for_rules(&self) -> Option<u32> {
         let rules = self.maps.iter().find(|map| map.name == Map::RULES)?;
         rules.max_entries.try_into().ok()
     }
 }
 
-/// The agent.
+/// The agent, the daemon in user space.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Daemon {
-    /// Its version.
+    /// Version of the agent.
     pub version: String,
-    /// Its process id.
+    /// Process id of the agent.
     pub pid: u32,
     /// Name of the host.
     pub hostname: String,
-    /// For how long it runs, in seconds.
+    /// Time since the agent started, in s.
     pub uptime_s: u64,
-    /// What happens when a rule matches.
+    /// Mode of operation: the effect of a rule that matches.
     pub mode: Mode,
-    /// What becomes of the mode by itself; `null` when it stays.
+    /// Revert of the mode that is pending; `null` when the mode stays.
     #[serde(default)]
     pub mode_ends: Option<ModeEnd>,
-    /// The whole situation in one word.
+    /// State of protection in one word.
     pub state: State,
-    /// The configuration that holds.
+    /// Configuration in effect, and the outcome of its last reading.
     pub config: ConfigState,
-    /// Time since the agent last told the kernel that it lives, in milliseconds.
+    /// Time since the agent's last heartbeat to the kernel, in ms; `null` before the first poll.
     pub watchdog_age_ms: Option<u64>,
-    /// Bytes of memory that the agent has in use, as its allocator counts them; `null` where it does not.
-    /// More is resident: its program, stacks, and free pieces between those in use.
+    /// Heap memory that the agent has in use, in bytes, as its allocator counts it; `null` where the
+    /// allocator keeps no count. Resident memory is larger: program, stacks, and free pieces between
+    /// those in use.
     #[serde(default)]
     pub heap_bytes: Option<u64>,
 }
 
-/// What happens when a rule matches.
+/// Mode of operation: the effect of a rule that matches.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// SYNs are dropped.
+    /// Matching SYNs are dropped.
     Enforce,
-    /// SYNs pass and are counted.
+    /// Matching SYNs pass and are counted.
     Observe,
-    /// Nothing is matched.
+    /// No SYN is matched against rules.
     Off,
 }
 
-/// When a mode goes back by itself: `tcpguard mode --for` and `--confirm`. At least one of the two
-/// moments is known.
+/// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `word_by` and
+/// `until` is set.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModeEnd {
-    /// The mode that comes back.
+    /// Mode to which it reverts.
     pub back_to: Mode,
-    /// It goes back at this moment unless `tcpguard mode MODE --yes` comes before; `null`: no word is
-    /// waited for.
+    /// Time at which the mode reverts unless an operator confirms it before with
+    /// `tcpguard mode MODE --yes`; `null` when no confirmation is pending.
     pub word_by: Option<Time>,
-    /// It goes back at this moment whatever is said; `null`: it stays once it is confirmed.
+    /// Time at which the mode reverts even if it was confirmed; `null` when a confirmed mode stays.
     pub until: Option<Time>,
-    /// Seconds until the first of the two.
+    /// Time until the earlier of the two, in s.
     pub in_s: u64,
 }
 
-/// The whole situation in one word.
+/// State of protection in one word.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// No attack; rules would act.
+    /// No incident is open; rules would drop SYNs (mode `enforce`).
     Protecting,
-    /// No attack; rules would only count.
+    /// No incident is open; rules would only count SYNs (mode `observe`).
     Observing,
-    /// Handshakes fail, and it is no attack or not known to be one.
+    /// An incident that is no flood is open, or the state of a listener is not `ok`; no attack is
+    /// known.
     Elevated,
-    /// Under attack, and rules stop it.
+    /// An attack is open, and rules or other mitigations keep most of its SYNs from the stack.
     AttackMitigated,
-    /// Under attack, and nothing stops it.
+    /// An attack is open, and most of its SYNs reach the stack, as always in mode `observe`.
     AttackUnmitigated,
-    /// Packets are lost before the guard sees them, clients' too; `losses` says where.
+    /// Many packets are dropped before XDP, those of clients too; `losses` shows where.
     LostBeforeGuard,
-    /// The guard itself is not whole; `health` says how.
+    /// The function of tcpguard is impaired, or a start refused the configuration; `health` lists the
+    /// problems.
     Degraded,
-    /// The guard is switched off.
+    /// Protection is off (mode `off`).
     Off,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// The configuration that holds.
+/// Configuration in effect, and the outcome of its last reading.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConfigState {
-    /// The file; `null` when there is none and the defaults hold.
+    /// Path of the main file; `null` when there is no file and the defaults are in effect.
     pub path: Option<String>,
-    /// When it was read.
+    /// Time at which the agent loaded the configuration in effect.
     pub loaded_at: Time,
-    /// Whether the file, as last read, is valid; if not, the one before still holds.
+    /// Whether the files were valid when they were last read; if not, an earlier configuration is in
+    /// effect.
     pub valid: bool,
-    /// Why it is not.
+    /// Reason why they were refused; `null` when they were valid.
     pub error: Option<String>,
-    /// When the configuration that holds was valid last, where the agent started with that because it
-    /// refused the file; otherwise `null`.
+    /// Time at which the configuration in effect was read from the files, where the agent started with
+    /// this last valid one because it refused the present files; otherwise `null`.
     #[serde(default)]
     pub stands_in: Option<Time>,
 }
 
-/// Something that is wrong.
+/// Problem of the agent or the host.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Health {
-    /// Stable name of the finding.
+    /// Stable name of the problem.
     pub code: String,
-    /// How bad; `critical` makes the state `degraded`.
+    /// Severity of the problem; `critical` makes the state `degraded`, unless the mode is `off`, an
+    /// attack is unmitigated, or many packets are dropped before XDP.
     pub severity: Severity,
-    /// Which interface, table or file it is about.
+    /// Interface, listener, map or file with the problem; `null` when the problem concerns the agent or
+    /// the host as a whole.
     pub subject: Option<String>,
-    /// What is wrong, in words.
+    /// Description of the problem.
     pub text: String,
-    /// What to do about it.
+    /// Remedy, or a command that shows more.
     pub hint: String,
 }
 
-/// How bad something is.
+/// Severity of a problem, an incident or an alert.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Worth knowing.
+    /// Problem or event that is worth knowing.
     Notice,
-    /// Worth looking at.
+    /// Problem or event that needs an operator's attention.
     Warning,
-    /// Clients are suffering, or would be.
+    /// Problem or event by which clients suffer, or would.
     Critical,
 }
 
-/// One protected interface.
+/// Interface to which the agent is to attach the XDP program.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Interface {
-    /// Its name.
+    /// Name of the interface.
     pub name: String,
-    /// Its index; 0 when it does not exist.
+    /// Index of the interface; 0 when it does not exist.
     pub ifindex: u32,
-    /// Where the program hangs.
+    /// Hook to which the program is attached.
     pub hook: Hook,
-    /// Who runs the program.
+    /// Attach mode of the XDP program; `generic` also while no XDP program is attached.
     pub mode: AttachMode,
-    /// Why not the driver, although that was tried.
+    /// Reason why the driver does not run the program, although that was tried; `null` otherwise.
     pub fallback: Option<String>,
-    /// Kernel id of the link.
+    /// Kernel id of the XDP link; `null` while there is none.
     pub link_id: Option<u32>,
-    /// Whether the link outlives the agent.
+    /// Whether the link is pinned, so that it outlives the agent.
     pub pinned: bool,
-    /// Whether the link is still this interface's.
+    /// Whether the programs are attached to this interface.
     pub attached: bool,
-    /// Rates over the last second or so; `null` before the second poll.
+    /// Packet rates over about the last second; `null` before the second poll.
     pub rates: Option<InterfaceRates>,
-    /// Counters since they were made.
+    /// Packet counters since the interface was first attached, or last appeared; they survive a restart
+    /// of the agent.
     pub totals: InterfaceTotals,
 }
 
-/// Where a program hangs.
+/// Hook to which a program is attached.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -257,270 +266,278 @@ pub enum Hook {
     Tcx,
     /// The clsact queueing discipline.
     Tc,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// Who runs an XDP program.
+/// Attach mode of an XDP program.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttachMode {
-    /// The driver.
+    /// The driver runs the program.
     Native,
-    /// The network stack: works everywhere, costs more per packet.
+    /// The network stack runs the program: possible on every interface, at a higher cost per packet.
     Generic,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// Packets per second.
+/// Packets per second on one interface.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InterfaceRates {
-    /// Received.
+    /// Packets received per second.
     pub rx_pps: f64,
-    /// SYNs among them.
+    /// SYNs received per second.
     pub syn_pps: f64,
-    /// Passed to the network stack.
+    /// Packets passed to the network stack per second.
     pub pass_pps: f64,
-    /// Dropped.
+    /// Packets dropped per second.
     pub drop_pps: f64,
-    /// Answered with a cookie.
+    /// SYNs per second to which XDP replied with a cookie.
     pub cookie_tx_pps: f64,
 }
 
-/// Packets counted. `rx_packets = pass + drop_total + answered + unaccounted`, `pass` is the sum of
-/// `pass_reasons`, and `drop_total` is the sum of `drop`.
+/// Packet counters of one interface. `rx_packets = pass + drop_total + answered + unaccounted`, `pass`
+/// is the sum of `pass_reasons`, and `drop_total` is the sum of `drop`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InterfaceTotals {
-    /// Received, counted before anything is decided.
+    /// Packets received, counted before any decision.
     pub rx_packets: u64,
-    /// Bytes of these.
+    /// Size of these packets together, in bytes.
     pub rx_bytes: u64,
-    /// SYNs among them.
+    /// SYNs among these packets.
     pub syn: u64,
-    /// Passed to the network stack.
+    /// Packets passed to the network stack.
     pub pass: u64,
-    /// Passed, by reason; reasons without packets are left out.
+    /// Packets passed, by reason; reasons without packets are left out.
     pub pass_reasons: BTreeMap<String, u64>,
-    /// Dropped.
+    /// Packets dropped.
     pub drop_total: u64,
-    /// Dropped, by reason; reasons without packets are left out.
+    /// Packets dropped, by reason; reasons without packets are left out.
     pub drop: BTreeMap<String, u64>,
-    /// SYNs answered with a cookie in place of their listener.
+    /// SYNs to which XDP replied with a cookie in place of the listener.
     pub answered: u64,
-    /// Packets that were being decided while the counters were read: a handful under load, 0 at rest.
+    /// Packets on which a decision was pending while the counters were read: a few under load, 0 at
+    /// rest.
     pub unaccounted: u64,
-    /// TCP segments by what their flags say; classes without segments are left out.
+    /// TCP segments by the class of their flags; classes without segments are left out.
     pub classes: BTreeMap<String, u64>,
 }
 
-/// What the kernel's own TCP counted in this network namespace, since it exists.
+/// Counters of the kernel's TCP stack (`TcpExt`) in this network namespace, since it exists.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
-    /// SYN cookies sent.
+    /// SYN cookies that the stack sent (`SyncookiesSent`).
     pub syncookies_sent: u64,
-    /// Valid ones that came back.
+    /// Valid SYN cookies that clients returned (`SyncookiesRecv`).
     pub syncookies_recv: u64,
-    /// Invalid ones that came back.
+    /// ACKs with an invalid SYN cookie (`SyncookiesFailed`).
     pub syncookies_failed: u64,
-    /// Connections lost because an accept queue was full.
+    /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
     pub listen_overflows: u64,
-    /// SYNs and ACKs that a listener dropped for any reason.
+    /// SYNs and ACKs that a listener dropped for any reason (`ListenDrops`).
     pub listen_drops: u64,
-    /// SYN queue full, a cookie went out.
+    /// SYNs to which the stack replied with a cookie because the SYN queue was full, or because
+    /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
     pub req_q_full_do_cookies: u64,
-    /// SYN queue full, the SYN was dropped.
+    /// SYNs that the stack dropped because the SYN queue was full (`TCPReqQFullDrop`).
     pub req_q_full_drop: u64,
-    /// The same per second; `null` before the second poll.
+    /// Growth of some of these counters per second; `null` before the second poll.
     pub rates: Option<KernelRates>,
-    /// Share of the places for tracked connections that is taken; `null` without connection tracking.
+    /// Share of netfilter's connection tracking table that is in use, 0 to 1; `null` without connection
+    /// tracking, and where it has no limit.
     pub conntrack_ratio: Option<f64>,
 }
 
-/// Growth of the kernel's counters per second.
+/// Growth of the stack's counters per second.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KernelRates {
-    /// SYN cookies sent.
+    /// SYN cookies that the stack sent per second.
     pub syncookies_sent: f64,
-    /// Connections lost because an accept queue was full.
+    /// SYNs and ACKs dropped per second because an accept queue was full.
     pub listen_overflows: f64,
-    /// SYNs and ACKs that a listener dropped for any reason.
+    /// SYNs and ACKs per second that a listener dropped for any reason.
     pub listen_drops: f64,
-    /// SYN queue full, the SYN was dropped.
+    /// SYNs per second that the stack dropped because the SYN queue was full.
     pub req_q_full_drop: f64,
 }
 
-/// How SYNs can be answered without remembering them, and who need not be.
+/// Availability of SYN cookies, their counters, and the number of validated clients.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cookies {
-    /// Who makes the cookies.
+    /// Backend that makes the cookies.
     pub backend: CookieBackend,
-    /// Why not a better one; what speaks against cookies at all.
+    /// Reason why no better backend is in use, or why cookies are off; `null` where there is none.
     pub reason: Option<String>,
-    /// SYNs answered with cookies, over all listeners.
+    /// SYNs to which XDP replied with a cookie, over all listeners.
     pub sent: u64,
-    /// Good cookies that came back.
+    /// Valid cookies that clients returned, over all listeners.
     pub valid: u64,
-    /// Bad cookies that came back, as far as they were looked for.
+    /// Invalid cookies that were returned, over all listeners, as far as returned cookies were checked.
     pub invalid: u64,
-    /// Clients that completed a handshake and pass first; counted now and then.
+    /// Number of clients that completed a handshake, in the map `CLIENTS`; counted every few seconds,
+    /// `null` before the first count.
     pub validated_clients: Option<u64>,
 }
 
-/// Who makes cookies.
+/// Backend that makes SYN cookies.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CookieBackend {
-    /// The guard, in XDP, and it takes them back at tc: Linux 6.9.
+    /// The XDP program makes the cookies, and a program at tc accepts the returned ones (Linux 6.9).
     Own,
-    /// The kernel on the guard's behalf, in XDP: needs `tcp_syncookies=2` meanwhile.
+    /// The kernel makes the cookies for the XDP program, by a BPF helper: needs `tcp_syncookies=2`
+    /// meanwhile.
     KernelHelper,
-    /// The kernel alone, when a SYN queue is full.
+    /// The kernel alone makes cookies, while a SYN queue is full.
     Kernel,
-    /// Nobody: `tcp_syncookies=0`.
+    /// Cookies are off: `tcp_syncookies=0`.
     None,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// The rules, counted and listed.
+/// Number of rules, and the list of them.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rules {
-    /// Rules that ought to be in the kernel.
+    /// Number of rules that are wanted in the kernel.
     pub wanted: u32,
-    /// Rules that are; `null` before they were counted.
+    /// Number of rules found in the kernel; `null` before they were counted.
     pub in_kernel: Option<u32>,
-    /// Of the wanted: made for incidents.
+    /// Number of wanted rules that the agent made for incidents.
     pub block_auto: u32,
-    /// Of the wanted: made by an operator.
+    /// Number of wanted rules that operators made.
     pub block_manual: u32,
-    /// Prefixes on the allow-list, which are no rules.
+    /// Number of prefixes on the allowlist, which are no rules.
     pub allow: u32,
-    /// Seconds until the next one ends, unless it is renewed.
+    /// Time until the next rule expires, unless it is renewed, in s; `null` without rules.
     pub next_expiry_s: Option<u64>,
-    /// Since when wanted and found differ; `null` while they do not.
+    /// Time since which the rules in the kernel differ from the wanted ones and could not be repaired;
+    /// `null` while they agree.
     pub drift_since: Option<Time>,
     /// The wanted rules.
     pub list: Vec<Rule>,
 }
 
-/// One rule.
+/// One rule: the SYNs that it drops, its reason, lifetime and counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rule {
-    /// Its number.
+    /// Number of the rule.
     pub id: u32,
-    /// `source` or `signature`.
+    /// Kind of the rule: `source` or `signature`.
     pub kind: String,
-    /// What it matches, in words.
+    /// Matcher in words: a prefix, or a signature and its listener.
     pub matches: String,
-    /// The local ports to which it drops SYNs, ascending; empty: every port, or those of a signature's
-    /// listener.
+    /// Local ports to which the rule drops SYNs, ascending; empty: every port, or the port of a
+    /// signature's listener.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<u16>"))]
     pub ports: Ports,
-    /// `incident` or `operator`.
+    /// Origin of the rule: `incident` or `operator`.
     pub origin: String,
-    /// The attack it was made for.
+    /// Number of the incident for which the rule was made; `null` for a rule of an operator.
     pub attack: Option<u64>,
-    /// Why it exists.
+    /// Reason for which the rule was made.
     pub reason: String,
-    /// When it was made.
+    /// Time at which the rule was made.
     pub created_at: Time,
-    /// When it ends, unless it is renewed.
+    /// Time at which the rule expires, unless it is renewed; while it is pending confirmation, time by
+    /// which it must be confirmed.
     pub expires_at: Time,
-    /// Seconds until then.
+    /// Time until `expires_at`, in s.
     pub expires_in_s: u64,
-    /// When it ends if an operator confirms it before that; `null`: it waits for no word.
+    /// Time at which the rule expires if an operator confirms it before `expires_at`; `null` when no
+    /// confirmation is pending.
     #[serde(default)]
     pub confirmed_until: Option<Time>,
-    /// SYNs dropped; in observe mode: that would have been.
+    /// SYNs that the rule dropped; in mode `observe`, SYNs that it would have dropped.
     pub hits: u64,
-    /// SYNs that matched and passed because they were retransmitted.
+    /// SYNs that the rule matched and that passed because they were retransmitted.
     pub returned: u64,
-    /// Handshakes that new clients completed after that.
+    /// Handshakes that new clients completed after such a retransmitted SYN had passed.
     #[serde(default)]
     pub completed: u64,
 }
 
 impl Rule {
-    /// What it matches, with its ports: `192.0.2.0/24 to port 443`.
+    /// Returns the matcher with its ports: `192.0.2.0/24 to port 443`.
     pub fn subject(&self) -> String {
         format!("{}{}", self.matches, self.ports)
     }
 }
 
-/// One kernel table.
+/// Fill of one BPF map.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Map {
-    /// Its name.
+    /// Name of the map.
     pub name: String,
-    /// Entries in use; `null` when they are not counted.
+    /// Number of entries in use; `null` before they were counted.
     pub entries: Option<u64>,
-    /// Entries there is room for.
+    /// Capacity of the map, in entries.
     pub max_entries: u64,
-    /// Share in use.
+    /// Share of the capacity in use, 0 to 1; `null` where `entries` is `null`, or `max_entries` is 0.
     pub fill_ratio: Option<f64>,
 }
 
 impl Map {
-    /// What the table of rules is called.
+    /// Name of the map of rules.
     pub const RULES: &str = "RULES";
 }
 
-/// How much of the traffic is followed flow by flow.
+/// Share of the traffic that is tracked flow by flow.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sampling {
-    /// One flow in `2^shift`.
+    /// Binary logarithm of `one_in`: one flow in `2^shift` is tracked.
     pub shift: u8,
-    /// That is one flow in this many.
+    /// Number of flows of which one is tracked, `2^shift`.
     pub one_in: u64,
 }
 
-/// What one source sent and was sent (weighted sample).
+/// Traffic from and to one source, estimated from a weighted sample.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
-    /// The address; IPv6: its /64.
+    /// Address of the source; for IPv6, its /64 prefix.
     pub addr: IpAddr,
-    /// SYNs from it.
+    /// SYNs from the source.
     pub syn: u64,
-    /// SYN-ACKs to it.
+    /// SYN-ACKs to the source.
     pub syn_ack: u64,
-    /// ACK segments from it.
+    /// ACK segments from the source.
     pub ack: u64,
-    /// Resets from it.
+    /// Resets from the source.
     pub rst: u64,
-    /// Handshakes it completed.
+    /// Handshakes that the source completed.
     pub completed: u64,
-    /// Whether it counts as a known client.
+    /// Whether the source counts as a validated client.
     pub validated: bool,
 }
 
-/// Alerts by severity.
+/// Number of alerts by severity.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AlertCounts {
-    /// `critical` ones.
+    /// Number of alerts with severity `critical`.
     pub critical: u32,
-    /// `warning` ones.
+    /// Number of alerts with severity `warning`.
     pub warning: u32,
-    /// `notice` ones.
+    /// Number of alerts with severity `notice`.
     pub notice: u32,
 }

@@ -1,4 +1,4 @@
-//! What happens to the SYNs of an address, and why.
+//! Explanation of the decisions about the SYNs of an address.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -9,39 +9,40 @@ use super::{Allowed, Mode, Rule, Source, Step, Time};
 /// The value of [`Judged::schema`].
 pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
 
-/// Everything that decides about an address or prefix.
+/// The facts that decide about the SYNs of an address or prefix.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
-    /// What was asked about.
+    /// Prefix that the explanation is about; an address is a prefix of full length.
     pub prefix: String,
-    /// SYNs to which port; `null`: to any.
+    /// Local port of the SYNs; `null`: any port.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Address and port of each listener that is followed on that port and that the prefix can
-    /// reach; empty where it is about any port.
+    /// Address and port of each listener that is monitored on this port and that the prefix can reach; empty
+    /// where the explanation is about any port.
     #[serde(default)]
     pub listeners: Vec<String>,
-    /// What happens when a rule matches.
+    /// Mode of the agent, on which the effect of a matching rule depends.
     pub mode: Mode,
-    /// Rules on sources that have an address in common with it.
+    /// Rules on sources that have an address in common with the prefix.
     pub rules: Vec<Rule>,
-    /// Of these, the numbers of those that an operator forced: they drop what is exempt, too.
+    /// Numbers of those of these rules that an operator forced: they drop SYNs of exempt sources, too.
     pub forced: Vec<u32>,
-    /// Rules on signatures, which match SYNs from anywhere.
+    /// Rules on signatures, which match SYNs of any source.
     pub signatures: Vec<Rule>,
-    /// Exemptions by an operator.
+    /// Entries of the allowlist that have an address in common with the prefix.
     pub allowed: Vec<Allowed>,
-    /// Why no rule of the guard's own may touch it; `null` when one may.
+    /// Reason for which no automatic rule may match the prefix; `null`: such a rule may.
     pub exempt: Option<String>,
-    /// When it last completed a handshake, for a single address; `null`: never, as far as is known.
+    /// Time of the last handshake that a single address completed; `null`: none is known, or the prefix has
+    /// more addresses.
     pub completed_at: Option<Time>,
-    /// What it sent, for a single address.
+    /// Packets from and to a single address, by type; `null`: none are known, or the prefix has more addresses.
     pub source: Option<Source>,
-    /// The validated clients within it.
+    /// Validated clients within the prefix.
     #[serde(default)]
     pub clients: ValidatedClients,
-    /// Steps beside rules that are taken for listeners and decide about SYNs from anywhere.
+    /// Active mitigations of listeners, other than rules, which decide about SYNs of any source.
     pub steps: Vec<ListenerStep>,
 }
 
@@ -49,9 +50,9 @@ pub struct Explanation {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ValidatedClients {
-    /// How many there are.
+    /// Number of validated clients.
     pub known: u32,
-    /// Of these, how many completed one within the last minute.
+    /// Number of these that completed a handshake within the last minute.
     pub last_minute: u32,
 }
 
@@ -69,56 +70,57 @@ impl std::fmt::Display for ValidatedClients {
     }
 }
 
-/// A step that is taken for a listener.
+/// An active mitigation of a listener.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListenerStep {
-    /// Its address and port.
+    /// Address and port of the listener.
     pub listener: String,
-    /// The step.
+    /// The mitigation.
     pub step: Step,
 }
 
-/// What `tcpguard explain PREFIX --json` prints.
+/// Output of `tcpguard explain PREFIX --json`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Judged {
     /// Name and version of this document: `tcpguard.explanation/1`.
     pub schema: String,
-    /// What is known.
+    /// Facts that the decisions follow from.
     #[serde(flatten)]
     pub about: Explanation,
-    /// What becomes of its SYNs, in a sentence.
+    /// Outcome for the SYNs of the prefix, in a sentence.
     pub verdict: String,
-    /// What decides, in the order in which the kernel asks.
+    /// Decisions, in the order in which the kernel makes them.
     pub decisions: Vec<Decision>,
 }
 
-/// One thing that decides about SYNs.
+/// One decision about SYNs.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decision {
-    /// What decides: `off`, `source`, `exempt`, `client`, `signature`, `overload`, `cookies` or
+    /// Origin of the decision: `off`, `source`, `exempt`, `client`, `signature`, `overload`, `cookies` or
     /// `budget`.
     pub by: String,
-    /// The rule, where one does.
+    /// Number of the rule that decides; `null` where no rule does.
     pub rule: Option<u32>,
-    /// The listener, where it is about the SYNs to one.
+    /// Address and port of the listener, for a mitigation; `null` for other decisions.
     pub listener: Option<String>,
-    /// What becomes of the SYNs.
+    /// Outcome for the SYNs.
     pub then: String,
-    /// Why.
+    /// Reason for the decision.
     pub why: String,
-    /// Since when; `null` where that is not known.
+    /// Time since which the decision holds; `null` where that is not known.
     pub since: Option<Time>,
-    /// Until when; `null` where that is open.
+    /// Time until which the decision holds; `null` where that is open.
     pub until: Option<Time>,
-    /// Whether it goes on beyond that while it is needed.
+    /// Whether the decision holds while it is needed: beyond `until`, or without an end known in advance where
+    /// that is `null`.
     pub renewed: bool,
-    /// Until when it goes on if an operator confirms it; `null`: it waits for no word.
+    /// Time until which the rule holds if an operator confirms it; `null`: it is not pending confirmation.
     #[serde(default)]
     pub confirmed_until: Option<Time>,
-    /// Whether nothing below is asked about these SYNs any more.
+    /// Whether no later decision applies to these SYNs.
     pub last: bool,
 }
 
@@ -153,7 +155,7 @@ impl Decision {
         Self { last: true, ..self }
     }
 
-    /// The decision in words, with times as `time` writes them.
+    /// Returns the decision in words, with times as `time` writes them.
     pub fn in_words(&self, time: impl Fn(Time) -> String) -> String {
         let mut text = format!("{}: {}", self.then, self.why);
         if let Some(since) = self.since {
@@ -176,15 +178,15 @@ impl Decision {
 }
 
 impl Explanation {
-    /// The whole document.
+    /// Returns the whole document: the facts, the decisions and the verdict.
     pub fn judged(self) -> Judged {
         let schema = EXPLANATION_SCHEMA.to_owned();
         Judged { schema, verdict: self.verdict(), decisions: self.decisions(), about: self }
     }
 
-    /// What decides about its SYNs, in the order in which the kernel asks: rules on sources (those for
-    /// the port before those for every port, and of several the most specific), what spares an address from rules, signatures, and the steps of
-    /// the listener that they are for.
+    /// Returns the decisions about the SYNs, in the order in which the kernel makes them: rules on sources (those
+    /// for the port before those for every port, and of several the most specific), exemptions from rules,
+    /// signatures, and the mitigations of the listener that receives the SYNs.
     pub fn decisions(&self) -> Vec<Decision> {
         if self.mode == Mode::Off {
             let off = Decision::new("off", "its SYNs pass".to_owned(), "the guard is off");
@@ -229,12 +231,12 @@ impl Explanation {
         decisions
     }
 
-    /// The rule that decides about all of it, and those that decide about parts of it.
+    /// Returns the rule that decides about all SYNs of the prefix, and those that decide about parts of them.
     fn by_source(&self) -> (Option<&Rule>, impl Iterator<Item = &Rule>) {
         let net = |text: &str| text.parse::<IpNet>().ok();
         let about = net(&self.prefix);
         let covers = move |rule: &&Rule| {
-            // Where it is about any port, a rule for certain ports decides about a part of it.
+            // If the explanation is about any port, a rule for certain ports decides about a part of the SYNs.
             (self.port.is_some() || rule.ports.is_every())
                 && about.zip(net(&rule.matches)).is_some_and(|(about, rule)| rule.contains(&about))
         };
@@ -263,7 +265,8 @@ impl Explanation {
         Some(Decision { since: Some(since), ..Decision::new("client", then, why) })
     }
 
-    /// What the steps of each listener do with SYNs that the rules let pass, in the kernel's order.
+    /// Returns the decisions of the mitigations of each listener about SYNs that pass the rules, in the kernel's
+    /// order.
     fn climb(&self, spared: Option<&str>) -> impl Iterator<Item = Decision> {
         let order = [Name::Overload, Name::Cookies, Name::Budget];
         order.into_iter().flat_map(move |name| {
@@ -278,7 +281,7 @@ impl Explanation {
         })
     }
 
-    /// What it is about: `203.0.113.7/32`, or `203.0.113.7/32 to port 443`.
+    /// Returns the subject of the explanation: `203.0.113.7/32`, or `203.0.113.7/32 to port 443`.
     pub fn subject(&self) -> String {
         match self.port {
             Some(port) => format!("{} to port {port}", self.prefix),
@@ -294,7 +297,7 @@ impl Explanation {
         }
     }
 
-    /// What becomes of its SYNs, in one sentence.
+    /// Returns the outcome for the SYNs, in one sentence.
     pub fn verdict(&self) -> String {
         let decisions = self.decisions();
         let exact = |time: Time| time.to_string();
@@ -325,7 +328,8 @@ fn named(rule: &Rule) -> String {
     }
 }
 
-/// What a step does with the SYNs of whoever is `spared` by the rules for this reason.
+/// Returns the effect of a mitigation on SYNs of a source that is exempt from rules for the reason `spared`, or not
+/// exempt.
 fn to_listener(step: Name, listener: &str, spared: Option<&str>) -> String {
     match (step, spared) {
         (Name::Overload, Some("client")) => {
@@ -404,7 +408,7 @@ mod tests {
         }
     }
 
-    /// What decides, in order.
+    /// Returns the origins of the decisions, in order.
     fn by(about: &Explanation) -> Vec<String> {
         let name = |decision: Decision| match decision.rule {
             Some(rule) => format!("{} {rule}", decision.by),

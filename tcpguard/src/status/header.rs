@@ -1,4 +1,4 @@
-//! Headers of SYNs, for programs in hexadecimal and for people in words.
+//! Headers of SYNs: in hexadecimal for programs, and in words for people.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,16 +11,16 @@ use tcpguard_engine as engine;
 use super::{Clock, Time};
 use crate::kernel::ip;
 
-/// The header of one SYN, as it came.
+/// Header of one SYN, as it arrived.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SynHeader {
-    /// When it came.
+    /// Time of its arrival.
     pub at: Time,
-    /// Its bytes in hexadecimal, from the IP header up to the end of the TCP options; at most 112.
-    /// Data is never kept.
+    /// Bytes of the header in hexadecimal, from the IP header up to the end of the TCP options; at most 112
+    /// bytes. Data is never kept.
     pub hex: String,
-    /// Bytes from there to there in the SYN, where they are more than that.
+    /// Number of bytes from the IP header up to the end of the TCP options; left out if `hex` holds all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u16>,
 }
@@ -32,14 +32,14 @@ impl SynHeader {
         Self { at: clock.time_at(*at), hex: hex(bytes), length: cut.then_some(*whole) }
     }
 
-    /// Bytes that are there of it.
+    /// Returns the number of bytes that were kept.
     pub fn kept(&self) -> usize {
         self.hex.len() / 2
     }
 
-    /// Who sent the SYN, as far as that can be told, and what it looks like: options in their order,
-    /// window, TTL and peculiarities. `None` where the TCP header or some of its
-    /// options lie beyond what was kept.
+    /// Returns the source of the SYN, which may be spoofed, and its fingerprint: options in their order,
+    /// window, TTL and peculiarities. `None` where the TCP header or some of its options lie beyond the bytes
+    /// that were kept.
     pub fn decoded(&self) -> Option<(SocketAddr, String)> {
         let bytes = unhex(&self.hex)?;
         let kept = Kept(&bytes);
@@ -50,11 +50,11 @@ impl SynHeader {
     }
 }
 
-/// Bytes as two digits each.
+/// Writes bytes as two hexadecimal digits each.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        // A string takes whatever is written.
+        // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
@@ -66,7 +66,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
-/// The beginning of a packet that was longer: what it says of its length is taken for true.
+/// Beginning of a packet that was longer. The lengths in its headers are trusted.
 struct Kept<'a>(&'a [u8]);
 
 impl Frame for Kept<'_> {
@@ -100,7 +100,7 @@ impl Frame for Kept<'_> {
 mod tests {
     use super::*;
 
-    /// From 198.51.100.7:40000, with 10 bytes of data that are not here.
+    /// SYN from 198.51.100.7:40000, without its 10 bytes of data.
     const LINUX: &str = "4500004600014000400600 00c6336407cb00710a 9c4001bb 0102030400000000a002faf0\
                          00000000 020405b40402080a000000090000000001030307";
 

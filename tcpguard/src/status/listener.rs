@@ -1,4 +1,4 @@
-//! The part of the document that is about one listener.
+//! The part of the document about one listener.
 
 use std::net::IpAddr;
 
@@ -9,179 +9,187 @@ use tcpguard_engine::{ListenerReport, StepReport};
 use super::build::number;
 use super::{Clients, Clock, Time};
 
-/// One listener.
+/// State, rates and counters of one listener.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Listener {
-    /// Its number while the agent runs.
+    /// Number of the listener while the agent runs.
     pub id: u32,
-    /// Local address; unspecified for a wildcard.
+    /// Local address; `0.0.0.0` or `::` for a wildcard.
     pub addr: IpAddr,
-    /// Port.
+    /// Local port.
     pub port: u16,
-    /// Address family.
+    /// Address family of `addr`.
     pub family: Family,
-    /// Where its sockets are.
+    /// Location of the listener's sockets.
     pub kind: ListenerKind,
-    /// Half-open handshakes.
+    /// Number of half-open handshakes in the kernel; `null` where they could not be read, or were not
+    /// counted at the last poll.
     pub half_open: Option<u32>,
-    /// Half-open handshakes there is room for.
+    /// Limit of the SYN queue, in half-open handshakes; `null` where the sockets could not be read.
     pub half_open_limit: Option<u32>,
-    /// Connections waiting for `accept`.
+    /// Number of connections that wait for `accept`; `null` where the sockets could not be read.
     pub accept_queue: Option<u32>,
-    /// Connections that may wait.
+    /// Limit of the accept queue, in connections; `null` where the sockets could not be read.
     pub accept_limit: Option<u32>,
-    /// SYNs per second.
+    /// SYNs per second over the last second.
     pub syn_pps: f64,
-    /// Completed handshakes per second.
+    /// Completed handshakes per second over the last second.
     pub completed_pps: f64,
-    /// SYNs per second dropped by rules; in observe mode: that would have been.
+    /// SYNs per second, over the last second, that rules dropped or that were too many (see
+    /// `totals.limited`); in mode `observe`, SYNs that rules would have dropped.
     pub dropped_pps: f64,
-    /// Whether its clients connect.
+    /// Completed handshakes compared with their baseline: whether clients connect.
     pub clients: Clients,
-    /// What is the matter.
+    /// State of the listener.
     pub state: ListenerState,
-    /// SYNs answered with cookies per second.
+    /// SYNs per second, over the last second, to which XDP replied with a cookie.
     pub cookies_pps: f64,
-    /// The steps that are taken beside rules, and those that cannot be.
+    /// Mitigations that are active beside rules, and those that are refused, forbidden or not yet
+    /// active.
     pub steps: Vec<Step>,
-    /// Counters since the listener is followed.
+    /// Counters since the listener is monitored.
     pub totals: ListenerTotals,
 }
 
-/// A step of a listener's ladder.
+/// Mitigation of a listener, and its state.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Step {
-    /// Which: `strays`, `source`, `signature`, `cookies`, `overload` or `budget`.
+    /// Name of the mitigation: `strays`, `source`, `signature`, `cookies`, `overload` or `budget`.
     pub step: String,
-    /// How it stands.
+    /// State of the mitigation.
     pub state: StepState,
-    /// Since when it is taken.
+    /// Time since which the mitigation is active; `null` while it is not.
     pub since: Option<Time>,
-    /// Until when an operator's word counts, or it is not tried again.
+    /// Time until which an operator's order counts, or else until which a refused mitigation is not
+    /// retried; `null` where there is no such time.
     pub until: Option<Time>,
-    /// Why.
+    /// Reason for the state, in words.
     pub why: String,
 }
 
-/// How a step stands.
+/// State of a mitigation.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
-    /// It is taken.
+    /// The mitigation is active.
     Taken,
-    /// It could not be taken, or did harm.
+    /// The mitigation could not be started, or did harm.
     Refused,
-    /// An operator forbids it, or the configuration.
+    /// An operator, or the configuration, forbids the mitigation.
     Forbidden,
-    /// An operator asked for it, and it is not taken yet.
+    /// An operator ordered the mitigation, and it is not active yet.
     Waiting,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// Address family.
+/// Address family of a listener.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// IPv4.
     Ipv4,
-    /// IPv6; a wildcard may accept IPv4 too.
+    /// IPv6; a wildcard may accept IPv4 as well.
     Ipv6,
 }
 
-/// Where a listener's sockets are.
+/// Location of a listener's sockets.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerKind {
-    /// In this network namespace.
+    /// This network namespace.
     Local,
-    /// Elsewhere: only its answers are seen.
+    /// Elsewhere: another host or network namespace. The listener is known only by its SYN-ACKs.
     Forwarded,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// What is the matter with a listener.
+/// State of a listener.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerState {
     /// Handshakes complete.
     Ok,
-    /// Handshakes fail and it is not known yet why, or its SYN queue is full.
+    /// Handshakes fail and the cause is not known yet, the SYN queue is full, or SYNs that the XDP
+    /// program cannot read reach the stack.
     Suspect,
-    /// An incident is open, and nothing is done about it or most of what it is about reaches the stack.
+    /// An incident other than a flash crowd is open. Either no mitigation is active, or most of its
+    /// SYNs reach the stack.
     Attacked,
-    /// An incident is open, and rules or steps keep most of it from the stack.
+    /// An incident is open, and rules or other mitigations keep most of its SYNs from the stack.
     Protected,
-    /// Its accept queue is full: the application does not accept as fast as clients connect.
+    /// The accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// Counters of a listener.
+/// Counters of a listener. Those marked "sampled" are estimates.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListenerTotals {
-    /// SYNs, repetitions included.
+    /// SYNs that arrived, including retransmitted ones.
     pub syn: u64,
-    /// Of these, repetitions (sampled).
+    /// Retransmitted SYNs among these (sampled).
     pub syn_retransmit: u64,
-    /// SYN-ACKs, repetitions included.
+    /// SYN-ACKs that left, including retransmitted ones.
     pub syn_ack: u64,
-    /// Of these, repetitions (sampled).
+    /// Retransmitted SYN-ACKs among these (sampled).
     pub syn_ack_retransmit: u64,
-    /// Handshakes that the kernel completed; `null` where it does not say.
+    /// Handshakes that the kernel completed; `null` where its tracepoint is not available.
     pub established: Option<u64>,
-    /// Third packets of handshakes (sampled).
+    /// Third ACKs of handshakes (sampled).
     pub acknowledged: u64,
     /// Half-open handshakes reset by the client (sampled).
     pub reset: u64,
-    /// Segments that belong to no connection: the listener sent a reset, or the guard dropped them.
+    /// Out-of-state segments: the listener sent a reset, or the XDP program dropped them.
     pub refused: u64,
-    /// SYNs dropped by source rules; in observe mode: that would have been.
+    /// SYNs dropped by source rules; in mode `observe`, SYNs that would have been dropped.
     pub dropped_source: u64,
-    /// SYNs dropped by signature rules; in observe mode: that would have been.
+    /// SYNs dropped by signature rules; in mode `observe`, SYNs that would have been dropped.
     pub dropped_signature: u64,
-    /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
+    /// Retransmitted SYNs that a signature rule matched, and that passed or got a cookie in reply.
     pub returned: u64,
-    /// SYNs that a rule matched and that passed because their source is known or exempt.
+    /// SYNs that a rule matched, and that passed because their source is a validated client or exempt.
     pub spared: u64,
-    /// SYNs answered with a cookie.
+    /// SYNs to which XDP replied with a cookie.
     pub cookies_sent: u64,
-    /// Good cookies that clients sent back. The host may still refuse them: `established` has those that it
-    /// completed.
+    /// Valid cookies that clients returned. The host may still refuse them: `established` counts the
+    /// handshakes that it completed.
     pub cookies_redeemed: u64,
-    /// SYNs dropped because there were too many.
+    /// SYNs dropped because there were too many: by the first-SYN drop, the SYN rate limit, or the
+    /// limit of replies to one network.
     pub limited: u64,
 }
 
 impl ListenerTotals {
-    /// Handshakes that completed: the kernel's word, and the third packets where it does not say.
+    /// Returns the completed handshakes: those that the kernel counted, or the third ACKs where it does
+    /// not.
     pub fn completed(&self) -> u64 {
         self.established.unwrap_or(self.acknowledged)
     }
 
-    /// SYNs dropped, or that would have been.
+    /// Returns the SYNs that were dropped, or in mode `observe` would have been.
     pub fn matched(&self) -> u64 {
         self.dropped_source + self.dropped_signature + self.limited
     }
 }
 
 impl Listener {
-    /// The document's form of a listener.
+    /// Returns the document's form of a listener.
     pub fn build(listener: &ListenerReport, clock: Clock) -> Self {
         let counters = &listener.counters;
         Self {
@@ -235,7 +243,7 @@ impl Listener {
 }
 
 impl Step {
-    /// The document's form of a step.
+    /// Returns the document's form of a mitigation.
     pub fn build(step: &StepReport, clock: Clock) -> Self {
         Self {
             step: step.step.name().to_owned(),

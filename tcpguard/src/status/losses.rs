@@ -1,4 +1,4 @@
-//! The part of the document that is about packets which no program of the guard could see.
+//! The part of the document about packets dropped before XDP: no BPF program of tcpguard saw them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,95 +6,99 @@ use super::build::number;
 use super::{Facts, LossCounters, Reading};
 use crate::host::SoftnetCpu;
 
-/// Share of the packets that may be lost: the guard promises that 99.9 % of the real clients get in.
+/// Share of the packets from which on a loss is heavy: 99.9 % of the real clients are to connect.
 const LOSS_SHARE: f64 = 0.001;
-/// Fewer lost packets per second are an accident, whatever their share.
+/// Lost packets per second from which on a loss can be heavy. Fewer are slight, whatever their share.
 const LOSS_PPS: f64 = 10.0;
-/// The share of all packets from which one CPU counts as receiving them alone.
+/// Share of all packets from which on one CPU counts as receiving them alone.
 const ONE_QUEUE: f64 = 0.9;
-/// Packets per second from which it matters that one CPU receives them alone.
+/// Packets per second on one CPU from which on it is reported that this CPU receives them alone.
 const ONE_QUEUE_PPS: f64 = 10_000.0;
-/// Packets per second below which nothing is said of how they are spread.
+/// Packets per second below which their spread over CPUs is not reported.
 const SKEW_PPS: f64 = 1_000.0;
 
-/// What was lost before any program of the guard could see it.
+/// Packets dropped before XDP: lost in the ring of a network card or in the backlog of a CPU.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Losses {
-    /// How bad it is, over the last seconds.
+    /// Extent of the loss over the last 5 s.
     pub state: LossState,
-    /// Packets lost per second; `null` before the second poll, as every rate here.
+    /// Packets lost per second over the last 5 s; `null` before the second poll, as every rate here.
     pub lost_pps: Option<f64>,
-    /// Share of them in all packets; `null` without any.
+    /// Share of the lost packets in all packets, 0 to 1; `null` where no packet arrived, or the rate is
+    /// not known.
     pub lost_ratio: Option<f64>,
-    /// Of each protected interface.
+    /// Losses of each attached interface.
     pub interfaces: Vec<InterfaceLosses>,
-    /// Of each CPU. What the guard does not see, such as loopback, counts here too.
+    /// Load and losses of each CPU that is online. The losses include packets of interfaces without the
+    /// XDP program, such as loopback.
     pub cpus: Vec<CpuLoad>,
-    /// Share of the packets that the busiest CPU receives: 1 where a card has one queue; `null` with
-    /// one CPU and with too few packets to tell.
+    /// Share of the packets that the busiest CPU receives, 0 to 1: 1 where the card has one queue.
+    /// `null` with one CPU, and below 1,000 packets per second.
     pub skew: Option<f64>,
 }
 
-/// How bad it is.
+/// Extent of a loss of packets.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LossState {
-    /// Nothing is lost.
+    /// No packet is lost.
     #[default]
     None,
-    /// Less than one packet in a thousand, or fewer than ten a second.
+    /// Less than one packet in a thousand is lost, or fewer than 10 per second.
     Slight,
-    /// More: clients are lost.
+    /// One packet in a thousand or more is lost, and at least 10 per second: clients fail to connect.
     Heavy,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     #[cfg_attr(test, schemars(skip))]
     #[serde(other)]
     Unknown,
 }
 
-/// What one interface received and lost since it exists.
+/// Packets that one interface received and lost since it exists.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InterfaceLosses {
-    /// Its name.
+    /// Name of the interface.
     pub name: String,
-    /// Packets received.
+    /// Packets that the interface received and handed on.
     pub rx_packets: u64,
-    /// Lost: the card had no place for them.
+    /// Packets lost because the ring or the buffer of the card was full.
     pub missed: u64,
-    /// Lost: a queue of the card overflowed.
+    /// Packets lost because the FIFO of the card overflowed.
     pub fifo: u64,
-    /// Not taken by driver or stack. Not counted as lost: with some drivers these are what the filter
-    /// dropped, with others what nobody asked for.
+    /// Packets that the driver or the stack dropped. They do not count as lost: with some drivers they
+    /// are the packets that the XDP program dropped, with others packets of protocols that the stack
+    /// does not handle.
     pub dropped: u64,
-    /// Lost per second.
+    /// Packets lost per second, `missed` and `fifo` together.
     pub lost_pps: Option<f64>,
 }
 
-/// What one CPU received and lost since boot.
+/// Packets that one CPU received and lost. The losses count since the CPU is online.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CpuLoad {
-    /// Its number.
+    /// Number of the CPU.
     pub cpu: u32,
-    /// Packets that the guard has seen on it.
+    /// Packets of the attached interfaces that the XDP program has seen on this CPU.
     pub packets: u64,
-    /// These per second.
+    /// Growth of `packets` per second.
     pub packets_pps: Option<f64>,
-    /// Lost: its backlog was full.
+    /// Packets lost because the backlog of the CPU was full (`net.core.netdev_max_backlog`).
     pub dropped: u64,
-    /// These per second.
+    /// Growth of `dropped` per second.
     pub dropped_pps: Option<f64>,
-    /// Times that it stopped with packets left, because its budget was used up.
+    /// Number of times that the CPU stopped with packets left, because its budget was used up
+    /// (`net.core.netdev_budget`).
     pub squeezed: u64,
-    /// These per second.
+    /// Growth of `squeezed` per second.
     pub squeezed_pps: Option<f64>,
 }
 
 impl Losses {
-    /// The document's form of what was measured.
+    /// Returns the document's form of the measured losses.
     pub(super) fn build(facts: &Facts) -> Self {
         let reading = &facts.losses;
         let (lost_pps, lost_ratio) = lost(reading);
@@ -109,13 +113,14 @@ impl Losses {
         }
     }
 
-    /// How bad it is.
+    /// Returns the extent of the loss.
     pub fn state_of(reading: &Reading<LossCounters>) -> LossState {
         let (lost_pps, lost_ratio) = lost(reading);
         state(lost_pps.unwrap_or_default(), lost_ratio.unwrap_or_default())
     }
 
-    /// The CPU that receives all but all packets while there are many, and its share.
+    /// Returns the CPU that receives nearly all packets, with its share, while packets are many;
+    /// otherwise `None`.
     pub fn one_queue(&self) -> Option<(u32, f64)> {
         let busiest = busiest(&self.cpus)?;
         let share = self.skew.filter(|share| *share >= ONE_QUEUE)?;
@@ -123,7 +128,7 @@ impl Losses {
     }
 }
 
-/// Packets lost per second, and their share of all.
+/// Returns the packets lost per second, and their share in all packets.
 fn lost(reading: &Reading<LossCounters>) -> (Option<f64>, Option<f64>) {
     let lost_pps = reading.rate(LossCounters::lost);
     let seen_pps = reading.rate(LossCounters::seen);
@@ -168,7 +173,7 @@ fn cpus(reading: &Reading<LossCounters>) -> Vec<CpuLoad> {
         let packets = |counters: &LossCounters| -> u64 {
             counters.packets_by_cpu.get(id as usize).copied().unwrap_or(0)
         };
-        // One that was offline a moment ago counts from where it is now.
+        // A CPU that was offline at the earlier reading has its present counters there, so a rate of 0.
         let softnet_of = |counters: &LossCounters| -> SoftnetCpu {
             let same = counters.softnet.iter().find(|cpu| cpu.cpu == id);
             same.copied().unwrap_or(*softnet)

@@ -1,4 +1,4 @@
-//! The programs in the kernel, and what they cost.
+//! The BPF programs in the kernel, and their costs.
 
 use std::time::Duration;
 
@@ -7,36 +7,37 @@ use serde::{Deserialize, Serialize};
 use super::Status;
 use super::build::number;
 
-/// One program. It runs on every interface that it hangs on, and its runs are counted together.
+/// One BPF program. Its runs on all interfaces that it is attached to are counted together.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Program {
-    /// Its name.
+    /// Name of the program.
     pub name: String,
-    /// How often it ran while the kernel counted, which it does with `kernel.bpf_stats_enabled=1` and
-    /// while somebody asks for costs.
+    /// Number of runs while the kernel counted, which it does with `kernel.bpf_stats_enabled=1` and while a
+    /// process requests costs.
     pub runs: u64,
-    /// How long these runs took, in nanoseconds.
+    /// Time that these runs took, in ns.
     pub run_ns: u64,
-    /// What it costs now; `null` unless asked for: `tcpguard status --cost`.
+    /// Present cost; `null` unless requested (`tcpguard status --cost`), or if the program was loaded in the
+    /// meantime.
     pub cost: Option<Cost>,
 }
 
-/// What a program costs, over about a second.
+/// Cost of a program, measured over about 1 s.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
-    /// Runs per second: one for each packet, or event.
+    /// Runs per second: one run for each packet, or event.
     pub runs_pps: f64,
-    /// Nanoseconds per run; `null` without a run.
+    /// Mean time of a run, in ns; `null` without a run.
     pub ns_per_run: Option<f64>,
-    /// Share of one CPU.
+    /// Share of the time of one CPU; 1 is all of it, and several CPUs together may take more.
     pub cpu_ratio: f64,
 }
 
 impl Status {
-    /// Adds what each program costs, from its counters now and in the status `before`, which is
-    /// `elapsed` older.
+    /// Adds the cost of each program, from its counters now and in the status `before`, which is `elapsed`
+    /// older.
     pub fn add_costs(&mut self, before: &Self, elapsed: Duration) {
         for program in &mut self.programs {
             let earlier = before.programs.iter().find(|earlier| earlier.name == program.name);
@@ -47,7 +48,7 @@ impl Status {
 
 impl Program {
     fn cost_since(&self, earlier: &Self, elapsed: Duration) -> Option<Cost> {
-        // Fewer than before: it is another program, of an agent that has been started since.
+        // Fewer than before: this is another program, of an agent that has been started since.
         let runs = self.runs.checked_sub(earlier.runs)? as f64;
         let ns = self.run_ns.checked_sub(earlier.run_ns)? as f64;
         (!elapsed.is_zero()).then(|| Cost {

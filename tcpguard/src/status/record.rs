@@ -1,5 +1,5 @@
-//! What is kept of an attack beside its story, so that the verdict can be re-traced: what
-//! `tcpguard explain ATTACK` shows, and what is on record when the attack is over.
+//! Record of an attack, from which its verdict can be re-traced: `tcpguard explain ATTACK` shows it, and it
+//! is stored when the attack is over.
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
@@ -11,11 +11,11 @@ use crate::json;
 
 /// The value of [`AttackInFull::schema`].
 pub const ATTACK_SCHEMA: &str = "tcpguard.attack/1";
-/// The evidence of one attack has at most so many bytes as JSON: [`Attack::evidence`] and
+/// Maximum size of the evidence of one attack as JSON, in bytes: [`Attack::evidence`] and
 /// [`AttackInFull::record`] together.
 pub const EVIDENCE_BYTES: usize = 8192;
-/// Numbers of entries that the lists are cut to and of headers that are kept, one after the other,
-/// until the evidence fits.
+/// Cuts that are tried one after the other until the evidence fits: number of list entries, and number of SYN
+/// headers.
 const CUTS: [(usize, usize); 11] = [
     (16, 16),
     (8, 16),
@@ -29,60 +29,60 @@ const CUTS: [(usize, usize); 11] = [
     (0, 2),
     (0, 0),
 ];
-/// Characters that a sentence is cut to where all of that was not enough.
+/// Number of characters to which sentences are cut where all of that was not enough.
 const SENTENCE: usize = 100;
 
-/// One attack with everything that it was judged by.
+/// One attack, or another incident, with all the evidence that it was judged by.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttackInFull {
     /// Name and version of this document: `tcpguard.attack/1`.
     pub schema: String,
-    /// The attack as the status shows it.
+    /// The incident as the status shows it.
     #[serde(flatten)]
     pub attack: Attack,
-    /// How it came to the verdict and what became of it.
+    /// Path to the verdict, and outcome.
     pub record: Record,
 }
 
-/// How it came to a verdict and what became of it.
+/// Path of an incident to its verdict, and its outcome.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Record {
-    /// What raised the alarm, with its arithmetic.
+    /// Cause of the alarm, with its arithmetic, in words.
     pub alarm: String,
-    /// The first verdict. Later looks leave it alone.
+    /// First verdict. Later inspections leave it alone.
     pub first: FirstVerdict,
-    /// The class list as the last look went through it, up to the line that fits.
+    /// Lines of the class list as the last inspection evaluated them, up to the line that fits.
     pub lines: Vec<VerdictLine>,
-    /// Another verdict that the last looks came to; `null` when the last one agreed.
+    /// Pending class: another class that the last inspections found; `null` when the last one agreed.
     pub doubt: Option<Doubt>,
-    /// What was counted in the seconds before; `null` where that is not known.
+    /// Rates of the 10 s before the incident began; `null` where they are not known.
     pub before: Option<Rates>,
-    /// Counters and signals at the alarm; `null` for what concerns no listener.
+    /// Counters and signals at the alarm; `null` for an incident of no listener.
     pub at_alarm: Option<Moment>,
-    /// Counters and signals at the last look; `null` for what concerns no listener.
+    /// Counters and signals at the last inspection; `null` for an incident of no listener.
     pub at_last: Option<Moment>,
-    /// What was counted in the last seconds; `null` while it is open.
+    /// Rates of the last 10 s before the end; `null` while the incident is open.
     pub after: Option<Rates>,
-    /// Its rules, those that have ended first.
+    /// Rules of the incident, those that have ended first.
     pub rules: Vec<RuleRecord>,
-    /// Rules beyond those.
+    /// Number of further rules, which `rules` does not list.
     pub more_rules: u64,
-    /// Their hits.
+    /// Number of hits of these further rules.
     pub more_hits: u64,
-    /// Steps beside rules that were taken for the listener meanwhile.
+    /// Mitigations beside rules that were active for the listener while the incident was open.
     pub steps: Vec<String>,
-    /// Why no rule is asked for; `null` where one is.
+    /// Reason why no rule is asked for; `null` where one is, or where none is considered.
     pub no_rule: Option<String>,
-    /// Why no step beside rules is asked for; `null` where one is or that is no question.
+    /// Reason why no mitigation beside rules is asked for; `null` where one is active, or where none is considered.
     pub no_step: Option<String>,
-    /// Headers of SYNs to the listener from the first second after the first verdict, the flood's
-    /// and others', at most 16 and fewer where more would not fit.
+    /// Headers of SYNs to the listener from the first second after the first verdict, at most 16, and fewer
+    /// where more would not fit in 8 KiB. They may be of the flood or of clients.
     #[serde(default)]
     pub syn_headers: Vec<SynHeader>,
-    /// The lists here and in `evidence` have at most so many entries; fewer than 16 where more would
-    /// not fit in 8 KiB.
+    /// Maximum number of entries in `rules` and in the lists of sources, networks, signatures and TTLs of
+    /// `evidence`; lower than 16 where more would not fit in 8 KiB.
     pub lists_hold: u32,
 }
 
@@ -90,41 +90,41 @@ pub struct Record {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FirstVerdict {
-    /// When.
+    /// Time of the verdict.
     pub at: Time,
-    /// What it was.
+    /// Class.
     pub kind: AttackKind,
-    /// How sure, 0 to 1.
+    /// Confidence in the class, 0 to 1.
     pub confidence: f64,
-    /// Why: the line of the class list that fitted.
+    /// Reason of the verdict, in words: the line of the class list that fitted.
     pub because: String,
-    /// The numbers then.
+    /// Numbers at that time.
     pub evidence: Evidence,
 }
 
-/// One line of the class list.
+/// One line of the class list, as an inspection evaluated it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VerdictLine {
-    /// What it is if the line fits.
+    /// Class if the line fits.
     pub kind: AttackKind,
-    /// What the line asks.
+    /// Question of the line.
     pub asks: String,
-    /// Whether it fits. The first that does decides.
+    /// Whether the line fits. The first one that does decides.
     pub holds: bool,
-    /// The numbers, in words.
+    /// Numbers behind the result, in words.
     pub why: String,
 }
 
-/// Another verdict than the one that stands.
+/// Pending class: another class than the present one, not yet found often enough to replace it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Doubt {
-    /// What the last looks said.
+    /// Class that the last inspections found.
     pub kind: AttackKind,
-    /// How many of them, running.
+    /// Number of consecutive inspections that found it.
     pub looks: u32,
-    /// How many it takes.
+    /// Number of consecutive inspections that it takes to change the class.
     pub needed: u32,
 }
 
@@ -132,95 +132,97 @@ pub struct Doubt {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Moment {
-    /// When.
+    /// Time of the last of these counts.
     pub at: Time,
-    /// What was counted in the 8 s before.
+    /// Rates of the listener in the window of the evidence up to then, by default 8 s.
     pub rates: Rates,
-    /// What the signals made of it.
+    /// Statistics of the signals.
     pub statistics: Statistics,
-    /// Growth of the kernel's own counters in the same time, over all listeners.
+    /// Growth of the kernel's own counters in the same window, over all listeners of this network namespace.
     pub kernel: KernelGrowth,
-    /// Half-open handshakes.
+    /// Number of half-open handshakes; `null` where they were not counted.
     pub half_open: Option<u32>,
-    /// Connections that wait for the application.
+    /// Number of connections that wait for the application to accept them; `null` where the queues were not
+    /// read.
     pub accept_queue: Option<u32>,
-    /// Places in either queue.
+    /// Capacity of the SYN queue and of the accept queue, each; `null` where the queues were not read.
     pub queue_limit: Option<u32>,
 }
 
-/// What a listener counted, per second.
+/// Rates of a listener, per second.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rates {
-    /// Seconds that these are over.
+    /// Time over which the rates are taken, in seconds.
     pub span_s: f64,
-    /// SYNs, repetitions included.
+    /// SYNs per second, retransmissions included.
     pub syn_pps: f64,
-    /// Repetitions among them (sampled).
+    /// Retransmitted SYNs per second (sampled).
     pub repeated_pps: f64,
-    /// Handshakes attempted.
+    /// Handshakes attempted per second.
     pub attempted_pps: f64,
-    /// Handshakes completed.
+    /// Handshakes completed per second.
     pub completed_pps: f64,
-    /// SYNs that a full queue left without an answer.
+    /// Unanswered SYNs per second: those that a full queue left without a reply.
     pub unanswered_pps: f64,
-    /// SYNs left without an answer for another reason.
+    /// SYNs per second that were left without a reply for another reason.
     pub ignored_pps: f64,
-    /// SYNs that rules matched, in whatever mode.
+    /// SYNs per second that rules matched, in whatever mode.
     pub matched_pps: f64,
-    /// SYNs dropped.
+    /// SYNs per second that were dropped, by rules or because they were too many.
     pub dropped_pps: f64,
-    /// SYNs answered with a cookie of the guard's.
+    /// SYNs per second that XDP answered with a cookie.
     pub cookies_pps: f64,
-    /// Segments that belonged to no connection.
+    /// Out-of-state segments per second: they belonged to no connection, and were answered with a reset or
+    /// dropped.
     pub strays_pps: f64,
 }
 
-/// What the signals made of the counters.
+/// Statistics that the signals derive from the counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Statistics {
     /// Time that a handshake was given to complete, in milliseconds.
     pub given_ms: u64,
-    /// Fast path: attempts of the two polls judged.
+    /// Fast path: number of attempts in the two polls judged.
     pub fast_attempts: u64,
-    /// Fast path: how many of them failed.
+    /// Fast path: number of these attempts that failed.
     pub fast_failures: u64,
-    /// Fast path: polls running in which too many did.
+    /// Fast path: number of consecutive polls in which too many failed.
     pub fast_polls: u32,
-    /// Slow path: the cumulative sum.
+    /// Slow path: cumulative sum.
     pub cusum: f64,
-    /// Slow path: the sum from which it alarms.
+    /// Slow path: sum from which an alarm is raised.
     pub cusum_limit: f64,
-    /// How much the failures of a poll vary over chance.
+    /// Variance of the failures of a poll as a multiple of the variance by chance.
     pub dispersion: f64,
-    /// Share of the attempts that fail anyway.
+    /// Share of the attempts that fail without an attack, 0 to 1.
     pub natural_share: f64,
-    /// Attempts per second that fail anyway.
+    /// Attempts per second that fail without an attack.
     pub natural_pps: f64,
-    /// Failures to be expected in the 8 s.
+    /// Number of failures to be expected in the window of the evidence.
     pub expected_failures: f64,
-    /// What fails holds so much of the SYN queue; `null` where it was not counted.
+    /// Part of the SYN queue that failing handshakes hold; `null` where it was not counted.
     pub occupancy: Option<Occupancy>,
-    /// Polls with a full accept queue, less those without since.
+    /// Number of polls with a full accept queue, less the polls since in which it was not full.
     pub overload_polls: u32,
-    /// Polls running with a rush of clients.
+    /// Number of consecutive polls with a flash crowd.
     pub crowd_polls: u32,
-    /// SYNs per second that are usual here; 0 while that is not known.
+    /// Baseline of SYNs per second at the listener; 0 while it is not known.
     pub usual_syn_pps: f64,
 }
 
-/// What says how much of a SYN queue failing handshakes hold: the least of the first three.
+/// Estimates of the slots of a SYN queue that failing handshakes hold. The least of the first three counts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Occupancy {
-    /// Half-open handshakes.
+    /// Number of half-open handshakes.
     pub half_open: u32,
     /// Failures of the last minute beyond those to be expected.
     pub of_a_minute: f64,
-    /// Those of the last 10 s, times 6.3.
+    /// Failures of the last 10 s beyond those to be expected, times 6.3: an entry of the queue lives 63 s.
     pub going_on: f64,
-    /// So many raise an alarm.
+    /// Number of slots from which an alarm is raised.
     pub limit: f64,
 }
 
@@ -228,19 +230,19 @@ pub struct Occupancy {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KernelGrowth {
-    /// Connections lost because an accept queue was full.
+    /// `ListenOverflows`: connections lost because an accept queue was full.
     pub listen_overflows: u64,
-    /// SYNs and ACKs that a listener dropped for any reason.
+    /// `ListenDrops`: SYNs and ACKs that a listener dropped for any reason.
     pub listen_drops: u64,
-    /// SYN queue full, a cookie went out.
+    /// `TCPReqQFullDoCookies`: SYNs that were answered with a cookie because the SYN queue was full.
     pub req_q_full_do_cookies: u64,
-    /// SYN queue full, the SYN was dropped.
+    /// `TCPReqQFullDrop`: SYNs that were dropped because the SYN queue was full.
     pub req_q_full_drop: u64,
-    /// SYN cookies sent.
+    /// `SyncookiesSent`: SYN cookies that the kernel sent.
     pub syncookies_sent: u64,
-    /// Valid ones that came back.
+    /// `SyncookiesRecv`: valid SYN cookies that clients returned.
     pub syncookies_recv: u64,
-    /// Invalid ones that came back.
+    /// `SyncookiesFailed`: ACKs with an invalid SYN cookie.
     pub syncookies_failed: u64,
 }
 
@@ -248,43 +250,43 @@ pub struct KernelGrowth {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleRecord {
-    /// Its number.
+    /// Number of the rule.
     pub id: u32,
     /// `source` or `signature`.
     pub kind: String,
-    /// What it matched, in words.
+    /// Matcher of the rule, in words.
     pub matches: String,
-    /// Why it was made.
+    /// Reason for which the rule was made.
     pub reason: String,
-    /// When it was made.
+    /// Time at which the rule was made.
     pub created_at: Time,
-    /// When it ended before its attack did; `null`: it lasted as long.
+    /// Time at which the rule ended; `null` if it lasted as long as its attack.
     pub ended_at: Option<Time>,
-    /// SYNs dropped; in observe mode: that would have been.
+    /// Number of SYNs that the rule dropped, or would have dropped in observe mode.
     pub hits: u64,
-    /// SYNs that matched and passed because they were retransmitted.
+    /// Number of SYNs that matched and passed because they were retransmitted.
     pub returned: u64,
-    /// Handshakes that new clients completed after that.
+    /// Number of handshakes that new clients completed after such a SYN had passed.
     #[serde(default)]
     pub completed: u64,
 }
 
 impl AttackInFull {
-    /// What is known of an incident at `clock`, an open or a closed one of `report`.
+    /// Builds the document of an incident of `report`, open or closed, at `clock`.
     pub fn build(incident: &IncidentReport, report: &Report, clock: Clock) -> Self {
         let attack = attack(incident, report, clock);
         let record = Record::build(&incident.record, clock);
         Self { schema: ATTACK_SCHEMA.to_owned(), attack, record }.fitted()
     }
 
-    /// Bytes of its evidence as JSON.
+    /// Returns the size of its evidence as JSON, in bytes.
     pub fn evidence_bytes(&self) -> usize {
         let bytes = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
         bytes(json::bytes(&self.attack.evidence)).saturating_add(bytes(json::bytes(&self.record)))
     }
 
-    /// The same with lists as long as there is room for. The numbers stay; the sentences, which say
-    /// them once more, are cut last.
+    /// Returns the document with its lists cut until the evidence fits in [`EVIDENCE_BYTES`]. The numbers
+    /// stay; the sentences, which repeat them, are cut last.
     fn fitted(mut self) -> Self {
         for (most, headers) in CUTS {
             self.cut_lists(most);
@@ -301,10 +303,10 @@ impl AttackInFull {
     fn cut_lists(&mut self, most: usize) {
         self.record.lists_hold = most as u32;
         cut_evidence(&mut self.attack.evidence, most);
-        // What the last look saw says more than what the first one did.
+        // The evidence of the last inspection is worth more than that of the first one.
         let first = &mut self.record.first;
         cut_evidence(&mut first.evidence, if most > 4 { most / 2 } else { 0 });
-        // Which items held, and why it was what it was, stays.
+        // The indicators that held, and the reason of the verdict, stay.
         if most < 16 {
             first.evidence.gate.retain(|item| item.holds);
         }
@@ -312,7 +314,7 @@ impl AttackInFull {
             first.evidence.gate.iter_mut().for_each(|item| item.detail.clear());
         }
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;
-        // The latest say where it stands.
+        // The latest rules show the present state.
         let surplus = rules.len().saturating_sub(most);
         for rule in rules.drain(..surplus) {
             *more_rules += 1;
@@ -467,7 +469,7 @@ impl RuleRecord {
     }
 }
 
-/// A rate or a sum: two decimals are what can be known of it.
+/// Rounds a rate or a sum to two decimals, which is its precision.
 fn rounded(value: f64) -> f64 {
     number((value * 100.0).round() / 100.0)
 }

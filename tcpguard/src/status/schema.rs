@@ -1,4 +1,4 @@
-//! Schemas of types that say little of themselves.
+//! JSON schema of [`Time`], written by hand because its serialization is not derived.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Rules on their way out of one guard and into another.
+//! Export of rules from one agent, and import into another.
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{ImportReport, Ports};
@@ -8,7 +8,7 @@ use super::Rule;
 /// The value of [`ExportedRules::schema`].
 pub const RULES_SCHEMA: &str = "tcpguard.rules/1";
 
-/// What `tcpguard rules export --json` prints and `tcpguard rules import` reads.
+/// Output of `tcpguard rules export --json`, which `tcpguard rules import` reads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExportedRules {
@@ -22,23 +22,23 @@ pub struct ExportedRules {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExportedRule {
-    /// Which sources.
+    /// Sources that the rule matches.
     pub prefix: String,
-    /// To which local ports; left out: to every port.
+    /// Local ports to which the rule drops SYNs, ascending; left out: every port.
     #[serde(skip_serializing_if = "Ports::is_every")]
     #[cfg_attr(test, schemars(with = "Vec<u16>"))]
     pub ports: Ports,
-    /// Seconds until it ends; at least 1.
+    /// Seconds until the rule expires; at least 1.
     pub for_s: u64,
-    /// Why it exists.
+    /// Reason for the rule.
     pub reason: String,
-    /// `incident` or `operator`.
+    /// Origin of the rule: `incident` or `operator`.
     pub origin: String,
 }
 
 impl ExportedRule {
-    /// From a rule of the status; `None` for one that drops a signature, which says something of one
-    /// attack on one listener of this host.
+    /// Converts a rule of the status. Returns `None` for a rule on a signature, which applies to one attack on
+    /// one listener of this host.
     pub fn of(rule: &Rule) -> Option<Self> {
         (rule.kind == "source").then(|| Self {
             prefix: rule.matches.clone(),
@@ -50,19 +50,19 @@ impl ExportedRule {
     }
 }
 
-/// What `tcpguard rules import` did.
+/// Changes that `tcpguard rules import` made, or would make.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Imported {
-    /// Rules that were not there before.
+    /// Number of rules that were not there before.
     pub added: u32,
-    /// Rules over a prefix and ports that were blocked before. Their hits go on.
+    /// Number of rules that replace one on the same prefix and ports. They keep its hits.
     pub kept: u32,
-    /// Rules that are there no longer.
+    /// Number of rules that were removed.
     pub removed: u32,
-    /// Rules that are there now, of any origin.
+    /// Number of rules that are there now, of any origin.
     pub total: u32,
-    /// Of those imported, how many end soon unless they are confirmed.
+    /// Number of imported rules that are pending confirmation: they end soon without it.
     #[serde(default)]
     pub on_trial: u32,
 }

@@ -7,7 +7,7 @@ use crate::status::Time;
 /// The value of [`Doctor::schema`].
 pub const SCHEMA: &str = "tcpguard.doctor/1";
 
-/// What a command line begins with; other fixes are words for a person.
+/// Programs with which a fix that is a command line begins. Other fixes are instructions in prose.
 const PROGRAMS: [&str; 27] = [
     "apt-cache",
     "bpftool",
@@ -38,70 +38,72 @@ const PROGRAMS: [&str; 27] = [
     "zgrep",
 ];
 
-/// Whether a fix can be typed as it is.
+/// Whether a fix is a command line that can be typed as it is.
 pub fn is_command(fix: &str) -> bool {
     fix.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program))
 }
 
-/// What was looked at, and what was found.
+/// Report of `tcpguard doctor`: the checks that were made, and their findings.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Doctor {
     /// Name and version of this document: `tcpguard.doctor/1`.
     pub schema: String,
-    /// When it was made.
+    /// Time at which the document was made.
     pub generated_at: Time,
-    /// Version of the command.
+    /// Version of the `tcpguard` command.
     pub version: String,
-    /// The kernel, as `uname -r` prints it; `null` when it does not say.
+    /// Release of the kernel, as `uname -r` prints it; `null` when it cannot be read.
     pub kernel: Option<String>,
-    /// The worst of the findings.
+    /// Worst result of the findings.
     pub result: Outcome,
-    /// Whether everything could be looked at; it cannot without root.
+    /// Whether no check lacked privileges: `true` when the command ran as root or no finding is
+    /// `unknown`.
     pub complete: bool,
-    /// Each finding, in the order of the checks.
+    /// Findings, in the order of the checks.
     pub findings: Vec<Finding>,
 }
 
-/// One thing that was looked at.
+/// Finding of one check about one subject.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// Stable name of the check.
     pub id: String,
-    /// Which interface, file, listener or sysctl it is about.
+    /// Interface, file, listener or sysctl that was checked; `null` when the finding is about the host
+    /// or the agent as a whole.
     pub subject: Option<String>,
-    /// How it is.
+    /// Result of the check.
     pub result: Outcome,
-    /// What was seen.
+    /// Observation on which the result is based, in words.
     pub evidence: String,
-    /// What to do: a command, or `edit FILE: …`.
+    /// Remedy: a command, `edit FILE: …`, or the hint of the agent; `null` when there is nothing to do.
     pub fix: Option<String>,
 }
 
-/// How a thing is; each is worse than the one before.
+/// Result of a check; each is worse than the one before.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// As it should be.
+    /// The subject is as it should be.
     Passed,
-    /// Worth knowing.
+    /// An observation that is worth knowing.
     Note,
-    /// It could not be looked at.
+    /// The check could not be made.
     Unknown,
-    /// Something is lost or weaker than it could be.
+    /// A function is missing, or protection is weaker than it could be.
     Warning,
-    /// The guard cannot work like this.
+    /// tcpguard cannot work in this state.
     Blocking,
 }
 
 impl Outcome {
-    /// All, from the worst on.
+    /// All results, the worst first.
     pub const WORST_FIRST: [Self; 5] =
         [Self::Blocking, Self::Warning, Self::Unknown, Self::Note, Self::Passed];
 
-    /// As people read it.
+    /// Returns the name, as in JSON and in the text report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -114,27 +116,27 @@ impl Outcome {
 }
 
 impl Finding {
-    /// As it should be.
+    /// Makes a finding with [`Outcome::Passed`].
     pub(super) fn passed(id: &str, evidence: impl Into<String>) -> Self {
         Self::new(id, Outcome::Passed, evidence)
     }
 
-    /// Worth knowing.
+    /// Makes a finding with [`Outcome::Note`].
     pub(super) fn note(id: &str, evidence: impl Into<String>) -> Self {
         Self::new(id, Outcome::Note, evidence)
     }
 
-    /// It could not be looked at.
+    /// Makes a finding with [`Outcome::Unknown`].
     pub(super) fn unknown(id: &str, evidence: impl Into<String>) -> Self {
         Self::new(id, Outcome::Unknown, evidence)
     }
 
-    /// Something is lost or weaker than it could be.
+    /// Makes a finding with [`Outcome::Warning`].
     pub(super) fn warning(id: &str, evidence: impl Into<String>) -> Self {
         Self::new(id, Outcome::Warning, evidence)
     }
 
-    /// The guard cannot work like this.
+    /// Makes a finding with [`Outcome::Blocking`].
     pub(super) fn blocking(id: &str, evidence: impl Into<String>) -> Self {
         Self::new(id, Outcome::Blocking, evidence)
     }
@@ -143,13 +145,13 @@ impl Finding {
         Self { id: id.to_owned(), subject: None, result, evidence: evidence.into(), fix: None }
     }
 
-    /// What it is about.
+    /// Sets the subject of the finding.
     pub(super) fn about(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// What to do.
+    /// Sets the remedy.
     pub(super) fn fix(mut self, command: impl Into<String>) -> Self {
         self.fix = Some(command.into());
         self
@@ -157,18 +159,18 @@ impl Finding {
 }
 
 impl Doctor {
-    /// How many findings have this result.
+    /// Returns the number of findings with this result.
     pub fn count(&self, result: Outcome) -> usize {
         self.findings.iter().filter(|finding| finding.result == result).count()
     }
 
-    /// What to do, the most urgent first and each once: for [`Outcome::Blocking`] and
-    /// [`Outcome::Warning`].
+    /// Returns the remedies for [`Outcome::Blocking`] and [`Outcome::Warning`], the most urgent first
+    /// and each once.
     pub fn fixes(&self) -> Vec<&str> {
         let mut fixes: Vec<&str> = Vec::new();
         for result in [Outcome::Blocking, Outcome::Warning] {
             let of_result = self.findings.iter().filter(|finding| finding.result == result);
-            // An agent starts once nothing else is in its way.
+            // An agent starts once no other finding prevents it.
             let (agent, others): (Vec<_>, Vec<_>) =
                 of_result.partition(|finding| finding.id == "agent");
             let in_order = others.into_iter().chain(agent);

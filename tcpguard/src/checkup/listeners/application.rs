@@ -1,20 +1,20 @@
-//! Which setting of an application becomes the second argument of its `listen`.
+//! Settings of applications that become the second argument of `listen`, the backlog.
 
 use serde::Serialize;
 
 use crate::host::Process;
 
-/// An application whose setting is known.
+/// Application with a known setting for the backlog of its listeners.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Application {
-    /// Its name.
+    /// Name of the application.
     pub name: &'static str,
-    /// The setting, and where it stands.
+    /// Name of the setting, and the file or call in which it stands.
     pub setting: &'static str,
-    /// Its value unless somebody sets it; `null` where that depends.
+    /// Default of the setting, in connections; `null` where that depends on other settings or on the host.
     pub default: Option<u32>,
-    /// The command after which a changed value holds; `null`: it must be started again.
+    /// Command after which a changed value takes effect; `null` if the application must be restarted.
     pub reload: Option<&'static str>,
 }
 
@@ -26,7 +26,7 @@ const fn application(
     Application { name, setting, default, reload: None }
 }
 
-/// By the name of the program. Sources: each one's manual, of the directive named.
+/// Applications by the name of their program. Sources: the manual of each, at the named directive.
 const PROGRAMS: [(&str, Application); 14] = [
     ("nginx", NGINX),
     ("redis-server", application("Redis", "`tcp-backlog` in redis.conf", Some(511))),
@@ -44,7 +44,7 @@ const PROGRAMS: [(&str, Application); 14] = [
     ("systemd", application("systemd", "`Backlog=` of the socket unit", None)),
 ];
 
-/// It calls `listen` again on its sockets where `backlog=` has changed (tried: SIGHUP, 16 to 300).
+/// nginx. It calls `listen` again on its sockets where `backlog=` has changed (tried: SIGHUP, 16 to 300).
 const NGINX: Application = Application {
     reload: Some("nginx -s reload"),
     ..application("nginx", "`listen … backlog=` in nginx.conf", Some(511))
@@ -57,8 +57,8 @@ const NETTY: Application = application("Netty", "ChannelOption.SO_BACKLOG", None
 /// `java.net.ServerSocket` and `java.nio.channels.ServerSocketChannel`.
 const JAVA: Application = application("Java", "`backlog` of ServerSocket or bind()", Some(50));
 
-/// The application that made a socket which these processes share. A socket that systemd holds too
-/// was made by it: the application has been handed it.
+/// Returns the application that made a socket which these processes share. Where systemd holds the socket
+/// too, systemd made it and handed it to the application.
 pub fn of<'a>(processes: impl Iterator<Item = &'a Process> + Clone) -> Option<Application> {
     let by_systemd = processes.clone().find(|process| process.pid == 1);
     by_systemd.into_iter().chain(processes).find_map(of_process)
@@ -82,7 +82,8 @@ fn is_version_of(comm: &str, name: &str) -> bool {
     !version.is_empty() && version.chars().all(|char| char.is_ascii_digit() || char == '.')
 }
 
-/// By the libraries that a Java process has open or was told of.
+/// Returns the application of a Java process, by the libraries that it has open or that its command line
+/// names.
 fn java(process: &Process) -> Application {
     let told = process.cmdline.iter().flat_map(|argument| argument.split(':')).map(file_name);
     let libraries = process.jars.iter().map(String::as_str).chain(told);

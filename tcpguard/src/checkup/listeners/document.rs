@@ -1,7 +1,7 @@
 //! The types of the document `tcpguard.listeners/1`.
 //!
-//! Rates are per second, times are RFC 3339 in UTC, and `null` means "not known", never 0. Readers
-//! must tolerate fields and words that they do not know.
+//! Rates are per second, and times are RFC 3339 in UTC. `null` means "not known" unless the field says
+//! otherwise, and never 0. Readers must tolerate fields and words that they do not know.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,25 +16,25 @@ use crate::status::Time;
 /// The value of [`ListenersReport::schema`].
 pub const SCHEMA: &str = "tcpguard.listeners/1";
 
-/// The listeners of this network namespace, how full their queues are, and what limits them.
+/// The listeners of this network namespace, with the fill levels and limits of their queues.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListenersReport {
     /// Name and version of this document: `tcpguard.listeners/1`.
     pub schema: &'static str,
-    /// When the listeners were listed.
+    /// Time at which the listeners were listed.
     pub generated_at: Time,
-    /// The settings that the kernel's rule refers to.
+    /// Settings from which the kernel derives the limits of the queues.
     pub settings: Settings,
-    /// What all listeners lost; `null` where it cannot be read.
+    /// Losses of all listeners together; `null` where they cannot be read.
     pub host: Option<Losses>,
-    /// By address and port.
+    /// Listeners, sorted by address and port.
     pub listeners: Vec<Listener>,
-    /// Whose they are, by process id.
+    /// Processes that hold the sockets of the listeners, sorted by process id.
     pub processes: Vec<Owner>,
-    /// What is not as it should be, the worst first.
+    /// Findings, the most severe first.
     pub findings: Vec<Finding>,
-    /// What could not be read, and why.
+    /// Facts that could not be read, each with the reason.
     pub unread: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct ListenersReport {
 pub struct Settings {
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u64>,
-    /// `net.ipv4.tcp_max_syn_backlog`: counts only without cookies.
+    /// `net.ipv4.tcp_max_syn_backlog`: has an effect only without SYN cookies.
     pub tcp_max_syn_backlog: Option<u64>,
     /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the SYN queue is full, 2 always.
     pub tcp_syncookies: Option<u64>,
@@ -52,22 +52,22 @@ pub struct Settings {
     pub tcp_abort_on_overflow: Option<u64>,
 }
 
-/// What all listeners of this network namespace lost since it exists (`TcpExt` of
-/// `/proc/net/netstat`).
+/// Losses of all listeners since this network namespace was created (`TcpExt` of `/proc/net/netstat`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Losses {
-    /// Clients turned away because an accept queue was full (`ListenOverflows`).
+    /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
     pub overflows: u64,
     /// SYNs and ACKs dropped for any reason (`ListenDrops`).
     pub drops: u64,
-    /// SYN queue full, a cookie went out (`TCPReqQFullDoCookies`).
+    /// SYNs to which the kernel replied with a cookie because the SYN queue was full, or because
+    /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
     pub syn_queue_full_cookies: u64,
-    /// SYN queue full, the SYN was dropped (`TCPReqQFullDrop`).
+    /// SYNs dropped because the SYN queue was full (`TCPReqQFullDrop`).
     pub syn_queue_full_drops: u64,
-    /// Growth of `overflows` per second; `null` at the first look.
+    /// Growth of `overflows` per second; `null` without an earlier snapshot.
     pub overflows_pps: Option<f64>,
-    /// Growth of `drops` per second; `null` at the first look.
+    /// Growth of `drops` per second; `null` without an earlier snapshot.
     pub drops_pps: Option<f64>,
 }
 
@@ -77,30 +77,30 @@ pub struct Losses {
 pub struct Listener {
     /// Local address; unspecified for a wildcard.
     pub addr: IpAddr,
-    /// Port.
+    /// Local port.
     pub port: u16,
-    /// Interface that it is bound to; `null` for any.
+    /// Name of the interface that the listener is bound to; `null`: any interface.
     pub interface: Option<String>,
-    /// Whether it takes IPv4 connections beside IPv6.
+    /// Whether the listener takes IPv4 connections beside IPv6.
     pub dual_stack: bool,
-    /// Whether it speaks MPTCP.
+    /// Whether the listener speaks MPTCP.
     pub mptcp: bool,
-    /// Connections that wait for `accept`.
+    /// Accept queue: connections that wait for `accept`.
     pub accept: Queue,
-    /// Half-open connections.
+    /// SYN queue: half-open connections.
     pub syn: Queue,
-    /// Packets that the kernel dropped at its sockets since these were made: SYNs, and ACKs of
-    /// clients that were answered.
+    /// Packets that the kernel dropped at the sockets of the listener since these were made: SYNs, and ACKs of
+    /// clients that got a SYN-ACK. `null` where the kernel does not report it.
     pub drops: Option<u64>,
-    /// Growth of `drops` per second; `null` at the first look.
+    /// Growth of `drops` per second; `null` without an earlier snapshot of one of these sockets.
     pub drops_pps: Option<f64>,
-    /// The processes that hold it, by id; none where this user is not shown them.
+    /// Ids of the processes that hold the sockets, ascending; empty where this user may not see them.
     pub pids: Vec<u32>,
-    /// The user that made it.
+    /// User id of the owner of the socket; of a group, that of its first socket.
     pub uid: u32,
-    /// Where its limit is set, if the application is known.
+    /// Application and its setting for the limit of the queues; `null` where the application is not known.
     pub application: Option<Application>,
-    /// The sockets of a group; empty where there is one socket only.
+    /// Sockets of a group; empty for a single socket.
     pub sockets: Vec<Socket>,
 }
 
@@ -115,15 +115,16 @@ impl fmt::Display for Listener {
     }
 }
 
-/// A queue of a listener; of a group the sums over its sockets.
+/// A queue of a listener; for a group, with the sums over its sockets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Queue {
-    /// How many wait.
+    /// Number of connections that wait.
     pub waiting: u32,
-    /// How many may; the kernel takes one more.
+    /// Number of connections that may wait. The kernel takes one more, except in a SYN queue before Linux 6.14
+    /// that `tcp_max_syn_backlog` does not limit.
     pub limit: u32,
-    /// What sets the limit; of a group, the least of its limits.
+    /// Origin of the limit; for a group, that of the least limit of its sockets.
     pub set_by: SetBy,
 }
 
@@ -131,12 +132,13 @@ pub struct Queue {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Socket {
-    /// Its inode, as in `/proc/PID/fd`.
+    /// Inode of the socket, as in `/proc/PID/fd`.
     pub inode: u32,
-    /// Connections that wait for `accept`.
+    /// Number of connections that wait for `accept`.
     pub accept_waiting: u32,
-    /// How many may; the kernel takes one more.
+    /// Number of connections that may wait for `accept`. The kernel takes one more.
     pub accept_limit: u32,
-    /// Packets that the kernel dropped at it since it was made.
+    /// Packets that the kernel dropped at the socket since it was made; wraps around at 2^32. `null` where the
+    /// kernel does not report it.
     pub drops: Option<u32>,
 }

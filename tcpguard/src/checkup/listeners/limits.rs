@@ -1,13 +1,14 @@
-//! How many connections may wait at a listener, and what sets that: the kernel's rule.
+//! Limits on the connections that wait at a listener, and the settings that determine them, by the
+//! kernel's rule.
 //!
-//! - The accept queue takes no more while more wait than `sk_max_ack_backlog`; SYNs are dropped then
-//!   too (`sk_acceptq_is_full`, include/net/sock.h, since Linux 2.6.21).
-//! - The SYN queue is full while more wait than the same number, before Linux 6.14 as many
-//!   (`inet_csk_reqsk_queue_is_full`, include/net/inet_connection_sock.h, since 4.3). Cookies go out
-//!   then in place of it, or without cookies SYNs are dropped.
-//! - With `tcp_syncookies` 0 strangers' SYNs are also dropped while less than a quarter of
-//!   `tcp_max_syn_backlog` is free (`tcp_conn_request`, net/ipv4/tcp_input.c). With cookies that
-//!   setting counts for nothing.
+//! - The accept queue is full while more connections wait than `sk_max_ack_backlog`. SYNs are dropped
+//!   then, too (`sk_acceptq_is_full`, include/net/sock.h, since Linux 2.6.21).
+//! - The SYN queue is full while more handshakes wait than that number; before Linux 6.14, while as
+//!   many wait (`inet_csk_reqsk_queue_is_full`, include/net/inet_connection_sock.h, since 4.3). The
+//!   kernel then replies with cookies, or drops SYNs where cookies are off.
+//! - With `tcp_syncookies` 0, SYNs of clients that the kernel does not know from earlier connections
+//!   are also dropped while less than a quarter of `tcp_max_syn_backlog` is free (`tcp_conn_request`,
+//!   net/ipv4/tcp_input.c). With cookies that setting has no effect.
 //!
 //! `sk_max_ack_backlog` is the second argument of `listen`, at most `net.core.somaxconn` at that
 //! moment (`__sys_listen`, net/socket.c): to raise `somaxconn` changes nothing until the application
@@ -18,7 +19,7 @@ use serde::Serialize;
 use crate::host::ListeningSocket;
 use crate::host::sysctl::TcpSettings;
 
-/// What sets a limit.
+/// Setting that determines a limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -26,36 +27,36 @@ pub enum SetBy {
     /// The application, by the second argument of `listen`. (Or `net.core.somaxconn`, if it was
     /// lower when the application called it.)
     Application,
-    /// `net.core.somaxconn`. (Or the application, if it asked for just that.)
+    /// `net.core.somaxconn`. (Or the application, if it asked for exactly that number.)
     Somaxconn,
-    /// `net.ipv4.tcp_max_syn_backlog`, three quarters of which strangers may take without cookies.
+    /// `net.ipv4.tcp_max_syn_backlog`: without cookies, new clients may take three quarters of it.
     TcpMaxSynBacklog,
-    /// What held when the application called `listen`: `net.core.somaxconn` has been lowered since,
-    /// and the next time it will get less.
+    /// The value of `net.core.somaxconn` when the application called `listen`. It has been lowered
+    /// since, and the limit will be lower at the next call.
     Earlier,
     /// Not known: `net.core.somaxconn` cannot be read.
     Unknown,
 }
 
-/// One limit.
+/// Limit of one queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limit {
-    /// When more than these wait, the queue takes no more.
+    /// Number of waiting connections above which the queue is full.
     pub places: u32,
-    /// What sets it.
+    /// Setting that determines the limit.
     pub set_by: SetBy,
 }
 
-/// The limits of a listener.
+/// Limits of a listener's queues.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QueueLimits {
-    /// Of the connections that wait for `accept`.
+    /// Limit of the accept queue: connections that wait for `accept`.
     pub accept: Limit,
-    /// Of the half-open ones.
+    /// Limit of the SYN queue: half-open handshakes.
     pub syn: Limit,
 }
 
-/// The limits of one listening socket.
+/// Returns the limits of one listening socket.
 pub fn of(socket: &ListeningSocket, tcp: &TcpSettings) -> QueueLimits {
     let accept = Limit { places: socket.backlog, set_by: set_by(socket.backlog, tcp.somaxconn) };
     QueueLimits {
@@ -73,8 +74,8 @@ fn set_by(backlog: u32, somaxconn: Option<u64>) -> SetBy {
     }
 }
 
-/// What `tcp_max_syn_backlog` leaves to strangers; `None` where it sets nothing. A kernel without
-/// cookies has no `tcp_syncookies`.
+/// Returns the limit that `tcp_max_syn_backlog` sets for new clients; `None` where it has no effect. A
+/// kernel without cookies has no `tcp_syncookies`.
 fn strangers(tcp: &TcpSettings) -> Option<Limit> {
     if tcp.syncookies.unwrap_or(0) != 0 {
         return None;

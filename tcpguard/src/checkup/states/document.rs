@@ -1,7 +1,7 @@
 //! The types of the document `tcpguard.states/1`.
 //!
-//! Shares are 0 to 1, sizes are bytes, times are RFC 3339 in UTC, and `null` means "not known",
-//! never 0. Readers must tolerate fields and words that they do not know.
+//! Shares are 0 to 1, sizes are bytes, and times are RFC 3339 in UTC. `null` means "not known" unless
+//! the field says otherwise, and never 0. Readers must tolerate fields and words that they do not know.
 
 use std::net::SocketAddr;
 
@@ -14,83 +14,86 @@ use crate::status::{Severity, Time};
 /// The value of [`StatesReport::schema`].
 pub const SCHEMA: &str = "tcpguard.states/1";
 
-/// The TCP connections of this network namespace, and whether there are too many of a kind.
+/// Report on the TCP connections of this network namespace: their states and the resources they use.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StatesReport {
     /// Name and version of this document: `tcpguard.states/1`.
     pub schema: &'static str,
-    /// When the connections were listed.
+    /// Time at which the connections were listed.
     pub generated_at: Time,
-    /// How many connections are in each state.
+    /// Number of connections in each state.
     pub states: Vec<StateCount>,
-    /// What connections use up.
+    /// Limited resources that connections use.
     pub resources: Vec<Resource>,
-    /// Who has connections in CLOSE_WAIT, the most first.
+    /// Owners of connections in CLOSE_WAIT, those with the most first.
     pub close_wait: Vec<Holder>,
-    /// What waits in connections; only with `--queues`.
+    /// Data that waits in connections; `null` without `--queues`.
     pub queues: Option<Queues>,
-    /// What is not as it should be, the worst first.
+    /// Problems found, the worst first; empty when there are none.
     pub findings: Vec<Finding>,
-    /// What could not be read, and why.
+    /// Facts that could not be read, each with the reason.
     pub unread: Vec<String>,
 }
 
-/// Connections in one state.
+/// Number of connections in one state.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateCount {
-    /// Which.
+    /// State of the connections.
     pub state: TcpState,
-    /// Over IPv4, also where the socket takes both.
+    /// Number of connections over IPv4, including those of sockets that accept both families.
     pub ipv4: u64,
-    /// Over IPv6.
+    /// Number of connections over IPv6.
     pub ipv6: u64,
-    /// Up to how many are usual; `null` where no number is.
+    /// Number of connections, over both families, up to which nothing is reported; `null` where no
+    /// limit is set for this state.
     pub usual: Option<u64>,
-    /// How bad their number is; `null` when it is not.
+    /// Severity of the number of connections; `null` while it is within the limit, or has none.
     pub severity: Option<Severity>,
 }
 
 impl StateCount {
-    /// Over both.
+    /// Returns the number of connections over both families.
     pub fn total(&self) -> u64 {
         self.ipv4 + self.ipv6
     }
 }
 
-/// A limit as high as this is none: so the kernel says that there may be any number of files.
+/// Value from which on a limit counts as none. The kernel reports such a value where the number of
+/// files is not limited.
 pub const NO_LIMIT: u64 = 1 << 62;
 
-/// Something of which there is only so much.
+/// Use of one limited resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Resource {
-    /// What.
+    /// Kind of the resource.
     pub resource: ResourceKind,
-    /// Whose descriptors.
+    /// Process that holds the descriptors; `null` for other resources.
     pub process: Option<Owner>,
-    /// To where the ports are taken.
+    /// Destination of the connections that take the local ports; `null` for other resources.
     pub destination: Option<SocketAddr>,
-    /// In use.
+    /// Units in use; `null` where they could not be read.
     pub used: Option<u64>,
-    /// How much there is; 2^62 and more mean that there is no limit.
+    /// Units that may be in use; 2^62 and more mean no limit; `null` where the limit could not be read.
     pub limit: Option<u64>,
-    /// Share in use; `null` also where there is no limit.
+    /// Share in use: `used` divided by `limit`; `null` where one of them is not known, and where there is
+    /// no limit.
     pub ratio: Option<f64>,
-    /// How bad that is; `null` when it is not.
+    /// Severity of that share; `null` while it is below 80 %, or not known.
     pub severity: Option<Severity>,
 }
 
-/// What connections use up.
+/// Limited resource that connections use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceKind {
-    /// Places for connections in TIME_WAIT (`net.ipv4.tcp_max_tw_buckets`).
+    /// Slots for connections in TIME_WAIT (`net.ipv4.tcp_max_tw_buckets`).
     TimeWait,
-    /// Places for sockets that were closed and are not over (`net.ipv4.tcp_max_orphans`); of the
-    /// whole host.
+    /// Slots for orphans, sockets that are closed while their connection has not ended
+    /// (`net.ipv4.tcp_max_orphans`); of the whole host.
     Orphans,
     /// Pages of memory in the queues of TCP connections (`net.ipv4.tcp_mem`, the third number); of the
     /// whole host.
@@ -99,72 +102,78 @@ pub enum ResourceKind {
     Files,
     /// Local ports from one address to one destination (`net.ipv4.ip_local_port_range`).
     LocalPorts,
-    /// Descriptors of one process (`RLIMIT_NOFILE`).
+    /// File descriptors of one process (`RLIMIT_NOFILE`).
     Descriptors,
 }
 
-/// A process that has connections in CLOSE_WAIT.
+/// A process, or an accept queue, that holds connections in CLOSE_WAIT.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Holder {
-    /// Which; `null` for all those that this user is not shown, and for those in an accept queue.
+    /// Process that holds the connections; `null` for all processes together that this user may not
+    /// see, and for connections in an accept queue.
     pub process: Option<Owner>,
-    /// Port of the listener in whose accept queue they wait: no process has accepted them.
+    /// Port of the listener with the accept queue in which the connections wait; `null` for connections
+    /// that a process has accepted.
     pub accept_queue: Option<u16>,
-    /// How many.
+    /// Number of connections in CLOSE_WAIT.
     pub connections: u64,
-    /// Descriptors that it uses.
+    /// Number of descriptors that the process uses; `null` without `process`.
     pub descriptors: Option<u64>,
-    /// Descriptors that it may use.
+    /// Number of descriptors that the process may use; `null` without `process`, and where the limit
+    /// could not be read.
     pub descriptor_limit: Option<u64>,
 }
 
-/// What waits in connections.
+/// Data that waits in connections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Queues {
-    /// By process, those with the most waiting first.
+    /// Data by process, those with the most unread or unacknowledged bytes first.
     pub processes: Vec<ProcessQueues>,
-    /// The connections in which the most waits.
+    /// Connections with the most unread or unacknowledged bytes, these first; at most 10.
     pub worst: Vec<ConnectionQueues>,
 }
 
-/// What waits in the connections of one process.
+/// Data that waits in the connections of one process.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProcessQueues {
-    /// Which; `null` for connections that no process has, or none that this user is shown.
+    /// Process that holds the connections; `null` for connections that no process holds, or none that
+    /// this user may see.
     pub process: Option<Owner>,
-    /// Port of the listener in whose accept queue they wait: no process has accepted them.
+    /// Port of the listener with the accept queue in which the connections wait; `null` for connections
+    /// that a process has accepted.
     pub accept_queue: Option<u16>,
-    /// Its connections.
+    /// Number of connections.
     pub connections: u64,
-    /// Bytes that it has not read, over all of them.
+    /// Bytes that the process has not read, over all of its connections.
     pub unread: u64,
-    /// The same in the worst of them.
+    /// Largest number of unread bytes in one connection.
     pub unread_max: u32,
-    /// Bytes that the other ends have not acknowledged, over all of them.
+    /// Bytes that the other ends have not acknowledged, over all of its connections.
     pub unacknowledged: u64,
-    /// The same in the worst of them.
+    /// Largest number of unacknowledged bytes in one connection.
     pub unacknowledged_max: u32,
 }
 
-/// What waits in one connection.
+/// Data that waits in one connection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConnectionQueues {
-    /// This end.
+    /// Local address and port.
     pub local: SocketAddr,
-    /// The other end.
+    /// Remote address and port.
     pub remote: SocketAddr,
-    /// Its state.
+    /// State of the connection.
     pub state: TcpState,
     /// Bytes that the application has not read.
     pub unread: u32,
     /// Bytes that the other end has not acknowledged.
     pub unacknowledged: u32,
-    /// Whose it is.
+    /// Process that holds the connection; `null` where there is none, or this user may not see it.
     pub process: Option<Owner>,
-    /// Port of the listener in whose accept queue it waits: no process has accepted it.
+    /// Port of the listener with the accept queue in which the connection waits; `null` once a process
+    /// has accepted it.
     pub accept_queue: Option<u16>,
 }

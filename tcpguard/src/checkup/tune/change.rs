@@ -1,9 +1,9 @@
-//! Setting sysctls as advised, keeping them over a reboot, and taking both back.
+//! Changes of sysctls as advised, their persistence over reboots, and the reversal of both.
 //!
-//! What was there before is on the disk before anything is changed: in a file below `/run`, which a
-//! reboot clears as it clears the values, and for what is to outlive a reboot as comments in the file
-//! of sysctl.d(5) itself. Both directories are root's own, so that nobody can lead the writer
-//! elsewhere. A value that somebody has changed since is theirs, and stays.
+//! The previous values are on the disk before anything is changed: in a file below `/run`, which a reboot
+//! clears as it clears the values, and for changes that are to outlive a reboot as comments in the file of
+//! sysctl.d(5) itself. Both directories are root's own, so that no other user can redirect the writes. A
+//! value that another process or an operator has changed since is left alone.
 
 mod file;
 
@@ -22,106 +22,107 @@ use file::{Entry, text};
 
 /// The value of [`Changed::schema`].
 pub const SCHEMA: &str = "tcpguard.tuned/1";
-/// The file of sysctl.d(5), below the root directory. Later than a distribution's, earlier than most
-/// administrators'.
+/// The file of sysctl.d(5), below the root directory. It is read after those of a distribution and before
+/// those of most administrators.
 const FILE: &str = "etc/sysctl.d/90-tcpguard.conf";
-/// What was before, until the next reboot, below the root directory.
+/// File of the previous values until the next reboot, below the root directory.
 const RECORD: &str = "run/tcpguard-tune.json";
 const RECORD_SCHEMA: &str = "tcpguard.tune-record/1";
-/// Longer than any such file.
+/// Upper bound of the size of such a file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A sysctl to be set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wanted {
-    /// Its name.
+    /// Name of the sysctl.
     pub name: String,
-    /// The value.
+    /// Value to be set.
     pub to: String,
-    /// Why; for whoever reads the file.
+    /// Reason of the change, written into the file as a comment.
     pub why: String,
 }
 
-/// What was changed, or taken back.
+/// Sysctls that `tcpguard tune --apply` changed, or that `tcpguard tune --undo` reverted.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Changed {
     /// Name and version of this document: `tcpguard.tuned/1`.
     pub schema: String,
-    /// Each sysctl.
+    /// Result for each sysctl.
     pub changes: Vec<Change>,
-    /// The file that was written, or removed; `null`: none.
+    /// Path of the file that was written or removed; `null` if there is none.
     pub file: Option<String>,
 }
 
-/// What became of one sysctl.
+/// Change of one sysctl, and its outcome.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
-    /// Its name.
+    /// Name of the sysctl.
     pub name: String,
-    /// Its value before this.
+    /// Value before this change.
     pub before: String,
-    /// The value it was to get.
+    /// Value to be set.
     pub to: String,
-    /// What became of it.
+    /// Outcome of the change.
     pub outcome: Outcome,
-    /// What there is to say about it.
+    /// Reason of the outcome, or the setting that overrides the value at the next boot; `null` if there is
+    /// neither.
     pub note: Option<String>,
 }
 
-/// What became of one sysctl.
+/// Outcome of the change of one sysctl.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It has the value now.
+    /// The sysctl has the value now.
     Changed,
-    /// It had the value already.
+    /// The sysctl had the value already.
     Unchanged,
-    /// Somebody has changed it since; it was left alone.
+    /// The sysctl was left alone: another process or an operator has changed it since tcpguard set it.
     LeftAlone,
-    /// The kernel refused.
+    /// The kernel refused to set the value, or made another one of it.
     Failed,
 }
 
-/// Why nothing was done.
+/// Reason why a change, or its reversal, was refused or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// The right to do it is missing.
+    /// The right to write a file is missing.
     #[error("cannot write {}: permission denied; use sudo", path.display())]
     Denied {
-        /// What could not be written.
+        /// Path that could not be written.
         path: PathBuf,
     },
     /// A file cannot be written or removed.
     #[error("cannot write {}: {error}; see what is in its way: ls -ld {}", path.display(), path.display())]
     Store {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
-    /// What was before cannot be read.
+    /// The previous values cannot be read.
     #[error(
         "what the sysctls were before cannot be read from {} ({reason}); look at it, then remove it: \
          rm {}", path.display(), path.display()
     )]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Defect of the file.
         reason: String,
     },
-    /// Somebody else's lines are in the file.
+    /// The file has a line that tcpguard did not write.
     #[error(
         "{}:{line} was not written by tcpguard; move that line to another file of /etc/sysctl.d, then \
          try again", path.display()
     )]
     Foreign {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line.
+        /// Number of that line, from 1.
         line: usize,
     },
     /// The sysctls were changed in another network namespace.
@@ -130,7 +131,7 @@ pub enum ChangeError {
          tcpguard tune --undo", path.display()
     )]
     Elsewhere {
-        /// The file.
+        /// Path of the file with the previous values.
         path: PathBuf,
     },
     /// A sysctl cannot be read.
@@ -146,7 +147,7 @@ pub struct Tuner {
     netns: u64,
 }
 
-/// What is on the disk while sysctls are changed.
+/// Contents of the file of the previous values, below `/run`.
 #[derive(Debug, Deserialize, Serialize)]
 struct Record {
     schema: String,
@@ -155,7 +156,7 @@ struct Record {
     entries: Vec<Entry>,
 }
 
-/// What of an advice `--apply` follows.
+/// Returns the sysctls of an advice that `--apply` sets.
 pub fn wanted(tune: &Tune) -> Vec<Wanted> {
     let rows = tune.to_change().into_iter().filter(|row| row.kind == Kind::Sysctl);
     rows.filter_map(|row| {
@@ -165,7 +166,7 @@ pub fn wanted(tune: &Tune) -> Vec<Wanted> {
     .collect()
 }
 
-/// The file of sysctl.d(5) that `--apply --persist` would write.
+/// Returns the file of sysctl.d(5) that `--apply --persist` would write.
 pub fn preview(tune: &Tune) -> String {
     let rows = tune.to_change().into_iter().filter(|row| row.kind == Kind::Sysctl);
     let entries: Vec<Entry> = rows
@@ -178,24 +179,24 @@ pub fn preview(tune: &Tune) -> String {
 }
 
 impl Tuner {
-    /// Of this network namespace.
+    /// Opens the tuner of this network namespace.
     ///
     /// # Errors
-    /// When the kernel does not tell which namespace this is.
+    /// When the kernel does not report the cookie of the namespace.
     pub fn open() -> Result<Self, host::Error> {
         Ok(Self::at(Sysctls::default(), Path::new("/"), netns::cookie()?))
     }
 
-    /// Of the namespace with this cookie, with files below `root`.
+    /// Creates the tuner of the namespace with the cookie `netns`, with files below `root`.
     pub fn at(sysctls: Sysctls, root: &Path, netns: u64) -> Self {
         Self { sysctls, root: root.to_owned(), netns }
     }
 
-    /// Sets every one of them, and with `persist` also after each boot, those included that were set
-    /// until the next boot only. What was before is kept.
+    /// Sets every sysctl of `wanted`. With `persist` they are set after each boot, too, including those that
+    /// an earlier call set until the next boot only. The previous values are stored first.
     ///
     /// # Errors
-    /// When nothing was set. A sysctl that the kernel refuses to change is told in the result.
+    /// When nothing was set. A sysctl that the kernel refuses to change is reported in the result.
     pub fn apply(&self, wanted: &[Wanted], persist: bool) -> Result<Changed, ChangeError> {
         let kept = if persist { self.read_file()? } else { Vec::new() };
         let mut record = self.read_record()?;
@@ -238,8 +239,8 @@ impl Tuner {
         Ok(Changed { schema: SCHEMA.to_owned(), changes, file })
     }
 
-    /// What of the record still holds, is not set `now`, and would be gone after a boot, as the file
-    /// does not have it.
+    /// Returns the recorded changes that still hold, are not set `now`, and would be lost at a boot because
+    /// the file does not have them.
     fn until_boot(
         &self,
         record: &[Entry],
@@ -261,15 +262,16 @@ impl Tuner {
         Ok(found)
     }
 
-    /// Gives every sysctl back what it was before, and removes the file.
+    /// Restores the previous value of every sysctl, and removes the files.
     ///
     /// # Errors
-    /// When nothing was done. While a sysctl cannot be given back, what it was before stays known.
+    /// When a file or a sysctl cannot be read, or a file cannot be removed; some sysctls may have been
+    /// restored by then. While a sysctl cannot be restored, its previous value stays on record.
     pub fn undo(&self) -> Result<Changed, ChangeError> {
         let path = self.file();
         let (record, kept) = (self.read_record()?, self.read_file()?);
         let mut changes: Vec<Change> = Vec::new();
-        // What was changed last goes back first: before it there may be what a boot took from the file.
+        // The latest change is reverted first: its previous value may be one that a boot took from the file.
         for entry in record.iter().chain(&kept) {
             let change = self.give_back(entry)?;
             match changes.iter_mut().find(|earlier| earlier.name == change.name) {
@@ -343,7 +345,7 @@ impl Tuner {
         }
     }
 
-    /// What sets it again at the next boot, after our file.
+    /// Returns a sentence about the line that sets the sysctl again at the next boot, after our file, if any.
     fn overridden(&self, name: &str) -> Option<String> {
         let lines = sysctl_files::read(&self.root);
         let last = lines.iter().rfind(|line| line.name == name)?;
@@ -394,8 +396,8 @@ impl Tuner {
     }
 }
 
-/// Adds what is to be changed now to what was changed before: of a sysctl that still has the value
-/// given to it then, the value before that is the one to come back.
+/// Adds a new change to the earlier ones. Where a sysctl still has the value that the earlier change gave it,
+/// the value before that change is the one to restore.
 fn merge(entries: &mut Vec<Entry>, new: &Entry) {
     match entries.iter_mut().find(|entry| entry.name == new.name) {
         Some(entry) => {
@@ -407,7 +409,7 @@ fn merge(entries: &mut Vec<Entry>, new: &Entry) {
     }
 }
 
-/// Whether two values are the same to the kernel, which writes several numbers with tabs between.
+/// Whether two values are the same to the kernel, which separates several numbers by tabs.
 fn same(one: &str, other: &str) -> bool {
     one.split_whitespace().eq(other.split_whitespace())
 }

@@ -9,63 +9,64 @@ use crate::status::Time;
 /// The value of [`Tune::schema`].
 pub const SCHEMA: &str = "tcpguard.tune/1";
 
-/// Every setting with its advice, and what recipes say that should not be followed.
+/// Every setting with its advice, and the recipes that should not be followed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tune {
     /// Name and version of this document: `tcpguard.tune/1`.
     pub schema: String,
-    /// When it was made.
+    /// Time of the report.
     pub generated_at: Time,
-    /// What the advice is for.
+    /// Host for which the advice is given.
     pub host: Summary,
-    /// The settings, listeners' first.
+    /// Sysctls, those of listeners first, and then the properties of network interfaces.
     pub settings: Vec<Row>,
-    /// Recipes that do harm or nothing.
+    /// Recipes that do harm or have no effect.
     pub refused: Vec<Refused>,
 }
 
-/// What the advice is for.
+/// Properties of the host that the advice depends on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
-    /// The kernel, as `uname -r` prints it.
+    /// Kernel release, as `uname -r` prints it; empty where it is not known.
     pub kernel: String,
-    /// Memory, in bytes.
+    /// Memory, in bytes; 0 where it is not known.
     pub memory_bytes: u64,
-    /// CPUs that receive packets.
+    /// Number of CPUs that receive packets; 0 where it is not known.
     pub cpus: u32,
-    /// Places in the kernel's table of connections, from which it derives its own defaults.
+    /// Number of slots in the kernel's table of TCP connections, from which the kernel derives its own
+    /// defaults; estimated from the memory where the kernel does not report it.
     pub tcp_hash_entries: u64,
 }
 
-/// One setting.
+/// A setting with its value and the advice for it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Row {
-    /// Its name: a sysctl, or what of an interface.
+    /// Name of the sysctl, or of the interface and its property: `eth0 rx ring`.
     pub name: String,
-    /// What it is.
+    /// Kind of the setting.
     pub kind: Kind,
-    /// Its value; `null` where this host has no such setting.
+    /// Present value; `null` where this host has no such setting.
     pub value: Option<String>,
-    /// The advice in a word.
+    /// Advice in a word.
     pub verdict: Word,
-    /// The value to give it; `null`: leave it.
+    /// Advised value; `null`: no change is advised.
     pub to: Option<String>,
-    /// What it does.
+    /// Effect of the setting.
     pub does: String,
-    /// Why this advice on this host.
+    /// Reason for the advice on this host.
     pub why: String,
-    /// What a change may do beside that.
+    /// Possible side effects of a change.
     pub risk: String,
-    /// The command that follows the advice.
+    /// Command that follows the advice; `null`: no change is advised.
     pub command: Option<String>,
-    /// The command that takes it back.
+    /// Command that restores the present value; `null`: no change is advised.
     pub undo: Option<String>,
 }
 
-/// What a setting is.
+/// Kind of a setting.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -76,39 +77,41 @@ pub enum Kind {
     Interface,
 }
 
-/// An advice in a word.
+/// Advice about a setting, in a word.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
-    /// As it should be.
+    /// The value is good.
     Good,
     /// Another value would be better.
     Change,
-    /// Not what it usually is, and no business of a stranger's.
+    /// No change is advised: an administrator had a reason for the value, it does not matter on this host, or
+    /// it is not understood.
     LeaveAlone,
-    /// It does harm.
+    /// The value does harm.
     Harmful,
     /// This host has no such setting.
     Absent,
 }
 
-/// A recipe that does harm or nothing.
+/// A recipe that is not advised, because it does harm or has no effect.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Refused {
-    /// The setting.
+    /// Name of the sysctl.
     pub name: String,
-    /// What the recipe says of it.
+    /// Text of the recipe: the value, and its supposed purpose.
     pub recipe: String,
-    /// Why it is not advised.
+    /// Reason for which the recipe is not advised.
     pub why: String,
-    /// Where this host follows it: `running`, or a file and line; empty: nowhere.
+    /// Settings of this host that follow the recipe: `running` for the present value of the kernel, or a file
+    /// and line; empty: none.
     pub found: Vec<String>,
 }
 
 impl Tune {
-    /// The settings that should change, the harmful ones first.
+    /// Returns the settings that should change, the harmful ones first.
     pub fn to_change(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.settings.iter().filter(|row| row.to.is_some()).collect();
         rows.sort_by_key(|row| row.verdict != Word::Harmful);
@@ -117,7 +120,7 @@ impl Tune {
 }
 
 impl Row {
-    /// Of a sysctl; no advice where there is no value.
+    /// Builds the row of a sysctl. Without advice the setting is left alone, with the reason for its absence.
     pub(super) fn of_sysctl(
         setting: &Setting,
         value: Option<&str>,
@@ -149,7 +152,7 @@ impl Row {
     }
 }
 
-/// The word for a verdict, and the value to be given.
+/// Returns the word for a verdict, and the advised value if a change is advised.
 pub(super) fn split(verdict: Verdict) -> (Word, Option<String>) {
     match verdict {
         Verdict::Good => (Word::Good, None),

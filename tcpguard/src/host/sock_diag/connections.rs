@@ -1,4 +1,4 @@
-//! Every TCP socket of the namespace, one after another.
+//! List of all TCP sockets of the namespace, one after another.
 
 use std::net::SocketAddr;
 
@@ -14,32 +14,32 @@ use super::{Error, Message, SOCK_DIAG_BY_FAMILY, SockDiag, request, unlisted};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TcpState {
-    /// Waits for connections.
+    /// Listener: waits for connections.
     Listen,
-    /// A SYN was sent, no answer yet.
+    /// SYN sent, no reply yet.
     SynSent,
-    /// A SYN was answered, the third packet has not come: half-open.
+    /// Half-open: the SYN was answered, and the third ACK has not come.
     SynRecv,
-    /// Open.
+    /// Open connection.
     Established,
-    /// Closed here; the other end has not acknowledged that.
+    /// Closed at this end; the other end has not acknowledged that.
     FinWait1,
-    /// Closed here, the other end may still send.
+    /// Closed at this end; the other end may still send.
     FinWait2,
-    /// Closed by both at once, not acknowledged.
+    /// Closed by both ends at once; the other end has not acknowledged that.
     Closing,
-    /// Closed by both, this end first; its addresses stay reserved for a minute.
+    /// Closed by both ends, this end first; the addresses and ports stay reserved for a minute.
     TimeWait,
     /// Closed by the other end; the application here has not closed it.
     CloseWait,
-    /// Closed by both, the other end first; it has not acknowledged that.
+    /// Closed by both ends, the other end first; it has not acknowledged that.
     LastAck,
-    /// About to vanish.
+    /// Closed; the socket is about to vanish.
     Close,
 }
 
 impl TcpState {
-    /// All of them, in this order.
+    /// All states, in this order.
     pub const ALL: [Self; 11] = [
         Self::Listen,
         Self::SynSent,
@@ -54,7 +54,7 @@ impl TcpState {
         Self::Close,
     ];
 
-    /// As `netstat` writes it.
+    /// Returns the state's name as `netstat` writes it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Listen => "LISTEN",
@@ -71,7 +71,7 @@ impl TcpState {
         }
     }
 
-    /// `TCP_…` of include/net/tcp_states.h.
+    /// Returns its code: `TCP_…` of include/net/tcp_states.h.
     const fn code(self) -> u8 {
         match self {
             Self::Listen => codes::TCP_LISTEN,
@@ -93,32 +93,31 @@ impl TcpState {
     }
 }
 
-/// A TCP socket that is connected, or was, or will be. IPv4-mapped addresses are given as IPv4.
+/// A TCP socket with a connection, past, present or future. IPv4-mapped addresses are given as IPv4.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Connection {
-    /// Its state.
+    /// State of the connection.
     pub state: TcpState,
-    /// This end.
+    /// Address and port of this end.
     pub local: SocketAddr,
-    /// The other end; unspecified for a listener.
+    /// Address and port of the other end; unspecified for a listener.
     pub remote: SocketAddr,
-    /// Bytes that the application has not read; of a listener the connections not accepted.
+    /// Bytes that the application has not read; of a listener the number of connections not accepted.
     pub recv_queue: u32,
     /// Bytes that the other end has not acknowledged; of a listener the limit of its queue.
     pub send_queue: u32,
-    /// Inode of the socket, as in `/proc/PID/fd`; 0 where no process has it: half-open
-    /// connections, those that no process has accepted, TIME_WAIT, and what was closed and is not
-    /// over (orphans).
+    /// Inode of the socket, as in `/proc/PID/fd`; 0 where no process has it: half-open connections, those
+    /// that no process has accepted, TIME_WAIT, and closed connections that are not over (orphans).
     pub inode: u32,
-    /// Its owner.
+    /// User id of its owner.
     pub uid: u32,
-    /// Interface that it is bound to; 0 for any.
+    /// Index of the interface that it is bound to; 0 for any.
     pub interface: u32,
 }
 
 impl Connection {
-    /// The port of the listener in whose accept queue it waits, if no process has accepted it. Orphans have
-    /// left these states.
+    /// Returns the port of the listener with the accept queue in which it waits, if no process has accepted
+    /// it. Orphans have left these states.
     pub fn accept_queue(&self) -> Option<u16> {
         let is_open = matches!(self.state, TcpState::Established | TcpState::CloseWait);
         (self.inode == 0 && is_open).then(|| self.local.port())
@@ -159,7 +158,7 @@ impl SockDiag {
     }
 }
 
-/// The socket that a message is about; `None` for a state that is none of TCP's.
+/// Parses the socket of a message; `None` for a state that is not among TCP's.
 fn connection(message: &Message) -> Result<Option<Connection>, DecodeError> {
     if message.kind != SOCK_DIAG_BY_FAMILY {
         return Err(format!("message type {} in a list of sockets", message.kind).into());
@@ -191,7 +190,7 @@ mod tests {
     use super::super::super::netlink::tests::message;
     use super::*;
 
-    /// What the kernel lists of `port`, at either end.
+    /// Returns the sockets that the kernel lists with `port` at either end.
     fn listed(states: &[TcpState], port: u16) -> Vec<Connection> {
         let mut found = Vec::new();
         let mut sockets = SockDiag::open().expect("netlink");
