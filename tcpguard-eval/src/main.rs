@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use tcpguard_eval::{
     calm, captures, cost, detection, golden, mitigation, names,
@@ -103,6 +103,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let no_captures = arguments.captures().is_none();
+    if arguments.update && no_captures {
+        bail!(
+            "the published page holds a table of captures: give their folder by --captures or \
+             TCPGUARD_CAPTURES"
+        );
+    }
     let path = arguments.docs.join(PAGE);
     let published = match arguments.check {
         true => Some(read(&path)?),
@@ -119,7 +126,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         print!("{page}");
         return Ok(ExitCode::SUCCESS);
     };
-    let no_captures = arguments.captures().is_none();
     let depends = |title: &str| title == blocks[0].title || title == targets::TITLE;
     let different = golden::differences(&published, &page, |title| {
         title.starts_with(golden::LIVE) || no_captures && depends(title)

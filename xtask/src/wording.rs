@@ -56,9 +56,8 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 }
 
 fn exceeds(bound: &Bound, comments: &[(String, Vec<String>)]) -> Option<String> {
-    let count = |words: &[String]| {
-        words.iter().filter(|word| bound.words.contains(&word.as_str())).count()
-    };
+    let count =
+        |words: &[String]| words.iter().filter(|word| bound.words.contains(&word.as_str())).count();
     let found: usize = comments.iter().map(|(_, words)| count(words)).sum();
     let all: usize = comments.iter().map(|(_, words)| words.len()).sum();
     let rate = 1000.0 * found as f64 / all.max(1) as f64;
