@@ -339,7 +339,7 @@ fn nothing_of_a_protected_address_is_dropped_but_syns_and_guesses() {
 }
 
 /// No cookie of an unvalidated source is checked beyond the limit, so that an attacker's chances do not grow
-/// with its rate. A client that completed a handshake before still gets in.
+/// with its rate. A client that completed a handshake before still connects.
 #[test]
 fn wrong_cookies_are_limited_but_not_a_clients() {
     const RATE: u64 = S / FAILED_COOKIE_NS as u64;

@@ -12,7 +12,7 @@ use super::{
     validate,
 };
 
-/// First SYNs, and as many retransmitted ones, that the stack gets in a second.
+/// First SYNs that the stack is given per second, and as many retransmitted ones.
 const PER_SECOND: u64 = 100;
 const BURST: u64 = 25;
 /// A full bucket and the tokens of a second, rounded up.
@@ -81,7 +81,7 @@ fn a_flood_that_retransmits_is_bounded_as_one_that_does_not() {
     host.now_ns += 10 * MS;
     let passed = flood(&mut host, 0);
     assert!((2 * IN_A_SECOND.start()..=2 * IN_A_SECOND.end()).contains(&passed), "{passed}");
-    assert_eq!(send(&mut host, client, 1), Reason::Syn, "whoever is known needs no token");
+    assert_eq!(send(&mut host, client, 1), Reason::Syn, "a validated client needs no token");
     counters(&host);
 
     let mut host = limited(BUDGET);
