@@ -175,9 +175,12 @@ fn a_stop_keeps_the_filter_and_detach_takes_it_off() {
     let lab = stage();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     assert!(xdp_attached(&lab.edge));
+    let state = format!("{}/state.json", guard::STATE_DIR);
+    lab.edge.exec(&format!("rm -f {state}")).unwrap();
 
     assert!(guard.stop().unwrap().success());
     assert!(xdp_attached(&lab.edge), "a restart must open no gap");
+    assert!(lab.edge.read(&state).is_ok(), "the state of the last moment is on the disk");
     assert!(guard.log().contains("detach"), "the way out is named: {}", guard.log());
     let status = guard::cli(&lab.edge, &["status"]).unwrap();
     assert_eq!(status.status.code(), Some(3), "not running");

@@ -215,9 +215,11 @@ impl Guard {
         }
     }
 
-    /// Hands the alerts and the incidents to their writers before the agent ends.
+    /// Hands the state, the alerts and the incidents to their writers before the agent ends.
     pub fn keep_records(&mut self) {
         let clock = clock();
+        let state = self.state(clock.now);
+        self.writer.write(state);
         self.incidents.keep(&self.engine, clock);
         self.alert_file.keep(self.alerts.history(), clock.now);
     }
