@@ -4,12 +4,14 @@
 use core::mem::size_of;
 
 use crate::abi::{
-    Addr, Client, ClientNetwork, Config, CookieSecret, FlowSet, Handover, HostCounters, Late,
-    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, Probe,
-    RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet,
-    SynAckRecord, SynSamples, maps,
+    Addr, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
+    DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
+    ListenerKey, PacketCounters, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef,
+    SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{Allowance, Bucket, HandedOver, Look, RecentAnswer, Template, Work};
+use crate::fastpath::{
+    Allowance, Bucket, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template,
+};
 use crate::wire::Segment;
 
 /// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's own overhead
@@ -27,12 +29,12 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
     let cpu_state = 72
         + size_of::<Segment>().next_multiple_of(8)
-        + maps::HANDED_OVER_PLACES as usize * size_of::<HandedOver>()
+        + maps::HANDED_OVER_SLOTS as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
-        + maps::LOOKS * size_of::<Look>()
+        + maps::SIG_CACHE * size_of::<SigCacheEntry>()
         + maps::TEMPLATES * size_of::<Template>()
-        + maps::RECENT_ANSWERS * size_of::<RecentAnswer>()
-        + size_of::<Work>();
+        + maps::SYN_ACK_CACHE * size_of::<CachedSynAck>()
+        + size_of::<PacketCtx>();
     array(size_of::<Config>(), 1)
         // The program that takes cookies back has a state of its own.
         + 2 * per_cpu(cpu_state, 1)
@@ -54,16 +56,16 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(8, maps::rule_slots(rules))
         + per_cpu(size_of::<RuleHits>(), maps::rule_slots(rules))
         + array(maps::EXEMPT_FILTER_BYTES, 1)
-        + array(size_of::<SeenBucket>(), maps::SEEN_BUCKETS)
-        + array(size_of::<LetThrough>(), maps::LET_THROUGH_PLACES)
-        + array(size_of::<Handover>(), maps::HANDOVER_PLACES)
+        + array(size_of::<DropCacheSet>(), maps::DROP_CACHE_SETS)
+        + array(size_of::<LetThrough>(), maps::LET_THROUGH_SLOTS)
+        + array(size_of::<CookieNetwork>(), maps::COOKIE_NETWORK_SLOTS)
         + array(size_of::<ClientNetwork>(), maps::CLIENT_NETWORKS)
         + array(size_of::<RetryLine>(), maps::RETRY_LINES)
-        + array(size_of::<Bucket>(), maps::ANSWER_BUCKETS)
+        + array(size_of::<Bucket>(), maps::REPLY_LIMIT_BUCKETS)
         + array(size_of::<Bucket>(), 2 * maps::MAX_LISTENERS)
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)
-        + array(size_of::<Probe>(), maps::PROBE_CELLS)
+        + array(size_of::<ClosedPortSource>(), maps::CLOSED_PORT_CELLS)
         + array(8, maps::CLOSED_WORDS)
         + array(size_of::<CookieSecret>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)

@@ -9,7 +9,7 @@ mod packet;
 mod recent;
 mod sets;
 mod sockets;
-mod steps;
+mod stages;
 
 pub use keys::{cookie_secret, hash_key};
 pub use packet::Packet;
@@ -22,24 +22,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::abi::maps::{
-    ALLOWANCES, ANSWER_BUCKETS, CLIENT_NETWORKS, CLOSED_WORDS, FLOW_SETS, HANDED_OVER_PLACES,
-    HANDOVER_PLACES, HLL_REGISTERS, LET_THROUGH_PLACES, LOOKS, MAX_CLIENTS, MAX_LISTENERS,
-    MAX_UNKNOWN, PENDING_MARKS, PROBE_CELLS, RECENT_ANSWERS, RETRY_LINES, SEEN_BUCKETS,
-    SOURCE_SETS, TEMPLATES,
+    ALLOWANCES, CLIENT_NETWORKS, CLOSED_PORT_CELLS, CLOSED_WORDS, COOKIE_NETWORK_SLOTS,
+    DROP_CACHE_SETS, FLOW_SETS, HANDED_OVER_SLOTS, HLL_REGISTERS, LET_THROUGH_SLOTS, MAX_CLIENTS,
+    MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS, RETRY_LINES, SIG_CACHE,
+    SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
-    Addr, Client, ClientNetwork, Config, CookieSecret, Flow, FlowKey, FlowSet, Handover,
-    HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
-    PortEntry, Probe, Reason, RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket,
-    SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
+    Addr, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
+    DropCacheSet, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Reason, RetryLine, ReturnedCookies,
+    RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, Bucket, Claim, Departure, HandedOver, KernelCookie, Look, Pace,
-    RecentAnswer, Socket, Tables, Template, Work, exempt,
+    self, Accepted, Allowance, Bucket, CachedSynAck, Claim, Departure, HandedOver, KernelCookie,
+    Pace, PacketCtx, SigCacheEntry, Socket, Tables, Template, exempt,
 };
 use crate::wire::Segment;
 
-use steps::HostSteps;
+use stages::HostStages;
 
 /// A prefix of a trie: address, prefix length in bits counted as for IPv6 (an IPv4 /24 is 120).
 pub type Net = (Addr, u32);
@@ -59,7 +59,7 @@ pub struct Model {
     /// Counters that belong to no listener.
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens, by cell.
-    pub probes: BTreeMap<u32, Probe>,
+    pub closed_port_sources: BTreeMap<u32, ClosedPortSource>,
     /// Words of the filter of closed ports, by index.
     pub closed: BTreeMap<u32, u64>,
     /// The listeners of each port.
@@ -95,15 +95,15 @@ pub struct Model {
     /// Exempt prefixes and the boot time in seconds at which the exemption ends.
     pub exempt: Vec<(Net, u32)>,
     /// Dropped SYNs; empty until there is one.
-    pub seen: Vec<SeenBucket>,
+    pub drop_cache: Vec<DropCacheSet>,
     /// SYNs that were dropped for their number; empty until there is one.
     pub retries: Vec<RetryLine>,
     /// Replies to networks, by bucket.
-    pub answers: BTreeMap<u32, Bucket>,
+    pub reply_limits: BTreeMap<u32, Bucket>,
     /// SYNs that a signature rule matched and that passed, by slot.
     pub let_through: BTreeMap<u32, LetThrough>,
     /// Clients that returned a valid cookie, by slot.
-    pub handovers: BTreeMap<u32, Handover>,
+    pub cookie_networks: BTreeMap<u32, CookieNetwork>,
     /// IPv6 networks of clients, by slot.
     pub networks: BTreeMap<u32, ClientNetwork>,
     /// SYN budgets by listener id, and behind them those of retransmitted SYNs.
@@ -122,19 +122,19 @@ pub struct Model {
     pub syn_samples: Box<SynSamples>,
     /// See [`Tables::last_syn_ns`].
     pub last_syn_ns: u64,
-    looks: BTreeMap<usize, Look>,
+    sig_cache: BTreeMap<usize, SigCacheEntry>,
     templates: [Template; TEMPLATES],
     templates_until_ns: u64,
-    recent_answers: [RecentAnswer; RECENT_ANSWERS],
+    syn_ack_cache: [CachedSynAck; SYN_ACK_CACHE],
     handed_over: BTreeMap<u32, HandedOver>,
     allowances: BTreeMap<u32, Allowance>,
-    answers_of_cpu: Bucket,
+    reply_limit_of_cpu: Bucket,
     exempt_of_cpu: Bucket,
     closed_ports_of_cpu: Bucket,
     syns: Pace,
     segments: Pace,
     segments_so_far: u64,
-    work: Work,
+    pkt: PacketCtx,
 }
 
 impl Model {
@@ -156,7 +156,7 @@ impl Model {
         self.packets.entry += 1;
         self.packets.bytes += frame.0.len() as u64;
         let config = self.config;
-        let reason = fastpath::ingress(&config, &mut HostSteps { frame, model: self });
+        let reason = fastpath::ingress(&config, &mut HostStages { frame, model: self });
         self.packets.reasons[reason as usize] += 1;
         reason
     }
@@ -182,9 +182,9 @@ impl Model {
     pub fn redeem(&mut self, frame: &[u8]) -> Option<Accepted> {
         let config = self.config;
         let frame = &mut Packet(frame.to_vec());
-        match fastpath::redeem(&config, &mut HostSteps { frame, model: self }) {
-            Claim::New => Some(self.work.accepted),
-            Claim::None | Claim::Repeated => None,
+        match fastpath::redeem(&config, &mut HostStages { frame, model: self }) {
+            Claim::New => Some(self.pkt.accepted),
+            Claim::None | Claim::Retransmitted => None,
         }
     }
 
@@ -245,8 +245,8 @@ impl Tables for Model {
         Some(&mut self.host)
     }
 
-    fn probe(&mut self, index: u64) -> Option<&mut Probe> {
-        Some(self.probes.entry(index as u32 & (PROBE_CELLS - 1)).or_default())
+    fn closed_port_source(&mut self, index: u64) -> Option<&mut ClosedPortSource> {
+        Some(self.closed_port_sources.entry(index as u32 & (CLOSED_PORT_CELLS - 1)).or_default())
     }
 
     fn segment_sampled(&mut self, shift: u8) -> bool {
@@ -348,8 +348,8 @@ impl Tables for Model {
         found.map_or(RuleRef::NONE, |(_, rule)| *rule)
     }
 
-    fn look(&mut self, place: usize) -> Option<&mut Look> {
-        Some(self.looks.entry(place & (LOOKS - 1)).or_default())
+    fn sig_cache_entry(&mut self, place: usize) -> Option<&mut SigCacheEntry> {
+        Some(self.sig_cache.entry(place & (SIG_CACHE - 1)).or_default())
     }
 
     fn template(&mut self, place: usize) -> Option<&mut Template> {
@@ -368,7 +368,7 @@ impl Tables for Model {
         Some(self.rule_hits.entry(slot).or_default())
     }
 
-    fn is_nobody_exempt(&self, place: usize) -> bool {
+    fn is_exempt_filter_clear(&self, place: usize) -> bool {
         let mut exempt = self.exempt.iter().flat_map(|((net, bits), _)| exempt::places(net, *bits));
         !exempt.any(|of_exempt| of_exempt == place)
     }
@@ -377,19 +377,19 @@ impl Tables for Model {
         longest(self.exempt.iter(), addr).map_or(0, |(_, until_s)| *until_s)
     }
 
-    fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
-        if self.seen.is_empty() {
-            self.seen.resize(SEEN_BUCKETS as usize, SeenBucket::default());
+    fn drop_cache_set(&mut self, index: u64) -> Option<&mut DropCacheSet> {
+        if self.drop_cache.is_empty() {
+            self.drop_cache.resize(DROP_CACHE_SETS as usize, DropCacheSet::default());
         }
-        self.seen.get_mut((index & u64::from(SEEN_BUCKETS - 1)) as usize)
+        self.drop_cache.get_mut((index & u64::from(DROP_CACHE_SETS - 1)) as usize)
     }
 
     fn let_through(&mut self, index: u64) -> Option<&mut LetThrough> {
-        Some(self.let_through.entry(index as u32 & (LET_THROUGH_PLACES - 1)).or_default())
+        Some(self.let_through.entry(index as u32 & (LET_THROUGH_SLOTS - 1)).or_default())
     }
 
-    fn handover(&mut self, index: u64) -> Option<&mut Handover> {
-        Some(self.handovers.entry(index as u32 & (HANDOVER_PLACES - 1)).or_default())
+    fn cookie_network(&mut self, index: u64) -> Option<&mut CookieNetwork> {
+        Some(self.cookie_networks.entry(index as u32 & (COOKIE_NETWORK_SLOTS - 1)).or_default())
     }
 
     fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork> {
@@ -403,12 +403,12 @@ impl Tables for Model {
         self.retries.get_mut((index & u64::from(RETRY_LINES - 1)) as usize)
     }
 
-    fn answers(&mut self, index: u64) -> Option<&mut Bucket> {
-        Some(self.answers.entry(index as u32 & (ANSWER_BUCKETS - 1)).or_default())
+    fn reply_limit(&mut self, index: u64) -> Option<&mut Bucket> {
+        Some(self.reply_limits.entry(index as u32 & (REPLY_LIMIT_BUCKETS - 1)).or_default())
     }
 
-    fn answers_of_cpu(&mut self) -> &mut Bucket {
-        &mut self.answers_of_cpu
+    fn reply_limit_of_cpu(&mut self) -> &mut Bucket {
+        &mut self.reply_limit_of_cpu
     }
 
     fn exempt_of_cpu(&mut self) -> &mut Bucket {
@@ -423,7 +423,7 @@ impl Tables for Model {
         Some(self.budgets.entry(listener).or_default())
     }
 
-    fn returns(&mut self, listener: u32) -> Option<&mut Bucket> {
+    fn retransmit_budget(&mut self, listener: u32) -> Option<&mut Bucket> {
         self.budget(MAX_LISTENERS + listener)
     }
 
@@ -451,12 +451,12 @@ impl Tables for Model {
         self.syn_acks.insert(*key, *record);
     }
 
-    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer> {
-        Some(&mut self.recent_answers[place & (RECENT_ANSWERS - 1)])
+    fn cached_syn_ack(&mut self, place: usize) -> Option<&mut CachedSynAck> {
+        Some(&mut self.syn_ack_cache[place & (SYN_ACK_CACHE - 1)])
     }
 
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {
-        Some(self.handed_over.entry(index & (HANDED_OVER_PLACES - 1)).or_default())
+        Some(self.handed_over.entry(index & (HANDED_OVER_SLOTS - 1)).or_default())
     }
 
     fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies> {

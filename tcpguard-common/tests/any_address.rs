@@ -57,8 +57,8 @@ fn host() -> Model {
     host.now_ns = START;
     host.cookie_secret = cookie_secret(1);
     host.exempt.push(((own(0), 96 + 17), ExemptEntry::OWN));
-    let steps = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
-    let entry = ListenerEntry { steps, ..ListenerEntry::default() };
+    let mitigations = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
+    let entry = ListenerEntry { mitigations, ..ListenerEntry::default() };
     host.add_listener(key(Addr::ANY_V4), entry);
     host.egress(&answer_from(own(77)));
     host
@@ -74,7 +74,7 @@ fn answer(host: &mut Model, to: Addr, seq: u32) -> Option<Vec<u8>> {
     let mut packet = Packet(segment((CLIENT, 4000), (to, PORT), SYN, seq, 0));
     let reason = host.ingress_packet(&mut packet);
     match reason.action() {
-        Action::Answer => Some(packet.0),
+        Action::Tx => Some(packet.0),
         _ => {
             assert_eq!(reason, Reason::Syn);
             None
@@ -92,7 +92,7 @@ fn sent(host: &mut Model, addr: Addr, departure: Departure) {
 }
 
 #[test]
-fn syns_to_any_address_of_the_host_are_answered_and_their_cookies_taken() {
+fn syns_to_any_address_of_the_host_get_cookies_that_validate() {
     let mut host = host();
     for number in 0..10_000 {
         let to = own(number);
@@ -137,8 +137,11 @@ fn what_is_only_forwarded_says_nothing_of_how_this_host_answers() {
 fn an_address_with_a_listener_of_its_own_is_not_answered_for_by_that_of_all() {
     let mut host = host();
     let special = own(5);
-    let steps = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
-    host.add_listener(key(special), ListenerEntry { id: 1, steps, ..ListenerEntry::default() });
+    let mitigations = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
+    host.add_listener(
+        key(special),
+        ListenerEntry { id: 1, mitigations, ..ListenerEntry::default() },
+    );
     assert_eq!(answer(&mut host, special, 1), None, "nobody knows how that one answers");
     assert!(answer(&mut host, own(6), 1).is_some());
     // Nor do its SYN-ACKs say anything about the others.
@@ -149,7 +152,7 @@ fn an_address_with_a_listener_of_its_own_is_not_answered_for_by_that_of_all() {
 }
 
 #[test]
-fn where_answers_of_some_addresses_leave_elsewhere_each_has_to_be_known() {
+fn where_replies_of_some_addresses_leave_elsewhere_each_has_to_be_known() {
     let elsewhere = Departure { ifindex: Model::DEPARTURE.ifindex + 1, ..Model::DEPARTURE };
     let marks = Origin::Foreign.marks().expect("it is marked");
     let foreign = Departure { marks, ..Model::DEPARTURE };

@@ -231,14 +231,14 @@ fn clients_are_refused_as_ever_and_a_listener_is_none_of_it() {
 
 /// The name of the gateway or of a resolver is no secret.
 #[test]
-fn in_the_name_of_an_exempt_address_no_more_are_refused_and_it_loses_nothing_by_that() {
+fn spoofing_an_exempt_address_gets_no_more_refusals_and_costs_it_nothing() {
     let mut host = host(Mode::Enforce);
     let allowed = Addr::from_v4([198, 51, 100, 8]);
     host.exempt.push(((allowed, 128), ExemptEntry::STAYS));
     let overloaded = (HOST, 444_u16);
     let key = ListenerKey::new(HOST, overloaded.1.to_be_bytes());
-    let steps = ListenerEntry::OVERLOAD;
-    host.add_listener(key, ListenerEntry { id: 1, steps, ..ListenerEntry::default() });
+    let mitigations = ListenerEntry::OVERLOAD;
+    host.add_listener(key, ListenerEntry { id: 1, mitigations, ..ListenerEntry::default() });
     flood(&mut host, 100, 1, |_| (HOST, CLOSED));
     let refused =
         (0..20_000).filter(|_| syn(&mut host, allowed, (HOST, CLOSED)) == Reason::NoListener);

@@ -138,11 +138,11 @@ fn host(options: u32) -> Model {
     });
     host.now_ns = NOW;
     host.cookie_secret = cookie_secret(1);
-    let cookies = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+    let cookies = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
     for v6 in [false, true] {
         let any = if v6 { Addr::ANY_V6 } else { Addr::ANY_V4 };
         let port = 443u16.to_be_bytes();
-        let entry = ListenerEntry { steps: cookies, ..ListenerEntry::default() };
+        let entry = ListenerEntry { mitigations: cookies, ..ListenerEntry::default() };
         host.add_listener(ListenerKey::new(any, port), entry);
         host.syn_acks.insert(ListenerKey::new(plain(v6).server(), port), record(options));
     }
@@ -228,7 +228,7 @@ fn answer(host: &mut Model, path: &Path, flags: u8, options: &[u8], payload: &[u
     let before = frame.0.len();
     let reason = host.ingress_packet(&mut frame);
     assert_eq!(reason, Reason::Cookie, "{path:?} {options:?}");
-    assert_eq!(reason.action(), Action::Answer);
+    assert_eq!(reason.action(), Action::Tx);
     assert!(frame.0.len() <= before, "nothing grows");
     read(path, &frame.0)
 }
@@ -355,7 +355,7 @@ proptest! {
             record.vlan = if path.tags.is_empty() { 0 } else { TAGGED | 5 };
         }
         let mut packet = Packet(frame.clone());
-        let answered = host.ingress_packet(&mut packet).action() == Action::Answer;
+        let answered = host.ingress_packet(&mut packet).action() == Action::Tx;
         prop_assert!(on_the_wire(&packet.0) <= on_the_wire(&frame));
         prop_assert!(answered || packet.0 == frame);
         // Only signed SYNs are left to the stack.
@@ -472,7 +472,7 @@ fn what_cannot_be_answered_here_goes_to_the_stack_as_it_was() {
         passed(&mut host, syn.clone(), why);
     }
     let mut disarmed = host(ALL);
-    disarmed.listener_entries.get_mut(&0).unwrap().steps = ListenerEntry::ACCEPT;
+    disarmed.listener_entries.get_mut(&0).unwrap().mitigations = ListenerEntry::ACCEPT;
     passed(&mut disarmed, syn, "not armed");
 }
 
@@ -481,7 +481,7 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     let path = plain(false);
     let mut host = host(ALL);
     let answer = answer(&mut host, &path, SYN, &LINUX, &[]);
-    host.listener_entries.get_mut(&0).unwrap().steps = ListenerEntry::ACCEPT;
+    host.listener_entries.get_mut(&0).unwrap().mitigations = ListenerEntry::ACCEPT;
     host.now_ns += 20 * S;
     let accepted = complete(&mut host, &path, &answer).unwrap();
     // The clock continues from the timestamp that was sent, so the client's echo has its true age.
@@ -491,7 +491,7 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
     assert_eq!(complete(&mut host, &path, &answer), None, "in the same burst");
     host.now_ns += S;
     assert!(complete(&mut host, &path, &answer).is_some(), "the first may have been lost");
-    host.listener_entries.get_mut(&0).unwrap().steps = 0;
+    host.listener_entries.get_mut(&0).unwrap().mitigations = 0;
     host.now_ns += S;
     assert_eq!(complete(&mut host, &path, &answer), None);
 }

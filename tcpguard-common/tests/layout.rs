@@ -3,12 +3,12 @@
 use std::mem::{align_of, offset_of, size_of};
 
 use tcpguard_common::abi::{
-    Addr, CLASS_SLOTS, Class, Client, ClientNetwork, Config, CookieSecret, ExemptEntry, Flow,
-    FlowKey, FlowSet, Handover, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6, Probe, REASON_SLOTS, Reason,
-    RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SourceHost, SourceKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples,
-    maps,
+    Addr, CLASS_SLOTS, Class, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork,
+    CookieSecret, DropCacheSet, ExemptEntry, Flow, FlowKey, FlowSet, HostCounters, Late,
+    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4,
+    PrefixV6, REASON_SLOTS, Reason, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceCounters, SourceHost, SourceKey, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample,
+    SynSamples, maps,
 };
 use tcpguard_common::fastpath::{Bucket, Fingerprint, Rate};
 use tcpguard_common::{ABI_VERSION, footprint};
@@ -30,7 +30,7 @@ fn sizes_of_abi_version_17() {
         ("Flow", size_of::<Flow>(), 64),
         ("FlowKey", size_of::<FlowKey>(), 36),
         ("FlowSet", size_of::<FlowSet>(), 1672),
-        ("Handover", size_of::<Handover>(), 16),
+        ("Handover", size_of::<CookieNetwork>(), 16),
         ("HostCounters", size_of::<HostCounters>(), 56),
         ("Late", size_of::<Late>(), 24),
         ("LetThrough", size_of::<LetThrough>(), 16),
@@ -41,12 +41,12 @@ fn sizes_of_abi_version_17() {
         ("PortEntry", size_of::<PortEntry>(), 6),
         ("PrefixV4", size_of::<PrefixV4>(), 8),
         ("PrefixV6", size_of::<PrefixV6>(), 20),
-        ("Probe", size_of::<Probe>(), 64),
+        ("Probe", size_of::<ClosedPortSource>(), 64),
         ("Rate", size_of::<Rate>(), 8),
         ("RetryLine", size_of::<RetryLine>(), 64),
         ("RuleHits", size_of::<RuleHits>(), 16),
         ("RuleRef", size_of::<RuleRef>(), 8),
-        ("SeenBucket", size_of::<SeenBucket>(), 32),
+        ("DropCacheSet", size_of::<DropCacheSet>(), 32),
         ("SignatureKey", size_of::<SignatureKey>(), 32),
         ("SourceHost", size_of::<SourceHost>(), 12),
         ("SourceKey of SourceV4", size_of::<SourceKey<SourceV4>>(), 12),

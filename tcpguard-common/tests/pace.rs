@@ -14,7 +14,7 @@ fn host() -> Model {
     let mut host = Model::new(Config {
         abi_version: ABI_VERSION,
         hash_key: hash_key(1),
-        followed_bits: Config::follow(20_000),
+        tracked_bits: Config::follow(20_000),
         ..Config::default()
     });
     host.now_ns = START;
@@ -50,7 +50,7 @@ fn anybody(number: u64) -> u32 {
 }
 
 #[test]
-fn in_a_rush_a_cpu_follows_as_many_flows_as_it_can_and_they_stand_for_all() {
+fn in_a_flash_crowd_a_cpu_tracks_as_many_flows_as_it_can_and_they_stand_for_all() {
     for (per_second, least, most) in
         [(20_000, 2000, 2000), (200_000, 1500, 3600), (2_000_000, 1200, 5400)]
     {

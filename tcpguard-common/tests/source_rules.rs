@@ -139,7 +139,7 @@ fn a_narrow_rule_for_a_port_hides_no_wide_one_for_others() {
 /// An automatic rule about a source rests on SYNs that any sender may have spoofed: the client with that
 /// address gets through with its retransmission, after 0.8 to 3.5 s. An operator's rule is absolute.
 #[test]
-fn a_retransmitted_syn_passes_a_rule_of_the_guard_and_none_of_an_operator() {
+fn a_retransmitted_syn_passes_an_automatic_rule_and_none_of_an_operator() {
     const MS: u64 = 1_000_000;
     for (net, bits, client) in [(v4(9), 128, v4(9)), (v4(0), 120, v4(9)), (v6(0), 48, v6(9))] {
         let mut host = Host::new().listens(443);
@@ -149,10 +149,10 @@ fn a_retransmitted_syn_passes_a_rule_of_the_guard_and_none_of_an_operator() {
             host.syn(client, 443)
         };
         let reasons = [0, 10, 1_000, 3_000, 10_000].map(&mut at);
-        let (dropped, passed) = (Reason::DropSource, Reason::SynReturned);
+        let (dropped, passed) = (Reason::DropSource, Reason::SynRetransmitted);
         assert_eq!(reasons, [dropped, dropped, passed, passed, dropped], "{bits}");
         let counted = host.0.rule_hits[&0];
-        assert_eq!((counted.hits, counted.returned), (3, 2));
+        assert_eq!((counted.hits, counted.accepted_retransmits), (3, 2));
 
         // Where nothing listens no client waits for an answer.
         for ms in [20_000, 21_000] {
@@ -302,7 +302,7 @@ proptest! {
 
     /// The filter calls no address unexempt that the trie has.
     #[test]
-    fn nobody_is_exempt_where_the_filter_says_so(
+    fn no_address_is_exempt_where_the_filter_is_clear(
         exempt in prop::collection::vec((any::<u64>(), any::<bool>(), 0..=128_u32), 0..8),
         asked in prop::collection::vec((any::<u64>(), any::<bool>()), 0..40),
     ) {
@@ -320,7 +320,7 @@ proptest! {
         }
         let members = model.exempt.iter().map(|((net, _), _)| *net).collect::<Vec<_>>();
         for addr in asked.into_iter().map(|(number, is_v4)| addr(number, is_v4)).chain(members) {
-            if model.is_nobody_exempt(exempt::place(&addr)) {
+            if model.is_exempt_filter_clear(exempt::place(&addr)) {
                 prop_assert_eq!(model.exempt_until_s(&addr), 0, "{:?}", addr);
             }
         }

@@ -21,8 +21,9 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-const STRAYS: u8 = ListenerEntry::STRAYS;
-const COOKIES: u8 = ListenerEntry::STRAYS | ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+const OUT_OF_STATE: u8 = ListenerEntry::OUT_OF_STATE;
+const COOKIES: u8 =
+    ListenerEntry::OUT_OF_STATE | ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
 
 fn flow(port: u16) -> FlowKey {
     FlowKey {
@@ -57,22 +58,22 @@ fn arriving(port: u16, flags: u8, numbers: [u32; 2]) -> Vec<u8> {
 struct Host(Model);
 
 impl Host {
-    fn new(steps: u8) -> Self {
+    fn new(mitigations: u8) -> Self {
         let mut host = Model::new(Config {
             abi_version: ABI_VERSION,
             mode: Mode::Enforce as u8,
             heartbeat_ns: NOW,
             heartbeat_limit_ns: 30 * S,
             hash_key: hash_key(1),
-            strays: 1,
-            drop_strays: 1,
+            out_of_state: 1,
+            drop_out_of_state: 1,
             failed_cookie_ns: FAILED_COOKIE_NS,
             ..Config::default()
         });
         host.now_ns = NOW;
         host.cookie_secret = cookie_secret(1);
         let key = ListenerKey::new(Addr::ANY_V4, PORT.to_be_bytes());
-        host.add_listener(key, ListenerEntry { steps, ..ListenerEntry::default() });
+        host.add_listener(key, ListenerEntry { mitigations, ..ListenerEntry::default() });
         host.sockets.listening.insert(key);
         let mut host = Self(host);
         host.syn_ack(Origin::Own);
@@ -112,7 +113,7 @@ impl Host {
 
 #[test]
 fn what_finds_no_connection_is_dropped_and_what_finds_one_never() {
-    let mut host = Host::new(STRAYS);
+    let mut host = Host::new(OUT_OF_STATE);
     host.0.sockets.connections.insert(flow(7));
     assert!(!host.drops(7));
     assert!(host.drops(8));
@@ -122,20 +123,24 @@ fn what_finds_no_connection_is_dropped_and_what_finds_one_never() {
     assert!(host.drops(8));
     assert!(!host.drops(7));
     let data = frame(false, 8, ACK, [1, 2], &[9; 100]);
-    assert_eq!(host.0.ingress(&data), Reason::DropStray);
+    assert_eq!(host.0.ingress(&data), Reason::DropOutOfState);
 }
 
 /// A change to a host.
 type Change = fn(&mut Model);
 
 #[test]
-fn strays_are_only_counted_unless_all_who_have_to_say_so_do() {
+fn out_of_state_segments_are_only_counted_unless_every_condition_holds() {
     let changes: [(&str, Change, Reason); 6] = [
-        ("policy", |host| host.config.drop_strays = 0, Reason::Stray),
-        ("mode", |host| host.config.mode = Mode::Observe as u8, Reason::Stray),
-        ("agent", |host| host.now_ns += 31 * S, Reason::Stray),
-        ("flag", |host| host.config.strays = 0, Reason::Segment),
-        ("step", |host| host.listener_entries.get_mut(&0).unwrap().steps = 0, Reason::Segment),
+        ("policy", |host| host.config.drop_out_of_state = 0, Reason::OutOfState),
+        ("mode", |host| host.config.mode = Mode::Observe as u8, Reason::OutOfState),
+        ("agent", |host| host.now_ns += 31 * S, Reason::OutOfState),
+        ("flag", |host| host.config.out_of_state = 0, Reason::Segment),
+        (
+            "step",
+            |host| host.listener_entries.get_mut(&0).unwrap().mitigations = 0,
+            Reason::Segment,
+        ),
         (
             "kind",
             |host| {
@@ -146,8 +151,8 @@ fn strays_are_only_counted_unless_all_who_have_to_say_so_do() {
         ),
     ];
     for (what, change, expected) in changes {
-        let mut host = Host::new(STRAYS);
-        assert_eq!(host.sees(8, ACK), Reason::DropStray);
+        let mut host = Host::new(OUT_OF_STATE);
+        assert_eq!(host.sees(8, ACK), Reason::DropOutOfState);
         change(&mut host.0);
         assert_eq!(host.sees(8, ACK), expected, "{what}");
         assert_eq!(host.refused(), 1, "{what}");
@@ -165,7 +170,7 @@ fn what_the_host_was_not_seen_to_answer_for_is_left_alone() {
         host.drops(8)
     };
     // Never seen.
-    let mut host = Host::new(STRAYS);
+    let mut host = Host::new(OUT_OF_STATE);
     host.0.syn_acks.clear();
     assert!(naive(&host) && !host.drops(8));
     // Behind a rule that translates, while a local proxy listens at the same address and port:
@@ -186,14 +191,14 @@ fn what_the_host_was_not_seen_to_answer_for_is_left_alone() {
         assert_eq!(syn, Reason::Syn, "nor is it answered for");
     }
     // The kernel's own cookies say nothing either way.
-    let mut host = Host::new(STRAYS);
+    let mut host = Host::new(OUT_OF_STATE);
     host.syn_ack(Origin::Unknown);
     assert!(host.drops(8));
 }
 
 #[test]
-fn that_somebody_else_answers_there_is_forgotten_ten_minutes_after_it_was_seen_last() {
-    let mut host = Host::new(STRAYS);
+fn a_foreign_syn_ack_is_forgotten_ten_minutes_after_the_last_one() {
+    let mut host = Host::new(OUT_OF_STATE);
     let stays = |host: &mut Host, seconds: u64, origin: Origin| {
         // The records in the CPUs' caches expire with the tick.
         host.0.now_ns += seconds * S;
@@ -220,13 +225,13 @@ fn what_comes_another_way_than_answers_leave_is_left_alone() {
         |record| record.vlan = 0x1_0005,
     ];
     for change in changes {
-        let mut host = Host::new(STRAYS);
+        let mut host = Host::new(OUT_OF_STATE);
         assert!(host.drops(8));
         change(host.0.syn_acks.get_mut(&key).unwrap());
         assert!(!host.drops(8));
     }
     // Under sampling, too, a SYN-ACK of another origin is noticed while mitigations are active.
-    let mut host = Host::new(STRAYS);
+    let mut host = Host::new(OUT_OF_STATE);
     host.0.config.sample_shift = 31;
     host.syn_ack(Origin::Foreign);
     assert!(!host.drops(8));
@@ -276,20 +281,20 @@ fn the_third_ack_of_a_cookie_and_what_follows_it_passes() {
     host.0.config.sample_shift = 31;
     let numbers = host.cookie(10);
     let wrong = arriving(10, ACK, [numbers[0], numbers[1] ^ 1]);
-    assert_eq!(host.0.ingress(&wrong), Reason::DropStray);
+    assert_eq!(host.0.ingress(&wrong), Reason::DropOutOfState);
     assert_eq!(host.0.returned_cookies[&0].invalid, 5);
     assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::Segment);
     assert!(!host.drops(10));
 
     // Cookies that are not taken are none.
     let numbers = host.cookie(11);
-    host.0.listener_entries.get_mut(&0).unwrap().steps = STRAYS;
-    assert_eq!(host.0.ingress(&arriving(11, ACK, numbers)), Reason::DropStray);
+    host.0.listener_entries.get_mut(&0).unwrap().mitigations = OUT_OF_STATE;
+    assert_eq!(host.0.ingress(&arriving(11, ACK, numbers)), Reason::DropOutOfState);
 }
 
 #[test]
 fn the_kernels_cookies_pass_whoever_sent_them() {
-    let mut host = Host::new(STRAYS | ListenerEntry::KERNEL_COOKIES);
+    let mut host = Host::new(OUT_OF_STATE | ListenerEntry::KERNEL_COOKIES);
     host.0.sockets.next_cookie = Some(KernelCookie { isn: 4711, clock_ms: 1 });
     host.0.config.sample_shift = 31;
     let numbers = host.cookie(8);
@@ -304,12 +309,13 @@ fn the_kernels_cookies_pass_whoever_sent_them() {
     host.0.now_ns += S;
     assert_eq!(host.0.ingress(&arriving(8, ACK, numbers)), Reason::Segment);
     assert_eq!(good(&host), 2);
-    let steps = STRAYS;
-    *host.0.listener_entries.get_mut(&0).unwrap() = ListenerEntry { steps, ..Default::default() };
+    let mitigations = OUT_OF_STATE;
+    *host.0.listener_entries.get_mut(&0).unwrap() =
+        ListenerEntry { mitigations, ..Default::default() };
     host.0.sockets.cookies.insert((flow(9), 41, 4711));
     assert_eq!(host.0.ingress(&arriving(9, ACK, numbers)), Reason::Segment, "the stack's own");
     assert_eq!(good(&host), 2, "and none that the guard has sent");
-    assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::DropStray);
+    assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::DropOutOfState);
 }
 
 /// Segments with flags that no TCP sends are not dropped either. Only guesses at cookies are
@@ -318,24 +324,24 @@ fn the_kernels_cookies_pass_whoever_sent_them() {
 fn nothing_of_a_protected_address_is_dropped_but_syns_and_guesses() {
     let null = arriving(8, 0, [7, 7]);
     for (net, expected) in [
-        ([CLIENT, [203, 0, 113, 10]], [Reason::Illegal, Reason::Stray]),
-        ([[203, 0, 113, 10]; 2], [Reason::DropIllegal, Reason::DropStray]),
+        ([CLIENT, [203, 0, 113, 10]], [Reason::Illegal, Reason::OutOfState]),
+        ([[203, 0, 113, 10]; 2], [Reason::DropIllegal, Reason::DropOutOfState]),
     ] {
-        let mut host = Host::new(STRAYS);
+        let mut host = Host::new(OUT_OF_STATE);
         host.0.config.drop_illegal = 1;
         host.0.exempt = net.map(|addr| ((Addr::from_v4(addr), 128), (NOW / S) as u32 + 1)).into();
         assert_eq!([host.0.ingress(&null), host.sees(8, ACK)], expected);
         // An exemption ends.
         host.0.now_ns += 2 * S;
         let ended = [host.0.ingress(&null), host.sees(9, ACK)];
-        assert_eq!(ended, [Reason::DropIllegal, Reason::DropStray]);
+        assert_eq!(ended, [Reason::DropIllegal, Reason::DropOutOfState]);
     }
     let mut host = Host::new(COOKIES);
     host.0.config.sample_shift = 31;
     host.0.exempt = vec![((Addr::from_v4(CLIENT), 128), u32::MAX)];
     let guesses: Vec<_> =
         (0..20_000).map(|guess| host.0.ingress(&arriving(7, ACK, [guess, 7]))).collect();
-    assert_eq!((guesses[0], guesses[19_999]), (Reason::Stray, Reason::DropStray));
+    assert_eq!((guesses[0], guesses[19_999]), (Reason::OutOfState, Reason::DropOutOfState));
 }
 
 /// No cookie of an unvalidated source is checked beyond the limit, so that an attacker's chances do not grow
@@ -345,7 +351,7 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     const RATE: u64 = S / FAILED_COOKIE_NS as u64;
     let mut host = Host::new(COOKIES);
     host.0.config.sample_shift = 31;
-    host.0.config.drop_strays = 0;
+    host.0.config.drop_out_of_state = 0;
     let good = [host.cookie(8), host.cookie(9)];
     let mut checked = 0;
     let mut dropped = 0;
@@ -353,8 +359,8 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     for guess in 0..2 * RATE {
         host.0.now_ns = NOW + guess * S / (2 * RATE);
         match host.0.ingress(&arriving(7, ACK, [guess as u32, 7])) {
-            Reason::Stray => checked += 1,
-            Reason::DropStray => dropped += 1,
+            Reason::OutOfState => checked += 1,
+            Reason::DropOutOfState => dropped += 1,
             reason => panic!("{reason:?}"),
         }
     }
@@ -364,8 +370,8 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     assert_eq!(host.refused(), dropped);
     let good =
         good.map(|numbers| arriving(if numbers[1] == good[0][1] { 8 } else { 9 }, ACK, numbers));
-    assert_eq!(host.0.ingress(&good[0]), Reason::DropStray, "a stranger waits");
-    assert_eq!(host.sees(7, RST), Reason::Stray, "resets are none");
+    assert_eq!(host.0.ingress(&good[0]), Reason::DropOutOfState, "a stranger waits");
+    assert_eq!(host.sees(7, RST), Reason::OutOfState, "resets are none");
     let client = Addr::from_v4(CLIENT);
     host.0.clients.insert(client, Client::default());
     host.0.client_filter.insert(tcpguard_common::fastpath::clients::mark(&client));
@@ -377,6 +383,6 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     host.0.returned_cookies.entry(0).or_default().bucket = Default::default();
     host.0.config.mode = Mode::Observe as u8;
     for guess in 0..2 * burst as u32 {
-        assert_eq!(host.0.ingress(&arriving(7, ACK, [guess, 7])), Reason::Stray);
+        assert_eq!(host.0.ingress(&arriving(7, ACK, [guess, 7])), Reason::OutOfState);
     }
 }

@@ -112,7 +112,7 @@ fn host(mode: Mode) -> Model {
         mode: mode as u8,
         hash_key: hash_key(1),
         // A few flows in each tick are followed, so that most are not.
-        followed_bits: 2,
+        tracked_bits: 2,
         heartbeat_ns: START,
         heartbeat_limit_ns: 3_600 * S,
         ..Config::default()
@@ -195,7 +195,7 @@ macro_rules! left {
         let host = &$host;
         let flows: Vec<_> = host.flows.iter().collect();
         let sources: Vec<_> = host.sources.iter().collect();
-        let seen = host.seen.iter().map(|set| set.places).enumerate();
+        let seen = host.drop_cache.iter().map(|set| set.places).enumerate();
         let seen: Vec<_> = seen.filter(|(_, places)| *places != [0; 8]).collect();
         let retries = host.retries.iter().map(|line| line.words).enumerate();
         let retries: Vec<_> =
@@ -203,17 +203,23 @@ macro_rules! left {
         format!(
             "{:?}",
             (
-                (&host.packets, &host.host, &host.probes, &host.listener_counters, &host.late),
+                (
+                    &host.packets,
+                    &host.host,
+                    &host.closed_port_sources,
+                    &host.listener_counters,
+                    &host.late
+                ),
                 (&host.distinct_sources, flows, &host.pending, sources, &host.clients),
                 (&host.rule_hits, seen, &host.syn_samples, host.last_syn_ns),
-                (retries, &host.answers, &host.budgets),
+                (retries, &host.reply_limits, &host.budgets),
             )
         )
     }};
 }
 
 #[test]
-fn by_what_is_remembered_and_by_all_steps_the_same_is_dropped_and_counted() {
+fn templates_and_all_stages_drop_and_count_the_same() {
     let (mut shortened, mut dropped) = (0, 0);
     for seed in 1..=30 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
@@ -246,7 +252,7 @@ fn by_what_is_remembered_and_by_all_steps_the_same_is_dropped_and_counted() {
         for addr in [Addr::ANY_V4, Addr::ANY_V6] {
             let mut entry = host.listener_entries[&0];
             entry.samples = random.one(&[0, 0, 1, 5]);
-            entry.steps = random.one(&[0, ListenerEntry::OVERLOAD, ListenerEntry::BUDGET]);
+            entry.mitigations = random.one(&[0, ListenerEntry::OVERLOAD, ListenerEntry::BUDGET]);
             host.add_listener(ListenerKey::new(addr, PORT.to_be_bytes()), entry);
         }
         let mut long = host.clone();

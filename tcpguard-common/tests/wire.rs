@@ -126,7 +126,7 @@ fn ipv4_options_of_any_length_are_stepped_over() {
 }
 
 #[test]
-fn fragments_are_told_apart() {
+fn fragments_are_distinguished() {
     let first = seen(&v4_frame(&ipv4(&[], 0x2000, &syn())));
     assert_eq!(first.flags, flag::SYN, "a first fragment carries the SYN");
     let later = v4_frame(&ipv4(&[], 0x2001, &syn()));

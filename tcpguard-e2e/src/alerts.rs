@@ -14,7 +14,7 @@ pub struct Alert {
     /// The event's name, such as `attack_started`.
     pub event: String,
     /// The number of the attack it belongs to, if it does to one.
-    pub attack: Option<u64>,
+    pub incident: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Document {
 struct Entry {
     at: String,
     event: String,
-    attack: Option<u64>,
+    incident: Option<u64>,
 }
 
 /// Reads a document.
@@ -37,9 +37,9 @@ struct Entry {
 pub fn parse(json: &[u8]) -> Result<Vec<Alert>> {
     let document: Document = serde_json::from_slice(json).context("these are no alerts")?;
     ensure!(document.schema == "tcpguard.alerts/1", "not alerts: {}", document.schema);
-    let alert = |Entry { at, event, attack }| {
+    let alert = |Entry { at, event, incident }| {
         let time = at.parse().with_context(|| format!("{event}: {at:?} is no time"))?;
-        Ok(Alert { at: since_boot(time), event, attack })
+        Ok(Alert { at: since_boot(time), event, incident })
     };
     document.alerts.into_iter().map(alert).collect()
 }
@@ -54,10 +54,10 @@ mod tests {
         let at = jiff::Timestamp::now();
         let json = format!(
             r#"{{"schema":"tcpguard.alerts/1","alerts":[{{"at":"{at}","severity":"critical",
-                "event":"attack_started","message":"a flood","attack":7}}]}}"#
+                "event":"attack_started","message":"a flood","incident":7}}]}}"#
         );
         let [alert] = &parse(json.as_bytes()).unwrap()[..] else { panic!("one alert") };
-        assert_eq!((&*alert.event, alert.attack), ("attack_started", Some(7)));
+        assert_eq!((&*alert.event, alert.incident), ("attack_started", Some(7)));
         assert!(boot_ns().abs_diff(alert.at) < 1_000_000_000, "{alert:?}");
     }
 

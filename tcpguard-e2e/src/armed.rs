@@ -73,15 +73,15 @@ impl Armed {
             let config = Config {
                 abi_version: ABI_VERSION,
                 mode: Mode::Enforce as u8,
-                followed_bits: Config::follow(20_000),
+                tracked_bits: Config::follow(20_000),
                 // No agent runs, and its absence must have no effect.
                 heartbeat_ns: u64::MAX,
                 heartbeat_limit_ns: u64::MAX,
                 hash_key: hash_key(1),
                 netns_cookie: netns::cookie()?,
                 established_seen: 1,
-                strays: 1,
-                drop_strays: 1,
+                out_of_state: 1,
+                drop_out_of_state: 1,
                 failed_cookie_ns: FAILED_COOKIE_NS,
                 ..Config::default()
             };
@@ -103,17 +103,17 @@ impl Armed {
                 _object: object,
                 _pins: pins,
             };
-            armed.set_steps(0)?;
+            armed.set_mitigations(0)?;
             Ok(armed)
         })
     }
 
-    /// Sets [`ListenerEntry::steps`] of the one listener, which is bound to all addresses.
+    /// Sets [`ListenerEntry::mitigations`] of the one listener, which is bound to all addresses.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn set_steps(&self, steps: u8) -> Result<()> {
-        self.set_entry(&ListenerEntry { steps, ..ListenerEntry::default() })
+    pub fn set_mitigations(&self, mitigations: u8) -> Result<()> {
+        self.set_entry(&ListenerEntry { mitigations, ..ListenerEntry::default() })
     }
 
     /// Makes the programs drop SYNs that have the fingerprint `print` under `mask`.
@@ -142,7 +142,7 @@ impl Armed {
     /// # Errors
     /// When the kernel refuses.
     pub fn arm(&self) -> Result<()> {
-        self.set_steps(ListenerEntry::ANSWER | ListenerEntry::ACCEPT)
+        self.set_mitigations(ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT)
     }
 
     /// Changes the configuration record.

@@ -41,19 +41,19 @@ pub struct Attempt {
 pub enum Home {
     /// The client's own address for all connections.
     One,
-    /// [`REGULARS`] addresses in turn, as the returning clients of a service.
-    Regulars,
+    /// [`VALIDATED_CLIENTS`] addresses in turn, as the returning clients of a service.
+    ValidatedClients,
     /// [`RESIDENTS`] addresses of a network in turn, which the client's kernel has to own.
     Residents(IpNet),
     /// An address that was never heard of for each connection, at most 65,471 in all.
-    Strangers,
+    NewClients,
     /// One of all these addresses for each connection, at a moment of its own, both drawn from this seed, as
     /// for independent clients.
     Anywhere(u64),
 }
 
-/// Addresses of [`Home::Regulars`]: so many that each opens a few connections a second, as clients do.
-pub const REGULARS: u16 = 64;
+/// Addresses of [`Home::ValidatedClients`]: so many that each opens a few connections a second, as clients do.
+pub const VALIDATED_CLIENTS: u16 = 64;
 
 /// Addresses of [`Home::Residents`].
 pub const RESIDENTS: u16 = 200;
@@ -259,8 +259,9 @@ fn run(
         _ => 0,
     });
     let family = if service.is_ipv4() { Family::V4 } else { Family::V6 };
-    let mut strangers = (1..=u16::MAX - REGULARS).map(|number| family.stranger(number));
-    let mut regulars = (u16::MAX - REGULARS + 1..=u16::MAX).cycle();
+    let mut new_clients =
+        (1..=u16::MAX - VALIDATED_CLIENTS).map(|number| family.new_client(number));
+    let mut validated_clients = (u16::MAX - VALIDATED_CLIENTS + 1..=u16::MAX).cycle();
     let mut residents = (1..=RESIDENTS).cycle();
     let mut open: Vec<Connection> = Vec::new();
     let mut next = Instant::now();
@@ -272,12 +273,14 @@ fn run(
         while !stopping && next <= Instant::now() {
             let from = match visitors.home {
                 Home::One => None,
-                Home::Regulars => regulars.next().map(|number| family.stranger(number)),
+                Home::ValidatedClients => {
+                    validated_clients.next().map(|number| family.new_client(number))
+                }
                 Home::Residents(net) => residents.next().map(|number| resident(net, number)),
-                Home::Strangers => Some(strangers.next().context("no stranger is left")?),
+                Home::NewClients => Some(new_clients.next().context("no stranger is left")?),
                 Home::Anywhere(_) => {
-                    let number = random.between(1, u64::from(u16::MAX - REGULARS));
-                    Some(family.stranger(number as u16))
+                    let number = random.between(1, u64::from(u16::MAX - VALIDATED_CLIENTS));
+                    Some(family.new_client(number as u16))
                 }
             };
             open.push(Connection::begin(service, from)?);

@@ -257,7 +257,7 @@ pub fn padding(kind: u8, words: u8) -> (u8, Vec<u8>) {
 }
 
 /// Addresses that no other host has, for many SYNs that must be distinguished.
-pub fn stranger(v4: bool, number: u32) -> IpAddr {
+pub fn new_client(v4: bool, number: u32) -> IpAddr {
     if v4 {
         Ipv4Addr::from_bits(0xc612_0000 | number & 0x0001_ffff).into()
     } else {

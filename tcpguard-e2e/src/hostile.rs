@@ -190,7 +190,7 @@ fn tried() -> Request {
         for_s: 60,
         reason: "tried".to_owned(),
         force: false,
-        on_trial: None,
+        pending_confirmation: None,
         dry_run: true,
     }
 }

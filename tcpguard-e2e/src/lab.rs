@@ -90,7 +90,7 @@ impl Family {
 
     /// The `number`th of the addresses that the client's kernel owns beside its own, for new clients. Over
     /// IPv6 each is in a /64 of its own.
-    pub const fn stranger(self, number: u16) -> IpAddr {
+    pub const fn new_client(self, number: u16) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(Ipv4Addr::new(10, 79, (number >> 8) as u8, number as u8)),
             Self::V6 => IpAddr::V6(Ipv6Addr::new(0xfd79, 0, 0, number, 0, 0, 0, 1)),

@@ -86,7 +86,7 @@ impl<'lab> Books<'lab> {
     /// When packets go on arriving, or when more SYNs were taken for retransmitted ones than chance explains.
     pub fn close(self, sent: u64) -> Result<Fate> {
         let Entries { counters, lost, reached } = self.settled()?;
-        let returned = counters.reasons[Reason::SynReturned as usize];
+        let returned = counters.reasons[Reason::SynRetransmitted as usize];
         let let_through = |code: &usize| {
             let reason = Reason::from_code(*code as u8);
             reason.is_none_or(|reason| reason.action() == Action::Pass)

@@ -205,7 +205,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = self.exec(&format!("{JOURNAL} --unit tcpguard --unit tcpguard-probe"));
+            let log = self.exec(&format!("{JOURNAL} --unit tcpguard --unit tcpguard-selftest"));
             let log = log.unwrap_or_else(|error| format!("{error:#}"));
             eprintln!("--- the machine's log of the services\n{log}---");
         }

@@ -10,7 +10,7 @@ use crate::netns::Netns;
 /// Default directory of the agents' pins.
 pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
-/// Turns everything that is pinned in `host` into the layout `step` versions later (earlier where it is
+/// Turns everything that is pinned in `host` into the layout `mitigation` versions later (earlier where it is
 /// negative). The next agent finds it as after an upgrade or downgrade from a version that left no handover
 /// record. Links, programs and maps are not touched.
 ///

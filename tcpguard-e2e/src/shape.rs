@@ -31,7 +31,7 @@ pub enum Shape {
     /// Like [`Shape::Fragments`], but the first has the whole TCP header, and the second eight bytes of data.
     WholeFragments,
     /// No SYN: a segment with these flags and random numbers, of no connection. One by one only.
-    Stray(u8),
+    OutOfState(u8),
     /// As a real client was seen to send it, with timestamps of many hosts and the TTLs of hosts at many
     /// distances (40 to 64, 100 to 128): nothing distinguishes it from that client.
     Copy(Likeness),
@@ -73,7 +73,7 @@ impl Shape {
     /// Fields that vary in the generator's recipe.
     fn varies(self) -> u32 {
         match self {
-            Self::Bare | Self::BareAndCopies(_) | Self::Stray(_) => 0,
+            Self::Bare | Self::BareAndCopies(_) | Self::OutOfState(_) => 0,
             Self::Fragments | Self::WholeFragments => 0,
             Self::RandomWindowMss => recipe::VARY_WINDOW_MSS,
             Self::RandomTtl => recipe::VARY_TTL,
@@ -155,7 +155,7 @@ impl Writer {
         let shape = self.shapes[self.written % self.shapes.len()];
         match shape {
             Shape::Bare | Shape::BareAndCopies(_) => {}
-            Shape::Stray(flags) => (segment.flags, segment.ack) = (flags, bits as u32),
+            Shape::OutOfState(flags) => (segment.flags, segment.ack) = (flags, bits as u32),
             Shape::RandomWindowMss => {
                 segment.window = bits as u16;
                 segment.options = mss_option(536 + (bits >> 16) as u16 % 925);
@@ -216,7 +216,7 @@ fn draws_of(seed: u64, number: u64) -> Random {
 pub(crate) fn recipes(target: SocketAddr, shape: Shape, sources: Sources) -> Result<Vec<Recipe>> {
     let recipe = |part: Shape| {
         let mut frame = Vec::new();
-        ensure!(!matches!(part, Shape::Stray(_)), "the generator makes SYNs only");
+        ensure!(!matches!(part, Shape::OutOfState(_)), "the generator makes SYNs only");
         ensure!(part.cut().is_none(), "the generator makes whole SYNs only");
         ensure!(!matches!(sources, Sources::Socket(_)), "the generator varies the port");
         Writer::new(target, part, sources).write(&mut frame);

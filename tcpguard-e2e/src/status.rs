@@ -16,7 +16,7 @@ pub struct Status(Value);
 
 /// An incident, open or closed.
 #[derive(Clone, Debug)]
-pub struct Attack(Value);
+pub struct Incident(Value);
 
 /// A rule that the daemon wants in the kernel.
 #[derive(Clone, Debug)]
@@ -54,13 +54,13 @@ impl Status {
     }
 
     /// Open incidents, the oldest first.
-    pub fn attacks(&self) -> Vec<Attack> {
-        list(&self.0, "/attacks").iter().cloned().map(Attack).collect()
+    pub fn incidents(&self) -> Vec<Incident> {
+        list(&self.0, "/incidents").iter().cloned().map(Incident).collect()
     }
 
     /// Closed incidents, the newest first.
-    pub fn past_attacks(&self) -> Vec<Attack> {
-        list(&self.0, "/past_attacks").iter().cloned().map(Attack).collect()
+    pub fn past_incidents(&self) -> Vec<Incident> {
+        list(&self.0, "/past_incidents").iter().cloned().map(Incident).collect()
     }
 
     /// Rules that the daemon wants in the kernel.
@@ -95,7 +95,7 @@ impl Status {
         text(&self.0, "/interfaces/0/mode")
     }
 
-    /// A counter of the listeners on `port`, summed: `syn`, `returned`, `spared`, ….
+    /// A counter of the listeners on `port`, summed: `syn`, `accepted_retransmits`, `spared`, ….
     pub fn listener_total(&self, port: u16, counter: &str) -> u64 {
         list(&self.0, "/listeners")
             .iter()
@@ -105,27 +105,30 @@ impl Status {
     }
 
     /// State of a mitigation at the listener at which it is active or refused, if there is one.
-    pub fn step(&self, step: &str) -> Option<&str> {
-        self.step_value(step, "state")
+    pub fn mitigation(&self, mitigation: &str) -> Option<&str> {
+        self.mitigation_field(mitigation, "state")
     }
 
     /// Returns the reason for this state.
-    pub fn step_reason(&self, step: &str) -> Option<&str> {
-        self.step_value(step, "why")
+    pub fn mitigation_reason(&self, mitigation: &str) -> Option<&str> {
+        self.mitigation_field(mitigation, "why")
     }
 
-    fn step_value(&self, step: &str, key: &str) -> Option<&str> {
+    fn mitigation_field(&self, mitigation: &str, key: &str) -> Option<&str> {
         let listeners = self.0["listeners"].as_array()?;
-        let steps = listeners.iter().filter_map(|listener| listener["steps"].as_array()).flatten();
-        let mut found = steps.filter(|found| found["step"] == step);
+        let mitigations =
+            listeners.iter().filter_map(|listener| listener["mitigations"].as_array()).flatten();
+        let mut found = mitigations.filter(|found| found["mitigation"] == mitigation);
         found.next()?[key].as_str()
     }
 
     /// Number of listeners at which this mitigation is active.
-    pub fn listeners_with(&self, step: &str) -> usize {
+    pub fn listeners_with(&self, mitigation: &str) -> usize {
         let takes = |listener: &Value| {
-            let steps = listener["steps"].as_array().into_iter().flatten();
-            steps.filter(|found| found["step"] == step).any(|found| found["state"] == "taken")
+            let mitigations = listener["mitigations"].as_array().into_iter().flatten();
+            mitigations
+                .filter(|found| found["mitigation"] == mitigation)
+                .any(|found| found["state"] == "active")
         };
         list(&self.0, "/listeners").iter().filter(|listener| takes(listener)).count()
     }
@@ -143,21 +146,21 @@ impl Status {
     }
 }
 
-impl Attack {
+impl Incident {
     /// Returns the number of the incident.
     pub fn id(&self) -> u64 {
         number(&self.0, "/id")
     }
 
     /// Its class, such as `random_spoofed`, `single_source` or `handshake_degraded`.
-    pub fn kind(&self) -> &str {
-        text(&self.0, "/kind")
+    pub fn class(&self) -> &str {
+        text(&self.0, "/class")
     }
 
     /// Whether it is a flood of failing handshakes, rather than clients in trouble.
     pub fn is_flood(&self) -> bool {
         let floods = ["random_spoofed", "single_source", "few_source", "distributed"];
-        floods.contains(&self.kind())
+        floods.contains(&self.class())
     }
 
     /// Port of its listener.
@@ -233,8 +236,8 @@ impl Rule {
     }
 
     /// SYNs that it matched and that passed because they were retransmitted.
-    pub fn returned(&self) -> u64 {
-        number(&self.0, "/returned")
+    pub fn accepted_retransmits(&self) -> u64 {
+        number(&self.0, "/accepted_retransmits")
     }
 
     /// Handshakes that new clients completed after such a retransmission.

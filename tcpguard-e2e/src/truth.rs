@@ -46,7 +46,7 @@ impl Syns {
 /// # Errors
 /// When it denies that a flood is on, or says for three seconds running that it is stopped while most SYNs reach
 /// the stack.
-pub fn told_of_a_flood(guard: &Guard<'_>, seconds: u32) -> Result<(f64, Status)> {
+pub fn alerted_of_a_flood(guard: &Guard<'_>, seconds: u32) -> Result<(f64, Status)> {
     let mut status = guard.status()?;
     let first = Syns::of(&status);
     let (mut before, mut in_vain) = (first, 0);

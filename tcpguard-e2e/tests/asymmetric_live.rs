@@ -23,18 +23,18 @@ fn lab(syncookies: u8) -> Lab {
     Lab::new(LabOptions { syncookies, asymmetric: true, ..LabOptions::default() }).unwrap()
 }
 
-fn is_told(status: &Status) -> bool {
+fn is_alerted(status: &Status) -> bool {
     status.health().iter().any(|(code, text)| code == "egress_unseen" && text.contains(":443"))
 }
 
 /// One incident, no rule, and the advice to make one.
 fn assert_only_advised(status: &Status) {
-    let attacks = status.attacks();
-    assert_eq!(attacks.len(), 1, "{attacks:#?}");
-    println!("  {}", attacks[0].summary());
-    assert_eq!(attacks[0].kind(), "random_spoofed");
-    assert!(attacks[0].confidence() <= LESS_SURE, "{}", attacks[0].confidence());
-    let actions = attacks[0].actions();
+    let incidents = status.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:#?}");
+    println!("  {}", incidents[0].summary());
+    assert_eq!(incidents[0].class(), "random_spoofed");
+    assert!(incidents[0].confidence() <= LESS_SURE, "{}", incidents[0].confidence());
+    let actions = incidents[0].actions();
     let advised = |text: &&str| text.starts_with("advised, not installed");
     assert!(actions.iter().any(advised), "{actions:#?}");
     assert_eq!(status.rules_in_kernel(), Some(0));
@@ -42,25 +42,29 @@ fn assert_only_advised(status: &Status) {
 }
 
 #[test]
-fn a_flood_is_found_where_answers_are_unseen_and_nothing_is_dropped() {
+fn a_flood_is_detected_where_replies_are_unseen_and_nothing_is_dropped() {
     let lab = lab(1);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let family = Family::V4;
     let before = guard.status().unwrap();
     let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
-    let status = guard.wait_until("unseen answers", 20 * SECOND, is_told).unwrap();
+    let status = guard.wait_until("unseen answers", 20 * SECOND, is_alerted).unwrap();
     assert_eq!(status.listener_total(PORT, "syn_ack"), 0, "none leaves by {INTERFACE}");
     sleep(5 * SECOND);
     let calm = guard.status().unwrap();
-    assert!(calm.attacks().is_empty() && calm.past_attacks().is_empty(), "{:#?}", calm.attacks());
+    assert!(
+        calm.incidents().is_empty() && calm.past_incidents().is_empty(),
+        "{:#?}",
+        calm.incidents()
+    );
 
     let flood = Flood { rate: FLOOD, ..Flood::random(family.service(), 6 * SECOND) };
     let flood = flood.start(&lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
     let attempts = load.finish().unwrap();
     assert_only_advised(&status);
-    let attack = &status.attacks()[0];
+    let attack = &status.incidents()[0];
     assert!(attack.syns() * 2 >= flood.sent, "{} of {}", attack.syns(), flood.sent);
     // The kernel's own cookies serve the clients. The agent kept no client away.
     println!("  {}", attempts.summary());
@@ -92,8 +96,8 @@ fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
         let flood = flood.start(&lab).unwrap();
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
         let advised = |status: &Status| {
-            let attacks = status.attacks();
-            attacks
+            let incidents = status.incidents();
+            incidents
                 .iter()
                 .any(|attack| attack.actions().iter().any(|text| text.contains("advised")))
         };
@@ -102,10 +106,10 @@ fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
             // The full queue replies to no SYN until the first-SYN drop relieves it of the flood. Then
             // clients that connect are the proof.
             let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
-            guard.wait_until("clients to prove it", 15 * SECOND, is_told).unwrap();
+            guard.wait_until("clients to prove it", 15 * SECOND, is_alerted).unwrap();
             load.finish().unwrap();
         }
-        let status = guard.wait_until("unseen answers", 15 * SECOND, is_told).unwrap();
+        let status = guard.wait_until("unseen answers", 15 * SECOND, is_alerted).unwrap();
         flood.stop().unwrap();
         println!("tcp_syncookies {syncookies}");
         assert_only_advised(&status);
@@ -125,6 +129,6 @@ fn a_port_behind_a_firewall_is_no_host_whose_answers_are_unseen() {
     flood.start(&lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
     assert!(status.listener_total(PORT, "syn") >= u64::from(FLOOD), "it has arrived");
-    assert!(!is_told(&status), "{:?}", status.health());
-    assert!(status.attacks().is_empty(), "{:#?}", status.attacks());
+    assert!(!is_alerted(&status), "{:?}", status.health());
+    assert!(status.incidents().is_empty(), "{:#?}", status.incidents());
 }

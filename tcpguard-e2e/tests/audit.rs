@@ -74,7 +74,7 @@ fn rules_for_one(host: &Netns) -> PinnedMap {
 
 /// Applies `tamper` to `map`, and waits until the map is as it was and the repair was reported.
 #[track_caller]
-fn is_mended(guard: &Guard<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce(&Elements)) {
+fn is_repaired(guard: &Guard<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce(&Elements)) {
     let before = map.entries().unwrap();
     // Not by the status, which holds the last alerts only.
     let told = || guard.log().matches(TOLD).count();
@@ -82,17 +82,17 @@ fn is_mended(guard: &Guard<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce
     tamper(&before);
     assert_ne!(map.entries().unwrap(), before, "{what}: nothing was changed");
     let begun = Instant::now();
-    let mended = || map.entries().unwrap() == before;
-    while !mended() || told() == earlier {
+    let repaired = || map.entries().unwrap() == before;
+    while !repaired() || told() == earlier {
         assert!(begun.elapsed() < LIMIT, "{what} is not mended: {}", guard.log());
         sleep(STEP);
     }
-    assert!(mended(), "{what}: mended for good");
+    assert!(repaired(), "{what}: mended for good");
     println!("{what}: found, told and mended after {:.1?}", begun.elapsed());
 }
 
 #[test]
-fn audit_one_rule_deleted_and_one_added_is_mended_although_their_number_is_the_same() {
+fn audit_one_rule_deleted_and_one_added_is_repaired_although_their_number_is_the_same() {
     let row = Row::new(Goal::Audit);
     let times = size(5, 100);
     let (host, _listener) = stage();
@@ -102,7 +102,7 @@ fn audit_one_rule_deleted_and_one_added_is_mended_although_their_number_is_the_s
     let (mut longest, mut unseen_by_count) = (Duration::ZERO, 0);
     for _ in 0..times {
         let begun = Instant::now();
-        is_mended(&guard, "one deleted, one added", &map, |before| {
+        is_repaired(&guard, "one deleted, one added", &map, |before| {
             let (key, value) = &before[random.between(0, 1) as usize];
             let mut foreign = key.clone();
             // A key ends with the address.
@@ -132,20 +132,20 @@ fn each_way_to_change_a_rule_is_mended() {
     let (host, _listener) = stage();
     let guard = guarded(&host);
     let map = rules_v4(&host);
-    is_mended(&guard, "flags", &map, |before| {
+    is_repaired(&guard, "flags", &map, |before| {
         let (key, value) = &before[0];
         let mut other = value.clone();
         *other.last_mut().unwrap() ^= 0x80;
         map.set(key, &other).unwrap();
     });
-    is_mended(&guard, "another rule's number", &map, |before| {
+    is_repaired(&guard, "another rule's number", &map, |before| {
         map.set(&before[0].0, &before[1].1).unwrap();
     });
-    is_mended(&guard, "a rule over everybody in every set", &map, |before| {
+    is_repaired(&guard, "a rule over everybody in every set", &map, |before| {
         map.set(&vec![0; before[0].0.len()], &before[0].1).unwrap();
     });
     let ends = PinnedMap::open(&host, "RULE_EXPIRY", 4, 8).unwrap();
-    is_mended(&guard, "an end", &ends, |before| {
+    is_repaired(&guard, "an end", &ends, |before| {
         let (slot, _) = before.iter().find(|(_, end)| end.iter().any(|byte| *byte != 0)).unwrap();
         ends.set(slot, &u64::MAX.to_ne_bytes()).unwrap();
     });
@@ -153,13 +153,13 @@ fn each_way_to_change_a_rule_is_mended() {
         assert!(cli(&host, &["block", net, "--for", "1h"]).unwrap().status.success());
     }
     let v6 = rules_v6(&host);
-    is_mended(&guard, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
+    is_repaired(&guard, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
     let hosts = rules_for_one(&host);
-    is_mended(&guard, "rules for one client each", &hosts, |before| {
+    is_repaired(&guard, "rules for one client each", &hosts, |before| {
         assert_eq!(before.len(), 2);
         before.iter().for_each(|(key, _)| hosts.remove(key).unwrap());
     });
-    is_mended(&guard, "that there is a longer prefix beneath one", &hosts, |before| {
+    is_repaired(&guard, "that there is a longer prefix beneath one", &hosts, |before| {
         let (key, rule) = before
             .iter()
             .find(|(_, rule)| rule[4] & RuleRef::NARROW as u8 != 0)
@@ -168,7 +168,7 @@ fn each_way_to_change_a_rule_is_mended() {
         other[4] ^= RuleRef::NARROW as u8;
         hosts.set(key, &other).unwrap();
     });
-    is_mended(&guard, "a rule for one client more", &hosts, |before| {
+    is_repaired(&guard, "a rule for one client more", &hosts, |before| {
         let (mut key, rule) = before[0].clone();
         *key.last_mut().unwrap() ^= 1;
         hosts.set(&key, &rule).unwrap();
@@ -187,15 +187,15 @@ fn a_rule_against_a_flood_is_mended() {
     flood.stop().unwrap();
     let key = size_of::<SignatureKey>();
     let map = PinnedMap::open(&lab.edge, "SIGNATURES", key, size_of::<RuleRef>()).unwrap();
-    is_mended(&guard, "it is gone", &map, |before| map.remove(&before[0].0).unwrap());
-    is_mended(&guard, "it is for another listener", &map, |before| {
+    is_repaired(&guard, "it is gone", &map, |before| map.remove(&before[0].0).unwrap());
+    is_repaired(&guard, "it is for another listener", &map, |before| {
         let (key, value) = &before[0];
         let mut foreign = key.clone();
         foreign[offset_of!(SignatureKey, listener)] ^= 1;
         map.remove(key).unwrap();
         map.set(&foreign, value).unwrap();
     });
-    is_mended(&guard, "it is another rule", &map, |before| {
+    is_repaired(&guard, "it is another rule", &map, |before| {
         let (key, value) = &before[0];
         let mut other = value.clone();
         other[0] ^= 1;
@@ -221,17 +221,17 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let entries = size_of::<ListenerEntry>();
     let entries = PinnedMap::open(&host, "LISTENER_ENTRIES", 4, entries).unwrap();
     assert_eq!(entries.entries().unwrap().len(), MAX_LISTENERS as usize);
-    is_mended(&guard, "an entry of a listener", &entries, |before| {
+    is_repaired(&guard, "an entry of a listener", &entries, |before| {
         let (key, value) = &before[0];
         entries.set(key, &vec![0xff; value.len()]).unwrap();
     });
     let filter = PinnedMap::open(&host, "EXEMPT_FILTER", 4, EXEMPT_FILTER_BYTES).unwrap();
-    is_mended(&guard, "nobody is exempt, says the filter", &filter, |before| {
+    is_repaired(&guard, "nobody is exempt, says the filter", &filter, |before| {
         filter.set(&before[0].0, &vec![0xff; EXEMPT_FILTER_BYTES]).unwrap();
     });
-    is_mended(&guard, "an exemption", &exempt, |before| exempt.remove(&before[0].0).unwrap());
+    is_repaired(&guard, "an exemption", &exempt, |before| exempt.remove(&before[0].0).unwrap());
     let slots = PinnedMap::open(&host, "INTERFACES", 4, MAX_IFINDEX).unwrap();
-    is_mended(&guard, "the interfaces' slots", &slots, |before| {
+    is_repaired(&guard, "the interfaces' slots", &slots, |before| {
         slots.set(&before[0].0, &vec![0; MAX_IFINDEX]).unwrap();
     });
 
@@ -239,19 +239,19 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let config = PinnedMap::open(&host, "CONFIG", 4, size_of::<Config>()).unwrap();
     let place = offset_of!(Config, mode);
     let mode = || config.get(&[0; 4]).unwrap()[place];
-    let (before, told) = (mode(), guard.status().unwrap().alerts("drift_mended"));
+    let (before, told) = (mode(), guard.status().unwrap().alerts("drift_repaired"));
     let mut changed = config.get(&[0; 4]).unwrap();
     changed[place] = 0;
     config.set(&[0; 4], &changed).unwrap();
     let begun = Instant::now();
-    while mode() != before || guard.status().unwrap().alerts("drift_mended") == told {
+    while mode() != before || guard.status().unwrap().alerts("drift_repaired") == told {
         assert!(begun.elapsed() < LIMIT, "the mode is not mended: {}", guard.log());
         sleep(STEP);
     }
 }
 
 #[test]
-fn links_that_were_detached_replaced_or_unpinned_are_mended() {
+fn links_that_were_detached_replaced_or_unpinned_are_repaired() {
     let (host, _listener) = stage();
     let guard = guarded(&host);
     let program = || {
@@ -277,7 +277,7 @@ fn links_that_were_detached_replaced_or_unpinned_are_mended() {
     for (what, tamper) in tampered {
         let alerts = || {
             let status = guard.status().unwrap();
-            status.alerts("drift_mended") + status.alerts("interface_changed")
+            status.alerts("drift_repaired") + status.alerts("interface_changed")
         };
         let told = alerts();
         tamper();
@@ -302,7 +302,7 @@ fn the_program_that_takes_cookies_back_is_hung_again() {
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     sleep(Duration::from_secs(1));
-    let armed = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    let armed = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
     assert!(armed.status.success(), "{armed:?}");
     let hangs = || {
         let query = || Ok(SchedClassifier::query_tcx(INTERFACE, TcAttachType::Ingress)?);
@@ -313,7 +313,7 @@ fn the_program_that_takes_cookies_back_is_hung_again() {
     PinnedLink::open(&lab.edge, "*/redeem/*").unwrap().detach().unwrap();
     assert!(!hangs());
     let begun = Instant::now();
-    while !hangs() || guard.status().unwrap().alerts("drift_mended") == 0 {
+    while !hangs() || guard.status().unwrap().alerts("drift_repaired") == 0 {
         assert!(begun.elapsed() < LIMIT, "it is gone for good: {}", guard.log());
         sleep(STEP);
     }
@@ -333,7 +333,7 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
 
 /// The rules are as many as there can ever be, half of them of IPv6 and half of each family over networks.
 #[test]
-fn among_as_many_rules_as_there_can_be_each_change_is_mended_as_soon() {
+fn among_as_many_rules_as_there_can_be_each_change_is_repaired_as_soon() {
     let (host, _listener) = stage();
     let config = format!("[policy]\nrules = {MAX_RULES}\n");
     let guard = Guard::start_with(&host, Mode::Enforce, &config, &[]).unwrap();

@@ -14,8 +14,8 @@ use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
-use tcpguard_e2e::status::{Attack, Rule, Status};
-use tcpguard_e2e::truth::{STOPPED, told_of_a_flood};
+use tcpguard_e2e::status::{Incident, Rule, Status};
+use tcpguard_e2e::truth::{STOPPED, alerted_of_a_flood};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The first of the decoys' ports.
@@ -38,8 +38,8 @@ fn decoys(lab: &Lab, at: impl Iterator<Item = SocketAddr> + Send) -> Vec<TcpList
     lab.edge.run(|| Ok(at.map(|at| TcpListener::bind(at).unwrap()).collect())).unwrap()
 }
 
-fn regulars(lab: &Lab) -> Load {
-    let visitors = Visitors { rate: CLIENTS, home: Home::Regulars, patience: PATIENCE };
+fn validated_clients(lab: &Lab) -> Load {
+    let visitors = Visitors { rate: CLIENTS, home: Home::ValidatedClients, patience: PATIENCE };
     Load::of(&lab.client, at(PORT), visitors).unwrap()
 }
 
@@ -59,7 +59,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = decoys(&lab, (DECOYS..DECOYS + PLACES as u16).map(at));
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let clients = regulars(&lab);
+    let clients = validated_clients(&lab);
     sleep(3 * SECOND);
     let bait = Flood {
         rate: 20 * PLACES as u32,
@@ -67,7 +67,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
         ..Flood::random(at(DECOYS), 25 * SECOND)
     };
     let bait = bait.start(&lab).unwrap();
-    let all_taken = |status: &Status| status.attacks().len() >= PLACES;
+    let all_taken = |status: &Status| status.incidents().len() >= PLACES;
     guard.wait_until("an incident at each decoy", 10 * SECOND, all_taken).unwrap();
     let flood = Flood {
         shape: Shape::RandomWindowMss,
@@ -83,22 +83,23 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     sleep(SECOND);
     let from = boot_ns();
     // The few SYNs to the decoys may well reach the stack.
-    let (kept, status) = told_of_a_flood(&guard, 5).unwrap();
+    let (kept, status) = alerted_of_a_flood(&guard, 5).unwrap();
     let to = boot_ns();
     flood.stop().unwrap();
     bait.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
     println!(
         "tcp_syncookies {syncookies}: {} attacks, {:.0} % kept from the stack; {}",
-        status.attacks().len(),
+        status.incidents().len(),
         100.0 * kept,
         clients.summary()
     );
-    let attacks = status.attacks();
-    let own = attacks.iter().find(|attack| attack.port() == PORT).expect("an incident of its own");
-    assert_eq!(own.kind(), "random_spoofed", "{}", own.summary());
+    let incidents = status.incidents();
+    let own =
+        incidents.iter().find(|attack| attack.port() == PORT).expect("an incident of its own");
+    assert_eq!(own.class(), "random_spoofed", "{}", own.summary());
     assert!(own.dropped() > 5_000, "{} of {}", own.dropped(), own.syns());
-    assert_eq!(attacks.len(), PLACES + 1, "one decoy is told with what happens at others");
+    assert_eq!(incidents.len(), PLACES + 1, "one decoy is told with what happens at others");
     assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
 }
 
@@ -162,9 +163,9 @@ impl Over {
 }
 
 /// The incident that covers several listeners together.
-fn told_together(status: &Status) -> Attack {
-    let mut attacks = status.attacks().into_iter();
-    attacks.find(|attack| attack.port() == 0).expect("what is told together")
+fn alerted_together(status: &Status) -> Incident {
+    let mut incidents = status.incidents().into_iter();
+    incidents.find(|attack| attack.port() == 0).expect("what is told together")
 }
 
 /// Ten SYN/s at each listener say little there.
@@ -173,7 +174,7 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = over.decoys(&lab);
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let clients = regulars(&lab);
+    let clients = validated_clients(&lab);
     sleep(3 * SECOND);
     let carpet = over.flood(Shape::Bare);
     let rate = carpet.rate;
@@ -182,22 +183,22 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
     guard.wait_until("a rule for every listener", 12 * SECOND, shared).unwrap();
     sleep(SECOND);
     let (from, before) = (boot_ns(), guard.status().unwrap().reason("drop_signature"));
-    let (_, status) = told_of_a_flood(&guard, 5).unwrap();
+    let (_, status) = alerted_of_a_flood(&guard, 5).unwrap();
     let to = boot_ns();
     carpet.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
     let dropped = status.reason("drop_signature") - before;
-    let all = told_together(&status);
+    let all = alerted_together(&status);
     println!(
         "{over:?}, tcp_syncookies {syncookies}: {dropped} dropped in 5 s; {}; {}",
         all.summary(),
         clients.summary()
     );
-    assert_eq!(all.kind(), "random_spoofed");
+    assert_eq!(all.class(), "random_spoofed");
     assert!(all.summary().contains(" listeners"), "{}", all.summary());
     assert!(!all.summary().contains(":0"), "{}", all.summary());
     assert!(10 * dropped > 9 * 5 * u64::from(rate), "{dropped}");
-    assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks());
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
     assert!(status.rules().iter().all(|rule| rule.kind() == "signature"));
     assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
 }
@@ -225,17 +226,17 @@ fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = over.decoys(&lab);
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let clients = regulars(&lab);
+    let clients = validated_clients(&lab);
     sleep(3 * SECOND);
     let carpet = over.flood(Shape::Copy(likeness)).start(&lab).unwrap();
     guard.wait_until(what, 18 * SECOND, done).unwrap();
     let from = boot_ns();
     println!("{what} after {:.2?}", between(carpet.started(), from));
-    let (kept, status) = told_of_a_flood(&guard, 4).unwrap();
+    let (kept, status) = alerted_of_a_flood(&guard, 4).unwrap();
     let to = boot_ns();
     carpet.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
-    let all = told_together(&status);
+    let all = alerted_together(&status);
     println!("{:.0} % kept from the stack; {}; {}", 100.0 * kept, all.summary(), clients.summary());
     assert!(all.is_flood(), "{}", all.summary());
     assert!(!status.rules().iter().any(is_shared), "clients look like it: {:#?}", status.rules());
@@ -255,7 +256,7 @@ fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies() {
 /// There may be rules for single ports to which no client comes, and none for every listener.
 #[test]
 fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_a_carpet_that_looks_as_clients_do() {
-    let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+    let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
     a_carpet_of_copies(0, "it is named", named);
 }
 
@@ -271,7 +272,7 @@ fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) 
     lab.client.write("/run/quiet.nft", quiet).unwrap();
     lab.client.exec("nft -f /run/quiet.nft").unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let clients = regulars(&lab);
+    let clients = validated_clients(&lab);
     if known {
         let home = Home::Residents(network);
         let somebody = Visitors { rate: 1, home, patience: PATIENCE };
@@ -285,24 +286,25 @@ fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) 
     let sources = Sources::Net(network);
     let flood = Flood { sources, rate: 2_000, ..Flood::random(at(PORT), 12 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    let stopped =
-        |status: &Status| !signatures(status).is_empty() || status.step("cookies") == Some("taken");
+    let stopped = |status: &Status| {
+        !signatures(status).is_empty() || status.mitigation("cookies") == Some("active")
+    };
     guard.wait_until("a rule against the tool", 5 * SECOND, stopped).unwrap();
     sleep(SECOND);
     let from = boot_ns();
-    let (_, status) = told_of_a_flood(&guard, 5).unwrap();
+    let (_, status) = alerted_of_a_flood(&guard, 5).unwrap();
     let to = boot_ns();
     flood.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
-    let attacks = status.attacks();
+    let incidents = status.incidents();
     let rules: Vec<String> = status.rules().iter().map(|rule| rule.matches().to_owned()).collect();
     println!(
         "known: {known}, tcp_syncookies {syncookies}; {}; {rules:?}; {}",
-        attacks[0].summary(),
+        incidents[0].summary(),
         clients.summary()
     );
-    assert_eq!(attacks[0].kind(), "few_source");
-    assert_eq!(status.state(), STOPPED, "{attacks:#?}");
+    assert_eq!(incidents[0].class(), "few_source");
+    assert_eq!(status.state(), STOPPED, "{incidents:#?}");
     assert!(rules.len() <= 2, "{rules:?}");
     assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
 }

@@ -56,10 +56,10 @@ fn somebody(random: &mut Random) -> IpAddr {
 
 /// The one open incident is of this class, and no rule came of it.
 fn assert_only_told(status: &Status, class: &str) {
-    let attacks = status.attacks();
-    let kinds: Vec<&str> = attacks.iter().map(|attack| attack.kind()).collect();
-    assert_eq!(kinds, [class], "{attacks:#?}");
-    println!("  {}", attacks[0].summary());
+    let incidents = status.incidents();
+    let kinds: Vec<&str> = incidents.iter().map(|attack| attack.class()).collect();
+    assert_eq!(kinds, [class], "{incidents:#?}");
+    println!("  {}", incidents[0].summary());
     assert_eq!(status.rules_in_kernel(), Some(0));
     assert_eq!(status.total("drop_total"), 0);
 }
@@ -108,7 +108,7 @@ fn a_busy_proxy_is_no_victim_of_reflection() {
     let connected = proxy.finish().unwrap();
     println!("  {}", connected.summary());
     assert!(connected.0.len() > 3_000, "it is busy: {}", connected.summary());
-    assert!(status.attacks().is_empty() && status.past_attacks().is_empty());
+    assert!(status.incidents().is_empty() && status.past_incidents().is_empty());
     assert_eq!(status.total("drop_total"), 0);
 }
 
@@ -118,8 +118,8 @@ fn a_service_that_accepts_nobody_is_overloaded_and_not_under_attack() {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Hang).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 200).unwrap();
-    let is_told = |status: &Status| !status.attacks().is_empty();
-    guard.wait_until("it is told", 6 * SECOND, is_told).unwrap();
+    let is_alerted = |status: &Status| !status.incidents().is_empty();
+    guard.wait_until("it is told", 6 * SECOND, is_alerted).unwrap();
     sleep(2 * SECOND);
     assert_only_told(&guard.status().unwrap(), "listener_overload");
     load.finish().unwrap();
@@ -140,8 +140,8 @@ fn a_rush_of_real_clients_is_served_and_is_no_attack() {
         let attempts = load.finish().unwrap();
         assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
     }
-    let attacks = status.attacks();
-    assert!(attacks.iter().all(|attack| attack.kind() == "flash_crowd"), "{attacks:#?}");
+    let incidents = status.incidents();
+    assert!(incidents.iter().all(|attack| attack.class() == "flash_crowd"), "{incidents:#?}");
     assert_eq!(status.total("drop_total"), 0);
 }
 
@@ -160,13 +160,13 @@ fn idle_connections_to_a_service_that_waits_for_data_are_no_attack() {
     let status = guard.status().unwrap();
     let completed = status.listener_total(PORT, "established");
     assert_eq!((idle.len(), completed), (200, 0), "the kernel waits for their data");
-    assert!(status.attacks().is_empty(), "{:?}", status.attacks());
-    assert!(status.past_attacks().is_empty(), "{:?}", status.past_attacks());
+    assert!(status.incidents().is_empty(), "{:?}", status.incidents());
+    assert!(status.past_incidents().is_empty(), "{:?}", status.past_incidents());
 }
 
 /// Whether this item of the gate speaks for an attack.
 fn speaks_for_an_attack(status: &Status, item: &str) -> bool {
-    let gate = status.document()["attacks"][0]["evidence"]["gate"].as_array();
+    let gate = status.document()["incidents"][0]["evidence"]["gate"].as_array();
     gate.into_iter().flatten().any(|found| found["name"] == item && found["holds"] == true)
 }
 
@@ -182,7 +182,7 @@ fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
     let visitors = |rate, home, patience| {
         Load::of(&lab.client, Family::V4.service(), Visitors { rate, home, patience }).unwrap()
     };
-    let others = visitors(20, Home::Strangers, PATIENCE);
+    let others = visitors(20, Home::NewClients, PATIENCE);
     let _known = visitors(40, home, IMPATIENT);
     let is_usual = |status: &Status| status.document()["clients"]["ratio"].as_f64() > Some(0.95);
     guard.wait_until("the baseline is known", 15 * SECOND, is_usual).unwrap();
@@ -224,9 +224,9 @@ fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
 /// They come no more often than clients without a reply do, and their handshakes are missing.
 #[test]
 fn known_clients_that_do_not_retransmit_get_no_rule() {
-    // The addresses of `REGULARS` are the last 64 of the new clients' range.
-    let regulars = IpNet::new(Family::V4.stranger(u16::MAX), 26).unwrap().trunc();
-    known_clients_that_fail_are_no_attackers(Home::Regulars, regulars);
+    // The addresses of `VALIDATED_CLIENTS` are the last 64 of the new clients' range.
+    let validated_clients = IpNet::new(Family::V4.new_client(u16::MAX), 26).unwrap().trunc();
+    known_clients_that_fail_are_no_attackers(Home::ValidatedClients, validated_clients);
 }
 
 /// Like the previous test, with a carrier's customers: this once raised the alarm of a single source.
@@ -331,7 +331,7 @@ fn look_at(case: Case, naive: bool) -> Seen {
     if naive {
         shut_out_by_half_open(&lab.edge);
     }
-    let loads = [Home::One, Home::Strangers].map(|home| {
+    let loads = [Home::One, Home::NewClients].map(|home| {
         let visitors = Visitors { rate: case.clients(), home, patience: PATIENCE };
         Load::of(&lab.client, service, visitors).unwrap()
     });
@@ -365,7 +365,7 @@ fn look_at(case: Case, naive: bool) -> Seen {
         clients[0].summary(),
         clients[1].summary()
     );
-    for attack in status.iter().flat_map(Status::attacks) {
+    for attack in status.iter().flat_map(Status::incidents) {
         println!("  {}", attack.summary());
     }
     Seen { checked, alike, clients, harm }
@@ -411,7 +411,7 @@ fn g21_half_open_health_checks_are_never_dropped() {
     let least = |share: fn(&Seen) -> f64| seen.iter().map(share).fold(1.0, f64::min);
     let answered = least(|case| case.checked.share());
     let known = least(|case| case.clients[0].share_within(SECOND));
-    let strangers = least(|case| case.clients[1].share_within(SECOND));
+    let new_clients = least(|case| case.clients[1].share_within(SECOND));
     let rules: u64 = seen.iter().map(|case| case.harm.rules).sum();
     let dropped: u64 = seen.iter().map(|case| case.harm.dropped).sum();
     let all = sum(seen.iter().map(|case| case.checked));
@@ -425,11 +425,11 @@ fn g21_half_open_health_checks_are_never_dropped() {
         all.asked,
         100.0 * answered,
         100.0 * known,
-        100.0 * strangers,
+        100.0 * new_clients,
         alike.answered,
         alike.asked,
     );
-    let served = f64::min(known, strangers);
+    let served = f64::min(known, new_clients);
     let holds = answered >= SERVED && served >= SERVED && (rules, dropped) == (0, 0);
     row.result(count as u64, said, holds)
         .naive(
@@ -460,10 +460,10 @@ fn a_few_sources_are_named_and_dropped_and_clients_are_served() {
         flood.wait().unwrap();
     }
     let status = guard.status().unwrap();
-    let attacks = status.attacks();
-    assert_eq!(attacks.len(), 1, "{attacks:#?}");
-    println!("  {}", attacks[0].summary());
-    assert_eq!(attacks[0].kind(), "few_source");
+    let incidents = status.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:#?}");
+    println!("  {}", incidents[0].summary());
+    assert_eq!(incidents[0].class(), "few_source");
     assert!(status.total("drop_total") > 7_500, "most of 15,000: {}", status.total("drop_total"));
     let attempts = load.finish().unwrap();
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());

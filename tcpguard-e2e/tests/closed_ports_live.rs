@@ -35,8 +35,8 @@ fn resets(lab: &Lab) -> u64 {
     tcp_counter(&lab.edge, "OutRsts").unwrap()
 }
 
-fn is_told(status: &Status) -> bool {
-    status.attacks().iter().any(|attack| attack.kind() == "closed_ports")
+fn is_alerted(status: &Status) -> bool {
+    status.incidents().iter().any(|attack| attack.class() == "closed_ports")
 }
 
 /// Whether a connection is refused, rather than left to wait.
@@ -55,7 +55,7 @@ fn is_dropped(lab: &Lab, sources: Sources) {
     let flood = Flood { rate: FLOOD, sources, ..Flood::random(closed(), 8 * SECOND) };
     let flood = flood.start(lab).unwrap();
     let begun = flood.started();
-    guard.wait_until("the incident", 3 * SECOND, is_told).unwrap();
+    guard.wait_until("the incident", 3 * SECOND, is_alerted).unwrap();
     sleep(SECOND);
     let before = resets(lab);
     sleep(2 * SECOND);
@@ -71,7 +71,7 @@ fn is_dropped(lab: &Lab, sources: Sources) {
     assert!(refused <= 3 * RESETS, "{refused}");
     assert!(refused >= RESETS / 4, "some are: {refused}");
     assert!(dropped > u64::from(FLOOD), "{dropped}");
-    assert_eq!(status.attacks().len(), 1, "{:#?}", status.attacks());
+    assert_eq!(status.incidents().len(), 1, "{:#?}", status.incidents());
     assert_eq!(status.state(), STOPPED);
     assert_eq!(check.status.code(), Some(1), "{check:?}");
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
@@ -103,7 +103,7 @@ fn in_observe_mode_a_flood_of_closed_ports_is_told_and_every_syn_refused() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
     let flood = Flood { rate: FLOOD, ..Flood::random(closed(), 6 * SECOND) }.start(&lab).unwrap();
-    guard.wait_until("the incident", 3 * SECOND, is_told).unwrap();
+    guard.wait_until("the incident", 3 * SECOND, is_alerted).unwrap();
     sleep(SECOND);
     let before = resets(&lab);
     sleep(SECOND);
@@ -115,7 +115,7 @@ fn in_observe_mode_a_flood_of_closed_ports_is_told_and_every_syn_refused() {
     println!("{refused} resets in a second");
     assert!(refused > u64::from(FLOOD) / 4, "{refused}");
     assert_eq!(status.reason("drop_closed_port"), 0);
-    let attack = &status.attacks()[0];
+    let attack = &status.incidents()[0];
     assert!(attack.matched() > u64::from(FLOOD) / 4 && attack.dropped() == 0, "{attack:?}");
     assert_eq!(status.state(), NOT_STOPPED);
     assert_eq!(check.status.code(), Some(2), "{check:?}");
@@ -131,6 +131,6 @@ fn a_scan_is_refused_port_by_port() {
     sleep(SECOND);
     let (status, refused) = (guard.status().unwrap(), resets(&lab) - before);
     assert!(refused * 100 >= sent * 99, "{refused} of {sent}");
-    assert!(!is_told(&status), "{:#?}", status.attacks());
+    assert!(!is_alerted(&status), "{:#?}", status.incidents());
     assert_eq!(status.reason("drop_closed_port"), 0);
 }

@@ -76,8 +76,8 @@ impl Answers {
             Self::Stack | Self::KernelCookies => {}
             Self::HelperCookies => {
                 lab.edge.sysctl("net.ipv4.tcp_syncookies", "2").unwrap();
-                let steps = ListenerEntry::KERNEL_COOKIES | ListenerEntry::STRAYS;
-                armed.set_steps(steps).unwrap();
+                let mitigations = ListenerEntry::KERNEL_COOKIES | ListenerEntry::OUT_OF_STATE;
+                armed.set_mitigations(mitigations).unwrap();
             }
             Self::OwnCookies => armed.arm().unwrap(),
             Self::BehindRule => {
@@ -140,7 +140,7 @@ fn completions_are_the_clients_own(answers: Answers, client_delay: Option<Delay>
     answers.take(&lab, &armed);
     let before = armed.counters();
     let loads = Family::BOTH.map(|family| {
-        let visitors = Visitors { rate: CLIENTS, home: Home::Regulars, patience: PATIENCE };
+        let visitors = Visitors { rate: CLIENTS, home: Home::ValidatedClients, patience: PATIENCE };
         Load::of(&lab.client, family.service(), visitors).unwrap()
     });
     sleep(LOAD);

@@ -78,7 +78,7 @@ fn an_unconfirmed_mode_goes_back_at_its_time_over_a_kill() {
     guard.start_again_by_file().unwrap();
     let shown = json(&lab.edge, &["mode"]);
     assert_eq!(shown["mode"], "enforce", "its time is not over");
-    let moved = time(&shown["ends"]["word_by"]).duration_since(time(&set["ends"]["word_by"]));
+    let moved = time(&shown["ends"]["confirm_by"]).duration_since(time(&set["ends"]["confirm_by"]));
     assert!(moved.abs() < SignedDuration::from_millis(50), "nor is it another: {moved:?}");
     let page = guard.status_text().unwrap();
     assert!(page.contains("the mode goes back to observe in"), "{page}");
@@ -97,7 +97,7 @@ fn an_unconfirmed_mode_goes_back_at_its_time_over_a_kill() {
 
 /// No agent lives when its time is over: the next one takes it back before it says anything.
 #[test]
-fn a_mode_whose_time_ended_without_an_agent_is_taken_back_first() {
+fn a_mode_that_expired_without_an_agent_is_reverted_first() {
     let lab = stage();
     let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     json(&lab.edge, &["mode", "off", "--for", "2s"]);
@@ -233,7 +233,7 @@ fn back_after(
 }
 
 #[test]
-fn g14_a_mode_that_nobody_confirms_goes_back() {
+fn g14_an_unconfirmed_mode_is_reverted() {
     let row = Row::new(Goal::G14);
     let (trials, limit) = (size(2, 10), 4 * SECOND);
     let own = ["mode", "enforce", "--confirm", "4s"];

@@ -21,7 +21,7 @@ use tcpguard_e2e::lab::{Lab, LabOptions};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::peak::{Footprint, descriptors, forget_peak};
 use tcpguard_e2e::pins::PIN_DIR;
-use tcpguard_engine::{Listener, Order, Ports, Step};
+use tcpguard_engine::{Listener, Mitigation, Order, Ports};
 use tcpguard_goals::{Goal, Row, seed, size};
 
 /// Longest that all but one in a hundred changes of the administrator may take.
@@ -59,7 +59,7 @@ fn changes(host: &Netns, dir: &str, rounds: u32) -> Result<Changes> {
             for_s: 60,
             reason: "from the administrator".to_owned(),
             force: false,
-            on_trial: None,
+            pending_confirmation: None,
             dry_run: false,
         };
         let mut changes = Changes { took: Vec::new(), failed: 0 };
@@ -180,7 +180,7 @@ impl fmt::Display for Seen {
 }
 
 #[test]
-fn g12_a_thousand_hostile_clients_keep_nobody_from_the_agent() {
+fn g12_a_thousand_hostile_clients_keep_no_other_client_from_the_agent() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let host = &lab.edge;
     let guard =
@@ -264,7 +264,7 @@ fn reached() -> u64 {
 }
 
 #[test]
-fn g11_nobody_connects_to_a_socket() {
+fn g11_no_unprivileged_user_connects_to_a_socket() {
     let row = Row::new(Goal::G11);
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
@@ -288,15 +288,29 @@ fn every_change() -> Vec<Request> {
     let (for_s, force, dry_run) = (60, false, false);
     let ports = Ports::EVERY;
     vec![
-        Request::Block { prefix, ports, for_s, reason: reason(), force, on_trial: None, dry_run },
+        Request::Block {
+            prefix,
+            ports,
+            for_s,
+            reason: reason(),
+            force,
+            pending_confirmation: None,
+            dry_run,
+        },
         Request::Allow { prefix, for_s, reason: reason(), force },
         Request::Disallow { prefix },
         unblock(prefix),
         Request::Unblock { prefix: None, rule: None, origin: None, dry_run },
-        Request::ImportRules { rules: Vec::new(), merge: false, force, on_trial: None, dry_run },
-        Request::OrderStep {
+        Request::ImportRules {
+            rules: Vec::new(),
+            merge: false,
+            force,
+            pending_confirmation: None,
+            dry_run,
+        },
+        Request::OrderMitigation {
             listener: Listener { addr: Ipv4Addr::UNSPECIFIED.into(), port: 443 },
-            step: Step::Cookies,
+            mitigation: Mitigation::Cookies,
             order: Order::Off,
             for_s,
         },

@@ -43,7 +43,7 @@ const CLIENTS: [Client; 4] = [
 /// the host knows it, a SYN-ACK leaves without a connection behind it. That does not mean that another host's
 /// service has this address.
 #[test]
-fn a_syn_that_is_reset_while_its_answer_waits_for_a_neighbour_disarms_nothing() {
+fn a_syn_that_is_reset_while_its_reply_waits_for_a_neighbour_disarms_nothing() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let listener = listen(&lab.edge);
     let armed = Armed::attach(&lab, XdpMode::Auto).unwrap();
@@ -83,7 +83,7 @@ fn a_syn_that_is_reset_while_its_answer_waits_for_a_neighbour_disarms_nothing() 
         let sent = armed.counters().cookies_sent;
         connection(&lab, &listener, family).unwrap();
         assert!(armed.counters().cookies_sent > sent, "{family:?}");
-        armed.set_steps(0).unwrap();
+        armed.set_mitigations(0).unwrap();
     }
 }
 

@@ -43,8 +43,8 @@ fn g15_what_another_version_pinned_is_taken_over() {
     let times = size(4, 20);
     let lab = Lab::new(LabOptions::default()).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let steps = (0..times).map(|time| if time % 2 == 0 { -1 } else { 1 });
-    let taken = steps
+    let mitigations = (0..times).map(|time| if time % 2 == 0 { -1 } else { 1 });
+    let taken = mitigations
         .filter(|step| {
             is_taken_over(&mut guard, &lab.edge, || pretend_layout(&lab.edge, *step).unwrap())
         })

@@ -91,7 +91,7 @@ fn an_agent_protects_again_after_a_restart() {
 }
 
 #[test]
-fn what_a_stopped_agent_left_is_taken_off() {
+fn what_a_stopped_agent_left_is_detached() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     guard.stop().unwrap();

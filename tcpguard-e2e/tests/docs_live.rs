@@ -117,8 +117,8 @@ fn wait(machine: &Machine, what: &str, limit: Duration, condition: impl Fn(&Valu
     }
 }
 
-fn attacks(status: &Value) -> &[Value] {
-    status["attacks"].as_array().map_or(&[], Vec::as_slice)
+fn incidents(status: &Value) -> &[Value] {
+    status["incidents"].as_array().map_or(&[], Vec::as_slice)
 }
 
 #[test]
@@ -139,13 +139,13 @@ fn the_operators_page_can_be_followed() {
     let flood = flood.start(&lab).unwrap();
     wait(&machine, "the flood is told", 10 * SECOND, |status| {
         status["daemon"]["state"] == "attack_unmitigated"
-            && attacks(status)[0]["kind"] == "random_spoofed"
+            && incidents(status)[0]["class"] == "random_spoofed"
     });
-    wait(&machine, "it is number 1, as on the page", SECOND, |it| attacks(it)[0]["id"] == 1);
+    wait(&machine, "it is number 1, as on the page", SECOND, |it| incidents(it)[0]["id"] == 1);
     wrong.extend(play(&machine, &commands, "attack"));
 
     flood.stop().unwrap();
-    wait(&machine, "the attack is over", QUIET, |status| attacks(status).is_empty());
+    wait(&machine, "the attack is over", QUIET, |status| incidents(status).is_empty());
     wrong.extend(play(&machine, &commands, "after"));
     load.finish().unwrap();
     wrong.extend(play(&machine, &commands, "end"));

@@ -134,13 +134,13 @@ fn served(lab: &Lab, what: &str) {
 
 #[track_caller]
 fn denied(lab: &Lab, what: &str) {
-    let attempts = clients(lab, Home::Strangers, SECOND / 2);
+    let attempts = clients(lab, Home::NewClients, SECOND / 2);
     assert_eq!(attempts.share_within(SECOND), 0.0, "{what}: {}", attempts.summary());
 }
 
 /// Asks for cookies as the engine does. Returns the output.
 fn ask(lab: &Lab) -> String {
-    let output = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    let output = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -180,7 +180,7 @@ fn guarded(lab: &Lab, config: &str, test: impl FnOnce(&Guard<'_>)) {
 /// Rules are compared once a second.
 #[track_caller]
 fn given_up(guard: &Guard<'_>) {
-    let given_up = |status: &Status| status.step("cookies") != Some("taken");
+    let given_up = |status: &Status| status.mitigation("cookies") != Some("active");
     guard.wait_until("cookies are given up", 3 * SECOND, given_up).unwrap();
 }
 
@@ -358,12 +358,12 @@ impl Host {
     fn all() -> Vec<Self> {
         let mut hosts = Vec::new();
         for (name, filter, takes_cookies) in FILTERS {
-            let cookies = if takes_cookies { "taken" } else { "refused" };
+            let cookies = if takes_cookies { "active" } else { "refused" };
             for backend in BACKENDS {
                 hosts.push(Self { name, filter, backend, mark: false, cookies });
             }
             if !takes_cookies && name != "tcp_loose=0" {
-                hosts.push(Self { name, filter, backend: "own", mark: true, cookies: "taken" });
+                hosts.push(Self { name, filter, backend: "own", mark: true, cookies: "active" });
             }
         }
         hosts.sort_by_key(|host| host.name != FILTERS[0].0 || host.backend != "own");
@@ -385,9 +385,9 @@ impl Host {
         let Self { name, backend, cookies, .. } = self;
         let what = format!("{name}, {backend}: cookies are {cookies}");
         let decided = guard
-            .wait_until(&what, DECIDED, |status| status.step("cookies") == Some(cookies))
+            .wait_until(&what, DECIDED, |status| status.mitigation("cookies") == Some(cookies))
             .unwrap();
-        println!("{what}, {:?}", decided.step_reason("cookies"));
+        println!("{what}, {:?}", decided.mitigation_reason("cookies"));
         flooded.end(|flood| [flood.started, flood.ended])
     }
 }
@@ -400,7 +400,7 @@ struct Flooded {
 
 impl Flooded {
     fn begin(lab: &Lab, likeness: Likeness) -> Self {
-        let clients = [Home::One, Home::Strangers].map(|home| {
+        let clients = [Home::One, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: CLIENT_RATE, home, patience: SECOND };
             Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
         });
@@ -416,10 +416,10 @@ impl Flooded {
     /// The clients that began to connect in `span`, in nanoseconds since boot.
     fn end(self, span: impl FnOnce(&FloodReport) -> [u64; 2]) -> [Attempts; 2] {
         let [from, to] = span(&self.flood.wait().unwrap());
-        let [known, strangers] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
+        let [known, new_clients] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
         println!("  the known client: {}", known.summary());
-        println!("  strangers: {}", strangers.summary());
-        [known, strangers]
+        println!("  strangers: {}", new_clients.summary());
+        [known, new_clients]
     }
 }
 
@@ -434,7 +434,7 @@ fn with_an_agent_that_hangs() -> [Attempts; 2] {
     let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
     let flooded = Flooded::begin(&lab, likeness);
     guard
-        .wait_until("cookies", 4 * SECOND, |status| status.step("cookies") == Some("taken"))
+        .wait_until("cookies", 4 * SECOND, |status| status.mitigation("cookies") == Some("active"))
         .unwrap();
     guard.pause().unwrap();
     let from = boot_ns();
@@ -454,7 +454,7 @@ fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
     let naive = with_an_agent_that_hangs();
     let clients: usize = guarded.iter().flatten().map(|some| some.0.len()).sum();
     let share = |some: &Attempts| some.share_within(SECOND);
-    let [known, strangers] =
+    let [known, new_clients] =
         [0, 1].map(|kind| guarded.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
     let naive_clients: usize = naive.iter().map(|some| some.0.len()).sum();
     let naive_most = naive.iter().map(share).fold(0.0, f64::max);
@@ -464,9 +464,9 @@ fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
             "hosts with a packet filter in a flood: of {clients} clients, at least {:.1} % of the known ones \
              and {:.1} % of strangers at each connect within 1 s",
             100.0 * known,
-            100.0 * strangers
+            100.0 * new_clients
         ),
-        f64::min(known, strangers) >= 0.99,
+        f64::min(known, new_clients) >= 0.99,
     )
     .naive(
         1,

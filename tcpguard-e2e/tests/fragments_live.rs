@@ -14,8 +14,8 @@ use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
-use tcpguard_e2e::status::{Attack, Status};
-use tcpguard_e2e::truth::{NOT_STOPPED, STOPPED, told_of_a_flood};
+use tcpguard_e2e::status::{Incident, Status};
+use tcpguard_e2e::truth::{NOT_STOPPED, STOPPED, alerted_of_a_flood};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second of the real clients.
@@ -39,8 +39,8 @@ fn flood_of(shape: Shape) -> Flood {
     Flood { shape, rate: FRAMES, ..Flood::random(service(), LASTS) }
 }
 
-fn evasion(status: &Status) -> Option<Attack> {
-    status.attacks().into_iter().find(|attack| attack.kind() == "evasion")
+fn evasion(status: &Status) -> Option<Incident> {
+    status.incidents().into_iter().find(|attack| attack.class() == "evasion")
 }
 
 /// The value of this key in the listener's line of the status.
@@ -80,7 +80,7 @@ fn fragments_that_no_stack_sends_reach_no_stack_in_enforce_mode() {
         println!("  {told}");
         assert_eq!(status.reason("fragment_short"), 0, "none passed");
         assert!(dropped > u64::from(SYNS), "{dropped}");
-        assert_eq!(status.attacks().len(), 1, "{:#?}", status.attacks());
+        assert_eq!(status.incidents().len(), 1, "{:#?}", status.incidents());
         assert_eq!(status.state(), STOPPED);
         assert_eq!(code, Some(1), "a warning: {told}");
         let half_open = of_listener(&status, "half_open").as_u64().unwrap_or(0);
@@ -160,11 +160,11 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
     sleep(2 * SECOND);
-    let order = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    let order = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
     assert!(order.status.success(), "{order:?}");
     sleep(SECOND);
     let flood = whole_first_fragments().start(&lab).unwrap();
-    let armed = |status: &Status| status.step("cookies") == Some("taken");
+    let armed = |status: &Status| status.mitigation("cookies") == Some("active");
     guard.wait_until("cookies", 5 * SECOND, armed).unwrap();
     sleep(SECOND);
     let (before, since) = (guard.status().unwrap(), boot_ns());
@@ -173,7 +173,7 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     flood.stop().unwrap();
     let attempts = load.finish().unwrap().begun(since, until);
 
-    assert!(armed(&status), "{:?}", status.step_reason("cookies"));
+    assert!(armed(&status), "{:?}", status.mitigation_reason("cookies"));
     assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
     let grown = |of: fn(&Status) -> u64| of(&status) - of(&before);
     let answered = grown(|status| status.listener_total(PORT, "syn_ack"));
@@ -184,8 +184,8 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     // the clients' handshakes.
     assert!(answered < 1000, "{answered} reached the stack");
     // SYNs that an operator keeps from the stack need not become an incident.
-    assert_ne!(status.state(), NOT_STOPPED, "{:#?}", status.attacks());
-    assert_eq!(of_listener(&status, "state"), "protected", "{:#?}", status.attacks());
+    assert_ne!(status.state(), NOT_STOPPED, "{:#?}", status.incidents());
+    assert_eq!(of_listener(&status, "state"), "mitigating", "{:#?}", status.incidents());
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
 }
 
@@ -199,7 +199,7 @@ fn is_dropped_by_one_rule(lab: &Lab, flood: Flood) {
     guard.wait_for_rule(5 * SECOND).unwrap();
     sleep(SECOND);
     let (before, since) = (guard.status().unwrap(), boot_ns());
-    let (kept, status) = told_of_a_flood(&guard, 4).unwrap();
+    let (kept, status) = alerted_of_a_flood(&guard, 4).unwrap();
     let until = boot_ns();
     flood.stop().unwrap();
     let attempts = load.finish().unwrap().begun(since, until);
@@ -214,7 +214,7 @@ fn is_dropped_by_one_rule(lab: &Lab, flood: Flood) {
     );
     assert!(10 * dropped >= 9 * arrived, "{dropped} of {arrived}");
     assert_eq!(status.rules().len(), 1, "{:#?}", status.rules());
-    assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks());
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
 }
 
@@ -262,7 +262,7 @@ fn a_whole_network_of_own_addresses_is_answered_with_cookies() {
     let load = Load::start(&lab.client, host.service, CLIENTS).unwrap();
     sleep(2 * SECOND);
     let flood = host.flood(Shape::Copy(likeness)).start(lab).unwrap();
-    let armed = |status: &Status| status.step("cookies") == Some("taken");
+    let armed = |status: &Status| status.mitigation("cookies") == Some("active");
     guard.wait_until("cookies", 5 * SECOND, armed).unwrap();
     sleep(SECOND);
     let (before, since, sent) = (guard.status().unwrap(), boot_ns(), flood.sent());
@@ -276,7 +276,7 @@ fn a_whole_network_of_own_addresses_is_answered_with_cookies() {
     let answered = cookies(&status) - cookies(&before);
     println!("{answered} of {sent} answered with cookies; {}", attempts.summary());
     assert!(2 * answered > sent, "{answered} of {sent}");
-    assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks());
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
     assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
 }
 

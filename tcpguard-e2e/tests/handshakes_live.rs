@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The `number`th address and port; those of another `kind` are others.
 fn source(family: Family, kind: u32, number: u32) -> SocketAddr {
     let port = 10_000 + kind * EACH.div_ceil(ADDRESSES) + number / ADDRESSES;
-    SocketAddr::new(family.stranger((1 + number % ADDRESSES) as u16), port as u16)
+    SocketAddr::new(family.new_client((1 + number % ADDRESSES) as u16), port as u16)
 }
 
 /// Growth of the counters of faults at a host.

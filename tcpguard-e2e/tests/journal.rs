@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpguard::observe::events::MESSAGE_IDS;
-use tcpguard::observe::{Alert, AlertSink, History, journal};
 use tcpguard::status::Clock;
+use tcpguard::telemetry::events::MESSAGE_IDS;
+use tcpguard::telemetry::{Alert, AlertSink, History, journal};
 use tcpguard_e2e::flood::Flood;
 use tcpguard_e2e::guard::{self, Guard, Mode};
 use tcpguard_e2e::journald::Journald;
@@ -41,7 +41,7 @@ fn a_flood_stands_in_the_journal_with_its_fields() {
     let mut flood = Flood::random(Family::V4.service(), 4 * SECOND);
     flood.rate = 20_000;
     flood.start(&lab).unwrap().wait().unwrap();
-    guard.wait_until("the attack is over", 30 * SECOND, |s| s.past_attacks().len() == 1).unwrap();
+    guard.wait_until("the attack is over", 30 * SECOND, |s| s.past_incidents().len() == 1).unwrap();
     guard::cli(&lab.edge, &["mode", "observe"]).unwrap();
 
     let entries = journald.entries("").unwrap();
@@ -63,11 +63,11 @@ fn a_flood_stands_in_the_journal_with_its_fields() {
     assert!(started["TCPGUARD_DST"].as_str().unwrap().parse::<std::net::IpAddr>().is_ok());
     assert!(number(started, "TCPGUARD_SYN_PPS") > 1_000, "{started:#}");
     assert!(number(started, "TCPGUARD_SOURCES_EST") > 100, "{started:#}");
-    let attack = number(started, "TCPGUARD_ALERT_ID");
+    let attack = number(started, "TCPGUARD_INCIDENT_ID");
 
     assert_eq!(of(&entries, "rule_installed")["PRIORITY"], "5");
     let ended = of(&entries, "attack_ended");
-    assert_eq!(number(ended, "TCPGUARD_ALERT_ID"), attack);
+    assert_eq!(number(ended, "TCPGUARD_INCIDENT_ID"), attack);
     assert!((4..=20).contains(&number(ended, "TCPGUARD_DURATION_S")), "{ended:#}");
     assert!(number(ended, "TCPGUARD_DROPPED") > 10_000, "{ended:#}");
     assert_eq!(of(&entries, "mode_changed")["TCPGUARD_MODE"], "observe");

@@ -47,7 +47,7 @@ fn clients_connect(mode: XdpMode, host_timestamps: u8) {
     lab.edge.sysctl("net.ipv4.tcp_syncookies", "2").unwrap();
     armed.configure(|config| config.kernel_timestamps = (host_timestamps == PLAIN).into()).unwrap();
     let learned = armed.counters();
-    armed.set_steps(ListenerEntry::KERNEL_COOKIES | ListenerEntry::STRAYS).unwrap();
+    armed.set_mitigations(ListenerEntry::KERNEL_COOKIES | ListenerEntry::OUT_OF_STATE).unwrap();
     let mut without = without.into_iter();
     let mut count = 0;
     for client in &clients {
@@ -84,7 +84,7 @@ fn clients_connect(mode: XdpMode, host_timestamps: u8) {
     assert_eq!(counters.refused, 0, "{counters:?}");
     let packets = armed.dataplane.packets(0).unwrap();
     assert_eq!(packets.reasons[Reason::Cookie as usize], count);
-    assert_eq!(packets.reasons[Reason::DropStray as usize], 0);
+    assert_eq!(packets.reasons[Reason::DropOutOfState as usize], 0);
     assert_eq!(armed.dataplane.returned_cookies(0).unwrap().invalid, 0);
     // Where the kernel makes none, the SYN goes on to it.
     lab.edge.sysctl("net.ipv4.tcp_syncookies", "1").unwrap();

@@ -36,11 +36,13 @@ fn mimic(lab: &Lab, family: Family, duration: Duration) -> Flood {
 /// Waits until cookies answer; the status then.
 fn armed(guard: &Guard<'_>) -> Status {
     let limit = ARMED_WITHIN + SECOND;
-    guard.wait_until("cookies", limit, |status| status.step("cookies") == Some("taken")).unwrap()
+    guard
+        .wait_until("cookies", limit, |status| status.mitigation("cookies") == Some("active"))
+        .unwrap()
 }
 
 #[test]
-fn a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in() {
+fn a_mimicking_flood_gets_cookies_and_clients_connect() {
     for family in Family::BOTH {
         let lab = lab();
         let flood = mimic(&lab, family, 10 * SECOND);
@@ -57,9 +59,9 @@ fn a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in()
         let status = guard.status().unwrap();
         let attempts = load.finish().unwrap();
 
-        let attacks = status.attacks();
-        assert_eq!(attacks.len(), 1, "{attacks:#?}");
-        assert_eq!(attacks[0].kind(), "random_spoofed");
+        let incidents = status.incidents();
+        assert_eq!(incidents.len(), 1, "{incidents:#?}");
+        assert_eq!(incidents[0].class(), "random_spoofed");
         assert_eq!(status.state(), "attack_mitigated");
         assert_eq!(status.rules().len(), 0, "{:#?}", status.rules());
         let sent = status.listener_total(PORT, "cookies_sent");
@@ -92,25 +94,26 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let refused = cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    let refused = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
     let text = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert!(text.contains("no SYN-ACK of it was seen yet"), "{text}");
 
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(SECOND);
-    let step = |order: &str| {
-        let output = cli(&lab.edge, &["step", ":443", "cookies", order, "--for", "1m"]).unwrap();
+    let mitigation = |order: &str| {
+        let output =
+            cli(&lab.edge, &["mitigation", ":443", "cookies", order, "--for", "1m"]).unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let text = step("on");
+    let text = mitigation("on");
     assert!(text.contains("answers SYNs with cookies since"), "{text}");
     let since = boot_ns();
     sleep(2 * SECOND);
     let until = boot_ns();
     let sent = guard.status().unwrap().listener_total(PORT, "cookies_sent");
     assert!(sent >= 150, "{sent}");
-    let text = step("off");
+    let text = mitigation("off");
     assert!(text.contains("forbids it"), "{text}");
     // Time for packets on their way.
     sleep(SECOND / 2);
@@ -119,7 +122,7 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     let status = guard.status().unwrap();
     assert_eq!(status.listener_total(PORT, "cookies_sent"), before);
     assert_eq!(status.listener_total(PORT, "cookies_redeemed"), before, "every client came back");
-    step("auto");
+    mitigation("auto");
     let attempts = load.finish().unwrap();
     served(&attempts.begun(since, until));
 }
@@ -162,13 +165,13 @@ fn without_an_agent_rules_go_on_for_thirty_seconds_and_drop_nothing_from_then_on
 }
 
 #[test]
-fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_answers_again() {
+fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_replies_again() {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(SECOND);
-    cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
     sleep(SECOND);
     served(&load.finish().unwrap());
     // Time for packets on their way.
@@ -205,13 +208,13 @@ fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
     sleep(SECOND);
     guard.start_again(Mode::Enforce).unwrap();
     let status = guard.status().unwrap();
-    assert_eq!(status.step("cookies"), Some("taken"), "from the first moment on");
+    assert_eq!(status.mitigation("cookies"), Some("active"), "from the first moment on");
     let before = status.listener_total(PORT, "cookies_sent");
     let flood = flood.wait().unwrap();
     let status = guard.status().unwrap();
-    assert_eq!(status.step("cookies"), Some("taken"));
+    assert_eq!(status.mitigation("cookies"), Some("active"));
     assert!(status.listener_total(PORT, "cookies_sent") > before + 20_000);
-    assert_eq!(status.attacks().len(), 1, "found again");
+    assert_eq!(status.incidents().len(), 1, "found again");
     let lost = lab.lost().unwrap() as f64 / flood.sent as f64;
     served_but_for(lost, &load.finish().unwrap().begun(after(since, SECOND), flood.ended));
 }

@@ -13,7 +13,7 @@ use tcpguard_e2e::pins::{PIN_DIR, pins, pretend_layout};
 use tcpguard_e2e::server::{Behaviour, Server};
 
 /// Time that the agent waits before it detaches programs for which it has no use.
-const SUCCESSION: Duration = Duration::from_secs(10);
+const HANDOVER_GRACE: Duration = Duration::from_secs(10);
 
 /// Programs that see the interface's outgoing packets.
 fn egress_programs(host: &Netns) -> usize {
@@ -67,7 +67,7 @@ fn what_another_layout_left_elsewhere_is_taken_off() {
     let left = || pins(&lab.edge).unwrap().iter().any(|pin| pin.contains("spare"));
     assert!(left(), "not before cookies that are on their way are back");
     while left() {
-        assert!(begun.elapsed() < 2 * SUCCESSION, "{}", guard.log());
+        assert!(begun.elapsed() < 2 * HANDOVER_GRACE, "{}", guard.log());
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(!lab.edge.exec("ip link show dev spare").unwrap().contains("xdp"));
@@ -130,16 +130,16 @@ fn armed(lab: &Lab) -> Guard<'_> {
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     std::thread::sleep(Duration::from_secs(1));
     load.finish().unwrap();
-    cli(&lab.edge, &["step", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
     let limit = Duration::from_secs(2);
-    guard.wait_until("cookies", limit, |now| now.step("cookies") == Some("taken")).unwrap();
+    guard.wait_until("cookies", limit, |now| now.mitigation("cookies") == Some("active")).unwrap();
     guard
 }
 
 /// Pin of the handover record that an agent leaves to the next one.
 fn record(host: &Netns) -> String {
     let found = pins(host).unwrap();
-    format!("{PIN_DIR}/{}", found.iter().find(|pin| pin.starts_with("heirloom-")).expect("left"))
+    format!("{PIN_DIR}/{}", found.iter().find(|pin| pin.starts_with("handover-")).expect("left"))
 }
 
 /// An agent of a version that leaves no record was there in between: the record of the earlier agent is
@@ -153,13 +153,13 @@ fn a_record_counts_only_as_long_as_the_filter_of_its_writer_hangs() {
     guard.stop().unwrap();
     lab.edge.exec(&maps).unwrap();
     guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(guard.status().unwrap().step("cookies"), Some("taken"), "its own links hang");
+    assert_eq!(guard.status().unwrap().mitigation("cookies"), Some("active"), "its own links hang");
 
     guard.stop().unwrap();
     pretend_layout(&lab.edge, -1).unwrap();
     assert!(!record(&lab.edge).is_empty());
     guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(guard.status().unwrap().step("cookies"), None, "{}", guard.log());
+    assert_eq!(guard.status().unwrap().mitigation("cookies"), None, "{}", guard.log());
 }
 
 /// The start goes on, and the log names the state that is missing.
@@ -176,9 +176,9 @@ fn a_record_that_cannot_be_understood_is_named_and_replaced() {
     let kind = "type array key 4 value 64 entries 1 name none";
     lab.edge.exec(&format!("bpftool map create {record} {kind}")).unwrap();
     guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(guard.status().unwrap().step("cookies"), None);
+    assert_eq!(guard.status().unwrap().mitigation("cookies"), None);
     let why = "is not taken over (its first line does not say what it is)";
     assert!(guard.log().contains(why), "{}", guard.log());
     let size = lab.edge.exec(&format!("bpftool map show pinned {record}")).unwrap();
-    assert!(size.contains("heirloom") && !size.contains("value 64B"), "{size}");
+    assert!(size.contains("handover") && !size.contains("value 64B"), "{size}");
 }

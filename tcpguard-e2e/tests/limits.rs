@@ -97,16 +97,16 @@ const OTHERS: [&str; 17] = [
     "block",
     "unblock",
     "allow",
-    "unallow",
+    "disallow",
     "rules import",
     "rules confirm",
     "rules flush",
-    "step",
+    "mitigation",
     "reload",
     "detach",
     "restore-sysctls",
     // It connects two network namespaces.
-    "probe",
+    "selftest",
     // Captures: `cargo xtask bench replay` checks the memory that they take.
     "replay",
     // For package maintainers.
@@ -146,7 +146,7 @@ fn every_question_takes_little_memory() {
     let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 60 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     guard.wait_for_rule(10 * SECOND).unwrap();
-    assert_eq!(guard.status().unwrap().attacks()[0].id(), 1, "the questions are about it");
+    assert_eq!(guard.status().unwrap().incidents()[0].id(), 1, "the questions are about it");
     let block = guard::cli(&lab.edge, &["block", "198.51.100.0/24"]).unwrap();
     assert!(block.status.success(), "something to export: {block:?}");
 

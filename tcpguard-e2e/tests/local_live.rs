@@ -114,7 +114,7 @@ impl Case {
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
         let _chatter = Chatter::start(&lab.edge, self.local);
         // A validated client, and new clients.
-        let loads = [Home::One, Home::Strangers].map(|home| {
+        let loads = [Home::One, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: 5, home, patience: clients::PATIENCE };
             Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
         });
@@ -123,25 +123,25 @@ impl Case {
         let flood = Flood { rate: self.flood, ..flood }.start(&lab).unwrap();
         let begun = Instant::now();
         let found =
-            guard.wait_until("the flood is found", FOUND, |status| !status.attacks().is_empty());
+            guard.wait_until("the flood is found", FOUND, |status| !status.incidents().is_empty());
         let found = found.is_ok().then(|| begun.elapsed());
         while flood.sent() < u64::from(self.flood * (self.lasts_s - 1)) {
             flood.goes_on().unwrap();
             sleep(SECOND / 2);
         }
         let status = guard.status().unwrap();
-        let (attacks, past) = (status.attacks(), status.past_attacks());
+        let (incidents, past) = (status.incidents(), status.past_incidents());
         println!("{self:?}: found {}", when(found, FOUND));
-        let goes_on = attacks.len() == 1 && past.is_empty();
+        let goes_on = incidents.len() == 1 && past.is_empty();
         if !goes_on {
-            println!("  open: {attacks:#?}, over: {past:#?}\n{}", guard.log());
+            println!("  open: {incidents:#?}, over: {past:#?}\n{}", guard.log());
         }
-        assert!(attacks.iter().all(|one| one.kind() == "random_spoofed"), "{attacks:#?}");
+        assert!(incidents.iter().all(|one| one.class() == "random_spoofed"), "{incidents:#?}");
         let completed = status.listener_total(PORT, "established");
-        let [known, strangers] = loads.map(|load| load.finish().unwrap());
+        let [known, new_clients] = loads.map(|load| load.finish().unwrap());
         println!("  {completed} completed; the known client: {}", known.summary());
-        println!("  strangers: {}", strangers.summary());
-        let attempts = known.0.len() + strangers.0.len();
+        println!("  strangers: {}", new_clients.summary());
+        let attempts = known.0.len() + new_clients.0.len();
         assert!(completed <= attempts as u64 + 10, "{completed}: the clients' own");
         let all = tcp_counter(&lab.edge, "PassiveOpens").unwrap();
         let share = all as f64 / (all + flood.sent()) as f64;
@@ -210,7 +210,7 @@ fn sixty_thousand_connections_of_the_host_with_itself_cost_no_client_and_no_cpu(
     let status = guard.status().unwrap();
     assert_eq!(status.listener_total(PORT, "established"), 5);
     assert!(is_validated(&lab, "10.78.0.2"));
-    assert!(status.attacks().is_empty(), "{:?}", status.attacks());
+    assert!(status.incidents().is_empty(), "{:?}", status.incidents());
     assert!(share < 0.2, "{share}");
 }
 

@@ -101,14 +101,14 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let thousand = visitors(&lab, 250, Home::Strangers);
+    let thousand = visitors(&lab, 250, Home::NewClients);
     sleep(2 * SECOND + SECOND / 4);
     thousand.into_iter().for_each(|load| drop(load.finish().unwrap()));
     let known = known_clients(&lab);
     assert!(known.len() >= 1000, "{} validated", known.len());
-    let regulars = visitors(&lab, 50, Home::Regulars);
+    let validated_clients = visitors(&lab, 50, Home::ValidatedClients);
     sleep(3 * SECOND);
-    let strangers = visitors(&lab, 10, Home::Anywhere(seed()));
+    let new_clients = visitors(&lab, 10, Home::Anywhere(seed()));
 
     let pid = guard.pid();
     forget_peak(pid).unwrap();
@@ -148,7 +148,7 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
         let served: usize = attempts.iter().map(|attempts| attempts.within(PATIENCE)).sum();
         (served, asked)
     };
-    let (regulars, strangers) = (served(regulars), served(strangers));
+    let (validated_clients, new_clients) = (served(validated_clients), served(new_clients));
 
     let naive = counted_by_source(sources);
     row.result(
@@ -158,14 +158,14 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
              {course}; {lost} of {} validated clients lost; {} of {} connections of regulars and {} of {} \
              of strangers served",
             known.len(),
-            regulars.0,
-            regulars.1,
-            strangers.0,
-            strangers.1,
+            validated_clients.0,
+            validated_clients.1,
+            new_clients.0,
+            new_clients.1,
         ),
         course.keeps_the_promise()
             && lost == 0
-            && [regulars, strangers].iter().all(|(served, asked)| served * 1000 >= asked * 999),
+            && [validated_clients, new_clients].iter().all(|(served, asked)| served * 1000 >= asked * 999),
     )
     .naive(sources, format!("sources, a counter for each: {naive}"), !naive.keeps_the_promise())
     .finish();

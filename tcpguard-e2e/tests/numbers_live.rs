@@ -20,7 +20,7 @@ const SERVICES: [u16; 2] = [PORT, 8443];
 /// Nothing listens there.
 const CLOSED: u16 = 9;
 /// Flags of out-of-state segments, legal and not, and the counter of each.
-const STRAYS: [(u8, &str); 3] =
+const OUT_OF_STATE: [(u8, &str); 3] =
     [(flags::ACK, "ack"), (flags::RST, "rst"), (flags::SYN | flags::FIN, "syn_fin")];
 /// Packets that are sent to be counted: SYNs of several fingerprints to both services and to a closed port,
 /// and out-of-state segments. The first flood is long enough for a rule.
@@ -30,9 +30,9 @@ const MIX: [(u16, Shape); 8] = [
     (SERVICES[1], Shape::Linux),
     (SERVICES[1], Shape::RandomTtl),
     (CLOSED, Shape::Bare),
-    (PORT, Shape::Stray(STRAYS[0].0)),
-    (PORT, Shape::Stray(STRAYS[1].0)),
-    (SERVICES[1], Shape::Stray(STRAYS[2].0)),
+    (PORT, Shape::OutOfState(OUT_OF_STATE[0].0)),
+    (PORT, Shape::OutOfState(OUT_OF_STATE[1].0)),
+    (SERVICES[1], Shape::OutOfState(OUT_OF_STATE[2].0)),
 ];
 
 /// Packets that arrived at a host with tcpguard, by sender.
@@ -65,7 +65,7 @@ impl<'a> Arrived<'a> {
         assert!(lost <= sent / 2, "the wire lost {lost} of {sent}: this machine carries no flood");
         let arrived = sent - lost;
         self.all += arrived;
-        if !matches!(shape, Shape::Stray(_)) {
+        if !matches!(shape, Shape::OutOfState(_)) {
             *self.syns.entry(to.port()).or_default() += arrived;
         }
         (sent, arrived)
@@ -137,11 +137,11 @@ fn each_is_counted(family: Family) -> Counts {
         if number == 0 {
             assert_eq!(dropped, status.reason("drop_signature"), "nothing else is dropped");
             assert_eq!(of_services(&status, "dropped_signature"), dropped, "{what}");
-            assert_eq!(status.attacks()[0].dropped(), dropped, "{what}");
+            assert_eq!(status.incidents()[0].dropped(), dropped, "{what}");
             assert!(dropped >= came / 3, "{what}: {dropped} dropped");
         }
-        if let Shape::Stray(flags) = shape {
-            let (_, class) = STRAYS.into_iter().find(|(known, _)| *known == flags).unwrap();
+        if let Shape::OutOfState(flags) = shape {
+            let (_, class) = OUT_OF_STATE.into_iter().find(|(known, _)| *known == flags).unwrap();
             assert_eq!(status.total(&format!("classes/{class}")), came, "{what}");
         }
     }

@@ -61,15 +61,15 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     }
 
     let said = done(&lab, &["unblock", "--all", "--origin", "auto"]);
-    let step = format!("tcpguard step :{PORT} signature auto");
-    assert!(said.contains(&step), "{said}");
+    let mitigation = format!("tcpguard mitigation :{PORT} signature auto");
+    assert!(said.contains(&mitigation), "{said}");
     sleep(4 * SECOND);
     assert_eq!(automatic(&lab), [""; 0], "it is an operator's word");
     // Its lines are broken where they are long.
     let status = done(&lab, &["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(status.contains("you removed rule") && status.contains(&step), "{status}");
+    assert!(status.contains("you removed rule") && status.contains(&mitigation), "{status}");
 
-    done(&lab, &["step", &format!(":{PORT}"), "signature", "auto"]);
+    done(&lab, &["mitigation", &format!(":{PORT}"), "signature", "auto"]);
     guard.wait_for_rule(5 * SECOND).unwrap();
     assert_eq!(automatic(&lab).len(), 1);
     flood.goes_on().unwrap();
@@ -146,7 +146,7 @@ fn an_incident_tells_when_the_mode_was_changed_in_it() {
     let flood = flood.start(&lab).unwrap();
     guard.wait_for_rule(5 * SECOND).unwrap();
     done(&lab, &["mode", "enforce"]);
-    let drops = |status: &Status| status.attacks().first().is_some_and(|it| it.dropped() > 0);
+    let drops = |status: &Status| status.incidents().first().is_some_and(|it| it.dropped() > 0);
     guard.wait_until("the rule drops", 5 * SECOND, drops).unwrap();
     flood.goes_on().unwrap();
     flood.stop().unwrap();

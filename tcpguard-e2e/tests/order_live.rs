@@ -35,7 +35,7 @@ fn note(status: &Status, code: &str) -> Option<String> {
 }
 
 fn taken(status: &Status) -> bool {
-    status.step("cookies") == Some("taken")
+    status.mitigation("cookies") == Some("active")
 }
 
 /// A validated client and new clients, and a mimicking flood that is answered with cookies.
@@ -47,7 +47,7 @@ struct Flooded {
 impl Flooded {
     fn begin(lab: &Lab, guard: &Guard<'_>, family: Family) -> Self {
         let likeness = Likeness::capture(lab, family).unwrap();
-        let clients = [Home::One, Home::Strangers].map(|home| {
+        let clients = [Home::One, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: CLIENTS, home, patience: PATIENCE };
             Load::of(&lab.client, family.service(), visitors).unwrap()
         });
@@ -62,10 +62,10 @@ impl Flooded {
     /// Ends both. Returns the clients that began in `from..to`, both in nanoseconds since boot.
     fn end(self, from: u64, to: u64) -> [Attempts; 2] {
         self.flood.stop().unwrap();
-        let [known, strangers] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
+        let [known, new_clients] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
         println!("  the known client: {}", known.summary());
-        println!("  strangers: {}", strangers.summary());
-        [known, strangers]
+        println!("  strangers: {}", new_clients.summary());
+        [known, new_clients]
     }
 }
 
@@ -140,7 +140,7 @@ fn behind_a_first_program(family: Family) -> [Attempts; 2] {
 }
 
 #[test]
-fn g20_programs_that_end_the_chain_lock_nobody_out() {
+fn g20_programs_that_end_the_chain_lock_no_client_out() {
     let row = Row::new(Goal::G20).named("tc");
     let cases = &Case::all()[..size(1, 6)];
     let naive_cases = &Family::BOTH[..size(1, 2)];
@@ -150,7 +150,7 @@ fn g20_programs_that_end_the_chain_lock_nobody_out() {
     let clients =
         |of: &[[Attempts; 2]]| of.iter().flatten().map(|some| some.0.len()).sum::<usize>();
     let share = |some: &Attempts| some.share_within(SECOND);
-    let [known, strangers] =
+    let [known, new_clients] =
         [0, 1].map(|kind| guarded.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
     let naive_most = naive.iter().flatten().map(share).fold(0.0, f64::max);
     row.result(
@@ -160,9 +160,9 @@ fn g20_programs_that_end_the_chain_lock_nobody_out() {
              known ones and {:.1} % of strangers at each are served within 1 s",
             clients(&guarded),
             100.0 * known,
-            100.0 * strangers
+            100.0 * new_clients
         ),
-        f64::min(known, strangers) >= SERVED,
+        f64::min(known, new_clients) >= SERVED,
     )
     .naive(
         naive_cases.len() as u64,

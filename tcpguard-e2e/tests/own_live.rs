@@ -33,8 +33,8 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     let advised = "advised, not installed, because the guard only observes this listener: ";
     let status = guard
         .wait_until("what would be done is said", 5 * SECOND, |status| {
-            let attacks = status.attacks();
-            attacks.iter().flat_map(|one| one.actions()).any(|text| text.contains(advised))
+            let incidents = status.incidents();
+            incidents.iter().flat_map(|one| one.actions()).any(|text| text.contains(advised))
         })
         .unwrap();
     assert_eq!((status.rules().len(), status.reason("drop_signature")), (0, 0));

@@ -192,11 +192,12 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
     let owner = machine.exec("stat --format %U:%G /sys/fs/bpf/tcpguard").unwrap();
     assert_eq!(owner, "tcpguard:tcpguard\n");
     let catalog = machine.exec("journalctl --list-catalog").unwrap();
-    for (event, id) in tcpguard::observe::events::MESSAGE_IDS {
+    for (event, id) in tcpguard::telemetry::events::MESSAGE_IDS {
         assert!(catalog.contains(&format!("{id} tcpguard: ")), "{event} in {catalog}");
     }
-    let verified =
-        machine.output("systemd-analyze verify tcpguard.service tcpguard-probe.service").unwrap();
+    let verified = machine
+        .output("systemd-analyze verify tcpguard.service tcpguard-selftest.service")
+        .unwrap();
     let complaints = String::from_utf8_lossy(&verified.stderr);
     assert!(verified.status.success() && !complaints.contains("tcpguard"), "{complaints}");
 

@@ -11,15 +11,15 @@ use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
-use tcpguard_e2e::status::{Attack, Status};
-use tcpguard_e2e::truth::{STOPPED, told_of_a_flood};
+use tcpguard_e2e::status::{Incident, Status};
+use tcpguard_e2e::truth::{STOPPED, alerted_of_a_flood};
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAMILY: Family = Family::V4;
 /// Other SYNs of a flood per second; each comes twice or three times.
 const RATE: u32 = 4_000;
 /// New connections per second of the service's validated clients, and of new clients.
-const REGULARS: u32 = 50;
+const VALIDATED_CLIENTS: u32 = 50;
 const STRANGERS: u32 = 10;
 /// Time that it takes to learn the baseline of SYNs, which is a mean over five seconds at least.
 const CALM: Duration = Duration::from_secs(8);
@@ -39,8 +39,8 @@ const BY_REPEATING: f64 = 0.97;
 
 /// Visitors of the service.
 struct Clients {
-    regulars: Load,
-    strangers: Load,
+    validated_clients: Load,
+    new_clients: Load,
 }
 
 impl Clients {
@@ -50,18 +50,18 @@ impl Clients {
             Load::of(&lab.client, FAMILY.service(), visitors).unwrap()
         };
         Self {
-            regulars: load(REGULARS, Home::Regulars),
-            strangers: load(STRANGERS, Home::Strangers),
+            validated_clients: load(VALIDATED_CLIENTS, Home::ValidatedClients),
+            new_clients: load(STRANGERS, Home::NewClients),
         }
     }
 
     /// Validated and new clients that connected in this time.
     fn finish(self, from: u64, to: u64) -> [Attempts; 2] {
-        let [regulars, strangers] =
-            [self.regulars, self.strangers].map(|load| load.finish().unwrap().begun(from, to));
-        println!("  regulars: {}", regulars.summary());
-        println!("  strangers: {}", strangers.summary());
-        [regulars, strangers]
+        let [validated_clients, new_clients] = [self.validated_clients, self.new_clients]
+            .map(|load| load.finish().unwrap().begun(from, to));
+        println!("  regulars: {}", validated_clients.summary());
+        println!("  strangers: {}", new_clients.summary());
+        [validated_clients, new_clients]
     }
 }
 
@@ -82,8 +82,8 @@ fn copies(likeness: Likeness, again: &'static [Duration], duration: Duration) ->
 
 /// The only incident.
 #[track_caller]
-fn incident(status: &Status) -> Attack {
-    let [attack] = &status.attacks()[..] else { panic!("{:#?}", status.attacks()) };
+fn incident(status: &Status) -> Incident {
+    let [attack] = &status.incidents()[..] else { panic!("{:#?}", status.incidents()) };
     attack.clone()
 }
 
@@ -97,32 +97,32 @@ fn is_answered_to_the_end(again: &'static [Duration]) {
     let clients = Clients::start(&lab);
     sleep(CALM);
     let flood = copies(likeness, again, 13 * SECOND).start(&lab).unwrap();
-    let armed = |status: &Status| status.step("cookies") == Some("taken");
+    let armed = |status: &Status| status.mitigation("cookies") == Some("active");
     guard.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
     let since = boot_ns();
     println!("  cookies after {:.2?}", between(flood.started(), since));
     // By then the agent knows which SYNs are retransmitted, and how.
-    let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+    let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
     let first = guard.wait_until("it is named", ARMED_WITHIN, named).unwrap();
     println!("  {}", incident(&first).summary());
     flood.nears_its_end();
     let (status, alerts) = (guard.status().unwrap(), guard.alerts().unwrap());
     let flood = flood.wait().unwrap();
-    let [regulars, strangers] = clients.finish(after(since, SECOND), flood.ended);
+    let [validated_clients, new_clients] = clients.finish(after(since, SECOND), flood.ended);
 
     let last = incident(&status);
     println!("  {}", last.summary());
-    assert_eq!(last.kind(), "random_spoofed", "{last:#?}");
+    assert_eq!(last.class(), "random_spoofed", "{last:#?}");
     assert_eq!(last.id(), incident(&first).id(), "one flood is one incident");
-    assert_eq!(status.step("cookies"), Some("taken"));
-    let left = ["step_left", "step_withdrawn", "attack_ended"];
+    assert_eq!(status.mitigation("cookies"), Some("active"));
+    let left = ["mitigation_stopped", "mitigation_withdrawn", "attack_ended"];
     let left: Vec<_> = alerts.iter().filter(|alert| left.contains(&&*alert.event)).collect();
     assert!(left.is_empty(), "in the middle: {left:?}");
     assert_eq!(status.state(), STOPPED, "{last:#?}");
     assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
     let sent = status.listener_total(PORT, "cookies_sent");
     assert!(sent >= flood.sent, "{sent} for {} SYNs that came twice or more", flood.sent);
-    for clients in [regulars, strangers] {
+    for clients in [validated_clients, new_clients] {
         assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
     }
 }
@@ -151,29 +151,34 @@ fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_that_are_sent_ag
         let clients = Clients::start(&lab);
         sleep(CALM);
         let flood = copies(likeness, again, 15 * SECOND).start(&lab).unwrap();
-        let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+        let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
         guard.wait_until("it is named", ARMED_WITHIN, named).unwrap();
         let mut since = boot_ns();
         println!("  named after {:.2?}", between(flood.started(), since));
         if again == AS_CLIENTS_DO {
-            let limited = |status: &Status| status.step("budget") == Some("taken");
+            let limited = |status: &Status| status.mitigation("budget") == Some("active");
             guard.wait_until("a budget", ARMED_WITHIN, limited).unwrap();
             println!("  a budget after {:.2?}", between(flood.started(), boot_ns()));
             since = after(boot_ns(), CLEANED_UP_WITHIN);
         }
-        let (kept, status) = told_of_a_flood(&guard, 6).unwrap();
+        let (kept, status) = alerted_of_a_flood(&guard, 6).unwrap();
         let until = boot_ns();
         flood.stop().unwrap();
-        let [regulars, strangers] = clients.finish(since, until);
+        let [validated_clients, new_clients] = clients.finish(since, until);
 
         let last = incident(&status);
         println!("  {}; {:.0} % of its SYNs kept from the stack", last.summary(), 100.0 * kept);
         assert!(last.is_flood(), "{last:#?}");
         assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
-        assert_ne!(status.step("cookies"), Some("taken"));
-        assert!(regulars.share_within(SECOND) >= REGULARS_AT_ONCE, "{}", regulars.summary());
+        assert_ne!(status.mitigation("cookies"), Some("active"));
+        assert!(
+            validated_clients.share_within(SECOND) >= REGULARS_AT_ONCE,
+            "{}",
+            validated_clients.summary()
+        );
         // Nothing distinguishes a new client from a flood that retransmits as clients do.
-        let told_apart = if again == AS_CLIENTS_DO { vec![] } else { vec![regulars, strangers] };
+        let told_apart =
+            if again == AS_CLIENTS_DO { vec![] } else { vec![validated_clients, new_clients] };
         for clients in told_apart {
             assert!(clients.share_within(3 * SECOND) >= BY_REPEATING, "{}", clients.summary());
         }

@@ -54,9 +54,9 @@ fn a_real_flood_is_drawn_and_looked_at() {
     sleep(10 * SECOND);
     let flood = Flood { rate: RATE, ..Flood::random(service, 10 * SECOND) };
     let flood = flood.start(&lab).unwrap().wait().unwrap();
-    let number = guard.status().unwrap().attacks()[0].id();
+    let number = guard.status().unwrap().incidents()[0].id();
     guard
-        .wait_until("the flood is over", 60 * SECOND, |status| status.attacks().is_empty())
+        .wait_until("the flood is over", 60 * SECOND, |status| status.incidents().is_empty())
         .unwrap();
     load.finish().unwrap();
 
@@ -116,7 +116,7 @@ fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
     let flood = flood.start(&lab).unwrap();
     // Longer than lines of open incidents wait to be written.
     sleep(14 * SECOND);
-    let number = guard.status().unwrap().attacks()[0].id();
+    let number = guard.status().unwrap().incidents()[0].id();
     let assert_drawn = |state: &str| {
         let page = report(&lab, number, &["--html", "-"]);
         assert!(page.contains(state), "{state}: {page}");

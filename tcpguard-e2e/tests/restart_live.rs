@@ -112,8 +112,8 @@ fn leaked(end: End) -> u64 {
         let moved = after.rules()[0].created().abs_diff(before.rules()[0].created());
         assert!(moved < 50_000_000, "it is the same rule: {moved} ns apart");
         assert!(after.rules_in_kernel() >= Some(1));
-        let incident = before.attacks()[0].id();
-        let open = after.attacks();
+        let incident = before.incidents()[0].id();
+        let open = after.incidents();
         assert!(open.iter().all(|attack| attack.id() == incident), "it is the same attack");
     }
     fate.leaked()
@@ -160,8 +160,8 @@ fn an_attack_is_one_over_restarts_and_upgrades() {
         let flood = flood.start(&lab).unwrap();
         ruled(&guard).unwrap();
         let numbers = |guard: &Guard<'_>| {
-            let attacks = guard.status().unwrap().attacks();
-            attacks.iter().map(|attack| attack.id()).collect::<Vec<_>>()
+            let incidents = guard.status().unwrap().incidents();
+            incidents.iter().map(|attack| attack.id()).collect::<Vec<_>>()
         };
         let before = numbers(&guard);
         assert_eq!(before.len(), 1, "{end:?}");
@@ -297,9 +297,9 @@ fn fate_over(kills: u64, least: u64, held: Held) -> (u64, Fate) {
 #[test]
 fn g1_kills_let_nothing_of_a_flood_in() {
     let row = Row::new(Goal::G1);
-    let (kills, naive_kills) = (size(10, 500), size(3, 20));
+    let (kills, naive_kills) = (size(5, 500), size(2, 20));
     // With fewer SYNs there was no flood, and the row would prove nothing.
-    let (kills, fate) = fate_over(kills, size(500_000, 3_000_000), Held::ByPins);
+    let (kills, fate) = fate_over(kills, size(200_000, 3_000_000), Held::ByPins);
     let (naive_kills, naive) = fate_over(naive_kills, 0, Held::ByTheProcess);
     let (_, brief) = fate_over(3, 0, Held::ButForAMoment);
     row.result(
@@ -386,7 +386,7 @@ impl Clients {
         rate: u32,
         happens: impl FnOnce(&mut Guard<'a>, &RunningFlood),
     ) -> Self {
-        let loads = [Home::Regulars, Home::Strangers].map(|home| {
+        let loads = [Home::ValidatedClients, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: 50, home, patience: PATIENCE };
             Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
         });
@@ -479,7 +479,7 @@ fn clients_over(kills: u64, held: Held, rate: u32) -> Clients {
 #[test]
 fn g1_kills_lose_no_client() {
     let row = Row::new(Goal::G1);
-    let (kills, naive_kills) = (size(10, 500), size(3, 20));
+    let (kills, naive_kills) = (size(5, 500), size(2, 20));
     let (rate, clients) = Clients::carried(|rate| clients_over(kills, Held::ByPins, rate));
     let naive = clients_over(naive_kills, Held::ByTheProcess, rate);
     let said = |clients: &Clients, how: &str| {

@@ -14,8 +14,8 @@ use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
-use tcpguard_e2e::status::{Attack, Status};
-use tcpguard_e2e::truth::{STOPPED, told_of_a_flood};
+use tcpguard_e2e::status::{Incident, Status};
+use tcpguard_e2e::truth::{STOPPED, alerted_of_a_flood};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// SYNs of the flood per second.
@@ -105,7 +105,7 @@ impl Naive {
     }
 }
 
-fn is_told_unseen(status: &Status) -> bool {
+fn is_alerted_unseen(status: &Status) -> bool {
     status.health().iter().any(|(code, _)| code == "egress_unseen")
 }
 
@@ -139,13 +139,13 @@ fn crude(odd: Odd, family: Family, syncookies: u8, clients: u32) {
     let flood = flood.wait().unwrap();
     let attempts = load.finish().unwrap();
 
-    let attacks = status.attacks();
-    assert_eq!(attacks.len(), 1, "{attacks:#?}");
-    println!("  {}", attacks[0].summary());
-    assert_eq!(attacks[0].kind(), "random_spoofed");
-    assert!(!attacks[0].actions().iter().any(|text| text.contains("advised")), "{attacks:#?}");
-    assert!(!is_told_unseen(&status), "{:?}", status.health());
-    assert_eq!(status.state(), STOPPED, "{attacks:#?}");
+    let incidents = status.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:#?}");
+    println!("  {}", incidents[0].summary());
+    assert_eq!(incidents[0].class(), "random_spoofed");
+    assert!(!incidents[0].actions().iter().any(|text| text.contains("advised")), "{incidents:#?}");
+    assert!(!is_alerted_unseen(&status), "{:?}", status.health());
+    assert_eq!(status.state(), STOPPED, "{incidents:#?}");
     assert!(status.rules().iter().all(|rule| rule.kind() == "signature"));
     assert!(between(flood.started, ruled) <= within);
     let dropped = status.reason("drop_signature");
@@ -192,7 +192,7 @@ fn a_flood_of_copies_from_there_gets_cookies_and_clients_get_in() {
         let naive = Naive::now(&lab, &guard);
         let flood = copies(odd, likeness, family).start(&lab).unwrap();
         naive.judge(&lab, &guard, SECOND / 2);
-        let armed = |status: &Status| status.step("cookies") == Some("taken");
+        let armed = |status: &Status| status.mitigation("cookies") == Some("active");
         guard.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
         let since = boot_ns();
         println!("  cookies after {:.2?}", between(flood.started(), since));
@@ -200,8 +200,8 @@ fn a_flood_of_copies_from_there_gets_cookies_and_clients_get_in() {
         let status = guard.status().unwrap();
         let flood = flood.wait().unwrap();
         let attempts = load.finish().unwrap();
-        assert!(!is_told_unseen(&status), "{:?}", status.health());
-        assert_eq!(status.state(), STOPPED, "{:#?}", status.attacks());
+        assert!(!is_alerted_unseen(&status), "{:?}", status.health());
+        assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
         assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
         let sent = status.listener_total(PORT, "cookies_sent");
         assert!(sent * 2 >= flood.sent, "{sent} of {}", flood.sent);
@@ -222,16 +222,16 @@ fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_from_there() {
         let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
         sleep(3 * SECOND);
         let flood = copies(odd, likeness, family).start(&lab).unwrap();
-        let named = |status: &Status| status.attacks().iter().any(Attack::is_flood);
+        let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
         guard.wait_until("it is named", ARMED_WITHIN + SECOND, named).unwrap();
         let since = boot_ns();
-        let (kept, status) = told_of_a_flood(&guard, 5).unwrap();
+        let (kept, status) = alerted_of_a_flood(&guard, 5).unwrap();
         let until = boot_ns();
         flood.stop().unwrap();
         let attempts = load.finish().unwrap().begun(since, until);
         println!("  {:.0} % kept from the stack; {}", 100.0 * kept, attempts.summary());
-        assert!(status.attacks().iter().any(Attack::is_flood), "{:#?}", status.attacks());
-        assert!(!is_told_unseen(&status), "{:?}", status.health());
+        assert!(status.incidents().iter().any(Incident::is_flood), "{:#?}", status.incidents());
+        assert!(!is_alerted_unseen(&status), "{:?}", status.health());
         assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
     }
 }
@@ -247,7 +247,7 @@ fn what_the_host_drops_for_its_source_is_no_flood() {
     let flood = Odd::Bridge.flood(Family::V4, 10 * SECOND).start(&lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
     assert!(status.listener_total(PORT, "syn") >= flood.sent, "it has arrived");
-    assert!(status.attacks().is_empty(), "{:#?}", status.attacks());
-    assert!(!is_told_unseen(&status), "{:?}", status.health());
+    assert!(status.incidents().is_empty(), "{:#?}", status.incidents());
+    assert!(!is_alerted_unseen(&status), "{:?}", status.health());
     assert_served(&load.finish().unwrap());
 }

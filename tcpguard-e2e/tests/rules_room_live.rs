@@ -43,7 +43,7 @@ fn member(n: u32) -> IpAddr {
 }
 
 /// Returns an address beside it, which no rule matches.
-fn stranger(n: u32) -> IpAddr {
+fn new_client(n: u32) -> IpAddr {
     match n % 10 {
         0 | 1 => v6(n, 1 << 64).into(),
         2 => v4(n - 1, 0).into(),
@@ -120,7 +120,7 @@ fn all_are_there(guard: &Guard<'_>, rules: u32) {
     let there =
         |status: &tcpguard_e2e::status::Status| status.rules_in_kernel() == Some(rules.into());
     let status = guard.wait_until("its rules in the kernel", LIMIT, there).unwrap();
-    assert_eq!(status.alerts("drift_mended"), 0, "{}", guard.log());
+    assert_eq!(status.alerts("drift_repaired"), 0, "{}", guard.log());
 }
 
 /// Directories of layouts in which maps are pinned.
@@ -147,7 +147,7 @@ fn rules_beyond_the_usual_room_drop_and_outlive_a_restart_with_other_room() {
     all_are_there(&guard, RULES);
     let some = || (0..RULES).step_by((RULES / ASKED) as usize).chain(0..ASKED);
     assert_eq!(dropped(&lab, &guard, some().map(member)), some().count() as u64);
-    assert_eq!(dropped(&lab, &guard, some().map(stranger)), 0);
+    assert_eq!(dropped(&lab, &guard, some().map(new_client)), 0);
 
     lab.edge.write(CONFIG, &configuration(50_000)).unwrap();
     let reloaded = cli(&lab.edge, &["reload"]).unwrap();

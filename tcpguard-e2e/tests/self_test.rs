@@ -176,7 +176,7 @@ fn a_test_among_full_tables_costs_a_few_entries_at_most() {
 }
 
 #[test]
-fn a_listener_that_never_answered_is_refused() {
+fn a_listener_that_never_sent_a_syn_ack_is_refused() {
     on_a_host(|loaded| {
         loaded.dataplane.set_syn_ack(&key("10.7.0.2"), &RECORD)?;
         assert!(loaded.refusal(&key("10.7.0.1"))?.contains("no SYN-ACK"));
@@ -217,7 +217,8 @@ fn a_missing_secret_and_a_foreign_one_are_refused() {
         dataplane.set_cookie_secret(&cookie_secret(2))?;
         // It knows the listener of the test, which is placed where the answers are made only.
         let test = ListenerKey::new(key.addr, [0; 2]);
-        let entry = ListenerEntry { steps: ListenerEntry::ACCEPT, ..ListenerEntry::default() };
+        let entry =
+            ListenerEntry { mitigations: ListenerEntry::ACCEPT, ..ListenerEntry::default() };
         dataplane.set_listener(&test, &entry)?;
         dataplane.set_ports([(&test, 0)])?;
         dataplane.set_syn_ack(&test, &RECORD)?;

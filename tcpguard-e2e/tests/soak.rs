@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const SERVED: f64 = 0.99;
 
 #[test]
-fn soak_attacks_and_changes_cost_nothing_and_each_is_told_once() {
+fn soak_attacks_and_changes_leak_nothing_and_each_is_reported_once() {
     let row = Row::new(Goal::Soak);
     let schedule = Schedule::draw(seed(), 60 * SECOND * minutes(3, 60));
     let record = play(&schedule).unwrap();

@@ -31,16 +31,16 @@ fn one_source_is_answered(family: Family, source: IpAddr, rate: u32) {
     let report = flood.start(&lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
     let attempts = load.finish().unwrap();
-    let attacks = status.attacks();
+    let incidents = status.incidents();
     println!(
         "{family:?}: {} SYNs sent, {} answered; {}",
         report.sent,
         status.total("answered"),
         attempts.summary()
     );
-    assert_eq!(attacks.len(), 1, "{attacks:#?}");
-    assert_eq!(attacks[0].kind(), "single_source");
-    assert!(!attacks[0].summary().contains("a ban on the source"), "{}", attacks[0].summary());
+    assert_eq!(incidents.len(), 1, "{incidents:#?}");
+    assert_eq!(incidents[0].class(), "single_source");
+    assert!(!incidents[0].summary().contains("a ban on the source"), "{}", incidents[0].summary());
     assert_eq!(status.rules_in_kernel(), Some(0));
     assert_eq!(status.reason("drop_source"), 0);
     let served = attempts.share_within(SECOND);
@@ -78,44 +78,44 @@ fn one_source_is_blocked(family: Family, rate: u32) {
         let visitors = Visitors { rate, home, patience: PATIENCE };
         Load::of(&lab.client, family.service(), visitors).unwrap()
     };
-    let others = load(50, Home::Regulars);
+    let others = load(50, Home::ValidatedClients);
     sleep(2 * SECOND);
     let (shape, sources) = (Shape::Linux, Sources::One(family.client()));
     let flood = Flood { shape, sources, rate, ..Flood::random(family.service(), 20 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     let blocked = |status: &Status| status.rules().iter().any(|rule| rule.kind() == "source");
     let status = guard.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
-    let attacks = status.attacks();
-    assert_eq!(attacks[0].kind(), "single_source", "{attacks:#?}");
-    assert!(attacks[0].summary().contains("a ban on the source"), "{}", attacks[0].summary());
+    let incidents = status.incidents();
+    assert_eq!(incidents[0].class(), "single_source", "{incidents:#?}");
+    assert!(incidents[0].summary().contains("a ban on the source"), "{}", incidents[0].summary());
     sleep(SECOND);
     let from = boot_ns();
-    let stranger = load(2, Home::One);
+    let new_client = load(2, Home::One);
     sleep(3 * SECOND);
     let to = boot_ns();
-    let stranger = stranger.finish().unwrap();
+    let new_client = new_client.finish().unwrap();
     let others = others.finish().unwrap().begun(from, to);
     flood.stop().unwrap();
     let status = guard.status().unwrap();
     println!(
         "{family:?}: {} dropped, {} let through; the stranger: {}; others: {}",
         status.reason("drop_source"),
-        status.reason("syn_returned"),
-        stranger.summary(),
+        status.reason("syn_retransmitted"),
+        new_client.summary(),
         others.summary()
     );
-    assert!(status.reason("drop_source") > 0 && status.reason("syn_returned") > 0);
-    assert_eq!(stranger.0[0].took.map(|took| took.as_secs()), Some(1), "{:?}", stranger.0[0]);
+    assert!(status.reason("drop_source") > 0 && status.reason("syn_retransmitted") > 0);
+    assert_eq!(new_client.0[0].took.map(|took| took.as_secs()), Some(1), "{:?}", new_client.0[0]);
     assert!(others.share_within(SECOND) >= 0.98, "{}", others.summary());
 }
 
 #[test]
-fn one_source_is_blocked_where_nothing_can_be_answered_ipv4() {
+fn one_source_is_blocked_where_no_cookie_can_be_sent_ipv4() {
     one_source_is_blocked(Family::V4, 5_000);
 }
 
 #[test]
-fn one_source_is_blocked_where_nothing_can_be_answered_ipv6() {
+fn one_source_is_blocked_where_no_cookie_can_be_sent_ipv6() {
     one_source_is_blocked(Family::V6, 5_000);
 }
 
@@ -134,7 +134,7 @@ fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
     let service = Family::V4.service();
     let load = Load::start(&lab.client, service, 50).unwrap();
     sleep(2 * SECOND);
-    let forbid = ["step", &format!(":{PORT}"), "cookies", "off", "--for", "5m"];
+    let forbid = ["mitigation", &format!(":{PORT}"), "cookies", "off", "--for", "5m"];
     assert!(cli(&lab.edge, &forbid).unwrap().status.success());
     let flood = |sources, lasts: u32| {
         let flood =

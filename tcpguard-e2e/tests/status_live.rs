@@ -84,7 +84,7 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     let running = Flood::random(nowhere, 20 * SECOND).start(&lab).unwrap();
     let losing = guard
         .wait_until("losses are the headline", 15 * SECOND, |status| {
-            status.state() == "lost_before_guard"
+            status.state() == "dropped_before_xdp"
         })
         .unwrap();
     let text = guard.status_text().unwrap();
@@ -96,7 +96,7 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     let dropped = |cpu: &Value| cpu["dropped_pps"].as_f64().unwrap();
     let cpus = losses["cpus"].as_array().unwrap();
     assert!(cpus.iter().map(dropped).sum::<f64>() >= 10.0, "{losses:#}");
-    assert!(losing.health().iter().any(|(code, _)| code == "lost_before_guard"), "{losing:?}");
+    assert!(losing.health().iter().any(|(code, _)| code == "dropped_before_xdp"), "{losing:?}");
     let headline = text.lines().next().unwrap();
     assert!(headline.contains("CLIENTS ARE LOST BEFORE THE GUARD"), "{text}");
     assert!(text.contains("backlogs of CPUs"), "{text}");
@@ -140,7 +140,7 @@ fn where_all_clients_connect_every_surface_says_so() {
     let status = guard.status().unwrap();
     let document = status.document();
     assert_eq!(status.state(), "attack_mitigated");
-    for pointer in ["/clients", "/attacks/0/clients"] {
+    for pointer in ["/clients", "/incidents/0/clients"] {
         let clients = document.pointer(pointer).unwrap();
         assert!(clients["ratio"].as_f64().is_some_and(|ratio| ratio >= 0.9), "{clients:#}");
     }

@@ -28,8 +28,8 @@ const OPEN: usize = 20;
 /// Size of a message that each of them sends and gets back, in bytes.
 const MESSAGE: usize = 8192;
 
-const STRAYS: u8 = ListenerEntry::STRAYS;
-const OWN: u8 = STRAYS | ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+const OUT_OF_STATE: u8 = ListenerEntry::OUT_OF_STATE;
+const OWN: u8 = OUT_OF_STATE | ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
 
 /// A service that echoes its input, until its listener is shut down.
 fn echo(host: &Netns, listener: TcpListener) -> Arc<AtomicBool> {
@@ -103,7 +103,8 @@ impl Busy {
 /// Sends out-of-state segments while new connections are made, and returns the time that each took with its
 /// exchanges.
 fn flooded(lab: &Lab, service: SocketAddr, flags: u8) -> (FloodReport, Vec<Duration>) {
-    let flood = Flood { shape: Shape::Stray(flags), rate: RATE, ..Flood::random(service, FLOOD) };
+    let flood =
+        Flood { shape: Shape::OutOfState(flags), rate: RATE, ..Flood::random(service, FLOOD) };
     let flood = flood.start(lab).unwrap();
     let begun = Instant::now();
     let mut took = Vec::new();
@@ -132,7 +133,7 @@ const FLOODS: [(&str, u8); 4] = [
     ("data", flags::ACK | flags::PSH),
 ];
 
-fn nobody_notices(mode: XdpMode, syncookies: u8, steps: u8) {
+fn nobody_notices(mode: XdpMode, syncookies: u8, mitigations: u8) {
     let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();
     // How the listener answers is learned from its own answers, which cookies are not.
     lab.edge.sysctl("net.ipv4.tcp_syncookies", "1").unwrap();
@@ -140,7 +141,7 @@ fn nobody_notices(mode: XdpMode, syncookies: u8, steps: u8) {
     let armed = Armed::attach(&lab, mode).unwrap();
     let busy = Family::BOTH.map(|family| Busy::start(&lab.client, family.service()));
     lab.edge.sysctl("net.ipv4.tcp_syncookies", &syncookies.to_string()).unwrap();
-    armed.set_steps(steps).unwrap();
+    armed.set_mitigations(mitigations).unwrap();
     for family in Family::BOTH {
         for (name, flags) in FLOODS {
             let (before, resets_before) = (armed.counters(), resets(&lab));
@@ -171,25 +172,25 @@ fn nobody_notices(mode: XdpMode, syncookies: u8, steps: u8) {
     busy.into_iter().for_each(Busy::finish);
     let counters = armed.counters();
     let cookies = counters.cookies_sent;
-    assert_eq!(cookies != 0, steps & ListenerEntry::ANSWER != 0, "{counters:?}");
+    assert_eq!(cookies != 0, mitigations & ListenerEntry::OWN_COOKIES != 0, "{counters:?}");
     assert_eq!(counters.cookies_redeemed, cookies, "{counters:?}");
     let invalid = armed.dataplane.returned_cookies(0).unwrap().invalid;
     println!("{cookies} cookies sent, {invalid} invalid");
-    assert_eq!(invalid != 0, steps & ListenerEntry::ACCEPT != 0);
+    assert_eq!(invalid != 0, mitigations & ListenerEntry::ACCEPT != 0);
     let packets = armed.dataplane.packets(0).unwrap();
-    assert_eq!(packets.reasons[Reason::DropStray as usize], counters.refused);
+    assert_eq!(packets.reasons[Reason::DropOutOfState as usize], counters.refused);
     assert_eq!(packets.entry, packets.reasons.iter().sum::<u64>());
     server.store(true, Ordering::Relaxed);
 }
 
 #[test]
 fn nobody_notices_where_the_stack_answers() {
-    nobody_notices(XdpMode::Native, 1, STRAYS);
+    nobody_notices(XdpMode::Native, 1, OUT_OF_STATE);
 }
 
 #[test]
 fn nobody_notices_where_the_stack_answers_with_cookies() {
-    nobody_notices(XdpMode::Native, 2, STRAYS);
+    nobody_notices(XdpMode::Native, 2, OUT_OF_STATE);
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn nobody_notices_where_the_guard_answers_in_generic_mode() {
 
 #[test]
 fn nobody_notices_where_the_stack_answers_with_cookies_in_generic_mode() {
-    nobody_notices(XdpMode::Generic, 2, STRAYS);
+    nobody_notices(XdpMode::Generic, 2, OUT_OF_STATE);
 }
 
 /// A host behind the edge with a service on the same port.
@@ -251,7 +252,7 @@ fn forwarded_and_translated_services_lose_nothing() {
     // The entry that all addresses share stands beside it.
     let seen = armed.dataplane.syn_acks().unwrap();
     assert_eq!(seen.iter().filter(|(key, _)| *key != key.of_all()).count(), 1);
-    armed.set_steps(STRAYS).unwrap();
+    armed.set_mitigations(OUT_OF_STATE).unwrap();
     for rule in [
         "add table ip nat",
         "add chain ip nat in { type nat hook prerouting priority -100 ; }",
@@ -264,7 +265,7 @@ fn forwarded_and_translated_services_lose_nothing() {
     let targets = [forwarded, translated];
     let busy = targets.map(|target| Busy::start(&lab.client, target));
     // The SYN-ACKs that were seen of them also keep tcpguard from sending replies for them.
-    armed.set_steps(OWN).unwrap();
+    armed.set_mitigations(OWN).unwrap();
     for (target, busy) in targets.into_iter().zip(&busy) {
         for (name, flags) in FLOODS {
             let exchanged = busy.exchanged();
@@ -283,7 +284,7 @@ fn forwarded_and_translated_services_lose_nothing() {
     }
     busy.into_iter().for_each(Busy::finish);
     let packets = armed.dataplane.packets(0).unwrap();
-    let dropped = packets.reasons[Reason::DropStray as usize];
+    let dropped = packets.reasons[Reason::DropOutOfState as usize];
     assert_eq!((dropped, armed.counters().cookies_sent), (0, 0));
     for stop in [local, service] {
         stop.store(true, Ordering::Relaxed);

@@ -131,7 +131,7 @@ fn goes_back(name: &str, own: Change, with_timer: Change) {
 }
 
 #[test]
-fn g14_a_risky_block_that_nobody_confirms_goes_back() {
+fn g14_an_unconfirmed_risky_block_is_rolled_back() {
     let own = &["block", "{everybody}", "--force", "--confirm", WITHIN];
     let for_good = &["block", "{everybody}", "--force", "--no-rollback"];
     let undo = &["unblock", "{everybody}"];
@@ -143,7 +143,7 @@ fn g14_a_risky_block_that_nobody_confirms_goes_back() {
 }
 
 #[test]
-fn g14_a_risky_import_that_nobody_confirms_goes_back() {
+fn g14_an_unconfirmed_risky_import_is_rolled_back() {
     let own = &["rules", "import", FILE, "--force", "--confirm", WITHIN];
     let for_good = &["rules", "import", FILE, "--force", "--no-rollback"];
     let undo = &["rules", "flush"];

@@ -25,7 +25,7 @@ const NO_PROGRAM: &str = "its other end has no native XDP program";
 /// A mimicking flood, while a validated client and new clients come on schedule; the last status of it.
 fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, [Attempts; 2]) {
     let likeness = Likeness::capture(lab, family).unwrap();
-    let loads = [Home::One, Home::Strangers].map(|home| {
+    let loads = [Home::One, Home::NewClients].map(|home| {
         let visitors = Visitors { rate: CLIENTS, home, patience: PATIENCE };
         Load::of(&lab.client, family.service(), visitors).unwrap()
     });
@@ -35,10 +35,10 @@ fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, [Attempts; 
     let flood = flood.start(lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
     // One load ends after the other, and a client that comes after the flood proves nothing.
-    let [known, strangers] = loads.map(|load| load.finish().unwrap().begun(0, flood.ended));
+    let [known, new_clients] = loads.map(|load| load.finish().unwrap().begun(0, flood.ended));
     println!("  the known client: {}", known.summary());
-    println!("  strangers: {}", strangers.summary());
-    (status, [known, strangers])
+    println!("  strangers: {}", new_clients.summary());
+    (status, [known, new_clients])
 }
 
 /// A host behind a veth whose other end discards frames that XDP sends back.
@@ -63,7 +63,7 @@ impl Veth {
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
         let (status, clients) = flooded(&lab, &guard, self.family);
-        assert_ne!(status.step("cookies"), Some("taken"), "{self:?}");
+        assert_ne!(status.mitigation("cookies"), Some("active"), "{self:?}");
         let document = status.document().to_string();
         assert!(document.contains(NO_PROGRAM), "{self:?}: {document}");
         let doctor = cli(&lab.edge, &["doctor", INTERFACE]).unwrap();
@@ -93,7 +93,7 @@ fn with_cookies_all_the_same(family: Family) -> (u64, f64) {
 }
 
 #[test]
-fn g20_a_veth_that_takes_nothing_back_locks_nobody_out() {
+fn g20_a_veth_without_xdp_tx_locks_no_client_out() {
     let row = Row::new(Goal::G20).named("veth");
     // Over IPv4 only, or each twice.
     let cases = size(Veth::all()[..2].to_vec(), Veth::all().repeat(2));
@@ -103,7 +103,7 @@ fn g20_a_veth_that_takes_nothing_back_locks_nobody_out() {
         naive_cases.iter().map(|family| with_cookies_all_the_same(*family)).collect();
     let sent: u64 = guarded.iter().map(|(sent, _)| sent).sum();
     let clients: usize = guarded.iter().flat_map(|(_, both)| both).map(|some| some.0.len()).sum();
-    let [known, strangers] = [0, 1].map(|kind| {
+    let [known, new_clients] = [0, 1].map(|kind| {
         let shares = guarded.iter().map(|(_, both)| both[kind].share_within(PATIENCE));
         shares.fold(1.0, f64::min)
     });
@@ -116,9 +116,9 @@ fn g20_a_veth_that_takes_nothing_back_locks_nobody_out() {
              {clients} clients, at least {:.1} % of the known ones and {:.1} % of strangers in each are \
              served within {PATIENCE:?}",
             100.0 * known,
-            100.0 * strangers
+            100.0 * new_clients
         ),
-        sent == 0 && f64::min(known, strangers) >= SERVED,
+        sent == 0 && f64::min(known, new_clients) >= SERVED,
     )
     .naive(
         naive_cases.len() as u64,

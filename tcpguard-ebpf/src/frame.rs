@@ -152,7 +152,7 @@ macro_rules! reads {
         }
 
         #[inline(always)]
-        fn settle(&self) {
+        fn spill(&self) {
             // SAFETY: changes nothing, but for the compiler it may read and write all memory.
             unsafe { asm!("", options(nostack)) };
         }

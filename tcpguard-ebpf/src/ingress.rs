@@ -9,38 +9,38 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use tcpguard_common::abi::{Class, Config, PacketCounters, Reason};
-use tcpguard_common::fastpath::{Course, Family, Interest, Socket, Steps, Work, step};
+use tcpguard_common::fastpath::{Disposition, Family, PacketCtx, Socket, Stages, SynPlan, stage};
 
 use crate::frame::XdpFrame;
 use crate::maps;
 use crate::tables::KernelTables;
 
 /// Added to a [`Reason`] code where a function may also return another number.
-const GAVE_UP: u32 = 0x100;
+const HAS_REASON: u32 = 0x100;
 /// As an `Option<Reason>`: none. Also the result of a stage that does not find its maps, which cannot happen,
 /// because their sizes are constants.
 const NONE: u32 = 0;
-/// As a [`Course`].
+/// As a [`Disposition`].
 const ASK_SOCKETS: u32 = 1;
 /// As a [`Reason`], where the maps could not be found: the packet passes, as without a configuration.
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
 /// Everything a stage works on.
-pub(crate) struct Bench {
+pub(crate) struct StageEnv {
     pub config: &'static Config,
     pub tables: KernelTables,
-    pub work: &'static mut Work,
+    pub pkt: &'static mut PacketCtx,
 }
 
-impl Bench {
+impl StageEnv {
     #[inline(always)]
     pub fn new() -> Option<Self> {
         let cpu = maps::CPU.get_ptr_mut(0)?;
         // SAFETY: this CPU's value, of which the tables use other fields. XDP programs do not preempt each other. A
         // stage that is a function of its own has its own reference to the same record, and its caller uses no
         // value that it read there before.
-        let work = unsafe { &mut (*cpu).work };
-        Some(Self { config: maps::CONFIG.get(0)?, tables: KernelTables::on(cpu), work })
+        let pkt = unsafe { &mut (*cpu).pkt };
+        Some(Self { config: maps::CONFIG.get(0)?, tables: KernelTables::on(cpu), pkt })
     }
 
     #[inline(always)]
@@ -52,132 +52,132 @@ impl Bench {
 /// Makes a stage a global function. A stage that reads the frame is handed the context. Another must not be,
 /// because the compiler leaves an unused argument undefined, and the verifier rejects that. `else`: the return
 /// value without the maps, if not `NONE`.
-macro_rules! step {
-    ($name:ident($($argument:ident: $type:ty),*), |$bench:ident| $body:block) => {
-        step!($name($($argument: $type),*) else 0, |$bench| $body);
+macro_rules! stage {
+    ($name:ident($($argument:ident: $type:ty),*), |$env:ident| $body:block) => {
+        stage!($name($($argument: $type),*) else 0, |$env| $body);
     };
-    ($name:ident($($argument:ident: $type:ty),*) else $without:expr, |$bench:ident| $body:block) => {
+    ($name:ident($($argument:ident: $type:ty),*) else $without:expr, |$env:ident| $body:block) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name($($argument: $type),*) -> u32 {
-            let mut bench = Bench::new();
-            let Some($bench) = &mut bench else { return $without };
+            let mut env = StageEnv::new();
+            let Some($env) = &mut env else { return $without };
             $body
         }
     };
 }
 
-step!(step_again_v4(ctx: *mut xdp_md, now: u64), |bench| {
+stage!(stage_template_v4(ctx: *mut xdp_md, now: u64), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    let frame = bench.frame(&ctx);
-    gave_up(step::again_v4(&frame, bench.config, &mut bench.tables, now))
+    let frame = env.frame(&ctx);
+    encode(stage::match_template_v4(&frame, env.config, &mut env.tables, now))
 });
 
-step!(step_again_v6(ctx: *mut xdp_md, now: u64), |bench| {
+stage!(stage_template_v6(ctx: *mut xdp_md, now: u64), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    let frame = bench.frame(&ctx);
-    gave_up(step::again_v6(&frame, bench.config, &mut bench.tables, now))
+    let frame = env.frame(&ctx);
+    encode(stage::match_template_v6(&frame, env.config, &mut env.tables, now))
 });
 
-step!(step_drops_unread(), |bench| { step::drops_unread(bench.config, &mut bench.tables).into() });
+stage!(stage_drops_unread(), |env| { stage::drops_unread(env.config, &mut env.tables).into() });
 
-step!(step_unwanted(), |bench| {
-    step::unwanted(bench.config, &mut bench.tables, bench.work);
+stage!(stage_unwanted(), |env| {
+    stage::unwanted(env.config, &mut env.tables, env.pkt);
     0
 });
 
-step!(step_closed_port(), |bench| {
-    gave_up(step::closed_port(bench.config, &mut bench.tables, bench.work))
+stage!(stage_closed_port(), |env| {
+    encode(stage::closed_port(env.config, &mut env.tables, env.pkt))
 });
 
-step!(step_sample_syn(ctx: *mut xdp_md), |bench| {
+stage!(stage_sample_syn(ctx: *mut xdp_md), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    let frame = bench.frame(&ctx);
-    step::sample_syn(&frame, &mut bench.tables, bench.work);
+    let frame = env.frame(&ctx);
+    stage::sample_syn(&frame, &mut env.tables, env.pkt);
     0
 });
 
-step!(step_judge_source(), |bench| {
-    gave_up(step::judge_source(bench.config, &mut bench.tables, bench.work))
+stage!(stage_judge_source(), |env| {
+    encode(stage::judge_source(env.config, &mut env.tables, env.pkt))
 });
 
-step!(step_look(ctx: *mut xdp_md, judged: u32), |bench| {
+stage!(stage_match_signature(ctx: *mut xdp_md, judged: u32), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    let frame = bench.frame(&ctx);
-    gave_up(step::look(&frame, bench.config, &mut bench.tables, bench.work, judged != 0))
+    let frame = env.frame(&ctx);
+    encode(stage::match_signature(&frame, env.config, &mut env.tables, env.pkt, judged != 0))
 });
 
-step!(step_record_syn(dropped: u32), |bench| {
-    step::record_syn(bench.config, &mut bench.tables, bench.work, dropped != 0);
+stage!(stage_record_syn(dropped: u32), |env| {
+    stage::record_syn(env.config, &mut env.tables, env.pkt, dropped != 0);
     0
 });
 
-step!(step_options(ctx: *mut xdp_md), |bench| {
+stage!(stage_options(ctx: *mut xdp_md), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    bench.tables.context = ctx.as_ptr();
-    let frame = bench.frame(&ctx);
-    step::options(&frame, bench.config, &mut bench.tables, bench.work);
+    env.tables.context = ctx.as_ptr();
+    let frame = env.frame(&ctx);
+    stage::options(&frame, env.config, &mut env.tables, env.pkt);
     0
 });
 
-step!(step_reply(ctx: *mut xdp_md), |bench| {
+stage!(stage_send_cookie(ctx: *mut xdp_md), |env| {
     let ctx = XdpContext::new(ctx.cast());
     let ifindex = ctx.ingress_ifindex() as u32;
-    let mut frame = bench.frame(&ctx);
-    gave_up(step::reply(&mut frame, &mut bench.tables, bench.work, ifindex))
+    let mut frame = env.frame(&ctx);
+    encode(stage::send_cookie(&mut frame, &mut env.tables, env.pkt, ifindex))
 });
 
-step!(step_course(recorded: u32, asked: u32), |bench| {
-    let (config, tables) = (bench.config, &mut bench.tables);
-    match step::course(config, tables, bench.work, recorded != 0, asked != 0) {
-        Course::On => NONE,
-        Course::AskSockets => ASK_SOCKETS,
-        Course::Drop(reason) => GAVE_UP + reason as u32,
+stage!(stage_disposition(recorded: u32, asked: u32), |env| {
+    let (config, tables) = (env.config, &mut env.tables);
+    match stage::disposition(config, tables, env.pkt, recorded != 0, asked != 0) {
+        Disposition::On => NONE,
+        Disposition::AskSockets => ASK_SOCKETS,
+        Disposition::Drop(reason) => HAS_REASON + reason as u32,
     }
 });
 
-step!(step_socket(ctx: *mut xdp_md) else Socket::Connection as u32, |bench| {
-    bench.tables.context = ctx.cast();
-    step::socket(&mut bench.tables, bench.work) as u32
+stage!(stage_socket(ctx: *mut xdp_md) else Socket::Connection as u32, |env| {
+    env.tables.context = ctx.cast();
+    stage::socket(&mut env.tables, env.pkt) as u32
 });
 
-step!(step_budget(), |bench| { gave_up(step::budget(&mut bench.tables, bench.work)) });
+stage!(stage_budget(), |env| { encode(stage::budget(&mut env.tables, env.pkt)) });
 
-step!(step_let_through(fate: u32) else NO_MAPS, |bench| {
-    step::let_through(bench.config, &mut bench.tables, bench.work, reason(fate)) as u32
+stage!(stage_let_through(fate: u32) else NO_MAPS, |env| {
+    stage::let_through(env.config, &mut env.tables, env.pkt, reason(fate)) as u32
 });
 
-step!(step_answer(), |bench| {
-    step::answer(bench.config, &mut bench.tables, &bench.work.segment);
+stage!(stage_reply_seen(), |env| {
+    stage::reply_seen(env.config, &mut env.tables, &env.pkt.segment);
     0
 });
 
-step!(step_follow(reset: u32) else NO_MAPS, |bench| {
-    step::follow(bench.config, &mut bench.tables, bench.work, reset != 0) as u32
+stage!(stage_track(reset: u32) else NO_MAPS, |env| {
+    stage::track(env.config, &mut env.tables, env.pkt, reset != 0) as u32
 });
 
-step!(step_illegal() else NO_MAPS, |bench| {
-    step::illegal(bench.config, &mut bench.tables, bench.work) as u32
+stage!(stage_illegal() else NO_MAPS, |env| {
+    stage::illegal(env.config, &mut env.tables, env.pkt) as u32
 });
 
 /// Takes the first stages itself and calls the functions above for the others.
-pub struct KernelSteps<'a> {
+pub struct KernelStages<'a> {
     pub ctx: &'a XdpContext,
-    bench: Bench,
+    env: StageEnv,
     /// The interface's counters.
     pub packets: &'static mut PacketCounters,
 }
 
-impl<'a> KernelSteps<'a> {
+impl<'a> KernelStages<'a> {
     /// For a frame that came in on the interface with these counters.
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext, packets: &'static mut PacketCounters) -> Option<Self> {
-        Some(Self { ctx, bench: Bench::new()?, packets })
+        Some(Self { ctx, env: StageEnv::new()?, packets })
     }
 
     #[inline(always)]
     pub fn config(&self) -> &'static Config {
-        self.bench.config
+        self.env.config
     }
 
     #[inline(always)]
@@ -187,9 +187,9 @@ impl<'a> KernelSteps<'a> {
 }
 
 #[inline(always)]
-pub(crate) fn gave_up(reason: Option<Reason>) -> u32 {
+pub(crate) fn encode(reason: Option<Reason>) -> u32 {
     match reason {
-        Some(reason) => GAVE_UP + reason as u32,
+        Some(reason) => HAS_REASON + reason as u32,
         None => NONE,
     }
 }
@@ -201,17 +201,17 @@ fn reason(code: u32) -> Reason {
 
 /// The other way round.
 #[inline(always)]
-pub(crate) fn gave_up_for(code: u32) -> Option<Reason> {
+pub(crate) fn decode(code: u32) -> Option<Reason> {
     if code == NONE { None } else { Some(reason(code)) }
 }
 
-impl Steps for KernelSteps<'_> {
+impl Stages for KernelStages<'_> {
     #[inline(always)]
-    fn again(&mut self) -> Option<Reason> {
-        let frame = self.bench.frame(self.ctx);
-        let reason = gave_up_for(match step::family(&frame, &mut self.bench.tables)? {
-            (Family::V4, now) => step_again_v4(self.raw(), now),
-            (Family::V6, now) => step_again_v6(self.raw(), now),
+    fn match_template(&mut self) -> Option<Reason> {
+        let frame = self.env.frame(self.ctx);
+        let reason = decode(match stage::family(&frame, &mut self.env.tables)? {
+            (Family::V4, now) => stage_template_v4(self.raw(), now),
+            (Family::V6, now) => stage_template_v6(self.raw(), now),
         })?;
         self.packets.classes[Class::Syn as usize] += 1;
         Some(reason)
@@ -219,102 +219,102 @@ impl Steps for KernelSteps<'_> {
 
     #[inline(always)]
     fn parse(&mut self) -> Result<Class, Reason> {
-        let scratch = self.bench.tables.scratch();
+        let scratch = self.env.tables.scratch();
         let frame = XdpFrame::counted(self.ctx, scratch, &raw mut self.packets.bytes);
-        step::parse::<_, KernelTables>(&frame, &mut self.packets.classes, self.bench.work)
+        stage::parse::<_, KernelTables>(&frame, &mut self.packets.classes, self.env.pkt)
     }
 
     #[inline(always)]
-    fn count_syn(&mut self) -> Interest {
-        step::count_syn(self.bench.config, &mut self.bench.tables, self.bench.work)
+    fn count_syn(&mut self) -> SynPlan {
+        stage::count_syn(self.env.config, &mut self.env.tables, self.env.pkt)
     }
 
     #[inline(always)]
     fn unwanted(&mut self) {
-        step_unwanted();
+        stage_unwanted();
     }
 
     #[inline(always)]
     fn closed_port(&mut self) -> Option<Reason> {
-        gave_up_for(step_closed_port())
+        decode(stage_closed_port())
     }
 
     #[inline(always)]
     fn sample_syn(&mut self) {
-        step_sample_syn(self.raw());
+        stage_sample_syn(self.raw());
     }
 
     #[inline(always)]
     fn judge_source(&mut self) -> Option<Reason> {
-        gave_up_for(step_judge_source())
+        decode(stage_judge_source())
     }
 
     #[inline(always)]
-    fn look(&mut self, judged: bool) -> Option<Reason> {
-        gave_up_for(step_look(self.raw(), judged.into()))
+    fn match_signature(&mut self, judged: bool) -> Option<Reason> {
+        decode(stage_match_signature(self.raw(), judged.into()))
     }
 
     #[inline(always)]
-    fn course(&mut self, recorded: bool, asked: bool) -> Course {
-        match step_course(recorded.into(), asked.into()) {
-            NONE => Course::On,
-            ASK_SOCKETS => Course::AskSockets,
-            code => Course::Drop(reason(code)),
+    fn disposition(&mut self, recorded: bool, asked: bool) -> Disposition {
+        match stage_disposition(recorded.into(), asked.into()) {
+            NONE => Disposition::On,
+            ASK_SOCKETS => Disposition::AskSockets,
+            code => Disposition::Drop(reason(code)),
         }
     }
 
     #[inline(always)]
     fn socket(&mut self) -> Socket {
-        Socket::from_code(step_socket(self.raw()))
+        Socket::from_code(stage_socket(self.raw()))
     }
 
     #[inline(always)]
     fn options(&mut self) {
-        step_options(self.raw());
+        stage_options(self.raw());
     }
 
     #[inline(always)]
-    fn reply(&mut self) -> Option<Reason> {
-        gave_up_for(step_reply(self.raw()))
+    fn send_cookie(&mut self) -> Option<Reason> {
+        decode(stage_send_cookie(self.raw()))
     }
 
     #[inline(always)]
     fn budget(&mut self) -> Option<Reason> {
-        gave_up_for(step_budget())
+        decode(stage_budget())
     }
 
     #[inline(always)]
     fn let_through(&mut self, fate: Reason) -> Reason {
-        reason(step_let_through(fate as u32))
+        reason(stage_let_through(fate as u32))
     }
 
     #[inline(always)]
     fn record_syn(&mut self, dropped: bool) {
-        step_record_syn(dropped.into());
+        stage_record_syn(dropped.into());
     }
 
     #[inline(always)]
-    fn answer(&mut self) {
-        step_answer();
+    fn reply_seen(&mut self) {
+        stage_reply_seen();
     }
 
     #[inline(always)]
-    fn is_followed(&mut self) -> bool {
-        step::is_followed(self.bench.config, &mut self.bench.tables, self.bench.work)
+    fn is_tracked(&mut self) -> bool {
+        stage::is_tracked(self.env.config, &mut self.env.tables, self.env.pkt)
     }
 
     #[inline(always)]
-    fn follow(&mut self, reset: bool) -> Reason {
-        self::reason(step_follow(reset.into()))
+    fn track(&mut self, reset: bool) -> Reason {
+        self::reason(stage_track(reset.into()))
     }
 
     #[inline(always)]
     fn illegal(&mut self) -> Reason {
-        reason(step_illegal())
+        reason(stage_illegal())
     }
 
     #[inline(always)]
     fn drops_unread(&mut self) -> bool {
-        step_drops_unread() != 0
+        stage_drops_unread() != 0
     }
 }

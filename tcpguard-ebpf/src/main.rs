@@ -10,8 +10,8 @@ mod handshakes;
 #[macro_use]
 mod ingress;
 mod maps;
+mod out_of_state;
 mod sockets;
-mod strays;
 mod syn_acks;
 mod tables;
 
@@ -22,7 +22,7 @@ use tcpguard_common::abi::{Action, REASON_SLOTS};
 use tcpguard_common::fastpath;
 
 use crate::frame::{SkbFrame, opaque};
-use crate::ingress::KernelSteps;
+use crate::ingress::KernelStages;
 use crate::tables::KernelTables;
 
 /// Every packet that arrives. `frags`: also attaches where the MTU exceeds a page.
@@ -33,17 +33,17 @@ pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
     };
     packets.entry += 1;
     packets.bytes += frame::first_piece(&ctx);
-    let Some(mut steps) = KernelSteps::new(&ctx, packets) else {
+    let Some(mut stages) = KernelStages::new(&ctx, packets) else {
         return xdp_action::XDP_PASS;
     };
-    let reason = fastpath::ingress(steps.config(), &mut steps);
+    let reason = fastpath::ingress(stages.config(), &mut stages);
     let place = opaque(reason as usize) & (REASON_SLOTS - 1);
-    steps.packets.reasons[place] += 1;
+    stages.packets.reasons[place] += 1;
     logging::verdict(&ctx, reason);
     match reason.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
-        Action::Answer => xdp_action::XDP_TX,
+        Action::Tx => xdp_action::XDP_TX,
     }
 }
 
@@ -87,7 +87,7 @@ mod logging {
             tcpguard_common::abi::Action::Drop => {
                 aya_log_ebpf::debug!(ctx, "drop, reason {}", reason as u8)
             }
-            tcpguard_common::abi::Action::Answer => {
+            tcpguard_common::abi::Action::Tx => {
                 aya_log_ebpf::trace!(ctx, "answer, reason {}", reason as u8)
             }
             tcpguard_common::abi::Action::Pass => {

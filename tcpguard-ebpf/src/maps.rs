@@ -6,13 +6,13 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, ClientNetwork, Config, CookieSecret, ExemptEntry, FlowSet, Handover,
-    HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
-    PortEntry, Probe, RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey,
-    SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    Addr, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
+    DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
+    ListenerEntry, ListenerKey, PacketCounters, PortEntry, RetryLine, ReturnedCookies, RuleHits,
+    RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, HandedOver, Look, Pace, RecentAnswer, Template, Work,
+    Allowance, Bucket, CachedSynAck, HandedOver, Pace, PacketCtx, SigCacheEntry, Template,
 };
 use tcpguard_common::wire::Segment;
 
@@ -39,9 +39,9 @@ pub struct CpuState {
     /// A value that was read to have it in the cache when it is needed.
     pub read_ahead: u64,
     /// Connections that were handed to the kernel a moment ago, or are about to be made by it.
-    pub handed_over: [HandedOver; size::HANDED_OVER_PLACES as usize],
+    pub handed_over: [HandedOver; size::HANDED_OVER_SLOTS as usize],
     /// Limit for tcpguard's own replies to unvalidated sources.
-    pub answers: Bucket,
+    pub reply_limit: Bucket,
     /// SYNs from exempt addresses that went on in an overload.
     pub exempt: Bucket,
     /// SYNs to closed ports.
@@ -49,17 +49,17 @@ pub struct CpuState {
     /// Tokens of listeners' budgets.
     pub allowances: [Allowance; size::ALLOWANCES as usize],
     /// Signature rules of the fingerprints that SYNs had a moment ago.
-    pub looks: [Look; size::LOOKS],
+    pub sig_cache: [SigCacheEntry; size::SIG_CACHE],
     /// Headers of SYNs that signature rules dropped a moment ago.
     pub templates: [Template; size::TEMPLATES],
     /// Boot time in ns at which the last template that was made ends; 0: there are none.
     pub templates_until_ns: u64,
     /// Records of the SYN-ACKs of listeners that were looked up a moment ago.
-    pub recent_answers: [RecentAnswer; size::RECENT_ANSWERS],
+    pub syn_ack_cache: [CachedSynAck; size::SYN_ACK_CACHE],
     /// The segment that is about to leave.
     pub sent: Segment,
     /// State that the stages of one decision hand to each other.
-    pub work: Work,
+    pub pkt: PacketCtx,
 }
 
 /// Slots of the maps of [`size::SIZED_BY_RULES`], unless the loader sets another number.
@@ -119,15 +119,16 @@ pub static EXEMPT_V6: LpmTrie<[u8; 16], ExemptEntry, { size::MAX_EXEMPT as usize
 #[btf_map]
 pub static EXEMPT_FILTER: Array<[u8; size::EXEMPT_FILTER_BYTES], 1> = Array::new();
 #[btf_map]
-pub static SEEN: Array<SeenBucket, { size::SEEN_BUCKETS as usize }> = Array::new();
+pub static DROP_CACHE: Array<DropCacheSet, { size::DROP_CACHE_SETS as usize }> = Array::new();
 #[btf_map]
 pub static RETRIES: Array<RetryLine, { size::RETRY_LINES as usize }> = Array::new();
 #[btf_map]
-pub static ANSWERS: Array<Bucket, { size::ANSWER_BUCKETS as usize }> = Array::new();
+pub static REPLY_LIMITS: Array<Bucket, { size::REPLY_LIMIT_BUCKETS as usize }> = Array::new();
 #[btf_map]
-pub static LET_THROUGH: Array<LetThrough, { size::LET_THROUGH_PLACES as usize }> = Array::new();
+pub static LET_THROUGH: Array<LetThrough, { size::LET_THROUGH_SLOTS as usize }> = Array::new();
 #[btf_map]
-pub static HANDOVERS: Array<Handover, { size::HANDOVER_PLACES as usize }> = Array::new();
+pub static COOKIE_NETWORKS: Array<CookieNetwork, { size::COOKIE_NETWORK_SLOTS as usize }> =
+    Array::new();
 #[btf_map]
 pub static NETWORKS: Array<ClientNetwork, { size::CLIENT_NETWORKS as usize }> = Array::new();
 #[btf_map]
@@ -135,7 +136,8 @@ pub static BUDGETS: Array<Bucket, { 2 * size::MAX_LISTENERS as usize }> = Array:
 #[btf_map]
 pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
 #[btf_map]
-pub static PROBES: Array<Probe, { size::PROBE_CELLS as usize }> = Array::new();
+pub static CLOSED_PORT_SOURCES: Array<ClosedPortSource, { size::CLOSED_PORT_CELLS as usize }> =
+    Array::new();
 #[btf_map]
 pub static CLOSED: Array<u64, { size::CLOSED_WORDS as usize }> = Array::new();
 #[btf_map]

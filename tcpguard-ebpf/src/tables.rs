@@ -11,13 +11,14 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, ClientNetwork, CookieSecret, FlowSet, Handover, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, ReturnedCookies,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
-    SynAckRecord, SynSamples,
+    Addr, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret, DropCacheSet,
+    FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey,
+    PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet,
+    SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Tables, Template,
+    Allowance, Bucket, CachedSynAck, HandedOver, KernelCookie, Pace, SigCacheEntry, Socket, Tables,
+    Template,
 };
 use tcpguard_common::wire::Segment;
 
@@ -116,8 +117,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn probe(&mut self, index: u64) -> Option<&mut Probe> {
-        deref!(maps::PROBES.get_ptr_mut(index as u32 & (size::PROBE_CELLS - 1)))
+    fn closed_port_source(&mut self, index: u64) -> Option<&mut ClosedPortSource> {
+        deref!(maps::CLOSED_PORT_SOURCES.get_ptr_mut(index as u32 & (size::CLOSED_PORT_CELLS - 1)))
     }
 
     #[inline(always)]
@@ -266,8 +267,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn look(&mut self, place: usize) -> Option<&mut Look> {
-        Some(&mut own!(self.looks)[opaque(place) & (size::LOOKS - 1)])
+    fn sig_cache_entry(&mut self, place: usize) -> Option<&mut SigCacheEntry> {
+        Some(&mut own!(self.sig_cache)[opaque(place) & (size::SIG_CACHE - 1)])
     }
 
     #[inline(always)]
@@ -291,7 +292,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn is_nobody_exempt(&self, place: usize) -> bool {
+    fn is_exempt_filter_clear(&self, place: usize) -> bool {
         match maps::EXEMPT_FILTER.get(0) {
             Some(bits) => {
                 let byte = bits[opaque(place >> 3) & (size::EXEMPT_FILTER_BYTES - 1)];
@@ -312,18 +313,18 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket> {
-        deref!(maps::SEEN.get_ptr_mut(index as u32 & (size::SEEN_BUCKETS - 1)))
+    fn drop_cache_set(&mut self, index: u64) -> Option<&mut DropCacheSet> {
+        deref!(maps::DROP_CACHE.get_ptr_mut(index as u32 & (size::DROP_CACHE_SETS - 1)))
     }
 
     #[inline(always)]
     fn let_through(&mut self, index: u64) -> Option<&mut LetThrough> {
-        deref!(maps::LET_THROUGH.get_ptr_mut(index as u32 & (size::LET_THROUGH_PLACES - 1)))
+        deref!(maps::LET_THROUGH.get_ptr_mut(index as u32 & (size::LET_THROUGH_SLOTS - 1)))
     }
 
     #[inline(always)]
-    fn handover(&mut self, index: u64) -> Option<&mut Handover> {
-        deref!(maps::HANDOVERS.get_ptr_mut(index as u32 & (size::HANDOVER_PLACES - 1)))
+    fn cookie_network(&mut self, index: u64) -> Option<&mut CookieNetwork> {
+        deref!(maps::COOKIE_NETWORKS.get_ptr_mut(index as u32 & (size::COOKIE_NETWORK_SLOTS - 1)))
     }
 
     #[inline(always)]
@@ -344,13 +345,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn answers(&mut self, index: u64) -> Option<&mut Bucket> {
-        deref!(maps::ANSWERS.get_ptr_mut(index as u32 & (size::ANSWER_BUCKETS - 1)))
+    fn reply_limit(&mut self, index: u64) -> Option<&mut Bucket> {
+        deref!(maps::REPLY_LIMITS.get_ptr_mut(index as u32 & (size::REPLY_LIMIT_BUCKETS - 1)))
     }
 
     #[inline(always)]
-    fn answers_of_cpu(&mut self) -> &mut Bucket {
-        own!(self.answers)
+    fn reply_limit_of_cpu(&mut self) -> &mut Bucket {
+        own!(self.reply_limit)
     }
 
     #[inline(always)]
@@ -369,7 +370,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn returns(&mut self, listener: u32) -> Option<&mut Bucket> {
+    fn retransmit_budget(&mut self, listener: u32) -> Option<&mut Bucket> {
         self.budget(size::MAX_LISTENERS + listener)
     }
 
@@ -408,14 +409,14 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer> {
-        let place = opaque(place) & (size::RECENT_ANSWERS - 1);
-        Some(&mut own!(self.recent_answers)[place])
+    fn cached_syn_ack(&mut self, place: usize) -> Option<&mut CachedSynAck> {
+        let place = opaque(place) & (size::SYN_ACK_CACHE - 1);
+        Some(&mut own!(self.syn_ack_cache)[place])
     }
 
     #[inline(always)]
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {
-        let place = opaque(index as usize) & (size::HANDED_OVER_PLACES as usize - 1);
+        let place = opaque(index as usize) & (size::HANDED_OVER_SLOTS as usize - 1);
         Some(&mut own!(self.handed_over)[place])
     }
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::report::{IncidentReport, Mode};
-use crate::{CleanUp, ListenerId, RouteQuestion, Rule, RuleId, Step, Timestamp};
+use crate::{CleanUp, ListenerId, Mitigation, RouteQuestion, Rule, RuleId, Timestamp};
 
 /// One effect, in the order in which it must happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,24 +39,24 @@ pub enum Command {
         why: String,
     },
     /// Exempt exactly these prefixes, beside the protected ones, from drops by source or signature,
-    /// each until its time. The list is the whole allow-list.
+    /// each until its time. The list is the whole allowlist.
     SetAllowed(Vec<(IpNet, Timestamp)>),
     /// Start this mitigation for a listener, or change its rate. When it cannot start, nothing of it may be left:
-    /// see [`crate::Engine::step_failed`].
-    TakeStep {
+    /// see [`crate::Engine::mitigation_failed`].
+    StartMitigation {
         /// Listener of the mitigation.
         listener: ListenerId,
         /// The mitigation; never one that acts by rules.
-        step: Step,
-        /// SYNs a second of clients that are not validated, for [`Step::Budget`]; else 0.
+        mitigation: Mitigation,
+        /// SYNs a second of clients that are not validated, for [`Mitigation::Budget`]; else 0.
         rate: u32,
     },
     /// Stop this mitigation.
-    LeaveStep {
+    StopMitigation {
         /// Listener of the mitigation.
         listener: ListenerId,
         /// The mitigation.
-        step: Step,
+        mitigation: Mitigation,
     },
     /// Let the signature rules for every listener spare this one from now on, or no longer. A listener that is
     /// new, or that an earlier run has spared, is not.
@@ -118,7 +118,7 @@ pub enum Command {
         /// `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`, `incident_started`,
         /// `incident_updated`, `incident_ended` (the other classes), `rule_installed`, `rule_removed`,
         /// `rule_withdrawn`, `rule_failed`, `rules_imported`, `rule_confirmed`, `rule_reverted`,
-        /// `step_taken`, `step_left`, `step_withdrawn`, `step_failed`, `step_ordered`, `allow_added`,
+        /// `mitigation_started`, `mitigation_stopped`, `mitigation_withdrawn`, `mitigation_failed`, `mitigation_ordered`, `allow_added`,
         /// `allow_removed`, `mode_changed`, `too_many_incidents`.
         event: &'static str,
         /// One line in words.

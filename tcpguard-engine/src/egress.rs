@@ -86,7 +86,7 @@ struct Count {
 
 /// The last seconds of a listener's answers, and the verdict on them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct EgressCheck {
     /// Polls that were not blank.
     polls: VecDeque<Poll>,
     count: Option<Count>,
@@ -98,7 +98,7 @@ pub(crate) struct Answers {
     doubt: Option<Box<Doubt>>,
 }
 
-impl Answers {
+impl EgressCheck {
     /// Judges the counts since the last poll. `cookies` are the kernel's own that no listener's SYN-ACKs
     /// account for, `unanswered` the SYNs that went to the stack and to which no reply was seen.
     ///
@@ -286,7 +286,7 @@ mod tests {
 
     /// A listener that is polled every 250 ms.
     struct Polled {
-        answers: Answers,
+        egress_check: EgressCheck,
         now: Timestamp,
         /// SYNs in each poll that get no answer and are no proof of anything.
         unanswered: u64,
@@ -316,7 +316,7 @@ mod tests {
 
         fn with(routes: Option<Routes>) -> Self {
             let now = Timestamp::from_millis(1_000_000);
-            Self { answers: Answers::default(), now, unanswered: 0, routes, about: 64 }
+            Self { egress_check: EgressCheck::default(), now, unanswered: 0, routes, about: 64 }
         }
 
         /// Makes so many polls with these counts: SYNs, SYN-ACKs, completed, half-open, cookies. Returns the verdict.
@@ -334,15 +334,15 @@ mod tests {
             let queues = Queues { half_open, accept: 0, backlog: 128 };
             for _ in 0..times {
                 self.now = self.now + Duration::from_millis(250);
-                self.answers.poll(self.now, &delta, &queues, cookies, self.unanswered);
-                if self.answers.asks_for_routes(self.now) {
-                    self.answers.ask_routes(self.now, self.about);
+                self.egress_check.poll(self.now, &delta, &queues, cookies, self.unanswered);
+                if self.egress_check.asks_for_routes(self.now) {
+                    self.egress_check.ask_routes(self.now, self.about);
                     if let Some(routes) = self.routes {
-                        self.answers.learn_routes(self.now, routes);
+                        self.egress_check.learn_routes(self.now, routes);
                     }
                 }
             }
-            self.answers.verdict()
+            self.egress_check.verdict()
         }
     }
 
@@ -350,10 +350,10 @@ mod tests {
     fn a_poll_that_counted_nothing_is_not_kept() {
         let mut polled = Polled::new();
         polled.polls(20, [0; 5]);
-        assert!(polled.answers.polls.is_empty());
+        assert!(polled.egress_check.polls.is_empty());
         polled.polls(1, [1, 0, 0, 0, 0]);
         polled.polls(3, [0; 5]);
-        assert_eq!(polled.answers.polls.len(), 1);
+        assert_eq!(polled.egress_check.polls.len(), 1);
     }
 
     #[test]
@@ -375,18 +375,18 @@ mod tests {
         let delta = ListenerCounters { established: Some(100), ..ListenerCounters::default() };
         for _ in 0..40 {
             polled.now = polled.now + Duration::from_millis(250);
-            polled.answers.poll(polled.now, &delta, &Queues::default(), 0, 0);
+            polled.egress_check.poll(polled.now, &delta, &Queues::default(), 0, 0);
         }
-        assert_eq!(polled.answers.verdict(), Egress::Unknown, "of the host with itself");
+        assert_eq!(polled.egress_check.verdict(), Egress::Unknown, "of the host with itself");
     }
 
     #[test]
     fn unanswered_syns_alone_prove_nothing_but_ask_for_a_count() {
         let mut polled = Polled::new();
         assert_eq!(polled.polls(100, [1000, 0, 0, 0, 0]), Egress::Unknown, "a firewall");
-        assert!(polled.answers.asks_for_count());
+        assert!(polled.egress_check.asks_for_count());
         assert_eq!(polled.polls(1, [1000, 1, 0, 0, 0]), Egress::Seen);
-        assert!(!polled.answers.asks_for_count());
+        assert!(!polled.egress_check.asks_for_count());
     }
 
     #[test]
@@ -466,9 +466,9 @@ mod tests {
         };
         for _ in 0..40 {
             polled.now = polled.now + Duration::from_millis(250);
-            polled.answers.poll(polled.now, &delta, &Queues::default(), 0, 0);
+            polled.egress_check.poll(polled.now, &delta, &Queues::default(), 0, 0);
         }
-        assert_eq!(polled.answers.verdict(), Egress::Seen);
+        assert_eq!(polled.egress_check.verdict(), Egress::Seen);
     }
 
     /// A flood of many listeners, or one in bursts too short to ask about, proves nothing by counts.
@@ -480,9 +480,9 @@ mod tests {
             polled.about = 0;
             polled.polls(1, [1, 1, 0, 1, 0]);
             assert_eq!(polled.polls(1, [500, 15, 0, 128, 0]), Egress::Seen, "{routes:?}");
-            assert!(polled.answers.waits_for_routes());
+            assert!(polled.egress_check.waits_for_routes());
             assert_eq!(polled.polls(40, [10, 10, 0, 128, 0]), Egress::Seen, "{routes:?}");
-            assert!(!polled.answers.waits_for_routes());
+            assert!(!polled.egress_check.waits_for_routes());
         }
         let mut asked = Polled::with(None);
         asked.polls(1, [1, 1, 0, 1, 0]);
@@ -501,7 +501,7 @@ mod tests {
     ];
 
     #[test]
-    fn sources_that_are_answered_elsewhere_make_no_listener_unseen() {
+    fn sources_with_replies_elsewhere_make_no_listener_unseen() {
         for (name, polls) in COUNTED {
             let verdict = |routes| {
                 let mut polled = Polled::with(Some(routes));
@@ -542,13 +542,17 @@ mod tests {
     #[test]
     fn unanswered_syns_have_their_routes_asked_for_now_and_then() {
         let polled = Polled::with(None);
-        assert!(!polled.answers.asks_for_routes(polled.now));
+        assert!(!polled.egress_check.asks_for_routes(polled.now));
         // 64 of them in four seconds, and not one in a hundred by chance.
         for (unanswered, syns, asked) in [(3, 100, false), (4, 1000, false), (4, 100, true)] {
             let mut polled = Polled::with(None);
             polled.unanswered = unanswered;
             polled.polls(40, [syns, syns - unanswered, 0, 0, 0]);
-            assert_eq!(polled.answers.routes_asked().is_some(), asked, "{unanswered} of {syns}");
+            assert_eq!(
+                polled.egress_check.routes_asked().is_some(),
+                asked,
+                "{unanswered} of {syns}"
+            );
         }
         let times = |routes| {
             let mut polled = Polled::with(Some(routes));
@@ -556,7 +560,7 @@ mod tests {
             let mut times = std::collections::BTreeSet::new();
             for _ in 0..80 {
                 polled.polls(1, [200, 100, 0, 0, 0]);
-                times.extend(polled.answers.routes_asked());
+                times.extend(polled.egress_check.routes_asked());
             }
             times.len()
         };
@@ -567,7 +571,7 @@ mod tests {
     fn what_is_answered_elsewhere_counts_while_the_stack_takes_it() {
         let mut polled = Polled::with(Some(SPOOFED));
         polled.unanswered = 100;
-        let hidden = |polled: &Polled| polled.answers.hidden(polled.now);
+        let hidden = |polled: &Polled| polled.egress_check.hidden(polled.now);
         polled.polls(8, [200, 100, 0, 15, 0]);
         assert_eq!(hidden(&polled), 0.0, "a packet filter may drop it");
         polled.polls(1, [200, 100, 0, 16, 0]);

@@ -2,47 +2,47 @@
 
 mod adopt;
 mod asking;
+mod confirmation;
 mod flows;
 mod headers;
 mod held_back;
 mod import;
 mod lifecycle;
+mod mitigations;
+mod monitors;
 mod places;
 mod pressure;
 mod requests;
 mod rollup;
 mod routes;
 mod spared;
-mod steps;
 mod together;
-mod trial;
 mod unblock;
 mod upkeep;
 mod view;
-mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::monitors::Monitors;
 use self::rollup::RollUp;
 use self::together::Everybody;
-use self::watches::Watches;
+use crate::counter_delta::PollContext;
 use crate::evidence::Growth;
 use crate::host::{Host, Passing};
 use crate::incident::Incident;
 use crate::learned::{LearnedListener, Networks};
+use crate::monitor::ListenerMonitor;
 use crate::refusals::{Refusals, Suspect};
-use crate::rules::{Book, Exempt, Recurrence};
+use crate::rules::{Exempt, Recurrence, RuleTable};
 use crate::sampling::Sampling;
 use crate::settings::Tuned;
 use crate::signal::Saturation;
-use crate::tally::Circumstances;
-use crate::watch::Watch;
 use crate::{
-    Command, IncidentReport, Listener, ListenerId, Matcher, Mode, Sample, SettingsError, Step,
-    TcpExt, Timestamp, Tuning,
+    Command, IncidentReport, Listener, ListenerId, Matcher, Mitigation, Mode, Sample,
+    SettingsError, TcpExt, Timestamp, Tuning,
 };
 
 /// The state machine: observations go in, commands come out.
@@ -60,11 +60,11 @@ pub struct Engine {
     tcp_ext: TcpExt,
     growth: Growth,
     sample_shift: u8,
-    watches: Watches,
-    book: Book,
+    monitors: Monitors,
+    rule_table: RuleTable,
     exempt: Exempt,
     /// State that an earlier run learned, of listeners not seen yet, and how long ago.
-    taught: BTreeMap<Listener, (LearnedListener, Duration)>,
+    restored: BTreeMap<Listener, (LearnedListener, Duration)>,
     networks: Networks,
     host: Host,
     one_sided: bool,
@@ -78,7 +78,7 @@ pub struct Engine {
     /// Incidents that an earlier run left open, until their listeners are known.
     left_open: Vec<IncidentReport>,
     /// Mitigations of an earlier run, until their listeners are known: since when, listener, mitigation, rate.
-    inherited: Vec<(Timestamp, ListenerId, Step, u32)>,
+    inherited: Vec<(Timestamp, ListenerId, Mitigation, u32)>,
     /// Listeners of which SYN headers are kept, each with the share `n`: one SYN in `2^n`.
     sampled: BTreeMap<ListenerId, u8>,
     inspected: Timestamp,
@@ -95,10 +95,10 @@ pub struct Engine {
     /// pass; no entry where none do.
     completing: BTreeMap<Listener, f64>,
     /// Reasons for which rules are no longer wanted, until the plan has taken note.
-    farewells: BTreeMap<Matcher, String>,
+    removal_reasons: BTreeMap<Matcher, String>,
     commands: VecDeque<Command>,
     /// The rules as they were before the last replacement, until the kernel has surely taken it.
-    replaced: Option<Book>,
+    replaced: Option<RuleTable>,
 }
 
 impl Engine {
@@ -108,7 +108,7 @@ impl Engine {
     /// When the settings contradict themselves.
     pub fn new(tuning: impl Into<Tuning>, mode: Mode) -> Result<Self, SettingsError> {
         let settings = Tuned::new(tuning.into())?;
-        let book = Book::new(settings.common.rules);
+        let rule_table = RuleTable::new(settings.common.rules);
         Ok(Self {
             settings,
             mode,
@@ -118,10 +118,10 @@ impl Engine {
             tcp_ext: TcpExt::default(),
             growth: Growth::default(),
             sample_shift: 0,
-            watches: Watches::default(),
-            book,
+            monitors: Monitors::default(),
+            rule_table,
             exempt: Exempt::default(),
-            taught: BTreeMap::new(),
+            restored: BTreeMap::new(),
             networks: Networks::default(),
             host: Host::default(),
             one_sided: false,
@@ -142,7 +142,7 @@ impl Engine {
             past: VecDeque::new(),
             keeps_past: true,
             completing: BTreeMap::new(),
-            farewells: BTreeMap::new(),
+            removal_reasons: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
             replaced: None,
         })
@@ -156,9 +156,9 @@ impl Engine {
     /// When the settings contradict themselves; then nothing changes.
     pub fn set_settings(&mut self, tuning: impl Into<Tuning>) -> Result<(), SettingsError> {
         self.settings = Tuned::new(tuning.into())?;
-        for watch in self.watches.values_mut() {
-            watch.ladder.bar(self.settings.barred(watch.listener));
-            watch.ladder.reconsider(self.now, Step::Cookies, true, &self.settings.common);
+        for monitor in self.monitors.values_mut() {
+            monitor.ladder.bar(self.settings.barred(monitor.listener));
+            monitor.ladder.reconsider(self.now, Mitigation::Cookies, true, &self.settings.common);
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Engine {
     /// Withdraws the automatic rules that touch an exempt prefix now, and the matchers for which incidents
     /// would make rules once the mode is no longer off.
     fn release_exempt(&mut self, now: Timestamp) {
-        let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
+        let automatic = self.rule_table.iter().filter(|entry| entry.incident().is_some());
         let wanted = self.open_incidents().flat_map(Incident::wanted);
         let matchers = automatic.map(|entry| entry.rule.matcher);
         let touching: BTreeMap<Matcher, String> = matchers
@@ -208,7 +208,7 @@ impl Engine {
             true => Passing::default(),
             false => self.host.passing(&sample.host),
         };
-        let around = Circumstances {
+        let around = PollContext {
             at: now,
             elapsed,
             poll: self.settings.common.poll,
@@ -236,35 +236,35 @@ impl Engine {
         self.drop_missing(now, sample);
         let mitigating = self.mitigated();
         for listener in &sample.listeners {
-            match self.watches.get_mut(&listener.id) {
+            match self.monitors.get_mut(&listener.id) {
                 None => {
-                    let mut watch = Watch::new(listener);
-                    watch.ladder.bar(self.settings.barred(listener.listener));
-                    if let Some((learned, age)) = self.taught.remove(&listener.listener) {
-                        watch.teach(now, &learned, age);
+                    let mut monitor = ListenerMonitor::new(listener);
+                    monitor.ladder.bar(self.settings.barred(listener.listener));
+                    if let Some((learned, age)) = self.restored.remove(&listener.listener) {
+                        monitor.restore(now, &learned, age);
                     }
                     if first {
-                        self.go_on(now, &mut watch);
+                        self.go_on(now, &mut monitor);
                     }
-                    self.watches.insert(listener.id, watch);
+                    self.monitors.insert(listener.id, monitor);
                 }
-                Some(watch) if restarted => watch.restart(listener),
-                Some(watch) => {
+                Some(monitor) if restarted => monitor.restart(listener),
+                Some(monitor) => {
                     let mitigating = mitigating.contains(&listener.id);
                     // Where cookies answer, the drops of queues belong to other listeners.
-                    let cookies = watch.ladder.has(Step::Cookies);
+                    let cookies = monitor.ladder.has(Mitigation::Cookies);
                     let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
-                    let around = Circumstances { queue_drops, ..around };
-                    watch.tcp_ext = grown;
+                    let around = PollContext { queue_drops, ..around };
+                    monitor.tcp_ext = grown;
                     let settings = self.settings.of(listener.listener);
-                    watch.observe(listener, &around, mitigating, settings);
+                    monitor.observe(listener, &around, mitigating, settings);
                 }
             }
         }
         // One whose listener has gone is over.
         self.left_open.clear();
-        self.settle_steps();
-        self.book.read(now, &sample.rules, &self.settings.common);
+        self.resume_mitigations();
+        self.rule_table.read(now, &sample.rules, &self.settings.common);
         let evading = self.evading(elapsed, passing);
         let settings = &self.settings.common;
         let elsewhere = self.host.observe(sample, elapsed, first || restarted, evading, settings);
@@ -277,16 +277,16 @@ impl Engine {
 
         self.expire_allowed(now);
         self.spare_listeners(now);
-        self.withdraw_hurting(now);
+        self.withdraw_harmful_rules(now);
         self.end_quiet_incidents(now);
         self.open_overdue(now);
         self.follow_pressure(now);
         self.follow_rolled(now);
         self.follow_host(now);
-        self.follow_steps(now, elapsed);
+        self.poll_mitigations(now, elapsed);
         self.carry_out_plan(now);
         self.count_completing(now);
-        self.tell_news(now);
+        self.alert_news(now);
         self.clean_half_open(now);
         self.ask_for_headers();
         self.ask_for_counts(now);
@@ -302,7 +302,7 @@ impl Engine {
     /// limit, where no cookies answer them. It changes with each sample.
     pub fn return_limit(&self, listener: &Listener, backlog: u32) -> u32 {
         let completing = self.completing.get(listener).copied().unwrap_or_default();
-        self.settings.of(*listener).returns(backlog, completing)
+        self.settings.of(*listener).retransmit_budget(backlog, completing)
     }
 
     /// The action on a rule match.
@@ -317,9 +317,9 @@ impl Engine {
             .listeners
             .iter()
             .filter_map(|listener| {
-                let (watch, queues) = (self.watches.get(&listener.id)?, listener.queues?);
-                let half_open = queues.half_open.or_else(|| watch.half_open_lately(sample.at));
-                let unanswered = watch.unanswered(listener, self.mode, sample.one_sided);
+                let (monitor, queues) = (self.monitors.get(&listener.id)?, listener.queues?);
+                let half_open = queues.half_open.or_else(|| monitor.half_open_lately(sample.at));
+                let unanswered = monitor.unanswered(listener, self.mode, sample.one_sided);
                 Some(Suspect { id: listener.id, queues, half_open, unanswered })
             })
             .collect();
@@ -330,7 +330,7 @@ impl Engine {
     fn unseen_cookies(&self, sample: &Sample) -> u64 {
         let cookies = sample.tcp_ext.syncookies_sent.saturating_sub(self.tcp_ext.syncookies_sent);
         let seen = sample.listeners.iter().filter_map(|listener| {
-            let before = self.watches.get(&listener.id)?.counters().syn_ack;
+            let before = self.monitors.get(&listener.id)?.counters().syn_ack;
             Some(listener.counters.syn_ack.saturating_sub(before))
         });
         cookies.saturating_sub(seen.sum())
@@ -338,13 +338,13 @@ impl Engine {
 
     /// The open incidents of listeners, and the one of those that are reported together.
     fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
-        let own = self.watches.values().filter_map(|watch| watch.incident.as_deref());
+        let own = self.monitors.values().filter_map(|monitor| monitor.incident.as_deref());
         own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident))
     }
 
     /// Returns the same incidents, to be changed.
     fn open_incidents_mut(&mut self) -> impl Iterator<Item = &mut Incident> {
-        let own = self.watches.values_mut().filter_map(|watch| watch.incident.as_deref_mut());
+        let own = self.monitors.values_mut().filter_map(|monitor| monitor.incident.as_deref_mut());
         own.chain(self.rolled.as_mut().map(|rolled| &mut rolled.incident))
     }
 
@@ -354,16 +354,16 @@ impl Engine {
         if passing.lately == 0 {
             return 0;
         }
-        let of = |watch: &Watch| {
-            let settings = self.settings.of(watch.listener);
-            watch.evading(self.now, elapsed, passing.routed, settings)
+        let of = |monitor: &ListenerMonitor| {
+            let settings = self.settings.of(monitor.listener);
+            monitor.evading(self.now, elapsed, passing.routed, settings)
         };
-        self.watches.values().map(of).sum()
+        self.monitors.values().map(of).sum()
     }
 
     /// SYNs counted at all listeners.
     fn syns(&self) -> u64 {
-        self.watches.values().map(|watch| watch.counters().syn).sum()
+        self.monitors.values().map(|monitor| monitor.counters().syn).sum()
     }
 
     /// Queues a command unless it waits already.

@@ -51,7 +51,7 @@ impl Micros {
 
 impl Flows {
     /// The flows at a listener, in the order in which they arrived. `settled` gives the state that a flow's
-    /// state counts as there, see `Watch::flows`.
+    /// state counts as there, see `ListenerMonitor::flows`.
     pub(crate) fn of(
         &self,
         listener: ListenerId,

@@ -17,8 +17,8 @@ use crate::signal::Signal;
 use crate::window::Tick as Counted;
 use crate::words::percent;
 use crate::{
-    Command, Evidence, Flow, HostCounters, IncidentClass, IncidentReport, Listener, ListenerId,
-    Mode, Probe, Sample, Settings, SourceShare, Timestamp,
+    ClosedPortSource, Command, Evidence, Flow, HostCounters, IncidentClass, IncidentReport,
+    Listener, ListenerId, Mode, Sample, Settings, SourceShare, Timestamp,
 };
 
 /// Rates are judged over this span.
@@ -44,7 +44,7 @@ const SCAN_CONFIDENCE: f64 = 0.99;
 struct Tick {
     span: Duration,
     own: Option<u64>,
-    answers: u64,
+    replies: u64,
     unsolicited: u64,
     segments: u64,
     /// Variance of `unsolicited`, which is known by sample.
@@ -90,9 +90,9 @@ impl Packets {
 pub(crate) struct Host {
     counters: HostCounters,
     ticks: VecDeque<Tick>,
-    probes: Vec<Probe>,
+    closed_port_sources: Vec<ClosedPortSource>,
     /// Sources that leave handshakes half-open where something listens.
-    half_open: Vec<Probe>,
+    half_open: Vec<ClosedPortSource>,
     unsolicited_streak: u32,
     closed_streak: u32,
     /// The stack's resets are not seen while there is a flood of closed ports.
@@ -159,7 +159,7 @@ impl Host {
         settings: &Settings,
     ) -> u64 {
         let before = std::mem::replace(&mut self.counters, sample.host);
-        self.probes.clone_from(&sample.probes);
+        self.closed_port_sources.clone_from(&sample.closed_port_sources);
         let Some(tick) = difference(&before, &sample.host).filter(|_| !restarted) else {
             self.ticks.clear();
             return 0;
@@ -176,7 +176,7 @@ impl Host {
         let rate = unsolicited / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
         let factor = if self.is_open(IncidentClass::Reflection) { 0.5 } else { 1.0 };
         let reflected = rate >= factor * settings.reflection_rate
-            && unsolicited >= factor * settings.reflection_share * tick.answers as f64;
+            && unsolicited >= factor * settings.reflection_share * tick.replies as f64;
         self.unsolicited_streak = if reflected { self.unsolicited_streak + 1 } else { 0 };
         self.follow_closed(&tick, settings);
         self.follow_beyond(&tick, settings);
@@ -214,7 +214,7 @@ impl Host {
     /// Commands to the kernel, where they differ from the last ones.
     pub fn orders(&mut self, settings: &Settings) -> impl Iterator<Item = Command> + use<> {
         let is_open = self.is_open(IncidentClass::ClosedPorts);
-        let per_second = is_open.then_some(settings.closed_answers);
+        let per_second = is_open.then_some(settings.closed_port_resets);
         let (unseen, drop) = (is_open && self.resets_unseen, self.drops_beyond());
         let before = std::mem::replace(&mut self.ordered, (per_second, unseen, drop));
         let limit = ((before.0, before.1) != (per_second, unseen))
@@ -231,11 +231,11 @@ impl Host {
     fn unsolicited(&self, tick: &Tick, variance: f64) -> f64 {
         let total = |count: fn(&Tick) -> u64| self.ticks.iter().map(count).sum::<u64>();
         let unseen = self.counters.own_syn.unwrap_or(0) == 0;
-        if unseen && total(|tick| tick.segments) >= total(|tick| tick.answers) {
+        if unseen && total(|tick| tick.segments) >= total(|tick| tick.replies) {
             return 0.0;
         }
         match tick.own {
-            None => tick.answers as f64,
+            None => tick.replies as f64,
             Some(_) => (tick.unsolicited as f64 - 2.0 * variance.sqrt()).max(0.0),
         }
     }
@@ -268,7 +268,7 @@ impl Host {
         let count = |tick: &Tick| self.unsolicited(tick, tick.variance) as u64;
         let streak = self.ticks.iter().rev().take(self.unsolicited_streak as usize);
         let (span, unsolicited, all) = streak.fold((Duration::ZERO, 0, 0), |sums, tick| {
-            (sums.0 + tick.span, sums.1 + count(tick), sums.2 + tick.answers)
+            (sums.0 + tick.span, sums.1 + count(tick), sums.2 + tick.replies)
         });
         let rate = unsolicited as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
         let share = if all == 0 { 0.0 } else { unsolicited as f64 / all as f64 };
@@ -282,8 +282,8 @@ impl Host {
             ),
         );
         Some(Finding {
-            alarm: alarm(Signal::Answers, None, &evidence, settings),
-            signal: Signal::Answers,
+            alarm: alarm(Signal::UnsolicitedReplies, None, &evidence, settings),
+            signal: Signal::UnsolicitedReplies,
             listener: Listener::HOST,
             started: now - span,
             so_far: Packets::left(unsolicited),
@@ -300,8 +300,9 @@ impl Host {
         let busiest = scanners.first()?;
         let syns: u64 = scanners.iter().map(|probe| u64::from(probe.syns)).sum();
         let started = scanners.iter().map(|probe| probe.since).min().unwrap_or(now).min(now);
-        let share = |probe: &Probe| f64::from(probe.syns) / syns as f64;
-        let source = |probe: &Probe| SourceShare { addr: probe.source, share: share(probe) };
+        let share = |probe: &ClosedPortSource| f64::from(probe.syns) / syns as f64;
+        let source =
+            |probe: &ClosedPortSource| SourceShare { addr: probe.source, share: share(probe) };
         let evidence = Evidence {
             sources_estimate: scanners.len() as u64,
             syns_per_source: syns as f64 / scanners.len() as f64,
@@ -317,8 +318,8 @@ impl Host {
             scanner(busiest, settings),
         );
         Some(Finding {
-            alarm: alarm(Signal::Probes, None, &evidence, settings),
-            signal: Signal::Probes,
+            alarm: alarm(Signal::PortScan, None, &evidence, settings),
+            signal: Signal::PortScan,
             listener: place(&scanners),
             started,
             so_far: Packets::left(syns),
@@ -329,16 +330,17 @@ impl Host {
         })
     }
 
-    fn scanners(&self, now: Timestamp, settings: &Settings) -> Vec<Probe> {
+    fn scanners(&self, now: Timestamp, settings: &Settings) -> Vec<ClosedPortSource> {
         let recent = || self.half_open.iter().filter(|open| now.since(open.last) <= INSPECTED);
-        let closed = self.probes.iter().filter_map(|closed| {
+        let closed = self.closed_port_sources.iter().filter_map(|closed| {
             match recent().find(|open| open.source == closed.source) {
                 Some(open) => Some(scan::together(closed, open)),
                 None => (now.since(closed.last) <= SPAN).then_some(*closed),
             }
         });
-        let only_open =
-            recent().filter(|open| self.probes.iter().all(|closed| closed.source != open.source));
+        let only_open = recent().filter(|open| {
+            self.closed_port_sources.iter().all(|closed| closed.source != open.source)
+        });
         closed.chain(only_open.copied()).filter(|probe| scan::is_scanner(probe, settings)).collect()
     }
 
@@ -374,7 +376,7 @@ impl Host {
                 matched: so_far.matched,
                 dropped: so_far.dropped,
                 completed: 0,
-                usual_completed: None,
+                baseline_completed: None,
                 syn_rate: rate,
             };
             let mut incident = Incident::open(now, opening, &assessment);
@@ -382,7 +384,7 @@ impl Host {
             for note in notes {
                 incident.note(now, note);
             }
-            incident.actions_told();
+            incident.note_actions_notified();
             let report = incident.report(Vec::new(), None);
             self.open.push(Open { incident, seen: now });
             return News::Opened(Box::new(report));
@@ -431,7 +433,7 @@ fn difference(before: &HostCounters, now: &HostCounters) -> Option<Tick> {
     };
     Some(Tick {
         own,
-        answers: now.answers.checked_sub(before.answers)?,
+        replies: now.replies.checked_sub(before.replies)?,
         unsolicited: now.unsolicited.checked_sub(before.unsolicited)?,
         segments: now.segments.checked_sub(before.segments)?,
         refused: now.refused.checked_sub(before.refused)?,
@@ -448,10 +450,10 @@ fn difference(before: &HostCounters, now: &HostCounters) -> Option<Tick> {
 }
 
 /// Target of the scanners: one address, one port, or the whole host.
-fn place(scanners: &[Probe]) -> Listener {
+fn place(scanners: &[ClosedPortSource]) -> Listener {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let Some(first) = scanners.first() else { return Listener::HOST };
-    let all = |which: &dyn Fn(&Probe) -> bool| scanners.iter().all(which);
+    let all = |which: &dyn Fn(&ClosedPortSource) -> bool| scanners.iter().all(which);
     if all(&|probe| probe.servers < SEVERAL && probe.server == first.server) {
         Listener { addr: first.server, port: 0 }
     } else if all(&|probe| probe.ports < SEVERAL && probe.port == first.port) {
@@ -462,11 +464,11 @@ fn place(scanners: &[Probe]) -> Listener {
 }
 
 /// SYNs per second of a source since its first one.
-fn rate(now: Timestamp, probe: &Probe) -> f64 {
+fn rate(now: Timestamp, probe: &ClosedPortSource) -> f64 {
     f64::from(probe.syns) / now.since(probe.since).max(SPAN).as_secs_f64()
 }
 
-fn scanner(probe: &Probe, settings: &Settings) -> String {
+fn scanner(probe: &ClosedPortSource, settings: &Settings) -> String {
     if probe.servers < settings.scan_addresses {
         format!("{} tries many closed ports", probe.source)
     } else if probe.ports >= SEVERAL {

@@ -17,19 +17,19 @@ use crate::rules::Wanted;
 use crate::signal::Signal;
 use crate::window::Tick;
 use crate::{
-    ActionReport, Counts, Doubt, Evidence, FirstVerdict, IncidentClass, IncidentReport, Limits,
-    Listener, ListenerId, Matcher, Moment, Record, RemovedRule, RuleReport, Step, Timestamp,
-    VerdictLine,
+    ActionReport, Counts, Evidence, FirstVerdict, IncidentClass, IncidentReport, Limits, Listener,
+    ListenerId, Matcher, Mitigation, Moment, PendingClass, Record, RemovedRule, RuleReport,
+    Timestamp, VerdictLine,
 };
 
 /// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
 /// its tools change every few seconds. An alert about another class or size is sent at once.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const NOTIFY_EVERY: Duration = Duration::from_secs(60);
 /// An alert about a rate that has grown by this factor is sent at once.
-pub(crate) const TELL_GROWTH: f64 = 4.0;
+pub(crate) const NOTIFY_GROWTH: f64 = 4.0;
 
 /// Refinements that must agree on another class before the first change.
-const FIRST_CONVICTION: u32 = 2;
+const FIRST_REQUIRED: u32 = 2;
 
 /// Time for which the class that an earlier run found stays. At the first inspections after a start no flow
 /// is older than a client's first retransmission (1 s, RFC 6298 §2.1). Until then a mimicking flood passes
@@ -48,7 +48,7 @@ pub(crate) struct Incident {
     /// Pending class of the last refinements, and the number of refinements that found it.
     doubt: Option<(IncidentClass, u32)>,
     /// Number of refinements that must agree.
-    conviction: u32,
+    required_agreements: u32,
     /// Time from which another class may be found.
     judged_from: Timestamp,
     /// Whether the verdict so far holds only until more evidence is there.
@@ -66,7 +66,7 @@ pub(crate) struct Incident {
     cookies_redeemed: u64,
     established: u64,
     acknowledged: u64,
-    usual_completed: Option<f64>,
+    baseline_completed: Option<f64>,
     steady: Steady,
     rate: f64,
     /// SYNs a second dropped, where it concerns the whole host.
@@ -79,13 +79,13 @@ pub(crate) struct Incident {
     pub admitted: Admitted,
     declined: Declined,
     /// Reasons that rules are no longer asked for, kept until the plan has taken note.
-    pub farewells: BTreeMap<Matcher, String>,
-    told: Told,
+    pub removal_reasons: BTreeMap<Matcher, String>,
+    notified: Notified,
 }
 
 /// State of the incident in its last alert.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Notified {
     at: Timestamp,
     class: IncidentClass,
     rate: f64,
@@ -113,7 +113,7 @@ pub(crate) struct Opening {
     /// Handshakes that completed since it began.
     pub completed: u64,
     /// Baseline of completed handshakes a second.
-    pub usual_completed: Option<f64>,
+    pub baseline_completed: Option<f64>,
     pub syn_rate: f64,
 }
 
@@ -138,7 +138,7 @@ impl Incident {
             listeners: u32::from(opening.listener_id != ListenerId::HOST),
             class,
             doubt: None,
-            conviction: FIRST_CONVICTION,
+            required_agreements: FIRST_REQUIRED,
             judged_from: now,
             provisional: assessment.provisional,
             signal: opening.signal,
@@ -153,7 +153,7 @@ impl Incident {
             cookies_redeemed: 0,
             established: opening.completed,
             acknowledged: opening.completed,
-            usual_completed: opening.usual_completed,
+            baseline_completed: opening.baseline_completed,
             steady: Steady::default(),
             rate: opening.syn_rate,
             stopped: 0.0,
@@ -163,8 +163,8 @@ impl Incident {
             wanted: Vec::new(),
             admitted: Admitted::default(),
             declined: Declined::default(),
-            farewells: BTreeMap::new(),
-            told: Told { at: now, class, rate: opening.syn_rate, actions: 0 },
+            removal_reasons: BTreeMap::new(),
+            notified: Notified { at: now, class, rate: opening.syn_rate, actions: 0 },
         }
     }
 
@@ -193,7 +193,7 @@ impl Incident {
             matched: report.matched,
             dropped: report.dropped,
             completed: report.completed,
-            usual_completed: report.usual_completed_rate,
+            baseline_completed: report.baseline_completed_rate,
             syn_rate: report.syn_rate,
         };
         let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
@@ -206,7 +206,7 @@ impl Incident {
             cookies_redeemed: report.cookies_redeemed,
             peak: report.peak_syn_rate,
             actions: report.actions.clone(),
-            told: Told { actions: report.actions.len() + 1, ..opened.told },
+            notified: Notified { actions: report.actions.len() + 1, ..opened.notified },
             ..opened
         };
         resumed.actions.push(ActionReport { at: now, text: "the agent started again".to_owned() });
@@ -316,10 +316,10 @@ impl Incident {
         };
         self.doubt = (agreed > 0).then_some((class, agreed));
         let settled = !std::mem::replace(&mut self.provisional, assessment.provisional);
-        if agreed >= if settled { self.conviction } else { 1 } {
+        if agreed >= if settled { self.required_agreements } else { 1 } {
             self.doubt = None;
             if settled {
-                self.conviction = self.conviction.saturating_mul(2);
+                self.required_agreements = self.required_agreements.saturating_mul(2);
             }
             self.class = class;
             self.note(now, format!("verdict now: {}", class.in_words()));
@@ -330,8 +330,8 @@ impl Incident {
     }
 
     /// Records why no rule, and no mitigation beside rules, is asked for at the moment.
-    pub fn note_restraint(&mut self, no_rule: Option<String>, no_step: Option<String>) {
-        (self.record.no_rule, self.record.no_step) = (no_rule, no_step);
+    pub fn note_restraint(&mut self, no_rule: Option<String>, no_mitigation: Option<String>) {
+        (self.record.no_rule, self.record.no_mitigation) = (no_rule, no_mitigation);
     }
 
     /// Remembers a rule of it that has ended.
@@ -340,9 +340,9 @@ impl Incident {
     }
 
     /// Records that a mitigation was started for its listener.
-    pub fn keep_step(&mut self, step: Step) {
-        if !self.record.steps.contains(&step) {
-            self.record.steps.push(step);
+    pub fn record_mitigation(&mut self, mitigation: Mitigation) {
+        if !self.record.mitigations.contains(&mitigation) {
+            self.record.mitigations.push(mitigation);
         }
     }
 
@@ -362,15 +362,15 @@ impl Incident {
     /// Adds a line to the list of actions that an operator knows of, though it may stand there already.
     pub fn mark(&mut self, now: Timestamp, text: String) {
         if self.actions.len() < Limits::ACTIONS {
-            let all_told = self.told.actions == self.actions.len();
+            let all_told = self.notified.actions == self.actions.len();
             self.actions.push(ActionReport { at: now, text });
-            self.told.actions += usize::from(all_told);
+            self.notified.actions += usize::from(all_told);
         }
     }
 
     /// Asks for a rule.
     pub fn want(&mut self, matcher: Matcher, reason: String, ttl: Duration) {
-        self.farewells.remove(&matcher);
+        self.removal_reasons.remove(&matcher);
         self.wanted.push(Wanted { matcher, incident: self.id, reason, ttl });
     }
 
@@ -399,7 +399,7 @@ impl Incident {
     pub fn forget(&mut self, matcher: &Matcher, why: &str) {
         if self.wants(matcher) {
             self.wanted.retain(|wanted| wanted.matcher != *matcher);
-            self.farewells.insert(*matcher, why.to_owned());
+            self.removal_reasons.insert(*matcher, why.to_owned());
         }
     }
 
@@ -418,8 +418,8 @@ impl Incident {
 
     /// Allows requests for the rules that an operator removed, of one mitigation or of any. Returns these
     /// rules.
-    pub fn take_up(&mut self, step: Option<Step>) -> Vec<Matcher> {
-        self.declined.take_up(step)
+    pub fn take_up(&mut self, mitigation: Option<Mitigation>) -> Vec<Matcher> {
+        self.declined.take_up(mitigation)
     }
 
     /// No longer asks for a rule that drops the SYNs of clients, until [`Self::reclaim`].
@@ -461,8 +461,8 @@ impl Incident {
     }
 
     /// Releases the rules of one mitigation, and those that made way for clients.
-    pub fn release_step(&mut self, step: Step, why: &str) {
-        self.release(why, |matcher| matcher.step() == step);
+    pub fn release_mitigation(&mut self, mitigation: Mitigation, why: &str) {
+        self.release(why, |matcher| matcher.mitigation() == mitigation);
     }
 
     fn release(&mut self, why: &str, which: impl Fn(&Matcher) -> bool) {
@@ -471,9 +471,9 @@ impl Incident {
             wanted.partition(|wanted| which(&wanted.matcher));
         self.wanted = kept;
         for wanted in released {
-            self.farewells.insert(wanted.matcher, why.to_owned());
+            self.removal_reasons.insert(wanted.matcher, why.to_owned());
         }
-        self.declined.settle(which);
+        self.declined.refuse_for_good(which);
     }
 
     /// Returns the signatures that are dropped for it at its listener, or for an incident of the host at every one.
@@ -498,22 +498,26 @@ impl Incident {
     }
 
     /// Marks all actions so far as reported: each was reported when it was done.
-    pub fn actions_told(&mut self) {
-        self.told.actions = self.actions.len();
+    pub fn note_actions_notified(&mut self) {
+        self.notified.actions = self.actions.len();
     }
 
     /// Whether an alert is due now. If so, it counts as sent, and the class of the previous alert is
     /// returned.
     pub fn news(&mut self, now: Timestamp) -> Option<IncidentClass> {
         let syn_rate = self.rate;
-        let before = self.told.class;
+        let before = self.notified.class;
         let reclassified = self.class != before;
-        let grown = syn_rate >= TELL_GROWTH * self.told.rate.max(1.0);
-        let acted = self.actions.len() > self.told.actions;
-        let news = reclassified || grown || (acted && now.since(self.told.at) >= TELL_EVERY);
+        let grown = syn_rate >= NOTIFY_GROWTH * self.notified.rate.max(1.0);
+        let acted = self.actions.len() > self.notified.actions;
+        let news = reclassified || grown || (acted && now.since(self.notified.at) >= NOTIFY_EVERY);
         if news {
-            self.told =
-                Told { at: now, class: self.class, rate: syn_rate, actions: self.actions.len() };
+            self.notified = Notified {
+                at: now,
+                class: self.class,
+                rate: syn_rate,
+                actions: self.actions.len(),
+            };
         }
         news.then_some(before)
     }
@@ -525,10 +529,14 @@ impl Incident {
             None => rules.iter().map(|rule| rule.id).collect(),
         };
         let mut record = self.record.clone();
-        let doubt = |(class, looks)| Doubt { class, looks, needed: self.conviction };
+        let doubt = |(class, inspections)| PendingClass {
+            class,
+            inspections,
+            needed: self.required_agreements,
+        };
         record.doubt = self.doubt.map(doubt);
         let made_up = |removed: &RemovedRule| {
-            self.wanted.iter().any(|wanted| wanted.matcher.step() == removed.step)
+            self.wanted.iter().any(|wanted| wanted.matcher.mitigation() == removed.mitigation)
         };
         let removed = self.declined.removed().filter(|removed| !made_up(removed));
         record.removed = removed.max_by_key(|removed| removed.at).cloned();
@@ -558,7 +566,7 @@ impl Incident {
             cookies_sent: self.cookies_sent,
             cookies_redeemed: self.cookies_redeemed,
             completed: self.established.max(self.acknowledged),
-            usual_completed_rate: self.usual_completed,
+            baseline_completed_rate: self.baseline_completed,
             syn_rate: self.rate,
             stopped_rate: self.stopped,
             peak_syn_rate: self.peak,

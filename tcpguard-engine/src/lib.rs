@@ -4,10 +4,10 @@
 //! [`Engine::handle_headers`], [`Engine::handle_routes`] and [`Engine::handle_request`] take observations
 //! and requests together with their time. [`Engine::next_command`] returns the next command to carry out.
 //! [`Engine::report`] returns the present state. Three more functions serve a restart: [`Engine::adopt`],
-//! [`Engine::teach`], [`Engine::learned`]. There is no clock, socket, file, thread or async in here: live
+//! [`Engine::restore`], [`Engine::learned`]. There is no clock, socket, file, thread or async in here: live
 //! traffic, replay and tests drive the same code.
 //!
-//! From a sample to a rule: counters become ticks (`tally`, `window`), ticks raise signals (`signal`), an
+//! From a sample to a rule: counters become ticks (`counter_delta`, `window`), ticks raise signals (`signal`), an
 //! alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict calls for rules
 //! (`policy`), and the plan states which of them the kernel lacks (`rules`). Incidents of no single
 //! listener have their own path (`host`).
@@ -15,6 +15,7 @@
 
 mod clean_up;
 mod command;
+mod counter_delta;
 mod drawn;
 mod egress;
 mod engine;
@@ -24,6 +25,7 @@ mod host;
 mod incident;
 mod ladder;
 mod learned;
+mod monitor;
 mod policy;
 mod ports;
 mod refusals;
@@ -36,9 +38,7 @@ mod sample;
 mod sampling;
 mod settings;
 mod signal;
-mod tally;
 mod time;
-mod watch;
 mod window;
 mod words;
 
@@ -47,11 +47,11 @@ pub use command::{Command, Severity};
 pub use egress::Egress;
 pub use engine::Engine;
 pub use evidence::{
-    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RemovedRule, RuleRecord, Statistics,
-    SynHeader, VerdictLine, describe,
+    Counts, FirstVerdict, Moment, Occupied, PendingClass, Record, RemovedRule, RuleRecord,
+    Statistics, SynHeader, VerdictLine, describe,
 };
 pub use flows::Flows;
-pub use ladder::{Order, Step};
+pub use ladder::{Mitigation, Order};
 pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
@@ -61,10 +61,11 @@ pub use request::{
     ClientsWithin, Force, ImportReport, Request, RequestError, Response, RuleToImport, Which, Whose,
 };
 pub use routes::{About, Route, RouteQuestion, is_martian};
-pub use rule::{Matcher, Origin, Rule, RuleId, Trial, User, signature_in_words};
+pub use rule::{Matcher, Origin, Rule, RuleConfirmation, RuleId, User, signature_in_words};
 pub use sample::{
-    Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters, ListenerId,
-    ListenerKind, ListenerSample, Probe, Queues, ReturnedCookies, RuleCounters, Sample, TcpExt,
+    ClosedPortSource, Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters,
+    ListenerId, ListenerKind, ListenerSample, Queues, ReturnedCookies, RuleCounters, Sample,
+    TcpExt,
 };
 pub use settings::{
     Fault, Limits, Override, PER_LISTENER, Place, Settings, SettingsError, Threshold, Tuning, Unit,

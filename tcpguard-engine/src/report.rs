@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    Egress, Listener, ListenerCounters, ListenerId, ListenerKind, Ports, Queues, Record, RuleId,
-    Severity, Step, Timestamp,
+    Egress, Listener, ListenerCounters, ListenerId, ListenerKind, Mitigation, Ports, Queues,
+    Record, RuleId, Severity, Timestamp,
 };
 
 /// Effect of a matching rule. The milder mode is the lesser.
@@ -53,7 +53,7 @@ pub struct Report {
     pub listeners: Vec<ListenerReport>,
     /// Every rule wanted in the kernel.
     pub rules: Vec<RuleReport>,
-    /// The allow-list.
+    /// The allowlist.
     pub allowed: Vec<AllowReport>,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
@@ -92,7 +92,7 @@ pub struct ListenerReport {
     /// Egress check: whether its SYN-ACKs leave by an attached interface.
     pub egress: Egress,
     /// The mitigations beside rules that are active for it, and those that cannot be.
-    pub steps: Vec<StepReport>,
+    pub mitigations: Vec<MitigationReport>,
 }
 
 /// Handshakes that a listener completes, compared with its baseline: the one measure of whether clients
@@ -115,17 +115,19 @@ impl Completions {
 
     /// The rate as a share of the baseline; `None` where the baseline is not known or too low to compare with.
     pub fn ratio(&self) -> Option<f64> {
-        self.baseline.filter(|usual| *usual >= Self::LEAST).map(|usual| self.rate / usual)
+        self.baseline
+            .filter(|baseline| *baseline >= Self::LEAST)
+            .map(|baseline| self.rate / baseline)
     }
 }
 
 /// A mitigation of a listener's ladder.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct StepReport {
+pub struct MitigationReport {
     /// The mitigation.
-    pub step: Step,
+    pub mitigation: Mitigation,
     /// Its state.
-    pub state: StepState,
+    pub state: MitigationState,
     /// Time since which it is active.
     pub since: Option<Timestamp>,
     /// Time until which an operator's order counts, or it is not tried again.
@@ -137,9 +139,9 @@ pub struct StepReport {
 /// State of a mitigation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StepState {
+pub enum MitigationState {
     /// It is taken.
-    Taken,
+    Active,
     /// It could not be taken, or did harm.
     Refused,
     /// An operator forbids it, or the configuration.
@@ -160,7 +162,7 @@ pub enum ListenerState {
     /// An incident is open. Either nothing is done about it, or most of its SYNs reach the stack.
     Attacked,
     /// An incident is open, and mitigations keep most of its SYNs from the stack.
-    Protected,
+    Mitigating,
     /// Its accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
 }
@@ -321,7 +323,7 @@ pub struct IncidentReport {
     /// Baseline of completed handshakes per second at its listener when it was opened. `None` where that is
     /// not known, and for an incident of no listener.
     #[serde(default)]
-    pub usual_completed_rate: Option<f64>,
+    pub baseline_completed_rate: Option<f64>,
     /// SYNs per second over the last second.
     pub syn_rate: f64,
     /// SYNs per second that were dropped over the last second, where it concerns the whole host. Drops at a
@@ -383,7 +385,7 @@ pub struct Evidence {
     /// Local addresses that it tried, estimated.
     pub addresses_tried: u64,
     /// Baseline of SYNs per second at the listener of a flash crowd or an overload.
-    pub usual_syn_rate: f64,
+    pub baseline_syn_rate: f64,
     /// Unsolicited replies per second.
     pub unsolicited_rate: f64,
     /// SYNs per second to closed ports, refused or dropped.
@@ -398,12 +400,12 @@ pub struct Evidence {
     /// Half-open handshakes and the limit, where known.
     pub half_open: Option<(u32, u32)>,
     /// The gate items, each with whether it holds.
-    pub gate: Vec<GateItem>,
+    pub gate: Vec<Indicator>,
 }
 
 /// One item of the evidence gate.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct GateItem {
+pub struct Indicator {
     /// Short name.
     pub name: String,
     /// Whether it speaks for an attack.
@@ -472,13 +474,13 @@ pub struct RuleReport {
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,
     /// SYNs that matched and passed because they were retransmitted.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// Handshakes that new clients completed after that.
     #[serde(default)]
     pub completed: u64,
 }
 
-/// A prefix of the allow-list.
+/// A prefix of the allowlist.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct AllowReport {
     /// Sources that are exempt from drops by source or signature.

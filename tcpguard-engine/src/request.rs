@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::report::{AllowReport, ListenerReport, Mode, RuleReport};
-use crate::{Listener, Matcher, Order, Ports, Rule, RuleId, Step};
+use crate::{Listener, Matcher, Mitigation, Order, Ports, Rule, RuleId};
 
 /// A change asked for on the control socket.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,11 +80,11 @@ pub enum Request {
     },
     /// Start a mitigation for a listener, or forbid it, for `lifetime` from now; or leave it to the agent
     /// again. A mitigation that rules do can only be forbidden: `Block` does the opposite.
-    OrderStep {
+    OrderMitigation {
         /// Listener of the mitigation.
         listener: Listener,
         /// Mitigation that is ordered.
-        step: Step,
+        mitigation: Mitigation,
         /// The order for the mitigation.
         order: Order,
         /// Lifetime of the order, cut to [`crate::Limits::MAX_ORDER`].
@@ -147,7 +147,7 @@ pub enum Force {
     No,
     /// Such a rule is made, but it ends unless [`Request::ConfirmRules`] comes in time. The rule that it
     /// replaced is then restored. A rule that needs no force stays as it was asked for.
-    OnTrial {
+    PendingConfirmation {
         /// Time in which it must be confirmed.
         within: Duration,
         /// Address from which the operator is logged in: an operator who is cut off cannot confirm.
@@ -191,7 +191,7 @@ pub struct ImportReport {
     /// Rules that are there now, of any origin.
     pub total: u32,
     /// Number of imported rules that wait for an operator's confirmation.
-    pub on_trial: u32,
+    pub pending_confirmation: u32,
 }
 
 /// Result of a [`Request`].
@@ -215,7 +215,7 @@ pub enum Response {
     /// The exemptions that were removed; never empty.
     Disallowed(Vec<AllowReport>),
     /// The listener with its mitigations as they are now.
-    StepOrdered(Box<ListenerReport>),
+    MitigationOrdered(Box<ListenerReport>),
     /// The mode before.
     ModeSet {
         /// The mode before.
@@ -280,12 +280,12 @@ pub enum RequestError {
     },
     /// No rule waits for an operator's word.
     #[error("no rule waits to be confirmed: see which exist")]
-    NotOnTrial {
+    NotPending {
         /// The requested prefix. `None`: anywhere.
         net: Option<IpNet>,
     },
-    /// Nothing within `net` is on the allow-list.
-    #[error("nothing within {net} is on the allow-list: see what is")]
+    /// Nothing within `net` is on the allowlist.
+    #[error("nothing within {net} is on the allowlist: see what is")]
     NotAllowed {
         /// The requested prefix.
         net: IpNet,
@@ -301,18 +301,18 @@ pub enum RequestError {
     /// A mitigation that cannot be started by an operator's order.
     #[error(
         "{} is done by rules: block a prefix by hand (tcpguard block PREFIX), or forbid the step",
-        .step.name()
+        .mitigation.name()
     )]
     DoneByRules {
         /// The mitigation that was ordered.
-        step: Step,
+        mitigation: Mitigation,
     },
-    /// The allow-list is full.
+    /// The allowlist is full.
     #[error(
-        "all {limit} places of the allow-list are taken: take some back, or allow wider prefixes"
+        "all {limit} places of the allowlist are taken: take some back, or allow wider prefixes"
     )]
     AllowListFull {
-        /// Number of slots of the allow-list.
+        /// Number of slots of the allowlist.
         limit: u32,
     },
     /// There are as many rules as there can be.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::evidence::describe;
-use crate::{Listener, ListenerId, Ports, Step, Timestamp};
+use crate::{Listener, ListenerId, Mitigation, Ports, Timestamp};
 
 /// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
 #[derive(
@@ -34,19 +34,19 @@ pub struct Rule {
     pub expires: Timestamp,
     /// Its future, while it waits for an operator's confirmation. [`Rule::expires`] is then the time by which
     /// it must be confirmed.
-    pub trial: Option<Trial>,
+    pub confirmation: Option<RuleConfirmation>,
 }
 
 /// Future of a rule that waits for an operator's confirmation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trial {
+pub struct RuleConfirmation {
     /// Time at which it ends if it may stay.
     pub until: Timestamp,
     /// The operator's rule that it replaced. It is restored if no confirmation comes in time.
     pub instead_of: Option<Box<Rule>>,
 }
 
-impl Trial {
+impl RuleConfirmation {
     /// The rule to restore at `now`.
     pub fn comes_back(self, now: Timestamp) -> Option<Rule> {
         self.instead_of.map(|rule| *rule).filter(|rule| rule.expires > now)
@@ -83,10 +83,10 @@ impl Matcher {
     }
 
     /// The mitigation to which it belongs.
-    pub const fn step(&self) -> Step {
+    pub const fn mitigation(&self) -> Mitigation {
         match self {
-            Self::Source(..) => Step::Source,
-            Self::Signature { .. } => Step::Signature,
+            Self::Source(..) => Mitigation::Source,
+            Self::Signature { .. } => Mitigation::Signature,
         }
     }
 

@@ -86,7 +86,7 @@ pub struct Sample {
     /// Counters of packets that belong to no listener.
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens.
-    pub probes: Vec<Probe>,
+    pub closed_port_sources: Vec<ClosedPortSource>,
     /// SYNs that each CPU has seen, for whatever listener; empty where that is not known.
     pub syns_by_cpu: Vec<u64>,
     /// Packets that were dropped before XDP.
@@ -105,7 +105,7 @@ pub struct HostCounters {
     pub own_syn: Option<u64>,
     /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
     /// sequence number zero.
-    pub answers: u64,
+    pub replies: u64,
     /// Segments among these that answer no SYN of this host (sampled).
     pub unsolicited: u64,
     /// Segments of connections that arrived: ACK or FIN with ACK.
@@ -144,7 +144,7 @@ pub struct HostCounters {
 
 /// A source that sends SYNs to where nothing listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Probe {
+pub struct ClosedPortSource {
     /// Its address (IPv6: the /64).
     pub source: IpAddr,
     /// Local address of the last SYN.
@@ -199,7 +199,7 @@ pub struct ListenerCounters {
     /// Handshakes that returning clients completed: those that completed their first one a minute ago or more,
     /// each counted once in ten seconds.
     #[serde(default)]
-    pub established_known: u64,
+    pub established_returning: u64,
     /// Handshakes that new clients completed although a rule had dropped their first SYN, or in observe mode would
     /// have.
     #[serde(default)]
@@ -219,7 +219,7 @@ pub struct ListenerCounters {
     /// SYNs dropped by signature rules (in observe mode: that would have been).
     pub dropped_signature: u64,
     /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// SYNs that a rule matched and that passed because their source is validated or exempt.
     pub spared: u64,
     /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled). The stack
@@ -254,7 +254,9 @@ impl ListenerCounters {
             syn_ack: self.syn_ack.checked_sub(before.syn_ack)?,
             syn_ack_retransmit: self.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
             established,
-            established_known: self.established_known.checked_sub(before.established_known)?,
+            established_returning: self
+                .established_returning
+                .checked_sub(before.established_returning)?,
             let_through: self.let_through.checked_sub(before.let_through)?,
             acknowledged: self.acknowledged.checked_sub(before.acknowledged)?,
             late,
@@ -262,7 +264,9 @@ impl ListenerCounters {
             refused: self.refused.checked_sub(before.refused)?,
             dropped_source: self.dropped_source.checked_sub(before.dropped_source)?,
             dropped_signature: self.dropped_signature.checked_sub(before.dropped_signature)?,
-            returned: self.returned.checked_sub(before.returned)?,
+            accepted_retransmits: self
+                .accepted_retransmits
+                .checked_sub(before.accepted_retransmits)?,
             spared: self.spared.checked_sub(before.spared)?,
             ack_ignored: self.ack_ignored.checked_sub(before.ack_ignored)?,
             cookies_sent: self.cookies_sent.checked_sub(before.cookies_sent)?,
@@ -276,7 +280,7 @@ impl ListenerCounters {
     }
 }
 
-/// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/handovers.rs`.
+/// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/cookie_networks.rs`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ReturnedCookies {
     /// Number of these cookies; of one network up to four a second count.
@@ -354,7 +358,7 @@ pub struct RuleCounters {
     /// SYNs it dropped, or would have in observe mode.
     pub hits: u64,
     /// SYNs that it matched and that passed because they were retransmitted 0.8 to 3.5 s later.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// Handshakes that new clients completed after such a SYN had passed.
     pub completed: u64,
 }

@@ -64,7 +64,7 @@ pub(crate) struct Tick {
     /// SYNs left without a reply for another reason than a full SYN queue; no attempts.
     pub ignored: u64,
     /// SYNs that were retransmissions.
-    pub repeated: u64,
+    pub retransmitted: u64,
     /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,
     /// SYNs that rules matched, in whatever mode.
@@ -97,7 +97,7 @@ impl Tick {
 
 /// A tick whose handshakes have had the time to complete.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Settled {
+pub(crate) struct Matured {
     /// Start of the tick.
     pub start: Timestamp,
     /// Its length.
@@ -233,7 +233,7 @@ impl Window {
     /// Returns the outcome of the tick `lag` ticks ago (or [`LATE_POLLS`], if that is less): its attempts,
     /// against the completions of these attempts rather than those seen in it. Completions that took
     /// longer still count where they are seen now, so that over time each counts once.
-    pub fn settled(&self, lag: usize) -> Option<Settled> {
+    pub fn matured(&self, lag: usize) -> Option<Matured> {
         let lag = lag.min(LATE_POLLS);
         let index = self.ticks.len().checked_sub(lag + 1)?;
         let own = || self.ticks.range(index..self.ticks.len());
@@ -244,7 +244,7 @@ impl Window {
         };
         let in_time =
             own().enumerate().map(|(polls, tick)| late(&tick, polls) - late(&tick, polls + 1));
-        Some(Settled {
+        Some(Matured {
             start: tick.end - tick.span,
             span: tick.span,
             attempts: tick.attempts,
@@ -311,7 +311,7 @@ impl Window {
     }
 
     /// Sums of the time before `end`, as far back as ticks reach.
-    pub fn calm_before(&self, end: Timestamp) -> Sums {
+    pub fn rates_before(&self, end: Timestamp) -> Sums {
         sum(self.ticks.iter().take_while(|tick| tick.end <= end))
     }
 
@@ -393,12 +393,12 @@ mod tests {
     #[test]
     fn a_tick_is_settled_by_the_completions_of_its_own_attempts() {
         let ticks = [(10, 10, [0, 0]), (30, 12, [2, 0]), (20, 25, [14, 1]), (20, 19, [9, 3])];
-        let completed = |lag| followed(&ticks).settled(lag).map(|tick| tick.completed);
+        let completed = |lag| followed(&ticks).matured(lag).map(|tick| tick.completed);
         assert_eq!(completed(0), Some(19), "as seen");
         assert_eq!(completed(1), Some(10 + 9 + 3), "at once, a tick later, and those of long ago");
         assert_eq!(completed(2), Some(10 + 14 + 3));
         assert_eq!(completed(9), completed(2), "no more is told apart");
-        assert_eq!(followed(&ticks[..2]).settled(2), None, "not yet");
+        assert_eq!(followed(&ticks[..2]).matured(2), None, "not yet");
     }
 
     #[test]
@@ -408,7 +408,7 @@ mod tests {
         let last =
             Tick { end, span: POLL, established: 80, acknowledged: 10, late, ..Tick::default() };
         window.push(last);
-        assert_eq!(window.settled(1).map(|tick| tick.completed), Some(10 + 40));
+        assert_eq!(window.matured(1).map(|tick| tick.completed), Some(10 + 40));
     }
 
     #[test]

@@ -124,14 +124,15 @@ impl IncidentReport {
                 several(evidence.k90_networks, "network")
             ),
             IncidentClass::HandshakeDegraded => {
-                let repeated = evidence.retransmitted_share.map_or_else(String::new, |share| {
-                    format!(", {} of the failing clients repeat their SYN", percent(share))
-                });
-                format!("{head}, {complete}{repeated}")
+                let retransmitted =
+                    evidence.retransmitted_share.map_or_else(String::new, |share| {
+                        format!(", {} of the failing clients repeat their SYN", percent(share))
+                    });
+                format!("{head}, {complete}{retransmitted}")
             }
             IncidentClass::FlashCrowd => format!(
                 "{head} where {} are usual, {sources}, {complete}",
-                short(evidence.usual_syn_rate)
+                short(evidence.baseline_syn_rate)
             ),
             IncidentClass::ListenerOverload => {
                 format!("{head}, {complete}, but the application does not accept them fast enough")

@@ -15,13 +15,13 @@ use crate::work::spread;
 
 const DAY: f64 = 86_400.0;
 /// Flash crowds bring so many times as many clients.
-const RUSH: f64 = 20.0;
+const FLASH_CROWD: f64 = 20.0;
 /// Clients a second before the flash crowd.
 const BEFORE: [f64; 4] = [10.0, 20.0, 50.0, 100.0];
 
 /// Events of one run.
 #[derive(Clone, Debug, Default)]
-struct Told {
+struct Alerted {
     /// Events in which our detector reported a flood.
     floods: u64,
     /// Incidents that it called something else all the time.
@@ -32,7 +32,7 @@ struct Told {
     others: Vec<u64>,
 }
 
-impl Told {
+impl Alerted {
     fn of(stage: &Stage) -> Self {
         let begun = |at: f64| at >= WARM_UP;
         let mut incidents: Vec<u64> = stage.alerts.iter().map(|alert| alert.incident).collect();
@@ -52,12 +52,12 @@ impl Told {
 }
 
 /// A column of numbers, added up.
-fn sum(told: &[Told], value: impl Fn(&Told) -> u64) -> u64 {
+fn sum(told: &[Alerted], value: impl Fn(&Alerted) -> u64) -> u64 {
     told.iter().map(value).sum()
 }
 
 /// Ours and the others' events as cells.
-fn cells(told: &[Told]) -> Vec<String> {
+fn cells(told: &[Alerted]) -> Vec<String> {
     let ours = [sum(told, |told| told.floods), sum(told, |told| told.other)];
     let rules = sum(told, |told| told.rules);
     let others = (0..OTHERS.len()).map(|other| sum(told, |told| told.others[other]));
@@ -95,7 +95,7 @@ pub fn mixes(plan: &Plan) -> Block {
             stage.lab.kernel.set_accepting(LISTENER, true);
         }
         stage.run_until(until);
-        Told::of(&stage)
+        Alerted::of(&stage)
     });
     for (mix, told) in mixes::ALL.iter().zip(told.chunks(plan.seeds.len())) {
         let days = format!("{:.2}", each * told.len() as f64 / DAY);
@@ -115,7 +115,7 @@ pub fn mixes(plan: &Plan) -> Block {
     row.extend([String::new(), String::new()]);
     row.extend(bounds);
     block.row(row);
-    let finding = Finding::new(Target::FalseFloods, "all mixes", per_month(events[0] as f64))
+    let finding = Finding::new(Target::FalsePositives, "all mixes", per_month(events[0] as f64))
         .with_bound(per_month(poisson_upper(events[0])));
     block.findings.push(finding);
     block
@@ -134,20 +134,20 @@ pub fn crowds(plan: &Plan) -> Block {
     let runs: Vec<usize> = (0..plan.crowds).collect();
     let told = spread("rushes of clients", &runs, |&run| crowd(plan, run));
     for (index, before) in BEFORE.iter().enumerate() {
-        let here: Vec<Told> = told.iter().skip(index).step_by(BEFORE.len()).cloned().collect();
-        let name = format!("{before} to {}", before * RUSH);
+        let here: Vec<Alerted> = told.iter().skip(index).step_by(BEFORE.len()).cloned().collect();
+        let name = format!("{before} to {}", before * FLASH_CROWD);
         block.row([name, here.len().to_string()].into_iter().chain(cells(&here)));
     }
     block.row(["all".to_owned(), told.len().to_string()].into_iter().chain(cells(&told)));
     let place = format!("{} rushes", told.len());
     let floods = sum(&told, |told| told.floods) as f64;
-    block.findings.push(Finding::new(Target::CrowdFloods, place.clone(), floods));
+    block.findings.push(Finding::new(Target::FlashCrowdFloods, place.clone(), floods));
     let rules = sum(&told, |told| told.rules) as f64;
     block.findings.push(Finding::new(Target::BenignRules, place, rules));
     block
 }
 
-fn crowd(plan: &Plan, run: usize) -> Told {
+fn crowd(plan: &Plan, run: usize) -> Alerted {
     let seed = plan.seeds[run % plan.seeds.len()];
     let before = BEFORE[run % BEFORE.len()];
     let cast = Cast::new(seed);
@@ -163,14 +163,14 @@ fn crowd(plan: &Plan, run: usize) -> Told {
         from,
         until,
         population: Some(population),
-        ..cast.clients(before * (RUSH - 1.0))
+        ..cast.clients(before * (FLASH_CROWD - 1.0))
     };
     let lab = cast.host(Mode::Observe).clients(cast.clients(before)).clients(rush);
     let mut stage = Stage::new(lab);
     stage.run_until(until + 60.0);
     // A detector is alarmed in a flash crowd or not, however often.
-    let told = Told::of(&stage);
-    Told {
+    let told = Alerted::of(&stage);
+    Alerted {
         floods: told.floods.min(1),
         others: told.others.iter().map(|events| *events.min(&1)).collect(),
         ..told

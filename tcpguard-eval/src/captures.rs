@@ -9,7 +9,9 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use tcpguard::replay::{Direction, Outcome, Seen, Step, Told, replay_beside};
+use tcpguard::replay::{
+    Detection, Direction, Outcome, ReplayEvent, ReplayedSegment, replay_beside,
+};
 use tcpguard_common::abi::{Addr, Class};
 use tcpguard_common::model::Model;
 use tcpguard_engine::{IncidentClass, Mode, Settings};
@@ -96,7 +98,7 @@ struct Listed {
 struct Judged {
     /// Time of its first SYN, in s after the first packet.
     first_syn: f64,
-    told: Vec<Told>,
+    told: Vec<Detection>,
     others: Vec<(&'static str, Other)>,
 }
 
@@ -246,8 +248,8 @@ fn judge(path: &Path) -> Result<Judged> {
     let file = Box::new(File::open(path)?);
     let name = path.display().to_string();
     let mut backend = Model::default();
-    let see = &mut |step: Step<'_>| {
-        if let Step::Segment(seen) = step {
+    let see = &mut |step: ReplayEvent<'_>| {
+        if let ReplayEvent::Segment(seen) = step {
             watched.see(seen);
         }
     };
@@ -273,7 +275,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn see(&mut self, seen: &Seen) {
+    fn see(&mut self, seen: &ReplayedSegment) {
         let flow = match seen.direction {
             Direction::In => seen.flow,
             Direction::Out => seen.flow.reversed(),

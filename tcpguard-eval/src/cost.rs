@@ -127,7 +127,7 @@ fn day(seed: u64, hours: &[u64]) -> Vec<(u64, usize)> {
     let mut day = Vec::new();
     for &hour in hours {
         lab.run_until(hour as f64 * HOUR);
-        lab.drain_told();
+        lab.drain_alerts();
         eprintln!("engine cost: hour {hour}");
         day.push((hour, bytes_of(&lab.engine)));
     }

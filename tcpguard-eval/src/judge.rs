@@ -4,7 +4,7 @@
 //! for neither.
 
 use tcpguard_engine::IncidentClass;
-use tcpguard_sim::{Told, seconds};
+use tcpguard_sim::{RaisedAlert, seconds};
 
 /// Alarms less than this far apart are one event, whichever detector raises them, s.
 pub const APART: f64 = 30.0;
@@ -26,7 +26,7 @@ pub struct Alert {
 
 impl Alert {
     /// An alert of the simulated agent; `None` for an alert that is about no incident.
-    pub fn new(told: &Told) -> Option<Self> {
+    pub fn new(told: &RaisedAlert) -> Option<Self> {
         let incident = told.incident.as_ref()?;
         Some(Self {
             at: told.at,

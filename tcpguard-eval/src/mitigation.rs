@@ -49,7 +49,7 @@ struct Fought {
     tally: Tally,
     rules: usize,
     /// Number of times that a mitigation beside rules was started.
-    steps: usize,
+    mitigations: usize,
 }
 
 impl Fight {
@@ -90,7 +90,7 @@ impl Fight {
             outcome: judge(truth, &stage.alerts),
             tally,
             rules: stage.lab.installed.len(),
-            steps: stage.lab.steps.len(),
+            mitigations: stage.lab.mitigations.len(),
         }
     }
 }
@@ -196,7 +196,7 @@ fn add_fight(block: &mut Block, fight: &Fight, fought: &[&Fought]) {
         seconds(longest),
         incidents.to_string(),
         most(|fought| fought.rules),
-        most(|fought| fought.steps),
+        most(|fought| fought.mitigations),
     ]);
     let place = format!("{}, {}/s", fight.name, rate(fight.rate));
     let finding = |target, value| Finding::new(target, place.clone(), value);
@@ -296,7 +296,7 @@ pub fn troubles(plan: &Plan) -> Block {
             outcome: judge(Truth { from: time.start, until: time.end }, &stage.alerts),
             tally: stage.lab.tally(),
             rules: stage.lab.installed.len(),
-            steps: stage.lab.steps.len(),
+            mitigations: stage.lab.mitigations.len(),
         };
         (told, fought)
     });
@@ -313,7 +313,7 @@ pub fn troubles(plan: &Plan) -> Block {
             count(|(told, _)| *told).to_string(),
             count(|(_, fought)| fought.outcome.floods > 0).to_string(),
             rules.to_string(),
-            sum(|fought| fought.steps as u64).to_string(),
+            sum(|fought| fought.mitigations as u64).to_string(),
             percent(dropped),
         ]);
         block.findings.push(Finding::new(Target::BenignRules, trouble.name, rules as f64));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tcpguard_engine::{Mode, Settings};
 use tcpguard_sim::{
-    Arrivals, Broken, Clients, HealthChecks, Lab, Natural, Outage, Population, Probe, Random,
+    Arrivals, Broken, Clients, HealthCheck, HealthChecks, Lab, Natural, Outage, Population, Random,
     Server, Whom,
 };
 
@@ -179,7 +179,7 @@ fn troubled(
 
 /// A load balancer of four machines that resets each handshake it does not need.
 fn checked(cast: &Cast) -> Scene {
-    let checks = HealthChecks { to: 0, rate: 10.0, sources: 4, kind: Probe::Reset };
+    let checks = HealthChecks { to: 0, rate: 10.0, sources: 4, kind: HealthCheck::Reset };
     let mut scene = calm(cast, cast.clients(20.0));
     scene.lab = scene.lab.health_checks(checks);
     scene

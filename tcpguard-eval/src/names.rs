@@ -1,7 +1,7 @@
 //! Service that remains for an address under a mimicking flood with that address as its source.
 //!
 //! A SYN does not prove its sender. So many a second to one network are answered with cookies
-//! (`cookies.answers_per_network`), so that the host sends no flood of replies to the named address. Half of the
+//! (`cookies.replies_per_network`), so that the host sends no flood of replies to the named address. Half of the
 //! replies that may be sent at once is left to the network's other addresses. The address's own SYNs have the same
 //! chance as any other SYN with that source.
 
@@ -84,15 +84,15 @@ impl Host {
             heartbeat_limit_ns: 30 * SECOND,
             established_seen: 1,
             hash_key: hash_key(1),
-            followed_bits: Config::follow(20_000),
-            answers_per_network: Rate::per_second(256, 512),
+            tracked_bits: Config::follow(20_000),
+            replies_per_network: Rate::per_second(256, 512),
             ..Config::default()
         });
         model.now_ns = START;
         model.cookie_secret = cookie_secret(1);
         let port = PORT.to_be_bytes();
-        let steps = ListenerEntry::ANSWER;
-        let entry = ListenerEntry { id: 0, steps, ..ListenerEntry::default() };
+        let mitigations = ListenerEntry::OWN_COOKIES;
+        let entry = ListenerEntry { id: 0, mitigations, ..ListenerEntry::default() };
         model.add_listener(ListenerKey::new(Addr::ANY_V4, port), entry);
         let record = SynAckRecord {
             ifindex: Model::DEPARTURE.ifindex,
@@ -110,7 +110,7 @@ impl Host {
     }
 
     /// Whether a SYN that arrives at this time is answered.
-    fn answers(&mut self, at: u64, source: [u8; 4], port: u16, seq: u32) -> bool {
+    fn replies(&mut self, at: u64, source: [u8; 4], port: u16, seq: u32) -> bool {
         self.model.now_ns = at;
         self.model.config.heartbeat_ns = at;
         self.model.ingress(&syn(source, port, seq)) == Reason::Cookie
@@ -123,7 +123,7 @@ impl Host {
     /// A client sends its SYN, for the first time or again.
     fn connect(&mut self, at: u64, client: Waiting) {
         let is_first = client.tries == 0;
-        let is_answered = self.answers(at, client.source, client.port, client.seq);
+        let is_answered = self.replies(at, client.source, client.port, client.seq);
         let share = self.share(client.source);
         share.clients += u64::from(is_first);
         share.at_once += u64::from(is_first && is_answered);
@@ -177,7 +177,7 @@ fn play(per_second: u64, seconds: u64) -> (Share, Share) {
             return (host.named, host.beside);
         }
         number += 1;
-        host.answers(at, NAMED, random.bits() as u16, random.bits() as u32);
+        host.replies(at, NAMED, random.bits() as u16, random.bits() as u32);
         host.retry(at);
         if at >= next && next < end {
             next += EVERY;
@@ -220,7 +220,7 @@ mod tests {
 
     /// Its answers are shared among all SYNs in its name, and those of its network are left to the others.
     #[test]
-    fn the_faster_the_flood_the_fewer_of_its_own_syns_are_answered_and_others_all() {
+    fn the_faster_the_flood_the_fewer_of_its_syns_get_replies_and_all_others_do() {
         let (slow, beside_slow) = play(2_000, 5);
         let (fast, beside_fast) = play(20_000, 5);
         assert_eq!((slow.clients, fast.clients), (50, 50));

@@ -77,7 +77,7 @@ impl Stage {
 
     fn advance(&mut self, to: f64) {
         self.lab.run_until(to);
-        self.alerts.extend(self.lab.drain_told().iter().filter_map(Alert::new));
+        self.alerts.extend(self.lab.drain_alerts().iter().filter_map(Alert::new));
         for tick in self.lab.drain_ticks(LISTENER) {
             self.show(&tick);
             if let Some(seen) = &mut self.seen {

@@ -17,9 +17,9 @@ pub enum Target {
     /// Lowest rate found within 60 s with a probability of 0.9, SYN/s.
     MinimumRate,
     /// False floods per 30 listener-days.
-    FalseFloods,
+    FalsePositives,
     /// Floods reported in flash crowds.
-    CrowdFloods,
+    FlashCrowdFloods,
     /// Floods reported on benign captures.
     CaptureFloods,
     /// Share of incidents of the right class 2 s after the first alert, at 100 SYN/s and more.
@@ -51,8 +51,8 @@ impl Target {
         Self::DelayTail,
         Self::DelayTenth,
         Self::MinimumRate,
-        Self::FalseFloods,
-        Self::CrowdFloods,
+        Self::FalsePositives,
+        Self::FlashCrowdFloods,
         Self::CaptureFloods,
         Self::ClassAccuracy,
         Self::TrickVerdicts,
@@ -73,8 +73,8 @@ impl Target {
             Self::DelayTail => "delay ≥ 1 k SYN/s, p95",
             Self::DelayTenth => "delay at 10 % of clients",
             Self::MinimumRate => "lowest rate found in 60 s",
-            Self::FalseFloods => "false floods in 30 days",
-            Self::CrowdFloods => "floods told in rushes",
+            Self::FalsePositives => "false floods in 30 days",
+            Self::FlashCrowdFloods => "floods told in rushes",
             Self::CaptureFloods => "floods, benign captures",
             Self::ClassAccuracy => "right class after 2 s",
             Self::TrickVerdicts => "right verdict on tricks",
@@ -92,14 +92,14 @@ impl Target {
     /// The value that must not be exceeded, or be reached where more is better.
     pub const fn limit(self) -> f64 {
         match self {
-            Self::Delay | Self::FalseFloods | Self::PollCost | Self::MemoryGrowth => 1.0,
+            Self::Delay | Self::FalsePositives | Self::PollCost | Self::MemoryGrowth => 1.0,
             Self::DelayTail => 1.5,
             Self::DelayTenth => 3.0,
             Self::MinimumRate => 4.0,
             Self::ClassAccuracy | Self::TrickVerdicts => 0.95,
             Self::LegitDropped => 0.001,
             Self::Release => 35.0,
-            Self::CrowdFloods
+            Self::FlashCrowdFloods
             | Self::CaptureFloods
             | Self::BenignRules
             | Self::RuleHits
@@ -114,8 +114,8 @@ impl Target {
     const fn is_binding(self) -> bool {
         matches!(
             self,
-            Self::FalseFloods
-                | Self::CrowdFloods
+            Self::FalsePositives
+                | Self::FlashCrowdFloods
                 | Self::CaptureFloods
                 | Self::ClassAccuracy
                 | Self::TrickVerdicts
@@ -143,10 +143,10 @@ impl Target {
             Self::MinimumRate => format!("{value:.0}/s"),
             Self::ClassAccuracy | Self::TrickVerdicts => format!("{:.1} %", value * 100.0),
             Self::LegitDropped => format!("{:.2} %", value * 100.0),
-            Self::FalseFloods => format!("{value:.2}"),
+            Self::FalsePositives => format!("{value:.2}"),
             Self::PollCost => format!("{value:.2} ms"),
             Self::MemoryGrowth => format!("{value:.2} MiB"),
-            Self::CrowdFloods
+            Self::FlashCrowdFloods
             | Self::CaptureFloods
             | Self::BenignRules
             | Self::RuleHits
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn a_wrong_verdict_is_missed_and_a_cost_is_only_shown() {
         let cost = Finding::new(Target::PollCost, "64 flooded", 4.75);
-        let shown = Finding::new(Target::FalseFloods, "all mixes", 0.0).with_bound(2.5);
+        let shown = Finding::new(Target::FalsePositives, "all mixes", 0.0).with_bound(2.5);
         let right = Finding::new(Target::TrickVerdicts, "look-alikes", 0.95);
         assert_eq!(missed(&[block([cost, shown, right])]), [""; 0]);
         let wrong = Finding::new(Target::TrickVerdicts, "tricks", 0.94);
@@ -344,10 +344,10 @@ mod tests {
 
     #[test]
     fn too_short_a_measurement_shows_nothing() {
-        let none = Finding::new(Target::FalseFloods, "all mixes", 0.0);
+        let none = Finding::new(Target::FalsePositives, "all mixes", 0.0);
         assert_eq!(none.clone().with_bound(2.5).verdict(), Verdict::NotShown);
         assert_eq!(none.with_bound(0.9).verdict(), Verdict::Met);
-        let some = Finding::new(Target::FalseFloods, "all mixes", 1.5);
+        let some = Finding::new(Target::FalsePositives, "all mixes", 1.5);
         assert_eq!(some.with_bound(0.9).verdict(), Verdict::NotMet);
     }
 

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
-use tcpguard::replay::{Told, replay};
+use tcpguard::replay::{Detection, replay};
 use tcpguard_common::model::Model;
 use tcpguard_engine::{IncidentClass, Mode};
 use tcpguard_sim::Random;
@@ -187,7 +187,7 @@ fn run(event: Event, seed: u64) -> Result<Run> {
     let first = told.iter().find(|told| Some(told.class) == expected);
     let classes: BTreeSet<&str> = told.iter().map(|told| told.class.name()).collect();
     Ok(Run {
-        delay: first.map(|told: &Told| told.after.as_secs_f64() - from),
+        delay: first.map(|told: &Detection| told.after.as_secs_f64() - from),
         right: classes.into_iter().eq(expected.map(IncidentClass::name)),
         floods: told.iter().filter(|told| told.class.is_flood()).count(),
     })

@@ -2,7 +2,7 @@
 //! ends.
 
 use tcpguard_engine::{Force, Mode};
-use tcpguard_sim::world::{LISTENERS, ON_TRIAL, Op, Shape, Traffic, World};
+use tcpguard_sim::world::{LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, World};
 
 use crate::bytes::Bytes;
 
@@ -30,7 +30,7 @@ pub fn engine(input: &[u8]) {
     assert!(open.is_empty(), "everything ends: {open:?}");
     world.play(&Op::Gap(3700));
     world.play(&Op::calm());
-    assert!(world.steps.is_empty(), "{:?}", world.steps);
+    assert!(world.mitigations.is_empty(), "{:?}", world.mitigations);
 }
 
 fn op(bytes: &mut Bytes<'_>) -> Op {
@@ -87,7 +87,7 @@ fn force(bytes: &mut Bytes<'_>) -> Force {
     match bytes.u8() & 3 {
         0 | 2 => Force::No,
         1 => Force::ForGood,
-        _ => ON_TRIAL,
+        _ => PENDING_CONFIRMATION,
     }
 }
 

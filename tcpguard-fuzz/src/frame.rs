@@ -50,14 +50,14 @@ pub fn frame(input: &[u8]) -> PacketCounters {
 
 /// A host under attack, with rules of every kind and a listener with SYN-ACKs that were seen.
 fn host(bytes: &mut Bytes<'_>) -> Model {
-    let (modes, steps, marks, more) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
+    let (modes, mitigations, marks, more) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
     let mut host = Model::new(Config {
         abi_version: if modes == 0xff { 0 } else { ABI_VERSION },
         mode: [Mode::Off, Mode::Observe, Mode::Enforce][usize::from(modes % 3)] as u8,
         sample_shift: modes >> 2 & 3,
         drop_illegal: modes >> 4 & 1,
-        strays: modes >> 5 & 1,
-        drop_strays: modes >> 6 & 1,
+        out_of_state: modes >> 5 & 1,
+        drop_out_of_state: modes >> 6 & 1,
         established_seen: more,
         drop_beyond_bounds: if more >> 1 & 1 == 0 { 0 } else { Reason::EVERY_BOUND },
         heartbeat_ns: NOW,
@@ -66,8 +66,8 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
         source_rules: Config::HOSTS | Config::NETS,
         rule_set: SET,
         failed_cookie_ns: FAILED_COOKIE_NS,
-        answers_per_network: Rate::per_second(40, 2),
-        answers_per_cpu: Rate::per_second(60, 3),
+        replies_per_network: Rate::per_second(40, 2),
+        replies_per_cpu: Rate::per_second(60, 3),
         closed_ports: Rate::per_second(20, 1),
         ..Config::default()
     });
@@ -77,7 +77,7 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
     for (any, own) in [(Addr::ANY_V4, V4), (Addr::ANY_V6, V6)] {
         let key = ListenerKey::new(any, PORT);
         let entry = ListenerEntry {
-            steps,
+            mitigations,
             masks: if marks & 1 == 0 { 0 } else { 1 << Mask::NoTtl.code() },
             samples: marks >> 1 & 1,
             budget: Rate::per_second(50, 2),
@@ -144,14 +144,14 @@ fn arrive(host: &mut Model, frame: &[u8]) {
     let mut packet = Packet(frame.to_vec());
     let reason = host.ingress_packet(&mut packet);
     match reason.action() {
-        Action::Answer => answered(frame, &packet.0),
+        Action::Tx => answered(frame, &packet.0),
         Action::Pass | Action::Drop => assert_eq!(packet.0, frame, "{}", reason.name()),
     }
     // Without an agent cookies end first, and then rules.
     let silence = match reason.action() {
         Action::Pass => u64::MAX,
         Action::Drop => host.config.heartbeat_limit_ns,
-        Action::Answer => COOKIE_HEARTBEAT_NS,
+        Action::Tx => COOKIE_HEARTBEAT_NS,
     };
     assert!(host.now_ns - NOW <= silence, "{}", reason.name());
     let enforced = host.config.mode == Mode::Enforce as u8 && host.config.abi_version != 0;

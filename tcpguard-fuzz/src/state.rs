@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use tcpguard::agent::stored::Stored;
-use tcpguard::probe::Host;
+use tcpguard::selftest::Host;
 use tcpguard::status::Clock;
 use tcpguard_engine::{Limits, Timestamp};
 use tempfile::TempDir;

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_beyond_the_budget_is_told_with_both_numbers() {
+    fn growth_beyond_the_budget_is_reported_with_both_numbers() {
         let record = record();
         for (name, cost) in [("6.1.0-51", 72_000), ("7.2.13", 84_000), ("6.18.1", 99_000)] {
             assert_eq!(record.exceeded(name, &took(cost)), Vec::<String>::new());

@@ -18,14 +18,14 @@ pub mod world;
 
 pub use arrivals::Arrivals;
 pub use kernel::{Kernel, Server};
-pub use lab::{Lab, Meter, Tally, Told};
+pub use lab::{Lab, Meter, RaisedAlert, Tally};
 pub use looks::Shape;
 pub use population::{Client, Population};
 pub use random::Random;
 pub use ticks::Tick;
 pub use traffic::{
-    Broken, Clients, Flood, Frames, HealthChecks, Natural, Outage, Persistence, Probe, Sources,
-    Whom,
+    Broken, Clients, Flood, Frames, HealthCheck, HealthChecks, Natural, Outage, Persistence,
+    Sources, Whom,
 };
 
 use std::time::Duration;

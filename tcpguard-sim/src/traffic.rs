@@ -170,12 +170,12 @@ pub struct HealthChecks {
     /// Number of source addresses, 192.0.2.1 and so on.
     pub sources: u32,
     /// Reaction to a SYN-ACK.
-    pub kind: Probe,
+    pub kind: HealthCheck,
 }
 
 /// Reaction of a health check to a SYN-ACK.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Probe {
+pub enum HealthCheck {
     /// Resets the handshake.
     Reset,
     /// Sends nothing.

@@ -6,11 +6,11 @@
 use serde::Serialize;
 
 use crate::cli::{
-    allow, block, config, detach, import, mode, reload, restore_sysctls, rules, step, unblock,
-    version,
+    allow, block, config, detach, import, mitigation, mode, reload, restore_sysctls, rules,
+    unblock, version,
 };
-use crate::status::{Alerts, AttackInFull, Event, ExportedRules, Judged, Status};
-use crate::{checkup, monitoring, probe, replay, report, status};
+use crate::status::{Alerts, Event, ExportedRules, FullIncident, Judged, Status};
+use crate::{checkup, monitoring, replay, report, selftest, status};
 
 /// A type that is printed as a document of its own.
 pub trait Printed: Serialize {
@@ -54,10 +54,10 @@ macro_rules! documents {
 documents! {
     status::SCHEMA => Status,
     monitoring::SCHEMA => monitoring::Report,
-    status::ATTACK_SCHEMA => AttackInFull,
+    status::INCIDENT_SCHEMA => FullIncident,
     status::EXPLANATION_SCHEMA => Judged,
     status::RULES_SCHEMA => ExportedRules,
-    probe::SCHEMA => probe::Probe,
+    selftest::SCHEMA => selftest::SelfTest,
     replay::SCHEMA => replay::Replay,
     report::TIMELINE_SCHEMA => report::Timeline,
     status::ALERTS_SCHEMA => Alerts,
@@ -70,12 +70,12 @@ documents! {
     "tcpguard.block/1" => block::Blocked,
     "tcpguard.unblock/1" => unblock::Unblocked,
     "tcpguard.allow/1" => allow::Allowance,
-    "tcpguard.unallow/1" => allow::Unallowed,
+    "tcpguard.disallow/1" => allow::Disallowed,
     "tcpguard.rule-list/1" => rules::RuleList,
     "tcpguard.import/1" => import::Import,
     "tcpguard.rules-confirm/1" => rules::Confirmed,
     "tcpguard.mode/1" => mode::ModeShown,
-    "tcpguard.step/1" => step::Ordered,
+    "tcpguard.mitigation/1" => mitigation::Ordered,
     "tcpguard.reload/1" => reload::Reloaded,
     "tcpguard.detach/1" => detach::Detached,
     "tcpguard.restore-sysctls/1" => restore_sysctls::Restored,

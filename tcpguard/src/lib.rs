@@ -8,18 +8,18 @@ pub mod control;
 pub mod documents;
 mod durable;
 pub mod firewall;
+#[cfg(test)]
+mod hint_check;
 pub mod host;
 mod json;
 pub mod kernel;
 pub mod monitoring;
-pub mod observe;
-pub mod probe;
 pub mod render;
 pub mod replay;
 pub mod report;
+pub mod selftest;
 pub mod status;
+pub mod telemetry;
 mod text;
 #[cfg(feature = "tui")]
 pub mod top;
-#[cfg(test)]
-mod way_on;

@@ -94,20 +94,20 @@ fn each_situation_has_its_line() {
         (
             status(calm()),
             "TCPGUARD OK - protecting, 52/s connect (baseline 52/s), 52 SYN/s | clients=U;;;0 \
-             syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 attacks=0;;;0\n",
+             syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (
             elevated(),
             "TCPGUARD WARNING - ELEVATED, 52/s connect (baseline 52/s), 52 SYN/s; handshakes fail, \
              and it is no attack or not known to be one; see: tcpguard status | clients=U;;;0 \
-             syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 attacks=0;;;0\n",
+             syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (
             status(flooded(Mode::Enforce)),
             "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52/s connect (baseline 52/s), 98.9 k SYN/s; #3 random-source SYN flood on \
              :443, at least 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
              100 %; banning sources would not help; see: tcpguard status | clients=100%;;;0 \
-             syn_pps=98900;;;0 drop_pps=98840;;;0 half_open=3.13%;;;0 rules=1;;;0 attacks=1;;;0\n",
+             syn_pps=98900;;;0 drop_pps=98840;;;0 half_open=3.13%;;;0 rules=1;;;0 incidents=1;;;0\n",
         ),
     ] {
         assert_eq!(line(&status, &[], &[]), expected);
@@ -155,7 +155,7 @@ fn a_full_syn_queue_that_nothing_explains_is_critical() {
     assert_eq!(full.level, Level::Critical);
     assert_eq!(full.reasons, [":443: the SYN queue is full (129 of 128)"]);
     assert_eq!(with(ListenerState::Suspect, 127).level, Level::Warning);
-    assert_eq!(with(ListenerState::Protected, 129).level, Level::Warning, "cookies answer");
+    assert_eq!(with(ListenerState::Mitigating, 129).level, Level::Warning, "cookies answer");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
 #[test]
 fn text_from_elsewhere_ends_neither_the_words_nor_the_line() {
     let mut status = status(flooded(Mode::Observe));
-    status.attacks[0].summary = "a | b\nOK".to_owned();
+    status.incidents[0].summary = "a | b\nOK".to_owned();
     let line = line(&status, &[], &[]);
     assert_eq!((line.matches('|').count(), line.lines().count()), (1, 1), "{line}");
 }

@@ -19,11 +19,11 @@ use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::proto::RuleOrigin;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::observe::History;
 use tcpguard::render::{self, View};
 use tcpguard::status::{
-    AlertEntry, Explanation, Mode, ModeEnd, Rule, Severity, Time, ValidatedClients,
+    AlertEntry, Explanation, Mode, ModeRevert, Rule, Severity, Time, ValidatedClients,
 };
+use tcpguard::telemetry::History;
 use tcpguard_engine as engine;
 
 /// Far longer than anything here takes.
@@ -118,9 +118,14 @@ fn at(seconds: u64) -> Time {
 /// As an agent in mode observe.
 fn mode_agent(request: &Request) -> Response {
     let observe = Mode::Observe;
-    let ends = |word_by: Option<u64>, until: Option<u64>| {
-        let in_s = word_by.or(until).unwrap();
-        Some(ModeEnd { back_to: observe, word_by: word_by.map(at), until: until.map(at), in_s })
+    let ends = |confirm_by: Option<u64>, until: Option<u64>| {
+        let in_s = confirm_by.or(until).unwrap();
+        Some(ModeRevert {
+            revert_to: observe,
+            confirm_by: confirm_by.map(at),
+            until: until.map(at),
+            in_s,
+        })
     };
     match request {
         Request::Mode => Response::Mode { mode: Mode::Enforce, ends: ends(None, Some(500)) },
@@ -170,7 +175,7 @@ fn a_mode_for_a_while_says_when_it_goes_back_and_how_to_keep_it() {
         "the mode goes back to observe in 8m 20s, at 14:13:51; to let it stay: tcpguard mode enforce\n",
     );
     let json = run(&["mode", "enforce", "--confirm", "60s", "--json"], mode_agent).json();
-    assert_eq!(json["ends"]["back_to"], "observe");
+    assert_eq!(json["ends"]["revert_to"], "observe");
     assert_eq!((&json["ends"]["in_s"], &json["ends"]["until"]), (&60.into(), &Value::Null));
 }
 
@@ -191,9 +196,9 @@ fn a_word_lets_it_stay_and_one_for_nothing_has_code_5() {
 #[test]
 fn status_shows_a_mode_that_goes_back() {
     let (report, mut facts) = calm();
-    facts.mode_ends = Some(ModeEnd {
-        back_to: Mode::Observe,
-        word_by: Some(at(54)),
+    facts.mode_reverts = Some(ModeRevert {
+        revert_to: Mode::Observe,
+        confirm_by: Some(at(54)),
         until: Some(at(594)),
         in_s: 54,
     });
@@ -212,7 +217,7 @@ fn status_shows_a_mode_that_goes_back() {
         ]
     );
     let json = serde_json::to_value(&status).unwrap();
-    assert_eq!(json["daemon"]["mode_ends"]["word_by"], "2026-11-20T14:06:25.204Z");
+    assert_eq!(json["daemon"]["mode_reverts"]["confirm_by"], "2026-11-20T14:06:25.204Z");
     assert_documented(&json, "status");
 }
 
@@ -233,7 +238,7 @@ fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
         severity,
         event: event.to_owned(),
         message: format!("{event} {ago_s} s ago"),
-        attack: None,
+        incident: None,
     }
 }
 
@@ -291,7 +296,7 @@ fn alerts_are_listed_by_time_and_severity() {
 #[test]
 fn one_alert_is_shown_as_the_attack_that_it_tells_of() {
     let outcome = run(&["alerts", "show", "#1042"], told);
-    assert_eq!(outcome.asked, [Request::ExplainAttack { id: 1042 }]);
+    assert_eq!(outcome.asked, [Request::ExplainIncident { id: 1042 }]);
     assert_eq!(outcome.code, Some(5), "{outcome:#?}");
 }
 
@@ -400,7 +405,7 @@ fn with_rules(request: &Request) -> Response {
         id: 2,
         matches: "192.0.2.7/32".to_owned(),
         origin: signature.origin.clone(),
-        attack: signature.attack,
+        incident: signature.incident,
         ..operators.clone()
     };
     let rules = vec![operators, own, signature];
@@ -514,21 +519,21 @@ fn an_address_is_explained_at_one_port() {
                 completed_at: None,
                 clients: ValidatedClients::default(),
                 source: None,
-                steps: Vec::new(),
+                mitigations: Vec::new(),
             })),
             other => Response::refused(RefusalKind::Failed, format!("{other:?}")),
         }
     };
     let line = ["explain", "198.51.100.7", "--port", "443"];
     let verdict = "198.51.100.7/32 to port 443: no rule and no step concerns it: its SYNs pass\n";
-    let way_on = "drop it: tcpguard block 198.51.100.7/32 --port 443\n";
+    let hint_check = "drop it: tcpguard block 198.51.100.7/32 --port 443\n";
     run(&line, explained(&["0.0.0.0:443"])).is(
         0,
         &format!("{verdict}they go to 0.0.0.0:443\n"),
-        way_on,
+        hint_check,
     );
     let nobody = "nothing that the guard follows listens on port 443\n";
-    run(&line, explained(&[])).is(0, &format!("{verdict}{nobody}"), way_on);
+    run(&line, explained(&[])).is(0, &format!("{verdict}{nobody}"), hint_check);
     let json = run(&[&line[..], &["--json"]].concat(), explained(&["0.0.0.0:443"])).json();
     assert_documented(&json, "explanation");
     assert_eq!((&json["port"], &json["listeners"][0]), (&443.into(), &"0.0.0.0:443".into()));

@@ -7,7 +7,7 @@ use tcpguard::config::{
     self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode,
 };
 use tcpguard::firewall::FirewallChoice;
-use tcpguard_engine::{Mode, Place, Settings, Step, Threshold, thresholds};
+use tcpguard_engine::{Mitigation, Mode, Place, Settings, Threshold, thresholds};
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
 
@@ -46,9 +46,9 @@ fn an_empty_file_means_the_defaults() {
     assert!(config.protect_prefixes.is_empty() && config.ignore_ports.is_empty());
     assert!(config.interface_modes.is_empty() && config.listeners.is_empty());
     assert_eq!(config.states, StateLimits::default());
-    assert!(!config.drop_illegal_flags && !config.drop_strays);
+    assert!(!config.drop_illegal_flags && !config.drop_out_of_state);
     assert_eq!(config.beyond_bounds, BeyondBounds::Auto);
-    assert_eq!((config.answers_per_network, config.answers_total), (256, 2_000_000));
+    assert_eq!((config.replies_per_network, config.replies_total), (256, 2_000_000));
     assert_eq!((config.cookie_firewall, config.cookie_mark), (FirewallChoice::Refuse, 0));
     assert_eq!(config.group, None);
     assert_eq!(config.runtime_dir, Path::new("/run/tcpguard"));
@@ -99,7 +99,10 @@ fn the_blocks_of_the_shipped_file_can_be_used_as_they_stand() {
     assert_eq!((own.at.to_string().as_str(), own.mode), (":443", Some(Mode::Observe)));
     assert_eq!(own.ignore, Some(false));
     // But for the mode nothing is different.
-    assert!(own.steps.len() == 3 && own.steps.values().all(|allowed| *allowed), "{own:?}");
+    assert!(
+        own.mitigations.len() == 3 && own.mitigations.values().all(|allowed| *allowed),
+        "{own:?}"
+    );
     assert_eq!(own.thresholds.len(), 6);
     let default = |name| thresholds().find(|one| one.name == name).unwrap();
     for (name, value) in own.thresholds {
@@ -122,24 +125,24 @@ fn every_key_has_its_meaning() {
         occupancy_on = 0.5
         occupancy_off = 0.4
         clear_s = 60
-        armed_s = 0
+        alert_window_s = 0
         [gate]
-        drop_items = 4
+        drop_indicators = 4
         [lifecycle]
         rule_ttl_s = 120
         [scan]
         ports = 20
         [policy]
-        answer_cost_ns = 1500
+        reply_cost_ns = 1500
         drop_illegal_flags = true
-        drop_strays = true
+        drop_out_of_state = true
         beyond_bounds = "drop"
         [cookies]
         backend = "kernel"
         firewall = "allow"
         mark = 0x1000_0000
-        answers_per_network = 1000
-        answers_total = 5_000_000
+        replies_per_network = 1000
+        replies_total = 5_000_000
         [protect]
         prefixes = ["192.0.2.0/24", "2001:db8::1"]
         ssh_ports = [22, 2222]
@@ -166,7 +169,7 @@ fn every_key_has_its_meaning() {
         budget = false
         fast_min = 128
         failure_floor = 10
-        probe_rate = 0.5
+        health_check_rate = 0.5
         occupancy_on = 0.5
         occupancy_off = 0.3
         occupancy_min = 64
@@ -183,18 +186,18 @@ fn every_key_has_its_meaning() {
         occupancy_on: 0.5,
         occupancy_off: 0.4,
         quiet: Duration::from_secs(60),
-        armed: Duration::ZERO,
-        gate_drop: 4,
+        alert_window: Duration::ZERO,
+        indicators_drop: 4,
         rule_ttl: Duration::from_secs(120),
         scan_ports: 20,
-        answer_cost: Duration::from_nanos(1500),
+        reply_cost: Duration::from_nanos(1500),
         ..Settings::default()
     };
     assert_eq!(config.settings, expected);
-    assert!(config.drop_illegal_flags && config.drop_strays);
+    assert!(config.drop_illegal_flags && config.drop_out_of_state);
     assert_eq!(config.beyond_bounds, BeyondBounds::Drop);
     assert_eq!(config.cookie_backend, CookieChoice::Kernel);
-    assert_eq!((config.answers_per_network, config.answers_total), (1000, 5_000_000));
+    assert_eq!((config.replies_per_network, config.replies_total), (1000, 5_000_000));
     assert_eq!((config.cookie_firewall, config.cookie_mark), (FirewallChoice::Allow, 0x1000_0000));
     let prefixes: Vec<_> = config.protect_prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(prefixes, ["192.0.2.0/24", "2001:db8::1/128"]);
@@ -210,11 +213,11 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.xdp_mode_of("eth1"), XdpMode::Generic);
     let own = config.tuning().overrides.pop().expect("one");
     assert_eq!((own.at, own.mode), (Place { addr: None, port: 443 }, Some(Mode::Observe)));
-    assert_eq!(own.barred, [Step::Cookies, Step::Budget]);
+    assert_eq!(own.barred, [Mitigation::Cookies, Mitigation::Budget]);
     let expected = Settings {
         fast_failures: 128,
         failure_floor: 10.0,
-        probe_rate: 0.5,
+        health_check_rate: 0.5,
         occupancy_on: 0.5,
         occupancy_off: 0.3,
         occupancy_min: 64,
@@ -258,9 +261,9 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     ("[listeners]\ncolour = 1", &["2:1: unknown key listeners.colour; known here: ignore_ports"]),
     (
-        "[detection]\ndrop_items = 3\nquiet = 3\n[gate]\ncolour = 1",
+        "[detection]\ndrop_indicators = 3\nquiet = 3\n[gate]\ncolour = 1",
         &[
-            "2:1: unknown key detection.drop_items; did you mean gate.drop_items?",
+            "2:1: unknown key detection.drop_indicators; did you mean gate.drop_indicators?",
             "3:1: unknown key detection.quiet; did you mean detection.clear_s?",
             "5:1: unknown key gate.colour; every key is explained by: tcpguard config init -",
         ],
@@ -312,11 +315,11 @@ const MISTAKES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "[detection]\nslow_limit = 1\n[gate]\nattack_items = 0\ndrop_items = 9\n[scan]\nports = 4",
+        "[detection]\nslow_limit = 1\n[gate]\nattack_indicators = 0\ndrop_indicators = 9\n[scan]\nports = 4",
         &[
             "2:14: detection.slow_limit: 1 does not fit; write a number from 4 to 1000",
-            "4:16: gate.attack_items: 0 does not fit; write a whole number from 1 to 6",
-            "5:14: gate.drop_items: 9 does not fit; write a whole number from 1 to 6",
+            "4:21: gate.attack_indicators: 0 does not fit; write a whole number from 1 to 6",
+            "5:19: gate.drop_indicators: 9 does not fit; write a whole number from 1 to 6",
             "7:9: scan.ports_likely (8) must be at most scan.ports (4), or the likelihood is never asked",
         ],
     ),
@@ -551,7 +554,7 @@ between which a value lies; the scenarios of `tcpguard-engine/tests` play both s
 
 Keys are those of `/etc/tcpguard/tcpguard.toml`, where the name of the section stands before the point;
 the field is that of the engine's `Settings`. What stands under *fixed* bounds memory and has no key.
-`fast_min`, `failure_floor`, `probe_rate`, `occupancy_on`, `occupancy_off` and `occupancy_min` may be
+`fast_min`, `failure_floor`, `health_check_rate`, `occupancy_on`, `occupancy_off` and `occupancy_min` may be
 others at one listener: [configuration.md](configuration.md).
 "
     .to_owned();

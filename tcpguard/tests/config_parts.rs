@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use tcpguard::config::{self, Loaded, Overrides, XdpMode};
-use tcpguard_engine::{Listener, Mode, Step};
+use tcpguard_engine::{Listener, Mitigation, Mode};
 
 /// A directory with the main file and those beside it.
 struct Etc(tempfile::TempDir);
@@ -67,7 +67,7 @@ fn later_files_stand_over_earlier_ones_key_by_key() {
         ("detection.fast_min", "conf.d/20-late.toml:2"),
         ("detection.clear_s", "tcpguard.toml:4"),
         ("protect.prefixes", "conf.d/30-net.toml:2"),
-        ("gate.drop_items", "default"),
+        ("gate.drop_indicators", "default"),
     ] {
         assert_eq!(etc.origin(&loaded, key), origin, "{key}");
     }
@@ -90,7 +90,10 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     let places: Vec<_> = loaded.config.listeners.iter().map(|own| own.at.to_string()).collect();
     assert_eq!(places, [":443", ":25"]);
     let own = &loaded.config.tuning().overrides[0];
-    assert_eq!((own.mode, own.barred.as_slice()), (Some(Mode::Observe), &[Step::Cookies][..]));
+    assert_eq!(
+        (own.mode, own.barred.as_slice()),
+        (Some(Mode::Observe), &[Mitigation::Cookies][..])
+    );
     assert_eq!(own.thresholds, [("fast_failures", 200.0)]);
     for (key, origin) in [
         ("listener[\":443\"].cookies", "tcpguard.toml:3"),
@@ -170,14 +173,14 @@ fn a_listener_is_ignored_by_its_address_before_its_port_before_the_list_of_ports
 fn what_is_said_of_a_port_holds_for_its_addresses_but_for_what_is_said_of_them() {
     let etc = Etc::new(
         "[[listener]]\nat = \":443\"\nmode = \"observe\"\ncookies = false\nbudget = false\n\
-         fast_min = 100\nprobe_rate = 1\n\
+         fast_min = 100\nhealth_check_rate = 1\n\
          [[listener]]\nat = \"203.0.113.10:443\"\ncookies = true\nfast_min = 200\n",
         &[],
     );
     let tuning = etc.read().unwrap().config.tuning();
     let own = &tuning.overrides[1];
     assert_eq!(own.at.to_string(), "203.0.113.10:443");
-    assert_eq!((own.mode, own.barred.as_slice()), (Some(Mode::Observe), &[Step::Budget][..]));
+    assert_eq!((own.mode, own.barred.as_slice()), (Some(Mode::Observe), &[Mitigation::Budget][..]));
     let settings = own.settings(&tuning.common);
-    assert_eq!((settings.fast_failures, settings.probe_rate), (200, 1.0));
+    assert_eq!((settings.fast_failures, settings.health_check_rate), (200, 1.0));
 }

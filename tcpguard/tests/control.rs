@@ -128,7 +128,7 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
         for_s: 60,
         reason: "x".to_owned(),
         force: false,
-        on_trial: None,
+        pending_confirmation: None,
         dry_run,
     };
     for change in [

@@ -15,10 +15,10 @@ use proptest::collection::vec as list;
 use proptest::prelude::*;
 use serde_json::Value;
 use tcpguard::render::{self, View};
-use tcpguard::status::{AttackInFull, Clock, EVIDENCE_BYTES};
+use tcpguard::status::{Clock, EVIDENCE_BYTES, FullIncident};
 use tcpguard_engine::{
-    Evidence, GateItem, HostCounters, IncidentClass, IncidentReport, ListenerId, Mode,
-    NetworkShare, Probe, Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader,
+    ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator, ListenerId,
+    Mode, NetworkShare, Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader,
     Timestamp, VerdictLine,
 };
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
@@ -94,7 +94,7 @@ fn scan() -> Lab {
     lab.run_until(20.0);
     for poll in 1..=12_u32 {
         lab.run_until(20.0 + f64::from(poll) / 4.0);
-        lab.kernel.probes = vec![Probe {
+        lab.kernel.closed_port_sources = vec![ClosedPortSource {
             source: [45, 146, 165, 209].into(),
             server: [203, 0, 113, 10].into(),
             port: 22,
@@ -124,7 +124,7 @@ fn of_host(grow: fn(&mut HostCounters)) -> Lab {
 
 fn reflection() -> Lab {
     of_host(|host| {
-        host.answers += 510;
+        host.replies += 510;
         host.unsolicited += 500;
     })
 }
@@ -168,13 +168,13 @@ fn incident(report: &Report) -> &IncidentReport {
 
 #[test]
 fn each_class_is_explained_in_words_and_in_json() {
-    let shipped = std::fs::read_to_string(repository("docs/schema/attack.json")).unwrap();
+    let shipped = std::fs::read_to_string(repository("docs/schema/incident.json")).unwrap();
     let shipped: Value = serde_json::from_str(&shipped).unwrap();
     for (class, lab) in scenes() {
         let report = lab.report();
         let incident = incident(&report);
         assert_eq!(incident.class, class, "{}", lab.story());
-        let full = AttackInFull::build(incident, &report, clock(lab.kernel.now));
+        let full = FullIncident::build(incident, &report, clock(lab.kernel.now));
         let name = class.name();
 
         let mut page = String::new();
@@ -193,7 +193,7 @@ fn each_class_is_explained_in_words_and_in_json() {
         let mut faults = Vec::new();
         schema::check(&json, &shipped, &shipped, name, &mut faults);
         assert!(faults.is_empty(), "{}", faults.join("\n"));
-        assert_eq!(serde_json::from_value::<AttackInFull>(json).unwrap(), full, "{name}");
+        assert_eq!(serde_json::from_value::<FullIncident>(json).unwrap(), full, "{name}");
 
         assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{name}: {}", full.evidence_bytes());
         assert!(full.record.lists_hold >= 8, "{name}: nothing had to be left out");
@@ -211,7 +211,7 @@ fn there_is_room_for_sixteen_headers_of_usual_length() {
     lab.engine.handle_headers((0..16).map(|_| (listener, header.clone())));
     lab.run_until(25.0);
     let report = lab.report();
-    let full = AttackInFull::build(incident(&report), &report, clock(lab.kernel.now));
+    let full = FullIncident::build(incident(&report), &report, clock(lab.kernel.now));
     let headers = &full.record.syn_headers;
     assert_eq!((headers.len(), headers[0].kept()), (16, 60));
     assert!(full.record.lists_hold >= 2, "{}", full.record.lists_hold);
@@ -241,7 +241,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         let mask = "no_window_mss_ttl".to_owned();
         SignatureShare { text, mask, share, completed, completion: share }
     });
-    let item = (text(110), any::<bool>()).prop_map(|(detail, holds)| GateItem {
+    let item = (text(110), any::<bool>()).prop_map(|(detail, holds)| Indicator {
         name: "no_retransmission".to_owned(),
         holds,
         detail,
@@ -283,7 +283,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_known_of_an_attack_its_evidence_has_at_most_8_kib(
+    fn whatever_is_known_of_an_attack_its_evidence_has_at_most_9_kib(
         last in evidence(),
         first in evidence(),
         sentences in proptest::collection::vec(text(400), 12),
@@ -299,7 +299,7 @@ proptest! {
         let mut sentences = sentences.into_iter();
         let mut sentence = || sentences.next().unwrap_or_default();
         (record.alarm, record.first.because) = (sentence(), sentence());
-        (record.no_rule, record.no_step) = (Some(sentence()), Some(sentence()));
+        (record.no_rule, record.no_mitigation) = (Some(sentence()), Some(sentence()));
         let line = |why: String| VerdictLine {
             class: IncidentClass::HandshakeDegraded,
             asks: "many sources that attack together?".to_owned(),
@@ -313,7 +313,7 @@ proptest! {
             moment.tcp_ext.listen_drops = number;
             moment.tcp_ext.syncookies_sent = number;
             moment.statistics.fast_attempts = number;
-            moment.statistics.usual_syn_rate = rate;
+            moment.statistics.baseline_syn_rate = rate;
             moment.statistics.expected = rate;
         }
         let header = |bytes| SynHeader { at: Timestamp::default(), bytes, whole: u16::MAX };
@@ -327,13 +327,13 @@ proptest! {
             created: Timestamp::default(),
             ended: Some(Timestamp::default()),
             hits: hits >> 8,
-            returned: hits >> 8,
+            accepted_retransmits: hits >> 8,
             completed: hits >> 8,
         }).collect();
-        let full = AttackInFull::build(&incident, &report, clock(Timestamp::from_millis(60_000)));
+        let full = FullIncident::build(&incident, &report, clock(Timestamp::from_millis(60_000)));
         prop_assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{}", full.evidence_bytes());
         // No number is lost, and no hit.
-        prop_assert_eq!(full.attack.evidence.failing_flows, incident.evidence.failing_flows);
+        prop_assert_eq!(full.incident.evidence.failing_flows, incident.evidence.failing_flows);
         prop_assert_eq!(
             full.record.at_alarm.as_ref().map(|moment| moment.kernel.listen_drops),
             Some(number)

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use stand_in::StandIn;
 use support::{degraded, flooded, status};
-use tcpguard::control::proto::{ImportedRule, OnTrial, RefusedRule};
+use tcpguard::control::proto::{ImportedRule, PendingConfirmation, RefusedRule};
 use tcpguard::control::{Refusal, RefusalKind, Request, Response};
 use tcpguard::status::{Imported, Mode, Rule};
 use tcpguard_common::abi::maps;
@@ -85,8 +85,9 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
                 return Response::Refused(Refusal { rules: bad, ..refusal });
             }
             let added = rules.len() as u32;
-            let on_trial = bad.len() as u32;
-            let imported = Imported { added, kept: 0, removed: 4, total: added + 1, on_trial };
+            let pending_confirmation = bad.len() as u32;
+            let imported =
+                Imported { added, kept: 0, removed: 4, total: added + 1, pending_confirmation };
             Response::Imported { imported, dry_run: *dry_run }
         }
         other => panic!("{other:?}"),
@@ -191,7 +192,8 @@ fn an_import_says_what_became_of_the_rules() {
     );
     assert_eq!(talk, "nothing was changed; do it: the same command without --dry-run\n");
     let (_, json, _) = agent.run(&["rules", "import", "-", "--json"], list);
-    let imported = r#""imported":{"added":2,"kept":0,"removed":4,"total":3,"on_trial":0}"#;
+    let imported =
+        r#""imported":{"added":2,"kept":0,"removed":4,"total":3,"pending_confirmation":0}"#;
     let expected = format!(r#"{{"schema":"tcpguard.import/1",{imported},"dry_run":false}}"#);
     assert_eq!(json.trim(), expected);
 }
@@ -245,12 +247,12 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
     agent.run(&["rules", "import", "-", "--force", "--no-rollback"], risky);
     agent.run(&["rules", "import", "-"], "192.0.2.1\n");
     let asked = agent.asked.lock().unwrap();
-    let on_trial = |request: &Request| match request {
-        Request::ImportRules { on_trial, .. } => Some(*on_trial),
+    let pending_confirmation = |request: &Request| match request {
+        Request::ImportRules { pending_confirmation, .. } => Some(*pending_confirmation),
         _ => None,
     };
-    let minute = OnTrial { within_s: 60, caller: "203.0.113.5".parse().ok() };
-    let terms: Vec<_> = asked.iter().filter_map(on_trial).collect();
+    let minute = PendingConfirmation { within_s: 60, caller: "203.0.113.5".parse().ok() };
+    let terms: Vec<_> = asked.iter().filter_map(pending_confirmation).collect();
     assert_eq!(terms[terms.len() - 3..], [Some(minute), None, None]);
     drop(asked);
     let (code, _, said) = agent.run(&["rules", "import", "no-such-file"], "");

@@ -15,8 +15,8 @@ use markup::Markup;
 use serde_json::Value;
 use tcpguard::agent::timeline::Recorder;
 use tcpguard::report::{Story, TIMELINE_SCHEMA, Timeline, page};
-use tcpguard::status::{AttackInFull, Clock};
-use tcpguard_engine::{IncidentReport, Mode, Probe, Report, Timestamp};
+use tcpguard::status::{Clock, FullIncident};
+use tcpguard_engine::{ClosedPortSource, IncidentReport, Mode, Report, Timestamp};
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, at, seconds};
 
 /// Played time begins at 14:00.
@@ -57,7 +57,7 @@ impl Recorded {
 
     fn take_told(&mut self) {
         let clock = clock(self.lab.kernel.now);
-        for incident in self.lab.drain_told().into_iter().filter_map(|told| told.incident) {
+        for incident in self.lab.drain_alerts().into_iter().filter_map(|told| told.incident) {
             if incident.ended.is_none() {
                 self.recorder.begin(incident.id, incident.listener_id);
             } else if let Some(line) = self.recorder.end(incident.id) {
@@ -67,11 +67,11 @@ impl Recorded {
     }
 
     /// The one incident, with its line.
-    fn story(&self) -> (AttackInFull, Timeline) {
+    fn story(&self) -> (FullIncident, Timeline) {
         let clock = clock(self.lab.kernel.now);
         let report = self.lab.report();
         let incident = incident(&report);
-        let full = AttackInFull::build(incident, &report, clock);
+        let full = FullIncident::build(incident, &report, clock);
         let open = self.recorder.open().get(&incident.id);
         let open = open.map(|line| line.document(incident.id, |at| clock.time_at(at)));
         let line = open.or_else(|| self.lines.iter().find(|it| it.id == incident.id).cloned());
@@ -111,7 +111,7 @@ fn scanned() -> Recorded {
     let mut recorded = Recorded::new(host(Mode::Enforce)).play(20.0);
     for poll in 1..=12_u32 {
         recorded.lab.kernel.host.no_listener += 3;
-        recorded.lab.kernel.probes = vec![Probe {
+        recorded.lab.kernel.closed_port_sources = vec![ClosedPortSource {
             source: [45, 146, 165, 209].into(),
             server: [203, 0, 113, 10].into(),
             port: 22,
@@ -136,7 +136,7 @@ fn scenes() -> [(&'static str, Recorded); 4] {
     ]
 }
 
-fn drawn(full: AttackInFull, line: Result<Timeline, String>) -> String {
+fn drawn(full: FullIncident, line: Result<Timeline, String>) -> String {
     page(&Story::of_attack(full, line, jiff::tz::TimeZone::UTC))
 }
 
@@ -261,7 +261,7 @@ fn whatever_comes_from_outside_is_text() {
     let (full, line) = dropped().story();
     let mut json = serde_json::to_value(&full).unwrap();
     fill(&mut json, HOSTILE);
-    let hostile: AttackInFull = serde_json::from_value(json).unwrap();
+    let hostile: FullIncident = serde_json::from_value(json).unwrap();
     let page = drawn(hostile, Err(HOSTILE.to_owned()));
     check(&page);
     assert!(!page.contains("<script") && !page.contains("<img") && !page.contains('\u{202e}'));
@@ -288,7 +288,7 @@ fn whatever_comes_from_outside_is_text() {
 fn fill(value: &mut Value, text: &str) {
     const WORDS: [&str; 12] = [
         "schema",
-        "kind",
+        "class",
         "severity",
         "dst",
         "since",

@@ -3,11 +3,11 @@
 //! The expected pages are `tests/expected/*.txt`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test status` and read the difference.
 
+#[path = "../src/hint_check.rs"]
+mod hint_check;
 #[path = "support/schema.rs"]
 mod schema;
 mod support;
-#[path = "../src/way_on.rs"]
-mod way_on;
 
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ fn scenes() -> [(&'static str, State, Status); 7] {
         ("calm", State::Protecting, status(calm())),
         ("observing-attack", State::AttackUnmitigated, status(flooded(Mode::Observe))),
         ("mitigating", State::AttackMitigated, status(flooded(Mode::Enforce))),
-        ("losing", State::LostBeforeGuard, status(losing())),
+        ("losing", State::DroppedBeforeXdp, status(losing())),
         ("degraded", State::Degraded, status(degraded())),
         ("off", State::Off, status(flooded(Mode::Off))),
     ]
@@ -95,7 +95,7 @@ fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     name_processes(&mut status, &[finding("0.0.0.0:8080")]);
     let full = status.health.iter().find(|it| it.code == "accept_queue_full").unwrap();
     assert_eq!(full.text, "nginx (900) accepts too slowly");
-    let advice = status.attacks[1].advice.as_ref().unwrap();
+    let advice = status.incidents[1].advice.as_ref().unwrap();
     assert!(advice.text.starts_with("nginx (900) accepts too slowly; raise"), "{advice:?}");
     assert_eq!(advice.command.as_deref(), Some("tcpguard listeners"));
 }
@@ -266,7 +266,7 @@ fn a_calm_page_is_short() {
 #[test]
 fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
     for (state, reaching, expected, ratio, words) in [
-        (ListenerState::Protected, 1_000.0, State::AttackMitigated, 0.99, "; 99 % stopped"),
+        (ListenerState::Mitigating, 1_000.0, State::AttackMitigated, 0.99, "; 99 % stopped"),
         (ListenerState::Attacked, 890_100.0, State::AttackUnmitigated, 0.1, "; only 10 % stopped"),
     ] {
         let (mut report, facts) = flooded(Mode::Enforce);
@@ -274,7 +274,7 @@ fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
         (victim.state, victim.reaching_rate) = (state, reaching);
         let status = status((report, facts));
         assert_eq!(status.daemon.state, expected);
-        let attack = &status.attacks[0];
+        let attack = &status.incidents[0];
         assert!(attack.mitigated_ratio.is_some_and(|share| (share - ratio).abs() < 0.001));
         let told = render::volume(attack);
         assert!(told.contains(words), "{told}");
@@ -298,12 +298,12 @@ fn an_attack_on_the_host_is_mitigated_by_what_is_dropped_of_it() {
     for class in [IncidentClass::ClosedPorts, IncidentClass::Evasion] {
         let stopped = built(Mode::Enforce, class, 98_000.0);
         assert_eq!(stopped.daemon.state, State::AttackMitigated);
-        assert_eq!(stopped.attacks[0].advice, None);
-        assert!(stopped.attacks[0].mitigated_ratio.is_some_and(|share| share > 0.99));
+        assert_eq!(stopped.incidents[0].advice, None);
+        assert!(stopped.incidents[0].mitigated_ratio.is_some_and(|share| share > 0.99));
         for (mode, stopped_rate) in [(Mode::Enforce, 4_000.0), (Mode::Observe, 0.0)] {
             let left = built(mode, class, stopped_rate);
             assert_eq!(left.daemon.state, State::AttackUnmitigated);
-            let advice = left.attacks[0].advice.as_ref().expect("advice");
+            let advice = left.incidents[0].advice.as_ref().expect("advice");
             assert!(!advice.text.contains("backlog"), "{advice:?}");
         }
     }
@@ -316,13 +316,13 @@ fn losses_rank_between_an_attack_that_goes_on_and_a_guard_that_is_not_whole() {
     };
     for (scene, expected) in [
         (flooded(Mode::Observe), State::AttackUnmitigated),
-        (degraded(), State::LostBeforeGuard),
-        (flooded(Mode::Enforce), State::LostBeforeGuard),
+        (degraded(), State::DroppedBeforeXdp),
+        (flooded(Mode::Enforce), State::DroppedBeforeXdp),
         (flooded(Mode::Off), State::Off),
     ] {
         let status = with(scene);
         assert_eq!(status.daemon.state, expected);
-        let told = status.health.iter().any(|finding| finding.code == "lost_before_guard");
+        let told = status.health.iter().any(|finding| finding.code == "dropped_before_xdp");
         assert!(told, "{:?}", status.health);
     }
 }
@@ -343,7 +343,7 @@ fn a_connection_table_is_told_of_before_it_is_full() {
 
 /// Frames beyond the bounds are harmless in any number, unless a listener answers them.
 #[test]
-fn listeners_that_answer_what_was_not_read_are_named() {
+fn listeners_that_reply_to_unread_syns_are_named() {
     let told = |frames: u64, answers: u64| {
         let (mut report, mut facts) = calm();
         let earlier = facts.interfaces[0].packets.now;
@@ -366,7 +366,7 @@ fn listeners_that_answer_what_was_not_read_are_named() {
         finding.text
     );
     assert!(finding.hint.contains("beyond_bounds = \"drop\""), "{}", finding.hint);
-    assert!(way_on::is_named(&finding.hint), "{finding:?}");
+    assert!(hint_check::is_named(&finding.hint), "{finding:?}");
 }
 
 /// The note and `tcpguard check` have the same severity, and the headline is DEGRADED only where the last
@@ -382,7 +382,7 @@ fn a_refused_configuration_is_a_warning_at_a_reload_and_at_a_start() {
         let status = status((report, facts));
         let [finding] = &status.health[..] else { panic!("{:?}", status.health) };
         assert_eq!((&*finding.code, finding.severity), ("config_refused", Severity::Warning));
-        assert!(way_on::is_named(&finding.hint), "{finding:?}");
+        assert!(hint_check::is_named(&finding.hint), "{finding:?}");
         assert_eq!(status.daemon.state, state);
         assert_eq!(page(&status).contains("DEGRADED: config_refused"), stands_in.is_some());
     }
@@ -406,13 +406,13 @@ fn every_finding_says_how_to_go_on() {
         "detached",
         "egress_unseen",
         "listeners_full",
-        "lost_before_guard",
+        "dropped_before_xdp",
         "no_tracepoint",
         "rule_drift",
         "xdp_generic",
     ] {
         let finding = health.iter().find(|finding| finding.code == code).expect(code);
-        assert!(way_on::is_named(&finding.hint), "{finding:?}");
+        assert!(hint_check::is_named(&finding.hint), "{finding:?}");
     }
 }
 
@@ -432,7 +432,7 @@ fn who_runs_before_the_guard_at_tc_is_named() {
             text.contains("ends the chain, other (id 7") && !text.contains("not guarded")
         };
         assert!(unseen.is_none_or(names), "{unseen:?}");
-        assert!(health.iter().all(|finding| way_on::is_named(&finding.hint)), "{health:#?}");
+        assert!(health.iter().all(|finding| hint_check::is_named(&finding.hint)), "{health:#?}");
     }
 }
 
@@ -446,7 +446,7 @@ fn a_word_that_is_not_known_yet_is_tolerated() {
         "/interfaces/0/mode",
         "/listeners/0/kind",
         "/listeners/0/state",
-        "/listeners/1/steps/0/state",
+        "/listeners/1/mitigations/0/state",
         "/cookies/backend",
         "/losses/state",
     ] {
@@ -510,7 +510,7 @@ fn the_schema_check_finds_what_is_wrong() {
     for (pointer, wrong) in [
         ("/daemon/state", Value::from("happy")),
         ("/daemon/pid", Value::from("4711")),
-        ("/attacks/0/dst", Value::Null),
+        ("/incidents/0/dst", Value::Null),
         ("/interfaces/0/totals/drop/drop_signature", Value::from(1.5)),
         ("/rules/list/0", serde_json::json!({})),
         ("/sampling", serde_json::json!({ "shift": 0, "one_in": 1, "extra": 1 })),

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_no_answer_to_a_probe() {
+    fn a_missing_program_is_no_selftest_result() {
         assert_eq!(probe(&mut Command::new("tcpguard-no-such-program")), None);
         assert_eq!(probe(Command::new("echo").arg("here")).as_deref(), Some("here"));
     }

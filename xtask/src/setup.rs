@@ -50,12 +50,12 @@ struct Need {
     what: &'static str,
     why: &'static str,
     present: fn() -> bool,
-    debian: Mend,
+    debian: Repair,
     /// The command for a machine that is not Debian 12.
     elsewhere: &'static str,
 }
 
-enum Mend {
+enum Repair {
     /// Packages of Debian 12, its security archive included.
     Packages(&'static [&'static str]),
     /// `cargo install` with these arguments and environment, which needs these packages.
@@ -76,7 +76,7 @@ const NEEDS: &[Need] = &[
         what: "a rustc with the source of its own core",
         why: "compiles the BPF programs, whose target has no prebuilt core",
         present: || BpfToolchain::find().is_ok(),
-        debian: Mend::Packages(&["rustc-web", "cargo-web", "rust-web-src"]),
+        debian: Repair::Packages(&["rustc-web", "cargo-web", "rust-web-src"]),
         elsewhere: "rustup toolchain install nightly --component rust-src --component clippy",
     },
     Need {
@@ -84,7 +84,7 @@ const NEEDS: &[Need] = &[
         what: "bpf-linker",
         why: "links the BPF objects",
         present: || toolchain::bpf_linker().is_some(),
-        debian: Mend::Cargo {
+        debian: Repair::Cargo {
             packages: &["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "g++"],
             environment: &[("LLVM_PREFIX", "/usr/lib/llvm-22")],
             arguments: &[
@@ -104,7 +104,7 @@ const NEEDS: &[Need] = &[
         what: "g++",
         why: "compiles libFuzzer, which comes as C++",
         present: || installed("g++"),
-        debian: Mend::Packages(&["g++"]),
+        debian: Repair::Packages(&["g++"]),
         elsewhere: "install g++",
     },
     Need {
@@ -112,7 +112,7 @@ const NEEDS: &[Need] = &[
         what: "clippy of the BPF compiler",
         why: "lints the BPF programs on their target",
         present: || BpfToolchain::find().is_ok_and(|toolchain| toolchain.has_clippy()),
-        debian: Mend::Packages(&["rust-web-clippy"]),
+        debian: Repair::Packages(&["rust-web-clippy"]),
         elsewhere: "rustup component add clippy --toolchain nightly",
     },
     Need {
@@ -120,7 +120,7 @@ const NEEDS: &[Need] = &[
         what: "rustfmt and clippy",
         why: "check the style of user space",
         present: || installed("cargo-fmt") && installed("cargo-clippy"),
-        debian: Mend::ByHand,
+        debian: Repair::ByHand,
         elsewhere: "rustup component add rustfmt clippy",
     },
     Need {
@@ -128,7 +128,7 @@ const NEEDS: &[Need] = &[
         what: "cargo-nextest",
         why: "runs each test in a process of its own",
         present: || installed("cargo-nextest"),
-        debian: Mend::Cargo {
+        debian: Repair::Cargo {
             packages: &[],
             environment: &[],
             arguments: &["cargo-nextest", "--locked"],
@@ -140,7 +140,7 @@ const NEEDS: &[Need] = &[
         what: "ip, tc and ss",
         why: "make the network namespaces of the root tests",
         present: || ["ip", "tc", "ss"].into_iter().all(installed),
-        debian: Mend::Packages(&["iproute2"]),
+        debian: Repair::Packages(&["iproute2"]),
         elsewhere: "install iproute2",
     },
     Need {
@@ -148,7 +148,7 @@ const NEEDS: &[Need] = &[
         what: "nft",
         why: "sets the defences up that the guard is compared with",
         present: || installed("nft"),
-        debian: Mend::Packages(&["nftables"]),
+        debian: Repair::Packages(&["nftables"]),
         elsewhere: "install nftables",
     },
     Need {
@@ -156,7 +156,7 @@ const NEEDS: &[Need] = &[
         what: "iptables",
         why: "limits SYNs by source, as many hosts do: the guard is compared with that too",
         present: || ["iptables", "ip6tables", "iptables-legacy"].into_iter().all(installed),
-        debian: Mend::Packages(&["iptables"]),
+        debian: Repair::Packages(&["iptables"]),
         elsewhere: "install iptables and iptables-legacy",
     },
     Need {
@@ -164,7 +164,7 @@ const NEEDS: &[Need] = &[
         what: "ethtool",
         why: "turns offloads of test interfaces off",
         present: || installed("ethtool"),
-        debian: Mend::Packages(&["ethtool"]),
+        debian: Repair::Packages(&["ethtool"]),
         elsewhere: "install ethtool",
     },
     Need {
@@ -172,7 +172,7 @@ const NEEDS: &[Need] = &[
         what: "bpftool",
         why: "shows that others can read the maps",
         present: || installed("bpftool"),
-        debian: Mend::Packages(&["bpftool"]),
+        debian: Repair::Packages(&["bpftool"]),
         elsewhere: "install bpftool",
     },
     Need {
@@ -180,7 +180,7 @@ const NEEDS: &[Need] = &[
         what: "xdp-loader and xdp-filter",
         why: "put other XDP programs in the way, and beside the guard's",
         present: || installed("xdp-loader") && installed("xdp-filter"),
-        debian: Mend::Packages(&["xdp-tools"]),
+        debian: Repair::Packages(&["xdp-tools"]),
         elsewhere: "install xdp-tools",
     },
     Need {
@@ -188,7 +188,7 @@ const NEEDS: &[Need] = &[
         what: "perf",
         why: "says in which functions a packet's time goes: benchmark",
         present: || installed("perf"),
-        debian: Mend::Packages(&["linux-perf"]),
+        debian: Repair::Packages(&["linux-perf"]),
         elsewhere: "install perf, of the kernel's tools",
     },
     Need {
@@ -196,7 +196,7 @@ const NEEDS: &[Need] = &[
         what: "systemd",
         why: "runs the service in a box, and the journal",
         present: || Path::new("/lib/systemd/systemd").is_file() && installed("journalctl"),
-        debian: Mend::Packages(&["systemd"]),
+        debian: Repair::Packages(&["systemd"]),
         elsewhere: "install systemd",
     },
     Need {
@@ -205,7 +205,7 @@ const NEEDS: &[Need] = &[
         why: "keeps programs and maps while the daemon is away",
         // Only root can use it, and only root can mount it.
         present: || !is_root() || bpffs_is_mounted(),
-        debian: Mend::Run(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]),
+        debian: Repair::Run(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]),
         elsewhere: "mount -t bpf bpf /sys/fs/bpf",
     },
     Need {
@@ -213,7 +213,7 @@ const NEEDS: &[Need] = &[
         what: "prometheus and promtool",
         why: "scrape the metrics, and check them and the alert rules",
         present: || installed("prometheus") && installed("promtool"),
-        debian: Mend::Packages(&["prometheus"]),
+        debian: Repair::Packages(&["prometheus"]),
         elsewhere: "install prometheus",
     },
     Need {
@@ -221,7 +221,7 @@ const NEEDS: &[Need] = &[
         what: "dpkg-deb, dpkg-shlibdeps and strip",
         why: "make the .deb",
         present: || ["dpkg-deb", "dpkg-shlibdeps", "strip"].into_iter().all(installed),
-        debian: Mend::Packages(&["dpkg-dev"]),
+        debian: Repair::Packages(&["dpkg-dev"]),
         elsewhere: "install dpkg, dpkg-dev and binutils",
     },
     Need {
@@ -229,7 +229,7 @@ const NEEDS: &[Need] = &[
         what: "rpmbuild",
         why: "makes the .rpm",
         present: || installed("rpm") && installed("rpmbuild"),
-        debian: Mend::Packages(&["rpm"]),
+        debian: Repair::Packages(&["rpm"]),
         elsewhere: "install rpm-build",
     },
     Need {
@@ -237,7 +237,7 @@ const NEEDS: &[Need] = &[
         what: "lintian",
         why: "knows what Debian asks of a package",
         present: || installed("lintian"),
-        debian: Mend::Packages(&["lintian"]),
+        debian: Repair::Packages(&["lintian"]),
         elsewhere: "install lintian",
     },
     Need {
@@ -245,7 +245,7 @@ const NEEDS: &[Need] = &[
         what: "man",
         why: "finds what is wrong in a manual page",
         present: || installed("man"),
-        debian: Mend::Packages(&["man-db"]),
+        debian: Repair::Packages(&["man-db"]),
         elsewhere: "install man-db",
     },
     Need {
@@ -253,7 +253,7 @@ const NEEDS: &[Need] = &[
         what: "chromium",
         why: "looks at the pages of `tcpguard report`",
         present: || installed("chromium"),
-        debian: Mend::Packages(&["chromium"]),
+        debian: Repair::Packages(&["chromium"]),
         elsewhere: "install chromium",
     },
     Need {
@@ -261,7 +261,7 @@ const NEEDS: &[Need] = &[
         what: "tmux",
         why: "is the terminal in which `tcpguard top` is looked at",
         present: || installed("tmux"),
-        debian: Mend::Packages(&["tmux"]),
+        debian: Repair::Packages(&["tmux"]),
         elsewhere: "install tmux",
     },
     Need {
@@ -271,7 +271,7 @@ const NEEDS: &[Need] = &[
         present: || {
             installed("apt-get") && installed("dpkg-deb") && Path::new(DEBIAN_KEYS).is_file()
         },
-        debian: Mend::Packages(&["apt", "dpkg", "debian-archive-keyring"]),
+        debian: Repair::Packages(&["apt", "dpkg", "debian-archive-keyring"]),
         elsewhere: "install apt, dpkg and debian-archive-keyring",
     },
     Need {
@@ -279,7 +279,7 @@ const NEEDS: &[Need] = &[
         what: "xz",
         why: "unpacks kernel modules",
         present: || installed("xz"),
-        debian: Mend::Packages(&["xz-utils"]),
+        debian: Repair::Packages(&["xz-utils"]),
         elsewhere: "install xz",
     },
     Need {
@@ -287,7 +287,7 @@ const NEEDS: &[Need] = &[
         what: "cargo-deny",
         why: "knows the licences and sources of what is depended on",
         present: || installed("cargo-deny"),
-        debian: Mend::Cargo {
+        debian: Repair::Cargo {
             packages: &[],
             environment: &[],
             arguments: &["cargo-deny", "--version", "0.20.2", "--locked"],
@@ -375,7 +375,7 @@ fn commands(missing: &[&Need]) -> Vec<Command> {
     commands
 }
 
-impl Mend {
+impl Repair {
     fn packages(&self) -> &'static [&'static str] {
         match self {
             Self::Packages(packages) | Self::Cargo { packages, .. } => packages,
@@ -414,7 +414,7 @@ fn advice(missing: &[&Need]) -> String {
     if !is_debian_12() {
         return advice_elsewhere(missing);
     }
-    let by_hand = missing.iter().filter(|need| matches!(need.debian, Mend::ByHand));
+    let by_hand = missing.iter().filter(|need| matches!(need.debian, Repair::ByHand));
     let commands = commands(missing);
     commands
         .iter()

@@ -48,10 +48,10 @@ codes! {
         /// A SYN let through to its listener.
         Syn = 8, "syn";
         /// A SYN that a signature rule matched, let through because it was retransmitted as a client's is.
-        SynReturned = 9, "syn_returned";
+        SynRetransmitted = 9, "syn_retransmitted";
         /// A SYN that a rule matched, let through because its source completed a handshake before.
         SynValidated = 10, "syn_validated";
-        /// A SYN that a rule matched, let through because its source is protected or allow-listed.
+        /// A SYN that a rule matched, let through because its source is protected or allowlisted.
         SynExempt = 11, "syn_exempt";
         /// A SYN that a source rule would have dropped in enforce mode.
         WouldDropSource = 12, "would_drop_source";
@@ -87,9 +87,9 @@ codes! {
         /// Dropped: a SYN with a reply beyond the limit of the network of its source address.
         DropReflection = 27, "drop_reflection";
         /// A segment that belongs to no connection, let through because the policy only counts.
-        Stray = 28, "stray";
+        OutOfState = 28, "out_of_state";
         /// Dropped: a segment that belongs to no connection.
-        DropStray = 29, "drop_stray";
+        DropOutOfState = 29, "drop_out_of_state";
         /// Dropped: a frame with headers beyond one of the parser's bounds.
         DropBeyondBounds = 30, "drop_beyond_bounds";
         /// Dropped: a SYN to a port at which nothing listens, beyond those that the stack may refuse.
@@ -105,7 +105,7 @@ pub enum Action {
     /// Discard it.
     Drop,
     /// Send the reply that it was turned into back where it came from.
-    Answer,
+    Tx,
 }
 
 impl Reason {
@@ -119,10 +119,10 @@ impl Reason {
             | Self::DropOverload
             | Self::DropBudget
             | Self::DropReflection
-            | Self::DropStray
+            | Self::DropOutOfState
             | Self::DropBeyondBounds
             | Self::DropClosedPort => Action::Drop,
-            Self::Cookie => Action::Answer,
+            Self::Cookie => Action::Tx,
             _ => Action::Pass,
         }
     }

@@ -16,7 +16,7 @@ pub struct Config {
     pub sample_shift: u8,
     /// SYNs in a tick of [`crate::fastpath::Pace`] up to which a CPU follows each of that sample, as a power
     /// of two; 0: whatever their number.
-    pub followed_bits: u8,
+    pub tracked_bits: u8,
     /// 1: drop illegal flag combinations in enforce mode; 0: count them only.
     pub drop_illegal: u8,
     /// Boot time in ns at which the agent last said that it lives.
@@ -38,9 +38,9 @@ pub struct Config {
     /// Bounds of the parser beyond which frames are dropped in enforce mode: bits of [`super::Reason::bound`].
     /// Frames beyond the others are only counted.
     pub drop_beyond_bounds: u8,
-    /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREDATED_NS`]),
+    /// 1: the host may have connections that are older than the tables ([`crate::fastpath::PREEXISTING_NS`]),
     /// so the socket table is searched for every SYN that is to be answered with a cookie.
-    pub predated: u8,
+    pub preexisting_connections: u8,
     /// Bits that are set in the mark (`skb->mark`) of segments that return a good cookie made by XDP, so that
     /// the host's packet filter can recognise them; 0: none.
     pub cookie_mark: u32,
@@ -61,13 +61,13 @@ pub struct Config {
     pub rule_set: u64,
     /// SYN-ACKs sent by XDP to one network (IPv4 /24, IPv6 /48), on all CPUs together. All-zero: no limit, as
     /// for the next.
-    pub answers_per_network: Rate,
+    pub replies_per_network: Rate,
     /// SYN-ACKs sent by XDP to unvalidated sources on one CPU: its share of the host's total.
-    pub answers_per_cpu: Rate,
-    /// 1: some listener has [`super::ListenerEntry::STRAYS`]; 0 lets every segment skip that stage.
-    pub strays: u8,
+    pub replies_per_cpu: Rate,
+    /// 1: some listener has [`super::ListenerEntry::OUT_OF_STATE`]; 0 lets every segment skip that stage.
+    pub out_of_state: u8,
     /// 1: segments that belong to no connection are dropped in enforce mode; 0: count them only.
-    pub drop_strays: u8,
+    pub drop_out_of_state: u8,
     /// 1: the host's `net.ipv4.tcp_timestamps` is 2, so that the cookies of
     /// [`super::ListenerEntry::KERNEL_COOKIES`] keep window scale, SACK and timestamps of clients
     /// that send timestamps. With any other value of it the kernel would read them back wrong.
@@ -88,7 +88,7 @@ impl Config {
     /// There are source rules in a trie.
     pub const NETS: u8 = 2;
 
-    /// [`Self::followed_bits`] where so many flows a second are to be followed at most.
+    /// [`Self::tracked_bits`] where so many flows a second are to be followed at most.
     pub const fn follow(per_second: u64) -> u8 {
         let bits = Pace::bits(per_second);
         if bits == 0 { 1 } else { bits }

@@ -137,7 +137,7 @@ pub struct ReturnedCookies {
     /// are not checked, and not counted here.
     pub invalid: u64,
     /// Valid cookies that clients returned, IPv4 and IPv6: of one network up to four a second count; see
-    /// `fastpath::handovers`.
+    /// `fastpath::cookie_networks`.
     pub valid: [u64; 2],
     /// Cookies of these with a handshake that the kernel completed.
     pub completed: [u64; 2],
@@ -145,10 +145,10 @@ pub struct ReturnedCookies {
     pub networks: [u64; 2],
 }
 
-/// Element of `HANDOVERS`: a network of clients that returned valid cookies. All-zero is an empty slot.
+/// Element of `COOKIE_NETWORKS`: a network of clients that returned valid cookies. All-zero is an empty slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Handover {
+pub struct CookieNetwork {
     /// Keyed hash of the client's network, and the listener.
     pub client: u64,
     /// Time of the first count, in units of 2^20 ns (1.05 ms) of boot time, wrapping after 52 days.

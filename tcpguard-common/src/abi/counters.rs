@@ -76,20 +76,20 @@ pub struct ListenerCounters {
     pub established: u64,
     /// Handshakes that returning clients completed, each client counted once in ten seconds; see
     /// [`crate::fastpath::clients`].
-    pub established_known: u64,
+    pub established_returning: u64,
     /// Third ACKs with the right acknowledgement number (sampled).
     pub acknowledged: u64,
     /// Half-open handshakes that the client reset (sampled).
     pub reset: u64,
     /// Out-of-state segments, which belong to no connection: answered by the stack with a reset, or dropped by
-    /// the XDP program ([`super::Reason::DropStray`]).
+    /// the XDP program ([`super::Reason::DropOutOfState`]).
     pub refused: u64,
     /// SYNs dropped by a source rule, or that would have been in enforce mode.
     pub dropped_source: u64,
     /// SYNs dropped by a signature rule, or that would have been in enforce mode.
     pub dropped_signature: u64,
     /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// SYNs that a rule matched and that passed because their source was validated or exempt.
     pub spared: u64,
     /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled): the stack
@@ -116,7 +116,7 @@ pub struct HostCounters {
     pub own_syn: u64,
     /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
     /// sequence number zero (RFC 9293 §3.10.7.1).
-    pub answer: u64,
+    pub reply_seen: u64,
     /// Of these, replies to no SYN of this host (sampled).
     pub unsolicited: u64,
     /// SYNs for an address and port on which nothing listens.
@@ -138,7 +138,7 @@ pub struct RuleHits {
     pub hits: u64,
     /// SYNs that matched, were retransmitted, and passed or were answered for it, and those for which they
     /// stand where a CPU saw more than it could remember. Counts no further than its type.
-    pub returned: u32,
+    pub accepted_retransmits: u32,
     /// Handshakes that new clients completed after a SYN that matched had passed, likewise weighted.
     /// Counts no further than its type.
     pub completed: u32,

@@ -40,11 +40,11 @@ pub const MAX_CLIENTS: u32 = 65_536;
 /// Marks of each of the two client filters, a byte for every 16 bits of a prefix.
 pub const CLIENT_MARKS: usize = 65_536;
 /// Sets of the table of dropped SYNs, 8 slots each; a power of two.
-pub const SEEN_BUCKETS: u32 = 131_072;
+pub const DROP_CACHE_SETS: u32 = 131_072;
 /// Slots for SYNs that a signature rule matched and that passed, 64 KiB; a power of two.
-pub const LET_THROUGH_PLACES: u32 = 4_096;
+pub const LET_THROUGH_SLOTS: u32 = 4_096;
 /// Slots for networks of clients that returned a valid cookie, 32 KiB; a power of two.
-pub const HANDOVER_PLACES: u32 = 2_048;
+pub const COOKIE_NETWORK_SLOTS: u32 = 2_048;
 /// Slots for IPv6 networks of clients, 32 KiB; a power of two.
 pub const CLIENT_NETWORKS: u32 = 2_048;
 /// Lines of the filter of SYNs dropped by the first-SYN drop or beyond a budget, 16 MiB; a power of two. The
@@ -52,7 +52,7 @@ pub const CLIENT_NETWORKS: u32 = 2_048;
 pub const RETRY_LINES: u32 = 262_144;
 /// Buckets of the networks that are answered; a power of two. A flood of 10 M SYN/s from everywhere
 /// takes 153 a second from each.
-pub const ANSWER_BUCKETS: u32 = 65_536;
+pub const REPLY_LIMIT_BUCKETS: u32 = 65_536;
 /// Slots of each CPU for tokens of listeners' budgets; a power of two.
 pub const ALLOWANCES: u32 = 64;
 /// Interfaces with counters of their own; slot 0 is shared by all others.
@@ -65,7 +65,7 @@ pub const MAX_IFINDEX: usize = 65_536;
 /// Registers of a listener's distinct-source estimator (HyperLogLog): standard error 1.04/sqrt(m) = 3.3 %.
 pub const HLL_REGISTERS: usize = 1024;
 /// Cells for sources that send SYNs to where nothing listens; a power of two.
-pub const PROBE_CELLS: u32 = 1024;
+pub const CLOSED_PORT_CELLS: u32 = 1024;
 /// Words of the filter of closed ports, 128 KiB; a power of two. The arithmetic stands in
 /// [`crate::fastpath::closed`].
 pub const CLOSED_WORDS: u32 = 16_384;
@@ -76,17 +76,17 @@ pub const MAX_UNKNOWN: u32 = 256;
 pub const MAX_SYN_ACKS: u32 = 4096;
 /// Slots of each CPU for connections that were handed to the kernel a moment ago; a power of two.
 /// Several times a NAPI budget (64), so that packets of one poll hardly share a slot.
-pub const HANDED_OVER_PLACES: u32 = 512;
+pub const HANDED_OVER_SLOTS: u32 = 512;
 /// Marks of flows that may have a handshake under way, a byte each; a power of two. See
 /// [`crate::fastpath::pending`].
 pub const PENDING_MARKS: usize = 65_536;
 /// Fingerprints of SYNs for which each CPU caches the signature rule, 64 bytes each; a power of two.
-pub const LOOKS: usize = 256;
+pub const SIG_CACHE: usize = 256;
 /// Headers of dropped SYNs that each CPU remembers as templates, 168 bytes each; a power of two.
 pub const TEMPLATES: usize = 8;
 /// Local addresses and ports for which each CPU caches the record of their replies to SYNs, 56 bytes each; a
 /// power of two.
-pub const RECENT_ANSWERS: usize = 16;
+pub const SYN_ACK_CACHE: usize = 16;
 /// Headers of SYNs that each CPU keeps; a power of two. While an incident is young, one poll finds
 /// about 8 of each listener that has one.
 pub const SYN_SAMPLES_KEPT: u32 = 64;
@@ -139,25 +139,25 @@ pub const EXEMPT_V4: &str = "EXEMPT_V4";
 pub const EXEMPT_V6: &str = "EXEMPT_V6";
 /// Array of 1: bits by prefix; see [`crate::fastpath::exempt`].
 pub const EXEMPT_FILTER: &str = "EXEMPT_FILTER";
-/// Array by bucket: [`super::SeenBucket`].
-pub const SEEN: &str = "SEEN";
+/// Array by bucket: [`super::DropCacheSet`].
+pub const DROP_CACHE: &str = "DROP_CACHE";
 /// Array by keyed hash of the connection: [`super::LetThrough`].
 pub const LET_THROUGH: &str = "LET_THROUGH";
-/// Array by keyed hash of the client's network: [`super::Handover`].
-pub const HANDOVERS: &str = "HANDOVERS";
+/// Array by keyed hash of the client's network: [`super::CookieNetwork`].
+pub const COOKIE_NETWORKS: &str = "COOKIE_NETWORKS";
 /// Array by keyed hash of an IPv6 /48: [`super::ClientNetwork`].
 pub const NETWORKS: &str = "NETWORKS";
 /// Array by line: [`super::RetryLine`].
 pub const RETRIES: &str = "RETRIES";
 /// Array by keyed hash of a network: [`crate::fastpath::Bucket`] of replies.
-pub const ANSWERS: &str = "ANSWERS";
+pub const REPLY_LIMITS: &str = "REPLY_LIMITS";
 /// Array by listener id: [`crate::fastpath::Bucket`] of the SYN budget; and behind these, by listener id
 /// + [`MAX_LISTENERS`], that of retransmitted SYNs under signature rules.
 pub const BUDGETS: &str = "BUDGETS";
 /// Per-CPU array of 1: [`super::HostCounters`].
 pub const HOST: &str = "HOST";
-/// Array by keyed hash of the source: [`super::Probe`].
-pub const PROBES: &str = "PROBES";
+/// Array by keyed hash of the source: [`super::ClosedPortSource`].
+pub const CLOSED_PORT_SOURCES: &str = "CLOSED_PORT_SOURCES";
 /// Array by keyed hash of a local address and port: a word (u64) of the filter of closed ports; see
 /// [`crate::fastpath::closed`].
 pub const CLOSED: &str = "CLOSED";
@@ -205,14 +205,14 @@ pub const PINNED: [&str; 33] = [
     EXEMPT_V4,
     EXEMPT_V6,
     EXEMPT_FILTER,
-    SEEN,
+    DROP_CACHE,
     RETRIES,
-    ANSWERS,
+    REPLY_LIMITS,
     BUDGETS,
     HOST,
-    PROBES,
+    CLOSED_PORT_SOURCES,
     COOKIE_SECRET,
     SYN_ACKS,
     RETURNED_COOKIES,
-    HANDOVERS,
+    COOKIE_NETWORKS,
 ];

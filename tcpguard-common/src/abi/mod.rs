@@ -21,7 +21,7 @@ mod values;
 pub use addr::Addr;
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
-pub use cookie::{CookieKey, CookieSecret, Handover, ReturnedCookies, SynAckRecord};
+pub use cookie::{CookieKey, CookieNetwork, CookieSecret, ReturnedCookies, SynAckRecord};
 pub use counters::{
     CLASS_SLOTS, HostCounters, LATE_POLLS, Late, ListenerCounters, PacketCounters, REASON_SLOTS,
     RuleHits, SourceCounters,
@@ -34,6 +34,6 @@ pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
 pub use set::{FlowSet, Set, SourceSet, WAYS};
 pub use values::{
-    Client, ClientNetwork, ExemptEntry, Flow, LetThrough, ListenerEntry, PortEntry, Probe,
-    RetryLine, RuleRef, SeenBucket,
+    Client, ClientNetwork, ClosedPortSource, DropCacheSet, ExemptEntry, Flow, LetThrough,
+    ListenerEntry, PortEntry, RetryLine, RuleRef,
 };

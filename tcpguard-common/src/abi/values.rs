@@ -41,21 +41,21 @@ pub struct ListenerEntry {
     /// Bit `m` set: some signature rule of this listener uses mask code `m`. For the rules of every listener
     /// see [`super::Config::masks`].
     pub masks: u8,
-    /// The active mitigations, and whether the listener is spared: bits of [`ListenerEntry::ANSWER`] and those
+    /// The active mitigations, and whether the listener is spared: bits of [`ListenerEntry::OWN_COOKIES`] and those
     /// after it.
-    pub steps: u8,
+    pub mitigations: u8,
     /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
     pub samples: u8,
     /// Rate of the SYNs of unvalidated sources that the stack is given with [`ListenerEntry::BUDGET`], on all
     /// CPUs together. See [`crate::fastpath::Rate`].
     pub budget: Rate,
     /// Retransmitted SYNs under signature rules that the stack is given, on all CPUs together.
-    pub returns: Rate,
+    pub retransmit_budget: Rate,
 }
 
 impl ListenerEntry {
     /// SYNs are answered with cookies made by XDP.
-    pub const ANSWER: u8 = 1;
+    pub const OWN_COOKIES: u8 = 1;
     /// Cookies made by XDP are accepted, for as long as any may be out.
     pub const ACCEPT: u8 = 2;
     /// More SYNs arrive than can be answered: only those of validated clients and retransmitted ones are.
@@ -63,7 +63,7 @@ impl ListenerEntry {
     /// SYNs of clients that are not validated take a token of the listener's bucket each.
     pub const BUDGET: u8 = 8;
     /// Out-of-state segments, which belong to no connection, are searched for.
-    pub const STRAYS: u8 = 16;
+    pub const OUT_OF_STATE: u8 = 16;
     /// SYNs are answered with cookies of the kernel's making.
     pub const KERNEL_COOKIES: u8 = 32;
     /// The signature rules for every listener are not for this one.
@@ -137,9 +137,9 @@ pub struct Flow {
     /// A [`super::FlowState`] code.
     pub state: u8,
     /// Number of retransmissions of the SYN at the times of a client's kernel, saturating; see
-    /// [`crate::fastpath::repeats`].
+    /// [`crate::fastpath::retransmit_timing`].
     pub syn_retransmits: u8,
-    /// Time of the first SYN with [`Flow::syn_seq`], in ticks of [`crate::fastpath::repeats`].
+    /// Time of the first SYN with [`Flow::syn_seq`], in ticks of [`crate::fastpath::retransmit_timing`].
     pub syn_tick: u8,
     /// The shift under which the flow was recorded, [`super::Config::sample_shift`] or, where its
     /// SYN was dropped, that of [`crate::fastpath::Pace`]: it stands for `2^shift` flows.
@@ -156,7 +156,7 @@ pub struct Client {
     pub completed_ns: u64,
     /// Boot time in ns from which its next completed handshake counts as that of a returning client; see
     /// [`crate::fastpath::clients`].
-    pub known_from_ns: u64,
+    pub returning_from_ns: u64,
     /// Bucket of SYNs that pass in spite of a rule; see [`crate::fastpath::Bucket`].
     pub bucket: Bucket,
     /// Counters, kept here so that a flood of other sources cannot evict them.
@@ -170,7 +170,7 @@ pub struct ClientNetwork {
     /// Bucket of its /64s that become clients; see [`crate::fastpath::clients`].
     pub bucket: Bucket,
     /// Bucket of its completed handshakes that count as those of returning clients.
-    pub known: Bucket,
+    pub returning: Bucket,
 }
 
 /// Element of `LET_THROUGH`: a SYN that a signature rule matched and that passed all the same. All-zero is an
@@ -193,7 +193,7 @@ pub struct LetThrough {
 /// One set of the table of dropped SYNs: half a cache line, searched as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct SeenBucket {
+pub struct DropCacheSet {
     /// The remembered SYNs, the newest first. High 20 bits: keyed hash of 4-tuple and sequence number, 0 in an
     /// empty slot; low 12 bits: boot time of the drop in units of 2^23 ns (8.4 ms), wrapping after 34 s.
     pub places: [u32; 8],
@@ -209,11 +209,11 @@ pub struct RetryLine {
     pub words: [u64; 8],
 }
 
-/// Cell of `PROBES`: a source that sends SYNs to where nothing listens; see
-/// [`crate::fastpath::probes`]. All-zero is an empty cell.
+/// Cell of `CLOSED_PORT_SOURCES`: a source that sends SYNs to where nothing listens; see
+/// [`crate::fastpath::closed_port_sources`]. All-zero is an empty cell.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Probe {
+pub struct ClosedPortSource {
     /// The source, as [`Addr::client`].
     pub source: Addr,
     /// The local address that it tried last.

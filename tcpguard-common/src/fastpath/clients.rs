@@ -13,7 +13,7 @@
 //! first connected together, after a restart or an outage, would all count in the same second, and be missed
 //! in the nine others. These completions show whether mitigations keep clients out. To influence them, an
 //! attacker needs as many addresses as clients come in ten seconds, and must have connected from all of them
-//! before. Of an IPv6 /48, which one person may hold, no more count than `NETWORK_KNOWN_RATE` allows, and no
+//! before. Of an IPv6 /48, which one person may hold, no more count than `NETWORK_RETURNING_RATE` allows, and no
 //! more become clients than `NETWORK_RATE` does.
 
 use super::{Rate, Tables, hash, sets};
@@ -21,33 +21,33 @@ use crate::abi::maps::CLIENT_MARKS;
 use crate::abi::{Addr, Client, Config};
 
 /// Time after its first completed handshake from which a client counts as returning, in ns.
-pub const KNOWN_AFTER_NS: u64 = 60_000_000_000;
+pub const RETURNING_AFTER_NS: u64 = 60_000_000_000;
 /// Time in which a returning client counts once, in ns.
-pub const KNOWN_EVERY_NS: u64 = 10_000_000_000;
+pub const RETURNING_EVERY_NS: u64 = 10_000_000_000;
 
 /// Rate of the /64s of an IPv6 /48 that may become clients: 1,024 at once and one in 4 s. One person may hold
 /// all 65,536 of them. No SYN of those beyond it is dropped for that.
 const NETWORK_RATE: Rate = Rate { interval_ns: 4_000_000_000, burst: 1_024 };
 /// Rate of the completed handshakes of an IPv6 /48 that count as those of returning clients: 8 in ten seconds.
-const NETWORK_KNOWN_RATE: Rate = Rate { interval_ns: 1_250_000_000, burst: 8 };
+const NETWORK_RETURNING_RATE: Rate = Rate { interval_ns: 1_250_000_000, burst: 8 };
 
 /// The end, in boot time in ns, of the period of a client with this hash in which `now_ns` lies.
 #[inline(always)]
 pub const fn period_end(hash: u64, now_ns: u64) -> u64 {
-    let phase = hash % KNOWN_EVERY_NS;
-    ((now_ns + phase) / KNOWN_EVERY_NS + 1) * KNOWN_EVERY_NS - phase
+    let phase = hash % RETURNING_EVERY_NS;
+    ((now_ns + phase) / RETURNING_EVERY_NS + 1) * RETURNING_EVERY_NS - phase
 }
 
 /// Status of the owner of an address that completed a handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Acquaintance {
+pub(super) enum ClientStatus {
     /// A new client: it completed none before, as far as the tables hold.
     New,
     /// A client that counts neither as new nor as returning: it completed one lately or a moment ago, or the
     /// limit of its network is reached.
     Validated,
     /// A returning client: it completed one before, and counts for one more.
-    Known,
+    Returning,
 }
 
 /// Position of a client's mark: its /16 for IPv4, its /48 mixed into 16 bits for IPv6.
@@ -87,23 +87,23 @@ pub(super) fn validate<T: Tables>(
     addr: &Addr,
     now: u64,
     completed: u64,
-) -> Acquaintance {
+) -> ClientStatus {
     let addr = addr.client();
     let hash = hash::source(&config.hash_key, &addr);
     if let Some(client) = tables.client(&addr) {
         client.completed_ns = now;
         client.counters.completed += completed;
-        if now < client.known_from_ns {
-            return Acquaintance::Validated;
+        if now < client.returning_from_ns {
+            return ClientStatus::Validated;
         }
-        client.known_from_ns = period_end(hash, now);
+        client.returning_from_ns = period_end(hash, now);
         return of_network(config, tables, &addr, now);
     }
     if !may_join(config, tables, &addr, now) {
-        return Acquaintance::Validated;
+        return ClientStatus::Validated;
     }
-    let known_from_ns = period_end(hash, now + KNOWN_AFTER_NS);
-    let mut client = Client { completed_ns: now, known_from_ns, ..Client::default() };
+    let returning_from_ns = period_end(hash, now + RETURNING_AFTER_NS);
+    let mut client = Client { completed_ns: now, returning_from_ns, ..Client::default() };
     if let Some(counters) = sets::source(tables, hash, &addr) {
         client.counters = *counters;
     }
@@ -111,7 +111,7 @@ pub(super) fn validate<T: Tables>(
     tables.insert_client(&addr, &client);
     // After the insertion, so that a reader of the clients and then of this mark misses neither.
     tables.mark_client(mark(&addr));
-    Acquaintance::New
+    ClientStatus::New
 }
 
 /// Returns the hash that leads to the network of an IPv6 client; `None` for an IPv4 client.
@@ -130,12 +130,12 @@ fn may_join<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64)
 
 /// Whether the completed handshake of a returning client counts.
 #[inline(always)]
-fn of_network<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64) -> Acquaintance {
+fn of_network<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64) -> ClientStatus {
     let network = network(config, client).and_then(|hash| tables.client_network(hash));
-    if network.is_none_or(|network| network.known.take(now, NETWORK_KNOWN_RATE)) {
-        Acquaintance::Known
+    if network.is_none_or(|network| network.returning.take(now, NETWORK_RETURNING_RATE)) {
+        ClientStatus::Returning
     } else {
-        Acquaintance::Validated
+        ClientStatus::Validated
     }
 }
 
@@ -152,35 +152,35 @@ mod tests {
             let client = Addr::from_v6_words([0x2001_0db8, net, 0, 1]);
             validate(&config, &mut host, &client, now, 1)
         };
-        let start = 7 * KNOWN_EVERY_NS;
-        let new = (0..4_000).filter(|net| completed(*net, start) == Acquaintance::New).count();
+        let start = 7 * RETURNING_EVERY_NS;
+        let new = (0..4_000).filter(|net| completed(*net, start) == ClientStatus::New).count();
         assert_eq!(new, NETWORK_RATE.burst as usize);
-        assert_eq!(completed(1 << 16, start), Acquaintance::New, "another /48");
-        let later = start + KNOWN_AFTER_NS + 2 * KNOWN_EVERY_NS;
-        let known = |completed: &mut dyn FnMut(u32, u64) -> Acquaintance, now| {
-            (0..100).filter(|net| completed(*net, now) == Acquaintance::Known).count()
+        assert_eq!(completed(1 << 16, start), ClientStatus::New, "another /48");
+        let later = start + RETURNING_AFTER_NS + 2 * RETURNING_EVERY_NS;
+        let known = |completed: &mut dyn FnMut(u32, u64) -> ClientStatus, now| {
+            (0..100).filter(|net| completed(*net, now) == ClientStatus::Returning).count()
         };
-        assert_eq!(known(&mut completed, later), NETWORK_KNOWN_RATE.burst as usize);
-        assert_eq!(known(&mut completed, later + 2 * KNOWN_EVERY_NS), 8);
-        assert_eq!(completed(1 << 16, later), Acquaintance::Known);
+        assert_eq!(known(&mut completed, later), NETWORK_RETURNING_RATE.burst as usize);
+        assert_eq!(known(&mut completed, later + 2 * RETURNING_EVERY_NS), 8);
+        assert_eq!(completed(1 << 16, later), ClientStatus::Returning);
         let mut v4 = |last, now| {
             let client = Addr::from_v4([198, 51, 100, last]);
             validate(&config, &mut host, &client, now, 1)
         };
-        assert!((0..200).all(|last| v4(last, start) == Acquaintance::New));
-        assert!((0..200).all(|last| v4(last, later) == Acquaintance::Known));
+        assert!((0..200).all(|last| v4(last, start) == ClientStatus::New));
+        assert!((0..200).all(|last| v4(last, later) == ClientStatus::Returning));
     }
 
     #[test]
     fn clients_that_become_known_at_once_count_at_moments_of_their_own() {
-        let (seconds, now) = (KNOWN_EVERY_NS / 10, 3 * KNOWN_EVERY_NS);
+        let (seconds, now) = (RETURNING_EVERY_NS / 10, 3 * RETURNING_EVERY_NS);
         let mut by_second = [0; 10];
         for hash in 0..1_000_u64 {
             let end = period_end(hash::syn(hash, 0), now);
-            assert!(end > now && end <= now + KNOWN_EVERY_NS, "{end}");
+            assert!(end > now && end <= now + RETURNING_EVERY_NS, "{end}");
             by_second[((end - now - 1) / seconds) as usize] += 1;
             // A client that always comes counts once in each period.
-            assert_eq!(period_end(hash::syn(hash, 0), end), end + KNOWN_EVERY_NS);
+            assert_eq!(period_end(hash::syn(hash, 0), end), end + RETURNING_EVERY_NS);
         }
         assert!(by_second.iter().all(|count| (60..140).contains(count)), "{by_second:?}");
     }

@@ -24,7 +24,7 @@
 
 use super::exempt::is_own;
 use super::rules::agent_gone;
-use super::{Tables, VALIDATED_RATE, Work, clients, hash};
+use super::{PacketCtx, Tables, VALIDATED_RATE, clients, hash};
 use crate::abi::{Addr, Config, HashKey, Mode, Reason};
 use crate::wire::{Segment, flag};
 
@@ -107,31 +107,31 @@ pub(super) fn unclaimed<T: Tables>(tables: &mut T, server: &Addr) -> bool {
 /// that. `None`: it goes to the stack. Its source exempts it only as a validated client. Any other source can be
 /// spoofed, and a dropped SYN leaves its sender waiting for a reply instead of being refused.
 #[inline(always)]
-pub(super) fn over<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> Option<Reason> {
-    if !work.own || !is_closed(config, tables, work) {
+pub(super) fn over<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
+    if !pkt.own || !is_closed(config, tables, pkt) {
         return None;
     }
-    if tables.closed_ports_of_cpu().take(work.now, config.closed_ports)
-        || is_client(config, tables, work)
+    if tables.closed_ports_of_cpu().take(pkt.now, config.closed_ports)
+        || is_client(config, tables, pkt)
     {
         return None;
     }
     if let Some(counters) = tables.host_counters() {
         counters.closed_over += 1;
     }
-    let enforced = config.mode == Mode::Enforce as u8 && !agent_gone(config, work.now);
+    let enforced = config.mode == Mode::Enforce as u8 && !agent_gone(config, pkt.now);
     if enforced { Some(Reason::DropClosedPort) } else { None }
 }
 
 /// Whether the stack has refused a SYN there lately. Where its resets are not seen, one that comes now is held
 /// to be refused.
 #[inline(always)]
-fn is_closed<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
-    let flow = &work.segment.flow;
+fn is_closed<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
+    let flow = &pkt.segment.flow;
     if tables.port(flow.server_port).open != 0 {
         return false;
     }
-    let mark = Mark::new(&config.hash_key, &flow.server, flow.server_port, work.now);
+    let mark = Mark::new(&config.hash_key, &flow.server, flow.server_port, pkt.now);
     let Some(word) = tables.closed(mark.place) else {
         return false;
     };
@@ -144,9 +144,9 @@ fn is_closed<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
 
 /// Whether the sender completed a handshake before, and does not send more SYNs than a client does.
 #[inline(always)]
-fn is_client<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
-    clients::find(config, tables, &work.segment.flow.client.client())
-        .is_some_and(|client| client.bucket.take(work.now, VALIDATED_RATE))
+fn is_client<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
+    clients::find(config, tables, &pkt.segment.flow.client.client())
+        .is_some_and(|client| client.bucket.take(pkt.now, VALIDATED_RATE))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::count::{count, find_listener, is_bound_to_all};
 use super::exempt::is_own;
-use super::{Tables, Work, answers, classify, handovers, kernel_cookies, quirk};
+use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, quirk, syn_ack_cache};
 use crate::ABI_VERSION;
 use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
 use crate::cookie::{self, Choice, Handshake, Offer};
@@ -15,11 +15,11 @@ use crate::wire::{self, Frame, FrameMut, Segment, SynAck, Window, flag, option};
 pub const COOKIE_HEARTBEAT_NS: u64 = 6_000_000_000;
 
 /// A segment that brings back the same cookie within this many ticks of [`cookie::ticks`] is
-/// [`Claim::Repeated`].
+/// [`Claim::Retransmitted`].
 const HANDED_OVER_TICKS: u16 = 16;
 
 /// A connection that was handed to the kernel a moment ago. All-zero is an empty slot. (At XDP, where nothing
-/// is handed over: one of which a good cookie passed; see [`super::strays`].)
+/// is handed over: one of which a good cookie passed; see [`super::out_of_state`].)
 ///
 /// It is identified by 48 bits. Of the 32 of a cookie four are the same for most clients, and in the 28 others
 /// two connections of one moment agree by chance once in a few million handshakes: the second would never be
@@ -114,7 +114,7 @@ pub enum Claim {
     /// A good one that came a moment ago already. The packets of one poll of the driver all pass
     /// here before the stack sees the first of them, and third ACK and request mostly come together:
     /// this one is left to the socket that is being made.
-    Repeated = 2,
+    Retransmitted = 2,
 }
 
 impl Claim {
@@ -123,7 +123,7 @@ impl Claim {
     pub const fn from_code(code: u32) -> Self {
         match code {
             1 => Self::New,
-            2 => Self::Repeated,
+            2 => Self::Retransmitted,
             _ => Self::None,
         }
     }
@@ -205,42 +205,42 @@ fn record<T: Tables>(tables: &mut T, key: &ListenerKey, seen: &SynAckRecord, now
 /// Turns a SYN that may pass into the SYN-ACK that its listener would have sent, with a cookie for a
 /// sequence number. `None`: it cannot be answered here, and goes on to the stack.
 #[inline(always)]
-pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
+pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &mut T,
-    work: &mut Work,
+    pkt: &mut PacketCtx,
     ifindex: u32,
 ) -> Option<Reason> {
-    let syn = &work.segment;
+    let syn = &pkt.segment;
     let flow = &syn.flow;
     let v6 = syn.quirks & quirk::IPV6 != 0;
     if is_mixed(syn) || flow.client.is_no_source() {
         return None;
     }
     let key = ListenerKey::new(flow.server, flow.server_port);
-    let record = *answers::record_of_listener(tables, &key, work.now)?;
+    let record = *syn_ack_cache::record_of_listener(tables, &key, pkt.now)?;
     // The reply leaves where the SYN came in, from the address that the SYN was for. Where the listener's own
     // replies do not, the network may not carry it.
     if !same_way(frame, &record, ifindex) {
         return None;
     }
-    let sent = &work.options;
+    let sent = &pkt.options;
     if sent.options & option::SIGNED != 0 {
         return None;
     }
     let asks_ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
     let ecn = if asks_ecn { option::ECN } else { 0 };
     let client = Offer::new(sent.mss, sent.wscale, (sent.options | ecn) & record.options);
-    let (cookie, options) = if kernel_cookies::wanted(&work.listener) {
-        if !work.given.made {
+    let (cookie, options) = if kernel_cookies::wanted(&pkt.listener) {
+        if !pkt.given.made {
             return None;
         }
-        kernel_cookies::terms(&work.given, &client)
+        kernel_cookies::terms(&pkt.given, &client)
     } else {
         let choice = Choice::new(&client, v6).map(|number| frame.forget(number));
         let secret = tables.cookie_secret().filter(|secret| secret.drawn != 0)?;
         let handshake = Handshake { flow, client_isn: syn.seq };
-        let cookie = cookie::make(secret, &handshake, cookie::ticks(work.now), &choice);
+        let cookie = cookie::make(secret, &handshake, cookie::ticks(pkt.now), &choice);
         (cookie, choice.agreed().options)
     };
     let reply = SynAck {
@@ -254,8 +254,8 @@ pub(super) fn answer<F: FrameMut + ?Sized, T: Tables>(
         echo: sent.timestamp,
     };
     reply.replace(frame, syn)?;
-    count(tables, work.listener.id, |counters| counters.cookies_sent += 1);
-    (work.answered, work.isn) = (true, cookie.isn);
+    count(tables, pkt.listener.id, |counters| counters.cookies_sent += 1);
+    (pkt.answered, pkt.isn) = (true, cookie.isn);
     Some(Reason::Cookie)
 }
 
@@ -283,8 +283,8 @@ pub(super) fn same_way<F: Frame + ?Sized>(frame: &F, record: &SynAckRecord, ifin
         && record.vlan == wire::vlan(frame)
 }
 
-/// The stages of [`redeem`], for the same reasons as [`super::Steps`].
-pub trait RedeemSteps {
+/// The stages of [`redeem`], for the same reasons as [`super::Stages`].
+pub trait RedeemStages {
     /// See [`redeem_read`].
     fn read(&mut self) -> bool;
     /// See [`redeem_times`].
@@ -293,58 +293,58 @@ pub trait RedeemSteps {
     fn check(&mut self) -> Claim;
 }
 
-/// Whether a frame brings back a cookie. [`Work::accepted`] then describes the connection for the
+/// Whether a frame brings back a cookie. [`PacketCtx::accepted`] then describes the connection for the
 /// kernel.
 #[inline(always)]
-pub fn redeem<S: RedeemSteps>(config: &Config, steps: &mut S) -> Claim {
-    if config.abi_version != ABI_VERSION || !steps.read() {
+pub fn redeem<S: RedeemStages>(config: &Config, stages: &mut S) -> Claim {
+    if config.abi_version != ABI_VERSION || !stages.read() {
         return Claim::None;
     }
-    steps.times();
-    steps.check()
+    stages.times();
+    stages.check()
 }
 
-/// Reads the segment into [`Work::segment`]; `false` when no cookie can come with it.
+/// Reads the segment into [`PacketCtx::segment`]; `false` when no cookie can come with it.
 #[inline(always)]
 pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
     frame: &F,
     tables: &mut T,
-    work: &mut Work,
+    pkt: &mut PacketCtx,
 ) -> bool {
     // Behind generic XDP the kernel (seen on 6.18) forgets how long the Ethernet header is when it has
     // to copy a packet, and the tc hook shows the packet from its IP header on.
-    if wire::parse_into(frame, &mut work.segment).is_err()
-        && wire::parse_packet_into(frame, &mut work.segment).is_err()
+    if wire::parse_into(frame, &mut pkt.segment).is_err()
+        && wire::parse_packet_into(frame, &mut pkt.segment).is_err()
     {
         return false;
     }
-    let segment = &work.segment;
+    let segment = &pkt.segment;
     if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
         return false;
     }
     let Some(listener) = find_listener(tables, &segment.flow) else {
         return false;
     };
-    work.listener = listener;
-    work.now = tables.now_ns();
-    listener.steps & ListenerEntry::ACCEPT != 0
+    pkt.listener = listener;
+    pkt.now = tables.now_ns();
+    listener.mitigations & ListenerEntry::ACCEPT != 0
 }
 
 /// Reads the segment's timestamps, if it has any.
 #[inline(always)]
-pub fn redeem_times<F: Frame + ?Sized>(frame: &F, work: &mut Work) {
-    work.times = wire::timestamps(frame, &work.segment);
+pub fn redeem_times<F: Frame + ?Sized>(frame: &F, pkt: &mut PacketCtx) {
+    pkt.times = wire::timestamps(frame, &pkt.segment);
 }
 
-/// Checks the cookie, and describes the connection for the kernel in [`Work::accepted`]. Most segments belong
+/// Checks the cookie, and describes the connection for the kernel in [`PacketCtx::accepted`]. Most segments belong
 /// to existing connections. The MAC distinguishes them from a cookie at less cost than a search for their
 /// socket.
 #[inline(always)]
-pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
-    let (segment, times) = (&work.segment, &work.times);
+pub fn redeem_check<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Claim {
+    let (segment, times) = (&pkt.segment, &pkt.times);
     let flow = &segment.flow;
-    let tick = cookie::ticks(work.now);
-    let Some((agreed, clock)) = returned(tables, work) else {
+    let tick = cookie::ticks(pkt.now);
+    let Some((agreed, clock)) = returned(tables, pkt) else {
         return Claim::None;
     };
     let isn = segment.ack.wrapping_sub(1);
@@ -352,7 +352,7 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     // The options that were promised. The sizes of the host's end are the listener's. From the latest
     // record, because another CPU may have promised options that this one has not cached.
     let key = ListenerKey::new(flow.server, flow.server_port);
-    let Some(record) = answers::latest_of_listener(tables, &key).copied() else {
+    let Some(record) = syn_ack_cache::latest_of_listener(tables, &key).copied() else {
         return Claim::None;
     };
     if !record.is_own() || agreed.options & !record.options != 0 {
@@ -363,11 +363,11 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
     };
     let mark = u64::from(isn) | u64::from(segment.seq.wrapping_sub(1)) << 32;
     let handed_over = HandedOver::new(mark, tick);
-    let repeated = handed_over.follows(*place, HANDED_OVER_TICKS);
-    if !repeated {
+    let retransmitted = handed_over.follows(*place, HANDED_OVER_TICKS);
+    if !retransmitted {
         *place = handed_over;
     }
-    work.accepted = Accepted {
+    pkt.accepted = Accepted {
         client_timestamp: times.value,
         host_timestamp,
         mss: agreed.mss,
@@ -375,16 +375,16 @@ pub fn redeem_check<T: Tables>(tables: &mut T, work: &mut Work) -> Claim {
         host_wscale: if agreed.has(option::WSCALE) { record.wscale } else { 0 },
         options: agreed.options,
     };
-    if repeated { Claim::Repeated } else { Claim::New }
+    if retransmitted { Claim::Retransmitted } else { Claim::New }
 }
 
 /// The offer in the cookie that a segment brings back to XDP, if it is good, and the time of now as
 /// a timestamp.
 #[inline(always)]
-pub(super) fn returned<T: Tables>(tables: &T, work: &Work) -> Option<(Offer, u32)> {
-    let (segment, times) = (&work.segment, &work.times);
+pub(super) fn returned<T: Tables>(tables: &T, pkt: &PacketCtx) -> Option<(Offer, u32)> {
+    let (segment, times) = (&pkt.segment, &pkt.times);
     let secret = tables.cookie_secret().filter(|secret| secret.drawn != 0)?;
-    let tick = cookie::ticks(work.now);
+    let tick = cookie::ticks(pkt.now);
     let handshake = Handshake { flow: &segment.flow, client_isn: segment.seq.wrapping_sub(1) };
     let echo = if times.present { Some(times.echo) } else { None };
     let agreed = cookie::check(secret, &handshake, tick, segment.ack.wrapping_sub(1), echo)?;
@@ -393,8 +393,8 @@ pub(super) fn returned<T: Tables>(tables: &T, work: &Work) -> Option<(Offer, u32
 
 /// Counts a connection that was handed to the kernel.
 #[inline(always)]
-pub fn redeemed<T: Tables>(config: &Config, tables: &mut T, work: &Work) {
-    let listener = work.listener.id;
+pub fn redeemed<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) {
+    let listener = pkt.listener.id;
     count(tables, listener, |counters| counters.cookies_redeemed += 1);
-    handovers::returned(config, tables, listener, &work.segment.flow, work.now);
+    cookie_networks::returned(config, tables, listener, &pkt.segment.flow, pkt.now);
 }

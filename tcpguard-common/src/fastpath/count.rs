@@ -1,6 +1,6 @@
 //! Attribution of packets to listeners and sources, and their counters.
 
-use super::{Tables, Work, clients, hash, quirk, sets};
+use super::{PacketCtx, Tables, clients, hash, quirk, sets};
 use crate::abi::{
     Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
 };
@@ -77,24 +77,24 @@ pub(super) fn count_acknowledged<T: Tables>(
 #[inline(always)]
 pub(super) fn count_listener<T: Tables>(
     tables: &mut T,
-    work: &Work,
+    pkt: &PacketCtx,
     counting: impl FnOnce(&mut ListenerCounters),
 ) {
-    if work.known {
-        count(tables, work.listener.id, counting);
+    if pkt.known {
+        count(tables, pkt.listener.id, counting);
     }
 }
 
 /// The additions of a packet to its source's counters.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Seen {
+pub(super) struct SourceDelta {
     pub syn: u64,
     pub syn_ack: u64,
     pub ack: u64,
     pub rst: u64,
 }
 
-impl Seen {
+impl SourceDelta {
     #[inline(always)]
     const fn add(&self, counters: &mut SourceCounters, now: u64) {
         counters.syn += self.syn;
@@ -113,19 +113,19 @@ pub(super) fn count_source<T: Tables>(
     tables: &mut T,
     addr: &Addr,
     now: u64,
-    seen: Seen,
+    delta: SourceDelta,
 ) {
     let addr = addr.client();
     if let Some(client) = clients::find(config, tables, &addr) {
-        seen.add(&mut client.counters, now);
+        delta.add(&mut client.counters, now);
         return;
     }
     let hash = hash::source(&config.hash_key, &addr);
     if let Some(counters) = sets::source(tables, hash, &addr) {
-        seen.add(counters, now);
+        delta.add(counters, now);
         return;
     }
     let mut counters = SourceCounters::default();
-    seen.add(&mut counters, now);
+    delta.add(&mut counters, now);
     sets::insert_source(tables, hash, &addr, &counters);
 }

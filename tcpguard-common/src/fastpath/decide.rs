@@ -1,12 +1,14 @@
 //! The fate of a packet. The kernel, replay, fuzzing and the property tests all run these lines.
 
-use super::clients::{Acquaintance, validate};
-use super::count::{Seen, count, count_acknowledged, count_source, find_listener, follows, weight};
+use super::clients::{ClientStatus, validate};
+use super::count::{
+    SourceDelta, count, count_acknowledged, count_source, find_listener, follows, weight,
+};
 use super::kernel_cookies::Given;
-use super::ladder::{ANSWERED, JUDGED, Standing};
+use super::ladder::{ANY_COOKIES, BY_TRUST, Trust};
 use super::{
-    Accepted, Fingerprint, Rate, Socket, StraySteps, Tables, classify, closed, handovers, hash,
-    let_through, sets, strays,
+    Accepted, Fingerprint, OutOfStateStages, Rate, Socket, Tables, classify, closed,
+    cookie_networks, hash, let_through, out_of_state, sets,
 };
 use crate::ABI_VERSION;
 use crate::abi::{
@@ -24,7 +26,7 @@ pub const HANDSHAKE_NS: u64 = 65_000_000_000;
 /// State of the packet that is being judged, handed from stage to stage.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
+pub struct PacketCtx {
     /// The TCP segment.
     pub segment: Segment,
     /// The listener it is for, all-zero unless `known`.
@@ -35,10 +37,10 @@ pub struct Work {
     pub(super) sampled: bool,
     /// Whether a handshake of its flow may be under way, if it is no SYN.
     pub(super) pending: bool,
-    /// The active mitigations of its listener, as in [`ListenerEntry::steps`].
-    pub(super) steps: u8,
+    /// The active mitigations of its listener, as in [`ListenerEntry::stages`].
+    pub(super) mitigations: u8,
     /// The evidence for its sender.
-    pub(super) standing: Standing,
+    pub(super) trust: Trust,
     /// Whether it was answered with a cookie.
     pub(super) answered: bool,
     /// Whether it is delivered to this host itself, if it is a SYN to where no listener is known.
@@ -75,7 +77,7 @@ pub struct Work {
 
 /// The further stages that a SYN needs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Interest {
+pub struct SynPlan {
     /// Whether a listener is known at its destination.
     pub known: bool,
     /// Whether there are rules that its source may match.
@@ -86,20 +88,20 @@ pub struct Interest {
     pub record: bool,
     /// Keep its header: its listener has an incident, and it belongs to that sample.
     pub sample: bool,
-    /// The active mitigations of its listener, as in [`ListenerEntry::steps`].
-    pub steps: u8,
+    /// The active mitigations of its listener, as in [`ListenerEntry::stages`].
+    pub mitigations: u8,
 }
 
-impl Interest {
+impl SynPlan {
     #[inline(always)]
-    const fn wants(self, steps: u8) -> bool {
-        self.steps & steps != 0
+    const fn wants(self, mitigations: u8) -> bool {
+        self.mitigations & mitigations != 0
     }
 }
 
 /// Course of a SYN that the rules let pass, while mitigations are active for its listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Course {
+pub enum Disposition {
     /// The SYN goes on, to be answered or to the stack.
     On,
     /// The course is open until the host's own socket table is asked: there may be a connection with its
@@ -111,121 +113,121 @@ pub enum Course {
 
 /// The stages of the decision about an arriving frame, which [`ingress`] puts together.
 ///
-/// On the host each is a call of the function of the same name in [`super::step`]. In the kernel those that
+/// On the host each is a call of the function of the same name in [`super::stage`]. In the kernel those that
 /// every packet takes are the same, and each of the others is a BPF function of its own around that call, so
 /// that the verifier's work for the stages adds up rather than multiplies, and so that a call chain stays below
 /// 512 bytes of stack.
-pub trait Steps: StraySteps {
-    /// [`super::step::family`] and the stages that its result asks for. Counts the class if they give
+pub trait Stages: OutOfStateStages {
+    /// [`super::stage::family`] and the stages that its result asks for. Counts the class if they give
     /// a verdict.
-    fn again(&mut self) -> Option<Reason>;
-    /// See [`super::step::parse`].
+    fn match_template(&mut self) -> Option<Reason>;
+    /// See [`super::stage::parse`].
     fn parse(&mut self) -> Result<Class, Reason>;
-    /// See [`super::step::count_syn`].
-    fn count_syn(&mut self) -> Interest;
-    /// See [`super::step::unwanted`].
+    /// See [`super::stage::count_syn`].
+    fn count_syn(&mut self) -> SynPlan;
+    /// See [`super::stage::unwanted`].
     fn unwanted(&mut self);
-    /// See [`super::step::closed_port`].
+    /// See [`super::stage::closed_port`].
     fn closed_port(&mut self) -> Option<Reason>;
-    /// See [`super::step::sample_syn`].
+    /// See [`super::stage::sample_syn`].
     fn sample_syn(&mut self);
-    /// See [`super::step::judge_source`].
+    /// See [`super::stage::judge_source`].
     fn judge_source(&mut self) -> Option<Reason>;
-    /// See [`super::step::look`].
-    fn look(&mut self, judged: bool) -> Option<Reason>;
-    /// See [`super::step::course`].
-    fn course(&mut self, recorded: bool, asked: bool) -> Course;
-    /// See [`super::step::socket`].
+    /// See [`super::stage::match_signature`].
+    fn match_signature(&mut self, judged: bool) -> Option<Reason>;
+    /// See [`super::stage::disposition`].
+    fn disposition(&mut self, recorded: bool, asked: bool) -> Disposition;
+    /// See [`super::stage::socket`].
     fn socket(&mut self) -> Socket;
-    /// See [`super::step::options`].
+    /// See [`super::stage::options`].
     fn options(&mut self);
-    /// See [`super::step::reply`].
-    fn reply(&mut self) -> Option<Reason>;
-    /// See [`super::step::budget`].
+    /// See [`super::stage::send_cookie`].
+    fn send_cookie(&mut self) -> Option<Reason>;
+    /// See [`super::stage::budget`].
     fn budget(&mut self) -> Option<Reason>;
-    /// See [`super::step::let_through`].
+    /// See [`super::stage::let_through`].
     fn let_through(&mut self, fate: Reason) -> Reason;
-    /// See [`super::step::record_syn`].
+    /// See [`super::stage::record_syn`].
     fn record_syn(&mut self, dropped: bool);
-    /// See [`super::step::answer`].
-    fn answer(&mut self);
-    /// See [`super::step::is_followed`].
-    fn is_followed(&mut self) -> bool;
-    /// See [`super::step::follow`].
-    fn follow(&mut self, reset: bool) -> Reason;
-    /// See [`super::step::illegal`].
+    /// See [`super::stage::reply_seen`].
+    fn reply_seen(&mut self);
+    /// See [`super::stage::is_tracked`].
+    fn is_tracked(&mut self) -> bool;
+    /// See [`super::stage::track`].
+    fn track(&mut self, reset: bool) -> Reason;
+    /// See [`super::stage::illegal`].
     fn illegal(&mut self) -> Reason;
-    /// See [`super::step::drops_unread`].
+    /// See [`super::stage::drops_unread`].
     fn drops_unread(&mut self) -> bool;
 }
 
 /// Decides about a frame that arrived, and counts it. Counting comes before dropping, so that a
 /// flood that is being dropped is still measured and its end is seen.
 #[inline(always)]
-pub fn ingress<S: Steps>(config: &Config, steps: &mut S) -> Reason {
+pub fn ingress<S: Stages>(config: &Config, stages: &mut S) -> Reason {
     if config.abi_version != ABI_VERSION {
         return Reason::Unconfigured;
     }
-    if let Some(reason) = steps.again() {
+    if let Some(reason) = stages.match_template() {
         return reason;
     }
-    match steps.parse() {
-        Err(reason) if config.drop_beyond_bounds & reason.bound() != 0 && steps.drops_unread() => {
+    match stages.parse() {
+        Err(reason) if config.drop_beyond_bounds & reason.bound() != 0 && stages.drops_unread() => {
             Reason::DropBeyondBounds
         }
         Err(reason) => reason,
-        Ok(Class::Syn) => syn(config, steps),
+        Ok(Class::Syn) => syn(config, stages),
         Ok(Class::SynAck) => {
-            steps.answer();
+            stages.reply_seen();
             Reason::SynAck
         }
         Ok(Class::Ack | Class::Fin) => {
-            let followed = steps.is_followed();
-            let reason = if followed { steps.follow(false) } else { Reason::Segment };
-            strays::judged(config, steps, reason)
+            let followed = stages.is_tracked();
+            let reason = if followed { stages.track(false) } else { Reason::Segment };
+            out_of_state::judged(config, stages, reason)
         }
         Ok(Class::Rst) => {
-            steps.answer();
-            let followed = steps.is_followed();
-            let reason = if followed { steps.follow(true) } else { Reason::Rst };
-            strays::judged(config, steps, reason)
+            stages.reply_seen();
+            let followed = stages.is_tracked();
+            let reason = if followed { stages.track(true) } else { Reason::Rst };
+            out_of_state::judged(config, stages, reason)
         }
-        Ok(_) => steps.illegal(),
+        Ok(_) => stages.illegal(),
     }
 }
 
 #[inline(always)]
-fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
-    let interest = steps.count_syn();
-    if !interest.known {
-        steps.unwanted();
+fn syn<S: Stages>(config: &Config, stages: &mut S) -> Reason {
+    let plan = stages.count_syn();
+    if !plan.known {
+        stages.unwanted();
     }
-    if interest.sample {
-        steps.sample_syn();
+    if plan.sample {
+        stages.sample_syn();
     }
-    let mut reason = if interest.known { Reason::Syn } else { Reason::NoListener };
-    let by_source = if interest.sources { steps.judge_source() } else { None };
+    let mut reason = if plan.known { Reason::Syn } else { Reason::NoListener };
+    let by_source = if plan.sources { stages.judge_source() } else { None };
     // The fingerprint of a SYN that a source rule has judged is taken only if the SYN is recorded.
     let judged = by_source.is_some();
-    let looks = interest.fingerprint && (interest.record || !judged);
-    let by_look = if looks { steps.look(judged) } else { None };
-    if let Some(judged) = by_source.or(by_look) {
+    let fingerprints = plan.fingerprint && (plan.record || !judged);
+    let by_signature = if fingerprints { stages.match_signature(judged) } else { None };
+    if let Some(judged) = by_source.or(by_signature) {
         reason = judged;
-    } else if !interest.known && config.closed_ports.interval_ns != 0 {
-        reason = steps.closed_port().unwrap_or(reason);
+    } else if !plan.known && config.closed_ports.interval_ns != 0 {
+        reason = stages.closed_port().unwrap_or(reason);
     }
     let ruled = reason;
-    if interest.steps != 0 && matches!(reason.action(), Action::Pass) {
-        reason = climb(steps, interest).unwrap_or(reason);
+    if plan.mitigations != 0 && matches!(reason.action(), Action::Pass) {
+        reason = mitigate(stages, plan).unwrap_or(reason);
     }
     // A SYN that only would be dropped completes at its first attempt: the sample shows how many do.
     let counts =
-        ruled == Reason::SynReturned || ruled == Reason::WouldDropSignature && interest.record;
+        ruled == Reason::SynRetransmitted || ruled == Reason::WouldDropSignature && plan.record;
     if counts && !matches!(reason.action(), Action::Drop) {
-        reason = steps.let_through(reason);
+        reason = stages.let_through(reason);
     }
-    if interest.record {
-        steps.record_syn(matches!(reason.action(), Action::Drop));
+    if plan.record {
+        stages.record_syn(matches!(reason.action(), Action::Drop));
     }
     reason
 }
@@ -233,28 +235,28 @@ fn syn<S: Steps>(config: &Config, steps: &mut S) -> Reason {
 /// The fate of a SYN that the rules let pass, while mitigations of the ladder are active for its
 /// listener. `None`: it goes to the stack.
 #[inline(always)]
-fn climb<S: Steps>(steps: &mut S, interest: Interest) -> Option<Reason> {
-    if !interest.wants(JUDGED) {
+fn mitigate<S: Stages>(stages: &mut S, plan: SynPlan) -> Option<Reason> {
+    if !plan.wants(BY_TRUST) {
         return None;
     }
-    let mut course = steps.course(interest.record, false);
-    if course == Course::AskSockets {
-        if matches!(steps.socket(), Socket::Connection) {
+    let mut disposition = stages.disposition(plan.record, false);
+    if disposition == Disposition::AskSockets {
+        if matches!(stages.socket(), Socket::Connection) {
             return None;
         }
-        course = steps.course(interest.record, true);
+        disposition = stages.disposition(plan.record, true);
     }
-    if let Course::Drop(reason) = course {
+    if let Disposition::Drop(reason) = disposition {
         return Some(reason);
     }
-    if interest.wants(ANSWERED) {
-        steps.options();
-        if let Some(answered) = steps.reply() {
+    if plan.wants(ANY_COOKIES) {
+        stages.options();
+        if let Some(answered) = stages.send_cookie() {
             return Some(answered);
         }
     }
     // A fragment cannot be answered here, and costs the listener as much as it does without cookies.
-    if interest.wants(ANSWERED | ListenerEntry::BUDGET) { steps.budget() } else { None }
+    if plan.wants(ANY_COOKIES | ListenerEntry::BUDGET) { stages.budget() } else { None }
 }
 
 /// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. `made_here`: it was not
@@ -306,7 +308,7 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     };
     count(tables, listener.id, |counters| counters.established += 1);
     let now = tables.now_ns();
-    handovers::completed(config, tables, &listener, key, now);
+    cookie_networks::completed(config, tables, &listener, key, now);
     let hash = hash::flow(&config.hash_key, key);
     let client = validate(config, tables, &key.client, now, 1);
     completed(tables, listener.id, hash, now, client, 1);
@@ -324,14 +326,14 @@ pub(super) fn completed<T: Tables>(
     listener: u32,
     hash: u64,
     now: u64,
-    client: Acquaintance,
+    client: ClientStatus,
     weight: u64,
 ) {
     match client {
-        Acquaintance::New => let_through::completed(tables, listener, hash, now),
-        Acquaintance::Validated => {}
-        Acquaintance::Known => {
-            count(tables, listener, |counters| counters.established_known += weight);
+        ClientStatus::New => let_through::completed(tables, listener, hash, now),
+        ClientStatus::Validated => {}
+        ClientStatus::Returning => {
+            count(tables, listener, |counters| counters.established_returning += weight);
         }
     }
 }
@@ -371,7 +373,7 @@ fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -
     count(tables, listener.id, |counters| counters.syn_ack += 1);
     let hash = hash::flow(&config.hash_key, &key);
     if !hash::sampled(hash, config.sample_shift) {
-        return listener.steps != 0;
+        return listener.mitigations != 0;
     }
     syn_ack_of_sample(config, tables, segment, hash, &listener);
     true
@@ -388,7 +390,13 @@ fn syn_ack_of_sample<T: Tables>(
     let now = tables.now_ns();
     let key = segment.flow.reversed();
     let syn_ack = 1 << (config.sample_shift & 31);
-    count_source(config, tables, &key.client, now, Seen { syn_ack, ..Seen::default() });
+    count_source(
+        config,
+        tables,
+        &key.client,
+        now,
+        SourceDelta { syn_ack, ..SourceDelta::default() },
+    );
     let Some(flow) = sets::flow(tables, hash, &key) else {
         return;
     };

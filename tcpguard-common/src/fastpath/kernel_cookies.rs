@@ -5,7 +5,7 @@
 //! else travels in the low bits of the timestamp, to which the kernel adds another secret number for
 //! each peer at `net.ipv4.tcp_timestamps = 1`, the default; only at 2 can it be made here.
 
-use super::{Tables, Work};
+use super::{PacketCtx, Tables};
 use crate::abi::{Config, ListenerEntry};
 use crate::cookie::{Cookie, Offer};
 use crate::wire::{flag, option};
@@ -20,7 +20,7 @@ pub struct KernelCookie {
     pub clock_ms: u32,
 }
 
-/// A [`KernelCookie`] in [`Work`].
+/// A [`KernelCookie`] in [`PacketCtx`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Given {
@@ -40,22 +40,22 @@ const ECN: u32 = 0x20;
 
 /// Asks the kernel for a cookie, if the SYN is to be answered with one.
 #[inline(always)]
-pub(super) fn ask<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) {
-    work.given = Given::default();
-    if work.segment.flags & flag::SYN == 0 || !wanted(&work.listener) {
+pub(super) fn ask<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx) {
+    pkt.given = Given::default();
+    if pkt.segment.flags & flag::SYN == 0 || !wanted(&pkt.listener) {
         return;
     }
-    if let Some(cookie) = tables.kernel_cookie(&work.segment, work.options.mss) {
+    if let Some(cookie) = tables.kernel_cookie(&pkt.segment, pkt.options.mss) {
         let KernelCookie { isn, clock_ms } = cookie;
-        work.given = Given { isn, clock_ms, made: true, stamped: config.kernel_timestamps != 0 };
+        pkt.given = Given { isn, clock_ms, made: true, stamped: config.kernel_timestamps != 0 };
     }
 }
 
 /// Whether SYNs to this listener are answered with cookies made by the kernel, and not with those made by XDP.
 #[inline(always)]
 pub(super) const fn wanted(listener: &ListenerEntry) -> bool {
-    let own_or_not = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
-    listener.steps & own_or_not == ListenerEntry::KERNEL_COOKIES
+    let own_or_not = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
+    listener.mitigations & own_or_not == ListenerEntry::KERNEL_COOKIES
 }
 
 /// The fields of the SYN-ACK with that cookie to a client that makes this offer, and the options that may be

@@ -1,6 +1,6 @@
 //! The mitigations between the rules and the stack, for more SYNs than can or may be answered.
 //!
-//! The agent activates them for a listener ([`ListenerEntry::steps`]). They act only in enforce mode and while
+//! The agent activates them for a listener ([`ListenerEntry::mitigations`]). They act only in enforce mode and while
 //! the agent is alive.
 //!
 //! Where SYNs are answered with cookies, a SYN goes to the stack before anything else if the host already has a
@@ -9,13 +9,13 @@
 //! does not know of it; half-open, because it came before the mitigation began. So the socket table is
 //! searched. It is searched only for sources that can have a connection, or a flood would pay for it with each
 //! SYN. These are validated clients and SYNs that were answered according to the flow table. While connections
-//! may be left that are older than the tables ([`PREDATED_NS`]), it is searched for all. Two cases are missed:
+//! may be left that are older than the tables ([`PREEXISTING_NS`]), it is searched for all. Two cases are missed:
 //! a new client's half-open connection beyond the sample, and connections of clients that were forgotten since,
 //! or that both ends still had after that time.
 //!
 //! The other SYNs, in the order of the mitigations:
 //!
-//! 1. With the first-SYN drop only SYNs with some evidence for their source go on ([`Standing`]).
+//! 1. With the first-SYN drop only SYNs with some evidence for their source go on ([`Trust`]).
 //! 2. Replies by XDP are limited for each network that they go to, and on each CPU: the sources may be spoofed,
 //!    and then the replies hit a host that never asked. The last half of a network's limit is shared among its
 //!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond the limit of the CPU
@@ -34,14 +34,14 @@
 use super::count::count;
 use super::exempt::is_exempt;
 use super::{
-    COOKIE_HEARTBEAT_NS, Rate, Tables, VALIDATED_RATE, Work, clients, hash, retries, sets,
+    COOKIE_HEARTBEAT_NS, PacketCtx, Rate, Tables, VALIDATED_RATE, clients, hash, retries, sets,
 };
 use crate::abi::{Config, FlowState, ListenerEntry, Mode, Reason};
 
 /// SYNs are answered with cookies, made by XDP or by the kernel.
-pub(super) const ANSWERED: u8 = ListenerEntry::ANSWER | ListenerEntry::KERNEL_COOKIES;
+pub(super) const ANY_COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
 /// Mitigations that treat SYNs by their source.
-pub(super) const JUDGED: u8 = ANSWERED | ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
+pub(super) const BY_TRUST: u8 = ANY_COOKIES | ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
 /// First SYNs of protected and allowlisted addresses that go on in an overload, on each CPU. Their
 /// addresses can be spoofed; beyond this rate they are unvalidated sources.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
@@ -50,7 +50,7 @@ const ADDRESSES: u32 = 8;
 /// Time after the tables began empty in which a client may return to an earlier connection that the host still
 /// remembers: TIME_WAIT lasts 60 s (`TCP_TIMEWAIT_LEN`, include/net/tcp.h), and a little longer for those that
 /// end meanwhile.
-pub const PREDATED_NS: u64 = 65_000_000_000;
+pub const PREEXISTING_NS: u64 = 65_000_000_000;
 /// Tokens of a listener's budget that a CPU takes at once.
 ///
 /// The CPUs share one bucket, and would fight over its cache line if each took its tokens singly. A
@@ -63,13 +63,13 @@ const BATCH: u32 = 8;
 /// The evidence for the sender of a SYN.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
-pub(super) enum Standing {
+pub(super) enum Trust {
     /// No evidence, as far as was asked.
     #[default]
-    Stranger = 0,
+    Unknown = 0,
     /// It completed a handshake before, and does not send more SYNs than a client does.
     Validated = 1,
-    /// It is protected or allow-listed, or a rule lets its retransmitted SYN pass: others bound how many do.
+    /// It is protected or allowlisted, or a rule lets its retransmitted SYN pass: others bound how many do.
     Admitted = 2,
     /// Its SYN was retransmitted after one was dropped.
     Retransmitted = 3,
@@ -87,20 +87,24 @@ pub struct Allowance {
 
 /// The mitigations that are in force for the SYNs of a listener now.
 #[inline(always)]
-pub(super) const fn steps_in_force(config: &Config, listener: &ListenerEntry, now_ns: u64) -> u8 {
-    if listener.steps == 0
+pub(super) const fn mitigations_in_force(
+    config: &Config,
+    listener: &ListenerEntry,
+    now_ns: u64,
+) -> u8 {
+    if listener.mitigations == 0
         || config.mode != Mode::Enforce as u8
         || now_ns.saturating_sub(config.heartbeat_ns) > COOKIE_HEARTBEAT_NS
     {
         return 0;
     }
-    listener.steps
+    listener.mitigations
 }
 
 /// Whether so many of a listener's SYNs arrive that only a part of them is followed.
 #[inline(always)]
-pub(super) const fn thinned(steps: u8) -> bool {
-    steps & (ANSWERED | ListenerEntry::OVERLOAD) != 0
+pub(super) const fn thinned(mitigations: u8) -> bool {
+    mitigations & (ANY_COOKIES | ListenerEntry::OVERLOAD) != 0
 }
 
 /// Finds out whether the sender of a SYN is a validated client, and returns whether the host may have a
@@ -109,63 +113,67 @@ pub(super) const fn thinned(steps: u8) -> bool {
 pub(super) fn recognise<T: Tables>(
     config: &Config,
     tables: &mut T,
-    work: &mut Work,
+    pkt: &mut PacketCtx,
     recorded: bool,
 ) -> bool {
     // A SYN brings no cookie.
-    work.checked = false;
-    let known = match clients::find(config, tables, &work.segment.flow.client.client()) {
+    pkt.checked = false;
+    let known = match clients::find(config, tables, &pkt.segment.flow.client.client()) {
         Some(client) => {
-            if work.standing == Standing::Stranger && client.bucket.take(work.now, VALIDATED_RATE) {
-                work.standing = Standing::Validated;
+            if pkt.trust == Trust::Unknown && client.bucket.take(pkt.now, VALIDATED_RATE) {
+                pkt.trust = Trust::Validated;
             }
             true
         }
         None => false,
     };
-    work.steps & ANSWERED != 0
-        && (known || config.predated != 0 || recorded && was_answered(tables, work))
+    pkt.mitigations & ANY_COOKIES != 0
+        && (known || config.preexisting_connections != 0 || recorded && was_answered(tables, pkt))
 }
 
 /// Whether this very SYN was answered before, by the stack or with a cookie.
 #[inline(always)]
-fn was_answered<T: Tables>(tables: &mut T, work: &Work) -> bool {
-    sets::flow(tables, work.flow_hash, &work.segment.flow).is_some_and(|flow| {
-        flow.state == FlowState::SynAck as u8 && flow.syn_seq == work.segment.seq
+fn was_answered<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
+    sets::flow(tables, pkt.flow_hash, &pkt.segment.flow).is_some_and(|flow| {
+        flow.state == FlowState::SynAck as u8 && flow.syn_seq == pkt.segment.seq
     })
 }
 
 /// The fate of a SYN that passed the rules, before it is answered: `None`, it goes on.
 #[inline(always)]
-pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, work: &mut Work) -> Option<Reason> {
-    if work.standing == Standing::Validated {
+pub(super) fn limit<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    pkt: &mut PacketCtx,
+) -> Option<Reason> {
+    if pkt.trust == Trust::Validated {
         return None;
     }
-    if work.steps & ListenerEntry::OVERLOAD != 0 && !admit(tables, work) {
-        return dropped(tables, work, Reason::DropOverload);
+    if pkt.mitigations & ListenerEntry::OVERLOAD != 0 && !admit(tables, pkt) {
+        return dropped(tables, pkt, Reason::DropOverload);
     }
-    if work.steps & ANSWERED == 0 {
+    if pkt.mitigations & ANY_COOKIES == 0 {
         return None;
     }
-    if !may_get_answer(config, tables, work) && !exempt(tables, work) {
-        return dropped(tables, work, Reason::DropReflection);
+    if !may_be_replied_to(config, tables, pkt) && !exempt(tables, pkt) {
+        return dropped(tables, pkt, Reason::DropReflection);
     }
-    if !tables.answers_of_cpu().take(work.now, config.answers_per_cpu) && !admit(tables, work) {
-        return dropped(tables, work, Reason::DropOverload);
+    if !tables.reply_limit_of_cpu().take(pkt.now, config.replies_per_cpu) && !admit(tables, pkt) {
+        return dropped(tables, pkt, Reason::DropOverload);
     }
     None
 }
 
 /// Whether the network that a reply goes to may get another one. If so, takes a token for it.
 #[inline(always)]
-fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bool {
-    let (client, rate) = (&work.segment.flow.client, config.answers_per_network);
+fn may_be_replied_to<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
+    let (client, rate) = (&pkt.segment.flow.client, config.replies_per_network);
     let network = hash::source(&config.hash_key, &client.network());
-    let Some(bucket) = tables.answers(network) else {
+    let Some(bucket) = tables.reply_limit(network) else {
         return true;
     };
-    if bucket.after(work.now, rate, rate.burst / 2).is_some() {
-        return bucket.take(work.now, rate);
+    if bucket.after(pkt.now, rate, rate.burst / 2).is_some() {
+        return bucket.take(pkt.now, rate);
     }
     // Other bits than those that distinguish networks: an address may be its network's first.
     let address = hash::source(&config.hash_key, &client.client()) >> 32;
@@ -173,8 +181,8 @@ fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bo
         interval_ns: rate.interval_ns.saturating_mul(ADDRESSES),
         burst: rate.burst.div_ceil(ADDRESSES),
     };
-    let has_share = tables.answers(address).is_none_or(|bucket| bucket.take(work.now, share));
-    has_share && tables.answers(network).is_none_or(|bucket| bucket.take(work.now, rate))
+    let has_share = tables.reply_limit(address).is_none_or(|bucket| bucket.take(pkt.now, share));
+    has_share && tables.reply_limit(network).is_none_or(|bucket| bucket.take(pkt.now, rate))
 }
 
 /// Whether the stack is given a retransmitted SYN that a rule or a budget would keep from it.
@@ -183,12 +191,12 @@ fn may_get_answer<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> bo
 /// than its queue can hold, from all senders together, and among all that are retransmitted a client's
 /// SYN has the same chance as any other.
 #[inline(always)]
-pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -> bool {
-    let Some(bucket) = tables.returns(work.listener.id) else {
+pub(super) fn takes_retransmit<T: Tables>(tables: &mut T, pkt: &PacketCtx, rate: Rate) -> bool {
+    let Some(bucket) = tables.retransmit_budget(pkt.listener.id) else {
         return true;
     };
     let before = *bucket;
-    match before.after(work.now, rate, 1) {
+    match before.after(pkt.now, rate, 1) {
         // If another CPU takes a token in between, this one has none this time.
         Some(after) => T::exchange(bucket, before, after),
         None => false,
@@ -197,67 +205,67 @@ pub(super) fn takes_return<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -
 
 /// The fate of a SYN that goes to the stack: `None`, it does.
 #[inline(always)]
-pub(super) fn budget<T: Tables>(tables: &mut T, work: &mut Work) -> Option<Reason> {
-    if work.standing == Standing::Validated {
+pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Option<Reason> {
+    if pkt.trust == Trust::Validated {
         return None;
     }
-    let budgeted = work.steps & ListenerEntry::BUDGET != 0;
-    let evades = work.steps & ANSWERED != 0 && work.segment.fragment;
+    let budgeted = pkt.mitigations & ListenerEntry::BUDGET != 0;
+    let evades = pkt.mitigations & ANY_COOKIES != 0 && pkt.segment.fragment;
     if !budgeted && !evades {
         return None;
     }
     // Neither an exempt address nor a retransmission lets a fragment past the buckets: both cost an attacker
     // nothing.
-    let bounded = |work: &Work| !evades && work.standing == Standing::Admitted;
-    let rate = if budgeted { work.listener.budget } else { work.listener.returns };
-    let passes = bounded(work)
-        || take_of_budget(tables, work, rate)
+    let bounded = |pkt: &PacketCtx| !evades && pkt.trust == Trust::Admitted;
+    let rate = if budgeted { pkt.listener.budget } else { pkt.listener.retransmit_budget };
+    let passes = bounded(pkt)
+        || take_of_budget(tables, pkt, rate)
         // Retransmitted SYNs have a bucket of their own, so that a flood of first SYNs leaves it to
         // clients.
-        || admit(tables, work) && (bounded(work) || takes_return(tables, work, rate));
-    if passes { None } else { dropped(tables, work, Reason::DropBudget) }
+        || admit(tables, pkt) && (bounded(pkt) || takes_retransmit(tables, pkt, rate));
+    if passes { None } else { dropped(tables, pkt, Reason::DropBudget) }
 }
 
 #[inline(always)]
-fn dropped<T: Tables>(tables: &mut T, work: &Work, reason: Reason) -> Option<Reason> {
-    count(tables, work.listener.id, |counters| counters.limited += 1);
+fn dropped<T: Tables>(tables: &mut T, pkt: &PacketCtx, reason: Reason) -> Option<Reason> {
+    count(tables, pkt.listener.id, |counters| counters.limited += 1);
     Some(reason)
 }
 
 /// Whether a SYN may go on where first SYNs of unvalidated sources may not. Remembers it.
 #[inline(always)]
-fn admit<T: Tables>(tables: &mut T, work: &mut Work) -> bool {
-    if work.standing == Standing::Stranger {
-        if came_again(tables, work) {
-            work.standing = Standing::Retransmitted;
-        } else if exempt(tables, work) {
-            work.standing = Standing::Admitted;
+fn admit<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> bool {
+    if pkt.trust == Trust::Unknown {
+        if is_retransmitted(tables, pkt) {
+            pkt.trust = Trust::Retransmitted;
+        } else if exempt(tables, pkt) {
+            pkt.trust = Trust::Admitted;
         }
     }
-    work.standing != Standing::Stranger
+    pkt.trust != Trust::Unknown
 }
 
 #[inline(always)]
-fn came_again<T: Tables>(tables: &mut T, work: &Work) -> bool {
-    let hash = hash::syn(work.flow_hash, work.segment.seq);
+fn is_retransmitted<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
+    let hash = hash::syn(pkt.flow_hash, pkt.segment.seq);
     match tables.retry_line(hash) {
-        Some(line) => retries::repeated(line, hash, work.now),
+        Some(line) => retries::retransmitted(line, hash, pkt.now),
         // Nothing that cannot be looked up may turn into a drop.
         None => true,
     }
 }
 
-/// Whether the sender is protected or allow-listed, and no more such SYNs come than may be a client's.
+/// Whether the sender is protected or allowlisted, and no more such SYNs come than may be a client's.
 #[inline(always)]
-fn exempt<T: Tables>(tables: &mut T, work: &Work) -> bool {
-    is_exempt(tables, &work.segment.flow.client, work.now)
-        && tables.exempt_of_cpu().take(work.now, EXEMPT_RATE)
+fn exempt<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
+    is_exempt(tables, &pkt.segment.flow.client, pkt.now)
+        && tables.exempt_of_cpu().take(pkt.now, EXEMPT_RATE)
 }
 
 /// Takes a token of the listener's budget of this rate: one that this CPU holds, or the first of a batch.
 #[inline(always)]
-fn take_of_budget<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -> bool {
-    let listener = work.listener.id;
+fn take_of_budget<T: Tables>(tables: &mut T, pkt: &PacketCtx, rate: Rate) -> bool {
+    let listener = pkt.listener.id;
     let Some(allowance) = tables.allowance(listener) else {
         return true;
     };
@@ -270,7 +278,7 @@ fn take_of_budget<T: Tables>(tables: &mut T, work: &Work, rate: Rate) -> bool {
         return true;
     };
     let before = *bucket;
-    let Some(after) = before.after(work.now, rate, batch) else {
+    let Some(after) = before.after(pkt.now, rate, batch) else {
         return false;
     };
     // If another CPU takes a batch in between, this one has none this time.

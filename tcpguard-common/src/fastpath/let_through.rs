@@ -10,7 +10,7 @@
 //! with fewer completions than there are, and it stays.
 
 use super::decide::HANDSHAKE_NS;
-use super::{Pace, Tables, Work, pace};
+use super::{Pace, PacketCtx, Tables, pace};
 use crate::abi::{Config, LetThrough};
 
 /// SYNs a tick up to which each CPU remembers those of the sample in observe mode, as a power of two (8: 480 a
@@ -26,9 +26,9 @@ const fn place(flow_hash: u64) -> u64 {
 
 /// Returns the sample to which a SYN has to belong to be remembered in observe mode, as a power of two.
 #[inline(always)]
-pub(super) fn sample(config: &Config, syns: &Pace, steps: u8) -> u8 {
+pub(super) fn sample(config: &Config, syns: &Pace, mitigations: u8) -> u8 {
     let (followed, few) =
-        (pace::followed_shift(config, syns, steps, false), syns.over(SAMPLE_BITS));
+        (pace::tracked_shift(config, syns, mitigations, false), syns.over(SAMPLE_BITS));
     if followed > few { followed } else { few }
 }
 
@@ -38,10 +38,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Remembers a SYN that stands for `2^shift` of its like.
 #[inline(always)]
-pub(super) fn remember<T: Tables>(tables: &mut T, work: &Work, shift: u8) {
-    let at_s = seconds(work.now);
-    if let Some(place) = tables.let_through(place(work.flow_hash)) {
-        *place = LetThrough { flow: work.flow_hash, slot: work.slot, at_s, shift, pad: 0 };
+pub(super) fn remember<T: Tables>(tables: &mut T, pkt: &PacketCtx, shift: u8) {
+    let at_s = seconds(pkt.now);
+    if let Some(place) = tables.let_through(place(pkt.flow_hash)) {
+        *place = LetThrough { flow: pkt.flow_hash, slot: pkt.slot, at_s, shift, pad: 0 };
     }
 }
 

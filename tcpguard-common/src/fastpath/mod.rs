@@ -1,53 +1,53 @@
 //! The decision about one packet, and the parts it is made of.
 
-mod answers;
 mod bucket;
 mod classify;
 pub mod clients;
 pub mod closed;
+pub mod closed_port_sources;
+mod cookie_networks;
 mod cookies;
 mod count;
 mod decide;
 pub mod distinct;
+mod drop_cache;
 pub mod exempt;
 mod fingerprint;
-mod handovers;
 pub mod hash;
 mod kernel_cookies;
 mod ladder;
 mod let_through;
+pub mod out_of_state;
 mod pace;
 pub mod pending;
-pub mod probes;
-pub mod repeats;
+pub mod retransmit_timing;
 pub mod retries;
 mod rules;
 mod samples;
-mod seen;
 pub mod sets;
 mod signatures;
 mod source_rules;
-pub mod step;
-pub mod strays;
+pub mod stage;
+mod syn_ack_cache;
 mod tables;
 mod templates;
 
-pub use answers::RecentAnswer;
 pub use bucket::{Bucket, Rate};
 pub use classify::classify;
 pub use cookies::{
-    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, Origin, RedeemSteps, learn,
+    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, Origin, RedeemStages, learn,
     redeem, redeem_check, redeem_read, redeem_times, redeemed,
 };
 pub use decide::{
-    Course, HANDSHAKE_NS, Interest, Steps, VALIDATED_RATE, Work, came_by, egress, established,
-    ingress,
+    Disposition, HANDSHAKE_NS, PacketCtx, Stages, SynPlan, VALIDATED_RATE, came_by, egress,
+    established, ingress,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use kernel_cookies::KernelCookie;
-pub use ladder::{Allowance, EXEMPT_RATE, PREDATED_NS};
+pub use ladder::{Allowance, EXEMPT_RATE, PREEXISTING_NS};
+pub use out_of_state::{FAILED_COOKIE_NS, OutOfStateStages, Socket};
 pub use pace::{Pace, dropped_shift};
-pub use signatures::Look;
-pub use strays::{FAILED_COOKIE_NS, Socket, StraySteps};
+pub use signatures::SigCacheEntry;
+pub use syn_ack_cache::CachedSynAck;
 pub use tables::Tables;
 pub use templates::{Family, Template};

@@ -94,15 +94,19 @@ impl Pace {
 
 /// The sample to which a SYN has to belong to be recorded: the agent's, or a smaller one while this CPU sees
 /// too many for that. A still smaller one is enough for dropped SYNs, and for all while many are dropped or
-/// answered (`steps`). Their nature is known, and tracking one costs more than dropping or answering it.
+/// answered (`mitigations`). Their nature is known, and tracking one costs more than dropping or answering it.
 #[inline(always)]
-pub(super) fn followed_shift(config: &Config, syns: &Pace, steps: u8, dropped: bool) -> u8 {
-    let over = match config.followed_bits {
+pub(super) fn tracked_shift(config: &Config, syns: &Pace, mitigations: u8, dropped: bool) -> u8 {
+    let over = match config.tracked_bits {
         0 => 0,
         bits => syns.over(bits),
     };
     let shift = if over > config.sample_shift { over } else { config.sample_shift };
-    if over != 0 && (dropped || ladder::thinned(steps)) { dropped_shift(shift) } else { shift }
+    if over != 0 && (dropped || ladder::thinned(mitigations)) {
+        dropped_shift(shift)
+    } else {
+        shift
+    }
 }
 
 /// The sampling of flows with a dropped SYN, as a power of two, where one in `2^shift` of the others is

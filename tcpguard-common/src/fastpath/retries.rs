@@ -3,7 +3,7 @@
 //! More SYNs arrive than can be answered, so first ones are dropped, from every source. A real client
 //! retransmits its SYN (same 4-tuple and sequence number): after 1 s and 2 s more (RFC 6298), every
 //! second (Linux with `tcp_syn_linear_timeouts`), or after 3 s (RFC 1122, older Windows). A spoofed
-//! source does not. `fastpath/seen.rs` distinguishes the two for signature rules. It does so with
+//! source does not. `fastpath/drop_cache.rs` distinguishes the two for signature rules. It does so with
 //! certainty, because a SYN that passes there goes to the stack. That table holds a million SYNs. Here
 //! five million come each second. A SYN that passes is answered with a cookie, and a wrong decision now
 //! and then costs no more than that reply.
@@ -84,16 +84,16 @@ const fn holds(line: &RetryLine, half: u64, bits: u64) -> bool {
 /// Looks for the SYN with `hash` in its line, remembers it there, and returns whether it was
 /// retransmitted.
 #[inline(always)]
-pub fn repeated(line: &mut RetryLine, hash: u64, now_ns: u64) -> bool {
+pub fn retransmitted(line: &mut RetryLine, hash: u64, now_ns: u64) -> bool {
     let bits = bits(hash);
     let half = half_second(now_ns);
     let young =
         holds(line, half, bits) || holds(line, half_second(now_ns.saturating_sub(TOO_YOUNG)), bits);
-    let repeated = !young && came_before(line, bits, now_ns);
+    let retransmitted = !young && came_before(line, bits, now_ns);
     let word = &mut line.words[half as usize & 7];
     let same = *word >> FILTER_BITS == number(half) >> FILTER_BITS;
     *word = if same { *word } else { number(half) } | bits;
-    repeated
+    retransmitted
 }
 
 #[inline(always)]
@@ -147,7 +147,7 @@ mod tests {
         }
 
         fn syn(&mut self, hash: u64) -> bool {
-            repeated(&mut self.lines[(hash % Self::LINES) as usize], hash, self.now_ns)
+            retransmitted(&mut self.lines[(hash % Self::LINES) as usize], hash, self.now_ns)
         }
 
         /// The share of a flood of so many SYNs a second, all of them new, that passes.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_recognised_at_any_rate_and_however_they_repeat_themselves() {
+    fn clients_are_recognised_at_any_rate_and_however_they_retransmit() {
         for (per_second, least) in [(1_000_000, 0.995), (3_000_000, 0.96), (5_000_000, 0.89)] {
             let mut part = Part::new(1000 * S);
             part.flood(per_second, 4 * S);
@@ -211,10 +211,10 @@ mod tests {
     /// The naive filter is emptied every four seconds, in as much memory. It lets a sender pass that
     /// sends a SYN twice at once, and forgets clients that it had just seen. Half-seconds avoid both.
     #[test]
-    fn a_filter_that_only_rotates_lets_floods_in_that_send_each_syn_twice() {
+    fn a_filter_that_only_rotates_admits_floods_that_send_each_syn_twice() {
         struct Naive(u64);
         impl Naive {
-            fn repeated(&mut self, hash: u64) -> bool {
+            fn retransmitted(&mut self, hash: u64) -> bool {
                 let there = self.0 & bits(hash) == bits(hash);
                 self.0 |= bits(hash);
                 there
@@ -223,12 +223,12 @@ mod tests {
         let mut naive = Naive(0);
         let mut line = RetryLine::default();
         for _ in 0..2 {
-            assert!(!repeated(&mut line, mixed(7), 1000 * S));
+            assert!(!retransmitted(&mut line, mixed(7), 1000 * S));
         }
-        assert_eq!([naive.repeated(mixed(7)), naive.repeated(mixed(7))], [false, true]);
+        assert_eq!([naive.retransmitted(mixed(7)), naive.retransmitted(mixed(7))], [false, true]);
         naive.0 = 0;
-        assert!(repeated(&mut line, mixed(7), 1001 * S));
-        assert!(!naive.repeated(mixed(7)), "emptied in between");
+        assert!(retransmitted(&mut line, mixed(7), 1001 * S));
+        assert!(!naive.retransmitted(mixed(7)), "emptied in between");
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         for period in [1, 50, 200, 390] {
             let mut line = RetryLine::default();
             let passed = (0..10_000 / period)
-                .filter(|round| repeated(&mut line, mixed(7), 1000 * S + round * period * MS))
+                .filter(|round| retransmitted(&mut line, mixed(7), 1000 * S + round * period * MS))
                 .count();
             assert_eq!(passed, 0, "every {period} ms");
         }
@@ -246,11 +246,12 @@ mod tests {
     fn a_duplicate_neither_passes_nor_delays_its_client() {
         let mut line = RetryLine::default();
         let at = |ms: u64| 1000 * S + ms * MS;
-        let mut answers = [0, 1, 1000, 1001, 3000].map(|ms| repeated(&mut line, mixed(5), at(ms)));
+        let mut answers =
+            [0, 1, 1000, 1001, 3000].map(|ms| retransmitted(&mut line, mixed(5), at(ms)));
         assert_eq!(answers, [false, false, true, false, true]);
         // A request with a short timer of its own passes as soon as it pauses for a second.
         line = RetryLine::default();
-        answers = [0, 300, 600, 900, 1900].map(|ms| repeated(&mut line, mixed(5), at(ms)));
+        answers = [0, 300, 600, 900, 1900].map(|ms| retransmitted(&mut line, mixed(5), at(ms)));
         assert_eq!(answers, [false, false, false, false, true]);
     }
 
@@ -259,21 +260,21 @@ mod tests {
         let mut line = RetryLine::default();
         let fill = |line: &mut RetryLine, at: u64| {
             for syn in 0..400u64 {
-                repeated(line, mixed(syn), at);
+                retransmitted(line, mixed(syn), at);
             }
         };
         for half in 0..8 {
             fill(&mut line, 1000 * S + half * 491 * MS);
         }
         assert!(
-            repeated(&mut line.clone(), mixed(400), 1_004_500 * MS),
+            retransmitted(&mut line.clone(), mixed(400), 1_004_500 * MS),
             "full, it says yes to all"
         );
         for pause in [4, 10, 40, 70, 1000, 100_000] {
             let mut later = line;
             let now = 1004 * S + pause * S;
-            assert!(!repeated(&mut later, mixed(401), now), "{pause} s later");
-            assert!(repeated(&mut later, mixed(401), now + S), "{pause} s later");
+            assert!(!retransmitted(&mut later, mixed(401), now), "{pause} s later");
+            assert!(retransmitted(&mut later, mixed(401), now + S), "{pause} s later");
         }
     }
 
@@ -283,9 +284,9 @@ mod tests {
         for step in 0..4 * WRAP {
             let start = step * 491 * MS + step * 7 * MS;
             let mut line = RetryLine::default();
-            assert!(!repeated(&mut line, mixed(1), start));
-            assert!(repeated(&mut line, mixed(1), start + 1003 * MS), "from {start}");
-            assert!(!repeated(&mut line, mixed(2), start + 1003 * MS), "from {start}");
+            assert!(!retransmitted(&mut line, mixed(1), start));
+            assert!(retransmitted(&mut line, mixed(1), start + 1003 * MS), "from {start}");
+            assert!(!retransmitted(&mut line, mixed(2), start + 1003 * MS), "from {start}");
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use super::count::count_listener;
 use super::exempt::is_exempt;
-use super::ladder::Standing;
-use super::{Tables, VALIDATED_RATE, Work, clients, hash, seen, source_rules};
+use super::ladder::Trust;
+use super::{PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash, source_rules};
 use crate::abi::{Config, EVERY_PORT, Mode, Reason, RuleRef};
 
 /// Whether the agent is gone. Without an agent no rule drops: the rules fail open.
@@ -15,21 +15,21 @@ pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
 
 /// The source rule that matches a SYN, or none.
 #[inline(always)]
-pub(super) fn of_source<T: Tables>(config: &Config, tables: &T, work: &Work) -> RuleRef {
-    let set = work.rule_set;
-    let flow = &work.segment.flow;
+pub(super) fn of_source<T: Tables>(config: &Config, tables: &T, pkt: &PacketCtx) -> RuleRef {
+    let set = pkt.rule_set;
+    let flow = &pkt.segment.flow;
     // The rule for this port first: it is always an operator's word, which spares fewer.
     if config.port_rules != 0 {
         let port = flow.server_port;
         let rule = source_rules::over(config.port_rules, tables, set, port, &flow.client);
-        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > work.now {
+        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > pkt.now {
             return rule;
         }
     }
     if config.source_rules != 0 {
         let in_use = config.source_rules;
         let rule = source_rules::over(in_use, tables, set, EVERY_PORT, &flow.client);
-        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > work.now {
+        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > pkt.now {
             return rule;
         }
     }
@@ -51,17 +51,17 @@ pub(super) enum By {
 pub(super) fn judge<T: Tables>(
     config: &Config,
     tables: &mut T,
-    work: &mut Work,
+    pkt: &mut PacketCtx,
     rule: RuleRef,
     by: By,
 ) -> Reason {
-    if agent_gone(config, work.now) {
+    if agent_gone(config, pkt.now) {
         return Reason::AgentGone;
     }
-    if let Some(reason) = spared(config, tables, work, rule.flags) {
-        count_listener(tables, work, |counters| counters.spared += 1);
+    if let Some(reason) = spared(config, tables, pkt, rule.flags) {
+        count_listener(tables, pkt, |counters| counters.spared += 1);
         if matches!(reason, Reason::SynValidated) {
-            work.standing = Standing::Validated;
+            pkt.trust = Trust::Validated;
         }
         return reason;
     }
@@ -69,11 +69,11 @@ pub(super) fn judge<T: Tables>(
     // An operator's source rule means its sources, however often they try.
     let is_absolute = !by_signature && rule.flags & RuleRef::BY_OPERATOR != 0;
     if !is_absolute {
-        work.slot = rule.slot;
-        work.by_source = !by_signature;
-        if was_retransmitted(tables, work) {
-            work.standing = Standing::Admitted;
-            return Reason::SynReturned;
+        pkt.slot = rule.slot;
+        pkt.by_source = !by_signature;
+        if was_retransmitted(tables, pkt) {
+            pkt.trust = Trust::Admitted;
+            return Reason::SynRetransmitted;
         }
     }
     if let Some(hits) = tables.rule_hits(rule.slot) {
@@ -81,10 +81,10 @@ pub(super) fn judge<T: Tables>(
     }
     let enforced = config.mode == Mode::Enforce as u8;
     if by_signature {
-        count_listener(tables, work, |counters| counters.dropped_signature += 1);
+        count_listener(tables, pkt, |counters| counters.dropped_signature += 1);
         if enforced { Reason::DropSignature } else { Reason::WouldDropSignature }
     } else {
-        count_listener(tables, work, |counters| counters.dropped_source += 1);
+        count_listener(tables, pkt, |counters| counters.dropped_source += 1);
         if enforced { Reason::DropSource } else { Reason::WouldDropSource }
     }
 }
@@ -92,26 +92,31 @@ pub(super) fn judge<T: Tables>(
 /// Returns the reason why a SYN may not be dropped by its source or signature: the address is protected, or its
 /// owner completed a handshake before and is not sending more SYNs than a client does.
 #[inline(always)]
-fn spared<T: Tables>(config: &Config, tables: &mut T, work: &Work, flags: u32) -> Option<Reason> {
-    let source = &work.segment.flow.client;
-    if flags & RuleRef::FORCED == 0 && is_exempt(tables, source, work.now) {
+fn spared<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    pkt: &PacketCtx,
+    flags: u32,
+) -> Option<Reason> {
+    let source = &pkt.segment.flow.client;
+    if flags & RuleRef::FORCED == 0 && is_exempt(tables, source, pkt.now) {
         return Some(Reason::SynExempt);
     }
     if flags & RuleRef::BY_OPERATOR != 0 {
         return None;
     }
     let client = clients::find(config, tables, &source.client())?;
-    if client.bucket.take(work.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
+    if client.bucket.take(pkt.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
 }
 
 #[inline(always)]
-fn was_retransmitted<T: Tables>(tables: &mut T, work: &Work) -> bool {
-    let hash = hash::syn(work.flow_hash, work.segment.seq);
-    if !seen::is_remembered(hash, seen::of_how_many(tables.syns())) {
+fn was_retransmitted<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
+    let hash = hash::syn(pkt.flow_hash, pkt.segment.seq);
+    if !drop_cache::is_remembered(hash, drop_cache::of_how_many(tables.syns())) {
         return false;
     }
-    match tables.seen_bucket(hash) {
-        Some(bucket) => seen::returned(bucket, hash, work.now),
+    match tables.drop_cache_set(hash) {
+        Some(bucket) => drop_cache::retransmitted(bucket, hash, pkt.now),
         None => false,
     }
 }

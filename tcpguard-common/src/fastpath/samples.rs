@@ -1,6 +1,6 @@
 //! Headers of SYNs, kept as they came: an incident shows its SYNs without reconstruction.
 
-use super::{Tables, Work};
+use super::{PacketCtx, Tables};
 use crate::abi::SYN_SAMPLE_WORDS;
 use crate::abi::maps::SYN_SAMPLES_KEPT;
 use crate::wire::Frame;
@@ -19,12 +19,12 @@ pub(super) const fn unsampled(samples: u8) -> u64 {
 
 /// Keeps the header of a SYN, in the slot of the oldest.
 #[inline(always)]
-pub(super) fn keep<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, work: &Work) {
-    let (from, to) = (usize::from(work.segment.ip_at), usize::from(work.segment.options_end));
+pub(super) fn keep<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, pkt: &PacketCtx) {
+    let (from, to) = (usize::from(pkt.segment.ip_at), usize::from(pkt.segment.options_end));
     let Some(samples) = tables.syn_samples() else { return };
     let place = samples.written as usize & (SYN_SAMPLES_KEPT as usize - 1);
     let Some(sample) = samples.places.get_mut(place) else { return };
-    (sample.at_ns, sample.listener) = (work.now, work.listener.id);
+    (sample.at_ns, sample.listener) = (pkt.now, pkt.listener.id);
     sample.whole = to.wrapping_sub(from) as u16;
     let mut words = 0;
     while words < SYN_SAMPLE_WORDS {

@@ -13,8 +13,8 @@
 //! A rule may be for every listener but those that are spared. It is asked for after the listener's own under the
 //! same mask, and only under masks that such a rule has.
 
-use super::{Fingerprint, Mask, Tables, Work};
-use crate::abi::maps::LOOKS;
+use super::{Fingerprint, Mask, PacketCtx, Tables};
+use crate::abi::maps::SIG_CACHE;
 use crate::abi::{Config, ListenerEntry, RuleRef, SignatureKey};
 
 /// A cached result is valid for the rest of a tick of 2^23 ns (8.4 ms): a rule that is made or removed takes
@@ -42,7 +42,7 @@ const TOGETHER: [[u64; 3]; SETS] = {
 /// The cached result of the search for the rule of a SYN. All-zero is none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Look {
+pub struct SigCacheEntry {
     /// The key of the search: the fingerprint's words, as far as the listener's masks compare them.
     words: [u64; 3],
     /// [`Self::stamp`] of the time and the masks of the search; never 0.
@@ -74,14 +74,14 @@ pub(super) struct Compared {
 
 /// The masks under which some rule concerns the SYN's listener.
 #[inline(always)]
-pub(super) const fn masks(config: &Config, work: &Work) -> u8 {
-    work.listener.masks | masks_of_all(config, work)
+pub(super) const fn masks(config: &Config, pkt: &PacketCtx) -> u8 {
+    pkt.listener.masks | masks_of_all(config, pkt)
 }
 
 /// Returns the masks of the rules for every listener, as far as these are for this one.
 #[inline(always)]
-const fn masks_of_all(config: &Config, work: &Work) -> u8 {
-    if work.listener.steps & ListenerEntry::SPARED == 0 { config.masks } else { 0 }
+const fn masks_of_all(config: &Config, pkt: &PacketCtx) -> u8 {
+    if pkt.listener.mitigations & ListenerEntry::SPARED == 0 { config.masks } else { 0 }
 }
 
 /// Returns the fields that these `masks` compare, but for [`Mask::IpId`], which is asked for last.
@@ -92,7 +92,7 @@ pub(super) const fn compared(masks: u8) -> Compared {
     Compared { ttl: rest & whole[2] != 0, window: fields & whole[1] != 0 }
 }
 
-impl Look {
+impl SigCacheEntry {
     /// A tick, and the masks that are asked under, of which there are some.
     #[inline(always)]
     const fn stamp(now_ns: u64, masks: u8) -> u64 {
@@ -101,11 +101,11 @@ impl Look {
 
     /// Returns a search that has no result yet.
     #[inline(always)]
-    const fn of(work: &Work, masks: u8) -> Self {
+    const fn of(pkt: &PacketCtx, masks: u8) -> Self {
         let together = &TOGETHER[masks as usize & (SETS - 1)];
-        let words = masked(&work.print.words(), together);
-        let (stamp, set) = (Self::stamp(work.now, masks), work.rule_set);
-        let listener = work.listener.id;
+        let words = masked(&pkt.print.words(), together);
+        let (stamp, set) = (Self::stamp(pkt.now, masks), pkt.rule_set);
+        let listener = pkt.listener.id;
         Self { words, stamp, set, ends_ns: 0, rule: RuleRef::NONE, listener, pad: 0 }
     }
 
@@ -115,7 +115,7 @@ impl Look {
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let [a, b, c] = self.words;
         let sum = (a ^ c << 32 ^ self.listener as u64).wrapping_mul(FACTOR) ^ b;
-        (sum.wrapping_mul(FACTOR) >> 48) as usize & (LOOKS - 1)
+        (sum.wrapping_mul(FACTOR) >> 48) as usize & (SIG_CACHE - 1)
     }
 
     /// Whether both are results of the same search.
@@ -134,28 +134,28 @@ const fn masked(words: &[u64; 3], mask: &[u64; 3]) -> [u64; 3] {
 
 /// The rule that matches a SYN, or none, and whether it does by the IP identification.
 #[inline(always)]
-pub(super) fn find<T: Tables>(config: &Config, tables: &mut T, work: &Work) -> (RuleRef, bool) {
-    let masks = masks(config, work);
-    let mut look = Look::of(work, masks);
-    let place = look.place();
-    let Some(last) = tables.look(place) else {
+pub(super) fn find<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> (RuleRef, bool) {
+    let masks = masks(config, pkt);
+    let mut entry = SigCacheEntry::of(pkt, masks);
+    let place = entry.place();
+    let Some(last) = tables.sig_cache_entry(place) else {
         return (RuleRef::NONE, false);
     };
-    let ended = last.rule.is_rule() && last.ends_ns <= work.now;
-    if last.is_of(&look) && !ended {
-        look.rule = last.rule;
+    let ended = last.rule.is_rule() && last.ends_ns <= pkt.now;
+    if last.is_of(&entry) && !ended {
+        entry.rule = last.rule;
     } else {
-        ask(config, tables, work, &mut look, 0, SETS_OF_KEYS * Mask::IpId as usize);
-        if let Some(last) = tables.look(place) {
-            *last = look;
+        ask(config, tables, pkt, &mut entry, 0, SETS_OF_KEYS * Mask::IpId as usize);
+        if let Some(last) = tables.sig_cache_entry(place) {
+            *last = entry;
         }
     }
-    if !look.rule.is_rule() && masks & 1 << Mask::IpId.code() != 0 {
+    if !entry.rule.is_rule() && masks & 1 << Mask::IpId.code() != 0 {
         let first = SETS_OF_KEYS * Mask::IpId as usize;
-        ask(config, tables, work, &mut look, first, first + SETS_OF_KEYS);
-        return (look.rule, true);
+        ask(config, tables, pkt, &mut entry, first, first + SETS_OF_KEYS);
+        return (entry.rule, true);
     }
-    (look.rule, false)
+    (entry.rule, false)
 }
 
 /// Keys of each mask: rules of the listener's own, and rules for every listener.
@@ -166,22 +166,22 @@ const SETS_OF_KEYS: usize = 2;
 fn ask<T: Tables>(
     config: &Config,
     tables: &T,
-    work: &Work,
-    look: &mut Look,
+    pkt: &PacketCtx,
+    entry: &mut SigCacheEntry,
     first: usize,
     end: usize,
 ) {
-    let of_all = masks_of_all(config, work);
+    let of_all = masks_of_all(config, pkt);
     // One body for every key: the verifier would follow that many through all their branches.
     let mut key = first;
     while key < end {
         let (code, every) = (key / SETS_OF_KEYS, key % SETS_OF_KEYS == 1);
-        let masks = if every { of_all } else { work.listener.masks };
+        let masks = if every { of_all } else { pkt.listener.masks };
         if masks >> code & 1 != 0 {
-            let listener = if every { SignatureKey::EVERY_LISTENER } else { work.listener.id };
-            let (rule, ends_ns) = under(tables, work, listener, code);
+            let listener = if every { SignatureKey::EVERY_LISTENER } else { pkt.listener.id };
+            let (rule, ends_ns) = under(tables, pkt, listener, code);
             if rule.is_rule() {
-                (look.rule, look.ends_ns) = (rule, ends_ns);
+                (entry.rule, entry.ends_ns) = (rule, ends_ns);
                 return;
             }
         }
@@ -191,16 +191,16 @@ fn ask<T: Tables>(
 
 /// The rule under one mask and when it ends; none if it has ended.
 #[inline(always)]
-fn under<T: Tables>(tables: &T, work: &Work, listener: u32, code: usize) -> (RuleRef, u64) {
-    let fingerprint = masked(&work.print.words(), &Mask::WORDS[code & 7]);
-    let (mask, set) = (code as u16, work.rule_set as u16);
+fn under<T: Tables>(tables: &T, pkt: &PacketCtx, listener: u32, code: usize) -> (RuleRef, u64) {
+    let fingerprint = masked(&pkt.print.words(), &Mask::WORDS[code & 7]);
+    let (mask, set) = (code as u16, pkt.rule_set as u16);
     let key = SignatureKey { listener, mask, set, fingerprint };
     let rule = tables.signature_rule(&key);
     if !rule.is_rule() {
         return (RuleRef::NONE, 0);
     }
     let ends_ns = tables.rule_expiry_ns(rule.slot);
-    if ends_ns > work.now { (rule, ends_ns) } else { (RuleRef::NONE, 0) }
+    if ends_ns > pkt.now { (rule, ends_ns) } else { (RuleRef::NONE, 0) }
 }
 
 #[cfg(test)]
@@ -215,9 +215,16 @@ mod tests {
         Fingerprint { options: 0x653, mss: 1460, window: 29_200, ttl: 64, ..Fingerprint::default() }
     }
 
-    fn syn(print: Fingerprint, masks: u8) -> Work {
+    fn syn(print: Fingerprint, masks: u8) -> PacketCtx {
         let listener = ListenerEntry { id: 3, masks, ..ListenerEntry::default() };
-        Work { print, listener, known: true, rule_set: 7, now: 1000 * TICK_NS, ..Work::default() }
+        PacketCtx {
+            print,
+            listener,
+            known: true,
+            rule_set: 7,
+            now: 1000 * TICK_NS,
+            ..PacketCtx::default()
+        }
     }
 
     /// Makes a rule in `slot` for SYNs like `print` under a mask.
@@ -232,42 +239,42 @@ mod tests {
         model.rule_expiry.insert(slot, HOUR_NS);
     }
 
-    fn slot(model: &mut Model, work: &Work) -> Option<u32> {
-        slot_of(model, work, 0)
+    fn slot(model: &mut Model, pkt: &PacketCtx) -> Option<u32> {
+        slot_of(model, pkt, 0)
     }
 
     /// Returns the slot as [`slot`] does, where rules for every listener have these masks.
-    fn slot_of(model: &mut Model, work: &Work, masks: u8) -> Option<u32> {
+    fn slot_of(model: &mut Model, pkt: &PacketCtx, masks: u8) -> Option<u32> {
         let config = Config { masks, ..Config::default() };
-        let (rule, _) = find(&config, model, work);
+        let (rule, _) = find(&config, model, pkt);
         rule.is_rule().then_some(rule.slot)
     }
 
     #[test]
     fn what_came_of_a_look_is_remembered_for_the_rest_of_a_tick() {
-        let (mut model, mut work) = (Model::default(), syn(print(), 1 << Mask::NoTtl.code()));
-        assert_eq!(slot(&mut model, &work), None);
+        let (mut model, mut pkt) = (Model::default(), syn(print(), 1 << Mask::NoTtl.code()));
+        assert_eq!(slot(&mut model, &pkt), None);
         add(&mut model, 5, &print(), Mask::NoTtl);
-        work.now += TICK_NS - 1;
-        assert_eq!(slot(&mut model, &work), None, "that there was none");
-        work.now += 1;
-        assert_eq!(slot(&mut model, &work), Some(5));
+        pkt.now += TICK_NS - 1;
+        assert_eq!(slot(&mut model, &pkt), None, "that there was none");
+        pkt.now += 1;
+        assert_eq!(slot(&mut model, &pkt), Some(5));
         model.signatures.clear();
-        assert_eq!(slot(&mut model, &work), Some(5), "that there was one");
-        work.now += TICK_NS;
-        assert_eq!(slot(&mut model, &work), None);
+        assert_eq!(slot(&mut model, &pkt), Some(5), "that there was one");
+        pkt.now += TICK_NS;
+        assert_eq!(slot(&mut model, &pkt), None);
     }
 
     #[test]
     fn what_no_mask_of_the_listener_compares_may_vary() {
-        let (mut model, mut work) = (Model::default(), syn(print(), 1 << Mask::NoWindow.code()));
+        let (mut model, mut pkt) = (Model::default(), syn(print(), 1 << Mask::NoWindow.code()));
         add(&mut model, 5, &print(), Mask::NoWindow);
-        assert_eq!(slot(&mut model, &work), Some(5));
+        assert_eq!(slot(&mut model, &pkt), Some(5));
         model.signatures.clear();
-        work.print.window ^= 77;
-        assert_eq!(slot(&mut model, &work), Some(5), "it is remembered for any window");
-        work.print.ttl += 1;
-        assert_eq!(slot(&mut model, &work), None, "and for one TTL");
+        pkt.print.window ^= 77;
+        assert_eq!(slot(&mut model, &pkt), Some(5), "it is remembered for any window");
+        pkt.print.ttl += 1;
+        assert_eq!(slot(&mut model, &pkt), None, "and for one TTL");
         assert_eq!(TOGETHER[1 << Mask::Full as usize], Mask::WORDS[Mask::Full as usize]);
         assert_eq!(TOGETHER[SETS - 1], Mask::WORDS[Mask::Full as usize], "no mask compares more");
     }
@@ -275,49 +282,49 @@ mod tests {
     #[test]
     fn another_set_listener_or_mask_is_asked_for_at_once() {
         let full = 1 << Mask::Full.code();
-        type Change = fn(&mut Work);
+        type Change = fn(&mut PacketCtx);
         let changes: [(Change, bool); 3] = [
-            (|work| work.rule_set += 1 << 16, true),
-            (|work| work.listener.masks |= 1 << Mask::Shape.code(), true),
+            (|pkt| pkt.rule_set += 1 << 16, true),
+            (|pkt| pkt.listener.masks |= 1 << Mask::Shape.code(), true),
             (|_| (), false),
         ];
         for (change, asks) in changes {
-            let (mut model, mut work) = (Model::default(), syn(print(), full));
-            assert_eq!(slot(&mut model, &work), None);
+            let (mut model, mut pkt) = (Model::default(), syn(print(), full));
+            assert_eq!(slot(&mut model, &pkt), None);
             add(&mut model, 5, &print(), Mask::Full);
-            change(&mut work);
-            assert_eq!(slot(&mut model, &work).is_some(), asks);
+            change(&mut pkt);
+            assert_eq!(slot(&mut model, &pkt).is_some(), asks);
         }
-        let (mut model, mut work) = (Model::default(), syn(print(), full));
+        let (mut model, mut pkt) = (Model::default(), syn(print(), full));
         add(&mut model, 5, &print(), Mask::Full);
-        assert_eq!(slot(&mut model, &work), Some(5));
-        work.listener.id = 4;
-        assert_eq!(slot(&mut model, &work), None, "the rule is the other listener's");
+        assert_eq!(slot(&mut model, &pkt), Some(5));
+        pkt.listener.id = 4;
+        assert_eq!(slot(&mut model, &pkt), None, "the rule is the other listener's");
     }
 
     #[test]
     fn a_remembered_rule_ends_when_it_ends() {
-        let (mut model, mut work) = (Model::default(), syn(print(), 1 << Mask::Full.code()));
+        let (mut model, mut pkt) = (Model::default(), syn(print(), 1 << Mask::Full.code()));
         add(&mut model, 5, &print(), Mask::Full);
-        model.rule_expiry.insert(5, work.now + 1);
-        assert_eq!(slot(&mut model, &work), Some(5));
-        work.now += 1;
-        assert_eq!(slot(&mut model, &work), None);
+        model.rule_expiry.insert(5, pkt.now + 1);
+        assert_eq!(slot(&mut model, &pkt), Some(5));
+        pkt.now += 1;
+        assert_eq!(slot(&mut model, &pkt), None);
     }
 
     #[test]
     fn the_most_specific_rule_counts_and_the_ip_identification_is_asked_for_last() {
-        let (mut model, mut work) =
+        let (mut model, mut pkt) =
             (Model::default(), syn(Fingerprint { ip_id: 9, ..print() }, 0xff));
-        add(&mut model, 7, &work.print, Mask::IpId);
-        assert_eq!(slot(&mut model, &work), Some(7));
-        work.print.ip_id = 10;
-        assert_eq!(slot(&mut model, &work), None, "it is not remembered for others");
-        work.print.ip_id = 9;
+        add(&mut model, 7, &pkt.print, Mask::IpId);
+        assert_eq!(slot(&mut model, &pkt), Some(7));
+        pkt.print.ip_id = 10;
+        assert_eq!(slot(&mut model, &pkt), None, "it is not remembered for others");
+        pkt.print.ip_id = 9;
         for (slot_of, mask) in [(6, Mask::Shape), (5, Mask::NoWindow), (4, Mask::Full)] {
-            add(&mut model, slot_of, &work.print, mask);
-            work.now += TICK_NS;
-            assert_eq!(slot(&mut model, &work), Some(slot_of), "{mask:?}");
+            add(&mut model, slot_of, &pkt.print, mask);
+            pkt.now += TICK_NS;
+            assert_eq!(slot(&mut model, &pkt), Some(slot_of), "{mask:?}");
         }
     }
 
@@ -325,20 +332,20 @@ mod tests {
     fn a_rule_for_every_listener_is_found_at_each_after_its_own_and_under_its_masks_only() {
         for mask in [Mask::NoTtl, Mask::IpId] {
             let every = 1 << mask.code();
-            let (mut model, mut work) = (Model::default(), syn(print(), 0));
-            add_at(&mut model, SignatureKey::EVERY_LISTENER, 5, &work.print, mask);
-            assert_eq!(slot_of(&mut model, &work, 0), None, "nobody says that there is one");
+            let (mut model, mut pkt) = (Model::default(), syn(print(), 0));
+            add_at(&mut model, SignatureKey::EVERY_LISTENER, 5, &pkt.print, mask);
+            assert_eq!(slot_of(&mut model, &pkt, 0), None, "nobody says that there is one");
             for id in [3, 4] {
-                work.listener.id = id;
-                assert_eq!(slot_of(&mut model, &work, every), Some(5), "{mask:?} at {id}");
+                pkt.listener.id = id;
+                assert_eq!(slot_of(&mut model, &pkt, every), Some(5), "{mask:?} at {id}");
             }
-            work.listener.id = 3;
-            work.print.mss -= 1;
-            assert_eq!(slot_of(&mut model, &work, every).is_some(), mask == Mask::IpId);
-            work.print.mss += 1;
-            (work.listener.masks, work.now) = (every, work.now + TICK_NS);
-            add(&mut model, 6, &work.print, mask);
-            assert_eq!(slot_of(&mut model, &work, every), Some(6), "{mask:?}: its own comes first");
+            pkt.listener.id = 3;
+            pkt.print.mss -= 1;
+            assert_eq!(slot_of(&mut model, &pkt, every).is_some(), mask == Mask::IpId);
+            pkt.print.mss += 1;
+            (pkt.listener.masks, pkt.now) = (every, pkt.now + TICK_NS);
+            add(&mut model, 6, &pkt.print, mask);
+            assert_eq!(slot_of(&mut model, &pkt, every), Some(6), "{mask:?}: its own comes first");
         }
     }
 
@@ -346,19 +353,19 @@ mod tests {
     fn a_listener_that_is_spared_has_its_own_rules_only() {
         for mask in [Mask::NoTtl, Mask::IpId] {
             let every = 1 << mask.code();
-            let (mut model, mut work) = (Model::default(), syn(print(), 0));
-            add_at(&mut model, SignatureKey::EVERY_LISTENER, 5, &work.print, mask);
-            let spared = work.listener.steps | ListenerEntry::SPARED;
-            for (steps, found) in [(0, Some(5)), (spared, None), (0, Some(5))] {
-                work.listener.steps = steps;
-                assert_eq!(slot_of(&mut model, &work, every), found, "{mask:?}");
+            let (mut model, mut pkt) = (Model::default(), syn(print(), 0));
+            add_at(&mut model, SignatureKey::EVERY_LISTENER, 5, &pkt.print, mask);
+            let spared = pkt.listener.mitigations | ListenerEntry::SPARED;
+            for (mitigations, found) in [(0, Some(5)), (spared, None), (0, Some(5))] {
+                pkt.listener.mitigations = mitigations;
+                assert_eq!(slot_of(&mut model, &pkt, every), found, "{mask:?}");
             }
-            work.listener = ListenerEntry { masks: every, steps: spared, ..work.listener };
-            work.now += TICK_NS;
-            assert_eq!(slot_of(&mut model, &work, every), None, "{mask:?}");
-            add(&mut model, 6, &work.print, mask);
-            work.now += TICK_NS;
-            assert_eq!(slot_of(&mut model, &work, every), Some(6), "{mask:?}: its own");
+            pkt.listener = ListenerEntry { masks: every, mitigations: spared, ..pkt.listener };
+            pkt.now += TICK_NS;
+            assert_eq!(slot_of(&mut model, &pkt, every), None, "{mask:?}");
+            add(&mut model, 6, &pkt.print, mask);
+            pkt.now += TICK_NS;
+            assert_eq!(slot_of(&mut model, &pkt, every), Some(6), "{mask:?}: its own");
         }
     }
 
@@ -370,25 +377,25 @@ mod tests {
             syns in proptest::collection::vec((0u16..3, 0u8..3, 0u16..2, 0u64..3), 1..60),
         ) {
             let mut model = Model::default();
-            let look = |window, ttl, ip_id| Fingerprint { window, ttl, ip_id, ..print() };
+            let entry = |window, ttl, ip_id| Fingerprint { window, ttl, ip_id, ..print() };
             let places = [3, SignatureKey::EVERY_LISTENER];
             let mut masks = [0, 0];
             for (slot, (mask, window, ttl, place)) in (0..).zip(&rules) {
                 let mask = Mask::ALL[usize::from(*mask)];
                 masks[*place] |= 1 << mask.code();
-                add_at(&mut model, places[*place], slot, &look(*window, *ttl, 1), mask);
+                add_at(&mut model, places[*place], slot, &entry(*window, *ttl, 1), mask);
             }
-            let mut work = syn(print(), masks[0]);
+            let mut pkt = syn(print(), masks[0]);
             for (window, ttl, ip_id, ticks) in syns {
-                work.print = look(window, ttl, ip_id);
-                work.now += ticks * TICK_NS / 2;
+                pkt.print = entry(window, ttl, ip_id);
+                pkt.now += ticks * TICK_NS / 2;
                 let expected = Mask::ALL.iter().find_map(|mask| {
                     places.iter().find_map(|place| {
-                        let (rule, _) = under(&model, &work, *place, *mask as usize);
+                        let (rule, _) = under(&model, &pkt, *place, *mask as usize);
                         rule.is_rule().then_some(rule.slot)
                     })
                 });
-                proptest::prop_assert_eq!(slot_of(&mut model, &work, masks[1]), expected);
+                proptest::prop_assert_eq!(slot_of(&mut model, &pkt, masks[1]), expected);
             }
         }
     }

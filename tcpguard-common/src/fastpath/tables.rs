@@ -1,13 +1,15 @@
 //! The tables that the decision reads and writes beside the frame.
 
 use super::{
-    Allowance, Bucket, HandedOver, KernelCookie, Look, Pace, RecentAnswer, Socket, Template,
+    Allowance, Bucket, CachedSynAck, HandedOver, KernelCookie, Pace, SigCacheEntry, Socket,
+    Template,
 };
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Client, ClientNetwork, CookieSecret, FlowSet, Handover, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, PortEntry, Probe, RetryLine, ReturnedCookies,
-    RuleHits, RuleRef, SeenBucket, SignatureKey, SourceSet, SynAckRecord, SynSamples,
+    Addr, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret, DropCacheSet,
+    FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey,
+    PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceSet,
+    SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -28,7 +30,7 @@ pub trait Tables {
     fn host_counters(&mut self) -> Option<&mut HostCounters>;
     /// The cell of a source that sends SYNs to where nothing listens; `index` is taken modulo the
     /// size.
-    fn probe(&mut self, index: u64) -> Option<&mut Probe>;
+    fn closed_port_source(&mut self, index: u64) -> Option<&mut ClosedPortSource>;
     /// Whether the segment at hand belongs to the sample of one in `2^shift`.
     fn segment_sampled(&mut self, shift: u8) -> bool;
 
@@ -83,7 +85,7 @@ pub trait Tables {
     /// The rule for a signature, of the set that the key names; [`RuleRef::NONE`] without one.
     fn signature_rule(&self, key: &SignatureKey) -> RuleRef;
     /// This CPU's cached search for the rule of a SYN; `place` is taken modulo the size.
-    fn look(&mut self, place: usize) -> Option<&mut Look>;
+    fn sig_cache_entry(&mut self, place: usize) -> Option<&mut SigCacheEntry>;
     /// This CPU's memory of a template; `place` is taken modulo the size.
     fn template(&mut self, place: usize) -> Option<&mut Template>;
     /// End of the last template that this CPU made, boot time in ns; 0 is none.
@@ -94,12 +96,12 @@ pub trait Tables {
     fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits>;
     /// Whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
     /// size.
-    fn is_nobody_exempt(&self, place: usize) -> bool;
+    fn is_exempt_filter_clear(&self, place: usize) -> bool;
     /// The value of [`crate::abi::ExemptEntry`] for a protected or allowlisted address; 0 when it is
     /// neither.
     fn exempt_until_s(&self, addr: &Addr) -> u32;
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
-    fn seen_bucket(&mut self, index: u64) -> Option<&mut SeenBucket>;
+    fn drop_cache_set(&mut self, index: u64) -> Option<&mut DropCacheSet>;
 
     /// A slot for a SYN that a signature rule matched and that passed; `index` is taken modulo the size.
     fn let_through(&mut self, index: u64) -> Option<&mut LetThrough>;
@@ -111,9 +113,9 @@ pub trait Tables {
     #[inline(always)]
     fn expect_retry_line(&mut self, _index: u64) {}
     /// The bucket of replies to a network; `index` is taken modulo the size.
-    fn answers(&mut self, index: u64) -> Option<&mut Bucket>;
+    fn reply_limit(&mut self, index: u64) -> Option<&mut Bucket>;
     /// This CPU's bucket of replies.
-    fn answers_of_cpu(&mut self) -> &mut Bucket;
+    fn reply_limit_of_cpu(&mut self) -> &mut Bucket;
     /// This CPU's bucket of SYNs from exempt addresses.
     fn exempt_of_cpu(&mut self) -> &mut Bucket;
     /// This CPU's bucket of SYNs to closed ports.
@@ -121,7 +123,7 @@ pub trait Tables {
     /// The bucket of a listener's SYN budget, which all CPUs share.
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// The bucket of a listener's retransmitted SYNs under signature rules, which all CPUs share.
-    fn returns(&mut self, listener: u32) -> Option<&mut Bucket>;
+    fn retransmit_budget(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// This CPU's slot for tokens of listeners' budgets; `index` is taken modulo the size.
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance>;
     /// Makes a shared bucket `after`, if it is still `before`; else returns `false`.
@@ -134,11 +136,11 @@ pub trait Tables {
     /// Records the properties of SYN-ACKs from there for the first time.
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord);
     /// This CPU's memory of such a record; `place` is taken modulo the size.
-    fn recent_answer(&mut self, place: usize) -> Option<&mut RecentAnswer>;
+    fn cached_syn_ack(&mut self, place: usize) -> Option<&mut CachedSynAck>;
     /// This CPU's slot for a connection that was handed to the kernel; `index` is taken modulo the size.
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;
     /// A slot for a client that returned a valid cookie; `index` is taken modulo the size.
-    fn handover(&mut self, index: u64) -> Option<&mut Handover>;
+    fn cookie_network(&mut self, index: u64) -> Option<&mut CookieNetwork>;
     /// Counters of the cookies that clients returned to a listener.
     fn returned_cookies(&mut self, id: u32) -> Option<&mut ReturnedCookies>;
 

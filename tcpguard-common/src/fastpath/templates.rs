@@ -12,9 +12,11 @@
 //! exempt, if it may be a retransmission, or if its flow or its header belongs to a sample. A template is
 //! good for the rest of its tick, as a cached look-up is ([`super::signatures`]).
 
-use super::seen::Known;
+use super::drop_cache::Lookup;
 use super::signatures::Compared;
-use super::{Tables, Work, clients, distinct, exempt, hash, pace, samples, seen, signatures};
+use super::{
+    PacketCtx, Tables, clients, distinct, drop_cache, exempt, hash, pace, samples, signatures,
+};
 use crate::abi::{Addr, Config, Mode, Reason, RuleRef};
 use crate::wire::{Frame, Window, flag};
 
@@ -72,7 +74,7 @@ struct Counted {
     listener: u32,
     unsampled: u64,
     mode: u8,
-    /// Whether it is one that is looked for, and remembered, in [`seen`].
+    /// Whether it is one that is looked for, and remembered, in [`drop_cache`].
     remembered: bool,
     /// Hash of the SYN, [`hash::syn`].
     hash: u64,
@@ -178,7 +180,7 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
     frame: &F,
     config: &Config,
     tables: &mut T,
-    work: &Work,
+    pkt: &PacketCtx,
     rule: RuleRef,
 ) {
     // Source rules come first.
@@ -187,9 +189,9 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
         return;
     }
     // Behind tags or other headers it would not be found again.
-    let flow = &work.segment.flow;
-    let compared = signatures::compared(signatures::masks(config, work));
-    let read = match work.segment.options_at {
+    let flow = &pkt.segment.flow;
+    let compared = signatures::compared(signatures::masks(config, pkt));
+    let read = match pkt.segment.options_at {
         OPTIONS_V4 => Template::of_v4(frame, compared),
         OPTIONS_V6 => Template::of_v6(frame, compared),
         _ => None,
@@ -197,18 +199,18 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
     let Some((place, headers)) = read else { return };
     // SYNs that only would be dropped are tracked like SYNs that pass.
     let enforced = config.mode == Mode::Enforce as u8;
-    let until_ns = signatures::tick_end(work.now)
+    let until_ns = signatures::tick_end(pkt.now)
         .min(tables.rule_expiry_ns(rule.slot))
         .min(config.heartbeat_ns.saturating_add(config.heartbeat_limit_ns));
     let template = Template {
         server_sum: hash::server_sum(&config.hash_key, &flow.server, flow.server_port),
-        set: work.rule_set,
+        set: pkt.rule_set,
         until_ns,
-        unsampled: samples::unsampled(work.listener.samples),
+        unsampled: samples::unsampled(pkt.listener.samples),
         rule,
-        listener: work.listener.id,
-        followed: pace::followed_shift(config, &syns, work.steps, enforced),
-        remembered: seen::of_how_many(&syns),
+        listener: pkt.listener.id,
+        followed: pace::tracked_shift(config, &syns, pkt.mitigations, enforced),
+        remembered: drop_cache::of_how_many(&syns),
         packets: syns.packets_at_this_rate(),
         mode: config.mode,
         ..headers
@@ -228,7 +230,8 @@ fn count<T: Tables>(
     client: &Addr,
     by: &Counted,
 ) -> Option<Reason> {
-    if by.rule.flags & RuleRef::FORCED == 0 && !tables.is_nobody_exempt(exempt::place(client)) {
+    if by.rule.flags & RuleRef::FORCED == 0 && !tables.is_exempt_filter_clear(exempt::place(client))
+    {
         return None;
     }
     let client = client.client();
@@ -238,10 +241,10 @@ fn count<T: Tables>(
         return None;
     }
     let known = match by.remembered {
-        true => Some(seen::known(tables.seen_bucket(by.hash)?, by.hash, now)),
+        true => Some(drop_cache::lookup(tables.drop_cache_set(by.hash)?, by.hash, now)),
         false => None,
     };
-    if known == Some(Known::Before) {
+    if known == Some(Lookup::Before) {
         return None;
     }
     let counters = tables.listener_counters(by.listener)?;
@@ -259,10 +262,10 @@ fn count<T: Tables>(
     if let Some(hits) = tables.rule_hits(by.rule.slot) {
         hits.hits += 1;
     }
-    if known == Some(Known::No)
-        && let Some(bucket) = tables.seen_bucket(by.hash)
+    if known == Some(Lookup::No)
+        && let Some(bucket) = tables.drop_cache_set(by.hash)
     {
-        seen::remember(bucket, by.hash, now);
+        drop_cache::remember(bucket, by.hash, now);
     }
     let enforced = by.mode == Mode::Enforce as u8;
     Some(if enforced { Reason::DropSignature } else { Reason::WouldDropSignature })
@@ -459,7 +462,7 @@ impl Template {
             listener: self.listener,
             unsampled: self.unsampled,
             mode: self.mode,
-            remembered: seen::is_remembered(hash, self.remembered),
+            remembered: drop_cache::is_remembered(hash, self.remembered),
             hash,
             source_sum: match own.client.as_v4() {
                 Some(_) => client,

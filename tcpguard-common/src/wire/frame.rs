@@ -38,7 +38,7 @@ pub trait Frame {
     /// Makes later reads take earlier writes from memory. Kept in registers, the values would let the
     /// verifier go on telling apart the paths that led here.
     #[inline(always)]
-    fn settle(&self) {}
+    fn spill(&self) {}
 }
 
 /// Bytes of a frame that are there: reading them takes no further check. Reads beyond its end are

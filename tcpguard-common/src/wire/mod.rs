@@ -136,7 +136,7 @@ fn network<F: Frame + ?Sized>(
         _ => return Err(Skip::NotTcp),
     };
     // From here on all ways through the lower layers are the same to the verifier.
-    frame.settle();
+    frame.spill();
     let tcp_at = frame.forget(packet.tcp_at as u64) as usize;
     let end = frame.forget(packet.end as u64) as usize;
     tcp::walk(frame, &Packet { tcp_at, end }, segment)

@@ -49,8 +49,8 @@ fn a_budget_of_one_is_one_and_a_change_of_listeners_gives_nothing_away() {
     assert_eq!(fate.passed, 2, "one for each listener");
 }
 
-fn limited(steps: u8) -> Model {
-    let mut host = host(steps);
+fn limited(mitigations: u8) -> Model {
+    let mut host = host(mitigations);
     budget(&mut host, Rate::per_second(PER_SECOND, BURST as u32));
     host
 }
@@ -95,11 +95,12 @@ fn a_flood_that_retransmits_is_bounded_as_one_that_does_not() {
 /// A flood of first SYNs leaves the bucket of retransmitted ones to clients.
 #[test]
 fn a_client_gets_in_with_its_retransmission_beside_a_flood_of_first_syns() {
-    for steps in [BUDGET, OVERLOAD | BUDGET] {
-        let mut host = limited(steps);
+    for mitigations in [BUDGET, OVERLOAD | BUDGET] {
+        let mut host = limited(mitigations);
         let client = v4(198, 51, 100, 7);
         flood(&mut host, 0);
-        let expected = if steps == BUDGET { Reason::DropBudget } else { Reason::DropOverload };
+        let expected =
+            if mitigations == BUDGET { Reason::DropBudget } else { Reason::DropOverload };
         assert_eq!(send(&mut host, client, 77), expected);
         flood(&mut host, 1 << 40);
         assert_eq!(send(&mut host, client, 77), Reason::Syn);
@@ -109,8 +110,8 @@ fn a_client_gets_in_with_its_retransmission_beside_a_flood_of_first_syns() {
 /// The SYNs of exempt addresses are bounded before ([`tcpguard_common::fastpath::EXEMPT_RATE`]).
 #[test]
 fn exempt_addresses_need_no_token() {
-    for steps in [BUDGET, OVERLOAD | BUDGET] {
-        let mut host = limited(steps);
+    for mitigations in [BUDGET, OVERLOAD | BUDGET] {
+        let mut host = limited(mitigations);
         let exempt = v4(10, 16, 1, 1);
         host.exempt.push(((exempt, 128), u32::MAX));
         for seq in 0..1_000 {

@@ -9,7 +9,7 @@ use super::{
     validate,
 };
 
-const COOKIES: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+const COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
 pub(super) const BOTH: [Addr; 2] =
     [Addr::from_v4([198, 51, 100, 7]), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])];
 
@@ -34,7 +34,7 @@ fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
     match host.ingress_packet(&mut packet).action() {
         Action::Pass => true,
         Action::Drop => false,
-        Action::Answer => {
+        Action::Tx => {
             let ack = third_ack(client, seq, &packet.0);
             assert!(host.redeem(&ack).is_some(), "a wrong cookie");
             !host.sockets.connections.contains(&flow(client))
@@ -47,19 +47,23 @@ fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
 /// hangs.
 #[test]
 fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie() {
-    for steps in [COOKIES, COOKIES | OVERLOAD, COOKIES | BUDGET, COOKIES | OVERLOAD | BUDGET] {
+    for mitigations in [COOKIES, COOKIES | OVERLOAD, COOKIES | BUDGET, COOKIES | OVERLOAD | BUDGET]
+    {
         for client in BOTH {
-            let mut host = host(steps);
+            let mut host = host(mitigations);
             budget(&mut host, Rate::per_second(1, 1));
             validate(&mut host, client);
             // More than its buckets hold.
             for seq in 0..200 {
-                assert_eq!(gets_in(&mut host, client, seq), seq < 50 || steps & OVERLOAD == 0);
+                assert_eq!(
+                    gets_in(&mut host, client, seq),
+                    seq < 50 || mitigations & OVERLOAD == 0
+                );
             }
             host.sockets.connections.insert(flow(client));
             let before = counters(&host);
             for seq in 200..400 {
-                assert!(gets_in(&mut host, client, seq), "{steps:#b}, {seq}");
+                assert!(gets_in(&mut host, client, seq), "{mitigations:#b}, {seq}");
             }
             assert_eq!(host.packets.reasons[Reason::Syn as usize], 200);
             assert_eq!(counters(&host).limited, before.limited);
@@ -70,7 +74,7 @@ fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie(
             // As if no client was validated.
             host.sockets.connections.insert(flow(client));
             host.client_filter.clear();
-            host.listener_entries.values_mut().for_each(|entry| entry.steps = COOKIES);
+            host.listener_entries.values_mut().for_each(|entry| entry.mitigations = COOKIES);
             assert!(!gets_in(&mut host, client, 401), "it would not have hung");
         }
     }
@@ -81,12 +85,12 @@ fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie(
 fn while_the_tables_are_new_the_socket_table_knows_whose_connections_are_left() {
     for client in BOTH {
         let mut host = host(COOKIES);
-        host.config.predated = 1;
+        host.config.preexisting_connections = 1;
         host.sockets.connections.insert(flow(client));
         assert!(gets_in(&mut host, client, 1));
         assert_eq!(flood(&mut host, 1_000, S, anybody).answered, 1_000, "strangers have none");
         assert_eq!(host.sockets.searches, 1_001);
-        host.config.predated = 0;
+        host.config.preexisting_connections = 0;
         assert!(!gets_in(&mut host, client, 2), "it would not have hung");
     }
 }
@@ -104,8 +108,8 @@ fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
     let forged = flood(&mut host, 20_000, S, |_| client);
     assert_eq!(host.sockets.searches, 20_000);
     assert_eq!((forged.passed, forged.dropped), (0, 0), "there is no such connection");
-    for steps in [OVERLOAD, BUDGET, ListenerEntry::STRAYS] {
-        host.listener_entries.get_mut(&0).unwrap().steps = steps;
+    for mitigations in [OVERLOAD, BUDGET, ListenerEntry::OUT_OF_STATE] {
+        host.listener_entries.get_mut(&0).unwrap().mitigations = mitigations;
         flood(&mut host, 1_000, S, |_| client);
     }
     assert_eq!(host.sockets.searches, 20_000, "nothing is answered there");
@@ -122,7 +126,9 @@ fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
             assert_eq!(send(&mut host, client, 1), Reason::Syn);
             host.egress(&syn_ack(client, 1));
             host.sockets.connections.insert(flow(client));
-            host.listener_entries.values_mut().for_each(|entry| entry.steps = COOKIES | OVERLOAD);
+            host.listener_entries
+                .values_mut()
+                .for_each(|entry| entry.mitigations = COOKIES | OVERLOAD);
             host.now_ns += S;
             let once_more = send(&mut host, client, 1);
             assert_eq!(once_more, if followed { Reason::Syn } else { Reason::DropOverload });

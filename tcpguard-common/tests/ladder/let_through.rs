@@ -4,7 +4,7 @@ use tcpguard_common::abi::{Addr, Mode, Reason, RuleHits, RuleRef, SignatureKey};
 use tcpguard_common::fastpath::{self, HANDSHAKE_NS, Mask, Rate};
 use tcpguard_common::model::{Model, Packet};
 
-use super::{ANSWER, MS, S, anybody, counters, flow, host, send, syn, third_ack, v4};
+use super::{MS, OWN_COOKIES, S, anybody, counters, flow, host, send, syn, third_ack, v4};
 
 /// A signature rule that matches all SYNs of this host, in slot 1.
 fn drop_alike(host: &mut Model) {
@@ -21,8 +21,8 @@ fn drop_alike(host: &mut Model) {
 
 /// The counts of that rule.
 fn hits(host: &Model) -> [u64; 3] {
-    let RuleHits { hits, returned, completed } = host.rule_hits[&1];
-    [hits, returned.into(), completed.into()]
+    let RuleHits { hits, accepted_retransmits, completed } = host.rule_hits[&1];
+    [hits, accepted_retransmits.into(), completed.into()]
 }
 
 fn complete(host: &mut Model, client: Addr) {
@@ -32,8 +32,8 @@ fn complete(host: &mut Model, client: Addr) {
 
 #[test]
 fn who_completes_after_a_retransmission_is_counted_for_the_rule_once_and_who_does_not_is_not() {
-    for (steps, fate) in [(0, Reason::SynReturned), (ANSWER, Reason::Cookie)] {
-        let mut host = host(steps);
+    for (mitigations, fate) in [(0, Reason::SynRetransmitted), (OWN_COOKIES, Reason::Cookie)] {
+        let mut host = host(mitigations);
         send(&mut host, anybody(1), 1);
         drop_alike(&mut host);
         for client in 2..22 {
@@ -56,7 +56,7 @@ fn who_completes_after_a_retransmission_is_counted_for_the_rule_once_and_who_doe
         assert_eq!(hits(&host), [20, 20, 5], "too late to be that handshake");
         let at_listener: u64 = host.late.values().map(|late| late.let_through).sum();
         assert_eq!(at_listener, 5, "and for the listener");
-        assert_eq!(counters(&host).returned, 20);
+        assert_eq!(counters(&host).accepted_retransmits, 20);
     }
 }
 
@@ -64,7 +64,7 @@ fn who_completes_after_a_retransmission_is_counted_for_the_rule_once_and_who_doe
 fn without_cookies_the_stack_is_given_a_bounded_number_of_retransmissions() {
     let mut host = host(0);
     for entry in host.listener_entries.values_mut() {
-        entry.returns = Rate::per_second(10, 3);
+        entry.retransmit_budget = Rate::per_second(10, 3);
     }
     send(&mut host, anybody(1), 1);
     drop_alike(&mut host);
@@ -80,12 +80,17 @@ fn without_cookies_the_stack_is_given_a_bounded_number_of_retransmissions() {
                 fates.push(send(&mut host, anybody(number(second - 1, syn)), 1));
             }
         }
-        passed.push(fates.iter().filter(|fate| **fate == Reason::SynReturned).count());
-        assert!(fates.iter().all(|it| matches!(it, Reason::SynReturned | Reason::DropSignature)));
+        passed.push(fates.iter().filter(|fate| **fate == Reason::SynRetransmitted).count());
+        assert!(
+            fates.iter().all(|it| matches!(it, Reason::SynRetransmitted | Reason::DropSignature))
+        );
     }
     assert!(passed[2..].iter().all(|passed| (9..=11).contains(passed)), "{passed:?}");
-    let [hits, returned, _] = hits(&host);
-    assert_eq!((hits + returned, returned), (39_000, passed.iter().sum::<usize>() as u64));
+    let [hits, accepted_retransmits, _] = hits(&host);
+    assert_eq!(
+        (hits + accepted_retransmits, accepted_retransmits),
+        (39_000, passed.iter().sum::<usize>() as u64)
+    );
 }
 
 #[test]
@@ -103,9 +108,9 @@ fn in_observe_mode_a_handshake_counts_for_the_rule_that_would_have_dropped_its_f
 }
 
 #[test]
-fn a_known_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
+fn a_returning_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
     let mut host = host(0);
-    let known = |host: &Model| counters(host).established_known;
+    let known = |host: &Model| counters(host).established_returning;
     // A hundred and fifty handshakes a second, all from one address.
     for round in 0..70 * 150 {
         complete(&mut host, anybody(1));
@@ -128,7 +133,7 @@ fn a_known_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
 /// Source rule, signature rule, overload, cookies: the first that applies decides.
 #[test]
 fn the_third_ack_itself_counts_for_no_rule_where_the_kernel_tells_of_completions() {
-    let mut host = host(ANSWER);
+    let mut host = host(OWN_COOKIES);
     let client = v4(198, 51, 100, 7);
     send(&mut host, anybody(1), 1);
     drop_alike(&mut host);

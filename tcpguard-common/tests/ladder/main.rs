@@ -20,7 +20,7 @@ const S: u64 = 1_000 * MS;
 const START: u64 = 5_000 * S;
 const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OVERLOAD: u8 = ListenerEntry::OVERLOAD;
-const ANSWER: u8 = ListenerEntry::ANSWER;
+const OWN_COOKIES: u8 = ListenerEntry::OWN_COOKIES;
 const BUDGET: u8 = ListenerEntry::BUDGET;
 
 /// A SYN; the sequence number is the only thing that is not always the same.
@@ -89,7 +89,7 @@ fn anybody(number: u64) -> Addr {
 }
 
 /// A host with these mitigations for its listeners on port 443.
-fn host(steps: u8) -> Model {
+fn host(mitigations: u8) -> Model {
     let mut host = Model::new(Config {
         abi_version: ABI_VERSION,
         mode: Mode::Enforce as u8,
@@ -97,14 +97,14 @@ fn host(steps: u8) -> Model {
         heartbeat_limit_ns: 30 * S,
         established_seen: 1,
         hash_key: hash_key(1),
-        followed_bits: Config::follow(20_000),
+        tracked_bits: Config::follow(20_000),
         ..Config::default()
     });
     host.now_ns = START;
     host.cookie_secret = cookie_secret(1);
     let port = 443u16.to_be_bytes();
     for (id, any) in [(0, Addr::ANY_V4), (1, Addr::ANY_V6)] {
-        let entry = ListenerEntry { id, steps, ..ListenerEntry::default() };
+        let entry = ListenerEntry { id, mitigations, ..ListenerEntry::default() };
         host.add_listener(ListenerKey::new(any, port), entry);
         let record = SynAckRecord {
             ifindex: Model::DEPARTURE.ifindex,
@@ -159,7 +159,7 @@ fn flood(host: &mut Model, count: u64, ns: u64, source: impl Fn(u64) -> Addr) ->
         let seq = mixed(host.now_ns ^ number << 40) as u32;
         match send(host, source(number), seq).action() {
             Action::Pass => fate.passed += 1,
-            Action::Answer => fate.answered += 1,
+            Action::Tx => fate.answered += 1,
             Action::Drop => fate.dropped += 1,
         }
     }
@@ -183,9 +183,11 @@ fn counters(host: &Model) -> ListenerCounters {
 
 #[test]
 fn on_the_overload_rung_a_client_gets_in_on_its_second_syn_and_a_flood_does_not() {
-    for (steps, admitted) in [(OVERLOAD | ANSWER, Reason::Cookie), (OVERLOAD, Reason::Syn)] {
+    for (mitigations, admitted) in
+        [(OVERLOAD | OWN_COOKIES, Reason::Cookie), (OVERLOAD, Reason::Syn)]
+    {
         for client in [v4(198, 51, 100, 7), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])] {
-            let mut host = host(steps);
+            let mut host = host(mitigations);
             let before = flood(&mut host, 20_000, S, anybody);
             assert_eq!((before.passed, before.answered), (0, 0));
             assert_eq!(send(&mut host, client, 77), Reason::DropOverload);
@@ -202,7 +204,7 @@ fn on_the_overload_rung_a_client_gets_in_on_its_second_syn_and_a_flood_does_not(
 
 #[test]
 fn clients_get_in_through_the_rung_that_are_known_to_nobody() {
-    let mut host = host(OVERLOAD | ANSWER);
+    let mut host = host(OVERLOAD | OWN_COOKIES);
     let (mut first, mut second) = (0, 0);
     for round in 0..20 {
         let clients: Vec<u64> = (0..50).map(|client| 1 << 40 | round << 8 | client).collect();
@@ -220,9 +222,9 @@ fn clients_get_in_through_the_rung_that_are_known_to_nobody() {
 }
 
 #[test]
-fn a_validated_client_gets_in_at_once_and_a_flood_in_its_name_gets_no_more_than_it() {
+fn a_validated_client_connects_at_once_and_a_flood_spoofing_it_gets_no_more() {
     for client in [v4(198, 51, 100, 7), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])] {
-        let mut host = host(OVERLOAD | ANSWER);
+        let mut host = host(OVERLOAD | OWN_COOKIES);
         validate(&mut host, client);
         assert_eq!(send(&mut host, client, 1), Reason::Cookie);
         let sibling = client.octets();
@@ -245,7 +247,7 @@ fn a_validated_client_gets_in_at_once_and_a_flood_in_its_name_gets_no_more_than_
 
 #[test]
 fn no_flood_evicts_a_client_as_it_would_from_a_table_that_syns_fill() {
-    let mut host = host(OVERLOAD | ANSWER);
+    let mut host = host(OVERLOAD | OWN_COOKIES);
     let client = v4(198, 51, 100, 7);
     validate(&mut host, client);
     let mut naive: Recent<Addr, Client, { maps::MAX_CLIENTS as usize }> = Recent::default();
@@ -261,12 +263,12 @@ fn no_flood_evicts_a_client_as_it_would_from_a_table_that_syns_fill() {
 }
 
 #[test]
-fn a_flood_in_the_name_of_an_allow_listed_prefix_starves_nobody() {
-    let mut host = host(OVERLOAD | ANSWER);
+fn a_flood_spoofing_an_allowlisted_prefix_starves_no_client() {
+    let mut host = host(OVERLOAD | OWN_COOKIES);
     host.exempt.push(((v4(10, 16, 0, 0), 96 + 12), u32::MAX));
     let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
     validate(&mut host, known);
-    assert_eq!(send(&mut host, v4(10, 17, 1, 1), 1), Reason::Cookie, "allow-listed, and alone");
+    assert_eq!(send(&mut host, v4(10, 17, 1, 1), 1), Reason::Cookie, "allowlisted, and alone");
     assert_eq!(send(&mut host, stranger, 1), Reason::DropOverload);
     let within = |number| {
         let [_, b, c, d, ..] = mixed(number).to_be_bytes();
@@ -285,11 +287,11 @@ fn a_flood_in_the_name_of_an_allow_listed_prefix_starves_nobody() {
 }
 
 #[test]
-fn answers_to_one_network_are_limited_and_those_to_all_others_are_not() {
+fn replies_to_one_network_are_limited_and_those_to_all_others_are_not() {
     let limit = Rate::per_second(256, 512);
     for v6 in [false, true] {
-        let mut host = host(ANSWER);
-        host.config.answers_per_network = limit;
+        let mut host = host(OWN_COOKIES);
+        host.config.replies_per_network = limit;
         let at = |number: u64| {
             if v6 {
                 Addr::from_v6_words([0x2001_0db8, 0x0007_0000 | number as u32 & 0xffff, 7, 7])
@@ -318,10 +320,10 @@ fn answers_to_one_network_are_limited_and_those_to_all_others_are_not() {
 /// One second of the flood: a rule comes later, and other clients of that network do not wait for
 /// one.
 #[test]
-fn a_flood_in_the_name_of_one_address_leaves_its_network_answers() {
+fn a_flood_spoofing_one_address_leaves_replies_for_its_network() {
     for (v6, first) in [(false, 0), (true, 0), (false, 9)] {
-        let mut host = host(ANSWER);
-        host.config.answers_per_network = Rate::per_second(256, 512);
+        let mut host = host(OWN_COOKIES);
+        host.config.replies_per_network = Rate::per_second(256, 512);
         let at = |number: u64| match v6 {
             true => Addr::from_v6_words([0x2001_0db8, 0x0007_0000 | number as u32, 7, 7]),
             false => v4(203, 0, 113, number as u8),
@@ -345,11 +347,11 @@ fn a_flood_in_the_name_of_one_address_leaves_its_network_answers() {
 fn a_flood_from_everywhere_exhausts_no_network() {
     const PER_SECOND: u64 = 5_000_000;
     let (key, limit) = (hash_key(7), Rate::per_second(256, 512));
-    let mut buckets = vec![Bucket::default(); maps::ANSWER_BUCKETS as usize / 256];
+    let mut buckets = vec![Bucket::default(); maps::REPLY_LIMIT_BUCKETS as usize / 256];
     let mut taken = 0;
     for number in 0..2 * PER_SECOND {
         let source = Addr::from_v4((mixed(number) as u32).to_be_bytes());
-        let bucket = hash::source(&key, &source.network()) % u64::from(maps::ANSWER_BUCKETS);
+        let bucket = hash::source(&key, &source.network()) % u64::from(maps::REPLY_LIMIT_BUCKETS);
         if let Some(bucket) = buckets.get_mut(bucket as usize) {
             assert!(bucket.take(START + number * S / PER_SECOND, limit), "after {number}");
             taken += 1;
@@ -360,8 +362,8 @@ fn a_flood_from_everywhere_exhausts_no_network() {
 
 #[test]
 fn beyond_what_a_cpu_may_answer_a_syn_has_to_come_again() {
-    let mut host = host(ANSWER);
-    host.config.answers_per_cpu = Rate::per_second(1_000, 100);
+    let mut host = host(OWN_COOKIES);
+    host.config.replies_per_cpu = Rate::per_second(1_000, 100);
     let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
     validate(&mut host, known);
     flood(&mut host, 1_000, 100 * MS, anybody);
@@ -376,8 +378,8 @@ fn beyond_what_a_cpu_may_answer_a_syn_has_to_come_again() {
 
 #[test]
 fn the_stack_gets_of_strangers_what_the_budget_gives_and_known_and_returning_clients_besides() {
-    for steps in [BUDGET, BUDGET | ANSWER] {
-        let mut host = host(steps);
+    for mitigations in [BUDGET, BUDGET | OWN_COOKIES] {
+        let mut host = host(mitigations);
         // SYNs that cookies cannot answer: no SYN-ACK was seen.
         host.syn_acks.clear();
         budget(&mut host, Rate::per_second(1_000, 100));
@@ -397,8 +399,8 @@ fn the_stack_gets_of_strangers_what_the_budget_gives_and_known_and_returning_cli
 }
 
 #[test]
-fn a_step_without_numbers_limits_nothing() {
-    let mut host = host(BUDGET | ANSWER);
+fn a_budget_without_a_rate_limits_nothing() {
+    let mut host = host(BUDGET | OWN_COOKIES);
     assert_eq!(flood(&mut host, 5_000, MS, anybody).answered, 5_000);
     host.syn_acks.clear();
     // Longer than anything is remembered.
@@ -408,8 +410,8 @@ fn a_step_without_numbers_limits_nothing() {
 }
 
 #[test]
-fn without_an_agent_or_in_another_mode_no_step_is_taken() {
-    let all = OVERLOAD | ANSWER | BUDGET;
+fn without_an_agent_or_in_another_mode_no_mitigation_applies() {
+    let all = OVERLOAD | OWN_COOKIES | BUDGET;
     for (mode, silent, expected) in [
         (Mode::Enforce, COOKIE_HEARTBEAT_NS, Reason::DropOverload),
         (Mode::Enforce, COOKIE_HEARTBEAT_NS + 1, Reason::Syn),
@@ -428,7 +430,7 @@ fn without_an_agent_or_in_another_mode_no_step_is_taken() {
 
 #[test]
 fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
-    let mut host = host(OVERLOAD | ANSWER);
+    let mut host = host(OVERLOAD | OWN_COOKIES);
     host.config.source_rules = Config::HOSTS;
     let rule = |slot| RuleRef { slot, flags: 0 };
     let blocked = v4(203, 0, 113, 9);
@@ -456,17 +458,19 @@ fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
     validate(&mut host, client);
     assert_eq!(send(&mut host, client, 2), Reason::Cookie, "and now is known");
     let seen = counters(&host);
-    assert_eq!((seen.returned, seen.spared), (1, 1));
+    assert_eq!((seen.accepted_retransmits, seen.spared), (1, 1));
 }
 
 /// Following a flow costs more than answering or dropping its SYN.
 #[test]
-fn while_many_are_answered_or_dropped_few_flows_are_followed_and_stand_for_all() {
+fn while_many_get_replies_or_are_dropped_few_flows_are_tracked_and_stand_for_all() {
     const SYNS: u64 = 40_000;
-    for (steps, state) in
-        [(ANSWER, FlowState::SynAck), (OVERLOAD, FlowState::Dropped), (BUDGET, FlowState::Dropped)]
-    {
-        let mut host = host(steps);
+    for (mitigations, state) in [
+        (OWN_COOKIES, FlowState::SynAck),
+        (OVERLOAD, FlowState::Dropped),
+        (BUDGET, FlowState::Dropped),
+    ] {
+        let mut host = host(mitigations);
         budget(&mut host, Rate::per_second(1, 1));
         flood(&mut host, SYNS, S / 10, anybody);
         let flows: Vec<_> = host.flows.iter().map(|(_, flow)| flow).collect();
@@ -478,8 +482,8 @@ fn while_many_are_answered_or_dropped_few_flows_are_followed_and_stand_for_all()
 }
 
 #[test]
-fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
-    let mut host = host(OVERLOAD | ANSWER);
+fn a_flow_that_was_dropped_and_then_replied_to_may_complete() {
+    let mut host = host(OVERLOAD | OWN_COOKIES);
     let client = v4(198, 51, 100, 7);
     let flow = |host: &Model| host.flows.iter().map(|(_, flow)| flow).next().unwrap();
     assert_eq!(send(&mut host, client, 1), Reason::DropOverload);
@@ -503,9 +507,9 @@ fn a_flow_that_was_dropped_and_then_answered_is_one_that_may_complete() {
 /// A firewall behind the XDP program may drop the ACK. Captures have no tracepoint, and keep to third
 /// ACKs.
 #[test]
-fn where_the_tracepoint_runs_a_third_ack_validates_nobody() {
+fn where_the_tracepoint_runs_a_third_ack_validates_no_client() {
     for (established_seen, clients) in [(1, 0), (0, 1)] {
-        let mut host = host(ANSWER);
+        let mut host = host(OWN_COOKIES);
         host.config.established_seen = established_seen;
         let client = v4(198, 51, 100, 7);
         let mut packet = Packet(syn(client, 1));
@@ -523,7 +527,7 @@ fn where_the_tracepoint_runs_a_third_ack_validates_nobody() {
 /// A source that has come round its ports after a tenth of a second.
 #[test]
 fn an_attempt_is_as_old_as_its_first_syn_whatever_the_sequence_number_of_the_last() {
-    let mut host = host(ANSWER);
+    let mut host = host(OWN_COOKIES);
     let client = v4(198, 51, 100, 7);
     let flow = |host: &Model| host.flows.iter().map(|(_, flow)| flow).next().unwrap();
     for number in 0..30 {

@@ -44,7 +44,7 @@ fn a_syn_that_is_sent_twice_at_once_is_no_clients_repetition_and_no_attempt() {
 
 /// Two frames at the time of a client's first retransmission. Its second one would come two seconds later.
 #[test]
-fn a_syn_that_is_sent_twice_after_a_second_is_repeated_once() {
+fn a_syn_that_is_sent_twice_after_a_second_is_retransmitted_once() {
     for client in BOTH {
         let mut host = host(0);
         for (after, expected) in [

@@ -6,16 +6,16 @@ use tcpguard_common::fastpath::Rate;
 use tcpguard_common::model::Model;
 
 use super::{
-    ANSWER, BUDGET, MS, S, anybody, budget, counters, host, mixed, send, syn, v4, validate,
+    BUDGET, MS, OWN_COOKIES, S, anybody, budget, counters, host, mixed, send, syn, v4, validate,
 };
 
 /// As many as the queue of a small listener holds.
 const RETURNS: Rate = Rate { interval_ns: 10_000_000, burst: 25 };
 
-fn attacked(steps: u8) -> Model {
-    let mut host = host(steps);
+fn attacked(mitigations: u8) -> Model {
+    let mut host = host(mitigations);
     for entry in host.listener_entries.values_mut() {
-        entry.returns = RETURNS;
+        entry.retransmit_budget = RETURNS;
     }
     host
 }
@@ -44,8 +44,8 @@ fn flood(host: &mut Model, first: u64, count: u64) -> u64 {
 }
 
 #[test]
-fn of_whole_first_fragments_the_stack_gets_what_its_queue_holds_and_clients_are_answered() {
-    let mut host = attacked(ANSWER);
+fn of_whole_first_fragments_the_stack_gets_what_its_queue_holds_and_clients_get_replies() {
+    let mut host = attacked(OWN_COOKIES);
     let passed = flood(&mut host, 0, 90_000);
     assert!((100..=130).contains(&passed), "{passed}: 25 at once, and 100 in a second");
     assert_eq!(send(&mut host, v4(198, 51, 100, 7), 1), Reason::Cookie);
@@ -54,7 +54,7 @@ fn of_whole_first_fragments_the_stack_gets_what_its_queue_holds_and_clients_are_
 
 #[test]
 fn who_retransmits_what_cannot_be_answered_gets_no_more_by_it() {
-    let mut host = attacked(ANSWER);
+    let mut host = attacked(OWN_COOKIES);
     let first = flood(&mut host, 0, 90_000);
     // Each again a good second after its first time, as by a client's kernel.
     host.now_ns += 10 * MS;
@@ -65,7 +65,7 @@ fn who_retransmits_what_cannot_be_answered_gets_no_more_by_it() {
 
 #[test]
 fn a_client_that_cannot_be_answered_gets_in_with_its_first_retransmission() {
-    let mut host = attacked(ANSWER);
+    let mut host = attacked(OWN_COOKIES);
     let client = v4(198, 51, 100, 7);
     flood(&mut host, 0, 20_000);
     assert_eq!(host.ingress(&fragment(client, 77)), Reason::DropBudget);
@@ -78,7 +78,7 @@ fn a_client_that_cannot_be_answered_gets_in_with_its_first_retransmission() {
 
 #[test]
 fn a_validated_client_that_cannot_be_answered_gets_in_at_once() {
-    let mut host = attacked(ANSWER);
+    let mut host = attacked(OWN_COOKIES);
     let client = v4(198, 51, 100, 7);
     validate(&mut host, client);
     flood(&mut host, 0, 20_000);
@@ -105,12 +105,12 @@ fn signed(client: Addr, seq: u32) -> Vec<u8> {
 }
 
 #[test]
-fn clients_that_only_the_stack_can_answer_get_there_however_many_they_are() {
+fn clients_that_only_the_stack_can_reply_to_reach_it_however_many_they_are() {
     type Frame = fn(Addr, u32) -> Vec<u8>;
     let kinds: [(&str, Frame); 3] =
         [("uplink", by_the_other_uplink as Frame), ("key", signed as Frame), ("new", syn as Frame)];
     for (name, kind) in kinds {
-        let mut host = attacked(ANSWER);
+        let mut host = attacked(OWN_COOKIES);
         if name == "new" {
             host.syn_acks.clear();
         }
@@ -130,11 +130,11 @@ fn clients_that_only_the_stack_can_answer_get_there_however_many_they_are() {
 
 /// An exempt address can be spoofed like any other.
 #[test]
-fn in_the_name_of_an_exempt_address_no_more_pass() {
-    let mut host = attacked(ANSWER);
+fn spoofing_an_exempt_address_passes_no_more() {
+    let mut host = attacked(OWN_COOKIES);
     let exempt = v4(10, 16, 1, 1);
     host.exempt.push(((exempt, 128), u32::MAX));
-    host.config.answers_per_network = Rate::default();
+    host.config.replies_per_network = Rate::default();
     let passed = (0..20_000).filter(|seq| {
         host.now_ns += S / 20_000;
         host.config.heartbeat_ns = host.now_ns;
@@ -146,7 +146,7 @@ fn in_the_name_of_an_exempt_address_no_more_pass() {
 
 #[test]
 fn where_a_budget_is_taken_as_well_that_is_what_first_syns_get() {
-    let mut host = attacked(ANSWER | BUDGET);
+    let mut host = attacked(OWN_COOKIES | BUDGET);
     budget(&mut host, Rate::per_second(500, 50));
     let passed = flood(&mut host, 0, 90_000);
     assert!((530..=560).contains(&passed), "{passed}");

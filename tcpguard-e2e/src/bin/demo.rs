@@ -78,7 +78,7 @@ fn play() -> Result<u32> {
         claims.check(share < 0.2, &format!("four in five {family:?} clients are locked out"));
     }
     let status = guard.status()?;
-    let advice = status.attacks().first().and_then(|a| a.advised_command().map(str::to_owned));
+    let advice = status.incidents().first().and_then(|a| a.advised_command().map(str::to_owned));
     claims.check(
         advice.as_deref() == Some(tcpguard_engine::Mode::TRY_ENFORCE),
         "status recommends `tcpguard mode enforce --confirm 60s`",
@@ -112,12 +112,12 @@ fn play() -> Result<u32> {
     let sent = first.sent + second.sent;
     println!("{sent} SYNs were sent. The rules go by themselves after 30 quiet seconds.");
     let released = guard.wait_until("the rules are gone", 40 * SECOND, |status| {
-        status.attacks().is_empty() && status.rules_in_kernel() == Some(0)
+        status.incidents().is_empty() && status.rules_in_kernel() == Some(0)
     })?;
     show_status(&guard)?;
     let took = between(ended, boot_ns());
     claims.check(took <= 35 * SECOND, &format!("released {:.0} s after", took.as_secs_f64()));
-    let incidents = released.past_attacks().len();
+    let incidents = released.past_incidents().len();
     claims.check(incidents == 1, "all of it was one incident");
     let (entry, fates) =
         (released.total("rx_packets"), released.total("pass") + released.total("drop_total"));
@@ -186,10 +186,10 @@ impl Claims {
 
     fn detected(&mut self, guard: &Guard, flood: &RunningFlood) -> Result<()> {
         let status = guard.status()?;
-        let attack = status.attacks().first().cloned().context("no attack was detected")?;
+        let attack = status.incidents().first().cloned().context("no attack was detected")?;
         println!("  {}", attack.summary());
         let took = between(flood.started(), attack.detected());
-        self.check(attack.kind() == "random_spoofed", "it is recognised for what it is");
+        self.check(attack.class() == "random_spoofed", "it is recognised for what it is");
         self.check(took <= SECOND, &format!("detected within a second ({took:.2?})"));
         Ok(())
     }
@@ -202,7 +202,7 @@ impl Claims {
         self.check(status.state() == "attack_mitigated", "status says that the flood is stopped");
         let signatures = status.rules().iter().all(|rule| rule.kind() == "signature");
         self.check(signatures, "by what its SYNs look like: no address is banned");
-        let returned: u64 = status.rules().iter().map(|rule| rule.returned()).sum();
+        let returned: u64 = status.rules().iter().map(|rule| rule.accepted_retransmits()).sum();
         // Dropped SYNs are remembered by 20 bits: some two in a million are taken for another.
         let mistaken = 8 + status.total("syn") / 100_000;
         self.check(returned <= mistaken, "no real client matches a rule");

@@ -492,7 +492,7 @@ mod tests {
         let played = [
             played(What::Flood(Kind::Crude), PORT, 10.0..18.0),
             played(What::Flood(Kind::Single), PORT + 1, 34.0..42.0),
-            played(What::Rush, PORT + 2, 60.0..66.0),
+            played(What::FlashCrowd, PORT + 2, 60.0..66.0),
         ];
         let life = |ready, end| Life { ready, end };
         let lives = [life(0.0, 14.0), life(15.0, 40.0), life(40.8, 100.0)];

@@ -29,7 +29,7 @@ impl Kind {
     /// Whether floods make more of the kind.
     fn is_of_attack(self, line: &Value) -> bool {
         match self {
-            Self::Alerts => line["attack"].is_u64(),
+            Self::Alerts => line["incident"].is_u64(),
             Self::Incidents => line["id"].is_u64(),
         }
     }
@@ -61,9 +61,9 @@ mod tests {
     use super::*;
 
     const LEFT: &str = "tcpguard 1 99 0badc0de\n\
-        {\"seq\":7,\"message\":\"mode\",\"attack\":null}\n\
-        {\"seq\":8,\"message\":\"started\",\"attack\":3}\n\
-        {\"seq\":9,\"message\":\"ended\",\"attack\":3}\n";
+        {\"seq\":7,\"message\":\"mode\",\"incident\":null}\n\
+        {\"seq\":8,\"message\":\"started\",\"incident\":3}\n\
+        {\"seq\":9,\"message\":\"ended\",\"incident\":3}\n";
 
     fn told(file: &str) -> Vec<(u64, String)> {
         let alerts = file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

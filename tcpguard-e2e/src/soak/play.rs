@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tcpguard::observe::history::REMEMBERED;
+use tcpguard::telemetry::history::REMEMBERED;
 use tcpguard_engine::Limits;
 
 use super::judge::{Life, Played, Reported};
@@ -30,7 +30,7 @@ const RATE: u32 = 20_000;
 /// Clients a second over each family, at all services together.
 const CLIENTS: u32 = 52;
 /// Clients a second of a flash crowd, beside these.
-const RUSH: u32 = 300;
+const FLASH_CROWD: u32 = 300;
 /// Interval between samples of the agent.
 const LOOK: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
@@ -128,7 +128,7 @@ impl Soak<'_> {
         for port in PORT..PORT + SERVICES {
             for family in Family::BOTH {
                 let rate = CLIENTS / u32::from(SERVICES);
-                let visitors = Visitors { rate, home: Home::Regulars, patience: PATIENCE };
+                let visitors = Visitors { rate, home: Home::ValidatedClients, patience: PATIENCE };
                 let service = (family.edge(), port).into();
                 loads.push(Load::of(&self.lab.client, service, visitors)?);
             }
@@ -159,9 +159,9 @@ impl Soak<'_> {
                 let flood = self.flood(kind, event)?.start(self.lab)?;
                 self.floods.push((event, flood));
             }
-            What::Rush => {
+            What::FlashCrowd => {
                 let home = Home::Anywhere(self.changes as u64);
-                let visitors = Visitors { rate: RUSH, home, patience: PATIENCE };
+                let visitors = Visitors { rate: FLASH_CROWD, home, patience: PATIENCE };
                 let service = (event.family.edge(), event.port).into();
                 let load = Load::of(&self.lab.client, service, visitors)?;
                 self.rushes.push((event, self.now(), load));
@@ -242,7 +242,7 @@ impl Soak<'_> {
         self.record.samples.push(sample);
         self.record.leaky.push(Sample { life: 0, held: leaky, ..sample });
         self.record.polls.push(status.heartbeat_age());
-        for attack in status.attacks().into_iter().chain(status.past_attacks()) {
+        for attack in status.incidents().into_iter().chain(status.past_incidents()) {
             let (id, port) = (attack.id(), attack.port());
             if id <= self.made_up {
                 continue;
@@ -255,7 +255,7 @@ impl Soak<'_> {
                 |known| known.at_ms,
             );
             reported.retain(|known| (known.id, known.port) != (id, port));
-            reported.insert(Reported { id, port, class: attack.kind().to_owned(), at_ms });
+            reported.insert(Reported { id, port, class: attack.class().to_owned(), at_ms });
         }
         Ok(())
     }

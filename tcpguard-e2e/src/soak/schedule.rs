@@ -15,7 +15,7 @@ const PEACE: Duration = Duration::from_secs(10);
 /// Duration of a flood.
 const FLOOD: Duration = Duration::from_secs(8);
 /// Duration of a flash crowd.
-const RUSH: Duration = Duration::from_secs(6);
+const FLASH_CROWD: Duration = Duration::from_secs(6);
 /// Time from the beginning of a slot to the other event in it.
 const AFTERWARDS: Duration = Duration::from_secs(13);
 /// Time from an event's end until an agent has finished its response to it.
@@ -67,7 +67,7 @@ pub enum What {
     /// A flood.
     Flood(Kind),
     /// A flash crowd: many more clients than normal.
-    Rush,
+    FlashCrowd,
     /// One set of rules replaces another.
     Import,
     /// The agent reads its configuration again.
@@ -96,7 +96,7 @@ impl Event {
     pub fn lasts(&self) -> Duration {
         match self.what {
             What::Flood(_) => FLOOD,
-            What::Rush => RUSH,
+            What::FlashCrowd => FLASH_CROWD,
             _ => Duration::ZERO,
         }
     }
@@ -128,7 +128,7 @@ impl Schedule {
     pub fn draw(seed: u64, length: Duration) -> Self {
         const ENDS: [What; 3] =
             [What::End(End::Kill), What::End(End::KillInFlood), What::End(End::Stop)];
-        const CHANGES: [What; 4] = [What::Rush, What::Import, What::Reload, What::Renew];
+        const CHANGES: [What; 4] = [What::FlashCrowd, What::Import, What::Reload, What::Renew];
         let mut random = Random::new(seed);
         let (mut kinds, mut ends, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         let slots = (length.saturating_sub(PEACE).as_secs() / SLOT.as_secs()) as u32;

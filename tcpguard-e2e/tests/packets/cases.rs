@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use tcpguard_common::abi::Reason;
-use tcpguard_e2e::frames::{Odd, ethertype, next, padding, stranger};
+use tcpguard_e2e::frames::{Odd, ethertype, new_client, next, padding};
 use tcpguard_e2e::lab::{Family, PORT};
 use tcpguard_e2e::oracle::Oracle;
 
@@ -29,7 +29,7 @@ pub struct Case {
 
 /// A SYN about which nothing is odd, of the unvalidated source with this number.
 pub fn plain(family: Family, number: u32) -> Odd {
-    let source = stranger(family == Family::V4, number);
+    let source = new_client(family == Family::V4, number);
     let port = 1024 + (number % 60_000) as u16;
     Odd::new(Oracle::MACS, source, family.edge(), [port, PORT])
 }

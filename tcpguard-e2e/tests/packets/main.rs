@@ -89,7 +89,7 @@ impl Counted {
 }
 
 #[test]
-fn g7_odd_syns_are_seen_if_they_are_answered() {
+fn g7_odd_syns_are_counted_if_they_get_a_reply() {
     let oracle = Oracle::new().expect("a host to ask");
     let row = Row::new(Goal::G7);
     let all = cases();
@@ -140,7 +140,7 @@ fn g7_odd_syns_are_seen_if_they_are_answered() {
 }
 
 #[test]
-fn g7_mutants_are_seen_if_they_are_answered() {
+fn g7_mutants_are_counted_if_they_get_a_reply() {
     let oracle = Oracle::new().expect("a host to ask");
     let row = Row::new(Goal::G7);
     oracle.set_cookies(2).expect("a sysctl");

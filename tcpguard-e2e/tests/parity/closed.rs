@@ -22,8 +22,8 @@ fn dropped(pair: &mut Pair) -> u64 {
     let drops = |pair: &Pair| pair.model.packets.reasons[Reason::DropClosedPort as usize];
     let before = drops(pair);
     for number in 0..SYNS {
-        let stranger = SocketAddr::new(v4(9, 100 + number), 4000);
-        pair.ingress(&Segment::new(stranger, closed(), flags::SYN).to_frame());
+        let new_client = SocketAddr::new(v4(9, 100 + number), 4000);
+        pair.ingress(&Segment::new(new_client, closed(), flags::SYN).to_frame());
     }
     drops(pair) - before
 }
@@ -39,8 +39,8 @@ fn what_refused_stays_closed_when_listeners_change_unless_somebody_listens() {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
     pair.keep_agent();
     assert_eq!(dropped(&mut pair), 0, "it refused nobody");
-    let stranger = SocketAddr::new(v4(9, 9), 4000);
-    let mut refusal = Segment::new(closed(), stranger, flags::RST | flags::ACK);
+    let new_client = SocketAddr::new(v4(9, 9), 4000);
+    let mut refusal = Segment::new(closed(), new_client, flags::RST | flags::ACK);
     (refusal.seq, refusal.ack) = (0, 1);
     pair.egress(&refusal.to_frame());
     assert_eq!(dropped(&mut pair), u64::from(SYNS) - 4, "but for the burst");

@@ -5,17 +5,17 @@ use tcpguard_common::abi::{ListenerEntry, Reason};
 use tcpguard_common::fastpath::Rate;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
-use super::strays::{beside, segment, strangers};
+use super::out_of_state::{beside, new_clients, segment};
 use super::{LISTENERS, Pair, START_NS};
 
-const COOKIES: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+const COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
 /// Everything that could keep a SYN from the stack.
 const ALL: u8 = COOKIES | ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
 
 impl Pair {
     fn arm_fully(&mut self) {
         for id in 0..LISTENERS {
-            self.take_steps(id, ALL, Rate::per_second(1, 1));
+            self.set_mitigation_bits(id, ALL, Rate::per_second(1, 1));
         }
     }
 
@@ -63,7 +63,7 @@ fn a_syn_that_the_stack_has_answered_is_left_to_it() {
     beside(|_, sockets, pair| {
         // Both ends of these connections have addresses of the host.
         pair.exempt_all(&[]);
-        let began: Vec<_> = sockets.connections.iter().copied().chain(strangers()).collect();
+        let began: Vec<_> = sockets.connections.iter().copied().chain(new_clients()).collect();
         for [client, server] in &began {
             pair.ingress(&segment([*client, *server], flags::SYN, [7, 0]).to_frame());
             let mut answer = Segment::new(*server, *client, flags::SYN | flags::ACK);
@@ -78,7 +78,7 @@ fn a_syn_that_the_stack_has_answered_is_left_to_it() {
             pair.ingress(&segment(*ends, flags::SYN, [9, 0]).to_frame());
         }
         assert_eq!(pair.of(Reason::Syn) - let_in, sockets.connections.len() as u64);
-        let others = began.len() + strangers().len();
+        let others = began.len() + new_clients().len();
         assert_eq!(pair.of(Reason::DropOverload) - dropped, others as u64, "{:?}", pair.reasons);
         pair.assert_same_state();
     });

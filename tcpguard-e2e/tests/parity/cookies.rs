@@ -17,22 +17,22 @@ pub fn v6(a: u16, b: u16) -> IpAddr {
 impl Pair {
     /// Puts every listener into cookie mode.
     fn arm(&mut self) {
-        self.arm_with(ListenerEntry::ANSWER | ListenerEntry::ACCEPT);
+        self.arm_with(ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT);
     }
 
     /// Starts these mitigations at every listener.
-    pub fn arm_with(&mut self, steps: u8) {
+    pub fn arm_with(&mut self, mitigations: u8) {
         for id in 0..LISTENERS {
-            self.take_steps(id, steps, Rate::default());
+            self.set_mitigation_bits(id, mitigations, Rate::default());
         }
     }
 
     /// Starts these mitigations for a listener.
-    pub fn take_steps(&mut self, id: u32, steps: u8, budget: Rate) {
+    pub fn set_mitigation_bits(&mut self, id: u32, mitigations: u8, budget: Rate) {
         self.model.cookie_secret = cookie_secret(3);
         self.dataplane.set_cookie_secret(&self.model.cookie_secret).unwrap();
         let entry = self.model.listener_entries.get_mut(&id).unwrap();
-        (entry.steps, entry.budget, entry.returns) = (steps, budget, budget);
+        (entry.mitigations, entry.budget, entry.retransmit_budget) = (mitigations, budget, budget);
         let keys = self.model.listeners.iter().filter(|(_, of)| **of == id);
         for (key, _) in keys {
             self.dataplane.set_listener(key, entry).unwrap();

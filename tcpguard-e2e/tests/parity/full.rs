@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tcpguard::kernel::{Dataplane, addr, ip};
 use tcpguard_common::abi::maps::{
-    MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_SYN_ACKS, MAX_UNKNOWN, PROBE_CELLS,
+    CLOSED_PORT_CELLS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_SYN_ACKS, MAX_UNKNOWN,
 };
 use tcpguard_common::abi::{Class, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason};
 use tcpguard_common::fastpath::{Rate, classify};
@@ -71,14 +71,18 @@ fn fill(pair: &mut Pair) {
     answer(pair, 443, 2 * MAX_SYN_ACKS);
     answer_unknown(pair);
     let tables = &pair.dataplane;
-    let probes = tables.probes().expect("probes");
+    let closed_port_sources = tables.closed_port_sources().expect("probes");
     let unknown = tables.take_unknown_listeners().expect("unknown listeners").len();
     for (table, entries, size) in [
         ("flows", tables.flows().expect("flows").len(), MAX_FLOWS),
         ("sources", tables.sources().expect("sources").len(), MAX_SOURCES),
         ("clients", tables.clients().expect("clients").len(), MAX_CLIENTS),
         ("SYN-ACKs", tables.syn_acks().expect("SYN-ACKs").len(), MAX_SYN_ACKS),
-        ("probes", probes.iter().filter(|(_, cell)| cell.syns != 0).count(), PROBE_CELLS),
+        (
+            "probes",
+            closed_port_sources.iter().filter(|(_, cell)| cell.syns != 0).count(),
+            CLOSED_PORT_CELLS,
+        ),
         ("unknown listeners", unknown, MAX_UNKNOWN),
     ] {
         // Sets and cells fill one by one, and an LRU keeps up to 128 slots of a CPU free, which is half of the
@@ -168,12 +172,16 @@ fn g8_full_tables_drop_only_what_a_rule_matches() {
     let row = Row::new(Goal::G8);
     let mut pair = Pair::new(Mode::Enforce, 0, true);
     pair.keep_agent();
-    let bits = pair.model.config.followed_bits;
+    let bits = pair.model.config.tracked_bits;
     pair.follow_all();
     fill(&mut pair);
-    pair.configure(|config| config.followed_bits = bits);
+    pair.configure(|config| config.tracked_bits = bits);
     // Only where SYNs are answered is it asked of whom SYN-ACKs were seen.
-    pair.take_steps(1, ListenerEntry::ANSWER | ListenerEntry::ACCEPT, Rate::default());
+    pair.set_mitigation_bits(
+        1,
+        ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT,
+        Rate::default(),
+    );
     let mut elsewhere = pair.model.clone();
     let rules = elsewhere.source_rules.get_mut(&(SET, EVERY_PORT)).expect("rules for every port");
     rules[0].0.0 = addr(Ipv4Addr::new(203, 0, 113, 64).into());

@@ -58,7 +58,7 @@ fn a_syn_ack_repeated_after_the_third_ack_says_that_the_stack_ignored_it() {
 }
 
 #[test]
-fn where_only_one_direction_is_seen_a_third_ack_is_told_by_its_number_and_validates_nobody() {
+fn in_one_direction_a_third_ack_is_matched_by_its_number_and_validates_no_client() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     pair.model.config.one_sided = 1;
     pair.dataplane.set_config(&pair.model.config).unwrap();

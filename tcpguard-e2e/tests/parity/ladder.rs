@@ -12,7 +12,7 @@ use super::traffic::v4;
 use super::{LISTENERS, MS, Pair, START_NS, show, sorted};
 
 const OVERLOAD: u8 = ListenerEntry::OVERLOAD;
-const ANSWER: u8 = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+const ANSWER: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
 const BUDGET: u8 = ListenerEntry::BUDGET;
 
 /// Mitigations of all listeners, in such mixtures that each mitigation is met alone and behind the others.
@@ -30,8 +30,8 @@ impl Pair {
         let lines = touched(kernel.retries().unwrap());
         let expected = touched((0..).zip(model.retries.iter().copied()).collect());
         found.compare("retries", &lines, &expected);
-        let answers = given(kernel.answers().unwrap());
-        found.compare("answers", &answers, &given_by(&model.answers));
+        let reply_limits = given(kernel.reply_limits().unwrap());
+        found.compare("answers", &reply_limits, &given_by(&model.reply_limits));
         let budgets = given(kernel.budgets().unwrap());
         found.compare("budgets", &budgets, &given_by(&model.budgets));
     }
@@ -57,28 +57,28 @@ fn pair() -> Pair {
     pair.keep_agent();
     // Less than the random traffic asks for until most of its clients are known.
     pair.configure(|config| {
-        config.answers_per_network = Rate::per_second(20, 16);
-        config.answers_per_cpu = Rate::per_second(25, 8);
+        config.replies_per_network = Rate::per_second(20, 16);
+        config.replies_per_cpu = Rate::per_second(25, 8);
     });
     pair
 }
 
 /// A host with these mitigations for its listeners, with limits that random traffic exceeds.
-pub fn climbing(steps: [u8; LISTENERS as usize]) -> Pair {
+pub fn climbing(mitigations: [u8; LISTENERS as usize]) -> Pair {
     let mut pair = pair();
-    for (id, steps) in (0..).zip(steps) {
+    for (id, mitigations) in (0..).zip(mitigations) {
         let burst = [20, 3, 0][id as usize];
-        pair.take_steps(id, steps, Rate::per_second(5 + 10 * u64::from(id), burst));
+        pair.set_mitigation_bits(id, mitigations, Rate::per_second(5 + 10 * u64::from(id), burst));
     }
     pair
 }
 
 #[test]
-fn a_hundred_thousand_frames_meet_every_step_alike() {
+fn a_hundred_thousand_frames_pass_every_stage_alike() {
     let mut frames = 0;
     let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
-    for (seed, steps) in (11..).zip(STEPS) {
-        let mut pair = climbing(steps);
+    for (seed, mitigations) in (11..).zip(STEPS) {
+        let mut pair = climbing(mitigations);
         show(&mut pair, seed, 36_000);
         frames += pair.judged;
         for (reason, count) in pair.reasons {
@@ -93,7 +93,7 @@ fn a_hundred_thousand_frames_meet_every_step_alike() {
         Reason::DropReflection,
         Reason::Cookie,
         Reason::Syn,
-        Reason::SynReturned,
+        Reason::SynRetransmitted,
         Reason::SynValidated,
         Reason::DropSignature,
     ] {
@@ -104,7 +104,7 @@ fn a_hundred_thousand_frames_meet_every_step_alike() {
 #[test]
 fn a_client_that_repeats_its_syn_gets_in_through_the_rung_in_both() {
     let mut pair = pair();
-    pair.take_steps(1, OVERLOAD, Rate::default());
+    pair.set_mitigation_bits(1, OVERLOAD, Rate::default());
     let server = SocketAddr::new(v4(2, 1), 443);
     let syn = |source: u32, seq| {
         let from = SocketAddr::new(Ipv4Addr::from(0x0a00_0000 + source).into(), 5000);

@@ -6,13 +6,13 @@ mod cookies;
 mod full;
 mod handshakes;
 mod ladder;
+mod out_of_state;
 mod pieces;
 mod rows;
 mod samples;
 mod sets;
 mod source_rules;
 mod state;
-mod strays;
 mod templates;
 mod traffic;
 
@@ -73,7 +73,7 @@ impl Pair {
             abi_version: ABI_VERSION,
             mode: mode as u8,
             sample_shift,
-            followed_bits: Config::follow(20_000),
+            tracked_bits: Config::follow(20_000),
             drop_illegal: drop_illegal.into(),
             // Further drops that an operator may configure.
             drop_beyond_bounds: if drop_illegal { Reason::EVERY_BOUND } else { 0 },
@@ -133,7 +133,7 @@ impl Pair {
 
     /// Has every flow of the sample be followed, however many come in one moment of this clock.
     fn follow_all(&mut self) {
-        self.configure(|config| config.followed_bits = 0);
+        self.configure(|config| config.tracked_bits = 0);
     }
 
     /// Changes the configuration of both sides.
@@ -279,7 +279,7 @@ fn verdict(reason: Reason) -> u32 {
     match reason.action() {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
-        Action::Answer => XDP_TX,
+        Action::Tx => XDP_TX,
     }
 }
 
@@ -330,22 +330,22 @@ fn play(pair: &mut Pair, seed: u64, frames: u64, tick: u64) -> Vec<String> {
 }
 
 #[test]
-fn answers_are_told_from_those_that_nobody_asked_for() {
+fn replies_are_distinguished_from_unsolicited_ones() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     let (here, there) = (SocketAddr::new(v4(2, 9), 40_000), SocketAddr::new(v4(9, 9), 443));
     pair.egress(&Segment::new(here, there, flags::SYN).to_frame());
     let answer = |from, flags| Segment::new(from, here, flags).to_frame();
-    let stranger = SocketAddr::new(v4(9, 10), 443);
-    for from in [there, stranger] {
+    let new_client = SocketAddr::new(v4(9, 10), 443);
+    for from in [there, new_client] {
         pair.ingress(&answer(from, flags::SYN | flags::ACK));
         pair.ingress(&answer(from, flags::RST | flags::ACK));
     }
-    let mut later = Segment::new(stranger, here, flags::RST | flags::ACK);
+    let mut later = Segment::new(new_client, here, flags::RST | flags::ACK);
     later.seq = 7;
     pair.ingress(&later.to_frame());
     pair.assert_same_state();
     let host = pair.model.host;
-    assert_eq!((host.own_syn, host.answer, host.unsolicited), (1, 4, 2), "{host:?}");
+    assert_eq!((host.own_syn, host.reply_seen, host.unsolicited), (1, 4, 2), "{host:?}");
 }
 
 #[test]
@@ -357,9 +357,10 @@ fn who_tries_closed_ports_is_noted_by_port_and_address() {
         pair.ingress(&Segment::new(scanner, to, flags::SYN).to_frame());
     }
     pair.assert_same_state();
-    let probe =
-        |cell| tcpguard::kernel::probe(cell, tcpguard_engine::Timestamp::default(), |_| None);
-    let cells: Vec<_> = pair.model.probes.values().filter_map(probe).collect();
+    let probe = |cell| {
+        tcpguard::kernel::closed_port_source(cell, tcpguard_engine::Timestamp::default(), |_| None)
+    };
+    let cells: Vec<_> = pair.model.closed_port_sources.values().filter_map(probe).collect();
     assert_eq!(cells.len(), 1);
     assert_eq!((cells[0].syns, cells[0].servers, cells[0].port), (29, 1, 29));
     assert!((22..=37).contains(&cells[0].ports), "{:?}", cells[0]);
@@ -407,15 +408,17 @@ fn a_dropped_syn_that_is_retransmitted_passes_in_both_and_its_handshake_counts_f
     let mut syn = Segment::new(client, server, flags::SYN);
     (syn.window, syn.seq) = (512, 1);
     let frame = syn.to_frame();
-    for (at_ms, expected) in
-        [(0, Reason::DropSignature), (1_000, Reason::SynReturned), (3_000, Reason::SynReturned)]
-    {
+    for (at_ms, expected) in [
+        (0, Reason::DropSignature),
+        (1_000, Reason::SynRetransmitted),
+        (3_000, Reason::SynRetransmitted),
+    ] {
         pair.set_clock(START_NS + at_ms * MS);
         pair.ingress(&frame);
         assert!(pair.reasons.contains_key(&expected), "after {at_ms} ms");
     }
     assert_eq!(pair.reasons[&Reason::DropSignature], 1);
-    assert_eq!(pair.reasons[&Reason::SynReturned], 2);
+    assert_eq!(pair.reasons[&Reason::SynRetransmitted], 2);
     pair.assert_same_state();
     let completed =
         |pair: &Pair| -> u32 { pair.model.rule_hits.values().map(|hits| hits.completed).sum() };
@@ -435,7 +438,7 @@ fn beyond_what_the_stack_is_given_retransmissions_are_dropped_in_both() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     for (key, id) in pair.model.listeners.clone() {
         let entry = pair.model.listener_entries[&id];
-        let entry = ListenerEntry { returns: Rate::per_second(1, 2), ..entry };
+        let entry = ListenerEntry { retransmit_budget: Rate::per_second(1, 2), ..entry };
         pair.model.add_listener(key, entry);
         pair.dataplane.set_listener(&key, &entry).unwrap();
     }
@@ -451,7 +454,7 @@ fn beyond_what_the_stack_is_given_retransmissions_are_dropped_in_both() {
     };
     send(&mut pair, 0);
     send(&mut pair, 1_000);
-    assert_eq!(pair.reasons[&Reason::SynReturned], 2);
+    assert_eq!(pair.reasons[&Reason::SynRetransmitted], 2);
     assert_eq!(pair.reasons[&Reason::DropSignature], 38);
 }
 
@@ -487,7 +490,7 @@ fn of_a_flood_that_is_dropped_few_flows_are_followed_and_one_that_returns_counts
         let let_in = flows(&pair).into_iter().find(|flow| flow.syn_seq == source).expect("it");
         assert_eq!((let_in.sample_shift, let_in.state), (0, FlowState::Syn as u8));
     }
-    assert_eq!(pair.reasons[&Reason::SynReturned], 2);
+    assert_eq!(pair.reasons[&Reason::SynRetransmitted], 2);
     pair.assert_same_state();
 }
 
@@ -524,7 +527,7 @@ fn a_zeroed_or_foreign_configuration_passes_everything() {
 }
 
 #[test]
-fn a_client_is_spared_by_the_guards_rules_and_not_by_an_operators() {
+fn a_validated_client_is_exempt_from_automatic_rules_and_not_from_an_operators() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     let server = SocketAddr::new(v4(2, 1), 80);
     let client = |host| SocketAddr::new(Ipv4Addr::new(198, 51, 100, host).into(), 4000);

@@ -10,7 +10,7 @@ use tcpguard_e2e::packet::{Segment, flags};
 use tcpguard_goals::{Goal, Row, seed, size};
 
 use crate::ladder::{STEPS, climbing};
-use crate::strays::{Sockets, among};
+use crate::out_of_state::{Sockets, among};
 use crate::traffic::v4;
 use crate::{LISTENERS, MS, Pair, SET, START_NS, play};
 
@@ -46,8 +46,8 @@ const CLIMBING: usize = 4;
 fn under_attack(sockets: &Sockets) -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
     pair.watch_strays(sockets);
-    pair.configure(|config| config.predated = 1);
-    pair.arm_with(ListenerEntry::STRAYS | ListenerEntry::ANSWER | ListenerEntry::ACCEPT);
+    pair.configure(|config| config.preexisting_connections = 1);
+    pair.arm_with(ListenerEntry::OUT_OF_STATE | ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT);
     (0..LISTENERS).for_each(|id| pair.sample_syns(id, 3));
     pair
 }
@@ -58,13 +58,13 @@ fn abandoned(sockets: &Sockets) -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 1, false);
     pair.watch_strays(sockets);
     pair.configure(|config| {
-        config.drop_strays = 0;
+        config.drop_out_of_state = 0;
         (config.heartbeat_ns, config.heartbeat_limit_ns) = (START_NS, 15_000 * MS);
         config.polled_ns = [5_000, 3_000].map(|ms| START_NS + ms * MS);
     });
-    let cookies = ListenerEntry::ANSWER | ListenerEntry::ACCEPT;
+    let cookies = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
     let limits = ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
-    pair.arm_with(cookies | limits | ListenerEntry::STRAYS);
+    pair.arm_with(cookies | limits | ListenerEntry::OUT_OF_STATE);
     pair
 }
 

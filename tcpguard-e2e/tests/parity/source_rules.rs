@@ -92,7 +92,7 @@ fn random_traffic_meets_both_kinds_of_tables_alike() {
 /// Exempt sources, with different sets of exempt prefixes. The filter in front of the tries hides no
 /// exemption, and it is not trusted where it holds no information.
 #[test]
-fn the_exempt_are_spared_alike_behind_the_filter() {
+fn exempt_addresses_pass_alike_behind_the_filter() {
     let mut pair = pair();
     let of_one = |pair: &mut Pair| ["203.0.113.70", "2001:db8:0:5::14"].map(|s| hit(pair, s, 80));
     assert_eq!(of_one(&mut pair), [Some(7), Some(10)]);

@@ -61,8 +61,9 @@ impl Pair {
             found.compare("client filter", &marks, &model.client_filter);
         }
         found.compare("host", &kernel.host_counters().unwrap(), &model.host);
-        let cells = kernel.probes().unwrap().into_iter().filter(|(_, cell)| cell.syns != 0);
-        found.compare("probes", &sorted(cells.collect()), &model.probes);
+        let cells =
+            kernel.closed_port_sources().unwrap().into_iter().filter(|(_, cell)| cell.syns != 0);
+        found.compare("probes", &sorted(cells.collect()), &model.closed_port_sources);
         let words = kernel.closed_ports().unwrap().into_iter().filter(|(_, word)| *word != 0);
         let expected = model.closed.iter().filter(|(_, word)| **word != 0);
         let expected = expected.map(|(place, word)| (*place, *word)).collect();

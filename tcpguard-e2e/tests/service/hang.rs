@@ -176,7 +176,7 @@ fn is_replaced(row: Row, hang: Hang, without: &str) {
 /// Of two kinds: in the first not even a signal is taken; in the second all goes on but the loop, and so
 /// would a heart that beats for itself.
 #[test]
-fn g4_an_agent_that_hangs_is_replaced_and_the_filter_stays() {
+fn g4_an_agent_that_hangs_is_replaced_and_the_xdp_program_stays() {
     let row = Row::new(Goal::G4).named("the process is stopped, naive without a watchdog");
     is_replaced(row, Hang::Process, "[Service]\nWatchdogSec=0\n");
     let row =

@@ -70,7 +70,7 @@ fn as_user(machine: &Machine, groups: &str, line: &str) -> (Option<i32>, String)
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units_and_the_catalog() {
     let machine = machine(GUARDED);
-    let verify = "systemd-analyze verify --man=no tcpguard.service tcpguard-probe.service";
+    let verify = "systemd-analyze verify --man=no tcpguard.service tcpguard-selftest.service";
     let verified = machine.output(verify).unwrap();
     let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success(), "{complaints}");
@@ -78,7 +78,7 @@ fn systemd_finds_nothing_wrong_with_the_units_and_the_catalog() {
 
     machine.exec("journalctl --update-catalog").unwrap();
     let catalog = machine.exec("journalctl --list-catalog").unwrap();
-    for (event, id) in tcpguard::observe::events::MESSAGE_IDS {
+    for (event, id) in tcpguard::telemetry::events::MESSAGE_IDS {
         assert!(catalog.contains(&format!("{id} tcpguard: ")), "{event} in {catalog}");
     }
 }
@@ -151,7 +151,7 @@ fn an_agent_that_is_killed_is_back_at_once_as_often_as_it_takes() {
 }
 
 #[test]
-fn a_stop_leaves_the_filter_and_detach_takes_it_off() {
+fn a_stop_leaves_the_xdp_program_and_detach_removes_it() {
     let (machine, _) = guarded();
     machine.exec("systemctl stop tcpguard").unwrap();
     assert_eq!(machine.property("Result").unwrap(), "success");
@@ -166,7 +166,7 @@ fn a_stop_leaves_the_filter_and_detach_takes_it_off() {
 }
 
 #[test]
-fn an_interface_that_is_made_again_is_protected_again_and_the_journal_tells() {
+fn a_recreated_interface_is_attached_again_and_the_journal_reports_it() {
     let (machine, _) = guarded();
     machine.exec("ip link delete eth0").unwrap();
     machine.exec("ip link add eth0 type veth peer name wire").unwrap();
@@ -262,7 +262,7 @@ fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
 }
 
 #[test]
-fn what_another_start_would_not_mend_is_not_tried_again_and_again() {
+fn an_error_that_a_restart_cannot_fix_is_not_retried() {
     let unreadable = "chmod 0600 /etc/tcpguard/tcpguard.toml";
     for (config, before, told) in [
         ("", "true", "no interface to guard; name one"),
@@ -401,7 +401,7 @@ fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end()
     assert!(machine.log().unwrap().contains("net.ipv4.tcp_syncookies stays 0"));
 }
 
-const PROBED: &str = "/var/lib/tcpguard/probe.json";
+const PROBED: &str = "/var/lib/tcpguard/selftest.json";
 
 /// Result of the self-test of cookies, as the service reads it.
 fn probed(machine: &Machine) -> Value {
@@ -425,7 +425,7 @@ fn which_cookies_work_is_found_out_before_the_guard_starts_and_not_again() {
     println!("started after {:.2?}", begun.elapsed());
     let probe = probed(&machine);
     println!("{:#}", probe["backends"]);
-    assert_eq!(probe["schema"], "tcpguard.probe/1");
+    assert_eq!(probe["schema"], "tcpguard.selftest/1");
     let helper = &probe["backends"][1];
     assert_eq!((&helper["backend"], &helper["works"]), (&json!("kernel_helper"), &json!(true)));
     assert_eq!(of_host(), before, "what it sets, it sets in its own namespace");
@@ -444,7 +444,7 @@ fn which_cookies_work_is_found_out_before_the_guard_starts_and_not_again() {
 }
 
 #[test]
-fn a_probe_that_fails_or_hangs_does_not_keep_the_guard_from_starting() {
+fn a_selftest_that_fails_or_hangs_does_not_keep_the_agent_from_starting() {
     for (ends, limit) in [
         ("ExecStart=/bin/false", START),
         ("ExecStart=/bin/sleep 60\nTimeoutStartSec=1s", Duration::from_secs(1) + START),
@@ -452,7 +452,7 @@ fn a_probe_that_fails_or_hangs_does_not_keep_the_guard_from_starting() {
         let drop_in = format!("[Service]\nExecStart=\n{ends}\n");
         let machine = Machine::boot(&[
             (CONFIG, GUARDED),
-            ("/etc/systemd/system/tcpguard-probe.service.d/ends.conf", &drop_in),
+            ("/etc/systemd/system/tcpguard-selftest.service.d/ends.conf", &drop_in),
         ])
         .unwrap();
         machine.exec("ip link add eth0 type veth peer name wire").unwrap();
@@ -461,7 +461,7 @@ fn a_probe_that_fails_or_hangs_does_not_keep_the_guard_from_starting() {
         println!("{ends:?}: started after {:.2?}", begun.elapsed());
         assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
         assert!(filtered(&machine));
-        assert!(!machine.output("systemctl is-active tcpguard-probe").unwrap().status.success());
+        assert!(!machine.output("systemctl is-active tcpguard-selftest").unwrap().status.success());
         assert!(!machine.path(PROBED).exists());
     }
 }

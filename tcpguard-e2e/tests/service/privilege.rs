@@ -23,7 +23,7 @@ fn process(machine: &Machine, pid: u32, field: &str) -> String {
 #[test]
 fn the_units_are_exposed_at_1_5_and_2_5_of_10_at_most() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
-    for (unit, threshold) in [("tcpguard.service", 15), ("tcpguard-probe.service", 25)] {
+    for (unit, threshold) in [("tcpguard.service", 15), ("tcpguard-selftest.service", 25)] {
         let analysis = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])
             .arg(format!("--threshold={threshold}"))
@@ -37,7 +37,7 @@ fn the_units_are_exposed_at_1_5_and_2_5_of_10_at_most() {
 }
 
 #[test]
-fn it_guards_with_three_capabilities_and_without_root() {
+fn it_runs_with_three_capabilities_and_without_root() {
     let (machine, pid) = guarded();
     assert!(filtered(&machine));
     let status = status(&machine);
@@ -110,7 +110,7 @@ fn every_one_of_its_capabilities_is_needed() {
 }
 
 #[test]
-fn strangers_reach_neither_sockets_nor_pins() {
+fn unprivileged_users_reach_neither_sockets_nor_pins() {
     let (machine, _) = guarded();
     let nobody = |line: &str| as_user(&machine, "--clear-groups", line);
     for line in ["tcpguard status", "tcpguard mode enforce"] {
@@ -133,7 +133,7 @@ fn strangers_reach_neither_sockets_nor_pins() {
 /// Of all pins, which are maps and links (at the interface, at the tracepoint), the number that user `nobody`
 /// can open by their paths.
 fn opened_by_nobody(machine: &Machine) -> [(u64, u64); 2] {
-    const MAPS: &str = "( -path */maps/* -o -name heirloom-* )";
+    const MAPS: &str = "( -path */maps/* -o -name handover-* )";
     [("map", MAPS.to_owned()), ("link", format!("! {MAPS}"))].map(|(kind, which)| {
         let pins = machine.exec(&format!("find /sys/fs/bpf/tcpguard -type f {which}")).unwrap();
         let open = |pin: &&str| {
@@ -145,7 +145,7 @@ fn opened_by_nobody(machine: &Machine) -> [(u64, u64); 2] {
 }
 
 #[test]
-fn g11_nobody_opens_a_pin() {
+fn g11_no_unprivileged_user_opens_a_pin() {
     let row = Row::new(Goal::G11);
     let (machine, _) = guarded();
     let [(maps, opened_maps), (links, opened_links)] = opened_by_nobody(&machine);

@@ -27,7 +27,7 @@ use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_to_tcp_sock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use tcpguard_common::abi::ASSIGN_TCP_REQSK;
-use tcpguard_common::fastpath::{self, Claim, RedeemSteps, Work};
+use tcpguard_common::fastpath::{self, Claim, PacketCtx, RedeemStages};
 use tcpguard_common::wire::option;
 
 use crate::frame::SkbFrame;
@@ -65,13 +65,13 @@ struct RequestAttributes {
 /// Every packet that arrives.
 #[classifier]
 pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
-    if let (Some(config), Some(bench)) = (maps::CONFIG.get(0), Bench::new()) {
-        let claim = fastpath::redeem(config, &mut KernelSteps { skb: ctx.skb.skb });
-        let Bench { mut tables, work } = bench;
+    if let (Some(config), Some(env)) = (maps::CONFIG.get(0), StageEnv::new()) {
+        let claim = fastpath::redeem(config, &mut KernelStages { skb: ctx.skb.skb });
+        let StageEnv { mut tables, pkt } = env;
         if claim != Claim::None {
             mark(&ctx, config.cookie_mark);
-            if hand_over(&ctx, work, claim) {
-                fastpath::redeemed(config, &mut tables, work);
+            if hand_over(&ctx, pkt, claim) {
+                fastpath::redeemed(config, &mut tables, pkt);
             }
         }
     }
@@ -80,19 +80,19 @@ pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
 }
 
 /// Everything a stage works on.
-struct Bench {
+struct StageEnv {
     tables: KernelTables,
-    work: &'static mut Work,
+    pkt: &'static mut PacketCtx,
 }
 
-impl Bench {
+impl StageEnv {
     #[inline(always)]
     fn new() -> Option<Self> {
         let cpu = maps::CPU.get_ptr_mut(0)?;
         // SAFETY: this CPU's value, of which the tables use other fields; programs at this hook do not preempt each
         // other, and one stage at a time holds the reference.
-        let work = unsafe { &mut (*cpu).work };
-        Some(Self { tables: KernelTables::on(cpu), work })
+        let pkt = unsafe { &mut (*cpu).pkt };
+        Some(Self { tables: KernelTables::on(cpu), pkt })
     }
 
     #[inline(always)]
@@ -106,32 +106,32 @@ impl Bench {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn redeem_read(skb: *mut __sk_buff) -> u32 {
-    let Some(mut bench) = Bench::new() else { return 0 };
-    let frame = bench.frame(skb);
-    fastpath::redeem_read(&frame, &mut bench.tables, bench.work).into()
+    let Some(mut env) = StageEnv::new() else { return 0 };
+    let frame = env.frame(skb);
+    fastpath::redeem_read(&frame, &mut env.tables, env.pkt).into()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn redeem_times(skb: *mut __sk_buff) -> u32 {
-    let Some(bench) = Bench::new() else { return 0 };
-    fastpath::redeem_times(&bench.frame(skb), bench.work);
+    let Some(env) = StageEnv::new() else { return 0 };
+    fastpath::redeem_times(&env.frame(skb), env.pkt);
     0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn redeem_check() -> u32 {
-    let Some(mut bench) = Bench::new() else { return 0 };
-    fastpath::redeem_check(&mut bench.tables, bench.work) as u32
+    let Some(mut env) = StageEnv::new() else { return 0 };
+    fastpath::redeem_check(&mut env.tables, env.pkt) as u32
 }
 
 /// Calls the functions above.
-struct KernelSteps {
+struct KernelStages {
     skb: *mut __sk_buff,
 }
 
-impl RedeemSteps for KernelSteps {
+impl RedeemStages for KernelStages {
     #[inline(always)]
     fn read(&mut self) -> bool {
         redeem_read(self.skb) != 0
@@ -163,8 +163,8 @@ fn mark(ctx: &TcContext, bits: u32) {
 /// Gives the packet a request socket of its listener. `false` where there is a connection already, no socket
 /// listens, or the kernel refuses.
 #[inline(always)]
-fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
-    let accepted = &work.accepted;
+fn hand_over(ctx: &TcContext, pkt: &PacketCtx, claim: Claim) -> bool {
+    let accepted = &pkt.accepted;
     let has = |option: u32| u8::from(accepted.options & option != 0);
     let mut attributes = RequestAttributes {
         rcv_tsval: accepted.client_timestamp,
@@ -182,7 +182,7 @@ fn hand_over(ctx: &TcContext, work: &Work, claim: Claim) -> bool {
     // SAFETY: the helpers get the context that this program was called with; the socket is used until
     // it is released, once.
     unsafe {
-        let found = sockets::find(skb.cast(), &work.segment.flow);
+        let found = sockets::find(skb.cast(), &pkt.segment.flow);
         if found.is_null() {
             return false;
         }

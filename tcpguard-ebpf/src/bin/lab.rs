@@ -30,7 +30,7 @@ const ACK: u8 = 0x10;
 #[xdp]
 pub fn only_clients(ctx: XdpContext) -> u32 {
     // A frame that is too short for an address is not counted as the flood's.
-    if is_from_a_stranger(&ctx).unwrap_or(false) {
+    if is_from_a_new_client(&ctx).unwrap_or(false) {
         xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS
@@ -38,7 +38,7 @@ pub fn only_clients(ctx: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn is_from_a_stranger(ctx: &XdpContext) -> Option<bool> {
+fn is_from_a_new_client(ctx: &XdpContext) -> Option<bool> {
     Some(match word(ctx, ETHERTYPE)? {
         IPV4 => word(ctx, IPV4_SOURCE)? & 0xfffe != 0x0a4e,
         IPV6 => word(ctx, IPV6_SOURCE)? & 0xfffe != 0xfd78,

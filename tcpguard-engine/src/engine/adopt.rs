@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::learned::{Learned, LearnedError, Networks};
-use crate::watch::Watch;
+use crate::monitor::ListenerMonitor;
 use crate::{
     Command, IncidentReport, ListenerId, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp,
 };
@@ -34,7 +34,7 @@ impl Engine {
                 Some((_, what)) => Some((rule, format!("the source is protected now ({what})"))),
                 None => {
                     let why = "it has ended, or another rule stands in its place";
-                    let adopted = self.book.adopt(now, rule, &self.settings.common);
+                    let adopted = self.rule_table.adopt(now, rule, &self.settings.common);
                     adopted.err().map(|rule| (rule, why.to_owned()))
                 }
             };
@@ -74,14 +74,14 @@ impl Engine {
 
     /// The incident of a listener that an earlier run left open goes on, with the rules that were made for
     /// it and are still there.
-    pub(super) fn go_on(&mut self, now: Timestamp, watch: &mut Watch) {
-        let here = |incident: &IncidentReport| incident.listener == watch.listener;
+    pub(super) fn go_on(&mut self, now: Timestamp, monitor: &mut ListenerMonitor) {
+        let here = |incident: &IncidentReport| incident.listener == monitor.listener;
         let Some(place) = self.left_open.iter().position(here) else { return };
         let report = self.left_open.remove(place);
-        watch.resume(now, &report);
-        let Some(incident) = &mut watch.incident else { return };
+        monitor.resume(now, &report);
+        let Some(incident) = &mut monitor.incident else { return };
         let ttl = self.settings.common.rule_ttl;
-        for entry in self.book.orphans().filter(|entry| entry.incident() == Some(report.id)) {
+        for entry in self.rule_table.orphans().filter(|entry| entry.incident() == Some(report.id)) {
             incident.want(entry.rule.matcher, entry.rule.reason.clone(), ttl);
         }
     }
@@ -89,7 +89,7 @@ impl Engine {
     /// Says that the kernel did not take rule `id`, of which nothing is left there. An automatic rule
     /// is tried again after ten seconds; an operator's is gone.
     pub fn rule_failed(&mut self, now: Timestamp, id: RuleId, why: &str) {
-        let Some(entry) = self.book.remove(id) else { return };
+        let Some(entry) = self.rule_table.remove(id) else { return };
         let then = match entry.rule.origin {
             Origin::Incident(_) => "it is tried again in 10 s",
             Origin::Operator { .. } => "block the prefix again once that is mended",
@@ -102,15 +102,17 @@ impl Engine {
             }
         }
         let prefix = entry.rule.matcher.prefix();
-        self.tell_of_rule(Severity::Warning, "rule_failed", text, prefix, entry.incident());
-        if let Some(before) = entry.rule.trial.and_then(|trial| trial.comes_back(now)) {
+        self.alert_rule(Severity::Warning, "rule_failed", text, prefix, entry.incident());
+        if let Some(before) =
+            entry.rule.confirmation.and_then(|confirmation| confirmation.comes_back(now))
+        {
             self.put_back(now, before);
         }
     }
 
-    /// The learned state of the listeners, for [`Engine::teach`] of a later run.
+    /// The learned state of the listeners, for [`Engine::restore`] of a later run.
     pub fn learned(&self) -> Learned {
-        let listeners = self.watches.values().map(|watch| watch.learned(self.now));
+        let listeners = self.monitors.values().map(|monitor| monitor.learned(self.now));
         Learned::of(listeners, self.networks.learned())
     }
 
@@ -120,13 +122,13 @@ impl Engine {
     /// # Errors
     /// When it is of another version or holds a value that cannot have been learned; then nothing is taken
     /// over. Networks are taken over or not by themselves.
-    pub fn teach(&mut self, mut learned: Learned, age: Duration) -> Result<(), LearnedError> {
+    pub fn restore(&mut self, mut learned: Learned, age: Duration) -> Result<(), LearnedError> {
         let networks = learned.networks.take();
         let listeners = learned.validate()?;
-        self.taught = listeners.map(|listener| (listener.listener, (listener, age))).collect();
-        for watch in self.watches.values_mut() {
-            if let Some((learned, age)) = self.taught.remove(&watch.listener) {
-                watch.teach(self.now, &learned, age);
+        self.restored = listeners.map(|listener| (listener.listener, (listener, age))).collect();
+        for monitor in self.monitors.values_mut() {
+            if let Some((learned, age)) = self.restored.remove(&monitor.listener) {
+                monitor.restore(self.now, &learned, age);
             }
         }
         if let Some(networks) = networks {
@@ -145,12 +147,12 @@ impl Engine {
     /// The incident of a listener under attack takes over the signature rules of an earlier run.
     pub(super) fn hand_over(&mut self, id: ListenerId) {
         let ttl = self.settings.common.rule_ttl;
-        let Some(watch) = self.watches.get_mut(&id) else { return };
-        let Some(incident) = watch.incident.as_deref_mut().filter(|open| open.class().is_flood())
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let Some(incident) = monitor.incident.as_deref_mut().filter(|open| open.class().is_flood())
         else {
             return;
         };
-        for entry in self.book.orphans() {
+        for entry in self.rule_table.orphans() {
             let matcher = entry.rule.matcher;
             let here = matches!(matcher, Matcher::Signature { listener, .. } if listener == id);
             if here && !incident.wants(&matcher) && !incident.has_refused(self.now, &matcher) {
@@ -161,25 +163,25 @@ impl Engine {
 
     /// The rules of an earlier run become those of the incidents that ask for them. No incident asks for them
     /// in mode off, nor for those of a listener at which rules are held back.
-    pub(super) fn settle_orphans(&mut self) {
+    pub(super) fn reclaim_orphans(&mut self) {
         let unwanted = |matcher: &Matcher| match matcher {
             _ if self.mode == Mode::Off => Some("the guard is off"),
             Matcher::Signature { listener: ListenerId::HOST, .. } => self.no_shared_rules(),
             Matcher::Signature { listener, .. } => {
-                self.watches.get(listener).and_then(|watch| self.held_back(watch.listener))
+                self.monitors.get(listener).and_then(|monitor| self.held_back(monitor.listener))
             }
             Matcher::Source(..) => None,
         };
-        let orphans = self.book.orphans().map(|entry| entry.rule.matcher);
+        let orphans = self.rule_table.orphans().map(|entry| entry.rule.matcher);
         let orphans: Vec<(Matcher, &str)> =
             orphans.filter_map(|matcher| Some((matcher, unwanted(&matcher)?))).collect();
         for (matcher, why) in orphans {
-            self.book.disown(&matcher);
-            self.farewells.insert(matcher, why.to_owned());
+            self.rule_table.disown(&matcher);
+            self.removal_reasons.insert(matcher, why.to_owned());
         }
-        let own = self.watches.values().filter_map(|watch| watch.incident.as_deref());
+        let own = self.monitors.values().filter_map(|monitor| monitor.incident.as_deref());
         let incidents = own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident));
         let wanted = incidents.flat_map(|incident| incident.wanted());
-        self.book.settle_orphans(wanted.map(|wanted| (&wanted.matcher, wanted.incident)));
+        self.rule_table.reclaim_orphans(wanted.map(|wanted| (&wanted.matcher, wanted.incident)));
     }
 }

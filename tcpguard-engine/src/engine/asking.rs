@@ -10,7 +10,7 @@ use crate::policy::{Grounds, consider};
 impl Engine {
     /// Matchers of rules of an earlier run that no incident has asked for yet.
     pub(super) fn orphaned(&self) -> Vec<Matcher> {
-        self.book.orphans().map(|entry| entry.rule.matcher).collect()
+        self.rule_table.orphans().map(|entry| entry.rule.matcher).collect()
     }
 }
 

@@ -26,20 +26,20 @@ impl Engine {
     pub(super) fn ask_for_headers(&mut self) {
         let poll = self.settings.common.poll.as_secs_f64();
         let mut wanted: BTreeMap<ListenerId, u8> = self
-            .watches
+            .monitors
             .values_mut()
-            .filter_map(|watch| {
-                let syns = watch.syn_rate() * poll;
-                let lacks = watch.incident.as_deref_mut()?.record().lacks_headers();
-                lacks.then_some((watch.id, shift(syns)))
+            .filter_map(|monitor| {
+                let syns = monitor.syn_rate() * poll;
+                let lacks = monitor.incident.as_deref_mut()?.record().lacks_headers();
+                lacks.then_some((monitor.id, shift(syns)))
             })
             .collect();
         // Of the listeners that are reported together the busiest suffices.
         if let Some(rolled) = &mut self.rolled
             && rolled.incident.record().lacks_headers()
         {
-            let told = rolled.failing().filter_map(|id| self.watches.get(&id));
-            let rates = told.map(|watch| (watch.id, watch.syn_rate()));
+            let told = rolled.failing().filter_map(|id| self.monitors.get(&id));
+            let rates = told.map(|monitor| (monitor.id, monitor.syn_rate()));
             let busiest = rates.max_by(|(_, one), (_, other)| one.total_cmp(other));
             wanted.extend(busiest.map(|(id, rate)| (id, shift(rate * poll))));
         }

@@ -1,7 +1,7 @@
 //! Listeners at which the agent does less than elsewhere, because the configuration says so.
 
 use super::Engine;
-use crate::{Listener, Mode, Step};
+use crate::{Listener, Mitigation, Mode};
 
 /// Reason that no rule is made for all listeners at once.
 pub(super) const SOME: &str = "there are listeners at which the guard is to do less than elsewhere";
@@ -16,9 +16,9 @@ impl Engine {
     /// Lets incidents ask for no rules where rules are held back. A rule in the kernel drops, whatever the
     /// mode of the listener, and so it must not be there.
     pub(super) fn hold_back(&mut self) {
-        for watch in self.watches.values_mut() {
-            let mode = self.settings.mode(watch.listener, self.mode);
-            if let (Some(why), Some(incident)) = (why(mode, self.mode), &mut watch.incident) {
+        for monitor in self.monitors.values_mut() {
+            let mode = self.settings.mode(monitor.listener, self.mode);
+            if let (Some(why), Some(incident)) = (why(mode, self.mode), &mut monitor.incident) {
                 incident.release_rules(why);
             }
         }
@@ -26,7 +26,7 @@ impl Engine {
             && let Some(why) = self.no_shared_rules()
             && let Some(rolled) = &mut self.rolled
         {
-            rolled.incident.release_step(Step::Signature, why);
+            rolled.incident.release_mitigation(Mitigation::Signature, why);
         }
     }
 }
@@ -44,9 +44,9 @@ pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
 /// Returns the reason that a mitigation is not started at a listener with mode `mode`; `None` where it may
 /// be. The check for out-of-state segments does no harm while the kernel only counts them. Where the kernel
 /// would drop them, and the listener's own mode is milder, that check is left out too.
-pub(super) fn idle(step: Step, mode: Mode, guard: Mode) -> Option<&'static str> {
+pub(super) fn idle(mitigation: Mitigation, mode: Mode, guard: Mode) -> Option<&'static str> {
     why(mode, guard).or(match mode {
-        _ if !step.keeps_syns_away() => None,
+        _ if !mitigation.keeps_syns_away() => None,
         Mode::Off => Some("the guard is off"),
         Mode::Observe => Some("the guard only observes"),
         Mode::Enforce => None,
@@ -63,7 +63,7 @@ mod tests {
             Some("the guard only observes this listener"),
             Some("the guard is off at this listener"),
         );
-        for (mode, guard, rules, cookies, strays) in [
+        for (mode, guard, rules, cookies, out_of_state) in [
             (Mode::Enforce, Mode::Enforce, None, None, None),
             (Mode::Observe, Mode::Observe, None, Some("the guard only observes"), None),
             (Mode::Off, Mode::Off, None, Some("the guard is off"), None),
@@ -72,8 +72,12 @@ mod tests {
             (Mode::Off, Mode::Observe, off, off, off),
         ] {
             assert_eq!(why(mode, guard), rules, "{mode:?} {guard:?}");
-            assert_eq!(idle(Step::Cookies, mode, guard), cookies, "{mode:?} {guard:?}");
-            assert_eq!(idle(Step::Strays, mode, guard), strays, "{mode:?} {guard:?}");
+            assert_eq!(idle(Mitigation::Cookies, mode, guard), cookies, "{mode:?} {guard:?}");
+            assert_eq!(
+                idle(Mitigation::OutOfState, mode, guard),
+                out_of_state,
+                "{mode:?} {guard:?}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::Engine;
-use crate::rules::{Book, Entry};
+use crate::rules::{Entry, RuleTable};
 use crate::words::span;
 use crate::{
     Command, Force, ImportReport, RequestError, Response, Rule, RuleToImport, Severity, Timestamp,
@@ -30,36 +30,40 @@ impl Engine {
         let terms = |rule: &RuleToImport, before: Option<&Rule>| {
             self.terms(now, rule, force, before, false)
         };
-        let book = self.book.with_rules_of(now, uid, rules, terms, staying);
-        let book = book.ok_or(RequestError::Full { limit: self.book.room() })?;
-        let added = book.missing_before(&self.book);
+        let rule_table = self.rule_table.with_rules_of(now, uid, rules, terms, staying);
+        let rule_table = rule_table.ok_or(RequestError::Full { limit: self.rule_table.room() })?;
+        let added = rule_table.missing_before(&self.rule_table);
         let named: BTreeSet<IpNet> = rules.iter().map(|rule| rule.net.trunc()).collect();
         let waits = |entry: &&Entry| {
             let prefix = entry.rule.matcher.prefix();
-            entry.rule.trial.is_some() && prefix.is_some_and(|net| named.contains(&net))
+            entry.rule.confirmation.is_some() && prefix.is_some_and(|net| named.contains(&net))
         };
         let report = ImportReport {
             added,
             kept: rules.len() as u32 - added,
-            removed: book.missing_of(&self.book).len() as u32,
-            total: book.len() as u32,
-            on_trial: book.iter().filter(waits).count() as u32,
+            removed: rule_table.missing_of(&self.rule_table).len() as u32,
+            total: rule_table.len() as u32,
+            pending_confirmation: rule_table.iter().filter(waits).count() as u32,
         };
-        let ImportReport { added, kept, removed, total, on_trial } = report;
+        let ImportReport { added, kept, removed, total, pending_confirmation } = report;
         let mut text = format!(
             "{} imports {} rules: {added} new, {kept} of before, {removed} others removed; there \
              are {total} now",
             User(uid),
             rules.len()
         );
-        if let (1.., Force::OnTrial { within, .. }) = (on_trial, force) {
+        if let (1.., Force::PendingConfirmation { within, .. }) = (pending_confirmation, force) {
             let within = span(within);
             text.push_str(&format!(
-                "; {on_trial} of them end in {within} unless they are confirmed"
+                "; {pending_confirmation} of them end in {within} unless they are confirmed"
             ));
         }
-        self.replace_rules(now, book, format!("not among the rules that {} imports", User(uid)));
-        self.tell_of_rule(Severity::Notice, "rules_imported", text, None, None);
+        self.replace_rules(
+            now,
+            rule_table,
+            format!("not among the rules that {} imports", User(uid)),
+        );
+        self.alert_rule(Severity::Notice, "rules_imported", text, None, None);
         Ok(Response::Imported(report))
     }
 
@@ -77,15 +81,15 @@ impl Engine {
         refused
     }
 
-    /// Makes `book` the rules, in the kernel as well.
-    pub(super) fn replace_rules(&mut self, now: Timestamp, book: Book, why: String) {
-        let removed = book.missing_of(&self.book);
+    /// Makes `rule_table` the rules, in the kernel as well.
+    pub(super) fn replace_rules(&mut self, now: Timestamp, rule_table: RuleTable, why: String) {
+        let removed = rule_table.missing_of(&self.rule_table);
         for entry in &removed {
             self.note_end(now, entry, &why);
         }
-        let rules: Vec<Rule> = book.iter().map(|entry| entry.rule.clone()).collect();
+        let rules: Vec<Rule> = rule_table.iter().map(|entry| entry.rule.clone()).collect();
         let removed = removed.into_iter().map(|entry| entry.rule).collect();
-        self.replaced = Some(std::mem::replace(&mut self.book, book));
+        self.replaced = Some(std::mem::replace(&mut self.rule_table, rule_table));
         self.commands.push_back(Command::ReplaceRules { rules, removed, why });
     }
 
@@ -93,14 +97,14 @@ impl Engine {
     /// as they were before. So the engine restores them, and the pending alerts about their end are
     /// dropped.
     pub fn replacement_failed(&mut self, why: &str) {
-        let Some(book) = self.replaced.take() else { return };
-        self.book = book;
+        let Some(rule_table) = self.replaced.take() else { return };
+        self.rule_table = rule_table;
         self.commands.retain(|command| {
             !matches!(command, Command::Alert { event: "rules_imported" | "rule_removed", .. })
         });
         let text = format!(
             "the kernel did not take the new rules: {why}; the rules are what they were, try again"
         );
-        self.tell_of_rule(Severity::Warning, "rule_failed", text, None, None);
+        self.alert_rule(Severity::Warning, "rule_failed", text, None, None);
     }
 }

@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::Engine;
 use super::asking::ask_for_rules;
 use super::held_back::{self, idle};
-use super::steps::{ruled_since, without_step};
+use super::mitigations::{ruled_since, without_mitigation};
 use super::together::{Pool, TOGETHER};
 use crate::evidence::{
-    Answer, Assessment, Background, Checks, Cohort, Failing, Missing, Novelty, Outcomes, Reach,
+    AlarmTest, Assessment, Background, Checks, Cohort, Failing, Missing, Novelty, Outcomes, Reach,
     Regulars, Surge, assess, overload_line,
 };
 use crate::incident::{Incident, Opening};
+use crate::monitor::{ListenerMonitor, Residual};
 use crate::policy::Grounds;
 use crate::signal::Signal;
-use crate::watch::{Rest, Watch};
 use crate::words::{percent, short, span, story};
 use crate::{
     Command, Flow, FlowState, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId,
-    Matcher, Sample, Settings, Severity, Step, Timestamp,
+    Matcher, Mitigation, Sample, Settings, Severity, Timestamp,
 };
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows are the normally
@@ -41,7 +41,7 @@ const GATHERING: Duration = Duration::from_secs(2);
 const SHARING: Duration = Duration::from_secs(1);
 
 /// The failing handshakes of a listener, by its flows.
-pub(super) struct Look {
+pub(super) struct Inspection {
     pub id: ListenerId,
     pub cohort: Cohort,
     /// Whether these flows are enough for a verdict, or more of them were waited for long enough.
@@ -50,7 +50,7 @@ pub(super) struct Look {
     pub own: Option<Assessment>,
 }
 
-/// The verdict on a [`Look`].
+/// The verdict on a [`Inspection`].
 pub(super) struct Judged {
     all: Assessment,
     /// The same without the flows that their clients reset, where there are any: they hold no slot in a queue, and
@@ -62,71 +62,71 @@ pub(super) struct Judged {
 
 impl Engine {
     /// Inspects one listener's flows: for failing handshakes, or to learn from them.
-    pub(super) fn look(
+    pub(super) fn inspect(
         &mut self,
         now: Timestamp,
         id: ListenerId,
         flows: impl Iterator<Item = Flow> + Clone,
-    ) -> Option<Look> {
-        let watch = self.watches.get_mut(&id)?;
-        if !watch.is_suspicious() {
-            watch.clients.learn(now, flows);
+    ) -> Option<Inspection> {
+        let monitor = self.monitors.get_mut(&id)?;
+        if !monitor.is_suspicious() {
+            monitor.clients.learn(now, flows);
             return None;
         }
-        let failed = watch.handshakes_failed();
-        if watch.suspect.is_none() && !failed {
+        let failed = monitor.handshakes_failed();
+        if monitor.suspect.is_none() && !failed {
             return None;
         }
-        let settings = self.settings.of(watch.listener);
-        let rtt = watch.rtt(settings);
-        let mature = watch.clients.patience(now, flows.clone(), rtt);
-        if let Some(suspect) = watch.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
+        let settings = self.settings.of(monitor.listener);
+        let rtt = monitor.rtt(settings);
+        let mature = monitor.clients.patience(now, flows.clone(), rtt);
+        if let Some(suspect) = monitor.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
             let outcomes = Outcomes::gather(now, flows.clone(), suspect.from, mature, settings);
-            let patience = match outcomes.answer(watch.natural_share(), settings) {
-                Answer::Confirmed => None,
-                Answer::TooFew => Some(patience(suspect.signal, settings)),
-                Answer::Refuted => Some(settings.evidence_patience * 2),
+            let patience = match outcomes.test(monitor.natural_share(), settings) {
+                AlarmTest::Confirmed => None,
+                AlarmTest::TooFew => Some(patience(suspect.signal, settings)),
+                AlarmTest::Refuted => Some(settings.evidence_patience * 2),
             };
             if let Some(patience) = patience {
                 if now.since(suspect.since) >= patience {
-                    watch.dismiss();
+                    monitor.dismiss();
                 }
                 return None;
             }
         }
         let waiting = |flow: &Flow| flow.state == FlowState::Acknowledged;
         let waiting = flows.clone().filter(waiting).count() >= settings.evidence_flows;
-        let mut cohort = Cohort::gather(now, flows, rtt, mature, watch.onset, settings);
+        let mut cohort = Cohort::gather(now, flows, rtt, mature, monitor.onset, settings);
         let checks = Checks::among(&cohort);
-        watch.note_checks(checks.rate);
+        monitor.note_checks(checks.rate);
         if !checks.is_empty() {
             // Handshakes that the same sources leave open take slots of the queue, so they stay.
             cohort = cohort.without(|flow| flow.reset && checks.has(flow.source));
             if !failed && cohort.failing.len() < settings.evidence_flows {
-                watch.dismiss();
+                monitor.dismiss();
                 return None;
             }
         }
-        if let Some(incident) = &mut watch.incident {
+        if let Some(incident) = &mut monitor.incident {
             incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&incident.admitted);
         }
         let enough = cohort.failing.len() >= settings.evidence_flows;
         // A listener that wants data before it takes a connection (`TCP_DEFER_ACCEPT`) has idle clients.
         if !failed && !enough && waiting {
-            watch.dismiss();
+            monitor.dismiss();
             return None;
         }
-        if failed && watch.quiet(now) > DISTURBED {
+        if failed && monitor.quiet(now) > DISTURBED {
             return None;
         }
         let ready = enough || !failed && self.is_overdue(now, id);
-        Some(Look { id, cohort, ready, own: None })
+        Some(Inspection { id, cohort, ready, own: None })
     }
 
     /// Whether few enough handshakes fail at a listener that its own say little.
-    pub(super) fn is_thin(&self, look: &Look) -> bool {
-        !look.ready || look.cohort.failing.len() < 2 * self.settings.common.distinct_min
+    pub(super) fn is_thin(&self, inspection: &Inspection) -> bool {
+        !inspection.ready || inspection.cohort.failing.len() < 2 * self.settings.common.distinct_min
     }
 
     /// The verdict on a listener's failing handshakes: opens an incident, or refines it. `pool` is the
@@ -135,43 +135,44 @@ impl Engine {
     pub(super) fn judge(
         &mut self,
         now: Timestamp,
-        look: &Look,
+        inspection: &Inspection,
         pool: Option<&Pool>,
         known: &dyn KnownClients,
     ) -> Option<Judged> {
-        let (id, cohort) = (look.id, &look.cohort);
+        let (id, cohort) = (inspection.id, &inspection.cohort);
         let speaks = pool.map(|pool| pool.speaks_for(cohort, &self.settings.common));
         // A likely part of the pool is not given another class first.
-        if speaks == Some(None) && look.own.is_none() && self.may_wait(now, id) {
+        if speaks == Some(None) && inspection.own.is_none() && self.may_wait(now, id) {
             return None;
         }
         let pool = pool.filter(|_| speaks == Some(Some(true)));
-        let all = match (pool, &look.own) {
+        let all = match (pool, &inspection.own) {
             (Some(pool), _) => self.at(id, pool.all.clone()),
             (None, Some(own)) => own.clone(),
-            (None, None) if look.ready => {
+            (None, None) if inspection.ready => {
                 let all = self.assess(id, cohort, Some(known));
-                if speaks.is_none() && !all.class.is_flood() && self.awaits_others(now, look) {
+                if speaks.is_none() && !all.class.is_flood() && self.awaits_others(now, inspection)
+                {
                     return None;
                 }
                 all
             }
             (None, None) => return None,
         };
-        self.conclude(now, look, all, pool, known)
+        self.conclude(now, inspection, all, pool, known)
     }
 
     /// Opens or refines the incident of a listener by the verdict on `all` that fails there.
     pub(super) fn conclude(
         &mut self,
         now: Timestamp,
-        look: &Look,
+        inspection: &Inspection,
         all: Assessment,
         pool: Option<&Pool>,
         known: &dyn KnownClients,
     ) -> Option<Judged> {
-        let (id, cohort) = (look.id, &look.cohort);
-        if self.is_harmless(now, look, &all) {
+        let (id, cohort) = (inspection.id, &inspection.cohort);
+        if self.is_harmless(now, inspection, &all) {
             return None;
         }
         self.open_or_refine(now, id, &all);
@@ -189,19 +190,25 @@ impl Engine {
 
     /// Whether a suspicion is of handshakes that their own sources reset, and of no flood of them: these hold no
     /// slot, and count as health checks.
-    fn is_harmless(&mut self, now: Timestamp, look: &Look, verdict: &Assessment) -> bool {
-        let Some(watch) = self.watches.get_mut(&look.id) else { return false };
-        let settings = self.settings.of(watch.listener);
-        let refused = look.cohort.is_refused(watch.natural_share(), settings.evidence_flows);
+    fn is_harmless(
+        &mut self,
+        now: Timestamp,
+        inspection: &Inspection,
+        verdict: &Assessment,
+    ) -> bool {
+        let Some(monitor) = self.monitors.get_mut(&inspection.id) else { return false };
+        let settings = self.settings.of(monitor.listener);
+        let refused =
+            inspection.cohort.is_refused(monitor.natural_share(), settings.evidence_flows);
         if !refused || verdict.class != IncidentClass::HandshakeDegraded {
             return false;
         }
-        watch.note_scans(look.cohort.reset_rate());
-        let suspect = watch.suspect.filter(|_| !watch.handshakes_failed());
+        monitor.note_scans(inspection.cohort.reset_rate());
+        let suspect = monitor.suspect.filter(|_| !monitor.handshakes_failed());
         let overdue =
             suspect.map(|suspect| now.since(suspect.since) >= patience(suspect.signal, settings));
         if overdue == Some(true) {
-            watch.dismiss();
+            monitor.dismiss();
         }
         overdue.is_some()
     }
@@ -210,11 +217,11 @@ impl Engine {
     pub(super) fn act(
         &mut self,
         now: Timestamp,
-        look: &Look,
+        inspection: &Inspection,
         judged: Judged,
         known: &dyn KnownClients,
     ) {
-        let (id, cohort) = (look.id, &look.cohort);
+        let (id, cohort) = (inspection.id, &inspection.cohort);
         let Judged { all, holding, is_shared: of_several } = judged;
         let shared = self.signatures_shared_by(id);
         let is_shared =
@@ -229,23 +236,23 @@ impl Engine {
         };
         let overloading = self.overloading();
         let inherited = self.orphaned();
-        let many = self.watches.has_at_least(self.settings.common.incidents + 1);
-        let Some(watch) = self.watches.get_mut(&id) else { return };
-        let settings = self.settings.of(watch.listener);
-        let mode = self.settings.mode(watch.listener, self.mode);
-        let saturates = overloading.is_some_and(|least| watch.syn_rate() >= least);
-        let (held_back, unsure) = (held_back::why(mode, self.mode), watch.is_unsure());
-        let (unanswering, waits) = (watch.is_unanswering(), watch.waits_for_routes());
-        let unanswerable = saturates || watch.is_unanswerable(now, self.enforced, mode);
-        let Some(incident) = &mut watch.incident else { return };
-        let shares = of_several && many && watch.armed.is_none();
+        let many = self.monitors.has_at_least(self.settings.common.incidents + 1);
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let settings = self.settings.of(monitor.listener);
+        let mode = self.settings.mode(monitor.listener, self.mode);
+        let saturates = overloading.is_some_and(|least| monitor.syn_rate() >= least);
+        let (held_back, unsure) = (held_back::why(mode, self.mode), monitor.is_unsure());
+        let (unanswering, waits) = (monitor.is_unanswering(), monitor.waits_for_routes());
+        let unanswerable = saturates || monitor.is_unanswerable(now, self.enforced, mode);
+        let Some(incident) = &mut monitor.incident else { return };
+        let shares = of_several && many && monitor.alert_window.is_none();
         let waits = waits || shares && now.since(incident.detected()) < SHARING;
         let grounds = Grounds {
             now,
             listener: id,
             cohort: holding.as_ref().map_or(cohort, |(holding, _)| holding),
             assessment: holding.as_ref().map_or(&all, |(_, assessment)| assessment),
-            clients: &watch.clients,
+            clients: &monitor.clients,
             known,
             exempt: &self.exempt,
             held_back,
@@ -254,22 +261,26 @@ impl Engine {
             inherited: &inherited,
             unanswering,
             unanswerable,
-            source_forbidden: watch.ladder.forbidden(now, Step::Source),
-            signature_forbidden: watch.ladder.forbidden(now, Step::Signature),
-            remembered: watch.armed.as_ref().map_or(&[], |armed| &armed.signatures),
+            source_forbidden: monitor.ladder.forbidden(now, Mitigation::Source),
+            signature_forbidden: monitor.ladder.forbidden(now, Mitigation::Signature),
+            remembered: monitor
+                .alert_window
+                .as_ref()
+                .map_or(&[], |alert_window| &alert_window.signatures),
             settings,
         };
         let no_rule = ask_for_rules(incident, &grounds, &all, waits);
-        watch.rest = Some(Rest::of(cohort, |flow| incident.covers(flow) || is_shared(flow)));
+        monitor.residual =
+            Some(Residual::of(cohort, |flow| incident.covers(flow) || is_shared(flow)));
         let class = incident.class();
-        let is_covered = !shared.is_empty() && watch.shares_rules();
+        let is_covered = !shared.is_empty() && monitor.shares_rules();
         let no_rule = no_rule.filter(|_| !is_covered);
-        let ruled = ruled_since(watch, &self.book);
-        let idle = idle(Step::Cookies, mode, self.mode);
-        let no_step = without_step(class, watch, now, ruled, idle, settings);
-        if let Some(incident) = &mut watch.incident {
+        let ruled = ruled_since(monitor, &self.rule_table);
+        let idle = idle(Mitigation::Cookies, mode, self.mode);
+        let no_mitigation = without_mitigation(class, monitor, now, ruled, idle, settings);
+        if let Some(incident) = &mut monitor.incident {
             let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
-            incident.note_restraint(no_rule.or(held_back), no_step);
+            incident.note_restraint(no_rule.or(held_back), no_mitigation);
         }
     }
 
@@ -280,19 +291,19 @@ impl Engine {
         cohort: &Cohort,
         clients: Option<&dyn KnownClients>,
     ) -> Assessment {
-        let watch = &self.watches[&id];
-        let settings = self.settings.of(watch.listener);
-        let sums = watch.recent(self.now, settings);
-        let counted = watch.incident.is_some() && sums.span >= COUNTED;
+        let monitor = &self.monitors[&id];
+        let settings = self.settings.of(monitor.listener);
+        let sums = monitor.recent(self.now, settings);
+        let counted = monitor.incident.is_some() && sums.span >= COUNTED;
         let failing_share = counted.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
-        let natural_share = watch.natural_share();
+        let natural_share = monitor.natural_share();
         let novelty = Novelty::of(cohort, &self.networks, natural_share, settings);
-        let surge = Surge::of(&watch.window.seconds(self.now), watch.usual(), settings);
-        let clients_missing = Missing::of(&sums, watch.completions().baseline);
-        let regulars =
-            clients.map(|known| Regulars::of(cohort, &watch.clients, known, &sums, watch.usual()));
+        let surge = Surge::of(&monitor.window.seconds(self.now), monitor.baseline(), settings);
+        let clients_missing = Missing::of(&sums, monitor.completions().baseline);
+        let regulars = clients
+            .map(|known| Regulars::of(cohort, &monitor.clients, known, &sums, monitor.baseline()));
         let regulars = regulars.unwrap_or_default();
-        let reach = Reach::of(cohort, watch.routes(self.now), settings.distinct_min);
+        let reach = Reach::of(cohort, monitor.routes(self.now), settings.distinct_min);
         let background = Background {
             natural_share,
             failing_share,
@@ -302,30 +313,30 @@ impl Engine {
             regulars,
             reach,
         };
-        let assessment = assess(cohort, &watch.clients, background, settings);
+        let assessment = assess(cohort, &monitor.clients, background, settings);
         self.at(id, assessment)
     }
 
     /// A verdict on flows, completed by the counters of the listener.
     pub(super) fn at(&self, id: ListenerId, mut assessment: Assessment) -> Assessment {
-        let watch = &self.watches[&id];
-        let settings = self.settings.of(watch.listener);
-        let sums = watch.recent(self.now, settings);
+        let monitor = &self.monitors[&id];
+        let settings = self.settings.of(monitor.listener);
+        let sums = monitor.recent(self.now, settings);
         let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
         }
-        if let Some((sources, syns_per_source)) = watch.sources() {
+        if let Some((sources, syns_per_source)) = monitor.sources() {
             evidence.sources_estimate = sources;
             evidence.syns_per_source = syns_per_source;
         }
-        evidence.half_open = watch.half_open();
+        evidence.half_open = monitor.half_open();
         // Handshakes that the application does not take up fail as if the path were broken.
-        if assessment.class == IncidentClass::HandshakeDegraded && watch.overloaded(settings) {
+        if assessment.class == IncidentClass::HandshakeDegraded && monitor.overloaded(settings) {
             assessment.overrule(overload_line());
         }
-        assessment.moment = Some(watch.moment(self.now, settings));
-        if self.one_sided || watch.is_unsure() {
+        assessment.moment = Some(monitor.moment(self.now, settings));
+        if self.one_sided || monitor.is_unsure() {
             assessment.doubt();
         }
         assessment
@@ -333,52 +344,52 @@ impl Engine {
 
     /// Forgets an alarm that the flows do not confirm.
     fn dismiss(&mut self, id: ListenerId) {
-        if let Some(watch) = self.watches.get_mut(&id) {
-            watch.dismiss();
+        if let Some(monitor) = self.monitors.get_mut(&id) {
+            monitor.dismiss();
         }
     }
 
     /// Whether an alarm has waited for more evidence long enough.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
-        let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
+        let suspect = self.monitors.get(&id).and_then(|monitor| monitor.suspect);
         let patience = self.settings.common.evidence_patience;
         suspect.is_some_and(|suspect| now.since(suspect.since) >= patience)
     }
 
     /// Whether a verdict may wait for more evidence.
     fn may_wait(&self, now: Timestamp, id: ListenerId) -> bool {
-        let suspect = self.watches.get(&id).and_then(|watch| watch.suspect);
+        let suspect = self.monitors.get(&id).and_then(|monitor| monitor.suspect);
         let settings = &self.settings.common;
         suspect.is_none_or(|suspect| now.since(suspect.since) < patience(suspect.signal, settings))
     }
 
     /// Whether the first verdict on a listener at which little fails waits for others to be judged with. Cookies
     /// do not wait for it.
-    fn awaits_others(&mut self, now: Timestamp, look: &Look) -> bool {
-        if !self.watches.has_at_least(TOGETHER) || !self.is_thin(look) {
+    fn awaits_others(&mut self, now: Timestamp, inspection: &Inspection) -> bool {
+        if !self.monitors.has_at_least(TOGETHER) || !self.is_thin(inspection) {
             return false;
         }
-        let Some(watch) = self.watches.get_mut(&look.id) else { return false };
-        let is_young = watch.suspect.is_some_and(|suspect| now.since(suspect.since) < GATHERING);
-        watch.awaits_others = is_young && !watch.handshakes_failed();
-        watch.awaits_others
+        let Some(monitor) = self.monitors.get_mut(&inspection.id) else { return false };
+        let is_young = monitor.suspect.is_some_and(|suspect| now.since(suspect.since) < GATHERING);
+        monitor.awaits_others = is_young && !monitor.handshakes_failed();
+        monitor.awaits_others
     }
 
     /// Opens incidents for alarms for which no flows have come. The only evidence is that handshakes fail.
     /// For an alarm of the slow path not even that is known without flows.
     pub(super) fn open_overdue(&mut self, now: Timestamp) {
         let settings = &self.settings.common;
-        let overdue = |watch: &Watch| {
-            let suspect = watch.suspect?;
-            let patience = match watch.awaits_others {
+        let overdue = |monitor: &ListenerMonitor| {
+            let suspect = monitor.suspect?;
+            let patience = match monitor.awaits_others {
                 true => GATHERING,
                 false => patience(suspect.signal, settings),
             };
             let is_overdue = now.since(suspect.since) > patience + settings.poll;
-            is_overdue.then_some((watch.id, suspect.signal))
+            is_overdue.then_some((monitor.id, suspect.signal))
         };
         let overdue: Vec<(ListenerId, Signal)> =
-            self.watches.values().filter_map(overdue).collect();
+            self.monitors.values().filter_map(overdue).collect();
         for (id, signal) in overdue {
             if signal == Signal::Slow {
                 self.dismiss(id);
@@ -390,9 +401,9 @@ impl Engine {
     }
 
     fn open_or_refine(&mut self, now: Timestamp, id: ListenerId, assessment: &Assessment) {
-        let Some(watch) = self.watches.get_mut(&id) else { return };
-        let suspect = watch.suspect.take();
-        if let Some(incident) = &mut watch.incident {
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let suspect = monitor.suspect.take();
+        if let Some(incident) = &mut monitor.incident {
             if suspect.is_none() || assessment.class.is_pressure() {
                 incident.refine(now, assessment);
                 return;
@@ -401,11 +412,11 @@ impl Engine {
         }
         let Some(suspect) = suspect else { return };
         let number = self.place(now, id);
-        let Some(watch) = self.watches.get_mut(&id) else { return };
-        let settings = self.settings.of(watch.listener);
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let settings = self.settings.of(monitor.listener);
         let opening =
-            watch.opening(number.unwrap_or_default(), &suspect, &assessment.evidence, settings);
-        watch.calm = watch.window.calm_before(opening.started).into();
+            monitor.opening(number.unwrap_or_default(), &suspect, &assessment.evidence, settings);
+        monitor.rate_before = monitor.window.rates_before(opening.started).into();
         match number {
             None => self.roll_up(now, id, Some(suspect), opening, assessment),
             Some(_) => self.open(now, id, opening, assessment),
@@ -420,33 +431,33 @@ impl Engine {
         opening: Opening,
         assessment: &Assessment,
     ) {
-        if let Some(watch) = self.watches.get_mut(&id) {
-            watch.incident = Some(Box::new(Incident::open(now, opening, assessment)));
-            self.tell_of_incident(id, None);
+        if let Some(monitor) = self.monitors.get_mut(&id) {
+            monitor.incident = Some(Box::new(Incident::open(now, opening, assessment)));
+            self.alert_incident(id, None);
         }
     }
 
     /// Reports incidents that have changed.
-    pub(super) fn tell_news(&mut self, now: Timestamp) {
+    pub(super) fn alert_news(&mut self, now: Timestamp) {
         let changed: Vec<(ListenerId, IncidentClass)> = self
-            .watches
+            .monitors
             .values_mut()
-            .filter_map(|watch| Some((watch.id, watch.incident.as_deref_mut()?.news(now)?)))
+            .filter_map(|monitor| Some((monitor.id, monitor.incident.as_deref_mut()?.news(now)?)))
             .collect();
         for (id, before) in changed {
-            self.tell_of_incident(id, Some(before));
+            self.alert_incident(id, Some(before));
         }
     }
 
     /// Reports a listener's incident, which was last reported as `before`.
-    pub(super) fn tell_of_incident(&mut self, id: ListenerId, before: Option<IncidentClass>) {
+    pub(super) fn alert_incident(&mut self, id: ListenerId, before: Option<IncidentClass>) {
         if let Some(report) = self.incident_report(id, None) {
-            self.tell_of(report, before);
+            self.alert_with(report, before);
         }
     }
 
     /// Reports an open incident, which was last reported as `before`.
-    pub(super) fn tell_of(&mut self, report: IncidentReport, before: Option<IncidentClass>) {
+    pub(super) fn alert_with(&mut self, report: IncidentReport, before: Option<IncidentClass>) {
         self.commands.push_back(Command::Alert {
             severity: report.severity,
             event: news_event(before, report.class),
@@ -459,12 +470,12 @@ impl Engine {
     /// Ends the incidents that have been quiet for long enough.
     pub(super) fn end_quiet_incidents(&mut self, now: Timestamp) {
         let long = self.settings.common.quiet;
-        let over = |watch: &&Watch| {
-            let lasts = watch.over_for(now);
-            lasts >= long && (lasts >= long + GIVEN || !watch.may_be_disturbed())
+        let over = |monitor: &&ListenerMonitor| {
+            let lasts = monitor.over_for(now);
+            lasts >= long && (lasts >= long + GIVEN || !monitor.may_be_disturbed())
         };
-        let open = self.watches.values().filter(|watch| watch.incident.is_some());
-        let quiet: Vec<ListenerId> = open.filter(over).map(|watch| watch.id).collect();
+        let open = self.monitors.values().filter(|monitor| monitor.incident.is_some());
+        let quiet: Vec<ListenerId> = open.filter(over).map(|monitor| monitor.id).collect();
         for id in quiet {
             let why = format!("quiet for {}", span(long));
             self.end(now, id, &why);
@@ -474,30 +485,30 @@ impl Engine {
     /// Ends an incident. Its rules go with it, and the listener stays alert for a while.
     fn end(&mut self, now: Timestamp, id: ListenerId, why: &str) {
         let harmless = |matcher: &Matcher| {
-            self.book.find(matcher).is_some_and(|entry| entry.meter.completed() == 0)
+            self.rule_table.find(matcher).is_some_and(|entry| entry.meter.completed() == 0)
         };
-        if let Some(watch) = self.watches.get_mut(&id) {
-            let after = watch.counts_now();
-            watch.incident.iter_mut().for_each(|incident| incident.keep_end(after));
+        if let Some(monitor) = self.monitors.get_mut(&id) {
+            let after = monitor.counts_now();
+            monitor.incident.iter_mut().for_each(|incident| incident.keep_end(after));
         }
         let Some(report) = self.incident_report(id, Some(now)) else { return };
-        let Some(watch) = self.watches.get_mut(&id) else { return };
-        let Some(mut incident) = watch.incident.take() else { return };
-        watch.settle();
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let Some(mut incident) = monitor.incident.take() else { return };
+        monitor.reset_signals();
         if !incident.class().is_pressure() {
-            watch.failing_over = Some(now);
+            monitor.failing_over = Some(now);
         }
         if incident.class().is_flood() {
             let signatures = incident.signatures().filter(|&(mask, fingerprint)| {
                 harmless(&Matcher::Signature { listener: id, mask, fingerprint })
             });
-            watch.arm(now + self.settings.common.armed, signatures.collect());
-            watch.ladder.forgive();
+            monitor.arm(now + self.settings.common.alert_window, signatures.collect());
+            monitor.ladder.forgive();
         }
-        watch.rest = None;
+        monitor.residual = None;
         incident.release_rules(why);
-        self.farewells.append(&mut incident.farewells);
-        self.tell_of_end(&report, why);
+        self.removal_reasons.append(&mut incident.removal_reasons);
+        self.alert_end(&report, why);
         self.keep(report);
     }
 
@@ -509,7 +520,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn tell_of_end(&mut self, report: &IncidentReport, why: &str) {
+    pub(super) fn alert_end(&mut self, report: &IncidentReport, why: &str) {
         let lasted = span(report.ended.unwrap_or(report.started).since(report.started));
         let stopped = match report.syns {
             0 => 0.0,
@@ -556,11 +567,14 @@ impl Engine {
         let here: BTreeSet<ListenerId> =
             sample.listeners.iter().map(|listener| listener.id).collect();
         let gone: Vec<ListenerId> =
-            self.watches.keys().filter(|id| !here.contains(id)).copied().collect();
+            self.monitors.keys().filter(|id| !here.contains(id)).copied().collect();
         for id in gone {
             self.end(now, id, "nothing listens there any more");
-            let Some(watch) = self.watches.remove(&id) else { continue };
-            let left = watch.ladder.taken().map(|step| Command::LeaveStep { listener: id, step });
+            let Some(monitor) = self.monitors.remove(&id) else { continue };
+            let left = monitor
+                .ladder
+                .taken()
+                .map(|mitigation| Command::StopMitigation { listener: id, mitigation });
             self.commands.extend(left);
         }
     }

@@ -5,16 +5,16 @@ use super::Engine;
 use super::lifecycle::end_event;
 use super::rollup::Member;
 use crate::evidence::Assessment;
-use crate::incident::{Opening, TELL_GROWTH};
+use crate::incident::{NOTIFY_GROWTH, Opening};
+use crate::monitor::{ListenerMonitor, Suspect};
 use crate::signal::Signal;
-use crate::watch::{Suspect, Watch};
 use crate::{Command, Listener, ListenerId, Severity, Timestamp, VerdictLine};
 
 /// Factor of failing handshakes over the listener with the fewest, from which that listener gives its slot
 /// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker
 /// that has a slot change hands again must send four times as much, which between 10 and a million SYN/s is
 /// possible eight times. A rate that has grown as much is reported at once in any incident.
-const MUCH: f64 = TELL_GROWTH;
+const MUCH: f64 = NOTIFY_GROWTH;
 /// Reason for the end of a rule when its listener loses the incident of its own.
 const TOO_MANY: &str =
     "its listener is told together with others, who have as many rules as there may be";
@@ -25,7 +25,7 @@ impl Engine {
     /// each class at most, and is always reported.
     pub(super) fn place(&mut self, now: Timestamp, id: ListenerId) -> Option<u64> {
         self.free_place().or_else(|| {
-            let failing = self.watches.get(&id)?.failing_rate();
+            let failing = self.monitors.get(&id)?.failing_rate();
             let (least, rate) = self.least_failing()?;
             if failing < MUCH * rate.max(1.0) {
                 return None;
@@ -37,7 +37,7 @@ impl Engine {
 
     /// The number of a new incident at a listener, where a slot is free.
     pub(super) fn free_place(&mut self) -> Option<u64> {
-        let open = self.watches.values().filter(|watch| watch.incident.is_some()).count();
+        let open = self.monitors.values().filter(|monitor| monitor.incident.is_some()).count();
         if open >= self.settings.common.incidents {
             return None;
         }
@@ -47,28 +47,28 @@ impl Engine {
 
     /// The listener with an incident of its own at which the fewest handshakes fail, and how many a second.
     fn least_failing(&self) -> Option<(ListenerId, f64)> {
-        let rate = |watch: &Watch| match watch.handshakes_failed() {
-            true => watch.failing_rate(),
+        let rate = |monitor: &ListenerMonitor| match monitor.handshakes_failed() {
+            true => monitor.failing_rate(),
             // Nothing is done about pressure, wherever it is reported.
             false => 0.0,
         };
-        let open = self.watches.values().filter(|watch| watch.incident.is_some());
-        let rates = open.map(|watch| (watch.id, rate(watch)));
+        let open = self.monitors.values().filter(|monitor| monitor.incident.is_some());
+        let rates = open.map(|monitor| (monitor.id, rate(monitor)));
         rates.min_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
     /// A listener is reported together with others from now on: `by` has its slot.
     fn demote(&mut self, now: Timestamp, id: ListenerId, by: ListenerId) {
-        let by = self.watches.get(&by).map(|watch| watch.listener);
-        if let Some(watch) = self.watches.get_mut(&id) {
-            let after = watch.counts_now();
-            watch.incident.iter_mut().for_each(|incident| incident.keep_end(after));
+        let by = self.monitors.get(&by).map(|monitor| monitor.listener);
+        if let Some(monitor) = self.monitors.get_mut(&id) {
+            let after = monitor.counts_now();
+            monitor.incident.iter_mut().for_each(|incident| incident.keep_end(after));
         }
         let Some(report) = self.incident_report(id, Some(now)) else { return };
-        let Some(watch) = self.watches.get_mut(&id) else { return };
-        let Some(mut incident) = watch.incident.take() else { return };
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let Some(mut incident) = monitor.incident.take() else { return };
         let signal = Signal::named(&report.signal).unwrap_or(Signal::Fast);
-        let moment = watch.moment(now, self.settings.of(watch.listener));
+        let moment = monitor.moment(now, self.settings.of(monitor.listener));
         let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
         let alarm = (!report.class.is_pressure()).then_some(suspect);
         let opening = Opening {
@@ -85,12 +85,12 @@ impl Engine {
             matched: 0,
             dropped: 0,
             completed: 0,
-            usual_completed: None,
+            baseline_completed: None,
             syn_rate: report.syn_rate,
         };
         let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
         let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
-        self.farewells.append(&mut incident.farewells);
+        self.removal_reasons.append(&mut incident.removal_reasons);
         self.roll_up(now, id, alarm, opening, &verdict);
         let Some(rolled) = &mut self.rolled else { return };
         // A rule that acts goes on acting, as far as an incident may have so many rules.
@@ -98,9 +98,9 @@ impl Engine {
         for wanted in incident.take_wanted(0) {
             let matcher = wanted.matcher;
             if rolled.incident.take_over(wanted, most) {
-                self.book.hand_over(&matcher, number);
+                self.rule_table.hand_over(&matcher, number);
             } else {
-                self.farewells.insert(matcher, TOO_MANY.to_owned());
+                self.removal_reasons.insert(matcher, TOO_MANY.to_owned());
             }
         }
         let by = by.map_or_else(String::new, |by: Listener| format!(": more fails at {by}"));
@@ -127,21 +127,21 @@ impl Engine {
         verdict: impl Fn(&Self, ListenerId) -> Option<Assessment>,
     ) {
         let Some(rolled) = &self.rolled else { return };
-        let failing = rolled.failing().filter_map(|id| self.watches.get(&id));
+        let failing = rolled.failing().filter_map(|id| self.monitors.get(&id));
         let mut ranked: Vec<(f64, ListenerId)> =
-            failing.map(|watch| (watch.failing_rate(), watch.id)).collect();
+            failing.map(|monitor| (monitor.failing_rate(), monitor.id)).collect();
         ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
         for (rate, id) in ranked {
             let Some(verdict) = (rate > 0.0).then(|| verdict(self, id)).flatten() else { continue };
             let Some(number) = self.place(now, id) else { return };
             let alarm = self.rolled.as_mut().and_then(|rolled| rolled.remove(id));
             let Some(Member { alarm: Some(alarm), .. }) = alarm else { continue };
-            let Some(watch) = self.watches.get_mut(&id) else { continue };
-            watch.rolled = None;
+            let Some(monitor) = self.monitors.get_mut(&id) else { continue };
+            monitor.rolled = None;
             // The time before is reported elsewhere.
             let alarm = Suspect { since: now, from: now, ..alarm };
-            let settings = self.settings.of(watch.listener);
-            let opening = watch.opening(number, &alarm, &verdict.evidence, settings);
+            let settings = self.settings.of(monitor.listener);
+            let opening = monitor.opening(number, &alarm, &verdict.evidence, settings);
             self.open(now, id, opening, &verdict);
         }
     }

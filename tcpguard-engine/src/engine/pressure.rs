@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::Engine;
 use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
-use crate::evidence::{Assessment, crowd_line, overload_line};
+use crate::evidence::{Assessment, flash_crowd_line, overload_line};
 use crate::host::News;
+use crate::monitor::ListenerMonitor;
 use crate::policy::clean_age;
-use crate::signal::Strain;
-use crate::watch::Watch;
+use crate::signal::PressureKind;
 use crate::words::span;
 use crate::{
     CleanUp, Command, Evidence, IncidentReport, ListenerId, ListenerKind, Mode, Settings, Timestamp,
@@ -21,28 +21,31 @@ const RECORDED: Duration = Duration::from_secs(1);
 impl Engine {
     /// Opens and refines the incidents of listeners under pressure. Their end is that of all others.
     pub(super) fn follow_pressure(&mut self, now: Timestamp) {
-        let strained: Vec<(ListenerId, Strain)> = self
-            .watches
+        let strained: Vec<(ListenerId, PressureKind)> = self
+            .monitors
             .values()
-            .filter(|watch| watch.suspect.is_none() && !watch.handshakes_failed())
-            .filter_map(|watch| Some((watch.id, watch.strain()?)))
+            .filter(|monitor| monitor.suspect.is_none() && !monitor.handshakes_failed())
+            .filter_map(|monitor| Some((monitor.id, monitor.pressure_kind()?)))
             .collect();
-        for (id, strain) in strained {
-            let assessment = self.assess_strain(id, strain);
+        for (id, pressure_kind) in strained {
+            let assessment = self.assess_pressure(id, pressure_kind);
             if let Some(incident) =
-                self.watches.get_mut(&id).and_then(|w| w.incident.as_deref_mut())
+                self.monitors.get_mut(&id).and_then(|w| w.incident.as_deref_mut())
             {
                 // A flash crowd may fill the accept queue. A queue that drains makes no flash crowd of an incident.
-                if strain == Strain::Overload || incident.class() == strain.class() {
+                if pressure_kind == PressureKind::Overload
+                    || incident.class() == pressure_kind.class()
+                {
                     incident.refine(now, &assessment);
                 }
                 continue;
             }
             let place = self.free_place();
-            let Some(watch) = self.watches.get(&id) else { continue };
-            let (settings, evidence) = (self.settings.of(watch.listener), &assessment.evidence);
+            let Some(monitor) = self.monitors.get(&id) else { continue };
+            let (settings, evidence) = (self.settings.of(monitor.listener), &assessment.evidence);
             let number = place.unwrap_or_default();
-            let opening = watch.opening_of_strain(now, number, strain, evidence, settings);
+            let opening =
+                monitor.opening_of_pressure(now, number, pressure_kind, evidence, settings);
             match place {
                 Some(_) => self.open(now, id, opening, &assessment),
                 None => self.roll_up(now, id, None, opening, &assessment),
@@ -50,26 +53,26 @@ impl Engine {
         }
     }
 
-    fn assess_strain(&self, id: ListenerId, strain: Strain) -> Assessment {
-        let watch = &self.watches[&id];
-        let settings = self.settings.of(watch.listener);
-        let completion = watch.completion(settings).unwrap_or(0.0);
-        let (sources_estimate, syns_per_source) = watch.sources().unwrap_or_default();
+    fn assess_pressure(&self, id: ListenerId, pressure_kind: PressureKind) -> Assessment {
+        let monitor = &self.monitors[&id];
+        let settings = self.settings.of(monitor.listener);
+        let completion = monitor.completion(settings).unwrap_or(0.0);
+        let (sources_estimate, syns_per_source) = monitor.sources().unwrap_or_default();
         let evidence = Evidence {
             completion,
             sources_estimate,
             syns_per_source,
-            usual_syn_rate: watch.usual_syn_rate(),
-            half_open: watch.half_open(),
+            baseline_syn_rate: monitor.baseline_syn_rate(),
+            half_open: monitor.half_open(),
             ..Evidence::default()
         };
-        let line = match strain {
-            Strain::Overload => overload_line(),
-            Strain::Crowd => crowd_line(&evidence, watch.syn_rate()),
+        let line = match pressure_kind {
+            PressureKind::Overload => overload_line(),
+            PressureKind::FlashCrowd => flash_crowd_line(&evidence, monitor.syn_rate()),
         };
         // As sure as it is that these are real clients.
         let mut assessment = Assessment::of_counters(line, completion, evidence);
-        assessment.moment = Some(watch.moment(self.now, settings));
+        assessment.moment = Some(monitor.moment(self.now, settings));
         assessment
     }
 
@@ -77,7 +80,7 @@ impl Engine {
     pub(super) fn follow_host(&mut self, now: Timestamp) {
         let quiet = self.settings.common.quiet;
         for report in self.host.end_quiet(now, quiet) {
-            self.tell_of_end(&report, &format!("quiet for {}", span(quiet)));
+            self.alert_end(&report, &format!("quiet for {}", span(quiet)));
             self.keep(report);
         }
         for finding in self.host.findings(now, self.mode, &self.settings.common) {
@@ -89,10 +92,10 @@ impl Engine {
                 }
             };
             match self.host.take(now, finding, number) {
-                News::Opened(report) => self.tell_of(*report, None),
+                News::Opened(report) => self.alert_with(*report, None),
                 News::Changed(report) => {
                     let class = report.class;
-                    self.tell_of(*report, Some(class));
+                    self.alert_with(*report, Some(class));
                 }
                 News::None => {}
             }
@@ -107,26 +110,26 @@ impl Engine {
         if self.mode != Mode::Enforce || !self.host.drops_beyond() {
             return;
         }
-        let is_full = |watch: &&Watch| {
-            let settings = self.settings.of(watch.listener);
-            watch.kind == ListenerKind::Local
-                && watch.is_queue_full(now, settings)
-                && due(now, watch.cleaned, settings.poll * 2, settings.poll)
+        let is_full = |monitor: &&ListenerMonitor| {
+            let settings = self.settings.of(monitor.listener);
+            monitor.kind == ListenerKind::Local
+                && monitor.is_queue_full(now, settings)
+                && due(now, monitor.cleaned, settings.poll * 2, settings.poll)
         };
-        let full = self.watches.values().filter(is_full).map(|watch| watch.id);
+        let full = self.monitors.values().filter(is_full).map(|monitor| monitor.id);
         for listener in full.take(CLEANED_AT_ONCE).collect::<Vec<_>>() {
-            let Some(watch) = self.watches.get_mut(&listener) else { continue };
-            let settings = self.settings.of(watch.listener);
+            let Some(monitor) = self.monitors.get_mut(&listener) else { continue };
+            let settings = self.settings.of(monitor.listener);
             let clean_up = CleanUp {
                 signatures: Vec::new(),
                 sources: Vec::new(),
                 answered_before: now,
-                older_than: unread_age(watch, self.sample_shift, settings),
+                older_than: unread_age(monitor, self.sample_shift, settings),
                 everybody_before: Timestamp::default(),
             };
             let limit = CLEAN_LIMIT;
             self.commands.push_back(Command::CleanHalfOpen { listener, clean_up, limit });
-            watch.cleaned = now;
+            monitor.cleaned = now;
         }
     }
 
@@ -140,10 +143,10 @@ impl Engine {
 /// read is recorded, that is known soon. It is not where the agent follows a sample of `1 / 2^sample_shift`, nor where
 /// many are dropped or answered, so that CPUs follow fewer by themselves
 /// ([`tcpguard_common::fastpath::Pace`]): there a client must have had time for its handshake.
-fn unread_age(watch: &Watch, sample_shift: u8, settings: &Settings) -> Duration {
-    let age = clean_age(watch.rtt(settings));
-    let lately = watch.window.last(age);
-    let thinned = watch.ladder.keeps_syns_away() || lately.cookies_sent + lately.dropped > 0;
+fn unread_age(monitor: &ListenerMonitor, sample_shift: u8, settings: &Settings) -> Duration {
+    let age = clean_age(monitor.rtt(settings));
+    let lately = monitor.window.last(age);
+    let thinned = monitor.ladder.keeps_syns_away() || lately.cookies_sent + lately.dropped > 0;
     if sample_shift == 0 && !thinned { RECORDED } else { age }
 }
 
@@ -151,11 +154,11 @@ fn unread_age(watch: &Watch, sample_shift: u8, settings: &Settings) -> Duration 
 mod tests {
     use super::*;
     use crate::window::Tick;
-    use crate::{Listener, ListenerCounters, ListenerSample, Step};
+    use crate::{Listener, ListenerCounters, ListenerSample, Mitigation};
 
     /// The naive way asks the sample alone, and resets distant clients of which the SYN was not recorded.
     #[test]
-    fn where_a_step_thins_the_record_a_client_has_time_for_its_handshake() {
+    fn where_a_mitigation_thins_the_record_a_client_has_time_for_its_handshake() {
         let settings = Settings::default();
         let (poll, now) = (settings.poll, Timestamp::from_millis(10_000));
         let sample = ListenerSample {
@@ -166,15 +169,16 @@ mod tests {
             queues: None,
             distinct_sources: 0,
         };
-        let watch = Watch::new(&sample);
-        let age = |watch: &Watch, sample_shift| unread_age(watch, sample_shift, &settings);
-        assert_eq!([0, 1].map(|shift| age(&watch, shift)), [RECORDED, Duration::from_secs(3)]);
-        let mut stepped = watch.clone();
-        stepped.ladder.adopt(now, Step::Cookies, 0, settings.quiet);
+        let monitor = ListenerMonitor::new(&sample);
+        let age =
+            |monitor: &ListenerMonitor, sample_shift| unread_age(monitor, sample_shift, &settings);
+        assert_eq!([0, 1].map(|shift| age(&monitor, shift)), [RECORDED, Duration::from_secs(3)]);
+        let mut stepped = monitor.clone();
+        stepped.ladder.adopt(now, Mitigation::Cookies, 0, settings.quiet);
         assert_eq!(age(&stepped, 0), Duration::from_secs(3));
         // It was left a moment ago.
         for (cookies_sent, dropped) in [(100, 0), (0, 100)] {
-            let mut left = watch.clone();
+            let mut left = monitor.clone();
             let tick = Tick { end: now, span: poll, cookies_sent, dropped, ..Tick::default() };
             left.window.push(tick);
             assert_eq!(age(&left, 0), Duration::from_secs(3));

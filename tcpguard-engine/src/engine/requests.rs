@@ -41,8 +41,8 @@ impl Engine {
                 self.allow(now, net.trunc(), lifetime, reason, uid, force)
             }
             Request::Disallow { net, uid } => self.disallow(net.trunc(), uid),
-            Request::OrderStep { listener, step, order, lifetime, uid } => {
-                self.order_step(now, listener, step, order, lifetime, uid)
+            Request::OrderMitigation { listener, mitigation, order, lifetime, uid } => {
+                self.order_mitigation(now, listener, mitigation, order, lifetime, uid)
             }
             Request::SetMode { mode, uid } => Ok(self.set_mode(now, mode, uid)),
         }
@@ -59,8 +59,8 @@ impl Engine {
         let RuleToImport { net, ports, .. } = rule;
         let matcher = Matcher::Source(net, ports);
         // A source that is blocked already is not cut off by a longer block.
-        let again = self.book.find(&matcher).is_some_and(|entry| {
-            entry.is_operators() && entry.rule.trial.is_none() && entry.rule.expires > now
+        let again = self.rule_table.find(&matcher).is_some_and(|entry| {
+            entry.is_operators() && entry.rule.confirmation.is_none() && entry.rule.expires > now
         });
         let cuts_off = clients.known > 0 && !again;
         if force == Force::No {
@@ -69,13 +69,13 @@ impl Engine {
                 return Err(RequestError::Clients { net, clients });
             }
         }
-        let Terms { forced, expires, trial } =
-            self.terms(now, &rule, force, self.book.operators_over(&net), cuts_off);
+        let Terms { forced, expires, confirmation } =
+            self.terms(now, &rule, force, self.rule_table.operators_over(&net), cuts_off);
         let reason = rule.reason.unwrap_or_default();
-        let lasts = match &trial {
-            Some(trial) => format!(
+        let lasts = match &confirmation {
+            Some(confirmation) => format!(
                 "{}, if that is confirmed within {}",
-                span(trial.until.since(now)),
+                span(confirmation.until.since(now)),
                 span(expires.since(now))
             ),
             None => span(expires.since(now)),
@@ -90,21 +90,21 @@ impl Engine {
             reason,
             created: now,
             expires,
-            trial,
+            confirmation,
         };
-        let full = RequestError::Full { limit: self.book.room() };
+        let full = RequestError::Full { limit: self.rule_table.room() };
         let id = self.install_operators(now, made).ok_or(full)?;
         text.insert_str(0, &format!("rule {}: ", id.0));
         // The new one is in the kernel before the old one goes.
-        if let Some(old) = self.book.for_other_ports(&matcher).map(|entry| entry.rule.id) {
+        if let Some(old) = self.rule_table.for_other_ports(&matcher).map(|entry| entry.rule.id) {
             self.remove_rule(now, old, format!("rule {} takes its place", id.0));
             text.push_str(&format!("; it takes the place of rule {}", old.0));
         }
-        self.tell_of_rule(Severity::Notice, "rule_installed", text, Some(net), None);
-        let report = self.book.find(&matcher).map(|entry| self.rule_report(entry));
+        self.alert_rule(Severity::Notice, "rule_installed", text, Some(net), None);
+        let report = self.rule_table.find(&matcher).map(|entry| self.rule_report(entry));
         report
             .map(|rule| Response::Blocked { rule, clients })
-            .ok_or(RequestError::Full { limit: self.book.room() })
+            .ok_or(RequestError::Full { limit: self.rule_table.room() })
     }
 
     pub(super) fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
@@ -145,7 +145,7 @@ impl Engine {
         }
         self.hand_out_allowed();
         self.release_exempt(now);
-        self.tell_of_rule(Severity::Notice, "allow_added", text, Some(entry.net), None);
+        self.alert_rule(Severity::Notice, "allow_added", text, Some(entry.net), None);
         Ok(Response::Allowed(entry))
     }
 
@@ -157,7 +157,7 @@ impl Engine {
         self.hand_out_allowed();
         for entry in &removed {
             let text = format!("{} no longer allows {}", User(uid), entry.net);
-            self.tell_of_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
+            self.alert_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
         }
         Ok(Response::Disallowed(removed))
     }
@@ -171,7 +171,7 @@ impl Engine {
         self.hand_out_allowed();
         for entry in ended {
             let text = format!("{} is no longer allowed: its time is over", entry.net);
-            self.tell_of_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
+            self.alert_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
         }
     }
 
@@ -215,12 +215,12 @@ impl Engine {
         self.take_up_removed(now);
         self.commands.push_back(Command::SetMode(mode));
         if let Some(text) = text {
-            self.tell_of_rule(Severity::Notice, "mode_changed", text, None, None);
+            self.alert_rule(Severity::Notice, "mode_changed", text, None, None);
         }
         if mode == Mode::Off {
-            let automatic = self.book.iter().filter(|entry| entry.incident().is_some());
+            let automatic = self.rule_table.iter().filter(|entry| entry.incident().is_some());
             let gone = automatic.map(|entry| (entry.rule.matcher, "the guard is off".to_owned()));
-            self.farewells.extend(gone);
+            self.removal_reasons.extend(gone);
         }
         if mode == Mode::Off || was == Mode::Off {
             // Earlier findings may no longer hold. The next inspection, at once, decides.

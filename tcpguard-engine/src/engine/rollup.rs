@@ -13,13 +13,13 @@ use super::Engine;
 use super::held_back;
 use crate::evidence::Assessment;
 use crate::incident::{Incident, Opening};
+use crate::monitor::{ListenerMonitor, Rolled, Shared, Suspect};
 use crate::rules::Entry;
-use crate::watch::{Rolled, Shared, Suspect, Watch};
 use crate::window::Tick;
 use crate::words::{span, story};
 use crate::{
-    Command, IncidentClass, IncidentReport, Listener, ListenerCounters, ListenerId, Matcher, Mode,
-    Severity, Step, Timestamp,
+    Command, IncidentClass, IncidentReport, Listener, ListenerCounters, ListenerId, Matcher,
+    Mitigation, Mode, Severity, Timestamp,
 };
 
 /// Listeners that are named one by one. The list of actions holds more, because it also lists the
@@ -47,8 +47,8 @@ pub(super) struct Member {
 }
 
 impl Member {
-    fn over_for(&self, watch: &Watch, now: Timestamp) -> Duration {
-        if self.alarm.is_some() { watch.quiet(now) } else { watch.over_for(now) }
+    fn over_for(&self, monitor: &ListenerMonitor, now: Timestamp) -> Duration {
+        if self.alarm.is_some() { monitor.quiet(now) } else { monitor.over_for(now) }
     }
 }
 
@@ -60,18 +60,18 @@ impl RollUp {
     fn add(
         &mut self,
         now: Timestamp,
-        watch: &mut Watch,
+        monitor: &mut ListenerMonitor,
         alarm: Option<Suspect>,
         class: IncidentClass,
     ) {
-        let new = Member { counters: *watch.counters(), alarm };
-        let member = self.members.entry(watch.id).or_insert(new);
+        let new = Member { counters: *monitor.counters(), alarm };
+        let member = self.members.entry(monitor.id).or_insert(new);
         member.alarm = alarm.or(member.alarm);
         if let Some(alarm) = member.alarm {
-            watch.rolled = Some(Rolled { class, since: alarm.since });
+            monitor.rolled = Some(Rolled { class, since: alarm.since });
         }
-        if self.seen.insert(watch.id) && self.seen.len() <= NAMED {
-            self.incident.note(now, format!("{} on {}", class.in_words(), watch.listener));
+        if self.seen.insert(monitor.id) && self.seen.len() <= NAMED {
+            self.incident.note(now, format!("{} on {}", class.in_words(), monitor.listener));
         }
         self.incident.set_listeners(self.seen.len());
     }
@@ -99,13 +99,13 @@ impl Engine {
         opening: Opening,
         assessment: &Assessment,
     ) {
-        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let class = assessment.class;
         if let Some(rolled) = &mut self.rolled {
             if !rolled.members.contains_key(&id) {
                 rolled.incident.count_syns(opening.syns);
             }
-            rolled.add(now, watch, alarm, class);
+            rolled.add(now, monitor, alarm, class);
             return;
         }
         self.incidents += 1;
@@ -113,12 +113,12 @@ impl Engine {
             id: self.incidents,
             listener_id: ListenerId::HOST,
             listener: Listener::HOST,
-            usual_completed: None,
+            baseline_completed: None,
             ..opening
         };
         let mut rolled = RollUp::new(Incident::open(now, opening, assessment));
-        rolled.add(now, watch, alarm, class);
-        rolled.incident.actions_told();
+        rolled.add(now, monitor, alarm, class);
+        rolled.incident.note_actions_notified();
         let report = rolled.incident.report(Vec::new(), None);
         self.rolled = Some(rolled);
         self.commands.push_back(Command::Alert {
@@ -143,14 +143,14 @@ impl Engine {
         let mut rate = 0.0;
         let quiet = self.settings.common.quiet;
         let enforced = self.mode == Mode::Enforce;
-        let (watches, incident) = (&self.watches, &mut rolled.incident);
+        let (monitors, incident) = (&self.monitors, &mut rolled.incident);
         let mut left = Vec::new();
         rolled.members.retain(|id, member| {
-            let Some(watch) = watches.get(id) else { return false };
-            incident.count(&since(&member.counters, watch.counters(), enforced));
-            member.counters = *watch.counters();
-            rate += watch.syn_rate();
-            let stays = watch.incident.is_none() && member.over_for(watch, now) < quiet;
+            let Some(monitor) = monitors.get(id) else { return false };
+            incident.count(&since(&member.counters, monitor.counters(), enforced));
+            member.counters = *monitor.counters();
+            rate += monitor.syn_rate();
+            let stays = monitor.incident.is_none() && member.over_for(monitor, now) < quiet;
             if !stays {
                 left.push(*id);
             }
@@ -165,7 +165,7 @@ impl Engine {
         if let Some(before) = news
             && let Some(report) = self.rolled_report(None)
         {
-            self.tell_of(report, Some(before));
+            self.alert_with(report, Some(before));
         }
         if is_over {
             self.end_rolled(now, &format!("quiet for {}", span(quiet)));
@@ -175,18 +175,18 @@ impl Engine {
     /// A listener is no longer reported together with others.
     fn let_go(&mut self, now: Timestamp, id: ListenerId) {
         let signatures = self.harmless_signatures();
-        let Some(watch) = self.watches.get_mut(&id) else { return };
-        let Some(rolled) = watch.rolled.take() else { return };
-        if watch.incident.is_some() {
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let Some(rolled) = monitor.rolled.take() else { return };
+        if monitor.incident.is_some() {
             return;
         }
-        watch.settle();
-        watch.failing_over = Some(now);
+        monitor.reset_signals();
+        monitor.failing_over = Some(now);
         if rolled.class.is_flood() {
-            watch.arm(now + self.settings.common.armed, signatures);
-            watch.ladder.forgive();
+            monitor.arm(now + self.settings.common.alert_window, signatures);
+            monitor.ladder.forgive();
         }
-        watch.rest = None;
+        monitor.residual = None;
     }
 
     fn end_rolled(&mut self, now: Timestamp, why: &str) {
@@ -199,54 +199,57 @@ impl Engine {
         // Where an incident goes on in which these rules acted, it asks for them by itself.
         let signatures = self.harmless_signatures();
         if !signatures.is_empty() {
-            let until = now + self.settings.common.armed;
-            for watch in self.watches.values_mut().filter(|watch| watch.shares_rules()) {
-                watch.arm(until, signatures.clone());
+            let until = now + self.settings.common.alert_window;
+            for monitor in self.monitors.values_mut().filter(|monitor| monitor.shares_rules()) {
+                monitor.arm(until, signatures.clone());
             }
         }
         rolled.incident.release_rules(why);
-        self.farewells.append(&mut rolled.incident.farewells);
-        self.tell_of_end(&report, why);
+        self.removal_reasons.append(&mut rolled.incident.removal_reasons);
+        self.alert_end(&report, why);
         self.keep(report);
     }
 
     /// The incident of all that are too many to be followed; with an end, as it was then.
     pub(super) fn rolled_report(&self, ended: Option<Timestamp>) -> Option<IncidentReport> {
         let incident = &self.rolled.as_ref()?.incident;
-        let rules = incident.wanted().iter().filter_map(|wanted| self.book.find(&wanted.matcher));
+        let rules =
+            incident.wanted().iter().filter_map(|wanted| self.rule_table.find(&wanted.matcher));
         Some(incident.report(rules.map(|entry| self.rule_report(entry)).collect(), ended))
     }
 
     /// The incident in which a listener is reported, as it is now.
     pub(super) fn report_at(&self, id: ListenerId) -> Option<IncidentReport> {
-        let is_rolled = self.watches.get(&id).is_some_and(|watch| watch.rolled.is_some());
+        let is_rolled = self.monitors.get(&id).is_some_and(|monitor| monitor.rolled.is_some());
         if is_rolled { self.rolled_report(None) } else { self.incident_report(id, None) }
     }
 
     /// The incident in which a listener is reported.
     pub(super) fn incident_at(&mut self, id: ListenerId) -> Option<&mut Incident> {
-        let watch = self.watches.get_mut(&id)?;
-        match watch.rolled {
+        let monitor = self.monitors.get_mut(&id)?;
+        match monitor.rolled {
             Some(_) => self.rolled.as_mut().map(|rolled| &mut rolled.incident),
-            None => watch.incident.as_deref_mut(),
+            None => monitor.incident.as_deref_mut(),
         }
     }
 
     /// Whether a listener is reported together with others, because its handshakes fail.
     pub(super) fn is_rolled(&self, id: ListenerId) -> bool {
-        self.watches.get(&id).is_some_and(|watch| watch.rolled.is_some())
+        self.monitors.get(&id).is_some_and(|monitor| monitor.rolled.is_some())
     }
 
     /// Whether a mitigation at a listener that is reported together with others needs no alert of its own: it
     /// started at another of them before, or is no longer active at this one. The end of the mitigation is reported
     /// with the incident's end.
-    pub(super) fn goes_without_saying(&self, id: ListenerId, step: Step) -> bool {
+    pub(super) fn goes_without_saying(&self, id: ListenerId, mitigation: Mitigation) -> bool {
         if !self.is_rolled(id) {
             return false;
         }
-        let taken = |watch: &Watch| watch.ladder.since(step).map(|since| (since, watch.id));
-        let Some(here) = self.watches.get(&id).and_then(taken) else { return true };
-        let told = self.watches.values().filter(|watch| watch.rolled.is_some());
+        let taken = |monitor: &ListenerMonitor| {
+            monitor.ladder.since(mitigation).map(|since| (since, monitor.id))
+        };
+        let Some(here) = self.monitors.get(&id).and_then(taken) else { return true };
+        let told = self.monitors.values().filter(|monitor| monitor.rolled.is_some());
         told.filter_map(taken).any(|there| there < here)
     }
 
@@ -256,40 +259,42 @@ impl Engine {
         &self,
         now: Timestamp,
         id: ListenerId,
-        step: Step,
+        mitigation: Mitigation,
         soon: bool,
     ) -> bool {
-        let failed = |watch: &Watch| {
-            let ladder = &watch.ladder;
-            let fails = ladder.refuses(step, now) || soon && ladder.waits(step, now);
-            watch.id != id && watch.rolled.is_some() && fails
+        let failed = |monitor: &ListenerMonitor| {
+            let ladder = &monitor.ladder;
+            let fails = ladder.refuses(mitigation, now) || soon && ladder.waits(mitigation, now);
+            monitor.id != id && monitor.rolled.is_some() && fails
         };
-        self.is_rolled(id) && self.watches.values().any(failed)
+        self.is_rolled(id) && self.monitors.values().any(failed)
     }
 
     /// The signatures that are dropped at a listener because they are at every one.
     pub(super) fn signatures_shared_by(&self, id: ListenerId) -> Vec<(Mask, Fingerprint)> {
-        let spared = self.watches.get(&id).is_some_and(|watch| watch.shared == Shared::Sparing);
-        let shared = self.book.signatures_of(ListenerId::HOST).filter(|_| !spared);
+        let spared =
+            self.monitors.get(&id).is_some_and(|monitor| monitor.shared == Shared::Sparing);
+        let shared = self.rule_table.signatures_of(ListenerId::HOST).filter(|_| !spared);
         shared.filter_map(signature).collect()
     }
 
     /// Returns the signatures that are dropped at every listener and have harmed no client.
     fn harmless_signatures(&self) -> Vec<(Mask, Fingerprint)> {
         let harmless = |entry: &&Entry| entry.meter.completed() == 0;
-        let shared = self.book.signatures_of(ListenerId::HOST).filter(harmless);
+        let shared = self.rule_table.signatures_of(ListenerId::HOST).filter(harmless);
         shared.filter_map(signature).collect()
     }
 
     /// Returns the reason that there may be no rule for every listener; `None` where there may be one.
     pub(super) fn no_shared_rules(&self) -> Option<&'static str> {
-        let spared = self.watches.values().any(|watch| self.held_back(watch.listener).is_some());
+        let spared =
+            self.monitors.values().any(|monitor| self.held_back(monitor.listener).is_some());
         spared.then_some(held_back::SOME)
     }
 
     /// Whether an operator forbids rules of a kind anywhere.
-    pub(super) fn is_forbidden_somewhere(&self, now: Timestamp, step: Step) -> bool {
-        self.watches.values().any(|watch| watch.ladder.forbidden(now, step))
+    pub(super) fn is_forbidden_somewhere(&self, now: Timestamp, mitigation: Mitigation) -> bool {
+        self.monitors.values().any(|monitor| monitor.ladder.forbidden(now, mitigation))
     }
 }
 

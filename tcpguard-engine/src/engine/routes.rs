@@ -23,8 +23,8 @@ impl Engine {
             by_listener.entry(answer.0.listener).or_default().push(*answer);
         }
         for (id, answers) in by_listener {
-            if let Some(watch) = self.watches.get_mut(&id) {
-                watch.learn_routes(now, &answers);
+            if let Some(monitor) = self.monitors.get_mut(&id) {
+                monitor.learn_routes(now, &answers);
             }
         }
     }
@@ -32,9 +32,11 @@ impl Engine {
     /// Asks for the routes of failing sources and of clients: first where a verdict waits for them, then
     /// where they were asked for longest ago.
     pub(super) fn ask_for_routes(&mut self, now: Timestamp, flows: &Flows) {
-        let worth = self.watches.values().filter(|watch| watch.takes_routes(now));
+        let worth = self.monitors.values().filter(|monitor| monitor.takes_routes(now));
         let mut worth: Vec<_> = worth
-            .map(|watch| (Reverse(watch.asks_for_routes(now)), watch.routes_asked(), watch.id))
+            .map(|monitor| {
+                (Reverse(monitor.asks_for_routes(now)), monitor.routes_asked(), monitor.id)
+            })
             .collect();
         worth.sort_unstable();
         let mut asked = Vec::new();
@@ -42,11 +44,11 @@ impl Engine {
             if asked.len() >= ASKED {
                 break;
             }
-            let Some(watch) = self.watches.get_mut(&id) else { continue };
-            let poll = self.settings.of(watch.listener).poll;
+            let Some(monitor) = self.monitors.get_mut(&id) else { continue };
+            let poll = self.settings.of(monitor.listener).poll;
             let about = questions(now, id, flows.of(id, |state| state), poll);
             let unanswered = about.iter().filter(|one| one.about == About::Unanswered).count();
-            watch.ask_routes(now, unanswered);
+            monitor.ask_routes(now, unanswered);
             asked.extend(about);
         }
         if !asked.is_empty() {

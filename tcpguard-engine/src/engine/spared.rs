@@ -7,8 +7,8 @@
 //! others can have cookies.
 
 use super::Engine;
+use crate::monitor::Shared;
 use crate::rules::MOSTLY;
-use crate::watch::Shared;
 use crate::{Command, ListenerId, Mode, Timestamp};
 
 impl Engine {
@@ -16,31 +16,32 @@ impl Engine {
     /// handshakes fail and no cookies answer.
     pub(super) fn spare_listeners(&mut self, now: Timestamp) {
         let enforced = self.mode == Mode::Enforce;
-        let mut rules = self.book.signatures_of(ListenerId::HOST).filter(|_| enforced).peekable();
+        let mut rules =
+            self.rule_table.signatures_of(ListenerId::HOST).filter(|_| enforced).peekable();
         let acts = rules.peek().is_some();
         let hits_clients = rules.any(|entry| entry.hits_clients(now, &self.settings.common));
         let mut changed = Vec::new();
-        for watch in self.watches.values_mut() {
-            let settings = self.settings.of(watch.listener);
+        for monitor in self.monitors.values_mut() {
+            let settings = self.settings.of(monitor.listener);
             // A listener's own rule shows by itself which clients it hits.
-            let hurts = || {
+            let is_harmful = || {
                 hits_clients
-                    && self.book.signatures_of(watch.id).next().is_none()
-                    && watch.loses_clients(settings.completed_share, settings)
+                    && self.rule_table.signatures_of(monitor.id).next().is_none()
+                    && monitor.loses_clients(settings.completed_share, settings)
             };
-            let is_answered = || watch.is_answered(now, self.saturated, settings);
-            let shared = match watch.shared {
+            let is_answered = || monitor.is_answered(now, self.saturated, settings);
+            let shared = match monitor.shared {
                 _ if !acts => Shared::Alike,
-                Shared::Sparing if is_answered() || !watch.handshakes_failed() => Shared::Sparing,
-                _ if !hurts() => Shared::Alike,
-                _ if is_answered() || watch.loses_clients(MOSTLY, settings) => Shared::Sparing,
-                _ => Shared::Hurting,
+                Shared::Sparing if is_answered() || !monitor.handshakes_failed() => Shared::Sparing,
+                _ if !is_harmful() => Shared::Alike,
+                _ if is_answered() || monitor.loses_clients(MOSTLY, settings) => Shared::Sparing,
+                _ => Shared::Harmful,
             };
             let spared = shared == Shared::Sparing;
-            if spared != (watch.shared == Shared::Sparing) {
-                changed.push((watch.id, watch.listener, spared));
+            if spared != (monitor.shared == Shared::Sparing) {
+                changed.push((monitor.id, monitor.listener, spared));
             }
-            watch.shared = shared;
+            monitor.shared = shared;
         }
         for (listener, at, spared) in changed {
             self.commands.push_back(Command::SpareListener { listener, spared });

@@ -3,17 +3,17 @@
 
 use super::Engine;
 use super::asking::ask_for_rules;
-use super::lifecycle::{COUNTED, Judged, Look};
+use super::lifecycle::{COUNTED, Inspection, Judged};
 use super::rollup::signature;
 use super::upkeep::CALM;
 use crate::evidence::{
     Assessment, Background, Cohort, Missing, Novelty, Reach, Regulars, Surge, assess,
 };
 use crate::learned::{Clients, JoinedClients};
+use crate::monitor::{ListenerMonitor, Residual, Shared};
 use crate::policy::Grounds;
-use crate::watch::{Rest, Shared, Watch};
 use crate::window::Sums;
-use crate::{IncidentClass, KnownClients, ListenerId, Settings, Step, Timestamp};
+use crate::{IncidentClass, KnownClients, ListenerId, Mitigation, Settings, Timestamp};
 
 /// Number of listeners with few failing handshakes from which they are judged together. Eight under the
 /// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing
@@ -63,88 +63,99 @@ impl Engine {
     pub(super) fn judge_together(
         &mut self,
         now: Timestamp,
-        looks: &[Look],
+        inspections: &[Inspection],
         known: &dyn KnownClients,
     ) {
         // A listener with enough flows of its own would drown out the others.
-        let is_part = |look: &&Look| self.is_thin(look) || self.is_rolled(look.id);
-        let parts: Vec<&Look> = looks.iter().filter(is_part).collect();
+        let is_part =
+            |inspection: &&Inspection| self.is_thin(inspection) || self.is_rolled(inspection.id);
+        let parts: Vec<&Inspection> = inspections.iter().filter(is_part).collect();
         let pool = self.pool(now, &parts, known);
-        let mut judged: Vec<(&Look, Judged)> = Vec::new();
-        for look in looks {
-            if !self.is_rolled(look.id)
-                && let Some(verdict) = self.judge(now, look, pool.as_ref(), known)
+        let mut judged: Vec<(&Inspection, Judged)> = Vec::new();
+        for inspection in inspections {
+            if !self.is_rolled(inspection.id)
+                && let Some(verdict) = self.judge(now, inspection, pool.as_ref(), known)
             {
-                judged.push((look, verdict));
+                judged.push((inspection, verdict));
             }
         }
         self.fill_places(now, |engine, id| {
-            let look = looks.iter().find(|look| look.id == id)?;
+            let inspection = inspections.iter().find(|inspection| inspection.id == id)?;
             let pool = pool.as_ref().filter(|pool| {
-                let speaks = || pool.speaks_for(&look.cohort, &engine.settings.common);
-                engine.is_thin(look) && speaks() == Some(true)
+                let speaks = || pool.speaks_for(&inspection.cohort, &engine.settings.common);
+                engine.is_thin(inspection) && speaks() == Some(true)
             });
-            Some(match (pool, &look.own) {
+            Some(match (pool, &inspection.own) {
                 (Some(pool), _) => engine.at(id, pool.all.clone()),
                 (None, Some(own)) => own.clone(),
-                (None, None) => engine.assess(id, &look.cohort, Some(known)),
+                (None, None) => engine.assess(id, &inspection.cohort, Some(known)),
             })
         });
         if let Some(pool) = &pool {
-            self.judge_rolled(now, looks, pool, known);
+            self.judge_rolled(now, inspections, pool, known);
         }
         // Last, so that a flood that a rule for every listener covers gets no other rule.
-        for (look, verdict) in judged {
-            self.act(now, look, verdict, known);
+        for (inspection, verdict) in judged {
+            self.act(now, inspection, verdict, known);
         }
     }
 
     /// The verdict on the failing handshakes of several listeners; `None` where they are too few, and none is
     /// reported together with others.
-    fn pool(&mut self, now: Timestamp, looks: &[&Look], known: &dyn KnownClients) -> Option<Pool> {
+    fn pool(
+        &mut self,
+        now: Timestamp,
+        inspections: &[&Inspection],
+        known: &dyn KnownClients,
+    ) -> Option<Pool> {
         let is_stale = self.everybody.gathered.is_none_or(|gathered| now.since(gathered) >= CALM);
-        if looks.len() < TOGETHER && !looks.iter().any(|look| self.is_rolled(look.id)) {
+        if inspections.len() < TOGETHER
+            && !inspections.iter().any(|inspection| self.is_rolled(inspection.id))
+        {
             if is_stale {
                 self.everybody = Everybody::default();
             }
             return None;
         }
         if is_stale {
-            let all: Vec<&Clients> = self.watches.values().map(|watch| &watch.clients).collect();
+            let all: Vec<&Clients> =
+                self.monitors.values().map(|monitor| &monitor.clients).collect();
             let clients = JoinedClients::of(all.iter().copied());
             self.everybody = Everybody { clients, gathered: Some(now) };
         }
-        let mut cohort = Cohort::pooled(looks.iter().map(|look| &look.cohort));
+        let mut cohort = Cohort::pooled(inspections.iter().map(|inspection| &inspection.cohort));
         if let Some(rolled) = &mut self.rolled {
             rolled.incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&rolled.incident.admitted);
         }
-        let all = self.assess_together(looks, &cohort, known);
+        let all = self.assess_together(inspections, &cohort, known);
         let held = cohort.has_resets().then(|| {
             let held = cohort.without(|flow| flow.reset);
-            let assessment = self.assess_together(looks, &held, known);
+            let assessment = self.assess_together(inspections, &held, known);
             (held, assessment)
         });
-        Some(Pool { listeners: looks.len(), cohort, all, held })
+        Some(Pool { listeners: inspections.len(), cohort, all, held })
     }
 
     fn assess_together(
         &self,
-        looks: &[&Look],
+        inspections: &[&Inspection],
         cohort: &Cohort,
         known: &dyn KnownClients,
     ) -> Assessment {
         let settings = &self.settings.common;
-        let watches = || looks.iter().filter_map(|look| self.watches.get(&look.id));
-        let recent = Sums::beside(watches().map(|watch| watch.recent(self.now, settings)));
+        let monitors =
+            || inspections.iter().filter_map(|inspection| self.monitors.get(&inspection.id));
+        let recent = Sums::beside(monitors().map(|monitor| monitor.recent(self.now, settings)));
         let seconds: Vec<[Sums; Surge::LASTING]> =
-            watches().map(|watch| watch.window.seconds(self.now)).collect();
+            monitors().map(|monitor| monitor.window.seconds(self.now)).collect();
         let seconds =
             std::array::from_fn(|at| Sums::beside(seconds.iter().map(|seconds| seconds[at])));
-        let usual = watches().filter_map(Watch::usual).reduce(|all, usual| all + usual);
-        let completed = watches().filter_map(|watch| watch.completions().baseline);
-        let completed = completed.reduce(|all, usual| all + usual);
-        let natural_share = self.natural_share(looks);
+        let baseline =
+            monitors().filter_map(ListenerMonitor::baseline).reduce(|all, baseline| all + baseline);
+        let completed = monitors().filter_map(|monitor| monitor.completions().baseline);
+        let completed = completed.reduce(|all, baseline| all + baseline);
+        let natural_share = self.natural_share(inspections);
         let counted = self.rolled.is_some() && recent.span >= COUNTED;
         let clients = &self.everybody.clients;
         let background = Background {
@@ -152,9 +163,9 @@ impl Engine {
             failing_share: counted
                 .then(|| recent.failures() as f64 / recent.attempts.max(1) as f64),
             novelty: Novelty::of(cohort, &self.networks, natural_share, settings),
-            surge: Surge::of(&seconds, usual, settings),
+            surge: Surge::of(&seconds, baseline, settings),
             clients_missing: Missing::of(&recent, completed),
-            regulars: Regulars::of(cohort, clients, known, &recent, usual),
+            regulars: Regulars::of(cohort, clients, known, &recent, baseline),
             reach: Reach::of(cohort, None, settings.distinct_min),
         };
         let mut assessment = assess(cohort, clients, background, settings);
@@ -163,7 +174,7 @@ impl Engine {
             evidence.completion = (recent.completed as f64 / recent.attempts as f64).min(1.0);
         }
         let (mut all, mut most, mut syns) = (0, 0, 0.0);
-        for (sources, each) in watches().filter_map(Watch::sources) {
+        for (sources, each) in monitors().filter_map(ListenerMonitor::sources) {
             all += sources;
             most = most.max(sources);
             syns += sources as f64 * each;
@@ -172,19 +183,21 @@ impl Engine {
         let differ = evidence.singleton_share >= settings.singleton_share;
         evidence.sources_estimate = if differ { all } else { most };
         evidence.syns_per_source = (syns / evidence.sources_estimate.max(1) as f64).max(1.0);
-        if self.one_sided || most_of(watches(), Watch::is_unsure) {
+        if self.one_sided || most_of(monitors(), ListenerMonitor::is_unsure) {
             assessment.doubt();
         }
         assessment
     }
 
     /// Baseline share of failing attempts, weighted by the attempts that were inspected at each listener.
-    fn natural_share(&self, looks: &[&Look]) -> f64 {
+    fn natural_share(&self, inspections: &[&Inspection]) -> f64 {
         let (mut expected, mut all) = (0.0, 0.0);
-        for look in looks {
-            let completed: u64 = look.cohort.completed.iter().map(|(.., weight)| weight).sum();
-            let weight = (look.cohort.weight() + completed) as f64;
-            let share = self.watches.get(&look.id).map_or(0.0, Watch::natural_share);
+        for inspection in inspections {
+            let completed: u64 =
+                inspection.cohort.completed.iter().map(|(.., weight)| weight).sum();
+            let weight = (inspection.cohort.weight() + completed) as f64;
+            let share =
+                self.monitors.get(&inspection.id).map_or(0.0, ListenerMonitor::natural_share);
             expected += share * weight;
             all += weight;
         }
@@ -195,30 +208,31 @@ impl Engine {
     fn judge_rolled(
         &mut self,
         now: Timestamp,
-        looks: &[Look],
+        inspections: &[Inspection],
         pool: &Pool,
         known: &dyn KnownClients,
     ) {
         if pool.cohort.failing.len() < self.settings.common.evidence_flows {
             return;
         }
-        let members: Vec<&Look> = looks.iter().filter(|look| self.is_rolled(look.id)).collect();
+        let members: Vec<&Inspection> =
+            inspections.iter().filter(|inspection| self.is_rolled(inspection.id)).collect();
         let apart = self.apart(&members, pool, known);
         let held_back = self.no_shared_rules();
-        let source_forbidden = self.is_forbidden_somewhere(now, Step::Source);
-        let signature_forbidden = self.is_forbidden_somewhere(now, Step::Signature);
+        let source_forbidden = self.is_forbidden_somewhere(now, Mitigation::Source);
+        let signature_forbidden = self.is_forbidden_somewhere(now, Mitigation::Signature);
         let inherited = self.orphaned();
-        let watches = || members.iter().filter_map(|look| self.watches.get(&look.id));
-        let unanswering = most_of(watches(), Watch::is_unanswering);
-        let unanswerable = most_of(watches(), |watch| {
-            let mode = self.settings.mode(watch.listener, self.mode);
-            watch.is_unanswerable(now, self.enforced, mode)
+        let monitors = || members.iter().filter_map(|inspection| self.monitors.get(&inspection.id));
+        let unanswering = most_of(monitors(), ListenerMonitor::is_unanswering);
+        let unanswerable = most_of(monitors(), |monitor| {
+            let mode = self.settings.mode(monitor.listener, self.mode);
+            monitor.is_unanswerable(now, self.enforced, mode)
         });
-        let unsure = most_of(watches(), Watch::is_unsure);
-        let waits = most_of(watches(), Watch::waits_for_routes);
-        let armed = watches().filter_map(|watch| watch.armed.as_deref());
+        let unsure = most_of(monitors(), ListenerMonitor::is_unsure);
+        let waits = most_of(monitors(), ListenerMonitor::waits_for_routes);
+        let alert_window = monitors().filter_map(|monitor| monitor.alert_window.as_deref());
         let mut remembered: Vec<_> =
-            armed.flat_map(|armed| armed.signatures.iter().copied()).collect();
+            alert_window.flat_map(|alert_window| alert_window.signatures.iter().copied()).collect();
         remembered.sort_unstable();
         remembered.dedup();
         self.take_over_shared();
@@ -252,15 +266,16 @@ impl Engine {
         let class = incident.class();
         let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
         incident.note_restraint(no_rule.or(held_back), None);
-        for (look, apart) in members.into_iter().zip(apart) {
-            let Some(watch) = self.watches.get_mut(&look.id) else { continue };
-            if let Some(rolled) = &mut watch.rolled {
+        for (inspection, apart) in members.into_iter().zip(apart) {
+            let Some(monitor) = self.monitors.get_mut(&inspection.id) else { continue };
+            if let Some(rolled) = &mut monitor.rolled {
                 rolled.class = apart.unwrap_or(class);
             }
             // Rules of a time in which the listener had an incident of its own.
-            let own: Vec<_> = self.book.signatures_of(look.id).filter_map(signature).collect();
-            let shares = watch.shared != Shared::Sparing;
-            watch.rest = Some(Rest::of(&look.cohort, |flow| {
+            let own: Vec<_> =
+                self.rule_table.signatures_of(inspection.id).filter_map(signature).collect();
+            let shares = monitor.shared != Shared::Sparing;
+            monitor.residual = Some(Residual::of(&inspection.cohort, |flow| {
                 let is_own = own.iter().any(|(mask, print)| flow.print.masked(*mask) == *print);
                 is_own || shares && incident.covers(flow)
             }));
@@ -271,16 +286,16 @@ impl Engine {
     /// reported flood: clients with a path that breaks meanwhile need no mitigations.
     fn apart(
         &self,
-        members: &[&Look],
+        members: &[&Inspection],
         pool: &Pool,
         known: &dyn KnownClients,
     ) -> Vec<Option<IncidentClass>> {
         let settings = &self.settings.common;
-        let apart = |look: &&Look| {
-            let is_part = pool.all.speaks_for(&look.cohort, settings) == Some(true);
-            (pool.all.class.is_flood() && !is_part).then(|| match self.is_thin(look) {
+        let apart = |inspection: &&Inspection| {
+            let is_part = pool.all.speaks_for(&inspection.cohort, settings) == Some(true);
+            (pool.all.class.is_flood() && !is_part).then(|| match self.is_thin(inspection) {
                 true => IncidentClass::HandshakeDegraded,
-                false => self.assess(look.id, &look.cohort, Some(known)).class,
+                false => self.assess(inspection.id, &inspection.cohort, Some(known)).class,
             })
         };
         members.iter().map(apart).collect()
@@ -293,7 +308,7 @@ impl Engine {
         if !rolled.incident.class().is_flood() {
             return;
         }
-        for entry in self.book.signatures_of(ListenerId::HOST).filter(|entry| entry.orphan) {
+        for entry in self.rule_table.signatures_of(ListenerId::HOST).filter(|entry| entry.orphan) {
             let matcher = entry.rule.matcher;
             let incident = &mut rolled.incident;
             if !incident.wants(&matcher) && !incident.has_refused(self.now, &matcher) {
@@ -304,11 +319,14 @@ impl Engine {
 }
 
 /// Whether most of some listeners are in a situation.
-fn most_of<'a>(watches: impl Iterator<Item = &'a Watch>, is_so: impl Fn(&Watch) -> bool) -> bool {
+fn most_of<'a>(
+    monitors: impl Iterator<Item = &'a ListenerMonitor>,
+    is_so: impl Fn(&ListenerMonitor) -> bool,
+) -> bool {
     let (mut all, mut so) = (0_u32, 0_u32);
-    for watch in watches {
+    for monitor in monitors {
         all += 1;
-        so += u32::from(is_so(watch));
+        so += u32::from(is_so(monitor));
     }
     all > 0 && f64::from(so) >= MOST * f64::from(all)
 }

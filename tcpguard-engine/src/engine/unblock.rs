@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Rules removed together that are reported one by one; more are reported in one line.
-pub(super) const TOLD_SINGLY: usize = 8;
+pub(super) const ALERTED_SINGLY: usize = 8;
 
 const WHY: &str = "removed by an operator";
 
@@ -24,7 +24,7 @@ impl Engine {
     ) -> Result<Response, RequestError> {
         let asked = |entry: &Entry| which.includes(entry) && whose.includes(entry);
         let removed: Vec<(Matcher, RuleReport)> = self
-            .book
+            .rule_table
             .iter()
             .filter(|entry| asked(entry))
             .map(|entry| (entry.rule.matcher, self.rule_report(entry)))
@@ -36,20 +36,20 @@ impl Engine {
             self.give_up(now, report.id, matcher);
         }
         if which == Which::All {
-            let staying = self.book.only(|entry| !whose.includes(entry));
+            let staying = self.rule_table.only(|entry| !whose.includes(entry));
             self.replace_rules(now, staying, WHY.to_owned());
         } else {
             removed.iter().for_each(|(_, report)| self.remove_rule(now, report.id, WHY.to_owned()));
         }
-        if removed.len() > TOLD_SINGLY {
+        if removed.len() > ALERTED_SINGLY {
             let text = format!("{} rules {WHY}", removed.len());
-            self.tell_of_rule(Severity::Notice, "rule_removed", text, None, None);
+            self.alert_rule(Severity::Notice, "rule_removed", text, None, None);
         } else {
             for (matcher, report) in &removed {
                 let RuleReport { id, kind, matches, ports, .. } = report;
                 let text = format!("rule {} {WHY}: {kind} {matches}{ports}", id.0);
                 let (prefix, incident) = (matcher.prefix(), report.incident);
-                self.tell_of_rule(Severity::Notice, "rule_removed", text, prefix, incident);
+                self.alert_rule(Severity::Notice, "rule_removed", text, prefix, incident);
             }
         }
         Ok(Response::Unblocked(removed.into_iter().map(|(_, report)| report).collect()))
@@ -57,12 +57,12 @@ impl Engine {
 
     /// No incident asks for this rule for a while, nor takes it over from an earlier run.
     fn give_up(&mut self, now: Timestamp, id: RuleId, matcher: &Matcher) {
-        let orphan = self.book.disown(matcher);
+        let orphan = self.rule_table.disown(matcher);
         if orphan {
-            self.farewells.insert(*matcher, WHY.to_owned());
+            self.removal_reasons.insert(*matcher, WHY.to_owned());
         }
-        let step = matcher.step();
-        let removed = RemovedRule { id, step, at: now, until: now + Limits::REMOVED };
+        let mitigation = matcher.mitigation();
+        let removed = RemovedRule { id, mitigation, at: now, until: now + Limits::REMOVED };
         let of = |id: ListenerId| match matcher {
             Matcher::Source(..) => true,
             Matcher::Signature { listener, .. } => *listener == id,
@@ -76,15 +76,15 @@ impl Engine {
 
     /// Incidents ask again for the rules that an operator removed, if the evidence does.
     pub(super) fn take_up_removed(&mut self, now: Timestamp) {
-        let until = now + self.settings.common.armed;
-        self.watches.values_mut().for_each(|watch| watch.take_up(until, None));
+        let until = now + self.settings.common.alert_window;
+        self.monitors.values_mut().for_each(|monitor| monitor.take_up(until, None));
         if let Some(rolled) = &mut self.rolled {
             rolled.incident.take_up(None);
         }
     }
 
     fn not_found(&self, which: Which, whose: Whose) -> RequestError {
-        let mut asked = self.book.iter().filter(|entry| whose.includes(entry));
+        let mut asked = self.rule_table.iter().filter(|entry| whose.includes(entry));
         let wider = asked.find_map(|entry| match (which, entry.rule.matcher) {
             (Which::Within(net), Matcher::Source(rule, _)) if rule.contains(&net) => {
                 Some((entry.rule.id, rule))
@@ -94,7 +94,7 @@ impl Engine {
         let automatic = match whose {
             Whose::Operators => {
                 let of_incidents = |entry: &&Entry| Whose::Incidents.includes(entry);
-                self.book.iter().filter(of_incidents).filter(|e| which.includes(e)).count()
+                self.rule_table.iter().filter(of_incidents).filter(|e| which.includes(e)).count()
             }
             Whose::Incidents | Whose::All => 0,
         };

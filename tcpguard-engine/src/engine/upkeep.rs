@@ -10,12 +10,12 @@ use super::Engine;
 use super::rollup::signature;
 use crate::incident::{Incident, Instead};
 use crate::ladder::Newest;
+use crate::monitor::ListenerMonitor;
 use crate::policy::{COOKIES_LEFT, clean_age, in_words};
-use crate::rules::{Book, Change, Entry, Life, Wanted, plan};
-use crate::watch::Watch;
+use crate::rules::{Change, Entry, Life, RuleTable, Wanted, plan};
 use crate::{
-    CleanUp, Command, IncidentReport, ListenerId, ListenerKind, Matcher, Mode, Origin, RuleId,
-    Severity, Step, Timestamp,
+    CleanUp, Command, IncidentReport, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin,
+    RuleId, Severity, Timestamp,
 };
 
 /// Interval of the questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
@@ -34,13 +34,13 @@ impl Engine {
     pub(super) fn carry_out_plan(&mut self, now: Timestamp) {
         self.forget_expired(now);
         self.hold_back();
-        let mut farewells = BTreeMap::new();
+        let mut removal_reasons = BTreeMap::new();
         for incident in self.open_incidents_mut() {
-            farewells.append(&mut incident.farewells);
+            removal_reasons.append(&mut incident.removal_reasons);
         }
-        self.farewells.append(&mut farewells);
-        self.settle_orphans();
-        for change in plan(now, &self.wanted(), &self.farewells, &self.book) {
+        self.removal_reasons.append(&mut removal_reasons);
+        self.reclaim_orphans();
+        for change in plan(now, &self.wanted(), &self.removal_reasons, &self.rule_table) {
             match change {
                 Change::Remove(id, why) => self.remove_rule(now, id, why),
                 Change::Install(wanted) => self.install_rule(now, wanted),
@@ -48,7 +48,7 @@ impl Engine {
                 Change::RollBack(id) => self.roll_back(now, id),
             }
         }
-        self.farewells.clear();
+        self.removal_reasons.clear();
     }
 
     /// Rules that incidents want, by incident.
@@ -65,7 +65,7 @@ impl Engine {
     fn forget_expired(&mut self, now: Timestamp) {
         let over = |entry: &&Entry| entry.ttl.is_some() && entry.rule.expires <= now;
         let expired: Vec<Matcher> =
-            self.book.iter().filter(over).map(|entry| entry.rule.matcher).collect();
+            self.rule_table.iter().filter(over).map(|entry| entry.rule.matcher).collect();
         for matcher in &expired {
             for incident in self.open_incidents_mut() {
                 incident.forget(matcher, "nothing hits it any more");
@@ -77,15 +77,15 @@ impl Engine {
         let origin = Origin::Incident(wanted.incident);
         let life = Life::WhileNeeded(wanted.ttl);
         let words = in_words(&wanted.matcher);
-        let entry = self.book.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
+        let entry = self.rule_table.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
         let rule = entry.map(|entry| entry.rule.clone());
         if self.mode == Mode::Enforce
             && rule.is_some()
-            && let Some(id) = self.tells_of(wanted.incident)
-            && let Some(watch) = self.watches.get_mut(&id)
+            && let Some(id) = self.alerts_for(wanted.incident)
+            && let Some(monitor) = self.monitors.get_mut(&id)
         {
-            let settings = self.settings.of(watch.listener);
-            watch.try_out(now, Newest::Rule(wanted.matcher), settings);
+            let settings = self.settings.of(monitor.listener);
+            monitor.try_out(now, Newest::Rule(wanted.matcher), settings);
         }
         let Some(rule) = rule else {
             self.note(now, wanted.incident, "no rule: all rule slots are taken".to_owned());
@@ -99,28 +99,29 @@ impl Engine {
         self.commands.push_back(Command::InstallRule(rule));
         self.note(now, wanted.incident, text.clone());
         let (prefix, incident) = (wanted.matcher.prefix(), Some(wanted.incident));
-        self.tell_of_rule(Severity::Notice, "rule_installed", text, prefix, incident);
+        self.alert_rule(Severity::Notice, "rule_installed", text, prefix, incident);
     }
 
     /// The listener at which clients show whether a rule of an incident keeps them out: its own, or the one
     /// with the most clients of those that are reported together.
-    fn tells_of(&self, incident: u64) -> Option<ListenerId> {
-        let own =
-            |watch: &&Watch| watch.incident.as_deref().is_some_and(|open| open.id() == incident);
-        if let Some(watch) = self.watches.values().find(own) {
-            return Some(watch.id);
+    fn alerts_for(&self, incident: u64) -> Option<ListenerId> {
+        let own = |monitor: &&ListenerMonitor| {
+            monitor.incident.as_deref().is_some_and(|open| open.id() == incident)
+        };
+        if let Some(monitor) = self.monitors.values().find(own) {
+            return Some(monitor.id);
         }
         let rolled = self.rolled.as_ref().filter(|rolled| rolled.incident.id() == incident)?;
-        let usual = |id: &ListenerId| {
-            self.watches.get(id).and_then(|watch| watch.completions().baseline).unwrap_or(0.0)
+        let baseline = |id: &ListenerId| {
+            self.monitors.get(id).and_then(|monitor| monitor.completions().baseline).unwrap_or(0.0)
         };
-        rolled.failing().max_by(|one, other| usual(one).total_cmp(&usual(other)))
+        rolled.failing().max_by(|one, other| baseline(one).total_cmp(&baseline(other)))
     }
 
     pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: String) {
-        let Some(entry) = self.book.remove(id) else { return };
-        for watch in self.watches.values_mut() {
-            watch.ladder.breaker.forget(&Newest::Rule(entry.rule.matcher));
+        let Some(entry) = self.rule_table.remove(id) else { return };
+        for monitor in self.monitors.values_mut() {
+            monitor.ladder.breaker.forget(&Newest::Rule(entry.rule.matcher));
         }
         self.note_end(now, &entry, &why);
         self.commands.push_back(Command::RemoveRule { rule: entry.rule, why });
@@ -141,7 +142,7 @@ impl Engine {
     }
 
     pub(super) fn renew_rule(&mut self, id: RuleId, expires: Timestamp) {
-        if let Some(entry) = self.book.entry_mut(id) {
+        if let Some(entry) = self.rule_table.entry_mut(id) {
             entry.rule.expires = expires;
             self.commands.push_back(Command::RenewRule { id, expires });
         }
@@ -150,12 +151,12 @@ impl Engine {
     /// Withdraws rules that drop the SYNs of clients in number, where something else can replace them. Where
     /// nothing can, such clients get in with their first retransmission, and the rule stays or is restored: without
     /// it no client would connect.
-    pub(super) fn withdraw_hurting(&mut self, now: Timestamp) {
+    pub(super) fn withdraw_harmful_rules(&mut self, now: Timestamp) {
         let enforced = self.mode == Mode::Enforce;
         if enforced {
             self.reclaim_yielded(now);
         }
-        let hurting = self.book.iter().filter_map(|entry| {
+        let hurting = self.rule_table.iter().filter_map(|entry| {
             let instead = self.instead_of(now, entry)?;
             Some((entry.clone(), instead))
         });
@@ -166,15 +167,15 @@ impl Engine {
                 true => format!(
                     "of {} SYNs that passed when they were retransmitted, {completed} completed a \
                      handshake, as clients' do (it hit {hits})",
-                    entry.meter.returned()
+                    entry.meter.accepted_retransmits()
                 ),
                 false => format!(
                     "{completed} clients completed a handshake whose SYN it would have dropped (it hit \
                      {hits})"
                 ),
             };
-            if self.book.disown(&entry.rule.matcher) {
-                self.farewells.insert(entry.rule.matcher, why.clone());
+            if self.rule_table.disown(&entry.rule.matcher) {
+                self.removal_reasons.insert(entry.rule.matcher, why.clone());
             }
             for incident in self.open_incidents_mut() {
                 if incident.wants(&entry.rule.matcher) {
@@ -193,31 +194,31 @@ impl Engine {
                 self.note(now, incident, text.clone());
             }
             let prefix = entry.rule.matcher.prefix();
-            self.tell_of_rule(Severity::Warning, "rule_withdrawn", text, prefix, entry.incident());
+            self.alert_rule(Severity::Warning, "rule_withdrawn", text, prefix, entry.incident());
         }
     }
 
     /// Has incidents ask again for rules that made way for clients, where nothing replaces them.
     fn reclaim_yielded(&mut self, now: Timestamp) {
-        for watch in self.watches.values_mut() {
-            let settings = self.settings.of(watch.listener);
-            if watch.incident.is_none() || watch.is_answered(now, self.saturated, settings) {
+        for monitor in self.monitors.values_mut() {
+            let settings = self.settings.of(monitor.listener);
+            if monitor.incident.is_none() || monitor.is_answered(now, self.saturated, settings) {
                 continue;
             }
-            let unanswered = watch.window.last(settings.poll).unanswered > 0;
-            watch.incident.iter_mut().for_each(|incident| incident.reclaim(unanswered));
+            let unanswered = monitor.window.last(settings.poll).unanswered > 0;
+            monitor.incident.iter_mut().for_each(|incident| incident.reclaim(unanswered));
         }
         let Some(rolled) = &mut self.rolled else { return };
-        let failing: Vec<&Watch> =
-            rolled.failing().filter_map(|id| self.watches.get(&id)).collect();
-        let is_answered = |watch: &&Watch| {
-            watch.is_answered(now, self.saturated, self.settings.of(watch.listener))
+        let failing: Vec<&ListenerMonitor> =
+            rolled.failing().filter_map(|id| self.monitors.get(&id)).collect();
+        let is_answered = |monitor: &&ListenerMonitor| {
+            monitor.is_answered(now, self.saturated, self.settings.of(monitor.listener))
         };
         if failing.iter().all(is_answered) {
             return;
         }
         let poll = self.settings.common.poll;
-        let unanswered = failing.iter().any(|watch| watch.window.last(poll).unanswered > 0);
+        let unanswered = failing.iter().any(|monitor| monitor.window.last(poll).unanswered > 0);
         rolled.incident.reclaim(unanswered);
     }
 
@@ -227,26 +228,26 @@ impl Engine {
         let (settings, matcher) = (&self.settings.common, &entry.rule.matcher);
         // Where rules only count, clients are answered anyway.
         let enforced = self.mode == Mode::Enforce;
-        if entry.hurts(now, settings) && (!enforced || self.is_answered(now, matcher)) {
+        if entry.is_harmful(now, settings) && (!enforced || self.is_answered(now, matcher)) {
             return Some(Instead::Cookies);
         }
         if !entry.hits_mostly_clients(now, settings) {
             return None;
         }
         let span = settings.completed_window;
-        let served = |watch: &Watch| watch.window.last(span).unanswered == 0;
+        let served = |monitor: &ListenerMonitor| monitor.window.last(span).unanswered == 0;
         self.concerned(matcher).all(served).then_some(Instead::Nothing)
     }
 
     /// The listeners for which a rule is there.
-    fn concerned<'a>(&'a self, matcher: &'a Matcher) -> impl Iterator<Item = &'a Watch> {
+    fn concerned<'a>(&'a self, matcher: &'a Matcher) -> impl Iterator<Item = &'a ListenerMonitor> {
         let rolled = self.rolled.as_ref().map(|rolled| &rolled.incident);
-        self.watches.values().filter(move |watch| match matcher {
-            Matcher::Signature { listener: ListenerId::HOST, .. } => watch.shares_rules(),
-            Matcher::Signature { listener, .. } => *listener == watch.id,
+        self.monitors.values().filter(move |monitor| match matcher {
+            Matcher::Signature { listener: ListenerId::HOST, .. } => monitor.shares_rules(),
+            Matcher::Signature { listener, .. } => *listener == monitor.id,
             Matcher::Source(..) => {
                 let incident =
-                    if watch.rolled.is_some() { rolled } else { watch.incident.as_deref() };
+                    if monitor.rolled.is_some() { rolled } else { monitor.incident.as_deref() };
                 incident.is_some_and(|incident| incident.wants(matcher))
             }
         })
@@ -259,8 +260,8 @@ impl Engine {
         }
         let mut concerned = self.concerned(matcher).peekable();
         concerned.peek().is_some()
-            && concerned.all(|watch| {
-                watch.is_answered(now, self.saturated, self.settings.of(watch.listener))
+            && concerned.all(|monitor| {
+                monitor.is_answered(now, self.saturated, self.settings.of(monitor.listener))
             })
     }
 
@@ -269,20 +270,20 @@ impl Engine {
         // In the other modes rules drop nothing. Where more arrive than can be answered, each that is counted may
         // stand for many.
         let enforced = self.mode == Mode::Enforce && !self.saturated;
-        let watches = self.watches.values().filter(|_| enforced);
-        let completing = watches.filter_map(|watch| {
+        let monitors = self.monitors.values().filter(|_| enforced);
+        let completing = monitors.filter_map(|monitor| {
             // For a rule for every listener it is not known at which of them they complete.
-            let own = active_rules(watch, &self.book).filter(|entry| !entry.is_shared());
+            let own = active_rules(monitor, &self.rule_table).filter(|entry| !entry.is_shared());
             let rate: f64 = own.map(|entry| entry.completing(now)).sum();
-            (rate > 0.0).then_some((watch.listener, rate))
+            (rate > 0.0).then_some((monitor.listener, rate))
         });
         self.completing = completing.collect();
     }
 
     /// Ends the requests of all incidents for this rule, for good.
     pub(super) fn refuse(&mut self, matcher: &Matcher, why: &str) {
-        if self.book.disown(matcher) {
-            self.farewells.insert(*matcher, why.to_owned());
+        if self.rule_table.disown(matcher) {
+            self.removal_reasons.insert(*matcher, why.to_owned());
         }
         for incident in self.open_incidents_mut() {
             if incident.wants(matcher) {
@@ -316,11 +317,13 @@ impl Engine {
         if self.rolled.as_ref().is_some_and(|rolled| rolled.incident.id() == id) {
             return self.rolled_report(None);
         }
-        let is_it = |watch: &&Watch| watch.incident.as_deref().is_some_and(|open| open.id() == id);
-        self.incident_report(self.watches.values().find(is_it)?.id, None)
+        let is_it = |monitor: &&ListenerMonitor| {
+            monitor.incident.as_deref().is_some_and(|open| open.id() == id)
+        };
+        self.incident_report(self.monitors.values().find(is_it)?.id, None)
     }
 
-    pub(super) fn tell_of_rule(
+    pub(super) fn alert_rule(
         &mut self,
         severity: Severity,
         event: &'static str,
@@ -331,7 +334,7 @@ impl Engine {
         if let Some(id) = incident
             && let Some(open) = self.open_incident(id)
         {
-            open.actions_told();
+            open.note_actions_notified();
         }
         let incident = incident.and_then(|id| self.open_report(id)).map(Box::new);
         self.commands.push_back(Command::Alert { severity, event, message, prefix, incident });
@@ -346,20 +349,20 @@ impl Engine {
 
     /// Listeners from which rules keep SYNs away.
     pub(super) fn mitigated(&self) -> BTreeSet<ListenerId> {
-        let inherited = |watch: &Watch| {
-            self.book.orphans().any(|entry| match entry.rule.matcher {
+        let inherited = |monitor: &ListenerMonitor| {
+            self.rule_table.orphans().any(|entry| match entry.rule.matcher {
                 Matcher::Source(..) => true,
                 Matcher::Signature { listener: ListenerId::HOST, .. } => true,
-                Matcher::Signature { listener, .. } => listener == watch.id,
+                Matcher::Signature { listener, .. } => listener == monitor.id,
             })
         };
-        let acting = |watch: &&Watch| {
+        let acting = |monitor: &&ListenerMonitor| {
             self.mode == Mode::Enforce
-                && (active_rules(watch, &self.book).next().is_some()
-                    || watch.ladder.keeps_syns_away()
-                    || inherited(watch))
+                && (active_rules(monitor, &self.rule_table).next().is_some()
+                    || monitor.ladder.keeps_syns_away()
+                    || inherited(monitor))
         };
-        self.watches.values().filter(acting).map(|watch| watch.id).collect()
+        self.monitors.values().filter(acting).map(|monitor| monitor.id).collect()
     }
 
     /// Has the half-open entries removed that keep clients out of the queues of local listeners, for another
@@ -370,60 +373,60 @@ impl Engine {
             return;
         }
         let mut waiting: Vec<(Timestamp, ListenerId)> = self
-            .watches
+            .monitors
             .values()
-            .filter(|watch| self.is_to_be_cleaned(now, watch))
-            .map(|watch| (watch.cleaned, watch.id))
+            .filter(|monitor| self.is_to_be_cleaned(now, monitor))
+            .map(|monitor| (monitor.cleaned, monitor.id))
             .collect();
         waiting.sort_unstable();
         for (_, listener) in waiting.into_iter().take(CLEANED_AT_ONCE) {
-            let Some(watch) = self.watches.get_mut(&listener) else { continue };
-            let (ruled, stepped) = acting_since(watch, &self.book);
+            let Some(monitor) = self.monitors.get_mut(&listener) else { continue };
+            let (ruled, stepped) = acting_since(monitor, &self.rule_table);
             // A SYN that a rule has let pass since was let in on purpose, whatever mitigation is active.
             let acting = ruled.or(stepped).map(|since| since.max(self.enforced));
             let answered_before = acting.unwrap_or_default();
-            let everybody_before = match watch.turns_clients_away(now) {
+            let everybody_before = match monitor.turns_clients_away(now) {
                 true => now,
                 false => stepped.map_or(Timestamp::default(), |_| answered_before),
             };
-            let rules = || active_rules(watch, &self.book);
+            let rules = || active_rules(monitor, &self.rule_table);
             let sources = rules().filter_map(|entry| entry.rule.matcher.prefix());
             let clean_up = CleanUp {
                 signatures: rules().filter_map(signature).collect(),
                 sources: sources.collect(),
                 answered_before,
-                older_than: clean_age(watch.rtt(self.settings.of(watch.listener))),
+                older_than: clean_age(monitor.rtt(self.settings.of(monitor.listener))),
                 everybody_before,
             };
             let limit = CLEAN_LIMIT;
             self.commands.push_back(Command::CleanHalfOpen { listener, clean_up, limit });
-            watch.cleaned = now;
+            monitor.cleaned = now;
         }
     }
 
     /// Whether it is time to remove the entries that keep clients out of a listener's queue.
-    fn is_to_be_cleaned(&self, now: Timestamp, watch: &Watch) -> bool {
-        if watch.kind != ListenerKind::Local {
+    fn is_to_be_cleaned(&self, now: Timestamp, monitor: &ListenerMonitor) -> bool {
+        if monitor.kind != ListenerKind::Local {
             return false;
         }
-        let poll = self.settings.of(watch.listener).poll;
-        let (ruled, stepped) = acting_since(watch, &self.book);
-        let Some(newest) = ruled.max(stepped).filter(|_| watch.class().is_some()) else {
-            return watch.turns_clients_away(now) && due(now, watch.cleaned, BUSY, poll);
+        let poll = self.settings.of(monitor.listener).poll;
+        let (ruled, stepped) = acting_since(monitor, &self.rule_table);
+        let Some(newest) = ruled.max(stepped).filter(|_| monitor.class().is_some()) else {
+            return monitor.turns_clients_away(now) && due(now, monitor.cleaned, BUSY, poll);
         };
         let since = newest.max(self.enforced);
-        let empty =
-            watch.half_open().is_some_and(|(half_open, _)| half_open == 0) && watch.counted > since;
+        let empty = monitor.half_open().is_some_and(|(half_open, _)| half_open == 0)
+            && monitor.counted > since;
         let pace = if now.since(since) < URGENT { poll } else { BUSY };
-        !empty && due(now, watch.cleaned, pace, poll)
+        !empty && due(now, monitor.cleaned, pace, poll)
     }
 
     /// Asks for the length of SYN queues.
     pub(super) fn ask_for_counts(&mut self, now: Timestamp) {
-        let local = self.watches.values().filter(|watch| watch.kind == ListenerKind::Local);
-        let pace = |watch: &Watch| match watch.asks_for_count() {
-            true => BUSY.min(self.pace(now, watch)),
-            false => self.pace(now, watch),
+        let local = self.monitors.values().filter(|monitor| monitor.kind == ListenerKind::Local);
+        let pace = |monitor: &ListenerMonitor| match monitor.asks_for_count() {
+            true => BUSY.min(self.pace(now, monitor)),
+            false => self.pace(now, monitor),
         };
         let Some(pace) = local.map(pace).min() else { return };
         let poll = self.settings.common.poll;
@@ -437,11 +440,11 @@ impl Engine {
     /// Asks for the sampled flows.
     pub(super) fn ask_for_flows(&mut self, now: Timestamp) {
         let poll = self.settings.common.poll;
-        let pace = |watch: &Watch| match watch.asks_for_routes(now) {
+        let pace = |monitor: &ListenerMonitor| match monitor.asks_for_routes(now) {
             true => poll,
-            false => self.pace(now, watch),
+            false => self.pace(now, monitor),
         };
-        let Some(pace) = self.watches.values().map(pace).min() else { return };
+        let Some(pace) = self.monitors.values().map(pace).min() else { return };
         if due(now, self.inspected, pace, poll) {
             self.inspected = now;
             self.command_once(Command::InspectFlows);
@@ -449,14 +452,14 @@ impl Engine {
     }
 
     /// Interval between inspections of a listener. A young incident is inspected at every poll.
-    fn pace(&self, now: Timestamp, watch: &Watch) -> Duration {
-        let settings = self.settings.of(watch.listener);
-        match watch.alarmed() {
+    fn pace(&self, now: Timestamp, monitor: &ListenerMonitor) -> Duration {
+        let settings = self.settings.of(monitor.listener);
+        match monitor.alarmed() {
             Some(alarmed) if now.since(alarmed) < URGENT => settings.poll,
             Some(_) => BUSY,
-            None if watch.is_suspicious() => settings.poll,
-            None if watch.is_strange(settings) || watch.is_evaded() => BUSY,
-            None if watch.is_queue_full(now, settings) => BUSY,
+            None if monitor.is_suspicious() => settings.poll,
+            None if monitor.needs_rtt(settings) || monitor.is_evaded() => BUSY,
+            None if monitor.is_queue_full(now, settings) => BUSY,
             None => CALM,
         }
     }
@@ -465,23 +468,27 @@ impl Engine {
 /// The rules that exist because of the incident in which a listener is reported. Those for every listener are among
 /// them where they act against its flood.
 pub(super) fn active_rules<'a>(
-    watch: &'a Watch,
-    book: &'a Book,
+    monitor: &'a ListenerMonitor,
+    rule_table: &'a RuleTable,
 ) -> impl Iterator<Item = &'a Entry> {
-    let wanted = watch.incident.as_deref().into_iter().flat_map(Incident::wanted);
-    let own = wanted.filter_map(|wanted| book.find(&wanted.matcher));
+    let wanted = monitor.incident.as_deref().into_iter().flat_map(Incident::wanted);
+    let own = wanted.filter_map(|wanted| rule_table.find(&wanted.matcher));
     // Of a time in which its incident was its own.
-    let kept = watch.rolled.map(|_| book.signatures_of(watch.id)).into_iter().flatten();
-    let shared = watch.shares_rules().then(|| book.signatures_of(ListenerId::HOST));
+    let kept = monitor.rolled.map(|_| rule_table.signatures_of(monitor.id)).into_iter().flatten();
+    let shared = monitor.shares_rules().then(|| rule_table.signatures_of(ListenerId::HOST));
     own.chain(kept).chain(shared.into_iter().flatten())
 }
 
 /// Returns the time since which the newest of a listener's rules has acted, and that since which the newest
 /// of the mitigations that keep SYNs from its stack has been active.
-pub(super) fn acting_since(watch: &Watch, book: &Book) -> (Option<Timestamp>, Option<Timestamp>) {
-    let steps = [Step::Cookies, Step::Overload, Step::Budget];
-    let stepped = steps.into_iter().filter_map(|step| watch.ladder.since(step)).max();
-    let ruled = active_rules(watch, book).map(|entry| entry.rule.created).max();
+pub(super) fn acting_since(
+    monitor: &ListenerMonitor,
+    rule_table: &RuleTable,
+) -> (Option<Timestamp>, Option<Timestamp>) {
+    let mitigations = [Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
+    let stepped =
+        mitigations.into_iter().filter_map(|mitigation| monitor.ladder.since(mitigation)).max();
+    let ruled = active_rules(monitor, rule_table).map(|entry| entry.rule.created).max();
     (ruled, stepped)
 }
 

@@ -4,8 +4,8 @@ use ipnet::IpNet;
 
 use super::Engine;
 use super::upkeep::{acting_since, active_rules};
+use crate::monitor::ListenerMonitor;
 use crate::rules::Entry;
-use crate::watch::Watch;
 use crate::{
     IncidentClass, IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, Rule,
     RuleReport, Timestamp,
@@ -15,7 +15,7 @@ impl Engine {
     /// Everything that is known at `now`. Rates are those of the last sample.
     pub fn report(&self, now: Timestamp) -> Report {
         let mut open: Vec<IncidentReport> =
-            self.watches.keys().filter_map(|id| self.incident_report(*id, None)).collect();
+            self.monitors.keys().filter_map(|id| self.incident_report(*id, None)).collect();
         open.extend(self.host_reports().chain(self.rolled_report(None)));
         // Until their listeners are known.
         open.extend(self.left_open.iter().cloned());
@@ -24,9 +24,13 @@ impl Engine {
             mode: self.mode,
             incidents: open,
             past: self.past.iter().cloned().collect(),
-            listeners: self.watches.values().map(|watch| self.listener_report(watch)).collect(),
+            listeners: self
+                .monitors
+                .values()
+                .map(|monitor| self.listener_report(monitor))
+                .collect(),
             rules: self
-                .book
+                .rule_table
                 .iter()
                 .filter(|entry| entry.rule.expires > now)
                 .map(|entry| self.rule_report(entry))
@@ -38,12 +42,12 @@ impl Engine {
 
     /// Whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
     pub fn is_at_rest(&self) -> bool {
-        let calm = |watch: &Watch| {
-            watch.incident.is_none()
-                && !watch.is_suspicious()
-                && !watch.overloaded(self.settings.of(watch.listener))
+        let calm = |monitor: &ListenerMonitor| {
+            monitor.incident.is_none()
+                && !monitor.is_suspicious()
+                && !monitor.overloaded(self.settings.of(monitor.listener))
         };
-        self.watches.values().all(calm)
+        self.monitors.values().all(calm)
             && self.host.incidents().next().is_none()
             && self.rolled.is_none()
             && self.left_open.is_empty()
@@ -57,7 +61,7 @@ impl Engine {
 
     /// Every rule that is wanted in the kernel at `now`.
     pub fn rules(&self, now: Timestamp) -> impl Iterator<Item = &Rule> {
-        self.book.iter().map(|entry| &entry.rule).filter(move |rule| rule.expires > now)
+        self.rule_table.iter().map(|entry| &entry.rule).filter(move |rule| rule.expires > now)
     }
 
     /// The open incident of a listener; with an end, as it was then.
@@ -66,56 +70,57 @@ impl Engine {
         id: ListenerId,
         ended: Option<Timestamp>,
     ) -> Option<IncidentReport> {
-        let watch = self.watches.get(&id)?;
-        let incident = watch.incident.as_deref()?;
-        let rules = active_rules(watch, &self.book).map(|entry| self.rule_report(entry));
+        let monitor = self.monitors.get(&id)?;
+        let incident = monitor.incident.as_deref()?;
+        let rules = active_rules(monitor, &self.rule_table).map(|entry| self.rule_report(entry));
         Some(incident.report(rules.collect(), ended))
     }
 
     pub(super) fn rule_report(&self, entry: &Entry) -> RuleReport {
-        entry.report(|id| self.watches.get(&id).map(|watch| watch.listener))
+        entry.report(|id| self.monitors.get(&id).map(|monitor| monitor.listener))
     }
 
-    fn listener_report(&self, watch: &Watch) -> ListenerReport {
-        let (completed_rate, dropped_rate, cookie_rate) = watch.other_rates();
-        let settings = self.settings.of(watch.listener);
-        let (ruled, stepped) = acting_since(watch, &self.book);
+    fn listener_report(&self, monitor: &ListenerMonitor) -> ListenerReport {
+        let (completed_rate, dropped_rate, cookie_rate) = monitor.other_rates();
+        let settings = self.settings.of(monitor.listener);
+        let (ruled, stepped) = acting_since(monitor, &self.rule_table);
         let acting = ruled.max(stepped).filter(|_| self.mode == Mode::Enforce);
-        let keeps_away = acting
-            .is_some_and(|newest| !watch.is_overrun(self.now, newest.max(self.enforced), settings));
-        let overloaded = watch.overloaded(settings)
-            || watch
+        let keeps_away = acting.is_some_and(|newest| {
+            !monitor.is_overrun(self.now, newest.max(self.enforced), settings)
+        });
+        let overloaded = monitor.overloaded(settings)
+            || monitor
                 .incident
                 .as_deref()
                 .is_some_and(|incident| incident.class() == IncidentClass::ListenerOverload);
-        let state = match watch.class() {
+        let state = match monitor.class() {
             // Whatever else holds, clients are lost there, and no rule helps.
             _ if overloaded => ListenerState::Overloaded,
-            Some(_) if keeps_away => ListenerState::Protected,
+            Some(_) if keeps_away => ListenerState::Mitigating,
             Some(class) if !class.is_pressure() => ListenerState::Attacked,
-            _ if watch.is_suspicious() || watch.is_evaded() => ListenerState::Suspect,
-            _ if watch.is_queue_full(self.now, settings) => ListenerState::Suspect,
+            _ if monitor.is_suspicious() || monitor.is_evaded() => ListenerState::Suspect,
+            _ if monitor.is_queue_full(self.now, settings) => ListenerState::Suspect,
             _ => ListenerState::Ok,
         };
         ListenerReport {
-            id: watch.id,
-            listener: watch.listener,
-            kind: watch.kind,
-            counters: *watch.counters(),
-            queues: watch.queues,
-            syn_rate: watch.syn_rate(),
+            id: monitor.id,
+            listener: monitor.listener,
+            kind: monitor.kind,
+            counters: *monitor.counters(),
+            queues: monitor.queues,
+            syn_rate: monitor.syn_rate(),
             completed_rate,
             dropped_rate,
             cookie_rate,
-            reaching_rate: watch.reaching_rate(),
-            completions: watch.completions(),
+            reaching_rate: monitor.reaching_rate(),
+            completions: monitor.completions(),
             state,
-            egress: watch.egress(),
-            steps: watch.ladder.report(self.now).collect(),
+            egress: monitor.egress(),
+            mitigations: monitor.ladder.report(self.now).collect(),
         }
     }
 
     pub(super) fn report_of(&self, id: ListenerId) -> Option<ListenerReport> {
-        self.watches.get(&id).map(|watch| self.listener_report(watch))
+        self.monitors.get(&id).map(|monitor| self.listener_report(monitor))
     }
 }

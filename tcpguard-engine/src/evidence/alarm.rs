@@ -27,15 +27,15 @@ pub(crate) fn alarm(
                 "{} SYN/s where {} are usual: more than {} times as many, and than {}/s, for {}, while \
                  {} of the handshakes complete ({} are needed)",
                 short(rate),
-                short(now.usual_syn_rate),
-                settings.crowd_factor,
-                short(settings.crowd_floor),
-                span(settings.poll * settings.crowd_polls),
+                short(now.baseline_syn_rate),
+                settings.flash_crowd_factor,
+                short(settings.flash_crowd_floor),
+                span(settings.poll * settings.flash_crowd_polls),
                 percent(evidence.completion),
-                percent(settings.crowd_served),
+                percent(settings.flash_crowd_served),
             )
         }
-        Signal::Probes => format!(
+        Signal::PortScan => format!(
             "a source tried about {} closed ports of about {} addresses within five minutes; {} ports or \
              {} addresses are a scan, and {} ports are where the source completes hardly a handshake",
             evidence.ports_tried,
@@ -44,7 +44,7 @@ pub(crate) fn alarm(
             settings.scan_addresses,
             settings.scan_ports_likely,
         ),
-        Signal::Answers => format!(
+        Signal::UnsolicitedReplies => format!(
             "{} answers a second to no SYN of this host; {}/s and {} of all answers, in {} polls running, \
              are a reflection",
             short(evidence.unsolicited_rate),

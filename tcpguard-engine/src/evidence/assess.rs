@@ -8,13 +8,13 @@ use super::missing::Missing;
 use super::novelty::Novelty;
 use super::reach::Reach;
 use super::regulars::Regulars;
-use super::repeats::repeated_share;
+use super::retransmissions::retransmitted_share;
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::surge::Surge;
 use super::ttl::Ttls;
 use super::verdict::{VerdictLine, verdict};
-use crate::learned::KnownLooks;
+use crate::learned::KnownFingerprints;
 use crate::{Evidence, IncidentClass, Moment, Settings};
 
 /// The assessment of the failing flows.
@@ -40,7 +40,7 @@ pub(crate) struct Assessment {
     /// Whether the verdict rests on a fact that is not known yet: the retransmission of the SYNs.
     pub provisional: bool,
     /// Whether the failing SYNs are retransmitted as often as real clients retransmit theirs.
-    pub repeated: bool,
+    pub retransmitted: bool,
     /// Novelty of the failing sources: whether they have been here before.
     pub novelty: Novelty,
     /// The signature that a rule would drop.
@@ -51,7 +51,7 @@ pub(crate) struct Assessment {
     pub top_source_excess: f64,
     /// Whether the SYNs from there are retransmitted as often as real clients retransmit theirs, whatever the
     /// others do.
-    pub top_source_repeated: bool,
+    pub top_source_retransmitted: bool,
 }
 
 impl Assessment {
@@ -67,12 +67,12 @@ impl Assessment {
             signs: 0,
             unanimous: false,
             provisional: false,
-            repeated: false,
+            retransmitted: false,
             novelty: Novelty::default(),
             signature: None,
             top_source: None,
             top_source_excess: 0.0,
-            top_source_repeated: false,
+            top_source_retransmitted: false,
         }
     }
 
@@ -115,7 +115,7 @@ pub(crate) struct Background {
 /// Judges a cohort.
 pub(crate) fn assess(
     cohort: &Cohort,
-    clients: &dyn KnownLooks,
+    clients: &dyn KnownFingerprints,
     background: Background,
     settings: &Settings,
 ) -> Assessment {
@@ -139,7 +139,7 @@ pub(crate) fn assess(
         signatures: signatures.unwrap_or_default(),
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
-        retransmitted_share: gate.repeats.share,
+        retransmitted_share: gate.retransmissions.share,
         gate: gate.items(signature.as_ref(), &sources, &ttls, &background),
         ..Evidence::default()
     };
@@ -152,17 +152,17 @@ pub(crate) fn assess(
         gate: gate.count(),
         signs: gate.signs(),
         unanimous: gate.unanimous(),
-        provisional: gate.signs() >= settings.gate_attack
+        provisional: gate.signs() >= settings.indicators_attack
             && (gate.looks_like_a_path() || gate.may_be_clients())
-            && gate.not_repeated.is_none(),
-        repeated: gate.not_repeated == Some(false),
+            && gate.no_retransmission.is_none(),
+        retransmitted: gate.no_retransmission == Some(false),
         novelty: background.novelty,
         signature,
         top_source,
         top_source_excess: sources.top_excess(),
-        top_source_repeated: top_source.is_some_and(|net| {
+        top_source_retransmitted: top_source.is_some_and(|net| {
             let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
-            repeated_share(from_there).is_some_and(|share| share > settings.retransmit_share)
+            retransmitted_share(from_there).is_some_and(|share| share > settings.retransmit_share)
         }),
     }
 }
@@ -175,8 +175,12 @@ mod tests {
     use super::*;
     use crate::learned::Clients;
 
-    fn failing(addr: Ipv4Addr, repeated: bool) -> Failing {
-        Failing { repeated: Some(repeated), unfinished: true, ..Failing::once(addr.into()) }
+    fn failing(addr: Ipv4Addr, retransmitted: bool) -> Failing {
+        Failing {
+            retransmitted: Some(retransmitted),
+            unfinished: true,
+            ..Failing::once(addr.into())
+        }
     }
 
     /// Assesses 72 flows of one source and 28 of others. The SYNs of `of_top` and `of_others` of them are
@@ -191,11 +195,11 @@ mod tests {
     #[test]
     fn whether_the_top_source_repeats_its_syns_is_told_by_its_own() {
         let diluted = assessed(30, 0);
-        assert!(!diluted.repeated, "30 of all 100");
-        assert!(diluted.top_source_repeated, "30 of its 72");
+        assert!(!diluted.retransmitted, "30 of all 100");
+        assert!(diluted.top_source_retransmitted, "30 of its 72");
 
         let others = assessed(12, 28);
-        assert!(others.repeated, "40 of all 100");
-        assert!(!others.top_source_repeated, "12 of its 72");
+        assert!(others.retransmitted, "40 of all 100");
+        assert!(!others.top_source_retransmitted, "12 of its 72");
     }
 }

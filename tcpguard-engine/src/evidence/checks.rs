@@ -43,7 +43,7 @@ impl Checks {
         for flow in &cohort.failing {
             let (all, reset) = by_source.entry(flow.source).or_default();
             *all += flow.weight;
-            *reset += if flow.reset && flow.repeated != Some(true) { flow.weight } else { 0 };
+            *reset += if flow.reset && flow.retransmitted != Some(true) { flow.weight } else { 0 };
         }
         let seconds = cohort.span.max(Duration::from_secs(1)).as_secs_f64();
         by_source.retain(|_, (all, reset)| {
@@ -101,7 +101,7 @@ mod tests {
         let span = Duration::from_secs(8);
         let among = |failing| Checks::among(&Cohort { failing, span, ..Cohort::default() });
         let again = flows(1, 240, 240).into_iter();
-        let again = again.map(|flow| Failing { repeated: Some(true), ..flow }).collect();
+        let again = again.map(|flow| Failing { retransmitted: Some(true), ..flow }).collect();
         assert!(among(again).is_empty(), "a middlebox resets what clients begin");
         let sources = |number| (0..number).flat_map(|last| flows(last, 320, 320)).collect();
         assert_eq!(among(sources(25)).rate, 1000.0);

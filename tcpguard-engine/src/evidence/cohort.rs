@@ -36,7 +36,7 @@ pub(crate) struct Failing {
     /// Number of flows for which it stands.
     pub weight: u64,
     /// Whether the SYN was retransmitted as late as by a client; `None` where it is too early to say.
-    pub repeated: Option<bool>,
+    pub retransmitted: Option<bool>,
     /// Whether it is so old that any client would have retransmitted the SYN.
     pub aged: bool,
     /// Whether the SYN was retransmitted less often than a client would have done by now.
@@ -122,7 +122,8 @@ impl Cohort {
     /// Whether the failures beyond the baseline `natural_share` of all handshakes were reset by their own clients,
     /// and the rest is not `enough` to be judged by itself.
     pub fn is_refused(&self, natural_share: f64, enough: usize) -> bool {
-        let refused = self.failing.iter().filter(|flow| flow.reset && flow.repeated != Some(true));
+        let refused =
+            self.failing.iter().filter(|flow| flow.reset && flow.retransmitted != Some(true));
         let reset: u64 = refused.map(|flow| flow.weight).sum();
         let failing = self.weight();
         let completed: u64 = self.completed.iter().map(|(.., weight)| weight).sum();
@@ -146,7 +147,7 @@ impl Cohort {
             count as f64 / self.judged.max(SECOND).as_secs_f64()
         };
         Silent {
-            unrepeated: rate(|flow| flow.repeated == Some(false)),
+            not_retransmitted: rate(|flow| flow.retransmitted == Some(false)),
             given_up: rate(|flow| flow.given_up),
         }
     }
@@ -178,7 +179,7 @@ impl Cohort {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Silent {
     /// Failures a second of SYNs that were not retransmitted at all.
-    pub unrepeated: f64,
+    pub not_retransmitted: f64,
     /// Failures a second of SYNs that were not retransmitted, or less often than a client would have.
     pub given_up: f64,
 }
@@ -204,7 +205,7 @@ impl Judge {
             source: source(flow.client),
             print: flow.fingerprint,
             weight: flow.weight() * scale,
-            repeated: judged.then_some(times > 0),
+            retransmitted: judged.then_some(times > 0),
             aged,
             given_up: judged && times == 0 || aged && times == 1,
             unfinished: flow.state == FlowState::SynAck
@@ -223,7 +224,7 @@ impl Failing {
             source: source(addr),
             print: Fingerprint::default(),
             weight: 1,
-            repeated: None,
+            retransmitted: None,
             aged: false,
             given_up: false,
             unfinished: false,
@@ -277,7 +278,7 @@ mod tests {
             let mature = Duration::from_millis(500);
             let cohort =
                 Cohort::gather(NOW, flows.clone(), rtt, mature, onset, &Settings::default());
-            cohort.failing.iter().filter(|flow| flow.repeated.is_some()).count()
+            cohort.failing.iter().filter(|flow| flow.retransmitted.is_some()).count()
         };
         assert_eq!(judged(1000), 0, "too early to say");
         assert_eq!(judged(60_000), 20, "the naive way: they are all there is to ask");
@@ -313,15 +314,16 @@ mod tests {
             ..half_open(age_ms)
         };
         let flows = [reset(1000, 0), reset(2000, 0), reset(2000, 1)];
-        let repeated: Vec<_> =
-            gathered(flows.into_iter()).failing.iter().map(|f| f.repeated).collect();
-        assert_eq!(repeated, [None, Some(false), Some(true)]);
+        let retransmitted: Vec<_> =
+            gathered(flows.into_iter()).failing.iter().map(|f| f.retransmitted).collect();
+        assert_eq!(retransmitted, [None, Some(false), Some(true)]);
         let refused = gathered(std::iter::repeat_n(flows, 20).flatten());
         assert!(!refused.is_refused(0.0, 32), "a third of them goes on");
-        let probes = (0..90).map(|n| reset(500 + 60 * n, 0)).chain((0..30).map(|_| half_open(900)));
-        let probes = gathered(probes);
-        assert!(probes.is_refused(0.0, 32) && !probes.is_refused(0.0, 30));
-        assert!(probes.is_refused(0.1, 20), "12 fail anyway");
+        let health_checks =
+            (0..90).map(|n| reset(500 + 60 * n, 0)).chain((0..30).map(|_| half_open(900)));
+        let health_checks = gathered(health_checks);
+        assert!(health_checks.is_refused(0.0, 32) && !health_checks.is_refused(0.0, 30));
+        assert!(health_checks.is_refused(0.1, 20), "12 fail anyway");
         assert!(!gathered(std::iter::empty()).is_refused(0.0, 32));
     }
 
@@ -329,12 +331,12 @@ mod tests {
     fn who_gives_up_after_one_repetition_is_no_client_of_a_patient_kernel() {
         // Ten a second, each of which was retransmitted once.
         let once = (0..60).map(|n| Flow { syn_retransmits: 1, ..half_open(100 * n) });
-        let Silent { unrepeated, given_up } = gathered(once).silent_rates();
-        assert_eq!(unrepeated, 0.0);
+        let Silent { not_retransmitted, given_up } = gathered(once).silent_rates();
+        assert_eq!(not_retransmitted, 0.0);
         // Those that are 3.5 s old, in the time of those that are 1.5 s old.
         assert!((5.5..6.0).contains(&given_up), "{given_up}");
         let never = (0..60).map(|n| half_open(100 * n));
-        let Silent { unrepeated, given_up } = gathered(never).silent_rates();
-        assert!(unrepeated == given_up && (9.9..10.5).contains(&given_up), "{given_up}");
+        let Silent { not_retransmitted, given_up } = gathered(never).silent_rates();
+        assert!(not_retransmitted == given_up && (9.9..10.5).contains(&given_up), "{given_up}");
     }
 }

@@ -9,11 +9,11 @@ use super::assess::Background;
 use super::checks::Checks;
 use super::cohort::Cohort;
 use super::missing::Missing;
-use super::repeats::Repeats;
+use super::retransmissions::Retransmissions;
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
-use crate::{GateItem, Settings};
+use crate::{Indicator, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Share of all handshakes that clients reset at most. A client that connected faster by the other IP version, or
@@ -35,7 +35,7 @@ pub(crate) struct Gate {
     /// Sources that are seen once.
     pub singletons: bool,
     /// Whether SYNs are not retransmitted; `None` while it is too early to say.
-    pub not_repeated: Option<bool>,
+    pub no_retransmission: Option<bool>,
     /// Whether the failing networks are new while those that complete are known, and no path is broken to
     /// them. `Some(false)` where the failing networks are known, which speaks against an attack.
     pub novel: Option<bool>,
@@ -45,7 +45,7 @@ pub(crate) struct Gate {
     pub missing: bool,
     /// Handshakes a second that fail, where most are reset by sources that ask no more often than health
     /// checks and scanners do, or that are no more than clients reset.
-    pub probes: Option<f64>,
+    pub health_checks: Option<f64>,
     /// Hardly any handshake completes, or the same sources fail again and again, and next to no SYN is
     /// retransmitted, though nothing marks them: no path breaks like that. It makes an attack of them, but nothing
     /// that may be dropped.
@@ -61,7 +61,7 @@ pub(crate) struct Gate {
     /// Failing flows as a share of all.
     pub failing_share: f64,
     /// Statistics of the retransmissions of SYNs.
-    pub repeats: Repeats,
+    pub retransmissions: Retransmissions,
 }
 
 impl Gate {
@@ -82,14 +82,15 @@ impl Gate {
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
         let one = signature.is_some_and(|signature| signature.is_a_tools(settings));
         let impossible = enough && ttls.impossible >= settings.ttl_impossible_share;
-        let repeats = Repeats::of(cohort, background, one || impossible, settings);
-        let not_repeated = repeats.missing;
+        let retransmissions = Retransmissions::of(cohort, background, one || impossible, settings);
+        let no_retransmission = retransmissions.missing;
         // Those of new clients may be several too, until it is known that no SYN is retransmitted.
-        let several = signature.is_some_and(Candidate::is_one_of_few) && not_repeated == Some(true);
+        let several =
+            signature.is_some_and(Candidate::is_one_of_few) && no_retransmission == Some(true);
         let fingerprint = one || several;
         let forged = fingerprint || impossible;
-        let unheard = not_repeated == Some(true)
-            && repeats.share.is_some_and(|share| share <= settings.silent_repeated);
+        let unanswered_syns = no_retransmission == Some(true)
+            && retransmissions.share.is_some_and(|share| share <= settings.silent_retransmitted);
         let ttl = impossible || enough && ttls.top2 >= settings.ttl_share;
         let few_sources = enough && few;
         let silent_share = match sources.come_round() {
@@ -101,8 +102,8 @@ impl Gate {
             && sources.singletons >= settings.singleton_share
             && !sources.come_round();
         // The path to new clients may be broken as well.
-        let novel = background.novelty.novel.filter(|new| !new || not_repeated == Some(true));
-        let lasting = background.surge.lasts && not_repeated == Some(false);
+        let novel = background.novelty.novel.filter(|new| !new || no_retransmission == Some(true));
+        let lasting = background.surge.lasts && no_retransmission == Some(false);
         Self {
             fingerprint,
             ttl,
@@ -114,18 +115,22 @@ impl Gate {
             missing: background.clients_missing == Missing::Surely
                 && !forged
                 && novel != Some(true),
-            probes: probing(cohort, sources, background.natural_share, settings)
-                .filter(|_| not_repeated == Some(true))
+            health_checks: probing(cohort, sources, background.natural_share, settings)
+                .filter(|_| no_retransmission == Some(true))
                 .filter(|_| {
                     !singletons || failing_share <= CLIENTS_RESET && !forged && novel != Some(true)
                 }),
-            not_repeated,
-            silent: enough && !marked && is_open && unheard && failing_share >= silent_share,
+            no_retransmission,
+            silent: enough
+                && !marked
+                && is_open
+                && unanswered_syns
+                && failing_share >= silent_share,
             surge: background.surge.holds || lasting,
             lasting,
             unreachable: background.reach.unreachable,
             failing_share,
-            repeats,
+            retransmissions,
         }
     }
 
@@ -146,7 +151,7 @@ impl Gate {
             (self.ttl, "ttl"),
             (self.few_sources, "few_sources"),
             (self.singletons, "singletons"),
-            (self.not_repeated == Some(true), "no_retransmission"),
+            (self.no_retransmission == Some(true), "no_retransmission"),
             (self.novel == Some(true), "novel"),
             (self.silent, "silence"),
             (self.surge, "surge"),
@@ -161,13 +166,13 @@ impl Gate {
     pub fn may_be_clients(&self) -> bool {
         self.regulars
             || self.missing
-            || self.novel == Some(false) && self.not_repeated != Some(true) && !self.lasting
+            || self.novel == Some(false) && self.no_retransmission != Some(true) && !self.lasting
     }
 
     /// Whether the clients behind one broken path may have these properties, as far as is known: they come from one
     /// location or provider, at one distance and once each, and retransmit their SYNs.
     pub fn looks_like_a_path(&self) -> bool {
-        !self.forged && self.not_repeated != Some(true)
+        !self.forged && self.no_retransmission != Some(true)
     }
 
     /// Whether they may be such clients: they have their properties, and are not too many.
@@ -177,7 +182,7 @@ impl Gate {
 
     /// Everything that can be known of a flood from random sources speaks for one.
     pub fn unanimous(&self) -> bool {
-        self.fingerprint && self.ttl && self.singletons && self.not_repeated != Some(false)
+        self.fingerprint && self.ttl && self.singletons && self.no_retransmission != Some(false)
     }
 
     /// The items with their numbers, for people.
@@ -187,9 +192,9 @@ impl Gate {
         sources: &Sources,
         ttls: &Ttls,
         background: &Background,
-    ) -> Vec<GateItem> {
+    ) -> Vec<Indicator> {
         let Background { novelty, surge, reach, .. } = background;
-        let item = |name: &str, holds, detail| GateItem { name: name.to_owned(), holds, detail };
+        let item = |name: &str, holds, detail| Indicator { name: name.to_owned(), holds, detail };
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         vec![
             item(
@@ -232,7 +237,11 @@ impl Gate {
                     sources.again_in_words()
                 ),
             ),
-            item("no_retransmission", self.not_repeated == Some(true), self.repeats.in_words()),
+            item(
+                "no_retransmission",
+                self.no_retransmission == Some(true),
+                self.retransmissions.in_words(),
+            ),
             item(
                 "novel",
                 self.novel == Some(true),

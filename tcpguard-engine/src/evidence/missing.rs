@@ -15,12 +15,12 @@ const SLACK: (f64, f64) = (0.05, 2.0);
 const TRIES: f64 = 1.5;
 
 /// Failing handshakes a second that are explained by the missing clients, where each of them tries so often.
-/// `usual`: the baseline rate per second, of completed handshakes or of SYNs.
-pub(super) fn explained(sums: &Sums, usual: f64, tries: f64) -> f64 {
+/// `baseline`: the baseline rate per second, of completed handshakes or of SYNs.
+pub(super) fn explained(sums: &Sums, baseline: f64, tries: f64) -> f64 {
     let seconds = sums.span.as_secs_f64();
-    let chance = if seconds > 0.0 { (usual / seconds).sqrt() } else { 0.0 };
-    let missing = (usual - sums.per_second(sums.completed)).max(0.0);
-    tries * missing + SLACK.0 * usual + SLACK.1 * chance
+    let chance = if seconds > 0.0 { (baseline / seconds).sqrt() } else { 0.0 };
+    let missing = (baseline - sums.per_second(sums.completed)).max(0.0);
+    tries * missing + SLACK.0 * baseline + SLACK.1 * chance
 }
 
 /// Whether completed handshakes are missing, in the order of how sure that is.
@@ -36,19 +36,19 @@ pub(crate) enum Missing {
 }
 
 impl Missing {
-    /// Compares the completed handshakes with the `usual` rate, in completed handshakes per second.
-    pub fn of(sums: &Sums, usual: Option<f64>) -> Self {
-        let Some(usual) = usual else { return Self::No };
+    /// Compares the completed handshakes with the `baseline` rate, in completed handshakes per second.
+    pub fn of(sums: &Sums, baseline: Option<f64>) -> Self {
+        let Some(baseline) = baseline else { return Self::No };
         // A full queue takes completions away as well, and so do rules.
         if sums.span.is_zero() || sums.unanswered > 0 {
             return Self::No;
         }
         let failing = sums.per_second(sums.first_failures());
-        if failing > explained(sums, usual, TRIES) {
+        if failing > explained(sums, baseline, TRIES) {
             return Self::No;
         }
-        let chance = (usual / sums.span.as_secs_f64()).sqrt();
-        let missing = usual - sums.per_second(sums.completed) - chance;
+        let chance = (baseline / sums.span.as_secs_f64()).sqrt();
+        let missing = baseline - sums.per_second(sums.completed) - chance;
         match failing <= TRIES * missing && sums.dropped == 0 {
             true => Self::Surely,
             false => Self::Perhaps,

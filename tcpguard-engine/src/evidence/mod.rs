@@ -15,7 +15,7 @@ mod pool;
 mod reach;
 mod record;
 mod regulars;
-mod repeats;
+mod retransmissions;
 mod signature;
 mod sources;
 mod surge;
@@ -30,15 +30,16 @@ pub use describe::describe;
 pub use headers::SynHeader;
 pub(crate) use missing::Missing;
 pub(crate) use novelty::Novelty;
-pub(crate) use outcomes::{Answer, Outcomes};
+pub(crate) use outcomes::{AlarmTest, Outcomes};
 pub(crate) use reach::Reach;
 pub(crate) use record::Growth;
 pub use record::{
-    Counts, Doubt, FirstVerdict, Moment, Occupied, Record, RemovedRule, RuleRecord, Statistics,
+    Counts, FirstVerdict, Moment, Occupied, PendingClass, Record, RemovedRule, RuleRecord,
+    Statistics,
 };
 pub(crate) use regulars::Regulars;
 pub(crate) use signature::Candidate;
 pub(crate) use sources::{Culprit, culprits};
 pub(crate) use surge::Surge;
 pub use verdict::VerdictLine;
-pub(crate) use verdict::{crowd_line, overload_line, without_rule};
+pub(crate) use verdict::{flash_crowd_line, overload_line, without_rule};

@@ -41,7 +41,7 @@ impl Novelty {
     pub fn of(cohort: &Cohort, networks: &Networks, natural: f64, settings: &Settings) -> Self {
         let known = networks.count();
         let silent = |why| Self { known, silent: Some(why), ..Self::default() };
-        if !networks.tell_strangers(settings.novel_completions) {
+        if !networks.add_new_clients(settings.novel_completions) {
             return silent("too little is known of clients' networks, or of too many".to_owned());
         }
         let least = settings.distinct_min as f64;

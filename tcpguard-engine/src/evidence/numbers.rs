@@ -3,7 +3,7 @@
 use super::checks::Checks;
 use super::gate::Gate;
 use super::regulars::Regulars;
-use super::repeats::Repeats;
+use super::retransmissions::Retransmissions;
 use super::sources::Sources;
 use crate::Settings;
 use crate::words::{percent, short};
@@ -20,7 +20,7 @@ pub(super) struct Numbers<'a> {
 
 impl Numbers<'_> {
     pub fn signs(&self) -> String {
-        let needed = self.settings.gate_attack;
+        let needed = self.settings.indicators_attack;
         let signs = match self.gate.names().as_slice() {
             [] => format!("none holds, {needed} make an attack"),
             names => {
@@ -34,7 +34,7 @@ impl Numbers<'_> {
         if self.gate.missing {
             return format!("{signs}; as many completed handshakes are missing as fail");
         }
-        if let Some(rate) = self.gate.probes {
+        if let Some(rate) = self.gate.health_checks {
             return format!(
                 "{signs}; they reset what they are answered, {}/s in all and no source more than {}/s, \
                  as clients, health checks and scanners do",
@@ -45,17 +45,17 @@ impl Numbers<'_> {
         match self.gate.may_be_clients() {
             true => format!(
                 "{signs}; clients have come from most of these networks before, {}",
-                self.repeated()
+                self.retransmitted()
             ),
             false => signs,
         }
     }
 
     pub fn path(&self) -> String {
-        let repeated = self.repeated();
+        let retransmitted = self.retransmitted();
         match self.gate.forged {
             true => "a tool's fingerprint, or TTLs of no real host, speak against it".to_owned(),
-            false => format!("no tool's fingerprint, and no TTL of no real host; {repeated}"),
+            false => format!("no tool's fingerprint, and no TTL of no real host; {retransmitted}"),
         }
     }
 
@@ -89,7 +89,7 @@ impl Numbers<'_> {
             settings.few_sources,
         );
         match self.gate.few_sources {
-            true => format!("{where_from}; {}", self.repeated()),
+            true => format!("{where_from}; {}", self.retransmitted()),
             false if sources.flows < settings.distinct_min => {
                 format!("{where_from}; {}", self.too_few("flows", sources.flows))
             }
@@ -137,7 +137,7 @@ impl Numbers<'_> {
             "a pool of forged ones that comes round would have one fingerprint and one TTL, and nobody \
              who tries again: {}; {}",
             if marks.is_empty() { "neither holds".to_owned() } else { marks.join(", ") },
-            self.repeated()
+            self.retransmitted()
         )
     }
 
@@ -156,7 +156,7 @@ impl Numbers<'_> {
             } else {
                 format!("with {} in common", marks.join(", "))
             },
-            self.repeated()
+            self.retransmitted()
         )
     }
 
@@ -173,9 +173,9 @@ impl Numbers<'_> {
         marks.into_iter().filter(|(holds, _)| *holds).map(|(_, mark)| mark).collect()
     }
 
-    fn repeated(&self) -> String {
+    fn retransmitted(&self) -> String {
         let limit = percent(self.settings.retransmit_share);
-        let Repeats { share, deserted, .. } = &self.gate.repeats;
+        let Retransmissions { share, deserted, .. } = &self.gate.retransmissions;
         let Some(share) = share.map(percent) else {
             return "whether the SYNs are repeated is not known yet".to_owned();
         };
@@ -186,7 +186,7 @@ impl Numbers<'_> {
                 short(*rate)
             );
         }
-        match self.gate.not_repeated {
+        match self.gate.no_retransmission {
             Some(true) => {
                 format!("{share} of the SYNs are repeated, clients repeat more than {limit}")
             }

@@ -11,7 +11,7 @@ const CONFIRMING: f64 = 0.25;
 
 /// Result of comparing the flows with the suspicion.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum AlarmTest {
     /// More fail than the baseline share, and enough of them to say so.
     Confirmed,
     /// More fail than the baseline share, of too few to say so.
@@ -52,20 +52,20 @@ impl Outcomes {
             };
             *outcome += flow.weight();
         }
-        let probes = settings.probe_rate * until.since(from).as_secs_f64().max(1.0);
-        Self { failed: failed + reset.saturating_sub(probes as u64), completed }
+        let health_checks = settings.health_check_rate * until.since(from).as_secs_f64().max(1.0);
+        Self { failed: failed + reset.saturating_sub(health_checks as u64), completed }
     }
 
     /// Compares the failures with the baseline `share`.
-    pub fn answer(&self, share: f64, settings: &Settings) -> Answer {
+    pub fn test(&self, share: f64, settings: &Settings) -> AlarmTest {
         let all = (self.failed + self.completed) as f64;
         let excess = self.failed as f64 - share * all;
         if excess < CONFIRMING * settings.failure_share * all || excess <= 0.0 {
-            Answer::Refuted
+            AlarmTest::Refuted
         } else if excess < settings.evidence_flows as f64 / 2.0 {
-            Answer::TooFew
+            AlarmTest::TooFew
         } else {
-            Answer::Confirmed
+            AlarmTest::Confirmed
         }
     }
 }
@@ -124,21 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn resets_count_beyond_what_health_probes_make() {
-        let probes = (Settings::default().probe_rate * 7.5) as usize;
-        assert_eq!(outcomes(&[(probes, 1000, FlowState::Reset)]).failed, 0);
-        assert_eq!(outcomes(&[(probes + 9, 1000, FlowState::Reset)]).failed, 9);
+    fn resets_count_beyond_those_of_health_checks() {
+        let health_checks = (Settings::default().health_check_rate * 7.5) as usize;
+        assert_eq!(outcomes(&[(health_checks, 1000, FlowState::Reset)]).failed, 0);
+        assert_eq!(outcomes(&[(health_checks + 9, 1000, FlowState::Reset)]).failed, 9);
     }
 
     #[test]
     fn a_share_needs_a_number_and_a_number_a_share() {
-        let answer =
-            |failed, completed| Outcomes { failed, completed }.answer(0.01, &Settings::default());
-        assert_eq!(answer(16, 0), Answer::TooFew, "16 less the usual one in a hundred");
-        assert_eq!(answer(17, 83), Answer::Confirmed);
-        assert_eq!(answer(10, 190), Answer::TooFew);
-        assert_eq!(answer(200, 9800), Answer::Refuted, "two in a hundred");
-        assert_eq!(answer(230, 9770), Answer::Confirmed, "a 30th more than usual");
-        assert_eq!(answer(0, 0), Answer::Refuted);
+        let test =
+            |failed, completed| Outcomes { failed, completed }.test(0.01, &Settings::default());
+        assert_eq!(test(16, 0), AlarmTest::TooFew, "16 less the usual one in a hundred");
+        assert_eq!(test(17, 83), AlarmTest::Confirmed);
+        assert_eq!(test(10, 190), AlarmTest::TooFew);
+        assert_eq!(test(200, 9800), AlarmTest::Refuted, "two in a hundred");
+        assert_eq!(test(230, 9770), AlarmTest::Confirmed, "a 30th more than usual");
+        assert_eq!(test(0, 0), AlarmTest::Refuted);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::assess::Assessment;
 use super::cohort::{Cohort, EXAMINED, Failing};
-use super::repeats::are_repeated_more;
+use super::retransmissions::are_retransmitted_more;
 use crate::drawn::one_in;
 use crate::{IncidentClass, Settings};
 
@@ -54,7 +54,7 @@ impl Assessment {
         }
         // A share alone decides nothing: a flood may have it at all of them.
         let elsewhere = self.evidence.retransmitted_share.unwrap_or(0.0);
-        if are_repeated_more(&cohort.failing, elsewhere, settings)? {
+        if are_retransmitted_more(&cohort.failing, elsewhere, settings)? {
             return Some(false);
         }
         Some(match self.class {
@@ -87,11 +87,11 @@ mod tests {
 
     /// Flows at listener `number`, each from another source, with this window; whether their SYNs were
     /// retransmitted.
-    fn at(number: u32, flows: u32, window: u16, repeated: Option<bool>) -> Cohort {
+    fn at(number: u32, flows: u32, window: u16, retransmitted: Option<bool>) -> Cohort {
         let print = Fingerprint { window, ttl: 244, ..Fingerprint::default() };
         let flow = |place: u32| {
             let addr = Ipv4Addr::from_bits((number * 1000 + place).wrapping_mul(0x9e37_79b1));
-            Failing { print, repeated, unfinished: true, ..Failing::once(addr.into()) }
+            Failing { print, retransmitted, unfinished: true, ..Failing::once(addr.into()) }
         };
         let span = Duration::from_secs(number.into());
         Cohort { failing: (0..flows).map(flow).collect(), span, ..Cohort::default() }
@@ -127,20 +127,24 @@ mod tests {
         let flood: Vec<Cohort> = (1..=20).map(|number| at(number, 12, 512, Some(false))).collect();
         let all = verdict(&flood);
         assert!(all.class.is_flood());
-        for repeated in [None, Some(true), Some(false)] {
-            let others = at(77, 20, 64_240, repeated);
-            let is_flood = repeated.map(|repeated| !repeated);
-            assert_eq!(all.speaks_for(&others, &settings()), is_flood, "{repeated:?}");
+        for retransmitted in [None, Some(true), Some(false)] {
+            let others = at(77, 20, 64_240, retransmitted);
+            let is_flood = retransmitted.map(|retransmitted| !retransmitted);
+            assert_eq!(all.speaks_for(&others, &settings()), is_flood, "{retransmitted:?}");
         }
         assert_eq!(all.speaks_for(&Cohort::default(), &settings()), Some(false));
     }
 
     /// The naive way takes each listener for one with failing clients: they retransmit no less.
     #[test]
-    fn a_flood_that_repeats_a_share_of_its_syns_is_the_same_at_each_listener() {
-        let repeated = |share: usize| {
+    fn a_flood_that_retransmits_a_share_of_its_syns_is_the_same_at_each_listener() {
+        let retransmitted = |share: usize| {
             let mut cohort = at(77, 50, 64_240, Some(false));
-            cohort.failing.iter_mut().take(share / 2).for_each(|flow| flow.repeated = Some(true));
+            cohort
+                .failing
+                .iter_mut()
+                .take(share / 2)
+                .for_each(|flow| flow.retransmitted = Some(true));
             cohort
         };
         let mut all = verdict(&[at(1, 200, 512, Some(false))]);
@@ -149,10 +153,10 @@ mod tests {
         all.evidence.retransmitted_share = Some(0.36);
         for (share, speaks) in [(36, true), (44, true), (80, false), (100, false)] {
             let speaks = Some(speaks);
-            assert_eq!(all.speaks_for(&repeated(share), &settings()), speaks, "{share} %");
+            assert_eq!(all.speaks_for(&retransmitted(share), &settings()), speaks, "{share} %");
         }
         // In a pool without retransmissions the same share is clients'.
         all.evidence.retransmitted_share = Some(0.0);
-        assert_eq!(all.speaks_for(&repeated(36), &settings()), Some(false));
+        assert_eq!(all.speaks_for(&retransmitted(36), &settings()), Some(false));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::headers::SynHeader;
 use super::verdict::VerdictLine;
 use crate::window::Sums;
-use crate::{Evidence, IncidentClass, Queues, RuleId, RuleReport, Step, TcpExt, Timestamp};
+use crate::{Evidence, IncidentClass, Mitigation, Queues, RuleId, RuleReport, TcpExt, Timestamp};
 
 /// Rules of an incident that are remembered one by one after they have ended.
 const RULES: usize = 16;
@@ -31,7 +31,7 @@ pub struct Record {
     /// The class list as the last inspection went through it, up to the line that held.
     pub lines: Vec<VerdictLine>,
     /// Another verdict that has not been taken over yet; `None` when the last inspection agreed.
-    pub doubt: Option<Doubt>,
+    pub doubt: Option<PendingClass>,
     /// The last seconds before its end; `None` while it is open.
     pub after: Option<Counts>,
     /// Its rules, those that have ended first.
@@ -41,14 +41,14 @@ pub struct Record {
     /// Number of hits of these further rules.
     pub more_hits: u64,
     /// Mitigations beside rules that were active for its listener while it was open.
-    pub steps: Vec<Step>,
+    pub mitigations: Vec<Mitigation>,
     /// Reason that no rule is asked for now; `None` where one is, or where rules are no question.
     pub no_rule: Option<String>,
     /// The rule that an operator removed last and that has not been made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedRule>,
     /// Reason that no mitigation beside rules is asked for now; `None` where that is no question.
-    pub no_step: Option<String>,
+    pub no_mitigation: Option<String>,
     /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
     pub headers: Vec<SynHeader>,
 }
@@ -70,11 +70,11 @@ pub struct FirstVerdict {
 
 /// Another verdict than the one that stands.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct Doubt {
+pub struct PendingClass {
     /// The class of the last inspections.
     pub class: IncidentClass,
     /// Number of consecutive inspections that found it.
-    pub looks: u32,
+    pub inspections: u32,
     /// Number of consecutive inspections that it takes to change the class.
     pub needed: u32,
 }
@@ -102,7 +102,7 @@ pub struct Counts {
     /// SYNs that arrived.
     pub syns: u64,
     /// Retransmissions among these (sampled).
-    pub repeated: u64,
+    pub retransmitted: u64,
     /// Handshakes attempted.
     pub attempts: u64,
     /// SYNs among these that a full queue left without a reply.
@@ -149,9 +149,9 @@ pub struct Statistics {
     /// Accept queue: polls in which it was full, less those since in which it was not.
     pub overload_polls: u32,
     /// Signs of a flash crowd: number of consecutive polls.
-    pub crowd_polls: u32,
+    pub flash_crowd_polls: u32,
     /// Baseline of SYNs a second; 0 while that is not known.
-    pub usual_syn_rate: f64,
+    pub baseline_syn_rate: f64,
 }
 
 /// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
@@ -186,7 +186,7 @@ pub struct RuleRecord {
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,
     /// SYNs that matched and passed because they were retransmitted.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// Handshakes that new clients completed after that.
     #[serde(default)]
     pub completed: u64,
@@ -197,8 +197,8 @@ pub struct RuleRecord {
 pub struct RemovedRule {
     /// Its number.
     pub id: RuleId,
-    /// The mitigation that makes such rules: `tcpguard step LISTENER STEP auto` has it made again.
-    pub step: Step,
+    /// The mitigation that makes such rules: `tcpguard mitigation LISTENER STEP auto` has it made again.
+    pub mitigation: Mitigation,
     /// Time of its removal.
     pub at: Timestamp,
     /// Time until which it is not made again, unless the operator leaves it to the agent earlier.
@@ -225,19 +225,38 @@ impl Record {
             rules: Vec::new(),
             more_rules: 0,
             more_hits: 0,
-            steps: Vec::new(),
+            mitigations: Vec::new(),
             no_rule: None,
             removed: None,
-            no_step: None,
+            no_mitigation: None,
             headers: Vec::new(),
         }
     }
 
     /// Takes a rule over. Of too many those with the most hits stay.
     pub(crate) fn keep_rule(&mut self, rule: RuleReport, ended: Option<Timestamp>) {
-        let RuleReport { id, kind, matches, reason, created, hits, returned, completed, .. } = rule;
-        let record =
-            RuleRecord { id, kind, matches, reason, created, ended, hits, returned, completed };
+        let RuleReport {
+            id,
+            kind,
+            matches,
+            reason,
+            created,
+            hits,
+            accepted_retransmits,
+            completed,
+            ..
+        } = rule;
+        let record = RuleRecord {
+            id,
+            kind,
+            matches,
+            reason,
+            created,
+            ended,
+            hits,
+            accepted_retransmits,
+            completed,
+        };
         self.rules.push(record);
         if self.rules.len() > RULES
             && let Some((place, _)) =
@@ -262,7 +281,7 @@ impl From<Sums> for Counts {
         Self {
             span: sums.span,
             syns: sums.syns,
-            repeated: sums.repeated,
+            retransmitted: sums.retransmitted,
             attempts: sums.attempts,
             unanswered: sums.unanswered,
             ignored: sums.ignored,
@@ -331,7 +350,7 @@ mod tests {
             expires: Timestamp::default(),
             confirmed_until: None,
             hits,
-            returned: 0,
+            accepted_retransmits: 0,
             completed: 0,
         }
     }

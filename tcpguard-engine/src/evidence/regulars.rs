@@ -17,7 +17,7 @@ use super::cohort::Cohort;
 use super::missing::explained;
 use crate::KnownClients;
 use crate::drawn::one_in;
-use crate::learned::KnownLooks;
+use crate::learned::KnownFingerprints;
 use crate::window::Sums;
 use crate::words::{percent, short};
 
@@ -42,30 +42,30 @@ pub(crate) struct Regulars {
     /// Completed ones per second.
     completing: f64,
     /// Baseline of SYNs per second.
-    usual: f64,
+    baseline: f64,
 }
 
 impl Regulars {
     /// Judges failing flows by the `known` clients and the fingerprints of `clients`, and a span's `sums` by
-    /// the `usual` rate of SYNs per second; `None` where that is not known.
+    /// the `baseline` rate of SYNs per second; `None` where that is not known.
     pub fn of(
         cohort: &Cohort,
-        clients: &dyn KnownLooks,
+        clients: &dyn KnownFingerprints,
         known: &dyn KnownClients,
         sums: &Sums,
-        usual: Option<f64>,
+        baseline: Option<f64>,
     ) -> Self {
-        let Some(usual) = usual else { return Self::default() };
+        let Some(baseline) = baseline else { return Self::default() };
         let failing = sums.per_second(sums.failures());
         let completing = sums.per_second(sums.completed);
-        let rare = failing + completing < PERSISTENCE * usual
-            && failing <= explained(sums, usual, PERSISTENCE)
+        let rare = failing + completing < PERSISTENCE * baseline
+            && failing <= explained(sums, baseline, PERSISTENCE)
             && !sums.is_unanswered();
         if !rare || !look_alike(cohort, clients) {
-            return Self { failing, completing, usual, ..Self::default() };
+            return Self { failing, completing, baseline, ..Self::default() };
         }
         let known = known_share(cohort, known);
-        Self { hold: known >= MOST, known, failing, completing, usual }
+        Self { hold: known >= MOST, known, failing, completing, baseline }
     }
 
     /// The numbers, in words.
@@ -76,13 +76,13 @@ impl Regulars {
             percent(self.known),
             short(self.failing),
             short(self.completing),
-            short(self.usual)
+            short(self.baseline)
         )
     }
 }
 
 /// Whether most failing SYNs have a fingerprint of this listener's clients.
-fn look_alike(cohort: &Cohort, clients: &dyn KnownLooks) -> bool {
+fn look_alike(cohort: &Cohort, clients: &dyn KnownFingerprints) -> bool {
     let alike = cohort.failing.iter().filter(|flow| {
         let print = flow.print.masked(Mask::Full);
         clients.with_signature(Mask::Full, &print) > 0

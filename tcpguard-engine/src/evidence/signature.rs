@@ -4,7 +4,7 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
 use super::describe::describe;
-use crate::learned::{Admitted, KnownLooks};
+use crate::learned::{Admitted, KnownFingerprints};
 use crate::{Settings, SignatureShare};
 
 /// Number of signatures reported.
@@ -72,10 +72,10 @@ impl Candidate {
 
     /// Whether this may be dropped: it covers enough and no client has this fingerprint, which is known from
     /// the recorded clients or from SYN-ACKs that led to no handshake.
-    pub fn may_be_dropped(&self, clients: &dyn KnownLooks, settings: &Settings) -> bool {
+    pub fn may_be_dropped(&self, clients: &dyn KnownFingerprints, settings: &Settings) -> bool {
         self.may_be_tried(settings)
             && (clients.completions() >= settings.clients_known
-                || self.unfinished >= settings.answered_unfinished)
+                || self.unfinished >= settings.replied_unfinished)
     }
 
     /// Whether this may be dropped on trial: where a full queue sends no SYN-ACK, nothing more can be known,
@@ -91,17 +91,23 @@ impl Candidate {
             && self.recorded_share <= settings.fingerprint_completion
     }
 
-    fn of(top: &Alike, mask: Mask, looks: &Looks<'_>, clients: &dyn KnownLooks) -> Self {
+    fn of(
+        top: &Alike,
+        mask: Mask,
+        fingerprints: &Fingerprints<'_>,
+        clients: &dyn KnownFingerprints,
+    ) -> Self {
         let Alike { print, weight, unfinished } = *top;
-        let completed = looks.completed.iter().filter(|(other, _)| other.masked(mask) == print);
+        let completed =
+            fingerprints.completed.iter().filter(|(other, _)| other.masked(mask) == print);
         let completed: u64 = completed.map(|(_, weight)| weight).sum();
         Self {
             mask,
             print,
-            coverage: weight as f64 / looks.weight as f64,
+            coverage: weight as f64 / fingerprints.weight as f64,
             completion: completed as f64 / (completed + weight) as f64,
             completed,
-            admitted: looks.admitted.has(mask, &print),
+            admitted: fingerprints.admitted.has(mask, &print),
             recorded: clients.with_signature(mask, &print),
             recorded_share: clients.share(mask, &print),
             unfinished,
@@ -121,7 +127,7 @@ struct Alike {
 
 /// The fingerprints of a cohort's flows under one mask, each once. Those under a mask that compares no other
 /// field can be derived from these, which are few where a tool made them.
-struct Looks<'a> {
+struct Fingerprints<'a> {
     failing: Vec<Alike>,
     completed: Vec<(Fingerprint, u64)>,
     /// Number of all flows that failed.
@@ -129,7 +135,7 @@ struct Looks<'a> {
     admitted: &'a Admitted,
 }
 
-impl<'a> Looks<'a> {
+impl<'a> Fingerprints<'a> {
     fn of(cohort: &'a Cohort, mask: Mask) -> Self {
         let failing = cohort.failing.iter().map(|flow| Alike {
             print: flow.print.masked(mask),
@@ -153,16 +159,16 @@ impl<'a> Looks<'a> {
     /// The fingerprints of failing flows under `mask`, the most frequent first.
     fn ranked(&self, mask: Mask) -> Vec<Alike> {
         let masked = |alike: &Alike| Alike { print: alike.print.masked(mask), ..*alike };
-        let mut looks = merged(self.failing.iter().map(masked).collect());
-        looks.sort_by_key(|alike| std::cmp::Reverse(alike.weight));
-        looks
+        let mut fingerprints = merged(self.failing.iter().map(masked).collect());
+        fingerprints.sort_by_key(|alike| std::cmp::Reverse(alike.weight));
+        fingerprints
     }
 }
 
 /// Adds up the entries with the same fingerprint, in the order of the fingerprints.
-fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
-    looks.sort_unstable_by_key(|alike| alike.print);
-    looks.dedup_by(|next, kept| {
+fn merged(mut fingerprints: Vec<Alike>) -> Vec<Alike> {
+    fingerprints.sort_unstable_by_key(|alike| alike.print);
+    fingerprints.dedup_by(|next, kept| {
         let same = next.print == kept.print;
         if same {
             kept.weight += next.weight;
@@ -170,7 +176,7 @@ fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
         }
         same
     });
-    looks
+    fingerprints
 }
 
 /// The signature that a rule would use, and the most frequent ones under its mask for the report, that one
@@ -181,19 +187,20 @@ fn merged(mut looks: Vec<Alike>) -> Vec<Alike> {
 /// one. Where none of them covers enough for a rule, the signature of one of a few tools goes before.
 pub(crate) fn choose(
     cohort: &Cohort,
-    clients: &dyn KnownLooks,
+    clients: &dyn KnownFingerprints,
     settings: &Settings,
 ) -> Option<(Candidate, Vec<SignatureShare>)> {
     // Every mask but one compares a part of the fields of the full one.
-    let (full, ip_id) = (Looks::of(cohort, Mask::Full), Looks::of(cohort, Mask::IpId));
-    let looks = |mask| if mask == Mask::IpId { &ip_id } else { &full };
+    let (full, ip_id) =
+        (Fingerprints::of(cohort, Mask::Full), Fingerprints::of(cohort, Mask::IpId));
+    let fingerprints = |mask| if mask == Mask::IpId { &ip_id } else { &full };
     let tops: Vec<Candidate> = MASKS
         .into_iter()
         .filter_map(|mask| {
-            let top = *looks(mask).ranked(mask).first()?;
+            let top = *fingerprints(mask).ranked(mask).first()?;
             // IPv6 has no identification, and a stack that does not use it sends zero.
             let telling = mask != Mask::IpId || top.print.ip_id != 0;
-            telling.then(|| Candidate::of(&top, mask, looks(mask), clients))
+            telling.then(|| Candidate::of(&top, mask, fingerprints(mask), clients))
         })
         .collect();
     let best = tops.iter().map(|top| top.coverage).max_by(f64::total_cmp)?;
@@ -207,12 +214,12 @@ pub(crate) fn choose(
         false => None,
     };
     let chosen = few.unwrap_or(one);
-    let looks = looks(chosen.mask);
-    let shares = looks
+    let fingerprints = fingerprints(chosen.mask);
+    let shares = fingerprints
         .ranked(chosen.mask)
         .iter()
         .take(TOP)
-        .map(|top| Candidate::of(top, chosen.mask, looks, clients))
+        .map(|top| Candidate::of(top, chosen.mask, fingerprints, clients))
         .map(|candidate| SignatureShare {
             text: describe(candidate.mask, &candidate.print),
             mask: candidate.mask.name().to_owned(),
@@ -228,19 +235,19 @@ pub(crate) fn choose(
 /// known, none of which has the fingerprint of such a tool. The mask is the most specific one under which the
 /// tools cover (nearly) as much as under any.
 fn a_few<'a>(
-    full: &'a Looks<'a>,
-    ip_id: &'a Looks<'a>,
-    clients: &dyn KnownLooks,
+    full: &'a Fingerprints<'a>,
+    ip_id: &'a Fingerprints<'a>,
+    clients: &dyn KnownFingerprints,
     settings: &Settings,
 ) -> Option<Candidate> {
     if clients.completions() < settings.clients_known {
         return None;
     }
     let first = |mask| {
-        let looks = if mask == Mask::IpId { ip_id } else { full };
-        let ranked = looks.ranked(mask);
+        let fingerprints = if mask == Mask::IpId { ip_id } else { full };
+        let ranked = fingerprints.ranked(mask);
         let often = ranked.iter().take(settings.signatures_per_listener);
-        let candidates = often.map(|alike| Candidate::of(alike, mask, looks, clients));
+        let candidates = often.map(|alike| Candidate::of(alike, mask, fingerprints, clients));
         let telling = |tool: &Candidate| mask != Mask::IpId || tool.print.ip_id != 0;
         let tools = candidates
             .filter(|tool| tool.coverage >= TOOL && !tool.is_of_clients() && telling(tool));
@@ -275,7 +282,7 @@ mod tests {
         Fingerprint { window, ttl, ip_id, wscale: 255, ..Fingerprint::default() }
     }
 
-    fn chosen(cohort: &Cohort, clients: &dyn KnownLooks) -> Candidate {
+    fn chosen(cohort: &Cohort, clients: &dyn KnownFingerprints) -> Candidate {
         choose(cohort, clients, &Settings::default()).expect("a signature").0
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cohort::{Cohort, Failing};
-use super::repeats::repeated_share;
+use super::retransmissions::retransmitted_share;
 use crate::drawn::one_in;
 use crate::{NetworkShare, Settings, SourceShare};
 
@@ -152,7 +152,7 @@ pub(crate) struct Culprit {
     /// Its share of the failing flows.
     pub share: f64,
     /// The SYNs from there are retransmitted as those of real clients are.
-    pub repeated: bool,
+    pub retransmitted: bool,
     /// The sources in a network that send many each.
     pub members: Vec<Culprit>,
 }
@@ -163,9 +163,9 @@ pub(crate) fn culprits(cohort: &Cohort, settings: &Settings) -> Vec<Culprit> {
     let total = cohort.weight().max(1) as f64;
     let culprit = |net: IpNet, weight: u64, members| {
         let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
-        let share = repeated_share(from_there);
-        let repeated = share.is_some_and(|share| share > settings.retransmit_share);
-        Culprit { net, share: weight as f64 / total, repeated, members }
+        let share = retransmitted_share(from_there);
+        let retransmitted = share.is_some_and(|share| share > settings.retransmit_share);
+        Culprit { net, share: weight as f64 / total, retransmitted, members }
     };
     let mut networks = BTreeMap::<IpAddr, Vec<(IpAddr, u64)>>::new();
     for (source, weight) in ranked(&cohort.failing, |flow| flow.source) {

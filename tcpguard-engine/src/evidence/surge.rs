@@ -29,20 +29,21 @@ pub(crate) struct Surge {
     /// Completed ones per second.
     completing: f64,
     /// Baseline of SYNs per second; `None` while that is not known.
-    usual: Option<f64>,
+    baseline: Option<f64>,
 }
 
 impl Surge {
     /// Seconds that are compared one by one.
     pub const LASTING: usize = 3;
 
-    /// Compares the sums of the last `seconds`, the last one first, with the `usual` rate of SYNs per second.
-    pub fn of(seconds: &[Sums; Self::LASTING], usual: Option<f64>, settings: &Settings) -> Self {
+    /// Compares the sums of the last `seconds`, the last one first, with the `baseline` rate of SYNs per second.
+    pub fn of(seconds: &[Sums; Self::LASTING], baseline: Option<f64>, settings: &Settings) -> Self {
         let exceeds = |sums: &Sums, part: f64| {
-            usual.is_some_and(|usual| {
-                let limit = (settings.surge_factor * usual).max(settings.surge_floor);
+            baseline.is_some_and(|baseline| {
+                let limit = (settings.surge_factor * baseline).max(settings.surge_floor);
                 let failing = sums.first_failures();
-                let many_complete = sums.per_second(sums.completed) > settings.crowd_factor * usual;
+                let many_complete =
+                    sums.per_second(sums.completed) > settings.flash_crowd_factor * baseline;
                 let is_served = many_complete && sums.completed >= failing;
                 sums.per_second(failing) >= part * limit && !is_served
             })
@@ -53,28 +54,28 @@ impl Surge {
             lasts: seconds.iter().all(|sums| exceeds(sums, FOR_LONG)),
             failing: last.per_second(last.first_failures()),
             completing: last.per_second(last.completed),
-            usual,
+            baseline,
         }
     }
 
     /// Whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
     /// begins handshakes.
-    pub fn exceeds_a_rush(&self, rate: f64, part: f64, settings: &Settings) -> bool {
-        self.usual.is_some_and(|usual| {
-            rate >= (part * settings.crowd_factor * usual).max(settings.crowd_floor)
+    pub fn exceeds_flash_crowd(&self, rate: f64, part: f64, settings: &Settings) -> bool {
+        self.baseline.is_some_and(|baseline| {
+            rate >= (part * settings.flash_crowd_factor * baseline).max(settings.flash_crowd_floor)
         })
     }
 
     /// The numbers, in words.
     pub fn in_words(&self) -> String {
-        let Some(usual) = self.usual else {
+        let Some(baseline) = self.baseline else {
             return "what is usual is not known yet".to_owned();
         };
         format!(
             "{}/s fail, {}/s complete, {} are usual",
             short(self.failing),
             short(self.completing),
-            short(usual)
+            short(baseline)
         )
     }
 }
@@ -86,16 +87,16 @@ mod tests {
     use super::*;
 
     /// A second in which so many handshakes fail and complete, and so many SYNs are retransmitted.
-    fn second(failing: u64, completed: u64, repeated: u64) -> Sums {
+    fn second(failing: u64, completed: u64, retransmitted: u64) -> Sums {
         let (span, attempts) = (Duration::from_secs(1), failing + completed);
         let syns = attempts;
-        Sums { span, syns, attempts, completed, repeated, ..Sums::default() }
+        Sums { span, syns, attempts, completed, retransmitted, ..Sums::default() }
     }
 
     /// The surge of seconds of which the last one has these counts.
-    fn surge(failing: u64, completed: u64, usual: Option<f64>) -> Surge {
+    fn surge(failing: u64, completed: u64, baseline: Option<f64>) -> Surge {
         let seconds = [second(failing, completed, 0), Sums::default(), Sums::default()];
-        Surge::of(&seconds, usual, &Settings::default())
+        Surge::of(&seconds, baseline, &Settings::default())
     }
 
     #[test]
@@ -133,7 +134,7 @@ mod tests {
     fn nothing_is_said_before_it_is_known_what_is_usual() {
         let unknown = surge(500_000, 0, None);
         assert!(!unknown.holds && !unknown.lasts);
-        assert!(!unknown.exceeds_a_rush(1e9, 1.0, &Settings::default()));
+        assert!(!unknown.exceeds_flash_crowd(1e9, 1.0, &Settings::default()));
         assert_eq!(unknown.in_words(), "what is usual is not known yet");
     }
 

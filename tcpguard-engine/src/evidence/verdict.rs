@@ -56,13 +56,15 @@ pub(crate) fn verdict(
     let alike =
         gate.fingerprint || gate.ttl || gate.silent || gate.surge || gate.unreachable || novel;
     let scattered = gate.singletons && (alike || everywhere);
-    let one_machine = gate.fingerprint && gate.ttl && gate.not_repeated == Some(true);
+    let one_machine = gate.fingerprint && gate.ttl && gate.no_retransmission == Some(true);
     let by = Numbers { gate, sources, regulars, settings, everywhere };
     let list = [
         (
             IncidentClass::HandshakeDegraded,
             "too few signs of an attack?",
-            gate.signs() < settings.gate_attack || gate.may_be_clients() || gate.probes.is_some(),
+            gate.signs() < settings.indicators_attack
+                || gate.may_be_clients()
+                || gate.health_checks.is_some(),
             by.signs(),
         ),
         (
@@ -80,7 +82,7 @@ pub(crate) fn verdict(
         (
             IncidentClass::FewSource,
             "do few sources or networks?",
-            gate.few_sources && (gate.not_repeated != Some(false) || gate.surge),
+            gate.few_sources && (gate.no_retransmission != Some(false) || gate.surge),
             by.few_sources(),
         ),
         (
@@ -92,7 +94,7 @@ pub(crate) fn verdict(
         (
             IncidentClass::Distributed,
             "many sources that attack together?",
-            many && alike && (gate.not_repeated == Some(true) || gate.surge),
+            many && alike && (gate.no_retransmission == Some(true) || gate.surge),
             by.together(),
         ),
         (
@@ -122,14 +124,14 @@ pub(crate) fn overload_line() -> VerdictLine {
 }
 
 /// The line of a flash crowd.
-pub(crate) fn crowd_line(evidence: &Evidence, syn_rate: f64) -> VerdictLine {
+pub(crate) fn flash_crowd_line(evidence: &Evidence, syn_rate: f64) -> VerdictLine {
     VerdictLine::that_holds(
         IncidentClass::FlashCrowd,
         "more clients than usual who are served?",
         format!(
             "{} SYN/s where {} are usual, and {} of the handshakes complete",
             short(syn_rate),
-            short(evidence.usual_syn_rate),
+            short(evidence.baseline_syn_rate),
             percent(evidence.completion)
         ),
     )
@@ -148,8 +150,8 @@ pub(crate) fn without_rule(
         return class.advice().map(str::to_owned);
     }
     let needed = match class {
-        IncidentClass::Distributed => settings.gate_attack,
-        _ => settings.gate_drop,
+        IncidentClass::Distributed => settings.indicators_attack,
+        _ => settings.indicators_drop,
     };
     if gate < needed {
         return Some(format!("{gate} items of the gate hold, a rule takes {needed}"));
@@ -167,7 +169,7 @@ pub(crate) fn without_rule(
         );
     }
     let known =
-        recorded >= settings.clients_known || candidate.unfinished >= settings.answered_unfinished;
+        recorded >= settings.clients_known || candidate.unfinished >= settings.replied_unfinished;
     (!known).then(|| {
         format!(
             "that no client looks like the top signature is not known yet: {} of {} handshakes that \
@@ -175,14 +177,14 @@ pub(crate) fn without_rule(
             short(recorded as f64),
             settings.clients_known,
             short(candidate.unfinished as f64),
-            settings.answered_unfinished,
+            settings.replied_unfinished,
         )
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::repeats::Repeats;
+    use super::super::retransmissions::Retransmissions;
     use super::*;
     use crate::SourceShare;
 
@@ -209,14 +211,14 @@ mod tests {
         }
     }
 
-    fn repeated(share: f64) -> Repeats {
-        Repeats { share: Some(share), ..Repeats::default() }
+    fn retransmitted(share: f64) -> Retransmissions {
+        Retransmissions { share: Some(share), ..Retransmissions::default() }
     }
 
     fn gate() -> Gate {
         Gate {
-            repeats: repeated(0.02),
-            not_repeated: Some(true),
+            retransmissions: retransmitted(0.02),
+            no_retransmission: Some(true),
             failing_share: 0.9,
             ..Gate::default()
         }
@@ -224,7 +226,8 @@ mod tests {
 
     #[test]
     fn too_few_signs_are_named() {
-        let unknown = Gate { not_repeated: None, repeats: Repeats::default(), ..gate() };
+        let unknown =
+            Gate { no_retransmission: None, retransmissions: Retransmissions::default(), ..gate() };
         let lone = Gate { ttl: true, ..unknown };
         let (before, class, why) = decided(&lone, &many());
         assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
@@ -237,7 +240,11 @@ mod tests {
     fn those_who_have_been_here_before_are_clients_until_they_are_known_not_to_try_again() {
         let known = Gate { ttl: true, singletons: true, novel: Some(false), ..gate() };
         assert_eq!(decided(&known, &many()).1, IncidentClass::RandomSpoofed);
-        let early = Gate { not_repeated: None, repeats: Repeats::default(), ..known.clone() };
+        let early = Gate {
+            no_retransmission: None,
+            retransmissions: Retransmissions::default(),
+            ..known.clone()
+        };
         let (before, class, why) = decided(&early, &many());
         assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
         assert_eq!(
@@ -245,7 +252,8 @@ mod tests {
             "2 hold (ttl, singletons), 2 make an attack; clients have come from most of these networks \
              before, whether the SYNs are repeated is not known yet"
         );
-        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.8), ..known };
+        let clients =
+            Gate { no_retransmission: Some(false), retransmissions: retransmitted(0.8), ..known };
         assert_eq!(decided(&clients, &many()).1, IncidentClass::HandshakeDegraded);
         let surge = Gate { surge: true, ..clients };
         assert_eq!(decided(&surge, &many()).1, IncidentClass::HandshakeDegraded, "all come back");
@@ -276,12 +284,16 @@ mod tests {
     fn what_a_broken_path_may_look_like_waits_until_nobody_is_known_to_repeat() {
         let top = vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.9 }];
         let sources = Sources { top, ..many() };
-        let early = Gate { ttl: true, few_sources: true, not_repeated: None, ..gate() };
-        let early = Gate { repeats: Repeats::default(), ..early };
+        let early = Gate { ttl: true, few_sources: true, no_retransmission: None, ..gate() };
+        let early = Gate { retransmissions: Retransmissions::default(), ..early };
         let (before, class, why) = decided(&early, &sources);
         assert_eq!((before, class), (1, IncidentClass::HandshakeDegraded));
         assert!(why.ends_with("whether the SYNs are repeated is not known yet"), "{why}");
-        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.9), ..early.clone() };
+        let clients = Gate {
+            no_retransmission: Some(false),
+            retransmissions: retransmitted(0.9),
+            ..early.clone()
+        };
         assert_eq!(decided(&clients, &sources).1, IncidentClass::HandshakeDegraded);
         let tool = Gate { fingerprint: true, forged: true, ..early };
         assert_eq!(decided(&tool, &sources).1, IncidentClass::SingleSource);
@@ -321,7 +333,8 @@ mod tests {
              networks, or 64 sources with 2 SYNs each; 2 % of the SYNs are repeated, clients repeat more \
              than 35 %"
         );
-        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.6), ..few };
+        let clients =
+            Gate { no_retransmission: Some(false), retransmissions: retransmitted(0.6), ..few };
         let lines = verdict(&clients, &sources, &Regulars::default(), &Settings::default());
         assert!(!lines[3].holds);
         assert!(
@@ -334,7 +347,8 @@ mod tests {
 
     #[test]
     fn more_than_clients_could_begin_is_a_flood_whether_or_not_it_is_repeated() {
-        let clients = Gate { not_repeated: Some(false), repeats: repeated(0.9), ..gate() };
+        let clients =
+            Gate { no_retransmission: Some(false), retransmissions: retransmitted(0.9), ..gate() };
         let surge = Gate { singletons: true, surge: true, ..clients.clone() };
         let (_, class, why) = decided(&surge, &many());
         assert_eq!(class, IncidentClass::RandomSpoofed);
@@ -354,8 +368,8 @@ mod tests {
     #[test]
     fn who_resets_what_he_is_answered_as_seldom_as_a_scanner_is_no_attack() {
         let few = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
-        let probes = Gate { few_sources: true, probes: Some(60.0), ..gate() };
-        let (before, class, why) = decided(&probes, &few);
+        let health_checks = Gate { few_sources: true, health_checks: Some(60.0), ..gate() };
+        let (before, class, why) = decided(&health_checks, &few);
         assert_eq!((before, class), (0, IncidentClass::HandshakeDegraded));
         assert!(
             why.ends_with(
@@ -364,7 +378,10 @@ mod tests {
             ),
             "{why}"
         );
-        assert_eq!(decided(&Gate { probes: None, ..probes }, &few).1, IncidentClass::FewSource);
+        assert_eq!(
+            decided(&Gate { health_checks: None, ..health_checks }, &few).1,
+            IncidentClass::FewSource
+        );
     }
 
     #[test]
@@ -419,8 +436,8 @@ mod tests {
             fingerprint: true,
             ttl: true,
             forged: true,
-            repeats: repeated(0.7),
-            not_repeated: Some(false),
+            retransmissions: retransmitted(0.7),
+            no_retransmission: Some(false),
             ..gate()
         };
         let sources = Sources { singletons: 0.2, everywhere: false, ..many() };

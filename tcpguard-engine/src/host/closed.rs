@@ -46,7 +46,7 @@ impl Host {
                 short(rate)
             ),
         );
-        let limit = settings.closed_answers;
+        let limit = settings.closed_port_resets;
         let note = match mode {
             Mode::Enforce => Some(format!(
                 "the stack is left {limit}/s of them to refuse, those of clients, and one a minute to each \

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::evidence::source;
-use crate::{Flow, FlowState, Probe, Settings, Timestamp};
+use crate::{ClosedPortSource, Flow, FlowState, Settings, Timestamp};
 
 /// Handshakes that a scanner leaves half-open at one address and port at most, on average: it tries once,
 /// or twice. More are those of a health check, which returns.
@@ -18,7 +18,7 @@ const SCANNER_SUCCEEDS: f64 = 0.2;
 
 /// Whether a source is a scanner: by the number of ports or addresses that it tried, or because its
 /// failures outweigh its successes so far that no client's would.
-pub(super) fn is_scanner(probe: &Probe, settings: &Settings) -> bool {
+pub(super) fn is_scanner(probe: &ClosedPortSource, settings: &Settings) -> bool {
     let likely = || likelihood(probe.ports, probe.completed) >= settings.scan_likelihood;
     probe.ports >= settings.scan_ports
         || probe.servers >= settings.scan_addresses
@@ -42,7 +42,7 @@ pub(super) fn half_open(
     flows: impl Iterator<Item = (Flow, u16)>,
     recent: Duration,
     settings: &Settings,
-) -> Vec<Probe> {
+) -> Vec<ClosedPortSource> {
     let left_open = flows.filter(|(flow, _)| is_left_open(now, flow, settings));
     let mut tries: Vec<Try> = left_open.map(|(flow, port)| Try::new(&flow, port)).collect();
     tries.sort_unstable_by_key(|one| (one.source, one.at));
@@ -78,12 +78,12 @@ fn is_left_open(now: Timestamp, flow: &Flow, settings: &Settings) -> bool {
 }
 
 /// Summary of one source's attempts, which are sorted by time.
-fn tried(tries: &[Try]) -> Option<Probe> {
+fn tried(tries: &[Try]) -> Option<ClosedPortSource> {
     let (first, last) = (tries.first()?, tries.last()?);
     let places: BTreeSet<(IpAddr, u16)> = tries.iter().map(|one| (one.server, one.port)).collect();
     let servers: BTreeSet<IpAddr> = places.iter().map(|(server, _)| *server).collect();
     let ports: BTreeSet<u16> = places.iter().map(|(_, port)| *port).collect();
-    (tries.len() <= TRIES_PER_PLACE * places.len()).then(|| Probe {
+    (tries.len() <= TRIES_PER_PLACE * places.len()).then(|| ClosedPortSource {
         source: last.source,
         server: last.server,
         port: last.port,
@@ -97,10 +97,10 @@ fn tried(tries: &[Try]) -> Option<Probe> {
 }
 
 /// A source's attempts at closed ports and at open ports, combined.
-pub(super) fn together(closed: &Probe, open: &Probe) -> Probe {
+pub(super) fn together(closed: &ClosedPortSource, open: &ClosedPortSource) -> ClosedPortSource {
     let same_server = closed.servers == 1 && open.servers == 1 && closed.server == open.server;
     let same_port = closed.ports == 1 && open.ports == 1 && closed.port == open.port;
-    Probe {
+    ClosedPortSource {
         ports: if same_port { 1 } else { closed.ports + open.ports },
         servers: if same_server { 1 } else { closed.servers + open.servers },
         syns: closed.syns.saturating_add(open.syns),
@@ -114,8 +114,8 @@ pub(super) fn together(closed: &Probe, open: &Probe) -> Probe {
 mod tests {
     use super::*;
 
-    fn probe(ports: u32, completed: u64) -> Probe {
-        Probe {
+    fn probe(ports: u32, completed: u64) -> ClosedPortSource {
+        ClosedPortSource {
             source: [192, 0, 2, 1].into(),
             server: [203, 0, 113, 1].into(),
             port: 22,
@@ -144,7 +144,7 @@ mod tests {
     fn closed_and_open_places_add_up() {
         let both = together(&probe(10, 0), &probe(6, 0));
         assert_eq!((both.ports, both.servers, both.syns), (16, 1, 16));
-        let elsewhere = Probe { server: [203, 0, 113, 2].into(), ..probe(1, 0) };
+        let elsewhere = ClosedPortSource { server: [203, 0, 113, 2].into(), ..probe(1, 0) };
         let both = together(&probe(1, 0), &elsewhere);
         assert_eq!((both.ports, both.servers), (1, 2));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::rules::Wanted;
-use crate::{Matcher, RemovedRule, Step, Timestamp};
+use crate::{Matcher, Mitigation, RemovedRule, Timestamp};
 
 /// Replacement of a rule that made way for clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,8 +54,10 @@ impl Declined {
 
     /// No longer declines the rules that an operator removed, of one mitigation or of any. Returns
     /// these rules.
-    pub fn take_up(&mut self, step: Option<Step>) -> Vec<Matcher> {
-        let of_step = |matcher: &Matcher| step.is_none_or(|step| matcher.step() == step);
+    pub fn take_up(&mut self, mitigation: Option<Mitigation>) -> Vec<Matcher> {
+        let of_step = |matcher: &Matcher| {
+            mitigation.is_none_or(|mitigation| matcher.mitigation() == mitigation)
+        };
         let removed = self.0.iter().filter(|(_, (_, why))| matches!(why, Why::Removed(_)));
         let taken: Vec<Matcher> =
             removed.map(|(matcher, _)| *matcher).filter(|matcher| of_step(matcher)).collect();
@@ -82,7 +84,7 @@ impl Declined {
     }
 
     /// Declines these rules for good, if they have made way for clients.
-    pub fn settle(&mut self, which: impl Fn(&Matcher) -> bool) {
+    pub fn refuse_for_good(&mut self, which: impl Fn(&Matcher) -> bool) {
         for (matcher, (_, why)) in &mut self.0 {
             if matches!(why, Why::Yielded(..)) && which(matcher) {
                 *why = Why::Refused;
@@ -192,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_no_longer_called_for_stays_away() {
         let mut declined = declined();
-        declined.settle(|matcher| matcher.step() == Step::Signature);
+        declined.refuse_for_good(|matcher| matcher.mitigation() == Mitigation::Signature);
         assert!(declined.has(NOW, &signature()), "it hit clients");
         assert_eq!(declined.reclaim(true), [wanted(source(2))]);
     }
@@ -200,13 +202,13 @@ mod tests {
     #[test]
     fn what_an_operator_removed_is_away_for_a_time_or_until_it_is_taken_up() {
         let (mut declined, until) = (declined(), NOW + Duration::from_secs(1));
-        let removed = RemovedRule { id: RuleId(7), step: Step::Source, at: NOW, until };
+        let removed = RemovedRule { id: RuleId(7), mitigation: Mitigation::Source, at: NOW, until };
         declined.give_up(source(3), removed.clone());
         assert_eq!(declined.has_removed(NOW, &source(3)), Some(&removed));
         assert_eq!(declined.has_removed(until, &source(3)), None);
         assert!(!declined.has(until, &source(3)));
-        assert_eq!(declined.take_up(Some(Step::Signature)), []);
-        assert_eq!(declined.take_up(Some(Step::Source)), [source(3)]);
+        assert_eq!(declined.take_up(Some(Mitigation::Signature)), []);
+        assert_eq!(declined.take_up(Some(Mitigation::Source)), [source(3)]);
         assert!(!declined.has(NOW, &source(3)) && declined.has(NOW, &source(1)));
         declined.give_up(source(3), removed);
         declined.expire(until);

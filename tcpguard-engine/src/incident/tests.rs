@@ -21,7 +21,7 @@ fn incident() -> Incident {
         matched: 0,
         dropped: 0,
         completed: 0,
-        usual_completed: None,
+        baseline_completed: None,
         syn_rate: 0.0,
     };
     Incident::open(Timestamp::default(), opening, &verdict)

@@ -39,7 +39,7 @@ struct Trial<T> {
     from: Timestamp,
     before: Before,
     /// Completions of all clients a second in the last quarter of a minute, calm included.
-    usual: f64,
+    baseline: f64,
     /// Completions since then, and the time in which they were counted.
     completed: u64,
     span: Duration,
@@ -118,10 +118,17 @@ impl<T> Default for Breaker<T> {
 impl<T: Clone + PartialEq> Breaker<T> {
     /// Tests the latest addition instead of any earlier one. Clients that it serves complete at the
     /// earliest after `delay`, and not before the earliest time of the test that it replaces.
-    pub fn watch(&mut self, now: Timestamp, what: T, delay: Duration, before: Before, usual: f64) {
+    pub fn monitor(
+        &mut self,
+        now: Timestamp,
+        what: T,
+        delay: Duration,
+        before: Before,
+        baseline: f64,
+    ) {
         let running = self.trial.as_ref().map_or(now, |trial| trial.from);
         let (from, completed, span) = (running.max(now + delay), 0, Duration::ZERO);
-        self.trial = Some(Trial { what, since: now, from, before, usual, completed, span });
+        self.trial = Some(Trial { what, since: now, from, before, baseline, completed, span });
     }
 
     /// Whether a test is still open.
@@ -171,9 +178,9 @@ impl<T: Clone + PartialEq> Breaker<T> {
             && answered(&trial.what)
             && now.since(trial.since) >= settings.canary
             && trial.span >= LEAST
-            && trial.usual * seconds >= EXPECTED_ANY;
+            && trial.baseline * seconds >= EXPECTED_ANY;
         let harm = if none {
-            Some(Harm::None(trial.usual, trial.span))
+            Some(Harm::None(trial.baseline, trial.span))
         } else {
             let expected = trial.before.rate() * seconds;
             let fewer = (trial.completed as f64) < expected / 2.0
@@ -199,9 +206,9 @@ impl std::fmt::Display for Harm {
                     "completed handshakes of known clients fell from {before:.1} to {after:.1} a second"
                 )
             }
-            Self::None(usual, span) => write!(
+            Self::None(baseline, span) => write!(
                 f,
-                "no handshake completed in {:.1} s, where {usual:.1} a second did",
+                "no handshake completed in {:.1} s, where {baseline:.1} a second did",
                 span.as_secs_f64()
             ),
             Self::Unfinished { completed: 0, valid, .. } => write!(
@@ -230,13 +237,13 @@ mod tests {
         Before { completed: 5.0 * per_second, span, dispersion: 1.0 }
     }
 
-    /// Returns the number of polls after which something is withdrawn, and the harm, with `before` and `usual`
+    /// Returns the number of polls after which something is withdrawn, and the harm, with `before` and `baseline`
     /// completions a second before it and `after` completions a poll after it.
-    fn withdrawn(before: f64, usual: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
+    fn withdrawn(before: f64, baseline: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
         let mut breaker = Breaker::default();
         let settings = Settings::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.watch(start, "it", POLL, rate(before), usual);
+        breaker.monitor(start, "it", POLL, rate(before), baseline);
         (1..400).find_map(|poll| {
             let now = start + POLL * poll;
             let harm = breaker.poll(now, after(poll), POLL, |_| true, &settings)?;
@@ -262,7 +269,7 @@ mod tests {
     fn none_at_all_is_noticed_after_three_seconds_though_the_attack_had_locked_all_out() {
         let (poll, harm) = withdrawn(0.0, 4.0, |_| 0).expect("withdrawn");
         assert_eq!(poll, 12, "three seconds");
-        assert!(matches!(harm, Harm::None(usual, _) if usual == 4.0));
+        assert!(matches!(harm, Harm::None(baseline, _) if baseline == 4.0));
     }
 
     #[test]
@@ -283,8 +290,8 @@ mod tests {
         let mut breaker = Breaker::default();
         let settings = Settings::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.watch(start, "slow", Duration::from_secs(4), rate(100.0), 100.0);
-        breaker.watch(start + POLL, "quick", POLL, rate(100.0), 100.0);
+        breaker.monitor(start, "slow", Duration::from_secs(4), rate(100.0), 100.0);
+        breaker.monitor(start + POLL, "quick", POLL, rate(100.0), 100.0);
         let judged = (2..16).find_map(|poll| {
             breaker.poll(start + POLL * poll, 0, POLL, |_| false, &settings).map(|_| poll)
         });
@@ -295,7 +302,7 @@ mod tests {
     fn what_is_no_longer_there_is_not_withdrawn() {
         let mut breaker = Breaker::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.watch(start, 1, POLL, rate(1000.0), 1000.0);
+        breaker.monitor(start, 1, POLL, rate(1000.0), 1000.0);
         breaker.forget(&1);
         let settings = Settings::default();
         assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, |_| true, &settings), None);

@@ -2,20 +2,21 @@
 //! the next attempt, and it follows the operators' orders.
 
 mod breaker;
-mod handover;
-mod step;
+mod cookie_completion;
+mod mitigation;
 
 use std::time::Duration;
 
 pub(crate) use breaker::{Before, Breaker, Harm};
-pub(crate) use handover::Handover;
-pub use step::{Order, Step};
+pub(crate) use cookie_completion::CookieCompletion;
+pub use mitigation::{Mitigation, Order};
 
-use crate::report::{StepReport, StepState};
+use crate::report::{MitigationReport, MitigationState};
 use crate::{Matcher, Settings, Timestamp, User};
 
 /// The mitigations that are started here; rules do the others.
-const OWN: [Step; 4] = [Step::Strays, Step::Cookies, Step::Overload, Step::Budget];
+const OWN: [Mitigation; 4] =
+    [Mitigation::OutOfState, Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
 
 /// Reason that a mitigation is barred.
 const BARRED: &str = "the configuration forbids it";
@@ -23,25 +24,25 @@ const BARRED: &str = "the configuration forbids it";
 /// The latest addition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Newest {
-    Step(Step),
+    Mitigation(Mitigation),
     Rule(Matcher),
 }
 
 /// A listener's mitigations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ladder {
-    rungs: [Rung; Step::ALL.len()],
+    entries: [LadderEntry; Mitigation::ALL.len()],
     /// Test whether clients still get in since something was added last.
     pub breaker: Breaker<Newest>,
     /// Test whether clients get in since cookies are sent. Later additions are not judged before this test is
     /// over: if the SYN-ACKs do not arrive, nothing else is to blame.
-    pub canary: Breaker<Step>,
+    pub canary: Breaker<Mitigation>,
     /// Test whether the host completes the handshakes of clients with valid cookies.
-    pub handover: Handover,
+    pub cookie_completion: CookieCompletion,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Rung {
+struct LadderEntry {
     /// Whether the configuration forbids it here.
     barred: bool,
     taken: Option<Taken>,
@@ -90,9 +91,9 @@ struct Ordered {
 /// Present need for a mitigation, with its reason.
 #[derive(Clone, Debug)]
 pub(crate) struct Need {
-    pub step: Step,
+    pub mitigation: Mitigation,
     pub why: String,
-    /// Rate for [`Step::Budget`], in SYNs a second.
+    /// Rate for [`Mitigation::Budget`], in SYNs a second.
     pub rate: u32,
     /// Time for which it is held when it is no longer needed.
     pub hold: Duration,
@@ -101,60 +102,60 @@ pub(crate) struct Need {
 /// A change to make in the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Move {
-    Take { step: Step, rate: u32, why: String },
-    Leave { step: Step, why: String },
+    Take { mitigation: Mitigation, rate: u32, why: String },
+    Leave { mitigation: Mitigation, why: String },
 }
 
 impl Ladder {
     /// Whether a mitigation is active.
-    pub fn has(&self, step: Step) -> bool {
-        self.rung(step).taken.is_some()
+    pub fn has(&self, mitigation: Mitigation) -> bool {
+        self.entry(mitigation).taken.is_some()
     }
 
     /// Returns the time for which a mitigation has been active.
-    pub fn lasts(&self, step: Step, now: Timestamp) -> Option<Duration> {
-        self.rung(step).taken.as_ref().map(|taken| now.since(taken.since))
+    pub fn lasts(&self, mitigation: Mitigation, now: Timestamp) -> Option<Duration> {
+        self.entry(mitigation).taken.as_ref().map(|taken| now.since(taken.since))
     }
 
     /// Returns the time since which a mitigation has been active.
-    pub fn since(&self, step: Step) -> Option<Timestamp> {
-        self.rung(step).taken.as_ref().map(|taken| taken.since)
+    pub fn since(&self, mitigation: Mitigation) -> Option<Timestamp> {
+        self.entry(mitigation).taken.as_ref().map(|taken| taken.since)
     }
 
     /// Whether any mitigation keeps SYNs from the stack.
     pub fn keeps_syns_away(&self) -> bool {
-        OWN.into_iter().any(|step| step.keeps_syns_away() && self.has(step))
+        OWN.into_iter().any(|mitigation| mitigation.keeps_syns_away() && self.has(mitigation))
     }
 
     /// Whether an operator forbids it.
-    pub fn forbidden(&self, now: Timestamp, step: Step) -> bool {
-        self.rung(step).ordered.is_some_and(|order| !order.on && now < order.until)
+    pub fn forbidden(&self, now: Timestamp, mitigation: Mitigation) -> bool {
+        self.entry(mitigation).ordered.is_some_and(|order| !order.on && now < order.until)
     }
 
     /// Whether it is forbidden, or was refused and is not tried again yet.
-    pub fn refuses(&self, step: Step, now: Timestamp) -> bool {
+    pub fn refuses(&self, mitigation: Mitigation, now: Timestamp) -> bool {
         let refused = |refused: &Refused| refused.times > 0 && refused.holds(now);
-        self.bars(step)
-            || self.forbidden(now, step)
-            || self.rung(step).refused.as_ref().is_some_and(refused)
+        self.bars(mitigation)
+            || self.forbidden(now, mitigation)
+            || self.entry(mitigation).refused.as_ref().is_some_and(refused)
     }
 
     /// Whether it could not be taken and is not tried again yet, were it only for a moment.
-    pub fn waits(&self, step: Step, now: Timestamp) -> bool {
-        self.rung(step).refused.as_ref().is_some_and(|refused| refused.holds(now))
+    pub fn waits(&self, mitigation: Mitigation, now: Timestamp) -> bool {
+        self.entry(mitigation).refused.as_ref().is_some_and(|refused| refused.holds(now))
     }
 
     /// Sets the mitigations that the configuration forbids from now on; it forbids no others. An operator's
     /// order overrides it until the order expires.
-    pub fn bar(&mut self, barred: &[Step]) {
-        for step in Step::ALL {
-            self.rungs[place(step)].barred = barred.contains(&step);
+    pub fn bar(&mut self, barred: &[Mitigation]) {
+        for mitigation in Mitigation::ALL {
+            self.entries[place(mitigation)].barred = barred.contains(&mitigation);
         }
     }
 
     /// Whether the configuration forbids it.
-    pub fn bars(&self, step: Step) -> bool {
-        self.rung(step).barred
+    pub fn bars(&self, mitigation: Mitigation) -> bool {
+        self.entry(mitigation).barred
     }
 
     /// Changes to make at `now`. `needs` are the mitigations that the situation calls for. A mitigation
@@ -166,59 +167,65 @@ impl Ladder {
         now: Timestamp,
         needs: &[Need],
         ended: Option<Timestamp>,
-        idle: impl Fn(Step) -> Option<&'static str>,
+        idle: impl Fn(Mitigation) -> Option<&'static str>,
         settings: &Settings,
     ) -> Vec<Move> {
         OWN.into_iter()
-            .filter_map(|step| {
-                if let Some(why) = idle(step) {
-                    return self.rungs[place(step)].leave(step, why.to_owned());
+            .filter_map(|mitigation| {
+                if let Some(why) = idle(mitigation) {
+                    return self.entries[place(mitigation)].leave(mitigation, why.to_owned());
                 }
-                let need = needs.iter().find(|need| need.step == step);
-                self.rungs[place(step)].poll(now, step, need, ended, settings)
+                let need = needs.iter().find(|need| need.mitigation == mitigation);
+                self.entries[place(mitigation)].poll(now, mitigation, need, ended, settings)
             })
             .collect()
     }
 
     /// Every active mitigation.
-    pub fn taken(&self) -> impl Iterator<Item = Step> {
-        OWN.into_iter().filter(|step| self.has(*step))
+    pub fn taken(&self) -> impl Iterator<Item = Mitigation> {
+        OWN.into_iter().filter(|mitigation| self.has(*mitigation))
     }
 
     /// Takes over a mitigation of an earlier run that is in the kernel.
-    pub fn adopt(&mut self, now: Timestamp, step: Step, rate: u32, hold: Duration) {
+    pub fn adopt(&mut self, now: Timestamp, mitigation: Mitigation, rate: u32, hold: Duration) {
         let why = "taken over from an earlier agent".to_owned();
         let taken = Taken { since: now, needed: now, why, rate, hold, inherited: true };
-        self.rungs[place(step)].taken = Some(taken);
+        self.entries[place(mitigation)].taken = Some(taken);
     }
 
     /// Refuses a mitigation that could not be started, or did harm. It is not tried again for a while,
     /// longer each time. Returns whether it was active.
-    pub fn refuse(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) -> bool {
-        let until = now + self.rung(step).pause(settings);
-        self.give_up(step, Some(until), why)
+    pub fn refuse(
+        &mut self,
+        now: Timestamp,
+        mitigation: Mitigation,
+        why: &str,
+        settings: &Settings,
+    ) -> bool {
+        let until = now + self.entry(mitigation).pause(settings);
+        self.give_up(mitigation, Some(until), why)
     }
 
     /// Refuses a mitigation that does harm whenever it is active. It is not tried again before
     /// [`Self::reconsider`], or before an operator orders it or leaves it to the agent. Returns whether it
     /// was active.
-    pub fn withhold(&mut self, step: Step, why: &str) -> bool {
-        self.give_up(step, None, why)
+    pub fn withhold(&mut self, mitigation: Mitigation, why: &str) -> bool {
+        self.give_up(mitigation, None, why)
     }
 
-    fn give_up(&mut self, step: Step, until: Option<Timestamp>, why: &str) -> bool {
-        self.breaker.forget(&Newest::Step(step));
-        self.canary.forget(&step);
-        let rung = &mut self.rungs[place(step)];
-        let times = rung.refused.as_ref().map_or(0, |refused| refused.times) + 1;
-        rung.refused = Some(Refused { until, why: why.to_owned(), times });
-        rung.taken.take().is_some()
+    fn give_up(&mut self, mitigation: Mitigation, until: Option<Timestamp>, why: &str) -> bool {
+        self.breaker.forget(&Newest::Mitigation(mitigation));
+        self.canary.forget(&mitigation);
+        let entry = &mut self.entries[place(mitigation)];
+        let times = entry.refused.as_ref().map_or(0, |refused| refused.times) + 1;
+        entry.refused = Some(Refused { until, why: why.to_owned(), times });
+        entry.taken.take().is_some()
     }
 
     /// Lifts the refusals that have an end, because that flood is over.
     pub fn forgive(&mut self) {
-        for rung in &mut self.rungs {
-            rung.refused.take_if(|refused| refused.until.is_some());
+        for entry in &mut self.entries {
+            entry.refused.take_if(|refused| refused.until.is_some());
         }
     }
 
@@ -226,10 +233,16 @@ impl Ladder {
     /// `certain` the mitigation may be tried again at once. Otherwise only a refusal without an end gets
     /// one. The first time it ends at once, and each later time after a longer pause. The reason is that an
     /// attempt may keep clients out, and that other programs may change such things as often as they like.
-    pub fn reconsider(&mut self, now: Timestamp, step: Step, certain: bool, settings: &Settings) {
-        let rung = &mut self.rungs[place(step)];
-        let pause = rung.pause(settings);
-        let Some(refused) = &mut rung.refused else { return };
+    pub fn reconsider(
+        &mut self,
+        now: Timestamp,
+        mitigation: Mitigation,
+        certain: bool,
+        settings: &Settings,
+    ) {
+        let entry = &mut self.entries[place(mitigation)];
+        let pause = entry.pause(settings);
+        let Some(refused) = &mut entry.refused else { return };
         if certain {
             refused.until = Some(now);
         } else if refused.until.is_none() {
@@ -239,46 +252,54 @@ impl Ladder {
     }
 
     /// Defers a mitigation that could not be started, for a reason that may be gone in a moment.
-    pub fn defer(&mut self, now: Timestamp, step: Step, why: &str, settings: &Settings) {
-        let rung = &mut self.rungs[place(step)];
-        let times = rung.refused.as_ref().map_or(0, |refused| refused.times);
+    pub fn defer(
+        &mut self,
+        now: Timestamp,
+        mitigation: Mitigation,
+        why: &str,
+        settings: &Settings,
+    ) {
+        let entry = &mut self.entries[place(mitigation)];
+        let times = entry.refused.as_ref().map_or(0, |refused| refused.times);
         let until = now + settings.poll * 4;
-        rung.refused = Some(Refused { until: Some(until), why: why.to_owned(), times });
-        rung.taken = None;
+        entry.refused = Some(Refused { until: Some(until), why: why.to_owned(), times });
+        entry.taken = None;
     }
 
     /// Returns the time for which a mitigation would be refused now.
-    pub fn pause(&self, step: Step, settings: &Settings) -> Duration {
-        self.rung(step).pause(settings)
+    pub fn pause(&self, mitigation: Mitigation, settings: &Settings) -> Duration {
+        self.entry(mitigation).pause(settings)
     }
 
     /// Takes an operator's order, which counts until `until`.
-    pub fn order(&mut self, step: Step, order: Order, uid: u32, until: Timestamp) {
-        let rung = &mut self.rungs[place(step)];
-        rung.ordered = match order {
+    pub fn order(&mut self, mitigation: Mitigation, order: Order, uid: u32, until: Timestamp) {
+        let entry = &mut self.entries[place(mitigation)];
+        entry.ordered = match order {
             Order::Auto => None,
             Order::On | Order::Off => Some(Ordered { on: order == Order::On, uid, until }),
         };
         if order != Order::Off {
-            rung.refused = None;
+            entry.refused = None;
         }
     }
 
     /// The mitigations, their states and the reasons for these.
-    pub fn report(&self, now: Timestamp) -> impl Iterator<Item = StepReport> {
-        Step::ALL.into_iter().filter_map(move |step| self.rung(step).report(now, step))
+    pub fn report(&self, now: Timestamp) -> impl Iterator<Item = MitigationReport> {
+        Mitigation::ALL
+            .into_iter()
+            .filter_map(move |mitigation| self.entry(mitigation).report(now, mitigation))
     }
 
-    fn rung(&self, step: Step) -> &Rung {
-        &self.rungs[place(step)]
+    fn entry(&self, mitigation: Mitigation) -> &LadderEntry {
+        &self.entries[place(mitigation)]
     }
 }
 
-impl Rung {
+impl LadderEntry {
     fn poll(
         &mut self,
         now: Timestamp,
-        step: Step,
+        mitigation: Mitigation,
         need: Option<&Need>,
         ended: Option<Timestamp>,
         settings: &Settings,
@@ -292,28 +313,28 @@ impl Rung {
                 Some((format!("{} asked for it", User(uid)), rate, Duration::ZERO))
             }
             (Some((false, uid)), _) => {
-                return self.leave(step, format!("{} forbids it", User(uid)));
+                return self.leave(mitigation, format!("{} forbids it", User(uid)));
             }
-            (None, _) if self.barred => return self.leave(step, BARRED.to_owned()),
+            (None, _) if self.barred => return self.leave(mitigation, BARRED.to_owned()),
             (None, Some(need)) => Some((need.why.clone(), need.rate, need.hold)),
             (None, None) => None,
         };
         match (&mut self.taken, wanted) {
             (Some(taken), Some((why, rate, hold))) => {
                 (taken.needed, taken.hold, taken.inherited) = (now, hold, false);
-                let changed = step == Step::Budget && rate != taken.rate;
+                let changed = mitigation == Mitigation::Budget && rate != taken.rate;
                 if !changed {
                     return None;
                 }
                 (taken.rate, taken.why) = (rate, why.clone());
-                Some(Move::Take { step, rate, why })
+                Some(Move::Take { mitigation, rate, why })
             }
             (Some(taken), None) => {
                 let idle = now.since(taken.needed);
                 // Early in an incident the counts are too low to show the end of a flood that an earlier
                 // run has seen.
                 let over = !taken.inherited && ended.is_some_and(|ended| taken.needed <= ended);
-                let why = if over && step.keeps_syns_away() {
+                let why = if over && mitigation.keeps_syns_away() {
                     "what it was taken for is over".to_owned()
                 } else if idle >= taken.hold {
                     match taken.hold.is_zero() {
@@ -323,13 +344,13 @@ impl Rung {
                 } else {
                     return None;
                 };
-                self.leave(step, why)
+                self.leave(mitigation, why)
             }
             (None, Some(_)) if refused => None,
             (None, Some((why, rate, hold))) => {
                 let (since, needed, inherited) = (now, now, false);
                 self.taken = Some(Taken { since, needed, why: why.clone(), rate, hold, inherited });
-                Some(Move::Take { step, rate, why })
+                Some(Move::Take { mitigation, rate, why })
             }
             (None, None) => None,
         }
@@ -337,46 +358,46 @@ impl Rung {
 
     fn pause(&self, settings: &Settings) -> Duration {
         let times = self.refused.as_ref().map_or(0, |refused| refused.times);
-        settings.step_retry * 2u32.pow(times.min(4))
+        settings.mitigation_retry * 2u32.pow(times.min(4))
     }
 
-    fn leave(&mut self, step: Step, why: String) -> Option<Move> {
+    fn leave(&mut self, mitigation: Mitigation, why: String) -> Option<Move> {
         self.taken.take()?;
-        Some(Move::Leave { step, why })
+        Some(Move::Leave { mitigation, why })
     }
 
-    fn report(&self, now: Timestamp, step: Step) -> Option<StepReport> {
+    fn report(&self, now: Timestamp, mitigation: Mitigation) -> Option<MitigationReport> {
         let ordered = self.ordered.filter(|order| now < order.until);
         let refused = self.refused.as_ref().filter(|refused| refused.holds(now));
         let (state, since, why) = match (&self.taken, ordered, refused) {
-            (Some(taken), ..) => (StepState::Taken, Some(taken.since), taken.why.clone()),
+            (Some(taken), ..) => (MitigationState::Active, Some(taken.since), taken.why.clone()),
             (None, Some(order), _) if !order.on => {
-                (StepState::Forbidden, None, format!("{} forbids it", User(order.uid)))
+                (MitigationState::Forbidden, None, format!("{} forbids it", User(order.uid)))
             }
-            (None, None, _) if self.barred => (StepState::Forbidden, None, BARRED.to_owned()),
-            (None, _, Some(refused)) => (StepState::Refused, None, refused.why.clone()),
+            (None, None, _) if self.barred => (MitigationState::Forbidden, None, BARRED.to_owned()),
+            (None, _, Some(refused)) => (MitigationState::Refused, None, refused.why.clone()),
             (None, Some(order), None) => {
-                (StepState::Waiting, None, format!("{} asked for it", User(order.uid)))
+                (MitigationState::Waiting, None, format!("{} asked for it", User(order.uid)))
             }
             (None, None, None) => return None,
         };
         let until = ordered.map(|order| order.until).or(match state {
-            StepState::Refused => refused.and_then(|refused| refused.until),
+            MitigationState::Refused => refused.and_then(|refused| refused.until),
             _ => None,
         });
-        Some(StepReport { step, state, since, until, why })
+        Some(MitigationReport { mitigation, state, since, until, why })
     }
 }
 
 /// Position of a mitigation in the list.
-const fn place(step: Step) -> usize {
-    match step {
-        Step::Strays => 0,
-        Step::Source => 1,
-        Step::Signature => 2,
-        Step::Cookies => 3,
-        Step::Overload => 4,
-        Step::Budget => 5,
+const fn place(mitigation: Mitigation) -> usize {
+    match mitigation {
+        Mitigation::OutOfState => 0,
+        Mitigation::Source => 1,
+        Mitigation::Signature => 2,
+        Mitigation::Cookies => 3,
+        Mitigation::Overload => 4,
+        Mitigation::Budget => 5,
     }
 }
 
@@ -388,53 +409,56 @@ mod tests {
         Timestamp::from_millis(ms)
     }
 
-    fn need(step: Step) -> Need {
-        Need { step, why: "of the flood".to_owned(), rate: 0, hold: Duration::from_secs(30) }
+    fn need(mitigation: Mitigation) -> Need {
+        Need { mitigation, why: "of the flood".to_owned(), rate: 0, hold: Duration::from_secs(30) }
     }
 
     fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
         ladder.poll(at(ms), needs, over.then(|| at(ms)), |_| None, &Settings::default())
     }
 
-    fn takes(moves: &[Move]) -> Vec<Step> {
+    fn takes(moves: &[Move]) -> Vec<Mitigation> {
         let taken = |one: &Move| match one {
-            Move::Take { step, .. } => Some(*step),
+            Move::Take { mitigation, .. } => Some(*mitigation),
             Move::Leave { .. } => None,
         };
         moves.iter().filter_map(taken).collect()
     }
 
     #[test]
-    fn a_step_is_taken_once_and_held_until_it_was_not_needed_for_half_a_minute() {
+    fn a_mitigation_starts_once_and_stops_half_a_minute_after_it_was_last_needed() {
         let mut ladder = Ladder::default();
-        let needs = [need(Step::Cookies)];
-        assert_eq!(takes(&poll(&mut ladder, 1000, &needs, false)), [Step::Cookies]);
+        let needs = [need(Mitigation::Cookies)];
+        assert_eq!(takes(&poll(&mut ladder, 1000, &needs, false)), [Mitigation::Cookies]);
         assert_eq!(poll(&mut ladder, 1250, &needs, false), []);
         assert_eq!(poll(&mut ladder, 31_000, &[], false), []);
-        assert!(ladder.has(Step::Cookies));
+        assert!(ladder.has(Mitigation::Cookies));
         let left = poll(&mut ladder, 31_250, &[], false);
-        assert!(matches!(&left[..], [Move::Leave { step: Step::Cookies, .. }]), "{left:?}");
-        assert!(!ladder.has(Step::Cookies));
+        assert!(
+            matches!(&left[..], [Move::Leave { mitigation: Mitigation::Cookies, .. }]),
+            "{left:?}"
+        );
+        assert!(!ladder.has(Mitigation::Cookies));
     }
 
     #[test]
-    fn when_it_is_over_every_step_goes_at_once() {
+    fn when_it_is_over_every_mitigation_stops_at_once() {
         let mut ladder = Ladder::default();
-        poll(&mut ladder, 1000, &[need(Step::Cookies), need(Step::Overload)], false);
+        poll(&mut ladder, 1000, &[need(Mitigation::Cookies), need(Mitigation::Overload)], false);
         assert_eq!(poll(&mut ladder, 1250, &[], true).len(), 2);
     }
 
     /// A new agent may take a flood for failing handshakes at first.
     #[test]
-    fn a_step_that_was_taken_over_is_held_until_its_flood_is_seen_again() {
+    fn an_adopted_mitigation_stays_active_until_its_flood_is_detected_again() {
         let inherited = || {
             let mut ladder = Ladder::default();
-            ladder.adopt(at(1000), Step::Cookies, 0, Duration::from_secs(30));
+            ladder.adopt(at(1000), Mitigation::Cookies, 0, Duration::from_secs(30));
             ladder
         };
         let mut ladder = inherited();
         assert_eq!(poll(&mut ladder, 1250, &[], true), []);
-        assert_eq!(poll(&mut ladder, 1500, &[need(Step::Cookies)], false), []);
+        assert_eq!(poll(&mut ladder, 1500, &[need(Mitigation::Cookies)], false), []);
         assert_eq!(poll(&mut ladder, 1750, &[], true).len(), 1, "now it has ended");
         let mut ladder = inherited();
         assert_eq!(poll(&mut ladder, 30_900, &[], true), []);
@@ -442,76 +466,79 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_is_put_off_for_a_moment_waits_and_is_not_refused() {
+    fn a_deferred_mitigation_waits_and_is_not_refused() {
         let mut ladder = Ladder::default();
-        ladder.defer(at(1000), Step::Cookies, "no time", &Settings::default());
-        assert!(ladder.waits(Step::Cookies, at(1999)) && !ladder.refuses(Step::Cookies, at(1999)));
-        assert!(!ladder.waits(Step::Cookies, at(2000)), "it is tried again");
+        ladder.defer(at(1000), Mitigation::Cookies, "no time", &Settings::default());
+        assert!(
+            ladder.waits(Mitigation::Cookies, at(1999))
+                && !ladder.refuses(Mitigation::Cookies, at(1999))
+        );
+        assert!(!ladder.waits(Mitigation::Cookies, at(2000)), "it is tried again");
     }
 
     #[test]
-    fn a_step_that_failed_is_tried_again_after_a_minute_then_after_two() {
+    fn a_failed_mitigation_is_retried_after_a_minute_then_after_two() {
         let mut ladder = Ladder::default();
         let settings = Settings::default();
-        let needs = [need(Step::Cookies)];
+        let needs = [need(Mitigation::Cookies)];
         poll(&mut ladder, 1000, &needs, false);
-        assert!(ladder.refuse(at(1000), Step::Cookies, "no", &settings));
+        assert!(ladder.refuse(at(1000), Mitigation::Cookies, "no", &settings));
         assert_eq!(poll(&mut ladder, 60_750, &needs, false), []);
-        assert_eq!(takes(&poll(&mut ladder, 61_000, &needs, false)), [Step::Cookies]);
-        ladder.refuse(at(61_000), Step::Cookies, "no", &settings);
+        assert_eq!(takes(&poll(&mut ladder, 61_000, &needs, false)), [Mitigation::Cookies]);
+        ladder.refuse(at(61_000), Mitigation::Cookies, "no", &settings);
         assert_eq!(poll(&mut ladder, 180_750, &needs, false), []);
-        assert_eq!(takes(&poll(&mut ladder, 181_000, &needs, false)), [Step::Cookies]);
+        assert_eq!(takes(&poll(&mut ladder, 181_000, &needs, false)), [Mitigation::Cookies]);
     }
 
     #[test]
-    fn a_step_that_is_withheld_is_not_tried_again_before_something_changes() {
-        let needs = [need(Step::Cookies)];
+    fn a_withheld_mitigation_is_not_retried_before_something_changes() {
+        let needs = [need(Mitigation::Cookies)];
         let withheld = || {
             let mut ladder = Ladder::default();
             poll(&mut ladder, 1000, &needs, false);
-            assert!(ladder.withhold(Step::Cookies, "no"));
+            assert!(ladder.withhold(Mitigation::Cookies, "no"));
             ladder.forgive();
             assert_eq!(poll(&mut ladder, 100_000_000, &needs, false), []);
             let told = ladder.report(at(100_000_000)).next().expect("refused");
-            assert_eq!((told.state, told.until), (StepState::Refused, None));
+            assert_eq!((told.state, told.until), (MitigationState::Refused, None));
             ladder
         };
         let mut ladder = withheld();
-        ladder.reconsider(at(100_000_000), Step::Cookies, false, &Settings::default());
-        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Step::Cookies]);
+        ladder.reconsider(at(100_000_000), Mitigation::Cookies, false, &Settings::default());
+        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Mitigation::Cookies]);
         let mut ladder = withheld();
-        ladder.order(Step::Cookies, Order::Auto, 0, at(100_000_000));
-        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Step::Cookies]);
+        ladder.order(Mitigation::Cookies, Order::Auto, 0, at(100_000_000));
+        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Mitigation::Cookies]);
     }
 
     #[test]
     fn what_may_have_changed_ends_what_has_no_end_and_later_each_time() {
         let (mut ladder, settings) = (Ladder::default(), Settings::default());
-        let needs = [need(Step::Cookies)];
-        ladder.refuse(at(1000), Step::Cookies, "no", &settings);
-        ladder.reconsider(at(2000), Step::Cookies, false, &settings);
+        let needs = [need(Mitigation::Cookies)];
+        ladder.refuse(at(1000), Mitigation::Cookies, "no", &settings);
+        ladder.reconsider(at(2000), Mitigation::Cookies, false, &settings);
         assert_eq!(poll(&mut ladder, 60_750, &needs, false), [], "it has an end of its own");
-        ladder.reconsider(at(60_750), Step::Cookies, true, &settings);
-        assert_eq!(takes(&poll(&mut ladder, 60_750, &needs, false)), [Step::Cookies]);
-        ladder.withhold(Step::Cookies, "no");
+        ladder.reconsider(at(60_750), Mitigation::Cookies, true, &settings);
+        assert_eq!(takes(&poll(&mut ladder, 60_750, &needs, false)), [Mitigation::Cookies]);
+        ladder.withhold(Mitigation::Cookies, "no");
         for ms in [61_000, 200_000] {
-            ladder.reconsider(at(ms), Step::Cookies, false, &settings);
+            ladder.reconsider(at(ms), Mitigation::Cookies, false, &settings);
         }
         assert_eq!(poll(&mut ladder, 300_750, &needs, false), [], "it is the second time");
-        assert_eq!(takes(&poll(&mut ladder, 301_000, &needs, false)), [Step::Cookies]);
+        assert_eq!(takes(&poll(&mut ladder, 301_000, &needs, false)), [Mitigation::Cookies]);
     }
 
     #[test]
     fn an_operators_word_counts_until_it_ends() {
         let mut ladder = Ladder::default();
-        ladder.order(Step::Cookies, Order::Off, 0, at(10_000));
-        assert_eq!(poll(&mut ladder, 1000, &[need(Step::Cookies)], false), []);
-        assert!(ladder.forbidden(at(1000), Step::Cookies));
-        assert_eq!(takes(&poll(&mut ladder, 10_000, &[need(Step::Cookies)], false)).len(), 1);
+        ladder.order(Mitigation::Cookies, Order::Off, 0, at(10_000));
+        assert_eq!(poll(&mut ladder, 1000, &[need(Mitigation::Cookies)], false), []);
+        assert!(ladder.forbidden(at(1000), Mitigation::Cookies));
+        assert_eq!(takes(&poll(&mut ladder, 10_000, &[need(Mitigation::Cookies)], false)).len(), 1);
 
         let mut ladder = Ladder::default();
-        ladder.order(Step::Overload, Order::On, 1000, at(10_000));
-        assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Step::Overload]);
+        ladder.order(Mitigation::Overload, Order::On, 1000, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Mitigation::Overload]);
         assert_eq!(poll(&mut ladder, 9_750, &[], true), []);
         assert_eq!(poll(&mut ladder, 10_000, &[], true).len(), 1);
     }
@@ -519,42 +546,47 @@ mod tests {
     #[test]
     fn what_the_configuration_forbids_is_left_at_once_and_only_an_operators_word_stands_over_it() {
         let mut ladder = Ladder::default();
-        let needs = [need(Step::Cookies), need(Step::Overload)];
+        let needs = [need(Mitigation::Cookies), need(Mitigation::Overload)];
         assert_eq!(poll(&mut ladder, 1000, &needs, false).len(), 2);
-        ladder.bar(&[Step::Cookies]);
+        ladder.bar(&[Mitigation::Cookies]);
         let left = poll(&mut ladder, 1250, &needs, false);
-        assert!(matches!(&left[..], [Move::Leave { step: Step::Cookies, .. }]), "{left:?}");
+        assert!(
+            matches!(&left[..], [Move::Leave { mitigation: Mitigation::Cookies, .. }]),
+            "{left:?}"
+        );
         let told = |ladder: &Ladder, ms| {
-            let mut told = ladder.report(at(ms)).filter(|report| report.step == Step::Cookies);
+            let mut told =
+                ladder.report(at(ms)).filter(|report| report.mitigation == Mitigation::Cookies);
             told.next().map(|report| (report.state, report.until))
         };
-        assert_eq!(told(&ladder, 1250), Some((StepState::Forbidden, None)));
+        assert_eq!(told(&ladder, 1250), Some((MitigationState::Forbidden, None)));
 
-        ladder.order(Step::Cookies, Order::On, 0, at(10_000));
-        assert_eq!(takes(&poll(&mut ladder, 1500, &needs, false)), [Step::Cookies]);
+        ladder.order(Mitigation::Cookies, Order::On, 0, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1500, &needs, false)), [Mitigation::Cookies]);
         assert_eq!(poll(&mut ladder, 10_000, &needs, false).len(), 1, "its time is over");
         ladder.bar(&[]);
-        assert_eq!(takes(&poll(&mut ladder, 10_250, &needs, false)), [Step::Cookies]);
+        assert_eq!(takes(&poll(&mut ladder, 10_250, &needs, false)), [Mitigation::Cookies]);
     }
 
     #[test]
     fn where_the_guard_may_not_act_nothing_that_keeps_syns_away_is_taken_on_anybodys_word() {
         let mut ladder = Ladder::default();
-        ladder.order(Step::Cookies, Order::On, 0, at(60_000));
+        ladder.order(Mitigation::Cookies, Order::On, 0, at(60_000));
         let settings = Settings::default();
         for ms in [1000, 1250, 1500] {
-            let needs = [need(Step::Overload), need(Step::Strays)];
-            let idle = |step: Step| step.keeps_syns_away().then_some("it only observes");
+            let needs = [need(Mitigation::Overload), need(Mitigation::OutOfState)];
+            let idle =
+                |mitigation: Mitigation| mitigation.keeps_syns_away().then_some("it only observes");
             let moves = ladder.poll(at(ms), &needs, None, idle, &settings);
             assert_eq!(takes(&moves).len(), usize::from(ms == 1000), "{moves:?}");
         }
-        assert!(ladder.has(Step::Strays) && !ladder.has(Step::Cookies));
+        assert!(ladder.has(Mitigation::OutOfState) && !ladder.has(Mitigation::Cookies));
     }
 
     #[test]
     fn a_budget_that_changes_is_told_again() {
         let mut ladder = Ladder::default();
-        let budget = |rate| [Need { rate, ..need(Step::Budget) }];
+        let budget = |rate| [Need { rate, ..need(Mitigation::Budget) }];
         assert_eq!(poll(&mut ladder, 1000, &budget(100), false).len(), 1);
         assert_eq!(poll(&mut ladder, 1250, &budget(100), false), []);
         let moved = poll(&mut ladder, 1500, &budget(50), false);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::export::{LearnedListener, LearnedPrint};
-use super::looks::KnownLooks;
+use super::known_fingerprints::KnownFingerprints;
 use super::trips::Trips;
 use crate::{Flow, FlowState, Timestamp};
 
@@ -79,7 +79,7 @@ impl Clients {
     }
 
     /// Returns the number of remembered fingerprints.
-    pub(super) fn looks(&self) -> usize {
+    pub(super) fn fingerprints(&self) -> usize {
         self.prints.len()
     }
 
@@ -116,7 +116,7 @@ impl Clients {
     }
 
     /// Takes over the record that an earlier run wrote `age` ago, in addition to the present one.
-    pub fn teach(&mut self, now: Timestamp, learned: &LearnedListener, age: Duration) {
+    pub fn restore(&mut self, now: Timestamp, learned: &LearnedListener, age: Duration) {
         self.completions = self.completions.saturating_add(learned.completions);
         self.rtt = self.rtt.or(learned.rtt);
         for print in &learned.prints {
@@ -161,7 +161,7 @@ impl Clients {
     }
 }
 
-impl KnownLooks for Clients {
+impl KnownFingerprints for Clients {
     fn completions(&self) -> u64 {
         self.completions
     }

@@ -18,7 +18,7 @@ const MAX_COMPLETIONS: u64 = 1 << 48;
 /// A rate that no link exceeds, in SYNs per second.
 const MAX_RATE: f64 = 1e9;
 
-/// Everything learned, as [`crate::Engine::learned`] gives it and [`crate::Engine::teach`] takes it
+/// Everything learned, as [`crate::Engine::learned`] gives it and [`crate::Engine::restore`] takes it
 /// back.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Learned {
@@ -77,11 +77,11 @@ pub struct LearnedListener {
     /// Ratio of the variance of the failures to that of chance, from 1 up.
     pub dispersion: f64,
     /// SYNs per second, mean of about ten minutes; `None` before there is one.
-    pub usual_syn_rate: Option<f64>,
+    pub baseline_syn_rate: Option<f64>,
     /// Completed handshakes per second, mean of about ten minutes without an incident; `None` before
     /// there is one, and from an earlier version.
     #[serde(default)]
-    pub usual_completed_rate: Option<f64>,
+    pub baseline_completed_rate: Option<f64>,
     /// Typical round-trip time of its clients; `None` before one was measured.
     pub rtt: Option<Duration>,
     /// Completed handshakes recorded.
@@ -213,11 +213,11 @@ impl LearnedListener {
             "at most 21600",
         )?;
         within("dispersion", self.dispersion, natural::DISPERSION, "1 to 20")?;
-        if let Some(rate) = self.usual_syn_rate {
-            within("usual_syn_rate", rate, 0.0..=MAX_RATE, "0 to 10^9 a second")?;
+        if let Some(rate) = self.baseline_syn_rate {
+            within("baseline_syn_rate", rate, 0.0..=MAX_RATE, "0 to 10^9 a second")?;
         }
-        if let Some(rate) = self.usual_completed_rate {
-            within("usual_completed_rate", rate, 0.0..=MAX_RATE, "0 to 10^9 a second")?;
+        if let Some(rate) = self.baseline_completed_rate {
+            within("baseline_completed_rate", rate, 0.0..=MAX_RATE, "0 to 10^9 a second")?;
         }
         if let Some(rtt) = self.rtt {
             check("rtt", format!("{rtt:?}"), rtt <= MAX_RTT, "at most 63 s")?;
@@ -245,8 +245,8 @@ mod tests {
             natural_rate: 0.0,
             natural_seconds: 3600,
             dispersion: 1.5,
-            usual_syn_rate: Some(200.0),
-            usual_completed_rate: Some(190.0),
+            baseline_syn_rate: Some(200.0),
+            baseline_completed_rate: Some(190.0),
             rtt: Some(Duration::from_millis(60)),
             completions: 1000,
             prints: Vec::new(),
@@ -271,10 +271,10 @@ mod tests {
             (LearnedListener { natural_rate: -1.0, ..learned() }, "natural_rate"),
             (LearnedListener { natural_seconds: u64::MAX, ..learned() }, "natural_seconds"),
             (LearnedListener { dispersion: f64::INFINITY, ..learned() }, "dispersion"),
-            (LearnedListener { usual_syn_rate: Some(-0.5), ..learned() }, "usual_syn_rate"),
+            (LearnedListener { baseline_syn_rate: Some(-0.5), ..learned() }, "baseline_syn_rate"),
             (
-                LearnedListener { usual_completed_rate: Some(f64::NAN), ..learned() },
-                "usual_completed_rate",
+                LearnedListener { baseline_completed_rate: Some(f64::NAN), ..learned() },
+                "baseline_completed_rate",
             ),
             (LearnedListener { rtt: Some(Duration::from_secs(64)), ..learned() }, "rtt"),
             (LearnedListener { completions: u64::MAX, ..learned() }, "completions"),

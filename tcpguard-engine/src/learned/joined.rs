@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use super::clients::{Clients, PRINTS, tells};
-use super::looks::KnownLooks;
+use super::known_fingerprints::KnownFingerprints;
 
 /// Largest number of fingerprints that are known of all listeners together. That is one of each listener
 /// where there are as many as the agent monitors. It is all of them at real sites, where clients have a few
@@ -19,13 +19,13 @@ pub(crate) struct JoinedClients {
     completions: u64,
     remembered: u64,
     /// Completions by the fields that each mask compares, indexed by the mask's code.
-    looks: [BTreeMap<Fingerprint, u64>; Mask::ALL.len()],
+    fingerprints: [BTreeMap<Fingerprint, u64>; Mask::ALL.len()],
 }
 
 impl JoinedClients {
     /// Joins the clients of these listeners: of each as many fingerprints as of any other, the most frequent ones.
     pub fn of<'a>(all: impl Iterator<Item = &'a Clients> + Clone) -> Self {
-        let counts: Vec<usize> = all.clone().map(Clients::looks).collect();
+        let counts: Vec<usize> = all.clone().map(Clients::fingerprints).collect();
         let each = fair(&counts, MOST);
         let mut joined = Self::default();
         for clients in all {
@@ -40,14 +40,14 @@ impl JoinedClients {
     fn add(&mut self, print: &Fingerprint, completions: u64) {
         self.remembered = self.remembered.saturating_add(completions);
         for mask in Mask::ALL {
-            let looks = &mut self.looks[usize::from(mask.code())];
-            let sum = looks.entry(print.masked(mask)).or_default();
+            let fingerprints = &mut self.fingerprints[usize::from(mask.code())];
+            let sum = fingerprints.entry(print.masked(mask)).or_default();
             *sum = sum.saturating_add(completions);
         }
     }
 }
 
-impl KnownLooks for JoinedClients {
+impl KnownFingerprints for JoinedClients {
     fn completions(&self) -> u64 {
         self.completions
     }
@@ -57,7 +57,8 @@ impl KnownLooks for JoinedClients {
     }
 
     fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
-        let known = self.looks[usize::from(mask.code())].get(print).filter(|_| tells(mask, print));
+        let known =
+            self.fingerprints[usize::from(mask.code())].get(print).filter(|_| tells(mask, print));
         known.copied().unwrap_or(0)
     }
 }
@@ -74,7 +75,7 @@ mod tests {
     use crate::{Flow, FlowState, ListenerId, Timestamp};
 
     /// Returns the clients of a listener, with these fingerprints.
-    fn clients(looks: impl IntoIterator<Item = Fingerprint>) -> Clients {
+    fn clients(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Clients {
         let at = Timestamp::from_millis(1000);
         let completed = |fingerprint| Flow {
             listener: ListenerId(0),
@@ -89,26 +90,26 @@ mod tests {
             fingerprint,
         };
         let mut clients = Clients::default();
-        clients.learn(at, looks.into_iter().map(completed));
+        clients.learn(at, fingerprints.into_iter().map(completed));
         clients
     }
 
-    fn look(mss: u16, window: u16, ip_id: u16) -> Fingerprint {
+    fn print_of(mss: u16, window: u16, ip_id: u16) -> Fingerprint {
         Fingerprint { mss, window, ip_id, ..Fingerprint::default() }
     }
 
     #[test]
     fn the_clients_of_several_listeners_are_known_together() {
-        let all = [look(1460, 1000, 7), look(1460, 1000, 8), look(1460, 2000, 0)];
-        let joined = JoinedClients::of(all.map(|look| clients([look])).iter());
+        let all = [print_of(1460, 1000, 7), print_of(1460, 1000, 8), print_of(1460, 2000, 0)];
+        let joined = JoinedClients::of(all.map(|print_of| clients([print_of])).iter());
         assert_eq!((joined.completions(), joined.remembered()), (3, 3));
         let with = |mask, print: Fingerprint| joined.with_signature(mask, &print.masked(mask));
         assert_eq!(with(Mask::Full, all[0]), 2);
         assert_eq!(with(Mask::NoWindow, all[0]), 3);
-        assert_eq!(with(Mask::NoWindow, look(1400, 1000, 7)), 0);
+        assert_eq!(with(Mask::NoWindow, print_of(1400, 1000, 7)), 0);
         assert_eq!(joined.share(Mask::Full, &all[2].masked(Mask::Full)), 1.0 / 3.0);
         // A client that counts its packets has any identification by chance.
-        assert_eq!([0, 1, 7].map(|ip_id| with(Mask::IpId, look(0, 0, ip_id))), [1, 0, 0]);
+        assert_eq!([0, 1, 7].map(|ip_id| with(Mask::IpId, print_of(0, 0, ip_id))), [1, 0, 0]);
         assert_eq!(JoinedClients::of([].iter()).share(Mask::Full, &all[0]), 0.0);
     }
 
@@ -118,15 +119,15 @@ mod tests {
         let listeners: Vec<Clients> = (0..512)
             .map(|mss| {
                 // One that comes twice among others.
-                let rare = (1..PRINTS as u16).map(move |window| look(mss, window, 1));
-                clients(rare.chain([look(mss, 0, 1), look(mss, 0, 1)]))
+                let rare = (1..PRINTS as u16).map(move |window| print_of(mss, window, 1));
+                clients(rare.chain([print_of(mss, 0, 1), print_of(mss, 0, 1)]))
             })
             .collect();
         let joined = JoinedClients::of(listeners.iter());
-        assert!(joined.looks.iter().all(|looks| looks.len() <= MOST));
+        assert!(joined.fingerprints.iter().all(|fingerprints| fingerprints.len() <= MOST));
         assert_eq!(joined.completions(), 512 * (PRINTS as u64 + 1));
         for mss in 0..512 {
-            let usual = look(mss, 0, 1).masked(Mask::Full);
+            let usual = print_of(mss, 0, 1).masked(Mask::Full);
             assert_eq!(joined.with_signature(Mask::Full, &usual), 2, "{mss}");
         }
     }

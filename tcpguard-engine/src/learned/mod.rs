@@ -3,25 +3,25 @@
 //! stops while anything is suspicious.
 
 mod admitted;
+mod baseline;
 mod clients;
 mod export;
 mod filter;
 mod joined;
-mod looks;
+mod known_fingerprints;
 mod natural;
 mod networks;
 mod steady;
 mod trips;
-mod usual;
 
 pub(crate) use admitted::Admitted;
+pub(crate) use baseline::{Baseline, BaselineContext};
 pub(crate) use clients::Clients;
 pub use export::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
 pub(crate) use joined::JoinedClients;
-pub(crate) use looks::KnownLooks;
+pub(crate) use known_fingerprints::KnownFingerprints;
 pub(crate) use natural::Natural;
 pub(crate) use networks::Networks;
 pub(crate) use steady::Steady;
-pub(crate) use usual::{Circumstances as UsualCircumstances, Usual};

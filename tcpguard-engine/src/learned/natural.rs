@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::window::Tick;
 
-    fn taught(seconds: u64, mut tick: impl FnMut(u64) -> (u64, u64)) -> Natural {
+    fn restored(seconds: u64, mut tick: impl FnMut(u64) -> (u64, u64)) -> Natural {
         let mut window = Window::default();
         let mut natural = Natural::default();
         for second in 1..=seconds {
@@ -164,13 +164,13 @@ mod tests {
 
     #[test]
     fn the_usual_share_is_learned_within_the_hour() {
-        let natural = taught(3600, |_| (200, 190));
+        let natural = restored(3600, |_| (200, 190));
         assert!((natural.share - 0.05).abs() < 0.0025, "{}", natural.share);
     }
 
     #[test]
     fn a_bad_second_teaches_no_more_than_three_times_what_is_usual() {
-        let mut natural = taught(3600, |_| (200, 196));
+        let mut natural = restored(3600, |_| (200, 196));
         let (before, mut window) = (natural.share, Window::default());
         for second in 3601..=3609 {
             let end = Timestamp::from_millis(1000 * second);
@@ -194,7 +194,7 @@ mod tests {
     /// Slow growth is learned as slowly. With a memory of ten minutes only, 3.1 of 5 a second would be learned.
     #[test]
     fn what_grows_within_hours_stands_out_from_what_was_learned_of_it() {
-        let natural = taught(600 + 1800, |second| {
+        let natural = restored(600 + 1800, |second| {
             let grown = second.saturating_sub(600) * 20 / 7200;
             (20 + grown, 20)
         });
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_two_hour_ramp_teaches_no_more_than_the_bounds() {
-        let natural = taught(7200, |second| (200 + second, 200));
+        let natural = restored(7200, |second| (200 + second, 200));
         let flood = Sums { span: EVERY, attempts: 7200, completed: 200, ..Sums::default() };
         assert!(natural.share <= 0.25);
         assert!(natural.expected(&flood) <= 0.25 * 7200.0);

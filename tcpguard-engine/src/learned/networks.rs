@@ -111,7 +111,7 @@ impl Networks {
     /// Whether enough is known to distinguish networks that are new here from those of clients:
     /// `completions` handshakes, or more than a day. With too many networks they cannot be distinguished
     /// either.
-    pub fn tell_strangers(&self, completions: u64) -> bool {
+    pub fn add_new_clients(&self, completions: u64) -> bool {
         (self.completions() >= completions || self.days.len() > 1) && !self.all.is_full()
     }
 
@@ -276,14 +276,14 @@ mod tests {
     fn strangers_are_told_after_a_thousand_handshakes_or_a_day() {
         let mut networks = Networks::default();
         look(&mut networks, 1, (0..999).map(host));
-        assert!(!networks.tell_strangers(1000));
+        assert!(!networks.add_new_clients(1000));
         let mut more = networks.clone();
         look(&mut more, 2, [host(0)].into_iter());
-        assert!(more.tell_strangers(1000));
+        assert!(more.add_new_clients(1000));
         look(&mut networks, 2 + DAY, [host(0)].into_iter());
-        assert!(networks.tell_strangers(100_000));
+        assert!(networks.add_new_clients(100_000));
         look(&mut networks, 3 + DAY, (0..400_000).map(host));
-        assert!(!networks.tell_strangers(1000), "too many: {}", networks.count());
+        assert!(!networks.add_new_clients(1000), "too many: {}", networks.count());
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Steady {
         let minute = &mut self.minute;
         minute.span += tick.span;
         minute.syns += tick.syns;
-        minute.repeated += tick.repeated;
+        minute.retransmitted += tick.retransmitted;
         minute.attempts += tick.attempts;
         minute.completed += tick.completed();
         minute.variance += tick.variance;

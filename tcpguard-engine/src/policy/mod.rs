@@ -9,9 +9,9 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 
 use crate::evidence::{Assessment, Candidate, Cohort, describe};
 use crate::incident::Incident;
-use crate::learned::KnownLooks;
+use crate::learned::KnownFingerprints;
+use crate::monitor::Residual;
 use crate::rules::{Exempt, Recurrence};
-use crate::watch::Rest;
 use crate::{IncidentClass, KnownClients, ListenerId, Matcher, Settings, Timestamp};
 
 const UNSURE: &str = "no SYN-ACK of this listener is seen";
@@ -32,7 +32,7 @@ pub(crate) struct Grounds<'a> {
     /// Assessment of these flows.
     pub assessment: &'a Assessment,
     /// The listener's clients.
-    pub clients: &'a dyn KnownLooks,
+    pub clients: &'a dyn KnownFingerprints,
     /// Clients of the whole host.
     pub known: &'a dyn KnownClients,
     pub exempt: &'a Exempt,
@@ -117,7 +117,7 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
 /// Whether failing flows are enough to be worth a rule or a mitigation of their own.
 fn matters(cohort: &Cohort, grounds: &Grounds<'_>) -> bool {
     let share = cohort.weight() as f64 / grounds.cohort.weight().max(1) as f64;
-    Rest { flows: cohort.weight(), share }.matters(grounds.settings)
+    Residual { flows: cohort.weight(), share }.matters(grounds.settings)
 }
 
 /// Half-open entries younger than this may belong to clients on their way, whatever the round-trip

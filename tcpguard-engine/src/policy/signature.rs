@@ -85,14 +85,14 @@ fn verdict(
         )));
     }
     // Where the flood cannot be answered, this is no objection: an attacker can send each SYN twice as well.
-    if assessment.repeated && !grounds.unanswerable {
+    if assessment.retransmitted && !grounds.unanswerable {
         return Err(Some(format!("no rule against {text}: {REPEATED}")));
     }
     // Many real sources have fewer marks: there, a signature that no client shares must do.
     let class = if incident.wanted().is_empty() { incident.class() } else { assessment.class };
     let marks = match class {
-        IncidentClass::Distributed => settings.gate_attack,
-        _ => settings.gate_drop,
+        IncidentClass::Distributed => settings.indicators_attack,
+        _ => settings.indicators_drop,
     };
     if assessment.gate < marks {
         return Err(None);

@@ -42,7 +42,7 @@ pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
 /// Asks for rules where the host cannot reply to SYNs that nothing else covers: against the source that
 /// dominates, each of few sources, or the networks that they fill.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
-    if grounds.source_forbidden || grounds.assessment.gate < grounds.settings.gate_drop {
+    if grounds.source_forbidden || grounds.assessment.gate < grounds.settings.indicators_drop {
         return;
     }
     let settings = grounds.settings;
@@ -103,7 +103,7 @@ fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
     Some(Culprit {
         net: assessment.top_source?,
         share: assessment.evidence.top_source_share,
-        repeated: assessment.top_source_repeated,
+        retransmitted: assessment.top_source_retransmitted,
         members: Vec::new(),
     })
 }
@@ -146,7 +146,7 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
         return Some(format!("it is protected ({what})"));
     }
     // Clients that the flood keeps out retransmit their SYNs too, but they send few of the failing SYNs.
-    if culprit.repeated && culprit.share < grounds.settings.rest_share {
+    if culprit.retransmitted && culprit.share < grounds.settings.residual_share {
         return Some(REPEATED.to_owned());
     }
     let clients = grounds.cohort.completed_within(net) || grounds.known.completed_within(net);
@@ -173,17 +173,17 @@ mod tests {
     }
 
     /// A client that only the host knows.
-    struct SomebodyKnown;
+    struct OneKnownClient;
 
-    impl KnownClients for SomebodyKnown {
+    impl KnownClients for OneKnownClient {
         fn completed_within(&self, net: &IpNet) -> bool {
             net.contains(&IpAddr::from([192, 0, 2, 1]))
         }
     }
 
-    struct NobodyKnown;
+    struct NoKnownClients;
 
-    impl KnownClients for NobodyKnown {
+    impl KnownClients for NoKnownClients {
         fn completed_within(&self, _net: &IpNet) -> bool {
             false
         }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_rule_is_for_the_others() {
         let net = "198.51.100.0/24".parse().expect("prefix");
-        let culprits = [Culprit { net, share: 0.9, repeated: true, members: Vec::new() }];
+        let culprits = [Culprit { net, share: 0.9, retransmitted: true, members: Vec::new() }];
         let from = |host: u8| Failing::once([198, 51, host, 7].into());
         let cohort =
             |failing: &[Failing]| Cohort { failing: failing.to_vec(), ..Cohort::default() };
@@ -230,17 +230,17 @@ mod tests {
             on(cohort, known, |grounds| are_alone(&culprits, grounds))
         };
         let flood = cohort(&[from(100); 40]);
-        assert!(alone(&flood, &NobodyKnown));
-        assert!(!alone(&flood, &SomebodyKnown), "of another listener");
+        assert!(alone(&flood, &NoKnownClients));
+        assert!(!alone(&flood, &OneKnownClient), "of another listener");
         let one_more = cohort(&[[from(100); 40].as_slice(), &[from(101)]].concat());
-        assert!(!alone(&one_more, &NobodyKnown));
+        assert!(!alone(&one_more, &NoKnownClients));
         let completed = vec![([192, 0, 2, 1].into(), Fingerprint::default(), 1)];
-        assert!(!alone(&Cohort { completed, ..flood }, &NobodyKnown));
+        assert!(!alone(&Cohort { completed, ..flood }, &NoKnownClients));
     }
 
     #[test]
     fn retransmissions_speak_only_for_a_source_that_sends_little_and_a_known_client_for_any() {
-        for (net, share, repeated, expected) in [
+        for (net, share, retransmitted, expected) in [
             ("198.51.100.7/32", 0.9, false, false),
             ("198.51.100.7/32", 0.9, true, false),
             ("198.51.100.7/32", 0.05, true, false),
@@ -250,7 +250,7 @@ mod tests {
             ("198.51.100.0/24", 0.9, true, true),
         ] {
             let net = net.parse().expect("prefix");
-            let culprit = Culprit { net, share, repeated, members: Vec::new() };
+            let culprit = Culprit { net, share, retransmitted, members: Vec::new() };
             assert_eq!(objects(&culprit), expected, "{culprit:?}");
         }
     }

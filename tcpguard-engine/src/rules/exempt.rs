@@ -47,7 +47,7 @@ impl Exempt {
         nets.iter().filter_map(|net| self.allowed.remove(net)).collect()
     }
 
-    /// The allow-list.
+    /// The allowlist.
     pub fn allowed(&self) -> impl Iterator<Item = &AllowReport> {
         self.allowed.values()
     }
@@ -63,7 +63,7 @@ impl Exempt {
         let protected = self.protected.iter().find(|(prefix, _)| touch(prefix, net));
         protected.cloned().or_else(|| {
             let allowed = self.allowed.values().find(|entry| touch(&entry.net, net))?;
-            Some((allowed.net, format!("allow-listed: {}", allowed.reason)))
+            Some((allowed.net, format!("allowlisted: {}", allowed.reason)))
         })
     }
 }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(touched("10.1.2.3/32").as_deref(), Some("office"));
         assert_eq!(touched("10.0.0.0/8").as_deref(), Some("office"));
         assert_eq!(touched("10.1.0.0/16").as_deref(), Some("office"));
-        assert_eq!(touched("192.0.2.9/32").as_deref(), Some("allow-listed: partner"));
+        assert_eq!(touched("192.0.2.9/32").as_deref(), Some("allowlisted: partner"));
         assert_eq!(touched("10.2.0.0/16"), None);
         assert_eq!(touched("::/0"), None, "another family");
     }

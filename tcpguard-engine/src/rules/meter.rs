@@ -23,7 +23,7 @@ pub(crate) const MOSTLY: f64 = 0.25;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counts {
     hits: u64,
-    returned: u64,
+    accepted_retransmits: u64,
     completed: u64,
 }
 
@@ -32,7 +32,9 @@ impl Counts {
     fn since(self, before: Self) -> Option<Self> {
         Some(Self {
             hits: self.hits.checked_sub(before.hits)?,
-            returned: self.returned.checked_sub(before.returned)?,
+            accepted_retransmits: self
+                .accepted_retransmits
+                .checked_sub(before.accepted_retransmits)?,
             completed: self.completed.checked_sub(before.completed)?,
         })
     }
@@ -40,7 +42,7 @@ impl Counts {
     /// Whether new clients complete handshakes in number, and more than this share of the matching SYNs.
     fn complete(self, share: f64, settings: &Settings) -> bool {
         self.completed >= settings.completed_min
-            && self.completed as f64 > share * (self.hits + self.returned) as f64
+            && self.completed as f64 > share * (self.hits + self.accepted_retransmits) as f64
     }
 }
 
@@ -62,8 +64,8 @@ impl Meter {
 
     /// Takes over the kernel's cumulative counters. Counters that went backwards start again.
     pub fn read(&mut self, now: Timestamp, counters: &RuleCounters, settings: &Settings) {
-        let RuleCounters { hits, returned, completed, .. } = *counters;
-        let all = Counts { hits, returned, completed };
+        let RuleCounters { hits, accepted_retransmits, completed, .. } = *counters;
+        let all = Counts { hits, accepted_retransmits, completed };
         let before = std::mem::replace(&mut self.all, all);
         if std::mem::take(&mut self.unread) {
             self.recent.push_back((now, all));
@@ -89,8 +91,8 @@ impl Meter {
     }
 
     /// SYNs let through because they were retransmitted.
-    pub fn returned(&self) -> u64 {
-        self.all.returned
+    pub fn accepted_retransmits(&self) -> u64 {
+        self.all.accepted_retransmits
     }
 
     /// Handshakes that new clients completed after that.
@@ -106,7 +108,7 @@ impl Meter {
 
     /// Whether clients in such number complete handshakes, in the rule's life or lately, that it does more
     /// harm than good where the flood can be answered.
-    pub fn hurts(&self, now: Timestamp, settings: &Settings) -> bool {
+    pub fn is_harmful(&self, now: Timestamp, settings: &Settings) -> bool {
         let share = settings.completed_share;
         self.all.complete(share, settings)
             || self.within(now, settings.completed_window).complete(share, settings)
@@ -124,8 +126,8 @@ impl Meter {
     }
 
     /// Retransmitted SYNs a second that were let through lately.
-    pub fn returning(&self, now: Timestamp) -> f64 {
-        self.within(now, RATE_SPAN).returned as f64 / RATE_SPAN.as_secs_f64()
+    pub fn retransmitting(&self, now: Timestamp) -> f64 {
+        self.within(now, RATE_SPAN).accepted_retransmits as f64 / RATE_SPAN.as_secs_f64()
     }
 
     /// Handshakes a second that new clients completed after that.
@@ -152,8 +154,8 @@ mod tests {
 
     /// Takes over so many hits, retransmissions and completed handshakes.
     fn read(meter: &mut Meter, ms: u64, counts: [u64; 3]) {
-        let [hits, returned, completed] = counts;
-        let counters = RuleCounters { id: RuleId(0), hits, returned, completed };
+        let [hits, accepted_retransmits, completed] = counts;
+        let counters = RuleCounters { id: RuleId(0), hits, accepted_retransmits, completed };
         meter.read(at(ms), &counters, &Settings::default());
     }
 
@@ -162,7 +164,7 @@ mod tests {
         let (mut meter, settings) = (Meter::default(), Settings::default());
         for poll in 1..=1000 {
             read(&mut meter, 250 * poll, [25_000 * poll, poll / 100, poll / 100]);
-            assert!(!meter.hurts(at(250 * poll), &settings));
+            assert!(!meter.is_harmful(at(250 * poll), &settings));
         }
     }
 
@@ -171,7 +173,7 @@ mod tests {
         let (mut meter, settings) = (Meter::default(), Settings::default());
         for poll in 1..=100 {
             read(&mut meter, 250 * poll, [750 * poll, 750 * poll, 0]);
-            assert!(!meter.hurts(at(250 * poll), &settings));
+            assert!(!meter.is_harmful(at(250 * poll), &settings));
             assert!(!meter.hits_clients(at(250 * poll), &settings));
         }
     }
@@ -180,9 +182,9 @@ mod tests {
     fn a_rule_that_hits_clients_is_found_out_by_the_eighth_that_completes() {
         let (mut meter, settings) = (Meter::default(), Settings::default());
         read(&mut meter, 250, [1400, 20, 7]);
-        assert!(!meter.hurts(at(250), &settings), "seven of 1,400 got in and are forgiven");
+        assert!(!meter.is_harmful(at(250), &settings), "seven of 1,400 got in and are forgiven");
         read(&mut meter, 500, [1500, 20, 8]);
-        assert!(meter.hurts(at(500), &settings));
+        assert!(meter.is_harmful(at(500), &settings));
     }
 
     #[test]
@@ -190,7 +192,7 @@ mod tests {
         let (mut meter, settings) = (Meter::default(), Settings::default());
         read(&mut meter, 1000, [20_000, 20, 8]);
         assert!(meter.hits_clients(at(1000), &settings));
-        assert!(!meter.hurts(at(1000), &settings));
+        assert!(!meter.is_harmful(at(1000), &settings));
         assert!(!meter.hits_clients(at(20_000), &settings), "and only while they come");
     }
 
@@ -201,15 +203,15 @@ mod tests {
         for poll in 0..40 {
             read(&mut meter, 20_000 + 250 * poll, [10_000_000 + poll * 3, poll / 2, poll / 2]);
         }
-        assert!(meter.hurts(at(29_750), &settings));
-        assert!(!meter.hurts(at(60_000), &settings), "and only those");
+        assert!(meter.is_harmful(at(29_750), &settings));
+        assert!(!meter.is_harmful(at(60_000), &settings), "and only those");
     }
 
     #[test]
     fn a_rule_hits_mostly_clients_once_no_flood_hits_it_any_more() {
         let (mut meter, settings) = (Meter::default(), Settings::default());
         read(&mut meter, 250, [2000, 200, 200]);
-        assert!(meter.hurts(at(250), &settings), "many are clients");
+        assert!(meter.is_harmful(at(250), &settings), "many are clients");
         assert!(!meter.hits_mostly_clients(at(250), &settings), "but not most");
         for second in 1..=11 {
             let more = 5 * second;
@@ -232,9 +234,9 @@ mod tests {
         for second in 1..=10 {
             read(&mut meter, 1000 * second, [3000 * second, 16 * second, 5 * second]);
         }
-        assert_eq!((meter.returning(at(10_000)), meter.completing(at(10_000))), (16.0, 5.0));
-        assert_eq!((meter.returning(at(12_000)), meter.completing(at(12_000))), (8.0, 0.0));
-        assert_eq!(meter.returning(at(15_000)), 0.0);
+        assert_eq!((meter.retransmitting(at(10_000)), meter.completing(at(10_000))), (16.0, 5.0));
+        assert_eq!((meter.retransmitting(at(12_000)), meter.completing(at(12_000))), (8.0, 0.0));
+        assert_eq!(meter.retransmitting(at(15_000)), 0.0);
     }
 
     #[test]
@@ -252,7 +254,10 @@ mod tests {
         let (mut meter, settings) = (Meter::unread(), Settings::default());
         read(&mut meter, 250, [1_000_000, 3, 2]);
         assert!(!meter.active(at(250), &settings));
-        assert_eq!((meter.hits(), meter.returned(), meter.completed()), (1_000_000, 3, 2));
+        assert_eq!(
+            (meter.hits(), meter.accepted_retransmits(), meter.completed()),
+            (1_000_000, 3, 2)
+        );
         read(&mut meter, 500, [1_001_000, 3, 2]);
         assert!(meter.active(at(500), &settings));
     }

@@ -1,13 +1,13 @@
 //! The rules wanted in the kernel, their hits and their ends.
 
-mod book;
 mod exempt;
 mod meter;
 mod plan;
 mod recurrence;
+mod rule_table;
 
-pub(crate) use book::{Book, Entry, Life, Terms};
 pub(crate) use exempt::Exempt;
 pub(crate) use meter::MOSTLY;
 pub(crate) use plan::{Change, Wanted, plan};
 pub(crate) use recurrence::Recurrence;
+pub(crate) use rule_table::{Entry, Life, RuleTable, Terms};

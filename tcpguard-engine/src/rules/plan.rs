@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::book::Book;
+use super::rule_table::RuleTable;
 use crate::{Matcher, RuleId, Timestamp};
 
 /// Time left below which a rule's end is moved, so that a steady flood costs a write or two a minute and not
@@ -42,42 +42,42 @@ pub(crate) enum Change {
 const SIGNATURES_AT_ONCE: usize = 1;
 const SOURCES_AT_ONCE: usize = 8;
 
-/// The changes from the rules in `book` to those that are `wanted`, removals first, so that their
-/// slots are free. `farewells` gives the reason why a matcher is no longer wanted.
+/// The changes from the rules in `rule_table` to those that are `wanted`, removals first, so that their
+/// slots are free. `removal_reasons` gives the reason why a matcher is no longer wanted.
 ///
 /// No incident wants a rule made by hand, so it stays until its end. A rule of an earlier run stays
 /// until its end as well.
 pub(crate) fn plan(
     now: Timestamp,
     wanted: &[Wanted],
-    farewells: &BTreeMap<Matcher, String>,
-    book: &Book,
+    removal_reasons: &BTreeMap<Matcher, String>,
+    rule_table: &RuleTable,
 ) -> Vec<Change> {
     let matchers: BTreeSet<Matcher> = wanted.iter().map(|wanted| wanted.matcher).collect();
-    let mut steps = Vec::new();
+    let mut changes = Vec::new();
     let mut staying = BTreeSet::new();
     let mut unconfirmed = Vec::new();
-    for entry in book.iter() {
+    for entry in rule_table.iter() {
         let rule = &entry.rule;
-        if let (Some(trial), true) = (&rule.trial, rule.expires <= now) {
+        if let (Some(confirmation), true) = (&rule.confirmation, rule.expires <= now) {
             unconfirmed.push(Change::RollBack(rule.id));
-            staying.extend(trial.clone().comes_back(now).map(|back| back.matcher));
+            staying.extend(confirmation.clone().comes_back(now).map(|back| back.matcher));
         } else if rule.expires <= now {
             let why =
                 if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
-            steps.push(Change::Remove(rule.id, why.to_owned()));
+            changes.push(Change::Remove(rule.id, why.to_owned()));
         } else if entry.incident().is_some() && !entry.orphan && !matchers.contains(&rule.matcher) {
-            let why = farewells.get(&rule.matcher).map_or("no longer needed", String::as_str);
-            steps.push(Change::Remove(rule.id, why.to_owned()));
+            let why = removal_reasons.get(&rule.matcher).map_or("no longer needed", String::as_str);
+            changes.push(Change::Remove(rule.id, why.to_owned()));
         } else {
             staying.insert(rule.matcher);
             if entry.due() > rule.expires && rule.expires.since(now) < RENEW_BELOW {
-                steps.push(Change::Renew(rule.id, entry.due()));
+                changes.push(Change::Renew(rule.id, entry.due()));
             }
         }
     }
     // After the removals, because a restored rule needs a slot too.
-    steps.append(&mut unconfirmed);
+    changes.append(&mut unconfirmed);
     let mut served = BTreeMap::new();
     for wanted in wanted {
         let (kind, limit) = match wanted.matcher {
@@ -87,15 +87,15 @@ pub(crate) fn plan(
         let installed: &mut usize = served.entry((wanted.incident, kind)).or_default();
         if *installed < limit && staying.insert(wanted.matcher) {
             *installed += 1;
-            steps.push(Change::Install(wanted.clone()));
+            changes.push(Change::Install(wanted.clone()));
         }
     }
-    steps
+    changes
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::book::Life;
+    use super::super::rule_table::Life;
     use super::*;
     use crate::{Origin, RuleCounters, Settings};
 
@@ -112,31 +112,31 @@ mod tests {
 
     const ROOM: u32 = tcpguard_common::abi::maps::MIN_RULES;
 
-    fn book(rules: &[Wanted]) -> Book {
-        let mut book = Book::new(ROOM);
+    fn rule_table(rules: &[Wanted]) -> RuleTable {
+        let mut rule_table = RuleTable::new(ROOM);
         for rule in rules {
             let origin = Origin::Incident(rule.incident);
             let life = Life::WhileNeeded(rule.ttl);
-            book.add(Timestamp::default(), rule.matcher, origin, String::new(), life);
+            rule_table.add(Timestamp::default(), rule.matcher, origin, String::new(), life);
         }
-        book
+        rule_table
     }
 
-    fn steps(ms: u64, wanted: &[Wanted], book: &Book) -> Vec<Change> {
-        plan(Timestamp::from_millis(ms), wanted, &BTreeMap::new(), book)
+    fn changes(ms: u64, wanted: &[Wanted], rule_table: &RuleTable) -> Vec<Change> {
+        plan(Timestamp::from_millis(ms), wanted, &BTreeMap::new(), rule_table)
     }
 
     #[test]
     fn nothing_changes_when_what_is_wanted_exists() {
         let rules = [wanted(1, 1), wanted(2, 1)];
-        assert_eq!(steps(1000, &rules, &book(&rules)), []);
+        assert_eq!(changes(1000, &rules, &rule_table(&rules)), []);
     }
 
     #[test]
     fn removals_come_before_installations() {
         let (old, new) = (wanted(1, 1), [wanted(2, 1), wanted(4, 2)]);
         assert_eq!(
-            steps(1000, &new, &book(&[old])),
+            changes(1000, &new, &rule_table(&[old])),
             [
                 Change::Remove(RuleId(0), "no longer needed".to_owned()),
                 Change::Install(new[0].clone()),
@@ -157,7 +157,7 @@ mod tests {
         };
         let mut all = vec![signature(1), signature(2)];
         all.extend((0..20).map(|host| wanted(host, 1)));
-        let installed = steps(1000, &all, &Book::new(ROOM));
+        let installed = changes(1000, &all, &RuleTable::new(ROOM));
         assert_eq!(installed.len(), 1 + SOURCES_AT_ONCE);
         assert_eq!(installed[0], Change::Install(all[0].clone()));
         assert_eq!(installed[1], Change::Install(all[2].clone()));
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_rule_of_an_earlier_run_stays_to_its_end_or_until_somebody_disowns_it() {
         let origin = Origin::Incident(7);
-        let mut book = Book::new(ROOM);
+        let mut rule_table = RuleTable::new(ROOM);
         let found = |host, slot| crate::Rule {
             id: RuleId(slot),
             matcher: wanted(host, 7).matcher,
@@ -175,43 +175,47 @@ mod tests {
             reason: String::new(),
             created: Timestamp::default(),
             expires: Timestamp::from_millis(60_000),
-            trial: None,
+            confirmation: None,
         };
         let settings = Settings::default();
         for (host, slot) in [(1, 5), (2, 9)] {
             assert_eq!(
-                book.adopt(Timestamp::from_millis(1000), found(host, slot), &settings),
+                rule_table.adopt(Timestamp::from_millis(1000), found(host, slot), &settings),
                 Ok(())
             );
         }
-        assert!(book.adopt(Timestamp::from_millis(1000), found(3, 9), &settings).is_err());
-        assert!(book.adopt(Timestamp::from_millis(60_000), found(3, 3), &settings).is_err());
-        assert_eq!(steps(1000, &[], &book), []);
-        assert!(book.disown(&found(1, 5).matcher));
+        assert!(rule_table.adopt(Timestamp::from_millis(1000), found(3, 9), &settings).is_err());
+        assert!(rule_table.adopt(Timestamp::from_millis(60_000), found(3, 3), &settings).is_err());
+        assert_eq!(changes(1000, &[], &rule_table), []);
+        assert!(rule_table.disown(&found(1, 5).matcher));
         let gone = Change::Remove(RuleId(5), "no longer needed".to_owned());
-        assert_eq!(steps(1000, &[], &book), [gone]);
+        assert_eq!(changes(1000, &[], &rule_table), [gone]);
         let ended = Change::Remove(RuleId(9), "nothing hits it any more".to_owned());
-        assert!(steps(60_000, &[], &book).contains(&ended));
+        assert!(changes(60_000, &[], &rule_table).contains(&ended));
     }
 
     #[test]
     fn two_incidents_share_a_rule() {
         let (mine, theirs) = (wanted(1, 1), wanted(1, 2));
-        let existing = book(std::slice::from_ref(&mine));
-        assert_eq!(steps(1000, std::slice::from_ref(&theirs), &existing), []);
-        assert_eq!(steps(1000, &[mine.clone(), theirs], &Book::new(ROOM)), [Change::Install(mine)]);
+        let existing = rule_table(std::slice::from_ref(&mine));
+        assert_eq!(changes(1000, std::slice::from_ref(&theirs), &existing), []);
+        assert_eq!(
+            changes(1000, &[mine.clone(), theirs], &RuleTable::new(ROOM)),
+            [Change::Install(mine)]
+        );
     }
 
     #[test]
     fn a_rule_that_hits_lives_on_and_one_that_does_not_ends() {
         let rules = [wanted(1, 1), wanted(2, 1)];
-        let mut book = book(&rules);
-        let hits = RuleCounters { id: RuleId(0), hits: 1000, returned: 0, completed: 0 };
-        book.read(Timestamp::from_millis(20_000), &[hits], &Settings::default());
-        assert_eq!(steps(29_000, &rules, &book), [], "there is time");
+        let mut rule_table = rule_table(&rules);
+        let hits =
+            RuleCounters { id: RuleId(0), hits: 1000, accepted_retransmits: 0, completed: 0 };
+        rule_table.read(Timestamp::from_millis(20_000), &[hits], &Settings::default());
+        assert_eq!(changes(29_000, &rules, &rule_table), [], "there is time");
         let end = Timestamp::from_millis(80_000);
-        assert_eq!(steps(31_000, &rules, &book), [Change::Renew(RuleId(0), end)]);
+        assert_eq!(changes(31_000, &rules, &rule_table), [Change::Renew(RuleId(0), end)]);
         let gone = Change::Remove(RuleId(1), "nothing hits it any more".to_owned());
-        assert!(steps(60_000, &rules, &book).contains(&gone));
+        assert!(changes(60_000, &rules, &rule_table).contains(&gone));
     }
 }

@@ -52,13 +52,13 @@ pub struct Settings {
     /// may pause for a moment).
     pub overload_polls: u32,
     /// Flash crowd: multiple of the baseline of SYNs per second (a mean of ten minutes).
-    pub crowd_factor: f64,
+    pub flash_crowd_factor: f64,
     /// Flash crowd: SYNs per second below which it is none, whatever the baseline is.
-    pub crowd_floor: f64,
+    pub flash_crowd_floor: f64,
     /// Flash crowd: share of handshakes that complete.
-    pub crowd_served: f64,
+    pub flash_crowd_served: f64,
     /// Flash crowd: consecutive polls for which all must hold.
-    pub crowd_polls: u32,
+    pub flash_crowd_polls: u32,
 
     /// Scan: ports at which nothing listens that one source tries within five minutes. As Zeek's
     /// `port_scan_threshold` (misc/scan) and CrowdSec's `iptables-scan-multi_ports`, both 15.
@@ -90,7 +90,7 @@ pub struct Settings {
     /// Slow path: handshakes a second that clients may reset before these count as failures. Half-open
     /// health checks end so, for ever; those of more than two balancers with five processes each are known by
     /// their flows.
-    pub probe_rate: f64,
+    pub health_check_rate: f64,
 
     /// Release: time without failures above the clear threshold. Longer than the pauses of real
     /// pulsed floods (2.75 s in a public capture, 10 s assumed).
@@ -102,7 +102,7 @@ pub struct Settings {
     pub failure_share: f64,
     /// Time after an attack in which the fast path needs one poll only and the attack's signatures
     /// are applied again at once.
-    pub armed: Duration,
+    pub alert_window: Duration,
 
     /// Evidence: how far back failing flows are looked at.
     pub evidence_window: Duration,
@@ -138,7 +138,7 @@ pub struct Settings {
     /// to no SYN is retransmitted. As `fast_share`.
     pub silent_share: f64,
     /// Gate: share of failing clients that retransmit their SYN, up to which next to none does.
-    pub silent_repeated: f64,
+    pub silent_retransmitted: f64,
     /// Failing handshakes per second, as a multiple of the baseline of SYNs per second, that are more
     /// than clients could begin.
     pub surge_factor: f64,
@@ -155,9 +155,9 @@ pub struct Settings {
     /// suffices as well.
     pub novel_completions: u64,
     /// Gate: items from which failing handshakes are an attack.
-    pub gate_attack: u32,
+    pub indicators_attack: u32,
     /// Gate: items from which a signature or a source may be dropped.
-    pub gate_drop: u32,
+    pub indicators_drop: u32,
 
     /// Source rules: failing flows of a source or network from which a rule against it is considered.
     /// A flood that spoofs sources at random may draw one of them fewer times, and the queue holds these.
@@ -175,7 +175,7 @@ pub struct Settings {
     /// Signature: recorded completions from which "absent among clients" is knowledge.
     pub clients_known: u64,
     /// Signature: answered SYNs without a completion that say the same where clients are not known.
-    pub answered_unfinished: u64,
+    pub replied_unfinished: u64,
     /// Signature: rules per listener at most.
     pub signatures_per_listener: usize,
     /// Client round-trip time assumed until one has been measured. A SYN counts as unfinished after
@@ -199,18 +199,18 @@ pub struct Settings {
     pub rule_hit_rate: f64,
 
     /// Cookies: failing flows that no rule covers, from which the rest is worth answering.
-    pub rest_flows: u64,
+    pub residual_flows: u64,
     /// Cookies: their share of the failing flows.
-    pub rest_share: f64,
+    pub residual_share: f64,
     /// A mitigation that failed or did harm is tried again after this long, doubled each time, at most
     /// 16 times as long.
-    pub step_retry: Duration,
+    pub mitigation_retry: Duration,
     /// Cookies: time after which some client must have completed a handshake.
     pub canary: Duration,
     /// Overload: time of one CPU that a SYN takes that is answered with a cookie, from the driver to the
     /// answer on its way. Measured between virtual interfaces (`cargo xtask bench e2e`); a network card's
     /// driver is no dearer.
-    pub answer_cost: Duration,
+    pub reply_cost: Duration,
     /// Overload: share of one CPU that answering everything would take, from which not everything is.
     pub saturation_on: f64,
     /// Overload: share below which everything is answered again.
@@ -230,10 +230,10 @@ pub struct Settings {
     pub rules: u32,
     /// Closed ports: SYNs a second that the stack is left to refuse while there is a flood of them (FreeBSD's
     /// `net.inet.icmp.icmplim`, which limits resets too, is 200).
-    pub closed_answers: u32,
+    pub closed_port_resets: u32,
     /// Strays: segments a second that belong to no connection from which they are looked for. A server
     /// that closes with data unread sends resets of its own.
-    pub stray_rate: f64,
+    pub out_of_state_rate: f64,
 
     /// Flows followed in detail per second, over all listeners.
     pub followed_per_second: u64,
@@ -256,10 +256,10 @@ impl Default for Settings {
             occupancy_min: 16,
             occupancy_polls: 2,
             overload_polls: 8,
-            crowd_factor: 3.0,
-            crowd_floor: 100.0,
-            crowd_served: 0.7,
-            crowd_polls: 12,
+            flash_crowd_factor: 3.0,
+            flash_crowd_floor: 100.0,
+            flash_crowd_served: 0.7,
+            flash_crowd_polls: 12,
             scan_ports: 15,
             scan_ports_likely: 8,
             scan_likelihood: 256.0,
@@ -269,11 +269,11 @@ impl Default for Settings {
             reflection_polls: 2,
             closed_rate: 10_000.0,
             beyond_rate: 100.0,
-            probe_rate: 10.0,
+            health_check_rate: 10.0,
             quiet: Duration::from_secs(30),
             failure_floor: 5.0,
             failure_share: 0.05,
-            armed: Duration::from_secs(600),
+            alert_window: Duration::from_secs(600),
             evidence_window: Duration::from_secs(8),
             evidence_flows: 32,
             evidence_patience: Duration::from_secs(1),
@@ -289,22 +289,22 @@ impl Default for Settings {
             retransmit_share: 0.35,
             retransmit_age: Duration::from_millis(1500),
             silent_share: 0.75,
-            silent_repeated: 0.05,
+            silent_retransmitted: 0.05,
             surge_factor: 100.0,
             surge_floor: 5000.0,
             scattered_share: 0.25,
             novel_share: 0.7,
             novel_seen: 0.7,
             novel_completions: 1000,
-            gate_attack: 2,
-            gate_drop: 3,
+            indicators_attack: 2,
+            indicators_drop: 3,
             source_flows: 16,
             sources_per_incident: 64,
             network_sources: 8,
             signature_coverage: 0.5,
             signature_tolerance: 0.02,
             clients_known: 200,
-            answered_unfinished: 1000,
+            replied_unfinished: 1000,
             signatures_per_listener: 4,
             assumed_rtt: Duration::from_millis(250),
             completed_share: 0.005,
@@ -313,11 +313,11 @@ impl Default for Settings {
             rule_ttl: Duration::from_secs(60),
             rule_ttl_max: Duration::from_secs(3600),
             rule_hit_rate: 1.0,
-            rest_flows: 64,
-            rest_share: 0.05,
-            step_retry: Duration::from_secs(60),
+            residual_flows: 64,
+            residual_share: 0.05,
+            mitigation_retry: Duration::from_secs(60),
             canary: Duration::from_secs(3),
-            answer_cost: Duration::from_nanos(700),
+            reply_cost: Duration::from_nanos(700),
             saturation_on: 0.7,
             saturation_off: 0.4,
             saturation_polls: 2,
@@ -326,8 +326,8 @@ impl Default for Settings {
             budget_min: 8,
             ordered_budget: 1000,
             rules: maps::RULES,
-            closed_answers: 200,
-            stray_rate: 256.0,
+            closed_port_resets: 200,
+            out_of_state_rate: 256.0,
             followed_per_second: 20_000,
             sampling_hold: Duration::from_secs(10),
             incidents: 64,
@@ -351,7 +351,7 @@ impl Settings {
     ///
     /// A completed handshake has left the queue. So at most [`Self::budget`] a second do not complete,
     /// whatever their source. If handshakes suddenly fail, those of one second fill about half of the queue.
-    pub fn returns(&self, backlog: u32, completing: f64) -> u32 {
+    pub fn retransmit_budget(&self, backlog: u32, completing: f64) -> u32 {
         self.budget(backlog).saturating_add((completing as u32).min(backlog / 2))
     }
 }
@@ -402,7 +402,11 @@ mod tests {
             (4096, 1e9, 341 + 2048),
             (0, 500.0, 8),
         ] {
-            assert_eq!(settings.returns(backlog, completing), expected, "{backlog} {completing}");
+            assert_eq!(
+                settings.retransmit_budget(backlog, completing),
+                expected,
+                "{backlog} {completing}"
+            );
         }
     }
 }

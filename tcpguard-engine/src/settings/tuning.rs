@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Settings, SettingsError, threshold};
-use crate::{Listener, Mode, Step};
+use crate::{Listener, Mitigation, Mode};
 
 /// The thresholds that a listener may have values of its own for, by their field of [`Settings`].
 /// They say which failures of *its* clients matter and how full *its* queue may be; the others weigh
@@ -13,7 +13,7 @@ use crate::{Listener, Mode, Step};
 pub const PER_LISTENER: [&str; 6] = [
     "fast_failures",
     "failure_floor",
-    "probe_rate",
+    "health_check_rate",
     "occupancy_on",
     "occupancy_off",
     "occupancy_min",
@@ -44,7 +44,7 @@ pub struct Override {
     /// listener than it does everywhere.
     pub mode: Option<Mode>,
     /// The mitigations that are not started there, except by an operator's order.
-    pub barred: Vec<Step>,
+    pub barred: Vec<Mitigation>,
     /// Thresholds among [`PER_LISTENER`] with their values there, each in its unit. Others change
     /// nothing.
     pub thresholds: Vec<(&'static str, f64)>,
@@ -94,7 +94,7 @@ pub(crate) struct Tuned {
 struct Own {
     settings: Settings,
     mode: Option<Mode>,
-    barred: Vec<Step>,
+    barred: Vec<Mitigation>,
 }
 
 impl Tuned {
@@ -126,7 +126,7 @@ impl Tuned {
     }
 
     /// The mitigations that are not started at a listener, except by an operator's order.
-    pub fn barred(&self, listener: Listener) -> &[Step] {
+    pub fn barred(&self, listener: Listener) -> &[Mitigation] {
         self.own(listener).map_or(&[], |own| &own.barred)
     }
 
@@ -179,7 +179,7 @@ mod tests {
             ..other(place(None, 443))
         };
         let address = Override {
-            barred: vec![Step::Cookies],
+            barred: vec![Mitigation::Cookies],
             thresholds: vec![("occupancy_min", 32.0)],
             ..other(place(Some("203.0.113.10"), 443))
         };
@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn what_concerns_the_whole_host_no_listener_changes() {
-        let thresholds = vec![("incidents", 1.0), ("probe_rate", 99.0)];
+        let thresholds = vec![("incidents", 1.0), ("health_check_rate", 99.0)];
         let own = Override { thresholds, ..other(place(None, 443)) };
         let common = Settings::default();
-        let expected = Settings { probe_rate: 99.0, ..common.clone() };
+        let expected = Settings { health_check_rate: 99.0, ..common.clone() };
         assert_eq!(own.settings(&common), expected);
     }
 }

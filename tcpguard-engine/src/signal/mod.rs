@@ -10,7 +10,7 @@ mod slow;
 
 pub(crate) use fast::Fast;
 pub(crate) use occupancy::Occupancy;
-pub(crate) use pressure::{Load, Pressure, Strain};
+pub(crate) use pressure::{Load, Pressure, PressureKind};
 pub(crate) use quiet::{Around, Quiet};
 pub(crate) use saturation::Saturation;
 pub(crate) use slow::Slow;
@@ -29,9 +29,9 @@ pub(crate) enum Signal {
     /// Many more SYNs than in the baseline, and they are served.
     SynRate,
     /// SYNs to many addresses or ports at which nothing listens.
-    Probes,
+    PortScan,
     /// Unsolicited replies.
-    Answers,
+    UnsolicitedReplies,
     /// SYNs to closed ports that take the stack's time.
     ClosedPorts,
     /// SYNs in frames that the XDP program cannot read.
@@ -45,8 +45,8 @@ impl Signal {
         Self::Occupancy,
         Self::AcceptQueue,
         Self::SynRate,
-        Self::Probes,
-        Self::Answers,
+        Self::PortScan,
+        Self::UnsolicitedReplies,
         Self::ClosedPorts,
         Self::BeyondBounds,
     ];
@@ -63,8 +63,8 @@ impl Signal {
             Self::Slow => "slow",
             Self::AcceptQueue => "accept_queue",
             Self::SynRate => "syn_rate",
-            Self::Probes => "probes",
-            Self::Answers => "answers",
+            Self::PortScan => "port_scan",
+            Self::UnsolicitedReplies => "unsolicited_replies",
             Self::ClosedPorts => "closed_ports",
             Self::BeyondBounds => "beyond_bounds",
             Self::Occupancy => "occupancy",

@@ -180,9 +180,12 @@ mod tests {
     fn the_places_that_are_taken_in_the_end_are_those_of_a_life() {
         let natural = Natural::default();
         let second = Duration::from_secs(1);
-        let sums = |span, syns, repeated| {
+        let sums = |span, syns, retransmitted| {
             let attempts = syns;
-            Occupancy::places(&Sums { span, syns, repeated, attempts, ..Sums::default() }, &natural)
+            Occupancy::places(
+                &Sums { span, syns, retransmitted, attempts, ..Sums::default() },
+                &natural,
+            )
         };
         // Two in a hundred fail anyway.
         assert_eq!(sums(second * 10, 1000, 0), 6.3 * 980.0);

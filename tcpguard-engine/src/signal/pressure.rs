@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::learned::Usual;
+use crate::learned::Baseline;
 use crate::window::Window;
 use crate::{IncidentClass, Queues, Settings, Timestamp};
 
@@ -20,25 +20,25 @@ const FILLED: u64 = 4;
 
 /// Least number of unanswered SYNs in [`SPAN`] from which the accept queue counts as full where the queue cannot be
 /// read. They must also be as many as the attempts, most of which complete.
-const UNHEARD_MIN: u64 = 32;
+const UNANSWERED_MIN: u64 = 32;
 /// Share of these SYNs that is retransmitted, as only real clients do.
-const UNHEARD_REPEATED: f64 = 0.35;
+const UNANSWERED_RETRANSMITTED: f64 = 0.35;
 
 /// Type of pressure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Strain {
+pub(crate) enum PressureKind {
     /// The accept queue is full.
     Overload,
     /// Far more clients than in the baseline, and they are served.
-    Crowd,
+    FlashCrowd,
 }
 
-impl Strain {
+impl PressureKind {
     /// The class of an incident that is only this.
     pub const fn class(self) -> IncidentClass {
         match self {
             Self::Overload => IncidentClass::ListenerOverload,
-            Self::Crowd => IncidentClass::FlashCrowd,
+            Self::FlashCrowd => IncidentClass::FlashCrowd,
         }
     }
 }
@@ -51,7 +51,7 @@ pub(crate) struct Load<'a> {
     pub overflowed: bool,
     /// Share of the handshakes that completed.
     pub served: Option<f64>,
-    pub usual: &'a Usual,
+    pub baseline: &'a Baseline,
 }
 
 /// Number of polls under pressure by the application and by the traffic, and the time of the last pressure.
@@ -60,7 +60,7 @@ pub(crate) struct Pressure {
     /// Polls with a full accept queue, less those without since.
     overload: u32,
     /// Polls in a row with a flash crowd.
-    crowd: u32,
+    flash_crowd: u32,
     felt: Timestamp,
 }
 
@@ -72,39 +72,40 @@ impl Pressure {
         window: &Window,
         load: &Load<'_>,
         settings: &Settings,
-    ) -> Option<Strain> {
+    ) -> Option<PressureKind> {
         let full = is_full(window, load);
         self.overload = match full {
             true => (self.overload + 1).min(2 * settings.overload_polls),
             false => self.overload.saturating_sub(1),
         };
-        let is_served = load.served.is_some_and(|share| share >= settings.crowd_served);
-        let rush = |factor: f64| {
+        let is_served = load.served.is_some_and(|share| share >= settings.flash_crowd_served);
+        let flash_crowd = |factor: f64| {
             let sums = window.last(SPAN);
             // A source that the stack ignores, such as one that it takes for spoofed, is not served.
             let rate = sums.per_second(sums.syns.saturating_sub(sums.ignored));
-            let many = |usual: f64| {
-                rate >= factor * (settings.crowd_factor * usual).max(settings.crowd_floor)
+            let many = |baseline: f64| {
+                rate >= factor
+                    * (settings.flash_crowd_factor * baseline).max(settings.flash_crowd_floor)
             };
-            is_served && load.usual.rate().is_some_and(many)
+            is_served && load.baseline.rate().is_some_and(many)
         };
-        self.crowd = if rush(1.0) { self.crowd.saturating_add(1) } else { 0 };
+        self.flash_crowd = if flash_crowd(1.0) { self.flash_crowd.saturating_add(1) } else { 0 };
         // 2:1 hysteresis, as everywhere.
-        if full || rush(0.5) {
+        if full || flash_crowd(0.5) {
             self.felt = now;
         }
         if self.overload >= settings.overload_polls {
-            Some(Strain::Overload)
-        } else if self.crowd >= settings.crowd_polls {
-            Some(Strain::Crowd)
+            Some(PressureKind::Overload)
+        } else if self.flash_crowd >= settings.flash_crowd_polls {
+            Some(PressureKind::FlashCrowd)
         } else {
             None
         }
     }
 
     /// Whether the rate is so far above the baseline that it should not become the baseline.
-    pub fn rushing(&self) -> bool {
-        self.crowd > 0
+    pub fn in_flash_crowd(&self) -> bool {
+        self.flash_crowd > 0
     }
 
     /// Whether the accept queue is full, or was a moment ago. The stack ignores the SYNs of clients then.
@@ -119,7 +120,7 @@ impl Pressure {
 
     /// Polls with a full accept queue less those without since, and polls in a row with a flash crowd.
     pub fn polls(&self) -> (u32, u32) {
-        (self.overload, self.crowd)
+        (self.overload, self.flash_crowd)
     }
 
     /// Returns the time since the last pressure.
@@ -140,9 +141,9 @@ impl Pressure {
 fn is_full(window: &Window, load: &Load<'_>) -> bool {
     let by_length = load.queues.is_some_and(|queues| queues.is_accept_full(load.overflowed));
     let sums = window.last(SPAN);
-    let unheard = load.queues.is_none()
-        && sums.ignored >= UNHEARD_MIN.max(sums.attempts)
-        && sums.repeated as f64 >= UNHEARD_REPEATED * sums.ignored as f64
+    let unanswered_syns = load.queues.is_none()
+        && sums.ignored >= UNANSWERED_MIN.max(sums.attempts)
+        && sums.retransmitted as f64 >= UNANSWERED_RETRANSMITTED * sums.ignored as f64
         && sums.completed > 0
         && sums.completed as f64 >= 0.8 * sums.attempts as f64;
     // Another listener of the host may overflow, which any user with an account can arrange.
@@ -152,20 +153,20 @@ fn is_full(window: &Window, load: &Load<'_>) -> bool {
     let ignored = overflows
         && sums.ack_ignored >= IGNORED_MIN
         && sums.ack_ignored as f64 >= IGNORED_SHARE * sums.completed as f64;
-    by_length || unheard || ignored
+    by_length || unanswered_syns || ignored
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learned::UsualCircumstances;
+    use crate::learned::BaselineContext;
     use crate::window::Tick;
 
     const POLL: Duration = Duration::from_millis(250);
 
     struct Played {
         window: Window,
-        usual: Usual,
+        baseline: Baseline,
         pressure: Pressure,
         now: Timestamp,
     }
@@ -174,15 +175,21 @@ mod tests {
         fn new() -> Self {
             Self {
                 window: Window::default(),
-                usual: Usual::default(),
+                baseline: Baseline::default(),
                 pressure: Pressure::default(),
                 now: Timestamp::default(),
             }
         }
 
         /// `polls` with so many SYNs each; the last answer.
-        fn play(&mut self, polls: u32, syns: u64, ignored: u64, accept: u32) -> Option<Strain> {
-            let mut strain = None;
+        fn play(
+            &mut self,
+            polls: u32,
+            syns: u64,
+            ignored: u64,
+            accept: u32,
+        ) -> Option<PressureKind> {
+            let mut pressure_kind = None;
             for _ in 0..polls {
                 self.now = self.now + POLL;
                 self.window.push(Tick {
@@ -199,15 +206,15 @@ mod tests {
                     queues: Some(&queues),
                     overflowed: ignored > 1,
                     served: Some(1.0),
-                    usual: &self.usual,
+                    baseline: &self.baseline,
                 };
                 let settings = Settings::default();
-                strain = self.pressure.poll(self.now, &self.window, &load, &settings);
-                let rushing = self.pressure.rushing();
-                let around = UsualCircumstances { rushing, ..UsualCircumstances::default() };
-                self.usual.learn(self.now, &self.window, around);
+                pressure_kind = self.pressure.poll(self.now, &self.window, &load, &settings);
+                let in_flash_crowd = self.pressure.in_flash_crowd();
+                let around = BaselineContext { in_flash_crowd, ..BaselineContext::default() };
+                self.baseline.learn(self.now, &self.window, around);
             }
-            strain
+            pressure_kind
         }
     }
 
@@ -216,25 +223,25 @@ mod tests {
         let mut host = Played::new();
         assert_eq!(host.play(80, 10, 0, 0), None);
         assert_eq!(host.play(12, 100, 0, 0), None, "a burst is none");
-        assert_eq!(host.play(8, 100, 0, 0), Some(Strain::Crowd));
+        assert_eq!(host.play(8, 100, 0, 0), Some(PressureKind::FlashCrowd));
         assert_eq!(host.play(8, 10, 0, 0), None);
     }
 
     #[test]
     fn where_the_queue_cannot_be_read_syns_that_come_back_unanswered_tell() {
         let full = |tick: Tick, queues: Option<&Queues>| {
-            let (mut window, usual) = (Window::default(), Usual::default());
+            let (mut window, baseline) = (Window::default(), Baseline::default());
             for index in 1..=8 {
                 let end = Timestamp::from_millis(250 * index);
                 window.push(Tick { end, span: POLL, ..tick });
             }
-            is_full(&window, &Load { queues, overflowed: false, served: None, usual: &usual })
+            is_full(&window, &Load { queues, overflowed: false, served: None, baseline: &baseline })
         };
         let tick =
-            Tick { attempts: 5, established: 5, ignored: 20, repeated: 10, ..Tick::default() };
+            Tick { attempts: 5, established: 5, ignored: 20, retransmitted: 10, ..Tick::default() };
         assert!(full(tick, None));
         assert!(!full(tick, Some(&Queues { half_open: None, accept: 0, backlog: 128 })));
-        assert!(!full(Tick { repeated: 1, ..tick }, None), "a flood does not come back");
+        assert!(!full(Tick { retransmitted: 1, ..tick }, None), "a flood does not come back");
         assert!(!full(Tick { attempts: 0, established: 0, ..tick }, None), "a dead server");
         assert!(!full(Tick { established: 2, ..tick }, None), "handshakes fail");
     }
@@ -250,14 +257,14 @@ mod tests {
     fn what_lasts_for_long_becomes_usual() {
         let mut host = Played::new();
         host.play(80, 10, 0, 0);
-        assert_eq!(host.play(400, 100, 0, 0), Some(Strain::Crowd));
+        assert_eq!(host.play(400, 100, 0, 0), Some(PressureKind::FlashCrowd));
         host.play(2400, 100, 0, 0);
         assert!(host.pressure.relaxed(host.now) > Duration::from_secs(30));
     }
 
     #[test]
     fn acks_that_the_host_ignores_for_no_reason_of_its_own_are_no_overload() {
-        let (mut window, usual) = (Window::default(), Usual::default());
+        let (mut window, baseline) = (Window::default(), Baseline::default());
         for index in 1..=8 {
             let end = Timestamp::from_millis(250 * index);
             let tick = Tick { attempts: 20, established: 20, ack_ignored: 20, ..Tick::default() };
@@ -265,7 +272,7 @@ mod tests {
         }
         let queues = Queues { half_open: None, accept: 60, backlog: 128 };
         let full = |queues, overflowed| {
-            is_full(&window, &Load { queues, overflowed, served: None, usual: &usual })
+            is_full(&window, &Load { queues, overflowed, served: None, baseline: &baseline })
         };
         assert!(!full(Some(&queues), false), "their checksum may be wrong");
         assert!(full(Some(&queues), true) && full(None, false));
@@ -275,15 +282,18 @@ mod tests {
 
     /// A capture of five connections to a server that has a first timeout of 150 ms.
     #[test]
-    fn a_few_handshakes_that_are_answered_again_and_again_are_no_overload() {
+    fn a_few_handshakes_with_repeated_syn_acks_are_no_overload() {
         let full = |handshakes: u64| {
-            let (mut window, usual) = (Window::default(), Usual::default());
+            let (mut window, baseline) = (Window::default(), Baseline::default());
             for index in 1..=8 {
                 let end = Timestamp::from_millis(250 * index);
                 let ack_ignored = if index == 8 { handshakes } else { 0 };
                 window.push(Tick { end, span: POLL, ack_ignored, ..Tick::default() });
             }
-            is_full(&window, &Load { queues: None, overflowed: false, served: None, usual: &usual })
+            is_full(
+                &window,
+                &Load { queues: None, overflowed: false, served: None, baseline: &baseline },
+            )
         };
         assert!(!full(5) && full(8));
     }
@@ -293,7 +303,7 @@ mod tests {
         for (ignored, accept) in [(0, 128), (10, 40)] {
             let mut host = Played::new();
             assert_eq!(host.play(4, 20, ignored, accept), None, "for a moment is none");
-            assert_eq!(host.play(12, 20, ignored, accept), Some(Strain::Overload));
+            assert_eq!(host.play(12, 20, ignored, accept), Some(PressureKind::Overload));
             assert_eq!(host.play(24, 20, 0, 0), None);
         }
         assert_eq!(Played::new().play(40, 100, 1, 60), None);

@@ -21,7 +21,7 @@ pub(crate) struct Around {
     /// Median round-trip time of the clients.
     pub rtt: Duration,
     /// Rate up to which resets of handshakes are harmless, per second.
-    pub probes: f64,
+    pub health_checks: f64,
     /// Another signal holds the alarm.
     pub held: bool,
 }
@@ -46,7 +46,7 @@ impl Quiet {
         around: Around,
         settings: &Settings,
     ) {
-        let Around { rtt, probes, held } = around;
+        let Around { rtt, health_checks, held } = around;
         let disturbs = SPANS.iter().any(|span| {
             let mut sums = window.since(self.disturbed.max(now - *span));
             // SYN-ACKs for the SYNs that a flood left in the queue are retransmitted a quarter of a minute later,
@@ -57,7 +57,7 @@ impl Quiet {
             let matters = (settings.failure_floor * sums.span.as_secs_f64())
                 .max(settings.failure_share * sums.attempts as f64);
             let least = if held { 0.0 } else { 0.5 * matters };
-            let probed = (sums.reset as f64).min(probes * sums.span.as_secs_f64());
+            let probed = (sums.reset as f64).min(health_checks * sums.span.as_secs_f64());
             let excess = sums.failures() as f64 - natural.expected(&sums).max(probed);
             excess >= least.max(chance(&sums, natural, rtt, settings))
         });
@@ -87,8 +87,8 @@ impl Quiet {
 /// dispersion. The other is that of the handshakes under way when the span began and when it ended: as many as
 /// arrive in a round trip, each time.
 fn chance(sums: &Sums, natural: &Natural, rtt: Duration, settings: &Settings) -> f64 {
-    let looks = SPANS.len() as f64 * settings.quiet.div_duration_f64(settings.poll);
-    let l = (looks / ERROR).ln();
+    let inspections = SPANS.len() as f64 * settings.quiet.div_duration_f64(settings.poll);
+    let l = (inspections / ERROR).ln();
     let on_their_way = sums.per_second(sums.completed) * MEAN_RTT * rtt.as_secs_f64();
     let variance = natural.dispersion() * natural.expected(sums) + 2.0 * on_their_way;
     (2.0 * variance * l).sqrt() + l / 3.0
@@ -103,7 +103,7 @@ mod tests {
 
     const POLL: Duration = Duration::from_millis(250);
     const RTT: Duration = Duration::from_millis(50);
-    const AROUND: Around = Around { rtt: RTT, probes: 0.0, held: false };
+    const AROUND: Around = Around { rtt: RTT, health_checks: 0.0, held: false };
 
     /// Returns the time for which it has been quiet after each of these ticks (attempts, completions).
     fn quiet(ticks: impl IntoIterator<Item = (u64, u64)>, held: bool) -> Vec<Duration> {
@@ -190,7 +190,7 @@ mod tests {
     fn health_checks_that_reset_do_not_disturb_and_more_resets_than_they_make_do() {
         for (reset, lasts) in [(25, 20), (50, 0)] {
             let checks = Tick { syns: reset, reset, ..Tick::default() };
-            let around = Around { probes: 100.0, ..AROUND };
+            let around = Around { health_checks: 100.0, ..AROUND };
             assert_eq!(quiet_beside(checks, around), Duration::from_secs(lasts), "{reset}");
         }
     }

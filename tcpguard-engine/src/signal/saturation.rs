@@ -35,7 +35,7 @@ impl Saturation {
             .enumerate()
             .map(|(cpu, syns)| syns.saturating_sub(before.get(cpu).copied().unwrap_or(*syns)));
         let rate = most.max().unwrap_or(0) as f64 / elapsed;
-        let share = rate * settings.answer_cost.as_secs_f64();
+        let share = rate * settings.reply_cost.as_secs_f64();
         // Clients alone lose packets too, where it is not the flood that fills the ring.
         let loses = lost >= LOST && share >= settings.saturation_off;
         self.busy = if share >= settings.saturation_on || loses { self.busy + 1 } else { 0 };

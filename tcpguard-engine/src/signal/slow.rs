@@ -32,23 +32,23 @@ impl Slow {
     /// Judges the tick of `window` that has had `maturity` ticks to complete. `true` when the sum is
     /// above its limit.
     ///
-    /// Client resets are no failures here, as they are to the fast path, up to `probe_rate` a second:
+    /// Client resets are no failures here, as they are to the fast path, up to `health_check_rate` a second:
     /// half-open health probes end with them for ever.
     pub fn poll(
         &mut self,
         window: &Window,
         maturity: usize,
         natural: &mut Natural,
-        probe_rate: f64,
+        health_check_rate: f64,
         settings: &Settings,
     ) -> bool {
-        let Some(tick) = window.settled(maturity).filter(|tick| !tick.gap) else {
+        let Some(tick) = window.matured(maturity).filter(|tick| !tick.gap) else {
             return self.high(settings);
         };
         let seconds = tick.span.as_secs_f64();
-        let probes = (tick.reset as f64).min(probe_rate * seconds);
+        let health_checks = (tick.reset as f64).min(health_check_rate * seconds);
         let doubt = 2.0 * (tick.variance as f64).sqrt();
-        let failures = tick.attempts as f64 - tick.completed as f64 - probes - doubt;
+        let failures = tick.attempts as f64 - tick.completed as f64 - health_checks - doubt;
         let sums = Sums { span: tick.span, attempts: tick.attempts, ..Sums::default() };
         let expected = natural.expected(&sums) + BACKGROUND * seconds;
         let matters =

@@ -91,7 +91,7 @@ impl<T: Entry> Past<T> {
     pub fn push(&mut self, entry: T) {
         self.rest_span += entry.span();
         self.rest.push_back(entry);
-        self.settle();
+        self.merge_blank();
     }
 
     /// Forgets the oldest one.
@@ -101,7 +101,7 @@ impl<T: Entry> Past<T> {
             self.blank -= 1;
         } else if let Some(first) = self.rest.pop_front() {
             self.rest_span -= first.span();
-            self.settle();
+            self.merge_blank();
         }
     }
 
@@ -111,7 +111,7 @@ impl<T: Entry> Past<T> {
     }
 
     /// Counts the blank ones that have come to the front.
-    fn settle(&mut self) {
+    fn merge_blank(&mut self) {
         while let Some(first) = self.rest.front().filter(|first| first.is_blank()) {
             self.blank += 1;
             self.blank_span += first.span();

@@ -21,7 +21,7 @@ pub(crate) struct Sums {
     pub let_through: u64,
     pub ack_ignored: u64,
     pub ignored: u64,
-    pub repeated: u64,
+    pub retransmitted: u64,
     pub variance: u64,
     pub matched: u64,
     pub dropped: u64,
@@ -49,7 +49,7 @@ impl Sums {
     /// SYNs without those that the stack ignores, such as those of martian sources, and without retransmissions. Both
     /// cost an attacker a packet each, and raise no alarm.
     pub fn answerable(&self) -> u64 {
-        self.syns.saturating_sub(self.ignored + self.repeated)
+        self.syns.saturating_sub(self.ignored + self.retransmitted)
     }
 
     /// Attempts that did not complete, less those that chance may feign where completions are only
@@ -61,7 +61,7 @@ impl Sums {
 
     /// Failures without retransmissions: where cookies answer, a SYN is an attempt each time it arrives.
     pub fn first_failures(&self) -> u64 {
-        let first = self.syns.saturating_sub(self.repeated);
+        let first = self.syns.saturating_sub(self.retransmitted);
         Self { attempts: self.attempts.min(first), ..*self }.failures()
     }
 
@@ -81,7 +81,7 @@ impl Sums {
         let without = |count: u64| count.saturating_sub(self.matched);
         Self {
             syns: without(self.syns),
-            repeated: without(self.repeated),
+            retransmitted: without(self.retransmitted),
             attempts: without(self.attempts),
             dropped: without(self.dropped),
             matched: 0,
@@ -126,7 +126,7 @@ impl AddAssign<&Self> for Sums {
             let_through,
             ack_ignored,
             ignored,
-            repeated,
+            retransmitted,
             variance,
             matched,
             dropped,
@@ -148,7 +148,7 @@ impl AddAssign<&Self> for Sums {
         self.let_through += let_through;
         self.ack_ignored += ack_ignored;
         self.ignored += ignored;
-        self.repeated += repeated;
+        self.retransmitted += retransmitted;
         self.variance += variance;
         self.matched += matched;
         self.dropped += dropped;
@@ -177,7 +177,7 @@ impl From<&Tick> for Sums {
             let_through: tick.let_through,
             ack_ignored: tick.ack_ignored,
             ignored: tick.ignored,
-            repeated: tick.repeated,
+            retransmitted: tick.retransmitted,
             variance: tick.variance,
             matched: tick.matched,
             dropped: tick.dropped,
@@ -249,14 +249,15 @@ mod tests {
 
     #[test]
     fn what_is_dropped_hides_nothing_of_what_is_not() {
-        let (syns, attempts, dropped, repeated) = (11_000, 10_900, 10_000, 5100);
-        let sums = Sums { syns, attempts, dropped, repeated, completed: 450, ..Sums::default() };
+        let (syns, attempts, dropped, retransmitted) = (11_000, 10_900, 10_000, 5100);
+        let sums =
+            Sums { syns, attempts, dropped, retransmitted, completed: 450, ..Sums::default() };
         let full = |unanswered| Sums { unanswered, ..sums }.is_unanswered();
         assert_eq!([0, 449, 450].map(full), [false, false, true]);
         // By a rule, which in observe mode only counts.
         let ruled = Sums { matched: 10_000, ..sums }.unmatched();
-        let Sums { syns, repeated, attempts, dropped, .. } = ruled;
-        assert_eq!((syns, repeated, attempts, dropped), (1000, 0, 900, 0));
+        let Sums { syns, retransmitted, attempts, dropped, .. } = ruled;
+        assert_eq!((syns, retransmitted, attempts, dropped), (1000, 0, 900, 0));
         let counted = Sums { matched: 10_000, dropped: 0, ..sums }.unmatched();
         assert_eq!((ruled, ruled.first_failures()), (counted, 450));
     }
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(sums.failures(), 0, "20 may be missing by chance");
         assert_eq!(Sums { completed: 170, ..sums }.failures(), 10);
         let answered = Sums { attempts: 200, completed: 20, syns: 220, ..Sums::default() };
-        let again = |repeated| Sums { repeated, ..answered }.first_failures();
+        let again = |retransmitted| Sums { retransmitted, ..answered }.first_failures();
         assert_eq!([0, 20, 110, 220].map(again), [180, 180, 90, 0], "repetitions are left out");
     }
 }

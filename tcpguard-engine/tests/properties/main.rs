@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tcpguard_engine::{
-    Mode, Order, Origin, Override, PER_LISTENER, Place, Request, Rule, RuleCounters, Settings,
-    Step, Tuning, threshold,
+    Mitigation, Mode, Order, Origin, Override, PER_LISTENER, Place, Request, Rule, RuleCounters,
+    Settings, Tuning, threshold,
 };
 
 use ops::op;
@@ -28,7 +28,7 @@ fn play_to_the_end(mut world: World, ops: &[Op]) -> Result<(), TestCaseError> {
     world.play(&Op::calm());
     let automatic = |(rule, _): &&(Rule, RuleCounters)| matches!(rule.origin, Origin::Incident(_));
     prop_assert_eq!(world.rules.values().filter(automatic).count(), 0);
-    prop_assert!(world.steps.is_empty(), "{:?}", world.steps);
+    prop_assert!(world.mitigations.is_empty(), "{:?}", world.mitigations);
     Ok(())
 }
 
@@ -77,8 +77,8 @@ const HERE: Place = Place { addr: None, port: 443 };
 fn elsewhere() -> Override {
     Override {
         mode: Some(Mode::Off),
-        barred: vec![Step::Cookies, Step::Overload, Step::Budget],
-        thresholds: vec![("fast_failures", 8.0), ("occupancy_on", 1.0), ("probe_rate", 0.0)],
+        barred: vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget],
+        thresholds: vec![("fast_failures", 8.0), ("occupancy_on", 1.0), ("health_check_rate", 0.0)],
         ..said(Place { addr: None, port: 444 })
     }
 }
@@ -167,9 +167,10 @@ fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
             world.play(&Op::calm());
             // Nothing else is left while the queue is full.
             let listener = world.engine.report(world.now).listeners[0].listener;
-            for step in [Step::Signature, Step::Cookies] {
+            for mitigation in [Mitigation::Signature, Mitigation::Cookies] {
                 let (order, lifetime) = (Order::Off, Duration::from_secs(600));
-                let forbid = Request::OrderStep { listener, step, order, lifetime, uid: 0 };
+                let forbid =
+                    Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 0 };
                 world.engine.handle_request(world.now, forbid).expect("forbidden");
             }
         }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tcpguard_engine::{Force, Mode};
-use tcpguard_sim::world::{LISTENERS, ON_TRIAL, Op, Shape, Traffic};
+use tcpguard_sim::world::{LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic};
 
 pub fn traffic() -> impl Strategy<Value = Traffic> {
     let volumes = (prop_oneof![Just(0_u64), 1..100_u64, 1000..30_000_u64], 0..500_u64);
@@ -46,7 +46,7 @@ fn ports() -> impl Strategy<Value = Vec<u16>> {
 }
 
 fn force() -> impl Strategy<Value = Force> {
-    prop_oneof![Just(Force::No), Just(ON_TRIAL), Just(Force::ForGood)]
+    prop_oneof![Just(Force::No), Just(PENDING_CONFIRMATION), Just(Force::ForGood)]
 }
 
 pub fn op() -> impl Strategy<Value = Op> {

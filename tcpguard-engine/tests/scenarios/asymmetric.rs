@@ -1,7 +1,7 @@
 //! Unseen replies and shared counters: replies that leave by another interface, and counters that
 //! belong to the whole host and not to the listener.
 
-use tcpguard_engine::{Egress, IncidentClass, ListenerState, Mode, Step};
+use tcpguard_engine::{Egress, IncidentClass, ListenerState, Mitigation, Mode};
 
 use crate::sim::*;
 
@@ -10,7 +10,7 @@ fn unseen(server: Server) -> Lab {
     let mut lab = Lab::new(Mode::Enforce).listener(server);
     lab.kernel.unseen = true;
     // How the listener answers was never seen.
-    lab.refuse_steps = vec![Step::Cookies];
+    lab.refuse_mitigations = vec![Mitigation::Cookies];
     lab
 }
 
@@ -27,7 +27,7 @@ fn unseen_answers_are_recognised_by_clients_and_a_flood_is_found_within_a_second
     lab.run_until(5.0);
     assert_eq!(lab.listener_report(0).egress, Egress::Unseen);
     lab.run_until(30.0);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
     let ratio = lab.listener_report(0).completions.ratio().expect("a baseline");
     assert!((0.7..1.3).contains(&ratio), "{ratio}");
@@ -64,14 +64,15 @@ fn unseen_answers_are_recognised_in_a_flood_from_the_first_second_on() {
 
 /// Neither rules nor cookies are available, so new clients get in with their second SYN.
 #[test]
-fn a_full_queue_whose_answers_are_unseen_is_relieved_and_clients_get_in() {
+fn a_full_queue_with_unseen_replies_is_relieved_and_clients_connect() {
     let mut lab = unseen(Server { cookies: false, ..Server::default() })
         .clients(Clients::steady(50.0))
         .flood(Flood::random(2000.0, 30.1..60.1));
     lab.run_until(29.0);
     assert_eq!(lab.listener_report(0).egress, Egress::Unseen);
     lab.run_until(60.0);
-    let relieved = lab.steps.iter().find(|(_, step)| *step == Step::Overload).copied();
+    let relieved =
+        lab.mitigations.iter().find(|(_, mitigation)| *mitigation == Mitigation::Overload).copied();
     let (at, _) = relieved.unwrap_or_else(|| panic!("nothing is done: {}", lab.story()));
     assert!(at - 30.1 <= 5.0, "{at}: {}", lab.story());
     let served = lab.group_connected(0, 1.5, at + 2.0, 57.0);
@@ -115,7 +116,7 @@ fn clients_far_away_and_lossy_are_quiet_where_answers_are_unseen() {
     let mut lab = unseen(Server { backlog: 4096, ..Server::default() }).clients(mobile);
     lab.run_until(200.0);
     assert_eq!(lab.listener_report(0).egress, Egress::Unseen);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
 }
 
@@ -127,7 +128,7 @@ fn a_listener_behind_a_firewall_is_not_taken_for_one_whose_answers_are_unseen() 
         .clients(Clients { outage: Some(dead), ..Clients::steady(100.0) });
     lab.run_until(60.0);
     assert_eq!(lab.listener_report(0).egress, Egress::Unknown);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn what_the_full_queue_of_one_listener_drops_is_not_held_against_another() {
     let started = lab.times("attack_started");
     assert!(started[0] - 10.1 <= 1.5, "{}", lab.story());
     lab.run_until(80.0);
-    assert!(lab.told.iter().all(|told| !told.message.contains(":444")), "{}", lab.story());
+    assert!(lab.alerts.iter().all(|told| !told.message.contains(":444")), "{}", lab.story());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::sim::*;
 /// Plays a minute and says that nothing happened.
 fn nothing_happens(mut lab: Lab) -> Lab {
     lab.run_until(60.0);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
     assert_eq!(lab.installed.len(), 0);
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
     lab
@@ -33,11 +33,11 @@ fn a_flash_crowd_is_named_and_served_where_a_syn_rate_would_call_it_an_attack() 
         assert_eq!(incident.class, IncidentClass::FlashCrowd, "{}", lab.story());
         assert_eq!(incident.severity, Severity::Notice);
         assert_eq!(incident.signal, "syn_rate");
-        assert!((80.0..140.0).contains(&incident.evidence.usual_syn_rate), "{incident:?}");
+        assert!((80.0..140.0).contains(&incident.evidence.baseline_syn_rate), "{incident:?}");
         assert!((20.0..21.0).contains(&seconds(incident.started)), "{incident:?}");
         assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
         lab.run_until(80.0);
-        let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+        let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
         assert_eq!(events, ["incident_started", "incident_ended"], "{}", lab.story());
         assert_eq!(lab.installed.len(), 0);
         assert_eq!(lab.connected(1.0, 78.0), 1.0);
@@ -51,7 +51,7 @@ fn the_notice_of_a_rush_says_what_to_do() {
         .clients(Clients { from: 20.0, ..Clients::steady(950.0) });
     lab.run_until(24.0);
     assert_eq!(
-        lab.told[0].message,
+        lab.alerts[0].message,
         "rush of clients, not an attack on 203.0.113.10:443: 1 k SYN/s where 53 are usual, from \
          at least 2.88 k sources (1.0 SYN each), 100 % of SYNs complete a handshake; nothing is dropped: \
          these are clients, and they are served; add capacity if they are to stay"
@@ -59,7 +59,7 @@ fn the_notice_of_a_rush_says_what_to_do() {
 }
 
 #[test]
-fn a_rush_that_turns_into_failing_handshakes_is_told_anew() {
+fn a_flash_crowd_that_turns_into_failing_handshakes_is_reported_again() {
     let mut lab = lab()
         .clients(Clients::steady(50.0))
         .clients(Clients { from: 20.0, until: 60.0, ..Clients::steady(500.0) })
@@ -99,7 +99,7 @@ fn small_bursts_are_quiet() {
 }
 
 #[test]
-fn half_open_health_probes_are_quiet() {
+fn half_open_health_checks_are_quiet() {
     let probes = Flood {
         resets: true,
         sources: Sources::One([192, 0, 2, 9].into()),
@@ -128,7 +128,7 @@ fn an_application_that_stops_accepting_is_no_attack() {
     assert_eq!(incident.class, IncidentClass::ListenerOverload, "{}", lab.story());
     assert_eq!(incident.severity, Severity::Warning);
     assert!((20.0..26.0).contains(&seconds(incident.started)), "{}", lab.story());
-    assert!(lab.told[0].message.ends_with(
+    assert!(lab.alerts[0].message.ends_with(
         "but the application does not accept them fast enough; nothing is dropped: the application \
          accepts too slowly; which one that is, and which setting limits its queue: tcpguard listeners"
     ));
@@ -139,7 +139,7 @@ fn an_application_that_stops_accepting_is_no_attack() {
     lab.kernel.set_accepting(0, true);
     lab.run_until(95.0);
     assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
-    assert_eq!(lab.told.len(), 2, "one incident: {}", lab.story());
+    assert_eq!(lab.alerts.len(), 2, "one incident: {}", lab.story());
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn clients_cut_off_from_the_answers_are_degraded_handshakes_and_no_rule_is_made(
         lab.run_until(70.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{share}: {}", lab.story());
         assert_eq!(lab.installed.len(), 0, "{share}: {}", lab.story());
-        for told in &lab.told {
+        for told in &lab.alerts {
             let incident = told.incident.as_ref().expect("an incident");
             assert_eq!(incident.class, IncidentClass::HandshakeDegraded);
         }
@@ -191,7 +191,7 @@ fn clients_at_one_distance_who_come_once_each_and_lose_their_path_are_no_attacke
         lab.run_until(80.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
         assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
-        assert_eq!((lab.installed.len(), lab.steps.len()), (0, 0), "{}", lab.story());
+        assert_eq!((lab.installed.len(), lab.mitigations.len()), (0, 0), "{}", lab.story());
     }
 }
 
@@ -217,7 +217,12 @@ fn a_provider_or_an_office_that_loses_its_path_is_no_attacker_among_clients_who_
             .clients(hit);
         lab.run_until(130.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{whom:?}: {}", lab.story());
-        assert_eq!((lab.installed.len(), lab.steps.len()), (0, 0), "{whom:?}: {}", lab.story());
+        assert_eq!(
+            (lab.installed.len(), lab.mitigations.len()),
+            (0, 0),
+            "{whom:?}: {}",
+            lab.story()
+        );
     }
 }
 

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use tcpguard_engine::{
-    IncidentClass, IncidentReport, Listener, ListenerId, Matcher, Mode, Override, Place, Rule, Step,
+    IncidentClass, IncidentReport, Listener, ListenerId, Matcher, Mitigation, Mode, Override,
+    Place, Rule,
 };
 
 use crate::sim::*;
@@ -32,7 +33,7 @@ fn carpet(listeners: usize, each: f64, time: Range<f64>) -> Flood {
 }
 
 /// The combined incident of several listeners, if there is one.
-fn told_together(lab: &Lab) -> Option<IncidentReport> {
+fn alerted_together(lab: &Lab) -> Option<IncidentReport> {
     lab.report().incidents.into_iter().find(|incident| incident.listener == Listener::HOST)
 }
 
@@ -71,7 +72,7 @@ fn a_carpet_over_500_ports_is_one_flood_and_one_rule_drops_it_at_all_of_them() {
     let mut lab = hosts(500, Server::default()).flood(carpet(500, 20.0, 10.1..35.1));
     lab.run_until(30.0);
     let story = lab.story();
-    let all = told_together(&lab).expect(&story);
+    let all = alerted_together(&lab).expect(&story);
     assert_eq!(all.class, IncidentClass::RandomSpoofed, "{story}");
     assert!(all.listeners > 400, "{}", all.listeners);
     let words = all.in_words();
@@ -102,7 +103,7 @@ fn a_carpet_over_many_addresses_is_found_at_eight_a_second_each() {
     let mut lab = addresses(250, Server::default()).flood(carpet(250, 8.0, 10.1..40.1));
     lab.run_until(35.0);
     let story = lab.story();
-    let all = told_together(&lab).expect(&story);
+    let all = alerted_together(&lab).expect(&story);
     assert_eq!(all.class, IncidentClass::RandomSpoofed, "{story}");
     assert!(all.listeners > 150, "{}", all.listeners);
     assert_no_verdict_changes(&lab);
@@ -112,12 +113,12 @@ fn a_carpet_over_many_addresses_is_found_at_eight_a_second_each() {
 }
 
 #[test]
-fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies_at_each_of_its_listeners() {
+fn a_client_mimicking_carpet_gets_cookies_at_each_of_its_listeners() {
     let flood = Flood { shape: Shape::Linux, ..carpet(250, 8.0, 10.1..45.1) };
     let mut lab = addresses(250, Server::default()).flood(flood);
     lab.run_until(40.0);
     let story = lab.story();
-    let all = told_together(&lab).expect(&story);
+    let all = alerted_together(&lab).expect(&story);
     assert!(all.class.is_flood(), "{story}");
     for incident in lab.report().incidents {
         assert!(incident.class.is_flood(), "{incident:?}\n{story}");
@@ -128,10 +129,11 @@ fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies_at_each_of_its_lis
     let degraded = lab.times("handshakes_degraded");
     assert!(degraded.iter().all(|at| *at < 20.0), "{story}");
     assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
-    let answered = (0..250).filter(|to| lab.kernel.steps(*to).contains(&Step::Cookies)).count();
+    let answered =
+        (0..250).filter(|to| lab.kernel.mitigations(*to).contains(&Mitigation::Cookies)).count();
     assert!(answered > 200, "{answered} {story}");
     // One alert about a mitigation covers all listeners that are reported together.
-    assert!(lab.times("step_taken").len() <= PLACES + 1, "{story}");
+    assert!(lab.times("mitigation_started").len() <= PLACES + 1, "{story}");
     assert!(lab.connected(12.0, 39.0) > 0.99, "{} {story}", lab.connected(12.0, 39.0));
 }
 
@@ -152,7 +154,7 @@ fn decoys_do_not_hide_the_flood_that_matters() {
     assert_eq!(mine.class, IncidentClass::RandomSpoofed, "{story}");
     assert!(!mine.rules.is_empty(), "{story}");
     assert_eq!(report.incidents.len(), PLACES + 1, "one has given its place up: {story}");
-    let gave_up = lab.told.iter().filter(|told| told.message.contains("more fails at"));
+    let gave_up = lab.alerts.iter().filter(|told| told.message.contains("more fails at"));
     assert_eq!(gave_up.count(), 1, "{story}");
     let listener = lab.listener_report(80);
     assert!(listener.dropped_rate > 0.95 * 3000.0, "{} {story}", listener.dropped_rate);
@@ -177,7 +179,7 @@ fn a_listener_without_an_incident_of_its_own_is_defended_like_any_other() {
         let story = lab.story();
         let report = lab.report();
         assert!(report.incidents.iter().all(|one| one.listener.port != 443 + 64), "{story}");
-        let all = told_together(&lab).expect(&story);
+        let all = alerted_together(&lab).expect(&story);
         assert!(all.class.is_flood(), "{story}");
         let listener = lab.listener_report(64);
         match shape {
@@ -185,7 +187,7 @@ fn a_listener_without_an_incident_of_its_own_is_defended_like_any_other() {
                 assert!(shared(&lab) >= 1, "{story}");
                 assert!(listener.dropped_rate > 270.0, "{} {story}", listener.dropped_rate);
             }
-            _ => assert!(lab.kernel.steps(64).contains(&Step::Cookies), "{story}"),
+            _ => assert!(lab.kernel.mitigations(64).contains(&Mitigation::Cookies), "{story}"),
         }
         let connected = lab.connected_to(64, 24.0, 44.0);
         assert!(connected > 0.99, "{connected} {story}");
@@ -207,11 +209,11 @@ fn a_broken_path_beside_a_carpet_is_no_part_of_it() {
             .flood(carpet(100, 20.0, 10.1..45.1));
         lab.run_until(29.0);
         let story = format!("{rate}\n{}", lab.story());
-        assert!(told_together(&lab).is_some_and(|all| all.class.is_flood()), "{story}");
+        assert!(alerted_together(&lab).is_some_and(|all| all.class.is_flood()), "{story}");
         let report = lab.report();
         let mut own = report.incidents.iter().filter(|one| one.listener.port == 443 + 100);
         assert!(own.all(|one| one.class == IncidentClass::HandshakeDegraded), "{story}");
-        assert!(!lab.kernel.steps(100).contains(&Step::Cookies), "{story}");
+        assert!(!lab.kernel.mitigations(100).contains(&Mitigation::Cookies), "{story}");
         assert!(dropped_share(&lab) > 0.7, "{story}");
         lab.run_until(45.0);
         let connected = lab.connected_to(100, 31.0, 44.0);
@@ -229,7 +231,7 @@ fn there_is_no_rule_for_every_listener_where_one_is_only_observed() {
     let mut lab = hosts(100, Server::default()).own(observed).flood(carpet(100, 20.0, 10.1..40.1));
     lab.run_until(30.0);
     let story = lab.story();
-    let all = told_together(&lab).expect(&story);
+    let all = alerted_together(&lab).expect(&story);
     assert!(all.class.is_flood(), "{story}");
     assert_eq!(shared(&lab), 0, "{story}");
     assert!(
@@ -252,7 +254,7 @@ fn a_rule_for_every_listener_outlasts_a_restart() {
     let made = lab.installed.iter().filter(|(_, rule)| is_shared(rule)).count();
     assert_eq!(made, 1, "it was never gone: {story}");
     assert!(!lab.removed.iter().any(|(_, rule, _)| is_shared(rule)), "{story}");
-    assert!(told_together(&lab).is_some_and(|all| !all.rules.is_empty()), "{story}");
+    assert!(alerted_together(&lab).is_some_and(|all| !all.rules.is_empty()), "{story}");
     lab.run_until(95.0);
     assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
 }
@@ -265,10 +267,10 @@ fn alike(listeners: usize) -> Lab {
 }
 
 #[test]
-fn a_rule_for_every_listener_spares_one_whose_clients_look_like_what_it_drops() {
+fn a_rule_for_every_listener_excludes_one_whose_clients_share_its_signature() {
     let mut lab = alike(100);
     // The rule cannot be withdrawn: nothing else stops the flood.
-    lab.refuse_steps = vec![Step::Cookies];
+    lab.refuse_mitigations = vec![Mitigation::Cookies];
     lab.run_until(29.0);
     assert_eq!((shared(&lab), lab.kernel.spared()), (1, Vec::new()), "{}", lab.story());
     lab.run_until(50.0);
@@ -277,7 +279,7 @@ fn a_rule_for_every_listener_spares_one_whose_clients_look_like_what_it_drops() 
     let connected = lab.connected_to(100, 35.0, 49.0);
     assert!(connected > 0.99, "{connected} {story}");
     assert!(dropped_share(&lab) > 0.9, "{} {story}", dropped_share(&lab));
-    let all = told_together(&lab).expect(&story);
+    let all = alerted_together(&lab).expect(&story);
     let spared = all.actions.iter().filter(|action| action.text.contains(":543 is spared"));
     assert_eq!(spared.count(), 1, "{:?}", all.actions);
     lab.run_until(110.0);
@@ -287,17 +289,17 @@ fn a_rule_for_every_listener_spares_one_whose_clients_look_like_what_it_drops() 
 /// The SYNs that the shared rule drops there are not left to the stack.
 #[test]
 fn a_listener_under_the_carpet_is_spared_once_cookies_answer_there() {
-    for refused in [Vec::new(), vec![Step::Cookies]] {
+    for refused in [Vec::new(), vec![Mitigation::Cookies]] {
         let mut lab = alike(101);
         let answers = refused.is_empty();
-        lab.refuse_steps = refused;
+        lab.refuse_mitigations = refused;
         lab.run_until(55.0);
         let story = format!("{answers}\n{}", lab.story());
         assert_eq!(shared(&lab), 1, "{story}");
         assert_eq!(lab.kernel.spared(), if answers { vec![100] } else { Vec::new() }, "{story}");
         let connected = lab.connected_to(100, 42.0, 54.0);
         assert_eq!(connected > 0.99, answers, "{connected} {story}");
-        assert_eq!(lab.kernel.steps(100).contains(&Step::Cookies), answers, "{story}");
+        assert_eq!(lab.kernel.mitigations(100).contains(&Mitigation::Cookies), answers, "{story}");
     }
 }
 

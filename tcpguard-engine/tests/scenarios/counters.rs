@@ -1,6 +1,6 @@
 //! Counters that stop, start again or vanish.
 
-use tcpguard_engine::{IncidentClass, Listener, ListenerState, Mode, Step};
+use tcpguard_engine::{IncidentClass, Listener, ListenerState, Mitigation, Mode};
 
 use crate::sim::*;
 
@@ -13,7 +13,7 @@ fn counters_that_start_again_are_no_alarm_and_end_no_attack() {
     lab.run_until(20.0);
     lab.kernel.restart_counters();
     lab.run_until(29.9);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
     lab.run_until(40.0);
     lab.kernel.restart_counters();
     lab.run_until(59.0);
@@ -29,7 +29,7 @@ fn missed_polls_are_no_alarm_and_lose_nothing() {
         .clients(Clients { rtt: 0.1..0.3, ..Clients::steady(500.0) });
     lab.deaf = Some((20.1, 25.9));
     lab.run_until(60.0);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
 
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
@@ -54,7 +54,7 @@ fn a_listener_that_closes_ends_its_attack() {
     assert_eq!(lab.incident().listener.port, 444);
     lab.kernel.close(1);
     lab.run_until(20.3);
-    let ended = lab.told.last().expect("an alert");
+    let ended = lab.alerts.last().expect("an alert");
     assert_eq!(ended.event, "attack_ended");
     assert!(ended.message.contains("nothing listens there any more"), "{}", ended.message);
     assert_eq!(lab.kernel.rules().count(), 0);
@@ -75,7 +75,7 @@ fn listeners_are_judged_one_by_one() {
     assert_eq!(report.incidents[0].listener.port, 444);
     assert_eq!(lab.connected_to(1, 12.0, 38.0), 1.0);
     assert_eq!(report.listeners[0].state, ListenerState::Ok);
-    assert_eq!(report.listeners[1].state, ListenerState::Protected);
+    assert_eq!(report.listeners[1].state, ListenerState::Mitigating);
 }
 
 #[test]
@@ -128,11 +128,11 @@ fn the_end_of_what_is_told_together_is_told() {
 
 /// All alerts are about handshakes that fail, and report one attack by random sources.
 fn assert_one_attack(lab: &Lab, name: &str) {
-    let others = lab.told.iter().filter(|told| told.event.starts_with("incident_")).count();
+    let others = lab.alerts.iter().filter(|told| told.event.starts_with("incident_")).count();
     assert_eq!(others, 0, "{name}: {}", lab.story());
     assert_eq!(lab.times("attack_started").len(), 1, "{name}: {}", lab.story());
     assert_eq!(lab.times("attack_ended").len(), 1, "{name}: {}", lab.story());
-    let attacks = lab.told.iter().filter(|told| told.event.starts_with("attack_"));
+    let attacks = lab.alerts.iter().filter(|told| told.event.starts_with("attack_"));
     let mut classes = attacks.filter_map(|told| told.incident.as_ref()).map(|told| told.class);
     assert!(classes.all(|class| class == IncidentClass::RandomSpoofed), "{name}: {}", lab.story());
 }
@@ -169,7 +169,7 @@ fn counters_that_the_guards_cookies_move_are_no_trouble_of_their_own() {
             .clients(Clients { to: 1, ..Clients::steady(100.0) })
             .flood(Flood { shape: Shape::Mix, ..Flood::random(5000.0, 20.1..50.1) });
         lab.run_until(49.0);
-        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
         assert_eq!(lab.listener_report(1).state, ListenerState::Ok);
         lab.run_until(90.0);
         assert_one_attack(&lab, "the guard's cookies");

@@ -1,6 +1,8 @@
 //! Floods that no listener sees: of closed ports, and in frames that the XDP program cannot read.
 
-use tcpguard_engine::{IncidentClass, ListenerId, ListenerState, Mode, Route, Severity, Step};
+use tcpguard_engine::{
+    IncidentClass, ListenerId, ListenerState, Mitigation, Mode, Route, Severity,
+};
 
 use crate::sim::*;
 
@@ -40,9 +42,9 @@ fn of_a_flood_of_closed_ports_the_stack_refuses_a_few_and_the_others_are_dropped
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
     assert!(lab.connected(10.0, 19.0) >= 0.999, "{}", lab.story());
     lab.run_until(60.0);
-    let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
     assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
-    let told = &lab.told[1].message;
+    let told = &lab.alerts[1].message;
     assert!(told.contains(" of them dropped") && !told.contains("clients got in"), "{told}");
 }
 
@@ -66,7 +68,7 @@ fn in_observe_mode_it_is_told_what_enforce_mode_would_do() {
     assert_eq!(incident.class, IncidentClass::ClosedPorts, "{}", lab.story());
     assert_eq!((incident.dropped, lab.kernel.host.closed_dropped), (0, 0));
     assert!(incident.matched > 100_000, "{incident:?}");
-    let told = &lab.told[0].message;
+    let told = &lab.alerts[0].message;
     assert!(told.contains("observe mode drops nothing, this would drop them"), "{told}");
     let done = &incident.actions[0].text;
     assert!(done.contains("enforce mode would leave the stack 200/s of them"), "{done}");
@@ -83,7 +85,7 @@ fn a_flood_of_a_closed_port_whose_resets_are_not_seen_is_dropped_like_any_other(
         lab.run_until(12.0);
         if route == Route::Nowhere {
             lab.run_until(25.0);
-            assert_eq!(lab.told.len(), 0, "the kernel drops them: {}", lab.story());
+            assert_eq!(lab.alerts.len(), 0, "the kernel drops them: {}", lab.story());
             continue;
         }
         let incident = lab.incident();
@@ -97,7 +99,7 @@ fn a_flood_of_a_closed_port_whose_resets_are_not_seen_is_dropped_like_any_other(
         assert!((1500..=1700).contains(&resets) && dropped > 150_000, "{resets}, {dropped}");
         assert_eq!(after.refused, 0, "none is seen");
         lab.run_until(60.0);
-        let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+        let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
         assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
     }
 }
@@ -107,7 +109,7 @@ fn a_fast_scan_of_closed_ports_is_no_flood() {
     let scan = Flood { sources: Sources::Bots(1), ..closed(5000.0, 20.1) };
     let mut lab = lab(Mode::Enforce, Server::default(), Flood { closed: Some(5000), ..scan });
     lab.run_until(30.0);
-    let floods = lab.told.iter().filter(|told| told.event == "attack_started").count();
+    let floods = lab.alerts.iter().filter(|told| told.event == "attack_started").count();
     assert_eq!(floods, 0, "{}", lab.story());
     assert_eq!(lab.kernel.host.closed_over, 0);
 }
@@ -127,10 +129,10 @@ fn fragments_that_no_stack_sends_are_a_flood_of_the_host_and_none_at_the_listene
     let listener = lab.listener_report(0);
     assert_eq!(listener.state, ListenerState::Suspect, "{}", lab.story());
     assert!(listener.reaching_rate > 800.0, "its stack answers them: {listener:?}");
-    assert!(lab.told[0].message.contains("this would drop them"), "{}", lab.story());
+    assert!(lab.alerts[0].message.contains("this would drop them"), "{}", lab.story());
     // Its half-open handshakes take the slots for another minute.
     lab.run_until(85.0);
-    let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
     assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
 }
@@ -191,9 +193,9 @@ fn a_listener_is_protected_while_most_of_what_comes_is_kept_from_its_stack() {
     let alike = Flood { shape: Shape::Mix, ..Flood::random(20_000.0, 15.1..40.1) };
     let crude = Flood::random(5000.0, 10.1..40.1);
     let mut lab = lab(Mode::Enforce, Server::default(), crude).flood(alike);
-    lab.refuse_steps = vec![Step::Cookies, Step::Overload, Step::Budget];
+    lab.refuse_mitigations = vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
     lab.run_until(15.0);
-    assert_eq!(lab.listener_report(0).state, ListenerState::Protected, "{}", lab.story());
+    assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating, "{}", lab.story());
     lab.run_until(22.0);
     let listener = lab.listener_report(0);
     assert!(!lab.incident().rules.is_empty(), "{}", lab.story());
@@ -212,5 +214,5 @@ fn frames_that_nobody_answers_with_a_handshake_are_no_flood() {
         lab.kernel.host.beyond_routed += 5000;
         lab.run_until(10.0 + 0.25 * f64::from(poll));
     }
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
 }

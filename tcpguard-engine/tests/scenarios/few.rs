@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{IncidentClass, Matcher, Mode, Settings, Step};
+use tcpguard_engine::{IncidentClass, Matcher, Mitigation, Mode, Settings};
 
 use crate::sim::*;
 use crate::{alike, at_its_end};
@@ -39,7 +39,7 @@ fn networks_and_sources_are_answered_as_long_as_they_can_be() {
         lab.run_until(40.0);
         assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
         assert_eq!(blocked(&lab), [""; 0], "{}", lab.story());
-        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
         assert!(lab.connected(14.0, 39.0) > 0.99, "{}", lab.story());
     }
 }
@@ -133,7 +133,7 @@ fn protected_and_allowed_networks_are_not_blocked() {
 #[test]
 fn half_open_health_checks_are_no_attack_and_are_never_dropped() {
     for (sources, rate) in [(3, 90.0), (10, 40.0), (10, 100.0)] {
-        let checks = HealthChecks { to: 0, rate, sources, kind: Probe::Reset };
+        let checks = HealthChecks { to: 0, rate, sources, kind: HealthCheck::Reset };
         let mut lab = Lab::new(Mode::Enforce)
             .listener(Server::default())
             .clients(Clients::steady(20.0))
@@ -141,7 +141,7 @@ fn half_open_health_checks_are_no_attack_and_are_never_dropped() {
         lab.run_until(120.0);
         let story = format!("{sources} at {rate}/s\n{}", lab.story());
         assert_eq!(lab.installed.len(), 0, "{story}");
-        assert_eq!(lab.told.len(), 0, "{story}");
+        assert_eq!(lab.alerts.len(), 0, "{story}");
 
         // Nor do they keep a flood from being found, nor does it take them along.
         let mut lab = lab.flood(Flood::random(2000.0, 120.1..150.1));
@@ -155,7 +155,7 @@ fn half_open_health_checks_are_no_attack_and_are_never_dropped() {
 /// Applications with a connect timeout below a second open a new connection instead of retransmitting a SYN.
 /// Behind a broken path such clients resemble a flood, but they completed handshakes a moment ago.
 #[test]
-fn known_clients_that_do_not_retransmit_are_no_attackers() {
+fn validated_clients_that_do_not_retransmit_are_no_attackers() {
     let impatient = |host: u8, rate| {
         let behind = [192, 0, 2, host].into();
         Impatient { to: 0, rate, behind, outage: 30.0..45.0, factor: 3.0 }
@@ -180,7 +180,7 @@ fn known_clients_that_do_not_retransmit_are_no_attackers() {
 
 /// A flood that spoofs their addresses is one: their completions do not go away with it.
 #[test]
-fn a_flood_in_the_name_of_known_clients_is_named() {
+fn a_flood_spoofing_validated_clients_is_classified() {
     let carrier: IpAddr = [192, 0, 2, 1].into();
     for rate in [100.0, 400.0] {
         let mut lab = Lab::new(Mode::Enforce)
@@ -237,7 +237,7 @@ fn two_offices_that_lose_their_path_are_not_attackers() {
     assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
     assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
-    assert_eq!(lab.steps.len(), 0, "{}", lab.story());
+    assert_eq!(lab.mitigations.len(), 0, "{}", lab.story());
 }
 
 /// Three thousand addresses that use one tool and do not try again.

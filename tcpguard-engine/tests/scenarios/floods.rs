@@ -154,21 +154,21 @@ fn sim_start(started: tcpguard_engine::Timestamp) -> f64 {
 }
 
 #[test]
-fn the_alert_tells_it_in_words_and_numbers() {
+fn the_alert_has_words_and_numbers() {
     let mut lab = Lab::new(Mode::Observe)
         .listener(Server::default())
         .clients(Clients::steady(100.0))
         .flood(Flood::random(20_000.0, 10.0..40.0));
     lab.run_until(12.0);
     assert_eq!(
-        lab.told[0].message,
+        lab.alerts[0].message,
         "random-source SYN flood on 203.0.113.10:443: 10.1 k SYN/s from at least 9.99 k sources \
          (1.0 SYN each), 0.7 % of SYNs complete a handshake, one signature covers 100 %; banning sources \
          would not help; observe mode drops nothing, this would drop what the rules match: \
          tcpguard mode enforce --confirm 60s"
     );
     assert_eq!(
-        lab.told[1].message,
+        lab.alerts[1].message,
         "rule 0 would drop SYNs like opts=none win=512 ttl=244: covers 100 % of the failing SYNs \
          and no client"
     );
@@ -219,7 +219,7 @@ fn a_second_tool_gets_a_second_rule() {
 }
 
 #[test]
-fn a_flood_that_looks_like_the_clients_is_named_but_no_signature_is_dropped() {
+fn a_mimicking_flood_is_classified_but_no_signature_is_dropped() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(100.0) })
@@ -265,7 +265,7 @@ fn a_slow_ramp_neither_stays_unseen_nor_teaches_the_detector_that_handshakes_fai
     lab.run_until(1830.0);
     let started = lab.times("attack_started");
     assert_eq!(started.len(), 1, "{}", lab.story());
-    let incident = lab.told[0].incident.as_ref().expect("an incident");
+    let incident = lab.alerts[0].incident.as_ref().expect("an incident");
     assert_eq!(incident.signal, "slow");
     assert!(incident.syn_rate < 30.0, "{}", lab.story());
     assert!(lab.connected(1801.0, 1829.0) > 0.99, "{}", lab.story());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{IncidentClass, Listener, ListenerId, Mode, Probe, Severity};
+use tcpguard_engine::{ClosedPortSource, IncidentClass, Listener, ListenerId, Mode, Severity};
 
 use crate::sim::*;
 
@@ -32,7 +32,7 @@ fn probe_by(lab: &mut Lab, until: f64, rate: f64, ports: bool, completed: u64) {
         }
         let (many, one) = (syns, 1);
         lab.kernel.host.no_listener = syns.into();
-        lab.kernel.probes = vec![Probe {
+        lab.kernel.closed_port_sources = vec![ClosedPortSource {
             source: SCANNER.into(),
             server: [203, 0, 113, 10].into(),
             port: 22,
@@ -61,7 +61,7 @@ fn a_source_that_tries_many_ports_is_a_scan_and_no_rule_is_made() {
     assert!((20.8..21.5).contains(&seconds(incident.detected)), "{incident:?}");
     assert_eq!((incident.evidence.ports_tried, incident.evidence.addresses_tried), (30, 1));
     assert!(
-        lab.told[0].message.starts_with(
+        lab.alerts[0].message.starts_with(
             "port scan on 203.0.113.10: 8 SYN/s by 45.146.165.209, which tried about 10 closed \
              ports of about 1 address; nothing is dropped"
         ),
@@ -69,7 +69,7 @@ fn a_source_that_tries_many_ports_is_a_scan_and_no_rule_is_made() {
         lab.story()
     );
     lab.run_until(60.0);
-    let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
     assert_eq!(events, ["incident_started", "incident_ended"], "{}", lab.story());
     assert_eq!(lab.installed.len(), 0);
 }
@@ -90,13 +90,13 @@ fn a_few_closed_ports_are_background_noise() {
     lab.run_until(20.0);
     probe(&mut lab, 140.0, 0.06, true);
     lab.run_until(150.0);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
 }
 
 /// Twelve ports in two minutes: too many for an unvalidated source, not for a client that completes
 /// handshakes.
 #[test]
-fn a_client_may_fail_at_more_ports_than_a_stranger() {
+fn a_validated_client_may_fail_at_more_ports_than_a_new_client() {
     for (completed, scans) in [(0, 1), (20, 0)] {
         let mut lab = lab();
         lab.run_until(20.0);
@@ -125,7 +125,7 @@ fn answers(lab: &mut Lab, until: f64, own: u64, asked: u64, unasked: u64) {
         if let Some(own_syn) = &mut host.own_syn {
             *own_syn += own / 4;
         }
-        host.answers += (asked + unasked) / 4;
+        host.replies += (asked + unasked) / 4;
         host.unsolicited += unasked / 4;
         host.segments += asked / 2;
         let next = seconds(lab.kernel.now) + POLL.as_secs_f64();
@@ -145,11 +145,11 @@ fn answers_that_nobody_asked_for_are_a_reflection() {
     assert!((1900.0..2100.0).contains(&incident.evidence.unsolicited_rate), "{incident:?}");
     assert!((19_000..21_000).contains(&incident.syns), "{incident:?}");
     assert_eq!(lab.installed.len(), 0);
-    let told = &lab.told[0].message;
+    let told = &lab.alerts[0].message;
     assert!(told.starts_with("reflected SYN-ACKs on this host: 2 k answers/s to SYNs that this host did not send; nothing is dropped, and SYN rules would not help"), "{told}");
     lab.run_until(61.0);
     assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
-    assert_eq!(lab.told.len(), 2, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 2, "{}", lab.story());
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_busy_server_that_opens_nothing_just_now_still_sees_a_reflection() {
     lab.kernel.host.own_syn = Some(1);
     lab.run_until(20.0);
     for _ in 0..40 {
-        lab.kernel.host.answers += 500;
+        lab.kernel.host.replies += 500;
         lab.kernel.host.unsolicited += 500;
         lab.kernel.host.segments += 50_000;
         let next = seconds(lab.kernel.now) + POLL.as_secs_f64();
@@ -173,7 +173,7 @@ fn a_busy_proxy_is_no_reflection() {
     lab.run_until(20.0);
     // Two thousand connections a second, one in ten of which opened before it was watched.
     answers(&mut lab, 60.0, 2000, 1800, 200);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_proxy_whose_own_syns_are_not_seen_is_unknown_and_idle_answers_are_a_reflect
         answers(&mut lab, 40.0, 0, 2000, 0);
         lab.kernel.host.unsolicited += 10_000;
         lab.run_until(50.0);
-        assert_eq!(lab.told.len(), 0, "in use: {}", lab.story());
+        assert_eq!(lab.alerts.len(), 0, "in use: {}", lab.story());
     }
     let mut lab = lab();
     lab.kernel.host.own_syn = None;
@@ -202,5 +202,5 @@ fn counters_that_start_again_are_no_reflection() {
     lab.kernel.restart_counters();
     lab.kernel.host = tcpguard_engine::HostCounters { own_syn: Some(0), ..Default::default() };
     lab.run_until(30.0 + Duration::from_secs(10).as_secs_f64());
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
 }

@@ -40,7 +40,7 @@ fn import(
 }
 
 fn report(added: u32, kept: u32, removed: u32, total: u32) -> ImportReport {
-    ImportReport { added, kept, removed, total, on_trial: 0 }
+    ImportReport { added, kept, removed, total, pending_confirmation: 0 }
 }
 
 /// Rules with their matchers, in the order of their numbers.
@@ -63,7 +63,7 @@ fn is(id: u32, matches: &str, origin: &str) -> (u32, String, String) {
 }
 
 #[test]
-fn an_import_replaces_what_operators_made_and_nothing_of_the_guards() {
+fn an_import_replaces_operators_rules_and_no_automatic_one() {
     let mut lab = lab().flood(Flood::random(5000.0, 10.1..60.1));
     lab.run_until(15.0);
     assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());

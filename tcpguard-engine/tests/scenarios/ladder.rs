@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    IncidentClass, Listener, ListenerId, ListenerState, Mode, Order, Request, RequestError,
-    Response, Step, StepState,
+    IncidentClass, Listener, ListenerId, ListenerState, Mitigation, MitigationState, Mode, Order,
+    Request, RequestError, Response,
 };
 
 use crate::sim::*;
@@ -22,8 +22,8 @@ const NO_COOKIES: Server =
     Server { backlog: 128, cookies: false, traced: true, accepting: true, dead: false };
 
 /// Returns the time at which a mitigation was first started, s.
-fn taken(lab: &Lab, step: Step) -> Option<f64> {
-    lab.steps.iter().find(|(_, taken)| *taken == step).map(|(at, _)| *at)
+fn taken(lab: &Lab, mitigation: Mitigation) -> Option<f64> {
+    lab.mitigations.iter().find(|(_, taken)| *taken == mitigation).map(|(at, _)| *at)
 }
 
 #[test]
@@ -42,12 +42,16 @@ fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dr
         let story = format!("{name}\n{}", lab.story());
         assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{story}");
         assert_eq!(lab.installed.len(), 0, "{story}");
-        let armed = taken(&lab, Step::Cookies).expect(&story);
+        let armed = taken(&lab, Mitigation::Cookies).expect(&story);
         // Its sources send one SYN each. Its other indicator is the number of SYNs.
         assert!(armed <= 11.1, "{armed} {story}");
         assert!(lab.connected(armed + 1.0, 39.0) >= 0.999, "{story}");
-        assert_eq!(lab.kernel.steps(0), [Step::Strays, Step::Cookies], "{story}");
-        assert_eq!(lab.listener_report(0).state, ListenerState::Protected);
+        assert_eq!(
+            lab.kernel.mitigations(0),
+            [Mitigation::OutOfState, Mitigation::Cookies],
+            "{story}"
+        );
+        assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating);
         let incident = lab.incident();
         assert!(incident.cookies_sent > 400_000, "{}", incident.cookies_sent);
         assert!(incident.completed > 2000, "{}", incident.completed);
@@ -58,8 +62,8 @@ fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dr
         let over = lab.times("attack_ended");
         assert!(over.len() == 1 && over[0] - 40.1 <= 35.0, "{story}");
         lab.run_until(111.0);
-        assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
-        assert_eq!(lab.steps.len(), 2, "each once: {}", lab.story());
+        assert_eq!(lab.kernel.mitigations(0), [], "{}", lab.story());
+        assert_eq!(lab.mitigations.len(), 2, "each once: {}", lab.story());
     }
 }
 
@@ -68,8 +72,8 @@ fn five_minutes_of_it_are_one_incident_without_a_release() {
     let mut lab = lab(Server::default(), mimic(1000.0, 10.1, 310.1));
     lab.run_until(310.0);
     assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
-    assert_eq!(lab.times("attack_ended").len() + lab.times("step_left").len(), 0);
-    assert_eq!(lab.steps.len(), 2, "{}", lab.story());
+    assert_eq!(lab.times("attack_ended").len() + lab.times("mitigation_stopped").len(), 0);
+    assert_eq!(lab.mitigations.len(), 2, "{}", lab.story());
     assert!(lab.connected(14.0, 309.0) >= 0.999, "{}", lab.story());
     lab.run_until(346.0);
     assert_eq!(lab.times("attack_ended").len(), 1, "{}", lab.story());
@@ -95,7 +99,7 @@ fn of_a_mixed_flood_the_signature_drops_its_part_and_cookies_answer_the_rest() {
     lab.run_until(40.0);
     let story = lab.story();
     assert_eq!(lab.installed.len(), 1, "{story}");
-    assert!(taken(&lab, Step::Cookies).is_some_and(|at| at < 13.0), "{story}");
+    assert!(taken(&lab, Mitigation::Cookies).is_some_and(|at| at < 13.0), "{story}");
     let counters = lab.listener_report(0).counters;
     assert!(counters.dropped_signature > 500_000, "{story}");
     let answered = counters.cookies_sent;
@@ -109,18 +113,18 @@ fn where_a_signature_covers_all_cookies_go_after_half_a_minute() {
     lab.run_until(70.0);
     let story = lab.story();
     assert_eq!(lab.installed.len(), 1, "{story}");
-    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{story}");
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState], "{story}");
     assert_eq!(lab.times("attack_ended").len(), 0, "{story}");
 }
 
 #[test]
-fn forged_syns_of_the_gateway_get_cookies_because_no_rule_may_drop_them() {
+fn syns_spoofing_the_gateway_get_cookies_because_no_rule_may_drop_them() {
     let gateway = Sources::One("192.0.2.1".parse().unwrap());
     let flood = Flood { sources: gateway, ..mimic(20_000.0, 10.1, 40.1) };
     let mut lab = lab(Server::default(), flood).protect("192.0.2.1/32", "default gateway");
     lab.run_until(40.0);
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
-    let armed = taken(&lab, Step::Cookies).expect("cookies");
+    let armed = taken(&lab, Mitigation::Cookies).expect("cookies");
     assert!(lab.connected(armed + 1.0, 39.0) >= 0.999, "{}", lab.story());
 }
 
@@ -129,26 +133,26 @@ fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
     let mut lab = lab(NO_COOKIES, mimic(5000.0, 10.1, 60.1));
     lab.run_until(60.0);
     let story = lab.story();
-    assert!(!lab.times("step_failed").is_empty(), "{story}");
-    let overload = taken(&lab, Step::Overload).expect(&story);
+    assert!(!lab.times("mitigation_failed").is_empty(), "{story}");
+    let overload = taken(&lab, Mitigation::Overload).expect(&story);
     assert!(overload <= 16.0, "{overload} {story}");
     assert!(lab.group_connected(0, 4.0, overload + 1.0, 55.0) >= 0.95, "{story}");
-    let refused = |report: &tcpguard_engine::StepReport| {
-        report.step == Step::Cookies && report.state == StepState::Refused
+    let refused = |report: &tcpguard_engine::MitigationReport| {
+        report.mitigation == Mitigation::Cookies && report.state == MitigationState::Refused
     };
     let report = lab.listener_report(0);
-    let cookies = report.steps.iter().find(|report| refused(report)).expect("refused");
+    let cookies = report.mitigations.iter().find(|report| refused(report)).expect("refused");
     assert!(cookies.why.starts_with("net.ipv4.tcp_syncookies is 0"), "{}", cookies.why);
 }
 
 #[test]
-fn cookies_that_nobody_brings_back_are_withdrawn_within_three_seconds() {
+fn cookies_that_are_never_validated_are_withdrawn_within_three_seconds() {
     let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
     lab.kernel.mute = true;
     lab.run_until(40.0);
     let story = lab.story();
-    let armed = taken(&lab, Step::Cookies).expect(&story);
-    let withdrawn = lab.times("step_withdrawn");
+    let armed = taken(&lab, Mitigation::Cookies).expect(&story);
+    let withdrawn = lab.times("mitigation_withdrawn");
     assert_eq!(withdrawn.len(), 1, "{story}");
     assert!((1.0..=3.0).contains(&(withdrawn[0] - armed)), "{story}");
     assert!(lab.connected(withdrawn[0] + 1.0, 39.0) >= 0.999, "the kernel's own serve: {story}");
@@ -157,7 +161,7 @@ fn cookies_that_nobody_brings_back_are_withdrawn_within_three_seconds() {
 
 /// With a firewall that drops ACKs of connections that it did not see begin.
 #[test]
-fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_tried_again() {
+fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_retried() {
     for (clients, within) in [(100.0, 1.6), (20.0, 2.0), (2.0, 8.0)] {
         let mut lab = Lab::new(Mode::Enforce)
             .listener(Server::default())
@@ -166,25 +170,35 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_tri
         lab.kernel.walled = true;
         lab.run_until(190.0);
         let story = format!("{clients}\n{}", lab.story());
-        let armed = taken(&lab, Step::Cookies).expect(&story);
-        let withdrawn = lab.times("step_withdrawn");
+        let armed = taken(&lab, Mitigation::Cookies).expect(&story);
+        let withdrawn = lab.times("mitigation_withdrawn");
         assert_eq!(withdrawn.len(), 1, "{story}");
         assert!((1.0..=within).contains(&(withdrawn[0] - armed)), "{story}");
-        let told = lab.told.iter().find(|told| told.event == "step_withdrawn").expect(&story);
+        let told =
+            lab.alerts.iter().find(|told| told.event == "mitigation_withdrawn").expect(&story);
         let why =
             "the host completes no handshake: its firewall or another program drops their ACKs";
         assert!(told.message.contains(why), "{}", told.message);
-        let times = lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count();
+        let times = lab
+            .mitigations
+            .iter()
+            .filter(|(_, mitigation)| *mitigation == Mitigation::Cookies)
+            .count();
         assert_eq!(times, 1, "{story}");
         assert!(lab.connected(withdrawn[0] + 0.5, 189.0) >= 0.99, "the stack serves: {story}");
 
         let report = lab.listener_report(0);
-        let cookies = report.steps.iter().find(|report| report.step == Step::Cookies);
+        let cookies =
+            report.mitigations.iter().find(|report| report.mitigation == Mitigation::Cookies);
         let cookies = cookies.expect(&story);
-        assert_eq!((cookies.state, cookies.until), (StepState::Refused, None), "{story}");
-        lab.request(order(Step::Cookies, Order::Auto, 1)).expect("left to the guard");
+        assert_eq!((cookies.state, cookies.until), (MitigationState::Refused, None), "{story}");
+        lab.request(order(Mitigation::Cookies, Order::Auto, 1)).expect("left to the guard");
         lab.run_until(191.0);
-        let times = lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count();
+        let times = lab
+            .mitigations
+            .iter()
+            .filter(|(_, mitigation)| *mitigation == Mitigation::Cookies)
+            .count();
         assert_eq!(times, 2, "an operator may have seen to it: {}", lab.story());
     }
 }
@@ -194,29 +208,31 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_tri
 fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_then_seldom() {
     let mut lab = lab(Server::default(), mimic(5000.0, 30.1, 150.1));
     lab.kernel.walled = true;
-    let times = |lab: &Lab| lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count();
+    let times = |lab: &Lab| {
+        lab.mitigations.iter().filter(|(_, mitigation)| *mitigation == Mitigation::Cookies).count()
+    };
     for second in 31..140 {
         lab.run_until(f64::from(second));
-        lab.engine.reconsider_step(lab.kernel.now, Step::Cookies, &[]);
+        lab.engine.reconsider_mitigation(lab.kernel.now, Mitigation::Cookies, &[]);
     }
     assert_eq!(times(&lab), 2, "{}", lab.story());
-    assert!(lab.engine.refuses_step(lab.kernel.now, Step::Cookies), "{}", lab.story());
-    lab.engine.reconsider_step(lab.kernel.now, Step::Cookies, &[ListenerId(0)]);
+    assert!(lab.engine.refuses_mitigation(lab.kernel.now, Mitigation::Cookies), "{}", lab.story());
+    lab.engine.reconsider_mitigation(lab.kernel.now, Mitigation::Cookies, &[ListenerId(0)]);
     lab.run_until(141.0);
     assert_eq!(times(&lab), 3, "nothing forbids them any more: {}", lab.story());
 }
 
 /// They may send many ACKs with good cookies and a wrong checksum.
 #[test]
-fn whoever_sends_acks_that_the_host_refuses_takes_no_cookies_away_from_clients() {
+fn acks_that_the_host_refuses_take_no_cookies_away_from_clients() {
     for begins in [5.0, 15.0] {
         let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
         lab.run_until(begins);
         lab.kernel.refused_cookies = 2000;
         lab.run_until(15.0);
-        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
         lab.run_until(40.0);
-        assert_eq!(lab.times("step_withdrawn"), [], "{}", lab.story());
+        assert_eq!(lab.times("mitigation_withdrawn"), [], "{}", lab.story());
         assert!(lab.connected(15.0, 39.0) >= 0.999, "{}", lab.story());
     }
 }
@@ -228,45 +244,52 @@ fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be
         .clients(Clients::steady(100.0))
         .flood(mimic(5000.0, 10.1, 40.1));
     lab.run_until(20.0);
-    assert_eq!(lab.kernel.steps(0), [Step::Strays]);
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState]);
     let would = "in enforce mode the guard would answer SYNs with cookies: ";
     let actions = lab.incident().actions;
     assert!(actions.iter().any(|action| action.text.starts_with(would)), "{actions:?}");
     lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("enforced");
     lab.run_until(20.5);
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
     lab.request(Request::SetMode { mode: Mode::Observe, uid: 0 }).expect("observed");
     lab.run_until(21.0);
-    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{}", lab.story());
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState], "{}", lab.story());
 }
 
 #[test]
-fn a_restart_in_the_middle_leaves_the_steps_where_they_are() {
+fn a_restart_in_the_middle_keeps_the_active_mitigations() {
     let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
     lab.run_until(20.0);
     lab.restart();
     lab.run_until(40.0);
     let story = lab.story();
-    assert_eq!(lab.times("step_left").len(), 0, "{story}");
-    assert_eq!(lab.steps.iter().filter(|(_, step)| *step == Step::Cookies).count(), 1, "{story}");
+    assert_eq!(lab.times("mitigation_stopped").len(), 0, "{story}");
+    assert_eq!(
+        lab.mitigations.iter().filter(|(_, mitigation)| *mitigation == Mitigation::Cookies).count(),
+        1,
+        "{story}"
+    );
     assert!(lab.connected(14.0, 39.0) >= 0.999, "{story}");
     lab.run_until(111.0);
-    assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
+    assert_eq!(lab.kernel.mitigations(0), [], "{}", lab.story());
 }
 
-/// Asserts that something was reported with advice, that nothing was dropped, and that no mitigation but `steps` was
+/// Asserts that something was reported with advice, that nothing was dropped, and that no mitigation but `mitigations` was
 /// started.
 #[track_caller]
-fn only_advised(lab: &Lab, steps: &[Step]) {
+fn only_advised(lab: &Lab, mitigations: &[Mitigation]) {
     let story = lab.story();
-    assert!(lab.steps.iter().all(|(_, step)| steps.contains(step)), "{story}");
+    assert!(
+        lab.mitigations.iter().all(|(_, mitigation)| mitigations.contains(mitigation)),
+        "{story}"
+    );
     assert!(lab.installed.is_empty(), "{story}");
-    let advised = |told: &Told| told.message.contains("nothing is dropped: ");
-    assert!(lab.told.iter().any(advised), "{story}");
+    let advised = |told: &RaisedAlert| told.message.contains("nothing is dropped: ");
+    assert!(lab.alerts.iter().any(advised), "{story}");
 }
 
 #[test]
-fn nothing_is_done_about_crowds_overload_and_broken_paths() {
+fn nothing_is_done_about_flash_crowds_overload_and_broken_paths() {
     let crowd = Clients { from: 60.0, ..Clients::steady(2000.0) };
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
@@ -282,38 +305,44 @@ fn nothing_is_done_about_crowds_overload_and_broken_paths() {
 
     let outage = Outage::of(10.0..40.0, 0.6);
     let cut = Clients { outage: Some(outage), ..Clients::steady(200.0) };
-    for (backlog, steps) in [(128, &[Step::Cookies][..]), (16_384, &[])] {
+    for (backlog, mitigations) in [(128, &[Mitigation::Cookies][..]), (16_384, &[])] {
         let server = Server { backlog, ..Server::default() };
         let mut lab = Lab::new(Mode::Enforce).listener(server).clients(cut.clone());
         lab.run_until(60.0);
-        only_advised(&lab, steps);
-        assert_eq!(lab.steps.is_empty(), steps.is_empty(), "{}", lab.story());
+        only_advised(&lab, mitigations);
+        assert_eq!(lab.mitigations.is_empty(), mitigations.is_empty(), "{}", lab.story());
     }
 }
 
-fn order(step: Step, order: Order, seconds: u64) -> Request {
+fn order(mitigation: Mitigation, order: Order, seconds: u64) -> Request {
     let listener = Listener { addr: [203, 0, 113, 10].into(), port: 443 };
-    Request::OrderStep { listener, step, order, lifetime: Duration::from_secs(seconds), uid: 1000 }
+    Request::OrderMitigation {
+        listener,
+        mitigation,
+        order,
+        lifetime: Duration::from_secs(seconds),
+        uid: 1000,
+    }
 }
 
 #[test]
-fn an_operator_takes_a_step_or_forbids_it_for_a_time() {
+fn an_operator_forces_or_forbids_a_mitigation_for_a_time() {
     let mut lab = lab(Server::default(), mimic(5000.0, 40.1, 70.1));
     lab.run_until(10.0);
-    let answer = lab.request(order(Step::Cookies, Order::On, 10)).expect("taken");
-    let Response::StepOrdered(listener) = answer else { panic!("{answer:?}") };
-    assert_eq!(listener.steps[0].state, StepState::Taken);
-    assert_eq!(listener.steps[0].why, "uid 1000 asked for it");
-    assert_eq!(lab.kernel.steps(0), [Step::Cookies]);
+    let answer = lab.request(order(Mitigation::Cookies, Order::On, 10)).expect("taken");
+    let Response::MitigationOrdered(listener) = answer else { panic!("{answer:?}") };
+    assert_eq!(listener.mitigations[0].state, MitigationState::Active);
+    assert_eq!(listener.mitigations[0].why, "uid 1000 asked for it");
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::Cookies]);
     lab.run_until(51.0);
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
-    lab.request(order(Step::Cookies, Order::Off, 3600)).expect("forbidden");
-    assert_eq!(lab.kernel.steps(0), [Step::Strays]);
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
+    lab.request(order(Mitigation::Cookies, Order::Off, 3600)).expect("forbidden");
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState]);
     lab.run_until(60.0);
-    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{}", lab.story());
-    lab.request(order(Step::Cookies, Order::Auto, 1)).expect("left to the guard");
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState], "{}", lab.story());
+    lab.request(order(Mitigation::Cookies, Order::Auto, 1)).expect("left to the guard");
     lab.run_until(61.0);
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
 }
 
 #[test]
@@ -321,11 +350,11 @@ fn an_operator_forbids_signatures_and_cookies_do_their_work() {
     let mut lab = lab(Server::default(), Flood::random(20_000.0, 10.1..40.1));
     lab.run_until(20.0);
     assert_eq!(lab.kernel.rules().count(), 1);
-    lab.request(order(Step::Signature, Order::Off, 3600)).expect("forbidden");
+    lab.request(order(Mitigation::Signature, Order::Off, 3600)).expect("forbidden");
     assert_eq!(lab.kernel.rules().count(), 0);
     lab.run_until(39.0);
     assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
     assert!(lab.connected(22.0, 38.0) >= 0.999, "{}", lab.story());
 }
 
@@ -333,12 +362,12 @@ fn an_operator_forbids_signatures_and_cookies_do_their_work() {
 fn what_rules_do_cannot_be_ordered_and_what_is_not_there_neither() {
     let mut lab = lab(Server::default(), mimic(1.0, 1000.0, 1001.0));
     lab.run_until(1.0);
-    let error = lab.request(order(Step::Signature, Order::On, 60)).expect_err("by rules");
-    assert_eq!(error, RequestError::DoneByRules { step: Step::Signature });
+    let error = lab.request(order(Mitigation::Signature, Order::On, 60)).expect_err("by rules");
+    assert_eq!(error, RequestError::DoneByRules { mitigation: Mitigation::Signature });
     let listener = Listener { addr: [203, 0, 113, 10].into(), port: 444 };
-    let request = Request::OrderStep {
+    let request = Request::OrderMitigation {
         listener,
-        step: Step::Cookies,
+        mitigation: Mitigation::Cookies,
         order: Order::On,
         lifetime: Duration::from_secs(60),
         uid: 0,
@@ -354,7 +383,11 @@ fn a_rule_that_covers_a_flood_beyond_the_cpu_stays_and_nobody_has_to_come_twice(
     lab.run_until(40.0);
     let story = lab.story();
     assert_eq!(lab.installed.len(), 1, "{story}");
-    assert_eq!(lab.times("rule_withdrawn").len() + lab.times("step_withdrawn").len(), 0, "{story}");
+    assert_eq!(
+        lab.times("rule_withdrawn").len() + lab.times("mitigation_withdrawn").len(),
+        0,
+        "{story}"
+    );
     assert!(lab.connected(25.0, 39.0) >= 0.99, "what was taken before it is left: {story}");
 }
 
@@ -364,12 +397,12 @@ fn a_flood_of_lookalikes_beyond_the_cpu_lets_in_who_comes_again() {
     lab.kernel.load = 100;
     lab.run_until(60.0);
     let story = lab.story();
-    let overload = taken(&lab, Step::Overload).expect(&story);
+    let overload = taken(&lab, Mitigation::Overload).expect(&story);
     assert!(lab.group_connected(0, 2.0, overload + 1.0, 55.0) >= 0.99, "{story}");
-    assert_eq!(lab.times("step_withdrawn").len(), 0, "{story}");
+    assert_eq!(lab.times("mitigation_withdrawn").len(), 0, "{story}");
     assert_eq!(lab.times("attack_started").len(), 1, "{story}");
     lab.run_until(140.0);
-    assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
+    assert_eq!(lab.kernel.mitigations(0), [], "{}", lab.story());
 }
 
 /// The naive way keeps the mitigation for as long as the flood lasts, though the rule drops all of it, and new clients
@@ -378,13 +411,13 @@ fn a_flood_of_lookalikes_beyond_the_cpu_lets_in_who_comes_again() {
 fn the_overload_step_ends_when_rules_drop_what_filled_the_queue() {
     let mut lab = lab(NO_COOKIES, Flood::random(3000.0, 10.1..60.1));
     lab.run_until(5.0);
-    lab.request(order(Step::Signature, Order::Off, 13)).expect("forbidden until 18 s");
+    lab.request(order(Mitigation::Signature, Order::Off, 13)).expect("forbidden until 18 s");
     lab.run_until(60.0);
     let story = lab.story();
-    let overload = taken(&lab, Step::Overload).expect(&story);
+    let overload = taken(&lab, Mitigation::Overload).expect(&story);
     assert!(overload < 14.0, "{story}");
     assert_eq!(lab.signature_rules().len(), 1, "{story}");
-    assert_eq!(lab.kernel.steps(0), [Step::Strays], "{story}");
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState], "{story}");
     assert!(lab.connected(25.0, 58.0) >= 0.99, "{story}");
 }
 
@@ -398,7 +431,7 @@ fn a_rule_that_empties_the_queue_makes_no_client_wait() {
     lab.run_until(60.0);
     let story = lab.story();
     assert_eq!(lab.signature_rules().len(), 2, "{story}");
-    assert_eq!(taken(&lab, Step::Overload), None, "{story}");
+    assert_eq!(taken(&lab, Mitigation::Overload), None, "{story}");
     assert!(lab.connected(24.0, 58.0) >= 0.99, "{story}");
 }
 
@@ -409,12 +442,12 @@ fn without_cookies_a_flood_that_retransmits_as_clients_do_gets_a_budget() {
     let mut lab = lab(NO_COOKIES, copies);
     lab.run_until(40.0);
     let story = lab.story();
-    let budget = taken(&lab, Step::Budget).expect(&story);
+    let budget = taken(&lab, Mitigation::Budget).expect(&story);
     assert!(budget < 20.0, "{story}");
-    assert!(lab.kernel.steps(0).contains(&Step::Budget), "{story}");
-    assert_eq!(lab.times("step_left").len(), 0, "{story}");
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Budget), "{story}");
+    assert_eq!(lab.times("mitigation_stopped").len(), 0, "{story}");
     lab.run_until(75.0);
-    assert_eq!(lab.kernel.steps(0), [], "{}", lab.story());
+    assert_eq!(lab.kernel.mitigations(0), [], "{}", lab.story());
 }
 
 #[test]
@@ -429,17 +462,21 @@ fn each_of_many_flooded_listeners_is_relieved() {
     lab.kernel.load = 100;
     lab.run_until(20.0);
     for to in 0..11 {
-        assert!(lab.kernel.steps(to).contains(&Step::Overload), "{to}: {}", lab.story());
+        assert!(
+            lab.kernel.mitigations(to).contains(&Mitigation::Overload),
+            "{to}: {}",
+            lab.story()
+        );
     }
 }
 
 #[test]
-fn whoever_completes_handshakes_in_an_attack_and_stops_takes_nothing_away() {
+fn clients_that_stop_completing_handshakes_in_an_attack_withdraw_no_mitigation() {
     let helpers = Clients { from: 10.1, until: 12.1, ..Clients::steady(300.0) };
     for flood in [Flood::random(20_000.0, 10.1..40.1), mimic(20_000.0, 10.1, 40.1)] {
         let mut lab = lab(Server::default(), flood).clients(helpers.clone());
         lab.run_until(40.0);
-        let withdrawn = lab.times("rule_withdrawn").len() + lab.times("step_withdrawn").len();
+        let withdrawn = lab.times("rule_withdrawn").len() + lab.times("mitigation_withdrawn").len();
         assert_eq!(withdrawn, 0, "{}", lab.story());
     }
 }
@@ -470,14 +507,14 @@ fn an_order_that_cannot_be_carried_out_yet_waits() {
     let mut lab =
         Lab::new(Mode::Observe).listener(Server::default()).clients(Clients::steady(100.0));
     lab.run_until(5.0);
-    let answer = lab.request(order(Step::Cookies, Order::On, 60)).expect("noted");
-    let Response::StepOrdered(listener) = answer else { panic!("{answer:?}") };
-    assert_eq!(listener.steps[0].state, StepState::Waiting);
+    let answer = lab.request(order(Mitigation::Cookies, Order::On, 60)).expect("noted");
+    let Response::MitigationOrdered(listener) = answer else { panic!("{answer:?}") };
+    assert_eq!(listener.mitigations[0].state, MitigationState::Waiting);
     lab.run_until(10.0);
-    assert_eq!(lab.steps, [], "{}", lab.story());
+    assert_eq!(lab.mitigations, [], "{}", lab.story());
     lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("enforced");
     lab.run_until(11.0);
-    assert_eq!(lab.kernel.steps(0), [Step::Cookies], "{}", lab.story());
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::Cookies], "{}", lab.story());
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod trials;
 
 use std::time::Duration;
 
-use tcpguard_engine::{Mode, Order, Request, Step};
+use tcpguard_engine::{Mitigation, Mode, Order, Request};
 use tcpguard_sim as sim;
 
 use sim::{Clients, Flood, Lab, Server, Shape, Sources};
@@ -43,10 +43,10 @@ fn at_its_end() -> Lab {
 }
 
 /// An operator starts a mitigation at the first listener, forbids it, or leaves it to the agent.
-fn order_step(lab: &mut Lab, step: Step, order: Order) {
+fn order_mitigation(lab: &mut Lab, mitigation: Mitigation, order: Order) {
     let listener = lab.listener_report(0).listener;
     let lifetime = Duration::from_secs(600);
-    let request = Request::OrderStep { listener, step, order, lifetime, uid: 0 };
+    let request = Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 0 };
     lab.request(request).expect("ordered");
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpguard_engine::{GateItem, IncidentClass, IncidentReport, Learned, LearnedError, Mode};
+use tcpguard_engine::{IncidentClass, IncidentReport, Indicator, Learned, LearnedError, Mode};
+use tcpguard_goals::size;
 
 use crate::sim::*;
 
@@ -28,7 +29,7 @@ fn mimic(rate: f64, time: std::ops::Range<f64>) -> Flood {
     Flood { shape: Shape::Mimic, ..Flood::random(rate, time) }
 }
 
-fn novel(incident: &IncidentReport) -> GateItem {
+fn novel(incident: &IncidentReport) -> Indicator {
     let item = incident.evidence.gate.iter().find(|item| item.name == "novel");
     item.expect("the sixth item").clone()
 }
@@ -65,7 +66,7 @@ fn without_memory_it_is_only_a_broken_path() {
 }
 
 #[test]
-fn a_rush_of_clients_who_have_never_been_here_is_no_attack() {
+fn a_flash_crowd_of_new_clients_is_no_attack() {
     let (population, strangers) = (Population::new(1), Population::new(2));
     let rush = Clients { from: WARM, until: WARM + 120.0, ..clients(2000.0, &strangers) };
     let mut lab = lab().clients(clients(100.0, &population)).clients(rush);
@@ -96,7 +97,7 @@ fn a_region_that_comes_for_the_first_time_over_a_broken_path_is_no_attack() {
 }
 
 #[test]
-fn an_outage_of_known_networks_speaks_against_an_attack() {
+fn an_outage_of_known_networks_is_evidence_against_an_attack() {
     let population = Population::new(1);
     for (share, whom) in [(0.2, Whom::Isps), (0.6, Whom::Clients), (0.0, Whom::Isp(0))] {
         let outage = Outage { whom, ..Outage::of(WARM..WARM + 20.0, share) };
@@ -114,7 +115,7 @@ fn an_outage_of_known_networks_speaks_against_an_attack() {
 }
 
 #[test]
-fn a_flood_in_the_clients_names_is_named_once_nobody_tries_again() {
+fn a_flood_spoofing_clients_is_classified_once_no_syn_is_retransmitted() {
     let population = Population::new(1);
     let flood = Flood { sources: Sources::Clients, ..mimic(2000.0, WARM + 0.1..WARM + 60.0) };
     let mut lab = lab().clients(clients(200.0, &population)).flood(flood);
@@ -149,17 +150,17 @@ fn ramp(legit: f64, played: f64) {
 
 #[test]
 fn a_ramp_of_two_hours_among_20_clients_a_second_makes_no_stranger_known() {
-    ramp(20.0, 7200.0);
+    ramp(20.0, size(600.0, 7200.0));
 }
 
 #[test]
 fn a_ramp_of_two_hours_among_200_clients_a_second_makes_no_stranger_known() {
-    ramp(200.0, 1000.0);
+    ramp(200.0, size(150.0, 1000.0));
 }
 
 #[test]
 fn a_ramp_of_two_hours_among_2000_clients_a_second_makes_no_stranger_known() {
-    ramp(2000.0, 400.0);
+    ramp(2000.0, size(60.0, 400.0));
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn what_is_known_of_networks_survives_a_restart() {
     let class = |learned: Option<&Learned>| {
         let mut lab = lab().clients(clients(200.0, &population)).flood(mimic(30.0, 3.1..60.0));
         if let Some(learned) = learned {
-            lab.engine.teach(learned.clone(), Duration::from_secs(3600)).expect("valid");
+            lab.engine.restore(learned.clone(), Duration::from_secs(3600)).expect("valid");
         }
         lab.run_until(30.0);
         lab.incident().class
@@ -187,7 +188,7 @@ fn networks_that_nobody_learned_are_refused_and_nothing_else() {
     let networks = learned.networks.as_mut().expect("networks");
     networks.days[0].networks.push('*');
     let mut lab = lab().clients(clients(200.0, &population));
-    let refused = lab.engine.teach(learned.clone(), Duration::ZERO);
+    let refused = lab.engine.restore(learned.clone(), Duration::ZERO);
     let what = "a set of networks that nobody wrote";
     assert_eq!(refused, Err(LearnedError::Networks { what }));
     assert_eq!(lab.engine.learned().networks, None);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    ClientsWithin, Command, Force, Limits, ListenerState, Matcher, Mode, Order, Origin, Ports,
-    Request, RequestError, Response, Rule, RuleId, RuleReport, Step, Which, Whose,
+    ClientsWithin, Command, Force, Limits, ListenerState, Matcher, Mitigation, Mode, Order, Origin,
+    Ports, Request, RequestError, Response, Rule, RuleId, RuleReport, Which, Whose,
 };
 
 use crate::sim::*;
@@ -242,7 +242,7 @@ fn unblocking_takes_back_what_lies_within() {
 }
 
 #[test]
-fn rules_of_one_origin_are_taken_back_and_others_stay() {
+fn rules_of_one_origin_are_removed_and_others_stay() {
     let mut lab = lab().flood(Flood::random(5000.0, 10.1..40.1));
     lab.run_until(15.0);
     for prefix in ["192.0.2.0/24", "192.0.2.7/32", "198.51.100.0/24"] {
@@ -317,8 +317,9 @@ fn what_holds_validated_clients_is_blocked_on_trial_only() {
     assert_eq!(lab.kernel.rules().count(), 0);
 
     let within = Duration::from_secs(60);
-    let trial = Force::OnTrial { within, caller: None };
-    let Ok(Response::Blocked { rule, clients: told }) = lab.request(asked(trial, clients)) else {
+    let confirmation = Force::PendingConfirmation { within, caller: None };
+    let Ok(Response::Blocked { rule, clients: told }) = lab.request(asked(confirmation, clients))
+    else {
         panic!("blocked");
     };
     assert_eq!(
@@ -364,26 +365,27 @@ fn a_rule_that_an_operator_removes_is_made_again_after_ten_minutes_if_the_attack
     assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
 }
 
-fn auto(lab: &mut Lab, step: Step) {
+fn auto(lab: &mut Lab, mitigation: Mitigation) {
     let listener = lab.listener_report(0).listener;
     let (order, lifetime, uid) = (Order::Auto, Duration::from_secs(600), 0);
-    lab.request(Request::OrderStep { listener, step, order, lifetime, uid }).expect("ordered");
+    lab.request(Request::OrderMitigation { listener, mitigation, order, lifetime, uid })
+        .expect("ordered");
 }
 
 #[test]
-fn a_rule_that_an_operator_removes_is_made_again_at_once_when_its_step_is_left_to_the_guard() {
+fn a_rule_that_an_operator_removes_is_installed_at_once_when_its_mitigation_is_set_to_auto() {
     let mut lab = without_its_rule(Flood::random(5000.0, 10.1..90.1));
-    auto(&mut lab, Step::Source);
+    auto(&mut lab, Mitigation::Source);
     lab.run_until(35.0);
     assert_eq!(lab.kernel.rules().count(), 0, "that is another step: {}", lab.story());
-    auto(&mut lab, Step::Signature);
+    auto(&mut lab, Mitigation::Signature);
     lab.run_until(40.0);
     assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
     assert_eq!(lab.incident().record.removed, None);
 }
 
 #[test]
-fn a_source_rule_that_an_operator_removes_is_made_again_when_its_step_is_left_to_the_guard() {
+fn a_source_rule_that_an_operator_removes_is_installed_when_its_mitigation_is_set_to_auto() {
     let attacker = Sources::One([198, 51, 100, 7].into());
     let mut lab = at_its_end().flood(alike(2000.0, 10.1, 90.1, attacker));
     lab.run_until(20.0);
@@ -393,7 +395,7 @@ fn a_source_rule_that_an_operator_removes_is_made_again_when_its_step_is_left_to
     lab.request(Request::Unblock { which, whose: Whose::All }).expect("unblocked");
     lab.run_until(30.0);
     assert_eq!(in_kernel(&lab), [], "{}", lab.story());
-    auto(&mut lab, Step::Source);
+    auto(&mut lab, Mitigation::Source);
     lab.run_until(35.0);
     assert_eq!(in_kernel(&lab), [source], "{}", lab.story());
 }
@@ -427,7 +429,7 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     let was = lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 });
     assert_eq!(was, Ok(Response::ModeSet { was: Mode::Observe }));
     lab.run_until(50.0);
-    assert_eq!(lab.listener_report(0).state, ListenerState::Protected);
+    assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating);
     assert!(lab.connected(32.0, 48.0) > 0.99, "the queue is cleaned up: {}", lab.story());
     assert_eq!(lab.times("mode_changed").len(), 1);
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    IncidentReport, Listener, Mode, Order, Override, Place, Request, Step, StepReport, StepState,
-    Tuning,
+    IncidentReport, Listener, Mitigation, MitigationReport, MitigationState, Mode, Order, Override,
+    Place, Request, Tuning,
 };
 
 use crate::sim::*;
@@ -40,12 +40,15 @@ fn mimic(rate: f64, from: f64, until: f64) -> Flood {
 
 /// The first reported incident of a port.
 fn incident(lab: &Lab, port: u16) -> Option<IncidentReport> {
-    let mut told = lab.told.iter().filter_map(|told| told.incident.clone());
+    let mut told = lab.alerts.iter().filter_map(|told| told.incident.clone());
     told.find(|incident| incident.listener.port == port)
 }
 
-fn step(lab: &Lab, listener: usize, step: Step) -> Option<StepReport> {
-    lab.listener_report(listener).steps.into_iter().find(|report| report.step == step)
+fn mitigation(lab: &Lab, listener: usize, mitigation: Mitigation) -> Option<MitigationReport> {
+    lab.listener_report(listener)
+        .mitigations
+        .into_iter()
+        .find(|report| report.mitigation == mitigation)
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done
     lab.run_until(30.0);
     let story = lab.story();
     assert_eq!(lab.installed.len(), 1, "only of the first: {story}");
-    assert_eq!(lab.kernel.steps(1), [], "{story}");
+    assert_eq!(lab.kernel.mitigations(1), [], "{story}");
     assert_eq!(lab.listener_report(1).counters.dropped_signature, 0, "{story}");
     let open = lab.report().incidents.into_iter().find(|open| open.listener.port == 444);
     let open = open.expect(&story);
@@ -66,7 +69,7 @@ fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done
     assert!(told(&advised), "{:?}", open.actions);
     assert!(told("in enforce mode the guard would answer SYNs with cookies"), "{:?}", open.actions);
     assert_eq!(open.record.no_rule.as_deref(), Some(why));
-    assert_eq!(open.record.no_step.as_deref(), Some(why));
+    assert_eq!(open.record.no_mitigation.as_deref(), Some(why));
 }
 
 #[test]
@@ -79,11 +82,11 @@ fn what_was_done_ends_with_a_milder_mode_and_comes_again_with_the_stricter_one()
     lab.tune(Tuning { overrides: vec![observed], ..Tuning::default() });
     lab.run_until(20.5);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
-    assert_eq!(lab.kernel.steps(1), [], "at once: {}", lab.story());
+    assert_eq!(lab.kernel.mitigations(1), [], "at once: {}", lab.story());
     assert_eq!(lab.removed[0].2, "the guard only observes this listener");
     lab.run_until(30.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
-    assert_eq!(lab.kernel.steps(1), [], "{}", lab.story());
+    assert_eq!(lab.kernel.mitigations(1), [], "{}", lab.story());
     lab.tune(Tuning::default());
     lab.run_until(40.0);
     assert_eq!(lab.kernel.rules().count(), 2, "{}", lab.story());
@@ -103,19 +106,19 @@ fn a_restart_leaves_no_rule_where_the_guard_only_observes_by_now() {
 }
 
 #[test]
-fn without_cookies_the_harder_steps_do_their_work() {
-    let barred = Override { barred: vec![Step::Cookies], ..own() };
+fn without_cookies_the_stricter_mitigations_work() {
+    let barred = Override { barred: vec![Mitigation::Cookies], ..own() };
     let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimic(5000.0, 10.1, 60.1)).own(barred);
     lab.run_until(60.0);
     let story = lab.story();
     for (to, state, why) in [
-        (0, StepState::Refused, "net.ipv4.tcp_syncookies is 0"),
-        (1, StepState::Forbidden, "the configuration forbids it"),
+        (0, MitigationState::Refused, "net.ipv4.tcp_syncookies is 0"),
+        (1, MitigationState::Forbidden, "the configuration forbids it"),
     ] {
-        assert!(!lab.kernel.steps(to).contains(&Step::Cookies), "{story}");
-        assert!(lab.kernel.steps(to).contains(&Step::Overload), "{story}");
+        assert!(!lab.kernel.mitigations(to).contains(&Mitigation::Cookies), "{story}");
+        assert!(lab.kernel.mitigations(to).contains(&Mitigation::Overload), "{story}");
         assert!(lab.group_connected(to, 4.0, 20.0, 55.0) >= 0.95, "{to} {story}");
-        let cookies = step(&lab, to, Step::Cookies).expect(&story);
+        let cookies = mitigation(&lab, to, Mitigation::Cookies).expect(&story);
         assert_eq!(cookies.state, state, "{story}");
         assert!(cookies.why.starts_with(why), "{}", cookies.why);
     }
@@ -124,34 +127,47 @@ fn without_cookies_the_harder_steps_do_their_work() {
 #[test]
 fn without_the_overload_rung_the_budget_comes_first_and_without_the_budget_none() {
     for (barred, taken) in [
-        (vec![Step::Cookies, Step::Overload], vec![Step::Strays, Step::Budget]),
-        (vec![Step::Cookies, Step::Budget], vec![Step::Strays, Step::Overload]),
-        (vec![Step::Cookies, Step::Overload, Step::Budget], vec![Step::Strays]),
+        (
+            vec![Mitigation::Cookies, Mitigation::Overload],
+            vec![Mitigation::OutOfState, Mitigation::Budget],
+        ),
+        (
+            vec![Mitigation::Cookies, Mitigation::Budget],
+            vec![Mitigation::OutOfState, Mitigation::Overload],
+        ),
+        (
+            vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget],
+            vec![Mitigation::OutOfState],
+        ),
     ] {
         let own = Override { barred: barred.clone(), ..own() };
         let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimic(5000.0, 10.1, 40.1)).own(own);
         lab.run_until(40.0);
-        assert_eq!(lab.kernel.steps(1), taken, "{barred:?} {}", lab.story());
+        assert_eq!(lab.kernel.mitigations(1), taken, "{barred:?} {}", lab.story());
     }
 }
 
 #[test]
-fn a_step_that_is_barred_is_left_at_once_and_an_operators_word_stands_over_the_file() {
+fn a_barred_mitigation_stops_at_once_and_an_operators_order_overrides_the_file() {
     let mut lab = flooded(two(Server::default(), 100.0), mimic(5000.0, 10.1, 60.1));
     lab.run_until(20.0);
-    assert!(lab.kernel.steps(1).contains(&Step::Cookies), "{}", lab.story());
-    let barred = Override { barred: vec![Step::Cookies], ..own() };
+    assert!(lab.kernel.mitigations(1).contains(&Mitigation::Cookies), "{}", lab.story());
+    let barred = Override { barred: vec![Mitigation::Cookies], ..own() };
     lab.tune(Tuning { overrides: vec![barred], ..Tuning::default() });
     lab.run_until(20.3);
-    assert!(!lab.kernel.steps(1).contains(&Step::Cookies), "{}", lab.story());
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    assert!(!lab.kernel.mitigations(1).contains(&Mitigation::Cookies), "{}", lab.story());
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
     let listener = Listener { addr: [203, 0, 113, 10].into(), port: 444 };
-    let (step, order, lifetime) = (Step::Cookies, Order::On, Duration::from_secs(10));
-    let ordered = Request::OrderStep { listener, step, order, lifetime, uid: 1000 };
+    let (mitigation, order, lifetime) = (Mitigation::Cookies, Order::On, Duration::from_secs(10));
+    let ordered = Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 1000 };
     lab.request(ordered).expect("taken");
-    assert!(lab.kernel.steps(1).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.kernel.mitigations(1).contains(&Mitigation::Cookies), "{}", lab.story());
     lab.run_until(31.0);
-    assert!(!lab.kernel.steps(1).contains(&Step::Cookies), "for its time: {}", lab.story());
+    assert!(
+        !lab.kernel.mitigations(1).contains(&Mitigation::Cookies),
+        "for its time: {}",
+        lab.story()
+    );
 }
 
 /// Signals of two listeners with the same traffic, of which the second has these thresholds: the
@@ -196,7 +212,7 @@ fn each_threshold_holds_at_its_listener_and_at_no_other() {
         (
             large,
             Flood { resets: true, ..Flood::random(90.0, 10.1..60.1) },
-            &[("probe_rate", 200.0)],
+            &[("health_check_rate", 200.0)],
             [told("slow"), None],
         ),
     ] {

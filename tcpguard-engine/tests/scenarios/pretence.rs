@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tcpguard_engine::{IncidentClass, IncidentReport, ListenerState, Mode, Route, Step};
+use tcpguard_engine::{IncidentClass, IncidentReport, ListenerState, Mitigation, Mode, Route};
 
 use crate::at_its_end;
 use crate::sim::*;
@@ -52,7 +52,7 @@ fn named(name: &str, lab: &mut Lab, class: IncidentClass) -> IncidentReport {
 }
 
 #[test]
-fn a_flood_that_repeats_its_syns_is_named_and_not_taken_back() {
+fn a_retransmitting_flood_is_classified_and_not_withdrawn() {
     use IncidentClass::{FewSource, RandomSpoofed, SingleSource};
     for (name, rate, sources, repeated, again, class) in [
         ("each twice at once", 500.0, Sources::Random, 1.0, AT_ONCE, RandomSpoofed),
@@ -74,7 +74,7 @@ fn a_flood_that_repeats_its_syns_is_named_and_not_taken_back() {
         let incident = named(name, &mut lab, class);
         let story = format!("{name}\n{}", lab.story());
         assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
-        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{story}");
+        assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
         let counters = lab.listener_report(0).counters;
         let sent_again = counters.syn_retransmit as f64 / counters.syn as f64;
         let counted = incident.evidence.retransmitted_share.expect(&story);
@@ -116,14 +116,14 @@ fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
         let story = lab.story();
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{name}: {story}");
         let at_alarm = incident.record.at_alarm.expect("counters at the alarm");
-        let usual = at_alarm.statistics.usual_syn_rate;
+        let usual = at_alarm.statistics.baseline_syn_rate;
         assert!((usual - USUAL).abs() < USUAL / 5.0, "{name}: {usual}");
     }
 }
 
 /// An attempt that its source resets holds no slot.
 #[test]
-fn a_flood_of_which_every_answer_is_reset_is_told_and_nothing_is_dropped() {
+fn a_flood_whose_every_syn_ack_is_reset_is_reported_and_nothing_is_dropped() {
     for rate in [600.0, 1000.0] {
         let mut lab = lab().flood(Flood { resets: true, ..mimic(rate) });
         named("all reset", &mut lab, IncidentClass::RandomSpoofed);
@@ -151,7 +151,11 @@ fn handshakes_that_are_reset_excuse_none_that_are_left_open() {
     lab.run_until(END);
     let story = lab.story();
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{story}");
-    let (armed, _) = lab.steps.iter().find(|(_, step)| *step == Step::Cookies).expect(&story);
+    let (armed, _) = lab
+        .mitigations
+        .iter()
+        .find(|(_, mitigation)| *mitigation == Mitigation::Cookies)
+        .expect(&story);
     // A handshake that is left open is answered. It becomes evidence once it has stayed incomplete for long enough.
     assert!(*armed <= BEGIN + 6.0, "{story}");
     assert!(lab.connected(armed + 1.0, END - 1.0) > 0.99, "{story}");
@@ -179,7 +183,7 @@ fn clients_in_whose_names_something_resets_are_behind_a_broken_path() {
 
 /// Each scanner tries once in a few seconds, so that none is known as a source that keeps returning.
 #[test]
-fn half_open_probes_of_many_scanners_are_no_attack() {
+fn half_open_scans_by_many_scanners_are_no_attack() {
     for (scanners, shape, usual) in [
         (200, Shape::Bare, 60.0),
         (200, Shape::Linux, 2.0),
@@ -198,7 +202,7 @@ fn half_open_probes_of_many_scanners_are_no_attack() {
             .flood(probes);
         lab.run_until(BEGIN + 120.0);
         let story = format!("{scanners} {shape:?} among {usual}/s\n{}", lab.story());
-        assert_eq!(lab.told.len(), 0, "{story}");
+        assert_eq!(lab.alerts.len(), 0, "{story}");
         assert_eq!(lab.installed.len(), 0, "{story}");
     }
 }
@@ -225,7 +229,7 @@ fn clients_whose_first_timeout_is_three_seconds_are_no_flood_for_two_of_them() {
         let story = format!("{behind:?} {whom:?}\n{}", lab.story());
         assert_eq!(lab.times("attack_started").len(), 0, "{story}");
         assert_eq!(lab.times("handshakes_degraded").len(), 1, "{story}");
-        assert_eq!((lab.installed.len(), lab.steps.len()), (0, 0), "{story}");
+        assert_eq!((lab.installed.len(), lab.mitigations.len()), (0, 0), "{story}");
     }
 }
 
@@ -233,7 +237,7 @@ fn clients_whose_first_timeout_is_three_seconds_are_no_flood_for_two_of_them() {
 /// another address, hide neither an office nor a few servers among them: the naive way asks how many of the sources
 /// are known.
 #[test]
-fn who_connects_anew_instead_of_repeating_a_syn_is_known_from_before() {
+fn a_client_that_reconnects_instead_of_retransmitting_is_recognised() {
     let office: IpAddr = [192, 0, 2, 1].into();
     for (behind, people, rate, after) in [(Some(office), 400, 50.0, 0.3), (None, 20, 30.0, 0.8)] {
         let impatient = Clients {
@@ -281,7 +285,7 @@ fn clients_of_whom_a_quarter_resets_one_of_two_handshakes_are_no_attack() {
     let mut lab = Lab::new(Mode::Enforce).listener(server).clients(clients);
     lab.run_until(300.0);
     assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
-    assert_eq!((lab.installed.len(), lab.steps.len()), (0, 0), "{}", lab.story());
+    assert_eq!((lab.installed.len(), lab.mitigations.len()), (0, 0), "{}", lab.story());
 }
 
 /// A queue that a broken path fills turns everybody else away.
@@ -301,16 +305,17 @@ fn cookies_answer_at_a_full_queue_whatever_the_verdict_is() {
     answered.run_until(BEGIN + 30.0);
     let story = answered.story();
     assert_eq!(answered.incident().class, IncidentClass::HandshakeDegraded, "{story}");
-    assert_eq!(answered.steps.len(), 1, "{story}");
-    let (armed, step) = answered.steps[0];
-    assert_eq!(step, Step::Cookies, "{story}");
+    assert_eq!(answered.mitigations.len(), 1, "{story}");
+    let (armed, mitigation) = answered.mitigations[0];
+    assert_eq!(mitigation, Mitigation::Cookies, "{story}");
     assert!(armed <= BEGIN + 5.0, "{story}");
     assert!(answered.group_connected(0, 1.0, armed + 0.5, BEGIN + 28.0) > 0.99, "{story}");
     assert_eq!(answered.installed.len(), 0, "{story}");
-    let told = answered.told.iter().find(|told| told.event == "step_taken").expect(&story);
+    let told =
+        answered.alerts.iter().find(|told| told.event == "mitigation_started").expect(&story);
     assert!(told.message.contains("the SYN queue is"), "{}", told.message);
     answered.run_until(BEGIN + 120.0);
-    assert_eq!(answered.kernel.steps(0), [], "{}", answered.story());
+    assert_eq!(answered.kernel.mitigations(0), [], "{}", answered.story());
 
     // Where cookies are unavailable, a broken path is no reason to make clients wait for a second SYN, and the record
     // gives the reason for the missing mitigation. The naive way: it is no attack, so nothing is done about it.
@@ -323,8 +328,8 @@ fn cookies_answer_at_a_full_queue_whatever_the_verdict_is() {
         let story = format!("{mode:?}\n{}", lab.story());
         let let_in = lab.group_connected(0, 1.0, BEGIN + 5.0, BEGIN + 28.0);
         assert!(let_in < 0.5, "{let_in} {story}");
-        assert_eq!((lab.installed.len(), lab.steps.len()), (0, 0), "{story}");
-        let why = lab.incident().record.no_step.expect(&story);
+        assert_eq!((lab.installed.len(), lab.mitigations.len()), (0, 0), "{story}");
+        let why = lab.incident().record.no_mitigation.expect(&story);
         assert!(why.starts_with(expected), "{why}");
     }
 }
@@ -341,13 +346,17 @@ fn a_queue_too_small_for_clients_from_far_away_gets_cookies_and_says_why() {
         assert_eq!(lab.times("attack_started").len(), 0, "{story}");
         assert_eq!(lab.installed.len(), 0, "{story}");
         let report = lab.listener_report(0);
-        let step = report.steps.iter().find(|report| report.step == Step::Cookies).expect(&story);
-        assert!(step.why.starts_with(said), "{}", step.why);
+        let mitigation = report
+            .mitigations
+            .iter()
+            .find(|report| report.mitigation == Mitigation::Cookies)
+            .expect(&story);
+        assert!(mitigation.why.starts_with(said), "{}", mitigation.why);
         if cookies {
-            assert_eq!(lab.steps.len(), 1, "it is not left and taken again: {story}");
-            assert!(lab.connected(lab.steps[0].0 + 1.0, 58.0) > 0.99, "{story}");
+            assert_eq!(lab.mitigations.len(), 1, "it is not left and taken again: {story}");
+            assert!(lab.connected(lab.mitigations[0].0 + 1.0, 58.0) > 0.99, "{story}");
         } else {
-            assert_eq!(lab.steps.len(), 0, "no step that keeps clients waiting: {story}");
+            assert_eq!(lab.mitigations.len(), 0, "no step that keeps clients waiting: {story}");
             assert!(lab.connected(20.0, 58.0) < 0.9, "as if nobody guarded it: {story}");
         }
     }
@@ -368,40 +377,40 @@ fn handshakes_that_an_attacker_completes_excuse_no_more_that_he_leaves_open() {
     named("with a helper", &mut lab, IncidentClass::RandomSpoofed);
     let story = lab.story();
     assert!(lab.group_connected(1, 1.0, BEGIN, END - 2.0) > 0.99, "he does complete them: {story}");
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{story}");
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
 }
 
-/// The smaller part is below the remainder of a rule at which cookies become necessary (`rest_share`), and it fills the
+/// The smaller part is below the remainder of a rule at which cookies become necessary (`residual_share`), and it fills the
 /// queue.
 #[test]
-fn a_crude_flood_that_a_rule_drops_shields_none_that_looks_like_clients() {
-    let lab = |cookies, refused: &[Step]| {
+fn a_fixed_fingerprint_flood_that_a_rule_drops_hides_no_mimicking_flood() {
+    let lab = |cookies, refused: &[Mitigation]| {
         let server = Server { backlog: 1024, cookies, ..Server::default() };
         let mut lab = Lab::new(Mode::Enforce)
             .listener(server)
             .clients(clients(USUAL, &Population::new(1)))
             .flood(Flood::random(10_000.0, BEGIN..END))
             .flood(mimic(400.0));
-        lab.refuse_steps = refused.to_vec();
+        lab.refuse_mitigations = refused.to_vec();
         lab
     };
     let mut answered = lab(true, &[]);
     answered.run_until(END - 0.5);
     let story = answered.story();
     assert_eq!(answered.signature_rules().len(), 1, "{story}");
-    assert!(answered.kernel.steps(0).contains(&Step::Cookies), "{story}");
-    assert_eq!(answered.listener_report(0).state, ListenerState::Protected, "{story}");
+    assert!(answered.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
+    assert_eq!(answered.listener_report(0).state, ListenerState::Mitigating, "{story}");
     let connected = answered.connected(BEGIN + 5.0, END - 2.0);
     assert!(connected > 0.99, "{connected} {story}");
 
     let mut harder = lab(false, &[]);
     harder.run_until(END - 0.5);
     let story = harder.story();
-    assert!(harder.kernel.steps(0).contains(&Step::Overload), "{story}");
+    assert!(harder.kernel.mitigations(0).contains(&Mitigation::Overload), "{story}");
     let connected = harder.group_connected(0, 4.0, BEGIN + 8.0, END - 5.0);
     assert!(connected > 0.95, "{connected} {story}");
 
-    let mut bare = lab(false, &[Step::Overload, Step::Budget]);
+    let mut bare = lab(false, &[Mitigation::Overload, Mitigation::Budget]);
     bare.run_until(BEGIN + 10.0);
     let story = bare.story();
     assert_eq!(bare.signature_rules().len(), 1, "{story}");
@@ -425,8 +434,8 @@ fn a_flood_that_changes_the_verdict_on_it_takes_no_cookies_away() {
     lab.run_until(END + 30.0);
     let story = lab.story();
     assert_eq!(lab.incident().class, IncidentClass::HandshakeDegraded, "{story}");
-    assert_eq!(lab.times("step_left").len(), 0, "{story}");
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{story}");
+    assert_eq!(lab.times("mitigation_stopped").len(), 0, "{story}");
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
     assert!(lab.connected(BEGIN + 5.0, END + 28.0) > 0.99, "{story}");
 }
 
@@ -439,18 +448,21 @@ fn a_short_pulse_every_half_minute_does_not_keep_new_clients_waiting_for_good() 
     let mut lab = at_its_end().flood(Flood { pulses, until, shape: Shape::Linux, ..mimic(3000.0) });
     for pulse in 1..6 {
         lab.run_until(BEGIN + 35.0 * f64::from(pulse) - 1.0);
-        let steps = lab.kernel.steps(0);
-        assert!(!steps.contains(&Step::Overload), "{pulse}: {}", lab.story());
+        let mitigations = lab.kernel.mitigations(0);
+        assert!(!mitigations.contains(&Mitigation::Overload), "{pulse}: {}", lab.story());
     }
     let story = lab.story();
-    assert!(lab.steps.iter().any(|(_, step)| *step == Step::Overload), "{story}");
+    assert!(
+        lab.mitigations.iter().any(|(_, mitigation)| *mitigation == Mitigation::Overload),
+        "{story}"
+    );
     let at_once = lab.connected(BEGIN + 35.0, BEGIN + 174.0);
     assert!(at_once > 0.8, "{at_once} {story}");
 }
 
 /// More than a quarter was never learned, and so the incident never ended.
 #[test]
-fn what_always_fails_is_told_once_and_is_usual_after_ten_minutes() {
+fn constant_failures_are_reported_once_and_are_baseline_after_ten_minutes() {
     let broken = Outage::of(60.0..1e6, 0.28);
     let some = Clients { outage: Some(broken), ..clients(50.0, &Population::new(1)) };
     let server = Server { backlog: 4096, ..Server::default() };

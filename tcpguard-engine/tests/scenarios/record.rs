@@ -1,6 +1,6 @@
 //! The record of an incident, kept so that the incident can be re-traced when it is over.
 
-use tcpguard_engine::{IncidentClass, Mode, Step};
+use tcpguard_engine::{IncidentClass, Mitigation, Mode};
 
 use crate::sim::*;
 
@@ -72,7 +72,7 @@ fn a_rule_that_was_withdrawn_is_kept_with_its_end() {
     lab.run_until(39.0);
     let record = lab.incident().record;
     let withdrawn = record.rules.iter().find(|rule| rule.ended.is_some());
-    assert!(withdrawn.is_some_and(|rule| rule.returned > 0), "{record:?}");
+    assert!(withdrawn.is_some_and(|rule| rule.accepted_retransmits > 0), "{record:?}");
 }
 
 #[test]
@@ -99,24 +99,24 @@ fn why_nothing_is_done_is_said() {
     lab.run_until(30.0);
     let record = lab.incident().record;
     assert_eq!(record.rules, []);
-    assert_eq!(record.no_step.as_deref(), Some("the guard only observes"), "{record:?}");
+    assert_eq!(record.no_mitigation.as_deref(), Some("the guard only observes"), "{record:?}");
 
     let outage = Some(Outage::of(20.0..30.0, 1.0));
     let mut lab = self::lab().clients(Clients { outage, ..Clients::steady(300.0) });
     lab.run_until(29.0);
     let record = lab.incident().record;
     assert!(record.no_rule.is_some_and(|why| why.starts_with("nothing is dropped")));
-    assert_eq!(record.no_step, None, "no step is a question where nobody attacks");
+    assert_eq!(record.no_mitigation, None, "no step is a question where nobody attacks");
 }
 
 #[test]
-fn steps_that_were_taken_are_kept() {
+fn active_mitigations_are_recorded() {
     let mut lab = lab()
         .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) })
         .flood(Flood { shape: Shape::Linux, ..Flood::random(5000.0, 20.1..30.1) });
     lab.run_until(66.0);
-    let steps = &lab.report().past[0].record.steps;
-    assert!(steps.contains(&Step::Cookies), "{steps:?}");
+    let mitigations = &lab.report().past[0].record.mitigations;
+    assert!(mitigations.contains(&Mitigation::Cookies), "{mitigations:?}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_verdict_that_is_doubted_says_by_how_much() {
         doubted = doubted.or(lab.incident().record.doubt);
     }
     let doubt = doubted.unwrap_or_else(|| panic!("{}", lab.story()));
-    assert!(doubt.looks < doubt.needed, "{doubt:?}");
+    assert!(doubt.inspections < doubt.needed, "{doubt:?}");
     assert_ne!(doubt.class, IncidentClass::RandomSpoofed);
 }
 

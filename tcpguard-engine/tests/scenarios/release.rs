@@ -39,10 +39,10 @@ fn a_steady_flood_of_five_minutes_is_told_once() {
         .clients(Clients::steady(50.0))
         .flood(Flood::random(5000.0, 10.1..310.1));
     lab.run_until(345.0);
-    let events: Vec<_> = lab.told.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
     assert_eq!(events, ["attack_started", "rule_installed", "attack_ended"], "{}", lab.story());
     assert_eq!(lab.removed[0].2, "quiet for 30 s");
-    let ended = lab.told.last().expect("the end");
+    let ended = lab.alerts.last().expect("the end");
     assert_eq!(ended.severity, Severity::Notice);
     let incident = ended.incident.as_ref().expect("its incident");
     assert_eq!(incident.ended, Some(at(ended.at)));

@@ -27,7 +27,7 @@ fn of_each_kind() -> [Flood; 2] {
 }
 
 #[test]
-fn an_attack_goes_on_under_its_number_over_restarts_and_is_told_of_once() {
+fn an_attack_keeps_its_number_over_restarts_and_is_reported_once() {
     for flood in of_each_kind() {
         let mut lab = flooded(flood);
         let before = lab.incident();
@@ -37,7 +37,7 @@ fn an_attack_goes_on_under_its_number_over_restarts_and_is_told_of_once() {
             lab.run_until(second + 0.3);
             let incident = lab.incident();
             assert_eq!((incident.id, incident.rules.as_slice()), (1, &[RuleId(0)][..]), "at once");
-            assert_eq!(lab.listener_report(0).state, ListenerState::Protected);
+            assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating);
         }
         lab.run_until(60.0);
         let incident = lab.incident();
@@ -112,7 +112,7 @@ fn what_cannot_be_kept_is_taken_out() {
         reason: "found".to_owned(),
         created: at(1.0),
         expires: at(expires),
-        trial: None,
+        confirmation: None,
     };
     let operator = Origin::Operator { uid: 0 };
     engine.adopt(
@@ -147,7 +147,7 @@ fn a_rule_that_the_kernel_does_not_take_is_not_claimed_and_tried_again() {
     assert_eq!(lab.report().rules.len(), 0, "{}", lab.story());
     assert_eq!(lab.incident().rules, []);
     assert_eq!(lab.times("rule_failed").len(), 1, "not at every poll: {}", lab.story());
-    let told = lab.told.iter().find(|told| told.event == "rule_failed").expect("the alert");
+    let told = lab.alerts.iter().find(|told| told.event == "rule_failed").expect("the alert");
     assert_eq!(told.message, "rule 0 is not in the kernel: no memory; it is tried again in 10 s");
     lab.refuse_rules = false;
     lab.run_until(30.0);
@@ -171,7 +171,7 @@ fn an_operators_block_that_the_kernel_does_not_take_is_gone() {
     lab.request(request).expect("accepted");
     assert_eq!(lab.report().rules.len(), 0);
     assert!(
-        lab.told
+        lab.alerts
             .last()
             .expect("an alert")
             .message
@@ -189,10 +189,10 @@ fn what_was_learned_survives() {
     let listener = &learned.listeners[0];
     assert!(listener.completions > 200 && !listener.prints.is_empty(), "{listener:?}");
     assert!(listener.rtt.is_some_and(|rtt| rtt < Duration::from_millis(60)), "{listener:?}");
-    assert!(listener.usual_syn_rate.is_some_and(|rate| (150.0..250.0).contains(&rate)));
+    assert!(listener.baseline_syn_rate.is_some_and(|rate| (150.0..250.0).contains(&rate)));
 
     let mut again = Engine::new(Settings::default(), Mode::Enforce).expect("the default settings");
-    again.teach(learned.clone(), Duration::from_secs(5)).expect("valid");
+    again.restore(learned.clone(), Duration::from_secs(5)).expect("valid");
     again.handle_sample(&lab.kernel.sample());
     let mut back = again.learned();
     for print in &mut back.listeners[0].prints {
@@ -209,7 +209,7 @@ fn what_was_learned_survives() {
 
     let mut poisoned = learned;
     poisoned.listeners[0].natural_share = 0.99;
-    let refused = again.teach(poisoned, Duration::ZERO);
+    let refused = again.restore(poisoned, Duration::ZERO);
     assert!(matches!(refused, Err(LearnedError::Absurd { name: "natural_share", .. })));
     assert_eq!(again.learned().listeners[0].natural_share, given.listeners[0].natural_share);
 }
@@ -228,7 +228,7 @@ fn clients_known_from_before_let_a_flood_be_dropped_at_once() {
             .listener(Server { backlog: 4096, ..Server::default() })
             .flood(Flood::random(300.0, 10.1..40.1));
         if known {
-            lab.engine.teach(learned.clone(), Duration::from_secs(60)).expect("valid");
+            lab.engine.restore(learned.clone(), Duration::from_secs(60)).expect("valid");
         }
         lab.run_until(40.0);
         lab.installed[0].0 - 10.1

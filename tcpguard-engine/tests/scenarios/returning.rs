@@ -2,10 +2,10 @@
 //! handshakes that they complete show this. These must be many, and cookies must be able to answer the flood,
 //! or hardly any of it may be left.
 
-use tcpguard_engine::{Mode, Order, Request, Severity, Step};
+use tcpguard_engine::{Mitigation, Mode, Order, Request, Severity};
 
 use crate::sim::*;
-use crate::{at_its_end, order_step};
+use crate::{at_its_end, order_mitigation};
 
 /// A flood, and from 20 on `rate` clients a second with exactly its fingerprint.
 fn lab(rate: f64) -> Lab {
@@ -23,8 +23,8 @@ fn a_few_get_in_with_their_first_retransmission_and_the_rule_stays() {
     lab.run_until(60.0);
     assert_eq!(lab.times("rule_withdrawn").len(), 0, "{}", lab.story());
     let rule = &lab.report().rules[0];
-    assert!((60..100).contains(&rule.returned), "{}", rule.returned);
-    assert!((60..=rule.returned).contains(&rule.completed), "{}", rule.completed);
+    assert!((60..100).contains(&rule.accepted_retransmits), "{}", rule.accepted_retransmits);
+    assert!((60..=rule.accepted_retransmits).contains(&rule.completed), "{}", rule.completed);
     assert!(lab.connected(10.0, 19.0) == 1.0);
 }
 
@@ -53,9 +53,14 @@ fn many_have_it_withdrawn_for_the_rest_of_the_attack() {
     let withdrawn = lab.times("rule_withdrawn");
     assert_eq!(withdrawn.len(), 1, "{}", lab.story());
     assert!((23.0..30.0).contains(&withdrawn[0]), "{}", lab.story());
-    let cookies = lab.steps.iter().find(|(_, step)| *step == Step::Cookies).expect("cookies").0;
+    let cookies = lab
+        .mitigations
+        .iter()
+        .find(|(_, mitigation)| *mitigation == Mitigation::Cookies)
+        .expect("cookies")
+        .0;
     assert!(cookies + 3.0 <= withdrawn[0], "they answered before: {}", lab.story());
-    let alert = lab.told.iter().find(|told| told.event == "rule_withdrawn").expect("the alert");
+    let alert = lab.alerts.iter().find(|told| told.event == "rule_withdrawn").expect("the alert");
     assert_eq!(alert.severity, Severity::Warning);
     assert!(alert.message.ends_with("that is for SYN cookies"));
     assert_eq!(lab.installed.len(), 1, "not again in this attack: {}", lab.story());
@@ -83,7 +88,7 @@ fn syns_that_a_flood_sends_twice_take_no_rule_away() {
             assert_eq!(lab.times("rule_withdrawn").len(), 0, "{story}");
             assert_eq!(lab.signature_rules().len(), 1, "{story}");
             let rule = &lab.report().rules[0];
-            assert!(rule.returned > 100 && rule.completed == 0, "{rule:?}");
+            assert!(rule.accepted_retransmits > 100 && rule.completed == 0, "{rule:?}");
             assert!(lab.connected(13.0, 58.0) >= 0.99, "{story}");
         }
     }
@@ -92,7 +97,7 @@ fn syns_that_a_flood_sends_twice_take_no_rule_away() {
 /// The flood's retransmissions complete no handshake. Without the cookies that XDP sends, the stack would take so few
 /// of them that hardly any client's would be among these.
 #[test]
-fn cookies_answer_a_flood_that_retransmits_more_than_the_stack_takes() {
+fn cookies_cover_a_flood_that_retransmits_more_than_the_stack_takes() {
     let again = Flood { repeated: 1.0, ..Flood::random(3000.0, 20.0..100.0) };
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
@@ -102,7 +107,7 @@ fn cookies_answer_a_flood_that_retransmits_more_than_the_stack_takes() {
         .flood(again);
     lab.run_until(100.0);
     let story = lab.story();
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{story}");
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
     assert!(lab.group_connected(1, 2.0, 60.0, 97.0) >= 0.99, "{story}");
     assert_eq!(lab.times("rule_withdrawn").len(), 0, "{story}");
     assert_eq!(lab.signature_rules().len(), 1, "{story}");
@@ -115,10 +120,10 @@ fn a_flood_that_sends_its_syns_twice_from_the_start_is_dropped_where_it_cannot_b
     let flood = Flood { repeated: 0.9, ..Flood::random(2000.0, 10.1..50.1) };
     let mut lab = at_its_end().clients(Clients::steady(50.0)).flood(flood);
     lab.run_until(10.0);
-    order_step(&mut lab, Step::Signature, Order::Off);
+    order_mitigation(&mut lab, Mitigation::Signature, Order::Off);
     lab.run_until(20.0);
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
-    order_step(&mut lab, Step::Signature, Order::Auto);
+    order_mitigation(&mut lab, Mitigation::Signature, Order::Auto);
     lab.run_until(25.0);
     assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
 }
@@ -170,11 +175,11 @@ fn helpers_that_complete_handshakes_open_the_queue_to_no_flood() {
 }
 
 #[test]
-fn where_cookies_are_not_to_be_had_clients_that_look_like_the_flood_end_no_rule() {
+fn without_cookies_clients_that_share_the_floods_signature_withdraw_no_rule() {
     let mut lab = alike_without_cookies(100.0);
     lab.run_until(60.0);
     let story = lab.story();
-    assert!(!lab.times("step_failed").is_empty(), "cookies were wanted: {story}");
+    assert!(!lab.times("mitigation_failed").is_empty(), "cookies were wanted: {story}");
     assert_eq!(lab.times("rule_withdrawn").len(), 0, "{story}");
     assert!(lab.group_connected(0, 1.0, 20.0, 58.0) >= 0.99, "all others go on: {story}");
     assert!(lab.report().rules[0].completed > 1000, "most of them connect: {story}");
@@ -219,7 +224,7 @@ fn a_rule_that_hit_mostly_clients_comes_again_with_the_flood() {
 }
 
 #[test]
-fn a_rule_that_went_for_cookies_may_come_again_without_them() {
+fn a_rule_withdrawn_for_cookies_may_return_without_them() {
     let mut lab = lab(100.0);
     lab.run_until(40.0);
     assert_eq!(lab.times("rule_withdrawn").len(), 1, "{}", lab.story());
@@ -229,7 +234,7 @@ fn a_rule_that_went_for_cookies_may_come_again_without_them() {
 }
 
 fn forbid_signatures(lab: &mut Lab) {
-    order_step(lab, Step::Signature, Order::Off);
+    order_mitigation(lab, Mitigation::Signature, Order::Off);
 }
 
 fn turn_off_and_on(lab: &mut Lab) {

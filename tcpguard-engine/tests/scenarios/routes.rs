@@ -1,7 +1,7 @@
 //! Sources for which the SYN-ACKs leave unseen although those to clients are seen: behind another interface of the
 //! host, or on a link where no neighbour has their address.
 
-use tcpguard_engine::{Egress, IncidentClass, Mode, Route, Step};
+use tcpguard_engine::{Egress, IncidentClass, Mitigation, Mode, Route};
 
 use crate::alike;
 use crate::sim::*;
@@ -75,7 +75,11 @@ fn a_flood_of_copies_that_is_answered_elsewhere_gets_cookies() {
         let flood = alike(2000.0, 30.1, 60.1, Sources::Random);
         let mut lab = flooded(Server::default(), clients, net, route, flood);
         lab.run_until(40.0);
-        let cookies = lab.steps.iter().find(|(_, step)| *step == Step::Cookies).copied();
+        let cookies = lab
+            .mitigations
+            .iter()
+            .find(|(_, mitigation)| *mitigation == Mitigation::Cookies)
+            .copied();
         let (at, _) = cookies.unwrap_or_else(|| panic!("no cookies: {}", lab.story()));
         assert!(at - 30.1 <= 4.0, "{at}: {}", lab.story());
         let incident = lab.incident();
@@ -94,7 +98,7 @@ fn sources_that_the_host_does_not_answer_take_no_slot_and_are_no_flood() {
     let clients = Clients::steady(50.0);
     let mut lab = flooded(Server::default(), clients, "172.17.0.0/16", Route::Nowhere, crude());
     lab.run_until(70.0);
-    assert_eq!(lab.told.len(), 0, "the kernel drops them: {}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "the kernel drops them: {}", lab.story());
     assert_eq!(lab.listener_report(0).egress, Egress::Seen);
 }
 
@@ -113,7 +117,7 @@ fn clients_behind_a_second_uplink_are_clients_and_an_outage_there_is_no_attack()
         assert_eq!(lab.listener_report(0).egress, Egress::Seen);
         assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
         assert_eq!(lab.installed.len(), 0, "{}", lab.story());
-        assert!(!is_calm || lab.told.is_empty(), "{}", lab.story());
+        assert!(!is_calm || lab.alerts.is_empty(), "{}", lab.story());
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{IncidentClass, Matcher, Mode, Order, Request, Step};
+use tcpguard_engine::{IncidentClass, Matcher, Mitigation, Mode, Order, Request};
 
 use crate::sim::*;
-use crate::{alike, at_its_end, order_step};
+use crate::{alike, at_its_end, order_mitigation};
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
@@ -33,7 +33,7 @@ fn sources(lab: &Lab) -> Vec<String> {
 
 /// The host at the named address has not connected lately, and does not reset the SYN-ACKs that it receives.
 #[test]
-fn forged_syns_ban_no_stranger_and_no_network_and_are_answered() {
+fn spoofed_syns_block_no_new_client_and_no_network_and_get_replies() {
     let stranger = |behind: &str, rate| Clients {
         behind: Some(behind.parse().expect("address")),
         from: 14.0,
@@ -61,7 +61,7 @@ fn forged_syns_ban_no_stranger_and_no_network_and_are_answered() {
             "{story}"
         );
         assert_eq!(sources(&lab), [""; 0], "{story}");
-        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{story}");
+        assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
         assert!(lab.connected(14.0, 39.0) > 0.99, "{} {story}", lab.connected(14.0, 39.0));
         assert_eq!(lab.group_connected(1, 1.0, 14.0, 38.0), 1.0, "{story}");
     }
@@ -93,7 +93,7 @@ fn one_source_with_a_tool_of_its_own_is_dropped_by_its_signature() {
 
 /// A handshake that its client resets holds no slot in the queue.
 #[test]
-fn a_source_that_resets_what_it_is_answered_is_told_and_not_dropped() {
+fn a_source_that_resets_syn_acks_is_reported_and_not_dropped() {
     let mut lab = at_its_end().flood(Flood { resets: true, ..flood(Sources::One(ATTACKER)) });
     lab.run_until(30.0);
     assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
@@ -113,7 +113,11 @@ fn one_source_is_blocked_where_the_queue_is_full_and_cookies_are_not_to_be_had()
         assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
         assert_eq!(sources(&lab), [expected], "{}", lab.story());
         assert!(lab.installed[0].0 - 10.1 <= 3.0, "{}", lab.story());
-        assert!(!lab.steps.iter().any(|(_, step)| *step == Step::Overload), "{}", lab.story());
+        assert!(
+            !lab.mitigations.iter().any(|(_, mitigation)| *mitigation == Mitigation::Overload),
+            "{}",
+            lab.story()
+        );
         assert!(lab.connected(14.5, 39.0) > 0.99, "{} {}", lab.connected(14.5, 39.0), lab.story());
         lab.run_until(76.0);
         assert_eq!(lab.times("attack_ended").len(), 1);
@@ -123,7 +127,7 @@ fn one_source_is_blocked_where_the_queue_is_full_and_cookies_are_not_to_be_had()
 
 /// His first SYN is dropped, and passes when he retransmits it.
 #[test]
-fn a_stranger_whose_address_is_blocked_gets_in_with_his_first_retransmission() {
+fn a_new_client_whose_address_is_blocked_connects_on_its_first_retransmission() {
     let stranger =
         Clients { behind: Some(ATTACKER), from: 16.0, ..Clients { rate: 0.5, ..clients() } };
     let mut lab = at_its_end().clients(stranger).flood(mimic(2000.0, Sources::One(ATTACKER)));
@@ -145,7 +149,7 @@ fn a_source_that_begins_to_send_its_syns_twice_stays_blocked() {
     let mut lab = at_its_end().flood(bare(10.1, 20.1, 0.0)).flood(bare(20.1, 50.1, 0.9));
     lab.run_until(10.0);
     // It would be dropped by its signature.
-    order_step(&mut lab, Step::Signature, Order::Off);
+    order_mitigation(&mut lab, Mitigation::Signature, Order::Off);
     lab.run_until(20.0);
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
     lab.run_until(45.0);
@@ -161,12 +165,12 @@ fn a_source_that_sends_its_syns_twice_from_the_start_is_blocked() {
     let bare = Flood { sources: sources_of, repeated: 0.9, ..Flood::random(2000.0, 10.1..50.1) };
     let mut lab = at_its_end().flood(bare);
     lab.run_until(10.0);
-    order_step(&mut lab, Step::Signature, Order::Off);
-    order_step(&mut lab, Step::Source, Order::Off);
+    order_mitigation(&mut lab, Mitigation::Signature, Order::Off);
+    order_mitigation(&mut lab, Mitigation::Source, Order::Off);
     lab.run_until(20.0);
     assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
     assert_eq!(sources(&lab), [""; 0], "{}", lab.story());
-    order_step(&mut lab, Step::Source, Order::Auto);
+    order_mitigation(&mut lab, Mitigation::Source, Order::Auto);
     lab.run_until(45.0);
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
@@ -188,7 +192,7 @@ fn more_than_the_cpu_can_answer_has_its_source_blocked() {
 /// One source, then a client's address, then random ones, in one incident. No rule outlives the flood that it was made
 /// for, none is made against an earlier state of the flood, and the incident's text describes the present state.
 #[test]
-fn a_flood_that_changes_from_one_source_to_random_ones_bans_nobody_at_random() {
+fn a_flood_that_changes_from_one_source_to_random_ones_blocks_no_random_source() {
     let of =
         |sources, from, until| Flood { sources, ..Flood { from, until, ..mimic(6000.0, sources) } };
     let client: IpAddr = [192, 0, 2, 77].into();
@@ -225,12 +229,12 @@ fn a_source_that_sends_what_clients_send_is_named_once_its_syns_prove_not_to_be_
     assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{}", lab.story());
     assert_eq!(incident.confidence, 0.75, "two items of the gate");
     assert_eq!(lab.installed.len(), 0, "an office whose path is broken would look like this");
-    let cookies = |(_, step): &(f64, Step)| *step == Step::Cookies;
-    assert!(lab.steps.iter().all(cookies), "and the queue is full: {}", lab.story());
+    let cookies = |(_, mitigation): &(f64, Mitigation)| *mitigation == Mitigation::Cookies;
+    assert!(lab.mitigations.iter().all(cookies), "and the queue is full: {}", lab.story());
     lab.run_until(12.0);
     assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
     lab.run_until(13.0);
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
 }
 
 /// 65,536 ports last for a fifth of a second. Where the address belongs to a host, that host resets the SYN-ACKs that
@@ -248,7 +252,7 @@ fn a_source_that_has_run_out_of_ports_does_not_pass_for_one_that_is_too_young_to
         lab.run_until(13.0);
         assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
         assert!(lab.times("attack_started")[0] - 10.0 <= 2.25, "{}", lab.story());
-        assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+        assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
         assert_eq!(lab.installed.len(), 0, "it may not be banned: {}", lab.story());
     }
 }
@@ -283,7 +287,7 @@ fn a_source_that_comes_back_is_blocked_for_twice_as_long() {
 }
 
 #[test]
-fn a_protected_source_is_never_blocked() {
+fn an_exempt_source_is_never_blocked() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(clients())
@@ -297,7 +301,7 @@ fn a_protected_source_is_never_blocked() {
             == "no rule against 198.51.100.7/32: it is protected (default gateway)"),
         "{actions:?}"
     );
-    assert!(lab.kernel.steps(0).contains(&Step::Cookies), "{}", lab.story());
+    assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn a_guard_that_has_just_been_started_is_as_quick_to_tell() {
         let flood = Flood::random(1000.0, began..began + 4.0);
         let mut lab = lab(Clients { rtt: 0.0..0.001, ..Clients::steady(300.0) }).flood(flood);
         lab.run_until(began + 4.0);
-        let told = lab.told.first().expect("a flood").at - began;
+        let told = lab.alerts.first().expect("a flood").at - began;
         assert!(told <= 0.8, "{told} {}", lab.story());
     }
 }
@@ -45,7 +45,7 @@ fn a_flood_that_takes_two_hours_to_grow_is_no_more_natural_for_that() {
     let mut lab = lab(Clients { lost: 0.01, ..Clients::steady(20.0) }).flood(grows);
     let of_six = 600.0 + 7200.0 * 6.0 / 20.0;
     lab.run_until(of_six);
-    let told = lab.told.first().map(|told| told.event);
+    let told = lab.alerts.first().map(|told| told.event);
     assert!(told.is_some(), "nothing at 6 SYN/s: {}", lab.story());
 }
 
@@ -54,12 +54,12 @@ fn clients_on_a_mobile_network_that_lose_one_in_fifty_are_quiet() {
     let mobile = Clients { lost: 0.02, rtt: 0.1..0.8, ..Clients::steady(200.0) };
     let mut lab = lab(mobile);
     lab.run_until(300.0);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
 }
 
 #[test]
-fn a_rush_from_far_away_is_suspected_and_dismissed_by_the_flows() {
+fn a_distant_flash_crowd_is_suspected_and_dismissed_by_its_flows() {
     let mut lab = lab(Clients::steady(100.0)).clients(Clients {
         from: 30.0,
         until: 50.0,
@@ -67,7 +67,7 @@ fn a_rush_from_far_away_is_suspected_and_dismissed_by_the_flows() {
         ..Clients::steady(1500.0)
     });
     lab.run_until(100.0);
-    assert!(lab.told.iter().all(|told| told.event.starts_with("incident_")), "{}", lab.story());
+    assert!(lab.alerts.iter().all(|told| told.event.starts_with("incident_")), "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
 }
 
@@ -79,7 +79,7 @@ fn clients_that_retry_at_a_dead_server_are_no_flood() {
         .listener(Server { dead: true, ..Server::default() })
         .clients(Clients { to: 1, outage: Some(dead), ..Clients::steady(60.0) });
     lab.run_until(120.0);
-    assert_eq!(lab.told.len(), 0, "{}", lab.story());
+    assert_eq!(lab.alerts.len(), 0, "{}", lab.story());
 }
 
 #[test]

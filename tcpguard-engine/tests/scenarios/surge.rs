@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tcpguard_engine::{IncidentClass, Mode, Step};
+use tcpguard_engine::{IncidentClass, Mitigation, Mode};
 
 use crate::sim::*;
 
@@ -22,7 +22,7 @@ fn lab(population: &Arc<Population>) -> Lab {
 }
 
 #[test]
-fn a_flood_that_looks_like_the_clients_is_named_within_a_second_where_it_is_far_more() {
+fn a_much_larger_mimicking_flood_is_classified_within_a_second() {
     let population = Population::new(1);
     for rate in [MANY, 50_000.0] {
         let flood = Flood { shape: Shape::Mimic, ..Flood::random(rate, BEGIN + 0.1..BEGIN + 30.0) };
@@ -33,7 +33,8 @@ fn a_flood_that_looks_like_the_clients_is_named_within_a_second_where_it_is_far_
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{story}");
         assert!(lab.times("attack_started")[0] <= BEGIN + 1.1, "{story}");
         assert_eq!(lab.times("handshakes_degraded").len(), 0, "{story}");
-        let armed = lab.steps.iter().find(|(_, step)| *step == Step::Cookies);
+        let armed =
+            lab.mitigations.iter().find(|(_, mitigation)| *mitigation == Mitigation::Cookies);
         assert!(armed.expect(&story).0 <= BEGIN + 1.1, "{story}");
         assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
         let surge = incident.evidence.gate.iter().find(|item| item.name == "surge");
@@ -44,7 +45,7 @@ fn a_flood_that_looks_like_the_clients_is_named_within_a_second_where_it_is_far_
 /// A day's players at once, with all SYN-ACKs lost. Earlier clients are distinguished from a flood at once, new clients
 /// as soon as they retransmit.
 #[test]
-fn clients_who_come_back_all_at_once_over_a_broken_path_lose_no_syn_to_a_rule() {
+fn clients_that_reconnect_at_once_over_a_broken_path_lose_no_syn_to_a_rule() {
     let (population, strangers) = (Population::new(1), Population::new(2));
     for (who, warm, begins) in [(&population, 200.0, 0), (&strangers, BEGIN, 1)] {
         let back = Clients {
@@ -63,7 +64,7 @@ fn clients_who_come_back_all_at_once_over_a_broken_path_lose_no_syn_to_a_rule() 
 }
 
 #[test]
-fn a_rush_from_far_away_is_no_surge() {
+fn a_distant_flash_crowd_is_no_surge() {
     let (population, strangers) = (Population::new(1), Population::new(2));
     for rtt in [0.02..0.06, 0.3..0.5] {
         let rush = Clients { from: BEGIN, until: BEGIN + 10.0, rtt, ..clients(MANY, &strangers) };

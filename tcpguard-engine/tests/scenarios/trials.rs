@@ -13,8 +13,8 @@ use crate::sim::*;
 
 const HOUR: u64 = 3600;
 
-fn on_trial() -> Force {
-    Force::OnTrial { within: Duration::from_secs(60), caller: None }
+fn pending_confirmation() -> Force {
+    Force::PendingConfirmation { within: Duration::from_secs(60), caller: None }
 }
 
 fn rule(prefix: &str, ports: &[u16], seconds: u64) -> RuleToImport {
@@ -70,28 +70,28 @@ fn is(subject: &str, forced: bool, end: f64) -> Vec<(String, bool, f64)> {
 #[test]
 fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
     let mut lab = lab();
-    let made = block(&mut lab, rule("10.0.0.0/8", &[], HOUR), on_trial());
+    let made = block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());
     assert_eq!((seconds(made.expires), made.confirmed_until.map(seconds)), (70.0, Some(3610.0)));
     assert_eq!(kernel(&lab), is("10.0.0.0/8", false, 70.0), "whatever becomes of the agent");
     lab.run_until(69.9);
     assert_eq!(lab.report().rules.len(), 1);
     lab.run_until(70.3);
     assert_eq!(kernel(&lab), []);
-    let told = lab.told.iter().find(|told| told.event == "rule_reverted").expect("it is told");
+    let told = lab.alerts.iter().find(|told| told.event == "rule_reverted").expect("it is told");
     assert_eq!(told.severity, Severity::Warning);
     assert!(
         told.message.starts_with("nobody confirmed rule 0 in time, so 10.0.0.0/8 is no longer"),
         "{}",
         told.message
     );
-    assert_eq!(confirm(&mut lab, None), Err(RequestError::NotOnTrial { net: None }), "too late");
+    assert_eq!(confirm(&mut lab, None), Err(RequestError::NotPending { net: None }), "too late");
 
-    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), on_trial());
+    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());
     lab.run_until(100.0);
     let elsewhere = Some(net("192.0.2.0/24"));
     assert_eq!(
         confirm(&mut lab, Some("192.0.2.0/24")),
-        Err(RequestError::NotOnTrial { net: elsewhere })
+        Err(RequestError::NotPending { net: elsewhere })
     );
     let stays = confirm(&mut lab, Some("10.0.0.0/8")).expect("in time");
     assert_eq!((stays[0].expires, stays[0].confirmed_until), (at(70.3 + 3600.0), None));
@@ -106,11 +106,11 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
 fn what_cuts_nobody_off_stays_as_it_was_asked_for() {
     let mut lab = lab();
     let caller = Some(IpAddr::from([192, 0, 2, 7]));
-    let force = Force::OnTrial { within: Duration::from_secs(60), caller };
+    let force = Force::PendingConfirmation { within: Duration::from_secs(60), caller };
     for (prefix, lasts, force, waits) in [
         ("198.51.100.0/24", HOUR, force, false),
         ("192.0.2.0/24", HOUR, force, true),
-        ("192.0.2.0/24", HOUR, on_trial(), false),
+        ("192.0.2.0/24", HOUR, pending_confirmation(), false),
         ("203.0.113.7/32", HOUR, force, true),
         ("203.0.113.7/32", HOUR, Force::ForGood, false),
         ("203.0.113.7/32", 60, force, false),
@@ -122,17 +122,17 @@ fn what_cuts_nobody_off_stays_as_it_was_asked_for() {
 }
 
 #[test]
-fn what_it_replaced_comes_back_under_the_same_terms() {
+fn the_replaced_rule_is_restored_under_the_same_terms() {
     for (before, tried) in [(&[80, 25][..], &[][..]), (&[], &[80]), (&[443], &[443])] {
         let mut lab = lab();
         let wide = "10.0.0.0/8";
         block(&mut lab, rule(wide, before, 300), Force::ForGood);
         let subject = kernel(&lab)[0].0.clone();
-        block(&mut lab, rule(wide, tried, HOUR), on_trial());
+        block(&mut lab, rule(wide, tried, HOUR), pending_confirmation());
         assert_eq!(kernel(&lab).len(), 1, "one word of operators a prefix");
         lab.run_until(40.0);
         // A second trial does not make the first one last.
-        block(&mut lab, rule(wide, &[8080], HOUR), on_trial());
+        block(&mut lab, rule(wide, &[8080], HOUR), pending_confirmation());
         lab.run_until(100.3);
         assert_eq!(kernel(&lab), is(&subject, false, 310.0), "{before:?} {tried:?}");
         lab.run_until(310.3);
@@ -145,12 +145,12 @@ fn what_it_replaced_comes_back_under_the_same_terms() {
 fn what_was_over_or_taken_back_does_not_come_back() {
     let mut lab = lab();
     block(&mut lab, rule("10.0.0.0/8", &[80], 30), Force::ForGood);
-    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), on_trial());
+    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());
     lab.run_until(71.0);
     assert_eq!(kernel(&lab), []);
 
     block(&mut lab, rule("10.0.0.0/8", &[80], HOUR), Force::ForGood);
-    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), on_trial());
+    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());
     lab.request(Request::Unblock { which: Which::Within(net("10.0.0.0/8")), whose: Whose::All })
         .expect("taken back");
     lab.run_until(140.0);
@@ -167,8 +167,8 @@ fn one_word_confirms_what_is_risky_of_an_import() {
             let prefixes = ["192.0.2.0/24", "10.0.0.0/8", "203.0.113.7/32"];
             prefixes.map(|prefix| rule(prefix, &[], HOUR)).to_vec()
         };
-        let imported = import(&mut lab, rules(), on_trial());
-        assert_eq!((imported.added, imported.removed, imported.on_trial), (3, 1, 2));
+        let imported = import(&mut lab, rules(), pending_confirmation());
+        assert_eq!((imported.added, imported.removed, imported.pending_confirmation), (3, 1, 2));
         if confirmed {
             assert_eq!(confirm(&mut lab, None).expect("in time").len(), 2);
         }
@@ -191,7 +191,7 @@ fn one_word_confirms_what_is_risky_of_an_import() {
 fn the_next_agent_brings_back_what_was_replaced() {
     let mut lab = lab();
     block(&mut lab, rule("10.0.0.0/8", &[80], HOUR), Force::ForGood);
-    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), on_trial());
+    block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());
     let on_disk: Vec<Rule> = lab.engine.rules(at(10.0)).cloned().collect();
     let mut next = Engine::new(Settings::default(), Mode::Enforce).expect("settings");
     next.adopt(at(80.0), Vec::new());

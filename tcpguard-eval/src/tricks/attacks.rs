@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use tcpguard_engine::IncidentClass::{self, Distributed, FewSource, RandomSpoofed, SingleSource};
 use tcpguard_engine::{Listener, ListenerId, Route};
-use tcpguard_sim::{Clients, Flood, Lab, Natural, Outage, Probe, Server, Shape, Sources, Whom};
+use tcpguard_sim::{
+    Clients, Flood, HealthCheck, Lab, Natural, Outage, Server, Shape, Sources, Whom,
+};
 
 use super::scene::{Draw, LARGE, NO_COOKIES, SMALL, Scene};
 use super::{ANY, Row};
@@ -522,7 +524,7 @@ fn among_trouble() -> [Row; 9] {
             after(draw, lab, Shape::Mimic)
         }),
         Row::flood("mimic among half-open checks", RANDOM, |draw| {
-            let checked = draw.checked(3, 30.0, Probe::Reset);
+            let checked = draw.checked(3, 30.0, HealthCheck::Reset);
             after(draw, checked.lab, Shape::Mimic)
         }),
         Row::flood("crude, a small queue without cookies", RANDOM, |draw| {

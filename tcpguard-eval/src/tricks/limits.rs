@@ -106,14 +106,14 @@ mod tests {
 
     /// They are two fifths of all handshakes among 28 clients a second.
     #[test]
-    fn sources_that_reset_19_answers_a_second_are_told_among_few_clients_and_take_no_place() {
+    fn sources_that_reset_19_syn_acks_a_second_are_reported_among_few_clients_and_take_no_slot() {
         let cast = Cast::new(1000);
         for (clients, is_told) in [(20.0, true), (100.0, false)] {
             let mut draw = Draw::new(&cast, "resets");
             draw.last(60.0);
             let Scene { mut lab, time, .. } = resetting(&mut draw, clients);
             lab.run_until(time.end);
-            assert_eq!(!lab.told.is_empty(), is_told, "among {clients}: {}", lab.story());
+            assert_eq!(!lab.alerts.is_empty(), is_told, "among {clients}: {}", lab.story());
             let most = most_half_open(resetting(&mut Draw::new(&cast, "resets"), clients));
             assert!(most < 60, "among {clients}: {most}");
         }

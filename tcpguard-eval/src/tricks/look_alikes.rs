@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tcpguard_engine::IncidentClass::{self, FlashCrowd, HandshakeDegraded, ListenerOverload, Scan};
 use tcpguard_sim::{
-    Arrivals, Broken, Clients, Flood, Natural, Outage, Persistence, Probe, Server, Shape, Sources,
-    Whom,
+    Arrivals, Broken, Clients, Flood, HealthCheck, Natural, Outage, Persistence, Server, Shape,
+    Sources, Whom,
 };
 
 use super::Row;
@@ -14,8 +14,8 @@ use crate::mixes::BACKLOG;
 
 const NOTHING: &[IncidentClass] = &[];
 const PATH: &[IncidentClass] = &[HandshakeDegraded];
-const RUSH: &[IncidentClass] = &[FlashCrowd];
-const RUSH_OR_PATH: &[IncidentClass] = &[FlashCrowd, HandshakeDegraded];
+const FLASH_CROWD: &[IncidentClass] = &[FlashCrowd];
+const FLASH_CROWD_OR_PATH: &[IncidentClass] = &[FlashCrowd, HandshakeDegraded];
 const FULL: &[IncidentClass] = &[ListenerOverload, HandshakeDegraded];
 const STRAINED: &[IncidentClass] = &[ListenerOverload, HandshakeDegraded, FlashCrowd];
 
@@ -160,20 +160,28 @@ fn resets() -> [Row; 4] {
 /// Balancers that ask whether the port is open.
 fn checks() -> [Row; 8] {
     [
-        Row::only("balancers, 3 × 30/s", NOTHING, |draw| draw.checked(3, 30.0, Probe::Reset)),
-        Row::only("balancers, 3 × 8/s", NOTHING, |draw| draw.checked(3, 8.0, Probe::Reset)),
-        Row::only("balancers, 2 × 45/s", NOTHING, |draw| draw.checked(2, 45.0, Probe::Reset)),
-        Row::only("balancers, 10 × 4/s", NOTHING, |draw| draw.checked(10, 4.0, Probe::Reset)),
-        Row::only("balancers, 10 × 10/s", NOTHING, |draw| draw.checked(10, 10.0, Probe::Reset)),
+        Row::only("balancers, 3 × 30/s", NOTHING, |draw| {
+            draw.checked(3, 30.0, HealthCheck::Reset)
+        }),
+        Row::only("balancers, 3 × 8/s", NOTHING, |draw| draw.checked(3, 8.0, HealthCheck::Reset)),
+        Row::only("balancers, 2 × 45/s", NOTHING, |draw| {
+            draw.checked(2, 45.0, HealthCheck::Reset)
+        }),
+        Row::only("balancers, 10 × 4/s", NOTHING, |draw| {
+            draw.checked(10, 4.0, HealthCheck::Reset)
+        }),
+        Row::only("balancers, 10 × 10/s", NOTHING, |draw| {
+            draw.checked(10, 10.0, HealthCheck::Reset)
+        }),
         Row::only("checks that complete, 4 × 25/s", NOTHING, |draw| {
-            draw.checked(4, 25.0, Probe::Fin)
+            draw.checked(4, 25.0, HealthCheck::Fin)
         }),
         Row::only("checks that vanish, 2 × 1/s", NOTHING, |draw| {
-            draw.checked(2, 1.0, Probe::Vanish)
+            draw.checked(2, 1.0, HealthCheck::Vanish)
         }),
         Row::only("balancers, and a broken path", PATH, |draw| {
             let outage = draw.outage(0.5);
-            let lab = draw.checked(3, 30.0, Probe::Reset).lab;
+            let lab = draw.checked(3, 30.0, HealthCheck::Reset).lab;
             let group = Clients { outage, ..draw.usual() };
             draw.among(lab, [group])
         }),
@@ -277,7 +285,7 @@ fn broken_paths() -> [Row; 7] {
             let players = Clients { until: players.from + 1.5, ..players };
             draw.beside([players])
         }),
-        Row::only("a rush over a broken path", RUSH_OR_PATH, |draw| {
+        Row::only("a rush over a broken path", FLASH_CROWD_OR_PATH, |draw| {
             let usual = draw.usual();
             let rush = Clients { outage: draw.outage(0.3), ..draw.rush(usual.rate * 9.0) };
             let lab = draw.empty(LARGE).clients(usual);
@@ -300,11 +308,11 @@ fn rushes() -> [Row; 9] {
         draw.among(lab, [rush])
     }
     [
-        Row::only("rush, 20 times the clients", RUSH, |draw| times(draw, 20.0, |rush| rush)),
-        Row::only("rush from far away", RUSH, |draw| {
+        Row::only("rush, 20 times the clients", FLASH_CROWD, |draw| times(draw, 20.0, |rush| rush)),
+        Row::only("rush from far away", FLASH_CROWD, |draw| {
             times(draw, 20.0, |rush| Clients { rtt: 0.3..0.5, population: None, ..rush })
         }),
-        Row::only("rush by satellite, 2 % lost", RUSH_OR_PATH, |draw| {
+        Row::only("rush by satellite, 2 % lost", FLASH_CROWD_OR_PATH, |draw| {
             times(draw, 10.0, |rush| Clients {
                 rtt: 0.55..0.75,
                 population: None,
@@ -312,28 +320,28 @@ fn rushes() -> [Row; 9] {
                 ..rush
             })
         }),
-        Row::only("rush over lossy paths", RUSH_OR_PATH, |draw| {
+        Row::only("rush over lossy paths", FLASH_CROWD_OR_PATH, |draw| {
             times(draw, 10.0, |rush| Clients {
                 natural: Natural { loss: 0.1, ..rush.natural },
                 ..rush
             })
         }),
-        Row::only("rush in waves of 5 s", RUSH, |draw| {
+        Row::only("rush in waves of 5 s", FLASH_CROWD, |draw| {
             times(draw, 15.0, |rush| Clients {
                 arrivals: Arrivals::OnOff { on: 5.0, off: 5.0 },
                 ..rush
             })
         }),
-        Row::only("rush of strangers", RUSH, |draw| {
+        Row::only("rush of strangers", FLASH_CROWD, |draw| {
             let strangers = draw.strangers(800.0, 1600.0);
             draw.beside([strangers])
         }),
-        Row::only("a herd of 8,000 in a second", RUSH, |draw| {
+        Row::only("a herd of 8,000 in a second", FLASH_CROWD, |draw| {
             let herd = draw.rush(8000.0);
             let herd = Clients { until: herd.from + 1.0, ..herd };
             draw.beside([herd])
         }),
-        Row::only("a reboot, and the storm after it", RUSH_OR_PATH, |draw| {
+        Row::only("a reboot, and the storm after it", FLASH_CROWD_OR_PATH, |draw| {
             let (usual, time) = (draw.usual(), draw.time());
             // The host is away for eight seconds.
             let down =
@@ -343,7 +351,7 @@ fn rushes() -> [Row; 9] {
             let lab = draw.empty(LARGE).clients(Clients { outage: Some(down), ..usual });
             draw.among(lab, [storm])
         }),
-        Row::only("a CDN comes back to its origin", RUSH, |draw| {
+        Row::only("a CDN comes back to its origin", FLASH_CROWD, |draw| {
             let proxies = draw.some(40, 60.0, 100.0);
             let back = Clients { rate: proxies.rate * 20.0, ..proxies.clone() };
             let back = Clients { from: draw.time().start, until: draw.time().end, ..back };
@@ -355,21 +363,21 @@ fn rushes() -> [Row; 9] {
 /// Clients that are many, or always the same, and served.
 fn busy() -> [Row; 6] {
     [
-        Row::only("a CDN's origin, 3,000/s", RUSH, |draw| {
+        Row::only("a CDN's origin, 3,000/s", FLASH_CROWD, |draw| {
             let proxies = draw.some(40, 3000.0, 3000.0);
             draw.among(draw.empty(LARGE), [proxies])
         }),
-        Row::only("a crawler, 300/s", RUSH, |draw| {
+        Row::only("a crawler, 300/s", FLASH_CROWD, |draw| {
             let crawler = draw.office(300.0, 300.0);
             let crawler = Clients { from: draw.time().start, ..crawler };
             draw.beside([crawler])
         }),
-        Row::only("a benchmark of one host, 2,000/s", RUSH, |draw| {
+        Row::only("a benchmark of one host, 2,000/s", FLASH_CROWD, |draw| {
             let bench = draw.office(2000.0, 2000.0);
             let bench = Clients { from: draw.time().start, ..bench };
             draw.beside([bench])
         }),
-        Row::only("very bursty clients", RUSH, |draw| {
+        Row::only("very bursty clients", FLASH_CROWD, |draw| {
             let arrivals = Arrivals::Bursty { sigma: 1.0, rho: 0.9 };
             let bursty = Clients { arrivals, ..draw.usual() };
             draw.among(draw.empty(LARGE), [bursty])

@@ -1,7 +1,7 @@
 //! One row played, and the alerts of its run.
 
 use tcpguard_engine::{IncidentClass, IncidentReport, ListenerId, Report};
-use tcpguard_sim::{Told, seconds};
+use tcpguard_sim::{RaisedAlert, seconds};
 
 use super::scene::Scene;
 use super::{Expected, Row};
@@ -56,7 +56,7 @@ pub(super) fn play(row: &Row, cast: &Cast) -> Run {
         lab.kernel.set_accepting(LISTENER, true);
     }
     lab.run_until(time.end + AFTER);
-    let words = Words::of(&lab.told, victim);
+    let words = Words::of(&lab.alerts, victim);
     let (since, classes) = match row.expected {
         Expected::Flood(classes, _) => (time.start, classes),
         Expected::Only(_) => (0.0, &[][..]),
@@ -82,8 +82,8 @@ struct Words(Vec<(f64, IncidentClass)>);
 
 impl Words {
     /// Those of all incidents, or of one listener and of the host.
-    fn of(told: &[Told], victim: Option<ListenerId>) -> Self {
-        let word = |told: &Told| {
+    fn of(told: &[RaisedAlert], victim: Option<ListenerId>) -> Self {
+        let word = |told: &RaisedAlert| {
             let incident = told.incident.as_ref()?;
             let counts = incident.ended.is_none() && concerns(incident, victim);
             counts.then_some((told.at, incident.class))
@@ -150,10 +150,10 @@ mod tests {
         lab.incident()
     }
 
-    fn told(at: f64, incident: &IncidentReport, class: IncidentClass) -> Told {
+    fn told(at: f64, incident: &IncidentReport, class: IncidentClass) -> RaisedAlert {
         let incident = IncidentReport { class, ..incident.clone() };
         let (severity, event) = (class.severity(), "attack_started");
-        Told { at, severity, event, message: String::new(), incident: Some(incident) }
+        RaisedAlert { at, severity, event, message: String::new(), incident: Some(incident) }
     }
 
     #[test]

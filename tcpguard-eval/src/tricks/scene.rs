@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use tcpguard_engine::{ListenerId, Mode, Settings};
 use tcpguard_sim::{
-    Clients, Flood, HealthChecks, Lab, Outage, Persistence, Population, Probe, Random, Server,
-    Shape,
+    Clients, Flood, HealthCheck, HealthChecks, Lab, Outage, Persistence, Population, Random,
+    Server, Shape,
 };
 
 use crate::mixes::{CARRIER, Cast};
@@ -197,7 +197,7 @@ impl<'a> Draw<'a> {
     }
 
     /// A host with the baseline clients and so many load balancers, each of which checks it so often a second.
-    pub fn checked(&mut self, sources: u32, each: f64, kind: Probe) -> Scene {
+    pub fn checked(&mut self, sources: u32, each: f64, kind: HealthCheck) -> Scene {
         let rate = f64::from(sources) * each;
         let lab = self.host(LARGE).health_checks(HealthChecks { to: 0, rate, sources, kind });
         self.scene(lab, rate)

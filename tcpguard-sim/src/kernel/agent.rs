@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Flow, KnownClients, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Queues, Rule,
-    RuleCounters, RuleId, Sample, Step, Timestamp,
+    Flow, KnownClients, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation,
+    Queues, Rule, RuleCounters, RuleId, Sample, Timestamp,
 };
 
 use super::{HalfOpen, InKernel, Kernel, Wire, address};
@@ -16,12 +16,14 @@ impl Kernel {
         let counted = std::mem::take(&mut self.count_half_open);
         self.polled.rotate_right(1);
         self.polled[0] = self.now;
-        for socket in self.sockets.iter_mut().filter(|it| it.steps.contains_key(&Step::Cookies)) {
+        for socket in
+            self.sockets.iter_mut().filter(|it| it.mitigations.contains_key(&Mitigation::Cookies))
+        {
             socket.counters.cookies_redeemed += self.refused_cookies;
             // They come from one address.
             let attacker = [192, 0, 2, 66].into();
             for _ in 0..self.refused_cookies.min(4) {
-                self.handovers.returned(&mut socket.counters, 0, attacker, self.now);
+                self.handovers.note(&mut socket.counters, 0, attacker, self.now);
             }
         }
         let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
@@ -47,14 +49,19 @@ impl Kernel {
                 .map(|(&id, rule)| RuleCounters {
                     id,
                     hits: rule.hits,
-                    returned: rule.returned,
+                    accepted_retransmits: rule.accepted_retransmits,
                     completed: rule.completed,
                 })
                 .collect(),
             host: self.host,
             syns_by_cpu: vec![self.load * syns / u64::from(self.cpus); self.cpus as usize],
             lost: 0,
-            probes: self.probes.iter().copied().chain(self.closed.sources()).collect(),
+            closed_port_sources: self
+                .closed_port_sources
+                .iter()
+                .copied()
+                .chain(self.closed.sources())
+                .collect(),
             sample_shift: self.shift,
             one_sided: self.one_sided,
         }
@@ -78,7 +85,8 @@ impl Kernel {
             existing.rule = rule;
             return;
         }
-        self.rules.insert(rule.id, InKernel { rule, hits: 0, returned: 0, completed: 0 });
+        self.rules
+            .insert(rule.id, InKernel { rule, hits: 0, accepted_retransmits: 0, completed: 0 });
     }
 
     pub(crate) fn renew(&mut self, id: RuleId, expires: Timestamp) {
@@ -111,11 +119,16 @@ impl Kernel {
     }
 
     /// Starts a mitigation, or stops it.
-    pub(crate) fn set_step(&mut self, listener: ListenerId, step: Step, rate: Option<u32>) {
+    pub(crate) fn set_mitigation(
+        &mut self,
+        listener: ListenerId,
+        mitigation: Mitigation,
+        rate: Option<u32>,
+    ) {
         let Some(socket) = self.sockets.get_mut(listener.0 as usize) else { return };
         match rate {
-            Some(rate) => socket.steps.insert(step, rate),
-            None => socket.steps.remove(&step),
+            Some(rate) => socket.mitigations.insert(mitigation, rate),
+            None => socket.mitigations.remove(&mitigation),
         };
     }
 
@@ -151,8 +164,8 @@ impl Kernel {
     }
 
     /// The mitigations that are active for a listener.
-    pub fn steps(&self, to: usize) -> Vec<Step> {
-        self.sockets[to].steps.keys().copied().collect()
+    pub fn mitigations(&self, to: usize) -> Vec<Mitigation> {
+        self.sockets[to].mitigations.keys().copied().collect()
     }
 
     /// Returns the number of half-open handshakes of a listener.

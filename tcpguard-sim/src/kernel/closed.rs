@@ -1,14 +1,14 @@
 //! SYNs to addresses and ports at which nothing listens: counted by source as the data path does
-//! (`tcpguard_common::fastpath::probes`), and refused by the stack as far as it is left to
+//! (`tcpguard_common::fastpath::closed_port_sources`), and refused by the stack as far as it is left to
 //! (`tcpguard_common::fastpath::closed`).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tcpguard_common::abi::maps::PROBE_CELLS;
-use tcpguard_common::abi::{Addr, FlowKey, HashKey, Probe as Cell};
-use tcpguard_common::fastpath::{hash, probes};
-use tcpguard_engine::{Listener, Probe, Timestamp};
+use tcpguard_common::abi::maps::CLOSED_PORT_CELLS;
+use tcpguard_common::abi::{Addr, ClosedPortSource as Cell, FlowKey, HashKey};
+use tcpguard_common::fastpath::{closed_port_sources, hash};
+use tcpguard_engine::{ClosedPortSource, Listener, Timestamp};
 
 use crate::random::{ln, mix};
 
@@ -31,7 +31,7 @@ impl Default for Closed {
     fn default() -> Self {
         Self {
             key: HashKey(std::array::from_fn(|word| mix(word as u64))),
-            cells: vec![Cell::default(); PROBE_CELLS as usize],
+            cells: vec![Cell::default(); CLOSED_PORT_CELLS as usize],
             ports: BTreeSet::new(),
             limit: None,
             unseen: false,
@@ -49,8 +49,8 @@ impl Closed {
             client_port: [0; 2],
             server_port: place.port.to_be_bytes(),
         };
-        let cell = hash::source(&self.key, &flow.client.client()) % u64::from(PROBE_CELLS);
-        probes::note(&mut self.cells[cell as usize], &self.key, &flow, now.as_nanos());
+        let cell = hash::source(&self.key, &flow.client.client()) % u64::from(CLOSED_PORT_CELLS);
+        closed_port_sources::note(&mut self.cells[cell as usize], &self.key, &flow, now.as_nanos());
     }
 
     /// Lets so many SYNs a second go to the stack; `None`: all of them.
@@ -80,9 +80,9 @@ impl Closed {
     }
 
     /// Returns the sources as the agent reads them. It is not shown which of them are clients as well.
-    pub fn sources(&self) -> impl Iterator<Item = Probe> {
+    pub fn sources(&self) -> impl Iterator<Item = ClosedPortSource> {
         let time = |seconds: u32| Timestamp::from_millis(u64::from(seconds) * 1000);
-        self.cells.iter().filter(|cell| cell.syns > 0).map(move |cell| Probe {
+        self.cells.iter().filter(|cell| cell.syns > 0).map(move |cell| ClosedPortSource {
             source: unpacked(&cell.source),
             server: unpacked(&cell.server),
             port: u16::from_be_bytes(cell.port),
@@ -164,6 +164,6 @@ mod tests {
             closed.note(Timestamp::from_millis(5000), client, place(8080));
         }
         let sources = closed.sources().count();
-        assert!((1000..=PROBE_CELLS as usize).contains(&sources), "{sources}");
+        assert!((1000..=CLOSED_PORT_CELLS as usize).contains(&sources), "{sources}");
     }
 }

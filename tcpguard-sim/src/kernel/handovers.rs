@@ -1,4 +1,4 @@
-//! Clients with valid cookies, as `tcpguard_common`'s `fastpath/handovers.rs` counts them.
+//! Clients with valid cookies, as `tcpguard_common`'s `fastpath/cookie_networks.rs` counts them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ struct Place {
 
 impl Handovers {
     /// Counts the client that returned a valid cookie.
-    pub fn returned(
+    pub fn note(
         &mut self,
         counters: &mut ListenerCounters,
         to: usize,

@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use tcpguard_common::abi::LATE_POLLS;
 use tcpguard_common::fastpath::{Fingerprint, Pace, clients, dropped_shift};
 use tcpguard_engine::{
-    Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId, Mode, Probe, Route,
-    Rule, RuleId, Settings, Step, TcpExt, Timestamp,
+    ClosedPortSource, Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId,
+    Mitigation, Mode, Route, Rule, RuleId, Settings, TcpExt, Timestamp,
 };
 
 use self::closed::Closed;
@@ -120,7 +120,7 @@ struct Socket {
     listener: Listener,
     server: Server,
     /// The active mitigations, and the rate of a budget.
-    steps: BTreeMap<Step, u32>,
+    mitigations: BTreeMap<Mitigation, u32>,
     /// Tokens of the budget, and the time of that count.
     tokens: (f64, Timestamp),
     /// Tokens of retransmitted SYNs that a rule or the budget would drop, and the time of that count; then their rate
@@ -141,7 +141,7 @@ struct Socket {
 struct InKernel {
     rule: Rule,
     hits: u64,
-    returned: u64,
+    accepted_retransmits: u64,
     completed: u64,
 }
 
@@ -173,7 +173,7 @@ pub struct Kernel {
     /// Counters of packets that belong to no listener.
     pub host: HostCounters,
     /// Sources that send SYNs to ports at which nothing listens, beside those of floods.
-    pub probes: Vec<Probe>,
+    pub closed_port_sources: Vec<ClosedPortSource>,
     /// Outgoing packets are not seen.
     pub one_sided: bool,
     /// SYN-ACKs leave by an interface that is not attached.
@@ -222,7 +222,7 @@ impl Default for Kernel {
             samples: BTreeMap::new(),
             allowed: Vec::new(),
             host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
-            probes: Vec::new(),
+            closed_port_sources: Vec::new(),
             one_sided: false,
             unseen: false,
             routes: Vec::new(),
@@ -261,7 +261,7 @@ impl Kernel {
         self.sockets.push(Socket {
             listener,
             server,
-            steps: BTreeMap::new(),
+            mitigations: BTreeMap::new(),
             tokens: (0.0, self.now),
             returns: (0.0, self.now),
             return_rate: Settings::default().budget(server.backlog),
@@ -375,7 +375,7 @@ impl Kernel {
         }
         if cookie {
             socket.counters.cookies_redeemed += 1;
-            self.handovers.returned(&mut socket.counters, to, client, self.now);
+            self.handovers.note(&mut socket.counters, to, client, self.now);
         }
         let weight = 1 << self.shift;
         if let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.done_at.is_none()) {
@@ -424,11 +424,11 @@ impl Kernel {
             known.completed = now;
             if now >= known.known_from {
                 known.known_from = period_end(now);
-                self.sockets[to].counters.established_known += 1;
+                self.sockets[to].counters.established_returning += 1;
             }
             return;
         }
-        let known_from = period_end(now + Duration::from_nanos(clients::KNOWN_AFTER_NS));
+        let known_from = period_end(now + Duration::from_nanos(clients::RETURNING_AFTER_NS));
         self.clients.insert(number(client), Validated { completed: now, known_from });
         if let Some(rule) = rule.and_then(|id| self.rules.get_mut(&id)) {
             rule.completed += 1;
@@ -492,7 +492,7 @@ impl Kernel {
     /// Whether the XDP program replies with a cookie to a SYN that no rule drops.
     fn is_answered_early(&mut self, syn: &Syn) -> bool {
         let socket = &mut self.sockets[syn.to];
-        if self.mode != Mode::Enforce || !socket.steps.contains_key(&Step::Cookies) {
+        if self.mode != Mode::Enforce || !socket.mitigations.contains_key(&Mitigation::Cookies) {
             return false;
         }
         socket.counters.cookies_sent += 1;

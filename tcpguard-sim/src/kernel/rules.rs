@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{ListenerId, Matcher, Mode, Origin, Rule, Step};
+use tcpguard_engine::{ListenerId, Matcher, Mitigation, Mode, Origin, Rule};
 
 use super::{Kernel, Syn};
 
@@ -35,17 +35,17 @@ impl Kernel {
         }
         let window = Duration::from_millis(800)..=Duration::from_millis(3500);
         let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
-        let returned = !is_absolute
+        let accepted_retransmits = !is_absolute
             && self.remember(syn).is_some_and(|age| window.contains(&age))
             && self.takes_return(syn.to, self.sockets[syn.to].return_rate);
-        if returned || by_signature && self.mode == Mode::Observe {
+        if accepted_retransmits || by_signature && self.mode == Mode::Observe {
             self.let_through.insert(syn.key, id);
         }
         let counters = &mut self.sockets[syn.to].counters;
         let Some(rule) = self.rules.get_mut(&id) else { return true };
-        if returned {
-            rule.returned += 1;
-            counters.returned += 1;
+        if accepted_retransmits {
+            rule.accepted_retransmits += 1;
+            counters.accepted_retransmits += 1;
             return true;
         }
         if by_signature {
@@ -60,13 +60,13 @@ impl Kernel {
     /// Whether a SYN that no rule drops is one too many.
     pub(super) fn is_too_many(&mut self, syn: &Syn) -> bool {
         if self.mode != Mode::Enforce
-            || self.sockets[syn.to].steps.is_empty()
+            || self.sockets[syn.to].mitigations.is_empty()
             || self.is_validated(syn.client)
         {
             return false;
         }
-        let overload = self.sockets[syn.to].steps.contains_key(&Step::Overload);
-        let rate = self.sockets[syn.to].steps.get(&Step::Budget).copied();
+        let overload = self.sockets[syn.to].mitigations.contains_key(&Mitigation::Overload);
+        let rate = self.sockets[syn.to].mitigations.get(&Mitigation::Budget).copied();
         let passes = (!overload || self.was_retransmitted(syn))
             && rate.is_none_or(|rate| {
                 // Half of it is for first SYNs.
@@ -97,7 +97,7 @@ impl Kernel {
     /// Whether a retransmitted SYN that a rule or a budget would keep from the stack is answered, or goes there.
     fn takes_return(&mut self, to: usize, rate: u32) -> bool {
         let (now, socket) = (self.now, &mut self.sockets[to]);
-        if self.mode != Mode::Enforce || socket.steps.contains_key(&Step::Cookies) {
+        if self.mode != Mode::Enforce || socket.mitigations.contains_key(&Mitigation::Cookies) {
             return true;
         }
         let rate = f64::from(rate);

@@ -2,7 +2,7 @@
 
 use tcpguard_engine::{IncidentReport, ListenerReport, Matcher, Report, Rule};
 
-use super::{Attempt, Lab, Told};
+use super::{Attempt, Lab, RaisedAlert};
 
 impl Lab {
     /// The engine's report at this time.
@@ -22,13 +22,14 @@ impl Lab {
 
     /// Times of the alerts about an event, s.
     pub fn times(&self, event: &str) -> Vec<f64> {
-        self.told.iter().filter(|told| told.event == event).map(|told| told.at).collect()
+        self.alerts.iter().filter(|told| told.event == event).map(|told| told.at).collect()
     }
 
     /// All alerts, for failing tests.
     pub fn story(&self) -> String {
-        let line = |told: &Told| format!("{:8.3} {} {}\n", told.at, told.event, told.message);
-        self.told.iter().map(line).collect()
+        let line =
+            |told: &RaisedAlert| format!("{:8.3} {} {}\n", told.at, told.event, told.message);
+        self.alerts.iter().map(line).collect()
     }
 
     /// Share of the clients that began within `from..until` and were connected a second later. Only a

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Command, Engine, Flow, ListenerId, Request, RequestError, Response, Step};
+use tcpguard_engine::{
+    Command, Engine, Flow, ListenerId, Mitigation, Request, RequestError, Response,
+};
 
-use super::{Lab, Told};
+use super::{Lab, RaisedAlert};
 use crate::kernel::{HalfOpen, Kernel};
 use crate::seconds;
 
@@ -68,16 +70,26 @@ impl Lab {
                     }
                 }
                 Command::SetAllowed(allowed) => self.kernel.allowed = allowed,
-                Command::TakeStep { listener, step, rate } => match self.obstacle(listener, step) {
-                    Some(why) => {
-                        self.engine.step_failed(self.kernel.now, listener, step, why, false);
+                Command::StartMitigation { listener, mitigation, rate } => {
+                    match self.obstacle(listener, mitigation) {
+                        Some(why) => {
+                            self.engine.mitigation_failed(
+                                self.kernel.now,
+                                listener,
+                                mitigation,
+                                why,
+                                false,
+                            );
+                        }
+                        None => {
+                            self.kernel.set_mitigation(listener, mitigation, Some(rate));
+                            self.mitigations.push((t, mitigation));
+                        }
                     }
-                    None => {
-                        self.kernel.set_step(listener, step, Some(rate));
-                        self.steps.push((t, step));
-                    }
-                },
-                Command::LeaveStep { listener, step } => self.kernel.set_step(listener, step, None),
+                }
+                Command::StopMitigation { listener, mitigation } => {
+                    self.kernel.set_mitigation(listener, mitigation, None)
+                }
                 Command::SpareListener { listener, spared } => {
                     self.kernel.spare(listener, spared);
                 }
@@ -109,23 +121,25 @@ impl Lab {
                     };
                     self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }
-                Command::Alert { severity, event, message, incident, .. } => self.told.push(Told {
-                    at: t,
-                    severity,
-                    event,
-                    message,
-                    incident: incident.map(|incident| *incident),
-                }),
+                Command::Alert { severity, event, message, incident, .. } => {
+                    self.alerts.push(RaisedAlert {
+                        at: t,
+                        severity,
+                        event,
+                        message,
+                        incident: incident.map(|incident| *incident),
+                    })
+                }
             }
         }
     }
 
     /// Returns the obstacle to a mitigation, if there is one.
-    fn obstacle(&self, listener: ListenerId, step: Step) -> Option<&'static str> {
-        if step == Step::Cookies && !self.kernel.takes_cookies(listener) {
+    fn obstacle(&self, listener: ListenerId, mitigation: Mitigation) -> Option<&'static str> {
+        if mitigation == Mitigation::Cookies && !self.kernel.takes_cookies(listener) {
             return Some(NO_COOKIES);
         }
-        self.refuse_steps.contains(&step).then_some("no such kernel")
+        self.refuse_mitigations.contains(&mitigation).then_some("no such kernel")
     }
 
     /// Handles an operator's request.
@@ -154,8 +168,8 @@ impl Lab {
         self.engine.set_protected(self.protected.clone());
         let adopted = self.kernel.rules().cloned();
         self.engine.adopt(self.kernel.now, adopted.collect());
-        for step in self.kernel.steps(0) {
-            self.engine.adopt_step(self.kernel.now, ListenerId(0), step, 0);
+        for mitigation in self.kernel.mitigations(0) {
+            self.engine.adopt_mitigation(self.kernel.now, ListenerId(0), mitigation, 0);
         }
         self.carry_out();
     }

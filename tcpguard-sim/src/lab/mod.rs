@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Engine, IncidentReport, Listener, Mode, Override, Rule, Settings, Severity, Step, Timestamp,
-    Tuning,
+    Engine, IncidentReport, Listener, Mitigation, Mode, Override, Rule, Settings, Severity,
+    Timestamp, Tuning,
 };
 
 use self::play::{Checker, Event, Group, Wave};
@@ -32,7 +32,7 @@ const TICK_STEPS: u64 = 25;
 
 /// An alert and its time.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct RaisedAlert {
     /// Time of the alert, s.
     pub at: f64,
     /// Severity of the alert.
@@ -92,8 +92,8 @@ pub struct Lab {
     pub kernel: Kernel,
     /// The engine of its agent.
     pub engine: Engine,
-    /// Every alert so far, or since [`Lab::drain_told`].
-    pub told: Vec<Told>,
+    /// Every alert so far, or since [`Lab::drain_alerts`].
+    pub alerts: Vec<RaisedAlert>,
     /// Every rule ever installed, and the time of that, s.
     pub installed: Vec<(f64, Rule)>,
     /// Every removal: its time (s), the rule, and the reason.
@@ -105,9 +105,9 @@ pub struct Lab {
     /// Whether the kernel refuses rules.
     pub refuse_rules: bool,
     /// Mitigations that cannot be started.
-    pub refuse_steps: Vec<Step>,
+    pub refuse_mitigations: Vec<Mitigation>,
     /// Every mitigation that was ever started, and the time of that, s.
-    pub steps: Vec<(f64, Step)>,
+    pub mitigations: Vec<(f64, Mitigation)>,
     /// Measures the engine.
     pub meter: Option<Meter>,
     tuning: Tuning,
@@ -147,14 +147,14 @@ impl Lab {
         Self {
             kernel: Kernel::default(),
             engine: Engine::new(tuning.clone(), mode).expect("settings that agree"),
-            told: Vec::new(),
+            alerts: Vec::new(),
             installed: Vec::new(),
             removed: Vec::new(),
             protected: Vec::new(),
             deaf: None,
             refuse_rules: false,
-            refuse_steps: Vec::new(),
-            steps: Vec::new(),
+            refuse_mitigations: Vec::new(),
+            mitigations: Vec::new(),
             meter: None,
             tuning,
             seed,
@@ -245,8 +245,8 @@ impl Lab {
     }
 
     /// The alerts since the last call.
-    pub fn drain_told(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.told)
+    pub fn drain_alerts(&mut self) -> Vec<RaisedAlert> {
+        std::mem::take(&mut self.alerts)
     }
 
     /// Plays until `end`, s.

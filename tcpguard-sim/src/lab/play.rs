@@ -11,7 +11,7 @@ use crate::kernel::{Fate, Key, Syn};
 use crate::looks::{Shape, linux};
 use crate::random::{Random, exp, mix};
 use crate::traffic::{
-    Broken, Clients, Flood, Frames, HealthChecks, Persistence, Probe, Sources, Whom,
+    Broken, Clients, Flood, Frames, HealthCheck, HealthChecks, Persistence, Sources, Whom,
 };
 
 /// Times at which a client's ACK is retransmitted with its data, s after the one before.
@@ -430,9 +430,11 @@ impl Lab {
         }
         let cookie = fate == Fate::Cookie;
         match kind {
-            Probe::Vanish => {}
-            Probe::Reset => self.schedule(t + REACTION, Event::Reset { to, key }),
-            Probe::Fin => self.schedule(t + REACTION, Event::Check { to, key, client, cookie }),
+            HealthCheck::Vanish => {}
+            HealthCheck::Reset => self.schedule(t + REACTION, Event::Reset { to, key }),
+            HealthCheck::Fin => {
+                self.schedule(t + REACTION, Event::Check { to, key, client, cookie })
+            }
         }
     }
 

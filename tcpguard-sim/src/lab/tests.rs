@@ -3,13 +3,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_common::fastpath::Fingerprint;
-use tcpguard_engine::{Listener, Mode, Order, Request, Settings, Step, StepState};
+use tcpguard_engine::{Listener, Mitigation, MitigationState, Mode, Order, Request, Settings};
 
 use super::Lab;
 use crate::random::Random;
 use crate::{
-    Arrivals, Broken, Clients, Flood, HealthChecks, Natural, Outage, Persistence, Population,
-    Probe, Server, Shape, Sources, Tick, Whom,
+    Arrivals, Broken, Clients, Flood, HealthCheck, HealthChecks, Natural, Outage, Persistence,
+    Population, Server, Shape, Sources, Tick, Whom,
 };
 
 fn lab(seed: u64) -> Lab {
@@ -205,7 +205,7 @@ fn a_broken_path_of_one_provider_hits_nobody_else() {
 
 #[test]
 fn health_checks_end_as_they_are_told_to() {
-    for kind in [Probe::Reset, Probe::Vanish, Probe::Fin] {
+    for kind in [HealthCheck::Reset, HealthCheck::Vanish, HealthCheck::Fin] {
         let checks = HealthChecks { to: 0, rate: 4.0, sources: 3, kind };
         let mut lab = lab(1).health_checks(checks);
         lab.run_until(50.0);
@@ -218,9 +218,9 @@ fn health_checks_end_as_they_are_told_to() {
             f64::from(ticks.last().map_or(0, |tick| tick.half_open)),
         ];
         let expected = match kind {
-            Probe::Reset => [200.0, 200.0, 0.0, 0.0, 0.0],
-            Probe::Vanish => [200.0, 0.0, 0.0, 0.0, 200.0],
-            Probe::Fin => [200.0, 0.0, 200.0, 200.0, 0.0],
+            HealthCheck::Reset => [200.0, 200.0, 0.0, 0.0, 0.0],
+            HealthCheck::Vanish => [200.0, 0.0, 0.0, 0.0, 200.0],
+            HealthCheck::Fin => [200.0, 0.0, 200.0, 200.0, 0.0],
         };
         assert!(
             counts.iter().zip(expected).all(|(count, expected)| (count - expected).abs() <= 1.0),
@@ -315,7 +315,7 @@ fn a_flood_of_closed_ports_reaches_no_listener() {
     lab.run_until(6.0);
     let sample = lab.kernel.sample();
     assert_eq!(sample.listeners[0].counters.syn, 0);
-    let [probe] = sample.probes[..] else { panic!("one source") };
+    let [probe] = sample.closed_port_sources[..] else { panic!("one source") };
     assert!(probe.syns > 4990 && u64::from(probe.syns) == sample.host.no_listener, "{probe:?}");
     assert_eq!(sample.host.refused, sample.host.no_listener, "by a reset each");
     assert!((15..27).contains(&probe.ports), "{probe:?}");
@@ -365,7 +365,7 @@ fn the_tally_tells_what_the_guard_takes_from_clients() {
     let tally = lab.tally();
     assert!(tally.dropped > 10 && tally.dropped < tally.syns / 4, "{tally:?}");
     assert!(tally.validated_syns > 50 && tally.validated_dropped == 0, "{tally:?}");
-    assert!(lab.drain_told().len() > 1 && lab.told.is_empty());
+    assert!(lab.drain_alerts().len() > 1 && lab.alerts.is_empty());
     assert!(lab.drain_ticks(0).is_empty(), "nobody asked for ticks");
 }
 
@@ -377,15 +377,16 @@ fn a_host_that_takes_no_cookies_takes_none_of_the_guards() {
     lab.run_until(5.0);
     let listener = lab.listener_report(0).listener;
     let order = || {
-        let (step, order, lifetime) = (Step::Cookies, Order::On, Duration::from_secs(600));
-        Request::OrderStep { listener, step, order, lifetime, uid: 0 }
+        let (mitigation, order, lifetime) =
+            (Mitigation::Cookies, Order::On, Duration::from_secs(600));
+        Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 0 }
     };
     lab.request(order()).expect("ordered");
-    assert_eq!((lab.kernel.steps(0), lab.steps.len()), (Vec::new(), 0));
-    let report = &lab.listener_report(0).steps[0];
-    assert_eq!((report.step, report.state), (Step::Cookies, StepState::Refused));
+    assert_eq!((lab.kernel.mitigations(0), lab.mitigations.len()), (Vec::new(), 0));
+    let report = &lab.listener_report(0).mitigations[0];
+    assert_eq!((report.mitigation, report.state), (Mitigation::Cookies, MitigationState::Refused));
     assert!(report.why.starts_with("net.ipv4.tcp_syncookies is 0"), "{}", report.why);
     lab.kernel.set_cookies(true);
     lab.request(order()).expect("ordered");
-    assert_eq!(lab.kernel.steps(0), [Step::Cookies]);
+    assert_eq!(lab.kernel.mitigations(0), [Mitigation::Cookies]);
 }

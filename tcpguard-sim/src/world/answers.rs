@@ -4,9 +4,9 @@ use ipnet::IpNet;
 use tcpguard_engine::{KnownClients, Route, RouteQuestion};
 
 /// A host on which no client has ever completed a handshake.
-pub(super) struct NobodyKnown;
+pub(super) struct NoKnownClients;
 
-impl KnownClients for NobodyKnown {
+impl KnownClients for NoKnownClients {
     fn completed_within(&self, _net: &IpNet) -> bool {
         false
     }

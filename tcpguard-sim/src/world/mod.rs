@@ -12,15 +12,15 @@ use ipnet::{IpNet, Ipv4Net};
 use tcpguard_common::abi::maps;
 use tcpguard_common::fastpath::Fingerprint;
 use tcpguard_engine::{
-    ClientsWithin, Command, Engine, Flow, FlowState, Force, HostCounters, IncidentReport, Limits,
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mode, Origin,
-    Ports, Probe, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, Step, TcpExt,
-    Timestamp, Tuning, Which, Whose,
+    ClientsWithin, ClosedPortSource, Command, Engine, Flow, FlowState, Force, HostCounters,
+    IncidentReport, Limits, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,
+    Matcher, Mitigation, Mode, Origin, Ports, Queues, Request, Rule, RuleCounters, RuleId,
+    RuleToImport, Sample, TcpExt, Timestamp, Tuning, Which, Whose,
 };
 
 use crate::POLL;
 
-pub use op::{LISTENERS, ON_TRIAL, Op, Shape, Traffic, host, net};
+pub use op::{LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, host, net};
 
 /// The kernel's rules, and everything that was ever ordered.
 pub struct World {
@@ -43,7 +43,7 @@ pub struct World {
     /// The rules in force, and how often each was hit.
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
     /// The active mitigations.
-    pub steps: BTreeSet<(ListenerId, Step)>,
+    pub mitigations: BTreeSet<(ListenerId, Mitigation)>,
     /// Listeners with a sample of SYN headers, of one SYN in two to this power.
     sampled: BTreeMap<ListenerId, u8>,
     protected: Vec<IpNet>,
@@ -91,7 +91,7 @@ impl World {
             counters: BTreeMap::new(),
             tcp_ext: TcpExt::default(),
             rules: BTreeMap::new(),
-            steps: BTreeSet::new(),
+            mitigations: BTreeSet::new(),
             sampled: BTreeMap::new(),
             protected: Vec::new(),
             allowed: Vec::new(),
@@ -209,20 +209,20 @@ impl World {
             self.engine.rules(Timestamp::default()).map(|rule| (rule.id, rule.clone())).collect();
         self.sampled.clear();
         self.engine = Engine::new(self.tuning.clone(), self.mode).expect("settings that agree");
-        self.engine.teach(learned, Duration::from_secs(1)).expect("what was learned is valid");
+        self.engine.restore(learned, Duration::from_secs(1)).expect("what was learned is valid");
         self.name_protected();
         for (net, until) in self.allowed.clone() {
             self.allow(net, until.since(self.now).as_secs());
         }
         let found = self.rules.values().map(|(rule, _)| {
-            let trial = records.get(&rule.id).and_then(|record| record.trial.clone());
-            Rule { trial, ..rule.clone() }
+            let confirmation = records.get(&rule.id).and_then(|record| record.confirmation.clone());
+            Rule { confirmation, ..rule.clone() }
         });
         self.engine.adopt(self.now, found.collect());
-        let over = |rule: &Rule| rule.trial.is_some() && rule.expires <= self.now;
+        let over = |rule: &Rule| rule.confirmation.is_some() && rule.expires <= self.now;
         self.engine.revert(self.now, records.into_values().filter(over).collect());
-        for (listener, step) in self.steps.clone() {
-            self.engine.adopt_step(self.now, listener, step, 100);
+        for (listener, mitigation) in self.mitigations.clone() {
+            self.engine.adopt_mitigation(self.now, listener, mitigation, 100);
         }
     }
 
@@ -245,8 +245,8 @@ impl World {
             _ => None,
         };
         let tried: BTreeSet<String> = match &request {
-            Request::Block { net, force: Force::OnTrial { .. }, .. } => vec![*net],
-            Request::ImportRules { rules, force: Force::OnTrial { .. }, .. } => {
+            Request::Block { net, force: Force::PendingConfirmation { .. }, .. } => vec![*net],
+            Request::ImportRules { rules, force: Force::PendingConfirmation { .. }, .. } => {
                 rules.iter().map(|rule| rule.net).collect()
             }
             _ => Vec::new(),
@@ -296,15 +296,15 @@ impl World {
         *counters.established.get_or_insert(0) += traffic.real;
         for (_, counted) in self.rules.values_mut() {
             counted.hits += traffic.forged;
-            counted.returned += traffic.forged / traffic.returning;
+            counted.accepted_retransmits += traffic.forged / traffic.returning;
             counted.completed += traffic.forged / traffic.returning;
         }
         self.tcp_ext.req_q_full_drop += traffic.queue_drops;
         self.tcp_ext.listen_overflows += traffic.overflows;
         self.add_flows(traffic, target);
-        self.host.answers += self.unasked;
+        self.host.replies += self.unasked;
         self.host.unsolicited += self.unasked;
-        let probe = Probe {
+        let probe = ClosedPortSource {
             source: host(9).into(),
             server: [203, 0, 113, 1].into(),
             port: 22,
@@ -325,7 +325,7 @@ impl World {
             tcp_ext: self.tcp_ext,
             rules: self.rules.values().map(|(_, counted)| *counted).collect(),
             host: self.host,
-            probes: if self.ports > 0 { vec![probe] } else { Vec::new() },
+            closed_port_sources: if self.ports > 0 { vec![probe] } else { Vec::new() },
             sample_shift: self.shift,
             one_sided: false,
         };
@@ -417,9 +417,14 @@ impl World {
                     self.replace(rules, &removed);
                 }
                 Command::SetAllowed(allowed) => self.allowed = allowed,
-                Command::TakeStep { listener, step, .. } => self.take(listener, step),
-                Command::LeaveStep { listener, step } => {
-                    assert!(self.steps.remove(&(listener, step)), "{step:?} was not taken");
+                Command::StartMitigation { listener, mitigation, .. } => {
+                    self.take(listener, mitigation)
+                }
+                Command::StopMitigation { listener, mitigation } => {
+                    assert!(
+                        self.mitigations.remove(&(listener, mitigation)),
+                        "{mitigation:?} was not taken"
+                    );
                 }
                 Command::SetMode(mode) => self.mode = mode,
                 Command::SpareListener { .. }
@@ -437,7 +442,7 @@ impl World {
                 Command::InspectFlows => {
                     inspected += 1;
                     let flows = self.flows.iter().copied().collect();
-                    self.engine.handle_flows(self.now, &flows, &answers::NobodyKnown);
+                    self.engine.handle_flows(self.now, &flows, &answers::NoKnownClients);
                 }
                 Command::LookUpRoutes(questions) => {
                     self.engine.handle_routes(self.now, &answers::routes(questions));
@@ -454,18 +459,21 @@ impl World {
         assert!(inspected <= 1 && counted <= 1, "a question asked twice");
     }
 
-    fn take(&mut self, listener: ListenerId, step: Step) {
-        assert!(!step.is_done_by_rules());
-        assert!(step == Step::Strays || self.mode == Mode::Enforce, "{step:?}");
+    fn take(&mut self, listener: ListenerId, mitigation: Mitigation) {
+        assert!(!mitigation.is_done_by_rules());
+        assert!(
+            mitigation == Mitigation::OutOfState || self.mode == Mode::Enforce,
+            "{mitigation:?}"
+        );
         assert_ne!(self.mode, Mode::Off);
         if self.refusing {
             // Nothing of it is left then, not even a budget at another rate.
-            self.steps.remove(&(listener, step));
-            self.engine.step_failed(self.now, listener, step, "no memory", false);
+            self.mitigations.remove(&(listener, mitigation));
+            self.engine.mitigation_failed(self.now, listener, mitigation, "no memory", false);
             return;
         }
-        let again = !self.steps.insert((listener, step));
-        assert!(!again || step == Step::Budget, "{step:?} is taken already");
+        let again = !self.mitigations.insert((listener, mitigation));
+        assert!(!again || mitigation == Mitigation::Budget, "{mitigation:?} is taken already");
     }
 
     fn install(&mut self, rule: Rule) {
@@ -494,7 +502,7 @@ impl World {
             return;
         }
         self.installed += 1;
-        let counted = RuleCounters { id: rule.id, hits: 0, returned: 0, completed: 0 };
+        let counted = RuleCounters { id: rule.id, hits: 0, accepted_retransmits: 0, completed: 0 };
         self.rules.insert(rule.id, (rule, counted));
     }
 
@@ -517,7 +525,7 @@ impl World {
                     assert!(matches!(rule.origin, Origin::Operator { .. }));
                     assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
                     self.installed += 1;
-                    RuleCounters { id: rule.id, hits: 0, returned: 0, completed: 0 }
+                    RuleCounters { id: rule.id, hits: 0, accepted_retransmits: 0, completed: 0 }
                 }
             };
             assert!(rule.id.0 < maps::rule_slots(maps::RULES));
@@ -543,7 +551,7 @@ impl World {
         let signature =
             |(rule, _): &&(Rule, RuleCounters)| matches!(rule.matcher, Matcher::Signature { .. });
         assert_eq!(self.rules.values().filter(signature).count(), 0, "{:?}", self.rules);
-        assert!(self.steps.is_empty(), "{:?}", self.steps);
+        assert!(self.mitigations.is_empty(), "{:?}", self.mitigations);
     }
 
     fn check(&self) {

@@ -152,7 +152,8 @@ pub enum Shape {
 }
 
 /// Risky rules end after a minute unless they are confirmed.
-pub const ON_TRIAL: Force = Force::OnTrial { within: Duration::from_secs(60), caller: None };
+pub const PENDING_CONFIRMATION: Force =
+    Force::PendingConfirmation { within: Duration::from_secs(60), caller: None };
 
 /// Addresses of operators' blocks, protected prefixes and one-source floods meet in this network.
 pub fn host(host: u8) -> Ipv4Addr {

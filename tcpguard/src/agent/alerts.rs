@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
 
-use super::lines::{self, Line};
+use super::jsonl::{self, Line};
 use super::writer::Writer;
 use crate::durable::seal::Damage;
-use crate::observe::History;
 use crate::status::{AlertEntry, EVENT_SCHEMA, Event, Severity};
+use crate::telemetry::History;
 
 pub(super) const NAME: &str = "alerts.jsonl";
 /// Least time between two writes of the file: a flood with many rules raises alerts all the time. The journal has
@@ -63,11 +63,11 @@ impl AlertFile {
 }
 
 fn store(dir: &Path, lines: &Vec<Event>) -> io::Result<()> {
-    lines::store(&dir.join(NAME), lines)
+    jsonl::store(&dir.join(NAME), lines)
 }
 
 pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
-    let lines: Vec<Event> = lines::load(&dir.join(NAME));
+    let lines: Vec<Event> = jsonl::load(&dir.join(NAME));
     lines.into_iter().map(|line| line.alert).collect()
 }
 
@@ -76,7 +76,7 @@ pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
 /// # Errors
 /// When there is no file, it cannot be read, or its content is damaged.
 pub(super) fn read(dir: &Path) -> Result<Vec<AlertEntry>, Damage> {
-    let lines: Vec<Event> = lines::read(&dir.join(NAME))?;
+    let lines: Vec<Event> = jsonl::read(&dir.join(NAME))?;
     Ok(lines.into_iter().map(|line| line.alert).collect())
 }
 
@@ -104,7 +104,7 @@ mod tests {
             severity: Severity::Warning,
             event: "rule_withdrawn".to_owned(),
             message: format!("rule {seq} hit \"clients\"\n"),
-            attack: seq.is_multiple_of(2).then_some(seq),
+            incident: seq.is_multiple_of(2).then_some(seq),
         }
     }
 
@@ -115,7 +115,7 @@ mod tests {
     fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
         let lines = numbers.into_iter().map(|seq| Event::of(alert(seq))).collect();
         store(dir, &lines).unwrap();
-        seal::read(&dir.join(NAME), lines::MAX_BYTES).unwrap()
+        seal::read(&dir.join(NAME), jsonl::MAX_BYTES).unwrap()
     }
 
     #[test]

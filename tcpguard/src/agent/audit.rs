@@ -43,7 +43,7 @@ pub enum Deviation {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// Differences that were found and repaired, in words.
-    pub mended: Vec<String>,
+    pub repaired: Vec<String>,
     /// Last error that kept something from being read or repaired.
     pub failed: Option<String>,
     /// Number of rules in the kernel, if they were counted and nothing has changed meanwhile.
@@ -96,7 +96,7 @@ struct Looked {
 
 impl Audit {
     /// The next step. Returns the result of the round that ended with it, if one did.
-    pub fn step(&mut self, now: Timestamp, executor: &Executor) -> Option<Outcome> {
+    pub fn advance(&mut self, now: Timestamp, executor: &Executor) -> Option<Outcome> {
         let since = self.stepped.replace(now).map_or(Duration::ZERO, |last| now.since(last));
         if !self.running {
             if self.begun.is_some_and(|begun| now.since(begun) < PERIOD) {
@@ -109,10 +109,10 @@ impl Audit {
             let mut deviations = Vec::new();
             let looked = self.look(executor, keys, &mut deviations);
             for deviation in deviations {
-                match executor.mend(&deviation) {
+                match executor.repair(&deviation) {
                     Ok(()) => {
                         self.found += u32::from(!matches!(deviation, Deviation::Foreign(_)));
-                        self.outcome.mended.push(deviation.to_string());
+                        self.outcome.repaired.push(deviation.to_string());
                     }
                     Err(error) => self.outcome.failed = Some(format!("{deviation}: {error}")),
                 }
@@ -266,10 +266,10 @@ impl fmt::Display for Deviation {
             Self::Foreign(Walked::Entry(KernelMatcher::Signature(_), _)) => {
                 f.write_str("a signature rule was not the guard's")
             }
-            Self::Foreign(Walked::Nobodys(Source::Host(_))) => {
+            Self::Foreign(Walked::NotLookedUp(Source::Host(_))) => {
                 f.write_str("an entry that no SYN is looked up by was not the guard's")
             }
-            Self::Foreign(Walked::Nobodys(_)) => {
+            Self::Foreign(Walked::NotLookedUp(_)) => {
                 f.write_str("a rule over all sources was not the guard's")
             }
         }

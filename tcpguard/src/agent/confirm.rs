@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Mode, Timestamp};
 
-use crate::status::{Clock, ModeEnd, Time};
+use crate::status::{Clock, ModeRevert, Time};
 
 /// Terms on which a mode is set.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -17,7 +17,7 @@ pub struct Terms {
     /// Time after which it reverts.
     pub lasts: Option<Duration>,
     /// Time after which it reverts unless an operator has confirmed it.
-    pub word_within: Option<Duration>,
+    pub confirm_within: Option<Duration>,
 }
 
 /// A mode that reverts by itself.
@@ -26,9 +26,9 @@ pub struct Pending {
     /// The mode that holds until then.
     pub mode: Mode,
     /// The mode to which it reverts.
-    pub back_to: Mode,
+    pub revert_to: Mode,
     /// Time at which it reverts unless an operator confirms it before.
-    pub word_by: Option<Timestamp>,
+    pub confirm_by: Option<Timestamp>,
     /// Time at which it reverts even if it was confirmed.
     pub until: Option<Timestamp>,
 }
@@ -39,7 +39,7 @@ pub struct Lapsed {
     /// The mode that held.
     pub mode: Mode,
     /// The mode that holds again.
-    pub back_to: Mode,
+    pub revert_to: Mode,
     /// Time at which it was to revert.
     pub at: Timestamp,
     /// Whether it reverted for want of a confirmation, rather than because its time was over.
@@ -48,9 +48,9 @@ pub struct Lapsed {
 
 /// Reason why a confirmation changes nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NoWord {
+pub enum ConfirmError {
     /// No mode is to revert.
-    Settled,
+    NothingPending,
     /// Another mode is to revert.
     Other(Pending),
     /// The mode reverts at a set time, and needs no confirmation until then.
@@ -70,15 +70,15 @@ pub struct ModeClock {
 impl Pending {
     /// Returns the time at which it reverts unless an operator acts before.
     pub fn ends(&self) -> Timestamp {
-        self.word_by.into_iter().chain(self.until).min().unwrap_or(Timestamp::MAX)
+        self.confirm_by.into_iter().chain(self.until).min().unwrap_or(Timestamp::MAX)
     }
 
     /// The status's form of it.
-    pub fn document(&self, clock: Clock) -> ModeEnd {
+    pub fn document(&self, clock: Clock) -> ModeRevert {
         let time = |at: Option<Timestamp>| at.map(|at| clock.time_at(at));
-        ModeEnd {
-            back_to: self.back_to.into(),
-            word_by: time(self.word_by),
+        ModeRevert {
+            revert_to: self.revert_to.into(),
+            confirm_by: time(self.confirm_by),
             until: time(self.until),
             // Rounded up: a mode requested for a minute ends in a minute, not in 59 s.
             in_s: self.ends().since(clock.now).as_millis().div_ceil(1000) as u64,
@@ -99,15 +99,16 @@ impl ModeClock {
 
     /// `mode` is set on these terms, where `holds` did. The mode that was set for good needs no end.
     pub fn set(&mut self, now: Timestamp, mode: Mode, terms: Terms, holds: Mode) {
-        let back_to = self.pending.map_or(holds, |pending| pending.back_to);
-        let word_by = terms.word_within.map(|time| now + time);
+        let revert_to = self.pending.map_or(holds, |pending| pending.revert_to);
+        let confirm_by = terms.confirm_within.map(|time| now + time);
         let until = terms.lasts.map(|time| now + time);
-        self.pending = (mode != back_to).then_some(Pending { mode, back_to, word_by, until });
+        self.pending =
+            (mode != revert_to).then_some(Pending { mode, revert_to, confirm_by, until });
         self.lapsed = None;
     }
 
     /// A mode is set for good.
-    pub fn settle(&mut self) {
+    pub fn cancel(&mut self) {
         *self = Self::default();
     }
 
@@ -115,18 +116,18 @@ impl ModeClock {
     ///
     /// # Errors
     /// When that changes nothing.
-    pub fn confirm(&mut self, mode: Mode) -> Result<Option<Pending>, NoWord> {
+    pub fn confirm(&mut self, mode: Mode) -> Result<Option<Pending>, ConfirmError> {
         let Some(pending) = self.pending else {
             let late = self.lapsed.filter(|lapsed| lapsed.unconfirmed && lapsed.mode == mode);
-            return Err(late.map_or(NoWord::Settled, NoWord::TooLate));
+            return Err(late.map_or(ConfirmError::NothingPending, ConfirmError::TooLate));
         };
         if pending.mode != mode {
-            return Err(NoWord::Other(pending));
+            return Err(ConfirmError::Other(pending));
         }
-        if pending.word_by.is_none() {
-            return Err(NoWord::NotAsked(pending));
+        if pending.confirm_by.is_none() {
+            return Err(ConfirmError::NotAsked(pending));
         }
-        let rest = Pending { word_by: None, ..pending };
+        let rest = Pending { confirm_by: None, ..pending };
         self.pending = rest.until.is_some().then_some(rest);
         Ok(self.pending)
     }
@@ -137,9 +138,9 @@ impl ModeClock {
         self.pending = None;
         self.lapsed = Some(Lapsed {
             mode: pending.mode,
-            back_to: pending.back_to,
+            revert_to: pending.revert_to,
             at: pending.ends(),
-            unconfirmed: pending.word_by.is_some(),
+            unconfirmed: pending.confirm_by.is_some(),
         });
         self.lapsed
     }
@@ -150,8 +151,8 @@ impl ModeClock {
 pub struct PendingMode {
     /// The mode that holds.
     mode: Mode,
-    /// See [`Pending::word_by`].
-    word_by: Option<Deadline>,
+    /// See [`Pending::confirm_by`].
+    confirm_by: Option<Deadline>,
     /// See [`Pending::until`].
     until: Option<Deadline>,
 }
@@ -188,18 +189,18 @@ impl PendingMode {
         let deadline = |at: Option<Timestamp>| at.map(|at| Deadline::of(at, clock));
         Self {
             mode: pending.mode,
-            word_by: deadline(pending.word_by),
+            confirm_by: deadline(pending.confirm_by),
             until: deadline(pending.until),
         }
     }
 
-    /// The pending mode at present. `back_to` is the mode that would hold without it. In the `same_boot` the boot's
+    /// The pending mode at present. `revert_to` is the mode that would hold without it. In the `same_boot` the boot's
     /// clock counts, which no process can set. `None` when there is nothing to revert to.
-    pub fn resume(&self, clock: &Clock, same_boot: bool, back_to: Mode) -> Option<Pending> {
+    pub fn resume(&self, clock: &Clock, same_boot: bool, revert_to: Mode) -> Option<Pending> {
         let found = |deadline: &Option<Deadline>| deadline.map(|one| one.found(clock, same_boot));
-        let (word_by, until) = (found(&self.word_by), found(&self.until));
-        let ends = self.mode != back_to && word_by.or(until).is_some();
-        ends.then_some(Pending { mode: self.mode, back_to, word_by, until })
+        let (confirm_by, until) = (found(&self.confirm_by), found(&self.until));
+        let ends = self.mode != revert_to && confirm_by.or(until).is_some();
+        ends.then_some(Pending { mode: self.mode, revert_to, confirm_by, until })
     }
 }
 
@@ -222,8 +223,8 @@ mod tests {
     }
 
     fn seconds(terms: [Option<u64>; 2]) -> Terms {
-        let [lasts, word_within] = terms.map(|time| time.map(Duration::from_secs));
-        Terms { lasts, word_within }
+        let [lasts, confirm_within] = terms.map(|time| time.map(Duration::from_secs));
+        Terms { lasts, confirm_within }
     }
 
     const WORD_IN_60: [Option<u64>; 2] = [None, Some(60)];
@@ -242,7 +243,7 @@ mod tests {
             let lapsed = clock.expire(at(second))?;
             assert_eq!(clock.expire(at(second)), None, "told once");
             assert_eq!(clock.pending(), None);
-            Some((second, lapsed.back_to, lapsed.unconfirmed))
+            Some((second, lapsed.revert_to, lapsed.unconfirmed))
         })
     }
 
@@ -262,7 +263,7 @@ mod tests {
         let mut clock = enforced(WORD_IN_60);
         assert_eq!(clock.confirm(Enforce), Ok(None));
         assert_eq!(goes_back(clock, 100), None);
-        assert_eq!(clock.confirm(Enforce), Err(NoWord::Settled), "once is enough");
+        assert_eq!(clock.confirm(Enforce), Err(ConfirmError::NothingPending), "once is enough");
 
         let mut clock = enforced([Some(600), Some(60)]);
         assert_eq!(clock.confirm(Enforce).unwrap().unwrap().ends(), at(700));
@@ -271,32 +272,47 @@ mod tests {
 
     #[test]
     fn a_word_that_changes_nothing_says_why() {
-        assert_eq!(ModeClock::default().confirm(Enforce), Err(NoWord::Settled));
+        assert_eq!(ModeClock::default().confirm(Enforce), Err(ConfirmError::NothingPending));
         let mut clock = enforced(WORD_IN_60);
         let pending = *clock.pending().unwrap();
-        assert_eq!(clock.confirm(Off), Err(NoWord::Other(pending)));
+        assert_eq!(clock.confirm(Off), Err(ConfirmError::Other(pending)));
         assert_eq!(clock.expire(at(159)), None);
         let lapsed = clock.expire(at(160)).unwrap();
         assert_eq!(
             lapsed,
-            Lapsed { mode: Enforce, back_to: Observe, at: at(160), unconfirmed: true }
+            Lapsed { mode: Enforce, revert_to: Observe, at: at(160), unconfirmed: true }
         );
-        assert_eq!(clock.confirm(Enforce), Err(NoWord::TooLate(lapsed)));
-        assert_eq!(clock.confirm(Off), Err(NoWord::Settled), "of that nobody had asked");
-        clock.settle();
-        assert_eq!(clock.confirm(Enforce), Err(NoWord::Settled), "something was set since");
+        assert_eq!(clock.confirm(Enforce), Err(ConfirmError::TooLate(lapsed)));
+        assert_eq!(
+            clock.confirm(Off),
+            Err(ConfirmError::NothingPending),
+            "of that nobody had asked"
+        );
+        clock.cancel();
+        assert_eq!(
+            clock.confirm(Enforce),
+            Err(ConfirmError::NothingPending),
+            "something was set since"
+        );
 
         let mut clock = enforced([Some(600), None]);
-        assert_eq!(clock.confirm(Enforce), Err(NoWord::NotAsked(*clock.pending().unwrap())));
+        assert_eq!(clock.confirm(Enforce), Err(ConfirmError::NotAsked(*clock.pending().unwrap())));
         clock.expire(at(700)).unwrap();
-        assert_eq!(clock.confirm(Enforce), Err(NoWord::Settled), "no word was asked for");
+        assert_eq!(
+            clock.confirm(Enforce),
+            Err(ConfirmError::NothingPending),
+            "no word was asked for"
+        );
     }
 
     #[test]
     fn a_second_change_goes_back_to_what_was_set_for_good() {
         let mut clock = enforced(WORD_IN_60);
         clock.set(at(130), Off, seconds([None, Some(60)]), Enforce);
-        assert_eq!(clock.confirm(Enforce).unwrap_err(), NoWord::Other(*clock.pending().unwrap()));
+        assert_eq!(
+            clock.confirm(Enforce).unwrap_err(),
+            ConfirmError::Other(*clock.pending().unwrap())
+        );
         assert_eq!(goes_back(clock, 130), Some((190, Observe, true)), "not to enforce");
 
         let mut clock = enforced(WORD_IN_60);
@@ -308,7 +324,7 @@ mod tests {
         assert_eq!(clock.pending(), None, "back already, and nothing to go back to");
 
         let mut clock = enforced(WORD_IN_60);
-        clock.settle();
+        clock.cancel();
         assert_eq!(goes_back(clock, 100), None, "set for good in between");
     }
 
@@ -396,7 +412,7 @@ mod tests {
         let pending = *enforced([Some(600), Some(60)]).pending().unwrap();
         let document = pending.document(clock(100, 0));
         assert_eq!(document.in_s, 60);
-        assert_eq!(document.word_by.unwrap().to_string(), "2026-11-20T14:02:40.000Z");
+        assert_eq!(document.confirm_by.unwrap().to_string(), "2026-11-20T14:02:40.000Z");
         assert_eq!(document.until.unwrap().to_string(), "2026-11-20T14:11:40.000Z");
     }
 }

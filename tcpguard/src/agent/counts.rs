@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tcpguard_engine::IncidentClass;
 
-use crate::observe::Alert;
-use crate::status::{AttackCount, AttackKind, Counts as Document};
+use crate::status::{Counts as Document, DocumentClass, IncidentCount};
+use crate::telemetry::Alert;
 
 /// Events that report an incident for the first time.
 const BEGINNINGS: [&str; 3] = ["attack_started", "handshakes_degraded", "incident_started"];
@@ -35,13 +35,13 @@ impl Counts {
 
     /// The counters as the status shows them.
     pub(super) fn document(&self) -> Document {
-        let attack = |&(class, count): &(IncidentClass, u64)| AttackCount {
-            kind: AttackKind::from(class),
+        let attack = |&(class, count): &(IncidentClass, u64)| IncidentCount {
+            class: DocumentClass::from(class),
             severity: class.severity().into(),
             count,
         };
         Document {
-            attacks: self.incidents.values().map(attack).collect(),
+            incidents: self.incidents.values().map(attack).collect(),
             reloads_applied: self.reloads_applied,
             reloads_refused: self.reloads_refused,
         }
@@ -75,6 +75,6 @@ mod tests {
         counts.note(&alert("attack_started"));
         let found = counts.document();
         assert_eq!((found.reloads_applied, found.reloads_refused), (2, 1));
-        assert_eq!(found.attacks, []);
+        assert_eq!(found.incidents, []);
     }
 }

@@ -9,15 +9,15 @@ use std::path::Path;
 
 use tcpguard_goals::{Goal, Row, seed, size};
 
+use super::jsonl;
 use super::kept_config::{self, KeptConfig};
-use super::lines;
 use super::state::{self, State};
 use super::timeline::kept;
 use super::{incidents, syncookies};
 use crate::config::{self, ConfigError, Overrides};
 use crate::durable::seal;
 use crate::host::{boot_id, netns};
-use crate::probe;
+use crate::selftest;
 use crate::status::{AlertEntry, Event, Severity, Time};
 
 /// Numbers that look random and are the same for each seed (SplitMix64).
@@ -51,12 +51,15 @@ const FILES: [File; 7] = [
     File { name: "state.json", read: |dir| told(State::load(dir)) },
     File {
         name: "alerts.jsonl",
-        read: |dir| told(lines::load::<Event>(&dir.join("alerts.jsonl"))),
+        read: |dir| told(jsonl::load::<Event>(&dir.join("alerts.jsonl"))),
     },
     File { name: "incidents.jsonl", read: |dir| told(incidents::load(dir)) },
     File { name: "timelines/1.json", read: |dir| told(kept::load(&dir.join(kept::DIRECTORY))) },
     File { name: "syncookies.json", read: |dir| told(syncookies::tests::given_back(dir)) },
-    File { name: "probe.json", read: |dir| told(probe::load(dir, &probe::example().host)) },
+    File {
+        name: "selftest.json",
+        read: |dir| told(selftest::load(dir, &selftest::example().host)),
+    },
 ];
 
 /// The main file of the configuration that is kept.
@@ -140,7 +143,7 @@ fn alerts() -> Vec<Event> {
         severity: Severity::Warning,
         event: "rule_withdrawn".to_owned(),
         message: format!("rule {seq} hit clients"),
-        attack: Some(seq),
+        incident: Some(seq),
     };
     (1..=3).map(|seq| Event::of(alert(seq))).collect()
 }
@@ -150,10 +153,10 @@ fn write_all(dir: &Path) {
     state::store(dir, &state::tests::state()).unwrap();
     let valid = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n";
     kept_config::store(dir, &kept_config::tests::kept(Path::new(CONFIG), valid)).unwrap();
-    lines::store(&dir.join("alerts.jsonl"), &alerts()).unwrap();
+    jsonl::store(&dir.join("alerts.jsonl"), &alerts()).unwrap();
     incidents::tests::stored(dir, [1, 2]);
     kept::tests::stored(&dir.join(kept::DIRECTORY), 1);
-    probe::store(dir, &probe::example()).unwrap();
+    selftest::store(dir, &selftest::example()).unwrap();
     let saved = format!(
         r#"{{"schema":"tcpguard.syncookies/1","boot":"{}","netns":{},"value":1}}"#,
         boot_id(),

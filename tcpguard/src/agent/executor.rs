@@ -2,7 +2,7 @@
 
 mod clients;
 mod lookups;
-mod mend;
+mod repair;
 mod replacement;
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::Rate;
 use tcpguard_engine::{
-    CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, RouteQuestion,
-    Rule, RuleCounters, RuleId, Step, Timestamp,
+    CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin,
+    RouteQuestion, Rule, RuleCounters, RuleId, Timestamp,
 };
 
 use self::lookups::{InUse, Lookups, narrow_entries};
@@ -26,7 +26,7 @@ use crate::kernel::{
     Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, recorded_flow,
     rule_counters, signature_key, signature_scope, source_table,
 };
-use crate::observe::Alert;
+use crate::telemetry::Alert;
 
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
 const RECENT: Duration = Duration::from_secs(600);
@@ -54,7 +54,7 @@ pub struct Executor {
     /// The prefixes that were exempted last, each until its boot time in seconds.
     exempt: Vec<(IpNet, u32)>,
     /// Whether another process had changed them.
-    exempt_mended: bool,
+    exempt_repaired: bool,
 }
 
 /// A rule as it should be in the kernel.
@@ -68,7 +68,7 @@ struct Wanted {
 
 /// Work that the loop has to do after a command.
 #[derive(Debug)]
-pub enum Followup {
+pub enum AfterCommand {
     /// Do nothing more.
     None,
     /// Read the sampled flows and give them to the engine.
@@ -78,22 +78,22 @@ pub enum Followup {
     /// Count half-open handshakes at the next poll.
     CountHalfOpen,
     /// Start a mitigation for a listener.
-    TakeStep {
+    StartMitigation {
         /// The listener at which it starts.
         listener: ListenerId,
         /// The mitigation to start.
-        step: Step,
+        mitigation: Mitigation,
         /// SYNs a second that a budget leaves.
         rate: u32,
     },
     /// Drop frames that cannot be read, as far as the configuration leaves that to the engine, or no longer.
     DropBeyondBounds(bool),
     /// Stop a mitigation of a listener.
-    LeaveStep {
+    StopMitigation {
         /// The listener at which it stops.
         listener: ListenerId,
         /// The mitigation to stop.
-        step: Step,
+        mitigation: Mitigation,
     },
     /// Report an alert.
     Alert(Alert),
@@ -112,7 +112,7 @@ impl Executor {
             protected: Vec::new(),
             allowed: Vec::new(),
             exempt: Vec::new(),
-            exempt_mended: false,
+            exempt_repaired: false,
         }
     }
 
@@ -124,7 +124,7 @@ impl Executor {
         &mut self,
         command: Command,
         sockets: &mut SockDiag,
-    ) -> Result<Followup, KernelError> {
+    ) -> Result<AfterCommand, KernelError> {
         match command {
             Command::InstallRule(rule) => self.install(&rule)?,
             Command::RenewRule { id, expires } => {
@@ -167,32 +167,34 @@ impl Executor {
             Command::SampleSyns { listener, shift } => {
                 self.listeners.sample_syns(listener, shift, &self.dataplane)?;
             }
-            Command::TakeStep { listener, step, rate } => {
-                return Ok(Followup::TakeStep { listener, step, rate });
+            Command::StartMitigation { listener, mitigation, rate } => {
+                return Ok(AfterCommand::StartMitigation { listener, mitigation, rate });
             }
-            Command::LeaveStep { listener, step } => {
-                return Ok(Followup::LeaveStep { listener, step });
+            Command::StopMitigation { listener, mitigation } => {
+                return Ok(AfterCommand::StopMitigation { listener, mitigation });
             }
             Command::SpareListener { listener, spared } => {
                 let (set, clear) = if spared { (SPARED, 0) } else { (0, SPARED) };
-                self.listeners.change_steps(listener, set, clear, &self.dataplane)?;
+                self.listeners.change_mitigations(listener, set, clear, &self.dataplane)?;
             }
             Command::LimitClosedPorts { per_second, unseen } => {
                 self.config.closed_ports = per_second.map_or(Rate::default(), of_cpu);
                 self.config.resets_unseen = unseen.into();
                 self.dataplane.set_config(&self.config)?;
             }
-            Command::DropBeyondBounds(pressed) => return Ok(Followup::DropBeyondBounds(pressed)),
-            Command::InspectFlows => return Ok(Followup::InspectFlows),
-            Command::LookUpRoutes(questions) => return Ok(Followup::LookUpRoutes(questions)),
-            Command::CountHalfOpen => return Ok(Followup::CountHalfOpen),
+            Command::DropBeyondBounds(pressed) => {
+                return Ok(AfterCommand::DropBeyondBounds(pressed));
+            }
+            Command::InspectFlows => return Ok(AfterCommand::InspectFlows),
+            Command::LookUpRoutes(questions) => return Ok(AfterCommand::LookUpRoutes(questions)),
+            Command::CountHalfOpen => return Ok(AfterCommand::CountHalfOpen),
             Command::CleanHalfOpen { listener, clean_up, limit } => {
                 self.clean(listener, &clean_up, limit, sockets);
             }
             Command::Alert { severity, event, message, prefix, incident } => {
                 let event = event.to_owned();
                 let interfaces = Vec::new();
-                return Ok(Followup::Alert(Alert {
+                return Ok(AfterCommand::Alert(Alert {
                     severity,
                     event,
                     message,
@@ -202,7 +204,7 @@ impl Executor {
                 }));
             }
         }
-        Ok(Followup::None)
+        Ok(AfterCommand::None)
     }
 
     /// Exempts exactly these prefixes from drops by source or signature.
@@ -222,7 +224,7 @@ impl Executor {
         let allowed = allowed.map(|(net, until)| (*net, seconds(*until)));
         let wanted: Vec<_> = self.protected.iter().copied().chain(allowed).collect();
         let changed = self.dataplane.set_exempt(&wanted)?;
-        self.exempt_mended |= changed && wanted == self.exempt;
+        self.exempt_repaired |= changed && wanted == self.exempt;
         self.exempt = wanted;
         Ok(())
     }
@@ -313,7 +315,7 @@ impl Executor {
             self.lookups.add(&rule.matcher);
         }
         self.write_keys(self.config.rule_set, rule.id, &wanted, &self.lookups)?;
-        self.tell_around(&rule.matcher)?;
+        self.update_narrow_flags(&rule.matcher)?;
         if let Matcher::Signature { listener, mask, .. } = rule.matcher
             && !again
         {
@@ -345,7 +347,7 @@ impl Executor {
 
     /// Updates the flag of the rule over the client that contains a longer prefix, if there is such a rule: whether
     /// there are rules over longer prefixes.
-    fn tell_around(&self, matcher: &Matcher) -> Result<(), KernelError> {
+    fn update_narrow_flags(&self, matcher: &Matcher) -> Result<(), KernelError> {
         narrow_entries(matcher).try_for_each(|(client, port)| {
             let narrow = self.lookups.has_narrow(client, port);
             self.dataplane.set_narrow(self.config.rule_set, &client, port, narrow)
@@ -374,7 +376,7 @@ impl Executor {
         }
         self.rules.remove(&rule.id);
         self.lookups.take(&matcher);
-        self.tell_around(&matcher)?;
+        self.update_narrow_flags(&matcher)?;
         self.write_lookups(self.lookups.in_use())
     }
 

@@ -5,12 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use tcpguard_common::abi::RuleRef;
 use tcpguard_engine::{
-    Listener, ListenerId, Matcher, Report, Rule as EngineRule, StepState, Timestamp,
+    Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp,
 };
 
 use super::guard::{Guard, clock};
 use crate::control::{RefusalKind, Response};
-use crate::status::{Allowed, AttackInFull, Clock, Explanation, ListenerStep, Rule, Source, Step};
+use crate::status::{
+    Allowed, Clock, Explanation, FullIncident, ListenerMitigation, Mitigation, Rule, Source,
+};
 
 impl Guard {
     /// Everything that decides about the SYNs from `net`, to one port or to any.
@@ -44,7 +46,7 @@ impl Guard {
         Explanation {
             port,
             listeners: reached.iter().map(|listener| socket(listener).to_string()).collect(),
-            steps: steps(&report, &asked, clock),
+            mitigations: mitigations(&report, &asked, clock),
             forced: self.forced(&touches, clock.now),
             prefix: net.to_string(),
             mode: report.mode.into(),
@@ -98,20 +100,20 @@ impl Guard {
     }
 
     /// The evidence of an attack: one of this run, or one on record.
-    pub(super) fn explain_attack(&self, id: u64) -> Response {
+    pub(super) fn explain_incident(&self, id: u64) -> Response {
         let clock = clock();
         let report = self.engine.report(clock.now);
         let open = report.incidents.iter().find(|incident| incident.id == id);
         let found = open
-            .map(|incident| AttackInFull::build(incident, &report, clock))
+            .map(|incident| FullIncident::build(incident, &report, clock))
             .or_else(|| self.incidents.find(id).cloned());
         match found {
-            Some(attack) => Response::AttackExplained(Box::new(attack)),
+            Some(attack) => Response::IncidentExplained(Box::new(attack)),
             None => Response::refused(
                 RefusalKind::NotFound,
                 format!(
                     "no attack #{id} is open or among the last {}; older ones: journalctl -t tcpguard \
-                     TCPGUARD_ALERT_ID={id}",
+                     TCPGUARD_INCIDENT_ID={id}",
                     tcpguard_engine::Limits::PAST_INCIDENTS
                 ),
             ),
@@ -153,16 +155,23 @@ fn socket(listener: &Listener) -> SocketAddr {
 }
 
 /// The active mitigations beside rules, at the listeners that are asked about.
-fn steps(report: &Report, asked: &dyn Fn(&Listener) -> bool, clock: Clock) -> Vec<ListenerStep> {
+fn mitigations(
+    report: &Report,
+    asked: &dyn Fn(&Listener) -> bool,
+    clock: Clock,
+) -> Vec<ListenerMitigation> {
     let listeners = report.listeners.iter().filter(|known| asked(&known.listener));
     let of_listeners = listeners.flat_map(|listener| {
-        let taken = listener.steps.iter().filter(|step| step.state == StepState::Taken);
-        taken.map(|step| (listener.listener, step))
+        let taken = listener
+            .mitigations
+            .iter()
+            .filter(|mitigation| mitigation.state == MitigationState::Active);
+        taken.map(|mitigation| (listener.listener, mitigation))
     });
     of_listeners
-        .map(|(listener, step)| ListenerStep {
+        .map(|(listener, mitigation)| ListenerMitigation {
             listener: socket(&listener).to_string(),
-            step: Step::build(step, clock),
+            mitigation: Mitigation::build(mitigation, clock),
         })
         .collect()
 }

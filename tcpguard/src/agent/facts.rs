@@ -5,16 +5,16 @@ use tcpguard_engine::TcpExt;
 
 use super::guard::{Guard, Snapshot, clock};
 use super::heap;
+use super::mitigations::Maker;
 use super::obstacles::Obstacle;
-use super::steps::Maker;
 use crate::control::{Request, Response};
 use crate::host::{Sysctls, boot_time, conntrack};
 use crate::kernel::ProgramCost;
-use crate::observe::stderr;
 use crate::status::{
     Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, PAST_LISTED,
     Program, Reading, Rule, Severity, Status,
 };
+use crate::telemetry::stderr;
 use crate::text;
 
 /// Rates are taken over about this long.
@@ -33,14 +33,14 @@ impl Guard {
             Request::Explain { prefix } => {
                 Response::Explained(Box::new(self.explain(prefix, None)))
             }
-            Request::ExplainAttack { id } => self.explain_attack(*id),
+            Request::ExplainIncident { id } => self.explain_incident(*id),
             Request::Timeline { id } => self.timeline(*id),
             Request::Effective => self.effective(),
             Request::Alerts => {
                 Response::Alerts { alerts: self.alerts.history().of_a_day(clock.wall) }
             }
             Request::Mode => {
-                Response::Mode { mode: report.mode.into(), ends: self.mode_ends(clock) }
+                Response::Mode { mode: report.mode.into(), ends: self.mode_reverts(clock) }
             }
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
         }
@@ -77,7 +77,7 @@ impl Guard {
             pid: std::process::id(),
             started: self.started_at,
             config: self.provenance.facts(self.config.path.clone()),
-            mode_ends: self.mode_ends(clock),
+            mode_reverts: self.mode_reverts(clock),
             heartbeat: last.map(|last| last.at),
             heap: heap::in_use(),
             interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
@@ -106,7 +106,7 @@ impl Guard {
 
     fn cookies(&self, maps: &[MapFacts]) -> CookieFacts {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
-        let cookies = &self.steps.cookies;
+        let cookies = &self.mitigations.cookies;
         let (backend, reason) = match (syncookies, cookies.maker()) {
             (Some(0), _) => {
                 let obstacle = Obstacle::NoCookies { switched_off: true };
@@ -142,7 +142,7 @@ impl Guard {
             run_ns: cost.run_time.as_nanos() as u64,
             cost: None,
         };
-        let costs = self.object.costs().into_iter().chain(self.steps.cookies.costs());
+        let costs = self.object.costs().into_iter().chain(self.mitigations.cookies.costs());
         costs.map(program).collect()
     }
 
@@ -170,7 +170,7 @@ impl Guard {
                 hint: format!("make room: df -h {}", self.config.state_dir.display()),
             });
         }
-        if let Some((interface, program)) = self.steps.cookies.behind() {
+        if let Some((interface, program)) = self.mitigations.cookies.behind() {
             health.push(Health {
                 code: "tc_before".to_owned(),
                 severity: Severity::Warning,

@@ -38,7 +38,7 @@ pub struct Firewall {
     /// Verdicts of the rules on listeners that are reached by these interfaces.
     verdicts: BTreeMap<Asked, Option<Offence>>,
     /// Reason for which the rules are not known, as it was logged last.
-    told: Option<String>,
+    reported: Option<String>,
 }
 
 /// Conditions on which the verdicts depend.
@@ -133,7 +133,7 @@ impl Firewall {
         let begun = cpu_time();
         let rules = match self.netfilter.read(&Sysctls::default()) {
             Ok(rules) => {
-                self.told = None;
+                self.reported = None;
                 rules
             }
             // Unknown rules are no obstacle: the agent stops cookies anyway where they are not redeemed.
@@ -161,9 +161,9 @@ impl Firewall {
     }
 
     fn tell(&mut self, why: String) {
-        if self.told.as_ref() != Some(&why) {
+        if self.reported.as_ref() != Some(&why) {
             log::warn!("the packet filter's rules are not known: {why}");
-            self.told = Some(why);
+            self.reported = Some(why);
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
     use crate::firewall::Kind;
     use crate::firewall::tests::recorded;
-    use crate::way_on;
+    use crate::hint_check;
 
     const NEW_NOT_SYN: &str = include_str!("../firewall/recorded/new-not-syn");
     const UFW: &str = include_str!("../firewall/recorded/ufw");
@@ -280,7 +280,7 @@ mod tests {
         let note = firewall.health().expect("a note");
         assert_eq!(note.code, "firewall_unread");
         assert!(note.text.contains("(ip filter: Permission denied"), "{}", note.text);
-        assert!(way_on::is_named(&note.hint), "{}", note.hint);
+        assert!(hint_check::is_named(&note.hint), "{}", note.hint);
         firewall.seen = Some(Seen { choice: FirewallChoice::Allow, ..seen(1, 0).expect("seen") });
         assert!(firewall.health().is_none(), "the operator allows cookies regardless of rules");
     }

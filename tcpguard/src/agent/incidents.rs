@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tcpguard_engine::{Engine, IncidentReport, Limits, Sample, Timestamp};
 
-use super::lines::{self, Line};
+use super::jsonl::{self, Line};
 use super::timeline::kept::Timelines;
 use super::writer::Writer;
 use crate::durable::seal::Damage;
 use crate::report::Timeline;
-use crate::status::{ATTACK_SCHEMA, Action, Attack, AttackInFull, Clock};
+use crate::status::{Action, Clock, FullIncident, INCIDENT_SCHEMA, Incident};
 
 pub(super) const NAME: &str = "incidents.jsonl";
 /// Incidents in the file.
@@ -28,8 +28,8 @@ const OPEN_PACE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Incidents {
     /// The newest first.
-    past: VecDeque<Arc<AttackInFull>>,
-    writer: Writer<Vec<Arc<AttackInFull>>>,
+    past: VecDeque<Arc<FullIncident>>,
+    writer: Writer<Vec<Arc<FullIncident>>>,
     /// An alert about one was raised since the last write.
     changed: bool,
     written: Timestamp,
@@ -51,7 +51,7 @@ impl Incidents {
         let mut past: VecDeque<_> = load(dir).into_iter().map(Arc::new).collect();
         past.truncate(KEPT);
         let lost = "past incidents";
-        let known = |id| past.iter().any(|attack| attack.attack.id == id);
+        let known = |id| past.iter().any(|attack| attack.incident.id == id);
         let timelines = Timelines::load(dir, known)?;
         Ok(Self {
             past,
@@ -71,17 +71,17 @@ impl Incidents {
 
     /// The highest number so far; 0 before the first.
     pub fn last_number(&self) -> u64 {
-        self.past.iter().map(|attack| attack.attack.id).max().unwrap_or(0)
+        self.past.iter().map(|attack| attack.incident.id).max().unwrap_or(0)
     }
 
     /// All of them, newest first.
-    pub fn past(&self) -> impl Iterator<Item = &Attack> {
-        self.past.iter().map(|past| &past.attack)
+    pub fn past(&self) -> impl Iterator<Item = &Incident> {
+        self.past.iter().map(|past| &past.incident)
     }
 
     /// The past incident with this number.
-    pub fn find(&self, id: u64) -> Option<&AttackInFull> {
-        self.past.iter().find(|past| past.attack.id == id).map(AsRef::as_ref)
+    pub fn find(&self, id: u64) -> Option<&FullIncident> {
+        self.past.iter().find(|past| past.incident.id == id).map(AsRef::as_ref)
     }
 
     /// The timeline of the incident with this number, an open or a past one.
@@ -95,15 +95,15 @@ impl Incidents {
     }
 
     /// Records an alert about an incident that was just raised.
-    pub fn told(&mut self, incident: &IncidentReport, engine: &Engine, clock: Clock) {
+    pub fn update(&mut self, incident: &IncidentReport, engine: &Engine, clock: Clock) {
         self.changed = true;
-        self.timelines.told(incident, clock);
+        self.timelines.update(incident, clock);
         if incident.ended.is_none() {
             return;
         }
         let report = engine.report(clock.now);
-        self.past.retain(|past| past.attack.id != incident.id);
-        self.past.push_front(Arc::new(AttackInFull::build(incident, &report, clock)));
+        self.past.retain(|past| past.incident.id != incident.id);
+        self.past.push_front(Arc::new(FullIncident::build(incident, &report, clock)));
         self.past.truncate(KEPT);
     }
 
@@ -125,7 +125,7 @@ impl Incidents {
         }
         let open = engine.report(clock.now).incidents;
         for incident in open.iter().filter(|incident| going_on.contains(&incident.id)) {
-            self.past.retain(|past| past.attack.id != incident.id);
+            self.past.retain(|past| past.incident.id != incident.id);
             self.timelines.go_on(incident);
             self.open = true;
         }
@@ -136,15 +136,15 @@ impl Incidents {
         self.timelines.keep(clock);
         let report = engine.report(clock.now);
         let open = report.incidents.iter();
-        let open = open.map(|incident| Arc::new(AttackInFull::build(incident, &report, clock)));
+        let open = open.map(|incident| Arc::new(FullIncident::build(incident, &report, clock)));
         let open: Vec<_> = open.collect();
         (self.changed, self.open, self.written) = (false, !open.is_empty(), clock.now);
-        let by_number: BTreeMap<u64, Arc<AttackInFull>> = self
+        let by_number: BTreeMap<u64, Arc<FullIncident>> = self
             .past
             .iter()
             .cloned()
             .chain(open)
-            .map(|attack| (attack.attack.id, attack))
+            .map(|attack| (attack.incident.id, attack))
             .collect();
         let surplus = by_number.len().saturating_sub(KEPT);
         self.writer.write(by_number.into_values().skip(surplus).collect());
@@ -152,14 +152,14 @@ impl Incidents {
 }
 
 /// Replaces the file in `dir`.
-fn store(dir: &Path, attacks: &[Arc<AttackInFull>]) -> io::Result<()> {
-    lines::store(&dir.join(NAME), attacks.iter().map(|attack| &**attack))
+fn store(dir: &Path, attacks: &[Arc<FullIncident>]) -> io::Result<()> {
+    jsonl::store(&dir.join(NAME), attacks.iter().map(|attack| &**attack))
 }
 
 /// The incidents on record in `dir`, the newest first.
-pub(super) fn load(dir: &Path) -> Vec<AttackInFull> {
-    let mut attacks: Vec<_> = lines::load(&dir.join(NAME)).into_iter().map(closed).collect();
-    attacks.sort_by_key(|attack| std::cmp::Reverse(attack.attack.id));
+pub(super) fn load(dir: &Path) -> Vec<FullIncident> {
+    let mut attacks: Vec<_> = jsonl::load(&dir.join(NAME)).into_iter().map(closed).collect();
+    attacks.sort_by_key(|attack| std::cmp::Reverse(attack.incident.id));
     attacks
 }
 
@@ -167,13 +167,13 @@ pub(super) fn load(dir: &Path) -> Vec<AttackInFull> {
 ///
 /// # Errors
 /// When there is no file, it cannot be read, or its content is damaged.
-pub(super) fn read(dir: &Path) -> Result<Vec<AttackInFull>, Damage> {
-    Ok(lines::read(&dir.join(NAME))?.into_iter().map(closed).collect())
+pub(super) fn read(dir: &Path) -> Result<Vec<FullIncident>, Damage> {
+    Ok(jsonl::read(&dir.join(NAME))?.into_iter().map(closed).collect())
 }
 
-impl Line for AttackInFull {
+impl Line for FullIncident {
     const WHAT: &'static str = "incidents";
-    const SCHEMA: &'static str = ATTACK_SCHEMA;
+    const SCHEMA: &'static str = INCIDENT_SCHEMA;
 
     fn schema(&self) -> &str {
         &self.schema
@@ -181,8 +181,8 @@ impl Line for AttackInFull {
 }
 
 /// An incident that was open when its agent ended is over with its last known state.
-fn closed(mut full: AttackInFull) -> AttackInFull {
-    let AttackInFull { attack, record, .. } = &mut full;
+fn closed(mut full: FullIncident) -> FullIncident {
+    let FullIncident { incident: attack, record, .. } = &mut full;
     if attack.ended_at.is_none() {
         let looked = record.at_last.as_ref().map_or(record.first.at, |moment| moment.at);
         let acted = attack.actions.last().map_or(looked, |action| action.at);
@@ -217,19 +217,19 @@ pub(super) mod tests {
     }
 
     /// Incident `id`, which ended at `ended`.
-    fn full(id: u64, ended: Option<&str>) -> AttackInFull {
+    fn full(id: u64, ended: Option<&str>) -> FullIncident {
         let since = "2026-01-02T03:04:05Z";
         let verdict = json!({
-            "at": since, "kind": "random_spoofed", "confidence": 0.9, "because": "so",
+            "at": since, "class": "random_spoofed", "confidence": 0.9, "because": "so",
             "evidence": evidence(),
         });
         let record = json!({
             "alarm": "many", "lines": [], "doubt": null, "before": null, "at_alarm": null,
             "at_last": null, "after": null, "rules": [], "more_rules": 0, "more_hits": 0,
-            "steps": [], "no_rule": null, "no_step": null, "lists_hold": 16, "first": verdict,
+            "mitigations": [], "no_rule": null, "no_mitigation": null, "lists_hold": 16, "first": verdict,
         });
         let mut attack = json!({
-            "schema": ATTACK_SCHEMA, "id": id, "kind": "random_spoofed", "severity": "critical",
+            "schema": INCIDENT_SCHEMA, "id": id, "class": "random_spoofed", "severity": "critical",
             "dst": "::", "port": 443, "since": since, "detected_at": since, "ended_at": ended,
             "summary": "a \"flood\"", "signal": "fast", "confidence": 0.9, "actions": [],
             "evidence": evidence(), "rules": [7], "advice": null, "record": record,
@@ -250,11 +250,11 @@ pub(super) mod tests {
     pub(in crate::agent) fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
         let attacks: Vec<_> = numbers.into_iter().map(|id| Arc::new(full(id, ENDED))).collect();
         store(dir, &attacks).unwrap();
-        seal::read(&dir.join(NAME), lines::MAX_BYTES).unwrap()
+        seal::read(&dir.join(NAME), jsonl::MAX_BYTES).unwrap()
     }
 
-    fn numbers(attacks: &[AttackInFull]) -> Vec<u64> {
-        attacks.iter().map(|attack| attack.attack.id).collect()
+    fn numbers(attacks: &[FullIncident]) -> Vec<u64> {
+        attacks.iter().map(|attack| attack.incident.id).collect()
     }
 
     fn engine() -> Engine {
@@ -301,7 +301,7 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = String::from_utf8(stored(dir.path(), [1, 2, 3, 4])).unwrap();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        lines[1] = lines[1].replace(ATTACK_SCHEMA, "tcpguard.attack/9");
+        lines[1] = lines[1].replace(INCIDENT_SCHEMA, "tcpguard.attack/9");
         lines[2] = "\u{fffd} nonsense".to_owned();
         fs::write(dir.path().join(NAME), format!("{}\n", lines.join("\n"))).unwrap();
         assert_eq!(numbers(&load(dir.path())), [4, 1]);
@@ -313,7 +313,7 @@ pub(super) mod tests {
     fn a_file_far_too_long_is_set_aside_as_a_whole_and_one_that_may_not_be_read_stays() {
         let dir = tempfile::tempdir().unwrap();
         let file = fs::File::create(dir.path().join(NAME)).unwrap();
-        file.set_len(lines::MAX_BYTES + 1).unwrap();
+        file.set_len(jsonl::MAX_BYTES + 1).unwrap();
         assert_eq!(load(dir.path()), []);
         assert!(dir.path().join("incidents.jsonl.bad").exists());
         fs::create_dir(dir.path().join(NAME)).unwrap();
@@ -341,7 +341,7 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         store(dir.path(), &[Arc::new(full(5, None))]).unwrap();
         let incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
-        let attack = &incidents.find(5).unwrap().attack;
+        let attack = &incidents.find(5).unwrap().incident;
         assert_eq!(attack.ended_at, Some(attack.detected_at));
         assert!(attack.actions[0].text.starts_with("the agent ended while this was open"));
         assert_eq!(attack.rules, [0; 0]);
@@ -360,8 +360,8 @@ pub(super) mod tests {
             .flood(Flood::random(2000.0, 10.1..30.1));
         let tell = |incidents: &mut Incidents, lab: &Lab, from: usize| {
             let clock = Clock { now: lab.kernel.now, ..at(0) };
-            for told in lab.told.iter().skip(from).filter_map(|told| told.incident.as_ref()) {
-                incidents.told(told, &lab.engine, clock);
+            for told in lab.alerts.iter().skip(from).filter_map(|told| told.incident.as_ref()) {
+                incidents.update(told, &lab.engine, clock);
             }
             incidents.tend(&lab.engine, clock);
             incidents.keep(&lab.engine, clock);
@@ -369,7 +369,7 @@ pub(super) mod tests {
         lab.run_until(15.0);
         tell(&mut incidents, &lab, 0);
         drop(incidents);
-        let told = lab.told.len();
+        let told = lab.alerts.len();
         let mut incidents = Incidents::load(dir.path(), vec![1]).unwrap();
         assert_eq!(incidents.past().count(), 1, "until the engine has met its listener");
         lab.restart();
@@ -380,7 +380,7 @@ pub(super) mod tests {
         lab.run_until(70.0);
         tell(&mut incidents, &lab, told);
         let ended = incidents.find(1).expect("it is over now");
-        assert!(ended.attack.actions.iter().any(|did| did.text == "the agent started again"));
+        assert!(ended.incident.actions.iter().any(|did| did.text == "the agent started again"));
         assert_eq!(incidents.past().count(), 1);
     }
 
@@ -401,10 +401,10 @@ pub(super) mod tests {
         let mut play = |incidents: &mut Incidents, lab: &mut Lab, until: f64| {
             lab.run_until(until);
             let clock = Clock { now: lab.kernel.now, ..at(0) };
-            for told in lab.told.iter().skip(seen).filter_map(|told| told.incident.as_ref()) {
-                incidents.told(told, &lab.engine, clock);
+            for told in lab.alerts.iter().skip(seen).filter_map(|told| told.incident.as_ref()) {
+                incidents.update(told, &lab.engine, clock);
             }
-            seen = lab.told.len();
+            seen = lab.alerts.len();
             incidents.tend(&lab.engine, clock);
         };
         play(&mut incidents, &mut lab, 13.0);
@@ -412,7 +412,7 @@ pub(super) mod tests {
         drop(incidents);
         let mut incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         let cut_off = incidents.find(7).unwrap();
-        assert!(cut_off.attack.ended_at.is_some(), "its agent ended in the middle of it");
+        assert!(cut_off.incident.ended_at.is_some(), "its agent ended in the middle of it");
         assert!(!cut_off.record.rules.is_empty(), "{cut_off:?}");
 
         play(&mut incidents, &mut lab, 50.0);

@@ -13,7 +13,7 @@ use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
 pub use self::inherited::Inherited;
-use super::standing::{LeftOut, Standing, leaving, ranked, unfollowed};
+use super::priority::{LeftOut, ListenerPriority, leaving, ranked, unfollowed};
 use crate::host::ListenerGroup;
 use crate::kernel::{Dataplane, KernelError, TEST_LISTENER, addr, ip, listener_keys};
 
@@ -41,27 +41,27 @@ pub struct Followed {
     pub mptcp: bool,
     dual_stack: bool,
     /// Its position in the order in which listeners get slots. No listener comes before a forwarded one.
-    standing: Standing,
+    priority: ListenerPriority,
     /// Time at which it was last seen: in the list of sockets, or by a SYN-ACK.
     seen: Timestamp,
     /// Its SYN-ACKs when that was looked at last.
     syn_acks: u64,
     /// Number of signature rules per mask.
     rules: [u32; Mask::ALL.len()],
-    /// Bits of [`ListenerEntry::steps`].
-    steps: u8,
+    /// Bits of [`ListenerEntry::mitigations`].
+    mitigations: u8,
     /// Rate of SYNs from unvalidated sources that it is given while its budget applies.
     budget: Rate,
     /// Retransmitted SYNs under signature rules that it is given.
-    returns: Rate,
+    retransmit_budget: Rate,
     /// Sampling of SYN headers; see [`ListenerEntry::samples`].
     samples: u8,
 }
 
 impl Followed {
-    /// Bits of [`ListenerEntry::steps`].
-    pub const fn steps(&self) -> u8 {
-        self.steps
+    /// Bits of [`ListenerEntry::mitigations`].
+    pub const fn mitigations(&self) -> u8 {
+        self.mitigations
     }
 
     /// Its slot in the kernel's tables.
@@ -82,9 +82,9 @@ impl Followed {
             id: self.slot(),
             kind: kind as u8,
             masks,
-            steps: self.steps,
+            mitigations: self.mitigations,
             budget: self.budget,
-            returns: self.returns,
+            retransmit_budget: self.retransmit_budget,
             samples: self.samples,
         }
     }
@@ -97,7 +97,7 @@ pub fn slot(id: ListenerId) -> u32 {
 }
 
 /// The listener of a key that another process has written.
-const NOBODY: ListenerId = ListenerId(u32::MAX);
+const NO_LISTENER: ListenerId = ListenerId(u32::MAX);
 
 /// Every followed listener.
 #[derive(Debug, Default)]
@@ -115,7 +115,7 @@ pub struct Listeners {
     /// Ports on which sockets listen that are not followed.
     open: BTreeSet<u16>,
     /// The ports of `open` as they were last written to the kernel.
-    told_open: Option<BTreeSet<u16>>,
+    reported_open: Option<BTreeSet<u16>>,
 }
 
 impl Listeners {
@@ -162,18 +162,18 @@ impl Listeners {
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
         let order = ranked(groups.iter().filter(|group| !ignored(&group.listener)));
-        let wanted: BTreeMap<Listener, (Standing, &ListenerGroup)> =
-            order.iter().map(|(standing, group)| (group.listener, (*standing, *group))).collect();
+        let wanted: BTreeMap<Listener, (ListenerPriority, &ListenerGroup)> =
+            order.iter().map(|(priority, group)| (group.listener, (*priority, *group))).collect();
         for followed in self.followed.values_mut() {
             let found = wanted.get(&followed.listener);
             if followed.kind == ListenerKind::Local {
                 followed.queues = found.map(|(_, group)| group.queues);
             }
-            if let Some((standing, group)) = found {
+            if let Some((priority, group)) = found {
                 followed.dual_stack = group.dual_stack;
                 followed.mptcp = group.mptcp;
                 if followed.kind == ListenerKind::Local {
-                    (followed.standing, followed.seen) = (*standing, now);
+                    (followed.priority, followed.seen) = (*priority, now);
                 }
             }
         }
@@ -194,25 +194,25 @@ impl Listeners {
         // The slots vacated for these listeners are not for sockets that were opened meanwhile.
         new.sort_by_key(|(_, group)| !self.expected.contains(&group.listener));
         let mut without = Vec::new();
-        for (standing, group) in new {
+        for (priority, group) in new {
             let kind = ListenerKind::Local;
             match self.add(now, group.listener, kind, group.dual_stack, dataplane)? {
                 Some(id) => {
                     if let Some(followed) = self.followed.get_mut(&id) {
                         followed.queues = Some(group.queues);
                         followed.mptcp = group.mptcp;
-                        followed.standing = *standing;
+                        followed.priority = *priority;
                     }
                 }
-                None => without.push((*standing, group.listener)),
+                None => without.push((*priority, group.listener)),
             }
         }
         for followed in self.followed.values_mut() {
             let backlog = followed.queues.map_or(0, |queues| queues.backlog);
-            followed.returns = so_many(budget(&followed.listener, backlog));
+            followed.retransmit_budget = so_many(budget(&followed.listener, backlog));
         }
         self.left_out = LeftOut::default();
-        without.iter().for_each(|(standing, _)| self.left_out.add(standing));
+        without.iter().for_each(|(priority, _)| self.left_out.add(priority));
         // Last, so that no listener gets the slot before the rules for the old one are gone.
         self.make_room(&without);
         self.forget(|followed| ignored(&followed.listener));
@@ -256,11 +256,11 @@ impl Listeners {
         self.write(dataplane)
     }
 
-    /// Sets some of a listener's [`ListenerEntry::steps`] and clears others.
+    /// Sets some of a listener's [`ListenerEntry::mitigations`] and clears others.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
-    pub fn change_steps(
+    pub fn change_mitigations(
         &mut self,
         id: ListenerId,
         set: u8,
@@ -268,7 +268,7 @@ impl Listeners {
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
         if let Some(followed) = self.followed.get_mut(&id) {
-            followed.steps = followed.steps & !clear | set;
+            followed.mitigations = followed.mitigations & !clear | set;
         }
         self.write_entry(id, dataplane)
     }
@@ -361,13 +361,13 @@ impl Listeners {
             queues: None,
             mptcp: false,
             dual_stack,
-            standing: Standing::default(),
+            priority: ListenerPriority::default(),
             seen: now,
             syn_acks: 0,
             rules: [0; Mask::ALL.len()],
-            steps: 0,
+            mitigations: 0,
             budget: Rate::default(),
-            returns: Rate::default(),
+            retransmit_budget: Rate::default(),
             samples: 0,
         };
         self.followed.insert(id, followed);
@@ -375,14 +375,14 @@ impl Listeners {
     }
 
     /// Forgets the listeners that have to leave their slots to listeners that found none.
-    fn make_room(&mut self, without: &[(Standing, Listener)]) {
+    fn make_room(&mut self, without: &[(ListenerPriority, Listener)]) {
         self.expected.clear();
         if without.is_empty() {
             return;
         }
         let locals = self.iter().filter(|followed| followed.kind == ListenerKind::Local);
         let followed = locals
-            .map(|followed| (followed.standing, followed.queues.is_none(), followed.id))
+            .map(|followed| (followed.priority, followed.queues.is_none(), followed.id))
             .collect();
         let places = leaving(without, followed);
         self.forget(|followed| places.contains_key(&followed.id));
@@ -403,7 +403,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
-    pub fn mend(&mut self, dataplane: &Dataplane) -> Result<usize, KernelError> {
+    pub fn repair(&mut self, dataplane: &Dataplane) -> Result<usize, KernelError> {
         let found: BTreeMap<ListenerKey, ListenerEntry> =
             dataplane.listeners()?.into_iter().filter(|(_, entry)| !is_test(entry)).collect();
         let differs = |(key, (_, entry)): (&ListenerKey, &(ListenerId, ListenerEntry))| {
@@ -412,18 +412,18 @@ impl Listeners {
         let wrong: Vec<ListenerKey> = self.keys.iter().filter_map(differs).collect();
         let foreign: Vec<_> =
             found.into_iter().filter(|(key, _)| !self.keys.contains_key(key)).collect();
-        let mended = wrong.len() + foreign.len();
+        let repaired = wrong.len() + foreign.len();
         // Entries that are not known to be there are written, and unwanted ones are removed.
         for key in wrong {
             self.keys.remove(&key);
         }
         for (key, entry) in foreign {
-            self.keys.insert(key, (NOBODY, entry));
+            self.keys.insert(key, (NO_LISTENER, entry));
         }
-        if mended > 0 {
+        if repaired > 0 {
             self.write(dataplane)?;
         }
-        Ok(mended)
+        Ok(repaired)
     }
 
     /// Updates the kernel's entry of one listener. Only where the kernel has no such entry yet are those of all others
@@ -465,7 +465,7 @@ impl Listeners {
                 wanted.insert(key, (followed.id, followed.entry()));
             }
         }
-        let is_told = self.told_open.as_ref() == Some(&self.open);
+        let is_told = self.reported_open.as_ref() == Some(&self.open);
         if wanted == self.keys && is_told {
             return Ok(());
         }
@@ -485,7 +485,7 @@ impl Listeners {
         if ports_changed {
             let ids = wanted.iter().map(|(key, (_, entry))| (key, entry.id));
             dataplane.set_ports_beside(ids, &self.open)?;
-            self.told_open = Some(self.open.clone());
+            self.reported_open = Some(self.open.clone());
         }
         self.keys = wanted;
         Ok(())

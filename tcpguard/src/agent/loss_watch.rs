@@ -22,15 +22,15 @@ pub enum Change {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LossWatch {
     /// Time of the report, and the last time at which the losses were as bad; `None`: nothing was reported.
-    told: Option<(Timestamp, Timestamp)>,
+    reported: Option<(Timestamp, Timestamp)>,
 }
 
 impl LossWatch {
     /// Records the current loss state; returns the change to report, if there is one.
     pub fn note(&mut self, now: Timestamp, state: LossState) -> Option<Change> {
-        match (&mut self.told, state) {
+        match (&mut self.reported, state) {
             (None, LossState::Heavy) => {
-                self.told = Some((now, now));
+                self.reported = Some((now, now));
                 Some(Change::Began)
             }
             (Some((_, last)), LossState::Heavy) => {
@@ -39,7 +39,7 @@ impl LossWatch {
             }
             (Some((began, last)), _) if now.since(*last) >= OVER_AFTER => {
                 let lasted = last.since(*began);
-                self.told = None;
+                self.reported = None;
                 Some(Change::Over(lasted))
             }
             _ => None,

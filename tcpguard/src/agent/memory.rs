@@ -18,7 +18,7 @@ use crate::status::{Allowed, Rule, Time};
 #[derive(Debug)]
 pub struct Remembered {
     /// The response that the agent would have sent then.
-    pub answer: Response,
+    pub response: Response,
     /// Time at which the file was written.
     pub written: Time,
 }
@@ -27,33 +27,33 @@ pub struct Remembered {
 ///
 /// # Errors
 /// The file cannot be read, or is not as it was written.
-pub fn answer(dir: &Path, request: &Request) -> Result<Option<Remembered>, Damage> {
+pub fn response(dir: &Path, request: &Request) -> Result<Option<Remembered>, Damage> {
     match request {
         Request::Rules => found(rules(dir)),
         Request::AlertsSince { seq } => found(alerts::read(dir).and_then(|all| {
             let [first, last] = [all.first(), all.last()].map(|one| one.map_or(0, |it| it.seq));
             let written = written(&dir.join(alerts::NAME))?;
             let alerts = all.into_iter().filter(|alert| alert.seq > *seq).collect();
-            let answer = Response::AlertsSince { run: 0, first, last, now: written, alerts };
-            Ok(Remembered { answer, written })
+            let response = Response::AlertsSince { run: 0, first, last, now: written, alerts };
+            Ok(Remembered { response, written })
         })),
-        Request::ExplainAttack { id } => found(incidents::read(dir).and_then(|all| {
-            let attack = all.into_iter().find(|full| full.attack.id == *id);
-            let answer = match attack {
-                Some(attack) => Response::AttackExplained(Box::new(attack)),
+        Request::ExplainIncident { id } => found(incidents::read(dir).and_then(|all| {
+            let incident = all.into_iter().find(|full| full.incident.id == *id);
+            let response = match incident {
+                Some(incident) => Response::IncidentExplained(Box::new(incident)),
                 None => {
                     let message = format!(
                         "no attack #{id} is on record; older ones: journalctl -t tcpguard \
-                         TCPGUARD_ALERT_ID={id}"
+                         TCPGUARD_INCIDENT_ID={id}"
                     );
                     Response::refused(RefusalKind::NotFound, message)
                 }
             };
-            Ok(Remembered { answer, written: written(&dir.join(incidents::NAME))? })
+            Ok(Remembered { response, written: written(&dir.join(incidents::NAME))? })
         })),
         Request::Timeline { id } => found(kept::find(dir, *id).and_then(|(line, path)| {
-            let answer = Response::Timeline(Box::new(line));
-            Ok(Remembered { answer, written: written(&path)? })
+            let response = Response::Timeline(Box::new(line));
+            Ok(Remembered { response, written: written(&path)? })
         })),
         _ => Ok(None),
     }
@@ -78,9 +78,10 @@ fn rules(dir: &Path) -> Result<Remembered, Damage> {
     let State { written, rules, allowed, .. } = state::read_in(dir)?;
     let left = |until: Time| until.0.duration_since(written.0).as_secs().max(0).unsigned_abs();
     let rule = |stored: StoredRule| {
-        let StoredRule { slot, matches, origin, reason, created, expires, trial, .. } = stored;
+        let StoredRule { slot, matches, origin, reason, created, expires, confirmation, .. } =
+            stored;
         let (kind, matches, ports) = described(&matches)?;
-        let (origin, attack) = match origin {
+        let (origin, incident) = match origin {
             StoredOrigin::Incident(id) => ("incident", Some(id)),
             StoredOrigin::Operator(_) => ("operator", None),
         };
@@ -90,16 +91,16 @@ fn rules(dir: &Path) -> Result<Remembered, Damage> {
             matches,
             ports,
             origin: origin.to_owned(),
-            attack,
+            incident,
             reason,
             created_at: created,
             expires_at: expires,
             expires_in_s: left(expires),
-            confirmed_until: trial.map(|trial| trial.until),
+            confirmed_until: confirmation.map(|confirmation| confirmation.until),
             // The counters are in the kernel.
             hits: 0,
             completed: 0,
-            returned: 0,
+            accepted_retransmits: 0,
         })
     };
     let allowed = allowed.into_iter().map(|allowed| Allowed {
@@ -111,7 +112,7 @@ fn rules(dir: &Path) -> Result<Remembered, Damage> {
         expires_in_s: left(allowed.expires),
     });
     let (rules, allowed) = (rules.into_iter().filter_map(rule).collect(), allowed.collect());
-    Ok(Remembered { answer: Response::Rules { rules, allowed }, written })
+    Ok(Remembered { response: Response::Rules { rules, allowed }, written })
 }
 
 /// Kind, text and ports of the match of a rule; `None` for a match that only a later version knows.
@@ -135,11 +136,11 @@ mod tests {
     fn rules_alerts_and_incidents_are_as_the_agent_left_them() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        let ask = |request: &Request| answer(dir, request).expect("readable");
+        let ask = |request: &Request| response(dir, request).expect("readable");
         for request in [
             Request::Rules,
             Request::AlertsSince { seq: 0 },
-            Request::ExplainAttack { id: 2 },
+            Request::ExplainIncident { id: 2 },
             Request::Timeline { id: 1 },
         ] {
             assert!(ask(&request).is_none(), "{request:?}: there is nothing");
@@ -148,7 +149,7 @@ mod tests {
 
         let state = state::tests::state();
         state::store(dir, &state).unwrap();
-        let Some(Remembered { answer: Response::Rules { rules, allowed }, written }) =
+        let Some(Remembered { response: Response::Rules { rules, allowed }, written }) =
             ask(&Request::Rules)
         else {
             panic!("rules")
@@ -159,20 +160,20 @@ mod tests {
 
         incidents::tests::stored(dir, [1, 2]);
         kept::tests::stored(&dir.join(kept::DIRECTORY), 1);
-        let Some(Remembered { answer: Response::AttackExplained(attack), .. }) =
-            ask(&Request::ExplainAttack { id: 2 })
+        let Some(Remembered { response: Response::IncidentExplained(incident), .. }) =
+            ask(&Request::ExplainIncident { id: 2 })
         else {
             panic!("an incident")
         };
-        assert_eq!(attack.attack.id, 2);
-        let unknown = ask(&Request::ExplainAttack { id: 9 }).map(|found| found.answer);
+        assert_eq!(incident.incident.id, 2);
+        let unknown = ask(&Request::ExplainIncident { id: 9 }).map(|found| found.response);
         assert!(matches!(unknown, Some(Response::Refused(_))), "{unknown:?}");
-        let line = ask(&Request::Timeline { id: 1 }).map(|found| found.answer);
+        let line = ask(&Request::Timeline { id: 1 }).map(|found| found.response);
         assert!(matches!(line, Some(Response::Timeline(_))), "{line:?}");
         assert!(ask(&Request::Timeline { id: 2 }).is_none());
 
         fs::write(dir.join("incidents.jsonl"), "tcpguard 1 5 00000000\n{}").unwrap();
-        assert!(matches!(answer(dir, &Request::ExplainAttack { id: 2 }), Err(Damage::Bad(_))));
+        assert!(matches!(response(dir, &Request::ExplainIncident { id: 2 }), Err(Damage::Bad(_))));
         assert!(dir.join("incidents.jsonl").exists(), "a question changes nothing");
     }
 }

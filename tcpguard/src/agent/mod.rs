@@ -13,33 +13,33 @@ mod explain;
 mod facts;
 mod firewall;
 mod guard;
+mod handover_record;
 pub mod headers;
 mod heap;
-mod heirloom;
 mod host_view;
 mod hot_sources;
 mod incidents;
 mod interfaces;
+mod jsonl;
 mod kept_config;
-mod lines;
 mod listeners;
 mod loss_watch;
 pub mod memory;
+mod mitigations;
 mod notify;
 pub mod obstacles;
 mod pace;
+mod priority;
 mod provenance;
+mod read_cache;
 mod reload;
 mod routes;
 pub(crate) mod secrets;
-mod standing;
 mod start;
 mod state;
-mod steps;
 pub mod stored;
 pub mod syncookies;
 pub mod timeline;
-mod unchanged;
 mod writer;
 
 use std::fmt::Display;
@@ -54,8 +54,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::config::Config;
 use crate::control::{Incoming, Peer, Request, Response, Server};
 use crate::host::LinkWatch;
-use crate::observe::{self, metrics::MetricsServer};
-use guard::{Answer, Guard};
+use crate::telemetry::{self, metrics::MetricsServer};
+use guard::{Guard, PendingResponse};
 use notify::Notifier;
 pub use provenance::{Provenance, Refused};
 
@@ -72,7 +72,7 @@ const WAITING_REQUESTS: usize = 32;
 pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     // Before anything large is read.
     heap::give_back();
-    let signal = |name, kind| signal(kind).map_err(|error| deaf(name, error));
+    let signal = |name, kind| signal(kind).map_err(|error| unmonitored(name, error));
     let mut terminate = signal("SIGTERM", SignalKind::terminate())?;
     let mut interrupt = signal("SIGINT", SignalKind::interrupt())?;
     let mut hangup = signal("SIGHUP", SignalKind::hangup())?;
@@ -89,7 +89,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     #[expect(unsafe_code, reason = "tokio takes a descriptor's word for what it refers to")]
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
-    let mut links = links.map_err(|error| deaf(INTERFACE_CHANGES, error))?;
+    let mut links = links.map_err(|error| unmonitored(INTERFACE_CHANGES, error))?;
     let mut guard = Guard::start(config, provenance)?;
     heap::give_back();
     guard.health.extend(unserved);
@@ -118,7 +118,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                 reload(&mut guard, &mut notifier, None);
             }
             changed = links.readable_mut() => {
-                let mut changed = changed.map_err(|error| deaf(INTERFACE_CHANGES, error))?;
+                let mut changed = changed.map_err(|error| unmonitored(INTERFACE_CHANGES, error))?;
                 let events = changed.get_inner_mut().drain();
                 changed.clear_ready();
                 match events {
@@ -147,7 +147,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
 }
 
 /// The error that the agent could not wait for `what`, with the command that shows the cause.
-fn deaf(what: &str, error: impl Display) -> anyhow::Error {
+fn unmonitored(what: &str, error: impl Display) -> anyhow::Error {
     anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
 }
 
@@ -155,17 +155,17 @@ fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
     let Incoming { request, peer, reply } = incoming;
     let answer = match &request {
         Request::Reload => reload(guard, notifier, Some(peer)).into(),
-        request => guard.answer(request, peer),
+        request => guard.respond(request, peer),
     };
     let give = move |response: Response| {
         if request.is_change() {
-            observe::audit(peer, &request, &response);
+            telemetry::audit(peer, &request, &response);
         }
         // A client that has gone needs no answer.
         let _ = reply.send(response);
     };
     match answer {
-        Answer::AtOnce(response) => give(response),
+        PendingResponse::AtOnce(response) => give(response),
         // The loop does not wait for the disk.
         answer => drop(tokio::spawn(async move { give(answer.when_due().await) })),
     }

@@ -245,8 +245,8 @@ mod tests {
     use tcpguard_common::wire::tagged;
 
     use super::*;
+    use crate::hint_check;
     use crate::host::netfilter::Family;
-    use crate::way_on;
 
     const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
     const RECORD: SynAckRecord = SynAckRecord {
@@ -418,7 +418,7 @@ mod tests {
             firewall(Kind::Strict, true, 0),
             firewall(Kind::Synproxy, true, 0),
         ] {
-            assert!(way_on::is_named(&obstacle.to_string()), "{obstacle}");
+            assert!(hint_check::is_named(&obstacle.to_string()), "{obstacle}");
             // Every one there is stands above.
             match obstacle {
                 Obstacle::NoCookies { .. }

@@ -145,7 +145,7 @@ impl Provenance {
     }
 
     /// The message about a start with the last valid configuration; `None` after an ordinary start.
-    pub(super) fn told_at_start(&self) -> Option<String> {
+    pub(super) fn refused_at_start(&self) -> Option<String> {
         let (refused, read_at) = (self.refused.as_ref()?, self.stands_in?);
         Some(format!(
             "the configuration was refused at the start, the last valid one, of {read_at}, applies: \
@@ -240,7 +240,7 @@ impl Provenance {
 pub(super) mod tests {
     use super::super::kept_config;
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     /// A directory with a configuration and one file beside it, read once.
     pub struct Etc {
@@ -307,11 +307,12 @@ pub(super) mod tests {
 
     #[test]
     fn a_mistake_beside_the_main_file_leaves_everything_as_it_was() {
-        let mut etc = Etc::new("mode = \"observe\"\n", "[gate]\ndrop_items = 4\n");
+        let mut etc = Etc::new("mode = \"observe\"\n", "[gate]\ndrop_indicators = 4\n");
         let (files, origins) = (etc.provenance.files.clone(), etc.provenance.origins.clone());
-        etc.write("conf.d/10-web.toml", "[gate]\ndrop_items = 40\n");
+        etc.write("conf.d/10-web.toml", "[gate]\ndrop_indicators = 40\n");
         let error = etc.provenance.read().unwrap_err().to_string();
-        let place = format!("{}:2:14: gate.drop_items: ", etc.path("conf.d/10-web.toml").display());
+        let place =
+            format!("{}:2:19: gate.drop_indicators: ", etc.path("conf.d/10-web.toml").display());
         assert!(error.starts_with(&place), "{error}");
         assert_eq!((&etc.provenance.files, &etc.provenance.origins), (&files, &origins));
         assert_eq!(etc.notes(), [], "that it was refused is said, not that it was changed");
@@ -320,7 +321,7 @@ pub(super) mod tests {
 
     /// Starts again after a start with `valid` files, of which the main one is `broken` now.
     fn started_over(valid: &str, broken: &str) -> (Etc, Result<Config, Refused>) {
-        let mut etc = Etc::new(valid, "[gate]\ndrop_items = 4\n");
+        let mut etc = Etc::new(valid, "[gate]\ndrop_indicators = 4\n");
         let kept = etc.provenance.unkept().expect("what was valid");
         kept_config::store(&etc.path("state"), &kept).unwrap();
         etc.write("tcpguard.toml", broken);
@@ -333,10 +334,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_start_with_a_mistake_takes_the_last_valid_configuration_until_it_is_corrected() {
-        let valid = "[metrics]\nlisten = \"127.0.0.1:9469\"\n[gate]\ndrop_items = 3\n";
+        let valid = "[metrics]\nlisten = \"127.0.0.1:9469\"\n[gate]\ndrop_indicators = 3\n";
         let (mut etc, config) = started_over(valid, &format!("{valid}mode = \"enforce\"\n"));
         let config = config.expect("the last valid one");
-        assert_eq!(config.settings.gate_drop, 4, "with the file beside it");
+        assert_eq!(config.settings.indicators_drop, 4, "with the file beside it");
         assert_eq!(etc.origin("metrics.listen"), "tcpguard.toml:2");
         let facts = etc.provenance.facts(config.path.clone());
         let place = format!("{}:5:1: ", etc.path("tcpguard.toml").display());
@@ -344,8 +345,8 @@ pub(super) mod tests {
         assert!(error.starts_with(&place), "{error}");
         assert!(error.ends_with("mode belongs above the first [section]"), "{error}");
         assert!(facts.stands_in.is_some());
-        let told = etc.provenance.told_at_start().expect("a word of it");
-        assert!(told.contains(&error) && way_on::is_named(&told), "{told}");
+        let told = etc.provenance.refused_at_start().expect("a word of it");
+        assert!(told.contains(&error) && hint_check::is_named(&told), "{told}");
         assert_eq!(etc.provenance.unkept(), None, "it is there already");
 
         etc.write("tcpguard.toml", valid);
@@ -353,7 +354,7 @@ pub(super) mod tests {
         etc.provenance.take_over(loaded.files, loaded.origins, &[]);
         let facts = etc.provenance.facts(config.path);
         assert_eq!((facts.error, facts.stands_in), (None, None));
-        assert_eq!(etc.provenance.told_at_start(), None);
+        assert_eq!(etc.provenance.refused_at_start(), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::provenance::{Read, Refused};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::{Peer, RefusalKind, Response};
 use crate::host::boot_time;
-use crate::observe::Alert;
+use crate::telemetry::Alert;
 
 /// Outcome of a new configuration, by the names of the keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -58,13 +58,13 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         mode_source: _,
         mut settings,
         drop_illegal_flags,
-        drop_strays,
+        drop_out_of_state,
         beyond_bounds,
         cookie_backend,
         cookie_firewall,
         cookie_mark,
-        answers_per_network,
-        answers_total,
+        replies_per_network,
+        replies_total,
         protect_prefixes,
         ssh_ports,
         ignore_ports,
@@ -98,14 +98,14 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     merged.settings = settings;
     let drop_illegal = &mut merged.drop_illegal_flags;
     changes.apply("policy.drop_illegal_flags", drop_illegal, drop_illegal_flags);
-    changes.apply("policy.drop_strays", &mut merged.drop_strays, drop_strays);
+    changes.apply("policy.drop_out_of_state", &mut merged.drop_out_of_state, drop_out_of_state);
     changes.apply("policy.beyond_bounds", &mut merged.beyond_bounds, beyond_bounds);
     changes.wait("cookies.backend", &running.cookie_backend, &cookie_backend);
     changes.apply("cookies.firewall", &mut merged.cookie_firewall, cookie_firewall);
     changes.apply("cookies.mark", &mut merged.cookie_mark, cookie_mark);
-    let per_network = &mut merged.answers_per_network;
-    changes.apply("cookies.answers_per_network", per_network, answers_per_network);
-    changes.apply("cookies.answers_total", &mut merged.answers_total, answers_total);
+    let per_network = &mut merged.replies_per_network;
+    changes.apply("cookies.replies_per_network", per_network, replies_per_network);
+    changes.apply("cookies.replies_total", &mut merged.replies_total, replies_total);
     changes.apply("protect.prefixes", &mut merged.protect_prefixes, protect_prefixes);
     changes.apply("protect.ssh_ports", &mut merged.ssh_ports, ssh_ports);
     changes.apply("listeners.ignore_ports", &mut merged.ignore_ports, ignore_ports);
@@ -189,11 +189,11 @@ impl Guard {
 
     /// Raises an alert of the agent's own.
     pub(super) fn tell(&mut self, severity: Severity, event: &str, message: String) {
-        self.tell_of_interfaces(severity, event, message, Vec::new());
+        self.alert_interfaces(severity, event, message, Vec::new());
     }
 
     /// Raises one that is about interfaces.
-    pub(super) fn tell_of_interfaces(
+    pub(super) fn alert_interfaces(
         &mut self,
         severity: Severity,
         event: &str,
@@ -226,10 +226,10 @@ mod tests {
             "mode = \"enforce\"\n\
              [interfaces]\nnames = [\"eth9\"]\nxdp_mode = \"generic\"\n\
              [detection]\npoll_ms = 100\nfast_min = 128\n\
-             [gate]\ndrop_items = 4\n\
-             [policy]\ndrop_illegal_flags = true\ndrop_strays = true\nrules = 4096\n\
+             [gate]\ndrop_indicators = 4\n\
+             [policy]\ndrop_illegal_flags = true\ndrop_out_of_state = true\nrules = 4096\n\
              beyond_bounds = \"drop\"\n\
-             [cookies]\nfirewall = \"allow\"\nmark = 0x100\nanswers_per_network = 10\nanswers_total = 1000\n\
+             [cookies]\nfirewall = \"allow\"\nmark = 0x100\nreplies_per_network = 10\nreplies_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
              [listeners]\nignore_ports = [8080]\n\
              [states]\nsyn_recv = 30\n\
@@ -243,14 +243,14 @@ mod tests {
             changes.applied,
             [
                 "detection.fast_min",
-                "gate.drop_items",
+                "gate.drop_indicators",
                 "policy.drop_illegal_flags",
-                "policy.drop_strays",
+                "policy.drop_out_of_state",
                 "policy.beyond_bounds",
                 "cookies.firewall",
                 "cookies.mark",
-                "cookies.answers_per_network",
-                "cookies.answers_total",
+                "cookies.replies_per_network",
+                "cookies.replies_total",
                 "protect.prefixes",
                 "protect.ssh_ports",
                 "listeners.ignore_ports",
@@ -298,20 +298,20 @@ mod tests {
     #[test]
     fn what_is_read_again_takes_the_place_of_what_was_but_for_what_waits() {
         let main = "mode = \"observe\"\n[interfaces]\nnames = [\"eth0\"]\n";
-        let mut etc = Etc::new(main, "[gate]\ndrop_items = 4\n");
+        let mut etc = Etc::new(main, "[gate]\ndrop_indicators = 4\n");
         let running = etc.provenance.load().unwrap();
-        assert_eq!(etc.origin("gate.drop_items"), "conf.d/10-web.toml:2");
+        assert_eq!(etc.origin("gate.drop_indicators"), "conf.d/10-web.toml:2");
 
-        let part = "mode = \"enforce\"\n\n[gate]\ndrop_items = 5\n\
+        let part = "mode = \"enforce\"\n\n[gate]\ndrop_indicators = 5\n\
                     [[listener]]\nat = \":25\"\nmode = \"off\"\n";
         etc.write("conf.d/10-web.toml", part);
         let Loaded { config, files, origins } = etc.provenance.read().unwrap().loaded;
         let (merged, changes) = merge(&running, config);
         etc.provenance.take_over(files, origins, &changes.waiting);
-        assert_eq!(changes.applied, ["gate.drop_items", "listener"]);
+        assert_eq!(changes.applied, ["gate.drop_indicators", "listener"]);
         assert_eq!(changes.waiting, ["mode"]);
-        assert_eq!((merged.settings.gate_drop, merged.mode), (5, running.mode));
-        assert_eq!(etc.origin("gate.drop_items"), "conf.d/10-web.toml:4");
+        assert_eq!((merged.settings.indicators_drop, merged.mode), (5, running.mode));
+        assert_eq!(etc.origin("gate.drop_indicators"), "conf.d/10-web.toml:4");
         assert_eq!(etc.origin("listener[\":25\"].mode"), "conf.d/10-web.toml:7");
         assert_eq!(etc.origin("mode"), "tcpguard.toml:1", "the new one waits");
         let waits =

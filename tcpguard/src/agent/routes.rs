@@ -30,7 +30,7 @@ pub struct Routes {
     /// has a route of its own, and container networks hand out small parts of one.
     known: BTreeMap<(IpAddr, IpAddr), (Timestamp, Leads)>,
     /// Whether it was said that the kernel cannot be asked.
-    told: bool,
+    reported: bool,
 }
 
 /// The interfaces, as far as they matter here.
@@ -189,8 +189,8 @@ impl Routes {
 
     /// Logs that routes cannot be looked up, so that counts decide: a warning the first time only.
     fn fails(&mut self, error: &Error) {
-        let level = if self.told { log::Level::Debug } else { log::Level::Warn };
-        self.told = true;
+        let level = if self.reported { log::Level::Debug } else { log::Level::Warn };
+        self.reported = true;
         log::log!(level, "{error}; whether answers are seen is judged by counts alone");
     }
 }

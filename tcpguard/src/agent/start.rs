@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::Config as KernelConfig;
-use tcpguard_common::fastpath::{Mask, PREDATED_NS, Rate};
+use tcpguard_common::fastpath::{Mask, PREEXISTING_NS, Rate};
 use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
 
 use super::alerts::AlertFile;
@@ -21,26 +21,26 @@ use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
 use super::firewall::{Firewall, Need};
 use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
+use super::handover_record::{HandoverRecord, LeftHandover};
 use super::headers::Headers;
-use super::heirloom::{Heirloom, Legacy};
 use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::kept_config::ConfigFile;
 use super::loss_watch::LossWatch;
+use super::mitigations::{Cookies, MitigationContext, Mitigations};
 use super::pace::Pace;
 use super::provenance::Provenance;
+use super::read_cache::{Cells, Estimates, Handshakes};
 use super::routes::Routes;
 use super::secrets;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
-use super::steps::{Cookies, Means, Steps};
-use super::unchanged::{Cells, Estimates, Handshakes};
 use crate::config::{Config, ModeSource};
 use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
-use crate::observe::AlertSink;
 use crate::status::{Clock, Health};
+use crate::telemetry::AlertSink;
 
 impl Guard {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
@@ -89,14 +89,16 @@ impl Guard {
         let lapsed = mode_clock.expire(now);
         let mode = mode_clock.pending().map_or(mode, |pending| pending.mode);
         let before = Some(dataplane.config()?).filter(|before| before.abi_version == ABI_VERSION);
-        let heirloom = Heirloom::found(&pins, before.is_some());
+        let handover_record = HandoverRecord::found(&pins, before.is_some());
         let hash_key = match &before {
             // The tables in the kernel are made with it.
             Some(before) => before.hash_key,
             None => secrets::hash_key().map_err(no_random)?,
         };
         let counting = before.map(|before| before.rule_set);
-        let predated = before.is_none_or(|before| before.predated != 0) && has_connections_left();
+        let preexisting_connections = before
+            .is_none_or(|before| before.preexisting_connections != 0)
+            && has_connections_left();
         let mut kernel_config = KernelConfig {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
@@ -105,7 +107,7 @@ impl Guard {
             hash_key,
             netns_cookie: netns::cookie()?,
             established_seen: offsets.is_some().into(),
-            predated: predated.into(),
+            preexisting_connections: preexisting_connections.into(),
             // The engine says anew whether there is a flood of them.
             closed_ports: Rate::default(),
             resets_unseen: 0,
@@ -113,8 +115,8 @@ impl Guard {
         };
         apply_policy(&mut kernel_config, &config, false);
         dataplane.set_config(&kernel_config)?;
-        let secret = match &heirloom {
-            Some(heirloom) => heirloom.secret(),
+        let secret = match &handover_record {
+            Some(handover_record) => handover_record.secret(),
             None => dataplane.cookie_secret()?,
         };
         let secret = secrets::cookie_secret(secret).map_err(no_random)?;
@@ -128,8 +130,8 @@ impl Guard {
         let mut executor = Executor::new(dataplane, kernel_config);
         let rules = executor.dataplane.rules(kernel_config.rule_set)?;
         executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
-        if let Some(heirloom) = &heirloom {
-            heirloom.take_over(now, &mut executor)?;
+        if let Some(handover_record) = &handover_record {
+            handover_record.take_over(now, &mut executor)?;
         }
         let groups = ListenerGroup::merge(&sockets.open_listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
@@ -181,19 +183,19 @@ impl Guard {
         let guarded = interfaces.guarded();
         let cookies =
             Cookies::load(interfaces.pins(), &config.state_dir, config.cookie_backend, &guarded)?;
-        let mut steps = Steps::new(cookies);
+        let mut mitigations = Mitigations::new(cookies);
         let mut firewall = Firewall::default();
         firewall.poll(now, &config, Need::Now);
         firewall.refresh(now, true);
-        let mut means = Means {
+        let mut context = MitigationContext {
             executor: &mut executor,
             object: &mut object,
             pins: interfaces.pins(),
             interfaces: &guarded,
             firewall: &mut firewall,
         };
-        for (id, step) in steps.adopt(now, &mut means)? {
-            engine.adopt_step(now, id, step, 0);
+        for (id, mitigation) in mitigations.adopt(now, &mut context)? {
+            engine.adopt_mitigation(now, id, mitigation, 0);
         }
         let attached =
             offsets.map(|_| kernel::attach_tracepoint(&mut object, interfaces.pins())).transpose();
@@ -209,8 +211,8 @@ impl Guard {
                 }
             }
         }
-        let mut legacy = Legacy::default();
-        legacy.keep(interfaces.pins(), &executor);
+        let mut left_handover = LeftHandover::default();
+        left_handover.keep(interfaces.pins(), &executor);
         // From here on the maps of other layouts are obsolete.
         if let Err(error) = interfaces.pins().forget_maps_of_others() {
             log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
@@ -229,7 +231,7 @@ impl Guard {
             rules_in_kernel: None,
             drift_since: None,
             audit: Audit::default(),
-            mended: Vec::new(),
+            repaired: Vec::new(),
             health,
             object,
             sockets,
@@ -237,7 +239,7 @@ impl Guard {
             firewall,
             tracepoint,
             client_filter: ClientFilter::default(),
-            steps,
+            mitigations,
             count_half_open: true,
             count_rules: true,
             last_second: None,
@@ -258,28 +260,28 @@ impl Guard {
             hot_sources: HotSources::default(),
             counts: Counts::default(),
             loss_watch: LossWatch::default(),
-            has_predecessors: true,
-            legacy,
-            predated_until: if predated { now + PREDATED } else { now },
+            has_earlier_layouts: true,
+            left_handover,
+            preexisting_until: if preexisting_connections { now + PREEXISTING } else { now },
             stored_at: now,
             unstored: true,
             unreplaced: None,
         };
         if let Some(lapsed) = lapsed {
-            guard.tell_of_lapse(&lapsed);
+            guard.alert_lapse(&lapsed);
         }
-        match (guard.provenance.told_at_start(), guard.provenance.unkept()) {
+        match (guard.provenance.refused_at_start(), guard.provenance.unkept()) {
             (Some(refused), _) => guard.tell(Severity::Warning, "config_refused", refused),
             (None, Some(valid)) => guard.config_file.keep(valid),
             (None, None) => {}
         }
-        guard.tell_of_shortcomings();
+        guard.alert_shortcomings();
         Ok(guard)
     }
 }
 
 /// Time after the tables began empty in which clients may return to connections that are older.
-const PREDATED: Duration = Duration::from_nanos(PREDATED_NS);
+const PREEXISTING: Duration = Duration::from_nanos(PREEXISTING_NS);
 
 /// Whether clients may return to a connection of which this host still has state: hardly any host has
 /// connections and none in TIME_WAIT. If the count cannot be read, they may.
@@ -397,7 +399,7 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
             log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
         }
     }
-    if let Err(error) = engine.teach(state.learned.clone(), times.age()) {
+    if let Err(error) = engine.restore(state.learned.clone(), times.age()) {
         log::warn!(
             "what an earlier agent learned is left out: {error}; it is learned anew, see how far: \
              tcpguard status"

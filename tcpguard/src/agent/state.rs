@@ -110,12 +110,12 @@ pub struct StoredRule {
     pub expires_ns: Option<Timestamp>,
     /// Present while it waits for an operator's confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial: Option<StoredTrial>,
+    pub confirmation: Option<StoredConfirmation>,
 }
 
-/// [`tcpguard_engine::Trial`] in the file.
+/// [`tcpguard_engine::RuleConfirmation`] in the file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct StoredTrial {
+pub struct StoredConfirmation {
     /// Time at which the rule ends if it may stay.
     pub until: Time,
     /// The same by the clock of the writer's boot.
@@ -200,10 +200,10 @@ impl StoredRule {
         listener: &impl Fn(ListenerId) -> Option<Listener>,
         clock: &Clock,
     ) -> Option<Self> {
-        let trial = rule.trial.as_ref().map(|trial| StoredTrial {
-            until: clock.time_at(trial.until),
-            until_ns: trial.until,
-            instead_of: trial
+        let confirmation = rule.confirmation.as_ref().map(|confirmation| StoredConfirmation {
+            until: clock.time_at(confirmation.until),
+            until_ns: confirmation.until,
+            instead_of: confirmation
                 .instead_of
                 .as_ref()
                 .and_then(|before| Self::of(before, listener, clock).map(Box::new)),
@@ -224,7 +224,7 @@ impl StoredRule {
             created_ns: Some(rule.created),
             expires: clock.time_at(rule.expires),
             expires_ns: Some(rule.expires),
-            trial,
+            confirmation,
         })
     }
 }
@@ -362,7 +362,7 @@ impl State {
             Err(Damage::Missing) => None,
             Err(Damage::Refused(error)) => {
                 log::warn!(
-                    "cannot read {}: {error}; starting without the rules' records, the allow-list, the \
+                    "cannot read {}: {error}; starting without the rules' records, the allowlist, the \
                      mode and what was learned",
                     path.display()
                 );
@@ -372,7 +372,7 @@ impl State {
                 let aside = durable::set_aside(&path);
                 log::warn!(
                     "{} is no state of tcpguard ({why}); it is kept as {}, and the agent starts without \
-                     the rules' records, the allow-list, the mode and what was learned",
+                     the rules' records, the allowlist, the mode and what was learned",
                     path.display(),
                     aside.display()
                 );
@@ -435,14 +435,14 @@ pub(super) mod tests {
             created_ns: Some(Timestamp::from_millis(9_000)),
             expires: time("2026-01-02T03:05:05Z"),
             expires_ns: Some(Timestamp::from_millis(69_000)),
-            trial: None,
+            confirmation: None,
         };
         let net = "203.0.113.0/24".parse().unwrap();
         let source = StoredMatcher::Source(net);
         let pending = Pending {
             mode: Mode::Off,
-            back_to: Mode::Enforce,
-            word_by: Some(Timestamp::from_millis(70_000)),
+            revert_to: Mode::Enforce,
+            confirm_by: Some(Timestamp::from_millis(70_000)),
             until: None,
         };
         let wall = time("2026-01-02T03:04:06Z").0;
@@ -453,7 +453,7 @@ pub(super) mod tests {
             rules: vec![
                 rule(0, signature, StoredOrigin::Incident(7)),
                 StoredRule {
-                    trial: Some(StoredTrial {
+                    confirmation: Some(StoredConfirmation {
                         until: time("2026-01-02T04:04:05Z"),
                         until_ns: Timestamp::from_millis(3_609_000),
                         instead_of: Some(Box::new(rule(3, source, StoredOrigin::Operator(0)))),
@@ -547,7 +547,7 @@ pub(super) mod tests {
         for place in [
             "",
             "/pending_mode",
-            "/pending_mode/word_by",
+            "/pending_mode/confirm_by",
             "/rules/0",
             "/staged",
             "/staged/rules/0",

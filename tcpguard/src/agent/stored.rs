@@ -11,7 +11,7 @@ use super::state::{InKernel, State, reconcile};
 use super::timeline::kept;
 use super::{alerts, incidents, start, syncookies};
 use crate::config::{Config, DEFAULT_PATH, Overrides};
-use crate::probe::{self, Host, Probe};
+use crate::selftest::{self, Host, SelfTest};
 use crate::status::Clock;
 
 /// The content that was understood.
@@ -32,7 +32,7 @@ pub struct Stored {
     /// The value of a sysctl that is to be given back.
     pub lent: Option<u64>,
     /// Result of the self-test of SYN cookies.
-    pub probe: Option<Probe>,
+    pub selftest: Option<SelfTest>,
 }
 
 impl Stored {
@@ -65,7 +65,7 @@ impl Stored {
             alerts: alerts::load(dir).len(),
             timelines: kept::load(&dir.join(kept::DIRECTORY)).len(),
             lent: syncookies::lent_from(dir),
-            probe: probe::load(dir, host),
+            selftest: selftest::load(dir, host),
         }
     }
 }

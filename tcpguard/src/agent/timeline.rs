@@ -21,7 +21,7 @@ use crate::status::Time;
 
 /// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
 /// steps last 0.5 s after two minutes, and four minutes after a day.
-const STEPS: usize = report::STEPS;
+const INTERVALS: usize = report::INTERVALS;
 /// Polls remembered before an incident is noticed: 30 s by default.
 const BEFORE: usize = 120;
 /// Listeners of which that many are remembered, the busiest: 1.5 MB at most.
@@ -48,9 +48,9 @@ struct Track {
     busy: u64,
     /// Time at which it was last counted.
     at: Timestamp,
-    last: Step,
+    last: Interval,
     /// The last polls; empty for those that are not among the busiest.
-    steps: VecDeque<Step>,
+    intervals: VecDeque<Interval>,
 }
 
 /// The counters of one incident.
@@ -58,10 +58,10 @@ struct Track {
 pub struct Line {
     listener: ListenerId,
     /// Steps are at least so long, but for the first and the last.
-    step: Duration,
+    interval: Duration,
     /// End of the last step.
     end: Timestamp,
-    steps: Vec<Step>,
+    intervals: Vec<Interval>,
 }
 
 /// Cumulative counters.
@@ -78,7 +78,7 @@ struct Counted {
 
 /// The counters of one step. 32 bits are enough for the SYNs of an hour at line rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Step {
+struct Interval {
     span_ms: u32,
     syns: u32,
     completed: u32,
@@ -97,10 +97,10 @@ impl Recorder {
     pub fn note(&mut self, sample: &Sample, mode: Mode) {
         let span = self.at.replace(sample.at).map_or(Duration::ZERO, |at| sample.at.since(at));
         let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
-        let mut whole = Step { span_ms, ..Step::default() };
+        let mut whole = Interval { span_ms, ..Interval::default() };
         for one in &sample.listeners {
             let counted = Counted::by_listener(&one.counters);
-            let empty = Step { span_ms, queues: one.queues, ..Step::default() };
+            let empty = Interval { span_ms, queues: one.queues, ..Interval::default() };
             whole.add(&self.count(one.id, counted, empty, mode, sample.at));
         }
         self.count(ListenerId::HOST, Counted::by_host(&sample.host), whole, mode, sample.at);
@@ -113,7 +113,7 @@ impl Recorder {
             if (track.busy, Reverse(*id)) >= least {
                 track.remember();
             } else {
-                track.steps = VecDeque::new();
+                track.intervals = VecDeque::new();
             }
         }
         for line in self.lines.values_mut() {
@@ -142,20 +142,20 @@ impl Recorder {
         &self.lines
     }
 
-    /// Adds the growth of the counters of a listener, or of the host, since the last poll to `step`.
+    /// Adds the growth of the counters of a listener, or of the host, since the last poll to `interval`.
     fn count(
         &mut self,
         id: ListenerId,
         counted: Counted,
-        mut step: Step,
+        mut interval: Interval,
         mode: Mode,
         at: Timestamp,
-    ) -> Step {
+    ) -> Interval {
         let track = self.tracks.entry(id).or_insert_with(|| Track::start(counted, at));
-        step.add(&track.counted.step(&counted, mode));
-        track.busy = track.busy - track.busy / FORGETS + u64::from(step.syns);
-        (track.counted, track.at, track.last) = (counted, at, step);
-        step
+        interval.add(&track.counted.interval(&counted, mode));
+        track.busy = track.busy - track.busy / FORGETS + u64::from(interval.syns);
+        (track.counted, track.at, track.last) = (counted, at, interval);
+        interval
     }
 
     /// Returns the least rank of a remembered listener: its SYNs in the last polls, and its number.
@@ -172,61 +172,61 @@ impl Recorder {
 impl Track {
     /// The counts so far belong to no step.
     fn start(counted: Counted, at: Timestamp) -> Self {
-        Self { counted, busy: 0, at, last: Step::default(), steps: VecDeque::new() }
+        Self { counted, busy: 0, at, last: Interval::default(), intervals: VecDeque::new() }
     }
 
     fn remember(&mut self) {
-        if self.steps.len() == BEFORE {
-            self.steps.pop_front();
+        if self.intervals.len() == BEFORE {
+            self.intervals.pop_front();
         }
-        self.steps.push_back(self.last);
+        self.intervals.push_back(self.last);
     }
 }
 
 impl Line {
     fn start(listener: ListenerId, track: &Track) -> Self {
-        let steps = track.steps.iter().copied().collect();
-        Self { listener, step: Duration::ZERO, end: track.at, steps }
+        let intervals = track.intervals.iter().copied().collect();
+        Self { listener, interval: Duration::ZERO, end: track.at, intervals }
     }
 
-    fn push(&mut self, step: Step, end: Timestamp) {
+    fn push(&mut self, interval: Interval, end: Timestamp) {
         self.end = end;
-        match self.steps.last_mut() {
+        match self.intervals.last_mut() {
             // Joined with the next step, where that ends nearer to the wanted length than it does now.
-            Some(last) if last.span() + step.span() / 2 < self.step => last.join(&step),
-            _ => self.steps.push(step),
+            Some(last) if last.span() + interval.span() / 2 < self.interval => last.join(&interval),
+            _ => self.intervals.push(interval),
         }
-        if self.steps.len() >= STEPS {
+        if self.intervals.len() >= INTERVALS {
             self.halve();
         }
     }
 
     fn halve(&mut self) {
-        let pairs = self.steps.chunks(2).map(|pair| {
+        let pairs = self.intervals.chunks(2).map(|pair| {
             let mut joined = pair[0];
-            pair[1..].iter().for_each(|step| joined.join(step));
+            pair[1..].iter().for_each(|interval| joined.join(interval));
             joined
         });
-        self.steps = pairs.collect();
-        let total: Duration = self.steps.iter().map(Step::span).sum();
-        self.step = total / self.steps.len().max(1) as u32;
+        self.intervals = pairs.collect();
+        let total: Duration = self.intervals.iter().map(Interval::span).sum();
+        self.interval = total / self.intervals.len().max(1) as u32;
     }
 
     /// The document of the incident's line, its times as `time_at` gives them.
     pub fn document(&self, id: u64, time_at: impl Fn(Timestamp) -> Time) -> Timeline {
-        let total: Duration = self.steps.iter().map(Step::span).sum();
-        let usual = self.steps.iter().map(|step| step.span_ms);
+        let total: Duration = self.intervals.iter().map(Interval::span).sum();
+        let usual = self.intervals.iter().map(|interval| interval.span_ms);
         let mut at_ms = 0;
-        let points = self.steps.iter().map(|step| {
-            at_ms += u64::from(step.span_ms);
-            step.point(at_ms)
+        let points = self.intervals.iter().map(|interval| {
+            at_ms += u64::from(interval.span_ms);
+            interval.point(at_ms)
         });
         Timeline {
             schema: TIMELINE_SCHEMA.to_owned(),
             id,
             began: time_at(self.end - total),
             points: points.collect(),
-            step_ms: median(usual.collect()),
+            interval_ms: median(usual.collect()),
         }
     }
 }
@@ -258,14 +258,14 @@ impl Counted {
     }
 
     /// The growth of the counters from here to `now`.
-    fn step(&self, now: &Self, mode: Mode) -> Step {
+    fn interval(&self, now: &Self, mode: Mode) -> Interval {
         let grown = |of: fn(&Self) -> u64| {
             // One that went backwards was counted anew: nothing is known of this step.
             u32::try_from(of(now).saturating_sub(of(self))).unwrap_or(u32::MAX)
         };
         let (matched, limited) = (grown(|it| it.matched), grown(|it| it.limited));
         let by_rule = if mode == Mode::Enforce { matched } else { 0 };
-        Step {
+        Interval {
             syns: grown(|it| it.syns),
             completed: grown(|it| it.completed),
             matched,
@@ -273,12 +273,12 @@ impl Counted {
             cookies: grown(|it| it.cookies),
             nowhere: grown(|it| it.nowhere),
             unsolicited: grown(|it| it.unsolicited),
-            ..Step::default()
+            ..Interval::default()
         }
     }
 }
 
-impl Step {
+impl Interval {
     fn span(&self) -> Duration {
         Duration::from_millis(self.span_ms.into())
     }

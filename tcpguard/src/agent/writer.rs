@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 type Store<T> = fn(&Path, &T) -> io::Result<()>;
 
 /// A callback that gets the outcome.
-type Told = Box<dyn FnOnce(Result<(), Unwritten>) + Send>;
+type OnDone = Box<dyn FnOnce(Result<(), Unwritten>) + Send>;
 
 /// Reason for which content is not on the disk.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -38,22 +38,22 @@ pub enum Unwritten {
 /// A thread that writes the newest content. Content that arrives while the disk is busy replaces the
 /// waiting one. Dropping this waits until the write is done, but for a second at most.
 pub struct Writer<T> {
-    desk: Arc<Desk<T>>,
+    shared: Arc<Shared<T>>,
     /// Hangs up when the thread ends.
     ended: Receiver<()>,
 }
 
 /// The state that the loop and the thread share.
-struct Desk<T> {
-    tray: Mutex<Tray<T>>,
+struct Shared<T> {
+    queue: Mutex<Queue<T>>,
     changed: Condvar,
 }
 
-struct Tray<T> {
+struct Queue<T> {
     /// The content to write next.
     content: Option<T>,
     /// Callers that wait for it.
-    waiting: Vec<Told>,
+    waiting: Vec<OnDone>,
     /// Whether no more content will come.
     closed: bool,
     /// Reason for which the last content is not on the disk.
@@ -72,35 +72,35 @@ impl<T: Send + 'static> Writer<T> {
         store: Store<T>,
         lost: &'static str,
     ) -> io::Result<Self> {
-        let tray = Tray { content: None, waiting: Vec::new(), closed: false, trouble: None };
-        let desk = Arc::new(Desk { tray: Mutex::new(tray), changed: Condvar::new() });
+        let queue = Queue { content: None, waiting: Vec::new(), closed: false, trouble: None };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
         let (hangs_up, ended) = channel();
-        let its = Arc::clone(&desk);
+        let its = Arc::clone(&shared);
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _hangs_up: Sender<()> = hangs_up;
             its.write_newest(&dir, store, lost);
         })?;
-        Ok(Self { desk, ended })
+        Ok(Self { shared, ended })
     }
 
     /// Hands `content` to the thread that writes. It replaces the old one.
     pub fn write(&self, content: T) {
-        self.desk.tray().content = Some(content);
-        self.desk.changed.notify_one();
+        self.shared.queue().content = Some(content);
+        self.shared.changed.notify_one();
     }
 
     /// Does the same, and has `told` called by the thread once the content is on the disk, or cannot be.
-    pub fn write_and_tell(
+    pub fn write_then(
         &self,
         content: T,
         told: impl FnOnce(Result<(), Unwritten>) + Send + 'static,
     ) {
         {
-            let mut tray = self.desk.tray();
-            tray.content = Some(content);
-            tray.waiting.push(Box::new(told));
+            let mut queue = self.shared.queue();
+            queue.content = Some(content);
+            queue.waiting.push(Box::new(told));
         }
-        self.desk.changed.notify_one();
+        self.shared.changed.notify_one();
     }
 
     /// Hands `content` to the thread, and waits until it is on the disk, or for `limit`.
@@ -109,7 +109,7 @@ impl<T: Send + 'static> Writer<T> {
     /// When it is not, then.
     pub fn write_and_wait(&self, content: T, limit: Duration) -> Result<(), Unwritten> {
         let (written, done) = channel();
-        self.write_and_tell(content, move |result| {
+        self.write_then(content, move |result| {
             // A caller that has stopped waiting needs no result.
             let _ = written.send(result);
         });
@@ -119,7 +119,7 @@ impl<T: Send + 'static> Writer<T> {
     /// Returns the reason for which the last content could not be written to the disk; `None`: it was, or is
     /// being written.
     pub fn trouble(&self) -> Option<Unwritten> {
-        self.desk.tray().trouble.clone()
+        self.shared.queue().trouble.clone()
     }
 }
 
@@ -131,28 +131,28 @@ impl<T> fmt::Debug for Writer<T> {
 
 impl<T> Drop for Writer<T> {
     fn drop(&mut self) {
-        self.desk.tray().closed = true;
-        self.desk.changed.notify_one();
+        self.shared.queue().closed = true;
+        self.shared.changed.notify_one();
         // A thread that is stuck in the system is left to it.
         let _ = self.ended.recv_timeout(PATIENCE);
     }
 }
 
-impl<T> Desk<T> {
-    fn tray(&self) -> MutexGuard<'_, Tray<T>> {
+impl<T> Shared<T> {
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
         // Nothing panics while it holds it.
-        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_newest(&self, dir: &Path, store: Store<T>, lost: &str) {
-        let idle = |tray: &mut Tray<T>| tray.content.is_none() && !tray.closed;
+        let idle = |queue: &mut Queue<T>| queue.content.is_none() && !queue.closed;
         loop {
-            let waited = self.changed.wait_while(self.tray(), idle);
-            let mut tray = waited.unwrap_or_else(PoisonError::into_inner);
-            let Some(content) = tray.content.take() else { return };
-            let waiting = std::mem::take(&mut tray.waiting);
-            let told = tray.trouble.is_some();
-            drop(tray);
+            let waited = self.changed.wait_while(self.queue(), idle);
+            let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some(content) = queue.content.take() else { return };
+            let waiting = std::mem::take(&mut queue.waiting);
+            let told = queue.trouble.is_some();
+            drop(queue);
             let refused = |error: io::Error| Unwritten::Refused {
                 dir: dir.to_owned(),
                 why: error.to_string(),
@@ -165,7 +165,7 @@ impl<T> Desk<T> {
                     dir.display()
                 );
             }
-            self.tray().trouble = written.as_ref().err().cloned();
+            self.queue().trouble = written.as_ref().err().cloned();
             waiting.into_iter().for_each(|told| told(written.clone()));
         }
     }

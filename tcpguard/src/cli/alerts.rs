@@ -22,10 +22,10 @@ impl EventKind {
         match event.split('_').next()? {
             "attack" | "handshakes" | "incident" | "too" => Some(Self::Alert),
             "rule" | "rules" | "allow" | "drift" => Some(Self::Rule),
-            "step" => Some(Self::Step),
+            "mitigation" => Some(Self::Mitigation),
             "mode" => Some(Self::Mode),
             "config" => Some(Self::Config),
-            "interface" | "filter" | "attach" | "generic" | "lost" => Some(Self::Interface),
+            "interface" | "filter" | "attach" | "generic" | "dropped" => Some(Self::Interface),
             _ => None,
         }
     }
@@ -192,8 +192,8 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::History;
-    use crate::observe::events::MESSAGE_IDS;
+    use crate::telemetry::History;
+    use crate::telemetry::events::MESSAGE_IDS;
 
     fn alert(event: &str) -> AlertEntry {
         AlertEntry {
@@ -202,7 +202,7 @@ mod tests {
             severity: Severity::Warning,
             event: event.to_owned(),
             message: event.to_owned(),
-            attack: None,
+            incident: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `tcpguard allow` and `tcpguard unallow`
+//! `tcpguard allow` and `tcpguard disallow`
 
 use serde::Serialize;
 
@@ -20,11 +20,11 @@ pub(crate) struct Allowance {
     allowed: Allowed,
 }
 
-/// Output of `tcpguard unallow --json`.
+/// Output of `tcpguard disallow --json`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Unallowed {
-    /// Name and version of this document: `tcpguard.unallow/1`.
+pub(crate) struct Disallowed {
+    /// Name and version of this document: `tcpguard.disallow/1`.
     schema: &'static str,
     /// Exemptions that were removed.
     removed: Vec<Allowed>,
@@ -46,19 +46,19 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     session.render(|out, view| render::allowed(out, &allowed, view))?;
     session.say(&format!(
-        "a block of the same addresses still drops; take this back: tcpguard unallow {}",
+        "a block of the same addresses still drops; take this back: tcpguard disallow {}",
         args.prefix
     ));
     Ok(())
 }
 
-pub(super) fn unallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+pub(super) fn disallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let removed = match session.client.call(Request::Disallow { prefix: args.prefix })? {
         Response::Disallowed { allowed } => allowed,
         other => return Err(foreign(&other).into()),
     };
     if session.json {
-        return session.print_document(&Unallowed { schema: Unallowed::ID, removed });
+        return session.print_document(&Disallowed { schema: Disallowed::ID, removed });
     }
     session.render(|out, _| render::disallowed(out, &removed))
 }

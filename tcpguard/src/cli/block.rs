@@ -12,7 +12,7 @@ use super::caller;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
-use crate::control::proto::OnTrial;
+use crate::control::proto::PendingConfirmation;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 use crate::render;
@@ -47,7 +47,7 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
         for_s: args.lifetime.as_secs(),
         reason: args.reason.clone(),
         force: args.force,
-        on_trial: on_trial(args.trial.within(args.force), caller),
+        pending_confirmation: pending_confirmation(args.confirm.within(args.force), caller),
         dry_run,
     };
     if let [_, _, ..] = args.prefixes.as_slice() {
@@ -93,8 +93,11 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
 }
 
 /// Returns the terms under which a new rule is pending confirmation; `None` if it needs none.
-pub(super) fn on_trial(within: Option<Duration>, caller: Option<IpAddr>) -> Option<OnTrial> {
-    within.map(|within| OnTrial { within_s: within.as_secs(), caller })
+pub(super) fn pending_confirmation(
+    within: Option<Duration>,
+    caller: Option<IpAddr>,
+) -> Option<PendingConfirmation> {
+    within.map(|within| PendingConfirmation { within_s: within.as_secs(), caller })
 }
 
 /// Says that a new rule drops nothing yet, unless the mode is `enforce`.

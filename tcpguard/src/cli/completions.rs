@@ -115,8 +115,8 @@ mod tests {
         let using = "complete -c tcpguard -n \"__fish_tcpguard_using_subcommand";
         for line in [
             "mode\" -f -a \"observe enforce off\"",
-            "step\" -f -a \"strays source signature cookies overload budget on off auto\"",
-            "unallow\" -f -a \"\"",
+            "mitigation\" -f -a \"out_of_state source signature cookies overload budget on off auto\"",
+            "disallow\" -f -a \"\"",
         ] {
             assert!(fish.contains(&format!("{using} {line}\n")), "{line}: {fish}");
         }

@@ -151,13 +151,13 @@ fn of_cli(error: &CliError) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     /// The words of all others are those that `tests/cli` meets.
     #[test]
     fn output_that_cannot_be_written_has_a_way_on() {
         let error = CliError::Output(std::io::Error::from_raw_os_error(libc::ENOSPC));
-        assert!(way_on::is_named(&error.to_string()), "{error}");
+        assert!(hint_check::is_named(&error.to_string()), "{error}");
     }
 
     #[test]

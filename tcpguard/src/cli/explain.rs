@@ -8,7 +8,7 @@ use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
 use crate::render;
-use crate::status::AttackInFull;
+use crate::status::FullIncident;
 
 pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match (args.subject, args.port) {
@@ -48,9 +48,9 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
 }
 
 /// The evidence by which the attack with this number was judged.
-pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<AttackInFull> {
-    match session.ask(Request::ExplainAttack { id })? {
-        Response::AttackExplained(attack) => Ok(*attack),
+pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<FullIncident> {
+    match session.ask(Request::ExplainIncident { id })? {
+        Response::IncidentExplained(attack) => Ok(*attack),
         other => Err(foreign(&other).into()),
     }
 }

@@ -9,7 +9,7 @@ use tcpguard_common::abi::maps;
 use tcpguard_engine::Limits;
 
 use super::args::ImportArgs;
-use super::block::{on_trial, say_unless_enforced};
+use super::block::{pending_confirmation, say_unless_enforced};
 use super::caller;
 use super::exit::CliError;
 use super::rule_file::{Defaults, Placed, Problem, parse};
@@ -54,12 +54,12 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     let longest = Limits::MAX_MANUAL_RULE.as_secs();
     let cut = rules.iter().filter(|(_, rule)| rule.for_s > Some(longest)).count();
     let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
-    let within = args.trial.within(args.force);
+    let within = args.confirm.within(args.force);
     let request = Request::ImportRules {
         rules,
         merge: !args.replace,
         force: args.force,
-        on_trial: on_trial(within, caller),
+        pending_confirmation: pending_confirmation(within, caller),
         dry_run: args.dry_run,
     };
     let (imported, dry_run) = match session.client.call(request) {
@@ -81,10 +81,10 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     if cut > 0 {
         session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list"));
     }
-    if let (1.., Some(within)) = (imported.on_trial, within) {
+    if let (1.., Some(within)) = (imported.pending_confirmation, within) {
         session.say(&format!(
             "{} of them for {} only, then all is as before, unless you confirm: tcpguard rules confirm",
-            imported.on_trial,
+            imported.pending_confirmation,
             span(within)
         ));
     }

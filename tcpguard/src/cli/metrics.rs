@@ -5,7 +5,7 @@ use super::exit::CliError;
 use super::session::Session;
 use super::status::fetch;
 use crate::control::ClientError;
-use crate::observe::metrics::{Format, of_nobody, of_status, text};
+use crate::telemetry::metrics::{Format, of_status, text, without_agent};
 
 pub(super) fn run(args: &MetricsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if session.json {
@@ -22,7 +22,7 @@ pub(super) fn run(args: &MetricsArgs, session: &mut Session<'_>) -> anyhow::Resu
             // An agent that does not respond is a value too, and the one to raise an alarm by. A user
             // without the permission to ask does not know it.
             if matches!(error, ClientError::NotRunning { .. } | ClientError::Broken { .. }) {
-                session.print(&text(of_nobody(), format))?;
+                session.print(&text(without_agent(), format))?;
             }
             Err(error.into())
         }

@@ -21,8 +21,8 @@ pub(crate) mod import;
 mod listeners;
 mod manual;
 mod metrics;
+pub(crate) mod mitigation;
 pub(crate) mod mode;
-mod probe;
 pub(crate) mod reload;
 mod replay;
 mod report;
@@ -30,10 +30,10 @@ pub(crate) mod restore_sysctls;
 mod rule_file;
 pub(crate) mod rules;
 mod run;
+mod selftest;
 mod session;
 mod states;
 mod status;
-pub(crate) mod step;
 #[cfg(feature = "tui")]
 mod top;
 mod tune;
@@ -76,7 +76,7 @@ fn explained(error: anyhow::Error, session: &Session<'_>) -> anyhow::Error {
 fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::Replay(replay) => return replay::run(&replay, session),
-        Verb::Probe(probe) => return probe::run(&probe, session),
+        Verb::Selftest(selftest) => return selftest::run(&selftest, session),
         Verb::Doctor(doctor) => return doctor::run(&doctor, session),
         Verb::Tune(tune) => return tune::run(&tune, session),
         Verb::Report(report) => report::run(&report, session),
@@ -88,7 +88,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Block(block) => block::run(&block, session),
         Verb::Unblock(unblock) => unblock::run(&unblock, session),
         Verb::Allow(allow) => allow::allow(allow, session),
-        Verb::Unallow(unallow) => allow::unallow(&unallow, session),
+        Verb::Disallow(disallow) => allow::disallow(&disallow, session),
         Verb::Explain(explain) => explain::run(&explain, session),
         Verb::Alerts(alerts) => alerts::run(&alerts, session),
         Verb::Events(events) => alerts::follow(&events, session),
@@ -101,7 +101,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         }
         Verb::Rules { verb: Some(RulesVerb::Flush(args)) } => rules::flush(&args, session),
         Verb::Mode(mode) => mode::run(&mode, session),
-        Verb::Step(step) => step::run(&step, session),
+        Verb::Mitigation(mitigation) => mitigation::run(&mitigation, session),
         Verb::Reload => reload::run(session),
         Verb::Detach(detach) => detach::run(&detach, session),
         Verb::Config { verb: Some(ConfigVerb::Check { file, config }) } => {

@@ -11,7 +11,7 @@ use crate::control::proto::check_terms;
 use crate::control::{Request, Response};
 use crate::documents::Printed;
 use crate::render;
-use crate::status::{Mode, ModeEnd};
+use crate::status::{Mode, ModeRevert};
 
 /// Output of `tcpguard mode --json`.
 #[derive(Debug, Serialize)]
@@ -25,7 +25,7 @@ pub(crate) struct ModeShown {
     #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<Mode>,
     /// Pending reversion of the mode, with its time; `null` when the mode stays.
-    ends: Option<ModeEnd>,
+    ends: Option<ModeRevert>,
 }
 
 pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<()> {

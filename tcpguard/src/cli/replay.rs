@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::config::{self, Overrides};
 use crate::render;
 use crate::replay::capture::CaptureError;
-use crate::replay::{Backend, Kernel, Step, replay_beside};
+use crate::replay::{Backend, Kernel, ReplayEvent, replay_beside};
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     let settings = settings(args.config.as_deref())?;
@@ -25,13 +25,13 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     let file = args.file.display().to_string();
     let source = open(&args.file)?;
     let begun = Instant::now();
-    let watch = &mut |step: Step<'_>| {
+    let watch = &mut |mitigation: ReplayEvent<'_>| {
         let Speed::Times(times) = args.speed else { return };
-        match step {
-            Step::Segment(seen) => {
+        match mitigation {
+            ReplayEvent::Segment(seen) => {
                 std::thread::sleep(due(seen.after, times).saturating_sub(begun.elapsed()));
             }
-            Step::Alert(alert) => {
+            ReplayEvent::Alert(alert) => {
                 let after = alert.after.as_secs_f64();
                 session.say(&format!("{after:>9.3} s  {}", alert.message));
             }

@@ -156,22 +156,22 @@ mod tests {
     use super::*;
     use crate::status::Time;
 
-    fn rule(matches: &str, attack: Option<u64>) -> Rule {
+    fn rule(matches: &str, incident: Option<u64>) -> Rule {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
         Rule {
             id: 0,
             kind: if matches.contains('/') { "source" } else { "signature" }.to_owned(),
             matches: matches.to_owned(),
             ports: Ports::EVERY,
-            origin: if attack.is_some() { "incident" } else { "operator" }.to_owned(),
-            attack,
+            origin: if incident.is_some() { "incident" } else { "operator" }.to_owned(),
+            incident,
             reason: String::new(),
             created_at: at,
             expires_at: at,
             expires_in_s: 0,
             confirmed_until: None,
             hits: 0,
-            returned: 0,
+            accepted_retransmits: 0,
             completed: 0,
         }
     }

@@ -10,7 +10,7 @@ use super::args::{Global, RunArgs};
 use super::exit::{CliError, Exit};
 use crate::agent::{self, Provenance, Refused};
 use crate::config::Overrides;
-use crate::observe::log;
+use crate::telemetry::log;
 
 /// A service that cannot start ends no sooner: systemd starts another one at once.
 const TRY: Duration = Duration::from_secs(1);

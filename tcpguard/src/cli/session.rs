@@ -14,8 +14,8 @@ use crate::agent::memory::{self, Remembered};
 use crate::control::{Client, ClientError, Request, Response};
 use crate::documents::Printed;
 use crate::json;
-use crate::observe::stderr;
 use crate::render::View;
+use crate::telemetry::stderr;
 use crate::text;
 
 /// Bytes that are collected before they are written: a shorter page appears at once.
@@ -39,7 +39,7 @@ pub struct Session<'a> {
     /// Directory of the agent's state that survives it.
     pub state_dir: PathBuf,
     /// Whether it was said that the printed data is not current.
-    told_past: Cell<bool>,
+    reported_past: Cell<bool>,
 }
 
 impl<'a> Session<'a> {
@@ -59,8 +59,8 @@ impl<'a> Session<'a> {
         };
         let (pin_dir, state_dir) = (global.pin_dir.clone(), global.state_dir.clone());
         let (json, quiet) = (global.json, global.quiet);
-        let told_past = Cell::new(false);
-        Self { out, json, quiet, view, terminal, client, pin_dir, state_dir, told_past }
+        let reported_past = Cell::new(false);
+        Self { out, json, quiet, view, terminal, client, pin_dir, state_dir, reported_past }
     }
 
     /// Asks the agent, or, where none runs, its files, and says so then.
@@ -76,12 +76,12 @@ impl<'a> Session<'a> {
     }
 
     fn recall(&self, request: &Request, gone: ClientError) -> Result<Response, ClientError> {
-        match memory::answer(&self.state_dir, request) {
-            Ok(Some(Remembered { answer: Response::Refused(refusal), .. })) => {
+        match memory::response(&self.state_dir, request) {
+            Ok(Some(Remembered { response: Response::Refused(refusal), .. })) => {
                 Err(ClientError::Refused(refusal))
             }
-            Ok(Some(Remembered { answer, written })) => {
-                if !self.told_past.replace(true) {
+            Ok(Some(Remembered { response: answer, written })) => {
+                if !self.reported_past.replace(true) {
                     self.say(&format!(
                         "as of {}; the agent does not run: tcpguard status says why",
                         self.view.date(written)

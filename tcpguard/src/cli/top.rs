@@ -9,7 +9,7 @@ use super::exit::CliError;
 use super::session::Session;
 use super::status::{fetch, foreign};
 use crate::control::{Client, ClientError, Request, Response};
-use crate::top::{self, Answer, Options, Question};
+use crate::top::{self, Options, Question, Update};
 
 pub(super) fn run(args: &TopArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if session.json {
@@ -37,14 +37,14 @@ pub(super) fn run(args: &TopArgs, session: &mut Session<'_>) -> anyhow::Result<(
     })
 }
 
-fn answer(client: &Client, question: Question) -> Result<Answer, ClientError> {
+fn answer(client: &Client, question: Question) -> Result<Update, ClientError> {
     let request = match question {
         Question::Status => Request::Status,
-        Question::Explain(id) => Request::ExplainAttack { id },
+        Question::Explain(id) => Request::ExplainIncident { id },
     };
     match client.call(request)? {
-        Response::Status(status) => Ok(Answer::Status(status)),
-        Response::AttackExplained(story) => Ok(Answer::Story(story)),
+        Response::Status(status) => Ok(Update::Status(status)),
+        Response::IncidentExplained(story) => Ok(Update::Story(story)),
         other => Err(foreign(&other)),
     }
 }

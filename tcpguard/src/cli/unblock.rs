@@ -81,7 +81,7 @@ fn say_removed(
 /// Says how many rules against attacks are not removed.
 fn say_what_stays(session: &Session<'_>) {
     let Ok(Response::Rules { rules, .. }) = session.client.call(Request::Rules) else { return };
-    let stay = rules.iter().filter(|rule| rule.attack.is_some()).count();
+    let stay = rules.iter().filter(|rule| rule.incident.is_some()).count();
     if stay > 0 {
         let stay = match stay {
             1 => "1 rule against attacks stays".to_owned(),
@@ -93,20 +93,20 @@ fn say_what_stays(session: &Session<'_>) {
 
 /// Says when the removed rule of an ongoing attack is made again, and which command has it made at once.
 fn say_when_again(removed: &[Rule], session: &Session<'_>) {
-    let mut of_attacks = removed.iter().rev().filter_map(|rule| Some((rule, rule.attack?)));
+    let mut of_attacks = removed.iter().rev().filter_map(|rule| Some((rule, rule.incident?)));
     let Some((rule, attack)) = of_attacks.next() else { return };
     let at_once = match session.client.call(Request::Status) {
         Ok(Response::Status(status)) => {
-            let mut attacks = status.attacks.iter();
+            let mut attacks = status.incidents.iter();
             // Mitigations are ordered for one listener.
             let open = attacks.find(|open| open.id == attack && open.port != 0);
             open.map(|open| narrative::place(open.dst, open.port))
         }
         _ => None,
     };
-    let step = &rule.kind;
+    let mitigation = &rule.kind;
     let at_once = at_once.map_or_else(String::new, |place| {
-        format!(", or at once: tcpguard step {place} {step} auto")
+        format!(", or at once: tcpguard mitigation {place} {mitigation} auto")
     });
     session.say(&format!(
         "while attack #{attack} goes on, rule {} is made again after 10 min{at_once}; to stop dropping: \

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Value, json};
-use tcpguard_engine::{Mode, Override, PER_LISTENER, Place, Step, threshold};
+use tcpguard_engine::{Mitigation, Mode, Override, PER_LISTENER, Place, threshold};
 
 use super::file::Amount;
 use super::reader::{Section, Written};
@@ -13,7 +13,8 @@ use super::value::{self, MODES, XDP_MODES};
 use super::{Problem, XdpMode, keys, mode_name};
 
 /// The mitigations that can be switched off for a listener; their names are the keys.
-pub(super) const STEPS: [Step; 3] = [Step::Cookies, Step::Overload, Step::Budget];
+pub(super) const MITIGATIONS: [Mitigation; 3] =
+    [Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
 
 /// `[[interface]]` as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +35,7 @@ pub struct ListenerBlock {
     /// `mode`
     pub mode: Option<Written<Mode>>,
     /// `cookies`, `overload` and `budget`: whether the mitigation may be started.
-    pub steps: BTreeMap<Step, Written<bool>>,
+    pub mitigations: BTreeMap<Mitigation, Written<bool>>,
     /// Thresholds by their field of [`tcpguard_engine::Settings`].
     pub thresholds: BTreeMap<&'static str, Written<Amount>>,
 }
@@ -49,7 +50,7 @@ pub struct ListenerConfig {
     /// The mode there, if it is the milder one.
     pub mode: Option<Mode>,
     /// Whether these mitigations may be started.
-    pub steps: BTreeMap<Step, bool>,
+    pub mitigations: BTreeMap<Mitigation, bool>,
     /// Thresholds by their field of [`tcpguard_engine::Settings`], each in its unit.
     pub thresholds: BTreeMap<&'static str, f64>,
 }
@@ -86,10 +87,10 @@ impl ListenerBlock {
             let at = block.name("at", "\":443\"", problems, value::place);
             let ignore = block.value("ignore", problems, value::boolean);
             let mode = block.value("mode", problems, |value| value::choice(value, &MODES));
-            let mut steps = BTreeMap::new();
-            for step in STEPS {
-                let allowed = block.value(step.name(), problems, value::boolean);
-                steps.extend(allowed.map(|allowed| (step, allowed)));
+            let mut mitigations = BTreeMap::new();
+            for mitigation in MITIGATIONS {
+                let allowed = block.value(mitigation.name(), problems, value::boolean);
+                mitigations.extend(allowed.map(|allowed| (mitigation, allowed)));
             }
             let mut thresholds = BTreeMap::new();
             for name in PER_LISTENER {
@@ -100,7 +101,7 @@ impl ListenerBlock {
                 }
             }
             block.finish(problems);
-            blocks.extend(at.map(|at| Self { at, ignore, mode, steps, thresholds }));
+            blocks.extend(at.map(|at| Self { at, ignore, mode, mitigations, thresholds }));
         }
         tell_apart("listener", blocks.iter().map(|block| &block.at), problems);
         blocks
@@ -113,7 +114,7 @@ impl ListenerBlock {
                 Some(known) => {
                     known.ignore = block.ignore.or(known.ignore.take());
                     known.mode = block.mode.or(known.mode.take());
-                    known.steps.extend(block.steps);
+                    known.mitigations.extend(block.mitigations);
                     known.thresholds.extend(block.thresholds);
                 }
                 None => all.push(block),
@@ -123,14 +124,15 @@ impl ListenerBlock {
 
     /// The resolved block.
     pub(super) fn resolve(&self) -> ListenerConfig {
-        let value = |(step, allowed): (&Step, &Written<bool>)| (*step, allowed.value);
+        let value =
+            |(mitigation, allowed): (&Mitigation, &Written<bool>)| (*mitigation, allowed.value);
         let number =
             |(name, amount): (&&'static str, &Written<Amount>)| (*name, amount.value.number);
         ListenerConfig {
             at: self.at.value,
             ignore: self.ignore.as_ref().map(|written| written.value),
             mode: self.mode.as_ref().map(|written| written.value),
-            steps: self.steps.iter().map(value).collect(),
+            mitigations: self.mitigations.iter().map(value).collect(),
             thresholds: self.thresholds.iter().map(number).collect(),
         }
     }
@@ -142,7 +144,11 @@ impl ListenerConfig {
         let mut settings = Vec::new();
         settings.extend(self.ignore.map(|ignore| ("ignore", json!(ignore))));
         settings.extend(self.mode.map(|mode| ("mode", json!(mode_name(mode)))));
-        settings.extend(self.steps.iter().map(|(step, allowed)| (step.name(), json!(allowed))));
+        settings.extend(
+            self.mitigations
+                .iter()
+                .map(|(mitigation, allowed)| (mitigation.name(), json!(allowed))),
+        );
         for (name, value) in &self.thresholds {
             if let (Some(threshold), Some(key)) = (threshold(name), key(name)) {
                 settings.push((key, keys::number(threshold, *value)));
@@ -160,15 +166,15 @@ impl ListenerConfig {
         };
         let one = |own: &Self| {
             let port = of_port(own.at);
-            let mut steps = port.map_or_else(BTreeMap::new, |port| port.steps.clone());
+            let mut mitigations = port.map_or_else(BTreeMap::new, |port| port.mitigations.clone());
             let mut thresholds = port.map_or_else(BTreeMap::new, |port| port.thresholds.clone());
-            steps.extend(&own.steps);
+            mitigations.extend(&own.mitigations);
             thresholds.extend(&own.thresholds);
-            let barred = steps.into_iter().filter(|(_, allowed)| !allowed);
+            let barred = mitigations.into_iter().filter(|(_, allowed)| !allowed);
             Override {
                 at: own.at,
                 mode: own.mode.or(port.and_then(|port| port.mode)),
-                barred: barred.map(|(step, _)| step).collect(),
+                barred: barred.map(|(mitigation, _)| mitigation).collect(),
                 thresholds: thresholds.into_iter().collect(),
             }
         };

@@ -32,8 +32,8 @@ pub struct File {
     pub thresholds: BTreeMap<&'static str, Written<Amount>>,
     /// `policy.drop_illegal_flags`
     pub drop_illegal_flags: Option<Written<bool>>,
-    /// `policy.drop_strays`
-    pub drop_strays: Option<Written<bool>>,
+    /// `policy.drop_out_of_state`
+    pub drop_out_of_state: Option<Written<bool>>,
     /// `policy.beyond_bounds`
     pub beyond_bounds: Option<Written<BeyondBounds>>,
     /// `cookies.backend`
@@ -42,10 +42,10 @@ pub struct File {
     pub cookie_firewall: Option<Written<FirewallChoice>>,
     /// `cookies.mark`
     pub cookie_mark: Option<Written<u64>>,
-    /// `cookies.answers_per_network`
-    pub answers_per_network: Option<Written<u64>>,
-    /// `cookies.answers_total`
-    pub answers_total: Option<Written<u64>>,
+    /// `cookies.replies_per_network`
+    pub replies_per_network: Option<Written<u64>>,
+    /// `cookies.replies_total`
+    pub replies_total: Option<Written<u64>>,
     /// `protect.prefixes`
     pub protect_prefixes: Option<Written<Vec<IpNet>>>,
     /// `protect.ssh_ports`
@@ -77,13 +77,13 @@ impl File {
             xdp_mode,
             thresholds,
             drop_illegal_flags,
-            drop_strays,
+            drop_out_of_state,
             beyond_bounds,
             cookie_backend,
             cookie_firewall,
             cookie_mark,
-            answers_per_network,
-            answers_total,
+            replies_per_network,
+            replies_total,
             protect_prefixes,
             ssh_ports,
             ignore_ports,
@@ -99,13 +99,13 @@ impl File {
         replace(&mut self.xdp_mode, xdp_mode);
         self.thresholds.extend(thresholds);
         replace(&mut self.drop_illegal_flags, drop_illegal_flags);
-        replace(&mut self.drop_strays, drop_strays);
+        replace(&mut self.drop_out_of_state, drop_out_of_state);
         replace(&mut self.beyond_bounds, beyond_bounds);
         replace(&mut self.cookie_backend, cookie_backend);
         replace(&mut self.cookie_firewall, cookie_firewall);
         replace(&mut self.cookie_mark, cookie_mark);
-        replace(&mut self.answers_per_network, answers_per_network);
-        replace(&mut self.answers_total, answers_total);
+        replace(&mut self.replies_per_network, replies_per_network);
+        replace(&mut self.replies_total, replies_total);
         replace(&mut self.protect_prefixes, protect_prefixes);
         replace(&mut self.ssh_ports, ssh_ports);
         replace(&mut self.ignore_ports, ignore_ports);
@@ -156,12 +156,12 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
     interfaces.finish(problems);
 
     let mut amounts = BTreeMap::new();
-    let (mut drop_illegal_flags, mut drop_strays, mut beyond_bounds) = (None, None, None);
+    let (mut drop_illegal_flags, mut drop_out_of_state, mut beyond_bounds) = (None, None, None);
     for name in THRESHOLD_SECTIONS {
         let mut section = root.section(name, problems);
         if name == "policy" {
             drop_illegal_flags = section.value("drop_illegal_flags", problems, value::boolean);
-            drop_strays = section.value("drop_strays", problems, value::boolean);
+            drop_out_of_state = section.value("drop_out_of_state", problems, value::boolean);
             beyond_bounds = section
                 .value("beyond_bounds", problems, |value| value::choice(value, &BEYOND_BOUNDS));
         }
@@ -184,10 +184,10 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
         cookies.value("firewall", problems, |value| value::choice(value, &COOKIE_FIREWALL));
     let cookie_mark =
         cookies.value("mark", problems, |value| value::integer(value, 0, u32::MAX.into()));
-    let answers_per_network =
-        cookies.value("answers_per_network", problems, |value| value::integer(value, 1, 1_000_000));
-    let answers_total =
-        cookies.value("answers_total", problems, |value| value::integer(value, 1_000, 100_000_000));
+    let replies_per_network =
+        cookies.value("replies_per_network", problems, |value| value::integer(value, 1, 1_000_000));
+    let replies_total =
+        cookies.value("replies_total", problems, |value| value::integer(value, 1_000, 100_000_000));
     cookies.finish(problems);
 
     let mut protect = root.section("protect", problems);
@@ -224,13 +224,13 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
         xdp_mode,
         thresholds: amounts,
         drop_illegal_flags,
-        drop_strays,
+        drop_out_of_state,
         beyond_bounds,
         cookie_backend,
         cookie_firewall,
         cookie_mark,
-        answers_per_network,
-        answers_total,
+        replies_per_network,
+        replies_total,
         protect_prefixes,
         ssh_ports,
         ignore_ports,

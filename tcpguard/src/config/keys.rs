@@ -85,12 +85,12 @@ const OTHERS: &[Other] = &[
         value: |config| json!(config.drop_illegal_flags),
     },
     Other {
-        name: "policy.drop_strays",
+        name: "policy.drop_out_of_state",
         doc: "Drop ACK, FIN and RST segments that belong to no connection, in enforce mode and while \
               they are looked for: under a SYN flood, or when a listener sends many resets. They are \
               told by the kernel's own table of connections; false: count them only.",
         example: None,
-        value: |config| json!(config.drop_strays),
+        value: |config| json!(config.drop_out_of_state),
     },
     Other {
         name: "policy.beyond_bounds",
@@ -133,19 +133,19 @@ const OTHERS: &[Other] = &[
         value: |config| json!(config.cookie_mark),
     },
     Other {
-        name: "cookies.answers_per_network",
+        name: "cookies.replies_per_network",
         doc: "SYNs a second that are answered with cookies in place of the listener, per network that \
               they claim to be from (IPv4 /24, IPv6 /48), twice as many at once: their addresses may \
               be forged, and the answers hit whoever has them. Known clients are answered in any \
               case. (1 to 1000000)",
         example: None,
-        value: |config| json!(config.answers_per_network),
+        value: |config| json!(config.replies_per_network),
     },
     Other {
-        name: "cookies.answers_total",
+        name: "cookies.replies_total",
         doc: "The same in all. Beyond it only SYNs that come again are answered. (1000 to 100000000)",
         example: None,
-        value: |config| json!(config.answers_total),
+        value: |config| json!(config.replies_total),
     },
     Other {
         name: "protect.prefixes",
@@ -276,7 +276,7 @@ pub(super) const BLOCKS: &[Block] = &[
             BlockKey {
                 name: "cookies",
                 doc: "false: never answer SYNs with cookies in its place, but on an operator's word \
-                      (`tcpguard step`). The same holds for the two that follow.",
+                      (`tcpguard mitigation`). The same holds for the two that follow.",
                 example: "true",
             },
             BlockKey {

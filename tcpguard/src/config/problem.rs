@@ -133,7 +133,7 @@ impl std::error::Error for ConfigError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {
@@ -153,7 +153,7 @@ mod tests {
             },
             ConfigError::Invalid { path: path(), problems: vec![problem(), problem()] },
         ] {
-            assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
             assert_eq!(error.in_brief().lines().count(), 1, "{error}");
             // Every one there is stands above.
             match error {

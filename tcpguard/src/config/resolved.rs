@@ -35,7 +35,7 @@ pub struct Config {
     /// Whether segments with flag combinations that no TCP sends are dropped, in enforce mode.
     pub drop_illegal_flags: bool,
     /// Whether out-of-state segments are dropped, in enforce mode and while they are searched for.
-    pub drop_strays: bool,
+    pub drop_out_of_state: bool,
     /// Treatment of frames with headers beyond the parser's bounds.
     pub beyond_bounds: BeyondBounds,
     /// The maker of cookies.
@@ -45,9 +45,9 @@ pub struct Config {
     /// Bits that mark the segments that bring back a cookie; 0: none.
     pub cookie_mark: u32,
     /// SYNs a second that are answered with cookies to one network (IPv4 /24, IPv6 /48).
-    pub answers_per_network: u64,
+    pub replies_per_network: u64,
     /// SYNs a second that are answered with cookies in all.
-    pub answers_total: u64,
+    pub replies_total: u64,
     /// Prefixes whose SYNs no source or signature rule may drop.
     pub protect_prefixes: Vec<IpNet>,
     /// Local ports whose connected peers are protected like `protect_prefixes`.
@@ -214,13 +214,13 @@ pub fn resolve(
         },
         settings,
         drop_illegal_flags: value_or(file.drop_illegal_flags, false),
-        drop_strays: value_or(file.drop_strays, false),
+        drop_out_of_state: value_or(file.drop_out_of_state, false),
         beyond_bounds: value_or(file.beyond_bounds, BeyondBounds::Auto),
         cookie_backend: value_or(file.cookie_backend, CookieChoice::Auto),
         cookie_firewall: value_or(file.cookie_firewall, FirewallChoice::Refuse),
         cookie_mark: u32::try_from(value_or(file.cookie_mark, 0)).unwrap_or_default(),
-        answers_per_network: value_or(file.answers_per_network, 256),
-        answers_total: value_or(file.answers_total, 2_000_000),
+        replies_per_network: value_or(file.replies_per_network, 256),
+        replies_total: value_or(file.replies_total, 2_000_000),
         protect_prefixes: value_or(file.protect_prefixes, Vec::new()),
         ssh_ports: value_or(file.ssh_ports, vec![22]),
         ignore_ports: value_or(file.ignore_ports, Vec::new()),

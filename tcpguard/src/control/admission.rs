@@ -60,7 +60,7 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     /// As many connections of `uid` as are admitted.
     fn fill(admission: &Admission, uid: u32) -> Vec<Permit> {
@@ -84,7 +84,7 @@ mod tests {
         let others: Vec<_> = (1001..1010).flat_map(|uid| fill(&admission, uid)).collect();
         let of_all = admission.admit(2000).map(drop).expect_err("no more of anybody");
         for (why, said) in [(of_user, "user 1000 holds 8"), (of_all, "31 connections are open")] {
-            assert!(why.starts_with(said) && way_on::is_named(&why), "{why}");
+            assert!(why.starts_with(said) && hint_check::is_named(&why), "{why}");
         }
         drop((held, others));
     }

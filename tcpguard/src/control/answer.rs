@@ -7,7 +7,8 @@ use tcpguard_engine as engine;
 use tcpguard_engine::{ClientsWithin, Force, RequestError, RuleId, Which, Whose};
 
 use super::proto::{
-    ImportedRule, OnTrial, Refusal, RefusalKind, RefusedRule, Request, Response, RuleOrigin,
+    ImportedRule, PendingConfirmation, Refusal, RefusalKind, RefusedRule, Request, Response,
+    RuleOrigin,
 };
 use crate::status::{Allowed, Clock, Listener, Rule};
 
@@ -19,7 +20,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::Mode
         | Request::Alerts
         | Request::Explain { .. }
-        | Request::ExplainAttack { .. }
+        | Request::ExplainIncident { .. }
         | Request::Timeline { .. }
         | Request::Effective
         | Request::Reload
@@ -28,14 +29,22 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         | Request::ExplainPort { .. }
         | Request::SetModeFor { .. }
         | Request::ConfirmMode { .. } => None,
-        Request::Block { prefix, ports, for_s, reason, force, on_trial, dry_run: _ } => {
+        Request::Block {
+            prefix,
+            ports,
+            for_s,
+            reason,
+            force,
+            pending_confirmation,
+            dry_run: _,
+        } => {
             Some(engine::Request::Block {
                 net: *prefix,
                 ports: *ports,
                 lifetime: Duration::from_secs(*for_s),
                 reason: reason.clone(),
                 uid,
-                force: forced(*force, *on_trial),
+                force: forced(*force, *pending_confirmation),
                 // For the agent to count.
                 clients: ClientsWithin::default(),
             })
@@ -61,7 +70,7 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
             };
             Some(engine::Request::Unblock { which, whose })
         }
-        Request::ImportRules { rules, merge, force, on_trial, dry_run: _ } => {
+        Request::ImportRules { rules, merge, force, pending_confirmation, dry_run: _ } => {
             let rule = |rule: &ImportedRule| engine::RuleToImport {
                 net: rule.prefix,
                 ports: rule.ports,
@@ -72,29 +81,31 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
                 rules: rules.iter().map(rule).collect(),
                 merge: *merge,
                 uid,
-                force: forced(*force, *on_trial),
+                force: forced(*force, *pending_confirmation),
             })
         }
         Request::ConfirmRules { prefix } => {
             Some(engine::Request::ConfirmRules { net: *prefix, uid })
         }
-        Request::OrderStep { listener, step, order, for_s } => Some(engine::Request::OrderStep {
-            listener: *listener,
-            step: *step,
-            order: *order,
-            lifetime: Duration::from_secs(*for_s),
-            uid,
-        }),
+        Request::OrderMitigation { listener, mitigation, order, for_s } => {
+            Some(engine::Request::OrderMitigation {
+                listener: *listener,
+                mitigation: *mitigation,
+                order: *order,
+                lifetime: Duration::from_secs(*for_s),
+                uid,
+            })
+        }
         Request::SetMode { mode } => Some(engine::Request::SetMode { mode: (*mode).into(), uid }),
     }
 }
 
-fn forced(force: bool, on_trial: Option<OnTrial>) -> Force {
-    match (force, on_trial) {
+fn forced(force: bool, pending_confirmation: Option<PendingConfirmation>) -> Force {
+    match (force, pending_confirmation) {
         (false, _) => Force::No,
         (true, None) => Force::ForGood,
-        (true, Some(OnTrial { within_s, caller })) => {
-            Force::OnTrial { within: Duration::from_secs(within_s), caller }
+        (true, Some(PendingConfirmation { within_s, caller })) => {
+            Force::PendingConfirmation { within: Duration::from_secs(within_s), caller }
         }
     }
 }
@@ -126,8 +137,8 @@ pub fn response(
         Ok(engine::Response::Disallowed(removed)) => Response::Disallowed {
             allowed: removed.iter().map(|allowed| Allowed::build(allowed, clock)).collect(),
         },
-        Ok(engine::Response::StepOrdered(listener)) => {
-            Response::StepOrdered(Box::new(Listener::build(&listener, clock)))
+        Ok(engine::Response::MitigationOrdered(listener)) => {
+            Response::MitigationOrdered(Box::new(Listener::build(&listener, clock)))
         }
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
             was: was.into(),
@@ -192,7 +203,7 @@ fn kind(error: &RequestError) -> RefusalKind {
         | RequestError::Twice { .. } => RefusalKind::Protected,
         RequestError::NotFound { .. }
         | RequestError::NotAllowed { .. }
-        | RequestError::NotOnTrial { .. }
+        | RequestError::NotPending { .. }
         | RequestError::NoListener { .. } => RefusalKind::NotFound,
         RequestError::DoneByRules { .. } => RefusalKind::Invalid,
         RequestError::Full { .. } | RequestError::AllowListFull { .. } => RefusalKind::Full,
@@ -240,15 +251,15 @@ fn words(error: &RequestError) -> String {
             "nothing that the guard follows listens at {listener}; see what does: \
              tcpguard status --listeners"
         ),
-        RequestError::DoneByRules { step } => format!(
+        RequestError::DoneByRules { mitigation } => format!(
             "{} is done by rules, which can only be forbidden here; to drop a source: tcpguard block \
              PREFIX",
-            step.name()
+            mitigation.name()
         ),
         RequestError::NotFound { which, whose, wider, automatic } => {
             no_rule(*which, *whose, *wider, *automatic)
         }
-        RequestError::NotOnTrial { net } => {
+        RequestError::NotPending { net } => {
             let within = net.map_or_else(String::new, |net| format!(" within {net}"));
             format!(
                 "no rule{within} waits to be confirmed, and what nobody confirmed in time has gone back; \
@@ -256,10 +267,10 @@ fn words(error: &RequestError) -> String {
             )
         }
         RequestError::NotAllowed { net } => {
-            format!("nothing within {net} is on the allow-list; see what is: tcpguard rules list")
+            format!("nothing within {net} is on the allowlist; see what is: tcpguard rules list")
         }
         RequestError::AllowListFull { limit } => format!(
-            "all {limit} places of the allow-list are taken; make room: tcpguard unallow PREFIX, or allow \
+            "all {limit} places of the allowlist are taken; make room: tcpguard disallow PREFIX, or allow \
              wider prefixes"
         ),
         RequestError::Full { limit } => format!(
@@ -272,7 +283,7 @@ fn words(error: &RequestError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn every_refusal_says_how_to_go_on() {
@@ -297,17 +308,17 @@ mod tests {
             none(Which::Numbered(RuleId(3)), None, 0),
             none(Which::All, None, 2),
             RequestError::NotAllowed { net },
-            RequestError::NotOnTrial { net: None },
-            RequestError::NotOnTrial { net: Some(net) },
+            RequestError::NotPending { net: None },
+            RequestError::NotPending { net: Some(net) },
             RequestError::NoListener { listener },
-            RequestError::DoneByRules { step: engine::Step::Source },
+            RequestError::DoneByRules { mitigation: engine::Mitigation::Source },
             RequestError::AllowListFull { limit: 1024 },
             RequestError::Full { limit: 4096 },
         ] {
             let refusal = refusal(&error);
             let words = refusal.rules.iter().map(|rule| &rule.message).chain([&refusal.message]);
             for said in words {
-                assert!(way_on::is_named(said), "{said}");
+                assert!(hint_check::is_named(said), "{said}");
             }
             // Every one there is stands above.
             match error {
@@ -318,7 +329,7 @@ mod tests {
                 | RequestError::Twice { .. }
                 | RequestError::NotFound { .. }
                 | RequestError::NotAllowed { .. }
-                | RequestError::NotOnTrial { .. }
+                | RequestError::NotPending { .. }
                 | RequestError::NoListener { .. }
                 | RequestError::DoneByRules { .. }
                 | RequestError::AllowListFull { .. }

@@ -198,7 +198,7 @@ fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::control::RefusalKind;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {
@@ -223,7 +223,7 @@ mod tests {
             ClientError::Foreign { why: "missing field `schema`".to_owned() },
             ClientError::Refused(Refusal::new(RefusalKind::Stopping, message)),
         ] {
-            assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.
             match error {
                 ClientError::NotRunning { .. }

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Listener, Order, Ports, Step};
+use tcpguard_engine::{Listener, Mitigation, Order, Ports};
 
 use crate::config::Held;
 use crate::json;
 use crate::report::Timeline;
 use crate::status::{
-    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Mode, ModeEnd, Rule, Status, Time,
+    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status, Time,
     ValidatedClients,
 };
 
@@ -62,7 +62,7 @@ pub enum Request {
         prefix: IpNet,
     },
     /// The evidence by which an attack was judged. Always legal.
-    ExplainAttack {
+    ExplainIncident {
         /// Number of the incident.
         id: u64,
     },
@@ -88,7 +88,7 @@ pub enum Request {
         force: bool,
         /// With `force`: terms on which the rule ends unless it is confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        on_trial: Option<OnTrial>,
+        pending_confirmation: Option<PendingConfirmation>,
         /// Whether only the effect is reported, without changing anything.
         dry_run: bool,
     },
@@ -119,16 +119,16 @@ pub enum Request {
         force: bool,
         /// With `force`: terms on which such rules end unless they are confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        on_trial: Option<OnTrial>,
+        pending_confirmation: Option<PendingConfirmation>,
         /// Whether only the effect is reported, without changing anything.
         dry_run: bool,
     },
     /// Start a mitigation for a listener, forbid it, or leave it to the agent again. A change.
-    OrderStep {
+    OrderMitigation {
         /// Listener of the mitigation.
         listener: Listener,
         /// Mitigation that is ordered.
-        step: Step,
+        mitigation: Mitigation,
         /// The order: start it, forbid it, or leave it to the agent.
         order: Order,
         /// Lifetime of the order in s; at least 1.
@@ -203,7 +203,7 @@ impl Request {
             | Self::Mode
             | Self::Alerts
             | Self::Explain { .. }
-            | Self::ExplainAttack { .. }
+            | Self::ExplainIncident { .. }
             | Self::Timeline { .. }
             | Self::Effective
             | Self::AlertsSince { .. }
@@ -212,7 +212,7 @@ impl Request {
             Self::ImportRules { .. }
             | Self::Allow { .. }
             | Self::Disallow { .. }
-            | Self::OrderStep { .. }
+            | Self::OrderMitigation { .. }
             | Self::SetMode { .. }
             | Self::Reload
             | Self::Detach { .. }
@@ -245,7 +245,7 @@ impl Request {
 /// Terms of a rule that needs force: it ends unless [`Request::ConfirmRules`] comes in time.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct OnTrial {
+pub struct PendingConfirmation {
     /// Time for the confirmation, in s. The rule then ends, and the rules that it replaced are restored.
     pub within_s: u64,
     /// Address from which the client is logged in: a rule over it must be confirmed, too.
@@ -322,7 +322,7 @@ pub enum Response {
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
         #[serde(default)]
-        ends: Option<ModeEnd>,
+        ends: Option<ModeRevert>,
     },
     /// Response to [`Request::Alerts`].
     Alerts {
@@ -331,8 +331,8 @@ pub enum Response {
     },
     /// Response to [`Request::Explain`] and [`Request::ExplainPort`].
     Explained(Box<Explanation>),
-    /// Response to [`Request::ExplainAttack`].
-    AttackExplained(Box<AttackInFull>),
+    /// Response to [`Request::ExplainIncident`].
+    IncidentExplained(Box<FullIncident>),
     /// Response to [`Request::Timeline`].
     Timeline(Box<Timeline>),
     /// Response to [`Request::Effective`].
@@ -371,8 +371,8 @@ pub enum Response {
         /// Whether only the effect was asked for.
         dry_run: bool,
     },
-    /// Response to [`Request::OrderStep`]: the listener with its mitigations as they are now.
-    StepOrdered(Box<crate::status::Listener>),
+    /// Response to [`Request::OrderMitigation`]: the listener with its mitigations as they are now.
+    MitigationOrdered(Box<crate::status::Listener>),
     /// Response to [`Request::SetMode`], [`Request::SetModeFor`] and [`Request::ConfirmMode`].
     ModeSet {
         /// The mode before.
@@ -381,7 +381,7 @@ pub enum Response {
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
         #[serde(default)]
-        ends: Option<ModeEnd>,
+        ends: Option<ModeRevert>,
     },
     /// Response to [`Request::Reload`].
     Reloaded {

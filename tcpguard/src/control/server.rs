@@ -80,9 +80,9 @@ impl Server {
     /// that clients that may only ask never block a client that may change something.
     pub async fn serve(self, changes: mpsc::Sender<Incoming>, questions: mpsc::Sender<Incoming>) {
         let status =
-            Entrance { may_change: false, admission: Admission::default(), requests: questions };
+            SocketRole { may_change: false, admission: Admission::default(), requests: questions };
         let control =
-            Entrance { may_change: true, admission: Admission::default(), requests: changes };
+            SocketRole { may_change: true, admission: Admission::default(), requests: changes };
         let mut connections = JoinSet::new();
         loop {
             let (accepted, entrance) = tokio::select! {
@@ -110,13 +110,13 @@ impl Server {
 
 /// The service behind one of the sockets.
 #[derive(Clone)]
-struct Entrance {
+struct SocketRole {
     may_change: bool,
     admission: Admission,
     requests: mpsc::Sender<Incoming>,
 }
 
-impl Entrance {
+impl SocketRole {
     async fn connection(self, mut stream: UnixStream) {
         let Ok(credentials) = stream.peer_cred() else {
             return;
@@ -168,12 +168,12 @@ impl Entrance {
     }
 
     fn too_long(&self, longest: usize) -> Response {
-        let way_on = if self.may_change {
+        let hint_check = if self.may_change {
             "import fewer rules at a time: tcpguard rules import FILE"
         } else {
             "only root may send more: sudo"
         };
-        let why = format!("a request has at most {longest} bytes; {way_on}");
+        let why = format!("a request has at most {longest} bytes; {hint_check}");
         Response::refused(RefusalKind::BadRequest, why)
     }
 
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn others_are_refused_at_the_control_socket_before_they_take_a_place() {
         let (requests, _) = mpsc::channel(1);
-        let entrance = |may_change| Entrance {
+        let entrance = |may_change| SocketRole {
             may_change,
             admission: Admission::default(),
             requests: requests.clone(),
@@ -267,7 +267,7 @@ mod tests {
             panic!("a stranger got in");
         };
         assert_eq!(refusal.kind, RefusalKind::ReadOnly);
-        assert!(refusal.message.contains("65534") && crate::way_on::is_named(&refusal.message));
+        assert!(refusal.message.contains("65534") && crate::hint_check::is_named(&refusal.message));
         assert!(entrance(false).enter(other).is_ok());
     }
 }

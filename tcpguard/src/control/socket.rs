@@ -171,7 +171,7 @@ fn open_socket(path: &Path) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn rights_are_set_on_a_socket_and_on_nothing_that_a_link_leads_to() {
@@ -198,7 +198,7 @@ mod tests {
                 error: io::ErrorKind::PermissionDenied.into(),
             },
         ] {
-            assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.
             match error {
                 BindError::AlreadyRunning { .. }

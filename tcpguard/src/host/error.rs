@@ -128,7 +128,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {
@@ -150,7 +150,7 @@ mod tests {
             Error::Malformed { path: path(), detail: "a line without a number".to_owned() },
             Error::NoInterface { name: "eth9".to_owned(), existing: "lo, eth0".to_owned() },
         ] {
-            assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.
             match error {
                 Error::Open(_)

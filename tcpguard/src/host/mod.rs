@@ -11,7 +11,6 @@
 pub mod accounts;
 pub mod attachments;
 pub mod btf;
-pub mod cable;
 pub mod capabilities;
 pub mod clock;
 pub mod conntrack;
@@ -42,6 +41,7 @@ pub mod softnet;
 pub mod sysctl;
 mod time_namespace;
 pub mod time_sync;
+pub mod veth;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
 pub use clock::{WallClock, boot_id, boot_time, cpu_time};

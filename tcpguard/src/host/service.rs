@@ -185,7 +185,7 @@ fn last_error(which: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     fn service(text: &str) -> Option<Service> {
         Service::of(&assignments(text))
@@ -219,7 +219,7 @@ mod tests {
             }
             let words = service.in_words();
             assert!(words.contains(word), "{words}");
-            assert!(way_on::is_named(&words), "{words}");
+            assert!(hint_check::is_named(&words), "{words}");
             assert_eq!(service.has_failed(), failed, "{words}");
         }
         assert_eq!(service("LoadState=not-found\nActiveState=inactive\n"), None);

@@ -12,7 +12,7 @@ use aya::programs::xdp::XdpMode as Mode;
 use aya::programs::{Program, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, Xdp};
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
 
-use super::census::{self, Attached, Hook};
+use super::attached_programs::{self, Attached, Hook};
 use super::links::{HeldLink, unpin};
 use super::object::{EGRESS, ESTABLISHED, INGRESS, Object, one_line};
 use super::occupied::occupied_by;
@@ -452,7 +452,7 @@ fn occupied(error: &ProgramError) -> bool {
 fn refusal(interface: &Interface, error: &ProgramError, native: bool) -> KernelError {
     let (index, interface) = (interface.index, interface.name.clone());
     if occupied(error) {
-        return occupied_by(interface, &census::xdp(index));
+        return occupied_by(interface, &attached_programs::xdp(index));
     }
     if errno(error) == Some(libc::EPERM) {
         return KernelError::Permission {

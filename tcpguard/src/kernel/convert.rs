@@ -58,7 +58,7 @@ pub enum Source {
 impl Source {
     /// Whether it is the key of no rule: fewer bits count than name the set and the port, or no SYN is
     /// looked up by it.
-    pub(super) const fn is_nobodys(&self) -> bool {
+    pub(super) const fn is_not_looked_up(&self) -> bool {
         match self {
             Self::Host(key) => !key.is_canonical(),
             Self::V4(key) => key.bits < SCOPE_BITS,
@@ -169,13 +169,13 @@ pub fn listener_counters(
         syn_ack,
         syn_ack_retransmit,
         established,
-        established_known,
+        established_returning,
         acknowledged,
         reset,
         refused,
         dropped_source,
         dropped_signature,
-        returned,
+        accepted_retransmits,
         spared,
         ack_ignored,
         cookies_sent,
@@ -188,7 +188,7 @@ pub fn listener_counters(
         syn_ack,
         syn_ack_retransmit,
         established: tracepoint.then_some(established),
-        established_known,
+        established_returning,
         let_through: late.let_through,
         acknowledged,
         late: late.polls,
@@ -196,7 +196,7 @@ pub fn listener_counters(
         refused,
         dropped_source,
         dropped_signature,
-        returned,
+        accepted_retransmits,
         spared,
         ack_ignored,
         cookies_sent,
@@ -212,24 +212,29 @@ pub fn listener_counters(
 
 /// The engine's form of the counters of a rule.
 pub fn rule_counters(id: engine::RuleId, hits: &abi::RuleHits) -> engine::RuleCounters {
-    let abi::RuleHits { hits, returned, completed } = *hits;
-    engine::RuleCounters { id, hits, returned: returned.into(), completed: completed.into() }
+    let abi::RuleHits { hits, accepted_retransmits, completed } = *hits;
+    engine::RuleCounters {
+        id,
+        hits,
+        accepted_retransmits: accepted_retransmits.into(),
+        completed: completed.into(),
+    }
 }
 
 /// The engine's form of a cell of sources that send SYNs to ports on which no socket listens; `None`
 /// for an empty one. `client` is asked for the entry of a source that tried several ports.
-pub fn probe(
-    cell: &abi::Probe,
+pub fn closed_port_source(
+    cell: &abi::ClosedPortSource,
     now: engine::Timestamp,
     client: impl FnOnce(IpAddr) -> Option<abi::Client>,
-) -> Option<engine::Probe> {
+) -> Option<engine::ClosedPortSource> {
     let time = |seconds: u32| engine::Timestamp::from_millis(u64::from(seconds) * 1000);
     let source = ip(&cell.source);
     let recent = |client: &abi::Client| {
         now.since(engine::Timestamp::from_nanos(client.completed_ns)) <= RECENT
     };
     let completed = || client(source).filter(recent).map_or(0, |client| client.counters.completed);
-    (cell.syns != 0).then(|| engine::Probe {
+    (cell.syns != 0).then(|| engine::ClosedPortSource {
         source,
         server: ip(&cell.server),
         port: u16::from_be_bytes(cell.port),

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use tcpguard_common::abi::{
-    Addr, Client, Config, CookieSecret, ExemptEntry, Flow, FlowKey, HashKey, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, PortEntry, PrefixV4, PrefixV6,
-    Probe, RetryLine, ReturnedCookies, RuleHits, RuleRef, SeenBucket, SignatureKey, SourceCounters,
-    SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
+    Addr, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow, FlowKey,
+    HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
+    PortEntry, PrefixV4, PrefixV6, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
 };
 use tcpguard_common::fastpath::{Bucket, hash};
 
@@ -57,13 +57,13 @@ pub struct Dataplane {
     exempt_v4: Table<PrefixV4, ExemptEntry>,
     exempt_v6: Table<PrefixV6, ExemptEntry>,
     exempt_filter: Table<u32, [u8; maps::EXEMPT_FILTER_BYTES]>,
-    seen: Table<u32, SeenBucket>,
+    drop_cache: Table<u32, DropCacheSet>,
     retries: Table<u32, RetryLine>,
-    answers: Table<u32, Bucket>,
+    reply_limits: Table<u32, Bucket>,
     budgets: Table<u32, Bucket>,
     unknown_listeners: Table<ListenerKey, u64>,
     host: PerCpu<HostCounters>,
-    probes: Table<u32, Probe>,
+    closed_port_sources: Table<u32, ClosedPortSource>,
     closed: Table<u32, u64>,
     cookie_secret: Table<u32, CookieSecret>,
     syn_acks: Table<ListenerKey, SynAckRecord>,
@@ -102,13 +102,13 @@ impl Dataplane {
             exempt_v4: object.table(maps::EXEMPT_V4)?,
             exempt_v6: object.table(maps::EXEMPT_V6)?,
             exempt_filter: object.table(maps::EXEMPT_FILTER)?,
-            seen: object.table(maps::SEEN)?,
+            drop_cache: object.table(maps::DROP_CACHE)?,
             retries: object.table(maps::RETRIES)?,
-            answers: object.table(maps::ANSWERS)?,
+            reply_limits: object.table(maps::REPLY_LIMITS)?,
             budgets: object.table(maps::BUDGETS)?,
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
             host: object.per_cpu(maps::HOST)?,
-            probes: object.table(maps::PROBES)?,
+            closed_port_sources: object.table(maps::CLOSED_PORT_SOURCES)?,
             closed: object.table(maps::CLOSED)?,
             cookie_secret: object.table(maps::COOKIE_SECRET)?,
             syn_acks: object.table(maps::SYN_ACKS)?,
@@ -279,13 +279,13 @@ impl Dataplane {
             sum.syn_ack += cpu.syn_ack;
             sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
             sum.established += cpu.established;
-            sum.established_known += cpu.established_known;
+            sum.established_returning += cpu.established_returning;
             sum.acknowledged += cpu.acknowledged;
             sum.reset += cpu.reset;
             sum.refused += cpu.refused;
             sum.dropped_source += cpu.dropped_source;
             sum.dropped_signature += cpu.dropped_signature;
-            sum.returned += cpu.returned;
+            sum.accepted_retransmits += cpu.accepted_retransmits;
             sum.spared += cpu.spared;
             sum.ack_ignored += cpu.ack_ignored;
             sum.cookies_sent += cpu.cookies_sent;
@@ -311,7 +311,7 @@ impl Dataplane {
         let mut sum = HostCounters::default();
         for cpu in self.host.get(0)? {
             sum.own_syn += cpu.own_syn;
-            sum.answer += cpu.answer;
+            sum.reply_seen += cpu.reply_seen;
             sum.unsolicited += cpu.unsolicited;
             sum.no_listener += cpu.no_listener;
             sum.no_listener_own += cpu.no_listener_own;
@@ -325,8 +325,8 @@ impl Dataplane {
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn probes(&self) -> Result<Vec<(u32, Probe)>, KernelError> {
-        self.probes.entries()
+    pub fn closed_port_sources(&self) -> Result<Vec<(u32, ClosedPortSource)>, KernelError> {
+        self.closed_port_sources.entries()
     }
 
     /// The words of the filter of closed ports.
@@ -496,16 +496,16 @@ impl Dataplane {
         for filter in 0..2 {
             self.set_client_filter(filter, &[0; maps::CLIENT_MARKS])?;
         }
-        for bucket in 0..maps::SEEN_BUCKETS {
-            self.seen.set(&bucket, &SeenBucket::default())?;
+        for bucket in 0..maps::DROP_CACHE_SETS {
+            self.drop_cache.set(&bucket, &DropCacheSet::default())?;
         }
         self.forget_ladder()?;
         for slot in 0..maps::MAX_INTERFACES {
             self.packets.fill(slot, &PacketCounters::default())?;
         }
         self.host.fill(0, &HostCounters::default())?;
-        for cell in 0..maps::PROBE_CELLS {
-            self.probes.set(&cell, &Probe::default())?;
+        for cell in 0..maps::CLOSED_PORT_CELLS {
+            self.closed_port_sources.set(&cell, &ClosedPortSource::default())?;
         }
         for word in 0..maps::CLOSED_WORDS {
             self.closed.set(&word, &0)?;

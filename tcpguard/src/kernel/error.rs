@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::floor::OLDEST;
+use super::min_kernel::OLDEST;
 use crate::host::capabilities;
 
 /// An error of the kernel interface. Each message names the situation and the way out.
@@ -204,7 +204,7 @@ fn missing() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {
@@ -231,7 +231,7 @@ mod tests {
             KernelError::Map { what: "read", map: "sources", error: error() },
             KernelError::Mismatch("no map sources".to_owned()),
         ] {
-            assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.
             match error {
                 KernelError::Permission { .. }

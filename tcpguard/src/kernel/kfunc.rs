@@ -105,7 +105,7 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::carried::{COOKIE, MAIN};
+    use crate::kernel::embedded::{COOKIE, MAIN};
 
     fn calls(object: &[u8], registers: u8, number: u32) -> usize {
         let code = code(object).unwrap();

@@ -3,16 +3,16 @@
 //! The only module that names aya, so that the next version of it touches one folder.
 
 mod attach;
-mod carried;
-pub mod census;
+pub mod attached_programs;
 mod convert;
 mod dataplane;
+mod embedded;
 mod error;
 pub mod features;
-mod floor;
 mod grace;
 mod kfunc;
 mod links;
+mod min_kernel;
 mod object;
 mod occupied;
 mod order;
@@ -25,19 +25,19 @@ mod syscall;
 mod table;
 
 pub use attach::{Attachment, Receiving, attach, attach_tracepoint, receive_natively};
-pub use carried::objects_digest;
 pub use convert::{
-    RECENT, Source, addr, client_around, flow, ip, listener_counters, listener_keys, probe,
-    recorded_flow, rule_counters, signature_scope, source_table,
+    RECENT, Source, addr, client_around, closed_port_source, flow, ip, listener_counters,
+    listener_keys, recorded_flow, rule_counters, signature_scope, source_table,
 };
 pub use dataplane::{
     Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key,
 };
+pub use embedded::objects_digest;
 pub use error::KernelError;
-pub use floor::{OLDEST, require_release};
 pub use grace::wait_for_programs;
 pub use kfunc::link_kfuncs;
 pub use links::HeldLink;
+pub use min_kernel::{OLDEST, require_release};
 pub use object::{Load, Object, ProgramCost};
 pub use order::Lead;
 pub use pins::{Detached, Layout, Pins, detach, is_bpffs, layouts, pinned};

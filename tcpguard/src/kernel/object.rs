@@ -10,7 +10,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use tcpguard_common::abi::maps;
 
 use super::KernelError;
-use super::carried;
+use super::embedded;
 use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
 use crate::host::{KernelRelease, SocketOffsets};
@@ -98,7 +98,7 @@ impl Object {
                 loader.map_pin_path(name, dir.join(name));
             }
         }
-        let packed = if load.log.is_some() { &carried::LOGGING } else { &carried::MAIN };
+        let packed = if load.log.is_some() { &embedded::LOGGING } else { &embedded::MAIN };
         let object = packed.unpack()?;
         let mut ebpf = loader.load(&object).map_err(|error| refused("its maps", &error))?;
         drop(object);

@@ -1,7 +1,7 @@
 //! The program in the only XDP slot of an interface, and the way to free that slot.
 
 use super::KernelError;
-use super::census::{Attached, Hook};
+use super::attached_programs::{Attached, Hook};
 
 /// The error for an interface that has the XDP programs `others`, as far as that can be seen.
 pub(super) fn occupied_by(interface: String, others: &[Attached]) -> KernelError {
@@ -53,11 +53,11 @@ fn way_out(interface: &str, other: &Attached) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     fn told(others: &[Attached]) -> String {
         let error = occupied_by("eth0".to_owned(), others).to_string();
-        assert!(way_on::is_named(&error), "{error}");
+        assert!(hint_check::is_named(&error), "{error}");
         error
     }
 

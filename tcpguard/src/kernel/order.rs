@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aya_obj::generated::bpf_attach_type;
 
 use super::KernelError;
-use super::census::{self, Attached, Hook};
+use super::attached_programs::{self, Attached, Hook};
 use super::links::HeldLink;
 use super::syscall;
 use crate::host::attachments::{Direction, filters};
@@ -75,7 +75,7 @@ pub(super) fn ahead_at_tcx(ifindex: u32, hook: Hook, own: u32) -> Vec<Attached> 
     let Some(kind) = hook.tcx() else { return Vec::new() };
     let all = syscall::tcx_programs(ifindex, kind).unwrap_or_default();
     let Some(place) = all.iter().position(|id| *id == own) else { return Vec::new() };
-    census::programs(hook, &all[..place])
+    attached_programs::programs(hook, &all[..place])
 }
 
 /// The filters that run before that program at clsact.
@@ -84,7 +84,7 @@ pub(super) fn ahead_at_clsact(ifindex: u32, own: u32) -> Vec<Attached> {
     let Some(place) = all.iter().position(|filter| filter.id == Some(own)) else {
         return Vec::new();
     };
-    let mut ahead = census::filters(Hook::ClsactEgress, &all[..place]);
+    let mut ahead = attached_programs::filters(Hook::ClsactEgress, &all[..place]);
     // A filter of several parts is listed once for each.
     ahead.dedup();
     ahead

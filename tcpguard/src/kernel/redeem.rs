@@ -11,8 +11,8 @@ use aya_obj::generated::bpf_attach_type::BPF_TCX_INGRESS;
 use tcpguard_common::abi::maps;
 
 use super::attach::{fd, program_id, take_over};
-use super::carried;
-use super::census::{Attached, Hook};
+use super::attached_programs::{Attached, Hook};
+use super::embedded;
 use super::kfunc::link_kfuncs;
 use super::links::HeldLink;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier, with_reason};
@@ -48,7 +48,7 @@ impl Redeemer {
         fixed_clock: bool,
         level: VerifierLogLevel,
     ) -> Result<Self, KernelError> {
-        let object = link_kfuncs(carried::COOKIE.unpack()?)?;
+        let object = link_kfuncs(embedded::COOKIE.unpack()?)?;
         let offsets = QueueOffsets::of_running_kernel()?;
         let mut queue = [0; 8];
         queue[..4].copy_from_slice(&offsets.queued.to_ne_bytes());

@@ -33,7 +33,7 @@ const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
 /// Number of runs of each reply. The kernel cannot repeat them, because an answered SYN is no longer a SYN.
-const ANSWERS: u32 = 16;
+const REPLIES: u32 = 16;
 /// Number of runs of each check, repeated by the kernel.
 const CHECKS: u32 = 64;
 
@@ -67,12 +67,12 @@ pub enum SelfTestError {
     Idle(&'static str),
     /// The SYN was not answered.
     #[error(
-        "a test SYN was not answered: the program {0}; see which cookies work here: tcpguard probe"
+        "a test SYN was not answered: the program {0}; see which cookies work here: tcpguard selftest"
     )]
-    NotAnswered(&'static str),
+    NoReply(&'static str),
     /// The answer is not the listener's.
     #[error(
-        "the answer to a test SYN {client} has {what}; see which cookies work here: tcpguard probe"
+        "the answer to a test SYN {client} has {what}; see which cookies work here: tcpguard selftest"
     )]
     Differs {
         /// Options with which the SYN came.
@@ -83,7 +83,7 @@ pub enum SelfTestError {
     /// The cookie is not taken back.
     #[error(
         "the cookie in the answer to a test SYN {client} is not taken back: {why}; see which cookies work \
-         here: tcpguard probe"
+         here: tcpguard selftest"
     )]
     NotTaken {
         /// Options with which the SYN came.
@@ -127,7 +127,7 @@ pub fn self_test(
     let key = ListenerKey::new(server.addr, [0; 2]);
     let entry = ListenerEntry {
         id: TEST_LISTENER,
-        steps: ListenerEntry::ANSWER | ListenerEntry::ACCEPT,
+        mitigations: ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT,
         ..ListenerEntry::default()
     };
     let mut test = Test { object, redeemer, record, secret, server: key.addr, now_ns };
@@ -167,7 +167,7 @@ struct Test<'a> {
 }
 
 /// The fields of a SYN-ACK that a program chose.
-struct Answer {
+struct SynAckFields {
     isn: u32,
     timestamp: u32,
 }
@@ -180,15 +180,15 @@ impl Test<'_> {
             // Time goes on by more than two between two tests.
             let isn = ((self.now_ns >> 10) as u32).wrapping_add(number);
             let source = self.source(&client, isn)?;
-            for _ in 0..ANSWERS {
+            for _ in 0..REPLIES {
                 let (flow, frame) = self.syn(&client, source, isn);
                 let (action, time, frame) = self.object.test_ingress_frame(&frame, 1)?;
                 if action != XDP_TX {
-                    return Err(SelfTestError::NotAnswered(fate(action)));
+                    return Err(SelfTestError::NoReply(fate(action)));
                 }
                 let answer = self.compare(&client, &flow, isn, &frame)?;
-                if (answers.len() as u32).is_multiple_of(ANSWERS) {
-                    check += self.take_back(&client, &flow, isn, &answer)?;
+                if (answers.len() as u32).is_multiple_of(REPLIES) {
+                    check += self.check_cookie(&client, &flow, isn, &answer)?;
                 }
                 answers.push(time);
             }
@@ -214,10 +214,10 @@ impl Test<'_> {
             match self.object.test_ingress(&frame, 1)? {
                 (XDP_TX, _) => return Ok(source),
                 (XDP_DROP, _) => {}
-                (action, _) => return Err(SelfTestError::NotAnswered(fate(action))),
+                (action, _) => return Err(SelfTestError::NoReply(fate(action))),
             }
         }
-        Err(SelfTestError::NotAnswered("dropped it, from three addresses for documentation"))
+        Err(SelfTestError::NoReply("dropped it, from three addresses for documentation"))
     }
 
     /// Compares a SYN-ACK with the one that the listener would have sent.
@@ -227,7 +227,7 @@ impl Test<'_> {
         flow: &FlowKey,
         isn: u32,
         frame: &[u8],
-    ) -> Result<Answer, SelfTestError> {
+    ) -> Result<SynAckFields, SelfTestError> {
         let differs = |what: String| Err(SelfTestError::Differs { client: client.name(), what });
         let Ok(segment) = wire::parse(frame) else {
             return differs("headers that cannot be read".to_owned());
@@ -276,7 +276,7 @@ impl Test<'_> {
         if times.echo != echo {
             return differs(format!("timestamp {} echoed", times.echo));
         }
-        Ok(Answer { isn: segment.seq, timestamp: times.value })
+        Ok(SynAckFields { isn: segment.seq, timestamp: times.value })
     }
 
     /// The options and values that host and client both support.
@@ -287,12 +287,12 @@ impl Test<'_> {
     }
 
     /// Has the client's ACK checked. Returns the mean time of a check.
-    fn take_back(
+    fn check_cookie(
         &mut self,
         client: &Client,
         flow: &FlowKey,
         isn: u32,
-        answer: &Answer,
+        answer: &SynAckFields,
     ) -> Result<Duration, SelfTestError> {
         let refused = |why| SelfTestError::NotTaken { client: client.name(), why };
         let agreed = self.agreed(client);
@@ -327,7 +327,7 @@ fn fate(action: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {
@@ -337,19 +337,19 @@ mod tests {
             SelfTestError::Implausible("window scale 15".to_owned()),
             SelfTestError::NoSecret,
             SelfTestError::Idle("the mode is not enforce"),
-            SelfTestError::NotAnswered(fate(XDP_PASS)),
+            SelfTestError::NoReply(fate(XDP_PASS)),
             SelfTestError::Differs { client, what: "no timestamps".to_owned() },
             SelfTestError::NotTaken { client, why: "it does not hold what was agreed" },
             SelfTestError::Kernel(KernelError::Mismatch("no map sources".to_owned())),
         ] {
-            assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.
             match error {
                 SelfTestError::NoRecord
                 | SelfTestError::Implausible(_)
                 | SelfTestError::NoSecret
                 | SelfTestError::Idle(_)
-                | SelfTestError::NotAnswered(_)
+                | SelfTestError::NoReply(_)
                 | SelfTestError::Differs { .. }
                 | SelfTestError::NotTaken { .. }
                 | SelfTestError::Kernel(_) => {}

@@ -86,13 +86,13 @@ pub enum Metric {
     /// Number of rules that the agent wants in the kernel.
     Rules,
     /// Number of open incidents.
-    Attacks,
+    Incidents,
 }
 
 impl Metric {
     /// All metrics, in the order in which they are printed. [`Self::Clients`] is the first.
     pub const ALL: [Self; 6] =
-        [Self::Clients, Self::SynPps, Self::DropPps, Self::HalfOpen, Self::Rules, Self::Attacks];
+        [Self::Clients, Self::SynPps, Self::DropPps, Self::HalfOpen, Self::Rules, Self::Incidents];
 
     /// Returns the name of the metric, which is also that in JSON.
     pub const fn name(self) -> &'static str {
@@ -102,7 +102,7 @@ impl Metric {
             Self::HalfOpen => "half_open",
             Self::Clients => "clients",
             Self::Rules => "rules",
-            Self::Attacks => "attacks",
+            Self::Incidents => "incidents",
         }
     }
 
@@ -123,11 +123,11 @@ impl Metric {
             Self::DropPps => measured.then(|| rates().map(|rates| rates.drop_pps).sum()),
             Self::HalfOpen => listeners.filter_map(half_open_percent).reduce(f64::max),
             Self::Clients => {
-                let attacked = status.attacks.iter().any(|attack| attack.clients.is_some());
+                let attacked = status.incidents.iter().any(|attack| attack.clients.is_some());
                 status.clients.ratio.filter(|_| attacked).map(percent)
             }
             Self::Rules => Some(f64::from(status.rules.wanted)),
-            Self::Attacks => Some(status.attacks.len() as f64),
+            Self::Incidents => Some(status.incidents.len() as f64),
         }
     }
 }
@@ -234,13 +234,13 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let mut reasons = Vec::new();
     let state = match status.daemon.state {
         State::Protecting | State::Observing => Level::Ok,
-        State::AttackUnmitigated | State::LostBeforeGuard => Level::Critical,
+        State::AttackUnmitigated | State::DroppedBeforeXdp => Level::Critical,
         State::Unknown => Level::Unknown,
         // The attack succeeds in spite of the mitigations.
         State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,
         _ => Level::Warning,
     };
-    for attack in &status.attacks {
+    for attack in &status.incidents {
         reasons.push((state.max(Level::Warning), format!("#{} {}", attack.id, attack.summary)));
     }
     let is_reason = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
@@ -250,7 +250,9 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     if state > Level::Ok && reasons.iter().all(|(level, _)| *level < state) {
         let words = match status.daemon.state {
             State::Off => format!("the guard is switched off: {}", Mode::TRY_ENFORCE),
-            State::LostBeforeGuard => "packets are lost before any program can see them".to_owned(),
+            State::DroppedBeforeXdp => {
+                "packets are lost before any program can see them".to_owned()
+            }
             State::Unknown => "the agent is newer than this program: tcpguard version".to_owned(),
             _ => "handshakes fail, and it is no attack or not known to be one".to_owned(),
         };

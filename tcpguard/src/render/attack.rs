@@ -7,12 +7,12 @@ use tcpguard_engine::IncidentClass;
 
 use super::number::{percent, short, span};
 use super::view::{Tone, View, wrap};
-use crate::status::{Attack, Evidence, Mode, Rule, Severity, Status, Time};
+use crate::status::{Evidence, Incident, Mode, Rule, Severity, Status, Time};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 11;
 /// Most actions shown: half of them the first ones, half the latest ones, which show the present state.
-const STEPS_TOLD: usize = 8;
+const ACTIONS_LISTED: usize = 8;
 /// Share of an attack from which on most of it counts as stopped.
 const MOST: f64 = 0.5;
 
@@ -48,7 +48,7 @@ pub const fn severity_word(severity: Severity) -> &'static str {
 /// An open attack: its class, the actions and their times, the rules that act, and advice.
 pub(super) fn open(
     out: &mut impl Write,
-    attack: &Attack,
+    attack: &Incident,
     status: &Status,
     view: &View,
 ) -> fmt::Result {
@@ -66,7 +66,7 @@ pub(super) fn open(
     paragraph(out, view, "", &attack.summary)?;
     paragraph(out, view, "", &volume(attack))?;
     because(out, &attack.evidence, view)?;
-    steps(out, attack, view)?;
+    mitigations(out, attack, view)?;
     let rules =
         attack.rules.iter().filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));
     for (number, rule) in rules.enumerate() {
@@ -86,12 +86,12 @@ pub(super) fn open(
 }
 
 /// The heading of an incident: not all are attacks.
-pub fn heading(attack: &Attack) -> &'static str {
-    if IncidentClass::from(attack.kind).is_flood() { "Attack" } else { "Incident" }
+pub fn heading(attack: &Incident) -> &'static str {
+    if IncidentClass::from(attack.class).is_flood() { "Attack" } else { "Incident" }
 }
 
 /// Confidence of the verdict that it is an attack; empty for other incidents.
-fn sure(attack: &Attack) -> String {
+fn sure(attack: &Incident) -> String {
     match heading(attack) {
         "Attack" => format!(", confidence {}", percent(attack.confidence)),
         _ => String::new(),
@@ -110,7 +110,7 @@ pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) ->
 }
 
 /// The volume of an incident, and the fate of its SYNs.
-pub fn volume(attack: &Attack) -> String {
+pub fn volume(attack: &Incident) -> String {
     let usual = match attack.baseline_pps {
         Some(usual) => format!(" where {} are usual", short(usual)),
         None => String::new(),
@@ -146,16 +146,14 @@ pub fn volume(attack: &Attack) -> String {
     text
 }
 
-fn steps(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
+fn mitigations(out: &mut impl Write, attack: &Incident, view: &View) -> fmt::Result {
     let all = attack.actions.len();
-    let left_out = all.saturating_sub(STEPS_TOLD);
-    let told = attack
-        .actions
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| *number < STEPS_TOLD / 2 || *number >= STEPS_TOLD / 2 + left_out);
+    let left_out = all.saturating_sub(ACTIONS_LISTED);
+    let told = attack.actions.iter().enumerate().filter(|(number, _)| {
+        *number < ACTIONS_LISTED / 2 || *number >= ACTIONS_LISTED / 2 + left_out
+    });
     for (number, action) in told {
-        if number == STEPS_TOLD / 2 + left_out && left_out > 0 {
+        if number == ACTIONS_LISTED / 2 + left_out && left_out > 0 {
             paragraph(out, view, "", &format!("({left_out} more steps)"))?;
         }
         let after = span(between(attack.since, action.at));
@@ -175,14 +173,14 @@ fn acting(rule: &Rule, mode: Mode) -> String {
         "rule {} on {}: {effect}, {} passed when retransmitted and {} completed, ends in {} unless renewed",
         rule.id,
         rule.matches,
-        short(rule.returned as f64),
+        short(rule.accepted_retransmits as f64),
         short(rule.completed as f64),
         span(Duration::from_secs(rule.expires_in_s)),
     )
 }
 
 /// A closed attack in one sentence.
-pub(super) fn past(attack: &Attack, status: &Status, view: &View) -> String {
+pub(super) fn past(attack: &Incident, status: &Status, view: &View) -> String {
     let ended = attack.ended_at.unwrap_or(status.generated_at);
     format!(
         "#{} ended {} ({} ago) after {}: {}; {} SYNs, {} dropped",

@@ -9,7 +9,7 @@ use crate::monitoring::{Level, Measured, Metric, Report};
 use crate::text;
 
 /// Reasons shown in the line; the rest is in the status.
-const REASONS_TOLD: usize = 3;
+const REASONS_LISTED: usize = 3;
 
 /// One line: the level and the situation, then whether clients connect, then the reasons. The numbers for
 /// graphs follow behind a bar.
@@ -28,7 +28,7 @@ pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
     if let Some(syns) = syns.and_then(|it| it.value) {
         write!(text, ", {} SYN/s", short(syns))?;
     }
-    for reason in report.reasons.iter().take(REASONS_TOLD) {
+    for reason in report.reasons.iter().take(REASONS_LISTED) {
         write!(text, "; {reason}")?;
     }
     if !report.reasons.is_empty() {

@@ -3,10 +3,10 @@
 use super::number::short;
 use super::view::Tone;
 use crate::status::narrative::place;
-use crate::status::{Attack, Clients, Connect, Status};
+use crate::status::{Clients, Connect, Incident, Status};
 
 /// Most listeners under attack that are shown.
-const TOLD: usize = 4;
+const LISTED: usize = 4;
 
 /// `19/s connect (baseline 19/s)`, with the listener where there is one to be named.
 pub fn clients(clients: &Clients, at: Option<&str>) -> String {
@@ -42,13 +42,13 @@ pub fn clients_tone(clients: &Clients) -> Tone {
 /// A line for each listener under attack, the one at which the fewest connect first; without an attack
 /// one for all.
 pub fn clients_by_listener(status: &Status) -> Vec<(String, Tone)> {
-    let known = |attack: &Attack| Some((attack.clients?, place(attack.dst, attack.port)));
-    let mut attacked: Vec<_> = status.attacks.iter().filter_map(known).collect();
+    let known = |attack: &Incident| Some((attack.clients?, place(attack.dst, attack.port)));
+    let mut attacked: Vec<_> = status.incidents.iter().filter_map(known).collect();
     if attacked.is_empty() {
         return vec![(clients(&status.clients, None), clients_tone(&status.clients))];
     }
     let share = |clients: &Clients| clients.ratio.unwrap_or(f64::MAX);
     attacked.sort_by(|(a, _), (b, _)| share(a).total_cmp(&share(b)));
-    attacked.truncate(TOLD);
+    attacked.truncate(LISTED);
     attacked.iter().map(|(one, at)| (clients(one, Some(at)), clients_tone(one))).collect()
 }

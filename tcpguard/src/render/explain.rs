@@ -9,12 +9,12 @@ use super::number::{elapsed, percent, short, span};
 use super::table::Table;
 use super::view::View;
 use crate::status::{
-    Attack, AttackInFull, AttackKind, Evidence, Moment, Rates, Record, RuleRecord, Statistics,
+    DocumentClass, Evidence, FullIncident, Incident, Moment, Rates, Record, RuleRecord, Statistics,
 };
 
 /// One attack, open or past.
-pub fn in_full(out: &mut impl Write, full: &AttackInFull, view: &View) -> fmt::Result {
-    let AttackInFull { attack, record, .. } = full;
+pub fn in_full(out: &mut impl Write, full: &FullIncident, view: &View) -> fmt::Result {
+    let FullIncident { incident: attack, record, .. } = full;
     headline(out, attack, view)?;
     paragraph(out, view, "Alarm", &format!("{}: {}", attack.signal, record.alarm))?;
     verdict(out, attack, record, view)?;
@@ -26,7 +26,7 @@ pub fn in_full(out: &mut impl Write, full: &AttackInFull, view: &View) -> fmt::R
     headers(out, record, view)
 }
 
-fn headline(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
+fn headline(out: &mut impl Write, attack: &Incident, view: &View) -> fmt::Result {
     let ended = match attack.ended_at {
         Some(at) => format!("ended {} after {}", view.time(at), span(between(attack.since, at))),
         None => "still open".to_owned(),
@@ -45,7 +45,7 @@ fn headline(out: &mut impl Write, attack: &Attack, view: &View) -> fmt::Result {
 }
 
 /// Writes the line of the class list that fitted, and why the lines before it did not.
-fn verdict(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) -> fmt::Result {
+fn verdict(out: &mut impl Write, attack: &Incident, record: &Record, view: &View) -> fmt::Result {
     for (number, line) in (1..).zip(&record.lines) {
         let answer = match (line.asks.ends_with('?'), line.holds) {
             (true, true) => " yes:",
@@ -55,19 +55,19 @@ fn verdict(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) 
         let heading = if number == 1 { "Verdict" } else { "" };
         paragraph(out, view, heading, &format!("{number}. {}{answer} {}", line.asks, line.why))?;
     }
-    let reached = record.lines.last().map_or(attack.kind, |line| line.kind);
+    let reached = record.lines.last().map_or(attack.class, |line| line.class);
     let sure = percent(attack.confidence);
     let stands = match &record.doubt {
-        _ if reached == attack.kind => format!("so: {}, {sure} sure", words(attack.kind)),
+        _ if reached == attack.class => format!("so: {}, {sure} sure", words(attack.class)),
         Some(doubt) => format!(
             "that would be: {}; but it stays: {}, until {} looks running say so ({} so far)",
             words(reached),
-            words(attack.kind),
+            words(attack.class),
             doubt.needed,
-            doubt.looks
+            doubt.inspections
         ),
         None => {
-            format!("that would be: {}; but it stays: {}", words(reached), words(attack.kind))
+            format!("that would be: {}; but it stays: {}", words(reached), words(attack.class))
         }
     };
     paragraph(out, view, "", &stands)?;
@@ -75,14 +75,14 @@ fn verdict(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) 
     let text = format!(
         "at first, {} after it began: {}, {} sure, as {}",
         span(between(attack.since, first.at)),
-        words(first.kind),
+        words(first.class),
         percent(first.confidence),
         first.because
     );
     paragraph(out, view, "", &text)
 }
 
-fn words(kind: AttackKind) -> &'static str {
+fn words(kind: DocumentClass) -> &'static str {
     tcpguard_engine::IncidentClass::from(kind).in_words()
 }
 
@@ -96,7 +96,7 @@ fn gate(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
 }
 
 /// The actions taken, or the reason why there were none.
-fn done(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) -> fmt::Result {
+fn done(out: &mut impl Write, attack: &Incident, record: &Record, view: &View) -> fmt::Result {
     for (number, action) in attack.actions.iter().enumerate() {
         let after = elapsed(between(attack.since, action.at));
         let text = format!("{} (+{after}) {}", view.time(action.at), action.text);
@@ -115,10 +115,10 @@ fn done(out: &mut impl Write, attack: &Attack, record: &Record, view: &View) -> 
         let why = why.unwrap_or("none was called for");
         paragraph(out, view, "Rules", &format!("none: {why}"))?;
     }
-    match (record.steps.as_slice(), &record.no_step) {
+    match (record.mitigations.as_slice(), &record.no_mitigation) {
         ([], None) => Ok(()),
         ([], Some(why)) => paragraph(out, view, "Steps", &format!("none: {why}")),
-        (steps, _) => paragraph(out, view, "Steps", &steps.join(", ")),
+        (mitigations, _) => paragraph(out, view, "Steps", &mitigations.join(", ")),
     }
 }
 
@@ -135,7 +135,7 @@ fn told(rule: &RuleRecord, view: &View) -> String {
         rule.reason,
         view.time(rule.created_at),
         short(rule.hits as f64),
-        short(rule.returned as f64),
+        short(rule.accepted_retransmits as f64),
         short(rule.completed as f64),
     )
 }
@@ -205,7 +205,7 @@ pub(crate) const STANDS_OUT: f64 = 0.05;
 /// The rates that are shown of a moment, and their names.
 pub(crate) const RATES: [(&str, Rate); 10] = [
     ("SYNs", |rates| rates.syn_pps),
-    ("repeated", |rates| rates.repeated_pps),
+    ("repeated", |rates| rates.retransmitted_pps),
     ("handshakes attempted", |rates| rates.attempted_pps),
     ("completed", |rates| rates.completed_pps),
     ("unanswered, queue full", |rates| rates.unanswered_pps),
@@ -213,7 +213,7 @@ pub(crate) const RATES: [(&str, Rate); 10] = [
     ("matched by rules", |rates| rates.matched_pps),
     ("dropped", |rates| rates.dropped_pps),
     ("cookies", |rates| rates.cookies_pps),
-    ("strays", |rates| rates.strays_pps),
+    ("out_of_state", |rates| rates.out_of_state_pps),
 ];
 
 /// Counters before, at the alarm, at the last inspection and after, with the signals computed from

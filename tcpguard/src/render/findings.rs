@@ -9,7 +9,7 @@ use crate::checkup::Finding;
 use crate::status::Severity;
 
 /// Findings of one kind that are shown one by one.
-const TOLD: usize = 5;
+const LISTED: usize = 5;
 
 /// `! 23 listeners — 1 critical, 2 warnings`
 pub(super) fn headline(
@@ -56,13 +56,13 @@ pub(super) fn notes(
     for finding in findings {
         let number = told.entry(finding.code).or_default();
         *number += 1;
-        if *number > TOLD {
+        if *number > LISTED {
             continue;
         }
         note(out, view, heading, finding.severity, &finding.text, &finding.hint)?;
         heading = "";
     }
-    let left_out: usize = told.values().map(|number| number.saturating_sub(TOLD)).sum();
+    let left_out: usize = told.values().map(|number| number.saturating_sub(LISTED)).sum();
     match left_out {
         0 => Ok(()),
         some => paragraph(out, view, heading, &format!("- {some} more of these kinds → {more}")),

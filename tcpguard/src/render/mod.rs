@@ -11,14 +11,14 @@ mod explain;
 mod findings;
 mod listeners;
 mod losses;
+mod mitigations;
 mod mode;
 pub mod number;
-mod probe;
 mod replay;
 mod rules;
+mod selftest;
 mod states;
 mod status;
-mod steps;
 mod table;
 mod tune;
 mod view;
@@ -30,17 +30,17 @@ pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
 pub(crate) use explain::{RATES, STANDS_OUT, signals};
 pub use listeners::listeners;
+pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
-pub use probe::{probe, probe_in_a_line};
 pub use replay::replay;
 pub use rules::{
     allow_list, allowed, blocked, confirmed, disallowed, explanation, imported, removed, rules,
 };
+pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;
 pub use status::{
     alerts, brief, event, headline, kernel as kernel_in_words, listener_state,
     rules as rules_in_words, status,
 };
-pub use steps::of_listener as steps;
 pub use tune::{tune, tuned};
 pub use view::{Tone, View, cut, wrap};

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::number::span;
 use super::view::View;
 use crate::config::mode_name;
-use crate::status::{Mode, ModeEnd, Time};
+use crate::status::{Mode, ModeRevert, Time};
 
 /// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
-pub fn mode_end(mode: Mode, end: &ModeEnd, view: &View) -> String {
-    let (mode, back_to) = (mode_name(mode.into()), mode_name(end.back_to.into()));
+pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {
+    let (mode, revert_to) = (mode_name(mode.into()), mode_name(end.revert_to.into()));
     let left = span(Duration::from_secs(end.in_s));
     let goes =
-        |at: Time| format!("the mode goes back to {back_to} in {left}, at {}", view.time(at));
+        |at: Time| format!("the mode goes back to {revert_to} in {left}, at {}", view.time(at));
     let confirm = format!("somebody confirms it: tcpguard mode {mode} --yes");
-    match (end.word_by, end.until) {
+    match (end.confirm_by, end.until) {
         (Some(by), None) => format!("{}, unless {confirm}", goes(by)),
         (Some(by), Some(until)) => {
             format!("{}, or at {} if {confirm}", goes(by), view.time(until))
@@ -33,8 +33,8 @@ mod tests {
         let time = |text: &str| Some(Time(format!("2026-11-20T{text}Z").parse().unwrap()));
         let view =
             View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
-        let text = |word_by, until, in_s| {
-            let end = ModeEnd { back_to: Mode::Observe, word_by, until, in_s };
+        let text = |confirm_by, until, in_s| {
+            let end = ModeRevert { revert_to: Mode::Observe, confirm_by, until, in_s };
             mode_end(Mode::Enforce, &end, &view)
         };
         assert_eq!(

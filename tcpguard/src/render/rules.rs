@@ -29,7 +29,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             view.time(rule.created_at).into(),
             span(Duration::from_secs(rule.expires_in_s)).into(),
             short(rule.hits as f64).into(),
-            short(rule.returned as f64).into(),
+            short(rule.accepted_retransmits as f64).into(),
             short(rule.completed as f64).into(),
             // A prefix fits, with its ports; a signature follows on lines of its own.
             if rule.kind == "source" { rule.subject() } else { "(below)".to_owned() }.into(),
@@ -54,7 +54,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
 }
 
 fn origin(rule: &Rule) -> String {
-    match rule.attack {
+    match rule.incident {
         Some(attack) => format!("attack #{attack}"),
         None => rule.origin.clone(),
     }
@@ -96,7 +96,7 @@ fn goes_back(rule: &Rule, view: &View) -> Option<String> {
 }
 
 /// Returns the same about all rules that are pending confirmation, as a sentence; `None` where there are none.
-pub fn on_trial(rules: &[Rule], view: &View) -> Option<String> {
+pub fn pending_confirmation(rules: &[Rule], view: &View) -> Option<String> {
     let waiting: Vec<&Rule> = rules.iter().filter(|rule| rule.confirmed_until.is_some()).collect();
     match waiting.as_slice() {
         [] => None,
@@ -142,7 +142,7 @@ pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt
     writeln!(out, "{now} {total} rules now")
 }
 
-/// The allow-list as a table.
+/// The allowlist as a table.
 pub fn allow_list(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt::Result {
     let mut table = Table::new(["ALLOWED", "ENDS IN", "UID", "REASON"]);
     for one in allowed {
@@ -163,7 +163,7 @@ pub fn allowed(out: &mut impl Write, allowed: &Allowed, view: &View) -> fmt::Res
     writeln!(out, "allowed {} for {lifetime}, until {ends}", allowed.prefix)
 }
 
-/// The exemptions that `tcpguard unallow` removed.
+/// The exemptions that `tcpguard disallow` removed.
 pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
     for one in removed {
         let left = span(Duration::from_secs(one.expires_in_s));
@@ -258,14 +258,14 @@ mod tests {
             matches: "10.0.0.0/8".to_owned(),
             ports: Ports::EVERY,
             origin: "operator".to_owned(),
-            attack: None,
+            incident: None,
             reason: "abuse".to_owned(),
             created_at: at("14:05:31"),
             expires_at: at("14:06:31"),
             expires_in_s,
             confirmed_until: confirmed_until.map(at),
             hits: 0,
-            returned: 0,
+            accepted_retransmits: 0,
             completed: 0,
         }
     }
@@ -274,7 +274,7 @@ mod tests {
     fn what_waits_for_a_word_says_until_when_and_what_to_type() {
         let view =
             View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
-        let waiting = |rules: &[Rule]| on_trial(rules, &view);
+        let waiting = |rules: &[Rule]| pending_confirmation(rules, &view);
         let (settled, first) = (rule(1, 3600, None), rule(2, 58, Some("15:05:31")));
         assert_eq!(waiting(std::slice::from_ref(&settled)), None);
         assert_eq!(

@@ -9,10 +9,10 @@ use super::attack::{self, between, paragraph, severity_word};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
 use super::findings::note;
 use super::losses;
+use super::mitigations;
 use super::mode::mode_end;
 use super::number::{exact, percent, short, span};
-use super::rules::on_trial;
-use super::steps;
+use super::rules::pending_confirmation;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
@@ -38,7 +38,7 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     let (sign, words, tone) = headline(status);
     let left = format!("{sign} tcpguard {} on {} — ", daemon.version, daemon.hostname);
     let left_of_mode = daemon
-        .mode_ends
+        .mode_reverts
         .as_ref()
         .map_or_else(String::new, |end| format!(" for {}", span(Duration::from_secs(end.in_s))));
     let mode = format!("mode {}{left_of_mode}", mode_name(daemon.mode.into()));
@@ -98,7 +98,7 @@ fn state_in_words(state: State) -> (&'static str, &'static str, Tone) {
         State::Elevated => ("!", "ELEVATED", Tone::Warning),
         State::AttackMitigated => ("!", "UNDER ATTACK, mitigating", Tone::Warning),
         State::AttackUnmitigated => ("✗", "UNDER ATTACK, NOT mitigating", Tone::Bad),
-        State::LostBeforeGuard => ("✗", "CLIENTS ARE LOST BEFORE THE GUARD", Tone::Bad),
+        State::DroppedBeforeXdp => ("✗", "CLIENTS ARE LOST BEFORE THE GUARD", Tone::Bad),
         State::Degraded => ("✗", "DEGRADED", Tone::Bad),
         State::Off => ("!", "off", Tone::Warning),
         State::Unknown => ("!", "in a state that this command does not know", Tone::Warning),
@@ -117,23 +117,23 @@ pub fn status(
         paragraph(out, view, if number == 0 { "Clients" } else { "" }, line)?;
     }
     paragraph(out, view, "Config", &config(status, view))?;
-    if let Some(end) = &status.daemon.mode_ends {
+    if let Some(end) = &status.daemon.mode_reverts {
         paragraph(out, view, "Mode", &mode_end(status.daemon.mode, end, view))?;
     }
-    if let Some(waiting) = on_trial(&status.rules.list, view) {
+    if let Some(waiting) = pending_confirmation(&status.rules.list, view) {
         paragraph(out, view, "Trial", &waiting)?;
     }
-    for attack in &status.attacks {
+    for attack in &status.incidents {
         attack::open(out, attack, status, view)?;
     }
-    if let (true, Some(last)) = (status.attacks.is_empty(), status.past_attacks.first()) {
+    if let (true, Some(last)) = (status.incidents.is_empty(), status.past_incidents.first()) {
         paragraph(out, view, "Last", &attack::past(last, status, view))?;
     }
     out.write_char('\n')?;
     interfaces(out, status, view)?;
     listeners(out, status, view, all_listeners)?;
     sources(out, status, view)?;
-    steps::all(out, status, view)?;
+    mitigations::all(out, status, view)?;
     paragraph(out, view, "Kernel", &kernel(status))?;
     paragraph(out, view, "Rules", &rules(status))?;
     paragraph(out, view, "Tables", &tables(status))?;
@@ -298,7 +298,7 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
         ListenerState::Ok => ("ok", Tone::Good),
         ListenerState::Suspect => ("suspect", Tone::Warning),
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
-        ListenerState::Protected => ("protected", Tone::Warning),
+        ListenerState::Mitigating => ("mitigating", Tone::Warning),
         ListenerState::Overloaded => ("OVERLOADED", Tone::Bad),
         ListenerState::Unknown => ("unknown", Tone::Warning),
     }

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Action, Addr, Client, Config, EVERY_PORT, Flow, FlowKey, HostCounters, Late, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, Probe, RuleHits, RuleRef, SynSamples,
+    Action, Addr, Client, ClosedPortSource, Config, EVERY_PORT, Flow, FlowKey, HostCounters, Late,
+    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, RuleHits, RuleRef, SynSamples,
     maps::HLL_REGISTERS,
 };
 use tcpguard_common::fastpath::{Fingerprint, Mask};
@@ -52,7 +52,7 @@ pub trait Backend {
     /// Counters of packets that belong to no listener.
     fn host_counters(&self) -> Result<HostCounters, KernelError>;
     /// Sources that send SYNs to ports on which no socket listens.
-    fn probes(&self) -> Result<Vec<Probe>, KernelError>;
+    fn closed_port_sources(&self) -> Result<Vec<ClosedPortSource>, KernelError>;
     /// Shows `take` the sampled flows for which `keep` holds, oldest first. Tables have no order, and of very
     /// many flows the engine examines a part: always the same one.
     fn flows(
@@ -159,8 +159,8 @@ impl Backend for Model {
         Ok(self.host)
     }
 
-    fn probes(&self) -> Result<Vec<Probe>, KernelError> {
-        Ok(self.probes.values().copied().collect())
+    fn closed_port_sources(&self) -> Result<Vec<ClosedPortSource>, KernelError> {
+        Ok(self.closed_port_sources.values().copied().collect())
     }
 
     fn flows(
@@ -333,7 +333,7 @@ impl Backend for Kernel {
         let (action, _) = self.object.test_ingress(frame, 1)?;
         Ok(match action {
             XDP_DROP => Action::Drop,
-            XDP_TX => Action::Answer,
+            XDP_TX => Action::Tx,
             _ => Action::Pass,
         })
     }
@@ -385,8 +385,8 @@ impl Backend for Kernel {
         self.dataplane.host_counters()
     }
 
-    fn probes(&self) -> Result<Vec<Probe>, KernelError> {
-        Ok(self.dataplane.probes()?.into_iter().map(|(_, probe)| probe).collect())
+    fn closed_port_sources(&self) -> Result<Vec<ClosedPortSource>, KernelError> {
+        Ok(self.dataplane.closed_port_sources()?.into_iter().map(|(_, probe)| probe).collect())
     }
 
     fn flows(

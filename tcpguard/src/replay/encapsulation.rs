@@ -66,14 +66,14 @@ pub fn strip(frame: &mut Vec<u8>, captured: usize) -> Result<usize, Unreadable> 
 pub fn tunnel(frame: &[u8]) -> Option<&'static str> {
     let (protocol, at) = network(frame)?;
     let ip = &frame[at..];
-    let (carried, header) = match protocol {
+    let (embedded, header) = match protocol {
         // Only the first fragment begins with the header of the carried protocol.
         IPV4 if field(ip, 6)? & 0x1fff != 0 => return None,
         IPV4 => (*ip.get(9)?, usize::from(ip[0] & 0x0f) * 4),
         IPV6 => (*ip.get(6)?, 40),
         _ => return None,
     };
-    match carried {
+    match embedded {
         protocol::IPV4 | protocol::IPV6 => Some("ip_in_ip"),
         protocol::GRE => Some("gre"),
         protocol::ESP => Some("esp"),

@@ -11,15 +11,15 @@ use tcpguard_common::abi::{
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
-    Command, Engine, Flows, HostCounters, IncidentClass, IncidentReport, KnownClients, Listener,
-    ListenerCounters, ListenerId, ListenerSample, ListenerState, Matcher, Mode, Probe, Rule,
-    RuleCounters, RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
+    ClosedPortSource, Command, Engine, Flows, HostCounters, IncidentClass, IncidentReport,
+    KnownClients, Listener, ListenerCounters, ListenerId, ListenerSample, ListenerState, Matcher,
+    Mode, Rule, RuleCounters, RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
 };
 
 use super::ahead::Waiting;
 use super::backend::Backend;
 use super::clock::START;
-use super::handshakes::{Answers, Direction};
+use super::handshakes::{Direction, RepliesSeen};
 use super::listeners::{self, Listeners};
 use super::silence::Silence;
 use crate::agent::distinct;
@@ -52,7 +52,7 @@ const SEED: u64 = 0x7463_7067_7561_7264;
 
 /// A verdict when it was reported, first or changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Told {
+pub struct Detection {
     /// Time after the first packet.
     pub after: Duration,
     /// The incident's number: its class changes, its number does not.
@@ -90,13 +90,13 @@ pub struct Guard<'a> {
     dropped: Recent<FlowKey, (), DROPPED>,
     incidents: BTreeMap<u64, IncidentReport>,
     /// Every verdict as it was reported, oldest first.
-    pub told: Vec<Told>,
+    pub told: Vec<Detection>,
     /// Alerts raised since this was last emptied, oldest first.
     pub alerts: Vec<Alert>,
     recorder: Recorder,
     /// Counters over time, by the incident's number.
     pub lines: BTreeMap<u64, Line>,
-    answers: Answers,
+    answers: RepliesSeen,
     headers: Headers,
     /// One flow in `2^thinned` is examined.
     thinned: u8,
@@ -119,7 +119,7 @@ impl<'a> Guard<'a> {
             // No heartbeat is needed, because the rules of a replay drop no live traffic.
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(SEED),
-            followed_bits: Config::follow(tuning.common.followed_per_second),
+            tracked_bits: Config::follow(tuning.common.followed_per_second),
             ..Config::default()
         };
         backend.set_config(&config)?;
@@ -140,7 +140,7 @@ impl<'a> Guard<'a> {
             alerts: Vec::new(),
             recorder: Recorder::default(),
             lines: BTreeMap::new(),
-            answers: Answers::All,
+            answers: RepliesSeen::All,
             headers: Headers::default(),
             thinned: 0,
             polls: 0,
@@ -166,10 +166,10 @@ impl<'a> Guard<'a> {
     ///
     /// # Errors
     /// When the backend refuses.
-    pub fn packet(&mut self, packet: &Waiting, answers: Answers) -> Result<(), KernelError> {
+    pub fn packet(&mut self, packet: &Waiting, answers: RepliesSeen) -> Result<(), KernelError> {
         if self.answers != answers {
             self.answers = answers;
-            self.config.one_sided = (answers != Answers::All).into();
+            self.config.one_sided = (answers != RepliesSeen::All).into();
             self.backend.set_config(&self.config)?;
         }
         self.poll_until(packet.at)?;
@@ -200,7 +200,7 @@ impl<'a> Guard<'a> {
         match action {
             // With neither action does the SYN reach the stack. The stack's reply is in the capture
             // nevertheless.
-            Action::Drop | Action::Answer => self.dropped.insert(*flow, ()),
+            Action::Drop | Action::Tx => self.dropped.insert(*flow, ()),
             Action::Pass if self.dropped.is_empty() => {}
             Action::Pass => drop(self.dropped.remove(flow)),
         }
@@ -349,8 +349,8 @@ impl<'a> Guard<'a> {
             tcp_ext: TcpExt::default(),
             rules: self.rule_counters()?,
             host: HostCounters {
-                own_syn: (self.answers != Answers::None).then_some(host.own_syn),
-                answers: host.answer,
+                own_syn: (self.answers != RepliesSeen::None).then_some(host.own_syn),
+                replies: host.reply_seen,
                 unsolicited: host.unsolicited,
                 segments: packets.classes[Class::Ack as usize]
                     + packets.classes[Class::Fin as usize],
@@ -360,16 +360,16 @@ impl<'a> Guard<'a> {
                 // Packets that cannot be read are skipped before they get here.
                 ..HostCounters::default()
             },
-            probes: self.probes(now)?,
+            closed_port_sources: self.closed_port_sources(now)?,
             sample_shift: self.config.sample_shift,
-            one_sided: self.answers == Answers::None,
+            one_sided: self.answers == RepliesSeen::None,
         })
     }
 
-    fn probes(&self, now: Timestamp) -> Result<Vec<Probe>, KernelError> {
+    fn closed_port_sources(&self, now: Timestamp) -> Result<Vec<ClosedPortSource>, KernelError> {
         let client = |addr| self.backend.client(addr).ok().flatten();
-        let cells = self.backend.probes()?;
-        Ok(cells.iter().filter_map(|cell| kernel::probe(cell, now, client)).collect())
+        let cells = self.backend.closed_port_sources()?;
+        Ok(cells.iter().filter_map(|cell| kernel::closed_port_source(cell, now, client)).collect())
     }
 
     fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
@@ -410,8 +410,8 @@ impl<'a> Guard<'a> {
             }
             // A capture shows no sockets and no routes, and has no operator. Its SYNs were answered
             // as the capture shows.
-            Command::TakeStep { .. }
-            | Command::LeaveStep { .. }
+            Command::StartMitigation { .. }
+            | Command::StopMitigation { .. }
             | Command::SpareListener { .. }
             | Command::LimitClosedPorts { .. }
             | Command::DropBeyondBounds(_)
@@ -522,7 +522,7 @@ impl<'a> Guard<'a> {
         if self.incidents.len() < INCIDENTS || known.is_some() {
             if known != Some(report.class) {
                 let (incident, class, listener) = (report.id, report.class, report.listener);
-                self.told.push(Told { after: now.since(START), incident, class, listener });
+                self.told.push(Detection { after: now.since(START), incident, class, listener });
             }
             self.incidents.insert(report.id, report);
         } else {

@@ -134,7 +134,7 @@ pub enum Direction {
 
 /// Extent to which a capture holds the replies to SYNs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Answers {
+pub enum RepliesSeen {
     /// All replies that were sent.
     All,
     /// Not all replies: some clients go on after a reply that was not captured. It took another path, or the
@@ -308,22 +308,22 @@ impl Handshakes {
     }
 
     /// Returns the extent to which the capture holds the replies to SYNs, as far as it has been read.
-    pub const fn seen(&self) -> Answers {
+    pub const fn replies_seen(&self) -> RepliesSeen {
         if self.one_sided() {
-            Answers::None
+            RepliesSeen::None
         } else if self.went_on * ANSWERED_ONE_IN > self.syns {
-            Answers::Some
+            RepliesSeen::Some
         } else {
-            Answers::All
+            RepliesSeen::All
         }
     }
 
     /// Handshakes that completed. Where replies are missing from the capture, attempts that the
     /// client continued count as well.
     pub const fn completed(&self) -> u64 {
-        match self.seen() {
-            Answers::All => self.completed,
-            Answers::Some | Answers::None => self.completed + self.went_on,
+        match self.replies_seen() {
+            RepliesSeen::All => self.completed,
+            RepliesSeen::Some | RepliesSeen::None => self.completed + self.went_on,
         }
     }
 
@@ -433,7 +433,7 @@ mod tests {
             assert_eq!(syn, shows(Direction::In, None), "{port}");
             let reset = handshakes.note(Class::Rst, &refusal(port, 8));
             assert_eq!(reset, shows(Direction::Out, None));
-            assert_eq!(handshakes.seen(), Answers::All);
+            assert_eq!(handshakes.replies_seen(), RepliesSeen::All);
         }
         assert_eq!((handshakes.refused, handshakes.completed()), (100, 0));
     }
@@ -474,7 +474,7 @@ mod tests {
                 handshakes.note(Class::Rst, &Segment { flow, ..refusal(port, 8) });
             }
         }
-        assert_eq!((found, handshakes.seen()), (Some(LISTENER), Answers::None));
+        assert_eq!((found, handshakes.replies_seen()), (Some(LISTENER), RepliesSeen::None));
     }
 
     #[test]

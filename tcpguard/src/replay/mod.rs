@@ -30,14 +30,14 @@ use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Tim
 use crate::agent::timeline::Line;
 use crate::kernel::KernelError;
 use crate::report::Timeline;
-use crate::status::{self, AttackInFull, Time};
+use crate::status::{self, FullIncident, Time};
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel};
 use capture::{Capture, CaptureError, Packet};
 use clock::{Clock, START};
 pub use document::{Action, Grounds, Incident, Replay, SCHEMA, Unread};
 use guard::Guard;
-pub use guard::{Alert, Told};
+pub use guard::{Alert, Detection};
 pub use handshakes::Direction;
 use handshakes::{Handshakes, Noted};
 use link::Unreadable;
@@ -53,7 +53,7 @@ pub struct Outcome {
     /// Reason why no more could be read. A capture that is merely cut off is reported in the notes instead.
     pub damage: Option<CaptureError>,
     /// Every verdict as it was reported, first or changed, oldest first.
-    pub told: Vec<Told>,
+    pub told: Vec<Detection>,
     /// Number of polls of the engine.
     pub polls: u64,
     /// The incidents, as the source of [`Outcome::in_full`].
@@ -82,30 +82,30 @@ impl Outcome {
 
     /// Each incident with all the evidence that it was judged by, in the order of the document. The
     /// first 64 have their counters over time.
-    pub fn in_full(&self) -> impl Iterator<Item = (AttackInFull, Option<Timeline>)> {
+    pub fn in_full(&self) -> impl Iterator<Item = (FullIncident, Option<Timeline>)> {
         let Kept { mode, began, incidents, lines } = &self.kept;
         let report = Report { mode: *mode, ..Report::default() };
         let clock = status::Clock { now: START, wall: *began };
         incidents.iter().map(move |incident| {
             let line = lines.get(&incident.id);
             let line = line.map(|line| line.document(incident.id, |at| clock.time_at(at)));
-            (AttackInFull::build(incident, &report, clock), line)
+            (FullIncident::build(incident, &report, clock), line)
         })
     }
 }
 
 /// One event of a replay. Events come in the capture's order of time.
 #[derive(Debug)]
-pub enum Step<'a> {
+pub enum ReplayEvent<'a> {
     /// A TCP segment, before it is judged.
-    Segment(&'a Seen),
+    Segment(&'a ReplayedSegment),
     /// An alert of the agent.
     Alert(&'a Alert),
 }
 
 /// A TCP segment of a capture, as it is replayed.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct ReplayedSegment {
     /// Time after the first packet.
     pub after: Duration,
     /// Its class.
@@ -154,7 +154,7 @@ pub fn replay_beside(
     backend: &mut dyn Backend,
     mode: Mode,
     tuning: impl Into<Tuning>,
-    beside: &mut dyn FnMut(Step<'_>),
+    beside: &mut dyn FnMut(ReplayEvent<'_>),
 ) -> anyhow::Result<Outcome> {
     let mut reading = Reading {
         capture: Capture::new(source)?,
@@ -171,15 +171,15 @@ pub fn replay_beside(
     reading.read_ahead(&mut guard)?;
     while let Some(packet) = reading.ahead.pop() {
         let Waiting { at, class, direction, flow, .. } = packet;
-        let seen = Seen { after: at.since(START), class, direction, flow };
-        beside(Step::Segment(&seen));
-        guard.packet(&packet, reading.handshakes.seen())?;
-        guard.alerts.drain(..).for_each(|alert| beside(Step::Alert(&alert)));
+        let seen = ReplayedSegment { after: at.since(START), class, direction, flow };
+        beside(ReplayEvent::Segment(&seen));
+        guard.packet(&packet, reading.handshakes.replies_seen())?;
+        guard.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
         reading.ahead.give_back(packet.frame);
         reading.read_ahead(&mut guard)?;
     }
     let mut incidents = guard.finish()?;
-    guard.alerts.drain(..).for_each(|alert| beside(Step::Alert(&alert)));
+    guard.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
     for report in &mut incidents {
         if report.class == IncidentClass::Reflection {
             report.evidence.sources_estimate = reading.handshakes.strangers.estimate();

@@ -9,7 +9,7 @@ use super::times::{Times, between};
 use super::words::{self, Moment};
 use super::{Chapter, Timeline, evidence, panels};
 use crate::render::number::{elapsed, span};
-use crate::status::{Attack, AttackInFull, Severity};
+use crate::status::{FullIncident, Incident, Severity};
 
 /// Page on which a chapter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,10 +36,10 @@ pub(super) fn write(
     setting: Setting,
 ) -> fmt::Result {
     let full = &chapter.full;
-    writeln!(out, "<article id=\"attack-{}\">", full.attack.id)?;
-    headline(out, &full.attack, times, setting)?;
+    writeln!(out, "<article id=\"attack-{}\">", full.incident.id)?;
+    headline(out, &full.incident, times, setting)?;
     out.write_str("<dl class=\"figures\">")?;
-    for words::Figure { value, label } in words::figures(&full.attack) {
+    for words::Figure { value, label } in words::figures(&full.incident) {
         write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(label), escaped(&value))?;
     }
     out.write_str("</dl>\n")?;
@@ -50,7 +50,7 @@ pub(super) fn write(
         writeln!(out, "<p>{}</p>", escaped(&paragraph))?;
     }
     setting.heading(out, 1, "What remains to do")?;
-    for remains in words::remains(&full.attack, &full.record, setting == Setting::Alone) {
+    for remains in words::remains(&full.incident, &full.record, setting == Setting::Alone) {
         write!(out, "<p>{}", escaped(&remains.text))?;
         if let Some(command) = &remains.command {
             write!(out, " <code>{}</code>", escaped(command))?;
@@ -65,7 +65,12 @@ pub(super) fn write(
 }
 
 /// Writes the class, the severity, the listener or host, and the time of the incident.
-fn headline(out: &mut impl Write, attack: &Attack, times: &Times, setting: Setting) -> fmt::Result {
+fn headline(
+    out: &mut impl Write,
+    attack: &Incident,
+    times: &Times,
+    setting: Setting,
+) -> fmt::Result {
     let (class, sign, word) = match attack.severity {
         Severity::Critical => ("critical", "✗", "critical"),
         Severity::Warning => ("warning", "!", "warning"),
@@ -80,7 +85,7 @@ fn headline(out: &mut impl Write, attack: &Attack, times: &Times, setting: Setti
         ),
         None => format!("{}, and it goes on", times.tell_in_full(attack.since)),
     };
-    let kind = words::sentence(words::kind(attack.kind));
+    let kind = words::sentence(words::kind(attack.class));
     let level = if setting == Setting::Alone { 1 } else { 2 };
     writeln!(
         out,
@@ -123,7 +128,7 @@ fn over_time(
     }
     out.write_str("<ol class=\"moments\">\n")?;
     for moment in &moments {
-        let after = elapsed(between(chapter.full.attack.since, moment.at));
+        let after = elapsed(between(chapter.full.incident.since, moment.at));
         writeln!(
             out,
             "<li><span class=\"at\">{}</span> <span class=\"after\">+{}</span> {}</li>",
@@ -137,14 +142,14 @@ fn over_time(
 
 /// The typical length of a step.
 fn steps(line: &Timeline) -> String {
-    match line.step_ms {
+    match line.interval_ms {
         below if below < 1000 => format!("{below} ms"),
-        _ => span(std::time::Duration::from_millis(line.step_ms.into())),
+        _ => span(std::time::Duration::from_millis(line.interval_ms.into())),
     }
 }
 
 fn stage<'a>(
-    full: &AttackInFull,
+    full: &FullIncident,
     line: &Timeline,
     moments: &[Moment],
     times: &'a Times,
@@ -157,7 +162,7 @@ fn stage<'a>(
     Stage {
         times,
         began: line.began,
-        attack: [place(full.attack.since), full.attack.ended_at.map_or(length, place)],
+        attack: [place(full.incident.since), full.incident.ended_at.map_or(length, place)],
         marks: marks.filter(|(at, _)| (0.0..=length + 1.0).contains(at)).collect(),
         ends,
     }

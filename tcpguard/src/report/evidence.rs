@@ -10,16 +10,16 @@ use super::times::{Times, between};
 use super::words;
 use crate::render::number::{elapsed, exact, percent, short};
 use crate::render::{RATES, STANDS_OUT, signals};
-use crate::status::{Attack, AttackInFull, Evidence, Record};
+use crate::status::{Evidence, FullIncident, Incident, Record};
 
 /// Writes all of it.
 pub(super) fn write(
     out: &mut impl Write,
-    full: &AttackInFull,
+    full: &FullIncident,
     times: &Times,
     setting: Setting,
 ) -> fmt::Result {
-    let AttackInFull { attack, record, .. } = full;
+    let FullIncident { incident: attack, record, .. } = full;
     let evidence = &attack.evidence;
     if evidence.failing_flows > 0 {
         section(out, setting, "Where it came from", |out| sources(out, evidence))?;
@@ -122,8 +122,8 @@ fn looks(out: &mut impl Write, evidence: &Evidence) -> fmt::Result {
     )
 }
 
-fn verdict(out: &mut impl Write, full: &AttackInFull) -> fmt::Result {
-    let AttackInFull { attack, record, .. } = full;
+fn verdict(out: &mut impl Write, full: &FullIncident) -> fmt::Result {
+    let FullIncident { incident: attack, record, .. } = full;
     if !record.alarm.is_empty() {
         paragraph(out, &format!("the alarm: {}", record.alarm))?;
     }
@@ -140,9 +140,9 @@ fn verdict(out: &mut impl Write, full: &AttackInFull) -> fmt::Result {
         }
         out.write_str("</ol>\n")?;
     }
-    let reached = record.lines.last().map_or(attack.kind, |line| line.kind);
-    let (stands, sure) = (words::kind(attack.kind), percent(attack.confidence));
-    if reached == attack.kind {
+    let reached = record.lines.last().map_or(attack.class, |line| line.class);
+    let (stands, sure) = (words::kind(attack.class), percent(attack.confidence));
+    if reached == attack.class {
         paragraph(out, &format!("so: {stands}, {sure} sure"))?;
     } else {
         let other = words::kind(reached);
@@ -168,8 +168,8 @@ fn verdict(out: &mut impl Write, full: &AttackInFull) -> fmt::Result {
     Ok(())
 }
 
-fn done(out: &mut impl Write, attack: &Attack, record: &Record, times: &Times) -> fmt::Result {
-    if attack.actions.is_empty() && record.rules.is_empty() && record.steps.is_empty() {
+fn done(out: &mut impl Write, attack: &Incident, record: &Record, times: &Times) -> fmt::Result {
+    if attack.actions.is_empty() && record.rules.is_empty() && record.mitigations.is_empty() {
         let why = record.no_rule.as_deref().or(attack.advice.as_ref().map(|it| it.text.as_str()));
         return paragraph(out, &format!("nothing: {}", why.unwrap_or("nothing was called for")));
     }
@@ -190,10 +190,12 @@ fn done(out: &mut impl Write, attack: &Attack, record: &Record, times: &Times) -
     if let (true, Some(why)) = (record.rules.is_empty(), &record.no_rule) {
         paragraph(out, &format!("no rule: {why}"))?;
     }
-    match (record.steps.as_slice(), &record.no_step) {
+    match (record.mitigations.as_slice(), &record.no_mitigation) {
         ([], None) => Ok(()),
         ([], Some(why)) => paragraph(out, &format!("no step beside rules: {why}")),
-        (steps, _) => paragraph(out, &format!("steps beside rules: {}", steps.join(", "))),
+        (mitigations, _) => {
+            paragraph(out, &format!("steps beside rules: {}", mitigations.join(", ")))
+        }
     }
 }
 
@@ -218,7 +220,7 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
             escaped(&times.tell(rule.created_at)),
             escaped(&until),
             escaped(&short(rule.hits as f64)),
-            escaped(&short(rule.returned as f64)),
+            escaped(&short(rule.accepted_retransmits as f64)),
             escaped(&short(rule.completed as f64)),
         )?;
     }

@@ -18,8 +18,8 @@ mod words;
 use jiff::tz::TimeZone;
 
 use crate::replay::{Outcome, Replay};
-use crate::status::{AttackInFull, AttackKind, Time};
-pub use timeline::{Point, STEPS, TIMELINE_SCHEMA, Timeline};
+use crate::status::{DocumentClass, FullIncident, Time};
+pub use timeline::{INTERVALS, Point, TIMELINE_SCHEMA, Timeline};
 use times::Times;
 
 /// The content of a page.
@@ -51,20 +51,21 @@ pub struct Host {
 /// One attack, or another incident.
 #[derive(Clone, Debug)]
 struct Chapter {
-    full: AttackInFull,
+    full: FullIncident,
     /// The counters over time, or the reason why they are missing.
     line: Result<Timeline, String>,
 }
 
 impl Chapter {
     /// The engine smooths its rates, so that a plot may show more than it says was the most.
-    fn new(mut full: AttackInFull, line: Result<Timeline, String>) -> Self {
-        let drawn = line.iter().flat_map(|line| &line.points).map(|point| match full.attack.kind {
-            AttackKind::Reflection => point.unsolicited_pps,
-            AttackKind::Scan | AttackKind::ClosedPorts => point.nowhere_pps,
-            _ => point.syn_pps,
-        });
-        full.attack.peak_syn_pps = drawn.fold(full.attack.peak_syn_pps, f64::max);
+    fn new(mut full: FullIncident, line: Result<Timeline, String>) -> Self {
+        let drawn =
+            line.iter().flat_map(|line| &line.points).map(|point| match full.incident.class {
+                DocumentClass::Reflection => point.unsolicited_pps,
+                DocumentClass::Scan | DocumentClass::ClosedPorts => point.nowhere_pps,
+                _ => point.syn_pps,
+            });
+        full.incident.peak_syn_pps = drawn.fold(full.incident.peak_syn_pps, f64::max);
         Self { full, line }
     }
 }
@@ -72,7 +73,7 @@ impl Chapter {
 impl Story {
     /// The story of an attack, with its times in `zone`. `line` holds the counters over time, or
     /// the reason in words why they are missing.
-    pub fn of_attack(full: AttackInFull, line: Result<Timeline, String>, zone: TimeZone) -> Self {
+    pub fn of_attack(full: FullIncident, line: Result<Timeline, String>, zone: TimeZone) -> Self {
         let chapters = vec![Chapter::new(full, line)];
         Self { capture: None, chapters, times: Times::Clock(zone), host: None }
     }

@@ -82,11 +82,11 @@ fn in_a_line(host: &Host) -> String {
 fn title(story: &Story) -> String {
     match (&story.capture, story.chapters.as_slice()) {
         (None, [chapter, ..]) => {
-            let attack = &chapter.full.attack;
+            let attack = &chapter.full.incident;
             format!(
                 "Attack #{}: {} on {}",
                 attack.id,
-                words::kind(attack.kind),
+                words::kind(attack.class),
                 words::place(attack)
             )
         }
@@ -168,8 +168,8 @@ fn contents(out: &mut impl Write, story: &Story) -> fmt::Result {
          class=\"number\">SYN/s at most</th></tr></thead>\n",
     )?;
     for (number, Chapter { full, .. }) in story.chapters.iter().take(LISTED).enumerate() {
-        let attack = &full.attack;
-        let kind = words::kind(attack.kind);
+        let attack = &full.incident;
+        let kind = words::kind(attack.class);
         let what = match number < IN_FULL {
             true => format!("<a href=\"#attack-{}\">{}</a>", attack.id, escaped(kind)),
             false => escaped(kind).to_string(),

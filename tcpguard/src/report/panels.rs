@@ -6,7 +6,7 @@ use super::plot::{Panel, Series};
 use super::times::Times;
 use super::{Point, Timeline};
 use crate::render::number::short;
-use crate::status::{AttackInFull, AttackKind, Time};
+use crate::status::{DocumentClass, FullIncident, Time};
 
 /// A moment of a line, in ms after its beginning.
 pub(super) fn moment(line: &Timeline, at_ms: u64) -> Time {
@@ -19,13 +19,13 @@ pub(super) fn place(line: &Timeline, time: Time) -> f64 {
 }
 
 /// The plots of an attack.
-pub(super) fn panels(full: &AttackInFull, line: &Timeline, times: &Times) -> Vec<Panel> {
-    let attack = &full.attack;
-    let panels = match attack.kind {
-        AttackKind::Reflection => vec![answers(line, times)],
-        AttackKind::Scan | AttackKind::ClosedPorts => vec![nowhere(line, times)],
+pub(super) fn panels(full: &FullIncident, line: &Timeline, times: &Times) -> Vec<Panel> {
+    let attack = &full.incident;
+    let panels = match attack.class {
+        DocumentClass::Reflection => vec![answers(line, times)],
+        DocumentClass::Scan | DocumentClass::ClosedPorts => vec![nowhere(line, times)],
         // Frames that cannot be read are not counted over time.
-        AttackKind::Evasion => Vec::new(),
+        DocumentClass::Evasion => Vec::new(),
         _ => vec![syns(line, times), handshakes(full, line), queues(line)],
     };
     panels.into_iter().filter(|panel| !(panel.areas.is_empty() && panel.lines.is_empty())).collect()
@@ -59,12 +59,12 @@ fn syns(line: &Timeline, times: &Times) -> Panel {
 }
 
 /// Completed handshakes, beside their rate before the incident.
-fn handshakes(full: &AttackInFull, line: &Timeline) -> Panel {
+fn handshakes(full: &FullIncident, line: &Timeline) -> Panel {
     let lines = vec![series(line, "completed", "completed", |point| Some(point.completed_pps))];
     let before = full.record.before.as_ref().map(|before| before.completed_pps);
     let levels = before.filter(|before| *before > 0.0);
     let levels = levels.map(|before| (before, format!("{} before it began", short(before))));
-    let attack = &full.attack;
+    let attack = &full.incident;
     let ended = attack.ended_at.map_or(f64::INFINITY, |ended| place(line, ended));
     let during = place(line, attack.since)..=ended;
     let completed: Vec<f64> = line

@@ -20,13 +20,13 @@ pub struct Timeline {
     pub began: Time,
     /// Typical (median) length of a step, in ms. The longer the attack, the longer its steps. A single step
     /// may be longer where the agent polled late.
-    pub step_ms: u32,
+    pub interval_ms: u32,
     /// Counters of each step, oldest first; at most 480 steps. A step begins at the end of the previous one.
     pub points: Vec<Point>,
 }
 
 /// Maximum number of steps of a timeline.
-pub const STEPS: usize = 480;
+pub const INTERVALS: usize = 480;
 
 impl Timeline {
     /// Returns this timeline appended to `earlier`, which it continues. Where the result is too long, every
@@ -36,13 +36,18 @@ impl Timeline {
         let elapsed = u64::try_from(elapsed).unwrap_or(0);
         let before = |point: &&Point| point.at_ms <= elapsed;
         let mut points: Vec<Point> = earlier.points.iter().filter(before).copied().collect();
-        while points.len() > 1 && points.len() + self.points.len() > STEPS {
+        while points.len() > 1 && points.len() + self.points.len() > INTERVALS {
             points = points.chunks(2).filter_map(|pair| pair.last().copied()).collect();
         }
         self.points.iter_mut().for_each(|point| point.at_ms += elapsed);
         points.append(&mut self.points);
-        points.truncate(STEPS);
-        Self { began: earlier.began, step_ms: self.step_ms.max(earlier.step_ms), points, ..self }
+        points.truncate(INTERVALS);
+        Self {
+            began: earlier.began,
+            interval_ms: self.interval_ms.max(earlier.interval_ms),
+            points,
+            ..self
+        }
     }
 }
 

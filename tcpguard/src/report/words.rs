@@ -4,11 +4,11 @@ use tcpguard_engine::{Completions, IncidentClass, Listener, Mode};
 
 use super::times::{Times, between};
 use crate::render::number::{percent, short, span};
-use crate::status::{Attack, AttackInFull, AttackKind, Record, Time};
+use crate::status::{DocumentClass, FullIncident, Incident, Record, Time};
 
 /// Things that were done of which each is a moment of its own: so many of the first, and as many of
 /// the last.
-const TOLD: usize = 4;
+const LISTED: usize = 4;
 
 /// A number that says much.
 #[derive(Debug)]
@@ -38,12 +38,12 @@ pub(super) struct Remains {
 }
 
 /// The class of the incident, in words.
-pub(super) fn kind(kind: AttackKind) -> &'static str {
+pub(super) fn kind(kind: DocumentClass) -> &'static str {
     IncidentClass::from(kind).in_words()
 }
 
 /// Returns the location of the incident: a listener, an address or port, or `this host`.
-pub(super) fn place(attack: &Attack) -> String {
+pub(super) fn place(attack: &Incident) -> String {
     Listener { addr: attack.dst, port: attack.port }.to_string()
 }
 
@@ -56,25 +56,25 @@ pub(super) fn sentence(text: &str) -> String {
 }
 
 /// SYNs that rules matched and that went on, because the mode was observe.
-fn spared(attack: &Attack) -> u64 {
+fn spared(attack: &Incident) -> u64 {
     attack.matched.saturating_sub(attack.dropped)
 }
 
 /// `count` as a share of the attack's SYNs.
-fn share(count: u64, attack: &Attack) -> String {
+fn share(count: u64, attack: &Incident) -> String {
     percent((count as f64 / attack.syns.max(1) as f64).min(1.0))
 }
 
 /// Whether it is about a listener, and not about the whole host.
-pub(super) fn at_listener(attack: &Attack) -> bool {
-    !IncidentClass::from(attack.kind).is_of_host()
+pub(super) fn at_listener(attack: &Incident) -> bool {
+    !IncidentClass::from(attack.class).is_of_host()
 }
 
 /// The numbers that say most, for a glance.
-pub(super) fn figures(attack: &Attack) -> Vec<Figure> {
+pub(super) fn figures(attack: &Incident) -> Vec<Figure> {
     let figure = |value: String, label| Figure { value, label };
-    let [most, all] = match attack.kind {
-        AttackKind::Reflection => ["answers a second at most", "answers in all"],
+    let [most, all] = match attack.class {
+        DocumentClass::Reflection => ["answers a second at most", "answers in all"],
         _ => ["SYNs a second at most", "SYNs in all"],
     };
     let mut figures = vec![
@@ -102,15 +102,15 @@ pub(super) fn figures(attack: &Attack) -> Vec<Figure> {
 }
 
 /// The course of the incident, in paragraphs.
-pub(super) fn story(full: &AttackInFull, times: &Times) -> Vec<String> {
-    let AttackInFull { attack, record, .. } = full;
+pub(super) fn story(full: &FullIncident, times: &Times) -> Vec<String> {
+    let FullIncident { incident: attack, record, .. } = full;
     let mut paragraphs = vec![sentence(&attack.summary), noticed(attack, record, times)];
     paragraphs.push(format!("{} {}", size(attack), treated(attack, record)));
     paragraphs.extend(clients(attack, record));
     paragraphs
 }
 
-fn noticed(attack: &Attack, record: &Record, times: &Times) -> String {
+fn noticed(attack: &Incident, record: &Record, times: &Times) -> String {
     let alarm = match record.alarm.as_str() {
         "" => String::new(),
         alarm => format!(": {alarm}"),
@@ -118,8 +118,8 @@ fn noticed(attack: &Attack, record: &Record, times: &Times) -> String {
     let first = &record.first;
     let sure = percent(attack.confidence);
     let named_after = span(between(attack.since, first.at));
-    let named = match first.kind {
-        same if same == attack.kind => {
+    let named = match first.class {
+        same if same == attack.class => {
             format!("It was named {named_after} after it began, and the verdict is {sure} sure.")
         }
         other => format!(
@@ -136,13 +136,13 @@ fn noticed(attack: &Attack, record: &Record, times: &Times) -> String {
     )
 }
 
-fn size(attack: &Attack) -> String {
+fn size(attack: &Incident) -> String {
     let lasted = match attack.ended_at {
         Some(ended) => format!("In {}", span(between(attack.since, ended))),
         None => "So far".to_owned(),
     };
-    let what = match attack.kind {
-        AttackKind::Reflection => "answers that nobody asked for",
+    let what = match attack.class {
+        DocumentClass::Reflection => "answers that nobody asked for",
         _ => "SYNs",
     };
     let from = match attack.sources_est {
@@ -158,7 +158,7 @@ fn size(attack: &Attack) -> String {
 }
 
 /// The treatment of the incident's SYNs.
-fn treated(attack: &Attack, record: &Record) -> String {
+fn treated(attack: &Incident, record: &Record) -> String {
     let mut done = Vec::new();
     if attack.dropped > 0 {
         done.push(format!("{} of them were dropped", share(attack.dropped, attack)));
@@ -176,7 +176,7 @@ fn treated(attack: &Attack, record: &Record) -> String {
             share(spared(attack), attack)
         ));
     }
-    let flood = IncidentClass::from(attack.kind).is_flood();
+    let flood = IncidentClass::from(attack.class).is_flood();
     match (done.is_empty(), &record.no_rule) {
         (false, _) => sentence(&done.join("; ")),
         (true, Some(why)) if flood => sentence(&format!("nothing was dropped: {why}")),
@@ -185,7 +185,7 @@ fn treated(attack: &Attack, record: &Record) -> String {
 }
 
 /// The effect on clients, if their handshakes were counted before and during the incident.
-fn clients(attack: &Attack, record: &Record) -> Option<String> {
+fn clients(attack: &Incident, record: &Record) -> Option<String> {
     let clients = attack.clients.filter(|clients| clients.baseline_pps.is_some());
     let seconds =
         between(attack.since, attack.ended_at.unwrap_or(attack.detected_at)).as_secs_f64();
@@ -223,12 +223,12 @@ fn by_chance(mean: f64, usual: f64, seconds: f64) -> bool {
 }
 
 /// The remaining tasks. `live`: the incident is on this host, and not in a capture.
-pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remains> {
+pub(super) fn remains(attack: &Incident, record: &Record, live: bool) -> Vec<Remains> {
     let remains = |text: &str, command: Option<&str>| Remains {
         text: sentence(text),
         command: command.map(str::to_owned),
     };
-    let class = IncidentClass::from(attack.kind);
+    let class = IncidentClass::from(attack.class);
     if let Some(advice) = attack.advice.as_ref().filter(|_| live) {
         return vec![remains(&advice.text, advice.command.as_deref())];
     }
@@ -246,7 +246,7 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
     if let Some(advice) = class.advice() {
         return vec![remains(advice, None)];
     }
-    let undone: Vec<_> = [&record.no_rule, &record.no_step].into_iter().flatten().collect();
+    let undone: Vec<_> = [&record.no_rule, &record.no_mitigation].into_iter().flatten().collect();
     match undone.as_slice() {
         reasons @ [_, ..] if attack.dropped == 0 && attack.cookies_sent == 0 => {
             reasons.iter().map(|why| remains(why, None)).collect()
@@ -256,9 +256,9 @@ pub(super) fn remains(attack: &Attack, record: &Record, live: bool) -> Vec<Remai
 }
 
 /// The events of the incident, in order of time.
-pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
-    let AttackInFull { attack, record, .. } = full;
-    let begins = match IncidentClass::from(attack.kind) {
+pub(super) fn moments(full: &FullIncident) -> Vec<Moment> {
+    let FullIncident { incident: attack, record, .. } = full;
+    let begins = match IncidentClass::from(attack.class) {
         class if class.is_flood() && !class.is_of_host() => "handshakes begin to fail",
         _ => "it begins",
     };
@@ -272,12 +272,12 @@ pub(super) fn moments(full: &AttackInFull) -> Vec<Moment> {
         ),
         moment(
             first.at,
-            format!("named: {}, {} sure", kind(first.kind), percent(first.confidence)),
+            format!("named: {}, {} sure", kind(first.class), percent(first.confidence)),
         ),
     ];
-    let left_out = attack.actions.len().saturating_sub(2 * TOLD);
+    let left_out = attack.actions.len().saturating_sub(2 * LISTED);
     for (number, action) in attack.actions.iter().enumerate() {
-        if number < TOLD || number >= TOLD + left_out {
+        if number < LISTED || number >= LISTED + left_out {
             moments.push(moment(action.at, action.text.clone()));
         }
     }

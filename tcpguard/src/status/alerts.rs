@@ -26,7 +26,7 @@ pub struct AlertEntry {
     /// Description of the event in one line of text.
     pub message: String,
     /// Number of the incident that the alert is about; `null` when it is about none.
-    pub attack: Option<u64>,
+    pub incident: Option<u64>,
 }
 
 /// One alert by itself: a line of `tcpguard events --json`, and of `alerts.jsonl`.

@@ -9,11 +9,11 @@ use super::{Clients, Severity, Time};
 /// One incident: an attack, or one of the other classes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Attack {
+pub struct Incident {
     /// Number of the incident, rising from 1.
     pub id: u64,
     /// Class of the incident.
-    pub kind: AttackKind,
+    pub class: DocumentClass,
     /// Severity of the class.
     pub severity: Severity,
     /// Address of the listener, or the one address that a scan is about. Unspecified for a wildcard listener,
@@ -79,7 +79,7 @@ pub struct Attack {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum AttackKind {
+pub enum DocumentClass {
     /// SYN flood from random, spoofed sources.
     RandomSpoofed,
     /// SYN flood in which one source dominates.
@@ -142,7 +142,7 @@ pub struct Evidence {
     /// Capacity for half-open handshakes; `null` where it is not known.
     pub half_open_limit: Option<u32>,
     /// Indicators for or against an attack.
-    pub gate: Vec<GateItem>,
+    pub gate: Vec<Indicator>,
 }
 
 /// A source and its share of the failing flows.
@@ -194,7 +194,7 @@ pub struct TtlShare {
 /// One indicator for or against an attack.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct GateItem {
+pub struct Indicator {
     /// Short name of the indicator.
     pub name: String,
     /// Whether it supports an attack.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Completions, IncidentReport};
 
 use super::build::number;
-use super::{Attack, Listener};
+use super::{Incident, Listener};
 
 /// Whether clients connect: completed handshakes per second against the baseline.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -52,14 +52,14 @@ impl Clients {
     /// without a known baseline.
     pub(super) fn over(incident: &IncidentReport) -> Option<Self> {
         let lasted = incident.ended?.since(incident.started).as_secs_f64();
-        let baseline = incident.usual_completed_rate?;
+        let baseline = incident.baseline_completed_rate?;
         let rate = if lasted > 0.0 { incident.completed as f64 / lasted } else { 0.0 };
         Some(Self::build(&Completions { rate, baseline: Some(baseline) }))
     }
 
     /// Builds the sum of the listeners with an open incident, or of all listeners while there is none. With
     /// an open incident, the ratio is the lowest among these listeners.
-    pub(super) fn of_all(attacks: &[Attack], listeners: &[Listener]) -> Self {
+    pub(super) fn of_all(attacks: &[Incident], listeners: &[Listener]) -> Self {
         let attacked: Vec<Self> = attacks.iter().filter_map(|attack| attack.clients).collect();
         if attacked.is_empty() {
             let all = listeners.iter().map(|listener| listener.clients);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttackKind, Severity};
+use super::{DocumentClass, Severity};
 
 /// Events counted since the agent started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -10,7 +10,7 @@ use super::{AttackKind, Severity};
 pub struct Counts {
     /// Number of attacks and other incidents, by the class with which each was first reported. Classes
     /// without incidents are left out.
-    pub attacks: Vec<AttackCount>,
+    pub incidents: Vec<IncidentCount>,
     /// Number of reloads that applied the configuration.
     pub reloads_applied: u64,
     /// Number of reloads, or starts, that refused the configuration.
@@ -20,9 +20,9 @@ pub struct Counts {
 /// Number of incidents of one class.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct AttackCount {
+pub struct IncidentCount {
     /// Class of the incidents.
-    pub kind: AttackKind,
+    pub class: DocumentClass,
     /// Severity of this class.
     pub severity: Severity,
     /// Number of incidents.

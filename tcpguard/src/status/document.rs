@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::Ports;
 
-use super::{AlertEntry, Attack, Clients, Counts, Listener, Losses, Program, Time};
+use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program, Time};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
@@ -37,9 +37,9 @@ pub struct Status {
     /// Problems of the agent and the host, the worst first; empty when there are none.
     pub health: Vec<Health>,
     /// Open attacks and other incidents, oldest first.
-    pub attacks: Vec<Attack>,
+    pub incidents: Vec<Incident>,
     /// Closed attacks and other incidents, newest first, at most 16.
-    pub past_attacks: Vec<Attack>,
+    pub past_incidents: Vec<Incident>,
     /// Interfaces to which the agent is to attach the XDP program, attached or not.
     pub interfaces: Vec<Interface>,
     /// Packets dropped before XDP, in network cards and CPU backlogs.
@@ -84,7 +84,7 @@ impl Status {
     }
 
     /// Returns the capacity of the kernel for rules; `None` if the agent does not report it.
-    pub fn room_for_rules(&self) -> Option<u32> {
+    pub fn rule_capacity(&self) -> Option<u32> {
         let rules = self.maps.iter().find(|map| map.name == Map::RULES)?;
         rules.max_entries.try_into().ok()
     }
@@ -106,7 +106,7 @@ pub struct Daemon {
     pub mode: Mode,
     /// Revert of the mode that is pending; `null` when the mode stays.
     #[serde(default)]
-    pub mode_ends: Option<ModeEnd>,
+    pub mode_reverts: Option<ModeRevert>,
     /// State of protection in one word.
     pub state: State,
     /// Configuration in effect, and the outcome of its last reading.
@@ -133,16 +133,16 @@ pub enum Mode {
     Off,
 }
 
-/// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `word_by` and
+/// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `confirm_by` and
 /// `until` is set.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ModeEnd {
+pub struct ModeRevert {
     /// Mode to which it reverts.
-    pub back_to: Mode,
+    pub revert_to: Mode,
     /// Time at which the mode reverts unless an operator confirms it before with
     /// `tcpguard mode MODE --yes`; `null` when no confirmation is pending.
-    pub word_by: Option<Time>,
+    pub confirm_by: Option<Time>,
     /// Time at which the mode reverts even if it was confirmed; `null` when a confirmed mode stays.
     pub until: Option<Time>,
     /// Time until the earlier of the two, in s.
@@ -166,7 +166,7 @@ pub enum State {
     /// An attack is open, and most of its SYNs reach the stack, as always in mode `observe`.
     AttackUnmitigated,
     /// Many packets are dropped before XDP, those of clients too; `losses` shows where.
-    LostBeforeGuard,
+    DroppedBeforeXdp,
     /// The function of tcpguard is impaired, or a start refused the configuration; `health` lists the
     /// problems.
     Degraded,
@@ -451,7 +451,7 @@ pub struct Rule {
     /// Origin of the rule: `incident` or `operator`.
     pub origin: String,
     /// Number of the incident for which the rule was made; `null` for a rule of an operator.
-    pub attack: Option<u64>,
+    pub incident: Option<u64>,
     /// Reason for which the rule was made.
     pub reason: String,
     /// Time at which the rule was made.
@@ -468,7 +468,7 @@ pub struct Rule {
     /// SYNs that the rule dropped; in mode `observe`, SYNs that it would have dropped.
     pub hits: u64,
     /// SYNs that the rule matched and that passed because they were retransmitted.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// Handshakes that new clients completed after such a retransmitted SYN had passed.
     #[serde(default)]
     pub completed: u64,

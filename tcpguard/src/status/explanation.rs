@@ -2,9 +2,9 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{ClientsWithin, Step as Name};
+use tcpguard_engine::{ClientsWithin, Mitigation as Name};
 
-use super::{Allowed, Mode, Rule, Source, Step, Time};
+use super::{Allowed, Mitigation, Mode, Rule, Source, Time};
 
 /// The value of [`Judged::schema`].
 pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
@@ -43,7 +43,7 @@ pub struct Explanation {
     #[serde(default)]
     pub clients: ValidatedClients,
     /// Active mitigations of listeners, other than rules, which decide about SYNs of any source.
-    pub steps: Vec<ListenerStep>,
+    pub mitigations: Vec<ListenerMitigation>,
 }
 
 /// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
@@ -73,11 +73,11 @@ impl std::fmt::Display for ValidatedClients {
 /// An active mitigation of a listener.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ListenerStep {
+pub struct ListenerMitigation {
     /// Address and port of the listener.
     pub listener: String,
     /// The mitigation.
-    pub step: Step,
+    pub mitigation: Mitigation,
 }
 
 /// Output of `tcpguard explain PREFIX --json`.
@@ -145,7 +145,7 @@ impl Decision {
             rule: Some(rule.id),
             since: Some(rule.created_at),
             until: Some(rule.expires_at),
-            renewed: rule.attack.is_some(),
+            renewed: rule.incident.is_some(),
             confirmed_until: rule.confirmed_until,
             ..Self::new(by, then, &rule.reason)
         }
@@ -200,7 +200,7 @@ impl Explanation {
         }));
         let spared_from = |rule: Option<&Rule>| match rule {
             Some(rule) if self.forced.contains(&rule.id) => None,
-            Some(rule) if rule.attack.is_none() => self.exempted(),
+            Some(rule) if rule.incident.is_none() => self.exempted(),
             _ => self.exempted().or_else(|| self.known_client()),
         };
         let spared = spared_from(whole);
@@ -270,13 +270,16 @@ impl Explanation {
     fn climb(&self, spared: Option<&str>) -> impl Iterator<Item = Decision> {
         let order = [Name::Overload, Name::Cookies, Name::Budget];
         order.into_iter().flat_map(move |name| {
-            let taken = self.steps.iter().filter(move |taken| taken.step.step == name.name());
-            taken.map(move |ListenerStep { listener, step }| Decision {
+            let taken = self
+                .mitigations
+                .iter()
+                .filter(move |taken| taken.mitigation.mitigation == name.name());
+            taken.map(move |ListenerMitigation { listener, mitigation }| Decision {
                 listener: Some(listener.clone()),
-                since: step.since,
-                until: step.until,
-                renewed: step.until.is_none(),
-                ..Decision::new(name.name(), to_listener(name, listener, spared), &step.why)
+                since: mitigation.since,
+                until: mitigation.until,
+                renewed: mitigation.until.is_none(),
+                ..Decision::new(name.name(), to_listener(name, listener, spared), &mitigation.why)
             })
         })
     }
@@ -301,8 +304,8 @@ impl Explanation {
     pub fn verdict(&self) -> String {
         let decisions = self.decisions();
         let exact = |time: Time| time.to_string();
-        let steps = decisions.iter().filter(|decision| decision.listener.is_some()).count();
-        let beside = match steps {
+        let mitigations = decisions.iter().filter(|decision| decision.listener.is_some()).count();
+        let beside = match mitigations {
             0 => String::new(),
             1 => "; one listener does something about SYNs from anybody".to_owned(),
             many => format!("; {many} steps are taken about SYNs from anybody"),
@@ -322,16 +325,16 @@ impl Explanation {
 }
 
 fn named(rule: &Rule) -> String {
-    match rule.attack {
-        Some(attack) => format!("rule {}, of attack #{attack},", rule.id),
+    match rule.incident {
+        Some(incident) => format!("rule {}, of attack #{incident},", rule.id),
         None => format!("rule {}, by an operator,", rule.id),
     }
 }
 
 /// Returns the effect of a mitigation on SYNs of a source that is exempt from rules for the reason `spared`, or not
 /// exempt.
-fn to_listener(step: Name, listener: &str, spared: Option<&str>) -> String {
-    match (step, spared) {
+fn to_listener(mitigation: Name, listener: &str, spared: Option<&str>) -> String {
+    match (mitigation, spared) {
         (Name::Overload, Some("client")) => {
             format!(
                 "{listener} lets its SYNs through, as those of a known client, up to 20 a second"
@@ -353,41 +356,41 @@ fn to_listener(step: Name, listener: &str, spared: Option<&str>) -> String {
 mod tests {
     use tcpguard_engine::Ports;
 
-    use super::super::StepState;
+    use super::super::MitigationState;
     use super::*;
 
     fn time(text: &str) -> Time {
         Time(format!("2026-01-02T{text}Z").parse().unwrap())
     }
 
-    fn rule(id: u32, matches: &str, attack: Option<u64>) -> Rule {
+    fn rule(id: u32, matches: &str, incident: Option<u64>) -> Rule {
         Rule {
             id,
             kind: String::new(),
             matches: matches.to_owned(),
             ports: Ports::EVERY,
             origin: String::new(),
-            attack,
+            incident,
             reason: "why not".to_owned(),
             created_at: time("03:04:05"),
             expires_at: time("04:04:05"),
             expires_in_s: 0,
             confirmed_until: None,
             hits: 0,
-            returned: 0,
+            accepted_retransmits: 0,
             completed: 0,
         }
     }
 
-    fn step(name: Name, until: Option<Time>) -> ListenerStep {
-        let step = Step {
-            step: name.name().to_owned(),
-            state: StepState::Taken,
+    fn mitigation(name: Name, until: Option<Time>) -> ListenerMitigation {
+        let mitigation = Mitigation {
+            mitigation: name.name().to_owned(),
+            state: MitigationState::Active,
             since: Some(time("03:04:06")),
             until,
             why: "of the flood".to_owned(),
         };
-        ListenerStep { listener: "[::]:443".to_owned(), step }
+        ListenerMitigation { listener: "[::]:443".to_owned(), mitigation }
     }
 
     fn nothing() -> Explanation {
@@ -404,7 +407,7 @@ mod tests {
             completed_at: None,
             source: None,
             clients: ValidatedClients::default(),
-            steps: Vec::new(),
+            mitigations: Vec::new(),
         }
     }
 
@@ -418,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_applies_decides_and_steps_come_after_rules() {
+    fn the_first_match_decides_and_mitigations_come_after_rules() {
         let mut about = nothing();
         let mut expect = |change: &dyn Fn(&mut Explanation), decide: &[&str], words: &str| {
             change(&mut about);
@@ -427,10 +430,14 @@ mod tests {
             assert!(verdict.contains(words), "{words}: {verdict}");
         };
         expect(&|_| (), &[], "no rule and no step concerns it");
-        let all = [step(Name::Budget, None), step(Name::Cookies, None), step(Name::Overload, None)];
+        let all = [
+            mitigation(Name::Budget, None),
+            mitigation(Name::Cookies, None),
+            mitigation(Name::Overload, None),
+        ];
         let all = all.to_vec();
         expect(
-            &|about| about.steps = all.clone(),
+            &|about| about.mitigations = all.clone(),
             &["overload", "cookies", "budget"],
             "3 steps are taken about SYNs from anybody",
         );
@@ -466,7 +473,7 @@ mod tests {
             "rule 3, by an operator, on 203.0.113.7/32 drops its SYNs",
         );
         expect(
-            &|about| (about.mode, about.steps) = (Mode::Observe, Vec::new()),
+            &|about| (about.mode, about.mitigations) = (Mode::Observe, Vec::new()),
             &["source 3"],
             "would drop its SYNs in enforce mode: why not; since 2026-01-02T03:04:05.000Z, until \
              2026-01-02T04:04:05.000Z",
@@ -508,7 +515,7 @@ mod tests {
     #[test]
     fn an_exemption_by_an_operator_has_a_beginning_and_an_end() {
         let mut about = nothing();
-        about.exempt = Some("allow-listed: our monitoring (203.0.113.0/24)".to_owned());
+        about.exempt = Some("allowlisted: our monitoring (203.0.113.0/24)".to_owned());
         about.allowed = vec![Allowed {
             prefix: "203.0.113.0/24".to_owned(),
             reason: "our monitoring".to_owned(),
@@ -525,13 +532,13 @@ mod tests {
     }
 
     #[test]
-    fn a_step_says_what_it_does_with_whom_since_when_and_until_when() {
+    fn a_mitigation_states_its_effect_target_start_and_end() {
         let mut about = nothing();
         let told = |about: &Explanation| {
             let decision = about.decisions().pop().expect("a decision");
             decision.in_words(|time| time.0.strftime("%H:%M:%S").to_string())
         };
-        about.steps = vec![step(Name::Overload, None)];
+        about.mitigations = vec![mitigation(Name::Overload, None)];
         assert_eq!(
             told(&about),
             "[::]:443 drops first SYNs, and lets those through that come again: of the flood; since \
@@ -543,14 +550,14 @@ mod tests {
         );
         about.exempt = Some("default gateway".to_owned());
         assert!(told(&about).contains("up to 2,000 a second and CPU"), "{}", told(&about));
-        about.steps = vec![step(Name::Budget, Some(time("05:00:00")))];
+        about.mitigations = vec![mitigation(Name::Budget, Some(time("05:00:00")))];
         assert!(told(&about).ends_with("since 03:04:06, until 05:00:00"), "{}", told(&about));
     }
 
     #[test]
     fn the_document_holds_what_is_known_and_what_follows_from_it() {
         let mut about = nothing();
-        about.steps = vec![step(Name::Cookies, None)];
+        about.mitigations = vec![mitigation(Name::Cookies, None)];
         let json = serde_json::to_value(about.judged()).unwrap();
         assert_eq!(json["schema"], EXPLANATION_SCHEMA);
         assert_eq!(json["decisions"][0]["by"], "cookies");

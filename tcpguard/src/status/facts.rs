@@ -8,8 +8,8 @@ use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{TcpExt, Timestamp};
 
 use super::{
-    AlertEntry, AttachMode, Attack, Clock, CookieBackend, Counts, Health, Hook, ModeEnd, Program,
-    Time,
+    AlertEntry, AttachMode, Clock, CookieBackend, Counts, Health, Hook, Incident, ModeRevert,
+    Program, Time,
 };
 use crate::host::{Conntrack, LinkStats, SoftnetCpu};
 
@@ -31,7 +31,7 @@ pub struct Facts {
     /// The configuration that holds.
     pub config: ConfigFacts,
     /// The pending end of the mode; `None` when it stays.
-    pub mode_ends: Option<ModeEnd>,
+    pub mode_reverts: Option<ModeRevert>,
     /// Time of the agent's last heartbeat to the kernel; `None` before the first one.
     pub heartbeat: Option<Timestamp>,
     /// Bytes of memory that the agent has in use; `None` where its allocator does not count them.
@@ -65,7 +65,7 @@ pub struct Facts {
     /// Alerts of the last 24 hours, oldest first.
     pub alerts: Vec<AlertEntry>,
     /// Closed attacks on record, of earlier runs too, newest first.
-    pub past: Vec<Attack>,
+    pub past: Vec<Incident>,
 }
 
 /// Cumulative counters now and a little earlier, from which rates are computed.

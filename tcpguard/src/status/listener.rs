@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
-use tcpguard_engine::{ListenerReport, StepReport};
+use tcpguard_engine::{ListenerReport, MitigationReport};
 
 use super::build::number;
 use super::{Clients, Clock, Time};
@@ -47,7 +47,7 @@ pub struct Listener {
     pub cookies_pps: f64,
     /// Mitigations that are active beside rules, and those that are refused, forbidden or not yet
     /// active.
-    pub steps: Vec<Step>,
+    pub mitigations: Vec<Mitigation>,
     /// Counters since the listener is monitored.
     pub totals: ListenerTotals,
 }
@@ -55,11 +55,11 @@ pub struct Listener {
 /// Mitigation of a listener, and its state.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Step {
-    /// Name of the mitigation: `strays`, `source`, `signature`, `cookies`, `overload` or `budget`.
-    pub step: String,
+pub struct Mitigation {
+    /// Name of the mitigation: `out_of_state`, `source`, `signature`, `cookies`, `overload` or `budget`.
+    pub mitigation: String,
     /// State of the mitigation.
-    pub state: StepState,
+    pub state: MitigationState,
     /// Time since which the mitigation is active; `null` while it is not.
     pub since: Option<Time>,
     /// Time until which an operator's order counts, or else until which a refused mitigation is not
@@ -73,9 +73,9 @@ pub struct Step {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum StepState {
+pub enum MitigationState {
     /// The mitigation is active.
-    Taken,
+    Active,
     /// The mitigation could not be started, or did harm.
     Refused,
     /// An operator, or the configuration, forbids the mitigation.
@@ -128,7 +128,7 @@ pub enum ListenerState {
     /// SYNs reach the stack.
     Attacked,
     /// An incident is open, and rules or other mitigations keep most of its SYNs from the stack.
-    Protected,
+    Mitigating,
     /// The accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
     /// A value that this version does not know.
@@ -162,7 +162,7 @@ pub struct ListenerTotals {
     /// SYNs dropped by signature rules; in mode `observe`, SYNs that would have been dropped.
     pub dropped_signature: u64,
     /// Retransmitted SYNs that a signature rule matched, and that passed or got a cookie in reply.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// SYNs that a rule matched, and that passed because their source is a validated client or exempt.
     pub spared: u64,
     /// SYNs to which XDP replied with a cookie.
@@ -216,11 +216,15 @@ impl Listener {
                 engine::ListenerState::Ok => ListenerState::Ok,
                 engine::ListenerState::Suspect => ListenerState::Suspect,
                 engine::ListenerState::Attacked => ListenerState::Attacked,
-                engine::ListenerState::Protected => ListenerState::Protected,
+                engine::ListenerState::Mitigating => ListenerState::Mitigating,
                 engine::ListenerState::Overloaded => ListenerState::Overloaded,
             },
             cookies_pps: number(listener.cookie_rate),
-            steps: listener.steps.iter().map(|step| Step::build(step, clock)).collect(),
+            mitigations: listener
+                .mitigations
+                .iter()
+                .map(|mitigation| Mitigation::build(mitigation, clock))
+                .collect(),
             totals: ListenerTotals {
                 syn: counters.syn,
                 syn_retransmit: counters.syn_retransmit,
@@ -232,7 +236,7 @@ impl Listener {
                 refused: counters.refused,
                 dropped_source: counters.dropped_source,
                 dropped_signature: counters.dropped_signature,
-                returned: counters.returned,
+                accepted_retransmits: counters.accepted_retransmits,
                 spared: counters.spared,
                 cookies_sent: counters.cookies_sent,
                 cookies_redeemed: counters.cookies_redeemed,
@@ -242,20 +246,20 @@ impl Listener {
     }
 }
 
-impl Step {
+impl Mitigation {
     /// Returns the document's form of a mitigation.
-    pub fn build(step: &StepReport, clock: Clock) -> Self {
+    pub fn build(mitigation: &MitigationReport, clock: Clock) -> Self {
         Self {
-            step: step.step.name().to_owned(),
-            state: match step.state {
-                engine::StepState::Taken => StepState::Taken,
-                engine::StepState::Refused => StepState::Refused,
-                engine::StepState::Forbidden => StepState::Forbidden,
-                engine::StepState::Waiting => StepState::Waiting,
+            mitigation: mitigation.mitigation.name().to_owned(),
+            state: match mitigation.state {
+                engine::MitigationState::Active => MitigationState::Active,
+                engine::MitigationState::Refused => MitigationState::Refused,
+                engine::MitigationState::Forbidden => MitigationState::Forbidden,
+                engine::MitigationState::Waiting => MitigationState::Waiting,
             },
-            since: step.since.map(|at| clock.time_at(at)),
-            until: step.until.map(|at| clock.time_at(at)),
-            why: step.why.clone(),
+            since: mitigation.since.map(|at| clock.time_at(at)),
+            until: mitigation.until.map(|at| clock.time_at(at)),
+            why: mitigation.why.clone(),
         }
     }
 }

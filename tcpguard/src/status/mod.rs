@@ -29,7 +29,7 @@ pub use allowed::Allowed;
 pub use attack::*;
 pub(crate) use build::{PAST_LISTED, evidence};
 pub use clients::{Clients, Connect};
-pub use counts::{AttackCount, Counts};
+pub use counts::{Counts, IncidentCount};
 pub use document::*;
 pub use explanation::*;
 pub use facts::{

@@ -113,7 +113,7 @@ pub(super) fn advice(
         let place = place(incident.listener.addr, incident.listener.port);
         return advice(
             format!("{text}; have tcpguard make it now"),
-            Some(&format!("tcpguard step {place} {} auto", removed.step.name())),
+            Some(&format!("tcpguard mitigation {place} {} auto", removed.mitigation.name())),
         );
     }
     let evades = incident.class == IncidentClass::Evasion;

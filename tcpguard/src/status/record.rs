@@ -6,14 +6,14 @@ use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Report};
 
 use super::build::{attack, evidence, number};
-use super::{Attack, AttackKind, Clock, Evidence, SynHeader, Time};
+use super::{Clock, DocumentClass, Evidence, Incident, SynHeader, Time};
 use crate::json;
 
-/// The value of [`AttackInFull::schema`].
-pub const ATTACK_SCHEMA: &str = "tcpguard.attack/1";
-/// Maximum size of the evidence of one attack as JSON, in bytes: [`Attack::evidence`] and
-/// [`AttackInFull::record`] together.
-pub const EVIDENCE_BYTES: usize = 8192;
+/// The value of [`FullIncident::schema`].
+pub const INCIDENT_SCHEMA: &str = "tcpguard.incident/1";
+/// Maximum size of the evidence of one attack as JSON, in bytes: [`Incident::evidence`] and
+/// [`FullIncident::record`] together.
+pub const EVIDENCE_BYTES: usize = 9216;
 /// Cuts that are tried one after the other until the evidence fits: number of list entries, and number of SYN
 /// headers.
 const CUTS: [(usize, usize); 11] = [
@@ -35,12 +35,12 @@ const SENTENCE: usize = 100;
 /// One attack, or another incident, with all the evidence that it was judged by.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct AttackInFull {
-    /// Name and version of this document: `tcpguard.attack/1`.
+pub struct FullIncident {
+    /// Name and version of this document: `tcpguard.incident/1`.
     pub schema: String,
     /// The incident as the status shows it.
     #[serde(flatten)]
-    pub attack: Attack,
+    pub incident: Incident,
     /// Path to the verdict, and outcome.
     pub record: Record,
 }
@@ -56,7 +56,7 @@ pub struct Record {
     /// Lines of the class list as the last inspection evaluated them, up to the line that fits.
     pub lines: Vec<VerdictLine>,
     /// Pending class: another class that the last inspections found; `null` when the last one agreed.
-    pub doubt: Option<Doubt>,
+    pub doubt: Option<PendingClass>,
     /// Rates of the 10 s before the incident began; `null` where they are not known.
     pub before: Option<Rates>,
     /// Counters and signals at the alarm; `null` for an incident of no listener.
@@ -72,17 +72,17 @@ pub struct Record {
     /// Number of hits of these further rules.
     pub more_hits: u64,
     /// Mitigations beside rules that were active for the listener while the incident was open.
-    pub steps: Vec<String>,
+    pub mitigations: Vec<String>,
     /// Reason why no rule is asked for; `null` where one is, or where none is considered.
     pub no_rule: Option<String>,
     /// Reason why no mitigation beside rules is asked for; `null` where one is active, or where none is considered.
-    pub no_step: Option<String>,
+    pub no_mitigation: Option<String>,
     /// Headers of SYNs to the listener from the first second after the first verdict, at most 16, and fewer
-    /// where more would not fit in 8 KiB. They may be of the flood or of clients.
+    /// where more would not fit in 9 KiB. They may be of the flood or of clients.
     #[serde(default)]
     pub syn_headers: Vec<SynHeader>,
     /// Maximum number of entries in `rules` and in the lists of sources, networks, signatures and TTLs of
-    /// `evidence`; lower than 16 where more would not fit in 8 KiB.
+    /// `evidence`; lower than 16 where more would not fit in 9 KiB.
     pub lists_hold: u32,
 }
 
@@ -93,7 +93,7 @@ pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Time,
     /// Class.
-    pub kind: AttackKind,
+    pub class: DocumentClass,
     /// Confidence in the class, 0 to 1.
     pub confidence: f64,
     /// Reason of the verdict, in words: the line of the class list that fitted.
@@ -107,7 +107,7 @@ pub struct FirstVerdict {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VerdictLine {
     /// Class if the line fits.
-    pub kind: AttackKind,
+    pub class: DocumentClass,
     /// Question of the line.
     pub asks: String,
     /// Whether the line fits. The first one that does decides.
@@ -119,11 +119,11 @@ pub struct VerdictLine {
 /// Pending class: another class than the present one, not yet found often enough to replace it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Doubt {
+pub struct PendingClass {
     /// Class that the last inspections found.
-    pub kind: AttackKind,
+    pub class: DocumentClass,
     /// Number of consecutive inspections that found it.
-    pub looks: u32,
+    pub inspections: u32,
     /// Number of consecutive inspections that it takes to change the class.
     pub needed: u32,
 }
@@ -158,7 +158,7 @@ pub struct Rates {
     /// SYNs per second, retransmissions included.
     pub syn_pps: f64,
     /// Retransmitted SYNs per second (sampled).
-    pub repeated_pps: f64,
+    pub retransmitted_pps: f64,
     /// Handshakes attempted per second.
     pub attempted_pps: f64,
     /// Handshakes completed per second.
@@ -175,7 +175,7 @@ pub struct Rates {
     pub cookies_pps: f64,
     /// Out-of-state segments per second: they belonged to no connection, and were answered with a reset or
     /// dropped.
-    pub strays_pps: f64,
+    pub out_of_state_pps: f64,
 }
 
 /// Statistics that the signals derive from the counters.
@@ -207,9 +207,9 @@ pub struct Statistics {
     /// Number of polls with a full accept queue, less the polls since in which it was not full.
     pub overload_polls: u32,
     /// Number of consecutive polls with a flash crowd.
-    pub crowd_polls: u32,
+    pub flash_crowd_polls: u32,
     /// Baseline of SYNs per second at the listener; 0 while it is not known.
-    pub usual_syn_pps: f64,
+    pub baseline_syn_pps: f64,
 }
 
 /// Estimates of the slots of a SYN queue that failing handshakes hold. The least of the first three counts.
@@ -265,24 +265,24 @@ pub struct RuleRecord {
     /// Number of SYNs that the rule dropped, or would have dropped in observe mode.
     pub hits: u64,
     /// Number of SYNs that matched and passed because they were retransmitted.
-    pub returned: u64,
+    pub accepted_retransmits: u64,
     /// Number of handshakes that new clients completed after such a SYN had passed.
     #[serde(default)]
     pub completed: u64,
 }
 
-impl AttackInFull {
+impl FullIncident {
     /// Builds the document of an incident of `report`, open or closed, at `clock`.
     pub fn build(incident: &IncidentReport, report: &Report, clock: Clock) -> Self {
         let attack = attack(incident, report, clock);
         let record = Record::build(&incident.record, clock);
-        Self { schema: ATTACK_SCHEMA.to_owned(), attack, record }.fitted()
+        Self { schema: INCIDENT_SCHEMA.to_owned(), incident: attack, record }.fitted()
     }
 
     /// Returns the size of its evidence as JSON, in bytes.
     pub fn evidence_bytes(&self) -> usize {
         let bytes = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
-        bytes(json::bytes(&self.attack.evidence)).saturating_add(bytes(json::bytes(&self.record)))
+        bytes(json::bytes(&self.incident.evidence)).saturating_add(bytes(json::bytes(&self.record)))
     }
 
     /// Returns the document with its lists cut until the evidence fits in [`EVIDENCE_BYTES`]. The numbers
@@ -302,7 +302,7 @@ impl AttackInFull {
 
     fn cut_lists(&mut self, most: usize) {
         self.record.lists_hold = most as u32;
-        cut_evidence(&mut self.attack.evidence, most);
+        cut_evidence(&mut self.incident.evidence, most);
         // The evidence of the last inspection is worth more than that of the first one.
         let first = &mut self.record.first;
         cut_evidence(&mut first.evidence, if most > 4 { most / 2 } else { 0 });
@@ -337,15 +337,15 @@ impl Record {
             alarm: record.alarm.clone(),
             first: FirstVerdict {
                 at: clock.time_at(first.at),
-                kind: first.class.into(),
+                class: first.class.into(),
                 confidence: number(first.confidence),
                 because: first.because.clone(),
                 evidence: evidence(&first.evidence),
             },
             lines: record.lines.iter().map(VerdictLine::build).collect(),
-            doubt: record.doubt.map(|doubt| Doubt {
-                kind: doubt.class.into(),
-                looks: doubt.looks,
+            doubt: record.doubt.map(|doubt| PendingClass {
+                class: doubt.class.into(),
+                inspections: doubt.inspections,
                 needed: doubt.needed,
             }),
             before: record.before.as_ref().map(Rates::build),
@@ -355,19 +355,23 @@ impl Record {
             rules: record.rules.iter().map(|rule| RuleRecord::build(rule, clock)).collect(),
             more_rules: record.more_rules,
             more_hits: record.more_hits,
-            steps: record.steps.iter().map(|step| step.name().to_owned()).collect(),
+            mitigations: record
+                .mitigations
+                .iter()
+                .map(|mitigation| mitigation.name().to_owned())
+                .collect(),
             no_rule: record.no_rule.clone(),
-            no_step: record.no_step.clone(),
+            no_mitigation: record.no_mitigation.clone(),
             syn_headers: record.headers.iter().map(|one| SynHeader::build(one, clock)).collect(),
             lists_hold: 0,
         }
     }
 
     fn cut_sentences(&mut self) {
-        let Self { alarm, first, lines, rules, no_rule, no_step, .. } = self;
+        let Self { alarm, first, lines, rules, no_rule, no_mitigation, .. } = self;
         let lines = lines.iter_mut().flat_map(|line| [&mut line.asks, &mut line.why]);
         let rules = rules.iter_mut().flat_map(|rule| [&mut rule.matches, &mut rule.reason]);
-        let others = [alarm, &mut first.because].into_iter().chain(no_rule).chain(no_step);
+        let others = [alarm, &mut first.because].into_iter().chain(no_rule).chain(no_mitigation);
         for sentence in lines.chain(rules).chain(others) {
             if let Some((end, _)) = sentence.char_indices().nth(SENTENCE) {
                 sentence.truncate(end);
@@ -380,7 +384,7 @@ impl Record {
 impl VerdictLine {
     fn build(line: &engine::VerdictLine) -> Self {
         let engine::VerdictLine { class, asks, holds, why } = line;
-        Self { kind: (*class).into(), asks: asks.clone(), holds: *holds, why: why.clone() }
+        Self { class: (*class).into(), asks: asks.clone(), holds: *holds, why: why.clone() }
     }
 }
 
@@ -413,7 +417,7 @@ impl Rates {
         Self {
             span_s: number(counts.span.as_secs_f64()),
             syn_pps: rate(counts.syns),
-            repeated_pps: rate(counts.repeated),
+            retransmitted_pps: rate(counts.retransmitted),
             attempted_pps: rate(counts.attempts),
             completed_pps: rate(counts.completed),
             unanswered_pps: rate(counts.unanswered),
@@ -421,7 +425,7 @@ impl Rates {
             matched_pps: rate(counts.matched),
             dropped_pps: rate(counts.dropped),
             cookies_pps: rate(counts.cookies_sent),
-            strays_pps: rate(counts.resets),
+            out_of_state_pps: rate(counts.resets),
         }
     }
 }
@@ -447,8 +451,8 @@ impl Statistics {
                 limit: rounded(queue.limit),
             }),
             overload_polls: statistics.overload_polls,
-            crowd_polls: statistics.crowd_polls,
-            usual_syn_pps: rounded(statistics.usual_syn_rate),
+            flash_crowd_polls: statistics.flash_crowd_polls,
+            baseline_syn_pps: rounded(statistics.baseline_syn_rate),
         }
     }
 }
@@ -463,7 +467,7 @@ impl RuleRecord {
             created_at: clock.time_at(rule.created),
             ended_at: rule.ended.map(|at| clock.time_at(at)),
             hits: rule.hits,
-            returned: rule.returned,
+            accepted_retransmits: rule.accepted_retransmits,
             completed: rule.completed,
         }
     }

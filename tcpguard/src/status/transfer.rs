@@ -64,12 +64,12 @@ pub struct Imported {
     pub total: u32,
     /// Number of imported rules that are pending confirmation: they end soon without it.
     #[serde(default)]
-    pub on_trial: u32,
+    pub pending_confirmation: u32,
 }
 
 impl From<ImportReport> for Imported {
     fn from(report: ImportReport) -> Self {
-        let ImportReport { added, kept, removed, total, on_trial } = report;
-        Self { added, kept, removed, total, on_trial }
+        let ImportReport { added, kept, removed, total, pending_confirmation } = report;
+        Self { added, kept, removed, total, pending_confirmation }
     }
 }

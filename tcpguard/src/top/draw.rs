@@ -84,7 +84,7 @@ fn page(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) -> Op
 }
 
 fn headline(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
-    let status = &model.seen().status;
+    let status = &model.snapshot().status;
     let daemon = &status.daemon;
     let (sign, words, tone) = render::headline(status);
     let time = model.view().time(status.generated_at);
@@ -107,7 +107,8 @@ fn headline(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
 fn names(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
     let mut x = area.x;
     for (number, pane) in (1..).zip(Pane::ALL) {
-        let count = pane.count(model.seen()).map_or_else(String::new, |count| format!(" {count}"));
+        let count =
+            pane.count(model.snapshot()).map_or_else(String::new, |count| format!(" {count}"));
         let name = format!(" {number} {}{count} ", pane.title());
         let begin = x;
         let tone = if pane == model.pane() { Tone::Heading } else { Tone::Plain };
@@ -145,7 +146,7 @@ fn story(canvas: &mut Canvas<'_>, area: Rect, id: u64, lines: &[String], before:
 
 /// The last line: the keys, or the filter that is typed or holds.
 fn bottom(model: &Model, canvas: &mut Canvas<'_>, area: Rect) -> Option<(u16, u16)> {
-    let filter = &model.look().filter;
+    let filter = &model.list_view().filter;
     match model.doing() {
         Doing::Typing => {
             let x = canvas.text(area.x, area.y, area.width - 1, &format!("/{filter}"), Tone::Plain);
@@ -159,7 +160,7 @@ fn bottom(model: &Model, canvas: &mut Canvas<'_>, area: Rect) -> Option<(u16, u1
             canvas.text(area.x, area.y, area.width, KEYS, Tone::Plain);
         }
         Doing::Looking => {
-            let (rows, all) = (model.rows().len(), model.pane().count(model.seen()));
+            let (rows, all) = (model.rows().len(), model.pane().count(model.snapshot()));
             let text = format!(
                 "only rows with {filter:?}: {rows} of {}  / change it  Esc show all  q quit  ? keys",
                 all.unwrap_or_default()

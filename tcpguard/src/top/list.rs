@@ -120,7 +120,7 @@ impl Rank {
 
 /// Sort order, filter and selection of a list.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct ListView {
     /// The column it is sorted by.
     pub sort: usize,
     /// Whether the sort order is reversed.
@@ -131,7 +131,7 @@ pub struct Look {
     pub selected: Option<String>,
 }
 
-impl Look {
+impl ListView {
     /// Returns the `rows` that match the filter, sorted. Rows of equal rank keep their order.
     pub fn arrange(&self, mut rows: Vec<Row>, columns: &[Column]) -> Vec<Row> {
         let wanted = self.filter.to_lowercase();
@@ -182,17 +182,21 @@ mod tests {
             .to_vec()
     }
 
-    fn names(look: &Look) -> Vec<String> {
-        look.arrange(rows(), &COLUMNS).into_iter().map(|row| row.key).collect()
+    fn names(list_view: &ListView) -> Vec<String> {
+        list_view.arrange(rows(), &COLUMNS).into_iter().map(|row| row.key).collect()
     }
 
     #[test]
     fn words_rise_and_numbers_fall_unless_reversed() {
-        let look = |sort, reverse| Look { sort, reverse, ..Look::default() };
-        assert_eq!(names(&look(0, false)), ["Alpha", "beta", "delta", "gamma"]);
-        assert_eq!(names(&look(0, true)), ["gamma", "delta", "beta", "Alpha"]);
-        assert_eq!(names(&look(1, false)), ["Alpha", "beta", "delta", "gamma"]);
-        assert_eq!(names(&look(1, true)), ["gamma", "beta", "delta", "Alpha"], "equals stay put");
+        let list_view = |sort, reverse| ListView { sort, reverse, ..ListView::default() };
+        assert_eq!(names(&list_view(0, false)), ["Alpha", "beta", "delta", "gamma"]);
+        assert_eq!(names(&list_view(0, true)), ["gamma", "delta", "beta", "Alpha"]);
+        assert_eq!(names(&list_view(1, false)), ["Alpha", "beta", "delta", "gamma"]);
+        assert_eq!(
+            names(&list_view(1, true)),
+            ["gamma", "beta", "delta", "Alpha"],
+            "equals stay put"
+        );
     }
 
     #[test]
@@ -203,34 +207,34 @@ mod tests {
             ("2", &["beta", "delta"]),
             ("nothing", &[]),
         ] {
-            let look = Look { filter: filter.to_owned(), ..Look::default() };
-            assert_eq!(names(&look), expected, "{filter:?}");
+            let list_view = ListView { filter: filter.to_owned(), ..ListView::default() };
+            assert_eq!(names(&list_view), expected, "{filter:?}");
         }
     }
 
     #[test]
     fn what_is_pointed_at_is_a_row_and_not_a_place() {
-        let mut look = Look::default();
-        let sorted = look.arrange(rows(), &COLUMNS);
-        look.walk(&sorted, 1);
-        assert_eq!(look.selected.as_deref(), Some("beta"));
-        look.reverse = true;
-        let reversed = look.arrange(rows(), &COLUMNS);
-        assert_eq!(look.place(&reversed), 2);
-        look.walk(&reversed, isize::MAX);
-        assert_eq!(look.selected.as_deref(), Some("Alpha"));
-        look.walk(&reversed, isize::MIN);
-        assert_eq!(look.selected.as_deref(), Some("gamma"));
-        look.walk(&[], 1);
-        assert_eq!((look.selected.clone(), look.place(&sorted)), (None, 0));
+        let mut list_view = ListView::default();
+        let sorted = list_view.arrange(rows(), &COLUMNS);
+        list_view.walk(&sorted, 1);
+        assert_eq!(list_view.selected.as_deref(), Some("beta"));
+        list_view.reverse = true;
+        let reversed = list_view.arrange(rows(), &COLUMNS);
+        assert_eq!(list_view.place(&reversed), 2);
+        list_view.walk(&reversed, isize::MAX);
+        assert_eq!(list_view.selected.as_deref(), Some("Alpha"));
+        list_view.walk(&reversed, isize::MIN);
+        assert_eq!(list_view.selected.as_deref(), Some("gamma"));
+        list_view.walk(&[], 1);
+        assert_eq!((list_view.selected.clone(), list_view.place(&sorted)), (None, 0));
     }
 
     #[test]
     fn sorting_goes_round_the_columns_in_their_usual_direction() {
-        let mut look = Look { reverse: true, ..Look::default() };
-        look.sort_by_next(&COLUMNS);
-        assert_eq!((look.sort, look.reverse), (1, false));
-        look.sort_by_next(&COLUMNS);
-        assert_eq!(look.sort, 0);
+        let mut list_view = ListView { reverse: true, ..ListView::default() };
+        list_view.sort_by_next(&COLUMNS);
+        assert_eq!((list_view.sort, list_view.reverse), (1, false));
+        list_view.sort_by_next(&COLUMNS);
+        assert_eq!(list_view.sort, 0);
     }
 }

@@ -1,6 +1,6 @@
 //! `tcpguard top`: a live view of tcpguard in a terminal.
 //!
-//! The agent's responses (`seen`) and the user's keys (`keys`) meet in a [`Model`], of which
+//! The agent's responses (`snapshot`) and the user's keys (`keys`) meet in a [`Model`], of which
 //! [`draw()`] makes a picture. All of that is pure and takes the time as a parameter. `panes`
 //! determines the content and knows of no terminal. Only [`run`] and [`terminal`] touch the world.
 
@@ -11,7 +11,7 @@ mod keys;
 mod list;
 mod model;
 mod panes;
-mod seen;
+mod snapshot;
 pub mod terminal;
 
 use std::io;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use ratatui::crossterm::event::{self, Event, KeyEvent};
 
 use crate::render::View;
-use crate::status::{AttackInFull, Status};
+use crate::status::{FullIncident, Status};
 
 pub use draw::draw;
 pub use keys::{Action, Doing, action};
@@ -46,11 +46,11 @@ pub enum Question {
 
 /// A response of the agent.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum Update {
     /// Response to [`Question::Status`].
     Status(Box<Status>),
     /// Response to [`Question::Explain`].
-    Story(Box<AttackInFull>),
+    Story(Box<FullIncident>),
 }
 
 /// An event while the view is open.
@@ -58,7 +58,7 @@ enum Happened {
     Key(KeyEvent),
     Resized(u16, u16),
     Noticed(Notice),
-    Answered(Question, Result<Answer, String>),
+    Answered(Question, Result<Update, String>),
 }
 
 /// Shows the agent's responses until the user leaves. `first` is the first response. `ask` gets the
@@ -71,7 +71,7 @@ pub fn run(
     first: Status,
     options: Options,
     view: View,
-    ask: impl FnMut(Question) -> Result<Answer, String> + Send + 'static,
+    ask: impl FnMut(Question) -> Result<Update, String> + Send + 'static,
 ) -> io::Result<()> {
     let (tell, happened) = channel();
     let notices = tell.clone();
@@ -128,10 +128,10 @@ fn take_in(
         Happened::Noticed(Notice::Stop) => screen.stop()?,
         Happened::Noticed(Notice::GoOn) => screen.take_again()?,
         Happened::Answered(question, answer) => match (question, answer) {
-            (_, Ok(Answer::Status(status))) => model.feed(*status, begun.elapsed()),
-            (Question::Status, Ok(Answer::Story(_))) => {}
+            (_, Ok(Update::Status(status))) => model.feed(*status, begun.elapsed()),
+            (Question::Status, Ok(Update::Story(_))) => {}
             (Question::Status, Err(why)) => model.fail(why),
-            (Question::Explain(id), Ok(Answer::Story(story))) => model.explained(id, Ok(story)),
+            (Question::Explain(id), Ok(Update::Story(story))) => model.explained(id, Ok(story)),
             (Question::Explain(id), Err(why)) => model.explained(id, Err(why)),
         },
         Happened::Key(key) => {
@@ -164,7 +164,7 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
 /// Asks for the status again and again, and for requested incidents in between, until a channel is
 /// closed.
 fn keep_asking(
-    mut ask: impl FnMut(Question) -> Result<Answer, String>,
+    mut ask: impl FnMut(Question) -> Result<Update, String>,
     delay: Duration,
     wishes: &Receiver<u64>,
     answers: &Sender<Happened>,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::keys::{Action, Doing};
-use super::list::{Look, Row};
+use super::list::{ListView, Row};
 use super::panes::{Note, Pane};
-use super::seen::Seen;
+use super::snapshot::Snapshot;
 use crate::render::number::span;
 use crate::render::{self, View, wrap};
-use crate::status::{AttackInFull, Status};
+use crate::status::{FullIncident, Status};
 
 /// Narrowest terminal that has room for everything, in columns.
 pub const WIDTH: u16 = 80;
@@ -48,13 +48,13 @@ pub struct Model {
     view: View,
     /// Columns and lines of the terminal.
     size: (u16, u16),
-    live: Seen,
+    live: Snapshot,
     /// The snapshot that is shown while the picture is held.
-    held: Option<Seen>,
+    held: Option<Snapshot>,
     /// Reason why there is no response.
     trouble: Option<String>,
     pane: Pane,
-    looks: [Look; Pane::ALL.len()],
+    list_views: [ListView; Pane::ALL.len()],
     over: Over,
 }
 
@@ -73,7 +73,7 @@ enum Over {
 struct Story {
     id: u64,
     /// The data of the story, once it is there.
-    attack: Option<Box<AttackInFull>>,
+    incident: Option<Box<FullIncident>>,
     lines: Vec<String>,
     /// The first line shown.
     first: usize,
@@ -106,16 +106,16 @@ impl Model {
         view: View,
         size: (u16, u16),
     ) -> Self {
-        let look = |pane: Pane| Look { sort: pane.first_sort(), ..Look::default() };
+        let list_view = |pane: Pane| ListView { sort: pane.first_sort(), ..ListView::default() };
         Self {
-            live: Seen::first(first, now, options.interface.as_deref()),
+            live: Snapshot::first(first, now, options.interface.as_deref()),
             options,
             view,
             size,
             held: None,
             trouble: None,
             pane: Pane::Overview,
-            looks: Pane::ALL.map(look),
+            list_views: Pane::ALL.map(list_view),
             over: Over::Nothing,
         }
     }
@@ -133,14 +133,14 @@ impl Model {
     }
 
     /// Takes the details of incident `id`, or the reason why there are none.
-    pub fn explained(&mut self, id: u64, answer: Result<Box<AttackInFull>, String>) {
+    pub fn explained(&mut self, id: u64, answer: Result<Box<FullIncident>, String>) {
         let width = self.size.0;
         let Over::Story(story) = &mut self.over else { return };
         if story.id != id {
             return;
         }
         match answer {
-            Ok(attack) => story.attack = Some(attack),
+            Ok(incident) => story.incident = Some(incident),
             Err(why) => story.lines = wrap(&why, usize::from(width)),
         }
         self.lay_out();
@@ -156,11 +156,11 @@ impl Model {
     fn lay_out(&mut self) {
         let (width, height) = (usize::from(self.size.0), self.page());
         let Over::Story(story) = &mut self.over else { return };
-        if let Some(attack) = &story.attack {
+        if let Some(incident) = &story.incident {
             let plain = View { colour: false, ..self.view.clone() };
             let mut text = String::new();
             // A string takes whatever is written.
-            let _ = render::attack_in_full(&mut text, attack, &plain);
+            let _ = render::attack_in_full(&mut text, incident, &plain);
             story.lines = text.lines().flat_map(|line| broken(line, width)).collect();
         }
         story.first = story.first.min(story.lines.len().saturating_sub(height));
@@ -192,11 +192,11 @@ impl Model {
             Action::Show(pane) => self.pane = pane,
             Action::Sort => {
                 let columns = self.pane.columns();
-                self.look_mut().sort_by_next(columns);
+                self.list_view_mut().sort_by_next(columns);
             }
             Action::Reverse => {
-                let look = self.look_mut();
-                look.reverse = !look.reverse;
+                let list_view = self.list_view_mut();
+                list_view.reverse = !list_view.reverse;
             }
             Action::Pause => {
                 self.held = match self.held {
@@ -206,10 +206,10 @@ impl Model {
             }
             Action::Help => self.over = Over::Help,
             Action::Filter if self.pane.columns().is_empty() => {}
-            Action::Filter => self.over = Over::Typing(self.look().filter.clone()),
-            Action::Type(letter) => self.look_mut().filter.push(letter),
+            Action::Filter => self.over = Over::Typing(self.list_view().filter.clone()),
+            Action::Type(letter) => self.list_view_mut().filter.push(letter),
             Action::Erase => {
-                self.look_mut().filter.pop();
+                self.list_view_mut().filter.pop();
             }
             Action::Accept => self.over = Over::Nothing,
             Action::Close => self.close(),
@@ -222,9 +222,9 @@ impl Model {
             return None;
         }
         let rows = self.rows();
-        let id = rows.get(self.look().place(&rows))?.key.parse().ok()?;
+        let id = rows.get(self.list_view().place(&rows))?.key.parse().ok()?;
         let lines = vec![format!("asking for all that is known of incident #{id}…")];
-        self.over = Over::Story(Story { id, attack: None, lines, first: 0 });
+        self.over = Over::Story(Story { id, incident: None, lines, first: 0 });
         Some(Wish::Explain(id))
     }
 
@@ -238,21 +238,21 @@ impl Model {
             Over::Help => {}
             Over::Nothing | Over::Typing(_) => {
                 let rows = self.rows();
-                self.look_mut().walk(&rows, by);
+                self.list_view_mut().walk(&rows, by);
             }
         }
     }
 
     fn close(&mut self) {
         match std::mem::replace(&mut self.over, Over::Nothing) {
-            Over::Typing(before) => self.look_mut().filter = before,
-            Over::Nothing => self.look_mut().filter.clear(),
+            Over::Typing(before) => self.list_view_mut().filter = before,
+            Over::Nothing => self.list_view_mut().filter.clear(),
             Over::Help | Over::Story(_) => {}
         }
     }
 
-    fn look_mut(&mut self) -> &mut Look {
-        &mut self.looks[self.pane.place()]
+    fn list_view_mut(&mut self) -> &mut ListView {
+        &mut self.list_views[self.pane.place()]
     }
 
     /// Lines of a pane without its heading.
@@ -261,7 +261,7 @@ impl Model {
     }
 
     /// The snapshot that is shown.
-    pub fn seen(&self) -> &Seen {
+    pub fn snapshot(&self) -> &Snapshot {
         self.held.as_ref().unwrap_or(&self.live)
     }
 
@@ -281,19 +281,19 @@ impl Model {
     }
 
     /// Returns the sort order, filter and selection of its list.
-    pub fn look(&self) -> &Look {
-        &self.looks[self.pane.place()]
+    pub fn list_view(&self) -> &ListView {
+        &self.list_views[self.pane.place()]
     }
 
     /// The rows of its list that are to be shown, in their order.
     pub fn rows(&self) -> Vec<Row> {
-        let rows = self.pane.rows(self.seen(), &self.view);
-        self.look().arrange(rows, self.pane.columns())
+        let rows = self.pane.rows(self.snapshot(), &self.view);
+        self.list_view().arrange(rows, self.pane.columns())
     }
 
     /// The notes about the row with this key, and about the list as a whole.
     pub fn notes(&self, key: Option<&str>) -> Vec<Note> {
-        self.pane.notes(self.seen(), key, &self.view)
+        self.pane.notes(self.snapshot(), key, &self.view)
     }
 
     /// The current activity, which decides the meaning of a key.
@@ -334,7 +334,7 @@ impl Model {
 /// `line` in as many lines of `width` characters as it needs. Continuation lines are indented to
 /// its text and not to its heading.
 fn broken(line: &str, width: usize) -> Vec<String> {
-    /// Columns before the text of a paragraph, see `render::attack`.
+    /// Columns before the text of a paragraph, see `render::incident`.
     const INDENT: usize = 11;
     if line.chars().count() <= width {
         return vec![line.to_owned()];

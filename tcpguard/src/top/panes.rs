@@ -8,7 +8,7 @@ mod signatures;
 mod sources;
 
 use super::list::{Column, Row};
-use super::seen::Seen;
+use super::snapshot::Snapshot;
 use crate::render::{Tone, View};
 
 pub use overview::{clients, curves};
@@ -94,25 +94,25 @@ impl Pane {
     }
 
     /// Returns the number of rows of its list; `None` for the overview.
-    pub fn count(self, seen: &Seen) -> Option<usize> {
-        let status = &seen.status;
+    pub fn count(self, snapshot: &Snapshot) -> Option<usize> {
+        let status = &snapshot.status;
         match self {
             Self::Overview => None,
             Self::Listeners => Some(status.listeners.len()),
             Self::Sources => Some(status.sources.len()),
             Self::Signatures => Some(status.rules.list.len()),
-            Self::Incidents => Some(status.attacks.len() + status.past_attacks.len()),
+            Self::Incidents => Some(status.incidents.len() + status.past_incidents.len()),
         }
     }
 
     /// The rows of its list.
-    pub fn rows(self, seen: &Seen, view: &View) -> Vec<Row> {
+    pub fn rows(self, snapshot: &Snapshot, view: &View) -> Vec<Row> {
         match self {
             Self::Overview => Vec::new(),
-            Self::Listeners => listeners::rows(seen),
-            Self::Sources => sources::rows(seen),
-            Self::Signatures => signatures::rows(seen),
-            Self::Incidents => incidents::rows(seen, view),
+            Self::Listeners => listeners::rows(snapshot),
+            Self::Sources => sources::rows(snapshot),
+            Self::Signatures => signatures::rows(snapshot),
+            Self::Incidents => incidents::rows(snapshot, view),
         }
     }
 
@@ -129,13 +129,13 @@ impl Pane {
 
     /// The notes about the row with this key, and about the list as a whole. For the overview:
     /// everything below its curves.
-    pub fn notes(self, seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
+    pub fn notes(self, snapshot: &Snapshot, key: Option<&str>, view: &View) -> Vec<Note> {
         match self {
-            Self::Overview => overview::notes(seen, view),
-            Self::Listeners => listeners::notes(seen, key, view),
-            Self::Sources => sources::notes(seen, key),
-            Self::Signatures => signatures::notes(seen, key),
-            Self::Incidents => incidents::notes(seen, key),
+            Self::Overview => overview::notes(snapshot, view),
+            Self::Listeners => listeners::notes(snapshot, key, view),
+            Self::Sources => sources::notes(snapshot, key),
+            Self::Signatures => signatures::notes(snapshot, key),
+            Self::Incidents => incidents::notes(snapshot, key),
         }
     }
 }

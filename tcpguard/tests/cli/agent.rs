@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tcpguard::config::{Held, Origin};
-use tcpguard::control::proto::OnTrial;
+use tcpguard::control::proto::PendingConfirmation;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
-    AlertEntry, Allowed, AttackInFull, Explanation, Imported, Rule, Severity, Status, Step,
-    StepState, Time, ValidatedClients,
+    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mitigation, MitigationState, Rule,
+    Severity, Status, Time, ValidatedClients,
 };
 use tcpguard_engine as engine;
 
@@ -39,7 +39,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 completed_at: None,
                 clients: ValidatedClients::default(),
                 source: None,
-                steps: Vec::new(),
+                mitigations: Vec::new(),
             }))
         }
         Request::Effective => {
@@ -63,18 +63,18 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                         Origin::CommandLine { option },
                     ),
                     held("detection.poll_ms", json!(250), true, Origin::Default),
-                    held("gate.drop_items", json!(4), false, at(&path, 12)),
+                    held("gate.drop_indicators", json!(4), false, at(&path, 12)),
                     held("listener[\":443\"].mode", json!("observe"), false, at(&part, 3)),
                 ],
                 files: vec![path.clone(), part],
                 path: Some(path),
             }
         }
-        Request::ExplainAttack { id } => {
+        Request::ExplainIncident { id } => {
             let (report, facts) = support::flooded(status.daemon.mode.into());
             let known = report.incidents.iter().find(|incident| incident.id == *id);
             match known {
-                Some(incident) => Response::AttackExplained(Box::new(AttackInFull::build(
+                Some(incident) => Response::IncidentExplained(Box::new(FullIncident::build(
                     incident,
                     &report,
                     facts.clock,
@@ -106,19 +106,19 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Disallow { prefix } => Response::refused(
             RefusalKind::NotFound,
             format!(
-                "nothing within {prefix} is on the allow-list; see what is: tcpguard rules list"
+                "nothing within {prefix} is on the allowlist; see what is: tcpguard rules list"
             ),
         ),
-        Request::OrderStep { step, order, .. } => {
+        Request::OrderMitigation { mitigation, order, .. } => {
             let mut listener = status.listeners[0].clone();
-            listener.steps = vec![Step {
-                step: step.name().to_owned(),
-                state: StepState::Forbidden,
+            listener.mitigations = vec![Mitigation {
+                mitigation: mitigation.name().to_owned(),
+                state: MitigationState::Forbidden,
                 since: None,
                 until: Some(status.generated_at),
                 why: format!("uid 0 said {order:?}"),
             }];
-            Response::StepOrdered(Box::new(listener))
+            Response::MitigationOrdered(Box::new(listener))
         }
         Request::SetMode { mode }
         | Request::SetModeFor { mode, .. }
@@ -127,7 +127,8 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         }
         Request::ImportRules { rules, dry_run, .. } => {
             let added = rules.len() as u32;
-            let imported = Imported { added, kept: 0, removed: 0, total: added, on_trial: 0 };
+            let imported =
+                Imported { added, kept: 0, removed: 0, total: added, pending_confirmation: 0 };
             Response::Imported { imported, dry_run: *dry_run }
         }
         Request::Unblock { prefix: Some(prefix), .. } => Response::refused(
@@ -143,10 +144,10 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
             Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
         }
-        Request::Block { prefix, ports, for_s, reason, on_trial, dry_run, .. } => {
+        Request::Block { prefix, ports, for_s, reason, pending_confirmation, dry_run, .. } => {
             let rule = manual_rule(&prefix.to_string(), *for_s, reason);
-            let rule = match on_trial {
-                Some(OnTrial { within_s, .. }) => Rule {
+            let rule = match pending_confirmation {
+                Some(PendingConfirmation { within_s, .. }) => Rule {
                     confirmed_until: Some(rule.expires_at),
                     ..manual_rule(&prefix.to_string(), *within_s, reason)
                 },
@@ -179,11 +180,11 @@ fn told(status: &Status) -> Vec<AlertEntry> {
 
 /// Counters before and during attack #3: half a minute of calm, then the flood.
 fn timeline() -> Timeline {
-    let point = |step: u32| Point {
-        at_ms: u64::from(step) * 1000,
-        syn_pps: if step > 30 { 98_900.0 } else { 52.0 },
+    let point = |mitigation: u32| Point {
+        at_ms: u64::from(mitigation) * 1000,
+        syn_pps: if mitigation > 30 { 98_900.0 } else { 52.0 },
         completed_pps: 51.0,
-        half_open: Some(if step > 30 { 128 } else { 1 }),
+        half_open: Some(if mitigation > 30 { 128 } else { 1 }),
         queue_limit: Some(4096),
         ..Point::default()
     };
@@ -191,7 +192,7 @@ fn timeline() -> Timeline {
         schema: TIMELINE_SCHEMA.to_owned(),
         id: 3,
         began: Time("2026-11-20T14:01:41Z".parse().unwrap()),
-        step_ms: 1000,
+        interval_ms: 1000,
         points: (1..=60).map(point).collect(),
     }
 }
@@ -221,7 +222,7 @@ fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
         expires: clock.now + std::time::Duration::from_secs(for_s),
         confirmed_until: None,
         hits: 0,
-        returned: 0,
+        accepted_retransmits: 0,
         completed: 0,
     };
     Rule::build(&report, clock)

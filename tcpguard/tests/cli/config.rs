@@ -91,7 +91,7 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     let (path, directory) = (file.to_str().unwrap(), parts.to_str().unwrap());
     std::fs::write(&file, "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n").unwrap();
     std::fs::create_dir(&parts).unwrap();
-    std::fs::write(parts.join("10-gate.toml"), "[gate]\ndrop_items = 4\n").unwrap();
+    std::fs::write(parts.join("10-gate.toml"), "[gate]\ndrop_indicators = 4\n").unwrap();
     std::fs::write(
         parts.join("20-mail.toml"),
         "mode = \"observe\"\n[[listener]]\nat = \":25\"\ncookies = false\n",
@@ -106,8 +106,8 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     for (setting, origin) in [
         ("mode = \"observe\"", format!("{directory}/20-mail.toml:1")),
         ("interfaces.names = [\"eth0\"]", format!("{path}:3")),
-        ("gate.drop_items = 4", format!("{directory}/10-gate.toml:2")),
-        ("gate.attack_items = 2", "default".to_owned()),
+        ("gate.drop_indicators = 4", format!("{directory}/10-gate.toml:2")),
+        ("gate.attack_indicators = 2", "default".to_owned()),
         ("listener[\":25\"].cookies = false", format!("{directory}/20-mail.toml:4")),
     ] {
         let line = format!("{setting:<40} # {origin}");
@@ -115,7 +115,7 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     }
     let json = host.run(&["config", "show", path, "--json"]).json();
     assert_eq!(json["files"].as_array().map(Vec::len), Some(3));
-    assert_eq!(json["settings"]["gate.drop_items"]["origin"]["line"], 2);
+    assert_eq!(json["settings"]["gate.drop_indicators"]["origin"]["line"], 2);
 
     std::fs::write(parts.join("20-mail.toml"), "\n[[listener]]\nat = \"25\"\nmod = \"off\"\n")
         .unwrap();
@@ -138,7 +138,7 @@ fn what_the_agent_holds_is_shown_with_its_origins() {
         "mode = \"enforce\"                         # tcpguard mode\n\
          interfaces.names = [\"eth0\"]              # command line\n\
          detection.poll_ms = 250                  # default\n\
-         gate.drop_items = 4                      # file\n\
+         gate.drop_indicators = 4                 # file\n\
          listener[\":443\"].mode = \"observe\"        # file\n",
         "what the files say by now may be newer: tcpguard config show\n",
     );

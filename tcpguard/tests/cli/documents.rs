@@ -24,15 +24,15 @@ const LINES: [(&str, &str); 35] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
-    ("explain 3", "tcpguard.attack/1"),
+    ("explain 3", "tcpguard.incident/1"),
     ("report 3", "tcpguard.timeline/1"),
     ("alerts", "tcpguard.alerts/1"),
     ("alerts list --since 7d", "tcpguard.alerts/1"),
-    ("alerts show 3", "tcpguard.attack/1"),
+    ("alerts show 3", "tcpguard.incident/1"),
     ("block 192.0.2.7", "tcpguard.block/1"),
     ("unblock --all", "tcpguard.unblock/1"),
     ("allow 203.0.113.0/24", "tcpguard.allow/1"),
-    ("unallow 203.0.113.0/24", "tcpguard.unallow/1"),
+    ("disallow 203.0.113.0/24", "tcpguard.disallow/1"),
     ("rules list", "tcpguard.rule-list/1"),
     ("rules export --all", "tcpguard.rules/1"),
     ("rules import DIR/rules.txt", "tcpguard.import/1"),
@@ -40,7 +40,7 @@ const LINES: [(&str, &str); 35] = [
     ("rules flush", "tcpguard.unblock/1"),
     ("mode", "tcpguard.mode/1"),
     ("mode observe", "tcpguard.mode/1"),
-    ("step :443 cookies off", "tcpguard.step/1"),
+    ("mitigation :443 cookies off", "tcpguard.mitigation/1"),
     ("reload", "tcpguard.reload/1"),
     ("replay DIR/empty.pcap --quiet", "tcpguard.replay/1"),
     ("states", "tcpguard.states/1"),
@@ -74,7 +74,7 @@ const ELSEWHERE: [(&str, Option<&str>); 8] = [
     // It changes the host: tests/tune.rs of the test kit.
     ("tune --apply", Some("tcpguard.tuned/1")),
     // It needs network namespaces of its own: tests/probe.rs of the test kit.
-    ("probe", Some("tcpguard.probe/1")),
+    ("selftest", Some("tcpguard.selftest/1")),
 ];
 
 fn files(dir: &Path) {

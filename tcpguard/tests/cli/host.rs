@@ -8,8 +8,8 @@ use tcpguard::control::{Request, Response};
 use tcpguard::status::Status;
 
 use super::agent::answer;
+use super::hint_check;
 use super::stand_in::StandIn;
-use super::way_on;
 
 /// A runtime directory, and possibly an agent that listens in it.
 pub struct Host {
@@ -80,7 +80,7 @@ impl Outcome {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         };
-        assert!(way_on::is_named(&outcome.stderr), "no command and no file in {outcome:#?}");
+        assert!(hint_check::is_named(&outcome.stderr), "no command and no file in {outcome:#?}");
         outcome
     }
 

@@ -5,6 +5,8 @@ mod agent;
 mod agent_gone;
 mod config;
 mod documents;
+#[path = "../../src/hint_check.rs"]
+mod hint_check;
 mod host;
 mod numbers;
 mod report;
@@ -17,8 +19,6 @@ mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod usage;
-#[path = "../../src/way_on.rs"]
-mod way_on;
 
-// Where `way_on` looks for the verbs, here as in the library.
+// Where `hint_check` looks for the verbs, here as in the library.
 use tcpguard::cli;

@@ -1,4 +1,4 @@
-//! Rules and the allow-list.
+//! Rules and the allowlist.
 
 use tcpguard_engine as engine;
 
@@ -128,7 +128,7 @@ fn unblocking_prints_what_was_removed() {
     host.run(&["unblock", "--all", "--origin", "auto"]).is(
         0,
         "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7 M hits; it had 54 s left)\n",
-        "while attack #3 goes on, rule 7 is made again after 10 min, or at once: tcpguard step :443 \
+        "while attack #3 goes on, rule 7 is made again after 10 min, or at once: tcpguard mitigation :443 \
          signature auto; to stop dropping: tcpguard mode observe\n",
     );
     assert_eq!(host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"], 7);
@@ -164,10 +164,10 @@ fn allowing_and_taking_it_back() {
         allowed.stdout.starts_with("allowed 203.0.113.0/24 for 30d 00h, until "),
         "{allowed:#?}"
     );
-    assert!(allowed.stderr.contains("tcpguard unallow 203.0.113.0/24"), "{allowed:#?}");
-    host.run(&["unallow", "192.0.2.0/24"]).is(
+    assert!(allowed.stderr.contains("tcpguard disallow 203.0.113.0/24"), "{allowed:#?}");
+    host.run(&["disallow", "192.0.2.0/24"]).is(
         5,
         "",
-        "tcpguard: nothing within 192.0.2.0/24 is on the allow-list; see what is: tcpguard rules list\n",
+        "tcpguard: nothing within 192.0.2.0/24 is on the allowlist; see what is: tcpguard rules list\n",
     );
 }

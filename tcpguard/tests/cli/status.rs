@@ -24,7 +24,7 @@ fn a_plain_locale_gets_ascii_and_json_stays_as_it_is() {
         |line: &[&str]| Outcome::of(line, host.command(line).env("LC_ALL", "C").output().unwrap());
     let text = run(&["status"]);
     assert!(text.code == Some(0) && text.stdout.is_ascii(), "{text:#?}");
-    assert_eq!(run(&["status", "--json"]).json()["attacks"][0]["id"], 3);
+    assert_eq!(run(&["status", "--json"]).json()["incidents"][0]["id"], 3);
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn an_address_and_an_attack_are_explained() {
     assert!(json["verdict"].as_str().unwrap().starts_with("no rule names it"));
     assert_eq!(json["decisions"][0]["rule"], 7);
 
-    let id = host.run(&["status", "--json"]).json()["attacks"][0]["id"].to_string();
+    let id = host.run(&["status", "--json"]).json()["incidents"][0]["id"].to_string();
     let attack = host.run(&["explain", &id]);
     assert_eq!(attack.code, Some(0), "{attack:#?}");
     for words in ["Alarm", "Verdict", "Gate", "Looks", "opts=none win=512 ttl=64", "BEFORE"] {
         assert!(attack.stdout.contains(words), "{words}: {attack:#?}");
     }
     let json = host.run(&["explain", &id, "--json"]).json();
-    assert_eq!(json["schema"], "tcpguard.attack/1");
+    assert_eq!(json["schema"], "tcpguard.incident/1");
     assert_eq!(json["record"]["lines"][1]["holds"], true);
     host.run(&["explain", "99"]).is(
         5,

@@ -87,7 +87,7 @@ fn every_headline_of_the_status_is_explained() {
         State::Elevated,
         State::AttackMitigated,
         State::AttackUnmitigated,
-        State::LostBeforeGuard,
+        State::DroppedBeforeXdp,
         State::Degraded,
         State::Off,
     ] {
@@ -209,7 +209,7 @@ mod by_construction {
             assert_eq!(mistyped(line).len(), 1, "{line}");
         }
         for line in [
-            "tcpguard status --json | jq '.attacks[] | .id'",
+            "tcpguard status --json | jq '.incidents[] | .id'",
             "sudo tcpguard block 192.0.2.7 --for 1h --reason \"a # b\"   # with a comment",
             "tcpguard explain 7 2>/dev/null",
             "systemctl start tcpguard",

@@ -272,12 +272,15 @@ fn a_configuration_judges_by_its_own_thresholds_and_its_mistakes_are_no_verdict(
         document["incidents"][0]["class"].as_str().unwrap().to_owned()
     };
     assert_eq!(class(&["-", "--json"]), "random_spoofed");
-    std::fs::write(&file, "[gate]\nattack_items = 5\ndrop_items = 5\n").unwrap();
+    std::fs::write(&file, "[gate]\nattack_indicators = 5\ndrop_indicators = 5\n").unwrap();
     assert_eq!(class(&["-", "--json", "--config", path]), "handshake_degraded");
 
-    std::fs::write(&file, "[gate]\nattack_items = 7\n").unwrap();
+    std::fs::write(&file, "[gate]\nattack_indicators = 7\n").unwrap();
     let output = tcpguard(&["-", "-c", path], &flooded());
     assert_eq!(output.status.code(), Some(2));
     let complaint = line(&output.stderr);
-    assert!(complaint.contains(&format!("{path}:2:16: gate.attack_items: 7 does")), "{complaint}");
+    assert!(
+        complaint.contains(&format!("{path}:2:21: gate.attack_indicators: 7 does")),
+        "{complaint}"
+    );
 }

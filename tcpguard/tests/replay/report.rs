@@ -29,10 +29,10 @@ fn every_incident_has_its_line_and_its_chapter() {
     assert_eq!(stories.len(), outcome.replay.incidents.len());
     let (full, line) = &stories[0];
     let incident = &outcome.replay.incidents[0];
-    let since = full.attack.since.0.duration_since(outcome.began()).as_secs_f64();
+    let since = full.incident.since.0.duration_since(outcome.began()).as_secs_f64();
     assert!((since - incident.started_s).abs() < 0.002, "{since} {}", incident.started_s);
     let line = line.as_ref().expect("what was counted");
-    assert_eq!(line.id, full.attack.id);
+    assert_eq!(line.id, full.incident.id);
     let most = line.points.iter().map(|point| point.syn_pps).fold(0.0, f64::max);
     assert!((900.0..1200.0).contains(&most), "{most}");
     assert!(line.points.iter().all(|point| point.dropped_pps == 0.0 && point.half_open.is_none()));

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use tcpguard::host::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard::status::{
-    AlertEntry, AttachMode, AttackCount, AttackKind, Clock, ConfigFacts, CookieBackend,
-    CookieFacts, Counts as EventCounts, Facts, Health, Hook, InterfaceFacts, LossCounters,
-    MapFacts, Program, Reading, Severity, SourceFacts, Status,
+    AlertEntry, AttachMode, Clock, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
+    DocumentClass, Facts, Health, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts,
+    Program, Reading, Severity, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Completions, Counts, Egress, Evidence, FirstVerdict, GateItem,
-    IncidentClass, IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind,
-    ListenerReport, ListenerState, Mode, Moment, NetworkShare, Ports, Queues, Record, Report,
-    RuleId, RuleRecord, RuleReport, SignatureShare, SourceShare, Statistics, Step, StepReport,
-    StepState, TcpExt, Timestamp, VerdictLine,
+    self as engine, ActionReport, Completions, Counts, Egress, Evidence, FirstVerdict,
+    IncidentClass, IncidentReport, Indicator, Listener, ListenerCounters, ListenerId, ListenerKind,
+    ListenerReport, ListenerState, Mitigation, MitigationReport, MitigationState, Mode, Moment,
+    NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
+    SourceShare, Statistics, TcpExt, Timestamp, VerdictLine,
 };
 
 /// The moment of every scene, in ms since boot.
@@ -79,7 +79,7 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
         cookie_rate: 0.0,
         reaching_rate: 0.0,
         completions: Completions { rate: syn_rate, baseline: Some(syn_rate) },
-        steps: Vec::new(),
+        mitigations: Vec::new(),
         egress: Egress::Seen,
         state,
     }
@@ -117,7 +117,7 @@ pub fn calm() -> (Report, Facts) {
             error: None,
             stands_in: None,
         },
-        mode_ends: None,
+        mode_reverts: None,
         heartbeat: Some(ago(140)),
         heap: Some(2_812_416),
         interfaces: vec![interface(now, earlier)],
@@ -141,7 +141,7 @@ pub fn calm() -> (Report, Facts) {
         maps: vec![
             MapFacts { name: "FLOWS".to_owned(), entries: Some(120), max_entries: 65_536 },
             MapFacts { name: "CLIENTS".to_owned(), entries: Some(9_000), max_entries: 65_536 },
-            MapFacts { name: "SEEN".to_owned(), entries: None, max_entries: 1_048_576 },
+            MapFacts { name: "DROP_CACHE".to_owned(), entries: None, max_entries: 1_048_576 },
         ],
         sources: vec![SourceFacts {
             addr: addr("2001:db8:7::"),
@@ -222,8 +222,8 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
             expected: 160.0,
             occupancy: None,
             overload_polls: 0,
-            crowd_polls: 0,
-            usual_syn_rate: 52.0,
+            flash_crowd_polls: 0,
+            baseline_syn_rate: 52.0,
         },
         tcp_ext: TcpExt { syncookies_sent: 12, ..TcpExt::default() },
         queues: Some(Queues { half_open: Some(128), accept: 3, backlog: 4096 }),
@@ -270,15 +270,15 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
             created: rule.created,
             ended: None,
             hits: rule.hits,
-            returned: rule.returned,
+            accepted_retransmits: rule.accepted_retransmits,
             completed: rule.completed,
         }],
         more_rules: 0,
         more_hits: 0,
-        steps: vec![Step::Cookies],
+        mitigations: vec![Mitigation::Cookies],
         removed: None,
         no_rule: None,
-        no_step: None,
+        no_mitigation: None,
         headers: Vec::new(),
     })
 }
@@ -297,26 +297,26 @@ fn signature_rule() -> RuleReport {
         expires: ago(0) + Duration::from_secs(54),
         confirmed_until: None,
         hits: 19_740_000,
-        returned: 2,
+        accepted_retransmits: 2,
         completed: 1,
     }
 }
 
 fn flood(mode: Mode) -> IncidentReport {
     let started = ago(200_000);
-    let step = |after: u64, text: &str| ActionReport {
+    let mitigation = |after: u64, text: &str| ActionReport {
         at: started + Duration::from_millis(after),
         text: text.to_owned(),
     };
-    let mut actions = vec![step(500, "recognised as a random-source SYN flood")];
+    let mut actions = vec![mitigation(500, "recognised as a random-source SYN flood")];
     actions.push(match mode {
-        Mode::Enforce => step(750, "rule 7 drops its signature"),
-        _ => step(750, "rule 7 counts its signature"),
+        Mode::Enforce => mitigation(750, "rule 7 drops its signature"),
+        _ => mitigation(750, "rule 7 counts its signature"),
     });
     let evidence = Evidence {
         ports_tried: 0,
         addresses_tried: 0,
-        usual_syn_rate: 0.0,
+        baseline_syn_rate: 0.0,
         unsolicited_rate: 0.0,
         closed_rate: 0.0,
         beyond_rate: 0.0,
@@ -347,17 +347,17 @@ fn flood(mode: Mode) -> IncidentReport {
         retransmitted_share: Some(0.003),
         half_open: Some((128, 4096)),
         gate: vec![
-            GateItem {
+            Indicator {
                 name: "sources".to_owned(),
                 holds: true,
                 detail: "99 % of the failing SYNs come from sources seen once".to_owned(),
             },
-            GateItem {
+            Indicator {
                 name: "signature".to_owned(),
                 holds: true,
                 detail: "no client ever completed with this signature".to_owned(),
             },
-            GateItem {
+            Indicator {
                 name: "overflow".to_owned(),
                 holds: false,
                 detail: "no SYN queue overflowed".to_owned(),
@@ -384,7 +384,7 @@ fn flood(mode: Mode) -> IncidentReport {
         cookies_sent: if mode == Mode::Enforce { 60_000 } else { 0 },
         cookies_redeemed: if mode == Mode::Enforce { 9_900 } else { 0 },
         completed: 10_200,
-        usual_completed_rate: Some(51.0),
+        baseline_completed_rate: Some(51.0),
         syn_rate: 98_900.0,
         stopped_rate: 0.0,
         peak_syn_rate: 101_000.0,
@@ -405,7 +405,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     victim.dropped_rate = 98_840.0;
     victim.queues = Some(Queues { half_open: Some(128), accept: 3, backlog: 4096 });
     let (drop, state) = match mode {
-        Mode::Enforce => (Reason::DropSignature, ListenerState::Protected),
+        Mode::Enforce => (Reason::DropSignature, ListenerState::Mitigating),
         _ => (Reason::WouldDropSignature, ListenerState::Attacked),
     };
     victim.state = state;
@@ -413,17 +413,17 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         victim.counters.cookies_sent = 60_000;
         victim.counters.cookies_redeemed = 9_900;
         victim.cookie_rate = 60.0;
-        victim.steps = vec![
-            StepReport {
-                step: Step::Cookies,
-                state: StepState::Taken,
+        victim.mitigations = vec![
+            MitigationReport {
+                mitigation: Mitigation::Cookies,
+                state: MitigationState::Active,
                 since: Some(ago(199_250)),
                 until: None,
                 why: "no rule covers 7.3 % of the failing SYNs".to_owned(),
             },
-            StepReport {
-                step: Step::Overload,
-                state: StepState::Refused,
+            MitigationReport {
+                mitigation: Mitigation::Overload,
+                state: MitigationState::Refused,
                 since: None,
                 until: Some(ago(0) + Duration::from_secs(30)),
                 why: "completed handshakes fell from 51.0 to 3.0 a second".to_owned(),
@@ -444,8 +444,8 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     facts.rules_in_kernel = Some(1);
     facts.losses = arrivals([49_460, 49_440], 0, 0);
     facts.counts = EventCounts {
-        attacks: vec![AttackCount {
-            kind: AttackKind::RandomSpoofed,
+        incidents: vec![IncidentCount {
+            class: DocumentClass::RandomSpoofed,
             severity: Severity::Critical,
             count: 2,
         }],
@@ -469,7 +469,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         severity: Severity::Critical,
         event: "attack_started".to_owned(),
         message: "random-source SYN flood on :443, 98.2 k SYN/s".to_owned(),
-        attack: Some(3),
+        incident: Some(3),
     }];
     (report, facts)
 }
@@ -502,7 +502,7 @@ pub fn overloaded() -> (Report, Facts) {
         cookies_sent: 0,
         cookies_redeemed: 0,
         completed: 16,
-        usual_completed_rate: Some(173.0),
+        baseline_completed_rate: Some(173.0),
         syn_rate: 173.0,
         peak_syn_rate: 180.0,
         actions: vec![ActionReport { at: ago(58_000), text }],
@@ -543,7 +543,7 @@ pub fn degraded() -> (Report, Facts) {
         expires: ago(0) + Duration::from_secs(3590),
         confirmed_until: None,
         hits: 0,
-        returned: 0,
+        accepted_retransmits: 0,
         completed: 0,
     }];
     facts.drift_since = Some(ago(5_000));

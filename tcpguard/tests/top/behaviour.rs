@@ -233,7 +233,7 @@ fn the_overview_begins_with_whether_clients_connect() {
     let shown = |scene: &Status| page(&model(scene.clone()), 0, SIZES[0]);
     let says = "Clients  9/s connect to :443 (baseline 52/s): MOST CLIENTS DO NOT CONNECT";
     assert_eq!(shown(&scene).lines().nth(2), Some(says));
-    scene.attacks[0].dst = "2001:db8:1:2:3:4:5:6".parse().unwrap();
+    scene.incidents[0].dst = "2001:db8:1:2:3:4:5:6".parse().unwrap();
     let long = shown(&scene);
     assert!(
         long.lines().nth(2).unwrap().starts_with("Clients  9/s connect to [2001:db8:"),
@@ -242,8 +242,8 @@ fn the_overview_begins_with_whether_clients_connect() {
     assert!(long.lines().nth(3).unwrap().ends_with("DO NOT CONNECT"), "{long}");
     assert!(long.lines().nth(4).unwrap().starts_with("SYN/s "), "{long}");
 
-    let one = scene.attacks[0].clone();
-    scene.attacks.extend(std::iter::repeat_n(one, 3));
+    let one = scene.incidents[0].clone();
+    scene.incidents.extend(std::iter::repeat_n(one, 3));
     let many = shown(&scene);
     assert!(many.lines().nth(5).unwrap().contains("… more: tcpguard status"), "{many}");
     assert!(many.lines().nth(6).unwrap().starts_with("SYN/s "), "{many}");
@@ -275,7 +275,7 @@ fn text_from_elsewhere_cannot_write_outside_its_place() {
     scene.daemon.hostname.clone_from(&hostile);
     scene.rules.list[0].matches.clone_from(&hostile);
     scene.rules.list[0].reason.clone_from(&hostile);
-    scene.attacks[0].summary.clone_from(&hostile);
+    scene.incidents[0].summary.clone_from(&hostile);
     for utf8 in [true, false] {
         let view = View { utf8, ..view() };
         let mut model = Model::new(scene.clone(), Duration::ZERO, options(), view, SIZES[0]);

@@ -19,7 +19,7 @@ use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::render::View;
-use tcpguard::status::{AttackInFull, Status};
+use tcpguard::status::{FullIncident, Status};
 use tcpguard::top::{Action, Model, Options, Pane, draw};
 use tcpguard_engine::Mode;
 
@@ -116,9 +116,9 @@ fn assert_expected(name: &str, found: &str) {
 }
 
 /// All that is known of the attack of a scene.
-fn story() -> Box<AttackInFull> {
+fn story() -> Box<FullIncident> {
     let (report, facts) = flooded(Mode::Enforce);
-    Box::new(AttackInFull::build(&report.incidents[0], &report, facts.clock))
+    Box::new(FullIncident::build(&report.incidents[0], &report, facts.clock))
 }
 
 /// Every page there is of a model: all panes, the keys, and the story of an incident.

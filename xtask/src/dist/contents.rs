@@ -78,8 +78,8 @@ pub const ITEMS: &[Item] = &[
         "/usr/lib/systemd/system/tcpguard.service",
     ),
     item(
-        Source::File("packaging/systemd/tcpguard-probe.service"),
-        "/usr/lib/systemd/system/tcpguard-probe.service",
+        Source::File("packaging/systemd/tcpguard-selftest.service"),
+        "/usr/lib/systemd/system/tcpguard-selftest.service",
     ),
     item(Source::File("packaging/systemd/tcpguard.sysusers"), "/usr/lib/sysusers.d/tcpguard.conf"),
     item(Source::File("packaging/systemd/tcpguard.tmpfiles"), "/usr/lib/tmpfiles.d/tcpguard.conf"),

@@ -131,8 +131,8 @@ mod tests {
     /// Tests of the specification's promises about rates under floods, and about times, on a
     /// machine that may be doing something else.
     const AGAINST_REAL_TIME: [&str; 6] = [
-        "a_client_that_looks_like_the_flood_gets_in_when_it_retransmits",
-        "a_flood_that_looks_like_clients_is_answered_with_cookies_and_clients_get_in",
+        "a_client_with_the_floods_fingerprint_connects_on_retransmission",
+        "a_mimicking_flood_gets_cookies_and_clients_connect",
         "a_host_without_cookies_is_saved_ipv4",
         "a_host_without_cookies_is_saved_ipv6",
         "a_hundred_thousand_handshakes_through_cookies_and_none_fails",

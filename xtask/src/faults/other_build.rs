@@ -158,7 +158,9 @@ fn edited(name: &str, text: String) -> Result<String> {
         "tcpguard-common/src/abi/cookie.rs" => {
             swapped(&text, "pub timestamp_offset: u32", "pub drawn: u32")
         }
-        "tcpguard-common/src/abi/values.rs" => swapped(&text, "pub masks: u8", "pub steps: u8"),
+        "tcpguard-common/src/abi/values.rs" => {
+            swapped(&text, "pub masks: u8", "pub mitigations: u8")
+        }
         _ => Some(text),
     };
     edited.with_context(|| format!("{name} is not as {} expects it", file!()))

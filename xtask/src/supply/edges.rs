@@ -18,7 +18,7 @@ const EDGES: &[(&str, usize)] = &[
     ("tcpguard/src/agent", 3),
     ("tcpguard/src/host", 6),
     ("tcpguard/src/kernel", 22),
-    ("tcpguard/src/probe", 4),
+    ("tcpguard/src/selftest", 4),
 ];
 
 /// Counts unsafe code, and returns a sentence with the sum.

@@ -48,8 +48,8 @@ impl Scale {
         // Nothing but zeros: any decade will do.
         let (least, most) = if most > 0.0 { (least, most) } else { (1.0, 10.0) };
         let (first, last) = (least.log10().floor() as i32, most.log10().ceil() as i32);
-        let steps: &[f64] = if last - first > CROWDED { &[1.0] } else { &[1.0, 2.0, 5.0] };
-        let decade = |power: i32| steps.iter().map(move |step| step * 10_f64.powi(power));
+        let mitigations: &[f64] = if last - first > CROWDED { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let decade = |power: i32| mitigations.iter().map(move |step| step * 10_f64.powi(power));
         let mut marks: Vec<f64> = (first..=last.max(first + 1)).flat_map(decade).collect();
         let before = marks.iter().rposition(|mark| *mark <= least).unwrap_or(0);
         marks.drain(..before);

@@ -15,7 +15,7 @@ use tcpguard_eval::judge::Alert;
 pub fn alert(entry: &[u8], at: f64) -> Result<Option<Alert>> {
     let fields = fields(entry)?;
     ensure!(fields.contains_key("TCPGUARD_EVENT"), "no alert: {fields:?}");
-    let Some(incident) = fields.get("TCPGUARD_ALERT_ID") else { return Ok(None) };
+    let Some(incident) = fields.get("TCPGUARD_INCIDENT_ID") else { return Ok(None) };
     let class = fields.get("TCPGUARD_CLASS").context("an incident has a class")?;
     let class: IncidentClass = serde_json::from_value(Value::String(class.clone()))?;
     Ok(Some(Alert {
@@ -57,7 +57,8 @@ fn fields(mut entry: &[u8]) -> Result<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
-    const STARTED: &[u8] = b"MESSAGE=a flood\nTCPGUARD_EVENT=attack_started\nTCPGUARD_ALERT_ID=7\n\
+    const STARTED: &[u8] =
+        b"MESSAGE=a flood\nTCPGUARD_EVENT=attack_started\nTCPGUARD_INCIDENT_ID=7\n\
                              TCPGUARD_CLASS=random_spoofed\nTCPGUARD_RULE=1\nTCPGUARD_RULE=2\n";
 
     #[test]
@@ -83,7 +84,7 @@ mod tests {
         entry.extend(b"two lines\nX=1\n.\n");
         entry.extend(STARTED);
         let fields = fields(&entry).unwrap();
-        assert_eq!(fields["TCPGUARD_ALERT_ID"], "7");
+        assert_eq!(fields["TCPGUARD_INCIDENT_ID"], "7");
         assert!(!fields.contains_key("X"), "{fields:?}");
         assert!(alert(&entry[..20], 1.0).is_err(), "a piece of an entry");
     }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tcpguard::config::DEFAULT_PIN_DIR;
 use tcpguard::control::{Client, Request, Response};
-use tcpguard::observe::journal::SOCKET;
-use tcpguard::status::{Status, StepState};
+use tcpguard::status::{MitigationState, Status};
+use tcpguard::telemetry::journal::SOCKET;
 use tcpguard_e2e::clock::boot_ns;
 use tcpguard_e2e::guard::RUNTIME_DIR;
 use tcpguard_e2e::lab::PORT;
@@ -41,7 +41,7 @@ pub struct Seen {
     /// Numbers of the rules that were made.
     pub rules: BTreeSet<u32>,
     /// Mitigations that were active beside them.
-    pub steps: BTreeSet<String>,
+    pub mitigations: BTreeSet<String>,
 }
 
 /// Monitors the agent of one host.
@@ -185,10 +185,11 @@ fn tick(status: &Status, last: Counts, counts: Counts) -> Tick {
 
 fn note(status: &Status, seen: &mut Seen) {
     seen.rules.extend(status.rules.list.iter().map(|rule| rule.id));
-    let steps = status.listeners.iter().flat_map(|listener| &listener.steps);
+    let mitigations = status.listeners.iter().flat_map(|listener| &listener.mitigations);
     // Rules are counted by themselves.
-    let taken = steps.filter(|step| {
-        step.state == StepState::Taken && !["source", "signature"].contains(&step.step.as_str())
+    let taken = mitigations.filter(|mitigation| {
+        mitigation.state == MitigationState::Active
+            && !["source", "signature"].contains(&mitigation.mitigation.as_str())
     });
-    seen.steps.extend(taken.map(|step| step.step.clone()));
+    seen.mitigations.extend(taken.map(|mitigation| mitigation.mitigation.clone()));
 }

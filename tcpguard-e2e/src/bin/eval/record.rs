@@ -132,7 +132,7 @@ impl Record {
                     and had their answer within a second. \"Release\" is the time (s) from the last SYN \
                     to the end of the incident, in those runs in which it was waited for, median and \
                     longest; \"floods\" the most incidents that one flood made: more than one is a flap. \
-                    \"Rules\" and \"steps\" are the most that were made or taken.";
+                    \"Rules\" and \"mitigations\" are the most that were made or taken.";
         let columns = [
             "attack",
             "SYN/s",
@@ -143,7 +143,7 @@ impl Record {
             "longest",
             "floods",
             "rules",
-            "steps",
+            "mitigations",
         ];
         let mut block = Block::new("floods that are fought", note, &columns);
         for (fight, runs) in &self.fights {
@@ -165,7 +165,7 @@ impl Record {
                 measured(&ends, seconds(percentile(&ends, 1.0))),
                 floods.to_string(),
                 most(&runs, |run| run.rules).to_string(),
-                most(&runs, |run| run.steps).to_string(),
+                most(&runs, |run| run.mitigations).to_string(),
             ]);
             if !ends.is_empty() {
                 let longest = percentile(&ends, 1.0).unwrap_or(f64::INFINITY);
@@ -184,13 +184,13 @@ impl Record {
             "In enforce mode, among {} clients/s, for 50 s; the rush brings twenty times as many, the \
              checks are 25 SYN/s of four balancers that reset every answer. \"Told\" is what it was called, of whatever \
              class; \"flood\" counts the runs in which that was a flood, if only for a moment; \"rules\" \
-             and \"steps\" are all that were made or taken, which should be none; \"served\" is the \
+             and \"mitigations\" are all that were made or taken, which should be none; \"served\" is the \
              share of the clients that had their answer within a second, which a path that takes 300 ms \
              one way and loses packets does not allow to all, nor an application that stalls to any. The \
              others' columns count the runs in which they were alarmed.",
             Trouble::CLIENTS
         );
-        let ours = ["trouble", "runs", "told", "flood", "rules", "steps", "served"];
+        let ours = ["trouble", "runs", "told", "flood", "rules", "mitigations", "served"];
         let mut block =
             Block::new("trouble that is no attack", &note, &[&ours[..], &OTHERS[..]].concat());
         for (trouble, runs) in self.troubles.iter().filter(|(_, runs)| !runs.is_empty()) {
@@ -202,7 +202,7 @@ impl Record {
                 told(runs),
                 flooded.to_string(),
                 rules.to_string(),
-                runs.iter().map(|run| run.steps).sum::<usize>().to_string(),
+                runs.iter().map(|run| run.mitigations).sum::<usize>().to_string(),
                 percent(share(runs.iter().map(|run| run.clients))),
             ];
             row.extend(
@@ -212,8 +212,8 @@ impl Record {
             block.row(row);
             let place = format!("live: {}", trouble.name());
             block.findings.push(Finding::new(Target::BenignRules, &place, rules as f64));
-            if *trouble == Trouble::Rush {
-                block.findings.push(Finding::new(Target::CrowdFloods, &place, flooded as f64));
+            if *trouble == Trouble::FlashCrowd {
+                block.findings.push(Finding::new(Target::FlashCrowdFloods, &place, flooded as f64));
             }
         }
         block
@@ -308,7 +308,7 @@ mod tests {
             class: told.map(|_| IncidentClass::RandomSpoofed),
             false_floods: 0,
             rules: 1,
-            steps: 0,
+            mitigations: 0,
             clients: (1000, 999),
             others: (purpose == Purpose::Compared).then(|| vec![Some(30.7); OTHERS.len()]),
         }
@@ -326,8 +326,8 @@ mod tests {
         for (_, runs) in &mut record.troubles {
             let told = vec![IncidentClass::HandshakeDegraded, IncidentClass::ListenerOverload];
             let others = vec![true; OTHERS.len()];
-            let (floods, rules, steps, clients) = (0, 0, 0, (50, 25));
-            runs.push(Troubled { told, floods, rules, steps, clients, others });
+            let (floods, rules, mitigations, clients) = (0, 0, 0, (50, 25));
+            runs.push(Troubled { told, floods, rules, mitigations, clients, others });
         }
         record
     }

@@ -110,7 +110,7 @@ pub struct Fought {
     /// Rules made.
     pub rules: usize,
     /// Kinds of mitigations that were active beside rules.
-    pub steps: usize,
+    pub mitigations: usize,
     /// Clients that came during the flood, and those of them that were served in time.
     pub clients: (usize, usize),
     /// Times to the alarms of the others, in s. Only where the flood was long enough for them.
@@ -131,7 +131,7 @@ impl fmt::Display for Fought {
             seconds(released),
             self.false_floods,
             self.rules,
-            self.steps,
+            self.mitigations,
             self.clients.1,
             self.clients.0
         )?;
@@ -194,7 +194,7 @@ impl Fight {
             class: verdict(truth, &outcome, &seen.alerts),
             false_floods: floods(seen.alerts.iter().filter(|alert| alert.at < truth.from)),
             rules: seen.rules.len(),
-            steps: seen.steps.len(),
+            mitigations: seen.mitigations.len(),
             clients: served(&attempts, time.clone()),
             others: (purpose == Purpose::Compared)
                 .then(|| others::alarms(&seen.ticks, settled..time.start, phase)),
@@ -206,7 +206,7 @@ impl Fight {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Trouble {
     /// Twenty times as many clients.
-    Rush,
+    FlashCrowd,
     /// The application stops accepting for a while.
     Stall,
     /// The clients' path is slow and loses packets.
@@ -225,7 +225,7 @@ pub struct Troubled {
     /// Rules made.
     pub rules: usize,
     /// Kinds of mitigations that were active beside rules.
-    pub steps: usize,
+    pub mitigations: usize,
     /// Clients that came meanwhile, and those of them that were served in time.
     pub clients: (usize, usize),
     /// Whether each of the others was alarmed.
@@ -238,14 +238,14 @@ impl fmt::Display for Troubled {
         write!(
             out,
             "told {told:?}, {} flood(s), {} rule(s), {} step(s), {} of {} served; the others {:?}",
-            self.floods, self.rules, self.steps, self.clients.1, self.clients.0, self.others
+            self.floods, self.rules, self.mitigations, self.clients.1, self.clients.0, self.others
         )
     }
 }
 
 impl Trouble {
     /// All types of trouble.
-    pub const ALL: [Self; 4] = [Self::Rush, Self::Stall, Self::LossyPath, Self::HealthChecks];
+    pub const ALL: [Self; 4] = [Self::FlashCrowd, Self::Stall, Self::LossyPath, Self::HealthChecks];
     /// Clients a second.
     pub const CLIENTS: u32 = 50;
     /// Clients a second that come in addition in a flash crowd.
@@ -265,7 +265,7 @@ impl Trouble {
     /// Returns the name in the table.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Rush => "rush of clients",
+            Self::FlashCrowd => "rush of clients",
             Self::Stall => "application stalls",
             Self::LossyPath => "300 ms, 2 % lost",
             Self::HealthChecks => "half-open checks",
@@ -294,7 +294,7 @@ impl Trouble {
         sleep(Self::CALM);
         let from = now();
         let rush = match self {
-            Self::Rush => Some(clients(&lab, Self::MORE, !seed)?),
+            Self::FlashCrowd => Some(clients(&lab, Self::MORE, !seed)?),
             _ => None,
         };
         if self == Self::Stall {
@@ -326,7 +326,7 @@ impl Trouble {
             told,
             floods: floods(seen.alerts.iter()),
             rules: seen.rules.len(),
-            steps: seen.steps.len(),
+            mitigations: seen.mitigations.len(),
             clients: served(&attempts, from..until),
             others: others.iter().map(Option::is_some).collect(),
         })

@@ -89,8 +89,8 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         field: |settings| Field::F64(&mut settings.failure_share),
     },
     Threshold {
-        name: "probe_rate",
-        key: Some("detection.probe_rate"),
+        name: "health_check_rate",
+        key: Some("detection.health_check_rate"),
         unit: Unit::PerSecond,
         least: 0.0,
         most: 10_000.0,
@@ -98,7 +98,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
               slow alarm. Half-open health checks end so.",
         source: "Two balancers of five processes ask once a second. More are told from floods whose own \
                  kernel resets the answers by their flows.",
-        field: |settings| Field::F64(&mut settings.probe_rate),
+        field: |settings| Field::F64(&mut settings.health_check_rate),
     },
     Threshold {
         name: "assumed_rtt",
@@ -167,8 +167,8 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         field: |settings| Field::U32(&mut settings.overload_polls),
     },
     Threshold {
-        name: "crowd_factor",
-        key: Some("detection.crowd_factor"),
+        name: "flash_crowd_factor",
+        key: Some("detection.flash_crowd_factor"),
         unit: Unit::Number,
         least: 1.5,
         most: 1_000.0,
@@ -176,38 +176,38 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
               clients.",
         source: "Weighed against what a day brings anyway; a rush is only a notice, and nothing is \
                  done about it.",
-        field: |settings| Field::F64(&mut settings.crowd_factor),
+        field: |settings| Field::F64(&mut settings.flash_crowd_factor),
     },
     Threshold {
-        name: "crowd_floor",
-        key: Some("detection.crowd_floor"),
+        name: "flash_crowd_floor",
+        key: Some("detection.flash_crowd_floor"),
         unit: Unit::PerSecond,
         least: 1.0,
         most: 1_000_000.0,
         doc: "SYNs per second below which there is no rush, whatever is usual.",
         source: "Weighed against idle listeners, where three times the usual is next to nothing.",
-        field: |settings| Field::F64(&mut settings.crowd_floor),
+        field: |settings| Field::F64(&mut settings.flash_crowd_floor),
     },
     Threshold {
-        name: "crowd_served",
-        key: Some("detection.crowd_served"),
+        name: "flash_crowd_served",
+        key: Some("detection.flash_crowd_served"),
         unit: Unit::Share,
         least: 0.1,
         most: 1.0,
         doc: "Share of the handshakes that must complete in a rush.",
         source: "Weighed against a rush from 0.5 s away, many of whose handshakes are still on their \
                  way.",
-        field: |settings| Field::F64(&mut settings.crowd_served),
+        field: |settings| Field::F64(&mut settings.flash_crowd_served),
     },
     Threshold {
-        name: "crowd_polls",
-        key: Some("detection.crowd_polls"),
+        name: "flash_crowd_polls",
+        key: Some("detection.flash_crowd_polls"),
         unit: Unit::Count,
         least: 1.0,
         most: 1_200.0,
         doc: "Polls running for which all must hold.",
         source: "Three seconds of polls: weighed against small bursts, which are worth no notice.",
-        field: |settings| Field::U32(&mut settings.crowd_polls),
+        field: |settings| Field::U32(&mut settings.flash_crowd_polls),
     },
     Threshold {
         name: "reflection_rate",
@@ -267,8 +267,8 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         field: |settings| Field::F64(&mut settings.beyond_rate),
     },
     Threshold {
-        name: "stray_rate",
-        key: Some("detection.stray_rate"),
+        name: "out_of_state_rate",
+        key: Some("detection.out_of_state_rate"),
         unit: Unit::PerSecond,
         least: 1.0,
         most: 10_000_000.0,
@@ -276,7 +276,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
               connection are looked for.",
         source: "64 in a poll, as fast_min. Weighed against servers that close with data unread, \
                  which send resets of their own.",
-        field: |settings| Field::F64(&mut settings.stray_rate),
+        field: |settings| Field::F64(&mut settings.out_of_state_rate),
     },
     Threshold {
         name: "quiet",
@@ -291,7 +291,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "armed",
-        key: Some("detection.armed_s"),
+        key: Some("detection.alert_window_s"),
         unit: Unit::Seconds,
         least: 0.0,
         most: 86_400.0,
@@ -299,6 +299,6 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
               its signature dropped again at once.",
         source: "Weighed against attackers who come back within minutes, and against trusting an old \
                  signature for long.",
-        field: |settings| Field::Span(&mut settings.armed),
+        field: |settings| Field::Span(&mut settings.alert_window),
     },
 ];

@@ -174,14 +174,14 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
         field: |settings| Field::F64(&mut settings.silent_share),
     },
     Threshold {
-        name: "silent_repeated",
-        key: Some("gate.silent_repeated"),
+        name: "silent_retransmitted",
+        key: Some("gate.silent_retransmitted"),
         unit: Unit::Share,
         least: 0.0,
         most: 0.5,
         doc: "Share of the failing handshakes tried again, up to which that is next to nobody.",
         source: "Weighed against clients whose path is broken, nearly all of whom try again.",
-        field: |settings| Field::F64(&mut settings.silent_repeated),
+        field: |settings| Field::F64(&mut settings.silent_retransmitted),
     },
     Threshold {
         name: "surge_factor",
@@ -252,27 +252,27 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
         field: |settings| Field::U64(&mut settings.novel_completions),
     },
     Threshold {
-        name: "gate_attack",
-        key: Some("gate.attack_items"),
+        name: "indicators_attack",
+        key: Some("gate.attack_indicators"),
         unit: Unit::Count,
         least: 1.0,
         most: 6.0,
         doc: "Signs of forging from which failing handshakes are an attack.",
         source: "Two: each sign alone has an innocent cause (an office is few sources, a broken path \
                  fails, a new phone has a new signature), so one is never enough.",
-        field: |settings| Field::U32(&mut settings.gate_attack),
+        field: |settings| Field::U32(&mut settings.indicators_attack),
     },
     Threshold {
-        name: "gate_drop",
-        key: Some("gate.drop_items"),
+        name: "indicators_drop",
+        key: Some("gate.drop_indicators"),
         unit: Unit::Count,
         least: 1.0,
         most: 6.0,
         doc: "Signs from which SYNs may be dropped by signature or source; never fewer than \
-              attack_items.",
+              attack_indicators.",
         source: "One more than names an attack, so that a mistake about one sign costs nobody a \
                  connection; weighed against offices whose path is broken, which may show two: few \
                  networks, one distance.",
-        field: |settings| Field::U32(&mut settings.gate_drop),
+        field: |settings| Field::U32(&mut settings.indicators_drop),
     },
 ];

@@ -74,8 +74,8 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
         field: |settings| Field::Span(&mut settings.completed_window),
     },
     Threshold {
-        name: "step_retry",
-        key: Some("lifecycle.step_retry_s"),
+        name: "mitigation_retry",
+        key: Some("lifecycle.mitigation_retry_s"),
         unit: Unit::Seconds,
         least: 3.0,
         most: 3_600.0,
@@ -83,7 +83,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
               at most 16 times as long.",
         source: "Weighed against doing the same harm again soon, and against a flood that changes \
                  while the step is off.",
-        field: |settings| Field::Span(&mut settings.step_retry),
+        field: |settings| Field::Span(&mut settings.mitigation_retry),
     },
     Threshold {
         name: "canary",

@@ -66,8 +66,8 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
         field: |settings| Field::U64(&mut settings.clients_known),
     },
     Threshold {
-        name: "answered_unfinished",
-        key: Some("policy.answered_unfinished"),
+        name: "replied_unfinished",
+        key: Some("policy.replied_unfinished"),
         unit: Unit::Count,
         least: 50.0,
         most: 1_000_000.0,
@@ -75,32 +75,32 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
               are not known.",
         source: "Five times clients_known, since lost clients leave them too. Weighed against \
                  dropping within six seconds at 300 SYN/s.",
-        field: |settings| Field::U64(&mut settings.answered_unfinished),
+        field: |settings| Field::U64(&mut settings.replied_unfinished),
     },
     Threshold {
-        name: "rest_flows",
-        key: Some("policy.rest_flows"),
+        name: "residual_flows",
+        key: Some("policy.residual_flows"),
         unit: Unit::Count,
         least: 8.0,
         most: 8_192.0,
         doc: "Failing handshakes that no rule covers from which the rest is answered with cookies.",
         source: "Weighed against the usual lost clients beside a flood that its rules cover, and \
                  against mixed floods, a part of which looks like the clients.",
-        field: |settings| Field::U64(&mut settings.rest_flows),
+        field: |settings| Field::U64(&mut settings.residual_flows),
     },
     Threshold {
-        name: "rest_share",
-        key: Some("policy.rest_share"),
+        name: "residual_share",
+        key: Some("policy.residual_share"),
         unit: Unit::Share,
         least: 0.001,
         most: 1.0,
         doc: "Their share of the failing handshakes.",
         source: "As failure_share.",
-        field: |settings| Field::F64(&mut settings.rest_share),
+        field: |settings| Field::F64(&mut settings.residual_share),
     },
     Threshold {
-        name: "answer_cost",
-        key: Some("policy.answer_cost_ns"),
+        name: "reply_cost",
+        key: Some("policy.reply_cost_ns"),
         unit: Unit::Nanoseconds,
         least: 50.0,
         most: 100_000.0,
@@ -108,7 +108,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
               its way. It decides from what rate on not every SYN is answered.",
         source: "Measured between virtual interfaces (cargo xtask bench e2e); a network card's driver \
                  is no dearer.",
-        field: |settings| Field::Span(&mut settings.answer_cost),
+        field: |settings| Field::Span(&mut settings.reply_cost),
     },
     Threshold {
         name: "saturation_on",
@@ -173,14 +173,14 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
         unit: Unit::Count,
         least: 1.0,
         most: 10_000_000.0,
-        doc: "SYNs per second let through where tcpguard step asks for a limit that the situation \
+        doc: "SYNs per second let through where tcpguard mitigation asks for a limit that the situation \
               does not call for.",
         source: "Weighed against an operator who tries it on a live host: most hosts have fewer \
                  connects.",
         field: |settings| Field::U32(&mut settings.ordered_budget),
     },
     Threshold {
-        name: "closed_answers",
+        name: "closed_port_resets",
         key: Some("policy.closed_port_resets"),
         unit: Unit::Count,
         least: 1.0,
@@ -189,7 +189,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
               flood of them. The others are dropped, so that the flood does not take its time.",
         source: "FreeBSD's net.inet.icmp.icmplim, which limits a host's resets, is 200. Weighed against \
                  whoever tries a closed port meanwhile and is to be refused rather than to wait.",
-        field: |settings| Field::U32(&mut settings.closed_answers),
+        field: |settings| Field::U32(&mut settings.closed_port_resets),
     },
     Threshold {
         name: "rules",

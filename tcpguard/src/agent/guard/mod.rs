@@ -1,12 +1,12 @@
 //! The state that the loop owns, and its work on it. Synchronous: a poll is some dozens of system
 //! calls.
 
-mod answer;
-mod mend;
 mod mode;
 mod poll;
+mod repair;
+mod respond;
 
-pub use answer::Answer;
+pub use respond::PendingResponse;
 
 use std::collections::VecDeque;
 use std::io::Stderr;
@@ -23,8 +23,8 @@ use super::confirm::{ModeClock, PendingMode};
 use super::counts::Counts;
 use super::executor::Executor;
 use super::firewall::Firewall;
+use super::handover_record::LeftHandover;
 use super::headers::Headers;
-use super::heirloom::Legacy;
 use super::host_view::HostView;
 use super::hot_sources::HotSources;
 use super::incidents::Incidents;
@@ -32,25 +32,25 @@ use super::interfaces::{Interfaces, News, Received};
 use super::kept_config::ConfigFile;
 use super::listeners::per_second_of;
 use super::loss_watch::{Change, LossWatch};
+use super::mitigations::Mitigations;
 use super::pace::Pace;
 use super::provenance::Provenance;
+use super::read_cache::{Cells, Estimates, Handshakes};
 use super::routes::Routes;
 use super::state::{State, StateWriter};
-use super::steps::Steps;
-use super::unchanged::{Cells, Estimates, Handshakes};
 use crate::config::{BeyondBounds, Config, mode_name};
 use crate::host::{SockDiag, boot_time};
 use crate::kernel::{HeldLink, Object};
-use crate::observe::{Alert, AlertSink};
 use crate::render::number::{short, span};
 use crate::status::{Clock, Health, LossCounters, Losses};
+use crate::telemetry::{Alert, AlertSink};
 
 /// Rules stop dropping when the agent has not been heard of for this long.
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// Learned values are stored this often.
 const STORE_PERIOD: Duration = Duration::from_secs(60);
 /// A client with a cookie of an agent of another layout has that long to return it.
-const SUCCESSION: Duration = Duration::from_secs(10);
+const HANDOVER_GRACE: Duration = Duration::from_secs(10);
 
 /// Counters as they were at one poll.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub struct Guard {
     pub(super) drift_since: Option<Timestamp>,
     pub(super) audit: Audit,
     /// Repairs that have not been reported yet, in words.
-    pub(super) mended: Vec<String>,
+    pub(super) repaired: Vec<String>,
     pub(super) health: Vec<Health>,
     pub(super) object: Object,
     pub(super) sockets: SockDiag,
@@ -87,7 +87,7 @@ pub struct Guard {
     /// The link at the tracepoint; `None`: completions are seen in a sample only.
     pub(super) tracepoint: Option<HeldLink>,
     pub(super) client_filter: ClientFilter,
-    pub(super) steps: Steps,
+    pub(super) mitigations: Mitigations,
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
     pub(super) last_second: Option<Timestamp>,
@@ -115,11 +115,11 @@ pub struct Guard {
     pub(super) counts: Counts,
     pub(super) loss_watch: LossWatch,
     /// Whether links of agents of other layouts may still be there.
-    pub(super) has_predecessors: bool,
+    pub(super) has_earlier_layouts: bool,
     /// The record that is left to an agent of another layout.
-    pub(super) legacy: Legacy,
+    pub(super) left_handover: LeftHandover,
     /// End of the time in which the host may have connections that are older than the tables.
-    pub(super) predated_until: Timestamp,
+    pub(super) preexisting_until: Timestamp,
     /// Time at which the state was last handed to the writer in a poll.
     pub(super) stored_at: Timestamp,
     /// Whether something has changed since that must not wait.
@@ -164,12 +164,12 @@ impl Guard {
 
     /// Detaches programs that agents of other layouts left, once no client needs them: the program
     /// that accepts their cookies, and programs on interfaces that are no longer to be protected.
-    fn succeed(&mut self, now: Timestamp) {
-        if !self.has_predecessors || now.since(self.started_at) < SUCCESSION {
+    fn remove_earlier_layouts(&mut self, now: Timestamp) {
+        if !self.has_earlier_layouts || now.since(self.started_at) < HANDOVER_GRACE {
             return;
         }
-        self.has_predecessors = false;
-        let taken_off = self.interfaces.pins().take_off_others();
+        self.has_earlier_layouts = false;
+        let taken_off = self.interfaces.pins().detach_other_interfaces();
         if !taken_off.interfaces.is_empty() {
             let names = taken_off.interfaces.join(", ");
             log::info!("what another version left on {names} is taken off");
@@ -180,7 +180,7 @@ impl Guard {
     }
 
     /// Reports at the start the interfaces that are attached less well than they could be, or not at all.
-    pub(super) fn tell_of_shortcomings(&mut self) {
+    pub(super) fn alert_shortcomings(&mut self) {
         for news in self.interfaces.shortcomings() {
             self.pass_on(news);
         }
@@ -188,7 +188,7 @@ impl Guard {
 
     fn pass_on(&mut self, news: News) {
         let News { severity, event, interfaces, text } = news;
-        self.tell_of_interfaces(severity, event, text, interfaces);
+        self.alert_interfaces(severity, event, text, interfaces);
     }
 
     /// Notices that packets are lost where no program can see them, and when that is over.
@@ -203,14 +203,14 @@ impl Guard {
                      tcpguard status, what to change: tcpguard doctor",
                     short(lost)
                 );
-                self.tell(Severity::Critical, "lost_before_guard", message);
+                self.tell(Severity::Critical, "dropped_before_xdp", message);
             }
             Some(Change::Over(lasted)) => {
                 let message = format!(
                     "no packets are lost before the guard any more; it lasted {}",
                     span(lasted)
                 );
-                self.tell(Severity::Notice, "lost_before_guard_over", message);
+                self.tell(Severity::Notice, "dropped_before_xdp_over", message);
             }
         }
     }
@@ -268,7 +268,7 @@ pub(super) fn clock() -> Clock {
 /// Applies the settings of the configuration that the programs read. `pressed`: see [`Guard`].
 pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: bool) {
     kernel.drop_illegal = config.drop_illegal_flags.into();
-    kernel.drop_strays = config.drop_strays.into();
+    kernel.drop_out_of_state = config.drop_out_of_state.into();
     kernel.drop_beyond_bounds = match config.beyond_bounds {
         BeyondBounds::Auto if pressed => Reason::ROUTED,
         BeyondBounds::Auto => Reason::SHORT_FRAGMENT,
@@ -277,13 +277,13 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: 
     };
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
     kernel.cookie_mark = config.cookie_mark;
-    kernel.followed_bits = KernelConfig::follow(config.settings.followed_per_second);
-    let per_network = config.answers_per_network;
-    kernel.answers_per_network = per_second_of(per_network, 2 * per_network);
+    kernel.tracked_bits = KernelConfig::follow(config.settings.followed_per_second);
+    let per_network = config.replies_per_network;
+    kernel.replies_per_network = per_second_of(per_network, 2 * per_network);
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
-    let of_cpu = config.answers_total / cpus;
+    let of_cpu = config.replies_total / cpus;
     // A tenth of a second's worth at once.
-    kernel.answers_per_cpu = per_second_of(of_cpu, of_cpu / 10);
+    kernel.replies_per_cpu = per_second_of(of_cpu, of_cpu / 10);
 }
 
 #[cfg(test)]

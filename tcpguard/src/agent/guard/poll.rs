@@ -7,14 +7,15 @@ use tcpguard_common::abi::{
     Class, Flow, FlowKey, FlowState, PacketCounters, Reason, ReturnedCookies,
 };
 use tcpguard_engine::{
-    Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Sample, Step, Timestamp,
+    Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Sample,
+    Timestamp,
 };
 
 use super::{Guard, Snapshot, apply_policy, clock};
-use crate::agent::executor::{Executor, Followup};
+use crate::agent::executor::{AfterCommand, Executor};
 use crate::agent::firewall::Need;
 use crate::agent::interfaces::Received;
-use crate::agent::steps::{Judged, Means, Refusal, Steps};
+use crate::agent::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::agent::{audit, heap};
 use crate::host::{HalfOpen, Interface, boot_time, cpu_time};
 use crate::kernel::{self, Position};
@@ -40,9 +41,9 @@ impl Guard {
     }
 
     fn try_poll(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        self.mend_config()?;
+        self.repair_config()?;
         self.expire_mode(now)?;
-        self.executor.config.predated = (now < self.predated_until).into();
+        self.executor.config.preexisting_connections = (now < self.preexisting_until).into();
         // Sockets before listeners that were only seen to answer: a service that has just started is local.
         if self.listening.is_due(now) {
             self.follow_listeners(now)?;
@@ -85,7 +86,7 @@ impl Guard {
     fn housekeeping(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if due(&mut self.last_second, now, SECOND) {
             self.check_interfaces();
-            self.mend_hooks();
+            self.repair_hooks();
             self.check_losses(now);
             self.tend_firewall(now, false)?;
             let (executor, config) = (&mut self.executor, &self.config);
@@ -95,8 +96,8 @@ impl Guard {
         }
         if due(&mut self.last_slow, now, SLOW_PERIOD) {
             self.protect(now)?;
-            self.succeed(now);
-            self.mend_listeners();
+            self.remove_earlier_layouts(now);
+            self.repair_listeners();
         }
         // Thousands are counted by the audit, a part in each poll.
         if self.count_rules && self.executor.rule_places() <= audit::KEYS {
@@ -110,14 +111,14 @@ impl Guard {
             log::debug!("{error}");
         }
         let guarded = self.interfaces.guarded();
-        let (steps, mut means) = self.means(&guarded);
-        let unkept = steps.tend(now, &mut means)?;
+        let (mitigations, mut context) = self.context(&guarded);
+        let unkept = mitigations.tend(now, &mut context)?;
         for id in &unkept {
-            steps.leave(now, *id, Step::Cookies, &mut means)?;
+            mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
         }
         for id in unkept {
             let why = "an administrator has changed net.ipv4.tcp_syncookies";
-            self.engine.step_failed(now, id, Step::Cookies, why, false);
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, why, false);
         }
         if now.since(self.distinct_since) >= DISTINCT_WINDOW {
             self.distinct_since = now;
@@ -187,7 +188,7 @@ impl Guard {
         }
         let host = self.host_counters(&received.packets, resets)?;
         let executor = &self.executor;
-        let cells = self.cells.of(host.no_listener, || executor.dataplane.probes())?;
+        let cells = self.cells.of(host.no_listener, || executor.dataplane.closed_port_sources())?;
         // A source that cannot be looked up counts as unvalidated; nothing is dropped for it.
         let client = |addr| executor.dataplane.client(addr).ok().flatten();
         Ok(Sample {
@@ -199,7 +200,10 @@ impl Guard {
             rules: executor.rule_counters()?,
             sample_shift: executor.config.sample_shift,
             host,
-            probes: cells.iter().filter_map(|cell| kernel::probe(cell, now, client)).collect(),
+            closed_port_sources: cells
+                .iter()
+                .filter_map(|cell| kernel::closed_port_source(cell, now, client))
+                .collect(),
             syns_by_cpu: received.syns_by_cpu.clone(),
             lost,
             one_sided: false,
@@ -242,7 +246,7 @@ impl Guard {
         let routed = beyond.clone().filter(|reason| reason.bound() & Reason::ROUTED != 0);
         Ok(HostCounters {
             own_syn: Some(counters.own_syn),
-            answers: counters.answer,
+            replies: counters.reply_seen,
             unsolicited: counters.unsolicited,
             segments: of(Class::Ack) + of(Class::Fin),
             no_listener: counters.no_listener,
@@ -277,39 +281,39 @@ impl Guard {
                 _ => None,
             };
             match self.executor.execute(command, &mut self.sockets) {
-                Ok(Followup::None) => {}
-                Ok(Followup::CountHalfOpen) => self.count_half_open = true,
-                Ok(Followup::InspectFlows) => {
+                Ok(AfterCommand::None) => {}
+                Ok(AfterCommand::CountHalfOpen) => self.count_half_open = true,
+                Ok(AfterCommand::InspectFlows) => {
                     let flows = self.flows()?;
                     self.engine.handle_flows(now, &flows, &self.executor);
                     // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
                     drop(flows);
                     heap::give_back();
                 }
-                Ok(Followup::LookUpRoutes(questions)) => {
+                Ok(AfterCommand::LookUpRoutes(questions)) => {
                     let guarded = self.interfaces.guarded();
                     let answers = self.routes.answer(now, questions, &guarded);
                     self.engine.handle_routes(now, &answers);
                 }
-                Ok(Followup::DropBeyondBounds(pressed)) => {
+                Ok(AfterCommand::DropBeyondBounds(pressed)) => {
                     self.pressed = pressed;
                     apply_policy(&mut self.executor.config, &self.config, pressed);
                     self.executor.dataplane.set_config(&self.executor.config)?;
                 }
-                Ok(Followup::Alert(alert)) => {
+                Ok(AfterCommand::Alert(alert)) => {
                     if let Some(incident) = &alert.incident {
-                        self.incidents.told(incident, &self.engine, clock());
+                        self.incidents.update(incident, &self.engine, clock());
                         self.unstored = true;
                     }
                     self.raise(&alert);
                 }
-                Ok(Followup::TakeStep { listener, step, rate }) => {
-                    self.take_step(now, listener, step, rate);
+                Ok(AfterCommand::StartMitigation { listener, mitigation, rate }) => {
+                    self.start_mitigation(now, listener, mitigation, rate);
                 }
-                Ok(Followup::LeaveStep { listener, step }) => {
+                Ok(AfterCommand::StopMitigation { listener, mitigation }) => {
                     let guarded = self.interfaces.guarded();
-                    let (steps, mut means) = self.means(&guarded);
-                    steps.leave(now, listener, step, &mut means)?;
+                    let (mitigations, mut context) = self.context(&guarded);
+                    mitigations.leave(now, listener, mitigation, &mut context)?;
                 }
                 Err(error) => {
                     log::error!("{error}");
@@ -326,7 +330,7 @@ impl Guard {
         // At once: the next version may be started before the next poll. Where the operator detached all interfaces,
         // the record was removed as well.
         if !self.interfaces.all_detached() {
-            self.legacy.keep(self.interfaces.pins(), &self.executor);
+            self.left_handover.keep(self.interfaces.pins(), &self.executor);
         }
         Ok(())
     }
@@ -336,7 +340,9 @@ impl Guard {
     fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
         let need = if wanted {
             Need::Now
-        } else if Steps::answer(&self.executor) || self.engine.refuses_step(now, Step::Cookies) {
+        } else if Mitigations::answer(&self.executor)
+            || self.engine.refuses_mitigation(now, Mitigation::Cookies)
+        {
             Need::Cookies
         } else {
             Need::None
@@ -346,54 +352,66 @@ impl Guard {
             return Ok(());
         }
         let guarded = self.interfaces.guarded();
-        let (steps, mut means) = self.means(&guarded);
-        let Judged { forbidden, freed } = steps.judge(now, &mut means);
-        self.engine.reconsider_step(now, Step::Cookies, &freed);
-        let (steps, mut means) = self.means(&guarded);
+        let (mitigations, mut context) = self.context(&guarded);
+        let Judged { forbidden, freed } = mitigations.judge(now, &mut context);
+        self.engine.reconsider_mitigation(now, Mitigation::Cookies, &freed);
+        let (mitigations, mut context) = self.context(&guarded);
         for (id, _) in &forbidden {
-            steps.leave(now, *id, Step::Cookies, &mut means)?;
+            mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
         }
         for (id, why) in forbidden {
-            self.engine.step_failed(now, id, Step::Cookies, &why, false);
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, &why, false);
         }
         Ok(())
     }
 
-    fn take_step(&mut self, now: Timestamp, listener: ListenerId, step: Step, rate: u32) {
-        if let Err(refusal) = self.try_step(now, listener, step, rate) {
-            let soon = refusal.is_passing();
-            self.engine.step_failed(now, listener, step, &refusal.to_string(), soon);
-        }
-    }
-
-    fn try_step(
+    fn start_mitigation(
         &mut self,
         now: Timestamp,
         listener: ListenerId,
-        step: Step,
+        mitigation: Mitigation,
+        rate: u32,
+    ) {
+        if let Err(refusal) = self.try_mitigation(now, listener, mitigation, rate) {
+            let soon = refusal.is_passing();
+            self.engine.mitigation_failed(now, listener, mitigation, &refusal.to_string(), soon);
+        }
+    }
+
+    fn try_mitigation(
+        &mut self,
+        now: Timestamp,
+        listener: ListenerId,
+        mitigation: Mitigation,
         rate: u32,
     ) -> Result<(), Refusal> {
-        if !self.steps.effort.is_left(now, self.config.settings.poll) {
+        if !self.mitigations.effort.is_left(now, self.config.settings.poll) {
             return Err(Refusal::Busy);
         }
         let begun = cpu_time();
-        if step == Step::Cookies
-            && self.steps.effort.asks_firewall(now)
+        if mitigation == Mitigation::Cookies
+            && self.mitigations.effort.asks_firewall(now)
             && let Err(error) = self.tend_firewall(now, true)
         {
             log::error!("{error:#}");
         }
         let guarded = self.interfaces.guarded();
-        let (steps, mut means) = self.means(&guarded);
-        let taken = steps.take(now, listener, step, rate, &mut means);
-        steps.effort.took(now, cpu_time().saturating_sub(begun));
+        let (mitigations, mut context) = self.context(&guarded);
+        let taken = mitigations.take(now, listener, mitigation, rate, &mut context);
+        mitigations.effort.took(now, cpu_time().saturating_sub(begun));
         taken
     }
 
     /// The mitigations, and the means to carry them out.
-    fn means<'a>(&'a mut self, interfaces: &'a [Interface]) -> (&'a mut Steps, Means<'a>) {
-        let Self { steps, executor, object, interfaces: all, firewall, .. } = self;
-        (steps, Means { executor, object, pins: all.pins(), interfaces, firewall })
+    fn context<'a>(
+        &'a mut self,
+        interfaces: &'a [Interface],
+    ) -> (&'a mut Mitigations, MitigationContext<'a>) {
+        let Self { mitigations, executor, object, interfaces: all, firewall, .. } = self;
+        (
+            mitigations,
+            MitigationContext { executor, object, pins: all.pins(), interfaces, firewall },
+        )
     }
 
     fn flows(&mut self) -> anyhow::Result<Flows> {

@@ -12,7 +12,7 @@ use tcpguard_engine::Severity;
 
 use crate::config::XdpMode;
 use crate::host::{self, Interface, LinkStats, Xdp, interfaces};
-use crate::kernel::census::Attached;
+use crate::kernel::attached_programs::Attached;
 use crate::kernel::{Attachment, Dataplane, KernelError, Object, Pins, attach};
 use crate::status::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
 use follow::{Followed, Place, follow, is_spare};
@@ -276,7 +276,7 @@ impl Interfaces {
         for interface in new {
             match self.add(&interface.name, Some(interface), found, dataplane) {
                 Ok(()) => moved = true,
-                Err(error) => news.push(untold(FAILED, &error)),
+                Err(error) => news.push(unreported(FAILED, &error)),
             }
         }
         let places: Vec<Place<'_>> = self.guarded.iter().map(Guarded::place).collect();
@@ -291,7 +291,7 @@ impl Interfaces {
         });
         moved |= self.find_unguarded(found);
         if moved && let Err(error) = self.write_slots(dataplane) {
-            news.push(untold(CHANGED, &error));
+            news.push(unreported(CHANGED, &error));
         }
         news
     }
@@ -375,7 +375,7 @@ impl Interfaces {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn mend_slots(&self, dataplane: &Dataplane) -> Result<bool, KernelError> {
+    pub fn repair_slots(&self, dataplane: &Dataplane) -> Result<bool, KernelError> {
         let wanted: BTreeMap<u32, u8> =
             self.slots().filter(|(index, _)| (*index as usize) < MAX_IFINDEX).collect();
         let differs = dataplane.interfaces()? != wanted;
@@ -575,7 +575,7 @@ fn passed_in_words(passed: &[Attached]) -> String {
 }
 
 /// A failure to change interfaces.
-fn untold(event: &'static str, error: &KernelError) -> News {
+fn unreported(event: &'static str, error: &KernelError) -> News {
     let text = error.to_string();
     News { severity: Severity::Warning, event, interfaces: Vec::new(), text }
 }

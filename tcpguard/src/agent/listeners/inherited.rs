@@ -6,7 +6,7 @@ use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey};
 use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
-use super::{Followed, Listeners, Standing, is_test};
+use super::{Followed, ListenerPriority, Listeners, is_test};
 use crate::kernel::{Dataplane, KernelError, ip};
 
 /// The state of a listener that is taken over from an agent with another map layout.
@@ -18,16 +18,16 @@ pub struct Inherited {
     pub kind: ListenerKind,
     /// Whether IPv4 clients connect to it too, though it is an IPv6 one.
     pub dual_stack: bool,
-    /// Bits of [`ListenerEntry::steps`].
-    pub steps: u8,
+    /// Bits of [`ListenerEntry::mitigations`].
+    pub mitigations: u8,
     /// Rate of SYNs from unvalidated sources that it is given while its budget applies.
     pub budget: Rate,
 }
 
 impl From<&Followed> for Inherited {
     fn from(followed: &Followed) -> Self {
-        let Followed { listener, kind, dual_stack, steps, budget, .. } = *followed;
-        Self { listener, kind, dual_stack, steps, budget }
+        let Followed { listener, kind, dual_stack, mitigations, budget, .. } = *followed;
+        Self { listener, kind, dual_stack, mitigations, budget }
     }
 }
 
@@ -70,14 +70,14 @@ impl Listeners {
                 queues: None,
                 mptcp: false,
                 dual_stack: keys.len() > 1,
-                standing: Standing::default(),
+                priority: ListenerPriority::default(),
                 seen: now,
                 syn_acks: 0,
                 rules: counts,
                 // The engine decides anew whether rules for every listener exempt this one.
-                steps: entry.steps & !ListenerEntry::SPARED,
+                mitigations: entry.mitigations & !ListenerEntry::SPARED,
                 budget: entry.budget,
-                returns: entry.returns,
+                retransmit_budget: entry.retransmit_budget,
                 // The agent that wanted samples is gone.
                 samples: 0,
             };
@@ -101,14 +101,15 @@ impl Listeners {
         all: impl Iterator<Item = Inherited>,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
-        for Inherited { listener, kind, dual_stack, steps, budget } in all {
+        for Inherited { listener, kind, dual_stack, mitigations, budget } in all {
             let known = self.iter().find(|followed| followed.listener == listener);
             let id = match known.map(|followed| followed.id) {
                 Some(id) => Some(id),
                 None => self.add(now, listener, kind, dual_stack, dataplane)?,
             };
             if let Some(followed) = id.and_then(|id| self.followed.get_mut(&id)) {
-                (followed.steps, followed.budget) = (steps & !ListenerEntry::SPARED, budget);
+                (followed.mitigations, followed.budget) =
+                    (mitigations & !ListenerEntry::SPARED, budget);
             }
         }
         self.write(dataplane)

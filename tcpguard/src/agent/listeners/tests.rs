@@ -11,13 +11,13 @@ fn followed(slot: u32) -> Followed {
         queues: None,
         mptcp: false,
         dual_stack: false,
-        standing: Standing::default(),
+        priority: ListenerPriority::default(),
         seen: Timestamp::default(),
         syn_acks: 0,
         rules: [0; Mask::ALL.len()],
-        steps: 0,
+        mitigations: 0,
         budget: Rate::default(),
-        returns: Rate::default(),
+        retransmit_budget: Rate::default(),
         samples: 0,
     }
 }
@@ -35,14 +35,15 @@ fn as_many_as_there_may_be() -> Listeners {
 }
 
 #[test]
-fn a_step_at_a_listener_is_one_write_however_many_there_are() {
+fn a_mitigation_at_a_listener_is_one_write_however_many_listeners_there_are() {
     let mut listeners = as_many_as_there_may_be();
     let id = ListenerId(7);
     assert_eq!(listeners.changed(id), Some(Vec::new()));
-    listeners.followed.get_mut(&id).expect("it is followed").steps = ListenerEntry::ANSWER;
+    listeners.followed.get_mut(&id).expect("it is followed").mitigations =
+        ListenerEntry::OWN_COOKIES;
     let changed = listeners.changed(id).expect("the kernel knows it");
     let [(_, entry)] = changed[..] else { panic!("one: {changed:?}") };
-    assert_eq!((entry.id, entry.steps), (7, ListenerEntry::ANSWER));
+    assert_eq!((entry.id, entry.mitigations), (7, ListenerEntry::OWN_COOKIES));
     assert_eq!(listeners.changed(ListenerId(8)), Some(Vec::new()));
 }
 

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tcpguard_common::abi::{RuleRef, SignatureKey, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
-    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp, Trial,
+    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleId, Timestamp,
 };
 
-use super::{State, StoredMatcher, StoredRule, StoredTrial, Times};
+use super::{State, StoredConfirmation, StoredMatcher, StoredRule, Times};
 use crate::kernel::{KernelMatcher, KernelRule};
 use crate::status::{Clock, Time};
 
@@ -74,11 +74,11 @@ pub fn reconcile(
         reason: record.reason.clone(),
         created: created(record),
         expires,
-        trial: None,
+        confirmation: None,
     };
-    let trial_of = |trial: &StoredTrial| Trial {
-        until: times.at(trial.until, Some(trial.until_ns)).min(latest),
-        instead_of: trial.instead_of.as_ref().and_then(|before| {
+    let trial_of = |confirmation: &StoredConfirmation| RuleConfirmation {
+        until: times.at(confirmation.until, Some(confirmation.until_ns)).min(latest),
+        instead_of: confirmation.instead_of.as_ref().and_then(|before| {
             let matcher = matcher_of(before, &at)?;
             Some(Box::new(rule_of(before, RuleId(before.slot), matcher, ends(before))))
         }),
@@ -111,8 +111,8 @@ pub fn reconcile(
         all.kept.push(match record {
             Some(record) => {
                 // One that lives longer was confirmed, and the agent ended before it had written so.
-                let waits = record.trial.as_ref().filter(|_| expires <= ends(record));
-                Rule { trial: waits.map(trial_of), ..rule_of(record, id, matcher, expires) }
+                let waits = record.confirmation.as_ref().filter(|_| expires <= ends(record));
+                Rule { confirmation: waits.map(trial_of), ..rule_of(record, id, matcher, expires) }
             }
             None => Rule {
                 id,
@@ -122,7 +122,7 @@ pub fn reconcile(
                 reason: "found in the kernel at start, without a record".to_owned(),
                 created: now,
                 expires,
-                trial: None,
+                confirmation: None,
             },
         });
     }
@@ -133,13 +133,13 @@ pub fn reconcile(
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
     for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
         let expires = ends(record);
-        if let Some(trial) = record.trial.as_ref().filter(|_| !kept.contains(&place))
+        if let Some(confirmation) = record.confirmation.as_ref().filter(|_| !kept.contains(&place))
             && (expires <= now || !same_boot)
         {
             // An operator may have restarted the host because the rule had locked out all logins.
             if let Some(matcher) = matcher_of(record, &at) {
                 let rule = rule_of(record, RuleId(record.slot), matcher, expires);
-                all.reverted.push(Rule { trial: Some(trial_of(trial)), ..rule });
+                all.reverted.push(Rule { confirmation: Some(trial_of(confirmation)), ..rule });
             }
             continue;
         }
@@ -157,8 +157,8 @@ pub fn reconcile(
         };
         left -= matcher.entries();
         taken.insert(slot);
-        let trial = record.trial.as_ref().map(trial_of);
-        all.lost.push(Rule { trial, ..rule_of(record, RuleId(slot), matcher, expires) });
+        let confirmation = record.confirmation.as_ref().map(trial_of);
+        all.lost.push(Rule { confirmation, ..rule_of(record, RuleId(slot), matcher, expires) });
     }
     all
 }
@@ -254,7 +254,7 @@ mod tests {
             created_ns: None,
             expires: wall(left),
             expires_ns: None,
-            trial: None,
+            confirmation: None,
         }
     }
 
@@ -473,10 +473,10 @@ mod tests {
         }
     }
 
-    fn on_trial(left: i64) -> (StoredRule, StoredMatcher) {
+    fn pending_confirmation(left: i64) -> (StoredRule, StoredMatcher) {
         let (wide, before) = (source("10.0.0.0/8"), to_ports("10.0.0.0/8", &[25]));
         let before = stored(1, before, StoredOrigin::Operator(7), 600);
-        let trial = StoredTrial {
+        let confirmation = StoredConfirmation {
             until: wall(3600),
             until_ns: NOW + Duration::from_secs(3600),
             instead_of: Some(Box::new(before)),
@@ -486,18 +486,24 @@ mod tests {
             _ => NOW - Duration::from_secs(left.unsigned_abs()),
         };
         let rule = stored(2, wide, StoredOrigin::Operator(7), left);
-        (StoredRule { expires_ns: Some(expires_ns), trial: Some(trial), ..rule }, wide)
+        (
+            StoredRule { expires_ns: Some(expires_ns), confirmation: Some(confirmation), ..rule },
+            wide,
+        )
     }
 
     #[test]
     fn a_rule_that_waits_for_a_word_waits_on_and_one_that_lives_longer_had_it() {
-        let (rule, wide) = on_trial(42);
+        let (rule, wide) = pending_confirmation(42);
         let all = run("this boot", vec![rule.clone()], vec![in_kernel(2, &wide, 42)]);
-        let trial = all.kept[0].trial.clone().expect("it waits");
-        assert_eq!(trial.until, NOW + Duration::from_secs(3600));
-        assert_eq!(trial.comes_back(NOW).map(|rule| rule.id), Some(RuleId(1)));
+        let confirmation = all.kept[0].confirmation.clone().expect("it waits");
+        assert_eq!(confirmation.until, NOW + Duration::from_secs(3600));
+        assert_eq!(confirmation.comes_back(NOW).map(|rule| rule.id), Some(RuleId(1)));
         let all = run("this boot", vec![rule], vec![in_kernel(2, &wide, 3600)]);
-        assert_eq!(all.kept[0].trial, None, "confirmed, and the agent ended before it wrote so");
+        assert_eq!(
+            all.kept[0].confirmation, None,
+            "confirmed, and the agent ended before it wrote so"
+        );
         assert_eq!(all.reverted, []);
     }
 
@@ -510,12 +516,13 @@ mod tests {
             ("this boot", -5, vec![in_kernel(2, &source("10.0.0.0/8"), 0)]),
             ("another boot", 30, vec![]),
         ] {
-            let (rule, _) = on_trial(left);
+            let (rule, _) = pending_confirmation(left);
             let dead = kernel.len();
             let all = run(boot, vec![rule], kernel);
             assert_eq!((all.kept.len(), all.lost.len(), all.dead.len()), (0, 0, dead), "{boot}");
             let [reverted] = &all.reverted[..] else { panic!("{all:?}") };
-            let back = reverted.trial.clone().and_then(|trial| trial.comes_back(NOW));
+            let back =
+                reverted.confirmation.clone().and_then(|confirmation| confirmation.comes_back(NOW));
             assert_eq!(back.map(|rule| rule.expires), Some(NOW + Duration::from_secs(600)));
         }
     }

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::way_on;
+use crate::hint_check;
 
 /// A namespace with this value, and a state directory.
 struct Host {
@@ -289,7 +289,7 @@ fn every_error_and_what_became_of_the_sysctl_say_how_to_go_on() {
         LeaseError::Store { path: path(), error: io::Error::from_raw_os_error(libc::ENOSPC) },
         LeaseError::Host(host::Error::NoNetnsCookie),
     ] {
-        assert!(way_on::is_named(&error.to_string()), "{error}");
+        assert!(hint_check::is_named(&error.to_string()), "{error}");
         // Every one there is stands above.
         match error {
             LeaseError::Missing
@@ -301,7 +301,7 @@ fn every_error_and_what_became_of_the_sysctl_say_how_to_go_on() {
         }
     }
     for returned in [Returned::Nothing, Returned::To(1), Returned::LeftAt(0), Returned::Elsewhere] {
-        assert!(way_on::is_named(&returned.to_string()), "{returned}");
+        assert!(hint_check::is_named(&returned.to_string()), "{returned}");
         match returned {
             Returned::Nothing | Returned::To(_) | Returned::LeftAt(_) | Returned::Elsewhere => {}
         }

@@ -77,7 +77,7 @@ impl Timelines {
     }
 
     /// Records a report of an incident.
-    pub fn told(&mut self, incident: &IncidentReport, clock: Clock) {
+    pub fn update(&mut self, incident: &IncidentReport, clock: Clock) {
         let id = incident.id;
         if incident.ended.is_none() {
             self.recorder.begin(id, incident.listener_id);
@@ -242,7 +242,7 @@ pub(in crate::agent) mod tests {
             schema: TIMELINE_SCHEMA.to_owned(),
             id,
             began: Time("2026-11-20T14:05:31.204Z".parse().unwrap()),
-            step_ms: 250,
+            interval_ms: 250,
             points: (1..=steps).map(point).collect(),
         }
     }

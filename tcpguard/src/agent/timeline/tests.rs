@@ -51,7 +51,7 @@ fn what_came_in_the_half_minute_before_is_known_when_an_incident_begins() {
     }
     recorder.begin(7, ListenerId(0));
     let line = document(&recorder.open()[&7]);
-    assert_eq!((line.id, line.step_ms, line.points.len()), (7, 250, BEFORE));
+    assert_eq!((line.id, line.interval_ms, line.points.len()), (7, 250, BEFORE));
     assert_eq!(line.began, time_at(Timestamp::from_millis(60_000 + 50_000 - 30_000)));
     assert_eq!(line.points[0].at_ms, 250);
     assert_eq!(line.points[BEFORE - 1].at_ms, 30_000);
@@ -146,10 +146,10 @@ fn the_busiest_listeners_are_remembered_and_one_that_becomes_busy_at_once() {
         let listeners = (0..).zip(&counts).map(|(id, count)| listener(id, syns(*count), None));
         recorder.note(&sample(POLL * poll, listeners.collect()), Mode::Observe);
     }
-    let remembered = |id| recorder.tracks[&ListenerId(id)].steps.len();
+    let remembered = |id| recorder.tracks[&ListenerId(id)].intervals.len();
     assert!((0..200).all(|id| remembered(id) == 39));
     assert!(remembered(999) >= 10, "{}", remembered(999));
-    let all = recorder.tracks.values().filter(|track| !track.steps.is_empty()).count();
+    let all = recorder.tracks.values().filter(|track| !track.intervals.is_empty()).count();
     assert_eq!(all, BUSIEST);
 
     recorder.note(&sample(POLL * 40, vec![listener(0, syns(counts[0]), None)]), Mode::Observe);
@@ -170,11 +170,14 @@ fn a_line_of_a_day_has_few_steps_and_forgets_no_syn_and_no_full_queue() {
         if poll == 1 {
             recorder.begin(7, ListenerId(0));
         }
-        let steps = recorder.lines.get(&7).map_or(0, |line| line.steps.len());
-        assert!(steps < STEPS && (poll < 480 || steps >= STEPS / 2), "{steps} at {poll}");
+        let intervals = recorder.lines.get(&7).map_or(0, |line| line.intervals.len());
+        assert!(
+            intervals < INTERVALS && (poll < 480 || intervals >= INTERVALS / 2),
+            "{intervals} at {poll}"
+        );
     }
     let line = document(&recorder.open()[&7]);
-    assert!((200_000..=300_000).contains(&line.step_ms), "{} ms", line.step_ms);
+    assert!((200_000..=300_000).contains(&line.interval_ms), "{} ms", line.interval_ms);
     assert_eq!(line.points.last().unwrap().at_ms, 86_400_000);
     assert!(
         (counted(&line) - total as f64).abs() < 0.01 * 480.0 * 250.0,
@@ -206,7 +209,7 @@ proptest! {
             }
         }
         let line = document(&recorder.open()[&7]);
-        prop_assert!(line.points.len() < STEPS);
+        prop_assert!(line.points.len() < INTERVALS);
         prop_assert!(line.points.is_sorted_by(|one, next| one.at_ms < next.at_ms));
         let began = line.began.0.as_millisecond() as u64;
         let from = times.iter().find(|(at, _)| *at == began);

@@ -10,7 +10,7 @@ use crate::host::device::XdpFeatures;
 use crate::host::interfaces::OperState;
 use crate::host::netfilter::RuleSet;
 use crate::kernel::Layout;
-use crate::kernel::census::Attached;
+use crate::kernel::attached_programs::Attached;
 use crate::kernel::features::Feature;
 use crate::status::Status;
 
@@ -36,7 +36,7 @@ pub struct Facts {
     /// The agent.
     pub agent: Agent,
     /// Result of the last self-test of SYN cookies.
-    pub probe: Probed,
+    pub selftest: Probed,
     /// The packet filter.
     pub firewall: FirewallFacts,
 }

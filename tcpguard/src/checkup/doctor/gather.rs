@@ -19,7 +19,7 @@ use crate::host::netfilter::Netfilter;
 use crate::host::{KernelRelease, Sysctls, accounts, capabilities, netns};
 use crate::kernel::features::features;
 use crate::kernel::{is_bpffs, layouts};
-use crate::probe::{self, CookieBackend, Hook, Host};
+use crate::selftest::{self, CookieBackend, Hook, Host};
 
 /// Paths and interface that are examined.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tune) -> 
         service: service::gather(Path::new("/")),
         config,
         agent: agent(client),
-        probe: probed(&places.state_dir),
+        selftest: probed(&places.state_dir),
         firewall: firewall(places.config.as_deref()),
     }
 }
@@ -166,10 +166,10 @@ fn agent(client: &Client) -> Agent {
 }
 
 fn probed(state_dir: &Path) -> Probed {
-    if !probe::may_be_seen(state_dir) {
+    if !selftest::may_be_seen(state_dir) {
         return Probed::Hidden;
     }
-    let known = Host::running().ok().and_then(|host| probe::load(state_dir, &host));
+    let known = Host::running().ok().and_then(|host| selftest::load(state_dir, &host));
     let Some(known) = known else { return Probed::Stale };
     let words = |(backend, hook): (CookieBackend, Hook)| {
         format!("{} work ({})", backend.name(), hook.name())

@@ -22,7 +22,7 @@ use crate::host::device::XdpFeatures;
 use crate::host::interfaces::OperState;
 use crate::host::netfilter::RuleSet;
 use crate::kernel::Layout;
-use crate::kernel::census::{Attached, Hook};
+use crate::kernel::attached_programs::{Attached, Hook};
 use crate::kernel::features::{Feature, Support};
 use crate::status::Status;
 
@@ -84,7 +84,7 @@ fn status() -> Status {
             },
             "watchdog_age_ms": 100
         },
-        "health": [], "attacks": [], "past_attacks": [],
+        "health": [], "incidents": [], "past_incidents": [],
         "interfaces": [{
             "name": "eth0", "ifindex": 2, "hook": "xdp", "mode": "native", "link_id": 3,
             "pinned": true, "attached": true, "rates": null,
@@ -115,7 +115,7 @@ fn status() -> Status {
             "state": "none", "lost_pps": null, "lost_ratio": null, "interfaces": [], "cpus": [],
             "skew": null
         },
-        "programs": [], "counts": { "attacks": [], "reloads_applied": 0, "reloads_refused": 0 },
+        "programs": [], "counts": { "incidents": [], "reloads_applied": 0, "reloads_refused": 0 },
         "alerts_24h": { "critical": 0, "warning": 0, "notice": 0 }, "alerts": []
     });
     serde_json::from_value(status).expect("a status")
@@ -182,7 +182,7 @@ fn healthy() -> Facts {
             interfaces: vec!["eth0".to_owned()],
         },
         agent: Agent::Running(Box::new(status())),
-        probe: Probed::Known { best: Some("own cookies work (native)".to_owned()) },
+        selftest: Probed::Known { best: Some("own cookies work (native)".to_owned()) },
         firewall: FirewallFacts {
             rules: Ok(RuleSet { complete: true, ..RuleSet::default() }),
             choice: FirewallChoice::Refuse,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::checkup::Finding;
-use crate::status::{Advice, AttackKind, Status};
+use crate::status::{Advice, DocumentClass, Status};
 
 /// The finding of the agent about a full accept queue.
 const FULL: &str = "accept_queue_full";
@@ -27,9 +27,9 @@ pub fn name_processes(status: &mut Status, found: &[Finding]) {
             (health.text, health.hint) = (finding.text.clone(), finding.hint.clone());
         }
     }
-    for attack in &mut status.attacks {
+    for attack in &mut status.incidents {
         let at = SocketAddr::new(attack.dst, attack.port).to_string();
-        if let (AttackKind::ListenerOverload, Some(finding)) = (attack.kind, of(&at)) {
+        if let (DocumentClass::ListenerOverload, Some(finding)) = (attack.class, of(&at)) {
             attack.advice = Some(Advice {
                 text: format!("{}; {}; all listeners", finding.text, finding.hint),
                 command: Some("tcpguard listeners".to_owned()),

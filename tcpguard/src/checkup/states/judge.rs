@@ -61,7 +61,7 @@ impl Default for Limits {
 /// Processes with the most descriptors that are reported.
 const FULLEST: usize = 3;
 /// Share of the local ports from which on a destination is reported although another one has more.
-const TOLD_FROM: f64 = 0.01;
+const REPORTED_FROM: f64 = 0.01;
 
 /// Units in use, and the limit.
 type Use = (Option<u64>, Option<u64>);
@@ -189,7 +189,7 @@ fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
         ..resource(ResourceKind::LocalPorts, (Some(destination.connections), facts.ports))
     });
     let is_told = |(number, ports): &(usize, Resource)| {
-        *number == 0 || ports.ratio.is_some_and(|ratio| ratio >= TOLD_FROM)
+        *number == 0 || ports.ratio.is_some_and(|ratio| ratio >= REPORTED_FROM)
     };
     resources.extend(ports.enumerate().filter(is_told).map(|(_, ports)| ports));
     let mut processes: Vec<_> = facts
@@ -374,7 +374,7 @@ fn stuck(queues: &ProcessQueues, limits: &Limits) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     fn calm() -> StateFacts {
         StateFacts {
@@ -586,7 +586,7 @@ mod tests {
         let order: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
         assert!(order.is_sorted_by(|a, b| a >= b), "{order:?}");
         for finding in &report.findings {
-            assert!(way_on::is_named(&finding.hint), "{finding:?}");
+            assert!(hint_check::is_named(&finding.hint), "{finding:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::host::{Connection, TcpState};
 /// Destinations that are counted at once.
 const PLACES: usize = 1024;
 /// Destinations that are reported.
-const TOLD: usize = 5;
+const LISTED: usize = 5;
 
 /// Connections by state and family; IPv4 over a socket for both families is IPv4.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -122,7 +122,7 @@ impl Tally {
             })
             .collect();
         found.sort_by_key(|destination| std::cmp::Reverse(destination.connections));
-        found.truncate(TOLD);
+        found.truncate(LISTED);
         found
     }
 

@@ -8,7 +8,7 @@ use clap::builder::TypedValueParser;
 use clap::{ValueEnum, ValueHint};
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::{Limits, Mode, Order, Step};
+use tcpguard_engine::{Limits, Mitigation, Mode, Order};
 
 use super::{mode_parser, one_of, prefix};
 use crate::cli::duration;
@@ -77,7 +77,7 @@ Examples:
   tcpguard status -i eth0                         # of the interfaces only this one
   sudo tcpguard status --cost                     # also what a packet costs each program
   tcpguard status --wait healthy --timeout 60s    # after a start, in a script
-  tcpguard status --json | jq .attacks";
+  tcpguard status --json | jq .incidents";
 
 /// What `status --wait` can wait for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -156,16 +156,16 @@ Examples:
   tcpguard mode observe --for 10m                 # drop nothing for ten minutes
   tcpguard mode observe                           # stop dropping, and go on watching";
 
-/// `tcpguard step`
+/// `tcpguard mitigation`
 #[derive(Debug, clap::Args)]
 #[command(after_help = STEP)]
-pub struct StepArgs {
+pub struct MitigationArgs {
     /// Which listener: a port such as :443, or ADDRESS:PORT as status shows it
     #[arg(value_parser = ListenerName::parse)]
     pub listener: ListenerName,
     /// Which step; source and signature, which rules do, can be forbidden only
-    #[arg(value_parser = step_parser())]
-    pub step: Step,
+    #[arg(value_parser = mitigation_parser())]
+    pub mitigation: Mitigation,
     /// Take it, forbid it, or decide by the situation
     #[arg(value_parser = order_parser())]
     pub order: Order,
@@ -177,9 +177,9 @@ pub struct StepArgs {
 
 const STEP: &str = "\
 Examples:
-  tcpguard step :443 cookies on --for 30m         # answer with SYN cookies, whatever comes
-  tcpguard step 203.0.113.10:443 signature off    # drop nothing by signature there
-  tcpguard step :443 cookies auto                 # let the guard decide again";
+  tcpguard mitigation :443 cookies on --for 30m         # answer with SYN cookies, whatever comes
+  tcpguard mitigation 203.0.113.10:443 signature off    # drop nothing by signature there
+  tcpguard mitigation :443 cookies auto                 # let the guard decide again";
 
 /// A listener as it is typed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -210,14 +210,14 @@ impl std::fmt::Display for ListenerName {
     }
 }
 
-fn step_parser() -> impl TypedValueParser<Value = Step> {
+fn mitigation_parser() -> impl TypedValueParser<Value = Mitigation> {
     one_of(&[
-        ("strays", Step::Strays),
-        ("source", Step::Source),
-        ("signature", Step::Signature),
-        ("cookies", Step::Cookies),
-        ("overload", Step::Overload),
-        ("budget", Step::Budget),
+        ("out_of_state", Mitigation::OutOfState),
+        ("source", Mitigation::Source),
+        ("signature", Mitigation::Signature),
+        ("cookies", Mitigation::Cookies),
+        ("overload", Mitigation::Overload),
+        ("budget", Mitigation::Budget),
     ])
 }
 
@@ -283,10 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn every_step_can_be_typed() {
-        for step in Step::ALL {
-            let line = ["tcpguard", "step", ":443", step.name(), "off"];
-            assert!(Args::try_parse_from(line).is_ok(), "{}", step.name());
+    fn every_mitigation_can_be_typed() {
+        for mitigation in Mitigation::ALL {
+            let line = ["tcpguard", "mitigation", ":443", mitigation.name(), "off"];
+            assert!(Args::try_parse_from(line).is_ok(), "{}", mitigation.name());
         }
     }
 

@@ -31,7 +31,7 @@ pub enum AlertsVerb {
     #[command(after_help = SHOW)]
     Show {
         /// Number of the attack
-        #[arg(value_parser = attack_number)]
+        #[arg(value_parser = incident_number)]
         id: u64,
     },
 }
@@ -55,7 +55,7 @@ Examples:
   tcpguard alerts show 1042
   tcpguard alerts show 1042 --json | jq .record";
 
-fn attack_number(text: &str) -> Result<u64, String> {
+fn incident_number(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix('#').unwrap_or(text);
     digits.parse().map_err(|_| "it is no number of an attack, such as 1042".to_owned())
 }
@@ -85,10 +85,10 @@ Examples:
 pub enum EventKind {
     /// Attacks and other incidents
     Alert,
-    /// Rules and the allow-list
+    /// Rules and the allowlist
     Rule,
     /// Steps beside rules, such as cookies
-    Step,
+    Mitigation,
     /// The mode
     Mode,
     /// The configuration
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn an_attack_is_named_by_its_number() {
-        assert_eq!((attack_number("1042"), attack_number("#7")), (Ok(1042), Ok(7)));
-        assert!(attack_number("rule").is_err());
+        assert_eq!((incident_number("1042"), incident_number("#7")), (Ok(1042), Ok(7)));
+        assert!(incident_number("rule").is_err());
     }
 }

@@ -21,23 +21,23 @@ Examples:
   tcpguard detach --all                           # works with the agent dead, too
   systemctl restart tcpguard                      # protect again";
 
-/// `tcpguard probe`
+/// `tcpguard selftest`
 #[derive(Debug, clap::Args)]
-#[command(after_help = PROBE)]
-pub struct ProbeArgs {
+#[command(after_help = SELFTEST)]
+pub struct SelftestArgs {
     /// Only where no result is kept for this kernel, these programs and these sysctls; print nothing
     #[arg(long)]
     pub if_needed: bool,
 }
 
-const PROBE: &str = "\
+const SELFTEST: &str = "\
 Real connections between two temporary network namespaces; nothing leaves this host.
 Exit codes: 0 some SYN cookies work, 1 none do or nothing could be tried, 2 usage,
 4 permission denied.
 
 Examples:
-  tcpguard probe
-  tcpguard probe --state-dir /tmp                 # and leave what the agent goes by alone";
+  tcpguard selftest
+  tcpguard selftest --state-dir /tmp                 # and leave what the agent goes by alone";
 
 pub(super) const RESTORE_SYSCTLS: &str = "\
 Examples:

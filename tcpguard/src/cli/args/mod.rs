@@ -50,9 +50,9 @@ const TEMPLATE: &str = "\
 /// The verbs by what they are for.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["status", "top", "alerts", "events", "explain", "report", "listeners", "states"]),
-    ("Act", &["mode", "block", "unblock", "allow", "unallow", "rules", "step", "detach"]),
+    ("Act", &["mode", "block", "unblock", "allow", "disallow", "rules", "mitigation", "detach"]),
     ("Monitoring", &["check", "metrics"]),
-    ("Host and captures", &["doctor", "tune", "probe", "replay"]),
+    ("Host and captures", &["doctor", "tune", "selftest", "replay"]),
     ("Set-up", &["config", "reload", "run", "completions", "version"]),
 ];
 
@@ -154,8 +154,8 @@ pub enum Verb {
     Unblock(UnblockArgs),
     /// Let no rule of the guard's own drop an address or prefix
     Allow(AllowArgs),
-    /// Take an address or prefix off the allow-list
-    Unallow(UnallowArgs),
+    /// Take an address or prefix off the allowlist
+    Disallow(UnallowArgs),
     /// Say what decides about an address, or what an attack was judged by
     Explain(ExplainArgs),
     /// Show what was told of attacks, rules and changes
@@ -173,7 +173,7 @@ pub enum Verb {
     /// Show or set what happens when a rule matches
     Mode(ModeArgs),
     /// Take a step for a listener, forbid it, or leave it to the guard again
-    Step(StepArgs),
+    Mitigation(MitigationArgs),
     /// Read the configuration again and apply what can be applied
     #[command(after_help = RELOAD)]
     Reload,
@@ -182,7 +182,7 @@ pub enum Verb {
     /// Write a page with plots about an attack or a capture
     Report(ReportArgs),
     /// Try out which SYN cookies work on this host
-    Probe(ProbeArgs),
+    Selftest(SelftestArgs),
     /// Say what stands in the way of the guard, and what to do about it
     #[command(visible_alias = "diagnose")]
     Doctor(DoctorArgs),

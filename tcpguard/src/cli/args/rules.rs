@@ -41,7 +41,7 @@ pub struct BlockArgs {
     pub force: bool,
     /// What becomes of it then.
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub confirm: ConfirmWithinArgs,
     /// Only say what would happen
     #[arg(long)]
     pub dry_run: bool,
@@ -65,7 +65,7 @@ Examples:
 
 /// What becomes of rules that are possible with --force only.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct TrialArgs {
+pub struct ConfirmWithinArgs {
     /// With --force: go back after this time unless `tcpguard rules confirm` comes before [default: 60s]
     #[arg(long, value_name = "TIME", requires = "force", value_parser = duration::parse)]
     pub confirm: Option<Duration>,
@@ -74,7 +74,7 @@ pub struct TrialArgs {
     pub no_rollback: bool,
 }
 
-impl TrialArgs {
+impl ConfirmWithinArgs {
     /// Long enough to try whether one is still in, and to type one line; short enough to wait for.
     const WITHIN: Duration = Duration::from_secs(60);
 
@@ -108,7 +108,7 @@ pub struct UnblockArgs {
 
 const UNBLOCK: &str = "\
 A rule that tcpguard made for an attack is made again while the attack goes on: after 10 minutes, or at
-once with tcpguard step LISTENER signature auto (or source auto) or tcpguard mode. To stop dropping:
+once with tcpguard mitigation LISTENER signature auto (or source auto) or tcpguard mode. To stop dropping:
 tcpguard mode observe
 
 Examples:
@@ -143,7 +143,7 @@ Examples:
   tcpguard allow 203.0.113.0/24 --reason \"our monitoring\"
   tcpguard allow 2001:db8::7 --for 2h             # while somebody looks into it";
 
-/// `tcpguard unallow`
+/// `tcpguard disallow`
 #[derive(Debug, clap::Args)]
 #[command(after_help = UNALLOW)]
 pub struct UnallowArgs {
@@ -154,8 +154,8 @@ pub struct UnallowArgs {
 
 const UNALLOW: &str = "\
 Examples:
-  tcpguard unallow 203.0.113.0/24                 # everything within it
-  tcpguard rules list                             # what is on the allow-list";
+  tcpguard disallow 203.0.113.0/24                 # everything within it
+  tcpguard rules list                             # what is on the allowlist";
 
 pub(super) const RULES: &str = "\
 Examples:
@@ -166,7 +166,7 @@ Examples:
 /// `tcpguard rules …`
 #[derive(Debug, Subcommand)]
 pub enum RulesVerb {
-    /// Show every rule with its origin, reason, end and hits, and the allow-list
+    /// Show every rule with its origin, reason, end and hits, and the allowlist
     List(ListArgs),
     /// Write the rules that operators made, one JSON object a line, for `rules import`
     Export(ExportArgs),
@@ -208,9 +208,9 @@ pub struct FlushArgs {
 }
 
 const FLUSH: &str = "\
-The allow-list stays as it is, and so do the rules that tcpguard made for an attack: they stop it.
+The allowlist stays as it is, and so do the rules that tcpguard made for an attack: they stop it.
 Removed with --origin auto or --origin all, they are made again while the attack goes on: after 10
-minutes, or at once with tcpguard step LISTENER signature auto. To stop dropping: tcpguard mode observe.
+minutes, or at once with tcpguard mitigation LISTENER signature auto. To stop dropping: tcpguard mode observe.
 
 Examples:
   tcpguard rules export > rules.json              # keep them first
@@ -286,7 +286,7 @@ pub struct ImportArgs {
     pub force: bool,
     /// What becomes of them then.
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub confirm: ConfirmWithinArgs,
     /// Only say what would happen
     #[arg(long)]
     pub dry_run: bool,

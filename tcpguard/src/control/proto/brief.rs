@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_engine::Order;
 
-use super::{OnTrial, Request};
+use super::{PendingConfirmation, Request};
 use crate::config::mode_name;
 use crate::render::number::span;
 use crate::status::narrative::place;
@@ -23,15 +23,23 @@ impl Request {
 
     fn verb(&self) -> String {
         match self {
-            Self::Block { prefix, ports, for_s, reason, force, on_trial, dry_run: _ } => {
-                let (force, time) = (forced(*force, *on_trial), seconds(*for_s));
+            Self::Block {
+                prefix,
+                ports,
+                for_s,
+                reason,
+                force,
+                pending_confirmation,
+                dry_run: _,
+            } => {
+                let (force, time) = (forced(*force, *pending_confirmation), seconds(*for_s));
                 format!("block {prefix}{ports} for {time}{force}, reason {reason:?}")
             }
             Self::Allow { prefix, for_s, reason, force } => {
                 let force = if *force { " --force" } else { "" };
                 format!("allow {prefix} for {}{force}, reason {reason:?}", seconds(*for_s))
             }
-            Self::Disallow { prefix } => format!("unallow {prefix}"),
+            Self::Disallow { prefix } => format!("disallow {prefix}"),
             Self::Unblock { prefix, rule, origin, dry_run: _ } => {
                 let which = match (rule, prefix) {
                     (Some(rule), _) => format!("--rule {rule}"),
@@ -40,19 +48,19 @@ impl Request {
                 let origin = origin.map_or("all", |origin| origin.name());
                 format!("unblock {which} --origin {origin}")
             }
-            Self::ImportRules { rules, merge, force, on_trial, dry_run: _ } => {
+            Self::ImportRules { rules, merge, force, pending_confirmation, dry_run: _ } => {
                 let replace = if *merge { "" } else { " --replace" };
-                let force = forced(*force, *on_trial);
+                let force = forced(*force, *pending_confirmation);
                 format!("rules import of {} rules{replace}{force}", rules.len())
             }
-            Self::OrderStep { listener, step, order, for_s } => {
-                let (place, step) = (place(listener.addr, listener.port), step.name());
+            Self::OrderMitigation { listener, mitigation, order, for_s } => {
+                let (place, mitigation) = (place(listener.addr, listener.port), mitigation.name());
                 let order = match order {
                     Order::On => "on",
                     Order::Off => "off",
                     Order::Auto => "auto",
                 };
-                format!("step {place} {step} {order} for {}", seconds(*for_s))
+                format!("step {place} {mitigation} {order} for {}", seconds(*for_s))
             }
             Self::SetMode { mode } => format!("mode {}", mode_name((*mode).into())),
             Self::SetModeFor { mode, for_s, confirm_s } => {
@@ -83,11 +91,13 @@ fn seconds(time: u64) -> String {
     span(Duration::from_secs(time))
 }
 
-fn forced(force: bool, on_trial: Option<OnTrial>) -> String {
-    match (force, on_trial) {
+fn forced(force: bool, pending_confirmation: Option<PendingConfirmation>) -> String {
+    match (force, pending_confirmation) {
         (false, _) => String::new(),
         (true, None) => " --force --no-rollback".to_owned(),
-        (true, Some(OnTrial { within_s, .. })) => format!(" --force --confirm {within_s}s"),
+        (true, Some(PendingConfirmation { within_s, .. })) => {
+            format!(" --force --confirm {within_s}s")
+        }
     }
 }
 
@@ -110,7 +120,7 @@ mod tests {
                     for_s: 3600,
                     reason: "a \"scan\"".to_owned(),
                     force: true,
-                    on_trial: None,
+                    pending_confirmation: None,
                     dry_run: true,
                 },
                 "block 192.0.2.0/24 to port 443 for 1h 00m --force --no-rollback, reason \"a \\\"scan\\\"\" \

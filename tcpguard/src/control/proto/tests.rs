@@ -1,9 +1,9 @@
 use super::*;
-use crate::way_on;
+use crate::hint_check;
 
 fn refusal(message: &str) -> (RefusalKind, String) {
     let refusal = parse(message.as_bytes()).expect_err(message);
-    assert!(way_on::is_named(&refusal.message), "{refusal:?}");
+    assert!(hint_check::is_named(&refusal.message), "{refusal:?}");
     (refusal.kind, refusal.message)
 }
 
@@ -11,7 +11,7 @@ fn refusal(message: &str) -> (RefusalKind, String) {
 fn a_call_survives_the_wire() {
     for request in [
         Request::Status,
-        Request::ExplainAttack { id: 7 },
+        Request::ExplainIncident { id: 7 },
         Request::Timeline { id: 7 },
         Request::Effective,
         Request::Block {
@@ -20,7 +20,10 @@ fn a_call_survives_the_wire() {
             for_s: 60,
             reason: "scan".to_owned(),
             force: true,
-            on_trial: Some(OnTrial { within_s: 60, caller: "192.0.2.7".parse().ok() }),
+            pending_confirmation: Some(PendingConfirmation {
+                within_s: 60,
+                caller: "192.0.2.7".parse().ok(),
+            }),
             dry_run: true,
         },
         Request::Unblock {
@@ -51,7 +54,7 @@ fn a_call_survives_the_wire() {
             }],
             merge: true,
             force: false,
-            on_trial: None,
+            pending_confirmation: None,
             dry_run: false,
         },
         Request::SetMode { mode: Mode::Enforce },
@@ -75,7 +78,8 @@ fn a_call_survives_the_wire() {
 fn a_block_of_every_port_is_what_it_was_before_there_were_others() {
     let before = r#"{"method":"block","parameters":{"prefix":"192.0.2.0/24","for_s":60,"reason":"scan","force":false,"dry_run":false}}"#;
     let request: Request = serde_json::from_str(before).unwrap();
-    let for_good = matches!(request, Request::Block { ports: Ports::EVERY, on_trial: None, .. });
+    let for_good =
+        matches!(request, Request::Block { ports: Ports::EVERY, pending_confirmation: None, .. });
     assert!(for_good, "{request:?}");
     assert_eq!(serde_json::to_string(&request).unwrap(), before);
 }
@@ -181,7 +185,7 @@ fn a_reason_cannot_forge_log_lines() {
             for_s,
             reason: reason.to_owned(),
             force: false,
-            on_trial: None,
+            pending_confirmation: None,
             dry_run: false,
         };
         serde_json::to_string(&Call { version: VERSION, request }).unwrap()
@@ -197,8 +201,13 @@ fn a_reason_cannot_forge_log_lines() {
         reason: Some(reason.to_owned()),
     };
     let rules = vec![rule("fine"), rule("a\nb"), rule("fine"), rule("\u{7f}")];
-    let request =
-        Request::ImportRules { rules, merge: false, force: false, on_trial: None, dry_run: false };
+    let request = Request::ImportRules {
+        rules,
+        merge: false,
+        force: false,
+        pending_confirmation: None,
+        dry_run: false,
+    };
     let message = serde_json::to_vec(&Call { version: VERSION, request }).unwrap();
     let wrong = parse(&message).expect_err("two reasons").rules;
     assert_eq!(wrong.iter().map(|rule| rule.index).collect::<Vec<_>>(), [1, 3]);

@@ -20,8 +20,8 @@ impl Dataplane {
     ///
     /// # Errors
     /// See [`Self::set_config`].
-    pub fn answers(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
-        self.answers.entries()
+    pub fn reply_limits(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
+        self.reply_limits.entries()
     }
 
     /// The buckets of SYN budgets by listener id.
@@ -46,9 +46,9 @@ impl Dataplane {
                 self.retries.set(&line, &RetryLine::default())?;
             }
         }
-        for (bucket, held) in self.answers()? {
+        for (bucket, held) in self.reply_limits()? {
             if held != Bucket::default() {
-                self.answers.set(&bucket, &Bucket::default())?;
+                self.reply_limits.set(&bucket, &Bucket::default())?;
             }
         }
         (0..maps::MAX_LISTENERS).try_for_each(|id| self.reset_budget(id))

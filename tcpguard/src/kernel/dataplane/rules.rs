@@ -319,7 +319,7 @@ impl Dataplane {
 fn sum(cpus: &[RuleHits]) -> RuleHits {
     cpus.iter().fold(RuleHits::default(), |sum, cpu| RuleHits {
         hits: sum.hits + cpu.hits,
-        returned: sum.returned.saturating_add(cpu.returned),
+        accepted_retransmits: sum.accepted_retransmits.saturating_add(cpu.accepted_retransmits),
         completed: sum.completed.saturating_add(cpu.completed),
     })
 }

@@ -42,7 +42,7 @@ pub enum Walked {
     /// A key that the agent never writes. It belongs to no set or no port, because fewer bits count
     /// than name both, so that it matches sources whatever set counts, or to many ports. Or no SYN is
     /// looked up by it.
-    Nobodys(Source),
+    NotLookedUp(Source),
 }
 
 impl Dataplane {
@@ -141,9 +141,9 @@ impl Dataplane {
     pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<(), KernelError> {
         match walked {
             Walked::Entry(matcher, found) => self.remove_rule(set, found.slot, matcher),
-            Walked::Nobodys(Source::Host(key)) => self.source_hosts.remove(key).map(drop),
-            Walked::Nobodys(Source::V4(key)) => self.source_rules_v4.remove(key).map(drop),
-            Walked::Nobodys(Source::V6(key)) => self.source_rules_v6.remove(key).map(drop),
+            Walked::NotLookedUp(Source::Host(key)) => self.source_hosts.remove(key).map(drop),
+            Walked::NotLookedUp(Source::V4(key)) => self.source_rules_v4.remove(key).map(drop),
+            Walked::NotLookedUp(Source::V6(key)) => self.source_rules_v6.remove(key).map(drop),
         }
     }
 
@@ -164,8 +164,8 @@ impl Dataplane {
 
 /// The finding for an entry of a table of source rules; `None` if the entry is of another set.
 fn come_across(set: u64, key: Source, found: RuleRef) -> Option<Walked> {
-    if key.is_nobodys() {
-        return Some(Walked::Nobodys(key));
+    if key.is_not_looked_up() {
+        return Some(Walked::NotLookedUp(key));
     }
     let (net, port) = net(&key).filter(|_| key.is_of(set))?;
     let ports = match port {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::layouts::{LinkPin, MAPS, TRACEPOINTS, links, of_namespace};
-use super::{Pins, heirloom, remove_all};
+use super::{Pins, handover_record, remove_all};
 use crate::host::{interfaces, netns};
 use crate::kernel::attach::remove_filter;
 use crate::kernel::{KernelError, syscall};
@@ -51,7 +51,7 @@ pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
         if !wanted.is_empty() && !wanted.contains(&name) && !wanted.contains(&pin.name) {
             continue;
         }
-        all.note(take_off(&pin), name);
+        all.note(detach_others(&pin), name);
     }
     all.interfaces.iter().for_each(|name| remove_filter(name));
     if layouts.iter().all(|layout| links(layout).is_empty()) {
@@ -61,7 +61,7 @@ pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
         {
             all.left.extend(remove_all(&directory).err());
         }
-        all.left.extend(heirloom::remove(dir, netns).err());
+        all.left.extend(handover_record::remove(dir, netns).err());
     }
     Ok(all)
 }
@@ -80,16 +80,16 @@ pub fn pinned(dir: &Path) -> Vec<String> {
 impl Pins {
     /// Takes off the programs that agents of other layouts left and that this one has no use for, and
     /// removes their pins. Everything is tried.
-    pub fn take_off_others(&self) -> Detached {
+    pub fn detach_other_interfaces(&self) -> Detached {
         let mut all = Detached::default();
         for pin in self.others().iter().flat_map(|layout| links(layout)) {
-            all.note(take_off(&pin), pin.name);
+            all.note(detach_others(&pin), pin.name);
         }
         all
     }
 }
 
-fn take_off(pin: &LinkPin) -> Result<(), KernelError> {
+fn detach_others(pin: &LinkPin) -> Result<(), KernelError> {
     let failed = |what| move |error| KernelError::Pin { what, path: pin.path.clone(), error };
     // Unpinning alone would not do: an agent may hold the link as well.
     match syscall::open_pin(&pin.path) {

@@ -2,7 +2,7 @@
 //! same layout, or of an earlier or a later one, to which a record is left as well.
 
 mod detach;
-mod heirloom;
+mod handover_record;
 mod layouts;
 
 use std::fs;

@@ -217,7 +217,7 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way_on;
+    use crate::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {
@@ -230,7 +230,7 @@ mod tests {
             CaptureError::Cut { record: 24, end: 30, of },
             CaptureError::Damaged { record: 24, of, reason: "a packet of 4 GiB".to_owned() },
         ] {
-            assert!(way_on::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.
             match error {
                 CaptureError::Open { .. }

@@ -12,13 +12,13 @@ pub(in crate::status) fn attack(
     incident: &IncidentReport,
     report: &Report,
     clock: Clock,
-) -> Attack {
+) -> Incident {
     let evidence = &incident.evidence;
     let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
     let enforced = report.mode == engine::Mode::Enforce && incident.ended.is_none();
-    Attack {
+    Incident {
         id: incident.id,
-        kind: incident.class.into(),
+        class: incident.class.into(),
         severity: incident.severity.into(),
         dst: incident.listener.addr,
         port: incident.listener.port,
@@ -57,7 +57,7 @@ pub(in crate::status) fn attack(
 fn baseline(incident: &IncidentReport) -> Option<f64> {
     let at_alarm = incident.record.at_alarm.as_ref()?;
     // 0 means that the rate is not known.
-    Some(at_alarm.statistics.usual_syn_rate).filter(|rate| *rate > 0.0).map(number)
+    Some(at_alarm.statistics.baseline_syn_rate).filter(|rate| *rate > 0.0).map(number)
 }
 
 /// The document's form of the evidence for a verdict.
@@ -107,7 +107,7 @@ pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
         gate: evidence
             .gate
             .iter()
-            .map(|item| GateItem {
+            .map(|item| Indicator {
                 name: item.name.clone(),
                 holds: item.holds,
                 detail: item.detail.clone(),

@@ -93,7 +93,7 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
     }
     if losses.state == LossState::Heavy {
         let (text, hint) = lost(losses);
-        add(Severity::Critical, "lost_before_guard", None, text, hint.as_str());
+        add(Severity::Critical, "dropped_before_xdp", None, text, hint.as_str());
     }
     if let Some((cpu, share)) = losses.one_queue() {
         let text = format!(

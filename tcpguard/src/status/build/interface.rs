@@ -47,7 +47,7 @@ fn dropped(counters: &PacketCounters) -> u64 {
 }
 
 fn answered(counters: &PacketCounters) -> u64 {
-    sum(counters, abi::Action::Answer)
+    sum(counters, abi::Action::Tx)
 }
 
 fn sum(counters: &PacketCounters, action: abi::Action) -> u64 {

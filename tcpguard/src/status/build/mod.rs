@@ -24,7 +24,7 @@ impl Status {
         let clock = facts.clock;
         let losses = Losses::build(facts);
         let health = health::health(facts, report, &losses);
-        let attacks: Vec<Attack> =
+        let incidents: Vec<Incident> =
             report.incidents.iter().map(|incident| attack(incident, report, clock)).collect();
         let listeners: Vec<Listener> =
             report.listeners.iter().map(|one| Listener::build(one, clock)).collect();
@@ -34,10 +34,10 @@ impl Status {
             generated_at: Time(clock.wall),
             interval_ms: facts.interval.as_millis() as u64,
             daemon: daemon(report, facts, state(report, facts, &health, &losses)),
-            clients: Clients::of_all(&attacks, &listeners),
+            clients: Clients::of_all(&incidents, &listeners),
             health,
-            attacks,
-            past_attacks: report
+            incidents,
+            past_incidents: report
                 .past
                 .iter()
                 .map(|incident| attack(incident, report, clock))
@@ -74,7 +74,7 @@ impl Rule {
             matches: rule.matches.clone(),
             ports: rule.ports,
             origin: rule.origin.clone(),
-            attack: rule.incident,
+            incident: rule.incident,
             reason: rule.reason.clone(),
             created_at: clock.time_at(rule.created),
             expires_at: clock.time_at(rule.expires),
@@ -82,7 +82,7 @@ impl Rule {
             expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
             confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
             hits: rule.hits,
-            returned: rule.returned,
+            accepted_retransmits: rule.accepted_retransmits,
             completed: rule.completed,
         }
     }
@@ -97,10 +97,10 @@ pub(super) fn number(value: f64) -> f64 {
 /// The whole situation in one word; the operator's worst news first.
 fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> State {
     let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
-    let mut attacks = report.incidents.iter().filter(is_attack).peekable();
-    let attacked = attacks.peek().is_some();
+    let mut incidents = report.incidents.iter().filter(is_attack).peekable();
+    let attacked = incidents.peek().is_some();
     let stopped =
-        report.mode == engine::Mode::Enforce && attacks.all(|attack| stops(report, attack));
+        report.mode == engine::Mode::Enforce && incidents.all(|attack| stops(report, attack));
     let broken = health.iter().any(|finding| finding.severity == Severity::Critical)
         // Changes since the last valid configuration are not in effect, although an operator may
         // rely on them.
@@ -110,7 +110,7 @@ fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> 
     match report.mode {
         engine::Mode::Off => State::Off,
         _ if attacked && !stopped => State::AttackUnmitigated,
-        _ if losses.state == LossState::Heavy => State::LostBeforeGuard,
+        _ if losses.state == LossState::Heavy => State::DroppedBeforeXdp,
         _ if broken => State::Degraded,
         _ if attacked => State::AttackMitigated,
         _ if suspect || !report.incidents.is_empty() => State::Elevated,
@@ -121,15 +121,16 @@ fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> 
 
 /// Whether most of an attack is kept from the stack.
 fn stops(report: &Report, attack: &IncidentReport) -> bool {
-    use engine::ListenerState::{Attacked, Overloaded, Protected};
+    use engine::ListenerState::{Attacked, Mitigating, Overloaded};
     let acts = |at: &ListenerReport| {
-        let taken = |step: &engine::StepReport| {
-            step.state == engine::StepState::Taken && step.step.keeps_syns_away()
+        let taken = |mitigation: &engine::MitigationReport| {
+            mitigation.state == engine::MitigationState::Active
+                && mitigation.mitigation.keeps_syns_away()
         };
-        !attack.rules.is_empty() || at.steps.iter().any(taken)
+        !attack.rules.is_empty() || at.mitigations.iter().any(taken)
     };
     match report.listeners.iter().find(|listener| listener.id == attack.listener_id) {
-        Some(at) => at.state == Protected || at.state == Overloaded && acts(at),
+        Some(at) => at.state == Mitigating || at.state == Overloaded && acts(at),
         None if attack.class.is_of_host() => 2.0 * attack.stopped_rate >= attack.syn_rate,
         // It is about many listeners.
         None => report.listeners.iter().all(|listener| listener.state != Attacked),
@@ -174,7 +175,7 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
         hostname: facts.hostname.clone(),
         uptime_s: facts.clock.now.since(facts.started).as_secs(),
         mode: report.mode.into(),
-        mode_ends: facts.mode_ends.clone(),
+        mode_reverts: facts.mode_reverts.clone(),
         state,
         config: ConfigState {
             path: facts.config.path.as_ref().map(|path| path.display().to_string()),
@@ -289,7 +290,7 @@ impl From<engine::Severity> for Severity {
     }
 }
 
-impl From<IncidentClass> for AttackKind {
+impl From<IncidentClass> for DocumentClass {
     fn from(class: IncidentClass) -> Self {
         match class {
             IncidentClass::RandomSpoofed => Self::RandomSpoofed,
@@ -307,20 +308,20 @@ impl From<IncidentClass> for AttackKind {
     }
 }
 
-impl From<AttackKind> for IncidentClass {
-    fn from(kind: AttackKind) -> Self {
+impl From<DocumentClass> for IncidentClass {
+    fn from(kind: DocumentClass) -> Self {
         match kind {
-            AttackKind::RandomSpoofed => Self::RandomSpoofed,
-            AttackKind::SingleSource => Self::SingleSource,
-            AttackKind::FewSource => Self::FewSource,
-            AttackKind::Distributed => Self::Distributed,
-            AttackKind::Scan => Self::Scan,
-            AttackKind::FlashCrowd => Self::FlashCrowd,
-            AttackKind::ListenerOverload => Self::ListenerOverload,
-            AttackKind::HandshakeDegraded => Self::HandshakeDegraded,
-            AttackKind::Reflection => Self::Reflection,
-            AttackKind::ClosedPorts => Self::ClosedPorts,
-            AttackKind::Evasion => Self::Evasion,
+            DocumentClass::RandomSpoofed => Self::RandomSpoofed,
+            DocumentClass::SingleSource => Self::SingleSource,
+            DocumentClass::FewSource => Self::FewSource,
+            DocumentClass::Distributed => Self::Distributed,
+            DocumentClass::Scan => Self::Scan,
+            DocumentClass::FlashCrowd => Self::FlashCrowd,
+            DocumentClass::ListenerOverload => Self::ListenerOverload,
+            DocumentClass::HandshakeDegraded => Self::HandshakeDegraded,
+            DocumentClass::Reflection => Self::Reflection,
+            DocumentClass::ClosedPorts => Self::ClosedPorts,
+            DocumentClass::Evasion => Self::Evasion,
         }
     }
 }

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 
 use super::canvas::Canvas;
 use crate::render::Tone;
-use crate::top::list::{Column, Look, Row};
+use crate::top::list::{Column, ListView, Row};
 use crate::top::model::Model;
 use crate::top::panes::Pane;
 
@@ -15,16 +15,16 @@ const CURVE: u16 = 2;
 
 pub(super) fn draw(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
     let rows = model.rows();
-    let place = model.look().place(&rows);
+    let place = model.list_view().place(&rows);
     let below = (area.height / 3).max(6);
     let list = Rect { height: area.height - below, ..area };
     let rest = Rect { y: list.bottom(), height: below, ..area };
 
     let columns = shown(model.pane().columns(), area.width);
-    headings(model.look(), &columns, canvas, list);
+    headings(model.list_view(), &columns, canvas, list);
     let body = Rect { y: list.y + 1, height: list.height - 1, ..list };
     if rows.is_empty() {
-        let why = match model.look().filter.as_str() {
+        let why = match model.list_view().filter.as_str() {
             "" => model.pane().empty().to_owned(),
             filter => format!("no row has {filter:?}; Esc shows all again"),
         };
@@ -48,10 +48,11 @@ fn about(model: &Model, row: Option<&Row>, now: Duration, canvas: &mut Canvas<'_
     let mut rest = Rect { y: area.y + 1, height: area.height - 1, ..area };
     let key = row.map(|row| row.key.as_str());
     if model.pane() == Pane::Listeners
-        && let Some(series) =
-            key.and_then(|key| key.parse().ok()).and_then(|id: u32| model.seen().listeners.get(&id))
+        && let Some(series) = key
+            .and_then(|key| key.parse().ok())
+            .and_then(|id: u32| model.snapshot().listeners.get(&id))
     {
-        let now = if model.is_held() { model.seen().at } else { now };
+        let now = if model.is_held() { model.snapshot().at } else { now };
         let plot = Rect { height: CURVE, ..rest };
         let values = series.columns(now, usize::from(plot.width));
         canvas.curve(plot, &values, series.peak(now).unwrap_or_default().max(10.0), Tone::Plain);
@@ -77,12 +78,17 @@ fn shown(columns: &[Column], width: u16) -> Vec<(usize, Column)> {
     shown
 }
 
-fn headings(look: &Look, columns: &[(usize, Column)], canvas: &mut Canvas<'_>, area: Rect) {
+fn headings(
+    list_view: &ListView,
+    columns: &[(usize, Column)],
+    canvas: &mut Canvas<'_>,
+    area: Rect,
+) {
     let mut x = area.x;
     for (place, column) in columns {
         let mut name = column.name.to_owned();
-        if *place == look.sort {
-            let falling = column.number != look.reverse;
+        if *place == list_view.sort {
+            let falling = column.number != list_view.reverse;
             // The sign must be seen, whatever becomes of the name.
             name.truncate(usize::from(column.width) - 1);
             name.push(if falling { '▼' } else { '▲' });

@@ -20,11 +20,11 @@ const HIGH: u16 = 32;
 
 pub(super) fn draw(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
     let height = if area.height >= HIGH { CURVE + 1 } else { CURVE };
-    let traffic = &model.seen().traffic;
+    let traffic = &model.snapshot().traffic;
     // Held curves stand still.
-    let now = if model.is_held() { model.seen().at } else { now };
+    let now = if model.is_held() { model.snapshot().at } else { now };
     let first = Rect { height: CLIENTS.min(area.height), ..area };
-    let mut y = area.y + canvas.notes(first, &clients(model.seen()));
+    let mut y = area.y + canvas.notes(first, &clients(model.snapshot()));
     for curve in curves() {
         let series = (curve.series)(traffic);
         let plot = Rect { x: area.x + LABEL, y, width: area.width - LABEL, height };

@@ -7,9 +7,9 @@ use super::Note;
 use crate::render::number::{percent, short, span};
 use crate::render::{Tone, View, severity_word, volume};
 use crate::status::narrative::place;
-use crate::status::{Attack, Severity, Time};
+use crate::status::{Incident, Severity, Time};
 use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::Seen;
+use crate::top::snapshot::Snapshot;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::number("ID", 6),
@@ -22,12 +22,12 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::text("WHAT", 20).growing(),
 ];
 
-pub(super) fn rows(seen: &Seen, view: &View) -> Vec<Row> {
-    let all = seen.status.attacks.iter().chain(&seen.status.past_attacks);
-    all.map(|attack| row(attack, seen.status.generated_at, view)).collect()
+pub(super) fn rows(snapshot: &Snapshot, view: &View) -> Vec<Row> {
+    let all = snapshot.status.incidents.iter().chain(&snapshot.status.past_incidents);
+    all.map(|attack| row(attack, snapshot.status.generated_at, view)).collect()
 }
 
-fn row(attack: &Attack, now: Time, view: &View) -> Row {
+fn row(attack: &Incident, now: Time, view: &View) -> Row {
     let tone = match attack.severity {
         Severity::Critical => Tone::Bad,
         Severity::Warning => Tone::Warning,
@@ -41,7 +41,7 @@ fn row(attack: &Attack, now: Time, view: &View) -> Row {
     let lasted = lasted.max(SignedDuration::ZERO).unsigned_abs();
     let stopped = attack.dropped + attack.cookies_sent;
     let stopped = (attack.syns > 0).then(|| (stopped as f64 / attack.syns as f64).min(1.0));
-    let what = IncidentClass::from(attack.kind).in_words();
+    let what = IncidentClass::from(attack.class).in_words();
     Row {
         key: attack.id.to_string(),
         cells: vec![
@@ -57,8 +57,8 @@ fn row(attack: &Attack, now: Time, view: &View) -> Row {
     }
 }
 
-pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
-    let mut all = seen.status.attacks.iter().chain(&seen.status.past_attacks);
+pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
+    let mut all = snapshot.status.incidents.iter().chain(&snapshot.status.past_incidents);
     let Some(attack) = all.find(|attack| Some(attack.id.to_string().as_str()) == key) else {
         return Vec::new();
     };
@@ -71,7 +71,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
 }
 
 /// The advice about an incident.
-pub(super) fn advice(attack: &Attack) -> Option<Note> {
+pub(super) fn advice(attack: &Incident) -> Option<Note> {
     let advice = attack.advice.as_ref()?;
     let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));
     Some(Note::new("Advice", format!("{}{command}", advice.text)).toned(Tone::Warning))

@@ -7,7 +7,7 @@ use crate::render::number::{percent, short};
 use crate::render::{self, Tone, View};
 use crate::status::{Listener, ListenerKind};
 use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::{Seen, half_open_share};
+use crate::top::snapshot::{Snapshot, half_open_share};
 
 /// Fill of a queue that is worth a look, as a share of its limit.
 const FILLING: f64 = 0.5;
@@ -28,8 +28,8 @@ pub(super) const COLUMNS: [Column; 10] = [
 ];
 pub(super) const FIRST_SORT: usize = 1;
 
-pub(super) fn rows(seen: &Seen) -> Vec<Row> {
-    seen.status.listeners.iter().map(row).collect()
+pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
+    snapshot.status.listeners.iter().map(row).collect()
 }
 
 fn row(listener: &Listener) -> Row {
@@ -72,19 +72,20 @@ fn queue(count: Option<u32>, limit: Option<u32>) -> Cell {
     Cell::number(share, |_| format!("{}/{}", word(count), word(limit))).toned(tone)
 }
 
-pub(super) fn notes(seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
-    let listeners = &seen.status.listeners;
+pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>, view: &View) -> Vec<Note> {
+    let listeners = &snapshot.status.listeners;
     let Some(listener) = listeners.iter().find(|it| Some(it.id.to_string().as_str()) == key) else {
         return Vec::new();
     };
     let totals = &listener.totals;
     let half_open = half_open_share(listener).map_or("-".to_owned(), percent);
     let count = |count: u64| short(count as f64);
-    let mut steps = String::new();
+    let mut mitigations = String::new();
     // A string takes whatever is written.
-    let _ = render::steps(&mut steps, listener, view);
+    let _ = render::mitigations(&mut mitigations, listener, view);
     let headings = std::iter::once("Steps").chain(std::iter::repeat(""));
-    let steps = headings.zip(steps.lines()).map(|(heading, line)| Note::new(heading, line));
+    let mitigations =
+        headings.zip(mitigations.lines()).map(|(heading, line)| Note::new(heading, line));
     let now = format!(
         "{}, {} cookies/s, SYN queue {half_open} full",
         render::clients(&listener.clients, None),
@@ -99,7 +100,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>, view: &View) -> Vec<Note> {
         count(totals.limited),
         count(totals.cookies_sent),
         count(totals.cookies_redeemed),
-        count(totals.returned),
+        count(totals.accepted_retransmits),
     );
-    steps.chain([Note::new("Now", now), Note::new("So far", so_far)]).collect()
+    mitigations.chain([Note::new("Now", now), Note::new("So far", so_far)]).collect()
 }

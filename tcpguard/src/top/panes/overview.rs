@@ -7,10 +7,10 @@ use crate::render::number::{percent, short};
 use crate::render::{self, Tone, View, severity_word};
 use crate::status::{AttachMode, Interface, Severity};
 use crate::top::history::Series;
-use crate::top::seen::{Seen, Traffic};
+use crate::top::snapshot::{Snapshot, Traffic};
 
 /// Most alerts shown at the end.
-const ALERTS_TOLD: usize = 3;
+const ALERTS_LISTED: usize = 3;
 /// A curve that stays below this rate per second is drawn low, so that chance variation does not fill the
 /// height.
 const LOW: f64 = 10.0;
@@ -51,15 +51,15 @@ const fn rate(name: &'static str, series: fn(&Traffic) -> &Series, tone: Tone) -
 }
 
 /// Whether clients connect. This is above the curves.
-pub fn clients(seen: &Seen) -> Vec<Note> {
-    let lines = render::clients_by_listener(&seen.status).into_iter();
+pub fn clients(snapshot: &Snapshot) -> Vec<Note> {
+    let lines = render::clients_by_listener(&snapshot.status).into_iter();
     lines.map(|(line, tone)| Note::new("Clients", line).toned(tone)).collect()
 }
 
-pub(super) fn notes(seen: &Seen, view: &View) -> Vec<Note> {
-    let status = &seen.status;
+pub(super) fn notes(snapshot: &Snapshot, view: &View) -> Vec<Note> {
+    let status = &snapshot.status;
     let mut notes = Vec::new();
-    for attack in &status.attacks {
+    for attack in &status.incidents {
         let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
         let severity = severity_word(attack.severity);
         let text = format!("#{} {severity}: {}", attack.id, attack.summary);
@@ -77,7 +77,7 @@ pub(super) fn notes(seen: &Seen, view: &View) -> Vec<Note> {
     }));
     notes.push(Note::new("Kernel", render::kernel_in_words(status)));
     notes.push(Note::new("Rules", render::rules_in_words(status)));
-    let latest = status.alerts.iter().rev().take(ALERTS_TOLD);
+    let latest = status.alerts.iter().rev().take(ALERTS_LISTED);
     notes.extend(latest.map(|alert| {
         let (time, word) = (view.time(alert.at), severity_word(alert.severity));
         Note::new("Alert", format!("{time} {word} {}", alert.message))

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Note;
 use crate::render::number::{percent, short, span};
-use crate::status::{Attack, Mode, Rule};
+use crate::status::{Incident, Mode, Rule};
 use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::Seen;
+use crate::top::snapshot::Snapshot;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::number("RULE", 6),
@@ -20,7 +20,7 @@ pub(super) const COLUMNS: [Column; 8] = [
 ];
 pub(super) const FIRST_SORT: usize = 2;
 
-pub(super) fn rows(seen: &Seen) -> Vec<Row> {
+pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let row = |rule: &Rule| {
         let ends = span(Duration::from_secs(rule.expires_in_s));
         Row {
@@ -28,25 +28,25 @@ pub(super) fn rows(seen: &Seen) -> Vec<Row> {
             cells: vec![
                 Cell::number(Some(f64::from(rule.id)), |_| rule.id.to_string()),
                 Cell::text(&rule.kind),
-                Cell::number(seen.rules.rate(&rule.id), short),
+                Cell::number(snapshot.rules.rate(&rule.id), short),
                 Cell::number(Some(rule.hits as f64), short),
-                Cell::number(Some(rule.returned as f64), short),
+                Cell::number(Some(rule.accepted_retransmits as f64), short),
                 Cell::number(Some(rule.expires_in_s as f64), |_| ends),
                 Cell::text(owner(rule)),
                 Cell::text(rule.subject()),
             ],
         }
     };
-    seen.status.rules.list.iter().map(row).collect()
+    snapshot.status.rules.list.iter().map(row).collect()
 }
 
 /// Owner of a rule: an attack, by its number, or an operator.
 fn owner(rule: &Rule) -> String {
-    rule.attack.map_or_else(|| rule.origin.clone(), |id| format!("#{id}"))
+    rule.incident.map_or_else(|| rule.origin.clone(), |id| format!("#{id}"))
 }
 
-pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
-    let status = &seen.status;
+pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
+    let status = &snapshot.status;
     let mut notes = Vec::new();
     if let Some(rule) = status.rules.list.iter().find(|it| Some(it.id.to_string().as_str()) == key)
     {
@@ -58,16 +58,16 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
         notes.push(Note::new("Rule", text));
         let text = format!(
             "{} SYNs matched and passed when retransmitted; {} completed a handshake",
-            rule.returned, rule.completed
+            rule.accepted_retransmits, rule.completed
         );
         notes.push(Note::new("Passed", text));
     }
-    notes.extend(status.attacks.iter().flat_map(looks));
+    notes.extend(status.incidents.iter().flat_map(looks));
     notes
 }
 
 /// The signatures of an attack's failed handshakes.
-fn looks(attack: &Attack) -> impl Iterator<Item = Note> + '_ {
+fn looks(attack: &Incident) -> impl Iterator<Item = Note> + '_ {
     attack.evidence.signatures.iter().map(|top| {
         let text = format!(
             "{} of #{}: {} ({}); {} of those complete, {} clients are known to look so",

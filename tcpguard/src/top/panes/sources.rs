@@ -3,9 +3,9 @@
 use super::Note;
 use crate::render::Tone;
 use crate::render::number::{percent, short};
-use crate::status::{Attack, Source};
+use crate::status::{Incident, Source};
 use crate::top::list::{Cell, Column, Row};
-use crate::top::seen::Seen;
+use crate::top::snapshot::Snapshot;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::text("SOURCE", 20).growing(),
@@ -19,7 +19,7 @@ pub(super) const COLUMNS: [Column; 8] = [
 ];
 pub(super) const FIRST_SORT: usize = 1;
 
-pub(super) fn rows(seen: &Seen) -> Vec<Row> {
+pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let row = |source: &Source| {
         let count = |count: u64| Cell::number(Some(count as f64), short);
         let known = if source.validated {
@@ -31,7 +31,7 @@ pub(super) fn rows(seen: &Seen) -> Vec<Row> {
             key: source.addr.to_string(),
             cells: vec![
                 Cell::text(source.addr.to_string()),
-                Cell::number(seen.sources.rate(&source.addr), short),
+                Cell::number(snapshot.sources.rate(&source.addr), short),
                 count(source.syn),
                 count(source.syn_ack),
                 count(source.ack),
@@ -41,14 +41,17 @@ pub(super) fn rows(seen: &Seen) -> Vec<Row> {
             ],
         }
     };
-    seen.status.sources.iter().map(row).collect()
+    snapshot.status.sources.iter().map(row).collect()
 }
 
-pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
+pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
     let mut notes = Vec::new();
     if let Some(source) = key {
-        let client =
-            seen.status.sources.iter().any(|one| one.validated && one.addr.to_string() == source);
+        let client = snapshot
+            .status
+            .sources
+            .iter()
+            .any(|one| one.validated && one.addr.to_string() == source);
         // To drop a client is no advice.
         let drop = match client {
             true => "it is a validated client".to_owned(),
@@ -56,7 +59,7 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
         };
         notes.push(Note::new("Source", format!("what decides: tcpguard explain {source}; {drop}")));
     }
-    match seen.status.sampling.one_in {
+    match snapshot.status.sampling.one_in {
         1 => notes.push(Note::new("Counted", "every flow; an IPv6 source is its /64")),
         many => {
             let text =
@@ -64,12 +67,12 @@ pub(super) fn notes(seen: &Seen, key: Option<&str>) -> Vec<Note> {
             notes.push(Note::new("Counted", text));
         }
     }
-    notes.extend(seen.status.attacks.iter().map(spread));
+    notes.extend(snapshot.status.incidents.iter().map(spread));
     notes
 }
 
 /// From how many sources an attack comes.
-fn spread(attack: &Attack) -> Note {
+fn spread(attack: &Incident) -> Note {
     let evidence = &attack.evidence;
     let top: Vec<_> = evidence
         .top_sources

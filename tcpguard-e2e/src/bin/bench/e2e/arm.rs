@@ -105,12 +105,12 @@ impl Arm {
         matches!(self, Self::Cookies1NewNotSyn | Self::OursNewNotSyn | Self::OursNewNotSynMark)
     }
 
-    /// Puts the defence in place. `strangers` is how many addresses of clients there will be that were
+    /// Puts the defence in place. `new_clients` is how many addresses of clients there will be that were
     /// never heard of, for a defence that has to be told.
     ///
     /// # Errors
     /// When it cannot be had on this machine; the message says why.
-    pub fn defend(self, lab: &Lab, family: Family, strangers: u32) -> Result<Defence<'_>> {
+    pub fn defend(self, lab: &Lab, family: Family, new_clients: u32) -> Result<Defence<'_>> {
         let filter = |native| {
             let filter = LabFilter::attach(&lab.edge, INTERFACE, Filter::OnlyClients, native)?;
             Ok(Defence::Filter { _filter: filter })
@@ -128,7 +128,7 @@ impl Arm {
             Self::Meter | Self::MeterOnly => {
                 netfilter::meter(lab, family).map(|()| Defence::Kernel)
             }
-            Self::XdpFilter => xdp_filter::load(lab, family, strangers).map(|()| Defence::Kernel),
+            Self::XdpFilter => xdp_filter::load(lab, family, new_clients).map(|()| Defence::Kernel),
             Self::Drop => filter(true),
             Self::DropGeneric => filter(false),
             Self::Ours | Self::OursCookies => guard("", &[]),

@@ -20,7 +20,7 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
     let half = |arm| Cell::of(records, Kind::Mimic, HALF_A_MILLION, arm);
     let most = |arm| Cell::of(records, Kind::Mimic, Rate::Maximum, arm);
     let (cost, taken) = (|run: &Run| run.ns_per_packet, |run: &Run| Some(run.taken));
-    let served = |run: &Run| run.strangers.percent().map(|[within_1s, _]| within_1s);
+    let served = |run: &Run| run.new_clients.percent().map(|[within_1s, _]| within_1s);
     let (at_least, at_most) = (true, false);
     vec![
         crude(Arm::Ours).against(&crude(Arm::Drop), cost, ratio).goal(
@@ -38,12 +38,12 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
             "points fewer than with the perfect drop",
             (at_most, 1.0),
         ),
-        half(Arm::Ours).pooled(Record::strangers, SOON).goal(
+        half(Arm::Ours).pooled(Record::new_clients, SOON).goal(
             "mimic flood of 500,000 SYN/s, new clients within 1 s",
             "%",
             (at_least, 99.9),
         ),
-        half(Arm::Ours).pooled(Record::regulars, SOON).goal(
+        half(Arm::Ours).pooled(Record::validated_clients, SOON).goal(
             "mimic flood of 500,000 SYN/s, known clients within 1 s",
             "%",
             (at_least, 99.9),
@@ -58,17 +58,20 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
             "× kernel cookies",
             (at_least, 6.0),
         ),
-        most(Arm::Ours).against(&most(Arm::Cookies1), taken, ratio).with_step("overload").goal(
-            "mimic flood at maximum, packets taken, overload rung",
-            "× kernel cookies",
-            (at_least, 12.0),
-        ),
-        most(Arm::Ours).pooled(Record::regulars, SOON).goal(
+        most(Arm::Ours)
+            .against(&most(Arm::Cookies1), taken, ratio)
+            .with_mitigation("overload")
+            .goal(
+                "mimic flood at maximum, packets taken, overload rung",
+                "× kernel cookies",
+                (at_least, 12.0),
+            ),
+        most(Arm::Ours).pooled(Record::validated_clients, SOON).goal(
             "mimic flood at maximum, known clients within 1 s",
             "%",
             (at_least, 99.0),
         ),
-        most(Arm::Ours).pooled(Record::strangers, LATE).goal(
+        most(Arm::Ours).pooled(Record::new_clients, LATE).goal(
             "mimic flood at maximum, new clients within 3 s",
             "%",
             (at_least, 95.0),
@@ -92,7 +95,7 @@ struct Judged {
     pooled: Option<f64>,
     values: Vec<f64>,
     /// The mitigations that were active at the end of each run.
-    steps: Vec<Vec<String>>,
+    mitigations: Vec<Vec<String>>,
     note: String,
 }
 
@@ -123,7 +126,7 @@ impl<'a> Cell<'a> {
         Judged {
             pooled: all.percent().map(|percent| percent[time]),
             values: self.runs().iter().filter_map(each).collect(),
-            steps: self.steps(),
+            mitigations: self.mitigations(),
             note: joined([bound.unwrap_or_default(), self.lost(), self.doubts()]),
         }
     }
@@ -142,13 +145,13 @@ impl<'a> Cell<'a> {
         Judged {
             pooled: None,
             values: values.collect(),
-            steps: self.steps(),
+            mitigations: self.mitigations(),
             note: joined([self.doubts(), other.doubts()]),
         }
     }
 
-    fn steps(&self) -> Vec<Vec<String>> {
-        self.runs().iter().map(|run| run.steps.clone()).collect()
+    fn mitigations(&self) -> Vec<Vec<String>> {
+        self.runs().iter().map(|run| run.mitigations.clone()).collect()
     }
 
     fn runs(&self) -> &[Run] {
@@ -196,11 +199,15 @@ fn joined<const N: usize>(notes: [String; N]) -> String {
 
 impl Judged {
     /// States in how many runs a mitigation was active. A run without it is about something else.
-    fn with_step(self, step: &str) -> Self {
-        let taken = self.steps.iter().filter(|steps| steps.iter().any(|it| it == step)).count();
-        let of = match self.steps.len() {
+    fn with_mitigation(self, mitigation: &str) -> Self {
+        let taken = self
+            .mitigations
+            .iter()
+            .filter(|mitigations| mitigations.iter().any(|it| it == mitigation))
+            .count();
+        let of = match self.mitigations.len() {
             0 => String::new(),
-            runs => format!("{step} taken in {taken} of {runs} runs"),
+            runs => format!("{mitigation} taken in {taken} of {runs} runs"),
         };
         Self { note: joined([of, self.note]), ..self }
     }
@@ -256,7 +263,7 @@ mod tests {
     #[test]
     fn clients_that_only_the_perfect_drop_lets_in_are_counted_in_points() {
         let mut ours = run(1, 4e6, 140.0);
-        (ours.strangers.within_1s, ours.regulars.within_1s) = (197, 0);
+        (ours.new_clients.within_1s, ours.validated_clients.within_1s) = (197, 0);
         let records = [
             record(Arm::Drop, Kind::Crude, vec![run(1, 8e6, 100.0)]),
             record(Arm::Ours, Kind::Crude, vec![ours]),
@@ -268,8 +275,8 @@ mod tests {
     #[test]
     fn known_and_new_clients_are_judged_apart() {
         let mut ours = run(1, 4e6, 140.0);
-        (ours.strangers.within_1s, ours.strangers.within_3s) = (2, 190);
-        ours.regulars.within_1s = 198;
+        (ours.new_clients.within_1s, ours.new_clients.within_3s) = (2, 190);
+        ours.validated_clients.within_1s = 198;
         let goals = goals(&[record(Arm::Ours, Kind::Mimic, vec![ours])]);
         let known = named(&goals, "mimic flood at maximum, known clients within 1 s");
         let new = named(&goals, "mimic flood at maximum, new clients within 3 s");
@@ -279,7 +286,7 @@ mod tests {
     #[test]
     fn clients_of_all_rounds_are_judged_together() {
         let mut runs: Vec<_> = (1..=3).map(|round| run(round, 5e5, 500.0)).collect();
-        runs[1].strangers.within_1s = 197;
+        runs[1].new_clients.within_1s = 197;
         let setting =
             Setting { flood: Kind::Mimic, rate: Some(HALF_A_MILLION), ..Setting::near(Family::V4) };
         let ours = Record { runs, ..Record::new(Arm::Ours, setting, 3) };

@@ -399,7 +399,8 @@ fn make(record: &Record, round: usize, timing: &Timing, floor: &mut Option<f64>)
 fn one_line(record: &Record, run: &Run) -> String {
     let rate = record.setting.rate.map_or("idle".to_owned(), Rate::title);
     let state = run.state.as_ref().map_or(String::new(), |state| format!(", {state}"));
-    let steps: String = run.steps.iter().map(|step| format!(", {step}")).collect();
+    let mitigations: String =
+        run.mitigations.iter().map(|mitigation| format!(", {mitigation}")).collect();
     let brackets = run.brackets.map_or(String::new(), |[before, after]| {
         let mark = if run.is_marked() { ", MARKED" } else { "" };
         format!(", perfect drop {before:.0} and {after:.0} ns{mark}")
@@ -410,10 +411,10 @@ fn one_line(record: &Record, run: &Run) -> String {
     let tracked = run.conntrack.map_or(String::new(), |it| format!(", {}", it.summary()));
     format!(
         "{rate}, {}: new {}; known {}; {:.0} offered/s, {:.0} \
-         taken/s{lost}{tracked}{brackets}{state}{steps}",
+         taken/s{lost}{tracked}{brackets}{state}{mitigations}",
         record.arm.title(),
-        run.strangers.summary(),
-        run.regulars.summary(),
+        run.new_clients.summary(),
+        run.validated_clients.summary(),
         run.offered,
         run.taken,
     )

@@ -1,5 +1,5 @@
 //! Floods in the name of somebody whom the guard has reason to trust: a client that connected
-//! before, an allow-listed network, the gateway.
+//! before, an allowlisted network, the gateway.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -27,7 +27,7 @@ const SERVED: f64 = 0.999;
 const STREAMS: usize = 8;
 const STREAM_PACE: u64 = 250_000;
 
-/// SYNs in the name of a known client, of an allow-listed /12 (/32) and of the gateway
+/// SYNs in the name of a known client, of an allowlisted /12 (/32) and of the gateway
 #[derive(Debug, Args)]
 pub struct Names {
     /// SYNs per second
@@ -43,7 +43,7 @@ pub struct Names {
     #[arg(long)]
     ipv6: bool,
     /// Whose names, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "client,allow-listed,gateway")]
+    #[arg(long, value_delimiter = ',', default_value = "client,allowlisted,gateway")]
     of: Vec<Name>,
 }
 
@@ -51,7 +51,7 @@ pub struct Names {
 enum Name {
     /// A client that connected before the flood and has connections open
     Client,
-    /// A network on the allow-list
+    /// A network on the allowlist
     AllowListed,
     /// The default gateway
     Gateway,
@@ -61,7 +61,7 @@ impl Name {
     const fn in_words(self) -> &'static str {
         match self {
             Self::Client => "a client that connected before the flood and has connections open",
-            Self::AllowListed => "an allow-listed network",
+            Self::AllowListed => "an allowlisted network",
             Self::Gateway => "the gateway",
         }
     }
@@ -115,8 +115,8 @@ impl Names {
             ensure!(allowed.status.success(), "{}", String::from_utf8_lossy(&allowed.stderr));
         }
         let visitors = |home| Visitors { rate: self.clients, home, patience: PATIENCE };
-        let regulars = Load::of(&lab.client, service, visitors(Home::One))?;
-        let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
+        let validated_clients = Load::of(&lab.client, service, visitors(Home::One))?;
+        let new_clients = Load::of(&lab.client, service, visitors(Home::NewClients))?;
         let window = Duration::from_secs(self.window);
         let settle = 3 * SECOND;
         let life = 2 * SECOND + settle + window;
@@ -145,8 +145,8 @@ impl Names {
             load.rate(),
             100.0 * lost,
         );
-        let others = strangers.finish()?.begun(from, to);
-        let known = regulars.finish()?.begun(from, to);
+        let others = new_clients.finish()?.begun(from, to);
+        let known = validated_clients.finish()?.begun(from, to);
         println!("  new connections from the known client's address: {}", known.summary());
         println!("  of them not within 1 s, by second: {}", late(&known, from));
         check_served(claims, &others, lost);

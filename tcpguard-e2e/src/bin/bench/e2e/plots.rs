@@ -32,7 +32,7 @@ impl Quantity {
     /// `None` where a run did not show it.
     fn of(self, run: &Run) -> Option<f64> {
         match self {
-            Self::Served => Some(run.strangers.percent()?[0]),
+            Self::Served => Some(run.new_clients.percent()?[0]),
             Self::Taken => Some(run.taken),
             Self::Cost => run.ns_per_packet,
         }

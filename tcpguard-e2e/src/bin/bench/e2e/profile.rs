@@ -74,7 +74,7 @@ impl Profile {
         let defence = arm.defend(&stage.lab, family, CLIENTS * seconds)?;
         let visitors = |home| Visitors { rate: CLIENTS, home, patience: PATIENCE };
         let visit = |home| Load::of(&stage.lab.client, family.service(), visitors(home));
-        let (_regulars, _strangers) = (visit(Home::Regulars)?, visit(Home::Strangers)?);
+        let (_regulars, _strangers) = (visit(Home::ValidatedClients)?, visit(Home::NewClients)?);
         sleep(WARM_UP);
         let flood = flood.start(&stage.lab)?;
         sleep(SETTLE);
@@ -87,11 +87,13 @@ impl Profile {
         flood.stop()?;
         let looks = Looks::read(&file)?;
         ensure!(looks.count > u64::from(perf::LOOKS) / 4, "perf looked {} times only", looks.count);
-        let taken = |step: &&str| status.as_ref().and_then(|it| it.step(step)) == Some("taken");
+        let taken = |mitigation: &&str| {
+            status.as_ref().and_then(|it| it.mitigation(mitigation)) == Some("active")
+        };
         Ok(Found {
             ns: load.cost.ns_per_packet(),
             rate: load.rate(),
-            steps: STEPS.into_iter().filter(taken).collect(),
+            mitigations: STEPS.into_iter().filter(taken).collect(),
             looks,
         })
     }
@@ -103,15 +105,19 @@ struct Found {
     ns: f64,
     /// Packets taken per second.
     rate: f64,
-    steps: Vec<&'static str>,
+    mitigations: Vec<&'static str>,
     looks: Looks,
 }
 
 fn table(title: &str, found: &Found) -> String {
-    let Found { ns, rate, steps, looks } = found;
-    let steps = if steps.is_empty() { String::new() } else { format!(", {}", steps.join(", ")) };
+    let Found { ns, rate, mitigations, looks } = found;
+    let mitigations = if mitigations.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", mitigations.join(", "))
+    };
     let mut text = format!(
-        "| {title}{steps}: {ns:.0} ns a packet, {:.2} M/s, {} looks | % | ns | at one instruction, ns |\n\
+        "| {title}{mitigations}: {ns:.0} ns a packet, {:.2} M/s, {} looks | % | ns | at one instruction, ns |\n\
          |---|---|---|---|\n",
         rate / 1e6,
         looks.count
@@ -150,7 +156,7 @@ mod tests {
             |name: &str, share, hottest| Function { name: name.to_owned(), share, hottest };
         let functions = vec![function("BPF: course", 0.5, 0.4), function("rare", 0.01, 0.01)];
         let looks = Looks { count: 20_000, functions };
-        let found = Found { ns: 200.0, rate: 2_000_000.0, steps: vec!["cookies"], looks };
+        let found = Found { ns: 200.0, rate: 2_000_000.0, mitigations: vec!["cookies"], looks };
         let text = table("crude flood: tcpguard", &found);
         assert!(
             text.starts_with(

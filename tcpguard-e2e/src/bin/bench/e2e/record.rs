@@ -21,9 +21,9 @@ pub struct Run {
     /// Number of the round, from 1.
     pub round: usize,
     /// New clients, each from an address that was never heard of.
-    pub strangers: Clients,
+    pub new_clients: Clients,
     /// Clients from addresses that had connected before the flood.
-    pub regulars: Clients,
+    pub validated_clients: Clients,
     /// SYNs made per second.
     pub offered: f64,
     /// Packets taken from the ring per second.
@@ -43,7 +43,7 @@ pub struct Run {
     /// The agent's own name for the situation at the end, if an agent runs.
     pub state: Option<String>,
     /// The mitigations that are active then.
-    pub steps: Vec<String>,
+    pub mitigations: Vec<String>,
 }
 
 /// The outcome of a window's clients.
@@ -141,8 +141,8 @@ impl Run {
         let (cost, time) = (outcome.load.cost, outcome.load.time);
         Self {
             round,
-            strangers: Clients::of(&outcome.strangers),
-            regulars: Clients::of(&outcome.regulars),
+            new_clients: Clients::of(&outcome.new_clients),
+            validated_clients: Clients::of(&outcome.validated_clients),
             offered: outcome.offered,
             taken: outcome.load.rate(),
             syns_lost: outcome.syns_lost.map(|share| 100.0 * share),
@@ -151,7 +151,7 @@ impl Run {
             load: cost.load(time),
             brackets,
             state: outcome.state.clone(),
-            steps: outcome.steps.clone(),
+            mitigations: outcome.mitigations.clone(),
         }
     }
 
@@ -187,13 +187,13 @@ impl Record {
     }
 
     /// Returns the new clients of all runs.
-    pub fn strangers(&self) -> Clients {
-        Clients::pooled(self.runs.iter().map(|run| &run.strangers))
+    pub fn new_clients(&self) -> Clients {
+        Clients::pooled(self.runs.iter().map(|run| &run.new_clients))
     }
 
     /// Returns the clients of all runs from addresses that had connected before the flood.
-    pub fn regulars(&self) -> Clients {
-        Clients::pooled(self.runs.iter().map(|run| &run.regulars))
+    pub fn validated_clients(&self) -> Clients {
+        Clients::pooled(self.runs.iter().map(|run| &run.validated_clients))
     }
 
     pub fn taken(&self) -> Option<Spread> {
@@ -229,8 +229,8 @@ pub mod tests {
             Clients { attempts: 200, within_1s: 200, within_3s: 200, connect_ms: Some([0.1, 0.5]) };
         Run {
             round,
-            strangers: clients,
-            regulars: clients,
+            new_clients: clients,
+            validated_clients: clients,
             offered: taken,
             taken,
             syns_lost: None,
@@ -239,7 +239,7 @@ pub mod tests {
             load: 0.5,
             brackets: Some([100.0, 105.0]),
             state: None,
-            steps: Vec::new(),
+            mitigations: Vec::new(),
         }
     }
 

@@ -109,9 +109,9 @@ impl Timing {
 #[derive(Debug)]
 pub struct Outcome {
     /// New clients, each from an address that was never heard of.
-    pub strangers: Attempts,
+    pub new_clients: Attempts,
     /// Clients from addresses that had connected before the flood.
-    pub regulars: Attempts,
+    pub validated_clients: Attempts,
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
@@ -124,7 +124,7 @@ pub struct Outcome {
     /// The agent's own name for the situation, if an agent runs.
     pub state: Option<String>,
     /// The active mitigations.
-    pub steps: Vec<String>,
+    pub mitigations: Vec<String>,
 }
 
 /// The load of the receive thread of the host under test in a window.
@@ -203,10 +203,10 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let timing = timing.of(arm, setting);
     let before = Before::read(lab, defence.guard())?;
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
-    let regulars = Load::of(&lab.client, service, visitors(Home::Regulars))?;
+    let validated_clients = Load::of(&lab.client, service, visitors(Home::ValidatedClients))?;
     // Between the others, or they would wait for each other.
     sleep(Duration::from_secs(1) / setting.clients / 2);
-    let strangers = Load::of(&lab.client, service, visitors(Home::Strangers))?;
+    let new_clients = Load::of(&lab.client, service, visitors(Home::NewClients))?;
     sleep(timing.warm_up);
     let flood = flood.map(|flood| flood.start(lab)).transpose()?;
     if flood.is_some() {
@@ -219,24 +219,26 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let tracked = Conntrack::read(&lab.edge).zip(tracked).map(|(now, then)| now.since(then));
     let status = defence.status()?;
     let state = status.as_ref().map(|status| status.state().to_owned());
-    let taken = |step: &&str| status.as_ref().and_then(|it| it.step(step)) == Some("taken");
-    let steps = STEPS.into_iter().filter(taken).map(str::to_owned).collect();
+    let taken = |mitigation: &&str| {
+        status.as_ref().and_then(|it| it.mitigation(mitigation)) == Some("active")
+    };
+    let mitigations = STEPS.into_iter().filter(taken).map(str::to_owned).collect();
     // The flood goes on until the last of the window's clients has got in or given up.
     sleep(PATIENCE);
     let flood = flood.map(RunningFlood::stop).transpose()?;
-    let (strangers, regulars) = (strangers.finish()?, regulars.finish()?);
+    let (new_clients, validated_clients) = (new_clients.finish()?, validated_clients.finish()?);
     let sent = flood.map_or(0, |report| report.sent);
     let guard = defence.guard().filter(|_| setting.delivery == Delivery::Frames);
     let syns_lost = guard.map(|guard| before.lost(lab, guard, sent)).transpose()?.flatten();
     Ok(Ok(Outcome {
-        strangers: strangers.begun(from, to),
-        regulars: regulars.begun(from, to),
+        new_clients: new_clients.begun(from, to),
+        validated_clients: validated_clients.begun(from, to),
         load,
         offered: offered as f64 / load.time.as_secs_f64(),
         syns_lost,
         conntrack: tracked.filter(|it| it.entries > 0),
         state,
-        steps,
+        mitigations,
     }))
 }
 

@@ -54,7 +54,7 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
     if let Some(reason) = &record.unavailable {
         return format!("| {title} | not available: {reason} |\n");
     }
-    let (strangers, regulars) = (record.strangers(), record.regulars());
+    let (new_clients, validated_clients) = (record.new_clients(), record.validated_clients());
     let flaw = |count: usize, word: &str| match count {
         0 => String::new(),
         count => format!(", {count} {word}"),
@@ -69,16 +69,16 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
     };
     format!(
         "| {title} | {} | {} | {} | {} | {} | {} | {} | {} | {}, {}{flaws} |\n",
-        shares(&strangers),
-        shares(&regulars),
-        quantiles(&strangers),
-        quantiles(&regulars),
-        idle.and_then(|idle| idle.strangers().connect_ms)
-            .map_or("–".to_owned(), |idle| times(&strangers, idle)),
+        shares(&new_clients),
+        shares(&validated_clients),
+        quantiles(&new_clients),
+        quantiles(&validated_clients),
+        idle.and_then(|idle| idle.new_clients().connect_ms)
+            .map_or("–".to_owned(), |idle| times(&new_clients, idle)),
         spread(record.taken(), 0),
         spread(record.ns_per_packet(), 0),
         spread(record.times_drop(), 2),
-        strangers.attempts,
+        new_clients.attempts,
         record.runs.len(),
     )
 }
@@ -137,7 +137,7 @@ mod tests {
         let mut none = record(Arm::None);
         let of = |connect_ms| {
             let mut run = run(1, 1e5, 900.0);
-            run.strangers.connect_ms = Some(connect_ms);
+            run.new_clients.connect_ms = Some(connect_ms);
             vec![run]
         };
         none.runs = of([0.3, 3500.0]);

@@ -5,24 +5,24 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use aya::Pod;
 use aya::maps::{Map, MapData, PerCpuHashMap};
-use tcpguard_e2e::clients::REGULARS;
+use tcpguard_e2e::clients::VALIDATED_CLIENTS;
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab};
 
 /// Addresses that its tables hold.
 const ROOM: u32 = 10_000;
 
-/// Lets in the lab's client, its [`REGULARS`] addresses of validated clients, and the first `strangers`
+/// Lets in the lab's client, its [`VALIDATED_CLIENTS`] addresses of validated clients, and the first `new_clients`
 /// addresses of new clients.
 ///
 /// # Errors
 /// Without xdp-filter, or when its tables are too small for so many.
-pub fn load(lab: &Lab, family: Family, strangers: u32) -> Result<()> {
-    let known = u32::from(REGULARS) + 1;
+pub fn load(lab: &Lab, family: Family, new_clients: u32) -> Result<()> {
+    let known = u32::from(VALIDATED_CLIENTS) + 1;
     ensure!(
-        strangers + known <= ROOM,
+        new_clients + known <= ROOM,
         "xdp-filter holds {ROOM} addresses, and there will be {} clients: take fewer --clients or a \
          shorter --window",
-        strangers + known
+        new_clients + known
     );
     let feature = match family {
         Family::V4 => "ipv4",
@@ -31,8 +31,9 @@ pub fn load(lab: &Lab, family: Family, strangers: u32) -> Result<()> {
     let load = format!("xdp-filter load -m native -p deny -f {feature} {INTERFACE}");
     lab.edge.exec(&load).context("xdp-filter: `cargo xtask setup` installs xdp-tools")?;
     lab.edge.exec(&format!("xdp-filter ip -m src {}", family.client()))?;
-    let regulars = u16::MAX - REGULARS + 1..=u16::MAX;
-    let listed = (1..=strangers as u16).chain(regulars).map(|number| family.stranger(number));
+    let validated_clients = u16::MAX - VALIDATED_CLIENTS + 1..=u16::MAX;
+    let listed =
+        (1..=new_clients as u16).chain(validated_clients).map(|number| family.new_client(number));
     let table = format!("/sys/fs/bpf/xdp-filter/filter_{feature}");
     let map = lab.edge.run(|| {
         MapData::from_pin(&table).with_context(|| format!("xdp-filter has no table {table}"))

@@ -175,7 +175,7 @@ impl Guard {
             Mode::Exact => 0,
             Mode::Flood => shift(FLOOD, followed),
         };
-        let followed_bits = match situation {
+        let tracked_bits = match situation {
             Situation::Followed => 0,
             _ => Config::follow(followed),
         };
@@ -187,21 +187,21 @@ impl Guard {
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(1),
             sample_shift,
-            followed_bits,
+            tracked_bits,
             established_seen: 1,
             rule_set: rules::set(situation, family),
             source_rules: rules::kinds(situation),
             ..Config::default()
         })?;
-        let steps = match situation {
-            Situation::Cookies => ListenerEntry::ANSWER | ListenerEntry::ACCEPT,
+        let mitigations = match situation {
+            Situation::Cookies => ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT,
             Situation::Overload => {
-                ListenerEntry::ANSWER | ListenerEntry::ACCEPT | ListenerEntry::OVERLOAD
+                ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT | ListenerEntry::OVERLOAD
             }
             _ => 0,
         };
         let masks = rules::masks(situation);
-        let entry = ListenerEntry { steps, masks, ..ListenerEntry::default() };
+        let entry = ListenerEntry { mitigations, masks, ..ListenerEntry::default() };
         Ok(self.dataplane.set_listener(&every_address()[0], &entry)?)
     }
 }

@@ -133,11 +133,11 @@ impl Moments {
     /// measure that stops the flood is in the kernel.
     pub fn of(alerts: &[Alert], flood: &FloodReport, armed: &str, is_released: bool) -> Self {
         // Measures against anything but an attack, such as out-of-state segments, keep no SYN away.
-        let attack: Vec<Alert> =
-            alerts.iter().filter(|alert| alert.attack.is_some()).cloned().collect();
-        let first = |events: &[&str]| since(flood.started, &attack, events).next();
+        let incident: Vec<Alert> =
+            alerts.iter().filter(|alert| alert.incident.is_some()).cloned().collect();
+        let first = |events: &[&str]| since(flood.started, &incident, events).next();
         // A mitigation may stop when its attack is over.
-        let released = since(flood.ended, alerts, &["attack_ended", "step_left"]).last();
+        let released = since(flood.ended, alerts, &["attack_ended", "mitigation_stopped"]).last();
         Self {
             detected: first(&["attack_started"]),
             armed: first(&[armed]),
@@ -173,7 +173,7 @@ mod tests {
 
     fn alerts(told: &[(u64, &str, Option<u64>)]) -> Vec<Alert> {
         let told = told.iter();
-        told.map(|&(ms, event, attack)| Alert { at: ms * MS, event: event.to_owned(), attack })
+        told.map(|&(ms, event, incident)| Alert { at: ms * MS, event: event.to_owned(), incident })
             .collect()
     }
 
@@ -223,19 +223,19 @@ mod tests {
     fn moments_are_what_was_told_first_and_the_last_that_was_taken_back() {
         let told = alerts(&[
             (9_000, "rule_installed", Some(1)),
-            (10_300, "step_taken", None),
+            (10_300, "mitigation_started", None),
             (10_600, "attack_started", Some(2)),
-            (10_850, "step_taken", Some(2)),
+            (10_850, "mitigation_started", Some(2)),
             (11_100, "rule_installed", Some(2)),
-            (14_000, "step_left", Some(2)),
+            (14_000, "mitigation_stopped", Some(2)),
             (46_000, "attack_ended", Some(2)),
-            (46_001, "step_left", None),
+            (46_001, "mitigation_stopped", None),
         ]);
         let moments = |armed, is_released| Moments::of(&told, &FLOOD, armed, is_released);
         let expected = Moments { detected: Some(0.6), armed: Some(0.85), released: Some(30.001) };
-        assert_eq!(moments("step_taken", true), expected);
-        assert_eq!(moments("step_taken", false), Moments { released: None, ..expected });
+        assert_eq!(moments("mitigation_started", true), expected);
+        assert_eq!(moments("mitigation_started", false), Moments { released: None, ..expected });
         assert_eq!(moments("rule_installed", true), Moments { armed: Some(1.1), ..expected });
-        assert_eq!(Moments::of(&[], &FLOOD, "step_taken", true), Moments::default());
+        assert_eq!(Moments::of(&[], &FLOOD, "mitigation_started", true), Moments::default());
     }
 }

@@ -66,7 +66,7 @@ pub fn run(
     let seconds = (LEAD + timing.before + timing.flood + timing.after).as_secs() as u32 + 2;
     let defence = arm.defend(lab, family, CLIENTS * seconds)?;
     let ahead = wall_ahead_ns();
-    let visitors = Visitors { rate: CLIENTS, home: Home::Strangers, patience: PATIENCE };
+    let visitors = Visitors { rate: CLIENTS, home: Home::NewClients, patience: PATIENCE };
     let clients = Load::of(&lab.client, family.service(), visitors)?;
     sleep(LEAD + timing.before);
     let flood = flood.start(lab)?;
@@ -101,7 +101,7 @@ pub fn run(
 /// clients' SYNs.
 const fn stopped_by(kind: Kind) -> &'static str {
     match kind {
-        Kind::Mimic | Kind::MimicPulses | Kind::Mixed => "step_taken",
+        Kind::Mimic | Kind::MimicPulses | Kind::Mixed => "mitigation_started",
         _ => "rule_installed",
     }
 }
@@ -119,7 +119,7 @@ fn moments(
 }
 
 fn is_released(status: &Status) -> bool {
-    let taken = |step: &&str| status.step(step) == Some("taken");
+    let taken = |mitigation: &&str| status.mitigation(mitigation) == Some("active");
     let rules = !status.rules().is_empty() || status.rules_in_kernel() != Some(0);
-    status.attacks().is_empty() && !rules && !STEPS.iter().any(taken)
+    status.incidents().is_empty() && !rules && !STEPS.iter().any(taken)
 }

@@ -5,7 +5,7 @@ use super::super::facts::{Agent, Facts, Probed};
 use crate::status::{CookieBackend, Mode, Severity, Status};
 
 /// Findings of the agent that a check here has better words for.
-const TOLD_ELSEWHERE: [&str; 2] = ["rule_drift", "detached"];
+const REPORTED_ELSEWHERE: [&str; 2] = ["rule_drift", "detached"];
 
 fn status(facts: &Facts) -> Option<&Status> {
     match &facts.agent {
@@ -91,7 +91,7 @@ pub(in super::super) fn health(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = status
         .health
         .iter()
-        .filter(|health| !TOLD_ELSEWHERE.contains(&health.code.as_str()))
+        .filter(|health| !REPORTED_ELSEWHERE.contains(&health.code.as_str()))
         .map(|health| {
             let evidence = format!("{}: {}", health.code, health.text);
             let finding = match health.severity {
@@ -112,12 +112,12 @@ pub(in super::super) fn health(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Reports the best SYN cookies that work on this host, and whether the agent uses any.
-pub(in super::super) fn probe(facts: &Facts) -> Vec<Finding> {
+pub(in super::super) fn selftest(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "cookies";
-    let mut findings = vec![match &facts.probe {
+    let mut findings = vec![match &facts.selftest {
         Probed::Known { best: Some(best) } => Finding::passed(ID, format!("tried here: {best}")),
         Probed::Known { best: None } => {
-            Finding::warning(ID, "tried here: no SYN cookies work").fix("tcpguard probe")
+            Finding::warning(ID, "tried here: no SYN cookies work").fix("tcpguard selftest")
         }
         Probed::Hidden => Finding::unknown(ID, "which were tried here, only root may read")
             .fix("sudo tcpguard doctor"),
@@ -126,7 +126,7 @@ pub(in super::super) fn probe(facts: &Facts) -> Vec<Finding> {
             "not tried for this kernel, this version and these sysctls: the agent uses the kernel's own \
              until it is",
         )
-        .fix("sudo tcpguard probe && sudo systemctl restart tcpguard"),
+        .fix("sudo tcpguard selftest && sudo systemctl restart tcpguard"),
     }];
     if let Some(status) = status(facts)
         && findings[0].result == Outcome::Passed

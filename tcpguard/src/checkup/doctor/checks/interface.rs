@@ -4,7 +4,7 @@ use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts, Link};
 use crate::checkup::tune::{Kind, Row, Word};
 use crate::host::interfaces::OperState;
-use crate::kernel::census::Hook;
+use crate::kernel::attached_programs::Hook;
 
 /// The largest MTU at which every packet fits one page together with the space that XDP needs: 4096 bytes
 /// less headroom (256), `struct skb_shared_info` (320) and the Ethernet header (14) with one VLAN tag (4)

@@ -68,5 +68,5 @@ pub(super) const CHECKS: [Check; 36] = [
     host(agent::version),
     host(agent::drift),
     host(agent::health),
-    host(agent::probe),
+    host(agent::selftest),
 ];

@@ -110,7 +110,7 @@ pub(in super::super) fn stale_pins(facts: &Facts) -> Vec<Finding> {
         Agent::Running(status) => Some(status),
         _ => None,
     };
-    let room = status.and_then(|status| status.room_for_rules());
+    let room = status.and_then(|status| status.rule_capacity());
     let mut findings = Vec::new();
     for layout in &pins.layouts {
         let on = layout.interfaces.join(", ");

@@ -2,7 +2,7 @@
 
 use super::super::document::Finding;
 use super::super::facts::{Facts, InterfaceFacts};
-use crate::kernel::census::Attached;
+use crate::kernel::attached_programs::Attached;
 
 /// The programs on an interface that `wanted` accepts, or the reason why they are unknown.
 fn of(

@@ -4,7 +4,7 @@ use super::super::facts::{InterfaceFacts, Link};
 use crate::checkup::tune::facts;
 use crate::host::attachments::{Place, place};
 use crate::host::{Error, Interface, device, interfaces};
-use crate::kernel::census;
+use crate::kernel::attached_programs;
 
 /// The facts about the interfaces of these names.
 pub(super) fn of(names: &[String]) -> Vec<InterfaceFacts> {
@@ -68,7 +68,7 @@ fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
             .filter(|(_, place)| place.master == Some(link.index))
             .map(|(member, _)| member.name.clone())
             .collect(),
-        programs: census::attached(link, place.xdp).map_err(|error| match error {
+        programs: attached_programs::attached(link, place.xdp).map_err(|error| match error {
             // The error's own text would send the reader to the doctor, which is this program.
             Error::Refused { what, source } => format!("cannot {what}: {source}"),
             other => other.to_string(),

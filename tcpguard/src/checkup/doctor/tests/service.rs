@@ -144,10 +144,10 @@ pub(super) const CASES: &[Case] = &[
         "systemctl restart",
     ),
     (
-        |f| f.probe = Probed::Known { best: None },
+        |f| f.selftest = Probed::Known { best: None },
         "cookies",
         Outcome::Warning,
         "no SYN cookies work",
-        "tcpguard probe",
+        "tcpguard selftest",
     ),
 ];

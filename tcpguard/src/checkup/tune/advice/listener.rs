@@ -14,7 +14,7 @@ const SOMAXCONN_MOST: u64 = 65_536;
 const CONNECTION_BYTES: u64 = 8192;
 /// Without cookies a listener leaves the last quarter of `tcp_max_syn_backlog` to peers it knows
 /// (`tcp_conn_request`, net/ipv4/tcp_input.c).
-const FOR_STRANGERS: (u64, u64) = (3, 4);
+const FOR_NEW_CLIENTS: (u64, u64) = (3, 4);
 /// Default of `tcp_synack_retries` (ip-sysctl.rst): 31 s to the last, 63 s to the end.
 const SYNACK_RETRIES: u64 = 5;
 /// With so many an entry is given up after 2^4 - 1 = 15 s, and a client on a path that loses one
@@ -54,7 +54,7 @@ pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice 
             ),
         };
     }
-    let (part, whole) = FOR_STRANGERS;
+    let (part, whole) = FOR_NEW_CLIENTS;
     let longest = host.somaxconn.unwrap_or(SOMAXCONN);
     let needed = longest.saturating_mul(whole).div_ceil(part);
     let needed = needed.checked_next_power_of_two().unwrap_or(needed);

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::way_on;
+use crate::hint_check;
 
 const NETNS: u64 = 7;
 const SOMAXCONN: &str = "net.core.somaxconn";
@@ -279,7 +279,7 @@ fn every_error_says_what_to_do_next() {
         (ChangeError::Host(host::Error::NoNetnsCookie), "uname -r"),
     ] {
         let said = error.to_string();
-        assert!(said.contains(next) && way_on::is_named(&said), "{error}");
+        assert!(said.contains(next) && hint_check::is_named(&said), "{error}");
         // Every one there is stands above.
         match error {
             ChangeError::Denied { .. }

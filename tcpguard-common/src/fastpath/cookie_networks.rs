@@ -1,0 +1,199 @@
+//! Clients with valid cookies, and whether the kernel completed their handshakes.
+//!
+//! A SYN that is answered at XDP is seen by nothing behind it, so the packet filter of the host may drop the
+//! ACK that returns the cookie. So each client that returns one is remembered until the kernel says that its
+//! handshake is complete. Handshakes that the stack completes after SYN-ACKs of its own do not count. The other
+//! family does not count either, because a filter may have rules for one of the two only.
+//!
+//! Of the clients of a network (IPv4 /24, IPv6 /48) four handshakes a second count, regardless of the number of
+//! ACKs and connections. An attacker that sends ACKs that the host refuses (a wrong checksum) therefore needs
+//! addresses in many networks to outvote clients. On a collision, the later network takes the entry.
+
+use super::{Tables, hash};
+use crate::abi::{Addr, Config, CookieNetwork, FlowKey, ListenerEntry, ReturnedCookies};
+
+/// Units of [`crate::abi::CookieNetwork::since`] as a power of two of nanoseconds.
+const UNIT: u32 = 20;
+/// For this long a network counts no more than [`MOST`] handshakes, and one that completes later is not that
+/// of its cookie: 1.05 s.
+const SPAN: u32 = 1_000;
+/// Handshakes of one network that count in this time.
+const MOST: u16 = 4;
+
+/// Whether cookies may be out for a listener's clients.
+#[inline(always)]
+const fn takes_cookies(listener: &ListenerEntry) -> bool {
+    listener.mitigations & (ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES) != 0
+}
+
+#[inline(always)]
+fn client_hash(config: &Config, client: &Addr, listener: u32) -> u64 {
+    // The lowest bits choose the entry. The highest bit distinguishes it from an empty entry.
+    hash::source(&config.hash_key, &client.network()).wrapping_add(listener as u64) | 1 << 63
+}
+
+#[inline(always)]
+const fn family<'c>(counts: &'c mut [u64; 2], client: &Addr) -> &'c mut u64 {
+    let [v4, v6] = counts;
+    if client.as_v4().is_some() { v4 } else { v6 }
+}
+
+#[inline(always)]
+const fn moment(now_ns: u64) -> u32 {
+    (now_ns >> UNIT) as u32
+}
+
+/// Whether a span that began at `since` is over at `at`. The clock of another CPU may be a little ahead.
+#[inline(always)]
+const fn is_over(since: u32, at: u32) -> bool {
+    let age = at.wrapping_sub(since);
+    age >= SPAN && age < 1 << 31
+}
+
+/// Counts the client that returned a valid cookie to this listener at `now_ns`.
+#[inline(always)]
+pub(super) fn returned<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    listener: u32,
+    flow: &FlowKey,
+    now_ns: u64,
+) {
+    let (client, at) = (client_hash(config, &flow.client, listener), moment(now_ns));
+    let Some(place) = tables.cookie_network(client) else {
+        return;
+    };
+    let is_new = place.client != client;
+    if is_new || is_over(place.since, at) {
+        *place = CookieNetwork { client, since: at, ..CookieNetwork::default() };
+    }
+    if place.counted >= MOST {
+        return;
+    }
+    place.counted += 1;
+    place.open += 1;
+    if let Some(ReturnedCookies { valid, networks, .. }) = tables.returned_cookies(listener) {
+        *family(valid, &flow.client) += 1;
+        *family(networks, &flow.client) += is_new as u64;
+    }
+}
+
+/// Counts that the kernel completed a handshake with this client, if it had returned a cookie.
+#[inline(always)]
+pub(super) fn completed<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    listener: &ListenerEntry,
+    flow: &FlowKey,
+    now_ns: u64,
+) {
+    if !takes_cookies(listener) {
+        return;
+    }
+    let (client, at) = (client_hash(config, &flow.client, listener.id), moment(now_ns));
+    let Some(place) = tables.cookie_network(client) else {
+        return;
+    };
+    if place.client != client || place.open == 0 || is_over(place.since, at) {
+        return;
+    }
+    place.open -= 1;
+    if let Some(ReturnedCookies { completed, .. }) = tables.returned_cookies(listener.id) {
+        *family(completed, &flow.client) += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Model, hash_key};
+
+    const NOW: u64 = 5_000_000_000;
+    const MS: u64 = 1_000_000;
+
+    struct Host {
+        model: Model,
+        listener: ListenerEntry,
+    }
+
+    impl Host {
+        fn new(mitigations: u8) -> Self {
+            let listener = ListenerEntry { id: 3, mitigations, ..ListenerEntry::default() };
+            let config = Config { hash_key: hash_key(1), ..Config::default() };
+            Self { model: Model::new(config), listener }
+        }
+
+        fn returned(&mut self, flow: &FlowKey, ms: u64) {
+            let config = self.model.config;
+            returned(&config, &mut self.model, self.listener.id, flow, NOW + ms * MS);
+        }
+
+        fn completed(&mut self, flow: &FlowKey, ms: u64) {
+            let (config, listener) = (self.model.config, self.listener);
+            completed(&config, &mut self.model, &listener, flow, NOW + ms * MS);
+        }
+
+        /// Valid cookies, and completed handshakes.
+        fn counts(&mut self) -> ([u64; 2], [u64; 2]) {
+            let counts = self.model.returned_cookies.entry(3).or_default();
+            (counts.valid, counts.completed)
+        }
+    }
+
+    fn flow(client: Addr, port: u16) -> FlowKey {
+        let server = Addr::from_v4([192, 0, 2, 1]);
+        FlowKey { client, server, client_port: port.to_be_bytes(), server_port: [1, 0xbb] }
+    }
+
+    fn v4(net: u8, port: u16) -> FlowKey {
+        flow(Addr::from_v4([198, 51, net, 7]), port)
+    }
+
+    #[test]
+    fn a_network_counts_four_times_a_second_however_many_acks_and_connections_it_has() {
+        let mut host = Host::new(ListenerEntry::ACCEPT);
+        for ms in 0..1_000 {
+            host.returned(&v4(1, ms as u16), ms);
+        }
+        assert_eq!(host.counts().0, [4, 0]);
+        host.returned(&v4(1, 1), 1_060);
+        host.returned(&v4(2, 1), 1_060);
+        assert_eq!(host.counts().0, [6, 0]);
+        for last in 0..100 {
+            host.returned(&flow(Addr::from_v4([198, 51, 2, last]), 1), 1_060);
+        }
+        assert_eq!(host.counts().0, [9, 0], "neighbours share");
+        assert_eq!(host.model.returned_cookies[&3].networks, [2, 0]);
+        for _ in 0..100 {
+            host.completed(&v4(1, 1), 1_061);
+        }
+        assert_eq!(host.counts().1, [1, 0], "none more than was counted");
+    }
+
+    #[test]
+    fn only_the_handshake_of_a_cookie_counts_as_completed_and_for_its_family() {
+        let mut host = Host::new(ListenerEntry::KERNEL_COOKIES);
+        let v6 = flow(Addr::from_v6_words([0x2001_0db8, 0, 0, 9]), 7);
+        host.completed(&v4(1, 1), 0);
+        host.returned(&v4(1, 1), 1);
+        host.returned(&v6, 1);
+        host.completed(&v4(2, 1), 2);
+        assert_eq!(host.counts(), ([1, 1], [0, 0]), "the stack had answered these");
+        host.completed(&v6, 2);
+        host.completed(&v6, 3);
+        assert_eq!(host.counts(), ([1, 1], [0, 1]));
+        host.completed(&v4(1, 1), 1_100);
+        assert_eq!(host.counts().1, [0, 1], "a second later it is another one");
+        host.returned(&v4(3, 1), 20);
+        host.completed(&v4(3, 1), 16);
+        assert_eq!(host.counts().1, [1, 1], "the other CPU's clock is behind");
+    }
+
+    #[test]
+    fn where_no_cookies_are_out_nothing_is_looked_up() {
+        let mut host = Host::new(0);
+        host.returned(&v4(1, 1), 0);
+        host.completed(&v4(1, 1), 1);
+        assert_eq!(host.counts().1, [0, 0]);
+    }
+}

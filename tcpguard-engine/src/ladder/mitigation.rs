@@ -1,0 +1,84 @@
+//! The mitigations and their names.
+
+/// A mitigation of a listener's ladder, the mildest first.
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Mitigation {
+    /// Out-of-state segments are looked for.
+    OutOfState,
+    /// SYNs from sources that are the attack are dropped. Rules do that.
+    Source,
+    /// SYNs with a signature of the attack are dropped. Rules do that.
+    Signature,
+    /// SYNs that no rule drops are answered with cookies.
+    Cookies,
+    /// First SYNs of sources that are not validated are dropped; retransmitted ones pass.
+    Overload,
+    /// SYNs from clients that are not validated are let through up to a rate.
+    Budget,
+}
+
+impl Mitigation {
+    /// Every mitigation, the mildest first.
+    pub const ALL: [Self; 6] = [
+        Self::OutOfState,
+        Self::Source,
+        Self::Signature,
+        Self::Cookies,
+        Self::Overload,
+        Self::Budget,
+    ];
+
+    /// The name in JSON, in the journal and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OutOfState => "out_of_state",
+            Self::Source => "source",
+            Self::Signature => "signature",
+            Self::Cookies => "cookies",
+            Self::Overload => "overload",
+            Self::Budget => "budget",
+        }
+    }
+
+    /// The mitigation with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mitigation| mitigation.name() == name)
+    }
+
+    /// Effect of the mitigation in words, as the predicate of a sentence.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::OutOfState => "looks for segments that belong to no connection",
+            Self::Source => "drops SYNs from the sources of the attack",
+            Self::Signature => "drops SYNs that look like the attack's",
+            Self::Cookies => "answers SYNs with cookies",
+            Self::Overload => "lets only validated clients and repeated SYNs through",
+            Self::Budget => "limits the SYNs of clients that are not validated",
+        }
+    }
+
+    /// Whether rules do it, which have their own ends and conditions.
+    pub const fn is_done_by_rules(self) -> bool {
+        matches!(self, Self::Source | Self::Signature)
+    }
+
+    /// Whether it keeps SYNs from the stack, so that the queue says nothing about the attack.
+    pub const fn keeps_syns_away(self) -> bool {
+        !matches!(self, Self::OutOfState)
+    }
+}
+
+/// An operator's order for a mitigation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Take it now.
+    On,
+    /// Do not take it.
+    Off,
+    /// Decide by the situation.
+    Auto,
+}

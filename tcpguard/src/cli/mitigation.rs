@@ -1,0 +1,85 @@
+//! `tcpguard mitigation`
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+use tcpguard_engine::{Listener, Order};
+
+use super::args::{ListenerName, MitigationArgs};
+use super::exit::CliError;
+use super::session::Session;
+use super::status::foreign;
+use crate::control::{Request, Response};
+use crate::documents::Printed;
+use crate::render;
+use crate::status::{self, Status};
+
+/// Output of `tcpguard mitigation --json`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Ordered {
+    /// Name and version of this document: `tcpguard.mitigation/1`.
+    schema: &'static str,
+    /// The listener, with its mitigations after the order.
+    listener: status::Listener,
+}
+
+pub(super) fn run(args: &MitigationArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let status = match session.client.call(Request::Status)? {
+        Response::Status(status) => status,
+        other => return Err(foreign(&other).into()),
+    };
+    let request = Request::OrderMitigation {
+        listener: find(&args.listener, &status)?,
+        mitigation: args.mitigation,
+        order: args.order,
+        for_s: args.lifetime.as_secs(),
+    };
+    let listener = match session.client.call(request)? {
+        Response::MitigationOrdered(listener) => *listener,
+        other => return Err(foreign(&other).into()),
+    };
+    if session.json {
+        return session.print_document(&Ordered { schema: Ordered::ID, listener });
+    }
+    session.render(|out, view| render::mitigations(out, &listener, view))?;
+    if args.order != Order::Auto {
+        session.say(&format!(
+            "the guard decides again afterwards, or at once: tcpguard mitigation {} {} auto",
+            SocketAddr::new(listener.addr, listener.port),
+            args.mitigation.name()
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the listener that was named. A port alone is enough where only one listener has it.
+fn find(name: &ListenerName, status: &Status) -> Result<Listener, CliError> {
+    let fits = |addr: IpAddr, port: u16| match name {
+        ListenerName::At(at) => at.ip() == addr && at.port() == port,
+        ListenerName::Port(named) => *named == port,
+    };
+    let found: Vec<Listener> = status
+        .listeners
+        .iter()
+        .filter(|listener| fits(listener.addr, listener.port))
+        .map(|listener| Listener { addr: listener.addr, port: listener.port })
+        .collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(CliError::NotFound(format!(
+            "nothing that the guard follows listens at {name}; see what does: \
+             tcpguard status --listeners"
+        ))),
+        several => {
+            let names: Vec<String> =
+                several.iter().map(|one| SocketAddr::new(one.addr, one.port).to_string()).collect();
+            Err(CliError::Usage(format!(
+                "several listen on port {}: {}; name one: tcpguard mitigation {} …",
+                several[0].port,
+                names.join(", "),
+                names[0]
+            )))
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `tcpguard selftest`
+
+use std::io::ErrorKind;
+
+use super::args::SelftestArgs;
+use super::exit::{CliError, Exit};
+use super::session::Session;
+use crate::host::Error;
+use crate::render;
+use crate::selftest::{self, Host, SelfTest, SelftestFailure};
+
+pub(super) fn run(args: &SelftestArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
+    if args.if_needed && selftest::load(&session.state_dir, &Host::running()?).is_some() {
+        return Ok(Exit::Done);
+    }
+    let selftest = selftest::run().map_err(refused)?;
+    if let Err(error) = selftest::store(&session.state_dir, &selftest) {
+        let dir = session.state_dir.display();
+        session.say(&format!(
+            "the result could not be kept in {dir}: {error}; name another with --state-dir"
+        ));
+    }
+    if args.if_needed {
+        session.say(&render::selftest_in_a_line(&selftest));
+        return Ok(Exit::Done);
+    }
+    if session.json {
+        session.print_document(&selftest)?;
+    } else {
+        session.render(|out, view| render::selftest(out, &selftest, view))?;
+    }
+    Ok(if works(&selftest) { Exit::Done } else { Exit::Failed })
+}
+
+fn works(selftest: &SelfTest) -> bool {
+    selftest.backends.iter().any(|backend| backend.works)
+}
+
+fn refused(error: SelftestFailure) -> anyhow::Error {
+    match &error {
+        SelftestFailure::Namespace(source) if source.kind() == ErrorKind::PermissionDenied => {
+            CliError::Denied(error.to_string()).into()
+        }
+        SelftestFailure::Host(Error::NotPermitted { .. }) => {
+            CliError::Denied(error.to_string()).into()
+        }
+        _ => error.into(),
+    }
+}

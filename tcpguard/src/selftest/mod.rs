@@ -1,0 +1,113 @@
+//! Trial of the ways to answer SYNs with cookies on this host, by real connections.
+//!
+//! Two temporary network namespaces and a cable between them, with this host's TCP sysctls at the
+//! server's end. The programs are loaded there with maps of their own, and clients with and without
+//! timestamps connect and transfer data through each back end. No packet leaves the host, and nothing
+//! of it has a name: however the probe ends, nothing is left behind.
+//!
+//! The result depends on the kernel, on the BPF objects and on the sysctls, and on nothing else that
+//! changes between two starts. So it is kept for these three.
+
+mod backends;
+mod connection;
+mod document;
+mod stage;
+mod store;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::host::{self, KernelRelease};
+use crate::kernel::objects_digest;
+
+#[cfg(test)]
+pub(crate) use document::tests::selftest as example;
+pub use document::{Backend, CookieBackend, End, Family, Hook, Host, SCHEMA, SelfTest, Trial};
+pub use store::{load, may_be_seen, store};
+
+/// Time after which no further connection is tried.
+const LIMIT: Duration = Duration::from_secs(6);
+/// Longest time for one step of a connection. The peer is this host itself, but a lost SYN is only
+/// retransmitted after a second.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
+/// Reason why nothing could be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum SelftestFailure {
+    /// The temporary namespaces could not be made: in most cases root is missing.
+    #[error(
+        "cannot make temporary network namespaces to try cookies in: {0}; run as root: sudo tcpguard \
+         probe"
+    )]
+    Namespace(std::io::Error),
+    /// Two namespaces are there and cannot talk, even without any cookie.
+    #[error(
+        "no connection between two temporary network namespaces: {0}; see what the kernel says: \
+         journalctl -k"
+    )]
+    Silent(String),
+    /// The host could not be asked or changed.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+}
+
+impl Host {
+    /// This host, with the properties that decide which back ends work.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn running() -> Result<Self, host::Error> {
+        Ok(Self {
+            kernel: KernelRelease::running()?.name,
+            objects: format!("{:016x}", objects_digest()),
+            sysctls: stage::sysctls()?,
+        })
+    }
+}
+
+/// Tries every back end; takes two seconds, one of them until the kernel has noticed the cable, and
+/// a few where something does not work. Needs root (`CAP_SYS_ADMIN` for the namespaces).
+///
+/// # Errors
+/// When nothing could be tried. A back end that does not work is no error.
+pub fn run() -> Result<SelfTest, SelftestFailure> {
+    let host = Host::running()?;
+    let begun = Instant::now();
+    let deadline = begun + LIMIT;
+    // Entering a namespace changes a thread for good.
+    let backends = thread::scope(|scope| {
+        let selftest = scope.spawn(|| backends::try_all(&host, deadline));
+        selftest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    let took_ms = milliseconds(begun.elapsed());
+    Ok(SelfTest { schema: SCHEMA.to_owned(), host, took_ms, backends })
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::hint_check;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        for error in [
+            SelftestFailure::Namespace(io::Error::from_raw_os_error(libc::EPERM)),
+            SelftestFailure::Silent("the handshake failed: timed out".to_owned()),
+            SelftestFailure::Host(host::Error::NoNetnsCookie),
+        ] {
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                SelftestFailure::Namespace(_)
+                | SelftestFailure::Silent(_)
+                | SelftestFailure::Host(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Families of metrics, from the status alone. docs/metrics.md lists them for people; a test holds the two
+//! together.
+
+use std::net::IpAddr;
+
+use tcpguard_engine::{IncidentClass, Severity};
+
+use super::format::{Family, Kind, Sample, Value};
+use crate::config::mode_name;
+use crate::status::{DocumentClass, Incident, Interface, Listener, ListenerState, State, Status};
+
+/// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
+const LISTENERS: usize = 64;
+
+/// Every class of incident: those that have not occurred count 0.
+const CLASSES: [DocumentClass; 11] = [
+    DocumentClass::RandomSpoofed,
+    DocumentClass::SingleSource,
+    DocumentClass::FewSource,
+    DocumentClass::Distributed,
+    DocumentClass::Scan,
+    DocumentClass::FlashCrowd,
+    DocumentClass::ListenerOverload,
+    DocumentClass::HandshakeDegraded,
+    DocumentClass::Reflection,
+    DocumentClass::ClosedPorts,
+    DocumentClass::Evasion,
+];
+
+/// Every state by its word in JSON.
+const STATES: [(State, &str); 8] = [
+    (State::Protecting, "protecting"),
+    (State::Observing, "observing"),
+    (State::Elevated, "elevated"),
+    (State::AttackMitigated, "attack_mitigated"),
+    (State::AttackUnmitigated, "attack_unmitigated"),
+    (State::DroppedBeforeXdp, "dropped_before_xdp"),
+    (State::Degraded, "degraded"),
+    (State::Off, "off"),
+];
+
+/// The families without an agent that answers.
+pub fn without_agent() -> Vec<Family> {
+    vec![up(false)]
+}
+
+/// Every family, those without samples included.
+pub fn of_status(status: &Status) -> Vec<Family> {
+    let mut families = agent(status);
+    families.extend(attacks(status));
+    families.extend(packets(status));
+    families.extend(losses(status));
+    families.extend(listeners(status));
+    families.extend(rules_and_tables(status));
+    families.extend(programs(status));
+    families
+}
+
+fn family(kind: Kind, name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
+    Family { name, help, kind, samples }
+}
+
+fn up(answers: bool) -> Family {
+    let value = Value::Count(answers.into());
+    family(Kind::Gauge, "up", "Whether the agent answers.", vec![Sample::new([], value)])
+}
+
+fn agent(status: &Status) -> Vec<Family> {
+    let daemon = &status.daemon;
+    let labels = [("version", &*daemon.version), ("mode", mode_name(daemon.mode.into()))];
+    let state = |(state, word): &(State, &str)| {
+        Sample::new([("state", *word)], Value::Count((*state == daemon.state).into()))
+    };
+    let now = status.generated_at.0.as_millisecond();
+    let heartbeat = daemon.watchdog_age_ms.map(|age| seconds(now - age as i64));
+    let counts = &status.counts;
+    vec![
+        family(
+            Kind::Info,
+            "build",
+            "Version and mode of the agent.",
+            vec![Sample::new(labels, Value::Count(1))],
+        ),
+        up(true),
+        family(
+            Kind::Gauge,
+            "state",
+            "The whole situation in one word: 1 at the one that holds.",
+            STATES.iter().map(state).collect(),
+        ),
+        family(
+            Kind::Gauge,
+            "heartbeat_timestamp_seconds",
+            "When the agent last told the kernel that it lives.",
+            heartbeat.map(|at| Sample::new([], Value::Amount(at))).into_iter().collect(),
+        ),
+        family(
+            Kind::Gauge,
+            "agent_heap_bytes",
+            "Memory that the agent has in use, as its allocator counts it.",
+            daemon
+                .heap_bytes
+                .map(|bytes| Sample::new([], Value::Count(bytes)))
+                .into_iter()
+                .collect(),
+        ),
+        family(
+            Kind::Gauge,
+            "config_valid",
+            "Whether the configuration, as last read, is valid; if not, the one before holds.",
+            vec![Sample::new([], Value::Count(daemon.config.valid.into()))],
+        ),
+        family(
+            Kind::Counter,
+            "reload",
+            "Configurations that were read again since the agent started.",
+            vec![
+                Sample::new([("result", "applied")], Value::Count(counts.reloads_applied)),
+                Sample::new([("result", "refused")], Value::Count(counts.reloads_refused)),
+            ],
+        ),
+        family(
+            Kind::Gauge,
+            "last_reload_timestamp_seconds",
+            "When the configuration that holds was read.",
+            vec![Sample::new(
+                [],
+                Value::Amount(seconds(daemon.config.loaded_at.0.as_millisecond())),
+            )],
+        ),
+    ]
+}
+
+fn attacks(status: &Status) -> Vec<Family> {
+    let active = |kind: &DocumentClass| {
+        let open = status.incidents.iter().filter(|attack| attack.class == *kind).count();
+        Sample::new([("class", word(*kind))], Value::Count(open as u64))
+    };
+    let total = |kind: &DocumentClass| {
+        let counts = status.counts.incidents.iter().filter(|count| count.class == *kind);
+        let labels = [("class", word(*kind)), ("severity", severity(*kind))];
+        Sample::new(labels, Value::Count(counts.map(|count| count.count).sum()))
+    };
+    // Two floods may be on one listener: the larger estimate stands for both.
+    let flood = |attack: &&Incident| {
+        let class = IncidentClass::from(attack.class);
+        class.is_flood() && !class.is_of_host()
+    };
+    let floods = status.incidents.iter().filter(flood);
+    let mut sources: Vec<(IpAddr, u16, u64)> =
+        floods.map(|attack| (attack.dst, attack.port, attack.sources_est)).collect();
+    sources.sort_by_key(|(addr, port, estimate)| (*addr, *port, std::cmp::Reverse(*estimate)));
+    sources.dedup_by_key(|(addr, port, _)| (*addr, *port));
+    let estimate =
+        |(addr, port, estimate): &(IpAddr, u16, u64)| at(*addr, *port, Value::Count(*estimate));
+    vec![
+        family(
+            Kind::Gauge,
+            "incident_active",
+            "Open attacks and other incidents.",
+            CLASSES.iter().map(active).collect(),
+        ),
+        family(
+            Kind::Counter,
+            "incidents",
+            "Attacks and other incidents since the agent started.",
+            CLASSES.iter().map(total).collect(),
+        ),
+        family(
+            Kind::Gauge,
+            "sources_estimate",
+            "Distinct sources of an open flood, at least, by the listener that it is on.",
+            sources.iter().map(estimate).collect(),
+        ),
+    ]
+}
+
+fn word(kind: DocumentClass) -> &'static str {
+    IncidentClass::from(kind).name()
+}
+
+fn severity(kind: DocumentClass) -> &'static str {
+    match IncidentClass::from(kind).severity() {
+        Severity::Notice => "notice",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+fn packets(status: &Status) -> Vec<Family> {
+    let of_each = |of: fn(&Interface) -> u64| -> Vec<Sample> {
+        let interfaces = status.interfaces.iter();
+        interfaces.map(|it| Sample::new([("iface", &*it.name)], Value::Count(of(it)))).collect()
+    };
+    let cookies = &status.cookies;
+    vec![
+        family(
+            Kind::Gauge,
+            "interface_attached",
+            "Whether the filter is on the interface.",
+            of_each(|interface| interface.attached.into()),
+        ),
+        family(
+            Kind::Counter,
+            "packets",
+            "Packets received, by what became of them and why.",
+            status.interfaces.iter().flat_map(verdicts).collect(),
+        ),
+        family(
+            Kind::Counter,
+            "syn_packets",
+            "SYNs received.",
+            of_each(|interface| interface.totals.syn),
+        ),
+        family(
+            Kind::Counter,
+            "syncookies",
+            "SYN cookies of the guard's listeners. Starts again when a listener goes.",
+            vec![
+                Sample::new([("result", "sent")], Value::Count(cookies.sent)),
+                Sample::new([("result", "valid")], Value::Count(cookies.valid)),
+                Sample::new([("result", "invalid")], Value::Count(cookies.invalid)),
+            ],
+        ),
+    ]
+}
+
+/// One sample for each reason that an interface had.
+fn verdicts(interface: &Interface) -> Vec<Sample> {
+    let totals = &interface.totals;
+    let passed = totals.pass_reasons.iter().map(|(reason, count)| ("pass", &**reason, *count));
+    let dropped = totals.drop.iter().map(|(reason, count)| ("drop", &**reason, *count));
+    let answered = [("answer", "cookie", totals.answered)];
+    passed
+        .chain(dropped)
+        .chain(answered)
+        .map(|(verdict, reason, count)| {
+            let labels = [("iface", &*interface.name), ("verdict", verdict), ("reason", reason)];
+            Sample::new(labels, Value::Count(count))
+        })
+        .collect()
+}
+
+fn losses(status: &Status) -> Vec<Family> {
+    let losses = &status.losses;
+    let rings = losses.interfaces.iter().flat_map(|interface| {
+        let at = |place, lost| {
+            Sample::new([("iface", &*interface.name), ("where", place)], Value::Count(lost))
+        };
+        [at("ring", interface.missed), at("fifo", interface.fifo)]
+    });
+    // A backlog is a CPU's, whatever interface its packets come from.
+    let backlogs = losses.cpus.iter().map(|cpu| cpu.dropped).sum();
+    let backlogs = Sample::new([("where", "backlog")], Value::Count(backlogs));
+    let skew = losses.skew.map(|share| Sample::new([], Value::Amount(share)));
+    vec![
+        family(
+            Kind::Counter,
+            "dropped_before_xdp",
+            "Packets that no program could see, since boot or since the interface exists.",
+            rings.chain([backlogs]).collect(),
+        ),
+        family(
+            Kind::Gauge,
+            "busiest_cpu_ratio",
+            "Share of the packets that one CPU receives.",
+            skew.into_iter().collect(),
+        ),
+    ]
+}
+
+fn listeners(status: &Status) -> Vec<Family> {
+    let mut shown: Vec<&Listener> = status.listeners.iter().collect();
+    // Those in trouble, then those with the most SYNs ever, which are the same ones tomorrow.
+    shown.sort_by_key(|listener| {
+        let calm = listener.state == ListenerState::Ok;
+        (calm, std::cmp::Reverse(listener.totals.syn), listener.port, listener.addr)
+    });
+    shown.truncate(LISTENERS);
+    let of_each = |of: fn(&Listener) -> Option<u32>| -> Vec<Sample> {
+        let sample = |listener: &&Listener| {
+            let value = Value::Count(of(listener)?.into());
+            Some(at(listener.addr, listener.port, value))
+        };
+        shown.iter().filter_map(sample).collect()
+    };
+    let count = |of: fn(&Listener) -> u64| -> Vec<Sample> {
+        let sample = |it: &&Listener| at(it.addr, it.port, Value::Count(of(it)));
+        shown.iter().map(sample).collect()
+    };
+    let amount = |of: fn(&Listener) -> Option<f64>| -> Vec<Sample> {
+        let sample = |it: &&Listener| Some(at(it.addr, it.port, Value::Amount(of(it)?)));
+        shown.iter().filter_map(sample).collect()
+    };
+    vec![
+        family(
+            Kind::Gauge,
+            "listeners",
+            "Listeners that are followed. Of the 64 in trouble or with the most SYNs more is told.",
+            vec![Sample::new([], Value::Count(status.listeners.len() as u64))],
+        ),
+        family(
+            Kind::Counter,
+            "listener_handshakes_completed",
+            "Handshakes that completed: clients that connected.",
+            count(|listener| listener.totals.completed()),
+        ),
+        family(
+            Kind::Gauge,
+            "listener_handshakes_baseline_per_second",
+            "Completed handshakes per second that are usual, learned while no incident was open.",
+            amount(|listener| listener.clients.baseline_pps),
+        ),
+        family(
+            Kind::Gauge,
+            "listener_clients_ratio",
+            "Completed handshakes of the last 8 s as a share of the baseline; not below 2 a second.",
+            amount(|listener| listener.clients.ratio),
+        ),
+        family(
+            Kind::Counter,
+            "listener_syns",
+            "SYNs to the listener, retransmissions included.",
+            count(|listener| listener.totals.syn),
+        ),
+        family(
+            Kind::Counter,
+            "listener_syns_matched",
+            "SYNs that rules matched or that were too many: dropped in enforce mode, else counted.",
+            count(|listener| listener.totals.matched()),
+        ),
+        family(
+            Kind::Gauge,
+            "listener_half_open",
+            "Half-open handshakes.",
+            of_each(|listener| listener.half_open),
+        ),
+        family(
+            Kind::Gauge,
+            "listener_accept_queue",
+            "Connections that wait for the application.",
+            of_each(|listener| listener.accept_queue),
+        ),
+        family(
+            Kind::Gauge,
+            "listener_limit",
+            "Places in either queue of the listener.",
+            of_each(|listener| listener.accept_limit),
+        ),
+    ]
+}
+
+fn at(addr: IpAddr, port: u16, value: Value) -> Sample {
+    Sample::new([("addr", &*addr.to_string()), ("port", &*port.to_string())], value)
+}
+
+fn rules_and_tables(status: &Status) -> Vec<Family> {
+    let rules = &status.rules;
+    let place = |origin, action, place, count: u32| {
+        let labels = [("origin", origin), ("action", action), ("place", place)];
+        Sample::new(labels, Value::Count(count.into()))
+    };
+    let mut counts = vec![
+        place("auto", "block", "wanted", rules.block_auto),
+        place("manual", "block", "wanted", rules.block_manual),
+        place("manual", "allow", "wanted", rules.allow),
+    ];
+    // The kernel's rules do not show their origin.
+    counts.extend(rules.in_kernel.map(|count| place("any", "block", "kernel", count)));
+    let entries = status
+        .maps
+        .iter()
+        .filter_map(|map| Some(Sample::new([("map", &*map.name)], Value::Count(map.entries?))));
+    let room = status
+        .maps
+        .iter()
+        .map(|map| Sample::new([("map", &*map.name)], Value::Count(map.max_entries)));
+    vec![
+        family(
+            Kind::Gauge,
+            "rules",
+            "Rules by who made them, what they do, and whether they are wanted or in the kernel.",
+            counts,
+        ),
+        family(
+            Kind::Gauge,
+            "map_entries",
+            "Entries of a kernel table, at most 5 s ago.",
+            entries.collect(),
+        ),
+        family(
+            Kind::Gauge,
+            "map_max_entries",
+            "Entries that a kernel table has room for.",
+            room.collect(),
+        ),
+    ]
+}
+
+fn programs(status: &Status) -> Vec<Family> {
+    // A program that never ran while the kernel counted has no known cost.
+    let counted: Vec<_> = status.programs.iter().filter(|program| program.runs > 0).collect();
+    let sample = |name: &str, value| Sample::new([("program", name)], value);
+    let time = |ns: u64| Value::Amount(ns as f64 / 1e9);
+    vec![
+        family(
+            Kind::Counter,
+            "program_run_seconds",
+            "Time that a program took while the kernel counted (kernel.bpf_stats_enabled).",
+            counted.iter().map(|it| sample(&it.name, time(it.run_ns))).collect(),
+        ),
+        family(
+            Kind::Counter,
+            "program_runs",
+            "Runs of a program while the kernel counted.",
+            counted.iter().map(|it| sample(&it.name, Value::Count(it.runs))).collect(),
+        ),
+    ]
+}
+
+/// Seconds of a number of milliseconds.
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_kinds_are_called_as_in_json() {
+        for (state, word) in STATES {
+            assert_eq!(serde_json::to_value(state).unwrap(), word);
+        }
+        for kind in CLASSES {
+            assert_eq!(serde_json::to_value(kind).unwrap(), word(kind));
+        }
+    }
+}
