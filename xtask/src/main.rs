@@ -29,7 +29,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tcpguard_goals::Goal;
 
-use crate::{build::Profile, faults::Scale, workspace::Workspace};
+use crate::{build::Profile, faults::Scale, test::Extent, workspace::Workspace};
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about, disable_help_subcommand = true)]
@@ -66,6 +66,9 @@ enum Verb {
         /// Leave out the tests that need root
         #[arg(long)]
         no_root: bool,
+        /// Run the long forms too: hours instead of minutes
+        #[arg(long)]
+        full: bool,
         /// Passed to cargo-nextest, for example a filter; leaves out the documentation tests
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -159,7 +162,9 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
         Verb::Budget { update } => budget::run(&workspace, update),
-        Verb::Test { no_root, arguments } => test::run(&workspace, no_root, &arguments),
+        Verb::Test { no_root, full, arguments } => {
+            test::run(&workspace, &Extent { no_root, full, arguments })
+        }
         Verb::Faults { full, seed, goals } => {
             faults::run(&workspace, Scale { full, minutes: None, seed }, &goals)
         }

@@ -94,7 +94,7 @@ fn run_tests(
 }
 
 /// The tests of `goals`, for cargo-nextest.
-fn filter(goals: &[Goal]) -> String {
+pub fn filter(goals: &[Goal]) -> String {
     let prefixes: Vec<_> = goals.iter().map(|goal| goal.id().to_lowercase()).collect();
     format!(r"test(/(^|::)({})_\w+$/)", prefixes.join("|"))
 }

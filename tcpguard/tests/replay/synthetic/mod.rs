@@ -14,6 +14,8 @@ mod scene;
 mod stack;
 mod trouble;
 
+use tcpguard_goals::size;
+
 use super::{Replay, observe};
 pub use floods::{Flood, From, Shape};
 pub use scene::{Attempt, Fate, Scene, View};
@@ -21,6 +23,11 @@ pub use stack::{Family, Look};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const VIEWS: [View; 2] = [View::Both, View::Arriving];
+
+/// Rates a second, without the greatest in the short form: its captures take as long as all others.
+fn rates<const N: usize>(all: [f64; N]) -> impl Iterator<Item = f64> {
+    all.into_iter().take(size(N - 1, N))
+}
 
 /// Wrong verdicts on captures, with the right ones.
 #[derive(Default)]

@@ -1,9 +1,13 @@
 //! Every test: those that any user can run, documentation tests, and those that need root.
 
-use std::{process::Command, thread};
+mod durations;
 
-use anyhow::{Result, bail};
+use std::{fs, process::Command, thread};
 
+use anyhow::{Error, Result, bail};
+use tcpguard_goals::Goal;
+
+use self::durations::Durations;
 use crate::{
     build::{self, Profile},
     dist, environment,
@@ -19,8 +23,18 @@ pub const ROOT_TESTS: &str = "tcpguard-e2e";
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
 const NO_TESTS: i32 = 4;
 
-/// Builds everything and runs the tests, `arguments` going to each run of cargo-nextest. The rows of
-/// promises are printed at the end.
+/// Extent of a run.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// Leaves out the tests that need root.
+    pub no_root: bool,
+    /// Runs the long forms too.
+    pub full: bool,
+    /// Arguments of each run of cargo-nextest.
+    pub arguments: Vec<String>,
+}
+
+/// Builds everything and runs the tests. The rows of promises and the durations are printed at the end.
 ///
 /// With arguments, which may select tests of one run only, another may come out empty; nothing
 /// at all is a failure as it is without.
@@ -28,17 +42,25 @@ const NO_TESTS: i32 = 4;
 /// # Errors
 /// When set-up, build or a test fails, no test was found, a test of a promise wrote no row, or root
 /// is missing where it is needed.
-pub fn run(workspace: &Workspace, no_root: bool, arguments: &[String]) -> Result<()> {
+pub fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
+    let Extent { no_root, full, ref arguments } = *extent;
     if !no_root && !setup::is_root() {
         bail!("the tests in network namespaces need root; leave them out with --no-root");
     }
-    prepare(workspace, no_root)?;
-    let sheet = Sheet::begin(workspace, Scale::default())?;
-    let passed = run_tests(workspace, no_root, arguments, &sheet);
+    let mut durations = Durations::default();
+    durations.of("set-up and build", || prepare(workspace, no_root))?;
+    let sheet = Sheet::begin(workspace, Scale { full, ..Scale::default() })?;
+    let passed = run_tests(workspace, extent, &sheet, &mut durations);
 
     let mut promised = faults::row_tests(workspace)?;
-    promised.retain(|test| arguments.is_empty() && !(no_root && test.needs_root));
-    let kept = sheet.close(&promised);
+    promised.retain(|test| arguments.is_empty() && !full && !(no_root && test.needs_root));
+    let mut kept = sheet.close(&promised);
+    if full && arguments.is_empty() && !no_root {
+        let scale = Scale { full, ..Scale::default() };
+        let tried = durations.of("promises in full size", || faults::run(workspace, scale, &[]));
+        kept = kept.and(tried);
+    }
+    println!("{durations}");
     if kept.is_err()
         && let Err(error) = &passed
     {
@@ -88,31 +110,52 @@ fn both_versions(workspace: &Workspace) -> Result<()> {
 
 fn run_tests(
     workspace: &Workspace,
-    no_root: bool,
-    arguments: &[String],
+    extent: &Extent,
     sheet: &Sheet,
+    durations: &mut Durations,
 ) -> Result<()> {
-    process::announce("tests that need no privilege");
-    let mut unprivileged = nextest(workspace, sheet);
+    let Extent { no_root, full, ref arguments } = *extent;
     // Where they run too, they are compiled at once with the others, and nothing is compiled twice.
     let excluded: &[&str] = if no_root { &["--exclude", ROOT_TESTS] } else { &[] };
-    unprivileged.args(arguments).args(["--profile", "unprivileged", "--workspace"]).args(excluded);
-    let mut found = ran_any(&mut unprivileged, arguments)?;
+    durations.of("build of the tests", || {
+        let mut build = environment::host_cargo(workspace);
+        lab::for_tests(&mut build, workspace, Profile::Packaged);
+        process::run(build.args(["nextest", "run", "--no-run", "--workspace"]).args(excluded))
+    })?;
 
-    if arguments.is_empty() {
-        process::announce("examples in the documentation");
-        let mut examples = environment::host_cargo(workspace);
-        examples.args(["test", "--quiet", "--doc", "--workspace"]).args(excluded);
-        process::run(&mut examples)?;
-    }
-
+    let mut ran = |phase: &'static str, profile: &str| {
+        let mut command = nextest(workspace, sheet);
+        command.args(arguments).args(["--profile", profile, "--workspace"]).args(excluded);
+        if full {
+            command.args(["--run-ignored", "all"]);
+        }
+        if full && arguments.is_empty() {
+            // Those run by themselves afterwards.
+            command.args(["-E", &format!("not {}", faults::filter(Goal::ALL))]);
+        }
+        let report = workspace.target.join("nextest").join(profile).join("junit.xml");
+        // That of an earlier run. Mostly there is one.
+        let _ = fs::remove_file(&report);
+        let passed = durations.of(phase, || ran_any(&mut command, arguments));
+        if report.exists() {
+            durations.read(&report)?;
+        }
+        passed
+    };
+    // A test that fails keeps none of the others from running.
+    let mut outcomes = vec![ran("tests that need no privilege", "unprivileged")];
     if !no_root {
-        process::announce("tests in network namespaces");
-        let mut privileged = nextest(workspace, sheet);
         // How many run side by side, and which alone, is set in .config/nextest.toml.
-        privileged.args(arguments).args(["--profile", "privileged", "--workspace"]);
-        found |= ran_any(&mut privileged, arguments)?;
+        outcomes.push(ran("tests in network namespaces", "privileged"));
     }
+    if arguments.is_empty() {
+        durations.of("examples in the documentation", || {
+            let mut examples = environment::host_cargo(workspace);
+            examples.args(["test", "--quiet", "--doc", "--workspace"]).args(excluded);
+            process::run(&mut examples)
+        })?;
+    }
+    let found = outcomes.into_iter().try_fold(false, |found, ran| Ok::<_, Error>(found | ran?))?;
     if !found {
         bail!("no test matches `{}`; see which there are: cargo nextest list", arguments.join(" "));
     }
