@@ -21,7 +21,7 @@ const CLOSED: u16 = 9;
 /// New connections per second of the real clients.
 const CLIENTS: u32 = 50;
 /// SYNs per second of a flood.
-const FLOOD: u32 = 50_000;
+const FLOOD: u32 = 20_000;
 /// SYNs per second that are no flood (`detection.closed_port_rate` is 10,000).
 const SCAN: u32 = 2_000;
 /// Resets per second during a flood (`policy.closed_port_resets`).

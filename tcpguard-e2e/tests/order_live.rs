@@ -52,8 +52,11 @@ impl Flooded {
             Load::of(&lab.client, family.service(), visitors).unwrap()
         });
         sleep(3 * SECOND);
-        let flood =
-            Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), 12 * SECOND) };
+        let flood = Flood {
+            shape: Shape::Copy(likeness),
+            rate: size(20_000, 100_000),
+            ..Flood::random(family.service(), 12 * SECOND)
+        };
         let flood = flood.start(lab).unwrap();
         guard.wait_until("cookies", 6 * SECOND, taken).unwrap();
         Self { clients, flood }

@@ -17,12 +17,13 @@ use tcpguard_e2e::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::flags;
 use tcpguard_e2e::tcp_counters::tcp_counter;
+use tcpguard_goals::size;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Duration of one flood.
 const FLOOD: Duration = SECOND;
-/// Rate of a flood, in segments per second.
-const RATE: u32 = 50_000;
+/// Rates of a flood, in segments per second: short and full.
+const RATES: (u32, u32) = (20_000, 50_000);
 /// Connections that are open all the time.
 const OPEN: usize = 20;
 /// Size of a message that each of them sends and gets back, in bytes.
@@ -103,8 +104,8 @@ impl Busy {
 /// Sends out-of-state segments while new connections are made, and returns the time that each took with its
 /// exchanges.
 fn flooded(lab: &Lab, service: SocketAddr, flags: u8) -> (FloodReport, Vec<Duration>) {
-    let flood =
-        Flood { shape: Shape::OutOfState(flags), rate: RATE, ..Flood::random(service, FLOOD) };
+    let rate = size(RATES.0, RATES.1);
+    let flood = Flood { shape: Shape::OutOfState(flags), rate, ..Flood::random(service, FLOOD) };
     let flood = flood.start(lab).unwrap();
     let begun = Instant::now();
     let mut took = Vec::new();

@@ -30,8 +30,11 @@ fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, [Attempts; 
         Load::of(&lab.client, family.service(), visitors).unwrap()
     });
     sleep(3 * SECOND);
-    let flood =
-        Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), 8 * SECOND) };
+    let flood = Flood {
+        shape: Shape::Copy(likeness),
+        rate: size(20_000, 100_000),
+        ..Flood::random(family.service(), 8 * SECOND)
+    };
     let flood = flood.start(lab).unwrap().wait().unwrap();
     let status = guard.status().unwrap();
     // One load ends after the other, and a client that comes after the flood proves nothing.
