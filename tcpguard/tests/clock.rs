@@ -129,10 +129,10 @@ fn mode_agent(request: &Request) -> Response {
     };
     match request {
         Request::Mode => Response::Mode { mode: Mode::Enforce, ends: ends(None, Some(500)) },
-        Request::SetModeFor { mode: Mode::Observe, .. } => {
+        Request::SetMode { mode: Mode::Observe, .. } => {
             Response::ModeSet { was: observe, mode: observe, ends: None }
         }
-        Request::SetModeFor { mode, for_s, confirm_s } => {
+        Request::SetMode { mode, for_s, confirm_s } => {
             Response::ModeSet { was: observe, mode: *mode, ends: ends(*confirm_s, *for_s) }
         }
         Request::ConfirmMode { mode: Mode::Enforce } => {
@@ -155,12 +155,12 @@ fn a_mode_for_a_while_says_when_it_goes_back_and_how_to_keep_it() {
         ),
     );
     let mode = Mode::Enforce;
-    let asked = Request::SetModeFor { mode, for_s: None, confirm_s: Some(60) };
+    let asked = Request::SetMode { mode, for_s: None, confirm_s: Some(60) };
     assert_eq!(outcome.asked, [asked]);
 
     let outcome = run(&["mode", "off", "--for", "10m", "--confirm", "90s", "-q"], mode_agent);
     outcome.is(0, "mode off (was observe)\n", "");
-    let asked = Request::SetModeFor { mode: Mode::Off, for_s: Some(600), confirm_s: Some(90) };
+    let asked = Request::SetMode { mode: Mode::Off, for_s: Some(600), confirm_s: Some(90) };
     assert_eq!(outcome.asked, [asked]);
 
     run(&["mode", "observe", "--for", "10m"], mode_agent).is(
@@ -243,7 +243,7 @@ fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
 }
 
 fn since(history: &History, run: u64, seq: u64) -> Response {
-    Response::AlertsSince {
+    Response::Alerts {
         run,
         first: history.first(),
         last: history.last(),
@@ -259,7 +259,7 @@ fn told(request: &Request) -> Response {
     history.add(alert(3_600, Severity::Notice, "mode_changed"));
     history.add(alert(10, Severity::Warning, "rule_withdrawn"));
     match request {
-        Request::AlertsSince { seq } => since(&history, 1, *seq),
+        Request::Alerts { since: seq } => since(&history, 1, *seq),
         other => Response::refused(RefusalKind::NotFound, format!("{other:?}")),
     }
 }
@@ -312,7 +312,7 @@ impl Telling {
         let history = Arc::new(Mutex::new(history));
         let (told, (ask, asked)) = (Arc::clone(&history), channel());
         let agent = StandIn::in_dir(dir, move |request| {
-            let Request::AlertsSince { seq } = request else { panic!("{request:?}") };
+            let Request::Alerts { since: seq } = request else { panic!("{request:?}") };
             let answer = since(&told.lock().unwrap(), run, *seq);
             // The test may no longer wait for anything.
             let _ = ask.send(());
@@ -506,9 +506,9 @@ fn unblocking_can_be_tried_and_kept_to_one_origin() {
 fn an_address_is_explained_at_one_port() {
     let explained = |listeners: &'static [&'static str]| {
         move |request: &Request| match request {
-            Request::ExplainPort { prefix, port } => Response::Explained(Box::new(Explanation {
+            Request::Explain { prefix, port } => Response::Explained(Box::new(Explanation {
                 prefix: prefix.to_string(),
-                port: Some(*port),
+                port: *port,
                 listeners: listeners.iter().map(|&one| one.to_owned()).collect(),
                 mode: Mode::Enforce,
                 rules: Vec::new(),

@@ -90,9 +90,12 @@ impl Connection {
 async fn a_request_reaches_the_agent_with_its_peer_and_the_answer_comes_back() {
     let mut guard = Guard::start(1);
     let mut client = guard.connect(CONTROL_SOCKET).await;
-    client.send(Request::SetMode { mode: Mode::Off }).await;
+    client.send(Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }).await;
     let incoming = guard.requests.recv().await.unwrap();
-    assert_eq!(incoming.request, Request::SetMode { mode: Mode::Off });
+    assert_eq!(
+        incoming.request,
+        Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }
+    );
     assert_eq!(incoming.peer.uid, rustix::process::geteuid().as_raw());
     assert_eq!(incoming.peer.pid, i32::try_from(std::process::id()).ok());
     incoming
@@ -132,7 +135,7 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
         dry_run,
     };
     for change in [
-        Request::SetMode { mode: Mode::Off },
+        Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None },
         Request::Unblock { prefix: Some(prefix), rule: None, origin: None, dry_run: false },
         block(false),
     ] {
@@ -164,16 +167,16 @@ async fn garbage_is_refused_and_the_connection_lives_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_of_version_1_can_read_why_it_is_refused() {
+async fn a_client_of_another_version_can_read_why_it_is_refused() {
     let guard = Guard::start(1);
     let mut client = guard.connect(STATUS_SOCKET).await;
-    let call = b"{\"version\":1,\"request\":{\"method\":\"status\"}}\0";
+    let call = b"{\"version\":0,\"request\":{\"method\":\"status\"}}\0";
     client.stream.write_all(call).await.unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&client.message().await).unwrap();
-    let message = "this agent speaks protocol version 2, the client 1; use the tcpguard command of \
+    let message = "this agent speaks protocol version 1, the client 0; use the tcpguard command of \
                    the same release, or: systemctl restart tcpguard";
-    let parameters = serde_json::json!({ "kind": "version", "message": message });
-    assert_eq!(answer, serde_json::json!({ "result": "refused", "parameters": parameters }));
+    let refusal = serde_json::json!({ "kind": "version", "message": message });
+    assert_eq!(answer, serde_json::json!({ "refused": refusal }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +244,7 @@ async fn connections_are_limited_and_come_free_again() {
     one_too_many.assert_closed().await;
     // Clients that may change something have slots of their own.
     let mut change = guard.connect(CONTROL_SOCKET).await;
-    change.send(Request::SetMode { mode: Mode::Off }).await;
+    change.send(Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }).await;
     guard.answer(Mode::Off).await;
     change.receive().await;
 

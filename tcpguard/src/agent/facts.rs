@@ -30,15 +30,13 @@ impl Guard {
                 rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),
                 allowed: report.allowed.iter().map(|one| Allowed::build(one, clock)).collect(),
             },
-            Request::Explain { prefix } => {
-                Response::Explained(Box::new(self.explain(prefix, None)))
+            Request::Explain { prefix, port } => {
+                Response::Explained(Box::new(self.explain(prefix, *port)))
             }
             Request::ExplainIncident { id } => self.explain_incident(*id),
             Request::Timeline { id } => self.timeline(*id),
             Request::Effective => self.effective(),
-            Request::Alerts => {
-                Response::Alerts { alerts: self.alerts.history().of_a_day(clock.wall) }
-            }
+            Request::Alerts { since } => self.alerts_since(*since),
             Request::Mode => {
                 Response::Mode { mode: report.mode.into(), ends: self.mode_reverts(clock) }
             }

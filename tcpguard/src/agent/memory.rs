@@ -30,11 +30,11 @@ pub struct Remembered {
 pub fn response(dir: &Path, request: &Request) -> Result<Option<Remembered>, Damage> {
     match request {
         Request::Rules => found(rules(dir)),
-        Request::AlertsSince { seq } => found(alerts::read(dir).and_then(|all| {
+        Request::Alerts { since } => found(alerts::read(dir).and_then(|all| {
             let [first, last] = [all.first(), all.last()].map(|one| one.map_or(0, |it| it.seq));
             let written = written(&dir.join(alerts::NAME))?;
-            let alerts = all.into_iter().filter(|alert| alert.seq > *seq).collect();
-            let response = Response::AlertsSince { run: 0, first, last, now: written, alerts };
+            let alerts = all.into_iter().filter(|alert| alert.seq > *since).collect();
+            let response = Response::Alerts { run: 0, first, last, now: written, alerts };
             Ok(Remembered { response, written })
         })),
         Request::ExplainIncident { id } => found(incidents::read(dir).and_then(|all| {
@@ -139,7 +139,7 @@ mod tests {
         let ask = |request: &Request| response(dir, request).expect("readable");
         for request in [
             Request::Rules,
-            Request::AlertsSince { seq: 0 },
+            Request::Alerts { since: 0 },
             Request::ExplainIncident { id: 2 },
             Request::Timeline { id: 1 },
         ] {

@@ -40,7 +40,7 @@ pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Resul
 }
 
 fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let page = of_answer(session.ask(Request::AlertsSince { seq: 0 })?)?;
+    let page = of_answer(session.ask(Request::Alerts { since: 0 })?)?;
     let Page { now, mut alerts, .. } = page;
     // By the agent's clock, which the alerts have their times from.
     let from = now.0.checked_sub(args.since).ok();
@@ -131,7 +131,7 @@ impl From<Threshold> for Severity {
     }
 }
 
-/// The content of [`Response::AlertsSince`].
+/// The content of [`Response::Alerts`].
 #[derive(Clone, Debug)]
 struct Page {
     run: u64,
@@ -142,12 +142,12 @@ struct Page {
 }
 
 fn fetch(seq: u64, session: &Session<'_>) -> Result<Page, ClientError> {
-    of_answer(session.client.call(Request::AlertsSince { seq })?)
+    of_answer(session.client.call(Request::Alerts { since: seq })?)
 }
 
 fn of_answer(answer: Response) -> Result<Page, ClientError> {
     match answer {
-        Response::AlertsSince { run, first, last, now, alerts } => {
+        Response::Alerts { run, first, last, now, alerts } => {
             Ok(Page { run, first, last, now, alerts })
         }
         other => Err(foreign(&other)),

@@ -22,11 +22,7 @@ pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Resu
 }
 
 fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let request = match port {
-        Some(port) => Request::ExplainPort { prefix, port },
-        None => Request::Explain { prefix },
-    };
-    let explanation = match session.client.call(request)? {
+    let explanation = match session.client.call(Request::Explain { prefix, port })? {
         Response::Explained(explanation) => *explanation,
         other => return Err(foreign(&other).into()),
     };

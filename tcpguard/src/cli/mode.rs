@@ -64,10 +64,10 @@ fn request(args: &ModeArgs) -> Result<Request, CliError> {
     match (for_s.or(confirm_s), args.yes) {
         (Some(_), _) => {
             check_terms(for_s, confirm_s).map_err(CliError::Usage)?;
-            Ok(Request::SetModeFor { mode, for_s, confirm_s })
+            Ok(Request::SetMode { mode, for_s, confirm_s })
         }
         (None, true) => Ok(Request::ConfirmMode { mode }),
-        (None, false) => Ok(Request::SetMode { mode }),
+        (None, false) => Ok(Request::SetMode { mode, for_s, confirm_s }),
     }
 }
 

@@ -18,16 +18,13 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
         Request::Status
         | Request::Rules
         | Request::Mode
-        | Request::Alerts
+        | Request::Alerts { .. }
         | Request::Explain { .. }
         | Request::ExplainIncident { .. }
         | Request::Timeline { .. }
         | Request::Effective
         | Request::Reload
         | Request::Detach { .. }
-        | Request::AlertsSince { .. }
-        | Request::ExplainPort { .. }
-        | Request::SetModeFor { .. }
         | Request::ConfirmMode { .. } => None,
         Request::Block {
             prefix,
@@ -96,7 +93,11 @@ pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
                 uid,
             })
         }
-        Request::SetMode { mode } => Some(engine::Request::SetMode { mode: (*mode).into(), uid }),
+        Request::SetMode { mode, for_s: None, confirm_s: None } => {
+            Some(engine::Request::SetMode { mode: (*mode).into(), uid })
+        }
+        // The agent keeps the time of a mode.
+        Request::SetMode { .. } => None,
     }
 }
 
@@ -143,7 +144,7 @@ pub fn response(
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
             was: was.into(),
             mode: match request {
-                Request::SetMode { mode } => *mode,
+                Request::SetMode { mode, .. } => *mode,
                 _ => was.into(),
             },
             ends: None,

@@ -21,8 +21,8 @@ use crate::status::{
 
 pub use parse::{check, check_terms, parse};
 
-/// Version of these messages; a server refuses every other, by a [`ToAnyVersion`].
-pub const VERSION: u32 = 2;
+/// Version of these messages; a server refuses every other.
+pub const VERSION: u32 = 1;
 /// Longest request on the status socket, in bytes without the final NUL.
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Longest request on the control socket, which only root reaches: as many rules as there can be,
@@ -54,12 +54,17 @@ pub enum Request {
     Rules,
     /// The mode. Always legal.
     Mode,
-    /// The alerts of the last 24 hours. Always legal.
-    Alerts,
+    /// The alerts that were raised after a certain one. Always legal.
+    Alerts {
+        /// Number of that alert; 0 for all that are remembered.
+        since: u64,
+    },
     /// The decisions about a prefix. Always legal.
     Explain {
         /// Prefix of the sources.
         prefix: IpNet,
+        /// Port of this host to which the SYNs go; `null`: any.
+        port: Option<u16>,
     },
     /// The evidence by which an attack was judged. Always legal.
     ExplainIncident {
@@ -134,10 +139,15 @@ pub enum Request {
         /// Lifetime of the order in s; at least 1.
         for_s: u64,
     },
-    /// Set the mode. A change.
+    /// Set the mode: for good, or so that it reverts by itself to the last one that was set for good. A change.
     SetMode {
         /// The new mode.
         mode: Mode,
+        /// Time after which the mode reverts, in s; at most [`MAX_MODE_S`].
+        for_s: Option<u64>,
+        /// Time after which the mode reverts, in s, unless [`Request::ConfirmMode`] comes before; shorter
+        /// than `for_s`.
+        confirm_s: Option<u64>,
     },
     /// Read the configuration again and apply it. A change.
     Reload,
@@ -146,20 +156,7 @@ pub enum Request {
         /// Names of the interfaces; none for all.
         interfaces: Vec<String>,
     },
-    /// The alerts that were raised after a certain one. Always legal.
-    AlertsSince {
-        /// Number of that alert; 0 for all that are known.
-        seq: u64,
-    },
-    /// The decisions about SYNs from a prefix to one port. Always legal.
-    ExplainPort {
-        /// Prefix of the sources.
-        prefix: IpNet,
-        /// Port of this host.
-        port: u16,
-    },
     /// Remove rules, or only list them. A change, unless `dry_run` is set.
-    #[serde(rename = "unblock_some")]
     Unblock {
         /// Prefix of the sources: every source rule within it; `null`: every rule.
         prefix: Option<IpNet>,
@@ -170,17 +167,6 @@ pub enum Request {
         origin: Option<RuleOrigin>,
         /// Whether the rules that would be removed are only listed.
         dry_run: bool,
-    },
-    /// Set a mode that reverts by itself to the last one that was set for good. At least one of the two times
-    /// is there. A change.
-    SetModeFor {
-        /// The new mode.
-        mode: Mode,
-        /// Time after which the mode reverts, in s; at most [`MAX_MODE_S`].
-        for_s: Option<u64>,
-        /// Time after which the mode reverts, in s, unless [`Request::ConfirmMode`] comes before; shorter
-        /// than `for_s`.
-        confirm_s: Option<u64>,
     },
     /// Keep the rules that are pending confirmation. A change.
     ConfirmRules {
@@ -201,13 +187,11 @@ impl Request {
             Self::Status
             | Self::Rules
             | Self::Mode
-            | Self::Alerts
+            | Self::Alerts { .. }
             | Self::Explain { .. }
             | Self::ExplainIncident { .. }
             | Self::Timeline { .. }
-            | Self::Effective
-            | Self::AlertsSince { .. }
-            | Self::ExplainPort { .. } => false,
+            | Self::Effective => false,
             Self::Block { dry_run, .. } | Self::Unblock { dry_run, .. } => !*dry_run,
             Self::ImportRules { .. }
             | Self::Allow { .. }
@@ -216,7 +200,6 @@ impl Request {
             | Self::SetMode { .. }
             | Self::Reload
             | Self::Detach { .. }
-            | Self::SetModeFor { .. }
             | Self::ConfirmMode { .. }
             | Self::ConfirmRules { .. } => true,
         }
@@ -324,12 +307,7 @@ pub enum Response {
         #[serde(default)]
         ends: Option<ModeRevert>,
     },
-    /// Response to [`Request::Alerts`].
-    Alerts {
-        /// The alerts, oldest first.
-        alerts: Vec<AlertEntry>,
-    },
-    /// Response to [`Request::Explain`] and [`Request::ExplainPort`].
+    /// Response to [`Request::Explain`].
     Explained(Box<Explanation>),
     /// Response to [`Request::ExplainIncident`].
     IncidentExplained(Box<FullIncident>),
@@ -373,7 +351,7 @@ pub enum Response {
     },
     /// Response to [`Request::OrderMitigation`]: the listener with its mitigations as they are now.
     MitigationOrdered(Box<crate::status::Listener>),
-    /// Response to [`Request::SetMode`], [`Request::SetModeFor`] and [`Request::ConfirmMode`].
+    /// Response to [`Request::SetMode`] and [`Request::ConfirmMode`].
     ModeSet {
         /// The mode before.
         was: Mode,
@@ -395,8 +373,8 @@ pub enum Response {
         /// The interfaces from which the BPF programs were detached.
         interfaces: Vec<String>,
     },
-    /// Response to [`Request::AlertsSince`].
-    AlertsSince {
+    /// Response to [`Request::Alerts`].
+    Alerts {
         /// Run of the agent that responds: boot time of its start, in ms; 0 where none runs.
         run: u64,
         /// Number of the first alert of this run. An earlier run that was killed may have raised alerts under
@@ -409,16 +387,8 @@ pub enum Response {
         /// Alerts after the one that was asked for, oldest first, as far as they are remembered.
         alerts: Vec<AlertEntry>,
     },
-    /// Response to a request that was not carried out.
-    Refused(Refusal),
-}
-
-/// The response to a client of another version, in the form that responses had in version 1: so both sides of
-/// an upgrade can read why they do not understand each other.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
-pub enum ToAnyVersion {
-    /// The refusal, of kind [`RefusalKind::Version`].
+    /// Response to a request that was not carried out. It is the same in every version, so that both sides of an
+    /// upgrade can read why they do not understand each other.
     Refused(Refusal),
 }
 

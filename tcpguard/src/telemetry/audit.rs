@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_line_says_who_asked_for_what_and_what_came_of_it() {
-        let request = Request::SetMode { mode: Mode::Off };
+        let request = Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None };
         let done = Response::ModeSet { was: Mode::Enforce, mode: Mode::Off, ends: None };
         let refused = Response::refused(RefusalKind::Failed, "the kernel did not take it");
         for (uid, pid, login, response, expected) in [

@@ -25,23 +25,21 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Status => Response::Status(Box::new(status.clone())),
         Request::Rules => Response::Rules { rules, allowed: Vec::new() },
         Request::Mode => Response::Mode { mode: status.daemon.mode, ends: None },
-        Request::Explain { prefix } | Request::ExplainPort { prefix, .. } => {
-            Response::Explained(Box::new(Explanation {
-                prefix: prefix.to_string(),
-                port: None,
-                listeners: Vec::new(),
-                mode: status.daemon.mode,
-                rules: Vec::new(),
-                forced: Vec::new(),
-                signatures: rules,
-                allowed: Vec::new(),
-                exempt: None,
-                completed_at: None,
-                clients: ValidatedClients::default(),
-                source: None,
-                mitigations: Vec::new(),
-            }))
-        }
+        Request::Explain { prefix, .. } => Response::Explained(Box::new(Explanation {
+            prefix: prefix.to_string(),
+            port: None,
+            listeners: Vec::new(),
+            mode: status.daemon.mode,
+            rules: Vec::new(),
+            forced: Vec::new(),
+            signatures: rules,
+            allowed: Vec::new(),
+            exempt: None,
+            completed_at: None,
+            clients: ValidatedClients::default(),
+            source: None,
+            mitigations: Vec::new(),
+        })),
         Request::Effective => {
             let held = |key: &str, value: Value, default, origin| Held {
                 key: key.to_owned(),
@@ -89,8 +87,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         Request::Timeline { id } => {
             Response::refused(RefusalKind::NotFound, format!("no line of attack #{id}"))
         }
-        Request::Alerts => Response::Alerts { alerts: told(status) },
-        Request::AlertsSince { .. } => Response::AlertsSince {
+        Request::Alerts { .. } => Response::Alerts {
             run: 1,
             first: 1,
             last: 42,
@@ -120,9 +117,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             }];
             Response::MitigationOrdered(Box::new(listener))
         }
-        Request::SetMode { mode }
-        | Request::SetModeFor { mode, .. }
-        | Request::ConfirmMode { mode } => {
+        Request::SetMode { mode, .. } | Request::ConfirmMode { mode } => {
             Response::ModeSet { was: status.daemon.mode, mode: *mode, ends: None }
         }
         Request::ImportRules { rules, dry_run, .. } => {

@@ -138,7 +138,7 @@ fn each_event_is_a_document_on_a_line_of_its_own() {
     let mut looks = 0;
     let host = Host::answering(move |request| {
         let mut response = answer(request, &status);
-        if let Response::AlertsSince { last, alerts, .. } = &mut response {
+        if let Response::Alerts { last, alerts, .. } = &mut response {
             // No alert was raised yet at the first request.
             if looks == 0 {
                 *last = 0;

@@ -63,18 +63,13 @@ impl Guard {
         }
         match request {
             Request::Detach { interfaces } => return self.detach(interfaces, peer).into(),
-            Request::SetModeFor { mode, for_s, confirm_s } => {
+            Request::SetMode { mode, for_s, confirm_s } if for_s.or(*confirm_s).is_some() => {
                 let lasts = for_s.map(Duration::from_secs);
                 let terms = Terms { lasts, confirm_within: confirm_s.map(Duration::from_secs) };
                 return self.set_mode_for(now, (*mode).into(), terms, peer);
             }
             Request::ConfirmMode { mode } => {
                 return self.confirm_mode(now, (*mode).into(), peer);
-            }
-            Request::AlertsSince { seq } => return self.alerts_since(*seq).into(),
-            Request::ExplainPort { prefix, port } => {
-                let explained = self.explain(prefix, Some(*port));
-                return Response::Explained(Box::new(explained)).into();
             }
             _ => {}
         }
@@ -101,7 +96,7 @@ impl Guard {
             }
             result
         };
-        if let (Request::SetMode { mode }, Ok(_)) = (request, &result) {
+        if let (Request::SetMode { mode, .. }, Ok(_)) = (request, &result) {
             // One from the file or the command line does not survive a restart.
             self.set_mode = Some((*mode).into());
             self.mode_clock.cancel();
@@ -160,9 +155,9 @@ impl Guard {
         Response::Detached { interfaces: detached }
     }
 
-    fn alerts_since(&self, seq: u64) -> Response {
+    pub(in crate::agent) fn alerts_since(&self, seq: u64) -> Response {
         let history = self.alerts.history();
-        Response::AlertsSince {
+        Response::Alerts {
             run: self.started_at.as_nanos() / 1_000_000,
             first: history.first(),
             last: history.last(),

@@ -60,10 +60,9 @@ impl Request {
                     Order::Off => "off",
                     Order::Auto => "auto",
                 };
-                format!("step {place} {mitigation} {order} for {}", seconds(*for_s))
+                format!("mitigation {place} {mitigation} {order} for {}", seconds(*for_s))
             }
-            Self::SetMode { mode } => format!("mode {}", mode_name((*mode).into())),
-            Self::SetModeFor { mode, for_s, confirm_s } => {
+            Self::SetMode { mode, for_s, confirm_s } => {
                 let mut line = format!("mode {}", mode_name((*mode).into()));
                 for (option, time) in [("--for", for_s), ("--confirm", confirm_s)] {
                     if let Some(time) = time {
@@ -135,9 +134,12 @@ mod tests {
                 },
                 "unblock --all --origin manual",
             ),
-            (Request::SetMode { mode: Mode::Enforce }, "mode enforce"),
             (
-                Request::SetModeFor { mode: Mode::Observe, for_s: Some(600), confirm_s: None },
+                Request::SetMode { mode: Mode::Enforce, for_s: None, confirm_s: None },
+                "mode enforce",
+            ),
+            (
+                Request::SetMode { mode: Mode::Observe, for_s: Some(600), confirm_s: None },
                 "mode observe --for 600s",
             ),
             (Request::Detach { interfaces: Vec::new() }, "detach --all"),

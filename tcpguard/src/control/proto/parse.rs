@@ -44,7 +44,7 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
                 return refuse(RefusalKind::BadRequest, message);
             }
         }
-        Request::SetModeFor { for_s, confirm_s, .. } => {
+        Request::SetMode { for_s, confirm_s, .. } => {
             if let Err(message) = check_terms(*for_s, *confirm_s) {
                 return refuse(RefusalKind::BadRequest, message);
             }
@@ -70,21 +70,16 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
     Ok(call.request)
 }
 
-/// Checks the times of a mode that reverts by itself.
+/// Checks the times after which a mode reverts by itself, if there are any.
 ///
 /// # Errors
 ///
 /// The mistake, and the way to fix it.
 pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
-    let Some(longest) = for_s.max(confirm_s) else {
-        return Err(
-            "a mode that goes back needs a time; give --for 10m or --confirm 60s".to_owned()
-        );
-    };
     if for_s == Some(0) || confirm_s == Some(0) {
         return Err("no mode holds for less than a second; give --for 10m".to_owned());
     }
-    if longest > MAX_MODE_S {
+    if for_s.max(confirm_s) > Some(MAX_MODE_S) {
         return Err("a mode goes back within 30 days; without --for it stays".to_owned());
     }
     match (for_s, confirm_s) {

@@ -57,12 +57,12 @@ fn a_call_survives_the_wire() {
             pending_confirmation: None,
             dry_run: false,
         },
-        Request::SetMode { mode: Mode::Enforce },
+        Request::SetMode { mode: Mode::Enforce, for_s: None, confirm_s: None },
         Request::Reload,
         Request::Detach { interfaces: vec!["eth0".to_owned()] },
-        Request::AlertsSince { seq: 7 },
-        Request::ExplainPort { prefix: "192.0.2.7/32".parse().unwrap(), port: 443 },
-        Request::SetModeFor { mode: Mode::Off, for_s: Some(600), confirm_s: None },
+        Request::Alerts { since: 7 },
+        Request::Explain { prefix: "192.0.2.7/32".parse().unwrap(), port: Some(443) },
+        Request::SetMode { mode: Mode::Off, for_s: Some(600), confirm_s: None },
         Request::ConfirmMode { mode: Mode::Enforce },
         Request::ConfirmRules { prefix: None },
         Request::ConfirmRules { prefix: "192.0.2.0/24".parse().ok() },
@@ -73,9 +73,9 @@ fn a_call_survives_the_wire() {
     }
 }
 
-/// A client of the release before, and one that speaks to it, say nothing of ports nor of trials.
+/// Ports and terms are written only where there are any.
 #[test]
-fn a_block_of_every_port_is_what_it_was_before_there_were_others() {
+fn a_block_of_every_port_is_written_without_ports() {
     let before = r#"{"method":"block","parameters":{"prefix":"192.0.2.0/24","for_s":60,"reason":"scan","force":false,"dry_run":false}}"#;
     let request: Request = serde_json::from_str(before).unwrap();
     let for_good =
@@ -104,7 +104,7 @@ fn an_answer_has_one_key_which_is_its_word() {
     let refused = Response::refused(RefusalKind::Busy, "try again");
     for (response, word) in [
         (Response::Mode { mode: Mode::Off, ends: None }, "mode"),
-        (Response::Alerts { alerts: Vec::new() }, "alerts"),
+        (Response::Rules { rules: Vec::new(), allowed: Vec::new() }, "rules"),
         (refused, "refused"),
     ] {
         let written = serde_json::to_value(&response).unwrap();
@@ -122,14 +122,13 @@ fn only_the_control_socket_takes_the_filter_off() {
 #[test]
 fn the_times_of_a_mode_must_make_sense() {
     for (for_s, confirm_s, way_out) in [
-        (None, None, "give --for 10m or --confirm 60s"),
         (Some(0), None, "give --for 10m"),
         (None, Some(0), "give --for 10m"),
         (Some(MAX_MODE_S + 1), None, "without --for it stays"),
         (None, Some(u64::MAX), "without --for it stays"),
         (Some(60), Some(60), "give a shorter --confirm"),
     ] {
-        let request = Request::SetModeFor { mode: Mode::Enforce, for_s, confirm_s };
+        let request = Request::SetMode { mode: Mode::Enforce, for_s, confirm_s };
         let message = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
         let (kind, said) = refusal(&message);
         assert_eq!(kind, RefusalKind::BadRequest);

@@ -22,7 +22,7 @@ fn flooded(family: Family, rate: f64, sources: From, shape: Shape) -> Scene {
 fn rates(sources: From, shape: Shape, right: &str) {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([30.0, 100.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             let scene = flooded(family, rate, sources, shape);
             let name = format!("{sources:?} {shape:?} {rate}/s");
             jury.verdict(&name, &scene, &[right]);
@@ -81,7 +81,7 @@ fn guessed_acknowledgements_make_no_clients_of_a_flood() {
 fn pulses() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([300.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([300.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Bare, Shape::EcnCwr, Shape::Mix] {
                 let mut scene = Scene::new(3, family, 40);
                 scene.clients(0.0, 40.0, 30.0);
@@ -99,7 +99,7 @@ fn pulses() {
 fn one_source() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([30.0, 100.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             for (shape, resets) in [
                 (Shape::Bare, false),
                 (Shape::Bare, true),
@@ -153,7 +153,7 @@ fn a_bad_host_behind_a_carriers_host() {
 fn twenty_sources() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([30.0, 100.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Bare, Shape::Tool, Shape::Linux] {
                 let scene = flooded(family, rate, From::Pool(20), shape);
                 jury.verdict(&format!("20 sources {shape:?} {rate}/s"), &scene, &["few_source"]);
@@ -167,7 +167,7 @@ fn twenty_sources() {
 fn one_network() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([30.0, 100.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Bare, Shape::Tool, Shape::Linux] {
                 let scene = flooded(family, rate, From::Network, shape);
                 jury.verdict(&format!("a network {shape:?} {rate}/s"), &scene, &["few_source"]);
@@ -181,7 +181,7 @@ fn one_network() {
 fn three_thousand_bots() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([300.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([300.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Tool, Shape::Linux, Shape::Mix] {
                 let scene = flooded(family, rate, From::Pool(3000), shape);
                 jury.verdict(&format!("3000 bots {shape:?} {rate}/s"), &scene, &["distributed"]);
@@ -196,7 +196,7 @@ fn three_thousand_bots() {
 fn a_server_that_is_overwhelmed() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([300.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([300.0, 1000.0, 10_000.0]) {
             for (shape, sources, right) in [
                 (Shape::Bare, From::Random, "random_spoofed"),
                 (Shape::Mix, From::Random, "random_spoofed"),
@@ -225,7 +225,7 @@ fn a_server_that_is_overwhelmed() {
 fn nothing_but_the_flood() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([100.0, 1000.0, 10_000.0]) {
+        for rate in each_rate([100.0, 1000.0, 10_000.0]) {
             for (sources, shape, right) in [
                 (From::Random, Shape::Bare, "random_spoofed"),
                 (From::Random, Shape::Mix, "random_spoofed"),
@@ -246,7 +246,7 @@ fn nothing_but_the_flood() {
 #[test]
 fn the_numbers_of_a_flood_are_right() {
     for family in FAMILIES {
-        for rate in rates([1000.0, 10_000.0]) {
+        for rate in each_rate([1000.0, 10_000.0]) {
             let scene = flooded(family, rate, From::Random, Shape::Bare);
             for view in VIEWS {
                 let replay = observe(&scene.capture(view));

@@ -10,7 +10,7 @@ use super::*;
 fn clients_and_nothing_else() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([1.0, 20.0, 200.0, 1000.0]) {
+        for rate in each_rate([1.0, 20.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(41, family, 60);
             scene.clients(0.0, 60.0, rate);
             jury.verdict(&format!("{rate} clients/s"), &scene, &[]);
@@ -24,7 +24,7 @@ fn clients_and_nothing_else() {
 fn answers_that_were_not_captured() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([20.0, 200.0, 1000.0]) {
+        for rate in each_rate([20.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(50, family, 40);
             scene.clients(0.0, 40.0, rate);
             scene.lose(View::Leaving, 2);
@@ -158,7 +158,7 @@ fn refused_connections_and_nothing_else() {
 fn captures_that_lost_bursts() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([20.0, 200.0, 1000.0]) {
+        for rate in each_rate([20.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(56, family, 40);
             scene.clients(0.0, 40.0, rate);
             scene.lose_bursts(32 * MS, 250 * MS);

@@ -25,7 +25,7 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const VIEWS: [View; 2] = [View::Both, View::Arriving];
 
 /// Rates a second, without the greatest in the short form: its captures take as long as all others.
-fn rates<const N: usize>(all: [f64; N]) -> impl Iterator<Item = f64> {
+fn each_rate<const N: usize>(all: [f64; N]) -> impl Iterator<Item = f64> {
     all.into_iter().take(size(N - 1, N))
 }
 

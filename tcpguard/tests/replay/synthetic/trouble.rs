@@ -45,7 +45,7 @@ fn a_rush_in_a_short_capture() {
 fn an_application_that_does_not_accept() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([50.0, 200.0, 1000.0]) {
+        for rate in each_rate([50.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(32, family, 60);
             let server = scene.server;
             scene.clients_of(0.0, 60.0, rate, server, |t, client| {
@@ -95,7 +95,7 @@ fn an_application_that_accepts_slowly() {
 fn clients_whose_path_is_broken() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for rate in rates([20.0, 200.0, 1000.0]) {
+        for rate in each_rate([20.0, 200.0, 1000.0]) {
             for percent in [5, 20, 60, 100] {
                 let mut scene = Scene::new(34, family, 50);
                 let server = scene.server;
