@@ -130,6 +130,19 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it changes the rules in the kernel.
+    pub const fn changes_rules(&self) -> bool {
+        matches!(
+            self,
+            Self::InstallRule(_)
+                | Self::RenewRule { .. }
+                | Self::RemoveRule { .. }
+                | Self::ReplaceRules { .. }
+        )
+    }
+}
+
 /// Syslog severities used for alerts.
 #[derive(
     Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,

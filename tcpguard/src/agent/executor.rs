@@ -1,4 +1,4 @@
-//! The executor of the engine's commands. Commands become effects only here.
+//! The rules, exemptions and settings that the engine wants in the kernel.
 
 mod clients;
 mod lookups;
@@ -7,7 +7,7 @@ mod replacement;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
@@ -15,8 +15,8 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::Rate;
 use tcpguard_engine::{
-    CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin,
-    RouteQuestion, Rule, RuleCounters, RuleId, Timestamp,
+    CleanUp, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
+    RuleId, Timestamp,
 };
 
 use self::lookups::{InUse, Lookups, narrow_entries};
@@ -26,7 +26,6 @@ use crate::kernel::{
     Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, recorded_flow,
     rule_counters, signature_key, signature_scope, source_table,
 };
-use crate::telemetry::Alert;
 
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
 const RECENT: Duration = Duration::from_secs(600);
@@ -66,39 +65,6 @@ struct Wanted {
     ends: Timestamp,
 }
 
-/// Work that the loop has to do after a command.
-#[derive(Debug)]
-pub enum AfterCommand {
-    /// Do nothing more.
-    None,
-    /// Read the sampled flows and give them to the engine.
-    InspectFlows,
-    /// Ask the kernel for the routes of its replies to these sources and give its answers to the engine.
-    LookUpRoutes(Vec<RouteQuestion>),
-    /// Count half-open handshakes at the next poll.
-    CountHalfOpen,
-    /// Start a mitigation for a listener.
-    StartMitigation {
-        /// The listener at which it starts.
-        listener: ListenerId,
-        /// The mitigation to start.
-        mitigation: Mitigation,
-        /// SYNs a second that a budget leaves.
-        rate: u32,
-    },
-    /// Drop frames that cannot be read, as far as the configuration leaves that to the engine, or no longer.
-    DropBeyondBounds(bool),
-    /// Stop a mitigation of a listener.
-    StopMitigation {
-        /// The listener at which it stops.
-        listener: ListenerId,
-        /// The mitigation to stop.
-        mitigation: Mitigation,
-    },
-    /// Report an alert.
-    Alert(Alert),
-}
-
 impl Executor {
     /// An executor over empty maps.
     pub fn new(dataplane: Dataplane, config: Config) -> Self {
@@ -116,95 +82,64 @@ impl Executor {
         }
     }
 
-    /// Carries out one command.
+    /// Moves the end of a rule.
     ///
     /// # Errors
-    /// When the kernel refuses a change.
-    pub fn execute(
+    /// When the kernel refuses.
+    pub fn renew(&mut self, id: RuleId, expires: Timestamp) -> Result<(), KernelError> {
+        let Some(wanted) = self.rules.get_mut(&id) else { return Ok(()) };
+        wanted.ends = expires;
+        self.dataplane.set_rule_expiry(id.0, expires.as_nanos())
+    }
+
+    /// Exempts exactly these prefixes by order of an operator, each until its time.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn allow(&mut self, allowed: Vec<(IpNet, Timestamp)>) -> Result<(), KernelError> {
+        self.allowed = allowed;
+        self.write_exempt()
+    }
+
+    /// Sets the mode.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_mode(&mut self, mode: Mode) -> Result<(), KernelError> {
+        self.config.mode = kernel_mode(mode) as u8;
+        self.dataplane.set_config(&self.config)
+    }
+
+    /// Lets one of 2^`shift` flows be tracked.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_sampling(&mut self, shift: u8) -> Result<(), KernelError> {
+        self.config.sample_shift = shift;
+        self.dataplane.set_config(&self.config)
+    }
+
+    /// Spares a listener the rules for every listener, or no longer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn spare(&mut self, listener: ListenerId, spared: bool) -> Result<(), KernelError> {
+        let (set, clear) = if spared { (SPARED, 0) } else { (0, SPARED) };
+        self.listeners.change_mitigations(listener, set, clear, &self.dataplane)
+    }
+
+    /// Limits SYNs to closed ports to so many a second, or no longer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn limit_closed_ports(
         &mut self,
-        command: Command,
-        sockets: &mut SockDiag,
-    ) -> Result<AfterCommand, KernelError> {
-        match command {
-            Command::InstallRule(rule) => self.install(&rule)?,
-            Command::RenewRule { id, expires } => {
-                if let Some(wanted) = self.rules.get_mut(&id) {
-                    wanted.ends = expires;
-                    self.dataplane.set_rule_expiry(id.0, expires.as_nanos())?;
-                }
-            }
-            Command::RemoveRule { rule, why } => {
-                // The end of an operator's rule was said when it was made, and thousands that were
-                // imported together end together.
-                let foreseen = matches!(rule.origin, Origin::Operator { .. })
-                    && rule.expires <= crate::host::boot_time();
-                let level = if foreseen { log::Level::Debug } else { log::Level::Info };
-                log::log!(level, "rule {} removed: {why}", rule.id.0);
-                self.remove(&rule)?;
-            }
-            Command::ReplaceRules { rules, removed, why } => {
-                let begun = Instant::now();
-                self.replace(&rules)?;
-                let (rules, removed) = (rules.len(), removed.len());
-                let took = begun.elapsed().as_millis();
-                log::info!(
-                    "{rules} rules put in the place of those before in {took} ms; {removed} of those \
-                     were {why}"
-                );
-            }
-            Command::SetAllowed(allowed) => {
-                self.allowed = allowed;
-                self.write_exempt()?;
-            }
-            Command::SetMode(mode) => {
-                self.config.mode = kernel_mode(mode) as u8;
-                self.dataplane.set_config(&self.config)?;
-            }
-            Command::SetSampling { shift } => {
-                self.config.sample_shift = shift;
-                self.dataplane.set_config(&self.config)?;
-            }
-            Command::SampleSyns { listener, shift } => {
-                self.listeners.sample_syns(listener, shift, &self.dataplane)?;
-            }
-            Command::StartMitigation { listener, mitigation, rate } => {
-                return Ok(AfterCommand::StartMitigation { listener, mitigation, rate });
-            }
-            Command::StopMitigation { listener, mitigation } => {
-                return Ok(AfterCommand::StopMitigation { listener, mitigation });
-            }
-            Command::SpareListener { listener, spared } => {
-                let (set, clear) = if spared { (SPARED, 0) } else { (0, SPARED) };
-                self.listeners.change_mitigations(listener, set, clear, &self.dataplane)?;
-            }
-            Command::LimitClosedPorts { per_second, unseen } => {
-                self.config.closed_ports = per_second.map_or(Rate::default(), of_cpu);
-                self.config.resets_unseen = unseen.into();
-                self.dataplane.set_config(&self.config)?;
-            }
-            Command::DropBeyondBounds(pressed) => {
-                return Ok(AfterCommand::DropBeyondBounds(pressed));
-            }
-            Command::InspectFlows => return Ok(AfterCommand::InspectFlows),
-            Command::LookUpRoutes(questions) => return Ok(AfterCommand::LookUpRoutes(questions)),
-            Command::CountHalfOpen => return Ok(AfterCommand::CountHalfOpen),
-            Command::CleanHalfOpen { listener, clean_up, limit } => {
-                self.clean(listener, &clean_up, limit, sockets);
-            }
-            Command::Alert { severity, event, message, prefix, incident } => {
-                let event = event.to_owned();
-                let interfaces = Vec::new();
-                return Ok(AfterCommand::Alert(Alert {
-                    severity,
-                    event,
-                    message,
-                    prefix,
-                    interfaces,
-                    incident,
-                }));
-            }
-        }
-        Ok(AfterCommand::None)
+        per_second: Option<u32>,
+        unseen: bool,
+    ) -> Result<(), KernelError> {
+        self.config.closed_ports = per_second.map_or(Rate::default(), of_cpu);
+        self.config.resets_unseen = unseen.into();
+        self.dataplane.set_config(&self.config)
     }
 
     /// Exempts exactly these prefixes from drops by source or signature.
@@ -354,7 +289,11 @@ impl Executor {
         })
     }
 
-    fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
+    /// Takes a rule out of the kernel.
+    ///
+    /// # Errors
+    /// When the kernel refuses. The rule drops nothing then, unless its end could not be written.
+    pub fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let Some(wanted) = self.rules.get_mut(&rule.id) else { return Ok(()) };
         let matcher = wanted.matcher;
         // The end first: from then on the rule drops nothing, whatever else fails.
@@ -397,7 +336,7 @@ impl Executor {
     /// Removes a flood's half-open entries from the SYN queue of a local listener. An entry that an active rule
     /// matches, by its source or the signature of its recorded SYN, and that was answered before that rule, belongs to
     /// the flood and is removed at once. An entry without a record is removed when it is old.
-    fn clean(&self, id: ListenerId, clean_up: &CleanUp, limit: u32, sockets: &mut SockDiag) {
+    pub fn clean(&self, id: ListenerId, clean_up: &CleanUp, limit: u32, sockets: &mut SockDiag) {
         let Some(followed) = self.listeners.get(id) else { return };
         if followed.kind != ListenerKind::Local {
             return;

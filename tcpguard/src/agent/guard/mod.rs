@@ -1,6 +1,7 @@
 //! The state that the loop owns, and its work on it. Synchronous: a poll is some dozens of system
 //! calls.
 
+mod act;
 mod mode;
 mod poll;
 mod repair;

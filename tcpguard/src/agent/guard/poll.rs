@@ -3,22 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{
-    Class, Flow, FlowKey, FlowState, PacketCounters, Reason, ReturnedCookies,
-};
+use tcpguard_common::abi::{Class, PacketCounters, Reason, ReturnedCookies};
 use tcpguard_engine::{
-    Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Sample,
-    Timestamp,
+    HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Sample, Timestamp,
 };
 
-use super::{Guard, Snapshot, apply_policy, clock};
-use crate::agent::executor::{AfterCommand, Executor};
-use crate::agent::firewall::Need;
+use super::{Guard, Snapshot, clock};
+use crate::agent::audit;
+use crate::agent::executor::Executor;
 use crate::agent::interfaces::Received;
-use crate::agent::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
-use crate::agent::{audit, heap};
-use crate::host::{HalfOpen, Interface, boot_time, cpu_time};
-use crate::kernel::{self, Position};
+use crate::host::{HalfOpen, boot_time, cpu_time};
+use crate::kernel;
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
@@ -260,178 +255,6 @@ impl Guard {
             short_fragments: fate(Reason::FragmentShort),
             beyond_dropped: fate(Reason::DropBeyondBounds),
         })
-    }
-
-    /// Carries out the engine's commands until there are none.
-    pub(super) fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        while let Some(command) = self.engine.next_command() {
-            let changes_rules = matches!(
-                command,
-                Command::InstallRule(_)
-                    | Command::RenewRule { .. }
-                    | Command::RemoveRule { .. }
-                    | Command::ReplaceRules { .. }
-            );
-            let replaces = matches!(command, Command::ReplaceRules { .. });
-            self.count_rules |= changes_rules;
-            self.unstored |=
-                changes_rules || matches!(command, Command::SetMode(_) | Command::SetAllowed(_));
-            let installs = match &command {
-                Command::InstallRule(rule) => Some(rule.id),
-                _ => None,
-            };
-            match self.executor.execute(command, &mut self.sockets) {
-                Ok(AfterCommand::None) => {}
-                Ok(AfterCommand::CountHalfOpen) => self.count_half_open = true,
-                Ok(AfterCommand::InspectFlows) => {
-                    let flows = self.flows()?;
-                    self.engine.handle_flows(now, &flows, &self.executor);
-                    // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
-                    drop(flows);
-                    heap::give_back();
-                }
-                Ok(AfterCommand::LookUpRoutes(questions)) => {
-                    let guarded = self.interfaces.guarded();
-                    let answers = self.routes.answer(now, questions, &guarded);
-                    self.engine.handle_routes(now, &answers);
-                }
-                Ok(AfterCommand::DropBeyondBounds(pressed)) => {
-                    self.pressed = pressed;
-                    apply_policy(&mut self.executor.config, &self.config, pressed);
-                    self.executor.dataplane.set_config(&self.executor.config)?;
-                }
-                Ok(AfterCommand::Alert(alert)) => {
-                    if let Some(incident) = &alert.incident {
-                        self.incidents.update(incident, &self.engine, clock());
-                        self.unstored = true;
-                    }
-                    self.raise(&alert);
-                }
-                Ok(AfterCommand::StartMitigation { listener, mitigation, rate }) => {
-                    self.start_mitigation(now, listener, mitigation, rate);
-                }
-                Ok(AfterCommand::StopMitigation { listener, mitigation }) => {
-                    let guarded = self.interfaces.guarded();
-                    let (mitigations, mut context) = self.context(&guarded);
-                    mitigations.leave(now, listener, mitigation, &mut context)?;
-                }
-                Err(error) => {
-                    log::error!("{error}");
-                    if let Some(id) = installs {
-                        self.engine.rule_failed(now, id, &error.to_string());
-                    }
-                    if replaces {
-                        self.engine.replacement_failed(&error.to_string());
-                        self.unreplaced = Some(error.to_string());
-                    }
-                }
-            }
-        }
-        // At once: the next version may be started before the next poll. Where the operator detached all interfaces,
-        // the record was removed as well.
-        if !self.interfaces.all_detached() {
-            self.left_handover.keep(self.interfaces.pins(), &self.executor);
-        }
-        Ok(())
-    }
-
-    /// Notices changes of the host's packet filter. Cookies that it no longer suits are stopped, and may be tried again
-    /// where it may suit them now. Its rules are read only where cookies are made or refused, or `wanted`.
-    fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
-        let need = if wanted {
-            Need::Now
-        } else if Mitigations::answer(&self.executor)
-            || self.engine.refuses_mitigation(now, Mitigation::Cookies)
-        {
-            Need::Cookies
-        } else {
-            Need::None
-        };
-        let changed = self.firewall.poll(now, &self.config, need);
-        if !changed || need == Need::None || !self.firewall.refresh(now, wanted) {
-            return Ok(());
-        }
-        let guarded = self.interfaces.guarded();
-        let (mitigations, mut context) = self.context(&guarded);
-        let Judged { forbidden, freed } = mitigations.judge(now, &mut context);
-        self.engine.reconsider_mitigation(now, Mitigation::Cookies, &freed);
-        let (mitigations, mut context) = self.context(&guarded);
-        for (id, _) in &forbidden {
-            mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
-        }
-        for (id, why) in forbidden {
-            self.engine.mitigation_failed(now, id, Mitigation::Cookies, &why, false);
-        }
-        Ok(())
-    }
-
-    fn start_mitigation(
-        &mut self,
-        now: Timestamp,
-        listener: ListenerId,
-        mitigation: Mitigation,
-        rate: u32,
-    ) {
-        if let Err(refusal) = self.try_mitigation(now, listener, mitigation, rate) {
-            let soon = refusal.is_passing();
-            self.engine.mitigation_failed(now, listener, mitigation, &refusal.to_string(), soon);
-        }
-    }
-
-    fn try_mitigation(
-        &mut self,
-        now: Timestamp,
-        listener: ListenerId,
-        mitigation: Mitigation,
-        rate: u32,
-    ) -> Result<(), Refusal> {
-        if !self.mitigations.effort.is_left(now, self.config.settings.poll) {
-            return Err(Refusal::Busy);
-        }
-        let begun = cpu_time();
-        if mitigation == Mitigation::Cookies
-            && self.mitigations.effort.asks_firewall(now)
-            && let Err(error) = self.tend_firewall(now, true)
-        {
-            log::error!("{error:#}");
-        }
-        let guarded = self.interfaces.guarded();
-        let (mitigations, mut context) = self.context(&guarded);
-        let taken = mitigations.take(now, listener, mitigation, rate, &mut context);
-        mitigations.effort.took(now, cpu_time().saturating_sub(begun));
-        taken
-    }
-
-    /// The mitigations, and the means to carry them out.
-    fn context<'a>(
-        &'a mut self,
-        interfaces: &'a [Interface],
-    ) -> (&'a mut Mitigations, MitigationContext<'a>) {
-        let Self { mitigations, executor, object, interfaces: all, firewall, .. } = self;
-        (
-            mitigations,
-            MitigationContext { executor, object, pins: all.pins(), interfaces, firewall },
-        )
-    }
-
-    fn flows(&mut self) -> anyhow::Result<Flows> {
-        if self.handshakes.are_none() {
-            return Ok(Flows::default());
-        }
-        let (executor, mut any) = (&self.executor, false);
-        let read = |key: &FlowKey, flow: &Flow| {
-            let listener = executor.listeners.at_slot(flow.listener)?;
-            Some(tcpguard_engine::Flow { listener, ..kernel::flow(&executor.config, key, flow)? })
-        };
-        // A piece at a time: in a flood they are 65,536, and once is enough to hold them.
-        let (mut flows, mut position) = (Flows::default(), Position::default());
-        while executor.dataplane.flows_from(&mut position, |key, flow| {
-            // The host's own flows belong to no listener here.
-            any |= flow.state != FlowState::Own as u8;
-            flows.extend(read(&key, &flow));
-        })? {}
-        self.handshakes.looked(any);
-        Ok(flows)
     }
 }
 
