@@ -13,9 +13,11 @@ use tcpguard::host::{SocketOffsets, interfaces, netns};
 use tcpguard::kernel::{
     Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, addr, attach, attach_tracepoint,
 };
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode, maps};
-use tcpguard_common::fastpath::{FAILED_COOKIE_NS, Fingerprint, Mask};
+use tcpguard_common::abi::{
+    ABI_VERSION, Config, Fingerprint, ListenerCounters, ListenerEntry, ListenerKey, Mask, Mode,
+    maps,
+};
+use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_common::model::{cookie_secret, hash_key};
 
 use crate::lab::{Family, INTERFACE, Lab, PORT};

@@ -7,8 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard::config::XdpMode;
-use tcpguard_common::abi::{ListenerCounters, ListenerEntry};
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::abi::{ListenerCounters, ListenerEntry, Mask};
 use tcpguard_e2e::armed::{Armed, PATIENCE};
 use tcpguard_e2e::clients::{Home, Load, Visitors};
 use tcpguard_e2e::delay::Delay;

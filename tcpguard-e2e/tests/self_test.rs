@@ -10,12 +10,12 @@ use tcpguard::host::{boot_time, netns};
 use tcpguard::kernel::{
     Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
 };
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Config, CookieSecret, ListenerEntry, ListenerKey, Mode, RuleRef, SynAckRecord, maps,
+    ABI_VERSION, Config, CookieSecret, ListenerEntry, ListenerKey, Mode, RuleRef, SynAckRecord,
+    maps, option,
 };
 use tcpguard_common::model::{cookie_secret, hash_key};
-use tcpguard_common::wire::{option, tagged};
+use tcpguard_common::wire::tagged;
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags};
 

@@ -5,11 +5,11 @@
 //! replies that may be sent at once is left to the network's other addresses. The address's own SYNs have the same
 //! chance as any other SYN with that source.
 
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord};
-use tcpguard_common::fastpath::Rate;
+use tcpguard_common::abi::option::{SACK, TIMESTAMPS, WSCALE};
+use tcpguard_common::abi::{
+    ABI_VERSION, Addr, Config, ListenerEntry, ListenerKey, Mode, Rate, Reason, SynAckRecord,
+};
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
-use tcpguard_common::wire::option::{SACK, TIMESTAMPS, WSCALE};
 use tcpguard_sim::Random;
 
 use crate::table::{Block, percent, rate};

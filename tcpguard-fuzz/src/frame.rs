@@ -1,16 +1,14 @@
 //! Frames. The parser's results lie in the frame, and it misses nothing that a simpler parser sees. A packet passes or
 //! is dropped unchanged, or is turned into a reply that its sender can use.
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Config, EVERY_PORT, ExemptEntry, ListenerEntry, ListenerKey, Mode,
-    PacketCounters, Reason, RuleRef, SignatureKey, SynAckRecord,
+    ABI_VERSION, Action, Addr, Config, EVERY_PORT, ExemptEntry, Fingerprint, ListenerEntry,
+    ListenerKey, Mask, Mode, PacketCounters, Rate, Reason, RuleRef, SignatureKey, SynAckRecord,
+    option,
 };
-use tcpguard_common::fastpath::{
-    COOKIE_HEARTBEAT_NS, FAILED_COOKIE_NS, Fingerprint, KernelCookie, Mask, Rate,
-};
+use tcpguard_common::fastpath::{COOKIE_HEARTBEAT_NS, FAILED_COOKIE_NS, KernelCookie};
 use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
-use tcpguard_common::wire::{self, MAX_HEADER_BYTES, Segment, flag, option};
+use tcpguard_common::wire::{self, MAX_HEADER_BYTES, Segment, flag};
 
 use crate::bytes::Bytes;
 use crate::naive;

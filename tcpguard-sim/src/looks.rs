@@ -1,6 +1,6 @@
 //! Fingerprints of SYNs.
 
-use tcpguard_common::fastpath::{Fingerprint, layout, quirk};
+use tcpguard_common::abi::{Fingerprint, layout, quirk};
 
 use crate::population::Population;
 use crate::random::Random;

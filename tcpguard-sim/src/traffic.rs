@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::Fingerprint;
 
 use crate::arrivals::Arrivals;
 use crate::looks::Shape;

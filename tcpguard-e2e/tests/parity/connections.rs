@@ -1,8 +1,7 @@
 //! SYNs of clients of which an earlier connection still exists, in the network namespace that holds
 //! it.
 
-use tcpguard_common::abi::{ListenerEntry, Reason};
-use tcpguard_common::fastpath::Rate;
+use tcpguard_common::abi::{ListenerEntry, Rate, Reason};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 
 use super::out_of_state::{beside, new_clients, segment};

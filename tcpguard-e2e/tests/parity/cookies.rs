@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use tcpguard_common::abi::{ListenerEntry, Mode, Reason};
-use tcpguard_common::fastpath::Rate;
+use tcpguard_common::abi::{ListenerEntry, Mode, Rate, Reason};
 use tcpguard_common::model::cookie_secret;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 

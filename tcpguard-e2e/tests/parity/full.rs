@@ -7,8 +7,8 @@ use tcpguard::kernel::{Dataplane, addr, ip};
 use tcpguard_common::abi::maps::{
     CLOSED_PORT_CELLS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_SYN_ACKS, MAX_UNKNOWN,
 };
-use tcpguard_common::abi::{Class, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason};
-use tcpguard_common::fastpath::{Rate, classify};
+use tcpguard_common::abi::{Class, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Rate, Reason};
+use tcpguard_common::fastpath::classify;
 use tcpguard_common::model::{Model, Packet};
 use tcpguard_common::wire;
 use tcpguard_e2e::packet::{Segment, flags};

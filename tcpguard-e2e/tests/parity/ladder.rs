@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tcpguard_common::abi::{ListenerEntry, Mode, Reason, RetryLine};
-use tcpguard_common::fastpath::{Bucket, Rate};
+use tcpguard_common::abi::{Bucket, ListenerEntry, Mode, Rate, Reason, RetryLine};
 use tcpguard_e2e::packet::{Segment, flags};
 
 use super::state::Differences;

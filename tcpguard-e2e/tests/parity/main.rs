@@ -23,12 +23,10 @@ use ipnet::IpNet;
 use tcpguard::kernel::{
     Dataplane, KernelMatcher, Load, Object, addr, client_around, signature_key,
 };
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Config, EVERY_PORT, ExemptEntry, Flow, FlowState, ListenerEntry, ListenerKey, Mode,
-    Reason, RuleRef,
+    ABI_VERSION, Action, Config, EVERY_PORT, ExemptEntry, Fingerprint, Flow, FlowState,
+    ListenerEntry, ListenerKey, Mask, Mode, Rate, Reason, RuleRef, quirk,
 };
-use tcpguard_common::fastpath::{Fingerprint, Mask, Rate, quirk};
 use tcpguard_common::model::{Model, Packet, hash_key};
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_engine::Ports;

@@ -86,7 +86,7 @@ impl Flows {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
     use tcpguard_engine::{FlowState, ListenerId};
 
     use super::*;

@@ -14,8 +14,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_common::abi::LATE_POLLS;
-use tcpguard_common::fastpath::{Fingerprint, Pace, clients, dropped_shift};
+use tcpguard_common::abi::{Fingerprint, LATE_POLLS, Pace};
+use tcpguard_common::fastpath::{clients, dropped_shift};
 use tcpguard_engine::{
     ClosedPortSource, Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId,
     Mitigation, Mode, Route, Rule, RuleId, Settings, TcpExt, Timestamp,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::Fingerprint;
 
 use super::{Attempt, Lab, POLL_STEPS, STEP, Tally};
 use crate::arrivals::{Arrivals, Stream};

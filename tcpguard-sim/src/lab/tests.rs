@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::Fingerprint;
 use tcpguard_engine::{Listener, Mitigation, MitigationState, Mode, Order, Request, Settings};
 
 use super::Lab;

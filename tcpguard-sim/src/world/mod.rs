@@ -9,8 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use tcpguard_common::abi::maps;
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::{Fingerprint, maps};
 use tcpguard_engine::{
     ClientsWithin, ClosedPortSource, Command, Engine, Flow, FlowState, Force, HostCounters,
     IncidentReport, Limits, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample,

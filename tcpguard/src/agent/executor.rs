@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Config, ExemptEntry, FlowKey, ListenerEntry, Mode as KernelMode, RuleRef,
+    Config, ExemptEntry, FlowKey, ListenerEntry, Mode as KernelMode, Rate, RuleRef,
 };
-use tcpguard_common::fastpath::Rate;
 use tcpguard_engine::{
     CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin,
     RouteQuestion, Rule, RuleCounters, RuleId, Timestamp,

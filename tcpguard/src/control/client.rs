@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::proto::{Call, Refusal, Request, Response, ToAnyVersion, VERSION};
+use super::proto::{Call, Refusal, Request, Response, VERSION};
 use super::{CONTROL_SOCKET, STATUS_SOCKET, frame};
 use crate::config::DEFAULT_RUNTIME_DIR;
 use crate::host::{Service, accounts};
@@ -121,7 +121,7 @@ impl Client {
         match serde_json::from_slice(&answer) {
             Ok(Response::Refused(refusal)) => Err(ClientError::Refused(refusal)),
             Ok(response) => Ok(response),
-            Err(error) => Err(foreign(&answer, &error)),
+            Err(error) => Err(ClientError::Foreign { why: error.to_string() }),
         }
     }
 
@@ -156,14 +156,6 @@ impl Client {
             },
             _ => ClientError::Broken { socket: socket.to_owned(), error },
         }
-    }
-}
-
-/// The error for an answer that is not one of this version's.
-fn foreign(answer: &[u8], error: &serde_json::Error) -> ClientError {
-    match serde_json::from_slice(answer) {
-        Ok(ToAnyVersion::Refused(refusal)) => ClientError::Refused(refusal),
-        Err(_) => ClientError::Foreign { why: error.to_string() },
     }
 }
 

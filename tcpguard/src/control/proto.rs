@@ -21,8 +21,8 @@ use crate::status::{
 
 pub use parse::{check, check_terms, parse};
 
-/// Version of these messages; a server refuses every other, by a [`ToAnyVersion`].
-pub const VERSION: u32 = 2;
+/// Version of these messages; a server refuses every other.
+pub const VERSION: u32 = 1;
 /// Longest request on the status socket, in bytes without the final NUL.
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Longest request on the control socket, which only root reaches: as many rules as there can be,
@@ -410,15 +410,6 @@ pub enum Response {
         alerts: Vec<AlertEntry>,
     },
     /// Response to a request that was not carried out.
-    Refused(Refusal),
-}
-
-/// The response to a client of another version, in the form that responses had in version 1: so both sides of
-/// an upgrade can read why they do not understand each other.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "result", content = "parameters", rename_all = "snake_case")]
-pub enum ToAnyVersion {
-    /// The refusal, of kind [`RefusalKind::Version`].
     Refused(Refusal),
 }
 

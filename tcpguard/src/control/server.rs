@@ -12,9 +12,7 @@ use tokio::time::timeout;
 
 use super::admission::{Admission, Permit};
 use super::frame::{self, FrameError, FrameReader};
-use super::proto::{
-    self, MAX_CHANGE, MAX_REQUEST, Refusal, RefusalKind, Request, Response, ToAnyVersion,
-};
+use super::proto::{self, MAX_CHANGE, MAX_REQUEST, Refusal, RefusalKind, Request, Response};
 use super::socket::{BindError, Socket, group_number, refuse_if_alive};
 use super::{CONTROL_SOCKET, STATUS_SOCKET};
 
@@ -127,7 +125,7 @@ impl SocketRole {
             Err(refusal) => {
                 // A refusal is a courtesy: it fits the socket's buffer or is not sent at all.
                 let refusal = Response::Refused(refusal);
-                let _ = stream.try_write(&bytes(&refusal).unwrap_or_default());
+                let _ = stream.try_write(&frame::bytes(&refusal).unwrap_or_default());
                 return;
             }
         };
@@ -147,7 +145,7 @@ impl SocketRole {
                     (Response::refused(RefusalKind::BadRequest, why), true)
                 }
             };
-            let Ok(bytes) = bytes(&response) else { break };
+            let Ok(bytes) = frame::bytes(&response) else { break };
             let written = timeout(DEADLINE, write.write_all(&bytes)).await;
             if last || !matches!(written, Ok(Ok(()))) {
                 break;
@@ -196,16 +194,6 @@ impl SocketRole {
 /// could replace the agent by another program anyway.
 fn changes_are_for(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
-}
-
-/// An answer as it is written; a client of another version reads it as well.
-fn bytes(response: &Response) -> serde_json::Result<Vec<u8>> {
-    match response {
-        Response::Refused(refusal) if refusal.kind == RefusalKind::Version => {
-            frame::bytes(&ToAnyVersion::Refused(refusal.clone()))
-        }
-        response => frame::bytes(response),
-    }
 }
 
 /// Has the agent's loop answer, within [`DEADLINE`].

@@ -3,9 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tcpguard::kernel::addr;
-use tcpguard_common::abi::{CookieSecret, FlowKey};
+use tcpguard_common::abi::{CookieSecret, FlowKey, option};
 use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
-use tcpguard_common::wire::option;
 use tcpguard_e2e::bare::Sources;
 use tcpguard_e2e::clock;
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};

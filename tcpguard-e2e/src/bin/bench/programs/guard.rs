@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
 use ipnet::IpNet;
 use tcpguard::kernel::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::maps::{CLIENT_MARKS, PENDING_MARKS};
-use tcpguard_common::abi::{self, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord};
+use tcpguard_common::abi::{
+    self, ABI_VERSION, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord, option,
+};
 use tcpguard_common::fastpath::pending;
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
-use tcpguard_common::wire::option;
 use tcpguard_e2e::clock;
 use tcpguard_engine::Settings;
 

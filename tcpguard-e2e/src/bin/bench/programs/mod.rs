@@ -74,7 +74,7 @@ impl Options {
         self.rounds.unwrap_or(if self.quick { 1 } else { 9 })
     }
 
-    /// Some ticks of [`tcpguard_common::fastpath::Pace`], so that the first one, in which a CPU does not know
+    /// Some ticks of [`tcpguard_common::abi::Pace`], so that the first one, in which a CPU does not know
     /// yet that this is a flood, counts for little.
     const fn run(&self) -> Duration {
         Duration::from_millis(if self.quick { 20 } else { 50 })

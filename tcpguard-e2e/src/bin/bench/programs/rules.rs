@@ -9,8 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use ipnet::IpNet;
 use tcpguard::kernel::Dataplane;
-use tcpguard_common::abi::{Config, RuleRef, maps};
-use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
+use tcpguard_common::abi::{Config, Fingerprint, Mask, RuleRef, maps, quirk};
 use tcpguard_e2e::bare::Sources;
 
 use super::case::{Family, LISTS, Masks, NETS, SIGNATURES, Situation, among};

@@ -4,6 +4,7 @@
 
 extern crate std;
 
+pub mod footprint;
 mod keys;
 mod packet;
 mod recent;
@@ -28,14 +29,15 @@ use crate::abi::maps::{
     SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
-    Addr, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
+    Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, Reason, RetryLine, ReturnedCookies,
-    RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
+    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, Reason, RetryLine,
+    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord,
+    SynSamples,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, Bucket, CachedSynAck, Claim, Departure, HandedOver, KernelCookie,
-    Pace, PacketCtx, SigCacheEntry, Socket, Tables, Template, exempt,
+    self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, PacketCtx,
+    SigCacheEntry, Socket, Tables, Template, exempt,
 };
 use crate::wire::Segment;
 

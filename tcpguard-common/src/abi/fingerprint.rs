@@ -182,7 +182,7 @@ impl Mask {
 
 impl Fingerprint {
     /// A fingerprint with every field zero.
-    pub(super) const NONE: Self = Self::from_words([0; 3]);
+    pub(crate) const NONE: Self = Self::from_words([0; 3]);
 
     /// The fields packed for a map key, so that a mask is three ANDs.
     #[inline(always)]

@@ -4,14 +4,12 @@
 use core::mem::size_of;
 
 use crate::abi::{
-    Addr, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
+    Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
     ListenerKey, PacketCounters, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef,
     SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{
-    Allowance, Bucket, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template,
-};
+use crate::fastpath::{Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template};
 use crate::wire::Segment;
 
 /// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's own overhead
