@@ -1,10 +1,5 @@
 //! A real flood drawn by `tcpguard report`, and the page rendered in a real browser that has no network. The
-//! pictures are left in `target/looked-at` for a person to view. `cargo xtask picture
-//! target/looked-at/attack.html` puts the plots of the page into the README. Needs root, `TCPGUARD_BIN` and
-//! chromium.
-
-#[path = "../../xtask/src/picture/cut.rs"]
-mod cut;
+//! pictures are left in `target/looked-at` for a person to view. Needs root, `TCPGUARD_BIN` and chromium.
 
 use std::fs;
 use std::path::Path;
@@ -73,7 +68,6 @@ fn a_real_flood_is_drawn_and_looked_at() {
 
     let page = report(&lab, number, &["--html", "-"]);
     keep("attack.html", page.as_bytes());
-    keep("attack.svg", cut::cut(&page).unwrap().as_bytes());
     look(&page);
 }
 
