@@ -157,8 +157,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             faults::run(&workspace, scale, &[Goal::Soak])
         }
         Verb::Dist => dist::run(&workspace),
-        Verb::Demo { arguments } => lab::exec(&workspace, "demo", &arguments),
-        Verb::Bench { arguments } => lab::exec(&workspace, "bench", &arguments),
+        Verb::Demo { arguments } => lab::exec(&workspace, "tcpguard-kit", "demo", &arguments),
+        Verb::Bench { arguments } => lab::exec(&workspace, "tcpguard-bench", "bench", &arguments),
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
         Verb::Supply => supply::run(&workspace),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments),

@@ -13,8 +13,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The package with the tests that need root.
-pub const ROOT_TESTS: &str = "tcpguard-e2e";
+/// The folder with the tests that need root.
+pub const ROOT_TESTS: &str = "testing/root-tests";
+/// Their package.
+pub const ROOT_PACKAGE: &str = "tcpguard-e2e";
+/// The packages that a run without root leaves out: they have no other use than these tests and measurements.
+const WITHOUT_ROOT: [&str; 6] =
+    ["--exclude", "tcpguard-bench", "--exclude", "tcpguard-e2e", "--exclude", "tcpguard-kit"];
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
 const NO_TESTS: i32 = 4;
@@ -95,7 +100,7 @@ fn run_tests(
     process::announce("tests that need no privilege");
     let mut unprivileged = nextest(workspace, sheet);
     // Where they run too, they are compiled at once with the others, and nothing is compiled twice.
-    let excluded: &[&str] = if no_root { &["--exclude", ROOT_TESTS] } else { &[] };
+    let excluded: &[&str] = if no_root { &WITHOUT_ROOT } else { &[] };
     unprivileged.args(arguments).args(["--profile", "unprivileged", "--workspace"]).args(excluded);
     let mut found = ran_any(&mut unprivileged, arguments)?;
 

@@ -48,6 +48,11 @@ impl Workspace {
         self.root.join("tcpguard-ebpf")
     }
 
+    /// The BPF programs of tests and benchmark, a workspace of their own as well.
+    pub fn bpf_tests(&self) -> PathBuf {
+        self.root.join("testing/bpf")
+    }
+
     /// Returns the path of `tcpguard`, built as `profile` says.
     pub fn binary(&self, profile: Profile) -> PathBuf {
         self.target.join(profile.directory()).join("tcpguard")
@@ -58,7 +63,7 @@ impl Workspace {
         self.target.join("dist")
     }
 
-    /// Every Rust source file, of both workspaces.
+    /// Every Rust source file, of all workspaces.
     ///
     /// # Errors
     /// When a directory cannot be read.

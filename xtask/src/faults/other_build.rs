@@ -79,7 +79,8 @@ pub fn build(workspace: &Workspace) -> Result<()> {
             put(&source.join(&name), &content)?;
         }
         let objects = directory.join("bpf");
-        build::objects(&BpfCrate::beside(workspace, source.join("tcpguard-ebpf"))?, &objects)?;
+        let bpf = BpfCrate::beside(workspace, source.join("tcpguard-ebpf"))?;
+        build::objects(&bpf, &build::VARIANTS, &objects)?;
         fs::copy(compile(workspace, &source, &objects)?, &binary)
             .with_context(|| format!("cannot write {}", binary.display()))?;
         fs::write(&built_from, digest)
