@@ -1,6 +1,6 @@
 //! Commands in texts for people exist: the command line itself reads every command of the
 //! documentation, of help texts and of manual pages. Commands that are marked as runnable are also
-//! run: `testing/root-tests/tests/docs_live.rs`.
+//! run: `testing/root-tests/tests/surface/docs_live.rs`.
 
 // The pages know of `tcpguard top`.
 #![cfg(feature = "tui")]

@@ -8,7 +8,7 @@ use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use crate::net::live_frames::object;
 use crate::net::netns::Netns;
 
-/// Task of the program. The names are those in the BPF crate's `lab`.
+/// Task of the program. The names are those in `testing/bpf/src/bin/lab.rs`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Filter {
     /// Drops all packets but those of the lab's clients: the best that any defence could do.

@@ -2,7 +2,7 @@
 //!
 //! Packets sent through a socket reach a virtual interface as socket buffers. Each is converted for native
 //! XDP and wakes the receiver up, so that most of a packet's cost is the cable's work. Here the kernel makes
-//! the frames itself (BPF_PROG_TEST_RUN on live frames), the program `flood` of the BPF crate gives each
+//! the frames itself (BPF_PROG_TEST_RUN on live frames), the program `flood` of `testing/bpf` gives each
 //! another sender, and a whole burst lies in the receiver's ring when it wakes up.
 #![expect(unsafe_code, reason = "a value of a map crosses to the kernel as bytes")]
 

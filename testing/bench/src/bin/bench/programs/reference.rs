@@ -1,4 +1,4 @@
-//! A SYN proxy of the common kind: `reference` of the BPF crate, with the kernel's cookies.
+//! A SYN proxy of the common kind: `reference` of `testing/bpf`, with the kernel's cookies.
 //!
 //! It has the steps of the kernel's own example but for its first: that one looks every segment up in
 //! netfilter's connection tracking. Where the kernel has it built in, the wrapper in front does so, which

@@ -9,10 +9,10 @@ use tcpguard_common::model::{Model, cookie_secret};
 use tcpguard_goals::{Goal, Row, seed, size};
 use tcpguard_kit::net::packet::{Segment, flags};
 
-use crate::ladder::{STEPS, climbing};
-use crate::out_of_state::{Sockets, among};
-use crate::traffic::v4;
-use crate::{LISTENERS, MS, Pair, SET, START_NS, play};
+use crate::parity::ladder::{STEPS, climbing};
+use crate::parity::out_of_state::{Sockets, among};
+use crate::parity::traffic::v4;
+use crate::parity::{LISTENERS, MS, Pair, SET, START_NS, play};
 
 /// Up to half of their size the kernel's LRU hashes lose nothing, and full ones forget by other rules
 /// than those of the host: each round has tables of its own, of so many frames.

@@ -10,7 +10,7 @@ use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::lab::{Lab, LabOptions};
 use tcpguard_kit::traffic::trickle::{DROPPED, Pairs, Trickle};
 
-use crate::{CONFIG, GUARDED, SLACK, WATCHDOG, filtered, status};
+use crate::service::{CONFIG, GUARDED, SLACK, WATCHDOG, filtered, status};
 
 /// Time from the moment an agent hangs until the next one runs: the watchdog's time, and half a second for all that
 /// systemd does then, with its wait before a start.

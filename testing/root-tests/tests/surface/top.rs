@@ -138,7 +138,7 @@ fn a_panic_gives_the_terminal_back_before_it_speaks() {
     }
     let lab = Lab::new(LabOptions::default()).unwrap();
     let program = std::env::current_exe().unwrap();
-    let name = "a_panic_gives_the_terminal_back_before_it_speaks";
+    let name = "top::a_panic_gives_the_terminal_back_before_it_speaks";
     for place in ["here", "elsewhere"] {
         let line =
             format!("{PANIC}={place} exec {} --exact {name} --nocapture\n", program.display());

@@ -8,7 +8,7 @@ use tcpguard_goals::{Goal, Row, verifier};
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::netns::Netns;
 
-use crate::{CONFIG, GUARDED, as_user, filtered, guarded, guarded_by, machine, status};
+use crate::service::{CONFIG, GUARDED, as_user, filtered, guarded, guarded_by, machine, status};
 
 /// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, by their bits in the kernel's `capability.h`.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
