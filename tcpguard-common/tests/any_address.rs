@@ -1,8 +1,7 @@
 //! A host with more addresses of its own than it has records of SYN-ACKs.
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Config, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason,
+    ABI_VERSION, Action, Addr, Config, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason,
 };
 use tcpguard_common::fastpath::{self, Departure, Origin};
 use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};

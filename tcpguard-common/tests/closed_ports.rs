@@ -1,11 +1,10 @@
 //! SYNs to ports at which nothing listens, while the stack is given a limited number of them.
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, Config, EVERY_PORT, ExemptEntry, FlowKey, ListenerEntry, ListenerKey, Mode, Reason,
-    RuleRef,
+    ABI_VERSION, Addr, Config, EVERY_PORT, ExemptEntry, FlowKey, ListenerEntry, ListenerKey, Mode,
+    Rate, Reason, RuleRef,
 };
-use tcpguard_common::fastpath::{self, Rate};
+use tcpguard_common::fastpath::{self};
 use tcpguard_common::model::{Model, hash_key};
 
 const S: u64 = 1_000_000_000;

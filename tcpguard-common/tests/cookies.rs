@@ -2,15 +2,15 @@
 //! those that made them.
 
 use proptest::prelude::*;
-use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::option::{ECN, SACK, TIMESTAMPS, WSCALE};
 use tcpguard_common::abi::{
-    Action, Addr, Config, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord,
+    ABI_VERSION, Action, Addr, Config, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason,
+    SynAckRecord,
 };
 use tcpguard_common::cookie;
 use tcpguard_common::fastpath::{Accepted, COOKIE_HEARTBEAT_NS, HandedOver, Tables};
 use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
 use tcpguard_common::wire::TAGGED;
-use tcpguard_common::wire::option::{ECN, SACK, TIMESTAMPS, WSCALE};
 
 const S: u64 = 1_000_000_000;
 const NOW: u64 = 5_000 * S;

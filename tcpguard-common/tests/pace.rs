@@ -1,7 +1,6 @@
 //! Work that a CPU does for fewer packets when it sees too many to do it for each.
 
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Addr, Config, FlowState, ListenerEntry, ListenerKey};
+use tcpguard_common::abi::{ABI_VERSION, Addr, Config, FlowState, ListenerEntry, ListenerKey};
 use tcpguard_common::model::{Model, hash_key};
 
 const MS: u64 = 1_000_000;

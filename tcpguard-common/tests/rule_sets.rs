@@ -1,9 +1,9 @@
 //! Rule sets side by side: keys as the kernel's trie compares them, and the decision on the host.
 
 use proptest::prelude::*;
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, Config, EVERY_PORT, Mode, Reason, RuleRef, SCOPE_BITS, SourceKey, SourceV4, SourceV6,
+    ABI_VERSION, Addr, Config, EVERY_PORT, Mode, Reason, RuleRef, SCOPE_BITS, SourceKey, SourceV4,
+    SourceV6,
 };
 use tcpguard_common::fastpath::Tables;
 use tcpguard_common::model::Model;

@@ -1,8 +1,7 @@
 //! The choice of SYN headers that are kept, and their identity with the headers that arrived.
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::maps::SYN_SAMPLES_KEPT;
-use tcpguard_common::abi::{Addr, Config, ListenerEntry, ListenerKey, SynSample};
+use tcpguard_common::abi::{ABI_VERSION, Addr, Config, ListenerEntry, ListenerKey, SynSample};
 use tcpguard_common::model::Model;
 
 const SERVER: [u8; 4] = [203, 0, 113, 10];

@@ -1,9 +1,9 @@
 //! Rules on sources: for every port, and for certain ones.
 
 use proptest::prelude::*;
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, Client, Config, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
+    ABI_VERSION, Addr, Client, Config, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason,
+    RuleRef,
 };
 use tcpguard_common::fastpath::{Tables, exempt};
 use tcpguard_common::model::Model;

@@ -1,9 +1,8 @@
 //! Out-of-state segments: those that are counted and dropped, and those that never are.
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Action, Addr, Client, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
-    SynAckRecord,
+    ABI_VERSION, Action, Addr, Client, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind,
+    Mode, Reason, SynAckRecord,
 };
 use tcpguard_common::fastpath::{FAILED_COOKIE_NS, KernelCookie, Origin};
 use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};

@@ -1,12 +1,11 @@
 //! SYNs with identical headers: dropped by the template of one of them, and counted as by all the
 //! stages.
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::maps::HLL_REGISTERS;
 use tcpguard_common::abi::{
-    Addr, Client, Config, ListenerEntry, ListenerKey, Mode, Reason, RuleRef, SignatureKey,
+    ABI_VERSION, Addr, Client, Config, ListenerEntry, ListenerKey, Mask, Mode, Reason, RuleRef,
+    SignatureKey,
 };
-use tcpguard_common::fastpath::Mask;
 use tcpguard_common::model::{Model, hash_key};
 use tcpguard_common::wire;
 

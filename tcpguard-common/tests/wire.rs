@@ -1,8 +1,8 @@
 //! The parser's results for frames that are written out byte by byte.
 
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Addr, Config, Mode, Reason};
-use tcpguard_common::fastpath::{Fingerprint, Mask, layout, quirk};
+use tcpguard_common::abi::{
+    ABI_VERSION, Addr, Config, Fingerprint, Mask, Mode, Reason, layout, quirk,
+};
 use tcpguard_common::model::Model;
 use tcpguard_common::wire::{
     Frame, MAX_EXTENSION_HEADERS, MAX_HEADER_BYTES, MAX_OPTIONS, Segment, Skip, fingerprint, flag,

@@ -6,13 +6,14 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
+    Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, PacketCounters, PortEntry, RetryLine, ReturnedCookies, RuleHits,
-    RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, RetryLine, ReturnedCookies,
+    RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord,
+    SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, CachedSynAck, HandedOver, Pace, PacketCtx, SigCacheEntry, Template,
+    Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template,
 };
 use tcpguard_common::wire::Segment;
 

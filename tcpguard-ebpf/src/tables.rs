@@ -11,14 +11,13 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
-    Addr, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret, DropCacheSet,
-    FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey,
-    PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet,
-    SourceV4, SourceV6, SynAckRecord, SynSamples,
+    Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
+    DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
+    ListenerKey, Pace, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, Bucket, CachedSynAck, HandedOver, KernelCookie, Pace, SigCacheEntry, Socket, Tables,
-    Template,
+    Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, Socket, Tables, Template,
 };
 use tcpguard_common::wire::Segment;
 

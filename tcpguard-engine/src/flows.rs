@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZero;
 use std::time::Duration;
 
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::Fingerprint;
 
 use crate::{Flow, FlowState, ListenerId, Timestamp};
 

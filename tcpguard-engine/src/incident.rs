@@ -7,7 +7,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 use self::declined::Declined;
 pub(crate) use self::declined::Instead;

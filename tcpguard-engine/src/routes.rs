@@ -264,7 +264,7 @@ fn share(
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ipnet::IpNet;
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 use crate::evidence::describe;
 use crate::{Listener, ListenerId, Mitigation, Ports, Timestamp};

@@ -5,8 +5,7 @@
 
 use std::net::IpAddr;
 
-use tcpguard_common::abi::LATE_POLLS;
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::{Fingerprint, LATE_POLLS};
 
 use crate::{RuleId, Timestamp};
 

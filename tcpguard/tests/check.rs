@@ -1,7 +1,5 @@
 //! `tcpguard check` as monitoring meets it: one line and an exit code.
 
-#[path = "support/schema.rs"]
-mod schema;
 #[path = "support/stand_in.rs"]
 mod stand_in;
 mod support;
@@ -16,6 +14,7 @@ use tcpguard::monitoring::{Level, judge};
 use tcpguard::render;
 use tcpguard::status::{State, Status, Time};
 use tcpguard_engine::{ListenerState, Mode, Queues};
+use tcpguard_support::schema;
 
 fn line(status: &Status, warn: &[&str], crit: &[&str]) -> String {
     let ranges = |typed: &[&str]| typed.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();

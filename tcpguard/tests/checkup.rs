@@ -3,9 +3,6 @@
 //! The expected pages are `tests/expected/*.txt`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test checkup` and read the difference.
 
-#[path = "support/schema.rs"]
-mod schema;
-
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -22,6 +19,7 @@ use tcpguard::host::{Connection, DescriptorUse, ListeningSocket, Owners, Process
 use tcpguard::render::{self, View};
 use tcpguard::status::Time;
 use tcpguard_engine::TcpExt;
+use tcpguard_support::schema;
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }

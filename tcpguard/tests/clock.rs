@@ -1,8 +1,6 @@
 //! Verbs with a time or a number: the mode for a while, alerts and the events that follow, rules by
 //! origin and address. The real binary runs beside an agent that notes its requests.
 
-#[path = "support/schema.rs"]
-mod schema;
 #[path = "support/stand_in.rs"]
 mod stand_in;
 mod support;
@@ -25,6 +23,7 @@ use tcpguard::status::{
 };
 use tcpguard::telemetry::History;
 use tcpguard_engine as engine;
+use tcpguard_support::schema;
 
 /// Far longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);

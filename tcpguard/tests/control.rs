@@ -170,13 +170,11 @@ async fn garbage_is_refused_and_the_connection_lives_on() {
 async fn a_client_of_another_version_can_read_why_it_is_refused() {
     let guard = Guard::start(1);
     let mut client = guard.connect(STATUS_SOCKET).await;
-    let call = b"{\"version\":0,\"request\":{\"method\":\"status\"}}\0";
+    let call = b"{\"version\":2,\"request\":{\"method\":\"status\"}}\0";
     client.stream.write_all(call).await.unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&client.message().await).unwrap();
-    let message = "this agent speaks protocol version 1, the client 0; use the tcpguard command of \
+    let message = "this agent speaks protocol version 1, the client 2; use the tcpguard command of \
                    the same release, or: systemctl restart tcpguard";
-    let refusal = serde_json::json!({ "kind": "version", "message": message });
-    assert_eq!(answer, serde_json::json!({ "refused": refusal }));
+    assert_eq!(client.refusal().await, (RefusalKind::Version, message.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,14 +1,12 @@
 //! `tcpguard doctor` on the host that runs the tests, whatever its state: the document, the
 //! archive, and refused calls. Findings on particular hosts are tested with the checks themselves,
-//! and on hosts that are broken on purpose in tcpguard-e2e.
-
-#[path = "support/schema.rs"]
-mod schema;
+//! and on hosts that are broken on purpose in the root tests.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use tcpguard_support::schema;
 
 fn tcpguard(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpguard"));

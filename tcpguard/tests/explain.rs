@@ -4,9 +4,6 @@
 //! The expected pages are `tests/expected/explain-*.txt`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test explain` and read the difference.
 
-#[path = "support/schema.rs"]
-mod schema;
-
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +19,7 @@ use tcpguard_engine::{
     Timestamp, VerdictLine,
 };
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
+use tcpguard_support::schema;
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 

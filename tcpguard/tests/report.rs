@@ -6,8 +6,6 @@
 
 #[path = "support/markup.rs"]
 mod markup;
-#[path = "support/schema.rs"]
-mod schema;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +16,7 @@ use tcpguard::report::{Story, TIMELINE_SCHEMA, Timeline, page};
 use tcpguard::status::{Clock, FullIncident};
 use tcpguard_engine::{ClosedPortSource, IncidentReport, Mode, Report, Timestamp};
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, at, seconds};
+use tcpguard_support::schema;
 
 /// Played time begins at 14:00.
 fn clock(now: Timestamp) -> Clock {

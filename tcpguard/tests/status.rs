@@ -5,13 +5,10 @@
 
 #[path = "../src/hint_check.rs"]
 mod hint_check;
-#[path = "support/schema.rs"]
-mod schema;
 mod support;
 
 use std::path::{Path, PathBuf};
 
-use schema::check;
 use serde_json::Value;
 use support::{calm, clock, degraded, flooded, losing, overloaded, status};
 use tcpguard::checkup::Finding;
@@ -23,6 +20,7 @@ use tcpguard::status::{Severity, State, Status, Time};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::{Egress, ListenerState, Mode};
+use tcpguard_support::schema::check;
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }

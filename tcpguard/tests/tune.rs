@@ -3,9 +3,6 @@
 //! The expected pages are `tests/expected/tune-*.txt`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test tune` and read the difference.
 
-#[path = "support/schema.rs"]
-mod schema;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -18,6 +15,7 @@ use tcpguard::checkup::tune::{
 use tcpguard::checkup::tune::{SCHEMA, change, judge};
 use tcpguard::render::{self, View};
 use tcpguard::status::Time;
+use tcpguard_support::schema;
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }

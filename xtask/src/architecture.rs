@@ -31,8 +31,8 @@ const BANS: [Ban; 3] = [
         why: "the engine performs no I/O and reads no clock: live and replay must decide alike",
     },
     Ban {
-        within: "tcpguard-fuzz",
-        except: "",
+        within: "testing/fuzz",
+        except: "testing/fuzz/libfuzzer",
         names: &["libfuzzer_sys"],
         why: "targets are plain functions: every run of the tests plays what was found",
     },
@@ -110,7 +110,7 @@ mod tests {
     fn only_the_kernel_module_names_aya() {
         let line = "use aya::Ebpf;";
         assert_eq!(broken("tcpguard/src/kernel/load.rs", line), [""; 0]);
-        assert_eq!(broken("tcpguard-e2e/src/bin/load.rs", line), [""; 0]);
+        assert_eq!(broken("testing/root-tests/src/bin/load.rs", line), [""; 0]);
         let refused = broken("tcpguard/src/agent/mod.rs", line);
         assert_eq!(refused.len(), 1);
         assert!(refused[0].starts_with("tcpguard/src/agent/mod.rs:1: `aya`"), "{refused:?}");
@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn targets_know_of_no_fuzzer() {
         let line = "libfuzzer_sys::fuzz_target!(|input: &[u8]| frame(input));";
-        assert_eq!(broken("tcpguard-fuzz/src/frame.rs", line).len(), 1);
-        assert_eq!(broken("fuzz/fuzz_targets/frame.rs", line), [""; 0]);
+        assert_eq!(broken("testing/fuzz/src/frame.rs", line).len(), 1);
+        assert_eq!(broken("testing/fuzz/libfuzzer/fuzz_targets/frame.rs", line), [""; 0]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// One way to compile the BPF crate.
+/// One way to compile a BPF crate.
 pub struct Variant {
     suffix: &'static str,
     /// Arguments for cargo.
@@ -27,6 +27,8 @@ pub const VARIANTS: [Variant; 2] = [
     Variant { suffix: "", arguments: &[] },
     Variant { suffix: "-log", arguments: &["--features", "log", "--bin", "tcpguard-ebpf"] },
 ];
+/// The programs of tests have only one.
+pub const OF_TESTS: [Variant; 1] = [Variant { suffix: "", arguments: &[] }];
 
 /// Cargo profile of user space. BPF is never compiled unoptimised, since the verifier would refuse it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -164,25 +166,30 @@ impl<'a> BpfCrate<'a> {
     }
 }
 
-/// Compiles every program of the BPF crate and puts it at `<target>/bpf/<name>.o`, and `tcpguard-ebpf` once
-/// more with each optional feature at `<target>/bpf/<name>-<feature>.o`, without debug information but BTF.
+/// Compiles every program of the BPF crate and those of tests, and puts each at `<target>/bpf/<name>.o`, and
+/// `tcpguard-ebpf` once more with each optional feature at `<target>/bpf/<name>-<feature>.o`, without debug
+/// information but BTF.
 ///
 /// An object that comes out the same is left untouched, so that cargo does not rebuild user space.
 ///
 /// # Errors
 /// When the BPF toolchain is missing or a compilation fails.
 pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    objects(&BpfCrate::new(workspace)?, &workspace.bpf_objects())
+    let to = workspace.bpf_objects();
+    let mut all = objects(&BpfCrate::new(workspace)?, &VARIANTS, &to)?;
+    let tests = BpfCrate::beside(workspace, workspace.bpf_tests())?;
+    all.extend(objects(&tests, &OF_TESTS, &to)?);
+    Ok(all)
 }
 
-/// The same of any `bpf` crate, at `<to>/<name>.o`.
+/// The same of one `bpf` crate, at `<to>/<name>.o`.
 ///
 /// # Errors
 /// When a compilation fails.
-pub fn objects(bpf: &BpfCrate<'_>, to: &Path) -> Result<Vec<PathBuf>> {
+pub fn objects(bpf: &BpfCrate<'_>, variants: &[Variant], to: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     let mut objects = Vec::new();
-    for variant in VARIANTS {
+    for variant in variants {
         let mut command = bpf.cargo("build");
         command.args(["--message-format", "json-render-diagnostics"]).args(variant.arguments);
         let programs = executables(&process::output(&mut command)?)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     architecture, budget,
-    build::{self, BpfCrate},
+    build::{self, BpfCrate, Variant},
     environment,
     process::{self, timed},
     promises, setup,
@@ -29,18 +29,18 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     })?;
     timed("formatting", || {
         cargo(workspace, &["fmt", "--check"])?;
-        cargo(workspace, &["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"])?;
-        cargo(workspace, &["fmt", "--check", "--manifest-path", "tcpguard-ebpf/Cargo.toml"])
+        ["tcpguard-ebpf", "testing/bpf", "testing/fuzz/libfuzzer"].iter().try_for_each(|own| {
+            let manifest = format!("{own}/Cargo.toml");
+            cargo(workspace, &["fmt", "--check", "--manifest-path", &manifest])
+        })
     })?;
     // User space embeds the objects, so its lints need them.
     let objects = timed("BPF objects", || build::bpf_objects(workspace))?;
     timed("budgets", || budget::check(workspace, &objects))?;
     timed("lints of the BPF programs", || {
-        let bpf = BpfCrate::new(workspace)?;
-        build::VARIANTS.iter().try_for_each(|variant| {
-            let mut clippy = bpf.clippy();
-            process::run(clippy.args(variant.arguments).args(["--quiet", "--", "-D", "warnings"]))
-        })
+        let tests = BpfCrate::beside(workspace, workspace.bpf_tests())?;
+        lint(&BpfCrate::new(workspace)?, &build::VARIANTS)?;
+        lint(&tests, &build::OF_TESTS)
     })?;
     timed("lints of user space", || {
         let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -50,6 +50,13 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         let mut doc = environment::host_cargo(workspace);
         doc.env("RUSTDOCFLAGS", "-D warnings");
         process::run(doc.args(["doc", "--quiet", "--workspace", "--no-deps"]))
+    })
+}
+
+fn lint(bpf: &BpfCrate<'_>, variants: &[Variant]) -> Result<()> {
+    variants.iter().try_for_each(|variant| {
+        let mut clippy = bpf.clippy();
+        process::run(clippy.args(variant.arguments).args(["--quiet", "--", "-D", "warnings"]))
     })
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{build, lab, setup, setup::Purpose, workspace::Workspace};
 
-/// Chooses the live evaluation, which is a program of the test kit.
+/// Chooses the live evaluation, which is a program of the benchmark.
 const LIVE: &str = "--live";
 
 /// Builds the evaluation and becomes it.
@@ -17,7 +17,7 @@ pub fn exec(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let others = arguments.iter().filter(|argument| *argument != LIVE).cloned();
     let arguments: Vec<String> = std::iter::once(docs).chain(others).collect();
     if live {
-        return lab::exec(workspace, "eval", &arguments);
+        return lab::exec(workspace, "tcpguard-bench", "eval", &arguments);
     }
     setup::ensure(&[Purpose::Build])?;
     // Captures are played by the binary's own replay, and the binary carries the objects.

@@ -3,9 +3,6 @@
 //! What guides it is LLVM's own coverage, which stable rustc writes when it is asked for a pass by name.
 //! No sanitizer: the targets are safe code, and what they must not do they assert.
 
-#[path = "../../tcpguard-fuzz/src/corpus.rs"]
-mod corpus;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -15,8 +12,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, builder::PossibleValuesParser};
 
+use tcpguard_support::corpus::{self, Input};
+
 use crate::{build, environment, process, setup, setup::Purpose, workspace::Workspace};
-use corpus::Input;
 
 /// What makes rustc count coverage, and code check itself.
 const FLAGS: [&str; 8] = [
@@ -59,8 +57,8 @@ pub struct Arguments {
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]
     time: u64,
-    /// Keep what was found in tcpguard-fuzz/corpus, and an input that breaks a target in
-    /// tcpguard-fuzz/crashes
+    /// Keep what was found in testing/fuzz/corpus, and an input that breaks a target in
+    /// testing/fuzz/crashes
     #[arg(long)]
     save: bool,
 }
@@ -102,7 +100,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     if !broken.is_empty() {
         let kept = if arguments.save {
-            "they are kept in tcpguard-fuzz/crashes; say there what each is about"
+            "they are kept in testing/fuzz/crashes; say there what each is about"
         } else {
             "keep them with --save"
         };
@@ -126,7 +124,13 @@ impl<'a> Fuzzer<'a> {
         let host = host.context("rustc -vV names no host")?;
         let mut cargo = environment::host_cargo(workspace);
         cargo
-            .args(["build", "--locked", "--release", "--manifest-path", "fuzz/Cargo.toml"])
+            .args([
+                "build",
+                "--locked",
+                "--release",
+                "--manifest-path",
+                "testing/fuzz/libfuzzer/Cargo.toml",
+            ])
             // With a target of its own cargo leaves build scripts and macros as they are.
             .args(["--target", host, "--target-dir"])
             .arg(work.join("build"))
@@ -222,7 +226,7 @@ impl<'a> Fuzzer<'a> {
     }
 
     fn file(&self, kind: &str, name: &str) -> PathBuf {
-        self.workspace.root.join("tcpguard-fuzz").join(kind).join(format!("{name}.hex"))
+        self.workspace.root.join("testing/fuzz").join(kind).join(format!("{name}.hex"))
     }
 }
 
@@ -278,12 +282,15 @@ mod tests {
     #[test]
     fn every_target_has_its_function_its_program_and_its_corpus() {
         let root = Workspace::locate().unwrap().root;
-        let library = fs::read_to_string(root.join("tcpguard-fuzz/src/lib.rs")).unwrap();
+        let library = fs::read_to_string(root.join("testing/fuzz/src/lib.rs")).unwrap();
         assert_eq!(library.matches("Target { name: ").count(), TARGETS.len());
         for (name, _) in TARGETS {
             assert!(library.contains(&format!("Target {{ name: {name:?}")), "{name}");
-            assert!(root.join(format!("fuzz/fuzz_targets/{name}.rs")).is_file(), "{name}");
-            let file = root.join(format!("tcpguard-fuzz/corpus/{name}.hex"));
+            assert!(
+                root.join(format!("testing/fuzz/libfuzzer/fuzz_targets/{name}.rs")).is_file(),
+                "{name}"
+            );
+            let file = root.join(format!("testing/fuzz/corpus/{name}.hex"));
             assert!(read(&file).unwrap().len() > 10, "{name}");
             assert!(fs::metadata(&file).unwrap().len() <= LONGEST_CORPUS as u64, "{name}");
         }

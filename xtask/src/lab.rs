@@ -1,4 +1,4 @@
-//! Programs of the test kit that an operator may want to see run: demonstration and benchmark.
+//! Programs of the test kit and the benchmark that an operator may want to see run.
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
@@ -11,14 +11,19 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds `program` of the test kit and becomes it, so that signals reach it directly.
+/// Builds `program` of `package`, which needs a lab, and becomes it, so that signals reach it directly.
 ///
 /// # Errors
 /// When set-up or a build fails, or the program cannot be started.
-pub fn exec(workspace: &Workspace, program: &str, arguments: &[String]) -> Result<()> {
+pub fn exec(
+    workspace: &Workspace,
+    package: &str,
+    program: &str,
+    arguments: &[String],
+) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Lab])?;
     build::everything(workspace, Profile::Release)?;
-    become_program(workspace, "tcpguard-e2e", program, arguments)
+    become_program(workspace, package, program, arguments)
 }
 
 /// Builds `program` of `package` and becomes it.

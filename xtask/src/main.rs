@@ -10,10 +10,8 @@ mod dist;
 mod environment;
 mod eval;
 mod faults;
-mod first_use;
 mod fuzz;
 mod lab;
-mod picture;
 mod process;
 mod promises;
 mod setup;
@@ -24,7 +22,7 @@ mod vm;
 mod wording;
 mod workspace;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tcpguard_goals::Goal;
@@ -118,16 +116,6 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Draws the picture in the README anew, from a report
-    Picture {
-        /// A page of `tcpguard report` (.html), or a capture; without it a capture that is made
-        source: Option<PathBuf>,
-    },
-    /// Measures how long somebody new waits for something to see
-    FirstUse {
-        /// From where on; without it from both
-        begin: Option<first_use::Begin>,
-    },
     /// Looks for input that breaks a reader of frames, messages, files or captures, by coverage
     Fuzz(fuzz::Arguments),
     /// Holds licences, sources and bans of dependencies (cargo-deny), and counts unsafe code
@@ -174,11 +162,9 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             faults::run(&workspace, scale, &[Goal::Soak])
         }
         Verb::Dist => dist::run(&workspace),
-        Verb::Demo { arguments } => lab::exec(&workspace, "demo", &arguments),
-        Verb::Bench { arguments } => lab::exec(&workspace, "bench", &arguments),
+        Verb::Demo { arguments } => lab::exec(&workspace, "tcpguard-kit", "demo", &arguments),
+        Verb::Bench { arguments } => lab::exec(&workspace, "tcpguard-bench", "bench", &arguments),
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
-        Verb::Picture { source } => picture::run(&workspace, source.as_deref()),
-        Verb::FirstUse { begin } => first_use::run(&workspace, begin),
         Verb::Supply => supply::run(&workspace),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Verb::Vm { kernels, update } => vm::run(&workspace, &kernels, update),
@@ -228,8 +214,8 @@ mod tests {
 
     #[test]
     fn a_verb_that_does_not_exist_is_found() {
-        let text = "`cargo xtask fly`, and\n    cargo xtask first-use clone\n`cargo xtask …`";
-        assert_eq!(named(text), ["fly", "first-use"]);
+        let text = "`cargo xtask fly`, and\n    cargo xtask swim-away far\n`cargo xtask …`";
+        assert_eq!(named(text), ["fly", "swim-away"]);
         assert!(Arguments::command().find_subcommand("fly").is_none());
     }
 }

@@ -344,12 +344,6 @@ pub fn report() -> Result<()> {
     Ok(())
 }
 
-/// Requirements of `purposes` that this machine meets.
-pub fn present(purposes: &[Purpose]) -> Vec<&'static str> {
-    let wanted = NEEDS.iter().filter(|need| purposes.contains(&need.purpose));
-    wanted.filter(|need| (need.present)()).map(|need| need.what).collect()
-}
-
 /// Whether this process has root's privileges.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

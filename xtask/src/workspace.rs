@@ -48,6 +48,11 @@ impl Workspace {
         self.root.join("tcpguard-ebpf")
     }
 
+    /// The BPF programs of tests and benchmark, a workspace of their own as well.
+    pub fn bpf_tests(&self) -> PathBuf {
+        self.root.join("testing/bpf")
+    }
+
     /// Returns the path of `tcpguard`, built as `profile` says.
     pub fn binary(&self, profile: Profile) -> PathBuf {
         self.target.join(profile.directory()).join("tcpguard")
@@ -58,18 +63,36 @@ impl Workspace {
         self.target.join("dist")
     }
 
-    /// Every Rust source file, of both workspaces.
+    /// Every Rust source file, of all workspaces.
     ///
     /// # Errors
     /// When a directory cannot be read.
     pub fn rust_files(&self) -> Result<Vec<PathBuf>> {
+        self.files(|path| path.extension().is_some_and(|extension| extension == "rs"))
+    }
+
+    /// The lock file of every workspace.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn lock_files(&self) -> Result<Vec<PathBuf>> {
+        self.files(|path| path.file_name().is_some_and(|name| name == "Cargo.lock"))
+    }
+
+    /// The files that are `wanted`, outside of cargo's target directories and hidden ones, in order.
+    fn files(&self, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        self.collect(&self.root, &mut files)?;
+        self.collect(&self.root, wanted, &mut files)?;
         files.sort();
         Ok(files)
     }
 
-    fn collect(&self, directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    fn collect(
+        &self,
+        directory: &Path,
+        wanted: fn(&Path) -> bool,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<()> {
         let entries = directory
             .read_dir()
             .with_context(|| format!("cannot read directory {}", directory.display()))?;
@@ -79,9 +102,9 @@ impl Workspace {
             let hidden = name.as_encoded_bytes().starts_with(b".");
             if entry.file_type()?.is_dir() {
                 if !hidden && name != "target" && path != self.target {
-                    self.collect(&path, files)?;
+                    self.collect(&path, wanted, files)?;
                 }
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if wanted(&path) {
                 files.push(path);
             }
         }

@@ -1,20 +1,19 @@
 //! The one configuration record that the programs read per packet.
 
-use super::LATE_POLLS;
-use crate::fastpath::{Pace, Rate};
+use super::{LATE_POLLS, Pace, Rate};
 
 /// The single entry of the `CONFIG` map. All-zero means "not configured": everything passes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Config {
-    /// [`crate::ABI_VERSION`] of the agent that wrote this.
+    /// [`super::ABI_VERSION`] of the agent that wrote this.
     pub abi_version: u32,
     /// A [`super::Mode`] code.
     pub mode: u8,
     /// Flows, sources and fingerprints are followed for one flow in `2^sample_shift`, chosen by
     /// keyed hash (see [`crate::fastpath::hash`]).
     pub sample_shift: u8,
-    /// SYNs in a tick of [`crate::fastpath::Pace`] up to which a CPU follows each of that sample, as a power
+    /// SYNs in a tick of [`super::Pace`] up to which a CPU follows each of that sample, as a power
     /// of two; 0: whatever their number.
     pub tracked_bits: u8,
     /// 1: drop illegal flag combinations in enforce mode; 0: count them only.

@@ -1,8 +1,7 @@
 //! The secret of SYN cookies, the counts of returned cookies, and the records of listeners'
 //! SYN-ACKs.
 
-use crate::fastpath::Bucket;
-use crate::wire::option;
+use super::{Bucket, option};
 
 /// A secret of 128 bits.
 #[repr(C)]
@@ -46,7 +45,7 @@ pub struct SynAckRecord {
     pub ttl: u8,
     /// The last window scale that was sent, if there was one.
     pub wscale: u8,
-    /// Options that have been sent to clients that offered them: bits of [`crate::wire::option`]. One that was
+    /// Options that have been sent to clients that offered them: bits of [`super::option`]. One that was
     /// never seen is never promised.
     pub options: u32,
     /// Outermost VLAN tag of the SYN-ACK, as [`crate::wire::vlan`] returns it.

@@ -63,11 +63,11 @@ impl FlowKey {
 pub struct SignatureKey {
     /// [`super::ListenerEntry::id`], or [`SignatureKey::EVERY_LISTENER`].
     pub listener: u32,
-    /// The [`crate::fastpath::Mask`] code under which `fingerprint` was reduced.
+    /// The [`super::Mask`] code under which `fingerprint` was reduced.
     pub mask: u16,
     /// The rule set it belongs to: the low bits of [`super::Config::rule_set`].
     pub set: u16,
-    /// [`crate::fastpath::Fingerprint::words`] of the fields that count; all others are zero.
+    /// [`super::Fingerprint::words`] of the fields that count; all others are zero.
     pub fingerprint: [u64; 3],
 }
 

@@ -149,9 +149,9 @@ pub const COOKIE_NETWORKS: &str = "COOKIE_NETWORKS";
 pub const NETWORKS: &str = "NETWORKS";
 /// Array by line: [`super::RetryLine`].
 pub const RETRIES: &str = "RETRIES";
-/// Array by keyed hash of a network: [`crate::fastpath::Bucket`] of replies.
+/// Array by keyed hash of a network: [`super::Bucket`] of replies.
 pub const REPLY_LIMITS: &str = "REPLY_LIMITS";
-/// Array by listener id: [`crate::fastpath::Bucket`] of the SYN budget; and behind these, by listener id
+/// Array by listener id: [`super::Bucket`] of the SYN budget; and behind these, by listener id
 /// + [`MAX_LISTENERS`], that of retransmitted SYNs under signature rules.
 pub const BUDGETS: &str = "BUDGETS";
 /// Per-CPU array of 1: [`super::HostCounters`].

@@ -7,18 +7,23 @@
 //! value must always be the harmless one: maps start zeroed.
 
 mod addr;
+mod bucket;
 mod codes;
 mod config;
 mod cookie;
 mod counters;
+mod fingerprint;
 mod keys;
 mod kfuncs;
 pub mod maps;
+pub mod option;
+mod pace;
 mod samples;
 mod set;
 mod values;
 
 pub use addr::Addr;
+pub use bucket::{Bucket, Rate};
 pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
 pub use config::{Config, HashKey};
 pub use cookie::{CookieKey, CookieNetwork, CookieSecret, ReturnedCookies, SynAckRecord};
@@ -26,14 +31,23 @@ pub use counters::{
     CLASS_SLOTS, HostCounters, LATE_POLLS, Late, ListenerCounters, PacketCounters, REASON_SLOTS,
     RuleHits, SourceCounters,
 };
+pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use keys::{
     EVERY_PORT, FlowKey, ListenerKey, PrefixV4, PrefixV6, SCOPE_BITS, SignatureKey, SourceHost,
     SourceKey, SourceV4, SourceV6,
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
+pub use pace::Pace;
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
 pub use set::{FlowSet, Set, SourceSet, WAYS};
 pub use values::{
     Client, ClientNetwork, ClosedPortSource, DropCacheSet, ExemptEntry, Flow, LetThrough,
     ListenerEntry, PortEntry, RetryLine, RuleRef,
 };
+
+/// Version of every layout in this module. It stands in the configuration map, and a
+/// program that meets another number there passes all traffic.
+///
+/// Raise it whenever a type here changes; `tests/layout.rs` holds the sizes and
+/// offsets that belong to this number.
+pub const ABI_VERSION: u32 = 1;

@@ -1,7 +1,6 @@
 //! Map values other than counters.
 
-use super::Addr;
-use crate::fastpath::{Bucket, Fingerprint, Rate};
+use super::{Addr, Bucket, Fingerprint, Rate};
 
 /// Element of `PORTS`: the listeners of a port.
 #[repr(C)]
@@ -47,7 +46,7 @@ pub struct ListenerEntry {
     /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
     pub samples: u8,
     /// Rate of the SYNs of unvalidated sources that the stack is given with [`ListenerEntry::BUDGET`], on all
-    /// CPUs together. See [`crate::fastpath::Rate`].
+    /// CPUs together. See [`super::Rate`].
     pub budget: Rate,
     /// Retransmitted SYNs under signature rules that the stack is given, on all CPUs together.
     pub retransmit_budget: Rate,
@@ -142,7 +141,7 @@ pub struct Flow {
     /// Time of the first SYN with [`Flow::syn_seq`], in ticks of [`crate::fastpath::retransmit_timing`].
     pub syn_tick: u8,
     /// The shift under which the flow was recorded, [`super::Config::sample_shift`] or, where its
-    /// SYN was dropped, that of [`crate::fastpath::Pace`]: it stands for `2^shift` flows.
+    /// SYN was dropped, that of [`super::Pace`]: it stands for `2^shift` flows.
     pub sample_shift: u8,
     /// The fingerprint of the SYN.
     pub fingerprint: Fingerprint,
@@ -157,7 +156,7 @@ pub struct Client {
     /// Boot time in ns from which its next completed handshake counts as that of a returning client; see
     /// [`crate::fastpath::clients`].
     pub returning_from_ns: u64,
-    /// Bucket of SYNs that pass in spite of a rule; see [`crate::fastpath::Bucket`].
+    /// Bucket of SYNs that pass in spite of a rule; see [`super::Bucket`].
     pub bucket: Bucket,
     /// Counters, kept here so that a flood of other sources cannot evict them.
     pub counters: super::SourceCounters,

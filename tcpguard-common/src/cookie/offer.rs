@@ -1,6 +1,6 @@
 //! The sizes and options that the two ends of a connection announce in SYN and SYN-ACK.
 
-use crate::wire::option;
+use crate::abi::option;
 
 /// The largest window scale, RFC 7323 §2.3.
 pub const MAX_WSCALE: u8 = 14;

@@ -11,7 +11,7 @@
 //! standards let a host assume of any other, see [`floor`].
 
 use super::offer::Offer;
-use crate::wire::option;
+use crate::abi::option;
 
 /// Entries of each table.
 pub const ENTRIES: usize = 16;

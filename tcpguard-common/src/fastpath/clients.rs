@@ -16,9 +16,9 @@
 //! before. Of an IPv6 /48, which one person may hold, no more count than `NETWORK_RETURNING_RATE` allows, and no
 //! more become clients than `NETWORK_RATE` does.
 
-use super::{Rate, Tables, hash, sets};
+use super::{Tables, hash, sets};
 use crate::abi::maps::CLIENT_MARKS;
-use crate::abi::{Addr, Client, Config};
+use crate::abi::{Addr, Client, Config, Rate};
 
 /// Time after its first completed handshake from which a client counts as returning, in ns.
 pub const RETURNING_AFTER_NS: u64 = 60_000_000_000;

@@ -3,11 +3,12 @@
 
 use super::count::{count, find_listener, is_bound_to_all};
 use super::exempt::is_own;
-use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, quirk, syn_ack_cache};
-use crate::ABI_VERSION;
-use crate::abi::{Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord};
+use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, syn_ack_cache};
+use crate::abi::{
+    ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord, option, quirk,
+};
 use crate::cookie::{self, Choice, Handshake, Offer};
-use crate::wire::{self, Frame, FrameMut, Segment, SynAck, Window, flag, option};
+use crate::wire::{self, Frame, FrameMut, Segment, SynAck, Window, flag};
 
 /// Time without an agent after which no mitigation of the ladder acts, in ns of boot time. Rules that drop
 /// outlive their agent, so that a restart opens no gap. Mitigations need an agent that watches whether clients

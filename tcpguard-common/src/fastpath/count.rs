@@ -1,8 +1,9 @@
 //! Attribution of packets to listeners and sources, and their counters.
 
-use super::{PacketCtx, Tables, clients, hash, quirk, sets};
+use super::{PacketCtx, Tables, clients, hash, sets};
 use crate::abi::{
     Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
+    quirk,
 };
 
 /// Returns the number of flows that a flow stands for if it was recorded under `recorded_shift` and is looked

@@ -7,12 +7,12 @@ use super::count::{
 use super::kernel_cookies::Given;
 use super::ladder::{ANY_COOKIES, BY_TRUST, Trust};
 use super::{
-    Accepted, Fingerprint, OutOfStateStages, Rate, Socket, Tables, classify, closed,
-    cookie_networks, hash, let_through, out_of_state, sets,
+    Accepted, OutOfStateStages, Socket, Tables, classify, closed, cookie_networks, hash,
+    let_through, out_of_state, sets,
 };
-use crate::ABI_VERSION;
 use crate::abi::{
-    Action, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKey, Reason,
+    ABI_VERSION, Action, Class, Config, Fingerprint, Flow, FlowKey, FlowState, ListenerEntry,
+    ListenerKey, Rate, Reason,
 };
 use crate::wire::{self, Frame, Segment, SynOptions, Timestamps};
 

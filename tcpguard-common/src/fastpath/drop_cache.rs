@@ -5,8 +5,8 @@
 //! remembered, and one that is retransmitted passes. The retransmission does not prove a client, since an
 //! attacker may retransmit as well. The completed handshake does ([`super::let_through`]).
 
-use super::{Pace, hash};
-use crate::abi::DropCacheSet;
+use super::hash;
+use crate::abi::{DropCacheSet, Pace};
 
 /// A tick is 2^23 ns (8.4 ms): a shift, where a division would cost as much as the rest.
 const TICK: u32 = 23;

@@ -6,9 +6,9 @@
 //! each peer at `net.ipv4.tcp_timestamps = 1`, the default; only at 2 can it be made here.
 
 use super::{PacketCtx, Tables};
-use crate::abi::{Config, ListenerEntry};
+use crate::abi::{Config, ListenerEntry, option};
 use crate::cookie::{Cookie, Offer};
-use crate::wire::{flag, option};
+use crate::wire::flag;
 
 /// The kernel's cookie for a SYN.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

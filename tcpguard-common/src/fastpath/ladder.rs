@@ -33,10 +33,8 @@
 
 use super::count::count;
 use super::exempt::is_exempt;
-use super::{
-    COOKIE_HEARTBEAT_NS, PacketCtx, Rate, Tables, VALIDATED_RATE, clients, hash, retries, sets,
-};
-use crate::abi::{Config, FlowState, ListenerEntry, Mode, Reason};
+use super::{COOKIE_HEARTBEAT_NS, PacketCtx, Tables, VALIDATED_RATE, clients, hash, retries, sets};
+use crate::abi::{Config, FlowState, ListenerEntry, Mode, Rate, Reason};
 
 /// SYNs are answered with cookies, made by XDP or by the kernel.
 pub(super) const ANY_COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;

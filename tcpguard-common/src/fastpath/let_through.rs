@@ -10,8 +10,8 @@
 //! with fewer completions than there are, and it stays.
 
 use super::decide::HANDSHAKE_NS;
-use super::{Pace, PacketCtx, Tables, pace};
-use crate::abi::{Config, LetThrough};
+use super::{PacketCtx, Tables, pace};
+use crate::abi::{Config, LetThrough, Pace};
 
 /// SYNs a tick up to which each CPU remembers those of the sample in observe mode, as a power of two (8: 480 a
 /// second). The CPUs share the slots: with more SYNs, later ones would take them before handshakes complete.

@@ -1,6 +1,5 @@
 //! The decision about one packet, and the parts it is made of.
 
-mod bucket;
 mod classify;
 pub mod clients;
 pub mod closed;
@@ -12,7 +11,6 @@ mod decide;
 pub mod distinct;
 mod drop_cache;
 pub mod exempt;
-mod fingerprint;
 pub mod hash;
 mod kernel_cookies;
 mod ladder;
@@ -32,7 +30,6 @@ mod syn_ack_cache;
 mod tables;
 mod templates;
 
-pub use bucket::{Bucket, Rate};
 pub use classify::classify;
 pub use cookies::{
     Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, Origin, RedeemStages, learn,
@@ -42,11 +39,10 @@ pub use decide::{
     Disposition, HANDSHAKE_NS, PacketCtx, Stages, SynPlan, VALIDATED_RATE, came_by, egress,
     established, ingress,
 };
-pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use kernel_cookies::KernelCookie;
 pub use ladder::{Allowance, EXEMPT_RATE, PREEXISTING_NS};
 pub use out_of_state::{FAILED_COOKIE_NS, OutOfStateStages, Socket};
-pub use pace::{Pace, dropped_shift};
+pub use pace::dropped_shift;
 pub use signatures::SigCacheEntry;
 pub use syn_ack_cache::CachedSynAck;
 pub use tables::Tables;

@@ -15,11 +15,12 @@ use super::count::{count, find_listener};
 use super::exempt::is_exempt;
 use super::rules::agent_gone;
 use super::{
-    HandedOver, PacketCtx, Rate, Stages, Tables, classify, clients, cookies, hash, kernel_cookies,
+    HandedOver, PacketCtx, Stages, Tables, classify, clients, cookies, hash, kernel_cookies,
     syn_ack_cache,
 };
 use crate::abi::{
-    Class, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason, ReturnedCookies,
+    Class, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Rate, Reason,
+    ReturnedCookies,
 };
 use crate::cookie;
 use crate::wire::Frame;

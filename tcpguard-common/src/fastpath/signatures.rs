@@ -13,9 +13,9 @@
 //! A rule may be for every listener but those that are spared. It is asked for after the listener's own under the
 //! same mask, and only under masks that such a rule has.
 
-use super::{Fingerprint, Mask, PacketCtx, Tables};
+use super::{PacketCtx, Tables};
 use crate::abi::maps::SIG_CACHE;
-use crate::abi::{Config, ListenerEntry, RuleRef, SignatureKey};
+use crate::abi::{Config, Fingerprint, ListenerEntry, Mask, RuleRef, SignatureKey};
 
 /// A cached result is valid for the rest of a tick of 2^23 ns (8.4 ms): a rule that is made or removed takes
 /// effect no later than that.

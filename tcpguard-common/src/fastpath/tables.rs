@@ -1,15 +1,12 @@
 //! The tables that the decision reads and writes beside the frame.
 
-use super::{
-    Allowance, Bucket, CachedSynAck, HandedOver, KernelCookie, Pace, SigCacheEntry, Socket,
-    Template,
-};
+use super::{Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, Socket, Template};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
-    Addr, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret, DropCacheSet,
-    FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey,
-    PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceSet,
-    SynAckRecord, SynSamples,
+    Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
+    DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
+    ListenerKey, Pace, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 

@@ -17,7 +17,7 @@ use super::signatures::Compared;
 use super::{
     PacketCtx, Tables, clients, distinct, drop_cache, exempt, hash, pace, samples, signatures,
 };
-use crate::abi::{Addr, Config, Mode, Reason, RuleRef};
+use crate::abi::{Addr, Config, Mode, Pace, Reason, RuleRef};
 use crate::wire::{Frame, Window, flag};
 
 /// Dropped SYNs for each template: a flood of SYNs that are not alike must not pay for each.
@@ -28,8 +28,8 @@ const OPTION_WORDS: usize = 3;
 /// Words of a TCP header without options.
 const PLAIN: u32 = 5;
 
-/// A template ends with its tick, and so within the one in which [`pace`] counts.
-const _: () = assert!(signatures::TICK <= pace::TICK);
+/// A template ends with its tick, and so within the one in which [`Pace`] counts.
+const _: () = assert!(signatures::TICK <= Pace::TICK);
 
 /// The common fields of SYNs that are alike. All-zero is none.
 #[repr(C)]

@@ -2,8 +2,7 @@
 
 use super::tcp::{PROTOCOL, Packet, Segment};
 use super::{Frame, Skip, Window};
-use crate::abi::Addr;
-use crate::fastpath::quirk;
+use crate::abi::{Addr, quirk};
 
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;

@@ -3,8 +3,7 @@
 use super::frame::MAX_HEADER_BYTES;
 use super::tcp::{PROTOCOL, Packet, Segment};
 use super::{Frame, Skip, Window};
-use crate::abi::Addr;
-use crate::fastpath::quirk;
+use crate::abi::{Addr, quirk};
 
 /// Extension headers followed. Linux follows any number; a bound keeps the walk verifiable, and
 /// frames with more are counted.

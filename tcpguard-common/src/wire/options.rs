@@ -2,7 +2,7 @@
 
 use super::tcp::{Segment, flag};
 use super::{Frame, Window};
-use crate::fastpath::{Fingerprint, layout, quirk};
+use crate::abi::{Fingerprint, layout, option, quirk};
 
 /// Options read, padding included; every common stack sends fewer (macOS: 9).
 pub const MAX_OPTIONS: usize = 12;
@@ -60,20 +60,6 @@ struct Options {
 
 const NO_WSCALE: u64 = 255 << 16;
 const TIMESTAMP_AT: u64 = 255 << 24;
-
-/// Options of SYN and SYN-ACK as bits.
-pub mod option {
-    /// Window scale.
-    pub const WSCALE: u32 = 1;
-    /// SACK permitted.
-    pub const SACK: u32 = 2;
-    /// Timestamps option.
-    pub const TIMESTAMPS: u32 = 4;
-    /// ECN: no option but flags, agreed upon like one (RFC 3168 §6.1.1).
-    pub const ECN: u32 = 8;
-    /// MD5 signature or TCP-AO: without the key no reply is possible.
-    pub const SIGNED: u32 = 16;
-}
 
 const fn option_bits(option: u32) -> u64 {
     (option as u64) << 48

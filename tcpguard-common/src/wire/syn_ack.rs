@@ -12,9 +12,8 @@
 
 use super::checksum::Sum;
 use super::tcp::{PROTOCOL, flag};
-use super::{FrameMut, Segment, Window, WindowMut, option};
-use crate::abi::Addr;
-use crate::fastpath::quirk;
+use super::{FrameMut, Segment, Window, WindowMut};
+use crate::abi::{Addr, option, quirk};
 
 /// Ethernet's shortest frame, without its check sequence. Not every driver pads frames that XDP
 /// sends.

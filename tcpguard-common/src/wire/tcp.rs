@@ -56,7 +56,7 @@ pub struct Segment {
     pub ttl: u8,
     /// IPv4 identification, 0 for IPv6.
     pub ip_id: u16,
-    /// Bits of [`crate::fastpath::quirk`] that the IP layer knows.
+    /// Bits of [`crate::abi::quirk`] that the IP layer knows.
     pub quirks: u16,
     /// Offset of the IP header in the frame.
     pub ip_at: u16,

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use tcpguard_common::abi::Reason;
-use tcpguard_common::fastpath::Rate;
+use tcpguard_common::abi::{Rate, Reason};
 use tcpguard_common::model::Model;
 
 use super::{

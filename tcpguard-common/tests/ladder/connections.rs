@@ -1,7 +1,7 @@
 //! SYNs of clients with a connection of which something is left at the host.
 
-use tcpguard_common::abi::{Action, Addr, FlowState, ListenerEntry, Reason};
-use tcpguard_common::fastpath::{Rate, hash, pending, sets};
+use tcpguard_common::abi::{Action, Addr, FlowState, ListenerEntry, Rate, Reason};
+use tcpguard_common::fastpath::{hash, pending, sets};
 use tcpguard_common::model::{Model, Packet};
 
 use super::{

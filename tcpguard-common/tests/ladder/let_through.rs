@@ -1,7 +1,7 @@
 //! SYNs that a rule matches and that pass when they are retransmitted.
 
-use tcpguard_common::abi::{Addr, Mode, Reason, RuleHits, RuleRef, SignatureKey};
-use tcpguard_common::fastpath::{self, HANDSHAKE_NS, Mask, Rate};
+use tcpguard_common::abi::{Addr, Mask, Mode, Rate, Reason, RuleHits, RuleRef, SignatureKey};
+use tcpguard_common::fastpath::{self, HANDSHAKE_NS};
 use tcpguard_common::model::{Model, Packet};
 
 use super::{MS, OWN_COOKIES, S, anybody, counters, flow, host, send, syn, third_ack, v4};

@@ -6,14 +6,14 @@ mod let_through;
 mod repeats;
 mod unanswerable;
 
-use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::option::{SACK, TIMESTAMPS, WSCALE};
 use tcpguard_common::abi::{
-    Action, Addr, Client, Config, EVERY_PORT, FlowKey, FlowState, ListenerCounters, ListenerEntry,
-    ListenerKey, Mode, Reason, RuleRef, SignatureKey, SynAckRecord, maps,
+    ABI_VERSION, Action, Addr, Bucket, Client, Config, EVERY_PORT, FlowKey, FlowState,
+    ListenerCounters, ListenerEntry, ListenerKey, Mask, Mode, Rate, Reason, RuleRef, SignatureKey,
+    SynAckRecord, maps,
 };
-use tcpguard_common::fastpath::{self, Bucket, COOKIE_HEARTBEAT_NS, Mask, Rate, hash};
+use tcpguard_common::fastpath::{self, COOKIE_HEARTBEAT_NS, hash};
 use tcpguard_common::model::{Model, Packet, Recent, cookie_secret, hash_key};
-use tcpguard_common::wire::option::{SACK, TIMESTAMPS, WSCALE};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;

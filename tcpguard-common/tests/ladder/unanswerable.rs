@@ -1,8 +1,7 @@
 //! SYNs that cookies are to answer and cannot. Fragments, which any sender can choose, are no way past the
 //! mitigation. SYNs with properties that no remote sender can choose are left to the stack.
 
-use tcpguard_common::abi::{Addr, Reason};
-use tcpguard_common::fastpath::Rate;
+use tcpguard_common::abi::{Addr, Rate, Reason};
 use tcpguard_common::model::Model;
 
 use super::{

@@ -26,9 +26,8 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_to_tcp_sock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use tcpguard_common::abi::ASSIGN_TCP_REQSK;
+use tcpguard_common::abi::{ASSIGN_TCP_REQSK, option};
 use tcpguard_common::fastpath::{self, Claim, PacketCtx, RedeemStages};
-use tcpguard_common::wire::option;
 
 use crate::frame::SkbFrame;
 use crate::tables::KernelTables;

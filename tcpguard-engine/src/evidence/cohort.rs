@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::Fingerprint;
 
 use crate::drawn::one_in;
 use crate::learned::Admitted;

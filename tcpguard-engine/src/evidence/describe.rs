@@ -1,6 +1,6 @@
 //! Signatures in words.
 
-use tcpguard_common::fastpath::{Fingerprint, Mask, layout, quirk};
+use tcpguard_common::abi::{Fingerprint, Mask, layout, quirk};
 
 /// A signature in words as p0f uses them: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
 ///

@@ -142,7 +142,7 @@ impl Mix {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
 
     use super::super::cohort::Failing;
     use super::*;

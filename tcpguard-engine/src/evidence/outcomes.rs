@@ -74,7 +74,7 @@ impl Outcomes {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
 
     use super::*;
     use crate::ListenerId;

@@ -75,7 +75,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
 
     use super::super::assess::{Background, assess};
     use super::*;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::abi::Mask;
 
 use super::cohort::Cohort;
 use super::missing::explained;

@@ -1,6 +1,6 @@
 //! The signature that a rule should drop: one that most failing SYNs share and no client has.
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
 use super::describe::describe;

@@ -58,7 +58,7 @@ const fn possible(ttl: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
 
     use super::*;
 

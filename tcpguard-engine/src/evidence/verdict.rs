@@ -461,8 +461,8 @@ mod tests {
             Some("2 items of the gate hold, a rule takes 3")
         );
         let candidate = Candidate {
-            mask: tcpguard_common::fastpath::Mask::Full,
-            print: tcpguard_common::fastpath::Fingerprint::default(),
+            mask: tcpguard_common::abi::Mask::Full,
+            print: tcpguard_common::abi::Fingerprint::default(),
             coverage: 0.9,
             completion: 0.0,
             completed: 0,

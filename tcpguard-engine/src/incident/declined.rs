@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 use crate::rules::Wanted;
 use crate::{Matcher, Mitigation, RemovedRule, Timestamp};

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::export::{LearnedListener, LearnedPrint};
 use super::known_fingerprints::KnownFingerprints;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tcpguard_common::fastpath::Fingerprint;
+use tcpguard_common::abi::Fingerprint;
 
 use super::clients::PRINTS;
 use super::natural;
@@ -26,7 +26,7 @@ pub struct Learned {
     pub version: u32,
     /// Learned values of each listener.
     pub listeners: Vec<LearnedListener>,
-    /// Networks from which clients came; `None` before any did, and from an earlier version.
+    /// Networks from which clients came; `None` before any did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<LearnedNetworks>,
 }
@@ -71,16 +71,14 @@ pub struct LearnedListener {
     pub natural_share: f64,
     /// Handshakes per second that fail whatever the traffic.
     pub natural_rate: f64,
-    /// Seconds that both were learned from, six hours at most; 0 where an earlier version did not say.
-    #[serde(default)]
+    /// Seconds that both were learned from, six hours at most.
     pub natural_seconds: u64,
     /// Ratio of the variance of the failures to that of chance, from 1 up.
     pub dispersion: f64,
     /// SYNs per second, mean of about ten minutes; `None` before there is one.
     pub baseline_syn_rate: Option<f64>,
     /// Completed handshakes per second, mean of about ten minutes without an incident; `None` before
-    /// there is one, and from an earlier version.
-    #[serde(default)]
+    /// there is one.
     pub baseline_completed_rate: Option<f64>,
     /// Typical round-trip time of its clients; `None` before one was measured.
     pub rtt: Option<Duration>,
@@ -101,7 +99,7 @@ pub struct LearnedPrint {
     pub window: u16,
     /// 0 when the IP identification is always zero, else 1.
     pub ip_id: u16,
-    /// Bits of [`tcpguard_common::fastpath::quirk`].
+    /// Bits of [`tcpguard_common::abi::quirk`].
     pub quirks: u16,
     /// Window scale, 255 without.
     pub wscale: u8,
@@ -130,7 +128,7 @@ impl LearnedPrint {
 pub enum LearnedError {
     /// Written by another version.
     #[error(
-        "the learned values are of version {found}, this one reads up to {}: they are learned anew",
+        "the learned values are of version {found}, this one reads {}: they are learned anew",
         Learned::VERSION
     )]
     Version {
@@ -172,8 +170,8 @@ pub enum LearnedError {
 }
 
 impl Learned {
-    /// The version that this program writes. Version 1, which it reads as well, has no networks.
-    pub const VERSION: u32 = 2;
+    /// The version that this program writes and reads.
+    pub const VERSION: u32 = 1;
 
     pub(crate) fn of(
         listeners: impl Iterator<Item = LearnedListener>,
@@ -184,7 +182,7 @@ impl Learned {
 
     /// The listeners, if every value can have been learned.
     pub(crate) fn validate(self) -> Result<impl Iterator<Item = LearnedListener>, LearnedError> {
-        if !(1..=Self::VERSION).contains(&self.version) {
+        if self.version != Self::VERSION {
             return Err(LearnedError::Version { found: self.version });
         }
         few("listeners", self.listeners.len(), LISTENERS)?;
@@ -288,9 +286,8 @@ mod tests {
     #[test]
     fn another_version_is_refused() {
         let of = |version| Learned { version, ..Learned::default() };
-        for found in [0, 3] {
+        for found in [0, 2] {
             assert_eq!(of(found).validate().err(), Some(LearnedError::Version { found }));
         }
-        assert!(of(1).validate().is_ok(), "that of before, without networks");
     }
 }

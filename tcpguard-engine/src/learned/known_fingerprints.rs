@@ -1,6 +1,6 @@
 //! The known fingerprints of clients.
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 /// The known fingerprints of the clients of one listener, or of several.
 pub(crate) trait KnownFingerprints {

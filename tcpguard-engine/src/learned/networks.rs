@@ -196,7 +196,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use proptest::prelude::*;
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
 
     use super::*;
     use crate::ListenerId;

@@ -1,6 +1,6 @@
 //! Memory of earlier attacks: signatures that rules may ask for again.
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::ListenerMonitor;
 use crate::ladder::Mitigation;

@@ -5,7 +5,7 @@ mod source;
 
 use std::time::Duration;
 
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask};
 
 use crate::evidence::{Assessment, Candidate, Cohort, describe};
 use crate::incident::Incident;

@@ -155,7 +155,7 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_common::fastpath::Fingerprint;
+    use tcpguard_common::abi::Fingerprint;
 
     use super::*;
     use crate::evidence::{Assessment, Failing};

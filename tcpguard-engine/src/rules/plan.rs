@@ -150,7 +150,7 @@ mod tests {
         let signature = |listener| Wanted {
             matcher: Matcher::Signature {
                 listener: crate::ListenerId(listener),
-                mask: tcpguard_common::fastpath::Mask::Full,
+                mask: tcpguard_common::abi::Mask::Full,
                 fingerprint: Default::default(),
             },
             ..wanted(0, 1)

@@ -1,6 +1,6 @@
 //! Floods from random sources: found, explained, dropped, released.
 
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::abi::Mask;
 use tcpguard_engine::{FlowState, IncidentClass, Matcher, Mode, Severity};
 
 use crate::sim::*;

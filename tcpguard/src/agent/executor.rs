@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Config, ExemptEntry, FlowKey, ListenerEntry, Mode as KernelMode, RuleRef,
+    Config, ExemptEntry, FlowKey, ListenerEntry, Mode as KernelMode, Rate, RuleRef,
 };
-use tcpguard_common::fastpath::Rate;
 use tcpguard_engine::{
     CleanUp, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
     RuleId, Timestamp,

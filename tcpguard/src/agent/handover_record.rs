@@ -10,11 +10,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{
-    CookieKey, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord, maps,
+    CookieKey, CookieSecret, ListenerEntry, ListenerKey, Rate, SynAckRecord, maps, option,
 };
 use tcpguard_common::cookie::{self, MAX_WSCALE};
-use tcpguard_common::fastpath::Rate;
-use tcpguard_common::wire::option;
 use tcpguard_engine::{Listener, ListenerKind, Timestamp};
 
 use super::executor::Executor;

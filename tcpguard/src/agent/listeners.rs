@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, maps};
-use tcpguard_common::fastpath::{Mask, Rate};
+use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, Mask, Rate, maps};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 
 pub use self::inherited::Inherited;

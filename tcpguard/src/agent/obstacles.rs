@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-use tcpguard_common::abi::SynAckRecord;
-use tcpguard_common::wire::option;
+use tcpguard_common::abi::{SynAckRecord, option};
 use tcpguard_engine::ListenerKind;
 
 use crate::firewall::{Kind, Offence};

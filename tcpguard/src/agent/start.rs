@@ -8,9 +8,9 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::Config as KernelConfig;
-use tcpguard_common::fastpath::{Mask, PREEXISTING_NS, Rate};
+use tcpguard_common::abi::{ABI_VERSION, Mask, Rate};
+use tcpguard_common::fastpath::PREEXISTING_NS;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
 
 use super::alerts::AlertFile;

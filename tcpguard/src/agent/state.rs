@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_common::abi::Config;
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Config, Fingerprint, Mask};
 use tcpguard_engine::{
     Engine, IncidentReport, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule,
     Timestamp,

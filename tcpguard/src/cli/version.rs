@@ -28,7 +28,7 @@ pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
     let version = Version {
         schema: Version::ID,
         version: env!("CARGO_PKG_VERSION"),
-        abi: tcpguard_common::ABI_VERSION,
+        abi: tcpguard_common::abi::ABI_VERSION,
         control: proto::VERSION,
         status: SCHEMA,
     };

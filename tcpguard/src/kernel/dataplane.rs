@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use tcpguard_common::abi::{
-    Addr, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow, FlowKey,
-    HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
-    PortEntry, PrefixV4, PrefixV6, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
-    SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord, SynSamples, maps,
+    Addr, Bucket, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow,
+    FlowKey, HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey,
+    PacketCounters, PortEntry, PrefixV4, PrefixV6, RetryLine, ReturnedCookies, RuleHits, RuleRef,
+    SignatureKey, SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord,
+    SynSamples, maps,
 };
-use tcpguard_common::fastpath::{Bucket, hash};
+use tcpguard_common::fastpath::hash;
 
 mod cookies;
 mod exempt;

@@ -10,13 +10,13 @@ mod frames;
 
 use std::time::Duration;
 
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    Addr, CookieSecret, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
+    ABI_VERSION, Addr, CookieSecret, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
+    option,
 };
 use tcpguard_common::cookie::{self, Choice, Handshake, MAX_WSCALE, Offer};
 use tcpguard_common::fastpath::COOKIE_HEARTBEAT_NS;
-use tcpguard_common::wire::{self, flag, option};
+use tcpguard_common::wire::{self, flag};
 
 use super::{Dataplane, KernelError, Object, Redeemer};
 use frames::{Client, ack, broken_checksum, syn};

@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 
-use tcpguard_common::{abi, fastpath};
+use tcpguard_common::abi;
 
 use super::KernelError;
 use super::syscall;
@@ -57,7 +57,7 @@ plain!(
     abi::SourceSet,
     abi::SynAckRecord,
     abi::SynSamples,
-    fastpath::Bucket,
+    abi::Bucket,
     [u8; abi::maps::HLL_REGISTERS],
     [u8; abi::maps::EXEMPT_FILTER_BYTES],
     [u8; 65_536],

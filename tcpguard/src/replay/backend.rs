@@ -9,11 +9,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Action, Addr, Client, ClosedPortSource, Config, EVERY_PORT, Flow, FlowKey, HostCounters, Late,
-    ListenerCounters, ListenerEntry, ListenerKey, PacketCounters, RuleHits, RuleRef, SynSamples,
-    maps::HLL_REGISTERS,
+    Action, Addr, Client, ClosedPortSource, Config, EVERY_PORT, Fingerprint, Flow, FlowKey,
+    HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, Mask, PacketCounters,
+    RuleHits, RuleRef, SynSamples, maps::HLL_REGISTERS,
 };
-use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::{Model, Net};
 
 use crate::kernel::{Dataplane, KernelError, Load, Object, addr, signature_key};

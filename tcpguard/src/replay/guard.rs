@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
-    self, Action, Class, Config, Flow, FlowKey, ListenerKey, ReturnedCookies,
+    self, ABI_VERSION, Action, Class, Config, Flow, FlowKey, ListenerKey, ReturnedCookies,
 };
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};

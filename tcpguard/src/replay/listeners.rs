@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{self, ListenerEntry, ListenerKey, maps::MAX_LISTENERS};
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::abi::{self, ListenerEntry, ListenerKey, Mask, maps::MAX_LISTENERS};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
 use super::backend::Backend;

@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Instant;
 
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::{Addr, Config, CookieSecret, ListenerEntry, ListenerKey, Mode, maps};
+use tcpguard_common::abi::{
+    ABI_VERSION, Addr, Config, CookieSecret, ListenerEntry, ListenerKey, Mode, maps, option,
+};
 use tcpguard_common::cookie::{Choice, Offer};
-use tcpguard_common::wire::option;
 
 use super::connection::{Ends, Failure, connect, listen};
 use super::document::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};

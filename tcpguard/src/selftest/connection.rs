@@ -9,8 +9,8 @@ use std::thread;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use tcpguard_common::abi::option;
 use tcpguard_common::cookie::Offer;
-use tcpguard_common::wire::option;
 
 use super::PATIENCE;
 use super::document::{End, Family};

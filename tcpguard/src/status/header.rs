@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::abi::Mask;
 use tcpguard_common::wire::{self, Frame};
 use tcpguard_engine as engine;
 

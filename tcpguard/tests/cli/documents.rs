@@ -15,8 +15,8 @@ use tcpguard_engine::Mode;
 
 use super::agent::answer;
 use super::host::Host;
-use super::schema::check;
 use super::support::{flooded, status};
+use tcpguard_support::schema::check;
 
 /// The command line, and the document that it prints. `DIR` stands for a directory with the files
 /// of [`files`].

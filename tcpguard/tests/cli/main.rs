@@ -11,8 +11,6 @@ mod host;
 mod numbers;
 mod report;
 mod rules;
-#[path = "../support/schema.rs"]
-mod schema;
 #[path = "../support/stand_in.rs"]
 mod stand_in;
 mod status;

@@ -62,7 +62,7 @@ fn help_and_version_are_data() {
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(
         "tcpguard {version} (kernel layout {}, control protocol {}, tcpguard.status/1)\n",
-        tcpguard_common::ABI_VERSION,
+        tcpguard_common::abi::ABI_VERSION,
         tcpguard::control::proto::VERSION
     );
     host.run(&["version"]).is(0, &text, "");

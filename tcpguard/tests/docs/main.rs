@@ -1,11 +1,10 @@
 //! Commands in texts for people exist: the command line itself reads every command of the
 //! documentation, of help texts and of manual pages. Commands that are marked as runnable are also
-//! run: `tcpguard-e2e/tests/docs_live.rs`.
+//! run: `testing/root-tests/tests/surface/docs_live.rs`.
 
 // The pages know of `tcpguard top`.
 #![cfg(feature = "tui")]
 
-mod blocks;
 mod commands;
 mod pages;
 #[allow(dead_code, reason = "of the scenes only the calm one is looked at")]
@@ -263,8 +262,10 @@ mod by_construction {
         assert_eq!(texts(page.spans()), ["tcpguard status", "x"]);
         assert_eq!(texts(page.links()), ["a.md#b"]);
         assert_eq!(page.anchors(), ["use-of-it-daily"]);
-        let infos: Vec<String> =
-            blocks::blocks(&page.text).into_iter().map(|block| block.info).collect();
+        let infos: Vec<String> = tcpguard_support::blocks::blocks(&page.text)
+            .into_iter()
+            .map(|block| block.info)
+            .collect();
         assert_eq!(infos, ["", "sh attack"]);
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::blocks::blocks;
+use tcpguard_support::blocks::blocks;
 
 /// A piece of text and its position, for messages.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -9,8 +9,6 @@ mod others;
 mod output;
 mod packets;
 mod report;
-#[path = "../support/schema.rs"]
-mod schema;
 mod synthetic;
 mod verdicts;
 

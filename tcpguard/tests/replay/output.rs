@@ -12,7 +12,7 @@ use tcpguard::render::{self, View};
 use super::files::{PCAP, gzip};
 use super::observe;
 use super::packets::*;
-use super::schema::check;
+use tcpguard_support::schema::check;
 
 fn flooded() -> Vec<u8> {
     let mut packets: Vec<Stamped> = (0..100)

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use object::{File, Object as _, ObjectSection as _, ObjectSegment as _, SectionKind};
-use tcpguard_common::{abi::maps, footprint};
+use tcpguard_common::{abi::maps, model::footprint};
 
 use super::stack;
 use crate::{vm, workspace::Workspace};

@@ -9,8 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use tcpguard_support::contents;
 
-use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below, contents};
+use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below};
 use crate::process;
 
 /// Whom to write to about the package.

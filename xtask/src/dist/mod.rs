@@ -1,10 +1,9 @@
 //! `cargo xtask dist`: the .deb and the .rpm, in `<target>/dist`. Both are made of the same list
-//! ([`contents`]), each by its own system's tools.
+//! ([`tcpguard_support::contents`]), each by its own system's tools.
 //!
 //! The same commit gives the same bytes: every time in a package is `SOURCE_DATE_EPOCH`, or else the
 //! commit's.
 
-mod contents;
 mod deb;
 mod notices;
 mod pages;
@@ -20,7 +19,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use self::contents::{Format, ITEMS, Source};
 use crate::{
     build::{self, Profile},
     process::{self, timed},
@@ -28,6 +26,7 @@ use crate::{
     setup::Purpose,
     workspace::Workspace,
 };
+use tcpguard_support::contents::{Format, ITEMS, Source};
 
 /// Number of the package among those of this version.
 const REVISION: &str = "1";

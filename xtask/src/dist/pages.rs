@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::contents::{Item, Source};
+use tcpguard_support::contents::{Item, Source};
 
 /// `text` of the file `from` of the repository with links that fit a package of these `items`. `home` is
 /// where the repository's files of this version can be read.
@@ -64,8 +64,8 @@ fn from_root(from: &str, link: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::contents::ITEMS;
     use super::*;
+    use tcpguard_support::contents::ITEMS;
 
     #[test]
     fn links_lead_to_what_is_installed_or_to_the_repository() {

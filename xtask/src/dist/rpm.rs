@@ -7,8 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use tcpguard_support::contents;
 
-use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below, contents};
+use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below};
 use crate::process;
 
 /// Scripts that rpm runs after and before it changes the files.

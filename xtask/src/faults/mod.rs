@@ -19,7 +19,7 @@ pub use self::{
 };
 use crate::{
     fuzz, process, setup, supply,
-    test::{self, ROOT_TESTS},
+    test::{self, ROOT_PACKAGE},
     vm,
     workspace::Workspace,
 };
@@ -78,12 +78,12 @@ fn run_tests(
         if needs_root {
             nextest.args([
                 "-E",
-                &format!("package({ROOT_TESTS}) & {filter}"),
+                &format!("package({ROOT_PACKAGE}) & {filter}"),
                 "--test-threads",
                 "1",
             ]);
         } else {
-            nextest.args(["-E", &format!("not package({ROOT_TESTS}) & {filter}")]);
+            nextest.args(["-E", &format!("not package({ROOT_PACKAGE}) & {filter}")]);
         }
         if let Err(error) = process::run(&mut nextest) {
             eprintln!("xtask: {error:#}");
@@ -106,7 +106,7 @@ mod tests {
     use tcpguard_goals::least;
 
     use super::*;
-    use crate::promises;
+    use crate::{promises, test::ROOT_TESTS};
 
     #[test]
     fn every_goal_has_a_test() {

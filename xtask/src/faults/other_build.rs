@@ -79,7 +79,8 @@ pub fn build(workspace: &Workspace) -> Result<()> {
             put(&source.join(&name), &content)?;
         }
         let objects = directory.join("bpf");
-        build::objects(&BpfCrate::beside(workspace, source.join("tcpguard-ebpf"))?, &objects)?;
+        let bpf = BpfCrate::beside(workspace, source.join("tcpguard-ebpf"))?;
+        build::objects(&bpf, &build::VARIANTS, &objects)?;
         fs::copy(compile(workspace, &source, &objects)?, &binary)
             .with_context(|| format!("cannot write {}", binary.display()))?;
         fs::write(&built_from, digest)
@@ -150,7 +151,7 @@ fn edited(name: &str, text: String) -> Result<String> {
             &format!("\nversion = \"{OTHER}\"\n"),
         ),
         "Cargo.lock" | "tcpguard-ebpf/Cargo.lock" => Some(renumbered(&text)),
-        "tcpguard-common/src/lib.rs" => next_abi(&text),
+        "tcpguard-common/src/abi/mod.rs" => next_abi(&text),
         "tcpguard-common/src/abi/config.rs" => {
             let head = "pub struct Config {\n";
             replaced(&text, head, &format!("{head}    /// Nothing.\n    pub other: u64,\n"))
@@ -237,8 +238,8 @@ mod tests {
             "Cargo.toml",
             "tcpguard-common/src/abi/config.rs",
             "tcpguard-common/src/abi/cookie.rs",
+            "tcpguard-common/src/abi/mod.rs",
             "tcpguard-common/src/abi/values.rs",
-            "tcpguard-common/src/lib.rs",
             "tcpguard-ebpf/Cargo.lock",
             "tcpguard-ebpf/Cargo.toml",
         ];
@@ -252,8 +253,9 @@ mod tests {
         assert_eq!(swapped("a, a, b", "a", "b"), None);
         assert_eq!(replaced("x x", "x", "y"), None);
         assert_eq!(next_abi("pub const ABI_VERSION: u32 = nine;"), None);
-        let error = edited("tcpguard-common/src/lib.rs", String::new()).unwrap_err().to_string();
-        assert!(error.starts_with("tcpguard-common/src/lib.rs is not as "), "{error}");
+        let error =
+            edited("tcpguard-common/src/abi/mod.rs", String::new()).unwrap_err().to_string();
+        assert!(error.starts_with("tcpguard-common/src/abi/mod.rs is not as "), "{error}");
     }
 
     #[test]

@@ -17,8 +17,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The package with the tests that need root.
-pub const ROOT_TESTS: &str = "tcpguard-e2e";
+/// The folder with the tests that need root.
+pub const ROOT_TESTS: &str = "testing/root-tests";
+/// Their package.
+pub const ROOT_PACKAGE: &str = "tcpguard-e2e";
+/// The packages that a run without root leaves out: they have no other use than these tests and measurements.
+const WITHOUT_ROOT: [&str; 6] =
+    ["--exclude", "tcpguard-bench", "--exclude", "tcpguard-e2e", "--exclude", "tcpguard-kit"];
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
 const NO_TESTS: i32 = 4;
@@ -116,7 +121,7 @@ fn run_tests(
 ) -> Result<()> {
     let Extent { no_root, full, ref arguments } = *extent;
     // Where they run too, they are compiled at once with the others, and nothing is compiled twice.
-    let excluded: &[&str] = if no_root { &["--exclude", ROOT_TESTS] } else { &[] };
+    let excluded: &[&str] = if no_root { &WITHOUT_ROOT } else { &[] };
     durations.of("build of the tests", || {
         let mut build = environment::host_cargo(workspace);
         lab::for_tests(&mut build, workspace, Profile::Packaged);

@@ -25,7 +25,7 @@ pub struct Kernel {
     pub left_out: BTreeMap<String, String>,
     /// Bytes of kernel memory that the maps of an object take, by object.
     pub maps: BTreeMap<String, u64>,
-    /// Digest of the instructions that an object held (`tcpguard_e2e::digest`), by object.
+    /// Digest of the instructions that an object held (`tcpguard_kit::measure::digest`), by object.
     pub digests: BTreeMap<String, String>,
     /// Outcome of the agent's run, or the reason why it is not enough; `None` where the agent did
     /// not run.

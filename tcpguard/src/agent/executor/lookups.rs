@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{Config, RuleRef};
-use tcpguard_common::fastpath::Mask;
+use tcpguard_common::abi::{Config, Mask, RuleRef};
 use tcpguard_engine::{ListenerId, Matcher};
 
 use crate::kernel::{client_around, source_table};

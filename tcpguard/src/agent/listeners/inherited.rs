@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey};
-use tcpguard_common::fastpath::{Mask, Rate};
+use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
 use super::{Followed, ListenerPriority, Listeners, is_test};

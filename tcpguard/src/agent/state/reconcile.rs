@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tcpguard_common::abi::{RuleRef, SignatureKey, maps};
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask, RuleRef, SignatureKey, maps};
 use tcpguard_engine::{
     Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleId, Timestamp,
 };

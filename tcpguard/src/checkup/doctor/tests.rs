@@ -7,8 +7,7 @@ mod service;
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::maps;
+use tcpguard_common::abi::{ABI_VERSION, maps};
 
 use super::facts::{
     Agent, ConfigFacts, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, Owner, Pins,

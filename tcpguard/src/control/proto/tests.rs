@@ -155,11 +155,11 @@ fn what_is_not_known_is_refused() {
         "",
         "GET / HTTP/1.1",
         "{}",
-        r#"{"version":2}"#,
-        r#"{"version":2,"request":{"method":"shutdown"}}"#,
-        r#"{"version":2,"request":{"method":"status"},"extra":1}"#,
-        r#"{"version":2,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/8","extra":1}}}"#,
-        r#"{"version":2,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/99"}}}"#,
+        r#"{"version":1}"#,
+        r#"{"version":1,"request":{"method":"shutdown"}}"#,
+        r#"{"version":1,"request":{"method":"status"},"extra":1}"#,
+        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/8","extra":1}}}"#,
+        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/99"}}}"#,
     ] {
         assert_eq!(refusal(message).0, RefusalKind::BadRequest, "{message}");
     }
@@ -167,10 +167,10 @@ fn what_is_not_known_is_refused() {
 
 #[test]
 fn another_version_is_named_before_anything_else() {
-    let (kind, message) = refusal(r#"{"version":3,"request":{"method":"new","x":1}}"#);
+    let (kind, message) = refusal(r#"{"version":2,"request":{"method":"new","x":1}}"#);
     assert_eq!(kind, RefusalKind::Version);
     assert!(
-        message.starts_with("this agent speaks protocol version 2, the client 3;"),
+        message.starts_with("this agent speaks protocol version 1, the client 2;"),
         "{message}"
     );
 }

@@ -1,7 +1,6 @@
 //! The state that the mitigations of the ladder keep in maps.
 
-use tcpguard_common::abi::{RetryLine, maps};
-use tcpguard_common::fastpath::Bucket;
+use tcpguard_common::abi::{Bucket, RetryLine, maps};
 
 use super::Dataplane;
 use crate::kernel::KernelError;

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{RuleHits, RuleRef, SignatureKey};
-use tcpguard_common::fastpath::{Fingerprint, Mask};
+use tcpguard_common::abi::{Fingerprint, Mask, RuleHits, RuleRef, SignatureKey};
 use tcpguard_engine::Ports;
 
 use super::Dataplane;

@@ -11,8 +11,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use tcpguard_common::ABI_VERSION;
-use tcpguard_common::abi::maps;
+use tcpguard_common::abi::{ABI_VERSION, maps};
 
 use crate::kernel::syscall;
 

@@ -1,7 +1,7 @@
 //! The frames of a self-test: those that a client sends, and a check of checksums.
 
-use tcpguard_common::abi::{Addr, FlowKey, SynAckRecord};
-use tcpguard_common::wire::{Segment, flag, option};
+use tcpguard_common::abi::{Addr, FlowKey, SynAckRecord, option};
+use tcpguard_common::wire::{Segment, flag};
 
 /// Kinds of clients that differ in how a cookie remembers them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,6 +1,6 @@
 //! Checks of the privileges of this process, and of the directory where the XDP program is pinned.
 
-use tcpguard_common::ABI_VERSION;
+use tcpguard_common::abi::ABI_VERSION;
 
 use super::super::document::Finding;
 use super::super::facts::{Agent, Facts, Filesystem};

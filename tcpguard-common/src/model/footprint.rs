@@ -1,0 +1,73 @@
+//! The memory of all maps on a host: a function of the number of its CPUs and of the capacity for
+//! rules, and of nothing else.
+
+use core::mem::size_of;
+
+use crate::abi::{
+    Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
+    DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
+    ListenerKey, PacketCounters, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef,
+    SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
+};
+use crate::fastpath::{Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template};
+use crate::wire::Segment;
+
+/// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's own overhead
+/// per element of a hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c), a
+/// bucket 16, and a trie node 40 and its key and value. Elements that are allocated when needed are not counted: nodes
+/// of tries, and the elements of the hash of source rules.
+#[must_use]
+pub fn map_bytes(cpus: usize, rules: u32) -> usize {
+    let buckets = |entries: u32| entries.next_power_of_two() as usize * 16;
+    let hash = |key: usize, value: usize, entries: u32| {
+        let element = 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
+        entries as usize * element + buckets(entries)
+    };
+    let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
+    let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
+    let cpu_state = 72
+        + size_of::<Segment>().next_multiple_of(8)
+        + maps::HANDED_OVER_SLOTS as usize * size_of::<HandedOver>()
+        + maps::ALLOWANCES as usize * size_of::<Allowance>()
+        + maps::SIG_CACHE * size_of::<SigCacheEntry>()
+        + maps::TEMPLATES * size_of::<Template>()
+        + maps::SYN_ACK_CACHE * size_of::<CachedSynAck>()
+        + size_of::<PacketCtx>();
+    array(size_of::<Config>(), 1)
+        // The program that takes cookies back has a state of its own.
+        + 2 * per_cpu(cpu_state, 1)
+        + array(maps::MAX_IFINDEX, 1)
+        + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
+        + array(65_536 * size_of::<PortEntry>(), 1)
+        + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)
+        + array(size_of::<ListenerEntry>(), maps::MAX_LISTENERS)
+        + per_cpu(size_of::<ListenerCounters>(), maps::MAX_LISTENERS)
+        + array(size_of::<Late>(), maps::MAX_LISTENERS)
+        + array(maps::HLL_REGISTERS, maps::MAX_LISTENERS)
+        + array(size_of::<FlowSet>(), maps::FLOW_SETS)
+        + array(size_of::<SourceSet>(), maps::SOURCE_SETS)
+        + array(maps::PENDING_MARKS, 1)
+        + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
+        + array(maps::CLIENT_MARKS, 2)
+        + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)
+        + buckets(maps::rule_slots(rules))
+        + array(8, maps::rule_slots(rules))
+        + per_cpu(size_of::<RuleHits>(), maps::rule_slots(rules))
+        + array(maps::EXEMPT_FILTER_BYTES, 1)
+        + array(size_of::<DropCacheSet>(), maps::DROP_CACHE_SETS)
+        + array(size_of::<LetThrough>(), maps::LET_THROUGH_SLOTS)
+        + array(size_of::<CookieNetwork>(), maps::COOKIE_NETWORK_SLOTS)
+        + array(size_of::<ClientNetwork>(), maps::CLIENT_NETWORKS)
+        + array(size_of::<RetryLine>(), maps::RETRY_LINES)
+        + array(size_of::<Bucket>(), maps::REPLY_LIMIT_BUCKETS)
+        + array(size_of::<Bucket>(), 2 * maps::MAX_LISTENERS)
+        + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
+        + per_cpu(size_of::<HostCounters>(), 1)
+        + array(size_of::<ClosedPortSource>(), maps::CLOSED_PORT_CELLS)
+        + array(8, maps::CLOSED_WORDS)
+        + array(size_of::<CookieSecret>(), 1)
+        + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
+        + array(size_of::<ReturnedCookies>(), maps::MAX_LISTENERS)
+        + per_cpu(size_of::<SynSamples>(), 1)
+        + array(8, 1)
+}

@@ -1,0 +1,172 @@
+//! The defences that are compared.
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use tcpguard_kit::daemon::doctor;
+use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, PORT};
+use tcpguard_kit::net::lab_filter::{Filter, LabFilter};
+
+use super::{netfilter, xdp_filter};
+
+/// One defence.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arm {
+    /// tcp_syncookies=0
+    None,
+    /// tcp_syncookies=1, the kernel's default
+    Cookies1,
+    /// tcp_syncookies=2
+    Cookies2,
+    /// netfilter's SYNPROXY by nft, with tcp_syncookies=1
+    Synproxy,
+    /// iptables hashlimit for each source, with tcp_syncookies=1
+    Hashlimit,
+    /// The same with tcp_syncookies=0
+    HashlimitOnly,
+    /// nft meter for each source, with tcp_syncookies=1
+    Meter,
+    /// The same with tcp_syncookies=0
+    MeterOnly,
+    /// xdp-filter of xdp-tools, which was given the clients' addresses and drops all others
+    XdpFilter,
+    /// An XDP program that knows the clients' addresses and drops all others: the upper bound
+    Drop,
+    /// The same in the network stack
+    DropGeneric,
+    /// tcpguard with its default configuration
+    Ours,
+    /// The same with --xdp-mode generic
+    OursGeneric,
+    /// The same with `overload` and `budget` forbidden at the listener: all SYNs that it takes are
+    /// answered
+    OursAnswering,
+    /// tcpguard against copies of the clients' own SYN, whatever --flood says: only cookies are left
+    OursCookies,
+    /// tcp_syncookies=1 behind an nft rule that drops what is new and no SYN; not in the default
+    /// selection
+    Cookies1NewNotSyn,
+    /// tcpguard with its default configuration behind the same rule; not in the default selection
+    OursNewNotSyn,
+    /// The same with a mark (`cookies.mark`) and the rules for it that `tcpguard doctor` prints; not
+    /// in the default selection
+    OursNewNotSynMark,
+}
+
+/// A defence in place; it goes when this is dropped.
+pub enum Defence<'lab> {
+    /// A setting of the kernel, or what goes with the lab.
+    Kernel,
+    /// The lab's filter.
+    Filter { _filter: LabFilter },
+    /// The daemon.
+    Guard(Box<Guard<'lab>>),
+}
+
+impl Arm {
+    /// As in tables.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::None => "no defence",
+            Self::Cookies1 => "kernel cookies (=1)",
+            Self::Cookies2 => "kernel cookies (=2)",
+            Self::Synproxy => "nft synproxy",
+            Self::Hashlimit => "iptables hashlimit, cookies on",
+            Self::HashlimitOnly => "iptables hashlimit, cookies off",
+            Self::Meter => "nft meter, cookies on",
+            Self::MeterOnly => "nft meter, cookies off",
+            Self::XdpFilter => "xdp-filter, clients listed",
+            Self::Drop => "perfect drop, native",
+            Self::DropGeneric => "perfect drop, generic",
+            Self::Ours => "tcpguard",
+            Self::OursGeneric => "tcpguard, generic",
+            Self::OursAnswering => "tcpguard, no overload rung",
+            Self::OursCookies => "tcpguard (cookies only)",
+            Self::Cookies1NewNotSyn => "kernel cookies (=1), new not SYN",
+            Self::OursNewNotSyn => "tcpguard, new not SYN",
+            Self::OursNewNotSynMark => "tcpguard, new not SYN, mark",
+        }
+    }
+
+    /// `tcp_syncookies` on the guarded host.
+    pub const fn syncookies(self) -> u8 {
+        match self {
+            Self::None | Self::HashlimitOnly | Self::MeterOnly => 0,
+            Self::Cookies2 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether a packet filter has connection tracking follow every SYN that the kernel gets.
+    pub const fn is_behind_filter(self) -> bool {
+        matches!(self, Self::Cookies1NewNotSyn | Self::OursNewNotSyn | Self::OursNewNotSynMark)
+    }
+
+    /// Puts the defence in place. `new_clients` is how many addresses of clients there will be that were
+    /// never heard of, for a defence that has to be told.
+    ///
+    /// # Errors
+    /// When it cannot be had on this machine; the message says why.
+    pub fn defend(self, lab: &Lab, family: Family, new_clients: u32) -> Result<Defence<'_>> {
+        let filter = |native| {
+            let filter = LabFilter::attach(&lab.edge, INTERFACE, Filter::OnlyClients, native)?;
+            Ok(Defence::Filter { _filter: filter })
+        };
+        let guard = |config: &str, arguments: &[&str]| {
+            let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, arguments)?;
+            Ok(Defence::Guard(Box::new(guard)))
+        };
+        match self {
+            Self::None | Self::Cookies1 | Self::Cookies2 => Ok(Defence::Kernel),
+            Self::Synproxy => netfilter::synproxy(lab).map(|()| Defence::Kernel),
+            Self::Hashlimit | Self::HashlimitOnly => {
+                netfilter::hashlimit(lab, family).map(|()| Defence::Kernel)
+            }
+            Self::Meter | Self::MeterOnly => {
+                netfilter::meter(lab, family).map(|()| Defence::Kernel)
+            }
+            Self::XdpFilter => xdp_filter::load(lab, family, new_clients).map(|()| Defence::Kernel),
+            Self::Drop => filter(true),
+            Self::DropGeneric => filter(false),
+            Self::Ours | Self::OursCookies => guard("", &[]),
+            Self::OursGeneric => guard("", &["--xdp-mode", "generic"]),
+            Self::OursAnswering => {
+                let at = format!("[[listener]]\nat = \":{PORT}\"\n");
+                guard(&format!("{at}overload = false\nbudget = false\n"), &[])
+            }
+            Self::Cookies1NewNotSyn => netfilter::new_not_syn(lab).map(|()| Defence::Kernel),
+            Self::OursNewNotSyn => {
+                netfilter::new_not_syn(lab)?;
+                guard("", &[])
+            }
+            Self::OursNewNotSynMark => {
+                netfilter::new_not_syn(lab)?;
+                let marking = guard("[cookies]\nmark = 0x10000000\n", &[])?;
+                // tcpguard reads the rules once a second, and the flood begins later.
+                doctor::accept_mark(&lab.edge)?;
+                Ok(marking)
+            }
+        }
+    }
+}
+
+impl Defence<'_> {
+    /// The daemon, if this is one.
+    pub fn guard(&self) -> Option<&Guard<'_>> {
+        match self {
+            Self::Guard(guard) => Some(guard),
+            _ => None,
+        }
+    }
+
+    /// What the daemon says of itself, if this is one.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Option<Status>> {
+        self.guard().map(Guard::status).transpose()
+    }
+}

@@ -1,0 +1,142 @@
+//! The floods that the defences meet.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use tcpguard_kit::net::lab::{Family, Lab};
+use tcpguard_kit::traffic::flood::{self, Flood, MAX_DURATION, MAX_RATE, Pulses, Shape, Sources};
+use tcpguard_kit::traffic::likeness::Likeness;
+
+/// What a flood looks like.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// No options, one TTL, random sources: a signature tells it
+    Crude,
+    /// Copies of the client's own SYN, random sources, natural TTLs
+    Mimic,
+    /// Random window and MSS, as of Mirai and its kin
+    Mirai,
+    /// Crude and mimic, half and half
+    Mixed,
+    /// Crude, from one address
+    Single,
+    /// Crude, from a /24 (a /56)
+    Net,
+    /// Crude, 0.5 s on, 2.75 s off
+    Pulses,
+    /// Mimic, 0.5 s on, 2.75 s off
+    MimicPulses,
+}
+
+/// SYNs per second.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rate {
+    Paced(u32),
+    /// All that the machine can make.
+    Maximum,
+}
+
+/// How a flood's SYNs get to the guarded host.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Straight into its ring, as a network card's driver has them
+    Frames,
+    /// As socket buffers, from a packet socket (AF_PACKET): a tenth as many at most
+    Sockets,
+}
+
+pub const PULSES: Pulses =
+    Pulses { on: Duration::from_millis(500), off: Duration::from_millis(2750) };
+
+impl Kind {
+    pub const fn is_pulsed(self) -> bool {
+        matches!(self, Self::Pulses | Self::MimicPulses)
+    }
+
+    /// As in tables.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Crude => "crude",
+            Self::Mimic => "mimic",
+            Self::Mirai => "mirai",
+            Self::Mixed => "mixed",
+            Self::Single => "single",
+            Self::Net => "net",
+            Self::Pulses => "pulses",
+            Self::MimicPulses => "mimic-pulses",
+        }
+    }
+
+    /// The flood, not started yet. It lasts until it is stopped.
+    ///
+    /// # Errors
+    /// When a client's SYN is to be copied and none is seen.
+    pub fn flood(self, lab: &Lab, family: Family, rate: Rate, delivery: Delivery) -> Result<Flood> {
+        let likeness = || Likeness::capture(lab, family);
+        let shape = match self {
+            Self::Crude | Self::Single | Self::Net | Self::Pulses => Shape::Bare,
+            Self::Mimic | Self::MimicPulses => Shape::Copy(likeness()?),
+            Self::Mirai => Shape::RandomWindowMss,
+            Self::Mixed => Shape::BareAndCopies(likeness()?),
+        };
+        let v4 = family == Family::V4;
+        let sources = match self {
+            Self::Single if v4 => Sources::One("198.51.100.7".parse()?),
+            Self::Single => Sources::One("2001:db8::7".parse()?),
+            Self::Net if v4 => Sources::Net("198.51.100.0/24".parse()?),
+            Self::Net => Sources::Net("2001:db8:7::/56".parse()?),
+            _ => Sources::Random,
+        };
+        let flood = Flood { shape, sources, ..Flood::random(family.service(), MAX_DURATION) };
+        let flood = rate.applied_to(flood, delivery);
+        Ok(Flood { pulses: self.is_pulsed().then_some(PULSES), ..flood })
+    }
+}
+
+impl Rate {
+    /// `flood` at this rate.
+    pub fn applied_to(self, flood: Flood, delivery: Delivery) -> Flood {
+        use flood::Delivery::{Bursts, OneByOne, Unpaced};
+        match (self, delivery) {
+            (Self::Paced(rate), Delivery::Frames) => Flood { rate, delivery: Bursts, ..flood },
+            (Self::Paced(rate), Delivery::Sockets) => Flood { rate, delivery: OneByOne, ..flood },
+            (Self::Maximum, Delivery::Frames) => Flood { delivery: Unpaced, ..flood },
+            // A packet socket does not come to so many.
+            (Self::Maximum, Delivery::Sockets) => {
+                Flood { rate: MAX_RATE, delivery: OneByOne, ..flood }
+            }
+        }
+    }
+
+    /// As in tables.
+    pub fn title(self) -> String {
+        match self {
+            Self::Maximum => "maximum".to_owned(),
+            Self::Paced(rate) => format!("{rate} SYN/s"),
+        }
+    }
+}
+
+/// `100k`, `500000` or `max`.
+///
+/// # Errors
+/// Names what else was given.
+pub fn parse_rate(text: &str) -> Result<Rate> {
+    if text == "max" {
+        return Ok(Rate::Maximum);
+    }
+    let (number, unit) = match text.strip_suffix('k') {
+        Some(number) => (number, 1000),
+        None => (text, 1),
+    };
+    let number: u32 = number.parse().with_context(|| format!("{text:?} is no rate"))?;
+    match number.checked_mul(unit) {
+        Some(rate @ 1..=1_000_000) => Ok(Rate::Paced(rate)),
+        _ => bail!("{text}: 1 to 1000k, or max"),
+    }
+}

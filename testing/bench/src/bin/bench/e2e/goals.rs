@@ -1,0 +1,334 @@
+//! The targets for clients under floods, judged by rounds: each compares runs of one round, so that a
+//! change of the machine's speed between rounds counts for nothing.
+
+use tcpguard_kit::measure::lower_bound;
+
+use crate::part::Goal;
+
+use super::arm::Arm;
+use super::attack::{Delivery, Kind, Rate};
+use super::record::{Clients, Record, Run, Spread};
+
+/// Indices into [`Clients::percent`]: within a second, and within three.
+const SOON: usize = 0;
+const LATE: usize = 1;
+const HALF_A_MILLION: Rate = Rate::Paced(500_000);
+
+/// Returns all targets, measured or not.
+pub fn goals(records: &[Record]) -> Vec<Goal> {
+    let crude = |arm| Cell::of(records, Kind::Crude, Rate::Maximum, arm);
+    let half = |arm| Cell::of(records, Kind::Mimic, HALF_A_MILLION, arm);
+    let most = |arm| Cell::of(records, Kind::Mimic, Rate::Maximum, arm);
+    let (cost, taken) = (|run: &Run| run.ns_per_packet, |run: &Run| Some(run.taken));
+    let served = |run: &Run| run.new_clients.percent().map(|[within_1s, _]| within_1s);
+    let (at_least, at_most) = (true, false);
+    vec![
+        crude(Arm::Ours).against(&crude(Arm::Drop), cost, ratio).goal(
+            "crude flood at maximum, CPU per packet",
+            "× the perfect drop",
+            (at_most, 1.5),
+        ),
+        crude(Arm::Ours).against(&crude(Arm::Drop), taken, ratio).goal(
+            "crude flood at maximum, packets taken",
+            "× the perfect drop",
+            (at_least, 0.65),
+        ),
+        crude(Arm::Drop).against(&crude(Arm::Ours), served, |drop, ours| drop - ours).goal(
+            "crude flood at maximum, new clients within 1 s",
+            "points fewer than with the perfect drop",
+            (at_most, 1.0),
+        ),
+        half(Arm::Ours).pooled(Record::new_clients, SOON).goal(
+            "mimic flood of 500,000 SYN/s, new clients within 1 s",
+            "%",
+            (at_least, 99.9),
+        ),
+        half(Arm::Ours).pooled(Record::validated_clients, SOON).goal(
+            "mimic flood of 500,000 SYN/s, known clients within 1 s",
+            "%",
+            (at_least, 99.9),
+        ),
+        half(Arm::Ours).against(&half(Arm::Cookies1), cost, ratio).goal(
+            "mimic flood of 500,000 SYN/s, CPU per packet",
+            "× kernel cookies",
+            (at_most, 0.25),
+        ),
+        most(Arm::OursAnswering).against(&most(Arm::Cookies1), taken, ratio).goal(
+            "mimic flood at maximum, packets taken, all answered",
+            "× kernel cookies",
+            (at_least, 6.0),
+        ),
+        most(Arm::Ours)
+            .against(&most(Arm::Cookies1), taken, ratio)
+            .with_mitigation("overload")
+            .goal(
+                "mimic flood at maximum, packets taken, overload rung",
+                "× kernel cookies",
+                (at_least, 12.0),
+            ),
+        most(Arm::Ours).pooled(Record::validated_clients, SOON).goal(
+            "mimic flood at maximum, known clients within 1 s",
+            "%",
+            (at_least, 99.0),
+        ),
+        most(Arm::Ours).pooled(Record::new_clients, LATE).goal(
+            "mimic flood at maximum, new clients within 3 s",
+            "%",
+            (at_least, 95.0),
+        ),
+    ]
+}
+
+fn ratio(these: f64, those: f64) -> f64 {
+    these / those
+}
+
+/// A defence under a flood of live frames, with near clients that retransmit SYNs as Linux does.
+struct Cell<'a> {
+    arm: Arm,
+    record: Option<&'a Record>,
+}
+
+/// The results of rounds, and a note about them for the reader.
+struct Judged {
+    /// The value that is judged, if not the median.
+    pooled: Option<f64>,
+    values: Vec<f64>,
+    /// The mitigations that were active at the end of each run.
+    mitigations: Vec<Vec<String>>,
+    note: String,
+}
+
+impl<'a> Cell<'a> {
+    fn of(records: &'a [Record], flood: Kind, rate: Rate, arm: Arm) -> Self {
+        let record = records.iter().find(|record| {
+            let setting = &record.setting;
+            record.arm == arm
+                && (setting.flood, setting.rate) == (flood, Some(rate))
+                && setting.delivery == Delivery::Frames
+                && !setting.far
+                && setting.linear != Some(0)
+        });
+        Self { arm, record }
+    }
+
+    /// The share of some clients of all runs together that were answered in time: one run has too few of
+    /// them to judge the target.
+    fn pooled(&self, of: fn(&Record) -> Clients, time: usize) -> Judged {
+        let each = |run: &Run| {
+            let alone = Record { runs: vec![run.clone()], ..self.record?.clone() };
+            Some(of(&alone).percent()?[time])
+        };
+        let all = self.record.map(of).unwrap_or_default();
+        let answered = [all.within_1s, all.within_3s][time];
+        let bound = (all.attempts > 0).then(|| 100.0 * lower_bound(answered, all.attempts));
+        let bound = bound.map(|bound| format!("{} attempts, at least {bound:.2} %", all.attempts));
+        Judged {
+            pooled: all.percent().map(|percent| percent[time]),
+            values: self.runs().iter().filter_map(each).collect(),
+            mitigations: self.mitigations(),
+            note: joined([bound.unwrap_or_default(), self.lost(), self.doubts()]),
+        }
+    }
+
+    /// Compares the runs of each round.
+    fn against(
+        &self,
+        other: &Self,
+        of: impl Fn(&Run) -> Option<f64>,
+        compare: fn(f64, f64) -> f64,
+    ) -> Judged {
+        let values = self.runs().iter().filter_map(|run| {
+            let beside = other.runs().iter().find(|beside| beside.round == run.round)?;
+            Some(compare(of(run)?, of(beside)?))
+        });
+        Judged {
+            pooled: None,
+            values: values.collect(),
+            mitigations: self.mitigations(),
+            note: joined([self.doubts(), other.doubts()]),
+        }
+    }
+
+    fn mitigations(&self) -> Vec<Vec<String>> {
+        self.runs().iter().map(|run| run.mitigations.clone()).collect()
+    }
+
+    fn runs(&self) -> &[Run] {
+        self.record.map_or(&[], |record| &record.runs)
+    }
+
+    /// Returns the share of the clients' SYNs that it could not have answered, in words.
+    fn lost(&self) -> String {
+        let spread = self.record.and_then(|record| record.spread(|run| run.syns_lost));
+        spread.map_or(String::new(), |Spread { median, least, most }| {
+            format!(
+                "{median:.2} % ({least:.2}–{most:.2}) of the clients' SYNs in the whole run never came \
+                 as far as the guard"
+            )
+        })
+    }
+
+    /// Returns the reasons why it was not measured, or may not be relied on.
+    fn doubts(&self) -> String {
+        let title = self.arm.title();
+        let Some(record) = self.record else { return format!("{title}: not part of this run") };
+        if let Some(reason) = &record.unavailable {
+            return format!("{title}: {reason}");
+        }
+        let (runs, mut doubts) = (record.runs.len(), Vec::new());
+        match record.marked() {
+            0 => {}
+            marked => doubts.push(format!(
+                "{title}: {marked} of {runs} runs between perfect drops that differ by more than 10 %"
+            )),
+        }
+        match record.failed {
+            0 => {}
+            failed => doubts.push(format!("{title}: {failed} of {} runs failed", runs + failed)),
+        }
+        doubts.join("; ")
+    }
+}
+
+/// The notes that are not empty.
+fn joined<const N: usize>(notes: [String; N]) -> String {
+    let notes = notes.into_iter().filter(|note| !note.is_empty());
+    notes.collect::<Vec<_>>().join("; ")
+}
+
+impl Judged {
+    /// States in how many runs a mitigation was active. A run without it is about something else.
+    fn with_mitigation(self, mitigation: &str) -> Self {
+        let taken = self
+            .mitigations
+            .iter()
+            .filter(|mitigations| mitigations.iter().any(|it| it == mitigation))
+            .count();
+        let of = match self.mitigations.len() {
+            0 => String::new(),
+            runs => format!("{mitigation} taken in {taken} of {runs} runs"),
+        };
+        Self { note: joined([of, self.note]), ..self }
+    }
+
+    fn goal(self, name: &str, unit: &str, (at_least, limit): (bool, f64)) -> Goal {
+        let rounds = self.values.len();
+        let spread = Spread::of(self.values);
+        let value = self.pooled.or(spread.map(|spread| spread.median));
+        Goal {
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            limit,
+            at_least,
+            value,
+            range: spread.map(|spread| (spread.least, spread.most)),
+            rounds,
+            note: self.note,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_kit::net::lab::Family;
+
+    use super::super::record::tests::run;
+    use super::super::run::Setting;
+    use super::*;
+
+    fn record(arm: Arm, flood: Kind, runs: Vec<Run>) -> Record {
+        let setting = Setting { flood, rate: Some(Rate::Maximum), ..Setting::near(Family::V4) };
+        Record { runs, ..Record::new(arm, setting, 3) }
+    }
+
+    fn named(goals: &[Goal], name: &str) -> Goal {
+        goals.iter().find(|goal| goal.name == name).unwrap().clone()
+    }
+
+    #[test]
+    fn runs_are_compared_with_those_of_their_own_round() {
+        // The machine is twice as fast in the second round, and has no third of the drop.
+        let drop = vec![run(1, 8e6, 100.0), run(2, 16e6, 50.0)];
+        let ours = vec![run(1, 4e6, 140.0), run(2, 12e6, 70.0), run(3, 1e6, 900.0)];
+        let records = [record(Arm::Drop, Kind::Crude, drop), record(Arm::Ours, Kind::Crude, ours)];
+        let goals = goals(&records);
+        let cost = named(&goals, "crude flood at maximum, CPU per packet");
+        assert_eq!((cost.value, cost.range, cost.rounds), (Some(1.4), Some((1.4, 1.4)), 2));
+        let taken = named(&goals, "crude flood at maximum, packets taken");
+        assert_eq!((taken.range, taken.at_least), (Some((0.5, 0.75)), true));
+        assert_eq!(cost.note, "");
+    }
+
+    #[test]
+    fn clients_that_only_the_perfect_drop_lets_in_are_counted_in_points() {
+        let mut ours = run(1, 4e6, 140.0);
+        (ours.new_clients.within_1s, ours.validated_clients.within_1s) = (197, 0);
+        let records = [
+            record(Arm::Drop, Kind::Crude, vec![run(1, 8e6, 100.0)]),
+            record(Arm::Ours, Kind::Crude, vec![ours]),
+        ];
+        let goal = named(&goals(&records), "crude flood at maximum, new clients within 1 s");
+        assert!((goal.value.unwrap() - 1.5).abs() < 1e-9 && goal.limit == 1.0, "{goal:?}");
+    }
+
+    #[test]
+    fn known_and_new_clients_are_judged_apart() {
+        let mut ours = run(1, 4e6, 140.0);
+        (ours.new_clients.within_1s, ours.new_clients.within_3s) = (2, 190);
+        ours.validated_clients.within_1s = 198;
+        let goals = goals(&[record(Arm::Ours, Kind::Mimic, vec![ours])]);
+        let known = named(&goals, "mimic flood at maximum, known clients within 1 s");
+        let new = named(&goals, "mimic flood at maximum, new clients within 3 s");
+        assert_eq!((known.value, new.value), (Some(99.0), Some(95.0)));
+    }
+
+    #[test]
+    fn clients_of_all_rounds_are_judged_together() {
+        let mut runs: Vec<_> = (1..=3).map(|round| run(round, 5e5, 500.0)).collect();
+        runs[1].new_clients.within_1s = 197;
+        let setting =
+            Setting { flood: Kind::Mimic, rate: Some(HALF_A_MILLION), ..Setting::near(Family::V4) };
+        let ours = Record { runs, ..Record::new(Arm::Ours, setting, 3) };
+        let goal = named(&goals(&[ours]), "mimic flood of 500,000 SYN/s, new clients within 1 s");
+        assert_eq!((goal.value, goal.range), (Some(99.5), Some((98.5, 100.0))));
+        assert!(goal.note.starts_with("600 attempts, at least 98.5"), "{}", goal.note);
+    }
+
+    #[test]
+    fn beside_the_share_of_clients_stands_what_never_came_of_their_syns() {
+        let lost = |round, percent| Run { syns_lost: percent, ..run(round, 1e6, 800.0) };
+        let note = |runs| {
+            let goals = goals(&[record(Arm::Ours, Kind::Mimic, runs)]);
+            named(&goals, "mimic flood at maximum, known clients within 1 s").note
+        };
+        let runs = vec![lost(1, Some(1.5)), lost(2, Some(0.25)), lost(3, Some(3.0))];
+        assert!(note(runs).contains("1.50 % (0.25–3.00) of the clients' SYNs in the"));
+        assert!(!note(vec![lost(1, None)]).contains("SYNs"), "records of before it was counted");
+    }
+
+    #[test]
+    fn what_was_not_measured_or_is_in_doubt_is_said_with_the_reason() {
+        let mut doubtful = run(1, 4e6, 140.0);
+        doubtful.brackets = Some([100.0, 120.0]);
+        let missing = Record {
+            unavailable: Some("no nft".to_owned()),
+            ..record(Arm::Cookies1, Kind::Mimic, Vec::new())
+        };
+        let mut ours = record(Arm::Ours, Kind::Mimic, vec![doubtful]);
+        ours.failed = 2;
+        let goals = goals(&[missing, ours]);
+        let taken = named(&goals, "mimic flood at maximum, packets taken, overload rung");
+        assert_eq!((taken.value, taken.rounds), (None, 0));
+        assert_eq!(
+            taken.note,
+            "overload taken in 0 of 1 runs; tcpguard: 1 of 1 runs between perfect drops that differ by more than 10 %; tcpguard: 2 of \
+             3 runs failed; kernel cookies (=1): no nft"
+        );
+        let crude = named(&goals, "crude flood at maximum, CPU per packet");
+        assert!(
+            crude.note.starts_with("tcpguard: not part of this run; perfect drop"),
+            "{crude:?}"
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! The results of all runs of a defence in one setting.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tcpguard_kit::measure::median;
+use tcpguard_kit::traffic::clients::Attempts;
+
+use super::arm::Arm;
+use super::conntrack::Conntrack;
+use super::run::{Outcome, PATIENCE, Setting};
+
+/// Brackets further apart than this share are marked.
+const AGREEMENT: f64 = 0.10;
+/// Limits within which clients want their response.
+const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+
+/// One run between two of the perfect drop.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Run {
+    /// Number of the round, from 1.
+    pub round: usize,
+    /// New clients, each from an address that was never heard of.
+    pub new_clients: Clients,
+    /// Clients from addresses that had connected before the flood.
+    pub validated_clients: Clients,
+    /// SYNs made per second.
+    pub offered: f64,
+    /// Packets taken from the ring per second.
+    pub taken: f64,
+    /// Share of the SYNs that clients sent in the whole run, in %, that never reached the XDP program: they
+    /// found the ring full. `None` where tcpguard does not run, so that nothing counted them, or where the
+    /// flood comes as socket buffers.
+    pub syns_lost: Option<f64>,
+    /// Connection tracking of the host under test; `None` where it tracks no connections.
+    pub conntrack: Option<Conntrack>,
+    /// CPU time in ns; `None` without packets.
+    pub ns_per_packet: Option<f64>,
+    /// Load of the receiving CPU, 0 to 1.
+    pub load: f64,
+    /// CPU ns per packet of the perfect drop before and after it.
+    pub brackets: Option<[f64; 2]>,
+    /// The agent's own name for the situation at the end, if an agent runs.
+    pub state: Option<String>,
+    /// The mitigations that are active then.
+    pub mitigations: Vec<String>,
+}
+
+/// The outcome of a window's clients.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Clients {
+    pub attempts: usize,
+    pub within_1s: usize,
+    pub within_3s: usize,
+    /// Times until half of the clients and 99 % had an open connection, in ms, failures counted as
+    /// [`PATIENCE`]; `None` without attempts.
+    pub connect_ms: Option<[f64; 2]>,
+}
+
+/// All runs of a defence in one setting.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Record {
+    pub arm: Arm,
+    pub setting: Setting,
+    /// Runs that it is to have.
+    pub rounds: usize,
+    /// Whether a target is judged by it.
+    pub is_judged: bool,
+    pub runs: Vec<Run>,
+    /// Runs that were made once more, since they were marked.
+    pub repeated: usize,
+    /// Runs that the lab broke off.
+    pub failed: usize,
+    /// Reason why there are no runs.
+    pub unavailable: Option<String>,
+}
+
+/// Median, least and most.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    pub fn of(values: Vec<f64>) -> Option<Self> {
+        let least = values.iter().copied().min_by(f64::total_cmp)?;
+        let most = values.iter().copied().max_by(f64::total_cmp)?;
+        Some(Self { median: median(values), least, most })
+    }
+
+    /// Returns the spread as a plot shows it.
+    pub const fn point(self) -> [f64; 3] {
+        [self.median, self.least, self.most]
+    }
+}
+
+impl Clients {
+    pub fn of(attempts: &Attempts) -> Self {
+        let ms = |share| attempts.connect_quantile(share, PATIENCE).map(|t| t.as_secs_f64() * 1e3);
+        Self {
+            attempts: attempts.0.len(),
+            within_1s: attempts.within(LIMITS[0]),
+            within_3s: attempts.within(LIMITS[1]),
+            connect_ms: ms(0.5).zip(ms(0.99)).map(<[f64; 2]>::from),
+        }
+    }
+
+    /// Returns all clients of several runs; their times to connect are the medians of the runs'.
+    pub fn pooled<'a>(runs: impl Iterator<Item = &'a Self>) -> Self {
+        let (mut all, mut times) = (Self::default(), [Vec::new(), Vec::new()]);
+        for clients in runs {
+            all.attempts += clients.attempts;
+            all.within_1s += clients.within_1s;
+            all.within_3s += clients.within_3s;
+            for (times, ms) in times.iter_mut().zip(clients.connect_ms.into_iter().flatten()) {
+                times.push(ms);
+            }
+        }
+        all.connect_ms = (!times[0].is_empty()).then(|| times.map(median));
+        all
+    }
+
+    /// Returns a summary in one line.
+    pub fn summary(&self) -> String {
+        self.percent().map_or("none".to_owned(), |[soon, late]| {
+            format!("{} clients, {soon:.1} % within 1 s, {late:.1} % within 3 s", self.attempts)
+        })
+    }
+
+    /// % that had their response within 1 s and within 3 s; `None` without attempts.
+    pub fn percent(&self) -> Option<[f64; 2]> {
+        let percent = |count| 100.0 * count as f64 / self.attempts as f64;
+        (self.attempts > 0).then(|| [percent(self.within_1s), percent(self.within_3s)])
+    }
+}
+
+impl Run {
+    pub fn new(round: usize, outcome: &Outcome, brackets: Option<[f64; 2]>) -> Self {
+        let (cost, time) = (outcome.load.cost, outcome.load.time);
+        Self {
+            round,
+            new_clients: Clients::of(&outcome.new_clients),
+            validated_clients: Clients::of(&outcome.validated_clients),
+            offered: outcome.offered,
+            taken: outcome.load.rate(),
+            syns_lost: outcome.syns_lost.map(|share| 100.0 * share),
+            conntrack: outcome.conntrack,
+            ns_per_packet: (cost.packets > 0).then(|| cost.ns_per_packet()),
+            load: cost.load(time),
+            brackets,
+            state: outcome.state.clone(),
+            mitigations: outcome.mitigations.clone(),
+        }
+    }
+
+    /// Returns the share of the lesser by which the perfect drops around it differ; zero without any.
+    pub fn disagreement(&self) -> f64 {
+        self.brackets.map_or(0.0, |[before, after]| (before - after).abs() / before.min(after))
+    }
+
+    /// Whether the machine was in another mood before than after it.
+    pub fn is_marked(&self) -> bool {
+        self.disagreement() > AGREEMENT
+    }
+
+    /// The cost of a packet as a multiple of the cost of the perfect drop around it.
+    fn times_drop(&self) -> Option<f64> {
+        let [before, after] = self.brackets?;
+        Some(self.ns_per_packet? / ((before + after) / 2.0))
+    }
+}
+
+impl Record {
+    pub fn new(arm: Arm, setting: Setting, rounds: usize) -> Self {
+        Self {
+            arm,
+            setting,
+            rounds,
+            is_judged: false,
+            runs: Vec::new(),
+            repeated: 0,
+            failed: 0,
+            unavailable: None,
+        }
+    }
+
+    /// Returns the new clients of all runs.
+    pub fn new_clients(&self) -> Clients {
+        Clients::pooled(self.runs.iter().map(|run| &run.new_clients))
+    }
+
+    /// Returns the clients of all runs from addresses that had connected before the flood.
+    pub fn validated_clients(&self) -> Clients {
+        Clients::pooled(self.runs.iter().map(|run| &run.validated_clients))
+    }
+
+    pub fn taken(&self) -> Option<Spread> {
+        self.spread(|run| Some(run.taken))
+    }
+
+    pub fn ns_per_packet(&self) -> Option<Spread> {
+        self.spread(|run| run.ns_per_packet)
+    }
+
+    pub fn times_drop(&self) -> Option<Spread> {
+        self.spread(Run::times_drop)
+    }
+
+    /// The spread of a value over its runs.
+    pub fn spread(&self, of: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(of).collect())
+    }
+
+    /// Runs with brackets that do not agree.
+    pub fn marked(&self) -> usize {
+        self.runs.iter().filter(|run| run.is_marked()).count()
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A run of which nothing was lost.
+    pub fn run(round: usize, taken: f64, ns_per_packet: f64) -> Run {
+        let clients =
+            Clients { attempts: 200, within_1s: 200, within_3s: 200, connect_ms: Some([0.1, 0.5]) };
+        Run {
+            round,
+            new_clients: clients,
+            validated_clients: clients,
+            offered: taken,
+            taken,
+            syns_lost: None,
+            conntrack: None,
+            ns_per_packet: Some(ns_per_packet),
+            load: 0.5,
+            brackets: Some([100.0, 105.0]),
+            state: None,
+            mitigations: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_spread_has_the_middle_and_both_ends() {
+        let spread = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
+        assert_eq!(spread.point(), [2.0, 1.0, 3.0]);
+        assert!(Spread::of(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn clients_of_several_runs_are_counted_together() {
+        let [few, many] = [
+            Clients { attempts: 10, within_1s: 5, within_3s: 10, connect_ms: Some([1.0, 9.0]) },
+            Clients { attempts: 90, within_1s: 90, within_3s: 90, connect_ms: Some([3.0, 7.0]) },
+        ];
+        let all = Clients::pooled([&few, &many, &Clients::default()].into_iter());
+        assert_eq!(all.percent(), Some([95.0, 100.0]));
+        assert_eq!(all.connect_ms, Some([3.0, 9.0]));
+        assert_eq!(Clients::default().percent(), None);
+    }
+
+    #[test]
+    fn a_run_is_marked_when_the_drops_around_it_differ_by_more_than_a_tenth() {
+        let of = |brackets| Run { brackets, ..run(1, 1e6, 210.0) };
+        assert!(of(Some([100.0, 110.5])).is_marked() && of(Some([110.5, 100.0])).is_marked());
+        assert!(!of(Some([100.0, 109.5])).is_marked() && !of(None).is_marked());
+        assert_eq!(of(Some([100.0, 110.0])).times_drop(), Some(2.0));
+    }
+}

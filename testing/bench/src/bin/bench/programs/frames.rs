@@ -1,0 +1,153 @@
+//! The packets as frames.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tcpguard::kernel::addr;
+use tcpguard_common::abi::{CookieSecret, FlowKey, option};
+use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
+use tcpguard_kit::measure::clock;
+use tcpguard_kit::net::bare::Sources;
+use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
+
+use super::case::{Family, Packet};
+
+/// To which everything goes.
+pub const PORT: u16 = 443;
+/// The window of a crude SYN.
+pub const CRUDE_WINDOW: u16 = 512;
+/// A network card delivers nothing shorter.
+const SHORTEST: usize = 60;
+const UDP: u8 = 17;
+
+/// MSS 1460, window scale 8, SACK permitted: a SYN of Windows.
+const WINDOWS: [u8; 12] = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
+/// NOP, NOP, timestamps, with an echo that lies in the last slot but is no cookie's.
+const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0];
+
+/// The one source, in a network (/16, /48) that is not the host's own.
+pub fn source(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(203, 0, 113, 66).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9).into(),
+    }
+}
+
+/// The protected host.
+pub fn server(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(192, 0, 2, 1).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    }
+}
+
+/// Source `number` of those that a wrapper draws.
+pub fn drawn(family: Family, number: u32) -> IpAddr {
+    let drawn = Sources::drawn(number);
+    match source(family) {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(drawn).into(),
+        IpAddr::V6(v6) => {
+            let rest = v6.to_bits() & !(0xffff_ffff << 64);
+            Ipv6Addr::from_bits(rest | u128::from(drawn) << 64).into()
+        }
+    }
+}
+
+/// Made anew for each round: the time in a cookie is too old after a minute.
+pub fn frame(packet: Packet, family: Family, secret: &CookieSecret) -> Vec<u8> {
+    let mut frame = match packet {
+        Packet::Arp => arp(),
+        Packet::Udp => udp(family),
+        Packet::Ack => segment(family, flags::ACK, &[]).to_frame(),
+        Packet::AckTimestamps => {
+            let mut echo = TIMESTAMPS;
+            echo[8..].copy_from_slice(&cookie::timestamp(secret, tick()).to_be_bytes());
+            segment(family, flags::ACK, &echo).to_frame()
+        }
+        Packet::CookieAck => cookie_ack(secret, segment(family, flags::ACK, &TIMESTAMPS)),
+        Packet::Bare | Packet::AnyWindow => {
+            let mut syn = segment(family, flags::SYN, &[]);
+            (syn.window, syn.dont_fragment) = (CRUDE_WINDOW, false);
+            syn.to_frame()
+        }
+        Packet::Windows => segment(family, flags::SYN, &WINDOWS).to_frame(),
+        Packet::Linux => segment(family, flags::SYN, &linux_syn_options(1460, 1)).to_frame(),
+    };
+    frame.resize(frame.len().max(SHORTEST), 0);
+    frame
+}
+
+fn segment(family: Family, flags: u8, options: &[u8]) -> Segment {
+    let (from, to) = (SocketAddr::new(source(family), 4000), SocketAddr::new(server(family), PORT));
+    let mut segment = Segment::new(from, to, flags);
+    (segment.seq, segment.window, segment.dont_fragment) = (7, 64_240, true);
+    segment.options = options.to_vec();
+    segment
+}
+
+/// A second ago.
+fn tick() -> u64 {
+    cookie::ticks(clock::boot_ns()) - 1000
+}
+
+/// The ACK of a client after a SYN that was answered a moment ago, with timestamps.
+fn cookie_ack(secret: &CookieSecret, mut ack: Segment) -> Vec<u8> {
+    let flow = FlowKey {
+        client: addr(ack.src.ip()),
+        server: addr(ack.dst.ip()),
+        client_port: ack.src.port().to_be_bytes(),
+        server_port: ack.dst.port().to_be_bytes(),
+    };
+    let options = option::WSCALE | option::SACK | option::TIMESTAMPS;
+    let choice = Choice::new(&Offer::new(1460, 7, options), ack.src.is_ipv6());
+    let handshake = Handshake { flow: &flow, client_isn: ack.seq.wrapping_sub(1) };
+    let cookie = cookie::make(secret, &handshake, tick(), &choice);
+    ack.ack = cookie.isn.wrapping_add(1);
+    ack.options[8..].copy_from_slice(&cookie.timestamp.to_be_bytes());
+    ack.to_frame()
+}
+
+fn arp() -> Vec<u8> {
+    let mut arp = vec![0; SHORTEST];
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    arp
+}
+
+/// Its checksums are those of a segment: no program reads them at XDP.
+fn udp(family: Family) -> Vec<u8> {
+    let mut frame = segment(family, flags::ACK, &[]).to_frame();
+    let protocol = if family == Family::V6 { 20 } else { 23 };
+    frame[protocol] = UDP;
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tcpguard_common::model::cookie_secret;
+
+    use super::*;
+
+    #[test]
+    fn drawn_sources_lie_in_the_network_of_the_one_source() {
+        let drawn = |family| (0..1000).map(move |number| drawn(family, number));
+        assert_eq!(drawn(Family::V6).collect::<BTreeSet<_>>().len(), 1000);
+        assert!(drawn(Family::V6).all(|it| it.to_string().starts_with("2001:db8:")));
+        assert!(drawn(Family::V6).all(|it| it.to_string().ends_with("::9")));
+        assert!(
+            drawn(Family::V4).all(|it| matches!(it, IpAddr::V4(v4) if v4.octets()[0] >> 5 == 4))
+        );
+    }
+
+    #[test]
+    fn every_packet_is_a_whole_frame() {
+        let packets = [Packet::Arp, Packet::Udp, Packet::CookieAck];
+        let packets = packets.into_iter().chain(Packet::ACKS).chain(Packet::SYNS);
+        for (packet, family) in packets.flat_map(|packet| Family::ALL.map(|it| (packet, it))) {
+            let frame = frame(packet, family, &cookie_secret(1));
+            assert!((SHORTEST..128).contains(&frame.len()), "{packet:?}: {}", frame.len());
+            let tcp = !matches!(packet, Packet::Arp | Packet::Udp);
+            assert_eq!(Segment::parse(&frame).is_some(), tcp, "{packet:?}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What a packet costs in each program: the guard's, xdp-filter's, and a SYN proxy's.
+//!
+//! Each case runs by BPF_PROG_TEST_RUN, in rounds that go through all cases in turn, so that a change of
+//! the machine's mood meets all of them. A wrapper in front makes the packet again for each run and draws
+//! its source; "net" is what a case costs above a program that only drops, behind the same wrapper, run
+//! right before and after.
+
+mod case;
+mod filter;
+mod frames;
+mod goals;
+mod guard;
+mod held;
+mod page;
+pub mod profile;
+mod reference;
+mod rules;
+mod stand;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use tcpguard_kit::net::netns::Netns;
+
+use crate::machine::Machine;
+use crate::samples::Samples;
+use crate::{document, whole};
+use case::{Stream, Subject};
+use held::Comparison;
+use stand::Stand;
+
+/// In records.
+pub const NAME: &str = "programs";
+/// Of what `--json` writes.
+const SCHEMA: &str = "tcpguard.bench.programs/1";
+/// What the kernel takes for a measurement beside running it, about: it lets every program end that runs.
+const OVERHEAD: Duration = Duration::from_millis(25);
+
+/// What a packet costs in each program, by BPF_PROG_TEST_RUN; needs root
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench programs", max_term_width = 100)]
+pub struct Options {
+    /// One round of short runs, two minutes. Shows that all works; its figures prove little
+    #[arg(long)]
+    quick: bool,
+    /// Rounds through all cases [default: 9, 1 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Measures only the ratios to others' programs, and fails if one that targets are judged by is well above
+    /// what docs/performance.json has
+    #[arg(long)]
+    held: bool,
+    /// Measures nothing, and holds what `--json` has written to FILE on this machine
+    #[arg(long, value_name = "FILE", requires = "held", conflicts_with_all = ["quick", "rounds", "json"])]
+    from: Option<PathBuf>,
+    /// Holds to FILE instead, which `cargo xtask bench --json FILE` has written
+    #[arg(long, value_name = "FILE", requires = "held")]
+    record: Option<PathBuf>,
+    /// Writes every measurement, goals and plots to FILE
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Options {
+    /// As much as is recorded, or what shows that it works.
+    pub const fn of_record(quick: bool) -> Self {
+        Self { quick, rounds: None, held: false, from: None, record: None, json: None }
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 9 })
+    }
+
+    /// Some ticks of [`tcpguard_common::abi::Pace`], so that the first one, in which a CPU does not know
+    /// yet that this is a flood, counts for little.
+    const fn run(&self) -> Duration {
+        Duration::from_millis(if self.quick { 20 } else { 50 })
+    }
+}
+
+/// What all rounds have shown.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Programs {
+    rounds: usize,
+    /// Names of the guard's programs, and how many instructions the verifier walked.
+    verified: Vec<(String, Option<u32>)>,
+    cases: Vec<Case>,
+    /// What the wrapper and the program that drops cost, in ns.
+    floors: Samples,
+    /// Pairs of floors, and those that differ by more than a tenth.
+    brackets: [usize; 2],
+    /// What could not be measured here, and why.
+    missing: Vec<String>,
+}
+
+/// A packet in a program.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Case {
+    stream: Stream,
+    subject: Subject,
+    /// ns above the floor, one of each round.
+    net: Samples,
+}
+
+impl Programs {
+    fn round(&mut self, stand: &mut Stand, streams: &[(Stream, Vec<Subject>)]) -> Result<()> {
+        for (stream, subjects) in streams {
+            let round = stand.round(*stream, subjects).with_context(|| stream.title())?;
+            for (subject, net) in round.net {
+                self.note(*stream, subject, net);
+            }
+            self.floors.extend(round.floors);
+            for (all, more) in self.brackets.iter_mut().zip(round.brackets) {
+                *all += more;
+            }
+        }
+        self.rounds += 1;
+        Ok(())
+    }
+
+    /// A case that fails once is listed as missing: ratios need all of its rounds.
+    fn note(&mut self, stream: Stream, subject: Subject, net: Result<f64>) {
+        let at =
+            self.cases.iter().position(|case| case.stream == stream && case.subject == subject);
+        match (net, at) {
+            (Ok(net), Some(at)) => self.cases[at].net.push(net),
+            (Ok(net), None) if self.rounds == 0 => {
+                self.cases.push(Case { stream, subject, net: [net].into_iter().collect() });
+            }
+            (Ok(_), None) => {}
+            (Err(error), at) => {
+                at.map(|at| self.cases.remove(at));
+                let line = format!("{}, {}: {error:#}", subject.title(), stream.title());
+                if !self.missing.contains(&line) {
+                    self.missing.push(line);
+                }
+            }
+        }
+    }
+
+    /// The net cost of a case.
+    fn net(&self, stream: Stream, subject: Subject) -> Option<&Samples> {
+        let same = |case: &&Case| case.stream == stream && case.subject == subject;
+        self.cases.iter().find(same).map(|case| &case.net)
+    }
+}
+
+/// Measures everything, in a namespace of its own that is gone afterwards.
+///
+/// # Errors
+/// Without root, or when the guard's programs do not load.
+pub fn measure(options: &Options) -> Result<Programs> {
+    ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
+    // A BPF file system of its own, on which programs can share maps.
+    Netns::new("programs")?.run(|| all_rounds(options))
+}
+
+fn all_rounds(options: &Options) -> Result<Programs> {
+    let mut stand = Stand::load(options.run())?;
+    let held = options.held.then(goals::held);
+    let subjects = |stream| {
+        let mut subjects = stand.subjects(stream);
+        if let Some(held) = &held {
+            subjects.retain(|&subject| held.contains(&(stream, subject)));
+        }
+        (stream, subjects)
+    };
+    let mut streams: Vec<_> = Stream::all().into_iter().map(subjects).collect();
+    streams.retain(|(_, subjects)| !subjects.is_empty());
+    let cases = streams.iter().map(|(_, subjects)| subjects.len()).sum::<usize>();
+    // A floor for every four cases, and a short run before each.
+    let runs = (cases * 5 / 4) as u32 * options.rounds();
+    let time = (options.run() + 2 * OVERHEAD) * runs;
+    eprintln!(
+        "programs: {cases} cases, {} round(s), about {:.1} minutes",
+        options.rounds(),
+        time.as_secs_f64() / 60.0
+    );
+    let verified = stand.guard.programs.iter().map(|cost| (cost.name.clone(), cost.verified));
+    let (verified, missing) = (verified.collect(), stand.missing());
+    let mut programs = Programs { verified, missing, ..Programs::default() };
+    let started = Instant::now();
+    for round in 1..=options.rounds() {
+        programs.round(&mut stand, &streams)?;
+        let (rounds, seconds) = (options.rounds(), started.elapsed().as_secs());
+        eprintln!("programs: round {round} of {rounds}, {seconds} s");
+    }
+    Ok(programs)
+}
+
+/// `bench programs`.
+///
+/// # Errors
+/// As of [`measure`], when there is no record to hold to or something has grown beyond it, and when the
+/// file cannot be written.
+pub fn bench(words: &[&str]) -> Result<()> {
+    let words = std::iter::once("cargo xtask bench programs").chain(words.iter().copied());
+    let options = match Options::try_parse_from(words) {
+        Ok(options) => options,
+        Err(error) => error.exit(),
+    };
+    // Without a record nobody has to wait for the rest.
+    let record = options.held.then(|| whole::recorded(options.record.as_deref())).transpose()?;
+    let recorded: Option<Programs> = record.as_ref().map(|it| it.part(NAME)).transpose()?;
+    let programs = match &options.from {
+        Some(path) => document::read(path, SCHEMA)?,
+        None => measure(&options)?,
+    };
+    println!("{}", document::text(&programs));
+    if let Some(path) = &options.json {
+        document::write(path, SCHEMA, &programs)?;
+    }
+    let Some((record, recorded)) = record.zip(recorded) else { return Ok(()) };
+    let (now, here) = (programs.judged(), Machine::here()?);
+    let comparison = Comparison::new(&recorded.judged(), record.machine(), &now, &here);
+    println!("\n{}", comparison.table());
+    comparison.verdict(programs.brackets)
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_kit::net::bare::Sources;
+
+    use super::case::{Family, Packet};
+    use super::*;
+
+    #[test]
+    fn a_case_that_fails_once_is_no_case() {
+        let mut programs = Programs::default();
+        let stream = Stream { packet: Packet::Ack, family: Family::V4, sources: Sources::One };
+        programs.note(stream, Subject::Wrapper, Ok(1.0));
+        assert!(programs.net(stream, Subject::Wrapper).is_some());
+        programs.rounds = 1;
+        programs.note(stream, Subject::Wrapper, Err(anyhow::anyhow!("gone")));
+        programs.note(stream, Subject::Wrapper, Ok(1.0));
+        assert!(programs.net(stream, Subject::Wrapper).is_none());
+        assert_eq!(programs.missing, ["wrapper alone, ACK, IPv4, 1 source: gone"]);
+    }
+}

@@ -1,0 +1,285 @@
+//! The rule sets that situations need, each under a number of its own.
+//!
+//! All of them are in the kernel at once, as when one replaces another: the programs look up no rule of any set
+//! but the one that counts.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::Result;
+use ipnet::IpNet;
+use tcpguard::kernel::Dataplane;
+use tcpguard_common::abi::{Config, Fingerprint, Mask, RuleRef, maps, quirk};
+use tcpguard_kit::net::bare::Sources;
+
+use super::case::{Family, LISTS, Masks, NETS, SIGNATURES, Situation, among};
+use super::frames::{CRUDE_WINDOW, drawn, source};
+
+/// Under which signatures are that share a mask ...
+const ONE_MASK: Mask = Mask::NoTtl;
+/// ... and under which those are for which the window does not matter.
+const NO_WINDOW: Mask = Mask::NoWindowTtl;
+/// Capacity for rules, in `policy.rules`, where the default is too small.
+pub const MORE_ROOM: u32 = maps::MAX_RULES;
+
+/// The number of the set that counts in a situation. Set 0 is empty.
+pub fn set(situation: Situation, family: Family) -> u64 {
+    let at = |counts: &[u32], count| counts.iter().position(|&it| it == count).unwrap_or(0) as u64;
+    match situation {
+        Situation::Observe
+        | Situation::Followed
+        | Situation::Listeners(_)
+        | Situation::Cookies
+        | Situation::Overload
+        | Situation::Listed(0) => 0,
+        Situation::Listed(count) => 1 + at(&LISTS, count),
+        Situation::Nets(count) => 1 + LISTS.len() as u64 + at(&NETS, count),
+        Situation::Unlisted(_) => 1 + (LISTS.len() + NETS.len()) as u64,
+        Situation::Signatures { count, masks } => {
+            let v6 = u64::from(family == Family::V6);
+            16 * (1 + masks as u64 + Masks::EACH.len() as u64 * v6) + at(&SIGNATURES, count)
+        }
+    }
+}
+
+/// [`tcpguard_common::abi::ListenerEntry::masks`] in a situation.
+pub fn masks(situation: Situation) -> u8 {
+    match situation {
+        Situation::Signatures { count, masks } => {
+            (0..count).map(|number| mask(number, masks)).fold(0, |all, one| all | 1 << one.code())
+        }
+        _ => 0,
+    }
+}
+
+/// [`Config::source_rules`] in a situation.
+pub const fn kinds(situation: Situation) -> u8 {
+    match situation {
+        Situation::Listed(count) | Situation::Unlisted(count) if count != 0 => Config::HOSTS,
+        Situation::Nets(_) => Config::NETS,
+        _ => 0,
+    }
+}
+
+/// Whether there are more rules in a situation than the default capacity holds.
+pub const fn need_more_room(situation: Situation) -> bool {
+    source_rules(situation) > maps::RULES
+}
+
+/// Rules about sources in a situation.
+pub const fn source_rules(situation: Situation) -> u32 {
+    match situation {
+        Situation::Listed(count) | Situation::Unlisted(count) | Situation::Nets(count) => count,
+        _ => 0,
+    }
+}
+
+/// Puts all sets of signatures into the kernel, for ever.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn install_signatures(dataplane: &Dataplane) -> Result<()> {
+    // Each set has the first slots, as if there were no other.
+    let places = SIGNATURES.into_iter().max().unwrap_or(0);
+    (0..places).try_for_each(|place| dataplane.set_rule_expiry(place, u64::MAX))?;
+    for family in Family::ALL {
+        for (masks, count) in Masks::EACH.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
+            let set = set(Situation::Signatures { count, masks }, family);
+            for (place, (mask, fingerprint)) in (0..).zip(signatures(family, count, masks)) {
+                dataplane.set_signature(set, 0, mask, &fingerprint, place)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts the rules about sources of a situation into the kernel, which holds no others meanwhile: they are
+/// in tables that grow dearer with all that is in them.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn list(dataplane: &Dataplane, situation: Situation, family: Family) -> Result<()> {
+    let set = set(situation, family);
+    for (slot, net) in (0..).zip(sources(situation, family)) {
+        dataplane.set_rule_expiry(slot, u64::MAX)?;
+        // Only an operator has so many rules.
+        let rule = RuleRef { slot, flags: RuleRef::BY_OPERATOR };
+        dataplane.set_source_rule(set, &net, None, rule)?;
+    }
+    Ok(())
+}
+
+/// Takes them out again.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn unlist(dataplane: &Dataplane, situation: Situation, family: Family) -> Result<()> {
+    let set = set(situation, family);
+    (0..)
+        .zip(sources(situation, family))
+        .try_for_each(|(slot, net)| Ok(dataplane.remove_source_rule(set, &net, None, slot)?))
+}
+
+/// Prefixes that the rules of a situation match.
+fn sources(situation: Situation, family: Family) -> Vec<IpNet> {
+    match situation {
+        Situation::Listed(count) => {
+            addresses(family, count).into_iter().map(|it| one_client(family, it)).collect()
+        }
+        Situation::Unlisted(count) => {
+            (0..count).map(|number| one_client(family, other(family, number))).collect()
+        }
+        Situation::Nets(count) => nets(family, count),
+        _ => Vec::new(),
+    }
+}
+
+/// A rule about one client.
+fn one_client(family: Family, address: IpAddr) -> IpNet {
+    let length = if family == Family::V4 { 32 } else { 64 };
+    IpNet::new_assert(address, length).trunc()
+}
+
+/// A list of `count`: the one source, all that are drawn when it is measured, and hosts that send nothing.
+pub fn addresses(family: Family, count: u32) -> Vec<IpAddr> {
+    senders(family, count).take(count as usize).collect()
+}
+
+/// Networks of all lengths, around the same hosts; where one holds two of them it counts once.
+fn nets(family: Family, count: u32) -> Vec<IpNet> {
+    let lengths = match family {
+        Family::V4 => 16..=28_u8,
+        Family::V6 => 32..=56,
+    };
+    let hosts = senders(family, count).zip(lengths.cycle());
+    let mut seen = BTreeSet::new();
+    hosts
+        .map(|(host, length)| IpNet::new_assert(host, length).trunc())
+        .filter(|net| seen.insert(*net))
+        .take(count as usize)
+        .collect()
+}
+
+/// The one source, all that are drawn from a list of `count`, and hosts that send nothing, without end.
+fn senders(family: Family, count: u32) -> impl Iterator<Item = IpAddr> {
+    let drawn_from = match among(count) {
+        Sources::One => 0,
+        Sources::Among { bits } => 1 << bits,
+    };
+    let drawn = (0..drawn_from).map(move |number| drawn(family, number));
+    let others = (0..).map(move |number| other(family, number));
+    [source(family)].into_iter().chain(drawn).chain(others)
+}
+
+/// A host that sends nothing. They lie far apart, each in a network of its own.
+pub fn other(family: Family, number: u32) -> IpAddr {
+    // Odd, so that no two are the same.
+    let apart = number.wrapping_mul(0x9e37_79b1);
+    match family {
+        Family::V4 => Ipv4Addr::from_bits(0x0a00_0000 | apart & 0xff_ffff).into(),
+        Family::V6 => Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(apart) << 80).into(),
+    }
+}
+
+/// The mask of a signature.
+const fn mask(number: u32, masks: Masks) -> Mask {
+    match masks {
+        Masks::One => ONE_MASK,
+        Masks::NoWindow => NO_WINDOW,
+        Masks::All => Mask::ALL[number as usize % Mask::ALL.len()],
+    }
+}
+
+/// `count` signatures, one of them that of the crude SYN. Random sources change the IP identification of
+/// IPv4, so it is not under the mask that compares that.
+fn signatures(family: Family, count: u32, masks: Masks) -> Vec<(Mask, Fingerprint)> {
+    let v6 = family == Family::V6;
+    let crude = Fingerprint {
+        window: CRUDE_WINDOW,
+        wscale: 255,
+        ttl: 64,
+        quirks: if v6 { quirk::IPV6 } else { 0 },
+        ..Fingerprint::default()
+    };
+    let hit = (count - 1).min(Mask::Shape.code().into());
+    let signature = |number| {
+        // No SYN is like the others under any mask: that many options are not in one.
+        let options = if number == hit { 0 } else { u64::MAX - u64::from(number) };
+        (mask(number, masks), Fingerprint { options, ..crude })
+    };
+    (0..count).map(signature).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::case::LIST;
+    use super::*;
+
+    /// Situations with rules about sources.
+    fn each_list() -> impl Iterator<Item = Situation> + Clone {
+        let listed = LISTS.into_iter().map(Situation::Listed);
+        listed.chain(NETS.into_iter().map(Situation::Nets)).chain([Situation::Unlisted(LIST)])
+    }
+
+    #[test]
+    fn sets_have_numbers_of_their_own() {
+        let mut sets = BTreeSet::new();
+        for situation in each_list() {
+            assert!(sets.insert(set(situation, Family::V4)));
+        }
+        for (family, count) in Family::ALL.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
+            for masks in Masks::EACH {
+                assert!(sets.insert(set(Situation::Signatures { count, masks }, family)));
+            }
+        }
+        assert!(!sets.contains(&set(Situation::Observe, Family::V6)));
+        assert!(sets.iter().all(|&set| set < 256), "a key holds two bytes of it");
+    }
+
+    #[test]
+    fn rules_are_as_many_as_there_shall_be_and_about_all_who_send() {
+        for (family, situation) in
+            Family::ALL.into_iter().flat_map(|family| each_list().map(move |it| (family, it)))
+        {
+            let (count, rules) = (source_rules(situation), sources(situation, family));
+            assert_eq!(rules.iter().collect::<BTreeSet<_>>().len(), count as usize);
+            let listed = |address: IpAddr| rules.iter().any(|rule| rule.contains(&address));
+            let is_about_others = matches!(situation, Situation::Unlisted(_));
+            assert_eq!(listed(source(family)), !is_about_others, "{situation:?}");
+            let drawn_from = if count == 1 { 0 } else { 1 << (count - 1).ilog2() };
+            let some = (0..drawn_from).step_by(1 + drawn_from as usize / 50);
+            let drawn = |number| drawn(family, number);
+            assert!(some.map(drawn).all(|it| listed(it) != is_about_others), "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_of_addresses_and_networks_are_of_all_lengths() {
+        let lengths = |situation, family| -> BTreeSet<u8> {
+            sources(situation, family).iter().map(IpNet::prefix_len).collect()
+        };
+        for (family, listed, nets) in [(Family::V4, 32, 16..=28), (Family::V6, 64, 32..=56)] {
+            assert_eq!(lengths(Situation::Listed(1_000), family), [listed].into());
+            assert_eq!(lengths(Situation::Nets(1_000), family), nets.collect());
+        }
+    }
+
+    #[test]
+    fn one_signature_is_that_of_the_packet() {
+        for (masks, count) in Masks::EACH.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
+            let all = signatures(Family::V4, count, masks);
+            let keys: BTreeSet<_> = all
+                .iter()
+                .map(|(mask, print)| (mask.code(), print.masked(*mask).words()))
+                .collect();
+            assert_eq!(keys.len(), count as usize, "they differ under their masks");
+            let hits: Vec<_> = all.iter().filter(|(_, print)| print.options == 0).collect();
+            assert_eq!(hits.len(), 1);
+            assert_ne!(hits[0].0, Mask::IpId);
+            let in_use = super::masks(Situation::Signatures { count, masks });
+            assert_eq!(in_use.count_ones(), if masks == Masks::All { count.min(8) } else { 1 });
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The agent's alerts and their times: the JSON document `tcpguard.alerts/1`, read as any other program
+//! would read it.
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::measure::clock::since_boot;
+
+/// An alert of the agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Alert {
+    /// Time of the alert, in nanoseconds since boot.
+    pub at: u64,
+    /// The event's name, such as `attack_started`.
+    pub event: String,
+    /// The number of the attack it belongs to, if it does to one.
+    pub incident: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    schema: String,
+    alerts: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    at: String,
+    event: String,
+    incident: Option<u64>,
+}
+
+/// Reads a document.
+///
+/// # Errors
+/// When it is not JSON, not of this version, or has a time that is none.
+pub fn parse(json: &[u8]) -> Result<Vec<Alert>> {
+    let document: Document = serde_json::from_slice(json).context("these are no alerts")?;
+    ensure!(document.schema == "tcpguard.alerts/1", "not alerts: {}", document.schema);
+    let alert = |Entry { at, event, incident }| {
+        let time = at.parse().with_context(|| format!("{event}: {at:?} is no time"))?;
+        Ok(Alert { at: since_boot(time), event, incident })
+    };
+    document.alerts.into_iter().map(alert).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::clock::boot_ns;
+
+    #[test]
+    fn alerts_have_their_times_by_the_boot_clock() {
+        let at = jiff::Timestamp::now();
+        let json = format!(
+            r#"{{"schema":"tcpguard.alerts/1","alerts":[{{"at":"{at}","severity":"critical",
+                "event":"attack_started","message":"a flood","incident":7}}]}}"#
+        );
+        let [alert] = &parse(json.as_bytes()).unwrap()[..] else { panic!("one alert") };
+        assert_eq!((&*alert.event, alert.incident), ("attack_started", Some(7)));
+        assert!(boot_ns().abs_diff(alert.at) < 1_000_000_000, "{alert:?}");
+    }
+
+    #[test]
+    fn another_document_is_refused() {
+        assert!(parse(br#"{"schema":"tcpguard.alerts/2","alerts":[]}"#).is_err());
+        let no_time = br#"{"schema":"tcpguard.alerts/1","alerts":[{"at":"noon","event":"x"}]}"#;
+        assert!(format!("{:#}", parse(no_time).unwrap_err()).contains("noon"));
+    }
+}

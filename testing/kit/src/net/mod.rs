@@ -1,0 +1,20 @@
+//! The lab and its network.
+//!
+//! - [`netns`], [`lab`], [`delay`]: the lab's network; [`lab_filter`]: the best that any defence could do.
+//! - [`packet`], [`raw`], [`live_frames`]: frames; [`frames`]: SYNs with odd fields of every kind.
+//! - [`foreign`]: a program in the agent's way; [`gap`]: a filter that is off for a moment; [`bare`]:
+//!   programs to be timed; [`ring`]: packets dropped before XDP.
+
+pub mod bare;
+pub(crate) mod bpf;
+pub mod delay;
+pub mod foreign;
+pub mod frames;
+pub mod gap;
+pub mod lab;
+pub mod lab_filter;
+pub mod live_frames;
+pub mod netns;
+pub mod packet;
+pub mod raw;
+pub mod ring;

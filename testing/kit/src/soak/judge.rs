@@ -1,0 +1,536 @@
+//! Judgement of a soak, from its samples alone, without a clock or a process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::samples::{Held, Sample};
+use super::schedule::{Event, Phase, What};
+
+/// Permitted growth of an agent's memory.
+#[derive(Clone, Copy, Debug)]
+struct Allowed {
+    /// Growth of a young agent, however soon, in bytes.
+    young: f64,
+    /// Growth in an hour, in bytes, once the agent is older than [`GROWN`].
+    hourly: f64,
+}
+
+/// Limit for memory in use. A leak is found here: memory that an agent has freed no longer counts.
+const IN_USE: Allowed = Allowed { young: 262_144.0, hourly: 65_536.0 };
+/// Limit for resident memory. The free pieces between those in use are spread over more and more pages as
+/// incidents of unlike sizes replace each other: 500 KiB in the first minute, and for hours some 300 KiB in
+/// each while the memory in use stays the same within 10.
+const RESIDENT: Allowed = Allowed { young: 1_048_576.0, hourly: 524_288.0 };
+/// Memory that a young agent may take gradually in addition: each incident that it remembers takes some 20
+/// KiB, and it remembers 64.
+const REMEMBERED: f64 = 64.0 * 20_480.0;
+/// Age, in s, at which an agent remembers as many incidents as it can: one in a [slot](super::schedule) of 24 s.
+const GROWN: f64 = 1_800.0;
+/// Samples of an agent count after this time of its life, or after a quarter of it if it is short.
+const WARM_UP: f64 = 300.0;
+/// Time, in s, for which an agent must have seen a flood to be required to report it.
+const NOTICED: f64 = 3.0;
+/// Longest time, in s, from the end of a cause to the beginning of its incident.
+const AFTERWARDS: f64 = 1.0;
+/// Least number of samples that show the typical value.
+const USUAL: usize = 3;
+/// Bytes by which maps may differ: only tries of rules change, by some tens of KiB a thousand rules.
+const MAPS: u64 = 1 << 20;
+/// Greatest permitted age of the last poll.
+const POLL_AGE: Duration = Duration::from_secs(2);
+/// Quantile of the normal distribution for an interval of 95 %.
+const Z: f64 = 1.959_964;
+
+/// A flood or a flash crowd as it was, in seconds since the soak began.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// The event as it was planned.
+    pub event: Event,
+    /// Time from its first SYN to its last.
+    pub time: Range<f64>,
+}
+
+/// An agent as it was, in seconds since the soak began.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Time at which it was seen to be ready. Under load it reports a flood before that.
+    pub ready: f64,
+    /// Time at which it was asked to end, or killed.
+    pub end: f64,
+}
+
+/// An incident that an agent reported.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Reported {
+    /// Number of the incident.
+    pub id: u64,
+    /// Port of its listener.
+    pub port: u16,
+    /// Its last class.
+    pub class: String,
+    /// Time at which it was opened, in ms since the soak began.
+    pub at_ms: u64,
+}
+
+/// Rate of growth, by Theil and Sen: the median of the slopes between any two samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slope {
+    /// Growth in an hour.
+    pub hourly: f64,
+    /// The interval of 95 % around it.
+    pub interval: [f64; 2],
+    /// Seconds between the first and the last sample that are compared.
+    pub span: f64,
+}
+
+impl Slope {
+    /// Returns the slope of `value` over samples of which only those of one process in one phase are compared (Sen
+    /// 1968; for several groups Hirsch, Slack and Smith 1982). `None` if there are no two of them.
+    pub fn of(samples: &[Sample], value: impl Fn(&Sample) -> u64) -> Option<Self> {
+        let (mut slopes, mut variance, mut span) = (Vec::new(), 0.0, 0.0_f64);
+        for group in groups(samples).values() {
+            let n = group.len() as f64;
+            variance += n * (n - 1.0) * (2.0 * n + 5.0) / 18.0;
+            for (index, later) in group.iter().enumerate() {
+                for earlier in &group[..index] {
+                    let seconds = later.at - earlier.at;
+                    slopes.push((value(later) as f64 - value(earlier) as f64) * 3600.0 / seconds);
+                    span = span.max(seconds);
+                }
+            }
+        }
+        slopes.sort_by(f64::total_cmp);
+        let last = slopes.len().checked_sub(1)? as f64;
+        let spread = Z * variance.sqrt() / 2.0;
+        let at = |place: f64| slopes[place.clamp(0.0, last).round() as usize];
+        let middle = last / 2.0;
+        Some(Self {
+            hourly: at(middle),
+            interval: [at((middle - spread).floor()), at((middle + spread).ceil())],
+            span,
+        })
+    }
+
+    /// Whether it may be chance, or no more than so many bytes in all.
+    fn is_within(&self, allowed: f64) -> bool {
+        let hours = (self.span / 3600.0).min(1.0);
+        self.interval[0] <= 0.0 || self.hourly * hours <= allowed
+    }
+
+    /// Whether an agent that is not older than [`GROWN`] may grow like this.
+    fn suits_the_young(&self, allowed: Allowed) -> bool {
+        self.is_within(allowed.young + REMEMBERED * (self.span / GROWN).min(1.0))
+    }
+
+    /// Whether an agent that is older than [`GROWN`] may grow like this.
+    fn suits_the_grown(&self, allowed: Allowed) -> bool {
+        self.is_within(allowed.hourly)
+    }
+}
+
+impl fmt::Display for Slope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.interval.map(|end| end / 1024.0);
+        write!(f, "{:.0} KiB an hour ({low:.0} to {high:.0})", self.hourly / 1024.0)
+    }
+}
+
+/// Samples by their process and phase, and by whether the hook for cookies was there.
+fn groups(samples: &[Sample]) -> BTreeMap<(usize, Phase, bool), Vec<&Sample>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for sample in samples {
+        groups.entry((sample.life, sample.phase, sample.cookies)).or_default().push(sample);
+    }
+    groups
+}
+
+/// Returns the samples of each process that are chosen by its age at that time and by its whole life, in s.
+fn aged(samples: &[Sample], is_chosen: impl Fn(f64, f64) -> bool) -> Vec<Sample> {
+    let mut lives: BTreeMap<usize, Range<f64>> = BTreeMap::new();
+    for sample in samples {
+        lives.entry(sample.life).or_insert(sample.at..sample.at).end = sample.at;
+    }
+    let is_chosen = |sample: &&Sample| {
+        let life = &lives[&sample.life];
+        is_chosen(sample.at - life.start, life.end - life.start)
+    };
+    samples.iter().filter(is_chosen).copied().collect()
+}
+
+fn is_warm(age: f64, life: f64) -> bool {
+    age >= WARM_UP.min(life / 4.0)
+}
+
+/// Growth rates of the memory of agents.
+#[derive(Clone, Copy, Debug)]
+pub struct Growth {
+    /// Growth of agents that are warm and not yet older than [`GROWN`]. `None` without two samples to compare.
+    young: Option<Slope>,
+    /// Growth of older agents.
+    grown: Option<Slope>,
+}
+
+impl Growth {
+    /// Growth of the memory in use of the sampled processes.
+    pub fn in_use(samples: &[Sample]) -> Self {
+        Self::of(samples, |sample| sample.held.in_use)
+    }
+
+    /// Growth of the resident memory of the sampled processes.
+    pub fn resident(samples: &[Sample]) -> Self {
+        Self::of(samples, |sample| sample.held.anonymous)
+    }
+
+    fn of(samples: &[Sample], value: fn(&Sample) -> u64) -> Self {
+        let slope = |samples: &[Sample]| Slope::of(samples, value);
+        let young = aged(samples, |age, life| is_warm(age, life) && age < GROWN);
+        Self { young: slope(&young), grown: slope(&aged(samples, |age, _| age >= GROWN)) }
+    }
+
+    /// Whether an agent got so old that only the hourly growth is still allowed.
+    pub const fn saw_the_grown(&self) -> bool {
+        self.grown.is_some()
+    }
+
+    fn is_harmless(&self, allowed: Allowed) -> bool {
+        self.young.is_none_or(|slope| slope.suits_the_young(allowed))
+            && self.grown.is_none_or(|slope| slope.suits_the_grown(allowed))
+    }
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.young, &self.grown) {
+            (None, None) => f.write_str("unknown"),
+            (Some(slope), None) | (None, Some(slope)) => slope.fmt(f),
+            (Some(young), Some(grown)) => {
+                write!(f, "{young} in the first {:.0} minutes, then {grown}", GROWN / 60.0)
+            }
+        }
+    }
+}
+
+/// Leaks over time: memory, descriptors, threads, the kernel's memory for maps.
+pub fn leaks(samples: &[Sample]) -> Vec<String> {
+    let memory = [
+        ("memory in use", Growth::in_use(samples), IN_USE),
+        ("resident memory", Growth::resident(samples), RESIDENT),
+    ];
+    let memory = memory.into_iter().filter(|(_, growth, allowed)| !growth.is_harmless(*allowed));
+    let memory = memory.map(|(what, growth, _)| format!("{what} grows: {growth}"));
+    let warmed = aged(samples, is_warm);
+    let descriptors = changed(&warmed, "descriptors", |sample| sample.held.descriptors);
+    let threads = changed(&warmed, "threads", |sample| sample.held.threads);
+    let maps = samples.iter().map(|sample| sample.held.maps);
+    let maps = maps.clone().min().zip(maps.max()).filter(|(least, most)| most - least > MAPS);
+    let maps = maps.map(|(least, most)| format!("maps take {least} to {most} bytes"));
+    memory.chain(descriptors).chain(threads).chain(maps).collect()
+}
+
+/// The least of `value` in each minute of the agent that lived longest, in KiB, from samples in bytes. A value
+/// that grows and one that changed only once can have the same slope.
+pub fn minutes(samples: &[Sample], value: fn(&Held) -> u64) -> String {
+    let mut lives: BTreeMap<usize, Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        lives.entry(sample.life).or_default().push(sample);
+    }
+    let Some(life) = lives.values().max_by_key(|life| life.len()) else { return String::new() };
+    let mut least: BTreeMap<u64, u64> = BTreeMap::new();
+    for sample in life {
+        let held = least.entry((sample.at - life[0].at) as u64 / 60).or_insert(u64::MAX);
+        *held = value(&sample.held).min(*held);
+    }
+    let said: Vec<String> = least.values().map(|held| (held >> 10).to_string()).collect();
+    said.join(" ")
+}
+
+/// A poll that was late, if one was.
+pub fn polls(ages: &[Duration]) -> Option<String> {
+    let oldest = ages.iter().max()?;
+    (*oldest > POLL_AGE).then(|| format!("the last poll was {oldest:.1?} ago"))
+}
+
+/// Phases in which the typical number of `what` differs between the second half of a life and the first. The
+/// connection of a single query does not change the typical number.
+fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec<String> {
+    let usual = |half: &[&Sample]| {
+        let mut values: Vec<_> = half.iter().map(|sample| value(sample)).collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    let fault = |((life, phase, _), group): (&(usize, Phase, bool), &Vec<&Sample>)| {
+        let (early, late) = group.split_at(group.len() / 2);
+        if early.len() < USUAL {
+            return None;
+        }
+        let (early, late) = (usual(early), usual(late));
+        (early != late).then(|| format!("{late} {what} after {early}, agent {life}, {phase:?}"))
+    };
+    groups(warmed).iter().filter_map(fault).collect()
+}
+
+/// Returns the floods and incidents that do not correspond one to one. Every flood that an agent saw long enough is
+/// an incident of its class, and the same one to the agents after it, and only floods are. A flash crowd may be an
+/// incident. `lives` are the agents in their order.
+pub fn incidents(played: &[Played], lives: &[Life], reported: &BTreeSet<Reported>) -> Vec<String> {
+    let mut invented: BTreeSet<&Reported> = reported.iter().collect();
+    let mut faults = Vec::new();
+    for Played { event, time } in played {
+        let its_own = time.start..time.end + AFTERWARDS;
+        let is_here = |incident: &&&Reported| {
+            let at = incident.at_ms as f64 / 1000.0;
+            incident.port == event.port && its_own.contains(&at)
+        };
+        let found: Vec<&Reported> = invented.iter().filter(is_here).copied().collect();
+        let seen = |life: &Life| time.end.min(life.end) - time.start.max(life.ready);
+        let (class, needed) = match event.what {
+            What::Flood(kind) => (kind.class(), lives.iter().any(|life| seen(life) >= NOTICED)),
+            _ => ("flash_crowd", false),
+        };
+        let what = format!("{:?} at {} after {:.0} s", event.what, event.port, time.start);
+        match found.as_slice() {
+            [] if needed => faults.push(format!("missed: {what}")),
+            [one] if one.class != class => faults.push(format!("{what}: {}", one.class)),
+            [_, _, ..] => {
+                let at = found.iter().map(|one| format!("{:.1}", one.at_ms as f64 / 1e3));
+                let at = at.collect::<Vec<_>>().join(" and ");
+                faults.push(format!("{what} is {} incidents, at {at} s", found.len()));
+            }
+            _ => {}
+        }
+        invented.retain(|incident| !found.contains(incident));
+    }
+    let text = |incident: &&Reported| {
+        let Reported { class, port, at_ms, .. } = incident;
+        format!("invented: {class} at {port} after {:.0} s", *at_ms as f64 / 1e3)
+    };
+    faults.extend(invented.iter().map(text));
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::lab::{Family, PORT};
+    use crate::soak::schedule::Kind;
+    use crate::traffic::random::Random;
+
+    const KIB: f64 = 1024.0;
+
+    /// A sample each two seconds for so long, with the memory held at each time.
+    fn series(seconds: u32, anonymous: impl Fn(f64) -> f64) -> Vec<Sample> {
+        let sample = |look: u32| {
+            let at = f64::from(2 * look);
+            Sample {
+                at,
+                life: 0,
+                phase: if (look / 6).is_multiple_of(2) { Phase::Calm } else { Phase::Flood },
+                cookies: false,
+                held: Held {
+                    in_use: anonymous(at) as u64,
+                    anonymous: anonymous(at) as u64,
+                    descriptors: 60,
+                    threads: 5,
+                    ..Held::default()
+                },
+            }
+        };
+        (0..seconds / 2).map(sample).collect()
+    }
+
+    /// Returns a size that varies by a hundred KiB, and is as much larger in floods.
+    fn noise(at: f64) -> f64 {
+        let noise = Random::new(at as u64).share() * 100.0;
+        let flood = if (at as u64 / 12).is_multiple_of(2) { 0.0 } else { 100.0 };
+        (8_000.0 + noise + flood) * KIB
+    }
+
+    fn slope(samples: &[Sample]) -> Slope {
+        Slope::of(samples, |sample| sample.held.anonymous).unwrap()
+    }
+
+    #[test]
+    fn noise_is_no_growth_and_a_leak_is_19_kib_a_second_in_minutes_and_one_in_an_hour() {
+        for (seconds, rate) in [(170, 19.0), (3_600, 1.0)] {
+            let quiet = series(seconds, noise);
+            assert!(Growth::in_use(&quiet).is_harmless(IN_USE), "{}", Growth::in_use(&quiet));
+            let leaky = series(seconds, |at| 8_000.0 * KIB + at * rate * KIB);
+            assert!(!Growth::in_use(&leaky).is_harmless(IN_USE), "{}", Growth::in_use(&leaky));
+            let hourly = 3_600.0 * rate;
+            let said = format!("{hourly} KiB an hour ({hourly} to {hourly})");
+            assert_eq!(slope(&leaky).to_string(), said);
+        }
+        let leaky = series(3_600, |at| noise(at) + at * KIB);
+        assert!(!Growth::in_use(&leaky).is_harmless(IN_USE));
+    }
+
+    #[test]
+    fn an_old_agent_may_cost_what_is_allowed_and_no_more() {
+        let growing = |hourly: f64| slope(&series(3_602, |at| 1e7 + at * hourly / 3_600.0));
+        for allowed in [IN_USE, RESIDENT] {
+            assert!(growing(0.9 * allowed.hourly).suits_the_grown(allowed));
+            assert!(!growing(1.1 * allowed.hourly).suits_the_grown(allowed));
+        }
+    }
+
+    #[test]
+    fn a_young_one_may_cost_what_incidents_take_and_no_more() {
+        let growing = |all: f64| slope(&series(182, |at| 1e7 + at * all / 180.0));
+        for allowed in [IN_USE, RESIDENT] {
+            let bytes = allowed.young + REMEMBERED / 10.0;
+            assert!(growing(0.9 * bytes).suits_the_young(allowed));
+            assert!(!growing(1.1 * bytes).suits_the_young(allowed));
+        }
+    }
+
+    #[test]
+    fn what_it_remembers_is_no_leak_and_what_goes_on_growing_afterwards_is_one() {
+        let remembering = |at: f64| 8_000.0 * KIB + at.min(1_536.0) * 20.0 / 24.0 * KIB;
+        let quiet = series(3_000, remembering);
+        assert!(Growth::in_use(&quiet).is_harmless(IN_USE), "{}", Growth::in_use(&quiet));
+        let said = Growth::in_use(&quiet).to_string();
+        assert!(said.ends_with("in the first 30 minutes, then 0 KiB an hour (0 to 0)"), "{said}");
+        let leaky = series(3_000, |at| remembering(at) + at * KIB / 3.0);
+        assert!(!Growth::in_use(&leaky).is_harmless(IN_USE), "{}", Growth::in_use(&leaky));
+    }
+
+    #[test]
+    fn another_process_is_not_compared_with_the_one_before() {
+        let mut samples = series(180, |_| 8e6);
+        samples.extend(series(180, |_| 9e6).iter().map(|s| Sample {
+            at: s.at + 180.0,
+            life: 1,
+            ..*s
+        }));
+        assert_eq!(Slope::of(&samples, |s| s.held.anonymous).unwrap().hourly, 0.0);
+        assert_eq!(Slope::of(&samples[..1], |s| s.held.anonymous), None);
+    }
+
+    #[test]
+    fn the_first_minutes_of_a_process_do_not_count_and_of_a_short_one_the_first_quarter() {
+        assert_eq!(aged(&series(3_602, |_| 0.0), is_warm)[0].at, 300.0);
+        assert_eq!(aged(&series(82, |_| 0.0), is_warm)[0].at, 20.0);
+        assert!(aged(&[], is_warm).is_empty());
+    }
+
+    #[test]
+    fn a_descriptor_that_stays_is_found_and_one_that_comes_and_goes_is_not() {
+        let descriptors =
+            |samples: &[Sample]| changed(samples, "descriptors", |s| s.held.descriptors);
+        let mut samples = series(180, |_| 0.0);
+        for sample in samples.iter_mut().step_by(3) {
+            sample.held.descriptors += 2;
+        }
+        assert_eq!(descriptors(&samples), [""; 0]);
+        let in_floods = samples.iter_mut().filter(|sample| sample.phase == Phase::Flood);
+        in_floods.for_each(|sample| sample.held.descriptors += 4);
+        assert_eq!(descriptors(&samples), [""; 0], "more of them in floods is no leak");
+        let armed = samples.iter_mut().filter(|sample| (100.0..140.0).contains(&sample.at));
+        armed.for_each(|sample| (sample.cookies, sample.held.descriptors) = (true, 70));
+        assert_eq!(descriptors(&samples), [""; 0], "nor are those that cookies take");
+        let late = samples.iter_mut().filter(|sample| sample.at > 80.0);
+        late.for_each(|sample| sample.held.descriptors += 1);
+        let found =
+            ["61 descriptors after 60, agent 0, Calm", "65 descriptors after 64, agent 0, Flood"];
+        assert_eq!(descriptors(&samples), found);
+        assert_eq!(descriptors(&samples[38..42]), [""; 0], "too few to say");
+    }
+
+    #[test]
+    fn all_kinds_of_leaks_are_named_and_a_steady_process_has_none() {
+        let mut samples = series(180, noise);
+        assert_eq!(leaks(&samples), [""; 0]);
+        for sample in &mut samples {
+            let since = (sample.at / 10.0) as u64;
+            sample.held.in_use += since << 17;
+            sample.held.anonymous += since << 18;
+            sample.held.threads += since;
+            sample.held.descriptors += since;
+            sample.held.maps += since << 17;
+        }
+        let found = leaks(&samples);
+        for what in [
+            "in use grows",
+            "resident memory grows",
+            "descriptors after",
+            "threads after",
+            "maps take",
+        ] {
+            assert!(found.iter().any(|leak| leak.contains(what)), "{what}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn of_the_oldest_agent_the_least_of_each_minute_is_said() {
+        let mut samples = series(50, |_| 3e6);
+        let grown = series(180, |at| (1_000.0 + at) * KIB);
+        samples.extend(grown.iter().map(|s| Sample { at: s.at + 50.0, life: 1, ..*s }));
+        assert_eq!(minutes(&samples, |held| held.in_use), "1000 1060 1120");
+        assert_eq!(minutes(&[], |held| held.in_use), "");
+    }
+
+    #[test]
+    fn a_poll_is_late_after_two_seconds() {
+        let ages = [250, 2_000, 2_001].map(Duration::from_millis);
+        assert_eq!((polls(&ages[..2]), polls(&[])), (None, None));
+        assert_eq!(polls(&ages).unwrap(), "the last poll was 2.0s ago");
+    }
+
+    fn played(what: What, port: u16, time: Range<f64>) -> Played {
+        let event = Event { at: Duration::ZERO, what, port, family: Family::V4 };
+        Played { event, time }
+    }
+
+    fn reported(id: u64, port: u16, class: &str, at: f64) -> Reported {
+        Reported { id, port, class: class.to_owned(), at_ms: (at * 1000.0) as u64 }
+    }
+
+    #[test]
+    fn each_flood_is_one_incident_of_its_class_however_many_agents_saw_it() {
+        let played = [
+            played(What::Flood(Kind::Crude), PORT, 10.0..18.0),
+            played(What::Flood(Kind::Single), PORT + 1, 34.0..42.0),
+            played(What::FlashCrowd, PORT + 2, 60.0..66.0),
+        ];
+        let life = |ready, end| Life { ready, end };
+        let lives = [life(0.0, 14.0), life(15.0, 40.0), life(40.8, 100.0)];
+        let all = [
+            reported(1, PORT, "random_spoofed", 10.6),
+            reported(2, PORT + 1, "single_source", 34.5),
+            reported(3, PORT + 2, "flash_crowd", 61.0),
+        ];
+        let judged = |all: &[&Reported]| {
+            let all = all.iter().copied().cloned().collect();
+            incidents(&played, &lives, &all)
+        };
+        let [a, b, c] = &all;
+        assert_eq!(judged(&[a, b, c]), [""; 0]);
+        assert_eq!(judged(&[a, b]), [""; 0], "a rush need be none");
+        let late = reported(4, PORT + 1, "single_source", 42.5);
+        assert_eq!(judged(&[a, &late]), [""; 0], "within a second after its end");
+
+        assert_eq!(judged(&[b]), ["missed: Flood(Crude) at 443 after 10 s"]);
+        // Of the next agent.
+        let again = reported(5, PORT, "random_spoofed", 15.9);
+        let twice = "Flood(Crude) at 443 after 10 s is 2 incidents, at 10.6 and 15.9 s";
+        assert_eq!(judged(&[a, b, &again]), [twice]);
+        let wrong = reported(2, PORT + 1, "handshake_degraded", 34.5);
+        assert_eq!(judged(&[a, &wrong]), ["Flood(Single) at 444 after 34 s: handshake_degraded"]);
+        let elsewhere = reported(6, PORT + 3, "random_spoofed", 12.0);
+        assert_eq!(judged(&[a, b, &elsewhere]), ["invented: random_spoofed at 446 after 12 s"]);
+        let in_peace = reported(7, PORT, "handshake_degraded", 80.0);
+        assert_eq!(judged(&[a, b, &in_peace]), ["invented: handshake_degraded at 443 after 80 s"]);
+    }
+
+    #[test]
+    fn a_flood_that_no_agent_saw_for_three_seconds_need_not_be_an_incident() {
+        let played = [played(What::Flood(Kind::Crude), PORT, 10.0..15.0)];
+        let life = |ready, end| Life { ready, end };
+        let unseen = [life(0.0, 12.0), life(13.0, 100.0)];
+        assert_eq!(incidents(&played, &unseen, &BTreeSet::new()), [""; 0]);
+        let seen = [life(0.0, 13.5), unseen[1]];
+        assert_eq!(incidents(&played, &seen, &BTreeSet::new()).len(), 1);
+    }
+}

@@ -1,0 +1,173 @@
+//! Limits of the cost of tcpguard to a host, in memory and in bytes on the disk, and of the time that
+//! operators wait. `status_live.rs` tests that a status takes 20 ms at most, and `listeners.rs` that 10,000
+//! sockets are listed within 200 ms. Needs root, `TCPGUARD_BIN`, and for the package systemd, dpkg and
+//! `TCPGUARD_DIST`.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+use std::{env, fs, process};
+
+use clap::CommandFactory;
+use tcpguard::cli::Args;
+use tcpguard_kit::daemon::first_use::FirstUse;
+use tcpguard_kit::daemon::guard::{self, Guard, Mode};
+use tcpguard_kit::measure::peak;
+use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::traffic::clients::Load;
+use tcpguard_kit::traffic::flood::Flood;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Bytes of the program without symbols, as a package holds it.
+const BINARY: u64 = 9 << 20;
+/// Bytes of memory of an agent that has nothing to do.
+const AGENT: u64 = 16 << 20;
+/// Bytes of memory of any question.
+const QUESTION: u64 = 12 << 20;
+/// From `dpkg -i` to the first status page.
+const FIRST_STATUS: Duration = Duration::from_secs(10);
+
+#[test]
+fn the_binary_is_small() {
+    let stripped = env::temp_dir().join(format!("tcpguard-stripped-{}", process::id()));
+    let strip = Command::new("strip")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(guard::binary().unwrap())
+        .status()
+        .unwrap();
+    assert!(strip.success(), "{strip}");
+    let size = fs::metadata(&stripped).unwrap().len();
+    fs::remove_file(&stripped).unwrap();
+    println!("{size} bytes of {BINARY}");
+    assert!(size <= BINARY, "{size} bytes");
+}
+
+#[test]
+fn an_idle_agent_takes_little_memory() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    // By then everything that runs by the second, the ten seconds and the half minute has run.
+    sleep(35 * SECOND);
+    let status = guard.status().unwrap();
+    let pid = status.document()["daemon"]["pid"].as_u64().unwrap();
+    let memory = peak::resident(pid.try_into().unwrap()).unwrap();
+    println!("an idle agent: {} kB of {} kB", memory >> 10, AGENT >> 10);
+    assert!(memory <= AGENT, "{memory} bytes");
+}
+
+/// Commands that read, and print the result.
+const QUESTIONS: [&str; 24] = [
+    "status",
+    "status --json",
+    "status --listeners",
+    "check",
+    "explain 192.0.2.7",
+    "explain 1",
+    "alerts list",
+    "alerts show 1",
+    "events",
+    "rules list",
+    "rules export --all",
+    "mode",
+    "report 1 --html -",
+    "report 1 --json",
+    "doctor",
+    "tune",
+    "tune --sysctl",
+    "config check /run/tcpguard.toml",
+    "config show /run/tcpguard.toml",
+    "config init -",
+    "states --queues",
+    "listeners --all",
+    "metrics",
+    "version",
+];
+
+/// Commands that are no question, or not about this host.
+const OTHERS: [&str; 17] = [
+    // The agent.
+    "run",
+    // A terminal's.
+    "top",
+    // Changes.
+    "block",
+    "unblock",
+    "allow",
+    "disallow",
+    "rules import",
+    "rules confirm",
+    "rules flush",
+    "mitigation",
+    "reload",
+    "detach",
+    "restore-sysctls",
+    // It connects two network namespaces.
+    "selftest",
+    // Captures: `cargo xtask bench replay` checks the memory that they take.
+    "replay",
+    // For package maintainers.
+    "completions",
+    "manual",
+];
+
+/// `verb` and the verbs below it: `status`, `rules list`, …
+fn verbs(command: &clap::Command, above: &str, found: &mut Vec<String>) {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let name = format!("{above} {}", verb.get_name()).trim().to_owned();
+        match verb.has_subcommands() {
+            true => verbs(verb, &name, found),
+            false => found.push(name),
+        }
+    }
+}
+
+#[test]
+fn every_verb_is_a_question_or_known_to_be_none() {
+    let mut known = Vec::new();
+    verbs(&Args::command(), "", &mut known);
+    for verb in &known {
+        let is_it = |line: &&str| *line == verb || line.starts_with(&format!("{verb} "));
+        let asked = QUESTIONS.iter().any(is_it);
+        assert!(asked != OTHERS.iter().any(|other| other == verb), "tcpguard {verb}");
+    }
+}
+
+#[test]
+fn every_question_takes_little_memory() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    sleep(3 * SECOND);
+    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 60 * SECOND) };
+    let flood = flood.start(&lab).unwrap();
+    guard.wait_for_rule(10 * SECOND).unwrap();
+    assert_eq!(guard.status().unwrap().incidents()[0].id(), 1, "the questions are about it");
+    let block = guard::cli(&lab.edge, &["block", "198.51.100.0/24"]).unwrap();
+    assert!(block.status.success(), "something to export: {block:?}");
+
+    let mut greedy = Vec::new();
+    for question in QUESTIONS {
+        let words: Vec<&str> = question.split(' ').collect();
+        let memory = peak::memory(&lab.edge, &words).unwrap();
+        println!("tcpguard {question}: {} kB", memory >> 10);
+        if memory > QUESTION {
+            greedy.push(format!("tcpguard {question}: {memory} bytes"));
+        }
+    }
+    flood.stop().unwrap();
+    load.finish().unwrap();
+    assert!(greedy.is_empty(), "{greedy:#?}");
+}
+
+#[test]
+fn a_package_answers_within_ten_seconds() {
+    let first = FirstUse::of_package().unwrap();
+    println!("{first}");
+    assert!(first.status <= FIRST_STATUS, "{first}");
+    assert!(first.page.contains("observing"), "{}", first.page);
+}

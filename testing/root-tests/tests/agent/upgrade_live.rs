@@ -1,0 +1,269 @@
+//! Upgrades and downgrades in a flood, between two builds of which neither can make anything of the
+//! other's maps. Needs root, `TCPGUARD_BIN`, and `TCPGUARD_OTHER_BIN`.
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_goals::{Goal, Row, size};
+use tcpguard_kit::daemon::guard::{Guard, Mode, binary, cli, other_binary};
+use tcpguard_kit::daemon::pins::PIN_DIR;
+use tcpguard_kit::daemon::status::{Rule, Status};
+use tcpguard_kit::measure::clock::{between, boot_ns};
+use tcpguard_kit::measure::leak::{Books, Fate};
+use tcpguard_kit::net::gap;
+use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::traffic::clients::{Load, PATIENCE};
+use tcpguard_kit::traffic::flood::{Flood, MAX_DURATION, Shape};
+use tcpguard_kit::traffic::likeness::Likeness;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second.
+const CLIENT_RATE: u32 = 100;
+/// Greatest permitted share of frames, from 0 to 1, that the cables lose. With more, the cause of a lost client would
+/// be unknown.
+const MOST_LOST: f64 = 0.001;
+/// Duration of the gap of [`Change::ButForAMoment`]: long enough that some SYN gets in on any machine.
+const MOMENT: Duration = Duration::from_millis(10);
+/// Duration of the gap of [`Change::ButForAWhile`]: long enough for clients to notice.
+const WHILE: Duration = Duration::from_secs(6);
+const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "whoever comes first has given up");
+
+/// Fingerprint of the flood's SYNs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flooding {
+    /// Alike, from random sources: a rule drops them.
+    Crude,
+    /// Like those of clients: they are answered with cookies.
+    LikeClients,
+}
+
+impl Flooding {
+    /// SYNs a second, and fewer for clients on a machine that does not carry both.
+    const fn rates(self) -> [u32; 3] {
+        match self {
+            Self::Crude => [100_000, 50_000, 20_000],
+            Self::LikeClients => [20_000, 10_000, 5_000],
+        }
+    }
+}
+
+/// Way in which one version follows the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Change {
+    /// As a package does it: the one is stopped, the other started.
+    Upgrade,
+    /// The naive variant of a filter: the agent's filter is detached before the other starts.
+    Anew,
+    /// The naive variant of cookies: the other is left nothing.
+    Disinherited,
+    /// The least of all gaps: the filter is off for a moment before the other starts.
+    ButForAMoment,
+    /// A gap that clients notice: the filter is off until the last of their tries is over.
+    ButForAWhile,
+}
+
+/// Observations of a number of changes.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Fate of the flood's SYNs, where there were no clients.
+    fate: Fate,
+    handshakes: usize,
+    failed: usize,
+    /// Share of the frames that the cables to the attacked host lost meanwhile, 0 to 1.
+    lost: f64,
+}
+
+/// Whether the rules are the same.
+fn has_rules_of(now: &Status, then: &Status) -> bool {
+    let (rules, others) = (now.rules(), then.rules());
+    // Times of day are kept in milliseconds.
+    let same = |(one, other): (&Rule, &Rule)| {
+        one.matches() == other.matches() && one.created().abs_diff(other.created()) < 50_000_000
+    };
+    rules.len() == others.len()
+        && rules.iter().zip(&others).all(same)
+        && now.rules_in_kernel() == then.rules_in_kernel()
+}
+
+/// Changes to the other version and back so many times in a flood of `rate`, with clients or without. Where there are
+/// none, all that gets in is the flood's.
+fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Change) -> Seen {
+    let syncookies = u8::from(flooding == Flooding::LikeClients);
+    let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();
+    let service = Family::V4.service();
+    let flood = Flood { rate, ..Flood::random(service, MAX_DURATION) };
+    let flood = match flooding {
+        Flooding::Crude => flood,
+        Flooding::LikeClients => {
+            let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+            Flood { shape: Shape::Copy(likeness), ..flood }
+        }
+    };
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, service, CLIENT_RATE).unwrap();
+    sleep(2 * SECOND);
+    let load = if clients { Some(load) } else { load.finish().map(|_| None).unwrap() };
+    let is_defended = |status: &Status| match flooding {
+        Flooding::Crude => status.rules_in_kernel() >= Some(1),
+        Flooding::LikeClients => status.mitigation("cookies") == Some("active"),
+    };
+    let defended = || {
+        guard.wait_until("a defence", 6 * SECOND, is_defended)?;
+        sleep(SECOND);
+        Ok(())
+    };
+    // Beside clients the flood's SYNs could not be distinguished.
+    let mut books = (!clients).then(|| Books::open(&lab, &flood, defended).unwrap());
+    let flood = flood.start(&lab).unwrap();
+    // The mitigation that defended the host when the books were opened still does.
+    if clients {
+        defended().unwrap();
+    }
+    let held = guard.status().unwrap();
+    let versions: [PathBuf; 2] = [other_binary().unwrap(), binary().unwrap()];
+    let (begun, sent_before, lost_before) = (boot_ns(), flood.sent(), lab.lost().unwrap());
+    let mut changes = Vec::new();
+    for version in (0..times).flat_map(|_| &versions) {
+        flood.goes_on().unwrap();
+        changes.push(boot_ns());
+        guard.stop().unwrap();
+        match change {
+            Change::Upgrade => {}
+            Change::Anew => drop(cli(&lab.edge, &["detach", "--all"]).unwrap()),
+            Change::Disinherited => {
+                lab.edge.exec(&format!("find {PIN_DIR} -name handover-* -delete")).unwrap();
+            }
+            Change::ButForAMoment | Change::ButForAWhile => {
+                let time = if change == Change::ButForAWhile { WHILE } else { MOMENT };
+                let off = gap::off_for(&lab.edge, time).unwrap();
+                println!("  off for {off:.1?}");
+            }
+        }
+        guard.start_again_as(version, Mode::Enforce).unwrap();
+        if let Some(books) = &mut books {
+            books.next_filter().unwrap();
+        }
+        sleep(SECOND);
+        if change == Change::Upgrade {
+            let status = guard.status().unwrap();
+            assert_eq!(status.mitigation("cookies"), held.mitigation("cookies"));
+            // A mimicking flood without clients gets a rule sooner or later.
+            let settled = clients || flooding == Flooding::Crude;
+            assert!(!settled || has_rules_of(&status, &held), "{:#}", status.document());
+        }
+    }
+    let ended = boot_ns();
+    // The last clients have their time too, still in the flood.
+    if clients {
+        sleep(3 * SECOND);
+    }
+    flood.goes_on().unwrap();
+    let lost = (lab.lost().unwrap() - lost_before) as f64 / (flood.sent() - sent_before) as f64;
+    let sent = flood.stop().unwrap().sent;
+    let mut seen = Seen { lost, ..Seen::default() };
+    if let Some(books) = books {
+        seen.fate = books.close(sent).unwrap();
+    }
+    if let Some(load) = load {
+        let attempts = load.finish().unwrap().begun(begun, ended);
+        println!("  {}", attempts.summary());
+        seen.handshakes = attempts.0.len();
+        let failed: Vec<_> = attempts.0.iter().filter(|attempt| attempt.took.is_none()).collect();
+        for attempt in failed.iter().take(40) {
+            let last = changes.iter().rposition(|change| *change <= attempt.at);
+            let since = last.map(|last| between(changes[last], attempt.at));
+            println!(
+                "  failed: begun {since:.2?} after change {last:?}, open after {:.2?}",
+                attempt.connected
+            );
+        }
+        seen.failed = failed.len();
+    }
+    println!("{flooding:?}, {change:?}, {times} times there and back: {seen:?}");
+    seen
+}
+
+/// The clients' observations, and the SYNs per second: fewer where the cables may have lost a client.
+fn with_clients(times: u64, flooding: Flooding) -> (u32, Seen) {
+    let see = |rate| (rate, changed(times, flooding, rate, true, Change::Upgrade));
+    let mut tried = flooding.rates().into_iter().map(see);
+    tried
+        .find(|(rate, seen)| {
+            let carried = seen.failed == 0 || seen.lost <= MOST_LOST;
+            if !carried {
+                println!("  this machine does not carry {rate} SYN/s and clients");
+            }
+            carried
+        })
+        .expect("a machine that carries the least of the rates")
+}
+
+/// The row of a type of flood. `naive` is its naive variant.
+fn row(name: &'static str, flooding: Flooding, naive: Change) {
+    let row = Row::new(Goal::G3).named(name);
+    let times = size(1, 50);
+    let [rate, ..] = flooding.rates();
+    let alone = |times, change| changed(times, flooding, rate, false, change).fate;
+    let fate = alone(times, Change::Upgrade);
+    let (clients_rate, clients) = with_clients(times, flooding);
+    let (leaks, brief) = (alone(1, naive), alone(1, Change::ButForAMoment));
+    // A mimicking flood is answered with cookies of the kernel as well.
+    let unguarded = (flooding == Flooding::Crude)
+        .then(|| changed(1, flooding, clients_rate, true, Change::ButForAWhile));
+    let shut_out = unguarded.as_ref().is_none_or(|seen| seen.failed > 0);
+    let result = format!(
+        "changes of version: {} of {} SYNs let in ({}), {} of {} handshakes in \
+         {clients_rate} SYN/s failed",
+        fate.leaked(),
+        fate.sent,
+        fate.forgiven(),
+        clients.failed,
+        clients.handshakes
+    );
+    row.result(2 * 2 * times, result, fate.leaked() == 0 && clients.failed == 0)
+        .naive(
+            2,
+            format!(
+                "{naive:?}: {} of {} SYNs let in; with the filter off for some 10 ms at each: {} by the \
+                 kernel's count, {} seen by no filter{}",
+                leaks.leaked(),
+                leaks.sent,
+                brief.by_kernel(),
+                brief.unseen(),
+                unguarded.map_or_else(String::new, |seen| format!(
+                    "; off for {} s: {} of {} handshakes failed",
+                    WHILE.as_secs(),
+                    seen.failed,
+                    seen.handshakes
+                ))
+            ),
+            leaks.leaked() > 1_000 && brief.by_kernel() > 0 && brief.unseen() > 0 && shut_out,
+        )
+        .finish();
+}
+
+#[test]
+fn g3_upgrades_in_a_flood_let_nothing_in_and_no_handshake_fails() {
+    row("rules", Flooding::Crude, Change::Anew);
+}
+
+#[test]
+fn g3_upgrades_while_cookies_are_active_leak_no_syn_and_fail_no_handshake() {
+    row("cookies", Flooding::LikeClients, Change::Disinherited);
+}
+
+/// Each says which it is, and neither can use the other's maps.
+#[test]
+fn the_two_versions_differ_in_their_layouts() {
+    let version = |program: PathBuf| {
+        let output =
+            std::process::Command::new(program).args(["version", "--json"]).output().unwrap();
+        let version: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (version["version"].as_str().unwrap().to_owned(), version["abi"].as_u64().unwrap())
+    };
+    let (own, other) = (version(binary().unwrap()), version(other_binary().unwrap()));
+    assert_eq!(other, (format!("{}-other", own.0), own.1 + 1));
+}

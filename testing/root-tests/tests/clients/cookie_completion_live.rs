@@ -1,0 +1,111 @@
+//! Cookies that lead to no completed handshake on the host, because a firewall drops the ACK of a connection
+//! if it has not seen its SYN. The agent withdraws the mitigation at once and does not try it again. Needs
+//! root, `TCPGUARD_BIN`, and for the XDP program's own cookies Linux 6.9.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::measure::clock::between;
+use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::net::lab_filter::only_connections;
+use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_kit::traffic::flood::{Flood, Shape};
+use tcpguard_kit::traffic::likeness::Likeness;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// SYNs of the flood per second.
+const FLOOD: u32 = 2_000;
+/// Duration of the flood.
+const LASTS: Duration = Duration::from_secs(14);
+/// Longest time from the first cookie to the withdrawal.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Reason that the agent gives where it does not try cookies again after a while.
+const FOR_GOOD: &str = "it is not tried again until the firewall or the configuration changes";
+
+/// One half of the connections is of a validated client, the other of new clients in many networks.
+fn cookies_are_withdrawn(backend: &str, clients: u32) {
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let service = Family::V4.service();
+    let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+    let flood =
+        Flood { shape: Shape::Copy(likeness), rate: FLOOD, ..Flood::random(service, LASTS) };
+    // The firewall knows no connection that the kernel answers with a cookie of its own, so the queue is to
+    // take the whole flood.
+    for limit in ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"] {
+        lab.edge.sysctl(limit, "65535").unwrap();
+    }
+    let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, 65_535).unwrap();
+    only_connections(&lab.edge, INTERFACE).unwrap();
+    let config = format!("[cookies]\nbackend = \"{backend}\"\n");
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+    let loads = [(Home::One, clients / 2), (Home::Anywhere(1), clients.div_ceil(2))];
+    let loads = loads.map(|(home, rate)| {
+        let visitors = Visitors { rate, home, patience: PATIENCE };
+        Load::of(&lab.client, service, visitors).unwrap()
+    });
+    sleep(2 * SECOND);
+    let flood = flood.start(&lab).unwrap();
+    let refused = |status: &tcpguard_kit::daemon::status::Status| {
+        status.mitigation("cookies") == Some("refused")
+    };
+    let status = guard.wait_until("cookies are withdrawn", LASTS - 3 * SECOND, refused).unwrap();
+    let why = status.mitigation_reason("cookies").unwrap_or_default().to_owned();
+    let flood = flood.wait().unwrap();
+    let status = guard.status().unwrap();
+    let attempts = loads.map(|load| load.finish().unwrap());
+
+    assert!(why.contains("its firewall or another program drops their ACKs"), "{why}");
+    let alerts = guard.alerts().unwrap();
+    let at = |event: &str| {
+        let found = alerts.iter().filter(|alert| alert.event == event).map(|alert| alert.at);
+        let [at] = found.collect::<Vec<_>>()[..] else { panic!("not one {event}: {alerts:?}") };
+        at
+    };
+    let (taken, withdrawn) = (at("mitigation_started"), at("mitigation_withdrawn"));
+    let begun = |when: &str, from: u64, to: u64| {
+        let [known, new_clients] = attempts.each_ref().map(|all| all.begun(from, to));
+        println!("  {when}, the known client: {}", known.summary());
+        println!("  {when}, strangers: {}", new_clients.summary());
+        [known, new_clients]
+    };
+    println!(
+        "{backend}, {clients} clients a second: withdrawn after {:.2?}; {} cookies sent, {} good",
+        between(taken, withdrawn),
+        status.listener_total(PORT, "cookies_sent"),
+        status.listener_total(PORT, "cookies_redeemed"),
+    );
+    begun("before cookies", flood.started, taken);
+    begun("while they were sent", taken, withdrawn);
+    let after = begun("after", withdrawn, flood.ended);
+    assert!(refused(&status), "still: {:?}", status.mitigation("cookies"));
+    if clients >= 20 {
+        assert!(between(taken, withdrawn) <= WITHDRAWN_WITHIN, "{:?}", between(taken, withdrawn));
+        // Where all came from one network, they could be an attacker's, and cookies would be tried again.
+        assert!(guard.log().contains(FOR_GOOD), "{}", guard.log());
+        for some in after {
+            assert!(some.share_within(SECOND) >= 0.97, "the stack serves: {}", some.summary());
+        }
+    } else {
+        // Of few clients, one that came as cookies went is a larger share.
+        let all = Attempts(after.map(|some| some.0).concat());
+        assert!(all.share_within(SECOND) >= 0.9, "the stack serves: {}", all.summary());
+    }
+}
+
+#[test]
+fn own_cookies_are_withdrawn_where_the_host_completes_none_of_their_handshakes() {
+    cookies_are_withdrawn("own", 40);
+}
+
+#[test]
+fn cookies_of_the_kernels_making_are_withdrawn_where_the_host_completes_none_of_their_handshakes() {
+    cookies_are_withdrawn("kernel_helper", 40);
+}
+
+#[test]
+fn a_trickle_of_clients_is_enough_to_have_cookies_withdrawn() {
+    cookies_are_withdrawn("own", 3);
+}

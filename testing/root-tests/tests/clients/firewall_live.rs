@@ -1,0 +1,477 @@
+//! Hosts with a packet filter. Where its rules depend on seeing SYNs, none is answered with a cookie, and clients
+//! connect as before. Where they do not, or accept tcpguard's mark, cookies are used and clients connect too. Needs
+//! root, `TCPGUARD_BIN`, nft and iptables, of both kinds.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_goals::{Goal, Row, size};
+use tcpguard_kit::daemon::doctor;
+use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::measure::clock::boot_ns;
+use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::traffic::clients::{Attempts, Home, Load, Visitors};
+use tcpguard_kit::traffic::flood::{Flood, FloodReport, RunningFlood, Shape};
+use tcpguard_kit::traffic::likeness::Likeness;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second. In a flood, so many of a validated client, and as many of new clients.
+const CLIENT_RATE: u32 = 50;
+/// Within this time of a flood, cookies are taken or refused.
+const DECIDED: Duration = Duration::from_secs(5);
+const MARK: &str = "mark = 0x10000000\n";
+
+/// "New, not SYN".
+const NEW_NOT_SYN: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    tcp flags & (fin|syn|rst|ack) != syn ct state new counter drop
+  }
+}";
+/// Connections are accepted by their SYN, all else is refused.
+const SYN_ACCEPTED: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ct state established,related accept
+    iifname lo accept
+    tcp dport 443 tcp flags & (fin|syn|rst|ack) == syn ct state new accept
+    meta l4proto tcp reject with tcp reset
+  }
+}";
+/// Invalid packets are dropped: harmless, but where conntrack wants to see each SYN.
+const INVALID: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ct state invalid drop
+  }
+}";
+/// As firewalld's rules are.
+const FIREWALLD: &str = "\
+table inet firewalld {
+  chain allowed {
+    tcp dport 22 accept
+    tcp dport 443 accept
+  }
+  chain zones {
+    jump allowed
+    reject with icmpx admin-prohibited
+  }
+  chain input {
+    type filter hook input priority 10
+    ct state { established, related } accept
+    iifname lo accept
+    ct state invalid drop
+    jump zones
+    reject with icmpx admin-prohibited
+  }
+}";
+/// A network may not connect. The rule matches its SYNs.
+const DENIED: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ip saddr 10.79.0.0/16 tcp dport 443 tcp flags & (fin|syn|rst|ack) == syn drop
+  }
+}";
+/// The same. The rule matches its connections.
+const DENIED_BY_STATE: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority 0
+    ip saddr 10.79.0.0/16 tcp dport 443 ct state new drop
+  }
+}";
+/// A rule of iptables-legacy that denies a network by its SYNs, and one of the same size that denies all of
+/// its packets.
+const LEGACY_DENIED: &str = "-s 10.79.0.0/16 -p tcp --dport 443 --syn -j DROP";
+const LEGACY_DENIED_ENTIRELY: &str = "-s 10.79.0.0/16 -p tcp --dport 443 -j DROP";
+/// As ufw's rules are, which iptables makes.
+const UFW: [&str; 6] = [
+    "-P INPUT DROP",
+    "-A INPUT -i lo -j ACCEPT",
+    "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "-A INPUT -m conntrack --ctstate INVALID -j DROP",
+    "-A INPUT -p icmp -j ACCEPT",
+    "-A INPUT -p tcp -m tcp --dport 443 -j ACCEPT",
+];
+
+/// Makers of the cookies.
+const BACKENDS: [&str; 2] = ["own", "kernel_helper"];
+
+fn lab() -> Lab {
+    Lab::new(LabOptions::default()).unwrap()
+}
+
+fn load(host: &Netns, rules: &str) {
+    host.write("/run/rules.nft", &format!("flush ruleset\n{rules}\n")).unwrap();
+    host.exec("nft -f /run/rules.nft").unwrap();
+}
+
+fn config(backend: &str, more: &str) -> String {
+    format!("[cookies]\nbackend = \"{backend}\"\n{more}")
+}
+
+/// Open-loop clients for `time`: each attempt begins on schedule, whatever became of the last one.
+fn clients(lab: &Lab, home: Home, time: Duration) -> Attempts {
+    let visitors = Visitors { rate: CLIENT_RATE, home, patience: SECOND };
+    let load = Load::of(&lab.client, Family::V4.service(), visitors).unwrap();
+    sleep(time);
+    load.finish().unwrap()
+}
+
+#[track_caller]
+fn served(lab: &Lab, what: &str) {
+    let attempts = clients(lab, Home::One, SECOND);
+    println!("{what}: {}", attempts.summary());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{what}: {}", attempts.summary());
+}
+
+#[track_caller]
+fn denied(lab: &Lab, what: &str) {
+    let attempts = clients(lab, Home::NewClients, SECOND / 2);
+    assert_eq!(attempts.share_within(SECOND), 0.0, "{what}: {}", attempts.summary());
+}
+
+/// Asks for cookies as the engine does. Returns the output.
+fn ask(lab: &Lab) -> String {
+    let output = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn taken(lab: &Lab, guard: &Guard<'_>, what: &str) {
+    let said = ask(lab);
+    assert!(said.contains("answers SYNs with cookies since"), "{what}: {said}");
+    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    served(lab, what);
+    let sent = guard.status().unwrap().listener_total(PORT, "cookies_sent") - before;
+    // Of a second's clients, less those since the poll before.
+    assert!(sent >= u64::from(CLIENT_RATE) / 2, "{what}: {sent} cookies");
+}
+
+#[track_caller]
+fn refused(lab: &Lab, guard: &Guard<'_>, what: &str, words: &str) {
+    let said = ask(lab);
+    assert!(said.contains(words), "{what}: {said}");
+    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    served(lab, what);
+    assert_eq!(guard.status().unwrap().listener_total(PORT, "cookies_sent"), before, "{what}");
+}
+
+/// Follows the doctor's advice about the packet filter.
+fn as_the_doctor_says(host: &Netns) {
+    doctor::accept_mark(host).unwrap();
+    // tcpguard reads the rules once a second.
+    sleep(SECOND + SECOND / 5);
+}
+
+fn guarded(lab: &Lab, config: &str, test: impl FnOnce(&Guard<'_>)) {
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
+    served(lab, "before cookies");
+    test(&guard);
+}
+
+/// Rules are compared once a second.
+#[track_caller]
+fn given_up(guard: &Guard<'_>) {
+    let given_up = |status: &Status| status.mitigation("cookies") != Some("active");
+    guard.wait_until("cookies are given up", 3 * SECOND, given_up).unwrap();
+}
+
+#[test]
+fn rules_that_want_to_see_the_syn_get_no_cookies_until_they_accept_the_mark() {
+    for (rules, words) in [
+        (NEW_NOT_SYN, "refuses connections whose SYN it has not seen"),
+        (SYN_ACCEPTED, "accepts connections by their SYN only"),
+    ] {
+        let lab = lab();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        for backend in BACKENDS {
+            load(&lab.edge, rules);
+            guarded(&lab, &config(backend, ""), |guard| refused(&lab, guard, backend, words));
+        }
+        // Kernels that have only the helper cannot mark.
+        guarded(&lab, &config("kernel_helper", MARK), |guard| {
+            refused(&lab, guard, "a mark and the helper", words);
+        });
+        guarded(&lab, &config("own", MARK), |guard| {
+            refused(&lab, guard, "a mark and no rule for it", words);
+            as_the_doctor_says(&lab.edge);
+            taken(&lab, guard, "the mark is accepted");
+            // It is judged again while it stands.
+            load(&lab.edge, rules);
+            given_up(guard);
+            served(&lab, "without the mark's rules again");
+        });
+    }
+}
+
+#[test]
+fn rules_of_iptables_are_found_and_let_the_mark_pass() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    lab.edge.exec("iptables-nft -A INPUT -p tcp ! --syn -m state --state NEW -j DROP").unwrap();
+    guarded(&lab, &config("own", MARK), |guard| {
+        refused(&lab, guard, "iptables", "of ip filter INPUT");
+        as_the_doctor_says(&lab.edge);
+        taken(&lab, guard, "iptables, the mark is accepted");
+    });
+}
+
+#[test]
+fn rules_of_iptables_legacy_are_found_and_let_the_mark_pass() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let rule = "-p tcp ! --syn -m conntrack --ctstate NEW -j DROP";
+    lab.edge.exec(&format!("iptables-legacy -A INPUT {rule}")).unwrap();
+    for backend in BACKENDS {
+        guarded(&lab, &config(backend, ""), |guard| {
+            refused(&lab, guard, backend, "rule 1 of iptables-legacy filter INPUT");
+            let health = guard.status().unwrap().health();
+            assert!(health.iter().all(|(code, _)| code != "firewall_unread"), "{health:?}");
+        });
+    }
+    guarded(&lab, &config("own", MARK), |guard| {
+        refused(&lab, guard, "a mark and no rule for it", "of iptables-legacy filter INPUT");
+        as_the_doctor_says(&lab.edge);
+        taken(&lab, guard, "iptables-legacy, the mark is accepted");
+    });
+}
+
+#[test]
+fn a_network_that_iptables_legacy_denies_by_its_syns_stays_denied() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let iptables = |line: &str| lab.edge.exec(&format!("iptables-legacy {line}")).unwrap();
+    // iptables-legacy has no generation: a rule that replaces one of its size changes the rules only.
+    let replace = |rule: &str| {
+        iptables(&format!("-R INPUT 1 {rule}"));
+        sleep(SECOND + SECOND / 5);
+    };
+    iptables(&format!("-A INPUT {LEGACY_DENIED}"));
+    for backend in BACKENDS {
+        guarded(&lab, &config(backend, ""), |guard| {
+            refused(&lab, guard, backend, "is about SYNs, and cookies would bypass it");
+            denied(&lab, "by its SYNs");
+            replace(LEGACY_DENIED_ENTIRELY);
+            taken(&lab, guard, "denied entirely");
+            denied(&lab, "entirely");
+            replace(LEGACY_DENIED);
+            given_up(guard);
+            denied(&lab, "by its SYNs again");
+        });
+    }
+}
+
+#[test]
+fn a_conntrack_that_wants_to_see_syns_gets_no_cookies() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let loose = "net.netfilter.nf_conntrack_tcp_loose";
+    for backend in BACKENDS {
+        strict(&lab.edge);
+        guarded(&lab, &config(backend, ""), |guard| {
+            refused(&lab, guard, backend, loose);
+            as_the_doctor_says(&lab.edge);
+            taken(&lab, guard, "it takes connections without their SYN");
+        });
+    }
+}
+
+#[test]
+fn the_usual_firewalls_take_cookies() {
+    for backend in BACKENDS {
+        let lab = lab();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        ufw(&lab.edge);
+        guarded(&lab, &config(backend, ""), |guard| taken(&lab, guard, "ufw"));
+        load(&lab.edge, FIREWALLD);
+        guarded(&lab, &config(backend, ""), |guard| taken(&lab, guard, "firewalld"));
+    }
+}
+
+#[test]
+fn a_network_that_is_denied_by_its_syns_stays_denied() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    for backend in BACKENDS {
+        load(&lab.edge, DENIED);
+        guarded(&lab, &config(backend, ""), |guard| {
+            refused(&lab, guard, backend, "is about SYNs, and cookies would bypass it");
+            denied(&lab, "by its SYNs");
+            load(&lab.edge, DENIED_BY_STATE);
+            sleep(SECOND + SECOND / 5);
+            taken(&lab, guard, "denied by state");
+            denied(&lab, "by its connections");
+        });
+    }
+    load(&lab.edge, DENIED);
+    guarded(&lab, &config("own", "firewall = \"allow\"\n"), |guard| {
+        taken(&lab, guard, "the operator allows it");
+    });
+}
+
+/// A host in a mimicking flood.
+#[derive(Clone, Copy)]
+struct Host {
+    /// Name of its packet filter.
+    name: &'static str,
+    filter: Filter,
+    backend: &'static str,
+    /// `cookies.mark` is set, and the rules that the doctor prints for it are loaded.
+    mark: bool,
+    /// Expected state of the cookies.
+    cookies: &'static str,
+}
+
+/// Gives a host its packet filter.
+type Filter = fn(&Netns);
+
+/// Name, rules, and whether the rules suit cookies.
+const FILTERS: [(&str, Filter, bool); 5] = [
+    ("new not SYN", |host| load(host, NEW_NOT_SYN), false),
+    ("accepted by SYN", |host| load(host, SYN_ACCEPTED), false),
+    ("tcp_loose=0", strict, false),
+    ("ufw", ufw, true),
+    ("firewalld", |host| load(host, FIREWALLD), true),
+];
+
+fn strict(host: &Netns) {
+    load(host, INVALID);
+    host.sysctl("net.netfilter.nf_conntrack_tcp_loose", "0").unwrap();
+}
+
+fn ufw(host: &Netns) {
+    for rule in UFW {
+        host.exec(&format!("iptables-nft {rule}")).unwrap();
+    }
+}
+
+impl Host {
+    /// The host with rules that lock all clients out, without and with the mark, and then the others.
+    fn all() -> Vec<Self> {
+        let mut hosts = Vec::new();
+        for (name, filter, takes_cookies) in FILTERS {
+            let cookies = if takes_cookies { "active" } else { "refused" };
+            for backend in BACKENDS {
+                hosts.push(Self { name, filter, backend, mark: false, cookies });
+            }
+            if !takes_cookies && name != "tcp_loose=0" {
+                hosts.push(Self { name, filter, backend: "own", mark: true, cookies: "active" });
+            }
+        }
+        hosts.sort_by_key(|host| host.name != FILTERS[0].0 || host.backend != "own");
+        hosts
+    }
+
+    /// The clients in the flood: the validated one, and new ones.
+    fn in_a_flood(self) -> [Attempts; 2] {
+        let lab = lab();
+        let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+        (self.filter)(&lab.edge);
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let config = config(self.backend, if self.mark { MARK } else { "" });
+        let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+        if self.mark {
+            as_the_doctor_says(&lab.edge);
+        }
+        let flooded = Flooded::begin(&lab, likeness);
+        let Self { name, backend, cookies, .. } = self;
+        let what = format!("{name}, {backend}: cookies are {cookies}");
+        let decided = guard
+            .wait_until(&what, DECIDED, |status| status.mitigation("cookies") == Some(cookies))
+            .unwrap();
+        println!("{what}, {:?}", decided.mitigation_reason("cookies"));
+        flooded.end(|flood| [flood.started, flood.ended])
+    }
+}
+
+/// A validated client and new clients, and after a second a mimicking flood.
+struct Flooded {
+    clients: [Load; 2],
+    flood: RunningFlood,
+}
+
+impl Flooded {
+    fn begin(lab: &Lab, likeness: Likeness) -> Self {
+        let clients = [Home::One, Home::NewClients].map(|home| {
+            let visitors = Visitors { rate: CLIENT_RATE, home, patience: SECOND };
+            Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
+        });
+        sleep(SECOND);
+        let flood = Flood {
+            shape: Shape::Copy(likeness),
+            rate: 1_500,
+            ..Flood::random(Family::V4.service(), 6 * SECOND)
+        };
+        Self { clients, flood: flood.start(lab).unwrap() }
+    }
+
+    /// The clients that began to connect in `span`, in nanoseconds since boot.
+    fn end(self, span: impl FnOnce(&FloodReport) -> [u64; 2]) -> [Attempts; 2] {
+        let [from, to] = span(&self.flood.wait().unwrap());
+        let [known, new_clients] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
+        println!("  the known client: {}", known.summary());
+        println!("  strangers: {}", new_clients.summary());
+        [known, new_clients]
+    }
+}
+
+/// The clients where cookies are sent whatever the rules are, and the agent hangs: it does not compare cookies
+/// with completed handshakes.
+fn with_an_agent_that_hangs() -> [Attempts; 2] {
+    let lab = lab();
+    let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+    load(&lab.edge, NEW_NOT_SYN);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let config = config("own", "firewall = \"allow\"\n");
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+    let flooded = Flooded::begin(&lab, likeness);
+    guard
+        .wait_until("cookies", 4 * SECOND, |status| status.mitigation("cookies") == Some("active"))
+        .unwrap();
+    guard.pause().unwrap();
+    let from = boot_ns();
+    sleep(2 * SECOND);
+    let to = boot_ns();
+    guard.resume().unwrap();
+    println!("cookies whatever the rules are, and an agent that hangs");
+    flooded.end(|_| [from, to])
+}
+
+/// Cookies are refused, or taken where the rules accept them, and as many clients connect as before.
+#[test]
+fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
+    let row = Row::new(Goal::G19);
+    let hosts = &Host::all()[..size(2, 12)];
+    let guarded: Vec<[Attempts; 2]> = hosts.iter().map(|host| host.in_a_flood()).collect();
+    let naive = with_an_agent_that_hangs();
+    let clients: usize = guarded.iter().flatten().map(|some| some.0.len()).sum();
+    let share = |some: &Attempts| some.share_within(SECOND);
+    let [known, new_clients] =
+        [0, 1].map(|kind| guarded.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
+    let naive_clients: usize = naive.iter().map(|some| some.0.len()).sum();
+    let naive_most = naive.iter().map(share).fold(0.0, f64::max);
+    row.result(
+        hosts.len() as u64,
+        format!(
+            "hosts with a packet filter in a flood: of {clients} clients, at least {:.1} % of the known ones \
+             and {:.1} % of strangers at each connect within 1 s",
+            100.0 * known,
+            100.0 * new_clients
+        ),
+        f64::min(known, new_clients) >= 0.99,
+    )
+    .naive(
+        1,
+        format!("host: of {naive_clients} clients at most {:.1} % of a kind", 100.0 * naive_most),
+        naive_most < 0.1,
+    )
+    .finish();
+}

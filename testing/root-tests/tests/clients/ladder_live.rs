@@ -1,0 +1,223 @@
+//! The mitigation ladder, live: floods that no rule can distinguish from clients, answered with cookies by a real
+//! agent over a real kernel. Needs root and `TCPGUARD_BIN`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::measure::clock::{after, boot_ns};
+use tcpguard_kit::measure::lower_bound;
+use tcpguard_kit::net::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::net::packet::{Segment, flags};
+use tcpguard_kit::net::raw::PacketSocket;
+use tcpguard_kit::traffic::clients::{Attempts, Load};
+use tcpguard_kit::traffic::flood::{Flood, Shape};
+use tcpguard_kit::traffic::likeness::Likeness;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second of the real clients.
+const CLIENT_RATE: u32 = 100;
+/// From the first SYN to the mitigation. A mimicking flood shows in that no source retransmits after 1.5 s.
+const ARMED_WITHIN: Duration = Duration::from_secs(3);
+
+fn lab() -> Lab {
+    Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap()
+}
+
+/// A flood of copies of SYNs of the lab's own client, with the TTLs of many distances.
+fn mimic(lab: &Lab, family: Family, duration: Duration) -> Flood {
+    let likeness = Likeness::capture(lab, family).unwrap();
+    Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), duration) }
+}
+
+/// Waits until cookies answer; the status then.
+fn armed(guard: &Guard<'_>) -> Status {
+    let limit = ARMED_WITHIN + SECOND;
+    guard
+        .wait_until("cookies", limit, |status| status.mitigation("cookies") == Some("active"))
+        .unwrap()
+}
+
+#[test]
+fn a_mimicking_flood_gets_cookies_and_clients_connect() {
+    for family in Family::BOTH {
+        let lab = lab();
+        let flood = mimic(&lab, family, 10 * SECOND);
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let load = Load::start(&lab.client, family.service(), CLIENT_RATE).unwrap();
+        sleep(2 * SECOND);
+        let flood = flood.start(&lab).unwrap();
+        let begun = flood.started();
+        armed(&guard);
+        let since = boot_ns();
+        println!(
+            "{family:?}: armed after {:.2?}",
+            tcpguard_kit::measure::clock::between(begun, since)
+        );
+        let flood = flood.wait().unwrap();
+        let status = guard.status().unwrap();
+        let attempts = load.finish().unwrap();
+
+        let incidents = status.incidents();
+        assert_eq!(incidents.len(), 1, "{incidents:#?}");
+        assert_eq!(incidents[0].class(), "random_spoofed");
+        assert_eq!(status.state(), "attack_mitigated");
+        assert_eq!(status.rules().len(), 0, "{:#?}", status.rules());
+        let sent = status.listener_total(PORT, "cookies_sent");
+        let redeemed = status.listener_total(PORT, "cookies_redeemed");
+        println!("  {} SYNs, {sent} cookies sent, {redeemed} came back", flood.sent);
+        assert!(sent * 2 > flood.sent, "{sent} of {}", flood.sent);
+        let lost = lab.lost().unwrap() as f64 / flood.sent as f64;
+        served_but_for(lost, &attempts.begun(after(since, SECOND), flood.ended));
+        assert!(redeemed >= 300, "{redeemed}");
+    }
+}
+
+/// Of a thousand clients at most one is not answered within a second. Hundreds of attempts cannot
+/// prove that, but they can refute it: the benchmark of the ladder makes ten thousand.
+fn served(attempts: &Attempts) {
+    served_but_for(0.0, attempts);
+}
+
+/// The same, where the wire lost the share `lost` of all frames before XDP. No server can serve those, and a
+/// handshake with its request takes three.
+fn served_but_for(lost: f64, attempts: &Attempts) {
+    println!("  {}; the wire lost {:.2} %", attempts.summary(), 100.0 * lost);
+    let missed = attempts.0.len() - attempts.within(SECOND);
+    let proven = lower_bound(missed, attempts.0.len());
+    assert!(proven <= 0.001 + 3.0 * lost, "{}", attempts.summary());
+}
+
+#[test]
+fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let refused = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    let text = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(text.contains("no SYN-ACK of it was seen yet"), "{text}");
+
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(SECOND);
+    let mitigation = |order: &str| {
+        let output =
+            cli(&lab.edge, &["mitigation", ":443", "cookies", order, "--for", "1m"]).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let text = mitigation("on");
+    assert!(text.contains("answers SYNs with cookies since"), "{text}");
+    let since = boot_ns();
+    sleep(2 * SECOND);
+    let until = boot_ns();
+    let sent = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    assert!(sent >= 150, "{sent}");
+    let text = mitigation("off");
+    assert!(text.contains("forbids it"), "{text}");
+    // Time for packets on their way.
+    sleep(SECOND / 2);
+    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    sleep(SECOND);
+    let status = guard.status().unwrap();
+    assert_eq!(status.listener_total(PORT, "cookies_sent"), before);
+    assert_eq!(status.listener_total(PORT, "cookies_redeemed"), before, "every client came back");
+    mitigation("auto");
+    let attempts = load.finish().unwrap();
+    served(&attempts.begun(since, until));
+}
+
+/// Sends SYNs that a rule drops: `count` of them, from sources that the rule matches.
+fn send_blocked(lab: &Lab, count: u8) {
+    let send = || {
+        let socket = PacketSocket::open(INTERFACE)?;
+        for number in 0..count {
+            let from = SocketAddr::new(Ipv4Addr::new(203, 0, 113, number).into(), 4000);
+            let mut syn = Segment::new(from, Family::V4.service(), flags::SYN);
+            (syn.src_mac, syn.dst_mac) = (ATTACKER_MAC, EDGE_MAC);
+            socket.send(&syn.to_frame())?;
+        }
+        Ok(())
+    };
+    lab.attacker.run(send).unwrap();
+}
+
+#[test]
+fn without_an_agent_rules_go_on_for_thirty_seconds_and_drop_nothing_from_then_on() {
+    const SYNS: u8 = 100;
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    assert!(cli(&lab.edge, &["block", "203.0.113.0/24", "--for", "10m"]).unwrap().status.success());
+    sleep(SECOND);
+    guard.kill().unwrap();
+    for seconds in [7, 20] {
+        sleep(seconds * SECOND);
+        send_blocked(&lab, SYNS);
+    }
+    // 31 s after the last poll.
+    sleep(4 * SECOND);
+    send_blocked(&lab, SYNS);
+    guard.start_again(Mode::Enforce).unwrap();
+    let status = guard.status().unwrap();
+    let of = |reason: &str| status.reason(reason);
+    assert_eq!((of("drop_source"), of("agent_gone")), (2 * u64::from(SYNS), u64::from(SYNS)));
+}
+
+#[test]
+fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_replies_again() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(SECOND);
+    cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    sleep(SECOND);
+    served(&load.finish().unwrap());
+    // Time for packets on their way.
+    sleep(SECOND);
+    let before = guard.status().unwrap();
+    guard.kill().unwrap();
+    sleep(7 * SECOND);
+
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(2 * SECOND);
+    let attempts = load.finish().unwrap();
+    served(&attempts);
+    guard.start_again(Mode::Observe).unwrap();
+    let status = guard.status().unwrap();
+    let grown =
+        |counter: &str| status.listener_total(PORT, counter) - before.listener_total(PORT, counter);
+    assert_eq!(grown("cookies_sent"), 0);
+    assert!(grown("syn_ack") >= attempts.0.len() as u64 * 9 / 10, "{}", grown("syn_ack"));
+}
+
+#[test]
+fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
+    let lab = lab();
+    let flood = mimic(&lab, Family::V4, 15 * SECOND);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
+    sleep(2 * SECOND);
+    let flood = Flood { rate: 20_000, ..flood }.start(&lab).unwrap();
+    armed(&guard);
+    let since = boot_ns();
+    sleep(SECOND);
+    guard.kill().unwrap();
+    sleep(SECOND);
+    guard.start_again(Mode::Enforce).unwrap();
+    let status = guard.status().unwrap();
+    assert_eq!(status.mitigation("cookies"), Some("active"), "from the first moment on");
+    let before = status.listener_total(PORT, "cookies_sent");
+    let flood = flood.wait().unwrap();
+    let status = guard.status().unwrap();
+    assert_eq!(status.mitigation("cookies"), Some("active"));
+    assert!(status.listener_total(PORT, "cookies_sent") > before + 20_000);
+    assert_eq!(status.incidents().len(), 1, "found again");
+    let lost = lab.lost().unwrap() as f64 / flood.sent as f64;
+    served_but_for(lost, &load.finish().unwrap().begun(after(since, SECOND), flood.ended));
+}

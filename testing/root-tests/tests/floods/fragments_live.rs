@@ -1,0 +1,287 @@
+//! SYNs that the XDP program cannot read, or cannot answer with a cookie: fragments, and SYNs to more own addresses
+//! than it has records of. The stack can, and would. Needs root and `TCPGUARD_BIN`.
+
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::status::{Incident, Status};
+use tcpguard_kit::daemon::truth::{NOT_STOPPED, STOPPED, alerted_of_a_flood};
+use tcpguard_kit::measure::clock::boot_ns;
+use tcpguard_kit::net::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
+use tcpguard_kit::traffic::clients::Load;
+use tcpguard_kit::traffic::flood::{Flood, Shape};
+use tcpguard_kit::traffic::likeness::Likeness;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second of the real clients.
+const CLIENTS: u32 = 50;
+/// Frames per second: half as many SYNs where each comes in two.
+const FRAMES: u32 = 20_000;
+/// SYNs per second that are counted: only the first of two fragments is read.
+const SYNS: u32 = FRAMES / 2;
+/// Duration of a flood.
+const LASTS: Duration = Duration::from_secs(7);
+
+fn lab(syncookies: u8) -> Lab {
+    Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap()
+}
+
+fn service() -> SocketAddr {
+    Family::V4.service()
+}
+
+fn flood_of(shape: Shape) -> Flood {
+    Flood { shape, rate: FRAMES, ..Flood::random(service(), LASTS) }
+}
+
+fn evasion(status: &Status) -> Option<Incident> {
+    status.incidents().into_iter().find(|attack| attack.class() == "evasion")
+}
+
+/// The value of this key in the listener's line of the status.
+fn of_listener<'a>(status: &'a Status, key: &str) -> &'a Value {
+    let listeners = status.document()["listeners"].as_array().unwrap();
+    let listener = listeners.iter().find(|listener| listener["port"] == PORT).unwrap();
+    &listener[key]
+}
+
+/// Exit code and output of `tcpguard check`.
+fn check(lab: &Lab) -> (Option<i32>, String) {
+    let output = cli(&lab.edge, &["check"]).unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// First fragments of eight bytes: their SYNs filled the queue, and clients and status knew nothing of it.
+#[test]
+fn fragments_that_no_stack_sends_reach_no_stack_in_enforce_mode() {
+    for syncookies in [0, 1] {
+        let lab = lab(syncookies);
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
+        sleep(2 * SECOND);
+        let flood = flood_of(Shape::Fragments).start(&lab).unwrap();
+        let begun = flood.started();
+        guard.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
+        sleep(2 * SECOND);
+        let status = guard.status().unwrap();
+        let (code, told) = check(&lab);
+        let flood = flood.wait().unwrap();
+        let attempts = load.finish().unwrap();
+        let attempts = attempts.begun(begun, flood.ended);
+
+        let dropped = status.reason("drop_beyond_bounds");
+        println!("tcp_syncookies {syncookies}: {dropped} dropped; {}", attempts.summary());
+        println!("  {told}");
+        assert_eq!(status.reason("fragment_short"), 0, "none passed");
+        assert!(dropped > u64::from(SYNS), "{dropped}");
+        assert_eq!(status.incidents().len(), 1, "{:#?}", status.incidents());
+        assert_eq!(status.state(), STOPPED);
+        assert_eq!(code, Some(1), "a warning: {told}");
+        let half_open = of_listener(&status, "half_open").as_u64().unwrap_or(0);
+        assert!(half_open < BACKLOG as u64 / 2, "{half_open}");
+        assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+    }
+}
+
+/// If nothing may be dropped, neither the status nor `tcpguard check` reports that all is well.
+#[test]
+fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
+    for (mode, config) in
+        [(Mode::Observe, ""), (Mode::Enforce, "[policy]\nbeyond_bounds = \"pass\"\n")]
+    {
+        let lab = lab(1);
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start_with(&lab.edge, mode, config, &[]).unwrap();
+        let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
+        sleep(2 * SECOND);
+        let flood = flood_of(Shape::Fragments).start(&lab).unwrap();
+        guard.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
+        let suspected = |status: &Status| {
+            of_listener(status, "state") == "suspect"
+                && status.reason("fragment_short") > u64::from(SYNS) / 2
+        };
+        guard.wait_until("its listener is named", 4 * SECOND, suspected).unwrap();
+        let status = guard.status().unwrap();
+        let (code, told) = check(&lab);
+        flood.stop().unwrap();
+        load.finish().unwrap();
+
+        println!("{mode}: {told}");
+        assert_eq!(status.reason("drop_beyond_bounds"), 0);
+        assert_eq!(status.state(), NOT_STOPPED);
+        assert_eq!(code, Some(2), "critical: {told}");
+        let attack = evasion(&status).unwrap();
+        let expected = match mode {
+            Mode::Enforce => "tcpguard reload",
+            _ => "tcpguard mode enforce --confirm 60s",
+        };
+        assert_eq!(attack.advised_command(), Some(expected));
+    }
+}
+
+/// Whether clients have the fingerprint of whole first fragments, or a signature distinguishes them.
+#[derive(Clone, Copy, Debug)]
+enum Clients {
+    Alike,
+    Apart,
+}
+
+/// A lab with such clients. Linux derives the window scale from the largest receive buffer, and the default
+/// of that differs between versions.
+fn lab_with(clients: Clients, syncookies: u8) -> Lab {
+    let lab = lab(syncookies);
+    let most = match clients {
+        // A window scale of 7, as that of `Shape::WholeFragments`.
+        Clients::Alike => 6 << 20,
+        // Of 10.
+        Clients::Apart => 32 << 20,
+    };
+    lab.client.sysctl("net.ipv4.tcp_rmem", &format!("4096 131072 {most}")).unwrap();
+    lab
+}
+
+fn whole_first_fragments() -> Flood {
+    Flood { duration: 2 * LASTS, ..flood_of(Shape::WholeFragments) }
+}
+
+/// First fragments with the whole header have the fingerprint of any SYN, but their SYN-ACK would have to wait for
+/// the rest. No rule helps against SYNs with the clients' fingerprint. An operator orders cookies before they come.
+#[test]
+fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
+    const MEASURED: u32 = 4;
+    let lab = lab_with(Clients::Alike, 1);
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
+    sleep(2 * SECOND);
+    let order = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
+    assert!(order.status.success(), "{order:?}");
+    sleep(SECOND);
+    let flood = whole_first_fragments().start(&lab).unwrap();
+    let armed = |status: &Status| status.mitigation("cookies") == Some("active");
+    guard.wait_until("cookies", 5 * SECOND, armed).unwrap();
+    sleep(SECOND);
+    let (before, since) = (guard.status().unwrap(), boot_ns());
+    sleep(MEASURED * SECOND);
+    let (status, until) = (guard.status().unwrap(), boot_ns());
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, until);
+
+    assert!(armed(&status), "{:?}", status.mitigation_reason("cookies"));
+    assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
+    let grown = |of: fn(&Status) -> u64| of(&status) - of(&before);
+    let answered = grown(|status| status.listener_total(PORT, "syn_ack"));
+    let dropped = grown(|status| status.total("drop_total"));
+    println!("{dropped} dropped, the stack answered {answered}; {}", attempts.summary());
+    assert!(3 * dropped > 2 * u64::from(SYNS * MEASURED), "{dropped}");
+    // A quarter of the queue in three seconds, retransmissions for the handshakes that stay half-open, and
+    // the clients' handshakes.
+    assert!(answered < 1000, "{answered} reached the stack");
+    // SYNs that an operator keeps from the stack need not become an incident.
+    assert_ne!(status.state(), NOT_STOPPED, "{:#?}", status.incidents());
+    assert_eq!(of_listener(&status, "state"), "mitigating", "{:#?}", status.incidents());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
+
+/// One rule drops a tool's flood of a service, clients get in, and tcpguard reports the flood truthfully.
+fn is_dropped_by_one_rule(lab: &Lab, flood: Flood) {
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, flood.target, CLIENTS).unwrap();
+    sleep(2 * SECOND);
+    let flood = flood.start(lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    sleep(SECOND);
+    let (before, since) = (guard.status().unwrap(), boot_ns());
+    let (kept, status) = alerted_of_a_flood(&guard, 4).unwrap();
+    let until = boot_ns();
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, until);
+
+    let grown = |of: fn(&Status) -> u64| of(&status) - of(&before);
+    let dropped = grown(|status| status.reason("drop_signature"));
+    let arrived = grown(|status| status.total("syn"));
+    println!(
+        "the rule dropped {dropped} of {arrived}, {:.0} % kept from the stack; {}",
+        100.0 * kept,
+        attempts.summary()
+    );
+    assert!(10 * dropped >= 9 * arrived, "{dropped} of {arrived}");
+    assert_eq!(status.rules().len(), 1, "{:#?}", status.rules());
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
+
+#[test]
+fn whole_first_fragments_of_one_tool_are_dropped_by_a_rule() {
+    is_dropped_by_one_rule(&lab_with(Clients::Apart, 1), whole_first_fragments());
+}
+
+#[test]
+fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_whole_first_fragments() {
+    is_dropped_by_one_rule(&lab_with(Clients::Apart, 0), whole_first_fragments());
+}
+
+/// A host that has every address of a network as its own: more than there are records of how they answer.
+struct AnyAddress {
+    net: IpNet,
+    /// Address and port to which clients connect, one of the many.
+    service: SocketAddr,
+    lab: Lab,
+}
+
+impl AnyAddress {
+    fn new(syncookies: u8) -> Self {
+        let net: IpNet = "10.9.128.0/17".parse().unwrap();
+        let lab = lab(syncookies);
+        lab.edge.ip(&[&format!("route add local {net} dev lo")]).unwrap();
+        lab.client.ip(&[&format!("route add {net} via {}", Family::V4.edge())]).unwrap();
+        Self { net, service: SocketAddr::new("10.9.200.1".parse().unwrap(), PORT), lab }
+    }
+
+    /// Returns a flood of all addresses.
+    fn flood(&self, shape: Shape) -> Flood {
+        let flood = Flood::random(self.service, 2 * LASTS);
+        Flood { shape, rate: FRAMES, across: Some(self.net), ..flood }
+    }
+}
+
+#[test]
+fn a_whole_network_of_own_addresses_is_answered_with_cookies() {
+    let host = AnyAddress::new(1);
+    let lab = &host.lab;
+    let likeness = Likeness::capture(lab, Family::V4).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, host.service, CLIENTS).unwrap();
+    sleep(2 * SECOND);
+    let flood = host.flood(Shape::Copy(likeness)).start(lab).unwrap();
+    let armed = |status: &Status| status.mitigation("cookies") == Some("active");
+    guard.wait_until("cookies", 5 * SECOND, armed).unwrap();
+    sleep(SECOND);
+    let (before, since, sent) = (guard.status().unwrap(), boot_ns(), flood.sent());
+    sleep(4 * SECOND);
+    let (status, until) = (guard.status().unwrap(), boot_ns());
+    let sent = flood.sent() - sent;
+    flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(since, until);
+
+    let cookies = |status: &Status| status.listener_total(PORT, "cookies_sent");
+    let answered = cookies(&status) - cookies(&before);
+    println!("{answered} of {sent} answered with cookies; {}", attempts.summary());
+    assert!(2 * answered > sent, "{answered} of {sent}");
+    assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
+    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+}
+
+#[test]
+fn a_tools_flood_over_a_whole_network_of_own_addresses_is_dropped_by_one_rule() {
+    let host = AnyAddress::new(0);
+    is_dropped_by_one_rule(&host.lab, host.flood(Shape::Bare));
+}

@@ -1,0 +1,361 @@
+//! `tcpguard doctor` on hosts that are broken on purpose, each in one way. Needs root and
+//! `TCPGUARD_BIN`, and systemd for the service.
+#![expect(
+    unsafe_code,
+    reason = "what a child gives up before it becomes the program, and sockets as nobody makes them"
+)]
+
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tcpguard::host::netns;
+use tcpguard_kit::daemon::guard::{self, CONFIG, Guard, Mode};
+use tcpguard_kit::daemon::machine::Machine;
+use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};
+use tcpguard_kit::net::netns::Netns;
+
+const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
+const PINS: &str = "/sys/fs/bpf/tcpguard";
+
+/// A host with an Ethernet interface and a configuration that names it.
+fn host() -> Netns {
+    let host = Netns::new("host").unwrap();
+    host.ip(&["link add eth0 type veth peer name wire", "link set eth0 up", "link set wire up"])
+        .unwrap();
+    host.write(CONFIG, GUARDED).unwrap();
+    host
+}
+
+/// A doctor's findings and exit code.
+struct Said {
+    code: Option<i32>,
+    document: Value,
+}
+
+impl Said {
+    fn of(mut command: Command) -> Self {
+        let output = command.output().unwrap();
+        let document = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        Self { code: output.status.code(), document }
+    }
+
+    /// The findings of a check.
+    fn of_check(&self, id: &str) -> Vec<&Value> {
+        let findings = self.document["findings"].as_array().unwrap();
+        findings.iter().filter(|finding| finding["id"] == id).collect()
+    }
+
+    /// The one finding of a check, which must have this result; its evidence and fix.
+    #[track_caller]
+    fn is(&self, id: &str, result: &str) -> (String, String) {
+        let found = self.of_check(id);
+        let [found] = found[..] else { panic!("{id}: {:#}", self.document) };
+        assert_eq!(found["result"], result, "{found:#}");
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        (text("evidence"), text("fix"))
+    }
+}
+
+fn command(host: &Netns, arguments: &[&str]) -> Command {
+    let mut command = host.command(guard::binary().unwrap()).unwrap();
+    command.args(["doctor", "--json", "-c", CONFIG, "--runtime-dir", guard::RUNTIME_DIR]);
+    command.args(["--state-dir", guard::STATE_DIR]).args(arguments);
+    command
+}
+
+fn doctor(host: &Netns, arguments: &[&str]) -> Said {
+    Said::of(command(host, arguments))
+}
+
+#[test]
+fn a_guarded_host_has_nothing_that_blocks_and_nothing_is_changed() {
+    let host = host();
+    let guard = Guard::start_with(&host, Mode::Observe, GUARDED, &[]).unwrap();
+    let look = || {
+        let links = host.exec("ip -details link").unwrap();
+        let pins = host.exec("find /sys/fs/bpf").unwrap();
+        (links, pins, host.read("/proc/sys/net/ipv4/tcp_syncookies").unwrap())
+    };
+    let before = look();
+    let said = doctor(&host, &[]);
+    assert_eq!(look(), before);
+    assert!(matches!(said.code, Some(0 | 1)), "{:#}", said.document);
+    assert_eq!(said.document["complete"], true);
+    for id in ["kernel_release", "kernel_features", "btf", "capabilities", "bpffs", "configuration"]
+    {
+        said.is(id, "passed");
+    }
+    let (evidence, _) = said.is("xdp_program", "passed");
+    assert!(evidence.contains("tcpguard_ingres"), "{evidence}");
+    for id in ["agent", "agent_version", "drift", "stale_pins", "tc_programs"] {
+        said.is(id, "passed");
+    }
+    drop(guard);
+}
+
+#[test]
+fn a_filter_without_an_agent_is_told() {
+    let host = host();
+    let mut guard = Guard::start_with(&host, Mode::Observe, GUARDED, &[]).unwrap();
+    guard.stop().unwrap();
+    let said = doctor(&host, &[]);
+    let (evidence, fix) = said.is("stale_pins", "warning");
+    assert!(evidence.contains("still on eth0") && fix == "systemctl start tcpguard", "{evidence}");
+    said.is("agent", "blocking");
+    assert_eq!((said.code, &said.document["findings"][0]["id"]), (Some(3), &"agent".into()));
+}
+
+#[test]
+fn somebody_elses_xdp_program_is_named() {
+    let host = host();
+    let _foreign = ForeignXdp::attach(&host, "eth0", Verdict::Pass).unwrap();
+    let said = doctor(&host, &["eth0"]);
+    assert_eq!(said.code, Some(3));
+    let (evidence, fix) = said.is("xdp_program", "blocking");
+    assert!(evidence.contains("native XDP") && evidence.contains("EBUSY"), "{evidence}");
+    assert!(fix.contains("bpftool net show dev eth0"), "{fix}");
+}
+
+#[test]
+fn programs_at_tc_are_named() {
+    let host = host();
+    host.exec("tc qdisc add dev eth0 clsact").unwrap();
+    host.exec("tc filter add dev eth0 egress protocol ip u32 match u32 0 0").unwrap();
+    let (evidence, _) = doctor(&host, &["eth0"]).is("tc_programs", "note");
+    assert!(evidence.starts_with("u32 (clsact egress): "), "{evidence}");
+}
+
+#[test]
+fn the_filter_belongs_on_the_members_of_a_bridge() {
+    let host = host();
+    host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
+    let (evidence, fix) = doctor(&host, &["br0"]).is("stacked", "warning");
+    assert!(evidence.contains("a bridge of \"eth0\"") && fix.contains("[\"eth0\"]"), "{fix}");
+    let (evidence, _) = doctor(&host, &["eth0"]).is("stacked", "note");
+    assert!(evidence.contains("a member of br0 (bridge)"), "{evidence}");
+}
+
+#[test]
+fn the_filter_belongs_below_a_vlan() {
+    let host = host();
+    if let Err(error) = host.ip(&["link add link eth0 name eth0.7 type vlan id 7"]) {
+        println!("skipped: this kernel has no VLANs: {error:#}");
+        return;
+    }
+    let (evidence, fix) = doctor(&host, &["eth0.7"]).is("stacked", "warning");
+    assert!(evidence.contains("a vlan upon eth0") && fix.contains("[\"eth0\"]"), "{fix}");
+}
+
+/// The doctor's finding about a large MTU agrees with the result of an attach.
+#[test]
+fn a_large_mtu_is_judged_as_the_driver_does() {
+    let host = host();
+    host.ip(&["link set eth0 mtu 9000", "link set wire mtu 9000"]).unwrap();
+    let said = doctor(&host, &["eth0"]);
+    let result = said.of_check("mtu")[0]["result"].as_str().unwrap().to_owned();
+    let guard = Guard::start_with(&host, Mode::Observe, GUARDED, &[]).unwrap();
+    let generic = host.exec("ip link show dev eth0").unwrap().contains("xdpgeneric");
+    assert_eq!(result, if generic { "warning" } else { "passed" });
+    drop(guard);
+}
+
+#[test]
+fn an_interface_that_is_down_is_told_with_the_command_that_sets_it_up() {
+    let host = host();
+    host.ip(&["link set eth0 down"]).unwrap();
+    let (_, fix) = doctor(&host, &["eth0"]).is("link_state", "warning");
+    host.exec(&fix).unwrap();
+    // The kernel notices the cable a moment later.
+    let begun = Instant::now();
+    while !doctor(&host, &["eth0"]).of_check("link_state").is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "still down after {fix}");
+    }
+}
+
+#[test]
+fn an_interface_without_ethernet_is_told() {
+    let host = host();
+    host.ip(&["tuntap add dev tun1 mode tun"]).unwrap();
+    let said = doctor(&host, &["tun1"]);
+    said.is("ethernet", "blocking");
+    assert_eq!(said.code, Some(3));
+}
+
+#[test]
+fn without_a_bpf_file_system_the_fix_mounts_one() {
+    let host = host();
+    host.exec("umount /sys/fs/bpf").unwrap();
+    let (_, fix) = doctor(&host, &[]).is("bpffs", "blocking");
+    host.exec(&fix).unwrap();
+    doctor(&host, &[]).is("bpffs", "passed");
+    host.exec("mount -o remount,ro /sys/fs/bpf").unwrap();
+    let (evidence, fix) = doctor(&host, &[]).is("bpffs", "blocking");
+    assert!(evidence.contains("read-only"), "{evidence}");
+    host.exec(&fix).unwrap();
+    doctor(&host, &[]).is("bpffs", "passed");
+}
+
+#[test]
+fn pins_of_others_and_of_other_versions_are_told() {
+    let host = host();
+    let cookie = host.run(|| Ok(netns::cookie()?)).unwrap();
+    host.exec(&format!("mkdir -p {PINS}/v0-{cookie}/links/2-eth0 {PINS}/v0-1/links/9-eth9"))
+        .unwrap();
+    host.exec(&format!("chmod 0700 {PINS}")).unwrap();
+    host.exec(&format!("chown 4242 {PINS}")).unwrap();
+    let said = doctor(&host, &[]);
+    let (evidence, fix) = said.is("pin_directory", "warning");
+    assert!(evidence.contains("user 4242") && fix.starts_with("chown -R "), "{evidence}");
+    let stale = said.of_check("stale_pins");
+    let told: Vec<(&str, &str)> = stale
+        .iter()
+        .map(|it| (it["subject"].as_str().unwrap(), it["result"].as_str().unwrap()))
+        .collect();
+    let (here, elsewhere) = (format!("{PINS}/v0-{cookie}"), format!("{PINS}/v0-1"));
+    assert!(
+        told.contains(&(here.as_str(), "warning")) && told.contains(&(elsewhere.as_str(), "note")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    let host = host();
+    let mut limited = host.command("setpriv").unwrap();
+    // CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, by their numbers.
+    limited.args(["--bounding-set", "-cap_39,-cap_38,-cap_21"]);
+    limited.arg(guard::binary().unwrap()).args(["doctor", "--json", "-c", CONFIG]);
+    let said = Said::of(limited);
+    assert_eq!(said.code, Some(3));
+    let (evidence, _) = said.is("capabilities", "blocking");
+    assert!(evidence.contains("CAP_PERFMON, CAP_BPF"), "{evidence}");
+}
+
+/// As a sandbox does that forgets bpf(2).
+#[test]
+fn a_forbidden_system_call_is_recognised() {
+    let host = host();
+    let mut sandboxed = command(&host, &[]);
+    // SAFETY: the closure makes system calls only; the filter lives on its stack meanwhile.
+    unsafe { sandboxed.pre_exec(forbid_bpf) };
+    let said = Said::of(sandboxed);
+    assert_eq!(said.code, Some(3));
+    let refused = said.of_check("kernel_features");
+    assert!(refused.iter().any(|it| it["result"] == "blocking"), "{refused:#?}");
+    for finding in refused {
+        assert!(finding["evidence"].as_str().unwrap().contains("seccomp"), "{finding:#}");
+    }
+}
+
+fn forbid_bpf() -> std::io::Result<()> {
+    let instruction =
+        |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        // The number of the system call is the first word of `struct seccomp_data`.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_bpf as u32),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+        ),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: `program` and the filter that it points to outlive both calls.
+    let result = unsafe {
+        let [no, yes]: [libc::c_ulong; 2] = [0, 1];
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, no, no, no);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::c_ulong::from(libc::SECCOMP_MODE_FILTER),
+            &raw const program,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[test]
+fn a_harmful_sysctl_is_told_with_the_command_that_mends_it() {
+    let host = host();
+    host.sysctl("net.ipv4.tcp_syncookies", "0").unwrap();
+    let said = doctor(&host, &[]);
+    let cookies =
+        said.of_check("sysctls").into_iter().find(|it| it["result"] == "warning").unwrap();
+    assert_eq!(cookies["subject"], "net.ipv4.tcp_syncookies");
+    host.exec(cookies["fix"].as_str().unwrap()).unwrap();
+    let again = doctor(&host, &[]);
+    assert!(again.of_check("sysctls").iter().all(|it| it["result"] != "warning"));
+}
+
+#[test]
+fn a_listener_with_a_tiny_backlog_is_told_and_one_on_loopback_is_not() {
+    let host = host();
+    let listen = |address: &str| {
+        let listener = host.run(|| Ok(TcpListener::bind(address)?)).unwrap();
+        // SAFETY: a descriptor that this holds; listening again only sets the backlog.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 1) }, 0);
+        listener
+    };
+    let _listeners = [listen("0.0.0.0:8080"), listen("127.0.0.1:8081")];
+    let said = doctor(&host, &[]);
+    let (evidence, fix) = said.is("listener_limits", "warning");
+    assert!(evidence.contains("a backlog of 1,") && fix == "tcpguard listeners", "{evidence}");
+    assert_eq!(said.of_check("listener_limits")[0]["subject"], "0.0.0.0:8080");
+}
+
+#[test]
+fn mistakes_in_the_configuration_are_told_with_their_lines() {
+    let host = host();
+    host.write(CONFIG, "mode = \"odd\"\n").unwrap();
+    let said = doctor(&host, &[]);
+    assert_eq!(said.code, Some(3));
+    let (evidence, fix) = said.is("configuration", "blocking");
+    let place = format!("{CONFIG}:1:8: mode: ");
+    assert!(evidence.starts_with(&place) && fix.contains(CONFIG), "{evidence} {fix}");
+}
+
+#[test]
+fn an_archive_for_who_helps_names_nobody_if_so_asked() {
+    let host = host();
+    host.ip(&["address add 192.0.2.77/24 dev eth0"]).unwrap();
+    for (file, option) in [("/run/plain.tar.gz", None), ("/run/hidden.tar.gz", Some("--anonymous"))]
+    {
+        let mut bundle = command(&host, &["--bundle", file]);
+        bundle.args(option);
+        Said::of(bundle);
+        let text = host.exec(&format!("tar --extract --to-stdout --gzip --file {file}")).unwrap();
+        assert_eq!(text.contains("192.0.2.77"), option.is_none(), "{file}");
+        assert!(text.contains("tcpguard.doctor/1") && text.contains("tcpguard.tune/1"), "{file}");
+    }
+    let modes = host.exec("stat --format %a /run/plain.tar.gz /run/hidden.tar.gz").unwrap();
+    assert_eq!(modes, "600\n600\n");
+}
+
+#[test]
+fn a_drop_in_that_breaks_the_service_is_named() {
+    let drop_in = "/etc/systemd/system/tcpguard.service.d/site.conf";
+    let journal = "/etc/systemd/journald.conf.d/zz-site.conf";
+    let machine = Machine::boot(&[
+        (drop_in, "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX\n"),
+        (journal, "[Journal]\nRateLimitBurst=7\n"),
+        ("/etc/tcpguard/tcpguard.toml", GUARDED),
+    ])
+    .unwrap();
+    machine.exec("ip link add eth0 type veth peer name wire").unwrap();
+    let output = machine.output("tcpguard doctor --json").unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = Said { code: output.status.code(), document };
+    assert_eq!(said.code, Some(3), "{:#}", said.document);
+    let (evidence, fix) = said.is("unit", "blocking");
+    assert!(evidence.contains("RestrictAddressFamilies=AF_UNIX") && evidence.contains(drop_in));
+    assert!(fix.contains("RestrictAddressFamilies=AF_UNIX AF_NETLINK"), "{fix}");
+    let (evidence, fix) = said.is("journald", "warning");
+    assert!(evidence.contains("RateLimitBurst=7") && fix.contains(journal), "{evidence} {fix}");
+}

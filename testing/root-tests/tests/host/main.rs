@@ -1,0 +1,10 @@
+//! The host around the agent: listeners, states, sysctls, interfaces, other programs.
+
+mod coexistence;
+mod doctor;
+mod interfaces;
+mod listeners;
+mod order_live;
+mod selftest;
+mod states;
+mod tune;

@@ -1,0 +1,262 @@
+//! Other programs at tc that end the chain. The programs of tcpguard run first, which harms no other program.
+//! Where they cannot, the cause is named. Needs root and `TCPGUARD_BIN`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_goals::{Goal, Row, size};
+use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::measure::clock::boot_ns;
+use tcpguard_kit::net::foreign::{ForeignTc, Place, attach_at_clsact};
+use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_kit::traffic::flood::{Flood, RunningFlood, Shape};
+use tcpguard_kit::traffic::likeness::Likeness;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// New connections per second of the real clients, each on schedule whatever became of the others. In a flood, so
+/// many of a validated client, and as many of new clients.
+const CLIENTS: u32 = 50;
+/// Interval at which the agent checks which programs run before its own on egress.
+const LOOKED: Duration = Duration::from_millis(1500);
+/// At least this share of clients is served within a second.
+const SERVED: f64 = 0.98;
+/// At most this share of clients is served where they are locked out.
+const LOCKED_OUT: f64 = 0.5;
+
+fn lab() -> Lab {
+    Lab::new(LabOptions::default()).unwrap()
+}
+
+fn note(status: &Status, code: &str) -> Option<String> {
+    status.health().into_iter().find(|(known, _)| known == code).map(|(_, text)| text)
+}
+
+fn taken(status: &Status) -> bool {
+    status.mitigation("cookies") == Some("active")
+}
+
+/// A validated client and new clients, and a mimicking flood that is answered with cookies.
+struct Flooded {
+    clients: [Load; 2],
+    flood: RunningFlood,
+}
+
+impl Flooded {
+    fn begin(lab: &Lab, guard: &Guard<'_>, family: Family) -> Self {
+        let likeness = Likeness::capture(lab, family).unwrap();
+        let clients = [Home::One, Home::NewClients].map(|home| {
+            let visitors = Visitors { rate: CLIENTS, home, patience: PATIENCE };
+            Load::of(&lab.client, family.service(), visitors).unwrap()
+        });
+        sleep(3 * SECOND);
+        let flood = Flood {
+            shape: Shape::Copy(likeness),
+            rate: size(20_000, 100_000),
+            ..Flood::random(family.service(), 12 * SECOND)
+        };
+        let flood = flood.start(lab).unwrap();
+        guard.wait_until("cookies", 6 * SECOND, taken).unwrap();
+        Self { clients, flood }
+    }
+
+    /// Ends both. Returns the clients that began in `from..to`, both in nanoseconds since boot.
+    fn end(self, from: u64, to: u64) -> [Attempts; 2] {
+        self.flood.stop().unwrap();
+        let [known, new_clients] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
+        println!("  the known client: {}", known.summary());
+        println!("  strangers: {}", new_clients.summary());
+        [known, new_clients]
+    }
+}
+
+/// A host with tc programs of others that end the chain.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    family: Family,
+    /// Whether a program of another process is there before the agent starts.
+    earlier: bool,
+    /// Positions of those that are attached while cookies are sent.
+    later: &'static [Place],
+}
+
+/// [`Case::earlier`] and [`Case::later`]. The agent goes ahead of a program of [`Place::First`] once in 10 s.
+const CHAINS: [(bool, &[Place]); 3] =
+    [(true, &[Place::Last, Place::First]), (true, &[]), (false, &[Place::First])];
+
+impl Case {
+    /// All chains over IPv4, then all over IPv6.
+    fn all() -> Vec<Self> {
+        let of = |family| CHAINS.map(|(earlier, later)| Self { family, earlier, later });
+        Family::BOTH.map(of).concat()
+    }
+
+    /// The clients during a flood: the validated one, and new ones. Cookies are sent and redeemed, and SYN-ACKs are
+    /// seen.
+    fn in_a_flood(self) -> [Attempts; 2] {
+        let lab = lab();
+        let attach = |place| ForeignTc::attach(&lab.edge, INTERFACE, place).unwrap();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let _earlier = self.earlier.then(|| attach(Place::Last));
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let flooded = Flooded::begin(&lab, &guard, self.family);
+        let _later: Vec<ForeignTc> = self.later.iter().copied().map(attach).collect();
+        sleep(LOOKED);
+        let before = guard.status().unwrap();
+        let from = boot_ns();
+        sleep(4 * SECOND);
+        let status = guard.status().unwrap();
+        let to = boot_ns();
+        let grown = |of: &str| status.listener_total(PORT, of) - before.listener_total(PORT, of);
+        let (sent, redeemed) = (grown("cookies_sent"), grown("cookies_redeemed"));
+        println!("{self:?}: {sent} cookies sent, {redeemed} redeemed");
+        let told = guard.log();
+        assert!(taken(&status), "{told}");
+        assert!(sent > 0, "{told}");
+        assert!(redeemed > 100, "{redeemed}: {told}");
+        assert_eq!(note(&status, "tc_before"), None);
+        assert_eq!(note(&status, "egress_unseen"), None);
+        if self.later.contains(&Place::First) {
+            assert!(told.contains("had another tc program before the guard's"), "{told}");
+        }
+        flooded.end(from, to)
+    }
+}
+
+/// The clients of a flood, behind a program that goes first and ends the chain. The agent is paused, so it
+/// does not move ahead.
+fn behind_a_first_program(family: Family) -> [Attempts; 2] {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let flooded = Flooded::begin(&lab, &guard, family);
+    guard.pause().unwrap();
+    let _first = ForeignTc::attach(&lab.edge, INTERFACE, Place::First).unwrap();
+    let from = boot_ns();
+    sleep(2 * SECOND);
+    let to = boot_ns();
+    guard.resume().unwrap();
+    println!("{family:?}, a paused agent behind a program that goes first:");
+    flooded.end(from, to)
+}
+
+#[test]
+fn g20_programs_that_end_the_chain_lock_no_client_out() {
+    let row = Row::new(Goal::G20).named("tc");
+    let cases = &Case::all()[..size(1, 6)];
+    let naive_cases = &Family::BOTH[..size(1, 2)];
+    let guarded: Vec<[Attempts; 2]> = cases.iter().map(|case| case.in_a_flood()).collect();
+    let naive: Vec<[Attempts; 2]> =
+        naive_cases.iter().map(|family| behind_a_first_program(*family)).collect();
+    let clients =
+        |of: &[[Attempts; 2]]| of.iter().flatten().map(|some| some.0.len()).sum::<usize>();
+    let share = |some: &Attempts| some.share_within(SECOND);
+    let [known, new_clients] =
+        [0, 1].map(|kind| guarded.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
+    let naive_most = naive.iter().flatten().map(share).fold(0.0, f64::max);
+    row.result(
+        cases.len() as u64,
+        format!(
+            "hosts with tc programs that end the chain, in a flood: of {} clients, at least {:.1} % of the \
+             known ones and {:.1} % of strangers at each are served within 1 s",
+            clients(&guarded),
+            100.0 * known,
+            100.0 * new_clients
+        ),
+        f64::min(known, new_clients) >= SERVED,
+    )
+    .naive(
+        naive_cases.len() as u64,
+        format!(
+            "hosts whose agent does not move ahead: of {} clients, at most {:.1} % of a kind at each",
+            clients(&naive),
+            100.0 * naive_most
+        ),
+        naive_most <= LOCKED_OUT,
+    )
+    .finish();
+}
+
+/// A program that takes the first position again and again is passed a few times only, and then named.
+#[test]
+fn who_always_wants_to_be_first_is_named() {
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(ForeignTc::attach(&lab.edge, INTERFACE, Place::First).unwrap());
+        sleep(LOOKED);
+    }
+    let told = |status: &Status| note(status, "tc_before").is_some();
+    let status = guard.wait_until("a note that names it", 5 * SECOND, told).unwrap();
+    let text = note(&status, "tc_before").unwrap();
+    assert!(text.contains("another tc program runs before the guard's"), "{text}");
+    assert!(text.contains("TCX egress"), "{text}");
+    // When they are gone, it is as if they had never been there.
+    drop(others);
+    let gone = |status: &Status| note(status, "tc_before").is_none();
+    guard.wait_until("no note", 20 * SECOND, gone).unwrap();
+    let attempts = load.finish().unwrap();
+    assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
+}
+
+/// As on a kernel without TCX: the agent reads another kernel release, and attaches its filter at clsact.
+fn without_tcx(lab: &Lab) {
+    lab.edge.write("/tmp/osrelease", "6.1.0-without-tcx\n").unwrap();
+    lab.edge.exec("mount --bind /tmp/osrelease /proc/sys/kernel/osrelease").unwrap();
+    lab.edge.exec(&format!("tc qdisc add dev {INTERFACE} clsact")).unwrap();
+}
+
+fn pass_all(lab: &Lab, priority: &str) {
+    let line = format!(
+        "tc filter add dev {INTERFACE} egress {priority} protocol all u32 match u32 0 0 classid 1:1"
+    );
+    lab.edge.exec(&line).unwrap();
+}
+
+/// Lets clients connect. Returns how many SYN-ACKs to them tcpguard counted, and the status.
+fn answers_seen(lab: &Lab, guard: &Guard<'_>) -> (u64, Status) {
+    let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
+    sleep(3 * SECOND);
+    let attempts = load.finish().unwrap();
+    assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
+    let status = guard.status().unwrap();
+    assert!(status.listener_total(PORT, "syn") >= 100);
+    (status.listener_total(PORT, "syn_ack"), status)
+}
+
+#[test]
+fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
+    /// The filter, the function that attaches it, and whether the program of tcpguard runs first.
+    type Case = (&'static str, fn(&Lab), bool);
+    let cases: [Case; 3] = [
+        ("a filter of a later priority", |lab| pass_all(lab, "prio 2"), true),
+        ("a program of the same", |lab| attach_at_clsact(&lab.edge, INTERFACE).unwrap(), true),
+        ("a filter of another kind", |lab| pass_all(lab, "prio 1"), false),
+    ];
+    for (what, attach, passed) in cases {
+        let lab = lab();
+        without_tcx(&lab);
+        attach(&lab);
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let (seen, status) = answers_seen(&lab, &guard);
+        println!("{what}: {seen} answers seen, {:?}", status.health());
+        let named = note(&status, "tc_before").filter(|text| text.contains("u32"));
+        assert_eq!((seen >= 100, named.is_none()), (passed, passed), "{what}");
+        // One that comes later and goes first is passed where that can be.
+        if what == "a program of the same" {
+            lab.edge
+                .exec(&format!("tc filter del dev {INTERFACE} egress pref 1 handle 1 bpf"))
+                .unwrap();
+            attach(&lab);
+            sleep(LOOKED);
+            let (again, _) = answers_seen(&lab, &guard);
+            assert!(again >= seen + 100, "{again}, {seen} before");
+        }
+    }
+}

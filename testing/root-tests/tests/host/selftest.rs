@@ -1,0 +1,250 @@
+//! The self-test, which tries out the SYN cookies that work on a host. Needs root, and for tcpguard's own cookies a
+//! kernel with `bpf_sk_assign_tcp_reqsk` (6.9).
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use serde_json::Value;
+use tcpguard::host::{KernelRelease, interfaces};
+use tcpguard::selftest::{self, CookieBackend, Hook, Host, SelfTest};
+use tcpguard_kit::net::netns::Netns;
+use tcpguard_support::schema;
+
+/// Result of the self-test on a host with these sysctls.
+fn probed(sysctls: &[(&str, &str)]) -> SelfTest {
+    let host = Netns::new("host").unwrap();
+    for (key, value) in sysctls {
+        host.sysctl(&format!("net.ipv4.{key}"), value).unwrap();
+    }
+    host.run(|| {
+        let links = || interfaces::list().map(|all| all.len());
+        let (before, pins) = (links()?, fs::read_dir("/sys/fs/bpf")?.count());
+        let begun = Instant::now();
+        let selftest = selftest::run()?;
+        println!("{:.2?}: {}", begun.elapsed(), tcpguard::render::selftest_in_a_line(&selftest));
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert_eq!((links()?, fs::read_dir("/sys/fs/bpf")?.count()), (before, pins));
+        Ok(selftest)
+    })
+    .unwrap()
+}
+
+fn has_the_function() -> bool {
+    KernelRelease::running().unwrap().at_least(6, 9)
+}
+
+#[test]
+fn the_guards_own_cookies_work_where_the_kernel_can_take_them() {
+    let selftest = probed(&[("tcp_syncookies", "1")]);
+    for hook in [Hook::Native, Hook::Generic] {
+        let own = selftest.verdict(CookieBackend::Own, hook);
+        assert_eq!(own.is_ok(), has_the_function(), "{own:?}");
+        assert_eq!(selftest.verdict(CookieBackend::Kernel, hook), Ok(()));
+    }
+    if !has_the_function() {
+        assert!(selftest.backends[0].reason.as_ref().unwrap().contains("bpf_sk_assign_tcp_reqsk"));
+        return;
+    }
+    let own = &selftest.backends[0];
+    assert_eq!((own.backend, own.works, &own.reason), (CookieBackend::Own, true, &None));
+    assert_eq!(own.trials.len(), 8, "two hooks, two families, two clients: {own:#?}");
+    for trial in &own.trials {
+        let end = trial.client.as_ref().unwrap();
+        assert_eq!(end.timestamps, trial.timestamps, "{trial:?}");
+        assert!(end.sack && end.wscale == Some(7) && end.peer_wscale.is_some(), "{trial:?}");
+    }
+    // Of the program's answers with the kernel's cookies it can read no timestamp here.
+    let helper = &selftest.backends[1];
+    assert_eq!((helper.works, helper.trials.len()), (true, 8), "{helper:#?}");
+    for trial in &helper.trials {
+        let end = trial.server.as_ref().unwrap();
+        assert!(!end.timestamps && !end.sack && end.wscale.is_none(), "{trial:?}");
+    }
+    // Options that the kernel cannot keep without timestamps are reported.
+    let kernel = &selftest.backends[2];
+    for trial in &kernel.trials {
+        let end = trial.client.as_ref().unwrap();
+        assert_eq!((end.sack, end.wscale.is_some()), (trial.timestamps, trial.timestamps));
+    }
+}
+
+#[test]
+fn the_hosts_sysctls_decide() {
+    let selftest = probed(&[("tcp_syncookies", "0")]);
+    assert_eq!(selftest.best(Hook::Native), None);
+    for backend in &selftest.backends {
+        assert!(!backend.works && backend.reason.as_ref().unwrap().contains("is 0"));
+    }
+    if !has_the_function() {
+        return;
+    }
+    let selftest = probed(&[("tcp_syncookies", "2"), ("tcp_timestamps", "0")]);
+    assert_eq!(selftest.best(Hook::Native), Some(CookieBackend::Own));
+    for trial in &selftest.backends[0].trials {
+        let end = trial.server.as_ref().unwrap();
+        assert!(!end.timestamps && end.sack, "{trial:?}");
+    }
+}
+
+#[test]
+fn the_kernels_cookies_keep_all_where_timestamps_are_plain() {
+    let selftest = probed(&[("tcp_syncookies", "1"), ("tcp_timestamps", "2")]);
+    let helper = &selftest.backends[1];
+    assert_eq!(helper.backend, CookieBackend::KernelHelper);
+    assert_eq!((helper.works, helper.trials.len()), (true, 8), "{helper:#?}");
+    for trial in &helper.trials {
+        let end = trial.server.as_ref().unwrap();
+        let kept = [end.timestamps, end.sack, end.wscale.is_some(), end.peer_wscale == Some(7)];
+        assert_eq!(kept, [trial.timestamps; 4], "{trial:?}");
+    }
+}
+
+/// The tables have no entry for such a client that scales, and none for its exact MSS (decision 7).
+#[test]
+fn what_own_cookies_round_is_no_failure() {
+    if !has_the_function() {
+        return;
+    }
+    let sysctls = [("tcp_syncookies", "2"), ("tcp_timestamps", "0"), ("tcp_sack", "0")];
+    let selftest = probed(&sysctls);
+    for hook in [Hook::Native, Hook::Generic] {
+        assert_eq!(selftest.verdict(CookieBackend::Own, hook), Ok(()));
+    }
+    for trial in &selftest.backends[0].trials {
+        let (client, server) = (trial.client.as_ref().unwrap(), trial.server.as_ref().unwrap());
+        assert_eq!((client.wscale, server.wscale), (None, None), "{trial:?}");
+        assert_eq!(client.mss - server.mss, 20, "1500 became 1480: {trial:?}");
+    }
+}
+
+fn tcpguard(host: &Netns, args: &[&str]) -> Output {
+    let mut command = host.command(tcpguard_kit::daemon::guard::binary().unwrap()).unwrap();
+    command.args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn the_verb_prints_keeps_and_repeats_nothing_that_is_known() {
+    let host = Netns::new("host").unwrap();
+    let dir = "/run/state";
+    let output = tcpguard(&host, &["selftest", "--state-dir", dir, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/selftest.json");
+    let shipped: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut faults = Vec::new();
+    schema::check(&printed, &shipped, &shipped, "", &mut faults);
+    assert_eq!(faults, [] as [String; 0]);
+
+    let kept = host.read("/run/state/selftest.json").unwrap();
+    let (_seal, kept) = kept.split_once('\n').unwrap();
+    let kept: Value = serde_json::from_str(kept).unwrap();
+    assert_eq!(kept, printed);
+    let loaded = host.run(|| Ok(selftest::load(Path::new(dir), &Host::running()?))).unwrap();
+    assert_eq!(serde_json::to_value(loaded.unwrap()).unwrap(), printed);
+    let begun = Instant::now();
+    let output = tcpguard(&host, &["selftest", "--state-dir", dir, "--if-needed"]);
+    println!("known after {:.2?}", begun.elapsed());
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+
+    // Another value, another result.
+    host.sysctl("net.ipv4.tcp_syncookies", "0").unwrap();
+    let output = tcpguard(&host, &["selftest", "--state-dir", dir, "--if-needed"]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no SYN cookies work"), "{said}");
+    let now = host.run(|| Ok(selftest::load(Path::new(dir), &Host::running()?))).unwrap();
+    assert_eq!(now.unwrap().best(Hook::Generic), None);
+    let output = tcpguard(&host, &["selftest", "--state-dir", dir]);
+    assert_eq!(output.status.code(), Some(1), "none works");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn who_may_not_make_namespaces_is_told_so() {
+    let host = Netns::new("host").unwrap();
+    let binary = tcpguard_kit::daemon::guard::binary().unwrap();
+    // A path that every user can read.
+    let copy = "/run/tcpguard-copy";
+    host.exec(&format!("cp {} {copy}", binary.display())).unwrap();
+    let mut command = host.command("setpriv").unwrap();
+    command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", copy, "selftest"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("run as root"), "{said}");
+}
+
+/// The number of a network that is held open.
+fn number(network: &File) -> u64 {
+    network.metadata().unwrap().ino()
+}
+
+/// The networks that threads of a process have made for themselves. As long as they are held, no other gets
+/// the number of one.
+fn networks(process: u32) -> Vec<File> {
+    let of = |path: &Path| File::open(path.join("ns/net")).ok();
+    let process = PathBuf::from(format!("/proc/{process}"));
+    let threads = fs::read_dir(process.join("task")).unwrap().flatten();
+    // The first thread stays where it was started.
+    let first = of(&process).map(|network| number(&network));
+    let networks = threads.filter_map(|thread| of(&thread.path()));
+    networks.filter(|network| Some(number(network)) != first).collect()
+}
+
+/// Threads of whatever process that are in one of these networks.
+fn threads_in(networks: &[File]) -> Vec<PathBuf> {
+    let numbers: Vec<u64> = networks.iter().map(number).collect();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let threads = processes.filter_map(|process| fs::read_dir(process.path().join("task")).ok());
+    let is_in = |thread: &PathBuf| {
+        let network = fs::metadata(thread.join("ns/net"));
+        network.is_ok_and(|network| numbers.contains(&network.ino()))
+    };
+    threads.flatten().flatten().map(|thread| thread.path()).filter(is_in).collect()
+}
+
+#[test]
+fn one_that_is_interrupted_leaves_nothing_behind() {
+    let host = Netns::new("host").unwrap();
+    let pins = || host.run(|| Ok(fs::read_dir("/sys/fs/bpf")?.count())).unwrap();
+    let (before, mut seen) = (pins(), 0);
+    let dir = "/run/nowhere";
+    for after in [30, 120, 300] {
+        let mut child = host
+            .command(tcpguard_kit::daemon::guard::binary().unwrap())
+            .unwrap()
+            .args(["selftest", "--state-dir", dir])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(after));
+        let pid = Pid::from_child(&child);
+        // It makes no more while it is looked at.
+        kill_process(pid, Signal::STOP).unwrap();
+        let (_, stopped) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(stopped.stopped(), "it was over after {after} ms");
+        let networks = networks(child.id());
+        seen += networks.len();
+        kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, Signal::CONT).unwrap();
+        let status = child.wait().unwrap();
+        assert!(!status.success(), "it was over after {after} ms");
+        let begun = Instant::now();
+        loop {
+            let left = (threads_in(&networks), pins());
+            if left == (Vec::new(), before) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(2), "{left:?}, and {before} pins before");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert!(seen > 0, "it had networks of its own");
+    assert!(!host.run(|| Ok(Path::new(dir).exists())).unwrap());
+}

@@ -1,0 +1,124 @@
+//! The mitigations of the ladder in the kernel and on the host: the same drops, and the same memory of them.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tcpguard_common::abi::{Bucket, ListenerEntry, Mode, Rate, Reason, RetryLine};
+use tcpguard_kit::net::packet::{Segment, flags};
+
+use super::state::Differences;
+use super::traffic::v4;
+use super::{LISTENERS, MS, Pair, START_NS, show, sorted};
+
+const OVERLOAD: u8 = ListenerEntry::OVERLOAD;
+const ANSWER: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
+const BUDGET: u8 = ListenerEntry::BUDGET;
+
+/// Mitigations of all listeners, in such mixtures that each mitigation is met alone and behind the others.
+pub const STEPS: [[u8; LISTENERS as usize]; 4] = [
+    [BUDGET, ANSWER, OVERLOAD],
+    [OVERLOAD | BUDGET, ANSWER | BUDGET, OVERLOAD | ANSWER],
+    [OVERLOAD | ANSWER | BUDGET, OVERLOAD | ANSWER | BUDGET, BUDGET],
+    [ANSWER, OVERLOAD | ANSWER | BUDGET, 0],
+];
+
+impl Pair {
+    /// Whether both remember the same dropped SYNs and gave out the same tokens.
+    pub fn compare_ladder(&self, found: &mut Differences) {
+        let (kernel, model) = (&self.dataplane, &self.model);
+        let lines = touched(kernel.retries().unwrap());
+        let expected = touched((0..).zip(model.retries.iter().copied()).collect());
+        found.compare("retries", &lines, &expected);
+        let reply_limits = given(kernel.reply_limits().unwrap());
+        found.compare("answers", &reply_limits, &given_by(&model.reply_limits));
+        let budgets = given(kernel.budgets().unwrap());
+        found.compare("budgets", &budgets, &given_by(&model.budgets));
+    }
+}
+
+fn touched(lines: Vec<(u32, RetryLine)>) -> Vec<(u32, RetryLine)> {
+    lines.into_iter().filter(|(_, line)| *line != RetryLine::default()).collect()
+}
+
+fn given(buckets: Vec<(u32, Bucket)>) -> BTreeMap<u32, Bucket> {
+    given_by(&sorted(buckets))
+}
+
+fn given_by(buckets: &BTreeMap<u32, Bucket>) -> BTreeMap<u32, Bucket> {
+    let full = |(place, bucket): (&u32, &Bucket)| {
+        (*bucket != Bucket::default()).then_some((*place, *bucket))
+    };
+    buckets.iter().filter_map(full).collect()
+}
+
+fn pair() -> Pair {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    pair.keep_agent();
+    // Less than the random traffic asks for until most of its clients are known.
+    pair.configure(|config| {
+        config.replies_per_network = Rate::per_second(20, 16);
+        config.replies_per_cpu = Rate::per_second(25, 8);
+    });
+    pair
+}
+
+/// A host with these mitigations for its listeners, with limits that random traffic exceeds.
+pub fn climbing(mitigations: [u8; LISTENERS as usize]) -> Pair {
+    let mut pair = pair();
+    for (id, mitigations) in (0..).zip(mitigations) {
+        let burst = [20, 3, 0][id as usize];
+        pair.set_mitigation_bits(id, mitigations, Rate::per_second(5 + 10 * u64::from(id), burst));
+    }
+    pair
+}
+
+#[test]
+fn a_hundred_thousand_frames_pass_every_stage_alike() {
+    let mut frames = 0;
+    let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
+    for (seed, mitigations) in (11..).zip(STEPS) {
+        let mut pair = climbing(mitigations);
+        show(&mut pair, seed, 36_000);
+        frames += pair.judged;
+        for (reason, count) in pair.reasons {
+            *reasons.entry(reason).or_default() += count;
+        }
+    }
+    println!("{frames} frames: {reasons:?}");
+    assert!(frames >= 100_000, "only {frames} frames arrived");
+    for reason in [
+        Reason::DropOverload,
+        Reason::DropBudget,
+        Reason::DropReflection,
+        Reason::Cookie,
+        Reason::Syn,
+        Reason::SynRetransmitted,
+        Reason::SynValidated,
+        Reason::DropSignature,
+    ] {
+        assert!(reasons.contains_key(&reason), "no frame was {}", reason.name());
+    }
+}
+
+#[test]
+fn a_client_that_repeats_its_syn_gets_in_through_the_rung_in_both() {
+    let mut pair = pair();
+    pair.set_mitigation_bits(1, OVERLOAD, Rate::default());
+    let server = SocketAddr::new(v4(2, 1), 443);
+    let syn = |source: u32, seq| {
+        let from = SocketAddr::new(Ipv4Addr::from(0x0a00_0000 + source).into(), 5000);
+        let mut syn = Segment::new(from, server, flags::SYN);
+        (syn.seq, syn.window) = (seq, 64_240);
+        syn.to_frame()
+    };
+    for (at_ms, admitted) in [(0, 0), (1, 0), (1_010, 1), (2_020, 2), (2_021, 2), (5_100, 3)] {
+        pair.set_clock(START_NS + at_ms * MS);
+        for source in 0..200 {
+            pair.ingress(&syn(1_000 + source, at_ms as u32));
+        }
+        pair.ingress(&syn(7, 7));
+        let passed = pair.reasons.get(&Reason::Syn).copied().unwrap_or(0);
+        assert_eq!(passed, admitted, "after {at_ms} ms");
+    }
+    pair.assert_same_state();
+}

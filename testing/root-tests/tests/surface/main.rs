@@ -1,0 +1,9 @@
+//! What operators read: status, metrics, journal, reports, `top`, documentation.
+
+mod docs_live;
+mod journal;
+mod metrics_live;
+mod replay;
+mod report;
+mod status_live;
+mod top;

@@ -1,0 +1,135 @@
+//! Metrics as a monitoring system gets them: promtool finds no fault with them, and a real Prometheus
+//! scrapes them during a flood. Needs root, Prometheus and `TCPGUARD_BIN`.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tcpguard_kit::daemon::guard::{self, Guard, Mode, RUNTIME_DIR};
+use tcpguard_kit::daemon::prometheus::{Prometheus, promtool};
+use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::traffic::clients::Load;
+use tcpguard_kit::traffic::flood::Flood;
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TARGET: &str = "127.0.0.1:9469";
+const LISTEN: &str = "[metrics]\nlisten = \"127.0.0.1:9469\"\n";
+
+fn packaging(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../packaging/prometheus").join(file)
+}
+
+/// Runs promtool, which must find nothing to say.
+#[track_caller]
+fn assert_faultless(host: &Netns, arguments: &[&str], input: &str) {
+    let output = promtool(host, arguments, input).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}{told}\n{input}");
+}
+
+#[test]
+fn promtool_finds_no_fault_with_the_alert_rules() {
+    let host = Netns::new("promtool").unwrap();
+    let path = |file: &str| packaging(file).to_str().unwrap().to_owned();
+    assert_faultless(&host, &["check", "rules", &path("alerts.yml")], "");
+    assert_faultless(&host, &["test", "rules", &path("alerts_test.yml")], "");
+}
+
+#[test]
+fn promtool_finds_no_fault_with_the_numbers_of_a_flood() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut flood = Flood::random(Family::V4.service(), 10 * SECOND);
+    flood.rate = 20_000;
+    let running = flood.start(&lab).unwrap();
+    guard.wait_for_rule(5 * SECOND).unwrap();
+    let output = guard::cli(&lab.edge, &["metrics", "--format", "prometheus"]).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_faultless(&lab.edge, &["check", "metrics"], &text);
+    assert!(text.contains("\ntcpguard_incident_active{kind=\"random_spoofed\"} 1\n"), "{text}");
+    drop(running);
+}
+
+#[test]
+fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let guard = Guard::start_with(&lab.edge, Mode::Enforce, LISTEN, &[]).unwrap();
+    let prometheus = Prometheus::start(&lab.edge, TARGET, &packaging("alerts.yml")).unwrap();
+    let wait = |expression: &str, holds: fn(f64) -> bool| {
+        prometheus.wait_for(expression, 20 * SECOND, holds).unwrap()
+    };
+    let is_one = |value: f64| value == 1.0;
+    wait("up{job=\"tcpguard\"}", is_one);
+    wait("tcpguard_up", is_one);
+    wait("tcpguard_state{state=\"protecting\"}", is_one);
+    wait("tcpguard_build_info{mode=\"enforce\"}", is_one);
+    wait("tcpguard_interface_attached{iface=\"eth0\"}", is_one);
+    wait("time() - tcpguard_heartbeat_timestamp_seconds", |age| (0.0..3.0).contains(&age));
+    assert_eq!(prometheus.query("ALERTS").unwrap(), []);
+
+    let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
+    flood.rate = 20_000;
+    let running = flood.start(&lab).unwrap();
+    wait("tcpguard_incident_active{kind=\"random_spoofed\"}", is_one);
+    wait("tcpguard_incidents_total{kind=\"random_spoofed\",severity=\"critical\"}", is_one);
+    wait("tcpguard_state{state=\"attack_mitigated\"}", is_one);
+    let about = |rate: f64| (15_000.0..25_000.0).contains(&rate);
+    wait("sum(rate(tcpguard_syn_packets_total[5s]))", about);
+    let stopped = "sum(rate(tcpguard_packets_total{verdict=~\"drop|answer\"}[5s]))";
+    wait(stopped, |rate| rate > 10_000.0);
+    wait("ALERTS{alertname=\"TcpguardAttack\",alertstate=\"firing\"}", is_one);
+    drop(running);
+
+    // The scraped values are the agent's counters.
+    let scraped = wait("tcpguard_syn_packets_total{iface=\"eth0\"}", |syns| syns > 0.0);
+    assert!(scraped <= guard.status().unwrap().total("syn") as f64);
+}
+
+/// A host with a full queue and without cookies.
+#[test]
+fn prometheus_raises_the_alarm_when_clients_do_not_connect() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let _guard = Guard::start_with(&lab.edge, Mode::Observe, LISTEN, &[]).unwrap();
+    let _load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
+    let prometheus = Prometheus::start(&lab.edge, TARGET, &packaging("alerts.yml")).unwrap();
+    let wait = |expression: &str, holds: fn(f64) -> bool| {
+        prometheus.wait_for(expression, 40 * SECOND, holds).unwrap()
+    };
+    wait("tcpguard_listener_clients_ratio{port=\"443\"}", |ratio| ratio > 0.95);
+    let mut flood = Flood::random(Family::V4.service(), 120 * SECOND);
+    flood.rate = 5_000;
+    let running = flood.start(&lab).unwrap();
+    let firing = "ALERTS{alertname=\"TcpguardClientsDoNotConnect\",alertstate=\"firing\"}";
+    wait(firing, |value| value == 1.0);
+    drop(running);
+}
+
+#[test]
+fn the_unix_socket_is_served_without_any_configuration() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let scrape = || -> anyhow::Result<String> {
+        let mut stream = UnixStream::connect(format!("{RUNTIME_DIR}/metrics.sock"))?;
+        stream.write_all(
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\
+              Accept: application/openmetrics-text\r\n\r\n",
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = lab.edge.run(scrape).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\ntcpguard_build_info{version=\""), "{answer}");
+    assert!(answer.ends_with("\n# EOF\n"), "{answer}");
+    let listening = lab.edge.exec("ss -Hltn").unwrap();
+    assert!(!listening.contains("9469"), "{listening}");
+}
