@@ -98,8 +98,7 @@ mod tests {
 
     #[test]
     fn the_slowest_tests_come_first_and_every_phase_is_listed() {
-        let mut durations =
-            Durations { tests: super::tests(REPORT).unwrap(), ..Default::default() };
+        let mut durations = Durations { tests: tests(REPORT).unwrap(), ..Default::default() };
         durations.of("build", || Ok(())).unwrap();
         durations.of("unit tests", || Err::<(), _>(anyhow::anyhow!("no"))).unwrap_err();
         assert_eq!(
@@ -111,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_report_that_is_none_is_an_error() {
-        assert!(super::tests("<testsuites>").is_err());
-        assert!(super::tests(r#"<testcase name="a" classname="b"/>"#).is_err());
+        assert!(tests("<testsuites>").is_err());
+        assert!(tests(r#"<testcase name="a" classname="b"/>"#).is_err());
     }
 }
