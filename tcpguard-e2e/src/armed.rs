@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tcpguard::config::XdpMode;
-use tcpguard::host::{SocketOffsets, interfaces, netns};
 use tcpguard::kernel::{
     Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, addr, attach, attach_tracepoint,
 };
@@ -17,6 +16,7 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Config, ListenerCounters, ListenerEntry, ListenerKey, Mode, maps};
 use tcpguard_common::fastpath::{FAILED_COOKIE_NS, Fingerprint, Mask};
 use tcpguard_common::model::{cookie_secret, hash_key};
+use tcpguard_host::linux::{SocketOffsets, interfaces, netns};
 
 use crate::lab::{Family, INTERFACE, Lab, PORT};
 use crate::netns::Netns;

@@ -6,7 +6,6 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard::config::XdpMode;
-use tcpguard::host::SockDiag;
 use tcpguard::kernel::addr;
 use tcpguard_common::abi::{ListenerKey, Reason};
 use tcpguard_e2e::armed::{Armed, PATIENCE, connection, listen};
@@ -18,6 +17,7 @@ use tcpguard_e2e::packet::{Segment, flags, mss_option};
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::raw_client::RawClient;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_host::linux::SockDiag;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -12,11 +12,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpguard::host::netns;
 use tcpguard_e2e::foreign::{ForeignXdp, Verdict};
 use tcpguard_e2e::guard::{self, CONFIG, Guard, Mode};
 use tcpguard_e2e::machine::Machine;
 use tcpguard_e2e::netns::Netns;
+use tcpguard_host::linux::netns;
 
 const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 const PINS: &str = "/sys/fs/bpf/tcpguard";

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-use tcpguard::host::{Error, HalfOpen, SockDiag};
 use tcpguard_e2e::lab::{
     ATTACKER_MAC, BACKLOG, CLIENT_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT,
 };
 use tcpguard_e2e::packet::{Segment, flags, linux_syn_options};
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
+use tcpguard_host::linux::{Error, HalfOpen, SockDiag};
 
 /// Accuracy of the kernel's timers: one tick, 10 ms where it is longest.
 const TICK: Duration = Duration::from_millis(10);

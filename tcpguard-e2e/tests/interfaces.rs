@@ -11,7 +11,6 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use tcpguard::control::{Client, Request, Response};
-use tcpguard::host::{LinkEvent, LinkWatch, interfaces};
 use tcpguard::status::{Interface, State};
 use tcpguard_e2e::guard::{Guard, Mode, RUNTIME_DIR, cli};
 use tcpguard_e2e::netns::Netns;
@@ -21,6 +20,7 @@ use tcpguard_e2e::random::Random;
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::status::Status;
 use tcpguard_goals::{Goal, Row, seed, size};
+use tcpguard_host::linux::{LinkEvent, LinkWatch, interfaces};
 
 /// The agent checks its interfaces at least once a second.
 const LOOKED: Duration = Duration::from_secs(2);

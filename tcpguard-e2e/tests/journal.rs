@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpguard::status::Clock;
 use tcpguard::telemetry::events::MESSAGE_IDS;
 use tcpguard::telemetry::{Alert, AlertSink, History, journal};
 use tcpguard_e2e::flood::Flood;
@@ -15,6 +14,7 @@ use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_engine::{Severity, Timestamp};
 use tcpguard_goals::{Goal, Row};
+use tcpguard_host::time::Clock;
 
 const SECOND: Duration = Duration::from_secs(1);
 

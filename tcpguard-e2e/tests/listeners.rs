@@ -13,8 +13,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
-use tcpguard::checkup::listeners::limits;
-use tcpguard::host::{SockDiag, Sysctls, TcpState};
 use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_e2e::netns::Netns;
@@ -23,6 +21,8 @@ use tcpguard_e2e::peak;
 use tcpguard_e2e::raw::PacketSocket;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
+use tcpguard_host::linux::{SockDiag, Sysctls, TcpState};
+use tcpguard_host::listeners::limits;
 
 /// Time within which a listener is monitored, or reported as not monitored.
 const LIMIT: Duration = Duration::from_secs(20);

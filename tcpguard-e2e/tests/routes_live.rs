@@ -6,7 +6,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tcpguard::host::SockDiag;
 use tcpguard_e2e::clients::{Attempts, Load};
 use tcpguard_e2e::clock::{after, between, boot_ns};
 use tcpguard_e2e::flood::{Flood, Shape, Sources};
@@ -16,6 +15,7 @@ use tcpguard_e2e::likeness::Likeness;
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::{Incident, Status};
 use tcpguard_e2e::truth::{STOPPED, alerted_of_a_flood};
+use tcpguard_host::linux::SockDiag;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// SYNs of the flood per second.

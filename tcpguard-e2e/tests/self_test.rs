@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Result;
-use tcpguard::host::{boot_time, netns};
 use tcpguard::kernel::{
     Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
 };
@@ -18,6 +17,7 @@ use tcpguard_common::model::{cookie_secret, hash_key};
 use tcpguard_common::wire::{option, tagged};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::packet::{Segment, flags};
+use tcpguard_host::linux::{boot_time, netns};
 
 const PORT: u16 = 443;
 const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
-use tcpguard::host::{KernelRelease, interfaces};
 use tcpguard::selftest::{self, CookieBackend, Hook, Host, SelfTest};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_host::linux::{KernelRelease, interfaces};
 
 /// Result of the self-test on a host with these sysctls.
 fn probed(sysctls: &[(&str, &str)]) -> SelfTest {

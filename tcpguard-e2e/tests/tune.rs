@@ -4,9 +4,9 @@
 use std::process::Output;
 
 use serde_json::Value;
-use tcpguard::host::{boot_id, netns};
 use tcpguard_e2e::guard::{self, STATE_DIR};
 use tcpguard_e2e::netns::Netns;
+use tcpguard_host::linux::{boot_id, netns};
 
 const FILE: &str = "/etc/sysctl.d/90-tcpguard.conf";
 const RECORD: &str = "/run/tcpguard-tune.json";

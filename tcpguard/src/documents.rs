@@ -4,13 +4,14 @@
 //! each, made from its type, comments included; within one version a document only grows.
 
 use serde::Serialize;
+use tcpguard_host;
 
 use crate::cli::{
     allow, block, config, detach, import, mitigation, mode, reload, restore_sysctls, rules,
     unblock, version,
 };
 use crate::status::{Alerts, Event, ExportedRules, FullIncident, Judged, Status};
-use crate::{checkup, monitoring, replay, report, selftest, status};
+use crate::{monitoring, replay, report, selftest, status};
 
 /// A type that is printed as a document of its own.
 pub trait Printed: Serialize {
@@ -62,11 +63,11 @@ documents! {
     report::TIMELINE_SCHEMA => report::Timeline,
     status::ALERTS_SCHEMA => Alerts,
     status::EVENT_SCHEMA => Event,
-    checkup::states::SCHEMA => checkup::states::StatesReport,
-    checkup::listeners::SCHEMA => checkup::listeners::ListenersReport,
-    checkup::doctor::SCHEMA => checkup::doctor::Doctor,
-    checkup::tune::SCHEMA => checkup::tune::Tune,
-    checkup::tune::change::SCHEMA => checkup::tune::change::Changed,
+    tcpguard_host::states::SCHEMA => tcpguard_host::states::StatesReport,
+    tcpguard_host::listeners::SCHEMA => tcpguard_host::listeners::ListenersReport,
+    tcpguard_host::doctor::SCHEMA => tcpguard_host::doctor::Doctor,
+    tcpguard_host::tune::SCHEMA => tcpguard_host::tune::Tune,
+    tcpguard_host::tune::change::SCHEMA => tcpguard_host::tune::change::Changed,
     "tcpguard.block/1" => block::Blocked,
     "tcpguard.unblock/1" => unblock::Unblocked,
     "tcpguard.allow/1" => allow::Allowance,

@@ -14,8 +14,9 @@ use support::{calm, clock, degraded, flooded, losing, status};
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::monitoring::{Level, judge};
 use tcpguard::render;
-use tcpguard::status::{State, Status, Time};
+use tcpguard::status::{State, Status};
 use tcpguard_engine::{ListenerState, Mode, Queues};
+use tcpguard_host::time::Time;
 
 fn line(status: &Status, warn: &[&str], crit: &[&str]) -> String {
     let ranges = |typed: &[&str]| typed.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();

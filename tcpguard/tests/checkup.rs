@@ -13,15 +13,13 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use tcpguard::checkup::listeners::{self, Earlier, ListenerFacts, ListenersReport};
-use tcpguard::checkup::states::{
-    self, Counts, Destination, Limits, StateFacts, StatesReport, Tally,
-};
-use tcpguard::host::sysctl::TcpSettings;
-use tcpguard::host::{Connection, DescriptorUse, ListeningSocket, Owners, Process, TcpState};
 use tcpguard::render::{self, View};
-use tcpguard::status::Time;
 use tcpguard_engine::TcpExt;
+use tcpguard_host::linux::sysctl::TcpSettings;
+use tcpguard_host::linux::{Connection, DescriptorUse, ListeningSocket, Owners, Process, TcpState};
+use tcpguard_host::listeners::{self, Earlier, ListenerFacts, ListenersReport};
+use tcpguard_host::states::{self, Counts, Destination, Limits, StateFacts, StatesReport, Tally};
+use tcpguard_host::time::Time;
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
@@ -154,7 +152,7 @@ fn sick_states() -> StateFacts {
         ],
         close_wait: vec![
             states::Holder {
-                process: Some(tcpguard::checkup::Owner { name: "java".into(), pid: 4711 }),
+                process: Some(tcpguard_host::finding::Owner { name: "java".into(), pid: 4711 }),
                 accept_queue: None,
                 connections: 812,
                 descriptors: Some(1_020),

@@ -20,11 +20,11 @@ use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::proto::RuleOrigin;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::render::{self, View};
-use tcpguard::status::{
-    AlertEntry, Explanation, Mode, ModeRevert, Rule, Severity, Time, ValidatedClients,
-};
+use tcpguard::status::{AlertEntry, Explanation, Mode, ModeRevert, Rule, ValidatedClients};
 use tcpguard::telemetry::History;
 use tcpguard_engine as engine;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
 
 /// Far longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tcpguard::config::{
     self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode,
 };
-use tcpguard::firewall::FirewallChoice;
 use tcpguard_engine::{Mitigation, Mode, Place, Settings, Threshold, thresholds};
+use tcpguard_host::firewall::FirewallChoice;
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
 

@@ -15,12 +15,13 @@ use proptest::collection::vec as list;
 use proptest::prelude::*;
 use serde_json::Value;
 use tcpguard::render::{self, View};
-use tcpguard::status::{Clock, EVIDENCE_BYTES, FullIncident};
+use tcpguard::status::{EVIDENCE_BYTES, FullIncident};
 use tcpguard_engine::{
     ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator, ListenerId,
     Mode, NetworkShare, Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader,
     Timestamp, VerdictLine,
 };
+use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));

@@ -15,8 +15,9 @@ use markup::Markup;
 use serde_json::Value;
 use tcpguard::agent::timeline::Recorder;
 use tcpguard::report::{Story, TIMELINE_SCHEMA, Timeline, page};
-use tcpguard::status::{Clock, FullIncident};
+use tcpguard::status::FullIncident;
 use tcpguard_engine::{ClosedPortSource, IncidentReport, Mode, Report, Timestamp};
+use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, at, seconds};
 
 /// Played time begins at 14:00.

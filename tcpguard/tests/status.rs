@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use schema::check;
 use serde_json::Value;
 use support::{calm, clock, degraded, flooded, losing, overloaded, status};
-use tcpguard::checkup::Finding;
-use tcpguard::checkup::listeners::overflow::name_processes;
-use tcpguard::cli;
-use tcpguard::host::Conntrack;
+use tcpguard::cli::overflow::name_processes;
 use tcpguard::render::{self, View};
-use tcpguard::status::{Severity, State, Status, Time};
+use tcpguard::status::{State, Status};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::{Egress, ListenerState, Mode};
+use tcpguard_host::finding::{Finding, Severity};
+use tcpguard_host::linux::Conntrack;
+use tcpguard_host::time::Time;
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }

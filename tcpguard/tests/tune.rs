@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tcpguard::checkup::tune::change::{Change, Changed, Outcome};
-use tcpguard::checkup::tune::facts::{Conntrack, Lent};
-use tcpguard::checkup::tune::{
-    Device, HostFacts, Listening, Load, Span, Tune, Values, sysctl_files,
-};
-use tcpguard::checkup::tune::{SCHEMA, change, judge};
 use tcpguard::render::{self, View};
-use tcpguard::status::Time;
+use tcpguard_host::time::Time;
+use tcpguard_host::tune::change::{self, Change, Changed, Outcome};
+use tcpguard_host::tune::facts::{Conntrack, Lent};
+use tcpguard_host::tune::{
+    Device, HostFacts, Listening, Load, SCHEMA, Span, Tune, Values, judge, sysctl_files,
+};
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }

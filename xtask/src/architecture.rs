@@ -17,7 +17,7 @@ struct Ban {
     why: &'static str,
 }
 
-const BANS: [Ban; 3] = [
+const BANS: [Ban; 4] = [
     Ban {
         within: "tcpguard/src",
         except: "tcpguard/src/kernel",
@@ -29,6 +29,12 @@ const BANS: [Ban; 3] = [
         except: "",
         names: &["aya", "tokio", "libc", "rustix", "Instant", "SystemTime", "fs", "io"],
         why: "the engine performs no I/O and reads no clock: live and replay must decide alike",
+    },
+    Ban {
+        within: "tcpguard-host/src",
+        except: "",
+        names: &["aya", "aya_obj", "tcpguard", "tcpguard_common"],
+        why: "tcpguard-host reads and judges Linux as it is, without BPF and without the agent",
     },
     Ban {
         within: "tcpguard-fuzz",

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
-use tcpguard::host::{boot_id, netns};
 use tcpguard_e2e::machine::Machine;
+use tcpguard_host::linux::{boot_id, netns};
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
+use tcpguard_host::durable::seal::Damage;
+use tcpguard_host::finding::Severity;
 
 use super::jsonl::{self, Line};
 use super::writer::Writer;
-use crate::durable::seal::Damage;
-use crate::status::{AlertEntry, EVENT_SCHEMA, Event, Severity};
+use crate::status::{AlertEntry, EVENT_SCHEMA, Event};
 use crate::telemetry::History;
 
 pub(super) const NAME: &str = "alerts.jsonl";
@@ -94,8 +95,9 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::durable::seal;
-    use crate::status::{Severity, Time};
+    use tcpguard_host::durable::seal;
+    use tcpguard_host::finding::Severity;
+    use tcpguard_host::time::Time;
 
     fn alert(seq: u64) -> AlertEntry {
         AlertEntry {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Mode, Timestamp};
+use tcpguard_host::time::{Clock, Time};
 
-use crate::status::{Clock, ModeRevert, Time};
+use crate::status::ModeRevert;
 
 /// Terms on which a mode is set.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

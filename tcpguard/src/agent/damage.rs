@@ -8,6 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use tcpguard_goals::{Goal, Row, seed, size};
+use tcpguard_host::durable::seal;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::{boot_id, netns};
+use tcpguard_host::time::Time;
 
 use super::jsonl;
 use super::kept_config::{self, KeptConfig};
@@ -15,10 +19,8 @@ use super::state::{self, State};
 use super::timeline::kept;
 use super::{incidents, syncookies};
 use crate::config::{self, ConfigError, Overrides};
-use crate::durable::seal;
-use crate::host::{boot_id, netns};
 use crate::selftest;
-use crate::status::{AlertEntry, Event, Severity, Time};
+use crate::status::{AlertEntry, Event};
 
 /// Numbers that look random and are the same for each seed (SplitMix64).
 pub(super) struct Random(pub(super) u64);

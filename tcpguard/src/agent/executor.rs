@@ -18,10 +18,10 @@ use tcpguard_engine::{
     CleanUp, Command, KnownClients, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin,
     RouteQuestion, Rule, RuleCounters, RuleId, Timestamp,
 };
+use tcpguard_host::linux::{HalfOpen, Protected, SockDiag};
 
 use self::lookups::{InUse, Lookups, narrow_entries};
 use super::listeners::{Listeners, per_second_of};
-use crate::host::{HalfOpen, Protected, SockDiag};
 use crate::kernel::{
     Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, recorded_flow,
     rule_counters, signature_key, signature_scope, source_table,
@@ -137,7 +137,7 @@ impl Executor {
                 // The end of an operator's rule was said when it was made, and thousands that were
                 // imported together end together.
                 let foreseen = matches!(rule.origin, Origin::Operator { .. })
-                    && rule.expires <= crate::host::boot_time();
+                    && rule.expires <= tcpguard_host::linux::boot_time();
                 let level = if foreseen { log::Level::Debug } else { log::Level::Info };
                 log::log!(level, "rule {} removed: {why}", rule.id.0);
                 self.remove(&rule)?;
@@ -459,7 +459,7 @@ impl Wanted {
 
 impl KnownClients for Executor {
     fn completed_within(&self, net: &IpNet) -> bool {
-        let now = crate::host::boot_time();
+        let now = tcpguard_host::linux::boot_time();
         let recent = |completed_ns| now.since(Timestamp::from_nanos(completed_ns)) <= RECENT;
         let one = match net {
             IpNet::V4(net) => net.prefix_len() == 32,

@@ -7,11 +7,12 @@ use tcpguard_common::abi::RuleRef;
 use tcpguard_engine::{
     Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp,
 };
+use tcpguard_host::time::Clock;
 
 use super::guard::{Guard, clock};
 use crate::control::{RefusalKind, Response};
 use crate::status::{
-    Allowed, Clock, Explanation, FullIncident, ListenerMitigation, Mitigation, Rule, Source,
+    Allowed, Explanation, FullIncident, ListenerMitigation, Mitigation, Rule, Source,
 };
 
 impl Guard {

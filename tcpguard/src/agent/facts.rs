@@ -2,20 +2,21 @@
 
 use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::TcpExt;
+use tcpguard_host::escape;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
 
 use super::guard::{Guard, Snapshot, clock};
 use super::heap;
 use super::mitigations::Maker;
 use super::obstacles::Obstacle;
 use crate::control::{Request, Response};
-use crate::host::{Sysctls, boot_time, conntrack};
 use crate::kernel::ProgramCost;
 use crate::status::{
     Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, PAST_LISTED,
-    Program, Reading, Rule, Severity, Status,
+    Program, Reading, Rule, Status,
 };
 use crate::telemetry::stderr;
-use crate::text;
 
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
@@ -71,7 +72,7 @@ impl Guard {
         Facts {
             clock,
             interval: self.config.settings.poll,
-            hostname: text::shown(&rustix::system::uname().nodename().to_string_lossy())
+            hostname: escape::shown(&rustix::system::uname().nodename().to_string_lossy())
                 .into_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

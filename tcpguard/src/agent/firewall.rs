@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 
 use tcpguard_engine::{ListenerKind, Timestamp};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
+use tcpguard_host::linux::netfilter::legacy::{self, Tables};
+use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
+use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 
 use super::listeners::Followed;
 use super::obstacles::Obstacle;
 use super::pace::Pace;
 use crate::config::Config;
-use crate::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
-use crate::host::netfilter::legacy::{self, Tables};
-use crate::host::netfilter::{self, Netfilter, RuleSet};
-use crate::host::{Interface, Sysctls, cpu_time, interfaces};
-use crate::status::{Health, Severity};
+use crate::status::Health;
 
 /// Kinds of interfaces that show packets of other ones under their own name.
 const STACKED: [&str; 10] =
@@ -243,12 +244,10 @@ fn ways(guarded: &[Interface]) -> Vec<Way> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::Kind;
-    use crate::firewall::tests::recorded;
     use crate::hint_check;
+    use tcpguard_host::firewall::Kind;
+    use tcpguard_host::firewall::recorded::{NEW_NOT_SYN, UFW, recorded};
 
-    const NEW_NOT_SYN: &str = include_str!("../firewall/recorded/new-not-syn");
-    const UFW: &str = include_str!("../firewall/recorded/ufw");
     const HTTPS: Asked = Asked { port: 443, ipv4: true, ipv6: true, mark: 0 };
 
     fn seen(generation: u32, mark: u32) -> Option<Seen> {

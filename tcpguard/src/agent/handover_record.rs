@@ -16,11 +16,11 @@ use tcpguard_common::cookie::{self, MAX_WSCALE};
 use tcpguard_common::fastpath::Rate;
 use tcpguard_common::wire::option;
 use tcpguard_engine::{Listener, ListenerKind, Timestamp};
+use tcpguard_host::durable::seal;
+use tcpguard_host::json;
 
 use super::executor::Executor;
 use super::listeners::{Followed, Inherited};
-use crate::durable::seal;
-use crate::json;
 use crate::kernel::{KernelError, Pins, addr, ip};
 
 /// Raised only when the record means something else than before.

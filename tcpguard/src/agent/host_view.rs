@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use tcpguard_engine::{TcpExt, Timestamp};
-
-use crate::config::Config;
-use crate::host::{
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::{
     self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected,
     ProtectedSet, SockDiag, SoftnetCpu, tcp_ext,
 };
-use crate::render::number::span;
-use crate::status::{Health, Severity};
+use tcpguard_host::units::span;
+
+use crate::config::Config;
+use crate::status::Health;
 
 /// The values that were read last.
 #[derive(Debug, Default)]
@@ -67,19 +68,19 @@ impl HostView {
 
     /// Resets that the network namespace's stack has sent.
     pub fn resets(&mut self, now: Timestamp) -> u64 {
-        self.unread.take(now, "/proc/net/snmp", host::resets(), &mut self.resets);
+        self.unread.take(now, "/proc/net/snmp", linux::resets(), &mut self.resets);
         self.resets
     }
 
     /// Packets that each CPU received and lost.
     pub fn softnet(&mut self, now: Timestamp) -> &[SoftnetCpu] {
-        self.unread.take(now, "/proc/net/softnet_stat", host::softnet(), &mut self.softnet);
+        self.unread.take(now, "/proc/net/softnet_stat", linux::softnet(), &mut self.softnet);
         &self.softnet
     }
 
     /// Packets that were lost on their way to `interfaces`.
     pub fn lost<'a>(&mut self, now: Timestamp, interfaces: impl Iterator<Item = &'a str>) -> u64 {
-        self.unread.take(now, "what was lost", host::lost(interfaces), &mut self.lost);
+        self.unread.take(now, "what was lost", linux::lost(interfaces), &mut self.lost);
         self.lost
     }
 
@@ -124,7 +125,7 @@ impl Unread {
         &mut self,
         now: Timestamp,
         source: &'static str,
-        read: Result<T, host::Error>,
+        read: Result<T, linux::Error>,
         last: &mut T,
     ) {
         match read {
@@ -178,9 +179,9 @@ mod tests {
         Timestamp::from_millis(seconds * 1000)
     }
 
-    fn refused() -> Result<u32, host::Error> {
+    fn refused() -> Result<u32, linux::Error> {
         let source = io::Error::from_raw_os_error(libc::EACCES);
-        Err(host::Error::Read { path: PathBuf::from("/etc/resolv.conf"), source })
+        Err(linux::Error::Read { path: PathBuf::from("/etc/resolv.conf"), source })
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tcpguard_engine::{Engine, IncidentReport, Limits, Sample, Timestamp};
+use tcpguard_host::durable::seal::Damage;
+use tcpguard_host::time::Clock;
 
 use super::jsonl::{self, Line};
 use super::timeline::kept::Timelines;
 use super::writer::Writer;
-use crate::durable::seal::Damage;
 use crate::report::Timeline;
-use crate::status::{Action, Clock, FullIncident, INCIDENT_SCHEMA, Incident};
+use crate::status::{Action, FullIncident, INCIDENT_SCHEMA, Incident};
 
 pub(super) const NAME: &str = "incidents.jsonl";
 /// Incidents in the file.
@@ -204,7 +205,7 @@ pub(super) mod tests {
     use tcpguard_engine::{Mode, Settings};
 
     use super::*;
-    use crate::durable::seal;
+    use tcpguard_host::durable::seal;
 
     fn evidence() -> Value {
         json!({

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-use crate::durable::seal::{self, Damage};
-use crate::{durable, json};
+use tcpguard_host::durable;
+use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::json;
 
 /// Far longer than any file of so few lines as are kept; a longer one is set aside unread.
 pub const MAX_BYTES: u64 = 16 << 20;

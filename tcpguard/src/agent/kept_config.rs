@@ -8,13 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tcpguard_host::durable;
+use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::json;
+use tcpguard_host::time::Time;
 
 use super::writer::Writer;
 use crate::config::Sources;
-use crate::durable;
-use crate::durable::seal::{self, Damage};
-use crate::json;
-use crate::status::Time;
 
 const NAME: &str = "config.json";
 const SCHEMA: &str = "tcpguard.config/1";

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, maps};
 use tcpguard_common::fastpath::{Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
+use tcpguard_host::linux::ListenerGroup;
 
 pub use self::inherited::Inherited;
 use super::priority::{LeftOut, ListenerPriority, leaving, ranked, unfollowed};
-use crate::host::ListenerGroup;
 use crate::kernel::{Dataplane, KernelError, TEST_LISTENER, addr, ip, listener_keys};
 
 /// A listener whose sockets are gone is monitored for this much longer: an application that restarts

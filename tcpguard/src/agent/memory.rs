@@ -6,13 +6,14 @@ use std::io;
 use std::path::Path;
 
 use tcpguard_engine::{Ports, signature_in_words};
+use tcpguard_host::durable::seal::Damage;
+use tcpguard_host::time::Time;
 
 use super::state::{self, State, StoredMatcher, StoredOrigin, StoredRule};
 use super::timeline::kept;
 use super::{alerts, incidents};
 use crate::control::{RefusalKind, Request, Response};
-use crate::durable::seal::Damage;
-use crate::status::{Allowed, Rule, Time};
+use crate::status::{Allowed, Rule};
 
 /// An answer, and of when it is.
 #[derive(Debug)]

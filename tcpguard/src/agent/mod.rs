@@ -34,8 +34,7 @@ mod provenance;
 mod read_cache;
 mod reload;
 mod routes;
-pub(crate) mod secrets;
-mod start;
+pub(crate) mod start;
 mod state;
 pub mod stored;
 pub mod syncookies;
@@ -45,6 +44,7 @@ mod writer;
 use std::fmt::Display;
 
 use anyhow::anyhow;
+use tcpguard_host::linux::LinkWatch;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +53,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
 use crate::control::{Incoming, Peer, Request, Response, Server};
-use crate::host::LinkWatch;
 use crate::telemetry::{self, metrics::MetricsServer};
 use guard::{Guard, PendingResponse};
 use notify::Notifier;

@@ -9,9 +9,8 @@ use std::fmt;
 use tcpguard_common::abi::SynAckRecord;
 use tcpguard_common::wire::option;
 use tcpguard_engine::ListenerKind;
-
-use crate::firewall::{Kind, Offence};
-use crate::host::CookieSettings;
+use tcpguard_host::firewall::{Kind, Offence};
+use tcpguard_host::linux::CookieSettings;
 
 /// The state of a listener for which cookies are to be armed.
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +35,11 @@ pub struct Way<'a> {
     /// Whether the program runs in the driver, and not in the network stack, where packets can
     /// always be sent back.
     pub native: bool,
-    /// Result of [`crate::host::device::transmits_natively`].
+    /// Result of [`tcpguard_host::linux::device::transmits_natively`].
     pub transmits: Option<bool>,
-    /// Result of [`crate::host::device::is_received`].
+    /// Result of [`tcpguard_host::linux::device::is_received`].
     pub received: Option<bool>,
-    /// Result of [`crate::host::device::strips_vlan_tags`].
+    /// Result of [`tcpguard_host::linux::device::strips_vlan_tags`].
     pub strips_vlan: Option<bool>,
 }
 
@@ -246,7 +245,7 @@ mod tests {
 
     use super::*;
     use crate::hint_check;
-    use crate::host::netfilter::Family;
+    use tcpguard_host::linux::netfilter::Family;
 
     const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
     const RECORD: SynAckRecord = SynAckRecord {

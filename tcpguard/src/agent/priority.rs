@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tcpguard_engine::{Listener, ListenerId};
-
-use crate::host::ListenerGroup;
+use tcpguard_host::linux::ListenerGroup;
 
 /// User ids below this are the system's (login.defs: `UID_MIN`).
 const ORDINARY: u32 = 1_000;

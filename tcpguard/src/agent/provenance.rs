@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tcpguard_engine::Timestamp;
+use tcpguard_host::linux::boot_time;
+use tcpguard_host::time::Time;
 
 use super::kept_config::KeptConfig;
 use crate::config::{
     Config, ConfigError, DEFAULT_PATH, DEFAULT_STATE_DIR, Loaded, Origins, Overrides, Problem,
     Sources, fragments,
 };
-use crate::host::boot_time;
-use crate::status::{ConfigFacts, Health, Time};
+use crate::status::{ConfigFacts, Health};
 
 /// Source of the configuration, so that it can be read again, and the outcome of the last read.
 #[derive(Debug, Default)]
@@ -216,7 +217,7 @@ impl Provenance {
     pub fn health(&self) -> Vec<Health> {
         let note = |path: &Path, code: &str, text: String, hint: &str| Health {
             code: code.to_owned(),
-            severity: crate::status::Severity::Notice,
+            severity: tcpguard_host::finding::Severity::Notice,
             subject: Some(path.display().to_string()),
             text,
             hint: hint.to_owned(),

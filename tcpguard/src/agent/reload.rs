@@ -2,13 +2,13 @@
 //! restart.
 
 use tcpguard_engine::{Severity, thresholds};
+use tcpguard_host::linux::boot_time;
 
 use super::guard::Guard;
 use super::kept_config::KeptConfig;
 use super::provenance::{Read, Refused};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::{Peer, RefusalKind, Response};
-use crate::host::boot_time;
 use crate::telemetry::Alert;
 
 /// Outcome of a new configuration, by the names of the keys.

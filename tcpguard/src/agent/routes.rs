@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_engine::{Route, RouteQuestion, Timestamp, is_martian};
-
-use crate::host::{Error, Interface, RouteTable, Way, interfaces};
+use tcpguard_host::linux::{Error, Interface, RouteTable, Way, interfaces};
 
 /// Lifetime of a remembered route: a change of a `sysctl` that affects it is not announced.
 const LIFETIME: Duration = Duration::from_secs(10);

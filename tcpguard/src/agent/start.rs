@@ -12,6 +12,8 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::Config as KernelConfig;
 use tcpguard_common::fastpath::{Mask, PREEXISTING_NS, Rate};
 use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
+use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
+use tcpguard_host::time::Clock;
 
 use super::alerts::AlertFile;
 use super::audit::Audit;
@@ -34,12 +36,11 @@ use super::pace::Pace;
 use super::provenance::Provenance;
 use super::read_cache::{Cells, Estimates, Handshakes};
 use super::routes::Routes;
-use super::secrets;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use crate::config::{Config, ModeSource};
-use crate::host::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
+use crate::kernel::secrets;
 use crate::kernel::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins};
-use crate::status::{Clock, Health};
+use crate::status::Health;
 use crate::telemetry::AlertSink;
 
 impl Guard {
@@ -410,7 +411,7 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
 fn no_tracepoint(why: &str) -> Health {
     Health {
         code: "no_tracepoint".to_owned(),
-        severity: crate::status::Severity::Warning,
+        severity: tcpguard_host::finding::Severity::Warning,
         subject: None,
         text: format!("completed handshakes are only seen in a sample: {why}"),
         hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),

@@ -19,13 +19,13 @@ use tcpguard_engine::{
     Engine, IncidentReport, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule,
     Timestamp,
 };
+use tcpguard_host::durable;
+use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::json;
+use tcpguard_host::time::{Clock, Time};
 
 use super::confirm::PendingMode;
 use super::writer::Writer;
-use crate::durable;
-use crate::durable::seal::{self, Damage};
-use crate::json;
-use crate::status::{Clock, Time};
 
 pub use reconcile::{InKernel, Reconciled, reconcile};
 pub use times::Times;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tcpguard_common::abi::maps;
 use tcpguard_engine::{Engine, ListenerId, Mode, Settings};
+use tcpguard_host::time::Clock;
 
 use super::kept_config::KeptConfig;
 use super::state::{InKernel, State, reconcile};
@@ -12,7 +13,6 @@ use super::timeline::kept;
 use super::{alerts, incidents, start, syncookies};
 use crate::config::{Config, DEFAULT_PATH, Overrides};
 use crate::selftest::{self, Host, SelfTest};
-use crate::status::Clock;
 
 /// The content that was understood.
 #[derive(Debug)]

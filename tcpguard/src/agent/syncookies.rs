@@ -13,11 +13,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-use crate::durable;
-use crate::durable::seal;
-use crate::host::{self, Sysctls, boot_id, netns};
-use crate::json;
+use tcpguard_host::durable::{self, seal};
+use tcpguard_host::json;
+use tcpguard_host::linux::{self, Sysctls, boot_id, netns};
 
 /// The sysctl.
 pub const SYSCTL: &str = "net.ipv4.tcp_syncookies";
@@ -136,7 +134,7 @@ pub enum LeaseError {
     },
     /// The sysctl cannot be read or written.
     #[error(transparent)]
-    Host(#[from] host::Error),
+    Host(#[from] linux::Error),
 }
 
 /// The content of the file.
@@ -152,7 +150,7 @@ impl SyncookiesLease {
     ///
     /// # Errors
     /// When the network namespace cannot be determined.
-    pub fn open(state_dir: &Path) -> Result<Self, host::Error> {
+    pub fn open(state_dir: &Path) -> Result<Self, linux::Error> {
         Ok(Self::at(Sysctls::default(), state_dir, boot_id(), netns::cookie()?))
     }
 

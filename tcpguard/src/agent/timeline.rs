@@ -15,9 +15,9 @@ use std::time::Duration;
 use tcpguard_engine::{
     HostCounters, ListenerCounters, ListenerId, Mode, Queues, Sample, Timestamp,
 };
+use tcpguard_host::time::Time;
 
 use crate::report::{self, Point, TIMELINE_SCHEMA, Timeline};
-use crate::status::Time;
 
 /// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
 /// steps last 0.5 s after two minutes, and four minutes after a day.

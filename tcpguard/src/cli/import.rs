@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use tcpguard_common::abi::maps;
 use tcpguard_engine::Limits;
+use tcpguard_host::units::span;
 
 use super::args::ImportArgs;
 use super::block::{pending_confirmation, say_unless_enforced};
@@ -19,7 +20,6 @@ use crate::control::proto::MAX_CHANGE;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::Printed;
 use crate::render;
-use crate::render::number::span;
 use crate::status::Imported;
 
 /// Output of `tcpguard rules import --json`.

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tcpguard_host::listeners::{Earlier, ListenerFacts, gather, judge};
+use tcpguard_host::time::Time;
+
 use super::args::ListenersArgs;
 use super::session::Session;
-use crate::checkup::listeners::{Earlier, ListenerFacts, gather, judge};
 use crate::render;
-use crate::status::Time;
 
 pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut earlier = None;

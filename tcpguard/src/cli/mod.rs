@@ -23,6 +23,7 @@ mod manual;
 mod metrics;
 pub(crate) mod mitigation;
 pub(crate) mod mode;
+pub mod overflow;
 pub(crate) mod reload;
 mod replay;
 mod report;

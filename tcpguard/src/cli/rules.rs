@@ -154,7 +154,7 @@ mod tests {
     use tcpguard_engine::Ports;
 
     use super::*;
-    use crate::status::Time;
+    use tcpguard_host::time::Time;
 
     fn rule(matches: &str, incident: Option<u64>) -> Rule {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());

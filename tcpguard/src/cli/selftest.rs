@@ -2,10 +2,11 @@
 
 use std::io::ErrorKind;
 
+use tcpguard_host::linux::Error;
+
 use super::args::SelftestArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
-use crate::host::Error;
 use crate::render;
 use crate::selftest::{self, Host, SelfTest, SelftestFailure};
 

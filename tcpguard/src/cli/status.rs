@@ -4,11 +4,12 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use tcpguard_host::{listeners, units};
 
 use super::args::{StatusArgs, WaitFor};
 use super::exit::CliError;
+use super::overflow;
 use super::session::Session;
-use crate::checkup::listeners;
 use crate::config::DEFAULT_PATH;
 use crate::control::{ClientError, Request, Response};
 use crate::kernel::count_runs;
@@ -92,11 +93,11 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
         }
     }
     // A user without access to sockets still gets the agent's text.
-    if listeners::overflow::is_told(&status)
+    if overflow::is_told(&status)
         && !args.brief
         && let Ok(facts) = listeners::gather(status.generated_at)
     {
-        listeners::overflow::name_processes(&mut status, &listeners::judge(&facts).findings);
+        overflow::name_processes(&mut status, &listeners::judge(&facts).findings);
     }
     if session.json {
         return session.print_document(&status);
@@ -133,10 +134,7 @@ fn wait(wanted: WaitFor, args: &StatusArgs, session: &mut Session<'_>) -> anyhow
         }
         if Instant::now() >= end {
             show(status?, args, session)?;
-            bail!(
-                "not healthy after {}; tcpguard status says why",
-                render::number::span(args.timeout)
-            );
+            bail!("not healthy after {}; tcpguard status says why", units::span(args.timeout));
         }
         std::thread::sleep(WAIT_STEP);
     }

@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
+use tcpguard_host::linux::Sysctls;
+use tcpguard_host::time::Time;
+use tcpguard_host::tune::change::{self, ChangeError, Changed, Outcome, Tuner};
+use tcpguard_host::tune::facts::{self, Lent};
+use tcpguard_host::tune::{self, HostFacts, Tune};
+
 use super::args::TuneArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use super::status::fetch;
 use crate::agent::syncookies;
-use crate::checkup::tune::change::{self, ChangeError, Changed, Outcome, Tuner};
-use crate::checkup::tune::facts::{self, Lent};
-use crate::checkup::tune::{self, HostFacts, Tune};
-use crate::host::Sysctls;
 use crate::render;
-use crate::status::{CookieBackend, Time};
+use crate::status::CookieBackend;
 
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.sysctl && session.json {

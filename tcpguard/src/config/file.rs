@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use tcpguard_engine::{Mode, thresholds};
+use tcpguard_host::firewall::FirewallChoice;
 use toml::de::DeTable;
 
 pub use super::blocks::{InterfaceBlock, ListenerBlock};
@@ -14,7 +15,6 @@ use super::reader::{Section, Source};
 pub use super::value::Amount;
 use super::value::{self, BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_MODES};
 use super::{BeyondBounds, CookieChoice, Problem, Spot, StateLimits, XdpMode};
-use crate::firewall::FirewallChoice;
 
 /// The sections in which there are thresholds.
 const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan", "policy"];

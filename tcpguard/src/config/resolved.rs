@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use log::LevelFilter;
 use tcpguard_engine::{Fault, Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
+use tcpguard_host::firewall::FirewallChoice;
 
 use super::blocks::{self, ListenerConfig};
 use super::file::{Amount, File, ListenerBlock, Written};
-use crate::firewall::FirewallChoice;
 
 use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
 

@@ -6,10 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tcpguard_host::linux::{Service, accounts};
+
 use super::proto::{Call, Refusal, Request, Response, ToAnyVersion, VERSION};
 use super::{CONTROL_SOCKET, STATUS_SOCKET, frame};
 use crate::config::DEFAULT_RUNTIME_DIR;
-use crate::host::{Service, accounts};
 
 /// Time limit of each read and write: longer than the server's own deadlines for a response, so that its
 /// message arrives.

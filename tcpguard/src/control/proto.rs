@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Mitigation, Order, Ports};
+use tcpguard_host::json;
+use tcpguard_host::time::Time;
 
 use crate::config::Held;
-use crate::json;
 use crate::report::Timeline;
 use crate::status::{
-    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status, Time,
+    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status,
     ValidatedClients,
 };
 

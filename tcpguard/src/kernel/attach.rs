@@ -11,17 +11,18 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
 use aya::programs::xdp::XdpMode as Mode;
 use aya::programs::{Program, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, Xdp};
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
+use tcpguard_host::linux::attachments::{Direction, filters};
+use tcpguard_host::linux::programs::{Attached, EGRESS, Hook, INGRESS};
+use tcpguard_host::linux::{Interface, KernelRelease, interfaces};
 
-use super::attached_programs::{self, Attached, Hook};
+use super::attached_programs;
 use super::links::{HeldLink, unpin};
-use super::object::{EGRESS, ESTABLISHED, INGRESS, Object, one_line};
+use super::object::{ESTABLISHED, Object, one_line};
 use super::occupied::occupied_by;
 use super::order::{self, Lead};
 use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
 use crate::config::XdpMode;
-use crate::host::attachments::{Direction, filters};
-use crate::host::{Interface, KernelRelease, interfaces};
 
 /// The last priority of a filter that is tried.
 const LAST_PRIORITY: u16 = 32;

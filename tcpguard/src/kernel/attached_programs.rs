@@ -1,99 +1,20 @@
 //! The programs of others on an interface.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use aya::programs::tc::TcAttachType;
 use aya::programs::{ProgramInfo, SchedClassifier, loaded_programs};
 use aya_obj::generated::bpf_attach_type::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
+use tcpguard_host::linux::attachments::{self, Direction, Filter, XdpPrograms};
+use tcpguard_host::linux::programs::{Attached, Hook};
+use tcpguard_host::linux::{self, Interface};
 
-use super::object::{EGRESS, INGRESS};
-use super::redeem::REDEEM;
-use crate::host::attachments::{self, Direction, Filter, XdpPrograms};
-use crate::host::{self, Interface};
-
-/// Hook at which a program is attached.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Hook {
-    /// XDP in the driver.
-    XdpNative,
-    /// XDP in the network stack.
-    XdpGeneric,
-    /// XDP in the hardware.
-    XdpHardware,
-    /// TCX for arriving packets.
-    TcxIngress,
-    /// TCX for departing packets.
-    TcxEgress,
-    /// A filter for arriving packets.
-    ClsactIngress,
-    /// A filter for departing packets.
-    ClsactEgress,
-}
-
-impl Hook {
-    /// Returns its name for people.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::XdpNative => "native XDP",
-            Self::XdpGeneric => "generic XDP",
-            Self::XdpHardware => "XDP in hardware",
-            Self::TcxIngress => "TCX ingress",
-            Self::TcxEgress => "TCX egress",
-            Self::ClsactIngress => "clsact ingress",
-            Self::ClsactEgress => "clsact egress",
-        }
-    }
-
-    /// Returns the kernel's type for it, where it is one of TCX's.
-    pub(super) const fn tcx(self) -> Option<bpf_attach_type> {
-        match self {
-            Self::TcxIngress => Some(BPF_TCX_INGRESS),
-            Self::TcxEgress => Some(BPF_TCX_EGRESS),
-            _ => None,
-        }
-    }
-
-    /// Whether it is one of XDP's, of which an interface has one only.
-    pub const fn is_xdp(self) -> bool {
-        matches!(self, Self::XdpNative | Self::XdpGeneric | Self::XdpHardware)
-    }
-}
-
-/// A program on an interface.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Attached {
-    /// Hook at which it is attached.
-    pub hook: Hook,
-    /// Its kernel id; `None` for a filter that is no BPF program.
-    pub id: Option<u32>,
-    /// Its name, or a filter's kind; `None` where this process may not ask (CAP_SYS_ADMIN).
-    pub name: Option<String>,
-}
-
-impl Attached {
-    /// Whether it is one of tcpguard's own programs.
-    pub fn is_ours(&self) -> bool {
-        // The kernel keeps 15 characters of a name.
-        let ours = [INGRESS, EGRESS, REDEEM];
-        self.name.as_deref().is_some_and(|name| {
-            ours.iter().any(|own| name == *own || name == &own[..own.len().min(15)])
-        })
-    }
-
-    /// Whether it is the dispatcher of libxdp, behind which several programs run.
-    pub fn is_dispatcher(&self) -> bool {
-        self.name.as_deref() == Some("xdp_dispatcher")
-    }
-}
-
-impl fmt::Display for Attached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.as_deref().unwrap_or("name unknown");
-        match self.id {
-            Some(id) => write!(f, "{name} (id {id}, {})", self.hook.name()),
-            None => write!(f, "{name} ({})", self.hook.name()),
-        }
+/// Returns the kernel's type for a hook, where it is one of TCX's.
+pub(super) const fn tcx(hook: Hook) -> Option<bpf_attach_type> {
+    match hook {
+        Hook::TcxIngress => Some(BPF_TCX_INGRESS),
+        Hook::TcxEgress => Some(BPF_TCX_EGRESS),
+        _ => None,
     }
 }
 
@@ -121,7 +42,7 @@ fn of_xdp(xdp: XdpPrograms, name: impl Fn(u32) -> Option<String>) -> Vec<Attache
 ///
 /// # Errors
 /// When the interface cannot be asked. Names are missing where they cannot be.
-pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>, host::Error> {
+pub fn attached(interface: &Interface, xdp: XdpPrograms) -> Result<Vec<Attached>, linux::Error> {
     let names = names();
     let name = |id: u32| names.get(&id).cloned();
     let mut found = of_xdp(xdp, name);
@@ -186,29 +107,5 @@ fn name_of(program: &ProgramInfo) -> String {
     match program.name_as_str() {
         None | Some("") => "unnamed".to_owned(),
         Some(name) => name.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(name: Option<&str>) -> Attached {
-        Attached { hook: Hook::XdpNative, id: Some(1), name: name.map(str::to_owned) }
-    }
-
-    #[test]
-    fn own_programs_are_known_by_their_names_whole_or_cut() {
-        for (name, ours) in [
-            (Some("tcpguard_ingress"), true),
-            (Some("tcpguard_ingres"), true),
-            (Some("tcpguard_egress"), true),
-            (Some("tcpguard"), false),
-            (Some("xdp_dispatcher"), false),
-            (None, false),
-        ] {
-            assert_eq!(named(name).is_ours(), ours, "{name:?}");
-        }
-        assert!(named(Some("xdp_dispatcher")).is_dispatcher());
     }
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::min_kernel::OLDEST;
-use crate::host::capabilities;
+use tcpguard_host::linux::capabilities;
+use tcpguard_host::linux::release::OLDEST;
 
 /// An error of the kernel interface. Each message names the situation and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +151,7 @@ pub enum KernelError {
     },
     /// The host could not be asked for its release or its network namespace.
     #[error(transparent)]
-    Host(#[from] crate::host::Error),
+    Host(#[from] tcpguard_host::linux::Error),
     /// A map operation failed.
     #[error("cannot {what} the BPF map {map}: {error}; see what is in the way: tcpguard doctor")]
     Map {
@@ -227,7 +227,7 @@ mod tests {
             KernelError::NoBpffs { path: path() },
             KernelError::Locked { path: path() },
             KernelError::Pin { what: "make", path: path(), error: error() },
-            KernelError::Host(crate::host::Error::NoNetnsCookie),
+            KernelError::Host(tcpguard_host::linux::Error::NoNetnsCookie),
             KernelError::Map { what: "read", map: "sources", error: error() },
             KernelError::Mismatch("no map sources".to_owned()),
         ] {

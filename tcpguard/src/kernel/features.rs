@@ -5,32 +5,7 @@ use aya::programs::{ProgramError, ProgramType};
 use aya::sys::{
     BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported,
 };
-
-/// One feature that tcpguard needs of the kernel.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Feature {
-    /// Its name.
-    pub name: &'static str,
-    /// The function that does not work without it.
-    pub for_what: &'static str,
-    /// Whether the agent does not run at all without it.
-    pub needed: bool,
-    /// Whether it is there.
-    pub support: Support,
-}
-
-/// The result of a trial.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Support {
-    /// It is there.
-    Present,
-    /// The kernel does not have it.
-    Missing,
-    /// The kernel refused the trial, with this errno.
-    Refused(i32),
-    /// The trial failed for another reason.
-    Failed(String),
-}
+use tcpguard_host::doctor::facts::{Feature, Support};
 
 /// Tries each. Nothing stays loaded.
 pub fn features() -> Vec<Feature> {

@@ -5,9 +5,9 @@
 //! with the id of the function's type in the kernel's BTF (Documentation/bpf/kfuncs.rst).
 
 use tcpguard_common::abi::KFUNCS;
+use tcpguard_host::linux::{KernelRelease, functions};
 
 use super::KernelError;
-use crate::host::{KernelRelease, functions};
 
 // ELF-64, little-endian (System V ABI, chapter 4), which BPF objects of x86-64 and aarch64 are.
 const ELF_MAGIC: &[u8] = b"\x7fELF\x02\x01";

@@ -1,13 +1,9 @@
 //! The oldest kernel that is fit, asked before anything is made in it.
 
-use super::KernelError;
-use crate::host::KernelRelease;
+use tcpguard_host::linux::KernelRelease;
+use tcpguard_host::linux::release::OLDEST;
 
-/// The oldest release on which all programs are verified and an agent is seen to work
-/// (`cargo xtask vm`). Below it there is no `bpf_xdp_get_buff_len` (5.18), no XDP program that takes
-/// frames in pieces (5.18), and no cookie of a network namespace (5.14); BPF memory is charged to
-/// `RLIMIT_MEMLOCK` below 5.11.
-pub const OLDEST: (u32, u32) = (6, 1);
+use super::KernelError;
 
 /// Refuses a kernel that is too old in one sentence, instead of the verifier's words for whichever
 /// part it meets first.

@@ -8,16 +8,15 @@ use aya::maps::Map;
 use aya::programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use tcpguard_common::abi::maps;
+use tcpguard_host::linux::programs::{EGRESS, INGRESS};
+use tcpguard_host::linux::{KernelRelease, SocketOffsets};
 
 use super::KernelError;
 use super::embedded;
 use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
-use crate::host::{KernelRelease, SocketOffsets};
 
-/// Names of the programs.
-pub(super) const INGRESS: &str = "tcpguard_ingress";
-pub(super) const EGRESS: &str = "tcpguard_egress";
+/// Name of the program at the tracepoint.
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
 
 /// Parameters for loading the object.

@@ -1,7 +1,8 @@
 //! The program in the only XDP slot of an interface, and the way to free that slot.
 
+use tcpguard_host::linux::programs::{Attached, Hook};
+
 use super::KernelError;
-use super::attached_programs::{Attached, Hook};
 
 /// The error for an interface that has the XDP programs `others`, as far as that can be seen.
 pub(super) fn occupied_by(interface: String, others: &[Attached]) -> KernelError {

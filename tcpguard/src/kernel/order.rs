@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use aya_obj::generated::bpf_attach_type;
+use tcpguard_host::linux::attachments::{Direction, filters};
+use tcpguard_host::linux::programs::{Attached, Hook};
 
 use super::KernelError;
-use super::attached_programs::{self, Attached, Hook};
+use super::attached_programs::{self, tcx};
 use super::links::HeldLink;
 use super::syscall;
-use crate::host::attachments::{Direction, filters};
 
 /// Time for which the head of a chain is left alone after it was taken back for the first time. After that it
 /// is twice as long each time, up to `LONGEST_WAIT`. So two programs that both want it do not swap positions
@@ -72,7 +73,7 @@ impl Lead {
 /// The programs that run before the one with the kernel id `own` at a TCX hook; none where that cannot
 /// be asked, or where it does not hang.
 pub(super) fn ahead_at_tcx(ifindex: u32, hook: Hook, own: u32) -> Vec<Attached> {
-    let Some(kind) = hook.tcx() else { return Vec::new() };
+    let Some(kind) = tcx(hook) else { return Vec::new() };
     let all = syscall::tcx_programs(ifindex, kind).unwrap_or_default();
     let Some(place) = all.iter().position(|id| *id == own) else { return Vec::new() };
     attached_programs::programs(hook, &all[..place])

@@ -9,9 +9,10 @@ use aya::programs::{Program, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use aya_obj::generated::bpf_attach_type::BPF_TCX_INGRESS;
 use tcpguard_common::abi::maps;
+use tcpguard_host::linux::programs::{Attached, Hook, REDEEM};
+use tcpguard_host::linux::{Interface, QueueOffsets};
 
 use super::attach::{fd, program_id, take_over};
-use super::attached_programs::{Attached, Hook};
 use super::embedded;
 use super::kfunc::link_kfuncs;
 use super::links::HeldLink;
@@ -19,10 +20,7 @@ use super::object::{ProgramCost, costs, one_line, refused, test_classifier, with
 use super::order::{self, Lead};
 use super::pins::Kind;
 use super::{KernelError, Pins, syscall};
-use crate::host::{Interface, QueueOffsets};
 
-/// Name of its program.
-pub(super) const REDEEM: &str = "tcpguard_redeem";
 /// Name of the map with the state that each CPU keeps between packets.
 const CPU: &str = "CPU";
 

@@ -6,11 +6,12 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use tcpguard_engine::Mode;
+use tcpguard_host::finding::Severity;
 
 use crate::control::ClientError;
 use crate::render;
 use crate::status::narrative::place;
-use crate::status::{Clients, Connect, Health, Listener, ListenerState, Severity, State, Status};
+use crate::status::{Clients, Connect, Health, Listener, ListenerState, State, Status};
 
 pub use range::Range;
 

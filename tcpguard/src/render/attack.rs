@@ -4,10 +4,12 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use tcpguard_engine::IncidentClass;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
+use tcpguard_host::units::{percent, short, span};
 
-use super::number::{percent, short, span};
 use super::view::{Tone, View, wrap};
-use crate::status::{Evidence, Incident, Mode, Rule, Severity, Status, Time};
+use crate::status::{Evidence, Incident, Mode, Rule, Status};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 11;

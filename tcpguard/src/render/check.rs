@@ -3,10 +3,11 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::escape;
+use tcpguard_host::units::short;
+
 use super::clients::clients;
-use super::number::short;
 use crate::monitoring::{Level, Measured, Metric, Report};
-use crate::text;
 
 /// Reasons shown in the line; the rest is in the status.
 const REASONS_LISTED: usize = 3;
@@ -35,7 +36,7 @@ pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
         text.push_str("; see: tcpguard status");
     }
     // A bar ends the words, and a line the plugin's answer.
-    let is_foreign = |char: char| char == '|' || text::is_unseen(char);
+    let is_foreign = |char: char| char == '|' || escape::is_unseen(char);
     write!(out, "TCPGUARD {level} - {}", text.replace(is_foreign, "/"))?;
     for (number, measured) in report.metrics.iter().enumerate() {
         out.write_str(if number == 0 { " | " } else { " " })?;

@@ -1,6 +1,7 @@
 //! Whether clients connect, in words and numbers: the same ones wherever it is shown.
 
-use super::number::short;
+use tcpguard_host::units::short;
+
 use super::view::Tone;
 use crate::status::narrative::place;
 use crate::status::{Clients, Connect, Incident, Status};

@@ -2,9 +2,10 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::doctor::{Doctor, Finding, Outcome, is_command};
+
 use super::attack::paragraph;
 use super::view::{Tone, View, wrap};
-use crate::checkup::doctor::{Doctor, Finding, Outcome, is_command};
 
 /// Columns before evidence and fix.
 const INDENT: usize = 4;

@@ -4,8 +4,9 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_host::units::{elapsed, percent, short, span};
+
 use super::attack::{between, heading, paragraph, severity_word, volume};
-use super::number::{elapsed, percent, short, span};
 use super::table::Table;
 use super::view::View;
 use crate::status::{

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use tcpguard_host::finding::{Finding, Severity};
+
 use super::attack::paragraph;
 use super::view::{Tone, View};
-use crate::checkup::Finding;
-use crate::status::Severity;
 
 /// Findings of one kind that are shown one by one.
 const LISTED: usize = 5;

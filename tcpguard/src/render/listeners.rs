@@ -4,14 +4,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
+use tcpguard_host::finding::Severity;
+use tcpguard_host::listeners::limits::SetBy;
+use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue, Settings};
+use tcpguard_host::units::{exact, short};
+
 use super::attack::paragraph;
 use super::findings::{headline, notes, unread};
-use super::number::{exact, short};
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
-use crate::checkup::listeners::limits::SetBy;
-use crate::checkup::listeners::{Listener, ListenersReport, Losses, Queue, Settings};
-use crate::status::Severity;
 
 /// Listeners shown without `--all`.
 const SHOWN: usize = 20;

@@ -1,6 +1,7 @@
 //! Packets dropped before XDP, in a line or two.
 
-use super::number::{percent, short};
+use tcpguard_host::units::{percent, short};
+
 use crate::status::{CpuLoad, LossState, Losses};
 
 /// Whether packets are lost now, where, and how many were before.

@@ -4,9 +4,9 @@ use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
 use tcpguard_engine::Mitigation as Name;
+use tcpguard_host::units::short;
 
 use super::attack::paragraph;
-use super::number::short;
 use super::view::View;
 use crate::status::{CookieBackend, Cookies, Listener, Mitigation, MitigationState, Status};
 

@@ -13,7 +13,6 @@ mod listeners;
 mod losses;
 mod mitigations;
 mod mode;
-pub mod number;
 mod replay;
 mod rules;
 mod selftest;

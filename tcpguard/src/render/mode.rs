@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::number::span;
+use tcpguard_host::time::Time;
+use tcpguard_host::units::span;
+
 use super::view::View;
 use crate::config::mode_name;
-use crate::status::{Mode, ModeRevert, Time};
+use crate::status::{Mode, ModeRevert};
 
 /// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
 pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {

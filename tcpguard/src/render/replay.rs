@@ -3,11 +3,12 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_host::escape;
+use tcpguard_host::units::{elapsed, exact, percent, short, span};
+
 use super::attack::{because, paragraph};
-use super::number::{elapsed, exact, percent, short, span};
 use super::view::{Tone, View};
 use crate::replay::{Incident, Replay};
-use crate::text;
 
 /// A capture in one line, how it was read, and its incidents.
 ///
@@ -28,7 +29,7 @@ pub fn replay(out: &mut impl Write, replay: &Replay, view: &View) -> fmt::Result
         [] => view.paint(Tone::Good, "● no incident"),
         bad => view.paint(Tone::Bad, &format!("✗ {}", bad.join(", "))),
     };
-    writeln!(out, "{verdict} in {}", text::shown(&replay.file))?;
+    writeln!(out, "{verdict} in {}", escape::shown(&replay.file))?;
     paragraph(out, view, "Read", &volume(replay, view))?;
     for note in &replay.notes {
         paragraph(out, view, "", note)?;

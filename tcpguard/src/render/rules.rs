@@ -3,7 +3,8 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::number::{short, span};
+use tcpguard_host::units::{short, span};
+
 use super::table::Table;
 use super::view::{View, wrap};
 use crate::status::{Allowed, Imported, Judged, Rule, ValidatedClients};
@@ -248,7 +249,7 @@ mod tests {
     use tcpguard_engine::Ports;
 
     use super::*;
-    use crate::status::Time;
+    use tcpguard_host::time::Time;
 
     fn rule(id: u32, expires_in_s: u64, confirmed_until: Option<&str>) -> Rule {
         let at = |text: &str| Time(format!("2026-11-20T{text}Z").parse().unwrap());

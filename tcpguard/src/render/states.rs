@@ -2,16 +2,16 @@
 
 use std::fmt::{self, Write};
 
-use super::findings::{headline, notes, unread};
-use super::number::{bytes, exact, percent};
-use super::table::{Cell, Table};
-use super::view::{Tone, View};
-use crate::checkup::Owner;
-use crate::checkup::states::{
+use tcpguard_host::finding::{Owner, Severity};
+use tcpguard_host::linux::TcpState;
+use tcpguard_host::states::{
     Holder, NO_LIMIT, Queues, Resource, ResourceKind, StateCount, StatesReport,
 };
-use crate::host::TcpState;
-use crate::status::Severity;
+use tcpguard_host::units::{bytes, exact, percent};
+
+use super::findings::{headline, notes, unread};
+use super::table::{Cell, Table};
+use super::view::{Tone, View};
 
 /// Processes with connections in CLOSE_WAIT that are shown.
 const HOLDERS_SHOWN: usize = 5;

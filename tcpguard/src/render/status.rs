@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_host::finding::Severity;
+use tcpguard_host::units::{exact, percent, short, span};
+
 use super::attack::{self, between, paragraph, severity_word};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
 use super::findings::note;
 use super::losses;
 use super::mitigations;
 use super::mode::mode_end;
-use super::number::{exact, percent, short, span};
 use super::rules::pending_confirmation;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::status::{
     AlertEntry, AttachMode, Connect, Health, Hook, Interface, Listener, ListenerState, Mode,
-    Program, Rules, Severity, State, Status,
+    Program, Rules, State, Status,
 };
 
 /// Listeners shown without `--listeners`.

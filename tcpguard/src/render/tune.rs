@@ -2,12 +2,13 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::tune::change::{Changed, Outcome};
+use tcpguard_host::tune::{Refused, Row, Tune, Word};
+use tcpguard_host::units::memory;
+
 use super::attack::paragraph;
-use super::number::memory;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, cut, wrap};
-use crate::checkup::tune::change::{Changed, Outcome};
-use crate::checkup::tune::{Refused, Row, Tune, Word};
 
 /// Columns before a reason that has lines of its own.
 const INDENT: usize = 4;

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
-
-use crate::status::Time;
-use crate::text;
+use tcpguard_host::escape;
+use tcpguard_host::time::Time;
 
 /// The capabilities of the reader's terminal.
 #[derive(Clone, Debug)]
@@ -98,7 +97,7 @@ impl View {
             return Cow::Borrowed(text);
         }
         if self.utf8 {
-            return text::shown_page(text);
+            return escape::shown_page(text);
         }
         let mut ascii = String::with_capacity(text.len());
         for char in text.chars() {

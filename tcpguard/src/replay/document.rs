@@ -7,11 +7,12 @@ use serde::Serialize;
 use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Timestamp};
+use tcpguard_host::time::Time;
+use tcpguard_host::units::{exact, percent};
 
 use super::CUT_OFF;
 use super::clock::START;
-use crate::render::number::{exact, percent};
-use crate::status::{self, Evidence, Time, narrative};
+use crate::status::{self, Evidence, narrative};
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.replay/1";

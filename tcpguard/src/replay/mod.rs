@@ -26,11 +26,12 @@ use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
 use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Timestamp, Tuning};
+use tcpguard_host::time::{self, Time};
 
 use crate::agent::timeline::Line;
 use crate::kernel::KernelError;
 use crate::report::Timeline;
-use crate::status::{self, FullIncident, Time};
+use crate::status::FullIncident;
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel};
 use capture::{Capture, CaptureError, Packet};
@@ -85,7 +86,7 @@ impl Outcome {
     pub fn in_full(&self) -> impl Iterator<Item = (FullIncident, Option<Timeline>)> {
         let Kept { mode, began, incidents, lines } = &self.kept;
         let report = Report { mode: *mode, ..Report::default() };
-        let clock = status::Clock { now: START, wall: *began };
+        let clock = time::Clock { now: START, wall: *began };
         incidents.iter().map(move |incident| {
             let line = lines.get(&incident.id);
             let line = line.map(|line| line.document(incident.id, |at| clock.time_at(at)));

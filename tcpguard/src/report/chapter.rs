@@ -2,14 +2,16 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::finding::Severity;
+use tcpguard_host::units::{elapsed, span};
+
 use super::html::escaped;
 use super::plot::Stage;
 use super::plot::lines::figure;
 use super::times::{Times, between};
 use super::words::{self, Moment};
 use super::{Chapter, Timeline, evidence, panels};
-use crate::render::number::{elapsed, span};
-use crate::status::{FullIncident, Incident, Severity};
+use crate::status::{FullIncident, Incident};
 
 /// Page on which a chapter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

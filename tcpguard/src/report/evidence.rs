@@ -3,12 +3,13 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::units::{elapsed, exact, percent, short};
+
 use super::chapter::Setting;
 use super::html::escaped;
 use super::plot::bars::{self, Bar};
 use super::times::{Times, between};
 use super::words;
-use crate::render::number::{elapsed, exact, percent, short};
 use crate::render::{RATES, STANDS_OUT, signals};
 use crate::status::{Evidence, FullIncident, Incident, Record};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::text::is_unseen;
+use tcpguard_host::escape::is_unseen;
 
 /// Text as the content of an element or as the value of a quoted attribute.
 #[derive(Clone, Copy, Debug)]

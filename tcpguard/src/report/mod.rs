@@ -16,9 +16,10 @@ mod times;
 mod words;
 
 use jiff::tz::TimeZone;
+use tcpguard_host::time::Time;
 
 use crate::replay::{Outcome, Replay};
-use crate::status::{DocumentClass, FullIncident, Time};
+use crate::status::{DocumentClass, FullIncident};
 pub use timeline::{INTERVALS, Point, TIMELINE_SCHEMA, Timeline};
 use times::Times;
 

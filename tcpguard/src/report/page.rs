@@ -5,11 +5,12 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use tcpguard_host::units::{exact, percent, short, span};
+
 use super::chapter;
 use super::html::escaped;
 use super::words;
 use super::{Chapter, Host, Story};
-use crate::render::number::{exact, percent, short, span};
 use crate::replay::Replay;
 
 /// Incidents of a capture that are shown in full; the others have a line in the list of all.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tcpguard_host::time::Time;
+use tcpguard_host::units::short;
+
 use super::plot::{Panel, Series};
 use super::times::Times;
 use super::{Point, Timeline};
-use crate::render::number::short;
-use crate::status::{DocumentClass, FullIncident, Time};
+use crate::status::{DocumentClass, FullIncident};
 
 /// A moment of a line, in ms after its beginning.
 pub(super) fn moment(line: &Timeline, at_ms: u64) -> Time {

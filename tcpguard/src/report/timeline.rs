@@ -1,8 +1,7 @@
 //! Counters over time, around and during one attack.
 
 use serde::{Deserialize, Serialize};
-
-use crate::status::Time;
+use tcpguard_host::time::Time;
 
 /// The value of [`Timeline::schema`].
 pub const TIMELINE_SCHEMA: &str = "tcpguard.timeline/1";

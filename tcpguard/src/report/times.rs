@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use tcpguard_host::time::Time;
+use tcpguard_host::units::elapsed;
 
 use super::plot::scale;
-use crate::render::number::elapsed;
-use crate::status::Time;
 
 /// The times that a page shows.
 #[derive(Clone, Debug)]

@@ -1,10 +1,11 @@
 //! The story of an incident in sentences, written for a reader who was not there.
 
 use tcpguard_engine::{Completions, IncidentClass, Listener, Mode};
+use tcpguard_host::time::Time;
+use tcpguard_host::units::{percent, short, span};
 
 use super::times::{Times, between};
-use crate::render::number::{percent, short, span};
-use crate::status::{DocumentClass, FullIncident, Incident, Record, Time};
+use crate::status::{DocumentClass, FullIncident, Incident, Record};
 
 /// Things that were done of which each is a moment of its own: so many of the first, and as many of
 /// the last.

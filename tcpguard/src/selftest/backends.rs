@@ -8,14 +8,14 @@ use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{Addr, Config, CookieSecret, ListenerEntry, ListenerKey, Mode, maps};
 use tcpguard_common::cookie::{Choice, Offer};
 use tcpguard_common::wire::option;
+use tcpguard_host::linux::{netns, tcp_ext};
 
 use super::connection::{Ends, Failure, connect, listen};
 use super::document::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};
 use super::stage::{BPFFS, SYNCOOKIES, Stage, TIMESTAMPS};
 use super::{SelftestFailure, milliseconds};
-use crate::agent::secrets;
 use crate::config::XdpMode;
-use crate::host::{netns, tcp_ext};
+use crate::kernel::secrets;
 use crate::kernel::{
     Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, attach,
     receive_natively,

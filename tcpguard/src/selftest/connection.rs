@@ -8,6 +8,7 @@ use std::thread;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tcpguard_host::linux::{self, Sysctls};
 
 use tcpguard_common::cookie::Offer;
 use tcpguard_common::wire::option;
@@ -15,7 +16,6 @@ use tcpguard_common::wire::option;
 use super::PATIENCE;
 use super::document::{End, Family};
 use super::stage::Stage;
-use crate::host::{self, Sysctls};
 
 /// Bytes that each end sends.
 const TRANSFER: usize = 100_000;
@@ -33,8 +33,8 @@ const STAMP: u32 = 12;
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) String);
 
-impl From<host::Error> for Failure {
-    fn from(error: host::Error) -> Self {
+impl From<linux::Error> for Failure {
+    fn from(error: linux::Error) -> Self {
         Self(error.to_string())
     }
 }

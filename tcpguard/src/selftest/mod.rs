@@ -17,7 +17,8 @@ mod store;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::host::{self, KernelRelease};
+use tcpguard_host::linux::{self, KernelRelease};
+
 use crate::kernel::objects_digest;
 
 #[cfg(test)]
@@ -48,7 +49,7 @@ pub enum SelftestFailure {
     Silent(String),
     /// The host could not be asked or changed.
     #[error(transparent)]
-    Host(#[from] host::Error),
+    Host(#[from] linux::Error),
 }
 
 impl Host {
@@ -56,7 +57,7 @@ impl Host {
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub fn running() -> Result<Self, host::Error> {
+    pub fn running() -> Result<Self, linux::Error> {
         Ok(Self {
             kernel: KernelRelease::running()?.name,
             objects: format!("{:016x}", objects_digest()),
@@ -99,7 +100,7 @@ mod tests {
         for error in [
             SelftestFailure::Namespace(io::Error::from_raw_os_error(libc::EPERM)),
             SelftestFailure::Silent("the handshake failed: timed out".to_owned()),
-            SelftestFailure::Host(host::Error::NoNetnsCookie),
+            SelftestFailure::Host(linux::Error::NoNetnsCookie),
         ] {
             assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.

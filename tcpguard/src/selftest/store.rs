@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 
+use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::json;
+
 use super::document::{Host, SCHEMA, SelfTest};
-use crate::durable::seal::{self, Damage};
-use crate::json;
 
 const NAME: &str = "selftest.json";
 /// Longer than any result.

@@ -1,8 +1,8 @@
 //! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
 
 use serde::{Deserialize, Serialize};
-
-use super::{Severity, Time};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
 
 /// The value of [`Event::schema`].
 pub const EVENT_SCHEMA: &str = "tcpguard.event/1";

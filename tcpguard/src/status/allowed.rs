@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::AllowReport;
-
-use super::{Clock, Time};
+use tcpguard_host::time::{Clock, Time};
 
 /// An entry of the allowlist: a prefix that is exempt from automatic rules.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
 
-use super::{Clients, Severity, Time};
+use super::Clients;
 
 /// One incident: an attack, or one of the other classes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

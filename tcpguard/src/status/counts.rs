@@ -1,8 +1,9 @@
 //! Event counters, for a monitoring system that polls the status.
 
 use serde::{Deserialize, Serialize};
+use tcpguard_host::finding::Severity;
 
-use super::{DocumentClass, Severity};
+use super::DocumentClass;
 
 /// Events counted since the agent started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

@@ -11,8 +11,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::Ports;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
 
-use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program, Time};
+use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
@@ -213,19 +215,6 @@ pub struct Health {
     pub text: String,
     /// Remedy, or a command that shows more.
     pub hint: String,
-}
-
-/// Severity of a problem, an incident or an alert.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Problem or event that is worth knowing.
-    Notice,
-    /// Problem or event that needs an operator's attention.
-    Warning,
-    /// Problem or event by which clients suffer, or would.
-    Critical,
 }
 
 /// Interface to which the agent is to attach the XDP program.

@@ -3,8 +3,9 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{ClientsWithin, Mitigation as Name};
+use tcpguard_host::time::Time;
 
-use super::{Allowed, Mitigation, Mode, Rule, Source, Time};
+use super::{Allowed, Mitigation, Mode, Rule, Source};
 
 /// The value of [`Judged::schema`].
 pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{TcpExt, Timestamp};
+use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
+use tcpguard_host::time::{Clock, Time};
 
 use super::{
-    AlertEntry, AttachMode, Clock, CookieBackend, Counts, Health, Hook, Incident, ModeRevert,
-    Program, Time,
+    AlertEntry, AttachMode, CookieBackend, Counts, Health, Hook, Incident, ModeRevert, Program,
 };
-use crate::host::{Conntrack, LinkStats, SoftnetCpu};
 
 /// Everything in the status that the engine does not know.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tcpguard_common::fastpath::Mask;
 use tcpguard_common::wire::{self, Frame};
 use tcpguard_engine as engine;
+use tcpguard_host::time::{Clock, Time};
 
-use super::{Clock, Time};
 use crate::kernel::ip;
 
 /// Header of one SYN, as it arrived.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
 use tcpguard_engine::{ListenerReport, MitigationReport};
+use tcpguard_host::time::{Clock, Time};
 
+use super::Clients;
 use super::build::number;
-use super::{Clients, Clock, Time};
 
 /// State, rates and counters of one listener.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -1,10 +1,10 @@
 //! The part of the document about packets dropped before XDP: no BPF program of tcpguard saw them.
 
 use serde::{Deserialize, Serialize};
+use tcpguard_host::linux::SoftnetCpu;
 
 use super::build::number;
 use super::{Facts, LossCounters, Reading};
-use crate::host::SoftnetCpu;
 
 /// Share of the packets from which on a loss is heavy: 99.9 % of the real clients are to connect.
 const LOSS_SHARE: f64 = 0.001;

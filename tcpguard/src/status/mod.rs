@@ -19,9 +19,6 @@ mod losses;
 pub(crate) mod narrative;
 mod programs;
 mod record;
-#[cfg(test)]
-mod schema;
-mod time;
 mod transfer;
 
 pub use alerts::*;
@@ -41,5 +38,4 @@ pub use listener::*;
 pub use losses::{CpuLoad, InterfaceLosses, LossState, Losses};
 pub use programs::{Cost, Program};
 pub use record::*;
-pub use time::{Clock, Time};
 pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};

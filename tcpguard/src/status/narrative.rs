@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentClass, IncidentReport, Timestamp};
+use tcpguard_host::units::{percent, short, span};
 
 use super::Advice;
-use crate::render::number::{percent, short, span};
 
 /// The address and port that clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or
 /// `[2001:db8::1]:443`. It is `this host` for an incident that concerns no port.

@@ -4,10 +4,11 @@
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Report};
+use tcpguard_host::json;
+use tcpguard_host::time::{Clock, Time};
 
 use super::build::{attack, evidence, number};
-use super::{Clock, DocumentClass, Evidence, Incident, SynHeader, Time};
-use crate::json;
+use super::{DocumentClass, Evidence, Incident, SynHeader};
 
 /// The value of [`FullIncident::schema`].
 pub const INCIDENT_SCHEMA: &str = "tcpguard.incident/1";

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use tcpguard_host::units::span;
 
 use super::keys::{self, Doing};
 use super::model::{Covered, FRAME, HEIGHT, Model, WIDTH};
 use super::panes::Pane;
 use crate::config::mode_name;
-use crate::render::number::span;
 use crate::render::{self, Tone, wrap};
 use canvas::Canvas;
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tcpguard_host::units::span;
+
 use super::keys::{Action, Doing};
 use super::list::{ListView, Row};
 use super::panes::{Note, Pane};
 use super::snapshot::Snapshot;
-use crate::render::number::span;
 use crate::render::{self, View, wrap};
 use crate::status::{FullIncident, Status};
 

@@ -9,9 +9,11 @@ use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::status::{
     AlertEntry, Allowed, Explanation, FullIncident, Imported, Mitigation, MitigationState, Rule,
-    Severity, Status, Time, ValidatedClients,
+    Status, ValidatedClients,
 };
 use tcpguard_engine as engine;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
 
 use super::support;
 

@@ -32,8 +32,8 @@ const MATTERS: [&str; 8] = [
     "tcpguard-common/",
     "tcpguard-ebpf/",
     "tcpguard-engine/src/",
+    "tcpguard-host/src/durable/",
     "tcpguard/src/agent/",
-    "tcpguard/src/durable/",
     "tcpguard/src/kernel/",
 ];
 /// The version number of ours, and of the other one.

@@ -15,8 +15,8 @@ const EDGES: &[(&str, usize)] = &[
     ("tcpguard-ebpf/src", 58),
     ("tcpguard-ebpf/src/bin", 38),
     ("tcpguard-eval/src", 7),
+    ("tcpguard-host/src/linux", 6),
     ("tcpguard/src/agent", 3),
-    ("tcpguard/src/host", 6),
     ("tcpguard/src/kernel", 22),
     ("tcpguard/src/selftest", 4),
 ];

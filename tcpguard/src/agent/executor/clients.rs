@@ -5,9 +5,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::abi::Client;
 use tcpguard_engine::{ClientsWithin, Timestamp};
+use tcpguard_host::linux::boot_time;
 
 use super::{Executor, RECENT};
-use crate::host::boot_time;
 use crate::kernel::{Position, ip};
 
 /// Clients that completed a handshake within so long are there now.

@@ -15,6 +15,9 @@ use std::time::Duration;
 use tcpguard_common::abi::{Config as KernelConfig, Reason};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
+use tcpguard_host::linux::{SockDiag, boot_time};
+use tcpguard_host::time::Clock;
+use tcpguard_host::units::{short, span};
 
 use super::alerts::AlertFile;
 use super::audit::Audit;
@@ -39,10 +42,8 @@ use super::read_cache::{Cells, Estimates, Handshakes};
 use super::routes::Routes;
 use super::state::{State, StateWriter};
 use crate::config::{BeyondBounds, Config, mode_name};
-use crate::host::{SockDiag, boot_time};
 use crate::kernel::{HeldLink, Object};
-use crate::render::number::{short, span};
-use crate::status::{Clock, Health, LossCounters, Losses};
+use crate::status::{Health, LossCounters, Losses};
 use crate::telemetry::{Alert, AlertSink};
 
 /// Rules stop dropping when the agent has not been heard of for this long.

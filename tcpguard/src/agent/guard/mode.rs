@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use tcpguard_engine::{Mode, Severity, Timestamp, User};
+use tcpguard_host::time::Clock;
+use tcpguard_host::units::span;
 
 use super::respond::{PendingResponse, Written};
 use super::{Guard, clock};
 use crate::agent::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
-use crate::render::number::span;
-use crate::status::{Clock, ModeRevert};
+use crate::status::ModeRevert;
 
 impl Guard {
     /// The automatic end of the mode, for people and programs.

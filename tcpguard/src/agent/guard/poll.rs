@@ -10,6 +10,7 @@ use tcpguard_engine::{
     Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Sample,
     Timestamp,
 };
+use tcpguard_host::linux::{HalfOpen, Interface, boot_time, cpu_time};
 
 use super::{Guard, Snapshot, apply_policy, clock};
 use crate::agent::executor::{AfterCommand, Executor};
@@ -17,7 +18,6 @@ use crate::agent::firewall::Need;
 use crate::agent::interfaces::Received;
 use crate::agent::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::agent::{audit, heap};
-use crate::host::{HalfOpen, Interface, boot_time, cpu_time};
 use crate::kernel::{self, Position};
 
 /// The protected set is read again this often, and listeners in the kernel are compared.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{Severity, Timestamp, User};
+use tcpguard_host::linux::boot_time;
+use tcpguard_host::time::Time;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -10,8 +12,7 @@ use super::{Guard, clock};
 use crate::agent::confirm::Terms;
 use crate::agent::writer::Unwritten;
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
-use crate::host::boot_time;
-use crate::status::{Listener, Time};
+use crate::status::Listener;
 
 /// A response waits no longer for the disk: the client waits five seconds for all of it.
 const DISK_LIMIT: Duration = Duration::from_secs(2);

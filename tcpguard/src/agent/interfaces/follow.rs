@@ -1,7 +1,7 @@
 //! Identity of the attached interfaces. An attached interface is tracked by its index, which it keeps when it is
 //! renamed. A missing interface is looked for by the name that the operator gave it.
 
-use crate::host::Interface;
+use tcpguard_host::linux::Interface;
 
 /// An entry in the list of attached interfaces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,9 +52,9 @@ pub fn is_spare(number: usize, places: &[Place<'_>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Below;
-    use crate::host::Xdp;
-    use crate::host::interfaces::OperState;
+    use tcpguard_host::linux::Below;
+    use tcpguard_host::linux::Xdp;
+    use tcpguard_host::linux::interfaces::OperState;
 
     fn interfaces(all: &[(u32, &str)]) -> Vec<Interface> {
         let interface = |&(index, name): &(u32, &str)| Interface {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNGUARDED};
 use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_engine::Severity;
+use tcpguard_host::linux::programs::Attached;
+use tcpguard_host::linux::{self, Interface, LinkStats, Xdp, interfaces};
 
 use crate::config::XdpMode;
-use crate::host::{self, Interface, LinkStats, Xdp, interfaces};
-use crate::kernel::attached_programs::Attached;
 use crate::kernel::{Attachment, Dataplane, KernelError, Object, Pins, attach};
 use crate::status::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
 use follow::{Followed, Place, follow, is_spare};
@@ -310,7 +310,7 @@ impl Interfaces {
     /// Reads the packets that each has received and lost.
     fn read_stats(&mut self) {
         for guarded in &mut self.guarded {
-            match host::link_stats(guarded.name()) {
+            match linux::link_stats(guarded.name()) {
                 Ok(Some(stats)) => guarded.stats = stats,
                 // The last counts of an interface that has gone stay; when it returns it counts from zero.
                 Ok(None) => {}

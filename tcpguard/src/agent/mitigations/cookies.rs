@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tcpguard_common::abi::{ListenerKey, SynAckRecord};
 use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
+use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device};
 
 use super::Refusal;
 use super::syn_ack_records::{SynAckEntry, SynAckRecords};
@@ -15,7 +16,6 @@ use crate::agent::listeners::Followed;
 use crate::agent::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
 use crate::agent::syncookies::{Returned, SyncookiesLease};
 use crate::config::CookieChoice;
-use crate::host::{CookieSettings, Interface, Sysctls, Xdp, device};
 use crate::kernel::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::selftest::{self, Hook, Host, SelfTest};
 

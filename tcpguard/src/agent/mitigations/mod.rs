@@ -11,6 +11,7 @@ use std::time::Duration;
 use tcpguard_common::abi::ListenerEntry;
 use tcpguard_common::cookie;
 use tcpguard_engine::{ListenerId, Mitigation, Timestamp};
+use tcpguard_host::linux::{self, Interface, Sysctls};
 
 pub use cookies::{Cookies, Maker};
 use effort::Effort;
@@ -20,7 +21,6 @@ use super::firewall::Firewall;
 use super::listeners::Followed;
 use super::obstacles::Obstacle;
 use super::syncookies::LeaseError;
-use crate::host::{self, Interface, Sysctls};
 use crate::kernel::{KernelError, Object, Pins, SelfTestError};
 
 /// A cookie is accepted for its lifetime after the last SYN-ACK, and a little longer for the path.
@@ -70,7 +70,7 @@ pub enum Refusal {
     Lease(#[from] LeaseError),
     /// The host does not say how it is set up.
     #[error(transparent)]
-    Host(#[from] host::Error),
+    Host(#[from] linux::Error),
     /// The kernel refuses.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -460,7 +460,7 @@ mod tests {
             Refusal::Behind { interface: "eth0".to_owned(), program: "other (id 7)".to_owned() },
             Refusal::Test(SelfTestError::NoRecord),
             Refusal::Lease(LeaseError::Forbidden),
-            Refusal::Host(host::Error::NoSockDiag),
+            Refusal::Host(linux::Error::NoSockDiag),
             Refusal::Kernel(KernelError::Mismatch("no map sources".to_owned())),
         ] {
             assert!(hint_check::is_named(&refusal.to_string()), "{refusal}");

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{ListenerKey, SynAckRecord};
 use tcpguard_engine::{ListenerId, Timestamp};
-
-use crate::host::CookieSettings;
+use tcpguard_host::linux::CookieSettings;
 
 /// The last SYN-ACK from a local address and port.
 pub(super) type SynAckEntry = (ListenerKey, SynAckRecord);

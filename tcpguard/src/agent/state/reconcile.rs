@@ -8,10 +8,10 @@ use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_engine::{
     Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleId, Timestamp,
 };
+use tcpguard_host::time::{Clock, Time};
 
 use super::{State, StoredConfirmation, StoredMatcher, StoredRule, Times};
 use crate::kernel::{KernelMatcher, KernelRule};
-use crate::status::{Clock, Time};
 
 /// The rules by the action for each.
 #[derive(Debug, Default, PartialEq)]

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
+use tcpguard_host::time::{Clock, Time};
 
 use super::State;
-use crate::status::{Clock, Time};
 
 /// Conversion of one file's timestamps to the present clock.
 #[derive(Clone, Copy, Debug)]

@@ -287,7 +287,7 @@ fn every_error_and_what_became_of_the_sysctl_say_how_to_go_on() {
         LeaseError::Elsewhere { path: path() },
         LeaseError::Unreadable { path: path(), reason: "it has 5000 bytes".to_owned() },
         LeaseError::Store { path: path(), error: io::Error::from_raw_os_error(libc::ENOSPC) },
-        LeaseError::Host(host::Error::NoNetnsCookie),
+        LeaseError::Host(linux::Error::NoNetnsCookie),
     ] {
         assert!(hint_check::is_named(&error.to_string()), "{error}");
         // Every one there is stands above.

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tcpguard_engine::{IncidentReport, Mode, Sample, Timestamp};
+use tcpguard_host::durable;
+use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::json;
+use tcpguard_host::time::Clock;
 
 use super::Recorder;
 use crate::agent::writer::Writer;
-use crate::durable;
-use crate::durable::seal::{self, Damage};
-use crate::json;
 use crate::report::{TIMELINE_SCHEMA, Timeline};
-use crate::status::Clock;
 
 /// The directory of the files, in the state directory.
 pub(in crate::agent) const DIRECTORY: &str = "timelines";
@@ -234,7 +234,7 @@ fn read(path: &Path, id: u64) -> Result<Timeline, String> {
 pub(in crate::agent) mod tests {
     use super::*;
     use crate::report::Point;
-    use crate::status::Time;
+    use tcpguard_host::time::Time;
 
     fn line(id: u64, steps: u64) -> Timeline {
         let point = |number| Point { at_ms: 250 * number, syn_pps: 40.25, ..Point::default() };

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::Order;
+use tcpguard_host::units::span;
 
 use super::{PendingConfirmation, Request};
 use crate::config::mode_name;
-use crate::render::number::span;
 use crate::status::narrative::place;
 
 impl Request {

@@ -6,11 +6,15 @@ use ipnet::IpNet;
 use tcpguard_common::abi::maps::{EXEMPT_FILTER_BYTES, MAX_EXEMPT};
 use tcpguard_common::abi::{ExemptEntry, PrefixV4, PrefixV6};
 use tcpguard_common::fastpath::exempt;
+use tcpguard_host::linux::MOST_PROTECTED;
 
 use super::Dataplane;
 use crate::kernel::convert::{Prefix, addr, prefix};
 use crate::kernel::table::Table;
 use crate::kernel::{KernelError, Plain};
+
+/// The allowlist has the other half.
+const _: () = assert!(MOST_PROTECTED == MAX_EXEMPT as usize / 2);
 
 /// See [`exempt`].
 type Filter = [u8; EXEMPT_FILTER_BYTES];

@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use tcpguard_host::linux::{interfaces, netns};
+
 use super::layouts::{LinkPin, MAPS, TRACEPOINTS, links, of_namespace};
 use super::{Pins, handover_record, remove_all};
-use crate::host::{interfaces, netns};
 use crate::kernel::attach::remove_filter;
 use crate::kernel::{KernelError, syscall};
 

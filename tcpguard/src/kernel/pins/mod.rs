@@ -11,12 +11,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::KernelError;
-use crate::host::netns;
 
 pub use detach::{Detached, detach, pinned};
 pub(super) use layouts::Kind;
 pub use layouts::{Layout, layouts};
 use layouts::{LinkPin, MAPS, TRACEPOINTS, entries, links, links_of, of_namespace};
+use tcpguard_host::linux::netns;
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;

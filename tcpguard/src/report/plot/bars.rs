@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::units::percent;
+
 use super::super::html::escaped;
-use crate::render::number::percent;
 
 /// One bar.
 #[derive(Clone, Debug)]

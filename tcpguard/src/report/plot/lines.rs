@@ -340,7 +340,7 @@ mod tests {
 
     use super::super::super::times::Times;
     use super::*;
-    use crate::status::Time;
+    use tcpguard_host::time::Time;
 
     fn series(class: &'static str, values: &[Option<f64>]) -> Series {
         Series { name: class, class, values: values.to_vec() }

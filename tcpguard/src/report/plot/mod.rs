@@ -7,8 +7,9 @@ pub(super) mod bars;
 pub(super) mod lines;
 pub(super) mod scale;
 
+use tcpguard_host::time::Time;
+
 use super::times::Times;
-use crate::status::Time;
 
 /// Properties that plots of the same time share.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Report};
+use tcpguard_host::time::Clock;
 
 use super::super::narrative;
 use super::super::*;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tcpguard_common::abi;
 use tcpguard_engine::{Egress, ListenerReport, ListenerState, Report};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::units::{percent, short, span};
 
 use super::super::losses::{LossState, Losses};
-use super::super::{AttachMode, Facts, Health, Severity};
-use crate::render::number::{percent, short, span};
+use super::super::{AttachMode, Facts, Health};
 
 /// Share of conntrack's capacity from which new connections are in danger: conntrack counts the half-open ones
 /// of a flood too.

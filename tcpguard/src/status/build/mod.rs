@@ -6,12 +6,14 @@ mod interface;
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::Conntrack;
+use tcpguard_host::time::{Clock, Time};
 
 pub(super) use attack::attack;
 pub(crate) use attack::evidence;
 
 use super::*;
-use crate::host::Conntrack;
 
 /// Most alerts listed.
 const ALERTS_LISTED: usize = 20;
@@ -276,16 +278,6 @@ impl From<Mode> for engine::Mode {
             Mode::Enforce => Self::Enforce,
             Mode::Observe => Self::Observe,
             Mode::Off => Self::Off,
-        }
-    }
-}
-
-impl From<engine::Severity> for Severity {
-    fn from(severity: engine::Severity) -> Self {
-        match severity {
-            engine::Severity::Notice => Self::Notice,
-            engine::Severity::Warning => Self::Warning,
-            engine::Severity::Critical => Self::Critical,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use tcpguard_host::units::{percent, short};
+
 use super::Note;
-use crate::render::number::{percent, short};
 use crate::render::{self, Tone, View};
 use crate::status::{Listener, ListenerKind};
 use crate::top::list::{Cell, Column, Row};

@@ -1,11 +1,13 @@
 //! The whole host: whether clients connect, curves of the last minutes, and further notes beside
 //! them.
 
+use tcpguard_host::finding::Severity;
+use tcpguard_host::units::{percent, short};
+
 use super::Note;
 use super::incidents::advice;
-use crate::render::number::{percent, short};
 use crate::render::{self, Tone, View, severity_word};
-use crate::status::{AttachMode, Interface, Severity};
+use crate::status::{AttachMode, Interface};
 use crate::top::history::Series;
 use crate::top::snapshot::{Snapshot, Traffic};
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use tcpguard_host::units::{percent, short, span};
+
 use super::Note;
-use crate::render::number::{percent, short, span};
 use crate::status::{Incident, Mode, Rule};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
