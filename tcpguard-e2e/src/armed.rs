@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tcpguard::config::XdpMode;
-use tcpguard::kernel::{
+use tcpguard::bpf::XdpMode;
+use tcpguard::bpf::{
     Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, addr, attach, attach_tracepoint,
 };
 use tcpguard_common::ABI_VERSION;

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 use tcpguard_common::abi::{ListenerCounters, ListenerEntry};
 use tcpguard_common::fastpath::Mask;
 use tcpguard_e2e::armed::{Armed, PATIENCE};

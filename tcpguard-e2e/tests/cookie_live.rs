@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard::config::XdpMode;
-use tcpguard::kernel::addr;
+use tcpguard::bpf::XdpMode;
+use tcpguard::bpf::addr;
 use tcpguard_common::abi::{ListenerKey, Reason};
 use tcpguard_e2e::armed::{Armed, PATIENCE, connection, listen};
 use tcpguard_e2e::clients;

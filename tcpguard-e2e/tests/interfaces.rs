@@ -11,7 +11,7 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use tcpguard::control::{Client, Request, Response};
-use tcpguard::status::{Interface, State};
+use tcpguard::documents::{Interface, State};
 use tcpguard_e2e::guard::{Guard, Mode, RUNTIME_DIR, cli};
 use tcpguard_e2e::netns::Netns;
 use tcpguard_e2e::peak;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Result;
-use tcpguard::kernel::{
+use tcpguard::bpf::{
     Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
 };
 use tcpguard_common::ABI_VERSION;

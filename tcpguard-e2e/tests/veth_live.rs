@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 use tcpguard_e2e::armed::Armed;
 use tcpguard_e2e::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_e2e::flood::{Flood, Shape};

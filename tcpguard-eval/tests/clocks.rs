@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard::status::Rule;
+use tcpguard::documents::Rule;
 use tcpguard_engine::{Force, Limits, Timestamp};
 use tcpguard_eval::allocated::bytes_of;
 use tcpguard_goals::{Goal, Row, seed, size};

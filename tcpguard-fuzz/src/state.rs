@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tcpguard::agent::stored::Stored;
-use tcpguard::selftest::Host;
+use tcpguard::daemon::stored::Stored;
+use tcpguard::documents::selftest::Host;
 use tcpguard_engine::{Limits, Timestamp};
 use tcpguard_host::time::Clock;
 use tempfile::TempDir;

@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use tcpguard::render::{self, View};
+use tcpguard::text::{self, View};
 use tcpguard_engine::TcpExt;
 use tcpguard_host::linux::sysctl::TcpSettings;
 use tcpguard_host::linux::{Connection, DescriptorUse, ListeningSocket, Owners, Process, TcpState};
@@ -281,12 +281,12 @@ fn pages() -> Vec<(&'static str, String)> {
     let mut pages = Vec::new();
     for (name, report) in state_scenes() {
         let mut page = String::new();
-        render::states(&mut page, &report, &view(true)).unwrap();
+        text::states(&mut page, &report, &view(true)).unwrap();
         pages.push((name, page));
     }
     for (name, report) in listener_scenes() {
         let mut page = String::new();
-        render::listeners(&mut page, &report, &view(true), false).unwrap();
+        text::listeners(&mut page, &report, &view(true), false).unwrap();
         pages.push((name, page));
     }
     pages
@@ -333,7 +333,7 @@ fn all_listeners_are_shown_when_asked_for() {
     let report = listeners::judge(&many_listeners());
     let lines = |all| {
         let mut page = String::new();
-        render::listeners(&mut page, &report, &view(true), all).unwrap();
+        text::listeners(&mut page, &report, &view(true), all).unwrap();
         page.lines().filter(|line| line.starts_with("0.0.0.0:")).count()
     };
     assert_eq!((lines(false), lines(true)), (20, 60));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tcpguard::render::{self, View};
+use tcpguard::text::{self, View};
 use tcpguard_host::time::Time;
 use tcpguard_host::tune::change::{self, Change, Changed, Outcome};
 use tcpguard_host::tune::facts::{Conntrack, Lent};
@@ -41,7 +41,7 @@ fn assert_expected(name: &str, found: &str) {
 
 fn page(tune: &Tune) -> String {
     let mut page = String::new();
-    render::tune(&mut page, tune, &view(true)).unwrap();
+    text::tune(&mut page, tune, &view(true)).unwrap();
     page
 }
 
@@ -211,7 +211,7 @@ fn what_was_changed_is_told_with_its_outcome() {
         file: Some("/no/such/file".to_owned()),
     };
     let mut text = String::new();
-    render::tuned(&mut text, &changed, &view(true)).unwrap();
+    text::tuned(&mut text, &changed, &view(true)).unwrap();
     assert_expected("tuned", &text);
     against_schema("tuned", &serde_json::to_value(&changed).unwrap());
 }

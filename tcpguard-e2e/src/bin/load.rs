@@ -15,7 +15,7 @@ use aya::{
     programs::{Program, ProgramError, XdpMode},
 };
 use serde_json::{Value, json};
-use tcpguard::kernel::{KernelError, link_kfuncs};
+use tcpguard::bpf::{KernelError, link_kfuncs};
 use tcpguard_e2e::{digest, peak::map_bytes};
 
 /// The one tracepoint that the programs use; the object's program type does not name it.

@@ -9,7 +9,7 @@ mod mutants;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use tcpguard::kernel::ip;
+use tcpguard::bpf::ip;
 use tcpguard_common::abi::{Class, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;

@@ -20,9 +20,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
-use tcpguard::kernel::{
-    Dataplane, KernelMatcher, Load, Object, addr, client_around, signature_key,
-};
+use tcpguard::bpf::{Dataplane, KernelMatcher, Load, Object, addr, client_around, signature_key};
 use tcpguard_common::ABI_VERSION;
 use tcpguard_common::abi::{
     Action, Config, EVERY_PORT, ExemptEntry, Flow, FlowState, ListenerEntry, ListenerKey, Mode,
@@ -358,7 +356,7 @@ fn who_tries_closed_ports_is_noted_by_port_and_address() {
     }
     pair.assert_same_state();
     let probe = |cell| {
-        tcpguard::kernel::closed_port_source(cell, tcpguard_engine::Timestamp::default(), |_| None)
+        tcpguard::bpf::closed_port_source(cell, tcpguard_engine::Timestamp::default(), |_| None)
     };
     let cells: Vec<_> = pair.model.closed_port_sources.values().filter_map(probe).collect();
     assert_eq!(cells.len(), 1);

@@ -12,8 +12,8 @@ use super::explain::about_incident;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, RefusalKind, Request, Response};
-use crate::render;
-use crate::status::{AlertEntry, Alerts, Event};
+use crate::documents::{AlertEntry, Alerts, Event};
+use crate::text;
 
 /// Pause between two requests of `events`: as short as the default interval of the agent's polls.
 const STEP: Duration = Duration::from_millis(250);
@@ -62,7 +62,7 @@ fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
         ));
         return Ok(());
     }
-    session.render(|out, view| render::alerts(out, &alerts, view))
+    session.render(|out, view| text::alerts(out, &alerts, view))
 }
 
 /// Prints each further alert until interrupted; one JSON object a line with `--json`.
@@ -105,7 +105,7 @@ pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Re
 fn show(alert: AlertEntry, session: &mut Session<'_>) -> anyhow::Result<()> {
     match session.json {
         true => session.print_document(&Event::of(alert)),
-        false => session.render(|out, view| render::event(out, &alert, view)),
+        false => session.render(|out, view| text::event(out, &alert, view)),
     }
 }
 

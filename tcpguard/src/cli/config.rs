@@ -10,11 +10,11 @@ use super::args::ShowArgs;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::config::{
     self, Config, ConfigError, Held, Loaded, Origin, Overrides, fragments, mode_name,
 };
 use crate::control::{ClientError, Request, Response};
-use crate::documents::Printed;
 
 /// Output of `tcpguard config check --json`.
 #[derive(Debug, Serialize)]

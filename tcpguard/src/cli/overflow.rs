@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tcpguard_host::finding::Finding;
 
-use crate::status::{Advice, DocumentClass, Status};
+use crate::documents::{Advice, DocumentClass, Status};
 
 /// The finding of the agent about a full accept queue.
 const FULL: &str = "accept_queue_full";

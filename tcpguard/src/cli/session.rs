@@ -11,11 +11,11 @@ use tcpguard_host::{escape, json};
 
 use super::args::{Color, Global};
 use super::exit::CliError;
-use crate::agent::memory::{self, Remembered};
+use crate::cli::documents::Printed;
 use crate::control::{Client, ClientError, Request, Response};
-use crate::documents::Printed;
-use crate::render::View;
+use crate::daemon::memory::{self, Remembered};
 use crate::telemetry::stderr;
+use crate::text::View;
 
 /// Bytes that are collected before they are written: a shorter page appears at once.
 const BUFFER: usize = 64 * 1024;

@@ -10,11 +10,11 @@ use super::args::{StatusArgs, WaitFor};
 use super::exit::CliError;
 use super::overflow;
 use super::session::Session;
+use crate::bpf::count_runs;
 use crate::config::DEFAULT_PATH;
 use crate::control::{ClientError, Request, Response};
-use crate::kernel::count_runs;
-use crate::render;
-use crate::status::{State, Status};
+use crate::documents::{State, Status};
+use crate::text;
 
 /// Pause between two questions of `--wait`.
 const WAIT_STEP: Duration = Duration::from_millis(200);
@@ -104,11 +104,11 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
     }
     if args.watch.is_some() && !args.brief {
         return session
-            .render_at_most(|out, view| render::status(out, &status, view, args.listeners));
+            .render_at_most(|out, view| text::status(out, &status, view, args.listeners));
     }
     session.render(|out, view| match args.brief {
-        true => render::brief(out, &status, view),
-        false => render::status(out, &status, view, args.listeners),
+        true => text::brief(out, &status, view),
+        false => text::status(out, &status, view, args.listeners),
     })
 }
 

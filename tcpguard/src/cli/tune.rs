@@ -12,9 +12,9 @@ use super::args::TuneArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use super::status::fetch;
-use crate::agent::syncookies;
-use crate::render;
-use crate::status::CookieBackend;
+use crate::daemon::syncookies;
+use crate::documents::CookieBackend;
+use crate::text;
 
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.sysctl && session.json {
@@ -47,7 +47,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
     if session.json {
         session.print_document(&tune)?;
     } else {
-        session.render(|out, view| render::tune(out, &tune, view))?;
+        session.render(|out, view| text::tune(out, &tune, view))?;
     }
     Ok(Exit::Done)
 }
@@ -86,7 +86,7 @@ fn told(
     if session.json {
         session.print_document(changed)?;
     } else {
-        session.render(|out, view| render::tuned(out, changed, view))?;
+        session.render(|out, view| text::tuned(out, changed, view))?;
     }
     if changed.changes.iter().any(|change| change.outcome == Outcome::Failed) {
         return Err(CliError::Refused(

@@ -7,7 +7,8 @@ use tcpguard_engine::{Mode, Place, Threshold};
 use tcpguard_host::firewall::FirewallChoice;
 use toml::de::DeValue;
 
-use super::{BeyondBounds, CookieChoice, XdpMode};
+use super::{BeyondBounds, CookieChoice};
+use crate::bpf::XdpMode;
 
 /// A threshold as it was written, in its unit.
 #[derive(Clone, Debug, PartialEq)]

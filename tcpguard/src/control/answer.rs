@@ -11,7 +11,7 @@ use super::proto::{
     ImportedRule, PendingConfirmation, Refusal, RefusalKind, RefusedRule, Request, Response,
     RuleOrigin,
 };
-use crate::status::{Allowed, Listener, Rule};
+use crate::documents::{Allowed, Listener, Rule};
 
 /// The engine's form of `request` from user `uid`; `None` when the engine does not handle it.
 pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {

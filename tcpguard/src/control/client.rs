@@ -145,7 +145,7 @@ impl Client {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
                 socket: socket.to_owned(),
-                attached: crate::kernel::pinned(&self.pin_dir),
+                attached: crate::bpf::pinned(&self.pin_dir),
                 service: None,
             },
             io::ErrorKind::PermissionDenied => ClientError::Denied {

@@ -14,8 +14,8 @@ use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
 use crate::config::Held;
-use crate::report::Timeline;
-use crate::status::{
+use crate::documents::timeline::Timeline;
+use crate::documents::{
     AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status,
     ValidatedClients,
 };
@@ -373,7 +373,7 @@ pub enum Response {
         dry_run: bool,
     },
     /// Response to [`Request::OrderMitigation`]: the listener with its mitigations as they are now.
-    MitigationOrdered(Box<crate::status::Listener>),
+    MitigationOrdered(Box<crate::documents::Listener>),
     /// Response to [`Request::SetMode`], [`Request::SetModeFor`] and [`Request::ConfirmMode`].
     ModeSet {
         /// The mode before.

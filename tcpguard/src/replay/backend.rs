@@ -16,7 +16,7 @@ use tcpguard_common::abi::{
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 use tcpguard_common::model::{Model, Net};
 
-use crate::kernel::{Dataplane, KernelError, Load, Object, addr, signature_key};
+use crate::bpf::{Dataplane, KernelError, Load, Object, addr, signature_key};
 
 /// The one rule set of a replay: its rules are never replaced as a whole.
 const SET: u64 = 0;
@@ -269,7 +269,7 @@ fn is_one_client(net: &IpNet) -> bool {
 }
 
 fn within(net: &IpNet, addr: &Addr) -> bool {
-    net.contains(&crate::kernel::ip(addr))
+    net.contains(&crate::bpf::ip(addr))
 }
 
 /// The loaded programs, run frame by frame without an interface (`BPF_PROG_TEST_RUN`). Nothing is

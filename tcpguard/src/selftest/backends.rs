@@ -11,15 +11,15 @@ use tcpguard_common::wire::option;
 use tcpguard_host::linux::{netns, tcp_ext};
 
 use super::connection::{Ends, Failure, connect, listen};
-use super::document::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};
 use super::stage::{BPFFS, SYNCOOKIES, Stage, TIMESTAMPS};
 use super::{SelftestFailure, milliseconds};
-use crate::config::XdpMode;
-use crate::kernel::secrets;
-use crate::kernel::{
+use crate::bpf::XdpMode;
+use crate::bpf::secrets;
+use crate::bpf::{
     Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, attach,
     receive_natively,
 };
+use crate::documents::selftest::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};
 
 /// Connections that may wait at the service: one is open at a time.
 const BACKLOG: i32 = 16;

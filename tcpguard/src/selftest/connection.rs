@@ -14,8 +14,8 @@ use tcpguard_common::cookie::Offer;
 use tcpguard_common::wire::option;
 
 use super::PATIENCE;
-use super::document::{End, Family};
 use super::stage::Stage;
+use crate::documents::selftest::{End, Family};
 
 /// Bytes that each end sends.
 const TRANSFER: usize = 100_000;
@@ -235,8 +235,8 @@ fn end(socket: &TcpStream) -> io::Result<End> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::tests::end;
     use super::*;
+    use crate::documents::selftest::tests::end;
 
     fn ends() -> Ends {
         let client = end();

@@ -10,7 +10,6 @@
 
 mod backends;
 mod connection;
-mod document;
 mod stage;
 mod store;
 
@@ -19,11 +18,9 @@ use std::time::{Duration, Instant};
 
 use tcpguard_host::linux::{self, KernelRelease};
 
-use crate::kernel::objects_digest;
+use crate::bpf::objects_digest;
+use crate::documents::selftest::{Host, SCHEMA, SelfTest};
 
-#[cfg(test)]
-pub(crate) use document::tests::selftest as example;
-pub use document::{Backend, CookieBackend, End, Family, Hook, Host, SCHEMA, SelfTest, Trial};
 pub use store::{load, may_be_seen, store};
 
 /// Time after which no further connection is tried.

@@ -16,8 +16,8 @@ use tcpguard_host::linux::interfaces::{self, OperState};
 use tcpguard_host::linux::veth::{self, End};
 use tcpguard_host::linux::{self, Interface, Sysctls, device};
 
-use super::document::Family;
 use super::{PATIENCE, SelftestFailure};
+use crate::documents::selftest::Family;
 
 /// Sysctls that decide about handshakes and windows, of the server's end.
 const SYSCTLS: [&str; 14] = [

@@ -9,7 +9,7 @@ use tcpguard_host::escape;
 use tcpguard_host::time::{Clock, Time};
 
 use super::{History, Journal, journal, stderr};
-use crate::status::AlertEntry;
+use crate::documents::AlertEntry;
 
 /// A message for people; the content of [`tcpguard_engine::Command::Alert`].
 #[derive(Clone, Debug, PartialEq)]

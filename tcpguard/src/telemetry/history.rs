@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use jiff::SignedDuration;
 
-use crate::status::AlertEntry;
+use crate::documents::AlertEntry;
 
 /// Most alerts remembered.
 pub const REMEMBERED: usize = 1000;

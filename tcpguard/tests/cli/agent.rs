@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tcpguard::config::{Held, Origin};
 use tcpguard::control::proto::PendingConfirmation;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
-use tcpguard::status::{
+use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
+use tcpguard::documents::{
     AlertEntry, Allowed, Explanation, FullIncident, Imported, Mitigation, MitigationState, Rule,
     Status, ValidatedClients,
 };

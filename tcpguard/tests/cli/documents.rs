@@ -9,8 +9,8 @@ use std::process::Stdio;
 use clap::{Command, CommandFactory};
 use serde_json::Value;
 use tcpguard::cli::Args;
+use tcpguard::cli::documents;
 use tcpguard::control::Response;
-use tcpguard::documents;
 use tcpguard_engine::Mode;
 
 use super::agent::answer;

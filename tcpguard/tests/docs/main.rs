@@ -18,8 +18,8 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use tcpguard::cli::Args;
-use tcpguard::render::headline;
-use tcpguard::status::State;
+use tcpguard::documents::State;
+use tcpguard::text::headline;
 
 use commands::{calls, mentioned, typed};
 use pages::{Page, Placed, advice, files, markdown, root};

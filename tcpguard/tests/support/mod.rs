@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard::status::{
+use tcpguard::documents::{
     AlertEntry, AttachMode, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
     DocumentClass, Facts, Health, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts,
     Program, Reading, SourceFacts, Status,

@@ -33,8 +33,8 @@ const MATTERS: [&str; 8] = [
     "tcpguard-ebpf/",
     "tcpguard-engine/src/",
     "tcpguard-host/src/durable/",
-    "tcpguard/src/agent/",
-    "tcpguard/src/kernel/",
+    "tcpguard/src/bpf/",
+    "tcpguard/src/daemon/",
 ];
 /// The version number of ours, and of the other one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -16,8 +16,8 @@ const EDGES: &[(&str, usize)] = &[
     ("tcpguard-ebpf/src/bin", 38),
     ("tcpguard-eval/src", 7),
     ("tcpguard-host/src/linux", 6),
-    ("tcpguard/src/agent", 3),
-    ("tcpguard/src/kernel", 22),
+    ("tcpguard/src/bpf", 22),
+    ("tcpguard/src/daemon", 3),
     ("tcpguard/src/selftest", 4),
 ];
 
@@ -118,7 +118,7 @@ mod tests {
 
         let planted = [
             ("tcpguard-engine/src/engine.rs", "let a = @ { *b };"),
-            ("tcpguard/src/status/mod.rs", "@ impl Send for A {}"),
+            ("tcpguard/src/documents/mod.rs", "@ impl Send for A {}"),
             ("tcpguard/src/lib.rs", "#[@(no_mangle)]"),
             ("xtask/src/main.rs", "@ extern \"C\" {"),
             ("tcpguard-common/tests/wire.rs", "    @ fn f() {}"),
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_room_is_a_folder_of_its_own() {
-        assert_eq!(folder("tcpguard/src/agent/guard/poll.rs"), "tcpguard/src/agent");
+        assert_eq!(folder("tcpguard/src/daemon/guard/poll.rs"), "tcpguard/src/daemon");
         assert_eq!(folder("tcpguard-e2e/tests/doctor.rs"), "tcpguard-e2e/tests");
         assert_eq!(folder("tcpguard/build.rs"), "tcpguard");
     }

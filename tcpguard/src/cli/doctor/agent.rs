@@ -5,7 +5,7 @@ use tcpguard_host::doctor::{Finding, Outcome};
 use tcpguard_host::finding::Severity;
 
 use super::facts::{Agent, Facts, Probed};
-use crate::status::{CookieBackend, Mode, Status};
+use crate::documents::{CookieBackend, Mode, Status};
 
 /// Findings of the agent that a check here has better words for.
 const REPORTED_ELSEWHERE: [&str; 2] = ["rule_drift", "detached"];

@@ -2,8 +2,8 @@
 
 use tcpguard_host::doctor;
 
-use crate::kernel::Layout;
-use crate::status::Status;
+use crate::bpf::Layout;
+use crate::documents::Status;
 
 /// All facts.
 #[derive(Clone, Debug)]

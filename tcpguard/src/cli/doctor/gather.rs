@@ -18,11 +18,12 @@ use tcpguard_host::linux::{KernelRelease, Sysctls, accounts, capabilities, netns
 use tcpguard_host::tune::{HostFacts, Tune};
 
 use super::facts::{Agent, Facts, Probed};
+use crate::bpf::features::features;
+use crate::bpf::{Layout, is_bpffs, layouts};
 use crate::config::{self, ConfigError, Overrides};
 use crate::control::{Client, ClientError, Request, Response};
-use crate::kernel::features::features;
-use crate::kernel::{Layout, is_bpffs, layouts};
-use crate::selftest::{self, CookieBackend, Hook, Host};
+use crate::documents::selftest::{CookieBackend, Hook, Host};
+use crate::selftest;
 
 /// Paths and interface that are examined.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use super::args::DoctorArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use super::tune;
-use crate::render::{self, View};
+use crate::text::{self, View};
 
 pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.fix_hints && session.json {
@@ -52,9 +52,9 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
     if session.json {
         session.print_document(&doctor)?;
     } else if args.fix_hints {
-        session.render(|out, _| render::fixes(out, &doctor))?;
+        session.render(|out, _| text::fixes(out, &doctor))?;
     } else {
-        session.render(|out, view| render::doctor(out, &doctor, view))?;
+        session.render(|out, view| text::doctor(out, &doctor, view))?;
     }
     Ok(exit(&doctor))
 }
@@ -79,8 +79,8 @@ fn write(
     let view =
         View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let (mut doctor_page, mut tune_page) = (String::new(), String::new());
-    render::doctor(&mut doctor_page, doctor, &view)?;
-    render::tune(&mut tune_page, &facts.of_host.tune, &view)?;
+    text::doctor(&mut doctor_page, doctor, &view)?;
+    text::tune(&mut tune_page, &facts.of_host.tune, &view)?;
     let mut members = vec![
         Member::new("doctor.txt", doctor_page),
         Member::document("doctor.json", doctor)?,
@@ -89,7 +89,7 @@ fn write(
     ];
     if let Agent::Running(status) = &facts.agent {
         let mut page = String::new();
-        render::status(&mut page, status, &view, true)?;
+        text::status(&mut page, status, &view, true)?;
         members.push(Member::new("status.txt", page));
         members.push(Member::document("status.json", status)?);
     }

@@ -30,7 +30,7 @@ use crate::control::{
     Admission, BindError, DEADLINE, Incoming, METRICS_SOCKET, Peer, Request, Response, Socket, ask,
     group_number,
 };
-use crate::status::Health;
+use crate::documents::Health;
 
 /// The one path that there is.
 const PATH: &str = "/metrics";

@@ -7,9 +7,9 @@ use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
 use super::Note;
-use crate::render::{Tone, View, severity_word, volume};
-use crate::status::Incident;
-use crate::status::narrative::place;
+use crate::documents::Incident;
+use crate::documents::narrative::place;
+use crate::text::{Tone, View, severity_word, volume};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 

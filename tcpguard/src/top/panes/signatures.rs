@@ -5,7 +5,7 @@ use std::time::Duration;
 use tcpguard_host::units::{percent, short, span};
 
 use super::Note;
-use crate::status::{Incident, Mode, Rule};
+use crate::documents::{Incident, Mode, Rule};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 

@@ -3,8 +3,8 @@
 use tcpguard_host::units::{percent, short};
 
 use super::Note;
-use crate::render::Tone;
-use crate::status::{Incident, Source};
+use crate::documents::{Incident, Source};
+use crate::text::Tone;
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 

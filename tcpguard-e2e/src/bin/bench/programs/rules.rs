@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use ipnet::IpNet;
-use tcpguard::kernel::Dataplane;
+use tcpguard::bpf::Dataplane;
 use tcpguard_common::abi::{Config, RuleRef, maps};
 use tcpguard_common::fastpath::{Fingerprint, Mask, quirk};
 use tcpguard_e2e::bare::Sources;

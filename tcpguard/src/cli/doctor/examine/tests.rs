@@ -24,9 +24,9 @@ use tcpguard_host::time::Time;
 use tcpguard_host::tune::{self, Device, HostFacts, Listening, Load, Span, Values, sysctl_files};
 
 use super::examine;
+use crate::bpf::Layout;
 use crate::cli::doctor::facts::{Agent, Facts, Probed};
-use crate::kernel::Layout;
-use crate::status::Status;
+use crate::documents::Status;
 
 const NETNS: u64 = 7;
 
@@ -358,7 +358,7 @@ fn what_the_agent_complains_of_is_passed_on_once() {
             ("listeners_full", tcpguard_host::finding::Severity::Notice),
             ("rule_drift", tcpguard_host::finding::Severity::Critical),
         ] {
-            status.health.push(crate::status::Health {
+            status.health.push(crate::documents::Health {
                 code: code.to_owned(),
                 severity,
                 subject: Some("eth0".to_owned()),

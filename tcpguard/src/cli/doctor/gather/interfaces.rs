@@ -5,7 +5,7 @@ use tcpguard_host::linux::attachments::{Place, place};
 use tcpguard_host::linux::{Error, Interface, device, interfaces};
 use tcpguard_host::tune::facts;
 
-use crate::kernel::attached_programs;
+use crate::bpf::attached_programs;
 
 /// The facts about the interfaces of these names.
 pub(super) fn of(names: &[String]) -> Vec<InterfaceFacts> {

@@ -1,7 +1,7 @@
 //! Tests of the pages that `tcpguard doctor` prints.
 
 use super::*;
-use crate::render::{self, View};
+use crate::text::{self, View};
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
@@ -35,7 +35,7 @@ fn broken() -> Facts {
 
 fn page(facts: &Facts) -> String {
     let mut page = String::new();
-    render::doctor(&mut page, &examine(facts, false, now()), &view(true)).expect("a page");
+    text::doctor(&mut page, &examine(facts, false, now()), &view(true)).expect("a page");
     page
 }
 
@@ -54,7 +54,7 @@ fn each_scene_has_its_page() {
     assert_expected("doctor-healthy", &page(&healthy()));
     assert_expected("doctor-broken", &page(&broken()));
     let mut fixes = String::new();
-    render::fixes(&mut fixes, &examine(&broken(), false, now())).expect("fixes");
+    text::fixes(&mut fixes, &examine(&broken(), false, now())).expect("fixes");
     assert_expected("doctor-fixes", &fixes);
 }
 
