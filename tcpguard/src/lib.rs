@@ -1,25 +1,21 @@
 //! The parts of the `tcpguard` binary, as a library so that tests can reach them.
+//!
+//! Each names only those before it in this order: [`bpf`], [`config`], [`documents`], [`selftest`],
+//! [`text`], [`control`], [`driver`], [`telemetry`], [`replay`], [`html`], `top`, [`daemon`], [`cli`].
 
-pub mod agent;
-pub mod checkup;
+pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod documents;
-mod durable;
-pub mod firewall;
+pub mod driver;
 #[cfg(test)]
 mod hint_check;
-pub mod host;
-mod json;
-pub mod kernel;
-pub mod monitoring;
-pub mod render;
+pub mod html;
 pub mod replay;
-pub mod report;
 pub mod selftest;
-pub mod status;
 pub mod telemetry;
-mod text;
+pub mod text;
 #[cfg(feature = "tui")]
 pub mod top;

@@ -10,16 +10,21 @@ use serde_json::Value;
 use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, losing, status};
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::monitoring::{Level, judge};
-use tcpguard::render;
-use tcpguard::status::{State, Status, Time};
+use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
+use tcpguard::documents::{State, Status};
+use tcpguard::text;
 use tcpguard_engine::{ListenerState, Mode, Queues};
+use tcpguard_host::time::Time;
 use tcpguard_support::schema;
+
+fn judged(status: &Status, warn: &[Threshold], crit: &[Threshold]) -> Report {
+    judge(status, text::headline(status).1.into_owned(), warn, crit)
+}
 
 fn line(status: &Status, warn: &[&str], crit: &[&str]) -> String {
     let ranges = |typed: &[&str]| typed.iter().map(|one| one.parse().unwrap()).collect::<Vec<_>>();
     let mut line = String::new();
-    render::check(&mut line, &judge(status, &ranges(warn), &ranges(crit))).unwrap();
+    text::check(&mut line, &judged(status, &ranges(warn), &ranges(crit))).unwrap();
     line
 }
 
@@ -115,7 +120,7 @@ fn each_situation_has_its_line() {
 
 #[test]
 fn the_level_follows_the_situation() {
-    let level = |status: &Status| judge(status, &[], &[]).level;
+    let level = |status: &Status| judged(status, &[], &[]).level;
     let mut late = status(calm());
     late.daemon.state = State::Degraded;
     late.health.extend(status(degraded()).health.into_iter().filter(|it| it.code == "detached"));
@@ -148,7 +153,7 @@ fn a_full_syn_queue_that_nothing_explains_is_critical() {
         let listener = &mut report.listeners[1];
         listener.state = state;
         listener.queues = Some(Queues { half_open: Some(half_open), accept: 0, backlog: 128 });
-        judge(&Status::build(&report, &facts), &[], &[])
+        judged(&Status::build(&report, &facts), &[], &[])
     };
     let full = with(ListenerState::Suspect, 129);
     assert_eq!(full.level, Level::Critical);

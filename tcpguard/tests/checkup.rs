@@ -10,15 +10,13 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use tcpguard::checkup::listeners::{self, Earlier, ListenerFacts, ListenersReport};
-use tcpguard::checkup::states::{
-    self, Counts, Destination, Limits, StateFacts, StatesReport, Tally,
-};
-use tcpguard::host::sysctl::TcpSettings;
-use tcpguard::host::{Connection, DescriptorUse, ListeningSocket, Owners, Process, TcpState};
-use tcpguard::render::{self, View};
-use tcpguard::status::Time;
+use tcpguard::text::{self, View};
 use tcpguard_engine::TcpExt;
+use tcpguard_host::linux::sysctl::TcpSettings;
+use tcpguard_host::linux::{Connection, DescriptorUse, ListeningSocket, Owners, Process, TcpState};
+use tcpguard_host::listeners::{self, Earlier, ListenerFacts, ListenersReport};
+use tcpguard_host::states::{self, Counts, Destination, Limits, StateFacts, StatesReport, Tally};
+use tcpguard_host::time::Time;
 use tcpguard_support::schema;
 
 fn view(utf8: bool) -> View {
@@ -152,7 +150,7 @@ fn sick_states() -> StateFacts {
         ],
         close_wait: vec![
             states::Holder {
-                process: Some(tcpguard::checkup::Owner { name: "java".into(), pid: 4711 }),
+                process: Some(tcpguard_host::finding::Owner { name: "java".into(), pid: 4711 }),
                 accept_queue: None,
                 connections: 812,
                 descriptors: Some(1_020),
@@ -281,12 +279,12 @@ fn pages() -> Vec<(&'static str, String)> {
     let mut pages = Vec::new();
     for (name, report) in state_scenes() {
         let mut page = String::new();
-        render::states(&mut page, &report, &view(true)).unwrap();
+        text::states(&mut page, &report, &view(true)).unwrap();
         pages.push((name, page));
     }
     for (name, report) in listener_scenes() {
         let mut page = String::new();
-        render::listeners(&mut page, &report, &view(true), false).unwrap();
+        text::listeners(&mut page, &report, &view(true), false).unwrap();
         pages.push((name, page));
     }
     pages
@@ -333,7 +331,7 @@ fn all_listeners_are_shown_when_asked_for() {
     let report = listeners::judge(&many_listeners());
     let lines = |all| {
         let mut page = String::new();
-        render::listeners(&mut page, &report, &view(true), all).unwrap();
+        text::listeners(&mut page, &report, &view(true), all).unwrap();
         page.lines().filter(|line| line.starts_with("0.0.0.0:")).count()
     };
     assert_eq!((lines(false), lines(true)), (20, 60));

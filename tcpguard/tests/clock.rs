@@ -17,12 +17,12 @@ use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::proto::RuleOrigin;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::render::{self, View};
-use tcpguard::status::{
-    AlertEntry, Explanation, Mode, ModeRevert, Rule, Severity, Time, ValidatedClients,
-};
+use tcpguard::documents::{AlertEntry, Explanation, Mode, ModeRevert, Rule, ValidatedClients};
 use tcpguard::telemetry::History;
+use tcpguard::text::{self, View};
 use tcpguard_engine as engine;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
 use tcpguard_support::schema;
 
 /// Far longer than anything here takes.
@@ -205,7 +205,7 @@ fn status_shows_a_mode_that_goes_back() {
     let view =
         View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let mut page = String::new();
-    render::status(&mut page, &status, &view, false).unwrap();
+    text::status(&mut page, &status, &view, false).unwrap();
     let lines: Vec<&str> = page.lines().collect();
     let place = lines.iter().position(|line| line.contains("the mode goes back")).expect(&page);
     assert_eq!(

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tcpguard::bpf::XdpMode;
 use tcpguard::config::{
-    self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode,
+    self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits,
 };
-use tcpguard::firewall::FirewallChoice;
 use tcpguard_engine::{Mitigation, Mode, Place, Settings, Threshold, thresholds};
+use tcpguard_host::firewall::FirewallChoice;
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
 

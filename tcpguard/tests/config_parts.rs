@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use tcpguard::config::{self, Loaded, Overrides, XdpMode};
+use tcpguard::bpf::XdpMode;
+use tcpguard::config::{self, Loaded, Overrides};
 use tcpguard_engine::{Listener, Mitigation, Mode};
 
 /// A directory with the main file and those beside it.

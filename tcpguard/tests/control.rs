@@ -10,7 +10,7 @@ use tcpguard::control::proto::{Call, MAX_REQUEST, VERSION};
 use tcpguard::control::{
     BindError, CONTROL_SOCKET, Incoming, RefusalKind, Request, Response, STATUS_SOCKET, Server,
 };
-use tcpguard::status::Mode;
+use tcpguard::documents::Mode;
 use tcpguard_engine::Ports;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

@@ -11,13 +11,14 @@ use std::time::Duration;
 use proptest::collection::vec as list;
 use proptest::prelude::*;
 use serde_json::Value;
-use tcpguard::render::{self, View};
-use tcpguard::status::{Clock, EVIDENCE_BYTES, FullIncident};
+use tcpguard::documents::{EVIDENCE_BYTES, FullIncident};
+use tcpguard::text::{self, View};
 use tcpguard_engine::{
     ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator, ListenerId,
     Mode, NetworkShare, Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader,
     Timestamp, VerdictLine,
 };
+use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
 use tcpguard_support::schema;
 
@@ -178,7 +179,7 @@ fn each_class_is_explained_in_words_and_in_json() {
         let mut page = String::new();
         let zone = jiff::tz::TimeZone::UTC;
         let view = View { utf8: true, colour: false, zone, width: View::WIDTH };
-        render::attack_in_full(&mut page, &full, &view).unwrap();
+        text::attack_in_full(&mut page, &full, &view).unwrap();
         assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
         let path = repository(&format!("tcpguard/tests/expected/explain-{name}.txt"));
         if std::env::var_os("UPDATE_EXPECTED").is_some() {

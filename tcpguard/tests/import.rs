@@ -13,7 +13,7 @@ use stand_in::StandIn;
 use support::{degraded, flooded, status};
 use tcpguard::control::proto::{ImportedRule, PendingConfirmation, RefusedRule};
 use tcpguard::control::{Refusal, RefusalKind, Request, Response};
-use tcpguard::status::{Imported, Mode, Rule};
+use tcpguard::documents::{Imported, Mode, Rule};
 use tcpguard_common::abi::maps;
 use tcpguard_engine as engine;
 

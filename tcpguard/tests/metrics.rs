@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 use support::{calm, degraded, flooded, losing, status};
 use tcpguard::control::{Incoming, METRICS_SOCKET, RefusalKind, Request, Response};
-use tcpguard::status::{Health, Status};
+use tcpguard::documents::{Health, Status};
 use tcpguard::telemetry::metrics::{Family, Format, Kind, MetricsServer, of_status, text};
 use tcpguard_engine::Mode;
 use tokio::sync::{mpsc, oneshot};

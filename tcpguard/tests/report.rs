@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 
 use markup::Markup;
 use serde_json::Value;
-use tcpguard::agent::timeline::Recorder;
-use tcpguard::report::{Story, TIMELINE_SCHEMA, Timeline, page};
-use tcpguard::status::{Clock, FullIncident};
+use tcpguard::documents::FullIncident;
+use tcpguard::documents::timeline::{TIMELINE_SCHEMA, Timeline};
+use tcpguard::driver::timeline::Recorder;
+use tcpguard::html::{Story, page};
 use tcpguard_engine::{ClosedPortSource, IncidentReport, Mode, Report, Timestamp};
+use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, at, seconds};
 use tcpguard_support::schema;
 

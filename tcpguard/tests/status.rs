@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::{calm, clock, degraded, flooded, losing, overloaded, status};
-use tcpguard::checkup::Finding;
-use tcpguard::checkup::listeners::overflow::name_processes;
-use tcpguard::cli;
-use tcpguard::host::Conntrack;
-use tcpguard::render::{self, View};
-use tcpguard::status::{Severity, State, Status, Time};
+use tcpguard::cli::overflow::name_processes;
+use tcpguard::documents::{State, Status};
+use tcpguard::text::{self, View};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::{Egress, ListenerState, Mode};
+use tcpguard_host::finding::{Finding, Severity};
+use tcpguard_host::linux::Conntrack;
+use tcpguard_host::time::Time;
 use tcpguard_support::schema::check;
 
 fn view(utf8: bool) -> View {
@@ -32,7 +32,7 @@ fn page(status: &Status) -> String {
 
 fn page_of(width: usize, status: &Status) -> String {
     let mut page = String::new();
-    render::status(&mut page, status, &View { width, ..view(true) }, false).unwrap();
+    text::status(&mut page, status, &View { width, ..view(true) }, false).unwrap();
     page
 }
 
@@ -103,7 +103,7 @@ fn a_full_accept_queue_is_no_attack_and_has_a_process() {
 fn the_first_line_says_what_one_would_not_think() {
     let brief = |status: &Status| {
         let mut brief = String::new();
-        render::brief(&mut brief, status, &view(true)).unwrap();
+        text::brief(&mut brief, status, &view(true)).unwrap();
         brief
     };
     let mut observed = status(flooded(Mode::Observe));
@@ -136,7 +136,7 @@ fn rules_are_listed_with_origin_reason_end_and_hits() {
     let mut rules = status(flooded(Mode::Enforce)).rules.list;
     rules.extend(status(degraded()).rules.list);
     let mut table = String::new();
-    render::rules(&mut table, &rules, &view(true)).unwrap();
+    text::rules(&mut table, &rules, &view(true)).unwrap();
     assert_expected("rules", &table);
 }
 
@@ -171,7 +171,7 @@ fn without_utf8_and_colour_nothing_is_lost_but_looks() {
 
         let mut coloured = String::new();
         let colour = View { colour: true, ..view(true) };
-        render::status(&mut coloured, &status, &colour, false).unwrap();
+        text::status(&mut coloured, &status, &colour, false).unwrap();
         assert_ne!(coloured, page, "{name} has colours");
         assert_eq!(without_colours(&coloured), page, "{name}: colours only add to the words");
     }
@@ -190,7 +190,7 @@ fn without_colours(text: &str) -> String {
 fn the_first_line_alone_is_the_brief_form() {
     for (name, _, status) in scenes() {
         let mut brief = String::new();
-        render::brief(&mut brief, &status, &view(true)).unwrap();
+        text::brief(&mut brief, &status, &view(true)).unwrap();
         assert_eq!(page(&status).lines().next(), brief.strip_suffix('\n'), "{name}");
     }
 }
@@ -274,7 +274,7 @@ fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
         assert_eq!(status.daemon.state, expected);
         let attack = &status.incidents[0];
         assert!(attack.mitigated_ratio.is_some_and(|share| (share - ratio).abs() < 0.001));
-        let told = render::volume(attack);
+        let told = text::volume(attack);
         assert!(told.contains(words), "{told}");
     }
 }
@@ -309,8 +309,8 @@ fn an_attack_on_the_host_is_mitigated_by_what_is_dropped_of_it() {
 
 #[test]
 fn losses_rank_between_an_attack_that_goes_on_and_a_guard_that_is_not_whole() {
-    let with = |(report, facts): (tcpguard_engine::Report, tcpguard::status::Facts)| {
-        status((report, tcpguard::status::Facts { losses: losing().1.losses, ..facts }))
+    let with = |(report, facts): (tcpguard_engine::Report, tcpguard::documents::Facts)| {
+        status((report, tcpguard::documents::Facts { losses: losing().1.losses, ..facts }))
     };
     for (scene, expected) in [
         (flooded(Mode::Observe), State::AttackUnmitigated),
@@ -329,7 +329,7 @@ fn losses_rank_between_an_attack_that_goes_on_and_a_guard_that_is_not_whole() {
 fn a_connection_table_is_told_of_before_it_is_full() {
     let told = |conntrack| {
         let (report, facts) = calm();
-        let status = status((report, tcpguard::status::Facts { conntrack, ..facts }));
+        let status = status((report, tcpguard::documents::Facts { conntrack, ..facts }));
         status.health.iter().any(|finding| finding.code == "conntrack_full")
     };
     assert!(!told(None));

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tcpguard::checkup::tune::change::{Change, Changed, Outcome};
-use tcpguard::checkup::tune::facts::{Conntrack, Lent};
-use tcpguard::checkup::tune::{
-    Device, HostFacts, Listening, Load, Span, Tune, Values, sysctl_files,
+use tcpguard::text::{self, View};
+use tcpguard_host::time::Time;
+use tcpguard_host::tune::change::{self, Change, Changed, Outcome};
+use tcpguard_host::tune::facts::{Conntrack, Lent};
+use tcpguard_host::tune::{
+    Device, HostFacts, Listening, Load, SCHEMA, Span, Tune, Values, judge, sysctl_files,
 };
-use tcpguard::checkup::tune::{SCHEMA, change, judge};
-use tcpguard::render::{self, View};
-use tcpguard::status::Time;
 use tcpguard_support::schema;
 
 fn view(utf8: bool) -> View {
@@ -40,7 +39,7 @@ fn assert_expected(name: &str, found: &str) {
 
 fn page(tune: &Tune) -> String {
     let mut page = String::new();
-    render::tune(&mut page, tune, &view(true)).unwrap();
+    text::tune(&mut page, tune, &view(true)).unwrap();
     page
 }
 
@@ -210,7 +209,7 @@ fn what_was_changed_is_told_with_its_outcome() {
         file: Some("/no/such/file".to_owned()),
     };
     let mut text = String::new();
-    render::tuned(&mut text, &changed, &view(true)).unwrap();
+    text::tuned(&mut text, &changed, &view(true)).unwrap();
     assert_expected("tuned", &text);
     against_schema("tuned", &serde_json::to_value(&changed).unwrap());
 }

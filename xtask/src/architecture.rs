@@ -1,6 +1,7 @@
 //! The rules of ARCHITECTURE.md that a search through the source can hold.
 
-use std::{fs, path::Path};
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -17,18 +18,24 @@ struct Ban {
     why: &'static str,
 }
 
-const BANS: [Ban; 3] = [
+const BANS: [Ban; 4] = [
     Ban {
         within: "tcpguard/src",
-        except: "tcpguard/src/kernel",
+        except: "tcpguard/src/bpf",
         names: &["aya", "aya_obj", "aya_log"],
-        why: "only tcpguard/src/kernel names aya, so that its next version touches one folder",
+        why: "only tcpguard/src/bpf names aya, so that its next version touches one folder",
     },
     Ban {
         within: "tcpguard-engine/src",
         except: "",
         names: &["aya", "tokio", "libc", "rustix", "Instant", "SystemTime", "fs", "io"],
         why: "the engine performs no I/O and reads no clock: live and replay must decide alike",
+    },
+    Ban {
+        within: "tcpguard-host/src",
+        except: "",
+        names: &["aya", "aya_obj", "tcpguard", "tcpguard_common"],
+        why: "tcpguard-host reads and judges Linux as it is, without BPF and without the agent",
     },
     Ban {
         within: "testing/fuzz",
@@ -107,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_kernel_module_names_aya() {
+    fn only_the_bpf_module_names_aya() {
         let line = "use aya::Ebpf;";
-        assert_eq!(broken("tcpguard/src/kernel/load.rs", line), [""; 0]);
+        assert_eq!(broken("tcpguard/src/bpf/load.rs", line), [""; 0]);
         assert_eq!(broken("testing/root-tests/src/bin/load.rs", line), [""; 0]);
-        let refused = broken("tcpguard/src/agent/mod.rs", line);
+        let refused = broken("tcpguard/src/daemon/mod.rs", line);
         assert_eq!(refused.len(), 1);
-        assert!(refused[0].starts_with("tcpguard/src/agent/mod.rs:1: `aya`"), "{refused:?}");
+        assert!(refused[0].starts_with("tcpguard/src/daemon/mod.rs:1: `aya`"), "{refused:?}");
     }
 
     #[test]

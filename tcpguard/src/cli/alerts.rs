@@ -3,13 +3,17 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
+use tcpguard_host::units;
+
 use super::args::{AlertsArgs, AlertsVerb, EventKind, EventsArgs, Threshold};
 use super::explain::about_incident;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, RefusalKind, Request, Response};
-use crate::render;
-use crate::status::{AlertEntry, Alerts, Event, Severity, Time};
+use crate::documents::{AlertEntry, Alerts, Event};
+use crate::text;
 
 /// Pause between two requests of `events`: as short as the default interval of the agent's polls.
 const STEP: Duration = Duration::from_millis(250);
@@ -54,11 +58,11 @@ fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
         session.say(&format!(
             "nothing was told in the last {}; further back: tcpguard alerts --since 7d, journalctl -t \
              tcpguard",
-            render::number::span(args.since)
+            units::span(args.since)
         ));
         return Ok(());
     }
-    session.render(|out, view| render::alerts(out, &alerts, view))
+    session.render(|out, view| text::alerts(out, &alerts, view))
 }
 
 /// Prints each further alert until interrupted; one JSON object a line with `--json`.
@@ -84,7 +88,7 @@ pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Re
                 let since = *gone.get_or_insert_with(|| {
                     session.say(&format!(
                         "the agent has gone, and is waited for {}; see why: systemctl status tcpguard",
-                        render::number::span(PATIENCE)
+                        units::span(PATIENCE)
                     ));
                     Instant::now()
                 });
@@ -101,7 +105,7 @@ pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Re
 fn show(alert: AlertEntry, session: &mut Session<'_>) -> anyhow::Result<()> {
     match session.json {
         true => session.print_document(&Event::of(alert)),
-        false => session.render(|out, view| render::event(out, &alert, view)),
+        false => session.render(|out, view| text::event(out, &alert, view)),
     }
 }
 

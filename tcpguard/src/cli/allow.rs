@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::args::{AllowArgs, UnallowArgs};
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
-use crate::documents::Printed;
-use crate::render;
-use crate::status::Allowed;
+use crate::documents::Allowed;
+use crate::text;
 
 /// Output of `tcpguard allow --json`.
 #[derive(Debug, Serialize)]
@@ -44,7 +44,7 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
     if session.json {
         return session.print_document(&Allowance { schema: Allowance::ID, allowed });
     }
-    session.render(|out, view| render::allowed(out, &allowed, view))?;
+    session.render(|out, view| text::allowed(out, &allowed, view))?;
     session.say(&format!(
         "a block of the same addresses still drops; take this back: tcpguard disallow {}",
         args.prefix
@@ -60,5 +60,5 @@ pub(super) fn disallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow:
     if session.json {
         return session.print_document(&Disallowed { schema: Disallowed::ID, removed });
     }
-    session.render(|out, _| render::disallowed(out, &removed))
+    session.render(|out, _| text::disallowed(out, &removed))
 }

@@ -12,11 +12,11 @@ use super::caller;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::control::proto::PendingConfirmation;
 use crate::control::{Request, Response};
-use crate::documents::Printed;
-use crate::render;
-use crate::status::{Mode, Rule, ValidatedClients};
+use crate::documents::{Mode, Rule, ValidatedClients};
+use crate::text;
 
 /// Output of `tcpguard block --json`, once for each prefix.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     }
     session.render(|out, view| {
         all.iter().try_for_each(|blocked| {
-            render::blocked(out, &blocked.rule, blocked.clients, blocked.dry_run, view)
+            text::blocked(out, &blocked.rule, blocked.clients, blocked.dry_run, view)
         })
     })?;
     if args.dry_run {

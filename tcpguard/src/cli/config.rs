@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use tcpguard_host::linux::{self, interfaces};
 
 use super::args::ShowArgs;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::config::{
     self, Config, ConfigError, Held, Loaded, Origin, Overrides, fragments, mode_name,
 };
 use crate::control::{ClientError, Request, Response};
-use crate::documents::Printed;
-use crate::host::{self, interfaces};
 
 /// Output of `tcpguard config check --json`.
 #[derive(Debug, Serialize)]
@@ -113,7 +113,7 @@ fn warnings(config: &Config) -> Vec<String> {
         return vec![text.to_owned()];
     }
     let missing = config.interfaces.iter().filter_map(|name| match interfaces::by_name(name) {
-        Err(error @ host::Error::NoInterface { .. }) => Some(error.to_string()),
+        Err(error @ linux::Error::NoInterface { .. }) => Some(error.to_string()),
         // Another error does not mean that the interface is missing.
         Ok(_) | Err(_) => None,
     });

@@ -6,9 +6,9 @@ use super::args::DetachArgs;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::bpf;
+use crate::cli::documents::Printed;
 use crate::control::{ClientError, Request, Response};
-use crate::documents::Printed;
-use crate::kernel;
 
 /// Document that `tcpguard detach --json` prints.
 #[derive(Debug, Serialize)]
@@ -34,8 +34,8 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         agent => agent,
     };
     // The programs that an agent left which has gone, or does not respond.
-    let kernel::Detached { interfaces: mut detached, left } =
-        kernel::detach(&session.pin_dir, &interfaces)?;
+    let bpf::Detached { interfaces: mut detached, left } =
+        bpf::detach(&session.pin_dir, &interfaces)?;
     if let Ok(Some(by_agent)) = &agent {
         detached.extend(by_agent.iter().cloned());
     }
@@ -87,7 +87,7 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
     Ok(())
 }
 
-fn still_there(left: &[kernel::KernelError]) -> String {
+fn still_there(left: &[bpf::KernelError]) -> String {
     let left: Vec<String> = left.iter().map(ToString::to_string).collect();
     format!(
         "not everything could be taken off: {}; stop the agent, and take off what is left by hand: \

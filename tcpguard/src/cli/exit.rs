@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use std::io::ErrorKind;
 
+use crate::bpf::KernelError;
 use crate::config::ConfigError;
 use crate::control::{BindError, ClientError, RefusalKind};
-use crate::kernel::KernelError;
 use crate::replay::capture::CaptureError;
 
 /// Outcome of a verb.

@@ -7,8 +7,8 @@ use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
-use crate::render;
-use crate::status::FullIncident;
+use crate::documents::FullIncident;
+use crate::text;
 
 pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match (args.subject, args.port) {
@@ -30,7 +30,7 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     if session.json {
         return session.print_document(&judged);
     }
-    session.render(|out, view| render::explanation(out, &judged, view))?;
+    session.render(|out, view| text::explanation(out, &judged, view))?;
     match judged.about.rules.first() {
         Some(rule) => session.say(&format!("remove the rule: tcpguard unblock --rule {}", rule.id)),
         // To drop clients is no advice.
@@ -57,5 +57,5 @@ pub(super) fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Resu
     if session.json {
         return session.print_document(&attack);
     }
-    session.render(|out, view| render::attack_in_full(out, &attack, view))
+    session.render(|out, view| text::attack_in_full(out, &attack, view))
 }

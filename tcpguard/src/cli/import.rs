@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use tcpguard_common::abi::maps;
 use tcpguard_engine::Limits;
+use tcpguard_host::units::span;
 
 use super::args::ImportArgs;
 use super::block::{pending_confirmation, say_unless_enforced};
@@ -15,12 +16,11 @@ use super::exit::CliError;
 use super::rule_file::{Defaults, Placed, Problem, parse};
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::control::proto::MAX_CHANGE;
 use crate::control::{ClientError, Request, Response};
-use crate::documents::Printed;
-use crate::render;
-use crate::render::number::span;
-use crate::status::Imported;
+use crate::documents::Imported;
+use crate::text;
 
 /// Output of `tcpguard rules import --json`.
 #[derive(Debug, Serialize)]
@@ -77,7 +77,7 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     if session.json {
         return session.print_document(&Import { schema: Import::ID, imported, dry_run });
     }
-    session.render(|out, _| render::imported(out, &imported, dry_run))?;
+    session.render(|out, _| text::imported(out, &imported, dry_run))?;
     if cut > 0 {
         session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list"));
     }

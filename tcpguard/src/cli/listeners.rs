@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tcpguard_host::listeners::{Earlier, ListenerFacts, gather, judge};
+use tcpguard_host::time::Time;
+
 use super::args::ListenersArgs;
 use super::session::Session;
-use crate::checkup::listeners::{Earlier, ListenerFacts, gather, judge};
-use crate::render;
-use crate::status::Time;
+use crate::text;
 
 pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut earlier = None;
@@ -19,7 +20,7 @@ pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Re
         drop(facts);
         match session.json {
             true => session.print_document(&report)?,
-            false => session.render(|out, view| render::listeners(out, &report, view, args.all))?,
+            false => session.render(|out, view| text::listeners(out, &report, view, args.all))?,
         }
         let Some((seconds, seen)) = next else { return Ok(()) };
         std::thread::sleep(Duration::from_secs(seconds));

@@ -9,10 +9,10 @@ use super::args::{ListenerName, MitigationArgs};
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
-use crate::documents::Printed;
-use crate::render;
-use crate::status::{self, Status};
+use crate::documents::{self, Status};
+use crate::text;
 
 /// Output of `tcpguard mitigation --json`.
 #[derive(Debug, Serialize)]
@@ -21,7 +21,7 @@ pub(crate) struct Ordered {
     /// Name and version of this document: `tcpguard.mitigation/1`.
     schema: &'static str,
     /// The listener, with its mitigations after the order.
-    listener: status::Listener,
+    listener: documents::Listener,
 }
 
 pub(super) fn run(args: &MitigationArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
@@ -42,7 +42,7 @@ pub(super) fn run(args: &MitigationArgs, session: &mut Session<'_>) -> anyhow::R
     if session.json {
         return session.print_document(&Ordered { schema: Ordered::ID, listener });
     }
-    session.render(|out, view| render::mitigations(out, &listener, view))?;
+    session.render(|out, view| text::mitigations(out, &listener, view))?;
     if args.order != Order::Auto {
         session.say(&format!(
             "the guard decides again afterwards, or at once: tcpguard mitigation {} {} auto",

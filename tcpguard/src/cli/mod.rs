@@ -2,7 +2,7 @@
 //! outcome. [`Exit`] alone maps outcomes to exit codes.
 //!
 //! A new verb is a module here with its line in `verb`, a line and its options in [`args`], and, where it
-//! prints JSON, a line in [`crate::documents`].
+//! prints JSON, a line in [`crate::cli::documents`].
 
 pub(crate) mod alerts;
 pub(crate) mod allow;
@@ -14,6 +14,7 @@ mod completions;
 pub(crate) mod config;
 pub(crate) mod detach;
 mod doctor;
+pub mod documents;
 mod duration;
 mod exit;
 mod explain;
@@ -23,6 +24,7 @@ mod manual;
 mod metrics;
 pub(crate) mod mitigation;
 pub(crate) mod mode;
+pub mod overflow;
 pub(crate) mod reload;
 mod replay;
 mod report;

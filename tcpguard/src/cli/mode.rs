@@ -6,12 +6,12 @@ use super::args::ModeArgs;
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::config::mode_name;
 use crate::control::proto::check_terms;
 use crate::control::{Request, Response};
-use crate::documents::Printed;
-use crate::render;
-use crate::status::{Mode, ModeRevert};
+use crate::documents::{Mode, ModeRevert};
+use crate::text;
 
 /// Output of `tcpguard mode --json`.
 #[derive(Debug, Serialize)]
@@ -48,7 +48,7 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
         session.say(consequence(mode));
     }
     match &ends {
-        Some(ends) => session.say(&render::mode_end(mode, ends, &session.view)),
+        Some(ends) => session.say(&text::mode_end(mode, ends, &session.view)),
         None if args.lasts.or(args.confirm).is_some() => session.say(&format!(
             "the mode was {0} before, so it stays; see when one goes back: tcpguard mode",
             mode_name(mode.into())

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
-use crate::documents::Printed;
 
 /// Document that `tcpguard reload --json` prints.
 #[derive(Debug, Serialize)]

@@ -12,9 +12,9 @@ use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use crate::config::{self, Overrides};
-use crate::render;
 use crate::replay::capture::CaptureError;
 use crate::replay::{Backend, Kernel, ReplayEvent, replay_beside};
+use crate::text;
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     let settings = settings(args.config.as_deref())?;
@@ -44,7 +44,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         }
         session.print_document(&outcome.replay)?;
     } else {
-        session.render(|out, view| render::replay(out, &outcome.replay, view))?;
+        session.render(|out, view| text::replay(out, &outcome.replay, view))?;
     }
     if let Some(damage) = outcome.damage {
         return Err(damage.into());

@@ -13,8 +13,9 @@ use super::status::{fetch, foreign};
 use super::{explain, replay as capture};
 use crate::config::mode_name;
 use crate::control::{ClientError, Request, Response};
+use crate::documents::timeline::Timeline;
+use crate::html::{Host, Story, page};
 use crate::replay::replay_with;
-use crate::report::{Host, Story, Timeline, page};
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {

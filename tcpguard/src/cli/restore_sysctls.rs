@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::session::Session;
-use crate::agent::syncookies::{Returned, SYSCTL, SyncookiesLease};
-use crate::documents::Printed;
+use crate::cli::documents::Printed;
+use crate::daemon::syncookies::{Returned, SYSCTL, SyncookiesLease};
 
 /// Output of `tcpguard restore-sysctls --json`.
 #[derive(Debug, Serialize)]

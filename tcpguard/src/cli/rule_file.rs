@@ -10,7 +10,7 @@ use tcpguard_engine::Ports;
 
 use crate::config::parse_prefix;
 use crate::control::proto::{ImportedRule, check};
-use crate::status::RULES_SCHEMA;
+use crate::documents::RULES_SCHEMA;
 
 /// A rule and its position, in words.
 pub(super) type Placed = (String, ImportedRule);

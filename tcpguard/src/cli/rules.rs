@@ -8,11 +8,11 @@ use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use super::unblock;
+use crate::cli::documents::Printed;
 use crate::control::proto::RuleOrigin;
 use crate::control::{Request, Response};
-use crate::documents::Printed;
-use crate::render;
-use crate::status::{Allowed, ExportedRule, ExportedRules, Rule};
+use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
+use crate::text;
 
 /// Document that `tcpguard rules list --json` prints.
 #[derive(Debug, Serialize)]
@@ -73,10 +73,10 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
             let lines: String = rules.iter().map(|rule| format!("{}\n", rule.matches)).collect();
             return Ok(session.print(&lines)?);
         }
-        (rules, _) => session.render(|out, view| render::rules(out, rules, view))?,
+        (rules, _) => session.render(|out, view| text::rules(out, rules, view))?,
     }
     if !allowed.is_empty() && !args.raw {
-        session.render(|out, view| render::allow_list(out, &allowed, view))?;
+        session.render(|out, view| text::allow_list(out, &allowed, view))?;
     }
     Ok(())
 }
@@ -138,7 +138,7 @@ pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::
     if session.json {
         return session.print_document(&Confirmed { schema: Confirmed::ID, confirmed });
     }
-    session.render(|out, view| render::confirmed(out, &confirmed, view))
+    session.render(|out, view| text::confirmed(out, &confirmed, view))
 }
 
 /// Removes every rule that operators made, or those of another origin.
@@ -154,7 +154,7 @@ mod tests {
     use tcpguard_engine::Ports;
 
     use super::*;
-    use crate::status::Time;
+    use tcpguard_host::time::Time;
 
     fn rule(matches: &str, incident: Option<u64>) -> Rule {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());

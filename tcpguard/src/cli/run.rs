@@ -8,8 +8,8 @@ use anyhow::anyhow;
 
 use super::args::{Global, RunArgs};
 use super::exit::{CliError, Exit};
-use crate::agent::{self, Provenance, Refused};
 use crate::config::Overrides;
+use crate::daemon::{self, Provenance, Refused};
 use crate::telemetry::log;
 
 /// A service that cannot start ends no sooner: systemd starts another one at once.
@@ -47,7 +47,7 @@ fn guard(args: RunArgs, global: &Global) -> anyhow::Result<()> {
         .map_err(|error| {
             anyhow!("cannot start the event loop: {error}; see what forbids it: tcpguard doctor")
         })?
-        .block_on(agent::run(config, provenance))
+        .block_on(daemon::run(config, provenance))
 }
 
 /// Mistakes are the code of a command line that makes no sense: another start would find the same

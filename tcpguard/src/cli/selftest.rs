@@ -2,12 +2,14 @@
 
 use std::io::ErrorKind;
 
+use tcpguard_host::linux::Error;
+
 use super::args::SelftestArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
-use crate::host::Error;
-use crate::render;
-use crate::selftest::{self, Host, SelfTest, SelftestFailure};
+use crate::documents::selftest::{Host, SelfTest};
+use crate::selftest::{self, SelftestFailure};
+use crate::text;
 
 pub(super) fn run(args: &SelftestArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.if_needed && selftest::load(&session.state_dir, &Host::running()?).is_some() {
@@ -21,13 +23,13 @@ pub(super) fn run(args: &SelftestArgs, session: &mut Session<'_>) -> anyhow::Res
         ));
     }
     if args.if_needed {
-        session.say(&render::selftest_in_a_line(&selftest));
+        session.say(&text::selftest_in_a_line(&selftest));
         return Ok(Exit::Done);
     }
     if session.json {
         session.print_document(&selftest)?;
     } else {
-        session.render(|out, view| render::selftest(out, &selftest, view))?;
+        session.render(|out, view| text::selftest(out, &selftest, view))?;
     }
     Ok(if works(&selftest) { Exit::Done } else { Exit::Failed })
 }

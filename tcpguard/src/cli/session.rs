@@ -7,16 +7,15 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use rustix::termios::tcgetwinsize;
+use tcpguard_host::{escape, json};
 
 use super::args::{Color, Global};
 use super::exit::CliError;
-use crate::agent::memory::{self, Remembered};
+use crate::cli::documents::Printed;
 use crate::control::{Client, ClientError, Request, Response};
-use crate::documents::Printed;
-use crate::json;
-use crate::render::View;
+use crate::daemon::memory::{self, Remembered};
 use crate::telemetry::stderr;
-use crate::text;
+use crate::text::View;
 
 /// Bytes that are collected before they are written: a shorter page appears at once.
 const BUFFER: usize = 64 * 1024;
@@ -203,7 +202,7 @@ impl<'a> Session<'a> {
     pub fn say(&self, text: &str) {
         if !self.quiet {
             // A closed stderr is no reason to fail.
-            let text = text::escaped_lines(text);
+            let text = escape::escaped_lines(text);
             let _ = writeln!(io::stderr(), "{}", self.view.encode(&text));
         }
     }
@@ -214,7 +213,7 @@ impl<'a> Session<'a> {
             return stderr::write(log::Level::Error, &format!("{error:#}"));
         }
         let text = format!("tcpguard: {error:#}");
-        let text = text::escaped_lines(&text);
+        let text = escape::escaped_lines(&text);
         let _ = writeln!(io::stderr(), "{}", self.view.encode(&text));
     }
 }

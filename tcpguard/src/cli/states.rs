@@ -1,11 +1,12 @@
 //! `tcpguard states`
 
+use tcpguard_host::states::{gather, judge};
+use tcpguard_host::time::Time;
+
 use super::args::StatesArgs;
 use super::session::Session;
-use crate::checkup::states::{gather, judge};
 use crate::config::{self, Overrides, StateLimits};
-use crate::render;
-use crate::status::Time;
+use crate::text;
 
 pub(super) fn run(args: &StatesArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut facts = gather(Time(jiff::Timestamp::now()), args.queues)?;
@@ -22,5 +23,5 @@ pub(super) fn run(args: &StatesArgs, session: &mut Session<'_>) -> anyhow::Resul
     if session.json {
         return session.print_document(&report);
     }
-    session.render(|out, view| render::states(out, &report, view))
+    session.render(|out, view| text::states(out, &report, view))
 }

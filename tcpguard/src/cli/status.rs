@@ -4,16 +4,17 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use tcpguard_host::{listeners, units};
 
 use super::args::{StatusArgs, WaitFor};
 use super::exit::CliError;
+use super::overflow;
 use super::session::Session;
-use crate::checkup::listeners;
+use crate::bpf::count_runs;
 use crate::config::DEFAULT_PATH;
 use crate::control::{ClientError, Request, Response};
-use crate::kernel::count_runs;
-use crate::render;
-use crate::status::{State, Status};
+use crate::documents::{State, Status};
+use crate::text;
 
 /// Pause between two questions of `--wait`.
 const WAIT_STEP: Duration = Duration::from_millis(200);
@@ -92,22 +93,22 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
         }
     }
     // A user without access to sockets still gets the agent's text.
-    if listeners::overflow::is_told(&status)
+    if overflow::is_told(&status)
         && !args.brief
         && let Ok(facts) = listeners::gather(status.generated_at)
     {
-        listeners::overflow::name_processes(&mut status, &listeners::judge(&facts).findings);
+        overflow::name_processes(&mut status, &listeners::judge(&facts).findings);
     }
     if session.json {
         return session.print_document(&status);
     }
     if args.watch.is_some() && !args.brief {
         return session
-            .render_at_most(|out, view| render::status(out, &status, view, args.listeners));
+            .render_at_most(|out, view| text::status(out, &status, view, args.listeners));
     }
     session.render(|out, view| match args.brief {
-        true => render::brief(out, &status, view),
-        false => render::status(out, &status, view, args.listeners),
+        true => text::brief(out, &status, view),
+        false => text::status(out, &status, view, args.listeners),
     })
 }
 
@@ -133,10 +134,7 @@ fn wait(wanted: WaitFor, args: &StatusArgs, session: &mut Session<'_>) -> anyhow
         }
         if Instant::now() >= end {
             show(status?, args, session)?;
-            bail!(
-                "not healthy after {}; tcpguard status says why",
-                render::number::span(args.timeout)
-            );
+            bail!("not healthy after {}; tcpguard status says why", units::span(args.timeout));
         }
         std::thread::sleep(WAIT_STEP);
     }

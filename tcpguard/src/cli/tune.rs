@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
+use tcpguard_host::linux::Sysctls;
+use tcpguard_host::time::Time;
+use tcpguard_host::tune::change::{self, ChangeError, Changed, Outcome, Tuner};
+use tcpguard_host::tune::facts::{self, Lent};
+use tcpguard_host::tune::{self, HostFacts, Tune};
+
 use super::args::TuneArgs;
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use super::status::fetch;
-use crate::agent::syncookies;
-use crate::checkup::tune::change::{self, ChangeError, Changed, Outcome, Tuner};
-use crate::checkup::tune::facts::{self, Lent};
-use crate::checkup::tune::{self, HostFacts, Tune};
-use crate::host::Sysctls;
-use crate::render;
-use crate::status::{CookieBackend, Time};
+use crate::daemon::syncookies;
+use crate::documents::CookieBackend;
+use crate::text;
 
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.sysctl && session.json {
@@ -45,7 +47,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
     if session.json {
         session.print_document(&tune)?;
     } else {
-        session.render(|out, view| render::tune(out, &tune, view))?;
+        session.render(|out, view| text::tune(out, &tune, view))?;
     }
     Ok(Exit::Done)
 }
@@ -84,7 +86,7 @@ fn told(
     if session.json {
         session.print_document(changed)?;
     } else {
-        session.render(|out, view| render::tuned(out, changed, view))?;
+        session.render(|out, view| text::tuned(out, changed, view))?;
     }
     if changed.changes.iter().any(|change| change.outcome == Outcome::Failed) {
         return Err(CliError::Refused(

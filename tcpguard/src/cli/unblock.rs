@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::args::UnblockArgs;
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
 use crate::control::proto::RuleOrigin;
 use crate::control::{Request, Response};
-use crate::documents::Printed;
-use crate::render;
-use crate::status::{Rule, narrative};
+use crate::documents::{Rule, narrative};
+use crate::text;
 
 /// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
 #[derive(Debug, Serialize)]
@@ -66,7 +66,7 @@ fn say_removed(
         let (schema, removed) = (Unblocked::ID, removed.to_vec());
         return session.print_document(&Unblocked { schema, removed, dry_run });
     }
-    session.render(|out, _| render::removed(out, removed, dry_run))?;
+    session.render(|out, _| text::removed(out, removed, dry_run))?;
     if dry_run {
         session.say("nothing was changed; do it: the same command without --dry-run");
         return Ok(());

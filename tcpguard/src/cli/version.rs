@@ -4,9 +4,9 @@
 use serde::Serialize;
 
 use super::session::Session;
+use crate::cli::documents::Printed;
 use crate::control::proto;
-use crate::documents::Printed;
-use crate::status::SCHEMA;
+use crate::documents::SCHEMA;
 
 /// Document that `tcpguard version --json` prints.
 #[derive(Debug, Serialize)]

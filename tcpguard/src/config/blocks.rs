@@ -10,7 +10,8 @@ use tcpguard_engine::{Mitigation, Mode, Override, PER_LISTENER, Place, threshold
 use super::file::Amount;
 use super::reader::{Section, Written};
 use super::value::{self, MODES, XDP_MODES};
-use super::{Problem, XdpMode, keys, mode_name};
+use super::{Problem, keys, mode_name};
+use crate::bpf::XdpMode;
 
 /// The mitigations that can be switched off for a listener; their names are the keys.
 pub(super) const MITIGATIONS: [Mitigation; 3] =

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use tcpguard_engine::{Mode, thresholds};
+use tcpguard_host::firewall::FirewallChoice;
 use toml::de::DeTable;
 
 pub use super::blocks::{InterfaceBlock, ListenerBlock};
@@ -13,8 +14,8 @@ pub use super::reader::Written;
 use super::reader::{Section, Source};
 pub use super::value::Amount;
 use super::value::{self, BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_MODES};
-use super::{BeyondBounds, CookieChoice, Problem, Spot, StateLimits, XdpMode};
-use crate::firewall::FirewallChoice;
+use super::{BeyondBounds, CookieChoice, Problem, Spot, StateLimits};
+use crate::bpf::XdpMode;
 
 /// The sections in which there are thresholds.
 const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan", "policy"];

@@ -27,7 +27,7 @@ pub use blocks::ListenerConfig;
 pub use origin::{Held, Origin, Origins};
 pub use prefix::parse_prefix;
 pub use problem::{ConfigError, Problem, Spot};
-pub use resolved::{BeyondBounds, Config, CookieChoice, ModeSource, Overrides, XdpMode};
+pub use resolved::{BeyondBounds, Config, CookieChoice, ModeSource, Overrides};
 pub use sources::Sources;
 pub use states::StateLimits;
 pub(crate) use value::XDP_MODES;

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use log::LevelFilter;
 use tcpguard_engine::{Fault, Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
+use tcpguard_host::firewall::FirewallChoice;
 
 use super::blocks::{self, ListenerConfig};
 use super::file::{Amount, File, ListenerBlock, Written};
-use crate::firewall::FirewallChoice;
 
 use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
+use crate::bpf::XdpMode;
 
 /// Configuration of `tcpguard run`.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,18 +94,6 @@ impl Config {
         let said = said(Some(listener.addr)).or_else(|| said(None));
         said.unwrap_or_else(|| self.ignore_ports.contains(&listener.port))
     }
-}
-
-/// Mode in which XDP programs are attached.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum XdpMode {
-    /// Native where the driver supports it, else generic, which `tcpguard status` shows.
-    #[default]
-    Auto,
-    /// Native mode, in the driver only: attaching fails where the driver does not support it.
-    Native,
-    /// Generic mode, in the network stack: works everywhere, costs more per packet.
-    Generic,
 }
 
 /// Treatment of a frame with headers beyond the parser's bounds. Frames are dropped only in enforce mode,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tcpguard_host::states::Limits;
+
 use super::Problem;
 use super::reader::Written;
 
@@ -22,12 +24,18 @@ pub struct StateLimits {
 
 impl Default for StateLimits {
     fn default() -> Self {
-        Self {
-            syn_recv: 15,
-            established_warning: None,
-            established_critical: None,
-            close_wait: 100,
-        }
+        let Limits { syn_recv, established_warning, established_critical, close_wait, .. } =
+            Limits::default();
+        Self { syn_recv, established_warning, established_critical, close_wait }
+    }
+}
+
+impl From<StateLimits> for Limits {
+    /// Takes the limits that can be configured, with the rest as it is.
+    fn from(limits: StateLimits) -> Self {
+        let StateLimits { syn_recv, established_warning, established_critical, close_wait } =
+            limits;
+        Self { syn_recv, established_warning, established_critical, close_wait, ..Self::default() }
     }
 }
 

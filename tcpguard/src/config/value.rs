@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use tcpguard_engine::{Mode, Place, Threshold};
+use tcpguard_host::firewall::FirewallChoice;
 use toml::de::DeValue;
 
-use super::{BeyondBounds, CookieChoice, XdpMode};
-use crate::firewall::FirewallChoice;
+use super::{BeyondBounds, CookieChoice};
+use crate::bpf::XdpMode;
 
 /// A threshold as it was written, in its unit.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_engine as engine;
 use tcpguard_engine::{ClientsWithin, Force, RequestError, RuleId, Which, Whose};
+use tcpguard_host::time::Clock;
 
 use super::proto::{
     ImportedRule, PendingConfirmation, Refusal, RefusalKind, RefusedRule, Request, Response,
     RuleOrigin,
 };
-use crate::status::{Allowed, Clock, Listener, Rule};
+use crate::documents::{Allowed, Listener, Rule};
 
 /// The engine's form of `request` from user `uid`; `None` when the engine does not handle it.
 pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {

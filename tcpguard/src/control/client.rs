@@ -6,10 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tcpguard_host::linux::{Service, accounts};
+
 use super::proto::{Call, Refusal, Request, Response, VERSION};
 use super::{CONTROL_SOCKET, STATUS_SOCKET, frame};
 use crate::config::DEFAULT_RUNTIME_DIR;
-use crate::host::{Service, accounts};
 
 /// Time limit of each read and write: longer than the server's own deadlines for a response, so that its
 /// message arrives.
@@ -144,7 +145,7 @@ impl Client {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
                 socket: socket.to_owned(),
-                attached: crate::kernel::pinned(&self.pin_dir),
+                attached: crate::bpf::pinned(&self.pin_dir),
                 service: None,
             },
             io::ErrorKind::PermissionDenied => ClientError::Denied {

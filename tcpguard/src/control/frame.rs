@@ -1,9 +1,8 @@
 //! Messages on a byte stream: JSON followed by a NUL byte, which JSON never contains.
 
 use serde::Serialize;
+use tcpguard_host::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
-
-use crate::json;
 
 /// Reason why no message was read.
 #[derive(Debug, Eq, PartialEq)]

@@ -10,15 +10,15 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Listener, Mitigation, Order, Ports};
+use tcpguard_host::json;
+use tcpguard_host::time::Time;
 
 use crate::config::Held;
-use crate::json;
-use crate::report::Timeline;
-use crate::status::{
-    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status, Time,
+use crate::documents::timeline::Timeline;
+use crate::documents::{
+    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status,
     ValidatedClients,
 };
-
 pub use parse::{check, check_terms, parse};
 
 /// Version of these messages; a server refuses every other.
@@ -350,7 +350,7 @@ pub enum Response {
         dry_run: bool,
     },
     /// Response to [`Request::OrderMitigation`]: the listener with its mitigations as they are now.
-    MitigationOrdered(Box<crate::status::Listener>),
+    MitigationOrdered(Box<crate::documents::Listener>),
     /// Response to [`Request::SetMode`] and [`Request::ConfirmMode`].
     ModeSet {
         /// The mode before.

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Gid, OFlags};
 use rustix::io::Errno;
+use tcpguard_host::linux::accounts;
 use tokio::net::{UnixListener, UnixStream};
-
-use crate::host::accounts;
 
 /// Reason why the sockets could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use tcpguard_common::abi::maps::HLL_REGISTERS;
 use tcpguard_common::abi::{
     Action, Addr, Client, ClosedPortSource, Config, EVERY_PORT, Fingerprint, Flow, FlowKey,
     HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, Mask, PacketCounters,
-    RuleHits, RuleRef, SynSamples, maps::HLL_REGISTERS,
+    RuleHits, RuleRef, SynSamples,
 };
 use tcpguard_common::model::{Model, Net};
 
-use crate::kernel::{Dataplane, KernelError, Load, Object, addr, signature_key};
+use crate::bpf::{Dataplane, KernelError, Load, Object, addr, signature_key};
 
 /// The one rule set of a replay: its rules are never replaced as a whole.
 const SET: u64 = 0;
@@ -268,7 +269,7 @@ fn is_one_client(net: &IpNet) -> bool {
 }
 
 fn within(net: &IpNet, addr: &Addr) -> bool {
-    net.contains(&crate::kernel::ip(addr))
+    net.contains(&crate::bpf::ip(addr))
 }
 
 /// The loaded programs, run frame by frame without an interface (`BPF_PROG_TEST_RUN`). Nothing is

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
 
-/// Start of replayed time. It is far enough from zero that "long ago" exists.
-pub const START: Timestamp = Timestamp::from_millis(3_600_000);
+use crate::documents::replay::START;
 
 /// A packet older than the newest one by more than this was not reordered on its way into the
 /// capture: the capturing host's clock was set back, and time goes on from there.

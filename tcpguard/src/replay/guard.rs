@@ -17,14 +17,14 @@ use tcpguard_engine::{
 
 use super::ahead::Waiting;
 use super::backend::Backend;
-use super::clock::START;
 use super::handshakes::{Direction, RepliesSeen};
 use super::listeners::{self, Listeners};
 use super::silence::Silence;
-use crate::agent::distinct;
-use crate::agent::headers::Headers;
-use crate::agent::timeline::{Line, Recorder};
-use crate::kernel::{self, KernelError, signature_scope, source_table};
+use crate::bpf::{self, KernelError, signature_scope, source_table};
+use crate::documents::replay::START;
+use crate::driver::distinct;
+use crate::driver::headers::Headers;
+use crate::driver::timeline::{Line, Recorder};
 
 /// Estimates of distinct sources start again this often, as the agent's do.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
@@ -325,7 +325,7 @@ impl<'a> Guard<'a> {
                     }
                     let late = self.backend.late(followed.slot())?;
                     let returned = ReturnedCookies::default();
-                    kernel::listener_counters(&counters, late, &returned, false)
+                    bpf::listener_counters(&counters, late, &returned, false)
                 }
             };
             samples.push(ListenerSample {
@@ -368,7 +368,7 @@ impl<'a> Guard<'a> {
     fn closed_port_sources(&self, now: Timestamp) -> Result<Vec<ClosedPortSource>, KernelError> {
         let client = |addr| self.backend.client(addr).ok().flatten();
         let cells = self.backend.closed_port_sources()?;
-        Ok(cells.iter().filter_map(|cell| kernel::closed_port_source(cell, now, client)).collect())
+        Ok(cells.iter().filter_map(|cell| bpf::closed_port_source(cell, now, client)).collect())
     }
 
     fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
@@ -376,7 +376,7 @@ impl<'a> Guard<'a> {
             .keys()
             .map(|id| {
                 let hits = self.backend.rule_hits(id.0)?;
-                Ok(kernel::rule_counters(*id, &hits))
+                Ok(bpf::rule_counters(*id, &hits))
             })
             .collect()
     }
@@ -434,7 +434,7 @@ impl<'a> Guard<'a> {
         };
         let mut take = |key: &FlowKey, flow: &Flow| {
             let listener = listeners.at(flow.listener);
-            let flow = listener.and_then(|_| kernel::flow(&config, key, flow));
+            let flow = listener.and_then(|_| bpf::flow(&config, key, flow));
             if let (Some(listener), Some(flow)) = (listener, flow) {
                 flows.extend([tcpguard_engine::Flow { listener, ..flow }]);
             }
@@ -538,7 +538,7 @@ struct Clients<'a> {
 
 impl KnownClients for Clients<'_> {
     fn completed_within(&self, net: &IpNet) -> bool {
-        let since = self.now - kernel::RECENT;
+        let since = self.now - bpf::RECENT;
         // If the kernel cannot be queried, no client may be banned, so the network counts as
         // validated.
         self.backend.validated_since(net, since.as_nanos()).unwrap_or(true)

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{self, ListenerEntry, ListenerKey, Mask, maps::MAX_LISTENERS};
+use tcpguard_common::abi::maps::MAX_LISTENERS;
+use tcpguard_common::abi::{self, ListenerEntry, ListenerKey, Mask};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
 use super::backend::Backend;
 use super::sources::Sources;
-use crate::kernel::{KernelError, ip};
+use crate::bpf::{KernelError, ip};
 
 /// Time without a SYN after which a listener gives its slot up, when all slots are taken.
 const IDLE: Duration = Duration::from_secs(60);

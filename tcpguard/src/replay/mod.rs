@@ -8,7 +8,6 @@ mod ahead;
 mod backend;
 pub mod capture;
 mod clock;
-mod document;
 mod encapsulation;
 mod guard;
 mod handshakes;
@@ -26,24 +25,22 @@ use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
 use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Timestamp, Tuning};
+use tcpguard_host::time::{self, Time};
 
-use crate::agent::timeline::Line;
-use crate::kernel::KernelError;
-use crate::report::Timeline;
-use crate::status::{self, FullIncident, Time};
+use crate::bpf::KernelError;
+use crate::documents::FullIncident;
+use crate::documents::replay::{CUT_OFF, Incident, Replay, SCHEMA, START, seconds};
+use crate::documents::timeline::Timeline;
+use crate::driver::timeline::Line;
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel};
 use capture::{Capture, CaptureError, Packet};
-use clock::{Clock, START};
-pub use document::{Action, Grounds, Incident, Replay, SCHEMA, Unread};
+use clock::Clock;
 use guard::Guard;
 pub use guard::{Alert, Detection};
 pub use handshakes::Direction;
 use handshakes::{Handshakes, Noted};
 use link::Unreadable;
-
-/// The record within which a capture ends.
-const CUT_OFF: &str = "cut_off";
 
 /// A replay, and the damage that ended it before the capture's end.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ impl Outcome {
     pub fn in_full(&self) -> impl Iterator<Item = (FullIncident, Option<Timeline>)> {
         let Kept { mode, began, incidents, lines } = &self.kept;
         let report = Report { mode: *mode, ..Report::default() };
-        let clock = status::Clock { now: START, wall: *began };
+        let clock = time::Clock { now: START, wall: *began };
         incidents.iter().map(move |incident| {
             let line = lines.get(&incident.id);
             let line = line.map(|line| line.document(incident.id, |at| clock.time_at(at)));
@@ -198,7 +195,7 @@ pub fn replay_beside(
         syns: reading.handshakes.syns,
         syn_acks: reading.handshakes.answers,
         handshakes: reading.handshakes.completed(),
-        duration_s: document::seconds(reading.clock.now().since(START)),
+        duration_s: seconds(reading.clock.now().since(START)),
         incidents: incidents.iter().map(Incident::new).collect(),
         began: reading
             .began_ns

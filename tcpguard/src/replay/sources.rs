@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tcpguard_engine::{IncidentReport, Timestamp};
 
-use crate::agent::distinct::estimate;
+use crate::driver::distinct::estimate;
 
 /// Registers: a standard error of 1.6 %.
 const REGISTERS: usize = 4096;

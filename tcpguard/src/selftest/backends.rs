@@ -8,18 +8,16 @@ use tcpguard_common::abi::{
     ABI_VERSION, Addr, Config, CookieSecret, ListenerEntry, ListenerKey, Mode, maps, option,
 };
 use tcpguard_common::cookie::{Choice, Offer};
+use tcpguard_host::linux::{netns, tcp_ext};
 
 use super::connection::{Ends, Failure, connect, listen};
-use super::document::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};
 use super::stage::{BPFFS, SYNCOOKIES, Stage, TIMESTAMPS};
 use super::{SelftestFailure, milliseconds};
-use crate::agent::secrets;
-use crate::config::XdpMode;
-use crate::host::{netns, tcp_ext};
-use crate::kernel::{
-    Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, attach,
-    receive_natively,
+use crate::bpf::{
+    Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, XdpMode,
+    attach, receive_natively, secrets,
 };
+use crate::documents::selftest::{Backend, CookieBackend, Family, Hook, Host, NO_TIME, Trial};
 
 /// Connections that may wait at the service: one is open at a time.
 const BACKLOG: i32 = 16;

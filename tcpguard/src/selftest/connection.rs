@@ -8,14 +8,13 @@ use std::thread;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-
 use tcpguard_common::abi::option;
 use tcpguard_common::cookie::Offer;
+use tcpguard_host::linux::{self, Sysctls};
 
 use super::PATIENCE;
-use super::document::{End, Family};
 use super::stage::Stage;
-use crate::host::{self, Sysctls};
+use crate::documents::selftest::{End, Family};
 
 /// Bytes that each end sends.
 const TRANSFER: usize = 100_000;
@@ -33,8 +32,8 @@ const STAMP: u32 = 12;
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) String);
 
-impl From<host::Error> for Failure {
-    fn from(error: host::Error) -> Self {
+impl From<linux::Error> for Failure {
+    fn from(error: linux::Error) -> Self {
         Self(error.to_string())
     }
 }
@@ -235,8 +234,8 @@ fn end(socket: &TcpStream) -> io::Result<End> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::tests::end;
     use super::*;
+    use crate::documents::selftest::tests::end;
 
     fn ends() -> Ends {
         let client = end();

@@ -10,19 +10,17 @@
 
 mod backends;
 mod connection;
-mod document;
 mod stage;
 mod store;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::host::{self, KernelRelease};
-use crate::kernel::objects_digest;
+use tcpguard_host::linux::{self, KernelRelease};
 
-#[cfg(test)]
-pub(crate) use document::tests::selftest as example;
-pub use document::{Backend, CookieBackend, End, Family, Hook, Host, SCHEMA, SelfTest, Trial};
+use crate::bpf::objects_digest;
+use crate::documents::selftest::{Host, SCHEMA, SelfTest};
+
 pub use store::{load, may_be_seen, store};
 
 /// Time after which no further connection is tried.
@@ -48,7 +46,7 @@ pub enum SelftestFailure {
     Silent(String),
     /// The host could not be asked or changed.
     #[error(transparent)]
-    Host(#[from] host::Error),
+    Host(#[from] linux::Error),
 }
 
 impl Host {
@@ -56,7 +54,7 @@ impl Host {
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub fn running() -> Result<Self, host::Error> {
+    pub fn running() -> Result<Self, linux::Error> {
         Ok(Self {
             kernel: KernelRelease::running()?.name,
             objects: format!("{:016x}", objects_digest()),
@@ -99,7 +97,7 @@ mod tests {
         for error in [
             SelftestFailure::Namespace(io::Error::from_raw_os_error(libc::EPERM)),
             SelftestFailure::Silent("the handshake failed: timed out".to_owned()),
-            SelftestFailure::Host(host::Error::NoNetnsCookie),
+            SelftestFailure::Host(linux::Error::NoNetnsCookie),
         ] {
             assert!(hint_check::is_named(&error.to_string()), "{error}");
             // Every one there is stands above.

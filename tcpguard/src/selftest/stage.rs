@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use tcpguard_host::linux::interfaces::{self, OperState};
+use tcpguard_host::linux::veth::{self, End};
+use tcpguard_host::linux::{self, Interface, Sysctls, device};
 
-use super::document::Family;
 use super::{PATIENCE, SelftestFailure};
-use crate::host::interfaces::OperState;
-use crate::host::veth::{self, End};
-use crate::host::{self, Interface, Sysctls, device, interfaces};
+use crate::documents::selftest::Family;
 
 /// Sysctls that decide about handshakes and windows, of the server's end.
 const SYSCTLS: [&str; 14] = [
@@ -54,7 +54,7 @@ const CLIENT: End<'_> = End { name: "probe1", mac: [2, 0, 0, 0, 0, 2] };
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 
 /// This host's values of [`SYSCTLS`].
-pub(super) fn sysctls() -> Result<BTreeMap<String, String>, host::Error> {
+pub(super) fn sysctls() -> Result<BTreeMap<String, String>, linux::Error> {
     let sysctls = Sysctls::default();
     let mut values = BTreeMap::new();
     for name in SYSCTLS {
@@ -133,13 +133,13 @@ impl Stage {
     }
 
     /// Runs `work` on a thread in the client's network namespace, and waits for it.
-    pub(super) fn client<T: Send, E: Send + From<host::Error>>(
+    pub(super) fn client<T: Send, E: Send + From<linux::Error>>(
         &self,
         work: impl FnOnce() -> Result<T, E> + Send,
     ) -> Result<T, E> {
         on_own_thread(|| {
             move_into_link_name_space(self.client.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(|error| host::Error::Refused {
+                .map_err(|error| linux::Error::Refused {
                     what: "enter a network namespace",
                     source: error.into(),
                 })?;
@@ -151,7 +151,7 @@ impl Stage {
     ///
     /// # Errors
     /// When netlink does not answer.
-    pub(super) fn client_interface(&self) -> Result<Interface, host::Error> {
+    pub(super) fn client_interface(&self) -> Result<Interface, linux::Error> {
         self.client(|| interfaces::by_name(CLIENT.name))
     }
 
@@ -159,17 +159,17 @@ impl Stage {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(super) fn set(&self, name: &str, value: &str) -> Result<(), host::Error> {
+    pub(super) fn set(&self, name: &str, value: &str) -> Result<(), linux::Error> {
         Sysctls::default().write(name, value)
     }
 
-    fn is_up(&self) -> Result<bool, host::Error> {
+    fn is_up(&self) -> Result<bool, linux::Error> {
         let up = |name| Ok(interfaces::by_name(name)?.state == OperState::Up);
         Ok(up(SERVER.name)? && self.client(|| up(CLIENT.name))?)
     }
 
     /// Adds the address of one family at both ends, and the neighbour entry of the other end.
-    fn equip(&self, family: Family) -> Result<(), host::Error> {
+    fn equip(&self, family: Family) -> Result<(), linux::Error> {
         let (server, client) = (family.address(1), family.address(2));
         let index = self.interface.index;
         veth::add_address(index, server, family.prefix_len())?;

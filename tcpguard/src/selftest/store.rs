@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use super::document::{Host, SCHEMA, SelfTest};
-use crate::durable::seal::{self, Damage};
-use crate::json;
+use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::json;
+
+use crate::documents::selftest::{Host, SCHEMA, SelfTest};
 
 const NAME: &str = "selftest.json";
 /// Longer than any result.
@@ -61,9 +62,9 @@ pub fn store(state_dir: &Path, selftest: &SelfTest) -> io::Result<()> {
 mod tests {
     use std::fs;
 
-    use super::super::document::NO_TIME;
-    use super::super::document::tests::selftest;
     use super::*;
+    use crate::documents::selftest::NO_TIME;
+    use crate::documents::selftest::tests::selftest;
 
     #[test]
     fn a_result_is_kept_for_the_host_that_it_is_of() {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use tcpguard_engine::{IncidentReport, Mode, Severity};
+use tcpguard_host::escape;
+use tcpguard_host::time::{Clock, Time};
 
 use super::{History, Journal, journal, stderr};
-use crate::status::{AlertEntry, Clock, Time};
-use crate::text;
+use crate::documents::AlertEntry;
 
 /// A message for people; the content of [`tcpguard_engine::Command::Alert`].
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +87,7 @@ impl<W: Write> AlertSink<W> {
         }
         if let Some(lines) = &mut self.lines {
             let time = clock.time_at(clock.now);
-            let message = text::escaped_line(&alert.message);
+            let message = escape::escaped_line(&alert.message);
             // Nothing reads a closed stderr; the journal and the status still have the alert.
             let _ = writeln!(lines, "{time} {} {message}", alert.label());
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use jiff::SignedDuration;
 
-use crate::status::AlertEntry;
+use crate::documents::AlertEntry;
 
 /// Most alerts remembered.
 pub const REMEMBERED: usize = 1000;
@@ -72,7 +72,8 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Severity, Time};
+    use tcpguard_host::finding::Severity;
+    use tcpguard_host::time::Time;
 
     fn at(second: i64) -> jiff::Timestamp {
         jiff::Timestamp::from_second(1_800_000_000 + second).unwrap()

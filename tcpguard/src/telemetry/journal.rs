@@ -16,11 +16,11 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
 };
 use tcpguard_engine::{Mode, Severity};
+use tcpguard_host::escape;
 
 use super::Alert;
 use super::events::message_id;
 use crate::config::mode_name;
-use crate::text;
 
 /// Path at which journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
@@ -96,7 +96,7 @@ const fn priority(severity: Severity) -> &'static str {
 
 fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     let mut entry = Vec::new();
-    field(&mut entry, "MESSAGE", &text::escaped_lines(&alert.message));
+    field(&mut entry, "MESSAGE", &escape::escaped_lines(&alert.message));
     field(&mut entry, "PRIORITY", priority(alert.severity));
     field(&mut entry, "SYSLOG_IDENTIFIER", "tcpguard");
     if let Some(id) = message_id(&alert.event) {

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::Level;
 use rustix::net::{SendFlags, send};
-
-use crate::text;
+use tcpguard_host::escape;
 
 /// Number of messages that the journal's stream did not take.
 static LOST: AtomicU64 = AtomicU64::new(0);
@@ -33,7 +32,7 @@ pub fn is_journal() -> bool {
 
 /// Writes one message of any number of lines. A closed stderr is no reason to stop.
 pub(crate) fn write(level: Level, message: &str) {
-    let message = &text::escaped_lines(message);
+    let message = &escape::escaped_lines(message);
     if !is_journal() {
         let time = jiff::Timestamp::now();
         let _ = writeln!(io::stderr(), "{time:.3} {level} {message}");

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use tcpguard_host::units::span;
 
 use super::keys::{self, Doing};
 use super::model::{Covered, FRAME, HEIGHT, Model, WIDTH};
 use super::panes::Pane;
 use crate::config::mode_name;
-use crate::render::number::span;
-use crate::render::{self, Tone, wrap};
+use crate::text::{self, Tone, wrap};
 use canvas::Canvas;
 
 /// The keys that are shown at the bottom.
@@ -86,7 +86,7 @@ fn page(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) -> Op
 fn headline(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
     let status = &model.snapshot().status;
     let daemon = &status.daemon;
-    let (sign, words, tone) = render::headline(status);
+    let (sign, words, tone) = text::headline(status);
     let time = model.view().time(status.generated_at);
     let right = if model.is_held() { format!("HELD at {time}") } else { time };
     let left = area.width - right.chars().count() as u16 - 1;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::render::Tone;
+use crate::text::Tone;
 
 /// A column of a list.
 #[derive(Clone, Copy, Debug)]

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent};
 
-use crate::render::View;
-use crate::status::{FullIncident, Status};
+use crate::documents::{FullIncident, Status};
+use crate::text::View;
 
 pub use draw::draw;
 pub use keys::{Action, Doing, action};

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use tcpguard_host::units::span;
+
 use super::keys::{Action, Doing};
 use super::list::{ListView, Row};
 use super::panes::{Note, Pane};
 use super::snapshot::Snapshot;
-use crate::render::number::span;
-use crate::render::{self, View, wrap};
-use crate::status::{FullIncident, Status};
+use crate::documents::{FullIncident, Status};
+use crate::text::{self, View, wrap};
 
 /// Narrowest terminal that has room for everything, in columns.
 pub const WIDTH: u16 = 80;
@@ -160,7 +161,7 @@ impl Model {
             let plain = View { colour: false, ..self.view.clone() };
             let mut text = String::new();
             // A string takes whatever is written.
-            let _ = render::attack_in_full(&mut text, incident, &plain);
+            let _ = text::attack_in_full(&mut text, incident, &plain);
             story.lines = text.lines().flat_map(|line| broken(line, width)).collect();
         }
         story.first = story.first.min(story.lines.len().saturating_sub(height));

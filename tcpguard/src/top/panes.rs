@@ -9,7 +9,7 @@ mod sources;
 
 use super::list::{Column, Row};
 use super::snapshot::Snapshot;
-use crate::render::{Tone, View};
+use crate::text::{Tone, View};
 
 pub use overview::{clients, curves};
 

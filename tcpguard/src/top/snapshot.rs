@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::growth::Growth;
 use super::history::Series;
-use crate::status::{Listener, Status};
+use crate::documents::{Listener, Status};
 
 /// Number of listeners with a history. Those with the most SYNs come first.
 const LISTENERS_KEPT: usize = 64;

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use tcpguard::config::{Held, Origin};
 use tcpguard::control::proto::PendingConfirmation;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::report::{Point, TIMELINE_SCHEMA, Timeline};
-use tcpguard::status::{
+use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
+use tcpguard::documents::{
     AlertEntry, Allowed, Explanation, FullIncident, Imported, Mitigation, MitigationState, Rule,
-    Severity, Status, Time, ValidatedClients,
+    Status, ValidatedClients,
 };
 use tcpguard_engine as engine;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
 
 use super::support;
 

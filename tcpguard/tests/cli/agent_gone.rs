@@ -31,7 +31,7 @@ fn without_an_agent_the_code_is_3_and_the_way_out_is_named() {
 #[test]
 fn a_filter_without_an_agent_is_pointed_out() {
     let host = Host::without_agent();
-    let namespace = tcpguard::host::netns::cookie().unwrap();
+    let namespace = tcpguard_host::linux::netns::cookie().unwrap();
     let links = host.path().join(format!("pins/v1-{namespace}/links"));
     std::fs::create_dir_all(&links).unwrap();
     for link in ["2-eth0", "3-eth1", "2-eth0"] {

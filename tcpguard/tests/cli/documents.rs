@@ -8,15 +8,14 @@ use std::process::Stdio;
 
 use clap::{Command, CommandFactory};
 use serde_json::Value;
-use tcpguard::cli::Args;
+use tcpguard::cli::{Args, documents};
 use tcpguard::control::Response;
-use tcpguard::documents;
 use tcpguard_engine::Mode;
+use tcpguard_support::schema::check;
 
 use super::agent::answer;
 use super::host::Host;
 use super::support::{flooded, status};
-use tcpguard_support::schema::check;
 
 /// The command line, and the document that it prints. `DIR` stands for a directory with the files
 /// of [`files`].

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tcpguard::control::{Request, Response};
-use tcpguard::status::Status;
+use tcpguard::documents::Status;
 
 use super::agent::answer;
 use super::hint_check;

@@ -17,6 +17,3 @@ mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod usage;
-
-// Where `hint_check` looks for the verbs, here as in the library.
-use tcpguard::cli;

@@ -16,13 +16,12 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::CommandFactory;
-use tcpguard::cli::Args;
-use tcpguard::render::headline;
-use tcpguard::status::State;
-
 use commands::{calls, mentioned, typed};
 use pages::{Page, Placed, advice, files, markdown, root};
 use support::{calm, status};
+use tcpguard::cli::Args;
+use tcpguard::documents::State;
+use tcpguard::text::headline;
 
 /// Holds each line against `check`; all that do not pass are reported at once.
 #[track_caller]

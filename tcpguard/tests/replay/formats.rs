@@ -1,6 +1,6 @@
 //! Every format and link type says the same.
 
-use tcpguard::replay::Replay;
+use tcpguard::documents::replay::Replay;
 
 use super::files::*;
 use super::packets::*;

@@ -14,7 +14,8 @@ mod verdicts;
 
 use std::io::Cursor;
 
-use tcpguard::replay::{Outcome, Replay, replay};
+use tcpguard::documents::replay::Replay;
+use tcpguard::replay::{Outcome, replay};
 use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 

@@ -7,12 +7,12 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpguard::render::{self, View};
+use tcpguard::text::{self, View};
+use tcpguard_support::schema::check;
 
 use super::files::{PCAP, gzip};
 use super::observe;
 use super::packets::*;
-use tcpguard_support::schema::check;
 
 fn flooded() -> Vec<u8> {
     let mut packets: Vec<Stamped> = (0..100)
@@ -85,7 +85,7 @@ fn text_tells_the_same_in_lines_of_100_columns() {
     let zone = jiff::tz::TimeZone::UTC;
     let view = View { utf8: true, colour: false, zone, width: View::WIDTH };
     let mut text = String::new();
-    render::replay(&mut text, &replay, &view).unwrap();
+    text::replay(&mut text, &replay, &view).unwrap();
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }

@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 
+use tcpguard::html::{Story, page};
 use tcpguard::replay::Outcome;
-use tcpguard::report::{Story, page};
 use tcpguard_engine::Mode;
 
 use super::files::PCAP;

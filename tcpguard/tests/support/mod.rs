@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard::host::{Conntrack, LinkStats, SoftnetCpu};
-use tcpguard::status::{
-    AlertEntry, AttachMode, Clock, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
+use tcpguard::documents::{
+    AlertEntry, AttachMode, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
     DocumentClass, Facts, Health, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts,
-    Program, Reading, Severity, SourceFacts, Status,
+    Program, Reading, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
@@ -17,6 +16,9 @@ use tcpguard_engine::{
     NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
     SourceShare, Statistics, TcpExt, Timestamp, VerdictLine,
 };
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
+use tcpguard_host::time::Clock;
 
 /// The moment of every scene, in ms since boot.
 const NOW: u64 = 1_000_000_000;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tcpguard::render::View;
-use tcpguard::status::Status;
+use tcpguard::documents::Status;
+use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Options, Pane, Wish};
 use tcpguard_engine::Mode;
 

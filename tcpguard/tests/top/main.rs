@@ -18,8 +18,8 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 use support::{calm, clock, degraded, flooded, status};
-use tcpguard::render::View;
-use tcpguard::status::{FullIncident, Status};
+use tcpguard::documents::{FullIncident, Status};
+use tcpguard::text::View;
 use tcpguard::top::{Action, Model, Options, Pane, draw};
 use tcpguard_engine::Mode;
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard::status::{Clock, Rule};
+use tcpguard::documents::Rule;
 use tcpguard_engine::{Force, Limits, Timestamp};
 use tcpguard_eval::allocated::bytes_of;
 use tcpguard_goals::{Goal, Row, seed, size};
+use tcpguard_host::time::Clock;
 use tcpguard_sim::Random;
 use tcpguard_sim::world::{Op, Shape, Traffic, World, net};
 

@@ -5,8 +5,8 @@ use std::task::{Context, Poll, Waker};
 
 use tcpguard::control::proto::{Call, MAX_REASON, VERSION, parse};
 use tcpguard::control::{FrameError, FrameReader, Response, engine_request, response};
-use tcpguard::status::Clock;
 use tcpguard_engine::{Command, Engine, Mode, Timestamp, Tuning};
+use tcpguard_host::time::Clock;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// The first byte says how long messages may be and in which pieces the rest of the input comes.

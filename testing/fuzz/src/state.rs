@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tcpguard::agent::stored::Stored;
-use tcpguard::selftest::Host;
-use tcpguard::status::Clock;
+use tcpguard::daemon::stored::Stored;
+use tcpguard::documents::selftest::Host;
 use tcpguard_engine::{Limits, Timestamp};
+use tcpguard_host::time::Clock;
 use tempfile::TempDir;
 
 /// Names of the files in the state directory; the first byte of an input chooses one.

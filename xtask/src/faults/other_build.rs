@@ -5,21 +5,18 @@
 //! build it wrong. Its own version number keeps cargo from taking its crates for ours, so that both
 //! share the target directory and nothing from a registry is compiled twice.
 
-use std::{
-    collections::{BTreeSet, hash_map::DefaultHasher},
-    fs,
-    hash::Hasher as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::Hasher as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    build::{self, BpfCrate},
-    environment, process,
-    workspace::Workspace,
-};
+use crate::build::{self, BpfCrate};
+use crate::workspace::Workspace;
+use crate::{environment, process};
 
 /// Environment variable from which a test knows its path.
 pub const VARIABLE: &str = "TCPGUARD_OTHER_BIN";
@@ -32,9 +29,9 @@ const MATTERS: [&str; 8] = [
     "tcpguard-common/",
     "tcpguard-ebpf/",
     "tcpguard-engine/src/",
-    "tcpguard/src/agent/",
-    "tcpguard/src/durable/",
-    "tcpguard/src/kernel/",
+    "tcpguard-host/src/durable/",
+    "tcpguard/src/bpf/",
+    "tcpguard/src/daemon/",
 ];
 /// The version number of ours, and of the other one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,7 +1,9 @@
 //! Places of unsafe code, and their number: the compiler refuses it wherever no `#[expect(unsafe_code)]` says
 //! why, and here it may only become less.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -12,9 +14,9 @@ use crate::workspace::Workspace;
 const EDGES: &[(&str, usize)] = &[
     ("tcpguard-ebpf/src", 58),
     ("tcpguard-ebpf/src/bin", 15),
-    ("tcpguard/src/agent", 3),
-    ("tcpguard/src/host", 6),
-    ("tcpguard/src/kernel", 22),
+    ("tcpguard-host/src/linux", 6),
+    ("tcpguard/src/bpf", 22),
+    ("tcpguard/src/daemon", 3),
     ("tcpguard/src/selftest", 4),
     ("testing/bpf/src", 23),
     ("testing/eval/src", 7),
@@ -119,7 +121,7 @@ mod tests {
 
         let planted = [
             ("tcpguard-engine/src/engine.rs", "let a = @ { *b };"),
-            ("tcpguard/src/status/mod.rs", "@ impl Send for A {}"),
+            ("tcpguard/src/documents/mod.rs", "@ impl Send for A {}"),
             ("tcpguard/src/lib.rs", "#[@(no_mangle)]"),
             ("xtask/src/main.rs", "@ extern \"C\" {"),
             ("tcpguard-common/tests/wire.rs", "    @ fn f() {}"),
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_room_is_a_folder_of_its_own() {
-        assert_eq!(folder("tcpguard/src/agent/guard/poll.rs"), "tcpguard/src/agent");
+        assert_eq!(folder("tcpguard/src/daemon/guard/poll.rs"), "tcpguard/src/daemon");
         assert_eq!(folder("testing/kit/src/net/raw.rs"), "testing/kit/src");
         assert_eq!(folder("tcpguard/build.rs"), "tcpguard");
     }

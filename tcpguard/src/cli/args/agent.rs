@@ -11,8 +11,9 @@ use log::LevelFilter;
 use tcpguard_engine::{Limits, Mitigation, Mode, Order};
 
 use super::{mode_parser, one_of, prefix};
+use crate::bpf::XdpMode;
 use crate::cli::duration;
-use crate::config::{DEFAULT_PATH, XDP_MODES, XdpMode};
+use crate::config::{DEFAULT_PATH, XDP_MODES};
 
 /// `tcpguard run`
 #[derive(Debug, clap::Args)]

@@ -252,6 +252,7 @@ mod tests {
     use clap::{Command, CommandFactory};
 
     use super::*;
+    use crate::hint_check;
 
     /// Every verb, hidden ones and those above others included.
     fn verbs() -> Vec<Command> {
@@ -287,6 +288,16 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    #[cfg(feature = "tui")]
+    fn hints_are_held_to_the_verbs_that_there_are() {
+        let mut all = Args::command();
+        all.build();
+        let mut verbs: Vec<&str> = all.get_subcommands().map(Command::get_name).collect();
+        verbs.sort_unstable();
+        assert_eq!(verbs, hint_check::VERBS);
     }
 
     #[test]

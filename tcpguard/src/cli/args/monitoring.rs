@@ -2,7 +2,7 @@
 
 use clap::{ValueEnum, ValueHint};
 
-use crate::monitoring::Threshold;
+use crate::documents::monitoring::Threshold;
 
 /// `tcpguard top`
 #[cfg(feature = "tui")]

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::Order;
+use tcpguard_host::units::span;
 
 use super::{PendingConfirmation, Request};
 use crate::config::mode_name;
-use crate::render::number::span;
-use crate::status::narrative::place;
+use crate::documents::narrative::place;
 
 impl Request {
     /// The request on one line of a log.
@@ -106,7 +106,7 @@ mod tests {
 
     use super::super::RuleOrigin;
     use super::*;
-    use crate::status::Mode;
+    use crate::documents::Mode;
 
     #[test]
     fn a_change_reads_as_it_is_typed() {

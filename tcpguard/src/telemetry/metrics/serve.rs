@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response as HttpResponse, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tcpguard_host::finding::Severity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ use crate::control::{
     Admission, BindError, DEADLINE, Incoming, METRICS_SOCKET, Peer, Request, Response, Socket, ask,
     group_number,
 };
-use crate::status::{Health, Severity};
+use crate::documents::Health;
 
 /// The one path that there is.
 const PATH: &str = "/metrics";

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
-use crate::render::{Tone, View, cut, wrap};
+use crate::text::{Tone, View, cut, wrap};
 use crate::top::panes::Note;
 
 /// Columns of a note's heading.

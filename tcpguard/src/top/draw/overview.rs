@@ -5,7 +5,7 @@ use std::time::Duration;
 use ratatui::layout::Rect;
 
 use super::canvas::Canvas;
-use crate::render::Tone;
+use crate::text::Tone;
 use crate::top::model::Model;
 use crate::top::panes::{clients, curves};
 

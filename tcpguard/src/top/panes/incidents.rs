@@ -2,12 +2,14 @@
 
 use jiff::SignedDuration;
 use tcpguard_engine::IncidentClass;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
+use tcpguard_host::units::{percent, short, span};
 
 use super::Note;
-use crate::render::number::{percent, short, span};
-use crate::render::{Tone, View, severity_word, volume};
-use crate::status::narrative::place;
-use crate::status::{Incident, Severity, Time};
+use crate::documents::Incident;
+use crate::documents::narrative::place;
+use crate::text::{Tone, View, severity_word, volume};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use tcpguard_host::units::{percent, short};
+
 use super::Note;
-use crate::render::number::{percent, short};
-use crate::render::{self, Tone, View};
-use crate::status::{Listener, ListenerKind};
+use crate::documents::{Listener, ListenerKind};
+use crate::text::{self, Tone, View};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::{Snapshot, half_open_share};
 
@@ -34,7 +35,7 @@ pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
 
 fn row(listener: &Listener) -> Row {
     let rate = |value| Cell::number(Some(value), short);
-    let (state, tone) = render::listener_state(listener.state);
+    let (state, tone) = text::listener_state(listener.state);
     let dropping = if listener.dropped_pps > 0.0 { Tone::Warning } else { Tone::Plain };
     Row {
         key: listener.id.to_string(),
@@ -45,7 +46,7 @@ fn row(listener: &Listener) -> Row {
             rate(listener.cookies_pps),
             queue(listener.half_open, listener.half_open_limit),
             queue(listener.accept_queue, listener.accept_limit),
-            rate(listener.clients.completed_pps).toned(render::clients_tone(&listener.clients)),
+            rate(listener.clients.completed_pps).toned(text::clients_tone(&listener.clients)),
             Cell::number(listener.clients.baseline_pps, short),
             Cell::text(match listener.kind {
                 ListenerKind::Local => "local",
@@ -82,13 +83,13 @@ pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>, view: &View) -> Vec<
     let count = |count: u64| short(count as f64);
     let mut mitigations = String::new();
     // A string takes whatever is written.
-    let _ = render::mitigations(&mut mitigations, listener, view);
+    let _ = text::mitigations(&mut mitigations, listener, view);
     let headings = std::iter::once("Steps").chain(std::iter::repeat(""));
     let mitigations =
         headings.zip(mitigations.lines()).map(|(heading, line)| Note::new(heading, line));
     let now = format!(
         "{}, {} cookies/s, SYN queue {half_open} full",
-        render::clients(&listener.clients, None),
+        text::clients(&listener.clients, None),
         short(listener.cookies_pps)
     );
     let so_far = format!(

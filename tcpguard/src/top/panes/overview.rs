@@ -1,11 +1,13 @@
 //! The whole host: whether clients connect, curves of the last minutes, and further notes beside
 //! them.
 
+use tcpguard_host::finding::Severity;
+use tcpguard_host::units::{percent, short};
+
 use super::Note;
 use super::incidents::advice;
-use crate::render::number::{percent, short};
-use crate::render::{self, Tone, View, severity_word};
-use crate::status::{AttachMode, Interface, Severity};
+use crate::documents::{AttachMode, Interface};
+use crate::text::{self, Tone, View, severity_word};
 use crate::top::history::Series;
 use crate::top::snapshot::{Snapshot, Traffic};
 
@@ -52,7 +54,7 @@ const fn rate(name: &'static str, series: fn(&Traffic) -> &Series, tone: Tone) -
 
 /// Whether clients connect. This is above the curves.
 pub fn clients(snapshot: &Snapshot) -> Vec<Note> {
-    let lines = render::clients_by_listener(&snapshot.status).into_iter();
+    let lines = text::clients_by_listener(&snapshot.status).into_iter();
     lines.map(|(line, tone)| Note::new("Clients", line).toned(tone)).collect()
 }
 
@@ -63,7 +65,7 @@ pub(super) fn notes(snapshot: &Snapshot, view: &View) -> Vec<Note> {
         let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
         let severity = severity_word(attack.severity);
         let text = format!("#{} {severity}: {}", attack.id, attack.summary);
-        notes.push(Note::new(render::heading(attack), text).toned(tone));
+        notes.push(Note::new(text::heading(attack), text).toned(tone));
         notes.extend(advice(attack));
     }
     notes.extend(status.interfaces.iter().map(interface));
@@ -75,8 +77,8 @@ pub(super) fn notes(snapshot: &Snapshot, view: &View) -> Vec<Note> {
         };
         Note::new("Note", format!("{} → {}", finding.text, finding.hint)).toned(tone)
     }));
-    notes.push(Note::new("Kernel", render::kernel_in_words(status)));
-    notes.push(Note::new("Rules", render::rules_in_words(status)));
+    notes.push(Note::new("Kernel", text::kernel_in_words(status)));
+    notes.push(Note::new("Rules", text::rules_in_words(status)));
     let latest = status.alerts.iter().rev().take(ALERTS_LISTED);
     notes.extend(latest.map(|alert| {
         let (time, word) = (view.time(alert.at), severity_word(alert.severity));

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use tcpguard_host::units::{percent, short, span};
+
 use super::Note;
-use crate::render::number::{percent, short, span};
-use crate::status::{Incident, Mode, Rule};
+use crate::documents::{Incident, Mode, Rule};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 

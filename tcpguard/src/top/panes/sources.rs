@@ -1,9 +1,10 @@
 //! The sources with the most SYNs.
 
+use tcpguard_host::units::{percent, short};
+
 use super::Note;
-use crate::render::Tone;
-use crate::render::number::{percent, short};
-use crate::status::{Incident, Source};
+use crate::documents::{Incident, Source};
+use crate::text::Tone;
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 

@@ -8,10 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tcpguard::config::XdpMode;
-use tcpguard::host::{SocketOffsets, interfaces, netns};
-use tcpguard::kernel::{
-    Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, addr, attach, attach_tracepoint,
+use tcpguard::bpf::{
+    Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, XdpMode, addr, attach,
+    attach_tracepoint,
 };
 use tcpguard_common::abi::{
     ABI_VERSION, Config, Fingerprint, ListenerCounters, ListenerEntry, ListenerKey, Mask, Mode,
@@ -19,6 +18,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_common::model::{cookie_secret, hash_key};
+use tcpguard_host::linux::{SocketOffsets, interfaces, netns};
 
 use crate::net::lab::{Family, INTERFACE, Lab, PORT};
 use crate::net::netns::Netns;

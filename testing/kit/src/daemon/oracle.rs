@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 
 use crate::daemon::armed::{Armed, listen};
 use crate::net::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, PORT, connect, in_words};

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use tcpguard::host::functions;
+use tcpguard_host::linux::functions;
 
 use crate::net::bpf::{
     EXIT, Hook, Instruction, add, copy, helper, insn, kfunc, load_number, load_program, mov,

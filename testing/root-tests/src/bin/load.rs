@@ -7,16 +7,17 @@
 //! machine with another kernel needs.
 #![forbid(unsafe_code)]
 
-use std::{fs, path::Path, process::ExitCode};
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use aya::{
-    Btf, EbpfLoader, VerifierLogLevel,
-    programs::{Program, ProgramError, XdpMode},
-};
+use aya::programs::{Program, ProgramError, XdpMode};
+use aya::{Btf, EbpfLoader, VerifierLogLevel};
 use serde_json::{Value, json};
-use tcpguard::kernel::{KernelError, link_kfuncs};
-use tcpguard_kit::measure::{digest, peak::map_bytes};
+use tcpguard::bpf::{KernelError, link_kfuncs};
+use tcpguard_kit::measure::digest;
+use tcpguard_kit::measure::peak::map_bytes;
 
 /// The one tracepoint that the programs use; the object's program type does not name it.
 const TRACEPOINT: &str = "inet_sock_set_state";

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use tcpguard::control::{CONTROL_SOCKET, Client, ClientError, Request, STATUS_SOCKET};
-use tcpguard::status;
+use tcpguard::documents;
 use tcpguard_engine::{Listener, Mitigation, Order, Ports};
 use tcpguard_goals::{Goal, Row, seed, size};
 use tcpguard_kit::daemon::guard::{Guard, Mode, RUNTIME_DIR};
@@ -314,9 +314,9 @@ fn every_change() -> Vec<Request> {
             order: Order::Off,
             for_s,
         },
-        Request::SetMode { mode: status::Mode::Enforce, for_s: None, confirm_s: None },
-        Request::SetMode { mode: status::Mode::Observe, for_s: Some(60), confirm_s: Some(30) },
-        Request::ConfirmMode { mode: status::Mode::Observe },
+        Request::SetMode { mode: documents::Mode::Enforce, for_s: None, confirm_s: None },
+        Request::SetMode { mode: documents::Mode::Observe, for_s: Some(60), confirm_s: Some(30) },
+        Request::ConfirmMode { mode: documents::Mode::Observe },
         Request::ConfirmRules { prefix: None },
         Request::Reload,
         Request::Detach { interfaces: Vec::new() },

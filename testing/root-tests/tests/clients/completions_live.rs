@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 use tcpguard_common::abi::{ListenerCounters, ListenerEntry, Mask};
 use tcpguard_kit::daemon::armed::{Armed, PATIENCE};
 use tcpguard_kit::measure::tcp_counters::tcp_counter;

@@ -5,10 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard::config::XdpMode;
-use tcpguard::host::SockDiag;
-use tcpguard::kernel::addr;
+use tcpguard::bpf::{XdpMode, addr};
 use tcpguard_common::abi::{ListenerKey, Reason};
+use tcpguard_host::linux::SockDiag;
 use tcpguard_kit::daemon::armed::{Armed, PATIENCE, connection, listen};
 use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::lab::{

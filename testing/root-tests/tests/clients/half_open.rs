@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-use tcpguard::host::{Error, HalfOpen, SockDiag};
+use tcpguard_host::linux::{Error, HalfOpen, SockDiag};
 use tcpguard_kit::net::lab::{
     ATTACKER_MAC, BACKLOG, CLIENT_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT,
 };

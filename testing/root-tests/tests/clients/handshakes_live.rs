@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 use tcpguard_common::abi::maps::CLIENT_MARKS;
 use tcpguard_common::abi::{ListenerCounters, Reason};
 use tcpguard_kit::daemon::armed::Armed;

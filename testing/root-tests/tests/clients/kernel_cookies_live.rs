@@ -1,7 +1,7 @@
 //! Real connections through cookies that the kernel makes and the XDP program sends: the back end of kernels 6.1 to
 //! 6.8. Needs root.
 
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 use tcpguard_common::abi::{ListenerEntry, Reason};
 use tcpguard_kit::daemon::armed::{Agreed, Armed, connection, listen};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions};

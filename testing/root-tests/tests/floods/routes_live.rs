@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tcpguard::host::SockDiag;
+use tcpguard_host::linux::SockDiag;
 use tcpguard_kit::daemon::guard::{Guard, Mode};
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::daemon::truth::{STOPPED, alerted_of_a_flood};

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 use tcpguard_common::abi::{ListenerEntry, Reason};
 use tcpguard_goals::size;
 use tcpguard_kit::daemon::armed::{Armed, PATIENCE, listen};

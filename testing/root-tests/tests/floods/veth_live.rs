@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard::config::XdpMode;
+use tcpguard::bpf::XdpMode;
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::daemon::armed::Armed;
 use tcpguard_kit::daemon::guard::{Guard, Mode, cli};

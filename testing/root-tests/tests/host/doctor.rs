@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpguard::host::netns;
+use tcpguard_host::linux::netns;
 use tcpguard_kit::daemon::guard::{self, CONFIG, Guard, Mode};
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};

@@ -1,20 +1,19 @@
 //! `tcpguard listeners` and the kernel's rule behind it, on this kernel. Needs root and
 //! `TCPGUARD_BIN`.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use std::{fs, process};
 
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
-use tcpguard::checkup::listeners::limits;
-use tcpguard::host::{SockDiag, Sysctls, TcpState};
+use tcpguard_host::linux::{SockDiag, Sysctls, TcpState};
+use tcpguard_host::listeners::limits;
 use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::peak;

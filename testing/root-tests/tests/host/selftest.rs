@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
-use tcpguard::host::{KernelRelease, interfaces};
-use tcpguard::selftest::{self, CookieBackend, Hook, Host, SelfTest};
+use tcpguard::documents::selftest::{CookieBackend, Hook, Host, SelfTest};
+use tcpguard::selftest;
+use tcpguard_host::linux::{KernelRelease, interfaces};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_support::schema;
 
@@ -25,7 +26,7 @@ fn probed(sysctls: &[(&str, &str)]) -> SelfTest {
         let (before, pins) = (links()?, fs::read_dir("/sys/fs/bpf")?.count());
         let begun = Instant::now();
         let selftest = selftest::run()?;
-        println!("{:.2?}: {}", begun.elapsed(), tcpguard::render::selftest_in_a_line(&selftest));
+        println!("{:.2?}: {}", begun.elapsed(), tcpguard::text::selftest_in_a_line(&selftest));
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         assert_eq!((links()?, fs::read_dir("/sys/fs/bpf")?.count()), (before, pins));
         Ok(selftest)

@@ -4,7 +4,7 @@
 use std::process::Output;
 
 use serde_json::Value;
-use tcpguard::host::{boot_id, netns};
+use tcpguard_host::linux::{boot_id, netns};
 use tcpguard_kit::daemon::guard::{self, STATE_DIR};
 use tcpguard_kit::net::netns::Netns;
 

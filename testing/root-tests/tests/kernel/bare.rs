@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
-use tcpguard::kernel::{Load, Object};
+use tcpguard::bpf::{Load, Object};
 use tcpguard_kit::net::bare::{BareProgram, Conntrack, Frames, Sources, Wrapper};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};

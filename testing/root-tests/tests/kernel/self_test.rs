@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Result;
-use tcpguard::host::{boot_time, netns};
-use tcpguard::kernel::{
+use tcpguard::bpf::{
     Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
 };
 use tcpguard_common::abi::{
@@ -16,6 +15,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::model::{cookie_secret, hash_key};
 use tcpguard_common::wire::tagged;
+use tcpguard_host::linux::{boot_time, netns};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::net::packet::{Segment, flags};
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpguard::status::Clock;
 use tcpguard::telemetry::events::MESSAGE_IDS;
 use tcpguard::telemetry::{Alert, AlertSink, History, journal};
 use tcpguard_engine::{Severity, Timestamp};
 use tcpguard_goals::{Goal, Row};
+use tcpguard_host::time::Clock;
 use tcpguard_kit::daemon::guard::{self, Guard, Mode};
 use tcpguard_kit::daemon::journald::Journald;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};

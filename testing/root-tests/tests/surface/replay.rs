@@ -3,7 +3,8 @@
 use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tcpguard::replay::{Backend, Kernel, Replay, replay};
+use tcpguard::documents::replay::Replay;
+use tcpguard::replay::{Backend, Kernel, replay};
 use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tcpguard::config::DEFAULT_PIN_DIR;
 use tcpguard::control::{Client, Request, Response};
-use tcpguard::status::{MitigationState, Status};
+use tcpguard::documents::{MitigationState, Status};
 use tcpguard::telemetry::journal::SOCKET;
 use tcpguard_eval::judge::Alert;
 use tcpguard_kit::daemon::guard::RUNTIME_DIR;

@@ -9,7 +9,9 @@ mod mutants;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use tcpguard::kernel::ip;
+use cases::{Fate, cases};
+use mutants::mutant;
+use tcpguard::bpf::ip;
 use tcpguard_common::abi::{Class, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
@@ -18,9 +20,6 @@ use tcpguard_goals::{Goal, Row, seed, size};
 use tcpguard_kit::daemon::oracle::Oracle;
 use tcpguard_kit::net::lab::PORT;
 use tcpguard_kit::traffic::random::Random;
-
-use cases::{Fate, cases};
-use mutants::mutant;
 
 /// The declared bounds: a frame beyond one of them passes and is counted.
 const BOUNDS: [Reason; 4] =

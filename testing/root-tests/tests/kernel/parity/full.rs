@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tcpguard::kernel::{Dataplane, addr, ip};
+use tcpguard::bpf::{Dataplane, addr, ip};
 use tcpguard_common::abi::maps::{
     CLOSED_PORT_CELLS, MAX_CLIENTS, MAX_FLOWS, MAX_SOURCES, MAX_SYN_ACKS, MAX_UNKNOWN,
 };

@@ -20,9 +20,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
-use tcpguard::kernel::{
-    Dataplane, KernelMatcher, Load, Object, addr, client_around, signature_key,
-};
+use tcpguard::bpf::{Dataplane, KernelMatcher, Load, Object, addr, client_around, signature_key};
 use tcpguard_common::abi::{
     ABI_VERSION, Action, Config, EVERY_PORT, ExemptEntry, Fingerprint, Flow, FlowState,
     ListenerEntry, ListenerKey, Mask, Mode, Rate, Reason, RuleRef, quirk,
@@ -30,7 +28,6 @@ use tcpguard_common::abi::{
 use tcpguard_common::model::{Model, Packet, hash_key};
 use tcpguard_engine::Ports;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
-
 use traffic::{Frame, Traffic, v4};
 
 /// `XDP_DROP`, `XDP_PASS` and `XDP_TX` of the kernel's `bpf.h`.
@@ -356,7 +353,7 @@ fn who_tries_closed_ports_is_noted_by_port_and_address() {
     }
     pair.assert_same_state();
     let probe = |cell| {
-        tcpguard::kernel::closed_port_source(cell, tcpguard_engine::Timestamp::default(), |_| None)
+        tcpguard::bpf::closed_port_source(cell, tcpguard_engine::Timestamp::default(), |_| None)
     };
     let cells: Vec<_> = pair.model.closed_port_sources.values().filter_map(probe).collect();
     assert_eq!(cells.len(), 1);

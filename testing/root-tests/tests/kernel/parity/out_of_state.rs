@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Result;
-use tcpguard::kernel::addr;
+use tcpguard::bpf::addr;
 use tcpguard_common::abi::{FlowKey, ListenerEntry, ListenerKey, Mode, Reason};
 use tcpguard_common::fastpath::{FAILED_COOKIE_NS, KernelCookie};
 use tcpguard_common::model::Packet;

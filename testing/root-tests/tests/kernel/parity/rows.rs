@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tcpguard::kernel::addr;
+use tcpguard::bpf::addr;
 use tcpguard_common::abi::{Addr, EVERY_PORT, ListenerEntry, Mode, Reason};
 use tcpguard_common::model::{Model, cookie_secret};
 use tcpguard_goals::{Goal, Row, seed, size};

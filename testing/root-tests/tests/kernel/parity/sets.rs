@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tcpguard::kernel::ip;
+use tcpguard::bpf::ip;
 use tcpguard_common::abi::Mode;
 use tcpguard_common::abi::maps::{MAX_FLOWS, MAX_SOURCES};
 use tcpguard_kit::net::packet::{Segment, flags};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
-use tcpguard::host::{boot_id, netns};
+use tcpguard_host::linux::{boot_id, netns};
 use tcpguard_kit::daemon::machine::Machine;
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";

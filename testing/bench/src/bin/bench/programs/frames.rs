@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tcpguard::kernel::addr;
+use tcpguard::bpf::addr;
 use tcpguard_common::abi::{CookieSecret, FlowKey, option};
 use tcpguard_common::cookie::{self, Choice, Handshake, Offer};
 use tcpguard_kit::measure::clock;

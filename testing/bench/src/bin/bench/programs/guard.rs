@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
 use ipnet::IpNet;
-use tcpguard::kernel::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
+use tcpguard::bpf::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
 use tcpguard_common::abi::maps::{CLIENT_MARKS, PENDING_MARKS};
 use tcpguard_common::abi::{
     self, ABI_VERSION, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord, option,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use ipnet::IpNet;
-use tcpguard::kernel::Dataplane;
+use tcpguard::bpf::Dataplane;
 use tcpguard_common::abi::{Config, Fingerprint, Mask, RuleRef, maps, quirk};
 use tcpguard_kit::net::bare::Sources;
 

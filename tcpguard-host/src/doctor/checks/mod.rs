@@ -1,0 +1,68 @@
+//! The checks: each is a function of the facts and returns findings with evidence and a remedy.
+
+mod firewall;
+mod interface;
+mod kernel;
+mod load;
+mod privileges;
+mod programs;
+pub(super) mod service;
+mod sysctls;
+
+use super::document::Finding;
+use super::facts::Facts;
+
+/// A check.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// Whether it is about interfaces, and not about the host.
+    pub of_interfaces: bool,
+    /// Returns its findings.
+    pub run: fn(&Facts) -> Vec<Finding>,
+}
+
+const fn host(run: fn(&Facts) -> Vec<Finding>) -> Check {
+    Check { of_interfaces: false, run }
+}
+
+const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
+    Check { of_interfaces: true, run }
+}
+
+/// The checks of what a start needs first: the kernel, the privileges and the directory of the pins.
+pub const FIRST: [Check; 8] = [
+    host(kernel::release),
+    host(kernel::features),
+    host(kernel::btf),
+    host(kernel::lockdown),
+    host(kernel::jit),
+    host(privileges::capabilities),
+    host(privileges::bpffs),
+    host(privileges::pin_directory),
+];
+
+/// The other checks, in the order in which a start would depend on their subjects.
+pub const THEN: [Check; 22] = [
+    host(service::config),
+    interfaces(interface::exists),
+    interfaces(interface::ethernet),
+    interfaces(interface::up),
+    interfaces(interface::native_xdp),
+    interfaces(interface::other_end),
+    interfaces(interface::mtu),
+    interfaces(interface::lro),
+    interfaces(interface::vlan_tags),
+    interfaces(interface::stacked),
+    interfaces(interface::queues),
+    interfaces(interface::losses),
+    interfaces(programs::xdp),
+    interfaces(programs::tc),
+    host(sysctls::settings),
+    host(sysctls::listeners),
+    host(firewall::rules),
+    host(load::losses),
+    host(load::skew),
+    host(service::unit),
+    host(service::journald),
+    host(service::clock),
+];

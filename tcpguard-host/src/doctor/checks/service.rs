@@ -1,0 +1,298 @@
+//! Checks of the service manager, of the unit's settings, and of the journal that keeps the messages.
+
+use std::collections::BTreeMap;
+
+use super::super::document::Finding;
+use super::super::facts::{ConfigFacts, Facts};
+
+pub(in super::super) fn config(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "configuration";
+    let running = facts.agent_runs;
+    let (path, findings) = match &facts.config {
+        ConfigFacts::Absent { path } => {
+            let words = "there is none: the defaults hold, which name no interface to guard";
+            let fix = "tcpguard config init";
+            let finding = match running {
+                true => Finding::note(ID, words).fix(fix),
+                false => Finding::warning(ID, words).fix(fix),
+            };
+            (path, vec![finding])
+        }
+        ConfigFacts::Valid { path, interfaces } if interfaces.is_empty() && !running => {
+            let words = "valid, but it names no interface: the service does not start";
+            let fix = format!("edit {}: [interfaces] names", path.display());
+            (path, vec![Finding::blocking(ID, words).fix(fix)])
+        }
+        ConfigFacts::Valid { path, interfaces } => {
+            let interfaces = match interfaces.is_empty() {
+                true => "the agent was told its interfaces otherwise".to_owned(),
+                false => format!("it guards {}", interfaces.join(", ")),
+            };
+            (path, vec![Finding::passed(ID, format!("valid; {interfaces}"))])
+        }
+        ConfigFacts::Invalid { path, problems } => {
+            let fix = format!("edit {}, then: tcpguard config check", path.display());
+            let finding = |problem: &String| Finding::blocking(ID, problem).fix(&fix);
+            (path, problems.iter().map(finding).collect())
+        }
+        ConfigFacts::Unreadable { path, reason } => {
+            let fix = format!("sudo tcpguard config check {}", path.display());
+            (path, vec![Finding::unknown(ID, reason).fix(fix)])
+        }
+    };
+    let path = path.display().to_string();
+    findings.into_iter().map(|finding| finding.about(&path)).collect()
+}
+
+/// A directive of a unit with which the agent does not work, and the reason; measured on systemd 252.
+struct Breaks {
+    property: &'static str,
+    broken: fn(&str) -> bool,
+    why: &'static str,
+    fix: &'static str,
+}
+
+fn is_yes(value: &str) -> bool {
+    value == "yes"
+}
+
+/// Whether a list of allowed names lacks `name`; `~` begins a list of forbidden ones.
+pub(super) fn lacks(list: &str, name: &str) -> bool {
+    let (forbidden, names) = match list.strip_prefix('~') {
+        Some(names) => (true, names),
+        None => (false, list),
+    };
+    let named = names.split_whitespace().any(|word| word.eq_ignore_ascii_case(name));
+    !list.is_empty() && named == forbidden
+}
+
+const BREAKS: [Breaks; 12] = [
+    Breaks {
+        property: "PrivateNetwork",
+        broken: is_yes,
+        why: "the service has a network of its own and finds no interface",
+        fix: "PrivateNetwork=no",
+    },
+    Breaks {
+        property: "PrivateUsers",
+        broken: is_yes,
+        why: "capabilities in a user namespace do not count for BPF (EPERM)",
+        fix: "PrivateUsers=no",
+    },
+    Breaks {
+        property: "DynamicUser",
+        broken: is_yes,
+        why: "a user that comes and goes cannot reach its pins (EACCES)",
+        fix: "DynamicUser=no",
+    },
+    Breaks {
+        property: "ProcSubset",
+        broken: |value| value == "pid",
+        why: "/proc/net/netstat and /proc/sys are hidden",
+        fix: "ProcSubset=all",
+    },
+    Breaks {
+        property: "RestrictAddressFamilies",
+        broken: |value| lacks(value, "AF_NETLINK"),
+        why: "without netlink neither interfaces nor listeners can be seen",
+        fix: "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
+    },
+    Breaks {
+        property: "RestrictAddressFamilies",
+        broken: |value| lacks(value, "AF_UNIX"),
+        why: "without unix sockets nobody can ask the agent",
+        fix: "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
+    },
+    Breaks {
+        property: "SystemCallFilter",
+        broken: |value| lacks(value, "bpf"),
+        why: "bpf(2) is forbidden (EPERM); it is in @privileged and must be allowed last",
+        fix: "SystemCallFilter=bpf",
+    },
+    Breaks {
+        property: "CapabilityBoundingSet",
+        broken: |value| lacks(value, "cap_bpf") && lacks(value, "cap_sys_admin"),
+        why: "CAP_BPF is out of reach",
+        fix: "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
+    },
+    Breaks {
+        property: "CapabilityBoundingSet",
+        broken: |value| lacks(value, "cap_net_admin"),
+        why: "CAP_NET_ADMIN is out of reach",
+        fix: "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
+    },
+    Breaks {
+        property: "CapabilityBoundingSet",
+        broken: |value| lacks(value, "cap_perfmon") && lacks(value, "cap_sys_admin"),
+        why: "CAP_PERFMON is out of reach, without which the verifier refuses the programs",
+        fix: "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
+    },
+    Breaks {
+        property: "Restart",
+        broken: |value| value == "no",
+        why: "an agent that ends stays away, and after 30 s nothing is filtered",
+        fix: "Restart=always",
+    },
+    Breaks {
+        property: "LoadState",
+        broken: |value| value == "masked",
+        why: "the unit is masked and cannot start",
+        fix: "",
+    },
+];
+
+/// The properties of `systemctl show` that the checks read.
+pub(in super::super) const PROPERTIES: [&str; 19] = [
+    "LoadState",
+    "ActiveState",
+    "UnitFileState",
+    "Result",
+    "ExecMainStatus",
+    "NeedDaemonReload",
+    "FragmentPath",
+    "DropInPaths",
+    "Restart",
+    "NRestarts",
+    "WatchdogUSec",
+    "PrivateNetwork",
+    "PrivateUsers",
+    "DynamicUser",
+    "ProcSubset",
+    "RestrictAddressFamilies",
+    "SystemCallFilter",
+    "CapabilityBoundingSet",
+    "User",
+];
+
+pub(in super::super) fn unit(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "unit";
+    let unit = &facts.service.unit;
+    let property = |name: &str| unit.get(name).map_or("", String::as_str);
+    if !facts.service.systemd || unit.is_empty() {
+        let words = "systemd does not run this host: see to it that the agent is started again";
+        return vec![Finding::note(ID, words)];
+    }
+    if property("LoadState") == "not-found" {
+        let words = "there is no tcpguard.service: the guard runs by hand only";
+        return vec![Finding::note(ID, words).about("tcpguard.service")];
+    }
+    let drop_ins = property("DropInPaths");
+    let broken = BREAKS.iter().filter(|directive| (directive.broken)(property(directive.property)));
+    let mut findings: Vec<Finding> = broken
+        .map(|directive| {
+            let by = match drop_ins {
+                "" => String::new(),
+                files => format!(" (drop-ins: {files})"),
+            };
+            let value = shortened(property(directive.property));
+            let evidence = format!("{}={value}: {}{by}", directive.property, directive.why);
+            let fix = match directive.fix {
+                "" => "systemctl unmask tcpguard".to_owned(),
+                line => format!("edit by `systemctl edit tcpguard`: [Service] {line}"),
+            };
+            Finding::blocking(ID, evidence).fix(fix)
+        })
+        .collect();
+    findings.extend(state(ID, unit));
+    if findings.is_empty() {
+        let words = match drop_ins {
+            "" => "the sandbox lets the guard work".to_owned(),
+            files => format!("the sandbox lets the guard work, with drop-ins: {files}"),
+        };
+        findings.push(Finding::passed(ID, words));
+    }
+    findings.into_iter().map(|finding| finding.about("tcpguard.service")).collect()
+}
+
+/// A list of system calls has hundreds of names.
+fn shortened(value: &str) -> String {
+    match value.char_indices().nth(40) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value.to_owned(),
+    }
+}
+
+/// Problems of the service in its present state.
+fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Finding> {
+    let property = |name: &str| unit.get(name).map_or("", String::as_str);
+    let mut findings = Vec::new();
+    if property("NeedDaemonReload") == "yes" {
+        let words = "its files were changed, and systemd has not read them";
+        findings.push(Finding::warning(id, words).fix("systemctl daemon-reload"));
+    }
+    if property("ActiveState") == "failed" {
+        let words = format!(
+            "it has failed: {}, exit code {}",
+            property("Result"),
+            property("ExecMainStatus")
+        );
+        findings.push(Finding::warning(id, words).fix("journalctl -u tcpguard -e"));
+    }
+    if property("UnitFileState") == "disabled" && property("ActiveState") == "active" {
+        let words = "it runs, but does not start with the host";
+        findings.push(Finding::warning(id, words).fix("systemctl enable tcpguard"));
+    }
+    if property("WatchdogUSec") == "0" {
+        let words = "without a watchdog an agent that hangs is not replaced";
+        let fix = "edit by `systemctl edit tcpguard`: [Service] WatchdogSec=3s";
+        findings.push(Finding::warning(id, words).fix(fix));
+    }
+    findings
+}
+
+/// Messages within 30 s that an attack on several listeners may cause: journald.conf(5) lets 10,000
+/// pass.
+const BURST: u64 = 200;
+
+pub(in super::super) fn journald(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "journald";
+    if !facts.service.systemd {
+        return Vec::new();
+    }
+    let settings = &facts.service.journald;
+    let mut findings = Vec::new();
+    let mut add = |key: &str, broken: fn(&str) -> bool, words: &str, better: &str| {
+        if let Some((place, value)) = settings.get(key)
+            && broken(value)
+        {
+            let file = place.rsplit_once(':').map_or(place.as_str(), |(file, _)| file);
+            let fix = format!("edit {file}: {better}, then: systemctl restart systemd-journald");
+            findings.push(
+                Finding::warning(ID, format!("{key}={value}: {words}")).about(place).fix(fix),
+            );
+        }
+    };
+    add("Storage", |value| value == "none", "alerts are kept nowhere", "Storage=auto");
+    add(
+        "MaxLevelStore",
+        |level| {
+            ["emerg", "alert", "crit", "err", "warning", "0", "1", "2", "3", "4"].contains(&level)
+        },
+        "what ends attacks and what operators do is not kept (priority notice)",
+        "MaxLevelStore=debug",
+    );
+    add(
+        "RateLimitBurst",
+        // 0 switches the limit off.
+        |burst| burst.parse::<u64>().is_ok_and(|burst| burst > 0 && burst < BURST),
+        "the words about an attack on several listeners are cut",
+        "RateLimitBurst=10000",
+    );
+    if findings.is_empty() {
+        findings.push(Finding::passed(ID, "it keeps what the guard says"));
+    }
+    findings
+}
+
+pub(in super::super) fn clock(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "time_sync";
+    vec![match facts.service.synchronised {
+        Some(true) => Finding::passed(ID, "the clock is kept in step"),
+        Some(false) => Finding::note(
+            ID,
+            "nobody keeps the clock in step: times of attacks cannot be compared with other hosts'",
+        )
+        .fix("timedatectl set-ntp true"),
+        None => Finding::unknown(ID, "the kernel does not say").fix("timedatectl"),
+    }]
+}

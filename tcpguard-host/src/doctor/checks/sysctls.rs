@@ -1,0 +1,88 @@
+//! Settings of the host and of its applications that help or hinder under a flood.
+
+use super::super::document::Finding;
+use super::super::facts::Facts;
+use crate::tune::{Kind, Row, Word};
+
+/// A backlog below this is full with the few clients that come at once; applications that ask for
+/// less than 16 have asked for a number of the eighties (listen(2) was 5 in 4.2BSD).
+const TINY: u32 = 16;
+/// Default of `somaxconn`, the limit of listen(2), until Linux 5.4: less is worth a look where
+/// connections are lost.
+const SMALL: u32 = 128;
+
+pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "sysctls";
+    let sysctls: Vec<&Row> =
+        facts.tune.settings.iter().filter(|row| row.kind == Kind::Sysctl).collect();
+    let mut findings = Vec::new();
+    for row in &sysctls {
+        let value = row.value.as_deref().unwrap_or("-");
+        let evidence = || {
+            let to = row.to.as_deref().unwrap_or("-");
+            format!("{value}, {to} is advised: {}", row.why)
+        };
+        let finding = match row.verdict {
+            Word::Harmful => Finding::warning(ID, evidence()),
+            Word::Change => Finding::note(ID, evidence()),
+            Word::Good | Word::LeaveAlone | Word::Absent => continue,
+        };
+        findings
+            .push(finding.about(&row.name).fix(row.command.as_deref().unwrap_or("tcpguard tune")));
+    }
+    let followed = facts.tune.refused.iter().filter(|recipe| {
+        // The running value is reported above.
+        recipe.found.iter().any(|place| place != "running")
+    });
+    for recipe in followed {
+        let files: Vec<&str> =
+            recipe.found.iter().map(String::as_str).filter(|place| *place != "running").collect();
+        let file = files[0].rsplit_once(':').map_or(files[0], |(file, _)| file);
+        findings.push(
+            Finding::note(
+                ID,
+                format!("{} says {}: {}", files.join(", "), recipe.recipe, recipe.why),
+            )
+            .about(&recipe.name)
+            .fix(format!("edit {file}: take {} out", recipe.name)),
+        );
+    }
+    if findings.is_empty() {
+        findings.push(Finding::passed(ID, format!("{} looked at", sysctls.len())));
+    }
+    findings
+}
+
+/// Listeners with a small limit of their own that other hosts can reach.
+pub(in super::super) fn listeners(facts: &Facts) -> Vec<Finding> {
+    const ID: &str = "listener_limits";
+    let lost = facts.host.load.listen_overflows;
+    let somaxconn = facts.host.somaxconn.unwrap_or(0);
+    let open: Vec<_> =
+        facts.host.listeners.iter().filter(|listener| !listener.at.ip().is_loopback()).collect();
+    let mut findings = Vec::new();
+    for listener in &open {
+        let backlog = listener.backlog;
+        // somaxconn is looked at above.
+        let by_application = u64::from(backlog) < somaxconn;
+        let evidence = format!(
+            "its application asked for a backlog of {backlog}, which is the limit of its SYN queue and of \
+             its accept queue; somaxconn is {somaxconn}"
+        );
+        let finding = match backlog {
+            0..TINY if by_application => Finding::warning(ID, evidence),
+            TINY..SMALL if by_application && lost > 0 => Finding::warning(
+                ID,
+                format!("{evidence}; {lost} connections were lost in accept queues since boot"),
+            ),
+            TINY..SMALL if by_application => Finding::note(ID, evidence),
+            _ => continue,
+        };
+        findings.push(finding.about(listener.at.to_string()).fix("tcpguard listeners"));
+    }
+    if findings.is_empty() {
+        let evidence = format!("{} that others can reach, none with a small backlog", open.len());
+        findings.push(Finding::passed(ID, evidence));
+    }
+    findings
+}

@@ -1,0 +1,228 @@
+//! The facts that the checks judge. [`tcpguard::cli::doctor::gather()`] fills them in, and the checks only read them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::firewall::FirewallChoice;
+use crate::linux::KernelRelease;
+use crate::linux::device::XdpFeatures;
+use crate::linux::interfaces::OperState;
+use crate::linux::netfilter::RuleSet;
+use crate::linux::programs::Attached;
+use crate::tune::{Device, HostFacts, Tune};
+
+/// All facts about this host.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The privileges of this process.
+    pub privileges: Privileges,
+    /// The directory of the pins.
+    pub pins: Pins,
+    /// The interfaces that are attached, or are to be.
+    pub interfaces: Vec<InterfaceFacts>,
+    /// The host's size, load and listeners.
+    pub host: HostFacts,
+    /// The report of `tcpguard tune`.
+    pub tune: Tune,
+    /// The service manager and the journal.
+    pub service: Service,
+    /// The configuration.
+    pub config: ConfigFacts,
+    /// Whether an agent answers.
+    pub agent_runs: bool,
+    /// The packet filter.
+    pub firewall: FirewallFacts,
+}
+
+/// The host's packet filter, and the settings about it in the configuration.
+#[derive(Clone, Debug)]
+pub struct FirewallFacts {
+    /// Its rules, or why they cannot be read.
+    pub rules: Result<RuleSet, String>,
+    /// `cookies.firewall`
+    pub choice: FirewallChoice,
+    /// `cookies.mark`
+    pub mark: u32,
+}
+
+/// The kernel.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Its release; `None` when it does not say.
+    pub release: Option<KernelRelease>,
+    /// Whether it describes its own types.
+    pub btf: bool,
+    /// The BPF features that were tried.
+    pub features: Vec<Feature>,
+    /// `none`, `integrity` or `confidentiality`; `None` without lockdown.
+    pub lockdown: Option<String>,
+    /// `net.core.bpf_jit_enable`; `None` where it cannot be read.
+    pub jit: Option<u64>,
+}
+
+/// One feature that tcpguard needs of the kernel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+    /// The function that does not work without it.
+    pub for_what: &'static str,
+    /// Whether the agent does not run at all without it.
+    pub needed: bool,
+    /// Whether it is there.
+    pub support: Support,
+}
+
+/// The result of a trial.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Support {
+    /// It is there.
+    Present,
+    /// The kernel does not have it.
+    Missing,
+    /// The kernel refused the trial, with this errno.
+    Refused(i32),
+    /// The trial failed for another reason.
+    Failed(String),
+}
+
+/// The privileges of this process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Privileges {
+    /// Whether it runs as root.
+    pub root: bool,
+    /// Its effective capabilities.
+    pub effective: u64,
+}
+
+/// The directory of the pins.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pins {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The file system of the directory, or of the nearest existing one above it.
+    pub filesystem: Filesystem,
+    /// The directory itself; `None` while it does not exist.
+    pub owner: Option<Owner>,
+    /// User id of the service; `None` where there is no such user.
+    pub service_uid: Option<u32>,
+}
+
+/// The file system of a directory.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Filesystem {
+    /// A BPF file system.
+    Bpf {
+        /// Whether nothing can be written to it.
+        read_only: bool,
+    },
+    /// Another one.
+    Other,
+    /// Not known: it may not be looked at.
+    #[default]
+    Unknown,
+}
+
+/// The owner of a directory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Owner {
+    /// User id of the owner.
+    pub uid: u32,
+    /// Permission bits of the directory.
+    pub mode: u32,
+}
+
+/// One interface.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InterfaceFacts {
+    /// Its name.
+    pub name: String,
+    /// The interface; `None`: there is none of that name.
+    pub link: Option<Link>,
+    /// The names that exist.
+    pub existing: Vec<String>,
+}
+
+/// An interface that exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Whether its packets begin with an Ethernet header.
+    pub ethernet: bool,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Whether it works.
+    pub state: OperState,
+    /// Kind of a virtual interface.
+    pub kind: Option<String>,
+    /// Driver of the hardware, or kind.
+    pub driver: Option<String>,
+    /// Largest packet in bytes, without the link-layer header.
+    pub mtu: u32,
+    /// The XDP features of its driver; `None` where the kernel does not report them.
+    pub xdp: Option<XdpFeatures>,
+    /// For a veth, whether its other end receives frames that a native program sends back; `None` where
+    /// that is not known.
+    pub received: Option<bool>,
+    /// Whether it merges packets (LRO).
+    pub merges: Option<bool>,
+    /// Whether it takes VLAN tags off.
+    pub strips_vlan: Option<bool>,
+    /// VLAN interfaces upon it.
+    pub vlans: Vec<String>,
+    /// The bridge or bond that it belongs to, and the type of that.
+    pub master: Option<(String, String)>,
+    /// The interface below a VLAN or MACVLAN.
+    pub below: Option<String>,
+    /// Members of a bridge or bond.
+    pub members: Vec<String>,
+    /// Every program on it; an error in words.
+    pub programs: Result<Vec<Attached>, String>,
+    /// Rings, queues and losses.
+    pub device: Device,
+}
+
+/// The service manager and the journal.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Service {
+    /// Whether systemd runs this host.
+    pub systemd: bool,
+    /// `systemctl show tcpguard`; empty where there is no such unit, or no systemd.
+    pub unit: BTreeMap<String, String>,
+    /// `journald.conf`: where a key is set last, and to what.
+    pub journald: BTreeMap<String, (String, String)>,
+    /// Whether the clock is kept; `None` where the kernel does not say.
+    pub synchronised: Option<bool>,
+}
+
+/// The configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ConfigFacts {
+    /// There is no file, and the defaults hold.
+    Absent {
+        /// Path at which it would be.
+        path: PathBuf,
+    },
+    /// It is valid.
+    Valid {
+        /// The file.
+        path: PathBuf,
+        /// Interfaces that it names.
+        interfaces: Vec<String>,
+    },
+    /// It contains mistakes.
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Each, as `line: text`.
+        problems: Vec<String>,
+    },
+    /// It cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Reason for which it cannot be read.
+        reason: String,
+    },
+}

@@ -1,0 +1,95 @@
+//! Findings about the host.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::linux::{Error, Owners, PROC, Process, processes};
+
+/// Severity of a problem, an incident or an alert.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Problem or event that is worth knowing.
+    Notice,
+    /// Problem or event that needs an operator's attention.
+    Warning,
+    /// Problem or event by which clients suffer, or would.
+    Critical,
+}
+
+impl From<tcpguard_engine::Severity> for Severity {
+    fn from(severity: tcpguard_engine::Severity) -> Self {
+        match severity {
+            tcpguard_engine::Severity::Notice => Self::Notice,
+            tcpguard_engine::Severity::Warning => Self::Warning,
+            tcpguard_engine::Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+/// A problem that was found on the host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Finding {
+    /// Stable name of the finding.
+    pub code: &'static str,
+    /// Severity of the finding.
+    pub severity: Severity,
+    /// Listener, port, process or destination that the finding is about; `null`: the host, or several of them.
+    pub subject: Option<String>,
+    /// Description of the problem.
+    pub text: String,
+    /// Advice on how to solve the problem.
+    pub hint: String,
+}
+
+/// Sorts findings, the most severe first. Findings of equal severity keep their order.
+pub fn worst_first(findings: &mut [Finding]) {
+    findings.sort_by_key(|finding| Reverse(finding.severity));
+}
+
+/// A process, with its name and id.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Owner {
+    /// Name of the process.
+    pub name: String,
+    /// Process id.
+    pub pid: u32,
+}
+
+impl Owner {
+    /// Takes the name and id of a process that was read.
+    pub fn of(process: &Process) -> Self {
+        Self { name: process.comm.clone(), pid: process.pid }
+    }
+}
+
+/// `nginx (1201)`
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.pid)
+    }
+}
+
+/// The owners of these sockets. If some are hidden from this user, `unread` says so.
+pub(crate) fn owners(inodes: &BTreeSet<u32>, unread: &mut Vec<String>) -> Result<Owners, Error> {
+    let owners = processes::owners(Path::new(PROC), inodes)?;
+    if owners.denied && inodes.iter().any(|inode| owners.of(*inode).next().is_none()) {
+        unread.push("processes of other users: run it again with sudo".to_owned());
+    }
+    Ok(owners)
+}
+
+/// A value that a report can do without: if it cannot be read, `unread` says why.
+pub(crate) fn or_unread<T>(value: Result<Option<T>, Error>, unread: &mut Vec<String>) -> Option<T> {
+    value.unwrap_or_else(|error| {
+        unread.push(error.to_string());
+        None
+    })
+}

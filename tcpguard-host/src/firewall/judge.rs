@@ -1,0 +1,348 @@
+//! Rules that judge a client's ACK wrongly when they have not seen its SYN.
+//!
+//! Two packets go through the rules: a SYN, and the third ACK of a client that got its SYN-ACK from XDP. That
+//! ACK is the first packet of the connection that the rules see. A rule that can decide depends on the SYN if
+//! the TCP flags or connection states that it matches distinguish the two packets. Everything else that a rule
+//! matches is the same for both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::packet::{Holds, INVALID, NEW, Outcome, Packet};
+use super::words;
+use crate::linux::netfilter::{
+    Chain, Condition, Effect, Family, Rule, RuleSet, Source, Test, Verdict,
+};
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+/// Depth to which chains may jump: the kernel's own limit, `NFT_JUMP_STACK_SIZE`.
+const DEEPEST: usize = 16;
+/// Hooks that a packet for this host passes, include/uapi/linux/netfilter.h.
+const PREROUTING: u32 = 0;
+const INPUT: u32 = 1;
+const INET_INGRESS: u32 = 5;
+const NETDEV_INGRESS: u32 = 0;
+
+/// The listener that is asked about, and the known properties of its clients' packets.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Its port.
+    pub port: u16,
+    /// Whether it takes IPv4.
+    pub ipv4: bool,
+    /// Whether it takes IPv6.
+    pub ipv6: bool,
+    /// The interfaces by which packets may come, as netfilter sees them; none: unknown.
+    pub ways: &'a [Way],
+    /// The bits that mark an ACK with a valid cookie; 0: none.
+    pub mark: u32,
+}
+
+/// An interface by which packets may come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Way {
+    /// Its name.
+    pub name: String,
+    /// Its index; 0: unknown.
+    pub index: u32,
+}
+
+/// Dependence of a rule on the SYN.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// It refuses connections that do not begin with a SYN.
+    NotSyn,
+    /// It accepts connections by their SYN.
+    BySyn,
+    /// It denies or limits SYNs, and would be bypassed.
+    Bypassed,
+    /// `nf_conntrack_tcp_loose` is 0, so a connection without its SYN is invalid.
+    Strict,
+    /// It finishes handshakes itself.
+    Synproxy,
+}
+
+/// A rule that depends on the SYN.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Offence {
+    /// Kind of its dependence on the SYN.
+    pub kind: Kind,
+    /// Family of its table.
+    pub family: Family,
+    /// Its table.
+    pub table: String,
+    /// Its chain.
+    pub chain: String,
+    /// Whether it is a rule of iptables-legacy.
+    pub legacy: bool,
+    /// See [`Rule::handle`].
+    pub handle: u64,
+    /// Its position in the chain, from 1 on.
+    pub place: usize,
+    /// The rule, as nft would say it.
+    pub words: String,
+}
+
+/// The rules that depend on the SYN of this listener's clients.
+pub fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
+    let mut found: Vec<Offence> = Vec::new();
+    let ways: Vec<Option<&Way>> = match question.ways {
+        [] => vec![None],
+        ways => ways.iter().map(Some).collect(),
+    };
+    let chains: Chains<'_> =
+        rules.chains.iter().map(|chain| (beside(chain, &chain.name), chain)).collect();
+    let bases = rules.chains.iter().filter(|chain| is_asked(chain, question));
+    for base in bases {
+        for way in &ways {
+            let mut walk = Walk::new(rules, &chains, question, *way);
+            walk.chain(base, 0);
+            for offence in walk.found {
+                let known = |one: &Offence| {
+                    (one.family, one.legacy, &one.table, one.handle)
+                        == (offence.family, offence.legacy, &offence.table, offence.handle)
+                };
+                if !found.iter().any(known) {
+                    found.push(offence);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether packets for the listener enter this chain.
+fn is_asked(chain: &Chain, question: &Question<'_>) -> bool {
+    let Some(hook) = &chain.hook else { return false };
+    let ours = |device: &String| question.ways.iter().any(|way| way.name == *device);
+    match (chain.family, hook.number) {
+        (Family::NETDEV, NETDEV_INGRESS) | (Family::INET, INET_INGRESS) => {
+            question.ways.is_empty() || hook.devices.iter().any(ours)
+        }
+        (Family::INET, PREROUTING | INPUT) => true,
+        (Family::IPV4, PREROUTING | INPUT) => question.ipv4,
+        (Family::IPV6, PREROUTING | INPUT) => question.ipv6,
+        _ => false,
+    }
+}
+
+/// Chains by their families, whether they are of iptables-legacy, their tables and names.
+type Chains<'a> = BTreeMap<Key<'a>, &'a Chain>;
+type Key<'a> = (Family, bool, &'a str, &'a str);
+
+/// The key of the chain `name` in the table of another chain.
+fn beside<'a>(chain: &'a Chain, name: &'a str) -> Key<'a> {
+    (chain.family, chain.legacy, &chain.table, name)
+}
+
+/// The way of both packets through a base chain.
+struct Walk<'a> {
+    rules: &'a RuleSet,
+    chains: &'a Chains<'a>,
+    port: u16,
+    way: Option<&'a Way>,
+    mark: u32,
+    /// Whether an ACK with the mark has been accepted.
+    marked: bool,
+    /// Chains that were gone through, and whether such an ACK had been accepted before.
+    seen: BTreeSet<(&'a str, &'a str, bool)>,
+    found: Vec<Offence>,
+}
+
+/// Whether both packets certainly go no further.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Flow {
+    Ends,
+    GoesOn,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        rules: &'a RuleSet,
+        chains: &'a Chains<'a>,
+        question: &Question<'_>,
+        way: Option<&'a Way>,
+    ) -> Self {
+        Self {
+            rules,
+            chains,
+            port: question.port,
+            way,
+            mark: question.mark,
+            marked: false,
+            seen: BTreeSet::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn chain(&mut self, chain: &'a Chain, depth: usize) -> Flow {
+        let first = self.seen.insert((&chain.table, &chain.name, self.marked));
+        if !first || depth > DEEPEST {
+            return Flow::GoesOn;
+        }
+        for (place, rule) in chain.rules.iter().enumerate() {
+            let Verdicts { both, depends, passes } = self.verdicts(chain, rule);
+            if let Some(kind) = depends
+                // An invalid packet stays invalid: a mark on its first packet does not help the next.
+                && (!self.marked || kind == Kind::Strict)
+            {
+                self.found.push(Offence {
+                    kind,
+                    family: chain.family,
+                    table: chain.table.clone(),
+                    chain: chain.name.clone(),
+                    legacy: chain.legacy,
+                    handle: rule.handle,
+                    place: place + 1,
+                    words: words::rule(rule),
+                });
+            }
+            self.marked |= passes;
+            let before = self.marked;
+            for verdict in self.possible(chain, rule) {
+                let (target, leaves) = match verdict {
+                    Verdict::Jump(target) => (target, false),
+                    Verdict::Goto(target) => (target, true),
+                    Verdict::Accept | Verdict::Drop if both == Holds::Yes => return Flow::Ends,
+                    Verdict::Return if both == Holds::Yes => return Flow::GoesOn,
+                    _ => continue,
+                };
+                if both == Holds::No {
+                    continue;
+                }
+                let flow = match self.chains.get(&beside(chain, &target)) {
+                    Some(target) => self.chain(target, depth + 1),
+                    None => Flow::GoesOn,
+                };
+                match both {
+                    Holds::Yes if leaves || flow == Flow::Ends => return flow,
+                    Holds::Yes => {}
+                    // A packet that this chain accepts may not be one that goes on here.
+                    _ => self.marked = before,
+                }
+            }
+        }
+        Flow::GoesOn
+    }
+
+    /// The verdicts that a rule may have.
+    fn possible(&self, chain: &Chain, rule: &Rule) -> Vec<Verdict> {
+        let own = rule.effects.iter().filter_map(|effect| match effect {
+            Effect::Verdict(verdict) => Some(verdict.clone()),
+            _ => None,
+        });
+        let of_map = rule.conditions.iter().filter_map(|condition| match &condition.test {
+            Test::Set { name, verdicts: true, .. } => Some(name),
+            _ => None,
+        });
+        let elements = of_map.filter_map(|name| {
+            self.rules.sets.get(&(chain.family, chain.table.clone(), name.clone()))
+        });
+        own.chain(elements.flatten().filter_map(|element| element.verdict.clone())).collect()
+    }
+
+    fn verdicts(&self, chain: &Chain, rule: &Rule) -> Verdicts {
+        let packet =
+            |flags, state, mark| Packet { flags, state, port: self.port, way: self.way, mark };
+        let unseen = if self.rules.strict { INVALID } else { NEW };
+        let says = |packet| self.says(chain, rule, &packet);
+        // Without a word of marks, and with them.
+        let (syn, ack) = (says(packet(SYN, NEW, (0, 0))), says(packet(ACK, unseen, (0, 0))));
+        let marks = (self.mark, self.mark);
+        let marked_syn = says(packet(SYN, NEW, (self.mark, 0)));
+        let marked_ack = says(packet(ACK, unseen, marks));
+        let both = match (marked_syn.holds, marked_ack.holds) {
+            (one, other) if one == other => one,
+            _ => Holds::Maybe,
+        };
+        let verdicts = self.possible(chain, rule);
+        let by_mark = self.mark != 0
+            && rule
+                .conditions
+                .iter()
+                .any(|one| matches!(one.source, Source::Mark | Source::CtMark));
+        let passes = by_mark && marked_ack.holds == Holds::Yes && verdicts == [Verdict::Accept];
+        let mut depends = None;
+        if syn != ack && marked_syn != marked_ack && decides(rule, &verdicts) {
+            let loose = says(packet(ACK, NEW, (0, 0)));
+            depends = Some(match loose == syn {
+                true => Kind::Strict,
+                false => self.kind(chain, rule, &verdicts, &syn, &ack),
+            });
+        }
+        if rule.effects.contains(&Effect::Synproxy) {
+            // Whatever its flags and state: SYNs are untracked there, and ACKs invalid.
+            let place = |one: &Condition| {
+                !matches!(one.source, Source::CtState | Source::Transport { offset: 13, .. })
+            };
+            let conditions = rule.conditions.iter().filter(|one| place(one)).cloned().collect();
+            let anywhere = Rule { conditions, ..Rule::default() };
+            let asked = self.says(chain, &anywhere, &packet(SYN, NEW, (0, 0)));
+            depends = (asked.holds != Holds::No).then_some(Kind::Synproxy);
+        }
+        Verdicts { both, depends, passes }
+    }
+
+    /// Result of all conditions of a rule for a packet.
+    fn says(&self, chain: &Chain, rule: &Rule, packet: &Packet<'_>) -> Outcome {
+        let mut all = Outcome { holds: Holds::Yes, hits: Vec::new() };
+        for condition in &rule.conditions {
+            let table = (chain.family, chain.table.as_str());
+            let one = packet.meets(condition, table, &self.rules.sets);
+            all.holds = all.holds.min(one.holds);
+            let maps = matches!(condition.test, Test::Set { verdicts: true, .. });
+            if maps || one.holds == Holds::Maybe {
+                all.hits.extend(one.hits);
+            }
+        }
+        if all.holds == Holds::No {
+            all.hits.clear();
+        }
+        all
+    }
+
+    fn kind(
+        &self,
+        chain: &Chain,
+        rule: &Rule,
+        verdicts: &[Verdict],
+        syn: &Outcome,
+        ack: &Outcome,
+    ) -> Kind {
+        let accepts = |target: &String| {
+            self.chains.get(&beside(chain, target)).is_some_and(|chain| {
+                let effects = chain.rules.iter().flat_map(|rule| &rule.effects);
+                effects.into_iter().any(|one| *one == Effect::Verdict(Verdict::Accept))
+            })
+        };
+        let limits = rule.effects.iter().any(|one| matches!(one, Effect::Decides(_)));
+        let refuses = verdicts.iter().any(|verdict| match verdict {
+            Verdict::Accept | Verdict::Return | Verdict::Continue => false,
+            Verdict::Drop | Verdict::Queue => true,
+            Verdict::Jump(target) | Verdict::Goto(target) => !accepts(target),
+        });
+        match (syn.holds > ack.holds, refuses) {
+            (false, _) if refuses || limits => Kind::NotSyn,
+            (true, false) if !limits || verdicts.contains(&Verdict::Accept) => Kind::BySyn,
+            _ => Kind::Bypassed,
+        }
+    }
+}
+
+struct Verdicts {
+    /// Whether it is about both packets.
+    both: Holds,
+    /// Kind of its dependence on the SYN, if there is one.
+    depends: Option<Kind>,
+    /// Whether it accepts a marked ACK.
+    passes: bool,
+}
+
+/// Whether something of a rule can decide about a packet.
+fn decides(rule: &Rule, verdicts: &[Verdict]) -> bool {
+    let verdict = verdicts.iter().any(|verdict| *verdict != Verdict::Continue);
+    verdict || rule.effects.iter().any(|one| matches!(one, Effect::Decides(_)))
+        // A map of verdicts that could not be read.
+        || verdicts.is_empty()
+            && rule.conditions.iter().any(|one| matches!(one.test, Test::Set { verdicts: true, .. }))
+}

@@ -1,0 +1,24 @@
+//! The host as it is: its network stack read and judged, without the agent and without BPF.
+//!
+//! [`linux`] asks the kernel. [`firewall`], [`states`], [`listeners`], [`tune`] and [`doctor`] are the checks
+//! that an administrator would make by hand, with a judgement. They work as any user, as far as the kernel
+//! shows the data to that user; a report names the data that could not be read. Each is made in the same
+//! steps: `gather` reads facts from the host, and `judge` makes a report of them, a pure function.
+
+pub mod doctor;
+mod drop_ins;
+pub mod durable;
+pub mod escape;
+pub mod finding;
+pub mod firewall;
+#[cfg(test)]
+#[path = "../../tcpguard/src/hint_check.rs"]
+mod hint_check;
+pub mod json;
+pub mod linux;
+pub mod listeners;
+pub mod random;
+pub mod states;
+pub mod time;
+pub mod tune;
+pub mod units;

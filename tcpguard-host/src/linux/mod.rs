@@ -1,0 +1,67 @@
+//! The host's own view of TCP: the data that the agent reads from the kernel outside BPF, and the
+//! changes that it makes there.
+//!
+//! Everything here is synchronous and bounded: each call is one question to the kernel or one
+//! small file, and returns within [`ANSWER_TIMEOUT`] even if the kernel does not answer. Nothing
+//! is cached and nothing is judged; that is the agent's and the engine's business.
+//!
+//! All of it refers to the network namespace of the calling thread, and sockets that are kept
+//! open stay in the namespace in which they were opened.
+
+pub mod accounts;
+pub mod attachments;
+pub mod btf;
+pub mod capabilities;
+pub mod clock;
+pub mod conntrack;
+pub mod device;
+pub mod device_queues;
+mod error;
+pub mod files;
+pub mod interfaces;
+pub mod link_stats;
+pub mod link_watch;
+pub mod local_routes;
+mod losses;
+pub mod memory;
+pub mod netfilter;
+mod netlink;
+pub mod netns;
+pub mod netstat;
+mod proc_file;
+pub mod processes;
+pub mod programs;
+pub mod protected;
+pub mod release;
+pub mod routes;
+pub mod rtnetlink;
+pub mod service;
+pub mod sock_diag;
+pub mod sockstat;
+pub mod softnet;
+pub mod sysctl;
+mod time_namespace;
+pub mod time_sync;
+pub mod veth;
+
+pub use btf::{QueueOffsets, SocketOffsets, functions};
+pub use clock::{WallClock, boot_id, boot_time, cpu_time};
+pub use conntrack::{Conntrack, conntrack};
+pub use error::Error;
+pub use files::{FileHandles, file_handles};
+pub use interfaces::{Below, Interface, Xdp};
+pub use link_stats::{LinkStats, link_stats};
+pub use link_watch::{LinkEvent, LinkWatch};
+pub use losses::lost;
+pub use memory::{Memory, memory};
+pub use netlink::ANSWER_TIMEOUT;
+pub use netstat::{resets, tcp_ext, tcp_ext_counter};
+pub use processes::{DescriptorUse, Owners, PROC, Process};
+pub use protected::{Addresses, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected, ProtectedSet};
+pub use release::KernelRelease;
+pub use routes::{RouteTable, Way};
+pub use service::Service;
+pub use sock_diag::{Connection, HalfOpen, ListenerGroup, ListeningSocket, SockDiag, TcpState};
+pub use sockstat::{SockStat, sockstat};
+pub use softnet::{SoftnetCpu, softnet};
+pub use sysctl::{CookieSettings, Sysctls};

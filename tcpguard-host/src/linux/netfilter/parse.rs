@@ -1,0 +1,318 @@
+//! Messages of nf_tables, include/uapi/linux/netfilter/nf_tables.h.
+//!
+//! Whatever makes no sense is left out, or is a condition of which nothing is known. Nothing here
+//! panics, whatever the bytes are.
+
+use super::{Chain, Condition, Effect, Element, Family, Hook, Rule, Source, Test, Verdict, xt};
+use crate::linux::netlink::attributes;
+
+/// `struct nfgenmsg` of include/uapi/linux/netfilter/nfnetlink.h.
+const HEADER_LEN: usize = 4;
+/// Mask of an attribute's type without its flags: nested, network byte order.
+const TYPE: u16 = 0x3fff;
+/// The longest name that is believed.
+const LONGEST_NAME: usize = 256;
+/// The registers, in words of four bytes: four of sixteen bytes, which the sixteen of four overlay.
+const REGISTERS: usize = 20;
+/// The most expressions that are read of one rule.
+const MOST_EXPRESSIONS: usize = 128;
+/// Field of the flags in the TCP header.
+pub(super) const FLAGS: Source = Source::Transport { offset: 13, len: 1 };
+const SYN: u8 = 0x02;
+/// Kinds of TCP options that only SYNs have: MSS, window scale, SACK permitted.
+const OF_SYNS: [u8; 3] = [2, 3, 4];
+
+/// The attributes of a message or, with no header, those within an attribute.
+fn attributes_of(bytes: &[u8], header: usize) -> impl Iterator<Item = (u16, Vec<u8>)> {
+    attributes(bytes, header)
+        .map_while(Result::ok)
+        .map(|one| (one.kind() & TYPE, one.value().to_vec()))
+}
+
+fn find(bytes: &[u8], kind: u16) -> Option<Vec<u8>> {
+    attributes_of(bytes, 0).find(|(found, _)| *found == kind).map(|(_, value)| value)
+}
+
+pub(super) fn name(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end.min(LONGEST_NAME)]).into_owned()
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().copied().map(u32::from_be_bytes)
+}
+
+fn number_at(bytes: &[u8], kind: u16) -> Option<u32> {
+    find(bytes, kind).and_then(|value| number(&value))
+}
+
+fn family(payload: &[u8]) -> Option<Family> {
+    payload.first().copied().map(Family)
+}
+
+/// The generation in `NFT_MSG_NEWGEN`.
+pub fn generation(payload: &[u8]) -> Option<u32> {
+    number_at(payload.get(HEADER_LEN..)?, 1)
+}
+
+/// The chain in `NFT_MSG_NEWCHAIN`, without rules.
+pub fn chain(payload: &[u8]) -> Option<Chain> {
+    let mut found = Chain { family: family(payload)?, ..Chain::default() };
+    for (kind, value) in attributes_of(payload, HEADER_LEN) {
+        match kind {
+            1 => found.table = name(&value),
+            3 => found.name = name(&value),
+            4 => {
+                let mut hook = Hook { number: number_at(&value, 1)?, devices: Vec::new() };
+                hook.devices.extend(find(&value, 3).map(|device| name(&device)));
+                let devices = find(&value, 4).unwrap_or_default();
+                hook.devices.extend(attributes_of(&devices, 0).map(|(_, device)| name(&device)));
+                found.hook = Some(hook);
+            }
+            _ => {}
+        }
+    }
+    (!found.name.is_empty()).then_some(found)
+}
+
+/// The rule in `NFT_MSG_NEWRULE`, with the chain that it is in.
+pub fn rule(payload: &[u8]) -> Option<((Family, String, String), Rule)> {
+    let (mut table, mut chain, mut found) = (String::new(), String::new(), Rule::default());
+    for (kind, value) in attributes_of(payload, HEADER_LEN) {
+        match kind {
+            1 => table = name(&value),
+            2 => chain = name(&value),
+            3 => found.handle = value.first_chunk().copied().map_or(0, u64::from_be_bytes),
+            4 => {
+                let mut reader = Reader::default();
+                for (_, expression) in attributes_of(&value, 0).take(MOST_EXPRESSIONS) {
+                    let named = find(&expression, 1).map(|value| name(&value)).unwrap_or_default();
+                    let data = find(&expression, 2).unwrap_or_default();
+                    reader.expression(&named, &data, &mut found);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(((family(payload)?, table, chain), found))
+}
+
+/// The elements in `NFT_MSG_NEWSETELEM`.
+pub fn elements(payload: &[u8]) -> Vec<Element> {
+    let mut found = Vec::new();
+    let lists = attributes_of(payload, HEADER_LEN).filter(|(kind, _)| *kind == 3);
+    for (_, list) in lists {
+        for (_, element) in attributes_of(&list, 0) {
+            let data = find(&element, 2).unwrap_or_default();
+            found.push(Element {
+                key: find(&element, 1).and_then(|key| find(&key, 1)).unwrap_or_default(),
+                ends: number_at(&element, 3).is_some_and(|flags| flags & 1 != 0),
+                verdict: find(&data, 2).and_then(|verdict| self::verdict(&verdict)),
+            });
+        }
+    }
+    found
+}
+
+fn verdict(bytes: &[u8]) -> Option<Verdict> {
+    let chain = || find(bytes, 2).map(|chain| name(&chain)).unwrap_or_default();
+    Some(match number_at(bytes, 1)? as i32 {
+        0 => Verdict::Drop,
+        1 => Verdict::Accept,
+        -3 => Verdict::Jump(chain()),
+        -4 => Verdict::Goto(chain()),
+        -5 => Verdict::Return,
+        code if code & 0xff == 3 => Verdict::Queue,
+        _ => Verdict::Continue,
+    })
+}
+
+/// The content of a register.
+#[derive(Clone, Debug)]
+struct Held {
+    source: Source,
+    mask: Vec<u8>,
+    xor: Vec<u8>,
+}
+
+/// The contents of the registers while a rule is read.
+#[derive(Default)]
+struct Reader {
+    registers: [Option<Held>; REGISTERS],
+}
+
+/// Index of the first word of a register.
+fn word(register: u32) -> Option<usize> {
+    match register {
+        1..=4 => Some((register as usize - 1) * 4),
+        8..=23 => Some(register as usize - 8),
+        _ => None,
+    }
+}
+
+impl Reader {
+    fn load(&mut self, register: Option<u32>, source: Source) {
+        if let Some(place) = register.and_then(word).and_then(|word| self.registers.get_mut(word)) {
+            *place = Some(Held { source, mask: Vec::new(), xor: Vec::new() });
+        }
+    }
+
+    fn held(&self, register: Option<u32>) -> Held {
+        let held = register.and_then(word).and_then(|word| self.registers.get(word)?.clone());
+        let unknown =
+            || Held { source: Source::Other("…".to_owned()), mask: Vec::new(), xor: Vec::new() };
+        held.unwrap_or_else(unknown)
+    }
+
+    fn condition(&self, register: Option<u32>, test: Test) -> Condition {
+        let Held { source, mask, xor } = self.held(register);
+        Condition { source, mask, xor, test }
+    }
+
+    /// Reads one expression into the rule.
+    fn expression(&mut self, called: &str, data: &[u8], rule: &mut Rule) {
+        let at = |kind| number_at(data, kind);
+        let value = |kind| find(data, kind).and_then(|data| find(&data, 1)).unwrap_or_default();
+        match called {
+            "meta" if at(3).is_none() => {
+                let source = match at(2) {
+                    Some(3) => Source::Mark,
+                    Some(4) => Source::InIndex,
+                    Some(6) => Source::InName,
+                    Some(16) => Source::L4Proto,
+                    _ => Source::Other("meta".to_owned()),
+                };
+                self.load(at(1), source);
+            }
+            "ct" if at(4).is_none() => {
+                let source = match (at(2), at(3)) {
+                    (Some(0), None) => Source::CtState,
+                    (Some(3), None) => Source::CtMark,
+                    _ => Source::Other("ct".to_owned()),
+                };
+                self.load(at(1), source);
+            }
+            "payload" if at(5).is_none() => {
+                let (offset, len) = (at(3).unwrap_or(0), at(4).unwrap_or(0));
+                let source = match at(2) {
+                    Some(1) => Source::Network { offset, len },
+                    Some(2) => Source::Transport { offset, len },
+                    _ => Source::Other("payload".to_owned()),
+                };
+                self.load(at(1), source);
+            }
+            "bitwise" => {
+                let mut held = self.held(at(1));
+                // Only masks, and only one: nft makes no condition with more of them.
+                if held.mask.is_empty() && at(6).unwrap_or(0) == 0 {
+                    (held.mask, held.xor) = (value(4), value(5));
+                } else {
+                    held.source = Source::Other("…".to_owned());
+                }
+                if let Some(place) =
+                    at(2).and_then(word).and_then(|word| self.registers.get_mut(word))
+                {
+                    *place = Some(held);
+                }
+            }
+            "cmp" => {
+                let test = match at(2) {
+                    Some(0) => Test::Equal(value(3)),
+                    Some(1) => Test::Unequal(value(3)),
+                    _ => Test::Unknown,
+                };
+                rule.conditions.push(self.condition(at(1), test));
+            }
+            "range" => {
+                let inverted = at(2) == Some(1);
+                let test = Test::Range { from: value(3), to: value(4), inverted };
+                rule.conditions.push(self.condition(at(1), test));
+            }
+            "lookup" => {
+                let test = Test::Set {
+                    name: find(data, 1).map(|set| name(&set)).unwrap_or_default(),
+                    inverted: at(5).is_some_and(|flags| flags & 1 != 0),
+                    verdicts: at(3) == Some(0),
+                };
+                rule.conditions.push(self.condition(at(2), test));
+            }
+            "immediate" => {
+                let made = (at(1) == Some(0))
+                    .then(|| find(data, 2).and_then(|data| find(&data, 2)))
+                    .flatten()
+                    .and_then(|made| verdict(&made));
+                match made {
+                    Some(made) => rule.effects.push(Effect::Verdict(made)),
+                    None => self.load(at(1), Source::Other("…".to_owned())),
+                }
+            }
+            "match" => {
+                let revision = at(2).unwrap_or(0);
+                let called = find(data, 1).map(|called| name(&called)).unwrap_or_default();
+                let info = find(data, 3).unwrap_or_default();
+                xt::matched(&called, revision, &info, rule);
+            }
+            "target" => {
+                let called = find(data, 1).map(|called| name(&called)).unwrap_or_default();
+                rule.effects.push(xt::target(&called));
+            }
+            "synproxy" => rule.effects.push(Effect::Synproxy),
+            "reject" | "queue" | "tproxy" | "fwd" | "dup" => {
+                rule.effects.push(Effect::Decides(called.to_owned()));
+            }
+            // They remember packets, and the rule goes on only with some.
+            "limit" | "connlimit" | "quota" | "dynset" => {
+                rule.effects.push(Effect::Decides(called.to_owned()));
+                rule.conditions.push(unknown(called));
+            }
+            // Without the option the rule ends, unless it asks whether there is one.
+            "exthdr" if at(1).is_some() && at(6) == Some(1) && has_option_of_syns(data) => {
+                self.load(at(1), Source::Other("tcp option".to_owned()));
+                let asks = at(5).is_some_and(|flags| flags & 1 != 0);
+                rule.conditions.push(on_option_of_syns(asks));
+            }
+            // Of objects with a name: quotas, limits, connection limits, synproxies.
+            "objref" => rule.effects.push(match at(1) {
+                Some(10) => Effect::Synproxy,
+                Some(1 | 3 | 6..=9) => Effect::Harmless,
+                _ => {
+                    rule.conditions.push(unknown("a named object"));
+                    Effect::Decides("a named object".to_owned())
+                }
+            }),
+            "counter" | "log" | "notrack" | "meta" | "ct" | "payload" | "last" => {
+                rule.effects.push(Effect::Harmless);
+            }
+            // An unknown expression that loads a register makes it a source of unknown bits. One that
+            // tests something is an unknown condition.
+            _ => {
+                self.load(at(1), Source::Other(called.to_owned()));
+                rule.conditions.push(unknown(called));
+            }
+        }
+    }
+}
+
+/// Whether an expression is about a TCP option that only SYNs have.
+fn has_option_of_syns(data: &[u8]) -> bool {
+    find(data, 2).is_some_and(|kind| kind.first().is_some_and(|kind| is_of_syns(*kind)))
+}
+
+/// Whether only SYNs have TCP options of this kind.
+pub(super) fn is_of_syns(kind: u8) -> bool {
+    OF_SYNS.contains(&kind)
+}
+
+/// Returns the dependence on the SYN flag of a condition on an option that only SYNs have: it is false
+/// without the flag or, if it is `inverted`, something else than with it. Whether it is true of a SYN has to
+/// be said beside it.
+pub(super) fn on_option_of_syns(inverted: bool) -> Condition {
+    let test = if inverted { Test::Unknown } else { Test::Equal(vec![SYN]) };
+    Condition { source: FLAGS, mask: vec![SYN], xor: vec![0], test }
+}
+
+/// A condition of which only the name is known.
+pub(super) fn unknown(called: &str) -> Condition {
+    let source = Source::Other(called.to_owned());
+    Condition { source, mask: Vec::new(), xor: Vec::new(), test: Test::Unknown }
+}

@@ -1,0 +1,387 @@
+//! Problems of a listener, and the limits to raise.
+
+use super::application::Application;
+use super::limits::{self, Limit, SetBy};
+use super::{Listener, ListenerFacts};
+use crate::finding::Severity;
+use crate::finding::{Finding, Owner};
+use crate::linux::ListeningSocket;
+use crate::linux::sysctl::TcpSettings;
+use crate::units::{exact, short};
+
+/// The findings about a listener that consists of these sockets: about its queues, or else about its
+/// drops.
+pub fn on(
+    listener: &Listener,
+    sockets: &[&ListeningSocket],
+    facts: &ListenerFacts,
+) -> Vec<Finding> {
+    let case = Case { listener, sockets, facts };
+    let mut findings: Vec<_> = case.accept_queue().into_iter().chain(case.syn_queue()).collect();
+    if findings.is_empty() {
+        findings.extend(case.drops());
+    }
+    findings.extend(case.will_get_less());
+    findings
+}
+
+/// Three quarters, or more.
+fn nearly_full(waiting: u32, limit: u32) -> bool {
+    u64::from(waiting) * 4 >= u64::from(limit) * 3 && waiting > 0
+}
+
+/// A listener, with its sockets, on its host.
+struct Case<'a> {
+    listener: &'a Listener,
+    sockets: &'a [&'a ListeningSocket],
+    facts: &'a ListenerFacts,
+}
+
+impl Case<'_> {
+    fn accept_queue(&self) -> Option<Finding> {
+        let Self { listener, sockets, facts } = self;
+        let full = sockets.iter().filter(|socket| socket.accept > socket.backlog).count();
+        let nearly = |socket: &&&ListeningSocket| nearly_full(socket.accept, socket.backlog);
+        // A full one has more waiting than it may, a nearly full one has not.
+        let overrun =
+            |socket: &&&ListeningSocket| i64::from(socket.accept) - i64::from(socket.backlog);
+        let worst = sockets.iter().filter(nearly).max_by_key(overrun)?;
+        let (owner, waiting) = (self.owner(), exact(worst.accept.into()));
+        let queue = format!("{waiting} wait, {} may", exact(worst.backlog.into()));
+        let raise = raise(limits::of(worst, &facts.tcp).accept, listener.application, &facts.tcp);
+        let hint =
+            format!("look at what {owner} does (tcpguard states --queues); for bursts {raise}");
+        if full == 0 {
+            let text = format!("{listener}: the accept queue is nearly full, {queue}");
+            return Some(self.finding("accept_queue_nearly_full", Severity::Warning, text, hint));
+        }
+        let which = match sockets.len() {
+            1 => "the accept queue is full".to_owned(),
+            all => format!("{full} of {all} accept queues are full"),
+        };
+        let lost = match facts.tcp.abort_on_overflow {
+            Some(0) | None => "new clients are lost",
+            Some(_) => "new clients are reset (tcp_abort_on_overflow)",
+        };
+        let text = format!("{listener}: {which}, {queue}: {owner} accepts too slowly, {lost}");
+        Some(self.finding("accept_queue_full", Severity::Critical, text, hint))
+    }
+
+    fn syn_queue(&self) -> Option<Finding> {
+        let (tcp, listener) = (&self.facts.tcp, self.listener);
+        let (waiting, limit) = (listener.syn.waiting, listener.syn.limit);
+        if !nearly_full(waiting, limit) {
+            return None;
+        }
+        let numbers =
+            format!("{} half-open, {} may be", exact(waiting.into()), exact(limit.into()));
+        let cookies = tcp.syncookies.unwrap_or(0) != 0;
+        // Newer kernels take one more than the limit, which makes no difference here.
+        let (code, severity, text) = match (waiting >= limit, cookies) {
+            (true, true) => (
+                "syn_queue_full",
+                Severity::Warning,
+                format!("the SYN queue is full, {numbers}: clients are answered with SYN cookies"),
+            ),
+            (true, false) => (
+                "syn_queue_full",
+                Severity::Critical,
+                format!("the SYN queue is full, {numbers}: SYNs are dropped"),
+            ),
+            (false, _) => (
+                "syn_queue_nearly_full",
+                Severity::Notice,
+                format!("the SYN queue is nearly full, {numbers}"),
+            ),
+        };
+        let limits = self.sockets.iter().map(|socket| limits::of(socket, tcp).syn);
+        let raise = raise(limits.min_by_key(|limit| limit.places)?, listener.application, tcp);
+        let hint = format!("tcpguard status says whether that is an attack; if it is not, {raise}");
+        Some(self.finding(code, severity, format!("{listener}: {text}"), hint))
+    }
+
+    fn drops(&self) -> Option<Finding> {
+        let listener = self.listener;
+        let drops = listener.drops.filter(|drops| *drops > 0)?;
+        match listener.drops_pps {
+            Some(rate) if rate > 0.0 => Some(self.finding(
+                "listener_drops",
+                Severity::Warning,
+                format!("{listener} drops {} packets/s, {} so far", short(rate), exact(drops)),
+                format!(
+                    "a queue of it was full in between: look at what {} does, tcpguard states \
+                     --queues",
+                    self.owner()
+                ),
+            )),
+            // It was so at the earlier look, and does not go on.
+            Some(_) => None,
+            None => Some(self.finding(
+                "listener_has_dropped",
+                Severity::Notice,
+                format!("{listener} has dropped packets since it listens: {}", exact(drops)),
+                "tcpguard listeners --watch shows whether it goes on".to_owned(),
+            )),
+        }
+    }
+
+    fn will_get_less(&self) -> Option<Finding> {
+        let accept = &self.listener.accept;
+        let somaxconn = self.facts.tcp.somaxconn.filter(|_| accept.set_by == SetBy::Earlier)?;
+        let most = self.sockets.iter().map(|socket| socket.backlog).max()?;
+        let text = format!(
+            "{}: {} may wait; net.core.somaxconn has been lowered to {} since, after a restart no \
+             more than that may",
+            self.listener,
+            exact(most.into()),
+            exact(somaxconn)
+        );
+        let hint = format!("sysctl -w net.core.somaxconn={most}");
+        Some(self.finding("somaxconn_lowered", Severity::Notice, text, hint))
+    }
+
+    /// The accepting process, for a sentence.
+    fn owner(&self) -> String {
+        let owners = &self.facts.owners;
+        let first = self.sockets.iter().flat_map(|socket| owners.of(socket.inode)).next();
+        match (first, self.listener.pids.len()) {
+            (Some(first), 1) => Owner::of(first).to_string(),
+            (Some(first), all) => format!("{} ({} and {} more)", first.comm, first.pid, all - 1),
+            (None, _) => "the application".to_owned(),
+        }
+    }
+
+    fn finding(
+        &self,
+        code: &'static str,
+        severity: Severity,
+        text: String,
+        hint: String,
+    ) -> Finding {
+        Finding { code, severity, subject: Some(self.listener.to_string()), text, hint }
+    }
+}
+
+/// The limit to raise so that a queue takes more.
+fn raise(limit: Limit, application: Option<Application>, tcp: &TcpSettings) -> String {
+    let now = exact(limit.places.into());
+    let somaxconn = tcp.somaxconn.map_or_else(|| "?".to_owned(), exact);
+    match (limit.set_by, application) {
+        (SetBy::Application, Some(Application { name, setting, default, reload })) => {
+            let default = default.map_or_else(String::new, |default| {
+                format!(", {} by default", exact(default.into()))
+            });
+            format!(
+                "raise {setting} (now {now}{default}; net.core.somaxconn allows {somaxconn}) and {}",
+                apply(name, reload)
+            )
+        }
+        (SetBy::Application, None) => format!(
+            "raise the second argument of its listen(2) (now {now}; net.core.somaxconn allows \
+             {somaxconn})"
+        ),
+        (SetBy::Somaxconn, Some(Application { name, setting, reload, .. })) => format!(
+            "raise net.core.somaxconn (now {now}; tcpguard tune says how far) and {setting}, and {}: \
+             the limit is taken when it begins to listen",
+            apply(name, reload)
+        ),
+        (SetBy::Somaxconn, None) => format!(
+            "raise net.core.somaxconn (now {now}; tcpguard tune says how far) and restart the \
+             application: the limit is taken when it begins to listen"
+        ),
+        (SetBy::TcpMaxSynBacklog, _) => "sysctl -w net.ipv4.tcp_syncookies=1, or raise \
+             net.ipv4.tcp_max_syn_backlog (tcpguard tune says how far)"
+            .to_owned(),
+        (SetBy::Earlier | SetBy::Unknown, _) => format!(
+            "raise net.core.somaxconn (now {somaxconn}) and the application's own limit, and \
+             restart it"
+        ),
+    }
+}
+
+/// The action that makes a changed setting effective.
+fn apply(name: &str, reload: Option<&str>) -> String {
+    reload.map_or_else(|| format!("restart {name}"), |command| format!("apply it: {command}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::super::judge::tests::{bare, socket};
+    use super::super::{Earlier, judge};
+    use super::*;
+    use crate::linux::{Owners, Process};
+
+    fn codes(facts: &ListenerFacts) -> Vec<(&'static str, Severity)> {
+        judge(facts).findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+    }
+
+    fn hint(facts: &ListenerFacts) -> String {
+        judge(facts).findings.first().map_or_else(String::new, |finding| finding.hint.clone())
+    }
+
+    /// The processes that hold socket 1.
+    fn held_by(comm: &str, number: u32) -> Owners {
+        let process = |pid| Process { pid, comm: comm.to_owned(), ..Process::default() };
+        Owners::new((0..number).map(|worker| (process(900 + worker), vec![1])), false)
+    }
+
+    fn with(sockets: Vec<ListeningSocket>) -> ListenerFacts {
+        ListenerFacts { sockets, owners: held_by("nginx", 1), ..bare() }
+    }
+
+    #[test]
+    fn the_accept_queue_is_full_when_more_wait_than_may() {
+        use Severity::{Critical, Warning};
+        for (accept, backlog, expected) in [
+            (0, 0, None),
+            (1, 0, Some(("accept_queue_full", Critical))),
+            (95, 128, None),
+            (96, 128, Some(("accept_queue_nearly_full", Warning))),
+            (128, 128, Some(("accept_queue_nearly_full", Warning))),
+            (129, 128, Some(("accept_queue_full", Critical))),
+            (u32::MAX, u32::MAX, Some(("accept_queue_nearly_full", Warning))),
+        ] {
+            let found = codes(&with(vec![socket(1, accept, backlog)]));
+            let found: Vec<_> =
+                found.into_iter().filter(|(code, _)| *code != "somaxconn_lowered").collect();
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{accept}/{backlog}");
+        }
+    }
+
+    #[test]
+    fn of_a_group_the_fullest_queue_counts() {
+        let facts = with(vec![socket(1, 3, 511), socket(2, 512, 511), socket(3, 400, 511)]);
+        let report = judge(&facts);
+        let expected = "0.0.0.0:80: 1 of 3 accept queues are full, 512 wait, 511 may: nginx (900) \
+                        accepts too slowly, new clients are lost";
+        assert_eq!(report.findings[0].text, expected);
+        assert_eq!(report.findings.len(), 1);
+    }
+
+    #[test]
+    fn a_full_queue_that_resets_clients_says_so() {
+        let mut facts = with(vec![socket(1, 512, 511)]);
+        facts.tcp.abort_on_overflow = Some(1);
+        assert!(judge(&facts).findings[0].text.contains("are reset"));
+    }
+
+    #[test]
+    fn what_limits_is_what_is_to_be_raised() {
+        for (comm, backlog, expected) in [
+            (
+                "nginx",
+                511,
+                "raise `listen … backlog=` in nginx.conf (now 511, 511 by default; \
+                 net.core.somaxconn allows 4 096) and apply it: nginx -s reload",
+            ),
+            (
+                "redis-server",
+                128,
+                "raise `tcp-backlog` in redis.conf (now 128, 511 by default; net.core.somaxconn \
+                 allows 4 096) and restart Redis",
+            ),
+            (
+                "something",
+                16,
+                "raise the second argument of its listen(2) (now 16; net.core.somaxconn allows \
+                 4 096)",
+            ),
+            (
+                "nginx",
+                4096,
+                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and \
+                 `listen … backlog=` in nginx.conf, and apply it: nginx -s reload: the limit is \
+                 taken when it begins to listen",
+            ),
+            (
+                "something",
+                4096,
+                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and restart the \
+                 application: the limit is taken when it begins to listen",
+            ),
+            (
+                "nginx",
+                8192,
+                "raise net.core.somaxconn (now 4 096) and the application's own limit, and \
+                 restart it",
+            ),
+        ] {
+            let mut facts = with(vec![socket(1, backlog + 1, backlog)]);
+            facts.owners = held_by(comm, 1);
+            let expected = format!(
+                "look at what {comm} (900) does (tcpguard states --queues); for bursts {expected}"
+            );
+            assert_eq!(hint(&facts), expected);
+        }
+    }
+
+    #[test]
+    fn several_processes_that_share_a_socket_are_one_name() {
+        let mut facts = with(vec![socket(1, 512, 511)]);
+        facts.owners = held_by("nginx", 5);
+        assert!(hint(&facts).starts_with("look at what nginx (900 and 4 more) does"));
+        facts.owners = Owners::default();
+        assert!(hint(&facts).starts_with("look at what the application does"));
+    }
+
+    #[test]
+    fn a_full_syn_queue_is_worse_without_cookies() {
+        use Severity::{Critical, Notice, Warning};
+        for (syncookies, half_open, expected) in [
+            (Some(1), 95, None),
+            (Some(1), 96, Some(("syn_queue_nearly_full", Notice))),
+            (Some(1), 128, Some(("syn_queue_full", Warning))),
+            (Some(2), 129, Some(("syn_queue_full", Warning))),
+            (Some(0), 128, Some(("syn_queue_full", Critical))),
+            (None, 128, Some(("syn_queue_full", Critical))),
+        ] {
+            let mut facts = with(vec![socket(1, 0, 128)]);
+            facts.tcp.syncookies = syncookies;
+            facts.half_open = BTreeMap::from([(([0; 4].into(), 80, 0), half_open)]);
+            let expected: Vec<_> = expected.into_iter().collect();
+            assert_eq!(codes(&facts), expected, "{syncookies:?} {half_open}");
+        }
+    }
+
+    #[test]
+    fn without_cookies_tcp_max_syn_backlog_is_to_be_raised_where_it_is_less() {
+        let mut facts = with(vec![socket(1, 0, 4096)]);
+        facts.tcp.syncookies = Some(0);
+        facts.half_open = BTreeMap::from([(([0; 4].into(), 80, 0), 768)]);
+        let expected = "tcpguard status says whether that is an attack; if it is not, sysctl -w \
+                        net.ipv4.tcp_syncookies=1, or raise net.ipv4.tcp_max_syn_backlog (tcpguard \
+                        tune says how far)";
+        assert_eq!(hint(&facts), expected);
+    }
+
+    #[test]
+    fn drops_of_old_are_worth_less_than_those_that_go_on() {
+        let dropped = |drops| ListeningSocket { drops, ..socket(1, 0, 511) };
+        let earlier =
+            |drops| Some(Earlier::new(&with(vec![dropped(Some(drops))]), Duration::from_secs(1)));
+        for (drops, earlier, expected) in [
+            (None, None, None),
+            (Some(0), None, None),
+            (Some(9), None, Some(("listener_has_dropped", Severity::Notice))),
+            (Some(9), earlier(9), None),
+            (Some(9), earlier(4), Some(("listener_drops", Severity::Warning))),
+        ] {
+            let facts = ListenerFacts { earlier, ..with(vec![dropped(drops)]) };
+            assert_eq!(codes(&facts), expected.into_iter().collect::<Vec<_>>(), "{facts:?}");
+        }
+        // Its full queue says more.
+        let full = ListeningSocket { accept: 512, ..dropped(Some(9)) };
+        assert_eq!(codes(&with(vec![full])), [("accept_queue_full", Severity::Critical)]);
+    }
+
+    #[test]
+    fn whoever_would_get_less_after_a_restart_is_told() {
+        let mut facts = with(vec![socket(1, 0, 4096)]);
+        facts.tcp.somaxconn = Some(128);
+        assert_eq!(codes(&facts), [("somaxconn_lowered", Severity::Notice)]);
+        assert_eq!(hint(&facts), "sysctl -w net.core.somaxconn=4096");
+    }
+}

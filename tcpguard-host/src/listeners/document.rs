@@ -1,0 +1,144 @@
+//! The types of the document `tcpguard.listeners/1`.
+//!
+//! Rates are per second, and times are RFC 3339 in UTC. `null` means "not known" unless the field says
+//! otherwise, and never 0. Readers must tolerate fields and words that they do not know.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use super::application::Application;
+use super::limits::SetBy;
+use crate::finding::{Finding, Owner};
+use crate::time::Time;
+
+/// The value of [`ListenersReport::schema`].
+pub const SCHEMA: &str = "tcpguard.listeners/1";
+
+/// The listeners of this network namespace, with the fill levels and limits of their queues.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ListenersReport {
+    /// Name and version of this document: `tcpguard.listeners/1`.
+    pub schema: &'static str,
+    /// Time at which the listeners were listed.
+    pub generated_at: Time,
+    /// Settings from which the kernel derives the limits of the queues.
+    pub settings: Settings,
+    /// Losses of all listeners together; `null` where they cannot be read.
+    pub host: Option<Losses>,
+    /// Listeners, sorted by address and port.
+    pub listeners: Vec<Listener>,
+    /// Processes that hold the sockets of the listeners, sorted by process id.
+    pub processes: Vec<Owner>,
+    /// Findings, the most severe first.
+    pub findings: Vec<Finding>,
+    /// Facts that could not be read, each with the reason.
+    pub unread: Vec<String>,
+}
+
+/// Settings of this network namespace; `null` where the kernel has no such setting.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Settings {
+    /// `net.core.somaxconn`.
+    pub somaxconn: Option<u64>,
+    /// `net.ipv4.tcp_max_syn_backlog`: has an effect only without SYN cookies.
+    pub tcp_max_syn_backlog: Option<u64>,
+    /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the SYN queue is full, 2 always.
+    pub tcp_syncookies: Option<u64>,
+    /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients when the accept queue is full.
+    pub tcp_abort_on_overflow: Option<u64>,
+}
+
+/// Losses of all listeners since this network namespace was created (`TcpExt` of `/proc/net/netstat`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Losses {
+    /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
+    pub overflows: u64,
+    /// SYNs and ACKs dropped for any reason (`ListenDrops`).
+    pub drops: u64,
+    /// SYNs to which the kernel replied with a cookie because the SYN queue was full, or because
+    /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
+    pub syn_queue_full_cookies: u64,
+    /// SYNs dropped because the SYN queue was full (`TCPReqQFullDrop`).
+    pub syn_queue_full_drops: u64,
+    /// Growth of `overflows` per second; `null` without an earlier snapshot.
+    pub overflows_pps: Option<f64>,
+    /// Growth of `drops` per second; `null` without an earlier snapshot.
+    pub drops_pps: Option<f64>,
+}
+
+/// A listener: one socket, or an SO_REUSEPORT group of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Listener {
+    /// Local address; unspecified for a wildcard.
+    pub addr: IpAddr,
+    /// Local port.
+    pub port: u16,
+    /// Name of the interface that the listener is bound to; `null`: any interface.
+    pub interface: Option<String>,
+    /// Whether the listener takes IPv4 connections beside IPv6.
+    pub dual_stack: bool,
+    /// Whether the listener speaks MPTCP.
+    pub mptcp: bool,
+    /// Accept queue: connections that wait for `accept`.
+    pub accept: Queue,
+    /// SYN queue: half-open connections.
+    pub syn: Queue,
+    /// Packets that the kernel dropped at the sockets of the listener since these were made: SYNs, and ACKs of
+    /// clients that got a SYN-ACK. `null` where the kernel does not report it.
+    pub drops: Option<u64>,
+    /// Growth of `drops` per second; `null` without an earlier snapshot of one of these sockets.
+    pub drops_pps: Option<f64>,
+    /// Ids of the processes that hold the sockets, ascending; empty where this user may not see them.
+    pub pids: Vec<u32>,
+    /// User id of the owner of the socket; of a group, that of its first socket.
+    pub uid: u32,
+    /// Application and its setting for the limit of the queues; `null` where the application is not known.
+    pub application: Option<Application>,
+    /// Sockets of a group; empty for a single socket.
+    pub sockets: Vec<Socket>,
+}
+
+/// `0.0.0.0:80`, and the interface where it has one.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.addr, self.port).fmt(f)?;
+        match &self.interface {
+            Some(interface) => write!(f, "%{interface}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A queue of a listener; for a group, with the sums over its sockets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Queue {
+    /// Number of connections that wait.
+    pub waiting: u32,
+    /// Number of connections that may wait. The kernel takes one more, except in a SYN queue before Linux 6.14
+    /// that `tcp_max_syn_backlog` does not limit.
+    pub limit: u32,
+    /// Origin of the limit; for a group, that of the least limit of its sockets.
+    pub set_by: SetBy,
+}
+
+/// One socket of a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Socket {
+    /// Inode of the socket, as in `/proc/PID/fd`.
+    pub inode: u32,
+    /// Number of connections that wait for `accept`.
+    pub accept_waiting: u32,
+    /// Number of connections that may wait for `accept`. The kernel takes one more.
+    pub accept_limit: u32,
+    /// Packets that the kernel dropped at the socket since it was made; wraps around at 2^32. `null` where the
+    /// kernel does not report it.
+    pub drops: Option<u32>,
+}

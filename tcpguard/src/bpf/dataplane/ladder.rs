@@ -1,0 +1,55 @@
+//! The state that the mitigations of the ladder keep in maps.
+
+use tcpguard_common::abi::{Bucket, RetryLine, maps};
+
+use super::Dataplane;
+use crate::bpf::KernelError;
+
+impl Dataplane {
+    /// The lines of the filter of SYNs that the first-SYN drop or a SYN rate limit dropped, and that may be
+    /// retransmitted.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn retries(&self) -> Result<Vec<(u32, RetryLine)>, KernelError> {
+        self.retries.entries()
+    }
+
+    /// The buckets of answers to networks.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn reply_limits(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
+        self.reply_limits.entries()
+    }
+
+    /// The buckets of SYN budgets by listener id.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn budgets(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
+        self.budgets.entries()
+    }
+
+    /// Starts the SYN budget of a listener with a full bucket.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn reset_budget(&self, id: u32) -> Result<(), KernelError> {
+        self.budgets.set(&id, &Bucket::default())
+    }
+
+    pub(super) fn forget_ladder(&self) -> Result<(), KernelError> {
+        for (line, held) in self.retries()? {
+            if held != RetryLine::default() {
+                self.retries.set(&line, &RetryLine::default())?;
+            }
+        }
+        for (bucket, held) in self.reply_limits()? {
+            if held != Bucket::default() {
+                self.reply_limits.set(&bucket, &Bucket::default())?;
+            }
+        }
+        (0..maps::MAX_LISTENERS).try_for_each(|id| self.reset_budget(id))
+    }
+}

@@ -1,0 +1,20 @@
+//! Headers of SYNs as they came.
+
+use tcpguard_common::abi::SynSamples;
+
+use super::Dataplane;
+use crate::bpf::KernelError;
+
+impl Dataplane {
+    /// The headers that each CPU has kept.
+    ///
+    /// # Errors
+    /// See [`Self::set_config`].
+    pub fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError> {
+        self.syn_samples.get(0)
+    }
+
+    pub(super) fn forget_syn_samples(&self) -> Result<(), KernelError> {
+        self.syn_samples.fill(0, &SynSamples::default())
+    }
+}

@@ -1,0 +1,256 @@
+//! Errors of the kernel interface, in the operator's words.
+
+use std::io;
+use std::path::PathBuf;
+
+use tcpguard_host::linux::capabilities;
+use tcpguard_host::linux::release::OLDEST;
+
+/// An error of the kernel interface. Each message names the situation and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The kernel does not permit the operation.
+    #[error(
+        "the kernel refuses {what}: missing {missing}; run as root, or give the service \
+         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see what takes them away: tcpguard doctor"
+    )]
+    Permission {
+        /// The operation that was tried.
+        what: String,
+        /// The capabilities that this process lacks.
+        missing: String,
+    },
+    /// The kernel is too old; nothing was tried on it.
+    #[error(
+        "Linux {release} is too old: tcpguard needs {}.{} or newer; boot a newer kernel, see what else \
+         is in the way: tcpguard doctor", OLDEST.0, OLDEST.1
+    )]
+    TooOld {
+        /// Release of the running kernel.
+        release: String,
+    },
+    /// The verifier or the loader refused the object.
+    #[error(
+        "this kernel ({release}) does not accept the BPF program {program}: {reason}; see what it \
+         lacks: tcpguard doctor"
+    )]
+    Refused {
+        /// Release of the running kernel.
+        release: String,
+        /// Name of the program or map.
+        program: String,
+        /// The kernel's words, one line.
+        reason: String,
+    },
+    /// There is no memory, or the service may not have more.
+    #[error(
+        "the kernel has no memory for {what}: the guard's maps take some 60 MiB, which count as the \
+         service's own (MemoryMax=); let it have more: systemctl edit tcpguard, or see what takes it: \
+         free -m"
+    )]
+    Memory {
+        /// Name of the program or map.
+        what: String,
+    },
+    /// Cookies need a function that this kernel lacks.
+    #[error(
+        "this kernel ({release}) has no {function} ({reason}), which taking SYN cookies back needs; \
+         it came with Linux 6.9; see what else is missing: tcpguard doctor"
+    )]
+    MissingFunction {
+        /// Release of the running kernel.
+        release: String,
+        /// Name of the kernel's function.
+        function: String,
+        /// Result of the search for it.
+        reason: String,
+    },
+    /// Another XDP program is attached.
+    #[error(
+        "another XDP program is attached to {interface}{by}; {way_out}, then: systemctl start tcpguard"
+    )]
+    Occupied {
+        /// The interface.
+        interface: String,
+        /// Its hook and description, in brackets, as far as they can be seen.
+        by: String,
+        /// The command that detaches it, or that shows how to.
+        way_out: String,
+    },
+    /// The driver has no native XDP and native was asked for.
+    #[error(
+        "the driver of {interface} cannot run XDP natively ({reason}); use --xdp-mode auto or generic"
+    )]
+    NotNative {
+        /// The interface.
+        interface: String,
+        /// The kernel's words.
+        reason: String,
+    },
+    /// Its packets do not begin with the header that the programs read first.
+    #[error(
+        "{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel's); \
+         protect the Ethernet interface below it instead, see which: ip -details link"
+    )]
+    NoEthernet {
+        /// The interface.
+        interface: String,
+        /// Its `ARPHRD_…` type, include/uapi/linux/if_arp.h.
+        link_type: u16,
+    },
+    /// The counters have no room.
+    #[error(
+        "{wanted} interfaces are named and at most {limit} can be protected; name fewer, under \
+         [interfaces] in the configuration or with --interface"
+    )]
+    TooManyInterfaces {
+        /// Number of interfaces that are named.
+        wanted: usize,
+        /// Number of interfaces for which there is room.
+        limit: usize,
+    },
+    /// Attaching failed for another reason.
+    #[error(
+        "cannot attach {program} to {interface}: {reason}; see what is in the way: tcpguard doctor"
+    )]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// The interface, or the tracepoint.
+        interface: String,
+        /// The kernel's words.
+        reason: String,
+    },
+    /// The pin directory is not on a bpffs.
+    #[error(
+        "{} is not on a bpf filesystem, so the filter could not outlive a restart; mount one: \
+         mount -t bpf bpf /sys/fs/bpf", path.display()
+    )]
+    NoBpffs {
+        /// The pin directory.
+        path: PathBuf,
+    },
+    /// Another agent protects this network namespace.
+    #[error(
+        "another tcpguard agent protects this network namespace already (it holds {}); stop it \
+         first: systemctl stop tcpguard", path.display()
+    )]
+    Locked {
+        /// Directory of its pins.
+        path: PathBuf,
+    },
+    /// A pin could not be made or removed.
+    #[error("cannot {what} {}: {error}", path.display())]
+    Pin {
+        /// The operation that was tried.
+        what: &'static str,
+        /// The path that it was tried on.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The host could not be asked for its release or its network namespace.
+    #[error(transparent)]
+    Host(#[from] tcpguard_host::linux::Error),
+    /// A map operation failed.
+    #[error("cannot {what} the BPF map {map}: {error}; see what is in the way: tcpguard doctor")]
+    Map {
+        /// The operation that was tried.
+        what: &'static str,
+        /// Name of the map.
+        map: &'static str,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The object lacks something, or has it with another layout.
+    #[error(
+        "the BPF object does not fit this binary: {0}; install the package again, or rebuild both: \
+         cargo xtask build"
+    )]
+    Mismatch(String),
+}
+
+/// Fails at once where loading or attaching would only fail halfway, and names all that is missing.
+///
+/// # Errors
+/// When this process lacks a capability.
+pub(super) fn require_capabilities() -> Result<(), KernelError> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(KernelError::Permission {
+        what: "to load and attach BPF programs".to_owned(),
+        missing: missing.join(", "),
+    })
+}
+
+/// Returns the reason why something was not permitted, as far as capabilities show.
+pub(super) fn missing_capabilities() -> String {
+    let missing = missing();
+    if missing.is_empty() {
+        "a privilege beyond capabilities (lockdown, seccomp or an LSM)".to_owned()
+    } else {
+        missing.join(", ")
+    }
+}
+
+/// The capabilities that this thread lacks; none where its set cannot be read, so that the kernel
+/// decides.
+fn missing() -> Vec<&'static str> {
+    capabilities::missing(capabilities::effective().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hint_check;
+
+    #[test]
+    fn every_error_says_how_to_go_on() {
+        let name = || "eth0".to_owned();
+        let reason = || "Operation not permitted (os error 1)".to_owned();
+        let release = || "6.1.0".to_owned();
+        let path = || PathBuf::from("/sys/fs/bpf/tcpguard");
+        let error = || io::Error::from_raw_os_error(1);
+        for error in [
+            KernelError::Permission { what: "it".to_owned(), missing: missing_capabilities() },
+            KernelError::TooOld { release: "5.10.0".to_owned() },
+            KernelError::Refused { release: release(), program: name(), reason: reason() },
+            KernelError::Memory { what: name() },
+            KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
+            KernelError::Occupied { interface: name(), by: String::new(), way_out: name() },
+            KernelError::NotNative { interface: name(), reason: reason() },
+            KernelError::NoEthernet { interface: name(), link_type: 65534 },
+            KernelError::TooManyInterfaces { wanted: 65, limit: 64 },
+            KernelError::Attach { program: "ingress", interface: name(), reason: reason() },
+            KernelError::NoBpffs { path: path() },
+            KernelError::Locked { path: path() },
+            KernelError::Pin { what: "make", path: path(), error: error() },
+            KernelError::Host(tcpguard_host::linux::Error::NoNetnsCookie),
+            KernelError::Map { what: "read", map: "sources", error: error() },
+            KernelError::Mismatch("no map sources".to_owned()),
+        ] {
+            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            // Every one there is stands above.
+            match error {
+                KernelError::Permission { .. }
+                | KernelError::TooOld { .. }
+                | KernelError::Refused { .. }
+                | KernelError::Memory { .. }
+                | KernelError::MissingFunction { .. }
+                | KernelError::Occupied { .. }
+                | KernelError::NotNative { .. }
+                | KernelError::NoEthernet { .. }
+                | KernelError::TooManyInterfaces { .. }
+                | KernelError::Attach { .. }
+                | KernelError::NoBpffs { .. }
+                | KernelError::Locked { .. }
+                | KernelError::Pin { .. }
+                | KernelError::Host(_)
+                | KernelError::Map { .. }
+                | KernelError::Mismatch(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The kernel side: loading the BPF object, attaching it, and reading and writing its maps.
+//!
+//! The only module that names aya, so that the next version of it touches one folder.
+
+mod attach;
+pub mod attached_programs;
+mod convert;
+mod dataplane;
+mod embedded;
+mod error;
+pub mod features;
+mod grace;
+mod kfunc;
+mod links;
+mod min_kernel;
+mod object;
+mod occupied;
+mod order;
+mod pins;
+mod redeem;
+pub mod secrets;
+mod self_test;
+mod sets;
+mod stats;
+mod syscall;
+mod table;
+
+pub use attach::{Attachment, Receiving, XdpMode, attach, attach_tracepoint, receive_natively};
+pub use convert::{
+    RECENT, Source, addr, client_around, closed_port_source, flow, ip, listener_counters,
+    listener_keys, recorded_flow, rule_counters, signature_scope, source_table,
+};
+pub use dataplane::{
+    Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key,
+};
+pub use embedded::objects_digest;
+pub use error::KernelError;
+pub use grace::wait_for_programs;
+pub use kfunc::link_kfuncs;
+pub use links::HeldLink;
+pub use min_kernel::require_release;
+pub use object::{Load, Object, ProgramCost};
+pub use order::Lead;
+pub use pins::{Detached, Layout, Pins, detach, is_bpffs, layouts, pinned};
+pub use redeem::Redeemer;
+pub use self_test::{SelfTestError, TEST_LISTENER, Timing, self_test};
+pub use stats::{Counting, count_runs};
+pub use table::{BATCH, Plain, Position};

@@ -1,0 +1,453 @@
+mod firewall;
+mod host;
+mod interfaces;
+mod pages;
+mod service;
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use tcpguard_common::abi::{ABI_VERSION, maps};
+use tcpguard_host::doctor::facts::{
+    ConfigFacts, Feature, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, Owner, Pins,
+    Privileges, Service, Support,
+};
+use tcpguard_host::doctor::{Finding, Outcome, is_command};
+use tcpguard_host::firewall::FirewallChoice;
+use tcpguard_host::linux::KernelRelease;
+use tcpguard_host::linux::device::XdpFeatures;
+use tcpguard_host::linux::interfaces::OperState;
+use tcpguard_host::linux::netfilter::RuleSet;
+use tcpguard_host::linux::programs::{Attached, Hook};
+use tcpguard_host::time::Time;
+use tcpguard_host::tune::{self, Device, HostFacts, Listening, Load, Span, Values, sysctl_files};
+
+use super::examine;
+use crate::bpf::Layout;
+use crate::cli::doctor::facts::{Agent, Facts, Probed};
+use crate::documents::Status;
+
+const NETNS: u64 = 7;
+
+fn now() -> Time {
+    Time("2026-01-02T03:04:05Z".parse().expect("a time"))
+}
+
+fn release(major: u32, minor: u32) -> KernelRelease {
+    KernelRelease { major, minor, name: format!("{major}.{minor}.1") }
+}
+
+fn feature(name: &'static str, needed: bool, support: Support) -> Feature {
+    Feature { name, for_what: "a test", needed, support }
+}
+
+fn ours() -> Attached {
+    let name = Some("tcpguard_ingress".to_owned());
+    Attached { hook: Hook::XdpNative, id: Some(41), name }
+}
+
+fn foreign(hook: Hook, name: Option<&str>) -> Attached {
+    Attached { hook, id: Some(42), name: name.map(str::to_owned) }
+}
+
+fn eth0() -> Link {
+    Link {
+        ethernet: true,
+        loopback: false,
+        state: OperState::Up,
+        kind: None,
+        driver: Some("ixgbe".to_owned()),
+        mtu: 1500,
+        xdp: Some(XdpFeatures { basic: true, takes: true, large_packets: true }),
+        received: None,
+        merges: Some(false),
+        strips_vlan: Some(false),
+        vlans: Vec::new(),
+        master: None,
+        below: None,
+        members: Vec::new(),
+        programs: Ok(vec![ours()]),
+        device: Device { name: "eth0".to_owned(), lost: Some(0), ..Device::default() },
+    }
+}
+
+fn status() -> Status {
+    let status = json!({
+        "schema": "tcpguard.status/1",
+        "generated_at": "2026-01-02T03:04:05.000Z",
+        "interval_ms": 250,
+        "daemon": {
+            "version": env!("CARGO_PKG_VERSION"), "pid": 812, "hostname": "edge-fra-1",
+            "uptime_s": 60, "mode": "enforce", "state": "protecting",
+            "config": {
+                "path": "/etc/tcpguard/tcpguard.toml", "loaded_at": "2026-01-02T03:03:05.000Z",
+                "valid": true, "error": null
+            },
+            "watchdog_age_ms": 100
+        },
+        "health": [], "incidents": [], "past_incidents": [],
+        "interfaces": [{
+            "name": "eth0", "ifindex": 2, "hook": "xdp", "mode": "native", "link_id": 3,
+            "pinned": true, "attached": true, "rates": null,
+            "totals": {
+                "rx_packets": 0, "rx_bytes": 0, "syn": 0, "pass": 0, "pass_reasons": {},
+                "drop_total": 0, "drop": {}, "answered": 0, "unaccounted": 0, "classes": {}
+            }
+        }],
+        "listeners": [],
+        "cookies": {
+            "backend": "own", "reason": null, "sent": 0, "valid": 0, "invalid": 0,
+            "validated_clients": null
+        },
+        "kernel": {
+            "syncookies_sent": 0, "syncookies_recv": 0, "syncookies_failed": 0,
+            "listen_overflows": 0, "listen_drops": 0, "req_q_full_do_cookies": 0,
+            "req_q_full_drop": 0, "rates": null
+        },
+        "rules": {
+            "wanted": 3, "in_kernel": 3, "block_auto": 0, "block_manual": 3, "allow": 0,
+            "next_expiry_s": null, "drift_since": null, "list": []
+        },
+        "maps": [
+            { "name": "RULES", "entries": 3, "max_entries": maps::RULES, "fill_ratio": null }
+        ],
+        "sampling": { "shift": 0, "one_in": 1 }, "sources": [],
+        "losses": {
+            "state": "none", "lost_pps": null, "lost_ratio": null, "interfaces": [], "cpus": [],
+            "skew": null
+        },
+        "programs": [], "counts": { "incidents": [], "reloads_applied": 0, "reloads_refused": 0 },
+        "alerts_24h": { "critical": 0, "warning": 0, "notice": 0 }, "alerts": []
+    });
+    serde_json::from_value(status).expect("a status")
+}
+
+fn judged(host: &HostFacts, sysctls: &[(&str, &str)], file: &str) -> tune::Tune {
+    let sysctls = sysctls.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let path = std::path::Path::new("/etc/sysctl.d/99-web.conf");
+    let values = Values { sysctls: sysctls.collect(), files: sysctl_files::parse(path, file) };
+    tune::judge(host, &values, now())
+}
+
+/// A host on which everything is as it should be, and an agent that runs.
+fn healthy() -> Facts {
+    let host = HostFacts {
+        kernel: "6.18.1".to_owned(),
+        memory: 4 << 30,
+        cpus: 4,
+        hash_entries: 32_768,
+        syncookies: Some(1),
+        somaxconn: Some(4096),
+        load: Load { received: 1_000_000, received_by_busiest: 300_000, ..Load::default() },
+        listeners: vec![
+            Listening { at: "0.0.0.0:443".parse().expect("an address"), backlog: 511 },
+            Listening { at: "127.0.0.1:6379".parse().expect("an address"), backlog: 1 },
+        ],
+        ..HostFacts::default()
+    };
+    Facts {
+        of_host: tcpguard_host::doctor::Facts {
+            kernel: Kernel {
+                release: Some(release(6, 18)),
+                btf: true,
+                features: vec![
+                    feature("XDP programs", true, Support::Present),
+                    feature("raw tracepoints", false, Support::Present),
+                ],
+                lockdown: Some("none".to_owned()),
+                jit: Some(1),
+            },
+            privileges: Privileges { root: true, effective: u64::MAX },
+            pins: Pins {
+                dir: "/sys/fs/bpf/tcpguard".into(),
+                filesystem: Filesystem::Bpf { read_only: false },
+                owner: Some(Owner { uid: 997, mode: 0o700 }),
+                service_uid: Some(997),
+            },
+            interfaces: vec![InterfaceFacts {
+                name: "eth0".to_owned(),
+                link: Some(eth0()),
+                existing: vec!["lo".to_owned(), "eth0".to_owned()],
+            }],
+            tune: judged(&host, &[("net.ipv4.tcp_syncookies", "1")], ""),
+            host,
+            service: Service {
+                systemd: true,
+                unit: unit(&[]),
+                journald: Default::default(),
+                synchronised: Some(true),
+            },
+            config: ConfigFacts::Valid {
+                path: "/etc/tcpguard/tcpguard.toml".into(),
+                interfaces: vec!["eth0".to_owned()],
+            },
+            agent_runs: true,
+            firewall: FirewallFacts {
+                rules: Ok(RuleSet { complete: true, ..RuleSet::default() }),
+                choice: FirewallChoice::Refuse,
+                mark: 0,
+            },
+        },
+        agent: Agent::Running(Box::new(status())),
+        selftest: Probed::Known { best: Some("own cookies work (native)".to_owned()) },
+        layouts: vec![layout(ABI_VERSION, NETNS)],
+        netns: Some(NETNS),
+    }
+}
+
+/// The findings of one check.
+fn found(facts: &Facts, id: &str) -> Vec<Finding> {
+    let findings = examine(facts, false, now()).findings;
+    findings.into_iter().filter(|finding| finding.id == id).collect()
+}
+
+fn layout(version: u32, netns: u64) -> Layout {
+    Layout { version, netns, interfaces: vec!["eth0".to_owned()] }
+}
+
+/// The output of `systemctl show` for the unit as it is shipped, with changes.
+fn unit(changes: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+    let shipped = [
+        ("LoadState", "loaded"),
+        ("ActiveState", "active"),
+        ("UnitFileState", "enabled"),
+        ("NeedDaemonReload", "no"),
+        ("DropInPaths", ""),
+        ("Restart", "always"),
+        ("WatchdogUSec", "3s"),
+        ("PrivateNetwork", "no"),
+        ("PrivateUsers", "no"),
+        ("DynamicUser", "no"),
+        ("ProcSubset", "all"),
+        ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_NETLINK AF_UNIX"),
+        ("SystemCallFilter", "accept bpf chown close"),
+        ("CapabilityBoundingSet", "cap_net_admin cap_perfmon cap_bpf"),
+    ];
+    let all = shipped.iter().chain(changes);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn journald(key: &str, value: &str) -> std::collections::BTreeMap<String, (String, String)> {
+    let place = "/etc/systemd/journald.conf.d/x.conf:2".to_owned();
+    [(key.to_owned(), (place, value.to_owned()))].into()
+}
+
+fn with_status(facts: &mut Facts, change: impl FnOnce(&mut Status)) {
+    let mut status = status();
+    change(&mut status);
+    facts.agent = Agent::Running(Box::new(status));
+}
+
+fn stop(facts: &mut Facts, agent: Agent) {
+    facts.agent = agent;
+    facts.of_host.agent_runs = false;
+}
+
+fn link(facts: &mut Facts) -> &mut Link {
+    facts.of_host.interfaces[0].link.as_mut().expect("eth0")
+}
+
+#[test]
+fn nothing_is_wrong_with_a_healthy_host() {
+    let doctor = examine(&healthy(), false, now());
+    let bad: Vec<&Finding> =
+        doctor.findings.iter().filter(|finding| finding.result != Outcome::Passed).collect();
+    assert_eq!(bad, [] as [&Finding; 0]);
+    assert_eq!((doctor.result, doctor.complete), (Outcome::Passed, true));
+    assert_eq!(doctor.fixes(), [] as [&str; 0]);
+}
+
+type Break = fn(&mut Facts);
+
+/// A defect, and the expected finding: the check, the outcome, a part of the evidence, a part of the fix.
+type Case = (Break, &'static str, Outcome, &'static str, &'static str);
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    [host::CASES, interfaces::CASES, service::CASES].into_iter().flatten()
+}
+
+#[test]
+fn what_is_broken_is_found_with_evidence_and_fix() {
+    for (number, (change, id, result, evidence, fix)) in cases().enumerate() {
+        let mut facts = healthy();
+        change(&mut facts);
+        let doctor = examine(&facts, false, now());
+        let of_check: Vec<&Finding> = doctor
+            .findings
+            .iter()
+            .filter(|finding| finding.id == *id && finding.result != Outcome::Passed)
+            .collect();
+        let [found] = of_check[..] else { panic!("case {number}, {id}: {of_check:#?}") };
+        assert_eq!(found.result, *result, "case {number}: {found:#?}");
+        assert!(found.evidence.contains(evidence), "case {number}: {found:#?}");
+        let told = found.fix.as_deref().unwrap_or_default();
+        assert!(told.contains(fix), "case {number}: {found:#?}");
+        assert_eq!(told.is_empty(), fix.is_empty(), "case {number}: {found:#?}");
+        assert!(doctor.result >= *result, "case {number}");
+    }
+}
+
+#[test]
+fn every_check_can_find_something() {
+    let tried: BTreeSet<&str> = cases().map(|case| case.1).collect();
+    let passed = examine(&healthy(), false, now());
+    for finding in &passed.findings {
+        let elsewhere = ["agent_health"].contains(&finding.id.as_str());
+        assert!(elsewhere || tried.contains(finding.id.as_str()), "{}", finding.id);
+    }
+}
+
+/// Directives that break the sandbox, each on its own, as measured on systemd 252.
+#[test]
+fn every_directive_that_keeps_the_service_from_working_is_found() {
+    for (property, value) in [
+        ("PrivateNetwork", "yes"),
+        ("PrivateUsers", "yes"),
+        ("DynamicUser", "yes"),
+        ("ProcSubset", "pid"),
+        ("RestrictAddressFamilies", "AF_UNIX"),
+        ("RestrictAddressFamilies", "~AF_NETLINK"),
+        ("RestrictAddressFamilies", "AF_NETLINK"),
+        ("SystemCallFilter", "accept close"),
+        ("CapabilityBoundingSet", "cap_net_admin cap_perfmon"),
+        ("CapabilityBoundingSet", "cap_bpf cap_perfmon"),
+        ("CapabilityBoundingSet", "cap_bpf cap_net_admin"),
+        ("Restart", "no"),
+        ("LoadState", "masked"),
+    ] {
+        let mut facts = healthy();
+        facts.of_host.service.unit = unit(&[(property, value)]);
+        let findings = found(&facts, "unit");
+        assert_eq!(findings.len(), 1, "{property}={value}: {findings:#?}");
+        assert_eq!(findings[0].result, Outcome::Blocking, "{property}={value}");
+    }
+    for (property, value) in [
+        ("RestrictAddressFamilies", ""),
+        ("RestrictAddressFamilies", "~AF_PACKET"),
+        ("SystemCallFilter", ""),
+        ("SystemCallFilter", "~mount reboot"),
+        ("CapabilityBoundingSet", "cap_net_admin cap_sys_admin"),
+        ("Restart", "on-failure"),
+    ] {
+        let mut facts = healthy();
+        facts.of_host.service.unit = unit(&[(property, value)]);
+        let findings = found(&facts, "unit");
+        assert_eq!(findings[0].result, Outcome::Passed, "{property}={value}: {findings:#?}");
+    }
+}
+
+#[test]
+fn what_is_refused_for_one_reason_is_told_once() {
+    let mut facts = healthy();
+    for feature in &mut facts.of_host.kernel.features {
+        feature.support = Support::Refused(libc::EPERM);
+    }
+    let findings = found(&facts, "kernel_features");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0].result, Outcome::Blocking, "one of them is needed");
+    assert!(findings[0].evidence.contains("XDP programs, raw tracepoints"), "{findings:#?}");
+}
+
+#[test]
+fn what_the_agent_complains_of_is_passed_on_once() {
+    let mut facts = healthy();
+    with_status(&mut facts, |status| {
+        for (code, severity) in [
+            ("xdp_generic", tcpguard_host::finding::Severity::Warning),
+            ("listeners_full", tcpguard_host::finding::Severity::Notice),
+            ("rule_drift", tcpguard_host::finding::Severity::Critical),
+        ] {
+            status.health.push(crate::documents::Health {
+                code: code.to_owned(),
+                severity,
+                subject: Some("eth0".to_owned()),
+                text: "words".to_owned(),
+                hint: "tcpguard status".to_owned(),
+            });
+        }
+    });
+    let findings = found(&facts, "agent_health");
+    let told: Vec<(Outcome, &str)> =
+        findings.iter().map(|finding| (finding.result, finding.evidence.as_str())).collect();
+    assert_eq!(
+        told,
+        [(Outcome::Warning, "xdp_generic: words"), (Outcome::Note, "listeners_full: words")]
+    );
+}
+
+#[test]
+fn one_interface_can_be_looked_at_alone() {
+    let mut facts = healthy();
+    link(&mut facts).merges = Some(true);
+    facts.of_host.kernel.btf = false;
+    let doctor = examine(&facts, true, now());
+    assert!(doctor.findings.iter().all(|finding| finding.subject.as_deref() == Some("eth0")));
+    assert_eq!(doctor.count(Outcome::Warning), 1, "{:#?}", doctor.findings);
+}
+
+#[test]
+fn rings_and_queues_are_told_with_the_command() {
+    let mut facts = healthy();
+    facts.of_host.host.devices = vec![Device {
+        name: "eth0".to_owned(),
+        rx_ring: Some(Span { now: 256, max: 4096 }),
+        queues: Some(Span { now: 1, max: 4 }),
+        lost: Some(3),
+        rps: None,
+    }];
+    facts.of_host.tune = judged(&facts.of_host.host, &[], "");
+    let findings = found(&facts, "queues");
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].result, Outcome::Note);
+    assert_eq!(findings[0].fix.as_deref(), Some("ethtool -L eth0 combined 4"));
+    assert!(findings[0].evidence.contains("eth0 queues"), "{:?}", findings[0]);
+    facts.of_host.interfaces[0].name = "eth1".to_owned();
+    assert_eq!(found(&facts, "queues"), []);
+}
+
+#[test]
+fn without_root_the_document_says_that_it_is_not_whole() {
+    let mut facts = healthy();
+    facts.of_host.privileges = Privileges { root: false, effective: 0 };
+    let doctor = examine(&facts, false, now());
+    assert!(!doctor.complete);
+    assert_eq!(doctor.result, Outcome::Unknown);
+}
+
+#[test]
+fn what_to_do_comes_once_and_the_most_urgent_first() {
+    let mut facts = healthy();
+    facts.of_host.kernel.jit = Some(0);
+    facts.of_host.pins.filesystem = Filesystem::Other;
+    with_status(&mut facts, |status| {
+        status.daemon.version = "0.0.9".to_owned();
+        status.rules.drift_since = Some(now());
+    });
+    let doctor = examine(&facts, false, now());
+    assert_eq!(
+        doctor.fixes(),
+        [
+            "mount -t bpf bpf /sys/fs/bpf",
+            "sysctl -w net.core.bpf_jit_enable=1",
+            "systemctl restart tcpguard",
+        ]
+    );
+}
+
+/// A fix is a command or names the file to edit; nothing else helps at night.
+#[test]
+fn every_fix_can_be_followed() {
+    for (change, ..) in cases() {
+        let mut facts = healthy();
+        change(&mut facts);
+        for finding in examine(&facts, false, now()).findings {
+            let Some(fix) = &finding.fix else { continue };
+            assert!(is_command(fix) || fix.starts_with("edit "), "{finding:#?}");
+        }
+        // An urgent finding always has a fix.
+        for finding in examine(&facts, false, now()).findings {
+            let urgent = finding.result >= Outcome::Warning;
+            assert!(!urgent || finding.fix.is_some(), "{finding:#?}");
+        }
+    }
+}

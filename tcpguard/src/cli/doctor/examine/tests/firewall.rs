@@ -1,0 +1,82 @@
+//! Packet filters that SYN cookies suit, and that they do not.
+
+use tcpguard_host::firewall::recorded::{MARKED, NEW_NOT_SYN, UFW, legacy, recorded};
+
+use super::*;
+
+fn with(rules: &str, change: impl FnOnce(&mut FirewallFacts)) -> Vec<Finding> {
+    let mut facts = healthy();
+    facts.of_host.firewall.rules = Ok(recorded(rules));
+    change(&mut facts.of_host.firewall);
+    let findings = examine(&facts, false, now()).findings;
+    findings.into_iter().filter(|finding| finding.id == "firewall_rules").collect()
+}
+
+#[test]
+fn a_rule_that_shuts_clients_out_is_named_with_the_rules_to_insert() {
+    let found = with(NEW_NOT_SYN, |_| {});
+    let [found] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(found.result, Outcome::Warning);
+    assert!(found.evidence.contains("rule 3 of inet filter input"), "{found:#?}");
+    assert!(found.evidence.ends_with("at port 443"), "{found:#?}");
+    let fix = found.fix.as_deref().unwrap_or_default();
+    assert!(fix.contains("mark = 0x10000000 under [cookies]"), "{fix}");
+    let found = with(NEW_NOT_SYN, |firewall| firewall.mark = 0x100);
+    let fix = found[0].fix.as_deref().unwrap_or_default();
+    assert!(fix.starts_with("nft insert rule inet filter input position 3 meta mark"), "{fix}");
+    assert!(is_command(fix));
+    let found = with(NEW_NOT_SYN, |firewall| firewall.choice = FirewallChoice::Allow);
+    assert_eq!(found[0].result, Outcome::Note);
+}
+
+#[test]
+fn a_rule_of_iptables_legacy_is_named_with_commands_of_iptables_legacy() {
+    let found = with(UFW, |firewall| {
+        (firewall.rules, firewall.mark) = (Ok(legacy()), 0x100);
+    });
+    let [found] = &found[..] else { panic!("{found:#?}") };
+    assert!(found.evidence.starts_with("rule 4 of iptables-legacy filter INPUT"), "{found:#?}");
+    let fix = found.fix.as_deref().unwrap_or_default();
+    assert!(fix.starts_with("iptables-legacy -I INPUT 4 -m mark --mark 0x100/0x100"), "{fix}");
+    assert!(is_command(fix), "{fix}");
+}
+
+#[test]
+fn a_service_that_cannot_read_tables_of_iptables_legacy_is_found() {
+    for (families, rules, is_found) in [
+        ("AF_NETLINK AF_UNIX", legacy(), true),
+        ("AF_INET AF_INET6 AF_NETLINK AF_UNIX", legacy(), false),
+        ("AF_NETLINK AF_UNIX", recorded(UFW), false),
+    ] {
+        let mut facts = healthy();
+        facts.of_host.firewall.rules = Ok(rules);
+        facts.of_host.service.unit = unit(&[("RestrictAddressFamilies", families)]);
+        let findings = examine(&facts, false, now()).findings;
+        let fix = "[Service] RestrictAddressFamilies=AF_INET AF_INET6";
+        let names_it = |one: &Finding| one.fix.as_deref().is_some_and(|it| it.ends_with(fix));
+        assert_eq!(findings.iter().any(names_it), is_found, "{families}: {findings:#?}");
+    }
+}
+
+#[test]
+fn a_strict_conntrack_is_told_with_its_sysctl() {
+    let found = with(UFW, |firewall| {
+        firewall.rules = Ok(RuleSet { strict: true, ..recorded(UFW) });
+    });
+    let fix = "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1";
+    assert!(found.iter().any(|one| one.fix.as_deref() == Some(fix)), "{found:#?}");
+}
+
+#[test]
+fn filters_that_suit_cookies_pass_and_unknown_ones_are_said() {
+    for (rules, mark) in [(UFW, 0), (MARKED, 0x100)] {
+        let found = with(rules, |firewall| firewall.mark = mark);
+        assert_eq!(found[0].result, Outcome::Passed, "{found:#?}");
+    }
+    let found = with(UFW, |firewall| {
+        firewall.rules = Ok(RuleSet { legacy: vec!["ip filter".to_owned()], ..recorded(UFW) });
+    });
+    assert_eq!(found[0].result, Outcome::Note);
+    let found = with(UFW, |firewall| firewall.rules = Err("permission denied".to_owned()));
+    assert_eq!(found[0].result, Outcome::Unknown);
+}

@@ -1,0 +1,235 @@
+//! Broken kernels, rights, pins and configurations.
+
+use super::*;
+
+pub(super) const CASES: &[Case] = &[
+    // The packet filter.
+    (
+        |f| f.of_host.firewall.rules = Err("permission denied".to_owned()),
+        "firewall_rules",
+        Outcome::Unknown,
+        "permission denied",
+        "sudo tcpguard doctor",
+    ),
+    // The kernel.
+    (
+        |f| f.of_host.kernel.release = Some(release(5, 10)),
+        "kernel_release",
+        Outcome::Blocking,
+        "5.10.1 lacks",
+        "apt-cache",
+    ),
+    (
+        |f| f.of_host.kernel.release = Some(release(6, 0)),
+        "kernel_release",
+        Outcome::Blocking,
+        "below 6.1",
+        "apt-cache",
+    ),
+    (
+        |f| f.of_host.kernel.release = Some(release(6, 1)),
+        "kernel_release",
+        Outcome::Note,
+        "TCX",
+        "",
+    ),
+    (
+        |f| f.of_host.kernel.release = Some(release(6, 8)),
+        "kernel_release",
+        Outcome::Note,
+        "6.9",
+        "",
+    ),
+    (
+        |f| f.of_host.kernel.release = None,
+        "kernel_release",
+        Outcome::Unknown,
+        "does not say",
+        "uname -r",
+    ),
+    (
+        |f| f.of_host.kernel.features[0].support = Support::Missing,
+        "kernel_features",
+        Outcome::Blocking,
+        "no a test",
+        "zgrep",
+    ),
+    (
+        |f| f.of_host.kernel.features[1].support = Support::Missing,
+        "kernel_features",
+        Outcome::Note,
+        "no a test",
+        "zgrep",
+    ),
+    (
+        |f| f.of_host.kernel.features[0].support = Support::Refused(libc::EPERM),
+        "kernel_features",
+        Outcome::Blocking,
+        "seccomp",
+        "/proc/self/status",
+    ),
+    (
+        |f| f.of_host.kernel.features[0].support = Support::Refused(libc::ENOSYS),
+        "kernel_features",
+        Outcome::Blocking,
+        "ENOSYS",
+        "zgrep",
+    ),
+    (
+        |f| f.of_host.kernel.features[0].support = Support::Refused(9999),
+        "kernel_features",
+        Outcome::Blocking,
+        "errno 9999",
+        "dmesg",
+    ),
+    (
+        |f| f.of_host.kernel.features[0].support = Support::Failed("odd".to_owned()),
+        "kernel_features",
+        Outcome::Blocking,
+        "odd",
+        "dmesg",
+    ),
+    (
+        |f| {
+            f.of_host.privileges = Privileges { root: false, effective: 0 };
+            f.of_host.kernel.features[0].support = Support::Refused(libc::EPERM);
+        },
+        "kernel_features",
+        Outcome::Unknown,
+        "not allowed",
+        "sudo tcpguard doctor",
+    ),
+    (|f| f.of_host.kernel.btf = false, "btf", Outcome::Warning, "vmlinux is missing", "zgrep"),
+    (
+        |f| f.of_host.kernel.lockdown = Some("confidentiality".to_owned()),
+        "lockdown",
+        Outcome::Blocking,
+        "confidentiality",
+        "lockdown=integrity",
+    ),
+    (|f| f.of_host.kernel.jit = Some(0), "bpf_jit", Outcome::Warning, "off", "bpf_jit_enable=1"),
+    (|f| f.of_host.kernel.jit = None, "bpf_jit", Outcome::Note, "no switch", ""),
+    // Rights and pins.
+    (
+        |f| f.of_host.privileges.effective = 1 << 12 | 1 << 38,
+        "capabilities",
+        Outcome::Blocking,
+        "CAP_BPF",
+        "add CAP_BPF",
+    ),
+    (
+        |f| f.of_host.privileges.effective = 1 << 12 | 1 << 38 | 1 << 39,
+        "capabilities",
+        Outcome::Note,
+        "without CAP_SYS_ADMIN",
+        "",
+    ),
+    (
+        |f| f.of_host.privileges = Privileges { root: false, effective: 0 },
+        "capabilities",
+        Outcome::Unknown,
+        "not run as root",
+        "sudo tcpguard doctor",
+    ),
+    (
+        |f| f.of_host.pins.filesystem = Filesystem::Other,
+        "bpffs",
+        Outcome::Blocking,
+        "no BPF file system",
+        "mount -t bpf",
+    ),
+    (
+        |f| f.of_host.pins.filesystem = Filesystem::Bpf { read_only: true },
+        "bpffs",
+        Outcome::Blocking,
+        "read-only",
+        "remount,rw",
+    ),
+    (
+        |f| f.of_host.pins.filesystem = Filesystem::Unknown,
+        "bpffs",
+        Outcome::Unknown,
+        "may not be looked at",
+        "sudo",
+    ),
+    (
+        |f| f.of_host.pins.owner = Some(Owner { uid: 1000, mode: 0o700 }),
+        "pin_directory",
+        Outcome::Warning,
+        "user 1000",
+        "chown -R tcpguard:tcpguard",
+    ),
+    (
+        |f| f.of_host.pins.owner = Some(Owner { uid: 997, mode: 0o755 }),
+        "pin_directory",
+        Outcome::Warning,
+        "0755",
+        "chmod 0700",
+    ),
+    (
+        |f| f.layouts = vec![layout(ABI_VERSION - 1, NETNS)],
+        "stale_pins",
+        Outcome::Warning,
+        "takes it over",
+        "systemctl restart tcpguard",
+    ),
+    (
+        |f| f.layouts = vec![layout(ABI_VERSION, NETNS), layout(1024 * 1000 + ABI_VERSION, NETNS)],
+        "stale_pins",
+        Outcome::Warning,
+        "room for 1024 rules",
+        "systemctl restart tcpguard",
+    ),
+    (
+        |f| f.layouts = vec![layout(ABI_VERSION, NETNS + 1)],
+        "stale_pins",
+        Outcome::Note,
+        "another network namespace",
+        "",
+    ),
+    (
+        |f| stop(f, Agent::NotRunning),
+        "stale_pins",
+        Outcome::Warning,
+        "still on eth0",
+        "systemctl start",
+    ),
+    // The configuration.
+    (
+        |f| {
+            f.of_host.config =
+                ConfigFacts::Invalid { path: "/c".into(), problems: vec!["line 3: x".into()] }
+        },
+        "configuration",
+        Outcome::Blocking,
+        "line 3: x",
+        "edit /c",
+    ),
+    (
+        |f| {
+            stop(f, Agent::NotRunning);
+            f.of_host.config = ConfigFacts::Valid { path: "/c".into(), interfaces: Vec::new() };
+        },
+        "configuration",
+        Outcome::Blocking,
+        "names no interface",
+        "edit /c",
+    ),
+    (
+        |f| f.of_host.config = ConfigFacts::Absent { path: "/c".into() },
+        "configuration",
+        Outcome::Note,
+        "there is none",
+        "config init",
+    ),
+    (
+        |f| {
+            f.of_host.config =
+                ConfigFacts::Unreadable { path: "/c".into(), reason: "denied".into() }
+        },
+        "configuration",
+        Outcome::Unknown,
+        "denied",
+        "sudo",
+    ),
+];

@@ -1,0 +1,133 @@
+//! Broken interfaces, and other programs on them.
+
+use super::*;
+
+pub(super) const CASES: &[Case] = &[
+    // Interfaces.
+    (
+        |f| f.of_host.interfaces[0].link = None,
+        "interface",
+        Outcome::Blocking,
+        "this host has: lo, eth0",
+        "tcpguard.toml",
+    ),
+    (|f| link(f).ethernet = false, "ethernet", Outcome::Blocking, "tunnel", "tcpguard.toml"),
+    (|f| link(f).loopback = true, "ethernet", Outcome::Note, "loopback", ""),
+    (
+        |f| link(f).state = OperState::Down,
+        "link_state",
+        Outcome::Warning,
+        "down",
+        "ip link set dev eth0 up",
+    ),
+    (
+        |f| link(f).xdp = Some(XdpFeatures { basic: false, takes: false, large_packets: false }),
+        "native_xdp",
+        Outcome::Note,
+        "EOPNOTSUPP",
+        "",
+    ),
+    (|f| link(f).xdp = None, "native_xdp", Outcome::Note, "6.3", ""),
+    (
+        |f| {
+            link(f).mtu = 9000;
+            link(f).xdp = Some(XdpFeatures { basic: true, takes: true, large_packets: false });
+        },
+        "mtu",
+        Outcome::Warning,
+        "ERANGE or EINVAL",
+        "ip link set dev eth0 mtu 3502",
+    ),
+    (
+        |f| {
+            link(f).received = Some(false);
+            link(f).programs = Ok(Vec::new());
+        },
+        "other_end",
+        Outcome::Note,
+        "XDP_TX",
+        "generic",
+    ),
+    (|f| link(f).merges = Some(true), "lro", Outcome::Warning, "LRO", "ethtool -K eth0 lro off"),
+    (
+        |f| {
+            link(f).strips_vlan = Some(true);
+            link(f).vlans = vec!["eth0.7".to_owned()];
+        },
+        "vlan_tags",
+        Outcome::Warning,
+        "eth0.7",
+        "ethtool -K eth0 rxvlan off",
+    ),
+    (
+        |f| {
+            link(f).kind = Some("bridge".to_owned());
+            link(f).members = vec!["eth1".to_owned(), "eth2".to_owned()];
+        },
+        "stacked",
+        Outcome::Warning,
+        "a bridge of",
+        "[\"eth1\", \"eth2\"]",
+    ),
+    (
+        |f| {
+            link(f).kind = Some("vlan".to_owned());
+            link(f).below = Some("eth1".to_owned());
+        },
+        "stacked",
+        Outcome::Warning,
+        "a vlan upon eth1",
+        "[\"eth1\"]",
+    ),
+    (
+        |f| link(f).master = Some(("br0".to_owned(), "bridge".to_owned())),
+        "stacked",
+        Outcome::Note,
+        "a member of br0 (bridge)",
+        "",
+    ),
+    (|f| link(f).device.lost = Some(50), "lost_by_interface", Outcome::Note, "50 packets", ""),
+    (
+        |f| link(f).device.lost = Some(5_000),
+        "lost_by_interface",
+        Outcome::Warning,
+        "5000 packets",
+        "tcpguard tune",
+    ),
+    // Other programs.
+    (
+        |f| link(f).programs = Ok(vec![foreign(Hook::XdpNative, Some("xdp_dispatcher"))]),
+        "xdp_program",
+        Outcome::Blocking,
+        "EBUSY",
+        "xdp-loader unload eth0",
+    ),
+    (
+        |f| link(f).programs = Ok(vec![foreign(Hook::XdpGeneric, Some("firewall"))]),
+        "xdp_program",
+        Outcome::Blocking,
+        "firewall (id 42, generic XDP)",
+        "bpftool net show dev eth0",
+    ),
+    (
+        |f| link(f).programs = Ok(vec![foreign(Hook::XdpNative, None)]),
+        "xdp_program",
+        Outcome::Unknown,
+        "id 42",
+        "sudo",
+    ),
+    (
+        |f| link(f).programs = Err("no netlink".to_owned()),
+        "xdp_program",
+        Outcome::Unknown,
+        "no netlink",
+        "ip link show",
+    ),
+    (
+        |f| link(f).programs = Ok(vec![ours(), foreign(Hook::TcxEgress, Some("shaper"))]),
+        "tc_programs",
+        Outcome::Note,
+        "shaper (id 42, TCX egress)",
+        "bpftool",
+    ),
+];

@@ -1,0 +1,156 @@
+//! Broken settings, services and agents.
+
+use super::*;
+
+pub(super) const CASES: &[Case] = &[
+    // Settings and load.
+    (
+        |f| f.of_host.tune = judged(&f.of_host.host, &[("net.ipv4.tcp_syncookies", "0")], ""),
+        "sysctls",
+        Outcome::Warning,
+        "0, 1 is advised",
+        "sysctl -w net.ipv4.tcp_syncookies=1",
+    ),
+    (
+        |f| f.of_host.tune = judged(&f.of_host.host, &[], "net.ipv4.tcp_tw_recycle = 1\n"),
+        "sysctls",
+        Outcome::Note,
+        "99-web.conf:1",
+        "edit /etc/sysctl.d/99-web.conf",
+    ),
+    (
+        |f| f.of_host.host.listeners[0].backlog = 1,
+        "listener_limits",
+        Outcome::Warning,
+        "a backlog of 1,",
+        "tcpguard listeners",
+    ),
+    (
+        |f| f.of_host.host.listeners[0].backlog = 100,
+        "listener_limits",
+        Outcome::Note,
+        "somaxconn is 4096",
+        "tcpguard listeners",
+    ),
+    (
+        |f| {
+            f.of_host.host.listeners[0].backlog = 100;
+            f.of_host.host.load.listen_overflows = 12;
+        },
+        "listener_limits",
+        Outcome::Warning,
+        "12 connections were lost",
+        "tcpguard listeners",
+    ),
+    (
+        |f| f.of_host.host.load.backlog_drops = 3_000,
+        "lost_by_cpus",
+        Outcome::Warning,
+        "3000 packets",
+        "tcpguard tune",
+    ),
+    (
+        |f| f.of_host.host.load.received_by_busiest = 990_000,
+        "receive_skew",
+        Outcome::Note,
+        "one of 4 CPUs took 99 %",
+        "tcpguard tune",
+    ),
+    (
+        |f| {
+            f.of_host.host.load.received_by_busiest = 800_000;
+            f.of_host.host.load.squeezed = 7;
+        },
+        "receive_skew",
+        Outcome::Warning,
+        "not always keep up",
+        "tcpguard tune",
+    ),
+    // The service.
+    (
+        |f| {
+            f.of_host.service.unit =
+                unit(&[("PrivateNetwork", "yes"), ("DropInPaths", "/etc/x.conf")])
+        },
+        "unit",
+        Outcome::Blocking,
+        "drop-ins: /etc/x.conf",
+        "PrivateNetwork=no",
+    ),
+    (
+        |f| f.of_host.service.unit = unit(&[("SystemCallFilter", "~bpf mount")]),
+        "unit",
+        Outcome::Blocking,
+        "bpf(2) is forbidden",
+        "SystemCallFilter=bpf",
+    ),
+    (
+        |f| f.of_host.service.unit = unit(&[("ActiveState", "failed"), ("Result", "watchdog")]),
+        "unit",
+        Outcome::Warning,
+        "watchdog",
+        "journalctl",
+    ),
+    (
+        |f| f.of_host.service.unit = unit(&[("LoadState", "not-found")]),
+        "unit",
+        Outcome::Note,
+        "by hand",
+        "",
+    ),
+    (
+        |f| f.of_host.service.journald = journald("Storage", "none"),
+        "journald",
+        Outcome::Warning,
+        "kept nowhere",
+        "edit /etc/systemd/journald.conf.d/x.conf",
+    ),
+    (
+        |f| f.of_host.service.journald = journald("RateLimitBurst", "50"),
+        "journald",
+        Outcome::Warning,
+        "RateLimitBurst=50",
+        "RateLimitBurst=10000",
+    ),
+    (
+        |f| f.of_host.service.synchronised = Some(false),
+        "time_sync",
+        Outcome::Note,
+        "in step",
+        "timedatectl",
+    ),
+    // The agent.
+    (
+        |f| stop(f, Agent::Silent("no answer".to_owned())),
+        "agent",
+        Outcome::Blocking,
+        "no answer",
+        "systemctl restart",
+    ),
+    (
+        |f| with_status(f, |status| status.daemon.version = "0.0.9".to_owned()),
+        "agent_version",
+        Outcome::Warning,
+        "0.0.9",
+        "systemctl restart",
+    ),
+    (
+        |f| {
+            with_status(f, |status| {
+                status.rules.drift_since = Some(now());
+                status.rules.in_kernel = Some(1);
+            });
+        },
+        "drift",
+        Outcome::Warning,
+        "3 rules are wanted, 1 are in the kernel",
+        "systemctl restart",
+    ),
+    (
+        |f| f.selftest = Probed::Known { best: None },
+        "cookies",
+        Outcome::Warning,
+        "no SYN cookies work",
+        "tcpguard selftest",
+    ),
+];

@@ -1,0 +1,48 @@
+//! The facts that `tcpguard doctor` judges: those about the host, and those about the agent.
+
+use tcpguard_host::doctor;
+
+use crate::bpf::Layout;
+use crate::documents::Status;
+
+/// All facts.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The host.
+    pub of_host: doctor::Facts,
+    /// The agent.
+    pub agent: Agent,
+    /// Result of the last self-test of SYN cookies.
+    pub selftest: Probed,
+    /// The map layouts in the directory of the pins.
+    pub layouts: Vec<Layout>,
+    /// Cookie of this network namespace; `None` before Linux 5.14.
+    pub netns: Option<u64>,
+}
+
+/// State of the agent.
+#[derive(Clone, Debug)]
+pub enum Agent {
+    /// It answers.
+    Running(Box<Status>),
+    /// No process listens on the socket.
+    NotRunning,
+    /// This user may not ask it.
+    Denied(String),
+    /// It does not answer, or with something else.
+    Silent(String),
+}
+
+/// Result of the self-test of SYN cookies on this host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Probed {
+    /// Tried on this kernel with these programs and sysctls: the best, in words.
+    Known {
+        /// `None`: none works.
+        best: Option<String>,
+    },
+    /// Not tried, or not since something changed that it depends on.
+    Stale,
+    /// The result is not for everybody's eyes.
+    Hidden,
+}

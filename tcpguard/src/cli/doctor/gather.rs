@@ -1,0 +1,230 @@
+//! Sources of the facts. Only this module reads them; it changes nothing.
+
+mod interfaces;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use tcpguard_host::doctor;
+use tcpguard_host::doctor::facts::{
+    ConfigFacts, Filesystem, FirewallFacts, Kernel, Owner, Pins, Privileges,
+};
+use tcpguard_host::doctor::service;
+use tcpguard_host::firewall::FirewallChoice;
+use tcpguard_host::linux::netfilter::Netfilter;
+use tcpguard_host::linux::{KernelRelease, Sysctls, accounts, capabilities, netns};
+use tcpguard_host::tune::{HostFacts, Tune};
+
+use super::facts::{Agent, Facts, Probed};
+use crate::bpf::features::features;
+use crate::bpf::{Layout, is_bpffs, layouts};
+use crate::config::{self, ConfigError, Overrides};
+use crate::control::{Client, ClientError, Request, Response};
+use crate::documents::selftest::{CookieBackend, Hook, Host};
+use crate::selftest;
+
+/// Paths and interface that are examined.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// The configuration; `None`: the default one.
+    pub(super) config: Option<PathBuf>,
+    /// Directory of the state that survives a restart.
+    pub(super) state_dir: PathBuf,
+    /// Directory of the pins.
+    pub(super) pin_dir: PathBuf,
+    /// Only this interface.
+    pub(super) interface: Option<String>,
+}
+
+/// Everything that the checks look at.
+pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tune) -> Facts {
+    let config = configuration(places.config.as_deref());
+    let (layouts, netns) = (layouts(&places.pin_dir), netns::cookie().ok());
+    let names = match &places.interface {
+        Some(name) => vec![name.clone()],
+        None => guarded(&config, &layouts, netns),
+    };
+    let agent = agent(client);
+    Facts {
+        of_host: doctor::Facts {
+            kernel: kernel(),
+            privileges: privileges(),
+            interfaces: interfaces::of(&names),
+            pins: pins(&places.pin_dir),
+            host,
+            tune,
+            service: service::gather(Path::new("/")),
+            config,
+            agent_runs: matches!(agent, Agent::Running(_)),
+            firewall: firewall(places.config.as_deref()),
+        },
+        agent,
+        selftest: probed(&places.state_dir),
+        layouts,
+        netns,
+    }
+}
+
+fn firewall(config: Option<&Path>) -> FirewallFacts {
+    let rules = Netfilter::default().read(&Sysctls::default());
+    let config = config::read(config, Overrides::default()).ok().map(|loaded| loaded.config);
+    FirewallFacts {
+        rules: rules.map_err(|error| error.to_string()),
+        choice: config.as_ref().map_or_else(FirewallChoice::default, |one| one.cookie_firewall),
+        mark: config.map_or(0, |config| config.cookie_mark),
+    }
+}
+
+fn kernel() -> Kernel {
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").ok();
+    Kernel {
+        release: KernelRelease::running().ok(),
+        btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        features: features(),
+        lockdown: lockdown.as_deref().and_then(chosen).map(str::to_owned),
+        jit: Sysctls::default().read_number("net.core.bpf_jit_enable").ok().flatten(),
+    }
+}
+
+/// The word in brackets of `none [integrity] confidentiality`.
+fn chosen(lockdown: &str) -> Option<&str> {
+    lockdown.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
+}
+
+fn privileges() -> Privileges {
+    Privileges {
+        root: rustix::process::geteuid().is_root(),
+        effective: capabilities::effective().unwrap_or(0),
+    }
+}
+
+fn pins(dir: &Path) -> Pins {
+    let owner = fs::metadata(dir).ok();
+    Pins {
+        dir: dir.to_owned(),
+        filesystem: filesystem(dir),
+        owner: owner.map(|owner| Owner { uid: owner.uid(), mode: owner.mode() & 0o7777 }),
+        service_uid: accounts::user_id("tcpguard"),
+    }
+}
+
+/// The file system that a directory is on, or would be.
+fn filesystem(dir: &Path) -> Filesystem {
+    let Some(there) = dir.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
+        return Filesystem::Unknown;
+    };
+    let Ok(stat) = rustix::fs::statvfs(there) else { return Filesystem::Unknown };
+    match is_bpffs(there) {
+        Ok(true) => {
+            let read_only = stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+            return Filesystem::Bpf { read_only };
+        }
+        Ok(false) => {}
+        Err(_) => return Filesystem::Unknown,
+    }
+    // Below a directory that may not be entered nothing seems to exist.
+    match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Filesystem::Unknown,
+        _ => Filesystem::Other,
+    }
+}
+
+fn configuration(named: Option<&Path>) -> ConfigFacts {
+    let path = named.unwrap_or(Path::new(config::DEFAULT_PATH)).to_owned();
+    match config::read(named, Overrides::default()) {
+        Ok(loaded) if loaded.files.is_empty() => ConfigFacts::Absent { path },
+        Ok(loaded) => ConfigFacts::Valid { path, interfaces: loaded.config.interfaces },
+        Err(ConfigError::Invalid { problems, .. }) => ConfigFacts::Invalid {
+            path,
+            problems: problems.iter().map(ToString::to_string).collect(),
+        },
+        Err(ConfigError::Unreadable { path, source, .. }) => {
+            ConfigFacts::Unreadable { path, reason: source.to_string() }
+        }
+    }
+}
+
+/// The interfaces that the configuration names, or else those with a filter on.
+fn guarded(config: &ConfigFacts, layouts: &[Layout], netns: Option<u64>) -> Vec<String> {
+    if let ConfigFacts::Valid { interfaces, .. } = config
+        && !interfaces.is_empty()
+    {
+        return interfaces.clone();
+    }
+    let here = layouts.iter().filter(|layout| Some(layout.netns) == netns);
+    let mut names: Vec<String> = here.flat_map(|layout| layout.interfaces.clone()).collect();
+    if names.is_empty() {
+        names = interfaces::hardware();
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn agent(client: &Client) -> Agent {
+    match client.call(Request::Status) {
+        Ok(Response::Status(status)) => Agent::Running(status),
+        Ok(_) => Agent::Silent("the agent answers another question than the one asked".to_owned()),
+        Err(ClientError::NotRunning { .. }) => Agent::NotRunning,
+        Err(error @ ClientError::Denied { .. }) => Agent::Denied(error.to_string()),
+        Err(error) => Agent::Silent(error.to_string()),
+    }
+}
+
+fn probed(state_dir: &Path) -> Probed {
+    if !selftest::may_be_seen(state_dir) {
+        return Probed::Hidden;
+    }
+    let known = Host::running().ok().and_then(|host| selftest::load(state_dir, &host));
+    let Some(known) = known else { return Probed::Stale };
+    let words = |(backend, hook): (CookieBackend, Hook)| {
+        format!("{} work ({})", backend.name(), hook.name())
+    };
+    let best =
+        [Hook::Native, Hook::Generic].into_iter().find_map(|hook| Some((known.best(hook)?, hook)));
+    Probed::Known { best: best.map(words) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_in_brackets_holds() {
+        assert_eq!(chosen("none [integrity] confidentiality\n"), Some("integrity"));
+        assert_eq!(chosen("[none] integrity confidentiality"), Some("none"));
+        for odd in ["", "none", "[", "[none", "none]"] {
+            assert_eq!(chosen(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_yet_is_on_what_is_above_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(filesystem(&dir.path().join("not/there")), Filesystem::Other);
+    }
+
+    #[test]
+    fn a_configuration_is_absent_valid_or_wrong_line_by_line() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("tcpguard.toml");
+        let of = |text: &str| {
+            fs::write(&path, text).expect("file");
+            configuration(Some(&path))
+        };
+        let valid = of("[interfaces]\nnames = [\"eth0\"]\n");
+        assert_eq!(
+            valid,
+            ConfigFacts::Valid { path: path.clone(), interfaces: vec!["eth0".to_owned()] }
+        );
+        let ConfigFacts::Invalid { problems, .. } = of("mode = \"odd\"\nnonsense = 1\n") else {
+            panic!("two mistakes")
+        };
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains(":1:8: ") && problems[1].contains(":2:1: "), "{problems:?}");
+        let missing = configuration(Some(Path::new("/no/such/file")));
+        assert!(matches!(missing, ConfigFacts::Unreadable { .. }), "{missing:?}");
+    }
+}

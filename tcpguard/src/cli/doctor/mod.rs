@@ -1,0 +1,151 @@
+//! `tcpguard doctor`: it gathers facts about the host and the agent, and checks them.
+
+mod agent;
+mod bundle;
+mod examine;
+mod facts;
+mod gather;
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use tcpguard_host::doctor::facts::ConfigFacts;
+use tcpguard_host::doctor::{Doctor, Outcome};
+use tcpguard_host::time::Time;
+
+use bundle::Member;
+use examine::examine;
+use facts::{Agent, Facts};
+use gather::{Places, gather};
+
+use super::args::DoctorArgs;
+use super::exit::{CliError, Exit};
+use super::session::Session;
+use super::tune;
+use crate::text::{self, View};
+
+pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
+    if args.fix_hints && session.json {
+        return Err(CliError::Usage(
+            "--fix-hints prints commands and --json a document; leave one of them out".to_owned(),
+        )
+        .into());
+    }
+    let places = Places {
+        config: args.config.clone(),
+        state_dir: session.state_dir.clone(),
+        pin_dir: session.pin_dir.clone(),
+        interface: args.interface.clone(),
+    };
+    let (host, tune) = tune::judged(&session.state_dir, session);
+    let facts = gather(&places, &session.client, host, tune);
+    let doctor = examine(&facts, args.interface.is_some(), Time(jiff::Timestamp::now()));
+    if let Some(path) = &args.bundle {
+        let names = write(path, args.anonymous, &facts, &doctor)?;
+        session.say(&format!("{} holds:\n  {}", path.display(), names.join("\n  ")));
+        let addresses = if args.anonymous { "no addresses" } else { "addresses, but no secrets" };
+        session.say(&format!(
+            "it has {addresses}; look before you send it: tar -tzf {}",
+            path.display()
+        ));
+    }
+    if session.json {
+        session.print_document(&doctor)?;
+    } else if args.fix_hints {
+        session.render(|out, _| text::fixes(out, &doctor))?;
+    } else {
+        session.render(|out, view| text::doctor(out, &doctor, view))?;
+    }
+    Ok(exit(&doctor))
+}
+
+fn exit(doctor: &Doctor) -> Exit {
+    match doctor.result {
+        // The code that says "not running" elsewhere.
+        Outcome::Blocking => Exit::Unreachable,
+        _ if !doctor.complete => Exit::Denied,
+        Outcome::Warning | Outcome::Unknown => Exit::Failed,
+        Outcome::Note | Outcome::Passed => Exit::Done,
+    }
+}
+
+/// Writes the archive and returns the names of its members.
+fn write(
+    path: &Path,
+    anonymous: bool,
+    facts: &Facts,
+    doctor: &Doctor,
+) -> anyhow::Result<Vec<String>> {
+    let view =
+        View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
+    let (mut doctor_page, mut tune_page) = (String::new(), String::new());
+    text::doctor(&mut doctor_page, doctor, &view)?;
+    text::tune(&mut tune_page, &facts.of_host.tune, &view)?;
+    let mut members = vec![
+        Member::new("doctor.txt", doctor_page),
+        Member::document("doctor.json", doctor)?,
+        Member::new("tune.txt", tune_page),
+        Member::document("tune.json", &facts.of_host.tune)?,
+    ];
+    if let Agent::Running(status) = &facts.agent {
+        let mut page = String::new();
+        text::status(&mut page, status, &view, true)?;
+        members.push(Member::new("status.txt", page));
+        members.push(Member::document("status.json", status)?);
+    }
+    members.extend(bundle::of_host(config_path(&facts.of_host.config)));
+    if anonymous {
+        let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        members = bundle::anonymous(members, &hostname);
+    }
+    bundle::write(path, &members, doctor.generated_at).map_err(|error| {
+        let path = path.display();
+        let message = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{path} exists and was left alone; name another file: --bundle FILE")
+            }
+            _ => format!("cannot write {path}: {error}; name another file: --bundle FILE"),
+        };
+        CliError::Refused(message)
+    })?;
+    Ok(members.into_iter().map(|member| member.name).collect())
+}
+
+fn config_path(config: &ConfigFacts) -> &Path {
+    match config {
+        ConfigFacts::Absent { path }
+        | ConfigFacts::Valid { path, .. }
+        | ConfigFacts::Invalid { path, .. }
+        | ConfigFacts::Unreadable { path, .. } => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_decides_and_what_could_not_be_seen_counts() {
+        for (result, complete, exit_code) in [
+            (Outcome::Passed, true, Exit::Done),
+            (Outcome::Note, true, Exit::Done),
+            (Outcome::Unknown, true, Exit::Failed),
+            (Outcome::Unknown, false, Exit::Denied),
+            (Outcome::Warning, true, Exit::Failed),
+            (Outcome::Warning, false, Exit::Denied),
+            (Outcome::Blocking, true, Exit::Unreachable),
+            (Outcome::Blocking, false, Exit::Unreachable),
+        ] {
+            let doctor = Doctor {
+                schema: tcpguard_host::doctor::SCHEMA.to_owned(),
+                generated_at: Time(jiff::Timestamp::UNIX_EPOCH),
+                version: "0.1.0".to_owned(),
+                kernel: None,
+                result,
+                complete,
+                findings: Vec::new(),
+            };
+            assert_eq!(exit(&doctor), exit_code, "{result:?} {complete}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A full accept queue in the status: the agent sees the queue, but not the process that should empty it.
+
+use std::net::SocketAddr;
+
+use tcpguard_host::finding::Finding;
+
+use crate::documents::{Advice, DocumentClass, Status};
+
+/// The finding of the agent about a full accept queue.
+const FULL: &str = "accept_queue_full";
+
+/// Whether the agent says that an accept queue is full.
+pub fn is_told(status: &Status) -> bool {
+    status.health.iter().any(|finding| finding.code == FULL)
+}
+
+/// Replaces the agent's text with the process that accepts too slowly and the setting that limits its
+/// queue.
+pub fn name_processes(status: &mut Status, found: &[Finding]) {
+    let of = |at: &str| {
+        let about = |finding: &&Finding| {
+            finding.code.starts_with("accept_queue") && finding.subject.as_deref() == Some(at)
+        };
+        found.iter().find(about)
+    };
+    for health in status.health.iter_mut().filter(|health| health.code == FULL) {
+        if let Some(finding) = health.subject.as_deref().and_then(of) {
+            (health.text, health.hint) = (finding.text.clone(), finding.hint.clone());
+        }
+    }
+    for attack in &mut status.incidents {
+        let at = SocketAddr::new(attack.dst, attack.port).to_string();
+        if let (DocumentClass::ListenerOverload, Some(finding)) = (attack.class, of(&at)) {
+            attack.advice = Some(Advice {
+                text: format!("{}; {}; all listeners", finding.text, finding.hint),
+                command: Some("tcpguard listeners".to_owned()),
+            });
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Explanations: everything that decides about an address, and the evidence of an attack.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use tcpguard_common::abi::RuleRef;
+use tcpguard_engine::{
+    Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp,
+};
+use tcpguard_host::time::Clock;
+
+use super::guard::{Guard, clock};
+use crate::control::{RefusalKind, Response};
+use crate::documents::{
+    Allowed, Explanation, FullIncident, ListenerMitigation, Mitigation, Rule, Source,
+};
+
+impl Guard {
+    /// Everything that decides about the SYNs from `net`, to one port or to any.
+    pub(super) fn explain(&self, net: &IpNet, port: Option<u16>) -> Explanation {
+        let clock = clock();
+        let report = self.engine.report(clock.now);
+        let asked = |listener: &Listener| port.is_none_or(|port| listener.port == port);
+        let reached = reached(net, port, &report);
+        let touches = |other: &IpNet| other.contains(net) || net.contains(other);
+        let rules = |wanted: &dyn Fn(&EngineRule) -> bool| -> Vec<Rule> {
+            let ids: Vec<_> = self
+                .engine
+                .rules(clock.now)
+                .filter(|rule| wanted(rule))
+                .map(|rule| rule.id)
+                .collect();
+            let listed = report.rules.iter().filter(|rule| ids.contains(&rule.id));
+            listed.map(|rule| Rule::build(rule, clock)).collect()
+        };
+        let single = net.prefix_len() == net.max_prefix_len();
+        let (dataplane, key) = (&self.executor.dataplane, &self.executor.config.hash_key);
+        let client = single.then(|| dataplane.client(net.addr()).ok().flatten()).flatten();
+        let counters = match (&client, single) {
+            (Some(client), _) => Some(client.counters),
+            (None, true) => dataplane.source(key, net.addr()).ok().flatten(),
+            (None, false) => None,
+        };
+        let at = |id: &ListenerId| {
+            report.listeners.iter().any(|known| known.id == *id && asked(&known.listener))
+        };
+        Explanation {
+            port,
+            listeners: reached.iter().map(|listener| socket(listener).to_string()).collect(),
+            mitigations: mitigations(&report, &asked, clock),
+            forced: self.forced(&touches, clock.now),
+            prefix: net.to_string(),
+            mode: report.mode.into(),
+            rules: rules(&|rule| match &rule.matcher {
+                Matcher::Source(other, ports) => {
+                    touches(other) && port.is_none_or(|port| ports.contains(port))
+                }
+                Matcher::Signature { .. } => false,
+            }),
+            signatures: rules(&|rule| match &rule.matcher {
+                Matcher::Signature { listener, .. } => {
+                    port.is_none() || *listener == ListenerId::HOST || at(listener)
+                }
+                Matcher::Source(..) => false,
+            }),
+            allowed: report
+                .allowed
+                .iter()
+                .filter(|allowed| touches(&allowed.net))
+                .map(|allowed| Allowed::build(allowed, clock))
+                .collect(),
+            exempt: self.engine.exemption(net).map(|(prefix, why)| format!("{why} ({prefix})")),
+            clients: self.executor.clients_within(net).into(),
+            completed_at: client
+                .map(|client| clock.time_at(Timestamp::from_nanos(client.completed_ns))),
+            source: counters.map(|counters| Source {
+                addr: net.addr(),
+                syn: counters.syn,
+                syn_ack: counters.syn_ack,
+                ack: counters.ack,
+                rst: counters.rst,
+                completed: counters.completed,
+                validated: client.is_some(),
+            }),
+        }
+    }
+
+    /// The rules on sources, by number, that the kernel holds to be forced.
+    fn forced(&self, touches: &dyn Fn(&IpNet) -> bool, now: Timestamp) -> Vec<u32> {
+        let (dataplane, set) = (&self.executor.dataplane, self.executor.config.rule_set);
+        let rules = self.engine.rules(now).filter_map(|rule| match &rule.matcher {
+            Matcher::Source(net, ports) if touches(net) => {
+                // Those of its other ports are the same.
+                let port = ports.entries().next()?;
+                let found = dataplane.source_rule(set, net, port).ok().flatten()?;
+                Some((rule.id.0, found))
+            }
+            _ => None,
+        });
+        rules.filter(|(_, found)| found.flags & RuleRef::FORCED != 0).map(|(id, _)| id).collect()
+    }
+
+    /// The evidence of an attack: one of this run, or one on record.
+    pub(super) fn explain_incident(&self, id: u64) -> Response {
+        let clock = clock();
+        let report = self.engine.report(clock.now);
+        let open = report.incidents.iter().find(|incident| incident.id == id);
+        let found = open
+            .map(|incident| FullIncident::build(incident, &report, clock))
+            .or_else(|| self.incidents.find(id).cloned());
+        match found {
+            Some(attack) => Response::IncidentExplained(Box::new(attack)),
+            None => Response::refused(
+                RefusalKind::NotFound,
+                format!(
+                    "no attack #{id} is open or among the last {}; older ones: journalctl -t tcpguard \
+                     TCPGUARD_INCIDENT_ID={id}",
+                    tcpguard_engine::Limits::PAST_INCIDENTS
+                ),
+            ),
+        }
+    }
+}
+
+impl Guard {
+    /// The timeline of an attack's counters.
+    pub(super) fn timeline(&self, id: u64) -> Response {
+        match self.incidents.timeline(id, clock()) {
+            Some(line) => Response::Timeline(Box::new(line)),
+            None => Response::refused(
+                RefusalKind::NotFound,
+                format!(
+                    "nothing was recorded over time of attack #{id}; see: tcpguard explain {id}"
+                ),
+            ),
+        }
+    }
+}
+
+/// The listeners on `port` that SYNs from `net` can reach.
+fn reached(net: &IpNet, port: Option<u16>, report: &Report) -> Vec<Listener> {
+    let all = report.listeners.iter().map(|known| known.listener);
+    let on_port: Vec<Listener> = all.filter(|listener| Some(listener.port) == port).collect();
+    let v4_wildcard = on_port.iter().any(|one| one.addr == Ipv4Addr::UNSPECIFIED);
+    let reaches = |listener: &Listener| match (net, listener.addr) {
+        (IpNet::V4(_), IpAddr::V4(_)) | (IpNet::V6(_), IpAddr::V6(_)) => true,
+        // A socket for both families, unless there is one for IPv4 alone.
+        (IpNet::V4(_), IpAddr::V6(addr)) => addr.is_unspecified() && !v4_wildcard,
+        (IpNet::V6(_), IpAddr::V4(_)) => false,
+    };
+    on_port.into_iter().filter(reaches).collect()
+}
+
+fn socket(listener: &Listener) -> SocketAddr {
+    SocketAddr::new(listener.addr, listener.port)
+}
+
+/// The active mitigations beside rules, at the listeners that are asked about.
+fn mitigations(
+    report: &Report,
+    asked: &dyn Fn(&Listener) -> bool,
+    clock: Clock,
+) -> Vec<ListenerMitigation> {
+    let listeners = report.listeners.iter().filter(|known| asked(&known.listener));
+    let of_listeners = listeners.flat_map(|listener| {
+        let taken = listener
+            .mitigations
+            .iter()
+            .filter(|mitigation| mitigation.state == MitigationState::Active);
+        taken.map(|mitigation| (listener.listener, mitigation))
+    });
+    of_listeners
+        .map(|(listener, mitigation)| ListenerMitigation {
+            listener: socket(&listener).to_string(),
+            mitigation: Mitigation::build(mitigation, clock),
+        })
+        .collect()
+}

@@ -1,0 +1,224 @@
+//! Facts for the status that are not in the engine's report.
+
+use tcpguard_common::abi::{PacketCounters, maps};
+use tcpguard_engine::TcpExt;
+use tcpguard_host::escape;
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
+
+use super::guard::{Guard, Snapshot, clock};
+use super::heap;
+use super::mitigations::Maker;
+use super::obstacles::Obstacle;
+use crate::bpf::ProgramCost;
+use crate::control::{Request, Response};
+use crate::documents::{
+    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, PAST_LISTED,
+    Program, Reading, Rule, Status,
+};
+use crate::telemetry::stderr;
+
+/// Rates are taken over about this long.
+const RATE_WINDOW_MS: u128 = 1000;
+
+impl Guard {
+    /// Answers a request that changes nothing.
+    pub(super) fn read(&self, request: &Request) -> Response {
+        let clock = clock();
+        let report = self.engine.report(clock.now);
+        match request {
+            Request::Rules => Response::Rules {
+                rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),
+                allowed: report.allowed.iter().map(|one| Allowed::build(one, clock)).collect(),
+            },
+            Request::Explain { prefix, port } => {
+                Response::Explained(Box::new(self.explain(prefix, *port)))
+            }
+            Request::ExplainIncident { id } => self.explain_incident(*id),
+            Request::Timeline { id } => self.timeline(*id),
+            Request::Effective => self.effective(),
+            Request::Alerts { since } => self.alerts_since(*since),
+            Request::Mode => {
+                Response::Mode { mode: report.mode.into(), ends: self.mode_reverts(clock) }
+            }
+            _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let clock = clock();
+        let last = self.snapshots.back();
+        let earlier = last.and_then(|last| {
+            self.snapshots
+                .iter()
+                .rev()
+                .find(|snapshot| last.at.since(snapshot.at).as_millis() >= RATE_WINDOW_MS)
+                .or(self.snapshots.front())
+                .filter(|snapshot| snapshot.at < last.at)
+        });
+        let found = self.hot_sources.found();
+        let count = |name, entries: Option<usize>, max_entries: u32| MapFacts {
+            entries: entries.map(|entries| entries as u64),
+            ..fill(name, 0, max_entries)
+        };
+        let maps = vec![
+            count("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
+            count("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
+            fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
+            fill(Map::RULES, self.executor.rule_places(), self.config.settings.rules),
+        ];
+        Facts {
+            clock,
+            interval: self.config.settings.poll,
+            hostname: escape::shown(&rustix::system::uname().nodename().to_string_lossy())
+                .into_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started_at,
+            config: self.provenance.facts(self.config.path.clone()),
+            mode_reverts: self.mode_reverts(clock),
+            heartbeat: last.map(|last| last.at),
+            heap: heap::in_use(),
+            interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
+            losses: self.losses(),
+            // One that cannot be read is as good as none.
+            conntrack: conntrack(&Sysctls::default()).ok().flatten(),
+            tcp_ext: Reading {
+                now: last.map_or_else(TcpExt::default, |last| last.tcp_ext),
+                earlier: last
+                    .zip(earlier)
+                    .map(|(last, earlier)| (earlier.tcp_ext, last.at.since(earlier.at))),
+            },
+            cookies: self.cookies(&maps),
+            rules_in_kernel: self.rules_in_kernel,
+            drift_since: self.drift_since,
+            maps,
+            sources: found.map_or_else(Vec::new, |found| found.busiest.clone()),
+            sources_at: found.map(|found| found.at),
+            programs: self.programs(),
+            counts: self.counts.document(),
+            health: self.health(),
+            alerts: self.alerts.history().of_a_day(clock.wall),
+            past: self.incidents.past().take(PAST_LISTED).cloned().collect(),
+        }
+    }
+
+    fn cookies(&self, maps: &[MapFacts]) -> CookieFacts {
+        let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
+        let cookies = &self.mitigations.cookies;
+        let (backend, reason) = match (syncookies, cookies.maker()) {
+            (Some(0), _) => {
+                let obstacle = Obstacle::NoCookies { switched_off: true };
+                (CookieBackend::None, Some(obstacle.to_string()))
+            }
+            (_, Maker::Own) => (CookieBackend::Own, None),
+            (_, Maker::Helper) => {
+                (CookieBackend::KernelHelper, cookies.reason().map(str::to_owned))
+            }
+            (_, Maker::Kernel) => (CookieBackend::Kernel, cookies.reason().map(str::to_owned)),
+        };
+        let slots = self.executor.listeners.iter().map(|followed| followed.slot());
+        let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
+        let invalid = slots.map(|slot| failed(slot).invalid).sum();
+        let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);
+        CookieFacts { backend, reason, invalid, validated_clients: clients }
+    }
+
+    /// Losses over the longest time that is remembered, because losses come in bursts.
+    pub(super) fn losses(&self) -> Reading<LossCounters> {
+        let Some(last) = self.snapshots.back() else { return Reading::default() };
+        let first = self.snapshots.front().filter(|first| first.at < last.at);
+        Reading {
+            now: last.received.losses.clone(),
+            earlier: first.map(|first| (first.received.losses.clone(), last.at.since(first.at))),
+        }
+    }
+
+    fn programs(&self) -> Vec<Program> {
+        let program = |cost: ProgramCost| Program {
+            name: cost.name,
+            runs: cost.runs,
+            run_ns: cost.run_time.as_nanos() as u64,
+            cost: None,
+        };
+        let costs = self.object.costs().into_iter().chain(self.mitigations.cookies.costs());
+        costs.map(program).collect()
+    }
+
+    fn health(&self) -> Vec<Health> {
+        let mut health = self.health.clone();
+        health.extend(self.provenance.health());
+        health.extend(self.host.health(boot_time()));
+        health.extend(self.firewall.health());
+        let lost = self.alerts.lost() + stderr::lost();
+        if lost > 0 {
+            health.push(Health {
+                code: "journal_lost".to_owned(),
+                severity: Severity::Warning,
+                subject: None,
+                text: format!("{lost} alerts and log lines did not reach the journal"),
+                hint: "look at it: systemctl status systemd-journald".to_owned(),
+            });
+        }
+        if let Some(why) = self.writer.trouble() {
+            health.push(Health {
+                code: "state_unwritten".to_owned(),
+                severity: Severity::Warning,
+                subject: None,
+                text: format!("rules and mode may be forgotten when the agent starts again: {why}"),
+                hint: format!("make room: df -h {}", self.config.state_dir.display()),
+            });
+        }
+        if let Some((interface, program)) = self.mitigations.cookies.behind() {
+            health.push(Health {
+                code: "tc_before".to_owned(),
+                severity: Severity::Warning,
+                subject: Some(interface.to_owned()),
+                text: format!(
+                    "another tc program runs before the guard's for what arrives at {interface}: \
+                     {program}; if it ends the chain, cookies are not taken back"
+                ),
+                hint: format!("see whose it is: bpftool net show dev {interface}"),
+            });
+        }
+        let left_out = &self.executor.listeners.left_out;
+        if left_out.count() > 0 {
+            health.push(Health {
+                code: "listeners_full".to_owned(),
+                severity: Severity::Critical,
+                subject: Some("LISTENERS".to_owned()),
+                text: left_out.to_string(),
+                hint: "see whose they are: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
+                       tcpguard reload"
+                    .to_owned(),
+            });
+        }
+        health
+    }
+}
+
+fn packet_readings(
+    last: Option<&Snapshot>,
+    earlier: Option<&Snapshot>,
+) -> Vec<Reading<PacketCounters>> {
+    let Some(last) = last else { return Vec::new() };
+    last.received
+        .packets
+        .iter()
+        .enumerate()
+        .map(|(place, now)| Reading {
+            now: *now,
+            earlier: earlier.and_then(|earlier| {
+                Some((*earlier.received.packets.get(place)?, last.at.since(earlier.at)))
+            }),
+        })
+        .collect()
+}
+
+fn fill(name: &str, entries: usize, max_entries: u32) -> MapFacts {
+    MapFacts {
+        name: name.to_owned(),
+        entries: Some(entries as u64),
+        max_entries: max_entries.into(),
+    }
+}

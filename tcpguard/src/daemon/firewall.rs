@@ -1,0 +1,304 @@
+//! The host's packet filter, as far as SYN cookies depend on it: whether it has changed is asked every
+//! second, its rules are read only where cookies are made, refused or about to be made.
+
+use std::collections::BTreeMap;
+
+use tcpguard_engine::{ListenerKind, Timestamp};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
+use tcpguard_host::linux::netfilter::legacy::{self, Tables};
+use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
+use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
+
+use super::listeners::Followed;
+use super::obstacles::Obstacle;
+use super::pace::Pace;
+use crate::config::Config;
+use crate::documents::Health;
+
+/// Kinds of interfaces that show packets of other ones under their own name.
+const STACKED: [&str; 10] =
+    ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec", "hsr"];
+
+/// State of the packet filter.
+#[derive(Debug, Default)]
+pub struct Firewall {
+    netfilter: Netfilter,
+    /// The conditions as they were seen last, and as they were when the rules were read.
+    seen: Option<Seen>,
+    read: Option<Seen>,
+    rules: RuleSet,
+    /// Pace at which the rules are read again.
+    reading: Pace,
+    /// Pace at which the rules of iptables-legacy are compared again, and the time of the last comparison.
+    comparing: Pace,
+    compared: Option<Timestamp>,
+    /// Interfaces by which packets arrive, and the poll in which they were determined.
+    ways: Vec<Way>,
+    looked: Option<Timestamp>,
+    /// Verdicts of the rules on listeners that are reached by these interfaces.
+    verdicts: BTreeMap<Asked, Option<Offence>>,
+    /// Reason for which the rules are not known, as it was logged last.
+    reported: Option<String>,
+}
+
+/// Conditions on which the verdicts depend.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Seen {
+    generation: Option<u32>,
+    strict: bool,
+    /// The tables of iptables-legacy, which have no generation, and the digest of their rules.
+    legacy: Tables,
+    digest: Option<u64>,
+    choice: FirewallChoice,
+    mark: u32,
+}
+
+/// Degree to which cookies depend on the rules at present.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// No dependence: cookies are neither made nor refused.
+    None,
+    /// Cookies are made or refused.
+    Cookies,
+    /// Cookies are about to be made.
+    Now,
+}
+
+/// Inputs of a verdict beside the rules and the interfaces; see [`Question`].
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Asked {
+    port: u16,
+    ipv4: bool,
+    ipv6: bool,
+    mark: u32,
+}
+
+impl Firewall {
+    /// Whether something has changed since the rules were read: a rule, or an element of a set,
+    /// `nf_conntrack_tcp_loose`, or the configuration of the firewall. The rules of iptables-legacy are compared only
+    /// where there is a need.
+    pub fn poll(&mut self, now: Timestamp, config: &Config, need: Need) -> bool {
+        let asked = self.netfilter.generation().and_then(|generation| {
+            let strict = netfilter::is_strict(&Sysctls::default())?;
+            Ok((generation, strict))
+        });
+        match asked {
+            Ok((generation, strict)) => {
+                let legacy = legacy::tables();
+                let digest = self.digest(now, &legacy, need);
+                if self.seen.as_ref().is_none_or(|seen| seen.legacy.unread != legacy.unread) {
+                    self.rules.legacy.clone_from(&legacy.unread);
+                }
+                self.seen = Some(Seen {
+                    generation,
+                    strict,
+                    legacy,
+                    digest,
+                    choice: config.cookie_firewall,
+                    mark: config.cookie_mark,
+                });
+            }
+            Err(error) => self.tell(error.to_string()),
+        }
+        self.seen != self.read
+    }
+
+    /// The digest of the rules of iptables-legacy. It is computed anew where there is a need, once a poll at
+    /// most, and is the last one otherwise.
+    fn digest(&mut self, now: Timestamp, tables: &Tables, need: Need) -> Option<u64> {
+        let due = match need {
+            Need::None => false,
+            Need::Cookies => self.comparing.is_due(now),
+            Need::Now => self.compared != Some(now),
+        };
+        if tables.is_empty() || !due {
+            let last = self.seen.as_ref().filter(|seen| seen.legacy == *tables);
+            return last.and_then(|seen| seen.digest);
+        }
+        let begun = cpu_time();
+        let digest = legacy::digest(tables);
+        self.compared = Some(now);
+        self.comparing.took(now, cpu_time().saturating_sub(begun));
+        Some(digest)
+    }
+
+    /// Reads the rules after a change. Returns whether they differ now: many changes are of addresses in sets, which
+    /// are not read. A process that can cause changes may do so as often as it likes. So unless the rules are `wanted`
+    /// now, they are read no more often than that may cost.
+    pub fn refresh(&mut self, now: Timestamp, wanted: bool) -> bool {
+        let due = wanted || self.reading.is_due(now);
+        if !due || self.seen == self.read {
+            return false;
+        }
+        let begun = cpu_time();
+        let rules = match self.netfilter.read(&Sysctls::default()) {
+            Ok(rules) => {
+                self.reported = None;
+                rules
+            }
+            // Unknown rules are no obstacle: the agent stops cookies anyway where they are not redeemed.
+            Err(error) => {
+                self.tell(error.to_string());
+                RuleSet::default()
+            }
+        };
+        let differs = self.take(rules);
+        self.reading.took(now, cpu_time().saturating_sub(begun));
+        differs
+    }
+
+    /// Uses these rules from now on. Returns whether they, or their configuration, differ from before.
+    fn take(&mut self, rules: RuleSet) -> bool {
+        let configured = |seen: &Seen| (seen.choice, seen.mark);
+        let differs = self.rules != rules
+            || self.read.as_ref().map(configured) != self.seen.as_ref().map(configured);
+        self.read.clone_from(&self.seen);
+        if differs {
+            self.rules = rules;
+            self.verdicts.clear();
+        }
+        differs
+    }
+
+    fn tell(&mut self, why: String) {
+        if self.reported.as_ref() != Some(&why) {
+            log::warn!("the packet filter's rules are not known: {why}");
+            self.reported = Some(why);
+        }
+    }
+
+    /// The part of the rules that cannot be read, where cookies depend on them.
+    pub fn health(&self) -> Option<Health> {
+        let refuses = |seen: &Seen| seen.choice == FirewallChoice::Refuse;
+        let what = unread(&self.rules).filter(|_| self.seen.as_ref().is_some_and(refuses))?;
+        Some(Health {
+            code: "firewall_unread".to_owned(),
+            severity: Severity::Warning,
+            subject: None,
+            text: format!(
+                "{what}: SYN cookies may bypass rules that deny SYNs, or lock clients out"
+            ),
+            hint: "systemctl restart tcpguard; if the note stays: sudo tcpguard doctor".to_owned(),
+        })
+    }
+
+    /// The obstacle that forbids cookies at a listener, in the poll of `now`. `own`: they are made by the XDP program,
+    /// which can mark them.
+    pub fn forbids(
+        &mut self,
+        now: Timestamp,
+        followed: &Followed,
+        own: bool,
+        guarded: &[Interface],
+    ) -> Option<Obstacle> {
+        let Seen { choice, mark, .. } = *self.read.as_ref()?;
+        if choice == FirewallChoice::Allow || followed.kind != ListenerKind::Local {
+            return None;
+        }
+        if self.looked != Some(now) {
+            self.looked = Some(now);
+            self.come_by(ways(guarded));
+        }
+        let addr = followed.listener.addr;
+        let offence = self.verdict(Asked {
+            port: followed.listener.port,
+            ipv4: addr.is_ipv4() || addr.is_unspecified(),
+            ipv6: addr.is_ipv6(),
+            mark: if own { mark } else { 0 },
+        })?;
+        Some(Obstacle::Firewall { offence: Box::new(offence), own, mark })
+    }
+
+    /// Takes note of the interfaces by which packets come.
+    fn come_by(&mut self, ways: Vec<Way>) {
+        if ways != self.ways {
+            self.ways = ways;
+            self.verdicts.clear();
+        }
+    }
+
+    /// Returns the first rule that depends on the SYN, found once for all listeners that are alike to the rules.
+    fn verdict(&mut self, asked: Asked) -> Option<Offence> {
+        let (rules, ways) = (&self.rules, &self.ways);
+        let judge = || {
+            let Asked { port, ipv4, ipv6, mark } = asked;
+            offences(rules, &Question { port, ipv4, ipv6, ways, mark }).into_iter().next()
+        };
+        self.verdicts.entry(asked).or_insert_with(judge).clone()
+    }
+}
+
+/// The interfaces by which the packet filter sees packets arrive; none, which stands for any, where others may be above
+/// the attached ones.
+fn ways(guarded: &[Interface]) -> Vec<Way> {
+    let stacked = |one: &Interface| one.kind.as_deref().is_some_and(|kind| STACKED.contains(&kind));
+    match interfaces::list() {
+        Ok(all) if !all.iter().any(stacked) => {
+            guarded.iter().map(|one| Way { name: one.name.clone(), index: one.index }).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hint_check;
+    use tcpguard_host::firewall::Kind;
+    use tcpguard_host::firewall::recorded::{NEW_NOT_SYN, UFW, recorded};
+
+    const HTTPS: Asked = Asked { port: 443, ipv4: true, ipv6: true, mark: 0 };
+
+    fn seen(generation: u32, mark: u32) -> Option<Seen> {
+        let (legacy, choice) = (Tables::default(), FirewallChoice::Refuse);
+        let generation = Some(generation);
+        Some(Seen { generation, strict: false, legacy, digest: None, choice, mark })
+    }
+
+    #[test]
+    fn only_other_rules_and_another_configuration_are_a_change() {
+        let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
+        assert!(firewall.take(recorded(UFW)), "read for the first time");
+        firewall.seen = seen(2, 0);
+        assert!(!firewall.take(recorded(UFW)), "an address was banned");
+        assert_eq!(firewall.read, firewall.seen);
+        firewall.seen = seen(3, 0);
+        assert!(firewall.take(recorded(NEW_NOT_SYN)));
+        firewall.seen = seen(3, 0x100);
+        assert!(firewall.take(recorded(NEW_NOT_SYN)), "a mark is set");
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_are_noted_unless_cookies_are_allowed_anyway() {
+        let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
+        firewall.take(recorded(UFW));
+        assert_eq!(firewall.health().map(|note| note.code), None);
+        let legacy = vec!["ip filter: Permission denied (os error 13)".to_owned()];
+        firewall.take(RuleSet { legacy, ..recorded(UFW) });
+        let note = firewall.health().expect("a note");
+        assert_eq!(note.code, "firewall_unread");
+        assert!(note.text.contains("(ip filter: Permission denied"), "{}", note.text);
+        assert!(hint_check::is_named(&note.hint), "{}", note.hint);
+        firewall.seen = Some(Seen { choice: FirewallChoice::Allow, ..seen(1, 0).expect("seen") });
+        assert!(firewall.health().is_none(), "the operator allows cookies regardless of rules");
+    }
+
+    #[test]
+    fn a_verdict_holds_until_the_rules_or_the_interfaces_are_others() {
+        let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
+        firewall.take(recorded(NEW_NOT_SYN));
+        let kind = |firewall: &mut Firewall| firewall.verdict(HTTPS).map(|offence| offence.kind);
+        assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
+        // Found again without the rules.
+        let rules = std::mem::take(&mut firewall.rules);
+        firewall.come_by(Vec::new());
+        assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
+        firewall.come_by(vec![Way { name: "eth0".to_owned(), index: 2 }]);
+        assert_eq!(kind(&mut firewall), None);
+        firewall.take(rules);
+        assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
+        firewall.take(recorded(UFW));
+        assert_eq!(kind(&mut firewall), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! Execution of the engine's commands: each becomes an effect in one place.
+
+use std::time::Instant;
+
+use tcpguard_common::abi::{Flow, FlowKey, FlowState};
+use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, Timestamp};
+
+use super::{Guard, apply_policy, clock};
+use crate::bpf::{self, Position};
+use crate::daemon::firewall::Need;
+use crate::daemon::heap;
+use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
+use crate::telemetry::Alert;
+use tcpguard_host::linux::{Interface, boot_time, cpu_time};
+
+impl Guard {
+    /// Carries out the engine's commands until there are none.
+    pub(super) fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        while let Some(command) = self.engine.next_command() {
+            self.execute(now, command)?;
+        }
+        // At once: the next version may be started before the next poll. Where the operator detached all interfaces,
+        // the record was removed as well.
+        if !self.interfaces.all_detached() {
+            self.left_handover.keep(self.interfaces.pins(), &self.executor);
+        }
+        Ok(())
+    }
+
+    /// Carries out one command. What the kernel refuses is logged, and the engine learns of rules that are not there.
+    fn execute(&mut self, now: Timestamp, command: Command) -> anyhow::Result<()> {
+        self.count_rules |= command.changes_rules();
+        self.unstored |= command.changes_rules()
+            || matches!(command, Command::SetMode(_) | Command::SetAllowed(_));
+        let executor = &mut self.executor;
+        let done = match command {
+            Command::InstallRule(rule) => {
+                let installed = executor.install(&rule);
+                if let Err(error) = &installed {
+                    self.engine.rule_failed(now, rule.id, &error.to_string());
+                }
+                installed
+            }
+            Command::RenewRule { id, expires } => executor.renew(id, expires),
+            Command::RemoveRule { rule, why } => {
+                // The end of an operator's rule was said when it was made, and thousands that were
+                // imported together end together.
+                let foreseen =
+                    matches!(rule.origin, Origin::Operator { .. }) && rule.expires <= boot_time();
+                let level = if foreseen { log::Level::Debug } else { log::Level::Info };
+                log::log!(level, "rule {} removed: {why}", rule.id.0);
+                executor.remove(&rule)
+            }
+            Command::ReplaceRules { rules, removed, why } => {
+                let begun = Instant::now();
+                let replaced = executor.replace(&rules);
+                match &replaced {
+                    Ok(()) => log::info!(
+                        "{} rules put in the place of those before in {} ms; {} of those were {why}",
+                        rules.len(),
+                        begun.elapsed().as_millis(),
+                        removed.len()
+                    ),
+                    Err(error) => {
+                        self.engine.replacement_failed(&error.to_string());
+                        self.unreplaced = Some(error.to_string());
+                    }
+                }
+                replaced
+            }
+            Command::SetAllowed(allowed) => executor.allow(allowed),
+            Command::SetMode(mode) => executor.set_mode(mode),
+            Command::SetSampling { shift } => executor.set_sampling(shift),
+            Command::SampleSyns { listener, shift } => {
+                executor.listeners.sample_syns(listener, shift, &executor.dataplane)
+            }
+            Command::StartMitigation { listener, mitigation, rate } => {
+                self.start_mitigation(now, listener, mitigation, rate);
+                Ok(())
+            }
+            Command::StopMitigation { listener, mitigation } => {
+                let guarded = self.interfaces.guarded();
+                let (mitigations, mut context) = self.context(&guarded);
+                mitigations.leave(now, listener, mitigation, &mut context)?;
+                Ok(())
+            }
+            Command::SpareListener { listener, spared } => executor.spare(listener, spared),
+            Command::LimitClosedPorts { per_second, unseen } => {
+                executor.limit_closed_ports(per_second, unseen)
+            }
+            Command::DropBeyondBounds(pressed) => {
+                self.pressed = pressed;
+                apply_policy(&mut executor.config, &self.config, pressed);
+                executor.dataplane.set_config(&executor.config)?;
+                Ok(())
+            }
+            Command::InspectFlows => {
+                let flows = self.flows()?;
+                self.engine.handle_flows(now, &flows, &self.executor);
+                // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
+                drop(flows);
+                heap::give_back();
+                Ok(())
+            }
+            Command::LookUpRoutes(questions) => {
+                let guarded = self.interfaces.guarded();
+                let answers = self.routes.answer(now, questions, &guarded);
+                self.engine.handle_routes(now, &answers);
+                Ok(())
+            }
+            Command::CountHalfOpen => {
+                self.count_half_open = true;
+                Ok(())
+            }
+            Command::CleanHalfOpen { listener, clean_up, limit } => {
+                executor.clean(listener, &clean_up, limit, &mut self.sockets);
+                Ok(())
+            }
+            Command::Alert { severity, event, message, prefix, incident } => {
+                if let Some(incident) = &incident {
+                    self.incidents.update(incident, &self.engine, clock());
+                    self.unstored = true;
+                }
+                let (event, interfaces) = (event.to_owned(), Vec::new());
+                self.raise(&Alert { severity, event, message, prefix, interfaces, incident });
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            log::error!("{error}");
+        }
+        Ok(())
+    }
+
+    /// Notices changes of the host's packet filter. Cookies that it no longer suits are stopped, and may be tried again
+    /// where it may suit them now. Its rules are read only where cookies are made or refused, or `wanted`.
+    pub(super) fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
+        let need = if wanted {
+            Need::Now
+        } else if Mitigations::answer(&self.executor)
+            || self.engine.refuses_mitigation(now, Mitigation::Cookies)
+        {
+            Need::Cookies
+        } else {
+            Need::None
+        };
+        let changed = self.firewall.poll(now, &self.config, need);
+        if !changed || need == Need::None || !self.firewall.refresh(now, wanted) {
+            return Ok(());
+        }
+        let guarded = self.interfaces.guarded();
+        let (mitigations, mut context) = self.context(&guarded);
+        let Judged { forbidden, freed } = mitigations.judge(now, &mut context);
+        self.engine.reconsider_mitigation(now, Mitigation::Cookies, &freed);
+        let (mitigations, mut context) = self.context(&guarded);
+        for (id, _) in &forbidden {
+            mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
+        }
+        for (id, why) in forbidden {
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, &why, false);
+        }
+        Ok(())
+    }
+
+    fn start_mitigation(
+        &mut self,
+        now: Timestamp,
+        listener: ListenerId,
+        mitigation: Mitigation,
+        rate: u32,
+    ) {
+        if let Err(refusal) = self.try_mitigation(now, listener, mitigation, rate) {
+            let soon = refusal.is_passing();
+            self.engine.mitigation_failed(now, listener, mitigation, &refusal.to_string(), soon);
+        }
+    }
+
+    fn try_mitigation(
+        &mut self,
+        now: Timestamp,
+        listener: ListenerId,
+        mitigation: Mitigation,
+        rate: u32,
+    ) -> Result<(), Refusal> {
+        if !self.mitigations.effort.is_left(now, self.config.settings.poll) {
+            return Err(Refusal::Busy);
+        }
+        let begun = cpu_time();
+        if mitigation == Mitigation::Cookies
+            && self.mitigations.effort.asks_firewall(now)
+            && let Err(error) = self.tend_firewall(now, true)
+        {
+            log::error!("{error:#}");
+        }
+        let guarded = self.interfaces.guarded();
+        let (mitigations, mut context) = self.context(&guarded);
+        let taken = mitigations.take(now, listener, mitigation, rate, &mut context);
+        mitigations.effort.took(now, cpu_time().saturating_sub(begun));
+        taken
+    }
+
+    /// The mitigations, and the means to carry them out.
+    pub(super) fn context<'a>(
+        &'a mut self,
+        interfaces: &'a [Interface],
+    ) -> (&'a mut Mitigations, MitigationContext<'a>) {
+        let Self { mitigations, executor, object, interfaces: all, firewall, .. } = self;
+        (
+            mitigations,
+            MitigationContext { executor, object, pins: all.pins(), interfaces, firewall },
+        )
+    }
+
+    fn flows(&mut self) -> anyhow::Result<Flows> {
+        if self.handshakes.are_none() {
+            return Ok(Flows::default());
+        }
+        let (executor, mut any) = (&self.executor, false);
+        let read = |key: &FlowKey, flow: &Flow| {
+            let listener = executor.listeners.at_slot(flow.listener)?;
+            Some(tcpguard_engine::Flow { listener, ..bpf::flow(&executor.config, key, flow)? })
+        };
+        // A piece at a time: in a flood they are 65,536, and once is enough to hold them.
+        let (mut flows, mut position) = (Flows::default(), Position::default());
+        while executor.dataplane.flows_from(&mut position, |key, flow| {
+            // The host's own flows belong to no listener here.
+            any |= flow.state != FlowState::Own as u8;
+            flows.extend(read(&key, &flow));
+        })? {}
+        self.handshakes.looked(any);
+        Ok(flows)
+    }
+}

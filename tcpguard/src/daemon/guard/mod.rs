@@ -1,0 +1,315 @@
+//! The state that the loop owns, and its work on it. Synchronous: a poll is some dozens of system
+//! calls.
+
+mod act;
+mod mode;
+mod poll;
+mod repair;
+mod respond;
+
+use std::collections::VecDeque;
+use std::io::Stderr;
+use std::time::Duration;
+
+use tcpguard_common::abi::{Config as KernelConfig, Reason};
+use tcpguard_common::fastpath::FAILED_COOKIE_NS;
+use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
+use tcpguard_host::linux::{SockDiag, boot_time};
+use tcpguard_host::time::Clock;
+use tcpguard_host::units::{short, span};
+
+use super::alerts::AlertFile;
+use super::audit::Audit;
+use super::client_filter::ClientFilter;
+use super::confirm::{ModeClock, PendingMode};
+use super::counts::Counts;
+use super::executor::Executor;
+use super::firewall::Firewall;
+use super::handover_record::LeftHandover;
+use super::host_view::HostView;
+use super::hot_sources::HotSources;
+use super::incidents::Incidents;
+use super::interfaces::{Interfaces, News, Received};
+use super::kept_config::ConfigFile;
+use super::listeners::per_second_of;
+use super::loss_watch::{Change, LossWatch};
+use super::mitigations::Mitigations;
+use super::pace::Pace;
+use super::provenance::Provenance;
+use super::read_cache::{Cells, Estimates, Handshakes};
+use super::routes::Routes;
+use super::state::{State, StateWriter};
+use crate::bpf::{HeldLink, Object};
+use crate::config::{BeyondBounds, Config, mode_name};
+use crate::documents::{Health, LossCounters, Losses};
+use crate::driver::headers::Headers;
+use crate::telemetry::{Alert, AlertSink};
+pub use respond::PendingResponse;
+
+/// Rules stop dropping when the agent has not been heard of for this long.
+pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
+/// Learned values are stored this often.
+const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// A client with a cookie of an agent of another layout has that long to return it.
+const HANDOVER_GRACE: Duration = Duration::from_secs(10);
+
+/// Counters as they were at one poll.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub at: Timestamp,
+    pub received: Received,
+    pub tcp_ext: TcpExt,
+}
+
+/// The running agent.
+pub struct Guard {
+    pub(super) config: Config,
+    pub(super) provenance: Provenance,
+    /// Keeps the last valid configuration for a start that finds mistakes.
+    pub(super) config_file: ConfigFile,
+    pub(super) engine: Engine,
+    pub(super) executor: Executor,
+    pub(super) interfaces: Interfaces,
+    pub(super) alerts: AlertSink<Stderr>,
+    pub(super) alert_file: AlertFile,
+    pub(super) snapshots: VecDeque<Snapshot>,
+    pub(super) started_at: Timestamp,
+    pub(super) rules_in_kernel: Option<u32>,
+    /// Time since which the kernel has differed from the wanted rules without a repair.
+    pub(super) drift_since: Option<Timestamp>,
+    pub(super) audit: Audit,
+    /// Repairs that have not been reported yet, in words.
+    pub(super) repaired: Vec<String>,
+    pub(super) health: Vec<Health>,
+    pub(super) object: Object,
+    pub(super) sockets: SockDiag,
+    pub(super) host: HostView,
+    pub(super) firewall: Firewall,
+    /// The link at the tracepoint; `None`: completions are seen in a sample only.
+    pub(super) tracepoint: Option<HeldLink>,
+    pub(super) client_filter: ClientFilter,
+    pub(super) mitigations: Mitigations,
+    pub(super) count_half_open: bool,
+    pub(super) count_rules: bool,
+    pub(super) last_second: Option<Timestamp>,
+    /// Pace at which the listening sockets are read.
+    pub(super) listening: Pace,
+    pub(super) last_slow: Option<Timestamp>,
+    pub(super) distinct_since: Timestamp,
+    pub(super) estimates: Estimates,
+    pub(super) cells: Cells,
+    pub(super) handshakes: Handshakes,
+    pub(super) routes: Routes,
+    /// Whether the engine wants frames dropped that cannot be read.
+    pub(super) pressed: bool,
+    /// Id of this boot (`/proc/sys/kernel/random/boot_id`).
+    pub(super) boot: String,
+    /// The mode that an operator set for good, in this run or an earlier one.
+    pub(super) set_mode: Option<Mode>,
+    /// Automatic revert of the mode in force.
+    pub(super) mode_clock: ModeClock,
+    pub(super) writer: StateWriter,
+    /// Past incidents, of earlier runs too.
+    pub(super) incidents: Incidents,
+    pub(super) headers: Headers,
+    pub(super) hot_sources: HotSources,
+    pub(super) counts: Counts,
+    pub(super) loss_watch: LossWatch,
+    /// Whether links of agents of other layouts may still be there.
+    pub(super) has_earlier_layouts: bool,
+    /// The record that is left to an agent of another layout.
+    pub(super) left_handover: LeftHandover,
+    /// End of the time in which the host may have connections that are older than the tables.
+    pub(super) preexisting_until: Timestamp,
+    /// Time at which the state was last handed to the writer in a poll.
+    pub(super) stored_at: Timestamp,
+    /// Whether something has changed since that must not wait.
+    pub(super) unstored: bool,
+    /// Error with which the kernel refused the rules that an operator asked for just now.
+    pub(super) unreplaced: Option<String>,
+}
+
+impl Guard {
+    /// The line at start.
+    pub fn started(&self) -> String {
+        format!(
+            "tcpguard {} protects {}, mode {}, {} listeners; see: tcpguard status",
+            env!("CARGO_PKG_VERSION"),
+            self.interfaces.in_words(),
+            mode_name(self.engine.mode()),
+            self.executor.listeners.iter().count(),
+        )
+    }
+
+    /// The line at the end.
+    pub fn stopped(&self) -> String {
+        format!(
+            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now, unless \
+             an agent takes both over before; take them off: tcpguard detach --all",
+            self.interfaces.in_words(),
+            HEARTBEAT_LIMIT.as_secs()
+        )
+    }
+
+    /// Notices interfaces that came, went or changed.
+    pub fn check_interfaces(&mut self) {
+        let places = self.interfaces.names().count();
+        for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
+            self.pass_on(news);
+        }
+        if self.interfaces.names().count() < places {
+            // The counters are remembered by position.
+            self.snapshots.clear();
+        }
+    }
+
+    /// Detaches programs that agents of other layouts left, once no client needs them: the program
+    /// that accepts their cookies, and programs on interfaces that are no longer to be protected.
+    fn remove_earlier_layouts(&mut self, now: Timestamp) {
+        if !self.has_earlier_layouts || now.since(self.started_at) < HANDOVER_GRACE {
+            return;
+        }
+        self.has_earlier_layouts = false;
+        let taken_off = self.interfaces.pins().detach_other_interfaces();
+        if !taken_off.interfaces.is_empty() {
+            let names = taken_off.interfaces.join(", ");
+            log::info!("what another version left on {names} is taken off");
+        }
+        for error in taken_off.left {
+            log::warn!("{error}; take it off: tcpguard detach --all && systemctl restart tcpguard");
+        }
+    }
+
+    /// Reports at the start the interfaces that are attached less well than they could be, or not at all.
+    pub(super) fn alert_shortcomings(&mut self) {
+        for news in self.interfaces.shortcomings() {
+            self.pass_on(news);
+        }
+    }
+
+    fn pass_on(&mut self, news: News) {
+        let News { severity, event, interfaces, text } = news;
+        self.alert_interfaces(severity, event, text, interfaces);
+    }
+
+    /// Notices that packets are lost where no program can see them, and when that is over.
+    fn check_losses(&mut self, now: Timestamp) {
+        let reading = self.losses();
+        match self.loss_watch.note(now, Losses::state_of(&reading)) {
+            None => {}
+            Some(Change::Began) => {
+                let lost = reading.rate(LossCounters::lost).unwrap_or_default();
+                let message = format!(
+                    "{} packets/s are lost before the guard sees them, clients' among them; where: \
+                     tcpguard status, what to change: tcpguard doctor",
+                    short(lost)
+                );
+                self.tell(Severity::Critical, "dropped_before_xdp", message);
+            }
+            Some(Change::Over(lasted)) => {
+                let message = format!(
+                    "no packets are lost before the guard any more; it lasted {}",
+                    span(lasted)
+                );
+                self.tell(Severity::Notice, "dropped_before_xdp_over", message);
+            }
+        }
+    }
+
+    /// Hands the state, the alerts and the incidents to their writers before the agent ends.
+    pub fn keep_records(&mut self) {
+        let clock = clock();
+        let state = self.state(clock.now);
+        self.writer.write(state);
+        self.incidents.keep(&self.engine, clock);
+        self.alert_file.keep(self.alerts.history(), clock.now);
+    }
+
+    /// The line that `systemctl status` shows.
+    pub fn in_brief(&self) -> String {
+        format!(
+            "guards {}, mode {}; see: tcpguard status",
+            self.interfaces.names().collect::<Vec<_>>().join(", "),
+            mode_name(self.engine.mode())
+        )
+    }
+
+    pub(super) fn raise(&mut self, alert: &Alert) {
+        self.counts.note(alert);
+        self.alerts.raise(alert, self.engine.mode(), clock());
+    }
+
+    /// Hands the state to the writer: soon after a change, and every `STORE_PERIOD` for the learned values.
+    fn store(&mut self, now: Timestamp) {
+        if !self.unstored && now.since(self.stored_at) < STORE_PERIOD {
+            return;
+        }
+        let state = self.state(now);
+        self.writer.write(state);
+        self.config_file.try_again();
+    }
+
+    fn state(&mut self, now: Timestamp) -> State {
+        (self.stored_at, self.unstored) = (now, false);
+        let clock = clock();
+        let mut state = State::of(&self.engine, self.boot.clone(), &clock);
+        state.mode = self.set_mode;
+        let pending = self.mode_clock.pending();
+        state.pending_mode = pending.map(|pending| PendingMode::of(pending, &clock));
+        state.rule_set = self.executor.config.rule_set;
+        state
+    }
+}
+
+/// Both clocks, now.
+pub(super) fn clock() -> Clock {
+    Clock { now: boot_time(), wall: jiff::Timestamp::now() }
+}
+
+/// Applies the settings of the configuration that the programs read. `pressed`: see [`Guard`].
+pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: bool) {
+    kernel.drop_illegal = config.drop_illegal_flags.into();
+    kernel.drop_out_of_state = config.drop_out_of_state.into();
+    kernel.drop_beyond_bounds = match config.beyond_bounds {
+        BeyondBounds::Auto if pressed => Reason::ROUTED,
+        BeyondBounds::Auto => Reason::SHORT_FRAGMENT,
+        BeyondBounds::Drop => Reason::EVERY_BOUND,
+        BeyondBounds::Pass => 0,
+    };
+    kernel.failed_cookie_ns = FAILED_COOKIE_NS;
+    kernel.cookie_mark = config.cookie_mark;
+    kernel.tracked_bits = KernelConfig::follow(config.settings.followed_per_second);
+    let per_network = config.replies_per_network;
+    kernel.replies_per_network = per_second_of(per_network, 2 * per_network);
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let of_cpu = config.replies_total / cpus;
+    // A tenth of a second's worth at once.
+    kernel.replies_per_cpu = per_second_of(of_cpu, of_cpu / 10);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Overrides, parse};
+
+    #[test]
+    fn what_cannot_be_read_is_dropped_as_the_policy_and_the_flood_want() {
+        let bounds = |policy: &str, pressed| {
+            let text = format!("[policy]\nbeyond_bounds = \"{policy}\"\n");
+            let config = parse(Path::new("file"), &text, Overrides::default()).unwrap();
+            let mut kernel = KernelConfig::default();
+            apply_policy(&mut kernel, &config, pressed);
+            kernel.drop_beyond_bounds
+        };
+        assert_eq!(bounds("auto", false), Reason::FragmentShort.bound());
+        let routed =
+            Reason::FragmentShort.bound() | Reason::Ipv6Depth.bound() | Reason::HeaderDepth.bound();
+        assert_eq!(bounds("auto", true), routed, "all but VLAN tags");
+        for pressed in [false, true] {
+            assert_eq!(bounds("pass", pressed), 0);
+            assert_eq!(bounds("drop", pressed), Reason::EVERY_BOUND);
+        }
+    }
+}

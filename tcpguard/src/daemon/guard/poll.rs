@@ -1,0 +1,267 @@
+//! One round of the loop: read everything, think, act.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tcpguard_common::abi::{Class, PacketCounters, Reason, ReturnedCookies};
+use tcpguard_engine::{
+    HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Sample, Timestamp,
+};
+use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
+
+use super::{Guard, Snapshot, clock};
+use crate::bpf;
+use crate::daemon::audit;
+use crate::daemon::executor::Executor;
+use crate::daemon::interfaces::Received;
+
+/// The protected set is read again this often, and listeners in the kernel are compared.
+const SLOW_PERIOD: Duration = Duration::from_secs(5);
+/// Services seen only by their SYN-ACKs are looked for this often, and interfaces checked.
+const SECOND: Duration = Duration::from_secs(1);
+/// Estimates of distinct sources start again this often.
+const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
+
+impl Guard {
+    /// Runs one round: read everything, think, act. Returns its time if all of it succeeded.
+    pub fn poll(&mut self) -> Option<Timestamp> {
+        let now = boot_time();
+        let done = self.try_poll(now);
+        self.object.flush_log();
+        if let Err(error) = &done {
+            // The next poll tries again; when all fail, the watchdog ends it.
+            log::error!("a poll failed: {error:#}");
+        }
+        done.is_ok().then_some(now)
+    }
+
+    fn try_poll(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        self.repair_config()?;
+        self.expire_mode(now)?;
+        self.executor.config.preexisting_connections = (now < self.preexisting_until).into();
+        // Sockets before listeners that were only seen to answer: a service that has just started is local.
+        if self.listening.is_due(now) {
+            self.follow_listeners(now)?;
+        }
+        self.housekeeping(now)?;
+        let mut received = self.interfaces.received(&self.executor.dataplane)?;
+        received.losses.softnet = self.host.softnet(now).to_vec();
+        let sample = self.sample(now, &received)?;
+        self.take_headers()?;
+        self.engine.handle_sample(&sample);
+        self.incidents.note(&sample, &self.engine);
+        self.act(now)?;
+        self.store(now);
+        self.incidents.tend(&self.engine, clock());
+        self.alert_file.tend(self.alerts.history(), now);
+        let tcp_ext = sample.tcp_ext;
+        self.snapshots.push_back(Snapshot { at: now, received, tcp_ext });
+        while self.snapshots.front().is_some_and(|first| now.since(first.at) > SECOND * 5) {
+            self.snapshots.pop_front();
+        }
+        // Last: an agent with failing polls does not look after its rules and mitigations, and is as good as gone.
+        self.executor.config.heartbeat_ns = boot_time().as_nanos();
+        self.executor.dataplane.set_config(&self.executor.config)?;
+        Ok(())
+    }
+
+    /// Reads the listening sockets and monitors them. Any user can make that take long.
+    fn follow_listeners(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let begun = cpu_time();
+        let loopback = self.interfaces.has_loopback();
+        let groups = self.host.listeners(now, loopback, &mut self.sockets);
+        let (executor, config) = (&mut self.executor, &self.config);
+        let ignored = |listener: &_| config.ignores(listener);
+        let budget = |listener: &_, backlog| self.engine.return_limit(listener, backlog);
+        executor.listeners.update(now, groups, ignored, budget, &executor.dataplane)?;
+        self.listening.took(now, cpu_time().saturating_sub(begun));
+        Ok(())
+    }
+
+    fn housekeeping(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        if due(&mut self.last_second, now, SECOND) {
+            self.check_interfaces();
+            self.repair_hooks();
+            self.check_losses(now);
+            self.tend_firewall(now, false)?;
+            let (executor, config) = (&mut self.executor, &self.config);
+            let unknown = executor.dataplane.take_unknown_listeners()?;
+            let ignored = |listener: &_| config.ignores(listener);
+            executor.listeners.add_forwarded(now, &unknown, ignored, &executor.dataplane)?;
+        }
+        if due(&mut self.last_slow, now, SLOW_PERIOD) {
+            self.protect(now)?;
+            self.remove_earlier_layouts(now);
+            self.repair_listeners();
+        }
+        // Thousands are counted by the audit, a part in each poll.
+        if self.count_rules && self.executor.rule_places() <= audit::KEYS {
+            self.count_rules()?;
+        }
+        self.audit(now);
+        self.tend_client_filter(now)?;
+        let (poll, dataplane) = (self.config.settings.poll, &self.executor.dataplane);
+        if let Err(error) = self.hot_sources.read(now, poll, dataplane) {
+            // They are for people to look at: no reason to fail.
+            log::debug!("{error}");
+        }
+        let guarded = self.interfaces.guarded();
+        let (mitigations, mut context) = self.context(&guarded);
+        let unkept = mitigations.tend(now, &mut context)?;
+        for id in &unkept {
+            mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
+        }
+        for id in unkept {
+            let why = "an administrator has changed net.ipv4.tcp_syncookies";
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, why, false);
+        }
+        if now.since(self.distinct_since) >= DISTINCT_WINDOW {
+            self.distinct_since = now;
+            let held = self.estimates.start_again();
+            for followed in self.executor.listeners.iter().filter(|one| held.contains(&one.id)) {
+                self.executor.dataplane.reset_distinct_sources(followed.slot())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the protected set and exempts it.
+    pub(in crate::daemon) fn protect(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let protected = self.host.protected(now, &mut self.sockets, &self.config);
+        self.executor.protect(&protected)?;
+        self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
+        Ok(())
+    }
+
+    fn tend_client_filter(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let Executor { dataplane, config, .. } = &mut self.executor;
+        let change = self.client_filter.tend(now, config.client_filter, dataplane)?;
+        if let Some(filter) = change {
+            config.client_filter = filter;
+            dataplane.set_config(config)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, now: Timestamp, received: &Received) -> anyhow::Result<Sample> {
+        let half_open = match std::mem::take(&mut self.count_half_open) {
+            true => self.host.half_open(now, &mut self.sockets),
+            false => None,
+        };
+        let (tcp_ext, resets) = (self.host.tcp_ext(now), self.host.resets(now));
+        let lost = self.host.lost(now, self.interfaces.names());
+        // Whatever is seen from now on is for the next sample.
+        self.executor.config.note_poll(boot_time().as_nanos());
+        self.executor.dataplane.set_config(&self.executor.config)?;
+        let executor = &self.executor;
+        self.handshakes.note(&received.syns_by_cpu);
+        let entries = half_open.as_deref().map(|entries| self.by_listener(entries));
+        let mut listeners = Vec::new();
+        for followed in executor.listeners.iter() {
+            let counters = executor.dataplane.listener_counters(followed.slot())?;
+            let late = executor.dataplane.late(followed.slot())?;
+            let returned = match counters.cookies_sent {
+                0 => ReturnedCookies::default(),
+                _ => executor.dataplane.returned_cookies(followed.slot())?,
+            };
+            let registers = || executor.dataplane.distinct_sources(followed.slot());
+            let distinct_sources = self.estimates.of(followed.id, counters.syn, registers)?;
+            let mut queues = followed.queues;
+            if let (Some(queues), Some(entries)) = (&mut queues, &entries) {
+                queues.half_open = Some(entries.get(&followed.id).copied().unwrap_or(0));
+            }
+            // The kernel completes no handshake of a listener behind this host.
+            let is_told = self.tracepoint.is_some() && followed.kind == ListenerKind::Local;
+            listeners.push(ListenerSample {
+                id: followed.id,
+                listener: followed.listener,
+                kind: followed.kind,
+                counters: bpf::listener_counters(&counters, late, &returned, is_told),
+                queues,
+                distinct_sources,
+            });
+        }
+        let host = self.host_counters(&received.packets, resets)?;
+        let executor = &self.executor;
+        let cells = self.cells.of(host.no_listener, || executor.dataplane.closed_port_sources())?;
+        // A source that cannot be looked up counts as unvalidated; nothing is dropped for it.
+        let client = |addr| executor.dataplane.client(addr).ok().flatten();
+        Ok(Sample {
+            at: now,
+            // The maps are made at start: nothing starts again from zero while an agent runs.
+            epoch: self.started_at.as_nanos(),
+            listeners,
+            tcp_ext,
+            rules: executor.rule_counters()?,
+            sample_shift: executor.config.sample_shift,
+            host,
+            closed_port_sources: cells
+                .iter()
+                .filter_map(|cell| bpf::closed_port_source(cell, now, client))
+                .collect(),
+            syns_by_cpu: received.syns_by_cpu.clone(),
+            lost,
+            one_sided: false,
+        })
+    }
+
+    /// Returns the number of half-open entries of each listener.
+    fn by_listener(&self, entries: &[HalfOpen]) -> BTreeMap<ListenerId, u32> {
+        let mut count = BTreeMap::new();
+        for HalfOpen { server, .. } in entries {
+            if let Some(id) = self.executor.listeners.of(server.ip(), server.port()) {
+                *count.entry(id).or_default() += 1;
+            }
+        }
+        count
+    }
+
+    /// Hands the engine the headers of SYNs that it asked for.
+    fn take_headers(&mut self) -> anyhow::Result<()> {
+        let Executor { dataplane, listeners, .. } = &self.executor;
+        if listeners.are_sampled() {
+            let headers = self.headers.take(&dataplane.syn_samples()?).into_iter();
+            let of = |(slot, header)| Some((listeners.at_slot(slot)?, header));
+            self.engine.handle_headers(headers.filter_map(of));
+        }
+        Ok(())
+    }
+
+    /// Counters of packets that belong to no listener. The stack has sent so many `resets`.
+    fn host_counters(
+        &self,
+        packets: &[PacketCounters],
+        resets: u64,
+    ) -> anyhow::Result<HostCounters> {
+        let counters = self.executor.dataplane.host_counters()?;
+        let of = |class: Class| packets.iter().map(|one| one.classes[class as usize]).sum::<u64>();
+        let fate =
+            |reason: Reason| packets.iter().map(|one| one.reasons[reason as usize]).sum::<u64>();
+        let beyond = Reason::ALL.iter().copied().filter(|reason| reason.is_beyond_bounds());
+        let routed = beyond.clone().filter(|reason| reason.bound() & Reason::ROUTED != 0);
+        Ok(HostCounters {
+            own_syn: Some(counters.own_syn),
+            replies: counters.reply_seen,
+            unsolicited: counters.unsolicited,
+            segments: of(Class::Ack) + of(Class::Fin),
+            no_listener: counters.no_listener,
+            no_listener_own: counters.no_listener_own,
+            refused: counters.refused,
+            resets,
+            closed_over: counters.closed_over,
+            closed_dropped: fate(Reason::DropClosedPort),
+            beyond_passed: beyond.map(fate).sum(),
+            beyond_routed: routed.map(fate).sum(),
+            short_fragments: fate(Reason::FragmentShort),
+            beyond_dropped: fate(Reason::DropBeyondBounds),
+        })
+    }
+}
+
+fn due(last: &mut Option<Timestamp>, now: Timestamp, period: Duration) -> bool {
+    let due = last.is_none_or(|last| now.since(last) >= period);
+    if due {
+        *last = Some(now);
+    }
+    due
+}

@@ -1,0 +1,182 @@
+//! Requests of the control socket, and their responses.
+
+use std::time::Duration;
+
+use tcpguard_engine::{Severity, Timestamp, User};
+use tcpguard_host::linux::boot_time;
+use tcpguard_host::time::Time;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{Guard, clock};
+use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
+use crate::daemon::confirm::Terms;
+use crate::daemon::writer::Unwritten;
+use crate::documents::Listener;
+
+/// A response waits no longer for the disk: the client waits five seconds for all of it.
+const DISK_LIMIT: Duration = Duration::from_secs(2);
+/// The rules of a set replace those of another when the disk has both, or after so long: polls wait for it.
+const STAGING_LIMIT: Duration = Duration::from_millis(500);
+/// Time by which each rule, which takes 300 bytes, extends `STAGING_LIMIT`.
+const STAGING_RULE: Duration = Duration::from_micros(5);
+
+/// A response, and its time.
+#[derive(Debug)]
+pub enum PendingResponse {
+    /// Sent at once.
+    AtOnce(Response),
+    /// Sent once the change is on the disk: a change that was reported to an operator as done must not be lost.
+    OnceWritten(Response, Written),
+}
+
+/// Result of a write.
+pub(super) type Written = oneshot::Receiver<Result<(), Unwritten>>;
+
+impl PendingResponse {
+    /// The answer, when it is time. Without the disk's word in time it says that.
+    pub async fn when_due(self) -> Response {
+        let (response, written) = match self {
+            Self::AtOnce(response) => return response,
+            Self::OnceWritten(response, written) => (response, written),
+        };
+        match timeout(DISK_LIMIT, written).await.ok().and_then(Result::ok) {
+            Some(Ok(())) => response,
+            Some(Err(why)) => not_stored(&why),
+            None => not_stored(&Unwritten::Slow { waited: DISK_LIMIT }),
+        }
+    }
+}
+
+impl From<Response> for PendingResponse {
+    fn from(response: Response) -> Self {
+        Self::AtOnce(response)
+    }
+}
+
+impl Guard {
+    /// Answers a request of the control socket.
+    pub fn respond(&mut self, request: &Request, peer: Peer) -> PendingResponse {
+        let now = boot_time();
+        // First, so that no response mentions or builds upon a mode that has expired.
+        if let Err(error) = self.expire_mode(now) {
+            log::error!("{error:#}");
+        }
+        match request {
+            Request::Detach { interfaces } => return self.detach(interfaces, peer).into(),
+            Request::SetMode { mode, for_s, confirm_s } if for_s.or(*confirm_s).is_some() => {
+                let lasts = for_s.map(Duration::from_secs);
+                let terms = Terms { lasts, confirm_within: confirm_s.map(Duration::from_secs) };
+                return self.set_mode_for(now, (*mode).into(), terms, peer);
+            }
+            Request::ConfirmMode { mode } => {
+                return self.confirm_mode(now, (*mode).into(), peer);
+            }
+            _ => {}
+        }
+        let Some(mut asked) = engine_request(request, peer.uid) else {
+            return self.read(request).into();
+        };
+        if let tcpguard_engine::Request::Block { net, clients, .. } = &mut asked {
+            *clients = self.executor.clients_within(net);
+        }
+        let dry_run = request.is_dry_run();
+        let result = if dry_run {
+            self.engine.clone().handle_request(now, asked)
+        } else {
+            let before = request.replaces_rules().then(|| self.state(now));
+            let result = self.engine.handle_request(now, asked);
+            if let (Some(before), Ok(_)) = (before, &result) {
+                // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
+                // on the disk.
+                let after = self.state(now);
+                let rules = before.rules.len() + after.rules.len();
+                let limit = STAGING_LIMIT + STAGING_RULE * rules as u32;
+                // If that fails, the response reports the result of the later write.
+                let _ = self.writer.write_and_wait(before.staging(after.rules), limit);
+            }
+            result
+        };
+        if let (Request::SetMode { mode, .. }, Ok(_)) = (request, &result) {
+            // One from the file or the command line does not survive a restart.
+            self.set_mode = Some((*mode).into());
+            self.mode_clock.cancel();
+        }
+        self.carry_out(now);
+        if let (Request::OrderMitigation { listener, .. }, Ok(_)) = (request, &result) {
+            // The kernel may have refused it since.
+            if let Some(listener) = self.engine.listener(listener) {
+                return Response::MitigationOrdered(Box::new(Listener::build(&listener, clock())))
+                    .into();
+            }
+        }
+        if let Some(why) = self.unreplaced.take() {
+            self.unstored = true;
+            return Response::refused(RefusalKind::Failed, not_replaced(&why)).into();
+        }
+        let written = (!dry_run && result.is_ok()).then(|| self.written(now));
+        let response = response(request, result, clock());
+        match written {
+            Some(written) => PendingResponse::OnceWritten(response, written),
+            None => response.into(),
+        }
+    }
+
+    /// Hands the state to the writer. Returns the receiver of the result.
+    pub(super) fn written(&mut self, now: Timestamp) -> Written {
+        let (told, written) = oneshot::channel();
+        let state = self.state(now);
+        self.writer.write_then(state, |result| {
+            // A client that has stopped waiting needs no result.
+            let _ = told.send(result);
+        });
+        written
+    }
+
+    /// Carries out the decisions, and checks that the kernel did so.
+    pub(super) fn carry_out(&mut self, now: Timestamp) {
+        if let Err(error) = self.act(now).and_then(|()| Ok(self.count_rules()?)) {
+            log::error!("{error:#}");
+        }
+    }
+
+    fn detach(&mut self, interfaces: &[String], peer: Peer) -> Response {
+        let bare = self.interfaces.detach(interfaces);
+        self.mitigations.cookies.detach(|ifindex| bare.iter().any(|one| one.index == ifindex));
+        let detached: Vec<String> = bare.into_iter().map(|interface| interface.name).collect();
+        if !detached.is_empty() {
+            let names = detached.join(", ");
+            let message = format!(
+                "{} took the filter off {names}; put it on again: systemctl restart tcpguard",
+                User(peer.uid)
+            );
+            let all = detached.clone();
+            self.alert_interfaces(Severity::Warning, "filter_detached", message, all);
+        }
+        Response::Detached { interfaces: detached }
+    }
+
+    pub(in crate::daemon) fn alerts_since(&self, seq: u64) -> Response {
+        let history = self.alerts.history();
+        Response::Alerts {
+            run: self.started_at.as_nanos() / 1_000_000,
+            first: history.first(),
+            last: history.last(),
+            now: Time(clock().wall),
+            alerts: history.since(seq),
+        }
+    }
+}
+
+/// The requested change is in force, but may be forgotten.
+fn not_stored(why: &Unwritten) -> Response {
+    let message = format!(
+        "it is done, but may be forgotten when the agent starts again: {why}; it is written by itself as \
+         soon as that can be: df -h"
+    );
+    Response::refused(RefusalKind::Unstored, message)
+}
+
+fn not_replaced(why: &str) -> String {
+    format!("the kernel did not take the rules, and those of before are still there: {why}")
+}

@@ -1,0 +1,213 @@
+//! The loop's view of the host beside the maps. A source that cannot be read for a while does not stop the agent: its
+//! last values count until it can be read again, and the status says so.
+
+use std::collections::BTreeMap;
+
+use tcpguard_engine::{TcpExt, Timestamp};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::{
+    self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected,
+    ProtectedSet, SockDiag, SoftnetCpu, tcp_ext,
+};
+use tcpguard_host::units::span;
+
+use crate::config::Config;
+use crate::documents::Health;
+
+/// The values that were read last.
+#[derive(Debug, Default)]
+pub struct HostView {
+    listeners: Vec<ListenerGroup>,
+    tcp_ext: TcpExt,
+    resets: u64,
+    softnet: Vec<SoftnetCpu>,
+    lost: u64,
+    addresses: Addresses,
+    /// Number of protected prefixes that there is no room for, by their kind.
+    left_out: BTreeMap<&'static str, usize>,
+    unread: Unread,
+}
+
+/// The sources that could not be read when they were asked last.
+#[derive(Debug, Default)]
+struct Unread(BTreeMap<&'static str, Failure>);
+
+#[derive(Debug)]
+struct Failure {
+    since: Timestamp,
+    why: String,
+}
+
+impl HostView {
+    /// The listening sockets that are open to the network; with those of the `loopback` where it is attached.
+    pub fn listeners(
+        &mut self,
+        now: Timestamp,
+        loopback: bool,
+        sockets: &mut SockDiag,
+    ) -> &[ListenerGroup] {
+        let read = if loopback { sockets.listeners() } else { sockets.open_listeners() };
+        let read = read.map(|sockets| ListenerGroup::merge(&sockets));
+        self.unread.take(now, "the listening sockets", read, &mut self.listeners);
+        &self.listeners
+    }
+
+    /// The half-open handshakes; `None` when they cannot be read, since the previous ones are over.
+    pub fn half_open(&mut self, now: Timestamp, sockets: &mut SockDiag) -> Option<Vec<HalfOpen>> {
+        let mut found = None;
+        let read = sockets.half_open(None).map(Some);
+        self.unread.take(now, "the half-open handshakes", read, &mut found);
+        found
+    }
+
+    /// The network namespace's TcpExt counters.
+    pub fn tcp_ext(&mut self, now: Timestamp) -> TcpExt {
+        self.unread.take(now, "/proc/net/netstat", tcp_ext(), &mut self.tcp_ext);
+        self.tcp_ext
+    }
+
+    /// Resets that the network namespace's stack has sent.
+    pub fn resets(&mut self, now: Timestamp) -> u64 {
+        self.unread.take(now, "/proc/net/snmp", linux::resets(), &mut self.resets);
+        self.resets
+    }
+
+    /// Packets that each CPU received and lost.
+    pub fn softnet(&mut self, now: Timestamp) -> &[SoftnetCpu] {
+        self.unread.take(now, "/proc/net/softnet_stat", linux::softnet(), &mut self.softnet);
+        &self.softnet
+    }
+
+    /// Packets that were lost on their way to `interfaces`.
+    pub fn lost<'a>(&mut self, now: Timestamp, interfaces: impl Iterator<Item = &'a str>) -> u64 {
+        self.unread.take(now, "what was lost", linux::lost(interfaces), &mut self.lost);
+        self.lost
+    }
+
+    /// Prefixes that must not be cut off.
+    pub fn protected(
+        &mut self,
+        now: Timestamp,
+        sockets: &mut SockDiag,
+        config: &Config,
+    ) -> Vec<Protected> {
+        let unread = &mut self.unread;
+        self.addresses.read(sockets, &config.ssh_ports, |source, read, last| {
+            unread.take(now, source, read, last);
+        });
+        self.addresses.read_networks(|source, read, last| unread.take(now, source, read, last));
+        let ProtectedSet { prefixes, left_out } =
+            self.addresses.protected(&config.protect_prefixes);
+        for (what, count) in left_out.iter().filter(|_| self.left_out.is_empty()) {
+            log::warn!("{}", no_room(what, *count));
+        }
+        self.left_out = left_out;
+        prefixes
+    }
+
+    /// Sources that cannot be read at the moment, and prefixes that there is no room for.
+    pub fn health(&self, now: Timestamp) -> Vec<Health> {
+        let left_out = self.left_out.iter().map(|(what, count)| Health {
+            code: "exempt_full".to_owned(),
+            severity: Severity::Warning,
+            subject: Some((*what).to_owned()),
+            text: no_room(what, *count),
+            hint: "name the networks that matter (protect.prefixes), then: tcpguard reload"
+                .to_owned(),
+        });
+        self.unread.health(now).into_iter().chain(left_out).collect()
+    }
+}
+
+impl Unread {
+    /// Replaces `last` by the value that was `read`, if there is one.
+    fn take<T>(
+        &mut self,
+        now: Timestamp,
+        source: &'static str,
+        read: Result<T, linux::Error>,
+        last: &mut T,
+    ) {
+        match read {
+            Ok(value) => {
+                *last = value;
+                if self.0.remove(source).is_some() {
+                    log::info!("{source} can be read again");
+                }
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if !self.0.contains_key(source) {
+                    log::warn!("{source}: {why}; what was read before counts until then");
+                }
+                self.0.entry(source).or_insert(Failure { since: now, why });
+            }
+        }
+    }
+
+    fn health(&self, now: Timestamp) -> Vec<Health> {
+        let finding = |(source, failure): (&&str, &Failure)| Health {
+            code: "source_unread".to_owned(),
+            severity: Severity::Warning,
+            subject: Some((*source).to_owned()),
+            text: format!(
+                "{source} cannot be read for {}: {}; what was read before counts until it can",
+                span(now.since(failure.since)),
+                failure.why
+            ),
+            hint: "see what is in the way: tcpguard doctor".to_owned(),
+        };
+        self.0.iter().map(finding).collect()
+    }
+}
+
+fn no_room(what: &str, count: usize) -> String {
+    format!(
+        "{count} prefixes of the kind \"{what}\" are not spared by rules: there is room for \
+         {MOST_PROTECTED} protected prefixes of each IP version, {MOST_SSH_CLIENTS} of them for SSH clients"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn refused() -> Result<u32, linux::Error> {
+        let source = io::Error::from_raw_os_error(libc::EACCES);
+        Err(linux::Error::Read { path: PathBuf::from("/etc/resolv.conf"), source })
+    }
+
+    #[test]
+    fn the_last_value_counts_while_a_source_cannot_be_read() {
+        let (mut unread, mut last) = (Unread::default(), 0);
+        unread.take(at(1), "resolvers", Ok(7), &mut last);
+        assert_eq!((last, unread.health(at(1)).len()), (7, 0));
+
+        unread.take(at(2), "resolvers", refused(), &mut last);
+        unread.take(at(7), "resolvers", refused(), &mut last);
+        let health = unread.health(at(9));
+        assert_eq!((last, health.len()), (7, 1));
+        assert_eq!(health[0].code, "source_unread");
+        let text = &health[0].text;
+        assert!(text.contains("resolvers cannot be read for 7 s"), "since the first time: {text}");
+        assert!(text.contains("/etc/resolv.conf"), "{text}");
+
+        unread.take(at(10), "resolvers", Ok(8), &mut last);
+        assert_eq!((last, unread.health(at(10)).len()), (8, 0));
+    }
+
+    #[test]
+    fn one_source_does_not_speak_for_another() {
+        let (mut unread, mut last) = (Unread::default(), 0);
+        unread.take(at(1), "resolvers", refused(), &mut last);
+        unread.take(at(1), "gateways", Ok(1), &mut last);
+        assert_eq!(unread.health(at(1)).len(), 1);
+    }
+}

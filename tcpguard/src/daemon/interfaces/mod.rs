@@ -1,0 +1,581 @@
+//! The protected interfaces: attached at start, followed when they are renamed, attached again when
+//! they are made anew.
+
+mod follow;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNGUARDED};
+use tcpguard_common::abi::{Class, PacketCounters};
+use tcpguard_engine::Severity;
+use tcpguard_host::linux::programs::Attached;
+use tcpguard_host::linux::{self, Interface, LinkStats, Xdp, interfaces};
+
+use crate::bpf::XdpMode;
+use crate::bpf::{Attachment, Dataplane, KernelError, Object, Pins, attach};
+use crate::documents::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
+use follow::{Followed, Place, follow, is_spare};
+
+/// The event of an interface that came, went, was renamed, or lost its filter or has it again.
+const CHANGED: &str = "interface_changed";
+/// The event of an interface that cannot be protected.
+const FAILED: &str = "attach_failed";
+
+/// A failed attachment is tried again after this long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// An attached interface, or one that is waited for.
+#[derive(Debug)]
+struct Guarded {
+    /// The operator's name for it.
+    wanted: String,
+    /// XDP mode in which to attach to it.
+    xdp_mode: XdpMode,
+    slot: u8,
+    attachment: Option<Attachment>,
+    /// The interface as it was last read; `None`: it does not exist.
+    present: Option<Interface>,
+    failed: Option<(Instant, String)>,
+    /// Taken off by the operator, and not attached again by this agent.
+    detached: bool,
+    /// Packets that it had received and lost when they were last read.
+    stats: LinkStats,
+}
+
+/// Packets that interfaces have received since they were attached, and lost since they exist.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// Packet counters of each, in order.
+    pub packets: Vec<PacketCounters>,
+    /// SYNs that each CPU has seen on any.
+    pub syns_by_cpu: Vec<u64>,
+    /// Packets that were lost before any program could see them.
+    pub losses: LossCounters,
+}
+
+/// Something that has become of an interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct News {
+    /// Severity of the event.
+    pub severity: Severity,
+    /// The event's name.
+    pub event: &'static str,
+    /// The interfaces that it is about.
+    pub interfaces: Vec<String>,
+    /// One line in words.
+    pub text: String,
+}
+
+/// All interfaces that are attached or waited for.
+#[derive(Debug)]
+pub struct Interfaces {
+    pins: Pins,
+    /// The operator's names, each with how to attach to it.
+    wanted: Vec<(String, XdpMode)>,
+    /// Their entries, at least one for each name.
+    guarded: Vec<Guarded>,
+    /// Indices of the others by which nothing comes in that has come by one of these.
+    unguarded: Vec<u32>,
+}
+
+impl Interfaces {
+    /// Attaches to those of `names` that exist, each in its mode, or to none. The others are waited
+    /// for. One that was renamed is found by the filter that an earlier agent left on it.
+    ///
+    /// # Errors
+    /// None of them exists, one cannot be attached to, or there are too many.
+    pub fn attach(
+        names: &[String],
+        mode: impl Fn(&str) -> XdpMode,
+        pins: Pins,
+        object: &mut Object,
+        dataplane: &Dataplane,
+    ) -> anyhow::Result<Self> {
+        let found = interfaces::list()?;
+        let mut left = pins.followed();
+        left.retain(|(_, name)| names.contains(name));
+        let wanted = names.iter().map(|name| (name.clone(), mode(name))).collect();
+        let mut all = Self { pins, wanted, guarded: Vec::new(), unguarded: Vec::new() };
+        for name in names {
+            let pinned = |one: &&Interface| left.contains(&(one.index, name.clone()));
+            let called = |one: &&Interface| {
+                one.name == *name && left.iter().all(|(index, _)| *index != one.index)
+            };
+            let of_it: Vec<_> = found.iter().filter(|one| pinned(one) || called(one)).collect();
+            for interface in &of_it {
+                all.add(name, Some(interface), &found, dataplane)?;
+            }
+            if of_it.is_empty() {
+                all.add(name, None, &found, dataplane)?;
+            }
+        }
+        if all.guarded.iter().all(|guarded| guarded.present.is_none()) {
+            // Says which there are.
+            names.first().map(|name| interfaces::by_name(name)).transpose()?;
+        }
+        all.find_unguarded(&found);
+        all.write_slots(dataplane)?;
+        for place in 0..all.guarded.len() {
+            if let Err(error) = all.guarded[place].attach(object, &all.pins) {
+                all.undo();
+                return Err(error.into());
+            }
+        }
+        all.look_again();
+        Ok(all)
+    }
+
+    /// Gives an interface that the operator calls `wanted` an entry and a slot of counters: the slot that an earlier
+    /// agent gave it, or a free one, which counts from zero. `found` are all interfaces that exist.
+    fn add(
+        &mut self,
+        wanted: &str,
+        present: Option<&Interface>,
+        found: &[Interface],
+        dataplane: &Dataplane,
+    ) -> Result<(), KernelError> {
+        // Slot 0 stands for interfaces that are not protected.
+        let limit = MAX_INTERFACES as usize - 1;
+        let before = dataplane.interfaces()?;
+        let known = |interface: &Interface| {
+            before.get(&interface.index).copied().filter(|slot| *slot != UNGUARDED)
+        };
+        let mut taken: Vec<u8> = self.guarded.iter().map(|guarded| guarded.slot).collect();
+        let slot = match present.and_then(known).filter(|slot| !taken.contains(slot)) {
+            Some(slot) => slot,
+            None => {
+                taken.extend(found.iter().filter_map(known));
+                let free = (1..=limit as u8).find(|slot| !taken.contains(slot));
+                let wanted = self.guarded.len() + 1;
+                let free = free.ok_or(KernelError::TooManyInterfaces { wanted, limit })?;
+                dataplane.reset_packets(free)?;
+                free
+            }
+        };
+        let mode = self.wanted.iter().find(|(name, _)| name == wanted).map(|(_, mode)| *mode);
+        self.guarded.push(Guarded {
+            wanted: wanted.to_owned(),
+            xdp_mode: mode.unwrap_or(XdpMode::Auto),
+            slot,
+            attachment: None,
+            present: present.cloned(),
+            failed: None,
+            detached: false,
+            stats: LinkStats::default(),
+        });
+        Ok(())
+    }
+
+    /// Detaches the programs that this agent attached.
+    pub fn undo(&mut self) {
+        for guarded in &mut self.guarded {
+            if let Some(attachment) = guarded.attachment.take_if(|attachment| attachment.made) {
+                attachment.remove();
+            }
+        }
+    }
+
+    /// Returns the pins of the links.
+    pub const fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The interfaces that the filter is on.
+    pub fn guarded(&self) -> Vec<Interface> {
+        let on = self.guarded.iter().filter(|guarded| guarded.attachment.is_some());
+        on.filter_map(|guarded| guarded.present.clone()).collect()
+    }
+
+    /// Whether the host's talk with itself passes the filter.
+    pub fn has_loopback(&self) -> bool {
+        self.guarded.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
+    }
+
+    /// The present name of each, or the name under which it is waited for.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.guarded.iter().map(Guarded::name)
+    }
+
+    /// Packets that all have received and lost, without the losses of CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn received(&self, dataplane: &Dataplane) -> Result<Received, KernelError> {
+        let mut received = Received::default();
+        for guarded in &self.guarded {
+            let cpus = dataplane.packets_by_cpu(guarded.slot)?;
+            received.syns_by_cpu.resize(cpus.len(), 0);
+            received.losses.packets_by_cpu.resize(cpus.len(), 0);
+            let mut sum = PacketCounters::default();
+            let of_cpu = received.syns_by_cpu.iter_mut().zip(&mut received.losses.packets_by_cpu);
+            for (cpu, (syns, packets)) in cpus.iter().zip(of_cpu) {
+                *syns += cpu.classes[Class::Syn as usize];
+                *packets += cpu.entry;
+                sum += cpu;
+            }
+            received.packets.push(sum);
+        }
+        received.losses.links = self.guarded.iter().map(|guarded| guarded.stats).collect();
+        Ok(received)
+    }
+
+    /// Takes the filter off the interfaces of `names`, off all when empty, and keeps it off. Returns
+    /// those that had it on.
+    pub fn detach(&mut self, names: &[String]) -> Vec<Interface> {
+        let mut had = Vec::new();
+        for guarded in &mut self.guarded {
+            let is_meant = |name: &String| name == guarded.name() || *name == guarded.wanted;
+            if !names.is_empty() && !names.iter().any(is_meant) {
+                continue;
+            }
+            guarded.detached = true;
+            if let Some(attachment) = guarded.attachment.take() {
+                attachment.remove();
+                had.extend(guarded.present.clone());
+            }
+        }
+        had
+    }
+
+    /// Whether the operator had the filter taken off all of them.
+    pub fn all_detached(&self) -> bool {
+        self.guarded.iter().all(|guarded| guarded.detached)
+    }
+
+    /// Compares the attachments with the interfaces as they are, and attaches missing programs. Returns the changes.
+    pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<News> {
+        let Ok(found) = interfaces::list() else { return Vec::new() };
+        let mut news = self.follow(&found, dataplane);
+        let mut attached = false;
+        for guarded in &mut self.guarded {
+            let had = guarded.attachment.is_some();
+            news.extend(guarded.tend(object, &self.pins));
+            attached |= !had && guarded.attachment.is_some();
+        }
+        if attached {
+            self.look_again();
+        }
+        self.read_stats();
+        news
+    }
+
+    /// Finds the present state of each interface, and has packets counted for it from now on. This comes before any
+    /// program is attached, so that no packet is counted elsewhere.
+    fn follow(&mut self, found: &[Interface], dataplane: &Dataplane) -> Vec<News> {
+        let places: Vec<Place<'_>> = self.guarded.iter().map(Guarded::place).collect();
+        let wanted: Vec<&str> = self.wanted.iter().map(|(name, _)| name.as_str()).collect();
+        let Followed { indices, new } = follow(&places, &wanted, found);
+        let mut news = Vec::new();
+        let mut moved = false;
+        for (guarded, index) in self.guarded.iter_mut().zip(indices) {
+            moved |= guarded.index() != index;
+            let now = found.iter().find(|interface| Some(interface.index) == index);
+            news.extend(guarded.becomes(now));
+        }
+        for interface in new {
+            match self.add(&interface.name, Some(interface), found, dataplane) {
+                Ok(()) => moved = true,
+                Err(error) => news.push(unreported(FAILED, &error)),
+            }
+        }
+        let places: Vec<Place<'_>> = self.guarded.iter().map(Guarded::place).collect();
+        let spare: Vec<bool> = (0..places.len()).map(|number| is_spare(number, &places)).collect();
+        let mut spare = spare.into_iter();
+        self.guarded.retain_mut(|guarded| {
+            let stays = !spare.next().unwrap_or(false);
+            if let (false, Some(attachment)) = (stays, guarded.attachment.take_if(|_| !stays)) {
+                attachment.remove();
+            }
+            stays
+        });
+        moved |= self.find_unguarded(found);
+        if moved && let Err(error) = self.write_slots(dataplane) {
+            news.push(unreported(CHANGED, &error));
+        }
+        news
+    }
+
+    /// Reads the changes that attaching has made to the interfaces.
+    fn look_again(&mut self) {
+        let Ok(found) = interfaces::list() else { return };
+        for guarded in &mut self.guarded {
+            let same = |one: &&Interface| Some(one.index) == guarded.index();
+            if let Some(now) = found.iter().find(same) {
+                guarded.present = Some(now.clone());
+            }
+        }
+    }
+
+    /// Reads the packets that each has received and lost.
+    fn read_stats(&mut self) {
+        for guarded in &mut self.guarded {
+            match linux::link_stats(guarded.name()) {
+                Ok(Some(stats)) => guarded.stats = stats,
+                // The last counts of an interface that has gone stay; when it returns it counts from zero.
+                Ok(None) => {}
+                // While an interface is reconfigured, queries about all of them wait. One query that waited in vain is
+                // enough for this time.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Interfaces that are attached less well than they could be: the XDP program runs in the stack, although the
+    /// driver was asked to run it, or there is no such interface.
+    pub fn shortcomings(&self) -> Vec<News> {
+        let missing = self.guarded.iter().filter(|guarded| guarded.present.is_none());
+        let missing = missing.map(|guarded| {
+            guarded.news(
+                CHANGED,
+                "does not exist and is not protected; it will be as soon as it appears; see which \
+                 there are: ip link",
+            )
+        });
+        missing.chain(self.guarded.iter().filter_map(Guarded::fallback)).collect()
+    }
+
+    /// Names and how each is protected, for the line at start.
+    pub fn in_words(&self) -> String {
+        let words: Vec<String> = self.guarded.iter().map(Guarded::in_words).collect();
+        words.join(", ")
+    }
+
+    /// The status of each. `packets` are their counters, now and earlier.
+    pub fn facts(&self, packets: &[Reading<PacketCounters>]) -> Vec<InterfaceFacts> {
+        let found = interfaces::list();
+        let places = self.guarded.iter().enumerate();
+        let facts = places.map(|(place, guarded)| {
+            let now = match &found {
+                Ok(found) => found.iter().find(|one| Some(one.index) == guarded.index()),
+                // While an interface is reconfigured, this query waits.
+                Err(_) => guarded.present.as_ref(),
+            };
+            let attachment = guarded.attachment.as_ref();
+            let whole = |attachment: &&Attachment| now.is_some_and(|now| attachment.is_whole(now));
+            InterfaceFacts {
+                name: now.map_or(guarded.name(), |now| &now.name).to_owned(),
+                ifindex: now.map_or(0, |now| now.index),
+                hook: Hook::Xdp,
+                mode: now.and_then(mode_of).unwrap_or(AttachMode::Generic),
+                fallback: attachment.and_then(|attachment| attachment.fallback.clone()),
+                link_id: attachment.and_then(Attachment::link_id),
+                pinned: attachment.is_some_and(Attachment::is_pinned),
+                attached: attachment.filter(whole).is_some(),
+                ahead: attachment.map_or_else(Vec::new, |one| in_words(one.ahead())),
+                // One that has just been added was not counted yet.
+                packets: packets.get(place).copied().unwrap_or_default(),
+            }
+        });
+        facts.collect()
+    }
+
+    /// Compares where packets are counted with where they should be, and writes it again if another process has changed
+    /// it. Returns whether that was so.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn repair_slots(&self, dataplane: &Dataplane) -> Result<bool, KernelError> {
+        let wanted: BTreeMap<u32, u8> =
+            self.slots().filter(|(index, _)| (*index as usize) < MAX_IFINDEX).collect();
+        let differs = dataplane.interfaces()? != wanted;
+        if differs {
+            self.write_slots(dataplane)?;
+        }
+        Ok(differs)
+    }
+
+    /// Finds the interfaces at which completed handshakes say nothing of the SYNs that are counted. Returns
+    /// whether they are others than before.
+    fn find_unguarded(&mut self, found: &[Interface]) -> bool {
+        let is_guarded = |index| self.guarded.iter().any(|guarded| guarded.index() == Some(index));
+        let others = found.iter().filter(|one| one.is_unguarded(found, &is_guarded));
+        let unguarded: Vec<u32> = others.map(|one| one.index).collect();
+        let differs = unguarded != self.unguarded;
+        self.unguarded = unguarded;
+        differs
+    }
+
+    fn write_slots(&self, dataplane: &Dataplane) -> Result<(), KernelError> {
+        dataplane.set_interfaces(self.slots())
+    }
+
+    /// Index and slot of each that exists, and `UNGUARDED` for the interfaces that are surely not attached.
+    fn slots(&self) -> impl Iterator<Item = (u32, u8)> {
+        let guarded =
+            self.guarded.iter().filter_map(|guarded| Some((guarded.index()?, guarded.slot)));
+        guarded.chain(self.unguarded.iter().map(|index| (*index, UNGUARDED)))
+    }
+}
+
+impl Guarded {
+    fn place(&self) -> Place<'_> {
+        Place { wanted: &self.wanted, index: self.index() }
+    }
+
+    fn index(&self) -> Option<u32> {
+        self.present.as_ref().map(|interface| interface.index)
+    }
+
+    /// Its present name, or the name under which it is waited for if it does not exist.
+    fn name(&self) -> &str {
+        self.present.as_ref().map_or(&self.wanted, |interface| &interface.name)
+    }
+
+    /// Takes note of the interface that it is now.
+    fn becomes(&mut self, now: Option<&Interface>) -> Option<News> {
+        let before = std::mem::replace(&mut self.present, now.cloned());
+        if before.as_ref().map(|one| one.index) != self.index() {
+            // Whatever was in the way was the other one's.
+            self.failed = None;
+            return None;
+        }
+        let before = before.filter(|before| before.name != self.name())?;
+        let text = format!(
+            "{} is called {} now and is the same interface to the guard, also after a restart of the \
+             agent; give it its name there: /etc/tcpguard/tcpguard.toml",
+            before.name,
+            self.name()
+        );
+        let interfaces = vec![before.name, self.name().to_owned()];
+        Some(News { severity: Severity::Notice, event: CHANGED, interfaces, text })
+    }
+
+    /// Attaches where the interface exists and nothing of this agent is on it.
+    fn attach(&mut self, object: &mut Object, pins: &Pins) -> Result<(), KernelError> {
+        if let Some(interface) = &self.present {
+            let attached = attach(object, pins, interface, &self.wanted, self.xdp_mode)?;
+            self.attachment = Some(attached);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the filter is on, unless the operator has taken it off.
+    fn tend(&mut self, object: &mut Object, pins: &Pins) -> Vec<News> {
+        let mut news = Vec::new();
+        if self.detached {
+            return news;
+        }
+        if let (Some(attachment), Some(present)) = (&mut self.attachment, &self.present)
+            && attachment.is_whole(present)
+        {
+            let first = attachment.keep_first(object, present);
+            match attachment.keep_pinned() {
+                Ok(false) => self.failed = None,
+                Ok(true) => {
+                    let text = "had lost its pins, without which the filter ends with the agent; they \
+                                are there again";
+                    news.push(self.news(CHANGED, text));
+                }
+                Err(error) => news.extend(self.fails(&error)),
+            }
+            match first {
+                Ok(passed) if passed.is_empty() => {}
+                Ok(passed) => news.push(self.news(CHANGED, &passed_in_words(&passed))),
+                Err(error) => news.extend(self.fails(&error)),
+            }
+            return news;
+        }
+        if let Some(lost) = self.attachment.take() {
+            news.push(self.news(
+                CHANGED,
+                match self.present {
+                    None => {
+                        "is gone and no longer protected; it will be again as soon as it appears"
+                    }
+                    Some(_) => {
+                        "is no longer protected: the filter is not whole; see: tcpguard doctor"
+                    }
+                },
+            ));
+            // On the same interface the rest of the attachment is taken over, which opens no gap.
+            if Some(lost.ifindex) != self.index() {
+                lost.remove();
+            }
+        }
+        let waits = self.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY);
+        if waits || self.present.is_none() {
+            return news;
+        }
+        match self.attach(object, pins) {
+            Ok(()) => {
+                self.failed = None;
+                news.push(self.news(CHANGED, "is protected again"));
+                news.extend(self.fallback());
+            }
+            Err(error) => news.extend(self.fails(&error)),
+        }
+        news
+    }
+
+    /// Remembers why it cannot be protected; said once.
+    fn fails(&mut self, error: &KernelError) -> Option<News> {
+        let told = self.failed.replace((Instant::now(), error.to_string())).is_some();
+        let news = self.news(FAILED, &format!("is not protected: {error}"));
+        (!told).then_some(News { severity: Severity::Critical, ..news })
+    }
+
+    /// A line about this interface, which begins with its name.
+    fn news(&self, event: &'static str, text: &str) -> News {
+        News {
+            severity: Severity::Warning,
+            event,
+            interfaces: vec![self.name().to_owned()],
+            text: format!("{} {text}", self.name()),
+        }
+    }
+
+    /// Returns the event that the XDP program runs in generic mode, if native mode was tried and failed.
+    fn fallback(&self) -> Option<News> {
+        let why = self.attachment.as_ref()?.fallback.as_ref()?;
+        let text = format!(
+            "runs the filter in generic mode, which takes a fraction of the packets, because native \
+             failed: {why}; see: tcpguard doctor {}",
+            self.name()
+        );
+        Some(self.news("generic_fallback", &text))
+    }
+
+    fn in_words(&self) -> String {
+        let name = self.name();
+        let on = self.attachment.as_ref().zip(self.present.as_ref().and_then(mode_of));
+        match on.map(|(attachment, mode)| (mode, attachment.fallback.as_deref())) {
+            Some((AttachMode::Native, _)) => format!("{name} (native)"),
+            Some((AttachMode::Generic, Some(why))) => {
+                format!("{name} (generic, because native failed: {why})")
+            }
+            Some((AttachMode::Generic, None)) => format!("{name} (generic)"),
+            Some((AttachMode::Unknown, _)) | None => format!("{name} (not attached)"),
+        }
+    }
+}
+
+/// Returns the mode in which an interface runs its XDP program. The interface is asked, because the program may have
+/// been taken over.
+fn mode_of(interface: &Interface) -> Option<AttachMode> {
+    match interface.xdp {
+        Xdp::Native => Some(AttachMode::Native),
+        Xdp::Generic => Some(AttachMode::Generic),
+        Xdp::None => None,
+    }
+}
+
+/// Programs of others.
+pub fn in_words(programs: &[Attached]) -> Vec<String> {
+    programs.iter().map(ToString::to_string).collect()
+}
+
+/// States that tcpguard's program was put before others in the tc chain again.
+fn passed_in_words(passed: &[Attached]) -> String {
+    format!(
+        "had another tc program before the guard's, which might have ended the chain: {}; the guard's \
+         goes first again, and ends it for nobody; see: tcpguard doctor",
+        in_words(passed).join(", ")
+    )
+}
+
+/// A failure to change interfaces.
+fn unreported(event: &'static str, error: &KernelError) -> News {
+    let text = error.to_string();
+    News { severity: Severity::Warning, event, interfaces: Vec::new(), text }
+}

@@ -1,0 +1,133 @@
+//! Files of one JSON object a line, sealed and replaced as a whole.
+//!
+//! A file whose seal does not match its content is set aside. In an intact file every line counts by
+//! itself: a line that cannot be understood, for example one of a later version, is kept beside the file
+//! and named in the log, and the other lines are used.
+
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tcpguard_host::durable;
+use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::json;
+
+/// Far longer than any file of so few lines as are kept; a longer one is set aside unread.
+pub const MAX_BYTES: u64 = 16 << 20;
+/// Wrong lines that are named one by one.
+const NAMED: usize = 3;
+
+/// The type of a line in such a file.
+pub trait Line: DeserializeOwned + Serialize {
+    /// Plural name of these lines in messages.
+    const WHAT: &'static str;
+    /// Name and version that [`Self::schema`] must return.
+    const SCHEMA: &'static str;
+
+    /// Name and version of the schema of the line that was read.
+    fn schema(&self) -> &str;
+}
+
+/// Replaces the file at `path`, readable by its owner only.
+///
+/// # Errors
+/// When its directory cannot be written to; then the old one is there.
+pub fn store<'a, T: Line + 'a>(
+    path: &Path,
+    all: impl IntoIterator<Item = &'a T>,
+) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for one in all {
+        json::write(&mut lines, one)?;
+        lines.push(b'\n');
+    }
+    seal::replace(path, 0o600, &lines)
+}
+
+/// The lines of the file at `path`, in its order; empty when there is no file. A damaged file, or a line
+/// that cannot be understood, is set aside with one line in the log.
+pub fn load<T: Line>(path: &Path) -> Vec<T> {
+    let what = T::WHAT;
+    let content = match seal::read(path, MAX_BYTES) {
+        Ok(content) => content,
+        Err(Damage::Missing) => return Vec::new(),
+        Err(Damage::Refused(error)) => {
+            log::warn!("cannot read {}: {error}; starting without the past {what}", path.display());
+            return Vec::new();
+        }
+        Err(Damage::Bad(why)) => {
+            let aside = durable::set_aside(path);
+            log::warn!(
+                "{} is not what was written ({why}); it is kept as {}, and the past {what} are not known",
+                path.display(),
+                aside.display()
+            );
+            return Vec::new();
+        }
+    };
+    let (all, wrong) = parse_all(&content);
+    if !wrong.is_empty() {
+        set_aside::<T>(path, &wrong);
+    }
+    all
+}
+
+/// The lines of the file at `path` that can be understood. The file is left unchanged.
+///
+/// # Errors
+/// The file does not exist, cannot be read, or is not as it was written.
+pub fn read<T: Line>(path: &Path) -> Result<Vec<T>, Damage> {
+    Ok(parse_all(&seal::read(path, MAX_BYTES)?).0)
+}
+
+/// An invalid line: its number, the reason, and its content.
+type Wrong<'a> = (usize, String, &'a [u8]);
+
+fn parse_all<T: Line>(content: &[u8]) -> (Vec<T>, Vec<Wrong<'_>>) {
+    let mut all = Vec::new();
+    let mut wrong = Vec::new();
+    for (number, line) in (1..).zip(content.split_inclusive(|byte| *byte == b'\n')) {
+        match parse(line) {
+            Ok(one) => all.push(one),
+            Err(why) => wrong.push((number, why, line)),
+        }
+    }
+    (all, wrong)
+}
+
+fn parse<T: Line>(line: &[u8]) -> Result<T, String> {
+    if line.last() != Some(&b'\n') {
+        return Err("it has no end".to_owned());
+    }
+    let one: T = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    match one.schema() == T::SCHEMA {
+        true => Ok(one),
+        false => Err(format!("its schema is {:?}, not {}", one.schema(), T::SCHEMA)),
+    }
+}
+
+/// Keeps the lines that are none beside the file, so that nothing is lost when it is replaced.
+fn set_aside<T: Line>(path: &Path, wrong: &[Wrong<'_>]) {
+    let aside = durable::aside(path);
+    let lines: Vec<u8> = wrong.iter().flat_map(|(.., line)| *line).copied().collect();
+    let name = |(number, why, _): &Wrong<'_>| format!("line {number}: {why}");
+    let mut named: Vec<String> = wrong.iter().take(NAMED).map(name).collect();
+    if let Some(more) = wrong.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    let (path, what, named) = (path.display(), T::WHAT, named.join("; "));
+    match durable::replace(&aside, 0o600, &lines) {
+        Ok(()) => log::warn!(
+            "{} lines of {path} are no {what} of tcpguard ({named}); they are kept as {}, and the other \
+             {what} are known",
+            wrong.len(),
+            aside.display()
+        ),
+        Err(error) => log::warn!(
+            "{} lines of {path} are no {what} of tcpguard ({named}), and cannot be kept as {}: {error}",
+            wrong.len(),
+            aside.display()
+        ),
+    }
+}

@@ -1,0 +1,421 @@
+//! The maker of cookies on this host, and whether a listener may be armed with them.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+
+use tcpguard_common::abi::{ListenerKey, SynAckRecord};
+use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
+use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device};
+
+use super::Refusal;
+use super::syn_ack_records::{SynAckEntry, SynAckRecords};
+use crate::bpf::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
+use crate::config::CookieChoice;
+use crate::daemon::executor::Executor;
+use crate::daemon::interfaces::in_words;
+use crate::daemon::listeners::Followed;
+use crate::daemon::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
+use crate::daemon::syncookies::{Returned, SyncookiesLease};
+use crate::documents::selftest::{CookieBackend, Hook, Host, SelfTest};
+use crate::selftest;
+
+/// SYN-ACK formats of one listener, which may reply from many addresses, that are tried before it is armed.
+const TRIED: usize = 4;
+/// SYN-ACK formats that are remembered as tried.
+const TRIED_SYN_ACKS: usize = 64;
+
+/// The maker of cookies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Maker {
+    /// The BPF programs, which hand the kernel finished connections.
+    Own,
+    /// The kernel on behalf of the XDP program, which needs `tcp_syncookies=2` meanwhile.
+    Helper,
+    /// The kernel alone.
+    Kernel,
+}
+
+/// The program that checks returned cookies on one interface.
+struct Redemption {
+    link: HeldLink,
+    lead: Lead,
+    /// Name of the interface.
+    interface: String,
+}
+
+/// The programs that make cookies and check returned ones.
+pub struct Cookies {
+    maker: Maker,
+    /// Reason for which no better maker is used.
+    reason: Option<String>,
+    redeemer: Option<Redeemer>,
+    redemptions: BTreeMap<u32, Redemption>,
+    /// Changes that other processes made to these programs on interfaces, and that were repaired.
+    repaired: Vec<String>,
+    lease: SyncookiesLease,
+    /// Whether it has been said that it cannot be given back.
+    reported: bool,
+    /// The SYN-ACKs of listeners in this poll.
+    syn_ack_records: SynAckRecords,
+    /// The SYN-ACK formats that passed a test, by whether they are of IPv4. Those of listeners of one
+    /// host are mostly alike. A test for each would request more replies for the test's addresses than
+    /// the reply limits allow.
+    tried: VecDeque<(bool, SynAckRecord)>,
+}
+
+impl Cookies {
+    /// Determines the maker of cookies, and gives back the sysctl that an earlier agent borrowed for it.
+    ///
+    /// # Errors
+    /// When the network namespace cannot be determined.
+    pub fn load(
+        pins: &Pins,
+        state_dir: &Path,
+        choice: CookieChoice,
+        interfaces: &[Interface],
+    ) -> anyhow::Result<Self> {
+        let mut lease = SyncookiesLease::open(state_dir)?;
+        match lease.give_back() {
+            Ok(Returned::Nothing) => {}
+            Ok(returned) => log::info!("{returned}"),
+            Err(error) => log::error!("{error}"),
+        }
+        let selftest = Host::running().ok().and_then(|host| selftest::load(state_dir, &host));
+        if selftest.is_none() {
+            log::info!(
+                "which SYN cookies work on this host was not tried yet; each listener is tried before \
+                 it is answered for, and the whole host by: tcpguard selftest"
+            );
+        }
+        let loaded = Redeemer::load(&pins.maps(), false);
+        let missing = loaded.as_ref().err().map(ToString::to_string);
+        let own = missing.map_or_else(|| tried(&selftest, CookieBackend::Own, interfaces), Err);
+        let helper = tried(&selftest, CookieBackend::KernelHelper, interfaces);
+        let (maker, reason) = choose(choice, own, helper);
+        Ok(Self {
+            maker,
+            reason,
+            redeemer: loaded.ok(),
+            redemptions: BTreeMap::new(),
+            repaired: Vec::new(),
+            lease,
+            reported: false,
+            syn_ack_records: SynAckRecords::default(),
+            tried: VecDeque::new(),
+        })
+    }
+
+    /// The cost of the program that checks returned cookies, if it is loaded.
+    pub fn costs(&self) -> Vec<ProgramCost> {
+        self.redeemer.as_ref().map_or_else(Vec::new, Redeemer::costs)
+    }
+
+    /// The maker of cookies.
+    pub const fn maker(&self) -> Maker {
+        self.maker
+    }
+
+    /// Returns the reason for which no better maker is used.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Whether a listener may be answered for, tried where that can be tried.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(
+        &mut self,
+        now: Timestamp,
+        followed: &Followed,
+        executor: &Executor,
+        object: &mut Object,
+        interfaces: &[Interface],
+    ) -> Result<(), Refusal> {
+        if self.maker == Maker::Kernel {
+            let wanted = || "the configuration leaves cookies to the kernel".to_owned();
+            return Err(Refusal::NoMaker(self.reason.clone().unwrap_or_else(wanted)));
+        }
+        let read = || {
+            let settings = Sysctls::default().cookies()?;
+            Ok::<_, Refusal>((settings, executor.dataplane.syn_acks()?))
+        };
+        self.syn_ack_records.update(now, read, |key| whose(executor, key))?;
+        let settings = self.syn_ack_records.settings;
+        let records: Vec<SynAckEntry> = self.syn_ack_records.of(followed.id).to_vec();
+        if records.is_empty() {
+            return Err(first(followed, None, interfaces, &settings));
+        }
+        // The format that the SYN-ACKs of all addresses have in common belongs to no address that could
+        // be tested.
+        let (common, records): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|(key, _)| *key == key.of_all());
+        let own: Vec<_> = records.iter().filter(|(_, record)| record.is_own()).collect();
+        if own.is_empty() {
+            return Err(Refusal::Shared);
+        }
+        for syn_ack in &common {
+            keep_promises(syn_ack, &settings, executor)?;
+        }
+        let mut refusal = None;
+        let mut ready = 0;
+        for syn_ack in own.into_iter().take(TRIED) {
+            let record = keep_promises(syn_ack, &settings, executor)?;
+            let found = situation(followed, Some(&record), interfaces, &settings);
+            let outcome = match found.into_iter().next() {
+                Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
+                None => self.try_syn_ack(now, &syn_ack.0, &record, executor, object),
+            };
+            match outcome {
+                Ok(()) => ready += 1,
+                Err(error) => refusal = Some(error),
+            }
+        }
+        match refusal {
+            Some(refusal) if ready == 0 => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops the SYN-ACKs of a poll that is over.
+    pub fn forget_syn_acks_read(&mut self) {
+        self.syn_ack_records = SynAckRecords::default();
+    }
+
+    /// A test run with this SYN-ACK format, unless it has passed before.
+    fn try_syn_ack(
+        &mut self,
+        now: Timestamp,
+        key: &ListenerKey,
+        record: &SynAckRecord,
+        executor: &Executor,
+        object: &mut Object,
+    ) -> Result<(), Refusal> {
+        let Some(redeemer) = self.redeemer.as_mut().filter(|_| self.maker == Maker::Own) else {
+            return Ok(());
+        };
+        let syn_ack = (key.addr.as_v4().is_some(), *record);
+        if !self.tried.contains(&syn_ack) {
+            self_test(object, redeemer, &executor.dataplane, key, now.as_nanos())?;
+            self.tried.truncate(TRIED_SYN_ACKS - 1);
+            self.tried.push_front(syn_ack);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that cookies are taken back, before the first is made.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn accept(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), Refusal> {
+        match self.maker {
+            Maker::Own => {
+                self.hang(pins, interfaces)?;
+                self.behind().map_or(Ok(()), |(interface, program)| {
+                    Err(Refusal::Behind { interface: interface.to_owned(), program })
+                })
+            }
+            Maker::Helper => Ok(self.lease.borrow()?),
+            Maker::Kernel => Ok(()),
+        }
+    }
+
+    /// Hangs the program that takes cookies back on every interface on which it does not hang, before
+    /// all others there.
+    pub fn hang(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), KernelError> {
+        let Some(redeemer) = &mut self.redeemer else { return Ok(()) };
+        for interface in interfaces {
+            let index = interface.index;
+            let hangs = |one: &Redemption| one.link.is_on(index) && one.link.keep_pinned().is_ok();
+            let lost = self.redemptions.get(&index).is_some_and(|one| !hangs(one));
+            if lost {
+                self.redemptions.remove(&index);
+            }
+            let redemption = match self.redemptions.entry(index) {
+                Entry::Occupied(place) => place.into_mut(),
+                Entry::Vacant(place) => place.insert(Redemption {
+                    link: redeemer.attach(pins, interface)?,
+                    lead: Lead::default(),
+                    interface: interface.name.clone(),
+                }),
+            };
+            if lost {
+                self.repaired.push(format!("nothing took cookies back on {}", interface.name));
+            }
+            let Redemption { link, lead, .. } = redemption;
+            let passed = redeemer.keep_first(link, lead, index)?;
+            if !passed.is_empty() {
+                self.repaired.push(format!(
+                    "{} ran before what takes cookies back on {}",
+                    in_words(&passed).join(", "),
+                    interface.name
+                ));
+            }
+        }
+        self.detach(|ifindex| !interfaces.iter().any(|one| one.index == ifindex));
+        Ok(())
+    }
+
+    /// The interface on which another program runs before the one that checks returned cookies and could
+    /// not be passed, and the name of that program.
+    pub fn behind(&self) -> Option<(&str, String)> {
+        let mut all = self.redemptions.values();
+        all.find_map(|one| Some((one.interface.as_str(), one.lead.ahead().first()?.to_string())))
+    }
+
+    /// Takes the changes that other processes made to these programs, and that were repaired.
+    pub fn take_repaired(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.repaired)
+    }
+
+    /// Takes that program off the interfaces that `which` names.
+    pub fn detach(&mut self, which: impl Fn(u32) -> bool) {
+        let gone: Vec<u32> = self.redemptions.keys().copied().filter(|one| which(*one)).collect();
+        for ifindex in gone {
+            let Some(redemption) = self.redemptions.remove(&ifindex) else { continue };
+            if let Err(error) = redemption.link.remove() {
+                log::debug!("the program that takes cookies back is gone already: {error}");
+            }
+        }
+    }
+
+    /// Gives the borrowed sysctl back, once no listener is armed. If that fails, each call tries again.
+    pub fn give_back(&mut self) {
+        if !self.lease.is_held() {
+            return;
+        }
+        match self.lease.give_back() {
+            Ok(Returned::Nothing) => {}
+            Ok(returned) => log::info!("{returned}"),
+            Err(error) if self.reported => log::debug!("{error}"),
+            Err(error) => log::error!("{error}; it is tried again"),
+        }
+        self.reported = self.lease.is_held();
+    }
+
+    /// Whether the borrowed sysctl still has its value; `false`: an administrator has changed it.
+    pub fn is_kept(&mut self) -> bool {
+        self.lease.check().unwrap_or_else(|error| {
+            log::warn!("{error}");
+            true
+        })
+    }
+}
+
+/// The self-test's result on this host for a backend at the hooks in use. Without a self-test the backend
+/// may be tried: each listener has its own test.
+fn tried(
+    selftest: &Option<SelfTest>,
+    backend: CookieBackend,
+    interfaces: &[Interface],
+) -> Result<(), String> {
+    let Some(selftest) = selftest else { return Ok(()) };
+    let hook = |interface: &Interface| match interface.xdp {
+        Xdp::Generic => Hook::Generic,
+        Xdp::None | Xdp::Native => Hook::Native,
+    };
+    let mut verdicts =
+        interfaces.iter().map(|interface| selftest.verdict(backend, hook(interface)));
+    verdicts.try_for_each(|verdict| verdict.map_err(str::to_owned))
+}
+
+/// Returns the best maker that works, and the reason for which no better one is used.
+fn choose(
+    choice: CookieChoice,
+    own: Result<(), String>,
+    helper: Result<(), String>,
+) -> (Maker, Option<String>) {
+    let told = |why: &str| format!("cookies.backend = \"{why}\" in the configuration");
+    match choice {
+        CookieChoice::Kernel => (Maker::Kernel, Some(told("kernel"))),
+        CookieChoice::KernelHelper => match helper {
+            Ok(()) => (Maker::Helper, Some(told("kernel_helper"))),
+            Err(why) => (Maker::Kernel, Some(why)),
+        },
+        CookieChoice::Own => match own {
+            Ok(()) => (Maker::Own, None),
+            Err(why) => (Maker::Kernel, Some(why)),
+        },
+        CookieChoice::Auto => match (own, helper) {
+            (Ok(()), _) => (Maker::Own, None),
+            (Err(why), Ok(())) => (Maker::Helper, Some(why)),
+            (Err(why), Err(also)) => (Maker::Kernel, Some(format!("{why}; {also}"))),
+        },
+    }
+}
+
+fn first(
+    followed: &Followed,
+    record: Option<&SynAckRecord>,
+    interfaces: &[Interface],
+    settings: &CookieSettings,
+) -> Refusal {
+    let found = situation(followed, record, interfaces, settings);
+    Refusal::Obstacle(found.into_iter().next().unwrap_or(Obstacle::NeverAnswered))
+}
+
+/// The obstacles to cookies for a listener with this SYN-ACK.
+fn situation(
+    followed: &Followed,
+    record: Option<&SynAckRecord>,
+    interfaces: &[Interface],
+    settings: &CookieSettings,
+) -> Vec<Obstacle> {
+    let interface = record.and_then(|record| {
+        let interface = interfaces.iter().find(|one| one.index == record.ifindex)?;
+        // Missing information from the driver is no obstacle.
+        Some(Way {
+            name: &interface.name,
+            native: interface.xdp == Xdp::Native,
+            transmits: device::transmits_natively(interface.index).unwrap_or(None),
+            received: device::is_received(interface),
+            strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
+        })
+    });
+    let local = followed.kind == ListenerKind::Local;
+    obstacles(&Situation {
+        kind: followed.kind,
+        mptcp: local && followed.mptcp,
+        record,
+        interface,
+        settings,
+    })
+}
+
+/// The listener that a local address and port belong to, found as the programs find it.
+fn whose(executor: &Executor, key: &ListenerKey) -> Option<ListenerId> {
+    executor.listeners.of(crate::bpf::ip(&key.addr), u16::from_be_bytes(key.port))
+}
+
+/// A record without the options that were switched off since: they are no longer promised.
+fn keep_promises(
+    (key, record): &SynAckEntry,
+    settings: &CookieSettings,
+    executor: &Executor,
+) -> Result<SynAckRecord, KernelError> {
+    let kept = without_switched_off(record, settings);
+    if kept != *record {
+        executor.dataplane.set_syn_ack(key, &kept)?;
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_that_works_is_chosen_and_why_not_a_better_one_is_said() {
+        let (works, fails) = (|| Ok(()), |why: &str| Err(why.to_owned()));
+        let auto = |own, helper| choose(CookieChoice::Auto, own, helper);
+        assert_eq!(auto(works(), works()), (Maker::Own, None));
+        assert_eq!(auto(fails("old kernel"), works()), (Maker::Helper, Some("old kernel".into())));
+        let (maker, reason) = auto(fails("old kernel"), fails("no helper"));
+        assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel; no helper")));
+        let (maker, reason) = choose(CookieChoice::Own, fails("old kernel"), works());
+        assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel")));
+        assert_eq!(choose(CookieChoice::Kernel, works(), works()).0, Maker::Kernel);
+        assert_eq!(choose(CookieChoice::KernelHelper, works(), works()).0, Maker::Helper);
+    }
+}

@@ -1,0 +1,498 @@
+//! The mitigations beside rules, in the kernel: the bits of each listener, and the programs on each
+//! interface.
+
+mod cookies;
+mod effort;
+mod syn_ack_records;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tcpguard_common::abi::ListenerEntry;
+use tcpguard_common::cookie;
+use tcpguard_engine::{ListenerId, Mitigation, Timestamp};
+use tcpguard_host::linux::{self, Interface, Sysctls};
+
+pub use cookies::{Cookies, Maker};
+use effort::Effort;
+
+use super::executor::Executor;
+use super::firewall::Firewall;
+use super::listeners::Followed;
+use super::obstacles::Obstacle;
+use super::syncookies::LeaseError;
+use crate::bpf::{KernelError, Object, Pins, SelfTestError};
+
+/// A cookie is accepted for its lifetime after the last SYN-ACK, and a little longer for the path.
+const ACCEPT: Duration =
+    Duration::from_nanos(cookie::LIFE_NS).saturating_add(Duration::from_secs(2));
+
+/// Reason for which a mitigation cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Only the kernel makes cookies here.
+    #[error("{0}; see which cookies work here: tcpguard selftest")]
+    NoMaker(String),
+    /// The listener is gone.
+    #[error("nothing listens there any more; see what does: tcpguard status --listeners")]
+    Gone,
+    /// The obstacle to it.
+    #[error("{0}")]
+    Obstacle(Obstacle),
+    /// Some of the services that reply there are not of this host.
+    #[error(
+        "a forwarded or translated service answers at the same address and port, whose connections \
+         the guard must not touch; see what is known of it: tcpguard status --listeners"
+    )]
+    Shared,
+    /// Cookies might never get to the program that checks them.
+    #[error(
+        "another tc program runs before the guard's for what arrives at {interface}, {program}: if it \
+         ends the chain, no cookie is taken back; see whose it is: bpftool net show dev {interface}"
+    )]
+    Behind {
+        /// The interface.
+        interface: String,
+        /// The other program, in words.
+        program: String,
+    },
+    /// Many are taken at once.
+    #[error(
+        "a poll has no time for more steps than are taken already; see which are: tcpguard status \
+         --listeners"
+    )]
+    Busy,
+    /// The test run failed.
+    #[error(transparent)]
+    Test(#[from] SelfTestError),
+    /// The sysctl cannot be borrowed.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The host does not say how it is set up.
+    #[error(transparent)]
+    Host(#[from] linux::Error),
+    /// The kernel refuses.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+impl Refusal {
+    /// Whether it may be gone in a second.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Obstacle(Obstacle::NeverAnswered))
+    }
+}
+
+/// The means by which mitigations are carried out.
+pub struct MitigationContext<'a> {
+    pub executor: &'a mut Executor,
+    pub object: &'a mut Object,
+    pub pins: &'a Pins,
+    pub interfaces: &'a [Interface],
+    pub firewall: &'a mut Firewall,
+}
+
+/// Effect of another rule set of the packet filter on cookies.
+#[derive(Debug)]
+pub struct Judged {
+    /// The listeners at which it no longer suits those that are made, and why.
+    pub forbidden: Vec<(ListenerId, String)>,
+    /// The listeners at which it did not suit cookies, and does now.
+    pub freed: Vec<ListenerId>,
+}
+
+/// The state of the mitigations in the kernel.
+pub struct Mitigations {
+    pub cookies: Cookies,
+    /// The CPU time that they have taken in this poll.
+    pub effort: Effort,
+    /// Time until which cookies are accepted at a listener that is no longer armed.
+    accepting: BTreeMap<ListenerId, Timestamp>,
+    /// Listeners at which the engine asked for `out_of_state`, as opposed to those that check
+    /// out-of-state segments only because of cookies: without that mitigation the invalid ones would not
+    /// be counted.
+    out_of_state: BTreeSet<ListenerId>,
+    /// Listeners at which there would be cookies, but for the packet filter.
+    walled: BTreeSet<ListenerId>,
+}
+
+impl Mitigations {
+    /// Creates the state without an active mitigation.
+    pub const fn new(cookies: Cookies) -> Self {
+        Self {
+            cookies,
+            effort: Effort::new(),
+            accepting: BTreeMap::new(),
+            out_of_state: BTreeSet::new(),
+            walled: BTreeSet::new(),
+        }
+    }
+
+    /// Takes over the mitigations of each listener that an earlier agent left in the kernel.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn adopt(
+        &mut self,
+        now: Timestamp,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<Vec<(ListenerId, Mitigation)>, KernelError> {
+        let listeners = context.executor.listeners.iter();
+        let found: Vec<(ListenerId, u8)> =
+            listeners.map(|followed| (followed.id, followed.mitigations())).collect();
+        let mut adopted = Vec::new();
+        for (id, bits) in found {
+            if bits & ListenerEntry::ACCEPT != 0 {
+                self.accepting.insert(id, now + ACCEPT);
+            }
+            if bits & ListenerEntry::OUT_OF_STATE != 0 {
+                self.out_of_state.insert(id);
+            }
+            if bits & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
+                && let Err(refusal) = self.resume(now, id, bits, context)
+            {
+                log::warn!("SYNs are no longer answered with cookies: {refusal}");
+                let clear = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
+                change(context.executor, id, 0, clear)?;
+                adopted.extend(mitigations_of(bits & !clear).map(|mitigation| (id, mitigation)));
+                continue;
+            }
+            adopted.extend(mitigations_of(bits).map(|mitigation| (id, mitigation)));
+        }
+        // An agent of another layout could not leave it in the configuration record.
+        self.write_out_of_state(context.executor)?;
+        Ok(adopted)
+    }
+
+    /// Goes on with cookies that an earlier agent made.
+    fn resume(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        bits: u8,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), Refusal> {
+        let made_by = match bits & ListenerEntry::OWN_COOKIES {
+            0 => Maker::Helper,
+            _ => Maker::Own,
+        };
+        if made_by != self.cookies.maker() {
+            return Err(Refusal::NoMaker("others make them now".to_owned()));
+        }
+        self.admitted(now, id, context)?;
+        self.cookies.accept(context.pins, context.interfaces)?;
+        if made_by == Maker::Helper {
+            write_kernel_timestamps(context.executor)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the host's packet filter suits cookies at a listener.
+    fn admitted(
+        &self,
+        now: Timestamp,
+        id: ListenerId,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), Refusal> {
+        let followed = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+        let own = self.cookies.maker() == Maker::Own;
+        match context.firewall.forbids(now, followed, own, context.interfaces) {
+            Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether any listener's SYNs are answered.
+    pub fn answer(executor: &Executor) -> bool {
+        answers(executor)
+    }
+
+    /// Looks again whether the packet filter suits cookies, where they are made or it forbade them.
+    pub fn judge(&mut self, now: Timestamp, context: &mut MitigationContext<'_>) -> Judged {
+        let armed = context.executor.listeners.iter().filter(|followed| is_armed(followed));
+        let armed: Vec<ListenerId> = armed.map(|followed| followed.id).collect();
+        self.walled.retain(|id| context.executor.listeners.get(*id).is_some());
+        let mut judged = Judged { forbidden: Vec::new(), freed: Vec::new() };
+        for id in self.walled.iter().copied() {
+            if self.admitted(now, id, context).is_ok() {
+                judged.freed.push(id);
+            }
+        }
+        for id in armed {
+            if let Err(refusal) = self.admitted(now, id, context) {
+                judged.forbidden.push((id, refusal.to_string()));
+            }
+        }
+        self.walled.retain(|id| !judged.freed.contains(id));
+        self.walled.extend(judged.forbidden.iter().map(|(id, _)| *id));
+        judged
+    }
+
+    /// Starts a mitigation for a listener; `rate` is that of a budget.
+    ///
+    /// # Errors
+    /// The reason why it cannot be started. Then nothing of it is in the kernel, unless the kernel refuses the removal
+    /// as well, which is logged.
+    pub fn take(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        mitigation: Mitigation,
+        rate: u32,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), Refusal> {
+        let taken = self.set(now, id, mitigation, rate, context);
+        if mitigation == Mitigation::Cookies {
+            match &taken {
+                Err(Refusal::Obstacle(Obstacle::Firewall { .. })) => self.walled.insert(id),
+                _ => self.walled.remove(&id),
+            };
+        }
+        let of_it = |followed: &Followed| {
+            mitigations_of(followed.mitigations()).any(|one| one == mitigation)
+        };
+        // A budget may have been active before, at another rate. A change that the kernel refused now
+        // would go along with the next one.
+        if taken.is_err()
+            && context.executor.listeners.get(id).is_some_and(of_it)
+            && let Err(error) = self.leave(now, id, mitigation, context)
+        {
+            log::warn!("{} stays until the kernel takes a change: {error}", mitigation.name());
+        }
+        taken
+    }
+
+    fn set(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        mitigation: Mitigation,
+        rate: u32,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), Refusal> {
+        let mut bits = bits_of(mitigation);
+        match mitigation {
+            Mitigation::Budget => {
+                context.executor.listeners.set_budget(id, rate);
+                context.executor.dataplane.reset_budget(super::listeners::slot(id))?;
+            }
+            Mitigation::OutOfState => {
+                self.out_of_state.insert(id);
+            }
+            Mitigation::Cookies => {
+                let followed = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+                let (executor, interfaces) = (&*context.executor, context.interfaces);
+                self.cookies.check(now, followed, executor, context.object, interfaces)?;
+                self.admitted(now, id, context)?;
+                // First the program that checks returned cookies, then the first cookie.
+                self.cookies.accept(context.pins, interfaces)?;
+                self.accepting.remove(&id);
+                bits = match self.cookies.maker() {
+                    Maker::Helper => {
+                        write_kernel_timestamps(context.executor)?;
+                        ListenerEntry::KERNEL_COOKIES | ListenerEntry::OUT_OF_STATE
+                    }
+                    _ => {
+                        ListenerEntry::OWN_COOKIES
+                            | ListenerEntry::ACCEPT
+                            | ListenerEntry::OUT_OF_STATE
+                    }
+                };
+            }
+            Mitigation::Source | Mitigation::Signature | Mitigation::Overload => {}
+        }
+        change(context.executor, id, bits, 0)?;
+        Ok(self.write_out_of_state(context.executor)?)
+    }
+
+    /// Stops a mitigation. Cookies in flight are accepted for a while longer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn leave(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        mitigation: Mitigation,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), KernelError> {
+        let mut clear = bits_of(mitigation);
+        match mitigation {
+            Mitigation::Cookies => {
+                clear = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
+                self.accepting.insert(id, now + ACCEPT);
+            }
+            Mitigation::OutOfState => {
+                self.out_of_state.remove(&id);
+                // The bit is cleared when no cookie can be in flight any longer.
+                clear = if self.brings_cookies(id, context.executor) { 0 } else { clear };
+            }
+            Mitigation::Source
+            | Mitigation::Signature
+            | Mitigation::Overload
+            | Mitigation::Budget => {}
+        }
+        change(context.executor, id, 0, clear)?;
+        if mitigation == Mitigation::Cookies && !answers(context.executor) {
+            self.cookies.give_back();
+        }
+        self.write_out_of_state(context.executor)
+    }
+
+    fn brings_cookies(&self, id: ListenerId, executor: &Executor) -> bool {
+        let answers = ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES;
+        let armed = executor.listeners.get(id).is_some_and(|one| one.mitigations() & answers != 0);
+        armed || self.accepting.contains_key(&id)
+    }
+
+    /// Stops accepting cookies that can no longer be in flight, and accepts those that may be where an interface has
+    /// returned. Returns the listeners with cookies that would no longer be accepted.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next call tries again.
+    pub fn tend(
+        &mut self,
+        now: Timestamp,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<Vec<ListenerId>, KernelError> {
+        self.cookies.forget_syn_acks_read();
+        let over: Vec<ListenerId> = self
+            .accepting
+            .iter()
+            .filter(|(id, until)| now >= **until || context.executor.listeners.get(**id).is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            self.accepting.remove(&id);
+            let armed = context.executor.listeners.get(id).is_some_and(is_armed);
+            let out_of_state =
+                if self.out_of_state.contains(&id) { 0 } else { ListenerEntry::OUT_OF_STATE };
+            if !armed {
+                change(context.executor, id, 0, ListenerEntry::ACCEPT | out_of_state)?;
+                self.write_out_of_state(context.executor)?;
+            }
+        }
+        if !answers(context.executor) {
+            self.cookies.give_back();
+        }
+        let accepts = |followed: &Followed| followed.mitigations() & ListenerEntry::ACCEPT != 0;
+        if context.executor.listeners.iter().any(accepts) {
+            self.cookies.hang(context.pins, context.interfaces)?;
+        } else {
+            self.cookies.detach(|_| true);
+        }
+        if self.cookies.is_kept() {
+            return Ok(Vec::new());
+        }
+        let helped =
+            |followed: &&Followed| followed.mitigations() & ListenerEntry::KERNEL_COOKIES != 0;
+        Ok(context.executor.listeners.iter().filter(helped).map(|followed| followed.id).collect())
+    }
+
+    /// Writes to the programs' configuration whether any listener's out-of-state segments are checked.
+    fn write_out_of_state(&self, executor: &mut Executor) -> Result<(), KernelError> {
+        let filters =
+            |followed: &Followed| followed.mitigations() & ListenerEntry::OUT_OF_STATE != 0;
+        let out_of_state = u8::from(executor.listeners.iter().any(filters));
+        if executor.config.out_of_state != out_of_state {
+            executor.config.out_of_state = out_of_state;
+            executor.dataplane.set_config(&executor.config)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes to the programs' configuration which options the kernel's cookies can hold: at any other value of the sysctl
+/// the kernel would decode the options wrong.
+fn write_kernel_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
+    let timestamps = Sysctls::default().cookies()?.timestamps;
+    executor.config.kernel_timestamps = u8::from(timestamps == Some(2));
+    Ok(executor.dataplane.set_config(&executor.config)?)
+}
+
+fn is_armed(followed: &Followed) -> bool {
+    followed.mitigations() & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
+}
+
+/// Whether any listener's SYNs are answered.
+fn answers(executor: &Executor) -> bool {
+    executor.listeners.iter().any(is_armed)
+}
+
+fn change(executor: &mut Executor, id: ListenerId, set: u8, clear: u8) -> Result<(), KernelError> {
+    executor.listeners.change_mitigations(id, set, clear, &executor.dataplane)
+}
+
+/// The kernel's bits for a mitigation; those of cookies depend on their maker.
+const fn bits_of(mitigation: Mitigation) -> u8 {
+    match mitigation {
+        Mitigation::OutOfState => ListenerEntry::OUT_OF_STATE,
+        Mitigation::Overload => ListenerEntry::OVERLOAD,
+        Mitigation::Budget => ListenerEntry::BUDGET,
+        Mitigation::Cookies | Mitigation::Source | Mitigation::Signature => 0,
+    }
+}
+
+/// The active mitigations according to the kernel's bits.
+fn mitigations_of(bits: u8) -> impl Iterator<Item = Mitigation> {
+    let taken = [
+        (Mitigation::OutOfState, ListenerEntry::OUT_OF_STATE),
+        (Mitigation::Cookies, ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES),
+        (Mitigation::Overload, ListenerEntry::OVERLOAD),
+        (Mitigation::Budget, ListenerEntry::BUDGET),
+    ];
+    taken.into_iter().filter(move |(_, bit)| bits & bit != 0).map(|(mitigation, _)| mitigation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hint_check;
+
+    #[test]
+    fn every_refusal_says_how_to_go_on() {
+        for refusal in [
+            Refusal::NoMaker("this kernel is too old".to_owned()),
+            Refusal::Gone,
+            Refusal::Obstacle(Obstacle::Mptcp),
+            Refusal::Shared,
+            Refusal::Busy,
+            Refusal::Behind { interface: "eth0".to_owned(), program: "other (id 7)".to_owned() },
+            Refusal::Test(SelfTestError::NoRecord),
+            Refusal::Lease(LeaseError::Forbidden),
+            Refusal::Host(linux::Error::NoSockDiag),
+            Refusal::Kernel(KernelError::Mismatch("no map sources".to_owned())),
+        ] {
+            assert!(hint_check::is_named(&refusal.to_string()), "{refusal}");
+            // Every one there is stands above.
+            match refusal {
+                Refusal::NoMaker(_)
+                | Refusal::Gone
+                | Refusal::Obstacle(_)
+                | Refusal::Shared
+                | Refusal::Busy
+                | Refusal::Behind { .. }
+                | Refusal::Test(_)
+                | Refusal::Lease(_)
+                | Refusal::Host(_)
+                | Refusal::Kernel(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_bits_of_a_mitigation_are_that_mitigation() {
+        for mitigation in [Mitigation::OutOfState, Mitigation::Overload, Mitigation::Budget] {
+            assert_eq!(mitigations_of(bits_of(mitigation)).collect::<Vec<_>>(), [mitigation]);
+        }
+        for bit in [ListenerEntry::OWN_COOKIES, ListenerEntry::KERNEL_COOKIES] {
+            assert_eq!(mitigations_of(bit).collect::<Vec<_>>(), [Mitigation::Cookies]);
+        }
+        assert_eq!(mitigations_of(ListenerEntry::ACCEPT).count(), 0, "only what is out is taken");
+    }
+
+    #[test]
+    fn cookies_are_taken_as_long_as_any_may_be_good() {
+        assert!(ACCEPT > Duration::from_secs(69) && ACCEPT < Duration::from_secs(72), "{ACCEPT:?}");
+    }
+}

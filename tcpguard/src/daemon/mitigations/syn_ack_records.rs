@@ -1,0 +1,84 @@
+//! The SYN-ACKs of all listeners, read once in a poll: mitigations are started at many listeners in one.
+
+use std::collections::BTreeMap;
+
+use tcpguard_common::abi::{ListenerKey, SynAckRecord};
+use tcpguard_engine::{ListenerId, Timestamp};
+use tcpguard_host::linux::CookieSettings;
+
+/// The last SYN-ACK from a local address and port.
+pub(super) type SynAckEntry = (ListenerKey, SynAckRecord);
+
+/// The SYN-ACKs read in a poll.
+#[derive(Default)]
+pub(super) struct SynAckRecords {
+    read: Option<Timestamp>,
+    /// Settings of the host at that time.
+    pub settings: CookieSettings,
+    by_listener: BTreeMap<ListenerId, Vec<SynAckEntry>>,
+}
+
+impl SynAckRecords {
+    /// Reads the host's settings and all SYN-ACKs, unless that was done in the poll of `now`. `whose`
+    /// returns the listener that replies from an address and port.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn update<E>(
+        &mut self,
+        now: Timestamp,
+        read: impl FnOnce() -> Result<(CookieSettings, Vec<SynAckEntry>), E>,
+        whose: impl Fn(&ListenerKey) -> Option<ListenerId>,
+    ) -> Result<(), E> {
+        if self.read == Some(now) {
+            return Ok(());
+        }
+        let (settings, syn_ack_records) = read()?;
+        let mut by_listener = BTreeMap::<ListenerId, Vec<SynAckEntry>>::new();
+        for syn_ack in syn_ack_records {
+            if let Some(id) = whose(&syn_ack.0) {
+                by_listener.entry(id).or_default().push(syn_ack);
+            }
+        }
+        *self = Self { read: Some(now), settings, by_listener };
+        Ok(())
+    }
+
+    /// Returns the SYN-ACKs of a listener, which may reply from many addresses.
+    pub fn of(&self, id: ListenerId) -> &[SynAckEntry] {
+        self.by_listener.get(&id).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    use tcpguard_common::abi::Addr;
+
+    use super::*;
+
+    #[test]
+    fn they_are_read_once_in_a_poll_for_however_many_listeners() {
+        let reads = Cell::new(0);
+        let key = |port: u16| ListenerKey::new(Addr::from_v4([192, 0, 2, 1]), port.to_be_bytes());
+        let id = |key: &ListenerKey| ListenerId(u16::from_be_bytes(key.port).into());
+        let mut syn_ack_records = SynAckRecords::default();
+        for poll in 1..=3 {
+            for listener in 0..100 {
+                let read = || {
+                    reads.set(reads.get() + 1);
+                    let all = (0..100).map(|port| (key(port), SynAckRecord::default()));
+                    Ok::<_, Infallible>((CookieSettings::default(), all.collect()))
+                };
+                let whose = |key: &ListenerKey| Some(id(key)).filter(|id| id.0 < 50);
+                let Ok(()) =
+                    syn_ack_records.update(Timestamp::from_millis(250 * poll), read, whose);
+                let found = syn_ack_records.of(ListenerId(listener)).len();
+                assert_eq!(found, usize::from(listener < 50), "{listener}");
+            }
+        }
+        assert_eq!(reads.get(), 3);
+    }
+}

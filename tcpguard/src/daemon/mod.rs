@@ -1,0 +1,185 @@
+//! The agent: one loop that owns the engine, polls the kernel, and carries out the engine's decisions.
+
+mod alerts;
+mod audit;
+mod client_filter;
+mod confirm;
+mod counts;
+#[cfg(test)]
+mod damage;
+mod executor;
+mod explain;
+mod facts;
+mod firewall;
+mod guard;
+mod handover_record;
+mod heap;
+mod host_view;
+mod hot_sources;
+mod incidents;
+mod interfaces;
+mod jsonl;
+mod kept_config;
+mod kept_timelines;
+mod listeners;
+mod loss_watch;
+pub mod memory;
+mod mitigations;
+mod notify;
+pub mod obstacles;
+mod pace;
+mod priority;
+mod provenance;
+mod read_cache;
+mod reload;
+mod routes;
+pub(crate) mod start;
+mod state;
+pub mod stored;
+pub mod syncookies;
+mod writer;
+
+use std::fmt::Display;
+
+use anyhow::anyhow;
+use tcpguard_host::linux::LinkWatch;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::config::Config;
+use crate::control::{Incoming, Peer, Request, Response, Server};
+use crate::telemetry::{self, metrics::MetricsServer};
+use guard::{Guard, PendingResponse};
+use notify::Notifier;
+pub use provenance::{Provenance, Refused};
+
+const INTERFACE_CHANGES: &str = "interface changes";
+/// Requests of one kind that may wait for the loop.
+const WAITING_REQUESTS: usize = 32;
+
+/// Protects the host until SIGTERM or SIGINT. The programs then stay attached and drop by their
+/// rules for half a minute more; the next agent takes links, maps and rules over without a gap.
+/// `tcpguard detach` takes the programs off.
+///
+/// # Errors
+/// When it cannot start. Then nothing is attached that was not before.
+pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
+    // Before anything large is read.
+    heap::give_back();
+    let signal = |name, kind| signal(kind).map_err(|error| unmonitored(name, error));
+    let mut terminate = signal("SIGTERM", SignalKind::terminate())?;
+    let mut interrupt = signal("SIGINT", SignalKind::interrupt())?;
+    let mut hangup = signal("SIGHUP", SignalKind::hangup())?;
+    raise_priority();
+    // The sockets first: they show whether another agent lives.
+    let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
+    let group = config.group.as_deref();
+    let (metrics, unserved) =
+        MetricsServer::bind(&config.runtime_dir, group, config.metrics_listen).await?;
+    let poll = config.settings.poll;
+    let mut notifier = Notifier::from_environment(poll);
+    // Before anything is attached: an error after that would leave the XDP program attached.
+    let links = LinkWatch::open()?;
+    #[expect(unsafe_code, reason = "tokio takes a descriptor's word for what it refers to")]
+    // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
+    let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
+    let mut links = links.map_err(|error| unmonitored(INTERFACE_CHANGES, error))?;
+    let mut guard = Guard::start(config, provenance)?;
+    heap::give_back();
+    guard.health.extend(unserved);
+    guard.check_interfaces();
+    let (change, mut changes) = mpsc::channel(WAITING_REQUESTS);
+    let (question, mut questions) = mpsc::channel(WAITING_REQUESTS);
+    let server = tokio::spawn(server.serve(change, question.clone()));
+    let metrics = tokio::spawn(metrics.serve(question));
+    let mut ticks = interval(poll);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    log::info!("{}", guard.started());
+    notifier.ready(&guard.in_brief());
+    loop {
+        // In this order: the end is not delayed, and requests do not starve detection.
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = ticks.tick() => {
+                if let Some(now) = guard.poll() {
+                    notifier.alive(now);
+                }
+                notifier.status(&guard.in_brief());
+            }
+            _ = hangup.recv() => {
+                reload(&mut guard, &mut notifier, None);
+            }
+            changed = links.readable_mut() => {
+                let mut changed = changed.map_err(|error| unmonitored(INTERFACE_CHANGES, error))?;
+                let events = changed.get_inner_mut().drain();
+                changed.clear_ready();
+                match events {
+                    Ok(events) if events.is_empty() => {}
+                    Ok(_) => guard.check_interfaces(),
+                    Err(error) => {
+                        log::warn!("interface changes are only noticed each second: {error}");
+                    }
+                }
+            }
+            // A request that changes something does not wait behind requests that only read.
+            Some(incoming) = changes.recv() => serve(&mut guard, &mut notifier, incoming),
+            Some(incoming) = questions.recv() => serve(&mut guard, &mut notifier, incoming),
+        }
+    }
+    notifier.stopping();
+    server.abort();
+    metrics.abort();
+    guard.keep_records();
+    if guard.interfaces.all_detached() {
+        log::info!("stopped; the filter is on no interface");
+    } else {
+        log::info!("{}", guard.stopped());
+    }
+    Ok(())
+}
+
+/// The error that the agent could not wait for `what`, with the command that shows the cause.
+fn unmonitored(what: &str, error: impl Display) -> anyhow::Error {
+    anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
+}
+
+fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
+    let Incoming { request, peer, reply } = incoming;
+    let answer = match &request {
+        Request::Reload => reload(guard, notifier, Some(peer)).into(),
+        request => guard.respond(request, peer),
+    };
+    let give = move |response: Response| {
+        if request.is_change() {
+            telemetry::audit(peer, &request, &response);
+        }
+        // A client that has gone needs no answer.
+        let _ = reply.send(response);
+    };
+    match answer {
+        PendingResponse::AtOnce(response) => give(response),
+        // The loop does not wait for the disk.
+        answer => drop(tokio::spawn(async move { give(answer.when_due().await) })),
+    }
+}
+
+/// Reads the configuration again and reports the beginning and the end to the service manager.
+fn reload(guard: &mut Guard, notifier: &mut Notifier, peer: Option<Peer>) -> Response {
+    notifier.reloading();
+    let response = guard.reload(peer);
+    notifier.ready(&guard.in_brief());
+    response
+}
+
+/// Asks for the CPU before ordinary processes: a flood takes it away in the kernel's own threads,
+/// and a poll needs some milliseconds of it just then. The unit does the same with `Nice=`.
+fn raise_priority() {
+    if let Err(error) = rustix::process::setpriority_process(None, -20) {
+        log::debug!("runs at its priority as started: {error}");
+    }
+}

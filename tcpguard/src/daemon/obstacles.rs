@@ -1,0 +1,435 @@
+//! Obstacles that forbid the XDP program to reply with its own cookies for a listener.
+//!
+//! The kernel accepts such a connection only if it could have made the cookie itself. The SYN-ACK leaves
+//! only by the interface by which the listener's own SYN-ACKs were seen to leave. Missing information
+//! from the kernel or the driver is no obstacle: then a test run, or the clients' third ACKs, decide.
+
+use std::fmt;
+
+use tcpguard_common::abi::{SynAckRecord, option};
+use tcpguard_engine::ListenerKind;
+use tcpguard_host::firewall::{Kind, Offence};
+use tcpguard_host::linux::CookieSettings;
+
+/// The state of a listener for which cookies are to be armed.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// Kind: a local socket, or a forwarded service.
+    pub kind: ListenerKind,
+    /// Whether one of them speaks MPTCP.
+    pub mptcp: bool,
+    /// Format of its SYN-ACKs; `None`: none was seen yet.
+    pub record: Option<&'a SynAckRecord>,
+    /// The attached interface by which its replies left; `None`: they left by another one.
+    pub interface: Option<Way<'a>>,
+    /// The sysctls.
+    pub settings: &'a CookieSettings,
+}
+
+/// An attached interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether the program runs in the driver, and not in the network stack, where packets can
+    /// always be sent back.
+    pub native: bool,
+    /// Result of [`tcpguard_host::linux::device::transmits_natively`].
+    pub transmits: Option<bool>,
+    /// Result of [`tcpguard_host::linux::device::is_received`].
+    pub received: Option<bool>,
+    /// Result of [`tcpguard_host::linux::device::strips_vlan_tags`].
+    pub strips_vlan: Option<bool>,
+}
+
+/// One obstacle to cookies. Its text ends with the remedy, or with a command that shows more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Obstacle {
+    /// `tcp_syncookies` is 0, or the kernel has none.
+    NoCookies {
+        /// Whether the kernel has them.
+        switched_off: bool,
+    },
+    /// Options that its answers had are switched off: bits of [`option`].
+    SwitchedOff(u32),
+    /// One of its sockets speaks MPTCP.
+    Mptcp,
+    /// Not a socket of this host.
+    NotLocal,
+    /// It has not sent a SYN-ACK yet.
+    NeverAnswered,
+    /// Its replies leave by an interface that is not attached.
+    Elsewhere {
+        /// Index of the interface.
+        ifindex: u32,
+    },
+    /// The driver has no `XDP_TX`.
+    NoTransmit {
+        /// The interface.
+        interface: String,
+    },
+    /// The other end of a veth pair does not receive frames that XDP sends back.
+    NotReceived {
+        /// The interface.
+        interface: String,
+    },
+    /// The hardware takes the VLAN tag off that the answer would need.
+    TagTakenOff {
+        /// The interface.
+        interface: String,
+        /// The VLAN's id.
+        vlan: u32,
+    },
+    /// A rule of the host's packet filter depends on the SYN, which it would not see.
+    Firewall {
+        /// The rule, and the way in which it depends on the SYN.
+        offence: Box<Offence>,
+        /// Whether the cookies are the XDP program's own, whose ACKs can be marked.
+        own: bool,
+        /// The mark that the configuration gives them; 0: none.
+        mark: u32,
+    },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCookies { switched_off: true } => f.write_str(
+                "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then; allow them: \
+                 sysctl -w net.ipv4.tcp_syncookies=1",
+            ),
+            Self::NoCookies { switched_off: false } => f.write_str(
+                "this kernel was built without CONFIG_SYN_COOKIES and takes no cookie; see what else is \
+                 missing: tcpguard doctor",
+            ),
+            Self::SwitchedOff(options) => {
+                let names: Vec<&str> = NAMES
+                    .iter()
+                    .filter(|(bit, _)| options & bit != 0)
+                    .map(|(_, name)| *name)
+                    .collect();
+                write!(
+                    f,
+                    "its SYN-ACKs had what is switched off since ({}), and the kernel takes no \
+                     connection with it; switch it on again with sysctl, or wait until it has answered \
+                     without",
+                    names.join(", ")
+                )
+            }
+            Self::Mptcp => f.write_str(
+                "it speaks MPTCP, and the kernel takes connections of programs for plain TCP only; see \
+                 its sockets: ss -lntM",
+            ),
+            Self::NotLocal => f.write_str(
+                "its sockets are not on this host; see what is known of it: tcpguard status --listeners",
+            ),
+            Self::NeverAnswered => f.write_str(
+                "no SYN-ACK of it was seen yet, from which the guard learns how it answers; see whether \
+                 it listens: ss -lnt",
+            ),
+            Self::Elsewhere { ifindex } => write!(
+                f,
+                "its SYN-ACKs leave by interface {ifindex}, which is not guarded; name it under \
+                 [interfaces], see which it is: ip link"
+            ),
+            Self::NoTransmit { interface } => write!(
+                f,
+                "the driver of {interface} cannot send packets back from XDP (XDP_TX); attach in \
+                 generic mode: xdp_mode = \"generic\", or --xdp-mode generic"
+            ),
+            Self::NotReceived { interface } => write!(
+                f,
+                "{interface} is a veth, and what is sent back from XDP (XDP_TX) is lost where its other \
+                 end has no native XDP program; attach in generic mode: xdp_mode = \"generic\", or \
+                 --xdp-mode generic"
+            ),
+            Self::TagTakenOff { interface, vlan } => write!(
+                f,
+                "{interface} takes VLAN tags off before XDP, and the answer would lack that of VLAN \
+                 {vlan}; leave them on: ethtool -K {interface} rxvlan off"
+            ),
+            Self::Firewall { offence, own, mark } => {
+                write!(f, "{offence} {}; ", offence.why())?;
+                f.write_str(match (offence.kind, own, mark) {
+                    (Kind::Strict, ..) => {
+                        "allow them: sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"
+                    }
+                    (Kind::Bypassed, ..) => {
+                        "let it match connections (ct state new) in place of SYN flags, or bypass it \
+                         knowingly with cookies.firewall = \"allow\"; see: tcpguard doctor"
+                    }
+                    (Kind::Synproxy, ..) => {
+                        "one of the two is enough; see: tcpguard doctor"
+                    }
+                    (_, true, 0) => {
+                        "set cookies.mark, and accept that mark before it, by the rules of: tcpguard \
+                         doctor"
+                    }
+                    (_, true, _) => "accept the mark before it, by the rules of: tcpguard doctor",
+                    (_, false, _) => {
+                        "the cookies of this kernel cannot be marked; let it match connections (ct state \
+                         new) without flags; see: tcpguard doctor"
+                    }
+                })
+            }
+        }
+    }
+}
+
+const NAMES: [(u32, &str); 4] = [
+    (option::WSCALE, "net.ipv4.tcp_window_scaling"),
+    (option::SACK, "net.ipv4.tcp_sack"),
+    (option::TIMESTAMPS, "net.ipv4.tcp_timestamps"),
+    (option::ECN, "net.ipv4.tcp_ecn"),
+];
+
+/// Options that are switched off: bits of [`option`].
+fn switched_off(settings: &CookieSettings) -> u32 {
+    let bit = |setting: Option<u64>, option| if matches!(setting, Some(0)) { option } else { 0 };
+    bit(settings.window_scaling, option::WSCALE)
+        | bit(settings.sack, option::SACK)
+        | bit(settings.timestamps, option::TIMESTAMPS)
+        | bit(settings.ecn, option::ECN)
+}
+
+/// A record without the options that were switched off since. Written back, it resolves
+/// [`Obstacle::SwitchedOff`], and the XDP program promises only the options that the listener itself
+/// would.
+pub fn without_switched_off(record: &SynAckRecord, settings: &CookieSettings) -> SynAckRecord {
+    SynAckRecord { options: record.options & !switched_off(settings), ..*record }
+}
+
+/// Everything that forbids it; nothing: it may be tried.
+pub fn obstacles(situation: &Situation<'_>) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    match situation.settings.syncookies {
+        Some(0) => found.push(Obstacle::NoCookies { switched_off: true }),
+        None => found.push(Obstacle::NoCookies { switched_off: false }),
+        Some(_) => {}
+    }
+    if situation.kind != ListenerKind::Local {
+        found.push(Obstacle::NotLocal);
+    }
+    if situation.mptcp {
+        found.push(Obstacle::Mptcp);
+    }
+    let Some(record) = situation.record else {
+        found.push(Obstacle::NeverAnswered);
+        return found;
+    };
+    let promised = record.options & switched_off(situation.settings);
+    if promised != 0 {
+        found.push(Obstacle::SwitchedOff(promised));
+    }
+    let Some(way) = situation.interface else {
+        found.push(Obstacle::Elsewhere { ifindex: record.ifindex });
+        return found;
+    };
+    if way.native && way.transmits == Some(false) {
+        found.push(Obstacle::NoTransmit { interface: way.name.to_owned() });
+    }
+    if way.native && way.received == Some(false) {
+        found.push(Obstacle::NotReceived { interface: way.name.to_owned() });
+    }
+    if record.vlan != 0 && way.strips_vlan == Some(true) {
+        let vlan = record.vlan & u32::from(u16::MAX);
+        found.push(Obstacle::TagTakenOff { interface: way.name.to_owned(), vlan });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_common::wire::tagged;
+
+    use super::*;
+    use crate::hint_check;
+    use tcpguard_host::linux::netfilter::Family;
+
+    const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
+    const RECORD: SynAckRecord = SynAckRecord {
+        ifindex: 2,
+        mss: 1460,
+        window: 65_160,
+        mac: [2, 0, 0, 0, 0, 1],
+        ttl: 64,
+        wscale: 7,
+        options: ALL,
+        vlan: 0,
+        foreign_at: 0,
+    };
+    const USUAL: CookieSettings = CookieSettings {
+        syncookies: Some(1),
+        timestamps: Some(1),
+        window_scaling: Some(1),
+        sack: Some(1),
+        ecn: Some(2),
+    };
+    const WAY: Way<'_> = Way {
+        name: "eth0",
+        native: true,
+        transmits: Some(true),
+        received: None,
+        strips_vlan: Some(false),
+    };
+    const FREE: Situation<'_> = Situation {
+        kind: ListenerKind::Local,
+        mptcp: false,
+        record: Some(&RECORD),
+        interface: Some(WAY),
+        settings: &USUAL,
+    };
+
+    fn of(situation: Situation<'_>) -> Vec<Obstacle> {
+        obstacles(&situation)
+    }
+
+    #[test]
+    fn an_ordinary_listener_is_free() {
+        assert_eq!(of(FREE), []);
+        // Missing information from the kernel is no obstacle either.
+        let unknown = Way { transmits: None, strips_vlan: None, ..WAY };
+        let tagged = SynAckRecord { vlan: tagged(7), ..RECORD };
+        let record = Some(&tagged);
+        assert_eq!(of(Situation { interface: Some(unknown), record, ..FREE }), []);
+        let settings = &CookieSettings { ecn: None, sack: None, ..USUAL };
+        assert_eq!(of(Situation { settings, ..FREE }), []);
+    }
+
+    #[test]
+    fn without_the_kernels_consent_no_cookie_is_of_use() {
+        for (syncookies, words) in [(Some(0), "is 0"), (None, "CONFIG_SYN_COOKIES")] {
+            let settings = &CookieSettings { syncookies, ..USUAL };
+            let found = of(Situation { settings, ..FREE });
+            assert_eq!(found, [Obstacle::NoCookies { switched_off: syncookies.is_some() }]);
+            assert!(found[0].to_string().contains(words), "{}", found[0]);
+        }
+    }
+
+    #[test]
+    fn what_was_promised_and_is_switched_off_is_named() {
+        let off = CookieSettings { timestamps: Some(0), ecn: Some(0), ..USUAL };
+        let situation = Situation { settings: &off, ..FREE };
+        let found = of(situation);
+        assert_eq!(found, [Obstacle::SwitchedOff(option::TIMESTAMPS | option::ECN)]);
+        let words = found[0].to_string();
+        assert!(words.contains("net.ipv4.tcp_timestamps, net.ipv4.tcp_ecn"), "{words}");
+        assert!(!words.contains("tcp_sack"), "{words}");
+        let trimmed = without_switched_off(&RECORD, &off);
+        assert_eq!(of(Situation { record: Some(&trimmed), ..situation }), []);
+        assert_eq!(trimmed.options, option::WSCALE | option::SACK);
+        assert_eq!(SynAckRecord { options: ALL, ..trimmed }, RECORD, "the rest stays");
+        let never = SynAckRecord { options: option::SACK, ..RECORD };
+        assert_eq!(of(Situation { record: Some(&never), ..situation }), [], "never promised");
+    }
+
+    #[test]
+    fn only_plain_tcp_of_this_host_can_be_answered_for() {
+        let forwarded = Situation { kind: ListenerKind::Forwarded, ..FREE };
+        assert_eq!(of(forwarded), [Obstacle::NotLocal]);
+        assert_eq!(of(Situation { mptcp: true, ..FREE }), [Obstacle::Mptcp]);
+        assert_eq!(of(Situation { record: None, ..FREE }), [Obstacle::NeverAnswered]);
+        assert_eq!(of(Situation { interface: None, ..FREE }), [Obstacle::Elsewhere { ifindex: 2 }]);
+    }
+
+    #[test]
+    fn a_driver_that_cannot_transmit_is_an_obstacle_to_native_programs_only() {
+        let way = Way { transmits: Some(false), ..WAY };
+        let found = of(Situation { interface: Some(way), ..FREE });
+        assert_eq!(found, [Obstacle::NoTransmit { interface: "eth0".to_owned() }]);
+        let generic = Way { native: false, ..way };
+        assert_eq!(of(Situation { interface: Some(generic), ..FREE }), []);
+    }
+
+    #[test]
+    fn a_cable_that_takes_nothing_back_is_an_obstacle_to_native_programs_only() {
+        for (native, received, expected) in [
+            (true, Some(false), vec![Obstacle::NotReceived { interface: "eth0".to_owned() }]),
+            (true, Some(true), vec![]),
+            (true, None, vec![]),
+            (false, Some(false), vec![]),
+        ] {
+            let interface = Some(Way { native, received, ..WAY });
+            assert_eq!(of(Situation { interface, ..FREE }), expected, "{native} {received:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_the_hardware_takes_off_is_one_only_where_there_are_tags() {
+        let way = Some(Way { strips_vlan: Some(true), ..WAY });
+        assert_eq!(of(Situation { interface: way, ..FREE }), []);
+        let record = SynAckRecord { vlan: tagged(42), ..RECORD };
+        let found = of(Situation { interface: way, record: Some(&record), ..FREE });
+        assert_eq!(found, [Obstacle::TagTakenOff { interface: "eth0".to_owned(), vlan: 42 }]);
+        assert!(found[0].to_string().contains("VLAN 42"), "{}", found[0]);
+    }
+
+    #[test]
+    fn everything_is_told_at_once() {
+        let settings = &CookieSettings { syncookies: Some(0), sack: Some(0), ..USUAL };
+        let kind = ListenerKind::Forwarded;
+        let found = of(Situation { settings, kind, mptcp: true, interface: None, ..FREE });
+        assert_eq!(found.len(), 5, "{found:?}");
+    }
+
+    fn firewall(kind: Kind, own: bool, mark: u32) -> Obstacle {
+        let offence = Offence {
+            kind,
+            family: Family::INET,
+            table: "filter".to_owned(),
+            chain: "input".to_owned(),
+            legacy: false,
+            handle: 7,
+            place: 1,
+            words: "tcp flags & (fin|syn|rst|ack) != syn ct state new drop".to_owned(),
+        };
+        Obstacle::Firewall { offence: Box::new(offence), own, mark }
+    }
+
+    #[test]
+    fn a_rule_is_named_so_that_an_operator_finds_it() {
+        let words = firewall(Kind::NotSyn, true, 0).to_string();
+        assert!(words.starts_with("rule 7 of inet filter input (tcp flags & "), "{words}");
+        assert!(words.contains("cookies.mark"), "{words}");
+        let words = firewall(Kind::Strict, true, 0x100).to_string();
+        assert!(words.ends_with("sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"), "{words}");
+    }
+
+    #[test]
+    fn every_obstacle_says_how_to_go_on() {
+        let interface = || "eth0".to_owned();
+        for obstacle in [
+            Obstacle::NoCookies { switched_off: true },
+            Obstacle::NoCookies { switched_off: false },
+            Obstacle::SwitchedOff(ALL),
+            Obstacle::Mptcp,
+            Obstacle::NotLocal,
+            Obstacle::NeverAnswered,
+            Obstacle::Elsewhere { ifindex: 2 },
+            Obstacle::NoTransmit { interface: interface() },
+            Obstacle::NotReceived { interface: interface() },
+            Obstacle::TagTakenOff { interface: interface(), vlan: 42 },
+            firewall(Kind::NotSyn, true, 0),
+            firewall(Kind::NotSyn, true, 0x100),
+            firewall(Kind::BySyn, false, 0),
+            firewall(Kind::Bypassed, true, 0),
+            firewall(Kind::Strict, true, 0),
+            firewall(Kind::Synproxy, true, 0),
+        ] {
+            assert!(hint_check::is_named(&obstacle.to_string()), "{obstacle}");
+            // Every one there is stands above.
+            match obstacle {
+                Obstacle::NoCookies { .. }
+                | Obstacle::SwitchedOff(_)
+                | Obstacle::Mptcp
+                | Obstacle::NotLocal
+                | Obstacle::NeverAnswered
+                | Obstacle::Elsewhere { .. }
+                | Obstacle::NoTransmit { .. }
+                | Obstacle::NotReceived { .. }
+                | Obstacle::TagTakenOff { .. }
+                | Obstacle::Firewall { .. } => {}
+            }
+        }
+    }
+}

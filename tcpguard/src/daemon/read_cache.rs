@@ -1,0 +1,165 @@
+//! Tables that are read again only when a counter beside them says that packets came: at most times, for
+//! most listeners, none did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tcpguard_common::abi::ClosedPortSource;
+use tcpguard_common::abi::maps::HLL_REGISTERS;
+use tcpguard_engine::ListenerId;
+
+use crate::driver::distinct;
+
+/// Estimates of the distinct sources of each listener.
+#[derive(Debug, Default)]
+pub struct Estimates {
+    /// SYNs counted when the registers were read, and the estimate from the registers.
+    last: BTreeMap<ListenerId, (u64, u64)>,
+}
+
+impl Estimates {
+    /// The estimate for a listener to which `syns` SYNs have arrived in all. A source is noted after its
+    /// SYN is counted. A source that a read misses therefore changes the count before the next one.
+    ///
+    /// # Errors
+    /// As `registers`.
+    pub fn of<E>(
+        &mut self,
+        id: ListenerId,
+        syns: u64,
+        registers: impl FnOnce() -> Result<[u8; HLL_REGISTERS], E>,
+    ) -> Result<u64, E> {
+        match self.last.get(&id) {
+            Some((same, estimate)) if *same == syns => Ok(*estimate),
+            _ => {
+                let estimate = distinct::estimate(&registers()?);
+                self.last.insert(id, (syns, estimate));
+                Ok(estimate)
+            }
+        }
+    }
+
+    /// Drops everything, and names the listeners whose registers were not empty.
+    pub fn start_again(&mut self) -> BTreeSet<ListenerId> {
+        let last = std::mem::take(&mut self.last);
+        last.into_iter().filter(|(_, (_, estimate))| *estimate > 0).map(|(id, _)| id).collect()
+    }
+}
+
+/// Whether the table of followed handshakes, of which a look reads 6 MiB, can have anything in it.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    /// SYNs that had come by the last poll, by CPU.
+    syns: Vec<u64>,
+    /// Looks since any came, which found nothing.
+    in_vain: u32,
+}
+
+impl Handshakes {
+    /// Takes note that so many SYNs have come by now.
+    pub fn note(&mut self, syns: &[u64]) {
+        if self.syns != syns {
+            self.syns = syns.to_vec();
+            self.in_vain = 0;
+        }
+    }
+
+    /// Whether the table needs no look: nothing was in it, and no SYN came since. A SYN is counted before
+    /// it is noted, so one look after it may miss it.
+    pub const fn are_none(&self) -> bool {
+        self.in_vain > 1
+    }
+
+    /// Takes note of a look, which found `any` or not.
+    pub const fn looked(&mut self, any: bool) {
+        self.in_vain = if any { 0 } else { self.in_vain.saturating_add(1) };
+    }
+}
+
+/// The cells of sources that send SYNs to where nothing listens.
+#[derive(Debug, Default)]
+pub struct Cells {
+    /// Such SYNs when they were read; `None`: they were not yet.
+    unwanted: Option<u64>,
+    /// Whether that had just changed: a SYN is counted before it is noted.
+    again: bool,
+    /// Those that are not empty.
+    cells: Vec<ClosedPortSource>,
+}
+
+impl Cells {
+    /// Those there are when `unwanted` such SYNs have come in all.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn of<E>(
+        &mut self,
+        unwanted: u64,
+        read: impl FnOnce() -> Result<Vec<(u32, ClosedPortSource)>, E>,
+    ) -> Result<&[ClosedPortSource], E> {
+        let changed = self.unwanted != Some(unwanted);
+        if changed || self.again {
+            let used = |cell: &ClosedPortSource| *cell != ClosedPortSource::default();
+            self.cells = read()?.into_iter().map(|(_, cell)| cell).filter(used).collect();
+            (self.unwanted, self.again) = (Some(unwanted), changed);
+        }
+        Ok(&self.cells)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    const FILLED: [u8; HLL_REGISTERS] = [1; HLL_REGISTERS];
+
+    fn unread<T>() -> Result<T, Infallible> {
+        panic!("nothing has changed")
+    }
+
+    #[test]
+    fn registers_are_read_when_a_syn_came() {
+        let mut estimates = Estimates::default();
+        let (id, other) = (ListenerId(3), ListenerId(4));
+        let filled = estimates.of(id, 7, || Ok::<_, Infallible>(FILLED)).unwrap();
+        assert!(filled > 0);
+        assert_eq!(estimates.of(id, 7, unread).unwrap(), filled);
+        let empty = || Ok::<_, Infallible>([0; HLL_REGISTERS]);
+        assert_eq!(estimates.of(id, 8, empty).unwrap(), 0);
+        assert_eq!(estimates.of(other, 8, || Ok::<_, Infallible>(FILLED)).unwrap(), filled);
+        assert_eq!(estimates.start_again(), BTreeSet::from([other]), "the other one is empty");
+        assert_eq!(estimates.of(other, 8, empty).unwrap(), 0, "read again");
+        assert!(estimates.start_again().is_empty());
+    }
+
+    #[test]
+    fn an_empty_table_of_handshakes_needs_no_third_look_until_a_syn_comes() {
+        let mut handshakes = Handshakes::default();
+        let mut look = |syns: u64, any| {
+            handshakes.note(&[7, syns]);
+            let needed = !handshakes.are_none();
+            if needed {
+                handshakes.looked(any);
+            }
+            needed
+        };
+        assert_eq!([look(0, false), look(0, false), look(0, false)], [true, true, false]);
+        // Counted, and not noted yet; then it is there for good.
+        assert_eq!([look(1, false), look(1, true), look(1, true)], [true; 3]);
+    }
+
+    #[test]
+    fn cells_are_read_once_more_after_the_count_has_changed() {
+        let mut cells = Cells::default();
+        let used = ClosedPortSource { last_s: 9, ..ClosedPortSource::default() };
+        let all = || Ok::<_, Infallible>(vec![(0, ClosedPortSource::default()), (1, used)]);
+        assert_eq!(cells.of(0, all).unwrap(), [used], "of an earlier agent");
+        assert_eq!(cells.of(0, all).unwrap(), [used]);
+        assert_eq!(cells.of(0, unread).unwrap(), [used]);
+        let none = || Ok::<_, Infallible>(Vec::new());
+        assert!(cells.of(1, none).unwrap().is_empty(), "counted, and not noted yet");
+        assert_eq!(cells.of(1, all).unwrap(), [used]);
+        assert_eq!(cells.of(1, unread).unwrap(), [used]);
+    }
+}

@@ -1,0 +1,321 @@
+//! A new configuration for a running agent: the keys that take effect at once, and those that need a
+//! restart.
+
+use tcpguard_engine::{Severity, thresholds};
+use tcpguard_host::linux::boot_time;
+
+use super::guard::Guard;
+use super::kept_config::KeptConfig;
+use super::provenance::{Read, Refused};
+use crate::config::{Config, Held, Loaded, ModeSource, Origin};
+use crate::control::{Peer, RefusalKind, Response};
+use crate::telemetry::Alert;
+
+/// Outcome of a new configuration, by the names of the keys.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Changes {
+    /// Hold from now on.
+    applied: Vec<&'static str>,
+    /// Hold after a restart.
+    waiting: Vec<&'static str>,
+}
+
+impl Changes {
+    fn apply<T: PartialEq>(&mut self, key: &'static str, running: &mut T, new: T) {
+        if *running != new {
+            *running = new;
+            self.applied.push(key);
+        }
+    }
+
+    fn wait<T: PartialEq>(&mut self, key: &'static str, running: &T, new: &T) {
+        if running != new {
+            self.waiting.push(key);
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let mut words = match self.applied.as_slice() {
+            [] => "nothing changed".to_owned(),
+            keys => format!("applied {}", keys.join(", ")),
+        };
+        if !self.waiting.is_empty() {
+            words += &format!("; only a restart applies {}", self.waiting.join(", "));
+        }
+        words
+    }
+}
+
+/// `running` with everything of `new` that a running agent can take over.
+fn merge(running: &Config, new: Config) -> (Config, Changes) {
+    // Without `..`: a new key does not compile until it is handled here.
+    let Config {
+        path,
+        interfaces,
+        xdp_mode,
+        interface_modes,
+        mode,
+        mode_source: _,
+        mut settings,
+        drop_illegal_flags,
+        drop_out_of_state,
+        beyond_bounds,
+        cookie_backend,
+        cookie_firewall,
+        cookie_mark,
+        replies_per_network,
+        replies_total,
+        protect_prefixes,
+        ssh_ports,
+        ignore_ports,
+        listeners,
+        states,
+        group,
+        metrics_listen,
+        runtime_dir: _,
+        state_dir: _,
+        pin_dir: _,
+        bpf_log: _,
+    } = new;
+    let mut merged = Config { path, ..running.clone() };
+    let mut changes = Changes::default();
+    // The mode to start with: only `tcpguard mode` changes the effective one.
+    changes.wait("mode", &running.mode, &mode);
+    changes.wait("interfaces.names", &running.interfaces, &interfaces);
+    changes.wait("interfaces.xdp_mode", &running.xdp_mode, &xdp_mode);
+    changes.wait("interface", &running.interface_modes, &interface_modes);
+    // The detector's windows are counted in polls.
+    changes.wait("detection.poll_ms", &running.settings.poll, &settings.poll);
+    settings.poll = running.settings.poll;
+    // The maps are made for so many.
+    changes.wait("policy.rules", &running.settings.rules, &settings.rules);
+    settings.rules = running.settings.rules;
+    for threshold in thresholds() {
+        if threshold.get(&running.settings) != threshold.get(&settings) {
+            changes.applied.extend(threshold.key);
+        }
+    }
+    merged.settings = settings;
+    let drop_illegal = &mut merged.drop_illegal_flags;
+    changes.apply("policy.drop_illegal_flags", drop_illegal, drop_illegal_flags);
+    changes.apply("policy.drop_out_of_state", &mut merged.drop_out_of_state, drop_out_of_state);
+    changes.apply("policy.beyond_bounds", &mut merged.beyond_bounds, beyond_bounds);
+    changes.wait("cookies.backend", &running.cookie_backend, &cookie_backend);
+    changes.apply("cookies.firewall", &mut merged.cookie_firewall, cookie_firewall);
+    changes.apply("cookies.mark", &mut merged.cookie_mark, cookie_mark);
+    let per_network = &mut merged.replies_per_network;
+    changes.apply("cookies.replies_per_network", per_network, replies_per_network);
+    changes.apply("cookies.replies_total", &mut merged.replies_total, replies_total);
+    changes.apply("protect.prefixes", &mut merged.protect_prefixes, protect_prefixes);
+    changes.apply("protect.ssh_ports", &mut merged.ssh_ports, ssh_ports);
+    changes.apply("listeners.ignore_ports", &mut merged.ignore_ports, ignore_ports);
+    changes.apply("listener", &mut merged.listeners, listeners);
+    // The agent does nothing with them; `tcpguard states` reads them.
+    changes.apply("states", &mut merged.states, states);
+    changes.wait("control.group", &running.group, &group);
+    changes.wait("metrics.listen", &running.metrics_listen, &metrics_listen);
+    (merged, changes)
+}
+
+impl Guard {
+    /// Reads the configuration again, as `peer` or a signal requests, and applies the keys that a running
+    /// agent can apply. If it contains a mistake, nothing is applied.
+    pub fn reload(&mut self, peer: Option<Peer>) -> Response {
+        if peer.is_none() {
+            log::info!("SIGHUP: the configuration is read");
+        }
+        match self.provenance.read() {
+            Ok(Read { loaded, kept }) => self.take_over(loaded, kept),
+            Err(refused) => self.refuse_config(&refused),
+        }
+    }
+
+    /// The effective settings and the origin of each.
+    pub(super) fn effective(&self) -> Response {
+        let mode = self.engine.mode();
+        let held = Config { mode, ..self.config.clone() };
+        let mut origins = self.provenance.origins.clone();
+        let by_command = self.set_mode == Some(mode) && held.mode_source == ModeSource::File;
+        if by_command || mode != self.config.mode {
+            origins.set("mode", Origin::ModeCommand);
+        }
+        let (files, settings) = (self.provenance.files.clone(), Held::all(&held, &origins));
+        Response::Effective { path: held.path, files, settings }
+    }
+
+    fn take_over(&mut self, new: Loaded, kept: KeptConfig) -> Response {
+        let Loaded { config, files, origins } = new;
+        let (merged, changes) = merge(&self.config, config);
+        if let Err(error) = self.engine.set_settings(merged.tuning()) {
+            let text = format!(
+                "the thresholds contradict each other: {error}; mend them, then: tcpguard config check"
+            );
+            return self.refuse(text.clone(), text);
+        }
+        self.config = merged;
+        super::guard::apply_policy(&mut self.executor.config, &self.config, self.pressed);
+        let kernel = self.executor.dataplane.set_config(&self.executor.config);
+        // Ignored listeners are determined at each poll.
+        if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
+            // Both are tried again: at the next poll, and when the protected set is read again.
+            log::error!("{error:#}");
+        }
+        self.provenance.take_over(files, origins, &changes.waiting);
+        self.config_file.keep(kept);
+        let path = self.provenance.path().display();
+        let message = format!("configuration {path} read: {}", changes.in_words());
+        self.tell(Severity::Notice, "config_reloaded", message);
+        let names = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        Response::Reloaded { applied: names(&changes.applied), waiting: names(&changes.waiting) }
+    }
+
+    fn refuse_config(&mut self, refused: &Refused) -> Response {
+        for problem in refused.problems() {
+            log::error!("{problem}");
+        }
+        self.refuse(refused.in_brief(), refused.to_string())
+    }
+
+    /// Keeps the configuration that holds. `first` is one line, `all` may be several.
+    fn refuse(&mut self, first: String, all: String) -> Response {
+        let message = format!(
+            "the configuration was refused, the one before holds: {first}; see all that is wrong: \
+             tcpguard config check"
+        );
+        self.provenance.refused = Some(first);
+        self.tell(Severity::Warning, "config_refused", message);
+        Response::refused(RefusalKind::Invalid, all)
+    }
+
+    /// Raises an alert of the agent's own.
+    pub(super) fn tell(&mut self, severity: Severity, event: &str, message: String) {
+        self.alert_interfaces(severity, event, message, Vec::new());
+    }
+
+    /// Raises one that is about interfaces.
+    pub(super) fn alert_interfaces(
+        &mut self,
+        severity: Severity,
+        event: &str,
+        message: String,
+        interfaces: Vec<String>,
+    ) {
+        let (event, prefix, incident) = (event.to_owned(), None, None);
+        self.raise(&Alert { severity, event, message, prefix, interfaces, incident });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tcpguard_engine::Settings;
+
+    use super::super::provenance::tests::Etc;
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    fn parsed(text: &str) -> Config {
+        config::parse(Path::new("x.toml"), text, Overrides::default()).unwrap()
+    }
+
+    #[test]
+    fn what_can_change_is_applied_and_what_cannot_is_named() {
+        let running = parsed("");
+        let new = parsed(
+            "mode = \"enforce\"\n\
+             [interfaces]\nnames = [\"eth9\"]\nxdp_mode = \"generic\"\n\
+             [detection]\npoll_ms = 100\nfast_min = 128\n\
+             [gate]\ndrop_indicators = 4\n\
+             [policy]\ndrop_illegal_flags = true\ndrop_out_of_state = true\nrules = 4096\n\
+             beyond_bounds = \"drop\"\n\
+             [cookies]\nfirewall = \"allow\"\nmark = 0x100\nreplies_per_network = 10\nreplies_total = 1000\n\
+             [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
+             [listeners]\nignore_ports = [8080]\n\
+             [states]\nsyn_recv = 30\n\
+             [control]\ngroup = \"adm\"\n\
+             [metrics]\nlisten = \"127.0.0.1:9469\"\n\
+             [[interface]]\nname = \"eth9\"\nxdp_mode = \"native\"\n\
+             [[listener]]\nat = \":25\"\nmode = \"observe\"\n",
+        );
+        let (merged, changes) = merge(&running, new.clone());
+        assert_eq!(
+            changes.applied,
+            [
+                "detection.fast_min",
+                "gate.drop_indicators",
+                "policy.drop_illegal_flags",
+                "policy.drop_out_of_state",
+                "policy.beyond_bounds",
+                "cookies.firewall",
+                "cookies.mark",
+                "cookies.replies_per_network",
+                "cookies.replies_total",
+                "protect.prefixes",
+                "protect.ssh_ports",
+                "listeners.ignore_ports",
+                "listener",
+                "states"
+            ]
+        );
+        assert_eq!(
+            changes.waiting,
+            [
+                "mode",
+                "interfaces.names",
+                "interfaces.xdp_mode",
+                "interface",
+                "detection.poll_ms",
+                "policy.rules",
+                "control.group",
+                "metrics.listen"
+            ]
+        );
+        let expected = Config {
+            mode: running.mode,
+            interfaces: running.interfaces.clone(),
+            xdp_mode: running.xdp_mode,
+            interface_modes: running.interface_modes.clone(),
+            group: running.group.clone(),
+            metrics_listen: running.metrics_listen,
+            settings: Settings {
+                poll: running.settings.poll,
+                rules: running.settings.rules,
+                ..new.settings
+            },
+            ..new
+        };
+        assert_eq!(merged, expected);
+    }
+
+    #[test]
+    fn the_same_configuration_changes_nothing() {
+        let running = parsed("[detection]\nfast_min = 99\n");
+        let (merged, changes) = merge(&running, running.clone());
+        assert_eq!((merged, changes.in_words().as_str()), (running, "nothing changed"));
+    }
+
+    #[test]
+    fn what_is_read_again_takes_the_place_of_what_was_but_for_what_waits() {
+        let main = "mode = \"observe\"\n[interfaces]\nnames = [\"eth0\"]\n";
+        let mut etc = Etc::new(main, "[gate]\ndrop_indicators = 4\n");
+        let running = etc.provenance.load().unwrap();
+        assert_eq!(etc.origin("gate.drop_indicators"), "conf.d/10-web.toml:2");
+
+        let part = "mode = \"enforce\"\n\n[gate]\ndrop_indicators = 5\n\
+                    [[listener]]\nat = \":25\"\nmode = \"off\"\n";
+        etc.write("conf.d/10-web.toml", part);
+        let Loaded { config, files, origins } = etc.provenance.read().unwrap().loaded;
+        let (merged, changes) = merge(&running, config);
+        etc.provenance.take_over(files, origins, &changes.waiting);
+        assert_eq!(changes.applied, ["gate.drop_indicators", "listener"]);
+        assert_eq!(changes.waiting, ["mode"]);
+        assert_eq!((merged.settings.indicators_drop, merged.mode), (5, running.mode));
+        assert_eq!(etc.origin("gate.drop_indicators"), "conf.d/10-web.toml:4");
+        assert_eq!(etc.origin("listener[\":25\"].mode"), "conf.d/10-web.toml:7");
+        assert_eq!(etc.origin("mode"), "tcpguard.toml:1", "the new one waits");
+        let waits =
+            ("config_waits".to_owned(), Some(etc.path("tcpguard.toml").display().to_string()));
+        assert_eq!(etc.notes(), [waits]);
+    }
+}

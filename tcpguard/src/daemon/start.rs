@@ -1,0 +1,419 @@
+//! Start of the agent: from nothing, or from the state that an earlier agent left, to attached programs.
+//!
+//! The order opens no gap: the maps with their rules are taken over first, then everything in them is
+//! brought in line, and only then the programs on the interfaces are replaced.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
+use tcpguard_common::fastpath::PREEXISTING_NS;
+use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
+use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
+use tcpguard_host::time::Clock;
+
+use super::alerts::AlertFile;
+use super::audit::Audit;
+use super::client_filter::ClientFilter;
+use super::confirm::ModeClock;
+use super::counts::Counts;
+use super::executor::{Executor, kernel_mode};
+use super::firewall::{Firewall, Need};
+use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
+use super::handover_record::{HandoverRecord, LeftHandover};
+use super::host_view::HostView;
+use super::hot_sources::HotSources;
+use super::incidents::Incidents;
+use super::interfaces::Interfaces;
+use super::kept_config::ConfigFile;
+use super::loss_watch::LossWatch;
+use super::mitigations::{Cookies, MitigationContext, Mitigations};
+use super::pace::Pace;
+use super::provenance::Provenance;
+use super::read_cache::{Cells, Estimates, Handshakes};
+use super::routes::Routes;
+use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
+use crate::bpf::{
+    self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
+};
+use crate::config::{Config, ModeSource};
+use crate::documents::Health;
+use crate::driver::headers::Headers;
+use crate::telemetry::AlertSink;
+
+impl Guard {
+    /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
+    ///
+    /// # Errors
+    /// When any part cannot start. Then nothing is attached that was not before.
+    pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
+        bpf::require_release()?;
+        let pins = Pins::open(&config.pin_dir, config.settings.rules)?;
+        let maps = pins.maps();
+        let started = Self::start_with(config, provenance, pins);
+        if started.is_err() {
+            Pins::forget_unused_maps(&maps)?;
+        }
+        started
+    }
+
+    fn start_with(config: Config, provenance: Provenance, pins: Pins) -> anyhow::Result<Self> {
+        let mut health = Vec::new();
+        let offsets = match SocketOffsets::of_running_kernel() {
+            Ok(offsets) => Some(offsets),
+            Err(error) => {
+                health.push(no_tracepoint(&error.to_string()));
+                None
+            }
+        };
+        let (mut object, dataplane) = load(&config, &pins, offsets)?;
+        let clock = clock();
+        let now = clock.now;
+        let boot = boot_id();
+        let state = State::load(&config.state_dir);
+        let set_mode = state.as_ref().and_then(|state| state.mode);
+        // The permanent mode, and then the one that replaces it for a time.
+        let (mode, pending) = match config.mode_source {
+            ModeSource::CommandLine => (config.mode, None),
+            ModeSource::File => {
+                let settled = set_mode.unwrap_or(config.mode);
+                let pending = state.as_ref().and_then(|state| {
+                    let pending = state.pending_mode.as_ref()?;
+                    pending.resume(&clock, state.is_of(&boot), settled)
+                });
+                (settled, pending)
+            }
+        };
+        let mut mode_clock = ModeClock::resume(pending);
+        let lapsed = mode_clock.expire(now);
+        let mode = mode_clock.pending().map_or(mode, |pending| pending.mode);
+        let before = Some(dataplane.config()?).filter(|before| before.abi_version == ABI_VERSION);
+        let handover_record = HandoverRecord::found(&pins, before.is_some());
+        let hash_key = match &before {
+            // The tables in the kernel are made with it.
+            Some(before) => before.hash_key,
+            None => secrets::hash_key().map_err(no_random)?,
+        };
+        let counting = before.map(|before| before.rule_set);
+        let preexisting_connections = before
+            .is_none_or(|before| before.preexisting_connections != 0)
+            && has_connections_left();
+        let mut kernel_config = KernelConfig {
+            abi_version: ABI_VERSION,
+            mode: kernel_mode(mode) as u8,
+            heartbeat_ns: now.as_nanos(),
+            heartbeat_limit_ns: HEARTBEAT_LIMIT.as_nanos() as u64,
+            hash_key,
+            netns_cookie: netns::cookie()?,
+            established_seen: offsets.is_some().into(),
+            preexisting_connections: preexisting_connections.into(),
+            // The engine says anew whether there is a flood of them.
+            closed_ports: Rate::default(),
+            resets_unseen: 0,
+            ..before.unwrap_or_default()
+        };
+        apply_policy(&mut kernel_config, &config, false);
+        dataplane.set_config(&kernel_config)?;
+        let secret = match &handover_record {
+            Some(handover_record) => handover_record.secret(),
+            None => dataplane.cookie_secret()?,
+        };
+        let secret = secrets::cookie_secret(secret).map_err(no_random)?;
+        dataplane.set_cookie_secret(&secret)?;
+        // Remains of an agent that ended while it replaced one rule set by another.
+        let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
+        if left > 0 {
+            log::info!("{left} rules of a rule set that does not count removed");
+        }
+        let mut sockets = SockDiag::open()?;
+        let mut executor = Executor::new(dataplane, kernel_config);
+        let rules = executor.dataplane.rules(kernel_config.rule_set)?;
+        executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
+        if let Some(handover_record) = &handover_record {
+            handover_record.take_over(now, &mut executor)?;
+        }
+        let groups = ListenerGroup::merge(&sockets.open_listeners()?);
+        let ignored = |listener: &Listener| config.ignores(listener);
+        let budget = |_: &Listener, backlog| config.settings.budget(backlog);
+        executor.listeners.update(now, &groups, ignored, budget, &executor.dataplane)?;
+        let mut host = HostView::default();
+        let protected = host.protected(now, &mut sockets, &config);
+        executor.protect(&protected)?;
+        let mut engine = Engine::new(config.tuning(), mode)?;
+        engine.set_secret(secrets::network_secret().map_err(no_random)?);
+        engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
+        let listeners = &executor.listeners;
+        let all = reconcile(
+            &clock,
+            &boot,
+            state.as_ref(),
+            InKernel { counting, rules, room: config.settings.rules },
+            |slot| {
+                let id = listeners.at_slot(slot)?;
+                Some((id, listeners.get(id)?.listener))
+            },
+            |listener: &Listener| {
+                let mut all = listeners.iter();
+                all.find(|followed| followed.listener == *listener).map(|followed| followed.id)
+            },
+        );
+        if let Some(state) = &state {
+            take_over(&mut engine, &clock, state, &boot);
+        }
+        adopt(&mut engine, &mut executor, now, all)?;
+        let polled = before.as_ref().map(|before| Timestamp::from_nanos(before.heartbeat_ns));
+        let left_open = state.as_ref().map(|state| state.left_open(now, &boot, polled));
+        let going_on = engine.resume(left_open.unwrap_or_default());
+        let lost = "rules, mode and what is learned";
+        let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
+            .map_err(no_thread)?;
+        let config_file = ConfigFile::start(&config.state_dir).map_err(no_thread)?;
+        let (alert_file, told) = AlertFile::load(&config.state_dir).map_err(no_thread)?;
+        let incidents = Incidents::load(&config.state_dir, going_on).map_err(no_thread)?;
+        engine.number_after(incidents.last_number());
+        engine.leave_past();
+        let mut interfaces = Interfaces::attach(
+            &config.interfaces,
+            |name| config.xdp_mode_of(name),
+            pins,
+            &mut object,
+            &executor.dataplane,
+        )?;
+        let guarded = interfaces.guarded();
+        let cookies =
+            Cookies::load(interfaces.pins(), &config.state_dir, config.cookie_backend, &guarded)?;
+        let mut mitigations = Mitigations::new(cookies);
+        let mut firewall = Firewall::default();
+        firewall.poll(now, &config, Need::Now);
+        firewall.refresh(now, true);
+        let mut context = MitigationContext {
+            executor: &mut executor,
+            object: &mut object,
+            pins: interfaces.pins(),
+            interfaces: &guarded,
+            firewall: &mut firewall,
+        };
+        for (id, mitigation) in mitigations.adopt(now, &mut context)? {
+            engine.adopt_mitigation(now, id, mitigation, 0);
+        }
+        let attached =
+            offsets.map(|_| bpf::attach_tracepoint(&mut object, interfaces.pins())).transpose();
+        let mut tracepoint = None;
+        match attached {
+            Ok(link) => tracepoint = link,
+            Err(error) => {
+                health.push(no_tracepoint(&error.to_string()));
+                executor.config.established_seen = 0;
+                if let Err(error) = executor.dataplane.set_config(&executor.config) {
+                    interfaces.undo();
+                    return Err(error.into());
+                }
+            }
+        }
+        let mut left_handover = LeftHandover::default();
+        left_handover.keep(interfaces.pins(), &executor);
+        // From here on the maps of other layouts are obsolete.
+        if let Err(error) = interfaces.pins().forget_maps_of_others() {
+            log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
+        }
+        let mut guard = Self {
+            config,
+            provenance,
+            config_file,
+            engine,
+            executor,
+            interfaces,
+            alerts: AlertSink::of_host(told),
+            alert_file,
+            snapshots: VecDeque::new(),
+            started_at: now,
+            rules_in_kernel: None,
+            drift_since: None,
+            audit: Audit::default(),
+            repaired: Vec::new(),
+            health,
+            object,
+            sockets,
+            host,
+            firewall,
+            tracepoint,
+            client_filter: ClientFilter::default(),
+            mitigations,
+            count_half_open: true,
+            count_rules: true,
+            last_second: None,
+            listening: Pace::default(),
+            last_slow: None,
+            distinct_since: now,
+            estimates: Estimates::default(),
+            cells: Cells::default(),
+            handshakes: Handshakes::default(),
+            routes: Routes::default(),
+            pressed: false,
+            boot,
+            set_mode,
+            mode_clock,
+            writer,
+            incidents,
+            headers: Headers::default(),
+            hot_sources: HotSources::default(),
+            counts: Counts::default(),
+            loss_watch: LossWatch::default(),
+            has_earlier_layouts: true,
+            left_handover,
+            preexisting_until: if preexisting_connections { now + PREEXISTING } else { now },
+            stored_at: now,
+            unstored: true,
+            unreplaced: None,
+        };
+        if let Some(lapsed) = lapsed {
+            guard.alert_lapse(&lapsed);
+        }
+        match (guard.provenance.refused_at_start(), guard.provenance.unkept()) {
+            (Some(refused), _) => guard.tell(Severity::Warning, "config_refused", refused),
+            (None, Some(valid)) => guard.config_file.keep(valid),
+            (None, None) => {}
+        }
+        guard.alert_shortcomings();
+        Ok(guard)
+    }
+}
+
+/// Time after the tables began empty in which clients may return to connections that are older.
+const PREEXISTING: Duration = Duration::from_nanos(PREEXISTING_NS);
+
+/// Whether clients may return to a connection of which this host still has state: hardly any host has
+/// connections and none in TIME_WAIT. If the count cannot be read, they may.
+fn has_connections_left() -> bool {
+    sockstat().map_or(true, |sockets| sockets.time_wait != Some(0))
+}
+
+fn no_random(error: io::Error) -> anyhow::Error {
+    anyhow!(
+        "cannot read random numbers from the kernel: {error}; see what forbids it: tcpguard doctor"
+    )
+}
+
+fn no_thread(error: io::Error) -> anyhow::Error {
+    anyhow!(
+        "cannot start a thread: {error}; let the service have more, with TasksMax=: systemctl edit \
+         tcpguard"
+    )
+}
+
+/// The object over the maps that are pinned. Maps of another layout (of a build whose version was not
+/// raised) cannot be used; then it starts with new ones.
+fn load(
+    config: &Config,
+    pins: &Pins,
+    offsets: Option<SocketOffsets>,
+) -> anyhow::Result<(Object, Dataplane)> {
+    let maps = pins.maps();
+    let log = config.bpf_log.to_level();
+    let load = || -> Result<_, KernelError> {
+        let rules = config.settings.rules;
+        let load = Load { maps: Some(&maps), offsets, log, fixed_clock: false, rules };
+        let object = Object::load(load)?;
+        let dataplane = Dataplane::of(&object)?;
+        Ok((object, dataplane))
+    };
+    match load() {
+        Err(KernelError::Mismatch(why)) => {
+            log::warn!(
+                "the maps of an earlier agent in {} cannot be taken over ({why}); starting with empty ones",
+                maps.display()
+            );
+            Pins::forget_maps(&maps)?;
+            Ok(load()?)
+        }
+        loaded => Ok(loaded?),
+    }
+}
+
+/// Slot of the listener and mask of each signature rule that has not ended.
+fn signatures(now: Timestamp, rules: &[KernelRule]) -> Vec<(u32, Mask)> {
+    let signature = |rule: &KernelRule| match &rule.matcher {
+        KernelMatcher::Signature(key) if rule.expires_ns > now.as_nanos() => {
+            Some((key.listener, Mask::from_code(u8::try_from(key.mask).ok()?)?))
+        }
+        _ => None,
+    };
+    rules.iter().filter_map(signature).collect()
+}
+
+fn adopt(
+    engine: &mut Engine,
+    executor: &mut Executor,
+    now: Timestamp,
+    rules: Reconciled,
+) -> anyhow::Result<()> {
+    let Reconciled { kept, lost, dead, without_room, reverted } = rules;
+    for rule in &dead {
+        executor.dataplane.set_rule_expiry(rule.slot, 0)?;
+        executor.dataplane.remove_rule(executor.config.rule_set, rule.slot, &rule.matcher)?;
+    }
+    executor.adopt(&kept)?;
+    for rule in &kept {
+        executor.dataplane.set_rule_expiry(rule.id.0, rule.expires.as_nanos())?;
+    }
+    let (kept_count, lost_count) = (kept.len(), lost.len());
+    let rules: Vec<Rule> = kept.into_iter().chain(lost).collect();
+    if lost_count > 0 {
+        executor.replace(&rules)?;
+    }
+    if kept_count + lost_count + dead.len() > 0 {
+        log::info!(
+            "{kept_count} rules taken over from the kernel, {lost_count} made again, {} ended ones removed",
+            dead.len()
+        );
+    }
+    if without_room > 0 {
+        log::warn!(
+            "{without_room} rules are not made again: there is no room; raise policy.rules, then: systemctl \
+             restart tcpguard"
+        );
+    }
+    engine.adopt(now, rules);
+    engine.revert(now, reverted);
+    Ok(())
+}
+
+/// Hands the allowlist and the learned values to the engine.
+pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
+    let times = Times::of(state, clock, boot);
+    for allow in &state.allowed {
+        let lifetime = times.at(allow.expires, allow.expires_ns).since(clock.now);
+        if lifetime.is_zero() {
+            continue;
+        }
+        let request = Request::Allow {
+            net: allow.net,
+            lifetime,
+            reason: allow.reason.clone(),
+            uid: allow.uid,
+            force: true,
+        };
+        if let Err(error) = engine.handle_request(clock.now, request) {
+            let net = allow.net;
+            log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
+        }
+    }
+    if let Err(error) = engine.restore(state.learned.clone(), times.age()) {
+        log::warn!(
+            "what an earlier agent learned is left out: {error}; it is learned anew, see how far: \
+             tcpguard status"
+        );
+    }
+}
+
+fn no_tracepoint(why: &str) -> Health {
+    Health {
+        code: "no_tracepoint".to_owned(),
+        severity: tcpguard_host::finding::Severity::Warning,
+        subject: None,
+        text: format!("completed handshakes are only seen in a sample: {why}"),
+        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
+    }
+}

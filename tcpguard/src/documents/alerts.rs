@@ -1,0 +1,65 @@
+//! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
+
+use serde::{Deserialize, Serialize};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::time::Time;
+
+/// The value of [`Event::schema`].
+pub const EVENT_SCHEMA: &str = "tcpguard.event/1";
+/// The value of [`Alerts::schema`].
+pub const ALERTS_SCHEMA: &str = "tcpguard.alerts/1";
+
+/// One alert: a message about an event.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AlertEntry {
+    /// Number of the alert. A later alert has a higher number, also after a restart of the agent. After
+    /// an agent was killed, the next one may use the numbers of its last seconds again.
+    #[serde(default)]
+    pub seq: u64,
+    /// Time of the event.
+    pub at: Time,
+    /// Severity of the event.
+    pub severity: Severity,
+    /// Name of the event.
+    pub event: String,
+    /// Description of the event in one line of text.
+    pub message: String,
+    /// Number of the incident that the alert is about; `null` when it is about none.
+    pub incident: Option<u64>,
+}
+
+/// One alert by itself: a line of `tcpguard events --json`, and of `alerts.jsonl`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Event {
+    /// Name and version of this document: `tcpguard.event/1`.
+    pub schema: String,
+    /// The alert; its fields are those of the document.
+    #[serde(flatten)]
+    pub alert: AlertEntry,
+}
+
+impl Event {
+    /// Returns the document for one alert.
+    pub fn of(alert: AlertEntry) -> Self {
+        Self { schema: EVENT_SCHEMA.to_owned(), alert }
+    }
+}
+
+/// Document that `tcpguard alerts --json` prints.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Alerts {
+    /// Name and version of this document: `tcpguard.alerts/1`.
+    pub schema: String,
+    /// Alerts, oldest first.
+    pub alerts: Vec<AlertEntry>,
+}
+
+impl Alerts {
+    /// Returns the document for these alerts.
+    pub fn of(alerts: Vec<AlertEntry>) -> Self {
+        Self { schema: ALERTS_SCHEMA.to_owned(), alerts }
+    }
+}

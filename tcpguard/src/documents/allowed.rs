@@ -1,0 +1,38 @@
+//! The allowlist.
+
+use serde::{Deserialize, Serialize};
+use tcpguard_engine::AllowReport;
+use tcpguard_host::time::{Clock, Time};
+
+/// An entry of the allowlist: a prefix that is exempt from automatic rules.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Allowed {
+    /// Sources that are exempt.
+    pub prefix: String,
+    /// Reason for the exemption.
+    pub reason: String,
+    /// User id of the operator.
+    pub uid: u32,
+    /// Time since which the sources are exempt.
+    pub created_at: Time,
+    /// Time until which the sources are exempt.
+    pub expires_at: Time,
+    /// Seconds until `expires_at`, rounded up.
+    pub expires_in_s: u64,
+}
+
+impl Allowed {
+    /// Builds the entry from the engine's report.
+    pub fn build(allowed: &AllowReport, clock: Clock) -> Self {
+        Self {
+            prefix: allowed.net.to_string(),
+            reason: allowed.reason.clone(),
+            uid: allowed.uid,
+            created_at: clock.time_at(allowed.created),
+            expires_at: clock.time_at(allowed.expires),
+            // Rounded up: a new exemption for an hour ends in an hour, not in 59m 59s.
+            expires_in_s: allowed.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
+        }
+    }
+}

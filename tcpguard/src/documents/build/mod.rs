@@ -1,0 +1,319 @@
+//! Builds the document from the engine's report and the agent's measurements.
+
+mod attack;
+mod health;
+mod interface;
+
+use tcpguard_engine as engine;
+use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
+use tcpguard_host::finding::Severity;
+use tcpguard_host::linux::Conntrack;
+use tcpguard_host::time::{Clock, Time};
+
+pub(super) use attack::attack;
+pub(crate) use attack::evidence;
+
+use super::*;
+
+/// Most alerts listed.
+const ALERTS_LISTED: usize = 20;
+/// Most closed incidents listed.
+pub(crate) const PAST_LISTED: usize = 16;
+
+impl Status {
+    /// Builds the document for the present state.
+    pub fn build(report: &Report, facts: &Facts) -> Self {
+        let clock = facts.clock;
+        let losses = Losses::build(facts);
+        let health = health::health(facts, report, &losses);
+        let incidents: Vec<Incident> =
+            report.incidents.iter().map(|incident| attack(incident, report, clock)).collect();
+        let listeners: Vec<Listener> =
+            report.listeners.iter().map(|one| Listener::build(one, clock)).collect();
+        let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
+        Self {
+            schema: SCHEMA.to_owned(),
+            generated_at: Time(clock.wall),
+            interval_ms: facts.interval.as_millis() as u64,
+            daemon: daemon(report, facts, state(report, facts, &health, &losses)),
+            clients: Clients::of_all(&incidents, &listeners),
+            health,
+            incidents,
+            past_incidents: report
+                .past
+                .iter()
+                .map(|incident| attack(incident, report, clock))
+                .chain(facts.past.iter().cloned())
+                .take(PAST_LISTED)
+                .collect(),
+            interfaces: facts.interfaces.iter().map(interface::interface).collect(),
+            losses,
+            listeners,
+            cookies: cookies(report, facts),
+            kernel: kernel(facts),
+            rules: rules(report, facts),
+            maps: facts.maps.iter().map(map).collect(),
+            sampling: Sampling {
+                shift: report.sample_shift,
+                one_in: 1 << report.sample_shift.min(63),
+            },
+            sources: facts.sources.iter().map(source).collect(),
+            sources_age_ms: facts.sources_at.map(|at| clock.now.since(at).as_millis() as u64),
+            programs: facts.programs.clone(),
+            counts: facts.counts.clone(),
+            alerts_24h: count_alerts(&facts.alerts),
+            alerts: facts.alerts[listed..].to_vec(),
+        }
+    }
+}
+
+impl Rule {
+    /// The document's form of a rule.
+    pub fn build(rule: &RuleReport, clock: Clock) -> Self {
+        Self {
+            id: rule.id.0,
+            kind: rule.kind.clone(),
+            matches: rule.matches.clone(),
+            ports: rule.ports,
+            origin: rule.origin.clone(),
+            incident: rule.incident,
+            reason: rule.reason.clone(),
+            created_at: clock.time_at(rule.created),
+            expires_at: clock.time_at(rule.expires),
+            // Rounded up: a rule made for an hour ends in an hour, not in 59m 59s.
+            expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
+            confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
+            hits: rule.hits,
+            accepted_retransmits: rule.accepted_retransmits,
+            completed: rule.completed,
+        }
+    }
+}
+
+/// A number as it is printed. Six decimals exceed the precision of every value. JSON cannot
+/// represent a value that is not finite.
+pub(super) fn number(value: f64) -> f64 {
+    if value.is_finite() { (value * 1e6).round() / 1e6 } else { 0.0 }
+}
+
+/// The whole situation in one word; the operator's worst news first.
+fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> State {
+    let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
+    let mut incidents = report.incidents.iter().filter(is_attack).peekable();
+    let attacked = incidents.peek().is_some();
+    let stopped =
+        report.mode == engine::Mode::Enforce && incidents.all(|attack| stops(report, attack));
+    let broken = health.iter().any(|finding| finding.severity == Severity::Critical)
+        // Changes since the last valid configuration are not in effect, although an operator may
+        // rely on them.
+        || facts.config.stands_in.is_some();
+    let suspect =
+        report.listeners.iter().any(|listener| listener.state != engine::ListenerState::Ok);
+    match report.mode {
+        engine::Mode::Off => State::Off,
+        _ if attacked && !stopped => State::AttackUnmitigated,
+        _ if losses.state == LossState::Heavy => State::DroppedBeforeXdp,
+        _ if broken => State::Degraded,
+        _ if attacked => State::AttackMitigated,
+        _ if suspect || !report.incidents.is_empty() => State::Elevated,
+        engine::Mode::Observe => State::Observing,
+        engine::Mode::Enforce => State::Protecting,
+    }
+}
+
+/// Whether most of an attack is kept from the stack.
+fn stops(report: &Report, attack: &IncidentReport) -> bool {
+    use engine::ListenerState::{Attacked, Mitigating, Overloaded};
+    let acts = |at: &ListenerReport| {
+        let taken = |mitigation: &engine::MitigationReport| {
+            mitigation.state == engine::MitigationState::Active
+                && mitigation.mitigation.keeps_syns_away()
+        };
+        !attack.rules.is_empty() || at.mitigations.iter().any(taken)
+    };
+    match report.listeners.iter().find(|listener| listener.id == attack.listener_id) {
+        Some(at) => at.state == Mitigating || at.state == Overloaded && acts(at),
+        None if attack.class.is_of_host() => 2.0 * attack.stopped_rate >= attack.syn_rate,
+        // It is about many listeners.
+        None => report.listeners.iter().all(|listener| listener.state != Attacked),
+    }
+}
+
+/// The share of an attack that is kept from the stack, out of the SYNs of the last second that
+/// completed no handshake. `None` if there were none, if the incident is no flood, and if the rate
+/// is not known.
+fn stopped_share(report: &Report, attack: &IncidentReport) -> Option<f64> {
+    let at = report.listeners.iter().find(|listener| listener.id == attack.listener_id);
+    let (stopped, all) = match at {
+        Some(at) => {
+            let stopped = at.dropped_rate + at.cookie_rate;
+            (stopped, stopped + at.reaching_rate)
+        }
+        None => (attack.stopped_rate, attack.syn_rate),
+    };
+    let known = at.is_some() || attack.class.is_of_host();
+    (attack.class.is_flood() && known && all > 0.0).then(|| (stopped / all).min(1.0))
+}
+
+fn cookies(report: &Report, facts: &Facts) -> Cookies {
+    let all = |count: fn(&engine::ListenerCounters) -> u64| {
+        report.listeners.iter().map(|listener| count(&listener.counters)).sum()
+    };
+    let CookieFacts { backend, reason, invalid, validated_clients } = facts.cookies.clone();
+    Cookies {
+        backend,
+        reason,
+        sent: all(|counters| counters.cookies_sent),
+        valid: all(|counters| counters.cookies_redeemed),
+        invalid,
+        validated_clients,
+    }
+}
+
+fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
+    Daemon {
+        version: facts.version.clone(),
+        pid: facts.pid,
+        hostname: facts.hostname.clone(),
+        uptime_s: facts.clock.now.since(facts.started).as_secs(),
+        mode: report.mode.into(),
+        mode_reverts: facts.mode_reverts.clone(),
+        state,
+        config: ConfigState {
+            path: facts.config.path.as_ref().map(|path| path.display().to_string()),
+            loaded_at: facts.clock.time_at(facts.config.loaded),
+            valid: facts.config.error.is_none(),
+            error: facts.config.error.clone(),
+            stands_in: facts.config.stands_in,
+        },
+        watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
+        heap_bytes: facts.heap,
+    }
+}
+
+fn kernel(facts: &Facts) -> Kernel {
+    let tcp_ext = &facts.tcp_ext;
+    let rate = |counter: fn(&engine::TcpExt) -> u64| tcp_ext.rate(counter).map(number);
+    let rates = || {
+        Some(KernelRates {
+            syncookies_sent: rate(|now| now.syncookies_sent)?,
+            listen_overflows: rate(|now| now.listen_overflows)?,
+            listen_drops: rate(|now| now.listen_drops)?,
+            req_q_full_drop: rate(|now| now.req_q_full_drop)?,
+        })
+    };
+    let now = &tcp_ext.now;
+    Kernel {
+        syncookies_sent: now.syncookies_sent,
+        syncookies_recv: now.syncookies_recv,
+        syncookies_failed: now.syncookies_failed,
+        listen_overflows: now.listen_overflows,
+        listen_drops: now.listen_drops,
+        req_q_full_do_cookies: now.req_q_full_do_cookies,
+        req_q_full_drop: now.req_q_full_drop,
+        rates: rates(),
+        conntrack_ratio: facts.conntrack.and_then(Conntrack::ratio).map(number),
+    }
+}
+
+fn rules(report: &Report, facts: &Facts) -> Rules {
+    let list: Vec<Rule> = report.rules.iter().map(|rule| Rule::build(rule, facts.clock)).collect();
+    let manual = list.iter().filter(|rule| rule.origin == "operator").count();
+    Rules {
+        wanted: list.len() as u32,
+        in_kernel: facts.rules_in_kernel,
+        block_auto: (list.len() - manual) as u32,
+        block_manual: manual as u32,
+        allow: report.allowed.len() as u32,
+        next_expiry_s: list.iter().map(|rule| rule.expires_in_s).min(),
+        drift_since: facts.drift_since.map(|at| facts.clock.time_at(at)),
+        list,
+    }
+}
+
+fn map(map: &MapFacts) -> Map {
+    let share = |entries: u64| number(entries as f64 / map.max_entries as f64);
+    Map {
+        name: map.name.clone(),
+        entries: map.entries,
+        max_entries: map.max_entries,
+        fill_ratio: map.entries.filter(|_| map.max_entries > 0).map(share),
+    }
+}
+
+fn source(source: &SourceFacts) -> Source {
+    Source {
+        addr: source.addr,
+        syn: source.syn,
+        syn_ack: source.syn_ack,
+        ack: source.ack,
+        rst: source.rst,
+        completed: source.completed,
+        validated: source.validated,
+    }
+}
+
+fn count_alerts(alerts: &[AlertEntry]) -> AlertCounts {
+    let count = |severity| alerts.iter().filter(|alert| alert.severity == severity).count() as u32;
+    AlertCounts {
+        critical: count(Severity::Critical),
+        warning: count(Severity::Warning),
+        notice: count(Severity::Notice),
+    }
+}
+
+impl From<engine::Mode> for Mode {
+    fn from(mode: engine::Mode) -> Self {
+        match mode {
+            engine::Mode::Enforce => Self::Enforce,
+            engine::Mode::Observe => Self::Observe,
+            engine::Mode::Off => Self::Off,
+        }
+    }
+}
+
+impl From<Mode> for engine::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Enforce => Self::Enforce,
+            Mode::Observe => Self::Observe,
+            Mode::Off => Self::Off,
+        }
+    }
+}
+
+impl From<IncidentClass> for DocumentClass {
+    fn from(class: IncidentClass) -> Self {
+        match class {
+            IncidentClass::RandomSpoofed => Self::RandomSpoofed,
+            IncidentClass::SingleSource => Self::SingleSource,
+            IncidentClass::FewSource => Self::FewSource,
+            IncidentClass::Distributed => Self::Distributed,
+            IncidentClass::Scan => Self::Scan,
+            IncidentClass::FlashCrowd => Self::FlashCrowd,
+            IncidentClass::ListenerOverload => Self::ListenerOverload,
+            IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
+            IncidentClass::Reflection => Self::Reflection,
+            IncidentClass::ClosedPorts => Self::ClosedPorts,
+            IncidentClass::Evasion => Self::Evasion,
+        }
+    }
+}
+
+impl From<DocumentClass> for IncidentClass {
+    fn from(kind: DocumentClass) -> Self {
+        match kind {
+            DocumentClass::RandomSpoofed => Self::RandomSpoofed,
+            DocumentClass::SingleSource => Self::SingleSource,
+            DocumentClass::FewSource => Self::FewSource,
+            DocumentClass::Distributed => Self::Distributed,
+            DocumentClass::Scan => Self::Scan,
+            DocumentClass::FlashCrowd => Self::FlashCrowd,
+            DocumentClass::ListenerOverload => Self::ListenerOverload,
+            DocumentClass::HandshakeDegraded => Self::HandshakeDegraded,
+            DocumentClass::Reflection => Self::Reflection,
+            DocumentClass::ClosedPorts => Self::ClosedPorts,
+            DocumentClass::Evasion => Self::Evasion,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The agent's measurements, for [`super::Status::build`].
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tcpguard_common::abi::PacketCounters;
+use tcpguard_engine::{TcpExt, Timestamp};
+use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
+use tcpguard_host::time::{Clock, Time};
+
+use super::{
+    AlertEntry, AttachMode, CookieBackend, Counts, Health, Hook, Incident, ModeRevert, Program,
+};
+
+/// Everything in the status that the engine does not know.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Time at which all of this was read.
+    pub clock: Clock,
+    /// Time between two polls.
+    pub interval: Duration,
+    /// Name of the host.
+    pub hostname: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// Time at which the agent started.
+    pub started: Timestamp,
+    /// The configuration that holds.
+    pub config: ConfigFacts,
+    /// The pending end of the mode; `None` when it stays.
+    pub mode_reverts: Option<ModeRevert>,
+    /// Time of the agent's last heartbeat to the kernel; `None` before the first one.
+    pub heartbeat: Option<Timestamp>,
+    /// Bytes of memory that the agent has in use; `None` where its allocator does not count them.
+    pub heap: Option<u64>,
+    /// Protected interfaces, in the operator's order.
+    pub interfaces: Vec<InterfaceFacts>,
+    /// Packets lost before any program could see them, over the last seconds.
+    pub losses: Reading<LossCounters>,
+    /// TcpExt counters of the network namespace.
+    pub tcp_ext: Reading<TcpExt>,
+    /// Fill of the table of tracked connections; `None` without connection tracking.
+    pub conntrack: Option<Conntrack>,
+    /// Availability of SYN cookies.
+    pub cookies: CookieFacts,
+    /// Rules found in the kernel when they were last counted; `None` before the first time.
+    pub rules_in_kernel: Option<u32>,
+    /// Time since which that number differs from the intended one; `None` while it does not.
+    pub drift_since: Option<Timestamp>,
+    /// Fill of the BPF maps.
+    pub maps: Vec<MapFacts>,
+    /// Sources with the most SYNs, the busiest first.
+    pub sources: Vec<SourceFacts>,
+    /// Time at which `sources` was read; `None` before the first time.
+    pub sources_at: Option<Timestamp>,
+    /// The programs in the kernel.
+    pub programs: Vec<Program>,
+    /// Events counted since the agent started.
+    pub counts: Counts,
+    /// Problems that the agent found with itself or the host.
+    pub health: Vec<Health>,
+    /// Alerts of the last 24 hours, oldest first.
+    pub alerts: Vec<AlertEntry>,
+    /// Closed attacks on record, of earlier runs too, newest first.
+    pub past: Vec<Incident>,
+}
+
+/// Cumulative counters now and a little earlier, from which rates are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading<T> {
+    /// The counters now.
+    pub now: T,
+    /// The counters earlier, and how much earlier; `None` at the first reading.
+    pub earlier: Option<(T, Duration)>,
+}
+
+impl<T> Reading<T> {
+    /// Growth per second of the counter that `counter` picks; `None` when it is not known.
+    pub fn rate(&self, counter: impl Fn(&T) -> u64) -> Option<f64> {
+        let (earlier, elapsed) = self.earlier.as_ref()?;
+        let grown = counter(&self.now).saturating_sub(counter(earlier));
+        (!elapsed.is_zero()).then(|| grown as f64 / elapsed.as_secs_f64())
+    }
+}
+
+/// Packets that arrived and packets that were lost, since boot or since the interfaces exist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LossCounters {
+    /// Counters of each attached interface, in the operator's order; read each second.
+    pub links: Vec<LinkStats>,
+    /// Counters of each CPU that is online, for the whole host.
+    pub softnet: Vec<SoftnetCpu>,
+    /// Packets that the XDP program has seen on each CPU, by its number.
+    pub packets_by_cpu: Vec<u64>,
+}
+
+impl LossCounters {
+    /// Packets that no program could see, because a card's ring or a CPU's backlog had no free
+    /// slot.
+    ///
+    /// [`LinkStats::rx_dropped`] is left out. Drivers count packets there that XDP dropped
+    /// (virtio_net), and the stack counts packets there that no protocol takes (LLDP).
+    pub fn lost(&self) -> u64 {
+        let rings = self.links.iter().map(|link| link.rx_missed + link.rx_fifo).sum::<u64>();
+        rings + self.softnet.iter().map(|cpu| cpu.dropped).sum::<u64>()
+    }
+
+    /// Packets that the XDP program has seen.
+    pub fn seen(&self) -> u64 {
+        self.packets_by_cpu.iter().sum()
+    }
+}
+
+/// Availability of SYN cookies, and their counters that the engine does not have.
+#[derive(Clone, Debug)]
+pub struct CookieFacts {
+    /// The backend that makes them.
+    pub backend: CookieBackend,
+    /// Reason why no better backend makes them.
+    pub reason: Option<String>,
+    /// Wrong cookies that were returned.
+    pub invalid: u64,
+    /// Number of clients in the map `CLIENTS`; `None` before they were counted.
+    pub validated_clients: Option<u64>,
+}
+
+/// The configuration that holds.
+#[derive(Clone, Debug)]
+pub struct ConfigFacts {
+    /// The file; `None` when there is none and the defaults hold.
+    pub path: Option<PathBuf>,
+    /// Time at which it was loaded.
+    pub loaded: Timestamp,
+    /// Reason why a newer configuration, or at a start the files, was refused.
+    pub error: Option<String>,
+    /// Time at which the last valid configuration was read from the files, where it holds because a start
+    /// refused them.
+    pub stands_in: Option<Time>,
+}
+
+/// One protected interface.
+#[derive(Clone, Debug)]
+pub struct InterfaceFacts {
+    /// Its name.
+    pub name: String,
+    /// Its index now; 0 when it does not exist.
+    pub ifindex: u32,
+    /// Hook to which the program is attached.
+    pub hook: Hook,
+    /// Attach mode: native, run by the driver, or generic.
+    pub mode: AttachMode,
+    /// Reason why the driver does not run it, although that was tried.
+    pub fallback: Option<String>,
+    /// Kernel id of the link; `None` for a hook without one.
+    pub link_id: Option<u32>,
+    /// Whether the link outlives the agent.
+    pub pinned: bool,
+    /// Whether the link is alive and its interface index is still the interface's.
+    pub attached: bool,
+    /// Programs of other processes that run on egress before that of tcpguard, in words.
+    pub ahead: Vec<String>,
+    /// Packet counters, summed over CPUs.
+    pub packets: Reading<PacketCounters>,
+}
+
+/// Fill of a map.
+#[derive(Clone, Debug)]
+pub struct MapFacts {
+    /// Its name.
+    pub name: String,
+    /// Entries in use; `None` when they are not counted.
+    pub entries: Option<u64>,
+    /// Capacity in entries.
+    pub max_entries: u64,
+}
+
+/// Traffic from and to one source (weighted sample).
+#[derive(Clone, Debug)]
+pub struct SourceFacts {
+    /// The address; IPv6: its /64.
+    pub addr: IpAddr,
+    /// SYNs from it.
+    pub syn: u64,
+    /// SYN-ACKs to it.
+    pub syn_ack: u64,
+    /// ACK segments from it.
+    pub ack: u64,
+    /// Resets from it.
+    pub rst: u64,
+    /// Handshakes it completed.
+    pub completed: u64,
+    /// Whether it counts as a validated client.
+    pub validated: bool,
+}

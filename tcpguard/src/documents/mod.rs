@@ -1,0 +1,45 @@
+//! The status and the other JSON documents: their types, and how they are made.
+//!
+//! [`Status::build`] is a pure function of the engine's report (`tcpguard_engine::Report`) and the
+//! agent's measurements ([`Facts`]). A document is a contract with other programs. `docs/schema`
+//! describes each, and within version 1 it only grows.
+
+mod alerts;
+mod allowed;
+pub mod attack;
+mod build;
+mod clients;
+mod counts;
+mod document;
+mod explanation;
+mod facts;
+mod header;
+mod listener;
+mod losses;
+pub mod monitoring;
+pub(crate) mod narrative;
+mod programs;
+mod record;
+pub mod replay;
+pub mod selftest;
+pub mod timeline;
+mod transfer;
+
+pub use alerts::*;
+pub use allowed::Allowed;
+pub use attack::*;
+pub(crate) use build::{PAST_LISTED, evidence};
+pub use clients::{Clients, Connect};
+pub use counts::{Counts, IncidentCount};
+pub use document::*;
+pub use explanation::*;
+pub use facts::{
+    ConfigFacts, CookieFacts, Facts, InterfaceFacts, LossCounters, MapFacts, Reading, SourceFacts,
+};
+pub use header::SynHeader;
+pub(crate) use header::hex;
+pub use listener::*;
+pub use losses::{CpuLoad, InterfaceLosses, LossState, Losses};
+pub use programs::{Cost, Program};
+pub use record::*;
+pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};

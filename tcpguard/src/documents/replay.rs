@@ -1,0 +1,267 @@
+//! Result of a replay, as text and as JSON.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use tcpguard_common::abi::Reason;
+use tcpguard_engine as engine;
+use tcpguard_engine::{IncidentReport, Timestamp};
+use tcpguard_host::time::Time;
+use tcpguard_host::units::{exact, percent};
+
+use crate::documents::{self, Evidence, narrative};
+
+/// Name and version of the document.
+pub const SCHEMA: &str = "tcpguard.replay/1";
+
+/// Start of replayed time. It is far enough from zero that "long ago" exists.
+pub const START: Timestamp = Timestamp::from_millis(3_600_000);
+/// Reason for the record within which a capture ends.
+pub const CUT_OFF: &str = "cut_off";
+
+/// Verdicts and actions that tcpguard would have produced for a capture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Replay {
+    /// Name and version of this document: `tcpguard.replay/1`.
+    pub schema: &'static str,
+    /// Name of the capture as it was given; `-` for standard input.
+    pub file: String,
+    /// Number of packets that were read.
+    pub packets: u64,
+    /// Numbers of packets that were not judged, by reason. Reason `cut_off` is the unfinished packet at the
+    /// end of a capture, which `packets` does not count.
+    pub skipped: BTreeMap<String, u64>,
+    /// Number of SYNs, retransmissions included.
+    pub syns: u64,
+    /// Number of SYN-ACKs that answer one of these SYNs, retransmissions included.
+    pub syn_acks: u64,
+    /// Number of handshakes that completed.
+    pub handshakes: u64,
+    /// Time from the first to the last packet, in seconds.
+    pub duration_s: f64,
+    /// Incidents, oldest first.
+    pub incidents: Vec<Incident>,
+    /// Capture time of the first packet; `None` where the capture does not state it.
+    #[serde(skip)]
+    pub began: Option<Time>,
+    /// Remarks about the capture and its contents, in sentences.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+}
+
+/// Reasons of skipped packets in which no TCP segment is hidden: they hold none, the host's stack refuses
+/// them too, or they are not whole packets.
+const HIDES_NOTHING: [&str; 3] = [Reason::NotTcp.name(), Reason::Malformed.name(), CUT_OFF];
+
+/// Packets of a capture that could not be read, where they are most of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unread<'a> {
+    /// Packets in which there may be TCP segments that were not read.
+    pub packets: u64,
+    /// All packets.
+    pub of: u64,
+    /// Reason of most of them, as in [`Replay::skipped`].
+    pub why: &'a str,
+}
+
+impl Replay {
+    /// Returns the packets that could not be read although TCP may be in them, if they are most of the
+    /// capture. An empty list of incidents then means nothing.
+    pub fn unread(&self) -> Option<Unread<'_>> {
+        let hide = |(why, _): &(&String, &u64)| !HIDES_NOTHING.contains(&why.as_str());
+        let hiding = || self.skipped.iter().filter(hide);
+        let packets: u64 = hiding().map(|(_, count)| count).sum();
+        let (why, _) = hiding().max_by_key(|(_, count)| **count)?;
+        (2 * packets > self.packets).then_some(Unread { packets, of: self.packets, why })
+    }
+}
+
+impl Unread<'_> {
+    /// Returns their share of all packets, 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.packets as f64 / self.of.max(1) as f64
+    }
+
+    /// Returns a sentence about the unread packets, their reason and the remedy.
+    pub fn in_words(&self) -> String {
+        const TUNNEL: &str =
+            ". Record them on the tunnel's own interface: tcpdump -i INTERFACE -w FILE";
+        let (why, then) = match self.why {
+            "gre" => ("they are in a GRE tunnel", TUNNEL),
+            "ip_in_ip" => ("they are in an IP-in-IP tunnel", TUNNEL),
+            "etherip" => ("they are in an EtherIP tunnel", TUNNEL),
+            "l2tp" => ("they are in an L2TP tunnel", TUNNEL),
+            "vxlan" => ("they are in a VXLAN tunnel", TUNNEL),
+            "geneve" => ("they are in a Geneve tunnel", TUNNEL),
+            "gtp_u" => ("they are in a GTP tunnel", TUNNEL),
+            "esp" => ("they are encrypted (IPsec ESP)", TUNNEL),
+            "mpls" => (
+                "they carry more than 3 MPLS labels, or something else than IP behind them",
+                ". Record them on an interface behind the MPLS network: tcpdump -i INTERFACE -w FILE",
+            ),
+            "vlan_depth" => (
+                "they carry more than 2 VLAN tags",
+                ". Record them on the VLAN's own interface: tcpdump -i INTERFACE -w FILE",
+            ),
+            "link_type" => (
+                "their link type is not known",
+                ". Record them on an Ethernet or IP interface: tcpdump -i INTERFACE -w FILE",
+            ),
+            "cut_short" => (
+                "too little of each was recorded",
+                ". Record the whole headers: tcpdump -s 262144 -w FILE",
+            ),
+            _ => ("they are fragments, or have longer headers than are followed", "."),
+        };
+        format!(
+            "{} of {} packets ({}) were not judged, most of them because {why} ({}){then}",
+            exact(self.packets),
+            exact(self.of),
+            percent(self.share()),
+            self.why,
+        )
+    }
+}
+
+/// One incident. Times are in seconds after the first packet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Incident {
+    /// Class of the last verdict.
+    #[cfg_attr(test, schemars(extend("enum" = CLASSES)))]
+    pub class: &'static str,
+    /// Target: the listener, as in `203.0.113.10:443`, `[2001:db8::1]:443`; an address or a port alone for a
+    /// scan; `500 listeners` for those that are reported together; `this host` for an incident of the whole
+    /// host.
+    pub listener: String,
+    /// Start, in seconds after the first packet.
+    pub started_s: f64,
+    /// Time from the start to the detection, in seconds.
+    pub detected_after_s: f64,
+    /// End, in seconds after the first packet; `null` if the incident was not over before the capture's end.
+    pub ended_s: Option<f64>,
+    /// Number of SYNs in it; of class `reflection` the number of unsolicited replies.
+    pub syns: u64,
+    /// Estimated number of distinct sources, in the ten seconds with the most; of class `reflection` in the
+    /// whole capture.
+    pub sources_est: u64,
+    /// Confidence in the class, 0 to 1.
+    pub confidence: f64,
+    /// Evidence for the verdict.
+    pub evidence: Grounds,
+    /// Actions that were taken, or would have been in enforce mode, oldest first.
+    pub actions: Vec<Action>,
+    /// Headers of SYNs to the listener from the first second after the first verdict, at most 16. They may be
+    /// of the flood or of clients.
+    pub syn_headers: Vec<SynHeader>,
+}
+
+/// Evidence for a verdict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Grounds {
+    /// The verdict in one sentence.
+    pub summary: String,
+    /// Signal that raised the alarm.
+    pub signal: String,
+    /// Highest SYN rate over one second, in SYNs per second.
+    pub peak_syn_pps: f64,
+    /// Number of SYNs that rules matched, in whatever mode.
+    pub matched: u64,
+    /// Number of SYNs dropped: those of the matched ones that were dropped, and those that were too many.
+    pub dropped: u64,
+    /// Numbers of the last inspection.
+    #[serde(flatten)]
+    pub numbers: Evidence,
+}
+
+/// One action.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Action {
+    /// Time of the action, in seconds after the first packet.
+    pub at_s: f64,
+    /// Description of the action, in words.
+    pub text: String,
+}
+
+/// The header of one SYN, as it is in the capture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SynHeader {
+    /// Time of its arrival, in seconds after the first packet.
+    pub at_s: f64,
+    /// Its bytes in hexadecimal, from the IP header up to the end of the TCP options; at most 112.
+    pub hex: String,
+    /// Length of that range in the SYN, in bytes, if it is longer than `hex`; otherwise absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<u16>,
+}
+
+/// Every class of [`Incident::class`].
+#[cfg(test)]
+const CLASSES: [&str; 11] = [
+    "random_spoofed",
+    "single_source",
+    "few_source",
+    "distributed",
+    "scan",
+    "flash_crowd",
+    "listener_overload",
+    "handshake_degraded",
+    "reflection",
+    "closed_ports",
+    "evasion",
+];
+
+impl Incident {
+    /// Builds the document's form of an incident.
+    pub fn new(report: &IncidentReport) -> Self {
+        Self {
+            class: report.class.name(),
+            listener: report.place(),
+            started_s: since_start(report.started),
+            detected_after_s: seconds(report.detected.since(report.started)),
+            ended_s: report.ended.map(since_start),
+            syns: report.syns,
+            sources_est: report.evidence.sources_estimate,
+            confidence: report.confidence,
+            evidence: Grounds {
+                summary: narrative::summary(report),
+                signal: report.signal.clone(),
+                peak_syn_pps: (report.peak_syn_rate * 10.0).round() / 10.0,
+                matched: report.matched,
+                dropped: report.dropped,
+                numbers: documents::evidence(&report.evidence),
+            },
+            actions: report
+                .actions
+                .iter()
+                .map(|action| Action { at_s: since_start(action.at), text: action.text.clone() })
+                .collect(),
+            syn_headers: report.record.headers.iter().map(SynHeader::new).collect(),
+        }
+    }
+}
+
+impl SynHeader {
+    fn new(header: &engine::SynHeader) -> Self {
+        let cut = header.bytes.len() < usize::from(header.whole);
+        Self {
+            at_s: since_start(header.at),
+            hex: documents::hex(&header.bytes),
+            length: cut.then_some(header.whole),
+        }
+    }
+}
+
+/// Converts a span to seconds, rounded to the millisecond.
+pub(crate) fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e3).round() / 1e3
+}
+
+fn since_start(at: Timestamp) -> f64 {
+    seconds(at.since(START))
+}

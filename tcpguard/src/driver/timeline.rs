@@ -1,0 +1,331 @@
+//! Counters over time, kept small: a short history of the busiest listeners, so that the time before an
+//! attack is known when it is detected, and from then on a timeline of each open incident whose
+//! resolution halves when it grows too long.
+//!
+//! No clock, no files: [`Recorder`] is given samples and incidents. The daemon puts timelines on the disk.
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tcpguard_engine::{
+    HostCounters, ListenerCounters, ListenerId, Mode, Queues, Sample, Timestamp,
+};
+use tcpguard_host::time::Time;
+
+use crate::documents::timeline::{self, Point, TIMELINE_SCHEMA, Timeline};
+
+/// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
+/// steps last 0.5 s after two minutes, and four minutes after a day.
+const INTERVALS: usize = timeline::INTERVALS;
+/// Polls remembered before an incident is noticed: 30 s by default.
+const BEFORE: usize = 120;
+/// Listeners of which that many are remembered, the busiest: 1.5 MB at most.
+const BUSIEST: usize = 256;
+/// Incidents recorded at the same time. More are open only while very many listeners are attacked.
+const AT_ONCE: usize = 64;
+/// Number of polls in which the record of a listener's SYNs decays to 1/e.
+const FORGETS: u64 = 16;
+
+/// Records the counters.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    at: Option<Timestamp>,
+    tracks: BTreeMap<ListenerId, Track>,
+    /// Timelines by the incident's number.
+    lines: BTreeMap<u64, Line>,
+}
+
+/// The recent past of one listener, or of the host.
+#[derive(Clone, Debug)]
+struct Track {
+    counted: Counted,
+    /// Approximate number of its SYNs in the last `FORGETS` polls.
+    busy: u64,
+    /// Time at which it was last counted.
+    at: Timestamp,
+    last: Interval,
+    /// The last polls; empty for those that are not among the busiest.
+    intervals: VecDeque<Interval>,
+}
+
+/// The counters of one incident.
+#[derive(Clone, Debug)]
+pub struct Line {
+    listener: ListenerId,
+    /// Steps are at least so long, but for the first and the last.
+    interval: Duration,
+    /// End of the last step.
+    end: Timestamp,
+    intervals: Vec<Interval>,
+}
+
+/// Cumulative counters.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    syns: u64,
+    completed: u64,
+    matched: u64,
+    limited: u64,
+    cookies: u64,
+    nowhere: u64,
+    unsolicited: u64,
+}
+
+/// The counters of one step. 32 bits are enough for the SYNs of an hour at line rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Interval {
+    span_ms: u32,
+    syns: u32,
+    completed: u32,
+    matched: u32,
+    dropped: u32,
+    cookies: u32,
+    nowhere: u32,
+    unsolicited: u32,
+    /// The fullest that they were.
+    queues: Option<Queues>,
+}
+
+impl Recorder {
+    /// Records the counters up to a poll; `mode` decides whether SYNs that rules matched count as
+    /// dropped.
+    pub fn note(&mut self, sample: &Sample, mode: Mode) {
+        let span = self.at.replace(sample.at).map_or(Duration::ZERO, |at| sample.at.since(at));
+        let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        let mut whole = Interval { span_ms, ..Interval::default() };
+        for one in &sample.listeners {
+            let counted = Counted::by_listener(&one.counters);
+            let empty = Interval { span_ms, queues: one.queues, ..Interval::default() };
+            whole.add(&self.count(one.id, counted, empty, mode, sample.at));
+        }
+        self.count(ListenerId::HOST, Counted::by_host(&sample.host), whole, mode, sample.at);
+        self.tracks.retain(|_, track| track.at == sample.at);
+        if span.is_zero() {
+            return;
+        }
+        let least = self.least_busy();
+        for (id, track) in &mut self.tracks {
+            if (track.busy, Reverse(*id)) >= least {
+                track.remember();
+            } else {
+                track.intervals = VecDeque::new();
+            }
+        }
+        for line in self.lines.values_mut() {
+            if let Some(track) = self.tracks.get(&line.listener) {
+                line.push(track.last, sample.at);
+            }
+        }
+    }
+
+    /// Begins the timeline of an incident at a listener, unless it has one, with the recorded history.
+    pub fn begin(&mut self, incident: u64, listener: ListenerId) {
+        if let Some(track) = self.tracks.get(&listener)
+            && self.lines.len() < AT_ONCE
+        {
+            self.lines.entry(incident).or_insert_with(|| Line::start(listener, track));
+        }
+    }
+
+    /// Ends the line of an incident.
+    pub fn end(&mut self, incident: u64) -> Option<Line> {
+        self.lines.remove(&incident)
+    }
+
+    /// The lines of the incidents that are open, by their numbers.
+    pub fn open(&self) -> &BTreeMap<u64, Line> {
+        &self.lines
+    }
+
+    /// Adds the growth of the counters of a listener, or of the host, since the last poll to `interval`.
+    fn count(
+        &mut self,
+        id: ListenerId,
+        counted: Counted,
+        mut interval: Interval,
+        mode: Mode,
+        at: Timestamp,
+    ) -> Interval {
+        let track = self.tracks.entry(id).or_insert_with(|| Track::start(counted, at));
+        interval.add(&track.counted.interval(&counted, mode));
+        track.busy = track.busy - track.busy / FORGETS + u64::from(interval.syns);
+        (track.counted, track.at, track.last) = (counted, at, interval);
+        interval
+    }
+
+    /// Returns the least rank of a remembered listener: its SYNs in the last polls, and its number.
+    fn least_busy(&self) -> (u64, Reverse<ListenerId>) {
+        let mut ranks: Vec<_> =
+            self.tracks.iter().map(|(id, track)| (track.busy, Reverse(*id))).collect();
+        match ranks.len().checked_sub(BUSIEST) {
+            None | Some(0) => (0, Reverse(ListenerId(u32::MAX))),
+            Some(surplus) => *ranks.select_nth_unstable(surplus).1,
+        }
+    }
+}
+
+impl Track {
+    /// The counts so far belong to no step.
+    fn start(counted: Counted, at: Timestamp) -> Self {
+        Self { counted, busy: 0, at, last: Interval::default(), intervals: VecDeque::new() }
+    }
+
+    fn remember(&mut self) {
+        if self.intervals.len() == BEFORE {
+            self.intervals.pop_front();
+        }
+        self.intervals.push_back(self.last);
+    }
+}
+
+impl Line {
+    fn start(listener: ListenerId, track: &Track) -> Self {
+        let intervals = track.intervals.iter().copied().collect();
+        Self { listener, interval: Duration::ZERO, end: track.at, intervals }
+    }
+
+    fn push(&mut self, interval: Interval, end: Timestamp) {
+        self.end = end;
+        match self.intervals.last_mut() {
+            // Joined with the next step, where that ends nearer to the wanted length than it does now.
+            Some(last) if last.span() + interval.span() / 2 < self.interval => last.join(&interval),
+            _ => self.intervals.push(interval),
+        }
+        if self.intervals.len() >= INTERVALS {
+            self.halve();
+        }
+    }
+
+    fn halve(&mut self) {
+        let pairs = self.intervals.chunks(2).map(|pair| {
+            let mut joined = pair[0];
+            pair[1..].iter().for_each(|interval| joined.join(interval));
+            joined
+        });
+        self.intervals = pairs.collect();
+        let total: Duration = self.intervals.iter().map(Interval::span).sum();
+        self.interval = total / self.intervals.len().max(1) as u32;
+    }
+
+    /// The document of the incident's line, its times as `time_at` gives them.
+    pub fn document(&self, id: u64, time_at: impl Fn(Timestamp) -> Time) -> Timeline {
+        let total: Duration = self.intervals.iter().map(Interval::span).sum();
+        let usual = self.intervals.iter().map(|interval| interval.span_ms);
+        let mut at_ms = 0;
+        let points = self.intervals.iter().map(|interval| {
+            at_ms += u64::from(interval.span_ms);
+            interval.point(at_ms)
+        });
+        Timeline {
+            schema: TIMELINE_SCHEMA.to_owned(),
+            id,
+            began: time_at(self.end - total),
+            points: points.collect(),
+            interval_ms: median(usual.collect()),
+        }
+    }
+}
+
+fn median(mut values: Vec<u32>) -> u32 {
+    let middle = values.len() / 2;
+    match values.is_empty() {
+        true => 0,
+        false => *values.select_nth_unstable(middle).1,
+    }
+}
+
+impl Counted {
+    fn by_listener(counters: &ListenerCounters) -> Self {
+        Self {
+            syns: counters.syn,
+            // The third ACKs only where the kernel is not asked.
+            completed: counters.established.unwrap_or(counters.acknowledged),
+            matched: counters.dropped_source + counters.dropped_signature,
+            limited: counters.limited,
+            cookies: counters.cookies_sent,
+            ..Self::default()
+        }
+    }
+
+    fn by_host(counters: &HostCounters) -> Self {
+        let HostCounters { no_listener: nowhere, unsolicited, .. } = *counters;
+        Self { nowhere, unsolicited, ..Self::default() }
+    }
+
+    /// The growth of the counters from here to `now`.
+    fn interval(&self, now: &Self, mode: Mode) -> Interval {
+        let grown = |of: fn(&Self) -> u64| {
+            // One that went backwards was counted anew: nothing is known of this step.
+            u32::try_from(of(now).saturating_sub(of(self))).unwrap_or(u32::MAX)
+        };
+        let (matched, limited) = (grown(|it| it.matched), grown(|it| it.limited));
+        let by_rule = if mode == Mode::Enforce { matched } else { 0 };
+        Interval {
+            syns: grown(|it| it.syns),
+            completed: grown(|it| it.completed),
+            matched,
+            dropped: by_rule.saturating_add(limited),
+            cookies: grown(|it| it.cookies),
+            nowhere: grown(|it| it.nowhere),
+            unsolicited: grown(|it| it.unsolicited),
+            ..Interval::default()
+        }
+    }
+}
+
+impl Interval {
+    fn span(&self) -> Duration {
+        Duration::from_millis(self.span_ms.into())
+    }
+
+    /// Adds the counts of another step.
+    fn add(&mut self, other: &Self) {
+        let sum = |one: &mut u32, other: u32| *one = one.saturating_add(other);
+        sum(&mut self.syns, other.syns);
+        sum(&mut self.completed, other.completed);
+        sum(&mut self.matched, other.matched);
+        sum(&mut self.dropped, other.dropped);
+        sum(&mut self.cookies, other.cookies);
+        sum(&mut self.nowhere, other.nowhere);
+        sum(&mut self.unsolicited, other.unsolicited);
+    }
+
+    /// Makes one step of this and the next.
+    fn join(&mut self, next: &Self) {
+        self.add(next);
+        self.span_ms = self.span_ms.saturating_add(next.span_ms);
+        self.queues = match (self.queues, next.queues) {
+            (Some(one), Some(other)) => Some(Queues {
+                half_open: one.half_open.max(other.half_open),
+                accept: one.accept.max(other.accept),
+                backlog: other.backlog,
+            }),
+            (one, other) => one.or(other),
+        };
+    }
+
+    fn point(&self, at_ms: u64) -> Point {
+        // A rate is known to two decimals.
+        let rate = |count: u32| {
+            let per_second = f64::from(count) * 1000.0 / f64::from(self.span_ms.max(1));
+            (per_second * 100.0).round() / 100.0
+        };
+        Point {
+            at_ms,
+            syn_pps: rate(self.syns),
+            completed_pps: rate(self.completed),
+            matched_pps: rate(self.matched),
+            dropped_pps: rate(self.dropped),
+            cookies_pps: rate(self.cookies),
+            nowhere_pps: rate(self.nowhere),
+            unsolicited_pps: rate(self.unsolicited),
+            half_open: self.queues.and_then(|queues| queues.half_open),
+            accept_queue: self.queues.map(|queues| queues.accept),
+            queue_limit: self.queues.map(|queues| queues.backlog),
+        }
+    }
+}

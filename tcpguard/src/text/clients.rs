@@ -1,0 +1,55 @@
+//! Whether clients connect, in words and numbers: the same ones wherever it is shown.
+
+use tcpguard_host::units::short;
+
+use super::view::Tone;
+use crate::documents::narrative::place;
+use crate::documents::{Clients, Connect, Incident, Status};
+
+/// Most listeners under attack that are shown.
+const LISTED: usize = 4;
+
+/// `19/s connect (baseline 19/s)`, with the listener where there is one to be named.
+pub fn clients(clients: &Clients, at: Option<&str>) -> String {
+    let at = at.map_or_else(String::new, |at| format!(" to {at}"));
+    let baseline = match clients.baseline_pps {
+        Some(usual) => format!("baseline {}/s", short(usual)),
+        None => "baseline not known yet".to_owned(),
+    };
+    let verdict = match clients.connect() {
+        Some(Connect::Few) => ": MOST CLIENTS DO NOT CONNECT",
+        Some(Connect::Some) => ": some clients do not connect",
+        Some(Connect::All) | None => "",
+    };
+    format!("{}/s connect{at} ({baseline}){verdict}", short(clients.completed_pps))
+}
+
+/// The same as a cell of a table: `19 (19)`.
+pub fn clients_in_short(clients: &Clients) -> String {
+    let usual = clients.baseline_pps.map_or_else(|| "-".to_owned(), short);
+    format!("{} ({usual})", short(clients.completed_pps))
+}
+
+/// Whether that is good or bad.
+pub fn clients_tone(clients: &Clients) -> Tone {
+    match clients.connect() {
+        Some(Connect::Few) => Tone::Bad,
+        Some(Connect::Some) => Tone::Warning,
+        Some(Connect::All) => Tone::Good,
+        None => Tone::Plain,
+    }
+}
+
+/// A line for each listener under attack, the one at which the fewest connect first; without an attack
+/// one for all.
+pub fn clients_by_listener(status: &Status) -> Vec<(String, Tone)> {
+    let known = |attack: &Incident| Some((attack.clients?, place(attack.dst, attack.port)));
+    let mut attacked: Vec<_> = status.incidents.iter().filter_map(known).collect();
+    if attacked.is_empty() {
+        return vec![(clients(&status.clients, None), clients_tone(&status.clients))];
+    }
+    let share = |clients: &Clients| clients.ratio.unwrap_or(f64::MAX);
+    attacked.sort_by(|(a, _), (b, _)| share(a).total_cmp(&share(b)));
+    attacked.truncate(LISTED);
+    attacked.iter().map(|(one, at)| (clients(one, Some(at)), clients_tone(one))).collect()
+}

@@ -1,0 +1,168 @@
+//! The queues of listeners against their limits.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write};
+
+use tcpguard_host::finding::Severity;
+use tcpguard_host::listeners::limits::SetBy;
+use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue, Settings};
+use tcpguard_host::units::{exact, short};
+
+use super::attack::paragraph;
+use super::findings::{headline, notes, unread};
+use super::table::{Cell, Table};
+use super::view::{Tone, View};
+
+/// Listeners shown without `--all`.
+const SHOWN: usize = 20;
+
+/// The whole page. Without `all` only the most interesting listeners are shown.
+///
+/// # Errors
+/// When `out` refuses.
+pub fn listeners(
+    out: &mut impl Write,
+    report: &ListenersReport,
+    view: &View,
+    all: bool,
+) -> fmt::Result {
+    let what = match report.listeners.len() {
+        1 => "1 listener".to_owned(),
+        many => format!("{} listeners", exact(many as u64)),
+    };
+    headline(out, view, &what, &report.findings)?;
+    out.write_char('\n')?;
+    table(out, report, view, all)?;
+    out.write_char('\n')?;
+    paragraph(out, view, "Rule", &rule(&report.settings))?;
+    if let Some(host) = &report.host {
+        paragraph(out, view, "Host", &losses(host))?;
+    }
+    notes(out, view, &report.findings, "tcpguard listeners --json")?;
+    unread(out, view, &report.unread)
+}
+
+fn table(out: &mut impl Write, report: &ListenersReport, view: &View, all: bool) -> fmt::Result {
+    let names: BTreeMap<u32, &str> =
+        report.processes.iter().map(|owner| (owner.pid, owner.name.as_str())).collect();
+    let mut severities: BTreeMap<&str, Severity> = BTreeMap::new();
+    for finding in &report.findings {
+        if let Some(subject) = &finding.subject {
+            // The worst comes first.
+            severities.entry(subject).or_insert(finding.severity);
+        }
+    }
+    let severity = |listener: &Listener| severities.get(&*listener.to_string()).copied();
+    let mut sorted: Vec<(&Listener, Option<Severity>)> =
+        report.listeners.iter().map(|listener| (listener, severity(listener))).collect();
+    sorted.sort_by_key(|(listener, severity)| {
+        let waiting = u64::from(listener.accept.waiting) + u64::from(listener.syn.waiting);
+        (
+            Reverse(*severity),
+            Reverse(waiting),
+            Reverse(listener.drops),
+            listener.port,
+            listener.addr,
+        )
+    });
+    let shown = if all { sorted.len() } else { sorted.len().min(SHOWN) };
+    let mut table =
+        Table::new(["LISTENER", "ACCEPT-Q/LIMIT", "SYN-Q/LIMIT", "SET BY", "DROPS", "PROCESS"]);
+    for (listener, severity) in &sorted[..shown] {
+        table.row(row(listener, *severity, &names));
+    }
+    table.write(out, view)?;
+    if shown < sorted.len() {
+        let every = exact(sorted.len() as u64);
+        writeln!(out, "({shown} of {every} shown; tcpguard listeners --all)")?;
+    }
+    Ok(())
+}
+
+fn row(listener: &Listener, severity: Option<Severity>, names: &BTreeMap<u32, &str>) -> [Cell; 6] {
+    let tone = match severity {
+        Some(Severity::Critical) => Tone::Bad,
+        Some(Severity::Warning) => Tone::Warning,
+        Some(Severity::Notice) | None => Tone::Plain,
+    };
+    let sockets = match listener.sockets.len() {
+        0 => String::new(),
+        many => format!(" ×{many}"),
+    };
+    let drops = match (listener.drops, listener.drops_pps) {
+        (None, _) => "-".to_owned(),
+        (Some(drops), None) => short(drops as f64),
+        (Some(drops), Some(rate)) => format!("{}, {}/s", short(drops as f64), short(rate)),
+    };
+    let queue =
+        |queue: &Queue| format!("{} / {}", exact(queue.waiting.into()), exact(queue.limit.into()));
+    let set_by = match listener.accept.set_by {
+        SetBy::Application => "application",
+        SetBy::Somaxconn => "somaxconn",
+        SetBy::Earlier => "earlier",
+        // Of the accept queue it is never the limit.
+        SetBy::TcpMaxSynBacklog | SetBy::Unknown => "?",
+    };
+    [
+        Cell::toned(format!("{listener}{sockets}"), tone),
+        queue(&listener.accept).into(),
+        queue(&listener.syn).into(),
+        set_by.into(),
+        drops.into(),
+        holders(listener, names).into(),
+    ]
+}
+
+/// `nginx (1201 +4)`
+fn holders(listener: &Listener, names: &BTreeMap<u32, &str>) -> String {
+    let of_name: BTreeSet<&str> =
+        listener.pids.iter().filter_map(|pid| names.get(pid).copied()).collect();
+    let name = of_name.into_iter().collect::<Vec<_>>().join(", ");
+    match listener.pids[..] {
+        [] => format!("not seen (uid {})", listener.uid),
+        [pid] => format!("{name} ({pid})"),
+        [pid, ..] => format!("{name} ({pid} +{})", listener.pids.len() - 1),
+    }
+}
+
+/// The kernel's rule, with the numbers that hold here.
+fn rule(settings: &Settings) -> String {
+    let number = |setting: Option<u64>| setting.map_or_else(|| "not known".to_owned(), exact);
+    let syn_queue = match settings.tcp_syncookies {
+        Some(1) => "so is the SYN queue, and when it is full cookies go out (tcp_syncookies 1): \
+                    tcp_max_syn_backlog sets nothing"
+            .to_owned(),
+        Some(0) | None => format!(
+            "so is the SYN queue, and strangers get at most three quarters of tcp_max_syn_backlog \
+             ({}) of it, as there are no cookies (tcp_syncookies 0)",
+            number(settings.tcp_max_syn_backlog)
+        ),
+        Some(_) => "every SYN is answered with a cookie (tcp_syncookies 2), no SYN queue is used"
+            .to_owned(),
+    };
+    format!(
+        "the accept queue is limited by what the application asked for when it began to listen, at \
+         most net.core.somaxconn ({} now); {syn_queue}",
+        number(settings.somaxconn)
+    )
+}
+
+fn losses(host: &Losses) -> String {
+    let with_rate = |count: u64, rate: Option<f64>| match rate {
+        Some(rate) => format!("{} ({}/s)", exact(count), short(rate)),
+        None => exact(count),
+    };
+    let for_full_syn_queues = |count: u64, what: &str| match count {
+        0 => String::new(),
+        some => format!(", {} SYNs {what} for a full SYN queue", exact(some)),
+    };
+    format!(
+        "{} clients turned away by full accept queues, {} packets dropped by listeners in \
+         all{}{}, since this network namespace exists",
+        with_rate(host.overflows, host.overflows_pps),
+        with_rate(host.drops, host.drops_pps),
+        for_full_syn_queues(host.syn_queue_full_drops, "dropped"),
+        for_full_syn_queues(host.syn_queue_full_cookies, "answered with cookies"),
+    )
+}

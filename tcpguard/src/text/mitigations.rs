@@ -1,0 +1,80 @@
+//! The mitigations beside rules: the available cookies, and the mitigations of each listener.
+
+use std::fmt::{self, Write};
+use std::net::SocketAddr;
+
+use tcpguard_engine::Mitigation as Name;
+use tcpguard_host::units::short;
+
+use super::attack::paragraph;
+use super::view::View;
+use crate::documents::{CookieBackend, Cookies, Listener, Mitigation, MitigationState, Status};
+
+/// The mitigations of every listener, and the available cookies.
+pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    let mut heading = "Steps";
+    for listener in &status.listeners {
+        for mitigation in &listener.mitigations {
+            paragraph(out, view, heading, &line(listener, mitigation, view))?;
+            heading = "";
+        }
+    }
+    paragraph(out, view, "Cookies", &cookies(&status.cookies))
+}
+
+/// The mitigations of one listener, for the response to an order.
+pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fmt::Result {
+    if listener.mitigations.is_empty() {
+        let at = SocketAddr::new(listener.addr, listener.port);
+        return writeln!(out, "{at}: no step is taken");
+    }
+    for mitigation in &listener.mitigations {
+        writeln!(out, "{}", line(listener, mitigation, view))?;
+    }
+    Ok(())
+}
+
+fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
+    let at = SocketAddr::new(listener.addr, listener.port);
+    let does = Name::from_name(&mitigation.mitigation)
+        .map_or(mitigation.mitigation.clone(), |name| name.in_words().to_owned());
+    let name = &mitigation.mitigation;
+    let until =
+        mitigation.until.map_or_else(String::new, |until| format!(" until {}", view.time(until)));
+    match mitigation.state {
+        MitigationState::Active => {
+            let since =
+                mitigation.since.map_or_else(String::new, |at| format!(" since {}", view.time(at)));
+            let order = if until.is_empty() { until } else { format!(",{until}") };
+            format!("{at} {does}{since}{order}: {}", mitigation.why)
+        }
+        MitigationState::Refused => format!("{at} no {name}{until}: {}", mitigation.why),
+        MitigationState::Forbidden => format!("{at} no {name}{until}: {}", mitigation.why),
+        MitigationState::Waiting => format!("{at} {name} not yet{until}: {}", mitigation.why),
+        MitigationState::Unknown => format!("{at} {name}{until}: {}", mitigation.why),
+    }
+}
+
+fn cookies(cookies: &Cookies) -> String {
+    let who = match cookies.backend {
+        CookieBackend::Own => "the guard's own are ready",
+        CookieBackend::KernelHelper => "made by the kernel for the guard",
+        CookieBackend::Kernel => "the kernel's own only, when a SYN queue is full",
+        CookieBackend::None => "none",
+        CookieBackend::Unknown => "made in a way that this command does not know",
+    };
+    let why = cookies.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let counts = match cookies.sent {
+        0 => String::new(),
+        sent => format!(
+            "; {} sent, {} came back good, {} bad",
+            short(sent as f64),
+            short(cookies.valid as f64),
+            short(cookies.invalid as f64)
+        ),
+    };
+    let known = cookies.validated_clients.map_or_else(String::new, |clients| {
+        format!("; {} clients are known and pass first", short(clients as f64))
+    });
+    format!("{who}{why}{counts}{known}")
+}

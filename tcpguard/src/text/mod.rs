@@ -1,0 +1,45 @@
+//! Text for people, from the same structs that JSON is made of.
+//!
+//! Every renderer writes into any [`std::fmt::Write`] and knows nothing of the command line. Lines
+//! have at most as many columns as the [`View`]. Colour is never the only signal.
+
+mod attack;
+mod check;
+mod clients;
+mod doctor;
+mod explain;
+mod findings;
+mod listeners;
+mod losses;
+mod mitigations;
+mod mode;
+mod replay;
+mod rules;
+mod selftest;
+mod states;
+mod status;
+mod table;
+mod tune;
+mod view;
+
+pub use attack::{heading, severity_word, volume};
+pub use check::check;
+pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
+pub use doctor::{doctor, fixes};
+pub use explain::in_full as attack_in_full;
+pub(crate) use explain::{RATES, STANDS_OUT, signals};
+pub use listeners::listeners;
+pub use mitigations::of_listener as mitigations;
+pub use mode::mode_end;
+pub use replay::replay;
+pub use rules::{
+    allow_list, allowed, blocked, confirmed, disallowed, explanation, imported, removed, rules,
+};
+pub use selftest::{selftest, selftest_in_a_line};
+pub use states::states;
+pub use status::{
+    alerts, brief, event, headline, kernel as kernel_in_words, listener_state,
+    rules as rules_in_words, status,
+};
+pub use tune::{tune, tuned};
+pub use view::{Tone, View, cut, wrap};

@@ -1,0 +1,58 @@
+//! A mode that goes back by itself.
+
+use std::time::Duration;
+
+use tcpguard_host::time::Time;
+use tcpguard_host::units::span;
+
+use super::view::View;
+use crate::config::mode_name;
+use crate::documents::{Mode, ModeRevert};
+
+/// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
+pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {
+    let (mode, revert_to) = (mode_name(mode.into()), mode_name(end.revert_to.into()));
+    let left = span(Duration::from_secs(end.in_s));
+    let goes =
+        |at: Time| format!("the mode goes back to {revert_to} in {left}, at {}", view.time(at));
+    let confirm = format!("somebody confirms it: tcpguard mode {mode} --yes");
+    match (end.confirm_by, end.until) {
+        (Some(by), None) => format!("{}, unless {confirm}", goes(by)),
+        (Some(by), Some(until)) => {
+            format!("{}, or at {} if {confirm}", goes(by), view.time(until))
+        }
+        (None, Some(until)) => format!("{}; to let it stay: tcpguard mode {mode}", goes(until)),
+        (None, None) => format!("to let the mode stay: tcpguard mode {mode}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_when_to_what_and_how_to_keep_it() {
+        let time = |text: &str| Some(Time(format!("2026-11-20T{text}Z").parse().unwrap()));
+        let view =
+            View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
+        let text = |confirm_by, until, in_s| {
+            let end = ModeRevert { revert_to: Mode::Observe, confirm_by, until, in_s };
+            mode_end(Mode::Enforce, &end, &view)
+        };
+        assert_eq!(
+            text(time("14:06:31"), None, 60),
+            "the mode goes back to observe in 1m 00s, at 14:06:31, unless somebody confirms it: \
+             tcpguard mode enforce --yes"
+        );
+        assert_eq!(
+            text(None, time("14:15:31"), 600),
+            "the mode goes back to observe in 10m 00s, at 14:15:31; to let it stay: tcpguard mode \
+             enforce"
+        );
+        assert_eq!(
+            text(time("14:06:31"), time("14:15:31"), 9),
+            "the mode goes back to observe in 9 s, at 14:06:31, or at 14:15:31 if somebody confirms \
+             it: tcpguard mode enforce --yes"
+        );
+    }
+}

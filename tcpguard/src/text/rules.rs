@@ -1,0 +1,299 @@
+//! Rules as tables and sentences.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use tcpguard_host::units::{short, span};
+
+use super::table::Table;
+use super::view::{View, wrap};
+use crate::documents::{Allowed, Imported, Judged, Rule, ValidatedClients};
+
+/// A table of rules; under each its matcher and reason, which may be long.
+pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
+    let mut table = Table::new([
+        "RULE",
+        "KIND",
+        "ORIGIN",
+        "CREATED",
+        "ENDS IN",
+        "HITS",
+        "PASSED",
+        "COMPLETED",
+        "MATCHES",
+    ]);
+    for rule in rules {
+        table.row([
+            rule.id.to_string().into(),
+            rule.kind.as_str().into(),
+            origin(rule).into(),
+            view.time(rule.created_at).into(),
+            span(Duration::from_secs(rule.expires_in_s)).into(),
+            short(rule.hits as f64).into(),
+            short(rule.accepted_retransmits as f64).into(),
+            short(rule.completed as f64).into(),
+            // A prefix fits, with its ports; a signature follows on lines of its own.
+            if rule.kind == "source" { rule.subject() } else { "(below)".to_owned() }.into(),
+        ]);
+    }
+    table.write(out, view)?;
+    out.write_char('\n')?;
+    for rule in rules {
+        let text = match rule.kind.as_str() {
+            "source" => format!("rule {}: {}", rule.id, rule.reason),
+            _ => format!("rule {}: {} — {}", rule.id, rule.matches, rule.reason),
+        };
+        let text = match goes_back(rule, view) {
+            Some(back) => format!("{text}; {back}"),
+            None => text,
+        };
+        for (number, line) in wrap(&text, view.width.saturating_sub(2)).iter().enumerate() {
+            writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
+        }
+    }
+    Ok(())
+}
+
+fn origin(rule: &Rule) -> String {
+    match rule.incident {
+        Some(attack) => format!("attack #{attack}"),
+        None => rule.origin.clone(),
+    }
+}
+
+/// The outcome of `tcpguard block`, done or previewed.
+pub fn blocked(
+    out: &mut impl Write,
+    rule: &Rule,
+    clients: ValidatedClients,
+    dry_run: bool,
+    view: &View,
+) -> fmt::Result {
+    let lifetime = span(Duration::from_secs(rule.expires_in_s));
+    let ends = view.end(rule.created_at, rule.expires_at);
+    let unless = if rule.confirmed_until.is_some() { " unless you confirm it" } else { "" };
+    if dry_run {
+        writeln!(out, "would block {} for {lifetime}, until {ends}{unless}", rule.subject())?;
+    } else {
+        let (subject, id) = (rule.subject(), rule.id);
+        writeln!(out, "blocked {subject} for {lifetime}, until {ends}{unless} (rule {id})")?;
+    }
+    match (clients.known, dry_run) {
+        (0, _) => Ok(()),
+        (_, true) => writeln!(out, "it would cut off {clients}"),
+        (_, false) => writeln!(out, "it cuts off {clients}"),
+    }
+}
+
+/// Returns the time at which a rule that is pending confirmation reverts, and the command that confirms it, as text.
+fn goes_back(rule: &Rule, view: &View) -> Option<String> {
+    let until = view.time(rule.confirmed_until?);
+    let (left, ends) = (span(Duration::from_secs(rule.expires_in_s)), view.time(rule.expires_at));
+    let prefix = &rule.matches;
+    Some(format!(
+        "it goes back in {left}, at {ends}, or at {until} if somebody confirms it: tcpguard rules \
+         confirm {prefix}"
+    ))
+}
+
+/// Returns the same about all rules that are pending confirmation, as a sentence; `None` where there are none.
+pub fn pending_confirmation(rules: &[Rule], view: &View) -> Option<String> {
+    let waiting: Vec<&Rule> = rules.iter().filter(|rule| rule.confirmed_until.is_some()).collect();
+    match waiting.as_slice() {
+        [] => None,
+        [rule] => {
+            let back = goes_back(rule, view)?;
+            Some(format!("rule {} on {} waits: {back}", rule.id, rule.subject()))
+        }
+        several => {
+            let first = several.iter().min_by_key(|rule| rule.expires_in_s)?;
+            Some(format!(
+                "{} rules go back, the first in {}, at {}, unless somebody confirms them: tcpguard rules \
+                 confirm",
+                several.len(),
+                span(Duration::from_secs(first.expires_in_s)),
+                view.time(first.expires_at)
+            ))
+        }
+    }
+}
+
+/// The outcome of `tcpguard rules confirm`.
+pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
+    for rule in rules {
+        let lifetime = span(Duration::from_secs(rule.expires_in_s));
+        let ends = view.end(rule.created_at, rule.expires_at);
+        let (subject, id) = (rule.subject(), rule.id);
+        writeln!(out, "confirmed {subject} for {lifetime}, until {ends} (rule {id})")?;
+    }
+    Ok(())
+}
+
+/// The outcome of `tcpguard rules import`, done or previewed.
+pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt::Result {
+    let Imported { added, kept, removed, total, .. } = imported;
+    let (did, now) =
+        if dry_run { ("would import", "there would be") } else { ("imported", "there are") };
+    let rules = added + kept;
+    let s = if rules == 1 { "" } else { "s" };
+    writeln!(
+        out,
+        "{did} {rules} rule{s}: {added} new, {kept} of before; {removed} others removed"
+    )?;
+    writeln!(out, "{now} {total} rules now")
+}
+
+/// The allowlist as a table.
+pub fn allow_list(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt::Result {
+    let mut table = Table::new(["ALLOWED", "ENDS IN", "UID", "REASON"]);
+    for one in allowed {
+        table.row([
+            one.prefix.as_str().into(),
+            span(Duration::from_secs(one.expires_in_s)).into(),
+            one.uid.to_string().into(),
+            one.reason.as_str().into(),
+        ]);
+    }
+    table.write(out, view)
+}
+
+/// The outcome of `tcpguard allow`.
+pub fn allowed(out: &mut impl Write, allowed: &Allowed, view: &View) -> fmt::Result {
+    let lifetime = span(Duration::from_secs(allowed.expires_in_s));
+    let ends = view.end(allowed.created_at, allowed.expires_at);
+    writeln!(out, "allowed {} for {lifetime}, until {ends}", allowed.prefix)
+}
+
+/// The exemptions that `tcpguard disallow` removed.
+pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
+    for one in removed {
+        let left = span(Duration::from_secs(one.expires_in_s));
+        writeln!(out, "{} is no longer allowed ({}; it had {left} left)", one.prefix, one.reason)?;
+    }
+    Ok(())
+}
+
+/// The decisions about a prefix, in the order in which the kernel takes them.
+pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
+    let about = &judged.about;
+    if judged.decisions.is_empty() {
+        writeln!(out, "{}: {}", about.subject(), judged.verdict)?;
+    } else {
+        writeln!(out, "{}: what decides about its SYNs, in this order", about.subject())?;
+    }
+    for (number, decision) in (1..).zip(&judged.decisions) {
+        let text = decision.in_words(|time| view.moment(time));
+        for (line, text) in wrap(&text, view.width.saturating_sub(5)).iter().enumerate() {
+            match line {
+                0 => writeln!(out, "{number:3}. {text}")?,
+                _ => writeln!(out, "     {text}")?,
+            }
+        }
+    }
+    if judged.decisions.last().is_some_and(|last| !last.last) {
+        writeln!(out, "     what is left of its SYNs passes")?;
+    }
+    match (about.port, about.listeners.as_slice()) {
+        (None, _) => {}
+        (Some(port), []) => writeln!(out, "nothing that the guard follows listens on port {port}")?,
+        (Some(_), listeners) => writeln!(out, "they go to {}", listeners.join(", "))?,
+    }
+    if let Some(completed) = about.completed_at {
+        writeln!(out, "it last completed a handshake at {}", view.moment(completed))?;
+    }
+    if about.source.is_none() && about.clients.known > 0 {
+        writeln!(out, "it holds {}", about.clients)?;
+    }
+    if let Some(source) = &about.source {
+        writeln!(
+            out,
+            "it sent {} SYNs, {} ACKs and {} resets, was sent {} SYN-ACKs, and completed {} handshakes",
+            short(source.syn as f64),
+            short(source.ack as f64),
+            short(source.rst as f64),
+            short(source.syn_ack as f64),
+            short(source.completed as f64),
+        )?;
+    }
+    if !about.rules.is_empty() {
+        rules(out, &about.rules, view)?;
+    }
+    if !about.allowed.is_empty() {
+        allow_list(out, &about.allowed, view)?;
+    }
+    Ok(())
+}
+
+/// The rules that `tcpguard unblock` removed, or would remove.
+pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Result {
+    if rules.is_empty() {
+        return writeln!(out, "no rules, nothing was removed");
+    }
+    let (did, had) = if dry_run { ("would remove", "it has") } else { ("removed", "it had") };
+    for rule in rules {
+        writeln!(
+            out,
+            "{did} rule {} on {} ({}; {} hits; {had} {} left)",
+            rule.id,
+            rule.subject(),
+            origin(rule),
+            short(rule.hits as f64),
+            span(Duration::from_secs(rule.expires_in_s)),
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_engine::Ports;
+
+    use super::*;
+    use tcpguard_host::time::Time;
+
+    fn rule(id: u32, expires_in_s: u64, confirmed_until: Option<&str>) -> Rule {
+        let at = |text: &str| Time(format!("2026-11-20T{text}Z").parse().unwrap());
+        Rule {
+            id,
+            kind: "source".to_owned(),
+            matches: "10.0.0.0/8".to_owned(),
+            ports: Ports::EVERY,
+            origin: "operator".to_owned(),
+            incident: None,
+            reason: "abuse".to_owned(),
+            created_at: at("14:05:31"),
+            expires_at: at("14:06:31"),
+            expires_in_s,
+            confirmed_until: confirmed_until.map(at),
+            hits: 0,
+            accepted_retransmits: 0,
+            completed: 0,
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_word_says_until_when_and_what_to_type() {
+        let view =
+            View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
+        let waiting = |rules: &[Rule]| pending_confirmation(rules, &view);
+        let (settled, first) = (rule(1, 3600, None), rule(2, 58, Some("15:05:31")));
+        assert_eq!(waiting(std::slice::from_ref(&settled)), None);
+        assert_eq!(
+            waiting(&[settled.clone(), first.clone()]).as_deref(),
+            Some(
+                "rule 2 on 10.0.0.0/8 waits: it goes back in 58 s, at 14:06:31, or at 15:05:31 if \
+                 somebody confirms it: tcpguard rules confirm 10.0.0.0/8"
+            )
+        );
+        assert_eq!(
+            waiting(&[rule(3, 90, Some("15:05:31")), settled, first.clone()]).as_deref(),
+            Some(
+                "2 rules go back, the first in 58 s, at 14:06:31, unless somebody confirms them: \
+                 tcpguard rules confirm"
+            )
+        );
+        let mut page = String::new();
+        rules(&mut page, &[first], &view).unwrap();
+        assert!(page.contains("it goes back in 58 s"), "{page}");
+    }
+}

@@ -1,0 +1,178 @@
+//! The settings that should change on a host, and those that were changed.
+
+use std::fmt::{self, Write};
+
+use tcpguard_host::tune::change::{Changed, Outcome};
+use tcpguard_host::tune::{Refused, Row, Tune, Word};
+use tcpguard_host::units::memory;
+
+use super::attack::paragraph;
+use super::table::{Cell, Table};
+use super::view::{Tone, View, cut, wrap};
+
+/// Columns before a reason that has lines of its own.
+const INDENT: usize = 4;
+
+/// The settings that should change with why, risk and commands; then the rest, and the recipes that are
+/// refused.
+///
+/// # Errors
+/// When `out` refuses.
+pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
+    let (mark, tone) = sign_of(tune);
+    writeln!(out, "{}", view.paint(tone, &format!("{mark} {}", headline(tune))))?;
+    for row in tune.to_change() {
+        writeln!(out)?;
+        change(out, row, view)?;
+    }
+    for row in tune.settings.iter().filter(|row| row.verdict == Word::LeaveAlone) {
+        writeln!(out)?;
+        writeln!(out, "{} leave   {}: {}", sign(row.verdict), row.name, value(row))?;
+        reason(out, view, &row.why)?;
+    }
+    writeln!(out)?;
+    rest(out, tune, view)?;
+    writeln!(out, "\n{}", view.paint(Tone::Heading, "Not advised, whatever recipes say"))?;
+    for refused in &tune.refused {
+        recipe(out, refused, view)?;
+    }
+    writeln!(out)?;
+    let next = match tune.to_change().is_empty() {
+        true => "look again under load: tcpguard tune",
+        false => {
+            "sudo tcpguard tune --apply sets the sysctls until the next boot, with --persist for \
+             good; sudo tcpguard tune --undo takes that back"
+        }
+    };
+    paragraph(out, view, "Next", next)
+}
+
+/// The outcome for each sysctl.
+///
+/// # Errors
+/// When `out` refuses.
+pub fn tuned(out: &mut impl Write, changed: &Changed, view: &View) -> fmt::Result {
+    for change in &changed.changes {
+        let (sign, tone, word) = match change.outcome {
+            Outcome::Changed => ("●", Tone::Good, "changed"),
+            Outcome::Unchanged => ("●", Tone::Plain, "unchanged"),
+            Outcome::LeftAlone => ("!", Tone::Warning, "left alone"),
+            Outcome::Failed => ("✗", Tone::Bad, "failed"),
+        };
+        let values = match change.outcome {
+            Outcome::Changed | Outcome::Failed => {
+                format!("{} → {}", plain(&change.before), plain(&change.to))
+            }
+            Outcome::Unchanged | Outcome::LeftAlone => plain(&change.before),
+        };
+        writeln!(out, "{} {}: {values}", view.paint(tone, &format!("{sign} {word}")), change.name)?;
+        if let Some(note) = &change.note {
+            reason(out, view, note)?;
+        }
+    }
+    match &changed.file {
+        Some(file) if std::path::Path::new(file).exists() => writeln!(out, "written: {file}"),
+        Some(file) => writeln!(out, "removed: {file}"),
+        None => Ok(()),
+    }
+}
+
+fn headline(tune: &Tune) -> String {
+    let host = &tune.host;
+    let cpus = if host.cpus == 1 { "CPU" } else { "CPUs" };
+    let memory = memory(host.memory_bytes);
+    let host = format!("Linux {}, {memory}, {} {cpus}", host.kernel, host.cpus);
+    let rows = tune.to_change();
+    let harmful = rows.iter().filter(|row| row.verdict == Word::Harmful).count();
+    let settings = if rows.len() == 1 { "setting" } else { "settings" };
+    match (rows.len(), harmful) {
+        (0, _) => format!("{host}: nothing should change"),
+        (some, 0) => format!("{host}: {some} {settings} should change"),
+        (some, harmful) => {
+            format!("{host}: {some} {settings} should change, {harmful} of them harmful")
+        }
+    }
+}
+
+fn sign_of(tune: &Tune) -> (&'static str, Tone) {
+    match tune.to_change().first().map(|row| row.verdict) {
+        None => ("●", Tone::Good),
+        Some(Word::Harmful) => ("✗", Tone::Bad),
+        Some(_) => ("!", Tone::Warning),
+    }
+}
+
+const fn sign(verdict: Word) -> &'static str {
+    match verdict {
+        Word::Good | Word::Absent | Word::LeaveAlone => "●",
+        Word::Change => "!",
+        Word::Harmful => "✗",
+    }
+}
+
+fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
+    let (word, tone) = match row.verdict {
+        Word::Harmful => ("harmful", Tone::Bad),
+        _ => ("change", Tone::Warning),
+    };
+    let to = row.to.as_deref().unwrap_or_default();
+    let word = view.paint(tone, &format!("{} {word:<7}", sign(row.verdict)));
+    writeln!(out, "{word} {}: {} → {to}", row.name, value(row))?;
+    paragraph(out, view, "Does", &row.does)?;
+    paragraph(out, view, "Why", &row.why)?;
+    paragraph(out, view, "Risk", &row.risk)?;
+    // Commands are to be copied: a line each, however long.
+    for (heading, command) in [("Do", &row.command), ("Undo", &row.undo)] {
+        if let Some(command) = command {
+            writeln!(out, "  {heading:<9}{command}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The good settings, and those that this host does not have: a line each.
+fn rest(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
+    let rows = tune.settings.iter().filter(|row| matches!(row.verdict, Word::Good | Word::Absent));
+    let rows: Vec<&Row> = rows.collect();
+    let widest = |of: fn(&Row) -> usize| rows.iter().map(|row| of(row)).max().unwrap_or(0);
+    let names = widest(|row| row.name.chars().count()).max("SETTING".len());
+    let values = widest(|row| value(row).chars().count()).max("VALUE".len());
+    let room = view.width.saturating_sub(names + values + 4);
+    let mut table = Table::new(["SETTING", "VALUE", "WHY"]);
+    for row in rows {
+        let tone = if row.verdict == Word::Good { Tone::Good } else { Tone::Plain };
+        table.row([
+            row.name.as_str().into(),
+            Cell::toned(value(row), tone),
+            cut(&row.why, room).into(),
+        ]);
+    }
+    table.write(out, view)
+}
+
+fn recipe(out: &mut impl Write, refused: &Refused, view: &View) -> fmt::Result {
+    let line = format!("{} {}", refused.name, refused.recipe);
+    if refused.found.is_empty() {
+        writeln!(out, "  {line}")?;
+    } else {
+        writeln!(out, "{}", view.paint(Tone::Warning, &format!("! {line}")))?;
+        reason(out, view, &format!("Followed here: {}.", refused.found.join(", ")))?;
+    }
+    reason(out, view, &refused.why)
+}
+
+fn reason(out: &mut impl Write, view: &View, text: &str) -> fmt::Result {
+    for line in wrap(text, view.width - INDENT) {
+        writeln!(out, "{:INDENT$}{line}", "")?;
+    }
+    Ok(())
+}
+
+fn value(row: &Row) -> String {
+    row.value.clone().unwrap_or_else(|| "-".to_owned())
+}
+
+/// With a blank where the kernel has a tab.
+fn plain(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
+}
