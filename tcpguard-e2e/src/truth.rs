@@ -1,5 +1,5 @@
-//! Whether tcpguard reports a flood truthfully: it says that one is on, and that it is stopped only while most of
-//! it is kept from the stack.
+//! Test that tcpguard reports a flood truthfully: it says that one is on, and that it is mitigated only while most
+//! of it is kept from the stack.
 
 use std::thread::sleep;
 use std::time::Duration;

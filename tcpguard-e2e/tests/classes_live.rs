@@ -371,7 +371,7 @@ fn look_at(case: Case, naive: bool) -> Seen {
     Seen { checked, alike, clients, harm }
 }
 
-/// The naive variant: a packet filter that counts the handshakes that a source takes back, and shuts it out.
+/// The naive variant: a packet filter that counts the handshakes that a source resets, and shuts it out.
 fn shut_out_by_half_open(host: &Netns) {
     const FILE: &str = "/run/naive.nft";
     let table = format!(

@@ -13,7 +13,7 @@ use tcpguard_common::wire::Segment;
 
 /// `BPF_TCP_LISTEN` of the kernel's `bpf.h`.
 pub const LISTEN: u32 = 10;
-/// `BPF_F_CURRENT_NETNS`.
+/// The kernel's `BPF_F_CURRENT_NETNS`.
 const CURRENT_NETNS: u64 = u64::MAX;
 /// Nanoseconds in a tick of the kernel's TCP timestamps.
 const TIMESTAMP_NS: u64 = 1_000_000;

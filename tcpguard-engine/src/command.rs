@@ -58,12 +58,12 @@ pub enum Command {
         /// The mitigation.
         mitigation: Mitigation,
     },
-    /// Let the signature rules for every listener spare this one from now on, or no longer. A listener that is
-    /// new, or that an earlier run has spared, is not.
+    /// Exclude this listener from signature rules for every listener from now on, or no longer. A new listener is not
+    /// excluded, nor is one that an earlier run has excluded.
     SpareListener {
-        /// Listener that is spared, or no longer.
+        /// Listener that is excluded, or no longer.
         listener: ListenerId,
-        /// Whether the listener is spared from now on.
+        /// Whether the listener is excluded from now on.
         spared: bool,
     },
     /// Set the kernel's action on a rule match.

@@ -301,7 +301,7 @@ pub struct IncidentReport {
     /// The signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
     /// `answers`, `closed_ports` or `beyond_bounds`.
     pub signal: String,
-    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the gate items
+    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the indicators
     /// that hold, silence, a surge and unreachable sources. A verdict on counters has a value of its own.
     pub confidence: f64,
     /// The numbers behind the verdict, at the last inspection.
@@ -399,7 +399,7 @@ pub struct Evidence {
     pub beyond_dropped_rate: f64,
     /// Half-open handshakes and the limit, where known.
     pub half_open: Option<(u32, u32)>,
-    /// The gate items, each with whether it holds.
+    /// The attack indicators, each with whether it holds.
     pub gate: Vec<Indicator>,
 }
 

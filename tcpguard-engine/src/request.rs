@@ -71,7 +71,7 @@ pub enum Request {
         /// Whether the prefix may be very wide.
         force: bool,
     },
-    /// Take back every exemption within `net` that an operator asked for.
+    /// Revoke every exemption within `net` that an operator asked for.
     Disallow {
         /// Sources that are no longer exempt.
         net: IpNet,

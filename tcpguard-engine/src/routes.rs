@@ -395,7 +395,7 @@ mod tests {
         let clients = [(Client, Route::Guarded, 14), (Client, Route::Elsewhere(9), 2)];
         let with = |odd| said(&[(Unanswered, Route::Elsewhere(odd), 64), clients[0], clients[1]]);
         assert_eq!((with(9).unreachable, with(10).unreachable), (0.0, 1.0));
-        assert!(with(9).blame_the_sources(), "most clients are answered where the guard sees it");
+        assert!(with(9).blame_the_sources(), "most clients are answered where the agent sees it");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Attack {
     pub pulses: Option<(f64, f64)>,
 }
 
-/// From random addresses, as crude tools send it.
+/// From random addresses, with a fixed fingerprint.
 pub const RANDOM: Attack = Attack {
     name: "random",
     class: IncidentClass::RandomSpoofed,

@@ -357,7 +357,7 @@ mod tests {
         directory
     }
 
-    /// SYNs of a crude tool from anywhere, each answered once, as a cookie is.
+    /// SYNs of one fingerprint from anywhere, each answered once, as a cookie is.
     fn flood(scene: &mut Scene, from: f64, until: f64, rate: f64) {
         for number in 0..((until - from) * rate) as u64 {
             let at = from + number as f64 / rate;

@@ -16,7 +16,7 @@ pub enum Target {
     DelayTenth,
     /// Lowest rate found within 60 s with a probability of 0.9, SYN/s.
     MinimumRate,
-    /// False floods per 30 listener-days.
+    /// False positives per 30 listener-days.
     FalsePositives,
     /// Floods reported in flash crowds.
     FlashCrowdFloods,

@@ -233,7 +233,7 @@ pub enum Frames {
 }
 
 impl Flood {
-    /// A crude flood from random IPv4 addresses at the first listener.
+    /// A fixed-fingerprint flood from random IPv4 addresses at the first listener.
     pub fn random(rate: f64, time: Range<f64>) -> Self {
         Self {
             to: 0,

@@ -1,5 +1,5 @@
-//! `cargo xtask first-use`: how long somebody who is new here waits until there is something to see,
-//! from a fresh clone and from the package.
+//! `cargo xtask first-use`: the time that a new user waits for the first output, from a fresh clone and from
+//! the package.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Where somebody begins.
+/// Starting point of a new user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Begin {
     /// With `git clone`: minutes to the demonstration's first status page
@@ -33,9 +33,9 @@ pub enum Begin {
     Package,
 }
 
-/// What the demonstration prints above a status page.
+/// Line that the demonstration prints above a status page.
 const PROMPT: &str = "$ tcpguard status";
-/// Programs that set-up compiles, which somebody new does not have.
+/// Programs that set-up compiles, which a new user does not have.
 const COMPILED: [&str; 2] = ["bpf-linker", "cargo-nextest"];
 
 /// Measures from `begin` on, or from both, and prints a line for each.

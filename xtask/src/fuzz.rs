@@ -18,7 +18,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use crate::{build, environment, process, setup, setup::Purpose, workspace::Workspace};
 use corpus::Input;
 
-/// What makes rustc count coverage, and code check itself.
+/// Flags that make rustc count coverage, and code check itself.
 const FLAGS: [&str; 8] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -50,10 +50,10 @@ const LONGEST_CORPUS: usize = 64 * 1024;
 const HEAD: &str = "Inputs that take every way through the target that was found: \
                     `cargo xtask fuzz --save` writes them.";
 
-/// What to look for.
+/// Options of the search.
 #[derive(Args)]
 pub struct Arguments {
-    /// Which target, or all of them
+    /// Target, or all of them
     #[arg(value_parser = names())]
     target: String,
     /// Seconds for each target
@@ -226,7 +226,7 @@ impl<'a> Fuzzer<'a> {
     }
 }
 
-/// How many of `inputs` fit into a file of `longest` bytes.
+/// Returns the number of `inputs` that fit into a file of `longest` bytes.
 fn that_fit(inputs: &[Input], longest: usize) -> usize {
     let mut length = corpus::write(HEAD, &[]).len();
     let fits = |input: &&Input| {
@@ -257,7 +257,7 @@ fn fresh(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
 }
 
-/// What libFuzzer has written into `directory`: names tell why (`crash-…`, `timeout-…`, `oom-…`).
+/// The input that libFuzzer has written into `directory`: its name has the reason (`crash-…`, `timeout-…`, `oom-…`).
 fn crash_in(directory: &Path) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -54,7 +54,7 @@ enum Verb {
     },
     /// Formatting, lints of host and BPF code, documentation, architecture rules
     Check,
-    /// Holds what the guard weighs to docs/budgets.json: instructions that a verifier walks, stack, bytes
+    /// Holds the size of tcpguard to docs/budgets.json: instructions that a verifier walks, stack, bytes
     /// of its programs and its maps. `check` does so too, but for the packaged program
     Budget {
         /// Make today's figures the budget, and keep what each may grow by
@@ -70,12 +70,12 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Tries what the guard promises, each beside a naive variant that fails, and prints the table
+    /// Tries the promises of tcpguard, each beside a naive variant that fails, and prints the table
     Faults {
         /// As often and as long as the promises say; otherwise in the short form of `test`
         #[arg(long)]
         full: bool,
-        /// What the tests draw from
+        /// Seed of the tests
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
         /// Goals to try, for example G5; all if none is given
@@ -83,12 +83,12 @@ enum Verb {
         goals: Vec<Goal>,
     },
     /// Mixed traffic, attacks and changes for an hour, in network namespaces: they cost the agent no
-    /// memory and no descriptors, and each attack is told once
+    /// memory and no descriptors, and each attack is alerted once
     Soak {
-        /// How long
+        /// Duration in minutes
         #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..))]
         minutes: u32,
-        /// What the schedule is drawn from
+        /// Seed of the schedule
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },
@@ -120,7 +120,7 @@ enum Verb {
         /// A page of `tcpguard report` (.html), or a capture; without it a capture that is made
         source: Option<PathBuf>,
     },
-    /// Measures how long somebody new waits for something to see
+    /// Measures the time that a new user waits for the first output
     FirstUse {
         /// From where on; without it from both
         begin: Option<first_use::Begin>,

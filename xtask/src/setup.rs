@@ -146,7 +146,7 @@ const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Lab,
         what: "nft",
-        why: "sets the defences up that the guard is compared with",
+        why: "sets the defences up that tcpguard is compared with",
         present: || installed("nft"),
         debian: Repair::Packages(&["nftables"]),
         elsewhere: "install nftables",
@@ -154,7 +154,7 @@ const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Lab,
         what: "iptables",
-        why: "limits SYNs by source, as many hosts do: the guard is compared with that too",
+        why: "limits SYNs by source, as many hosts do: tcpguard is compared with that too",
         present: || ["iptables", "ip6tables", "iptables-legacy"].into_iter().all(installed),
         debian: Repair::Packages(&["iptables"]),
         elsewhere: "install iptables and iptables-legacy",
@@ -178,7 +178,7 @@ const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Lab,
         what: "xdp-loader and xdp-filter",
-        why: "put other XDP programs in the way, and beside the guard's",
+        why: "put other XDP programs in the way, and beside tcpguard's",
         present: || installed("xdp-loader") && installed("xdp-filter"),
         debian: Repair::Packages(&["xdp-tools"]),
         elsewhere: "install xdp-tools",

@@ -63,13 +63,21 @@ impl Workspace {
     /// # Errors
     /// When a directory cannot be read.
     pub fn rust_files(&self) -> Result<Vec<PathBuf>> {
+        self.files("rs")
+    }
+
+    /// Every file with this extension.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn files(&self, extension: &str) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        self.collect(&self.root, &mut files)?;
+        self.collect(&self.root, extension, &mut files)?;
         files.sort();
         Ok(files)
     }
 
-    fn collect(&self, directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    fn collect(&self, directory: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<()> {
         let entries = directory
             .read_dir()
             .with_context(|| format!("cannot read directory {}", directory.display()))?;
@@ -79,9 +87,9 @@ impl Workspace {
             let hidden = name.as_encoded_bytes().starts_with(b".");
             if entry.file_type()?.is_dir() {
                 if !hidden && name != "target" && path != self.target {
-                    self.collect(&path, files)?;
+                    self.collect(&path, extension, files)?;
                 }
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|its| its == extension) {
                 files.push(path);
             }
         }

@@ -135,7 +135,7 @@ impl Claim {
 pub struct Accepted {
     /// The client's timestamp, 0 without.
     pub client_timestamp: u32,
-    /// The host's own timestamp of now, 0 without. The kernel sets the connection's clock by it, so
+    /// The host's present timestamp, 0 without. The kernel sets the connection's clock by it, so
     /// that the age of a timestamp that the client echoes is the round-trip time.
     pub host_timestamp: u32,
     /// The client's MSS, in bytes.
@@ -378,7 +378,7 @@ pub fn redeem_check<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Claim {
     if retransmitted { Claim::Retransmitted } else { Claim::New }
 }
 
-/// The offer in the cookie that a segment brings back to XDP, if it is good, and the time of now as
+/// The offer in the cookie that a segment brings back to XDP, if it is good, and the present time as
 /// a timestamp.
 #[inline(always)]
 pub(super) fn returned<T: Tables>(tables: &T, pkt: &PacketCtx) -> Option<(Offer, u32)> {

@@ -88,7 +88,7 @@ fn while_the_tables_are_new_the_socket_table_knows_whose_connections_are_left() 
         host.config.preexisting_connections = 1;
         host.sockets.connections.insert(flow(client));
         assert!(gets_in(&mut host, client, 1));
-        assert_eq!(flood(&mut host, 1_000, S, anybody).answered, 1_000, "strangers have none");
+        assert_eq!(flood(&mut host, 1_000, S, anybody).answered, 1_000, "new clients have none");
         assert_eq!(host.sockets.searches, 1_001);
         host.config.preexisting_connections = 0;
         assert!(!gets_in(&mut host, client, 2), "it would not have hung");

@@ -49,7 +49,7 @@ static QUEUE_OFFSETS: Global<QueueOffsets> = Global::new(QueueOffsets { queued: 
 #[derive(Default)]
 struct RequestAttributes {
     rcv_tsval: u32,
-    /// Used to set the connection's clock, for which the time of now is wanted.
+    /// Used to set the connection's clock, for which the present time is wanted.
     rcv_tsecr: u32,
     mss: u16,
     rcv_wscale: u8,

@@ -324,7 +324,7 @@ impl Engine {
         self.report_of(id)
     }
 
-    /// Takes back the automatic rules of a kind that an operator forbids at a listener.
+    /// Withdraws the automatic rules of a kind that an operator forbids at a listener.
     fn release_forbidden(&mut self, now: Timestamp, id: ListenerId, mitigation: Mitigation) {
         let own = self.monitors.get_mut(&id).and_then(|monitor| monitor.incident.as_deref_mut());
         // A rule for every listener is one for this, too.

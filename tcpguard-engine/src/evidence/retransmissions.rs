@@ -1,4 +1,4 @@
-//! Whether the failing SYNs are retransmitted as those of clients are.
+//! Evidence from retransmissions: those of clients have the timing of a kernel.
 //!
 //! A client's kernel retransmits a SYN after 1, 3 and 7 s (RFC 6298 §2.1, §5.5). To retransmit a share of the
 //! SYNs costs an attacker no more than that share of the rate, so a share alone proves nothing. But no more

@@ -1,4 +1,5 @@
-//! The signature that a rule should drop: one that most failing SYNs share and no client has.
+//! The signature that a rule should drop: one that most SYNs of failing handshakes share and no
+//! client has.
 
 use tcpguard_common::fastpath::{Fingerprint, Mask};
 
@@ -78,7 +79,7 @@ impl Candidate {
                 || self.unfinished >= settings.replied_unfinished)
     }
 
-    /// Whether this may be dropped on trial: where a full queue sends no SYN-ACK, nothing more can be known,
+    /// Whether this may be dropped tentatively: where a full queue sends no SYN-ACK, nothing more can be known,
     /// and a real client that is hit retransmits and is let in.
     pub fn may_be_tried(&self, settings: &Settings) -> bool {
         self.covers_enough(settings) && !self.is_of_clients()

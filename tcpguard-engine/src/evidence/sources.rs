@@ -144,7 +144,7 @@ pub(crate) fn top_network(failing: &[Failing], top: IpAddr) -> IpNet {
     }
 }
 
-/// A source or network that sends many of the failing SYNs.
+/// A source or network that sends many of the SYNs of failing handshakes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Culprit {
     /// The source, or the network that several of them fill.
@@ -157,8 +157,8 @@ pub(crate) struct Culprit {
     pub members: Vec<Culprit>,
 }
 
-/// The senders of many failing SYNs, the worst first: networks with several such sources, and single sources
-/// elsewhere.
+/// The senders of many SYNs of failing handshakes, the worst first: networks with several such sources, and single
+/// sources elsewhere.
 pub(crate) fn culprits(cohort: &Cohort, settings: &Settings) -> Vec<Culprit> {
     let total = cohort.weight().max(1) as f64;
     let culprit = |net: IpNet, weight: u64, members| {

@@ -1,4 +1,4 @@
-//! Whether more handshakes fail than the listener's clients could begin.
+//! Surges: more handshakes fail than the listener's clients could begin.
 //!
 //! Clients behind a path that breaks arrive as often as before, and fail at two or three times the baseline
 //! rate: a client without a reply tries again (RFC 6298 §5.5), and programs open connections anew. A
@@ -145,7 +145,7 @@ mod tests {
         assert!(lasts([second(800, 100, 0); 3]));
         assert!(!lasts([second(800, 100, 0), second(799, 100, 0), second(800, 100, 0)]));
         assert!(lasts([second(800, 301, 0); 3]), "more fail than complete");
-        assert!(!lasts([second(800, 800, 0); 3]), "a rush that is served");
+        assert!(!lasts([second(800, 800, 0); 3]), "a flash crowd that is served");
         assert!(!lasts([second(900, 100, 200); 3]), "clients who try again: 700 of them");
         assert!(!lasts([second(800, 100, 0), second(800, 100, 0), Sums::default()]));
     }

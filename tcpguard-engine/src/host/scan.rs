@@ -136,7 +136,7 @@ mod tests {
         assert!(scans(8, 4));
         assert!(!scans(8, 5), "one in three succeeds");
         assert!(!scans(14, 100));
-        assert!(scans(15, 100), "so many are a scan whoever does it");
+        assert!(scans(15, 100), "so many are a scan of any source");
         assert!(!scans(0, u64::MAX));
     }
 

@@ -462,7 +462,7 @@ mod tests {
         assert_eq!(poll(&mut ladder, 1750, &[], true).len(), 1, "now it has ended");
         let mut ladder = inherited();
         assert_eq!(poll(&mut ladder, 30_900, &[], true), []);
-        assert_eq!(poll(&mut ladder, 31_000, &[], true).len(), 1, "it was not needed any more");
+        assert_eq!(poll(&mut ladder, 31_000, &[], true).len(), 1, "it was no longer needed");
     }
 
     #[test]

@@ -295,6 +295,6 @@ mod tests {
         assert_eq!(given(&Clients::default(), 10), 1000, "nothing is known");
         assert_eq!(given(&known, 10), 500);
         assert_eq!(given(&known, 330), 700);
-        assert_eq!(given(&known, 700), 1000, "long enough for anybody so near");
+        assert_eq!(given(&known, 700), 1000, "long enough for any source so near");
     }
 }

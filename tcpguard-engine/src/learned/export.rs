@@ -291,6 +291,6 @@ mod tests {
         for found in [0, 3] {
             assert_eq!(of(found).validate().err(), Some(LearnedError::Version { found }));
         }
-        assert!(of(1).validate().is_ok(), "that of before, without networks");
+        assert!(of(1).validate().is_ok(), "the earlier form, without networks");
     }
 }

@@ -37,8 +37,9 @@ impl ListenerMonitor {
         sums.span >= RATE_SPAN && reaching >= matters && (reaching >= stopped || fills)
     }
 
-    /// Whether failing SYNs take as many of the tokens of a budget as one that is of use would leave them. The budget
-    /// has `rate` tokens a second. SYNs that a budget drops are no reason for it, because they may be those of clients.
+    /// Whether SYNs of failing handshakes take as many of the tokens of a budget as one that is of use would leave
+    /// them. The budget has `rate` tokens a second. SYNs that a budget drops are no reason for it, because they may be
+    /// those of clients.
     pub fn takes_budget(&self, rate: u32) -> bool {
         let sums = self.window.last(JUDGED);
         let taken = Sums { attempts: sums.answered, ..sums };

@@ -1,4 +1,4 @@
-//! Whether the rules for every listener drop a listener's own clients.
+//! Exclusion of a listener whose own clients the rules for every listener would drop.
 
 use super::ListenerMonitor;
 use crate::Settings;

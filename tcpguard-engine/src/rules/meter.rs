@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{RuleCounters, Settings, Timestamp};
 
-/// A hit rate is judged over this span, so that a single stray SYN does not keep a rule alive.
+/// A hit rate is judged over this span, so that a single SYN does not keep a rule alive.
 const RATE_SPAN: Duration = Duration::from_secs(4);
 /// Completed handshakes of this span let further retransmissions pass. It is short, so that few pass once
 /// handshakes no longer complete.

@@ -14,7 +14,7 @@ use crate::learned::Natural;
 use crate::window::{Sums, Window};
 use crate::{Settings, Timestamp};
 
-/// Failures per second that belong to no attack on any host: scanners and stray SYNs.
+/// Failures per second that belong to no attack on any host: scanners and single SYNs.
 const BACKGROUND: f64 = 1.25;
 
 /// The flood that the sum is designed for, as a share of one that would matter. It finds larger ones

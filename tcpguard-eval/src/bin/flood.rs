@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         .with_context(|| format!("cannot write {}", file.to_string_lossy()))
 }
 
-/// SYNs of a crude tool (no options, a window of its own, one distance) from anywhere, each answered
+/// SYNs of one fingerprint (no options, a window of its own, one distance) from anywhere, each answered
 /// once, as by a kernel with SYN cookies.
 fn flood(scene: &mut Scene) {
     for number in 0..((UNTIL - FROM) * RATE) as u64 {

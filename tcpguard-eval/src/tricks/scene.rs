@@ -89,7 +89,7 @@ impl<'a> Draw<'a> {
         (rate / digit).round() * digit
     }
 
-    /// A flood from random sources in which all SYNs are alike, as crude tools send it, at a rate between these two.
+    /// A flood from random sources in which all SYNs have one fingerprint, at a rate between these two.
     pub fn crude(&mut self, low: f64, high: f64) -> Flood {
         let rate = self.rate(low, high);
         Flood::random(rate, self.time())

@@ -145,7 +145,7 @@ impl Kernel {
         (0..self.sockets.len()).filter(|to| self.sockets[*to].spared).collect()
     }
 
-    /// Spares no listener, because a new agent knows of none that is to be spared.
+    /// Excludes no listener, because a new agent knows of none that is to be excluded.
     pub(crate) fn spare_nobody(&mut self) {
         self.sockets.iter_mut().for_each(|socket| socket.spared = false);
     }

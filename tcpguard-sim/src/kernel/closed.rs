@@ -153,7 +153,7 @@ mod tests {
         assert!((500..510).contains(&limited), "{limited} in ten seconds");
         let mut tried = Closed::default();
         tried.limit(Some(50), true);
-        assert!((500..511).contains(&passing(&mut tried, 20_000)), "the first SYN tells");
+        assert!((500..511).contains(&passing(&mut tried, 20_000)), "the first SYN decides");
     }
 
     #[test]

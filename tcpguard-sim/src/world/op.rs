@@ -46,7 +46,7 @@ pub enum Op {
         /// Length of the prefix, at most 32.
         bits: u8,
     },
-    /// An operator takes back every rule.
+    /// An operator removes every rule.
     UnblockAll,
     /// An operator imports rules, which replace the operators' other ones.
     Import {

@@ -47,9 +47,9 @@ pub struct HandoverRecord {
     layout: u32,
     /// [`cookie::FORMAT`] of the writer.
     cookie_format: u32,
-    /// [`CookieSecret::key`].
+    /// Value of [`CookieSecret::key`].
     cookie_key: [u64; 2],
-    /// [`CookieSecret::timestamp_offset`].
+    /// Value of [`CookieSecret::timestamp_offset`].
     timestamp_offset: u32,
     /// Listeners with a mitigation.
     listeners: Vec<RecordedListener>,

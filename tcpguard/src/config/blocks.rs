@@ -19,20 +19,20 @@ pub(super) const MITIGATIONS: [Mitigation; 3] =
 /// `[[interface]]` as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InterfaceBlock {
-    /// `name`
+    /// Key `name`
     pub name: Written<String>,
-    /// `xdp_mode`
+    /// Key `xdp_mode`
     pub xdp_mode: Option<Written<XdpMode>>,
 }
 
 /// `[[listener]]` as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerBlock {
-    /// `at`
+    /// Key `at`
     pub at: Written<Place>,
-    /// `ignore`
+    /// Key `ignore`
     pub ignore: Option<Written<bool>>,
-    /// `mode`
+    /// Key `mode`
     pub mode: Option<Written<Mode>>,
     /// `cookies`, `overload` and `budget`: whether the mitigation may be started.
     pub mitigations: BTreeMap<Mitigation, Written<bool>>,

@@ -264,7 +264,7 @@ mod tests {
         };
         let other = Peer { uid: 65_534, pid: None };
         let Err(refusal) = entrance(true).enter(other) else {
-            panic!("a stranger got in");
+            panic!("another user got in");
         };
         assert_eq!(refusal.kind, RefusalKind::ReadOnly);
         assert!(refusal.message.contains("65534") && crate::hint_check::is_named(&refusal.message));

@@ -1,5 +1,5 @@
-//! Whether the host's packet filter admits clients that are answered with SYN cookies, and which of its
-//! rules such a SYN-ACK would bypass: rule sets as they were read, judged by functions.
+//! Effect of the host's packet filter on clients that get SYN cookies, and its rules that such a SYN-ACK
+//! would bypass: rule sets as they were read, judged by functions.
 //!
 //! A SYN that is answered at XDP never reaches netfilter. The first packet of the connection that
 //! netfilter sees is the client's ACK. A rule with a result that depends on having seen the SYN

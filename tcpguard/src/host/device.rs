@@ -26,18 +26,18 @@ const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 /// `NETDEV_XDP_ACT_BASIC`: `XDP_ABORTED`, `XDP_DROP`, `XDP_PASS` and `XDP_TX`.
 const NETDEV_XDP_ACT_BASIC: u64 = 1;
-/// `NETDEV_XDP_ACT_NDO_XMIT`.
+/// The kernel's `NETDEV_XDP_ACT_NDO_XMIT`.
 const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
-/// `NETDEV_XDP_ACT_RX_SG`.
+/// The kernel's `NETDEV_XDP_ACT_RX_SG`.
 const NETDEV_XDP_ACT_RX_SG: u64 = 1 << 5;
 
 /// `ETHTOOL_STXCSUM`, include/uapi/linux/ethtool.h.
 const ETHTOOL_STXCSUM: u32 = 0x17;
 /// `ETHTOOL_GFLAGS`, likewise.
 const ETHTOOL_GFLAGS: u32 = 0x25;
-/// `ETH_FLAG_RXVLAN`.
+/// The kernel's `ETH_FLAG_RXVLAN`.
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
-/// `ETH_FLAG_LRO`.
+/// The kernel's `ETH_FLAG_LRO`.
 const ETH_FLAG_LRO: u32 = 1 << 15;
 
 /// An interface driver's support for native XDP programs.

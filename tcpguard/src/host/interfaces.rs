@@ -12,7 +12,7 @@ use super::netlink::{Message, Netlink, attributes, field};
 
 /// `RTM_NEWLINK`, include/uapi/linux/rtnetlink.h.
 pub(super) const RTM_NEWLINK: u16 = 16;
-/// `RTM_DELLINK`.
+/// The kernel's `RTM_DELLINK`.
 pub(super) const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 
@@ -439,7 +439,7 @@ pub(super) mod tests {
         // A bond of two, and a failover.
         for kind in [Some("bond"), None] {
             let bond = [(None, 3, Nothing), (None, 3, Nothing), (kind, 0, Nothing)];
-            assert_eq!(unguarded(&bond, 1), [2], "the master is above the guarded one");
+            assert_eq!(unguarded(&bond, 1), [2], "the master is above the attached one");
             assert_eq!(unguarded(&bond, 3), [1, 2]);
         }
         // Containers on a bridge; then a bridge with the attached interface in it, and a VLAN above it.

@@ -1,4 +1,4 @@
-//! Whether the calendar of this host is right.
+//! Synchronisation of this host's clock.
 #![expect(unsafe_code, reason = "adjtimex(2) has no safe form in rustix")]
 
 /// Whether the clock is synchronised, by the status that the kernel keeps (`adjtimex(2)`); `None` where the

@@ -1,4 +1,4 @@
-//! Whether clients connect, in words and numbers: the same ones wherever it is shown.
+//! Success of clients in words and numbers: the same ones wherever it is shown.
 
 use super::number::short;
 use super::view::Tone;

@@ -283,7 +283,7 @@ pub struct Kernel {
 
 /// `XDP_DROP` of the kernel's `bpf.h`.
 const XDP_DROP: u32 = 1;
-/// `XDP_TX`.
+/// The action `XDP_TX`.
 const XDP_TX: u32 = 3;
 /// Longest frame that a test run of the egress program takes, in bytes. The frames that it looks for,
 /// SYN-ACKs and resets, are far shorter.

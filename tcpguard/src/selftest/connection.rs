@@ -262,7 +262,7 @@ mod tests {
             assert_eq!(end.advmss, 1460, "without timestamps there is more room");
         }
         let smaller = plain.keeping(&Offer::new(1440, 2, all));
-        assert_eq!(smaller.client, plain.client, "it is told nothing of that");
+        assert_eq!(smaller.client, plain.client, "it learns nothing of that");
         assert_eq!((smaller.server.mss, smaller.server.peer_wscale), (1428, Some(2)));
         assert_eq!(smaller.server.advmss, 1448);
     }

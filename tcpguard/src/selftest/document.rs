@@ -67,9 +67,9 @@ pub enum Hook {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// IPv4.
+    /// Internet Protocol version 4.
     Ipv4,
-    /// IPv6.
+    /// Internet Protocol version 6.
     Ipv6,
 }
 

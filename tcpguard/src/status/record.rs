@@ -92,7 +92,7 @@ pub struct Record {
 pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Time,
-    /// Class.
+    /// Class of the incident.
     pub class: DocumentClass,
     /// Confidence in the class, 0 to 1.
     pub confidence: f64,

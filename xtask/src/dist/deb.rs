@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below, contents};
 use crate::process;
 
-/// Whom to write to about the package.
+/// Contact for questions about the package.
 const MAINTAINER: &str = "the tcpguard authors <tcpguard@users.noreply.github.com>";
 /// Scripts that dpkg runs, at the moments that Debian's policy (chapter 6) gives them.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];

@@ -35,9 +35,9 @@ const SUMMARY: &str = "SYN-flood detection and mitigation in the kernel";
 /// Paragraphs of at most 79 columns, with an empty line between them.
 const DESCRIPTION: &str = "\
 tcpguard runs on the host under attack, sees every TCP handshake in the kernel
-(XDP, eBPF), tells a SYN flood from a scan, a flash crowd or a broken path, and
-drops the flood before the network stack spends anything on it, while real
-clients keep connecting.
+(XDP, eBPF), distinguishes a SYN flood from a scan, a flash crowd or a broken
+path, and drops the flood before the network stack spends anything on it, while
+real clients keep connecting.
 
 After installation it guards nothing: name the interface in
 /etc/tcpguard/tcpguard.toml and start the service. It begins by watching, and

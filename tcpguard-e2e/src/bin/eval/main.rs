@@ -24,7 +24,7 @@ use tcpguard_eval::table::Block;
 use record::{Record, name};
 use runs::{Purpose, Trouble};
 
-/// Where the record stands for the evaluation to print.
+/// File of the record that the evaluation prints.
 const RECORD: &str = "evaluation-live.json";
 
 /// Judges the detector live, beside published ones, in network namespaces; needs root

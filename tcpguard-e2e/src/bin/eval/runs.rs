@@ -211,7 +211,7 @@ pub enum Trouble {
     Stall,
     /// The clients' path is slow and loses packets.
     LossyPath,
-    /// Balancers take back every SYN of theirs.
+    /// Load balancers reset every handshake of theirs.
     HealthChecks,
 }
 

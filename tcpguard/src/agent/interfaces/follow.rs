@@ -118,7 +118,7 @@ mod tests {
         let place = |index| Place { wanted: "eth0", index };
         assert!(is_spare(0, &[place(None), place(Some(6))]));
         assert!(!is_spare(0, &[place(None)]), "it is waited for");
-        assert!(!is_spare(0, &[place(Some(5)), place(Some(6))]), "it is guarded");
+        assert!(!is_spare(0, &[place(Some(5)), place(Some(6))]), "it is attached");
         let both = [place(None), place(None)];
         assert_eq!([0, 1].map(|number| is_spare(number, &both)), [false, true], "one waits");
     }

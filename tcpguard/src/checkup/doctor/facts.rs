@@ -46,9 +46,9 @@ pub struct Facts {
 pub struct FirewallFacts {
     /// Its rules, or why they cannot be read.
     pub rules: Result<RuleSet, String>,
-    /// `cookies.firewall`
+    /// Key `cookies.firewall`
     pub choice: FirewallChoice,
-    /// `cookies.mark`
+    /// Key `cookies.mark`
     pub mark: u32,
 }
 

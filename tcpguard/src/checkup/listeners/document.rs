@@ -42,7 +42,7 @@ pub struct ListenersReport {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Settings {
-    /// `net.core.somaxconn`.
+    /// Sysctl `net.core.somaxconn`.
     pub somaxconn: Option<u64>,
     /// `net.ipv4.tcp_max_syn_backlog`: has an effect only without SYN cookies.
     pub tcp_max_syn_backlog: Option<u64>,

@@ -41,7 +41,7 @@ pub struct HostFacts {
     pub hash_entries: u64,
     /// `net.ipv4.tcp_syncookies`; `None`: this kernel has no cookies.
     pub syncookies: Option<u64>,
-    /// `net.core.somaxconn`
+    /// Sysctl `net.core.somaxconn`
     pub somaxconn: Option<u64>,
     /// Whether the agent has set `tcp_syncookies` to 2.
     pub lent: Option<Lent>,
@@ -68,7 +68,7 @@ pub enum Lent {
     InUse,
 }
 
-/// The load, and the losses caused by it. Counts are since boot unless marked as of now.
+/// The load, and the losses caused by it. Counts are since boot unless marked as present.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
     /// Connections lost because an accept queue was full.
@@ -83,7 +83,7 @@ pub struct Load {
     pub time_wait_overflows: u64,
     /// Connections that no application owns, now.
     pub orphans: u64,
-    /// `net.ipv4.tcp_max_orphans`
+    /// Sysctl `net.ipv4.tcp_max_orphans`
     pub max_orphans: u64,
     /// Packets that the CPUs took.
     pub received: u64,

@@ -62,11 +62,11 @@ pub struct Family(pub u8);
 impl Family {
     /// IPv4 and IPv6.
     pub const INET: Self = Self(1);
-    /// IPv4.
+    /// Internet Protocol version 4.
     pub const IPV4: Self = Self(2);
     /// All packets that arrive by a device.
     pub const NETDEV: Self = Self(5);
-    /// IPv6.
+    /// Internet Protocol version 6.
     pub const IPV6: Self = Self(10);
 
     /// Returns the name that nft has for it.
@@ -162,9 +162,9 @@ pub enum Source {
     Mark,
     /// `ct mark`
     CtMark,
-    /// `iifname`
+    /// Match by `iifname`
     InName,
-    /// `iif`
+    /// Match by `iif`
     InIndex,
     /// `meta l4proto`
     L4Proto,

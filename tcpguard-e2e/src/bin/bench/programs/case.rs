@@ -53,7 +53,7 @@ pub enum Packet {
     AckTimestamps,
     /// An ACK with a cookie made by XDP.
     CookieAck,
-    /// A SYN without options, as crude floods have them.
+    /// A SYN without options, as fixed-fingerprint floods have them.
     Bare,
     /// A SYN like [`Packet::Bare`], with another window each time, where its source is drawn.
     AnyWindow,
