@@ -426,7 +426,7 @@ impl Cgroup {
     }
 }
 
-/// Whether it is the control group of a machine that has lost its process. The control group of a live
+/// Returns whether it is the control group of a machine that has lost its process. The control group of a live
 /// process may be empty for a moment, too.
 fn is_left(name: &str) -> bool {
     let owner = name.strip_prefix(CGROUP).and_then(|rest| rest.split('.').next());

@@ -182,7 +182,7 @@ impl Entry {
         })
     }
 
-    /// Whether the entry is a directory.
+    /// Returns whether the entry is a directory.
     pub fn is_directory(&self) -> bool {
         self.permissions.starts_with('d')
     }

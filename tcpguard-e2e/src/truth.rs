@@ -34,7 +34,7 @@ impl Syns {
         Self { arrived: self.arrived - before.arrived, kept: self.kept - before.kept }
     }
 
-    /// Whether it is not true of these that the flood is stopped.
+    /// Returns whether it is not true of these that the flood is stopped.
     fn refute(self, state: &str) -> bool {
         state == STOPPED && 2 * self.kept < self.arrived
     }

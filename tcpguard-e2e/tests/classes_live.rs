@@ -164,7 +164,7 @@ fn idle_connections_to_a_service_that_waits_for_data_are_no_attack() {
     assert!(status.past_incidents().is_empty(), "{:?}", status.past_incidents());
 }
 
-/// Whether this item of the gate speaks for an attack.
+/// Returns whether this item of the gate speaks for an attack.
 fn speaks_for_an_attack(status: &Status, item: &str) -> bool {
     let gate = status.document()["incidents"][0]["evidence"]["gate"].as_array();
     gate.into_iter().flatten().any(|found| found["name"] == item && found["holds"] == true)

@@ -174,7 +174,7 @@ fn copies_in_bursts_are_complete_and_as_the_client_sends_them() {
     }
 }
 
-/// Whether an address is global unicast and in none of the labs' networks.
+/// Returns whether an address is global unicast and in none of the labs' networks.
 fn is_foreign(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !matches!(v4.octets()[0], 0 | 10 | 127 | 224..),

@@ -174,7 +174,7 @@ fn slot(ifindex: u32) -> Option<u8> {
     Some(if (ifindex as usize) < size::MAX_IFINDEX { slots[place] } else { 0 })
 }
 
-/// Whether nothing that comes in by an interface has come by an attached one.
+/// Returns whether nothing that comes in by an interface has come by an attached one.
 #[inline(always)]
 pub fn is_unguarded(ifindex: u32) -> bool {
     slot(ifindex) == Some(size::UNGUARDED)

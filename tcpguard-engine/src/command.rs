@@ -63,7 +63,7 @@ pub enum Command {
     SpareListener {
         /// Listener that is excluded, or no longer.
         listener: ListenerId,
-        /// Whether the listener is excluded from now on.
+        /// True if the listener is excluded from now on.
         spared: bool,
     },
     /// Set the kernel's action on a rule match.
@@ -73,7 +73,7 @@ pub enum Command {
     LimitClosedPorts {
         /// SYNs a second, on all CPUs together.
         per_second: Option<u32>,
-        /// Whether the stack's resets leave where they are not seen. A port is then held to be closed when a SYN
+        /// True if the stack's resets leave where they are not seen. A port is then held to be closed when a SYN
         /// comes there.
         unseen: bool,
     },

@@ -77,7 +77,7 @@ impl Flows {
         self.by_listener.values().map(Vec::len).sum()
     }
 
-    /// Whether there are no flows.
+    /// Returns whether there are no flows.
     pub fn is_empty(&self) -> bool {
         self.by_listener.is_empty()
     }

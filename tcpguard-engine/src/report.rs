@@ -213,7 +213,7 @@ impl IncidentClass {
         }
     }
 
-    /// Whether it is a SYN flood: the classes for which something is dropped.
+    /// Returns whether it is a SYN flood: the classes for which something is dropped.
     pub const fn is_flood(self) -> bool {
         match self {
             Self::RandomSpoofed
@@ -230,13 +230,13 @@ impl IncidentClass {
         }
     }
 
-    /// Whether it concerns the whole host and no listener: nothing is known of handshakes there, and no
+    /// Returns whether it concerns the whole host and no listener: nothing is known of handshakes there, and no
     /// rule is made.
     pub const fn is_of_host(self) -> bool {
         matches!(self, Self::Scan | Self::Reflection | Self::ClosedPorts | Self::Evasion)
     }
 
-    /// Whether it is about real clients that are too many, rather than about failing handshakes.
+    /// Returns whether it is about real clients that are too many, rather than about failing handshakes.
     pub const fn is_pressure(self) -> bool {
         matches!(self, Self::FlashCrowd | Self::ListenerOverload)
     }
@@ -408,7 +408,7 @@ pub struct Evidence {
 pub struct Indicator {
     /// Short name.
     pub name: String,
-    /// Whether it speaks for an attack.
+    /// True if it speaks for an attack.
     pub holds: bool,
     /// The numbers, in words.
     pub detail: String,

@@ -69,7 +69,7 @@ impl IncidentReport {
         self.evidence.top_sources.first().filter(|top| top.share >= DOMINATES)
     }
 
-    /// Whether a rule against sources stands for it, or stood to its end.
+    /// Returns whether a rule against sources stands for it, or stood to its end.
     pub fn has_source_rules(&self) -> bool {
         self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
     }

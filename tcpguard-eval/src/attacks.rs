@@ -88,7 +88,7 @@ impl Attack {
         }
     }
 
-    /// Whether it is on all the time, so that its rate is its mean rate.
+    /// Returns whether it is on all the time, so that its rate is its mean rate.
     pub const fn is_steady(&self) -> bool {
         self.pulses.is_none()
     }

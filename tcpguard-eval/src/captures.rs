@@ -72,8 +72,8 @@ impl Expected {
         matches!(self, Self::Flood(_))
     }
 
-    /// Whether the events of a capture are exactly the expected ones. An event that was withdrawn later counts as well,
-    /// because it would already have alarmed an operator.
+    /// Returns whether the events of a capture are exactly the expected ones. An event that was withdrawn later counts
+    /// as well, because it would already have alarmed an operator.
     fn is_met_by(self, told: &BTreeSet<&str>) -> bool {
         let scan = IncidentClass::Scan.name();
         match self {
@@ -124,7 +124,7 @@ impl Other {
         }
     }
 
-    /// Whether that is right; `None` where it says nothing.
+    /// Returns whether that is right; `None` where it says nothing.
     fn is_right(self, expected: Expected) -> Option<bool> {
         match self {
             Self::Alarmed(_) => Some(expected.is_flood()),

@@ -350,7 +350,7 @@ pub fn present(purposes: &[Purpose]) -> Vec<&'static str> {
     wanted.filter(|need| (need.present)()).map(|need| need.what).collect()
 }
 
-/// Whether this process has root's privileges.
+/// Returns whether this process has root's privileges.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -442,7 +442,7 @@ fn typed(command: &Command) -> String {
         .collect()
 }
 
-/// Whether `program` is on the path, or where the system or cargo puts programs for root.
+/// Returns whether `program` is on the path, or where the system or cargo puts programs for root.
 fn installed(program: &str) -> bool {
     std::env::split_paths(&toolchain::search_path())
         .chain(["/usr/sbin".into(), "/sbin".into()])

@@ -129,7 +129,7 @@ pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     command
 }
 
-/// Whether any test ran. Only a run that was given arguments may find none.
+/// Returns whether any test ran. Only a run that was given arguments may find none.
 fn ran_any(command: &mut Command, arguments: &[String]) -> Result<bool> {
     let line = process::line(command);
     let status = command.status().map_err(|error| process::not_started(&line, error))?;

@@ -93,7 +93,7 @@ impl RuleRef {
     /// Linux 6.1 refuses to read them.)
     pub const NONE: Self = Self { slot: u32::MAX, flags: 0 };
 
-    /// Whether it refers to a rule.
+    /// Returns whether it refers to a rule.
     #[inline(always)]
     pub const fn is_rule(self) -> bool {
         self.slot != Self::NONE.slot

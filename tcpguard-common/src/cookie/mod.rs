@@ -102,7 +102,7 @@ pub struct Choice {
     index: u32,
     /// The low bits of the timestamp.
     options: u64,
-    /// Whether there is one.
+    /// True if there is one.
     stamped: bool,
     /// The other family has other sizes.
     v6: bool,

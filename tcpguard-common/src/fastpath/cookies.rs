@@ -42,7 +42,7 @@ impl HandedOver {
         Self { low: mark as u32, high: (mark >> 32) as u16, tick: tick as u16 }
     }
 
-    /// Whether `earlier` is the same one less than so many ticks before.
+    /// Returns whether `earlier` is the same one less than so many ticks before.
     #[inline(always)]
     pub const fn follows(self, earlier: Self, ticks: u16) -> bool {
         self.low == earlier.low
@@ -103,7 +103,7 @@ impl Origin {
     }
 }
 
-/// Whether a segment brings back a cookie.
+/// Result of the test of a segment for a cookie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Claim {
@@ -259,7 +259,7 @@ pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     Some(Reason::Cookie)
 }
 
-/// Whether it is an IPv6 packet with mapped IPv4 addresses: none of either, and the stack drops it.
+/// Returns whether it is an IPv6 packet with mapped IPv4 addresses: none of either, and the stack drops it.
 #[inline(always)]
 pub(super) const fn is_mixed(segment: &Segment) -> bool {
     let v6 = segment.quirks & quirk::IPV6 != 0;
@@ -267,7 +267,7 @@ pub(super) const fn is_mixed(segment: &Segment) -> bool {
     v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some()
 }
 
-/// Whether a frame came in by the interface by which SYN-ACKs of this record leave, to the Ethernet address and
+/// Returns whether a frame came in by the interface by which SYN-ACKs of this record leave, to the Ethernet address and
 /// with the VLAN tag that they have, and they are all the host's own. (A tag that the hardware took off is
 /// missing.)
 #[inline(always)]
@@ -293,7 +293,7 @@ pub trait RedeemStages {
     fn check(&mut self) -> Claim;
 }
 
-/// Whether a frame brings back a cookie. [`PacketCtx::accepted`] then describes the connection for the
+/// Tests a frame for a cookie. [`PacketCtx::accepted`] then describes the connection for the
 /// kernel.
 #[inline(always)]
 pub fn redeem<S: RedeemStages>(config: &Config, stages: &mut S) -> Claim {

@@ -118,7 +118,7 @@ impl SigCacheEntry {
         (sum.wrapping_mul(FACTOR) >> 48) as usize & (SIG_CACHE - 1)
     }
 
-    /// Whether both are results of the same search.
+    /// Returns whether both are results of the same search.
     #[inline(always)]
     const fn is_of(&self, other: &Self) -> bool {
         let ([a, b, c], [d, e, f]) = (self.words, other.words);

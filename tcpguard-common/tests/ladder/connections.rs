@@ -25,7 +25,7 @@ pub(super) fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
     frame
 }
 
-/// Whether a client connects with its next SYN, with the kernel's sockets as they are. A SYN that is handed to
+/// Returns whether a client connects with its next SYN, with the kernel's sockets as they are. A SYN that is handed to
 /// the stack connects, and replaces the connection that there was. A returned cookie is found to be good, but it
 /// is of use only where the kernel finds the listening socket for it.
 fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {

@@ -204,7 +204,7 @@ fn hand_over(ctx: &TcContext, pkt: &PacketCtx, claim: Claim) -> bool {
     }
 }
 
-/// Whether a listener's accept queue is full: `sk_acceptq_is_full` of include/net/sock.h.
+/// Returns whether a listener's accept queue is full: `sk_acceptq_is_full` of include/net/sock.h.
 ///
 /// # Safety
 /// `listener` must be a TCP socket that is held.

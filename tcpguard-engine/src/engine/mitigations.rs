@@ -232,7 +232,7 @@ impl Engine {
         }
     }
 
-    /// Whether a mitigation is refused anywhere: then a change of the possible reasons for a refusal matters.
+    /// Returns whether a mitigation is refused anywhere: then a change of the possible reasons for a refusal matters.
     pub fn refuses_mitigation(&self, now: Timestamp, mitigation: Mitigation) -> bool {
         let is_refused = |report: MitigationReport| {
             report.mitigation == mitigation && report.state == MitigationState::Refused

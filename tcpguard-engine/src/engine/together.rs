@@ -35,7 +35,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Whether its verdict is one on these flows, which are among its own; `None` while that is not known.
+    /// Returns whether its verdict is one on these flows, which are among its own; `None` while that is not known.
     pub fn speaks_for(&self, cohort: &Cohort, settings: &Settings) -> Option<bool> {
         if self.listeners < TOGETHER {
             return Some(false);
@@ -318,7 +318,7 @@ impl Engine {
     }
 }
 
-/// Whether most of some listeners are in a situation.
+/// Returns whether most of some listeners are in a situation.
 fn most_of<'a>(
     monitors: impl Iterator<Item = &'a ListenerMonitor>,
     is_so: impl Fn(&ListenerMonitor) -> bool,

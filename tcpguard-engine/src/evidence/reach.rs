@@ -18,7 +18,7 @@ const UNREACHABLE: f64 = 0.5;
 /// Share of the failing sources that no reply reaches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach {
-    /// Whether the share is too large for clients.
+    /// True if the share is too large for clients.
     pub unreachable: bool,
     /// Share of martian addresses.
     martian: f64,

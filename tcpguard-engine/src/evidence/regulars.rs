@@ -81,7 +81,7 @@ impl Regulars {
     }
 }
 
-/// Whether most SYNs of failing handshakes have a fingerprint of this listener's clients.
+/// Returns whether most SYNs of failing handshakes have a fingerprint of this listener's clients.
 fn look_alike(cohort: &Cohort, clients: &dyn KnownFingerprints) -> bool {
     let alike = cohort.failing.iter().filter(|flow| {
         let print = flow.print.masked(Mask::Full);

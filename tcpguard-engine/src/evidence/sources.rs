@@ -53,7 +53,7 @@ pub(crate) struct Sources {
     pub k90_networks: u64,
     /// Number of distinct /8 (IPv6: /16) networks.
     pub slash8: u64,
-    /// Whether the sources stand in at least half as many /8 (IPv6: /16) networks as uniformly drawn ones would.
+    /// True if the sources stand in at least half as many /8 (IPv6: /16) networks as uniformly drawn ones would.
     pub everywhere: bool,
 }
 
@@ -107,7 +107,7 @@ impl Sources {
         (self.top_share() / (1.0 - self.natural)).min(1.0)
     }
 
-    /// Whether more sources come round than of a pool that passes for random. One may by chance.
+    /// Returns whether more sources come round than of a pool that passes for random. One may by chance.
     pub fn come_round(&self) -> bool {
         let (seen, expected) = self.again;
         seen as f64 > expected.max(1.0)
@@ -238,7 +238,7 @@ fn repeated_sources(failing: &[Failing], natural: f64) -> (f64, (usize, f64)) {
     (once as f64 / all.max(1) as f64, (again, expected))
 }
 
-/// Whether `flows` lie in at least half as many of `networks` as if each were drawn.
+/// Returns whether `flows` lie in at least half as many of `networks` as if each were drawn.
 fn is_everywhere(found: usize, flows: usize, networks: f64) -> bool {
     let uniform = networks * (1.0 - (-(flows as f64) / networks).exp());
     found > 0 && found as f64 >= 0.5 * uniform

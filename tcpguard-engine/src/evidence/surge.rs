@@ -58,7 +58,7 @@ impl Surge {
         }
     }
 
-    /// Whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
+    /// Returns whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
     /// begins handshakes.
     pub fn exceeds_flash_crowd(&self, rate: f64, part: f64, settings: &Settings) -> bool {
         self.baseline.is_some_and(|baseline| {

@@ -108,7 +108,7 @@ fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
     })
 }
 
-/// Whether only the culprits come: no other handshake fails or has completed here, and the host knows no
+/// Returns whether only the culprits come: no other handshake fails or has completed here, and the host knows no
 /// client.
 fn are_alone(culprits: &[Culprit], grounds: &Grounds<'_>) -> bool {
     let among = |addr: &IpAddr| culprits.iter().any(|culprit| culprit.net.contains(addr));

@@ -82,7 +82,7 @@ impl Slow {
         self.since
     }
 
-    /// Whether so much has piled up that nothing should be learned.
+    /// Returns whether so much has piled up that nothing should be learned.
     pub fn rising(&self, settings: &Settings) -> bool {
         self.sum >= settings.slow_limit / 4.0
     }

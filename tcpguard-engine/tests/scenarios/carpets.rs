@@ -37,7 +37,7 @@ fn alerted_together(lab: &Lab) -> Option<IncidentReport> {
     lab.report().incidents.into_iter().find(|incident| incident.listener == Listener::HOST)
 }
 
-/// Whether it is a signature rule for every listener.
+/// Returns whether it is a signature rule for every listener.
 fn is_shared(rule: &Rule) -> bool {
     matches!(rule.matcher, Matcher::Signature { listener: ListenerId::HOST, .. })
 }

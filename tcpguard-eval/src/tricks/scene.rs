@@ -38,7 +38,7 @@ pub struct Scene {
     /// The listener that is judged by its own incident, or else by that of the whole host. By default all incidents
     /// count.
     pub victim: Option<ListenerId>,
-    /// Whether the application stops accepting meanwhile.
+    /// True if the application stops accepting meanwhile.
     pub stalls: bool,
 }
 

@@ -113,7 +113,7 @@ impl Kernel {
         self.sockets[to].queue.clean(is_floods, limit as usize);
     }
 
-    /// Whether a listener's stack accepts cookies, those of the XDP program included.
+    /// Returns whether a listener's stack accepts cookies, those of the XDP program included.
     pub(crate) fn takes_cookies(&self, listener: ListenerId) -> bool {
         self.sockets.get(listener.0 as usize).is_some_and(|socket| socket.server.cookies)
     }

@@ -63,7 +63,7 @@ impl Closed {
         self.ports.insert(port);
     }
 
-    /// Whether another SYN to a port is one too many for the stack.
+    /// Returns whether another SYN to a port is one too many for the stack.
     pub fn is_over(&mut self, now: Timestamp, port: u16) -> bool {
         let Some(rate) = self.limit.map(f64::from) else { return false };
         if !self.ports.contains(&port) {

@@ -90,7 +90,7 @@ impl Default for Pass {
 struct Looked {
     /// Number of keys that were checked.
     seen: usize,
-    /// Whether it was the last look of its pass.
+    /// True if it was the last look of its pass.
     ended: bool,
 }
 

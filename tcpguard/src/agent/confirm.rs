@@ -42,7 +42,7 @@ pub struct Lapsed {
     pub revert_to: Mode,
     /// Time at which it was to revert.
     pub at: Timestamp,
-    /// Whether it reverted for want of a confirmation, rather than because its time was over.
+    /// True if it reverted for want of a confirmation, rather than because its time was over.
     pub unconfirmed: bool,
 }
 

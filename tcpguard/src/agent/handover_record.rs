@@ -178,7 +178,7 @@ impl HandoverRecord {
         Ok(found)
     }
 
-    /// Whether cookies are made as this version makes them.
+    /// Returns whether cookies are made as this version makes them.
     const fn knows_cookies(&self) -> bool {
         self.cookie_format == cookie::FORMAT
     }
@@ -276,7 +276,7 @@ impl SynAckParams {
 #[derive(Default)]
 pub struct LeftHandover {
     left: Option<HandoverRecord>,
-    /// Whether it has been said that it cannot be kept.
+    /// True if it has been said that it cannot be kept.
     reported: bool,
 }
 

@@ -203,7 +203,7 @@ impl SyncookiesLease {
         Ok(())
     }
 
-    /// Whether the sysctl still has the value that was borrowed; true when nothing was. If not, an
+    /// Returns whether the sysctl still has the value that was borrowed; true when nothing was. If not, an
     /// administrator has changed it: then it is no longer borrowed, and stays as it is.
     ///
     /// # Errors
@@ -256,12 +256,12 @@ impl SyncookiesLease {
         Ok(returned)
     }
 
-    /// Whether there is something to give back, be it only an administrator's word.
+    /// Returns whether there is something to give back, be it only an administrator's word.
     pub const fn is_held(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Whether the sysctl is borrowed by this agent; one that an administrator has set to 2 is not.
+    /// Returns whether the sysctl is borrowed by this agent; one that an administrator has set to 2 is not.
     pub fn is_borrowed(&self) -> bool {
         matches!(self.held, Some(Held::Borrowed { .. }))
     }

@@ -45,11 +45,11 @@ pub struct ListenerBlock {
 pub struct ListenerConfig {
     /// Listeners to which the settings apply.
     pub at: Place,
-    /// Whether they are not followed.
+    /// True if they are not followed.
     pub ignore: Option<bool>,
     /// The mode there, if it is the milder one.
     pub mode: Option<Mode>,
-    /// Whether these mitigations may be started.
+    /// For each of these mitigations, true if it may be started.
     pub mitigations: BTreeMap<Mitigation, bool>,
     /// Thresholds by their field of [`tcpguard_engine::Settings`], each in its unit.
     pub thresholds: BTreeMap<&'static str, f64>,

@@ -32,9 +32,9 @@ pub struct Config {
     pub mode_source: ModeSource,
     /// Thresholds of the detector.
     pub settings: Settings,
-    /// Whether segments with flag combinations that no TCP sends are dropped, in enforce mode.
+    /// True if segments with flag combinations that no TCP sends are dropped, in enforce mode.
     pub drop_illegal_flags: bool,
-    /// Whether out-of-state segments are dropped, in enforce mode and while they are searched for.
+    /// True if out-of-state segments are dropped, in enforce mode and while they are searched for.
     pub drop_out_of_state: bool,
     /// Treatment of frames with headers beyond the parser's bounds.
     pub beyond_bounds: BeyondBounds,
@@ -84,7 +84,7 @@ impl Config {
         Tuning { common: self.settings.clone(), overrides }
     }
 
-    /// Whether a listener is not followed.
+    /// Returns whether a listener is not followed.
     pub fn ignores(&self, listener: &Listener) -> bool {
         let said = |addr| {
             let at = Place { addr, port: listener.port };

@@ -192,7 +192,7 @@ impl SocketRole {
     }
 }
 
-/// Whether `uid` may change the behaviour of the agent: root, and the user that the agent runs as. That user
+/// Returns whether `uid` may change the behaviour of the agent: root, and the user that the agent runs as. That user
 /// could replace the agent by another program anyway.
 fn changes_are_for(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()

@@ -46,7 +46,7 @@ pub struct Interface {
     pub link_type: u16,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
-    /// Whether it is the loopback interface.
+    /// True if it is the loopback interface.
     pub loopback: bool,
     /// Operational state.
     pub state: OperState,
@@ -108,24 +108,24 @@ const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
 
 impl Interface {
-    /// Whether its packets begin with an Ethernet header. Those of tunnels begin with the IP header.
+    /// Returns whether its packets begin with an Ethernet header. Those of tunnels begin with the IP header.
     pub fn has_ethernet_header(&self) -> bool {
         matches!(self.link_type, ARPHRD_ETHER | ARPHRD_LOOPBACK)
     }
 
-    /// Whether it is a network card: a virtual interface has a kind.
+    /// Returns whether it is a network card: a virtual interface has a kind.
     pub fn is_hardware(&self) -> bool {
         !self.loopback && self.kind.is_none()
     }
 
-    /// Whether it is certain that no packet that arrives by it has arrived, as a frame that can be read there,
+    /// Returns whether it is certain that no packet that arrives by it has arrived, as a frame that can be read there,
     /// by an attached one of `all` the interfaces of this namespace. An interface of an unknown kind is built
     /// on unknown ones, so nothing is certain about it.
     pub fn is_unguarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
         self.is_unguarded_above(all, is_guarded, MAX_STACK)
     }
 
-    /// Whether [`Self::is_unguarded`] holds for an interface that is built on at most `depth` others.
+    /// Returns whether [`Self::is_unguarded`] holds for an interface that is built on at most `depth` others.
     fn is_unguarded_above(
         &self,
         all: &[Self],
@@ -158,7 +158,7 @@ impl Interface {
         }
     }
 
-    /// Whether packets that leave by it leave, as a frame that can be read there, by an attached one of `all`
+    /// Returns whether packets that leave by it leave, as a frame that can be read there, by an attached one of `all`
     /// the interfaces of this namespace. Either it is attached itself, or it is built on an attached one. Of
     /// several interfaces that it is built on, one is enough.
     pub fn leaves_guarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {

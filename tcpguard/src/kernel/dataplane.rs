@@ -519,7 +519,7 @@ impl Dataplane {
     }
 }
 
-/// Whether a listener is bound to one address, rather than to all.
+/// Returns whether a listener is bound to one address, rather than to all.
 fn is_exact(key: &ListenerKey) -> bool {
     !matches!(key.addr, Addr::ANY_V4 | Addr::ANY_V6)
 }

@@ -13,9 +13,9 @@ pub struct Feature {
     pub name: &'static str,
     /// The function that does not work without it.
     pub for_what: &'static str,
-    /// Whether the agent does not run at all without it.
+    /// True if the agent does not run at all without it.
     pub needed: bool,
-    /// Whether it is there.
+    /// Its availability.
     pub support: Support,
 }
 

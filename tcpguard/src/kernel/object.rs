@@ -29,7 +29,7 @@ pub struct Load<'a> {
     pub offsets: Option<SocketOffsets>,
     /// Level of the debug lines from the programs; `None`: the object without any.
     pub log: Option<log::Level>,
-    /// Whether the time is taken from the `CLOCK` map instead of the kernel's clock: for tests that compare
+    /// True if the time is taken from the `CLOCK` map instead of the kernel's clock: for tests that compare
     /// with the host.
     pub fixed_clock: bool,
     /// Number of rules that can be in force.

@@ -55,7 +55,7 @@ impl Lead {
         Ok(before.into_iter().filter(|one| !self.ahead.contains(one)).collect())
     }
 
-    /// Whether the head may be taken back now; then it counts as taken.
+    /// Returns whether the head may be taken back now; then it counts as taken.
     fn may_take(&mut self, now: Instant) -> bool {
         let wait = match self.taken {
             None => FIRST_WAIT,

@@ -139,7 +139,7 @@ impl Redeemer {
         fd.as_fd().try_clone_to_owned().map_err(|error| missing(error.to_string()))
     }
 
-    /// Whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
+    /// Returns whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
     /// it ran, before it looks for a socket.
     ///
     /// # Errors

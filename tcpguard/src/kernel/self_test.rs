@@ -141,7 +141,7 @@ pub fn self_test(
     Ok(timing)
 }
 
-/// Whether a record can be that of a SYN-ACK.
+/// Tests that a record can be that of a SYN-ACK.
 fn plausible(record: &SynAckRecord) -> Result<(), SelfTestError> {
     let implausible = |what: String| Err(SelfTestError::Implausible(what));
     if record.options & option::WSCALE != 0 && record.wscale > MAX_WSCALE {

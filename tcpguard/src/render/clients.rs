@@ -29,7 +29,7 @@ pub fn clients_in_short(clients: &Clients) -> String {
     format!("{} ({usual})", short(clients.completed_pps))
 }
 
-/// Whether that is good or bad.
+/// Returns the tone: good or bad.
 pub fn clients_tone(clients: &Clients) -> Tone {
     match clients.connect() {
         Some(Connect::Few) => Tone::Bad,

@@ -3,7 +3,7 @@
 use super::number::{percent, short};
 use crate::status::{CpuLoad, LossState, Losses};
 
-/// Whether packets are lost now, where, and how many were before.
+/// Describes the present losses with their location, and the number of earlier ones.
 pub(super) fn in_words(losses: &Losses) -> String {
     let mut parts = vec![now(losses)];
     parts.extend(rings(losses));

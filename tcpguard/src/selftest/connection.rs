@@ -137,7 +137,7 @@ fn receive(mut socket: &TcpStream) -> io::Result<()> {
 }
 
 impl Ends {
-    /// Whether the two ends mean the same: options that only one of them uses, or windows that it
+    /// Tests that the two ends mean the same: options that only one of them uses, or windows that it
     /// scales otherwise than its peer thinks, break a connection sooner or later.
     fn agree(&self) -> Result<(), Failure> {
         let (client, server) = (&self.client, &self.server);
@@ -186,7 +186,7 @@ impl Ends {
         Self { client, server }
     }
 
-    /// Whether a connection is as it should be.
+    /// Tests that a connection is as it should be.
     ///
     /// # Errors
     /// How it differs.

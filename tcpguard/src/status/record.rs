@@ -110,7 +110,7 @@ pub struct VerdictLine {
     pub class: DocumentClass,
     /// Question of the line.
     pub asks: String,
-    /// Whether the line fits. The first one that does decides.
+    /// True if the line fits. The first one that does decides.
     pub holds: bool,
     /// Numbers behind the result, in words.
     pub why: String,

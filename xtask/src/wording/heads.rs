@@ -3,8 +3,10 @@
 use super::{Finding, source::Comment};
 
 /// First words of a clause that stands for a noun.
-const CLAUSES: [&str; 11] =
-    ["What", "Whatever", "Who", "Whom", "Whose", "How", "Where", "When", "Which", "Why", "That"];
+const CLAUSES: [&str; 12] = [
+    "What", "Whatever", "Who", "Whom", "Whose", "How", "Where", "When", "Whether", "Which", "Why",
+    "That",
+];
 
 /// Doc comments that break a rule, at most once each.
 pub fn findings(path: &str, comments: &[Comment]) -> impl Iterator<Item = Finding> {

@@ -197,7 +197,8 @@ fn raw(rest: &str) -> Option<usize> {
     rest[1 + hashes..].starts_with('"').then_some(hashes)
 }
 
-/// Whether a raw string cannot begin behind this letter: `r` ends a name. Byte and C strings have theirs before it.
+/// Returns whether a raw string cannot begin behind this letter: `r` ends a name. Byte and C strings have theirs
+/// before it.
 fn is_name(letter: char) -> bool {
     (letter.is_alphanumeric() || letter == '_') && !matches!(letter, 'b' | 'c')
 }

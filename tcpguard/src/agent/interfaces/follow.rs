@@ -39,8 +39,8 @@ pub fn follow<'a>(places: &[Place<'_>], wanted: &[&str], found: &'a [Interface])
     Followed { indices, new }
 }
 
-/// Whether the entry with this number is obsolete: its interface has gone, and another entry is, or waits for, the
-/// interface with its name.
+/// Returns whether the entry with this number is obsolete: its interface has gone, and another entry is, or waits
+/// for, the interface with its name.
 pub fn is_spare(number: usize, places: &[Place<'_>]) -> bool {
     let place = places[number];
     let stands_in = |(other, it): (usize, &Place<'_>)| {

@@ -187,7 +187,7 @@ impl Interfaces {
         on.filter_map(|guarded| guarded.present.clone()).collect()
     }
 
-    /// Whether the host's talk with itself passes the filter.
+    /// Returns whether the host's talk with itself passes the filter.
     pub fn has_loopback(&self) -> bool {
         self.guarded.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
     }
@@ -238,7 +238,7 @@ impl Interfaces {
         had
     }
 
-    /// Whether the operator had the filter taken off all of them.
+    /// Returns whether the operator had the filter taken off all of them.
     pub fn all_detached(&self) -> bool {
         self.guarded.iter().all(|guarded| guarded.detached)
     }

@@ -77,7 +77,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it may be gone in a second.
+    /// Returns whether it may be gone in a second.
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Busy | Self::Obstacle(Obstacle::NeverAnswered))
     }
@@ -187,7 +187,7 @@ impl Mitigations {
         Ok(())
     }
 
-    /// Whether the host's packet filter suits cookies at a listener.
+    /// Tests that the host's packet filter suits cookies at a listener.
     fn admitted(
         &self,
         now: Timestamp,
@@ -202,7 +202,7 @@ impl Mitigations {
         }
     }
 
-    /// Whether any listener's SYNs are answered.
+    /// Returns whether any listener's SYNs are answered.
     pub fn answer(executor: &Executor) -> bool {
         answers(executor)
     }
@@ -414,7 +414,7 @@ fn is_armed(followed: &Followed) -> bool {
     followed.mitigations() & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
 }
 
-/// Whether any listener's SYNs are answered.
+/// Returns whether any listener's SYNs are answered.
 fn answers(executor: &Executor) -> bool {
     executor.listeners.iter().any(is_armed)
 }

@@ -81,9 +81,9 @@ pub struct Listener {
     pub port: u16,
     /// Name of the interface that the listener is bound to; `null`: any interface.
     pub interface: Option<String>,
-    /// Whether the listener takes IPv4 connections beside IPv6.
+    /// True if the listener takes IPv4 connections beside IPv6.
     pub dual_stack: bool,
-    /// Whether the listener speaks MPTCP.
+    /// True if the listener speaks MPTCP.
     pub mptcp: bool,
     /// Accept queue: connections that wait for `accept`.
     pub accept: Queue,

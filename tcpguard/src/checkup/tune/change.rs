@@ -409,7 +409,7 @@ fn merge(entries: &mut Vec<Entry>, new: &Entry) {
     }
 }
 
-/// Whether two values are the same to the kernel, which separates several numbers by tabs.
+/// Returns whether two values are the same to the kernel, which separates several numbers by tabs.
 fn same(one: &str, other: &str) -> bool {
     one.split_whitespace().eq(other.split_whitespace())
 }

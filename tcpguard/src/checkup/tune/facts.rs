@@ -43,7 +43,7 @@ pub struct HostFacts {
     pub syncookies: Option<u64>,
     /// Sysctl `net.core.somaxconn`
     pub somaxconn: Option<u64>,
-    /// Whether the agent has set `tcp_syncookies` to 2.
+    /// The loan, if the agent has set `tcp_syncookies` to 2.
     pub lent: Option<Lent>,
     /// The load since boot, and the present one.
     pub load: Load,
@@ -93,12 +93,12 @@ pub struct Load {
     pub backlog_drops: u64,
     /// Rounds that ended with packets left over.
     pub squeezed: u64,
-    /// Whether more than half of the ports for own connections are in use towards one peer, now.
+    /// True if more than half of the ports for own connections are in use towards one peer, now.
     pub ports_short: bool,
 }
 
 impl Load {
-    /// Whether so many lost packets are the remains of a burst at some time since boot, and no news: less
+    /// Returns whether so many lost packets are the remains of a burst at some time since boot, and no news: less
     /// than one in 10,000.
     pub fn is_burst(&self, lost: u64) -> bool {
         lost.saturating_mul(10_000) < self.received
@@ -125,7 +125,7 @@ pub struct Device {
     pub queues: Option<Span>,
     /// Packets that it lost since boot.
     pub lost: Option<u64>,
-    /// Whether the first queue's packets are spread over CPUs.
+    /// True if the first queue's packets are spread over CPUs.
     pub rps: Option<bool>,
 }
 
@@ -244,7 +244,7 @@ pub fn device(link: &Interface) -> Device {
     }
 }
 
-/// Whether more than half of the ports for own connections are in use towards one peer. `None` where
+/// Returns whether more than half of the ports for own connections are in use towards one peer. `None` where
 /// the connections or the range cannot be read.
 fn ports_short(sysctls: &Sysctls, listeners: &[Listening]) -> Option<bool> {
     let range = sysctls.local_ports().ok()??;

@@ -14,7 +14,7 @@ pub struct Folklore {
     pub recipe: &'static str,
     /// Reason for which it is not advised.
     pub why: &'static str,
-    /// Whether this value on such a host indicates that an administrator followed the recipe.
+    /// Tests whether this value on such a host indicates that an administrator followed the recipe.
     pub followed: fn(&HostFacts, u64) -> bool,
 }
 

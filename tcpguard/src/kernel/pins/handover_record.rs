@@ -72,7 +72,7 @@ impl Pins {
         fs::rename(&new, &path).map_err(failed("give its name to"))
     }
 
-    /// Whether anything is left.
+    /// Returns whether anything is left.
     pub fn has_left(&self) -> bool {
         path(&self.dir, self.netns).exists()
     }
@@ -101,7 +101,7 @@ impl Pins {
         Ok(Some(record))
     }
 
-    /// Whether a filter of an agent with this layout hangs on an interface: whether such an agent was
+    /// Returns whether a filter of an agent with this layout hangs on an interface: whether such an agent was
     /// the last one that started.
     pub fn has_filter_of(&self, version: u32) -> bool {
         let layout = layouts::directory(&self.dir, version, self.netns);

@@ -172,7 +172,7 @@ fn remove_all(dir: &Path) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Whether this is on a BPF file system.
+/// Returns whether this is on a BPF file system.
 ///
 /// # Errors
 /// When it may not be looked at.

@@ -119,7 +119,7 @@ fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> 
     }
 }
 
-/// Whether most of an attack is kept from the stack.
+/// Returns whether most of an attack is kept from the stack.
 fn stops(report: &Report, attack: &IncidentReport) -> bool {
     use engine::ListenerState::{Attacked, Mitigating, Overloaded};
     let acts = |at: &ListenerReport| {

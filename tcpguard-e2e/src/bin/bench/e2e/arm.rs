@@ -100,7 +100,7 @@ impl Arm {
         }
     }
 
-    /// Whether a packet filter has connection tracking follow every SYN that the kernel gets.
+    /// Returns whether a packet filter has connection tracking follow every SYN that the kernel gets.
     pub const fn is_behind_filter(self) -> bool {
         matches!(self, Self::Cookies1NewNotSyn | Self::OursNewNotSyn | Self::OursNewNotSynMark)
     }

@@ -156,7 +156,7 @@ fn show(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Whether labs can be measured here.
+/// Tests that labs can be measured here.
 ///
 /// # Errors
 /// Without root, two CPUs or tcpguard's binary.

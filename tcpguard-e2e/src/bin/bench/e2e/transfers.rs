@@ -138,7 +138,7 @@ fn speed(seen: &[Seen]) -> Option<f64> {
     (!speeds.is_empty()).then(|| median(speeds))
 }
 
-/// Whether nobody was promised more than in peace, and nothing but sizes is different.
+/// Returns whether nobody was promised more than in peace, and nothing but sizes is different.
 fn is_quantised(agreed: &[Agreed; 2], peace: &[Agreed; 2]) -> bool {
     agreed.iter().zip(peace).all(|(these, those)| {
         let scales = |agreed: &Agreed| agreed.wscale.map_or([0, 0], |(a, b)| [a, b]);

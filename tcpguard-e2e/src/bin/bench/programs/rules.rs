@@ -62,7 +62,7 @@ pub const fn kinds(situation: Situation) -> u8 {
     }
 }
 
-/// Whether there are more rules in a situation than the default capacity holds.
+/// Returns whether there are more rules in a situation than the default capacity holds.
 pub const fn need_more_room(situation: Situation) -> bool {
     source_rules(situation) > maps::RULES
 }

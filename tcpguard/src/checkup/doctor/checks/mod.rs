@@ -16,7 +16,7 @@ use super::facts::Facts;
 /// A check.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Check {
-    /// Whether it is about interfaces, and not about the host.
+    /// True if it is about interfaces, and not about the host.
     pub(super) of_interfaces: bool,
     /// Returns its findings.
     pub(super) run: fn(&Facts) -> Vec<Finding>,
