@@ -28,6 +28,14 @@ struct Finding {
     rule: String,
 }
 
+/// The words and findings of all files.
+#[derive(Default)]
+struct Reading {
+    /// Words of the comments of each Rust file, by its path.
+    comments: Vec<(String, Vec<String>)>,
+    findings: Vec<Finding>,
+}
+
 /// Checks the Rust files and the Markdown pages of the repository.
 ///
 /// # Errors
@@ -35,36 +43,34 @@ struct Finding {
 /// and each bound on pronouns that is exceeded.
 pub fn check(workspace: &Workspace) -> Result<()> {
     let glossary = Glossary::parse(&text(&workspace.root.join(GLOSSARY))?)?;
-    let (comments, findings) = read(workspace, &glossary)?;
+    let reading = read(workspace, &glossary)?;
     let exceptions = Exceptions::read(&workspace.root)?;
-    let mut broken = exceptions.compare(&findings, |rule| glossary.terms(rule));
-    broken.extend(bounds::exceeded(&comments));
+    let mut broken = exceptions.compare(&reading.findings, |rule| glossary.terms(rule));
+    broken.extend(bounds::exceeded(&reading.comments));
     if !broken.is_empty() {
         bail!("wording (terms: {GLOSSARY}):\n  {}", broken.join("\n  "));
     }
     Ok(())
 }
 
-/// Returns the words of the comments of each Rust file, and all findings.
-fn read(
-    workspace: &Workspace,
-    glossary: &Glossary,
-) -> Result<(Vec<(String, Vec<String>)>, Vec<Finding>)> {
-    let (mut comments, mut findings) = (Vec::new(), Vec::new());
+fn read(workspace: &Workspace, glossary: &Glossary) -> Result<Reading> {
+    let mut reading = Reading::default();
     for file in workspace.rust_files()? {
         let (path, text) = (relative(workspace, &file), text(&file)?);
         let source = source::rust(&text);
-        findings.extend(source.prose().flat_map(|prose| glossary.findings(&path, prose)));
-        findings.extend(heads::findings(&path, &source.comments));
-        comments.push((path, bounds::words(&source.comments)));
+        let findings = source.prose().flat_map(|prose| glossary.findings(&path, prose));
+        reading.findings.extend(findings);
+        reading.findings.extend(heads::findings(&path, &source.comments));
+        reading.comments.push((path, bounds::words(&source.comments)));
     }
     for file in workspace.files("md")? {
         let path = relative(workspace, &file);
         if path != GLOSSARY {
-            findings.extend(glossary.findings(&path, &source::markdown(&text(&file)?)));
+            let page = source::markdown(&text(&file)?);
+            reading.findings.extend(glossary.findings(&path, &page));
         }
     }
-    Ok((comments, findings))
+    Ok(reading)
 }
 
 fn text(path: &Path) -> Result<String> {
@@ -87,9 +93,9 @@ mod tests {
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
             let page = text(&workspace.root.join(GLOSSARY)).expect("the glossary is readable");
             let glossary = Glossary::parse(&page).expect("the glossary rejects words");
-            let (_, findings) = read(&workspace, &glossary).expect("every file is text");
+            let reading = read(&workspace, &glossary).expect("every file is text");
             let before = Exceptions::read(&workspace.root).expect("the list is readable");
-            let after = Exceptions::of(&findings);
+            let after = Exceptions::of(&reading.findings);
             before.may_become(&after).expect("the list only shrinks");
             after.write(&workspace.root).expect("the list is writable");
         }
