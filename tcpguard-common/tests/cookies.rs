@@ -1,4 +1,4 @@
-//! SYN, SYN-ACK with a cookie, ACK: the bytes that go back and forth, checked by other means than
+//! SYN, SYN-ACK with a cookie, ACK: the bytes of both directions, checked by other means than
 //! those that made them.
 
 use proptest::prelude::*;

@@ -216,7 +216,7 @@ fn only_the_tables_in_use_are_asked() {
 }
 
 proptest! {
-    /// Whatever rules there are, none keeps another one for other ports from dropping.
+    /// No rule keeps another one for other ports from dropping, in any set of rules.
     #[test]
     fn a_syn_is_dropped_exactly_if_some_rule_covers_its_source_and_port(
         rules in prop::collection::vec(

@@ -53,7 +53,7 @@ fn arriving(port: u16, flags: u8, numbers: [u32; 2]) -> Vec<u8> {
     frame(false, port, flags, numbers, &[])
 }
 
-/// A host under attack that drops strays, with one listener on every address.
+/// A host under attack that drops out-of-state segments, with one listener on every address.
 struct Host(Model);
 
 impl Host {
@@ -313,7 +313,7 @@ fn the_kernels_cookies_pass_whoever_sent_them() {
         ListenerEntry { mitigations, ..Default::default() };
     host.0.sockets.cookies.insert((flow(9), 41, 4711));
     assert_eq!(host.0.ingress(&arriving(9, ACK, numbers)), Reason::Segment, "the stack's own");
-    assert_eq!(good(&host), 2, "and none that the guard has sent");
+    assert_eq!(good(&host), 2, "and none that XDP has sent");
     assert_eq!(host.0.ingress(&arriving(10, ACK, numbers)), Reason::DropOutOfState);
 }
 
@@ -369,7 +369,7 @@ fn wrong_cookies_are_limited_but_not_a_clients() {
     assert_eq!(host.refused(), dropped);
     let good =
         good.map(|numbers| arriving(if numbers[1] == good[0][1] { 8 } else { 9 }, ACK, numbers));
-    assert_eq!(host.0.ingress(&good[0]), Reason::DropOutOfState, "a stranger waits");
+    assert_eq!(host.0.ingress(&good[0]), Reason::DropOutOfState, "an unvalidated source waits");
     assert_eq!(host.sees(7, RST), Reason::OutOfState, "resets are none");
     let client = Addr::from_v4(CLIENT);
     host.0.clients.insert(client, Client::default());

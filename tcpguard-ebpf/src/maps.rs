@@ -4,13 +4,12 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
     ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, RetryLine, ReturnedCookies,
     RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord,
-    SynSamples,
+    SynSamples, maps as size,
 };
 use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template,
@@ -175,7 +174,7 @@ fn slot(ifindex: u32) -> Option<u8> {
     Some(if (ifindex as usize) < size::MAX_IFINDEX { slots[place] } else { 0 })
 }
 
-/// Whether nothing that comes in by an interface has come by an attached one.
+/// Returns whether nothing that comes in by an interface has come by an attached one.
 #[inline(always)]
 pub fn is_unguarded(ifindex: u32) -> bool {
     slot(ifindex) == Some(size::UNGUARDED)

@@ -13,7 +13,7 @@ use tcpguard_common::wire::Segment;
 
 /// `BPF_TCP_LISTEN` of the kernel's `bpf.h`.
 pub const LISTEN: u32 = 10;
-/// `BPF_F_CURRENT_NETNS`.
+/// The kernel's `BPF_F_CURRENT_NETNS`.
 const CURRENT_NETNS: u64 = u64::MAX;
 /// Nanoseconds in a tick of the kernel's TCP timestamps.
 const TIMESTAMP_NS: u64 = 1_000_000;
@@ -58,7 +58,7 @@ unsafe fn lookup<T>(ctx: *mut c_void, tuple: *mut T) -> *mut bpf_sock {
     unsafe { bpf_skc_lookup_tcp(ctx, tuple.cast::<bpf_sock_tuple>(), length, CURRENT_NETNS, 0) }
 }
 
-/// Whether that socket is one of the flow's own connection, in whatever state.
+/// Returns whether that socket is one of the flow's own connection, in whatever state.
 ///
 /// # Safety
 /// `ctx` must be the context that the program was called with.
@@ -76,7 +76,7 @@ pub unsafe fn is_connected(ctx: *mut c_void, flow: &FlowKey) -> bool {
     }
 }
 
-/// Whether a socket has the addresses and ports of this flow, of which the client is this host. Its family
+/// Returns whether a socket has the addresses and ports of this flow, of which the client is this host. Its family
 /// says nothing: IPv4 connections of a dual-stack listener begin with that one's.
 ///
 /// # Safety

@@ -32,7 +32,7 @@ pub struct CleanUp {
 }
 
 impl CleanUp {
-    /// Whether a client's half-open entry of at least this age is removed. `flow` is the recorded handshake.
+    /// Returns whether a client's half-open entry of at least this age is removed. `flow` is the recorded handshake.
     pub fn removes(&self, client: IpAddr, age: Duration, flow: Option<&Flow>) -> bool {
         let old = age >= self.older_than;
         // The time of the answer is unknown: a rule for its source may have let it pass on purpose.

@@ -58,12 +58,12 @@ pub enum Command {
         /// The mitigation.
         mitigation: Mitigation,
     },
-    /// Let the signature rules for every listener spare this one from now on, or no longer. A listener that is
-    /// new, or that an earlier run has spared, is not.
+    /// Exclude this listener from signature rules for every listener from now on, or no longer. A new listener is not
+    /// excluded, nor is one that an earlier run has excluded.
     SpareListener {
-        /// Listener that is spared, or no longer.
+        /// Listener that is excluded, or no longer.
         listener: ListenerId,
-        /// Whether the listener is spared from now on.
+        /// True if the listener is excluded from now on.
         spared: bool,
     },
     /// Set the kernel's action on a rule match.
@@ -73,7 +73,7 @@ pub enum Command {
     LimitClosedPorts {
         /// SYNs a second, on all CPUs together.
         per_second: Option<u32>,
-        /// Whether the stack's resets leave where they are not seen. A port is then held to be closed when a SYN
+        /// True if the stack's resets leave where they are not seen. A port is then held to be closed when a SYN
         /// comes there.
         unseen: bool,
     },

@@ -102,7 +102,7 @@ impl CounterDelta {
         &mut self.egress_check
     }
 
-    /// Whether the stack's replies to the seemingly unanswered SYNs leave unseen, and a full queue drops
+    /// Returns whether the stack's replies to the seemingly unanswered SYNs leave unseen, and a full queue drops
     /// none of these SYNs.
     pub fn hides_replies(&self) -> bool {
         self.hides
@@ -114,7 +114,7 @@ impl CounterDelta {
         delta.map_or(0, |delta| self.fates(&delta, mode, one_sided).unanswered)
     }
 
-    /// Whether its answers are not seen and its completions are all the same.
+    /// Returns whether its answers are not seen and its completions are all the same.
     fn is_unseen(&self, delta: &ListenerCounters) -> bool {
         self.egress_check.verdict() == Egress::Unseen && delta.established.is_some()
     }
@@ -236,7 +236,7 @@ fn third_acks(delta: &ListenerCounters, waiting: bool) -> (u64, [u64; LATE_POLLS
     (established, delta.late.map(share))
 }
 
-/// Whether the accept queue is full, or was, since it may drain between two polls.
+/// Returns whether the accept queue is full, or was, since it may drain between two polls.
 fn is_full(around: &PollContext) -> bool {
     around.queues.is_some_and(|queues| queues.is_accept_full(around.overflowed))
 }

@@ -42,7 +42,7 @@ const HELD: Duration = Duration::from_secs(30);
 /// none.
 const TAKEN: u32 = 16;
 
-/// Whether the SYN-ACKs of a listener leave by an attached interface.
+/// State of the test whether the SYN-ACKs of a listener leave by an attached interface.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Egress {
@@ -70,7 +70,7 @@ struct Poll {
 }
 
 impl Poll {
-    /// Whether nothing was counted, so that the poll adds nothing to any sum.
+    /// Returns whether nothing was counted, so that the poll adds nothing to any sum.
     fn is_blank(&self) -> bool {
         let Self { at: _, syns, syn_acks, completed, cookies, unanswered } = self;
         [syns, syn_acks, completed, cookies, unanswered] == [&0; 5]
@@ -164,7 +164,7 @@ impl EgressCheck {
         self.polls.iter().map(count).sum()
     }
 
-    /// Whether one of these proofs stands; `None` until the routes say so.
+    /// Returns whether one of these proofs stands; `None` until the routes say so.
     fn weigh(&mut self, now: Timestamp, counted: &[Proof]) -> Option<bool> {
         if counted.is_empty() && self.doubt.is_none() {
             return Some(false);
@@ -210,26 +210,26 @@ impl EgressCheck {
         self.verdict
     }
 
-    /// Whether a count of the queue would help to decide: there are many SYNs, and replies are missing.
+    /// Returns whether a count of the queue would help to decide: there are many SYNs, and replies are missing.
     pub fn asks_for_count(&self) -> bool {
         let silent =
             || self.sum(|poll| poll.syns) >= UNANSWERED && self.sum(|poll| poll.syn_acks) == 0;
         self.verdict != Egress::Unseen && (silent() || self.leaves_many_unanswered())
     }
 
-    /// Whether many SYNs have been left without an answer, of those that have had a poll's time.
+    /// Returns whether many SYNs have been left without an answer, of those that have had a poll's time.
     fn leaves_many_unanswered(&self) -> bool {
         let before = self.polls.iter().rev().skip(1);
         let unanswered = before.map(|poll| poll.unanswered).sum::<u64>();
         unanswered >= UNANSWERED && unanswered * BY_CHANCE >= self.sum(|poll| poll.syns)
     }
 
-    /// Whether the verdict waits for the routes of unanswered sources.
+    /// Returns whether the verdict waits for the routes of unanswered sources.
     pub fn waits_for_routes(&self) -> bool {
         self.doubt.as_deref().is_some_and(Doubt::waits)
     }
 
-    /// Whether these routes would help to decide.
+    /// Returns whether these routes would help to decide.
     pub fn asks_for_routes(&self, now: Timestamp) -> bool {
         let worth = self.verdict != Egress::Unseen
             && self.leaves_many_unanswered()

@@ -71,9 +71,9 @@ pub struct Engine {
     recurrence: Recurrence,
     sampling: Sampling,
     saturation: Saturation,
-    /// Whether more SYNs arrive than this host can answer.
+    /// True if more SYNs arrive than this host can answer.
     saturated: bool,
-    /// Whether queues dropped SYNs that a count would attribute to their listeners.
+    /// True if queues dropped SYNs that a count would attribute to their listeners.
     uncounted: bool,
     /// Incidents that an earlier run left open, until their listeners are known.
     left_open: Vec<IncidentReport>,
@@ -89,7 +89,7 @@ pub struct Engine {
     rolled: Option<RollUp>,
     everybody: Everybody,
     past: VecDeque<IncidentReport>,
-    /// Whether closed incidents are kept there.
+    /// True if closed incidents are kept there.
     keeps_past: bool,
     /// Handshakes a second that complete at listeners after a signature rule has let their retransmitted SYNs
     /// pass; no entry where none do.

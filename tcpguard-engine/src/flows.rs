@@ -77,7 +77,7 @@ impl Flows {
         self.by_listener.values().map(Vec::len).sum()
     }
 
-    /// Whether there are no flows.
+    /// Returns whether there are no flows.
     pub fn is_empty(&self) -> bool {
         self.by_listener.is_empty()
     }
@@ -175,6 +175,6 @@ mod tests {
         let flows: Flows = [late].into_iter().collect();
         let hours =
             flows.of(ListenerId(1), |state| state).next().unwrap().done_at.unwrap().since(SYN_AT);
-        assert_eq!(hours.as_secs() / 60, 71, "the most that is told apart");
+        assert_eq!(hours.as_secs() / 60, 71, "the most that is distinguished");
     }
 }

@@ -206,7 +206,7 @@ impl Host {
         }
     }
 
-    /// Whether frames that cannot be read are dropped, as far as the configuration leaves that to the engine.
+    /// Returns whether frames that cannot be read are dropped, as far as the configuration leaves that to the engine.
     pub fn drops_beyond(&self) -> bool {
         self.is_open(IncidentClass::Evasion) && self.beyond.pressed
     }
@@ -344,7 +344,7 @@ impl Host {
         closed.chain(only_open.copied()).filter(|probe| scan::is_scanner(probe, settings)).collect()
     }
 
-    /// Whether an incident of this class is open.
+    /// Returns whether an incident of this class is open.
     pub fn is_open(&self, class: IncidentClass) -> bool {
         self.incidents().any(|incident| incident.class() == class)
     }

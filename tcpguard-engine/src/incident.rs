@@ -51,7 +51,7 @@ pub(crate) struct Incident {
     required_agreements: u32,
     /// Time from which another class may be found.
     judged_from: Timestamp,
-    /// Whether the verdict so far holds only until more evidence is there.
+    /// True if the verdict so far holds only until more evidence is there.
     provisional: bool,
     signal: Signal,
     started: Timestamp,
@@ -390,7 +390,7 @@ impl Incident {
         self.wanted.split_off(kept.min(self.wanted.len()))
     }
 
-    /// Whether a rule is asked for already.
+    /// Returns whether a rule is asked for already.
     pub fn wants(&self, matcher: &Matcher) -> bool {
         self.wanted.iter().any(|wanted| wanted.matcher == *matcher)
     }
@@ -445,7 +445,7 @@ impl Incident {
         self.declined.refuse(*matcher, until);
     }
 
-    /// Whether a rule, or one that it would include, has been refused.
+    /// Returns whether a rule, or one that it would include, has been refused.
     pub fn has_refused(&self, now: Timestamp, matcher: &Matcher) -> bool {
         self.declined.has(now, matcher)
     }
@@ -486,7 +486,7 @@ impl Incident {
         })
     }
 
-    /// Whether a rule that is asked for covers a flow. One for a single listener, which an incident of the
+    /// Returns whether a rule that is asked for covers a flow. One for a single listener, which an incident of the
     /// host may have taken over, says nothing of flows at the others.
     pub fn covers(&self, flow: &Failing) -> bool {
         self.wanted.iter().any(|wanted| match wanted.matcher {
@@ -502,7 +502,7 @@ impl Incident {
         self.notified.actions = self.actions.len();
     }
 
-    /// Whether an alert is due now. If so, it counts as sent, and the class of the previous alert is
+    /// Returns whether an alert is due now. If so, it counts as sent, and the class of the previous alert is
     /// returned.
     pub fn news(&mut self, now: Timestamp) -> Option<IncidentClass> {
         let syn_rate = self.rate;

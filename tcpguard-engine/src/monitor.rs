@@ -121,7 +121,7 @@ pub(crate) struct Residual {
 }
 
 impl Residual {
-    /// Whether it is worth a mitigation of its own.
+    /// Returns whether it is worth a mitigation of its own.
     pub fn matters(&self, settings: &Settings) -> bool {
         self.flows >= settings.residual_flows && self.share >= settings.residual_share
     }
@@ -323,7 +323,7 @@ impl ListenerMonitor {
         self.pressure_kind
     }
 
-    /// Whether the accept queue is the bottleneck.
+    /// Returns whether the accept queue is the bottleneck.
     pub fn overloaded(&self, settings: &Settings) -> bool {
         self.pressure.overloaded(settings)
     }
@@ -387,7 +387,7 @@ impl ListenerMonitor {
             queues.map(|queues| Queues { half_open: queues.half_open.or(last), ..queues });
     }
 
-    /// Whether clients come, and the time that their handshakes take is not known yet. Failures are then
+    /// Returns whether clients come, and the time that their handshakes take is not known yet. Failures are then
     /// known a second later.
     pub fn needs_rtt(&self, settings: &Settings) -> bool {
         !self.clients.is_known()
@@ -395,7 +395,7 @@ impl ListenerMonitor {
             && self.window.last(RATE_SPAN).completed >= NEW_CLIENTS
     }
 
-    /// Whether anything is the matter: then nothing is learned, and queues are counted often.
+    /// Returns whether anything is the matter: then nothing is learned, and queues are counted often.
     pub fn is_suspicious(&self) -> bool {
         self.suspect.is_some()
             || self.handshakes_failed()
@@ -403,7 +403,7 @@ impl ListenerMonitor {
             || self.occupancy.high()
     }
 
-    /// Whether all is calm, and nothing piles up that may be an attack.
+    /// Returns whether all is calm, and nothing piles up that may be an attack.
     pub fn learns(&self, settings: &Settings) -> bool {
         !self.is_suspicious() && !self.evaded && !self.slow.rising(settings)
     }
@@ -467,7 +467,7 @@ impl ListenerMonitor {
         self.queues.filter(|_| fresh).and_then(|queues| queues.half_open)
     }
 
-    /// Whether cookies are not available here, or do not suffice where they have been sent for a while. The
+    /// Returns whether cookies are not available here, or do not suffice where they have been sent for a while. The
     /// agent may act since `enforced`, and acts according to `mode`.
     pub fn is_without_cookies(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
         if self.kind != ListenerKind::Local || self.egress() == Egress::Unseen {
@@ -548,7 +548,7 @@ impl ListenerMonitor {
         self.opening_since(id, from, &suspect, evidence, settings)
     }
 
-    /// Whether cookies answer here, have done so for as long as it takes to see that clients return them, and
+    /// Returns whether cookies answer here, have done so for as long as it takes to see that clients return them, and
     /// can answer all SYNs. A host that is `saturated` cannot answer all.
     pub fn is_answered(&self, now: Timestamp, saturated: bool, settings: &Settings) -> bool {
         let lasts = self.ladder.lasts(Mitigation::Cookies, now);

@@ -48,7 +48,7 @@ impl Ports {
         Ok(Self { certain })
     }
 
-    /// Whether it is every port.
+    /// Returns whether it is every port.
     pub const fn is_every(&self) -> bool {
         self.certain[0] == 0
     }
@@ -65,7 +65,7 @@ impl Ports {
         every.into_iter().chain(self.certain.into_iter().filter(|port| *port != 0).map(Some))
     }
 
-    /// Whether a SYN to `port` is one to these.
+    /// Returns whether a SYN to `port` is one to these.
     pub fn contains(&self, port: u16) -> bool {
         self.is_every() || self.certain().contains(&port)
     }

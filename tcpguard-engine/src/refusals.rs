@@ -25,7 +25,7 @@ pub(crate) struct Refusals {
     unanswered: BTreeMap<ListenerId, u64>,
     /// Listeners with an overflowing accept queue.
     overflowing: Vec<ListenerId>,
-    /// Whether a count of the queues would show more.
+    /// True if a count of the queues would show more.
     uncounted: bool,
 }
 
@@ -76,7 +76,7 @@ impl Refusals {
         Some(self.total.saturating_sub(others).min(*own))
     }
 
-    /// Whether a count of the queues would show the listeners of the dropped SYNs.
+    /// Returns whether a count of the queues would show the listeners of the dropped SYNs.
     pub fn ask_for_count(&self) -> bool {
         self.uncounted
     }

@@ -213,7 +213,7 @@ impl IncidentClass {
         }
     }
 
-    /// Whether it is a SYN flood: the classes for which something is dropped.
+    /// Returns whether it is a SYN flood: the classes for which something is dropped.
     pub const fn is_flood(self) -> bool {
         match self {
             Self::RandomSpoofed
@@ -230,13 +230,13 @@ impl IncidentClass {
         }
     }
 
-    /// Whether it concerns the whole host and no listener: nothing is known of handshakes there, and no
+    /// Returns whether it concerns the whole host and no listener: nothing is known of handshakes there, and no
     /// rule is made.
     pub const fn is_of_host(self) -> bool {
         matches!(self, Self::Scan | Self::Reflection | Self::ClosedPorts | Self::Evasion)
     }
 
-    /// Whether it is about real clients that are too many, rather than about failing handshakes.
+    /// Returns whether it is about real clients that are too many, rather than about failing handshakes.
     pub const fn is_pressure(self) -> bool {
         matches!(self, Self::FlashCrowd | Self::ListenerOverload)
     }
@@ -301,7 +301,7 @@ pub struct IncidentReport {
     /// The signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
     /// `answers`, `closed_ports` or `beyond_bounds`.
     pub signal: String,
-    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the gate items
+    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the indicators
     /// that hold, silence, a surge and unreachable sources. A verdict on counters has a value of its own.
     pub confidence: f64,
     /// The numbers behind the verdict, at the last inspection.
@@ -399,7 +399,7 @@ pub struct Evidence {
     pub beyond_dropped_rate: f64,
     /// Half-open handshakes and the limit, where known.
     pub half_open: Option<(u32, u32)>,
-    /// The gate items, each with whether it holds.
+    /// The attack indicators, each with whether it holds.
     pub gate: Vec<Indicator>,
 }
 
@@ -408,7 +408,7 @@ pub struct Evidence {
 pub struct Indicator {
     /// Short name.
     pub name: String,
-    /// Whether it speaks for an attack.
+    /// True if it speaks for an attack.
     pub holds: bool,
     /// The numbers, in words.
     pub detail: String,

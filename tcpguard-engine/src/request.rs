@@ -43,7 +43,7 @@ pub enum Request {
     ImportRules {
         /// The rules.
         rules: Vec<RuleToImport>,
-        /// Whether the operators' other rules stay as they are: then rules are only added and changed.
+        /// True if the operators' other rules stay as they are: then rules are only added and changed.
         merge: bool,
         /// User id of the operator.
         uid: u32,
@@ -68,10 +68,10 @@ pub enum Request {
         reason: String,
         /// User id of the operator.
         uid: u32,
-        /// Whether the prefix may be very wide.
+        /// True if the prefix may be very wide.
         force: bool,
     },
-    /// Take back every exemption within `net` that an operator asked for.
+    /// Revoke every exemption within `net` that an operator asked for.
     Disallow {
         /// Sources that are no longer exempt.
         net: IpNet,
@@ -172,7 +172,7 @@ pub struct RuleToImport {
 }
 
 impl RuleToImport {
-    /// Whether that is this rule.
+    /// Returns whether that is this rule.
     pub(crate) fn is(&self, rule: &Rule) -> bool {
         rule.matcher == Matcher::Source(self.net.trunc(), self.ports)
     }

@@ -85,7 +85,7 @@ pub struct RouteQuestion {
     pub server: IpAddr,
 }
 
-/// Whether no host can have the source address of a packet: "this network" and loopback (RFC 6890), multicast
+/// Returns whether no host can have the source address of a packet: "this network" and loopback (RFC 6890), multicast
 /// (RFC 1112 §4) and the limited broadcast (RFC 919); of IPv6 the unspecified, the loopback and the IPv4-compatible
 /// addresses, IPv4-mapped ones and multicast (RFC 4291 §2.5, §2.7). Documentation prefixes are not among them,
 /// because they are in use in laboratories. Nor is the reserved part of IPv4 (240/4), which is in use in networks
@@ -229,14 +229,14 @@ impl Routes {
         }
     }
 
-    /// Whether unseen replies are the sources' doing: those to clients would be seen, and those to most of
+    /// Returns whether unseen replies are the sources' doing: those to clients would be seen, and those to most of
     /// the unanswered sources would not.
     pub fn blame_the_sources(&self) -> bool {
         self.home == Home::Guarded && self.ordinary.is_some_and(|share| share < 0.5)
     }
 
-    /// Whether unseen replies are the listener's own: those to clients and to most of the unanswered sources leave
-    /// where they are not seen.
+    /// Returns whether unseen replies are the listener's own: those to clients and to most of the unanswered
+    /// sources leave where they are not seen.
     pub fn blame_the_listener(&self) -> bool {
         self.home == Home::Elsewhere && self.hidden >= 0.5
     }
@@ -395,7 +395,7 @@ mod tests {
         let clients = [(Client, Route::Guarded, 14), (Client, Route::Elsewhere(9), 2)];
         let with = |odd| said(&[(Unanswered, Route::Elsewhere(odd), 64), clients[0], clients[1]]);
         assert_eq!((with(9).unreachable, with(10).unreachable), (0.0, 1.0));
-        assert!(with(9).blame_the_sources(), "most clients are answered where the guard sees it");
+        assert!(with(9).blame_the_sources(), "most clients are answered where the agent sees it");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{Listener, ListenerId, Mitigation, Ports, Timestamp};
 )]
 pub struct RuleId(pub u32);
 
-/// One drop rule. Every rule ends by itself.
+/// One drop rule. Every rule expires.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Its name.

@@ -92,7 +92,7 @@ pub struct Sample {
     pub lost: u64,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
-    /// Whether outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt,
+    /// True if outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt,
     /// third ACKs are recognised by their sequence number alone, and the verdict is less sure.
     pub one_sided: bool,
 }
@@ -322,7 +322,7 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Whether the accept queue is full: by its length; or by overflows of the host while it is at least half
+    /// Returns whether the accept queue is full: by its length; or by overflows of the host while it is at least half
     /// full, because it may drain between two polls.
     pub(crate) fn is_accept_full(&self, overflowed: bool) -> bool {
         let (limit, waiting) = (u64::from(self.backlog), u64::from(self.accept));
@@ -417,6 +417,6 @@ impl Flow {
 
 /// Access to the clients that completed handshakes, for checks before a rule is made.
 pub trait KnownClients {
-    /// Whether any address within `net` completed a handshake in the last ten minutes.
+    /// Returns whether any address within `net` completed a handshake in the last ten minutes.
     fn completed_within(&self, net: &ipnet::IpNet) -> bool;
 }

@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(completed(0), Some(19), "as seen");
         assert_eq!(completed(1), Some(10 + 9 + 3), "at once, a tick later, and those of long ago");
         assert_eq!(completed(2), Some(10 + 14 + 3));
-        assert_eq!(completed(9), completed(2), "no more is told apart");
+        assert_eq!(completed(9), completed(2), "no more is distinguished");
         assert_eq!(followed(&ticks[..2]).matured(2), None, "not yet");
     }
 

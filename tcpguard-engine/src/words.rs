@@ -60,16 +60,16 @@ pub(crate) fn story(incident: &IncidentReport, mode: Mode) -> String {
     }
 }
 
-/// A source that sends less than this share of the failing SYNs dominates nothing.
+/// A source that sends less than this share of the SYNs of failing handshakes dominates nothing.
 const DOMINATES: f64 = 0.5;
 
 impl IncidentReport {
-    /// The source that most failing SYNs come from at present. The class may say so for a moment longer.
+    /// The source of most SYNs of failing handshakes at present. The class may say so for a moment longer.
     pub fn dominating_source(&self) -> Option<&SourceShare> {
         self.evidence.top_sources.first().filter(|top| top.share >= DOMINATES)
     }
 
-    /// Whether a rule against sources stands for it, or stood to its end.
+    /// Returns whether a rule against sources stands for it, or stood to its end.
     pub fn has_source_rules(&self) -> bool {
         self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
     }

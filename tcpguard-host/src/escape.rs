@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 
-/// Whether a character has no form of its own: a control character, which terminals obey, or one of
+/// Returns whether a character has no form of its own: a control character, which terminals obey, or one of
 /// [`is_format`].
 pub fn is_unseen(char: char) -> bool {
     char.is_control() || is_format(char)
 }
 
-/// Whether it is a format character (Unicode 16.0, General_Category Cf), or separates lines or paragraphs (Zl,
+/// Returns whether it is a format character (Unicode 16.0, General_Category Cf), or separates lines or paragraphs (Zl,
 /// Zp). A format character is invisible or turns the direction of the text after it (UAX #9), so that a name
 /// could be mistaken for another.
 pub const fn is_format(char: char) -> bool {

@@ -59,7 +59,7 @@ const PROGRAMS: [&str; 15] = [
 /// Punctuation that may surround a word.
 const PUNCTUATION: [char; 6] = ['(', ')', ',', ';', ':', '"'];
 
-/// Whether the last line of `text` says how to go on; nothing said is well.
+/// Returns whether the last line of `text` says how to go on; nothing said is well.
 pub fn is_named(text: &str) -> bool {
     let Some(last) = text.lines().rfind(|line| !line.trim().is_empty()) else {
         return true;

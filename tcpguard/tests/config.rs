@@ -60,7 +60,7 @@ fn the_shipped_file_changes_nothing() {
     assert_eq!(parse(SHIPPED).unwrap(), parse("").unwrap());
 }
 
-/// Whether a line of the shipped file is a key or the head of a block, both commented out.
+/// Returns whether a line of the shipped file is a key or the head of a block, both commented out.
 fn is_key(line: &str) -> bool {
     line.starts_with('#') && !line.starts_with("# ") && line != "#"
 }

@@ -180,7 +180,7 @@ fn an_import_says_what_became_of_the_rules() {
     );
     let (rules, words) = agent.imports().remove(1);
     assert_eq!(words, [false; 3], "the others go");
-    assert_eq!((rules[1].for_s, &rules[1].reason), (None, &None), "as it is there, or the usual");
+    assert_eq!((rules[1].for_s, &rules[1].reason), (None, &None), "as it is there, or the default");
     let (code, _, refused) = agent.run(&["rules", "import", "-", "--for", "25h"], list);
     assert_eq!(code, Some(2));
     assert!(refused.contains("24h is the longest"), "{refused}");

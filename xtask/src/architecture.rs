@@ -88,7 +88,7 @@ fn begins_tests(line: &str) -> bool {
     line.starts_with("mod tests {")
 }
 
-/// Whether `line` names the path segment `name`: `name::…`, `…::name` or `use name`, outside
+/// Returns whether `line` names the path segment `name`: `name::…`, `…::name` or `use name`, outside
 /// comments. A variable of the same name is something else.
 fn uses(line: &str, name: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();

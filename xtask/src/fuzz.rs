@@ -3,20 +3,20 @@
 //! What guides it is LLVM's own coverage, which stable rustc writes when it is asked for a pass by name.
 //! No sanitizer: the targets are safe code, and what they must not do they assert.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, builder::PossibleValuesParser};
-
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use tcpguard_support::corpus::{self, Input};
 
-use crate::{build, environment, process, setup, setup::Purpose, workspace::Workspace};
+use crate::setup::{self, Purpose};
+use crate::workspace::Workspace;
+use crate::{build, environment, process};
 
-/// What makes rustc count coverage, and code check itself.
+/// Flags that make rustc count coverage, and code check itself.
 const FLAGS: [&str; 8] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -48,10 +48,10 @@ const LONGEST_CORPUS: usize = 64 * 1024;
 const HEAD: &str = "Inputs that take every way through the target that was found: \
                     `cargo xtask fuzz --save` writes them.";
 
-/// What to look for.
+/// Options of the search.
 #[derive(Args)]
 pub struct Arguments {
-    /// Which target, or all of them
+    /// Target, or all of them
     #[arg(value_parser = names())]
     target: String,
     /// Seconds for each target
@@ -230,7 +230,7 @@ impl<'a> Fuzzer<'a> {
     }
 }
 
-/// How many of `inputs` fit into a file of `longest` bytes.
+/// Returns the number of `inputs` that fit into a file of `longest` bytes.
 fn that_fit(inputs: &[Input], longest: usize) -> usize {
     let mut length = corpus::write(HEAD, &[]).len();
     let fits = |input: &&Input| {
@@ -261,7 +261,7 @@ fn fresh(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
 }
 
-/// What libFuzzer has written into `directory`: names tell why (`crash-…`, `timeout-…`, `oom-…`).
+/// The input that libFuzzer has written into `directory`: its name has the reason (`crash-…`, `timeout-…`, `oom-…`).
 fn crash_in(directory: &Path) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -27,7 +27,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tcpguard_goals::Goal;
 
-use crate::{build::Profile, faults::Scale, test::Extent, workspace::Workspace};
+use crate::build::Profile;
+use crate::faults::Scale;
+use crate::test::Extent;
+use crate::workspace::Workspace;
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about, disable_help_subcommand = true)]
@@ -52,7 +55,7 @@ enum Verb {
     },
     /// Formatting, lints of host and BPF code, documentation, architecture rules
     Check,
-    /// Holds what the guard weighs to docs/budgets.json: instructions that a verifier walks, stack, bytes
+    /// Holds the size of tcpguard to docs/budgets.json: instructions that a verifier walks, stack, bytes
     /// of its programs and its maps. `check` does so too, but for the packaged program
     Budget {
         /// Make today's figures the budget, and keep what each may grow by
@@ -71,12 +74,12 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Tries what the guard promises, each beside a naive variant that fails, and prints the table
+    /// Tries the promises of tcpguard, each beside a naive variant that fails, and prints the table
     Faults {
         /// As often and as long as the promises say; otherwise in the short form of `test`
         #[arg(long)]
         full: bool,
-        /// What the tests draw from
+        /// Seed of the tests
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
         /// Goals to try, for example G5; all if none is given
@@ -84,12 +87,12 @@ enum Verb {
         goals: Vec<Goal>,
     },
     /// Mixed traffic, attacks and changes for an hour, in network namespaces: they cost the agent no
-    /// memory and no descriptors, and each attack is told once
+    /// memory and no descriptors, and each attack is alerted once
     Soak {
-        /// How long
+        /// Duration in minutes
         #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..))]
         minutes: u32,
-        /// What the schedule is drawn from
+        /// Seed of the schedule
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },

@@ -111,7 +111,7 @@ fn items<'a>(text: &'a str, section: &'a str) -> impl Iterator<Item = (usize, &'
     })
 }
 
-/// Whether a word is a test's name, which is a sentence, and no path, command or lint.
+/// Returns whether a word is a test's name, which is a sentence, and no path, command or lint.
 fn is_sentence(word: &str) -> bool {
     let is_letter = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_';
     word.chars().all(is_letter) && word.matches('_').count() >= 3
@@ -144,7 +144,7 @@ struct Row<'a> {
     /// Number of the line, from 1.
     line: usize,
     cells: Vec<&'a str>,
-    /// Whether the last column is headed `test`.
+    /// True if the last column is headed `test`.
     names_tests: bool,
 }
 

@@ -3,14 +3,14 @@
 //! Debian 12 as root is set up without a question asked. Anywhere else the exact commands are
 //! printed and nothing is touched, since a developer's machine is the developer's.
 
-use std::{fs, path::Path, process::Command};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    process,
-    toolchain::{self, BpfToolchain},
-};
+use crate::process;
+use crate::toolchain::{self, BpfToolchain};
 
 /// The purpose of a requirement. A verb asks only for the requirements that it uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Lab,
         what: "nft",
-        why: "sets the defences up that the guard is compared with",
+        why: "sets the defences up that tcpguard is compared with",
         present: || installed("nft"),
         debian: Repair::Packages(&["nftables"]),
         elsewhere: "install nftables",
@@ -154,7 +154,7 @@ const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Lab,
         what: "iptables",
-        why: "limits SYNs by source, as many hosts do: the guard is compared with that too",
+        why: "limits SYNs by source, as many hosts do: tcpguard is compared with that too",
         present: || ["iptables", "ip6tables", "iptables-legacy"].into_iter().all(installed),
         debian: Repair::Packages(&["iptables"]),
         elsewhere: "install iptables and iptables-legacy",
@@ -178,7 +178,7 @@ const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Lab,
         what: "xdp-loader and xdp-filter",
-        why: "put other XDP programs in the way, and beside the guard's",
+        why: "put other XDP programs in the way, and beside tcpguard's",
         present: || installed("xdp-loader") && installed("xdp-filter"),
         debian: Repair::Packages(&["xdp-tools"]),
         elsewhere: "install xdp-tools",
@@ -344,7 +344,7 @@ pub fn report() -> Result<()> {
     Ok(())
 }
 
-/// Whether this process has root's privileges.
+/// Returns whether this process has root's privileges.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -436,7 +436,7 @@ fn typed(command: &Command) -> String {
         .collect()
 }
 
-/// Whether `program` is on the path, or where the system or cargo puts programs for root.
+/// Returns whether `program` is on the path, or where the system or cargo puts programs for root.
 fn installed(program: &str) -> bool {
     std::env::split_paths(&toolchain::search_path())
         .chain(["/usr/sbin".into(), "/sbin".into()])

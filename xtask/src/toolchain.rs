@@ -77,7 +77,7 @@ impl BpfToolchain {
         command
     }
 
-    /// Whether clippy is installed for this compiler, in this compiler's version.
+    /// Returns whether clippy is installed for this compiler, in this compiler's version.
     pub fn has_clippy(&self) -> bool {
         let mut command = Command::new(self.sysroot.join("bin/clippy-driver"));
         environment::isolate(&mut command);

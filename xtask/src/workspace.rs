@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{build::Profile, environment, process};
+use crate::build::Profile;
+use crate::{environment, process};
 
 /// The directories of this checkout.
 pub struct Workspace {
@@ -80,7 +81,7 @@ impl Workspace {
     }
 
     /// The files that are `wanted`, outside of cargo's target directories and hidden ones, in order.
-    fn files(&self, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
+    pub fn files(&self, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         self.collect(&self.root, wanted, &mut files)?;
         files.sort();

@@ -85,7 +85,7 @@ impl Addr {
         }
     }
 
-    /// Whether no other host can have this address. The stack drops packets from such a source (RFC 1122
+    /// Returns whether no other host can have this address. The stack drops packets from such a source (RFC 1122
     /// §3.2.1.3, RFC 4291 §2.5 and §2.7), so no reply may be sent to it on the stack's behalf. Linux treats the
     /// reserved IPv4 range (240/4) like all other addresses, except for the limited broadcast address.
     #[inline(always)]

@@ -53,7 +53,7 @@ impl Bucket {
         Some(Self { full_at_ns: start + interval * tokens as u64 })
     }
 
-    /// Whether there is no token to be taken at `now_ns`.
+    /// Returns whether there is no token to be taken at `now_ns`.
     #[inline(always)]
     pub const fn is_empty(&self, now_ns: u64, rate: Rate) -> bool {
         self.after(now_ns, rate, 1).is_none()

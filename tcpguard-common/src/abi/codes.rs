@@ -150,7 +150,7 @@ impl Reason {
         }
     }
 
-    /// Whether the parser gave up at one of its bounds.
+    /// Returns whether the parser gave up at one of its bounds.
     #[inline(always)]
     pub const fn is_beyond_bounds(self) -> bool {
         self.bound() != 0

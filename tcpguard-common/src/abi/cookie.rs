@@ -92,7 +92,7 @@ impl SynAckRecord {
         Self { wscale, options, foreign_at, ..*seen }
     }
 
-    /// Whether a SYN-ACK leaves as those before, whatever address it is from: by the same way, from as far
+    /// Returns whether a SYN-ACK leaves as those before, whatever address it is from: by the same way, from as far
     /// away, and with a window of the same scale.
     #[inline(always)]
     pub(crate) const fn is_alike(&self, seen: &Self) -> bool {
@@ -118,7 +118,7 @@ impl SynAckRecord {
         self.options & option::WSCALE != 0
     }
 
-    /// Whether every SYN-ACK seen was the host's own.
+    /// Returns whether every SYN-ACK seen was the host's own.
     #[inline(always)]
     pub const fn is_own(&self) -> bool {
         self.options & Self::FOREIGN == 0

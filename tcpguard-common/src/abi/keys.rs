@@ -75,7 +75,7 @@ impl SignatureKey {
     /// The rule is for every listener. None has this number.
     pub const EVERY_LISTENER: u32 = u32::MAX;
 
-    /// Whether it belongs to this rule set.
+    /// Returns whether it belongs to this rule set.
     pub const fn is_of(&self, set: u64) -> bool {
         self.set == set as u16
     }
@@ -109,7 +109,7 @@ impl SourceV4 {
         Self { set: set as u16, port, addr }
     }
 
-    /// Whether it belongs to this set.
+    /// Returns whether it belongs to this set.
     pub const fn is_of(&self, set: u64) -> bool {
         self.set == set as u16
     }
@@ -137,7 +137,7 @@ impl SourceV6 {
         Self { set: set as u16, port, addr }
     }
 
-    /// Whether it belongs to this set.
+    /// Returns whether it belongs to this set.
     pub const fn is_of(&self, set: u64) -> bool {
         self.set == set as u16
     }
@@ -181,12 +181,12 @@ impl SourceHost {
         }
     }
 
-    /// Whether [`Self::new`] makes it: an IPv4 address is before zeros.
+    /// Returns whether [`Self::new`] makes it: an IPv4 address is before zeros.
     pub const fn is_canonical(&self) -> bool {
         self.set & Self::V6 != 0 || self.client[1] == 0
     }
 
-    /// Whether it belongs to this set.
+    /// Returns whether it belongs to this set.
     pub const fn is_of(&self, set: u64) -> bool {
         (self.set ^ set as u16) & !Self::V6 == 0
     }

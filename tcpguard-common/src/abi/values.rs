@@ -40,8 +40,8 @@ pub struct ListenerEntry {
     /// Bit `m` set: some signature rule of this listener uses mask code `m`. For the rules of every listener
     /// see [`super::Config::masks`].
     pub masks: u8,
-    /// The active mitigations, and whether the listener is spared: bits of [`ListenerEntry::OWN_COOKIES`] and those
-    /// after it.
+    /// The active mitigations, and the exclusion from rules for every listener: bits of
+    /// [`ListenerEntry::OWN_COOKIES`] and those after it.
     pub mitigations: u8,
     /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
     pub samples: u8,
@@ -80,9 +80,9 @@ pub struct RuleRef {
 }
 
 impl RuleRef {
-    /// An operator's own word: validated clients are not spared.
+    /// Made by an operator: validated clients are not exempt.
     pub const BY_OPERATOR: u32 = 1;
-    /// Made in spite of a protected address: those are not spared either.
+    /// Made in spite of a protected prefix: its addresses are not exempt either.
     pub const FORCED: u32 = 2;
     /// In a trie: its prefix is longer than an IPv6 /64. In `SOURCE_HOSTS`: a trie may have such rules
     /// beneath it, for the same port and of the same set.
@@ -92,7 +92,7 @@ impl RuleRef {
     /// Linux 6.1 refuses to read them.)
     pub const NONE: Self = Self { slot: u32::MAX, flags: 0 };
 
-    /// Whether it refers to a rule.
+    /// Returns whether it refers to a rule.
     #[inline(always)]
     pub const fn is_rule(self) -> bool {
         self.slot != Self::NONE.slot
@@ -193,7 +193,7 @@ pub struct LetThrough {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DropCacheSet {
-    /// The remembered SYNs, the newest first. High 20 bits: keyed hash of 4-tuple and sequence number, 0 in an
+    /// The dropped SYNs, the newest first. High 20 bits: keyed hash of 4-tuple and sequence number, 0 in an
     /// empty slot; low 12 bits: boot time of the drop in units of 2^23 ns (8.4 ms), wrapping after 34 s.
     pub places: [u32; 8],
 }

@@ -21,11 +21,11 @@ mod offer;
 mod siphash;
 mod table;
 
-pub use offer::{MAX_WSCALE, Offer};
-pub use table::{ENTRIES, floor};
+use siphash::SipHash;
 
 use crate::abi::{CookieKey, CookieSecret, FlowKey, option};
-use siphash::SipHash;
+pub use offer::{MAX_WSCALE, Offer};
+pub use table::{ENTRIES, floor};
 
 /// Version of the cookie format. It is raised with every change of the fields of a cookie, of the
 /// tables, of the input of the MAC, or of the meaning of [`crate::abi::option`]s. An agent takes over
@@ -101,7 +101,7 @@ pub struct Choice {
     index: u32,
     /// The low bits of the timestamp.
     options: u64,
-    /// Whether there is one.
+    /// True if there is one.
     stamped: bool,
     /// The other family has other sizes.
     v6: bool,

@@ -30,7 +30,7 @@ impl Offer {
         Self { mss, wscale, options }
     }
 
-    /// Whether it has this option.
+    /// Returns whether it has this option.
     #[inline(always)]
     pub const fn has(&self, option: u32) -> bool {
         self.options & option != 0

@@ -133,7 +133,7 @@ pub fn from_mss(index: u32, v6: bool) -> u16 {
     mss_at(MTU[index as usize & (ENTRIES - 1)], v6)
 }
 
-/// Whether an entry is not above a client's MTU. Entries below a family's floor mean the floor.
+/// Returns whether an entry is not above a client's MTU. Entries below a family's floor mean the floor.
 #[inline(always)]
 const fn fits(entry: u16, mtu: u16, v6: bool) -> bool {
     entry <= mtu || v6 && entry <= HEADERS_V6 + floor(true)

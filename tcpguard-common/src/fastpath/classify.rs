@@ -42,7 +42,7 @@ pub const fn classify(flags: u16) -> Class {
 }
 
 impl Class {
-    /// Whether any TCP may send it.
+    /// Returns whether any TCP may send it.
     #[inline(always)]
     pub const fn is_legal(self) -> bool {
         matches!(self, Self::Syn | Self::SynAck | Self::Ack | Self::Fin | Self::Rst)

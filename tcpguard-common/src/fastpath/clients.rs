@@ -121,14 +121,14 @@ fn network(config: &Config, client: &Addr) -> Option<u64> {
     if is_v4 { None } else { Some(hash::source(&config.hash_key, &client.network())) }
 }
 
-/// Whether the owner of an address may become a client.
+/// Returns whether the owner of an address may become a client.
 #[inline(always)]
 fn may_join<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64) -> bool {
     let network = network(config, client).and_then(|hash| tables.client_network(hash));
     network.is_none_or(|network| network.bucket.take(now, NETWORK_RATE))
 }
 
-/// Whether the completed handshake of a returning client counts.
+/// Returns the status of a returning client: whether its completed handshake counts.
 #[inline(always)]
 fn of_network<T: Tables>(config: &Config, tables: &mut T, client: &Addr, now: u64) -> ClientStatus {
     let network = network(config, client).and_then(|hash| tables.client_network(hash));

@@ -59,7 +59,7 @@ impl Mark {
         Self { place, minute: minute << FILTER_BITS, bits }
     }
 
-    /// Whether the word is of this minute and holds it.
+    /// Returns whether the word is of this minute and holds it.
     #[inline(always)]
     const fn is_in(&self, word: u64) -> bool {
         word & (!0 << FILTER_BITS | self.bits) == self.minute | self.bits
@@ -92,7 +92,7 @@ pub(super) fn note<T: Tables>(config: &Config, tables: &mut T, reset: &Segment) 
     }
 }
 
-/// Whether a SYN to where no listener is known is delivered to this host itself; counts it.
+/// Returns whether a SYN to where no listener is known is delivered to this host itself; counts it.
 #[inline(always)]
 pub(super) fn unclaimed<T: Tables>(tables: &mut T, server: &Addr) -> bool {
     let own = is_own(tables, server);
@@ -123,7 +123,7 @@ pub(super) fn over<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) 
     if enforced { Some(Reason::DropClosedPort) } else { None }
 }
 
-/// Whether the stack has refused a SYN there lately. Where its resets are not seen, one that comes now is held
+/// Returns whether the stack has refused a SYN there lately. Where its resets are not seen, one that comes now is held
 /// to be refused.
 #[inline(always)]
 fn is_closed<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
@@ -142,7 +142,7 @@ fn is_closed<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> boo
     closed
 }
 
-/// Whether the sender completed a handshake before, and does not send more SYNs than a client does.
+/// Returns whether the sender completed a handshake before, and does not send more SYNs than a client does.
 #[inline(always)]
 fn is_client<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
     clients::find(config, tables, &pkt.segment.flow.client.client())

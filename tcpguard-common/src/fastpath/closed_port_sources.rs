@@ -8,7 +8,7 @@
 use super::hash;
 use crate::abi::{ClosedPortSource, FlowKey, HashKey};
 
-/// A cell starts again after this long, in s. Slower scans are not distinguished from stray packets.
+/// A cell starts again after this long, in s. Slower scans are not distinguished from single packets.
 pub const WINDOW_S: u32 = 300;
 /// A source that was silent for so long, in s, gives its cell to the next one.
 pub const KEEP_S: u32 = 4;

@@ -20,7 +20,7 @@ const SPAN: u32 = 1_000;
 /// Handshakes of one network that count in this time.
 const MOST: u16 = 4;
 
-/// Whether cookies may be out for a listener's clients.
+/// Returns whether cookies may be out for a listener's clients.
 #[inline(always)]
 const fn takes_cookies(listener: &ListenerEntry) -> bool {
     listener.mitigations & (ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES) != 0
@@ -43,7 +43,7 @@ const fn moment(now_ns: u64) -> u32 {
     (now_ns >> UNIT) as u32
 }
 
-/// Whether a span that began at `since` is over at `at`. The clock of another CPU may be a little ahead.
+/// Returns whether a span that began at `since` is over at `at`. The clock of another CPU may be a little ahead.
 #[inline(always)]
 const fn is_over(since: u32, at: u32) -> bool {
     let age = at.wrapping_sub(since);

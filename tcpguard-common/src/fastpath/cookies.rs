@@ -43,7 +43,7 @@ impl HandedOver {
         Self { low: mark as u32, high: (mark >> 32) as u16, tick: tick as u16 }
     }
 
-    /// Whether `earlier` is the same one less than so many ticks before.
+    /// Returns whether `earlier` is the same one less than so many ticks before.
     #[inline(always)]
     pub const fn follows(self, earlier: Self, ticks: u16) -> bool {
         self.low == earlier.low
@@ -104,7 +104,7 @@ impl Origin {
     }
 }
 
-/// Whether a segment brings back a cookie.
+/// Result of the test of a segment for a cookie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Claim {
@@ -136,7 +136,7 @@ impl Claim {
 pub struct Accepted {
     /// The client's timestamp, 0 without.
     pub client_timestamp: u32,
-    /// The host's own timestamp of now, 0 without. The kernel sets the connection's clock by it, so
+    /// The host's present timestamp, 0 without. The kernel sets the connection's clock by it, so
     /// that the age of a timestamp that the client echoes is the round-trip time.
     pub host_timestamp: u32,
     /// The client's MSS, in bytes.
@@ -260,7 +260,7 @@ pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     Some(Reason::Cookie)
 }
 
-/// Whether it is an IPv6 packet with mapped IPv4 addresses: none of either, and the stack drops it.
+/// Returns whether it is an IPv6 packet with mapped IPv4 addresses: none of either, and the stack drops it.
 #[inline(always)]
 pub(super) const fn is_mixed(segment: &Segment) -> bool {
     let v6 = segment.quirks & quirk::IPV6 != 0;
@@ -268,7 +268,7 @@ pub(super) const fn is_mixed(segment: &Segment) -> bool {
     v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some()
 }
 
-/// Whether a frame came in by the interface by which SYN-ACKs of this record leave, to the Ethernet address and
+/// Returns whether a frame came in by the interface by which SYN-ACKs of this record leave, to the Ethernet address and
 /// with the VLAN tag that they have, and they are all the host's own. (A tag that the hardware took off is
 /// missing.)
 #[inline(always)]
@@ -294,7 +294,7 @@ pub trait RedeemStages {
     fn check(&mut self) -> Claim;
 }
 
-/// Whether a frame brings back a cookie. [`PacketCtx::accepted`] then describes the connection for the
+/// Tests a frame for a cookie. [`PacketCtx::accepted`] then describes the connection for the
 /// kernel.
 #[inline(always)]
 pub fn redeem<S: RedeemStages>(config: &Config, stages: &mut S) -> Claim {
@@ -379,7 +379,7 @@ pub fn redeem_check<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Claim {
     if retransmitted { Claim::Retransmitted } else { Claim::New }
 }
 
-/// The offer in the cookie that a segment brings back to XDP, if it is good, and the time of now as
+/// The offer in the cookie that a segment brings back to XDP, if it is good, and the present time as
 /// a timestamp.
 #[inline(always)]
 pub(super) fn returned<T: Tables>(tables: &T, pkt: &PacketCtx) -> Option<(Offer, u32)> {

@@ -18,7 +18,7 @@ pub(super) const fn weight(config: &Config, recorded_shift: u8) -> u64 {
 /// A segment holds no more data than this, in bytes.
 const LONGEST_DATA: u32 = 65_535;
 
-/// Whether `next` is the sequence number after a flow's SYN: of the data in it (TCP Fast Open,
+/// Returns whether `next` is the sequence number after a flow's SYN: of the data in it (TCP Fast Open,
 /// RFC 7413) none, some or all may have been taken.
 #[inline(always)]
 pub(super) const fn follows(flow: &Flow, next: u32) -> bool {
@@ -41,7 +41,7 @@ pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<Lis
     if any == 0 { None } else { tables.listener(u32::from(any) - 1) }
 }
 
-/// Whether packets to an address and port belong to a listener that is bound to all addresses of the
+/// Returns whether packets to an address and port belong to a listener that is bound to all addresses of the
 /// family.
 #[inline(always)]
 pub(super) fn is_bound_to_all<T: Tables>(tables: &T, key: &ListenerKey) -> bool {

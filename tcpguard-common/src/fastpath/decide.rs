@@ -31,24 +31,24 @@ pub struct PacketCtx {
     pub segment: Segment,
     /// The listener it is for, all-zero unless `known`.
     pub(super) listener: ListenerEntry,
-    /// Whether there is such a listener.
+    /// True if there is such a listener.
     pub(super) known: bool,
-    /// Whether its flow belongs to the sample.
+    /// True if its flow belongs to the sample.
     pub(super) sampled: bool,
-    /// Whether a handshake of its flow may be under way, if it is no SYN.
+    /// True if a handshake of its flow may be under way, if it is no SYN.
     pub(super) pending: bool,
     /// The active mitigations of its listener, as in [`ListenerEntry::stages`].
     pub(super) mitigations: u8,
     /// The evidence for its sender.
     pub(super) trust: Trust,
-    /// Whether it was answered with a cookie.
+    /// True if it was answered with a cookie.
     pub(super) answered: bool,
-    /// Whether it is delivered to this host itself, if it is a SYN to where no listener is known.
+    /// True if it is delivered to this host itself, if it is a SYN to where no listener is known.
     pub(super) own: bool,
     /// The rule that it matches, if the packet is to be counted for that rule later: its
     /// [`RuleRef::slot`](crate::abi::RuleRef).
     pub(super) slot: u32,
-    /// Whether that rule is about the packet's source.
+    /// True if that rule is about the packet's source.
     pub(super) by_source: bool,
     /// Sequence number of the SYN-ACK: the cookie.
     pub(super) isn: u32,
@@ -67,7 +67,7 @@ pub struct PacketCtx {
     pub(super) options: SynOptions,
     /// The cookie that the kernel made for it, if it was asked for one.
     pub(super) given: Given,
-    /// Whether the cookie that it may bring back may be checked.
+    /// True if the cookie that it may bring back may be checked.
     pub(super) checked: bool,
     /// Its timestamps, if it may bring back a cookie.
     pub(super) times: Timestamps,
@@ -78,9 +78,9 @@ pub struct PacketCtx {
 /// The further stages that a SYN needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SynPlan {
-    /// Whether a listener is known at its destination.
+    /// True if a listener is known at its destination.
     pub known: bool,
-    /// Whether there are rules that its source may match.
+    /// True if there are rules that its source may match.
     pub sources: bool,
     /// Take its fingerprint: a rule or the sample needs it.
     pub fingerprint: bool,

@@ -39,7 +39,7 @@ pub fn of_how_many(syns: &Pace) -> u8 {
     }
 }
 
-/// Whether a SYN is the one of `2^shift` that is remembered. Its hash decides, so that its retransmissions are
+/// Returns whether a SYN is the one of `2^shift` that is remembered. Its hash decides, so that its retransmissions are
 /// as well.
 #[inline(always)]
 pub fn is_remembered(hash: u64, shift: u8) -> bool {
@@ -53,7 +53,7 @@ fn tag(hash: u64) -> u32 {
     ((hash >> (32 + TIME_BITS)) as u32).max(1)
 }
 
-/// Whether a SYN is in its set.
+/// Result of the search for a SYN in its set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lookup {
     No,

@@ -15,7 +15,7 @@ const _: () = assert!(8 * EXEMPT_FILTER_BYTES == 2 * CLIENT_MARKS);
 const V4_BITS: u32 = 96 + 16;
 const V6_BITS: u32 = 48;
 
-/// Whether `source` is protected or allowlisted at `now_ns` of boot time.
+/// Returns whether `source` is protected or allowlisted at `now_ns` of boot time.
 #[inline(always)]
 pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bool {
     if tables.is_exempt_filter_clear(place(source)) {
@@ -24,7 +24,7 @@ pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bo
     u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > now_ns
 }
 
-/// Whether packets to an address are delivered to this host itself, according to the agent.
+/// Returns whether packets to an address are delivered to this host itself, according to the agent.
 #[inline(always)]
 pub(super) fn is_own<T: Tables>(tables: &T, addr: &Addr) -> bool {
     !tables.is_exempt_filter_clear(place(addr)) && tables.exempt_until_s(addr) == ExemptEntry::OWN

@@ -96,7 +96,7 @@ pub const fn syn(flow_hash: u64, sequence: u32) -> u64 {
     mix(flow_hash ^ (sequence as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// Whether a flow belongs to the sample of one in `2^shift`.
+/// Returns whether a flow belongs to the sample of one in `2^shift`.
 #[inline(always)]
 pub const fn sampled(flow_hash: u64, shift: u8) -> bool {
     flow_hash & ((1 << (shift & 31)) - 1) == 0

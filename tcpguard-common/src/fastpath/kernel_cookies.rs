@@ -26,9 +26,9 @@ pub struct KernelCookie {
 pub(super) struct Given {
     isn: u32,
     clock_ms: u32,
-    /// Whether there is one.
+    /// True if there is one.
     pub made: bool,
-    /// Whether the kernel will read the timestamp as it was sent.
+    /// True if the kernel will read the timestamp as it was sent.
     stamped: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn ask<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCt
     }
 }
 
-/// Whether SYNs to this listener are answered with cookies made by the kernel, and not with those made by XDP.
+/// Returns whether SYNs to this listener are answered with cookies made by the kernel, and not with those made by XDP.
 #[inline(always)]
 pub(super) const fn wanted(listener: &ListenerEntry) -> bool {
     let own_or_not = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;

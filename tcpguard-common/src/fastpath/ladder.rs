@@ -99,7 +99,7 @@ pub(super) const fn mitigations_in_force(
     listener.mitigations
 }
 
-/// Whether so many of a listener's SYNs arrive that only a part of them is followed.
+/// Returns whether so many of a listener's SYNs arrive that only a part of them is followed.
 #[inline(always)]
 pub(super) const fn thinned(mitigations: u8) -> bool {
     mitigations & (ANY_COOKIES | ListenerEntry::OVERLOAD) != 0
@@ -129,7 +129,7 @@ pub(super) fn recognise<T: Tables>(
         && (known || config.preexisting_connections != 0 || recorded && was_answered(tables, pkt))
 }
 
-/// Whether this very SYN was answered before, by the stack or with a cookie.
+/// Returns whether this very SYN was answered before, by the stack or with a cookie.
 #[inline(always)]
 fn was_answered<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
     sets::flow(tables, pkt.flow_hash, &pkt.segment.flow).is_some_and(|flow| {
@@ -162,7 +162,7 @@ pub(super) fn limit<T: Tables>(
     None
 }
 
-/// Whether the network that a reply goes to may get another one. If so, takes a token for it.
+/// Returns whether the network that a reply goes to may get another one. If so, takes a token for it.
 #[inline(always)]
 fn may_be_replied_to<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
     let (client, rate) = (&pkt.segment.flow.client, config.replies_per_network);
@@ -183,7 +183,7 @@ fn may_be_replied_to<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx
     has_share && tables.reply_limit(network).is_none_or(|bucket| bucket.take(pkt.now, rate))
 }
 
-/// Whether the stack is given a retransmitted SYN that a rule or a budget would keep from it.
+/// Returns whether the stack is given a retransmitted SYN that a rule or a budget would keep from it.
 ///
 /// A retransmission proves nothing: an attacker retransmits at will. So the stack gets no more of them
 /// than its queue can hold, from all senders together, and among all that are retransmitted a client's
@@ -230,7 +230,7 @@ fn dropped<T: Tables>(tables: &mut T, pkt: &PacketCtx, reason: Reason) -> Option
     Some(reason)
 }
 
-/// Whether a SYN may go on where first SYNs of unvalidated sources may not. Remembers it.
+/// Returns whether a SYN may go on where first SYNs of unvalidated sources may not. Remembers it.
 #[inline(always)]
 fn admit<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> bool {
     if pkt.trust == Trust::Unknown {
@@ -253,7 +253,7 @@ fn is_retransmitted<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
     }
 }
 
-/// Whether the sender is protected or allowlisted, and no more such SYNs come than may be a client's.
+/// Returns whether the sender is protected or allowlisted, and no more such SYNs come than may be a client's.
 #[inline(always)]
 fn exempt<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
     is_exempt(tables, &pkt.segment.flow.client, pkt.now)

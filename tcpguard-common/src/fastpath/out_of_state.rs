@@ -91,7 +91,7 @@ pub(super) fn judged<S: Stages>(config: &Config, stages: &mut S, reason: Reason)
     stages.out_of_state_judge(socket).unwrap_or(reason)
 }
 
-/// Whether the socket table is to be asked about the segment, and in [`PacketCtx`] whether its cookie may
+/// Returns whether the socket table is to be asked about the segment, and in [`PacketCtx`] whether its cookie may
 /// be checked. `completes`: it is known to complete a handshake.
 #[inline(always)]
 pub fn watched<F: Frame + ?Sized, T: Tables>(
@@ -132,13 +132,13 @@ pub fn watched<F: Frame + ?Sized, T: Tables>(
     true
 }
 
-/// Whether it may be the third ACK of a handshake.
+/// Returns whether it may be the third ACK of a handshake.
 #[inline(always)]
 fn brings_cookie(pkt: &PacketCtx) -> bool {
     matches!(classify(pkt.segment.flags), Class::Ack | Class::Fin)
 }
 
-/// Whether the number of wrong cookies at this listener is limited: it accepts cookies, and there
+/// Returns whether the number of wrong cookies at this listener is limited: it accepts cookies, and there
 /// is a limit.
 #[inline(always)]
 const fn is_limited(config: &Config, listener: &ListenerEntry) -> bool {
@@ -151,7 +151,7 @@ const fn rate(config: &Config) -> Rate {
     Rate { interval_ns: config.failed_cookie_ns, burst: FAILED_COOKIE_BURST }
 }
 
-/// Whether the limit of wrong cookies leaves room for another one, or it is a client's.
+/// Returns whether the limit of wrong cookies leaves room for another one, or it is a client's.
 #[inline(always)]
 fn may_check<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
     if !is_limited(config, &pkt.listener) {
@@ -216,7 +216,7 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     Some(Reason::DropOutOfState)
 }
 
-/// Whether SYN-ACKs leave where a frame came in, and are all the host's own, by the latest record:
+/// Returns whether SYN-ACKs leave where a frame came in, and are all the host's own, by the latest record:
 /// [`watched`] may have used a cached one from before a SYN-ACK of another origin was seen.
 #[inline(always)]
 fn answers_this_way<F: Frame + ?Sized, T: Tables>(

@@ -35,7 +35,7 @@ pub const fn mark(now_ns: u64) -> u8 {
     SET | (now_ns >> TICK) as u8 & TIME
 }
 
-/// Whether the third packet of a handshake that this mark stands for may still come at `now_ns`.
+/// Returns whether the third packet of a handshake that this mark stands for may still come at `now_ns`.
 #[inline(always)]
 pub const fn is_fresh(mark: u8, now_ns: u64) -> bool {
     // Clocks of two CPUs may stand in two ticks: a mark may be of the next one.

@@ -22,10 +22,10 @@ pub(super) const fn tick(now_ns: u64) -> u8 {
     (now_ns >> TICK) as u8
 }
 
-/// Whether the retransmission of a SYN at `now_ns` counts as a client's. `first`: the tick in which the SYN came
-/// first. `repeated`: how many retransmissions of it have counted so far. The waits of a client add up to 1, 3, 7
-/// and 15 times the first one. Where they do not double at once (`net.ipv4.tcp_syn_linear_timeouts`), some of its
-/// retransmissions do not count.
+/// Returns whether the retransmission of a SYN at `now_ns` counts as a client's. `first`: the tick in which the
+/// SYN came first. `repeated`: how many retransmissions of it have counted so far. The waits of a client add up
+/// to 1, 3, 7 and 15 times the first one. Where they do not double at once (`net.ipv4.tcp_syn_linear_timeouts`),
+/// some of its retransmissions do not count.
 #[inline(always)]
 pub(super) const fn is_clients(first: u8, repeated: u8, now_ns: u64) -> bool {
     let before = if repeated < TIMED { repeated } else { TIMED - 1 };

@@ -7,7 +7,7 @@ use super::ladder::Trust;
 use super::{PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash, source_rules};
 use crate::abi::{Config, EVERY_PORT, Mode, Reason, RuleRef};
 
-/// Whether the agent is gone. Without an agent no rule drops: the rules fail open.
+/// Returns whether the agent is gone. Without an agent no rule drops: the rules fail open.
 #[inline(always)]
 pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
     now.saturating_sub(config.heartbeat_ns) > config.heartbeat_limit_ns

@@ -10,7 +10,7 @@
 //! The IP identification stands apart: it differs from SYN to SYN, and only one mask compares it. It is
 //! asked for by itself, and by listeners that have such a rule.
 //!
-//! A rule may be for every listener but those that are spared. It is asked for after the listener's own under the
+//! A rule may be for every listener but the excluded ones. It is asked for after the listener's own under the
 //! same mask, and only under masks that such a rule has.
 
 use super::{PacketCtx, Tables};
@@ -118,7 +118,7 @@ impl SigCacheEntry {
         (sum.wrapping_mul(FACTOR) >> 48) as usize & (SIG_CACHE - 1)
     }
 
-    /// Whether both are results of the same search.
+    /// Returns whether both are results of the same search.
     #[inline(always)]
     const fn is_of(&self, other: &Self) -> bool {
         let ([a, b, c], [d, e, f]) = (self.words, other.words);

@@ -314,7 +314,7 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx, d
     count(tables, pkt.listener.id, |counters| counters.syn_retransmit += weight);
 }
 
-/// Whether a SYN with another sequence number than the recorded one goes on with that attempt.
+/// Returns whether a SYN with another sequence number than the recorded one goes on with that attempt.
 #[inline(always)]
 const fn is_same_attempt(flow: &Flow, pkt: &PacketCtx) -> bool {
     flow.listener == pkt.listener.id
@@ -386,7 +386,7 @@ pub fn reply_seen<T: Tables>(config: &Config, tables: &mut T, segment: &Segment)
     }
 }
 
-/// Whether there is anything to [`track`] in a segment that only a peer with a connection (or a
+/// Returns whether there is anything to [`track`] in a segment that only a peer with a connection (or a
 /// half-open one) sends. Most have their handshake long behind them.
 #[inline(always)]
 pub fn is_tracked<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx) -> bool {
@@ -399,7 +399,7 @@ pub fn is_tracked<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCt
     pkt.counted != 0 || pkt.pending
 }
 
-/// Whether a handshake of the segment's flow may be under way.
+/// Returns whether a handshake of the segment's flow may be under way.
 #[inline(always)]
 fn is_pending<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx) -> bool {
     let last_syn = *tables.last_syn_ns();
@@ -485,7 +485,7 @@ pub fn illegal<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> R
     }
 }
 
-/// Whether a frame that could not be read may be dropped for it, where the configuration says so of its
+/// Returns whether a frame that could not be read may be dropped for it, where the configuration says so of its
 /// bound. No source can be exempt, since the source is not known.
 #[inline(always)]
 pub fn drops_unread<T: Tables>(config: &Config, tables: &mut T) -> bool {

@@ -37,7 +37,7 @@ pub struct CachedSynAck {
 }
 
 impl CachedSynAck {
-    /// Whether it is this key's, of this tick. Port 0 has none: an empty slot holds it, and so does the
+    /// Returns whether it is this key's, of this tick. Port 0 has none: an empty slot holds it, and so does the
     /// listener of the agent's self-test, which has another record with each test.
     #[inline(always)]
     fn is_of(&self, key: &ListenerKey, tick: u64) -> bool {
@@ -104,7 +104,7 @@ pub(super) fn latest_of_listener<'t, T: Tables>(
     tables.syn_ack_record(&key).map(|record| &*record)
 }
 
-/// Whether the common record of a listener's SYN-ACKs stands for those from this address.
+/// Returns whether the common record of a listener's SYN-ACKs stands for those from this address.
 #[inline(always)]
 fn has_common<T: Tables>(tables: &T, key: &ListenerKey) -> bool {
     is_own(tables, &key.addr) && is_bound_to_all(tables, key)

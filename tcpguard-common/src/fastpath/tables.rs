@@ -28,7 +28,7 @@ pub trait Tables {
     /// The cell of a source that sends SYNs to where nothing listens; `index` is taken modulo the
     /// size.
     fn closed_port_source(&mut self, index: u64) -> Option<&mut ClosedPortSource>;
-    /// Whether the segment at hand belongs to the sample of one in `2^shift`.
+    /// Returns whether the segment at hand belongs to the sample of one in `2^shift`.
     fn segment_sampled(&mut self, shift: u8) -> bool;
 
     /// Headers of SYNs that this CPU has kept.
@@ -68,7 +68,7 @@ pub trait Tables {
     /// The slot of an IPv6 network of clients; `index` is taken modulo the size.
     fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork>;
 
-    /// Whether a mark of a client filter is set; filters other than 0 and 1 do not exist.
+    /// Returns whether a mark of a client filter is set; filters other than 0 and 1 do not exist.
     fn may_be_client(&self, filter: u32, mark: usize) -> bool;
     /// Sets a mark of both client filters.
     fn mark_client(&mut self, mark: usize);
@@ -91,7 +91,7 @@ pub trait Tables {
     fn rule_expiry_ns(&self, slot: u32) -> u64;
     /// Hit counters of a rule.
     fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits>;
-    /// Whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
+    /// Returns whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
     /// size.
     fn is_exempt_filter_clear(&self, place: usize) -> bool;
     /// The value of [`crate::abi::ExemptEntry`] for a protected or allowlisted address; 0 when it is

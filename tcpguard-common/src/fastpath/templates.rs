@@ -12,11 +12,9 @@
 //! exempt, if it may be a retransmission, or if its flow or its header belongs to a sample. A template is
 //! good for the rest of its tick, as a cached look-up is ([`super::signatures`]).
 
-use super::drop_cache::Lookup;
-use super::signatures::Compared;
-use super::{
-    PacketCtx, Tables, clients, distinct, drop_cache, exempt, hash, pace, samples, signatures,
-};
+use super::drop_cache::{self, Lookup};
+use super::signatures::{self, Compared};
+use super::{PacketCtx, Tables, clients, distinct, exempt, hash, pace, samples};
 use crate::abi::{Addr, Config, Mode, Pace, Reason, RuleRef};
 use crate::wire::{Frame, Window, flag};
 
@@ -74,7 +72,7 @@ struct Counted {
     listener: u32,
     unsampled: u64,
     mode: u8,
-    /// Whether it is one that is looked for, and remembered, in [`drop_cache`].
+    /// True if it is one that is looked for, and remembered, in [`drop_cache`].
     remembered: bool,
     /// Hash of the SYN, [`hash::syn`].
     hash: u64,
@@ -85,9 +83,9 @@ struct Counted {
 /// The address family of a frame that may have a template.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Family {
-    /// IPv4.
+    /// Internet Protocol version 4.
     V4,
-    /// IPv6.
+    /// Internet Protocol version 6.
     V6,
 }
 
@@ -394,7 +392,7 @@ impl Template {
         Some((place(head.u8::<57>(), head.u8::<19>()), template))
     }
 
-    /// Whether SYNs are dropped by it.
+    /// Returns whether SYNs are dropped by it.
     #[inline(always)]
     fn holds(&self, config: &Config, packets: u32, now: u64) -> bool {
         now < self.until_ns
@@ -403,7 +401,7 @@ impl Template {
             && packets < self.packets
     }
 
-    /// Whether the headers of an IPv4 frame are as here, but for their options.
+    /// Returns whether the headers of an IPv4 frame are as here, but for their options.
     #[inline(always)]
     fn is_of_v4<W: Window>(&self, head: &W) -> bool {
         let mut differs = self.differs(0, head.raw::<14>());
@@ -414,7 +412,7 @@ impl Template {
         differs == 0 && head.u32::<38>() != 0
     }
 
-    /// Whether the headers of an IPv6 frame are as here, but for their options.
+    /// Returns whether the headers of an IPv6 frame are as here, but for their options.
     #[inline(always)]
     fn is_of_v6<W: Window>(&self, head: &W) -> bool {
         let mut differs = self.differs(0, head.raw::<14>());
@@ -431,7 +429,7 @@ impl Template {
         piece & self.masks[number] ^ self.headers[number]
     }
 
-    /// Whether the options that begin at `AT`, `SECOND` and `THIRD` are as here.
+    /// Returns whether the options that begin at `AT`, `SECOND` and `THIRD` are as here.
     #[inline(always)]
     fn has_options<F, const AT: usize, const SECOND: usize, const THIRD: usize>(
         &self,

@@ -212,12 +212,12 @@ fn longest<'a, T>(nets: impl Iterator<Item = &'a (Net, T)>, addr: &Addr) -> Opti
     nets.filter(|(net, _)| contains(net, addr)).max_by_key(|((_, bits), _)| *bits)
 }
 
-/// Whether a prefix is that of one client.
+/// Returns whether a prefix is that of one client.
 fn is_host((addr, bits): &Net) -> bool {
     *bits == addr.client_bits()
 }
 
-/// Whether it is longer.
+/// Returns whether it is longer.
 fn is_narrow((addr, bits): &Net) -> bool {
     *bits > addr.client_bits()
 }

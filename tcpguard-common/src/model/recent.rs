@@ -60,7 +60,7 @@ impl<K: Copy + Eq + Hash, V, const SIZE: usize> Recent<K, V, SIZE> {
         self.young.len() + self.old.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

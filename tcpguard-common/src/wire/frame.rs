@@ -19,7 +19,7 @@ pub trait Frame {
     /// `N` bytes at `at`, or `None` where they are not all there: one check for all that is read of
     /// a header.
     fn window<const N: usize>(&self, at: usize) -> Option<Self::Window<'_, N>>;
-    /// Whether the frame has at least `length` bytes.
+    /// Returns whether the frame has at least `length` bytes.
     fn holds(&self, length: usize) -> bool;
     /// The byte at `at`, or `None` beyond the end.
     fn u8(&self, at: usize) -> Option<u8>;

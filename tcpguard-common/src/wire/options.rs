@@ -125,7 +125,7 @@ impl SynOptions {
 /// The timestamps option of a segment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Timestamps {
-    /// Whether there is one. (No `Option`: the compiler may copy the bytes that a `None` leaves
+    /// True if there is one. (No `Option`: the compiler may copy the bytes that a `None` leaves
     /// undefined, and the verifier refuses to read them.)
     pub present: bool,
     /// The sender's, 0 without.

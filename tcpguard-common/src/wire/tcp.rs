@@ -64,9 +64,9 @@ pub struct Segment {
     pub options_at: u16,
     /// End of the TCP options in the frame.
     pub options_end: u16,
-    /// Whether the segment carries data.
+    /// True if the segment carries data.
     pub payload: bool,
-    /// Whether the packet goes on in further fragments.
+    /// True if the packet goes on in further fragments.
     pub fragment: bool,
 }
 

@@ -25,7 +25,7 @@ pub(super) fn syn_ack(client: Addr, seq: u32) -> Vec<u8> {
     frame
 }
 
-/// Whether a client connects with its next SYN, with the kernel's sockets as they are. A SYN that is handed to
+/// Returns whether a client connects with its next SYN, with the kernel's sockets as they are. A SYN that is handed to
 /// the stack connects, and replaces the connection that there was. A returned cookie is found to be good, but it
 /// is of use only where the kernel finds the listening socket for it.
 fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
@@ -88,7 +88,7 @@ fn while_the_tables_are_new_the_socket_table_knows_whose_connections_are_left() 
         host.config.preexisting_connections = 1;
         host.sockets.connections.insert(flow(client));
         assert!(gets_in(&mut host, client, 1));
-        assert_eq!(flood(&mut host, 1_000, S, anybody).answered, 1_000, "strangers have none");
+        assert_eq!(flood(&mut host, 1_000, S, anybody).answered, 1_000, "new clients have none");
         assert_eq!(host.sockets.searches, 1_001);
         host.config.preexisting_connections = 0;
         assert!(!gets_in(&mut host, client, 2), "it would not have hung");

@@ -48,7 +48,7 @@ static QUEUE_OFFSETS: Global<QueueOffsets> = Global::new(QueueOffsets { queued: 
 #[derive(Default)]
 struct RequestAttributes {
     rcv_tsval: u32,
-    /// Used to set the connection's clock, for which the time of now is wanted.
+    /// Used to set the connection's clock, for which the present time is wanted.
     rcv_tsecr: u32,
     mss: u16,
     rcv_wscale: u8,
@@ -203,7 +203,7 @@ fn hand_over(ctx: &TcContext, pkt: &PacketCtx, claim: Claim) -> bool {
     }
 }
 
-/// Whether a listener's accept queue is full: `sk_acceptq_is_full` of include/net/sock.h.
+/// Returns whether a listener's accept queue is full: `sk_acceptq_is_full` of include/net/sock.h.
 ///
 /// # Safety
 /// `listener` must be a TCP socket that is held.

@@ -27,7 +27,7 @@ pub(super) struct Proof {
     answers: u64,
     /// Number of such replies that is a proof.
     needed: u64,
-    /// Whether routes of unanswered sources were asked for since.
+    /// True if routes of unanswered sources were asked for since.
     asked: bool,
 }
 
@@ -37,7 +37,7 @@ impl Proof {
         (answers >= needed).then_some(Self { at, answers, needed, asked: false })
     }
 
-    /// Whether it is a proof without the replies that left unseen because of their sources: all but this share.
+    /// Returns whether it is a proof without the replies that left unseen because of their sources: all but this share.
     fn stands(&self, ordinary: f64) -> bool {
         self.answers as f64 * ordinary >= self.needed as f64
     }
@@ -62,7 +62,7 @@ impl Doubt {
         self.taken = Some(now);
     }
 
-    /// Whether the stack took such SYNs within this time.
+    /// Returns whether the stack took such SYNs within this time.
     pub fn has_taken(&self, now: Timestamp, within: Duration) -> bool {
         self.taken.is_some_and(|taken| now.since(taken) <= within)
     }
@@ -72,7 +72,7 @@ impl Doubt {
         (self.proof, self.taken) = (None, None);
     }
 
-    /// Whether one of these proofs stands; `None` until the routes say so. A proof stands if no response came
+    /// Returns whether one of these proofs stands; `None` until the routes say so. A proof stands if no response came
     /// to the question of an earlier poll.
     pub fn weigh(&mut self, now: Timestamp, counted: &[Proof]) -> Option<bool> {
         let fresh = self.routes_within(now, FRESH).and_then(|routes| routes.ordinary);
@@ -91,12 +91,12 @@ impl Doubt {
         if self.proof.is_some() { None } else { Some(false) }
     }
 
-    /// Whether a proof waits for the routes.
+    /// Returns whether a proof waits for the routes.
     pub fn waits(&self) -> bool {
         self.proof.is_some()
     }
 
-    /// Whether it is time to ask for routes.
+    /// Returns whether it is time to ask for routes.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let explain = self.routes.is_some_and(|(_, routes)| routes.hidden > 0.0);
         let pause = if explain { FRESH } else { PAUSE };

@@ -44,7 +44,7 @@ const SHARING: Duration = Duration::from_secs(1);
 pub(super) struct Inspection {
     pub id: ListenerId,
     pub cohort: Cohort,
-    /// Whether these flows are enough for a verdict, or more of them were waited for long enough.
+    /// True if these flows are enough for a verdict, or more of them were waited for long enough.
     ready: bool,
     /// The verdict on these flows alone, where they are enough and are no flood.
     pub own: Option<Assessment>,
@@ -56,7 +56,7 @@ pub(super) struct Judged {
     /// The same without the flows that their clients reset, where there are any: they hold no slot in a queue, and
     /// are no reason for a rule.
     holding: Option<(Cohort, Assessment)>,
-    /// Whether it is the verdict on the failing handshakes of several listeners.
+    /// True if it is the verdict on the failing handshakes of several listeners.
     is_shared: bool,
 }
 
@@ -124,7 +124,7 @@ impl Engine {
         Some(Inspection { id, cohort, ready, own: None })
     }
 
-    /// Whether few enough handshakes fail at a listener that its own say little.
+    /// Returns whether few enough handshakes fail at a listener that its own say little.
     pub(super) fn is_thin(&self, inspection: &Inspection) -> bool {
         !inspection.ready || inspection.cohort.failing.len() < 2 * self.settings.common.distinct_min
     }
@@ -188,8 +188,8 @@ impl Engine {
         Some(Judged { all, holding, is_shared: pool.is_some() })
     }
 
-    /// Whether a suspicion is of handshakes that their own sources reset, and of no flood of them: these hold no
-    /// slot, and count as health checks.
+    /// Returns whether a suspicion is of handshakes that their own sources reset, and of no flood of them: these
+    /// hold no slot, and count as health checks.
     fn is_harmless(
         &mut self,
         now: Timestamp,
@@ -349,22 +349,22 @@ impl Engine {
         }
     }
 
-    /// Whether an alarm has waited for more evidence long enough.
+    /// Returns whether an alarm has waited for more evidence long enough.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.monitors.get(&id).and_then(|monitor| monitor.suspect);
         let patience = self.settings.common.evidence_patience;
         suspect.is_some_and(|suspect| now.since(suspect.since) >= patience)
     }
 
-    /// Whether a verdict may wait for more evidence.
+    /// Returns whether a verdict may wait for more evidence.
     fn may_wait(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.monitors.get(&id).and_then(|monitor| monitor.suspect);
         let settings = &self.settings.common;
         suspect.is_none_or(|suspect| now.since(suspect.since) < patience(suspect.signal, settings))
     }
 
-    /// Whether the first verdict on a listener at which little fails waits for others to be judged with. Cookies
-    /// do not wait for it.
+    /// Returns whether the first verdict on a listener at which little fails waits for others to be judged with.
+    /// Cookies do not wait for it.
     fn awaits_others(&mut self, now: Timestamp, inspection: &Inspection) -> bool {
         if !self.monitors.has_at_least(TOGETHER) || !self.is_thin(inspection) {
             return false;

@@ -232,7 +232,7 @@ impl Engine {
         }
     }
 
-    /// Whether a mitigation is refused anywhere: then a change of the possible reasons for a refusal matters.
+    /// Returns whether a mitigation is refused anywhere: then a change of the possible reasons for a refusal matters.
     pub fn refuses_mitigation(&self, now: Timestamp, mitigation: Mitigation) -> bool {
         let is_refused = |report: MitigationReport| {
             report.mitigation == mitigation && report.state == MitigationState::Refused
@@ -324,7 +324,7 @@ impl Engine {
         self.report_of(id)
     }
 
-    /// Takes back the automatic rules of a kind that an operator forbids at a listener.
+    /// Withdraws the automatic rules of a kind that an operator forbids at a listener.
     fn release_forbidden(&mut self, now: Timestamp, id: ListenerId, mitigation: Mitigation) {
         let own = self.monitors.get_mut(&id).and_then(|monitor| monitor.incident.as_deref_mut());
         // A rule for every listener is one for this, too.

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
-use super::Engine;
-use super::held_back;
+use super::{Engine, held_back};
 use crate::evidence::Assessment;
 use crate::incident::{Incident, Opening};
 use crate::monitor::{ListenerMonitor, Rolled, Shared, Suspect};
@@ -233,12 +232,12 @@ impl Engine {
         }
     }
 
-    /// Whether a listener is reported together with others, because its handshakes fail.
+    /// Returns whether a listener is reported together with others, because its handshakes fail.
     pub(super) fn is_rolled(&self, id: ListenerId) -> bool {
         self.monitors.get(&id).is_some_and(|monitor| monitor.rolled.is_some())
     }
 
-    /// Whether a mitigation at a listener that is reported together with others needs no alert of its own: it
+    /// Returns whether a mitigation at a listener that is reported together with others needs no alert of its own: it
     /// started at another of them before, or is no longer active at this one. The end of the mitigation is reported
     /// with the incident's end.
     pub(super) fn goes_without_saying(&self, id: ListenerId, mitigation: Mitigation) -> bool {
@@ -253,7 +252,7 @@ impl Engine {
         told.filter_map(taken).any(|there| there < here)
     }
 
-    /// Whether a mitigation that could not be started at such a listener, and is tried again `soon` or later,
+    /// Returns whether a mitigation that could not be started at such a listener, and is tried again `soon` or later,
     /// needs no alert of its own: it could not be started at another of them either.
     pub(super) fn failed_before(
         &self,
@@ -292,7 +291,7 @@ impl Engine {
         spared.then_some(held_back::SOME)
     }
 
-    /// Whether an operator forbids rules of a kind anywhere.
+    /// Returns whether an operator forbids rules of a kind anywhere.
     pub(super) fn is_forbidden_somewhere(&self, now: Timestamp, mitigation: Mitigation) -> bool {
         self.monitors.values().any(|monitor| monitor.ladder.forbidden(now, mitigation))
     }

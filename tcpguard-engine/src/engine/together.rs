@@ -18,7 +18,7 @@ use crate::{IncidentClass, KnownClients, ListenerId, Mitigation, Settings, Times
 /// Number of listeners with few failing handshakes from which they are judged together. Eight under the
 /// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing
 /// flows in a second as a verdict needs (`evidence_flows`). Fewer would speak for each other by chance: a
-/// false alarm in 26 days at each of 4,096 listeners (`slow_limit`), looked at for half a minute, is 0.05
+/// false positive in 26 days at each of 4,096 listeners (`slow_limit`), looked at for half a minute, is 0.05
 /// alarms at a time, so that two meet every few hours, and eight once in ten million years.
 pub(super) const TOGETHER: usize = 8;
 /// Share of the listeners of the host's incident that must be in a situation for it to be the incident's: a
@@ -35,7 +35,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Whether its verdict is one on these flows, which are among its own; `None` while that is not known.
+    /// Returns whether its verdict is one on these flows, which are among its own; `None` while that is not known.
     pub fn speaks_for(&self, cohort: &Cohort, settings: &Settings) -> Option<bool> {
         if self.listeners < TOGETHER {
             return Some(false);
@@ -318,7 +318,7 @@ impl Engine {
     }
 }
 
-/// Whether most of some listeners are in a situation.
+/// Returns whether most of some listeners are in a situation.
 fn most_of<'a>(
     monitors: impl Iterator<Item = &'a ListenerMonitor>,
     is_so: impl Fn(&ListenerMonitor) -> bool,

@@ -122,7 +122,7 @@ impl Whose {
     }
 }
 
-/// Whether it is a rule on sources that all lie within `net`.
+/// Returns whether it is a rule on sources that all lie within `net`.
 pub(super) fn lies_within(net: &IpNet, entry: &Entry) -> bool {
     entry.rule.matcher.prefix().is_some_and(|source| net.contains(&source))
 }

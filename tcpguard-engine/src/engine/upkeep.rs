@@ -253,7 +253,7 @@ impl Engine {
         })
     }
 
-    /// Whether cookies answer the SYNs that a signature rule drops, and can answer all of them.
+    /// Returns whether cookies answer the SYNs that a signature rule drops, and can answer all of them.
     fn is_answered(&self, now: Timestamp, matcher: &Matcher) -> bool {
         if matches!(matcher, Matcher::Source(..)) {
             return false;
@@ -404,7 +404,7 @@ impl Engine {
         }
     }
 
-    /// Whether it is time to remove the entries that keep clients out of a listener's queue.
+    /// Returns whether it is time to remove the entries that keep clients out of a listener's queue.
     fn is_to_be_cleaned(&self, now: Timestamp, monitor: &ListenerMonitor) -> bool {
         if monitor.kind != ListenerKind::Local {
             return false;
@@ -492,7 +492,7 @@ pub(super) fn acting_since(
     (ruled, stepped)
 }
 
-/// Whether `pace` has passed since `last`, give or take half a poll.
+/// Returns whether `pace` has passed since `last`, give or take half a poll.
 pub(super) fn due(now: Timestamp, last: Timestamp, pace: Duration, poll: Duration) -> bool {
     now.since(last) + poll / 2 >= pace
 }

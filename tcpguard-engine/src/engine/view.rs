@@ -40,7 +40,7 @@ impl Engine {
         }
     }
 
-    /// Whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
+    /// Returns whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
     pub fn is_at_rest(&self) -> bool {
         let calm = |monitor: &ListenerMonitor| {
             monitor.incident.is_none()

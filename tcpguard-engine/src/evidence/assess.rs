@@ -30,16 +30,16 @@ pub(crate) struct Assessment {
     pub moment: Option<Moment>,
     /// Confidence in the class, 0 to 1.
     pub confidence: f64,
-    /// Number of gate items that hold.
+    /// Number of attack indicators that hold.
     pub gate: u32,
-    /// Number of signs, the basis of the confidence: the gate items that hold, silence where it stands in for a mark,
+    /// Number of signs, the basis of the confidence: the indicators that hold, silence where it stands in for one,
     /// a surge and unreachable sources.
     signs: u32,
-    /// Whether everything that can be known speaks for a flood from spoofed sources.
+    /// True if everything that can be known speaks for a flood from spoofed sources.
     pub unanimous: bool,
-    /// Whether the verdict rests on a fact that is not known yet: the retransmission of the SYNs.
+    /// True if the verdict rests on a fact that is not known yet: the retransmission of the SYNs.
     pub provisional: bool,
-    /// Whether the failing SYNs are retransmitted as often as real clients retransmit theirs.
+    /// True if SYNs of failing handshakes are retransmitted as often as real clients retransmit theirs.
     pub retransmitted: bool,
     /// Novelty of the failing sources: whether they have been here before.
     pub novelty: Novelty,
@@ -49,7 +49,7 @@ pub(crate) struct Assessment {
     pub top_source: Option<IpNet>,
     /// Its share of the failures beyond the expected ones.
     pub top_source_excess: f64,
-    /// Whether the SYNs from there are retransmitted as often as real clients retransmit theirs, whatever the
+    /// True if the SYNs from there are retransmitted as often as real clients retransmit theirs, whatever the
     /// others do.
     pub top_source_retransmitted: bool,
 }

@@ -60,12 +60,12 @@ impl Checks {
         Self { sources: by_source.into_keys().collect(), rate }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
 
-    /// Whether a source is one of them. Only the handshakes that it resets are checks.
+    /// Returns whether a source is one of them. Only the handshakes that it resets are checks.
     pub fn has(&self, source: IpAddr) -> bool {
         self.sources.binary_search(&source).is_ok()
     }

@@ -35,15 +35,15 @@ pub(crate) struct Failing {
     pub print: Fingerprint,
     /// Number of flows for which it stands.
     pub weight: u64,
-    /// Whether the SYN was retransmitted as late as by a client; `None` where it is too early to say.
+    /// True if the SYN was retransmitted as late as by a client; `None` where it is too early to say.
     pub retransmitted: Option<bool>,
-    /// Whether it is so old that any client would have retransmitted the SYN.
+    /// True if it is so old that any client would have retransmitted the SYN.
     pub aged: bool,
-    /// Whether the SYN was retransmitted less often than a client would have done by now.
+    /// True if the SYN was retransmitted less often than a client would have done by now.
     pub given_up: bool,
-    /// Whether the SYN was answered more than four round trips ago, and nothing came of it.
+    /// True if the SYN was answered more than four round trips ago, and nothing came of it.
     pub unfinished: bool,
-    /// Whether the client was answered and sent a reset. Where the SYN was retransmitted, another device sent
+    /// True if the client was answered and sent a reset. Where the SYN was retransmitted, another device sent
     /// it with the client's address.
     pub reset: bool,
 }
@@ -119,8 +119,8 @@ impl Cohort {
         Self { failing, completed, span: self.span, judged: self.judged, admitted }
     }
 
-    /// Whether the failures beyond the baseline `natural_share` of all handshakes were reset by their own clients,
-    /// and the rest is not `enough` to be judged by itself.
+    /// Returns whether the failures beyond the baseline `natural_share` of all handshakes were reset by their own
+    /// clients, and the rest is not `enough` to be judged by itself.
     pub fn is_refused(&self, natural_share: f64, enough: usize) -> bool {
         let refused =
             self.failing.iter().filter(|flow| flow.reset && flow.retransmitted != Some(true));
@@ -152,7 +152,7 @@ impl Cohort {
         }
     }
 
-    /// Whether any of the failing flows was reset by its own client. A reset flow takes no slot in a queue.
+    /// Returns whether any of the failing flows was reset by its own client. A reset flow takes no slot in a queue.
     pub fn has_resets(&self) -> bool {
         self.failing.iter().any(|flow| flow.reset)
     }
@@ -169,7 +169,7 @@ impl Cohort {
         if failing == 0 { 0.0 } else { failing as f64 / (failing + completed) as f64 }
     }
 
-    /// Whether a client within `net` completed a handshake.
+    /// Returns whether a client within `net` completed a handshake.
     pub fn completed_within(&self, net: &IpNet) -> bool {
         self.completed.iter().any(|(client, ..)| net.contains(client))
     }

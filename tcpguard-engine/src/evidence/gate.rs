@@ -34,9 +34,9 @@ pub(crate) struct Gate {
     pub few_sources: bool,
     /// Sources that are seen once.
     pub singletons: bool,
-    /// Whether SYNs are not retransmitted; `None` while it is too early to say.
+    /// True if SYNs are not retransmitted; `None` while it is too early to say.
     pub no_retransmission: Option<bool>,
-    /// Whether the failing networks are new while those that complete are known, and no path is broken to
+    /// True if the failing networks are new while those that complete are known, and no path is broken to
     /// them. `Some(false)` where the failing networks are known, which speaks against an attack.
     pub novel: Option<bool>,
     /// They are clients that were served a moment ago, by all that is known.
@@ -160,22 +160,22 @@ impl Gate {
         signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
     }
 
-    /// Whether clients behind a broken path explain it, as far as is known: they were served a moment ago and are
-    /// no more than then; or as many completed handshakes are missing as fail; or they have been here before, and
-    /// may retransmit their SYNs.
+    /// Returns whether clients behind a broken path explain it, as far as is known: they were served a moment ago
+    /// and are no more than then; or as many completed handshakes are missing as fail; or they have been here
+    /// before, and may retransmit their SYNs.
     pub fn may_be_clients(&self) -> bool {
         self.regulars
             || self.missing
             || self.novel == Some(false) && self.no_retransmission != Some(true) && !self.lasting
     }
 
-    /// Whether the clients behind one broken path may have these properties, as far as is known: they come from one
-    /// location or provider, at one distance and once each, and retransmit their SYNs.
+    /// Returns whether the clients behind one broken path may have these properties, as far as is known: they come
+    /// from one location or provider, at one distance and once each, and retransmit their SYNs.
     pub fn looks_like_a_path(&self) -> bool {
         !self.forged && self.no_retransmission != Some(true)
     }
 
-    /// Whether they may be such clients: they have their properties, and are not too many.
+    /// Returns whether they may be such clients: they have their properties, and are not too many.
     pub fn may_be_a_path(&self) -> bool {
         self.looks_like_a_path() && !self.surge
     }

@@ -19,7 +19,7 @@ pub struct SynHeader {
 }
 
 impl Record {
-    /// Whether there is room for another header.
+    /// Returns whether there is room for another header.
     pub(crate) fn lacks_headers(&self) -> bool {
         self.headers.len() < HEADERS
     }

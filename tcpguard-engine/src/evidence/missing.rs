@@ -23,7 +23,7 @@ pub(super) fn explained(sums: &Sums, baseline: f64, tries: f64) -> f64 {
     tries * missing + SLACK.0 * baseline + SLACK.1 * chance
 }
 
-/// Whether completed handshakes are missing, in the order of how sure that is.
+/// Certainty that completed handshakes are missing, in rising order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Missing {
     /// Fewer than fail.

@@ -30,7 +30,7 @@ impl Cohort {
 }
 
 impl Assessment {
-    /// Whether this verdict on the flows of several listeners is one on the flows of this listener among
+    /// Returns whether this verdict on the flows of several listeners is one on the flows of this listener among
     /// them. Its flows have the fingerprint of the tool that the verdict found. Or they come from the few
     /// sources that it found. Or, where SYNs have nothing in common, they are known to be retransmitted no
     /// more than those of all. The clients of a listener with a path that breaks meanwhile fit none of these.

@@ -1,4 +1,4 @@
-//! Share of the failing SYNs that claim to come from addresses that no reply reaches.
+//! Share of the SYNs of failing handshakes that claim to come from addresses that no reply reaches.
 //!
 //! No host has a martian address. No client has an address that belongs to the link and to no neighbour, or
 //! that lies behind an interface by which no client is answered. It costs an attacker nothing to spoof such
@@ -18,7 +18,7 @@ const UNREACHABLE: f64 = 0.5;
 /// Share of the failing sources that no reply reaches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach {
-    /// Whether the share is too large for clients.
+    /// True if the share is too large for clients.
     pub unreachable: bool,
     /// Share of martian addresses.
     martian: f64,

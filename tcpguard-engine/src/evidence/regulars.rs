@@ -1,4 +1,4 @@
-//! Whether the failing sources are clients that completed handshakes a moment ago.
+//! Evidence that the failing sources are clients that completed handshakes a moment ago.
 //!
 //! Applications with a connect timeout below a second open a new connection where others retransmit a SYN.
 //! Behind a path that breaks, such clients leave first SYNs only, as a flood does. But they completed
@@ -81,7 +81,7 @@ impl Regulars {
     }
 }
 
-/// Whether most failing SYNs have a fingerprint of this listener's clients.
+/// Returns whether most SYNs of failing handshakes have a fingerprint of this listener's clients.
 fn look_alike(cohort: &Cohort, clients: &dyn KnownFingerprints) -> bool {
     let alike = cohort.failing.iter().filter(|flow| {
         let print = flow.print.masked(Mask::Full);

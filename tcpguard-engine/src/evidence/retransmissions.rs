@@ -1,4 +1,4 @@
-//! Whether the failing SYNs are retransmitted as those of clients are.
+//! Evidence from retransmissions: those of clients have the timing of a kernel.
 //!
 //! A client's kernel retransmits a SYN after 1, 3 and 7 s (RFC 6298 §2.1, §5.5). To retransmit a share of the
 //! SYNs costs an attacker no more than that share of the rate, so a share alone proves nothing. But no more
@@ -28,7 +28,7 @@ pub(crate) struct Retransmissions {
     /// Failing handshakes a second that do not go on as those of a client would, where they are more than
     /// clients could begin, although a share of SYNs is retransmitted.
     pub deserted: Option<f64>,
-    /// Whether the retransmissions that clients would send are missing; `None` while it is too early to say.
+    /// True if the retransmissions that clients would send are missing; `None` while it is too early to say.
     pub missing: Option<bool>,
 }
 
@@ -82,8 +82,8 @@ pub(crate) fn retransmitted_share<'a>(
     Some(retransmitted as f64 / all as f64)
 }
 
-/// Whether the share of these flows with a retransmitted SYN exceeds that `elsewhere` beyond chance, and is as high as
-/// that of clients; `None` while they are too few to say.
+/// Returns whether the share of these flows with a retransmitted SYN exceeds that `elsewhere` beyond chance, and is as
+/// high as that of clients; `None` while they are too few to say.
 pub(super) fn are_retransmitted_more(
     failing: &[Failing],
     elsewhere: f64,

@@ -1,4 +1,5 @@
-//! The signature that a rule should drop: one that most failing SYNs share and no client has.
+//! The signature that a rule should drop: one that most SYNs of failing handshakes share and no
+//! client has.
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
@@ -41,7 +42,7 @@ pub(crate) struct Candidate {
     pub completion: f64,
     /// Completed flows with it in the window.
     pub completed: u64,
-    /// Whether a flow with it completed earlier in the incident.
+    /// True if a flow with it completed earlier in the incident.
     pub admitted: bool,
     /// Completions with it among the recorded clients.
     pub recorded: u64,
@@ -55,22 +56,22 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Whether it is one of a few tools that make the flood together.
+    /// Returns whether it is one of a few tools that make the flood together.
     pub fn is_one_of_few(&self) -> bool {
         self.together >= TOGETHER && self.coverage >= TOOL && !self.is_of_clients()
     }
 
-    /// Whether it covers enough of the failing flows for a rule.
+    /// Returns whether it covers enough of the failing flows for a rule.
     pub fn covers_enough(&self, settings: &Settings) -> bool {
         self.coverage >= settings.signature_coverage || self.is_one_of_few()
     }
 
-    /// Whether any client is known to have this fingerprint.
+    /// Returns whether any client is known to have this fingerprint.
     pub fn is_of_clients(&self) -> bool {
         self.completed > 0 || self.admitted || self.recorded > 0
     }
 
-    /// Whether this may be dropped: it covers enough and no client has this fingerprint, which is known from
+    /// Returns whether this may be dropped: it covers enough and no client has this fingerprint, which is known from
     /// the recorded clients or from SYN-ACKs that led to no handshake.
     pub fn may_be_dropped(&self, clients: &dyn KnownFingerprints, settings: &Settings) -> bool {
         self.may_be_tried(settings)
@@ -78,13 +79,13 @@ impl Candidate {
                 || self.unfinished >= settings.replied_unfinished)
     }
 
-    /// Whether this may be dropped on trial: where a full queue sends no SYN-ACK, nothing more can be known,
+    /// Returns whether this may be dropped tentatively: where a full queue sends no SYN-ACK, nothing more can be known,
     /// and a real client that is hit retransmits and is let in.
     pub fn may_be_tried(&self, settings: &Settings) -> bool {
         self.covers_enough(settings) && !self.is_of_clients()
     }
 
-    /// Whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
+    /// Returns whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
     pub fn is_a_tools(&self, settings: &Settings) -> bool {
         self.coverage >= settings.fingerprint_share
             && self.completion <= settings.fingerprint_completion

@@ -53,7 +53,7 @@ pub(crate) struct Sources {
     pub k90_networks: u64,
     /// Number of distinct /8 (IPv6: /16) networks.
     pub slash8: u64,
-    /// Whether the sources stand in at least half as many /8 (IPv6: /16) networks as uniformly drawn ones would.
+    /// True if the sources stand in at least half as many /8 (IPv6: /16) networks as uniformly drawn ones would.
     pub everywhere: bool,
 }
 
@@ -107,7 +107,7 @@ impl Sources {
         (self.top_share() / (1.0 - self.natural)).min(1.0)
     }
 
-    /// Whether more sources come round than of a pool that passes for random. One may by chance.
+    /// Returns whether more sources come round than of a pool that passes for random. One may by chance.
     pub fn come_round(&self) -> bool {
         let (seen, expected) = self.again;
         seen as f64 > expected.max(1.0)
@@ -144,7 +144,7 @@ pub(crate) fn top_network(failing: &[Failing], top: IpAddr) -> IpNet {
     }
 }
 
-/// A source or network that sends many of the failing SYNs.
+/// A source or network that sends many of the SYNs of failing handshakes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Culprit {
     /// The source, or the network that several of them fill.
@@ -157,8 +157,8 @@ pub(crate) struct Culprit {
     pub members: Vec<Culprit>,
 }
 
-/// The senders of many failing SYNs, the worst first: networks with several such sources, and single sources
-/// elsewhere.
+/// The senders of many SYNs of failing handshakes, the worst first: networks with several such sources, and single
+/// sources elsewhere.
 pub(crate) fn culprits(cohort: &Cohort, settings: &Settings) -> Vec<Culprit> {
     let total = cohort.weight().max(1) as f64;
     let culprit = |net: IpNet, weight: u64, members| {
@@ -238,7 +238,7 @@ fn repeated_sources(failing: &[Failing], natural: f64) -> (f64, (usize, f64)) {
     (once as f64 / all.max(1) as f64, (again, expected))
 }
 
-/// Whether `flows` lie in at least half as many of `networks` as if each were drawn.
+/// Returns whether `flows` lie in at least half as many of `networks` as if each were drawn.
 fn is_everywhere(found: usize, flows: usize, networks: f64) -> bool {
     let uniform = networks * (1.0 - (-(flows as f64) / networks).exp());
     found > 0 && found as f64 >= 0.5 * uniform

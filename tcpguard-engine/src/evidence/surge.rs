@@ -1,4 +1,4 @@
-//! Whether more handshakes fail than the listener's clients could begin.
+//! Surges: more handshakes fail than the listener's clients could begin.
 //!
 //! Clients behind a path that breaks arrive as often as before, and fail at two or three times the baseline
 //! rate: a client without a reply tries again (RFC 6298 §5.5), and programs open connections anew. A
@@ -58,7 +58,7 @@ impl Surge {
         }
     }
 
-    /// Whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
+    /// Returns whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
     /// begins handshakes.
     pub fn exceeds_flash_crowd(&self, rate: f64, part: f64, settings: &Settings) -> bool {
         self.baseline.is_some_and(|baseline| {
@@ -145,7 +145,7 @@ mod tests {
         assert!(lasts([second(800, 100, 0); 3]));
         assert!(!lasts([second(800, 100, 0), second(799, 100, 0), second(800, 100, 0)]));
         assert!(lasts([second(800, 301, 0); 3]), "more fail than complete");
-        assert!(!lasts([second(800, 800, 0); 3]), "a rush that is served");
+        assert!(!lasts([second(800, 800, 0); 3]), "a flash crowd that is served");
         assert!(!lasts([second(900, 100, 200); 3]), "clients who try again: 700 of them");
         assert!(!lasts([second(800, 100, 0), second(800, 100, 0), Sums::default()]));
     }

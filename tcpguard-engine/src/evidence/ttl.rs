@@ -1,4 +1,4 @@
-//! Evidence from the time to live of failing SYNs.
+//! Evidence from the time to live of SYNs of failing handshakes.
 //!
 //! A tool on one machine spoofs the source but not the number of hops: its SYNs arrive with one or
 //! two TTLs, where as many real hosts show dozens. A tool that draws the TTL as well leaves values

@@ -15,7 +15,7 @@ pub struct VerdictLine {
     pub class: IncidentClass,
     /// The question of the line.
     pub asks: String,
-    /// Whether it fits. The first that does decides.
+    /// True if it fits. The first that does decides.
     pub holds: bool,
     /// The numbers, in words.
     pub why: String,

@@ -91,7 +91,7 @@ fn explained(tick: &Tick) -> u64 {
     tick.resets.min(given(tick))
 }
 
-/// Whether such SYNs and resets grow alike, and most of these are not seen. That a packet filter drops the SYNs
+/// Returns whether such SYNs and resets grow alike, and most of these are not seen. That a packet filter drops the SYNs
 /// is no reason to hold ports for closed.
 fn are_unseen(tick: &Tick) -> bool {
     2 * explained(tick) >= given(tick) && 2 * tick.refused < explained(tick)

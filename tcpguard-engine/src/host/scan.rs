@@ -16,7 +16,7 @@ const TRIES_PER_PLACE: usize = 2;
 const CLIENT_SUCCEEDS: f64 = 0.8;
 const SCANNER_SUCCEEDS: f64 = 0.2;
 
-/// Whether a source is a scanner: by the number of ports or addresses that it tried, or because its
+/// Returns whether a source is a scanner: by the number of ports or addresses that it tried, or because its
 /// failures outweigh its successes so far that no client's would.
 pub(super) fn is_scanner(probe: &ClosedPortSource, settings: &Settings) -> bool {
     let likely = || likelihood(probe.ports, probe.completed) >= settings.scan_likelihood;
@@ -66,7 +66,7 @@ impl Try {
     }
 }
 
-/// Whether a scanner left this handshake half-open. A client without a return path retransmits its
+/// Returns whether a scanner left this handshake half-open. A client without a return path retransmits its
 /// SYN, while a scanner needs only the SYN-ACK.
 fn is_left_open(now: Timestamp, flow: &Flow, settings: &Settings) -> bool {
     flow.syn_retransmits == 0
@@ -136,7 +136,7 @@ mod tests {
         assert!(scans(8, 4));
         assert!(!scans(8, 5), "one in three succeeds");
         assert!(!scans(14, 100));
-        assert!(scans(15, 100), "so many are a scan whoever does it");
+        assert!(scans(15, 100), "so many are a scan of any source");
         assert!(!scans(0, u64::MAX));
     }
 

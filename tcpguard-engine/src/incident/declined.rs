@@ -92,7 +92,7 @@ impl Declined {
         }
     }
 
-    /// Whether a rule, or one that it would include, is declined.
+    /// Returns whether a rule, or one that it would include, is declined.
     pub fn has(&self, now: Timestamp, matcher: &Matcher) -> bool {
         self.at(now).any(|(declined, _)| is_part(declined, matcher))
     }
@@ -120,7 +120,7 @@ impl Declined {
     }
 }
 
-/// Whether a rule is another one, or one of signatures drops all that the other drops.
+/// Returns whether a rule is another one, or one of signatures drops all that the other drops.
 fn is_part(rule: &Matcher, of: &Matcher) -> bool {
     match (rule, of) {
         (
@@ -131,7 +131,7 @@ fn is_part(rule: &Matcher, of: &Matcher) -> bool {
     }
 }
 
-/// Whether `wide` compares nothing that `narrow` does not compare.
+/// Returns whether `wide` compares nothing that `narrow` does not compare.
 fn includes(wide: Mask, narrow: Mask) -> bool {
     let all = Fingerprint {
         options: 1,

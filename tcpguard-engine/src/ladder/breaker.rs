@@ -63,7 +63,7 @@ impl Before {
         if self.span.is_zero() { 0.0 } else { self.completed / self.span.as_secs_f64() }
     }
 
-    /// Whether `completed` in `span` are too few for chance, at the same rate. The completions of both
+    /// Returns whether `completed` in `span` are too few for chance, at the same rate. The completions of both
     /// spans together are expected in proportion to time. The variance is that of the binomial law,
     /// multiplied by the dispersion of the clients.
     fn exceeds(&self, completed: u64, span: Duration) -> bool {
@@ -87,13 +87,13 @@ pub(crate) enum Harm {
         valid: u64,
         /// Handshakes that it completed of these.
         completed: u64,
-        /// Whether it would be the same at the next try, unless the host's set-up has changed by then.
+        /// True if it would be the same at the next try, unless the host's set-up has changed by then.
         lasting: bool,
     },
 }
 
 impl Harm {
-    /// Whether it would be the same at the next try, unless the host's set-up has changed by then.
+    /// Returns whether it would be the same at the next try, unless the host's set-up has changed by then.
     pub const fn is_lasting(&self) -> bool {
         matches!(self, Self::Unfinished { lasting: true, .. })
     }
@@ -131,7 +131,7 @@ impl<T: Clone + PartialEq> Breaker<T> {
         self.trial = Some(Trial { what, since: now, from, before, baseline, completed, span });
     }
 
-    /// Whether a test is still open.
+    /// Returns whether a test is still open.
     pub const fn is_open(&self) -> bool {
         self.trial.is_some()
     }

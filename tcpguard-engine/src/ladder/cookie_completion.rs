@@ -49,7 +49,7 @@ struct Family {
     valid: u64,
     /// Number of their handshakes that were completed since then.
     completed: u64,
-    /// Whether the host has completed handshakes with cookies.
+    /// True if the host has completed handshakes with cookies.
     proven: bool,
     /// Time of the last poll with a completed handshake, or of the start.
     last: Timestamp,

@@ -60,12 +60,12 @@ impl Mitigation {
         }
     }
 
-    /// Whether rules do it, which have their own ends and conditions.
+    /// Returns whether rules do it, which have their own ends and conditions.
     pub const fn is_done_by_rules(self) -> bool {
         matches!(self, Self::Source | Self::Signature)
     }
 
-    /// Whether it keeps SYNs from the stack, so that the queue says nothing about the attack.
+    /// Returns whether it keeps SYNs from the stack, so that the queue says nothing about the attack.
     pub const fn keeps_syns_away(self) -> bool {
         !matches!(self, Self::OutOfState)
     }

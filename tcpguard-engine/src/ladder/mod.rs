@@ -43,7 +43,7 @@ pub(crate) struct Ladder {
 
 #[derive(Clone, Debug, Default)]
 struct LadderEntry {
-    /// Whether the configuration forbids it here.
+    /// True if the configuration forbids it here.
     barred: bool,
     taken: Option<Taken>,
     refused: Option<Refused>,
@@ -61,7 +61,7 @@ struct Taken {
     rate: u32,
     /// Time for which it is held when it is no longer needed.
     hold: Duration,
-    /// Whether an earlier run started it, and this run has not yet seen a need for it.
+    /// True if an earlier run started it, and this run has not yet seen a need for it.
     inherited: bool,
 }
 
@@ -107,7 +107,7 @@ pub(crate) enum Move {
 }
 
 impl Ladder {
-    /// Whether a mitigation is active.
+    /// Returns whether a mitigation is active.
     pub fn has(&self, mitigation: Mitigation) -> bool {
         self.entry(mitigation).taken.is_some()
     }
@@ -122,17 +122,17 @@ impl Ladder {
         self.entry(mitigation).taken.as_ref().map(|taken| taken.since)
     }
 
-    /// Whether any mitigation keeps SYNs from the stack.
+    /// Returns whether any mitigation keeps SYNs from the stack.
     pub fn keeps_syns_away(&self) -> bool {
         OWN.into_iter().any(|mitigation| mitigation.keeps_syns_away() && self.has(mitigation))
     }
 
-    /// Whether an operator forbids it.
+    /// Returns whether an operator forbids it.
     pub fn forbidden(&self, now: Timestamp, mitigation: Mitigation) -> bool {
         self.entry(mitigation).ordered.is_some_and(|order| !order.on && now < order.until)
     }
 
-    /// Whether it is forbidden, or was refused and is not tried again yet.
+    /// Returns whether it is forbidden, or was refused and is not tried again yet.
     pub fn refuses(&self, mitigation: Mitigation, now: Timestamp) -> bool {
         let refused = |refused: &Refused| refused.times > 0 && refused.holds(now);
         self.bars(mitigation)
@@ -140,7 +140,7 @@ impl Ladder {
             || self.entry(mitigation).refused.as_ref().is_some_and(refused)
     }
 
-    /// Whether it could not be taken and is not tried again yet, were it only for a moment.
+    /// Returns whether it could not be taken and is not tried again yet, were it only for a moment.
     pub fn waits(&self, mitigation: Mitigation, now: Timestamp) -> bool {
         self.entry(mitigation).refused.as_ref().is_some_and(|refused| refused.holds(now))
     }
@@ -153,7 +153,7 @@ impl Ladder {
         }
     }
 
-    /// Whether the configuration forbids it.
+    /// Returns whether the configuration forbids it.
     pub fn bars(&self, mitigation: Mitigation) -> bool {
         self.entry(mitigation).barred
     }
@@ -462,7 +462,7 @@ mod tests {
         assert_eq!(poll(&mut ladder, 1750, &[], true).len(), 1, "now it has ended");
         let mut ladder = inherited();
         assert_eq!(poll(&mut ladder, 30_900, &[], true), []);
-        assert_eq!(poll(&mut ladder, 31_000, &[], true).len(), 1, "it was not needed any more");
+        assert_eq!(poll(&mut ladder, 31_000, &[], true).len(), 1, "it was no longer needed");
     }
 
     #[test]

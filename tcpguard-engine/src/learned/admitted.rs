@@ -35,7 +35,7 @@ impl Admitted {
         }
     }
 
-    /// Whether a completed handshake had this signature; `print` is reduced to `mask`.
+    /// Returns whether a completed handshake had this signature; `print` is reduced to `mask`.
     pub fn has(&self, mask: Mask, print: &Fingerprint) -> bool {
         self.0.keys().any(|known| shows(known, mask, print))
     }

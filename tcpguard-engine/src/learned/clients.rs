@@ -129,7 +129,7 @@ impl Clients {
         }
     }
 
-    /// Whether it is known how long handshakes take here.
+    /// Returns whether it is known how long handshakes take here.
     pub fn is_known(&self) -> bool {
         self.trips.is_known()
     }
@@ -187,12 +187,12 @@ pub(super) fn memorable(print: &Fingerprint) -> Fingerprint {
     Fingerprint { ip_id: print.ip_id.min(1), ..print.masked(Mask::Full) }
 }
 
-/// Whether a remembered fingerprint has the signature `print`, which is reduced to `mask`.
+/// Returns whether a remembered fingerprint has the signature `print`, which is reduced to `mask`.
 pub(super) fn shows(known: &Fingerprint, mask: Mask, print: &Fingerprint) -> bool {
     tells(mask, print) && known.masked(mask) == *print
 }
 
-/// Whether remembered fingerprints can show that clients have a signature. A client that counts its packets
+/// Returns whether remembered fingerprints can show that clients have a signature. A client that counts its packets
 /// has the IP identification of a tool by chance once in 65,536 SYNs.
 pub(super) fn tells(mask: Mask, print: &Fingerprint) -> bool {
     mask != Mask::IpId || print.ip_id == 0
@@ -295,6 +295,6 @@ mod tests {
         assert_eq!(given(&Clients::default(), 10), 1000, "nothing is known");
         assert_eq!(given(&known, 10), 500);
         assert_eq!(given(&known, 330), 700);
-        assert_eq!(given(&known, 700), 1000, "long enough for anybody so near");
+        assert_eq!(given(&known, 700), 1000, "long enough for any source so near");
     }
 }

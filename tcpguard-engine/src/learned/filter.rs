@@ -35,7 +35,7 @@ impl Filter {
         }
     }
 
-    /// Whether a member with this hash was added, or may have been.
+    /// Returns whether a member with this hash was added, or may have been.
     pub fn contains(&self, hash: u64) -> bool {
         !self.is_empty()
             && bits(hash).all(|bit| self.words[bit as usize / 64] >> (bit % 64) & 1 == 1)
@@ -53,12 +53,12 @@ impl Filter {
         self.ones = self.words.iter().map(|word| word.count_ones()).sum();
     }
 
-    /// Whether the set has no member.
+    /// Returns whether the set has no member.
     pub fn is_empty(&self) -> bool {
         self.ones == 0
     }
 
-    /// Whether too many were added to distinguish members from non-members.
+    /// Returns whether too many were added to distinguish members from non-members.
     pub fn is_full(&self) -> bool {
         self.ones >= FULL
     }
@@ -69,7 +69,7 @@ impl Filter {
         (-clear.ln() * f64::from(BITS) / f64::from(HASHES)).round() as u64
     }
 
-    /// Whether at most so many were added.
+    /// Returns whether at most so many were added.
     pub fn is_of(&self, members: u64) -> bool {
         u64::from(self.ones) <= members.saturating_mul(u64::from(HASHES))
     }

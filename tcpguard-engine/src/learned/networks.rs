@@ -102,13 +102,13 @@ impl Networks {
         }
     }
 
-    /// Whether a handshake was completed from the network of this address, or may have been
+    /// Returns whether a handshake was completed from the network of this address, or may have been
     /// ([`Self::false_share`]).
     pub fn contains(&self, client: IpAddr) -> bool {
         self.all.contains(self.hash(client))
     }
 
-    /// Whether enough is known to distinguish networks that are new here from those of clients:
+    /// Returns whether enough is known to distinguish networks that are new here from those of clients:
     /// `completions` handshakes, or more than a day. With too many networks they cannot be distinguished
     /// either.
     pub fn add_new_clients(&self, completions: u64) -> bool {

@@ -37,7 +37,7 @@ impl Trips {
         }
     }
 
-    /// Whether enough are known to say how long nearly all take.
+    /// Returns whether enough are known to say how long nearly all take.
     pub fn is_known(&self) -> bool {
         self.count >= SLOW
     }

@@ -10,33 +10,33 @@ impl ListenerMonitor {
         self.counter_delta.unanswered(&sample.counters, mode, one_sided)
     }
 
-    /// Whether its replies leave by an attached interface.
+    /// Returns whether its replies leave by an attached interface.
     pub fn egress(&self) -> Egress {
         self.counter_delta.egress_check().verdict()
     }
 
-    /// Whether no reply of this host's own listener was seen: then verdicts are less sure, and rules
+    /// Returns whether no reply of this host's own listener was seen: then verdicts are less sure, and rules
     /// only advised.
     pub fn is_unsure(&self) -> bool {
         self.kind == ListenerKind::Local && self.egress() != Egress::Seen
     }
 
-    /// Whether a count of the queue would show where the replies leave.
+    /// Returns whether a count of the queue would show where the replies leave.
     pub fn asks_for_count(&self) -> bool {
         self.kind == ListenerKind::Local && self.counter_delta.egress_check().asks_for_count()
     }
 
-    /// Whether the routes of its sources will soon show whether its replies are seen.
+    /// Returns whether the routes of its sources will soon show whether its replies are seen.
     pub fn waits_for_routes(&self) -> bool {
         self.counter_delta.egress_check().waits_for_routes()
     }
 
-    /// Whether it needs the result of the routes at once.
+    /// Returns whether it needs the result of the routes at once.
     pub fn asks_for_routes(&self, now: Timestamp) -> bool {
         self.is_answered_here() && self.counter_delta.egress_check().asks_for_routes(now)
     }
 
-    /// Whether the result of the routes is worth a request.
+    /// Returns whether the result of the routes is worth a request.
     pub fn takes_routes(&self, now: Timestamp) -> bool {
         let asked = || self.routes_asked().is_none_or(|asked| now.since(asked) >= super::RATE_SPAN);
         self.asks_for_routes(now) || self.is_answered_here() && self.is_suspicious() && asked()
@@ -63,7 +63,7 @@ impl ListenerMonitor {
         self.counter_delta.egress_check().routes(now)
     }
 
-    /// Whether this host's stack answers, so that its routes are the answers'.
+    /// Returns whether this host's stack answers, so that its routes are the answers'.
     fn is_answered_here(&self) -> bool {
         self.kind == ListenerKind::Local && self.queues.is_some()
     }

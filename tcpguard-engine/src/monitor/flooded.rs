@@ -40,7 +40,7 @@ impl Residual {
 }
 
 impl ListenerMonitor {
-    /// Whether an incident is open that is about failing handshakes, rather than about pressure.
+    /// Returns whether an incident is open that is about failing handshakes, rather than about pressure.
     pub fn handshakes_failed(&self) -> bool {
         let own = self.incident.as_deref();
         self.rolled.is_some() || own.is_some_and(|incident| !incident.class().is_pressure())
@@ -58,7 +58,7 @@ impl ListenerMonitor {
         own.or(self.rolled.map(|rolled| rolled.class))
     }
 
-    /// Whether a flood is on.
+    /// Returns whether a flood is on.
     pub fn is_flooded(&self) -> bool {
         self.class().is_some_and(IncidentClass::is_flood)
     }
@@ -69,7 +69,7 @@ impl ListenerMonitor {
         self.failing_over.filter(|_| !self.handshakes_failed())
     }
 
-    /// Whether the rules for every listener are among those that act against its flood.
+    /// Returns whether the rules for every listener are among those that act against its flood.
     pub fn shares_rules(&self) -> bool {
         let covered = |residual: Residual| residual.share <= LEFT;
         let shares =
@@ -77,12 +77,12 @@ impl ListenerMonitor {
         shares && self.shared != Shared::Sparing
     }
 
-    /// Whether a full queue left most SYNs of the last moment without an answer.
+    /// Returns whether a full queue left most SYNs of the last moment without an answer.
     pub fn is_unanswering(&self) -> bool {
         self.window.last(RATE_SPAN).is_unanswered()
     }
 
-    /// Whether more SYNs arrive than can be answered by any means. The agent may act since `enforced`, and acts
+    /// Returns whether more SYNs arrive than can be answered by any means. The agent may act since `enforced`, and acts
     /// according to `mode`.
     pub fn is_unanswerable(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
         // The first-SYN drop keeps the queue from being full.
@@ -96,7 +96,7 @@ impl ListenerMonitor {
         sums.per_second(sums.failures())
     }
 
-    /// Whether SYNs of the last second are a burst, by all that can be known before they have had their time:
+    /// Returns whether SYNs of the last second are a burst, by all that can be known before they have had their time:
     /// most of them have not completed a handshake.
     pub fn may_be_disturbed(&self) -> bool {
         let sums = self.window.last(RATE_SPAN);

@@ -62,17 +62,17 @@ impl ListenerMonitor {
             .then_some("the SYN queue would fill without them")
     }
 
-    /// Whether a full SYN queue, and no full accept queue, turns clients away.
+    /// Returns whether a full SYN queue, and no full accept queue, turns clients away.
     pub fn turns_clients_away(&self, now: Timestamp) -> bool {
         self.is_turning_away(now) && self.pressure.polls().0 == 0
     }
 
-    /// Whether the queue is nearly full, by the last count.
+    /// Returns whether the queue is nearly full, by the last count.
     pub fn is_nearly_full(&self, now: Timestamp, settings: &Settings) -> bool {
         self.fills(now, NEARLY, settings)
     }
 
-    /// Whether half of the queue or more is taken, by the last count.
+    /// Returns whether half of the queue or more is taken, by the last count.
     pub fn is_half_full(&self, now: Timestamp, settings: &Settings) -> bool {
         self.fills(now, HYSTERESIS, settings)
     }
@@ -91,24 +91,25 @@ impl ListenerMonitor {
         }
     }
 
-    /// Whether an alarm is in the moment in which it is judged. A dismissed alarm has had that moment, though its cause
-    /// goes on and raises it again: handshakes that are no evidence may take slots all the same.
+    /// Returns whether an alarm is in the moment in which it is judged. A dismissed alarm has had that moment, though
+    /// its cause goes on and raises it again: handshakes that are no evidence may take slots all the same.
     fn is_being_judged(&self, now: Timestamp) -> bool {
         let young = |suspect: Suspect| now.since(suspect.since) < PATIENCE;
         let is_open = self.class().is_none() && self.is_suspicious();
         is_open && !self.dismissed && !self.awaits_others && self.suspect.is_none_or(young)
     }
 
-    /// Whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for, or have
-    /// yet to show it. The SYNs that they drop do not reduce the load of those that they leave.
+    /// Returns whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for,
+    /// or have yet to show it. The SYNs that they drop do not reduce the load of those that they leave.
     fn is_relieved(&self, now: Timestamp, ruled: Timestamp, settings: &Settings) -> bool {
         let sums = self.window.since((now - Occupancy::SPAN).max(ruled + settings.poll));
         let left = unruled(&sums);
         left.span < PATIENCE || !self.would_fill(&left, settings)
     }
 
-    /// Whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
-    /// two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes sooner.
+    /// Returns whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since
+    /// then: for two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes
+    /// sooner.
     pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
         let seconds: [Sums; TURNED_AWAY + 1] = self.window.seconds(now);
         let start = now - SECOND * seconds.len() as u32;
@@ -117,8 +118,9 @@ impl ListenerMonitor {
             && self.window.between(start, now).is_unanswered()
     }
 
-    /// Whether the SYN queue would fill if the SYNs were let in that the first-SYN drop or the SYN rate limit drops and
-    /// the rules do not. The newest of these rules has acted since `newest`. `true` while that is not known yet.
+    /// Returns whether the SYN queue would fill if the SYNs were let in that the first-SYN drop or the SYN rate limit
+    /// drops and the rules do not. The newest of these rules has acted since `newest`. `true` while that is not known
+    /// yet.
     ///
     /// A client whose first SYN was dropped has not failed: it retransmits the SYN after a second.
     pub fn still_fails(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
@@ -140,7 +142,7 @@ impl ListenerMonitor {
         surge.holds || surge.lasts
     }
 
-    /// Whether this share of the queue is taken.
+    /// Returns whether this share of the queue is taken.
     fn fills(&self, now: Timestamp, share: f64, settings: &Settings) -> bool {
         let backlog = self.queues.map_or(0, |queues| queues.backlog);
         self.half_open_lately(now).is_some_and(|half_open| {
@@ -149,8 +151,8 @@ impl ListenerMonitor {
         })
     }
 
-    /// Whether as many handshakes as failed in this time, and those on their way, take too many slots in the end if
-    /// the stack answers them.
+    /// Returns whether as many handshakes as failed in this time, and those on their way, take too many slots in
+    /// the end if the stack answers them.
     fn would_fill(&self, sums: &Sums, settings: &Settings) -> bool {
         let Some(queues) = self.queues else { return false };
         let on_their_way = sums.per_second(sums.completed) * self.rtt(settings).as_secs_f64();

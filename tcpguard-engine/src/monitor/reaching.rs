@@ -22,9 +22,9 @@ impl ListenerMonitor {
         sums.per_second(sums.reaching())
     }
 
-    /// Whether a flood reaches the stack although the agent acts, last in another way since `newest`: most of it, or as
-    /// much as fills the SYN queue. Natural failures are no flood. Nor are failures that do not matter beside the other
-    /// SYNs that reach the stack, however many are kept from it.
+    /// Returns whether a flood reaches the stack although the agent acts, last in another way since `newest`: most of
+    /// it, or as much as fills the SYN queue. Natural failures are no flood. Nor are failures that do not matter beside
+    /// the other SYNs that reach the stack, however many are kept from it.
     pub fn is_overrun(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
         let sums = self.window.since((now - JUDGED).max(newest + settings.poll));
         let passed = Sums { attempts: sums.passed(), ..sums };
@@ -37,8 +37,9 @@ impl ListenerMonitor {
         sums.span >= RATE_SPAN && reaching >= matters && (reaching >= stopped || fills)
     }
 
-    /// Whether failing SYNs take as many of the tokens of a budget as one that is of use would leave them. The budget
-    /// has `rate` tokens a second. SYNs that a budget drops are no reason for it, because they may be those of clients.
+    /// Returns whether SYNs of failing handshakes take as many of the tokens of a budget as one that is of use would
+    /// leave them. The budget has `rate` tokens a second. SYNs that a budget drops are no reason for it, because they
+    /// may be those of clients.
     pub fn takes_budget(&self, rate: u32) -> bool {
         let sums = self.window.last(JUDGED);
         let taken = Sums { attempts: sums.answered, ..sums };
@@ -47,7 +48,7 @@ impl ListenerMonitor {
             >= OF_USE * f64::from(rate) * sums.span.as_secs_f64()
     }
 
-    /// Whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
+    /// Returns whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
     pub fn is_queue_full(&self, now: Timestamp, settings: &Settings) -> bool {
         let backlog = self.queues.map_or(0, |queues| queues.backlog);
         let room = (FULL * f64::from(backlog)).max(settings.occupancy_min.into());
@@ -72,7 +73,7 @@ impl ListenerMonitor {
         }
     }
 
-    /// Whether SYNs that the XDP program cannot read reach the stack in number.
+    /// Returns whether SYNs that the XDP program cannot read reach the stack in number.
     pub fn is_evaded(&self) -> bool {
         self.evaded
     }

@@ -1,4 +1,4 @@
-//! Whether the rules for every listener drop a listener's own clients.
+//! Exclusion of a listener whose own clients the rules for every listener would drop.
 
 use super::ListenerMonitor;
 use crate::Settings;
@@ -16,9 +16,9 @@ pub(crate) enum Shared {
 }
 
 impl ListenerMonitor {
-    /// Whether new clients in number have completed a handshake here after a signature rule had dropped their first
-    /// SYN, and made more than this `share` of the SYNs that rules match here. Each costs an attacker a handshake
-    /// from a real address.
+    /// Returns whether new clients in number have completed a handshake here after a signature rule had dropped
+    /// their first SYN, and made more than this `share` of the SYNs that rules match here. Each costs an attacker a
+    /// handshake from a real address.
     pub fn loses_clients(&self, share: f64, settings: &Settings) -> bool {
         let sums = self.window.last(settings.completed_window);
         let all = sums.matched + sums.let_through;

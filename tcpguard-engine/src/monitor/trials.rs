@@ -72,7 +72,7 @@ impl ListenerMonitor {
         }
     }
 
-    /// Whether the latest addition keeps clients out, after a poll that was `elapsed` long.
+    /// Returns the latest addition if it keeps clients out, with the harm, after a poll that was `elapsed` long.
     pub fn judge_newest(
         &mut self,
         now: Timestamp,
@@ -101,7 +101,7 @@ impl ListenerMonitor {
         self.ladder.breaker.poll(now, known, elapsed, |_| false, settings)
     }
 
-    /// Whether the host completes hardly any handshakes of clients with valid cookies.
+    /// Returns the harm if the host completes hardly any handshakes of clients with valid cookies.
     fn judge_cookie_completion(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harm> {
         // Only the tracepoint shows that.
         if elapsed.is_zero() || self.counters().established.is_none() {

@@ -36,20 +36,20 @@ pub(crate) struct Grounds<'a> {
     /// Clients of the whole host.
     pub known: &'a dyn KnownClients,
     pub exempt: &'a Exempt,
-    /// Whether no reply of the listener was seen: then rules are only advised.
+    /// True if no reply of the listener was seen: then rules are only advised.
     pub unsure: bool,
     /// Reason that rules are only advised although replies of the listener may have been seen.
     pub held_back: Option<&'static str>,
     pub recurrence: &'a Recurrence,
     /// Matchers of an earlier run's rules that still act. They keep away the SYNs for which they were made.
     pub inherited: &'a [Matcher],
-    /// Whether an operator forbids rules against sources here.
+    /// True if an operator forbids rules against sources here.
     pub source_forbidden: bool,
-    /// Whether an operator forbids rules against signatures here.
+    /// True if an operator forbids rules against signatures here.
     pub signature_forbidden: bool,
-    /// Whether a full queue leaves SYNs unanswered, so that no handshake can complete.
+    /// True if a full queue leaves SYNs unanswered, so that no handshake can complete.
     pub unanswering: bool,
-    /// Whether more SYNs come than are answered, with all that there is: cookies are not to be had, or do not
+    /// True if more SYNs come than are answered, with all that there is: cookies are not to be had, or do not
     /// suffice.
     pub unanswerable: bool,
     /// Signatures of an attack that ended a short while ago.
@@ -114,7 +114,7 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
     }
 }
 
-/// Whether failing flows are enough to be worth a rule or a mitigation of their own.
+/// Returns whether failing flows are enough to be worth a rule or a mitigation of their own.
 fn matters(cohort: &Cohort, grounds: &Grounds<'_>) -> bool {
     let share = cohort.weight() as f64 / grounds.cohort.weight().max(1) as f64;
     Residual { flows: cohort.weight(), share }.matters(grounds.settings)

@@ -108,7 +108,7 @@ fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
     })
 }
 
-/// Whether only the culprits come: no other handshake fails or has completed here, and the host knows no
+/// Returns whether only the culprits come: no other handshake fails or has completed here, and the host knows no
 /// client.
 fn are_alone(culprits: &[Culprit], grounds: &Grounds<'_>) -> bool {
     let among = |addr: &IpAddr| culprits.iter().any(|culprit| culprit.net.contains(addr));
@@ -145,7 +145,7 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
     if let Some((_, what)) = grounds.exempt.touched_by(net) {
         return Some(format!("it is protected ({what})"));
     }
-    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the failing SYNs.
+    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the SYNs of failing handshakes.
     if culprit.retransmitted && culprit.share < grounds.settings.residual_share {
         return Some(REPEATED.to_owned());
     }

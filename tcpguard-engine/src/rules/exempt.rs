@@ -52,7 +52,7 @@ impl Exempt {
         self.allowed.values()
     }
 
-    /// Whether `net` has an address in common with a protected prefix.
+    /// Returns whether `net` has an address in common with a protected prefix.
     pub fn is_protected(&self, net: &IpNet) -> bool {
         self.protected.iter().any(|(prefix, _)| touch(prefix, net))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{RuleCounters, Settings, Timestamp};
 
-/// A hit rate is judged over this span, so that a single stray SYN does not keep a rule alive.
+/// A hit rate is judged over this span, so that a single SYN does not keep a rule alive.
 const RATE_SPAN: Duration = Duration::from_secs(4);
 /// Completed handshakes of this span let further retransmissions pass. It is short, so that few pass once
 /// handshakes no longer complete.
@@ -39,7 +39,7 @@ impl Counts {
         })
     }
 
-    /// Whether new clients complete handshakes in number, and more than this share of the matching SYNs.
+    /// Returns whether new clients complete handshakes in number, and more than this share of the matching SYNs.
     fn complete(self, share: f64, settings: &Settings) -> bool {
         self.completed >= settings.completed_min
             && self.completed as f64 > share * (self.hits + self.accepted_retransmits) as f64
@@ -100,13 +100,13 @@ impl Meter {
         self.all.completed
     }
 
-    /// Whether the rule hits enough to be needed.
+    /// Returns whether the rule hits enough to be needed.
     pub fn active(&self, now: Timestamp, settings: &Settings) -> bool {
         let hits = self.within(now, RATE_SPAN).hits;
         hits as f64 >= settings.rule_hit_rate * RATE_SPAN.as_secs_f64()
     }
 
-    /// Whether clients in such number complete handshakes, in the rule's life or lately, that it does more
+    /// Returns whether clients in such number complete handshakes, in the rule's life or lately, that it does more
     /// harm than good where the flood can be answered.
     pub fn is_harmful(&self, now: Timestamp, settings: &Settings) -> bool {
         let share = settings.completed_share;
@@ -114,12 +114,12 @@ impl Meter {
             || self.within(now, settings.completed_window).complete(share, settings)
     }
 
-    /// Whether nearly all of its hits are those of clients.
+    /// Returns whether nearly all of its hits are those of clients.
     pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {
         self.within(now, settings.completed_window).complete(MOSTLY, settings)
     }
 
-    /// Whether any clients have the signature that the rule drops, beyond the number that an attacker may
+    /// Returns whether any clients have the signature that the rule drops, beyond the number that an attacker may
     /// feign with a few addresses.
     pub fn hits_clients(&self, now: Timestamp, settings: &Settings) -> bool {
         self.within(now, settings.completed_window).completed >= settings.completed_min

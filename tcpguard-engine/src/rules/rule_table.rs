@@ -62,13 +62,13 @@ impl Entry {
         self.ttl.map_or(self.rule.expires, |ttl| self.needed + ttl)
     }
 
-    /// Whether it is a rule against a signature that clients in number have as well.
+    /// Returns whether it is a rule against a signature that clients in number have as well.
     pub fn is_harmful(&self, now: Timestamp, settings: &Settings) -> bool {
         matches!(self.rule.matcher, Matcher::Signature { .. })
             && self.meter.is_harmful(now, settings)
     }
 
-    /// Whether it is one that any number of clients have.
+    /// Returns whether it is one that any number of clients have.
     pub fn hits_clients(&self, now: Timestamp, settings: &Settings) -> bool {
         matches!(self.rule.matcher, Matcher::Signature { .. })
             && self.meter.hits_clients(now, settings)
@@ -83,7 +83,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is a rule of the agent that hits hardly anything but clients by now: nothing is lost
+    /// Returns whether it is a rule of the agent that hits hardly anything but clients by now: nothing is lost
     /// without it.
     pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {
         !self.is_operators() && self.meter.hits_mostly_clients(now, settings)
@@ -97,12 +97,12 @@ impl Entry {
         }
     }
 
-    /// Whether it is a rule for every listener.
+    /// Returns whether it is a rule for every listener.
     pub fn is_shared(&self) -> bool {
         matches!(self.rule.matcher, Matcher::Signature { listener: ListenerId::HOST, .. })
     }
 
-    /// Whether it stands on an operator's word.
+    /// Returns whether it stands on an operator's word.
     pub fn is_operators(&self) -> bool {
         matches!(self.rule.origin, Origin::Operator { .. })
     }

@@ -34,7 +34,7 @@ pub struct Settings {
 
     /// Slow path: value of the cumulative sum of log likelihood ratios that is an alarm. At 16 chance
     /// alone takes e^16 ticks, some 26 days, if the dispersion is right (Wald: the mean time between
-    /// false alarms is at least e^h).
+    /// false positives is at least e^h).
     pub slow_limit: f64,
 
     /// Occupancy: share of the SYN queue from which it raises an alarm (pf's
@@ -231,7 +231,7 @@ pub struct Settings {
     /// Closed ports: SYNs a second that the stack is left to refuse while there is a flood of them (FreeBSD's
     /// `net.inet.icmp.icmplim`, which limits resets too, is 200).
     pub closed_port_resets: u32,
-    /// Strays: segments a second that belong to no connection from which they are looked for. A server
+    /// Out-of-state segments: their number a second from which they are looked for. A server
     /// that closes with data unread sends resets of its own.
     pub out_of_state_rate: f64,
 

@@ -46,7 +46,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// Whether the value is written without a fraction.
+    /// Returns whether the value is written without a fraction.
     pub const fn is_whole(self) -> bool {
         !matches!(self, Self::Share | Self::Number | Self::PerSecond)
     }
@@ -123,7 +123,7 @@ impl Threshold {
         }
     }
 
-    /// Whether `value` is within its range.
+    /// Returns whether `value` is within its range.
     pub fn allows(&self, value: f64) -> bool {
         (self.least..=self.most).contains(&value)
     }

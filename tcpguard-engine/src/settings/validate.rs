@@ -201,8 +201,8 @@ mod tests {
         }
     }
 
-    /// Whatever a configuration may say about the poll, the spans that are counted in polls have
-    /// several of them.
+    /// The spans that are counted in polls have several of them, with any poll that a configuration may
+    /// set.
     #[test]
     fn the_longest_poll_leaves_every_span_three() {
         let longest = list::threshold("poll").unwrap().most / 1000.0;

@@ -48,7 +48,7 @@ impl Fast {
         self.streak
     }
 
-    /// Whether the last poll was bad.
+    /// Returns whether the last poll was bad.
     pub fn failing(&self) -> bool {
         self.streak > 0
     }

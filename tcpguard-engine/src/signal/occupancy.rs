@@ -83,7 +83,7 @@ impl Occupancy {
         Some(held(self.reading.as_ref()?, window, natural, maturity, settings))
     }
 
-    /// Whether failing handshakes of the last seconds still hold too much of the queue for an alarm
+    /// Returns whether failing handshakes of the last seconds still hold too much of the queue for an alarm
     /// to be over. A flood just fast enough to fill a queue of B entries, B/63 per second, leaves
     /// 0.16 B in ten seconds, so that it is held.
     pub fn holds(
@@ -103,12 +103,12 @@ impl Occupancy {
         flood >= (settings.occupancy_off * f64::from(reading.backlog)).max(low)
     }
 
-    /// Whether the last reading was high.
+    /// Returns whether the last reading was high.
     pub fn high(&self) -> bool {
         self.streak > 0
     }
 
-    /// Whether the queue was found full not long ago.
+    /// Returns whether the queue was found full not long ago.
     pub fn full(&self, now: Timestamp) -> bool {
         self.reading.is_some_and(|reading| {
             now.since(reading.at) <= FRESH && reading.half_open >= reading.backlog.max(1)

@@ -103,17 +103,17 @@ impl Pressure {
         }
     }
 
-    /// Whether the rate is so far above the baseline that it should not become the baseline.
+    /// Returns whether the rate is so far above the baseline that it should not become the baseline.
     pub fn in_flash_crowd(&self) -> bool {
         self.flash_crowd > 0
     }
 
-    /// Whether the accept queue is full, or was a moment ago. The stack ignores the SYNs of clients then.
+    /// Returns whether the accept queue is full, or was a moment ago. The stack ignores the SYNs of clients then.
     pub fn is_full(&self) -> bool {
         self.overload > 0
     }
 
-    /// Whether the accept queue has been full for long enough to be the matter.
+    /// Returns whether the accept queue has been full for long enough to be the matter.
     pub fn overloaded(&self, settings: &Settings) -> bool {
         self.overload >= settings.overload_polls
     }
@@ -129,7 +129,7 @@ impl Pressure {
     }
 }
 
-/// Whether the accept queue is full. Any of these is enough:
+/// Returns whether the accept queue is full. Any of these is enough:
 ///
 /// - its length,
 /// - overflows of the host while it is at least half full, because a queue may drain between two polls,

@@ -56,7 +56,7 @@ impl Saturation {
 mod tests {
     use super::*;
 
-    /// Whether it is saturated after each poll, at these SYN rates on the two CPUs and losses.
+    /// Returns whether it is saturated after each poll, at these SYN rates on the two CPUs and losses.
     fn run(polls: impl IntoIterator<Item = (u64, u64, u64)>) -> Vec<bool> {
         let mut saturation = Saturation::default();
         let mut sample = Sample { syns_by_cpu: vec![0, 0], ..Sample::default() };

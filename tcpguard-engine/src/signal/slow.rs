@@ -14,7 +14,7 @@ use crate::learned::Natural;
 use crate::window::{Sums, Window};
 use crate::{Settings, Timestamp};
 
-/// Failures per second that belong to no attack on any host: scanners and stray SYNs.
+/// Failures per second that belong to no attack on any host: scanners and single SYNs.
 const BACKGROUND: f64 = 1.25;
 
 /// The flood that the sum is designed for, as a share of one that would matter. It finds larger ones
@@ -82,7 +82,7 @@ impl Slow {
         self.since
     }
 
-    /// Whether so much has piled up that nothing should be learned.
+    /// Returns whether so much has piled up that nothing should be learned.
     pub fn rising(&self, settings: &Settings) -> bool {
         self.sum >= settings.slow_limit / 4.0
     }

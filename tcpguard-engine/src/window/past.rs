@@ -15,7 +15,7 @@ pub(super) trait Entry: Copy + PartialEq {
     fn end(&self) -> Timestamp;
     /// Returns the length of the entry.
     fn span(&self) -> Duration;
-    /// Whether nothing happened in it.
+    /// Returns whether nothing happened in it.
     fn is_blank(&self) -> bool {
         *self == Self::blank(self.end(), self.span())
     }

@@ -100,7 +100,7 @@ impl Sums {
         self.dropped.saturating_sub(self.matched)
     }
 
-    /// Whether a full queue left most of the attempts without an answer that were not dropped before it.
+    /// Returns whether a full queue left most of the attempts without an answer that were not dropped before it.
     pub fn is_unanswered(&self) -> bool {
         self.unanswered > 0 && self.unanswered * 2 >= self.attempts.saturating_sub(self.dropped)
     }

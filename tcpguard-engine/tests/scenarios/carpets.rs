@@ -27,7 +27,7 @@ fn addresses(listeners: u8, server: Server) -> Lab {
     })
 }
 
-/// A crude flood of so many SYNs a second at each of the first listeners.
+/// A fixed-fingerprint flood of so many SYNs a second at each of the first listeners.
 fn carpet(listeners: usize, each: f64, time: Range<f64>) -> Flood {
     Flood { across: listeners, ..Flood::random(each * listeners as f64, time) }
 }
@@ -37,7 +37,7 @@ fn alerted_together(lab: &Lab) -> Option<IncidentReport> {
     lab.report().incidents.into_iter().find(|incident| incident.listener == Listener::HOST)
 }
 
-/// Whether it is a signature rule for every listener.
+/// Returns whether it is a signature rule for every listener.
 fn is_shared(rule: &Rule) -> bool {
     matches!(rule.matcher, Matcher::Signature { listener: ListenerId::HOST, .. })
 }
@@ -128,7 +128,7 @@ fn a_client_mimicking_carpet_gets_cookies_at_each_of_its_listeners() {
     }
     let degraded = lab.times("handshakes_degraded");
     assert!(degraded.iter().all(|at| *at < 20.0), "{story}");
-    assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
+    assert_eq!(lab.installed.len(), 0, "nothing distinguishes it from clients: {story}");
     let answered =
         (0..250).filter(|to| lab.kernel.mitigations(*to).contains(&Mitigation::Cookies)).count();
     assert!(answered > 200, "{answered} {story}");
@@ -222,7 +222,7 @@ fn a_broken_path_beside_a_carpet_is_no_part_of_it() {
     }
 }
 
-/// One that an operator wants spared would be dropped at, too.
+/// Such a rule would drop SYNs at the observed one, too.
 #[test]
 fn there_is_no_rule_for_every_listener_where_one_is_only_observed() {
     let at = Place { addr: None, port: 443 };

@@ -172,6 +172,6 @@ fn counters_that_the_guards_cookies_move_are_no_trouble_of_their_own() {
         assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
         assert_eq!(lab.listener_report(1).state, ListenerState::Ok);
         lab.run_until(90.0);
-        assert_one_attack(&lab, "the guard's cookies");
+        assert_one_attack(&lab, "cookies sent by XDP");
     }
 }

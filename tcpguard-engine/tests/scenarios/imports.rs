@@ -92,7 +92,7 @@ fn an_import_replaces_operators_rules_and_no_automatic_one() {
     lab.run_until(22.0);
     assert_eq!(found(&lab).len(), 3, "each has its own end");
     lab.run_until(59.0);
-    assert!(lab.connected(20.0, 58.0) > 0.99, "the guard's own rule acts all the while");
+    assert!(lab.connected(20.0, 58.0) > 0.99, "the automatic rule acts all the while");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_set_that_the_kernel_does_not_take_changes_nothing() {
     lab.refuse_rules = false;
     assert_eq!(found(&lab), before);
     assert_eq!(lab.times("rule_failed").len(), 2);
-    assert_eq!(lab.times("rules_imported").len(), 1, "what did not happen is not told");
+    assert_eq!(lab.times("rules_imported").len(), 1, "no alert of a change that was not made");
     assert_eq!(lab.times("rule_removed").len(), 0);
     lab.run_until(2.0);
     assert_eq!(found(&lab), before);
@@ -245,5 +245,5 @@ fn as_many_rules_as_there_can_be_are_replaced_by_as_many_others() {
         panic!("unblocked");
     };
     assert_eq!((removed.len(), found(&lab).len()), (full as usize, 0));
-    assert_eq!(lab.times("rule_removed").len(), 1, "told once");
+    assert_eq!(lab.times("rule_removed").len(), 1, "alerted once");
 }

@@ -103,7 +103,10 @@ fn of_a_mixed_flood_the_signature_drops_its_part_and_cookies_answer_the_rest() {
     let counters = lab.listener_report(0).counters;
     assert!(counters.dropped_signature > 500_000, "{story}");
     let answered = counters.cookies_sent;
-    assert!((100_000..250_000).contains(&answered), "{answered}: not the crude ones: {story}");
+    assert!(
+        (100_000..250_000).contains(&answered),
+        "{answered}: not those of a fixed fingerprint: {story}"
+    );
     assert!(lab.connected(15.0, 39.0) >= 0.999, "{story}");
 }
 
@@ -192,7 +195,7 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_ret
             report.mitigations.iter().find(|report| report.mitigation == Mitigation::Cookies);
         let cookies = cookies.expect(&story);
         assert_eq!((cookies.state, cookies.until), (MitigationState::Refused, None), "{story}");
-        lab.request(order(Mitigation::Cookies, Order::Auto, 1)).expect("left to the guard");
+        lab.request(order(Mitigation::Cookies, Order::Auto, 1)).expect("left to the agent");
         lab.run_until(191.0);
         let times = lab
             .mitigations
@@ -219,7 +222,7 @@ fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_t
     assert!(lab.engine.refuses_mitigation(lab.kernel.now, Mitigation::Cookies), "{}", lab.story());
     lab.engine.reconsider_mitigation(lab.kernel.now, Mitigation::Cookies, &[ListenerId(0)]);
     lab.run_until(141.0);
-    assert_eq!(times(&lab), 3, "nothing forbids them any more: {}", lab.story());
+    assert_eq!(times(&lab), 3, "nothing forbids them now: {}", lab.story());
 }
 
 /// They may send many ACKs with good cookies and a wrong checksum.
@@ -340,7 +343,7 @@ fn an_operator_forces_or_forbids_a_mitigation_for_a_time() {
     assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState]);
     lab.run_until(60.0);
     assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState], "{}", lab.story());
-    lab.request(order(Mitigation::Cookies, Order::Auto, 1)).expect("left to the guard");
+    lab.request(order(Mitigation::Cookies, Order::Auto, 1)).expect("left to the agent");
     lab.run_until(61.0);
     assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
 }

@@ -51,7 +51,12 @@ fn a_flood_that_copies_a_tenth_of_the_clients_is_named() {
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{rate}: {}", lab.story());
         assert!(novel(&incident).holds, "{:?}", incident.evidence.gate);
         assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
-        assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {}", lab.story());
+        assert_eq!(
+            lab.installed.len(),
+            0,
+            "nothing distinguishes it from clients: {}",
+            lab.story()
+        );
     }
 }
 

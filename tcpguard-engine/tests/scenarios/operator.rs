@@ -154,7 +154,7 @@ fn a_rule_of_the_guards_own_stands_beside_an_operators_for_certain_ports() {
 
     block_ports(&mut lab, &source, &[22, 25], 600, false).expect("blocked");
     let both = [(source.clone(), vec![], false), (source.clone(), vec![22, 25], true)];
-    assert_eq!(in_kernel(&lab), both, "the guard's own stays");
+    assert_eq!(in_kernel(&lab), both, "the automatic one stays");
 
     block(&mut lab, &source, 600, false).expect("blocked");
     assert_eq!(in_kernel(&lab), [(source.clone(), vec![], true)], "that says it all");
@@ -162,7 +162,7 @@ fn a_rule_of_the_guards_own_stands_beside_an_operators_for_certain_ports() {
     block_ports(&mut lab, &source, &[443], 600, false).expect("blocked");
     lab.run_until(25.0);
     let both = [(source.clone(), vec![443], true), (source, vec![], false)];
-    assert_eq!(in_kernel(&lab), both, "the rest is the guard's again: {}", lab.story());
+    assert_eq!(in_kernel(&lab), both, "the rest is automatic again: {}", lab.story());
 }
 
 #[test]

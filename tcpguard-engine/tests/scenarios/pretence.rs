@@ -73,7 +73,7 @@ fn a_retransmitting_flood_is_classified_and_not_withdrawn() {
         let mut lab = lab().flood(Flood { sources, repeated, again, ..mimic(rate) });
         let incident = named(name, &mut lab, class);
         let story = format!("{name}\n{}", lab.story());
-        assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
+        assert_eq!(lab.installed.len(), 0, "nothing distinguishes it from clients: {story}");
         assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
         let counters = lab.listener_report(0).counters;
         let sent_again = counters.syn_retransmit as f64 / counters.syn as f64;
@@ -357,7 +357,7 @@ fn a_queue_too_small_for_clients_from_far_away_gets_cookies_and_says_why() {
             assert!(lab.connected(lab.mitigations[0].0 + 1.0, 58.0) > 0.99, "{story}");
         } else {
             assert_eq!(lab.mitigations.len(), 0, "no step that keeps clients waiting: {story}");
-            assert!(lab.connected(20.0, 58.0) < 0.9, "as if nobody guarded it: {story}");
+            assert!(lab.connected(20.0, 58.0) < 0.9, "as if it had no protection: {story}");
         }
     }
 }

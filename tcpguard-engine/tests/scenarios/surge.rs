@@ -36,7 +36,7 @@ fn a_much_larger_mimicking_flood_is_classified_within_a_second() {
         let armed =
             lab.mitigations.iter().find(|(_, mitigation)| *mitigation == Mitigation::Cookies);
         assert!(armed.expect(&story).0 <= BEGIN + 1.1, "{story}");
-        assert_eq!(lab.installed.len(), 0, "nothing tells it from clients: {story}");
+        assert_eq!(lab.installed.len(), 0, "nothing distinguishes it from clients: {story}");
         let surge = incident.evidence.gate.iter().find(|item| item.name == "surge");
         assert!(surge.expect(&story).holds, "{:?}", incident.evidence.gate);
     }

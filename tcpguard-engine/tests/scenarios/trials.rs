@@ -77,7 +77,7 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
     assert_eq!(lab.report().rules.len(), 1);
     lab.run_until(70.3);
     assert_eq!(kernel(&lab), []);
-    let told = lab.alerts.iter().find(|told| told.event == "rule_reverted").expect("it is told");
+    let told = lab.alerts.iter().find(|told| told.event == "rule_reverted").expect("it is alerted");
     assert_eq!(told.severity, Severity::Warning);
     assert!(
         told.message.starts_with("nobody confirmed rule 0 in time, so 10.0.0.0/8 is no longer"),

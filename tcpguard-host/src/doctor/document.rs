@@ -38,7 +38,7 @@ const PROGRAMS: [&str; 27] = [
     "zgrep",
 ];
 
-/// Whether a fix is a command line that can be typed as it is.
+/// Returns whether a fix is a command line that can be typed as it is.
 pub fn is_command(fix: &str) -> bool {
     fix.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program))
 }
@@ -57,7 +57,7 @@ pub struct Doctor {
     pub kernel: Option<String>,
     /// Worst result of the findings.
     pub result: Outcome,
-    /// Whether no check lacked privileges: `true` when the command ran as root or no finding is
+    /// True if no check lacked privileges: `true` when the command ran as root or no finding is
     /// `unknown`.
     pub complete: bool,
     /// Findings, in the order of the checks.

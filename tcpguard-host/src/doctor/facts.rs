@@ -41,9 +41,9 @@ pub struct Facts {
 pub struct FirewallFacts {
     /// Its rules, or why they cannot be read.
     pub rules: Result<RuleSet, String>,
-    /// `cookies.firewall`
+    /// Key `cookies.firewall`
     pub choice: FirewallChoice,
-    /// `cookies.mark`
+    /// Key `cookies.mark`
     pub mark: u32,
 }
 
@@ -52,7 +52,7 @@ pub struct FirewallFacts {
 pub struct Kernel {
     /// Its release; `None` when it does not say.
     pub release: Option<KernelRelease>,
-    /// Whether it describes its own types.
+    /// True if it describes its own types.
     pub btf: bool,
     /// The BPF features that were tried.
     pub features: Vec<Feature>,
@@ -91,7 +91,7 @@ pub enum Support {
 /// The privileges of this process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Privileges {
-    /// Whether it runs as root.
+    /// True if it runs as root.
     pub root: bool,
     /// Its effective capabilities.
     pub effective: u64,
@@ -115,7 +115,7 @@ pub struct Pins {
 pub enum Filesystem {
     /// A BPF file system.
     Bpf {
-        /// Whether nothing can be written to it.
+        /// True if nothing can be written to it.
         read_only: bool,
     },
     /// Another one.
@@ -148,11 +148,11 @@ pub struct InterfaceFacts {
 /// An interface that exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
-    /// Whether its packets begin with an Ethernet header.
+    /// True if its packets begin with an Ethernet header.
     pub ethernet: bool,
-    /// Whether it is the loopback interface.
+    /// True if it is the loopback interface.
     pub loopback: bool,
-    /// Whether it works.
+    /// Operational state.
     pub state: OperState,
     /// Kind of a virtual interface.
     pub kind: Option<String>,
@@ -165,9 +165,9 @@ pub struct Link {
     /// For a veth, whether its other end receives frames that a native program sends back; `None` where
     /// that is not known.
     pub received: Option<bool>,
-    /// Whether it merges packets (LRO).
+    /// True if it merges packets (LRO).
     pub merges: Option<bool>,
-    /// Whether it takes VLAN tags off.
+    /// True if it takes VLAN tags off.
     pub strips_vlan: Option<bool>,
     /// VLAN interfaces upon it.
     pub vlans: Vec<String>,
@@ -186,13 +186,13 @@ pub struct Link {
 /// The service manager and the journal.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Service {
-    /// Whether systemd runs this host.
+    /// True if systemd runs this host.
     pub systemd: bool,
     /// `systemctl show tcpguard`; empty where there is no such unit, or no systemd.
     pub unit: BTreeMap<String, String>,
     /// `journald.conf`: where a key is set last, and to what.
     pub journald: BTreeMap<String, (String, String)>,
-    /// Whether the clock is kept; `None` where the kernel does not say.
+    /// True if the clock is kept; `None` where the kernel does not say.
     pub synchronised: Option<bool>,
 }
 

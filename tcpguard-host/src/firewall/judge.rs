@@ -28,9 +28,9 @@ const NETDEV_INGRESS: u32 = 0;
 pub struct Question<'a> {
     /// Its port.
     pub port: u16,
-    /// Whether it takes IPv4.
+    /// True if it takes IPv4.
     pub ipv4: bool,
-    /// Whether it takes IPv6.
+    /// True if it takes IPv6.
     pub ipv6: bool,
     /// The interfaces by which packets may come, as netfilter sees them; none: unknown.
     pub ways: &'a [Way],
@@ -73,7 +73,7 @@ pub struct Offence {
     pub table: String,
     /// Its chain.
     pub chain: String,
-    /// Whether it is a rule of iptables-legacy.
+    /// True if it is a rule of iptables-legacy.
     pub legacy: bool,
     /// See [`Rule::handle`].
     pub handle: u64,
@@ -111,7 +111,7 @@ pub fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
     found
 }
 
-/// Whether packets for the listener enter this chain.
+/// Returns whether packets for the listener enter this chain.
 fn is_asked(chain: &Chain, question: &Question<'_>) -> bool {
     let Some(hook) = &chain.hook else { return false };
     let ours = |device: &String| question.ways.iter().any(|way| way.name == *device);
@@ -142,14 +142,14 @@ struct Walk<'a> {
     port: u16,
     way: Option<&'a Way>,
     mark: u32,
-    /// Whether an ACK with the mark has been accepted.
+    /// True if an ACK with the mark has been accepted.
     marked: bool,
     /// Chains that were gone through, and whether such an ACK had been accepted before.
     seen: BTreeSet<(&'a str, &'a str, bool)>,
     found: Vec<Offence>,
 }
 
-/// Whether both packets certainly go no further.
+/// Further way of both packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Flow {
     Ends,
@@ -330,15 +330,15 @@ impl<'a> Walk<'a> {
 }
 
 struct Verdicts {
-    /// Whether it is about both packets.
+    /// Certainty that it is about both packets.
     both: Holds,
     /// Kind of its dependence on the SYN, if there is one.
     depends: Option<Kind>,
-    /// Whether it accepts a marked ACK.
+    /// True if it accepts a marked ACK.
     passes: bool,
 }
 
-/// Whether something of a rule can decide about a packet.
+/// Returns whether something of a rule can decide about a packet.
 fn decides(rule: &Rule, verdicts: &[Verdict]) -> bool {
     let verdict = verdicts.iter().any(|verdict| *verdict != Verdict::Continue);
     verdict || rule.effects.iter().any(|one| matches!(one, Effect::Decides(_)))

@@ -1,5 +1,5 @@
-//! Whether the host's packet filter admits clients that are answered with SYN cookies, and which of its
-//! rules such a SYN-ACK would bypass: rule sets as they were read, judged by functions.
+//! Effect of the host's packet filter on clients that get SYN cookies, and its rules that such a SYN-ACK
+//! would bypass: rule sets as they were read, judged by functions.
 //!
 //! A SYN that is answered at XDP never reaches netfilter. The first packet of the connection that
 //! netfilter sees is the client's ACK. A rule with a result that depends on having seen the SYN
@@ -11,10 +11,9 @@ mod packet;
 pub mod recorded;
 mod words;
 
+use crate::linux::netfilter::RuleSet;
 pub use judge::{Kind, Offence, Question, Way, offences};
 pub use words::mark_rules;
-
-use crate::linux::netfilter::RuleSet;
 
 /// Treatment of rules that do not suit SYN cookies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -178,7 +178,7 @@ impl Offence {
         }
     }
 
-    /// Whether a mark on the ACK lets the rule set be right.
+    /// Returns whether a mark on the ACK lets the rule set be right.
     pub const fn takes_mark(&self) -> bool {
         matches!(self.kind, Kind::NotSyn | Kind::BySyn)
     }
@@ -192,7 +192,7 @@ impl Offence {
         format!("nft --handle list chain {} {table} {chain}", family.name())
     }
 
-    /// Whether iptables made it.
+    /// Returns whether iptables made it.
     fn is_of_iptables(&self) -> bool {
         self.legacy
             || matches!(self.family, Family::IPV4 | Family::IPV6)

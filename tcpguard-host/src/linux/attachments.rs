@@ -26,7 +26,7 @@ mod ifla {
     pub(super) const XDP_DRV_PROG_ID: u16 = 5;
     pub(super) const XDP_SKB_PROG_ID: u16 = 6;
     pub(super) const XDP_HW_PROG_ID: u16 = 7;
-    /// `XDP_ATTACHED_SKB`.
+    /// The kernel's `XDP_ATTACHED_SKB`.
     pub(super) const ATTACHED_SKB: u8 = 2;
 }
 

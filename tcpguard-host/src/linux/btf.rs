@@ -156,7 +156,7 @@ impl Record {
         (self.info & 0xffff) as usize
     }
 
-    /// Whether the member offsets of a structure hold bit-field sizes in their upper 8 bits.
+    /// Returns whether the member offsets of a structure hold bit-field sizes in their upper 8 bits.
     fn has_bit_fields(self) -> bool {
         self.info >> 31 == 1
     }

@@ -26,18 +26,18 @@ const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 /// `NETDEV_XDP_ACT_BASIC`: `XDP_ABORTED`, `XDP_DROP`, `XDP_PASS` and `XDP_TX`.
 const NETDEV_XDP_ACT_BASIC: u64 = 1;
-/// `NETDEV_XDP_ACT_NDO_XMIT`.
+/// The kernel's `NETDEV_XDP_ACT_NDO_XMIT`.
 const NETDEV_XDP_ACT_NDO_XMIT: u64 = 1 << 2;
-/// `NETDEV_XDP_ACT_RX_SG`.
+/// The kernel's `NETDEV_XDP_ACT_RX_SG`.
 const NETDEV_XDP_ACT_RX_SG: u64 = 1 << 5;
 
 /// `ETHTOOL_STXCSUM`, include/uapi/linux/ethtool.h.
 const ETHTOOL_STXCSUM: u32 = 0x17;
 /// `ETHTOOL_GFLAGS`, likewise.
 const ETHTOOL_GFLAGS: u32 = 0x25;
-/// `ETH_FLAG_RXVLAN`.
+/// The kernel's `ETH_FLAG_RXVLAN`.
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
-/// `ETH_FLAG_LRO`.
+/// The kernel's `ETH_FLAG_LRO`.
 const ETH_FLAG_LRO: u32 = 1 << 15;
 
 /// An interface driver's support for native XDP programs.
@@ -52,7 +52,7 @@ pub struct XdpFeatures {
     pub large_packets: bool,
 }
 
-/// Whether the driver of an interface reports that a native XDP program can send packets back (`XDP_TX`);
+/// Returns whether the driver of an interface reports that a native XDP program can send packets back (`XDP_TX`);
 /// `None` where the kernel does not report it (before 6.3). A virtual interface reports so even when nothing at
 /// its other end receives them.
 ///
@@ -62,7 +62,7 @@ pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
     Ok(xdp_features(ifindex)?.map(|features| features.basic))
 }
 
-/// Whether frames that a native XDP program on a virtual interface sends back are received at its other end;
+/// Returns whether frames that a native XDP program on a virtual interface sends back are received at its other end;
 /// `None` where that is unknown. No program and no stack sees the loss of such a frame.
 pub fn is_received(interface: &Interface) -> Option<bool> {
     if interface.kind.as_deref() != Some("veth") {
@@ -139,7 +139,7 @@ fn features(message: &Message) -> Result<Option<XdpFeatures>, DecodeError> {
     Ok(None)
 }
 
-/// Whether an interface strips VLAN tags before any program sees the packet; `None` where its driver does not
+/// Returns whether an interface strips VLAN tags before any program sees the packet; `None` where its driver does not
 /// report it.
 ///
 /// # Errors
@@ -149,7 +149,7 @@ pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
     Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_RXVLAN != 0))
 }
 
-/// Whether an interface merges packets into larger ones before any program sees them (LRO), with which most
+/// Returns whether an interface merges packets into larger ones before any program sees them (LRO), with which most
 /// drivers refuse native XDP; `None` where its driver does not report it.
 ///
 /// # Errors

@@ -71,7 +71,7 @@ fn ask(name: &str, command: u32, what: &'static str) -> Result<Option<[u32; 9]>,
     }
 }
 
-/// Whether the host spreads the packets of a queue over several CPUs in software (RPS); `None` where
+/// Returns whether the host spreads the packets of a queue over several CPUs in software (RPS); `None` where
 /// sysfs does not show this interface. `class` is [`NET_CLASS`].
 pub fn spreads_in_software(class: &Path, interface: &Interface) -> Option<bool> {
     let directory = class.join(&interface.name);

@@ -1,8 +1,7 @@
 //! The network interfaces of this namespace.
 
-use std::fmt;
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
 use netlink_packet_core::DecodeError;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -12,7 +11,7 @@ use super::netlink::{Message, Netlink, attributes, field};
 
 /// `RTM_NEWLINK`, include/uapi/linux/rtnetlink.h.
 pub(super) const RTM_NEWLINK: u16 = 16;
-/// `RTM_DELLINK`.
+/// The kernel's `RTM_DELLINK`.
 pub(super) const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 
@@ -46,7 +45,7 @@ pub struct Interface {
     pub link_type: u16,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
-    /// Whether it is the loopback interface.
+    /// True if it is the loopback interface.
     pub loopback: bool,
     /// Operational state.
     pub state: OperState,
@@ -108,24 +107,24 @@ const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
 
 impl Interface {
-    /// Whether its packets begin with an Ethernet header. Those of tunnels begin with the IP header.
+    /// Returns whether its packets begin with an Ethernet header. Those of tunnels begin with the IP header.
     pub fn has_ethernet_header(&self) -> bool {
         matches!(self.link_type, ARPHRD_ETHER | ARPHRD_LOOPBACK)
     }
 
-    /// Whether it is a network card: a virtual interface has a kind.
+    /// Returns whether it is a network card: a virtual interface has a kind.
     pub fn is_hardware(&self) -> bool {
         !self.loopback && self.kind.is_none()
     }
 
-    /// Whether it is certain that no packet that arrives by it has arrived, as a frame that can be read there,
+    /// Returns whether it is certain that no packet that arrives by it has arrived, as a frame that can be read there,
     /// by an attached one of `all` the interfaces of this namespace. An interface of an unknown kind is built
     /// on unknown ones, so nothing is certain about it.
     pub fn is_unguarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
         self.is_unguarded_above(all, is_guarded, MAX_STACK)
     }
 
-    /// Whether [`Self::is_unguarded`] holds for an interface that is built on at most `depth` others.
+    /// Returns whether [`Self::is_unguarded`] holds for an interface that is built on at most `depth` others.
     fn is_unguarded_above(
         &self,
         all: &[Self],
@@ -158,7 +157,7 @@ impl Interface {
         }
     }
 
-    /// Whether packets that leave by it leave, as a frame that can be read there, by an attached one of `all`
+    /// Returns whether packets that leave by it leave, as a frame that can be read there, by an attached one of `all`
     /// the interfaces of this namespace. Either it is attached itself, or it is built on an attached one. Of
     /// several interfaces that it is built on, one is enough.
     pub fn leaves_guarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
@@ -439,7 +438,7 @@ pub(super) mod tests {
         // A bond of two, and a failover.
         for kind in [Some("bond"), None] {
             let bond = [(None, 3, Nothing), (None, 3, Nothing), (kind, 0, Nothing)];
-            assert_eq!(unguarded(&bond, 1), [2], "the master is above the guarded one");
+            assert_eq!(unguarded(&bond, 1), [2], "the master is above the attached one");
             assert_eq!(unguarded(&bond, 3), [1, 2]);
         }
         // Containers on a bridge; then a bridge with the attached interface in it, and a VLAN above it.

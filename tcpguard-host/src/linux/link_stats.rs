@@ -11,7 +11,7 @@ use super::netlink::{Message, Netlink, attributes, field};
 const RTM_GETLINK: u16 = 18;
 /// `IFLA_IFNAME`, include/uapi/linux/if_link.h.
 const IFLA_IFNAME: u16 = 3;
-/// `IFLA_STATS64`.
+/// The kernel's `IFLA_STATS64`.
 const IFLA_STATS64: u16 = 23;
 
 /// Counters of an interface since it exists (`struct rtnl_link_stats64`). Drivers differ in which

@@ -47,7 +47,7 @@ pub struct Owners {
     processes: Vec<Process>,
     /// Inode and index into `processes`, sorted.
     held: Vec<(u32, u32)>,
-    /// Whether the kernel hides the descriptors of some processes from this user.
+    /// True if the kernel hides the descriptors of some processes from this user.
     pub denied: bool,
 }
 

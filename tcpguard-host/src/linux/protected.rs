@@ -33,7 +33,7 @@ pub struct Protected {
     /// Their roles: `own address`, `own network`, `default gateway`, `resolver`, `SSH client`,
     /// `configured`, `loopback`; several separated by ", ".
     pub what: String,
-    /// Whether packets to them are delivered to this host itself.
+    /// True if packets to them are delivered to this host itself.
     pub own: bool,
 }
 

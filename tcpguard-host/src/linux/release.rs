@@ -35,7 +35,7 @@ impl KernelRelease {
         })
     }
 
-    /// Whether it is at least `major.minor`.
+    /// Returns whether it is at least `major.minor`.
     pub fn at_least(&self, major: u32, minor: u32) -> bool {
         (self.major, self.minor) >= (major, minor)
     }

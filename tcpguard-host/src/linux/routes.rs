@@ -65,7 +65,7 @@ impl RouteTable {
         Ok(Self { netlink: Netlink::open(NETLINK_ROUTE)?, changes: Changes::open()? })
     }
 
-    /// Whether links, addresses, routes or rules have changed since the last call.
+    /// Returns whether links, addresses, routes or rules have changed since the last call.
     ///
     /// # Errors
     /// [`Error::Refused`] if the socket is no longer of use.
@@ -92,7 +92,7 @@ impl RouteTable {
         }
     }
 
-    /// Whether the host takes IPv4 packets from `from` to the local address `to` that arrive by this
+    /// Returns whether the host takes IPv4 packets from `from` to the local address `to` that arrive by this
     /// interface. It drops them for their source alone where `rp_filter` demands that they arrive by
     /// another, and where the source is its own address.
     ///
@@ -115,7 +115,7 @@ impl RouteTable {
         }
     }
 
-    /// Whether the host knows the Ethernet address of a neighbour at this interface.
+    /// Returns whether the host knows the Ethernet address of a neighbour at this interface.
     ///
     /// # Errors
     /// Netlink's error.
@@ -146,7 +146,7 @@ impl Changes {
         Ok(Self { socket, buffer: vec![0; DATAGRAM_LEN] })
     }
 
-    /// Whether there was any change that routes depend on. The kind of change does not matter, nor
+    /// Returns whether there was any change that routes depend on. The kind of change does not matter, nor
     /// whether messages about it were lost.
     fn any(&mut self) -> Result<bool, Error> {
         let mut any = false;

@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Characters of a log line that are quoted.
 const QUOTED: usize = 300;
 
-/// Whether systemd runs this host, by the criterion of sd_booted(3).
+/// Returns whether systemd runs this host, by the criterion of sd_booted(3).
 pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
@@ -122,7 +122,7 @@ impl Service {
         })
     }
 
-    /// Whether systemd has given it up: it does not start again by itself.
+    /// Returns whether systemd has given it up: it does not start again by itself.
     pub fn has_failed(&self) -> bool {
         self.active == "failed"
     }

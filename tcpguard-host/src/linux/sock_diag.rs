@@ -42,7 +42,7 @@ pub struct ListeningSocket {
     pub addr: IpAddr,
     /// Local port.
     pub port: u16,
-    /// Whether it is an IPv6 wildcard that takes IPv4 connections too.
+    /// True if it is an IPv6 wildcard that takes IPv4 connections too.
     pub dual_stack: bool,
     /// Connections that wait for `accept`.
     pub accept: u32,
@@ -55,7 +55,7 @@ pub struct ListeningSocket {
     pub uid: u32,
     /// Interface it is bound to; 0 for any.
     pub interface: u32,
-    /// Whether it is the TCP side of an MPTCP socket.
+    /// True if it is the TCP side of an MPTCP socket.
     pub mptcp: bool,
     /// Packets that the kernel dropped at this socket since it was made (`sk_drops`), most of them
     /// because a queue was full: SYNs, and the ACKs of clients that were answered. Wraps around.
@@ -68,13 +68,13 @@ pub struct ListeningSocket {
 pub struct ListenerGroup {
     /// Address and port to which clients connect.
     pub listener: Listener,
-    /// Whether it takes IPv4 connections beside IPv6.
+    /// True if it takes IPv4 connections beside IPv6.
     pub dual_stack: bool,
     /// Number of sockets that share the connections.
     pub sockets: u32,
     /// The user id of their owner; the least one of several users.
     pub uid: u32,
-    /// Whether one of them speaks MPTCP.
+    /// True if one of them speaks MPTCP.
     pub mptcp: bool,
     /// Sums over the sockets; half-open connections are not counted here.
     pub queues: Queues,
@@ -285,7 +285,7 @@ fn unlisted(error: Error) -> Error {
     }
 }
 
-/// Whether the socket has gone. ENOENT: no socket has these addresses. ESTALE: another socket has them now.
+/// Returns whether the socket has gone. ENOENT: no socket has these addresses. ESTALE: another socket has them now.
 fn has_gone(error: &Error) -> bool {
     matches!(error.os_error(), Some(libc::ENOENT | libc::ESTALE))
 }
@@ -337,7 +337,7 @@ fn listening_socket(answer: &InetResponse) -> Option<ListeningSocket> {
     })
 }
 
-/// Whether an attribute says that MPTCP handles the arriving packets: `INET_DIAG_ULP_INFO` with the
+/// Returns whether an attribute says that MPTCP handles the arriving packets: `INET_DIAG_ULP_INFO` with the
 /// name of net/mptcp/subflow.c.
 fn is_mptcp(nla: &Nla) -> bool {
     let Nla::Other(nla) = nla else { return false };

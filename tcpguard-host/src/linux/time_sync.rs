@@ -1,7 +1,7 @@
-//! Whether the calendar of this host is right.
+//! Synchronisation of this host's clock.
 #![expect(unsafe_code, reason = "adjtimex(2) has no safe form in rustix")]
 
-/// Whether the clock is synchronised, by the status that the kernel keeps (`adjtimex(2)`); `None` where the
+/// Returns whether the clock is synchronised, by the status that the kernel keeps (`adjtimex(2)`); `None` where the
 /// kernel does not report it.
 pub fn is_synchronised() -> Option<bool> {
     // SAFETY: integers and arrays of them; all-zero is valid, and asks without changing anything.

@@ -76,7 +76,7 @@ fn of_process(process: &Process) -> Option<Application> {
     (process.comm == "java" || program == "java" || process.comm == "jsvc").then(|| java(process))
 }
 
-/// Whether `comm` is `name` and a version, as in `php-fpm8.2`.
+/// Returns whether `comm` is `name` and a version, as in `php-fpm8.2`.
 fn is_version_of(comm: &str, name: &str) -> bool {
     let version = comm.strip_prefix(name).unwrap_or_default();
     !version.is_empty() && version.chars().all(|char| char.is_ascii_digit() || char == '.')

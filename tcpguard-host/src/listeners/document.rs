@@ -42,7 +42,7 @@ pub struct ListenersReport {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Settings {
-    /// `net.core.somaxconn`.
+    /// Sysctl `net.core.somaxconn`.
     pub somaxconn: Option<u64>,
     /// `net.ipv4.tcp_max_syn_backlog`: has an effect only without SYN cookies.
     pub tcp_max_syn_backlog: Option<u64>,
@@ -81,9 +81,9 @@ pub struct Listener {
     pub port: u16,
     /// Name of the interface that the listener is bound to; `null`: any interface.
     pub interface: Option<String>,
-    /// Whether the listener takes IPv4 connections beside IPv6.
+    /// True if the listener takes IPv4 connections beside IPv6.
     pub dual_stack: bool,
-    /// Whether the listener speaks MPTCP.
+    /// True if the listener speaks MPTCP.
     pub mptcp: bool,
     /// Accept queue: connections that wait for `accept`.
     pub accept: Queue,

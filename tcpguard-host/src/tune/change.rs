@@ -10,6 +10,7 @@ mod file;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use file::{Entry, text};
 use serde::{Deserialize, Serialize};
 
 use super::document::{Kind, Tune};
@@ -18,7 +19,6 @@ use crate::durable;
 use crate::durable::seal::{self, Damage};
 use crate::json;
 use crate::linux::{self, Sysctls, netns};
-use file::{Entry, text};
 
 /// The value of [`Changed::schema`].
 pub const SCHEMA: &str = "tcpguard.tuned/1";
@@ -409,7 +409,7 @@ fn merge(entries: &mut Vec<Entry>, new: &Entry) {
     }
 }
 
-/// Whether two values are the same to the kernel, which separates several numbers by tabs.
+/// Returns whether two values are the same to the kernel, which separates several numbers by tabs.
 fn same(one: &str, other: &str) -> bool {
     one.split_whitespace().eq(other.split_whitespace())
 }

@@ -10,10 +10,10 @@ use std::path::Path;
 use super::catalogue::CATALOGUE;
 use super::folklore::REFUSED;
 use super::{Values, sysctl_files};
-use crate::linux::interfaces::OperState;
+use crate::linux::interfaces::{self, OperState};
 use crate::linux::{
     self, Connection, Interface, KernelRelease, SockDiag, Sysctls, TcpState, device_queues,
-    interfaces, rtnetlink,
+    rtnetlink,
 };
 
 /// States in which a connection keeps its port.
@@ -41,9 +41,9 @@ pub struct HostFacts {
     pub hash_entries: u64,
     /// `net.ipv4.tcp_syncookies`; `None`: this kernel has no cookies.
     pub syncookies: Option<u64>,
-    /// `net.core.somaxconn`
+    /// Sysctl `net.core.somaxconn`
     pub somaxconn: Option<u64>,
-    /// Whether the agent has set `tcp_syncookies` to 2.
+    /// The loan, if the agent has set `tcp_syncookies` to 2.
     pub lent: Option<Lent>,
     /// The load since boot, and the present one.
     pub load: Load,
@@ -68,7 +68,7 @@ pub enum Lent {
     InUse,
 }
 
-/// The load, and the losses caused by it. Counts are since boot unless marked as of now.
+/// The load, and the losses caused by it. Counts are since boot unless marked as present.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
     /// Connections lost because an accept queue was full.
@@ -83,7 +83,7 @@ pub struct Load {
     pub time_wait_overflows: u64,
     /// Connections that no application owns, now.
     pub orphans: u64,
-    /// `net.ipv4.tcp_max_orphans`
+    /// Sysctl `net.ipv4.tcp_max_orphans`
     pub max_orphans: u64,
     /// Packets that the CPUs took.
     pub received: u64,
@@ -93,12 +93,12 @@ pub struct Load {
     pub backlog_drops: u64,
     /// Rounds that ended with packets left over.
     pub squeezed: u64,
-    /// Whether more than half of the ports for own connections are in use towards one peer, now.
+    /// True if more than half of the ports for own connections are in use towards one peer, now.
     pub ports_short: bool,
 }
 
 impl Load {
-    /// Whether so many lost packets are the remains of a burst at some time since boot, and no news: less
+    /// Returns whether so many lost packets are the remains of a burst at some time since boot, and no news: less
     /// than one in 10,000.
     pub fn is_burst(&self, lost: u64) -> bool {
         lost.saturating_mul(10_000) < self.received
@@ -125,7 +125,7 @@ pub struct Device {
     pub queues: Option<Span>,
     /// Packets that it lost since boot.
     pub lost: Option<u64>,
-    /// Whether the first queue's packets are spread over CPUs.
+    /// True if the first queue's packets are spread over CPUs.
     pub rps: Option<bool>,
 }
 
@@ -244,7 +244,7 @@ pub fn device(link: &Interface) -> Device {
     }
 }
 
-/// Whether more than half of the ports for own connections are in use towards one peer. `None` where
+/// Returns whether more than half of the ports for own connections are in use towards one peer. `None` where
 /// the connections or the range cannot be read.
 fn ports_short(sysctls: &Sysctls, listeners: &[Listening]) -> Option<bool> {
     let range = sysctls.local_ports().ok()??;

@@ -14,11 +14,11 @@ pub struct Folklore {
     pub recipe: &'static str,
     /// Reason for which it is not advised.
     pub why: &'static str,
-    /// Whether this value on such a host indicates that an administrator followed the recipe.
+    /// Tests whether this value on such a host indicates that an administrator followed the recipe.
     pub followed: fn(&HostFacts, u64) -> bool,
 }
 
-/// `tcp_tw_recycle`
+/// Sysctl `tcp_tw_recycle`
 pub const TW_RECYCLE: Folklore = Folklore {
     name: "net.ipv4.tcp_tw_recycle",
     recipe: "1, to be rid of TIME_WAIT",
@@ -26,7 +26,7 @@ pub const TW_RECYCLE: Folklore = Folklore {
           Linux 4.12.",
     followed: |_, value| value != 0,
 };
-/// `tcp_abort_on_overflow`
+/// Sysctl `tcp_abort_on_overflow`
 pub const ABORT: Folklore = Folklore {
     name: "net.ipv4.tcp_abort_on_overflow",
     recipe: "1, to be rid of clients that wait",
@@ -50,7 +50,7 @@ pub const ALWAYS_COOKIES: Folklore = Folklore {
           window scaling and SACK; 2 is there for tests.",
     followed: |_, value| value >= 2,
 };
-/// `tcp_timestamps`
+/// Sysctl `tcp_timestamps`
 pub const NO_TIMESTAMPS: Folklore = Folklore {
     name: "net.ipv4.tcp_timestamps",
     recipe: "0, to save 12 bytes or to hide the uptime",
@@ -58,7 +58,7 @@ pub const NO_TIMESTAMPS: Folklore = Folklore {
           in a flood are slow. The offset is random since Linux 4.10, and tells no uptime.",
     followed: |_, value| value == 0,
 };
-/// `tcp_sack`
+/// Sysctl `tcp_sack`
 pub const NO_SACK: Folklore = Folklore {
     name: "net.ipv4.tcp_sack",
     recipe: "0, against attacks of 2019",
@@ -66,14 +66,14 @@ pub const NO_SACK: Folklore = Folklore {
           all kernels that are still cared for.",
     followed: |_, value| value == 0,
 };
-/// `tcp_window_scaling`
+/// Sysctl `tcp_window_scaling`
 pub const NO_SCALING: Folklore = Folklore {
     name: "net.ipv4.tcp_window_scaling",
     recipe: "0, to save memory",
     why: "A window of 64 KiB at most is 5 Mbit/s at 100 ms; buffers grow only where they are used.",
     followed: |_, value| value == 0,
 };
-/// `tcp_synack_retries`
+/// Sysctl `tcp_synack_retries`
 pub const FEW_SYNACKS: Folklore = Folklore {
     name: "net.ipv4.tcp_synack_retries",
     recipe: "0 or 1, to empty the SYN queue sooner",
@@ -81,14 +81,14 @@ pub const FEW_SYNACKS: Folklore = Folklore {
           need no entry at all, and the guard clears a flood's entries by itself.",
     followed: |_, value| value <= 1,
 };
-/// `tcp_fin_timeout`
+/// Sysctl `tcp_fin_timeout`
 pub const FIN_TIMEOUT: Folklore = Folklore {
     name: "net.ipv4.tcp_fin_timeout",
     recipe: "5 to 30, against TIME_WAIT",
     why: "It limits FIN_WAIT_2 and does not touch TIME_WAIT, which lasts 60 s in every Linux.",
     followed: |_, value| value < 60,
 };
-/// `tcp_max_tw_buckets`
+/// Sysctl `tcp_max_tw_buckets`
 pub const FEW_TW_BUCKETS: Folklore = Folklore {
     name: "net.ipv4.tcp_max_tw_buckets",
     recipe: "a few thousand, against TIME_WAIT",
@@ -96,7 +96,7 @@ pub const FEW_TW_BUCKETS: Folklore = Folklore {
           kernel's documentation forbids to lower it.",
     followed: |host, value| value < connection::default_tw_buckets(host.hash_entries),
 };
-/// `tcp_max_syn_backlog`
+/// Sysctl `tcp_max_syn_backlog`
 pub const LARGE_SYN_BACKLOG: Folklore = Folklore {
     name: "net.ipv4.tcp_max_syn_backlog",
     recipe: "tens of thousands, for a longer SYN queue",
@@ -106,7 +106,7 @@ pub const LARGE_SYN_BACKLOG: Folklore = Folklore {
         host.syncookies.is_some() && value > listener::default_syn_backlog(host.hash_entries)
     },
 };
-/// `tcp_tw_reuse`
+/// Sysctl `tcp_tw_reuse`
 pub const TW_REUSE: Folklore = Folklore {
     name: "net.ipv4.tcp_tw_reuse",
     recipe: "1, against TIME_WAIT",
@@ -114,7 +114,7 @@ pub const TW_REUSE: Folklore = Folklore {
           the kernel's documentation advises against a change without need.",
     followed: |_, value| value == 1,
 };
-/// `tcp_low_latency`
+/// Sysctl `tcp_low_latency`
 pub const LOW_LATENCY: Folklore = Folklore {
     name: "net.ipv4.tcp_low_latency",
     recipe: "1, for speed",

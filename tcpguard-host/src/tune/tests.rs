@@ -439,5 +439,5 @@ fn what_concerns_a_card_is_a_command_and_never_applied() {
         advice::device::rows(&host, &host.devices[0]).iter().map(|row| row.verdict).collect();
     assert_eq!(verdicts, [Word::LeaveAlone, Word::Good, Word::Change]);
     let silent = Device { name: "eth0".to_owned(), ..Device::default() };
-    assert_eq!(advice::device::rows(&host, &silent), [], "a driver that tells nothing");
+    assert_eq!(advice::device::rows(&host, &silent), [], "a driver that reports nothing");
 }

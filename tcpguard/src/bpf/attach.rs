@@ -1,10 +1,9 @@
 //! Attaching the programs to an interface: native first, generic where that must be, never silently.
 
-use std::fs;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
+use std::{fs, io};
 
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
@@ -15,13 +14,12 @@ use tcpguard_host::linux::attachments::{Direction, filters};
 use tcpguard_host::linux::programs::{Attached, EGRESS, Hook, INGRESS};
 use tcpguard_host::linux::{Interface, KernelRelease, interfaces};
 
-use super::attached_programs;
 use super::links::{HeldLink, unpin};
 use super::object::{ESTABLISHED, Object, one_line};
 use super::occupied::occupied_by;
 use super::order::{self, Lead};
 use super::pins::Kind;
-use super::{KernelError, Pins, syscall};
+use super::{KernelError, Pins, attached_programs, syscall};
 
 /// Mode in which XDP programs are attached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -45,7 +43,7 @@ pub struct Attachment {
     pub ifindex: u32,
     /// Reason why the program is not native although that was tried.
     pub fallback: Option<String>,
-    /// Whether this agent made the attachment, rather than take it over from an earlier one.
+    /// True if this agent made the attachment, rather than take it over from an earlier one.
     pub made: bool,
     ingress: HeldLink,
     egress: Egress,
@@ -68,7 +66,7 @@ impl Attachment {
         self.ingress.state().ok().map(|state| state.id)
     }
 
-    /// Whether both programs are this agent's and attached to `interface`. Both the links and the
+    /// Returns whether both programs are this agent's and attached to `interface`. Both the links and the
     /// interface itself are asked: the index in a link may belong to an interface in another namespace.
     pub fn is_whole(&self, interface: &Interface) -> bool {
         let index = interface.index;
@@ -80,7 +78,7 @@ impl Attachment {
         egress && self.ingress.is_on(index) && interface.xdp_program == Some(self.ingress.program())
     }
 
-    /// Whether all of it outlives the agent.
+    /// Returns whether all of it outlives the agent.
     pub fn is_pinned(&self) -> bool {
         self.links().all(HeldLink::is_pinned)
     }
@@ -406,7 +404,7 @@ fn first_place<T>(
     attach(LAST_PRIORITY)
 }
 
-/// Whether it is the kernel's answer where a priority has filters of another kind or for one protocol only.
+/// Returns whether it is the kernel's answer where a priority has filters of another kind or for one protocol only.
 fn is_of_another_kind(error: &ProgramError) -> bool {
     let ProgramError::TcError(tc::TcError::NetlinkError(error)) = error else { return false };
     error.raw_os_error() == Some(libc::EINVAL)
@@ -456,7 +454,7 @@ fn errno(error: &ProgramError) -> Option<i32> {
     }
 }
 
-/// Whether another program is there: the kernel answers EBUSY when it is in the same mode, EEXIST in the other.
+/// Returns whether another program is there: the kernel answers EBUSY when it is in the same mode, EEXIST in the other.
 fn occupied(error: &ProgramError) -> bool {
     matches!(errno(error), Some(libc::EBUSY | libc::EEXIST))
 }

@@ -56,7 +56,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether it is the key of no rule: fewer bits count than name the set and the port, or no SYN is
+    /// Returns whether it is the key of no rule: fewer bits count than name the set and the port, or no SYN is
     /// looked up by it.
     pub(super) const fn is_not_looked_up(&self) -> bool {
         match self {
@@ -66,7 +66,7 @@ impl Source {
         }
     }
 
-    /// Whether it belongs to this set.
+    /// Returns whether it belongs to this set.
     pub(super) const fn is_of(&self, set: u64) -> bool {
         match self {
             Self::Host(key) => key.is_of(set),

@@ -12,6 +12,13 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::hash;
 
+use super::convert::addr;
+use super::sets::Sets;
+use super::table::{PerCpu, Position, Table};
+use super::{KernelError, Object};
+pub use rules::{KernelMatcher, KernelRule, signature_key};
+pub use walk::{RuleWalk, Walked};
+
 mod cookies;
 mod exempt;
 mod ladder;
@@ -19,14 +26,6 @@ mod rules;
 mod samples;
 mod test_listener;
 mod walk;
-
-pub use rules::{KernelMatcher, KernelRule, signature_key};
-pub use walk::{RuleWalk, Walked};
-
-use super::convert::addr;
-use super::sets::Sets;
-use super::table::{PerCpu, Position, Table};
-use super::{KernelError, Object};
 
 /// One element of the flow table.
 pub type FlowRecord = (FlowKey, Flow);
@@ -520,7 +519,7 @@ impl Dataplane {
     }
 }
 
-/// Whether a listener is bound to one address, rather than to all.
+/// Returns whether a listener is bound to one address, rather than to all.
 fn is_exact(key: &ListenerKey) -> bool {
     !matches!(key.addr, Addr::ANY_V4 | Addr::ANY_V6)
 }

@@ -18,7 +18,7 @@ const SECTIONS_AT: usize = 0x3c;
 const FLAGS_AT: usize = 8;
 const OFFSET_AT: usize = 24;
 const SIZE_AT: usize = 32;
-/// `SHF_EXECINSTR`.
+/// The ELF flag `SHF_EXECINSTR`.
 const EXECUTABLE: u64 = 4;
 
 /// Bytes of an instruction: code, registers, offset, immediate (RFC 9669 §3.1).

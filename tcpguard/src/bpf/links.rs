@@ -76,13 +76,13 @@ impl HeldLink {
         syscall::link_state(self.fd.as_fd())
     }
 
-    /// Whether it hangs on the interface with this index and runs its own program there.
+    /// Returns whether it hangs on the interface with this index and runs its own program there.
     pub fn is_on(&self, ifindex: u32) -> bool {
         let own = |state: LinkState| state.ifindex == ifindex && state.program == self.program;
         ifindex != 0 && self.state().is_ok_and(own)
     }
 
-    /// Whether it would outlive the agent.
+    /// Returns whether it would outlive the agent.
     pub fn is_pinned(&self) -> bool {
         self.pin.exists()
     }

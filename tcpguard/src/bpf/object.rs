@@ -11,10 +11,9 @@ use tcpguard_common::abi::maps;
 use tcpguard_host::linux::programs::{EGRESS, INGRESS};
 use tcpguard_host::linux::{KernelRelease, SocketOffsets};
 
-use super::KernelError;
-use super::embedded;
 use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
+use super::{KernelError, embedded};
 
 /// Name of the program at the tracepoint.
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
@@ -28,7 +27,7 @@ pub struct Load<'a> {
     pub offsets: Option<SocketOffsets>,
     /// Level of the debug lines from the programs; `None`: the object without any.
     pub log: Option<log::Level>,
-    /// Whether the time is taken from the `CLOCK` map instead of the kernel's clock: for tests that compare
+    /// True if the time is taken from the `CLOCK` map instead of the kernel's clock: for tests that compare
     /// with the host.
     pub fixed_clock: bool,
     /// Number of rules that can be in force.

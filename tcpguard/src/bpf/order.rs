@@ -9,10 +9,9 @@ use aya_obj::generated::bpf_attach_type;
 use tcpguard_host::linux::attachments::{Direction, filters};
 use tcpguard_host::linux::programs::{Attached, Hook};
 
-use super::KernelError;
 use super::attached_programs::{self, tcx};
 use super::links::HeldLink;
-use super::syscall;
+use super::{KernelError, syscall};
 
 /// Time for which the head of a chain is left alone after it was taken back for the first time. After that it
 /// is twice as long each time, up to `LONGEST_WAIT`. So two programs that both want it do not swap positions
@@ -56,7 +55,7 @@ impl Lead {
         Ok(before.into_iter().filter(|one| !self.ahead.contains(one)).collect())
     }
 
-    /// Whether the head may be taken back now; then it counts as taken.
+    /// Returns whether the head may be taken back now; then it counts as taken.
     fn may_take(&mut self, now: Instant) -> bool {
         let wait = match self.taken {
             None => FIRST_WAIT,

@@ -13,13 +13,12 @@ use tcpguard_host::linux::programs::{Attached, Hook, REDEEM};
 use tcpguard_host::linux::{Interface, QueueOffsets};
 
 use super::attach::{fd, program_id, take_over};
-use super::embedded;
 use super::kfunc::link_kfuncs;
 use super::links::HeldLink;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier, with_reason};
 use super::order::{self, Lead};
 use super::pins::Kind;
-use super::{KernelError, Pins, syscall};
+use super::{KernelError, Pins, embedded, syscall};
 
 /// Name of the map with the state that each CPU keeps between packets.
 const CPU: &str = "CPU";
@@ -137,7 +136,7 @@ impl Redeemer {
         fd.as_fd().try_clone_to_owned().map_err(|error| missing(error.to_string()))
     }
 
-    /// Whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
+    /// Returns whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
     /// it ran, before it looks for a socket.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod frames;
 
 use std::time::Duration;
 
+use frames::{Client, ack, broken_checksum, syn};
 use tcpguard_common::abi::{
     ABI_VERSION, Addr, CookieSecret, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
     option,
@@ -19,7 +20,6 @@ use tcpguard_common::fastpath::COOKIE_HEARTBEAT_NS;
 use tcpguard_common::wire::{self, flag};
 
 use super::{Dataplane, KernelError, Object, Redeemer};
-use frames::{Client, ack, broken_checksum, syn};
 
 /// The slot among the listeners that is the test's own: no real one may have it.
 pub const TEST_LISTENER: u32 = maps::MAX_LISTENERS - 1;
@@ -141,7 +141,7 @@ pub fn self_test(
     Ok(timing)
 }
 
-/// Whether a record can be that of a SYN-ACK.
+/// Tests that a record can be that of a SYN-ACK.
 fn plausible(record: &SynAckRecord) -> Result<(), SelfTestError> {
     let implausible = |what: String| Err(SelfTestError::Implausible(what));
     if record.options & option::WSCALE != 0 && record.wscale > MAX_WSCALE {

@@ -109,7 +109,7 @@ fn show(alert: AlertEntry, session: &mut Session<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the agent may be there again in a moment.
+/// Returns whether the agent may be there again in a moment.
 fn is_away(error: &ClientError) -> bool {
     match error {
         ClientError::NotRunning { .. } | ClientError::Broken { .. } => true,

@@ -26,7 +26,7 @@ pub(crate) struct Blocked {
     schema: &'static str,
     /// The new rule; in a dry run, the rule that would be made.
     rule: Rule,
-    /// Whether this was a dry run, in which no rule was made.
+    /// True if this was a dry run, in which no rule was made.
     dry_run: bool,
     /// Numbers of validated clients that the rule cuts off.
     clients: ValidatedClients,

@@ -70,7 +70,7 @@ fn for_fish(script: &str) -> String {
     script
 }
 
-/// Whether an argument is certainly no file.
+/// Returns whether an argument is certainly no file.
 fn is_known(argument: &Arg) -> bool {
     let names = argument.get_value_names().unwrap_or_default();
     argument.get_value_hint() == ValueHint::Hostname

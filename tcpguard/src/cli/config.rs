@@ -22,7 +22,7 @@ use crate::control::{ClientError, Request, Response};
 pub(crate) struct Check {
     /// Name and version of this document: `tcpguard.config-check/1`.
     schema: &'static str,
-    /// Whether the configuration is valid, so that an agent would apply it.
+    /// True if the configuration is valid, so that an agent would apply it.
     valid: bool,
     /// Path of the main file; `null` where there is none, or where a file beside it cannot be read.
     path: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub(crate) struct Mistake {
 pub(crate) struct Settings {
     /// Name and version of this document: `tcpguard.config-show/1`.
     schema: &'static str,
-    /// Whether the settings are those of the running agent, rather than those with which an agent would start.
+    /// True if the settings are those of the running agent, rather than those with which an agent would start.
     effective: bool,
     /// Path of the main file; `null` where there is none.
     path: Option<PathBuf>,
@@ -71,7 +71,7 @@ pub(crate) struct Settings {
 pub(crate) struct Setting {
     /// Value in effect, written as in the file.
     value: serde_json::Value,
-    /// Whether the value is the default.
+    /// True if the value is the default.
     default: bool,
     /// Source of the value.
     origin: Origin,

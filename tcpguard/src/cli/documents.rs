@@ -22,7 +22,7 @@ pub trait Printed: Serialize {
 
 /// One kind of document.
 pub struct Document {
-    /// [`Printed::ID`].
+    /// The type's [`Printed::ID`].
     pub id: &'static str,
     /// The schema of its type.
     #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) struct Import {
     schema: &'static str,
     /// Changes that the import made, or would make.
     imported: Imported,
-    /// Whether nothing was changed (`--dry-run`).
+    /// True if nothing was changed (`--dry-run`).
     dry_run: bool,
 }
 

@@ -294,7 +294,10 @@ mod tests {
             assert_eq!(program.contains(&format!("{name}(8)")), !verb.is_hide_set(), "{name}");
             if let (Some((_, text)), Some(about)) = (found, verb.get_about()) {
                 assert!(text.contains(&format!(".SH NAME\n{name} - {about}\n")), "{text}");
-                assert!(!text.contains("--pin-dir"), "options of every verb are told once: {text}");
+                assert!(
+                    !text.contains("--pin-dir"),
+                    "options of every verb are listed once: {text}"
+                );
             }
         }
         assert!(program.contains("--pin-dir"), "{program}");

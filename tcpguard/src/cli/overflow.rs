@@ -9,7 +9,7 @@ use crate::documents::{Advice, DocumentClass, Status};
 /// The finding of the agent about a full accept queue.
 const FULL: &str = "accept_queue_full";
 
-/// Whether the agent says that an accept queue is full.
+/// Returns whether the agent says that an accept queue is full.
 pub fn is_told(status: &Status) -> bool {
     status.health.iter().any(|finding| finding.code == FULL)
 }

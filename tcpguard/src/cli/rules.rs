@@ -98,7 +98,7 @@ impl ListArgs {
             }
     }
 
-    /// Whether a prefix of the allowlist passes the options. An exemption is always made by an
+    /// Returns whether a prefix of the allowlist passes the options. An exemption is always made by an
     /// operator.
     fn lists_allowed(&self, allowed: &Allowed) -> bool {
         let fits = allowed.prefix.parse().is_ok_and(|prefix| self.fits(prefix));

@@ -23,13 +23,13 @@ const BUFFER: usize = 64 * 1024;
 /// One call of the command line.
 pub struct Session<'a> {
     out: &'a mut dyn Write,
-    /// Whether to print JSON.
+    /// True if to print JSON.
     pub json: bool,
-    /// Whether to keep quiet on stderr.
+    /// True if to keep quiet on stderr.
     pub quiet: bool,
     /// Style in which text is rendered.
     pub view: View,
-    /// Whether the output is a terminal.
+    /// True if the output is a terminal.
     pub terminal: bool,
     /// The agent.
     pub client: Client,
@@ -37,7 +37,7 @@ pub struct Session<'a> {
     pub pin_dir: PathBuf,
     /// Directory of the agent's state that survives it.
     pub state_dir: PathBuf,
-    /// Whether it was said that the printed data is not current.
+    /// True if it was said that the printed data is not current.
     reported_past: Cell<bool>,
 }
 

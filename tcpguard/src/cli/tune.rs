@@ -61,7 +61,7 @@ pub(super) fn judged(state_dir: &Path, session: &Session<'_>) -> (HostFacts, Tun
     (host, tune)
 }
 
-/// Whether an agent has set `net.ipv4.tcp_syncookies` to 2.
+/// Returns the loan, if an agent has set `net.ipv4.tcp_syncookies` to 2.
 fn lent(sysctls: &Sysctls, state_dir: &Path, session: &Session<'_>) -> Option<Lent> {
     if sysctls.read_number(syncookies::SYSCTL).ok()? != Some(2) {
         return None;

@@ -20,7 +20,7 @@ pub(crate) struct Unblocked {
     schema: &'static str,
     /// The removed rules; in a dry run, the rules that would be removed.
     removed: Vec<Rule>,
-    /// Whether this was a dry run, in which no rule was removed.
+    /// True if this was a dry run, in which no rule was removed.
     dry_run: bool,
 }
 

@@ -20,20 +20,20 @@ pub(super) const MITIGATIONS: [Mitigation; 3] =
 /// `[[interface]]` as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InterfaceBlock {
-    /// `name`
+    /// Key `name`
     pub name: Written<String>,
-    /// `xdp_mode`
+    /// Key `xdp_mode`
     pub xdp_mode: Option<Written<XdpMode>>,
 }
 
 /// `[[listener]]` as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerBlock {
-    /// `at`
+    /// Key `at`
     pub at: Written<Place>,
-    /// `ignore`
+    /// Key `ignore`
     pub ignore: Option<Written<bool>>,
-    /// `mode`
+    /// Key `mode`
     pub mode: Option<Written<Mode>>,
     /// `cookies`, `overload` and `budget`: whether the mitigation may be started.
     pub mitigations: BTreeMap<Mitigation, Written<bool>>,
@@ -46,11 +46,11 @@ pub struct ListenerBlock {
 pub struct ListenerConfig {
     /// Listeners to which the settings apply.
     pub at: Place,
-    /// Whether they are not followed.
+    /// True if they are not followed.
     pub ignore: Option<bool>,
     /// The mode there, if it is the milder one.
     pub mode: Option<Mode>,
-    /// Whether these mitigations may be started.
+    /// For each of these mitigations, true if it may be started.
     pub mitigations: BTreeMap<Mitigation, bool>,
     /// Thresholds by their field of [`tcpguard_engine::Settings`], each in its unit.
     pub thresholds: BTreeMap<&'static str, f64>,

@@ -23,45 +23,45 @@ const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan",
 /// Every key of the file. Their meaning and defaults: `packaging/tcpguard.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct File {
-    /// `mode`
+    /// Key `mode`
     pub mode: Option<Written<Mode>>,
-    /// `interfaces.names`
+    /// Key `interfaces.names`
     pub interfaces: Option<Written<Vec<String>>>,
-    /// `interfaces.xdp_mode`
+    /// Key `interfaces.xdp_mode`
     pub xdp_mode: Option<Written<XdpMode>>,
     /// Thresholds by their field of [`tcpguard_engine::Settings`].
     pub thresholds: BTreeMap<&'static str, Written<Amount>>,
-    /// `policy.drop_illegal_flags`
+    /// Key `policy.drop_illegal_flags`
     pub drop_illegal_flags: Option<Written<bool>>,
-    /// `policy.drop_out_of_state`
+    /// Key `policy.drop_out_of_state`
     pub drop_out_of_state: Option<Written<bool>>,
-    /// `policy.beyond_bounds`
+    /// Key `policy.beyond_bounds`
     pub beyond_bounds: Option<Written<BeyondBounds>>,
-    /// `cookies.backend`
+    /// Key `cookies.backend`
     pub cookie_backend: Option<Written<CookieChoice>>,
-    /// `cookies.firewall`
+    /// Key `cookies.firewall`
     pub cookie_firewall: Option<Written<FirewallChoice>>,
-    /// `cookies.mark`
+    /// Key `cookies.mark`
     pub cookie_mark: Option<Written<u64>>,
-    /// `cookies.replies_per_network`
+    /// Key `cookies.replies_per_network`
     pub replies_per_network: Option<Written<u64>>,
-    /// `cookies.replies_total`
+    /// Key `cookies.replies_total`
     pub replies_total: Option<Written<u64>>,
-    /// `protect.prefixes`
+    /// Key `protect.prefixes`
     pub protect_prefixes: Option<Written<Vec<IpNet>>>,
-    /// `protect.ssh_ports`
+    /// Key `protect.ssh_ports`
     pub ssh_ports: Option<Written<Vec<u16>>>,
-    /// `listeners.ignore_ports`
+    /// Key `listeners.ignore_ports`
     pub ignore_ports: Option<Written<Vec<u16>>>,
     /// Limits of `tcpguard states`, by their names under `states`.
     pub states: BTreeMap<&'static str, Written<u64>>,
-    /// `control.group`
+    /// Key `control.group`
     pub group: Option<Written<String>>,
-    /// `metrics.listen`
+    /// Key `metrics.listen`
     pub metrics_listen: Option<Written<SocketAddr>>,
-    /// `[[interface]]`
+    /// Tables `[[interface]]`
     pub interface: Vec<InterfaceBlock>,
-    /// `[[listener]]`
+    /// Tables `[[listener]]`
     pub listener: Vec<ListenerBlock>,
     /// Position of each key that has a value, under its name with its section.
     pub written: BTreeMap<String, Spot>,

@@ -221,7 +221,7 @@ pub(super) struct Block {
     /// The text above it.
     pub intro: &'static str,
     keys: &'static [BlockKey],
-    /// Whether it has those of [`PER_LISTENER`].
+    /// True if it has those of [`PER_LISTENER`].
     thresholds: bool,
 }
 
@@ -294,7 +294,7 @@ pub(super) const BLOCKS: &[Block] = &[
     },
 ];
 
-/// Whether blocks have this name.
+/// Returns whether blocks have this name.
 pub(super) fn is_block(name: &str) -> bool {
     BLOCKS.iter().any(|block| block.name.trim_matches(['[', ']']) == name)
 }
@@ -343,7 +343,7 @@ impl Key {
         }
     }
 
-    /// Whether an operator may know it as `name`: without its section, or by the name in
+    /// Returns whether an operator may know it as `name`: without its section, or by the name in
     /// docs/detection.md.
     pub(super) fn is_called(self, name: &str) -> bool {
         let key = self.name().and_then(|key| key.rsplit('.').next());

@@ -77,7 +77,7 @@ pub struct Held {
     pub key: String,
     /// Value in effect, in the notation of the configuration file.
     pub value: Value,
-    /// Whether the value is the default.
+    /// True if the value is the default.
     pub default: bool,
     /// Origin of the value.
     pub origin: Origin,

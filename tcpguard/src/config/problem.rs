@@ -60,7 +60,7 @@ pub enum ConfigError {
     Unreadable {
         /// Path of the file.
         path: PathBuf,
-        /// Whether it is a file of the directory beside the configuration, or that directory.
+        /// True if it is a file of the directory beside the configuration, or that directory.
         part: bool,
         /// The system's error.
         source: std::io::Error,
@@ -75,7 +75,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Whether the system refuses to read the operator's files, as opposed to mistakes in them or a file
+    /// Returns whether the system refuses to read the operator's files, as opposed to mistakes in them or a file
     /// that does not exist.
     pub fn is_of_the_system(&self) -> bool {
         matches!(self, Self::Unreadable { source, .. } if source.kind() != ErrorKind::NotFound)

@@ -11,7 +11,6 @@ use tcpguard_host::firewall::FirewallChoice;
 
 use super::blocks::{self, ListenerConfig};
 use super::file::{Amount, File, ListenerBlock, Written};
-
 use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
 use crate::bpf::XdpMode;
 
@@ -33,9 +32,9 @@ pub struct Config {
     pub mode_source: ModeSource,
     /// Thresholds of the detector.
     pub settings: Settings,
-    /// Whether segments with flag combinations that no TCP sends are dropped, in enforce mode.
+    /// True if segments with flag combinations that no TCP sends are dropped, in enforce mode.
     pub drop_illegal_flags: bool,
-    /// Whether out-of-state segments are dropped, in enforce mode and while they are searched for.
+    /// True if out-of-state segments are dropped, in enforce mode and while they are searched for.
     pub drop_out_of_state: bool,
     /// Treatment of frames with headers beyond the parser's bounds.
     pub beyond_bounds: BeyondBounds,
@@ -85,7 +84,7 @@ impl Config {
         Tuning { common: self.settings.clone(), overrides }
     }
 
-    /// Whether a listener is not followed.
+    /// Returns whether a listener is not followed.
     pub fn ignores(&self, listener: &Listener) -> bool {
         let said = |addr| {
             let at = Place { addr, port: listener.port };

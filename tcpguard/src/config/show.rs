@@ -25,7 +25,7 @@ pub struct Setting {
     pub key: String,
     /// The value that holds; as JSON it is written as in the file.
     pub value: Value,
-    /// Whether it is the default.
+    /// True if it is the default.
     pub is_default: bool,
 }
 
@@ -67,7 +67,7 @@ pub struct Section {
 }
 
 impl Section {
-    /// Whether it may stand several times.
+    /// Returns whether it may stand several times.
     pub fn is_block(&self) -> bool {
         self.name.starts_with('[')
     }

@@ -82,7 +82,7 @@ mod tests {
         let held = fill(&admission, 1000);
         let of_user = admission.admit(1000).map(drop).expect_err("no more of this one");
         let others: Vec<_> = (1001..1010).flat_map(|uid| fill(&admission, uid)).collect();
-        let of_all = admission.admit(2000).map(drop).expect_err("no more of anybody");
+        let of_all = admission.admit(2000).map(drop).expect_err("no more of any user");
         for (why, said) in [(of_user, "user 1000 holds 8"), (of_all, "31 connections are open")] {
             assert!(why.starts_with(said) && hint_check::is_named(&why), "{why}");
         }

@@ -89,12 +89,12 @@ pub enum Request {
         for_s: u64,
         /// Reason; at most [`MAX_REASON`] bytes without control characters.
         reason: String,
-        /// Whether even a prefix is blocked that is protected, very wide or holds validated clients.
+        /// True if even a prefix is blocked that is protected, very wide or holds validated clients.
         force: bool,
         /// With `force`: terms on which the rule ends unless it is confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pending_confirmation: Option<PendingConfirmation>,
-        /// Whether only the effect is reported, without changing anything.
+        /// True if only the effect is reported, without changing anything.
         dry_run: bool,
     },
     /// Exempt a prefix from drops by source or signature. A change.
@@ -105,7 +105,7 @@ pub enum Request {
         for_s: u64,
         /// Reason; at most [`MAX_REASON`] bytes without control characters.
         reason: String,
-        /// Whether even a very wide prefix is exempted.
+        /// True if even a very wide prefix is exempted.
         force: bool,
     },
     /// Remove every exemption within a prefix that an operator asked for. A change.
@@ -118,14 +118,14 @@ pub enum Request {
     ImportRules {
         /// The rules.
         rules: Vec<ImportedRule>,
-        /// Whether the operators' other rules stay as they are.
+        /// True if the operators' other rules stay as they are.
         merge: bool,
-        /// Whether even rules for protected or very wide prefixes are imported.
+        /// True if even rules for protected or very wide prefixes are imported.
         force: bool,
         /// With `force`: terms on which such rules end unless they are confirmed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pending_confirmation: Option<PendingConfirmation>,
-        /// Whether only the effect is reported, without changing anything.
+        /// True if only the effect is reported, without changing anything.
         dry_run: bool,
     },
     /// Start a mitigation for a listener, forbid it, or leave it to the agent again. A change.
@@ -165,7 +165,7 @@ pub enum Request {
         rule: Option<u32>,
         /// Origin of the rules; `null`: either.
         origin: Option<RuleOrigin>,
-        /// Whether the rules that would be removed are only listed.
+        /// True if the rules that would be removed are only listed.
         dry_run: bool,
     },
     /// Keep the rules that are pending confirmation. A change.
@@ -181,7 +181,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it changes the behaviour of the agent, which only the control socket allows.
+    /// Returns whether it changes the behaviour of the agent, which only the control socket allows.
     pub const fn is_change(&self) -> bool {
         match self {
             Self::Status
@@ -205,7 +205,7 @@ impl Request {
         }
     }
 
-    /// Whether it only asks for the effect of a change.
+    /// Returns whether it only asks for the effect of a change.
     pub const fn is_dry_run(&self) -> bool {
         matches!(
             self,
@@ -215,7 +215,7 @@ impl Request {
         )
     }
 
-    /// Whether it replaces a rule set by another one.
+    /// Returns whether it replaces a rule set by another one.
     pub const fn replaces_rules(&self) -> bool {
         matches!(
             self,
@@ -326,7 +326,7 @@ pub enum Response {
     Blocked {
         /// The rule that now exists, or would exist.
         rule: Rule,
-        /// Whether only the effect was asked for.
+        /// True if only the effect was asked for.
         dry_run: bool,
         /// The validated clients that it cuts off.
         #[serde(default)]
@@ -346,7 +346,7 @@ pub enum Response {
     Imported {
         /// Effect of the import, or the effect that it would have.
         imported: Imported,
-        /// Whether only the effect was asked for.
+        /// True if only the effect was asked for.
         dry_run: bool,
     },
     /// Response to [`Request::OrderMitigation`]: the listener with its mitigations as they are now.

@@ -190,7 +190,7 @@ impl SocketRole {
     }
 }
 
-/// Whether `uid` may change the behaviour of the agent: root, and the user that the agent runs as. That user
+/// Returns whether `uid` may change the behaviour of the agent: root, and the user that the agent runs as. That user
 /// could replace the agent by another program anyway.
 fn changes_are_for(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
@@ -252,7 +252,7 @@ mod tests {
         };
         let other = Peer { uid: 65_534, pid: None };
         let Err(refusal) = entrance(true).enter(other) else {
-            panic!("a stranger got in");
+            panic!("another user got in");
         };
         assert_eq!(refusal.kind, RefusalKind::ReadOnly);
         assert!(refusal.message.contains("65534") && crate::hint_check::is_named(&refusal.message));

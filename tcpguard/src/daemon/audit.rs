@@ -6,9 +6,8 @@
 //! of the work as lets the round end within [`ROUND`], so that thousands of rules hold up no poll and a hundred
 //! thousand are checked often enough. A difference is repaired at once.
 
-use std::fmt;
-use std::mem;
 use std::time::Duration;
+use std::{fmt, mem};
 
 use tcpguard_engine::{Ports, RuleId, Timestamp};
 
@@ -90,7 +89,7 @@ impl Default for Pass {
 struct Looked {
     /// Number of keys that were checked.
     seen: usize,
-    /// Whether it was the last look of its pass.
+    /// True if it was the last look of its pass.
     ended: bool,
 }
 

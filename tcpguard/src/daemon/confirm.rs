@@ -43,7 +43,7 @@ pub struct Lapsed {
     pub revert_to: Mode,
     /// Time at which it was to revert.
     pub at: Timestamp,
-    /// Whether it reverted for want of a confirmation, rather than because its time was over.
+    /// True if it reverted for want of a confirmation, rather than because its time was over.
     pub unconfirmed: bool,
 }
 
@@ -242,7 +242,7 @@ mod tests {
     fn goes_back(mut clock: ModeClock, from: u64) -> Option<(u64, Mode, bool)> {
         (from..10_000).find_map(|second| {
             let lapsed = clock.expire(at(second))?;
-            assert_eq!(clock.expire(at(second)), None, "told once");
+            assert_eq!(clock.expire(at(second)), None, "reported once");
             assert_eq!(clock.pending(), None);
             Some((second, lapsed.revert_to, lapsed.unconfirmed))
         })
@@ -322,7 +322,7 @@ mod tests {
 
         let mut clock = enforced(WORD_IN_60);
         clock.set(at(130), Observe, seconds([Some(60), None]), Enforce);
-        assert_eq!(clock.pending(), None, "back already, and nothing to go back to");
+        assert_eq!(clock.pending(), None, "reverted already, and nothing to revert to");
 
         let mut clock = enforced(WORD_IN_60);
         clock.cancel();
@@ -344,7 +344,7 @@ mod tests {
         ModeClock::resume(stored.resume(clock, same_boot, Observe))
     }
 
-    /// Whatever the clock on the wall says, and whether the agent is back before the end or after.
+    /// This holds for any clock on the wall, and for an agent that is back before the end or after.
     #[test]
     fn within_a_boot_only_the_clock_of_the_boot_counts() {
         for wrong in [0, -YEAR, YEAR] {

@@ -51,7 +51,7 @@ pub struct Executor {
     allowed: Vec<(IpNet, Timestamp)>,
     /// The prefixes that were exempted last, each until its boot time in seconds.
     exempt: Vec<(IpNet, u32)>,
-    /// Whether another process had changed them.
+    /// True if another process had changed them.
     exempt_repaired: bool,
 }
 

@@ -75,7 +75,7 @@ struct Asked {
 }
 
 impl Firewall {
-    /// Whether something has changed since the rules were read: a rule, or an element of a set,
+    /// Returns whether something has changed since the rules were read: a rule, or an element of a set,
     /// `nf_conntrack_tcp_loose`, or the configuration of the firewall. The rules of iptables-legacy are compared only
     /// where there is a need.
     pub fn poll(&mut self, now: Timestamp, config: &Config, need: Need) -> bool {

@@ -45,9 +45,9 @@ pub struct HandoverRecord {
     layout: u32,
     /// [`cookie::FORMAT`] of the writer.
     cookie_format: u32,
-    /// [`CookieSecret::key`].
+    /// Value of [`CookieSecret::key`].
     cookie_key: [u64; 2],
-    /// [`CookieSecret::timestamp_offset`].
+    /// Value of [`CookieSecret::timestamp_offset`].
     timestamp_offset: u32,
     /// Listeners with a mitigation.
     listeners: Vec<RecordedListener>,
@@ -176,7 +176,7 @@ impl HandoverRecord {
         Ok(found)
     }
 
-    /// Whether cookies are made as this version makes them.
+    /// Returns whether cookies are made as this version makes them.
     const fn knows_cookies(&self) -> bool {
         self.cookie_format == cookie::FORMAT
     }
@@ -274,7 +274,7 @@ impl SynAckParams {
 #[derive(Default)]
 pub struct LeftHandover {
     left: Option<HandoverRecord>,
-    /// Whether it has been said that it cannot be kept.
+    /// True if it has been said that it cannot be kept.
     reported: bool,
 }
 

@@ -36,7 +36,7 @@ pub struct Followed {
     pub kind: ListenerKind,
     /// Its queues, for local ones that have sockets now.
     pub queues: Option<Queues>,
-    /// Whether one of its sockets speaks MPTCP.
+    /// True if one of its sockets speaks MPTCP.
     pub mptcp: bool,
     dual_stack: bool,
     /// Its position in the order in which listeners get slots. No listener comes before a forwarded one.
@@ -296,7 +296,7 @@ impl Listeners {
         self.write_entry(id, dataplane)
     }
 
-    /// Whether headers of any listener's SYNs are kept.
+    /// Returns whether headers of any listener's SYNs are kept.
     pub fn are_sampled(&self) -> bool {
         self.iter().any(|followed| followed.samples != 0)
     }
@@ -491,7 +491,7 @@ impl Listeners {
     }
 }
 
-/// Whether this is the entry of test runs, which belongs to no monitored listener.
+/// Returns whether this is the entry of test runs, which belongs to no monitored listener.
 fn is_test(entry: &ListenerEntry) -> bool {
     entry.id == TEST_LISTENER
 }
@@ -507,7 +507,7 @@ pub(super) fn per_second_of(per_second: u64, burst: u64) -> Rate {
     Rate { interval_ns: fit(1_000_000_000 / per_second.max(1)), burst: fit(burst) }
 }
 
-/// Whether a socket of `group` takes connections to an address and port.
+/// Returns whether a socket of `group` takes connections to an address and port.
 fn covers(group: &ListenerGroup, local: IpAddr, port: u16) -> bool {
     let any = group.listener.addr.is_unspecified()
         && (group.listener.addr.is_ipv4() == local.is_ipv4() || group.dual_stack);

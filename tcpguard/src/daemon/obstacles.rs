@@ -16,7 +16,7 @@ use tcpguard_host::linux::CookieSettings;
 pub struct Situation<'a> {
     /// Kind: a local socket, or a forwarded service.
     pub kind: ListenerKind,
-    /// Whether one of them speaks MPTCP.
+    /// True if one of them speaks MPTCP.
     pub mptcp: bool,
     /// Format of its SYN-ACKs; `None`: none was seen yet.
     pub record: Option<&'a SynAckRecord>,
@@ -31,7 +31,7 @@ pub struct Situation<'a> {
 pub struct Way<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Whether the program runs in the driver, and not in the network stack, where packets can
+    /// True if the program runs in the driver, and not in the network stack, where packets can
     /// always be sent back.
     pub native: bool,
     /// Result of [`tcpguard_host::linux::device::transmits_natively`].
@@ -47,7 +47,7 @@ pub struct Way<'a> {
 pub enum Obstacle {
     /// `tcp_syncookies` is 0, or the kernel has none.
     NoCookies {
-        /// Whether the kernel has them.
+        /// True if the kernel has them.
         switched_off: bool,
     },
     /// Options that its answers had are switched off: bits of [`option`].
@@ -84,7 +84,7 @@ pub enum Obstacle {
     Firewall {
         /// The rule, and the way in which it depends on the SYN.
         offence: Box<Offence>,
-        /// Whether the cookies are the XDP program's own, whose ACKs can be marked.
+        /// True if the cookies are the XDP program's own, whose ACKs can be marked.
         own: bool,
         /// The mark that the configuration gives them; 0: none.
         mark: u32,

@@ -17,7 +17,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whether the work is to be done now.
+    /// Returns whether the work is to be done now.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.next.is_none_or(|next| now >= next)
     }

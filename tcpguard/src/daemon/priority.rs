@@ -38,15 +38,15 @@ pub struct ListenerPriority {
     class: Class,
     /// Number of listeners of the same class and user that come before it; root's are not counted.
     nth: u32,
-    /// Whether it is bound to one address, not to all.
+    /// True if it is bound to one address, not to all.
     specific: bool,
     port: u16,
     uid: u32,
 }
 
 impl ListenerPriority {
-    /// Whether a listener of this standing has to leave its slot to one of `other`'s. Listeners of one user do not take
-    /// slots from each other: they would change slots with each one that the user opens or closes.
+    /// Returns whether a listener of this standing has to leave its slot to one of `other`'s. Listeners of one user do
+    /// not take slots from each other: they would change slots with each one that the user opens or closes.
     pub fn makes_room_for(&self, other: &Self) -> bool {
         (self.class, self.nth) > (other.class, other.nth) && self.uid != other.uid
     }

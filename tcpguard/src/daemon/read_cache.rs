@@ -45,7 +45,7 @@ impl Estimates {
     }
 }
 
-/// Whether the table of followed handshakes, of which a look reads 6 MiB, can have anything in it.
+/// Test whether the table of followed handshakes, of which a look reads 6 MiB, can have anything in it.
 #[derive(Debug, Default)]
 pub struct Handshakes {
     /// SYNs that had come by the last poll, by CPU.
@@ -63,7 +63,7 @@ impl Handshakes {
         }
     }
 
-    /// Whether the table needs no look: nothing was in it, and no SYN came since. A SYN is counted before
+    /// Returns whether the table needs no look: nothing was in it, and no SYN came since. A SYN is counted before
     /// it is noted, so one look after it may miss it.
     pub const fn are_none(&self) -> bool {
         self.in_vain > 1
@@ -80,7 +80,7 @@ impl Handshakes {
 pub struct Cells {
     /// Such SYNs when they were read; `None`: they were not yet.
     unwanted: Option<u64>,
-    /// Whether that had just changed: a SYN is counted before it is noted.
+    /// True if that had just changed: a SYN is counted before it is noted.
     again: bool,
     /// Those that are not empty.
     cells: Vec<ClosedPortSource>,

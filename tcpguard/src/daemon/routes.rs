@@ -28,7 +28,7 @@ pub struct Routes {
     /// Routes by local address and source. A network may have more than one way to it: an address of a VPN
     /// has a route of its own, and container networks hand out small parts of one.
     known: BTreeMap<(IpAddr, IpAddr), (Timestamp, Leads)>,
-    /// Whether it was said that the kernel cannot be asked.
+    /// True if it was said that the kernel cannot be asked.
     reported: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct Routes {
 struct Links {
     all: Vec<Interface>,
     guarded: Vec<u32>,
-    /// Whether an attached interface belongs to a routing domain of its own (VRF), whose table is not
+    /// True if an attached interface belongs to a routing domain of its own (VRF), whose table is not
     /// asked.
     in_domain: bool,
     read: Option<Timestamp>,
@@ -175,7 +175,7 @@ impl Routes {
         Ok(Some(if takes { Leads::Elsewhere(index) } else { Leads::Nowhere }))
     }
 
-    /// Whether the link has that neighbour; `None` when the kernel has been asked enough.
+    /// Returns whether the link has that neighbour; `None` when the kernel has been asked enough.
     fn knows_neighbour(
         &mut self,
         client: IpAddr,
@@ -195,21 +195,21 @@ impl Routes {
 }
 
 impl Links {
-    /// Whether packets that leave by an interface pass an attached one.
+    /// Returns whether packets that leave by an interface pass an attached one.
     fn shows(&self, index: u32) -> bool {
         let is_guarded = |index| self.guarded.contains(&index);
         let found = self.all.iter().find(|one| one.index == index);
         found.is_some_and(|one| one.leaves_guarded(&self.all, &is_guarded))
     }
 
-    /// Whether neighbours at an interface have Ethernet addresses.
+    /// Returns whether neighbours at an interface have Ethernet addresses.
     fn has_neighbours(&self, index: u32) -> bool {
         let mut found = self.all.iter().filter(|one| one.index == index);
         found.any(|one| one.has_ethernet_header() && !one.loopback)
     }
 }
 
-/// Whether any of the attached interfaces belongs to a VRF.
+/// Returns whether any of the attached interfaces belongs to a VRF.
 fn is_in_domain(all: &[Interface], guarded: &[u32]) -> bool {
     let is_domain =
         |index| all.iter().any(|one| one.index == index && one.kind.as_deref() == Some("vrf"));

@@ -284,7 +284,7 @@ impl Guard {
 /// Time after the tables began empty in which clients may return to connections that are older.
 const PREEXISTING: Duration = Duration::from_nanos(PREEXISTING_NS);
 
-/// Whether clients may return to a connection of which this host still has state: hardly any host has
+/// Returns whether clients may return to a connection of which this host still has state: hardly any host has
 /// connections and none in TIME_WAIT. If the count cannot be read, they may.
 fn has_connections_left() -> bool {
     sockstat().map_or(true, |sockets| sockets.time_wait != Some(0))

@@ -91,7 +91,7 @@ pub struct StoredRule {
     pub matches: StoredMatcher,
     /// The originator: an incident or an operator.
     pub origin: StoredOrigin,
-    /// Whether it was made in spite of a protected address.
+    /// True if it was made in spite of a protected address.
     #[serde(default)]
     pub forced: bool,
     /// Reason for the rule.
@@ -127,10 +127,10 @@ pub struct StoredConfirmation {
 pub struct Records<'a> {
     /// The records.
     pub rules: &'a [StoredRule],
-    /// Whether a rule that is not in the kernel has been lost there. If not, the kernel's set is one
+    /// True if a rule that is not in the kernel has been lost there. If not, the kernel's set is one
     /// that the file never heard of, and may be without the rule on purpose.
     pub complete: bool,
-    /// Whether the agent ended while one set was about to replace the other: then ends in the kernel may be those of
+    /// True if the agent ended while one set was about to replace the other: then ends in the kernel may be those of
     /// either.
     pub interrupted: bool,
 }
@@ -186,7 +186,7 @@ pub struct StoredAllow {
 }
 
 impl StoredRule {
-    /// Whether it is an operator's.
+    /// Returns whether it is an operator's.
     pub fn is_operators(&self) -> bool {
         matches!(self.origin, StoredOrigin::Operator(_))
     }
@@ -345,7 +345,7 @@ impl State {
         self.open.iter().filter_map(read).collect()
     }
 
-    /// Whether the clock of boot `boot` is the one that the writer had.
+    /// Returns whether the clock of boot `boot` is the one that the writer had.
     pub fn is_of(&self, boot: &str) -> bool {
         // Empty where the kernel does not say which boot it is.
         !boot.is_empty() && self.boot == boot

@@ -20,7 +20,7 @@ use crate::selftest;
 pub struct Stored {
     /// An engine that has taken over the state that a start gives it, after a boot.
     pub engine: Engine,
-    /// Whether there was a state.
+    /// True if there was a state.
     pub state: bool,
     /// The configuration that a start with mistakes would take.
     pub config: Option<Config>,

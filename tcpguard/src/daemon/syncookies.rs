@@ -8,9 +8,8 @@
 //!
 //! (An administrator who sets it to 2 meanwhile cannot be distinguished from the agent.)
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use tcpguard_host::durable::{self, seal};
@@ -201,7 +200,7 @@ impl SyncookiesLease {
         Ok(())
     }
 
-    /// Whether the sysctl still has the value that was borrowed; true when nothing was. If not, an
+    /// Returns whether the sysctl still has the value that was borrowed; true when nothing was. If not, an
     /// administrator has changed it: then it is no longer borrowed, and stays as it is.
     ///
     /// # Errors
@@ -254,12 +253,12 @@ impl SyncookiesLease {
         Ok(returned)
     }
 
-    /// Whether there is something to give back, be it only an administrator's word.
+    /// Returns whether there is something to give back, be it only an administrator's word.
     pub const fn is_held(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Whether the sysctl is borrowed by this agent; one that an administrator has set to 2 is not.
+    /// Returns whether the sysctl is borrowed by this agent; one that an administrator has set to 2 is not.
     pub fn is_borrowed(&self) -> bool {
         matches!(self.held, Some(Held::Borrowed { .. }))
     }

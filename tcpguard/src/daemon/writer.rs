@@ -54,7 +54,7 @@ struct Queue<T> {
     content: Option<T>,
     /// Callers that wait for it.
     waiting: Vec<OnDone>,
-    /// Whether no more content will come.
+    /// True if no more content will come.
     closed: bool,
     /// Reason for which the last content is not on the disk.
     trouble: Option<Unwritten>,

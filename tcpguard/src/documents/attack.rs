@@ -199,7 +199,7 @@ pub struct TtlShare {
 pub struct Indicator {
     /// Short name of the indicator.
     pub name: String,
-    /// Whether it supports an attack.
+    /// True if it supports an attack.
     pub holds: bool,
     /// Numbers behind it, in words.
     pub detail: String,

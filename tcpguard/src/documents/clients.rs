@@ -6,7 +6,7 @@ use tcpguard_engine::{Completions, IncidentReport};
 use super::build::number;
 use super::{Incident, Listener};
 
-/// Whether clients connect: completed handshakes per second against the baseline.
+/// Success of clients: completed handshakes per second against the baseline.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clients {

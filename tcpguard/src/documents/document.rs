@@ -188,7 +188,7 @@ pub struct ConfigState {
     pub path: Option<String>,
     /// Time at which the agent loaded the configuration in effect.
     pub loaded_at: Time,
-    /// Whether the files were valid when they were last read; if not, an earlier configuration is in
+    /// True if the files were valid when they were last read; if not, an earlier configuration is in
     /// effect.
     pub valid: bool,
     /// Reason why they were refused; `null` when they were valid.
@@ -233,9 +233,9 @@ pub struct Interface {
     pub fallback: Option<String>,
     /// Kernel id of the XDP link; `null` while there is none.
     pub link_id: Option<u32>,
-    /// Whether the link is pinned, so that it outlives the agent.
+    /// True if the link is pinned, so that it outlives the agent.
     pub pinned: bool,
-    /// Whether the programs are attached to this interface.
+    /// True if the programs are attached to this interface.
     pub attached: bool,
     /// Packet rates over about the last second; `null` before the second poll.
     pub rates: Option<InterfaceRates>,
@@ -515,7 +515,7 @@ pub struct Source {
     pub rst: u64,
     /// Handshakes that the source completed.
     pub completed: u64,
-    /// Whether the source counts as a validated client.
+    /// True if the source counts as a validated client.
     pub validated: bool,
 }
 

@@ -115,13 +115,13 @@ pub struct Decision {
     pub since: Option<Time>,
     /// Time until which the decision holds; `null` where that is open.
     pub until: Option<Time>,
-    /// Whether the decision holds while it is needed: beyond `until`, or without an end known in advance where
+    /// True if the decision holds while it is needed: beyond `until`, or without an end known in advance where
     /// that is `null`.
     pub renewed: bool,
     /// Time until which the rule holds if an operator confirms it; `null`: it is not pending confirmation.
     #[serde(default)]
     pub confirmed_until: Option<Time>,
-    /// Whether no later decision applies to these SYNs.
+    /// True if no later decision applies to these SYNs.
     pub last: bool,
 }
 

@@ -156,9 +156,9 @@ pub struct InterfaceFacts {
     pub fallback: Option<String>,
     /// Kernel id of the link; `None` for a hook without one.
     pub link_id: Option<u32>,
-    /// Whether the link outlives the agent.
+    /// True if the link outlives the agent.
     pub pinned: bool,
-    /// Whether the link is alive and its interface index is still the interface's.
+    /// True if the link is alive and its interface index is still the interface's.
     pub attached: bool,
     /// Programs of other processes that run on egress before that of tcpguard, in words.
     pub ahead: Vec<String>,
@@ -192,6 +192,6 @@ pub struct SourceFacts {
     pub rst: u64,
     /// Handshakes it completed.
     pub completed: u64,
-    /// Whether it counts as a validated client.
+    /// True if it counts as a validated client.
     pub validated: bool,
 }

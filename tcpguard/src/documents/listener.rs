@@ -94,7 +94,7 @@ pub enum MitigationState {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// IPv4.
+    /// Internet Protocol version 4.
     Ipv4,
     /// IPv6; a wildcard may accept IPv4 as well.
     Ipv6,

@@ -93,7 +93,7 @@ pub struct Record {
 pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Time,
-    /// Class.
+    /// Class of the incident.
     pub class: DocumentClass,
     /// Confidence in the class, 0 to 1.
     pub confidence: f64,
@@ -111,7 +111,7 @@ pub struct VerdictLine {
     pub class: DocumentClass,
     /// Question of the line.
     pub asks: String,
-    /// Whether the line fits. The first one that does decides.
+    /// True if the line fits. The first one that does decides.
     pub holds: bool,
     /// Numbers behind the result, in words.
     pub why: String,

@@ -67,9 +67,9 @@ pub enum Hook {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// IPv4.
+    /// Internet Protocol version 4.
     Ipv4,
-    /// IPv6.
+    /// Internet Protocol version 6.
     Ipv6,
 }
 
@@ -79,7 +79,7 @@ pub enum Family {
 pub struct Backend {
     /// The backend.
     pub backend: CookieBackend,
-    /// Whether all its connections at one hook worked, for at least one hook.
+    /// True if all its connections at one hook worked, for at least one hook.
     pub works: bool,
     /// Reason of the first connection that failed, at any hook, or the reason why none could be tried. `null`
     /// where every connection worked.
@@ -99,7 +99,7 @@ pub struct Trial {
     pub hook: Option<Hook>,
     /// IP version.
     pub family: Family,
-    /// Whether the client offered TCP timestamps.
+    /// True if the client offered TCP timestamps.
     pub timestamps: bool,
     /// Reason why it did not work; `null` if it worked.
     pub reason: Option<String>,
@@ -115,11 +115,11 @@ pub struct Trial {
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct End {
-    /// Whether TCP timestamps are in use.
+    /// True if TCP timestamps are in use.
     pub timestamps: bool,
-    /// Whether SACK is in use.
+    /// True if SACK is in use.
     pub sack: bool,
-    /// Whether ECN is in use.
+    /// True if ECN is in use.
     pub ecn: bool,
     /// Scale of the windows that this end sends, in bits; `null` without window scaling.
     pub wscale: Option<u8>,
@@ -185,7 +185,7 @@ impl SelfTest {
         trials.find_map(|trial| trial.reason.as_deref()).map_or(Ok(()), Err)
     }
 
-    /// Whether there was time to try every connection.
+    /// Returns whether there was time to try every connection.
     pub fn is_complete(&self) -> bool {
         let mut trials = self.backends.iter().flat_map(|backend| &backend.trials);
         trials.all(|trial| trial.reason.as_deref() != Some(NO_TIME))

@@ -66,7 +66,7 @@ fn share(count: u64, attack: &Incident) -> String {
     percent((count as f64 / attack.syns.max(1) as f64).min(1.0))
 }
 
-/// Whether it is about a listener, and not about the whole host.
+/// Returns whether it is about a listener, and not about the whole host.
 pub(super) fn at_listener(attack: &Incident) -> bool {
     !IncidentClass::from(attack.class).is_of_host()
 }
@@ -216,7 +216,7 @@ fn clients(attack: &Incident, record: &Record) -> Option<String> {
     ))
 }
 
-/// Whether a rate so far below the baseline, over so many seconds, may be chance: three standard deviations of
+/// Returns whether a rate so far below the baseline, over so many seconds, may be chance: three standard deviations of
 /// independent clients.
 fn by_chance(mean: f64, usual: f64, seconds: f64) -> bool {
     let expected = usual * seconds;

@@ -40,7 +40,7 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Whether no more may be read.
+    /// Returns whether no more may be read.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= PACKETS || self.bytes >= BYTES
     }

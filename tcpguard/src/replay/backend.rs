@@ -64,7 +64,7 @@ pub trait Backend {
     fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError>;
     /// The entry of a client.
     fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError>;
-    /// Whether a client within `net` has been validated at or after this time, in ns.
+    /// Returns whether a client within `net` has been validated at or after this time, in ns.
     fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError>;
     /// Lets rule `slot` drop SYNs from `net`. Like all rules that the agent makes by itself it is for every
     /// port.
@@ -260,7 +260,7 @@ fn model_net(net: &IpNet) -> Net {
     (addr(net.network()), bits)
 }
 
-/// Whether a prefix is the unit under which one client is counted.
+/// Returns whether a prefix is the unit under which one client is counted.
 fn is_one_client(net: &IpNet) -> bool {
     match net {
         IpNet::V4(net) => net.prefix_len() == 32,
@@ -283,7 +283,7 @@ pub struct Kernel {
 
 /// `XDP_DROP` of the kernel's `bpf.h`.
 const XDP_DROP: u32 = 1;
-/// `XDP_TX`.
+/// The action `XDP_TX`.
 const XDP_TX: u32 = 3;
 /// Longest frame that a test run of the egress program takes, in bytes. The frames that it looks for,
 /// SYN-ACKs and resets, are far shorter.

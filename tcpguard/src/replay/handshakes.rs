@@ -64,14 +64,14 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Whether `next` is the sequence number after the SYN: of data in it, none, some or all may
+    /// Returns whether `next` is the sequence number after the SYN: of data in it, none, some or all may
     /// have been taken.
     const fn is_followed_by(&self, next: u32) -> bool {
         let step = next.wrapping_sub(self.seq);
         step == 1 || self.data && step != 0 && step <= LONGEST_DATA
     }
 
-    /// Whether a segment of the client proves that the SYN-ACK with number `isn` reached it: the third ACK,
+    /// Returns whether a segment of the client proves that the SYN-ACK with number `isn` reached it: the third ACK,
     /// or one of the segments after it.
     const fn is_proved_by(&self, segment: &Segment, isn: u32) -> bool {
         let (sent, taken) = (segment.seq.wrapping_sub(self.seq), segment.ack.wrapping_sub(isn));
@@ -301,7 +301,7 @@ impl Handshakes {
         }
     }
 
-    /// Whether the capture holds one direction only, as far as it has been read: next to no SYN is answered,
+    /// Returns whether the capture holds one direction only, as far as it has been read: next to no SYN is answered,
     /// nor are most of them refused.
     pub const fn one_sided(&self) -> bool {
         self.answers * ANSWERED_ONE_IN + self.refused * REFUSED_ONE_IN < self.syns
@@ -363,7 +363,7 @@ fn extend(reaches: &mut Recent<Addr, Reach, ROAMERS>, flow: &FlowKey) -> Reach {
     reach
 }
 
-/// Whether a segment is one that only ever answers a SYN (RFC 9293 §3.10.7.1).
+/// Returns whether a segment is one that only ever answers a SYN (RFC 9293 §3.10.7.1).
 fn only_answers(class: Class, segment: &Segment) -> bool {
     match class {
         Class::SynAck => true,

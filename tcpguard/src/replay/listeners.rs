@@ -153,7 +153,7 @@ impl Listeners {
         backend.set_listener(&followed.key, &followed.entry())
     }
 
-    /// Whether headers of any listener's SYNs are kept.
+    /// Returns whether headers of any listener's SYNs are kept.
     pub fn are_sampled(&self) -> bool {
         self.iter().any(|followed| followed.samples != 0)
     }

@@ -30,7 +30,7 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// Whether the packets before the silence can no longer change anything.
+    /// Returns whether the packets before the silence can no longer change anything.
     pub fn is_settled(&self) -> bool {
         self.lasted >= SETTLED
     }

@@ -71,7 +71,7 @@ struct Part {
 }
 
 impl Part {
-    /// Whether an incident was going on.
+    /// Returns whether an incident was going on.
     fn belongs_to(&self, incident: &IncidentReport) -> bool {
         let seconds = self.ended.since(self.begun.max(incident.started)).as_secs_f64();
         self.ended > incident.started
@@ -86,7 +86,7 @@ impl Sources {
         self.now.sources.add(source);
     }
 
-    /// Whether the running part is over.
+    /// Returns whether the running part is over.
     pub fn is_due(&self, now: Timestamp) -> bool {
         now.since(self.now.begun) >= PART
     }

@@ -196,7 +196,7 @@ struct Programs {
     dataplane: Dataplane,
     pins: Pins,
     redeemer: Result<Redeemer, KernelError>,
-    /// Whether the kernel's cookies may carry timestamps.
+    /// True if the kernel's cookies may carry timestamps.
     plain_timestamps: bool,
 }
 
@@ -299,7 +299,7 @@ impl Programs {
         }
     }
 
-    /// Whether the program has answered one SYN more than `sent`.
+    /// Tests that the program has answered one SYN more than `sent`.
     fn answered(&self, sent: &mut u64) -> Result<(), Failure> {
         let now = self.dataplane.listener_counters(LISTENER)?.cookies_sent;
         if std::mem::replace(sent, now) == now {

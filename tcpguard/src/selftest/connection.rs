@@ -136,7 +136,7 @@ fn receive(mut socket: &TcpStream) -> io::Result<()> {
 }
 
 impl Ends {
-    /// Whether the two ends mean the same: options that only one of them uses, or windows that it
+    /// Tests that the two ends mean the same: options that only one of them uses, or windows that it
     /// scales otherwise than its peer thinks, break a connection sooner or later.
     fn agree(&self) -> Result<(), Failure> {
         let (client, server) = (&self.client, &self.server);
@@ -185,7 +185,7 @@ impl Ends {
         Self { client, server }
     }
 
-    /// Whether a connection is as it should be.
+    /// Tests that a connection is as it should be.
     ///
     /// # Errors
     /// How it differs.
@@ -261,7 +261,7 @@ mod tests {
             assert_eq!(end.advmss, 1460, "without timestamps there is more room");
         }
         let smaller = plain.keeping(&Offer::new(1440, 2, all));
-        assert_eq!(smaller.client, plain.client, "it is told nothing of that");
+        assert_eq!(smaller.client, plain.client, "it learns nothing of that");
         assert_eq!((smaller.server.mss, smaller.server.peer_wscale), (1428, Some(2)));
         assert_eq!(smaller.server.advmss, 1448);
     }

@@ -30,7 +30,7 @@ pub fn load(state_dir: &Path, host: &Host) -> Option<SelfTest> {
     }
 }
 
-/// Whether a result in `state_dir` could be seen, if there is one: not by everybody.
+/// Returns whether a result in `state_dir` could be seen, if there is one: not by everybody.
 pub fn may_be_seen(state_dir: &Path) -> bool {
     let opened = std::fs::File::open(state_dir.join(NAME));
     !matches!(opened, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)

@@ -20,7 +20,7 @@ pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Whether stderr is a stream to journald, by the variable that says so (systemd.exec(5)).
+/// Returns whether stderr is a stream to journald, by the variable that says so (systemd.exec(5)).
 pub fn is_journal() -> bool {
     static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
     *IS_JOURNAL.get_or_init(|| {

@@ -45,7 +45,7 @@ pub fn check(out: &mut impl Write, report: &Report) -> fmt::Result {
     out.write_char('\n')
 }
 
-/// `name=value;warning;critical;least`.
+/// Writes `name=value;warning;critical;least`.
 fn data(out: &mut impl Write, measured: &Measured) -> fmt::Result {
     let Measured { metric, value, warn, crit } = measured;
     // `U` says that a number exists and is not known.

@@ -1,4 +1,4 @@
-//! Whether clients connect, in words and numbers: the same ones wherever it is shown.
+//! Success of clients in words and numbers: the same ones wherever it is shown.
 
 use tcpguard_host::units::short;
 
@@ -30,7 +30,7 @@ pub fn clients_in_short(clients: &Clients) -> String {
     format!("{} ({usual})", short(clients.completed_pps))
 }
 
-/// Whether that is good or bad.
+/// Returns the tone: good or bad.
 pub fn clients_tone(clients: &Clients) -> Tone {
     match clients.connect() {
         Some(Connect::Few) => Tone::Bad,

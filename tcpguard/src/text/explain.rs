@@ -141,7 +141,7 @@ fn told(rule: &RuleRecord, view: &View) -> String {
     )
 }
 
-/// The fingerprints of the failing SYNs, and their sources.
+/// The fingerprints of the SYNs of failing handshakes, and their sources.
 fn looks(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
     for (number, top) in evidence.signatures.iter().enumerate() {
         let text = format!(

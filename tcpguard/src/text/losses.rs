@@ -4,7 +4,7 @@ use tcpguard_host::units::{percent, short};
 
 use crate::documents::{CpuLoad, LossState, Losses};
 
-/// Whether packets are lost now, where, and how many were before.
+/// Describes the present losses with their location, and the number of earlier ones.
 pub(super) fn in_words(losses: &Losses) -> String {
     let mut parts = vec![now(losses)];
     parts.extend(rings(losses));

@@ -1,4 +1,4 @@
-//! A mode that goes back by itself.
+//! A mode that reverts.
 
 use std::time::Duration;
 

@@ -9,9 +9,9 @@ use tcpguard_host::time::Time;
 /// The capabilities of the reader's terminal.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Whether it shows more than ASCII.
+    /// True if it shows more than ASCII.
     pub utf8: bool,
-    /// Whether to use colour.
+    /// True if to use colour.
     pub colour: bool,
     /// The time zone in which times are shown.
     pub zone: TimeZone,

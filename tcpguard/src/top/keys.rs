@@ -39,7 +39,7 @@ pub enum Action {
     Help,
     /// Type this character.
     Type(char),
-    /// Take back the last letter.
+    /// Delete the last letter.
     Erase,
     /// Accept the typed text.
     Accept,

@@ -11,9 +11,9 @@ pub struct Column {
     pub name: &'static str,
     /// Columns of the terminal.
     pub width: u16,
-    /// Whether it also takes the remaining width of the line.
+    /// True if it also takes the remaining width of the line.
     pub grows: bool,
-    /// Whether it holds numbers: on its right side, the largest first.
+    /// True if it holds numbers: on its right side, the largest first.
     pub number: bool,
     /// Narrowest terminal on which the column is shown, in columns.
     pub from: u16,
@@ -123,7 +123,7 @@ impl Rank {
 pub struct ListView {
     /// The column it is sorted by.
     pub sort: usize,
-    /// Whether the sort order is reversed.
+    /// True if the sort order is reversed.
     pub reverse: bool,
     /// Only rows with this in one of their cells are shown; upper and lower case are the same.
     pub filter: String,

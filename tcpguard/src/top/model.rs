@@ -266,7 +266,7 @@ impl Model {
         self.held.as_ref().unwrap_or(&self.live)
     }
 
-    /// Whether it is held.
+    /// Returns whether it is held.
     pub fn is_held(&self) -> bool {
         self.held.is_some()
     }

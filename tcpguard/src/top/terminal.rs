@@ -19,7 +19,7 @@ use ratatui::{Frame, Terminal};
 use rustix::process::{Signal, getpgrp, getpid, getsid, kill_current_process_group, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Whether the terminal is ours at the moment. There is one terminal to a process, and a panic in
+/// True while the terminal is ours. There is one terminal to a process, and a panic in
 /// any thread must find it.
 static OURS: AtomicBool = AtomicBool::new(false);
 
@@ -168,7 +168,7 @@ fn give_back() {
     }
 }
 
-/// Whether a shell could continue a stopped process. The kernel itself stops no process by Ctrl-Z
+/// Returns whether a shell could continue a stopped process. The kernel itself stops no process by Ctrl-Z
 /// in a process group with a leader that also leads the session: `ssh -t HOST tcpguard top`.
 fn can_go_on() -> bool {
     getsid(None).is_ok_and(|session| session != getpgrp())

@@ -58,7 +58,7 @@ fn help_and_version_are_data() {
         assert_eq!(told, !verb.is_hide_set(), "{} in {}", verb.get_name(), help.stdout);
         hidden.extend(verb.is_hide_set().then(|| verb.get_name()));
     }
-    assert_eq!(hidden, ["manual", "restore-sysctls"], "what operators need is told");
+    assert_eq!(hidden, ["manual", "restore-sysctls"], "operators see the verbs that they need");
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(
         "tcpguard {version} (kernel layout {}, control protocol {}, tcpguard.status/1)\n",

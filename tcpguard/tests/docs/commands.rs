@@ -121,7 +121,7 @@ fn only_char(text: &str) -> Option<char> {
     chars.next().filter(|_| chars.next().is_none())
 }
 
-/// Whether a word could be a verb's name, and is no placeholder.
+/// Returns whether a word could be a verb's name, and is no placeholder.
 fn is_name(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|char| char.is_ascii_lowercase() || char == '-')
 }

@@ -157,7 +157,7 @@ pub fn client_v6(number: u16) -> SocketAddr {
     SocketAddr::new(host.into(), 10_000 + number)
 }
 
-/// SYNs of a crude tool at an even pace, from the addresses that `source` makes, and the answers
+/// SYNs of one fingerprint at an even pace, from the addresses that `source` makes, and the answers
 /// of the server, if the capture shows them.
 pub fn flood(
     from: u64,

@@ -18,7 +18,7 @@ pub struct Element {
 }
 
 impl Element {
-    /// Whether it has this attribute.
+    /// Returns whether it has this attribute.
     pub fn has(&self, name: &str) -> bool {
         self.attributes.iter().any(|(its, _)| its == name)
     }
@@ -79,7 +79,7 @@ impl Markup {
         self.elements.iter().filter(move |element| element.name == name)
     }
 
-    /// Whether there is one with this name.
+    /// Returns whether there is one with this name.
     pub fn has(&self, name: &str) -> bool {
         self.elements(name).next().is_some()
     }

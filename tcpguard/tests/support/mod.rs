@@ -395,7 +395,7 @@ fn flood(mode: Mode) -> IncidentReport {
     }
 }
 
-/// A random-source flood for 200 s, with one rule against it, in `mode`.
+/// A flood from random sources for 200 s, with one rule against it, in `mode`.
 pub fn flooded(mode: Mode) -> (Report, Facts) {
     let (mut report, mut facts) = calm();
     report.mode = mode;

@@ -24,7 +24,7 @@ pub struct Attack {
     pub pulses: Option<(f64, f64)>,
 }
 
-/// From random addresses, as crude tools send it.
+/// From random addresses, with a fixed fingerprint.
 pub const RANDOM: Attack = Attack {
     name: "random",
     class: IncidentClass::RandomSpoofed,
@@ -88,7 +88,7 @@ impl Attack {
         }
     }
 
-    /// Whether it is on all the time, so that its rate is its mean rate.
+    /// Returns whether it is on all the time, so that its rate is its mean rate.
     pub const fn is_steady(&self) -> bool {
         self.pulses.is_none()
     }

@@ -72,8 +72,8 @@ impl Expected {
         matches!(self, Self::Flood(_))
     }
 
-    /// Whether the events of a capture are exactly the expected ones. An event that was withdrawn later counts as well,
-    /// because it would already have alarmed an operator.
+    /// Returns whether the events of a capture are exactly the expected ones. An event that was withdrawn later counts
+    /// as well, because it would already have alarmed an operator.
     fn is_met_by(self, told: &BTreeSet<&str>) -> bool {
         let scan = IncidentClass::Scan.name();
         match self {
@@ -124,7 +124,7 @@ impl Other {
         }
     }
 
-    /// Whether that is right; `None` where it says nothing.
+    /// Returns whether that is right; `None` where it says nothing.
     fn is_right(self, expected: Expected) -> Option<bool> {
         match self {
             Self::Alarmed(_) => Some(expected.is_flood()),
@@ -357,7 +357,7 @@ mod tests {
         directory
     }
 
-    /// SYNs of a crude tool from anywhere, each answered once, as a cookie is.
+    /// SYNs of one fingerprint from anywhere, each answered once, as a cookie is.
     fn flood(scene: &mut Scene, from: f64, until: f64, rate: f64) {
         for number in 0..((until - from) * rate) as u64 {
             let at = from + number as f64 / rate;

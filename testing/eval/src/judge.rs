@@ -20,7 +20,7 @@ pub struct Alert {
     pub class: IncidentClass,
     /// Time of the alarm that led to it, s.
     pub detected: f64,
-    /// Whether it reports the end of the incident.
+    /// True if it reports the end of the incident.
     pub ended: bool,
 }
 
@@ -37,7 +37,7 @@ impl Alert {
         })
     }
 
-    /// Whether it says that handshakes fail, for whatever reason.
+    /// Returns whether it says that handshakes fail, for whatever reason.
     fn is_failure(&self) -> bool {
         self.class.is_flood() || self.class == IncidentClass::HandshakeDegraded
     }

@@ -17,9 +17,9 @@ use tcpguard_eval::{
     targets, tricks, wire_rows,
 };
 
-/// Where published numbers stand.
+/// Page of the published numbers.
 const PAGE: &str = "evaluation.md";
-/// Where a live run leaves what it measured.
+/// File of a live run's measurements.
 const LIVE: &str = "evaluation-live.json";
 
 /// Judges the detector, beside published ones, and prints one table
@@ -36,7 +36,7 @@ struct Arguments {
     /// First seed
     #[arg(long, default_value_t = GOLDEN_SEED)]
     seed: u64,
-    /// How many seeds [default: 20; 2 with --quick]
+    /// Number of seeds [default: 20; 2 with --quick]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// Listener-days of benign traffic [default: 91; 0.5 with --quick]
@@ -158,7 +158,7 @@ fn keep(path: &Path, block: Block) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// What was measured outside the simulation.
+/// The measurements outside the simulation.
 fn live(path: &Path) -> Result<Vec<Block>> {
     serde_json::from_str(&read(path)?).with_context(|| format!("{}", path.display()))
 }

@@ -109,7 +109,7 @@ impl Host {
         Self { model, waiting: Vec::new(), named: Share::default(), beside: Share::default() }
     }
 
-    /// Whether a SYN that arrives at this time is answered.
+    /// Returns whether a SYN that arrives at this time is answered.
     fn replies(&mut self, at: u64, source: [u8; 4], port: u16, seq: u32) -> bool {
         self.model.now_ns = at;
         self.model.config.heartbeat_ns = at;

@@ -78,7 +78,7 @@ impl Plan {
         }
     }
 
-    /// Whether floods of this rate are played among so many clients: the largest only once.
+    /// Returns whether floods of this rate are played among so many clients: the largest only once.
     pub fn plays(legit: f64, rate: f64) -> bool {
         rate < 1e5 || legit == 200.0
     }

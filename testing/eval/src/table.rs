@@ -88,7 +88,7 @@ impl Block {
     }
 }
 
-/// Whether a cell stands right in its column: a number, with whatever unit, or none.
+/// Returns whether a cell stands right in its column: a number, with whatever unit, or none.
 fn is_number(cell: &str) -> bool {
     cell.is_empty()
         || cell.starts_with(|first: char| first.is_ascii_digit() || "<>≤≥–-".contains(first))

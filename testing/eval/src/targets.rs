@@ -16,7 +16,7 @@ pub enum Target {
     DelayTenth,
     /// Lowest rate found within 60 s with a probability of 0.9, SYN/s.
     MinimumRate,
-    /// False floods per 30 listener-days.
+    /// False positives per 30 listener-days.
     FalsePositives,
     /// Floods reported in flash crowds.
     FlashCrowdFloods,
@@ -108,9 +108,9 @@ impl Target {
         }
     }
 
-    /// Whether a run that misses the target must not pass for a good one, even if it equals the published one: such a
-    /// miss is a wrong verdict, or a rule against an innocent source. The other targets say how large a cost is, and
-    /// some of these costs depend on the machine.
+    /// Returns whether a run that misses the target must not pass for a good one, even if it equals the published
+    /// one: such a miss is a wrong verdict, or a rule against an innocent source. The other targets say how large a
+    /// cost is, and some of these costs depend on the machine.
     const fn is_binding(self) -> bool {
         matches!(
             self,
@@ -193,7 +193,7 @@ impl Finding {
         Self { bound: Some(bound), ..self }
     }
 
-    /// Whether the target is met here.
+    /// Compares the target with the value here.
     pub fn verdict(&self) -> Verdict {
         let holds = |value: f64| match self.target.more_is_better() {
             true => value >= self.limit,
@@ -217,7 +217,7 @@ impl Finding {
     }
 }
 
-/// Whether a target is met.
+/// Result of the comparison with a target.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Verdict {
     /// The value is within its limit.

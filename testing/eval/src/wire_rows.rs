@@ -173,7 +173,7 @@ fn reflected(scene: &mut Scene, at: f64, seed: u64, reflectors: u64, flags: u8) 
 struct Run {
     /// Time from the first packet of the event to the first alert of the right class, in s.
     delay: Option<f64>,
-    /// Whether exactly the expected class was reported, or nothing where nothing was expected.
+    /// True if exactly the expected class was reported, or nothing where nothing was expected.
     right: bool,
     floods: usize,
 }

@@ -95,7 +95,7 @@ impl Host {
         }
     }
 
-    /// Whether it happens in this stretch that happens once in `polls` polls.
+    /// Returns whether it happens in this stretch that happens once in `polls` polls.
     fn once_in(&mut self, polls: u64) -> bool {
         self.random.below(polls) < u64::from(STRETCH)
     }

@@ -17,7 +17,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Whether it opens a connection.
+    /// Returns whether it opens a connection.
     pub const fn is_syn(&self) -> bool {
         self.flags & 0x17 == 0x02
     }

@@ -27,7 +27,7 @@ pub struct Line {
     pub row: String,
     /// The test that wrote it, with its modules.
     pub test: String,
-    /// Whether it had its full size.
+    /// True if it had its full size.
     pub full: bool,
     /// Result of tcpguard.
     pub result: Option<Outcome>,

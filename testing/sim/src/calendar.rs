@@ -33,7 +33,7 @@ impl<T> Calendar<T> {
         std::mem::take(&mut self.lists[now as usize % REACH])
     }
 
-    /// Takes back a list, which saves making another.
+    /// Takes a list for reuse, which saves making another.
     pub fn give_back(&mut self, mut list: Vec<T>) {
         if list.capacity() > 0 {
             list.clear();

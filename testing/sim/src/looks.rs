@@ -41,7 +41,7 @@ const WINDOWS: u64 = layout::MSS
     | layout::SACK_OK << 20;
 
 impl Shape {
-    /// One SYN. Mimics need clients to copy.
+    /// One SYN. Copies need clients.
     pub(crate) fn draw(self, random: &mut Random, population: Option<&Population>) -> Fingerprint {
         let ip_id = random.bits() as u16;
         let bare = Fingerprint { window: 512, ttl: 244, ip_id, wscale: 255, ..Default::default() };

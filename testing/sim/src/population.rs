@@ -143,7 +143,7 @@ impl Network {
     }
 }
 
-/// Whether clients may be there: not where the scenarios have other things (RFC 5735 blocks, carrier
+/// Returns whether clients may be there: not where the scenarios have other things (RFC 5735 blocks, carrier
 /// NAT, multicast).
 fn is_public(prefix: u32) -> bool {
     let [a, b, ..] = prefix.to_be_bytes();

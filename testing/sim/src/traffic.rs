@@ -233,7 +233,7 @@ pub enum Frames {
 }
 
 impl Flood {
-    /// A crude flood from random IPv4 addresses at the first listener.
+    /// A fixed-fingerprint flood from random IPv4 addresses at the first listener.
     pub fn random(rate: f64, time: Range<f64>) -> Self {
         Self {
             to: 0,
@@ -254,7 +254,7 @@ impl Flood {
         }
     }
 
-    /// Whether it is on at `t`.
+    /// Returns whether it is on at `t`.
     pub fn is_on(&self, t: f64) -> bool {
         let on = self.pulses.is_none_or(|(on, off)| (t - self.from).rem_euclid(on + off) < on);
         t >= self.from && t < self.until && on

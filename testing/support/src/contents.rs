@@ -4,9 +4,8 @@
 //! Everything belongs to root. Files of the service's user are no part of the package: systemd
 //! makes them (`StateDirectory=`, `RuntimeDirectory=`, `packaging/systemd/tcpguard.tmpfiles`).
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// An entry of the list.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +17,7 @@ pub struct Item {
     pub to: &'static str,
     /// Permissions of the file, or of the directory if it is one.
     pub mode: u32,
-    /// Whether it is the administrator's: an upgrade leaves changes of it alone.
+    /// True if it is the administrator's: an upgrade leaves changes of it alone.
     pub is_configuration: bool,
     /// The one format that has it, if not all do.
     pub only: Option<Format>,
@@ -150,7 +149,7 @@ pub const OWN_DIRECTORIES: &[&str] = &[
 ];
 
 impl Item {
-    /// Whether packages of this format have it.
+    /// Returns whether packages of this format have it.
     pub fn is_in(&self, format: Format) -> bool {
         self.only.is_none_or(|only| only == format)
     }

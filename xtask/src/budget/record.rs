@@ -96,7 +96,7 @@ impl Budgets {
         broken.extend(gone.map(|name| format!("{name}: has a budget, and is no more")));
         if !broken.is_empty() {
             bail!(
-                "the guard has outgrown {RECORD}:\n  {}\nmake it smaller, or accept it: `{UPDATE}`, and say in the commit what it is worth",
+                "tcpguard has outgrown {RECORD}:\n  {}\nmake it smaller, or accept it: `{UPDATE}`, and say in the commit what it is worth",
                 broken.join("\n  ")
             );
         }

@@ -1,12 +1,10 @@
 //! The .deb: the tree of a package and the metadata for dpkg. The maintainer scripts are in
 //! `packaging/deb`.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use tcpguard_support::contents;
@@ -14,7 +12,7 @@ use tcpguard_support::contents;
 use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below};
 use crate::process;
 
-/// Whom to write to about the package.
+/// Contact for questions about the package.
 const MAINTAINER: &str = "the tcpguard authors <tcpguard@users.noreply.github.com>";
 /// Scripts that dpkg runs, at the moments that Debian's policy (chapter 6) gives them.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];

@@ -9,24 +9,19 @@ mod notices;
 mod pages;
 mod rpm;
 
-use std::{
-    ffi::OsStr,
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-
-use crate::{
-    build::{self, Profile},
-    process::{self, timed},
-    setup,
-    setup::Purpose,
-    workspace::Workspace,
-};
 use tcpguard_support::contents::{Format, ITEMS, Source};
+
+use crate::build::{self, Profile};
+use crate::process::{self, timed};
+use crate::setup::{self, Purpose};
+use crate::workspace::Workspace;
 
 /// Number of the package among those of this version.
 const REVISION: &str = "1";
@@ -34,9 +29,9 @@ const SUMMARY: &str = "SYN-flood detection and mitigation in the kernel";
 /// Paragraphs of at most 79 columns, with an empty line between them.
 const DESCRIPTION: &str = "\
 tcpguard runs on the host under attack, sees every TCP handshake in the kernel
-(XDP, eBPF), tells a SYN flood from a scan, a flash crowd or a broken path, and
-drops the flood before the network stack spends anything on it, while real
-clients keep connecting.
+(XDP, eBPF), distinguishes a SYN flood from a scan, a flash crowd or a broken
+path, and drops the flood before the network stack spends anything on it, while
+real clients keep connecting.
 
 After installation it guards nothing: name the interface in
 /etc/tcpguard/tcpguard.toml and start the service. It begins by watching, and

@@ -79,7 +79,7 @@ fn is_normal(dependency: &Value) -> bool {
     kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()))
 }
 
-/// Whether it comes from a registry and not from this repository.
+/// Returns whether it comes from a registry and not from this repository.
 fn is_foreign(package: &Value) -> bool {
     package["source"].is_string()
 }

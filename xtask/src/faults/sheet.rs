@@ -11,7 +11,7 @@ use crate::{process, workspace::Workspace};
 /// Size, duration and seed of the tests of one run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scale {
-    /// Whether the tests run in the size of the promise.
+    /// True if the tests run in the size of the promise.
     pub full: bool,
     /// Duration of the tests that can last any time, in minutes; without it as `full` says.
     pub minutes: Option<u32>,

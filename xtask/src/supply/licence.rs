@@ -1,6 +1,6 @@
 //! Licence expressions as SPDX has them, and as older crates write them (`MIT/Apache-2.0`).
 
-/// Whether the licence expression `expression` can be met with `allowed` alone. An invalid
+/// Returns whether the licence expression `expression` can be met with `allowed` alone. An invalid
 /// expression cannot.
 pub fn is_met(expression: &str, allowed: &[String]) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");

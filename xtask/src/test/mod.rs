@@ -2,20 +2,18 @@
 
 mod durations;
 
-use std::{fs, process::Command, thread};
+use std::process::Command;
+use std::{fs, thread};
 
 use anyhow::{Error, Result, bail};
 use tcpguard_goals::Goal;
 
 use self::durations::Durations;
-use crate::{
-    build::{self, Profile},
-    dist, environment,
-    faults::{self, Scale, Sheet, other_build},
-    lab, process, setup,
-    setup::Purpose,
-    workspace::Workspace,
-};
+use crate::build::{self, Profile};
+use crate::faults::{self, Scale, Sheet, other_build};
+use crate::setup::{self, Purpose};
+use crate::workspace::Workspace;
+use crate::{dist, environment, lab, process};
 
 /// The folder with the tests that need root.
 pub const ROOT_TESTS: &str = "testing/root-tests";
@@ -177,7 +175,7 @@ pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     command
 }
 
-/// Whether any test ran. Only a run that was given arguments may find none.
+/// Returns whether any test ran. Only a run that was given arguments may find none.
 fn ran_any(command: &mut Command, arguments: &[String]) -> Result<bool> {
     let line = process::line(command);
     let status = command.status().map_err(|error| process::not_started(&line, error))?;

@@ -15,7 +15,7 @@ use super::{
 use crate::process;
 
 /// The interface that XDP programs are attached to; one end of a veth pair.
-pub const INTERFACE: &str = "guarded";
+pub const INTERFACE: &str = "uplink";
 
 /// The guest's last line; without it, it did not come to its end.
 const END: &str = "guest: end";
@@ -30,7 +30,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 insmod /veth.ko
-ip link add guarded type veth
+ip link add uplink type veth
 mount -t bpf bpf /sys/fs/bpf
 mkdir -p /run /var/lib
 . /job
@@ -89,13 +89,13 @@ impl Job {
 }
 
 /// An agent that must not start: its words, its exit code, and the objects that it left.
-const TOO_OLD: &str = "ip link set guarded up
-/tcpguard run --interface guarded --mode enforce > /words 2>&1
+const TOO_OLD: &str = "ip link set uplink up
+/tcpguard run --interface uplink --mode enforce > /words 2>&1
 code=$?
 sed 's/^/guest: said /' /words
 echo \"guest: exit $code\"
 echo \"guest: pins $(find /sys/fs/bpf -type f | wc -l)\"
-echo \"guest: left $(ip link show guarded | grep -c xdp)\"
+echo \"guest: left $(ip link show uplink | grep -c xdp)\"
 ";
 
 /// The agent itself between two network namespaces. A client completes a handshake with a listener
@@ -109,11 +109,11 @@ until [ \"$(readlink /proc/$peer/ns/net)\" != \"$(readlink /proc/self/ns/net)\" 
 ip link set veth0 netns $peer
 nsenter -t $peer -n ip addr add 192.0.2.2/24 dev veth0
 nsenter -t $peer -n ip link set veth0 up
-ip addr add 192.0.2.1/24 dev guarded
-ip link set guarded up
+ip addr add 192.0.2.1/24 dev uplink
+ip link set uplink up
 nc -ll -p 443 -e echo served &
 for start in first second; do
-    /tcpguard run --interface guarded --mode enforce &
+    /tcpguard run --interface uplink --mode enforce &
     agent=$!
     timeout 60 /tcpguard status --wait healthy --brief
     if [ $start = first ]; then kill $agent; wait $agent; fi
@@ -128,7 +128,7 @@ for seconds in 31536000 -63072000; do
     date -s @$(($(date +%s) + seconds))
     kill -9 $agent
     wait $agent
-    /tcpguard run --interface guarded --mode enforce &
+    /tcpguard run --interface uplink --mode enforce &
     agent=$!
     timeout 60 /tcpguard status --wait healthy --brief
 done
@@ -137,7 +137,7 @@ echo \"guest: block $blocked $(boot_clock)\"
 kill $agent
 wait $agent
 /tcpguard detach --all
-echo \"guest: left $(ip link show guarded | grep -c xdp)\"
+echo \"guest: left $(ip link show uplink | grep -c xdp)\"
 ";
 
 /// Writes the initramfs of a guest to `path`.

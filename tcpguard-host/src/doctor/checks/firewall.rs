@@ -1,4 +1,4 @@
-//! Whether the host's packet filter lets clients in that were answered with SYN cookies.
+//! Check that the host's packet filter admits clients that got SYN cookies.
 
 use std::collections::BTreeSet;
 

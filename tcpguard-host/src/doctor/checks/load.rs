@@ -22,7 +22,7 @@ pub(in super::super) fn losses(facts: &Facts) -> Vec<Finding> {
     }]
 }
 
-/// Whether one CPU takes nearly all packets while others could help: a flood then ends at its limit.
+/// Finds one CPU that takes nearly all packets while others could help: a flood then ends at its limit.
 pub(in super::super) fn skew(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "receive_skew";
     let load = &facts.host.load;

@@ -15,7 +15,7 @@ use super::facts::Facts;
 /// A check.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// Whether it is about interfaces, and not about the host.
+    /// True if it is about interfaces, and not about the host.
     pub of_interfaces: bool,
     /// Returns its findings.
     pub run: fn(&Facts) -> Vec<Finding>,

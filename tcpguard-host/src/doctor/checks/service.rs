@@ -56,7 +56,7 @@ fn is_yes(value: &str) -> bool {
     value == "yes"
 }
 
-/// Whether a list of allowed names lacks `name`; `~` begins a list of forbidden ones.
+/// Returns whether a list of allowed names lacks `name`; `~` begins a list of forbidden ones.
 pub(super) fn lacks(list: &str, name: &str) -> bool {
     let (forbidden, names) = match list.strip_prefix('~') {
         Some(names) => (true, names),

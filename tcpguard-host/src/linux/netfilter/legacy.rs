@@ -94,7 +94,7 @@ struct Existing {
 }
 
 impl Tables {
-    /// Whether there is no table that can be read.
+    /// Returns whether there is no table that can be read.
     pub const fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -43,11 +43,11 @@ pub struct RuleSet {
     /// Elements of the small sets that conditions on ports, flags, states, marks and interfaces look
     /// up.
     pub sets: BTreeMap<SetName, Vec<Element>>,
-    /// Whether all rules were read.
+    /// True if all rules were read.
     pub complete: bool,
     /// Tables of iptables-legacy that cannot be read, and why: `ip filter: …`.
     pub legacy: Vec<String>,
-    /// Whether `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection is then invalid if conntrack has not
+    /// True if `net.netfilter.nf_conntrack_tcp_loose` is 0: a connection is then invalid if conntrack has not
     /// seen its SYN.
     pub strict: bool,
 }
@@ -62,11 +62,11 @@ pub struct Family(pub u8);
 impl Family {
     /// IPv4 and IPv6.
     pub const INET: Self = Self(1);
-    /// IPv4.
+    /// Internet Protocol version 4.
     pub const IPV4: Self = Self(2);
     /// All packets that arrive by a device.
     pub const NETDEV: Self = Self(5);
-    /// IPv6.
+    /// Internet Protocol version 6.
     pub const IPV6: Self = Self(10);
 
     /// Returns the name that nft has for it.
@@ -94,7 +94,7 @@ pub struct Chain {
     pub name: String,
     /// Hook at which packets enter it; `None`: by jumps only.
     pub hook: Option<Hook>,
-    /// Whether it is a chain of iptables-legacy. nf_tables can have one of the same name.
+    /// True if it is a chain of iptables-legacy. nf_tables can have one of the same name.
     pub legacy: bool,
     /// Its rules.
     pub rules: Vec<Rule>,
@@ -162,9 +162,9 @@ pub enum Source {
     Mark,
     /// `ct mark`
     CtMark,
-    /// `iifname`
+    /// Match by `iifname`
     InName,
-    /// `iif`
+    /// Match by `iif`
     InIndex,
     /// `meta l4proto`
     L4Proto,
@@ -185,16 +185,16 @@ pub enum Test {
         from: Vec<u8>,
         /// Greatest value of the range.
         to: Vec<u8>,
-        /// Whether the bits are outside of the range.
+        /// True if the bits are outside of the range.
         inverted: bool,
     },
     /// The bits are in a set, or not; a map of verdicts holds the verdict for each element.
     Set {
         /// Name of the set.
         name: String,
-        /// Whether the bits are not in the set.
+        /// True if the bits are not in the set.
         inverted: bool,
-        /// Whether it is a map of verdicts.
+        /// True if it is a map of verdicts.
         verdicts: bool,
     },
     /// The result cannot be determined; it is the same for the same bits.
@@ -238,7 +238,7 @@ pub enum Verdict {
 pub struct Element {
     /// Its key.
     pub key: Vec<u8>,
-    /// Whether it is the first key behind an interval.
+    /// True if it is the first key behind an interval.
     pub ends: bool,
     /// Verdict for it, in a map of verdicts.
     pub verdict: Option<Verdict>,
@@ -320,7 +320,7 @@ pub fn assembled(
     chains
 }
 
-/// Whether `net.netfilter.nf_conntrack_tcp_loose` is 0; where netfilter tracks no connections it does not
+/// Returns whether `net.netfilter.nf_conntrack_tcp_loose` is 0; where netfilter tracks no connections it does not
 /// exist.
 ///
 /// # Errors

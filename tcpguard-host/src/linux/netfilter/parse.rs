@@ -293,12 +293,12 @@ impl Reader {
     }
 }
 
-/// Whether an expression is about a TCP option that only SYNs have.
+/// Returns whether an expression is about a TCP option that only SYNs have.
 fn has_option_of_syns(data: &[u8]) -> bool {
     find(data, 2).is_some_and(|kind| kind.first().is_some_and(|kind| is_of_syns(*kind)))
 }
 
-/// Whether only SYNs have TCP options of this kind.
+/// Returns whether only SYNs have TCP options of this kind.
 pub(super) fn is_of_syns(kind: u8) -> bool {
     OF_SYNS.contains(&kind)
 }

@@ -4,7 +4,7 @@
 const REQ_BYTECODE: u16 = 1;
 /// `INET_DIAG_BC_JMP`, likewise.
 const JUMP: u8 = 1;
-/// `INET_DIAG_BC_S_COND`.
+/// The kernel's `INET_DIAG_BC_S_COND`.
 const LOCAL: u8 = 7;
 /// Length of `struct inet_diag_bc_op`.
 const OP: usize = 4;

@@ -71,7 +71,7 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
     }
 }
 
-/// Whether there are more than half as many orphans as make the kernel reset them.
+/// Returns whether there are more than half as many orphans as make the kernel reset them.
 fn crowded_by_orphans(host: &HostFacts) -> bool {
     host.load.max_orphans > 0 && host.load.orphans > host.load.max_orphans / 2
 }

@@ -97,7 +97,7 @@ fn the_file_of_sysctl_d_has_the_old_values_and_goes_with_them() {
         "{text}"
     );
     let undone = host.undo();
-    assert_eq!(outcomes(&undone), [(SOMAXCONN, Outcome::Changed)], "told once");
+    assert_eq!(outcomes(&undone), [(SOMAXCONN, Outcome::Changed)], "reported once");
     assert_eq!((host.value(SOMAXCONN), host.file()), ("128".into(), None));
     assert_eq!(undone.file, Some(host.path(FILE).display().to_string()));
 }

@@ -1,9 +1,8 @@
 //! The way out: programs are taken off, whichever agent put them on.
 
-use std::fs;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::{fs, io};
 
 use tcpguard_host::linux::{interfaces, netns};
 
@@ -79,7 +78,7 @@ pub fn pinned(dir: &Path) -> Vec<String> {
 }
 
 impl Pins {
-    /// Takes off the programs that agents of other layouts left and that this one has no use for, and
+    /// Detaches the programs that agents of other layouts left and that this one has no use for, and
     /// removes their pins. Everything is tried.
     pub fn detach_other_interfaces(&self) -> Detached {
         let mut all = Detached::default();

@@ -6,10 +6,9 @@
 //! own, as large as it is. The new map replaces the old one by a rename, as files do, so that a reader finds
 //! the old record or the new.
 
-use std::fs;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use aya::maps::{MapData, MapType};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
@@ -72,7 +71,7 @@ impl Pins {
         fs::rename(&new, &path).map_err(failed("give its name to"))
     }
 
-    /// Whether anything is left.
+    /// Returns whether anything is left.
     pub fn has_left(&self) -> bool {
         path(&self.dir, self.netns).exists()
     }
@@ -101,7 +100,7 @@ impl Pins {
         Ok(Some(record))
     }
 
-    /// Whether a filter of an agent with this layout hangs on an interface: whether such an agent was
+    /// Returns whether a filter of an agent with this layout hangs on an interface: whether such an agent was
     /// the last one that started.
     pub fn has_filter_of(&self, version: u32) -> bool {
         let layout = layouts::directory(&self.dir, version, self.netns);

@@ -83,7 +83,7 @@ pub(super) fn directory(dir: &Path, version: u32, netns: u64) -> PathBuf {
 }
 
 impl Layout {
-    /// Whether it is of this version of the ABI, whatever its capacity for rules.
+    /// Returns whether it is of this version of the ABI, whatever its capacity for rules.
     pub const fn is_of_this_abi(&self) -> bool {
         self.version % PER_ROOM == ABI_VERSION
     }

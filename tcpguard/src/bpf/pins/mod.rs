@@ -5,18 +5,17 @@ mod detach;
 mod handover_record;
 mod layouts;
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use layouts::{LinkPin, MAPS, TRACEPOINTS, entries, links, links_of, of_namespace};
+use tcpguard_host::linux::netns;
 
 use super::KernelError;
-
 pub use detach::{Detached, detach, pinned};
 pub(super) use layouts::Kind;
 pub use layouts::{Layout, layouts};
-use layouts::{LinkPin, MAPS, TRACEPOINTS, entries, links, links_of, of_namespace};
-use tcpguard_host::linux::netns;
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -172,7 +171,7 @@ fn remove_all(dir: &Path) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Whether this is on a BPF file system.
+/// Returns whether this is on a BPF file system.
 ///
 /// # Errors
 /// When it may not be looked at.

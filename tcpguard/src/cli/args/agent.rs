@@ -1,4 +1,4 @@
-//! What is asked of the agent, and how it is run.
+//! Arguments of verbs that query or run the agent.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ Examples:
   tcpguard status --wait healthy --timeout 60s    # after a start, in a script
   tcpguard status --json | jq .incidents";
 
-/// What `status --wait` can wait for.
+/// States that `status --wait` can wait for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum WaitFor {
     /// Running and whole, and not under an attack that nothing stops
@@ -107,10 +107,10 @@ Examples:
   tcpguard explain 1042                           # what attack #1042 was judged by
   tcpguard explain 1042 --json | jq .record";
 
-/// What is to be explained.
+/// Subject of an explanation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Subject {
-    /// Sources.
+    /// A prefix of sources.
     Prefix(IpNet),
     /// An attack, by its number.
     Incident(u64),

@@ -1,4 +1,4 @@
-//! What was told of attacks, rules and changes.
+//! Arguments of the verbs that show alerts.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ Examples:
   tcpguard events --kind alert,mode --severity warning
   tcpguard events --json | jq -r .message";
 
-/// What an event is about.
+/// Subject of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum EventKind {
     /// Attacks and other incidents

@@ -1,4 +1,4 @@
-//! What is looked at on this host, with an agent or without.
+//! Arguments of the host checks, which need no agent.
 
 use clap::ValueHint;
 use std::path::PathBuf;

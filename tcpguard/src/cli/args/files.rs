@@ -1,4 +1,4 @@
-//! What is read from files and written to them.
+//! Arguments of verbs that read or write files.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -46,7 +46,7 @@ Examples:
   tcpguard replay flood.pcap --fail-on critical   # exit code 1 for floods only
   tcpdump -i eth0 -c 100000 -w - tcp | tcpguard replay -";
 
-/// How fast a capture is replayed.
+/// Speed of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
     /// As fast as this machine can.
@@ -70,7 +70,7 @@ impl FromStr for Speed {
     }
 }
 
-/// Which incidents of a capture are told by the exit code.
+/// Incidents of a capture that the exit code reports.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum FailOn {
     /// Every incident
@@ -84,7 +84,7 @@ pub enum FailOn {
     Never,
 }
 
-/// Where the decision about each replayed packet runs.
+/// Executor of the decision about each replayed packet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum ReplayBackend {
     /// In this process
@@ -125,12 +125,12 @@ Examples:
   tcpguard report flood.pcap.gz --html flood.html
   tcpguard report 7 --json | jq '.points[].syn_pps'";
 
-/// What a report is about.
+/// Subject of a report.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ReportSubject {
     /// The attack with this number.
     Attack(u64),
-    /// What is in this file.
+    /// The capture in this file.
     Capture(PathBuf),
 }
 

@@ -1,4 +1,4 @@
-//! What is done to this host, with an agent or without.
+//! Arguments of verbs that change this host, with an agent or without.
 
 use clap::ValueHint;
 

@@ -17,7 +17,6 @@ use ipnet::IpNet;
 use tcpguard_engine::Mode;
 
 use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES, parse_prefix};
-
 pub use agent::*;
 pub use alerts::*;
 pub use checkup::*;
@@ -34,7 +33,7 @@ pub struct Args {
     /// Options of every verb.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// The verb.
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -56,7 +55,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Set-up", &["config", "reload", "run", "completions", "version"]),
 ];
 
-/// What `tcpguard --help` says of each verb, group by group.
+/// Lines of `tcpguard --help` about each verb, group by group.
 fn groups() -> String {
     let all = Verb::augment_subcommands(clap::Command::new("tcpguard"));
     let mut text = String::new();
@@ -124,7 +123,7 @@ pub struct Global {
     pub state_dir: PathBuf,
 }
 
-/// When to use colour.
+/// Condition for colour.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless NO_COLOR is set; CLICOLOR_FORCE: always
@@ -136,7 +135,7 @@ pub enum Color {
     Never,
 }
 
-/// What to do.
+/// The verb and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Guard interfaces until stopped (what the service runs)

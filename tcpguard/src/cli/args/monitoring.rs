@@ -1,4 +1,4 @@
-//! How the guard is watched, by people and by monitoring systems.
+//! Arguments of verbs for monitoring, by people and by monitoring systems.
 
 use clap::{ValueEnum, ValueHint};
 

@@ -1,4 +1,4 @@
-//! What rules are asked for, and what is to become of them.
+//! Arguments of verbs that make, change and list rules.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

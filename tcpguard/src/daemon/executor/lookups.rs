@@ -70,7 +70,7 @@ impl Lookups {
         }
     }
 
-    /// Whether a rule over `client`, for `port` or for every port, has others beneath it.
+    /// Returns whether a rule over `client`, for `port` or for every port, has others beneath it.
     pub fn has_narrow(&self, client: IpNet, port: Option<u16>) -> bool {
         self.narrow.contains_key(&(client, port))
     }

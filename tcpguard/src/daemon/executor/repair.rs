@@ -80,7 +80,7 @@ impl Executor {
         Ok(differs)
     }
 
-    /// Whether another process had changed the exempt prefixes, which was repaired when they were
+    /// Returns whether another process had changed the exempt prefixes, which was repaired when they were
     /// written last.
     pub fn take_exempt_repaired(&mut self) -> bool {
         std::mem::take(&mut self.exempt_repaired)

@@ -100,7 +100,7 @@ pub struct Guard {
     pub(super) cells: Cells,
     pub(super) handshakes: Handshakes,
     pub(super) routes: Routes,
-    /// Whether the engine wants frames dropped that cannot be read.
+    /// True if the engine wants frames dropped that cannot be read.
     pub(super) pressed: bool,
     /// Id of this boot (`/proc/sys/kernel/random/boot_id`).
     pub(super) boot: String,
@@ -115,7 +115,7 @@ pub struct Guard {
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
     pub(super) loss_watch: LossWatch,
-    /// Whether links of agents of other layouts may still be there.
+    /// True if links of agents of other layouts may still be there.
     pub(super) has_earlier_layouts: bool,
     /// The record that is left to an agent of another layout.
     pub(super) left_handover: LeftHandover,
@@ -123,7 +123,7 @@ pub struct Guard {
     pub(super) preexisting_until: Timestamp,
     /// Time at which the state was last handed to the writer in a poll.
     pub(super) stored_at: Timestamp,
-    /// Whether something has changed since that must not wait.
+    /// True if something has changed since that must not wait.
     pub(super) unstored: bool,
     /// Error with which the kernel refused the rules that an operator asked for just now.
     pub(super) unreplaced: Option<String>,

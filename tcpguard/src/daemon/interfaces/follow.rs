@@ -39,8 +39,8 @@ pub fn follow<'a>(places: &[Place<'_>], wanted: &[&str], found: &'a [Interface])
     Followed { indices, new }
 }
 
-/// Whether the entry with this number is obsolete: its interface has gone, and another entry is, or waits for, the
-/// interface with its name.
+/// Returns whether the entry with this number is obsolete: its interface has gone, and another entry is, or waits
+/// for, the interface with its name.
 pub fn is_spare(number: usize, places: &[Place<'_>]) -> bool {
     let place = places[number];
     let stands_in = |(other, it): (usize, &Place<'_>)| {
@@ -118,7 +118,7 @@ mod tests {
         let place = |index| Place { wanted: "eth0", index };
         assert!(is_spare(0, &[place(None), place(Some(6))]));
         assert!(!is_spare(0, &[place(None)]), "it is waited for");
-        assert!(!is_spare(0, &[place(Some(5)), place(Some(6))]), "it is guarded");
+        assert!(!is_spare(0, &[place(Some(5)), place(Some(6))]), "it is attached");
         let both = [place(None), place(None)];
         assert_eq!([0, 1].map(|number| is_spare(number, &both)), [false, true], "one waits");
     }

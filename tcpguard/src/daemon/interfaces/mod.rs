@@ -6,16 +6,15 @@ mod follow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use follow::{Followed, Place, follow, is_spare};
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNGUARDED};
 use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_engine::Severity;
 use tcpguard_host::linux::programs::Attached;
 use tcpguard_host::linux::{self, Interface, LinkStats, Xdp, interfaces};
 
-use crate::bpf::XdpMode;
-use crate::bpf::{Attachment, Dataplane, KernelError, Object, Pins, attach};
+use crate::bpf::{Attachment, Dataplane, KernelError, Object, Pins, XdpMode, attach};
 use crate::documents::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
-use follow::{Followed, Place, follow, is_spare};
 
 /// The event of an interface that came, went, was renamed, or lost its filter or has it again.
 const CHANGED: &str = "interface_changed";
@@ -187,7 +186,7 @@ impl Interfaces {
         on.filter_map(|guarded| guarded.present.clone()).collect()
     }
 
-    /// Whether the host's talk with itself passes the filter.
+    /// Returns whether the host's talk with itself passes the filter.
     pub fn has_loopback(&self) -> bool {
         self.guarded.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
     }
@@ -238,7 +237,7 @@ impl Interfaces {
         had
     }
 
-    /// Whether the operator had the filter taken off all of them.
+    /// Returns whether the operator had the filter taken off all of them.
     pub fn all_detached(&self) -> bool {
         self.guarded.iter().all(|guarded| guarded.detached)
     }

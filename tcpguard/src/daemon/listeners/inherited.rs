@@ -15,7 +15,7 @@ pub struct Inherited {
     pub listener: Listener,
     /// Kind: a local socket, or a forwarded service.
     pub kind: ListenerKind,
-    /// Whether IPv4 clients connect to it too, though it is an IPv6 one.
+    /// True if IPv4 clients connect to it too, though it is an IPv6 one.
     pub dual_stack: bool,
     /// Bits of [`ListenerEntry::mitigations`].
     pub mitigations: u8,

@@ -54,7 +54,7 @@ pub struct Cookies {
     /// Changes that other processes made to these programs on interfaces, and that were repaired.
     repaired: Vec<String>,
     lease: SyncookiesLease,
-    /// Whether it has been said that it cannot be given back.
+    /// True if it has been said that it cannot be given back.
     reported: bool,
     /// The SYN-ACKs of listeners in this poll.
     syn_ack_records: SynAckRecords,
@@ -121,7 +121,7 @@ impl Cookies {
         self.reason.as_deref()
     }
 
-    /// Whether a listener may be answered for, tried where that can be tried.
+    /// Tests that a listener may be answered for, by a trial where that is possible.
     ///
     /// # Errors
     /// Why not.
@@ -294,7 +294,7 @@ impl Cookies {
         self.reported = self.lease.is_held();
     }
 
-    /// Whether the borrowed sysctl still has its value; `false`: an administrator has changed it.
+    /// Returns whether the borrowed sysctl still has its value; `false`: an administrator has changed it.
     pub fn is_kept(&mut self) -> bool {
         self.lease.check().unwrap_or_else(|error| {
             log::warn!("{error}");

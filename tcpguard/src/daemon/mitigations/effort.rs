@@ -24,8 +24,8 @@ impl Effort {
         Self { poll: None, spent: Duration::ZERO, asked: None }
     }
 
-    /// Whether there is time for another mitigation in the poll of `now`, where polls are one `poll` apart. For one
-    /// there always is.
+    /// Returns whether there is time for another mitigation in the poll of `now`, where polls are one `poll` apart.
+    /// For one there always is.
     pub fn is_left(&self, now: Timestamp, poll: Duration) -> bool {
         self.poll != Some(now) || self.spent < poll / PART
     }
@@ -38,7 +38,7 @@ impl Effort {
         self.spent += cost;
     }
 
-    /// Whether the packet filter is to be asked whether it has changed: once in a poll.
+    /// Returns whether the packet filter is to be asked whether it has changed: once in a poll.
     pub fn asks_firewall(&mut self, now: Timestamp) -> bool {
         self.asked.replace(now) != Some(now)
     }

@@ -8,13 +8,11 @@ mod syn_ack_records;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use effort::Effort;
 use tcpguard_common::abi::ListenerEntry;
 use tcpguard_common::cookie;
 use tcpguard_engine::{ListenerId, Mitigation, Timestamp};
 use tcpguard_host::linux::{self, Interface, Sysctls};
-
-pub use cookies::{Cookies, Maker};
-use effort::Effort;
 
 use super::executor::Executor;
 use super::firewall::Firewall;
@@ -22,6 +20,7 @@ use super::listeners::Followed;
 use super::obstacles::Obstacle;
 use super::syncookies::LeaseError;
 use crate::bpf::{KernelError, Object, Pins, SelfTestError};
+pub use cookies::{Cookies, Maker};
 
 /// A cookie is accepted for its lifetime after the last SYN-ACK, and a little longer for the path.
 const ACCEPT: Duration =
@@ -77,7 +76,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it may be gone in a second.
+    /// Returns whether it may be gone in a second.
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Busy | Self::Obstacle(Obstacle::NeverAnswered))
     }
@@ -187,7 +186,7 @@ impl Mitigations {
         Ok(())
     }
 
-    /// Whether the host's packet filter suits cookies at a listener.
+    /// Tests that the host's packet filter suits cookies at a listener.
     fn admitted(
         &self,
         now: Timestamp,
@@ -202,7 +201,7 @@ impl Mitigations {
         }
     }
 
-    /// Whether any listener's SYNs are answered.
+    /// Returns whether any listener's SYNs are answered.
     pub fn answer(executor: &Executor) -> bool {
         answers(executor)
     }
@@ -414,7 +413,7 @@ fn is_armed(followed: &Followed) -> bool {
     followed.mitigations() & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
 }
 
-/// Whether any listener's SYNs are answered.
+/// Returns whether any listener's SYNs are answered.
 fn answers(executor: &Executor) -> bool {
     executor.listeners.iter().any(is_armed)
 }

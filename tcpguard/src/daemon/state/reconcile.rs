@@ -201,7 +201,7 @@ fn matcher_of(
     }
 }
 
-/// Whether the kernel has only some of a record's ports: the agent ended while it wrote or removed them.
+/// Returns whether the kernel has only some of a record's ports: the agent ended while it wrote or removed them.
 /// The remaining ones are removed, and the whole rule is made again.
 fn is_part(found: &StoredMatcher, record: &StoredMatcher) -> bool {
     match (found, record) {

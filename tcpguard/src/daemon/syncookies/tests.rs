@@ -146,7 +146,7 @@ fn an_administrators_own_value_is_never_touched() {
         agent.borrow().expect("borrowed");
         host.set(changed);
         assert!(!agent.check().expect("readable"), "noticed");
-        assert!(agent.check().expect("readable"), "told once");
+        assert!(agent.check().expect("readable"), "reported once");
         assert!(!agent.is_borrowed() && !host.file().exists());
         drop(agent);
         assert_eq!(host.value(), changed);

@@ -10,10 +10,9 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::{Clock, Time};
 
+use super::*;
 pub(super) use attack::attack;
 pub(crate) use attack::evidence;
-
-use super::*;
 
 /// Most alerts listed.
 const ALERTS_LISTED: usize = 20;
@@ -121,7 +120,7 @@ fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> 
     }
 }
 
-/// Whether most of an attack is kept from the stack.
+/// Returns whether most of an attack is kept from the stack.
 fn stops(report: &Report, attack: &IncidentReport) -> bool {
     use engine::ListenerState::{Attacked, Mitigating, Overloaded};
     let acts = |at: &ListenerReport| {

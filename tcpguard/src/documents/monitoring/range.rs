@@ -11,12 +11,12 @@ pub struct Range {
     start: f64,
     /// The largest value within.
     end: f64,
-    /// Whether it is values within that raise an alert, and not those outside.
+    /// True if it is values within that raise an alert, and not those outside.
     inside: bool,
 }
 
 impl Range {
-    /// Whether `value` raises an alert.
+    /// Returns whether `value` raises an alert.
     pub fn alerts(&self, value: f64) -> bool {
         let within = (self.start..=self.end).contains(&value);
         within == self.inside

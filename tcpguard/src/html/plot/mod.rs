@@ -66,7 +66,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// Whether there is anything to see.
+    /// Returns whether there is anything to see.
     pub fn shows(&self) -> bool {
         self.values.iter().flatten().any(|value| *value > 0.0)
     }

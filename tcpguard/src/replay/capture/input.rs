@@ -20,7 +20,7 @@ impl Input {
         self.offset
     }
 
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub fn is_at_end(&mut self) -> Result<bool, Fault> {
         Ok(self.ready()? == 0)
     }

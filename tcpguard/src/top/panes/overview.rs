@@ -52,7 +52,7 @@ const fn rate(name: &'static str, series: fn(&Traffic) -> &Series, tone: Tone) -
     Curve { name, series, write: short, least_top: LOW, tone }
 }
 
-/// Whether clients connect. This is above the curves.
+/// Returns notes on the success of clients. This is above the curves.
 pub fn clients(snapshot: &Snapshot) -> Vec<Note> {
     let lines = text::clients_by_listener(&snapshot.status).into_iter();
     lines.map(|(line, tone)| Note::new("Clients", line).toned(tone)).collect()

@@ -50,7 +50,7 @@ pub struct Flood {
     pub pulses: Option<(f64, f64)>,
     pub sources: From,
     pub shape: Shape,
-    /// Whether the attacker's own kernel resets the replies.
+    /// True if the attacker's own kernel resets the replies.
     pub resets: bool,
     /// Share of its SYNs that the server answers.
     pub answered: f64,

@@ -195,7 +195,7 @@ fn a_known_client_that_tries_some_closed_ports() {
                 scene.probe(at + 10 * MS, ip, to, Answer::Reset);
             }
         }
-        jury.hear("known client", &scene, View::Both, &[&[]]);
+        jury.hear("validated client", &scene, View::Both, &[&[]]);
     }
     jury.dismiss();
 }

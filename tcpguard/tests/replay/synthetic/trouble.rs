@@ -13,7 +13,7 @@ fn a_rush_of_clients() {
             scene.clients(0.0, 90.0, usual);
             scene.clients(60.0, 75.0, 20.0 * usual);
             for view in VIEWS {
-                let name = format!("a rush to {} /s", 20.0 * usual);
+                let name = format!("a flash crowd to {} /s", 20.0 * usual);
                 let replay = jury.hear(&name, &scene, view, &[&["flash_crowd"]]);
                 assert!(replay.incidents.iter().all(|incident| incident.actions.is_empty()));
             }
@@ -34,7 +34,7 @@ fn a_rush_in_a_short_capture() {
             scene.clients(from, from + 1.0, f64::from(1 + second * 50));
         }
         scene.clients(20.0, 40.0, 500.0);
-        jury.verdict("a rush in a short capture", &scene, &["flash_crowd"]);
+        jury.verdict("a flash crowd in a short capture", &scene, &["flash_crowd"]);
     }
     jury.dismiss();
 }
@@ -155,7 +155,7 @@ fn a_rush_from_far_away() {
             let (rtt, fate) = ((250 + n % 50) * MS, Fate::Completes);
             scene.connect(&Attempt { at, client, server, look, rtt, fate });
         }
-        jury.verdict("a rush from far away", &scene, &["flash_crowd"]);
+        jury.verdict("a flash crowd from far away", &scene, &["flash_crowd"]);
     }
     jury.dismiss();
 }

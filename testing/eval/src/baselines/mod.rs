@@ -39,7 +39,7 @@ pub trait Detector {
     /// than this it says nothing.
     fn warm_up(&self) -> f64;
 
-    /// Whether it counts answers to SYNs, and so says nothing about a capture without any.
+    /// Returns whether it counts answers to SYNs, and so says nothing about a capture without any.
     fn counts_answers(&self) -> bool {
         false
     }

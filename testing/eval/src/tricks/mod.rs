@@ -114,12 +114,12 @@ impl Row {
         (self.scene)(&mut Draw::new(cast, self.name))
     }
 
-    /// Whether clients were served as they must be.
+    /// Returns whether clients were served as they must be.
     fn is_served(&self, run: &Run) -> bool {
         run.served.is_none_or(|served| served >= self.served)
     }
 
-    /// Whether a run came out as it must.
+    /// Returns whether a run came out as it must.
     fn is_right(&self, run: &Run) -> bool {
         match self.expected {
             Expected::Flood(classes, within) => {

@@ -25,9 +25,9 @@ pub struct Run {
     pub named: Option<f64>,
     /// Class of most of the SYNs in open incidents at the flood's end.
     pub called: Option<IncidentClass>,
-    /// Whether an incident was open at the end of the trouble.
+    /// True if an incident was open at the end of the trouble.
     pub is_open: bool,
-    /// Whether a flood was reported before the trouble began.
+    /// True if a flood was reported before the trouble began.
     pub early: bool,
     /// Share of the clients connected within a second; `None` if none came.
     pub served: Option<f64>,

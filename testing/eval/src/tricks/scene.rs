@@ -38,7 +38,7 @@ pub struct Scene {
     /// The listener that is judged by its own incident, or else by that of the whole host. By default all incidents
     /// count.
     pub victim: Option<ListenerId>,
-    /// Whether the application stops accepting meanwhile.
+    /// True if the application stops accepting meanwhile.
     pub stalls: bool,
 }
 
@@ -89,7 +89,7 @@ impl<'a> Draw<'a> {
         (rate / digit).round() * digit
     }
 
-    /// A flood from random sources in which all SYNs are alike, as crude tools send it, at a rate between these two.
+    /// A flood from random sources in which all SYNs have one fingerprint, at a rate between these two.
     pub fn crude(&mut self, low: f64, high: f64) -> Flood {
         let rate = self.rate(low, high);
         Flood::random(rate, self.time())

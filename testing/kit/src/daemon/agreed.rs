@@ -14,9 +14,9 @@ pub struct Agreed {
     pub mss: u32,
     /// Window scales: the other end's, then its own. `None`: no scaling.
     pub wscale: Option<(u32, u32)>,
-    /// Whether selective acknowledgements are agreed.
+    /// True if selective acknowledgements are agreed.
     pub sack: bool,
-    /// Whether timestamps are agreed.
+    /// True if timestamps are agreed.
     pub timestamps: bool,
 }
 

@@ -26,9 +26,9 @@ use rustix::mount::{
 use rustix::process::{Signal, chdir, pivot_root, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
+use tcpguard_support::contents::{Format, ITEMS, Source};
 
 use crate::net::netns::Netns;
-use tcpguard_support::contents::{Format, ITEMS, Source};
 
 /// Program of PID 1.
 const SYSTEMD: &str = "/lib/systemd/systemd";
@@ -426,7 +426,7 @@ impl Cgroup {
     }
 }
 
-/// Whether it is the control group of a machine that has lost its process. The control group of a live
+/// Returns whether it is the control group of a machine that has lost its process. The control group of a live
 /// process may be empty for a moment, too.
 fn is_left(name: &str) -> bool {
     let owner = name.strip_prefix(CGROUP).and_then(|rest| rest.split('.').next());

@@ -2,15 +2,14 @@
 //! on a machine.
 
 use std::collections::BTreeSet;
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
+use tcpguard_support::contents::{Format, ITEMS, Source};
 
 use crate::daemon::machine::Machine;
-use tcpguard_support::contents::{Format, ITEMS, Source};
 
 /// Query format with which rpm lists entries like dpkg-deb: permissions, owner, size, two fields of time, path.
 const RPM_ENTRIES: &str = "[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILESIZES} \
@@ -182,7 +181,7 @@ impl Entry {
         })
     }
 
-    /// Whether the entry is a directory.
+    /// Returns whether the entry is a directory.
     pub fn is_directory(&self) -> bool {
         self.permissions.starts_with('d')
     }

@@ -133,7 +133,7 @@ impl Status {
         list(&self.0, "/listeners").iter().filter(|listener| takes(listener)).count()
     }
 
-    /// Whether a listener on `port` is monitored.
+    /// Returns whether a listener on `port` is monitored.
     pub fn follows(&self, port: u16) -> bool {
         let mut listeners = list(&self.0, "/listeners").iter();
         listeners.any(|listener| number(listener, "/port") == u64::from(port))
@@ -157,7 +157,7 @@ impl Incident {
         text(&self.0, "/class")
     }
 
-    /// Whether it is a flood of failing handshakes, rather than clients in trouble.
+    /// Returns whether it is a flood of failing handshakes, rather than clients in trouble.
     pub fn is_flood(&self) -> bool {
         let floods = ["random_spoofed", "single_source", "few_source", "distributed"];
         floods.contains(&self.class())

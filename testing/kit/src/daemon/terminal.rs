@@ -33,9 +33,9 @@ pub struct Terminal<'host> {
 pub struct State {
     /// The driver's settings, as `stty -a` shows them, without the size.
     pub settings: String,
-    /// Whether the cursor is to be seen.
+    /// True if the cursor is to be seen.
     pub cursor: bool,
-    /// Whether the screen is the alternate one, on which full pages are drawn.
+    /// True if the screen is the alternate one, on which full pages are drawn.
     pub alternate: bool,
 }
 

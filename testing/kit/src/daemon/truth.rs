@@ -1,5 +1,5 @@
-//! Whether tcpguard reports a flood truthfully: it says that one is on, and that it is stopped only while most of
-//! it is kept from the stack.
+//! Test that tcpguard reports a flood truthfully: it says that one is on, and that it is mitigated only while most
+//! of it is kept from the stack.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Syns {
         Self { arrived: self.arrived - before.arrived, kept: self.kept - before.kept }
     }
 
-    /// Whether it is not true of these that the flood is stopped.
+    /// Returns whether it is not true of these that the flood is stopped.
     fn refute(self, state: &str) -> bool {
         state == STOPPED && 2 * self.kept < self.arrived
     }

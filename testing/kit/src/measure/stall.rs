@@ -1,4 +1,4 @@
-//! Whether the machine itself stood still for a while: threads on each CPU that do nothing but sleep.
+//! Detector of stalls of the machine itself: threads on each CPU that do nothing but sleep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -57,9 +57,9 @@ const RAW_CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 66, 0, 0, 0, 1);
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Family {
-    /// IPv4.
+    /// Internet Protocol version 4.
     V4,
-    /// IPv6.
+    /// Internet Protocol version 6.
     V6,
 }
 

@@ -113,18 +113,18 @@ impl Slope {
         })
     }
 
-    /// Whether it may be chance, or no more than so many bytes in all.
+    /// Returns whether it may be chance, or no more than so many bytes in all.
     fn is_within(&self, allowed: f64) -> bool {
         let hours = (self.span / 3600.0).min(1.0);
         self.interval[0] <= 0.0 || self.hourly * hours <= allowed
     }
 
-    /// Whether an agent that is not older than [`GROWN`] may grow like this.
+    /// Returns whether an agent that is not older than [`GROWN`] may grow like this.
     fn suits_the_young(&self, allowed: Allowed) -> bool {
         self.is_within(allowed.young + REMEMBERED * (self.span / GROWN).min(1.0))
     }
 
-    /// Whether an agent that is older than [`GROWN`] may grow like this.
+    /// Returns whether an agent that is older than [`GROWN`] may grow like this.
     fn suits_the_grown(&self, allowed: Allowed) -> bool {
         self.is_within(allowed.hourly)
     }
@@ -189,7 +189,7 @@ impl Growth {
         Self { young: slope(&young), grown: slope(&aged(samples, |age, _| age >= GROWN)) }
     }
 
-    /// Whether an agent got so old that only the hourly growth is still allowed.
+    /// Returns whether an agent got so old that only the hourly growth is still allowed.
     pub const fn saw_the_grown(&self) -> bool {
         self.grown.is_some()
     }

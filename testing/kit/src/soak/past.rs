@@ -26,7 +26,7 @@ impl Kind {
         }
     }
 
-    /// Whether floods make more of the kind.
+    /// Returns whether floods make more of the kind.
     fn is_of_attack(self, line: &Value) -> bool {
         match self {
             Self::Alerts => line["incident"].is_u64(),

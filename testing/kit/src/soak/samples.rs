@@ -15,7 +15,7 @@ pub struct Sample {
     pub life: usize,
     /// The phase of the soak.
     pub phase: Phase,
-    /// Whether the hook that redeems cookies was there: it is from the first to a minute after the
+    /// True if the hook that redeems cookies was there: it is from the first to a minute after the
     /// last, and has a descriptor.
     pub cookies: bool,
     /// Resources of the process.

@@ -32,7 +32,7 @@ pub enum Kind {
     Single,
     /// A /24, over IPv6 a /56.
     Net,
-    /// As crude, coming and going.
+    /// One fingerprint, coming and going.
     Pulses,
 }
 

@@ -61,7 +61,7 @@ impl Heard {
         Self { stream, words: [0; LENGTH], length: 0 }
     }
 
-    /// Whether all is there, or the peer has said all that it will.
+    /// Returns whether all is there, or the peer has said all that it will.
     fn listen(&mut self) -> std::io::Result<bool> {
         match self.stream.read(&mut self.words[self.length..]) {
             Ok(0) => Ok(true),
@@ -136,7 +136,7 @@ impl Connection {
         if self.connected { PollFlags::IN } else { PollFlags::OUT }
     }
 
-    /// Whether it has ended, and well.
+    /// Returns whether it has ended, and well.
     fn advance(&mut self) -> Result<bool> {
         if !self.connected {
             if let Some(error) = self.heard.stream.take_error()? {

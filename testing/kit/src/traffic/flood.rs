@@ -78,7 +78,7 @@ pub struct Pulses {
     pub off: Duration,
 }
 
-/// A flood that runs. It ends by itself, when stopped, or when dropped.
+/// A flood that runs. It ends after its time, when stopped, or when dropped.
 #[derive(Debug)]
 pub struct RunningFlood {
     progress: Arc<Progress>,

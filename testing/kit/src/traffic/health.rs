@@ -179,7 +179,7 @@ impl Checks {
         Self { first: 1, balancers: 4, rate, look: Look::Linux }
     }
 
-    /// Whether this is the address of one of the balancers.
+    /// Returns whether this is the address of one of the balancers.
     fn is_of(self, address: IpAddr) -> bool {
         let end = self.first + (self.balancers - 1);
         (self.first..=end).any(|last| address == balancer(last))

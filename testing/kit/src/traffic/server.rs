@@ -19,7 +19,7 @@ pub const REQUEST: &[u8; 4] = b"ping";
 /// Response of the service.
 pub const RESPONSE: &[u8; 4] = b"pong";
 
-/// Whether the service takes its connections.
+/// Way in which the service takes its connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
     /// Accepts and answers.

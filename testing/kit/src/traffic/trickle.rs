@@ -75,7 +75,7 @@ impl Drop for Trickle {
 }
 
 impl Pairs {
-    /// Whether no SYN got in that was to be dropped, while the others were answered: that something
+    /// Returns whether no SYN got in that was to be dropped, while the others were answered: that something
     /// was let through shows that something arrived.
     pub fn are_sorted(&self) -> bool {
         self.sent > 0 && self.let_in == 0 && self.answered >= self.sent * 99 / 100

@@ -150,7 +150,7 @@ impl Siege<'_> {
 }
 
 impl Seen {
-    /// Whether no client was kept from anything.
+    /// Returns whether no client was kept from anything.
     fn holds(&self) -> bool {
         self.changes.failed == 0
             && p99(&self.changes.took) <= LIMIT

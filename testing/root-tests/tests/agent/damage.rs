@@ -24,7 +24,7 @@ fn link(guard: &Guard<'_>) -> Option<u64> {
     status.document()["interfaces"][0]["link_id"].as_u64()
 }
 
-/// Whether an agent that starts after this `change` of the pins protects by the same link as the one
+/// Returns whether an agent that starts after this `change` of the pins protects by the same link as the one
 /// before, and nothing is counted twice.
 fn is_taken_over(guard: &mut Guard<'_>, host: &Netns, change: impl Fn()) -> bool {
     let before = link(guard).expect("it protects");

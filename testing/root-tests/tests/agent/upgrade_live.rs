@@ -75,7 +75,7 @@ struct Seen {
     lost: f64,
 }
 
-/// Whether the rules are the same.
+/// Returns whether the rules are the same.
 fn has_rules_of(now: &Status, then: &Status) -> bool {
     let (rules, others) = (now.rules(), then.rules());
     // Times of day are kept in milliseconds.

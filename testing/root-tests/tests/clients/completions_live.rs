@@ -89,7 +89,7 @@ impl Answers {
         }
     }
 
-    /// Whether the SYN-ACKs were of this origin.
+    /// Returns whether the SYN-ACKs were of this origin.
     fn answered(self, lab: &Lab, grown: &ListenerCounters) -> bool {
         let kernel_cookies = || tcp_counter(&lab.edge, "SyncookiesSent").unwrap();
         // The counters of a moment are not read in one.

@@ -47,7 +47,7 @@ fn signatures(status: &Status) -> Vec<Rule> {
     status.rules().into_iter().filter(|rule| rule.kind() == "signature").collect()
 }
 
-/// Whether the rule is one for every listener.
+/// Returns whether the rule is one for every listener.
 fn is_shared(rule: &Rule) -> bool {
     rule.matches().ends_with(" to every listener")
 }

@@ -164,7 +164,7 @@ fn idle_connections_to_a_service_that_waits_for_data_are_no_attack() {
     assert!(status.past_incidents().is_empty(), "{:?}", status.past_incidents());
 }
 
-/// Whether this item of the gate speaks for an attack.
+/// Returns whether this item of the gate speaks for an attack.
 fn speaks_for_an_attack(status: &Status, item: &str) -> bool {
     let gate = status.document()["incidents"][0]["evidence"]["gate"].as_array();
     gate.into_iter().flatten().any(|found| found["name"] == item && found["holds"] == true)
@@ -371,7 +371,7 @@ fn look_at(case: Case, naive: bool) -> Seen {
     Seen { checked, alike, clients, harm }
 }
 
-/// The naive variant: a packet filter that counts the handshakes that a source takes back, and shuts it out.
+/// The naive variant: a packet filter that counts the handshakes that a source resets, and shuts it out.
 fn shut_out_by_half_open(host: &Netns) {
     const FILE: &str = "/run/naive.nft";
     let table = format!(

@@ -39,7 +39,7 @@ fn is_alerted(status: &Status) -> bool {
     status.incidents().iter().any(|attack| attack.class() == "closed_ports")
 }
 
-/// Whether a connection is refused, rather than left to wait.
+/// Returns whether a connection is refused, rather than left to wait.
 fn is_refused(lab: &Lab) -> bool {
     let attempt = || Ok(TcpStream::connect_timeout(&closed(), SECOND / 2));
     let attempt = lab.client.run(attempt).unwrap();

@@ -1,4 +1,4 @@
-//! The promise, live: a random-source flood of 100,000 SYN/s over a real kernel is detected,
+//! The promise, live: a flood from random sources of 100,000 SYN/s over a real kernel is detected,
 //! explained and dropped while real clients keep connecting. Needs root and `TCPGUARD_BIN`.
 
 use std::env;

@@ -125,7 +125,7 @@ fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
     }
 }
 
-/// Whether clients have the fingerprint of whole first fragments, or a signature distinguishes them.
+/// Clients with the fingerprint of whole first fragments, or those that a signature distinguishes.
 #[derive(Clone, Copy, Debug)]
 enum Clients {
     Alike,

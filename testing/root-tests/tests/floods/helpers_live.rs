@@ -176,7 +176,7 @@ fn g21_helpers_who_stop_take_no_rule_away() {
 #[derive(Clone, Copy, Debug)]
 struct Returning {
     family: Family,
-    /// Whether cookies answer those; else an operator forbids them.
+    /// True if cookies answer those; else an operator forbids them.
     cookies: bool,
 }
 
@@ -251,7 +251,8 @@ impl Returning {
 }
 
 impl Returned {
-    /// Whether more SYNs were retransmitted than may complete a handshake under a rule that cookies can replace.
+    /// Returns whether more SYNs were retransmitted than may complete a handshake under a rule that cookies can
+    /// replace.
     fn seems_to_hurt(&self) -> bool {
         self.passed as f64 > Settings::default().completed_share * self.matched as f64
     }

@@ -100,7 +100,7 @@ const CASES: [Case; 6] = [
 struct Told {
     /// Time from its first SYN until it was found; `None` if that was not within [`FOUND`].
     found: Option<Duration>,
-    /// Whether it is the one attack that is open in its last second, and none is over.
+    /// True if it is the one attack that is open in its last second, and none is over.
     goes_on: bool,
     /// Share of attempts that complete a handshake, where every completion of the kernel counts.
     naive_share: f64,

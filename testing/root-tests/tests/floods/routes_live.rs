@@ -24,8 +24,8 @@ const FLOOD: u32 = 2_000;
 const CLIENTS: u32 = 50;
 /// So few that the queue takes more handshakes of the flood than twice their SYN-ACKs of five seconds.
 const FEW: u32 = 8;
-/// Time from the first SYN of a crude flood; a second later where the kernel's cookies keep the queue from showing
-/// it.
+/// Time from the first SYN of a fixed-fingerprint flood; a second later where the kernel's cookies keep the queue
+/// from showing it.
 const RULE_WITHIN: Duration = Duration::from_secs(3);
 /// Time from the first SYN of a mimicking flood. Its indicator is that no SYN is retransmitted after 1.5 s.
 const ARMED_WITHIN: Duration = Duration::from_secs(4);
@@ -114,8 +114,8 @@ fn assert_served(attempts: &Attempts) {
     assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
 }
 
-/// A crude flood, dropped as if all sources were alike. Among few clients, and without cookies, counts alone say
-/// that answers leave unseen.
+/// A fixed-fingerprint flood, dropped as if all sources were alike. Among few clients, and without cookies, counts
+/// alone say that replies leave unseen.
 fn crude(odd: Odd, family: Family, syncookies: u8, clients: u32) {
     println!("{odd:?} {family:?}, {clients} clients/s, tcp_syncookies {syncookies}");
     // Long enough for some hundred clients after the rule.

@@ -229,7 +229,7 @@ enum First {
 
 const FIRST: [First; 3] = [First::XdpFilter("native"), First::XdpFilter("skb"), First::ByNetlink];
 
-/// Whether the program started by `start` leaves the first program alone, and names it and the command that
+/// Returns whether the program started by `start` leaves the first program alone, and names it and the command that
 /// removes it.
 fn is_respected(first: First, start: impl Fn(&Netns) -> Output) -> bool {
     let host = host();
@@ -293,7 +293,7 @@ const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsDead, Agent::Hangs];
 /// Warning of `detach` where it could not reach the agent.
 const MAY_COME_BACK: &str = "the agent may attach the filter again";
 
-/// Whether the XDP program is off in each check for [`AFTER`], and the egress program too.
+/// Returns whether the XDP program is off in each check for [`AFTER`], and the egress program too.
 fn stays_off(host: &Netns) -> bool {
     let gone = Programs { xdp: None, egress: None };
     let (begun, mut stays) = (Instant::now(), true);

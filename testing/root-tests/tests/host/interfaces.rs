@@ -52,7 +52,7 @@ fn rename(host: &Netns, name: &str, to: &str) {
     .unwrap();
 }
 
-/// Whether the kernel shows a program of tcpguard on the interface.
+/// Returns whether the kernel shows a program of tcpguard on the interface.
 fn filtered(host: &Netns, name: &str) -> bool {
     host.exec(&format!("ip -details link show dev {name}")).unwrap().contains("tcpguard")
 }
@@ -355,7 +355,7 @@ impl Truth {
     }
 }
 
-/// Whether the claim is false: it holds neither before nor afterwards, nor by a link that came meanwhile.
+/// Returns whether the claim is false: it holds neither before nor afterwards, nor by a link that came meanwhile.
 fn is_lie(claim: &Claim, before: &Truth, after: &Truth) -> bool {
     let came = claim.link.is_some_and(|link| link > before.newest);
     !came && !before.bears_out(claim) && !after.bears_out(claim)

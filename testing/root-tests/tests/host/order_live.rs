@@ -76,7 +76,7 @@ impl Flooded {
 #[derive(Clone, Copy, Debug)]
 struct Case {
     family: Family,
-    /// Whether a program of another process is there before the agent starts.
+    /// True if a program of another process is there before the agent starts.
     earlier: bool,
     /// Positions of those that are attached while cookies are sent.
     later: &'static [Place],

@@ -133,7 +133,7 @@ fn each_syn_of_a_burst_is_complete_and_from_somebody_else() {
     }
 }
 
-/// A mimic flood must differ from its client in nothing that a signature could hold on to.
+/// A mimicking flood must differ from its client in nothing that a signature could hold on to.
 #[test]
 fn copies_in_bursts_are_complete_and_as_the_client_sends_them() {
     let lab = measured();
@@ -174,7 +174,7 @@ fn copies_in_bursts_are_complete_and_as_the_client_sends_them() {
     }
 }
 
-/// Whether an address is global unicast and in none of the labs' networks.
+/// Returns whether an address is global unicast and in none of the labs' networks.
 fn is_foreign(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !matches!(v4.octets()[0], 0 | 10 | 127 | 224..),

@@ -301,7 +301,7 @@ impl Left {
         self.old + self.new + self.neither
     }
 
-    /// Whether a fifth of them came in the middle, where it is hardest to leave one set whole.
+    /// Returns whether a fifth of them came in the middle, where it is hardest to leave one set whole.
     const fn is_hard(&self) -> bool {
         self.halfway * 5 >= self.all()
     }

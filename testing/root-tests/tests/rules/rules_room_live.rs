@@ -71,7 +71,7 @@ fn stage() -> Lab {
     lab
 }
 
-/// Whether the list is imported, and the output.
+/// Returns whether the list is imported, and the output.
 fn import(lab: &Lab) -> (bool, String) {
     let begun = Instant::now();
     let output = cli(&lab.edge, &["rules", "import", "--replace", FILE]).unwrap();

@@ -113,7 +113,7 @@ impl Kernel {
         self.sockets[to].queue.clean(is_floods, limit as usize);
     }
 
-    /// Whether a listener's stack accepts cookies, those of the XDP program included.
+    /// Returns whether a listener's stack accepts cookies, those of the XDP program included.
     pub(crate) fn takes_cookies(&self, listener: ListenerId) -> bool {
         self.sockets.get(listener.0 as usize).is_some_and(|socket| socket.server.cookies)
     }
@@ -145,7 +145,7 @@ impl Kernel {
         (0..self.sockets.len()).filter(|to| self.sockets[*to].spared).collect()
     }
 
-    /// Spares no listener, because a new agent knows of none that is to be spared.
+    /// Excludes no listener, because a new agent knows of none that is to be excluded.
     pub(crate) fn spare_nobody(&mut self) {
         self.sockets.iter_mut().for_each(|socket| socket.spared = false);
     }

@@ -63,7 +63,7 @@ impl Closed {
         self.ports.insert(port);
     }
 
-    /// Whether another SYN to a port is one too many for the stack.
+    /// Returns whether another SYN to a port is one too many for the stack.
     pub fn is_over(&mut self, now: Timestamp, port: u16) -> bool {
         let Some(rate) = self.limit.map(f64::from) else { return false };
         if !self.ports.contains(&port) {
@@ -153,7 +153,7 @@ mod tests {
         assert!((500..510).contains(&limited), "{limited} in ten seconds");
         let mut tried = Closed::default();
         tried.limit(Some(50), true);
-        assert!((500..511).contains(&passing(&mut tried, 20_000)), "the first SYN tells");
+        assert!((500..511).contains(&passing(&mut tried, 20_000)), "the first SYN decides");
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// Whether an answer is on its way.
+    /// Returns whether an answer is on its way.
     pub fn is_answered(self) -> bool {
         matches!(self, Self::Answered | Self::Cookie)
     }
@@ -164,7 +164,7 @@ pub struct Kernel {
     pub shift: u8,
     /// Changes when the counters start again.
     pub epoch: u64,
-    /// Whether the next sample counts half-open handshakes.
+    /// True if the next sample counts half-open handshakes.
     pub count_half_open: bool,
     /// Listeners of which SYN headers are wanted, with the share as a power of two: of one SYN in `2^shift`.
     pub samples: BTreeMap<ListenerId, u8>,
@@ -489,7 +489,7 @@ impl Kernel {
         }
     }
 
-    /// Whether the XDP program replies with a cookie to a SYN that no rule drops.
+    /// Returns whether the XDP program replies with a cookie to a SYN that no rule drops.
     fn is_answered_early(&mut self, syn: &Syn) -> bool {
         let socket = &mut self.sockets[syn.to];
         if self.mode != Mode::Enforce || !socket.mitigations.contains_key(&Mitigation::Cookies) {
@@ -504,7 +504,7 @@ impl Kernel {
         true
     }
 
-    /// Whether a client has completed a handshake before.
+    /// Returns whether a client has completed a handshake before.
     pub(crate) fn is_validated(&self, client: IpAddr) -> bool {
         self.clients.contains_key(&number(client))
     }

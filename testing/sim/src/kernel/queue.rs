@@ -18,7 +18,7 @@ const TIMES: [u64; 6] = [1, 3, 7, 15, 31, 63];
 pub(crate) struct HalfOpen {
     pub client: IpAddr,
     pub since: Timestamp,
-    /// Whether its SYN-ACK was sent once only.
+    /// True if its SYN-ACK was sent once only.
     young: bool,
 }
 

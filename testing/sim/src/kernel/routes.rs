@@ -25,7 +25,7 @@ impl Kernel {
         self.routes.iter().find(|(net, _)| net.contains(&client)).map(|(_, route)| *route)
     }
 
-    /// Whether the BPF programs see the reply to a source.
+    /// Returns whether the BPF programs see the reply to a source.
     pub(super) fn shows_answer(&self, client: IpAddr) -> bool {
         self.own_route(client).map_or(!self.unseen, |route| route == Route::Guarded)
     }

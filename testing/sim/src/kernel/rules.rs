@@ -7,7 +7,7 @@ use tcpguard_engine::{ListenerId, Matcher, Mitigation, Mode, Origin, Rule};
 use super::{Kernel, Syn};
 
 impl Kernel {
-    /// Whether the rules let a SYN pass.
+    /// Returns whether the rules let a SYN pass.
     pub(super) fn judge(&mut self, syn: &Syn) -> bool {
         if self.mode == Mode::Off || self.rules.is_empty() {
             return true;
@@ -57,7 +57,7 @@ impl Kernel {
         self.mode == Mode::Observe
     }
 
-    /// Whether a SYN that no rule drops is one too many.
+    /// Returns whether a SYN that no rule drops is one too many.
     pub(super) fn is_too_many(&mut self, syn: &Syn) -> bool {
         if self.mode != Mode::Enforce
             || self.sockets[syn.to].mitigations.is_empty()
@@ -78,7 +78,7 @@ impl Kernel {
         !passes
     }
 
-    /// Whether a SYN came before, as a client retransmits it.
+    /// Returns whether a SYN came before, as a client retransmits it.
     fn was_retransmitted(&mut self, syn: &Syn) -> bool {
         let early = Duration::from_millis(800);
         self.remember(syn).is_some_and(|age| age >= early)
@@ -94,7 +94,8 @@ impl Kernel {
         !empty
     }
 
-    /// Whether a retransmitted SYN that a rule or a budget would keep from the stack is answered, or goes there.
+    /// Returns whether a retransmitted SYN that a rule or a budget would keep from the stack is answered, or
+    /// goes there.
     fn takes_return(&mut self, to: usize, rate: u32) -> bool {
         let (now, socket) = (self.now, &mut self.sockets[to]);
         if self.mode != Mode::Enforce || socket.mitigations.contains_key(&Mitigation::Cookies) {

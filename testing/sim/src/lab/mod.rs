@@ -102,7 +102,7 @@ pub struct Lab {
     pub protected: Vec<(IpNet, String)>,
     /// Time in which polls do not happen, s.
     pub deaf: Option<(f64, f64)>,
-    /// Whether the kernel refuses rules.
+    /// True if the kernel refuses rules.
     pub refuse_rules: bool,
     /// Mitigations that cannot be started.
     pub refuse_mitigations: Vec<Mitigation>,

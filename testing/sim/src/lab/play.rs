@@ -50,7 +50,7 @@ pub(super) struct Connecting {
     repeat: usize,
     /// Number of ACKs that were sent before and got lost.
     acks: usize,
-    /// Whether the XDP program replied with its cookie.
+    /// True if the XDP program replied with its cookie.
     cookie: bool,
     /// Number of the client or attempt, and its provider, by which an outage selects it.
     who: u64,

@@ -36,7 +36,7 @@ pub enum Op {
         ports: Vec<u16>,
         /// Duration of the block, in s.
         seconds: u64,
-        /// Whether a protected or very wide prefix is blocked too.
+        /// Permission to block a protected or very wide prefix too.
         force: Force,
     },
     /// An operator removes a block.
@@ -46,7 +46,7 @@ pub enum Op {
         /// Length of the prefix, at most 32.
         bits: u8,
     },
-    /// An operator takes back every rule.
+    /// An operator removes every rule.
     UnblockAll,
     /// An operator imports rules, which replace the operators' other ones.
     Import {
@@ -54,9 +54,9 @@ pub enum Op {
         hosts: Vec<(u8, u8, Vec<u16>)>,
         /// Duration of the rules, in s.
         seconds: u64,
-        /// Whether the operators' other rules stay.
+        /// True if the operators' other rules stay.
         merge: bool,
-        /// Whether protected or very wide prefixes are accepted too.
+        /// Permission to accept protected or very wide prefixes too.
         force: Force,
     },
     /// An operator lets rules stay that wait for it.

@@ -159,7 +159,7 @@ pub fn chains(family: Family, table: &str, info: &Info, bytes: &[u8]) -> Vec<Cha
     found
 }
 
-/// Whether it is the rule that iptables puts at the end of each chain: the policy, or a return.
+/// Returns whether it is the rule that iptables puts at the end of each chain: the policy, or a return.
 fn ends_chain(rule: &Rule) -> bool {
     let ends = matches!(
         rule.effects[..],

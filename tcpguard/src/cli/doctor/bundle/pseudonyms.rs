@@ -85,7 +85,7 @@ impl<S: BuildHasher> Pseudonyms<S> {
     }
 }
 
-/// Whether a character may be in an address.
+/// Returns whether a character may be in an address.
 fn is_of_address(char: char) -> bool {
     char.is_ascii_hexdigit() || matches!(char, '.' | ':')
 }

@@ -19,13 +19,13 @@ pub struct Machine {
     pub cpu: String,
     /// CPUs that this process may use.
     pub cpus: usize,
-    /// Whether the processor says that it is a guest's.
+    /// True if the processor says that it is a guest's.
     pub is_virtual: bool,
     /// "spectre_v2: Retpolines", each of which the processor needs or would.
     pub mitigations: Vec<String>,
     /// Release of the running kernel.
     pub kernel: String,
-    /// Whether programs are compiled: "on", "off", "on, hardened".
+    /// State of the compiler of programs: "on", "off", "on, hardened".
     pub jit: String,
     /// Day, UTC.
     pub date: String,

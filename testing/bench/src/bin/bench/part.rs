@@ -11,7 +11,7 @@ pub struct Goal {
     pub unit: String,
     /// The worst value that meets it.
     pub limit: f64,
-    /// Whether more is better: shares of clients and packets taken, not costs and times.
+    /// True if more is better: shares of clients and packets taken, not costs and times.
     pub at_least: bool,
     /// The median of all rounds; `None` where it could not be measured, for the reason in `note`.
     pub value: Option<f64>,

@@ -11,12 +11,12 @@ use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::part::{Goal, Part};
-use crate::programs::profile;
+use crate::programs::{self, profile};
 use crate::record::Record;
 use crate::verdict::{self, Outlook};
-use crate::{agent, e2e, programs, replay, timeline};
+use crate::{agent, e2e, replay, timeline};
 
-/// Where `docs` is.
+/// The directory that contains `docs`.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Of a run that has measured everything and missed a target.
 const MISSED: u8 = 3;
@@ -61,7 +61,7 @@ fn entries() -> Vec<Entry> {
     ]
 }
 
-/// What a part found, and the same as it is recorded.
+/// Results of a part, and the same as they are recorded.
 type Found = (Box<dyn Part>, Value);
 
 /// A part that can be measured, and read again from its record.
@@ -132,7 +132,7 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     })
 }
 
-/// What a full run found last, or the one that `file` is of.
+/// The results of the last full run, or of the one in `file`.
 ///
 /// # Errors
 /// When there is none, or it is of another version of this program.
@@ -160,7 +160,7 @@ fn choose(entries: &mut Vec<Entry>, only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// How long it will take.
+/// Returns the expected duration.
 fn announcement(entries: &[Entry], quick: bool) -> String {
     let minutes: u64 = entries.iter().map(|entry| entry.minutes(quick)).sum();
     let each: Vec<String> =
@@ -168,7 +168,7 @@ fn announcement(entries: &[Entry], quick: bool) -> String {
     format!("about {minutes} minutes: {}", each.join(", "))
 }
 
-/// What came of a run.
+/// Result of a run.
 struct Outcome {
     record: Record,
     goals: Vec<Goal>,

@@ -17,14 +17,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use record::{Record, name};
+use runs::{Purpose, Trouble};
 use tcpguard_eval::golden::LIVE;
 use tcpguard_eval::table::Block;
 use tcpguard_kit::daemon::guard;
 
-use record::{Record, name};
-use runs::{Purpose, Trouble};
-
-/// Where the record stands for the evaluation to print.
+/// File of the record that the evaluation prints.
 const RECORD: &str = "evaluation-live.json";
 
 /// Judges the detector live, beside published ones, in network namespaces; needs root

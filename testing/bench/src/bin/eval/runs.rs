@@ -211,7 +211,7 @@ pub enum Trouble {
     Stall,
     /// The clients' path is slow and loses packets.
     LossyPath,
-    /// Balancers take back every SYN of theirs.
+    /// Load balancers reset every handshake of theirs.
     HealthChecks,
 }
 
@@ -228,7 +228,7 @@ pub struct Troubled {
     pub mitigations: usize,
     /// Clients that came meanwhile, and those of them that were served in time.
     pub clients: (usize, usize),
-    /// Whether each of the others was alarmed.
+    /// For each of the others, true if it was alarmed.
     pub others: Vec<bool>,
 }
 

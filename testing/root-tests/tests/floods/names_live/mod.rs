@@ -132,12 +132,12 @@ impl Case {
         SocketAddr::new(self.family.edge(), port)
     }
 
-    /// Whether it comes in the names of all clients in the CDN.
+    /// Returns whether it comes in the names of all clients in the CDN.
     fn names_clients(self) -> bool {
         matches!((self.victim, self.pattern), (Victim::Cdn, Pattern::Subnet))
     }
 
-    /// Whether a host without any defence replies to each of its SYNs, so that a defence has to act. A single
+    /// Returns whether a host without any defence replies to each of its SYNs, so that a defence has to act. A single
     /// connection gets one reply, the host itself none, and most of a subnet that is on the link has no
     /// neighbour that could get a reply.
     fn is_answered(self) -> bool {
@@ -148,7 +148,7 @@ impl Case {
         }
     }
 
-    /// Whether there are connections from his address.
+    /// Returns whether there are connections from his address.
     fn connects(self) -> bool {
         matches!(self.victim, Victim::Admin | Victim::Cdn | Victim::Resolver)
     }
@@ -291,7 +291,7 @@ fn stopped(status: &Status) -> u64 {
     status.total("drop_total") + status.total("answered")
 }
 
-/// Whether there is an incident at `port` since then.
+/// Returns whether there is an incident at `port` since then.
 fn is_alerted(status: &Status, port: u16, since: u64) -> bool {
     let is_it = |incident: &Incident| incident.port() == port && incident.detected() >= since;
     status.incidents().iter().chain(&status.past_incidents()).any(is_it)
@@ -299,9 +299,9 @@ fn is_alerted(status: &Status, port: u16, since: u64) -> bool {
 
 /// Effect of a flood from a spoofed address.
 struct Seen {
-    /// Whether the host answers it.
+    /// True if the host answers it.
     answered: bool,
-    /// Whether there was an incident, or tcpguard dropped or answered something.
+    /// True if there was an incident, or tcpguard dropped or answered something.
     acted: bool,
     /// Rules over addresses that are protected, at whatever moment.
     blocked: BTreeSet<IpNet>,
@@ -439,7 +439,7 @@ impl Sum {
         }
     }
 
-    /// Whether a protected address is shut out, a session is broken, too few of the others are served, or
+    /// Returns whether a protected address is shut out, a session is broken, too few of the others are served, or
     /// most of the clients from the flood's own addresses are not. The latter share a limit with the flood.
     fn harm(&self) -> [bool; 4] {
         let allowed = (1.0 - SERVED) * self.others as f64 + self.forgiven;

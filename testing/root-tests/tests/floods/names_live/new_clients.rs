@@ -18,7 +18,7 @@ use super::{Defence, LOOK, SECOND, SERVED, cdn, stage};
 /// source. Its firewall drops unsolicited replies, so that nothing resets the half-open handshakes.
 #[derive(Clone, Copy, Debug)]
 struct NewClient {
-    /// Whether the spoofed sources are any of its network, or its own address alone.
+    /// True if the spoofed sources are any of its network, false if its own address alone.
     net: bool,
     family: Family,
     /// SYNs a second.

@@ -23,7 +23,7 @@ pub const STEPS: [[u8; LISTENERS as usize]; 4] = [
 ];
 
 impl Pair {
-    /// Whether both remember the same dropped SYNs and gave out the same tokens.
+    /// Adds the differences between the dropped SYNs that both remember, and between the tokens that they gave out.
     pub fn compare_ladder(&self, found: &mut Differences) {
         let (kernel, model) = (&self.dataplane, &self.model);
         let lines = touched(kernel.retries().unwrap());

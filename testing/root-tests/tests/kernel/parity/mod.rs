@@ -52,7 +52,7 @@ struct Pair {
     judged: u64,
 }
 
-/// The SYN of a crude flood tool: no options, fixed window.
+/// The SYN of a fixed-fingerprint flood: no options, fixed window.
 fn flood_print(ttl: u8) -> Fingerprint {
     Fingerprint { options: 0, window: 512, wscale: 255, ttl, ..Fingerprint::default() }
 }

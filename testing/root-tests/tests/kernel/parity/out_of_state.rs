@@ -1,4 +1,4 @@
-//! Segments of no connection, in a network namespace with real sockets, which the host's plain sets
+//! Out-of-state segments, in a network namespace with real sockets, which the host's plain sets
 //! mirror.
 
 use std::collections::BTreeSet;

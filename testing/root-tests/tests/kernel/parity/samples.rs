@@ -6,7 +6,7 @@ use super::state::Differences;
 use super::{LISTENERS, Pair, show};
 
 impl Pair {
-    /// Whether both kept the same headers, in the same slots.
+    /// Adds the differences between the headers that both kept, and between their slots.
     pub fn compare_samples(&self, found: &mut Differences) {
         let here = self.dataplane.syn_samples().unwrap().swap_remove(0);
         let model = &self.model.syn_samples;

@@ -1,4 +1,4 @@
-//! What the agent costs: CPU time, memory, and the time that others wait for it.
+//! Costs of the agent: CPU time, memory, and the time that others wait for it.
 //!
 //! Everything is measured once a round, so that a change of the machine's mood meets all of it, and
 //! each in a lab of its own.
@@ -20,20 +20,20 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use serde::{Deserialize, Serialize};
-use tcpguard_kit::daemon::guard;
-
-use crate::document;
 use growth::GrowthCost;
 use load::LoadCost;
 use maps::Maps;
 use polls::PollCost;
 use rules::RuleCost;
+use serde::{Deserialize, Serialize};
 use starts::StartCost;
+use tcpguard_kit::daemon::guard;
+
+use crate::document;
 
 const MIB: f64 = 1_048_576.0;
 
-/// What the agent costs, idle and under floods, in network namespaces; needs root and two CPUs
+/// Costs of the agent, idle and under floods, in network namespaces; needs root and two CPUs
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench agent", max_term_width = 100)]
 pub struct Options {
@@ -76,7 +76,7 @@ impl Options {
     }
 }
 
-/// What all rounds have shown.
+/// Results of all rounds.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AgentCosts {
     rounds: usize,
@@ -86,7 +86,7 @@ pub struct AgentCosts {
     starts: StartCost,
     growth: Vec<GrowthCost>,
     maps: Option<Maps>,
-    /// What could not be measured here, and why.
+    /// Measurements that failed here, with their reasons.
     missing: Vec<String>,
 }
 
@@ -141,7 +141,7 @@ fn note<T>(missing: &mut Vec<String>, row: &str, outcome: Result<T>) -> Option<T
 /// Measures all of it; the time it takes is bounded by its rounds.
 ///
 /// # Errors
-/// Without root, two CPUs or the guard's binary. What fails later is listed as missing.
+/// Without root, two CPUs or tcpguard's binary. What fails later is listed as missing.
 pub fn measure(options: &Options) -> Result<AgentCosts> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
     ensure!(std::thread::available_parallelism()?.get() >= 2, "this needs two CPUs");

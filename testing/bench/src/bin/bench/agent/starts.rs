@@ -116,7 +116,7 @@ impl Drop for Agent {
     }
 }
 
-/// Whether a message says that the service is ready. In sd_notify(3) it has assignments, one a line.
+/// Returns whether a message says that the service is ready. In sd_notify(3) it has assignments, one a line.
 fn is_ready(message: &[u8]) -> bool {
     message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }

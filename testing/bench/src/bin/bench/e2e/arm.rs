@@ -15,11 +15,11 @@ use super::{netfilter, xdp_filter};
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arm {
-    /// tcp_syncookies=0
+    /// The kernel with tcp_syncookies=0
     None,
     /// tcp_syncookies=1, the kernel's default
     Cookies1,
-    /// tcp_syncookies=2
+    /// The kernel with tcp_syncookies=2
     Cookies2,
     /// netfilter's SYNPROXY by nft, with tcp_syncookies=1
     Synproxy,
@@ -91,7 +91,7 @@ impl Arm {
         }
     }
 
-    /// `tcp_syncookies` on the guarded host.
+    /// `tcp_syncookies` on the protected host.
     pub const fn syncookies(self) -> u8 {
         match self {
             Self::None | Self::HashlimitOnly | Self::MeterOnly => 0,
@@ -100,13 +100,13 @@ impl Arm {
         }
     }
 
-    /// Whether a packet filter has connection tracking follow every SYN that the kernel gets.
+    /// Returns whether a packet filter has connection tracking follow every SYN that the kernel gets.
     pub const fn is_behind_filter(self) -> bool {
         matches!(self, Self::Cookies1NewNotSyn | Self::OursNewNotSyn | Self::OursNewNotSynMark)
     }
 
-    /// Puts the defence in place. `new_clients` is how many addresses of clients there will be that were
-    /// never heard of, for a defence that has to be told.
+    /// Puts the defence in place. `new_clients` is the number of addresses of new clients, for a defence that
+    /// has to know it.
     ///
     /// # Errors
     /// When it cannot be had on this machine; the message says why.
@@ -162,7 +162,7 @@ impl Defence<'_> {
         }
     }
 
-    /// What the daemon says of itself, if this is one.
+    /// The status of the daemon, if this is one.
     ///
     /// # Errors
     /// When it does not answer.

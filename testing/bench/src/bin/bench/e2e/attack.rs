@@ -9,25 +9,25 @@ use tcpguard_kit::net::lab::{Family, Lab};
 use tcpguard_kit::traffic::flood::{self, Flood, MAX_DURATION, MAX_RATE, Pulses, Shape, Sources};
 use tcpguard_kit::traffic::likeness::Likeness;
 
-/// What a flood looks like.
+/// Fingerprints and sources of a flood.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// No options, one TTL, random sources: a signature tells it
+    /// No options, one TTL, random sources: a signature distinguishes it
     Crude,
     /// Copies of the client's own SYN, random sources, natural TTLs
     Mimic,
     /// Random window and MSS, as of Mirai and its kin
     Mirai,
-    /// Crude and mimic, half and half
+    /// Fixed fingerprint and copies, half and half
     Mixed,
-    /// Crude, from one address
+    /// Fixed fingerprint, from one address
     Single,
-    /// Crude, from a /24 (a /56)
+    /// Fixed fingerprint, from a /24 (a /56)
     Net,
-    /// Crude, 0.5 s on, 2.75 s off
+    /// Fixed fingerprint, 0.5 s on, 2.75 s off
     Pulses,
-    /// Mimic, 0.5 s on, 2.75 s off
+    /// Copies, 0.5 s on, 2.75 s off
     MimicPulses,
 }
 
@@ -40,7 +40,7 @@ pub enum Rate {
     Maximum,
 }
 
-/// How a flood's SYNs get to the guarded host.
+/// Way of a flood's SYNs to the protected host.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {

@@ -1,7 +1,7 @@
 //! End to end: real clients, a real service, a flood, and each defence in turn.
 //!
-//! Two cores stand for two machines: the guarded host receives in a kernel thread of its own on CPU
-//! 0, whose run time tells what packets cost; the flood, the wire, clients and service are on CPU 1.
+//! Two cores stand for two machines: the protected host receives in a kernel thread of its own on CPU
+//! 0, whose run time is the cost of packets; the flood, the wire, clients and service are on CPU 1.
 //! Each run has a lab of its own, and stands between two short ones of the perfect drop, so that a
 //! change of the machine's mood shows. All arms of a round are run before the next round.
 
@@ -25,17 +25,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Error, Result, ensure};
+use arm::Arm;
+use attack::{Delivery, Kind, PULSES, Rate};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use record::{Record, Run};
+use run::{Setting, Timing};
 use serde::{Deserialize, Serialize};
 use tcpguard_kit::daemon::guard;
 use tcpguard_kit::net::lab::Family;
 
 use crate::document;
 use crate::part::{Figure, Goal, Part};
-use arm::Arm;
-use attack::{Delivery, Kind, PULSES, Rate};
-use record::{Record, Run};
-use run::{Setting, Timing};
 
 /// Clients, a service, a flood and each defence in turn, in network namespaces; needs root and two CPUs
 #[derive(Debug, Parser)]
@@ -54,7 +54,7 @@ pub struct Options {
     /// nothing about percentages
     #[arg(long)]
     quick: bool,
-    /// What the flood looks like
+    /// Fingerprints and sources of the flood
     #[arg(long, value_enum, default_value = "crude")]
     flood: Kind,
     /// Defences to compare, separated by commas; all that the flood leaves a meaning and that are not
@@ -64,13 +64,13 @@ pub struct Options {
     /// SYNs per second, separated by commas
     #[arg(long, value_parser = attack::parse_rate, value_delimiter = ',', default_value = "10k,100k,500k,max")]
     rates: Vec<Rate>,
-    /// How the flood arrives
+    /// Way of the flood to the host
     #[arg(long, value_enum, default_value = "frames")]
     delivery: Delivery,
-    /// Where clients are: near, far (100 ms ± 20 ms) or both [default: both, near with --quick]
+    /// Distance of clients: near, far (100 ms ± 20 ms) or both [default: both, near with --quick]
     #[arg(long, value_enum)]
     clients_at: Option<Distance>,
-    /// Connections per second from strangers, and as many from clients known before the flood
+    /// Connections per second from new clients, and as many from clients known before the flood
     /// [default: 50]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=500))]
     clients: Option<u32>,
@@ -100,7 +100,7 @@ enum Scenario {
     Transfers(transfers::Transfers),
 }
 
-/// What the targets need: each defence at each rate three times, in 70 minutes
+/// The runs that the targets need: each defence at each rate three times, in 70 minutes
 #[derive(Debug, Args)]
 struct Targets {
     /// The cells that targets are judged by once, in 2 minutes
@@ -118,10 +118,10 @@ enum Distance {
     Both,
 }
 
-/// Attempts from strangers of which a percentage is claimed.
+/// Attempts of new clients of which a percentage is claimed.
 const ATTEMPTS: f64 = 10_000.0;
 
-/// What became of clients under floods, with each defence.
+/// Success of clients under floods, with each defence.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct E2e {
     /// In which attempts count, in seconds.
@@ -156,10 +156,10 @@ fn show(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Whether labs can be measured here.
+/// Tests that labs can be measured here.
 ///
 /// # Errors
-/// Without root, two CPUs or the guard's binary.
+/// Without root, two CPUs or tcpguard's binary.
 pub fn able() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
     ensure!(std::thread::available_parallelism()?.get() >= 2, "this needs two CPUs");
@@ -169,7 +169,7 @@ pub fn able() -> Result<()> {
 /// Runs every defence in every setting, round by round. A run that fails is counted and the others go on.
 ///
 /// # Errors
-/// Without root, two CPUs or the guard's binary, when the perfect drop cannot be measured, or the file
+/// Without root, two CPUs or tcpguard's binary, when the perfect drop cannot be measured, or the file
 /// cannot be written.
 pub fn measure(options: &Options) -> Result<E2e> {
     able()?;
@@ -223,7 +223,7 @@ impl Part for E2e {
 }
 
 impl Options {
-    /// What the targets need.
+    /// The options of the targets.
     pub fn of_targets(quick: bool) -> Self {
         Self {
             scenario: None,
@@ -243,7 +243,7 @@ impl Options {
         }
     }
 
-    /// What is run, in the order in which a round goes through it.
+    /// The runs, in the order in which a round goes through it.
     fn records(&self) -> Vec<Record> {
         if self.targets {
             return plan::of_targets(self.base(), self.quick);
@@ -292,7 +292,7 @@ impl Options {
             return self.arms.clone();
         }
         let all = Arm::value_variants().iter().copied();
-        // Against copies of the clients the guard has cookies only anyway, and against others it has
+        // Against copies of the clients tcpguard has cookies only anyway, and against others it has
         // rules.
         all.filter(|arm| match arm {
             Arm::OursCookies => self.flood != Kind::Mimic,
@@ -302,7 +302,7 @@ impl Options {
         .collect()
     }
 
-    /// Likewise.
+    /// The chosen settings, or those that the comparison needs.
     fn settings(&self) -> Vec<Setting> {
         let default = if self.quick { Distance::Near } else { Distance::Both };
         let far: &[bool] = match self.clients_at.unwrap_or(default) {
@@ -375,7 +375,7 @@ fn run_round(records: &mut [Record], round: usize, timing: &Timing) -> Result<()
     Ok(())
 }
 
-/// What came of a run.
+/// Result of a run.
 enum Made {
     Run(Box<Run>),
     Unavailable(String),
@@ -395,7 +395,7 @@ fn make(record: &Record, round: usize, timing: &Timing, floor: &mut Option<f64>)
     Ok(Made::Run(Box::new(Run::new(round, &outcome, brackets))))
 }
 
-/// How a run went.
+/// Describes a run in one line.
 fn one_line(record: &Record, run: &Run) -> String {
     let rate = record.setting.rate.map_or("idle".to_owned(), Rate::title);
     let state = run.state.as_ref().map_or(String::new(), |state| format!(", {state}"));

@@ -1,5 +1,4 @@
-//! Floods in the name of somebody whom the guard has reason to trust: a client that connected
-//! before, an allowlisted network, the gateway.
+//! Floods that spoof sources that tcpguard exempts: a validated client, an allowlisted network, the gateway.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -27,7 +26,7 @@ const SERVED: f64 = 0.999;
 const STREAMS: usize = 8;
 const STREAM_PACE: u64 = 250_000;
 
-/// SYNs in the name of a known client, of an allowlisted /12 (/32) and of the gateway
+/// SYNs that spoof a validated client, an allowlisted /12 (/32) and the gateway
 #[derive(Debug, Args)]
 pub struct Names {
     /// SYNs per second
@@ -42,7 +41,7 @@ pub struct Names {
     /// Over IPv6
     #[arg(long)]
     ipv6: bool,
-    /// Whose names, separated by commas
+    /// The spoofed sources, separated by commas
     #[arg(long, value_delimiter = ',', default_value = "client,allowlisted,gateway")]
     of: Vec<Name>,
 }
@@ -160,7 +159,7 @@ impl Names {
     }
 }
 
-/// When those began that were not answered within a second: one stall of the machine, or all the time.
+/// Start times of the attempts without a reply within a second: one stall of the machine, or all the time.
 fn late(attempts: &Attempts, from: u64) -> String {
     let late = attempts.0.iter().filter(|one| one.took.is_none_or(|took| took > SECOND));
     let mut seconds = BTreeMap::<u64, usize>::new();
@@ -172,8 +171,8 @@ fn late(attempts: &Attempts, from: u64) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// `lost`: share of all packets that were lost before the guard. Whose SYN was among them waits a second
-/// for the next one, whatever answers; an ACK or a request is repeated sooner.
+/// `lost`: share of all packets that were dropped before XDP. A client whose SYN was among them waits a second
+/// for the next one, whatever replies; an ACK or a request is retransmitted sooner.
 fn check_served(claims: &mut Claims, others: &Attempts, lost: f64) {
     let (successes, count) = (others.within(SECOND), others.0.len());
     claims.check(

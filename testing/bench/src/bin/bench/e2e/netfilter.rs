@@ -8,7 +8,7 @@ use tcpguard_kit::net::lab::{Family, Lab, PORT};
 const PER_SOURCE: u32 = 20;
 const AT_ONCE: u32 = 50;
 
-/// netfilter's SYN proxy, as nft(8) has it: SYNs go untracked, and segments of no connection go to the
+/// netfilter's SYN proxy, as nft(8) has it: SYNs go untracked, and out-of-state segments go to the
 /// proxy. It promises the same options as the lab's server.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ const JUDGED: [(Kind, Rate, &[Arm]); 3] = [
 
 const PACES: [Rate; 4] =
     [Rate::Paced(10_000), Rate::Paced(100_000), Rate::Paced(500_000), Rate::Maximum];
-/// Defences against a crude flood. `tcp_syncookies=2` has the same effect under a flood as 1.
+/// Defences against a fixed-fingerprint flood. `tcp_syncookies=2` has the same effect under a flood as 1.
 const AGAINST_CRUDE: [Arm; 12] = [
     Arm::None,
     Arm::Cookies1,
@@ -34,8 +34,8 @@ const AGAINST_CRUDE: [Arm; 12] = [
     Arm::Ours,
     Arm::OursGeneric,
 ];
-/// Defences against copies, without a limit per source: a crude flood shows its effect on random sources as
-/// well.
+/// Defences against copies, without a limit per source: a fixed-fingerprint flood shows its effect on random
+/// sources as well.
 const AGAINST_COPIES: [Arm; 4] = [Arm::Cookies1, Arm::Synproxy, Arm::Drop, Arm::Ours];
 /// Floods and defences where native XDP gains nothing, and where replies are longer than the SYNs.
 const AS_SOCKET_BUFFERS: [(Kind, &[Arm]); 2] = [

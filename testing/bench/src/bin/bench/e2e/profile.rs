@@ -1,4 +1,4 @@
-//! Where the time of a packet goes in a live flood: what holds a figure, and what others spend theirs on.
+//! Profile of a packet's time in a live flood: the parts of tcpguard's figure, and those of the others'.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::run::{PATIENCE, STEPS, Setting, Stage};
 use crate::memory;
 use crate::perf::{self, Looks, Perf};
 
-/// What a full run judges at the maximum, and what it is judged beside.
+/// Cases that a full run judges at the maximum, and those beside which it judges them.
 const CASES: [(Kind, Arm); 6] = [
     (Kind::Crude, Arm::Drop),
     (Kind::Crude, Arm::XdpFilter),
@@ -26,9 +26,9 @@ const CASES: [(Kind, Arm); 6] = [
 ];
 /// Clients before the flood: without any, whatever the flood sends looks like no client.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// The guard has found out by then, and is where it stays.
+/// By then, the agent has classified the flood and its mitigations no longer change.
 const SETTLE: Duration = Duration::from_secs(5);
-/// What takes less of a packet's time than this share has no row.
+/// A function that takes less of a packet's time than this share has no row.
 const LEAST: f64 = 0.015;
 /// Around what caches hold, in KiB.
 const SIZES: [usize; 7] = [256, 1024, 2048, 4096, 8192, 16384, 65536];

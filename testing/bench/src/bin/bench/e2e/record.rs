@@ -64,7 +64,7 @@ pub struct Record {
     pub setting: Setting,
     /// Runs that it is to have.
     pub rounds: usize,
-    /// Whether a target is judged by it.
+    /// True if a target is judged by it.
     pub is_judged: bool,
     pub runs: Vec<Run>,
     /// Runs that were made once more, since they were marked.
@@ -160,7 +160,7 @@ impl Run {
         self.brackets.map_or(0.0, |[before, after]| (before - after).abs() / before.min(after))
     }
 
-    /// Whether the machine was in another mood before than after it.
+    /// Returns whether the machine was in another mood before than after it.
     pub fn is_marked(&self) -> bool {
         self.disagreement() > AGREEMENT
     }

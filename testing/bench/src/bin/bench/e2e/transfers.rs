@@ -1,5 +1,5 @@
-//! Connections opened during a flood, against those opened in peace without the guard: what the
-//! ends agreed on, how fast they are, and whether every byte arrives.
+//! Connections opened during a flood, against those opened in peace without tcpguard: the options
+//! that the ends agreed on, their speed, and whether every byte arrives.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::attack::{Kind, Rate, parse_rate};
 use super::claims::Claims;
 use super::run::{Setting, Stage};
 
-/// Of the throughput without flood and guard.
+/// Share of the throughput without flood and tcpguard.
 const KEPT: f64 = 0.95;
 
 /// Transfers opened during a flood, with and without timestamps, compared with those in peace
@@ -32,7 +32,7 @@ pub struct Transfers {
     /// so that at full speed they would measure each other; 0: no limit
     #[arg(long, default_value_t = 200)]
     pace: u64,
-    /// Rounds
+    /// Number of rounds
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Over IPv6
@@ -116,7 +116,7 @@ impl Transfers {
         let flood = setting.flood(lab)?;
         let _defence = arm.defend(lab, family, 0)?;
         let flood = flood.map(|flood| flood.start(lab)).transpose()?;
-        // Until the guard has done what it does.
+        // Until the mitigations are active.
         sleep(Duration::from_secs(if flooded { 4 } else { 0 }));
         let (bytes, pace) = (self.megabytes * 1_000_000, self.pace * 125_000);
         let order = Order { direction, bytes, pace };
@@ -138,7 +138,7 @@ fn speed(seen: &[Seen]) -> Option<f64> {
     (!speeds.is_empty()).then(|| median(speeds))
 }
 
-/// Whether nobody was promised more than in peace, and nothing but sizes is different.
+/// Returns whether nobody was promised more than in peace, and nothing but sizes is different.
 fn is_quantised(agreed: &[Agreed; 2], peace: &[Agreed; 2]) -> bool {
     agreed.iter().zip(peace).all(|(these, those)| {
         let scales = |agreed: &Agreed| agreed.wscale.map_or([0, 0], |(a, b)| [a, b]);

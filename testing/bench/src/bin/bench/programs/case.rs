@@ -53,7 +53,7 @@ pub enum Packet {
     AckTimestamps,
     /// An ACK with a cookie made by XDP.
     CookieAck,
-    /// A SYN without options, as crude floods have them.
+    /// A SYN without options, as fixed-fingerprint floods have them.
     Bare,
     /// A SYN like [`Packet::Bare`], with another window each time, where its source is drawn.
     AnyWindow,
@@ -201,7 +201,7 @@ impl Mode {
 pub struct Filter {
     /// Policy deny: an unlisted packet is dropped, and a listed one passes. Else the other way round.
     pub deny: bool,
-    /// Whether it has all features, not those of IPv4 and IPv6 only.
+    /// True if it has all features, not those of IPv4 and IPv6 only.
     pub all: bool,
     /// Addresses that are listed.
     pub listed: u32,
@@ -406,7 +406,7 @@ pub const fn among(count: u32) -> Sources {
     }
 }
 
-/// Whether a list of `count` holds all of `sources`.
+/// Returns whether a list of `count` holds all of `sources`.
 fn is_within(sources: Sources, count: u32) -> bool {
     sources == Sources::One || sources == among(count)
 }

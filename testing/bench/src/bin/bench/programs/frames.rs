@@ -13,7 +13,7 @@ use super::case::{Family, Packet};
 
 /// To which everything goes.
 pub const PORT: u16 = 443;
-/// The window of a crude SYN.
+/// The window of a SYN of a fixed-fingerprint flood.
 pub const CRUDE_WINDOW: u16 = 512;
 /// A network card delivers nothing shorter.
 const SHORTEST: usize = 60;

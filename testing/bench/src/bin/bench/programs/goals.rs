@@ -128,7 +128,7 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// Whether tcpguard is compared with itself.
+    /// Returns whether tcpguard is compared with itself.
     pub fn is_of_itself(&self) -> bool {
         [ONE_SIGNATURE, ONE_SOURCE].contains(&self.goal.unit.as_str())
     }

@@ -117,7 +117,7 @@ impl Comparison {
         text
     }
 
-    /// Whether everything is held. `brackets` are pairs of runs of the same program now, and those that
+    /// Tests that everything is held. `brackets` are pairs of runs of the same program now, and those that
     /// differ.
     ///
     /// # Errors

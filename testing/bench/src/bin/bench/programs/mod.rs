@@ -1,4 +1,4 @@
-//! What a packet costs in each program: the guard's, xdp-filter's, and a SYN proxy's.
+//! Cost of a packet in each program: tcpguard's, xdp-filter's, and a SYN proxy's.
 //!
 //! Each case runs by BPF_PROG_TEST_RUN, in rounds that go through all cases in turn, so that a change of
 //! the machine's mood meets all of them. A wrapper in front makes the packet again for each run and draws
@@ -21,25 +21,25 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use case::{Stream, Subject};
 use clap::Parser;
+use held::Comparison;
 use serde::{Deserialize, Serialize};
+use stand::Stand;
 use tcpguard_kit::net::netns::Netns;
 
 use crate::machine::Machine;
 use crate::samples::Samples;
 use crate::{document, whole};
-use case::{Stream, Subject};
-use held::Comparison;
-use stand::Stand;
 
 /// In records.
 pub const NAME: &str = "programs";
 /// Of what `--json` writes.
 const SCHEMA: &str = "tcpguard.bench.programs/1";
-/// What the kernel takes for a measurement beside running it, about: it lets every program end that runs.
+/// Time that the kernel takes for a measurement beside running it, about: it lets every program end that runs.
 const OVERHEAD: Duration = Duration::from_millis(25);
 
-/// What a packet costs in each program, by BPF_PROG_TEST_RUN; needs root
+/// Cost of a packet in each program, by BPF_PROG_TEST_RUN; needs root
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench programs", max_term_width = 100)]
 pub struct Options {
@@ -81,18 +81,18 @@ impl Options {
     }
 }
 
-/// What all rounds have shown.
+/// Results of all rounds.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Programs {
     rounds: usize,
-    /// Names of the guard's programs, and how many instructions the verifier walked.
+    /// Names of tcpguard's programs, and the number of instructions that the verifier walked.
     verified: Vec<(String, Option<u32>)>,
     cases: Vec<Case>,
-    /// What the wrapper and the program that drops cost, in ns.
+    /// Costs of the wrapper and of the program that drops, in ns.
     floors: Samples,
     /// Pairs of floors, and those that differ by more than a tenth.
     brackets: [usize; 2],
-    /// What could not be measured here, and why.
+    /// Measurements that failed here, with their reasons.
     missing: Vec<String>,
 }
 
@@ -151,7 +151,7 @@ impl Programs {
 /// Measures everything, in a namespace of its own that is gone afterwards.
 ///
 /// # Errors
-/// Without root, or when the guard's programs do not load.
+/// Without root, or when tcpguard's programs do not load.
 pub fn measure(options: &Options) -> Result<Programs> {
     ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
     // A BPF file system of its own, on which programs can share maps.

@@ -39,7 +39,7 @@ pub struct Profiles {
 struct Profile {
     stream: Stream,
     subject: Subject,
-    /// Whether the profile is of the tc program that inspects ACKs, not of the program at XDP.
+    /// True if the profile is of the tc program that inspects ACKs, not of the program at XDP.
     at_tc: bool,
     /// Of a packet, wrapper and all, in ns.
     total_ns: f64,

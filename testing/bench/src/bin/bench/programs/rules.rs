@@ -61,7 +61,7 @@ pub const fn kinds(situation: Situation) -> u8 {
     }
 }
 
-/// Whether there are more rules in a situation than the default capacity holds.
+/// Returns whether there are more rules in a situation than the default capacity holds.
 pub const fn need_more_room(situation: Situation) -> bool {
     source_rules(situation) > maps::RULES
 }
@@ -190,7 +190,7 @@ const fn mask(number: u32, masks: Masks) -> Mask {
     }
 }
 
-/// `count` signatures, one of them that of the crude SYN. Random sources change the IP identification of
+/// `count` signatures, one of them that of the flood's SYN. Random sources change the IP identification of
 /// IPv4, so it is not under the mask that compares that.
 fn signatures(family: Family, count: u32, masks: Masks) -> Vec<(Mask, Fingerprint)> {
     let v6 = family == Family::V6;

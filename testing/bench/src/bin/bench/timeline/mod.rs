@@ -1,5 +1,5 @@
-//! What clients get from before a flood's first SYN until after its last one, and when the guard
-//! noticed it, acted, had everybody in and let go.
+//! Success of clients from before a flood's first SYN until after its last one, and the times at which
+//! tcpguard detected it, acted, had every client in and stopped.
 //!
 //! All defences meet all floods in a round before the next one, each in a lab of its own.
 
@@ -21,7 +21,7 @@ use crate::e2e::attack::Kind;
 use course::Course;
 use run::Timing;
 
-/// What a signature tells from clients, and what only cookies are left against.
+/// A flood that a signature distinguishes from clients, and one against which only cookies help.
 const FLOODS: [Kind; 2] = [Kind::Crude, Kind::Mimic];
 const ARMS: [Arm; 3] = [Arm::Cookies1, Arm::Ours, Arm::Drop];
 
@@ -59,13 +59,13 @@ impl Options {
     }
 }
 
-/// What became of new clients over time, with each defence under each flood.
+/// Success of new clients over time, with each defence under each flood.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Timeline {
     rounds: usize,
-    /// How long a flood lasts, in seconds.
+    /// Duration of a flood, in seconds.
     flood_s: f64,
-    /// How long everything must be quiet before the guard lets go, in seconds.
+    /// Quiet time after which tcpguard stops its mitigations, in seconds.
     hold_s: f64,
     records: Vec<Record>,
 }
@@ -114,7 +114,7 @@ impl Record {
 /// Runs everything; the time it takes is bounded by its rounds.
 ///
 /// # Errors
-/// Without root, two CPUs or the guard's binary. What fails later is listed with its reason.
+/// Without root, two CPUs or tcpguard's binary. What fails later is listed with its reason.
 pub fn measure(options: &Options) -> Result<Timeline> {
     e2e::able()?;
     let minutes = if options.quick { 1 } else { 6 };

@@ -1,0 +1,112 @@
+//! Words that the glossary rejects.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+
+use super::{
+    Finding,
+    source::{Prose, Token},
+};
+
+/// The rejected words and phrases: code spans in the third column of the glossary's table.
+pub struct Glossary {
+    /// By their first word.
+    rejected: BTreeMap<String, Vec<Rejected>>,
+}
+
+struct Rejected {
+    phrase: String,
+    words: Vec<String>,
+    term: String,
+}
+
+impl Glossary {
+    /// Parses the glossary's table.
+    ///
+    /// # Errors
+    /// When it rejects nothing.
+    pub fn parse(page: &str) -> Result<Self> {
+        let mut rejected = BTreeMap::<String, Vec<Rejected>>::new();
+        for line in page.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [term, _, others] = cells[..] else { continue };
+            for phrase in others.split('`').skip(1).step_by(2).map(str::to_owned) {
+                let words: Vec<_> =
+                    Prose::new(1, &phrase).tokens.into_iter().map(|token| token.word).collect();
+                let first = words.first().cloned().unwrap_or_default();
+                let one = Rejected { phrase, words, term: term.to_owned() };
+                rejected.entry(first).or_default().push(one);
+            }
+        }
+        ensure!(!rejected.is_empty(), "the glossary has no table with a rejected word");
+        Ok(Self { rejected })
+    }
+
+    /// The rejected words in a text. Each word may have an s at its end.
+    pub fn findings<'a>(
+        &'a self,
+        path: &'a str,
+        prose: &'a Prose,
+    ) -> impl Iterator<Item = Finding> + 'a {
+        prose.tokens.iter().enumerate().filter_map(move |(at, token)| {
+            let singular = token.word.strip_suffix('s').unwrap_or(&token.word);
+            let candidates = [token.word.as_str(), singular].into_iter();
+            let candidates = candidates.filter_map(|word| self.rejected.get(word)).flatten();
+            let found = candidates
+                .filter(|rejected| rejected.begins(&prose.tokens[at..]))
+                .max_by_key(|rejected| rejected.words.len())?;
+            let rule = found.phrase.clone();
+            Some(Finding { path: path.to_owned(), line: token.line, rule })
+        })
+    }
+
+    /// Returns the terms in whose place a rejected phrase stands; a rule about heads has none.
+    pub fn terms(&self, rule: &str) -> String {
+        let all = self.rejected.values().flatten();
+        let of_rule = all.filter(|rejected| rejected.phrase == rule);
+        let terms = of_rule.map(|rejected| rejected.term.as_str()).collect::<Vec<_>>().join(" or ");
+        if terms.is_empty() { "begin with a noun or a verb".to_owned() } else { terms }
+    }
+}
+
+impl Rejected {
+    fn begins(&self, tokens: &[Token]) -> bool {
+        tokens.len() >= self.words.len()
+            && self.words.iter().zip(tokens).all(|(word, token)| {
+                token.word.strip_prefix(word.as_str()).is_some_and(|end| matches!(end, "" | "s"))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "`skip`\n\n| term | meaning | not |\n|---|---|---|\n\
+                        | tool | A `word`. | `gadget`, thing, `odd job` |\n";
+
+    fn findings(text: &str) -> Vec<(usize, String)> {
+        let glossary = Glossary::parse(PAGE).expect("a table");
+        let prose = Prose::new(7, text);
+        glossary.findings("a.md", &prose).map(|found| (found.line, found.rule)).collect()
+    }
+
+    #[test]
+    fn code_spans_of_the_third_column_are_rejected() {
+        assert_eq!(findings("The thing is a word: skip. gadget_size, gadgetry"), []);
+        let gadget = |line| (line, "gadget".to_owned());
+        assert_eq!(findings("Two Gadgets.\nOne gadget's."), [gadget(7), gadget(8)]);
+    }
+
+    #[test]
+    fn a_phrase_is_found_over_a_line_end_and_not_over_punctuation() {
+        assert_eq!(findings("an odd\njob"), [(7, "odd job".to_owned())]);
+        assert_eq!(findings("odd, job"), []);
+    }
+
+    #[test]
+    fn a_finding_has_its_term() {
+        assert_eq!(Glossary::parse(PAGE).expect("a table").terms("odd job"), "tool");
+    }
+}

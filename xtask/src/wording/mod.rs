@@ -1,0 +1,108 @@
+//! The word check: terms of the glossary, heads of doc comments, and pronouns in comments.
+//!
+//! It reads comments and string literals of Rust files, which hold the help texts too, and the prose of
+//! Markdown pages.
+
+mod bounds;
+mod exceptions;
+mod glossary;
+mod heads;
+mod source;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+
+use self::{exceptions::Exceptions, glossary::Glossary};
+use crate::workspace::Workspace;
+
+/// The page that lists the terms, and the only one that may hold rejected words.
+const GLOSSARY: &str = "docs/glossary.md";
+
+/// One place that breaks a rule.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    path: String,
+    line: usize,
+    /// The rejected words, or the rule.
+    rule: String,
+}
+
+/// The words and findings of all files.
+#[derive(Default)]
+struct Reading {
+    /// Words of the comments of each Rust file, by its path.
+    comments: Vec<(String, Vec<String>)>,
+    findings: Vec<Finding>,
+}
+
+/// Checks the Rust files and the Markdown pages of the repository.
+///
+/// # Errors
+/// Names each place that breaks a rule and is not in the list of exceptions, each exception that is no longer needed,
+/// and each bound on pronouns that is exceeded.
+pub fn check(workspace: &Workspace) -> Result<()> {
+    let glossary = Glossary::parse(&text(&workspace.root.join(GLOSSARY))?)?;
+    let reading = read(workspace, &glossary)?;
+    let exceptions = Exceptions::read(&workspace.root)?;
+    let mut broken = exceptions.compare(&reading.findings, |rule| glossary.terms(rule));
+    broken.extend(bounds::exceeded(&reading.comments));
+    if !broken.is_empty() {
+        bail!("wording (terms: {GLOSSARY}):\n  {}", broken.join("\n  "));
+    }
+    Ok(())
+}
+
+fn read(workspace: &Workspace, glossary: &Glossary) -> Result<Reading> {
+    let mut reading = Reading::default();
+    for file in workspace.rust_files()? {
+        let (path, text) = (relative(workspace, &file), text(&file)?);
+        let source = source::rust(&text);
+        let findings = source.prose().flat_map(|prose| glossary.findings(&path, prose));
+        reading.findings.extend(findings);
+        reading.findings.extend(heads::findings(&path, &source.comments));
+        reading.comments.push((path, bounds::words(&source.comments)));
+    }
+    for file in
+        workspace.files(|path| path.extension().is_some_and(|extension| extension == "md"))?
+    {
+        let path = relative(workspace, &file);
+        if path != GLOSSARY {
+            let page = source::markdown(&text(&file)?);
+            reading.findings.extend(glossary.findings(&path, &page));
+        }
+    }
+    Ok(reading)
+}
+
+fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn relative(workspace: &Workspace, path: &Path) -> String {
+    path.strip_prefix(&workspace.root).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With `UPDATE_EXPECTED=1` it first rewrites the list of exceptions: they may become fewer, and move to other
+    /// files.
+    #[test]
+    fn the_repository_keeps_to_its_glossary() {
+        let workspace = Workspace::locate().expect("cargo finds the workspace");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            let page = text(&workspace.root.join(GLOSSARY)).expect("the glossary is readable");
+            let glossary = Glossary::parse(&page).expect("the glossary rejects words");
+            let reading = read(&workspace, &glossary).expect("every file is text");
+            let before = Exceptions::read(&workspace.root).expect("the list is readable");
+            let after = Exceptions::of(&reading.findings);
+            before.may_become(&after).expect("the list only shrinks");
+            after.write(&workspace.root).expect("the list is writable");
+        }
+        if let Err(error) = check(&workspace) {
+            panic!("{error:#}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Prose of Rust files and Markdown pages, in words with their lines.
+
+/// Comments and string literals of a Rust file.
+#[derive(Default)]
+pub struct Source {
+    /// Consecutive comments of one kind are one.
+    pub comments: Vec<Comment>,
+    strings: Vec<Prose>,
+}
+
+/// Consecutive line comments of one kind, or a block comment.
+pub struct Comment {
+    /// `//`, `///`, `//!` or `/*`.
+    pub marker: &'static str,
+    /// First line of the comment.
+    pub line: usize,
+    /// The text of each line, without the marker.
+    pub lines: Vec<String>,
+    /// The words of all lines.
+    pub prose: Prose,
+}
+
+/// A text without its code spans.
+pub struct Prose {
+    /// Words and punctuation, in order.
+    pub tokens: Vec<Token>,
+}
+
+/// A word in lower case and without a genitive's end, or a character of punctuation.
+pub struct Token {
+    /// Line of the file.
+    pub line: usize,
+    pub word: String,
+}
+
+impl Source {
+    /// Every text of the file.
+    pub fn prose(&self) -> impl Iterator<Item = &Prose> {
+        self.comments.iter().map(|comment| &comment.prose).chain(&self.strings)
+    }
+}
+
+impl Prose {
+    /// Words of `text`, whose first line has this number. A code span is one token, a backtick; an underscore is part
+    /// of a word, so that identifiers are words of their own.
+    pub fn new(line: usize, text: &str) -> Self {
+        let (mut tokens, mut line) = (Vec::new(), line);
+        let parts: Vec<&str> = text.split('`').collect();
+        for (number, part) in parts.iter().enumerate() {
+            // A span that does not end is prose.
+            if number % 2 == 1 && number + 1 < parts.len() {
+                tokens.push(Token { line, word: "`".to_owned() });
+                line += part.matches('\n').count();
+            } else {
+                line = words(part, line, &mut tokens);
+            }
+        }
+        Self { tokens }
+    }
+}
+
+/// Adds the words of `text`, and returns the number of its last line.
+fn words(text: &str, mut line: usize, tokens: &mut Vec<Token>) -> usize {
+    let mut word = String::new();
+    for letter in text.chars().chain([' ']) {
+        if letter.is_alphanumeric() || matches!(letter, '_' | '\'' | '’') {
+            word.extend(letter.to_lowercase());
+            continue;
+        }
+        if !word.is_empty() {
+            let bare = word.trim_matches(['\'', '’']);
+            let bare = bare.strip_suffix("'s").or_else(|| bare.strip_suffix("’s")).unwrap_or(bare);
+            tokens.push(Token { line, word: bare.to_owned() });
+            word.clear();
+        }
+        if letter == '\n' {
+            line += 1;
+        } else if !letter.is_whitespace() {
+            tokens.push(Token { line, word: letter.to_string() });
+        }
+    }
+    line
+}
+
+/// Reads a Markdown page: all but code and the targets of links.
+pub fn markdown(page: &str) -> Prose {
+    let (mut fenced, mut indented, mut in_list, mut blank) = (false, false, false, true);
+    let mut text = String::new();
+    for line in page.lines() {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        if !line.starts_with(' ') && !line.is_empty() {
+            in_list = line.starts_with(['-', '*']) || line.starts_with(|c: char| c.is_numeric());
+        }
+        // A paragraph that is indented is code, except in a list.
+        indented = line.starts_with("    ") && (blank || indented) && !in_list;
+        blank = line.trim().is_empty();
+        if !fenced && !fence && !indented {
+            text.push_str(&without(line, "](", ")"));
+        }
+        text.push('\n');
+    }
+    Prose::new(1, &text)
+}
+
+/// Removes each text between `open` and `close`.
+fn without(text: &str, open: &str, close: &str) -> String {
+    let mut parts = text.split(open);
+    let mut left = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        left.push(' ');
+        left.push_str(part.split_once(close).map_or(part, |(_, rest)| rest));
+    }
+    left
+}
+
+/// Reads a Rust file.
+pub fn rust(text: &str) -> Source {
+    let mut source = Source::default();
+    let (mut at, mut line) = (0, 1);
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = token(rest, text[..at].chars().next_back());
+        let part = &rest[..length];
+        if part.starts_with("//") {
+            source.add_line_comment(line, part);
+        } else if part.starts_with("/*") {
+            source.comments.push(comment("/*", line, vec![part.to_owned()]));
+        } else if let Some(literal) = literal(part) {
+            source.strings.push(Prose::new(line, &literal));
+        }
+        line += part.matches('\n').count();
+        at += length;
+    }
+    for comment in &mut source.comments {
+        comment.prose = Prose::new(comment.line, &comment.lines.join("\n"));
+    }
+    source
+}
+
+impl Source {
+    fn add_line_comment(&mut self, line: usize, text: &str) {
+        let marker = ["///", "//!"].into_iter().find(|marker| text.starts_with(marker));
+        let marker = marker.unwrap_or("//");
+        let text = text[marker.len()..].to_owned();
+        match self.comments.last_mut() {
+            Some(last) if last.marker == marker && last.line + last.lines.len() == line => {
+                last.lines.push(text);
+            }
+            _ => self.comments.push(comment(marker, line, vec![text])),
+        }
+    }
+}
+
+fn comment(marker: &'static str, line: usize, lines: Vec<String>) -> Comment {
+    Comment { marker, line, lines, prose: Prose { tokens: Vec::new() } }
+}
+
+/// Returns the length of the comment or literal with which `rest` begins after the character `before`, or of the code
+/// before the next that may be one.
+fn token(rest: &str, before: Option<char>) -> usize {
+    let until = |from: usize, end: &str| {
+        rest[from..].find(end).map_or(rest.len(), |length| from + length + end.len())
+    };
+    let first = rest.chars().next().map_or(1, char::len_utf8);
+    if rest.starts_with("//") {
+        return rest.find('\n').unwrap_or(rest.len());
+    }
+    if rest.starts_with("/*") {
+        return until(2, "*/");
+    }
+    if let Some(hashes) = raw(rest).filter(|_| !before.is_some_and(is_name)) {
+        return until(hashes + 2, &format!("\"{}", "#".repeat(hashes)));
+    }
+    match rest.as_bytes() {
+        [b'"', ..] => {
+            let mut escaped = false;
+            let end = rest[1..].find(|letter| {
+                let ends = letter == '"' && !escaped;
+                escaped = letter == '\\' && !escaped;
+                ends
+            });
+            end.map_or(rest.len(), |end| end + 2)
+        }
+        [b'\'', b'\\', ..] => until(3, "'"),
+        // A lifetime has no quote behind its first letter.
+        [b'\'', ..] if rest.chars().nth(2) == Some('\'') => {
+            2 + rest.chars().nth(1).map_or(0, char::len_utf8)
+        }
+        _ => rest[first..].find(['/', '"', '\'', 'r']).map_or(rest.len(), |next| first + next),
+    }
+}
+
+/// Number of `#` of the raw string with which `rest` begins.
+fn raw(rest: &str) -> Option<usize> {
+    let hashes = rest.strip_prefix('r')?;
+    let hashes = hashes.len() - hashes.trim_start_matches('#').len();
+    rest[1 + hashes..].starts_with('"').then_some(hashes)
+}
+
+/// Returns whether a raw string cannot begin behind this letter: `r` ends a name. Byte and C strings have theirs
+/// before it.
+fn is_name(letter: char) -> bool {
+    (letter.is_alphanumeric() || letter == '_') && !matches!(letter, 'b' | 'c')
+}
+
+/// Returns the text of a string literal: without escapes, and without names of format arguments.
+fn literal(part: &str) -> Option<String> {
+    let text = if let Some(hashes) = raw(part) {
+        part.get(hashes + 2..part.len().checked_sub(hashes + 1)?)?.to_owned()
+    } else {
+        let mut text = String::new();
+        let mut letters = part.strip_prefix('"')?.strip_suffix('"')?.chars();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\\' => text.push(if letters.next() == Some('\n') { '\n' } else { ' ' }),
+                letter => text.push(letter),
+            }
+        }
+        text
+    };
+    Some(without_arguments(&text))
+}
+
+/// Removes `{name}` and `{name:?}`.
+fn without_arguments(text: &str) -> String {
+    let mut left = String::new();
+    for (number, part) in text.split('{').enumerate() {
+        let argument = part.split_once('}').filter(|(name, _)| {
+            let name = name.split(':').next().unwrap_or_default();
+            number > 0 && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+        });
+        if number > 0 {
+            left.push(' ');
+        }
+        left.push_str(argument.map_or(part, |(_, rest)| rest));
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(prose: &Prose) -> Vec<(usize, &str)> {
+        prose.tokens.iter().map(|token| (token.line, token.word.as_str())).collect()
+    }
+
+    #[test]
+    fn comments_of_one_kind_are_one_and_code_spans_are_no_words() {
+        let source = rust("//! A `b c`\n//! d.\n\n// e\nfn f() {} // g's\n/* h */");
+        let comments: Vec<_> =
+            source.comments.iter().map(|comment| (comment.marker, words(&comment.prose))).collect();
+        assert_eq!(comments[0], ("//!", vec![(1, "a"), (1, "`"), (2, "d"), (2, ".")]));
+        assert_eq!(comments[1], ("//", vec![(4, "e"), (5, "g")]));
+        assert_eq!(comments[2].0, "/*");
+    }
+
+    #[test]
+    fn strings_of_every_form_are_read_and_arguments_are_not() {
+        let text = "let a = \"one \\\"two\\\" {three:?} {}\\n\";\nlet c = '\"'; let r = r#\"four // \"five\"\"#;\n\
+                    fn f<'a>(_: &'a str) { g(b\"six\", '\\'', \"seven_eight\") }";
+        let source = rust(text);
+        let found: Vec<_> = source.strings.iter().flat_map(words).map(|(_, word)| word).collect();
+        assert_eq!(
+            found,
+            ["one", "two", "four", "/", "/", "\"", "five", "\"", "six", "seven_eight"]
+        );
+        assert!(source.comments.is_empty());
+    }
+
+    #[test]
+    fn pages_are_read_without_code_and_targets() {
+        let page = "# One\n\n```text\ntwo\n```\n[three](four.md#five) `six`\n\n    seven\n\n- eight\n\n    nine\n";
+        assert_eq!(
+            words(&markdown(page)),
+            [
+                (1, "#"),
+                (1, "one"),
+                (6, "["),
+                (6, "three"),
+                (6, "`"),
+                (10, "-"),
+                (10, "eight"),
+                (12, "nine")
+            ]
+        );
+    }
+}
