@@ -256,7 +256,7 @@ impl Engine {
                     let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
                     let around = PollContext { queue_drops, ..around };
                     monitor.tcp_ext = grown;
-                    let settings = self.settings.of(listener.listener);
+                    let settings = &self.settings.common;
                     monitor.observe(listener, &around, mitigating, settings);
                 }
             }
@@ -302,7 +302,7 @@ impl Engine {
     /// limit, where no cookies answer them. It changes with each sample.
     pub fn return_limit(&self, listener: &Listener, backlog: u32) -> u32 {
         let completing = self.completing.get(listener).copied().unwrap_or_default();
-        self.settings.of(*listener).retransmit_budget(backlog, completing)
+        self.settings.common.retransmit_budget(backlog, completing)
     }
 
     /// The action on a rule match.
@@ -355,7 +355,7 @@ impl Engine {
             return 0;
         }
         let of = |monitor: &ListenerMonitor| {
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             monitor.evading(self.now, elapsed, passing.routed, settings)
         };
         self.monitors.values().map(of).sum()

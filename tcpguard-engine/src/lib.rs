@@ -68,7 +68,7 @@ pub use sample::{
     TcpExt,
 };
 pub use settings::{
-    Fault, Limits, Override, PER_LISTENER, Place, Settings, SettingsError, Threshold, Tuning, Unit,
-    threshold, thresholds,
+    Fault, Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, Unit, threshold,
+    thresholds,
 };
 pub use time::Timestamp;

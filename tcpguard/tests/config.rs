@@ -103,11 +103,6 @@ fn the_blocks_of_the_shipped_file_can_be_used_as_they_stand() {
         own.mitigations.len() == 3 && own.mitigations.values().all(|allowed| *allowed),
         "{own:?}"
     );
-    assert_eq!(own.thresholds.len(), 6);
-    let default = |name| thresholds().find(|one| one.name == name).unwrap();
-    for (name, value) in own.thresholds {
-        assert_eq!(value, default(name).get(&Settings::default()), "{name}");
-    }
 }
 
 #[test]
@@ -167,12 +162,6 @@ fn every_key_has_its_meaning() {
         cookies = false
         overload = true
         budget = false
-        fast_min = 128
-        failure_floor = 10
-        health_check_rate = 0.5
-        occupancy_on = 0.5
-        occupancy_off = 0.3
-        occupancy_min = 64
         "#,
     )
     .unwrap();
@@ -214,16 +203,6 @@ fn every_key_has_its_meaning() {
     let own = config.tuning().overrides.pop().expect("one");
     assert_eq!((own.at, own.mode), (Place { addr: None, port: 443 }, Some(Mode::Observe)));
     assert_eq!(own.barred, [Mitigation::Cookies, Mitigation::Budget]);
-    let expected = Settings {
-        fast_failures: 128,
-        failure_floor: 10.0,
-        health_check_rate: 0.5,
-        occupancy_on: 0.5,
-        occupancy_off: 0.3,
-        occupancy_min: 64,
-        ..config.settings.clone()
-    };
-    assert_eq!(own.settings(&config.settings), expected);
 }
 
 #[test]
@@ -411,31 +390,16 @@ const MISTAKES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "[[listener]]\nat = \":443\"\ncookie = false\nfast_ratio = 0.9\noccupancy_min = 0\ncookies = 1",
+        "[[listener]]\nat = \":443\"\ncookie = false\nfast_min = 9\ncookies = 1",
         &[
             "3:1: unknown key listener[\":443\"].cookie; did you mean listener[\":443\"].cookies?",
-            "4:1: unknown key listener[\":443\"].fast_ratio; did you mean detection.fast_ratio?",
-            "5:17: listener[\":443\"].occupancy_min: 0 does not fit; write a whole number from 1 to 65536",
-            "6:11: listener[\":443\"].cookies: 1 is neither true nor false; write one of them",
+            "4:1: unknown key listener[\":443\"].fast_min; did you mean detection.fast_min?",
+            "5:11: listener[\":443\"].cookies: 1 is neither true nor false; write one of them",
         ],
     ),
     (
         "[[listener]]\nat = \":443\"\n\n[[listener]]\nat = \":443\"\n\n[[listener]]\nat = \"192.0.2.1:443\"",
         &["5:6: listener[\":443\"] stands on line 2 already; put both together"],
-    ),
-    (
-        "[detection]\noccupancy_off = 0.2\n[[listener]]\nat = \":443\"\noccupancy_on = 0.15\n\
-         [[listener]]\nat = \"192.0.2.1:443\"\nmode = \"off\"",
-        &[
-            "5:16: detection.occupancy_off (0.2) must be below listener[\":443\"].occupancy_on (0.15), or the alarm flaps",
-        ],
-    ),
-    (
-        "[[listener]]\nat = \":443\"\noccupancy_on = 0.5\n\
-         [[listener]]\nat = \"192.0.2.1:443\"\noccupancy_off = 0.5",
-        &[
-            "6:17: listener[\"192.0.2.1:443\"].occupancy_off (0.5) must be below listener[\":443\"].occupancy_on (0.5), or the alarm flaps",
-        ],
     ),
     (
         "[states]\nestablished_warning = 900\nestablished_critical = 800\nclose_wait = 0",
@@ -554,8 +518,7 @@ between which a value lies; the scenarios of `tcpguard-engine/tests` play both s
 
 Keys are those of `/etc/tcpguard/tcpguard.toml`, where the name of the section stands before the point;
 the field is that of the engine's `Settings`. What stands under *fixed* bounds memory and has no key.
-`fast_min`, `failure_floor`, `health_check_rate`, `occupancy_on`, `occupancy_off` and `occupancy_min` may be
-others at one listener: [configuration.md](configuration.md).
+They are the same at every listener.
 "
     .to_owned();
     let mut section = None;

@@ -76,11 +76,11 @@ fn later_files_stand_over_earlier_ones_key_by_key() {
 #[test]
 fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     let etc = Etc::new(
-        "[[listener]]\nat = \":443\"\ncookies = false\nfast_min = 100\nmode = \"off\"\n\
+        "[[listener]]\nat = \":443\"\ncookies = false\nmode = \"off\"\n\
          [[interface]]\nname = \"eth0\"\nxdp_mode = \"native\"\n",
         &[(
             "50-web.toml",
-            "[[listener]]\nat = \":443\"\nfast_min = 200\nmode = \"observe\"\n\
+            "[[listener]]\nat = \":443\"\nmode = \"observe\"\n\
              [[listener]]\nat = \":25\"\nignore = true\n\
              [[interface]]\nname = \"eth0\"\nxdp_mode = \"generic\"\n",
         )],
@@ -94,11 +94,10 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
         (own.mode, own.barred.as_slice()),
         (Some(Mode::Observe), &[Mitigation::Cookies][..])
     );
-    assert_eq!(own.thresholds, [("fast_failures", 200.0)]);
     for (key, origin) in [
         ("listener[\":443\"].cookies", "tcpguard.toml:3"),
-        ("listener[\":443\"].fast_min", "conf.d/50-web.toml:3"),
-        ("interface[\"eth0\"].xdp_mode", "conf.d/50-web.toml:10"),
+        ("listener[\":443\"].mode", "conf.d/50-web.toml:3"),
+        ("interface[\"eth0\"].xdp_mode", "conf.d/50-web.toml:9"),
     ] {
         assert_eq!(etc.origin(&loaded, key), origin, "{key}");
     }
@@ -173,14 +172,11 @@ fn a_listener_is_ignored_by_its_address_before_its_port_before_the_list_of_ports
 fn what_is_said_of_a_port_holds_for_its_addresses_but_for_what_is_said_of_them() {
     let etc = Etc::new(
         "[[listener]]\nat = \":443\"\nmode = \"observe\"\ncookies = false\nbudget = false\n\
-         fast_min = 100\nhealth_check_rate = 1\n\
-         [[listener]]\nat = \"203.0.113.10:443\"\ncookies = true\nfast_min = 200\n",
+         [[listener]]\nat = \"203.0.113.10:443\"\ncookies = true\n",
         &[],
     );
     let tuning = etc.read().unwrap().config.tuning();
     let own = &tuning.overrides[1];
     assert_eq!(own.at.to_string(), "203.0.113.10:443");
     assert_eq!((own.mode, own.barred.as_slice()), (Some(Mode::Observe), &[Mitigation::Budget][..]));
-    let settings = own.settings(&tuning.common);
-    assert_eq!((settings.fast_failures, settings.health_check_rate), (200, 1.0));
 }

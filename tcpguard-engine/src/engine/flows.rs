@@ -18,7 +18,7 @@ impl Engine {
     pub fn handle_flows(&mut self, now: Timestamp, flows: &Flows, known: &dyn KnownClients) {
         let all = due(now, self.surveyed, CALM, self.settings.common.poll);
         let urgent = |monitor: &&ListenerMonitor| {
-            monitor.is_suspicious() || monitor.needs_rtt(self.settings.of(monitor.listener))
+            monitor.is_suspicious() || monitor.needs_rtt(&self.settings.common)
         };
         let looked_at = self.monitors.values().filter(|monitor| all || urgent(monitor));
         let looked_at: Vec<ListenerId> = looked_at.map(|monitor| monitor.id).collect();
@@ -31,8 +31,7 @@ impl Engine {
                 monitor.flows(flows).map(move |flow| (flow, monitor.listener.port))
             });
             self.host.inspect(now, calm, &self.settings.common);
-            let learns =
-                |monitor: &&ListenerMonitor| monitor.learns(self.settings.of(monitor.listener));
+            let learns = |monitor: &&ListenerMonitor| monitor.learns(&self.settings.common);
             let learned = self.monitors.values().filter(learns);
             self.networks.learn(now, learned.flat_map(|monitor| monitor.flows(flows)));
         }

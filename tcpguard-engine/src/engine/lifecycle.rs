@@ -77,7 +77,7 @@ impl Engine {
         if monitor.suspect.is_none() && !failed {
             return None;
         }
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let rtt = monitor.rtt(settings);
         let mature = monitor.clients.patience(now, flows.clone(), rtt);
         if let Some(suspect) = monitor.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
@@ -197,7 +197,7 @@ impl Engine {
         verdict: &Assessment,
     ) -> bool {
         let Some(monitor) = self.monitors.get_mut(&inspection.id) else { return false };
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let refused =
             inspection.cohort.is_refused(monitor.natural_share(), settings.evidence_flows);
         if !refused || verdict.class != IncidentClass::HandshakeDegraded {
@@ -238,7 +238,7 @@ impl Engine {
         let inherited = self.orphaned();
         let many = self.monitors.has_at_least(self.settings.common.incidents + 1);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let mode = self.settings.mode(monitor.listener, self.mode);
         let saturates = overloading.is_some_and(|least| monitor.syn_rate() >= least);
         let (held_back, unsure) = (held_back::why(mode, self.mode), monitor.is_unsure());
@@ -292,7 +292,7 @@ impl Engine {
         clients: Option<&dyn KnownClients>,
     ) -> Assessment {
         let monitor = &self.monitors[&id];
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let sums = monitor.recent(self.now, settings);
         let counted = monitor.incident.is_some() && sums.span >= COUNTED;
         let failing_share = counted.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
@@ -320,7 +320,7 @@ impl Engine {
     /// A verdict on flows, completed by the counters of the listener.
     pub(super) fn at(&self, id: ListenerId, mut assessment: Assessment) -> Assessment {
         let monitor = &self.monitors[&id];
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let sums = monitor.recent(self.now, settings);
         let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
@@ -413,7 +413,7 @@ impl Engine {
         let Some(suspect) = suspect else { return };
         let number = self.place(now, id);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let opening =
             monitor.opening(number.unwrap_or_default(), &suspect, &assessment.evidence, settings);
         monitor.rate_before = monitor.window.rates_before(opening.started).into();

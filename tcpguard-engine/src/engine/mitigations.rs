@@ -44,7 +44,7 @@ impl Engine {
             let ruled = ruled_since(monitor, &self.rule_table);
             let (newest, _) = acting_since(monitor, &self.rule_table);
             let situation = Situation { now, enforced: self.enforced, overloading, ruled, newest };
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             let mode = self.settings.mode(monitor.listener, self.mode);
             let retransmitted = retransmitted(monitor, &self.rule_table, sharing, now, settings);
             let mut needs = needs(monitor, &situation, retransmitted, settings);
@@ -101,11 +101,7 @@ impl Engine {
         let (command, event, text) = match change {
             Move::Take { mitigation, rate, why } => {
                 if mitigation.keeps_syns_away() && monitor.ladder.since(mitigation) == Some(now) {
-                    monitor.try_out(
-                        now,
-                        Newest::Mitigation(mitigation),
-                        self.settings.of(monitor.listener),
-                    );
+                    monitor.try_out(now, Newest::Mitigation(mitigation), &self.settings.common);
                 }
                 if let Some(incident) = self.incident_at(id) {
                     incident.record_mitigation(mitigation);
@@ -141,7 +137,7 @@ impl Engine {
             .monitors
             .values_mut()
             .filter_map(|monitor| {
-                let settings = self.settings.of(monitor.listener);
+                let settings = &self.settings.common;
                 let (newest, harm) = monitor.judge_newest(now, elapsed, settings)?;
                 Some((monitor.id, newest, harm))
             })

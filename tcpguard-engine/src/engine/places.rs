@@ -68,7 +68,7 @@ impl Engine {
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let Some(mut incident) = monitor.incident.take() else { return };
         let signal = Signal::named(&report.signal).unwrap_or(Signal::Fast);
-        let moment = monitor.moment(now, self.settings.of(monitor.listener));
+        let moment = monitor.moment(now, &self.settings.common);
         let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
         let alarm = (!report.class.is_pressure()).then_some(suspect);
         let opening = Opening {
@@ -140,7 +140,7 @@ impl Engine {
             monitor.rolled = None;
             // The time before is reported elsewhere.
             let alarm = Suspect { since: now, from: now, ..alarm };
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             let opening = monitor.opening(number, &alarm, &verdict.evidence, settings);
             self.open(now, id, opening, &verdict);
         }

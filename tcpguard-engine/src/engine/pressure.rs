@@ -42,7 +42,7 @@ impl Engine {
             }
             let place = self.free_place();
             let Some(monitor) = self.monitors.get(&id) else { continue };
-            let (settings, evidence) = (self.settings.of(monitor.listener), &assessment.evidence);
+            let (settings, evidence) = (&self.settings.common, &assessment.evidence);
             let number = place.unwrap_or_default();
             let opening =
                 monitor.opening_of_pressure(now, number, pressure_kind, evidence, settings);
@@ -55,7 +55,7 @@ impl Engine {
 
     fn assess_pressure(&self, id: ListenerId, pressure_kind: PressureKind) -> Assessment {
         let monitor = &self.monitors[&id];
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let completion = monitor.completion(settings).unwrap_or(0.0);
         let (sources_estimate, syns_per_source) = monitor.sources().unwrap_or_default();
         let evidence = Evidence {
@@ -111,7 +111,7 @@ impl Engine {
             return;
         }
         let is_full = |monitor: &&ListenerMonitor| {
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             monitor.kind == ListenerKind::Local
                 && monitor.is_queue_full(now, settings)
                 && due(now, monitor.cleaned, settings.poll * 2, settings.poll)
@@ -119,7 +119,7 @@ impl Engine {
         let full = self.monitors.values().filter(is_full).map(|monitor| monitor.id);
         for listener in full.take(CLEANED_AT_ONCE).collect::<Vec<_>>() {
             let Some(monitor) = self.monitors.get_mut(&listener) else { continue };
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             let clean_up = CleanUp {
                 signatures: Vec::new(),
                 sources: Vec::new(),

@@ -45,7 +45,7 @@ impl Engine {
                 break;
             }
             let Some(monitor) = self.monitors.get_mut(&id) else { continue };
-            let poll = self.settings.of(monitor.listener).poll;
+            let poll = self.settings.common.poll;
             let about = questions(now, id, flows.of(id, |state| state), poll);
             let unanswered = about.iter().filter(|one| one.about == About::Unanswered).count();
             monitor.ask_routes(now, unanswered);

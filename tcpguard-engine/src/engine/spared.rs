@@ -22,7 +22,7 @@ impl Engine {
         let hits_clients = rules.any(|entry| entry.hits_clients(now, &self.settings.common));
         let mut changed = Vec::new();
         for monitor in self.monitors.values_mut() {
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             // A listener's own rule shows by itself which clients it hits.
             let is_harmful = || {
                 hits_clients

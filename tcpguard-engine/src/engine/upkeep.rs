@@ -84,7 +84,7 @@ impl Engine {
             && let Some(id) = self.alerts_for(wanted.incident)
             && let Some(monitor) = self.monitors.get_mut(&id)
         {
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             monitor.try_out(now, Newest::Rule(wanted.matcher), settings);
         }
         let Some(rule) = rule else {
@@ -201,7 +201,7 @@ impl Engine {
     /// Has incidents ask again for rules that made way for clients, where nothing replaces them.
     fn reclaim_yielded(&mut self, now: Timestamp) {
         for monitor in self.monitors.values_mut() {
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             if monitor.incident.is_none() || monitor.is_answered(now, self.saturated, settings) {
                 continue;
             }
@@ -212,7 +212,7 @@ impl Engine {
         let failing: Vec<&ListenerMonitor> =
             rolled.failing().filter_map(|id| self.monitors.get(&id)).collect();
         let is_answered = |monitor: &&ListenerMonitor| {
-            monitor.is_answered(now, self.saturated, self.settings.of(monitor.listener))
+            monitor.is_answered(now, self.saturated, &self.settings.common)
         };
         if failing.iter().all(is_answered) {
             return;
@@ -260,9 +260,8 @@ impl Engine {
         }
         let mut concerned = self.concerned(matcher).peekable();
         concerned.peek().is_some()
-            && concerned.all(|monitor| {
-                monitor.is_answered(now, self.saturated, self.settings.of(monitor.listener))
-            })
+            && concerned
+                .all(|monitor| monitor.is_answered(now, self.saturated, &self.settings.common))
     }
 
     /// Counts the completed handshakes of retransmitted SYNs that signature rules have let pass.
@@ -395,7 +394,7 @@ impl Engine {
                 signatures: rules().filter_map(signature).collect(),
                 sources: sources.collect(),
                 answered_before,
-                older_than: clean_age(monitor.rtt(self.settings.of(monitor.listener))),
+                older_than: clean_age(monitor.rtt(&self.settings.common)),
                 everybody_before,
             };
             let limit = CLEAN_LIMIT;
@@ -409,7 +408,7 @@ impl Engine {
         if monitor.kind != ListenerKind::Local {
             return false;
         }
-        let poll = self.settings.of(monitor.listener).poll;
+        let poll = self.settings.common.poll;
         let (ruled, stepped) = acting_since(monitor, &self.rule_table);
         let Some(newest) = ruled.max(stepped).filter(|_| monitor.class().is_some()) else {
             return monitor.turns_clients_away(now) && due(now, monitor.cleaned, BUSY, poll);
@@ -453,7 +452,7 @@ impl Engine {
 
     /// Interval between inspections of a listener. A young incident is inspected at every poll.
     fn pace(&self, now: Timestamp, monitor: &ListenerMonitor) -> Duration {
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         match monitor.alarmed() {
             Some(alarmed) if now.since(alarmed) < URGENT => settings.poll,
             Some(_) => BUSY,

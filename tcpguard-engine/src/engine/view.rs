@@ -45,7 +45,7 @@ impl Engine {
         let calm = |monitor: &ListenerMonitor| {
             monitor.incident.is_none()
                 && !monitor.is_suspicious()
-                && !monitor.overloaded(self.settings.of(monitor.listener))
+                && !monitor.overloaded(&self.settings.common)
         };
         self.monitors.values().all(calm)
             && self.host.incidents().next().is_none()
@@ -82,7 +82,7 @@ impl Engine {
 
     fn listener_report(&self, monitor: &ListenerMonitor) -> ListenerReport {
         let (completed_rate, dropped_rate, cookie_rate) = monitor.other_rates();
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let (ruled, stepped) = acting_since(monitor, &self.rule_table);
         let acting = ruled.max(stepped).filter(|_| self.mode == Mode::Enforce);
         let keeps_away = acting.is_some_and(|newest| {

@@ -8,7 +8,7 @@ mod validate;
 pub use list::{threshold, thresholds};
 pub use threshold::{Threshold, Unit};
 pub(crate) use tuning::Tuned;
-pub use tuning::{Override, PER_LISTENER, Place, Tuning};
+pub use tuning::{Override, Place, Tuning};
 pub use validate::{Fault, SettingsError};
 
 use std::time::Duration;

@@ -2,10 +2,9 @@
 //! and the few other ones.
 
 use serde_json::{Value, json};
-use tcpguard_engine::{PER_LISTENER, Settings, Threshold, threshold, thresholds};
+use tcpguard_engine::{Threshold, thresholds};
 
 use super::Config;
-use super::blocks;
 use super::value::{BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_MODES};
 
 /// A key of the configuration file.
@@ -221,11 +220,9 @@ pub(super) struct Block {
     /// The text above it.
     pub intro: &'static str,
     keys: &'static [BlockKey],
-    /// Whether it has those of [`PER_LISTENER`].
-    thresholds: bool,
 }
 
-/// A key in a block that is no threshold.
+/// A key in a block.
 struct BlockKey {
     name: &'static str,
     doc: &'static str,
@@ -246,7 +243,6 @@ pub(super) const BLOCKS: &[Block] = &[
                 example: "\"generic\"",
             },
         ],
-        thresholds: false,
     },
     Block {
         name: "[listener]",
@@ -290,7 +286,6 @@ pub(super) const BLOCKS: &[Block] = &[
                 example: "true",
             },
         ],
-        thresholds: true,
     },
 ];
 
@@ -302,15 +297,8 @@ pub(super) fn is_block(name: &str) -> bool {
 impl Block {
     /// Its keys: name, explanation, and a value that it may have.
     pub(super) fn keys(&self) -> Vec<(&'static str, String, String)> {
-        let own =
-            self.keys.iter().map(|key| (key.name, key.doc.to_owned(), key.example.to_owned()));
-        let local = PER_LISTENER.iter().filter(|_| self.thresholds).filter_map(|name| {
-            let threshold = threshold(name)?;
-            let doc = format!("As {}, for this listener alone.", threshold.key?);
-            let default = number(threshold, threshold.get(&Settings::default()));
-            Some((blocks::key(name)?, doc, default.to_string()))
-        });
-        own.chain(local).collect()
+        let explained = |key: &BlockKey| (key.name, key.doc.to_owned(), key.example.to_owned());
+        self.keys.iter().map(explained).collect()
     }
 }
 
