@@ -10,8 +10,7 @@ use super::Settings;
 pub struct Threshold {
     /// The field of [`Settings`].
     pub name: &'static str,
-    /// Section and key in the configuration file, `detection.poll_ms`; `None`: fixed, because
-    /// memory is bounded by it.
+    /// Section and key in the configuration file, `detection.clear_s`; `None`: no file can change it.
     pub key: Option<&'static str>,
     /// Unit of its value.
     pub unit: Unit,

@@ -32,14 +32,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("interfaces", ""),
     (
         "detection",
-        "What raises an alarm, and what ends it. The thresholds in this section and the four that \
-         follow are shares of handshakes, not packet rates, so they fit small and large hosts alike \
-         and need no tuning. docs/thresholds.md says where each default comes from; try others on a \
-         capture: `tcpguard replay --config FILE CAPTURE`.",
+        "What raises an alarm, and what ends it. No host needs other values to be protected; each \
+         comment says where one helps. All other numbers are the same everywhere: docs/thresholds.md. \
+         Try a value on a capture: `tcpguard replay --config FILE CAPTURE`.",
     ),
-    ("gate", "What makes an attack of failing handshakes, and what lets a rule be made."),
-    ("lifecycle", "How long rules and steps last, and what withdraws them."),
-    ("scan", "What makes a scanner of a source. Nothing is dropped on its account."),
     ("policy", "What is dropped, and what else is done about a flood."),
     ("cookies", ""),
     ("protect", ""),
@@ -136,13 +132,14 @@ const OTHERS: &[Other] = &[
         doc: "SYNs a second that are answered with cookies in place of the listener, per network that \
               they claim to be from (IPv4 /24, IPv6 /48), twice as many at once: their addresses may \
               be forged, and the answers hit whoever has them. Known clients are answered in any \
-              case. (1 to 1000000)",
+              case. Raise it where many new clients share a carrier's /24. (1 to 1000000)",
         example: None,
         value: |config| json!(config.replies_per_network),
     },
     Other {
         name: "cookies.replies_total",
-        doc: "The same in all. Beyond it only SYNs that come again are answered. (1000 to 100000000)",
+        doc: "The same in all. Beyond it only SYNs that come again are answered. Lower it where the uplink \
+              or a device before it cannot carry as many SYN-ACKs. (1000 to 100000000)",
         example: None,
         value: |config| json!(config.replies_total),
     },
@@ -171,21 +168,22 @@ const OTHERS: &[Other] = &[
     Other {
         name: "states.syn_recv",
         doc: "Half-open connections up to which nothing is unusual. A host whose clients answer within \
-              a tenth of a second has as many at 150 new connections a second. (1 to 100000000)",
+              a tenth of a second has as many at 150 new connections a second. Raise it for a busier host. (1 to 100000000)",
         example: None,
         value: |config| json!(config.states.syn_recv),
     },
     Other {
         name: "states.established_warning",
-        doc: "Open connections from which on it is a warning. Default: none; what connections use up \
-              (descriptors, memory, ports) is judged against its limits. (1 to 100000000)",
+        doc: "Open connections from which on it is a warning. Set it where the host's capacity is known. \
+              Default: none; what connections use up (descriptors, memory, ports) is judged against its \
+              limits. (1 to 100000000)",
         example: Some("50000"),
         value: |config| json!(config.states.established_warning),
     },
     Other {
         name: "states.established_critical",
-        doc: "Open connections from which on it is critical; never fewer. Default: none. (1 to \
-              100000000)",
+        doc: "Open connections from which on it is critical; never fewer. Set it to the number at which \
+              to page somebody. Default: none. (1 to 100000000)",
         example: Some("80000"),
         value: |config| json!(config.states.established_critical),
     },
@@ -323,7 +321,7 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = Key> {
 }
 
 impl Key {
-    /// Its name with its section, `detection.poll_ms`; `None` for a threshold that no file can change.
+    /// Its name with its section, `detection.clear_s`; `None` for a threshold that no file can change.
     pub(super) fn name(self) -> Option<&'static str> {
         match self {
             Self::Threshold(threshold) => threshold.key,

@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_a_file_says_is_told_from_a_default() {
         let text =
-            "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n[detection]\npoll_ms = 250\n";
+            "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 30\n";
         let config = crate::config::parse(Path::new("file"), text, Overrides::default()).unwrap();
         let changed: Vec<_> = settings(&config)
             .into_iter()

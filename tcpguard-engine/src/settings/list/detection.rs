@@ -6,7 +6,7 @@ use super::super::{Threshold, Unit};
 pub(super) const THRESHOLDS: [Threshold; 26] = [
     Threshold {
         name: "poll",
-        key: Some("detection.poll_ms"),
+        key: None,
         unit: Unit::Milliseconds,
         least: 50.0,
         most: 1_000.0,
@@ -22,15 +22,17 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         unit: Unit::Count,
         least: 8.0,
         most: 1_000_000.0,
-        doc: "Handshakes left uncompleted, in two polls, below which the fast alarm says nothing. \
-              A higher number misses smaller floods of idle listeners for some seconds more.",
+        doc: "Handshakes left uncompleted, in two polls, below which the fast alarm says nothing. A \
+              higher number misses smaller floods of idle listeners for some seconds more. Raise it \
+              for an idle listener with harmless bursts of unfinished connects, such as those of \
+              scanners.",
         source: "Weighed against a harmless burst of 38 SYNs in a public capture, and against floods \
                  of 300 SYN/s, which leave 150 in two polls.",
         field: |settings| Field::U64(&mut settings.fast_failures),
     },
     Threshold {
         name: "fast_share",
-        key: Some("detection.fast_ratio"),
+        key: None,
         unit: Unit::Share,
         least: 0.1,
         most: 1.0,
@@ -42,7 +44,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "fast_polls",
-        key: Some("detection.fast_polls"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 20.0,
@@ -53,7 +55,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "slow_limit",
-        key: Some("detection.slow_limit"),
+        key: None,
         unit: Unit::Number,
         least: 4.0,
         most: 1_000.0,
@@ -71,14 +73,15 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         least: 0.1,
         most: 10_000.0,
         doc: "Failing handshakes per second that matter at all. Smaller floods are not found, \
-              unless they fill the queue; half of it ends an incident.",
+              unless they fill the queue; half of it ends an incident. Raise it where many clients \
+              on radio links give up, and smaller floods matter less.",
         source: "Weighed against lost clients (2 % of 200 a second are 4), which must stay quiet, and \
                  against floods of 10 SYN/s, which must not.",
         field: |settings| Field::F64(&mut settings.failure_floor),
     },
     Threshold {
         name: "failure_share",
-        key: Some("detection.failure_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.001,
         most: 0.5,
@@ -95,14 +98,15 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         least: 0.0,
         most: 10_000.0,
         doc: "Handshakes per second that clients may reset before they count as failures for the \
-              slow alarm. Half-open health checks end so.",
+              slow alarm. Half-open health checks end so. Raise it for more than two load balancers \
+              that check with half-open handshakes.",
         source: "Two balancers of five processes ask once a second. More are told from floods whose own \
                  kernel resets the answers by their flows.",
         field: |settings| Field::F64(&mut settings.health_check_rate),
     },
     Threshold {
         name: "assumed_rtt",
-        key: Some("detection.assumed_rtt_ms"),
+        key: None,
         unit: Unit::Milliseconds,
         least: 10.0,
         most: 5_000.0,
@@ -114,7 +118,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "occupancy_on",
-        key: Some("detection.occupancy_on"),
+        key: None,
         unit: Unit::Share,
         least: 0.01,
         most: 1.0,
@@ -125,7 +129,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "occupancy_off",
-        key: Some("detection.occupancy_off"),
+        key: None,
         unit: Unit::Share,
         least: 0.0,
         most: 1.0,
@@ -135,7 +139,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "occupancy_min",
-        key: Some("detection.occupancy_min"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 65_536.0,
@@ -146,7 +150,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "occupancy_polls",
-        key: Some("detection.occupancy_polls"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 60.0,
@@ -157,7 +161,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "overload_polls",
-        key: Some("detection.overload_polls"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 1_200.0,
@@ -168,7 +172,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "flash_crowd_factor",
-        key: Some("detection.flash_crowd_factor"),
+        key: None,
         unit: Unit::Number,
         least: 1.5,
         most: 1_000.0,
@@ -180,7 +184,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "flash_crowd_floor",
-        key: Some("detection.flash_crowd_floor"),
+        key: None,
         unit: Unit::PerSecond,
         least: 1.0,
         most: 1_000_000.0,
@@ -190,7 +194,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "flash_crowd_served",
-        key: Some("detection.flash_crowd_served"),
+        key: None,
         unit: Unit::Share,
         least: 0.1,
         most: 1.0,
@@ -201,7 +205,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "flash_crowd_polls",
-        key: Some("detection.flash_crowd_polls"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 1_200.0,
@@ -211,7 +215,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "reflection_rate",
-        key: Some("detection.reflection_rate"),
+        key: None,
         unit: Unit::PerSecond,
         least: 1.0,
         most: 10_000_000.0,
@@ -222,7 +226,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "reflection_share",
-        key: Some("detection.reflection_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.01,
         most: 1.0,
@@ -233,7 +237,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "reflection_polls",
-        key: Some("detection.reflection_polls"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 60.0,
@@ -247,8 +251,9 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         unit: Unit::PerSecond,
         least: 100.0,
         most: 10_000_000.0,
-        doc: "SYNs per second to closed ports, refused by the host's own stack or dropped in its place, \
-              from which they are a flood.",
+        doc: "SYNs per second to closed ports, refused by the host's own stack or dropped in its \
+              place, from which they are a flood. Raise it for a honeypot, or a network whose \
+              closed ports are scanned all day.",
         source: "Weighed against scanners, which send a single host hundreds a second (nmap) up to their \
                  own limit (masscan: 100 by default), and against the stack, for which as many \
                  resets are 4 % of one CPU.",
@@ -256,7 +261,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "beyond_rate",
-        key: Some("detection.beyond_bounds_rate"),
+        key: None,
         unit: Unit::PerSecond,
         least: 1.0,
         most: 10_000_000.0,
@@ -268,7 +273,7 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
     },
     Threshold {
         name: "out_of_state_rate",
-        key: Some("detection.out_of_state_rate"),
+        key: None,
         unit: Unit::PerSecond,
         least: 1.0,
         most: 10_000_000.0,
@@ -284,14 +289,15 @@ pub(super) const THRESHOLDS: [Threshold; 26] = [
         unit: Unit::Seconds,
         least: 5.0,
         most: 3_600.0,
-        doc: "Time that everything must be quiet before an incident is over.",
+        doc: "Time that everything must be quiet before an incident is over. Raise it for floods in \
+              pulses with longer pauses.",
         source: "Weighed against the pauses of pulsed floods: 2.75 s in a public capture, 10 s \
                  assumed, three times that to be sure; and against keeping rules longer than needed.",
         field: |settings| Field::Span(&mut settings.quiet),
     },
     Threshold {
-        name: "armed",
-        key: Some("detection.alert_window_s"),
+        name: "alert_window",
+        key: None,
         unit: Unit::Seconds,
         least: 0.0,
         most: 86_400.0,

@@ -6,7 +6,7 @@ use super::super::{Threshold, Unit};
 pub(super) const THRESHOLDS: [Threshold; 24] = [
     Threshold {
         name: "evidence_window",
-        key: Some("gate.evidence_window_s"),
+        key: None,
         unit: Unit::Seconds,
         least: 4.0,
         most: 63.0,
@@ -18,7 +18,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "evidence_flows",
-        key: Some("gate.evidence_flows"),
+        key: None,
         unit: Unit::Count,
         least: 8.0,
         most: 1_024.0,
@@ -30,7 +30,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "evidence_patience",
-        key: Some("gate.evidence_patience_ms"),
+        key: None,
         unit: Unit::Milliseconds,
         least: 1_000.0,
         most: 10_000.0,
@@ -40,7 +40,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "single_source_share",
-        key: Some("gate.single_source_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.3,
         most: 1.0,
@@ -51,7 +51,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "singleton_share",
-        key: Some("gate.singleton_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.5,
         most: 1.0,
@@ -63,7 +63,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "distinct_min",
-        key: Some("gate.distinct_min"),
+        key: None,
         unit: Unit::Count,
         least: 16.0,
         most: 1_024.0,
@@ -74,7 +74,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "fingerprint_share",
-        key: Some("gate.fingerprint_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.1,
         most: 1.0,
@@ -85,7 +85,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "fingerprint_completion",
-        key: Some("gate.fingerprint_completion"),
+        key: None,
         unit: Unit::Share,
         least: 0.0,
         most: 0.5,
@@ -96,7 +96,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "ttl_share",
-        key: Some("gate.ttl_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.3,
         most: 1.0,
@@ -107,7 +107,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "ttl_impossible_share",
-        key: Some("gate.ttl_impossible_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.05,
         most: 1.0,
@@ -118,7 +118,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "few_networks",
-        key: Some("gate.few_networks"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 64.0,
@@ -129,7 +129,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "few_sources",
-        key: Some("gate.few_sources"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 1_024.0,
@@ -141,7 +141,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "retransmit_share",
-        key: Some("gate.retransmit_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.05,
         most: 0.9,
@@ -153,7 +153,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "retransmit_age",
-        key: Some("gate.retransmit_age_ms"),
+        key: None,
         unit: Unit::Milliseconds,
         least: 1_100.0,
         most: 10_000.0,
@@ -163,7 +163,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "silent_share",
-        key: Some("gate.silent_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.3,
         most: 1.0,
@@ -175,7 +175,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "silent_retransmitted",
-        key: Some("gate.silent_retransmitted"),
+        key: None,
         unit: Unit::Share,
         least: 0.0,
         most: 0.5,
@@ -185,7 +185,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "surge_factor",
-        key: Some("gate.surge_factor"),
+        key: None,
         unit: Unit::Number,
         least: 10.0,
         most: 1_000_000.0,
@@ -197,7 +197,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "surge_floor",
-        key: Some("gate.surge_floor"),
+        key: None,
         unit: Unit::PerSecond,
         least: 100.0,
         most: 10_000_000.0,
@@ -208,7 +208,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "scattered_share",
-        key: Some("gate.scattered_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.05,
         most: 1.0,
@@ -220,7 +220,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "novel_share",
-        key: Some("gate.novel_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.5,
         most: 1.0,
@@ -232,7 +232,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "novel_seen",
-        key: Some("gate.novel_seen"),
+        key: None,
         unit: Unit::Share,
         least: 0.5,
         most: 1.0,
@@ -243,7 +243,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "novel_completions",
-        key: Some("gate.novel_completions"),
+        key: None,
         unit: Unit::Count,
         least: 100.0,
         most: 1_000_000.0,
@@ -253,7 +253,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "indicators_attack",
-        key: Some("gate.attack_indicators"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 6.0,
@@ -264,7 +264,7 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
     },
     Threshold {
         name: "indicators_drop",
-        key: Some("gate.drop_indicators"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 6.0,

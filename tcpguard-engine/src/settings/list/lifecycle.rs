@@ -6,7 +6,7 @@ use super::super::{Threshold, Unit};
 pub(super) const THRESHOLDS: [Threshold; 9] = [
     Threshold {
         name: "rule_ttl",
-        key: Some("lifecycle.rule_ttl_s"),
+        key: None,
         unit: Unit::Seconds,
         least: 5.0,
         most: 86_400.0,
@@ -17,19 +17,20 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
     },
     Threshold {
         name: "rule_ttl_max",
-        key: Some("lifecycle.rule_ttl_max_s"),
+        key: Some("policy.rule_ttl_max_s"),
         unit: Unit::Seconds,
-        least: 5.0,
+        least: 60.0,
         most: 86_400.0,
-        doc: "Longest lifetime without hits, reached by doubling whenever a source is back. At \
-              most 24 h: no rule lives for ever.",
+        doc: "Longest lifetime without hits, reached by doubling whenever a source is back. At most \
+              24 h: no rule lives for ever. Lower it where clients share or change addresses \
+              (CGNAT).",
         source: "Doubled like fail2ban's bantime.increment, but with a limit: an address changes \
                  hands sooner or later.",
         field: |settings| Field::Span(&mut settings.rule_ttl_max),
     },
     Threshold {
         name: "rule_hit_rate",
-        key: Some("lifecycle.rule_hit_rate"),
+        key: None,
         unit: Unit::PerSecond,
         least: 0.01,
         most: 10_000.0,
@@ -40,7 +41,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
     },
     Threshold {
         name: "completed_share",
-        key: Some("lifecycle.completed_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.0001,
         most: 0.2,
@@ -52,7 +53,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
     },
     Threshold {
         name: "completed_min",
-        key: Some("lifecycle.completed_min"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 10_000.0,
@@ -63,7 +64,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
     },
     Threshold {
         name: "completed_window",
-        key: Some("lifecycle.completed_window_s"),
+        key: None,
         unit: Unit::Seconds,
         least: 3.0,
         most: 30.0,
@@ -75,7 +76,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
     },
     Threshold {
         name: "mitigation_retry",
-        key: Some("lifecycle.mitigation_retry_s"),
+        key: None,
         unit: Unit::Seconds,
         least: 3.0,
         most: 3_600.0,
@@ -87,7 +88,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
     },
     Threshold {
         name: "canary",
-        key: Some("lifecycle.canary_s"),
+        key: None,
         unit: Unit::Seconds,
         least: 3.0,
         most: 60.0,
@@ -99,7 +100,7 @@ pub(super) const THRESHOLDS: [Threshold; 9] = [
     },
     Threshold {
         name: "saturation_hold",
-        key: Some("lifecycle.saturation_hold_s"),
+        key: None,
         unit: Unit::Seconds,
         least: 3.0,
         most: 3_600.0,

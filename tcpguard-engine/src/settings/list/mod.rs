@@ -81,7 +81,7 @@ mod tests {
         for threshold in thresholds() {
             if let Some(key) = threshold.key {
                 let (section, name) = key.split_once('.').expect(key);
-                let sections = ["detection", "gate", "lifecycle", "scan", "policy"];
+                let sections = ["detection", "policy"];
                 assert!(sections.contains(&section) && keys.insert(key), "{key}");
                 let suffix = ["ns", "ms", "s"]
                     .into_iter()

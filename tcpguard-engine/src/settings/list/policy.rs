@@ -8,7 +8,7 @@ use super::super::{Threshold, Unit};
 pub(super) const THRESHOLDS: [Threshold; 17] = [
     Threshold {
         name: "source_flows",
-        key: Some("policy.source_flows"),
+        key: None,
         unit: Unit::Count,
         least: 2.0,
         most: 10_000.0,
@@ -20,7 +20,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "network_sources",
-        key: Some("policy.network_sources"),
+        key: None,
         unit: Unit::Count,
         least: 2.0,
         most: 256.0,
@@ -32,7 +32,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "signature_coverage",
-        key: Some("policy.signature_coverage"),
+        key: None,
         unit: Unit::Share,
         least: 0.1,
         most: 1.0,
@@ -43,7 +43,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "signature_tolerance",
-        key: Some("policy.signature_tolerance"),
+        key: None,
         unit: Unit::Share,
         least: 0.0,
         most: 0.1,
@@ -54,7 +54,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "clients_known",
-        key: Some("policy.clients_known"),
+        key: None,
         unit: Unit::Count,
         least: 10.0,
         most: 100_000.0,
@@ -67,7 +67,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "replied_unfinished",
-        key: Some("policy.replied_unfinished"),
+        key: None,
         unit: Unit::Count,
         least: 50.0,
         most: 1_000_000.0,
@@ -79,7 +79,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "residual_flows",
-        key: Some("policy.residual_flows"),
+        key: None,
         unit: Unit::Count,
         least: 8.0,
         most: 8_192.0,
@@ -90,7 +90,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "residual_share",
-        key: Some("policy.residual_share"),
+        key: None,
         unit: Unit::Share,
         least: 0.001,
         most: 1.0,
@@ -100,7 +100,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "reply_cost",
-        key: Some("policy.reply_cost_ns"),
+        key: None,
         unit: Unit::Nanoseconds,
         least: 50.0,
         most: 100_000.0,
@@ -112,7 +112,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "saturation_on",
-        key: Some("policy.saturation_on"),
+        key: None,
         unit: Unit::Share,
         least: 0.1,
         most: 1.0,
@@ -124,7 +124,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "saturation_off",
-        key: Some("policy.saturation_off"),
+        key: None,
         unit: Unit::Share,
         least: 0.01,
         most: 1.0,
@@ -134,7 +134,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "saturation_polls",
-        key: Some("policy.saturation_polls"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 60.0,
@@ -144,7 +144,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "budget_fill",
-        key: Some("policy.budget_fill_s"),
+        key: None,
         unit: Unit::Seconds,
         least: 3.0,
         most: 60.0,
@@ -158,7 +158,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "budget_min",
-        key: Some("policy.budget_min"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 100_000.0,
@@ -169,7 +169,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "ordered_budget",
-        key: Some("policy.ordered_budget"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 10_000_000.0,
@@ -181,7 +181,7 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
     },
     Threshold {
         name: "closed_port_resets",
-        key: Some("policy.closed_port_resets"),
+        key: None,
         unit: Unit::Count,
         least: 1.0,
         most: 1_000_000.0,
@@ -197,9 +197,10 @@ pub(super) const THRESHOLDS: [Threshold; 17] = [
         unit: Unit::Count,
         least: maps::MIN_RULES as f64,
         most: maps::MAX_RULES as f64,
-        doc: "Room for rules of all kinds; one for certain ports counts once for each of them. More room \
-              takes memory: for each 10,000 rules about 0.5 MiB, 0.3 MiB for each CPU, and 1 MiB for \
-              those that are made. A restart applies it and keeps the rules.",
+        doc: "Room for rules of all kinds; one for certain ports counts once for each of them. More \
+              room takes memory: for each 10,000 rules about 0.5 MiB, 0.3 MiB for each CPU, and 1 \
+              MiB for those that are made. A restart applies it and keeps the rules. Raise it for \
+              imported lists of more addresses, lower it where memory is short.",
         source: "Weighed against memory that most hosts do not need: published lists of addresses have \
                  1,000 to 100,000 entries.",
         field: |settings| Field::U32(&mut settings.rules),

@@ -6,7 +6,7 @@ use super::super::{Threshold, Unit};
 pub(super) const THRESHOLDS: [Threshold; 4] = [
     Threshold {
         name: "scan_ports",
-        key: Some("scan.ports"),
+        key: None,
         unit: Unit::Count,
         least: 2.0,
         most: 200.0,
@@ -17,7 +17,7 @@ pub(super) const THRESHOLDS: [Threshold; 4] = [
     },
     Threshold {
         name: "scan_ports_likely",
-        key: Some("scan.ports_likely"),
+        key: None,
         unit: Unit::Count,
         least: 2.0,
         most: 200.0,
@@ -28,7 +28,7 @@ pub(super) const THRESHOLDS: [Threshold; 4] = [
     },
     Threshold {
         name: "scan_likelihood",
-        key: Some("scan.likelihood"),
+        key: None,
         unit: Unit::Number,
         least: 16.0,
         most: 1e12,
@@ -40,7 +40,7 @@ pub(super) const THRESHOLDS: [Threshold; 4] = [
     },
     Threshold {
         name: "scan_addresses",
-        key: Some("scan.addresses"),
+        key: None,
         unit: Unit::Count,
         least: 2.0,
         most: 200.0,
