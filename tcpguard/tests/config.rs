@@ -136,7 +136,6 @@ fn every_key_has_its_meaning() {
         syn_recv = 30
         established_warning = 6_000
         established_critical = 8_000
-        close_wait = 50
         [control]
         group = "adm"
         [metrics]
@@ -176,8 +175,7 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.group.as_deref(), Some("adm"));
     assert_eq!(config.metrics_listen, Some("[::1]:9469".parse().unwrap()));
     let (established_warning, established_critical) = (Some(6000), Some(8000));
-    let states =
-        StateLimits { syn_recv: 30, established_warning, established_critical, close_wait: 50 };
+    let states = StateLimits { syn_recv: 30, established_warning, established_critical };
     assert_eq!(config.states, states);
     assert_eq!(config.xdp_mode_of("eth0"), XdpMode::Native);
     assert_eq!(config.xdp_mode_of("eth1"), XdpMode::Generic);
@@ -374,10 +372,10 @@ const MISTAKES: &[(&str, &[&str])] = &[
         &["5:6: listener[\":443\"] stands on line 2 already; put both together"],
     ),
     (
-        "[states]\nestablished_warning = 900\nestablished_critical = 800\nclose_wait = 0",
+        "[states]\nestablished_warning = 900\nestablished_critical = 800\nsyn_recv = 0",
         &[
             "2:23: states.established_warning (900) must be at most states.established_critical (800), or nothing is ever a mere warning",
-            "4:14: states.close_wait: 0 does not fit; write a whole number from 1 to 100000000",
+            "4:12: states.syn_recv: 0 does not fit; write a whole number from 1 to 100000000",
         ],
     ),
 ];

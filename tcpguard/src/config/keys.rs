@@ -188,13 +188,6 @@ const OTHERS: &[Other] = &[
         value: |config| json!(config.states.established_critical),
     },
     Other {
-        name: "states.close_wait",
-        doc: "Connections that one process has left in CLOSE_WAIT, from which on it is a warning. (1 \
-              to 100000000)",
-        example: None,
-        value: |config| json!(config.states.close_wait),
-    },
-    Other {
         name: "control.group",
         doc: "Unix group whose members may read the status without being root, such as \"adm\". \
               Changes always need root. Default: none.",

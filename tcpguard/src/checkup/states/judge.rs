@@ -37,13 +37,12 @@ pub struct Limits {
 impl From<StateLimits> for Limits {
     /// Takes the limits that can be configured, with the rest as it is.
     fn from(limits: StateLimits) -> Self {
-        let StateLimits { syn_recv, established_warning, established_critical, close_wait } =
-            limits;
+        let StateLimits { syn_recv, established_warning, established_critical } = limits;
         Self {
             syn_recv,
             established_warning,
             established_critical,
-            close_wait,
+            close_wait: 100,
             nearly_used_up: 0.8,
             used_up: 0.95,
             unread: 64 * 1024,
