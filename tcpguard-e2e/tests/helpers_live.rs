@@ -12,7 +12,7 @@ use tcpguard_e2e::guard::{Guard, Mode, cli};
 use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
-use tcpguard_engine::Settings;
+use tcpguard_engine::COMPLETED_SHARE;
 use tcpguard_goals::{Goal, Row, size};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -253,7 +253,7 @@ impl Returning {
 impl Returned {
     /// Whether more SYNs were retransmitted than may complete a handshake under a rule that cookies can replace.
     fn seems_to_hurt(&self) -> bool {
-        self.passed as f64 > Settings::default().completed_share * self.matched as f64
+        self.passed as f64 > COMPLETED_SHARE * self.matched as f64
     }
 }
 

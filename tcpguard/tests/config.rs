@@ -7,7 +7,9 @@ use tcpguard::config::{
     self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits, XdpMode,
 };
 use tcpguard::firewall::FirewallChoice;
-use tcpguard_engine::{Mitigation, Mode, Place, Settings, Threshold, thresholds};
+use tcpguard_engine::{
+    Constant, Mitigation, Mode, Place, Settings, Threshold, all_constants, thresholds,
+};
 
 const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
 
@@ -472,27 +474,38 @@ fn page_of_thresholds() -> String {
     let mut page = "\
 # Thresholds
 
-Every number by which the detector judges, its range, and the source of its default.
+Every number by which the detector judges, its range, and the source of its value.
 [detection.md](detection.md) says how they work together. *Weighed against* names the two mistakes
-between which a value lies; the scenarios of `tcpguard-engine/tests` play both sides. The list is
-`tcpguard-engine/src/settings/list`, from which this page is printed
-(`UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`).
+between which a value lies; the scenarios of `tcpguard-engine/tests` play both sides. This page is printed
+from the source (`UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`).
 
-Keys are those of `/etc/tcpguard/tcpguard.toml`, where the name of the section stands before the point.
-They are the same at every listener. A threshold without a key is the same on every host.
+## Keys
+
+Settings of the whole host. The key is that in `/etc/tcpguard/tcpguard.toml`, behind the name of its section.
+Without a key, only tests set it.
+
+| field | default | range | what it decides | where it comes from | key |
+|---|---|---|---|---|---|
 "
     .to_owned();
-    for (title, has_key) in [("Keys", true), ("Without a key", false)] {
+    for threshold in thresholds() {
+        let default = threshold.in_words(threshold.get(&Settings::default()));
+        let range = format!("{} to {}", threshold.least, threshold.in_words(threshold.most));
+        let Threshold { name, doc, source, .. } = threshold;
+        let key = threshold.key.map_or_else(String::new, |key| format!("`{key}`"));
+        page += &format!("| `{name}` | {default} | {range} | {doc} | {source} | {key} |\n");
+    }
+    page += "\n## Constants\n\nThe same on every host. Each stands in the file below `tcpguard-engine/src` \
+             that is named above it.\n";
+    for (file, constants) in all_constants() {
         page += &format!(
-            "\n## {title}\n\n| field | default | range | what it decides | where it comes from | key \
-             |\n|---|---|---|---|---|---|\n"
+            "\n### {file}\n\n| constant | value | range | what it decides | where it comes from \
+             |\n|---|---|---|---|---|\n"
         );
-        for threshold in thresholds().filter(|threshold| threshold.key.is_some() == has_key) {
-            let default = threshold.in_words(threshold.get(&Settings::default()));
-            let range = format!("{} to {}", threshold.least, threshold.in_words(threshold.most));
-            let Threshold { name, doc, source, .. } = threshold;
-            let key = threshold.key.map_or_else(String::new, |key| format!("`{key}`"));
-            page += &format!("| `{name}` | {default} | {range} | {doc} | {source} | {key} |\n");
+        for Constant { name, value, unit, least, most, doc, source } in constants {
+            let (value, most) = (unit.in_words(*value), unit.in_words(*most));
+            let doc = doc.trim();
+            page += &format!("| `{name}` | {value} | {least} to {most} | {doc} | {source} |\n");
         }
     }
     page

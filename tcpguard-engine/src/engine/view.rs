@@ -43,9 +43,7 @@ impl Engine {
     /// Whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
     pub fn is_at_rest(&self) -> bool {
         let calm = |monitor: &ListenerMonitor| {
-            monitor.incident.is_none()
-                && !monitor.is_suspicious()
-                && !monitor.overloaded(&self.settings.common)
+            monitor.incident.is_none() && !monitor.is_suspicious() && !monitor.overloaded()
         };
         self.monitors.values().all(calm)
             && self.host.incidents().next().is_none()
@@ -88,7 +86,7 @@ impl Engine {
         let keeps_away = acting.is_some_and(|newest| {
             !monitor.is_overrun(self.now, newest.max(self.enforced), settings)
         });
-        let overloaded = monitor.overloaded(settings)
+        let overloaded = monitor.overloaded()
             || monitor
                 .incident
                 .as_deref()
@@ -99,7 +97,7 @@ impl Engine {
             Some(_) if keeps_away => ListenerState::Mitigating,
             Some(class) if !class.is_pressure() => ListenerState::Attacked,
             _ if monitor.is_suspicious() || monitor.is_evaded() => ListenerState::Suspect,
-            _ if monitor.is_queue_full(self.now, settings) => ListenerState::Suspect,
+            _ if monitor.is_queue_full(self.now) => ListenerState::Suspect,
             _ => ListenerState::Ok,
         };
         ListenerReport {

@@ -61,6 +61,15 @@ impl Unit {
         }
     }
 
+    /// `value` with it, "250 ms".
+    pub fn in_words(self, value: f64) -> String {
+        match self.symbol() {
+            Some("/s") => format!("{value}/s"),
+            Some(symbol) => format!("{value} {symbol}"),
+            None => value.to_string(),
+        }
+    }
+
     const fn nanoseconds(self) -> u64 {
         match self {
             Self::Seconds => 1_000_000_000,
@@ -132,12 +141,8 @@ impl Threshold {
         format!("{} from {} to {}", self.unit, self.least, self.most)
     }
 
-    /// `value` with its unit, "250 ms".
+    /// `value` with its unit, "30 s".
     pub fn in_words(&self, value: f64) -> String {
-        match self.unit.symbol() {
-            Some("/s") => format!("{value}/s"),
-            Some(symbol) => format!("{value} {symbol}"),
-            None => value.to_string(),
-        }
+        self.unit.in_words(value)
     }
 }

@@ -72,7 +72,7 @@ impl Tuned {
     /// Puts the overrides in order.
     ///
     /// # Errors
-    /// When the thresholds contradict themselves.
+    /// When a threshold is out of its range.
     pub fn new(tuning: Tuning) -> Result<Self, SettingsError> {
         let Tuning { common, overrides } = tuning;
         common.validate()?;

@@ -43,6 +43,7 @@ pub mod timeline;
 mod writer;
 
 use std::fmt::Display;
+use tcpguard_engine::POLL;
 
 use anyhow::anyhow;
 use tokio::io::Interest;
@@ -82,8 +83,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let group = config.group.as_deref();
     let (metrics, unserved) =
         MetricsServer::bind(&config.runtime_dir, group, config.metrics_listen).await?;
-    let poll = config.settings.poll;
-    let mut notifier = Notifier::from_environment(poll);
+    let mut notifier = Notifier::from_environment(POLL);
     // Before anything is attached: an error after that would leave the XDP program attached.
     let links = LinkWatch::open()?;
     #[expect(unsafe_code, reason = "tokio takes a descriptor's word for what it refers to")]
@@ -98,7 +98,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let (question, mut questions) = mpsc::channel(WAITING_REQUESTS);
     let server = tokio::spawn(server.serve(change, question.clone()));
     let metrics = tokio::spawn(metrics.serve(question));
-    let mut ticks = interval(poll);
+    let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     log::info!("{}", guard.started());
     notifier.ready(&guard.in_brief());

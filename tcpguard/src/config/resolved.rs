@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::{Fault, Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
+use tcpguard_engine::{Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
 
 use super::blocks::ListenerConfig;
 use super::file::{Amount, File, ListenerBlock, Written};
@@ -251,30 +251,12 @@ fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Setting
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
-/// The key of a threshold.
-fn key(name: &'static str) -> &'static str {
-    threshold(name).and_then(|threshold| threshold.key).unwrap_or(name)
-}
-
 /// A fault in the `written` thresholds; `None` where none of them is at fault.
 fn problem(
     error: &SettingsError,
     written: &BTreeMap<&'static str, Written<Amount>>,
 ) -> Option<Problem> {
-    let own = written.get(error.name);
-    let (place, text) = match &error.fault {
-        Fault::Range { must_be } => {
-            let text = own.map_or(&error.value, |own| &own.value.text);
-            (own, format!("{}: {}", key(error.name), value::does_not_fit(text, must_be)))
-        }
-        Fault::Order { relation, other, limit, otherwise } => {
-            let (lesser, greater) = (key(error.name), key(other));
-            let text = format!(
-                "{lesser} ({}) must be {relation} {greater} ({limit}), or {otherwise}",
-                error.value
-            );
-            (own.or(written.get(other)), text)
-        }
-    };
-    Some(Problem { at: place?.at.clone(), text })
+    let (own, key) = (written.get(error.name)?, threshold(error.name)?.key?);
+    let text = format!("{key}: {}", value::does_not_fit(&own.value.text, &error.must_be));
+    Some(Problem { at: own.at.clone(), text })
 }

@@ -7,8 +7,8 @@ use tcpguard_common::abi::{
     Class, Flow, FlowKey, FlowState, PacketCounters, Reason, ReturnedCookies,
 };
 use tcpguard_engine::{
-    Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Sample,
-    Timestamp,
+    Command, Flows, HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL,
+    Sample, Timestamp,
 };
 
 use super::{Guard, Snapshot, apply_policy, clock};
@@ -105,7 +105,7 @@ impl Guard {
         }
         self.audit(now);
         self.tend_client_filter(now)?;
-        let (poll, dataplane) = (self.config.settings.poll, &self.executor.dataplane);
+        let (poll, dataplane) = (POLL, &self.executor.dataplane);
         if let Err(error) = self.hot_sources.read(now, poll, dataplane) {
             // They are for people to look at: no reason to fail.
             log::debug!("{error}");
@@ -385,7 +385,7 @@ impl Guard {
         mitigation: Mitigation,
         rate: u32,
     ) -> Result<(), Refusal> {
-        if !self.mitigations.effort.is_left(now, self.config.settings.poll) {
+        if !self.mitigations.effort.is_left(now, POLL) {
             return Err(Refusal::Busy);
         }
         let begun = cpu_time();

@@ -13,7 +13,7 @@ use tcpguard_e2e::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_e2e::peak::{Footprint, forget_peak};
 use tcpguard_e2e::server::{Behaviour, Server};
 use tcpguard_e2e::status::Status;
-use tcpguard_engine::Settings;
+use tcpguard_engine::POLL;
 
 use super::process::Watch;
 use super::sockets::{self, Crowd};
@@ -147,7 +147,7 @@ impl PollCost {
         forget_peak(guard.pid())?;
         let watch = Watch::start(guard.pid())?;
         sleep(window);
-        let polls = watch.elapsed().as_secs_f64() / Settings::default().poll.as_secs_f64();
+        let polls = watch.elapsed().as_secs_f64() / POLL.as_secs_f64();
         self.cpu.push(watch.cpu()?.as_secs_f64() * 1e3 / polls);
         self.peak.push(Footprint::of(guard.pid())?.resident as f64 / MIB);
         Ok(())
