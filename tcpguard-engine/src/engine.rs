@@ -7,8 +7,8 @@ mod flows;
 mod headers;
 mod held_back;
 mod import;
-mod lifecycle;
-mod mitigations;
+pub(crate) mod lifecycle;
+pub(crate) mod mitigations;
 mod monitors;
 mod places;
 mod pressure;
@@ -31,12 +31,15 @@ use self::rollup::RollUp;
 use self::together::Everybody;
 use crate::counter_delta::PollContext;
 use crate::evidence::Growth;
+use crate::evidence::cohort::EVIDENCE_WINDOW;
 use crate::host::{Host, Passing};
 use crate::incident::Incident;
+use crate::ladder::retransmit_budget;
 use crate::learned::{LearnedListener, Networks};
 use crate::monitor::ListenerMonitor;
 use crate::refusals::{Refusals, Suspect};
 use crate::rules::{Exempt, Recurrence, RuleTable};
+use crate::sample::POLL;
 use crate::sampling::Sampling;
 use crate::settings::Tuned;
 use crate::signal::Saturation;
@@ -105,7 +108,7 @@ impl Engine {
     /// An engine that has seen nothing yet. Its first command sets the mode in the kernel.
     ///
     /// # Errors
-    /// When the settings contradict themselves.
+    /// When a threshold is out of its range.
     pub fn new(tuning: impl Into<Tuning>, mode: Mode) -> Result<Self, SettingsError> {
         let settings = Tuned::new(tuning.into())?;
         let rule_table = RuleTable::new(settings.common.rules);
@@ -148,17 +151,16 @@ impl Engine {
         })
     }
 
-    /// Goes on with other settings. The poll interval must stay as it is, because windows are counted in
-    /// polls. The capacity for rules stays as it was. Rules and mitigations that a listener's own settings no
-    /// longer allow end with the next poll.
+    /// Goes on with other settings. The capacity for rules stays as it was. Rules and mitigations that a
+    /// listener's own mode no longer allows end with the next poll.
     ///
     /// # Errors
-    /// When the settings contradict themselves; then nothing changes.
+    /// When a threshold is out of its range; then nothing changes.
     pub fn set_settings(&mut self, tuning: impl Into<Tuning>) -> Result<(), SettingsError> {
         self.settings = Tuned::new(tuning.into())?;
         for monitor in self.monitors.values_mut() {
             monitor.ladder.bar(self.settings.barred(monitor.listener));
-            monitor.ladder.reconsider(self.now, Mitigation::Cookies, true, &self.settings.common);
+            monitor.ladder.reconsider(self.now, Mitigation::Cookies, true);
         }
         Ok(())
     }
@@ -203,7 +205,7 @@ impl Engine {
         self.replaced = None;
         let elapsed = now.since(self.now);
         let restarted = self.epoch != Some(sample.epoch);
-        self.saturated = self.saturation.poll(sample, &self.settings.common);
+        self.saturated = self.saturation.poll(sample);
         let passing = match restarted {
             true => Passing::default(),
             false => self.host.passing(&sample.host),
@@ -211,7 +213,7 @@ impl Engine {
         let around = PollContext {
             at: now,
             elapsed,
-            poll: self.settings.common.poll,
+            poll: POLL,
             mode: self.mode,
             queue_drops: Some(0),
             unseen_cookies: self.unseen_cookies(sample),
@@ -229,7 +231,7 @@ impl Engine {
         self.now = now;
         self.epoch = Some(sample.epoch);
         self.tcp_ext = sample.tcp_ext;
-        let grown = self.growth.over(now, self.settings.common.evidence_window, sample.tcp_ext);
+        let grown = self.growth.over(now, EVIDENCE_WINDOW, sample.tcp_ext);
         self.one_sided = sample.one_sided;
 
         let before = self.syns();
@@ -256,7 +258,7 @@ impl Engine {
                     let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
                     let around = PollContext { queue_drops, ..around };
                     monitor.tcp_ext = grown;
-                    let settings = self.settings.of(listener.listener);
+                    let settings = &self.settings.common;
                     monitor.observe(listener, &around, mitigating, settings);
                 }
             }
@@ -264,7 +266,7 @@ impl Engine {
         // One whose listener has gone is over.
         self.left_open.clear();
         self.resume_mitigations();
-        self.rule_table.read(now, &sample.rules, &self.settings.common);
+        self.rule_table.read(now, &sample.rules);
         let evading = self.evading(elapsed, passing);
         let settings = &self.settings.common;
         let elsewhere = self.host.observe(sample, elapsed, first || restarted, evading, settings);
@@ -302,7 +304,7 @@ impl Engine {
     /// limit, where no cookies answer them. It changes with each sample.
     pub fn return_limit(&self, listener: &Listener, backlog: u32) -> u32 {
         let completing = self.completing.get(listener).copied().unwrap_or_default();
-        self.settings.of(*listener).retransmit_budget(backlog, completing)
+        retransmit_budget(backlog, completing)
     }
 
     /// The action on a rule match.
@@ -354,10 +356,7 @@ impl Engine {
         if passing.lately == 0 {
             return 0;
         }
-        let of = |monitor: &ListenerMonitor| {
-            let settings = self.settings.of(monitor.listener);
-            monitor.evading(self.now, elapsed, passing.routed, settings)
-        };
+        let of = |monitor: &ListenerMonitor| monitor.evading(self.now, elapsed, passing.routed);
         self.monitors.values().map(of).sum()
     }
 

@@ -2,8 +2,8 @@
 //! host's own stack, and SYNs in frames that the XDP program cannot read.
 
 mod beyond;
-mod closed;
-mod scan;
+pub(crate) mod closed;
+pub(crate) mod scan;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,8 +12,10 @@ use std::time::Duration;
 use self::beyond::Beyond;
 pub(crate) use self::beyond::Passing;
 use crate::evidence::{Assessment, VerdictLine, alarm};
+use crate::host::closed::CLOSED_PORT_RESETS;
 use crate::incident::{Incident, Opening};
 use crate::signal::Signal;
+use crate::signal::host::{REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES};
 use crate::window::Tick as Counted;
 use crate::words::percent;
 use crate::{
@@ -175,11 +177,11 @@ impl Host {
         let unsolicited = self.unsolicited(&tick, variance);
         let rate = unsolicited / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
         let factor = if self.is_open(IncidentClass::Reflection) { 0.5 } else { 1.0 };
-        let reflected = rate >= factor * settings.reflection_rate
-            && unsolicited >= factor * settings.reflection_share * tick.replies as f64;
+        let reflected = rate >= factor * REFLECTION_RATE
+            && unsolicited >= factor * REFLECTION_SHARE * tick.replies as f64;
         self.unsolicited_streak = if reflected { self.unsolicited_streak + 1 } else { 0 };
         self.follow_closed(&tick, settings);
-        self.follow_beyond(&tick, settings);
+        self.follow_beyond(&tick);
         tick.own.unwrap_or(0)
     }
 
@@ -212,9 +214,9 @@ impl Host {
     }
 
     /// Commands to the kernel, where they differ from the last ones.
-    pub fn orders(&mut self, settings: &Settings) -> impl Iterator<Item = Command> + use<> {
+    pub fn orders(&mut self) -> impl Iterator<Item = Command> + use<> {
         let is_open = self.is_open(IncidentClass::ClosedPorts);
-        let per_second = is_open.then_some(settings.closed_port_resets);
+        let per_second = is_open.then_some(CLOSED_PORT_RESETS);
         let (unseen, drop) = (is_open && self.resets_unseen, self.drops_beyond());
         let before = std::mem::replace(&mut self.ordered, (per_second, unseen, drop));
         let limit = ((before.0, before.1) != (per_second, unseen))
@@ -243,13 +245,8 @@ impl Host {
     /// Looks for scanners among the sampled flows of listeners without an incident or an alarm. A flooded listener
     /// is left out: it has many half-open handshakes, of addresses that may be spoofed. Flows come with their
     /// listener's port.
-    pub fn inspect(
-        &mut self,
-        now: Timestamp,
-        flows: impl Iterator<Item = (Flow, u16)>,
-        settings: &Settings,
-    ) {
-        self.half_open = scan::half_open(now, flows, INSPECTED, settings);
+    pub fn inspect(&mut self, now: Timestamp, flows: impl Iterator<Item = (Flow, u16)>) {
+        self.half_open = scan::half_open(now, flows, INSPECTED);
     }
 
     /// The present findings.
@@ -262,7 +259,7 @@ impl Host {
     }
 
     fn reflection(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
-        if self.unsolicited_streak < settings.reflection_polls {
+        if self.unsolicited_streak < REFLECTION_POLLS {
             return None;
         }
         let count = |tick: &Tick| self.unsolicited(tick, tick.variance) as u64;
@@ -295,7 +292,7 @@ impl Host {
     }
 
     fn scan(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
-        let mut scanners = self.scanners(now, settings);
+        let mut scanners = self.scanners(now);
         scanners.sort_by_key(|probe| (std::cmp::Reverse(probe.syns), probe.source));
         let busiest = scanners.first()?;
         let syns: u64 = scanners.iter().map(|probe| u64::from(probe.syns)).sum();
@@ -315,7 +312,7 @@ impl Host {
         let line = VerdictLine::that_holds(
             IncidentClass::Scan,
             "a source that fails at many places?",
-            scanner(busiest, settings),
+            scanner(busiest),
         );
         Some(Finding {
             alarm: alarm(Signal::PortScan, None, &evidence, settings),
@@ -326,11 +323,11 @@ impl Host {
             fresh: Packets::default(),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
             assessment: Assessment::of_counters(line, SCAN_CONFIDENCE, evidence),
-            notes: scanners.iter().map(|probe| scanner(probe, settings)).collect(),
+            notes: scanners.iter().map(|probe| scanner(probe)).collect(),
         })
     }
 
-    fn scanners(&self, now: Timestamp, settings: &Settings) -> Vec<ClosedPortSource> {
+    fn scanners(&self, now: Timestamp) -> Vec<ClosedPortSource> {
         let recent = || self.half_open.iter().filter(|open| now.since(open.last) <= INSPECTED);
         let closed = self.closed_port_sources.iter().filter_map(|closed| {
             match recent().find(|open| open.source == closed.source) {
@@ -341,7 +338,7 @@ impl Host {
         let only_open = recent().filter(|open| {
             self.closed_port_sources.iter().all(|closed| closed.source != open.source)
         });
-        closed.chain(only_open.copied()).filter(|probe| scan::is_scanner(probe, settings)).collect()
+        closed.chain(only_open.copied()).filter(|probe| scan::is_scanner(probe)).collect()
     }
 
     /// Returns whether an incident of this class is open.
@@ -468,8 +465,8 @@ fn rate(now: Timestamp, probe: &ClosedPortSource) -> f64 {
     f64::from(probe.syns) / now.since(probe.since).max(SPAN).as_secs_f64()
 }
 
-fn scanner(probe: &ClosedPortSource, settings: &Settings) -> String {
-    if probe.servers < settings.scan_addresses {
+fn scanner(probe: &ClosedPortSource) -> String {
+    if probe.servers < SCAN_ADDRESSES {
         format!("{} tries many closed ports", probe.source)
     } else if probe.ports >= SEVERAL {
         format!("{} tries many ports at many addresses", probe.source)

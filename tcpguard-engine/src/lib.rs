@@ -15,6 +15,7 @@
 
 mod clean_up;
 mod command;
+mod constants;
 mod counter_delta;
 mod drawn;
 mod egress;
@@ -44,6 +45,7 @@ mod words;
 
 pub use clean_up::CleanUp;
 pub use command::{Command, Severity};
+pub use constants::{Constant, all_constants};
 pub use egress::Egress;
 pub use engine::Engine;
 pub use evidence::{
@@ -51,10 +53,11 @@ pub use evidence::{
     Statistics, SynHeader, VerdictLine, describe,
 };
 pub use flows::Flows;
-pub use ladder::{Mitigation, Order};
+pub use ladder::{Mitigation, Order, budget};
 pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
+pub use policy::source::SOURCES_PER_INCIDENT;
 pub use ports::{Ports, PortsError};
 pub use report::*;
 pub use request::{
@@ -62,13 +65,15 @@ pub use request::{
 };
 pub use routes::{About, Route, RouteQuestion, is_martian};
 pub use rule::{Matcher, Origin, Rule, RuleConfirmation, RuleId, User, signature_in_words};
+pub use rules::meter::COMPLETED_SHARE;
 pub use sample::{
     ClosedPortSource, Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters,
-    ListenerId, ListenerKind, ListenerSample, Queues, ReturnedCookies, RuleCounters, Sample,
+    ListenerId, ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample,
     TcpExt,
 };
+pub use sampling::FOLLOWED_PER_SECOND;
 pub use settings::{
-    Fault, Limits, Override, PER_LISTENER, Place, Settings, SettingsError, Threshold, Tuning, Unit,
-    threshold, thresholds,
+    Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, Unit, threshold,
+    thresholds,
 };
 pub use time::Timestamp;

@@ -1,12 +1,13 @@
 //! One listener as the engine monitors it.
 
-mod alert_window;
+pub(crate) mod alert_window;
 mod distinct;
 mod egress_check;
 mod flooded;
 mod moment;
 mod pressed;
 mod reaching;
+pub(crate) mod residual;
 mod spared;
 mod trials;
 
@@ -15,22 +16,37 @@ use std::time::Duration;
 use self::alert_window::AlertWindow;
 use self::distinct::Distinct;
 pub(crate) use self::flooded::Rolled;
+pub(crate) use self::residual::Residual;
 pub(crate) use self::spared::Shared;
 pub(crate) use self::trials::RateBefore;
+use crate::constants::constants;
 use crate::counter_delta::{CounterDelta, PollContext};
 use crate::egress::Egress;
 use crate::evidence::alarm;
+use crate::evidence::cohort::EVIDENCE_WINDOW;
 use crate::incident::{Incident, Opening};
+use crate::ladder::breaker::CANARY;
 use crate::ladder::{Ladder, Mitigation};
 use crate::learned::{
     Baseline, BaselineContext, Clients, KnownFingerprints, LearnedListener, Natural,
 };
+use crate::sample::POLL;
+use crate::signal::fast::FAST_POLLS;
+use crate::signal::pressure::{FLASH_CROWD_POLLS, OVERLOAD_POLLS};
 use crate::signal::{Around, Fast, Load, Occupancy, Pressure, PressureKind, Quiet, Signal, Slow};
 use crate::window::{Sums, Window};
 use crate::{
     Completions, Evidence, IncidentReport, Listener, ListenerCounters, ListenerId, ListenerKind,
     ListenerSample, Mode, Moment, Queues, Settings, TcpExt, Timestamp,
 };
+
+constants! {
+    /// Round-trip time of clients, until it has been measured. A handshake is judged after four of
+    /// them, a second at least.
+    pub(crate) const ASSUMED_RTT: Duration = 250 Milliseconds in 10..=5000,
+        "Four of them are the second that every handshake is given; far clients are measured \
+         within their first completions.";
+}
 
 /// The ACK to a cookie comes within this time, or takes longer than the kernel waits for that of its own.
 const UNDER_WAY: Duration = Duration::from_secs(2);
@@ -110,21 +126,6 @@ pub(crate) struct Suspect {
     pub signal: Signal,
     /// Counters and signals at that time.
     pub moment: Moment,
-}
-
-/// Failing flows that no rule covers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Residual {
-    pub flows: u64,
-    /// Their share of all failing flows.
-    pub share: f64,
-}
-
-impl Residual {
-    /// Returns whether it is worth a mitigation of its own.
-    pub fn matters(&self, settings: &Settings) -> bool {
-        self.flows >= settings.residual_flows && self.share >= settings.residual_share
-    }
 }
 
 impl ListenerMonitor {
@@ -218,7 +219,7 @@ impl ListenerMonitor {
         }
         self.alert_window =
             self.alert_window.take().filter(|alert_window| now < alert_window.until);
-        self.accept_steady(now, settings);
+        self.accept_steady(now);
         self.judge(&around, sample.queues.as_ref(), mitigating, settings);
     }
 
@@ -230,16 +231,16 @@ impl ListenerMonitor {
         settings: &Settings,
     ) {
         let now = around.at;
-        self.note_evaded(settings);
+        self.note_evaded();
         let load = Load {
             queues,
             overflowed: around.overflowed,
-            served: self.completion(settings),
+            served: self.completion(),
             baseline: &self.baseline,
         };
-        self.pressure_kind = self.pressure.poll(now, &self.window, &load, settings);
-        let polls = if self.alert_window.is_some() { 1 } else { settings.fast_polls };
-        let maturity = self.maturity(settings);
+        self.pressure_kind = self.pressure.poll(now, &self.window, &load);
+        let polls = if self.alert_window.is_some() { 1 } else { FAST_POLLS };
+        let maturity = self.maturity();
         let fast = self.fast.poll(&self.window, maturity, polls, settings);
         let health_checks = settings.health_check_rate.max(self.checks * CHECKS);
         let slow =
@@ -248,10 +249,9 @@ impl ListenerMonitor {
         if mitigating {
             self.occupancy.reset();
         }
-        let occupied =
-            self.occupancy.poll(now, queues, &self.window, &self.natural, maturity, settings);
-        let held = self.occupancy.holds(now, &self.window, &self.natural, settings);
-        let rtt = self.rtt(settings);
+        let occupied = self.occupancy.poll(now, queues, &self.window, &self.natural, maturity);
+        let held = self.occupancy.holds(now, &self.window, &self.natural);
+        let rtt = self.rtt();
         let around = Around { rtt, health_checks, held };
         self.quiet.poll(now, &self.window, &self.natural, around, settings);
         let signal = match (fast, occupied, slow) {
@@ -261,11 +261,11 @@ impl ListenerMonitor {
             (false, false, false) => None,
         };
         if let Some(signal) = signal.filter(|_| !self.handshakes_failed()) {
-            self.suspect(now, signal, settings);
+            self.suspect(now, signal);
         }
         self.dismissed &= self.is_suspicious();
         self.awaits_others &= self.suspect.is_some();
-        if self.learns(settings) {
+        if self.learns() {
             self.natural.learn(now, &self.window);
             let around = BaselineContext {
                 in_flash_crowd: self.pressure.in_flash_crowd(),
@@ -277,10 +277,10 @@ impl ListenerMonitor {
     }
 
     /// Raises an alarm. One of the slow path is only a suspicion, and gives way to a stronger one.
-    fn suspect(&mut self, now: Timestamp, signal: Signal, settings: &Settings) {
+    fn suspect(&mut self, now: Timestamp, signal: Signal) {
         let weaker = |suspect: &Suspect| suspect.signal == Signal::Slow && signal != Signal::Slow;
         if self.suspect.as_ref().is_none_or(weaker) {
-            let moment = self.moment(now, settings);
+            let moment = self.moment(now);
             let from = self.slow.since().unwrap_or(now);
             self.suspect = Some(Suspect { since: now, from, signal, moment });
             let onset = self.window.failing_since().map_or(from, |failing| failing.min(from));
@@ -323,9 +323,9 @@ impl ListenerMonitor {
         self.pressure_kind
     }
 
-    /// Returns whether the accept queue is the bottleneck.
-    pub fn overloaded(&self, settings: &Settings) -> bool {
-        self.pressure.overloaded(settings)
+    /// Whether the accept queue is the bottleneck.
+    pub fn overloaded(&self) -> bool {
+        self.pressure.overloaded()
     }
 
     /// Time since the end of the failures or the pressure of the open incident.
@@ -372,9 +372,8 @@ impl ListenerMonitor {
     }
 
     /// Ticks that a client's handshake takes, and half as many again.
-    fn maturity(&self, settings: &Settings) -> usize {
-        let ticks = self.clients.rtt().unwrap_or_default().as_secs_f64() * 1.5
-            / settings.poll.as_secs_f64();
+    fn maturity(&self) -> usize {
+        let ticks = self.clients.rtt().unwrap_or_default().as_secs_f64() * 1.5 / POLL.as_secs_f64();
         (ticks.ceil() as usize).clamp(1, MAX_MATURITY)
     }
 
@@ -389,9 +388,9 @@ impl ListenerMonitor {
 
     /// Returns whether clients come, and the time that their handshakes take is not known yet. Failures are then
     /// known a second later.
-    pub fn needs_rtt(&self, settings: &Settings) -> bool {
+    pub fn needs_rtt(&self) -> bool {
         !self.clients.is_known()
-            && self.learns(settings)
+            && self.learns()
             && self.window.last(RATE_SPAN).completed >= NEW_CLIENTS
     }
 
@@ -403,9 +402,9 @@ impl ListenerMonitor {
             || self.occupancy.high()
     }
 
-    /// Returns whether all is calm, and nothing piles up that may be an attack.
-    pub fn learns(&self, settings: &Settings) -> bool {
-        !self.is_suspicious() && !self.evaded && !self.slow.rising(settings)
+    /// Whether all is calm, and nothing piles up that may be an attack.
+    pub fn learns(&self) -> bool {
+        !self.is_suspicious() && !self.evaded && !self.slow.rising()
     }
 
     /// Returns the time for which failures have stayed below the clear threshold.
@@ -414,8 +413,8 @@ impl ListenerMonitor {
     }
 
     /// Typical round-trip time of the listener's clients.
-    pub fn rtt(&self, settings: &Settings) -> Duration {
-        self.clients.rtt().unwrap_or(settings.assumed_rtt)
+    pub fn rtt(&self) -> Duration {
+        self.clients.rtt().unwrap_or(ASSUMED_RTT)
     }
 
     /// SYNs per second over the last second.
@@ -440,19 +439,19 @@ impl ListenerMonitor {
     }
 
     /// Completed over attempted handshakes, of those old enough to judge.
-    pub fn completion(&self, settings: &Settings) -> Option<f64> {
-        let ticks = settings.evidence_window.as_secs_f64() / settings.poll.as_secs_f64();
-        let sums = self.window.mature(ticks as usize, self.maturity(settings));
+    pub fn completion(&self) -> Option<f64> {
+        let ticks = EVIDENCE_WINDOW.as_secs_f64() / POLL.as_secs_f64();
+        let sums = self.window.mature(ticks as usize, self.maturity());
         (sums.attempts > 0).then(|| (sums.completed as f64 / sums.attempts as f64).min(1.0))
     }
 
     /// The sums of the evidence's window, but not of the calm before the incident.
-    pub fn recent(&self, now: Timestamp, settings: &Settings) -> Sums {
+    pub fn recent(&self, now: Timestamp) -> Sums {
         let started = match &self.incident {
             Some(incident) => Some(incident.started()),
             None => self.window.failing_since(),
         };
-        let from = now - settings.evidence_window;
+        let from = now - EVIDENCE_WINDOW;
         self.window.since(started.map_or(from, |started| started.max(from)))
     }
 
@@ -540,19 +539,19 @@ impl ListenerMonitor {
         settings: &Settings,
     ) -> Opening {
         let (signal, polls) = match pressure_kind {
-            PressureKind::Overload => (Signal::AcceptQueue, settings.overload_polls),
-            PressureKind::FlashCrowd => (Signal::SynRate, settings.flash_crowd_polls),
+            PressureKind::Overload => (Signal::AcceptQueue, OVERLOAD_POLLS),
+            PressureKind::FlashCrowd => (Signal::SynRate, FLASH_CROWD_POLLS),
         };
-        let from = now - settings.poll * polls;
-        let suspect = Suspect { since: now, from, signal, moment: self.moment(now, settings) };
+        let from = now - POLL * polls;
+        let suspect = Suspect { since: now, from, signal, moment: self.moment(now) };
         self.opening_since(id, from, &suspect, evidence, settings)
     }
 
     /// Returns whether cookies answer here, have done so for as long as it takes to see that clients return them, and
     /// can answer all SYNs. A host that is `saturated` cannot answer all.
-    pub fn is_answered(&self, now: Timestamp, saturated: bool, settings: &Settings) -> bool {
+    pub fn is_answered(&self, now: Timestamp, saturated: bool) -> bool {
         let lasts = self.ladder.lasts(Mitigation::Cookies, now);
-        !saturated && lasts.is_some_and(|lasts| lasts >= settings.canary)
+        !saturated && lasts.is_some_and(|lasts| lasts >= CANARY)
     }
 
     /// Puts the signals at rest.
@@ -578,7 +577,7 @@ mod tests {
             queues: None,
             distinct_sources: 0,
         });
-        let (span, mut end) = (Settings::default().poll, Timestamp::from_millis(60_000));
+        let (span, mut end) = (POLL, Timestamp::from_millis(60_000));
         for _ in 0..polls {
             end = end + span;
             monitor.window.push(Tick { end, span, ..tick });

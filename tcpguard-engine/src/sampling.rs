@@ -1,6 +1,20 @@
 //! Share of the flows that are tracked in detail, chosen by the rate of SYNs.
 
-use crate::{Settings, Timestamp};
+use crate::Timestamp;
+use std::time::Duration;
+
+use crate::constants::constants;
+
+constants! {
+    /// Flows followed in detail per second, over all listeners.
+    pub const FOLLOWED_PER_SECOND: u64 = 20_000 Count in 100..=1_000_000,
+        "Weighed against the kernel's table of sampled flows, which must hold what is \
+         followed until it is judged.";
+
+    /// Time after which fewer SYNs let more of them be followed again.
+    pub(crate) const SAMPLING_HOLD: Duration = 10 Seconds in 3..=60,
+        "As the longest pause assumed of a pulsed flood.";
+}
 
 /// Largest sampling shift. No flood needs more: one in 65,536 of 10^9 SYN/s is still tracked.
 const MAX_SHIFT: u8 = 16;
@@ -14,14 +28,8 @@ pub(crate) struct Sampling {
 
 impl Sampling {
     /// Returns the shift to change to from `shift`, for `syn_rate` SYNs per second over the last poll.
-    pub fn poll(
-        &mut self,
-        now: Timestamp,
-        syn_rate: f64,
-        shift: u8,
-        settings: &Settings,
-    ) -> Option<u8> {
-        let limit = settings.followed_per_second as f64;
+    pub fn poll(&mut self, now: Timestamp, syn_rate: f64, shift: u8) -> Option<u8> {
+        let limit = FOLLOWED_PER_SECOND as f64;
         let needed = (0..MAX_SHIFT)
             .find(|shift| syn_rate / f64::from(1_u32 << shift) <= limit)
             .unwrap_or(MAX_SHIFT);
@@ -29,7 +37,7 @@ impl Sampling {
             self.needed = now;
             return (needed > shift).then_some(needed);
         }
-        if now.since(self.needed) < settings.sampling_hold {
+        if now.since(self.needed) < SAMPLING_HOLD {
             return None;
         }
         self.needed = now;
@@ -45,12 +53,12 @@ mod tests {
 
     #[test]
     fn more_syns_are_followed_less_often_at_once_and_fewer_again_step_by_step() {
-        let (mut sampling, settings) = (Sampling::default(), Settings::default());
+        let mut sampling = Sampling::default();
         let mut now = Timestamp::from_millis(1000);
         let mut shift = 0;
         let mut poll = |rate, seconds| {
             now = now + Duration::from_secs(seconds);
-            if let Some(next) = sampling.poll(now, rate, shift, &settings) {
+            if let Some(next) = sampling.poll(now, rate, shift) {
                 shift = next;
             }
             shift

@@ -68,7 +68,7 @@ fn later_files_stand_over_earlier_ones_key_by_key() {
         ("detection.fast_min", "conf.d/20-late.toml:2"),
         ("detection.clear_s", "tcpguard.toml:4"),
         ("protect.prefixes", "conf.d/30-net.toml:2"),
-        ("gate.drop_indicators", "default"),
+        ("policy.rules", "default"),
     ] {
         assert_eq!(etc.origin(&loaded, key), origin, "{key}");
     }
@@ -77,11 +77,11 @@ fn later_files_stand_over_earlier_ones_key_by_key() {
 #[test]
 fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     let etc = Etc::new(
-        "[[listener]]\nat = \":443\"\ncookies = false\nfast_min = 100\nmode = \"off\"\n\
+        "[[listener]]\nat = \":443\"\ncookies = false\nmode = \"off\"\n\
          [[interface]]\nname = \"eth0\"\nxdp_mode = \"native\"\n",
         &[(
             "50-web.toml",
-            "[[listener]]\nat = \":443\"\nfast_min = 200\nmode = \"observe\"\n\
+            "[[listener]]\nat = \":443\"\nmode = \"observe\"\n\
              [[listener]]\nat = \":25\"\nignore = true\n\
              [[interface]]\nname = \"eth0\"\nxdp_mode = \"generic\"\n",
         )],
@@ -95,11 +95,10 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
         (own.mode, own.barred.as_slice()),
         (Some(Mode::Observe), &[Mitigation::Cookies][..])
     );
-    assert_eq!(own.thresholds, [("fast_failures", 200.0)]);
     for (key, origin) in [
         ("listener[\":443\"].cookies", "tcpguard.toml:3"),
-        ("listener[\":443\"].fast_min", "conf.d/50-web.toml:3"),
-        ("interface[\"eth0\"].xdp_mode", "conf.d/50-web.toml:10"),
+        ("listener[\":443\"].mode", "conf.d/50-web.toml:3"),
+        ("interface[\"eth0\"].xdp_mode", "conf.d/50-web.toml:9"),
     ] {
         assert_eq!(etc.origin(&loaded, key), origin, "{key}");
     }
@@ -108,21 +107,20 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
 #[test]
 fn mistakes_name_their_own_file_and_near_keys_wherever_those_belong() {
     let etc = Etc::new(
-        "mode = \"on\"\n[detection]\noccupancy_off = 0.2\n",
+        "mode = \"on\"\n[detection]\nclear_s = 1\n",
         &[
             ("10-a.toml", "[detecton]\n"),
-            ("20-b.toml", "\n[gate]\nfast_min = 1\n  occupancy_on = 0.1\n"),
-            ("30-c.toml", "[detection]\noccupancy_on = 0.1\n"),
+            ("20-b.toml", "\n[policy]\nfast_min = 1\n  failure_floor = 0.1\n"),
         ],
     );
     assert_eq!(
         etc.read().unwrap_err(),
         "tcpguard.toml:1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
-         tcpguard.toml:3:17: detection.occupancy_off (0.2) must be below detection.occupancy_on (0.1), or \
-         the alarm flaps\n\
+         tcpguard.toml:3:11: detection.clear_s: 1 does not fit; write a whole number of seconds from 5 to \
+         3600\n\
          conf.d/10-a.toml:1:2: unknown key detecton; did you mean detection?\n\
-         conf.d/20-b.toml:3:1: unknown key gate.fast_min; did you mean detection.fast_min?\n\
-         conf.d/20-b.toml:4:3: unknown key gate.occupancy_on; did you mean detection.occupancy_on?\n\
+         conf.d/20-b.toml:3:1: unknown key policy.fast_min; did you mean detection.fast_min?\n\
+         conf.d/20-b.toml:4:3: unknown key policy.failure_floor; did you mean detection.failure_floor?\n\
          5 mistakes, nothing was applied; edit the files, then: tcpguard config check tcpguard.toml"
     );
 }
@@ -174,14 +172,11 @@ fn a_listener_is_ignored_by_its_address_before_its_port_before_the_list_of_ports
 fn what_is_said_of_a_port_holds_for_its_addresses_but_for_what_is_said_of_them() {
     let etc = Etc::new(
         "[[listener]]\nat = \":443\"\nmode = \"observe\"\ncookies = false\nbudget = false\n\
-         fast_min = 100\nhealth_check_rate = 1\n\
-         [[listener]]\nat = \"203.0.113.10:443\"\ncookies = true\nfast_min = 200\n",
+         [[listener]]\nat = \"203.0.113.10:443\"\ncookies = true\n",
         &[],
     );
     let tuning = etc.read().unwrap().config.tuning();
     let own = &tuning.overrides[1];
     assert_eq!(own.at.to_string(), "203.0.113.10:443");
     assert_eq!((own.mode, own.barred.as_slice()), (Some(Mode::Observe), &[Mitigation::Budget][..]));
-    let settings = own.settings(&tuning.common);
-    assert_eq!((settings.fast_failures, settings.health_check_rate), (200, 1.0));
 }

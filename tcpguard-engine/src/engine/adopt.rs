@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::learned::{Learned, LearnedError, Networks};
 use crate::monitor::ListenerMonitor;
+use crate::rules::recurrence::RULE_TTL;
 use crate::{
     Command, IncidentReport, ListenerId, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp,
 };
@@ -34,7 +35,7 @@ impl Engine {
                 Some((_, what)) => Some((rule, format!("the source is protected now ({what})"))),
                 None => {
                     let why = "it has ended, or another rule stands in its place";
-                    let adopted = self.rule_table.adopt(now, rule, &self.settings.common);
+                    let adopted = self.rule_table.adopt(now, rule);
                     adopted.err().map(|rule| (rule, why.to_owned()))
                 }
             };
@@ -80,7 +81,7 @@ impl Engine {
         let report = self.left_open.remove(place);
         monitor.resume(now, &report);
         let Some(incident) = &mut monitor.incident else { return };
-        let ttl = self.settings.common.rule_ttl;
+        let ttl = RULE_TTL;
         for entry in self.rule_table.orphans().filter(|entry| entry.incident() == Some(report.id)) {
             incident.want(entry.rule.matcher, entry.rule.reason.clone(), ttl);
         }
@@ -146,7 +147,7 @@ impl Engine {
 
     /// The incident of a listener under attack takes over the signature rules of an earlier run.
     pub(super) fn hand_over(&mut self, id: ListenerId) {
-        let ttl = self.settings.common.rule_ttl;
+        let ttl = RULE_TTL;
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let Some(incident) = monitor.incident.as_deref_mut().filter(|open| open.class().is_flood())
         else {

@@ -29,5 +29,5 @@ pub(super) fn ask_for_rules(
         return None;
     }
     let (candidate, known) = (all.signature.as_ref(), grounds.clients.completions());
-    without_rule(incident.class(), all.gate, candidate, known, grounds.settings)
+    without_rule(incident.class(), all.gate, candidate, known)
 }

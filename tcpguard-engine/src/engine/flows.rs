@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use super::upkeep::{CALM, due};
 use crate::monitor::ListenerMonitor;
+use crate::sample::POLL;
 use crate::{Flows, KnownClients, ListenerId, Timestamp};
 
 impl Engine {
@@ -16,10 +17,8 @@ impl Engine {
     /// others need a look: there is nothing urgent to be learned from them, unless nothing has been
     /// learned yet.
     pub fn handle_flows(&mut self, now: Timestamp, flows: &Flows, known: &dyn KnownClients) {
-        let all = due(now, self.surveyed, CALM, self.settings.common.poll);
-        let urgent = |monitor: &&ListenerMonitor| {
-            monitor.is_suspicious() || monitor.needs_rtt(self.settings.of(monitor.listener))
-        };
+        let all = due(now, self.surveyed, CALM, POLL);
+        let urgent = |monitor: &&ListenerMonitor| monitor.is_suspicious() || monitor.needs_rtt();
         let looked_at = self.monitors.values().filter(|monitor| all || urgent(monitor));
         let looked_at: Vec<ListenerId> = looked_at.map(|monitor| monitor.id).collect();
         if all {
@@ -30,9 +29,8 @@ impl Engine {
             let calm = calm.flat_map(|monitor| {
                 monitor.flows(flows).map(move |flow| (flow, monitor.listener.port))
             });
-            self.host.inspect(now, calm, &self.settings.common);
-            let learns =
-                |monitor: &&ListenerMonitor| monitor.learns(self.settings.of(monitor.listener));
+            self.host.inspect(now, calm);
+            let learns = |monitor: &&ListenerMonitor| monitor.learns();
             let learned = self.monitors.values().filter(learns);
             self.networks.learn(now, learned.flat_map(|monitor| monitor.flows(flows)));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use crate::evidence::SynHeader;
+use crate::sample::POLL;
 use crate::{Command, ListenerId};
 
 /// Headers that one poll is to find for an incident. They are to be of several moments.
@@ -24,7 +25,7 @@ impl Engine {
 
     /// Has headers kept for the incidents that lack some, and for no others.
     pub(super) fn ask_for_headers(&mut self) {
-        let poll = self.settings.common.poll.as_secs_f64();
+        let poll = POLL.as_secs_f64();
         let mut wanted: BTreeMap<ListenerId, u8> = self
             .monitors
             .values_mut()

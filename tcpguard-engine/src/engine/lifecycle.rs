@@ -8,19 +8,29 @@ use super::asking::ask_for_rules;
 use super::held_back::{self, idle};
 use super::mitigations::{ruled_since, without_mitigation};
 use super::together::{Pool, TOGETHER};
+use crate::constants::constants;
+use crate::evidence::gate::{DISTINCT_MIN, EVIDENCE_FLOWS};
 use crate::evidence::{
     AlarmTest, Assessment, Background, Checks, Cohort, Failing, Missing, Novelty, Outcomes, Reach,
     Regulars, Surge, assess, overload_line,
 };
 use crate::incident::{Incident, Opening};
+use crate::monitor::alert_window::ALERT_WINDOW;
 use crate::monitor::{ListenerMonitor, Residual};
 use crate::policy::Grounds;
+use crate::sample::POLL;
 use crate::signal::Signal;
 use crate::words::{percent, short, span, story};
 use crate::{
     Command, Flow, FlowState, IncidentClass, IncidentReport, KnownClients, Limits, ListenerId,
-    Matcher, Mitigation, Sample, Settings, Severity, Timestamp,
+    Matcher, Mitigation, Sample, Severity, Timestamp,
 };
+
+constants! {
+    /// Time after the alarm by which an incident is told with whatever is known.
+    pub(crate) const EVIDENCE_PATIENCE: Duration = 1000 Milliseconds in 1000..=10_000,
+        "Weighed against telling late: a flood of 32 SYN/s has shown enough by then.";
+}
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows are the normally
 /// lost clients, and would speak for them.
@@ -77,15 +87,15 @@ impl Engine {
         if monitor.suspect.is_none() && !failed {
             return None;
         }
-        let settings = self.settings.of(monitor.listener);
-        let rtt = monitor.rtt(settings);
+        let settings = &self.settings.common;
+        let rtt = monitor.rtt();
         let mature = monitor.clients.patience(now, flows.clone(), rtt);
         if let Some(suspect) = monitor.suspect.filter(|suspect| suspect.signal == Signal::Slow) {
             let outcomes = Outcomes::gather(now, flows.clone(), suspect.from, mature, settings);
-            let patience = match outcomes.test(monitor.natural_share(), settings) {
+            let patience = match outcomes.test(monitor.natural_share()) {
                 AlarmTest::Confirmed => None,
-                AlarmTest::TooFew => Some(patience(suspect.signal, settings)),
-                AlarmTest::Refuted => Some(settings.evidence_patience * 2),
+                AlarmTest::TooFew => Some(patience(suspect.signal)),
+                AlarmTest::Refuted => Some(EVIDENCE_PATIENCE * 2),
             };
             if let Some(patience) = patience {
                 if now.since(suspect.since) >= patience {
@@ -95,14 +105,14 @@ impl Engine {
             }
         }
         let waiting = |flow: &Flow| flow.state == FlowState::Acknowledged;
-        let waiting = flows.clone().filter(waiting).count() >= settings.evidence_flows;
-        let mut cohort = Cohort::gather(now, flows, rtt, mature, monitor.onset, settings);
+        let waiting = flows.clone().filter(waiting).count() >= EVIDENCE_FLOWS;
+        let mut cohort = Cohort::gather(now, flows, rtt, mature, monitor.onset);
         let checks = Checks::among(&cohort);
         monitor.note_checks(checks.rate);
         if !checks.is_empty() {
             // Handshakes that the same sources leave open take slots of the queue, so they stay.
             cohort = cohort.without(|flow| flow.reset && checks.has(flow.source));
-            if !failed && cohort.failing.len() < settings.evidence_flows {
+            if !failed && cohort.failing.len() < EVIDENCE_FLOWS {
                 monitor.dismiss();
                 return None;
             }
@@ -111,7 +121,7 @@ impl Engine {
             incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&incident.admitted);
         }
-        let enough = cohort.failing.len() >= settings.evidence_flows;
+        let enough = cohort.failing.len() >= EVIDENCE_FLOWS;
         // A listener that wants data before it takes a connection (`TCP_DEFER_ACCEPT`) has idle clients.
         if !failed && !enough && waiting {
             monitor.dismiss();
@@ -126,7 +136,7 @@ impl Engine {
 
     /// Returns whether few enough handshakes fail at a listener that its own say little.
     pub(super) fn is_thin(&self, inspection: &Inspection) -> bool {
-        !inspection.ready || inspection.cohort.failing.len() < 2 * self.settings.common.distinct_min
+        !inspection.ready || inspection.cohort.failing.len() < 2 * DISTINCT_MIN
     }
 
     /// The verdict on a listener's failing handshakes: opens an incident, or refines it. `pool` is the
@@ -140,7 +150,7 @@ impl Engine {
         known: &dyn KnownClients,
     ) -> Option<Judged> {
         let (id, cohort) = (inspection.id, &inspection.cohort);
-        let speaks = pool.map(|pool| pool.speaks_for(cohort, &self.settings.common));
+        let speaks = pool.map(|pool| pool.speaks_for(cohort));
         // A likely part of the pool is not given another class first.
         if speaks == Some(None) && inspection.own.is_none() && self.may_wait(now, id) {
             return None;
@@ -197,16 +207,13 @@ impl Engine {
         verdict: &Assessment,
     ) -> bool {
         let Some(monitor) = self.monitors.get_mut(&inspection.id) else { return false };
-        let settings = self.settings.of(monitor.listener);
-        let refused =
-            inspection.cohort.is_refused(monitor.natural_share(), settings.evidence_flows);
+        let refused = inspection.cohort.is_refused(monitor.natural_share(), EVIDENCE_FLOWS);
         if !refused || verdict.class != IncidentClass::HandshakeDegraded {
             return false;
         }
         monitor.note_scans(inspection.cohort.reset_rate());
         let suspect = monitor.suspect.filter(|_| !monitor.handshakes_failed());
-        let overdue =
-            suspect.map(|suspect| now.since(suspect.since) >= patience(suspect.signal, settings));
+        let overdue = suspect.map(|suspect| now.since(suspect.since) >= patience(suspect.signal));
         if overdue == Some(true) {
             monitor.dismiss();
         }
@@ -238,7 +245,7 @@ impl Engine {
         let inherited = self.orphaned();
         let many = self.monitors.has_at_least(self.settings.common.incidents + 1);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let mode = self.settings.mode(monitor.listener, self.mode);
         let saturates = overloading.is_some_and(|least| monitor.syn_rate() >= least);
         let (held_back, unsure) = (held_back::why(mode, self.mode), monitor.is_unsure());
@@ -277,7 +284,7 @@ impl Engine {
         let no_rule = no_rule.filter(|_| !is_covered);
         let ruled = ruled_since(monitor, &self.rule_table);
         let idle = idle(Mitigation::Cookies, mode, self.mode);
-        let no_mitigation = without_mitigation(class, monitor, now, ruled, idle, settings);
+        let no_mitigation = without_mitigation(class, monitor, now, ruled, idle);
         if let Some(incident) = &mut monitor.incident {
             let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
             incident.note_restraint(no_rule.or(held_back), no_mitigation);
@@ -292,18 +299,17 @@ impl Engine {
         clients: Option<&dyn KnownClients>,
     ) -> Assessment {
         let monitor = &self.monitors[&id];
-        let settings = self.settings.of(monitor.listener);
-        let sums = monitor.recent(self.now, settings);
+        let sums = monitor.recent(self.now);
         let counted = monitor.incident.is_some() && sums.span >= COUNTED;
         let failing_share = counted.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
         let natural_share = monitor.natural_share();
-        let novelty = Novelty::of(cohort, &self.networks, natural_share, settings);
-        let surge = Surge::of(&monitor.window.seconds(self.now), monitor.baseline(), settings);
+        let novelty = Novelty::of(cohort, &self.networks, natural_share);
+        let surge = Surge::of(&monitor.window.seconds(self.now), monitor.baseline());
         let clients_missing = Missing::of(&sums, monitor.completions().baseline);
         let regulars = clients
             .map(|known| Regulars::of(cohort, &monitor.clients, known, &sums, monitor.baseline()));
         let regulars = regulars.unwrap_or_default();
-        let reach = Reach::of(cohort, monitor.routes(self.now), settings.distinct_min);
+        let reach = Reach::of(cohort, monitor.routes(self.now), DISTINCT_MIN);
         let background = Background {
             natural_share,
             failing_share,
@@ -313,15 +319,14 @@ impl Engine {
             regulars,
             reach,
         };
-        let assessment = assess(cohort, &monitor.clients, background, settings);
+        let assessment = assess(cohort, &monitor.clients, background);
         self.at(id, assessment)
     }
 
     /// A verdict on flows, completed by the counters of the listener.
     pub(super) fn at(&self, id: ListenerId, mut assessment: Assessment) -> Assessment {
         let monitor = &self.monitors[&id];
-        let settings = self.settings.of(monitor.listener);
-        let sums = monitor.recent(self.now, settings);
+        let sums = monitor.recent(self.now);
         let evidence = &mut assessment.evidence;
         if sums.attempts > 0 {
             evidence.completion = (sums.completed as f64 / sums.attempts as f64).min(1.0);
@@ -332,10 +337,10 @@ impl Engine {
         }
         evidence.half_open = monitor.half_open();
         // Handshakes that the application does not take up fail as if the path were broken.
-        if assessment.class == IncidentClass::HandshakeDegraded && monitor.overloaded(settings) {
+        if assessment.class == IncidentClass::HandshakeDegraded && monitor.overloaded() {
             assessment.overrule(overload_line());
         }
-        assessment.moment = Some(monitor.moment(self.now, settings));
+        assessment.moment = Some(monitor.moment(self.now));
         if self.one_sided || monitor.is_unsure() {
             assessment.doubt();
         }
@@ -352,15 +357,14 @@ impl Engine {
     /// Returns whether an alarm has waited for more evidence long enough.
     fn is_overdue(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.monitors.get(&id).and_then(|monitor| monitor.suspect);
-        let patience = self.settings.common.evidence_patience;
+        let patience = EVIDENCE_PATIENCE;
         suspect.is_some_and(|suspect| now.since(suspect.since) >= patience)
     }
 
     /// Returns whether a verdict may wait for more evidence.
     fn may_wait(&self, now: Timestamp, id: ListenerId) -> bool {
         let suspect = self.monitors.get(&id).and_then(|monitor| monitor.suspect);
-        let settings = &self.settings.common;
-        suspect.is_none_or(|suspect| now.since(suspect.since) < patience(suspect.signal, settings))
+        suspect.is_none_or(|suspect| now.since(suspect.since) < patience(suspect.signal))
     }
 
     /// Returns whether the first verdict on a listener at which little fails waits for others to be judged with.
@@ -378,14 +382,13 @@ impl Engine {
     /// Opens incidents for alarms for which no flows have come. The only evidence is that handshakes fail.
     /// For an alarm of the slow path not even that is known without flows.
     pub(super) fn open_overdue(&mut self, now: Timestamp) {
-        let settings = &self.settings.common;
         let overdue = |monitor: &ListenerMonitor| {
             let suspect = monitor.suspect?;
             let patience = match monitor.awaits_others {
                 true => GATHERING,
-                false => patience(suspect.signal, settings),
+                false => patience(suspect.signal),
             };
-            let is_overdue = now.since(suspect.since) > patience + settings.poll;
+            let is_overdue = now.since(suspect.since) > patience + POLL;
             is_overdue.then_some((monitor.id, suspect.signal))
         };
         let overdue: Vec<(ListenerId, Signal)> =
@@ -413,7 +416,7 @@ impl Engine {
         let Some(suspect) = suspect else { return };
         let number = self.place(now, id);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let opening =
             monitor.opening(number.unwrap_or_default(), &suspect, &assessment.evidence, settings);
         monitor.rate_before = monitor.window.rates_before(opening.started).into();
@@ -502,7 +505,7 @@ impl Engine {
             let signatures = incident.signatures().filter(|&(mask, fingerprint)| {
                 harmless(&Matcher::Signature { listener: id, mask, fingerprint })
             });
-            monitor.arm(now + self.settings.common.alert_window, signatures.collect());
+            monitor.arm(now + ALERT_WINDOW, signatures.collect());
             monitor.ladder.forgive();
         }
         monitor.residual = None;
@@ -582,10 +585,10 @@ impl Engine {
 
 /// Returns the time that an alarm waits for flows. One of the slow path is given ten times as long: it may
 /// rest on few failures, and without flows it says nothing.
-fn patience(signal: Signal, settings: &Settings) -> Duration {
+fn patience(signal: Signal) -> Duration {
     match signal {
-        Signal::Slow => settings.evidence_patience * 10,
-        _ => settings.evidence_patience,
+        Signal::Slow => EVIDENCE_PATIENCE * 10,
+        _ => EVIDENCE_PATIENCE,
     }
 }
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::Engine;
 use super::held_back::idle;
 use super::upkeep::{acting_since, active_rules};
-use crate::ladder::{Harm, Move, Need, Newest};
+use crate::constants::constants;
+use crate::ladder::{Harm, MITIGATION_RETRY, Move, Need, Newest, budget};
+use crate::monitor::alert_window::ALERT_WINDOW;
+use crate::monitor::residual::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
 use crate::monitor::{ListenerMonitor, PATIENCE};
 use crate::rules::{Entry, RuleTable};
 use crate::words::{percent, short, span};
@@ -15,6 +18,14 @@ use crate::{
     Matcher, Mitigation, MitigationReport, MitigationState, Mode, Order, RequestError, Response,
     Settings, Severity, Timestamp, User,
 };
+
+constants! {
+    /// Resets per second that a listener sends, from which segments that belong to no connection are
+    /// looked for.
+    pub(crate) const OUT_OF_STATE_RATE: f64 = 256.0 PerSecond in 1.0..=10_000_000.0,
+        "64 in a poll, as fast_min. Weighed against servers that close with data unread, \
+         which send resets of their own.";
+}
 
 /// A listener with less than this share of the average rate of flooded listeners does not saturate the host.
 const OF_THE_MEAN: f64 = 0.5;
@@ -44,9 +55,9 @@ impl Engine {
             let ruled = ruled_since(monitor, &self.rule_table);
             let (newest, _) = acting_since(monitor, &self.rule_table);
             let situation = Situation { now, enforced: self.enforced, overloading, ruled, newest };
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             let mode = self.settings.mode(monitor.listener, self.mode);
-            let retransmitted = retransmitted(monitor, &self.rule_table, sharing, now, settings);
+            let retransmitted = retransmitted(monitor, &self.rule_table, sharing, now);
             let mut needs = needs(monitor, &situation, retransmitted, settings);
             if mode != Mode::Enforce {
                 hints.extend(needs.iter().map(|need| (monitor.id, would(need))));
@@ -56,13 +67,8 @@ impl Engine {
             }
             let guard = self.mode;
             let ended = monitor.failing_ended();
-            let changes = monitor.ladder.poll(
-                now,
-                &needs,
-                ended,
-                |mitigation| idle(mitigation, mode, guard),
-                settings,
-            );
+            let changes =
+                monitor.ladder.poll(now, &needs, ended, |mitigation| idle(mitigation, mode, guard));
             moves.extend(changes.into_iter().map(|change| (monitor.id, change)));
         }
         for (id, hint) in hints {
@@ -101,11 +107,7 @@ impl Engine {
         let (command, event, text) = match change {
             Move::Take { mitigation, rate, why } => {
                 if mitigation.keeps_syns_away() && monitor.ladder.since(mitigation) == Some(now) {
-                    monitor.try_out(
-                        now,
-                        Newest::Mitigation(mitigation),
-                        self.settings.of(monitor.listener),
-                    );
+                    monitor.try_out(now, Newest::Mitigation(mitigation));
                 }
                 if let Some(incident) = self.incident_at(id) {
                     incident.record_mitigation(mitigation);
@@ -141,8 +143,7 @@ impl Engine {
             .monitors
             .values_mut()
             .filter_map(|monitor| {
-                let settings = self.settings.of(monitor.listener);
-                let (newest, harm) = monitor.judge_newest(now, elapsed, settings)?;
+                let (newest, harm) = monitor.judge_newest(now, elapsed)?;
                 Some((monitor.id, newest, harm))
             })
             .collect();
@@ -164,7 +165,7 @@ impl Engine {
         harm: &Harm,
     ) {
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        let (listener, settings) = (monitor.listener, &self.settings.common);
+        let listener = monitor.listener;
         let again = match harm.is_lasting() {
             true => format!(
                 "it is not tried again until the firewall or the configuration changes, or: tcpguard \
@@ -172,7 +173,7 @@ impl Engine {
                 mitigation.name()
             ),
             false => {
-                format!("it is tried again in {}", span(monitor.ladder.pause(mitigation, settings)))
+                format!("it is tried again in {}", span(monitor.ladder.pause(mitigation)))
             }
         };
         let why = harm.to_string();
@@ -180,7 +181,7 @@ impl Engine {
             format!("{listener}: the guard no longer {}: {why}; {again}", mitigation.in_words());
         let taken = match harm.is_lasting() {
             true => monitor.ladder.withhold(mitigation, &why),
-            false => monitor.ladder.refuse(now, mitigation, &why, settings),
+            false => monitor.ladder.refuse(now, mitigation, &why),
         };
         if taken {
             self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
@@ -190,7 +191,7 @@ impl Engine {
 
     fn withdraw_rule(&mut self, now: Timestamp, id: ListenerId, matcher: &Matcher, why: &str) {
         let Some(rule) = self.rule_table.find(matcher).map(|entry| entry.rule.id) else { return };
-        let retry = self.settings.common.mitigation_retry;
+        let retry = MITIGATION_RETRY;
         self.postpone(matcher, now + retry, why);
         let pause = span(retry);
         let text = format!("rule {} withdrawn: {why}; it may come again in {pause}", rule.0);
@@ -213,15 +214,15 @@ impl Engine {
         let is_alerted = self.failed_before(now, id, mitigation, soon);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         if soon {
-            monitor.ladder.defer(now, mitigation, why, &self.settings.common);
+            monitor.ladder.defer(now, mitigation, why);
             let text = format!("{}: no {} yet: {why}", monitor.listener, mitigation.name());
             if !is_alerted {
                 self.note_at(now, id, text);
             }
             return;
         }
-        let pause = span(monitor.ladder.pause(mitigation, &self.settings.common));
-        monitor.ladder.refuse(now, mitigation, why, &self.settings.common);
+        let pause = span(monitor.ladder.pause(mitigation));
+        monitor.ladder.refuse(now, mitigation, why);
         let text = format!(
             "{}: no {}: {why}; it is tried again in {pause}",
             monitor.listener,
@@ -251,7 +252,7 @@ impl Engine {
     ) {
         for monitor in self.monitors.values_mut() {
             let freed = freed.contains(&monitor.id);
-            monitor.ladder.reconsider(now, mitigation, freed, &self.settings.common);
+            monitor.ladder.reconsider(now, mitigation, freed);
         }
     }
 
@@ -306,7 +307,7 @@ impl Engine {
             Order::Auto => format!("{user} leaves {} to the guard", mitigation.name()),
         };
         if order == Order::Auto {
-            monitor.take_up(now + self.settings.common.alert_window, Some(mitigation));
+            monitor.take_up(now + ALERT_WINDOW, Some(mitigation));
         }
         let text = format!("{listener}: {text}");
         self.alert_mitigation(now, id, Severity::Notice, "mitigation_ordered", text);
@@ -389,9 +390,8 @@ fn retransmitted(
     rule_table: &RuleTable,
     sharing: usize,
     now: Timestamp,
-    settings: &Settings,
 ) -> Option<&'static str> {
-    if active_rules(monitor, rule_table).any(|entry| entry.hits_clients(now, settings)) {
+    if active_rules(monitor, rule_table).any(|entry| entry.hits_clients(now)) {
         return Some("clients look like the SYNs that a rule drops");
     }
     let retransmitting = |entry: &Entry| match entry.is_shared() {
@@ -400,7 +400,7 @@ fn retransmitted(
     };
     let passed: f64 = active_rules(monitor, rule_table).map(retransmitting).sum();
     let backlog = monitor.queues.map_or(0, |queues| queues.backlog);
-    let many = passed >= USED * f64::from(settings.budget(backlog));
+    let many = passed >= USED * f64::from(budget(backlog));
     many.then_some("many SYNs are retransmitted, and the SYN queue takes only a part of them")
 }
 
@@ -418,21 +418,19 @@ fn needs(
     let flood = monitor.alarmed().filter(|_| monitor.is_flooded());
     let last = monitor.window.last(SECOND);
     let resets = last.per_second(last.resets);
-    if monitor.kind == ListenerKind::Local
-        && (flood.is_some() || resets >= settings.out_of_state_rate)
-    {
+    if monitor.kind == ListenerKind::Local && (flood.is_some() || resets >= OUT_OF_STATE_RATE) {
         let why = match flood {
             Some(_) => "an attack may bring them".to_owned(),
             None => format!("{} resets a second answer such segments", short(resets)),
         };
         needs.push(Need { mitigation: Mitigation::OutOfState, why, rate: 0, hold });
     }
-    let rest = monitor.residual.filter(|rest| rest.matters(settings));
+    let rest = monitor.residual.filter(|rest| rest.matters());
     let uncovered =
         rest.map(|rest| format!("no rule covers {} of the failing SYNs", percent(rest.share)));
     let why = uncovered.or(retransmitted.map(str::to_owned)).filter(|_| flood.is_some());
     let why = why.or_else(|| monitor.resembles_the_flood().map(str::to_owned));
-    let pressed = monitor.pressed(now, around.ruled, settings);
+    let pressed = monitor.pressed(now, around.ruled);
     let why = why.or(pressed.map(str::to_owned));
     // How a listener answers is learned from its answers.
     let is_known = monitor.kind == ListenerKind::Local && monitor.egress() != Egress::Unseen;
@@ -448,14 +446,13 @@ fn needs(
     let has = |mitigation| monitor.ladder.has(mitigation);
     let newest = around.newest.unwrap_or_default();
     // A flood that retransmits passes the first-SYN drop. None of its first SYNs is left unanswered then.
-    let passes = has(Mitigation::Overload) && monitor.is_nearly_full(now, settings);
-    let full =
-        (monitor.is_unanswered(now, newest, settings) || passes) && !has(Mitigation::Cookies);
+    let passes = has(Mitigation::Overload) && monitor.is_nearly_full(now);
+    let full = (monitor.is_unanswered(now, newest) || passes) && !has(Mitigation::Cookies);
     let begins = flood.is_some_and(|alarmed| {
         let patient = now.since(alarmed.max(around.enforced)) >= PATIENCE;
         patient && (rest.is_some() || pressed.is_some())
     });
-    let fails = monitor.quiet(now) < PATIENCE && monitor.still_fails(now, newest, settings);
+    let fails = monitor.quiet(now) < PATIENCE && monitor.still_fails(now, newest);
     let goes_on = |mitigation| has(mitigation) && !has(Mitigation::Cookies);
     let saturates = around.overloading.is_some_and(|least| monitor.syn_rate() >= least);
     if saturates && flood.is_some() && rest.is_some() {
@@ -463,7 +460,7 @@ fn needs(
         // That has a hold of its own, and every new client waits for a second meanwhile.
         needs.push(Need { mitigation: Mitigation::Overload, why, rate: 0, hold: Duration::ZERO });
     } else if full && begins
-        || goes_on(Mitigation::Overload) && (fails || monitor.is_half_full(now, settings))
+        || goes_on(Mitigation::Overload) && (fails || monitor.is_half_full(now))
     {
         let why = "the SYN queue is full, and cookies are not to be had".to_owned();
         needs.push(Need { mitigation: Mitigation::Overload, why, rate: 0, hold: PATIENCE });
@@ -475,8 +472,8 @@ fn needs(
             monitor.ladder.lasts(Mitigation::Overload, now).is_some_and(|lasts| lasts >= PATIENCE)
         }
     };
-    let rate = settings.budget(monitor.queues.map_or(0, |queues| queues.backlog));
-    let is_of_use = fails && monitor.takes_budget(rate) || monitor.is_nearly_full(now, settings);
+    let rate = budget(monitor.queues.map_or(0, |queues| queues.backlog));
+    let is_of_use = fails && monitor.takes_budget(rate) || monitor.is_nearly_full(now);
     if tried && full || goes_on(Mitigation::Budget) && is_of_use {
         let why = "the SYN queue still fills".to_owned();
         needs.push(Need { mitigation: Mitigation::Budget, why, rate, hold: PATIENCE });
@@ -493,23 +490,22 @@ pub(super) fn without_mitigation(
     now: Timestamp,
     ruled: Option<Timestamp>,
     idle: Option<&str>,
-    settings: &Settings,
 ) -> Option<String> {
     if monitor.ladder.keeps_syns_away() {
         return None;
     }
     let rest = monitor.residual?;
-    if monitor.pressed(now, ruled, settings).is_none() {
+    if monitor.pressed(now, ruled).is_none() {
         if !class.is_flood() {
             return None;
         }
-        if !rest.matters(settings) {
+        if !rest.matters() {
             return Some(format!(
                 "no rule covers {} of the followed SYNs that fail ({}); {} and {} call for cookies",
                 short(rest.flows as f64),
                 percent(rest.share),
-                settings.residual_flows,
-                percent(settings.residual_share),
+                RESIDUAL_FLOWS,
+                percent(RESIDUAL_SHARE),
             ));
         }
     }

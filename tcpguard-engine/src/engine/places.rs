@@ -7,6 +7,7 @@ use super::rollup::Member;
 use crate::evidence::Assessment;
 use crate::incident::{NOTIFY_GROWTH, Opening};
 use crate::monitor::{ListenerMonitor, Suspect};
+use crate::policy::source::SOURCES_PER_INCIDENT;
 use crate::signal::Signal;
 use crate::{Command, Listener, ListenerId, Severity, Timestamp, VerdictLine};
 
@@ -68,7 +69,7 @@ impl Engine {
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let Some(mut incident) = monitor.incident.take() else { return };
         let signal = Signal::named(&report.signal).unwrap_or(Signal::Fast);
-        let moment = monitor.moment(now, self.settings.of(monitor.listener));
+        let moment = monitor.moment(now);
         let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
         let alarm = (!report.class.is_pressure()).then_some(suspect);
         let opening = Opening {
@@ -94,7 +95,7 @@ impl Engine {
         self.roll_up(now, id, alarm, opening, &verdict);
         let Some(rolled) = &mut self.rolled else { return };
         // A rule that acts goes on acting, as far as an incident may have so many rules.
-        let (number, most) = (rolled.incident.id(), self.settings.common.sources_per_incident);
+        let (number, most) = (rolled.incident.id(), SOURCES_PER_INCIDENT);
         for wanted in incident.take_wanted(0) {
             let matcher = wanted.matcher;
             if rolled.incident.take_over(wanted, most) {
@@ -140,7 +141,7 @@ impl Engine {
             monitor.rolled = None;
             // The time before is reported elsewhere.
             let alarm = Suspect { since: now, from: now, ..alarm };
-            let settings = self.settings.of(monitor.listener);
+            let settings = &self.settings.common;
             let opening = monitor.opening(number, &alarm, &verdict.evidence, settings);
             self.open(now, id, opening, &verdict);
         }

@@ -8,10 +8,11 @@ use crate::evidence::{Assessment, flash_crowd_line, overload_line};
 use crate::host::News;
 use crate::monitor::ListenerMonitor;
 use crate::policy::clean_age;
+use crate::sample::POLL;
 use crate::signal::PressureKind;
 use crate::words::span;
 use crate::{
-    CleanUp, Command, Evidence, IncidentReport, ListenerId, ListenerKind, Mode, Settings, Timestamp,
+    CleanUp, Command, Evidence, IncidentReport, ListenerId, ListenerKind, Mode, Timestamp,
 };
 
 /// An entry of which no SYN is recorded is given so long where all are: a record is there before the stack has the SYN,
@@ -42,7 +43,7 @@ impl Engine {
             }
             let place = self.free_place();
             let Some(monitor) = self.monitors.get(&id) else { continue };
-            let (settings, evidence) = (self.settings.of(monitor.listener), &assessment.evidence);
+            let (settings, evidence) = (&self.settings.common, &assessment.evidence);
             let number = place.unwrap_or_default();
             let opening =
                 monitor.opening_of_pressure(now, number, pressure_kind, evidence, settings);
@@ -55,8 +56,7 @@ impl Engine {
 
     fn assess_pressure(&self, id: ListenerId, pressure_kind: PressureKind) -> Assessment {
         let monitor = &self.monitors[&id];
-        let settings = self.settings.of(monitor.listener);
-        let completion = monitor.completion(settings).unwrap_or(0.0);
+        let completion = monitor.completion().unwrap_or(0.0);
         let (sources_estimate, syns_per_source) = monitor.sources().unwrap_or_default();
         let evidence = Evidence {
             completion,
@@ -72,7 +72,7 @@ impl Engine {
         };
         // As sure as it is that these are real clients.
         let mut assessment = Assessment::of_counters(line, completion, evidence);
-        assessment.moment = Some(monitor.moment(self.now, settings));
+        assessment.moment = Some(monitor.moment(self.now));
         assessment
     }
 
@@ -100,7 +100,7 @@ impl Engine {
                 News::None => {}
             }
         }
-        self.commands.extend(self.host.orders(&self.settings.common));
+        self.commands.extend(self.host.orders());
         self.clean_evaded(now);
     }
 
@@ -111,20 +111,18 @@ impl Engine {
             return;
         }
         let is_full = |monitor: &&ListenerMonitor| {
-            let settings = self.settings.of(monitor.listener);
             monitor.kind == ListenerKind::Local
-                && monitor.is_queue_full(now, settings)
-                && due(now, monitor.cleaned, settings.poll * 2, settings.poll)
+                && monitor.is_queue_full(now)
+                && due(now, monitor.cleaned, POLL * 2, POLL)
         };
         let full = self.monitors.values().filter(is_full).map(|monitor| monitor.id);
         for listener in full.take(CLEANED_AT_ONCE).collect::<Vec<_>>() {
             let Some(monitor) = self.monitors.get_mut(&listener) else { continue };
-            let settings = self.settings.of(monitor.listener);
             let clean_up = CleanUp {
                 signatures: Vec::new(),
                 sources: Vec::new(),
                 answered_before: now,
-                older_than: unread_age(monitor, self.sample_shift, settings),
+                older_than: unread_age(monitor, self.sample_shift),
                 everybody_before: Timestamp::default(),
             };
             let limit = CLEAN_LIMIT;
@@ -143,8 +141,8 @@ impl Engine {
 /// read is recorded, that is known soon. It is not where the agent follows a sample of `1 / 2^sample_shift`, nor where
 /// many are dropped or answered, so that CPUs follow fewer by themselves
 /// ([`tcpguard_common::abi::Pace`]): there a client must have had time for its handshake.
-fn unread_age(monitor: &ListenerMonitor, sample_shift: u8, settings: &Settings) -> Duration {
-    let age = clean_age(monitor.rtt(settings));
+fn unread_age(monitor: &ListenerMonitor, sample_shift: u8) -> Duration {
+    let age = clean_age(monitor.rtt());
     let lately = monitor.window.last(age);
     let thinned = monitor.ladder.keeps_syns_away() || lately.cookies_sent + lately.dropped > 0;
     if sample_shift == 0 && !thinned { RECORDED } else { age }
@@ -159,8 +157,7 @@ mod tests {
     /// The naive way asks the sample alone, and resets distant clients of which the SYN was not recorded.
     #[test]
     fn where_a_mitigation_thins_the_record_a_client_has_time_for_its_handshake() {
-        let settings = Settings::default();
-        let (poll, now) = (settings.poll, Timestamp::from_millis(10_000));
+        let (poll, now) = (POLL, Timestamp::from_millis(10_000));
         let sample = ListenerSample {
             id: ListenerId(0),
             listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 },
@@ -170,11 +167,10 @@ mod tests {
             distinct_sources: 0,
         };
         let monitor = ListenerMonitor::new(&sample);
-        let age =
-            |monitor: &ListenerMonitor, sample_shift| unread_age(monitor, sample_shift, &settings);
+        let age = unread_age;
         assert_eq!([0, 1].map(|shift| age(&monitor, shift)), [RECORDED, Duration::from_secs(3)]);
         let mut stepped = monitor.clone();
-        stepped.ladder.adopt(now, Mitigation::Cookies, 0, settings.quiet);
+        stepped.ladder.adopt(now, Mitigation::Cookies, 0, Duration::from_secs(30));
         assert_eq!(age(&stepped, 0), Duration::from_secs(3));
         // It was left a moment ago.
         for (cookies_sent, dropped) in [(100, 0), (0, 100)] {

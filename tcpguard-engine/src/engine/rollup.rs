@@ -12,6 +12,7 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 use super::{Engine, held_back};
 use crate::evidence::Assessment;
 use crate::incident::{Incident, Opening};
+use crate::monitor::alert_window::ALERT_WINDOW;
 use crate::monitor::{ListenerMonitor, Rolled, Shared, Suspect};
 use crate::rules::Entry;
 use crate::window::Tick;
@@ -182,7 +183,7 @@ impl Engine {
         monitor.reset_signals();
         monitor.failing_over = Some(now);
         if rolled.class.is_flood() {
-            monitor.arm(now + self.settings.common.alert_window, signatures);
+            monitor.arm(now + ALERT_WINDOW, signatures);
             monitor.ladder.forgive();
         }
         monitor.residual = None;
@@ -198,7 +199,7 @@ impl Engine {
         // Where an incident goes on in which these rules acted, it asks for them by itself.
         let signatures = self.harmless_signatures();
         if !signatures.is_empty() {
-            let until = now + self.settings.common.alert_window;
+            let until = now + ALERT_WINDOW;
             for monitor in self.monitors.values_mut().filter(|monitor| monitor.shares_rules()) {
                 monitor.arm(until, signatures.clone());
             }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use crate::routes::{About, questions};
+use crate::sample::POLL;
 use crate::{Command, Flows, ListenerId, Route, RouteQuestion, Timestamp};
 
 /// Number of questions from which those about the other listeners wait for the next inspection. A listener
@@ -45,8 +46,7 @@ impl Engine {
                 break;
             }
             let Some(monitor) = self.monitors.get_mut(&id) else { continue };
-            let poll = self.settings.of(monitor.listener).poll;
-            let about = questions(now, id, flows.of(id, |state| state), poll);
+            let about = questions(now, id, flows.of(id, |state| state), POLL);
             let unanswered = about.iter().filter(|one| one.about == About::Unanswered).count();
             monitor.ask_routes(now, unanswered);
             asked.extend(about);

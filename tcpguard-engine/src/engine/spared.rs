@@ -9,6 +9,7 @@
 use super::Engine;
 use crate::monitor::Shared;
 use crate::rules::MOSTLY;
+use crate::rules::meter::COMPLETED_SHARE;
 use crate::{Command, ListenerId, Mode, Timestamp};
 
 impl Engine {
@@ -19,22 +20,21 @@ impl Engine {
         let mut rules =
             self.rule_table.signatures_of(ListenerId::HOST).filter(|_| enforced).peekable();
         let acts = rules.peek().is_some();
-        let hits_clients = rules.any(|entry| entry.hits_clients(now, &self.settings.common));
+        let hits_clients = rules.any(|entry| entry.hits_clients(now));
         let mut changed = Vec::new();
         for monitor in self.monitors.values_mut() {
-            let settings = self.settings.of(monitor.listener);
             // A listener's own rule shows by itself which clients it hits.
             let is_harmful = || {
                 hits_clients
                     && self.rule_table.signatures_of(monitor.id).next().is_none()
-                    && monitor.loses_clients(settings.completed_share, settings)
+                    && monitor.loses_clients(COMPLETED_SHARE)
             };
-            let is_answered = || monitor.is_answered(now, self.saturated, settings);
+            let is_answered = || monitor.is_answered(now, self.saturated);
             let shared = match monitor.shared {
                 _ if !acts => Shared::Alike,
                 Shared::Sparing if is_answered() || !monitor.handshakes_failed() => Shared::Sparing,
                 _ if !is_harmful() => Shared::Alike,
-                _ if is_answered() || monitor.loses_clients(MOSTLY, settings) => Shared::Sparing,
+                _ if is_answered() || monitor.loses_clients(MOSTLY) => Shared::Sparing,
                 _ => Shared::Harmful,
             };
             let spared = shared == Shared::Sparing;

@@ -6,14 +6,16 @@ use super::asking::ask_for_rules;
 use super::lifecycle::{COUNTED, Inspection, Judged};
 use super::rollup::signature;
 use super::upkeep::CALM;
+use crate::evidence::gate::{DISTINCT_MIN, EVIDENCE_FLOWS, SINGLETON_SHARE};
 use crate::evidence::{
     Assessment, Background, Cohort, Missing, Novelty, Reach, Regulars, Surge, assess,
 };
 use crate::learned::{Clients, JoinedClients};
 use crate::monitor::{ListenerMonitor, Residual, Shared};
 use crate::policy::Grounds;
+use crate::rules::recurrence::RULE_TTL;
 use crate::window::Sums;
-use crate::{IncidentClass, KnownClients, ListenerId, Mitigation, Settings, Timestamp};
+use crate::{IncidentClass, KnownClients, ListenerId, Mitigation, Timestamp};
 
 /// Number of listeners with few failing handshakes from which they are judged together. Eight under the
 /// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing
@@ -35,12 +37,12 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Returns whether its verdict is one on these flows, which are among its own; `None` while that is not known.
-    pub fn speaks_for(&self, cohort: &Cohort, settings: &Settings) -> Option<bool> {
+    /// Whether its verdict is one on these flows, which are among its own; `None` while that is not known.
+    pub fn speaks_for(&self, cohort: &Cohort) -> Option<bool> {
         if self.listeners < TOGETHER {
             return Some(false);
         }
-        self.all.speaks_for(cohort, settings)
+        self.all.speaks_for(cohort)
     }
 
     /// The verdict without the handshakes that clients reset.
@@ -82,7 +84,7 @@ impl Engine {
         self.fill_places(now, |engine, id| {
             let inspection = inspections.iter().find(|inspection| inspection.id == id)?;
             let pool = pool.as_ref().filter(|pool| {
-                let speaks = || pool.speaks_for(&inspection.cohort, &engine.settings.common);
+                let speaks = || pool.speaks_for(&inspection.cohort);
                 engine.is_thin(inspection) && speaks() == Some(true)
             });
             Some(match (pool, &inspection.own) {
@@ -143,10 +145,9 @@ impl Engine {
         cohort: &Cohort,
         known: &dyn KnownClients,
     ) -> Assessment {
-        let settings = &self.settings.common;
         let monitors =
             || inspections.iter().filter_map(|inspection| self.monitors.get(&inspection.id));
-        let recent = Sums::beside(monitors().map(|monitor| monitor.recent(self.now, settings)));
+        let recent = Sums::beside(monitors().map(|monitor| monitor.recent(self.now)));
         let seconds: Vec<[Sums; Surge::LASTING]> =
             monitors().map(|monitor| monitor.window.seconds(self.now)).collect();
         let seconds =
@@ -162,13 +163,13 @@ impl Engine {
             natural_share,
             failing_share: counted
                 .then(|| recent.failures() as f64 / recent.attempts.max(1) as f64),
-            novelty: Novelty::of(cohort, &self.networks, natural_share, settings),
-            surge: Surge::of(&seconds, baseline, settings),
+            novelty: Novelty::of(cohort, &self.networks, natural_share),
+            surge: Surge::of(&seconds, baseline),
             clients_missing: Missing::of(&recent, completed),
             regulars: Regulars::of(cohort, clients, known, &recent, baseline),
-            reach: Reach::of(cohort, None, settings.distinct_min),
+            reach: Reach::of(cohort, None, DISTINCT_MIN),
         };
-        let mut assessment = assess(cohort, clients, background, settings);
+        let mut assessment = assess(cohort, clients, background);
         let evidence = &mut assessment.evidence;
         if recent.attempts > 0 {
             evidence.completion = (recent.completed as f64 / recent.attempts as f64).min(1.0);
@@ -180,7 +181,7 @@ impl Engine {
             syns += sources as f64 * each;
         }
         // Spoofed sources differ from listener to listener; those of a few hosts are the same at every listener.
-        let differ = evidence.singleton_share >= settings.singleton_share;
+        let differ = evidence.singleton_share >= SINGLETON_SHARE;
         evidence.sources_estimate = if differ { all } else { most };
         evidence.syns_per_source = (syns / evidence.sources_estimate.max(1) as f64).max(1.0);
         if self.one_sided || most_of(monitors(), ListenerMonitor::is_unsure) {
@@ -212,7 +213,7 @@ impl Engine {
         pool: &Pool,
         known: &dyn KnownClients,
     ) {
-        if pool.cohort.failing.len() < self.settings.common.evidence_flows {
+        if pool.cohort.failing.len() < EVIDENCE_FLOWS {
             return;
         }
         let members: Vec<&Inspection> =
@@ -290,9 +291,8 @@ impl Engine {
         pool: &Pool,
         known: &dyn KnownClients,
     ) -> Vec<Option<IncidentClass>> {
-        let settings = &self.settings.common;
         let apart = |inspection: &&Inspection| {
-            let is_part = pool.all.speaks_for(&inspection.cohort, settings) == Some(true);
+            let is_part = pool.all.speaks_for(&inspection.cohort) == Some(true);
             (pool.all.class.is_flood() && !is_part).then(|| match self.is_thin(inspection) {
                 true => IncidentClass::HandshakeDegraded,
                 false => self.assess(inspection.id, &inspection.cohort, Some(known)).class,
@@ -303,7 +303,7 @@ impl Engine {
 
     /// The incident of the host takes over the rules for every listener of an earlier run.
     fn take_over_shared(&mut self) {
-        let ttl = self.settings.common.rule_ttl;
+        let ttl = RULE_TTL;
         let Some(rolled) = &mut self.rolled else { return };
         if !rolled.incident.class().is_flood() {
             return;

@@ -4,6 +4,7 @@
 use ipnet::IpNet;
 
 use super::Engine;
+use crate::monitor::alert_window::ALERT_WINDOW;
 use crate::rules::Entry;
 use crate::{
     Limits, ListenerId, Matcher, RemovedRule, RequestError, Response, RuleId, RuleReport, Severity,
@@ -76,7 +77,7 @@ impl Engine {
 
     /// Incidents ask again for the rules that an operator removed, if the evidence does.
     pub(super) fn take_up_removed(&mut self, now: Timestamp) {
-        let until = now + self.settings.common.alert_window;
+        let until = now + ALERT_WINDOW;
         self.monitors.values_mut().for_each(|monitor| monitor.take_up(until, None));
         if let Some(rolled) = &mut self.rolled {
             rolled.incident.take_up(None);

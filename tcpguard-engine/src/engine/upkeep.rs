@@ -12,7 +12,9 @@ use crate::incident::{Incident, Instead};
 use crate::ladder::Newest;
 use crate::monitor::ListenerMonitor;
 use crate::policy::{COOKIES_LEFT, clean_age, in_words};
+use crate::rules::meter::COMPLETED_WINDOW;
 use crate::rules::{Change, Entry, Life, RuleTable, Wanted, plan};
+use crate::sample::POLL;
 use crate::{
     CleanUp, Command, IncidentReport, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin,
     RuleId, Severity, Timestamp,
@@ -84,8 +86,7 @@ impl Engine {
             && let Some(id) = self.alerts_for(wanted.incident)
             && let Some(monitor) = self.monitors.get_mut(&id)
         {
-            let settings = self.settings.of(monitor.listener);
-            monitor.try_out(now, Newest::Rule(wanted.matcher), settings);
+            monitor.try_out(now, Newest::Rule(wanted.matcher));
         }
         let Some(rule) = rule else {
             self.note(now, wanted.incident, "no rule: all rule slots are taken".to_owned());
@@ -201,40 +202,36 @@ impl Engine {
     /// Has incidents ask again for rules that made way for clients, where nothing replaces them.
     fn reclaim_yielded(&mut self, now: Timestamp) {
         for monitor in self.monitors.values_mut() {
-            let settings = self.settings.of(monitor.listener);
-            if monitor.incident.is_none() || monitor.is_answered(now, self.saturated, settings) {
+            if monitor.incident.is_none() || monitor.is_answered(now, self.saturated) {
                 continue;
             }
-            let unanswered = monitor.window.last(settings.poll).unanswered > 0;
+            let unanswered = monitor.window.last(POLL).unanswered > 0;
             monitor.incident.iter_mut().for_each(|incident| incident.reclaim(unanswered));
         }
         let Some(rolled) = &mut self.rolled else { return };
         let failing: Vec<&ListenerMonitor> =
             rolled.failing().filter_map(|id| self.monitors.get(&id)).collect();
-        let is_answered = |monitor: &&ListenerMonitor| {
-            monitor.is_answered(now, self.saturated, self.settings.of(monitor.listener))
-        };
+        let is_answered = |monitor: &&ListenerMonitor| monitor.is_answered(now, self.saturated);
         if failing.iter().all(is_answered) {
             return;
         }
-        let poll = self.settings.common.poll;
-        let unanswered = failing.iter().any(|monitor| monitor.window.last(poll).unanswered > 0);
+        let unanswered = failing.iter().any(|monitor| monitor.window.last(POLL).unanswered > 0);
         rolled.incident.reclaim(unanswered);
     }
 
     /// The replacement for a rule that drops many SYNs of clients, should it go; `None` where there is none,
     /// or it drops none.
     fn instead_of(&self, now: Timestamp, entry: &Entry) -> Option<Instead> {
-        let (settings, matcher) = (&self.settings.common, &entry.rule.matcher);
+        let matcher = &entry.rule.matcher;
         // Where rules only count, clients are answered anyway.
         let enforced = self.mode == Mode::Enforce;
-        if entry.is_harmful(now, settings) && (!enforced || self.is_answered(now, matcher)) {
+        if entry.is_harmful(now) && (!enforced || self.is_answered(now, matcher)) {
             return Some(Instead::Cookies);
         }
-        if !entry.hits_mostly_clients(now, settings) {
+        if !entry.hits_mostly_clients(now) {
             return None;
         }
-        let span = settings.completed_window;
+        let span = COMPLETED_WINDOW;
         let served = |monitor: &ListenerMonitor| monitor.window.last(span).unanswered == 0;
         self.concerned(matcher).all(served).then_some(Instead::Nothing)
     }
@@ -260,9 +257,7 @@ impl Engine {
         }
         let mut concerned = self.concerned(matcher).peekable();
         concerned.peek().is_some()
-            && concerned.all(|monitor| {
-                monitor.is_answered(now, self.saturated, self.settings.of(monitor.listener))
-            })
+            && concerned.all(|monitor| monitor.is_answered(now, self.saturated))
     }
 
     /// Counts the completed handshakes of retransmitted SYNs that signature rules have let pass.
@@ -342,7 +337,7 @@ impl Engine {
 
     /// Follows as many flows as can be followed.
     pub(super) fn adapt_sampling(&mut self, now: Timestamp, syn_rate: f64, shift: u8) {
-        if let Some(shift) = self.sampling.poll(now, syn_rate, shift, &self.settings.common) {
+        if let Some(shift) = self.sampling.poll(now, syn_rate, shift) {
             self.command_once(Command::SetSampling { shift });
         }
     }
@@ -395,7 +390,7 @@ impl Engine {
                 signatures: rules().filter_map(signature).collect(),
                 sources: sources.collect(),
                 answered_before,
-                older_than: clean_age(monitor.rtt(self.settings.of(monitor.listener))),
+                older_than: clean_age(monitor.rtt()),
                 everybody_before,
             };
             let limit = CLEAN_LIMIT;
@@ -409,16 +404,15 @@ impl Engine {
         if monitor.kind != ListenerKind::Local {
             return false;
         }
-        let poll = self.settings.of(monitor.listener).poll;
         let (ruled, stepped) = acting_since(monitor, &self.rule_table);
         let Some(newest) = ruled.max(stepped).filter(|_| monitor.class().is_some()) else {
-            return monitor.turns_clients_away(now) && due(now, monitor.cleaned, BUSY, poll);
+            return monitor.turns_clients_away(now) && due(now, monitor.cleaned, BUSY, POLL);
         };
         let since = newest.max(self.enforced);
         let empty = monitor.half_open().is_some_and(|(half_open, _)| half_open == 0)
             && monitor.counted > since;
-        let pace = if now.since(since) < URGENT { poll } else { BUSY };
-        !empty && due(now, monitor.cleaned, pace, poll)
+        let pace = if now.since(since) < URGENT { POLL } else { BUSY };
+        !empty && due(now, monitor.cleaned, pace, POLL)
     }
 
     /// Asks for the length of SYN queues.
@@ -429,9 +423,8 @@ impl Engine {
             false => self.pace(now, monitor),
         };
         let Some(pace) = local.map(pace).min() else { return };
-        let poll = self.settings.common.poll;
-        let pace = if self.uncounted { poll } else { pace };
-        if due(now, self.counted, pace, poll) {
+        let pace = if self.uncounted { POLL } else { pace };
+        if due(now, self.counted, pace, POLL) {
             self.counted = now;
             self.command_once(Command::CountHalfOpen);
         }
@@ -439,13 +432,12 @@ impl Engine {
 
     /// Asks for the sampled flows.
     pub(super) fn ask_for_flows(&mut self, now: Timestamp) {
-        let poll = self.settings.common.poll;
         let pace = |monitor: &ListenerMonitor| match monitor.asks_for_routes(now) {
-            true => poll,
+            true => POLL,
             false => self.pace(now, monitor),
         };
         let Some(pace) = self.monitors.values().map(pace).min() else { return };
-        if due(now, self.inspected, pace, poll) {
+        if due(now, self.inspected, pace, POLL) {
             self.inspected = now;
             self.command_once(Command::InspectFlows);
         }
@@ -453,13 +445,12 @@ impl Engine {
 
     /// Interval between inspections of a listener. A young incident is inspected at every poll.
     fn pace(&self, now: Timestamp, monitor: &ListenerMonitor) -> Duration {
-        let settings = self.settings.of(monitor.listener);
         match monitor.alarmed() {
-            Some(alarmed) if now.since(alarmed) < URGENT => settings.poll,
+            Some(alarmed) if now.since(alarmed) < URGENT => POLL,
             Some(_) => BUSY,
-            None if monitor.is_suspicious() => settings.poll,
-            None if monitor.needs_rtt(settings) || monitor.is_evaded() => BUSY,
-            None if monitor.is_queue_full(now, settings) => BUSY,
+            None if monitor.is_suspicious() => POLL,
+            None if monitor.needs_rtt() || monitor.is_evaded() => BUSY,
+            None if monitor.is_queue_full(now) => BUSY,
             None => CALM,
         }
     }

@@ -43,9 +43,7 @@ impl Engine {
     /// Returns whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
     pub fn is_at_rest(&self) -> bool {
         let calm = |monitor: &ListenerMonitor| {
-            monitor.incident.is_none()
-                && !monitor.is_suspicious()
-                && !monitor.overloaded(self.settings.of(monitor.listener))
+            monitor.incident.is_none() && !monitor.is_suspicious() && !monitor.overloaded()
         };
         self.monitors.values().all(calm)
             && self.host.incidents().next().is_none()
@@ -82,13 +80,13 @@ impl Engine {
 
     fn listener_report(&self, monitor: &ListenerMonitor) -> ListenerReport {
         let (completed_rate, dropped_rate, cookie_rate) = monitor.other_rates();
-        let settings = self.settings.of(monitor.listener);
+        let settings = &self.settings.common;
         let (ruled, stepped) = acting_since(monitor, &self.rule_table);
         let acting = ruled.max(stepped).filter(|_| self.mode == Mode::Enforce);
         let keeps_away = acting.is_some_and(|newest| {
             !monitor.is_overrun(self.now, newest.max(self.enforced), settings)
         });
-        let overloaded = monitor.overloaded(settings)
+        let overloaded = monitor.overloaded()
             || monitor
                 .incident
                 .as_deref()
@@ -99,7 +97,7 @@ impl Engine {
             Some(_) if keeps_away => ListenerState::Mitigating,
             Some(class) if !class.is_pressure() => ListenerState::Attacked,
             _ if monitor.is_suspicious() || monitor.is_evaded() => ListenerState::Suspect,
-            _ if monitor.is_queue_full(self.now, settings) => ListenerState::Suspect,
+            _ if monitor.is_queue_full(self.now) => ListenerState::Suspect,
             _ => ListenerState::Ok,
         };
         ListenerReport {

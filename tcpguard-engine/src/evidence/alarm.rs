@@ -1,6 +1,17 @@
 //! The cause of an alarm, with its arithmetic, in words.
 
+use crate::sample::POLL;
 use crate::signal::Signal;
+use crate::signal::fast::{FAST_POLLS, FAST_SHARE};
+use crate::signal::host::{
+    BEYOND_RATE, REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS,
+    SCAN_PORTS_LIKELY,
+};
+use crate::signal::occupancy::{OCCUPANCY_ON, OCCUPANCY_POLLS};
+use crate::signal::pressure::{
+    FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, OVERLOAD_POLLS,
+};
+use crate::signal::slow::FAILURE_SHARE;
 use crate::words::{percent, short, span};
 use crate::{Evidence, Moment, Settings, Statistics};
 
@@ -17,10 +28,8 @@ pub(crate) fn alarm(
     match signal {
         Signal::Fast => fast(now, settings),
         Signal::Slow => slow(now, settings),
-        Signal::Occupancy => {
-            occupancy(now, known.queues.map_or(0, |queues| queues.backlog), settings)
-        }
-        Signal::AcceptQueue => accept_queue(&known, settings),
+        Signal::Occupancy => occupancy(now, known.queues.map_or(0, |queues| queues.backlog)),
+        Signal::AcceptQueue => accept_queue(&known),
         Signal::SynRate => {
             let rate = known.counts.per_second(known.counts.syns);
             format!(
@@ -28,11 +37,11 @@ pub(crate) fn alarm(
                  {} of the handshakes complete ({} are needed)",
                 short(rate),
                 short(now.baseline_syn_rate),
-                settings.flash_crowd_factor,
-                short(settings.flash_crowd_floor),
-                span(settings.poll * settings.flash_crowd_polls),
+                FLASH_CROWD_FACTOR,
+                short(FLASH_CROWD_FLOOR),
+                span(POLL * FLASH_CROWD_POLLS),
                 percent(evidence.completion),
-                percent(settings.flash_crowd_served),
+                percent(FLASH_CROWD_SERVED),
             )
         }
         Signal::PortScan => format!(
@@ -40,17 +49,17 @@ pub(crate) fn alarm(
              {} addresses are a scan, and {} ports are where the source completes hardly a handshake",
             evidence.ports_tried,
             evidence.addresses_tried,
-            settings.scan_ports,
-            settings.scan_addresses,
-            settings.scan_ports_likely,
+            SCAN_PORTS,
+            SCAN_ADDRESSES,
+            SCAN_PORTS_LIKELY,
         ),
         Signal::UnsolicitedReplies => format!(
             "{} answers a second to no SYN of this host; {}/s and {} of all answers, in {} polls running, \
              are a reflection",
             short(evidence.unsolicited_rate),
-            short(settings.reflection_rate),
-            percent(settings.reflection_share),
-            settings.reflection_polls,
+            short(REFLECTION_RATE),
+            percent(REFLECTION_SHARE),
+            REFLECTION_POLLS,
         ),
         Signal::ClosedPorts => format!(
             "{} SYNs a second to ports at which nothing listens, which the stack refuses or the guard \
@@ -63,7 +72,7 @@ pub(crate) fn alarm(
              {}/s together are a flood",
             short(evidence.beyond_rate),
             short(evidence.beyond_dropped_rate),
-            short(settings.beyond_rate),
+            short(BEYOND_RATE),
         ),
     }
 }
@@ -79,8 +88,8 @@ fn fast(now: &Statistics, settings: &Settings) -> String {
         percent(share),
         now.fast_polls,
         settings.fast_failures,
-        percent(settings.fast_share),
-        settings.fast_polls,
+        percent(FAST_SHARE),
+        FAST_POLLS,
     )
 }
 
@@ -95,11 +104,11 @@ fn slow(now: &Statistics, settings: &Settings) -> String {
         now.natural_rate,
         now.dispersion,
         settings.failure_floor,
-        percent(settings.failure_share),
+        percent(FAILURE_SHARE),
     )
 }
 
-fn occupancy(now: &Statistics, backlog: u32, settings: &Settings) -> String {
+fn occupancy(now: &Statistics, backlog: u32) -> String {
     let Some(queue) = now.occupancy else {
         return "handshakes that fail hold too much of the SYN queue".to_owned();
     };
@@ -112,13 +121,13 @@ fn occupancy(now: &Statistics, backlog: u32, settings: &Settings) -> String {
         queue.of_a_minute.max(0.0),
         queue.going_on.max(0.0),
         queue.limit,
-        percent(settings.occupancy_on),
-        settings.occupancy_polls,
+        percent(OCCUPANCY_ON),
+        OCCUPANCY_POLLS,
     )
 }
 
-fn accept_queue(known: &Moment, settings: &Settings) -> String {
-    let held = span(settings.poll * settings.overload_polls);
+fn accept_queue(known: &Moment) -> String {
+    let held = span(POLL * OVERLOAD_POLLS);
     match known.queues {
         Some(queues) => format!(
             "the accept queue was full for {held}: {} connections wait for the application, {} may",

@@ -14,8 +14,10 @@ use super::sources::{Sources, top_network};
 use super::surge::Surge;
 use super::ttl::Ttls;
 use super::verdict::{VerdictLine, verdict};
+use crate::evidence::retransmissions::RETRANSMIT_SHARE;
+use crate::evidence::verdict::INDICATORS_ATTACK;
 use crate::learned::KnownFingerprints;
-use crate::{Evidence, IncidentClass, Moment, Settings};
+use crate::{Evidence, IncidentClass, Moment};
 
 /// The assessment of the failing flows.
 #[derive(Clone, Debug)]
@@ -117,16 +119,15 @@ pub(crate) fn assess(
     cohort: &Cohort,
     clients: &dyn KnownFingerprints,
     background: Background,
-    settings: &Settings,
 ) -> Assessment {
     let completed: u64 = cohort.completed.iter().map(|(.., weight)| weight).sum();
     let all = cohort.weight() + completed;
     let sources = Sources::of(&cohort.failing, background.natural_share * all as f64);
     let ttls = Ttls::of(&cohort.failing);
-    let (signature, signatures) = choose(cohort, clients, settings).unzip();
-    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, &background, settings);
+    let (signature, signatures) = choose(cohort, clients).unzip();
+    let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, &background);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
-    let lines = verdict(&gate, &sources, &background.regulars, settings);
+    let lines = verdict(&gate, &sources, &background.regulars);
     let evidence = Evidence {
         failing_flows: cohort.weight(),
         singleton_share: sources.singletons,
@@ -152,7 +153,7 @@ pub(crate) fn assess(
         gate: gate.count(),
         signs: gate.signs(),
         unanimous: gate.unanimous(),
-        provisional: gate.signs() >= settings.indicators_attack
+        provisional: gate.signs() >= INDICATORS_ATTACK
             && (gate.looks_like_a_path() || gate.may_be_clients())
             && gate.no_retransmission.is_none(),
         retransmitted: gate.no_retransmission == Some(false),
@@ -162,7 +163,7 @@ pub(crate) fn assess(
         top_source_excess: sources.top_excess(),
         top_source_retransmitted: top_source.is_some_and(|net| {
             let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
-            retransmitted_share(from_there).is_some_and(|share| share > settings.retransmit_share)
+            retransmitted_share(from_there).is_some_and(|share| share > RETRANSMIT_SHARE)
         }),
     }
 }
@@ -189,7 +190,7 @@ mod tests {
         let top = (0..72).map(|n| failing(Ipv4Addr::new(198, 51, 100, 7), n < of_top));
         let others = (0..28).map(|n| failing(Ipv4Addr::new(192, 0, 2, n as u8), n < of_others));
         let cohort = Cohort { failing: top.chain(others).collect(), ..Cohort::default() };
-        assess(&cohort, &Clients::default(), Background::default(), &Settings::default())
+        assess(&cohort, &Clients::default(), Background::default())
     }
 
     #[test]

@@ -6,10 +6,25 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::abi::Fingerprint;
 
+use crate::constants::constants;
 use crate::drawn::one_in;
+use crate::evidence::gate::DISTINCT_MIN;
 use crate::learned::Admitted;
+use crate::sample::POLL;
 use crate::window::LIFE;
-use crate::{Flow, FlowState, Settings, Timestamp};
+use crate::{Flow, FlowState, Timestamp};
+
+constants! {
+    /// How far back failing handshakes are looked at.
+    pub(crate) const EVIDENCE_WINDOW: Duration = 8 Seconds in 4..=63,
+        "Weighed against enough of them at 10 SYN/s (80), and against mixing the flood with \
+         what came before it. 63 s is how long the kernel keeps a half-open handshake \
+         (tcp_synack_retries = 5).";
+
+    /// Age at which a real client has tried again.
+    pub(crate) const RETRANSMIT_AGE: Duration = 1500 Milliseconds in 1100..=10_000,
+        "RFC 6298 §2.1: 1 s; and half a second for slack and the way here.";
+}
 
 /// Failing flows looked at, of one listener or of several together; of more, a part is drawn. Shares keep a
 /// standard error below 0.6 %, and the eight masks cost milliseconds, not tenths of a second.
@@ -74,30 +89,29 @@ impl Cohort {
         rtt: Duration,
         mature: Duration,
         onset: Timestamp,
-        settings: &Settings,
     ) -> Self {
         let age = |flow: &Flow| now.since(flow.syn_at);
         let failed =
             |flow: &Flow| !matches!(flow.state, FlowState::Completed | FlowState::Acknowledged);
         let within = |window| move |flow: &Flow| age(flow) <= window;
-        let dense = flows.clone().filter(within(settings.evidence_window)).filter(failed).count();
-        let slow = dense < 2 * settings.distinct_min;
+        let dense = flows.clone().filter(within(EVIDENCE_WINDOW)).filter(failed).count();
+        let slow = dense < 2 * DISTINCT_MIN;
         // Where the last seconds hold too few, as far back as a half-open handshake lives: a flood that fills a
         // small queue within a minute need not be faster. But no further than it may have begun, or fifty SYNs
         // would be lost among the lost clients of a minute.
-        let slowly = LIFE.min(now.since(onset)).max(settings.evidence_window);
-        let reach = if slow { slowly } else { settings.evidence_window };
+        let slowly = LIFE.min(now.since(onset)).max(EVIDENCE_WINDOW);
+        let reach = if slow { slowly } else { EVIDENCE_WINDOW };
         let recent = within(reach);
         let older = |limit| move |flow: &Flow| age(flow) >= limit;
         let all = || flows.clone().filter(recent).filter(failed);
 
         let old = all().filter(older(mature)).count();
-        let any = all().filter(older(settings.poll)).count();
-        let enough = old >= settings.distinct_min && old * 2 >= any;
-        let (limit, count) = if enough { (mature, old) } else { (settings.poll, any) };
+        let any = all().filter(older(POLL)).count();
+        let enough = old >= DISTINCT_MIN && old * 2 >= any;
+        let (limit, count) = if enough { (mature, old) } else { (POLL, any) };
         let step = count.div_ceil(EXAMINED).max(1);
-        let judge = Judge { now, rtt, onset, again: settings.retransmit_age };
-        let judged = (now - settings.retransmit_age).since(onset.max(now - reach));
+        let judge = Judge { now, rtt, onset, again: RETRANSMIT_AGE };
+        let judged = (now - RETRANSMIT_AGE).since(onset.max(now - reach));
         let times = || all().filter(older(limit)).map(|flow| flow.syn_at);
         let span = times().max().unwrap_or_default().since(times().min().unwrap_or_default());
         let failing = one_in(step, all().filter(older(limit)))
@@ -276,8 +290,7 @@ mod tests {
             let onset = NOW - Duration::from_millis(onset_ms);
             let rtt = Duration::from_millis(50);
             let mature = Duration::from_millis(500);
-            let cohort =
-                Cohort::gather(NOW, flows.clone(), rtt, mature, onset, &Settings::default());
+            let cohort = Cohort::gather(NOW, flows.clone(), rtt, mature, onset);
             cohort.failing.iter().filter(|flow| flow.retransmitted.is_some()).count()
         };
         assert_eq!(judged(1000), 0, "too early to say");
@@ -292,8 +305,7 @@ mod tests {
         let failing = |onset| {
             let rtt = Duration::from_millis(50);
             let mature = Duration::from_millis(500);
-            let settings = Settings::default();
-            Cohort::gather(NOW, flows.clone(), rtt, mature, onset, &settings).failing.len()
+            Cohort::gather(NOW, flows.clone(), rtt, mature, onset).failing.len()
         };
         assert_eq!(failing(NOW - Duration::from_secs(1)), 50 + 15, "those of 8 s");
         assert_eq!(failing(NOW - Duration::from_secs(30)), 50 + 59, "it has been on for so long");
@@ -303,7 +315,7 @@ mod tests {
     fn gathered(flows: impl Iterator<Item = Flow> + Clone) -> Cohort {
         let (rtt, mature) = (Duration::from_millis(50), Duration::from_millis(500));
         let onset = NOW - Duration::from_secs(6);
-        Cohort::gather(NOW, flows, rtt, mature, onset, &Settings::default())
+        Cohort::gather(NOW, flows, rtt, mature, onset)
     }
 
     #[test]

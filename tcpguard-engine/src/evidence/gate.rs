@@ -13,7 +13,69 @@ use super::retransmissions::Retransmissions;
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
-use crate::{Indicator, Settings};
+use crate::Indicator;
+use crate::constants::constants;
+use crate::evidence::retransmissions::RETRANSMIT_SHARE;
+
+constants! {
+    /// Failing handshakes looked at below which no verdict is made, while there is time. Half as many
+    /// must speak for a slow alarm.
+    pub(crate) const EVIDENCE_FLOWS: usize = 32 Count in 8..=1024,
+        "At 32 the standard error of a share of one half is 9 %; weighed against floods of \
+         300 SYN/s, which have as many within a poll.";
+
+    /// Handshakes, or sources, below which shares of sources mean nothing.
+    pub(crate) const DISTINCT_MIN: usize = 48 Count in 16..=1024,
+        "At 48 the standard error of a share of 90 % is 4 %; weighed against telling within a \
+         second at 100 SYN/s.";
+
+    /// Share of the failing handshakes from sources seen once, from which sources are drawn at
+    /// random.
+    pub(crate) const SINGLETON_SHARE: f64 = 0.9 Share in 0.5..=1.0,
+        "Of a draw of 1,024 this many are seen once if there are some 10,000 addresses or \
+         more. Weighed against botnets of 3,000.";
+
+    /// Share of the two most frequent TTLs from which the senders are one machine or two.
+    pub(crate) const TTL_SHARE: f64 = 0.8 Share in 0.3..=1.0,
+        "Public captures: two floods had two TTLs each; 239 hosts that answered one of them \
+         showed 48, the two most frequent 21 %.";
+
+    /// Share of TTLs that no real host's packets arrive with, from which they are forged.
+    pub(crate) const TTL_IMPOSSIBLE_SHARE: f64 = 0.3 Share in 0.05..=1.0,
+        "Drawn TTLs are impossible in about half of all cases, those of real hosts never \
+         (hop-count filtering: Jin, Wang, Shin, CCS 2003).";
+
+    /// Networks (/24, IPv6 /48) with 90 % of the failing handshakes that count as few.
+    pub(crate) const FEW_NETWORKS: u64 = 8 Count in 1..=64,
+        "Weighed against floods from one /24 or three, and against clients, who stand in as \
+         many networks as they are.";
+
+    /// Sources with 90 % of the failing handshakes that count as few, when each sends two or more.
+    pub(crate) const FEW_SOURCES: u64 = 64 Count in 1..=1024,
+        "As many as an incident may have rules against sources; weighed against a flood from \
+         20 sources.";
+
+    /// Share of all handshakes that fail from which a broken path does not explain it, when next to
+    /// nobody tries again.
+    pub(crate) const SILENT_SHARE: f64 = 0.75 Share in 0.3..=1.0,
+        "As FAST_SHARE. Weighed against swarms of peers, a third of which are gone before the \
+         answer comes.";
+
+    /// Share of the failing handshakes tried again, up to which that is next to nobody.
+    pub(crate) const SILENT_RETRANSMITTED: f64 = 0.05 Share in 0.0..=0.5,
+        "Weighed against clients whose path is broken, nearly all of whom try again.";
+
+    /// Share of all handshakes that fail from which SYNs that look like the clients', once each and
+    /// from everywhere, are forged.
+    pub(crate) const SCATTERED_SHARE: f64 = 0.25 Share in 0.05..=1.0,
+        "Weighed against swarms of peers, some of which are gone before the answer comes, and \
+         against floods that copy the clients at a third of their rate.";
+}
+
+const _: () = assert!(
+    SILENT_RETRANSMITTED < RETRANSMIT_SHARE,
+    "clients that retransmit are considered silent"
+);
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Share of all handshakes that clients reset at most. A client that connected faster by the other IP version, or
@@ -71,18 +133,17 @@ impl Gate {
         sources: &Sources,
         ttls: &Ttls,
         background: &Background,
-        settings: &Settings,
     ) -> Self {
-        let enough = sources.flows >= settings.distinct_min;
-        let few = sources.k90_networks <= settings.few_networks
-            || (sources.k90 <= settings.few_sources && sources.per_source() >= 2.0);
+        let enough = sources.flows >= DISTINCT_MIN;
+        let few = sources.k90_networks <= FEW_NETWORKS
+            || (sources.k90 <= FEW_SOURCES && sources.per_source() >= 2.0);
         let failing_share = cohort.failing_share().max(background.failing_share.unwrap_or(0.0));
         // At a closed port of which no resets are seen, the clients fall silent as well.
         let is_open =
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
-        let one = signature.is_some_and(|signature| signature.is_a_tools(settings));
-        let impossible = enough && ttls.impossible >= settings.ttl_impossible_share;
-        let retransmissions = Retransmissions::of(cohort, background, one || impossible, settings);
+        let one = signature.is_some_and(|signature| signature.is_a_tools());
+        let impossible = enough && ttls.impossible >= TTL_IMPOSSIBLE_SHARE;
+        let retransmissions = Retransmissions::of(cohort, background, one || impossible);
         let no_retransmission = retransmissions.missing;
         // Those of new clients may be several too, until it is known that no SYN is retransmitted.
         let several =
@@ -90,16 +151,16 @@ impl Gate {
         let fingerprint = one || several;
         let forged = fingerprint || impossible;
         let unanswered_syns = no_retransmission == Some(true)
-            && retransmissions.share.is_some_and(|share| share <= settings.silent_retransmitted);
-        let ttl = impossible || enough && ttls.top2 >= settings.ttl_share;
+            && retransmissions.share.is_some_and(|share| share <= SILENT_RETRANSMITTED);
+        let ttl = impossible || enough && ttls.top2 >= TTL_SHARE;
         let few_sources = enough && few;
         let silent_share = match sources.come_round() {
-            true => settings.scattered_share,
-            false => settings.silent_share,
+            true => SCATTERED_SHARE,
+            false => SILENT_SHARE,
         };
         let marked = fingerprint || ttl || few_sources;
-        let singletons = sources.distinct >= settings.distinct_min
-            && sources.singletons >= settings.singleton_share
+        let singletons = sources.distinct >= DISTINCT_MIN
+            && sources.singletons >= SINGLETON_SHARE
             && !sources.come_round();
         // The path to new clients may be broken as well.
         let novel = background.novelty.novel.filter(|new| !new || no_retransmission == Some(true));
@@ -115,7 +176,7 @@ impl Gate {
             missing: background.clients_missing == Missing::Surely
                 && !forged
                 && novel != Some(true),
-            health_checks: probing(cohort, sources, background.natural_share, settings)
+            health_checks: probing(cohort, sources, background.natural_share)
                 .filter(|_| no_retransmission == Some(true))
                 .filter(|_| {
                     !singletons || failing_share <= CLIENTS_RESET && !forged && novel != Some(true)
@@ -266,13 +327,8 @@ impl Gate {
 
 /// Handshakes a second that fail, where their sources reset them, and neither all together nor one comes faster
 /// than health checks and scanners do.
-fn probing(
-    cohort: &Cohort,
-    sources: &Sources,
-    natural_share: f64,
-    settings: &Settings,
-) -> Option<f64> {
+fn probing(cohort: &Cohort, sources: &Sources, natural_share: f64) -> Option<f64> {
     let rate = cohort.weight() as f64 / cohort.span.max(SECOND).as_secs_f64();
     let is_slow = rate <= Checks::MOST && sources.top_share() * rate <= Checks::RATE;
-    (is_slow && cohort.is_refused(natural_share, settings.evidence_flows)).then_some(rate)
+    (is_slow && cohort.is_refused(natural_share, EVIDENCE_FLOWS)).then_some(rate)
 }

@@ -10,10 +10,28 @@ use std::net::IpAddr;
 
 use super::cohort::Cohort;
 use super::sources::network;
-use crate::Settings;
+use crate::constants::constants;
 use crate::drawn::one_in;
+use crate::evidence::gate::DISTINCT_MIN;
 use crate::learned::Networks;
 use crate::words::{percent, short};
+
+constants! {
+    /// Share of the failing networks (/24, IPv6 /48) from which nobody has come before, from which
+    /// that speaks for forging; and share of known ones, from which it speaks against.
+    pub(crate) const NOVEL_SHARE: f64 = 0.7 Share in 0.5..=1.0,
+        "All of a draw are new: a host's 50,000 networks are one in 300. The rest is room for \
+         clients that fail beside them.";
+
+    /// Share of the completing networks that must be known for others to be new.
+    pub(crate) const NOVEL_SEEN: f64 = 0.7 Share in 0.5..=1.0,
+        "Weighed against rushes of new clients, of whom some always fail, and against a guard \
+         that has just begun to learn.";
+
+    /// Completed handshakes from which it is known who is new; a day of fewer does as well.
+    pub(crate) const NOVEL_COMPLETIONS: u64 = 1000 Count in 100..=1_000_000,
+        "With fewer, of 1,000 networks of clients most have not been seen.";
+}
 
 /// Flows looked at of each kind; of more, every n-th. Shares keep a standard error of about 1 %.
 const EXAMINED: usize = 2048;
@@ -38,13 +56,13 @@ pub(crate) struct Novelty {
 
 impl Novelty {
     /// Compares a cohort, of which the share `natural` fails in the baseline, with the known networks.
-    pub fn of(cohort: &Cohort, networks: &Networks, natural: f64, settings: &Settings) -> Self {
+    pub fn of(cohort: &Cohort, networks: &Networks, natural: f64) -> Self {
         let known = networks.count();
         let silent = |why| Self { known, silent: Some(why), ..Self::default() };
-        if !networks.add_new_clients(settings.novel_completions) {
+        if !networks.add_new_clients(NOVEL_COMPLETIONS) {
             return silent("too little is known of clients' networks, or of too many".to_owned());
         }
-        let least = settings.distinct_min as f64;
+        let least = DISTINCT_MIN as f64;
         let failing = Mix::of(&cohort.failing, |flow| (flow.source, flow.weight), networks);
         let completed =
             Mix::of(&cohort.completed, |(client, _, weight)| (*client, *weight), networks);
@@ -63,10 +81,10 @@ impl Novelty {
         let distinct = failing.distinct - (expected * each).min(failing.distinct);
         let unseen = failing.unseen - ((expected - of_known) * each).min(failing.unseen);
         let unseen = (unseen / distinct.max(1.0)).min(1.0);
-        let strange = distinct >= least && unseen >= settings.novel_share;
+        let strange = distinct >= least && unseen >= NOVEL_SHARE;
         let novel = match seen {
-            Some(seen) if strange && seen >= settings.novel_seen => Some(true),
-            _ if familiar >= settings.novel_share => Some(false),
+            Some(seen) if strange && seen >= NOVEL_SEEN => Some(true),
+            _ if familiar >= NOVEL_SHARE => Some(false),
             _ => None,
         };
         Self { novel, known, silent: None, unseen, familiar, seen }
@@ -189,7 +207,7 @@ mod tests {
             completed: completing.map(|number| (host(number), print, 1)).collect(),
             ..Cohort::default()
         };
-        Novelty::of(&cohort, &networks(known), 0.02, &Settings::default())
+        Novelty::of(&cohort, &networks(known), 0.02)
     }
 
     const NEW: std::ops::Range<u32> = 500_000..500_100;

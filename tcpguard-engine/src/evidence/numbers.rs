@@ -5,7 +5,9 @@ use super::gate::Gate;
 use super::regulars::Regulars;
 use super::retransmissions::Retransmissions;
 use super::sources::Sources;
-use crate::Settings;
+use crate::evidence::gate::{DISTINCT_MIN, FEW_NETWORKS, FEW_SOURCES, SINGLETON_SHARE};
+use crate::evidence::retransmissions::RETRANSMIT_SHARE;
+use crate::evidence::verdict::{INDICATORS_ATTACK, SINGLE_SOURCE_SHARE};
 use crate::words::{percent, short};
 
 /// The findings from which the lines take their numbers.
@@ -13,14 +15,13 @@ pub(super) struct Numbers<'a> {
     pub gate: &'a Gate,
     pub sources: &'a Sources,
     pub regulars: &'a Regulars,
-    pub settings: &'a Settings,
     /// The sources stand everywhere, and enough of all handshakes fail for that to mean something.
     pub everywhere: bool,
 }
 
 impl Numbers<'_> {
     pub fn signs(&self) -> String {
-        let needed = self.settings.indicators_attack;
+        let needed = INDICATORS_ATTACK;
         let signs = match self.gate.names().as_slice() {
             [] => format!("none holds, {needed} make an attack"),
             names => {
@@ -60,7 +61,7 @@ impl Numbers<'_> {
     }
 
     pub fn top_source(&self) -> String {
-        let needed = percent(self.settings.single_source_share);
+        let needed = percent(SINGLE_SOURCE_SHARE);
         match self.sources.top.first() {
             None => format!("no failing SYN is known, {needed} from one would be needed"),
             Some(top) => {
@@ -78,19 +79,19 @@ impl Numbers<'_> {
     }
 
     pub fn few_sources(&self) -> String {
-        let Self { sources, settings, .. } = self;
+        let Self { sources, .. } = self;
         let where_from = format!(
             "90 % of the failing SYNs come from {} sources in {} networks, and {:.1} from each; few \
              are {} networks, or {} sources with 2 SYNs each",
             sources.k90,
             sources.k90_networks,
             sources.per_source(),
-            settings.few_networks,
-            settings.few_sources,
+            FEW_NETWORKS,
+            FEW_SOURCES,
         );
         match self.gate.few_sources {
             true => format!("{where_from}; {}", self.retransmitted()),
-            false if sources.flows < settings.distinct_min => {
+            false if sources.flows < DISTINCT_MIN => {
                 format!("{where_from}; {}", self.too_few("flows", sources.flows))
             }
             false => where_from,
@@ -98,14 +99,14 @@ impl Numbers<'_> {
     }
 
     pub fn forged(&self, scattered: bool) -> String {
-        let Self { gate, sources, settings, .. } = self;
-        if sources.distinct < settings.distinct_min {
+        let Self { gate, sources, .. } = self;
+        if sources.distinct < DISTINCT_MIN {
             return self.too_few("sources", sources.distinct);
         }
         let once = format!(
             "{} of a draw come from sources seen once, {} are needed",
             percent(sources.singletons),
-            percent(settings.singleton_share)
+            percent(SINGLETON_SHARE)
         );
         let spread = format!(
             "they stand in {} /8 networks{}, and {} of all handshakes fail",
@@ -142,8 +143,8 @@ impl Numbers<'_> {
     }
 
     pub fn together(&self) -> String {
-        let Self { sources, settings, .. } = self;
-        if sources.distinct < settings.distinct_min {
+        let Self { sources, .. } = self;
+        if sources.distinct < DISTINCT_MIN {
             return self.too_few("sources", sources.distinct);
         }
         let marks = self.marks();
@@ -174,7 +175,7 @@ impl Numbers<'_> {
     }
 
     fn retransmitted(&self) -> String {
-        let limit = percent(self.settings.retransmit_share);
+        let limit = percent(RETRANSMIT_SHARE);
         let Retransmissions { share, deserted, .. } = &self.gate.retransmissions;
         let Some(share) = share.map(percent) else {
             return "whether the SYNs are repeated is not known yet".to_owned();
@@ -200,6 +201,6 @@ impl Numbers<'_> {
     }
 
     fn too_few(&self, what: &str, number: usize) -> String {
-        format!("only {number} {what} are known, {} are needed", self.settings.distinct_min)
+        format!("only {number} {what} are known, {} are needed", DISTINCT_MIN)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::evidence::gate::EVIDENCE_FLOWS;
+use crate::signal::slow::FAILURE_SHARE;
 use crate::{Flow, FlowState, Settings, Timestamp};
 
 /// Share of a relevant excess (`failure_share`) by which failing flows must exceed the baseline.
@@ -57,12 +59,12 @@ impl Outcomes {
     }
 
     /// Compares the failures with the baseline `share`.
-    pub fn test(&self, share: f64, settings: &Settings) -> AlarmTest {
+    pub fn test(&self, share: f64) -> AlarmTest {
         let all = (self.failed + self.completed) as f64;
         let excess = self.failed as f64 - share * all;
-        if excess < CONFIRMING * settings.failure_share * all || excess <= 0.0 {
+        if excess < CONFIRMING * FAILURE_SHARE * all || excess <= 0.0 {
             AlarmTest::Refuted
-        } else if excess < settings.evidence_flows as f64 / 2.0 {
+        } else if excess < EVIDENCE_FLOWS as f64 / 2.0 {
             AlarmTest::TooFew
         } else {
             AlarmTest::Confirmed
@@ -132,9 +134,8 @@ mod tests {
 
     #[test]
     fn a_share_needs_a_number_and_a_number_a_share() {
-        let test =
-            |failed, completed| Outcomes { failed, completed }.test(0.01, &Settings::default());
-        assert_eq!(test(16, 0), AlarmTest::TooFew, "16 less the normal one in a hundred");
+        let test = |failed, completed| Outcomes { failed, completed }.test(0.01);
+        assert_eq!(test(16, 0), AlarmTest::TooFew, "16 less the usual one in a hundred");
         assert_eq!(test(17, 83), AlarmTest::Confirmed);
         assert_eq!(test(10, 190), AlarmTest::TooFew);
         assert_eq!(test(200, 9800), AlarmTest::Refuted, "two in a hundred");

@@ -6,8 +6,10 @@
 use super::assess::Assessment;
 use super::cohort::{Cohort, EXAMINED, Failing};
 use super::retransmissions::are_retransmitted_more;
+use crate::IncidentClass;
 use crate::drawn::one_in;
-use crate::{IncidentClass, Settings};
+use crate::evidence::signature::FINGERPRINT_SHARE;
+use crate::evidence::verdict::SINGLE_SOURCE_SHARE;
 
 impl Cohort {
     /// The failed and completed handshakes of several listeners.
@@ -35,7 +37,7 @@ impl Assessment {
     /// sources that it found. Or, where SYNs have nothing in common, they are known to be retransmitted no
     /// more than those of all. The clients of a listener with a path that breaks meanwhile fit none of these.
     /// `None` while it is not known whether they are retransmitted.
-    pub fn speaks_for(&self, cohort: &Cohort, settings: &Settings) -> Option<bool> {
+    pub fn speaks_for(&self, cohort: &Cohort) -> Option<bool> {
         if !self.class.is_flood() || cohort.failing.is_empty() {
             return Some(false);
         }
@@ -44,17 +46,17 @@ impl Assessment {
             let weight: u64 = like_it.map(|flow| flow.weight).sum();
             weight as f64 / cohort.weight().max(1) as f64
         };
-        let tool = self.signature.as_ref().filter(|look| look.is_a_tools(settings));
+        let tool = self.signature.as_ref().filter(|look| look.is_a_tools());
         let has_its_look = tool.is_some_and(|tool| {
             let alike = |flow: &Failing| flow.print.masked(tool.mask) == tool.print;
-            share(&alike) >= settings.fingerprint_share
+            share(&alike) >= FINGERPRINT_SHARE
         });
         if has_its_look {
             return Some(true);
         }
         // A share alone decides nothing: a flood may have it at all of them.
         let elsewhere = self.evidence.retransmitted_share.unwrap_or(0.0);
-        if are_retransmitted_more(&cohort.failing, elsewhere, settings)? {
+        if are_retransmitted_more(&cohort.failing, elsewhere)? {
             return Some(false);
         }
         Some(match self.class {
@@ -63,7 +65,7 @@ impl Assessment {
                 let from_there = |flow: &Failing| {
                     networks.iter().any(|network| network.net.contains(&flow.addr))
                 };
-                share(&from_there) >= settings.single_source_share
+                share(&from_there) >= SINGLE_SOURCE_SHARE
             }
             _ => true,
         })
@@ -81,10 +83,6 @@ mod tests {
     use super::*;
     use crate::learned::Clients;
 
-    fn settings() -> Settings {
-        Settings::default()
-    }
-
     /// Flows at listener `number`, each from another source, with this window; whether their SYNs were
     /// retransmitted.
     fn at(number: u32, flows: u32, window: u16, retransmitted: Option<bool>) -> Cohort {
@@ -99,7 +97,7 @@ mod tests {
 
     fn verdict(cohorts: &[Cohort]) -> Assessment {
         let pool = Cohort::pooled(cohorts.iter());
-        assess(&pool, &Clients::default(), Background::default(), &settings())
+        assess(&pool, &Clients::default(), Background::default())
     }
 
     #[test]
@@ -108,7 +106,7 @@ mod tests {
         assert_eq!(verdict(&each[..1]).class, IncidentClass::HandshakeDegraded);
         let all = verdict(&each);
         assert_eq!(all.class, IncidentClass::RandomSpoofed, "{:?}", all.lines);
-        assert!(each.iter().all(|cohort| all.speaks_for(cohort, &settings()) == Some(true)));
+        assert!(each.iter().all(|cohort| all.speaks_for(cohort) == Some(true)));
         let pool = Cohort::pooled(each.iter());
         assert_eq!((pool.failing.len(), pool.span), (240, Duration::from_secs(20)));
     }
@@ -130,9 +128,9 @@ mod tests {
         for retransmitted in [None, Some(true), Some(false)] {
             let others = at(77, 20, 64_240, retransmitted);
             let is_flood = retransmitted.map(|retransmitted| !retransmitted);
-            assert_eq!(all.speaks_for(&others, &settings()), is_flood, "{retransmitted:?}");
+            assert_eq!(all.speaks_for(&others), is_flood, "{retransmitted:?}");
         }
-        assert_eq!(all.speaks_for(&Cohort::default(), &settings()), Some(false));
+        assert_eq!(all.speaks_for(&Cohort::default()), Some(false));
     }
 
     /// The naive way takes each listener for one with failing clients: they retransmit no less.
@@ -153,10 +151,10 @@ mod tests {
         all.evidence.retransmitted_share = Some(0.36);
         for (share, speaks) in [(36, true), (44, true), (80, false), (100, false)] {
             let speaks = Some(speaks);
-            assert_eq!(all.speaks_for(&retransmitted(share), &settings()), speaks, "{share} %");
+            assert_eq!(all.speaks_for(&retransmitted(share)), speaks, "{share} %");
         }
         // In a pool without retransmissions the same share is clients'.
         all.evidence.retransmitted_share = Some(0.0);
-        assert_eq!(all.speaks_for(&retransmitted(36), &settings()), Some(false));
+        assert_eq!(all.speaks_for(&retransmitted(36)), Some(false));
     }
 }

@@ -8,8 +8,15 @@
 use super::assess::Background;
 use super::cohort::{Cohort, Failing, Silent};
 use super::missing::Missing;
-use crate::Settings;
+use crate::constants::constants;
 use crate::words::short;
+
+constants! {
+    /// Share of the failing handshakes that were tried again, up to which nobody real is behind them.
+    pub(crate) const RETRANSMIT_SHARE: f64 = 0.35 Share in 0.05..=0.9,
+        "Weighed against clients whose path is broken, nearly all of whom try again, and \
+         against those that give up in the middle of a flood.";
+}
 
 /// Flows from which the share of retransmitted SYNs means anything. Of as many clients, four in five of which
 /// retransmit, 35 % or fewer do by chance once in 30,000 times (binomial).
@@ -34,8 +41,8 @@ pub(crate) struct Retransmissions {
 
 impl Retransmissions {
     /// Judges failing flows. Those that are `forged` by another mark are no clients with a timeout of 3 s.
-    pub fn of(cohort: &Cohort, background: &Background, forged: bool, settings: &Settings) -> Self {
-        let is_low = |share: f64| share <= settings.retransmit_share;
+    pub fn of(cohort: &Cohort, background: &Background, forged: bool) -> Self {
+        let is_low = |share: f64| share <= RETRANSMIT_SHARE;
         let share = retransmitted_share(&cohort.failing);
         if share.is_some_and(is_low) && background.clients_missing > Missing::No && !forged {
             let share = retransmitted_share(cohort.failing.iter().filter(|flow| flow.aged));
@@ -43,12 +50,11 @@ impl Retransmissions {
         }
         let surge = &background.surge;
         let Silent { not_retransmitted, given_up } = cohort.silent_rates();
-        let deserted =
-            if surge.exceeds_flash_crowd(not_retransmitted, settings.retransmit_share, settings) {
-                Some(not_retransmitted)
-            } else {
-                surge.exceeds_flash_crowd(given_up, 1.0, settings).then_some(given_up)
-            };
+        let deserted = if surge.exceeds_flash_crowd(not_retransmitted, RETRANSMIT_SHARE) {
+            Some(not_retransmitted)
+        } else {
+            surge.exceeds_flash_crowd(given_up, 1.0).then_some(given_up)
+        };
         let deserted = deserted.filter(|_| share.is_some_and(|share| !is_low(share)));
         let missing = share.map(|share| is_low(share) || deserted.is_some());
         Self { share, aged: false, deserted, missing }
@@ -82,17 +88,13 @@ pub(crate) fn retransmitted_share<'a>(
     Some(retransmitted as f64 / all as f64)
 }
 
-/// Returns whether the share of these flows with a retransmitted SYN exceeds that `elsewhere` beyond chance, and is as
-/// high as that of clients; `None` while they are too few to say.
-pub(super) fn are_retransmitted_more(
-    failing: &[Failing],
-    elsewhere: f64,
-    settings: &Settings,
-) -> Option<bool> {
+/// Whether the share of these flows with a retransmitted SYN exceeds that `elsewhere` beyond chance, and is as high as
+/// that of clients; `None` while they are too few to say.
+pub(super) fn are_retransmitted_more(failing: &[Failing], elsewhere: f64) -> Option<bool> {
     let share = retransmitted_share(failing)?;
     let judged = failing.iter().filter(|flow| flow.retransmitted.is_some()).count();
     let deviation = (elsewhere * (1.0 - elsewhere) / judged as f64).sqrt();
-    Some(share > settings.retransmit_share && share - elsewhere > CHANCE * deviation)
+    Some(share > RETRANSMIT_SHARE && share - elsewhere > CHANCE * deviation)
 }
 
 #[cfg(test)]
@@ -119,15 +121,14 @@ mod tests {
 
     fn background(baseline: Option<f64>) -> Background {
         let sums = [Sums::default(); Surge::LASTING];
-        let surge = Surge::of(&sums, baseline, &Settings::default());
+        let surge = Surge::of(&sums, baseline);
         Background { surge, ..Background::default() }
     }
 
     #[test]
     fn a_retransmitted_share_makes_no_clients_of_more_than_there_are() {
-        let of = |cohort: &Cohort, baseline| {
-            Retransmissions::of(cohort, &background(baseline), false, &Settings::default())
-        };
+        let of =
+            |cohort: &Cohort, baseline| Retransmissions::of(cohort, &background(baseline), false);
         for (rate, retransmitted, given_up, baseline, missing) in [
             // Next to none is.
             (500, 20, 0, Some(100.0), true),
@@ -158,7 +159,6 @@ mod tests {
     /// The naive way calls them silent after 1.5 s.
     #[test]
     fn clients_whose_first_timeout_is_three_seconds_are_waited_for() {
-        let settings = Settings::default();
         let young = |aged| {
             let failing = cohort(50, 0, 0).failing;
             let failing = failing.into_iter().map(|flow| Failing { aged, ..flow }).collect();
@@ -166,9 +166,9 @@ mod tests {
         };
         let missing = Background { clients_missing: Missing::Perhaps, ..background(Some(50.0)) };
         let waits = Retransmissions { aged: true, ..Retransmissions::default() };
-        assert_eq!(Retransmissions::of(&young(false), &missing, false, &settings), waits);
+        assert_eq!(Retransmissions::of(&young(false), &missing, false), waits);
         let of = |cohort: &Cohort, background: &Background, forged| {
-            Retransmissions::of(cohort, background, forged, &settings).missing
+            Retransmissions::of(cohort, background, forged).missing
         };
         assert_eq!(of(&young(true), &missing, false), Some(true), "nor after 3.5 s");
         assert_eq!(of(&young(false), &missing, true), Some(true), "a tool sent them");
@@ -179,7 +179,7 @@ mod tests {
     fn who_repeats_as_much_as_the_others_do_is_one_of_them() {
         let more = |retransmitted, elsewhere| {
             let failing = cohort(10, retransmitted, 0).failing;
-            are_retransmitted_more(&failing, elsewhere, &Settings::default())
+            are_retransmitted_more(&failing, elsewhere)
         };
         assert_eq!(more(3, 0.0), Some(false), "30 %: no client's share");
         assert_eq!(more(4, 0.0), Some(true), "nobody else does");
@@ -187,9 +187,6 @@ mod tests {
         assert_eq!(more(5, 0.36), Some(false), "by chance");
         assert_eq!(more(9, 0.36), Some(true));
         assert_eq!(more(10, 1.0), Some(false));
-        assert_eq!(
-            are_retransmitted_more(&cohort(3, 3, 0).failing, 0.0, &Settings::default()),
-            None
-        );
+        assert_eq!(are_retransmitted_more(&cohort(3, 3, 0).failing, 0.0), None);
     }
 }

@@ -5,8 +5,49 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
 use super::describe::describe;
+use crate::SignatureShare;
+use crate::constants::constants;
 use crate::learned::{Admitted, KnownFingerprints};
-use crate::{Settings, SignatureShare};
+
+constants! {
+    /// Share of the failing handshakes that one signature must cover to be a tool's.
+    pub(crate) const FINGERPRINT_SHARE: f64 = 0.5 Share in 0.1..=1.0,
+        "More than half, so that there is one such tool at most. Weighed against floods of \
+         two tools.";
+
+    /// Share of the handshakes with that signature that may complete.
+    pub(crate) const FINGERPRINT_COMPLETION: f64 = 0.05 Share in 0.0..=0.5,
+        "Weighed against tools that share a signature with a few clients; a rule asks for \
+         none at all.";
+
+    /// Share of the failing handshakes that a signature must cover to be dropped.
+    pub(crate) const SIGNATURE_COVERAGE: f64 = 0.5 Share in 0.1..=1.0,
+        "As FINGERPRINT_SHARE. Weighed against floods of two tools: the second rule is judged \
+         by what the first leaves.";
+
+    /// Coverage that a more specific signature may lose against the best one.
+    pub(crate) const SIGNATURE_TOLERANCE: f64 = 0.02 Share in 0.0..=0.1,
+        "Weighed against rules wider than they need be, which hit more clients, and against \
+         the usual failures among a flood's, 2 %.";
+
+    /// Completed handshakes on record from which it is knowledge that no client looks like a
+    /// signature.
+    pub(crate) const CLIENTS_KNOWN: u64 = 200 Count in 10..=100_000,
+        "If one client in a hundred looked so, 200 would all miss it with 13 %; one in \
+         twenty, with 0.004 %. Weighed against listeners that few use. A client whose SYN is \
+         dropped retransmits it and connects.";
+
+    /// Answered SYNs of a signature that led to nothing, which say the same where clients are not
+    /// known.
+    pub(crate) const REPLIED_UNFINISHED: u64 = 1000 Count in 50..=1_000_000,
+        "Five times CLIENTS_KNOWN, since lost clients leave them too. Weighed against \
+         dropping within six seconds at 300 SYN/s.";
+
+    /// Signature rules that a listener may have at most.
+    pub(crate) const SIGNATURES_PER_LISTENER: usize = 4 Count in 1..=16,
+        "Weighed against floods of two tools, and against the look-ups that each mask costs a \
+         packet.";
+}
 
 /// Number of signatures reported.
 const TOP: usize = 4;
@@ -61,9 +102,9 @@ impl Candidate {
         self.together >= TOGETHER && self.coverage >= TOOL && !self.is_of_clients()
     }
 
-    /// Returns whether it covers enough of the failing flows for a rule.
-    pub fn covers_enough(&self, settings: &Settings) -> bool {
-        self.coverage >= settings.signature_coverage || self.is_one_of_few()
+    /// Whether it covers enough of the failing flows for a rule.
+    pub fn covers_enough(&self) -> bool {
+        self.coverage >= SIGNATURE_COVERAGE || self.is_one_of_few()
     }
 
     /// Returns whether any client is known to have this fingerprint.
@@ -73,23 +114,22 @@ impl Candidate {
 
     /// Returns whether this may be dropped: it covers enough and no client has this fingerprint, which is known from
     /// the recorded clients or from SYN-ACKs that led to no handshake.
-    pub fn may_be_dropped(&self, clients: &dyn KnownFingerprints, settings: &Settings) -> bool {
-        self.may_be_tried(settings)
-            && (clients.completions() >= settings.clients_known
-                || self.unfinished >= settings.replied_unfinished)
+    pub fn may_be_dropped(&self, clients: &dyn KnownFingerprints) -> bool {
+        self.may_be_tried()
+            && (clients.completions() >= CLIENTS_KNOWN || self.unfinished >= REPLIED_UNFINISHED)
     }
 
     /// Returns whether this may be dropped tentatively: where a full queue sends no SYN-ACK, nothing more can be known,
     /// and a real client that is hit retransmits and is let in.
-    pub fn may_be_tried(&self, settings: &Settings) -> bool {
-        self.covers_enough(settings) && !self.is_of_clients()
+    pub fn may_be_tried(&self) -> bool {
+        self.covers_enough() && !self.is_of_clients()
     }
 
-    /// Returns whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
-    pub fn is_a_tools(&self, settings: &Settings) -> bool {
-        self.coverage >= settings.fingerprint_share
-            && self.completion <= settings.fingerprint_completion
-            && self.recorded_share <= settings.fingerprint_completion
+    /// Whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
+    pub fn is_a_tools(&self) -> bool {
+        self.coverage >= FINGERPRINT_SHARE
+            && self.completion <= FINGERPRINT_COMPLETION
+            && self.recorded_share <= FINGERPRINT_COMPLETION
     }
 
     fn of(
@@ -189,7 +229,6 @@ fn merged(mut fingerprints: Vec<Alike>) -> Vec<Alike> {
 pub(crate) fn choose(
     cohort: &Cohort,
     clients: &dyn KnownFingerprints,
-    settings: &Settings,
 ) -> Option<(Candidate, Vec<SignatureShare>)> {
     // Every mask but one compares a part of the fields of the full one.
     let (full, ip_id) =
@@ -205,13 +244,13 @@ pub(crate) fn choose(
         })
         .collect();
     let best = tops.iter().map(|top| top.coverage).max_by(f64::total_cmp)?;
-    let good = || tops.iter().filter(|top| top.coverage >= best - settings.signature_tolerance);
+    let good = || tops.iter().filter(|top| top.coverage >= best - SIGNATURE_TOLERANCE);
     let one = *good()
         .find(|top| !top.is_of_clients())
-        .or_else(|| good().find(|top| top.is_a_tools(settings)))
+        .or_else(|| good().find(|top| top.is_a_tools()))
         .or_else(|| good().next())?;
-    let few = match best < settings.signature_coverage {
-        true => a_few(&full, &ip_id, clients, settings),
+    let few = match best < SIGNATURE_COVERAGE {
+        true => a_few(&full, &ip_id, clients),
         false => None,
     };
     let chosen = few.unwrap_or(one);
@@ -239,15 +278,14 @@ fn a_few<'a>(
     full: &'a Fingerprints<'a>,
     ip_id: &'a Fingerprints<'a>,
     clients: &dyn KnownFingerprints,
-    settings: &Settings,
 ) -> Option<Candidate> {
-    if clients.completions() < settings.clients_known {
+    if clients.completions() < CLIENTS_KNOWN {
         return None;
     }
     let first = |mask| {
         let fingerprints = if mask == Mask::IpId { ip_id } else { full };
         let ranked = fingerprints.ranked(mask);
-        let often = ranked.iter().take(settings.signatures_per_listener);
+        let often = ranked.iter().take(SIGNATURES_PER_LISTENER);
         let candidates = often.map(|alike| Candidate::of(alike, mask, fingerprints, clients));
         let telling = |tool: &Candidate| mask != Mask::IpId || tool.print.ip_id != 0;
         let tools = candidates
@@ -258,7 +296,7 @@ fn a_few<'a>(
     };
     let firsts: Vec<Candidate> = MASKS.into_iter().filter_map(first).collect();
     let best = firsts.iter().map(|first| first.together).max_by(f64::total_cmp)?;
-    let good = |first: &&Candidate| first.together >= best - settings.signature_tolerance;
+    let good = |first: &&Candidate| first.together >= best - SIGNATURE_TOLERANCE;
     firsts.iter().find(good).copied().filter(Candidate::is_one_of_few)
 }
 
@@ -284,7 +322,7 @@ mod tests {
     }
 
     fn chosen(cohort: &Cohort, clients: &dyn KnownFingerprints) -> Candidate {
-        choose(cohort, clients, &Settings::default()).expect("a signature").0
+        choose(cohort, clients).expect("a signature").0
     }
 
     fn clients(print: Fingerprint) -> Clients {
@@ -339,9 +377,7 @@ mod tests {
         assert_eq!(chosen.mask, Mask::Full);
         assert!(!chosen.is_of_clients());
         let near = clients(bare(512, 64, 9));
-        assert!(
-            choose(&flood, &near, &Settings::default()).is_some_and(|(c, _)| c.is_of_clients())
-        );
+        assert!(choose(&flood, &near).is_some_and(|(c, _)| c.is_of_clients()));
     }
 
     #[test]
@@ -350,17 +386,17 @@ mod tests {
         flood.completed.push(([198, 51, 100, 1].into(), bare(512, 64, 3), 1));
         let chosen = chosen(&flood, &Clients::default());
         assert_eq!(chosen.completed, 1);
-        assert!(!chosen.may_be_tried(&Settings::default()));
+        assert!(!chosen.may_be_tried());
     }
 
     #[test]
     fn that_nobody_looks_like_it_must_be_known_from_clients_or_from_unused_answers() {
-        let (settings, none) = (Settings::default(), Clients::default());
+        let none = Clients::default();
         let few = chosen(&cohort((0..999).map(|n| bare(512, 64, n))), &none);
-        assert!(!few.may_be_dropped(&none, &settings));
-        assert!(few.may_be_tried(&settings));
+        assert!(!few.may_be_dropped(&none));
+        assert!(few.may_be_tried());
         let many = chosen(&cohort((0..1000).map(|n| bare(512, 64, n))), &none);
-        assert!(many.may_be_dropped(&none, &settings));
+        assert!(many.may_be_dropped(&none));
     }
 
     /// Returns the flows of three tools in equal shares, of which one draws its window, among failing flows
@@ -382,11 +418,10 @@ mod tests {
 
     #[test]
     fn three_tools_in_equal_shares_are_known_by_their_looks_together_where_clients_are_known() {
-        let settings = Settings::default();
         let known = JoinedClients::of(many_clients(200).iter());
         let first = chosen(&three_tools(0), &known);
-        assert!(first.is_one_of_few() && first.may_be_dropped(&known, &settings), "{first:?}");
-        assert!(!first.is_a_tools(&settings), "it is not the only one");
+        assert!(first.is_one_of_few() && first.may_be_dropped(&known), "{first:?}");
+        assert!(!first.is_a_tools(), "it is not the only one");
         assert_eq!((first.mask, first.together), (Mask::NoWindow, 1.0));
         assert!((first.coverage - 1.0 / 3.0).abs() < 1e-9);
         assert!(chosen(&three_tools(60), &known).is_one_of_few(), "a sixth fails anyway");
@@ -406,8 +441,7 @@ mod tests {
     #[test]
     fn the_chosen_signature_leads_the_list() {
         let mix = (0..100).map(|n| bare(if n % 4 == 0 { 1024 } else { 512 }, n as u8, n));
-        let (_, shares) =
-            choose(&cohort(mix), &Clients::default(), &Settings::default()).expect("a signature");
+        let (_, shares) = choose(&cohort(mix), &Clients::default()).expect("a signature");
         assert_eq!(shares[0].text, "opts=none win=* ttl=*");
         assert_eq!(shares[0].share, 1.0);
     }

@@ -7,8 +7,23 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cohort::{Cohort, Failing};
 use super::retransmissions::retransmitted_share;
+use crate::constants::constants;
 use crate::drawn::one_in;
-use crate::{NetworkShare, Settings, SourceShare};
+use crate::evidence::retransmissions::RETRANSMIT_SHARE;
+use crate::{NetworkShare, SourceShare};
+
+constants! {
+    /// Failing handshakes of a source or network from which a rule against it is considered.
+    pub(crate) const SOURCE_FLOWS: u64 = 16 Count in 2..=10_000,
+        "Weighed against what a flood forges in one name by chance, which the queue holds, \
+         and against 20 sources at 300 SYN/s, of which each sends about as many in a second.";
+
+    /// Failing sources in a /24 (IPv6: /48) from which the network is blocked rather than each of
+    /// them.
+    pub(crate) const NETWORK_SOURCES: usize = 8 Count in 2..=256,
+        "Weighed against neighbours who would be blocked too, and against the number of \
+         rules; a network with a client in it is not blocked as a whole.";
+}
 
 /// Number of top sources and networks reported.
 const TOP: usize = 8;
@@ -157,14 +172,14 @@ pub(crate) struct Culprit {
     pub members: Vec<Culprit>,
 }
 
-/// The senders of many SYNs of failing handshakes, the worst first: networks with several such sources, and single
-/// sources elsewhere.
-pub(crate) fn culprits(cohort: &Cohort, settings: &Settings) -> Vec<Culprit> {
+/// The senders of many failing SYNs, the worst first: networks with several such sources, and single sources
+/// elsewhere.
+pub(crate) fn culprits(cohort: &Cohort) -> Vec<Culprit> {
     let total = cohort.weight().max(1) as f64;
     let culprit = |net: IpNet, weight: u64, members| {
         let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
         let share = retransmitted_share(from_there);
-        let retransmitted = share.is_some_and(|share| share > settings.retransmit_share);
+        let retransmitted = share.is_some_and(|share| share > RETRANSMIT_SHARE);
         Culprit { net, share: weight as f64 / total, retransmitted, members }
     };
     let mut networks = BTreeMap::<IpAddr, Vec<(IpAddr, u64)>>::new();
@@ -174,10 +189,10 @@ pub(crate) fn culprits(cohort: &Cohort, settings: &Settings) -> Vec<Culprit> {
     let mut culprits = Vec::new();
     for (network, sources) in networks {
         let weight: u64 = sources.iter().map(|(_, weight)| weight).sum();
-        let members = sources.iter().filter(|(_, weight)| *weight >= settings.source_flows).map(
+        let members = sources.iter().filter(|(_, weight)| *weight >= SOURCE_FLOWS).map(
             |&(source, weight)| culprit(top_network(&cohort.failing, source), weight, Vec::new()),
         );
-        if sources.len() >= settings.network_sources && weight >= settings.source_flows {
+        if sources.len() >= NETWORK_SOURCES && weight >= SOURCE_FLOWS {
             culprits.push(culprit(whole(network), weight, members.collect()));
         } else {
             culprits.extend(members);
@@ -379,7 +394,7 @@ mod tests {
         failing.extend((0..20).map(|_| from([192, 0, 2, 7])));
         failing.extend((0..15).map(|_| from([192, 0, 2, 8])));
         let cohort = Cohort { failing, ..Cohort::default() };
-        let culprits = culprits(&cohort, &Settings::default());
+        let culprits = culprits(&cohort);
         let nets: Vec<String> = culprits.iter().map(|culprit| culprit.net.to_string()).collect();
         assert_eq!(nets, ["198.51.100.0/24", "192.0.2.7/32"], "15 SYNs are too few");
         assert_eq!(culprits[0].members, [], "each of them sent too few");

@@ -9,9 +9,23 @@
 //! two ways to stay below that: a flood that clients could have caused, or as many completed handshakes as
 //! open ones, from addresses that the attacker holds.
 
-use crate::Settings;
+use crate::constants::constants;
+use crate::signal::pressure::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR};
 use crate::window::Sums;
 use crate::words::short;
+
+constants! {
+    /// How many times the usual SYN rate has to fail to be more than clients could begin. It tells a
+    /// flood that looks like the clients before it is known that nobody tries again.
+    pub(crate) const SURGE_FACTOR: f64 = 100.0 Number in 10.0..=1_000_000.0,
+        "Clients whose path breaks fail at two or three times their rate in the first seconds \
+         (RFC 6298 §5.5); weighed against rushes of 20 times the clients.";
+
+    /// Failing handshakes per second below which they may be clients, however few are usual.
+    pub(crate) const SURGE_FLOOR: f64 = 5000.0 PerSecond in 100.0..=10_000_000.0,
+        "Weighed against all players of a game who come back at once to a listener that is \
+         usually idle.";
+}
 
 /// Share of the rate that no clients could begin within a second, from which they could not begin it for
 /// [`Surge::LASTING`] seconds either: eight times the baseline, and 400 a second.
@@ -37,13 +51,12 @@ impl Surge {
     pub const LASTING: usize = 3;
 
     /// Compares the sums of the last `seconds`, the last one first, with the `baseline` rate of SYNs per second.
-    pub fn of(seconds: &[Sums; Self::LASTING], baseline: Option<f64>, settings: &Settings) -> Self {
+    pub fn of(seconds: &[Sums; Self::LASTING], baseline: Option<f64>) -> Self {
         let exceeds = |sums: &Sums, part: f64| {
             baseline.is_some_and(|baseline| {
-                let limit = (settings.surge_factor * baseline).max(settings.surge_floor);
+                let limit = (SURGE_FACTOR * baseline).max(SURGE_FLOOR);
                 let failing = sums.first_failures();
-                let many_complete =
-                    sums.per_second(sums.completed) > settings.flash_crowd_factor * baseline;
+                let many_complete = sums.per_second(sums.completed) > FLASH_CROWD_FACTOR * baseline;
                 let is_served = many_complete && sums.completed >= failing;
                 sums.per_second(failing) >= part * limit && !is_served
             })
@@ -60,9 +73,9 @@ impl Surge {
 
     /// Returns whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
     /// begins handshakes.
-    pub fn exceeds_flash_crowd(&self, rate: f64, part: f64, settings: &Settings) -> bool {
+    pub fn exceeds_flash_crowd(&self, rate: f64, part: f64) -> bool {
         self.baseline.is_some_and(|baseline| {
-            rate >= (part * settings.flash_crowd_factor * baseline).max(settings.flash_crowd_floor)
+            rate >= (part * FLASH_CROWD_FACTOR * baseline).max(FLASH_CROWD_FLOOR)
         })
     }
 
@@ -96,7 +109,7 @@ mod tests {
     /// The surge of seconds of which the last one has these counts.
     fn surge(failing: u64, completed: u64, baseline: Option<f64>) -> Surge {
         let seconds = [second(failing, completed, 0), Sums::default(), Sums::default()];
-        Surge::of(&seconds, baseline, &Settings::default())
+        Surge::of(&seconds, baseline)
     }
 
     #[test]
@@ -127,21 +140,20 @@ mod tests {
             assert!(surge(100_000, completed, Some(400.0)).holds, "{completed}");
         }
         let second = second(1_000, 181, 0);
-        assert!(Surge::of(&[second; 3], Some(60.0), &Settings::default()).lasts);
+        assert!(Surge::of(&[second; 3], Some(60.0)).lasts);
     }
 
     #[test]
     fn nothing_is_said_before_it_is_known_what_is_usual() {
         let unknown = surge(500_000, 0, None);
         assert!(!unknown.holds && !unknown.lasts);
-        assert!(!unknown.exceeds_flash_crowd(1e9, 1.0, &Settings::default()));
+        assert!(!unknown.exceeds_flash_crowd(1e9, 1.0));
         assert_eq!(unknown.in_words(), "what is usual is not known yet");
     }
 
     #[test]
     fn eight_times_the_usual_rate_is_none_either_once_it_lasts() {
-        let lasts =
-            |seconds: [Sums; 3]| Surge::of(&seconds, Some(100.0), &Settings::default()).lasts;
+        let lasts = |seconds: [Sums; 3]| Surge::of(&seconds, Some(100.0)).lasts;
         assert!(lasts([second(800, 100, 0); 3]));
         assert!(!lasts([second(800, 100, 0), second(799, 100, 0), second(800, 100, 0)]));
         assert!(lasts([second(800, 301, 0); 3]), "more fail than complete");

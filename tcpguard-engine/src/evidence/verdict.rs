@@ -5,8 +5,33 @@ use super::numbers::Numbers;
 use super::regulars::Regulars;
 use super::signature::Candidate;
 use super::sources::Sources;
+use crate::constants::constants;
+use crate::evidence::gate::{DISTINCT_MIN, SCATTERED_SHARE};
+use crate::evidence::signature::{CLIENTS_KNOWN, REPLIED_UNFINISHED};
 use crate::words::{percent, short};
-use crate::{Evidence, IncidentClass, Settings};
+use crate::{Evidence, IncidentClass};
+
+constants! {
+    /// Share of the failing handshakes from which their source is the attack.
+    pub(crate) const SINGLE_SOURCE_SHARE: f64 = 0.7 Share in 0.3..=1.0,
+        "Weighed against offices behind one address, and against a single attacker among \
+         other failures: at 100 SYN/s beside 2,000 clients of which 1.5 % fail, 77 % are his.";
+
+    /// Signs of forging from which failing handshakes are an attack.
+    pub(crate) const INDICATORS_ATTACK: u32 = 2 Count in 1..=6,
+        "Two: each sign alone has an innocent cause (an office is few sources, a broken path \
+         fails, a new phone has a new signature), so one is never enough.";
+
+    /// Signs from which SYNs may be dropped by signature or source; never fewer than
+    /// INDICATORS_ATTACK.
+    pub(crate) const INDICATORS_DROP: u32 = 3 Count in 1..=6,
+        "One more than names an attack, so that a mistake about one sign costs nobody a \
+         connection; weighed against offices whose path is broken, which may show two: few \
+         networks, one distance.";
+}
+
+const _: () =
+    assert!(INDICATORS_ATTACK <= INDICATORS_DROP, "something is dropped that is not an attack");
 
 /// One line of the class list, as an inspection evaluated it.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -44,25 +69,20 @@ impl VerdictLine {
 ///    SYNs as clients would, or are more than those.
 ///
 /// The rest has two indicators of an attack and no pattern: a broken path still explains it best.
-pub(crate) fn verdict(
-    gate: &Gate,
-    sources: &Sources,
-    regulars: &Regulars,
-    settings: &Settings,
-) -> Vec<VerdictLine> {
-    let many = sources.distinct >= settings.distinct_min;
-    let everywhere = sources.everywhere && gate.failing_share >= settings.scattered_share;
+pub(crate) fn verdict(gate: &Gate, sources: &Sources, regulars: &Regulars) -> Vec<VerdictLine> {
+    let many = sources.distinct >= DISTINCT_MIN;
+    let everywhere = sources.everywhere && gate.failing_share >= SCATTERED_SHARE;
     let novel = gate.novel == Some(true);
     let alike =
         gate.fingerprint || gate.ttl || gate.silent || gate.surge || gate.unreachable || novel;
     let scattered = gate.singletons && (alike || everywhere);
     let one_machine = gate.fingerprint && gate.ttl && gate.no_retransmission == Some(true);
-    let by = Numbers { gate, sources, regulars, settings, everywhere };
+    let by = Numbers { gate, sources, regulars, everywhere };
     let list = [
         (
             IncidentClass::HandshakeDegraded,
             "too few signs of an attack?",
-            gate.signs() < settings.indicators_attack
+            gate.signs() < INDICATORS_ATTACK
                 || gate.may_be_clients()
                 || gate.health_checks.is_some(),
             by.signs(),
@@ -76,7 +96,7 @@ pub(crate) fn verdict(
         (
             IncidentClass::SingleSource,
             "does one source dominate?",
-            sources.top_excess() >= settings.single_source_share,
+            sources.top_excess() >= SINGLE_SOURCE_SHARE,
             by.top_source(),
         ),
         (
@@ -144,14 +164,13 @@ pub(crate) fn without_rule(
     gate: u32,
     candidate: Option<&Candidate>,
     recorded: u64,
-    settings: &Settings,
 ) -> Option<String> {
     if !class.is_flood() {
         return class.advice().map(str::to_owned);
     }
     let needed = match class {
-        IncidentClass::Distributed => settings.indicators_attack,
-        _ => settings.indicators_drop,
+        IncidentClass::Distributed => INDICATORS_ATTACK,
+        _ => INDICATORS_DROP,
     };
     if gate < needed {
         return Some(format!("{gate} items of the gate hold, a rule takes {needed}"));
@@ -159,7 +178,7 @@ pub(crate) fn without_rule(
     let Some(candidate) = candidate else {
         return Some("no failing SYN is known".to_owned());
     };
-    if !candidate.covers_enough(settings) {
+    if !candidate.covers_enough() {
         let covers = percent(candidate.coverage);
         return Some(format!("the top signature covers only {covers} of the failing SYNs"));
     }
@@ -168,16 +187,15 @@ pub(crate) fn without_rule(
             "real clients look like the top signature; that is for SYN cookies".to_owned(),
         );
     }
-    let known =
-        recorded >= settings.clients_known || candidate.unfinished >= settings.replied_unfinished;
+    let known = recorded >= CLIENTS_KNOWN || candidate.unfinished >= REPLIED_UNFINISHED;
     (!known).then(|| {
         format!(
             "that no client looks like the top signature is not known yet: {} of {} handshakes that \
              would say so are on record, and {} of {} answered SYNs with it have led to nothing",
             short(recorded as f64),
-            settings.clients_known,
+            CLIENTS_KNOWN,
             short(candidate.unfinished as f64),
-            settings.replied_unfinished,
+            REPLIED_UNFINISHED,
         )
     })
 }
@@ -190,7 +208,7 @@ mod tests {
 
     /// The last line for a gate and sources, and how many there were before it.
     fn decided(gate: &Gate, sources: &Sources) -> (usize, IncidentClass, String) {
-        let lines = verdict(gate, sources, &Regulars::default(), &Settings::default());
+        let lines = verdict(gate, sources, &Regulars::default());
         let holding = lines.iter().filter(|line| line.holds).count();
         assert!(holding == 1 && lines.last().is_some_and(|line| line.holds), "{lines:?}");
         let last = lines.last().expect("a line");
@@ -303,7 +321,7 @@ mod tests {
     fn sources_that_come_round_are_named_and_are_not_random() {
         let gate = Gate { silent: true, singletons: false, ..gate() };
         let pool = Sources { again: (12, 3.1), singletons: 0.91, everywhere: false, ..many() };
-        let lines = verdict(&gate, &pool, &Regulars::default(), &Settings::default());
+        let lines = verdict(&gate, &pool, &Regulars::default());
         assert!(!lines[4].holds, "{lines:?}");
         assert!(
             lines[4].why.contains("12 sources come again, of 10000 addresses up to 3 would"),
@@ -335,7 +353,7 @@ mod tests {
         );
         let clients =
             Gate { no_retransmission: Some(false), retransmissions: retransmitted(0.6), ..few };
-        let lines = verdict(&clients, &sources, &Regulars::default(), &Settings::default());
+        let lines = verdict(&clients, &sources, &Regulars::default());
         assert!(!lines[3].holds);
         assert!(
             lines[3].why.ends_with(
@@ -445,15 +463,14 @@ mod tests {
         assert_eq!((before, class), (6, IncidentClass::HandshakeDegraded));
         assert!(why.contains("no pattern"), "{why}");
         let few = Sources { distinct: 40, ..sources };
-        let lines = verdict(&clients, &few, &Regulars::default(), &Settings::default());
+        let lines = verdict(&clients, &few, &Regulars::default());
         assert_eq!(lines[4].why, "only 40 sources are known, 48 are needed");
     }
 
     #[test]
     fn a_flood_without_a_rule_is_told_what_is_missing() {
-        let settings = Settings::default();
         let without = |class, gate, candidate: Option<&Candidate>, recorded| {
-            without_rule(class, gate, candidate, recorded, &settings)
+            without_rule(class, gate, candidate, recorded)
         };
         let random = IncidentClass::RandomSpoofed;
         assert_eq!(

@@ -9,6 +9,7 @@
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 use crate::evidence::{Assessment, VerdictLine, alarm};
 use crate::signal::Signal;
+use crate::signal::host::BEYOND_RATE;
 use crate::words::short;
 use crate::{Evidence, HostCounters, IncidentClass, Listener, Mode, Settings, Timestamp};
 
@@ -45,9 +46,9 @@ impl Host {
     }
 
     /// Takes note of a poll.
-    pub(super) fn follow_beyond(&mut self, tick: &Tick, settings: &Settings) {
+    pub(super) fn follow_beyond(&mut self, tick: &Tick) {
         let open = self.is_open(IncidentClass::Evasion);
-        let limit = settings.beyond_rate * if open { HELD } else { 1.0 };
+        let limit = BEYOND_RATE * if open { HELD } else { 1.0 };
         let more = |running: u32, count| {
             if tick.per_second(count) >= limit { running + 1 } else { 0 }
         };

@@ -6,10 +6,20 @@
 //! it. A scan is not a flood: see [`crate::Settings::closed_rate`].
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
+use crate::constants::constants;
 use crate::evidence::{Assessment, VerdictLine, alarm};
 use crate::signal::Signal;
 use crate::words::short;
 use crate::{Evidence, IncidentClass, Listener, Mode, Settings, Timestamp};
+
+constants! {
+    /// SYNs per second to closed ports that the host's own stack is left to refuse while there is a
+    /// flood of them. The others are dropped, so that the flood does not take its time.
+    pub(crate) const CLOSED_PORT_RESETS: u32 = 200 Count in 1..=1_000_000,
+        "FreeBSD's net.inet.icmp.icmplim, which limits a host's resets, is 200. Weighed \
+         against whoever tries a closed port meanwhile and is to be refused rather than to \
+         wait.";
+}
 
 impl Host {
     /// Takes note of a poll.
@@ -46,7 +56,7 @@ impl Host {
                 short(rate)
             ),
         );
-        let limit = settings.closed_port_resets;
+        let limit = CLOSED_PORT_RESETS;
         let note = match mode {
             Mode::Enforce => Some(format!(
                 "the stack is left {limit}/s of them to refuse, those of clients, and one a minute to each \

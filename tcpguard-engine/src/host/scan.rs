@@ -4,8 +4,19 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::constants::constants;
+use crate::evidence::cohort::RETRANSMIT_AGE;
 use crate::evidence::source;
-use crate::{ClosedPortSource, Flow, FlowState, Settings, Timestamp};
+use crate::signal::host::{SCAN_ADDRESSES, SCAN_PORTS, SCAN_PORTS_LIKELY};
+use crate::{ClosedPortSource, Flow, FlowState, Timestamp};
+
+constants! {
+    /// How much more likely a scanner's than a client's the failures and successes of the source must
+    /// be. 256 is four more failures than successes.
+    pub(crate) const SCAN_LIKELIHOOD: f64 = 256.0 Number in 16.0..=1e12,
+        "Threshold random walk (Jung, Paxson, Berger, Balakrishnan, 2004): a client's first \
+         try succeeds with 0.8, a scanner's with 0.2.";
+}
 
 /// Handshakes that a scanner leaves half-open at one address and port at most, on average: it tries once,
 /// or twice. More are those of a health check, which returns.
@@ -18,11 +29,11 @@ const SCANNER_SUCCEEDS: f64 = 0.2;
 
 /// Returns whether a source is a scanner: by the number of ports or addresses that it tried, or because its
 /// failures outweigh its successes so far that no client's would.
-pub(super) fn is_scanner(probe: &ClosedPortSource, settings: &Settings) -> bool {
-    let likely = || likelihood(probe.ports, probe.completed) >= settings.scan_likelihood;
-    probe.ports >= settings.scan_ports
-        || probe.servers >= settings.scan_addresses
-        || probe.ports >= settings.scan_ports_likely && likely()
+pub(super) fn is_scanner(probe: &ClosedPortSource) -> bool {
+    let likely = || likelihood(probe.ports, probe.completed) >= SCAN_LIKELIHOOD;
+    probe.ports >= SCAN_PORTS
+        || probe.servers >= SCAN_ADDRESSES
+        || probe.ports >= SCAN_PORTS_LIKELY && likely()
 }
 
 /// Returns the factor by which this many failures and successes are more likely a scanner's than a client's.
@@ -41,9 +52,8 @@ pub(super) fn half_open(
     now: Timestamp,
     flows: impl Iterator<Item = (Flow, u16)>,
     recent: Duration,
-    settings: &Settings,
 ) -> Vec<ClosedPortSource> {
-    let left_open = flows.filter(|(flow, _)| is_left_open(now, flow, settings));
+    let left_open = flows.filter(|(flow, _)| is_left_open(now, flow));
     let mut tries: Vec<Try> = left_open.map(|(flow, port)| Try::new(&flow, port)).collect();
     tries.sort_unstable_by_key(|one| (one.source, one.at));
     let tried = tries.chunk_by(|one, next| one.source == next.source).filter_map(tried);
@@ -68,11 +78,11 @@ impl Try {
 
 /// Returns whether a scanner left this handshake half-open. A client without a return path retransmits its
 /// SYN, while a scanner needs only the SYN-ACK.
-fn is_left_open(now: Timestamp, flow: &Flow, settings: &Settings) -> bool {
+fn is_left_open(now: Timestamp, flow: &Flow) -> bool {
     flow.syn_retransmits == 0
         && match flow.state {
             FlowState::Reset => true,
-            FlowState::SynAck => now.since(flow.syn_at) >= settings.retransmit_age,
+            FlowState::SynAck => now.since(flow.syn_at) >= RETRANSMIT_AGE,
             _ => false,
         }
 }
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_stranger_who_fails_at_eight_ports_scans_and_a_client_is_given_more() {
-        let scans = |ports, completed| is_scanner(&probe(ports, completed), &Settings::default());
+        let scans = |ports, completed| is_scanner(&probe(ports, completed));
         assert!(!scans(7, 0), "too few to tell, however likely");
         assert!(scans(8, 0));
         assert!(scans(8, 4));

@@ -12,7 +12,16 @@
 
 use std::time::Duration;
 
-use crate::{Settings, Timestamp};
+use crate::Timestamp;
+use crate::constants::constants;
+
+constants! {
+    /// Time after which some client must have completed a handshake answered with a cookie, or
+    /// cookies are withdrawn.
+    pub(crate) const CANARY: Duration = 3 Seconds in 3..=60,
+        "Weighed against distant clients that must retransmit a lost SYN (RFC 6298: after 1 \
+         s), and against how long clients fail to connect if cookies do not work.";
+}
 
 /// Number of completions that must be expected before their lack means anything.
 const EXPECTED: f64 = 20.0;
@@ -165,7 +174,6 @@ impl<T: Clone + PartialEq> Breaker<T> {
         completed: u64,
         elapsed: Duration,
         answered: impl Fn(&T) -> bool,
-        settings: &Settings,
     ) -> Option<(T, Harm)> {
         let trial = self.trial.as_mut()?;
         if now <= trial.from {
@@ -176,7 +184,7 @@ impl<T: Clone + PartialEq> Breaker<T> {
         let seconds = trial.span.as_secs_f64();
         let none = trial.completed == 0
             && answered(&trial.what)
-            && now.since(trial.since) >= settings.canary
+            && now.since(trial.since) >= CANARY
             && trial.span >= LEAST
             && trial.baseline * seconds >= EXPECTED_ANY;
         let harm = if none {
@@ -241,12 +249,11 @@ mod tests {
     /// completions a second before it and `after` completions a poll after it.
     fn withdrawn(before: f64, baseline: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
         let mut breaker = Breaker::default();
-        let settings = Settings::default();
         let start = Timestamp::from_millis(10_000);
         breaker.monitor(start, "it", POLL, rate(before), baseline);
         (1..400).find_map(|poll| {
             let now = start + POLL * poll;
-            let harm = breaker.poll(now, after(poll), POLL, |_| true, &settings)?;
+            let harm = breaker.poll(now, after(poll), POLL, |_| true)?;
             Some((poll, harm.1))
         })
     }
@@ -288,13 +295,11 @@ mod tests {
     #[test]
     fn what_is_added_meanwhile_is_not_judged_before_the_first_could_serve() {
         let mut breaker = Breaker::default();
-        let settings = Settings::default();
         let start = Timestamp::from_millis(10_000);
         breaker.monitor(start, "slow", Duration::from_secs(4), rate(100.0), 100.0);
         breaker.monitor(start + POLL, "quick", POLL, rate(100.0), 100.0);
-        let judged = (2..16).find_map(|poll| {
-            breaker.poll(start + POLL * poll, 0, POLL, |_| false, &settings).map(|_| poll)
-        });
+        let judged = (2..16)
+            .find_map(|poll| breaker.poll(start + POLL * poll, 0, POLL, |_| false).map(|_| poll));
         assert_eq!(judged, None, "for four seconds nobody can tell");
     }
 
@@ -304,7 +309,6 @@ mod tests {
         let start = Timestamp::from_millis(10_000);
         breaker.monitor(start, 1, POLL, rate(1000.0), 1000.0);
         breaker.forget(&1);
-        let settings = Settings::default();
-        assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, |_| true, &settings), None);
+        assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, |_| true), None);
     }
 }

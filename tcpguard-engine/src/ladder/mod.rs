@@ -1,18 +1,31 @@
 //! The mitigations of a listener beside rules. For each of them it decides the start, the hold time and
 //! the next attempt, and it follows the operators' orders.
 
-mod breaker;
+pub(crate) mod breaker;
+pub(crate) mod budget;
 mod cookie_completion;
 mod mitigation;
 
 use std::time::Duration;
 
+use crate::constants::constants;
+use crate::ladder::budget::ORDERED_BUDGET;
+use crate::report::{MitigationReport, MitigationState};
+use crate::sample::POLL;
+use crate::{Matcher, Timestamp, User};
 pub(crate) use breaker::{Before, Breaker, Harm};
+pub use budget::budget;
+pub(crate) use budget::retransmit_budget;
 pub(crate) use cookie_completion::CookieCompletion;
 pub use mitigation::{Mitigation, Order};
 
-use crate::report::{MitigationReport, MitigationState};
-use crate::{Matcher, Settings, Timestamp, User};
+constants! {
+    /// Time after which a step that failed or did harm is tried again, doubled each time, at most 16
+    /// times as long.
+    pub(crate) const MITIGATION_RETRY: Duration = 60 Seconds in 3..=3600,
+        "Weighed against doing the same harm again soon, and against a flood that changes \
+         while the step is off.";
+}
 
 /// The mitigations that are started here; rules do the others.
 const OWN: [Mitigation; 4] =
@@ -168,7 +181,6 @@ impl Ladder {
         needs: &[Need],
         ended: Option<Timestamp>,
         idle: impl Fn(Mitigation) -> Option<&'static str>,
-        settings: &Settings,
     ) -> Vec<Move> {
         OWN.into_iter()
             .filter_map(|mitigation| {
@@ -176,7 +188,7 @@ impl Ladder {
                     return self.entries[place(mitigation)].leave(mitigation, why.to_owned());
                 }
                 let need = needs.iter().find(|need| need.mitigation == mitigation);
-                self.entries[place(mitigation)].poll(now, mitigation, need, ended, settings)
+                self.entries[place(mitigation)].poll(now, mitigation, need, ended)
             })
             .collect()
     }
@@ -195,14 +207,8 @@ impl Ladder {
 
     /// Refuses a mitigation that could not be started, or did harm. It is not tried again for a while,
     /// longer each time. Returns whether it was active.
-    pub fn refuse(
-        &mut self,
-        now: Timestamp,
-        mitigation: Mitigation,
-        why: &str,
-        settings: &Settings,
-    ) -> bool {
-        let until = now + self.entry(mitigation).pause(settings);
+    pub fn refuse(&mut self, now: Timestamp, mitigation: Mitigation, why: &str) -> bool {
+        let until = now + self.entry(mitigation).pause();
         self.give_up(mitigation, Some(until), why)
     }
 
@@ -233,15 +239,9 @@ impl Ladder {
     /// `certain` the mitigation may be tried again at once. Otherwise only a refusal without an end gets
     /// one. The first time it ends at once, and each later time after a longer pause. The reason is that an
     /// attempt may keep clients out, and that other programs may change such things as often as they like.
-    pub fn reconsider(
-        &mut self,
-        now: Timestamp,
-        mitigation: Mitigation,
-        certain: bool,
-        settings: &Settings,
-    ) {
+    pub fn reconsider(&mut self, now: Timestamp, mitigation: Mitigation, certain: bool) {
         let entry = &mut self.entries[place(mitigation)];
-        let pause = entry.pause(settings);
+        let pause = entry.pause();
         let Some(refused) = &mut entry.refused else { return };
         if certain {
             refused.until = Some(now);
@@ -252,23 +252,17 @@ impl Ladder {
     }
 
     /// Defers a mitigation that could not be started, for a reason that may be gone in a moment.
-    pub fn defer(
-        &mut self,
-        now: Timestamp,
-        mitigation: Mitigation,
-        why: &str,
-        settings: &Settings,
-    ) {
+    pub fn defer(&mut self, now: Timestamp, mitigation: Mitigation, why: &str) {
         let entry = &mut self.entries[place(mitigation)];
         let times = entry.refused.as_ref().map_or(0, |refused| refused.times);
-        let until = now + settings.poll * 4;
+        let until = now + POLL * 4;
         entry.refused = Some(Refused { until: Some(until), why: why.to_owned(), times });
         entry.taken = None;
     }
 
     /// Returns the time for which a mitigation would be refused now.
-    pub fn pause(&self, mitigation: Mitigation, settings: &Settings) -> Duration {
-        self.entry(mitigation).pause(settings)
+    pub fn pause(&self, mitigation: Mitigation) -> Duration {
+        self.entry(mitigation).pause()
     }
 
     /// Takes an operator's order, which counts until `until`.
@@ -302,14 +296,13 @@ impl LadderEntry {
         mitigation: Mitigation,
         need: Option<&Need>,
         ended: Option<Timestamp>,
-        settings: &Settings,
     ) -> Option<Move> {
         self.ordered.take_if(|order| now >= order.until);
         let ordered = self.ordered.map(|order| (order.on, order.uid));
         let refused = self.refused.as_ref().is_some_and(|refused| refused.holds(now));
         let wanted = match (ordered, need) {
             (Some((true, uid)), need) => {
-                let rate = need.map_or(settings.ordered_budget, |need| need.rate);
+                let rate = need.map_or(ORDERED_BUDGET, |need| need.rate);
                 Some((format!("{} asked for it", User(uid)), rate, Duration::ZERO))
             }
             (Some((false, uid)), _) => {
@@ -356,9 +349,9 @@ impl LadderEntry {
         }
     }
 
-    fn pause(&self, settings: &Settings) -> Duration {
+    fn pause(&self) -> Duration {
         let times = self.refused.as_ref().map_or(0, |refused| refused.times);
-        settings.mitigation_retry * 2u32.pow(times.min(4))
+        MITIGATION_RETRY * 2u32.pow(times.min(4))
     }
 
     fn leave(&mut self, mitigation: Mitigation, why: String) -> Option<Move> {
@@ -414,7 +407,7 @@ mod tests {
     }
 
     fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
-        ladder.poll(at(ms), needs, over.then(|| at(ms)), |_| None, &Settings::default())
+        ladder.poll(at(ms), needs, over.then(|| at(ms)), |_| None)
     }
 
     fn takes(moves: &[Move]) -> Vec<Mitigation> {
@@ -468,7 +461,7 @@ mod tests {
     #[test]
     fn a_deferred_mitigation_waits_and_is_not_refused() {
         let mut ladder = Ladder::default();
-        ladder.defer(at(1000), Mitigation::Cookies, "no time", &Settings::default());
+        ladder.defer(at(1000), Mitigation::Cookies, "no time");
         assert!(
             ladder.waits(Mitigation::Cookies, at(1999))
                 && !ladder.refuses(Mitigation::Cookies, at(1999))
@@ -479,13 +472,12 @@ mod tests {
     #[test]
     fn a_failed_mitigation_is_retried_after_a_minute_then_after_two() {
         let mut ladder = Ladder::default();
-        let settings = Settings::default();
         let needs = [need(Mitigation::Cookies)];
         poll(&mut ladder, 1000, &needs, false);
-        assert!(ladder.refuse(at(1000), Mitigation::Cookies, "no", &settings));
+        assert!(ladder.refuse(at(1000), Mitigation::Cookies, "no"));
         assert_eq!(poll(&mut ladder, 60_750, &needs, false), []);
         assert_eq!(takes(&poll(&mut ladder, 61_000, &needs, false)), [Mitigation::Cookies]);
-        ladder.refuse(at(61_000), Mitigation::Cookies, "no", &settings);
+        ladder.refuse(at(61_000), Mitigation::Cookies, "no");
         assert_eq!(poll(&mut ladder, 180_750, &needs, false), []);
         assert_eq!(takes(&poll(&mut ladder, 181_000, &needs, false)), [Mitigation::Cookies]);
     }
@@ -504,7 +496,7 @@ mod tests {
             ladder
         };
         let mut ladder = withheld();
-        ladder.reconsider(at(100_000_000), Mitigation::Cookies, false, &Settings::default());
+        ladder.reconsider(at(100_000_000), Mitigation::Cookies, false);
         assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Mitigation::Cookies]);
         let mut ladder = withheld();
         ladder.order(Mitigation::Cookies, Order::Auto, 0, at(100_000_000));
@@ -513,16 +505,16 @@ mod tests {
 
     #[test]
     fn what_may_have_changed_ends_what_has_no_end_and_later_each_time() {
-        let (mut ladder, settings) = (Ladder::default(), Settings::default());
+        let mut ladder = Ladder::default();
         let needs = [need(Mitigation::Cookies)];
-        ladder.refuse(at(1000), Mitigation::Cookies, "no", &settings);
-        ladder.reconsider(at(2000), Mitigation::Cookies, false, &settings);
+        ladder.refuse(at(1000), Mitigation::Cookies, "no");
+        ladder.reconsider(at(2000), Mitigation::Cookies, false);
         assert_eq!(poll(&mut ladder, 60_750, &needs, false), [], "it has an end of its own");
-        ladder.reconsider(at(60_750), Mitigation::Cookies, true, &settings);
+        ladder.reconsider(at(60_750), Mitigation::Cookies, true);
         assert_eq!(takes(&poll(&mut ladder, 60_750, &needs, false)), [Mitigation::Cookies]);
         ladder.withhold(Mitigation::Cookies, "no");
         for ms in [61_000, 200_000] {
-            ladder.reconsider(at(ms), Mitigation::Cookies, false, &settings);
+            ladder.reconsider(at(ms), Mitigation::Cookies, false);
         }
         assert_eq!(poll(&mut ladder, 300_750, &needs, false), [], "it is the second time");
         assert_eq!(takes(&poll(&mut ladder, 301_000, &needs, false)), [Mitigation::Cookies]);
@@ -572,12 +564,11 @@ mod tests {
     fn where_the_guard_may_not_act_nothing_that_keeps_syns_away_is_taken_on_anybodys_word() {
         let mut ladder = Ladder::default();
         ladder.order(Mitigation::Cookies, Order::On, 0, at(60_000));
-        let settings = Settings::default();
         for ms in [1000, 1250, 1500] {
             let needs = [need(Mitigation::Overload), need(Mitigation::OutOfState)];
             let idle =
                 |mitigation: Mitigation| mitigation.keeps_syns_away().then_some("it only observes");
-            let moves = ladder.poll(at(ms), &needs, None, idle, &settings);
+            let moves = ladder.poll(at(ms), &needs, None, idle);
             assert_eq!(takes(&moves).len(), usize::from(ms == 1000), "{moves:?}");
         }
         assert!(ladder.has(Mitigation::OutOfState) && !ladder.has(Mitigation::Cookies));

@@ -1,10 +1,21 @@
 //! Memory of earlier attacks: signatures that rules may ask for again.
 
+use std::time::Duration;
+
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::ListenerMonitor;
+use crate::constants::constants;
 use crate::ladder::Mitigation;
 use crate::{Matcher, Timestamp};
+
+constants! {
+    /// Time after an incident in which its return is recognised at the first bad poll, and its
+    /// signature dropped again at once.
+    pub(crate) const ALERT_WINDOW: Duration = 600 Seconds in 0..=86_400,
+        "Weighed against attackers who come back within minutes, and against trusting an old \
+         signature for long.";
+}
 
 /// The time after an attack.
 #[derive(Clone, Debug)]

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::{ListenerMonitor, RATE_SPAN, Residual, Shared};
-use crate::evidence::{Cohort, Failing};
 use crate::incident::Incident;
 use crate::ladder::Mitigation;
 use crate::{IncidentClass, Mode, Timestamp};
@@ -29,14 +28,6 @@ pub(crate) struct Rolled {
     pub class: IncidentClass,
     /// Time of the listener's alarm.
     pub since: Timestamp,
-}
-
-impl Residual {
-    /// The failing flows without those that are `covered`.
-    pub fn of(cohort: &Cohort, covered: impl Fn(&Failing) -> bool) -> Self {
-        let left = cohort.without(covered).weight();
-        Self { flows: left, share: left as f64 / cohort.weight().max(1) as f64 }
-    }
 }
 
 impl ListenerMonitor {

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::ListenerMonitor;
+use crate::evidence::cohort::EVIDENCE_WINDOW;
+use crate::sample::POLL;
 use crate::signal::Fast;
-use crate::{Counts, Moment, Settings, Statistics, Timestamp};
+use crate::signal::slow::SLOW_LIMIT;
+use crate::{Counts, Moment, Statistics, Timestamp};
 
 /// The counters before an incident and at its end are those of this long, or less where less is
 /// known.
@@ -12,23 +15,23 @@ const AROUND: Duration = Duration::from_secs(10);
 
 impl ListenerMonitor {
     /// Their present values.
-    pub fn moment(&self, now: Timestamp, settings: &Settings) -> Moment {
-        let sums = self.window.last(settings.evidence_window);
-        let maturity = self.maturity(settings);
+    pub fn moment(&self, now: Timestamp) -> Moment {
+        let sums = self.window.last(EVIDENCE_WINDOW);
+        let maturity = self.maturity();
         let judged = Fast::judged(&self.window, maturity);
         let (overload_polls, flash_crowd_polls) = self.pressure.polls();
         let statistics = Statistics {
-            given: settings.poll * maturity as u32,
+            given: POLL * maturity as u32,
             fast_attempts: judged.attempts,
             fast_failures: judged.failures(),
             fast_polls: self.fast.streak(),
             cusum: self.slow.sum(),
-            cusum_limit: settings.slow_limit,
+            cusum_limit: SLOW_LIMIT,
             dispersion: self.natural.dispersion(),
             natural_share: self.natural.share(),
             natural_rate: self.natural.rate(),
             expected: self.natural.expected(&sums),
-            occupancy: self.occupancy.held(&self.window, &self.natural, maturity, settings),
+            occupancy: self.occupancy.held(&self.window, &self.natural, maturity),
             overload_polls,
             flash_crowd_polls,
             baseline_syn_rate: self.baseline_syn_rate(),

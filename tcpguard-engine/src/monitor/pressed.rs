@@ -7,12 +7,14 @@
 use std::time::Duration;
 
 use super::{ListenerMonitor, PATIENCE, Suspect};
+use crate::Timestamp;
 use crate::evidence::Surge;
 use crate::ladder::Mitigation;
+use crate::sample::POLL;
 use crate::signal::Occupancy;
+use crate::signal::occupancy::OCCUPANCY_MIN;
 use crate::window::Sums;
 use crate::words::percent;
-use crate::{Settings, Timestamp};
 
 /// Share of the SYN queue from which it is nearly full. Bursts of clients from far away fill three quarters of one
 /// that is large enough for them. The last fifth takes longer than a poll to fill, unless the flood is about as fast
@@ -35,14 +37,9 @@ impl ListenerMonitor {
     ///
     /// An alarm has a moment in which it is judged, and SYNs that rules drop need no cookies. While the accept queue is
     /// full, cookies would help no client.
-    pub fn pressed(
-        &self,
-        now: Timestamp,
-        ruled: Option<Timestamp>,
-        settings: &Settings,
-    ) -> Option<&'static str> {
+    pub fn pressed(&self, now: Timestamp, ruled: Option<Timestamp>) -> Option<&'static str> {
         if self.is_being_judged(now)
-            || ruled.is_some_and(|ruled| self.is_relieved(now, ruled, settings))
+            || ruled.is_some_and(|ruled| self.is_relieved(now, ruled))
             || self.pressure.polls().0 > 0
         {
             return None;
@@ -50,16 +47,15 @@ impl ListenerMonitor {
         if self.is_turning_away(now) {
             return Some("the SYN queue is full");
         }
-        if self.is_nearly_full(now, settings) {
+        if self.is_nearly_full(now) {
             return Some("the SYN queue is nearly full");
         }
-        if self.class().is_some() && self.is_surged(now, settings) {
+        if self.class().is_some() && self.is_surged(now) {
             return Some("more handshakes fail than clients could begin");
         }
         let lately = self.window.last(Occupancy::SPAN).unmatched();
         let answering = self.ladder.has(Mitigation::Cookies);
-        (answering && self.would_fill(&lately, settings))
-            .then_some("the SYN queue would fill without them")
+        (answering && self.would_fill(&lately)).then_some("the SYN queue would fill without them")
     }
 
     /// Returns whether a full SYN queue, and no full accept queue, turns clients away.
@@ -67,19 +63,19 @@ impl ListenerMonitor {
         self.is_turning_away(now) && self.pressure.polls().0 == 0
     }
 
-    /// Returns whether the queue is nearly full, by the last count.
-    pub fn is_nearly_full(&self, now: Timestamp, settings: &Settings) -> bool {
-        self.fills(now, NEARLY, settings)
+    /// Whether the queue is nearly full, by the last count.
+    pub fn is_nearly_full(&self, now: Timestamp) -> bool {
+        self.fills(now, NEARLY)
     }
 
-    /// Returns whether half of the queue or more is taken, by the last count.
-    pub fn is_half_full(&self, now: Timestamp, settings: &Settings) -> bool {
-        self.fills(now, HYSTERESIS, settings)
+    /// Whether half of the queue or more is taken, by the last count.
+    pub fn is_half_full(&self, now: Timestamp) -> bool {
+        self.fills(now, HYSTERESIS)
     }
 
     /// Accepts failures as natural that have been even for long, unless they call for a mitigation.
-    pub fn accept_steady(&mut self, now: Timestamp, settings: &Settings) {
-        if self.ladder.keeps_syns_away() || self.is_half_full(now, settings) {
+    pub fn accept_steady(&mut self, now: Timestamp) {
+        if self.ladder.keeps_syns_away() || self.is_half_full(now) {
             return;
         }
         let Some(incident) = &mut self.incident else { return };
@@ -99,21 +95,20 @@ impl ListenerMonitor {
         is_open && !self.dismissed && !self.awaits_others && self.suspect.is_none_or(young)
     }
 
-    /// Returns whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for,
-    /// or have yet to show it. The SYNs that they drop do not reduce the load of those that they leave.
-    fn is_relieved(&self, now: Timestamp, ruled: Timestamp, settings: &Settings) -> bool {
-        let sums = self.window.since((now - Occupancy::SPAN).max(ruled + settings.poll));
+    /// Whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for, or have
+    /// yet to show it. The SYNs that they drop do not reduce the load of those that they leave.
+    fn is_relieved(&self, now: Timestamp, ruled: Timestamp) -> bool {
+        let sums = self.window.since((now - Occupancy::SPAN).max(ruled + POLL));
         let left = unruled(&sums);
-        left.span < PATIENCE || !self.would_fill(&left, settings)
+        left.span < PATIENCE || !self.would_fill(&left)
     }
 
-    /// Returns whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since
-    /// then: for two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes
-    /// sooner.
-    pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
+    /// Whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
+    /// two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes sooner.
+    pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp) -> bool {
         let seconds: [Sums; TURNED_AWAY + 1] = self.window.seconds(now);
         let start = now - SECOND * seconds.len() as u32;
-        start >= newest + settings.poll
+        start >= newest + POLL
             && seconds.iter().all(|sums| sums.unanswered > 0)
             && self.window.between(start, now).is_unanswered()
     }
@@ -123,12 +118,12 @@ impl ListenerMonitor {
     /// yet.
     ///
     /// A client whose first SYN was dropped has not failed: it retransmits the SYN after a second.
-    pub fn still_fails(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
-        let start = (now - Occupancy::SPAN).max(newest + settings.poll);
+    pub fn still_fails(&self, now: Timestamp, newest: Timestamp) -> bool {
+        let start = (now - Occupancy::SPAN).max(newest + POLL);
         let completed = self.window.since(start).completed;
         let first = unruled(&self.window.between(start, now - CAME_AGAIN));
         let left = Sums { completed, ..first };
-        left.span < SECOND || self.would_fill(&left, settings)
+        left.span < SECOND || self.would_fill(&left)
     }
 
     pub(super) fn is_turning_away(&self, now: Timestamp) -> bool {
@@ -136,26 +131,26 @@ impl ListenerMonitor {
         seconds.iter().all(|sums| sums.unanswered > 0)
     }
 
-    fn is_surged(&self, now: Timestamp, settings: &Settings) -> bool {
+    fn is_surged(&self, now: Timestamp) -> bool {
         let seconds: [Sums; Surge::LASTING] = self.window.seconds(now);
-        let surge = Surge::of(&seconds.map(|sums| sums.unmatched()), self.baseline(), settings);
+        let surge = Surge::of(&seconds.map(|sums| sums.unmatched()), self.baseline());
         surge.holds || surge.lasts
     }
 
-    /// Returns whether this share of the queue is taken.
-    fn fills(&self, now: Timestamp, share: f64, settings: &Settings) -> bool {
+    /// Whether this share of the queue is taken.
+    fn fills(&self, now: Timestamp, share: f64) -> bool {
         let backlog = self.queues.map_or(0, |queues| queues.backlog);
         self.half_open_lately(now).is_some_and(|half_open| {
-            let least = (share * f64::from(backlog)).max(settings.occupancy_min.into());
+            let least = (share * f64::from(backlog)).max(OCCUPANCY_MIN.into());
             f64::from(half_open) >= least
         })
     }
 
-    /// Returns whether as many handshakes as failed in this time, and those on their way, take too many slots in
-    /// the end if the stack answers them.
-    fn would_fill(&self, sums: &Sums, settings: &Settings) -> bool {
+    /// Whether as many handshakes as failed in this time, and those on their way, take too many slots in the end if
+    /// the stack answers them.
+    fn would_fill(&self, sums: &Sums) -> bool {
         let Some(queues) = self.queues else { return false };
-        let on_their_way = sums.per_second(sums.completed) * self.rtt(settings).as_secs_f64();
+        let on_their_way = sums.per_second(sums.completed) * self.rtt().as_secs_f64();
         let places = Occupancy::places(sums, &self.natural).max(0.0) + on_their_way;
         places >= HYSTERESIS * NEARLY * f64::from(queues.backlog)
     }
@@ -174,32 +169,31 @@ fn unruled(sums: &Sums) -> Sums {
 mod tests {
     use super::super::tests::after;
     use super::*;
-    use crate::Queues;
     use crate::signal::Signal;
+    use crate::signal::fast::FAST_POLLS;
     use crate::window::Tick;
+    use crate::{Queues, Settings};
 
     /// The cause of the alarm goes on and is no evidence: handshakes that their sources reset, or idle clients of a
     /// listener that waits for data. The naive way waits for a verdict for ever.
     #[test]
     fn an_alarm_that_was_dismissed_keeps_no_cookies_from_a_full_queue() {
-        let settings = Settings::default();
         let tick = Tick { syns: 250, attempts: 250, unanswered: 200, ..Tick::default() };
         let (mut monitor, now) = after(12, tick);
-        monitor.fast.poll(&monitor.window, 1, settings.fast_polls, &settings);
-        assert_eq!(monitor.pressed(now, None, &settings), None, "an alarm is near");
-        monitor.suspect(now, Signal::Fast, &settings);
-        assert_eq!(monitor.pressed(now, None, &settings), None, "it is being judged");
+        monitor.fast.poll(&monitor.window, 1, FAST_POLLS, &Settings::default());
+        assert_eq!(monitor.pressed(now, None), None, "an alarm is near");
+        monitor.suspect(now, Signal::Fast);
+        assert_eq!(monitor.pressed(now, None), None, "it is being judged");
         let full = Some("the SYN queue is full");
         monitor.dismiss();
-        assert_eq!(monitor.pressed(now, None, &settings), full);
-        monitor.suspect(now, Signal::Fast, &settings);
-        assert_eq!(monitor.pressed(now, None, &settings), full, "it is raised again and again");
+        assert_eq!(monitor.pressed(now, None), full);
+        monitor.suspect(now, Signal::Fast);
+        assert_eq!(monitor.pressed(now, None), full, "it is raised again and again");
     }
 
     /// A rule matches 10,000 SYN/s, and 60 clients come in a second. A queue with room for 1,024 is full.
     #[test]
     fn what_rules_drop_excuses_nothing_that_fills_the_queue() {
-        let settings = Settings::default();
         let pressed = |alike: u64, dropped, unanswered, ruled| {
             let syns = 2500 + 15 + alike;
             let tick = Tick {
@@ -214,7 +208,7 @@ mod tests {
             let (mut monitor, now) = after(48, tick);
             monitor.queues = Some(Queues { half_open: Some(1024), accept: 0, backlog: 1024 });
             monitor.counted = now;
-            monitor.pressed(now, Some(now - Duration::from_secs(ruled)), &settings)
+            monitor.pressed(now, Some(now - Duration::from_secs(ruled)))
         };
         assert_eq!(pressed(100, 2500, 0, 30), Some("the SYN queue is nearly full"));
         assert_eq!(pressed(100, 2500, 80, 30), Some("the SYN queue is full"));

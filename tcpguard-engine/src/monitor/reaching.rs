@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use super::{ListenerMonitor, RATE_SPAN};
+use crate::sample::POLL;
+use crate::signal::host::BEYOND_RATE;
+use crate::signal::occupancy::OCCUPANCY_MIN;
+use crate::signal::slow::FAILURE_SHARE;
 use crate::window::Sums;
 use crate::{Settings, Timestamp};
 
@@ -26,14 +30,14 @@ impl ListenerMonitor {
     /// it, or as much as fills the SYN queue. Natural failures are no flood. Nor are failures that do not matter beside
     /// the other SYNs that reach the stack, however many are kept from it.
     pub fn is_overrun(&self, now: Timestamp, newest: Timestamp, settings: &Settings) -> bool {
-        let sums = self.window.since((now - JUDGED).max(newest + settings.poll));
+        let sums = self.window.since((now - JUDGED).max(newest + POLL));
         let passed = Sums { attempts: sums.passed(), ..sums };
         let reaching = sums.reaching() as f64 - self.natural.expected(&passed);
         let matters = (settings.failure_floor * sums.span.as_secs_f64())
-            .max(settings.failure_share * passed.attempts as f64);
+            .max(FAILURE_SHARE * passed.attempts as f64);
         let stopped = (sums.dropped + sums.cookies_sent) as f64;
         let turns_away = sums.span >= JUDGED && self.is_turning_away(now);
-        let fills = self.is_queue_full(now, settings) || sums.is_unanswered() || turns_away;
+        let fills = self.is_queue_full(now) || sums.is_unanswered() || turns_away;
         sums.span >= RATE_SPAN && reaching >= matters && (reaching >= stopped || fills)
     }
 
@@ -48,26 +52,20 @@ impl ListenerMonitor {
             >= OF_USE * f64::from(rate) * sums.span.as_secs_f64()
     }
 
-    /// Returns whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
-    pub fn is_queue_full(&self, now: Timestamp, settings: &Settings) -> bool {
+    /// Whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
+    pub fn is_queue_full(&self, now: Timestamp) -> bool {
         let backlog = self.queues.map_or(0, |queues| queues.backlog);
-        let room = (FULL * f64::from(backlog)).max(settings.occupancy_min.into());
+        let room = (FULL * f64::from(backlog)).max(OCCUPANCY_MIN.into());
         self.half_open_lately(now).is_some_and(|half_open| f64::from(half_open) >= room)
     }
 
     /// SYNs of the last poll that the stack answered although the XDP program could not read them, and that
     /// completed no handshake. Where its SYN queue is full and the stack answers no more, `beyond`: all frames that
     /// may have held one, if they are more than the SYNs that the XDP program could read and left to the stack.
-    pub(crate) fn evading(
-        &self,
-        now: Timestamp,
-        elapsed: Duration,
-        beyond: u64,
-        settings: &Settings,
-    ) -> u64 {
+    pub(crate) fn evading(&self, now: Timestamp, elapsed: Duration, beyond: u64) -> u64 {
         let sums = self.window.last(elapsed);
         let read = sums.syns.saturating_sub(sums.dropped + sums.cookies_sent);
-        match self.is_queue_full(now, settings) && beyond > read {
+        match self.is_queue_full(now) && beyond > read {
             true => beyond,
             false => sums.evading(),
         }
@@ -79,9 +77,9 @@ impl ListenerMonitor {
     }
 
     /// Notes whether SYNs that the XDP program cannot read reach the stack in number.
-    pub(super) fn note_evaded(&mut self, settings: &Settings) {
+    pub(super) fn note_evaded(&mut self) {
         let sums = self.window.last(JUDGED);
-        self.evaded = sums.per_second(sums.evading()) >= settings.beyond_rate;
+        self.evaded = sums.per_second(sums.evading()) >= BEYOND_RATE;
     }
 }
 

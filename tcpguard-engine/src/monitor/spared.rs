@@ -1,7 +1,7 @@
 //! Exclusion of a listener whose own clients the rules for every listener would drop.
 
 use super::ListenerMonitor;
-use crate::Settings;
+use crate::rules::meter::{COMPLETED_MIN, COMPLETED_WINDOW};
 
 /// Effect of the rules for every listener on one of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -16,13 +16,13 @@ pub(crate) enum Shared {
 }
 
 impl ListenerMonitor {
-    /// Returns whether new clients in number have completed a handshake here after a signature rule had dropped
-    /// their first SYN, and made more than this `share` of the SYNs that rules match here. Each costs an attacker a
-    /// handshake from a real address.
-    pub fn loses_clients(&self, share: f64, settings: &Settings) -> bool {
-        let sums = self.window.last(settings.completed_window);
+    /// Whether new clients in number have completed a handshake here after a signature rule had dropped their first
+    /// SYN, and made more than this `share` of the SYNs that rules match here. Each costs an attacker a handshake
+    /// from a real address.
+    pub fn loses_clients(&self, share: f64) -> bool {
+        let sums = self.window.last(COMPLETED_WINDOW);
         let all = sums.matched + sums.let_through;
-        sums.let_through >= settings.completed_min && sums.let_through as f64 > share * all as f64
+        sums.let_through >= COMPLETED_MIN && sums.let_through as f64 > share * all as f64
     }
 
     /// The reason for cookies where clients have a signature that is dropped everywhere.

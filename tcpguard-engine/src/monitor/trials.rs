@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::ListenerMonitor;
+use crate::Timestamp;
 use crate::ladder::{Before, Harm, Mitigation, Newest};
+use crate::monitor::ASSUMED_RTT;
 use crate::policy::clean_age;
+use crate::sample::POLL;
 use crate::window::Sums;
-use crate::{Settings, Timestamp};
 
 /// Span of the attack before an addition with which the time after it is compared.
 const TRIED_AGAINST: Duration = Duration::from_secs(5);
@@ -40,13 +42,13 @@ impl RateBefore {
 
 impl ListenerMonitor {
     /// Compares how many clients get in from now on with how many did before.
-    pub fn try_out(&mut self, now: Timestamp, what: Newest, settings: &Settings) {
+    pub fn try_out(&mut self, now: Timestamp, what: Newest) {
         let delay = match what {
             // Only the second SYN gets in, and only when the queue has been cleaned up.
             Newest::Mitigation(Mitigation::Overload | Mitigation::Budget) => {
-                SECOND_TRY + clean_age(self.rtt(settings))
+                SECOND_TRY + clean_age(self.rtt())
             }
-            Newest::Mitigation(_) | Newest::Rule(_) => settings.poll.max(self.rtt(settings) * 2),
+            Newest::Mitigation(_) | Newest::Rule(_) => POLL.max(self.rtt() * 2),
         };
         let attacked = self.incident.as_deref().map(|incident| incident.started());
         let from = attacked.map_or(now, |started| started.max(now - TRIED_AGAINST));
@@ -72,33 +74,28 @@ impl ListenerMonitor {
         }
     }
 
-    /// Returns the latest addition if it keeps clients out, with the harm, after a poll that was `elapsed` long.
-    pub fn judge_newest(
-        &mut self,
-        now: Timestamp,
-        elapsed: Duration,
-        settings: &Settings,
-    ) -> Option<(Newest, Harm)> {
+    /// Whether the latest addition keeps clients out, after a poll that was `elapsed` long.
+    pub fn judge_newest(&mut self, now: Timestamp, elapsed: Duration) -> Option<(Newest, Harm)> {
         if self.ladder.has(Mitigation::Cookies)
             && let Some(harm) = self.judge_cookie_completion(now, elapsed)
         {
             return Some((Newest::Mitigation(Mitigation::Cookies), harm));
         }
         // Connections that the application does not accept are no fault of a mitigation.
-        if self.overloaded(settings) {
+        if self.overloaded() {
             return None;
         }
         let Sums { completed, known, .. } = self.window.last(elapsed);
         let canary = &mut self.ladder.canary;
         if canary.is_open() {
-            let (mitigation, harm) = canary.poll(now, completed, elapsed, |_| true, settings)?;
+            let (mitigation, harm) = canary.poll(now, completed, elapsed, |_| true)?;
             // Whatever else was added has a trial of its own from now on.
-            let delay = settings.poll.max(self.clients.rtt().unwrap_or(settings.assumed_rtt) * 2);
+            let delay = POLL.max(self.clients.rtt().unwrap_or(ASSUMED_RTT) * 2);
             self.ladder.breaker.restart(now, delay);
             let harm = self.ladder.cookie_completion.suspected().unwrap_or(harm);
             return Some((Newest::Mitigation(mitigation), harm));
         }
-        self.ladder.breaker.poll(now, known, elapsed, |_| false, settings)
+        self.ladder.breaker.poll(now, known, elapsed, |_| false)
     }
 
     /// Returns the harm if the host completes hardly any handshakes of clients with valid cookies.

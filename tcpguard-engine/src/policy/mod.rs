@@ -1,12 +1,13 @@
 //! Choice of the rules that an incident calls for. The plan turns them into changes in the kernel.
 
 mod signature;
-mod source;
+pub(crate) mod source;
 
 use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
+use crate::evidence::gate::EVIDENCE_FLOWS;
 use crate::evidence::{Assessment, Candidate, Cohort, describe};
 use crate::incident::Incident;
 use crate::learned::KnownFingerprints;
@@ -84,14 +85,14 @@ pub(crate) fn in_words(matcher: &Matcher) -> String {
 
 fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
     source::review(incident, grounds);
-    if grounds.cohort.failing.len() < grounds.settings.evidence_flows {
+    if grounds.cohort.failing.len() < EVIDENCE_FLOWS {
         return;
     }
     match incident.class() {
         IncidentClass::RandomSpoofed => signature::consider(incident, grounds),
         IncidentClass::Distributed => {
             signature::consider(incident, grounds);
-            let separates = |candidate: &Candidate| candidate.may_be_tried(grounds.settings);
+            let separates = |candidate: &Candidate| candidate.may_be_tried();
             if incident.wanted().is_empty()
                 && !grounds.assessment.signature.as_ref().is_some_and(separates)
             {
@@ -117,7 +118,7 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
 /// Returns whether failing flows are enough to be worth a rule or a mitigation of their own.
 fn matters(cohort: &Cohort, grounds: &Grounds<'_>) -> bool {
     let share = cohort.weight() as f64 / grounds.cohort.weight().max(1) as f64;
-    Residual { flows: cohort.weight(), share }.matters(grounds.settings)
+    Residual { flows: cohort.weight(), share }.matters()
 }
 
 /// Half-open entries younger than this may belong to clients on their way, whatever the round-trip

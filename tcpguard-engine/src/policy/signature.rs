@@ -1,8 +1,11 @@
 //! Rules against the common fields of one tool's SYNs.
 
 use super::{COOKIES_LEFT, Grounds, REPEATED};
+use crate::evidence::signature::{SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER};
+use crate::evidence::verdict::{INDICATORS_ATTACK, INDICATORS_DROP};
 use crate::evidence::{Assessment, Background, Candidate, Cohort, assess, describe};
 use crate::incident::Incident;
+use crate::rules::recurrence::RULE_TTL;
 use crate::words::percent;
 use crate::{IncidentClass, ListenerId, Matcher};
 
@@ -12,11 +15,10 @@ const REMAINING_SHARE: f64 = 0.05;
 
 /// Asks for a rule against the signature of the failing flows that no rule covers yet.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
-    let settings = grounds.settings;
     if grounds.signature_forbidden {
         return;
     }
-    if incident.signatures().count() >= settings.signatures_per_listener {
+    if incident.signatures().count() >= SIGNATURES_PER_LISTENER {
         return;
     }
     let uncovered;
@@ -31,7 +33,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         }
         let background =
             Background { novelty: grounds.assessment.novelty.clone(), ..Background::default() };
-        remaining = assess(&uncovered, grounds.clients, background, settings);
+        remaining = assess(&uncovered, grounds.clients, background);
         // The class of flood does not matter: the rule rests on its own evidence.
         if !remaining.class.is_flood() {
             return;
@@ -39,14 +41,12 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
         (&uncovered, &remaining)
     };
     if let Some((signature, reason)) = remembered(incident, cohort, grounds) {
-        incident.want(signature, reason, settings.rule_ttl);
+        incident.want(signature, reason, RULE_TTL);
         return;
     }
     let Some(candidate) = assessment.signature else { return };
     match verdict(incident, &candidate, assessment, grounds) {
-        Ok(reason) => {
-            incident.want(matcher(&candidate, grounds.listener), reason, settings.rule_ttl)
-        }
+        Ok(reason) => incident.want(matcher(&candidate, grounds.listener), reason, RULE_TTL),
         Err(Some(why)) => incident.note(grounds.now, why),
         Err(None) => {}
     }
@@ -64,7 +64,6 @@ fn verdict(
     assessment: &Assessment,
     grounds: &Grounds<'_>,
 ) -> Result<String, Option<String>> {
-    let settings = grounds.settings;
     let text = describe(candidate.mask, &candidate.print);
     let rule = matcher(candidate, grounds.listener);
     if incident.has_removed(grounds.now, &rule).is_some() {
@@ -73,7 +72,7 @@ fn verdict(
     if incident.has_refused(grounds.now, &rule) {
         return Err(Some(COOKIES_LEFT.to_owned()));
     }
-    if !candidate.covers_enough(settings) {
+    if !candidate.covers_enough() {
         return Err(Some(format!(
             "no rule: the top signature covers only {}",
             percent(candidate.coverage)
@@ -91,14 +90,14 @@ fn verdict(
     // Many real sources have fewer marks: there, a signature that no client shares must do.
     let class = if incident.wanted().is_empty() { incident.class() } else { assessment.class };
     let marks = match class {
-        IncidentClass::Distributed => settings.indicators_attack,
-        _ => settings.indicators_drop,
+        IncidentClass::Distributed => INDICATORS_ATTACK,
+        _ => INDICATORS_DROP,
     };
     if assessment.gate < marks {
         return Err(None);
     }
     let covers = percent(candidate.coverage);
-    if candidate.may_be_dropped(grounds.clients, settings) {
+    if candidate.may_be_dropped(grounds.clients) {
         Ok(format!("covers {covers} of the failing SYNs and no client"))
     } else if grounds.unanswering && assessment.unanimous {
         Ok(format!(
@@ -126,7 +125,7 @@ fn remembered(
         let coverage = weight as f64 / all;
         let completed = cohort.admitted.has(mask, &fingerprint)
             || cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
-        let fits = coverage >= grounds.settings.signature_coverage
+        let fits = coverage >= SIGNATURE_COVERAGE
             && !completed
             && grounds.clients.with_signature(mask, &fingerprint) == 0
             && !incident.wants(&matcher)

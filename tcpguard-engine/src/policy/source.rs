@@ -13,10 +13,20 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Grounds, REPEATED, matters};
+use crate::constants::constants;
+use crate::evidence::sources::SOURCE_FLOWS;
+use crate::evidence::verdict::{INDICATORS_DROP, SINGLE_SOURCE_SHARE};
 use crate::evidence::{Cohort, Culprit, culprits};
 use crate::incident::Incident;
+use crate::monitor::residual::RESIDUAL_SHARE;
 use crate::words::percent;
 use crate::{IncidentClass, Matcher, Ports};
+
+constants! {
+    /// Rules against sources that an incident may have at most.
+    pub const SOURCES_PER_INCIDENT: usize = 64 Count in 1..=1024,
+        "As FEW_SOURCES, so that each of so few can have one.";
+}
 
 /// Reason that a source that may be dropped is not dropped.
 const ANSWERED: &str =
@@ -33,7 +43,7 @@ pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
         let Matcher::Source(net, _) = wanted.matcher else { continue };
         if !concentrated {
             incident.forget(&wanted.matcher, "the flood does not come from few sources any more");
-        } else if weight_from(grounds.cohort, &net) < grounds.settings.source_flows / 2 {
+        } else if weight_from(grounds.cohort, &net) < SOURCE_FLOWS / 2 {
             incident.forget(&wanted.matcher, "the flood does not come from there any more");
         }
     }
@@ -42,17 +52,16 @@ pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
 /// Asks for rules where the host cannot reply to SYNs that nothing else covers: against the source that
 /// dominates, each of few sources, or the networks that they fill.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
-    if grounds.source_forbidden || grounds.assessment.gate < grounds.settings.indicators_drop {
+    if grounds.source_forbidden || grounds.assessment.gate < INDICATORS_DROP {
         return;
     }
-    let settings = grounds.settings;
     let uncovered = grounds.cohort.without(|flow| incident.covers(flow));
     if !matters(&uncovered, grounds) {
         return;
     }
     let culprits = match incident.class() {
         IncidentClass::SingleSource => top(grounds).into_iter().collect(),
-        _ => culprits(&uncovered, settings),
+        _ => culprits(&uncovered),
     };
     let alone = grounds.unanswerable && are_alone(&culprits, grounds);
     for culprit in &culprits {
@@ -84,8 +93,8 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
             }
             let made =
                 incident.wanted().iter().filter(|w| matches!(w.matcher, Matcher::Source(..)));
-            if made.count() >= settings.sources_per_incident {
-                let most = settings.sources_per_incident;
+            if made.count() >= SOURCES_PER_INCIDENT {
+                let most = SOURCES_PER_INCIDENT;
                 incident.note(grounds.now, format!("no more source rules: {most} are made"));
                 return;
             }
@@ -97,7 +106,7 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
 /// The source that dominates now, whatever source the reported class was based on.
 fn top(grounds: &Grounds<'_>) -> Option<Culprit> {
     let assessment = grounds.assessment;
-    if assessment.top_source_excess < grounds.settings.single_source_share {
+    if assessment.top_source_excess < SINGLE_SOURCE_SHARE {
         return None;
     }
     Some(Culprit {
@@ -145,8 +154,8 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
     if let Some((_, what)) = grounds.exempt.touched_by(net) {
         return Some(format!("it is protected ({what})"));
     }
-    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the SYNs of failing handshakes.
-    if culprit.retransmitted && culprit.share < grounds.settings.residual_share {
+    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the failing SYNs.
+    if culprit.retransmitted && culprit.share < RESIDUAL_SHARE {
         return Some(REPEATED.to_owned());
     }
     let clients = grounds.cohort.completed_within(net) || grounds.known.completed_within(net);

@@ -1,9 +1,9 @@
 //! The rules wanted in the kernel, their hits and their ends.
 
 mod exempt;
-mod meter;
+pub(crate) mod meter;
 mod plan;
-mod recurrence;
+pub(crate) mod recurrence;
 mod rule_table;
 
 pub(crate) use exempt::Exempt;

@@ -97,7 +97,7 @@ pub(crate) fn plan(
 mod tests {
     use super::super::rule_table::Life;
     use super::*;
-    use crate::{Origin, RuleCounters, Settings};
+    use crate::{Origin, RuleCounters};
 
     fn wanted(host: u8, incident: u64) -> Wanted {
         let net = ipnet::Ipv4Net::from(std::net::Ipv4Addr::new(192, 0, 2, host)).into();
@@ -177,15 +177,11 @@ mod tests {
             expires: Timestamp::from_millis(60_000),
             confirmation: None,
         };
-        let settings = Settings::default();
         for (host, slot) in [(1, 5), (2, 9)] {
-            assert_eq!(
-                rule_table.adopt(Timestamp::from_millis(1000), found(host, slot), &settings),
-                Ok(())
-            );
+            assert_eq!(rule_table.adopt(Timestamp::from_millis(1000), found(host, slot)), Ok(()));
         }
-        assert!(rule_table.adopt(Timestamp::from_millis(1000), found(3, 9), &settings).is_err());
-        assert!(rule_table.adopt(Timestamp::from_millis(60_000), found(3, 3), &settings).is_err());
+        assert!(rule_table.adopt(Timestamp::from_millis(1000), found(3, 9)).is_err());
+        assert!(rule_table.adopt(Timestamp::from_millis(60_000), found(3, 3)).is_err());
         assert_eq!(changes(1000, &[], &rule_table), []);
         assert!(rule_table.disown(&found(1, 5).matcher));
         let gone = Change::Remove(RuleId(5), "no longer needed".to_owned());
@@ -211,7 +207,7 @@ mod tests {
         let mut rule_table = rule_table(&rules);
         let hits =
             RuleCounters { id: RuleId(0), hits: 1000, accepted_retransmits: 0, completed: 0 };
-        rule_table.read(Timestamp::from_millis(20_000), &[hits], &Settings::default());
+        rule_table.read(Timestamp::from_millis(20_000), &[hits]);
         assert_eq!(changes(29_000, &rules, &rule_table), [], "there is time");
         let end = Timestamp::from_millis(80_000);
         assert_eq!(changes(31_000, &rules, &rule_table), [Change::Renew(RuleId(0), end)]);

@@ -5,7 +5,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::constants::constants;
 use crate::{Settings, Timestamp};
+
+constants! {
+    /// Lifetime of a rule that hits nothing; also of the first one against a source.
+    pub(crate) const RULE_TTL: Duration = 60 Seconds in 5..=86_400,
+        "Weighed against the pauses of pulsed floods (clear_s, twice), and against blocking \
+         who has stopped.";
+}
 
 /// Sources remembered. When they are too many, the source with the oldest last block is forgotten.
 const SOURCES: usize = 1024;
@@ -22,7 +30,7 @@ impl Recurrence {
             Some((ttl, at)) if now.since(*at) <= settings.rule_ttl_max => {
                 (*ttl * 2).min(settings.rule_ttl_max)
             }
-            _ => settings.rule_ttl,
+            _ => RULE_TTL,
         }
     }
 

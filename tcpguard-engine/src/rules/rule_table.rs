@@ -8,9 +8,10 @@ use tcpguard_common::abi::{Fingerprint, Mask, maps};
 
 use super::meter::Meter;
 use crate::evidence::describe;
+use crate::rules::recurrence::RULE_TTL;
 use crate::{
     Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleCounters,
-    RuleId, RuleReport, RuleToImport, Settings, Timestamp, signature_in_words,
+    RuleId, RuleReport, RuleToImport, Timestamp, signature_in_words,
 };
 
 /// The reason of an imported rule for which none was given.
@@ -62,16 +63,14 @@ impl Entry {
         self.ttl.map_or(self.rule.expires, |ttl| self.needed + ttl)
     }
 
-    /// Returns whether it is a rule against a signature that clients in number have as well.
-    pub fn is_harmful(&self, now: Timestamp, settings: &Settings) -> bool {
-        matches!(self.rule.matcher, Matcher::Signature { .. })
-            && self.meter.is_harmful(now, settings)
+    /// Whether it is a rule against a signature that clients in number have as well.
+    pub fn is_harmful(&self, now: Timestamp) -> bool {
+        matches!(self.rule.matcher, Matcher::Signature { .. }) && self.meter.is_harmful(now)
     }
 
-    /// Returns whether it is one that any number of clients have.
-    pub fn hits_clients(&self, now: Timestamp, settings: &Settings) -> bool {
-        matches!(self.rule.matcher, Matcher::Signature { .. })
-            && self.meter.hits_clients(now, settings)
+    /// Whether it is one that any number of clients have.
+    pub fn hits_clients(&self, now: Timestamp) -> bool {
+        matches!(self.rule.matcher, Matcher::Signature { .. }) && self.meter.hits_clients(now)
     }
 
     /// Handshakes a second that new clients complete after a rule against a signature has let their
@@ -85,8 +84,8 @@ impl Entry {
 
     /// Returns whether it is a rule of the agent that hits hardly anything but clients by now: nothing is lost
     /// without it.
-    pub fn hits_mostly_clients(&self, now: Timestamp, settings: &Settings) -> bool {
-        !self.is_operators() && self.meter.hits_mostly_clients(now, settings)
+    pub fn hits_mostly_clients(&self, now: Timestamp) -> bool {
+        !self.is_operators() && self.meter.hits_mostly_clients(now)
     }
 
     /// The incident it was made for.
@@ -282,13 +281,13 @@ impl RuleTable {
 
     /// Takes a rule over that is in the kernel already; back when its slot or its matcher is taken,
     /// or it cannot be.
-    pub fn adopt(&mut self, now: Timestamp, rule: Rule, settings: &Settings) -> Result<(), Rule> {
+    pub fn adopt(&mut self, now: Timestamp, rule: Rule) -> Result<(), Rule> {
         let taken = self.entries.contains_key(&rule.id) || self.find(&rule.matcher).is_some();
         if taken || !self.slots().contains(&rule.id.0) || rule.expires <= now {
             return Err(rule);
         }
         let orphan = matches!(rule.origin, Origin::Incident(_));
-        let ttl = orphan.then_some(settings.rule_ttl);
+        let ttl = orphan.then_some(RULE_TTL);
         // Not needed until it is seen to hit: it ends when the kernel says, or is renewed.
         let needed = rule.created.min(now);
         let entry = Entry { rule, ttl, needed, meter: Meter::unread(), orphan };
@@ -379,11 +378,11 @@ impl RuleTable {
     }
 
     /// Takes over the kernel's counters.
-    pub fn read(&mut self, now: Timestamp, counters: &[RuleCounters], settings: &Settings) {
+    pub fn read(&mut self, now: Timestamp, counters: &[RuleCounters]) {
         for counter in counters {
             if let Some(entry) = self.entries.get_mut(&counter.id) {
-                entry.meter.read(now, counter, settings);
-                if entry.meter.active(now, settings) {
+                entry.meter.read(now, counter);
+                if entry.meter.active(now) {
                     entry.needed = now;
                 }
             }
@@ -477,20 +476,17 @@ mod tests {
 
     #[test]
     fn only_rules_of_the_guards_own_go_when_they_hit_mostly_clients() {
-        let (now, settings) = (Timestamp::from_millis(1000), Settings::default());
+        let now = Timestamp::from_millis(1000);
         for (origin, goes) in [(Origin::Incident(1), true), (Origin::Operator { uid: 0 }, false)] {
             let mut rule_table = RuleTable::new(ROOM);
             let life = Life::WhileNeeded(Duration::from_secs(60));
             let made = rule_table.add(Timestamp::default(), source(1), origin, String::new(), life);
             let id = made.expect("a slot").rule.id;
             let counters = RuleCounters { id, hits: 20, accepted_retransmits: 20, completed: 20 };
-            rule_table.read(now, &[counters], &settings);
+            rule_table.read(now, &[counters]);
             let entry = rule_table.find(&source(1)).expect("the rule");
-            assert_eq!(entry.hits_mostly_clients(now, &settings), goes);
-            assert!(
-                !entry.is_harmful(now, &settings),
-                "cookies do not stand in for a rule on a source"
-            );
+            assert_eq!(entry.hits_mostly_clients(now), goes);
+            assert!(!entry.is_harmful(now), "cookies do not stand in for a rule on a source");
         }
     }
 

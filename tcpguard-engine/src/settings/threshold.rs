@@ -10,8 +10,7 @@ use super::Settings;
 pub struct Threshold {
     /// The field of [`Settings`].
     pub name: &'static str,
-    /// Section and key in the configuration file, `detection.poll_ms`; `None`: fixed, because
-    /// memory is bounded by it.
+    /// Section and key in the configuration file, `detection.clear_s`; `None`: no file can change it.
     pub key: Option<&'static str>,
     /// Unit of its value.
     pub unit: Unit,
@@ -59,6 +58,15 @@ impl Unit {
             Self::Nanoseconds => Some("ns"),
             Self::Milliseconds => Some("ms"),
             Self::Seconds => Some("s"),
+        }
+    }
+
+    /// `value` with it, "250 ms".
+    pub fn in_words(self, value: f64) -> String {
+        match self.symbol() {
+            Some("/s") => format!("{value}/s"),
+            Some(symbol) => format!("{value} {symbol}"),
+            None => value.to_string(),
         }
     }
 
@@ -133,12 +141,8 @@ impl Threshold {
         format!("{} from {} to {}", self.unit, self.least, self.most)
     }
 
-    /// `value` with its unit, "250 ms".
+    /// `value` with its unit, "30 s".
     pub fn in_words(&self, value: f64) -> String {
-        match self.unit.symbol() {
-            Some("/s") => format!("{value}/s"),
-            Some(symbol) => format!("{value} {symbol}"),
-            None => value.to_string(),
-        }
+        self.unit.in_words(value)
     }
 }

@@ -1,7 +1,21 @@
 //! The fast path: most of many handshakes fail, in two polls running.
 
 use crate::Settings;
+use crate::constants::constants;
 use crate::window::{Sums, Window};
+
+constants! {
+    /// Share of the attempts left uncompleted, in two polls, that raises the fast alarm. A smaller
+    /// share is reached by clients far away.
+    pub(crate) const FAST_SHARE: f64 = 0.75 Share in 0.1..=1.0,
+        "Weighed against bursts of clients up to 0.5 s away, which must stay below, and \
+         against floods of five times the clients' rate, which must reach it.";
+
+    /// Polls running for which both must hold. With 1 a single burst is an alarm.
+    pub(crate) const FAST_POLLS: u32 = 2 Count in 1..=20,
+        "Two: a single bad tick is no alarm (in the first poll of a burst, no client can have \
+         answered).";
+}
 
 /// Attempts are judged in spans of this many ticks, so that a pulse shorter than a tick, or one
 /// that straddles two, weighs the same.
@@ -33,7 +47,7 @@ impl Fast {
         let sums = Self::judged(window, maturity);
         let failures = sums.failures();
         let failing = failures >= settings.fast_failures
-            && failures as f64 >= settings.fast_share * sums.attempts as f64;
+            && failures as f64 >= FAST_SHARE * sums.attempts as f64;
         self.streak = if failing { self.streak + 1 } else { 0 };
         self.streak >= polls
     }

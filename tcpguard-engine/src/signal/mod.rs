@@ -1,12 +1,13 @@
 //! Signals of failing handshakes, one signal a file. A signal shows that handshakes fail. The cause
 //! is for the evidence.
 
-mod fast;
-mod occupancy;
-mod pressure;
+pub(crate) mod fast;
+pub(crate) mod host;
+pub(crate) mod occupancy;
+pub(crate) mod pressure;
 mod quiet;
-mod saturation;
-mod slow;
+pub(crate) mod saturation;
+pub(crate) mod slow;
 
 pub(crate) use fast::Fast;
 pub(crate) use occupancy::Occupancy;

@@ -7,9 +7,32 @@
 
 use std::time::Duration;
 
+use crate::constants::constants;
 use crate::learned::Natural;
 use crate::window::{LIFE, Sums, Window};
-use crate::{Occupied, Queues, Settings, Timestamp};
+use crate::{Occupied, Queues, Timestamp};
+
+constants! {
+    /// Share of a listener's backlog filled by half-open handshakes that raises the occupancy alarm.
+    pub(crate) const OCCUPANCY_ON: f64 = 0.25 Share in 0.01..=1.0,
+        "pf's adaptive SYN cookies: set syncookies adaptive (start 25%, end 12%), pf.conf(5).";
+
+    /// The share below which it is taken back, which must be smaller.
+    pub(crate) const OCCUPANCY_OFF: f64 = 0.12 Share in 0.0..=1.0,
+        "As OCCUPANCY_ON.";
+
+    /// Half-open handshakes below which the queue raises no alarm, however small it is.
+    pub(crate) const OCCUPANCY_MIN: u32 = 16 Count in 1..=65_536,
+        "Weighed against a few slow clients at a tiny queue, and against 4 SYN/s at a queue \
+         of 128, which must be found.";
+
+    /// Readings of the queue running for which it must hold.
+    pub(crate) const OCCUPANCY_POLLS: u32 = 2 Count in 1..=60,
+        "Two, as for the fast alarm: a single burst of connects fills a queue for a round \
+         trip.";
+}
+
+const _: () = assert!(OCCUPANCY_OFF < OCCUPANCY_ON, "the alarm flaps");
 
 /// An alarm is held by failures of this span, as many as there would be in [`Occupancy::SPAN`]. Shorter, so
 /// that a flood is released soon after its last SYN.
@@ -57,7 +80,6 @@ impl Occupancy {
         window: &Window,
         natural: &Natural,
         maturity: usize,
-        settings: &Settings,
     ) -> bool {
         let Some((half_open, backlog)) = queues.and_then(|q| Some((q.half_open?, q.backlog)))
         else {
@@ -66,41 +88,28 @@ impl Occupancy {
         let reading = Reading { at: now, half_open, backlog };
         self.reading = Some(reading);
         let Occupied { of_a_minute, going_on, limit, .. } =
-            held(&reading, window, natural, maturity, settings);
+            held(&reading, window, natural, maturity);
         let flood = f64::from(half_open).min(of_a_minute).min(going_on);
         self.streak = if flood >= limit { self.streak + 1 } else { 0 };
-        self.streak >= settings.occupancy_polls
+        self.streak >= OCCUPANCY_POLLS
     }
 
     /// Returns the part of the queue that failing handshakes hold by the last reading; `None` before the first.
-    pub fn held(
-        &self,
-        window: &Window,
-        natural: &Natural,
-        maturity: usize,
-        settings: &Settings,
-    ) -> Option<Occupied> {
-        Some(held(self.reading.as_ref()?, window, natural, maturity, settings))
+    pub fn held(&self, window: &Window, natural: &Natural, maturity: usize) -> Option<Occupied> {
+        Some(held(self.reading.as_ref()?, window, natural, maturity))
     }
 
     /// Returns whether failing handshakes of the last seconds still hold too much of the queue for an alarm
     /// to be over. A flood just fast enough to fill a queue of B entries, B/63 per second, leaves
     /// 0.16 B in ten seconds, so that it is held.
-    pub fn holds(
-        &self,
-        now: Timestamp,
-        window: &Window,
-        natural: &Natural,
-        settings: &Settings,
-    ) -> bool {
+    pub fn holds(&self, now: Timestamp, window: &Window, natural: &Natural) -> bool {
         let Some(reading) = self.reading.filter(|reading| now.since(reading.at) <= FRESH) else {
             return false;
         };
         let going_on = Self::SPAN.div_duration_f64(HOLD) * natural.excess(&window.last(HOLD));
         let flood = f64::from(reading.half_open).min(going_on);
-        let low =
-            f64::from(settings.occupancy_min) * settings.occupancy_off / settings.occupancy_on;
-        flood >= (settings.occupancy_off * f64::from(reading.backlog)).max(low)
+        let low = f64::from(OCCUPANCY_MIN) * OCCUPANCY_OFF / OCCUPANCY_ON;
+        flood >= (OCCUPANCY_OFF * f64::from(reading.backlog)).max(low)
     }
 
     /// Returns whether the last reading was high.
@@ -121,19 +130,12 @@ impl Occupancy {
     }
 }
 
-fn held(
-    reading: &Reading,
-    window: &Window,
-    natural: &Natural,
-    maturity: usize,
-    settings: &Settings,
-) -> Occupied {
+fn held(reading: &Reading, window: &Window, natural: &Natural, maturity: usize) -> Occupied {
     Occupied {
         half_open: reading.half_open,
         of_a_minute: natural.excess(&window.mature_minute(maturity)),
         going_on: Occupancy::places(&window.last(Occupancy::SPAN), natural),
-        limit: (settings.occupancy_on * f64::from(reading.backlog))
-            .max(settings.occupancy_min.into()),
+        limit: (OCCUPANCY_ON * f64::from(reading.backlog)).max(OCCUPANCY_MIN.into()),
     }
 }
 
@@ -166,13 +168,12 @@ mod tests {
 
     #[test]
     fn a_slow_flood_that_fills_the_queue_is_found_at_the_second_reading() {
-        let (settings, natural) = (Settings::default(), Natural::default());
+        let natural = Natural::default();
         let window = failing(30, 2);
         let mut occupancy = Occupancy::default();
         let now = Timestamp::from_millis(30_000);
-        let mut poll = |half_open| {
-            occupancy.poll(now, Some(&queues(half_open)), &window, &natural, 1, &settings)
-        };
+        let mut poll =
+            |half_open| occupancy.poll(now, Some(&queues(half_open)), &window, &natural, 1);
         assert_eq!([poll(60), poll(60)], [false, true]);
     }
 
@@ -196,19 +197,19 @@ mod tests {
 
     #[test]
     fn a_poll_without_a_count_is_no_reading() {
-        let (settings, natural) = (Settings::default(), Natural::default());
+        let natural = Natural::default();
         let window = failing(30, 2);
         let mut occupancy = Occupancy::default();
         let now = Timestamp::from_millis(30_000);
         let uncounted = Queues { half_open: None, accept: 0, backlog: 128 };
-        assert!(!occupancy.poll(now, Some(&queues(60)), &window, &natural, 1, &settings));
-        assert!(!occupancy.poll(now, Some(&uncounted), &window, &natural, 1, &settings));
-        assert!(occupancy.poll(now, Some(&queues(60)), &window, &natural, 1, &settings));
+        assert!(!occupancy.poll(now, Some(&queues(60)), &window, &natural, 1));
+        assert!(!occupancy.poll(now, Some(&uncounted), &window, &natural, 1));
+        assert!(occupancy.poll(now, Some(&queues(60)), &window, &natural, 1));
     }
 
     #[test]
     fn a_queue_full_of_handshakes_that_complete_is_no_alarm() {
-        let (settings, natural) = (Settings::default(), Natural::default());
+        let natural = Natural::default();
         let mut window = Window::default();
         for tick in 1..=100 {
             window.push(Tick {
@@ -224,25 +225,25 @@ mod tests {
         let mut occupancy = Occupancy::default();
         let now = Timestamp::from_millis(25_000);
         for _ in 0..4 {
-            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, 1, &settings));
+            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, 1));
         }
     }
 
     #[test]
     fn what_a_flood_left_behind_neither_holds_its_alarm_nor_raises_another() {
-        let (settings, natural) = (Settings::default(), Natural::default());
+        let natural = Natural::default();
         let mut window = failing(30, 1000);
         let mut occupancy = Occupancy::default();
         let mut now = Timestamp::from_millis(30_000);
-        occupancy.poll(now, Some(&queues(128)), &window, &natural, 1, &settings);
-        assert!(occupancy.holds(now, &window, &natural, &settings));
+        occupancy.poll(now, Some(&queues(128)), &window, &natural, 1);
+        assert!(occupancy.holds(now, &window, &natural));
         for _ in 0..44 {
             now = now + POLL;
             window.push(Tick { end: now, span: POLL, ..Tick::default() });
         }
         for _ in 0..2 {
-            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, 1, &settings));
+            assert!(!occupancy.poll(now, Some(&queues(128)), &window, &natural, 1));
         }
-        assert!(!occupancy.holds(now, &window, &natural, &settings));
+        assert!(!occupancy.holds(now, &window, &natural));
     }
 }

@@ -3,9 +3,35 @@
 
 use std::time::Duration;
 
+use crate::constants::constants;
 use crate::learned::Baseline;
 use crate::window::Window;
-use crate::{IncidentClass, Queues, Settings, Timestamp};
+use crate::{IncidentClass, Queues, Timestamp};
+
+constants! {
+    /// Polls with a full accept queue from which the application is told to be overloaded.
+    pub(crate) const OVERLOAD_POLLS: u32 = 8 Count in 1..=1200,
+        "Two seconds of polls: weighed against servers that pause for a moment, to collect \
+         garbage for instance.";
+
+    /// Multiple of the usual SYN rate from which completing handshakes are a rush of clients.
+    pub(crate) const FLASH_CROWD_FACTOR: f64 = 3.0 Number in 1.5..=1000.0,
+        "Weighed against what a day brings anyway; a rush is only a notice, and nothing is \
+         done about it.";
+
+    /// SYNs per second below which there is no rush, whatever is usual.
+    pub(crate) const FLASH_CROWD_FLOOR: f64 = 100.0 PerSecond in 1.0..=1_000_000.0,
+        "Weighed against idle listeners, where three times the usual is next to nothing.";
+
+    /// Share of the handshakes that must complete in a rush.
+    pub(crate) const FLASH_CROWD_SERVED: f64 = 0.7 Share in 0.1..=1.0,
+        "Weighed against a rush from 0.5 s away, many of whose handshakes are still on their \
+         way.";
+
+    /// Polls running for which all must hold.
+    pub(crate) const FLASH_CROWD_POLLS: u32 = 12 Count in 1..=1200,
+        "Three seconds of polls: weighed against small bursts, which are worth no notice.";
+}
 
 /// Rates and retransmitted SYN-ACKs are judged over this span.
 const SPAN: Duration = Duration::from_secs(2);
@@ -71,21 +97,19 @@ impl Pressure {
         now: Timestamp,
         window: &Window,
         load: &Load<'_>,
-        settings: &Settings,
     ) -> Option<PressureKind> {
         let full = is_full(window, load);
         self.overload = match full {
-            true => (self.overload + 1).min(2 * settings.overload_polls),
+            true => (self.overload + 1).min(2 * OVERLOAD_POLLS),
             false => self.overload.saturating_sub(1),
         };
-        let is_served = load.served.is_some_and(|share| share >= settings.flash_crowd_served);
+        let is_served = load.served.is_some_and(|share| share >= FLASH_CROWD_SERVED);
         let flash_crowd = |factor: f64| {
             let sums = window.last(SPAN);
             // A source that the stack ignores, such as one that it takes for spoofed, is not served.
             let rate = sums.per_second(sums.syns.saturating_sub(sums.ignored));
             let many = |baseline: f64| {
-                rate >= factor
-                    * (settings.flash_crowd_factor * baseline).max(settings.flash_crowd_floor)
+                rate >= factor * (FLASH_CROWD_FACTOR * baseline).max(FLASH_CROWD_FLOOR)
             };
             is_served && load.baseline.rate().is_some_and(many)
         };
@@ -94,9 +118,9 @@ impl Pressure {
         if full || flash_crowd(0.5) {
             self.felt = now;
         }
-        if self.overload >= settings.overload_polls {
+        if self.overload >= OVERLOAD_POLLS {
             Some(PressureKind::Overload)
-        } else if self.flash_crowd >= settings.flash_crowd_polls {
+        } else if self.flash_crowd >= FLASH_CROWD_POLLS {
             Some(PressureKind::FlashCrowd)
         } else {
             None
@@ -113,9 +137,9 @@ impl Pressure {
         self.overload > 0
     }
 
-    /// Returns whether the accept queue has been full for long enough to be the matter.
-    pub fn overloaded(&self, settings: &Settings) -> bool {
-        self.overload >= settings.overload_polls
+    /// Whether the accept queue has been full for long enough to be the matter.
+    pub fn overloaded(&self) -> bool {
+        self.overload >= OVERLOAD_POLLS
     }
 
     /// Polls with a full accept queue less those without since, and polls in a row with a flash crowd.
@@ -208,8 +232,7 @@ mod tests {
                     served: Some(1.0),
                     baseline: &self.baseline,
                 };
-                let settings = Settings::default();
-                pressure_kind = self.pressure.poll(self.now, &self.window, &load, &settings);
+                pressure_kind = self.pressure.poll(self.now, &self.window, &load);
                 let in_flash_crowd = self.pressure.in_flash_crowd();
                 let around = BaselineContext { in_flash_crowd, ..BaselineContext::default() };
                 self.baseline.learn(self.now, &self.window, around);

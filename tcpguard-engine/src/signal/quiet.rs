@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::learned::Natural;
+use crate::sample::POLL;
+use crate::signal::slow::FAILURE_SHARE;
 use crate::window::{Sums, Window};
 use crate::{Settings, Timestamp};
 
@@ -55,7 +57,7 @@ impl Quiet {
             // A client whose first SYN was dropped as one too many retransmits it.
             sums.attempts -= sums.limited().min(sums.completed).min(sums.attempts);
             let matters = (settings.failure_floor * sums.span.as_secs_f64())
-                .max(settings.failure_share * sums.attempts as f64);
+                .max(FAILURE_SHARE * sums.attempts as f64);
             let least = if held { 0.0 } else { 0.5 * matters };
             let probed = (sums.reset as f64).min(health_checks * sums.span.as_secs_f64());
             let excess = sums.failures() as f64 - natural.expected(&sums).max(probed);
@@ -87,7 +89,7 @@ impl Quiet {
 /// dispersion. The other is that of the handshakes under way when the span began and when it ended: as many as
 /// arrive in a round trip, each time.
 fn chance(sums: &Sums, natural: &Natural, rtt: Duration, settings: &Settings) -> f64 {
-    let inspections = SPANS.len() as f64 * settings.quiet.div_duration_f64(settings.poll);
+    let inspections = SPANS.len() as f64 * settings.quiet.div_duration_f64(POLL);
     let l = (inspections / ERROR).ln();
     let on_their_way = sums.per_second(sums.completed) * MEAN_RTT * rtt.as_secs_f64();
     let variance = natural.dispersion() * natural.expected(sums) + 2.0 * on_their_way;

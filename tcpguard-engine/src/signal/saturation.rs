@@ -1,6 +1,38 @@
 //! Saturation: more SYNs arrive than this host can answer.
 
-use crate::{Sample, Settings, Timestamp};
+use std::time::Duration;
+
+use crate::constants::constants;
+use crate::{Sample, Timestamp};
+
+constants! {
+    /// CPU time of a SYN that is answered with a cookie, from the driver to the answer on its way. It
+    /// decides from what rate on not every SYN is answered.
+    pub(crate) const REPLY_COST: Duration = 700 Nanoseconds in 50..=100_000,
+        "Measured between virtual interfaces (cargo xtask bench e2e); a network card's driver \
+         is no dearer.";
+
+    /// Share of the busiest CPU that answering every SYN would take, from which only validated
+    /// clients and SYNs that come again are answered.
+    pub(crate) const SATURATION_ON: f64 = 0.7 Share in 0.1..=1.0,
+        "Weighed against what else the CPU must do (the listener's own work), and against \
+         making clients come twice.";
+
+    /// The share below which every SYN is answered again, which must be smaller.
+    pub(crate) const SATURATION_OFF: f64 = 0.4 Share in 0.01..=1.0,
+        "Nearly 2:1, as pf's watermarks.";
+
+    /// Polls running for which it must hold.
+    pub(crate) const SATURATION_POLLS: u32 = 2 Count in 1..=60,
+        "Two, as FAST_POLLS.";
+
+    /// Time below SATURATION_OFF after which everything is answered again.
+    pub(crate) const SATURATION_HOLD: Duration = 4 Seconds in 3..=3600,
+        "Weighed against the pauses of pulsed floods (2.75 s in a public capture), and \
+         against clients whose first SYN is dropped for as long after a flood.";
+}
+
+const _: () = assert!(SATURATION_OFF < SATURATION_ON, "the mitigation flaps");
 
 /// Packets dropped before XDP in one poll from which they are no accident.
 const LOST: u64 = 64;
@@ -20,14 +52,14 @@ impl Saturation {
     /// Takes over a poll. Returns whether this host is saturated. It becomes so after so many polls
     /// running in which replies to all arriving SYNs would take most of one CPU, or packets are
     /// dropped before XDP. It stays so until neither has been the case for a while.
-    pub fn poll(&mut self, sample: &Sample, settings: &Settings) -> bool {
+    pub fn poll(&mut self, sample: &Sample) -> bool {
         let now = sample.at;
         let before = std::mem::replace(&mut self.syns_by_cpu, sample.syns_by_cpu.clone());
         let lost = sample.lost.saturating_sub(std::mem::replace(&mut self.lost, sample.lost));
         let Some(at) = self.at.replace(now) else { return false };
         let elapsed = now.since(at).as_secs_f64();
         if elapsed <= 0.0 {
-            return self.holds(now, settings);
+            return self.holds(now);
         }
         let most = sample
             .syns_by_cpu
@@ -35,41 +67,40 @@ impl Saturation {
             .enumerate()
             .map(|(cpu, syns)| syns.saturating_sub(before.get(cpu).copied().unwrap_or(*syns)));
         let rate = most.max().unwrap_or(0) as f64 / elapsed;
-        let share = rate * settings.reply_cost.as_secs_f64();
+        let share = rate * REPLY_COST.as_secs_f64();
         // Clients alone lose packets too, where it is not the flood that fills the ring.
-        let loses = lost >= LOST && share >= settings.saturation_off;
-        self.busy = if share >= settings.saturation_on || loses { self.busy + 1 } else { 0 };
-        if self.busy >= settings.saturation_polls
-            || (self.holds(now, settings) && (share >= settings.saturation_off || loses))
+        let loses = lost >= LOST && share >= SATURATION_OFF;
+        self.busy = if share >= SATURATION_ON || loses { self.busy + 1 } else { 0 };
+        if self.busy >= SATURATION_POLLS || (self.holds(now) && (share >= SATURATION_OFF || loses))
         {
             self.last = Some(now);
         }
-        self.holds(now, settings)
+        self.holds(now)
     }
 
-    fn holds(&self, now: Timestamp, settings: &Settings) -> bool {
-        self.last.is_some_and(|last| now.since(last) <= settings.saturation_hold)
+    fn holds(&self, now: Timestamp) -> bool {
+        self.last.is_some_and(|last| now.since(last) <= SATURATION_HOLD)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::POLL;
 
     /// Returns whether it is saturated after each poll, at these SYN rates on the two CPUs and losses.
     fn run(polls: impl IntoIterator<Item = (u64, u64, u64)>) -> Vec<bool> {
         let mut saturation = Saturation::default();
         let mut sample = Sample { syns_by_cpu: vec![0, 0], ..Sample::default() };
-        let settings = Settings::default();
-        saturation.poll(&sample, &settings);
+        saturation.poll(&sample);
         polls
             .into_iter()
             .map(|(first, second, lost)| {
-                sample.at = sample.at + settings.poll;
+                sample.at = sample.at + POLL;
                 sample.syns_by_cpu[0] += first / 4;
                 sample.syns_by_cpu[1] += second / 4;
                 sample.lost += lost;
-                saturation.poll(&sample, &settings)
+                saturation.poll(&sample)
             })
             .collect()
     }

@@ -10,11 +10,27 @@
 //! one by one. There a flash crowd from far away passes for failures for the time of a round trip.
 //! The alarm is therefore only a suspicion, to be confirmed by the sampled flows.
 
+use crate::constants::constants;
 use crate::learned::Natural;
 use crate::window::{Sums, Window};
 use crate::{Settings, Timestamp};
 
-/// Failures per second that belong to no attack on any host: scanners and single SYNs.
+constants! {
+    /// Value of the cumulative sum at which the slow alarm is raised. Each unit more makes false
+    /// alarms e times rarer and small floods slower to find.
+    pub(crate) const SLOW_LIMIT: f64 = 16.0 Number in 4.0..=1000.0,
+        "Wald's bound: at the limit h the mean time between false alarms is at least e^h \
+         ticks. e^16 ticks are 26 days, if the dispersion is right. Weighed against floods of \
+         a twentieth of the clients' rate, which must be found within seconds.";
+
+    /// Share of the handshakes whose failure matters. At busy listeners this counts rather than
+    /// failure_floor.
+    pub(crate) const FAILURE_SHARE: f64 = 0.05 Share in 0.001..=0.5,
+        "Weighed against mobile clients of which one in fifty is lost, and against floods of \
+         a tenth of the clients' rate.";
+}
+
+/// Failures per second that belong to no attack on any host: scanners and stray SYNs.
 const BACKGROUND: f64 = 1.25;
 
 /// The flood that the sum is designed for, as a share of one that would matter. It finds larger ones
@@ -43,7 +59,7 @@ impl Slow {
         settings: &Settings,
     ) -> bool {
         let Some(tick) = window.matured(maturity).filter(|tick| !tick.gap) else {
-            return self.high(settings);
+            return self.high();
         };
         let seconds = tick.span.as_secs_f64();
         let health_checks = (tick.reset as f64).min(health_check_rate * seconds);
@@ -51,24 +67,23 @@ impl Slow {
         let failures = tick.attempts as f64 - tick.completed as f64 - health_checks - doubt;
         let sums = Sums { span: tick.span, attempts: tick.attempts, ..Sums::default() };
         let expected = natural.expected(&sums) + BACKGROUND * seconds;
-        let matters =
-            (settings.failure_floor * seconds).max(settings.failure_share * tick.attempts as f64);
+        let matters = (settings.failure_floor * seconds).max(FAILURE_SHARE * tick.attempts as f64);
         let flood = DESIGNED_FOR * matters;
         let ratio = failures * (1.0 + flood / expected).ln() - flood;
         // One tick alone never alarms.
-        let gain = (ratio / natural.dispersion()).min(settings.slow_limit / 2.0);
-        let calm = self.sum < settings.slow_limit / 4.0;
+        let gain = (ratio / natural.dispersion()).min(SLOW_LIMIT / 2.0);
+        let calm = self.sum < SLOW_LIMIT / 4.0;
         // Bounded, so that the sum of a long flood is soon gone.
-        self.sum = (self.sum + gain).clamp(0.0, 2.0 * settings.slow_limit);
+        self.sum = (self.sum + gain).clamp(0.0, 2.0 * SLOW_LIMIT);
         self.since = (self.sum > 0.0).then(|| self.since.unwrap_or(tick.start));
-        if calm && self.sum < settings.slow_limit / 4.0 {
+        if calm && self.sum < SLOW_LIMIT / 4.0 {
             natural.learn_dispersion(failures.max(0.0), expected);
         }
-        self.high(settings)
+        self.high()
     }
 
-    fn high(&self, settings: &Settings) -> bool {
-        self.sum >= settings.slow_limit
+    fn high(&self) -> bool {
+        self.sum >= SLOW_LIMIT
     }
 
     /// The sum as it stands.
@@ -82,9 +97,9 @@ impl Slow {
         self.since
     }
 
-    /// Returns whether so much has piled up that nothing should be learned.
-    pub fn rising(&self, settings: &Settings) -> bool {
-        self.sum >= settings.slow_limit / 4.0
+    /// Whether so much has piled up that nothing should be learned.
+    pub fn rising(&self) -> bool {
+        self.sum >= SLOW_LIMIT / 4.0
     }
 
     /// Starts again with a sum of zero.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tcpguard_engine::{
-    Mitigation, Mode, Order, Origin, Override, PER_LISTENER, Place, Request, Rule, RuleCounters,
-    Settings, Tuning, threshold,
+    Mitigation, Mode, Order, Origin, Override, Place, Request, Rule, RuleCounters, Settings, Tuning,
 };
 
 use ops::op;
@@ -62,12 +61,7 @@ proptest! {
 
 /// Nothing else than everywhere at `at`, but said.
 fn said(at: Place) -> Override {
-    let default = |name: &'static str| {
-        let threshold = threshold(name).expect(name);
-        (name, threshold.get(&Settings::default()))
-    };
-    let thresholds = PER_LISTENER.map(default).to_vec();
-    Override { at, mode: Some(Mode::Enforce), barred: Vec::new(), thresholds }
+    Override { at, mode: Some(Mode::Enforce), barred: Vec::new() }
 }
 
 /// The listeners of the world.
@@ -78,7 +72,6 @@ fn elsewhere() -> Override {
     Override {
         mode: Some(Mode::Off),
         barred: vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget],
-        thresholds: vec![("fast_failures", 8.0), ("occupancy_on", 1.0), ("health_check_rate", 0.0)],
         ..said(Place { addr: None, port: 444 })
     }
 }

@@ -226,8 +226,7 @@ fn a_broken_path_beside_a_carpet_is_no_part_of_it() {
 #[test]
 fn there_is_no_rule_for_every_listener_where_one_is_only_observed() {
     let at = Place { addr: None, port: 443 };
-    let observed =
-        Override { at, mode: Some(Mode::Observe), barred: Vec::new(), thresholds: Vec::new() };
+    let observed = Override { at, mode: Some(Mode::Observe), barred: Vec::new() };
     let mut lab = hosts(100, Server::default()).own(observed).flood(carpet(100, 20.0, 10.1..40.1));
     lab.run_until(30.0);
     let story = lab.story();

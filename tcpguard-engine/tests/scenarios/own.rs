@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tcpguard_engine::{
     IncidentReport, Listener, Mitigation, MitigationReport, MitigationState, Mode, Order, Override,
-    Place, Request, Tuning,
+    Place, Request, Settings, Tuning,
 };
 
 use crate::sim::*;
@@ -16,7 +16,7 @@ const WITHOUT_COOKIES: Server =
 
 /// As everywhere.
 fn own() -> Override {
-    Override { at: SECOND, mode: None, barred: Vec::new(), thresholds: Vec::new() }
+    Override { at: SECOND, mode: None, barred: Vec::new() }
 }
 
 /// Two such listeners with as many clients each.
@@ -170,52 +170,40 @@ fn a_barred_mitigation_stops_at_once_and_an_operators_order_overrides_the_file()
     );
 }
 
-/// Signals of two listeners with the same traffic, of which the second has these thresholds: the
-/// signal of the first incident of each.
-fn signals(
-    server: Server,
-    flood: Flood,
-    thresholds: &[(&'static str, f64)],
-) -> [Option<String>; 2] {
+/// The signal of the first incident of two listeners with the same traffic and these thresholds.
+fn signal(settings: Settings, server: Server, flood: Flood) -> Option<String> {
     let until = flood.until;
-    let own = Override { thresholds: thresholds.to_vec(), ..own() };
-    let mut lab = flooded(two(server, 20.0), flood).own(own);
+    let mut lab = flooded(two(server, 20.0), flood);
+    lab.tune(settings.into());
     lab.run_until(until);
-    [443, 444].map(|port| incident(&lab, port).map(|incident| incident.signal))
+    let signals = [443, 444].map(|port| incident(&lab, port).map(|incident| incident.signal));
+    assert_eq!(signals[0], signals[1], "{}", lab.story());
+    signals.into_iter().next().flatten()
 }
 
 #[test]
-fn each_threshold_holds_at_its_listener_and_at_no_other() {
+fn each_threshold_decides() {
     let large = Server { backlog: 4096, ..Server::default() };
-    let told = |signal: &str| Some(signal.to_owned());
-    for (server, flood, thresholds, expected) in [
+    let usual = Settings::default();
+    for (flood, settings, expected) in [
         // Found by the slow path all the same.
         (
-            large,
             Flood::random(2000.0, 10.1..20.1),
-            &[("fast_failures", 100_000.0)][..],
-            [told("fast"), told("slow")],
-        ),
-        (large, Flood::random(10.0, 10.1..60.1), &[("failure_floor", 200.0)], [told("slow"), None]),
-        (
-            Server::default(),
-            Flood::random(3.0, 10.1..90.1),
-            &[("occupancy_min", 1000.0)],
-            [told("occupancy"), None],
+            Settings { fast_failures: 100_000, ..usual.clone() },
+            [Some("fast"), Some("slow")],
         ),
         (
-            large,
-            Flood::random(3.0, 10.1..90.1),
-            &[("occupancy_on", 0.02), ("occupancy_off", 0.01)],
-            [None, told("occupancy")],
+            Flood::random(10.0, 10.1..60.1),
+            Settings { failure_floor: 200.0, ..usual.clone() },
+            [Some("slow"), None],
         ),
         (
-            large,
             Flood { resets: true, ..Flood::random(90.0, 10.1..60.1) },
-            &[("health_check_rate", 200.0)],
-            [told("slow"), None],
+            Settings { health_check_rate: 200.0, ..usual.clone() },
+            [Some("slow"), None],
         ),
     ] {
-        assert_eq!(signals(server, flood, thresholds), expected, "{thresholds:?}");
+        let signals = [&usual, &settings].map(|with| signal(with.clone(), large, flood.clone()));
+        assert_eq!(signals, expected.map(|name| name.map(str::to_owned)), "{settings:?}");
     }
 }

@@ -4,8 +4,7 @@ use super::{
     Counts, Destination, Holder, NO_LIMIT, ProcessQueues, Queues, Resource, ResourceKind, SCHEMA,
     StateCount, StatesReport,
 };
-use crate::finding::Severity;
-use crate::finding::{Finding, Owner, worst_first};
+use crate::finding::{Finding, Owner, Severity, worst_first};
 use crate::linux::{DescriptorUse, TcpState};
 use crate::time::Time;
 use crate::units::{bytes, exact, percent};

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Value, json};
-use tcpguard_engine::{Mitigation, Mode, Override, PER_LISTENER, Place, threshold};
+use tcpguard_engine::{Mitigation, Mode, Override, Place};
 
-use super::file::Amount;
 use super::reader::{Section, Written};
 use super::value::{self, MODES, XDP_MODES};
-use super::{Problem, keys, mode_name};
+use super::{Problem, mode_name};
 use crate::bpf::XdpMode;
 
 /// The mitigations that can be switched off for a listener; their names are the keys.
@@ -37,8 +36,6 @@ pub struct ListenerBlock {
     pub mode: Option<Written<Mode>>,
     /// `cookies`, `overload` and `budget`: whether the mitigation may be started.
     pub mitigations: BTreeMap<Mitigation, Written<bool>>,
-    /// Thresholds by their field of [`tcpguard_engine::Settings`].
-    pub thresholds: BTreeMap<&'static str, Written<Amount>>,
 }
 
 /// The settings that differ at one listener; a setting that is absent is as everywhere.
@@ -52,8 +49,6 @@ pub struct ListenerConfig {
     pub mode: Option<Mode>,
     /// For each of these mitigations, true if it may be started.
     pub mitigations: BTreeMap<Mitigation, bool>,
-    /// Thresholds by their field of [`tcpguard_engine::Settings`], each in its unit.
-    pub thresholds: BTreeMap<&'static str, f64>,
 }
 
 impl InterfaceBlock {
@@ -93,16 +88,8 @@ impl ListenerBlock {
                 let allowed = block.value(mitigation.name(), problems, value::boolean);
                 mitigations.extend(allowed.map(|allowed| (mitigation, allowed)));
             }
-            let mut thresholds = BTreeMap::new();
-            for name in PER_LISTENER {
-                if let (Some(threshold), Some(key)) = (threshold(name), key(name)) {
-                    let amount =
-                        block.value(key, problems, |value| value::amount(value, threshold));
-                    thresholds.extend(amount.map(|amount| (name, amount)));
-                }
-            }
             block.finish(problems);
-            blocks.extend(at.map(|at| Self { at, ignore, mode, mitigations, thresholds }));
+            blocks.extend(at.map(|at| Self { at, ignore, mode, mitigations }));
         }
         tell_apart("listener", blocks.iter().map(|block| &block.at), problems);
         blocks
@@ -116,7 +103,6 @@ impl ListenerBlock {
                     known.ignore = block.ignore.or(known.ignore.take());
                     known.mode = block.mode.or(known.mode.take());
                     known.mitigations.extend(block.mitigations);
-                    known.thresholds.extend(block.thresholds);
                 }
                 None => all.push(block),
             }
@@ -127,14 +113,11 @@ impl ListenerBlock {
     pub(super) fn resolve(&self) -> ListenerConfig {
         let value =
             |(mitigation, allowed): (&Mitigation, &Written<bool>)| (*mitigation, allowed.value);
-        let number =
-            |(name, amount): (&&'static str, &Written<Amount>)| (*name, amount.value.number);
         ListenerConfig {
             at: self.at.value,
             ignore: self.ignore.as_ref().map(|written| written.value),
             mode: self.mode.as_ref().map(|written| written.value),
             mitigations: self.mitigations.iter().map(value).collect(),
-            thresholds: self.thresholds.iter().map(number).collect(),
         }
     }
 }
@@ -150,11 +133,6 @@ impl ListenerConfig {
                 .iter()
                 .map(|(mitigation, allowed)| (mitigation.name(), json!(allowed))),
         );
-        for (name, value) in &self.thresholds {
-            if let (Some(threshold), Some(key)) = (threshold(name), key(name)) {
-                settings.push((key, keys::number(threshold, *value)));
-            }
-        }
         settings
     }
 
@@ -168,24 +146,16 @@ impl ListenerConfig {
         let one = |own: &Self| {
             let port = of_port(own.at);
             let mut mitigations = port.map_or_else(BTreeMap::new, |port| port.mitigations.clone());
-            let mut thresholds = port.map_or_else(BTreeMap::new, |port| port.thresholds.clone());
             mitigations.extend(&own.mitigations);
-            thresholds.extend(&own.thresholds);
             let barred = mitigations.into_iter().filter(|(_, allowed)| !allowed);
             Override {
                 at: own.at,
                 mode: own.mode.or(port.and_then(|port| port.mode)),
                 barred: barred.map(|(mitigation, _)| mitigation).collect(),
-                thresholds: thresholds.into_iter().collect(),
             }
         };
         all.iter().map(one).collect()
     }
-}
-
-/// The key of a threshold in `[[listener]]`: that in its section.
-pub(super) fn key(name: &str) -> Option<&'static str> {
-    threshold(name)?.key?.rsplit('.').next()
 }
 
 /// Reports blocks of one file that are about the same.

@@ -18,7 +18,7 @@ use super::{BeyondBounds, CookieChoice, Problem, Spot, StateLimits};
 use crate::bpf::XdpMode;
 
 /// The sections in which there are thresholds.
-const THRESHOLD_SECTIONS: [&str; 5] = ["detection", "gate", "lifecycle", "scan", "policy"];
+const THRESHOLD_SECTIONS: [&str; 2] = ["detection", "policy"];
 
 /// Every key of the file. Their meaning and defaults: `packaging/tcpguard.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,10 +2,9 @@
 //! and the few other ones.
 
 use serde_json::{Value, json};
-use tcpguard_engine::{PER_LISTENER, Settings, Threshold, threshold, thresholds};
+use tcpguard_engine::{Threshold, thresholds};
 
 use super::Config;
-use super::blocks;
 use super::value::{BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_MODES};
 
 /// A key of the configuration file.
@@ -33,14 +32,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("interfaces", ""),
     (
         "detection",
-        "What raises an alarm, and what ends it. The thresholds in this section and the four that \
-         follow are shares of handshakes, not packet rates, so they fit small and large hosts alike \
-         and need no tuning. docs/thresholds.md says where each default comes from; try others on a \
-         capture: `tcpguard replay --config FILE CAPTURE`.",
+        "What raises an alarm, and what ends it. No host needs other values to be protected; each \
+         comment says where one helps. All other numbers are the same everywhere: docs/thresholds.md. \
+         Try a value on a capture: `tcpguard replay --config FILE CAPTURE`.",
     ),
-    ("gate", "What makes an attack of failing handshakes, and what lets a rule be made."),
-    ("lifecycle", "How long rules and steps last, and what withdraws them."),
-    ("scan", "What makes a scanner of a source. Nothing is dropped on its account."),
     ("policy", "What is dropped, and what else is done about a flood."),
     ("cookies", ""),
     ("protect", ""),
@@ -137,13 +132,14 @@ const OTHERS: &[Other] = &[
         doc: "SYNs a second that are answered with cookies in place of the listener, per network that \
               they claim to be from (IPv4 /24, IPv6 /48), twice as many at once: their addresses may \
               be forged, and the answers hit whoever has them. Known clients are answered in any \
-              case. (1 to 1000000)",
+              case. Raise it where many new clients share a carrier's /24. (1 to 1000000)",
         example: None,
         value: |config| json!(config.replies_per_network),
     },
     Other {
         name: "cookies.replies_total",
-        doc: "The same in all. Beyond it only SYNs that come again are answered. (1000 to 100000000)",
+        doc: "The same in all. Beyond it only SYNs that come again are answered. Lower it where the uplink \
+              or a device before it cannot carry as many SYN-ACKs. (1000 to 100000000)",
         example: None,
         value: |config| json!(config.replies_total),
     },
@@ -172,30 +168,24 @@ const OTHERS: &[Other] = &[
     Other {
         name: "states.syn_recv",
         doc: "Half-open connections up to which nothing is unusual. A host whose clients answer within \
-              a tenth of a second has as many at 150 new connections a second. (1 to 100000000)",
+              a tenth of a second has as many at 150 new connections a second. Raise it for a busier host. (1 to 100000000)",
         example: None,
         value: |config| json!(config.states.syn_recv),
     },
     Other {
         name: "states.established_warning",
-        doc: "Open connections from which on it is a warning. Default: none; what connections use up \
-              (descriptors, memory, ports) is judged against its limits. (1 to 100000000)",
+        doc: "Open connections from which on it is a warning. Set it where the host's capacity is known. \
+              Default: none; what connections use up (descriptors, memory, ports) is judged against its \
+              limits. (1 to 100000000)",
         example: Some("50000"),
         value: |config| json!(config.states.established_warning),
     },
     Other {
         name: "states.established_critical",
-        doc: "Open connections from which on it is critical; never fewer. Default: none. (1 to \
-              100000000)",
+        doc: "Open connections from which on it is critical; never fewer. Set it to the number at which \
+              to page somebody. Default: none. (1 to 100000000)",
         example: Some("80000"),
         value: |config| json!(config.states.established_critical),
-    },
-    Other {
-        name: "states.close_wait",
-        doc: "Connections that one process has left in CLOSE_WAIT, from which on it is a warning. (1 \
-              to 100000000)",
-        example: None,
-        value: |config| json!(config.states.close_wait),
     },
     Other {
         name: "control.group",
@@ -221,11 +211,9 @@ pub(super) struct Block {
     /// The text above it.
     pub intro: &'static str,
     keys: &'static [BlockKey],
-    /// True if it has those of [`PER_LISTENER`].
-    thresholds: bool,
 }
 
-/// A key in a block that is no threshold.
+/// A key in a block.
 struct BlockKey {
     name: &'static str,
     doc: &'static str,
@@ -246,7 +234,6 @@ pub(super) const BLOCKS: &[Block] = &[
                 example: "\"generic\"",
             },
         ],
-        thresholds: false,
     },
     Block {
         name: "[listener]",
@@ -290,7 +277,6 @@ pub(super) const BLOCKS: &[Block] = &[
                 example: "true",
             },
         ],
-        thresholds: true,
     },
 ];
 
@@ -302,15 +288,8 @@ pub(super) fn is_block(name: &str) -> bool {
 impl Block {
     /// Its keys: name, explanation, and a value that it may have.
     pub(super) fn keys(&self) -> Vec<(&'static str, String, String)> {
-        let own =
-            self.keys.iter().map(|key| (key.name, key.doc.to_owned(), key.example.to_owned()));
-        let local = PER_LISTENER.iter().filter(|_| self.thresholds).filter_map(|name| {
-            let threshold = threshold(name)?;
-            let doc = format!("As {}, for this listener alone.", threshold.key?);
-            let default = number(threshold, threshold.get(&Settings::default()));
-            Some((blocks::key(name)?, doc, default.to_string()))
-        });
-        own.chain(local).collect()
+        let explained = |key: &BlockKey| (key.name, key.doc.to_owned(), key.example.to_owned());
+        self.keys.iter().map(explained).collect()
     }
 }
 
@@ -335,7 +314,7 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = Key> {
 }
 
 impl Key {
-    /// Its name with its section, `detection.poll_ms`; `None` for a threshold that no file can change.
+    /// Its name with its section, `detection.clear_s`; `None` for a threshold that no file can change.
     pub(super) fn name(self) -> Option<&'static str> {
         match self {
             Self::Threshold(threshold) => threshold.key,

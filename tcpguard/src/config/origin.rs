@@ -73,7 +73,7 @@ impl From<&Spot> for Origin {
 /// A setting in effect, and its origin.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Held {
-    /// Key of the setting with its section: `detection.poll_ms`; in a block `listener[":443"].mode`.
+    /// Key of the setting with its section: `detection.clear_s`; in a block `listener[":443"].mode`.
     pub key: String,
     /// Value in effect, in the notation of the configuration file.
     pub value: Value,

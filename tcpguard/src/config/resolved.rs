@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use tcpguard_engine::{Fault, Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
+use tcpguard_engine::{Listener, Mode, Place, Settings, SettingsError, Tuning, threshold};
 use tcpguard_host::firewall::FirewallChoice;
 
-use super::blocks::{self, ListenerConfig};
+use super::blocks::ListenerConfig;
 use super::file::{Amount, File, ListenerBlock, Written};
 use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
 use crate::bpf::XdpMode;
@@ -78,7 +78,7 @@ impl Config {
         self.interface_modes.get(interface).copied().unwrap_or(self.xdp_mode)
     }
 
-    /// The thresholds, and those that differ at some listeners.
+    /// The thresholds, and what differs at some listeners.
     pub fn tuning(&self) -> Tuning {
         let overrides = ListenerConfig::overrides(&self.listeners);
         Tuning { common: self.settings.clone(), overrides }
@@ -167,7 +167,6 @@ pub fn resolve(
         problems.extend(faults);
         Settings::default()
     });
-    problems.extend(file.listener.iter().flat_map(|own| faults_at(own, &file.listener, &settings)));
     let states = StateLimits::resolve(&file.states).unwrap_or_else(|fault| {
         problems.push(fault);
         StateLimits::default()
@@ -236,58 +235,16 @@ fn settings(written: &BTreeMap<&'static str, Written<Amount>>) -> Result<Setting
         }
     }
     let faults = settings.faults();
-    let problems: Vec<_> = faults.iter().filter_map(|error| problem(error, written, key)).collect();
+    let problems: Vec<_> = faults.iter().filter_map(|error| problem(error, written)).collect();
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
-}
-
-/// The engine's faults in the thresholds of one listener, where elsewhere those are `common`.
-fn faults_at(own: &ListenerBlock, all: &[ListenerBlock], common: &Settings) -> Vec<Problem> {
-    let port = Place { addr: None, ..own.at.value };
-    let of_port = all.iter().find(|other| other.at.value == port);
-    let mut settings = common.clone();
-    for (name, written) in of_port.into_iter().chain([own]).flat_map(|block| &block.thresholds) {
-        if let Some(threshold) = threshold(name) {
-            threshold.set(&mut settings, written.value.number);
-        }
-    }
-    let key = |name: &'static str| {
-        let mut nearest_first = [own].into_iter().chain(of_port);
-        let block = nearest_first.find(|block| block.thresholds.contains_key(name));
-        match block.zip(blocks::key(name)) {
-            Some((block, local)) => format!("listener[\"{}\"].{local}", block.at.value),
-            None => key(name),
-        }
-    };
-    // Faults without these thresholds are reported elsewhere.
-    let faults = settings.faults();
-    faults.iter().filter_map(|error| problem(error, &own.thresholds, key)).collect()
-}
-
-/// The key of a threshold.
-fn key(name: &'static str) -> String {
-    threshold(name).and_then(|threshold| threshold.key).unwrap_or(name).to_owned()
 }
 
 /// A fault in the `written` thresholds; `None` where none of them is at fault.
 fn problem(
     error: &SettingsError,
     written: &BTreeMap<&'static str, Written<Amount>>,
-    key: impl Fn(&'static str) -> String,
 ) -> Option<Problem> {
-    let own = written.get(error.name);
-    let (place, text) = match &error.fault {
-        Fault::Range { must_be } => {
-            let text = own.map_or(&error.value, |own| &own.value.text);
-            (own, format!("{}: {}", key(error.name), value::does_not_fit(text, must_be)))
-        }
-        Fault::Order { relation, other, limit, otherwise } => {
-            let (lesser, greater) = (key(error.name), key(other));
-            let text = format!(
-                "{lesser} ({}) must be {relation} {greater} ({limit}), or {otherwise}",
-                error.value
-            );
-            (own.or(written.get(other)), text)
-        }
-    };
-    Some(Problem { at: place?.at.clone(), text })
+    let (own, key) = (written.get(error.name)?, threshold(error.name)?.key?);
+    let text = format!("{key}: {}", value::does_not_fit(&own.value.text, &error.must_be));
+    Some(Problem { at: own.at.clone(), text })
 }

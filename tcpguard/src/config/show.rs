@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_a_file_says_is_told_from_a_default() {
         let text =
-            "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n[detection]\npoll_ms = 250\n";
+            "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 30\n";
         let config = crate::config::parse(Path::new("file"), text, Overrides::default()).unwrap();
         let changed: Vec<_> = settings(&config)
             .into_iter()
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_one_listener_has_of_its_own_is_shown_under_its_name() {
         let text = "[[interface]]\nname = \"eth1\"\nxdp_mode = \"generic\"\n\
-                    [[listener]]\nat = \":443\"\nfast_min = 128\ncookies = false\n\
+                    [[listener]]\nat = \":443\"\ncookies = false\n\
                     [[listener]]\nat = \"[2001:db8::1]:25\"\nmode = \"observe\"\nignore = false\n";
         let config = crate::config::parse(Path::new("file"), text, Overrides::default()).unwrap();
         let own = settings(&config).into_iter().filter(|setting| !setting.is_default);
@@ -184,7 +184,6 @@ mod tests {
             [
                 "interface[\"eth1\"].xdp_mode = \"generic\"",
                 "listener[\":443\"].cookies = false",
-                "listener[\":443\"].fast_min = 128",
                 "listener[\"[2001:db8::1]:25\"].ignore = false",
                 "listener[\"[2001:db8::1]:25\"].mode = \"observe\"",
             ]

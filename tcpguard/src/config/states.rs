@@ -18,31 +18,27 @@ pub struct StateLimits {
     pub established_warning: Option<u64>,
     /// Open connections from which on it is critical; `None`: as above.
     pub established_critical: Option<u64>,
-    /// Connections that one process has left in CLOSE_WAIT, from which on it is a warning.
-    pub close_wait: u64,
 }
 
 impl Default for StateLimits {
     fn default() -> Self {
-        let Limits { syn_recv, established_warning, established_critical, close_wait, .. } =
-            Limits::default();
-        Self { syn_recv, established_warning, established_critical, close_wait }
+        let Limits { syn_recv, established_warning, established_critical, .. } = Limits::default();
+        Self { syn_recv, established_warning, established_critical }
     }
 }
 
 impl From<StateLimits> for Limits {
     /// Takes the limits that can be configured, with the rest as it is.
     fn from(limits: StateLimits) -> Self {
-        let StateLimits { syn_recv, established_warning, established_critical, close_wait } =
-            limits;
-        Self { syn_recv, established_warning, established_critical, close_wait, ..Self::default() }
+        let StateLimits { syn_recv, established_warning, established_critical } = limits;
+        Self { syn_recv, established_warning, established_critical, ..Self::default() }
     }
 }
 
 impl StateLimits {
     /// Keys of the limits in the configuration.
-    pub(super) const NAMES: [&'static str; 4] =
-        ["syn_recv", "established_warning", "established_critical", "close_wait"];
+    pub(super) const NAMES: [&'static str; 3] =
+        ["syn_recv", "established_warning", "established_critical"];
 
     /// Returns the limits that are configured, and the defaults of the others.
     ///
@@ -50,12 +46,11 @@ impl StateLimits {
     /// A warning that never comes.
     pub(super) fn resolve(written: &BTreeMap<&'static str, Written<u64>>) -> Result<Self, Problem> {
         let default = Self::default();
-        let or = |name, default| written.get(name).map_or(default, |written| written.value);
+        let syn_recv = written.get("syn_recv").map_or(default.syn_recv, |written| written.value);
         let limits = Self {
-            syn_recv: or("syn_recv", default.syn_recv),
+            syn_recv,
             established_warning: written.get("established_warning").map(|written| written.value),
             established_critical: written.get("established_critical").map(|written| written.value),
-            close_wait: or("close_wait", default.close_wait),
         };
         let places = ["established_warning", "established_critical"];
         let place = places.into_iter().find_map(|name| written.get(name));

@@ -13,10 +13,9 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::linux::{boot_id, netns};
 use tcpguard_host::time::Time;
 
-use super::jsonl;
 use super::kept_config::{self, KeptConfig};
 use super::state::{self, State};
-use super::{incidents, syncookies};
+use super::{incidents, jsonl, syncookies};
 use crate::config::{self, ConfigError, Overrides};
 use crate::daemon::kept_timelines;
 use crate::documents::selftest::tests::selftest as example;
@@ -205,7 +204,7 @@ fn g15_nothing_of_a_damaged_file_is_believed() {
     .finish();
 }
 
-/// Adds the dotted path of every key below `value` to `found`: `detection.poll_ms`, `listener.at`.
+/// Adds the dotted path of every key below `value` to `found`: `detection.clear_s`, `listener.at`.
 fn keys(value: &toml::Value, at: &str, found: &mut BTreeSet<String>) {
     match value {
         toml::Value::Table(table) => {
@@ -305,7 +304,7 @@ fn packaged() -> [String; 2] {
 #[test]
 fn g15_a_damaged_configuration_is_understood_or_its_mistakes_have_a_place() {
     const SHORT: &str = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\", \"eth1\"]\n\
-        [detection]\npoll_ms = 250\n[protect]\nprefixes = [\"203.0.113.0/24\", \"2001:db8::/32\"]\n\
+        [detection]\nclear_s = 30\n[protect]\nprefixes = [\"203.0.113.0/24\", \"2001:db8::/32\"]\n\
         # Größe\n[[listener]]\nat = \"192.0.2.1:443\"\nmode = \"observe\"\n";
     let row = Row::new(Goal::G15).named("configuration");
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Facts for the status that are not in the engine's report.
 
 use tcpguard_common::abi::{PacketCounters, maps};
-use tcpguard_engine::TcpExt;
+use tcpguard_engine::{POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
@@ -69,7 +69,7 @@ impl Guard {
         ];
         Facts {
             clock,
-            interval: self.config.settings.poll,
+            interval: POLL,
             hostname: escape::shown(&rustix::system::uname().nodename().to_string_lossy())
                 .into_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -42,6 +42,9 @@ mod writer;
 use std::fmt::Display;
 
 use anyhow::anyhow;
+use guard::{Guard, PendingResponse};
+use notify::Notifier;
+use tcpguard_engine::POLL;
 use tcpguard_host::linux::LinkWatch;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -51,9 +54,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
 use crate::control::{Incoming, Peer, Request, Response, Server};
-use crate::telemetry::{self, metrics::MetricsServer};
-use guard::{Guard, PendingResponse};
-use notify::Notifier;
+use crate::telemetry;
+use crate::telemetry::metrics::MetricsServer;
 pub use provenance::{Provenance, Refused};
 
 const INTERFACE_CHANGES: &str = "interface changes";
@@ -79,8 +81,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let group = config.group.as_deref();
     let (metrics, unserved) =
         MetricsServer::bind(&config.runtime_dir, group, config.metrics_listen).await?;
-    let poll = config.settings.poll;
-    let mut notifier = Notifier::from_environment(poll);
+    let mut notifier = Notifier::from_environment(POLL);
     // Before anything is attached: an error after that would leave the XDP program attached.
     let links = LinkWatch::open()?;
     #[expect(unsafe_code, reason = "tokio takes a descriptor's word for what it refers to")]
@@ -95,7 +96,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let (question, mut questions) = mpsc::channel(WAITING_REQUESTS);
     let server = tokio::spawn(server.serve(change, question.clone()));
     let metrics = tokio::spawn(metrics.serve(question));
-    let mut ticks = interval(poll);
+    let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     log::info!("{}", guard.started());
     notifier.ready(&guard.in_brief());

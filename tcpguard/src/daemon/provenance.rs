@@ -308,12 +308,12 @@ pub(super) mod tests {
 
     #[test]
     fn a_mistake_beside_the_main_file_leaves_everything_as_it_was() {
-        let mut etc = Etc::new("mode = \"observe\"\n", "[gate]\ndrop_indicators = 4\n");
+        let mut etc = Etc::new("mode = \"observe\"\n", "[detection]\nclear_s = 60\n");
         let (files, origins) = (etc.provenance.files.clone(), etc.provenance.origins.clone());
-        etc.write("conf.d/10-web.toml", "[gate]\ndrop_indicators = 40\n");
+        etc.write("conf.d/10-web.toml", "[detection]\nclear_s = 4\n");
         let error = etc.provenance.read().unwrap_err().to_string();
         let place =
-            format!("{}:2:19: gate.drop_indicators: ", etc.path("conf.d/10-web.toml").display());
+            format!("{}:2:11: detection.clear_s: ", etc.path("conf.d/10-web.toml").display());
         assert!(error.starts_with(&place), "{error}");
         assert_eq!((&etc.provenance.files, &etc.provenance.origins), (&files, &origins));
         assert_eq!(etc.notes(), [], "that it was refused is said, not that it was changed");
@@ -322,7 +322,7 @@ pub(super) mod tests {
 
     /// Starts again after a start with `valid` files, of which the main one is `broken` now.
     fn started_over(valid: &str, broken: &str) -> (Etc, Result<Config, Refused>) {
-        let mut etc = Etc::new(valid, "[gate]\ndrop_indicators = 4\n");
+        let mut etc = Etc::new(valid, "[detection]\nclear_s = 60\n");
         let kept = etc.provenance.unkept().expect("what was valid");
         kept_config::store(&etc.path("state"), &kept).unwrap();
         etc.write("tcpguard.toml", broken);
@@ -335,10 +335,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_start_with_a_mistake_takes_the_last_valid_configuration_until_it_is_corrected() {
-        let valid = "[metrics]\nlisten = \"127.0.0.1:9469\"\n[gate]\ndrop_indicators = 3\n";
+        let valid = "[metrics]\nlisten = \"127.0.0.1:9469\"\n[detection]\nclear_s = 45\n";
         let (mut etc, config) = started_over(valid, &format!("{valid}mode = \"enforce\"\n"));
         let config = config.expect("the last valid one");
-        assert_eq!(config.settings.indicators_drop, 4, "with the file beside it");
+        assert_eq!(config.settings.quiet.as_secs(), 60, "with the file beside it");
         assert_eq!(etc.origin("metrics.listen"), "tcpguard.toml:2");
         let facts = etc.provenance.facts(config.path.clone());
         let place = format!("{}:5:1: ", etc.path("tcpguard.toml").display());

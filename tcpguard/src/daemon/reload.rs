@@ -84,9 +84,6 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.wait("interfaces.names", &running.interfaces, &interfaces);
     changes.wait("interfaces.xdp_mode", &running.xdp_mode, &xdp_mode);
     changes.wait("interface", &running.interface_modes, &interface_modes);
-    // The detector's windows are counted in polls.
-    changes.wait("detection.poll_ms", &running.settings.poll, &settings.poll);
-    settings.poll = running.settings.poll;
     // The maps are made for so many.
     changes.wait("policy.rules", &running.settings.rules, &settings.rules);
     settings.rules = running.settings.rules;
@@ -225,8 +222,7 @@ mod tests {
         let new = parsed(
             "mode = \"enforce\"\n\
              [interfaces]\nnames = [\"eth9\"]\nxdp_mode = \"generic\"\n\
-             [detection]\npoll_ms = 100\nfast_min = 128\n\
-             [gate]\ndrop_indicators = 4\n\
+             [detection]\nfast_min = 128\nclear_s = 60\n\
              [policy]\ndrop_illegal_flags = true\ndrop_out_of_state = true\nrules = 4096\n\
              beyond_bounds = \"drop\"\n\
              [cookies]\nfirewall = \"allow\"\nmark = 0x100\nreplies_per_network = 10\nreplies_total = 1000\n\
@@ -243,7 +239,7 @@ mod tests {
             changes.applied,
             [
                 "detection.fast_min",
-                "gate.drop_indicators",
+                "detection.clear_s",
                 "policy.drop_illegal_flags",
                 "policy.drop_out_of_state",
                 "policy.beyond_bounds",
@@ -265,7 +261,6 @@ mod tests {
                 "interfaces.names",
                 "interfaces.xdp_mode",
                 "interface",
-                "detection.poll_ms",
                 "policy.rules",
                 "control.group",
                 "metrics.listen"
@@ -278,11 +273,7 @@ mod tests {
             interface_modes: running.interface_modes.clone(),
             group: running.group.clone(),
             metrics_listen: running.metrics_listen,
-            settings: Settings {
-                poll: running.settings.poll,
-                rules: running.settings.rules,
-                ..new.settings
-            },
+            settings: Settings { rules: running.settings.rules, ..new.settings },
             ..new
         };
         assert_eq!(merged, expected);
@@ -298,20 +289,20 @@ mod tests {
     #[test]
     fn what_is_read_again_takes_the_place_of_what_was_but_for_what_waits() {
         let main = "mode = \"observe\"\n[interfaces]\nnames = [\"eth0\"]\n";
-        let mut etc = Etc::new(main, "[gate]\ndrop_indicators = 4\n");
+        let mut etc = Etc::new(main, "[detection]\nclear_s = 60\n");
         let running = etc.provenance.load().unwrap();
-        assert_eq!(etc.origin("gate.drop_indicators"), "conf.d/10-web.toml:2");
+        assert_eq!(etc.origin("detection.clear_s"), "conf.d/10-web.toml:2");
 
-        let part = "mode = \"enforce\"\n\n[gate]\ndrop_indicators = 5\n\
+        let part = "mode = \"enforce\"\n\n[detection]\nclear_s = 90\n\
                     [[listener]]\nat = \":25\"\nmode = \"off\"\n";
         etc.write("conf.d/10-web.toml", part);
         let Loaded { config, files, origins } = etc.provenance.read().unwrap().loaded;
         let (merged, changes) = merge(&running, config);
         etc.provenance.take_over(files, origins, &changes.waiting);
-        assert_eq!(changes.applied, ["gate.drop_indicators", "listener"]);
+        assert_eq!(changes.applied, ["detection.clear_s", "listener"]);
         assert_eq!(changes.waiting, ["mode"]);
-        assert_eq!((merged.settings.indicators_drop, merged.mode), (5, running.mode));
-        assert_eq!(etc.origin("gate.drop_indicators"), "conf.d/10-web.toml:4");
+        assert_eq!((merged.settings.quiet.as_secs(), merged.mode), (90, running.mode));
+        assert_eq!(etc.origin("detection.clear_s"), "conf.d/10-web.toml:4");
         assert_eq!(etc.origin("listener[\":25\"].mode"), "conf.d/10-web.toml:7");
         assert_eq!(etc.origin("mode"), "tcpguard.toml:1", "the new one waits");
         let waits =

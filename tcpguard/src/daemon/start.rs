@@ -136,7 +136,7 @@ impl Guard {
         }
         let groups = ListenerGroup::merge(&sockets.open_listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
-        let budget = |_: &Listener, backlog| config.settings.budget(backlog);
+        let budget = |_: &Listener, backlog| tcpguard_engine::budget(backlog);
         executor.listeners.update(now, &groups, ignored, budget, &executor.dataplane)?;
         let mut host = HostView::default();
         let protected = host.protected(now, &mut sockets, &config);

@@ -10,9 +10,10 @@ use tcpguard_common::abi::{
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
-    ClosedPortSource, Command, Engine, Flows, HostCounters, IncidentClass, IncidentReport,
-    KnownClients, Listener, ListenerCounters, ListenerId, ListenerSample, ListenerState, Matcher,
-    Mode, Rule, RuleCounters, RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
+    ClosedPortSource, Command, Engine, FOLLOWED_PER_SECOND, Flows, HostCounters, IncidentClass,
+    IncidentReport, KnownClients, Listener, ListenerCounters, ListenerId, ListenerSample,
+    ListenerState, Matcher, Mode, POLL, Rule, RuleCounters, RuleId, Sample, Severity, TcpExt,
+    Timestamp, Tuning,
 };
 
 use super::ahead::Waiting;
@@ -78,7 +79,6 @@ pub struct Guard<'a> {
     backend: &'a mut dyn Backend,
     engine: Engine,
     config: Config,
-    poll: Duration,
     next_poll: Timestamp,
     last_packet: Timestamp,
     /// Packets since the last silence.
@@ -111,14 +111,13 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// When the settings contradict themselves, or the backend refuses.
     pub fn new(backend: &'a mut dyn Backend, tuning: Tuning, mode: Mode) -> anyhow::Result<Self> {
-        let poll = tuning.common.poll;
         let config = Config {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
             // No heartbeat is needed, because the rules of a replay drop no live traffic.
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(SEED),
-            tracked_bits: Config::follow(tuning.common.followed_per_second),
+            tracked_bits: Config::follow(FOLLOWED_PER_SECOND),
             ..Config::default()
         };
         backend.set_config(&config)?;
@@ -126,7 +125,6 @@ impl<'a> Guard<'a> {
             backend,
             engine: Engine::new(tuning, mode)?,
             config,
-            poll,
             next_poll: START,
             last_packet: START,
             packets: 0,
@@ -214,7 +212,7 @@ impl<'a> Guard<'a> {
         self.poll_until(end)?;
         let mut now = end;
         while self.is_suspicious(now) && now.since(end) < VERDICT {
-            now = now + self.poll;
+            now = now + POLL;
             self.poll_until(now)?;
         }
         for report in self.engine.report(now).incidents {
@@ -245,12 +243,12 @@ impl<'a> Guard<'a> {
             if silence.is_settled() {
                 self.packets = 0;
             }
-            let spare = silence.spare(self.poll, || self.engine.is_at_rest());
-            let skipped = u128::from(spare) * self.poll.as_nanos();
+            let spare = silence.spare(POLL, || self.engine.is_at_rest());
+            let skipped = u128::from(spare) * POLL.as_nanos();
             let skipped = Duration::from_nanos(u64::try_from(skipped).unwrap_or(u64::MAX));
             let now = self.next_poll + skipped;
             self.poll(now)?;
-            self.next_poll = now + self.poll;
+            self.next_poll = now + POLL;
             if self.next_poll == now {
                 // The end of time.
                 break;

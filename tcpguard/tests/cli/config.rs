@@ -18,7 +18,7 @@ fn a_configuration_is_written_once_and_shown() {
     assert!(again.stderr.contains("exists and was left alone"), "{again:#?}");
     assert_eq!(host.run(&["config", "check", file]).code, Some(0));
     let shown = host.run(&["config", "show", file]);
-    assert!(shown.stdout.contains("detection.poll_ms = 250 "), "{shown:#?}");
+    assert!(shown.stdout.contains("detection.fast_min = 64 "), "{shown:#?}");
     assert!(shown.stdout.lines().all(|line| line.ends_with("# default")), "{shown:#?}");
 }
 
@@ -62,10 +62,10 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
     host.run(&["config", "check", "-c", path]).is(0, &valid, start);
     assert_eq!(host.run(&["config", "check", path, "--json"]).json()["valid"], true);
 
-    std::fs::write(&file, "mode = \"on\"\n[detection]\npol_ms = 1\n").unwrap();
+    std::fs::write(&file, "mode = \"on\"\n[detection]\nclear = 60\n").unwrap();
     let mistakes = format!(
         "tcpguard: {path}:1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
-         {path}:3:1: unknown key detection.pol_ms; did you mean detection.poll_ms?\n\
+         {path}:3:1: unknown key detection.clear; did you mean detection.clear_s?\n\
          2 mistakes, nothing was applied; edit the file, then: tcpguard config check {path}\n"
     );
     host.run(&["config", "check", path]).is(1, "", &mistakes);
@@ -91,7 +91,7 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     let (path, directory) = (file.to_str().unwrap(), parts.to_str().unwrap());
     std::fs::write(&file, "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n").unwrap();
     std::fs::create_dir(&parts).unwrap();
-    std::fs::write(parts.join("10-gate.toml"), "[gate]\ndrop_indicators = 4\n").unwrap();
+    std::fs::write(parts.join("10-clear.toml"), "[detection]\nclear_s = 60\n").unwrap();
     std::fs::write(
         parts.join("20-mail.toml"),
         "mode = \"observe\"\n[[listener]]\nat = \":25\"\ncookies = false\n",
@@ -106,8 +106,8 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     for (setting, origin) in [
         ("mode = \"observe\"", format!("{directory}/20-mail.toml:1")),
         ("interfaces.names = [\"eth0\"]", format!("{path}:3")),
-        ("gate.drop_indicators = 4", format!("{directory}/10-gate.toml:2")),
-        ("gate.attack_indicators = 2", "default".to_owned()),
+        ("detection.clear_s = 60", format!("{directory}/10-clear.toml:2")),
+        ("detection.fast_min = 64", "default".to_owned()),
         ("listener[\":25\"].cookies = false", format!("{directory}/20-mail.toml:4")),
     ] {
         let line = format!("{setting:<40} # {origin}");
@@ -115,7 +115,7 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     }
     let json = host.run(&["config", "show", path, "--json"]).json();
     assert_eq!(json["files"].as_array().map(Vec::len), Some(3));
-    assert_eq!(json["settings"]["gate.drop_indicators"]["origin"]["line"], 2);
+    assert_eq!(json["settings"]["detection.clear_s"]["origin"]["line"], 2);
 
     std::fs::write(parts.join("20-mail.toml"), "\n[[listener]]\nat = \"25\"\nmod = \"off\"\n")
         .unwrap();
@@ -137,8 +137,8 @@ fn what_the_agent_holds_is_shown_with_its_origins() {
         0,
         "mode = \"enforce\"                         # tcpguard mode\n\
          interfaces.names = [\"eth0\"]              # command line\n\
-         detection.poll_ms = 250                  # default\n\
-         gate.drop_indicators = 4                 # file\n\
+         detection.fast_min = 64                  # default\n\
+         detection.clear_s = 60                   # file\n\
          listener[\":443\"].mode = \"observe\"        # file\n",
         "what the files say by now may be newer: tcpguard config show\n",
     );

@@ -265,22 +265,19 @@ fn a_configuration_judges_by_its_own_thresholds_and_its_mistakes_are_no_verdict(
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("guard.toml");
     let path = file.to_str().unwrap();
-    let class = |arguments: &[&str]| {
+    let signal = |arguments: &[&str]| {
         let output = tcpguard(arguments, &flooded());
         assert_eq!(output.status.code(), Some(1), "{}", line(&output.stderr));
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-        document["incidents"][0]["class"].as_str().unwrap().to_owned()
+        document["incidents"][0]["signal"].as_str().unwrap().to_owned()
     };
-    assert_eq!(class(&["-", "--json"]), "random_spoofed");
-    std::fs::write(&file, "[gate]\nattack_indicators = 5\ndrop_indicators = 5\n").unwrap();
-    assert_eq!(class(&["-", "--json", "--config", path]), "handshake_degraded");
+    assert_eq!(signal(&["-", "--json"]), "fast");
+    std::fs::write(&file, "[detection]\nfast_min = 1_000_000\n").unwrap();
+    assert_eq!(signal(&["-", "--json", "--config", path]), "slow");
 
-    std::fs::write(&file, "[gate]\nattack_indicators = 7\n").unwrap();
+    std::fs::write(&file, "[detection]\nfast_min = 7\n").unwrap();
     let output = tcpguard(&["-", "-c", path], &flooded());
     assert_eq!(output.status.code(), Some(2));
     let complaint = line(&output.stderr);
-    assert!(
-        complaint.contains(&format!("{path}:2:21: gate.attack_indicators: 7 does")),
-        "{complaint}"
-    );
+    assert!(complaint.contains(&format!("{path}:2:12: detection.fast_min: 7 does")), "{complaint}");
 }

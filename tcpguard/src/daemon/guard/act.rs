@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tcpguard_common::abi::{Flow, FlowKey, FlowState};
-use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, Timestamp};
+use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, POLL, Timestamp};
 
 use super::{Guard, apply_policy, clock};
 use crate::bpf::{self, Position};
@@ -182,7 +182,7 @@ impl Guard {
         mitigation: Mitigation,
         rate: u32,
     ) -> Result<(), Refusal> {
-        if !self.mitigations.effort.is_left(now, self.config.settings.poll) {
+        if !self.mitigations.effort.is_left(now, POLL) {
             return Err(Refusal::Busy);
         }
         let begun = cpu_time();

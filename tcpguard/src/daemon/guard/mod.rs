@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Config as KernelConfig, Reason};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
-use tcpguard_engine::{Engine, Mode, Severity, TcpExt, Timestamp};
+use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, Severity, TcpExt, Timestamp};
 use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::{short, span};
@@ -278,7 +278,7 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: 
     };
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
     kernel.cookie_mark = config.cookie_mark;
-    kernel.tracked_bits = KernelConfig::follow(config.settings.followed_per_second);
+    kernel.tracked_bits = KernelConfig::follow(FOLLOWED_PER_SECOND);
     let per_network = config.replies_per_network;
     kernel.replies_per_network = per_second_of(per_network, 2 * per_network);
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);

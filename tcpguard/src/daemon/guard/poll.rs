@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Class, PacketCounters, Reason, ReturnedCookies};
 use tcpguard_engine::{
-    HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Sample, Timestamp,
+    HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Sample, Timestamp,
 };
 use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 
@@ -100,7 +100,7 @@ impl Guard {
         }
         self.audit(now);
         self.tend_client_filter(now)?;
-        let (poll, dataplane) = (self.config.settings.poll, &self.executor.dataplane);
+        let (poll, dataplane) = (POLL, &self.executor.dataplane);
         if let Err(error) = self.hot_sources.read(now, poll, dataplane) {
             // They are for people to look at: no reason to fail.
             log::debug!("{error}");

@@ -63,8 +63,8 @@ fn g15_what_another_version_pinned_is_taken_over() {
 }
 
 const CONFIG: &str = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n[detection]\n\
-    poll_ms = 250\nfast_min = 64\n[protect]\nprefixes = [\"203.0.113.0/24\"]\n[lifecycle]\n\
-    rule_ttl_s = 60\n[[listener]]\nat = \":443\"\nmode = \"observe\"\n";
+    clear_s = 30\nfast_min = 64\n[protect]\nprefixes = [\"203.0.113.0/24\"]\n[policy]\n\
+    rule_ttl_max_s = 3600\n[[listener]]\nat = \":443\"\nmode = \"observe\"\n";
 
 /// Results of an agent that was given damaged configurations.
 #[derive(Debug, Default)]

@@ -75,13 +75,13 @@ fn a_wrong_interface_is_named() {
 #[test]
 fn every_mistake_in_a_configuration_is_reported_with_its_line() {
     let lab = stage();
-    let config = "mode = \"enforced\"\n\n[detection]\npoll_ms = \"fast\"\nfast_ratioo = 0.5\n";
+    let config = "mode = \"enforced\"\n\n[detection]\nclear_s = \"soon\"\nfast_minn = 1\n";
     lab.edge.write(guard::CONFIG, config).unwrap();
     let output = ended(&mut guard::daemon(&lab.edge, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     // There never was a valid one, by which it could start.
     assert_eq!(output.status.code(), Some(2), "{said}");
-    for (line, word) in [(1, "enforced"), (4, "poll_ms"), (5, "fast_ratioo")] {
+    for (line, word) in [(1, "enforced"), (4, "clear_s"), (5, "fast_minn")] {
         let place = format!("{}:{line}", guard::CONFIG);
         let found = said.lines().any(|said| said.contains(&place) && said.contains(word));
         assert!(found, "{word} at {place} is missing in:\n{said}");

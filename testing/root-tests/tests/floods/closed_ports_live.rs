@@ -24,7 +24,7 @@ const CLIENTS: u32 = 50;
 const FLOOD: u32 = 20_000;
 /// SYNs per second that are no flood (`detection.closed_port_rate` is 10,000).
 const SCAN: u32 = 2_000;
-/// Resets per second during a flood (`policy.closed_port_resets`).
+/// Resets per second during a flood (`CLOSED_PORT_RESETS`).
 const RESETS: u64 = 200;
 
 fn closed() -> SocketAddr {

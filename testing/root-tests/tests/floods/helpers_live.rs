@@ -5,7 +5,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_engine::Settings;
+use tcpguard_engine::COMPLETED_SHARE;
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
@@ -254,7 +254,7 @@ impl Returned {
     /// Returns whether more SYNs were retransmitted than may complete a handshake under a rule that cookies can
     /// replace.
     fn seems_to_hurt(&self) -> bool {
-        self.passed as f64 > Settings::default().completed_share * self.matched as f64
+        self.passed as f64 > COMPLETED_SHARE * self.matched as f64
     }
 }
 

@@ -18,7 +18,7 @@ use tcpguard_common::abi::{Fingerprint, LATE_POLLS, Pace};
 use tcpguard_common::fastpath::{clients, dropped_shift};
 use tcpguard_engine::{
     ClosedPortSource, Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId,
-    Mitigation, Mode, Route, Rule, RuleId, Settings, TcpExt, Timestamp,
+    Mitigation, Mode, Route, Rule, RuleId, TcpExt, Timestamp,
 };
 
 use self::closed::Closed;
@@ -264,7 +264,7 @@ impl Kernel {
             mitigations: BTreeMap::new(),
             tokens: (0.0, self.now),
             returns: (0.0, self.now),
-            return_rate: Settings::default().budget(server.backlog),
+            return_rate: tcpguard_engine::budget(server.backlog),
             counters: ListenerCounters { established, ..ListenerCounters::default() },
             wire: Wire::default(),
             queue: Queue::default(),

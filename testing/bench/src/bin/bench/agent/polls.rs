@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
-use tcpguard_engine::Settings;
+use tcpguard_engine::POLL;
 use tcpguard_kit::daemon::guard::{Guard, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::peak::{Footprint, forget_peak};
@@ -147,7 +147,7 @@ impl PollCost {
         forget_peak(guard.pid())?;
         let watch = Watch::start(guard.pid())?;
         sleep(window);
-        let polls = watch.elapsed().as_secs_f64() / Settings::default().poll.as_secs_f64();
+        let polls = watch.elapsed().as_secs_f64() / POLL.as_secs_f64();
         self.cpu.push(watch.cpu()?.as_secs_f64() * 1e3 / polls);
         self.peak.push(Footprint::of(guard.pid())?.resident as f64 / MIB);
         Ok(())

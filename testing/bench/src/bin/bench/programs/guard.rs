@@ -15,7 +15,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::pending;
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
-use tcpguard_engine::Settings;
+use tcpguard_engine::FOLLOWED_PER_SECOND;
 use tcpguard_kit::measure::clock;
 
 use super::case::{Family, Mode, Situation};
@@ -170,7 +170,7 @@ impl Guard {
             _ => 0,
         })?;
         self.list(situation, family)?;
-        let followed = Settings::default().followed_per_second;
+        let followed = FOLLOWED_PER_SECOND;
         let sample_shift = match mode {
             Mode::Exact => 0,
             Mode::Flood => shift(FLOOD, followed),
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_followed_as_the_agent_has_it() {
-        assert_eq!(shift(5_000_000, Settings::default().followed_per_second), 8);
-        assert_eq!(shift(0, Settings::default().followed_per_second), 0);
+        assert_eq!(shift(5_000_000, FOLLOWED_PER_SECOND), 8);
+        assert_eq!(shift(0, FOLLOWED_PER_SECOND), 0);
     }
 }
