@@ -1,4 +1,4 @@
-//! The facts that the checks judge. [`tcpguard::cli::doctor::gather()`] fills them in, and the checks only read them.
+//! The facts that the checks judge. Whoever asks fills them in, and the checks only read them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //! outcome. [`Exit`] alone maps outcomes to exit codes.
 //!
 //! A new verb is a module here with its line in `verb`, a line and its options in [`args`], and, where it
-//! prints JSON, a line in [`crate::cli::documents`].
+//! prints JSON, a line in [`documents`].
 
 pub(crate) mod alerts;
 pub(crate) mod allow;
