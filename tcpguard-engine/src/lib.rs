@@ -7,73 +7,51 @@
 //! [`Engine::restore`], [`Engine::learned`]. There is no clock, socket, file, thread or async in here: live
 //! traffic, replay and tests drive the same code.
 //!
-//! From a sample to a rule: counters become ticks (`counter_delta`, `window`), ticks raise signals (`signal`), an
-//! alarm asks for flows, flows are evidence for a verdict (`evidence`), a verdict calls for rules
-//! (`policy`), and the plan states which of them the kernel lacks (`rules`). Incidents of no single
-//! listener have their own path (`host`).
+//! The modules are rooms. A room uses only those before it: `input` (samples, flows, requests), `settings`,
+//! `listener` (counters become ticks, ticks raise signals), `evidence` (an alarm asks for flows, flows are
+//! evidence for a verdict), `mitigation`, `rules` (those that the kernel lacks), `incident`, `policy` (a verdict
+//! calls for rules), `output` (commands, reports), and `engine`, which holds the state of all. Its `monitor` is
+//! about one listener, its `host` about incidents of no single listener.
 #![forbid(unsafe_code)]
 
-mod clean_up;
-mod command;
-mod constants;
-mod counter_delta;
-mod drawn;
-mod egress;
 mod engine;
 mod evidence;
-mod flows;
-mod host;
 mod incident;
-mod ladder;
-mod learned;
-mod monitor;
+mod input;
+mod listener;
+mod mitigation;
+mod output;
 mod policy;
-mod ports;
-mod refusals;
-mod report;
-mod request;
-mod routes;
-mod rule;
 mod rules;
-mod sample;
-mod sampling;
 mod settings;
-mod signal;
-mod time;
-mod window;
-mod words;
 
-pub use clean_up::CleanUp;
-pub use command::{Command, Severity};
-pub use constants::{Constant, all_constants};
-pub use egress::Egress;
-pub use engine::Engine;
+pub use engine::{Engine, all_constants};
 pub use evidence::{
-    Counts, FirstVerdict, Moment, Occupied, PendingClass, Record, RemovedRule, RuleRecord,
-    Statistics, SynHeader, VerdictLine, describe,
+    Evidence, IncidentClass, Indicator, NetworkShare, Severity, SignatureShare, SourceShare,
+    VerdictLine,
 };
-pub use flows::Flows;
-pub use ladder::{Mitigation, Order, budget};
-pub use learned::{
-    Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
+pub use incident::{
+    ActionReport, FirstVerdict, IncidentReport, PendingClass, Record, RemovedRule, RuleRecord,
 };
-pub use policy::source::SOURCES_PER_INCIDENT;
-pub use ports::{Ports, PortsError};
-pub use report::*;
-pub use request::{
-    ClientsWithin, Force, ImportReport, Request, RequestError, Response, RuleToImport, Which, Whose,
+pub use input::{
+    About, ClientsWithin, ClosedPortSource, Constant, Flow, FlowState, Flows, Force, HostCounters,
+    KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher,
+    Mitigation, Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies,
+    Route, RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleToImport, Sample,
+    SynHeader, TcpExt, Timestamp, Unit, User, Which, Whose, describe, is_martian,
+    signature_in_words,
 };
-pub use routes::{About, Route, RouteQuestion, is_martian};
-pub use rule::{Matcher, Origin, Rule, RuleConfirmation, RuleId, User, signature_in_words};
-pub use rules::meter::COMPLETED_SHARE;
-pub use sample::{
-    ClosedPortSource, Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters,
-    ListenerId, ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample,
-    TcpExt,
+pub use listener::{
+    Counts, Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
+    LearnedNetworks, LearnedPrint, Moment, Occupied, Statistics,
 };
-pub use sampling::FOLLOWED_PER_SECOND;
+pub use mitigation::{CleanUp, MitigationReport, MitigationState, budget};
+pub use output::{
+    Command, Completions, ImportReport, ListenerReport, ListenerState, Report, RequestError,
+    Response,
+};
+pub use policy::SOURCES_PER_INCIDENT;
+pub use rules::{AllowReport, COMPLETED_SHARE, RuleReport};
 pub use settings::{
-    Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, Unit, threshold,
-    thresholds,
+    Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, threshold, thresholds,
 };
-pub use time::Timestamp;

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::learned::{Learned, LearnedError, Networks};
-use crate::monitor::ListenerMonitor;
-use crate::rules::recurrence::RULE_TTL;
-use crate::{
-    Command, IncidentReport, ListenerId, Matcher, Mode, Origin, Rule, RuleId, Severity, Timestamp,
-};
+use super::monitor::ListenerMonitor;
+use crate::evidence::Severity;
+use crate::incident::IncidentReport;
+use crate::input::{ListenerId, Matcher, Mode, Origin, Rule, RuleId, Timestamp};
+use crate::listener::{Learned, LearnedError, Networks};
+use crate::output::Command;
+use crate::rules::RULE_TTL;
 
 /// A rule that the kernel did not take is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(10);

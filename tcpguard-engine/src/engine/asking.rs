@@ -2,9 +2,9 @@
 //! one listener and for that of the host.
 
 use super::Engine;
-use crate::Matcher;
 use crate::evidence::{Assessment, without_rule};
 use crate::incident::Incident;
+use crate::input::Matcher;
 use crate::policy::{Grounds, consider};
 
 impl Engine {

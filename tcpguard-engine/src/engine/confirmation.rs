@@ -7,12 +7,13 @@ use ipnet::IpNet;
 
 use super::Engine;
 use super::unblock::{ALERTED_SINGLY, lies_within};
-use crate::rules::{Entry, Life, Terms};
-use crate::words::span;
-use crate::{
-    Command, Force, Limits, Matcher, RequestError, Response, Rule, RuleConfirmation, RuleId,
-    RuleReport, RuleToImport, Severity, Timestamp, User,
+use crate::evidence::Severity;
+use crate::input::{
+    Force, Matcher, Rule, RuleConfirmation, RuleId, RuleToImport, Timestamp, User, span,
 };
+use crate::output::{Command, RequestError, Response};
+use crate::rules::{Entry, Life, RuleReport, Terms};
+use crate::settings::Limits;
 
 impl Engine {
     /// Reports operators' rules that were not confirmed in time, which ended while there was no agent, and

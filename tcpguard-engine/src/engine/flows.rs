@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use super::Engine;
+use super::monitor::ListenerMonitor;
 use super::upkeep::{CALM, due};
-use crate::monitor::ListenerMonitor;
-use crate::sample::POLL;
-use crate::{Flows, KnownClients, ListenerId, Timestamp};
+use crate::input::{Flows, KnownClients, ListenerId, POLL, Timestamp};
 
 impl Engine {
     /// Takes over the sampled flows of all listeners, as asked for by

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use crate::evidence::SynHeader;
-use crate::sample::POLL;
-use crate::{Command, ListenerId};
+use crate::input::{ListenerId, POLL, SynHeader};
+use crate::output::Command;
 
 /// Headers that one poll is to find for an incident. They are to be of several moments.
 const A_POLL: f64 = 4.0;

@@ -1,7 +1,7 @@
 //! Listeners at which the agent does less than elsewhere, because the configuration says so.
 
 use super::Engine;
-use crate::{Listener, Mitigation, Mode};
+use crate::input::{Listener, Mitigation, Mode};
 
 /// Reason that no rule is made for all listeners at once.
 pub(super) const SOME: &str = "there are listeners at which the guard is to do less than elsewhere";

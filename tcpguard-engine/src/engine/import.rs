@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::Engine;
+use crate::evidence::Severity;
+use crate::input::{Force, Rule, RuleToImport, Timestamp, User, span};
+use crate::output::{Command, ImportReport, RequestError, Response};
 use crate::rules::{Entry, RuleTable};
-use crate::words::span;
-use crate::{
-    Command, Force, ImportReport, RequestError, Response, Rule, RuleToImport, Severity, Timestamp,
-    User,
-};
 
 impl Engine {
     /// Replaces the operators' rules by `rules`, or with `merge` adds `rules` to them.

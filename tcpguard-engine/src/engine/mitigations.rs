@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use super::Engine;
 use super::held_back::idle;
+use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
 use super::upkeep::{acting_since, active_rules};
-use crate::constants::constants;
-use crate::ladder::{Harm, MITIGATION_RETRY, Move, Need, Newest, budget};
-use crate::monitor::alert_window::ALERT_WINDOW;
-use crate::monitor::residual::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
-use crate::monitor::{ListenerMonitor, PATIENCE};
-use crate::rules::{Entry, RuleTable};
-use crate::words::{percent, short, span};
-use crate::{
-    Command, Egress, IncidentClass, Limits, Listener, ListenerId, ListenerKind, ListenerReport,
-    Matcher, Mitigation, MitigationReport, MitigationState, Mode, Order, RequestError, Response,
-    Settings, Severity, Timestamp, User,
+use crate::evidence::{IncidentClass, Severity};
+use crate::input::{
+    Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, User,
+    constants, percent, short, span,
 };
+use crate::listener::Egress;
+use crate::mitigation::{
+    Harm, MITIGATION_RETRY, MitigationReport, MitigationState, Move, Need, Newest, budget,
+};
+use crate::output::{Command, ListenerReport, RequestError, Response};
+use crate::policy::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
+use crate::rules::{Entry, RuleTable};
+use crate::settings::{Limits, Settings};
 
 constants! {
     /// Resets per second that a listener sends, from which segments that belong to no connection are

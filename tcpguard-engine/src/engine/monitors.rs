@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Index;
 
-use crate::ListenerId;
-use crate::monitor::ListenerMonitor;
+use super::monitor::ListenerMonitor;
+use crate::input::ListenerId;
 
 /// By listener. Each is allocated by itself: listeners come in the order of their numbers, which leaves the nodes
 /// of a map half empty, and a watch has some KiB.

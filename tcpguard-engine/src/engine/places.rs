@@ -2,14 +2,15 @@
 //! handshakes fail. The others are reported together, as one incident of the host.
 
 use super::Engine;
-use super::lifecycle::end_event;
+use super::alerts::end_event;
+use super::monitor::{ListenerMonitor, Suspect};
 use super::rollup::Member;
-use crate::evidence::Assessment;
+use crate::evidence::{Assessment, Severity, VerdictLine};
 use crate::incident::{NOTIFY_GROWTH, Opening};
-use crate::monitor::{ListenerMonitor, Suspect};
-use crate::policy::source::SOURCES_PER_INCIDENT;
-use crate::signal::Signal;
-use crate::{Command, Listener, ListenerId, Severity, Timestamp, VerdictLine};
+use crate::input::{Listener, ListenerId, Timestamp};
+use crate::listener::Signal;
+use crate::output::Command;
+use crate::policy::SOURCES_PER_INCIDENT;
 
 /// Factor of failing handshakes over the listener with the fewest, from which that listener gives its slot
 /// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use super::Engine;
+use super::host::News;
+use super::monitor::ListenerMonitor;
 use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
-use crate::evidence::{Assessment, flash_crowd_line, overload_line};
-use crate::host::News;
-use crate::monitor::ListenerMonitor;
+use crate::evidence::{Assessment, Evidence, flash_crowd_line, overload_line};
+use crate::incident::IncidentReport;
+use crate::input::{ListenerId, ListenerKind, Mode, POLL, Timestamp, span};
+use crate::listener::PressureKind;
+use crate::mitigation::CleanUp;
+use crate::output::Command;
 use crate::policy::clean_age;
-use crate::sample::POLL;
-use crate::signal::PressureKind;
-use crate::words::span;
-use crate::{
-    CleanUp, Command, Evidence, IncidentReport, ListenerId, ListenerKind, Mode, Timestamp,
-};
 
 /// An entry of which no SYN is recorded is given so long where all are: a record is there before the stack has the SYN,
 /// so that a second is enough for the agent to ask for it.
@@ -151,8 +150,8 @@ fn unread_age(monitor: &ListenerMonitor, sample_shift: u8) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::window::Tick;
-    use crate::{Listener, ListenerCounters, ListenerSample, Mitigation};
+    use crate::input::{Listener, ListenerCounters, ListenerSample, Mitigation};
+    use crate::listener::Tick;
 
     /// The naive way asks the sample alone, and resets distant clients of which the SYN was not recorded.
     #[test]

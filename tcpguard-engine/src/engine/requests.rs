@@ -5,12 +5,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Engine;
-use crate::rules::Terms;
-use crate::words::span;
-use crate::{
-    AllowReport, ClientsWithin, Command, Force, Limits, Matcher, Mode, Origin, Request,
-    RequestError, Response, Rule, RuleId, RuleToImport, Severity, Timestamp, User,
+use crate::evidence::Severity;
+use crate::input::{
+    ClientsWithin, Force, Matcher, Mode, Origin, Request, Rule, RuleId, RuleToImport, Timestamp,
+    User, span,
 };
+use crate::output::{Command, RequestError, Response};
+use crate::rules::{AllowReport, Terms};
+use crate::settings::Limits;
 
 impl Engine {
     /// Carries out a change that an operator asked for.

@@ -9,18 +9,16 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
+use super::monitor::{ALERT_WINDOW, ListenerMonitor, Rolled, Shared, Suspect};
 use super::{Engine, held_back};
-use crate::evidence::Assessment;
-use crate::incident::{Incident, Opening};
-use crate::monitor::alert_window::ALERT_WINDOW;
-use crate::monitor::{ListenerMonitor, Rolled, Shared, Suspect};
-use crate::rules::Entry;
-use crate::window::Tick;
-use crate::words::{span, story};
-use crate::{
-    Command, IncidentClass, IncidentReport, Listener, ListenerCounters, ListenerId, Matcher,
-    Mitigation, Mode, Severity, Timestamp,
+use crate::evidence::{Assessment, IncidentClass, Severity};
+use crate::incident::{Incident, IncidentReport, Opening};
+use crate::input::{
+    Listener, ListenerCounters, ListenerId, Matcher, Mitigation, Mode, Timestamp, span,
 };
+use crate::listener::Tick;
+use crate::output::{Command, story};
+use crate::rules::Entry;
 
 /// Listeners that are named one by one. The list of actions holds more, because it also lists the
 /// mitigations.

@@ -5,9 +5,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::Engine;
-use crate::routes::{About, questions};
-use crate::sample::POLL;
-use crate::{Command, Flows, ListenerId, Route, RouteQuestion, Timestamp};
+use crate::input::{About, Flows, ListenerId, POLL, Route, RouteQuestion, Timestamp, questions};
+use crate::output::Command;
 
 /// Number of questions from which those about the other listeners wait for the next inspection. A listener
 /// has at most 88 (64 sources, 16 clients and 8 addresses for the Internet at large), so that at least three

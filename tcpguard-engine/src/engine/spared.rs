@@ -7,10 +7,10 @@
 //! others can have cookies.
 
 use super::Engine;
-use crate::monitor::Shared;
-use crate::rules::MOSTLY;
-use crate::rules::meter::COMPLETED_SHARE;
-use crate::{Command, ListenerId, Mode, Timestamp};
+use super::monitor::Shared;
+use crate::input::{ListenerId, Mode, Timestamp};
+use crate::output::Command;
+use crate::rules::{COMPLETED_SHARE, MOSTLY};
 
 impl Engine {
     /// Exempts the listeners of which the rules for every listener hit clients, and ends the exemption where

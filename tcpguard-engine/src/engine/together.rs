@@ -4,18 +4,17 @@
 use super::Engine;
 use super::asking::ask_for_rules;
 use super::lifecycle::{COUNTED, Inspection, Judged};
+use super::monitor::{ListenerMonitor, Shared};
 use super::rollup::signature;
 use super::upkeep::CALM;
-use crate::evidence::gate::{DISTINCT_MIN, EVIDENCE_FLOWS, SINGLETON_SHARE};
 use crate::evidence::{
-    Assessment, Background, Cohort, Missing, Novelty, Reach, Regulars, Surge, assess,
+    Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, IncidentClass, Missing, Novelty,
+    Reach, Regulars, SINGLETON_SHARE, Surge, assess,
 };
-use crate::learned::{Clients, JoinedClients};
-use crate::monitor::{ListenerMonitor, Residual, Shared};
-use crate::policy::Grounds;
-use crate::rules::recurrence::RULE_TTL;
-use crate::window::Sums;
-use crate::{IncidentClass, KnownClients, ListenerId, Mitigation, Timestamp};
+use crate::input::{KnownClients, ListenerId, Mitigation, Timestamp};
+use crate::listener::{Clients, JoinedClients, Sums};
+use crate::policy::{Grounds, Residual};
+use crate::rules::RULE_TTL;
 
 /// Number of listeners with few failing handshakes from which they are judged together. Eight under the
 /// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing

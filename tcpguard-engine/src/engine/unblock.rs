@@ -4,12 +4,13 @@
 use ipnet::IpNet;
 
 use super::Engine;
-use crate::monitor::alert_window::ALERT_WINDOW;
-use crate::rules::Entry;
-use crate::{
-    Limits, ListenerId, Matcher, RemovedRule, RequestError, Response, RuleId, RuleReport, Severity,
-    Timestamp, Which, Whose,
-};
+use super::monitor::ALERT_WINDOW;
+use crate::evidence::Severity;
+use crate::incident::RemovedRule;
+use crate::input::{ListenerId, Matcher, RuleId, Timestamp, Which, Whose};
+use crate::output::{RequestError, Response};
+use crate::rules::{Entry, RuleReport};
+use crate::settings::Limits;
 
 /// Rules removed together that are reported one by one; more are reported in one line.
 pub(super) const ALERTED_SINGLY: usize = 8;

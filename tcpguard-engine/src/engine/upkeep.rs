@@ -7,18 +7,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Engine;
+use super::monitor::ListenerMonitor;
 use super::rollup::signature;
-use crate::incident::{Incident, Instead};
-use crate::ladder::Newest;
-use crate::monitor::ListenerMonitor;
-use crate::policy::{COOKIES_LEFT, clean_age, in_words};
-use crate::rules::meter::COMPLETED_WINDOW;
-use crate::rules::{Change, Entry, Life, RuleTable, Wanted, plan};
-use crate::sample::POLL;
-use crate::{
-    CleanUp, Command, IncidentReport, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin,
-    RuleId, Severity, Timestamp,
+use crate::evidence::Severity;
+use crate::incident::{Incident, IncidentReport, Instead};
+use crate::input::{
+    ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin, POLL, RuleId, Timestamp,
 };
+use crate::mitigation::{CleanUp, Newest};
+use crate::output::Command;
+use crate::policy::{COOKIES_LEFT, clean_age, in_words};
+use crate::rules::{COMPLETED_WINDOW, Change, Entry, Life, RuleTable, Wanted, plan};
 
 /// Interval of the questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
 pub(super) const CALM: Duration = Duration::from_secs(5);

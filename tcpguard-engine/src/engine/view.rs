@@ -3,13 +3,13 @@
 use ipnet::IpNet;
 
 use super::Engine;
+use super::monitor::ListenerMonitor;
 use super::upkeep::{acting_since, active_rules};
-use crate::monitor::ListenerMonitor;
-use crate::rules::Entry;
-use crate::{
-    IncidentClass, IncidentReport, ListenerId, ListenerReport, ListenerState, Mode, Report, Rule,
-    RuleReport, Timestamp,
-};
+use crate::evidence::IncidentClass;
+use crate::incident::IncidentReport;
+use crate::input::{ListenerId, Mode, Rule, Timestamp};
+use crate::output::{ListenerReport, ListenerState, Report};
+use crate::rules::{Entry, RuleReport};
 
 impl Engine {
     /// Everything that is known at `now`. Rates are those of the last sample.

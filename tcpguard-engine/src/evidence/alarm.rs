@@ -1,19 +1,14 @@
 //! The cause of an alarm, with its arithmetic, in words.
 
-use crate::sample::POLL;
-use crate::signal::Signal;
-use crate::signal::fast::{FAST_POLLS, FAST_SHARE};
-use crate::signal::host::{
-    BEYOND_RATE, REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS,
-    SCAN_PORTS_LIKELY,
+use super::report::Evidence;
+use crate::input::{POLL, percent, short, span};
+use crate::listener::{
+    BEYOND_RATE, FAILURE_SHARE, FAST_POLLS, FAST_SHARE, FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR,
+    FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, Moment, OCCUPANCY_ON, OCCUPANCY_POLLS, OVERLOAD_POLLS,
+    REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS,
+    SCAN_PORTS_LIKELY, Signal, Statistics,
 };
-use crate::signal::occupancy::{OCCUPANCY_ON, OCCUPANCY_POLLS};
-use crate::signal::pressure::{
-    FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, OVERLOAD_POLLS,
-};
-use crate::signal::slow::FAILURE_SHARE;
-use crate::words::{percent, short, span};
-use crate::{Evidence, Moment, Settings, Statistics};
+use crate::settings::Settings;
 
 /// The signal in words. `moment` is that of the alarm, where a listener raised it. `evidence` is
 /// the result of the first inspection.

@@ -2,22 +2,21 @@
 
 use ipnet::IpNet;
 
+use super::class::IncidentClass;
 use super::cohort::Cohort;
 use super::gate::Gate;
 use super::missing::Missing;
 use super::novelty::Novelty;
 use super::reach::Reach;
 use super::regulars::Regulars;
-use super::retransmissions::retransmitted_share;
+use super::report::Evidence;
+use super::retransmissions::{RETRANSMIT_SHARE, retransmitted_share};
 use super::signature::{Candidate, choose};
 use super::sources::{Sources, top_network};
 use super::surge::Surge;
 use super::ttl::Ttls;
-use super::verdict::{VerdictLine, verdict};
-use crate::evidence::retransmissions::RETRANSMIT_SHARE;
-use crate::evidence::verdict::INDICATORS_ATTACK;
-use crate::learned::KnownFingerprints;
-use crate::{Evidence, IncidentClass, Moment};
+use super::verdict::{INDICATORS_ATTACK, VerdictLine, verdict};
+use crate::listener::{KnownFingerprints, Moment};
 
 /// The assessment of the failing flows.
 #[derive(Clone, Debug)]
@@ -174,7 +173,7 @@ mod tests {
 
     use super::super::cohort::Failing;
     use super::*;
-    use crate::learned::Clients;
+    use crate::listener::Clients;
 
     fn failing(addr: Ipv4Addr, retransmitted: bool) -> Failing {
         Failing {

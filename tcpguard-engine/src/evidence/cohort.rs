@@ -6,13 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::abi::Fingerprint;
 
-use crate::constants::constants;
-use crate::drawn::one_in;
-use crate::evidence::gate::DISTINCT_MIN;
-use crate::learned::Admitted;
-use crate::sample::POLL;
-use crate::window::LIFE;
-use crate::{Flow, FlowState, Timestamp};
+use super::gate::DISTINCT_MIN;
+use crate::input::{Flow, FlowState, POLL, Timestamp, constants, one_in};
+use crate::listener::{Admitted, LIFE};
 
 constants! {
     /// How far back failing handshakes are looked at.
@@ -261,7 +257,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::ListenerId;
+    use crate::input::ListenerId;
 
     const NOW: Timestamp = Timestamp::from_millis(60_000);
 

@@ -9,13 +9,12 @@ use super::assess::Background;
 use super::checks::Checks;
 use super::cohort::Cohort;
 use super::missing::Missing;
-use super::retransmissions::Retransmissions;
+use super::report::Indicator;
+use super::retransmissions::{RETRANSMIT_SHARE, Retransmissions};
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
-use crate::Indicator;
-use crate::constants::constants;
-use crate::evidence::retransmissions::RETRANSMIT_SHARE;
+use crate::input::constants;
 
 constants! {
     /// Failing handshakes looked at below which no verdict is made, while there is time. Half as many

@@ -3,7 +3,7 @@
 //! A flood takes none away before a queue is full. Clients behind a path that breaks do. For each that is
 //! missing a few handshakes fail, since a client without a reply tries again.
 
-use crate::window::Sums;
+use crate::listener::Sums;
 
 /// Tolerance below the baseline, which is a mean, within which no handshake counts as missing: as a share of
 /// it, and in standard deviations of a count. The share is the least that matters (`failure_share`). A

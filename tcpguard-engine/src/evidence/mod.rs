@@ -3,18 +3,17 @@
 mod alarm;
 mod assess;
 mod checks;
+mod class;
 pub(crate) mod cohort;
-mod describe;
 pub(crate) mod gate;
-mod headers;
 mod missing;
 pub(crate) mod novelty;
 mod numbers;
 mod outcomes;
 mod pool;
 mod reach;
-mod record;
 mod regulars;
+mod report;
 pub(crate) mod retransmissions;
 pub(crate) mod signature;
 pub(crate) mod sources;
@@ -25,21 +24,20 @@ pub(crate) mod verdict;
 pub(crate) use alarm::alarm;
 pub(crate) use assess::{Assessment, Background, assess};
 pub(crate) use checks::Checks;
-pub(crate) use cohort::{Cohort, Failing, source};
-pub use describe::describe;
-pub use headers::SynHeader;
+pub use class::{IncidentClass, Severity};
+pub(crate) use cohort::{Cohort, EVIDENCE_WINDOW, Failing, RETRANSMIT_AGE, source};
+pub(crate) use gate::{DISTINCT_MIN, EVIDENCE_FLOWS, SINGLETON_SHARE};
 pub(crate) use missing::Missing;
 pub(crate) use novelty::Novelty;
 pub(crate) use outcomes::{AlarmTest, Outcomes};
 pub(crate) use reach::Reach;
-pub(crate) use record::Growth;
-pub use record::{
-    Counts, FirstVerdict, Moment, Occupied, PendingClass, Record, RemovedRule, RuleRecord,
-    Statistics,
-};
 pub(crate) use regulars::Regulars;
-pub(crate) use signature::Candidate;
-pub(crate) use sources::{Culprit, culprits};
+pub use report::{Evidence, Indicator, NetworkShare, SignatureShare, SourceShare};
+pub(crate) use signature::{Candidate, SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER};
+pub(crate) use sources::{Culprit, SOURCE_FLOWS, culprits};
 pub(crate) use surge::Surge;
 pub use verdict::VerdictLine;
-pub(crate) use verdict::{flash_crowd_line, overload_line, without_rule};
+pub(crate) use verdict::{
+    INDICATORS_ATTACK, INDICATORS_DROP, SINGLE_SOURCE_SHARE, flash_crowd_line, overload_line,
+    without_rule,
+};

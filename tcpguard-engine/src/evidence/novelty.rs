@@ -9,12 +9,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::cohort::Cohort;
+use super::gate::DISTINCT_MIN;
 use super::sources::network;
-use crate::constants::constants;
-use crate::drawn::one_in;
-use crate::evidence::gate::DISTINCT_MIN;
-use crate::learned::Networks;
-use crate::words::{percent, short};
+use crate::input::{constants, one_in, percent, short};
+use crate::listener::Networks;
 
 constants! {
     /// Share of the failing networks (/24, IPv6 /48) from which nobody has come before, from which
@@ -164,7 +162,7 @@ mod tests {
 
     use super::super::cohort::Failing;
     use super::*;
-    use crate::{Flow, FlowState, ListenerId, Timestamp};
+    use crate::input::{Flow, FlowState, ListenerId, Timestamp};
 
     /// A host in the n-th of a million networks; those below 5,000 are known.
     fn host(number: u32) -> IpAddr {

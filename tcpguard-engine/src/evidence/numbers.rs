@@ -1,14 +1,12 @@
 //! The numbers of the class list's lines, in words.
 
 use super::checks::Checks;
-use super::gate::Gate;
+use super::gate::{DISTINCT_MIN, FEW_NETWORKS, FEW_SOURCES, Gate, SINGLETON_SHARE};
 use super::regulars::Regulars;
-use super::retransmissions::Retransmissions;
+use super::retransmissions::{RETRANSMIT_SHARE, Retransmissions};
 use super::sources::Sources;
-use crate::evidence::gate::{DISTINCT_MIN, FEW_NETWORKS, FEW_SOURCES, SINGLETON_SHARE};
-use crate::evidence::retransmissions::RETRANSMIT_SHARE;
-use crate::evidence::verdict::{INDICATORS_ATTACK, SINGLE_SOURCE_SHARE};
-use crate::words::{percent, short};
+use super::verdict::{INDICATORS_ATTACK, SINGLE_SOURCE_SHARE};
+use crate::input::{percent, short};
 
 /// The findings from which the lines take their numbers.
 pub(super) struct Numbers<'a> {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::evidence::gate::EVIDENCE_FLOWS;
-use crate::signal::slow::FAILURE_SHARE;
-use crate::{Flow, FlowState, Settings, Timestamp};
+use super::gate::EVIDENCE_FLOWS;
+use crate::input::{Flow, FlowState, Timestamp};
+use crate::listener::FAILURE_SHARE;
+use crate::settings::Settings;
 
 /// Share of a relevant excess (`failure_share`) by which failing flows must exceed the baseline.
 /// The count of the slow path is an average over its whole time, of which calm may be as large a
@@ -79,7 +80,7 @@ mod tests {
     use tcpguard_common::abi::Fingerprint;
 
     use super::*;
-    use crate::ListenerId;
+    use crate::input::ListenerId;
 
     const NOW: Timestamp = Timestamp::from_millis(100_000);
     const MATURE: Duration = Duration::from_millis(500);

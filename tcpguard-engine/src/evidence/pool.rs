@@ -4,12 +4,12 @@
 //! hundreds of listeners say more than at any of them.
 
 use super::assess::Assessment;
+use super::class::IncidentClass;
 use super::cohort::{Cohort, EXAMINED, Failing};
 use super::retransmissions::are_retransmitted_more;
-use crate::IncidentClass;
-use crate::drawn::one_in;
-use crate::evidence::signature::FINGERPRINT_SHARE;
-use crate::evidence::verdict::SINGLE_SOURCE_SHARE;
+use super::signature::FINGERPRINT_SHARE;
+use super::verdict::SINGLE_SOURCE_SHARE;
+use crate::input::one_in;
 
 impl Cohort {
     /// The failed and completed handshakes of several listeners.
@@ -81,7 +81,7 @@ mod tests {
 
     use super::super::assess::{Background, assess};
     use super::*;
-    use crate::learned::Clients;
+    use crate::listener::Clients;
 
     /// Flows at listener `number`, each from another source, with this window; whether their SYNs were
     /// retransmitted.

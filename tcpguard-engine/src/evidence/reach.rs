@@ -5,8 +5,7 @@
 //! sources. So it is a sign that SYNs are spoofed and no more: nothing is dropped on its account.
 
 use super::cohort::Cohort;
-use crate::routes::{Routes, is_martian};
-use crate::words::percent;
+use crate::input::{Routes, is_martian, percent};
 
 /// Share of the failing flows from martian addresses that is no chance. No client has one, and of those that are
 /// drawn from all of IPv4 18 in 256 are martian: half of that.

@@ -15,11 +15,8 @@ use tcpguard_common::abi::Mask;
 
 use super::cohort::Cohort;
 use super::missing::explained;
-use crate::KnownClients;
-use crate::drawn::one_in;
-use crate::learned::KnownFingerprints;
-use crate::window::Sums;
-use crate::words::{percent, short};
+use crate::input::{KnownClients, one_in, percent, short};
+use crate::listener::{KnownFingerprints, Sums};
 
 /// Flows of which the sources are looked up among the validated clients: each look-up may be one in the
 /// kernel.

@@ -8,8 +8,7 @@
 use super::assess::Background;
 use super::cohort::{Cohort, Failing, Silent};
 use super::missing::Missing;
-use crate::constants::constants;
-use crate::words::short;
+use crate::input::{constants, short};
 
 constants! {
     /// Share of the failing handshakes that were tried again, up to which nobody real is behind them.
@@ -104,7 +103,7 @@ mod tests {
 
     use super::super::surge::Surge;
     use super::*;
-    use crate::window::Sums;
+    use crate::listener::Sums;
 
     /// `rate` flows a second for 4 s. The SYNs of `retransmitted` of them were retransmitted, and `given_up` of these were
     /// given up.

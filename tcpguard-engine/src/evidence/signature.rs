@@ -4,10 +4,9 @@
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
-use super::describe::describe;
-use crate::SignatureShare;
-use crate::constants::constants;
-use crate::learned::{Admitted, KnownFingerprints};
+use super::report::SignatureShare;
+use crate::input::{constants, describe};
+use crate::listener::{Admitted, KnownFingerprints};
 
 constants! {
     /// Share of the failing handshakes that one signature must cover to be a tool's.
@@ -304,10 +303,10 @@ fn a_few<'a>(
 mod tests {
     use std::time::Duration;
 
+    use super::super::cohort::Failing;
     use super::*;
-    use crate::evidence::Failing;
-    use crate::learned::{Clients, JoinedClients};
-    use crate::{Flow, FlowState, ListenerId, Timestamp};
+    use crate::input::{Flow, FlowState, ListenerId, Timestamp};
+    use crate::listener::{Clients, JoinedClients};
 
     fn failing(print: Fingerprint) -> Failing {
         Failing { print, unfinished: true, ..Failing::once([192, 0, 2, 1].into()) }

@@ -6,11 +6,9 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cohort::{Cohort, Failing};
-use super::retransmissions::retransmitted_share;
-use crate::constants::constants;
-use crate::drawn::one_in;
-use crate::evidence::retransmissions::RETRANSMIT_SHARE;
-use crate::{NetworkShare, SourceShare};
+use super::report::{NetworkShare, SourceShare};
+use super::retransmissions::{RETRANSMIT_SHARE, retransmitted_share};
+use crate::input::{constants, one_in};
 
 constants! {
     /// Failing handshakes of a source or network from which a rule against it is considered.

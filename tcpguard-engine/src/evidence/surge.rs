@@ -9,10 +9,8 @@
 //! two ways to stay below that: a flood that clients could have caused, or as many completed handshakes as
 //! open ones, from addresses that the attacker holds.
 
-use crate::constants::constants;
-use crate::signal::pressure::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR};
-use crate::window::Sums;
-use crate::words::short;
+use crate::input::{constants, short};
+use crate::listener::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, Sums};
 
 constants! {
     /// How many times the usual SYN rate has to fail to be more than clients could begin. It tells a

@@ -1,15 +1,13 @@
 //! The class list: its lines in order, each with its result and the numbers that it rests on.
 
-use super::gate::Gate;
+use super::class::IncidentClass;
+use super::gate::{DISTINCT_MIN, Gate, SCATTERED_SHARE};
 use super::numbers::Numbers;
 use super::regulars::Regulars;
-use super::signature::Candidate;
+use super::report::Evidence;
+use super::signature::{CLIENTS_KNOWN, Candidate, REPLIED_UNFINISHED};
 use super::sources::Sources;
-use crate::constants::constants;
-use crate::evidence::gate::{DISTINCT_MIN, SCATTERED_SHARE};
-use crate::evidence::signature::{CLIENTS_KNOWN, REPLIED_UNFINISHED};
-use crate::words::{percent, short};
-use crate::{Evidence, IncidentClass};
+use crate::input::{constants, percent, short};
 
 constants! {
     /// Share of the failing handshakes from which their source is the attack.
@@ -202,9 +200,9 @@ pub(crate) fn without_rule(
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::SourceShare;
     use super::super::retransmissions::Retransmissions;
     use super::*;
-    use crate::SourceShare;
 
     /// The last line for a gate and sources, and how many there were before it.
     fn decided(gate: &Gate, sources: &Sources) -> (usize, IncidentClass, String) {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
+use super::record::RemovedRule;
+use crate::input::{Matcher, Mitigation, Timestamp};
 use crate::rules::Wanted;
-use crate::{Matcher, Mitigation, RemovedRule, Timestamp};
 
 /// Replacement of a rule that made way for clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -152,7 +153,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{ListenerId, Ports, RuleId};
+    use crate::input::{ListenerId, Ports, RuleId};
 
     const NOW: Timestamp = Timestamp::from_millis(60_000);
 

@@ -1,19 +1,22 @@
 //! Choice of the rules that an incident calls for. The plan turns them into changes in the kernel.
 
+pub(crate) mod residual;
 mod signature;
 pub(crate) mod source;
+
+pub(crate) use residual::{RESIDUAL_FLOWS, RESIDUAL_SHARE, Residual};
+pub use source::SOURCES_PER_INCIDENT;
 
 use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
-use crate::evidence::gate::EVIDENCE_FLOWS;
-use crate::evidence::{Assessment, Candidate, Cohort, describe};
+use crate::evidence::{Assessment, Candidate, Cohort, EVIDENCE_FLOWS, IncidentClass};
 use crate::incident::Incident;
-use crate::learned::KnownFingerprints;
-use crate::monitor::Residual;
+use crate::input::{KnownClients, ListenerId, Matcher, Timestamp, describe};
+use crate::listener::KnownFingerprints;
 use crate::rules::{Exempt, Recurrence};
-use crate::{IncidentClass, KnownClients, ListenerId, Matcher, Settings, Timestamp};
+use crate::settings::Settings;
 
 const UNSURE: &str = "no SYN-ACK of this listener is seen";
 const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";

@@ -1,13 +1,13 @@
 //! Rules against the common fields of one tool's SYNs.
 
 use super::{COOKIES_LEFT, Grounds, REPEATED};
-use crate::evidence::signature::{SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER};
-use crate::evidence::verdict::{INDICATORS_ATTACK, INDICATORS_DROP};
-use crate::evidence::{Assessment, Background, Candidate, Cohort, assess, describe};
+use crate::evidence::{
+    Assessment, Background, Candidate, Cohort, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass,
+    SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER, assess,
+};
 use crate::incident::Incident;
-use crate::rules::recurrence::RULE_TTL;
-use crate::words::percent;
-use crate::{IncidentClass, ListenerId, Matcher};
+use crate::input::{ListenerId, Matcher, describe, percent};
+use crate::rules::RULE_TTL;
 
 /// Number of failing flows outside all rules from which a further signature is looked for, and their share.
 const REMAINING_MIN: u64 = 64;

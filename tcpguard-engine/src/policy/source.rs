@@ -12,15 +12,13 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::residual::RESIDUAL_SHARE;
 use super::{Grounds, REPEATED, matters};
-use crate::constants::constants;
-use crate::evidence::sources::SOURCE_FLOWS;
-use crate::evidence::verdict::{INDICATORS_DROP, SINGLE_SOURCE_SHARE};
-use crate::evidence::{Cohort, Culprit, culprits};
+use crate::evidence::{
+    Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, culprits,
+};
 use crate::incident::Incident;
-use crate::monitor::residual::RESIDUAL_SHARE;
-use crate::words::percent;
-use crate::{IncidentClass, Matcher, Ports};
+use crate::input::{Matcher, Ports, constants, percent};
 
 constants! {
     /// Rules against sources that an incident may have at most.
@@ -167,10 +165,11 @@ mod tests {
     use tcpguard_common::abi::Fingerprint;
 
     use super::*;
-    use crate::evidence::{Assessment, Failing};
-    use crate::learned::Clients;
+    use crate::evidence::{Assessment, Evidence, Failing, VerdictLine};
+    use crate::input::{KnownClients, ListenerId, Timestamp};
+    use crate::listener::Clients;
     use crate::rules::{Exempt, Recurrence};
-    use crate::{Evidence, KnownClients, ListenerId, Settings, Timestamp, VerdictLine};
+    use crate::settings::Settings;
 
     /// No client is known but this one.
     struct Known(IpNet);

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use crate::{AllowReport, Limits, Timestamp};
+use super::report::AllowReport;
+use crate::input::Timestamp;
+use crate::settings::Limits;
 
 /// The protected prefixes with their descriptions, and the allowlist.
 #[derive(Clone, Debug, Default)]

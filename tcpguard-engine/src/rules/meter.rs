@@ -7,9 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::constants::constants;
-use crate::sample::POLL;
-use crate::{RuleCounters, Timestamp};
+use crate::input::{POLL, RuleCounters, Timestamp, constants};
 
 constants! {
     /// Hits per second that keep a rule alive.
@@ -169,7 +167,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RuleId;
+    use crate::input::RuleId;
 
     fn at(ms: u64) -> Timestamp {
         Timestamp::from_millis(ms)

@@ -4,10 +4,13 @@ mod exempt;
 pub(crate) mod meter;
 mod plan;
 pub(crate) mod recurrence;
+mod report;
 mod rule_table;
 
 pub(crate) use exempt::Exempt;
-pub(crate) use meter::MOSTLY;
+pub use meter::COMPLETED_SHARE;
+pub(crate) use meter::{COMPLETED_MIN, COMPLETED_WINDOW, MOSTLY};
 pub(crate) use plan::{Change, Wanted, plan};
-pub(crate) use recurrence::Recurrence;
+pub(crate) use recurrence::{RULE_TTL, Recurrence};
+pub use report::{AllowReport, RuleReport};
 pub(crate) use rule_table::{Entry, Life, RuleTable, Terms};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::rule_table::RuleTable;
-use crate::{Matcher, RuleId, Timestamp};
+use crate::input::{Matcher, RuleId, Timestamp};
 
 /// Time left below which a rule's end is moved, so that a steady flood costs a write or two a minute and not
 /// four a second.
@@ -97,13 +97,13 @@ pub(crate) fn plan(
 mod tests {
     use super::super::rule_table::Life;
     use super::*;
-    use crate::{Origin, RuleCounters};
+    use crate::input::{Origin, RuleCounters};
 
     fn wanted(host: u8, incident: u64) -> Wanted {
         let net = ipnet::Ipv4Net::from(std::net::Ipv4Addr::new(192, 0, 2, host)).into();
         let ttl = Duration::from_secs(60);
         Wanted {
-            matcher: Matcher::Source(net, crate::Ports::EVERY),
+            matcher: Matcher::Source(net, crate::input::Ports::EVERY),
             incident,
             reason: String::new(),
             ttl,
@@ -149,7 +149,7 @@ mod tests {
     fn one_signature_and_a_handful_of_sources_at_a_time() {
         let signature = |listener| Wanted {
             matcher: Matcher::Signature {
-                listener: crate::ListenerId(listener),
+                listener: crate::input::ListenerId(listener),
                 mask: tcpguard_common::abi::Mask::Full,
                 fingerprint: Default::default(),
             },
@@ -167,7 +167,7 @@ mod tests {
     fn a_rule_of_an_earlier_run_stays_to_its_end_or_until_somebody_disowns_it() {
         let origin = Origin::Incident(7);
         let mut rule_table = RuleTable::new(ROOM);
-        let found = |host, slot| crate::Rule {
+        let found = |host, slot| crate::input::Rule {
             id: RuleId(slot),
             matcher: wanted(host, 7).matcher,
             origin: origin.clone(),

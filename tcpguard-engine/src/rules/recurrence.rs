@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::constants::constants;
-use crate::{Settings, Timestamp};
+use crate::input::{Timestamp, constants};
+use crate::settings::Settings;
 
 constants! {
     /// Lifetime of a rule that hits nothing; also of the first one against a source.

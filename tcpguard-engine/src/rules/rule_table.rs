@@ -7,12 +7,13 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{Fingerprint, Mask, maps};
 
 use super::meter::Meter;
-use crate::evidence::describe;
-use crate::rules::recurrence::RULE_TTL;
-use crate::{
-    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleCounters,
-    RuleId, RuleReport, RuleToImport, Timestamp, signature_in_words,
+use super::recurrence::RULE_TTL;
+use super::report::RuleReport;
+use crate::input::{
+    Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleCounters, RuleId,
+    RuleToImport, Timestamp, describe, signature_in_words,
 };
+use crate::settings::Limits;
 
 /// The reason of an imported rule for which none was given.
 const IMPORTED: &str = "imported by hand";

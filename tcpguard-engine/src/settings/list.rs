@@ -5,8 +5,8 @@
 
 use tcpguard_common::abi::maps;
 
-use super::threshold::Field;
-use super::{Threshold, Unit};
+use super::threshold::{Field, Threshold};
+use crate::input::Unit;
 
 static THRESHOLDS: [Threshold; 8] = [
     Threshold {
@@ -129,8 +129,8 @@ pub fn threshold(name: &str) -> Option<&'static Threshold> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::Settings;
     use super::*;
-    use crate::Settings;
 
     /// The fields of [`Settings`], in alphabetical order, as their `Debug` names them.
     fn fields(settings: &Settings) -> Vec<(String, String)> {

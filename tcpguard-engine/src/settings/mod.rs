@@ -5,15 +5,15 @@ mod threshold;
 mod tuning;
 mod validate;
 
-use std::time::Duration;
-
-use tcpguard_common::abi::maps;
-
 pub use list::{threshold, thresholds};
-pub use threshold::{Threshold, Unit};
+pub use threshold::Threshold;
 pub(crate) use tuning::Tuned;
 pub use tuning::{Override, Place, Tuning};
 pub use validate::SettingsError;
+
+use std::time::Duration;
+
+use tcpguard_common::abi::maps;
 
 /// The thresholds that have a key, and those that tests set. [`Settings::default`] holds the documented
 /// values. No host needs others to be protected. All other numbers are constants ([`crate::all_constants`]).

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Settings, SettingsError};
-use crate::{Listener, Mitigation, Mode};
+use super::Settings;
+use super::validate::SettingsError;
+use crate::input::{Listener, Mitigation, Mode};
 
 /// The thresholds, and what differs at some listeners.
 #[derive(Clone, Debug, Default, PartialEq)]

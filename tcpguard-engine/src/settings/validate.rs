@@ -1,6 +1,7 @@
 //! The check that every threshold is within its range.
 
-use super::{Settings, Threshold, list};
+use super::threshold::Threshold;
+use super::{Settings, list};
 
 /// A threshold that is out of its range.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -120,7 +120,7 @@ mod tests {
         let files = workspace.rust_files().unwrap().len();
 
         let planted = [
-            ("tcpguard-engine/src/engine.rs", "let a = @ { *b };"),
+            ("tcpguard-engine/src/engine/mod.rs", "let a = @ { *b };"),
             ("tcpguard/src/documents/mod.rs", "@ impl Send for A {}"),
             ("tcpguard/src/lib.rs", "#[@(no_mangle)]"),
             ("xtask/src/main.rs", "@ extern \"C\" {"),

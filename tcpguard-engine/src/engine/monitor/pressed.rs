@@ -1,0 +1,213 @@
+//! Test whether a listener's SYN queue is under pressure, whatever the verdict on the failures is.
+//!
+//! A full queue turns every client away, while cookies harm none. So cookies are sent whatever the source of the
+//! failures is. An attacker that passes for a broken path, or changes the verdict in the middle, does not end the
+//! cookies by that.
+
+use std::time::Duration;
+
+use super::{ListenerMonitor, PATIENCE, Suspect};
+use crate::evidence::Surge;
+use crate::input::{Mitigation, POLL, Timestamp, percent};
+use crate::listener::{OCCUPANCY_MIN, Occupancy, Sums};
+
+/// Share of the SYN queue from which it is nearly full. Bursts of clients from far away fill three quarters of one
+/// that is large enough for them. The last fifth takes longer than a poll to fill, unless the flood is about as fast
+/// as the fast alarm asks (102 SYN/s where the limit is 128).
+const NEARLY: f64 = 0.8;
+/// Part of [`NEARLY`] from which active cookies go on, if the queue would fill to it without them: 2:1 hysteresis, as
+/// of the alarm (`occupancy_on` and `occupancy_off`).
+const HYSTERESIS: f64 = 0.5;
+/// Seconds running in which SYNs are left unanswered. The handshakes of a burst of clients leave the queue within a
+/// round trip. A client that was turned away meanwhile retransmits its SYN after a second (RFC 6298 §2.1) and finds a
+/// free slot. So a burst turns SYNs away in one second only.
+const TURNED_AWAY: usize = 2;
+const SECOND: Duration = Duration::from_secs(1);
+/// Time within which a client has retransmitted a dropped SYN: a second (RFC 6298 §2.1), and its way here.
+const CAME_AGAIN: Duration = Duration::from_millis(1500);
+
+impl ListenerMonitor {
+    /// The reason for cookies, whatever the incident is, or without one. `None` where they are not needed. Rules have
+    /// acted since `ruled`.
+    ///
+    /// An alarm has a moment in which it is judged, and SYNs that rules drop need no cookies. While the accept queue is
+    /// full, cookies would help no client.
+    pub fn pressed(&self, now: Timestamp, ruled: Option<Timestamp>) -> Option<&'static str> {
+        if self.is_being_judged(now)
+            || ruled.is_some_and(|ruled| self.is_relieved(now, ruled))
+            || self.pressure.polls().0 > 0
+        {
+            return None;
+        }
+        if self.is_turning_away(now) {
+            return Some("the SYN queue is full");
+        }
+        if self.is_nearly_full(now) {
+            return Some("the SYN queue is nearly full");
+        }
+        if self.class().is_some() && self.is_surged(now) {
+            return Some("more handshakes fail than clients could begin");
+        }
+        let lately = self.window.last(Occupancy::SPAN).unmatched();
+        let answering = self.ladder.has(Mitigation::Cookies);
+        (answering && self.would_fill(&lately)).then_some("the SYN queue would fill without them")
+    }
+
+    /// Returns whether a full SYN queue, and no full accept queue, turns clients away.
+    pub fn turns_clients_away(&self, now: Timestamp) -> bool {
+        self.is_turning_away(now) && self.pressure.polls().0 == 0
+    }
+
+    /// Whether the queue is nearly full, by the last count.
+    pub fn is_nearly_full(&self, now: Timestamp) -> bool {
+        self.fills(now, NEARLY)
+    }
+
+    /// Whether half of the queue or more is taken, by the last count.
+    pub fn is_half_full(&self, now: Timestamp) -> bool {
+        self.fills(now, HYSTERESIS)
+    }
+
+    /// Accepts failures as natural that have been even for long, unless they call for a mitigation.
+    pub fn accept_steady(&mut self, now: Timestamp) {
+        if self.ladder.keeps_syns_away() || self.is_half_full(now) {
+            return;
+        }
+        let Some(incident) = &mut self.incident else { return };
+        let Some(share) = incident.take_steady() else { return };
+        if self.natural.accept(share) {
+            let share = percent(share);
+            incident
+                .note(now, format!("up to {share} have failed evenly: from now on that is usual"));
+        }
+    }
+
+    /// Returns whether an alarm is in the moment in which it is judged. A dismissed alarm has had that moment, though
+    /// its cause goes on and raises it again: handshakes that are no evidence may take slots all the same.
+    fn is_being_judged(&self, now: Timestamp) -> bool {
+        let young = |suspect: Suspect| now.since(suspect.since) < PATIENCE;
+        let is_open = self.class().is_none() && self.is_suspicious();
+        is_open && !self.dismissed && !self.awaits_others && self.suspect.is_none_or(young)
+    }
+
+    /// Whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for, or have
+    /// yet to show it. The SYNs that they drop do not reduce the load of those that they leave.
+    fn is_relieved(&self, now: Timestamp, ruled: Timestamp) -> bool {
+        let sums = self.window.since((now - Occupancy::SPAN).max(ruled + POLL));
+        let left = unruled(&sums);
+        left.span < PATIENCE || !self.would_fill(&left)
+    }
+
+    /// Whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
+    /// two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes sooner.
+    pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp) -> bool {
+        let seconds: [Sums; TURNED_AWAY + 1] = self.window.seconds(now);
+        let start = now - SECOND * seconds.len() as u32;
+        start >= newest + POLL
+            && seconds.iter().all(|sums| sums.unanswered > 0)
+            && self.window.between(start, now).is_unanswered()
+    }
+
+    /// Returns whether the SYN queue would fill if the SYNs were let in that the first-SYN drop or the SYN rate limit
+    /// drops and the rules do not. The newest of these rules has acted since `newest`. `true` while that is not known
+    /// yet.
+    ///
+    /// A client whose first SYN was dropped has not failed: it retransmits the SYN after a second.
+    pub fn still_fails(&self, now: Timestamp, newest: Timestamp) -> bool {
+        let start = (now - Occupancy::SPAN).max(newest + POLL);
+        let completed = self.window.since(start).completed;
+        let first = unruled(&self.window.between(start, now - CAME_AGAIN));
+        let left = Sums { completed, ..first };
+        left.span < SECOND || self.would_fill(&left)
+    }
+
+    pub(super) fn is_turning_away(&self, now: Timestamp) -> bool {
+        let seconds: [Sums; TURNED_AWAY] = self.window.seconds(now);
+        seconds.iter().all(|sums| sums.unanswered > 0)
+    }
+
+    fn is_surged(&self, now: Timestamp) -> bool {
+        let seconds: [Sums; Surge::LASTING] = self.window.seconds(now);
+        let surge = Surge::of(&seconds.map(|sums| sums.unmatched()), self.baseline());
+        surge.holds || surge.lasts
+    }
+
+    /// Whether this share of the queue is taken.
+    fn fills(&self, now: Timestamp, share: f64) -> bool {
+        let backlog = self.queues.map_or(0, |queues| queues.backlog);
+        self.half_open_lately(now).is_some_and(|half_open| {
+            let least = (share * f64::from(backlog)).max(OCCUPANCY_MIN.into());
+            f64::from(half_open) >= least
+        })
+    }
+
+    /// Whether as many handshakes as failed in this time, and those on their way, take too many slots in the end if
+    /// the stack answers them.
+    fn would_fill(&self, sums: &Sums) -> bool {
+        let Some(queues) = self.queues else { return false };
+        let on_their_way = sums.per_second(sums.completed) * self.rtt().as_secs_f64();
+        let places = Occupancy::places(sums, &self.natural).max(0.0) + on_their_way;
+        places >= HYSTERESIS * NEARLY * f64::from(queues.backlog)
+    }
+}
+
+/// Sums without the SYNs that rules match. Where rules only count, the matched SYNs turn others away.
+fn unruled(sums: &Sums) -> Sums {
+    let mut left = sums.unmatched();
+    if sums.dropped < sums.matched {
+        left.attempts = left.attempts.saturating_sub(left.unanswered);
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::after;
+    use super::*;
+    use crate::input::Queues;
+    use crate::listener::{FAST_POLLS, Signal, Tick};
+    use crate::settings::Settings;
+
+    /// The cause of the alarm goes on and is no evidence: handshakes that their sources reset, or idle clients of a
+    /// listener that waits for data. The naive way waits for a verdict for ever.
+    #[test]
+    fn an_alarm_that_was_dismissed_keeps_no_cookies_from_a_full_queue() {
+        let tick = Tick { syns: 250, attempts: 250, unanswered: 200, ..Tick::default() };
+        let (mut monitor, now) = after(12, tick);
+        monitor.fast.poll(&monitor.window, 1, FAST_POLLS, &Settings::default());
+        assert_eq!(monitor.pressed(now, None), None, "an alarm is near");
+        monitor.suspect(now, Signal::Fast);
+        assert_eq!(monitor.pressed(now, None), None, "it is being judged");
+        let full = Some("the SYN queue is full");
+        monitor.dismiss();
+        assert_eq!(monitor.pressed(now, None), full);
+        monitor.suspect(now, Signal::Fast);
+        assert_eq!(monitor.pressed(now, None), full, "it is raised again and again");
+    }
+
+    /// A rule matches 10,000 SYN/s, and 60 clients come in a second. A queue with room for 1,024 is full.
+    #[test]
+    fn what_rules_drop_excuses_nothing_that_fills_the_queue() {
+        let pressed = |alike: u64, dropped, unanswered, ruled| {
+            let syns = 2500 + 15 + alike;
+            let tick = Tick {
+                syns,
+                attempts: syns,
+                unanswered,
+                established: 15,
+                matched: 2500,
+                dropped,
+                ..Tick::default()
+            };
+            let (mut monitor, now) = after(48, tick);
+            monitor.queues = Some(Queues { half_open: Some(1024), accept: 0, backlog: 1024 });
+            monitor.counted = now;
+            monitor.pressed(now, Some(now - Duration::from_secs(ruled)))
+        };
+        assert_eq!(pressed(100, 2500, 0, 30), Some("the SYN queue is nearly full"));
+        assert_eq!(pressed(100, 2500, 80, 30), Some("the SYN queue is full"));
+        assert_eq!(pressed(100, 2500, 0, 2), None, "the rule still has to show what it does");
+        assert_eq!(pressed(0, 2500, 0, 30), None, "of what came before the rule");
+        assert_eq!(pressed(0, 0, 2300, 30), None, "a rule that only counts leaves it full");
+    }
+}

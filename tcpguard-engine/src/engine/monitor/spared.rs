@@ -1,0 +1,33 @@
+//! Exclusion of a listener whose own clients the rules for every listener would drop.
+
+use super::ListenerMonitor;
+use crate::rules::{COMPLETED_MIN, COMPLETED_WINDOW};
+
+/// Effect of the rules for every listener on one of them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Shared {
+    /// As to any other.
+    #[default]
+    Alike,
+    /// They drop the SYNs of its clients.
+    Harmful,
+    /// They spare it.
+    Sparing,
+}
+
+impl ListenerMonitor {
+    /// Whether new clients in number have completed a handshake here after a signature rule had dropped their first
+    /// SYN, and made more than this `share` of the SYNs that rules match here. Each costs an attacker a handshake
+    /// from a real address.
+    pub fn loses_clients(&self, share: f64) -> bool {
+        let sums = self.window.last(COMPLETED_WINDOW);
+        let all = sums.matched + sums.let_through;
+        sums.let_through >= COMPLETED_MIN && sums.let_through as f64 > share * all as f64
+    }
+
+    /// The reason for cookies where clients have a signature that is dropped everywhere.
+    pub fn resembles_the_flood(&self) -> Option<&'static str> {
+        let resembles = self.shared != Shared::Alike;
+        resembles.then_some("clients look like the SYNs that a rule for every listener drops")
+    }
+}

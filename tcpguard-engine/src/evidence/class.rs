@@ -1,0 +1,135 @@
+//! The class of an incident, and its severity.
+
+use crate::listener::PressureKind;
+
+/// Syslog severities used for alerts.
+#[derive(
+    Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// Worth looking at.
+    Warning,
+    /// Clients are suffering.
+    Critical,
+}
+
+/// Class of an incident.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentClass {
+    /// SYNs from random, spoofed sources.
+    RandomSpoofed,
+    /// One source dominates.
+    SingleSource,
+    /// A few sources or networks dominate.
+    FewSource,
+    /// Many sources without indicators of spoofing: a botnet.
+    Distributed,
+    /// A source tries many ports or addresses at which nothing listens.
+    Scan,
+    /// Far more clients than in the baseline, and they are served.
+    FlashCrowd,
+    /// The application does not accept as fast as clients connect.
+    ListenerOverload,
+    /// Handshakes fail, but nothing says that it is an attack: a broken client path.
+    HandshakeDegraded,
+    /// Replies to SYNs that this host never sent: a third party spoofs its address.
+    Reflection,
+    /// SYNs to ports at which nothing listens, so many that refusing them takes the stack's time.
+    ClosedPorts,
+    /// SYNs in frames that the XDP program cannot read and the stack can.
+    Evasion,
+}
+
+impl IncidentClass {
+    /// The name in JSON and the journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RandomSpoofed => "random_spoofed",
+            Self::SingleSource => "single_source",
+            Self::FewSource => "few_source",
+            Self::Distributed => "distributed",
+            Self::Scan => "scan",
+            Self::FlashCrowd => "flash_crowd",
+            Self::ListenerOverload => "listener_overload",
+            Self::HandshakeDegraded => "handshake_degraded",
+            Self::Reflection => "reflection",
+            Self::ClosedPorts => "closed_ports",
+            Self::Evasion => "evasion",
+        }
+    }
+
+    /// Returns whether it is a SYN flood: the classes for which something is dropped.
+    pub const fn is_flood(self) -> bool {
+        match self {
+            Self::RandomSpoofed
+            | Self::SingleSource
+            | Self::FewSource
+            | Self::Distributed
+            | Self::ClosedPorts
+            | Self::Evasion => true,
+            Self::Scan
+            | Self::FlashCrowd
+            | Self::ListenerOverload
+            | Self::HandshakeDegraded
+            | Self::Reflection => false,
+        }
+    }
+
+    /// Returns whether it concerns the whole host and no listener: nothing is known of handshakes there, and no
+    /// rule is made.
+    pub const fn is_of_host(self) -> bool {
+        matches!(self, Self::Scan | Self::Reflection | Self::ClosedPorts | Self::Evasion)
+    }
+
+    /// Returns whether it is about real clients that are too many, rather than about failing handshakes.
+    pub const fn is_pressure(self) -> bool {
+        matches!(self, Self::FlashCrowd | Self::ListenerOverload)
+    }
+
+    /// Returns its severity.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::RandomSpoofed
+            | Self::SingleSource
+            | Self::FewSource
+            | Self::Distributed
+            | Self::Evasion => Severity::Critical,
+            Self::ListenerOverload
+            | Self::HandshakeDegraded
+            | Self::Reflection
+            | Self::ClosedPorts => Severity::Warning,
+            Self::Scan | Self::FlashCrowd => Severity::Notice,
+        }
+    }
+
+    /// The name in sentences.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::RandomSpoofed => "random-source SYN flood",
+            Self::SingleSource => "single-source SYN flood",
+            Self::FewSource => "SYN flood from few sources",
+            Self::Distributed => "SYN flood from many sources",
+            Self::Scan => "port scan",
+            Self::FlashCrowd => "rush of clients, not an attack",
+            Self::ListenerOverload => "full accept queue, not an attack",
+            Self::HandshakeDegraded => "failing handshakes, not an attack",
+            Self::Reflection => "reflected SYN-ACKs",
+            Self::ClosedPorts => "SYN flood of closed ports",
+            Self::Evasion => "SYN flood in unreadable frames",
+        }
+    }
+}
+
+impl PressureKind {
+    /// The class of an incident that is only this.
+    pub const fn class(self) -> IncidentClass {
+        match self {
+            Self::Overload => IncidentClass::ListenerOverload,
+            Self::FlashCrowd => IncidentClass::FlashCrowd,
+        }
+    }
+}

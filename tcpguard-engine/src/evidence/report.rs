@@ -1,0 +1,105 @@
+//! The evidence for a verdict, as it is reported.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Evidence for the verdict of an incident: failing handshakes of the last 8 s, or of up to 63 s where these are few.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Evidence {
+    /// Number of failing flows that were inspected.
+    pub failing_flows: u64,
+    /// Completed over attempted handshakes in the window, 0 to 1.
+    pub completion: f64,
+    /// Distinct sources of the incident, estimated.
+    pub sources_estimate: u64,
+    /// SYNs per distinct source.
+    pub syns_per_source: f64,
+    /// Share of failing flows from sources seen once.
+    pub singleton_share: f64,
+    /// Share of the top source.
+    pub top_source_share: f64,
+    /// The top sources, at most 8.
+    pub top_sources: Vec<SourceShare>,
+    /// The top /24 (IPv6: /48) networks, at most 8.
+    pub top_networks: Vec<NetworkShare>,
+    /// Fewest sources that cover 90 % of the failing flows.
+    pub k90_sources: u64,
+    /// Fewest /24 (IPv6: /48) networks that cover 90 %.
+    pub k90_networks: u64,
+    /// Distinct /8 (IPv6: /16) networks among the failing flows.
+    pub distinct_slash8: u64,
+    /// The top signatures, at most 4, the one that a rule uses first.
+    pub signatures: Vec<SignatureShare>,
+    /// Share of the two most frequent TTLs.
+    pub top2_ttl_share: f64,
+    /// TTL histogram: (TTL, share), at most 8, the most frequent first.
+    pub ttls: Vec<(u8, f64)>,
+    /// Share of failing flows older than 1.5 s whose SYN was retransmitted. `None` without any.
+    pub retransmitted_share: Option<f64>,
+    /// Ports at which nothing listens that the busiest source of a scan tried, estimated.
+    pub ports_tried: u64,
+    /// Local addresses that it tried, estimated.
+    pub addresses_tried: u64,
+    /// Baseline of SYNs per second at the listener of a flash crowd or an overload.
+    pub baseline_syn_rate: f64,
+    /// Unsolicited replies per second.
+    pub unsolicited_rate: f64,
+    /// SYNs per second to closed ports, refused or dropped.
+    #[serde(default)]
+    pub closed_rate: f64,
+    /// SYNs per second that reached the stack in frames that the XDP program cannot read.
+    #[serde(default)]
+    pub beyond_rate: f64,
+    /// Such frames per second that were dropped.
+    #[serde(default)]
+    pub beyond_dropped_rate: f64,
+    /// Half-open handshakes and the limit, where known.
+    pub half_open: Option<(u32, u32)>,
+    /// The attack indicators, each with whether it holds.
+    pub gate: Vec<Indicator>,
+}
+
+/// One item of the evidence gate.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Indicator {
+    /// Short name.
+    pub name: String,
+    /// True if it speaks for an attack.
+    pub holds: bool,
+    /// The numbers, in words.
+    pub detail: String,
+}
+
+/// A source and its share.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct SourceShare {
+    /// Address (IPv6: /64 network address).
+    pub addr: IpAddr,
+    /// Share of the failing flows.
+    pub share: f64,
+}
+
+/// A network and its share.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct NetworkShare {
+    /// The /24 (IPv6: /48).
+    pub net: IpNet,
+    /// Share of the failing flows.
+    pub share: f64,
+}
+
+/// A signature and its coverage.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct SignatureShare {
+    /// The signature in p0f-like words: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
+    pub text: String,
+    /// Name of the mask.
+    pub mask: String,
+    /// Share of the failing flows that it covers.
+    pub share: f64,
+    /// Completed handshakes with it, in the window and among all recorded clients.
+    pub completed: u64,
+    /// Share of the flows with it that completed, in the window.
+    pub completion: f64,
+}

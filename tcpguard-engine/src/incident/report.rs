@@ -1,0 +1,77 @@
+//! An incident, as it is reported.
+
+use super::record::Record;
+use crate::evidence::{Evidence, IncidentClass, Severity};
+use crate::input::{Listener, ListenerId, RuleId, Timestamp};
+
+/// One incident, open or closed, with all that a person needs to re-trace the verdict.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct IncidentReport {
+    /// Its number, rising from 1.
+    pub id: u64,
+    /// Id of its listener; [`ListenerId::HOST`] for one that concerns the whole host.
+    pub listener_id: ListenerId,
+    /// Its address; [`Listener::HOST`], or the address or port that a scan is about.
+    pub listener: Listener,
+    /// Number of listeners that it is about: one, or the number so far of listeners that are reported
+    /// together. 0: none.
+    #[serde(default)]
+    pub listeners: u32,
+    /// Its class.
+    pub class: IncidentClass,
+    /// Its severity.
+    pub severity: Severity,
+    /// First tick in which handshakes failed.
+    pub started: Timestamp,
+    /// Time of the alarm.
+    pub detected: Timestamp,
+    /// Time of its end; `None` while it is open.
+    pub ended: Option<Timestamp>,
+    /// The signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
+    /// `answers`, `closed_ports` or `beyond_bounds`.
+    pub signal: String,
+    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the indicators
+    /// that hold, silence, a surge and unreachable sources. A verdict on counters has a value of its own.
+    pub confidence: f64,
+    /// The numbers behind the verdict, at the last inspection.
+    pub evidence: Evidence,
+    /// Its path to the verdict, and its outcome.
+    pub record: Box<Record>,
+    /// SYNs in the incident so far.
+    pub syns: u64,
+    /// SYNs that its rules matched so far, in whatever mode.
+    pub matched: u64,
+    /// SYNs dropped so far: of these, and because they were too many.
+    pub dropped: u64,
+    /// SYNs answered with a cookie so far.
+    pub cookies_sent: u64,
+    /// Valid cookies that clients returned.
+    pub cookies_redeemed: u64,
+    /// Handshakes that completed: clients that got in.
+    pub completed: u64,
+    /// Baseline of completed handshakes per second at its listener when it was opened. `None` where that is
+    /// not known, and for an incident of no listener.
+    #[serde(default)]
+    pub baseline_completed_rate: Option<f64>,
+    /// SYNs per second over the last second.
+    pub syn_rate: f64,
+    /// SYNs per second that were dropped over the last second, where it concerns the whole host. Drops at a
+    /// listener are in the listener's own report.
+    #[serde(default)]
+    pub stopped_rate: f64,
+    /// Highest SYN rate over one second.
+    pub peak_syn_rate: f64,
+    /// Actions for it, newest last, in words with times relative to `started`.
+    pub actions: Vec<ActionReport>,
+    /// Rules that are active because of it.
+    pub rules: Vec<RuleId>,
+}
+
+/// One thing that was done about an incident.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ActionReport {
+    /// Time of the action.
+    pub at: Timestamp,
+    /// The action, in words.
+    pub text: String,
+}

@@ -1,0 +1,39 @@
+//! What the engine is told, and the vocabulary of it: samples, flows, routes, rules, requests, modes.
+
+mod constants;
+mod describe;
+mod drawn;
+mod flows;
+mod headers;
+mod mitigation;
+mod mode;
+mod numbers;
+mod ports;
+mod request;
+mod routes;
+mod rule;
+pub(crate) mod sample;
+mod time;
+mod unit;
+
+pub use constants::Constant;
+pub(crate) use constants::{constants, value};
+pub use describe::describe;
+pub(crate) use drawn::one_in;
+pub use flows::Flows;
+pub use headers::SynHeader;
+pub use mitigation::{Mitigation, Order};
+pub use mode::Mode;
+pub(crate) use numbers::{percent, short, span};
+pub use ports::{Ports, PortsError};
+pub use request::{ClientsWithin, Force, Request, RuleToImport, Which, Whose};
+pub use routes::{About, Route, RouteQuestion, is_martian};
+pub(crate) use routes::{Home, Routes, questions};
+pub use rule::{Matcher, Origin, Rule, RuleConfirmation, RuleId, User, signature_in_words};
+pub use sample::{
+    ClosedPortSource, Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters,
+    ListenerId, ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample,
+    TcpExt,
+};
+pub use time::Timestamp;
+pub use unit::Unit;

@@ -1,0 +1,31 @@
+//! The mode: the effect of a matching rule.
+
+/// Effect of a matching rule. The milder mode is the lesser.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Deserialize,
+    serde::Serialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Nothing is matched.
+    Off,
+    /// Matches are counted.
+    #[default]
+    Observe,
+    /// Matches are dropped.
+    Enforce,
+}
+
+impl Mode {
+    /// Command that an operator is advised to use so that rules drop: the mode reverts by itself, in case the
+    /// operator is locked out.
+    pub const TRY_ENFORCE: &str = "tcpguard mode enforce --confirm 60s";
+}

@@ -1,0 +1,138 @@
+//! Rules: the SYNs that they drop, their origin, their reason and their end.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use tcpguard_common::abi::{Fingerprint, Mask};
+
+use super::describe::describe;
+use super::mitigation::Mitigation;
+use super::ports::Ports;
+use super::sample::{Listener, ListenerId};
+use super::time::Timestamp;
+
+/// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
+pub struct RuleId(pub u32);
+
+/// One drop rule. Every rule expires.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name.
+    pub id: RuleId,
+    /// SYNs that it drops.
+    pub matcher: Matcher,
+    /// Its origin.
+    pub origin: Origin,
+    /// Made in spite of a protected address that it covers. That address is not exempt from it either. A rule
+    /// is not forced over a prefix that became protected after the rule was made.
+    pub forced: bool,
+    /// Reason, in words.
+    pub reason: String,
+    /// Time at which it was made.
+    pub created: Timestamp,
+    /// Time at which the kernel stops applying it, unless it is renewed.
+    pub expires: Timestamp,
+    /// Its future, while it waits for an operator's confirmation. [`Rule::expires`] is then the time by which
+    /// it must be confirmed.
+    pub confirmation: Option<RuleConfirmation>,
+}
+
+/// Future of a rule that waits for an operator's confirmation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleConfirmation {
+    /// Time at which it ends if it may stay.
+    pub until: Timestamp,
+    /// The operator's rule that it replaced. It is restored if no confirmation comes in time.
+    pub instead_of: Option<Box<Rule>>,
+}
+
+impl RuleConfirmation {
+    /// The rule to restore at `now`.
+    pub fn comes_back(self, now: Timestamp) -> Option<Rule> {
+        self.instead_of.map(|rule| *rule).filter(|rule| rule.expires > now)
+    }
+}
+
+/// The SYNs that a rule drops.
+///
+/// There is no automatic rule against the *sources* of a flood with random spoofed sources. Each address is
+/// used about once, so a rule would come after the fact and fill the table. It would also cut off the hosts
+/// whose addresses the attacker chose to spoof.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Matcher {
+    /// SYNs from these sources to these local ports. Rules of the agent are for every port.
+    Source(IpNet, Ports),
+    /// SYNs to this listener, with this fingerprint under this mask.
+    Signature {
+        /// The listener under attack; [`ListenerId::HOST`]: every one.
+        listener: ListenerId,
+        /// Mask of the fields that count.
+        mask: Mask,
+        /// Values of these fields; fields that do not count are zero.
+        fingerprint: Fingerprint,
+    },
+}
+
+impl Matcher {
+    /// Returns the number of the kernel's entries that it takes.
+    pub fn entries(&self) -> usize {
+        match self {
+            Self::Source(_, ports) => ports.entries().count(),
+            Self::Signature { .. } => 1,
+        }
+    }
+
+    /// The mitigation to which it belongs.
+    pub const fn mitigation(&self) -> Mitigation {
+        match self {
+            Self::Source(..) => Mitigation::Source,
+            Self::Signature { .. } => Mitigation::Signature,
+        }
+    }
+
+    /// The sources that it names; a signature names none.
+    pub const fn prefix(&self) -> Option<IpNet> {
+        match self {
+            Self::Source(net, _) => Some(*net),
+            Self::Signature { .. } => None,
+        }
+    }
+}
+
+/// The matcher of a signature rule, in words: the fingerprint of the SYNs and their listener, which for
+/// [`Listener::HOST`] is every one.
+pub fn signature_in_words(mask: Mask, fingerprint: &Fingerprint, listener: &Listener) -> String {
+    let look = describe(mask, fingerprint);
+    if *listener == Listener::HOST {
+        return format!("{look} to every listener");
+    }
+    format!("{look} to {listener}")
+}
+
+/// A user in words: `root`, or `uid 1000`. Other names stand in files, which logic does not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct User(pub u32);
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("root"),
+            uid => write!(f, "uid {uid}"),
+        }
+    }
+}
+
+/// Origin of a rule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Made for an incident, ends with it.
+    Incident(u64),
+    /// `tcpguard block`, by this user id.
+    Operator {
+        /// User id of the caller on the control socket.
+        uid: u32,
+    },
+}

@@ -1,0 +1,433 @@
+//! Inputs of the engine: one [`Sample`] a poll, and on request the sampled [`Flow`]s.
+//!
+//! Counters are cumulative, as the kernel keeps them. The engine computes differences, so that a missed poll loses
+//! nothing.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tcpguard_common::abi::{Fingerprint, LATE_POLLS};
+
+use super::constants::constants;
+use super::rule::RuleId;
+use super::time::Timestamp;
+
+constants! {
+    /// Time between two polls of the kernel's counters. Shorter ones find a flood sooner and cost
+    /// more CPU.
+    pub const POLL: Duration = 250 Milliseconds in 50..=1000,
+        "A flood is found at its third poll, so this is a third of what an alarm may take; \
+         weighed against the agent's CPU, which all polls of all listeners share.";
+}
+
+/// Names a listener for as long as it is followed; ids are not reused while an agent runs.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Deserialize,
+    serde::Serialize,
+)]
+pub struct ListenerId(pub u32);
+
+impl ListenerId {
+    /// Stands for the whole host in incidents that concern no single listener.
+    pub const HOST: Self = Self(u32::MAX);
+}
+
+/// Local address and port to which clients connect.
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
+pub struct Listener {
+    /// Local address; unspecified for a wildcard. A dual-stack socket is one listener (`::`).
+    pub addr: IpAddr,
+    /// Local port.
+    pub port: u16,
+}
+
+impl Listener {
+    /// Stands for the whole host: no listener has port 0.
+    pub const HOST: Self = Self { addr: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), port: 0 };
+}
+
+impl std::fmt::Display for Listener {
+    /// `203.0.113.10:443`, `[2001:db8::1]:443`, `:443` for a wildcard; without a port the address
+    /// alone, or `this host`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.addr.is_unspecified(), self.port) {
+            (true, 0) => f.write_str("this host"),
+            (true, port) => write!(f, ":{port}"),
+            (false, 0) => self.addr.fmt(f),
+            (false, port) => std::net::SocketAddr::new(self.addr, port).fmt(f),
+        }
+    }
+}
+
+/// Location of a listener's sockets.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerKind {
+    /// A listening socket of this network namespace: every means applies.
+    Local,
+    /// A listener that is only seen by its SYN-ACKs: no half-open clean-up.
+    Forwarded,
+}
+
+/// Everything read in one poll.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// Time at which the counters were read.
+    pub at: Timestamp,
+    /// Number that changes when the kernel counters started again from zero.
+    pub epoch: u64,
+    /// Every listener followed now. One that is missing has gone.
+    pub listeners: Vec<ListenerSample>,
+    /// TcpExt counters of the network namespace.
+    pub tcp_ext: TcpExt,
+    /// Hit counters of the rules in the kernel.
+    pub rules: Vec<RuleCounters>,
+    /// Counters of packets that belong to no listener.
+    pub host: HostCounters,
+    /// Sources that send SYNs to where nothing listens.
+    pub closed_port_sources: Vec<ClosedPortSource>,
+    /// SYNs that each CPU has seen, for whatever listener; empty where that is not known.
+    pub syns_by_cpu: Vec<u64>,
+    /// Packets that were dropped before XDP.
+    pub lost: u64,
+    /// One flow in `2^sample_shift` is followed in detail.
+    pub sample_shift: u8,
+    /// True if outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt,
+    /// third ACKs are recognised by their sequence number alone, and the verdict is less sure.
+    pub one_sided: bool,
+}
+
+/// Cumulative counters of packets that belong to no listener, summed over CPUs and interfaces.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct HostCounters {
+    /// SYNs that this host sent. `None` where outgoing packets are not seen.
+    pub own_syn: Option<u64>,
+    /// Segments that arrived and that only ever answer a SYN: SYN-ACKs, and resets with ACK and
+    /// sequence number zero.
+    pub replies: u64,
+    /// Segments among these that answer no SYN of this host (sampled).
+    pub unsolicited: u64,
+    /// Segments of connections that arrived: ACK or FIN with ACK.
+    pub segments: u64,
+    /// SYNs for an address and port on which nothing listens.
+    pub no_listener: u64,
+    /// SYNs among these to addresses of this host itself.
+    #[serde(default)]
+    pub no_listener_own: u64,
+    /// Resets with which this host's own stack has refused SYNs to closed ports, as far as they are seen.
+    #[serde(default)]
+    pub refused: u64,
+    /// Resets that its stack has sent, wherever they have left (`OutRsts`).
+    #[serde(default)]
+    pub resets: u64,
+    /// SYNs to closed ports beyond the limit of [`crate::Command::LimitClosedPorts`], in whatever mode.
+    #[serde(default)]
+    pub closed_over: u64,
+    /// SYNs among these that were dropped.
+    #[serde(default)]
+    pub closed_dropped: u64,
+    /// Frames that went to the stack although their headers go on beyond the parser's bounds: each may hold
+    /// a SYN.
+    #[serde(default)]
+    pub beyond_passed: u64,
+    /// Frames among these that may come through a router: VLAN tags do not.
+    #[serde(default)]
+    pub beyond_routed: u64,
+    /// First fragments among these with part of a TCP header, which no stack sends.
+    #[serde(default)]
+    pub short_fragments: u64,
+    /// Frames beyond the bounds that were dropped.
+    #[serde(default)]
+    pub beyond_dropped: u64,
+}
+
+/// A source that sends SYNs to where nothing listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClosedPortSource {
+    /// Its address (IPv6: the /64).
+    pub source: IpAddr,
+    /// Local address of the last SYN.
+    pub server: IpAddr,
+    /// Port of the last SYN.
+    pub port: u16,
+    /// Distinct ports tried, estimated.
+    pub ports: u32,
+    /// Distinct local addresses tried, estimated.
+    pub servers: u32,
+    /// Number of these SYNs.
+    pub syns: u32,
+    /// Handshakes that the source completed with this host, if it did in the last ten minutes. Those
+    /// of sources that tried few ports may be left out.
+    pub completed: u64,
+    /// Time of the first SYN counted here, at most five minutes ago when the last one came.
+    pub since: Timestamp,
+    /// Time of the last SYN.
+    pub last: Timestamp,
+}
+
+/// One listener in a [`Sample`].
+#[derive(Clone, Debug)]
+pub struct ListenerSample {
+    /// Its id.
+    pub id: ListenerId,
+    /// Its address and port.
+    pub listener: Listener,
+    /// Location of its sockets.
+    pub kind: ListenerKind,
+    /// Its counters.
+    pub counters: ListenerCounters,
+    /// Its queues, where they could be read (local listeners).
+    pub queues: Option<Queues>,
+    /// Estimate of the distinct sources of its SYNs in the running window of about 10 s.
+    pub distinct_sources: u64,
+}
+
+/// Cumulative counters of a listener, summed over CPUs. Those marked "sampled" are estimates.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ListenerCounters {
+    /// SYNs that arrived, whatever became of them, retransmissions included.
+    pub syn: u64,
+    /// Retransmissions of a pending SYN among these (sampled).
+    pub syn_retransmit: u64,
+    /// SYN-ACKs that left, retransmissions included.
+    pub syn_ack: u64,
+    /// Retransmissions among these (sampled).
+    pub syn_ack_retransmit: u64,
+    /// Handshakes that the kernel completed; `None` where the tracepoint is not available.
+    pub established: Option<u64>,
+    /// Handshakes that returning clients completed: those that completed their first one a minute ago or more,
+    /// each counted once in ten seconds.
+    #[serde(default)]
+    pub established_returning: u64,
+    /// Handshakes that new clients completed although a rule had dropped their first SYN, or in observe mode would
+    /// have.
+    #[serde(default)]
+    pub let_through: u64,
+    /// Third ACKs with the right number (sampled).
+    pub acknowledged: u64,
+    /// Third ACKs among these whose SYN came before the last poll, or before the one before it (each counts once;
+    /// sampled).
+    #[serde(default)]
+    pub late: [u64; LATE_POLLS],
+    /// Half-open handshakes reset by the client (sampled).
+    pub reset: u64,
+    /// Out-of-state segments: the listener sent a reset, or the XDP program dropped them.
+    pub refused: u64,
+    /// SYNs dropped by source rules (in observe mode: that would have been).
+    pub dropped_source: u64,
+    /// SYNs dropped by signature rules (in observe mode: that would have been).
+    pub dropped_signature: u64,
+    /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
+    pub accepted_retransmits: u64,
+    /// SYNs that a rule matched and that passed because their source is validated or exempt.
+    pub spared: u64,
+    /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled). The stack
+    /// ignores the third ACK while the accept queue is full.
+    pub ack_ignored: u64,
+    /// SYNs that XDP answered with a cookie.
+    pub cookies_sent: u64,
+    /// Valid cookies that clients sent back. The host may still refuse them: `established` has those that it
+    /// completed.
+    pub cookies_redeemed: u64,
+    /// Cookies that clients returned, by IPv4 and by IPv6.
+    #[serde(default)]
+    pub returned_cookies: [ReturnedCookies; 2],
+    /// SYNs dropped because there were too many.
+    pub limited: u64,
+}
+
+impl ListenerCounters {
+    /// Returns the counts since `before`; `None` when a counter went backwards.
+    pub(crate) fn since(&self, before: &Self) -> Option<Self> {
+        let established = match (before.established, self.established) {
+            (Some(before), Some(now)) => Some(now.checked_sub(before)?),
+            _ => None,
+        };
+        let mut late = self.late;
+        for (late, before) in late.iter_mut().zip(before.late) {
+            *late = late.checked_sub(before)?;
+        }
+        Some(Self {
+            syn: self.syn.checked_sub(before.syn)?,
+            syn_retransmit: self.syn_retransmit.checked_sub(before.syn_retransmit)?,
+            syn_ack: self.syn_ack.checked_sub(before.syn_ack)?,
+            syn_ack_retransmit: self.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
+            established,
+            established_returning: self
+                .established_returning
+                .checked_sub(before.established_returning)?,
+            let_through: self.let_through.checked_sub(before.let_through)?,
+            acknowledged: self.acknowledged.checked_sub(before.acknowledged)?,
+            late,
+            reset: self.reset.checked_sub(before.reset)?,
+            refused: self.refused.checked_sub(before.refused)?,
+            dropped_source: self.dropped_source.checked_sub(before.dropped_source)?,
+            dropped_signature: self.dropped_signature.checked_sub(before.dropped_signature)?,
+            accepted_retransmits: self
+                .accepted_retransmits
+                .checked_sub(before.accepted_retransmits)?,
+            spared: self.spared.checked_sub(before.spared)?,
+            ack_ignored: self.ack_ignored.checked_sub(before.ack_ignored)?,
+            cookies_sent: self.cookies_sent.checked_sub(before.cookies_sent)?,
+            cookies_redeemed: self.cookies_redeemed.checked_sub(before.cookies_redeemed)?,
+            returned_cookies: [
+                self.returned_cookies[0].since(before.returned_cookies[0])?,
+                self.returned_cookies[1].since(before.returned_cookies[1])?,
+            ],
+            limited: self.limited.checked_sub(before.limited)?,
+        })
+    }
+}
+
+/// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/cookie_networks.rs`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ReturnedCookies {
+    /// Number of these cookies; of one network up to four a second count.
+    pub valid: u64,
+    /// Cookies among these for which the kernel completed the handshake.
+    pub completed: u64,
+    /// Number of networks that sent back one, as far as they are remembered.
+    pub networks: u64,
+}
+
+impl ReturnedCookies {
+    /// Returns the counts that `count` makes of each pair of both.
+    pub(crate) fn with(self, other: Self, count: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            valid: count(self.valid, other.valid),
+            completed: count(self.completed, other.completed),
+            networks: count(self.networks, other.networks),
+        }
+    }
+
+    /// Returns the counts since `before`; `None` when a counter went backwards.
+    pub(crate) fn since(self, before: Self) -> Option<Self> {
+        Some(Self {
+            valid: self.valid.checked_sub(before.valid)?,
+            completed: self.completed.checked_sub(before.completed)?,
+            networks: self.networks.checked_sub(before.networks)?,
+        })
+    }
+}
+
+/// The queues of a listening socket (summed over an SO_REUSEPORT group).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Queues {
+    /// Half-open handshakes in the kernel, if they were counted at this poll.
+    pub half_open: Option<u32>,
+    /// Connections waiting for `accept`.
+    pub accept: u32,
+    /// Limit of both queues: the smaller of the `listen` backlog and `somaxconn`.
+    pub backlog: u32,
+}
+
+impl Queues {
+    /// Returns whether the accept queue is full: by its length; or by overflows of the host while it is at least half
+    /// full, because it may drain between two polls.
+    pub(crate) fn is_accept_full(&self, overflowed: bool) -> bool {
+        let (limit, waiting) = (u64::from(self.backlog), u64::from(self.accept));
+        limit > 0 && (waiting >= limit || overflowed && 2 * waiting >= limit)
+    }
+}
+
+/// Cumulative `TcpExt` counters of the network namespace.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct TcpExt {
+    /// `ListenOverflows`: the accept queue was full.
+    pub listen_overflows: u64,
+    /// `ListenDrops`: SYNs or ACKs that a listener dropped for any reason.
+    pub listen_drops: u64,
+    /// `TCPReqQFullDoCookies`: the SYN queue was full and a cookie went out.
+    pub req_q_full_do_cookies: u64,
+    /// `TCPReqQFullDrop`: the SYN queue was full and the SYN was dropped.
+    pub req_q_full_drop: u64,
+    /// `SyncookiesSent`: SYN cookies that the stack sent.
+    pub syncookies_sent: u64,
+    /// `SyncookiesRecv`: valid cookies that clients returned.
+    pub syncookies_recv: u64,
+    /// `SyncookiesFailed`: ACKs with an invalid cookie.
+    pub syncookies_failed: u64,
+}
+
+/// Cumulative hit counters of one rule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RuleCounters {
+    /// The rule.
+    pub id: RuleId,
+    /// SYNs it dropped, or would have in observe mode.
+    pub hits: u64,
+    /// SYNs that it matched and that passed because they were retransmitted 0.8 to 3.5 s later.
+    pub accepted_retransmits: u64,
+    /// Handshakes that new clients completed after such a SYN had passed.
+    pub completed: u64,
+}
+
+/// Progress of a connection attempt.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum FlowState {
+    /// A SYN was seen and passed on; no reply yet.
+    Syn,
+    /// The SYN was answered; the client has not spoken again.
+    SynAck,
+    /// The client acknowledged the SYN-ACK, and the host has not completed the handshake: it waits for the
+    /// client's first data (`TCP_DEFER_ACCEPT`), or will retransmit its SYN-ACK.
+    Acknowledged,
+    /// The client acknowledged the SYN-ACK, and the host has retransmitted it: its accept queue is full, or
+    /// it refused the acknowledgement.
+    Ignored,
+    /// The handshake completed.
+    Completed,
+    /// The client reset it.
+    Reset,
+    /// A rule dropped the SYN.
+    Dropped,
+}
+
+/// One sampled connection attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flow {
+    /// Listener of the attempt.
+    pub listener: ListenerId,
+    /// Source address of the SYN.
+    pub client: IpAddr,
+    /// Local address to which the SYN was sent (the listener's may be a wildcard).
+    pub server: IpAddr,
+    /// Time of the first SYN.
+    pub syn_at: Timestamp,
+    /// Time of the first SYN-ACK.
+    pub syn_ack_at: Option<Timestamp>,
+    /// Time at which it was acknowledged, completed or reset.
+    pub done_at: Option<Timestamp>,
+    /// Its progress.
+    pub state: FlowState,
+    /// Number of retransmissions of the SYN.
+    pub syn_retransmits: u8,
+    /// Exponent of the number of flows for which it stands: `2^sample_shift`.
+    pub sample_shift: u8,
+    /// Fingerprint of the SYN.
+    pub fingerprint: Fingerprint,
+}
+
+impl Flow {
+    /// Returns the number of flows for which it stands.
+    pub const fn weight(&self) -> u64 {
+        1 << self.sample_shift
+    }
+}
+
+/// Access to the clients that completed handshakes, for checks before a rule is made.
+pub trait KnownClients {
+    /// Returns whether any address within `net` completed a handshake in the last ten minutes.
+    fn completed_within(&self, net: &ipnet::IpNet) -> bool;
+}

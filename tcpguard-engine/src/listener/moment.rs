@@ -1,0 +1,169 @@
+//! A listener's counters and signals at one moment.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::window::Sums;
+use crate::input::{Queues, TcpExt, Timestamp};
+
+/// Counters and signals at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Moment {
+    /// Time of the last of these counts.
+    pub at: Timestamp,
+    /// The listener's counts in the window of the evidence up to then.
+    pub counts: Counts,
+    /// Statistics of the signals.
+    pub statistics: Statistics,
+    /// Growth of the kernel's own counters of this network namespace in as much time.
+    pub tcp_ext: TcpExt,
+    /// The listener's queues, as last read.
+    pub queues: Option<Queues>,
+}
+
+/// The counts of a listener in a span of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Counts {
+    /// Length of the span.
+    pub span: Duration,
+    /// SYNs that arrived.
+    pub syns: u64,
+    /// Retransmissions among these (sampled).
+    pub retransmitted: u64,
+    /// Handshakes attempted.
+    pub attempts: u64,
+    /// SYNs among these that a full queue left without a reply.
+    pub unanswered: u64,
+    /// SYNs left without a reply for another reason.
+    pub ignored: u64,
+    /// Handshakes that completed.
+    pub completed: u64,
+    /// SYNs that rules matched, in whatever mode.
+    pub matched: u64,
+    /// SYNs dropped.
+    pub dropped: u64,
+    /// SYNs answered with a cookie of tcpguard.
+    pub cookies_sent: u64,
+    /// Segments that belonged to no connection.
+    pub resets: u64,
+}
+
+/// The statistics that the signals derive from the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Statistics {
+    /// Time that a handshake was given to complete.
+    pub given: Duration,
+    /// Fast path: attempts of the span judged.
+    pub fast_attempts: u64,
+    /// Fast path: number of these that failed.
+    pub fast_failures: u64,
+    /// Fast path: consecutive polls in which too many failed.
+    pub fast_polls: u32,
+    /// Slow path: the cumulative sum.
+    pub cusum: f64,
+    /// Slow path: the sum from which it alarms.
+    pub cusum_limit: f64,
+    /// Variance of the failures of a tick over that of chance.
+    pub dispersion: f64,
+    /// Share of the attempts that fail anyway.
+    pub natural_share: f64,
+    /// Attempts a second that fail anyway.
+    pub natural_rate: f64,
+    /// Failures to be expected in the window.
+    pub expected: f64,
+    /// SYN queue: the part that failing handshakes hold; `None` where it was not counted.
+    pub occupancy: Option<Occupied>,
+    /// Accept queue: polls in which it was full, less those since in which it was not.
+    pub overload_polls: u32,
+    /// Signs of a flash crowd: number of consecutive polls.
+    pub flash_crowd_polls: u32,
+    /// Baseline of SYNs a second; 0 while that is not known.
+    pub baseline_syn_rate: f64,
+}
+
+/// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
+/// three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Occupied {
+    /// Half-open handshakes.
+    pub half_open: u32,
+    /// Failures of the last minute beyond those to be expected.
+    pub of_a_minute: f64,
+    /// Failures of the last seconds beyond those to be expected, extrapolated to a minute.
+    pub going_on: f64,
+    /// Number from which an alarm is raised.
+    pub limit: f64,
+}
+
+impl Counts {
+    /// A count per second; 0 where no time has passed.
+    pub fn per_second(&self, count: u64) -> f64 {
+        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
+    }
+}
+
+impl From<Sums> for Counts {
+    fn from(sums: Sums) -> Self {
+        Self {
+            span: sums.span,
+            syns: sums.syns,
+            retransmitted: sums.retransmitted,
+            attempts: sums.attempts,
+            unanswered: sums.unanswered,
+            ignored: sums.ignored,
+            completed: sums.completed,
+            matched: sums.matched,
+            dropped: sums.dropped,
+            cookies_sent: sums.cookies_sent,
+            resets: sums.resets,
+        }
+    }
+}
+
+/// The kernel's own counters over a while, from which their growth is computed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Growth {
+    readings: VecDeque<(Timestamp, TcpExt)>,
+}
+
+impl Growth {
+    /// Takes over a reading; the answer is the growth over the last `span`, or over less while less
+    /// is known.
+    pub fn over(&mut self, now: Timestamp, span: Duration, reading: TcpExt) -> TcpExt {
+        self.readings.push_back((now, reading));
+        while self.readings.get(1).is_some_and(|(at, _)| now.since(*at) >= span) {
+            self.readings.pop_front();
+        }
+        let before = self.readings.front().map_or(reading, |(_, before)| *before);
+        let grown = |count: fn(&TcpExt) -> u64| count(&reading).saturating_sub(count(&before));
+        TcpExt {
+            listen_overflows: grown(|counters| counters.listen_overflows),
+            listen_drops: grown(|counters| counters.listen_drops),
+            req_q_full_do_cookies: grown(|counters| counters.req_q_full_do_cookies),
+            req_q_full_drop: grown(|counters| counters.req_q_full_drop),
+            syncookies_sent: grown(|counters| counters.syncookies_sent),
+            syncookies_recv: grown(|counters| counters.syncookies_recv),
+            syncookies_failed: grown(|counters| counters.syncookies_failed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_that_of_the_last_seconds() {
+        let mut growth = Growth::default();
+        let mut grown = |second: u64, drops| {
+            let reading = TcpExt { listen_drops: drops, ..TcpExt::default() };
+            let now = Timestamp::from_millis(1000 * second);
+            growth.over(now, Duration::from_secs(8), reading).listen_drops
+        };
+        assert_eq!(grown(100, 50), 0, "what was before is nobody's");
+        assert_eq!(grown(104, 60), 10);
+        assert_eq!(grown(108, 70), 20);
+        assert_eq!(grown(112, 75), 15);
+        assert_eq!(grown(113, 3), 0, "it counts anew");
+    }
+}

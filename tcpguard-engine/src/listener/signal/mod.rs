@@ -1,0 +1,81 @@
+//! Signals of failing handshakes, one signal a file. A signal shows that handshakes fail. The cause
+//! is for the evidence.
+
+pub(crate) mod fast;
+pub(crate) mod host;
+pub(crate) mod occupancy;
+pub(crate) mod pressure;
+mod quiet;
+pub(crate) mod saturation;
+pub(crate) mod slow;
+
+pub(crate) use fast::{FAST_POLLS, FAST_SHARE, Fast};
+pub(crate) use host::{
+    BEYOND_RATE, REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS,
+    SCAN_PORTS_LIKELY,
+};
+pub(crate) use occupancy::{OCCUPANCY_MIN, OCCUPANCY_ON, OCCUPANCY_POLLS, Occupancy};
+pub(crate) use pressure::{
+    FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, Load,
+    OVERLOAD_POLLS, Pressure, PressureKind,
+};
+pub(crate) use quiet::{Around, Quiet};
+pub(crate) use saturation::Saturation;
+pub(crate) use slow::{FAILURE_SHARE, SLOW_LIMIT, Slow};
+
+/// Signal that raised an alarm.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Signal {
+    /// Many handshakes fail at once.
+    Fast,
+    /// A few handshakes too many fail for a while.
+    Slow,
+    /// The SYN queue fills with handshakes that fail.
+    Occupancy,
+    /// The accept queue is full.
+    AcceptQueue,
+    /// Many more SYNs than in the baseline, and they are served.
+    SynRate,
+    /// SYNs to many addresses or ports at which nothing listens.
+    PortScan,
+    /// Unsolicited replies.
+    UnsolicitedReplies,
+    /// SYNs to closed ports that take the stack's time.
+    ClosedPorts,
+    /// SYNs in frames that the XDP program cannot read.
+    BeyondBounds,
+}
+
+impl Signal {
+    const ALL: [Self; 9] = [
+        Self::Fast,
+        Self::Slow,
+        Self::Occupancy,
+        Self::AcceptQueue,
+        Self::SynRate,
+        Self::PortScan,
+        Self::UnsolicitedReplies,
+        Self::ClosedPorts,
+        Self::BeyondBounds,
+    ];
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.name() == name)
+    }
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Slow => "slow",
+            Self::AcceptQueue => "accept_queue",
+            Self::SynRate => "syn_rate",
+            Self::PortScan => "port_scan",
+            Self::UnsolicitedReplies => "unsolicited_replies",
+            Self::ClosedPorts => "closed_ports",
+            Self::BeyondBounds => "beyond_bounds",
+            Self::Occupancy => "occupancy",
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Test whether clients still get in after a mitigation was added.
+//!
+//! Any treatment of SYNs will do harm in some set-up. So after each addition the rate of completed
+//! handshakes is compared with that of the attack so far. Where it falls to less than half, the latest
+//! addition is withdrawn.
+//!
+//! An attacker could complete handshakes and then stop, in order to have the mitigation withdrawn. So only
+//! handshakes of validated clients count: clients that came before the attack, each counted once in ten
+//! seconds. Their number is capped at that before the attack. This does not show harm to new clients. Harm
+//! by a signature rule to new clients shows in the rule's own meter (`rules/meter.rs`). With cookies all
+//! handshakes count, because possibly none at all completes.
+
+use std::time::Duration;
+
+use crate::input::{Timestamp, constants};
+
+constants! {
+    /// Time after which some client must have completed a handshake answered with a cookie, or
+    /// cookies are withdrawn.
+    pub(crate) const CANARY: Duration = 3 Seconds in 3..=60,
+        "Weighed against distant clients that must retransmit a lost SYN (RFC 6298: after 1 \
+         s), and against how long clients fail to connect if cookies do not work.";
+}
+
+/// Number of completions that must be expected before their lack means anything.
+const EXPECTED: f64 = 20.0;
+/// Number of standard deviations by which they must be missing: by chance once in 3,000.
+const SIGMAS: f64 = 3.4;
+/// Least time that a verdict takes: completions come in bursts.
+const LEAST: Duration = Duration::from_secs(1);
+/// Time without a verdict after which the test ends: too few clients connect for one.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Completions expected before none at all means anything: once in 3,000 by chance (Poisson).
+const EXPECTED_ANY: f64 = 8.0;
+
+/// A test of the latest addition.
+#[derive(Clone, Debug)]
+pub(crate) struct Breaker<T> {
+    trial: Option<Trial<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Trial<T> {
+    what: T,
+    since: Timestamp,
+    /// Time before which the addition cannot show in completions.
+    from: Timestamp,
+    before: Before,
+    /// Completions of all clients a second in the last quarter of a minute, calm included.
+    baseline: f64,
+    /// Completions since then, and the time in which they were counted.
+    completed: u64,
+    span: Duration,
+}
+
+/// Reference with which a trial is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Before {
+    /// Completions in the attack before it. They are capped at the number without an attack: otherwise an
+    /// attacker could complete handshakes during an attack and then stop, in order to have the mitigation
+    /// withdrawn.
+    pub completed: f64,
+    /// Time in which they were counted.
+    pub span: Duration,
+    /// Factor by which the number of completions varies more than chance would (variance over mean).
+    pub dispersion: f64,
+}
+
+impl Before {
+    fn rate(&self) -> f64 {
+        if self.span.is_zero() { 0.0 } else { self.completed / self.span.as_secs_f64() }
+    }
+
+    /// Returns whether `completed` in `span` are too few for chance, at the same rate. The completions of both
+    /// spans together are expected in proportion to time. The variance is that of the binomial law,
+    /// multiplied by the dispersion of the clients.
+    fn exceeds(&self, completed: u64, span: Duration) -> bool {
+        let all = self.completed + completed as f64;
+        let share = span.as_secs_f64() / (span + self.span).as_secs_f64();
+        let deviation = (all * share * (1.0 - share) * self.dispersion.max(1.0)).sqrt();
+        (completed as f64) < all * share - SIGMAS * deviation
+    }
+}
+
+/// Reason that an addition is withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Harm {
+    /// Fewer than half as many handshakes complete: completions a second, before and after.
+    Fewer(f64, f64),
+    /// No handshake completes: completions a second in the last quarter of a minute, and the time without.
+    None(f64, Duration),
+    /// The host completes hardly any handshakes of clients with valid cookies.
+    Unfinished {
+        /// Valid cookies that clients returned; of one network up to four a second count.
+        valid: u64,
+        /// Handshakes that it completed of these.
+        completed: u64,
+        /// True if it would be the same at the next try, unless the host's set-up has changed by then.
+        lasting: bool,
+    },
+}
+
+impl Harm {
+    /// Returns whether it would be the same at the next try, unless the host's set-up has changed by then.
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self, Self::Unfinished { lasting: true, .. })
+    }
+
+    /// Returns the same harm, to be tried again after a while.
+    pub const fn for_a_while(self) -> Self {
+        match self {
+            Self::Unfinished { completed, valid, .. } => {
+                Self::Unfinished { completed, valid, lasting: false }
+            }
+            other => other,
+        }
+    }
+}
+
+impl<T> Default for Breaker<T> {
+    fn default() -> Self {
+        Self { trial: None }
+    }
+}
+
+impl<T: Clone + PartialEq> Breaker<T> {
+    /// Tests the latest addition instead of any earlier one. Clients that it serves complete at the
+    /// earliest after `delay`, and not before the earliest time of the test that it replaces.
+    pub fn monitor(
+        &mut self,
+        now: Timestamp,
+        what: T,
+        delay: Duration,
+        before: Before,
+        baseline: f64,
+    ) {
+        let running = self.trial.as_ref().map_or(now, |trial| trial.from);
+        let (from, completed, span) = (running.max(now + delay), 0, Duration::ZERO);
+        self.trial = Some(Trial { what, since: now, from, before, baseline, completed, span });
+    }
+
+    /// Returns whether a test is still open.
+    pub const fn is_open(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Counts from `from` on: until then something added since keeps clients waiting.
+    pub fn wait(&mut self, from: Timestamp) {
+        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.from < from) {
+            (trial.from, trial.completed, trial.span) = (from, 0, Duration::ZERO);
+        }
+    }
+
+    /// Starts anew: the observations so far had another cause.
+    pub fn restart(&mut self, now: Timestamp, delay: Duration) {
+        if let Some(trial) = &mut self.trial {
+            (trial.since, trial.from) = (now, now + delay);
+            (trial.completed, trial.span) = (0, Duration::ZERO);
+        }
+    }
+
+    /// Ends the test of `what`, which has been removed.
+    pub fn forget(&mut self, what: &T) {
+        self.trial.take_if(|trial| trial.what == *what);
+    }
+
+    /// Judges a poll with `completed` handshakes in `elapsed`. Returns the addition to withdraw, and the
+    /// harm that it did. `answered` states whether clients complete by the addition's own replies: then no
+    /// completion at all is a verdict too.
+    pub fn poll(
+        &mut self,
+        now: Timestamp,
+        completed: u64,
+        elapsed: Duration,
+        answered: impl Fn(&T) -> bool,
+    ) -> Option<(T, Harm)> {
+        let trial = self.trial.as_mut()?;
+        if now <= trial.from {
+            return None;
+        }
+        trial.completed += completed;
+        trial.span += elapsed;
+        let seconds = trial.span.as_secs_f64();
+        let none = trial.completed == 0
+            && answered(&trial.what)
+            && now.since(trial.since) >= CANARY
+            && trial.span >= LEAST
+            && trial.baseline * seconds >= EXPECTED_ANY;
+        let harm = if none {
+            Some(Harm::None(trial.baseline, trial.span))
+        } else {
+            let expected = trial.before.rate() * seconds;
+            let fewer = (trial.completed as f64) < expected / 2.0
+                && trial.before.exceeds(trial.completed, trial.span);
+            if expected < EXPECTED || trial.span < LEAST {
+                self.trial.take_if(|trial| trial.span >= PATIENCE);
+                return None;
+            }
+            fewer.then(|| Harm::Fewer(trial.before.rate(), trial.completed as f64 / seconds))
+        };
+        // Judged once, one way or the other.
+        let trial = self.trial.take()?;
+        harm.map(|harm| (trial.what, harm))
+    }
+}
+
+impl std::fmt::Display for Harm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fewer(before, after) => {
+                write!(
+                    f,
+                    "completed handshakes of known clients fell from {before:.1} to {after:.1} a second"
+                )
+            }
+            Self::None(baseline, span) => write!(
+                f,
+                "no handshake completed in {:.1} s, where {baseline:.1} a second did",
+                span.as_secs_f64()
+            ),
+            Self::Unfinished { completed: 0, valid, .. } => write!(
+                f,
+                "{valid} cookies were validated, but the host completes no handshake: its firewall or \
+                 another program drops their ACKs; see tcpguard doctor"
+            ),
+            Self::Unfinished { completed, valid, .. } => write!(
+                f,
+                "{valid} cookies were validated, but the host completes only {completed} of their \
+                 handshakes: its firewall or another program drops their ACKs; see tcpguard doctor"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_millis(250);
+
+    /// Returns a reference with `per_second` completions a second, counted for 5 s.
+    fn rate(per_second: f64) -> Before {
+        let span = Duration::from_secs(5);
+        Before { completed: 5.0 * per_second, span, dispersion: 1.0 }
+    }
+
+    /// Returns the number of polls after which something is withdrawn, and the harm, with `before` and `baseline`
+    /// completions a second before it and `after` completions a poll after it.
+    fn withdrawn(before: f64, baseline: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
+        let mut breaker = Breaker::default();
+        let start = Timestamp::from_millis(10_000);
+        breaker.monitor(start, "it", POLL, rate(before), baseline);
+        (1..400).find_map(|poll| {
+            let now = start + POLL * poll;
+            let harm = breaker.poll(now, after(poll), POLL, |_| true)?;
+            Some((poll, harm.1))
+        })
+    }
+
+    #[test]
+    fn clients_that_go_on_are_no_reason_whatever_chance_does() {
+        assert_eq!(withdrawn(40.0, 40.0, |_| 10), None);
+        assert_eq!(withdrawn(40.0, 40.0, |poll| [3, 14, 8, 7][poll as usize % 4]), None);
+        assert_eq!(withdrawn(0.0, 40.0, |_| 10), None, "it was what let them in");
+    }
+
+    #[test]
+    fn half_as_many_completions_are() {
+        let (poll, harm) = withdrawn(40.0, 40.0, |_| 4).expect("withdrawn");
+        assert_eq!(poll, 5, "after a second");
+        assert_eq!(harm, Harm::Fewer(40.0, 16.0));
+    }
+
+    #[test]
+    fn none_at_all_is_noticed_after_three_seconds_though_the_attack_had_locked_all_out() {
+        let (poll, harm) = withdrawn(0.0, 4.0, |_| 0).expect("withdrawn");
+        assert_eq!(poll, 12, "three seconds");
+        assert!(matches!(harm, Harm::None(baseline, _) if baseline == 4.0));
+    }
+
+    #[test]
+    fn where_hardly_anyone_comes_none_means_nothing() {
+        assert_eq!(withdrawn(0.0, 0.2, |_| 0), None);
+        assert_eq!(withdrawn(0.0, 0.0, |_| 0), None);
+    }
+
+    #[test]
+    fn what_was_seen_for_a_moment_only_is_no_measure() {
+        let brief = Before { completed: 25.0, span: Duration::from_millis(500), dispersion: 3.0 };
+        assert!(!brief.exceeds(20, Duration::from_secs(1)), "50 a second may have been a burst");
+        assert!(brief.exceeds(0, Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn what_is_added_meanwhile_is_not_judged_before_the_first_could_serve() {
+        let mut breaker = Breaker::default();
+        let start = Timestamp::from_millis(10_000);
+        breaker.monitor(start, "slow", Duration::from_secs(4), rate(100.0), 100.0);
+        breaker.monitor(start + POLL, "quick", POLL, rate(100.0), 100.0);
+        let judged = (2..16)
+            .find_map(|poll| breaker.poll(start + POLL * poll, 0, POLL, |_| false).map(|_| poll));
+        assert_eq!(judged, None, "for four seconds nobody can tell");
+    }
+
+    #[test]
+    fn what_is_no_longer_there_is_not_withdrawn() {
+        let mut breaker = Breaker::default();
+        let start = Timestamp::from_millis(10_000);
+        breaker.monitor(start, 1, POLL, rate(1000.0), 1000.0);
+        breaker.forget(&1);
+        assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, |_| true), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! The SYN budget of a listener: how many SYNs a second are let through where cookies are not to be had.
+
+use std::time::Duration;
+
+use crate::input::constants;
+
+constants! {
+    /// Where cookies are not to be had: time in which the SYNs let through fill a quarter of the
+    /// queue at most.
+    pub(crate) const BUDGET_FILL: Duration = 3 Seconds in 3..=60,
+        "How long a clean-up leaves the flood's half-open handshakes in the queue. Without \
+         one Linux ends the oldest of a queue that is more than half full, so that it holds \
+         eight seconds of them, two thirds of its limit (reqsk_timer_handler, \
+         net/ipv4/inet_connection_sock.c).";
+
+    /// SYNs per second let through however small the queue is.
+    pub(crate) const BUDGET_MIN: u32 = 8 Count in 1..=100_000,
+        "As many fill a queue of 64 where nothing but time ends them; some clients must \
+         connect.";
+
+    /// SYNs per second let through where tcpguard mitigation asks for a limit that the situation does
+    /// not call for.
+    pub(crate) const ORDERED_BUDGET: u32 = 1000 Count in 1..=10_000_000,
+        "Weighed against an operator who tries it on a live host: most hosts have fewer \
+         connects.";
+}
+
+/// SYNs a second that fill a quarter of a SYN queue with this limit in [`BUDGET_FILL`].
+pub fn budget(backlog: u32) -> u32 {
+    let rate = f64::from(backlog) / 4.0 / BUDGET_FILL.as_secs_f64();
+    (rate as u32).max(BUDGET_MIN)
+}
+
+/// Retransmitted SYNs a second that rules let through to the stack, at a SYN queue with this limit and
+/// with so many of their handshakes completed a second.
+///
+/// A completed handshake has left the queue. So at most [`budget`] a second do not complete, whatever
+/// their source. If handshakes suddenly fail, those of one second fill about half of the queue.
+pub(crate) fn retransmit_budget(backlog: u32, completing: f64) -> u32 {
+    budget(backlog).saturating_add((completing as u32).min(backlog / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_retransmissions_more_pass_as_complete_up_to_half_of_the_queue() {
+        for (backlog, completing, expected) in [
+            (128, 0.0, 10),
+            (128, 16.0, 26),
+            (128, 1000.0, 10 + 64),
+            (4096, 0.0, 341),
+            (4096, 500.0, 841),
+            (4096, 1e9, 341 + 2048),
+            (0, 500.0, 8),
+        ] {
+            assert_eq!(retransmit_budget(backlog, completing), expected, "{backlog} {completing}");
+        }
+    }
+}

@@ -1,0 +1,576 @@
+//! The mitigations of a listener beside rules. For each of them it decides the start, the hold time and
+//! the next attempt, and it follows the operators' orders.
+
+use std::time::Duration;
+
+use super::breaker::Breaker;
+use super::budget::ORDERED_BUDGET;
+use super::cookie_completion::CookieCompletion;
+use super::report::{MitigationReport, MitigationState};
+use crate::input::{Matcher, Mitigation, Order, POLL, Timestamp, User, constants};
+
+constants! {
+    /// Time after which a step that failed or did harm is tried again, doubled each time, at most 16
+    /// times as long.
+    pub(crate) const MITIGATION_RETRY: Duration = 60 Seconds in 3..=3600,
+        "Weighed against doing the same harm again soon, and against a flood that changes \
+         while the step is off.";
+}
+
+/// The mitigations that are started here; rules do the others.
+const OWN: [Mitigation; 4] =
+    [Mitigation::OutOfState, Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
+
+/// Reason that a mitigation is barred.
+const BARRED: &str = "the configuration forbids it";
+
+/// The latest addition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Newest {
+    Mitigation(Mitigation),
+    Rule(Matcher),
+}
+
+/// A listener's mitigations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ladder {
+    entries: [LadderEntry; Mitigation::ALL.len()],
+    /// Test whether clients still get in since something was added last.
+    pub breaker: Breaker<Newest>,
+    /// Test whether clients get in since cookies are sent. Later additions are not judged before this test is
+    /// over: if the SYN-ACKs do not arrive, nothing else is to blame.
+    pub canary: Breaker<Mitigation>,
+    /// Test whether the host completes the handshakes of clients with valid cookies.
+    pub cookie_completion: CookieCompletion,
+}
+
+#[derive(Clone, Debug, Default)]
+struct LadderEntry {
+    /// True if the configuration forbids it here.
+    barred: bool,
+    taken: Option<Taken>,
+    refused: Option<Refused>,
+    ordered: Option<Ordered>,
+}
+
+/// A mitigation that is in the kernel.
+#[derive(Clone, Debug)]
+struct Taken {
+    since: Timestamp,
+    /// Time at which it was last needed.
+    needed: Timestamp,
+    why: String,
+    /// SYNs a second that a budget leaves.
+    rate: u32,
+    /// Time for which it is held when it is no longer needed.
+    hold: Duration,
+    /// True if an earlier run started it, and this run has not yet seen a need for it.
+    inherited: bool,
+}
+
+/// A mitigation that could not be started, or did harm.
+#[derive(Clone, Debug)]
+struct Refused {
+    /// End of the refusal; `None`: it lasts until something has changed that may be the cause.
+    until: Option<Timestamp>,
+    why: String,
+    times: u32,
+}
+
+impl Refused {
+    fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// An operator's order.
+#[derive(Clone, Copy, Debug)]
+struct Ordered {
+    on: bool,
+    uid: u32,
+    until: Timestamp,
+}
+
+/// Present need for a mitigation, with its reason.
+#[derive(Clone, Debug)]
+pub(crate) struct Need {
+    pub mitigation: Mitigation,
+    pub why: String,
+    /// Rate for [`Mitigation::Budget`], in SYNs a second.
+    pub rate: u32,
+    /// Time for which it is held when it is no longer needed.
+    pub hold: Duration,
+}
+
+/// A change to make in the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Move {
+    Take { mitigation: Mitigation, rate: u32, why: String },
+    Leave { mitigation: Mitigation, why: String },
+}
+
+impl Ladder {
+    /// Returns whether a mitigation is active.
+    pub fn has(&self, mitigation: Mitigation) -> bool {
+        self.entry(mitigation).taken.is_some()
+    }
+
+    /// Returns the time for which a mitigation has been active.
+    pub fn lasts(&self, mitigation: Mitigation, now: Timestamp) -> Option<Duration> {
+        self.entry(mitigation).taken.as_ref().map(|taken| now.since(taken.since))
+    }
+
+    /// Returns the time since which a mitigation has been active.
+    pub fn since(&self, mitigation: Mitigation) -> Option<Timestamp> {
+        self.entry(mitigation).taken.as_ref().map(|taken| taken.since)
+    }
+
+    /// Returns whether any mitigation keeps SYNs from the stack.
+    pub fn keeps_syns_away(&self) -> bool {
+        OWN.into_iter().any(|mitigation| mitigation.keeps_syns_away() && self.has(mitigation))
+    }
+
+    /// Returns whether an operator forbids it.
+    pub fn forbidden(&self, now: Timestamp, mitigation: Mitigation) -> bool {
+        self.entry(mitigation).ordered.is_some_and(|order| !order.on && now < order.until)
+    }
+
+    /// Returns whether it is forbidden, or was refused and is not tried again yet.
+    pub fn refuses(&self, mitigation: Mitigation, now: Timestamp) -> bool {
+        let refused = |refused: &Refused| refused.times > 0 && refused.holds(now);
+        self.bars(mitigation)
+            || self.forbidden(now, mitigation)
+            || self.entry(mitigation).refused.as_ref().is_some_and(refused)
+    }
+
+    /// Returns whether it could not be taken and is not tried again yet, were it only for a moment.
+    pub fn waits(&self, mitigation: Mitigation, now: Timestamp) -> bool {
+        self.entry(mitigation).refused.as_ref().is_some_and(|refused| refused.holds(now))
+    }
+
+    /// Sets the mitigations that the configuration forbids from now on; it forbids no others. An operator's
+    /// order overrides it until the order expires.
+    pub fn bar(&mut self, barred: &[Mitigation]) {
+        for mitigation in Mitigation::ALL {
+            self.entries[place(mitigation)].barred = barred.contains(&mitigation);
+        }
+    }
+
+    /// Returns whether the configuration forbids it.
+    pub fn bars(&self, mitigation: Mitigation) -> bool {
+        self.entry(mitigation).barred
+    }
+
+    /// Changes to make at `now`. `needs` are the mitigations that the situation calls for. A mitigation
+    /// that is no longer called for is held for a while. One that keeps SYNs away is stopped at once when
+    /// the incident that last called for it has `ended`. One for which there is a reason to be `idle` is
+    /// not started, not even on an operator's order.
+    pub fn poll(
+        &mut self,
+        now: Timestamp,
+        needs: &[Need],
+        ended: Option<Timestamp>,
+        idle: impl Fn(Mitigation) -> Option<&'static str>,
+    ) -> Vec<Move> {
+        OWN.into_iter()
+            .filter_map(|mitigation| {
+                if let Some(why) = idle(mitigation) {
+                    return self.entries[place(mitigation)].leave(mitigation, why.to_owned());
+                }
+                let need = needs.iter().find(|need| need.mitigation == mitigation);
+                self.entries[place(mitigation)].poll(now, mitigation, need, ended)
+            })
+            .collect()
+    }
+
+    /// Every active mitigation.
+    pub fn taken(&self) -> impl Iterator<Item = Mitigation> {
+        OWN.into_iter().filter(|mitigation| self.has(*mitigation))
+    }
+
+    /// Takes over a mitigation of an earlier run that is in the kernel.
+    pub fn adopt(&mut self, now: Timestamp, mitigation: Mitigation, rate: u32, hold: Duration) {
+        let why = "taken over from an earlier agent".to_owned();
+        let taken = Taken { since: now, needed: now, why, rate, hold, inherited: true };
+        self.entries[place(mitigation)].taken = Some(taken);
+    }
+
+    /// Refuses a mitigation that could not be started, or did harm. It is not tried again for a while,
+    /// longer each time. Returns whether it was active.
+    pub fn refuse(&mut self, now: Timestamp, mitigation: Mitigation, why: &str) -> bool {
+        let until = now + self.entry(mitigation).pause();
+        self.give_up(mitigation, Some(until), why)
+    }
+
+    /// Refuses a mitigation that does harm whenever it is active. It is not tried again before
+    /// [`Self::reconsider`], or before an operator orders it or leaves it to the agent. Returns whether it
+    /// was active.
+    pub fn withhold(&mut self, mitigation: Mitigation, why: &str) -> bool {
+        self.give_up(mitigation, None, why)
+    }
+
+    fn give_up(&mut self, mitigation: Mitigation, until: Option<Timestamp>, why: &str) -> bool {
+        self.breaker.forget(&Newest::Mitigation(mitigation));
+        self.canary.forget(&mitigation);
+        let entry = &mut self.entries[place(mitigation)];
+        let times = entry.refused.as_ref().map_or(0, |refused| refused.times) + 1;
+        entry.refused = Some(Refused { until, why: why.to_owned(), times });
+        entry.taken.take().is_some()
+    }
+
+    /// Lifts the refusals that have an end, because that flood is over.
+    pub fn forgive(&mut self) {
+        for entry in &mut self.entries {
+            entry.refused.take_if(|refused| refused.until.is_some());
+        }
+    }
+
+    /// Reconsiders a refused mitigation, because the cause of the refusal has changed. Where that is
+    /// `certain` the mitigation may be tried again at once. Otherwise only a refusal without an end gets
+    /// one. The first time it ends at once, and each later time after a longer pause. The reason is that an
+    /// attempt may keep clients out, and that other programs may change such things as often as they like.
+    pub fn reconsider(&mut self, now: Timestamp, mitigation: Mitigation, certain: bool) {
+        let entry = &mut self.entries[place(mitigation)];
+        let pause = entry.pause();
+        let Some(refused) = &mut entry.refused else { return };
+        if certain {
+            refused.until = Some(now);
+        } else if refused.until.is_none() {
+            let first = refused.times < 2;
+            refused.until = Some(if first { now } else { now + pause });
+        }
+    }
+
+    /// Defers a mitigation that could not be started, for a reason that may be gone in a moment.
+    pub fn defer(&mut self, now: Timestamp, mitigation: Mitigation, why: &str) {
+        let entry = &mut self.entries[place(mitigation)];
+        let times = entry.refused.as_ref().map_or(0, |refused| refused.times);
+        let until = now + POLL * 4;
+        entry.refused = Some(Refused { until: Some(until), why: why.to_owned(), times });
+        entry.taken = None;
+    }
+
+    /// Returns the time for which a mitigation would be refused now.
+    pub fn pause(&self, mitigation: Mitigation) -> Duration {
+        self.entry(mitigation).pause()
+    }
+
+    /// Takes an operator's order, which counts until `until`.
+    pub fn order(&mut self, mitigation: Mitigation, order: Order, uid: u32, until: Timestamp) {
+        let entry = &mut self.entries[place(mitigation)];
+        entry.ordered = match order {
+            Order::Auto => None,
+            Order::On | Order::Off => Some(Ordered { on: order == Order::On, uid, until }),
+        };
+        if order != Order::Off {
+            entry.refused = None;
+        }
+    }
+
+    /// The mitigations, their states and the reasons for these.
+    pub fn report(&self, now: Timestamp) -> impl Iterator<Item = MitigationReport> {
+        Mitigation::ALL
+            .into_iter()
+            .filter_map(move |mitigation| self.entry(mitigation).report(now, mitigation))
+    }
+
+    fn entry(&self, mitigation: Mitigation) -> &LadderEntry {
+        &self.entries[place(mitigation)]
+    }
+}
+
+impl LadderEntry {
+    fn poll(
+        &mut self,
+        now: Timestamp,
+        mitigation: Mitigation,
+        need: Option<&Need>,
+        ended: Option<Timestamp>,
+    ) -> Option<Move> {
+        self.ordered.take_if(|order| now >= order.until);
+        let ordered = self.ordered.map(|order| (order.on, order.uid));
+        let refused = self.refused.as_ref().is_some_and(|refused| refused.holds(now));
+        let wanted = match (ordered, need) {
+            (Some((true, uid)), need) => {
+                let rate = need.map_or(ORDERED_BUDGET, |need| need.rate);
+                Some((format!("{} asked for it", User(uid)), rate, Duration::ZERO))
+            }
+            (Some((false, uid)), _) => {
+                return self.leave(mitigation, format!("{} forbids it", User(uid)));
+            }
+            (None, _) if self.barred => return self.leave(mitigation, BARRED.to_owned()),
+            (None, Some(need)) => Some((need.why.clone(), need.rate, need.hold)),
+            (None, None) => None,
+        };
+        match (&mut self.taken, wanted) {
+            (Some(taken), Some((why, rate, hold))) => {
+                (taken.needed, taken.hold, taken.inherited) = (now, hold, false);
+                let changed = mitigation == Mitigation::Budget && rate != taken.rate;
+                if !changed {
+                    return None;
+                }
+                (taken.rate, taken.why) = (rate, why.clone());
+                Some(Move::Take { mitigation, rate, why })
+            }
+            (Some(taken), None) => {
+                let idle = now.since(taken.needed);
+                // Early in an incident the counts are too low to show the end of a flood that an earlier
+                // run has seen.
+                let over = !taken.inherited && ended.is_some_and(|ended| taken.needed <= ended);
+                let why = if over && mitigation.keeps_syns_away() {
+                    "what it was taken for is over".to_owned()
+                } else if idle >= taken.hold {
+                    match taken.hold.is_zero() {
+                        true => "not needed any more".to_owned(),
+                        false => format!("not needed for {}", crate::input::span(taken.hold)),
+                    }
+                } else {
+                    return None;
+                };
+                self.leave(mitigation, why)
+            }
+            (None, Some(_)) if refused => None,
+            (None, Some((why, rate, hold))) => {
+                let (since, needed, inherited) = (now, now, false);
+                self.taken = Some(Taken { since, needed, why: why.clone(), rate, hold, inherited });
+                Some(Move::Take { mitigation, rate, why })
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let times = self.refused.as_ref().map_or(0, |refused| refused.times);
+        MITIGATION_RETRY * 2u32.pow(times.min(4))
+    }
+
+    fn leave(&mut self, mitigation: Mitigation, why: String) -> Option<Move> {
+        self.taken.take()?;
+        Some(Move::Leave { mitigation, why })
+    }
+
+    fn report(&self, now: Timestamp, mitigation: Mitigation) -> Option<MitigationReport> {
+        let ordered = self.ordered.filter(|order| now < order.until);
+        let refused = self.refused.as_ref().filter(|refused| refused.holds(now));
+        let (state, since, why) = match (&self.taken, ordered, refused) {
+            (Some(taken), ..) => (MitigationState::Active, Some(taken.since), taken.why.clone()),
+            (None, Some(order), _) if !order.on => {
+                (MitigationState::Forbidden, None, format!("{} forbids it", User(order.uid)))
+            }
+            (None, None, _) if self.barred => (MitigationState::Forbidden, None, BARRED.to_owned()),
+            (None, _, Some(refused)) => (MitigationState::Refused, None, refused.why.clone()),
+            (None, Some(order), None) => {
+                (MitigationState::Waiting, None, format!("{} asked for it", User(order.uid)))
+            }
+            (None, None, None) => return None,
+        };
+        let until = ordered.map(|order| order.until).or(match state {
+            MitigationState::Refused => refused.and_then(|refused| refused.until),
+            _ => None,
+        });
+        Some(MitigationReport { mitigation, state, since, until, why })
+    }
+}
+
+/// Position of a mitigation in the list.
+const fn place(mitigation: Mitigation) -> usize {
+    match mitigation {
+        Mitigation::OutOfState => 0,
+        Mitigation::Source => 1,
+        Mitigation::Signature => 2,
+        Mitigation::Cookies => 3,
+        Mitigation::Overload => 4,
+        Mitigation::Budget => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    fn need(mitigation: Mitigation) -> Need {
+        Need { mitigation, why: "of the flood".to_owned(), rate: 0, hold: Duration::from_secs(30) }
+    }
+
+    fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
+        ladder.poll(at(ms), needs, over.then(|| at(ms)), |_| None)
+    }
+
+    fn takes(moves: &[Move]) -> Vec<Mitigation> {
+        let taken = |one: &Move| match one {
+            Move::Take { mitigation, .. } => Some(*mitigation),
+            Move::Leave { .. } => None,
+        };
+        moves.iter().filter_map(taken).collect()
+    }
+
+    #[test]
+    fn a_mitigation_starts_once_and_stops_half_a_minute_after_it_was_last_needed() {
+        let mut ladder = Ladder::default();
+        let needs = [need(Mitigation::Cookies)];
+        assert_eq!(takes(&poll(&mut ladder, 1000, &needs, false)), [Mitigation::Cookies]);
+        assert_eq!(poll(&mut ladder, 1250, &needs, false), []);
+        assert_eq!(poll(&mut ladder, 31_000, &[], false), []);
+        assert!(ladder.has(Mitigation::Cookies));
+        let left = poll(&mut ladder, 31_250, &[], false);
+        assert!(
+            matches!(&left[..], [Move::Leave { mitigation: Mitigation::Cookies, .. }]),
+            "{left:?}"
+        );
+        assert!(!ladder.has(Mitigation::Cookies));
+    }
+
+    #[test]
+    fn when_it_is_over_every_mitigation_stops_at_once() {
+        let mut ladder = Ladder::default();
+        poll(&mut ladder, 1000, &[need(Mitigation::Cookies), need(Mitigation::Overload)], false);
+        assert_eq!(poll(&mut ladder, 1250, &[], true).len(), 2);
+    }
+
+    /// A new agent may take a flood for failing handshakes at first.
+    #[test]
+    fn an_adopted_mitigation_stays_active_until_its_flood_is_detected_again() {
+        let inherited = || {
+            let mut ladder = Ladder::default();
+            ladder.adopt(at(1000), Mitigation::Cookies, 0, Duration::from_secs(30));
+            ladder
+        };
+        let mut ladder = inherited();
+        assert_eq!(poll(&mut ladder, 1250, &[], true), []);
+        assert_eq!(poll(&mut ladder, 1500, &[need(Mitigation::Cookies)], false), []);
+        assert_eq!(poll(&mut ladder, 1750, &[], true).len(), 1, "now it has ended");
+        let mut ladder = inherited();
+        assert_eq!(poll(&mut ladder, 30_900, &[], true), []);
+        assert_eq!(poll(&mut ladder, 31_000, &[], true).len(), 1, "it was no longer needed");
+    }
+
+    #[test]
+    fn a_deferred_mitigation_waits_and_is_not_refused() {
+        let mut ladder = Ladder::default();
+        ladder.defer(at(1000), Mitigation::Cookies, "no time");
+        assert!(
+            ladder.waits(Mitigation::Cookies, at(1999))
+                && !ladder.refuses(Mitigation::Cookies, at(1999))
+        );
+        assert!(!ladder.waits(Mitigation::Cookies, at(2000)), "it is tried again");
+    }
+
+    #[test]
+    fn a_failed_mitigation_is_retried_after_a_minute_then_after_two() {
+        let mut ladder = Ladder::default();
+        let needs = [need(Mitigation::Cookies)];
+        poll(&mut ladder, 1000, &needs, false);
+        assert!(ladder.refuse(at(1000), Mitigation::Cookies, "no"));
+        assert_eq!(poll(&mut ladder, 60_750, &needs, false), []);
+        assert_eq!(takes(&poll(&mut ladder, 61_000, &needs, false)), [Mitigation::Cookies]);
+        ladder.refuse(at(61_000), Mitigation::Cookies, "no");
+        assert_eq!(poll(&mut ladder, 180_750, &needs, false), []);
+        assert_eq!(takes(&poll(&mut ladder, 181_000, &needs, false)), [Mitigation::Cookies]);
+    }
+
+    #[test]
+    fn a_withheld_mitigation_is_not_retried_before_something_changes() {
+        let needs = [need(Mitigation::Cookies)];
+        let withheld = || {
+            let mut ladder = Ladder::default();
+            poll(&mut ladder, 1000, &needs, false);
+            assert!(ladder.withhold(Mitigation::Cookies, "no"));
+            ladder.forgive();
+            assert_eq!(poll(&mut ladder, 100_000_000, &needs, false), []);
+            let told = ladder.report(at(100_000_000)).next().expect("refused");
+            assert_eq!((told.state, told.until), (MitigationState::Refused, None));
+            ladder
+        };
+        let mut ladder = withheld();
+        ladder.reconsider(at(100_000_000), Mitigation::Cookies, false);
+        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Mitigation::Cookies]);
+        let mut ladder = withheld();
+        ladder.order(Mitigation::Cookies, Order::Auto, 0, at(100_000_000));
+        assert_eq!(takes(&poll(&mut ladder, 100_000_000, &needs, false)), [Mitigation::Cookies]);
+    }
+
+    #[test]
+    fn what_may_have_changed_ends_what_has_no_end_and_later_each_time() {
+        let mut ladder = Ladder::default();
+        let needs = [need(Mitigation::Cookies)];
+        ladder.refuse(at(1000), Mitigation::Cookies, "no");
+        ladder.reconsider(at(2000), Mitigation::Cookies, false);
+        assert_eq!(poll(&mut ladder, 60_750, &needs, false), [], "it has an end of its own");
+        ladder.reconsider(at(60_750), Mitigation::Cookies, true);
+        assert_eq!(takes(&poll(&mut ladder, 60_750, &needs, false)), [Mitigation::Cookies]);
+        ladder.withhold(Mitigation::Cookies, "no");
+        for ms in [61_000, 200_000] {
+            ladder.reconsider(at(ms), Mitigation::Cookies, false);
+        }
+        assert_eq!(poll(&mut ladder, 300_750, &needs, false), [], "it is the second time");
+        assert_eq!(takes(&poll(&mut ladder, 301_000, &needs, false)), [Mitigation::Cookies]);
+    }
+
+    #[test]
+    fn an_operators_word_counts_until_it_ends() {
+        let mut ladder = Ladder::default();
+        ladder.order(Mitigation::Cookies, Order::Off, 0, at(10_000));
+        assert_eq!(poll(&mut ladder, 1000, &[need(Mitigation::Cookies)], false), []);
+        assert!(ladder.forbidden(at(1000), Mitigation::Cookies));
+        assert_eq!(takes(&poll(&mut ladder, 10_000, &[need(Mitigation::Cookies)], false)).len(), 1);
+
+        let mut ladder = Ladder::default();
+        ladder.order(Mitigation::Overload, Order::On, 1000, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Mitigation::Overload]);
+        assert_eq!(poll(&mut ladder, 9_750, &[], true), []);
+        assert_eq!(poll(&mut ladder, 10_000, &[], true).len(), 1);
+    }
+
+    #[test]
+    fn what_the_configuration_forbids_is_left_at_once_and_only_an_operators_word_stands_over_it() {
+        let mut ladder = Ladder::default();
+        let needs = [need(Mitigation::Cookies), need(Mitigation::Overload)];
+        assert_eq!(poll(&mut ladder, 1000, &needs, false).len(), 2);
+        ladder.bar(&[Mitigation::Cookies]);
+        let left = poll(&mut ladder, 1250, &needs, false);
+        assert!(
+            matches!(&left[..], [Move::Leave { mitigation: Mitigation::Cookies, .. }]),
+            "{left:?}"
+        );
+        let told = |ladder: &Ladder, ms| {
+            let mut told =
+                ladder.report(at(ms)).filter(|report| report.mitigation == Mitigation::Cookies);
+            told.next().map(|report| (report.state, report.until))
+        };
+        assert_eq!(told(&ladder, 1250), Some((MitigationState::Forbidden, None)));
+
+        ladder.order(Mitigation::Cookies, Order::On, 0, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1500, &needs, false)), [Mitigation::Cookies]);
+        assert_eq!(poll(&mut ladder, 10_000, &needs, false).len(), 1, "its time is over");
+        ladder.bar(&[]);
+        assert_eq!(takes(&poll(&mut ladder, 10_250, &needs, false)), [Mitigation::Cookies]);
+    }
+
+    #[test]
+    fn where_the_guard_may_not_act_nothing_that_keeps_syns_away_is_taken_on_anybodys_word() {
+        let mut ladder = Ladder::default();
+        ladder.order(Mitigation::Cookies, Order::On, 0, at(60_000));
+        for ms in [1000, 1250, 1500] {
+            let needs = [need(Mitigation::Overload), need(Mitigation::OutOfState)];
+            let idle =
+                |mitigation: Mitigation| mitigation.keeps_syns_away().then_some("it only observes");
+            let moves = ladder.poll(at(ms), &needs, None, idle);
+            assert_eq!(takes(&moves).len(), usize::from(ms == 1000), "{moves:?}");
+        }
+        assert!(ladder.has(Mitigation::OutOfState) && !ladder.has(Mitigation::Cookies));
+    }
+
+    #[test]
+    fn a_budget_that_changes_is_told_again() {
+        let mut ladder = Ladder::default();
+        let budget = |rate| [Need { rate, ..need(Mitigation::Budget) }];
+        assert_eq!(poll(&mut ladder, 1000, &budget(100), false).len(), 1);
+        assert_eq!(poll(&mut ladder, 1250, &budget(100), false), []);
+        let moved = poll(&mut ladder, 1500, &budget(50), false);
+        assert!(matches!(&moved[..], [Move::Take { rate: 50, .. }]), "{moved:?}");
+    }
+}

@@ -1,0 +1,15 @@
+//! The mitigations of a listener beside rules: their order, their tests, and their report.
+
+pub(crate) mod breaker;
+pub(crate) mod budget;
+mod clean_up;
+mod cookie_completion;
+pub(crate) mod ladder;
+mod report;
+
+pub(crate) use breaker::{Before, CANARY, Harm};
+pub use budget::budget;
+pub(crate) use budget::retransmit_budget;
+pub use clean_up::CleanUp;
+pub(crate) use ladder::{Ladder, MITIGATION_RETRY, Move, Need, Newest};
+pub use report::{MitigationReport, MitigationState};

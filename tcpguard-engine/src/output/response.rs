@@ -1,0 +1,155 @@
+//! Responses to requests of operators, and reasons for which one is refused.
+
+use ipnet::IpNet;
+
+use super::report::ListenerReport;
+use crate::input::{ClientsWithin, Listener, Mitigation, Mode, RuleId, Which, Whose};
+use crate::rules::{AllowReport, RuleReport};
+
+/// Result of [`crate::Request::ImportRules`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ImportReport {
+    /// Rules that were not there before.
+    pub added: u32,
+    /// Rules over a prefix that was blocked to the same ports before, with the new lifetime and reason.
+    /// Their hits go on.
+    pub kept: u32,
+    /// Rules that are there no longer.
+    pub removed: u32,
+    /// Rules that are there now, of any origin.
+    pub total: u32,
+    /// Number of imported rules that wait for an operator's confirmation.
+    pub pending_confirmation: u32,
+}
+
+/// Result of a [`crate::Request`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Response {
+    /// The rule that now exists.
+    Blocked {
+        /// The rule.
+        rule: RuleReport,
+        /// The clients that it cuts off.
+        clients: ClientsWithin,
+    },
+    /// The rules that were removed; never empty.
+    Unblocked(Vec<RuleReport>),
+    /// Result of the import of operators' rules.
+    Imported(ImportReport),
+    /// The rules that stay now; never empty.
+    Confirmed(Vec<RuleReport>),
+    /// The exemption that now exists.
+    Allowed(AllowReport),
+    /// The exemptions that were removed; never empty.
+    Disallowed(Vec<AllowReport>),
+    /// The listener with its mitigations as they are now.
+    MitigationOrdered(Box<ListenerReport>),
+    /// The mode before.
+    ModeSet {
+        /// The mode before.
+        was: Mode,
+    },
+}
+
+/// Reason that a [`crate::Request`] was refused. Each message names the situation and the way out.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RequestError {
+    /// `net` has addresses in common with a protected prefix.
+    #[error(
+        "{net} touches {covers}, which is protected ({what}): block something else, or force it"
+    )]
+    Protected {
+        /// The requested prefix.
+        net: IpNet,
+        /// The protected prefix.
+        covers: IpNet,
+        /// Description of that prefix ("default gateway", "own address", …).
+        what: String,
+    },
+    /// `net` holds validated clients.
+    #[error("{net} holds {clients}: block something else, or force it")]
+    Clients {
+        /// The requested prefix.
+        net: IpNet,
+        /// The validated clients within it.
+        clients: ClientsWithin,
+    },
+    /// `net` is wider than rules may be without force: see [`crate::Limits`].
+    #[error("{net} is wider than a rule may be: block smaller prefixes, or force it")]
+    TooWide {
+        /// The requested prefix.
+        net: IpNet,
+    },
+    /// Some rules of an import cannot be; none of it was done.
+    #[error("{} of the rules cannot be imported, so none was", .refused.len())]
+    Import {
+        /// Refused rules, by their position in the request counted from 0, and the reasons.
+        refused: Vec<(usize, RequestError)>,
+    },
+    /// A prefix that stands in an import a second time.
+    #[error("{net} is there twice: leave one")]
+    Twice {
+        /// The prefix that stands there twice.
+        net: IpNet,
+        /// Position of the first one in the request, counted from 0.
+        first: usize,
+    },
+    /// No rule matches.
+    #[error("there is no such rule: see which exist")]
+    NotFound {
+        /// The rules to remove.
+        which: Which,
+        /// Origin of these rules.
+        whose: Whose,
+        /// A rule over a wider prefix, which drops the requested sources.
+        wider: Option<(RuleId, IpNet)>,
+        /// Number of rules for incidents that there are, where those of operators were asked for.
+        automatic: u32,
+    },
+    /// No rule waits for an operator's word.
+    #[error("no rule waits to be confirmed: see which exist")]
+    NotPending {
+        /// The requested prefix. `None`: anywhere.
+        net: Option<IpNet>,
+    },
+    /// Nothing within `net` is on the allowlist.
+    #[error("nothing within {net} is on the allowlist: see what is")]
+    NotAllowed {
+        /// The requested prefix.
+        net: IpNet,
+    },
+    /// No such listener is followed.
+    #[error(
+        "nothing listens at {listener} that the guard follows: see tcpguard status --listeners"
+    )]
+    NoListener {
+        /// The requested listener.
+        listener: Listener,
+    },
+    /// A mitigation that cannot be started by an operator's order.
+    #[error(
+        "{} is done by rules: block a prefix by hand (tcpguard block PREFIX), or forbid the step",
+        .mitigation.name()
+    )]
+    DoneByRules {
+        /// The mitigation that was ordered.
+        mitigation: Mitigation,
+    },
+    /// The allowlist is full.
+    #[error(
+        "all {limit} places of the allowlist are taken: take some back, or allow wider prefixes"
+    )]
+    AllowListFull {
+        /// Number of slots of the allowlist.
+        limit: u32,
+    },
+    /// There are as many rules as there can be.
+    #[error(
+        "there is room for {limit} rules, of which one for certain ports counts once for each: take some \
+         back first, or make more room (policy.rules)"
+    )]
+    Full {
+        /// Number of rules for which there is room.
+        limit: u32,
+    },
+}

@@ -1,0 +1,36 @@
+//! The part of a flood that no rule covers.
+
+use crate::evidence::{Cohort, Failing};
+use crate::input::constants;
+
+constants! {
+    /// Failing handshakes that no rule covers from which the rest is answered with cookies.
+    pub(crate) const RESIDUAL_FLOWS: u64 = 64 Count in 8..=8192,
+        "Weighed against the usual lost clients beside a flood that its rules cover, and \
+         against mixed floods, a part of which looks like the clients.";
+
+    /// Their share of the failing handshakes.
+    pub(crate) const RESIDUAL_SHARE: f64 = 0.05 Share in 0.001..=1.0,
+        "As FAILURE_SHARE.";
+}
+
+/// Failing flows that no rule covers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Residual {
+    pub flows: u64,
+    /// Their share of all failing flows.
+    pub share: f64,
+}
+
+impl Residual {
+    /// The failing flows without those that are `covered`.
+    pub fn of(cohort: &Cohort, covered: impl Fn(&Failing) -> bool) -> Self {
+        let left = cohort.without(covered).weight();
+        Self { flows: left, share: left as f64 / cohort.weight().max(1) as f64 }
+    }
+
+    /// Whether it is worth a mitigation of its own.
+    pub fn matters(&self) -> bool {
+        self.flows >= RESIDUAL_FLOWS && self.share >= RESIDUAL_SHARE
+    }
+}

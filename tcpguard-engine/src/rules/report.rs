@@ -1,0 +1,53 @@
+//! Rules and exemptions, as they are reported.
+
+use ipnet::IpNet;
+
+use crate::input::{Ports, RuleId, Timestamp};
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct RuleReport {
+    /// Its id.
+    pub id: RuleId,
+    /// `source` or `signature`.
+    pub kind: String,
+    /// Its matcher, in words: a prefix, or a signature and its listener.
+    pub matches: String,
+    /// Local ports to which it drops SYNs; a signature's listener has its own.
+    pub ports: Ports,
+    /// `incident` or `operator`.
+    pub origin: String,
+    /// The incident it was made for.
+    pub incident: Option<u64>,
+    /// Reason for which it was made.
+    pub reason: String,
+    /// Time at which it was made.
+    pub created: Timestamp,
+    /// Time at which it ends, unless renewed.
+    pub expires: Timestamp,
+    /// Time at which it ends unless an operator confirms it before that. `None`: it needs no confirmation.
+    #[serde(default)]
+    pub confirmed_until: Option<Timestamp>,
+    /// SYNs dropped (in observe mode: would have been).
+    pub hits: u64,
+    /// SYNs that matched and passed because they were retransmitted.
+    pub accepted_retransmits: u64,
+    /// Handshakes that new clients completed after that.
+    #[serde(default)]
+    pub completed: u64,
+}
+
+/// A prefix of the allowlist.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct AllowReport {
+    /// Sources that are exempt from drops by source or signature.
+    pub net: IpNet,
+    /// Reason for the exemption.
+    pub reason: String,
+    /// User id of the operator.
+    pub uid: u32,
+    /// Time since which they are exempt.
+    pub created: Timestamp,
+    /// Time until which they are exempt.
+    pub expires: Timestamp,
+}
