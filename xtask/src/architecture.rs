@@ -1,5 +1,7 @@
 //! The rules of ARCHITECTURE.md that a search through the source can hold.
 
+mod rooms;
+
 use std::fs;
 use std::path::Path;
 
@@ -56,6 +58,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let relative = path.strip_prefix(&workspace.root).unwrap_or(&path);
         broken.extend(violations(relative, &text));
+        broken.extend(rooms::violations(relative, &text));
     }
     if !broken.is_empty() {
         bail!("architecture:\n  {}", broken.join("\n  "));
