@@ -11,9 +11,6 @@ pub mod durable;
 pub mod escape;
 pub mod finding;
 pub mod firewall;
-#[cfg(test)]
-#[path = "../../tcpguard/src/hint_check.rs"]
-mod hint_check;
 pub mod json;
 pub mod linux;
 pub mod listeners;

@@ -10,8 +10,6 @@ pub mod control;
 pub mod daemon;
 pub mod documents;
 pub mod driver;
-#[cfg(test)]
-mod hint_check;
 pub mod html;
 pub mod replay;
 pub mod selftest;

@@ -3,8 +3,6 @@
 //! The expected pages are `tests/expected/*.txt`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test status` and read the difference.
 
-#[path = "../src/hint_check.rs"]
-mod hint_check;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +18,7 @@ use tcpguard_engine::{Egress, ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::Time;
+use tcpguard_support::hint_check;
 use tcpguard_support::schema::check;
 
 fn view(utf8: bool) -> View {

@@ -88,7 +88,7 @@ fn violations(path: &Path, text: &str) -> Vec<String> {
 
 /// Unit tests stand at the end of a file, and may read files and clocks.
 fn begins_tests(line: &str) -> bool {
-    line.starts_with("mod tests {")
+    line.ends_with("mod tests {") && !line.starts_with(' ')
 }
 
 /// Returns whether `line` names the path segment `name`: `name::…`, `…::name` or `use name`, outside

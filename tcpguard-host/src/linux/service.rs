@@ -185,7 +185,7 @@ fn last_error(which: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     fn service(text: &str) -> Option<Service> {
         Service::of(&assignments(text))

@@ -364,7 +364,7 @@ fn stuck(queues: &ProcessQueues, limits: &Limits) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     fn calm() -> StateFacts {
         StateFacts {

@@ -204,7 +204,7 @@ fn missing() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {

@@ -54,7 +54,7 @@ fn way_out(interface: &str, other: &Attached) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     fn told(others: &[Attached]) -> String {
         let error = occupied_by("eth0".to_owned(), others).to_string();

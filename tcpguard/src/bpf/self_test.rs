@@ -327,7 +327,7 @@ fn fate(action: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {

@@ -151,7 +151,7 @@ fn of_cli(error: &CliError) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     /// The words of all others are those that `tests/cli` meets.
     #[test]

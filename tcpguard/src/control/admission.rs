@@ -60,7 +60,7 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     /// As many connections of `uid` as are admitted.
     fn fill(admission: &Admission, uid: u32) -> Vec<Permit> {

@@ -285,7 +285,7 @@ fn words(error: &RequestError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     #[test]
     fn every_refusal_says_how_to_go_on() {

@@ -191,7 +191,7 @@ fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::control::RefusalKind;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {

@@ -166,12 +166,12 @@ impl SocketRole {
     }
 
     fn too_long(&self, longest: usize) -> Response {
-        let hint_check = if self.may_change {
+        let hint = if self.may_change {
             "import fewer rules at a time: tcpguard rules import FILE"
         } else {
             "only root may send more: sudo"
         };
-        let why = format!("a request has at most {longest} bytes; {hint_check}");
+        let why = format!("a request has at most {longest} bytes; {hint}");
         Response::refused(RefusalKind::BadRequest, why)
     }
 
@@ -255,7 +255,10 @@ mod tests {
             panic!("another user got in");
         };
         assert_eq!(refusal.kind, RefusalKind::ReadOnly);
-        assert!(refusal.message.contains("65534") && crate::hint_check::is_named(&refusal.message));
+        assert!(
+            refusal.message.contains("65534")
+                && tcpguard_support::hint_check::is_named(&refusal.message)
+        );
         assert!(entrance(false).enter(other).is_ok());
     }
 }

@@ -170,7 +170,7 @@ fn open_socket(path: &Path) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     #[test]
     fn rights_are_set_on_a_socket_and_on_nothing_that_a_link_leads_to() {

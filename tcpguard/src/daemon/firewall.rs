@@ -244,9 +244,9 @@ fn ways(guarded: &[Interface]) -> Vec<Way> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
     use tcpguard_host::firewall::Kind;
     use tcpguard_host::firewall::recorded::{NEW_NOT_SYN, UFW, recorded};
+    use tcpguard_support::hint_check;
 
     const HTTPS: Asked = Asked { port: 443, ipv4: true, ipv6: true, mark: 0 };
 

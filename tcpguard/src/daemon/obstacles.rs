@@ -243,8 +243,8 @@ mod tests {
     use tcpguard_common::wire::tagged;
 
     use super::*;
-    use crate::hint_check;
     use tcpguard_host::linux::netfilter::Family;
+    use tcpguard_support::hint_check;
 
     const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
     const RECORD: SynAckRecord = SynAckRecord {

@@ -241,7 +241,7 @@ impl Provenance {
 pub(super) mod tests {
     use super::super::kept_config;
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     /// A directory with a configuration and one file beside it, read once.
     pub struct Etc {

@@ -90,7 +90,7 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     #[test]
     fn every_error_says_how_to_go_on() {

@@ -8,8 +8,8 @@ use tcpguard::control::{Request, Response};
 use tcpguard::documents::Status;
 
 use super::agent::answer;
-use super::hint_check;
 use super::stand_in::StandIn;
+use tcpguard_support::hint_check;
 
 /// A runtime directory, and possibly an agent that listens in it.
 pub struct Host {

@@ -5,8 +5,6 @@ mod agent;
 mod agent_gone;
 mod config;
 mod documents;
-#[path = "../../src/hint_check.rs"]
-mod hint_check;
 mod host;
 mod numbers;
 mod report;

@@ -4,4 +4,5 @@
 pub mod blocks;
 pub mod contents;
 pub mod corpus;
+pub mod hint_check;
 pub mod schema;

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::hint_check;
+use tcpguard_support::hint_check;
 
 const NETNS: u64 = 7;
 const SOMAXCONN: &str = "net.core.somaxconn";

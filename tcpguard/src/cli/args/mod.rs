@@ -251,7 +251,7 @@ mod tests {
     use clap::{Command, CommandFactory};
 
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     /// Every verb, hidden ones and those above others included.
     fn verbs() -> Vec<Command> {

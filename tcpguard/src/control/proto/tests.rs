@@ -1,5 +1,5 @@
 use super::*;
-use crate::hint_check;
+use tcpguard_support::hint_check;
 
 fn refusal(message: &str) -> (RefusalKind, String) {
     let refusal = parse(message.as_bytes()).expect_err(message);

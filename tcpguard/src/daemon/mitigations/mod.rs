@@ -446,7 +446,7 @@ fn mitigations_of(bits: u8) -> impl Iterator<Item = Mitigation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     #[test]
     fn every_refusal_says_how_to_go_on() {

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::hint_check;
+use tcpguard_support::hint_check;
 
 /// A namespace with this value, and a state directory.
 struct Host {

@@ -252,7 +252,7 @@ fn plain(status: StatusCode, text: String) -> HttpResponse<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint_check;
+    use tcpguard_support::hint_check;
 
     fn asked(method: &str, uri: &str, accept: &[&str]) -> Asked {
         let mut request = HttpRequest::builder().method(method).uri(uri);

@@ -1,7 +1,6 @@
 //! The next step for an operator: the last line of a message names a command or a file.
 //!
-//! Errors are held to that one by one, where they are defined, and the command line as a whole, in
-//! `tests/cli`, which includes this file.
+//! Errors are held to that one by one, where they are defined, and the command line as a whole in its tests.
 
 /// The verbs of tcpguard. A test of the command line compares them with its own.
 pub const VERBS: [&str; 30] = [
