@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::Family;
 use tcpguard_e2e::likeness::Likeness;
@@ -24,7 +24,7 @@ const SETTLE: Duration = Duration::from_secs(4);
 const CALLS: Duration = Duration::from_secs(60);
 
 /// The load on the host under test.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Situation {
     Idle,
@@ -48,7 +48,7 @@ impl Situation {
 }
 
 /// The cost of an agent in one situation.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LoadCost {
     pub situation: Situation,
     /// % of one core.

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_e2e::guard;
 
-use crate::document;
+use crate::record;
 use growth::GrowthCost;
 use load::LoadCost;
 use maps::Maps;
@@ -40,7 +40,7 @@ pub struct Options {
     /// One round with short windows: two minutes. Shows that all works; its figures prove little
     #[arg(long)]
     pub quick: bool,
-    /// Writes every measurement, goals and plots to FILE
+    /// Writes the results and every measurement to FILE
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ impl Options {
 }
 
 /// What all rounds have shown.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct AgentCosts {
     rounds: usize,
     load: Vec<LoadCost>,
@@ -166,10 +166,5 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    let costs = measure(&options)?;
-    println!("\n{}", document::text(&costs));
-    options
-        .json
-        .as_ref()
-        .map_or(Ok(()), |path| document::write(path, "tcpguard.bench.agent/1", &costs))
+    record::tell(&measure(&options)?, options.json.as_deref()).map(drop)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_e2e::doctor;
 use tcpguard_e2e::guard::{Guard, Mode};
 use tcpguard_e2e::lab::{Family, INTERFACE, Lab, PORT};
@@ -12,7 +12,7 @@ use tcpguard_e2e::status::Status;
 use super::{netfilter, xdp_filter};
 
 /// One defence.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arm {
     /// tcp_syncookies=0

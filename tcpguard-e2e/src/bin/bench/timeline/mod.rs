@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::document;
 use crate::e2e;
 use crate::e2e::arm::Arm;
 use crate::e2e::attack::Kind;
+use crate::record;
 use course::Course;
 use run::Timing;
 
@@ -33,7 +33,7 @@ pub struct Options {
     /// that all works; its figures prove little
     #[arg(long)]
     pub quick: bool,
-    /// Writes every run, goals and plots to FILE
+    /// Writes the results and every run to FILE
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -60,7 +60,7 @@ impl Options {
 }
 
 /// What became of new clients over time, with each defence under each flood.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Timeline {
     rounds: usize,
     /// How long a flood lasts, in seconds.
@@ -71,7 +71,7 @@ pub struct Timeline {
 }
 
 /// All runs of a defence under a flood.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Record {
     flood: Kind,
     arm: Arm,
@@ -137,10 +137,5 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    let timeline = measure(&options)?;
-    println!("\n{}", document::text(&timeline));
-    options
-        .json
-        .as_ref()
-        .map_or(Ok(()), |path| document::write(path, "tcpguard.bench.timeline/1", &timeline))
+    record::tell(&measure(&options)?, options.json.as_deref()).map(drop)
 }
