@@ -55,7 +55,7 @@ enum Verb {
     },
     /// Formatting, lints of host and BPF code, documentation, architecture rules
     Check,
-    /// Holds the size of tcpguard to docs/budgets.json: instructions that a verifier walks, stack, bytes
+    /// Holds the size of tcpguard to testing/record/budgets.json: instructions that a verifier walks, stack, bytes
     /// of its programs and its maps. `check` does so too, but for the packaged program
     Budget {
         /// Make today's figures the budget, and keep what each may grow by
@@ -128,7 +128,7 @@ enum Verb {
         /// Kernel versions to boot; all that are known if none is given
         #[arg(value_name = "KERNEL", value_parser = vm::KERNEL_VERSIONS)]
         kernels: Vec<String>,
-        /// Make this run the record that later ones are held to, docs/kernel-support.json
+        /// Make this run the record that later ones are held to, testing/record/kernel-support.json
         #[arg(long)]
         update: bool,
     },

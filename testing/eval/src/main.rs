@@ -1,20 +1,17 @@
 //! The evaluation of the detector as one command.
 #![forbid(unsafe_code)]
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use tcpguard_eval::plan::{GOLDEN_SEED, Plan};
+use tcpguard_eval::table::Block;
 use tcpguard_eval::{
-    calm, captures, cost, detection, golden, mitigation, names,
-    plan::{GOLDEN_SEED, Plan},
-    table::Block,
-    targets, tricks, wire_rows,
+    calm, captures, cost, detection, golden, mitigation, names, targets, tricks, wire_rows,
 };
 
 /// Page of the published numbers.
@@ -51,9 +48,12 @@ struct Arguments {
     /// Compare with the published page; exit 1 if anything differs, or if a binding target is not met
     #[arg(long, conflicts_with = "quick")]
     check: bool,
-    /// Folder of the published page, and of what live runs measured
+    /// Folder of the published page
     #[arg(long, value_name = "FOLDER", default_value = "docs")]
     docs: PathBuf,
+    /// Folder of what live runs measured
+    #[arg(long, value_name = "FOLDER", default_value = "testing/record")]
+    record: PathBuf,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
@@ -99,7 +99,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         let block = cost::block(arguments.seed, hours);
         println!("{}", block.render());
         if save {
-            keep(&arguments.docs.join(LIVE), block)?;
+            keep(&arguments.record.join(LIVE), block)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -154,7 +154,7 @@ fn keep(path: &Path, block: Block) -> Result<()> {
     let mut blocks = if path.exists() { live(path)? } else { Vec::new() };
     blocks.retain(|other| other.title != block.title);
     blocks.push(block);
-    let text = serde_json::to_string_pretty(&blocks)? + "\n";
+    let text = serde_json::to_string(&blocks)? + "\n";
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -181,7 +181,7 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     blocks.push(mitigation::troubles(plan));
     blocks.extend(tricks::blocks(plan));
     blocks.push(names::block());
-    let path = arguments.docs.join(LIVE);
+    let path = arguments.record.join(LIVE);
     if path.exists() {
         blocks.extend(
             live(&path)?

@@ -35,7 +35,7 @@ pub fn cost(answer: &Value) -> Option<(String, Result<u64, String>)> {
 /// Digest of the instructions by object.
 pub type Digests = BTreeMap<String, String>;
 
-/// Costs of the programs on each kernel that was tried, `docs/kernel-support.json`.
+/// Costs of the programs on each kernel that was tried, `testing/record/kernel-support.json`.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     /// One for each kernel.

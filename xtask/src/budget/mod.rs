@@ -1,4 +1,4 @@
-//! `cargo xtask budget`: holds the weight of tcpguard to `docs/budgets.json`. A program grows by a
+//! `cargo xtask budget`: holds the weight of tcpguard to `testing/record/budgets.json`. A program grows by a
 //! little with each change, and by a lot before it is noticed.
 
 mod figures;
@@ -25,7 +25,7 @@ use self::{
 /// Builds everything as it is packaged, and compares, or makes that the budget.
 ///
 /// # Errors
-/// When the build fails, something has grown beyond its budget, or `docs/budgets.json` cannot be read or
+/// When the build fails, something has grown beyond its budget, or `testing/record/budgets.json` cannot be read or
 /// written.
 pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
     setup::ensure(&[Purpose::Build])?;
@@ -50,6 +50,6 @@ pub fn check(workspace: &Workspace, objects: &[PathBuf]) -> Result<()> {
 
 fn hold(workspace: &Workspace, figures: &Figures, scope: Scope) -> Result<()> {
     Budgets::read(workspace)?.hold(figures, scope)?;
-    println!("budgets: {} figures within docs/budgets.json", figures.len());
+    println!("budgets: {} figures within testing/record/budgets.json", figures.len());
     Ok(())
 }

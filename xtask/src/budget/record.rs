@@ -1,7 +1,8 @@
-//! `docs/budgets.json`: the last accepted value of each figure, and the growth that needs no new
+//! `testing/record/budgets.json`: the last accepted value of each figure, and the growth that needs no new
 //! acceptance.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
+use std::fs;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::{Figures, Kind};
 use crate::workspace::Workspace;
 
-const RECORD: &str = "docs/budgets.json";
+const RECORD: &str = "testing/record/budgets.json";
 const UPDATE: &str = "cargo xtask budget --update";
 
 /// The accepted value of one figure, and its allowed growth.

@@ -93,7 +93,7 @@ impl Kernel {
         refused + usize::from(matches!(self.agent, Some(Err(_))))
     }
 
-    /// Returns the record of this kernel, as `docs/kernel-support.json` keeps it.
+    /// Returns the record of this kernel, as `testing/record/kernel-support.json` keeps it.
     pub fn to_json(&self) -> Value {
         let programs: BTreeMap<_, _> = self
             .programs

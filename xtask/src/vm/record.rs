@@ -10,7 +10,7 @@ use tcpguard_goals::verifier::Record;
 use super::{kernel::Kernel, table};
 use crate::workspace::Workspace;
 
-const RECORD: &str = "docs/kernel-support.json";
+const RECORD: &str = "testing/record/kernel-support.json";
 const PAGE: &str = "docs/kernel-support.md";
 const BEGIN: &str = "<!-- written by: cargo xtask vm --update -->\n\n```text\n";
 const END: &str = "```\n\n<!-- end -->";
@@ -32,7 +32,7 @@ pub fn read(workspace: &Workspace) -> Result<Record> {
 /// When a file cannot be written, or the page has no markers for the table.
 pub fn update(workspace: &Workspace, kernels: &[Kernel]) -> Result<()> {
     let record = json!({ "kernels": kernels.iter().map(Kernel::to_json).collect::<Vec<_>>() });
-    let text = serde_json::to_string_pretty(&record)? + "\n";
+    let text = serde_json::to_string(&record)? + "\n";
     let write = |path: PathBuf, text: String| {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };

@@ -4,7 +4,6 @@
 //! anything else below the state directory is read, nor the kernel's command line or the environment of
 //! any process.
 
-mod archive;
 mod pseudonyms;
 
 use std::fs;
@@ -15,13 +14,12 @@ use std::process::{Command, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use pseudonyms::Pseudonyms;
 use serde::Serialize;
 use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
 use crate::config::fragments;
-use archive::Archive;
-use pseudonyms::Pseudonyms;
 
 /// Files that are taken as they are: counters, none of which names an address.
 const FILES: [&str; 8] = [
@@ -148,18 +146,23 @@ pub fn write(path: &Path, members: &[Member], at: Time) -> io::Result<()> {
 }
 
 fn pack(file: fs::File, members: &[Member], at: Time) -> io::Result<()> {
-    let mut archive = Archive::new(GzEncoder::new(file, Compression::default()), at);
-    for member in members {
-        archive.add(&format!("tcpguard-doctor/{}", member.name), member.text.as_bytes())?;
+    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o600);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(at.0.as_second().max(0).unsigned_abs());
+    for Member { name, text } in members {
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, format!("tcpguard-doctor/{name}"), text.as_bytes())?;
     }
-    let mut file = archive.finish()?.finish()?;
+    let mut file = archive.into_inner()?.finish()?;
     file.flush()?;
     file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -172,17 +175,18 @@ mod tests {
     fn an_archive_is_written_once_and_for_its_owner() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("bundle.tar.gz");
-        let members = [Member::new("doctor.json", "{}"), Member::new("proc/meminfo", "x\n")];
+        let members = [Member::new("doctor.json", "{}"), Member::new("x".repeat(120), "x\n")];
         write(&path, &members, now()).expect("written");
         let mode = fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         let error = write(&path, &members, now()).expect_err("it exists");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        let mut unpacked = Vec::new();
-        let file = fs::File::open(&path).expect("a file");
-        flate2::read::GzDecoder::new(file).read_to_end(&mut unpacked).expect("gzip");
-        let text = String::from_utf8_lossy(&unpacked);
-        assert!(text.contains("tcpguard-doctor/doctor.json") && text.contains("proc/meminfo"));
+        let unpacked = Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(dir.path()).status();
+        assert!(unpacked.expect("tar").success());
+        for Member { name, text } in &members {
+            let read = fs::read_to_string(dir.path().join("tcpguard-doctor").join(name));
+            assert_eq!(&read.expect(name), text);
+        }
         assert!(write(&dir.path().join("no/where"), &members, now()).is_err());
     }
 

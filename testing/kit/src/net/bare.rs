@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_host::linux::functions;
 
 use crate::net::bpf::{
@@ -127,7 +127,7 @@ impl Frames {
 }
 
 /// The sources of the packets.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Sources {
     /// Always the same host from the same port.
     One,

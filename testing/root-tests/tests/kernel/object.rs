@@ -45,7 +45,7 @@ fn longest(costs: &Costs) -> u64 {
 #[test]
 fn g10_no_program_takes_a_verifier_long() {
     let row = Row::new(Goal::G10);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/kernel-support.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../record/kernel-support.json");
     let record = Record::parse(&fs::read_to_string(path).unwrap()).unwrap();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let kernel = release.trim();

@@ -4,8 +4,6 @@
 
 mod agent;
 mod capture;
-mod document;
-mod drawing;
 mod e2e;
 mod machine;
 mod memory;
@@ -16,7 +14,6 @@ mod programs;
 mod record;
 mod replay;
 mod samples;
-mod scale;
 mod timeline;
 mod verdict;
 mod whole;
@@ -26,7 +23,6 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use capture::Kind;
-use part::Part as _;
 use programs::profile;
 
 fn main() -> Result<ExitCode> {
@@ -36,11 +32,11 @@ fn main() -> Result<ExitCode> {
         [] => return whole::bench(&words),
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
         ["programs", words @ ..] => programs::bench(words)?,
-        ["profile"] => println!("{}", profile::measure(false)?.tables()),
+        ["profile"] => drop(record::tell(&profile::measure(false)?, None)?),
         ["e2e", words @ ..] => e2e::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
-        ["replay"] => println!("{}", replay::measure(false)?.tables()),
+        ["replay"] => drop(record::tell(&replay::measure(false)?, None)?),
         ["page"] => whole::page()?,
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
         _ => bail!(

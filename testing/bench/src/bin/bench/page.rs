@@ -1,5 +1,5 @@
-//! `docs/performance.md`: the text between marks comes from the record, everything else is written by
-//! hand and stays.
+//! `docs/performance.md` and its plots: the text between marks comes from the record, everything else is
+//! written by hand and stays.
 //!
 //! ```text
 //! <!-- measured:NAME begin -->
@@ -8,36 +8,62 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::part::{Figure, Goal, Part};
+use crate::part::{Block, Goal, Plot, Report, Table};
 use crate::verdict;
 
 /// Folder of the plots, seen from the page.
 const PLOTS: &str = "performance";
+/// Width and height of a plot, and what lies left of, above, right of and below its lines, in pixels.
+const SIZE: [f64; 2] = [860.0, 460.0];
+const MARGINS: [f64; 4] = [68.0, 44.0, 210.0, 60.0];
+/// Marks of an axis, about.
+const MARKS: f64 = 6.0;
+/// Colours of Okabe and Ito: they differ for the colour-blind too.
+const PALETTE: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
 /// The text between the marks: by name, the Markdown.
 pub type Measured = BTreeMap<String, String>;
 
-/// The Markdown of `parts`, each under its name, and the `verdict` on all of them.
-pub fn measured(machine: &str, parts: &[(&str, &dyn Part)]) -> Measured {
-    let goals: Vec<Goal> = parts.iter().flat_map(|(_, part)| part.goals()).collect();
-    let verdict = format!("{}\n{}.\n", verdict::table(&goals), verdict::summary(&goals));
-    let mut measured = Measured::from([
-        ("machine".to_owned(), machine.to_owned()),
-        ("verdict".to_owned(), verdict),
-    ]);
-    for (name, part) in parts {
-        let plots: String = part.figures().iter().map(plot).collect();
-        let tables = part.tables();
-        measured.insert((*name).to_owned(), format!("{}\n{plots}", tables.trim_end()));
-    }
-    measured
+/// The Markdown of `reports`, each under its name, and the verdict on all of them.
+pub fn measured(machine: &str, reports: &[Report]) -> Measured {
+    let goals: Vec<Goal> = reports.iter().flat_map(|report| report.goals.clone()).collect();
+    let verdict = format!("{}\n{}.\n", markdown(&verdict::table(&goals)), verdict::summary(&goals));
+    let all = [("machine".to_owned(), machine.to_owned()), ("verdict".to_owned(), verdict)];
+    all.into_iter().chain(reports.iter().map(|it| (it.part.clone(), blocks(it)))).collect()
 }
 
-fn plot(figure: &Figure) -> String {
-    format!("\n![{}]({PLOTS}/{}.svg)\n", figure.title, figure.file)
+/// A report as a terminal shows it: its tables, and what came of its targets.
+pub fn text(report: &Report) -> String {
+    let (text, goals) = (blocks(report), &report.goals);
+    if goals.is_empty() {
+        return text;
+    }
+    format!("{text}\n{}\n{}\n", markdown(&verdict::table(goals)), verdict::summary(goals))
+}
+
+fn blocks(report: &Report) -> String {
+    let block = |block: &Block| match block {
+        Block::Text(text) => format!("{}\n", text.trim_end()),
+        Block::Table(table) => markdown(table),
+        Block::Plot(Plot { title, file, .. }) => format!("![{title}]({PLOTS}/{file}.svg)\n"),
+    };
+    report.blocks.iter().map(block).collect::<Vec<_>>().join("\n")
+}
+
+/// A table in Markdown.
+pub fn markdown(table: &Table) -> String {
+    // A bar would end the cell.
+    let cell = |cell: &String| match cell.as_str() {
+        "" => " |".to_owned(),
+        cell => format!(" {} |", cell.replace('|', "\\|")),
+    };
+    let row = |cells: &[String]| format!("|{}\n", cells.iter().map(cell).collect::<String>());
+    let rows: String = table.rows.iter().map(|cells| row(cells)).collect();
+    format!("{}|{}\n{rows}", row(&table.columns), "---|".repeat(table.columns.len()))
 }
 
 /// `page` with `measured` between its marks.
@@ -75,9 +101,107 @@ fn next_mark(text: &str) -> Option<(&str, &str, &str)> {
     Some((before, name, after))
 }
 
+/// The plots of `reports` as SVG, by the name of their file.
+pub fn plots(reports: &[Report]) -> BTreeMap<&str, String> {
+    let blocks = reports.iter().flat_map(|report| &report.blocks);
+    let plots = blocks.filter_map(|block| match block {
+        Block::Plot(plot) => Some((plot.file.as_str(), svg(plot))),
+        _ => None,
+    });
+    plots.collect()
+}
+
+/// A plot on white: lines through the medians, upright strokes from least to greatest, and the names in
+/// the lines' colours.
+fn svg(plot: &Plot) -> String {
+    let [width, height] = SIZE;
+    let [left, top, right, bottom] = MARGINS;
+    let points = || plot.series.iter().flat_map(|series| &series.points);
+    let x = Axis::over(points().map(|(x, _)| *x), [left, width - right]);
+    let y = Axis::over(points().flat_map(|(_, y)| *y).chain([0.0]), [height - bottom, top]);
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"sans-serif\" font-size=\"15\" fill=\"#282828\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+    );
+    let mut write = |at: [f64; 2], how: &str, words: &str| {
+        let words = words.replace('&', "&amp;").replace('<', "&lt;");
+        let _ = writeln!(text, "<text x=\"{:.0}\" y=\"{:.0}\" {how}>{words}</text>", at[0], at[1]);
+    };
+    let middle = [(left + width - right) / 2.0, (top + height - bottom) / 2.0];
+    write([middle[0], 26.0], "text-anchor=\"middle\" font-size=\"18\"", &plot.title);
+    write([middle[0], height - 14.0], "text-anchor=\"middle\"", &plot.x);
+    write([14.0, middle[1]], "writing-mode=\"tb\" text-anchor=\"middle\"", &plot.y);
+    for mark in x.marks() {
+        write([x.at(mark), height - bottom + 20.0], "text-anchor=\"middle\"", &mark.to_string());
+    }
+    for mark in y.marks() {
+        write([left - 8.0, y.at(mark) + 5.0], "text-anchor=\"end\"", &mark.to_string());
+    }
+    for (series, (number, color)) in plot.series.iter().zip(PALETTE.iter().cycle().enumerate()) {
+        let below = top + 22.0 * (number as f64 + 1.0);
+        write([width - right + 12.0, below], &format!("fill=\"{color}\""), &series.name);
+    }
+    let grid = x.marks().map(|it| format!("M{:.1} {top}V{}", x.at(it), height - bottom));
+    let grid = grid.chain(y.marks().map(|it| format!("M{left} {:.1}H{}", y.at(it), width - right)));
+    let grid: String = grid.collect();
+    let _ = writeln!(text, "<path d=\"{grid}\" stroke=\"#dedede\"/>");
+    for (series, color) in plot.series.iter().zip(PALETTE.iter().cycle()) {
+        let place =
+            |&(at, [median, ..]): &(f64, [f64; 3])| format!("{:.1},{:.1}", x.at(at), y.at(median));
+        let line: Vec<_> = series.points.iter().map(place).collect();
+        let stroke = |&(at, [_, least, greatest]): &(f64, [f64; 3])| {
+            format!("M{:.1} {:.1}V{:.1}", x.at(at), y.at(least), y.at(greatest))
+        };
+        let strokes: String = series.points.iter().map(stroke).collect();
+        let _ = writeln!(
+            text,
+            "<g stroke=\"{color}\" fill=\"none\"><polyline points=\"{}\" stroke-width=\"2\"/>\
+             <path d=\"{strokes}\" opacity=\"0.6\"/></g>",
+            line.join(" ")
+        );
+    }
+    text + "</svg>\n"
+}
+
+/// A linear axis: the range of its values, and the pixels at its ends.
+struct Axis {
+    range: [f64; 2],
+    step: f64,
+    pixels: [f64; 2],
+}
+
+impl Axis {
+    /// An axis of round marks around `values`.
+    fn over(values: impl Iterator<Item = f64>, pixels: [f64; 2]) -> Self {
+        let ends = (f64::INFINITY, f64::NEG_INFINITY);
+        let (least, most) = values.fold(ends, |(least, most), it| (least.min(it), most.max(it)));
+        let span = if most > least { most - least } else { 1.0 };
+        let decade = 10_f64.powf((span / MARKS).log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
+        let step = steps.into_iter().find(|step| span / step <= MARKS).unwrap_or(span);
+        let first = (least / step).floor() * step;
+        Self { range: [first, (((first + span).max(most) / step).ceil()) * step], step, pixels }
+    }
+
+    fn marks(&self) -> impl Iterator<Item = f64> {
+        let [first, last] = self.range;
+        let count = ((last - first) / self.step).round() as usize;
+        // Adding up steps would leave rounding errors behind the third digit.
+        let mark = |value: f64| (value * 1e6).round() / 1e6;
+        (0..=count).map(move |number| mark(first + number as f64 * self.step))
+    }
+
+    fn at(&self, value: f64) -> f64 {
+        let ([first, last], [begin, end]) = (self.range, self.pixels);
+        begin + (end - begin) * (value - first) / (last - first)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::part::Part as _;
     use crate::part::tests::Made;
 
     const PAGE: &str = "# Performance\n\n<!-- measured:rules begin -->\nold\n<!-- measured:rules end -->\n\
@@ -110,11 +234,36 @@ mod tests {
 
     #[test]
     fn a_part_gives_tables_plots_and_goals() {
-        let measured = measured("- a machine\n", &[("rules", &Made { cost: 40.0 })]);
+        let measured = measured("- a machine\n", &[Made { cost: 40.0 }.report()]);
         assert_eq!(measured["machine"], "- a machine\n");
-        assert!(measured["rules"].starts_with("| rules | ns |"), "{}", measured["rules"]);
-        assert!(measured["rules"].contains("![Cost of rules](performance/made-rules.svg)"));
+        assert_eq!(
+            measured["rules"],
+            "## Rules\n\n| rules | ns |\n|---|---|\n| 1 | 40 |\n\n\
+             ![Cost of rules](performance/made-rules.svg)\n"
+        );
         assert!(measured["verdict"].contains("| made cost | ≤ 50 ns | 40.00 (3) | met |"));
         assert!(measured["verdict"].ends_with("1 of 1 targets met, 0 missed, 0 not measured.\n"));
+    }
+
+    #[test]
+    fn a_plot_holds_its_words_its_line_and_its_strokes() {
+        let reports = [Made { cost: 40.0 }.report()];
+        let drawn = &plots(&reports)["made-rules"];
+        for words in [">Cost of rules<", ">ns &lt;each><", ">made<", ">80<"] {
+            assert!(drawn.contains(words), "{words}: {drawn}");
+        }
+        assert!(drawn.contains("points=\"68.0,222.0 650.0,222.0\""), "{drawn}");
+        assert!(drawn.contains("M650.0 400.0V44.0"), "{drawn}");
+    }
+
+    #[test]
+    fn an_axis_has_round_marks_around_all_values() {
+        let marks = |values: &[f64]| -> Vec<f64> {
+            Axis::over(values.iter().copied(), [0.0, 1.0]).marks().collect()
+        };
+        assert_eq!(marks(&[-2.9, 8.9]), [-4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(marks(&[0.0, 100.0]), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!(marks(&[0.0, 0.3]), [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]);
+        assert_eq!(marks(&[7.0]).first(), Some(&7.0));
     }
 }

@@ -1,44 +1,50 @@
-//! The record of a full run in `docs/performance.json`, and the plots and the page that are written from it.
+//! Records of runs. The last full run stands in the repository as its page shows it, in
+//! `testing/record/performance.json`; files that are asked for also hold all rounds.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::ser::{Formatter, Serializer};
 
-use crate::drawing;
 use crate::machine::Machine;
-use crate::page::{self, Measured};
-use crate::part::Part;
-use crate::whole::Entry;
+use crate::page;
+use crate::part::{Goal, Part, Report};
 
 /// Paths below the root of the repository.
-const RECORD: &str = "docs/performance.json";
+const RECORD: &str = "testing/record/performance.json";
+const ROUNDS: &str = "target/bench.json";
 const PAGE: &str = "docs/performance.md";
 const PLOTS: &str = "docs/performance";
 /// A record of another one is of another program.
-const SCHEMA: &str = "tcpguard.bench/1";
+const SCHEMA: &str = "tcpguard.bench/2";
+/// How deep a row of a table is nested.
+const ROW: usize = 7;
 
-/// A run: the machine that it was made on, and the results of its parts by name.
+/// A run: the machine that it was made on, and the results of its parts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Record {
     schema: String,
     machine: Machine,
-    parts: BTreeMap<String, Value>,
+    parts: Vec<Report>,
 }
 
 impl Record {
     /// Returns a record of `machine`, without parts.
     pub fn of(machine: Machine) -> Self {
-        Self { schema: SCHEMA.to_owned(), machine, parts: BTreeMap::new() }
+        Self { schema: SCHEMA.to_owned(), machine, parts: Vec::new() }
     }
 
-    /// Adds the results of the part `name`.
-    pub fn add(&mut self, name: &str, part: Value) {
-        self.parts.insert(name.to_owned(), part);
+    /// Adds the results of a part, with all its rounds.
+    ///
+    /// # Errors
+    /// When they cannot be written as JSON.
+    pub fn add<P: Part>(&mut self, part: &P) -> Result<&Report> {
+        let rounds = serde_json::to_value(part)?;
+        self.parts.push(Report { rounds, ..part.report() });
+        self.part(P::NAME)
     }
 
     /// The committed one, below `root`.
@@ -61,9 +67,9 @@ impl Record {
     /// As for [`Self::read`].
     pub fn load(path: &Path) -> Result<Self> {
         let name = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        let text = fs::read(path).with_context(|| format!("cannot read {name}"))?;
         let record: Self =
-            serde_json::from_str(&text).with_context(|| format!("{name} is damaged"))?;
+            serde_json::from_slice(&text).with_context(|| format!("{name} is damaged"))?;
         let of = &record.schema;
         ensure!(of == SCHEMA, "{name} is of {of}, not of {SCHEMA}");
         Ok(record)
@@ -76,104 +82,135 @@ impl Record {
     /// The results of the part `name`.
     ///
     /// # Errors
-    /// When the run did not measure it, or another version of this program did.
-    pub fn part<P: DeserializeOwned>(&self, name: &str) -> Result<P> {
-        serde_json::from_value(self.value(name)?)
-            .with_context(|| format!("the record of {name} is damaged"))
+    /// When the run did not measure it.
+    pub fn part(&self, name: &str) -> Result<&Report> {
+        let part = self.parts.iter().find(|report| report.part == name);
+        part.with_context(|| format!("the record has no {name}: it is not of a full run"))
     }
 
-    fn value(&self, name: &str) -> Result<Value> {
-        let value = self.parts.get(name).cloned();
-        value.with_context(|| format!("the record has no {name}: it is not of a full run"))
+    /// The targets of all parts.
+    pub fn goals(&self) -> Vec<Goal> {
+        self.parts.iter().flat_map(|report| report.goals.clone()).collect()
     }
 
     /// # Errors
     /// When `path` cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write(path, &(serde_json::to_string_pretty(self)? + "\n"))
+        write(path, self.json()?)
     }
 
-    /// Writes the record, the plots and the page below `root`.
+    fn json(&self) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        self.serialize(&mut Serializer::with_formatter(&mut text, Lines { depth: 0 }))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Writes the record, the plots and the page below `root`, and all rounds below its `target`.
     ///
     /// # Errors
-    /// When one of `entries` is not in the record or cannot be drawn, the page has no mark for it, or a file
-    /// cannot be written.
-    pub fn publish(&self, root: &Path, entries: &[Entry]) -> Result<()> {
-        // Drawn and filled before anything is written: half a page is worse than an old one.
-        let drawn = self.drawn(root, entries)?;
-        self.write(&root.join(RECORD))?;
-        drawn.write(root)
+    /// When the page has no mark for a part, or one for another, or a file cannot be written.
+    pub fn publish(&self, root: &Path) -> Result<()> {
+        let mut kept = self.clone();
+        for report in &mut kept.parts {
+            report.rounds.take();
+        }
+        // What is shown is what is kept, digit by digit.
+        let kept: Self = serde_json::from_slice(&kept.json()?)?;
+        // Filled before anything is written: half a page is worse than an old one.
+        let page = kept.page(root)?;
+        self.write(&root.join(ROUNDS))?;
+        kept.write(&root.join(RECORD))?;
+        kept.draw(root, page)
     }
 
     /// Writes the plots and the page below `root`, of a record that is there.
     ///
     /// # Errors
     /// As for [`Self::publish`].
-    pub fn show(&self, root: &Path, entries: &[Entry]) -> Result<()> {
-        self.drawn(root, entries)?.write(root)
-    }
-
-    fn drawn(&self, root: &Path, entries: &[Entry]) -> Result<Drawn> {
-        let parts = self.parts(entries)?;
-        Ok(Drawn { plots: plots(&parts)?, page: self.page(root, &parts)? })
-    }
-
-    /// Returns the parts as they were measured, in the order of `entries`.
-    fn parts<'a>(&self, entries: &'a [Entry]) -> Result<Vec<(&'a str, Box<dyn Part>)>> {
-        let part = |entry: &'a Entry| {
-            let part = entry.read(self.value(entry.name)?);
-            let read = part.with_context(|| format!("the record of {} is damaged", entry.name))?;
-            Ok((entry.name, read))
-        };
-        entries.iter().map(part).collect()
+    pub fn show(&self, root: &Path) -> Result<()> {
+        self.draw(root, self.page(root)?)
     }
 
     /// The page that is below `root`, filled from this record.
-    fn page(&self, root: &Path, parts: &[(&str, Box<dyn Part>)]) -> Result<String> {
+    fn page(&self, root: &Path) -> Result<String> {
         let path = root.join(PAGE);
         let page =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        page::filled(&page, &self.measured(parts))
+        page::filled(&page, &page::measured(&self.machine.list(), &self.parts))
     }
 
-    fn measured(&self, parts: &[(&str, Box<dyn Part>)]) -> Measured {
-        let parts: Vec<(&str, &dyn Part)> =
-            parts.iter().map(|(name, part)| (*name, part.as_ref())).collect();
-        page::measured(&self.machine.list(), &parts)
-    }
-}
-
-/// The plots and the page, ready to be written.
-struct Drawn {
-    /// Plots by the name of their file.
-    plots: BTreeMap<&'static str, String>,
-    page: String,
-}
-
-impl Drawn {
-    fn write(self, root: &Path) -> Result<()> {
+    fn draw(&self, root: &Path, page: String) -> Result<()> {
         let directory = root.join(PLOTS);
         if directory.exists() {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("cannot remove {}", directory.display()))?;
         }
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
-        for (file, plot) in self.plots {
-            write(&directory.join(file).with_extension("svg"), &plot)?;
+        for (file, plot) in page::plots(&self.parts) {
+            write(&directory.join(file).with_extension("svg"), plot)?;
         }
-        write(&root.join(PAGE), &self.page)
+        write(&root.join(PAGE), page)
     }
 }
 
-/// Draws the plots, by the name of their file.
-fn plots(parts: &[(&str, Box<dyn Part>)]) -> Result<BTreeMap<&'static str, String>> {
-    let figures: Vec<_> = parts.iter().flat_map(|(_, part)| part.figures()).collect();
-    let names: BTreeSet<_> = figures.iter().map(|figure| figure.file).collect();
-    ensure!(names.len() == figures.len(), "two plots go to one file, of {names:?}");
-    figures.iter().map(|figure| Ok((figure.file, drawing::svg(figure)?))).collect()
+/// Prints what a part found alone, and writes it to `json` with all its rounds.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn tell(part: &impl Part, json: Option<&Path>) -> Result<Record> {
+    let mut record = Record::of(Machine::here()?);
+    println!("\n{}", page::text(record.add(part)?));
+    if let Some(path) = json {
+        record.write(path)?;
+    }
+    Ok(record)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// JSON in which what is nested no deeper than the row of a table begins a line, so that changes of it can
+/// be read, with as many digits as a measurement bears.
+struct Lines {
+    depth: usize,
+}
+
+impl Lines {
+    fn begin<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        if (1..ROW).contains(&self.depth) {
+            writer.write_all(b"\n")?;
+        }
+        self.depth += 1;
+        writer.write_all(bracket)
+    }
+}
+
+impl Formatter for Lines {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+        write!(writer, "{rounded}")
+    }
+
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin(writer, b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"]")
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin(writer, b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"}")
+    }
 }

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard::replay::replay;
 use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 
 use crate::capture::{Kind, Traffic};
-use crate::part::{Figure, Goal, Part};
+use crate::part::{Part, Report};
 use crate::samples::Samples;
 
 /// Amount to measure: all of it, or only enough to show that the benchmark works.
@@ -29,7 +29,7 @@ const FULL: Amount = Amount { rounds: 7, timed: 4_000_000, weighed: 4_000_000 };
 const QUICK: Amount = Amount { rounds: 3, timed: 400_000, weighed: 1_000_000 };
 
 /// Costs of replaying captures.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Replay {
     rounds: usize,
     /// Packets of each round.
@@ -40,7 +40,7 @@ pub struct Replay {
 }
 
 /// Costs of one kind of capture.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 struct Costs {
     kind: String,
     /// Packets per second of computing on one core: median, least and greatest of the rounds.
@@ -82,32 +82,28 @@ fn rate(kind: Kind, packets: u64, rounds: usize) -> Result<[f64; 3]> {
 }
 
 impl Part for Replay {
-    fn tables(&self) -> String {
+    const NAME: &'static str = "replay";
+
+    /// Without targets: the only one is that memory does not grow, without which there is nothing to show.
+    fn report(&self) -> Report {
+        let mut report = Report::new(Self::NAME);
         let millions = |packets: u64| packets as f64 / 1e6;
-        let mut text = format!(
+        report.text(format!(
             "Captures replayed: thousand packets a second on one core, {} rounds of {} M packets; peak \
-             resident memory by packets.\n\n\
-             | capture | 1000 packets/s (min–max) | MiB, {} M | MiB, {} M |\n|---|---|---|---|\n",
+             resident memory by packets.",
             self.rounds,
-            millions(self.timed),
-            millions(self.weighed),
-            millions(10 * self.weighed),
-        );
-        for Costs { kind, rate, memory: [short, long] } in &self.costs {
+            millions(self.timed)
+        ));
+        let [short, long] =
+            [1, 10].map(|times| format!("MiB, {} M", millions(times * self.weighed)));
+        let row = |Costs { kind, rate, memory: [short, long] }: &Costs| {
             let [median, least, greatest] = rate.map(|rate| (rate / 1e3).round());
-            text +=
-                &format!("| {kind} | {median} ({least}–{greatest}) | {short:.1} | {long:.1} |\n");
-        }
-        text
-    }
-
-    /// Returns no target. The only one is that memory does not grow, without which there is nothing to show.
-    fn goals(&self) -> Vec<Goal> {
-        Vec::new()
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        Vec::new()
+            let rate = format!("{median} ({least}–{greatest})");
+            vec![kind.clone(), rate, format!("{short:.1}"), format!("{long:.1}")]
+        };
+        let columns = ["capture", "1000 packets/s (min–max)", &short, &long];
+        report.table(&columns, self.costs.iter().map(row));
+        report
     }
 }
 
@@ -168,6 +164,7 @@ fn high_water_mark(process: u32) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page;
 
     #[test]
     fn the_table_has_a_row_for_each_capture() {
@@ -177,9 +174,9 @@ mod tests {
             memory: [18.25, 18.5],
         };
         let replay = Replay { rounds: 7, timed: 4_000_000, weighed: 4_000_000, costs: vec![costs] };
-        let tables = replay.tables();
-        assert!(tables.contains("7 rounds of 4 M packets"), "{tables}");
-        assert!(tables.contains("| MiB, 4 M | MiB, 40 M |"), "{tables}");
-        assert!(tables.ends_with("| benign | 2400 (2300–2500) | 18.2 | 18.5 |\n"), "{tables}");
+        let text = page::text(&replay.report());
+        assert!(text.contains("7 rounds of 4 M packets"), "{text}");
+        assert!(text.contains("| MiB, 4 M | MiB, 40 M |"), "{text}");
+        assert!(text.ends_with("| benign | 2400 (2300–2500) | 18.2 | 18.5 |\n"), "{text}");
     }
 }

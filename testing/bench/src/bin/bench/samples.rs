@@ -1,9 +1,11 @@
 //! Measurements of one quantity over several rounds.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::part::Goal;
 
 /// Measurements in the order in which they were made.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
@@ -34,10 +36,16 @@ impl Samples {
         Some((least, most))
     }
 
-    /// Median, least and greatest, as a plot shows them.
+    /// Median, least and greatest.
     pub fn point(&self) -> Option<[f64; 3]> {
         let (least, most) = self.range()?;
         Some([self.median()?, least, most])
+    }
+
+    /// The value of a target, which must not be above its limit.
+    pub fn goal(&self) -> Goal {
+        let (value, range, rounds) = (self.median(), self.range(), self.count());
+        Goal { value, range, rounds, ..Goal::default() }
     }
 
     /// In another unit.

@@ -5,16 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::machine::Machine;
-use crate::part::{Goal, Part};
+use crate::part::Part;
 use crate::programs::{self, profile};
 use crate::record::Record;
 use crate::verdict::{self, Outlook};
-use crate::{agent, e2e, replay, timeline};
+use crate::{agent, e2e, page, replay, timeline};
 
 /// The directory that contains `docs`.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -32,8 +29,8 @@ struct Options {
     /// Shows that all works; proves nothing about numbers
     #[arg(long)]
     quick: bool,
-    /// Makes this run the record: docs/performance.json, the plots and the tables of
-    /// docs/performance.md
+    /// Makes this run the record: testing/record/performance.json, the plots and the tables of
+    /// docs/performance.md; all rounds are in target/bench.json
     #[arg(long, conflicts_with = "quick")]
     update: bool,
     /// Measures these parts only, separated by commas
@@ -52,52 +49,33 @@ fn entries() -> Vec<Entry> {
     let e2e = |quick| e2e::measure(&e2e::Options::of_targets(quick));
     let timeline = |quick| timeline::measure(&timeline::Options { quick, json: None });
     vec![
-        Entry::new(programs::NAME, [7, 1], programs),
-        Entry::new(profile::NAME, [1, 1], profile::measure),
-        Entry::new("e2e", [72, 2], e2e),
-        Entry::new("timeline", [6, 1], timeline),
-        Entry::new("agent", [13, 2], agent),
-        Entry::new("replay", [4, 1], replay::measure),
+        Entry::new([7, 1], programs),
+        Entry::new([1, 1], profile::measure),
+        Entry::new([72, 2], e2e),
+        Entry::new([6, 1], timeline),
+        Entry::new([13, 2], agent),
+        Entry::new([4, 1], replay::measure),
     ]
 }
 
-/// Results of a part, and the same as they are recorded.
-type Found = (Box<dyn Part>, Value);
+/// Measures a part into a record, with whether a quick run will do.
+type Measure = dyn Fn(bool, &mut Record) -> Result<()>;
 
-/// A part that can be measured, and read again from its record.
-pub struct Entry {
-    /// In the record, and between the marks of the page.
-    pub name: &'static str,
+/// A part that can be measured.
+struct Entry {
+    name: &'static str,
     minutes: [u64; 2],
-    measure: Box<dyn Fn(bool) -> Result<Found>>,
-    read: fn(Value) -> Result<Box<dyn Part>>,
+    measure: Box<Measure>,
 }
 
 impl Entry {
     /// `measure` is asked for the part, with whether a quick run will do.
-    fn new<P>(
-        name: &'static str,
-        minutes: [u64; 2],
-        measure: impl Fn(bool) -> Result<P> + 'static,
-    ) -> Self
-    where
-        P: Part + Serialize + DeserializeOwned + 'static,
-    {
-        let measure = move |quick| {
-            let part = measure(quick)?;
-            let value = serde_json::to_value(&part)?;
-            Ok((Box::new(part) as Box<dyn Part>, value))
+    fn new<P: Part>(minutes: [u64; 2], measure: impl Fn(bool) -> Result<P> + 'static) -> Self {
+        let measure = move |quick, record: &mut Record| {
+            println!("{}", page::text(record.add(&measure(quick)?)?));
+            Ok(())
         };
-        let read = |value| Ok(Box::new(serde_json::from_value::<P>(value)?) as Box<dyn Part>);
-        Self { name, minutes, measure: Box::new(measure), read }
-    }
-
-    /// The part of a record.
-    ///
-    /// # Errors
-    /// When `value` is not what this part writes.
-    pub fn read(&self, value: Value) -> Result<Box<dyn Part>> {
-        (self.read)(value)
+        Self { name: P::NAME, minutes, measure: Box::new(measure) }
     }
 
     fn minutes(&self, quick: bool) -> u64 {
@@ -119,13 +97,14 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     choose(&mut entries, &options.only)?;
     println!("{}", announcement(&entries, options.quick));
     let outcome = run(&entries, Machine::here()?, &options)?;
-    println!("{}", outcome.verdict());
+    let goals = outcome.record.goals();
+    println!("{}\n{}", page::markdown(&verdict::table(&goals)), verdict::summary(&goals));
     let failed = outcome.failed.join(", ");
     ensure!(failed.is_empty(), "failed: {failed}; what was recorded before stays");
     if options.update {
-        outcome.record.publish(Path::new(ROOT), &entries)?;
+        outcome.record.publish(Path::new(ROOT))?;
     }
-    Ok(match verdict::worst(&outcome.goals) {
+    Ok(match verdict::worst(&goals) {
         Outlook::Met => ExitCode::SUCCESS,
         Outlook::Missed => ExitCode::from(MISSED),
         Outlook::Unmeasured => ExitCode::from(UNMEASURED),
@@ -146,7 +125,7 @@ pub fn recorded(file: Option<&Path>) -> Result<Record> {
 /// When there is no record, or the page has no place for a part of it.
 pub fn page() -> Result<()> {
     let root = Path::new(ROOT);
-    Record::read(root)?.show(root, &entries())
+    Record::read(root)?.show(root)
 }
 
 /// Leaves those of these names; all if there is none.
@@ -171,31 +150,16 @@ fn announcement(entries: &[Entry], quick: bool) -> String {
 /// Result of a run.
 struct Outcome {
     record: Record,
-    goals: Vec<Goal>,
     failed: Vec<&'static str>,
-}
-
-impl Outcome {
-    fn verdict(&self) -> String {
-        format!("{}\n{}", verdict::table(&self.goals), verdict::summary(&self.goals))
-    }
 }
 
 /// A part that fails must not cost the hours of the others.
 fn run(entries: &[Entry], machine: Machine, options: &Options) -> Result<Outcome> {
-    let mut outcome =
-        Outcome { record: Record::of(machine), goals: Vec::new(), failed: Vec::new() };
+    let mut outcome = Outcome { record: Record::of(machine), failed: Vec::new() };
     for entry in entries {
-        match (entry.measure)(options.quick) {
-            Ok((part, value)) => {
-                println!("{}", part.tables());
-                outcome.goals.extend(part.goals());
-                outcome.record.add(entry.name, value);
-            }
-            Err(error) => {
-                eprintln!("{} failed: {error:#}", entry.name);
-                outcome.failed.push(entry.name);
-            }
+        if let Err(error) = (entry.measure)(options.quick, &mut outcome.record) {
+            eprintln!("{} failed: {error:#}", entry.name);
+            outcome.failed.push(entry.name);
         }
         if let Some(path) = &options.json {
             outcome.record.write(path)?;
@@ -209,27 +173,25 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::part::Report;
     use crate::part::tests::Made;
 
-    fn made(name: &'static str, cost: f64) -> Entry {
-        Entry::new(name, [20, 2], move |_| Ok(Made { cost }))
+    fn made(cost: f64) -> Entry {
+        Entry::new([20, 2], move |_| Ok(Made { cost }))
     }
 
     fn broken() -> Entry {
-        Entry::new::<Made>("broken", [5, 1], |_| bail!("no root"))
+        Entry { name: "broken", ..Entry::new::<Made>([5, 1], |_| bail!("no root")) }
     }
 
-    fn options(json: Option<PathBuf>) -> Options {
-        Options { quick: false, update: false, only: Vec::new(), json }
-    }
-
-    fn machine() -> Machine {
-        Machine::here().unwrap()
+    fn outcome(entries: &[Entry], json: Option<PathBuf>) -> Outcome {
+        let options = Options { quick: false, update: false, only: Vec::new(), json };
+        run(entries, Machine::here().unwrap(), &options).unwrap()
     }
 
     #[test]
     fn the_time_is_said_in_sum_and_for_each() {
-        let entries = [made("rules", 1.0), broken()];
+        let entries = [made(1.0), broken()];
         assert_eq!(announcement(&entries, false), "about 25 minutes: rules 20, broken 5");
         assert_eq!(announcement(&entries, true), "about 3 minutes: rules 2, broken 1");
     }
@@ -237,7 +199,7 @@ mod tests {
     #[test]
     fn parts_are_chosen_by_name() {
         let chosen = |only: &[&str]| {
-            let mut entries = vec![made("rules", 1.0), broken()];
+            let mut entries = vec![made(1.0), broken()];
             let only: Vec<_> = only.iter().map(|&name| name.to_owned()).collect();
             choose(&mut entries, &only)?;
             Ok::<_, anyhow::Error>(entries.iter().map(|entry| entry.name).collect::<Vec<_>>())
@@ -250,49 +212,44 @@ mod tests {
 
     #[test]
     fn a_part_that_fails_is_told_and_the_others_are_judged() {
-        let outcome = run(&[broken(), made("rules", 80.0)], machine(), &options(None)).unwrap();
+        let outcome = outcome(&[broken(), made(80.0)], None);
         assert_eq!(outcome.failed, ["broken"]);
-        assert!(outcome.verdict().contains("**missed** by ×1.6"), "{}", outcome.verdict());
-        assert_eq!(verdict::worst(&outcome.goals), Outlook::Missed);
+        assert_eq!(verdict::worst(&outcome.record.goals()), Outlook::Missed);
     }
 
     #[test]
     fn a_record_becomes_a_page_with_its_plots_and_a_torn_one_does_not() {
         let root = tempfile::tempdir().unwrap();
-        let docs = root.path().join("docs");
-        fs::create_dir_all(docs.join("performance")).unwrap();
-        fs::write(docs.join("performance/old.svg"), "gone").unwrap();
+        let at = |path: &str| root.path().join(path);
+        fs::create_dir_all(at("docs/performance")).unwrap();
+        fs::write(at("docs/performance/old.svg"), "gone").unwrap();
         let marks = ["machine", "verdict", "rules"]
             .map(|name| format!("<!-- measured:{name} begin -->\n<!-- measured:{name} end -->\n"));
-        fs::write(docs.join("performance.md"), marks.concat()).unwrap();
-        let entries = [made("rules", 40.0)];
-        let json = docs.join("performance.json");
-        let outcome = run(&entries, machine(), &options(Some(json.clone()))).unwrap();
-        outcome.record.publish(root.path(), &entries).unwrap();
+        fs::write(at("docs/performance.md"), marks.concat()).unwrap();
+        let record = outcome(&[made(40.123_456)], Some(at("all.json"))).record;
+        record.publish(root.path()).unwrap();
 
-        let page = fs::read_to_string(docs.join("performance.md")).unwrap();
-        assert!(page.contains("| 1 | 40 |") && page.contains("1 of 1 targets met"), "{page}");
-        assert!(docs.join("performance/made-rules.svg").exists());
-        assert!(!docs.join("performance/old.svg").exists());
-        let read = Record::read(root.path()).unwrap();
-        assert_eq!(read.part::<Made>("rules").unwrap(), Made { cost: 40.0 });
-        assert!(read.part::<Made>("agent").unwrap_err().to_string().contains("no agent"));
-        assert_eq!(Record::load(&json).unwrap(), read);
-        read.publish(root.path(), &entries).unwrap();
-        assert_eq!(fs::read_to_string(docs.join("performance.md")).unwrap(), page);
+        let page = fs::read_to_string(at("docs/performance.md")).unwrap();
+        assert!(
+            page.contains("| 1 | 40.123456 |") && page.contains("1 of 1 targets met"),
+            "{page}"
+        );
+        assert!(at("docs/performance/made-rules.svg").exists());
+        assert!(!at("docs/performance/old.svg").exists());
+        let kept = Record::read(root.path()).unwrap();
+        assert_eq!(kept.goals()[0].value, Some(40.1235));
+        assert!(kept.part("agent").unwrap_err().to_string().contains("no agent"));
+        kept.show(root.path()).unwrap();
+        assert_eq!(fs::read_to_string(at("docs/performance.md")).unwrap(), page);
 
-        let error = read.publish(root.path(), &[made("agent", 1.0)]).unwrap_err();
-        assert!(error.to_string().contains("no agent"), "{error}");
-        fs::write(&json, "{}").unwrap();
+        for all in ["all.json", "target/bench.json"] {
+            let all = Record::load(&at(all)).unwrap();
+            let Report { rounds, .. } = all.part("rules").unwrap();
+            assert_eq!(rounds["cost"], 40.1235, "all rounds are there");
+        }
+        let error = outcome(&[], None).record.publish(root.path()).unwrap_err();
+        assert!(error.to_string().contains("rules, which is no part"), "{error}");
+        fs::write(at("testing/record/performance.json"), "{}").unwrap();
         assert!(Record::read(root.path()).unwrap_err().to_string().contains("damaged"));
-    }
-
-    #[test]
-    fn two_plots_of_one_name_are_refused() {
-        let entries = [made("one", 1.0), made("two", 2.0)];
-        let outcome = run(&entries, machine(), &options(None)).unwrap();
-        let root = tempfile::tempdir().unwrap();
-        let error = outcome.record.publish(root.path(), &entries).unwrap_err();
-        assert!(error.to_string().contains("one file"), "{error}");
     }
 }

@@ -43,8 +43,8 @@ struct Arguments {
     #[arg(long, conflicts_with = "only")]
     update: bool,
     /// Folder of the record
-    #[arg(long, value_name = "FOLDER", default_value = "docs")]
-    docs: PathBuf,
+    #[arg(long, value_name = "FOLDER", default_value = "testing/record")]
+    record: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -85,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<u32> {
     for round in 0..rounds {
         failed += play(&mut record, round, arguments.runs, troubled);
         if arguments.update {
-            record.write(&arguments.docs.join(RECORD))?;
+            record.write(&arguments.record.join(RECORD))?;
         }
     }
     for block in record.blocks() {

@@ -67,7 +67,7 @@ impl Record {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(&self.blocks())?;
+        let text = serde_json::to_string(&self.blocks())?;
         fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::guard::cli;
 use tcpguard_kit::net::netns::Netns;
 
@@ -14,7 +14,7 @@ const QUESTIONS: [&str; 3] = ["status", "status --json", "rules list"];
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Wall time of one command, from its start to its end.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Calls {
     pub command: String,
     /// In ms.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::guard::{Guard, Mode};
 use tcpguard_kit::measure::peak::{Footprint, forget_peak};
 use tcpguard_kit::traffic::flood::Sources;
@@ -26,7 +26,7 @@ const PREFIXES: [u8; 3] = [32, 20, 12];
 const NETWORKS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 
 /// The agent's cost of a flood from so many sources.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct GrowthCost {
     /// The network that it comes from; everywhere if none.
     network: Option<Ipv4Net>,

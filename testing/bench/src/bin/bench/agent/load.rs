@@ -4,10 +4,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::guard::{Guard, Mode};
 use tcpguard_kit::measure::peak::{Footprint, forget_peak, resident};
 use tcpguard_kit::net::lab::Family;
+use tcpguard_kit::traffic::flood::Shape;
 use tcpguard_kit::traffic::likeness::Likeness;
 
 use super::calls::{self, Calls};
@@ -16,7 +17,6 @@ use super::process::Watch;
 use super::stage::Stage;
 use super::{MIB, Options};
 use crate::samples::Samples;
-use tcpguard_kit::traffic::flood::Shape;
 
 /// By then rules and mitigations are in force, and an idle agent has forgotten its start.
 const SETTLE: Duration = Duration::from_secs(4);
@@ -24,7 +24,7 @@ const SETTLE: Duration = Duration::from_secs(4);
 const CALLS: Duration = Duration::from_secs(60);
 
 /// The load on the host under test.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Situation {
     Idle,
@@ -48,7 +48,7 @@ impl Situation {
 }
 
 /// The cost of an agent in one situation.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LoadCost {
     pub situation: Situation,
     /// % of one core.

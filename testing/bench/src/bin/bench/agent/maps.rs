@@ -6,7 +6,7 @@
 //! All else is the same on every machine.
 
 use anyhow::{Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::measure::peak::{MapMemory, maps};
 
 // include/uapi/linux/bpf.h
@@ -20,7 +20,7 @@ const BPF_F_NO_PREALLOC: u64 = 1;
 const ELEMENT: u64 = 48;
 
 /// The maps of an agent.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Maps {
     pub count: usize,
     /// CPUs that this machine may have.

@@ -25,11 +25,11 @@ use load::LoadCost;
 use maps::Maps;
 use polls::PollCost;
 use rules::RuleCost;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use starts::StartCost;
 use tcpguard_kit::daemon::guard;
 
-use crate::document;
+use crate::record;
 
 const MIB: f64 = 1_048_576.0;
 
@@ -40,7 +40,7 @@ pub struct Options {
     /// One round with short windows: two minutes. Shows that all works; its figures prove little
     #[arg(long)]
     pub quick: bool,
-    /// Writes every measurement, goals and plots to FILE
+    /// Writes the results and every measurement to FILE
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ impl Options {
 }
 
 /// Results of all rounds.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct AgentCosts {
     rounds: usize,
     load: Vec<LoadCost>,
@@ -166,10 +166,5 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    let costs = measure(&options)?;
-    println!("\n{}", document::text(&costs));
-    options
-        .json
-        .as_ref()
-        .map_or(Ok(()), |path| document::write(path, "tcpguard.bench.agent/1", &costs))
+    record::tell(&measure(&options)?, options.json.as_deref()).map(drop)
 }

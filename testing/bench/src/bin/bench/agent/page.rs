@@ -1,11 +1,12 @@
-//! The agent's costs as tables, goals and plots.
+//! The report on the agent's costs.
 
-use std::fmt::Write as _;
-
-use crate::part::{Axis, Figure, Goal, Part, Series};
-
-use super::polls::Case;
+use super::calls::Calls;
+use super::growth::GrowthCost;
+use super::load::LoadCost;
+use super::polls::PollCost;
+use super::rules::RuleCost;
 use super::{AgentCosts, MIB};
+use crate::part::{Goal, Part, Report};
 use crate::samples::Samples;
 
 /// CPUs of the machines for which the maps are computed, and the limit of all maps on each in MiB: 64
@@ -17,231 +18,159 @@ const FLOODED: f64 = 5.0;
 /// Limits of the memory and of its growth, in MiB.
 const RESIDENT: f64 = 32.0;
 const FLAT: f64 = 1.0;
+/// Words that recur.
+const CPU: &str = "CPU, % of one core";
+const PEAK: &str = "MiB (VmHWM)";
+const NONE: &str = "–";
 
 impl Part for AgentCosts {
-    fn tables(&self) -> String {
-        let mut text = format!(
-            "## Agent\n\n{} round(s); medians, in brackets the least and the greatest.\n",
-            self.rounds
-        );
-        self.load_table(&mut text);
-        self.call_table(&mut text);
-        self.poll_table(&mut text);
-        self.rule_table(&mut text);
-        self.start_table(&mut text);
-        self.map_table(&mut text);
-        self.growth_table(&mut text);
-        if !self.missing.is_empty() {
-            text.push_str("\nNot measured here:\n\n");
-            self.missing.iter().for_each(|line| _ = writeln!(text, "- {line}"));
-        }
-        text
-    }
+    const NAME: &'static str = "agent";
 
+    fn report(&self) -> Report {
+        let mut report = Report::new(Self::NAME);
+        report.text(format!(
+            "## Agent\n\n{} round(s); medians, in brackets the least and the greatest.",
+            self.rounds
+        ));
+        self.costs(&mut report);
+        self.times(&mut report);
+        self.memory(&mut report);
+        report.missing(&self.missing);
+        report.goals = self.goals();
+        report
+    }
+}
+
+impl AgentCosts {
     fn goals(&self) -> Vec<Goal> {
         let mut goals = Vec::new();
+        let goal = |name: String, unit: &str, limit, samples: &Samples, row: &str| Goal {
+            name: format!("agent, {name}"),
+            unit: unit.to_owned(),
+            limit,
+            note: self.why(row),
+            ..samples.goal()
+        };
         for cost in &self.load {
             let title = cost.situation.title();
             let idle = cost.situation == super::load::Situation::Idle;
             let limit = if idle { IDLE } else { FLOODED };
-            let why = self.why(title);
-            let cpu = goal(format!("agent, CPU, {title}"), "% of one core", limit, &cost.cpu);
-            let name = format!("agent, memory, {title}");
-            let memory = goal(name, "MiB (VmHWM)", RESIDENT, &cost.peak);
-            goals.extend([cpu, memory].map(|goal| Goal { note: why.clone(), ..goal }));
+            goals.push(goal(format!("CPU, {title}"), "% of one core", limit, &cost.cpu, title));
+            goals.push(goal(format!("memory, {title}"), PEAK, RESIDENT, &cost.peak, title));
         }
         for cost in &self.polls {
-            let name = format!("agent, memory, {}", cost.title());
-            let goal = goal(name, "MiB (VmHWM)", RESIDENT, &cost.peak);
-            goals.push(Goal { note: self.why(&cost.title()), ..goal });
+            let title = cost.title();
+            goals.push(goal(format!("memory, {title}"), PEAK, RESIDENT, &cost.peak, &title));
         }
         for (cpus, limit) in MACHINES {
             goals.push(self.map_goal(cpus, limit));
         }
         if let Some(cost) = self.growth.last() {
-            let name = "agent, memory after the first third of a flood from everywhere".to_owned();
-            let sources = cost.sources.median().unwrap_or(0.0) / 1e6;
-            let goal = goal(name, "MiB more", FLAT, &cost.growth);
-            let note = match goal.value {
-                Some(_) => format!("{sources:.1} M sources"),
-                None => self.why(&cost.title()),
-            };
-            goals.push(Goal { note, ..goal });
+            let name = "memory after the first third of a flood from everywhere".to_owned();
+            let mut goal = goal(name, "MiB more", FLAT, &cost.growth, &cost.title());
+            if goal.value.is_some() {
+                goal.note = format!("{:.1} M sources", cost.sources.median().unwrap_or(0.0) / 1e6);
+            }
+            goals.push(goal);
         }
         for cost in &self.growth {
-            let name = format!("agent, memory, flood from {}", cost.title());
-            let goal = goal(name, "MiB (VmRSS)", RESIDENT, &cost.resident);
-            goals.push(Goal { note: self.why(&cost.title()), ..goal });
+            let title = cost.title();
+            let name = format!("memory, flood from {title}");
+            goals.push(goal(name, "MiB (VmRSS)", RESIDENT, &cost.resident, &title));
         }
         goals
     }
 
-    fn figures(&self) -> Vec<Figure> {
-        let by_listeners = self.polls.iter().filter_map(|cost| match cost.case {
-            Case::Listeners(count) => Some((f64::from(count), cost.cpu.point()?)),
-            _ => None,
-        });
-        let by_connections = self.polls.iter().filter_map(|cost| match cost.case {
-            Case::Established(_) => Some((cost.found.median()?, cost.cpu.point()?)),
-            _ => None,
-        });
-        let by_sources = |of: fn(&super::GrowthCost) -> &Samples| {
-            let points = self.growth.iter();
-            points.filter_map(|cost| Some((cost.sources.median()?, of(cost).point()?))).collect()
-        };
-        let sources = || axis("distinct sources of the flood", true);
-        vec![
-            Figure {
-                file: "agent-polls",
-                title: "CPU time of a poll against listeners".to_owned(),
-                x: axis("listeners", true),
-                y: axis("ms", false),
-                series: vec![series("agent", by_listeners.collect())],
-            },
-            Figure {
-                file: "agent-connections",
-                title: "CPU time of a poll against established connections".to_owned(),
-                x: axis("established connections", true),
-                y: axis("ms", false),
-                series: vec![series("agent", by_connections.collect())],
-            },
-            Figure {
-                file: "agent-memory",
-                title: "Memory of the agent against sources".to_owned(),
-                x: sources(),
-                y: axis("VmRSS, MiB", false),
-                series: vec![series("agent", by_sources(|cost| &cost.resident))],
-            },
-            Figure {
-                file: "agent-cpu",
-                title: "CPU time of the agent against sources".to_owned(),
-                x: sources(),
-                y: axis("% of one core", false),
-                series: vec![series("agent", by_sources(|cost| &cost.cpu))],
-            },
-        ]
-    }
-}
-
-impl AgentCosts {
     /// The reason why a row of the tables could not be measured, if there is one.
     fn why(&self, row: &str) -> String {
         let lines = self.missing.iter().filter(|line| line.starts_with(row));
         lines.map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 
-    fn load_table(&self, text: &mut String) {
-        text.push_str(
-            "\n| | CPU, % of one core | VmRSS, MiB | VmHWM, MiB | packets taken, million/s | N |\n\
-             |---|---|---|---|---|---|\n",
-        );
-        for cost in &self.load {
-            let taken = cost.taken.scaled(1e-6);
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {} |",
-                cost.situation.title(),
+    /// CPU time and memory, by situation.
+    fn costs(&self, report: &mut Report) {
+        let columns = ["", CPU, "VmRSS, MiB", "VmHWM, MiB", "packets taken, million/s", "N"];
+        let row = |cost: &LoadCost| {
+            vec![
+                cost.situation.title().to_owned(),
                 cost.cpu.cell(2),
                 cost.resident.cell(1),
                 cost.peak.cell(1),
-                taken.cell(2),
-                cost.cpu.count()
-            );
-        }
+                cost.taken.scaled(1e-6).cell(2),
+                cost.cpu.count().to_string(),
+            ]
+        };
+        report.table(&columns, self.load.iter().map(row));
+        let calls = self.load.iter().flat_map(|cost| cost.calls.iter().map(move |it| (cost, it)));
+        let row = |(cost, calls): (&LoadCost, &Calls)| {
+            let quantile =
+                |q| calls.took.quantile(q).map_or(NONE.to_owned(), |it| format!("{it:.1}"));
+            vec![
+                format!("`tcpguard {}`", calls.command),
+                cost.situation.title().to_owned(),
+                quantile(0.5),
+                quantile(0.99),
+                quantile(1.0),
+                calls.took.count().to_string(),
+            ]
+        };
+        report.table(&["call", "", "p50, ms", "p99, ms", "max, ms", "N"], calls.map(row));
+        let row = |cost: &PollCost| {
+            let (cpu, peak) = (&cost.cpu, &cost.peak);
+            vec![cost.title(), cpu.cell(2), peak.cell(1), cost.remark(), cpu.count().to_string()]
+        };
+        report.table(&["poll", "CPU, ms", "VmHWM, MiB", "", "N"], self.polls.iter().map(row));
     }
 
-    fn call_table(&self, text: &mut String) {
-        text.push_str(
-            "\n| call | | p50, ms | p99, ms | max, ms | N |\n|---|---|---|---|---|---|\n",
-        );
-        for cost in &self.load {
-            for calls in &cost.calls {
-                let quantile = |q| calls.took.quantile(q).map_or("–".to_owned(), in_ms);
-                let _ = writeln!(
-                    text,
-                    "| `tcpguard {}` | {} | {} | {} | {} | {} |",
-                    calls.command,
-                    cost.situation.title(),
-                    quantile(0.5),
-                    quantile(0.99),
-                    quantile(1.0),
-                    calls.took.count()
-                );
+    /// Times that an operator waits.
+    fn times(&self, report: &mut Report) {
+        let row = |cost: &RuleCost| {
+            let rules = cost.rules.to_string();
+            if let Some(why) = &cost.refused {
+                return vec![rules, format!("refused: {why}"), NONE.to_owned(), "0".to_owned()];
             }
-        }
-    }
-
-    fn poll_table(&self, text: &mut String) {
-        text.push_str("\n| poll | CPU, ms | VmHWM, MiB | | N |\n|---|---|---|---|---|\n");
-        for cost in &self.polls {
-            let (title, remark) = (cost.title(), cost.remark());
-            let _ = writeln!(
-                text,
-                "| {title} | {} | {} | {remark} | {} |",
-                cost.cpu.cell(2),
-                cost.peak.cell(1),
-                cost.cpu.count()
-            );
-        }
-    }
-
-    fn rule_table(&self, text: &mut String) {
-        text.push_str("\n| rules | install, ms | replace, ms | N |\n|---|---|---|---|\n");
-        for cost in &self.rules {
-            let _ = match &cost.refused {
-                Some(why) => writeln!(text, "| {} | refused: {why} | – | 0 |", cost.rules),
-                None => writeln!(
-                    text,
-                    "| {} | {} | {} | {} |",
-                    cost.rules,
-                    cost.install.cell(0),
-                    cost.replace.cell(0),
-                    cost.install.count()
-                ),
-            };
-        }
-    }
-
-    fn start_table(&self, text: &mut String) {
-        text.push_str("\n| start | to READY=1, ms | N |\n|---|---|---|\n");
+            let (install, replace) = (&cost.install, &cost.replace);
+            vec![rules, install.cell(0), replace.cell(0), install.count().to_string()]
+        };
+        report.table(&["rules", "install, ms", "replace, ms", "N"], self.rules.iter().map(row));
         let (fresh, adoption) = (&self.starts.fresh, &self.starts.adoption);
-        for (title, took) in [("with nothing in the kernel", fresh), ("over pins", adoption)] {
-            let _ = writeln!(text, "| {title} | {} | {} |", took.cell(0), took.count());
-        }
+        let row = |(title, took): (&str, &Samples)| {
+            vec![title.to_owned(), took.cell(0), took.count().to_string()]
+        };
+        let starts = [("with nothing in the kernel", fresh), ("over pins", adoption)];
+        report.table(&["start", "to READY=1, ms", "N"], starts.map(row));
     }
 
-    fn map_table(&self, text: &mut String) {
-        let Some(maps) = &self.maps else { return };
-        let _ = write!(
-            text,
-            "\n{} maps, {:.1} MiB here ({} CPUs); computed from their definitions:\n\n\
-             | CPUs | MiB |\n|---|---|\n",
-            maps.count,
-            maps.here as f64 / MIB,
-            maps.cpus
-        );
-        for (cpus, _) in MACHINES {
-            let _ = writeln!(text, "| {cpus} | {:.1} |", maps.on(cpus) as f64 / MIB);
+    /// Memory by CPUs and by sources.
+    fn memory(&self, report: &mut Report) {
+        if let Some(maps) = &self.maps {
+            let (count, here, cpus) = (maps.count, maps.here as f64 / MIB, maps.cpus);
+            report.text(format!(
+                "{count} maps, {here:.1} MiB here ({cpus} CPUs); computed from their definitions:"
+            ));
+            let on = |cpus| format!("{:.1}", maps.on(cpus) as f64 / MIB);
+            let rows = MACHINES.map(|(cpus, _)| vec![cpus.to_string(), on(cpus)]);
+            report.table(&["CPUs", "MiB"], rows);
         }
-    }
-
-    fn growth_table(&self, text: &mut String) {
-        text.push_str(
-            "\n| flood of 500,000 SYN/s from | distinct sources | VmRSS, MiB | after the first third, \
-             MiB | CPU, % of one core | N |\n|---|---|---|---|---|---|\n",
-        );
-        for cost in &self.growth {
-            let _ = writeln!(
-                text,
-                "| {} | {:.0} | {} | {} | {} | {} |",
+        let columns = [
+            "flood of 500,000 SYN/s from",
+            "distinct sources",
+            "VmRSS, MiB",
+            "after the first third, MiB",
+            CPU,
+            "N",
+        ];
+        let row = |cost: &GrowthCost| {
+            vec![
                 cost.title(),
-                cost.sources.median().unwrap_or(0.0),
+                format!("{:.0}", cost.sources.median().unwrap_or(0.0)),
                 cost.resident.cell(1),
                 cost.growth.cell(2),
                 cost.cpu.cell(2),
-                cost.cpu.count()
-            );
-        }
+                cost.cpu.count().to_string(),
+            ]
+        };
+        report.table(&columns, self.growth.iter().map(row));
     }
 
     fn map_goal(&self, cpus: u64, limit: f64) -> Goal {
@@ -251,33 +180,9 @@ impl AgentCosts {
             Some(maps) if maps.cpus == cpus => "as the kernel accounts for them".to_owned(),
             Some(_) => "computed".to_owned(),
         };
-        Goal { note, ..goal(format!("maps on {cpus} CPUs"), "MiB", limit, &taken) }
+        let (name, unit) = (format!("maps on {cpus} CPUs"), "MiB".to_owned());
+        Goal { name, unit, limit, note, ..taken.goal() }
     }
-}
-
-fn goal(name: String, unit: &str, limit: f64, samples: &Samples) -> Goal {
-    Goal {
-        name,
-        unit: unit.to_owned(),
-        limit,
-        at_least: false,
-        value: samples.median(),
-        range: samples.range(),
-        rounds: samples.count(),
-        note: String::new(),
-    }
-}
-
-fn axis(title: &str, logarithmic: bool) -> Axis {
-    Axis { title: title.to_owned(), logarithmic }
-}
-
-fn series(name: &str, points: Vec<(f64, [f64; 3])>) -> Series {
-    Series { name: name.to_owned(), points }
-}
-
-fn in_ms(value: f64) -> String {
-    format!("{value:.1}")
 }
 
 #[cfg(test)]
@@ -285,6 +190,7 @@ mod tests {
     use super::super::Options;
     use super::super::maps::Maps;
     use super::*;
+    use crate::page;
 
     /// Costs with nothing measured: each test adds its own subject.
     fn costs() -> AgentCosts {
@@ -317,7 +223,7 @@ mod tests {
         assert_eq!((crude.value, &*crude.note), (None, line));
         assert_eq!(named(&goals, "maps on 16 CPUs").note, line);
         assert_eq!(named(&goals, "agent, CPU, idle").note, "");
-        let tables = costs.tables();
+        let tables = page::text(&costs.report());
         assert!(tables.contains(&format!("- {line}\n")), "{tables}");
         assert!(tables.contains("| 100000 | refused: there is room for 16384 |"), "{tables}");
     }
@@ -332,17 +238,5 @@ mod tests {
         assert_eq!((of(2).value, of(16).value), (Some(46.0), Some(60.0)));
         assert_eq!(of(2).note, "as the kernel accounts for them");
         assert_eq!(of(128).note, "computed");
-    }
-
-    #[test]
-    fn plots_hold_what_was_measured_only() {
-        let mut costs = costs();
-        costs.polls[1].cpu = [2.0, 1.0, 4.0].into_iter().collect();
-        // Of connections, which are no listeners.
-        costs.polls[4].cpu = [9.0].into_iter().collect();
-        let figures = costs.figures();
-        assert_eq!(figures[0].series[0].points, [(256.0, [2.0, 1.0, 4.0])]);
-        assert!(figures[1].series[0].points.is_empty(), "how many there were is not known");
-        assert!(figures[2].series[0].points.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::POLL;
@@ -33,7 +33,7 @@ const FULL: f64 = 0.9;
 const GATHER: Duration = Duration::from_secs(60);
 
 /// The data that a poll reads.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Case {
     /// A number of listening sockets.
@@ -45,7 +45,7 @@ pub enum Case {
 }
 
 /// The cost of a poll in one case.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct PollCost {
     pub case: Case,
     /// CPU time of a poll in ms, with its share of the work of every second and every five.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_common::abi::maps::MAX_RULES;
 use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
 use tcpguard_kit::net::lab::{Lab, LabOptions};
@@ -18,7 +18,7 @@ const SIZES: [u32; 2] = [10_000, 100_000];
 const TIMES: usize = 3;
 
 /// The time of `tcpguard rules import`, from its start to its end, when all rules are in force.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct RuleCost {
     /// Rules of a set.
     pub rules: u32,

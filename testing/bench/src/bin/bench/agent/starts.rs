@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::guard::{CONFIG, Mode, cli, daemon};
 use tcpguard_kit::net::lab::{Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Times to `READY=1`, in ms.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct StartCost {
     /// Starts with nothing in the kernel.
     pub fresh: Samples,

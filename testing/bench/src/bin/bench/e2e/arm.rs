@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::doctor;
 use tcpguard_kit::daemon::guard::{Guard, Mode};
 use tcpguard_kit::daemon::status::Status;
@@ -12,7 +12,7 @@ use tcpguard_kit::net::lab_filter::{Filter, LabFilter};
 use super::{netfilter, xdp_filter};
 
 /// One defence.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arm {
     /// The kernel with tcp_syncookies=0

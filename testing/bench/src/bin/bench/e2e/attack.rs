@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::net::lab::{Family, Lab};
 use tcpguard_kit::traffic::flood::{self, Flood, MAX_DURATION, MAX_RATE, Pulses, Shape, Sources};
 use tcpguard_kit::traffic::likeness::Likeness;
 
 /// Fingerprints and sources of a flood.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// No options, one TTL, random sources: a signature distinguishes it
@@ -32,7 +32,7 @@ pub enum Kind {
 }
 
 /// SYNs per second.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rate {
     Paced(u32),
@@ -41,7 +41,7 @@ pub enum Rate {
 }
 
 /// Way of a flood's SYNs to the protected host.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// Straight into its ring, as a network card's driver has them

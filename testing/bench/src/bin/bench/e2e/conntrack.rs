@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::net::netns::Netns;
 
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
@@ -14,7 +14,7 @@ const STAT: &str = "/proc/thread-self/net/stat/nf_conntrack";
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Table of the connection tracking at the end of a window, and its counts in that window.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Conntrack {
     /// Connections in its table.
     pub entries: u64,

@@ -3,11 +3,11 @@
 
 use tcpguard_kit::measure::lower_bound;
 
-use crate::part::Goal;
-
 use super::arm::Arm;
 use super::attack::{Delivery, Kind, Rate};
-use super::record::{Clients, Record, Run, Spread};
+use super::record::{Clients, Record, Run};
+use crate::part::Goal;
+use crate::samples::Samples;
 
 /// Indices into [`Clients::percent`]: within a second, and within three.
 const SOON: usize = 0;
@@ -93,7 +93,7 @@ struct Cell<'a> {
 struct Judged {
     /// The value that is judged, if not the median.
     pooled: Option<f64>,
-    values: Vec<f64>,
+    values: Samples,
     /// The mitigations that were active at the end of each run.
     mitigations: Vec<Vec<String>>,
     note: String,
@@ -160,8 +160,8 @@ impl<'a> Cell<'a> {
 
     /// Returns the share of the clients' SYNs that it could not have answered, in words.
     fn lost(&self) -> String {
-        let spread = self.record.and_then(|record| record.spread(|run| run.syns_lost));
-        spread.map_or(String::new(), |Spread { median, least, most }| {
+        let spread = self.record.and_then(|record| record.samples(|run| run.syns_lost).point());
+        spread.map_or(String::new(), |[median, least, most]| {
             format!(
                 "{median:.2} % ({least:.2}–{most:.2}) of the clients' SYNs in the whole run never came \
                  as far as the guard"
@@ -213,19 +213,9 @@ impl Judged {
     }
 
     fn goal(self, name: &str, unit: &str, (at_least, limit): (bool, f64)) -> Goal {
-        let rounds = self.values.len();
-        let spread = Spread::of(self.values);
-        let value = self.pooled.or(spread.map(|spread| spread.median));
-        Goal {
-            name: name.to_owned(),
-            unit: unit.to_owned(),
-            limit,
-            at_least,
-            value,
-            range: spread.map(|spread| (spread.least, spread.most)),
-            rounds,
-            note: self.note,
-        }
+        let (name, unit, note) = (name.to_owned(), unit.to_owned(), self.note);
+        let goal = self.values.goal();
+        Goal { name, unit, limit, at_least, value: self.pooled.or(goal.value), note, ..goal }
     }
 }
 

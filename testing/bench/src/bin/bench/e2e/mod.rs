@@ -13,7 +13,6 @@ mod goals;
 mod names;
 mod netfilter;
 mod plan;
-mod plots;
 mod profile;
 mod record;
 pub mod run;
@@ -30,12 +29,13 @@ use attack::{Delivery, Kind, PULSES, Rate};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use record::{Record, Run};
 use run::{Setting, Timing};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::guard;
 use tcpguard_kit::net::lab::Family;
 
-use crate::document;
-use crate::part::{Figure, Goal, Part};
+use crate::machine::Machine;
+use crate::part::{Part, Report};
+use crate::record as records;
 
 /// Clients, a service, a flood and each defence in turn, in network namespaces; needs root and two CPUs
 #[derive(Debug, Parser)]
@@ -122,7 +122,7 @@ enum Distance {
 const ATTEMPTS: f64 = 10_000.0;
 
 /// Success of clients under floods, with each defence.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct E2e {
     /// In which attempts count, in seconds.
     window_s: f64,
@@ -151,9 +151,7 @@ pub fn bench(words: &[&str]) -> Result<()> {
 }
 
 fn show(options: &Options) -> Result<()> {
-    let found = measure(options)?;
-    println!("{}", document::text(&found));
-    Ok(())
+    records::tell(&measure(options)?, options.json.as_deref()).map(drop)
 }
 
 /// Tests that labs can be measured here.
@@ -193,32 +191,31 @@ pub fn measure(options: &Options) -> Result<E2e> {
         println!("round {round} of {rounds}");
         run_round(&mut found.records, round, &timing)?;
         if let Some(path) = &options.json {
-            document::write(path, "tcpguard.bench.e2e/2", &found)?;
+            let mut so_far = records::Record::of(Machine::here()?);
+            so_far.add(&found)?;
+            so_far.write(path)?;
         }
     }
     Ok(found)
 }
 
 impl Part for E2e {
-    fn tables(&self) -> String {
-        format!(
-            "## End to end\n{}\n\
-             Attempts of {:.1} s in each run. New: each from another address; known: from 64 that had \
+    const NAME: &'static str = "e2e";
+
+    fn report(&self) -> Report {
+        let mut report = Report::new(Self::NAME);
+        report.text("## End to end");
+        table::tables(&mut report, &self.records);
+        report.text(format!(
+            "Attempts of {:.1} s in each run. New: each from another address; known: from 64 that had \
              connected before the flood. (≥): lower end of the 95 % interval (Wilson). p50, p99: until \
              the connection is open, failures counted as 3.5 s, medians of the runs'. × drop: CPU time \
              per packet by that of the perfect drop around the run; a marked run stands between two \
-             that differ by more than 10 %, and is made once more where a target is judged by it.\n",
-            table::render(&self.records),
+             that differ by more than 10 %, and is made once more where a target is judged by it.",
             self.window_s
-        )
-    }
-
-    fn goals(&self) -> Vec<Goal> {
-        goals::goals(&self.records)
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        plots::figures(&self.records)
+        ));
+        report.goals = goals::goals(&self.records);
+        report
     }
 }
 

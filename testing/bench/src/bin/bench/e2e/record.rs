@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::measure::median;
 use tcpguard_kit::traffic::clients::Attempts;
 
 use super::arm::Arm;
 use super::conntrack::Conntrack;
 use super::run::{Outcome, PATIENCE, Setting};
+use crate::samples::Samples;
 
 /// Brackets further apart than this share are marked.
 const AGREEMENT: f64 = 0.10;
@@ -16,7 +17,7 @@ const AGREEMENT: f64 = 0.10;
 const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// One run between two of the perfect drop.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// Number of the round, from 1.
     pub round: usize,
@@ -47,7 +48,7 @@ pub struct Run {
 }
 
 /// The outcome of a window's clients.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Clients {
     pub attempts: usize,
     pub within_1s: usize,
@@ -58,7 +59,7 @@ pub struct Clients {
 }
 
 /// All runs of a defence in one setting.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Record {
     pub arm: Arm,
     pub setting: Setting,
@@ -73,27 +74,6 @@ pub struct Record {
     pub failed: usize,
     /// Reason why there are no runs.
     pub unavailable: Option<String>,
-}
-
-/// Median, least and most.
-#[derive(Clone, Copy, Debug)]
-pub struct Spread {
-    pub median: f64,
-    pub least: f64,
-    pub most: f64,
-}
-
-impl Spread {
-    pub fn of(values: Vec<f64>) -> Option<Self> {
-        let least = values.iter().copied().min_by(f64::total_cmp)?;
-        let most = values.iter().copied().max_by(f64::total_cmp)?;
-        Some(Self { median: median(values), least, most })
-    }
-
-    /// Returns the spread as a plot shows it.
-    pub const fn point(self) -> [f64; 3] {
-        [self.median, self.least, self.most]
-    }
 }
 
 impl Clients {
@@ -166,7 +146,7 @@ impl Run {
     }
 
     /// The cost of a packet as a multiple of the cost of the perfect drop around it.
-    fn times_drop(&self) -> Option<f64> {
+    pub fn times_drop(&self) -> Option<f64> {
         let [before, after] = self.brackets?;
         Some(self.ns_per_packet? / ((before + after) / 2.0))
     }
@@ -196,21 +176,9 @@ impl Record {
         Clients::pooled(self.runs.iter().map(|run| &run.validated_clients))
     }
 
-    pub fn taken(&self) -> Option<Spread> {
-        self.spread(|run| Some(run.taken))
-    }
-
-    pub fn ns_per_packet(&self) -> Option<Spread> {
-        self.spread(|run| run.ns_per_packet)
-    }
-
-    pub fn times_drop(&self) -> Option<Spread> {
-        self.spread(Run::times_drop)
-    }
-
-    /// The spread of a value over its runs.
-    pub fn spread(&self, of: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
-        Spread::of(self.runs.iter().filter_map(of).collect())
+    /// A value of its runs.
+    pub fn samples(&self, of: impl Fn(&Run) -> Option<f64>) -> Samples {
+        self.runs.iter().filter_map(of).collect()
     }
 
     /// Runs with brackets that do not agree.
@@ -241,13 +209,6 @@ pub mod tests {
             state: None,
             mitigations: Vec::new(),
         }
-    }
-
-    #[test]
-    fn a_spread_has_the_middle_and_both_ends() {
-        let spread = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
-        assert_eq!(spread.point(), [2.0, 1.0, 3.0]);
-        assert!(Spread::of(Vec::new()).is_none());
     }
 
     #[test]

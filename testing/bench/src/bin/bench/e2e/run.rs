@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::guard::Guard;
 use tcpguard_kit::measure::Cost;
 use tcpguard_kit::measure::clock::boot_ns;
@@ -29,7 +29,7 @@ const SETTLED: Duration = Duration::from_millis(2500);
 pub const PATIENCE: Duration = clients::PATIENCE;
 
 /// The conditions for all defences of one comparison.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Setting {
     pub ipv6: bool,
     /// Clients on another continent.

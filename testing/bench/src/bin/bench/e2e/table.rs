@@ -1,33 +1,39 @@
-//! The results for people, as tables that Markdown understands.
-
-use std::fmt::Write as _;
+//! The tables of the report.
 
 use tcpguard_kit::measure::lower_bound;
 
 use super::attack::{Delivery, Rate};
-use super::record::{Clients, Record, Spread};
+use super::record::{Clients, Record};
 use super::run::{PATIENCE, Setting};
+use crate::part::Report;
 
-const HEAD: &str = "\
-| defence | new ≤ 1 s % (≥) | new ≤ 3 s % (≥) | known ≤ 1 s % (≥) | known ≤ 3 s % (≥) | new p50 / p99 ms | known p50 / p99 ms | × idle p50 / p99 | taken/s (min–max) | CPU ns/packet (min–max) | × drop (min–max) | clients, runs |
-|---|---|---|---|---|---|---|---|---|---|---|---|
-";
+const COLUMNS: [&str; 12] = [
+    "defence",
+    "new ≤ 1 s % (≥)",
+    "new ≤ 3 s % (≥)",
+    "known ≤ 1 s % (≥)",
+    "known ≤ 3 s % (≥)",
+    "new p50 / p99 ms",
+    "known p50 / p99 ms",
+    "× idle p50 / p99",
+    "taken/s (min–max)",
+    "CPU ns/packet (min–max)",
+    "× drop (min–max)",
+    "clients, runs",
+];
 
 /// All tables, one for each setting, in the order in which they were measured.
-pub fn render(records: &[Record]) -> String {
-    let mut text = String::new();
+pub fn tables(report: &mut Report, records: &[Record]) {
     let mut shown: Vec<Setting> = Vec::new();
     for record in records {
         if shown.contains(&record.setting) {
             continue;
         }
         shown.push(record.setting);
-        let _ = write!(text, "\n{}\n\n{HEAD}", title(&record.setting));
-        for row in records.iter().filter(|other| other.setting == record.setting) {
-            text.push_str(&line(row, idle(records, &row.setting)));
-        }
+        report.text(title(&record.setting));
+        let rows = records.iter().filter(|other| other.setting == record.setting);
+        report.table(&COLUMNS, rows.map(|row| line(row, idle(records, &row.setting))));
     }
-    text
 }
 
 /// The run without a flood that belongs to a setting.
@@ -49,10 +55,10 @@ fn title(setting: &Setting) -> String {
     format!("**{rate}{delivery}{family}{link}{linear}**")
 }
 
-fn line(record: &Record, idle: Option<&Record>) -> String {
-    let title = record.arm.title();
+fn line(record: &Record, idle: Option<&Record>) -> Vec<String> {
+    let title = record.arm.title().to_owned();
     if let Some(reason) = &record.unavailable {
-        return format!("| {title} | not available: {reason} |\n");
+        return vec![title, format!("not available: {reason}")];
     }
     let (new_clients, validated_clients) = (record.new_clients(), record.validated_clients());
     let flaw = |count: usize, word: &str| match count {
@@ -60,30 +66,28 @@ fn line(record: &Record, idle: Option<&Record>) -> String {
         count => format!(", {count} {word}"),
     };
     let flaws = flaw(record.marked(), "marked") + &flaw(record.failed, "failed");
-    let flooded = record.setting.rate.is_some();
-    let spread = |spread: Option<Spread>, digits: usize| match spread.filter(|_| flooded) {
-        None => "–".to_owned(),
-        Some(Spread { median, least, most }) => {
-            format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
-        }
-    };
-    format!(
-        "| {title} | {} | {} | {} | {} | {} | {} | {} | {} | {}, {}{flaws} |\n",
-        shares(&new_clients),
-        shares(&validated_clients),
-        quantiles(&new_clients),
-        quantiles(&validated_clients),
-        idle.and_then(|idle| idle.new_clients().connect_ms)
-            .map_or("–".to_owned(), |idle| times(&new_clients, idle)),
-        spread(record.taken(), 0),
-        spread(record.ns_per_packet(), 0),
-        spread(record.times_drop(), 2),
-        new_clients.attempts,
-        record.runs.len(),
-    )
+    let flooded = |value: Option<f64>| value.filter(|_| record.setting.rate.is_some());
+    let idle = idle.and_then(|idle| idle.new_clients().connect_ms);
+    let [new_soon, new_late] = shares(&new_clients);
+    let [known_soon, known_late] = shares(&validated_clients);
+    vec![
+        title,
+        new_soon,
+        new_late,
+        known_soon,
+        known_late,
+        times(&new_clients, [1.0; 2]),
+        times(&validated_clients, [1.0; 2]),
+        idle.map_or("–".to_owned(), |idle| times(&new_clients, idle)),
+        record.samples(|run| flooded(Some(run.taken))).cell(0),
+        record.samples(|run| flooded(run.ns_per_packet)).cell(0),
+        record.samples(|run| flooded(run.times_drop())).cell(2),
+        format!("{}, {}{flaws}", new_clients.attempts, record.runs.len()),
+    ]
 }
 
-fn shares(clients: &Clients) -> String {
+/// Answered within one and three seconds.
+fn shares(clients: &Clients) -> [String; 2] {
     let share = |successes| match clients.attempts {
         0 => "–".to_owned(),
         count => format!(
@@ -92,11 +96,7 @@ fn shares(clients: &Clients) -> String {
             100.0 * lower_bound(successes, count)
         ),
     };
-    [clients.within_1s, clients.within_3s].map(share).join(" | ")
-}
-
-fn quantiles(clients: &Clients) -> String {
-    times(clients, [1.0; 2])
+    [clients.within_1s, clients.within_3s].map(share)
 }
 
 /// Times to connect as multiples of `units`, in ms.
@@ -116,17 +116,24 @@ mod tests {
     use super::super::arm::Arm;
     use super::super::record::tests::run;
     use super::*;
+    use crate::page;
 
     fn record(arm: Arm) -> Record {
         let setting = Setting { rate: Some(Rate::Maximum), ..Setting::near(Family::V4) };
         Record::new(arm, setting, 2)
     }
 
+    fn text(records: &[Record]) -> String {
+        let mut report = Report::default();
+        tables(&mut report, records);
+        page::text(&report)
+    }
+
     #[test]
     fn what_a_machine_lacks_is_a_row_with_the_reason() {
         let unavailable = Some("no iptables".to_owned());
         let records = [Record { unavailable, ..record(Arm::Hashlimit) }];
-        let text = render(&records);
+        let text = text(&records);
         assert!(text.contains("**crude flood, maximum**"), "{text}");
         assert!(text.contains("| iptables hashlimit, cookies on | not available: no iptables |"));
     }
@@ -141,7 +148,7 @@ mod tests {
             vec![run]
         };
         none.runs = of([0.3, 3500.0]);
-        let text = render(&[Record { runs: of([0.1, 0.5]), ..idle }, none]);
+        let text = text(&[Record { runs: of([0.1, 0.5]), ..idle }, none]);
         assert!(text.contains("| 0.30 / never | 0.10 / 0.50 | 3.00 / never |"), "{text}");
     }
 
@@ -151,7 +158,7 @@ mod tests {
         ours.runs = vec![run(1, 9e6, 80.0), run(2, 7e6, 120.0), run(3, 8e6, 100.0)];
         ours.runs[1].brackets = Some([100.0, 120.0]);
         ours.failed = 1;
-        let text = render(&[ours]);
+        let text = text(&[ours]);
         assert!(text.contains("| 8000000 (7000000–9000000) | 100 (80–120) |"), "{text}");
         assert!(text.contains("| 600, 3, 1 marked, 1 failed |"), "{text}");
         assert!(text.contains("100.00 (99.36)"), "{text}");

@@ -1,7 +1,7 @@
 //! The cases that are measured: the packet, the program that it goes through, and the expected
 //! verdict.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::net::bare::Sources;
 
 // `enum xdp_action`
@@ -26,7 +26,7 @@ pub const LISTENERS: [u32; 3] = [1, 256, 4096];
 /// Signatures in force.
 pub const SIGNATURES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Family {
     V4,
     V6,
@@ -43,7 +43,7 @@ impl Family {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Packet {
     Arp,
     Udp,
@@ -87,7 +87,7 @@ impl Packet {
 }
 
 /// The state of the XDP program.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Situation {
     /// The program observes.
     Observe,
@@ -131,7 +131,7 @@ impl Situation {
 }
 
 /// The fields that signatures compare.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Masks {
     /// The same fields in all signatures, the window with them.
     One,
@@ -177,7 +177,7 @@ pub fn signatures(packet: Packet, least: u32) -> impl Iterator<Item = Situation>
 }
 
 /// The share of flows that the XDP program tracks.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Mode {
     /// All flows, as long as a CPU sees no more than it can follow ([`Situation::Followed`]).
     Exact,
@@ -197,7 +197,7 @@ impl Mode {
 }
 
 /// The configuration of xdp-filter.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Filter {
     /// Policy deny: an unlisted packet is dropped, and a listed one passes. Else the other way round.
     pub deny: bool,
@@ -243,7 +243,7 @@ impl Filter {
 }
 
 /// Program that takes the packet.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Subject {
     /// Nothing behind the wrapper, not even the program that drops: the cost of the jump, negated.
     Wrapper,
@@ -279,7 +279,7 @@ impl Subject {
 }
 
 /// Packets of one kind from the same sources.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Stream {
     pub packet: Packet,
     pub family: Family,

@@ -7,7 +7,7 @@ use super::case::{
     signatures, sources,
 };
 use super::{Programs, Samples};
-use crate::part::Goal;
+use crate::part::{self, Case, Goal};
 
 /// The factor by which the costs of one signature and of many may differ.
 const FLAT: f64 = 1.1;
@@ -101,70 +101,72 @@ const fn counting(mode: Mode) -> &'static [Situation] {
 }
 
 /// One of several ratios of which the worst is judged.
-#[derive(Clone, Debug)]
-pub(super) struct Ratio {
-    pub case: String,
+struct Ratio {
+    case: String,
     /// Dividend and divisor.
-    pub of: [(Stream, Subject); 2],
-    /// `None` where either side could not be measured.
-    pub found: Option<Found>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    /// One of each round.
-    pub ratio: Samples,
-    median: f64,
+    of: [(Stream, Subject); 2],
+    /// One of each round; `None` where either side could not be measured.
+    found: Option<Samples>,
     /// The divisor in ns: the median.
-    pub unit_ns: f64,
+    unit_ns: Option<f64>,
 }
 
-/// The result of a target, in one mode and for one family.
-#[derive(Clone, Debug)]
-pub(super) struct Judged {
-    pub goal: Goal,
-    pub meaning: &'static str,
-    pub ratios: Vec<Ratio>,
+impl Ratio {
+    fn median(&self) -> Option<f64> {
+        self.found.as_ref()?.median()
+    }
+
+    fn case(&self) -> Case {
+        let found = self.found.as_ref().and_then(Samples::point);
+        // What is compared with nothing at all has no ratio.
+        let found = found.filter(|found| found.iter().all(|ratio| ratio.is_finite()));
+        let ratio = found.zip(self.unit_ns);
+        let ratio =
+            ratio.map(|([median, least, _], unit_ns)| part::Ratio { median, least, unit_ns });
+        Case(self.case.clone(), ratio)
+    }
 }
 
-impl Judged {
+impl Target {
     /// Returns whether tcpguard is compared with itself.
-    pub fn is_of_itself(&self) -> bool {
-        [ONE_SIGNATURE, ONE_SOURCE].contains(&self.goal.unit.as_str())
+    fn is_of_itself(&self) -> bool {
+        [ONE_SIGNATURE, ONE_SOURCE].contains(&self.unit)
     }
 }
 
-impl Found {
-    /// The cost of one, divided by the cost of the other in the same rounds.
-    fn new(one: &Samples, other: &Samples) -> Option<Self> {
-        let ratio = one.over(other);
-        Some(Self { median: ratio.median()?, ratio, unit_ns: other.median()? })
-    }
+/// The cost that has risen when a target grows, by the target's name in one mode and for one family.
+pub(super) fn meaning(goal: &str) -> &'static str {
+    let target = TARGETS.iter().find(|target| goal.starts_with(target.name));
+    target.map_or("what it is about", |target| target.meaning)
 }
 
 /// All cases that are compared with the record: both sides of the ratios to other programs.
 pub(super) fn held() -> Vec<(Stream, Subject)> {
-    let judged = Programs::default().judged().into_iter().filter(|judged| !judged.is_of_itself());
-    judged.flat_map(|judged| judged.ratios).flat_map(|ratio| ratio.of).collect()
+    let none = Programs::default();
+    let targets = each().filter(|(target, ..)| !target.is_of_itself());
+    let ratios = targets.flat_map(|(target, mode, family)| (target.ratios)(&none, mode, family));
+    ratios.flat_map(|ratio| ratio.of).collect()
+}
+
+/// All targets, in both modes and for both families.
+fn each() -> impl Iterator<Item = (&'static Target, Mode, Family)> {
+    let each = Mode::ALL.into_iter().flat_map(|mode| Family::ALL.map(|family| (mode, family)));
+    each.flat_map(|(mode, family)| TARGETS.iter().map(move |target| (target, mode, family)))
 }
 
 impl Programs {
     /// The results of all targets.
-    pub(super) fn judged(&self) -> Vec<Judged> {
-        let each = Mode::ALL.into_iter().flat_map(|mode| Family::ALL.map(|it| (mode, it)));
-        let judged = |(mode, family): (Mode, Family)| {
-            TARGETS.iter().map(move |target| {
-                let name = format!("{}, {}, {}", target.name, mode.title(), family.title());
-                self.judge(target, name, mode, (target.ratios)(self, mode, family))
-            })
+    pub(super) fn goals(&self) -> Vec<Goal> {
+        let goal = |(target, mode, family): (&Target, _, _)| {
+            self.judge(target, (mode, family), &(target.ratios)(self, mode, family))
         };
-        each.flat_map(judged).collect()
+        each().map(goal).collect()
     }
 
     fn ratio(&self, case: String, one: (Stream, Subject), other: (Stream, Subject)) -> Ratio {
         let sides = self.net(one.0, one.1).zip(self.net(other.0, other.1));
-        let found = sides.and_then(|(one, other)| Found::new(one, other));
-        Ratio { case, of: [one, other], found }
+        let found = sides.map(|(one, other)| one.over(other));
+        Ratio { case, of: [one, other], found, unit_ns: sides.and_then(|sides| sides.1.median()) }
     }
 
     fn against_allowed(
@@ -264,32 +266,28 @@ impl Programs {
 
     /// By the greatest of the ratios' medians. Where one is missing, the target is not measured: it may
     /// have been the worst.
-    fn judge(&self, target: &Target, name: String, mode: Mode, ratios: Vec<Ratio>) -> Judged {
-        let found: Option<Vec<_>> =
-            ratios.iter().map(|ratio| Some((&ratio.case, ratio.found.as_ref()?))).collect();
-        let worst = found.and_then(|found| {
-            found.into_iter().max_by(|one, other| one.1.median.total_cmp(&other.1.median))
-        });
-        let note = match worst {
-            Some((case, _)) => format!("worst: {case}"),
-            None => {
-                let lacking = ratios.iter().find(|ratio| ratio.found.is_none());
+    fn judge(&self, target: &Target, (mode, family): (Mode, Family), ratios: &[Ratio]) -> Goal {
+        let lacking = ratios.iter().find(|ratio| ratio.median().is_none());
+        let worst = ratios.iter().filter_map(|ratio| Some((ratio, ratio.median()?)));
+        let worst = worst.max_by(|one, other| one.1.total_cmp(&other.1));
+        let (note, found) = match (lacking, worst) {
+            (None, Some((Ratio { case, found, .. }, _))) => {
+                (format!("worst: {case}"), found.as_ref())
+            }
+            (lacking, _) => {
                 let case = lacking.map_or("nothing", |ratio| &ratio.case);
-                format!("{case} ({})", self.missing.join("; "))
+                (format!("{case} ({})", self.missing.join("; ")), None)
             }
         };
-        let worst = worst.map(|(_, found)| &found.ratio);
-        let goal = Goal {
-            name,
+        let held = ratios.iter().filter(|_| !target.is_of_itself());
+        Goal {
+            name: format!("{}, {}, {}", target.name, mode.title(), family.title()),
             unit: target.unit.to_owned(),
             limit: (target.limit)(mode),
-            at_least: false,
-            value: worst.and_then(Samples::median),
-            range: worst.and_then(Samples::range),
-            rounds: worst.map_or(0, Samples::count),
             note,
-        };
-        Judged { goal, meaning: target.meaning, ratios }
+            cases: held.map(Ratio::case).collect(),
+            ..found.map(Samples::goal).unwrap_or_default()
+        }
     }
 }
 
@@ -318,7 +316,6 @@ fn signature_case(stream: Stream, situation: Situation) -> String {
 pub mod tests {
     use super::super::Case;
     use super::*;
-    use crate::part::Part as _;
 
     fn samples(values: &[f64]) -> Samples {
         values.iter().copied().collect()
@@ -344,14 +341,19 @@ pub mod tests {
         }
     }
 
+    fn is_of_itself(goal: &Goal) -> bool {
+        [ONE_SIGNATURE, ONE_SOURCE].contains(&&*goal.unit)
+    }
+
     #[test]
     fn everything_that_was_promised_can_be_judged() {
-        let judged = programs(0.5, None).judged();
-        assert_eq!(judged.len(), 4 * 8);
-        for it in &judged {
-            let (goal, itself) = (&it.goal, it.is_of_itself());
+        let goals = programs(0.5, None).goals();
+        assert_eq!(goals.len(), 4 * 8);
+        for goal in &goals {
+            let itself = is_of_itself(goal);
             assert_eq!(goal.value, Some(if itself { 1.0 } else { 0.5 }), "{}", goal.name);
-            assert_eq!(goal.rounds, 3, "{}", goal.name);
+            assert_eq!((goal.rounds, goal.cases.is_empty()), (3, itself), "{}", goal.name);
+            assert!(TARGETS.iter().any(|target| target.meaning == meaning(&goal.name)));
         }
     }
 
@@ -360,8 +362,8 @@ pub mod tests {
         let (held, mut some) = (held(), programs(0.5, None));
         let all = some.cases.len();
         some.cases.retain(|case| held.contains(&(case.stream, case.subject)));
-        let beside_others = some.judged().into_iter().filter(|it| !it.is_of_itself());
-        assert!(beside_others.clone().all(|it| it.goal.value == Some(0.5)));
+        let beside_others = some.goals().into_iter().filter(|goal| !is_of_itself(goal));
+        assert!(beside_others.clone().all(|goal| goal.value == Some(0.5)));
         assert_eq!(beside_others.count(), 24);
         assert!(some.cases.len() < all * 2 / 3, "{} of {all} cases", some.cases.len());
     }
@@ -378,16 +380,16 @@ pub mod tests {
     fn the_worst_case_counts() {
         let stream = Stream { packet: Packet::Ack, family: Family::V4, sources: Sources::One };
         let ratio = |case: &str, ratios: &[f64]| {
-            let found = Found::new(&samples(ratios), &samples(&[1.0; 3]));
-            Ratio { case: case.to_owned(), of: [(stream, Subject::Wrapper); 2], found }
+            let of = [(stream, Subject::Wrapper); 2];
+            Ratio { case: case.to_owned(), of, found: Some(samples(ratios)), unit_ns: Some(1.0) }
         };
         let ratios = vec![
             ratio("good", &[0.5, 9.0, 0.5]),
             ratio("bad", &[0.8, 0.9, 0.7]),
             ratio("fair", &[0.6, 0.6, 0.6]),
         ];
-        let judged = programs(1.0, None).judge(&TARGETS[0], "x".to_owned(), Mode::Exact, ratios);
-        let goal = judged.goal;
+        let at = (Mode::Exact, Family::V4);
+        let goal = programs(1.0, None).judge(&TARGETS[0], at, &ratios);
         assert_eq!((goal.value, goal.range), (Some(0.8), Some((0.7, 0.9))));
         assert_eq!(goal.note, "worst: bad");
     }

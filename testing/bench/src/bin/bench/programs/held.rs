@@ -11,8 +11,9 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
-use super::goals::{Judged, Ratio};
+use super::goals;
 use crate::machine::Machine;
+use crate::part::{Case, Goal, Table};
 
 /// Multiple of the median on record that a ratio may reach in each of its rounds, and exceed in some: noise
 /// comes and goes, and a real growth shows in all rounds. On two CPUs beside two compilers the least of three
@@ -71,32 +72,30 @@ enum Outcome {
 }
 
 impl Comparison {
-    /// Compares the results `now`, on `here`, with the record of a run on `there`.
-    pub fn new(recorded: &[Judged], there: &Machine, now: &[Judged], here: &Machine) -> Self {
+    /// Compares the targets `now`, on `here`, with the record of a run on `there`. Those without cases are
+    /// not held.
+    pub fn new(recorded: &[Goal], there: &Machine, now: &[Goal], here: &Machine) -> Self {
         let processors = (there.cpu != here.cpu).then(|| [there.cpu.clone(), here.cpu.clone()]);
         let factor = processors.as_ref().map_or(1.0, |_| OTHER_PROCESSOR);
-        let find = |all: &[Judged], name: &str| {
-            all.iter().find(|judged| judged.goal.name == name).cloned()
-        };
-        let beside_others = |all: &[Judged]| -> Vec<_> {
-            all.iter().filter(|judged| !judged.is_of_itself()).cloned().collect()
-        };
-        let (recorded, now) = (&beside_others(recorded), &beside_others(now));
-        let held = now.iter().map(|now| Target::new(find(recorded, &now.goal.name), now, factor));
-        let gone = recorded.iter().filter(|it| find(now, &it.goal.name).is_none());
-        let gone = gone.map(|recorded| {
-            let mut nothing = Judged { ratios: Vec::new(), ..recorded.clone() };
-            nothing.goal.note = "no target is called so any more".to_owned();
-            Target::new(Some(recorded.clone()), &nothing, factor)
+        let find = |all: &[Goal], name: &str| all.iter().find(|goal| goal.name == name).cloned();
+        let held = |goal: &&Goal| !goal.cases.is_empty();
+        let known = now.iter().filter(held).map(|now| {
+            let recorded = find(recorded, &now.name).unwrap_or_default();
+            Target::new(&recorded.cases, now, factor)
         });
-        Self { targets: held.chain(gone).collect(), processors }
+        let gone = recorded.iter().filter(held).filter(|it| find(now, &it.name).is_none());
+        let gone = gone.map(|recorded| {
+            let note = "no target is called so any more".to_owned();
+            let nothing = Goal { cases: Vec::new(), note, ..recorded.clone() };
+            Target::new(&recorded.cases, &nothing, factor)
+        });
+        Self { targets: known.chain(gone).collect(), processors }
     }
 
     /// A row for each target: the case that is nearest to its limit, or furthest beyond it.
-    pub fn table(&self) -> String {
-        let mut text = "| what | recorded | now | at most | |\n|---|---|---|---|---|\n".to_owned();
-        for target in &self.targets {
-            let Some(row) = target.foremost() else { continue };
+    pub fn table(&self) -> Table {
+        let row = |target: &Target| {
+            let row = target.foremost()?;
             let outcome = match row.outcome() {
                 Outcome::Unmeasured => "not measured",
                 Outcome::New => "not on record",
@@ -104,17 +103,12 @@ impl Comparison {
                 Outcome::Grew => "GREW",
                 Outcome::Missing => "MISSING",
             };
-            let _ = writeln!(
-                text,
-                "| {}: {} | {} | {} | {} | {outcome} |",
-                target.name,
-                row.case,
-                in_words(row.recorded),
-                in_words(row.now),
-                in_words(row.limit)
-            );
-        }
-        text
+            let ratios = [row.recorded, row.now, row.limit].map(in_words);
+            let first = [format!("{}: {}", target.name, row.case)].into_iter();
+            Some(first.chain(ratios).chain([outcome.to_owned()]).collect())
+        };
+        let columns = ["what", "recorded", "now", "at most", ""].map(str::to_owned).into();
+        Table { columns, rows: self.targets.iter().filter_map(row).collect() }
     }
 
     /// Tests that everything is held. `brackets` are pairs of runs of the same program now, and those that
@@ -151,25 +145,19 @@ impl Comparison {
 }
 
 impl Target {
-    fn new(recorded: Option<Judged>, now: &Judged, factor: f64) -> Self {
-        let before = recorded.map(|recorded| recorded.ratios).unwrap_or_default();
-        let find = |all: &[Ratio], case: &str| all.iter().find(|it| it.case == case).cloned();
-        let gone = before.iter().filter(|it| find(&now.ratios, &it.case).is_none());
-        let gone: Vec<_> = gone.map(|it| Ratio { found: None, ..it.clone() }).collect();
+    fn new(before: &[Case], now: &Goal, factor: f64) -> Self {
+        let find = |all: &[Case], name: &str| all.iter().find(|case| case.0 == name).cloned();
+        let gone = before.iter().filter(|it| find(&now.cases, &it.0).is_none());
+        let gone: Vec<_> = gone.map(|it| Case(it.0.clone(), None)).collect();
         let rows = |times: f64| -> Vec<_> {
-            let cases = now.ratios.iter().chain(&gone);
-            cases.map(|it| Row::new(find(&before, &it.case), it, times * factor)).collect()
+            let cases = now.cases.iter().chain(&gone);
+            cases.map(|it| Row::new(find(before, &it.0), it, times * factor)).collect()
         };
         let most = rows(FACTOR);
         let beyond = most.iter().filter(|row| row.outcome() == Outcome::Grew).count();
         let rows = if 2 * beyond > most.len() { most } else { rows(ALONE) };
-        Self {
-            name: now.goal.name.clone(),
-            unit: now.goal.unit.clone(),
-            meaning: now.meaning,
-            note: now.goal.note.clone(),
-            rows,
-        }
+        let (name, unit, note) = (now.name.clone(), now.unit.clone(), now.note.clone());
+        Self { meaning: goals::meaning(&name), name, unit, note, rows }
     }
 
     fn foremost(&self) -> Option<&Row> {
@@ -201,17 +189,13 @@ impl Target {
 }
 
 impl Row {
-    fn new(recorded: Option<Ratio>, now: &Ratio, factor: f64) -> Self {
-        let before = recorded.and_then(|ratio| ratio.found);
-        let median = before.as_ref().and_then(|found| found.ratio.median());
-        let unit_ns = before.map(|found| found.unit_ns);
-        let least = now.found.as_ref().and_then(|found| Some(found.ratio.range()?.0));
+    fn new(recorded: Option<Case>, now: &Case, factor: f64) -> Self {
+        let before = recorded.and_then(|case| case.1);
         Self {
-            case: now.case.clone(),
-            recorded: median,
-            limit: median.zip(unit_ns).map(|(median, unit_ns)| limit(median, unit_ns, factor)),
-            // A case that is compared with nothing at all has no ratio.
-            now: least.filter(|least| least.is_finite()),
+            case: now.0.clone(),
+            recorded: before.map(|ratio| ratio.median),
+            limit: before.map(|ratio| limit(ratio.median, ratio.unit_ns, factor)),
+            now: now.1.map(|ratio| ratio.least),
         }
     }
 
@@ -250,6 +234,7 @@ mod tests {
     use super::super::case::{Filter, LIST, Subject};
     use super::super::goals::tests::programs;
     use super::*;
+    use crate::part::Ratio;
 
     fn machine(cpu: &str) -> Machine {
         Machine {
@@ -265,8 +250,17 @@ mod tests {
     }
 
     /// Compares two results of one machine.
-    fn compared(recorded: &[Judged], now: &[Judged]) -> Comparison {
+    fn compared(recorded: &[Goal], now: &[Goal]) -> Comparison {
         Comparison::new(recorded, &machine("Xeon"), now, &machine("Xeon"))
+    }
+
+    /// A case of the first target.
+    fn ratio(goals: &mut [Goal], case: usize) -> &mut Ratio {
+        goals[0].cases[case].1.as_mut().unwrap()
+    }
+
+    fn outcomes(comparison: &Comparison, outcome: &str) -> usize {
+        comparison.table().rows.iter().filter(|row| row[4] == outcome).count()
     }
 
     fn said(comparison: &Comparison) -> String {
@@ -275,18 +269,18 @@ mod tests {
 
     #[test]
     fn noise_is_held() {
-        let recorded = programs(1.0, None).judged();
+        let recorded = programs(1.0, None).goals();
         for factor in [0.1, 1.0, 1.4] {
-            let comparison = compared(&recorded, &programs(factor, None).judged());
+            let comparison = compared(&recorded, &programs(factor, None).goals());
             comparison.verdict([9, 9]).unwrap();
-            assert_eq!(comparison.table().matches("| held |").count(), 24);
+            assert_eq!(outcomes(&comparison, "held"), 24);
         }
     }
 
     #[test]
     fn what_has_grown_is_refused_in_a_sentence_each() {
-        let comparison = compared(&programs(0.5, None).judged(), &programs(1.0, None).judged());
-        assert_eq!(comparison.table().matches("| GREW |").count(), 24);
+        let comparison = compared(&programs(0.5, None).goals(), &programs(1.0, None).goals());
+        assert_eq!(outcomes(&comparison, "GREW"), 24);
         let text = said(&comparison);
         assert_eq!(text.lines().count(), 1 + 24 + 1, "{text}");
         assert!(
@@ -302,16 +296,16 @@ mod tests {
 
     #[test]
     fn what_may_be_the_machines_fault_is_said() {
-        let comparison = compared(&programs(0.5, None).judged(), &programs(1.0, None).judged());
+        let comparison = compared(&programs(0.5, None).goals(), &programs(1.0, None).goals());
         let text = comparison.verdict([100, 21]).unwrap_err().to_string();
         assert!(text.contains("21 of 100 pairs of runs of the same empty program"), "{text}");
     }
 
     #[test]
     fn on_another_processor_twice_as_much_is_allowed() {
-        let now = programs(1.0, None).judged();
+        let now = programs(1.0, None).goals();
         let since = |factor| {
-            let recorded = programs(factor, None).judged();
+            let recorded = programs(factor, None).goals();
             Comparison::new(&recorded, &machine("EPYC"), &now, &machine("Xeon"))
         };
         since(0.35).verdict([9, 0]).unwrap();
@@ -322,27 +316,24 @@ mod tests {
 
     #[test]
     fn one_round_below_the_limit_is_enough() {
-        let recorded = programs(1.0, None).judged();
+        let recorded = programs(1.0, None).goals();
         let mut now = recorded.clone();
-        now[0].ratios[0].found.as_mut().unwrap().ratio = [9.0, 9.0, 2.0].into_iter().collect();
+        ratio(&mut now, 0).least = 2.0;
         compared(&recorded, &now).verdict([9, 0]).unwrap();
-        now[0].ratios[0].found.as_mut().unwrap().ratio = [9.0, 9.0, 2.1].into_iter().collect();
+        ratio(&mut now, 0).least = 2.1;
         let text = said(&compared(&recorded, &now));
         assert!(text.contains("2.10 × xdp-filter"), "{text}");
     }
 
     #[test]
     fn where_most_cases_have_grown_less_is_allowed() {
-        let recorded = programs(1.0, None).judged();
+        let recorded = programs(1.0, None).goals();
         let grown = |cases: usize| {
             let mut now = recorded.clone();
-            for ratio in &mut now[0].ratios[..cases] {
-                let found = ratio.found.as_mut().unwrap();
-                found.ratio = found.ratio.scaled(1.6);
-            }
+            (0..cases).for_each(|case| ratio(&mut now, case).least = 1.6);
             compared(&recorded, &now)
         };
-        assert_eq!(recorded[0].ratios.len(), 2);
+        assert_eq!(recorded[0].cases.len(), 2);
         grown(1).verdict([9, 0]).unwrap();
         let text = said(&grown(2));
         assert!(text.contains("at most 1.53") && text.contains("2 of 2 cases"), "{text}");
@@ -350,15 +341,11 @@ mod tests {
 
     #[test]
     fn a_case_cannot_grow_behind_a_worse_one() {
-        let recorded = programs(1.0, None).judged();
+        let recorded = programs(1.0, None).goals();
         let mut now = recorded.clone();
         let mut before = recorded.clone();
-        let of_first = |all: &mut [Judged], factor| {
-            let found = all[0].ratios[0].found.as_mut().unwrap();
-            found.ratio = found.ratio.scaled(factor);
-        };
-        of_first(&mut before, 0.3);
-        of_first(&mut now, 0.9);
+        ratio(&mut before, 0).median = 0.3;
+        ratio(&mut now, 0).least = 0.9;
         let text = said(&compared(&before, &now));
         assert!(text.contains("0.90 × xdp-filter, not listed, passed, 0.30 on record"), "{text}");
         assert!(text.contains("(1 source; 1 of 2 cases)"), "{text}");
@@ -366,11 +353,11 @@ mod tests {
 
     #[test]
     fn a_ratio_that_is_no_longer_measured_is_refused_by_name() {
-        let without = programs(1.0, Some(Subject::Filter(Filter::denied(LIST)))).judged();
-        let mut recorded = programs(1.0, None).judged();
-        recorded[0].goal.name = "teapot".to_owned();
+        let without = programs(1.0, Some(Subject::Filter(Filter::denied(LIST)))).goals();
+        let mut recorded = programs(1.0, None).goals();
+        recorded[0].name = "teapot".to_owned();
         let comparison = compared(&recorded, &without);
-        assert_eq!(comparison.table().matches("| MISSING |").count(), 2 * 4 + 1);
+        assert_eq!(outcomes(&comparison, "MISSING"), 2 * 4 + 1);
         let text = said(&comparison);
         let source = "10,000 source rules, flood, IPv6: 1.00 × xdp-filter, listed, dropped on record, \
                       and not measured now (8192 sources; 2 of 2 cases): 1 source (why)";
@@ -380,12 +367,11 @@ mod tests {
 
     #[test]
     fn a_ratio_that_is_new_is_only_named() {
-        let without = programs(1.0, Some(Subject::Filter(Filter::denied(LIST)))).judged();
-        let now = programs(1.0, None).judged();
-        let table = compared(&without, &now).table();
-        assert_eq!(table.matches("| – | 1.00 | – | not on record |").count(), 2 * 4);
+        let without = programs(1.0, Some(Subject::Filter(Filter::denied(LIST)))).goals();
+        let now = programs(1.0, None).goals();
+        assert_eq!(outcomes(&compared(&without, &now), "not on record"), 2 * 4);
         let neither = compared(&without, &without);
-        assert_eq!(neither.table().matches("| – | – | – | not measured |").count(), 2 * 4);
+        assert_eq!(outcomes(&neither, "not measured"), 2 * 4);
         for comparison in [neither, compared(&without, &now)] {
             comparison.verdict([9, 0]).unwrap();
         }

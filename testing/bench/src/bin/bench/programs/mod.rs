@@ -24,18 +24,16 @@ use anyhow::{Context, Result, ensure};
 use case::{Stream, Subject};
 use clap::Parser;
 use held::Comparison;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use stand::Stand;
 use tcpguard_kit::net::netns::Netns;
 
-use crate::machine::Machine;
+use crate::page::markdown;
+use crate::part::Part as _;
+use crate::record::{self, Record};
 use crate::samples::Samples;
-use crate::{document, whole};
+use crate::whole;
 
-/// In records.
-pub const NAME: &str = "programs";
-/// Of what `--json` writes.
-const SCHEMA: &str = "tcpguard.bench.programs/1";
 /// Time that the kernel takes for a measurement beside running it, about: it lets every program end that runs.
 const OVERHEAD: Duration = Duration::from_millis(25);
 
@@ -50,7 +48,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Measures only the ratios to others' programs, and fails if one that targets are judged by is well above
-    /// what docs/performance.json has
+    /// what testing/record/performance.json has
     #[arg(long)]
     held: bool,
     /// Measures nothing, and holds what `--json` has written to FILE on this machine
@@ -59,7 +57,7 @@ pub struct Options {
     /// Holds to FILE instead, which `cargo xtask bench --json FILE` has written
     #[arg(long, value_name = "FILE", requires = "held")]
     record: Option<PathBuf>,
-    /// Writes every measurement, goals and plots to FILE
+    /// Writes the results and every measurement to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -82,7 +80,7 @@ impl Options {
 }
 
 /// Results of all rounds.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Programs {
     rounds: usize,
     /// Names of tcpguard's programs, and the number of instructions that the verifier walked.
@@ -97,7 +95,7 @@ pub struct Programs {
 }
 
 /// A packet in a program.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Case {
     stream: Stream,
     subject: Subject,
@@ -203,21 +201,16 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Err(error) => error.exit(),
     };
     // Without a record nobody has to wait for the rest.
-    let record = options.held.then(|| whole::recorded(options.record.as_deref())).transpose()?;
-    let recorded: Option<Programs> = record.as_ref().map(|it| it.part(NAME)).transpose()?;
-    let programs = match &options.from {
-        Some(path) => document::read(path, SCHEMA)?,
-        None => measure(&options)?,
+    let kept = options.held.then(|| whole::recorded(options.record.as_deref())).transpose()?;
+    let now = match &options.from {
+        Some(path) => Record::load(path)?,
+        None => record::tell(&measure(&options)?, options.json.as_deref())?,
     };
-    println!("{}", document::text(&programs));
-    if let Some(path) = &options.json {
-        document::write(path, SCHEMA, &programs)?;
-    }
-    let Some((record, recorded)) = record.zip(recorded) else { return Ok(()) };
-    let (now, here) = (programs.judged(), Machine::here()?);
-    let comparison = Comparison::new(&recorded.judged(), record.machine(), &now, &here);
-    println!("\n{}", comparison.table());
-    comparison.verdict(programs.brackets)
+    let Some(kept) = kept else { return Ok(()) };
+    let [before, after] = [kept.part(Programs::NAME)?, now.part(Programs::NAME)?];
+    let comparison = Comparison::new(&before.goals, kept.machine(), &after.goals, now.machine());
+    println!("\n{}", markdown(&comparison.table()));
+    comparison.verdict(serde_json::from_value(after.rounds["brackets"].clone())?)
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
-//! The programs' costs as tables and plots.
-
-use std::fmt::Write as _;
+//! The report on the programs' costs.
 
 use tcpguard_kit::net::bare::Sources;
 
 use super::Programs;
 use super::case::{
-    Family, Filter, LIST, LISTENERS, LISTS, MILLION, Masks, Mode, NETS, Packet, Situation, Stream,
-    Subject, among, signatures, sources,
+    Family, Filter, LIST, LISTENERS, LISTS, MILLION, Mode, NETS, Packet, Situation, Stream,
+    Subject, among, signatures,
 };
-use crate::part::{Axis, Figure, Goal, Part, Series};
+use crate::part::{Part, Report};
 
 /// Columns of a table.
 const COLUMNS: [(Family, Sources); 4] = [
@@ -18,71 +16,69 @@ const COLUMNS: [(Family, Sources); 4] = [
     (Family::V6, Sources::One),
     (Family::V6, MILLION),
 ];
-const HEAD: &str = "IPv4, 1 source | IPv4, 1 M | IPv6, 1 source | IPv6, 1 M |\n\
-                    |---|---|---|---|---|";
+const HEAD: [&str; 4] = ["IPv4, 1 source", "IPv4, 1 M", "IPv6, 1 source", "IPv6, 1 M"];
 
 impl Part for Programs {
-    fn tables(&self) -> String {
-        let [brackets, unsteady] = self.brackets;
-        let mut text = format!(
+    const NAME: &'static str = "programs";
+
+    fn report(&self) -> Report {
+        let mut report = Report::new(Self::NAME);
+        let ([brackets, unsteady], rounds) = (self.brackets, self.rounds);
+        report.text(format!(
             "## Programs\n\n\
              ns per packet above a program that only drops, behind the same wrapper ({} ns with it); median \
-             (least–greatest) of {} round(s). {unsteady} of {brackets} pairs of such runs differed by more \
-             than a tenth. Exact: every flow is followed. Flood: as few as the agent chooses under a flood.\n",
-            self.floors.cell(0),
-            self.rounds
-        );
-        self.verified_table(&mut text);
-        self.guard_table(&mut text);
-        self.filter_table(&mut text);
-        self.proxy_table(&mut text);
-        self.growth_table(&mut text);
-        if !self.missing.is_empty() {
-            text.push_str("\nNot measured here:\n\n");
+             (least–greatest) of {rounds} round(s). {unsteady} of {brackets} pairs of such runs differed by \
+             more than a tenth. Exact: every flow is followed. Flood: as few as the agent chooses under a \
+             flood.",
+            self.floors.cell(0)
+        ));
+        // Without a number it was not loaded: nothing here runs it.
+        let loaded = self.verified.iter().filter_map(|(name, count)| Some((name, (*count)?)));
+        let loaded = loaded.map(|(name, count)| vec![name.clone(), count.to_string()]);
+        report.table(&["program", "instructions verified"], loaded);
+        for mode in Mode::ALL {
+            let row = |(packet, situation): (Packet, Situation)| {
+                let title = format!("{}: {}", packet.title(), situation.title());
+                self.row(title, packet, Subject::Guard(situation, mode))
+            };
+            let rows = rows().into_iter().filter_map(row);
+            report.table(&head(&format!("tcpguard, {} mode", mode.title())), rows);
         }
-        self.missing.iter().for_each(|line| _ = writeln!(text, "- {line}"));
-        text
-    }
-
-    fn goals(&self) -> Vec<Goal> {
-        self.judged().into_iter().map(|judged| judged.goal).collect()
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        let figure = |file, title: &str, x: &str, series| Figure {
-            file,
-            title: title.to_owned(),
-            x: Axis { title: x.to_owned(), logarithmic: true },
-            y: Axis { title: "ns per packet, net".to_owned(), logarithmic: false },
-            series,
+        let row = |filter: Filter| {
+            let packet = if filter.hit { Packet::Bare } else { Packet::Linux };
+            self.row(filter.title(), packet, Subject::Filter(filter))
         };
-        vec![
-            figure(
-                "programs-sources",
-                "Cost of a counted SYN against sources",
-                "sources",
-                self.by_sources(),
-            ),
-            figure(
-                "programs-listeners",
-                "Cost of a counted SYN against listeners on addresses of their own, IPv4",
-                "listeners",
-                self.by_listeners(),
-            ),
-            figure(
-                "programs-rules",
-                "Cost of a SYN dropped by its source against rules, IPv4, flood mode",
-                "source rules",
-                self.by_rules(),
-            ),
-            figure(
-                "programs-signatures",
-                "Cost of a SYN dropped by signature against signatures, IPv4, flood mode",
-                "signatures",
-                self.by_signatures(),
-            ),
-        ]
+        report.table(&head("xdp-filter"), Filter::all().filter_map(row));
+        report.text(
+            "For 1 M stand, where the source is listed, 512 of 1000, 8192 of 10000 and 65536 of 100000; \
+             xdp-filter as it is shipped has room for 10000.",
+        );
+        let packets = Packet::SYNS.into_iter().chain(Packet::ACKS);
+        let each = packets.flat_map(|packet| [false, true].map(|conntrack| (packet, conntrack)));
+        let row = |(packet, conntrack): (Packet, bool)| {
+            let subject = Subject::Reference { conntrack };
+            self.row(format!("{}: {}", packet.title(), subject.title()), packet, subject)
+        };
+        report.table(&head("SYN proxy"), each.filter_map(row));
+        let columns = [
+            "SYN counted, from sources",
+            "IPv4, each followed",
+            "exact",
+            "flood",
+            "IPv6, each followed",
+            "exact",
+            "flood",
+        ];
+        report.table(&columns, every_source().into_iter().map(|sources| self.by_sources(sources)));
+        report.missing(&self.missing);
+        report.goals = self.goals();
+        report
     }
+}
+
+fn head(first: &str) -> [&str; 5] {
+    let [one, two, three, four] = HEAD;
+    [first, one, two, three, four]
 }
 
 impl Programs {
@@ -90,8 +86,8 @@ impl Programs {
         self.net(stream, subject).map_or("–".to_owned(), |net| net.cell(0))
     }
 
-    /// A row with the costs of a packet in a program, in all columns.
-    fn row(&self, text: &mut String, title: &str, packet: Packet, subject: Subject) {
+    /// The costs of a packet in a program, in all columns; `None` if it was measured in none.
+    fn row(&self, title: String, packet: Packet, subject: Subject) -> Option<Vec<String>> {
         let cells = COLUMNS.map(|(family, sources)| match (sources, subject.list()) {
             // Of a list no more can send than are listed.
             (MILLION, Some(1)) => "–".to_owned(),
@@ -100,162 +96,22 @@ impl Programs {
             }
             _ => self.cell(Stream { packet, family, sources }, subject),
         });
-        if cells.iter().any(|cell| cell != "–") {
-            let _ = writeln!(text, "| {title} | {} |", cells.join(" | "));
-        }
+        let measured = cells.iter().any(|cell| cell != "–");
+        measured.then(|| [title].into_iter().chain(cells).collect())
     }
 
-    fn verified_table(&self, text: &mut String) {
-        text.push_str("\n| program | instructions verified |\n|---|---|\n");
-        // Without a number it was not loaded: nothing here runs it.
-        let loaded = self.verified.iter().filter_map(|(name, count)| Some((name, (*count)?)));
-        for (name, count) in loaded {
-            let _ = writeln!(text, "| {name} | {count} |");
-        }
-    }
-
-    fn guard_table(&self, text: &mut String) {
-        for mode in Mode::ALL {
-            let _ = write!(text, "\n| tcpguard, {} mode | {HEAD}\n", mode.title());
-            for (packet, situation) in rows() {
-                let title = format!("{}: {}", packet.title(), situation.title());
-                self.row(text, &title, packet, Subject::Guard(situation, mode));
-            }
-        }
-    }
-
-    fn filter_table(&self, text: &mut String) {
-        let _ = write!(text, "\n| xdp-filter | {HEAD}\n");
-        for filter in Filter::all() {
-            let packet = if filter.hit { Packet::Bare } else { Packet::Linux };
-            self.row(text, &filter.title(), packet, Subject::Filter(filter));
-        }
-        text.push_str(
-            "\nFor 1 M stand, where the source is listed, 512 of 1000, 8192 of 10000 and 65536 of \
-             100000; xdp-filter as it is shipped has room for 10000.\n",
-        );
-    }
-
-    fn proxy_table(&self, text: &mut String) {
-        let _ = write!(text, "\n| SYN proxy | {HEAD}\n");
-        for packet in Packet::SYNS.into_iter().chain(Packet::ACKS) {
-            for conntrack in [false, true] {
-                let subject = Subject::Reference { conntrack };
-                let title = format!("{}: {}", packet.title(), subject.title());
-                self.row(text, &title, packet, subject);
-            }
-        }
-    }
-
-    fn growth_table(&self, text: &mut String) {
-        text.push_str(
-            "\n| SYN counted, from sources | IPv4, each followed | exact | flood | IPv6, each followed | \
-             exact | flood |\n|---|---|---|---|---|---|---|\n",
-        );
-        for sources in every_source() {
-            let cells = Family::ALL.map(|family| {
-                let stream = Stream { packet: Packet::Linux, family, sources };
-                let counted = [
-                    (Situation::Followed, Mode::Exact),
-                    (Situation::Observe, Mode::Exact),
-                    (Situation::Observe, Mode::Flood),
-                ];
-                let cell = |(situation, mode)| self.cell(stream, Subject::Guard(situation, mode));
-                counted.map(cell).join(" | ")
-            });
-            let _ = writeln!(text, "| {} | {} |", count(sources), cells.join(" | "));
-        }
-    }
-
-    fn by_sources(&self) -> Vec<Series> {
-        let subjects = [
-            ("tcpguard, each followed", Subject::Guard(Situation::Followed, Mode::Exact)),
-            ("tcpguard, exact", Subject::Guard(Situation::Observe, Mode::Exact)),
-            ("tcpguard, flood", Subject::Guard(Situation::Observe, Mode::Flood)),
-            ("xdp-filter, none listed", Subject::Filter(Filter::ALLOW_MISS)),
+    /// The costs of a SYN that is counted, by how closely it is looked at.
+    fn by_sources(&self, sources: Sources) -> Vec<String> {
+        let counted = [
+            (Situation::Followed, Mode::Exact),
+            (Situation::Observe, Mode::Exact),
+            (Situation::Observe, Mode::Flood),
         ];
-        let each = subjects.into_iter().flat_map(|it| Family::ALL.map(|family| (it, family)));
-        let line = |((name, subject), family): ((&str, _), Family)| {
-            let point = |sources| {
-                let stream = Stream { packet: Packet::Linux, family, sources };
-                Some((f64::from(count(sources)), self.net(stream, subject)?.point()?))
-            };
-            Series {
-                name: format!("{name}, {}", family.title()),
-                points: every_source().into_iter().filter_map(point).collect(),
-            }
-        };
-        each.map(line).collect()
-    }
-
-    fn by_listeners(&self) -> Vec<Series> {
-        let each =
-            Mode::ALL.into_iter().flat_map(|mode| [Sources::One, MILLION].map(|it| (mode, it)));
-        let line = |(mode, from): (Mode, Sources)| {
-            let of = LISTENERS
-                .into_iter()
-                .map(|count| (count, from, Subject::Guard(Situation::Listeners(count), mode)));
-            self.line(Packet::Linux, format!("{}, {}", mode.title(), sources(from)), of)
-        };
-        each.map(line).collect()
-    }
-
-    /// Lists of addresses and lists of networks, and xdp-filter with lists of addresses.
-    fn by_rules(&self) -> Vec<Series> {
-        let guard = |situation| Subject::Guard(situation, Mode::Flood);
-        let listed = LISTS.map(|count| (count, guard(Situation::Listed(count))));
-        let nets = NETS.map(|count| (count, guard(Situation::Nets(count))));
-        let denied = LISTS.map(|count| (count, Subject::Filter(Filter::denied(count))));
-        let line = |name: &str, one: bool, of: &[(u32, Subject)]| {
-            let name = format!("{name}, {}", if one { "1 source" } else { "many listed" });
-            let from = |count| if one { Sources::One } else { among(count) };
-            // Of a list of one there are not many.
-            let of = of.iter().filter(|(count, _)| one || *count > 1);
-            let of = of.map(|&(count, subject)| (count, from(count), subject));
-            self.line(Packet::Bare, name, of)
-        };
-        [true, false]
-            .into_iter()
-            .flat_map(|one| {
-                [
-                    line("addresses", one, &listed),
-                    line("networks", one, &nets),
-                    line("xdp-filter", one, &denied),
-                ]
-            })
-            .collect()
-    }
-
-    fn by_signatures(&self) -> Vec<Series> {
-        let lines = [
-            (Packet::Bare, Masks::One, Sources::One),
-            (Packet::Bare, Masks::One, MILLION),
-            (Packet::Bare, Masks::All, Sources::One),
-            (Packet::Bare, Masks::All, MILLION),
-            (Packet::AnyWindow, Masks::NoWindow, MILLION),
-            (Packet::AnyWindow, Masks::All, MILLION),
-        ];
-        let line = |(packet, masks, from): (Packet, Masks, Sources)| {
-            let guard = |count| Subject::Guard(Situation::Signatures { count, masks }, Mode::Flood);
-            let of = masks.counts(packet).map(|count| (count, from, guard(count)));
-            let any = if packet == Packet::AnyWindow { ", any window" } else { "" };
-            self.line(packet, format!("{}{any}, {}", masks.title(), sources(from)), of)
-        };
-        lines.into_iter().map(line).collect()
-    }
-
-    /// Cost of an IPv4 packet, plotted against a count.
-    fn line(
-        &self,
-        packet: Packet,
-        name: String,
-        of: impl Iterator<Item = (u32, Sources, Subject)>,
-    ) -> Series {
-        let point = |(count, sources, subject): (u32, Sources, Subject)| {
-            let stream = Stream { packet, family: Family::V4, sources };
-            Some((f64::from(count), self.net(stream, subject)?.point()?))
-        };
-        Series { name, points: of.filter_map(point).collect() }
+        let cells = Family::ALL.into_iter().flat_map(|family| {
+            let stream = Stream { packet: Packet::Linux, family, sources };
+            counted.map(|(situation, mode)| self.cell(stream, Subject::Guard(situation, mode)))
+        });
+        [count(sources).to_string()].into_iter().chain(cells).collect()
     }
 }
 
@@ -299,6 +155,7 @@ fn count(sources: Sources) -> u32 {
 mod tests {
     use super::super::Case;
     use super::*;
+    use crate::page;
 
     fn programs() -> Programs {
         let mut cases = Vec::new();
@@ -330,7 +187,7 @@ mod tests {
 
     #[test]
     fn tables_hold_medians_ranges_and_what_is_missing() {
-        let text = programs().tables();
+        let text = page::text(&programs().report());
         assert!(
             text.contains("| SYN, no options: 1000 addresses listed | 41 (40–43) | 41 (40–43) |"),
             "{text}"
@@ -345,30 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_drawn_with_what_xdp_filter_does_and_from_many_where_there_are() {
-        let plot = &programs().figures()[2];
-        let lines: Vec<_> =
-            plot.series.iter().map(|line| (&*line.name, line.points.len())).collect();
-        assert_eq!(
-            lines,
-            [
-                ("addresses, 1 source", 4),
-                ("networks, 1 source", 3),
-                ("xdp-filter, 1 source", 4),
-                ("addresses, many listed", 3),
-                ("networks, many listed", 3),
-                ("xdp-filter, many listed", 3),
-            ]
-        );
-    }
-
-    #[test]
-    fn plots_go_from_one_source_to_ten_million() {
-        let figures = programs().figures();
-        let points: Vec<_> = figures[0].series[0].points.iter().map(|point| point.0).collect();
-        assert_eq!(points.len(), 6);
-        assert_eq!(points[0], 1.0);
-        assert!(points[5] >= 1e7 && points.is_sorted());
-        assert!(figures.iter().flat_map(|figure| &figure.series).all(|line| line.points.len() > 2));
+    fn counted_syns_come_from_one_source_to_ten_million() {
+        let sources: Vec<_> = every_source().into_iter().map(count).collect();
+        assert_eq!((sources.len(), sources[0]), (6, 1));
+        assert!(sources[5] >= 10_000_000 && sources.is_sorted());
     }
 }

@@ -1,13 +1,12 @@
 //! Distribution of a packet's time over the functions of tcpguard's BPF programs and of the kernel, while a
 //! case is run over and over.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustix::thread::gettid;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::net::bare::BareProgram;
 use tcpguard_kit::net::netns::Netns;
 
@@ -15,11 +14,9 @@ use super::case::{
     Family, Filter, LIST, MILLION, Masks, Mode, Packet, Situation, Stream, Subject, among,
 };
 use super::stand::Stand;
-use crate::part::{Figure, Goal, Part};
+use crate::part::{Part, Report};
 use crate::perf::{self, Looks, Perf};
 
-/// In records.
-pub const NAME: &str = "profile";
 /// Runs of a packet between two readings of the clock.
 const RUNS: u32 = 300_000;
 /// By then perf takes samples.
@@ -28,14 +25,14 @@ const START: Duration = Duration::from_millis(300);
 const LEAST: f64 = 0.015;
 
 /// Distribution of the time over functions, for the cases that have targets.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Profiles {
     cases: Vec<Profile>,
     /// Cases that could not be profiled on this machine, with the reason.
     missing: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Profile {
     stream: Stream,
     subject: Subject,
@@ -80,7 +77,7 @@ fn cases() -> Vec<(Stream, Subject, bool)> {
 pub fn measure(quick: bool) -> Result<Profiles> {
     ensure!(rustix::process::geteuid().is_root(), "looking at the kernel needs root: run as root");
     let time = Duration::from_secs(if quick { 1 } else { 4 });
-    Netns::new(NAME)?.run(|| {
+    Netns::new(Profiles::NAME)?.run(|| {
         let mut stand = Stand::load(time)?;
         let directory = tempfile::tempdir()?;
         let mut profiles = Profiles { cases: Vec::new(), missing: Vec::new() };
@@ -130,48 +127,45 @@ fn title(stream: Stream, subject: Subject, at_tc: bool) -> String {
 }
 
 impl Part for Profiles {
-    fn tables(&self) -> String {
-        let mut text = "## Profile\n\nBy function, its share and the ns of a packet that it stands for; what takes \
-                        less than a share of 1.5 % is left out.\n"
-            .to_owned();
+    const NAME: &'static str = "profile";
+
+    fn report(&self) -> Report {
+        let mut report = Report::new(Self::NAME);
+        report.text(
+            "## Profile\n\nBy function, its share and the ns of a packet that it stands for; what takes less \
+             than a share of 1.5 % is left out.",
+        );
         for case in &self.cases {
+            let (ns, looks) = (case.total_ns, case.looks);
             let title = title(case.stream, case.subject, case.at_tc);
-            let _ = write!(
-                text,
-                "\n| {title}: {:.0} ns with the wrapper, {} looks | % | ns |\n|---|---|---|\n",
-                case.total_ns, case.looks
-            );
-            for (name, share) in case.functions.iter().filter(|(_, share)| *share >= LEAST) {
-                let (percent, ns) = (100.0 * share, share * case.total_ns);
-                let _ = writeln!(text, "| `{name}` | {percent:.1} | {ns:.1} |");
-            }
+            let title = format!("{title}: {ns:.0} ns with the wrapper, {looks} looks");
+            let row = |(name, share): &(String, f64)| {
+                vec![
+                    format!("`{name}`"),
+                    format!("{:.1}", 100.0 * share),
+                    format!("{:.1}", share * ns),
+                ]
+            };
+            let functions = case.functions.iter().filter(|(_, share)| *share >= LEAST);
+            report.table(&[&title, "%", "ns"], functions.map(row));
         }
-        if !self.missing.is_empty() {
-            text.push_str("\nNot looked at here:\n\n");
-            self.missing.iter().for_each(|line| _ = writeln!(text, "- {line}"));
-        }
-        text
-    }
-
-    fn goals(&self) -> Vec<Goal> {
-        Vec::new()
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        Vec::new()
+        report.missing(&self.missing);
+        report
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page;
 
     #[test]
     fn a_row_says_how_many_ns_of_a_packet_a_function_takes() {
         let (stream, subject, at_tc) = cases().remove(0);
         let functions = vec![("BPF: look".to_owned(), 0.5), ("rare".to_owned(), 0.01)];
         let case = Profile { stream, subject, at_tc, total_ns: 80.0, looks: 4000, functions };
-        let text = Profiles { cases: vec![case], missing: vec!["x: no perf".to_owned()] }.tables();
+        let profiles = Profiles { cases: vec![case], missing: vec!["x: no perf".to_owned()] };
+        let text = page::text(&profiles.report());
         assert!(text.contains("| `BPF: look` | 50.0 | 40.0 |"), "{text}");
         assert!(!text.contains("rare") && text.contains("- x: no perf"), "{text}");
     }

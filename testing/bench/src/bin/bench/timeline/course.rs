@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tcpguard_kit::daemon::alerts::Alert;
 use tcpguard_kit::measure::clock::between;
 use tcpguard_kit::traffic::clients::Attempts;
@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 pub const FULL: usize = 1000;
 
 /// New clients that began in one slot.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Slot {
     /// Time at which it began, in seconds; negative before the flood.
     pub at_s: f64,
@@ -26,7 +26,7 @@ pub struct Slot {
 }
 
 /// One run of one defence. Moments are in seconds, `None` if they did not come.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Course {
     /// Number of the round, from 1.
     pub round: usize,
@@ -43,7 +43,7 @@ pub struct Course {
 }
 
 /// Moments of a run by the agent's own alerts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Moments {
     /// First alert about the attack.
     pub detected: Option<f64>,

@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use serde::{Deserialize, Serialize};
-
-use crate::document;
-use crate::e2e;
-use crate::e2e::arm::Arm;
-use crate::e2e::attack::Kind;
 use course::Course;
 use run::Timing;
+use serde::Serialize;
+
+use crate::e2e::arm::Arm;
+use crate::e2e::attack::Kind;
+use crate::{e2e, record};
 
 /// A flood that a signature distinguishes from clients, and one against which only cookies help.
 const FLOODS: [Kind; 2] = [Kind::Crude, Kind::Mimic];
@@ -33,7 +32,7 @@ pub struct Options {
     /// that all works; its figures prove little
     #[arg(long)]
     pub quick: bool,
-    /// Writes every run, goals and plots to FILE
+    /// Writes the results and every run to FILE
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -60,7 +59,7 @@ impl Options {
 }
 
 /// Success of new clients over time, with each defence under each flood.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Timeline {
     rounds: usize,
     /// Duration of a flood, in seconds.
@@ -71,7 +70,7 @@ pub struct Timeline {
 }
 
 /// All runs of a defence under a flood.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Record {
     flood: Kind,
     arm: Arm,
@@ -137,10 +136,5 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    let timeline = measure(&options)?;
-    println!("\n{}", document::text(&timeline));
-    options
-        .json
-        .as_ref()
-        .map_or(Ok(()), |path| document::write(path, "tcpguard.bench.timeline/1", &timeline))
+    record::tell(&measure(&options)?, options.json.as_deref()).map(drop)
 }

@@ -1,10 +1,8 @@
-//! The time line as tables, goals and plots.
-
-use std::fmt::Write as _;
+//! The report on the time line.
 
 use crate::e2e::arm::Arm;
 use crate::e2e::attack::Kind;
-use crate::part::{Axis, Figure, Goal, Part, Series};
+use crate::part::{Block, Goal, Part, Plot, Report, Series};
 use crate::samples::Samples;
 
 use super::course::{Course, FULL, SLOT};
@@ -33,10 +31,22 @@ const PROMISES: [Promise; 3] = [
 
 const PLOTS: [(Kind, &str); 2] = [(Kind::Crude, "timeline-crude"), (Kind::Mimic, "timeline-mimic")];
 
-const HEAD: &str = "\
-| defence | before % | 1st second % | 2nd % | 3rd % | until its end % | after % | detected, s | armed, s | full success, s | released, s | offered, SYN/s | ring full, % | N |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
-";
+const COLUMNS: [&str; 14] = [
+    "defence",
+    "before %",
+    "1st second %",
+    "2nd %",
+    "3rd %",
+    "until its end %",
+    "after %",
+    "detected, s",
+    "armed, s",
+    "full success, s",
+    "released, s",
+    "offered, SYN/s",
+    "ring full, %",
+    "N",
+];
 
 /// A moment in all runs of a record.
 struct Moment {
@@ -47,22 +57,24 @@ struct Moment {
 }
 
 impl Part for Timeline {
-    fn tables(&self) -> String {
+    const NAME: &'static str = "timeline";
+
+    fn report(&self) -> Report {
+        let mut report = Report::new(Self::NAME);
         let (rounds, seconds, hold) = (self.rounds, self.flood_s, self.hold_s);
-        let mut text = format!(
+        report.text(format!(
             "## Time line\n\n{rounds} round(s), floods of {} for {seconds} s, {} new clients a second; \
              medians, in brackets the least and the greatest. Each percentage is of the clients who began \
-             in that time: those answered within 1 s.\n",
+             in that time: those answered within 1 s.",
             run::RATE.title(),
             run::CLIENTS
-        );
+        ));
         for kind in self.floods() {
-            let _ = write!(text, "\n**{} flood**\n\n{HEAD}", kind.title());
-            self.of(kind).for_each(|record| text.push_str(&self.row(record)));
+            report.text(format!("**{} flood**", kind.title()));
+            report.table(&COLUMNS, self.of(kind).map(|record| self.row(record)));
         }
-        let _ = write!(
-            text,
-            "\nDetected: the alert. Armed: the first rule in the kernel, or the first step taken, such as \
+        report.text(format!(
+            "Detected: the alert. Armed: the first rule in the kernel, or the first step taken, such as \
              cookies. Full success: the first client answered within 1 s from whom on at least 99.9 % of \
              all were who began before the flood's last SYN, {FULL} or more. Each is counted from the \
              flood's first SYN; one that did not come counts as {seconds} s, the length of the flood. \
@@ -71,27 +83,20 @@ impl Part for Timeline {
              rounds only. Ring full: of what came from {armed} s after the first SYN to the last, what \
              found no room among the 256 places of the host's virtual interface, and so was lost before any \
              defence: all that arrives while its CPU stands still for longer than half a millisecond, or \
-             while the defence is slower than the flood.\n",
+             while the defence is slower than the flood.",
             armed = run::ARMED.as_secs()
-        );
+        ));
         let failures = self.records.iter().flat_map(|record| {
             let title = format!("{} flood, {}", record.flood.title(), record.arm.title());
-            record.failures.iter().map(move |why| format!("- {title}, {why}\n"))
+            record.failures.iter().map(move |why| format!("{title}, {why}"))
         });
-        let failures: String = failures.collect();
-        if !failures.is_empty() {
-            let _ = write!(text, "\nNot measured here:\n\n{failures}");
-        }
-        text
-    }
-
-    fn goals(&self) -> Vec<Goal> {
+        report.missing(&failures.collect::<Vec<_>>());
+        let plots = PLOTS.iter().filter_map(|&(kind, file)| self.plot(kind, file));
+        report.blocks.extend(plots.map(Block::Plot));
         let ours = self.records.iter().filter(|record| record.arm == Arm::Ours);
-        ours.flat_map(|record| PROMISES.iter().map(|promise| self.goal(record, promise))).collect()
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        PLOTS.iter().filter_map(|&(kind, file)| self.figure(kind, file)).collect()
+        let each = ours.flat_map(|record| PROMISES.iter().map(move |promise| (record, promise)));
+        report.goals.extend(each.map(|(record, promise)| self.goal(record, promise)));
+        report
     }
 }
 
@@ -107,7 +112,7 @@ impl Timeline {
         self.records.iter().filter(move |record| record.flood == kind)
     }
 
-    fn row(&self, record: &Record) -> String {
+    fn row(&self, record: &Record) -> Vec<String> {
         let ends = [f64::NEG_INFINITY, 0.0, 1.0, 2.0, 3.0, self.flood_s, f64::INFINITY];
         let spans = ends.windows(2);
         let shares = spans.map(|span| record.samples(|course| course.percent(span[0], span[1])));
@@ -115,16 +120,14 @@ impl Timeline {
             true => self.moment(record, promise).cell(),
             false => "–".to_owned(),
         });
-        let cells: Vec<_> = shares.map(|share| share.cell(2)).chain(moments).collect();
-        format!(
-            "| {} | {} | {} | {} | {} | {} |\n",
-            record.arm.title(),
-            cells.join(" | "),
+        let last = [
             record.samples(|course| course.told.released).cell(1),
             record.samples(|course| Some(course.offered)).cell(0),
             record.samples(|course| Some(course.ring_full)).cell(2),
-            record.courses.len()
-        )
+            record.courses.len().to_string(),
+        ];
+        let first = [record.arm.title().to_owned()].into_iter();
+        first.chain(shares.map(|share| share.cell(2))).chain(moments).chain(last).collect()
     }
 
     fn moment(&self, record: &Record, promise: &Promise) -> Moment {
@@ -145,11 +148,8 @@ impl Timeline {
             name: format!("{} flood of {rate}, {}", record.flood.title(), promise.what),
             unit: "s from its first SYN".to_owned(),
             limit: promise.limit,
-            at_least: false,
-            value: times.median(),
-            range: times.range(),
-            rounds: times.count(),
             note: notes.join("; "),
+            ..times.goal()
         }
     }
 
@@ -162,15 +162,14 @@ impl Timeline {
             .then(|| format!("nor with the perfect drop in {never} of {runs}"))
     }
 
-    fn figure(&self, kind: Kind, file: &'static str) -> Option<Figure> {
-        let axis = |title: &str| Axis { title: title.to_owned(), logarithmic: false };
+    fn plot(&self, kind: Kind, file: &str) -> Option<Plot> {
         let mut series: Vec<Series> = self.of(kind).filter_map(Record::line).collect();
         series.extend(self.of(kind).filter_map(Record::marks));
-        (!series.is_empty()).then(|| Figure {
-            file,
+        (!series.is_empty()).then(|| Plot {
+            file: file.to_owned(),
             title: format!("New clients answered within 1 s, {} flood", kind.title()),
-            x: axis("s from the flood's first SYN, when they began"),
-            y: axis("%"),
+            x: "s from the flood's first SYN, when they began".to_owned(),
+            y: "%".to_owned(),
             series,
         })
     }
@@ -186,7 +185,9 @@ impl Record {
         let slots = self.courses.first()?.slots.iter().enumerate();
         let points = slots.filter_map(|(number, slot)| {
             let shares = self.samples(|course| course.slots.get(number)?.percent());
-            Some((slot.at_s + SLOT.as_secs_f64() / 2.0, shares.point()?))
+            // Finer than a pixel.
+            let shares = shares.point()?.map(|share| (10.0 * share).round() / 10.0);
+            Some((slot.at_s + SLOT.as_secs_f64() / 2.0, shares))
         });
         Some(Series { name: self.arm.title().to_owned(), points: points.collect() })
     }
@@ -220,6 +221,7 @@ mod tests {
     use super::super::Options;
     use super::super::course::{Moments, Slot};
     use super::*;
+    use crate::page;
 
     fn timeline() -> Timeline {
         Timeline::new(&Options { quick: false, json: None })
@@ -254,7 +256,7 @@ mod tests {
         record.courses =
             vec![course(1, 100, Some(0.8)), course(2, 98, None), course(3, 99, Some(1.0))];
         record.courses[0].told.released = Some(30.25);
-        let text = timeline.tables();
+        let text = page::text(&timeline.report());
         let row = text.lines().find(|line| line.starts_with("| tcpguard |")).unwrap();
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         assert_eq!(cells[2..4], ["99.00 (98.00–100.00)", "49.50 (49.00–50.00)"], "{row}");
@@ -269,7 +271,7 @@ mod tests {
         let mut timeline = timeline();
         timeline.records[0].courses = vec![course(1, 97, None)];
         timeline.records[0].failures = vec!["round 2: no veth".to_owned()];
-        let text = timeline.tables();
+        let text = page::text(&timeline.report());
         assert!(text.contains("| – | – | 6.00 (6.00–6.00), 1 never | – |"), "{text}");
         assert!(text.contains("- crude flood, kernel cookies (=1), round 2: no veth\n"), "{text}");
     }
@@ -281,7 +283,7 @@ mod tests {
         for record in timeline.records.iter_mut().filter(|record| record.flood == Kind::Mimic) {
             record.failures.push("round 1: no root".to_owned());
         }
-        let goals = timeline.goals();
+        let goals = timeline.report().goals;
         let found: Vec<_> = goals.iter().map(|goal| (goal.value, goal.limit)).collect();
         assert_eq!(found[..3], [(Some(0.5), 1.0), (Some(0.75), 1.5), (Some(6.0), 2.0)]);
         assert_eq!(goals[2].note, "did not come in 1 of 1 runs");
@@ -296,7 +298,7 @@ mod tests {
         ours(&mut timeline).courses = vec![course(1, 99, None)];
         let drop = timeline.records.iter_mut().find(|record| record.arm == Arm::Drop).unwrap();
         drop.courses = vec![course(1, 99, None), course(2, 100, Some(0.0))];
-        let notes: Vec<_> = timeline.goals().into_iter().map(|goal| goal.note).collect();
+        let notes: Vec<_> = timeline.report().goals.into_iter().map(|goal| goal.note).collect();
         let told = "did not come in 1 of 1 runs; nor with the perfect drop in 1 of 2";
         assert_eq!(notes[..3], ["", "", told]);
     }
@@ -306,22 +308,13 @@ mod tests {
         let mut timeline = timeline();
         timeline.records[0].courses = vec![course(1, 97, None)];
         ours(&mut timeline).courses = vec![course(1, 100, Some(0.8)), course(2, 98, Some(0.9))];
-        let figures = timeline.figures();
-        assert_eq!(figures.len(), 1, "of mimic floods there is nothing to show");
-        let names: Vec<_> = figures[0].series.iter().map(|series| &*series.name).collect();
+        assert_eq!(timeline.plot(Kind::Mimic, "mimic"), None, "there is nothing to show");
+        let series = timeline.plot(Kind::Crude, "crude").unwrap().series;
+        let names: Vec<_> = series.iter().map(|series| &*series.name).collect();
         assert_eq!(names, ["kernel cookies (=1)", "tcpguard", "detected, armed, full"]);
-        let [cookies, guard, marks] = &figures[0].series[..] else { panic!("three lines") };
+        let [cookies, guard, marks] = &series[..] else { panic!("three lines") };
         assert_eq!(cookies.points[4], (0.125, [0.0; 3]));
         assert_eq!(guard.points[6], (0.625, [98.0, 98.0, 100.0]));
         assert_eq!(marks.points, [(0.5, [0.0; 3]), (0.75, [0.0; 3]), (0.8, [0.0; 3])]);
-    }
-
-    #[test]
-    fn what_is_recorded_can_be_read_again() {
-        let mut timeline = timeline();
-        ours(&mut timeline).courses = vec![course(1, 100, None)];
-        let value = serde_json::to_value(&timeline).unwrap();
-        let read: Timeline = serde_json::from_value(value).unwrap();
-        assert_eq!(read.tables(), timeline.tables());
     }
 }
