@@ -57,7 +57,7 @@ impl Pace {
         self.packets = self.packets.wrapping_add(1);
     }
 
-    /// Whether the packet just counted is the last of so many (a power of two) in its tick.
+    /// Returns whether the packet just counted is the last of so many (a power of two) in its tick.
     #[inline(always)]
     pub const fn is_nth(&self, many: u32) -> bool {
         self.packets & (many - 1) == 0

@@ -324,7 +324,7 @@ impl Host {
             fresh: Packets::default(),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
             assessment: Assessment::of_counters(line, SCAN_CONFIDENCE, evidence),
-            notes: scanners.iter().map(|probe| scanner(probe)).collect(),
+            notes: scanners.iter().map(scanner).collect(),
         })
     }
 
@@ -339,7 +339,7 @@ impl Host {
         let only_open = recent().filter(|open| {
             self.closed_port_sources.iter().all(|closed| closed.source != open.source)
         });
-        closed.chain(only_open.copied()).filter(|probe| scan::is_scanner(probe)).collect()
+        closed.chain(only_open.copied()).filter(scan::is_scanner).collect()
     }
 
     /// Returns whether an incident of this class is open.

@@ -24,7 +24,7 @@ use crate::policy::{Grounds, Residual};
 use crate::settings::Limits;
 
 constants! {
-    /// Time after the alarm by which an incident is told with whatever is known.
+    /// Time after the alarm by which an incident is raised with the evidence so far.
     pub(crate) const EVIDENCE_PATIENCE: Duration = 1000 Milliseconds in 1000..=10_000,
         "Weighed against telling late: a flood of 32 SYN/s has shown enough by then.";
 }

@@ -319,7 +319,7 @@ impl ListenerMonitor {
         self.pressure_kind
     }
 
-    /// Whether the accept queue is the bottleneck.
+    /// Returns whether the accept queue is the bottleneck.
     pub fn overloaded(&self) -> bool {
         self.pressure.overloaded()
     }
@@ -398,7 +398,7 @@ impl ListenerMonitor {
             || self.occupancy.high()
     }
 
-    /// Whether all is calm, and nothing piles up that may be an attack.
+    /// Returns whether all is calm, and nothing piles up that may be an attack.
     pub fn learns(&self) -> bool {
         !self.is_suspicious() && !self.evaded && !self.slow.rising()
     }

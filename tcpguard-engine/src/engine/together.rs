@@ -36,7 +36,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Whether its verdict is one on these flows, which are among its own; `None` while that is not known.
+    /// Returns whether its verdict is one on these flows, which are among its own; `None` while that is not known.
     pub fn speaks_for(&self, cohort: &Cohort) -> Option<bool> {
         if self.listeners < TOGETHER {
             return Some(false);

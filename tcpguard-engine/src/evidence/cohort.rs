@@ -11,7 +11,7 @@ use crate::input::{Flow, FlowState, POLL, Timestamp, constants, one_in};
 use crate::listener::{Admitted, LIFE};
 
 constants! {
-    /// How far back failing handshakes are looked at.
+    /// Age up to which half-open handshakes are evidence.
     pub(crate) const EVIDENCE_WINDOW: Duration = 8 Seconds in 4..=63,
         "Weighed against enough of them at 10 SYN/s (80), and against mixing the flood with \
          what came before it. 63 s is how long the kernel keeps a half-open handshake \

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_share_needs_a_number_and_a_number_a_share() {
         let test = |failed, completed| Outcomes { failed, completed }.test(0.01);
-        assert_eq!(test(16, 0), AlarmTest::TooFew, "16 less the usual one in a hundred");
+        assert_eq!(test(16, 0), AlarmTest::TooFew, "16 less the normal one in a hundred");
         assert_eq!(test(17, 83), AlarmTest::Confirmed);
         assert_eq!(test(10, 190), AlarmTest::TooFew);
         assert_eq!(test(200, 9800), AlarmTest::Refuted, "two in a hundred");

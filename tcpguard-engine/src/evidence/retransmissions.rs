@@ -87,7 +87,7 @@ pub(crate) fn retransmitted_share<'a>(
     Some(retransmitted as f64 / all as f64)
 }
 
-/// Whether the share of these flows with a retransmitted SYN exceeds that `elsewhere` beyond chance, and is as high as
+/// Returns whether the share of these flows with a retransmitted SYN exceeds that `elsewhere` beyond chance, and is as high as
 /// that of clients; `None` while they are too few to say.
 pub(super) fn are_retransmitted_more(failing: &[Failing], elsewhere: f64) -> Option<bool> {
     let share = retransmitted_share(failing)?;

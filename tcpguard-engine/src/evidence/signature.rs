@@ -27,7 +27,7 @@ constants! {
     /// Coverage that a more specific signature may lose against the best one.
     pub(crate) const SIGNATURE_TOLERANCE: f64 = 0.02 Share in 0.0..=0.1,
         "Weighed against rules wider than they need be, which hit more clients, and against \
-         the usual failures among a flood's, 2 %.";
+         the clients' normal failures among a flood's, 2 %.";
 
     /// Completed handshakes on record from which it is knowledge that no client looks like a
     /// signature.
@@ -101,7 +101,7 @@ impl Candidate {
         self.together >= TOGETHER && self.coverage >= TOOL && !self.is_of_clients()
     }
 
-    /// Whether it covers enough of the failing flows for a rule.
+    /// Returns whether it covers enough of the failing flows for a rule.
     pub fn covers_enough(&self) -> bool {
         self.coverage >= SIGNATURE_COVERAGE || self.is_one_of_few()
     }
@@ -124,7 +124,7 @@ impl Candidate {
         self.covers_enough() && !self.is_of_clients()
     }
 
-    /// Whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
+    /// Returns whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
     pub fn is_a_tools(&self) -> bool {
         self.coverage >= FINGERPRINT_SHARE
             && self.completion <= FINGERPRINT_COMPLETION

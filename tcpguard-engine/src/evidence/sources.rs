@@ -170,7 +170,7 @@ pub(crate) struct Culprit {
     pub members: Vec<Culprit>,
 }
 
-/// The senders of many failing SYNs, the worst first: networks with several such sources, and single sources
+/// The senders of many SYNs of failing handshakes, the worst first: networks with several such sources, and single sources
 /// elsewhere.
 pub(crate) fn culprits(cohort: &Cohort) -> Vec<Culprit> {
     let total = cohort.weight().max(1) as f64;

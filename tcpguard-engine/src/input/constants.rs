@@ -1,4 +1,4 @@
-//! How a number is declared that is the same on every host. Each stands in the module that uses it, with its
+//! Declaration of a number that is the same on every host. Each stands in the module that uses it, with its
 //! unit, range and source.
 
 use super::unit::Unit;

@@ -1,4 +1,4 @@
-//! What the engine is told, and the vocabulary of it: samples, flows, routes, rules, requests, modes.
+//! The input of the engine, and its vocabulary: samples, flows, routes, rules, requests, modes.
 
 mod constants;
 mod describe;

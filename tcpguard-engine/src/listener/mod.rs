@@ -1,4 +1,4 @@
-//! What the counters of a listener show: its past, its learned values, and the signals that they raise.
+//! The evaluation of a listener's counters: its past, its learned values, and the signals that they raise.
 
 mod counter_delta;
 mod egress;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use crate::input::constants;
 
 constants! {
-    /// Where cookies are not to be had: time in which the SYNs let through fill a quarter of the
-    /// queue at most.
+    /// Time in which the SYNs that a budget lets through fill a quarter of the queue at most.
     pub(crate) const BUDGET_FILL: Duration = 3 Seconds in 3..=60,
         "How long a clean-up leaves the flood's half-open handshakes in the queue. Without \
          one Linux ends the oldest of a queue that is more than half full, so that it holds \

@@ -133,7 +133,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it changes the rules in the kernel.
+    /// Returns whether it changes the rules in the kernel.
     pub const fn changes_rules(&self) -> bool {
         matches!(
             self,

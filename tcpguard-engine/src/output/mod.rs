@@ -1,4 +1,4 @@
-//! What the engine returns: commands, reports, responses, and the sentences of alerts.
+//! The output of the engine: commands, reports, responses, and the sentences of alerts.
 
 mod command;
 mod report;

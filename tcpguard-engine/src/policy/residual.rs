@@ -6,7 +6,7 @@ use crate::input::constants;
 constants! {
     /// Failing handshakes that no rule covers from which the rest is answered with cookies.
     pub(crate) const RESIDUAL_FLOWS: u64 = 64 Count in 8..=8192,
-        "Weighed against the usual lost clients beside a flood that its rules cover, and \
+        "Weighed against the normally lost clients beside a flood that its rules cover, and \
          against mixed floods, a part of which looks like the clients.";
 
     /// Their share of the failing handshakes.
@@ -29,7 +29,7 @@ impl Residual {
         Self { flows: left, share: left as f64 / cohort.weight().max(1) as f64 }
     }
 
-    /// Whether it is worth a mitigation of its own.
+    /// Returns whether it is worth a mitigation of its own.
     pub fn matters(&self) -> bool {
         self.flows >= RESIDUAL_FLOWS && self.share >= RESIDUAL_SHARE
     }

@@ -152,7 +152,7 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
     if let Some((_, what)) = grounds.exempt.touched_by(net) {
         return Some(format!("it is protected ({what})"));
     }
-    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the failing SYNs.
+    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the SYNs of failing handshakes.
     if culprit.retransmitted && culprit.share < RESIDUAL_SHARE {
         return Some(REPEATED.to_owned());
     }

@@ -32,7 +32,7 @@ constants! {
          their whole life would hide it.";
 }
 
-/// A hit rate is judged over this span, so that a single stray SYN does not keep a rule alive.
+/// A hit rate is judged over this span, so that a single SYN does not keep a rule alive.
 const RATE_SPAN: Duration = Duration::from_secs(4);
 /// Completed handshakes of this span let further retransmissions pass. It is short, so that few pass once
 /// handshakes no longer complete.
@@ -62,7 +62,7 @@ impl Counts {
         })
     }
 
-    /// Whether new clients complete handshakes in number, and more than this share of the matching SYNs.
+    /// Returns whether new clients complete handshakes in number, and more than this share of the matching SYNs.
     fn complete(self, share: f64) -> bool {
         self.completed >= COMPLETED_MIN
             && self.completed as f64 > share * (self.hits + self.accepted_retransmits) as f64
@@ -122,7 +122,7 @@ impl Meter {
         self.all.completed
     }
 
-    /// Whether the rule hits enough to be needed.
+    /// Returns whether the rule hits enough to be needed.
     pub fn active(&self, now: Timestamp) -> bool {
         let hits = self.within(now, RATE_SPAN).hits;
         hits as f64 >= RULE_HIT_RATE * RATE_SPAN.as_secs_f64()
@@ -135,7 +135,7 @@ impl Meter {
         self.all.complete(share) || self.within(now, COMPLETED_WINDOW).complete(share)
     }
 
-    /// Whether nearly all of its hits are those of clients.
+    /// Returns whether nearly all of its hits are those of clients.
     pub fn hits_mostly_clients(&self, now: Timestamp) -> bool {
         self.within(now, COMPLETED_WINDOW).complete(MOSTLY)
     }

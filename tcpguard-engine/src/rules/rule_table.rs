@@ -64,12 +64,12 @@ impl Entry {
         self.ttl.map_or(self.rule.expires, |ttl| self.needed + ttl)
     }
 
-    /// Whether it is a rule against a signature that clients in number have as well.
+    /// Returns whether it is a rule against a signature that clients in number have as well.
     pub fn is_harmful(&self, now: Timestamp) -> bool {
         matches!(self.rule.matcher, Matcher::Signature { .. }) && self.meter.is_harmful(now)
     }
 
-    /// Whether it is one that any number of clients have.
+    /// Returns whether it is one that any number of clients have.
     pub fn hits_clients(&self, now: Timestamp) -> bool {
         matches!(self.rule.matcher, Matcher::Signature { .. }) && self.meter.hits_clients(now)
     }

@@ -45,7 +45,7 @@ static THRESHOLDS: [Threshold; 8] = [
         doc: "Handshakes per second that clients may reset before they count as failures for the \
               slow alarm. Half-open health checks end so. Raise it for more than two load balancers \
               that check with half-open handshakes.",
-        source: "Two balancers of five processes ask once a second. More are told from floods whose own \
+        source: "Two balancers of five processes ask once a second. More are told apart from floods whose own \
                  kernel resets the answers by their flows.",
         field: |settings| Field::F64(&mut settings.health_check_rate),
     },

@@ -1,4 +1,4 @@
-//! What differs at some listeners: the mode, and the mitigations.
+//! Settings of single listeners: the mode, and the mitigations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ impl From<Settings> for Tuning {
     }
 }
 
-/// What differs at one listener, or at one port.
+/// Settings of one listener, or of one port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     /// Listeners to which the override applies.

@@ -1,4 +1,4 @@
-//! The facts that the checks judge. Whoever asks fills them in, and the checks only read them.
+//! The facts that the checks judge. The caller fills them in, and the checks only read them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub struct Facts {
     pub service: Service,
     /// The configuration.
     pub config: ConfigFacts,
-    /// Whether an agent answers.
+    /// True if an agent answers.
     pub agent_runs: bool,
     /// The packet filter.
     pub firewall: FirewallFacts,
@@ -69,9 +69,9 @@ pub struct Feature {
     pub name: &'static str,
     /// The function that does not work without it.
     pub for_what: &'static str,
-    /// Whether the agent does not run at all without it.
+    /// True if the agent does not run at all without it.
     pub needed: bool,
-    /// Whether it is there.
+    /// True if it is there.
     pub support: Support,
 }
 

@@ -5,7 +5,7 @@ use crate::linux::netfilter::{self, Family};
 
 /// Denials that depend on the SYN.
 pub const NEW_NOT_SYN: &str = include_str!("recorded/new-not-syn");
-/// What ufw loads.
+/// The rule set of ufw.
 pub const UFW: &str = include_str!("recorded/ufw");
 /// A rule set that sets and tests marks.
 pub const MARKED: &str = include_str!("recorded/marked");

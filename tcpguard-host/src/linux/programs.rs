@@ -45,7 +45,7 @@ impl Hook {
         }
     }
 
-    /// Whether it is one of XDP's, of which an interface has one only.
+    /// Returns whether it is one of XDP's, of which an interface has one only.
     pub const fn is_xdp(self) -> bool {
         matches!(self, Self::XdpNative | Self::XdpGeneric | Self::XdpHardware)
     }
@@ -63,7 +63,7 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Whether it is one of tcpguard's own programs.
+    /// Returns whether it is one of tcpguard's own programs.
     pub fn is_ours(&self) -> bool {
         // The kernel keeps 15 characters of a name.
         self.name.as_deref().is_some_and(|name| {
@@ -71,7 +71,7 @@ impl Attached {
         })
     }
 
-    /// Whether it is the dispatcher of libxdp, behind which several programs run.
+    /// Returns whether it is the dispatcher of libxdp, behind which several programs run.
     pub fn is_dispatcher(&self) -> bool {
         self.name.as_deref() == Some("xdp_dispatcher")
     }

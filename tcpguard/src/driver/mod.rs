@@ -1,5 +1,5 @@
-//! What the daemon and a replay share in driving the engine: numbers and records that both make of what the
-//! programs counted.
+//! The parts that the agent and a replay share in driving the engine: numbers and records that both derive from
+//! the counters of the programs.
 
 pub mod distinct;
 pub mod headers;

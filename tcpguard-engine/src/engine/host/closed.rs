@@ -16,7 +16,7 @@ constants! {
     /// flood of them. The others are dropped, so that the flood does not take its time.
     pub(crate) const CLOSED_PORT_RESETS: u32 = 200 Count in 1..=1_000_000,
         "FreeBSD's net.inet.icmp.icmplim, which limits a host's resets, is 200. Weighed \
-         against whoever tries a closed port meanwhile and is to be refused rather than to \
+         against clients that try a closed port meanwhile and are to be refused rather than to \
          wait.";
 }
 

@@ -9,8 +9,8 @@ use crate::input::{ClosedPortSource, Flow, FlowState, Timestamp, constants};
 use crate::listener::{SCAN_ADDRESSES, SCAN_PORTS, SCAN_PORTS_LIKELY};
 
 constants! {
-    /// How much more likely a scanner's than a client's the failures and successes of the source must
-    /// be. 256 is four more failures than successes.
+    /// Likelihood ratio from which the failures and successes of a source are a scanner's and not a
+    /// client's. 256 is four more failures than successes.
     pub(crate) const SCAN_LIKELIHOOD: f64 = 256.0 Number in 16.0..=1e12,
         "Threshold random walk (Jung, Paxson, Berger, Balakrishnan, 2004): a client's first \
          try succeeds with 0.8, a scanner's with 0.2.";

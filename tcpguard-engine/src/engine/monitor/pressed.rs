@@ -58,12 +58,12 @@ impl ListenerMonitor {
         self.is_turning_away(now) && self.pressure.polls().0 == 0
     }
 
-    /// Whether the queue is nearly full, by the last count.
+    /// Returns whether the queue is nearly full, by the last count.
     pub fn is_nearly_full(&self, now: Timestamp) -> bool {
         self.fills(now, NEARLY)
     }
 
-    /// Whether half of the queue or more is taken, by the last count.
+    /// Returns whether half of the queue or more is taken, by the last count.
     pub fn is_half_full(&self, now: Timestamp) -> bool {
         self.fills(now, HYSTERESIS)
     }
@@ -90,7 +90,7 @@ impl ListenerMonitor {
         is_open && !self.dismissed && !self.awaits_others && self.suspect.is_none_or(young)
     }
 
-    /// Whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for, or have
+    /// Returns whether rules, which have acted since `ruled`, leave no more to the stack than its queue has slots for, or have
     /// yet to show it. The SYNs that they drop do not reduce the load of those that they leave.
     fn is_relieved(&self, now: Timestamp, ruled: Timestamp) -> bool {
         let sums = self.window.since((now - Occupancy::SPAN).max(ruled + POLL));
@@ -98,7 +98,7 @@ impl ListenerMonitor {
         left.span < PATIENCE || !self.would_fill(&left)
     }
 
-    /// Whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
+    /// Returns whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
     /// two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes sooner.
     pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp) -> bool {
         let seconds: [Sums; TURNED_AWAY + 1] = self.window.seconds(now);
@@ -132,7 +132,7 @@ impl ListenerMonitor {
         surge.holds || surge.lasts
     }
 
-    /// Whether this share of the queue is taken.
+    /// Returns whether this share of the queue is taken.
     fn fills(&self, now: Timestamp, share: f64) -> bool {
         let backlog = self.queues.map_or(0, |queues| queues.backlog);
         self.half_open_lately(now).is_some_and(|half_open| {
@@ -141,7 +141,7 @@ impl ListenerMonitor {
         })
     }
 
-    /// Whether as many handshakes as failed in this time, and those on their way, take too many slots in the end if
+    /// Returns whether as many handshakes as failed in this time, and those on their way, take too many slots in the end if
     /// the stack answers them.
     fn would_fill(&self, sums: &Sums) -> bool {
         let Some(queues) = self.queues else { return false };

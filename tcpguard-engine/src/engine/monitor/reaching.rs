@@ -49,7 +49,7 @@ impl ListenerMonitor {
             >= OF_USE * f64::from(rate) * sums.span.as_secs_f64()
     }
 
-    /// Whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
+    /// Returns whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.
     pub fn is_queue_full(&self, now: Timestamp) -> bool {
         let backlog = self.queues.map_or(0, |queues| queues.backlog);
         let room = (FULL * f64::from(backlog)).max(OCCUPANCY_MIN.into());

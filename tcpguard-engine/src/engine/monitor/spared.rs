@@ -16,7 +16,7 @@ pub(crate) enum Shared {
 }
 
 impl ListenerMonitor {
-    /// Whether new clients in number have completed a handshake here after a signature rule had dropped their first
+    /// Returns whether new clients in number have completed a handshake here after a signature rule had dropped their first
     /// SYN, and made more than this `share` of the SYNs that rules match here. Each costs an attacker a handshake
     /// from a real address.
     pub fn loses_clients(&self, share: f64) -> bool {

@@ -72,7 +72,7 @@ impl ListenerMonitor {
         }
     }
 
-    /// Whether the latest addition keeps clients out, after a poll that was `elapsed` long.
+    /// Returns whether the latest addition keeps clients out, after a poll that was `elapsed` long.
     pub fn judge_newest(&mut self, now: Timestamp, elapsed: Duration) -> Option<(Newest, Harm)> {
         if self.ladder.has(Mitigation::Cookies)
             && let Some(harm) = self.judge_cookie_completion(now, elapsed)

@@ -8,19 +8,19 @@ use crate::listener::learned::Baseline;
 use crate::listener::window::Window;
 
 constants! {
-    /// Polls with a full accept queue from which the application is told to be overloaded.
+    /// Polls with a full accept queue from which the listener is overloaded.
     pub(crate) const OVERLOAD_POLLS: u32 = 8 Count in 1..=1200,
         "Two seconds of polls: weighed against servers that pause for a moment, to collect \
          garbage for instance.";
 
-    /// Multiple of the usual SYN rate from which completing handshakes are a rush of clients.
+    /// Multiple of the baseline of SYNs from which completing handshakes are a flash crowd.
     pub(crate) const FLASH_CROWD_FACTOR: f64 = 3.0 Number in 1.5..=1000.0,
         "Weighed against what a day brings anyway; a rush is only a notice, and nothing is \
          done about it.";
 
-    /// SYNs per second below which there is no rush, whatever is usual.
+    /// SYNs per second below which there is no flash crowd, whatever the baseline is.
     pub(crate) const FLASH_CROWD_FLOOR: f64 = 100.0 PerSecond in 1.0..=1_000_000.0,
-        "Weighed against idle listeners, where three times the usual is next to nothing.";
+        "Weighed against idle listeners, where three times the baseline is next to nothing.";
 
     /// Share of the handshakes that must complete in a rush.
     pub(crate) const FLASH_CROWD_SERVED: f64 = 0.7 Share in 0.1..=1.0,
@@ -126,7 +126,7 @@ impl Pressure {
         self.overload > 0
     }
 
-    /// Whether the accept queue has been full for long enough to be the matter.
+    /// Returns whether the accept queue has been full for long enough to be the matter.
     pub fn overloaded(&self) -> bool {
         self.overload >= OVERLOAD_POLLS
     }

@@ -30,7 +30,7 @@ constants! {
          a tenth of the clients' rate.";
 }
 
-/// Failures per second that belong to no attack on any host: scanners and stray SYNs.
+/// Failures per second that belong to no attack on any host: scanners and single SYNs.
 const BACKGROUND: f64 = 1.25;
 
 /// The flood that the sum is designed for, as a share of one that would matter. It finds larger ones
@@ -97,7 +97,7 @@ impl Slow {
         self.since
     }
 
-    /// Whether so much has piled up that nothing should be learned.
+    /// Returns whether so much has piled up that nothing should be learned.
     pub fn rising(&self) -> bool {
         self.sum >= SLOW_LIMIT / 4.0
     }

@@ -1,4 +1,4 @@
-//! What operators read: status, metrics, journal, reports, `top`, documentation.
+//! Output for operators: status, metrics, journal, reports, `top`, documentation.
 
 mod docs_live;
 mod journal;

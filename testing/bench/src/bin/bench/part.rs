@@ -1,4 +1,4 @@
-//! What a part of the benchmark hands to the page and to the record: text, tables, plots and targets.
+//! The output of a part of the benchmark, for the page and for the record: text, tables, plots and targets.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,7 +80,7 @@ pub struct Goal {
     /// The reason why it was not measured, or a note for the reader.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
-    /// What it is the worst of, where later runs are held to each.
+    /// The cases of which it is the worst, where later runs are held to each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
 }
@@ -126,7 +126,7 @@ impl Report {
         self.blocks.push(Block::Table(Table { columns, rows: rows.into_iter().collect() }));
     }
 
-    /// What was not measured, and why; nothing if everything was.
+    /// Adds the measurements that are missing, with the reasons; nothing if there are none.
     pub fn missing(&mut self, lines: &[String]) {
         if !lines.is_empty() {
             self.text(format!("Not measured here:\n\n- {}", lines.join("\n- ")));

@@ -20,7 +20,7 @@ const PAGE: &str = "docs/performance.md";
 const PLOTS: &str = "docs/performance";
 /// A record of another one is of another program.
 const SCHEMA: &str = "tcpguard.bench/2";
-/// How deep a row of a table is nested.
+/// Nesting depth of a row of a table.
 const ROW: usize = 7;
 
 /// A run: the machine that it was made on, and the results of its parts.
