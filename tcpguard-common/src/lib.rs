@@ -17,6 +17,7 @@
 //! - `model`, on the host only: the tables as plain collections.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod abi;
 pub mod cookie;

@@ -13,6 +13,7 @@
 //! calls for rules), `output` (commands, reports), and `engine`, which holds the state of all. Its `monitor` is
 //! about one listener, its `host` about incidents of no single listener.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod engine;
 mod evidence;

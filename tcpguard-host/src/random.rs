@@ -4,9 +4,6 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 /// `N` words.
-///
-/// # Errors
-/// When the kernel has no random numbers.
 pub fn words<const N: usize>() -> io::Result<[u64; N]> {
     let mut random = File::open("/dev/urandom")?;
     let mut words = [0; N];

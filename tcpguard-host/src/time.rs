@@ -48,9 +48,7 @@ impl schemars::JsonSchema for Time {
 /// day.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
-    /// Time since boot.
     pub now: Timestamp,
-    /// Time of day.
     pub wall: jiff::Timestamp,
 }
 

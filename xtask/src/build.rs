@@ -18,7 +18,6 @@ use crate::{
 /// One way to compile a BPF crate.
 pub struct Variant {
     suffix: &'static str,
-    /// Arguments for cargo.
     pub arguments: &'static [&'static str],
 }
 
@@ -71,9 +70,6 @@ pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
 }
 
 /// Builds the `tcpguard` binary with the BPF objects that are there.
-///
-/// # Errors
-/// When an object is missing, or the compilation fails.
 pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
     let mut command = environment::host_cargo(workspace);
     command.args(["build", "--package", "tcpguard", profile.argument()]);
@@ -100,9 +96,6 @@ impl<'a> BpfCrate<'a> {
 
     /// Another one in `directory`, compiled as this workspace's is and beside it. Their common
     /// parts are compiled once.
-    ///
-    /// # Errors
-    /// As for [`Self::new`].
     pub fn beside(workspace: &'a Workspace, directory: PathBuf) -> Result<Self> {
         let toolchain = BpfToolchain::find().map_err(|none| {
             anyhow!("no compiler for the BPF programs ({none}); `cargo xtask setup` gets one")
@@ -183,9 +176,6 @@ pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 }
 
 /// The same of one `bpf` crate, at `<to>/<name>.o`.
-///
-/// # Errors
-/// When a compilation fails.
 pub fn objects(bpf: &BpfCrate<'_>, variants: &[Variant], to: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     let mut objects = Vec::new();
@@ -225,9 +215,6 @@ pub fn executables(messages: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// Writes a file, unless it holds just that: then its time stays, and cargo compiles nothing anew.
-///
-/// # Errors
-/// When it cannot be written.
 pub fn write_if_changed(new: &[u8], to: &Path) -> Result<()> {
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());

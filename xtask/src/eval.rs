@@ -8,9 +8,6 @@ use crate::{build, lab, setup, setup::Purpose, workspace::Workspace};
 const LIVE: &str = "--live";
 
 /// Builds the evaluation and becomes it.
-///
-/// # Errors
-/// When set-up or a build fails, or the program cannot be started.
 pub fn exec(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let live = arguments.iter().any(|argument| argument == LIVE);
     let docs = format!("--docs={}", workspace.root.join("docs").display());

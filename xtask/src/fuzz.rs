@@ -76,9 +76,6 @@ fn names() -> PossibleValuesParser {
 
 /// Builds the targets with their instrumentation, sees whether a planted bug is found, and then looks
 /// for others.
-///
-/// # Errors
-/// When set-up or the build fails, the planted bug is not found, or another one is.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Fuzz])?;
     build::bpf_objects(workspace)?;

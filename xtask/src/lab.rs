@@ -12,9 +12,6 @@ use crate::{
 };
 
 /// Builds `program` of `package`, which needs a lab, and becomes it, so that signals reach it directly.
-///
-/// # Errors
-/// When set-up or a build fails, or the program cannot be started.
 pub fn exec(
     workspace: &Workspace,
     package: &str,
@@ -27,9 +24,6 @@ pub fn exec(
 }
 
 /// Builds `program` of `package` and becomes it.
-///
-/// # Errors
-/// When the build fails, or the program cannot be started.
 pub fn become_program(
     workspace: &Workspace,
     package: &str,

@@ -62,9 +62,6 @@ pub fn announce(what: &str) {
 }
 
 /// Announces an action, does it, and reports its duration if that is longer than 5 s.
-///
-/// # Errors
-/// Those of `work`.
 pub fn timed<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     announce(what);
     let start = Instant::now();

@@ -329,9 +329,6 @@ pub fn ensure(purposes: &[Purpose]) -> Result<()> {
 }
 
 /// Reports the missing requirements and their remedies, and installs nothing.
-///
-/// # Errors
-/// When anything is missing.
 pub fn report() -> Result<()> {
     let missing = missing(&EVERYDAY);
     for need in &missing {

@@ -29,9 +29,6 @@ pub struct NoToolchain(Vec<String>);
 impl BpfToolchain {
     /// The first fit one of: `$TCPGUARD_BPF_RUSTC` (if set, no other is tried), rustup's nightly,
     /// the toolchain that rustup has active, the distribution's.
-    ///
-    /// # Errors
-    /// A list of all that were tried and the deficiency of each.
     pub fn find() -> Result<Self, NoToolchain> {
         let mut tried = Vec::new();
         for (name, rustc) in candidates() {

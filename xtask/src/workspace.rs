@@ -9,7 +9,6 @@ use crate::{environment, process};
 
 /// The directories of this checkout.
 pub struct Workspace {
-    /// The repository's root.
     pub root: PathBuf,
     /// Cargo's target directory, wherever the user's configuration puts it.
     pub target: PathBuf,
@@ -17,9 +16,6 @@ pub struct Workspace {
 
 impl Workspace {
     /// Finds the workspace, and asks cargo for its target directory.
-    ///
-    /// # Errors
-    /// When cargo cannot read the workspace's manifests.
     pub fn locate() -> Result<Self> {
         // Cargo passes this path to its children at run time. The compiled-in path is that of the build.
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
@@ -65,17 +61,11 @@ impl Workspace {
     }
 
     /// Every Rust source file, of all workspaces.
-    ///
-    /// # Errors
-    /// When a directory cannot be read.
     pub fn rust_files(&self) -> Result<Vec<PathBuf>> {
         self.files(|path| path.extension().is_some_and(|extension| extension == "rs"))
     }
 
     /// The lock file of every workspace.
-    ///
-    /// # Errors
-    /// When a directory cannot be read.
     pub fn lock_files(&self) -> Result<Vec<PathBuf>> {
         self.files(|path| path.file_name().is_some_and(|name| name == "Cargo.lock"))
     }

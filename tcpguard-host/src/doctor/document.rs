@@ -151,7 +151,6 @@ impl Finding {
         self
     }
 
-    /// Sets the remedy.
     pub fn fix(mut self, command: impl Into<String>) -> Self {
         self.fix = Some(command.into());
         self

@@ -14,7 +14,6 @@ use crate::tune::{Device, HostFacts, Tune};
 /// All facts about this host.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The kernel.
     pub kernel: Kernel,
     /// The privileges of this process.
     pub privileges: Privileges,
@@ -28,11 +27,9 @@ pub struct Facts {
     pub tune: Tune,
     /// The service manager and the journal.
     pub service: Service,
-    /// The configuration.
     pub config: ConfigFacts,
     /// True if an agent answers.
     pub agent_runs: bool,
-    /// The packet filter.
     pub firewall: FirewallFacts,
 }
 
@@ -47,7 +44,6 @@ pub struct FirewallFacts {
     pub mark: u32,
 }
 
-/// The kernel.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Its release; `None` when it does not say.
@@ -65,7 +61,6 @@ pub struct Kernel {
 /// One feature that tcpguard needs of the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Feature {
-    /// Its name.
     pub name: &'static str,
     /// The function that does not work without it.
     pub for_what: &'static str,
@@ -78,7 +73,6 @@ pub struct Feature {
 /// The result of a trial.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Support {
-    /// It is there.
     Present,
     /// The kernel does not have it.
     Missing,
@@ -93,14 +87,12 @@ pub enum Support {
 pub struct Privileges {
     /// True if it runs as root.
     pub root: bool,
-    /// Its effective capabilities.
     pub effective: u64,
 }
 
 /// The directory of the pins.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pins {
-    /// The directory.
     pub dir: PathBuf,
     /// The file system of the directory, or of the nearest existing one above it.
     pub filesystem: Filesystem,
@@ -118,7 +110,6 @@ pub enum Filesystem {
         /// True if nothing can be written to it.
         read_only: bool,
     },
-    /// Another one.
     Other,
     /// Not known: it may not be looked at.
     #[default]
@@ -134,10 +125,8 @@ pub struct Owner {
     pub mode: u32,
 }
 
-/// One interface.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InterfaceFacts {
-    /// Its name.
     pub name: String,
     /// The interface; `None`: there is none of that name.
     pub link: Option<Link>,
@@ -152,7 +141,6 @@ pub struct Link {
     pub ethernet: bool,
     /// True if it is the loopback interface.
     pub loopback: bool,
-    /// Operational state.
     pub state: OperState,
     /// Kind of a virtual interface.
     pub kind: Option<String>,
@@ -196,7 +184,6 @@ pub struct Service {
     pub synchronised: Option<bool>,
 }
 
-/// The configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ConfigFacts {
     /// There is no file, and the defaults hold.
@@ -204,23 +191,18 @@ pub enum ConfigFacts {
         /// Path at which it would be.
         path: PathBuf,
     },
-    /// It is valid.
     Valid {
-        /// The file.
         path: PathBuf,
         /// Interfaces that it names.
         interfaces: Vec<String>,
     },
-    /// It contains mistakes.
     Invalid {
-        /// The file.
         path: PathBuf,
         /// Each, as `line: text`.
         problems: Vec<String>,
     },
     /// It cannot be read.
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// Reason for which it cannot be read.
         reason: String,

@@ -84,9 +84,6 @@ pub fn set_aside(path: &Path) -> PathBuf {
 }
 
 /// Removes the file at `path`, if it is there.
-///
-/// # Errors
-/// When the directory cannot be written to.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -37,9 +37,6 @@ impl Damage {
 }
 
 /// Replaces a file as [`super::replace`] does, with the line in front.
-///
-/// # Errors
-/// See [`super::replace`].
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     super::replace(path, mode, &sealed(content))
 }
@@ -67,9 +64,6 @@ pub fn sealed(content: &[u8]) -> Vec<u8> {
 }
 
 /// The content that was given to [`sealed`].
-///
-/// # Errors
-/// The reason why it is damaged.
 pub fn opened(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
     if file.first() == Some(&b'{') {
         return Ok(file);

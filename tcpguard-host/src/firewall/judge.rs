@@ -26,7 +26,6 @@ const NETDEV_INGRESS: u32 = 0;
 /// The listener that is asked about, and the known properties of its clients' packets.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// Its port.
     pub port: u16,
     /// True if it takes IPv4.
     pub ipv4: bool,
@@ -41,7 +40,6 @@ pub struct Question<'a> {
 /// An interface by which packets may come.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Way {
-    /// Its name.
     pub name: String,
     /// Its index; 0: unknown.
     pub index: u32,
@@ -69,9 +67,7 @@ pub struct Offence {
     pub kind: Kind,
     /// Family of its table.
     pub family: Family,
-    /// Its table.
     pub table: String,
-    /// Its chain.
     pub chain: String,
     /// True if it is a rule of iptables-legacy.
     pub legacy: bool,

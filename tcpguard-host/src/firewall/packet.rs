@@ -19,7 +19,6 @@ pub(super) struct Packet<'a> {
     pub(super) flags: u8,
     /// Its state in conntrack.
     pub(super) state: u32,
-    /// Destination port.
     pub(super) port: u16,
     /// Interface by which it came; `None`: unknown.
     pub(super) way: Option<&'a Way>,

@@ -145,7 +145,6 @@ fn expression(name: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
     attribute(1, &[attribute(1, name.as_bytes()), data].concat())
 }
 
-/// Every port.
 const EVERY: [u16; 2] = [0, u16::MAX];
 
 /// The attribute with `struct xt_tcp`: every destination port, no flags, and an option.

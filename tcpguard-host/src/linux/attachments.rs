@@ -65,9 +65,7 @@ pub struct XdpPrograms {
 /// Direction of packets at clsact.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
-    /// Arriving packets.
     Ingress,
-    /// Departing packets.
     Egress,
 }
 
@@ -122,9 +120,6 @@ fn place_in(index: u32, netns: Option<i32>) -> Result<Place, Error> {
 }
 
 /// The filters at an interface's clsact or ingress queueing discipline; none where it has neither.
-///
-/// # Errors
-/// As [`place`].
 pub fn filters(index: u32, direction: Direction) -> Result<Vec<Filter>, Error> {
     let mut request = [0; TCMSG_LEN];
     request[4..8].copy_from_slice(&index.to_ne_bytes());

@@ -79,9 +79,6 @@ pub struct QueueOffsets {
 
 impl QueueOffsets {
     /// Returns the offsets of the running kernel.
-    ///
-    /// # Errors
-    /// As for [`SocketOffsets::of_running_kernel`].
     pub fn of_running_kernel() -> Result<Self, Error> {
         read(|btf| {
             let of = |member| btf.offset_of("sock", member);

@@ -20,9 +20,6 @@ impl Conntrack {
 }
 
 /// Returns the fill level; `None` where netfilter tracks no connections (its module is not loaded).
-///
-/// # Errors
-/// As [`Sysctls::read_number`].
 pub fn conntrack(sysctls: &Sysctls) -> Result<Option<Conntrack>, Error> {
     let count = sysctls.read_number("net.netfilter.nf_conntrack_count")?;
     let max = sysctls.read_number("net.netfilter.nf_conntrack_max")?;

@@ -55,9 +55,6 @@ pub struct XdpFeatures {
 /// Returns whether the driver of an interface reports that a native XDP program can send packets back (`XDP_TX`);
 /// `None` where the kernel does not report it (before 6.3). A virtual interface reports so even when nothing at
 /// its other end receives them.
-///
-/// # Errors
-/// As [`xdp_features`].
 pub fn transmits_natively(ifindex: u32) -> Result<Option<bool>, Error> {
     Ok(xdp_features(ifindex)?.map(|features| features.basic))
 }
@@ -141,9 +138,6 @@ fn features(message: &Message) -> Result<Option<XdpFeatures>, DecodeError> {
 
 /// Returns whether an interface strips VLAN tags before any program sees the packet; `None` where its driver does not
 /// report it.
-///
-/// # Errors
-/// When there is no such interface, or the kernel refuses.
 pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
     let what = "ask whether an interface takes VLAN tags off";
     Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_RXVLAN != 0))
@@ -151,9 +145,6 @@ pub fn strips_vlan_tags(name: &str) -> Result<Option<bool>, Error> {
 
 /// Returns whether an interface merges packets into larger ones before any program sees them (LRO), with which most
 /// drivers refuse native XDP; `None` where its driver does not report it.
-///
-/// # Errors
-/// When there is no such interface, or the kernel refuses.
 pub fn merges_packets(name: &str) -> Result<Option<bool>, Error> {
     let what = "ask whether an interface merges packets";
     Ok(flags(name, what)?.map(|flags| flags & ETH_FLAG_LRO != 0))
@@ -170,9 +161,6 @@ fn flags(name: &str, what: &'static str) -> Result<Option<u32>, Error> {
 
 /// Has the host compute all checksums of the packets that leave by an interface, as if they were read
 /// on a wire, where a virtual interface would do without.
-///
-/// # Errors
-/// When there is no such interface, or the kernel refuses.
 pub fn complete_checksums(name: &str) -> Result<(), Error> {
     let what = "have the host compute an interface's checksums";
     let set = ethtool(name, [ETHTOOL_STXCSUM, 0]);

@@ -17,7 +17,6 @@ pub const NET_CLASS: &str = "/sys/class/net";
 /// The receive ring of each queue, in packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReceiveRing {
-    /// Current length.
     pub length: u32,
     /// Longest length that the driver offers.
     pub longest: u32,
@@ -33,9 +32,6 @@ pub struct ReceiveQueues {
 }
 
 /// The receive ring of an interface; `None` where its driver has none, as virtual ones have.
-///
-/// # Errors
-/// When there is no such interface, or the kernel refuses.
 pub fn receive_ring(name: &str) -> Result<Option<ReceiveRing>, Error> {
     // struct ethtool_ringparam: the maxima of four rings, then their current lengths: rx, rx_mini,
     // rx_jumbo, tx.
@@ -44,9 +40,6 @@ pub fn receive_ring(name: &str) -> Result<Option<ReceiveRing>, Error> {
 }
 
 /// The receive queues of an interface; `None` where its driver does not report them.
-///
-/// # Errors
-/// When there is no such interface, or the kernel refuses.
 pub fn receive_queues(name: &str) -> Result<Option<ReceiveQueues>, Error> {
     let words = ask(name, ETHTOOL_GCHANNELS, "ask for an interface's receive queues")?;
     Ok(words.map(queues))

@@ -19,7 +19,6 @@ pub enum Error {
     Refused {
         /// The operation, as a verb phrase.
         what: &'static str,
-        /// The kernel's reason.
         source: io::Error,
     },
     /// The right to do it is missing.
@@ -83,7 +82,6 @@ pub enum Error {
     Read {
         /// Path of the file.
         path: PathBuf,
-        /// The system's error.
         source: io::Error,
     },
     /// A file could not be written.
@@ -91,7 +89,6 @@ pub enum Error {
     Write {
         /// Path of the file.
         path: PathBuf,
-        /// The system's error.
         source: io::Error,
     },
     /// A file does not have the form it is known to have.

@@ -13,9 +13,6 @@ pub struct FileHandles {
 
 /// From `fs.file-nr`: open, free (always 0 since Linux 2.6), limit. `None` where the kernel has no
 /// such setting.
-///
-/// # Errors
-/// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn file_handles(sysctls: &Sysctls) -> Result<Option<FileHandles>, Error> {
     const NAME: &str = "fs.file-nr";
     let Some(text) = sysctls.read(NAME)? else { return Ok(None) };

@@ -34,12 +34,10 @@ mod ifla {
     pub(super) const XDP_DRV_PROG_ID: u16 = 5;
 }
 
-/// A network interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Interface {
     /// Its index; unique in the namespace, and not reused soon.
     pub index: u32,
-    /// Its name.
     pub name: String,
     /// Type of the link-layer header of its packets: `ARPHRD_…`, include/uapi/linux/if_arp.h.
     pub link_type: u16,
@@ -47,7 +45,6 @@ pub struct Interface {
     pub mtu: u32,
     /// True if it is the loopback interface.
     pub loopback: bool,
-    /// Operational state.
     pub state: OperState,
     /// Kind of a virtual interface: `veth`, `vlan`, `bond`, …; `None` for hardware.
     pub kind: Option<String>,
@@ -205,7 +202,6 @@ impl Interface {
 pub enum OperState {
     /// The driver does not say; loopback and tunnels work like this.
     Unknown,
-    /// Packets pass.
     Up,
     /// No packets pass: switched off, or without carrier.
     Down,

@@ -37,9 +37,6 @@ pub struct LinkWatch {
 impl LinkWatch {
     /// Subscribes in the network namespace of this thread. List the interfaces after this, not
     /// before, and none is missed.
-    ///
-    /// # Errors
-    /// [`Error::Open`] where netlink is not allowed.
     pub fn open() -> Result<Self, Error> {
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(Error::Open)?;
         socket.bind(&SocketAddr::new(0, LINK_GROUP)).map_err(Error::Open)?;

@@ -9,9 +9,6 @@ const OF_INTERFACE: [&str; 2] = ["rx_missed_errors", "rx_fifo_errors"];
 
 /// The packets that were lost on their way to `interfaces` since boot. Read several times a second:
 /// unlike [`super::link_stats()`], sysfs takes no lock for it that a driver may hold for long.
-///
-/// # Errors
-/// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn lost<'a>(interfaces: impl Iterator<Item = &'a str>) -> Result<u64, Error> {
     let mut lost: u64 = softnet()?.iter().map(|cpu| cpu.dropped).sum();
     for interface in interfaces {

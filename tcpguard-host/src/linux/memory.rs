@@ -7,16 +7,11 @@ const PATH: &str = "/proc/meminfo";
 /// The host's memory, in bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Memory {
-    /// All of it.
     pub total: u64,
     /// Memory that programs could get without anything being swapped out.
     pub available: u64,
 }
 
-/// The memory now.
-///
-/// # Errors
-/// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn memory() -> Result<Memory, Error> {
     proc_file::read(PATH, parse)
 }

@@ -11,26 +11,17 @@ const SNMP: &str = "/proc/thread-self/net/snmp";
 const TCP_EXT: &str = "TcpExt:";
 
 /// The counters of this thread's network namespace.
-///
-/// # Errors
-/// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn tcp_ext() -> Result<TcpExt, Error> {
     proc_file::read(PATH, parse)
 }
 
 /// One more of these counters, by the name that the kernel has for it; `None` where it has none of
 /// that name.
-///
-/// # Errors
-/// As for [`tcp_ext`].
 pub fn tcp_ext_counter(name: &str) -> Result<Option<u64>, Error> {
     proc_file::read(PATH, |text| one(text, name))
 }
 
 /// Resets that the stack of this thread's network namespace has sent (`OutRsts`).
-///
-/// # Errors
-/// As for [`tcp_ext`].
 pub fn resets() -> Result<u64, Error> {
     proc_file::read(SNMP, resets_of)
 }

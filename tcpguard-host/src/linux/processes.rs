@@ -27,7 +27,6 @@ const JARS: usize = 512;
 /// A process that holds sockets.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Process {
-    /// Its id.
     pub pid: u32,
     /// Its name, at most 15 bytes, as it can be printed: see [`DescriptorUse::comm`].
     pub comm: String,
@@ -35,7 +34,6 @@ pub struct Process {
     pub cmdline: Vec<String>,
     /// File names of the Java archives that it has open.
     pub jars: Vec<String>,
-    /// Descriptors in use.
     pub fds: u64,
     /// Descriptors that it may use (`RLIMIT_NOFILE`, the soft limit); `None` for any number.
     pub fd_limit: Option<u64>,
@@ -83,9 +81,6 @@ impl Owners {
 }
 
 /// The processes that hold the sockets with these inodes. `root` is [`PROC`].
-///
-/// # Errors
-/// [`Error::Read`] when `root` itself cannot be read.
 pub fn owners(root: &Path, inodes: &BTreeSet<u32>) -> Result<Owners, Error> {
     let mut owners = Owners::default();
     if inodes.is_empty() {
@@ -169,12 +164,10 @@ fn socket_inode(link: &[u8]) -> Option<u32> {
 /// Number of descriptors that a process uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DescriptorUse {
-    /// Its id.
     pub pid: u32,
     /// Its name, with a `?` for each character that cannot be seen: a process may give itself any name,
     /// also one that a terminal would obey, or another's name from right to left.
     pub comm: String,
-    /// Descriptors in use.
     pub used: u64,
     /// Descriptors that it may use (`RLIMIT_NOFILE`, the soft limit).
     pub limit: u64,
@@ -182,9 +175,6 @@ pub struct DescriptorUse {
 
 /// The use of descriptors of every process that has a limit. `root` is [`PROC`]. The targets of the
 /// descriptors are not read, which is why every user sees this of nearly every process (Linux 6.2).
-///
-/// # Errors
-/// [`Error::Read`] when `root` itself cannot be read.
 pub fn descriptor_use(root: &Path) -> Result<Vec<DescriptorUse>, Error> {
     let of_process = |pid: u32| {
         let directory = root.join(pid.to_string());

@@ -37,7 +37,6 @@ pub struct Protected {
     pub own: bool,
 }
 
-/// The protected set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ProtectedSet {
     /// The prefixes in order, each once.

@@ -15,9 +15,7 @@ pub const OLDEST: (u32, u32) = (6, 1);
 /// The release of the running kernel. Releases compare by their numbers.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KernelRelease {
-    /// First number.
     pub major: u32,
-    /// Second number.
     pub minor: u32,
     /// The whole name, as `uname -r` prints it.
     pub name: String,
@@ -25,9 +23,6 @@ pub struct KernelRelease {
 
 impl KernelRelease {
     /// Reads the release of the running kernel.
-    ///
-    /// # Errors
-    /// [`Error::Read`] or [`Error::Malformed`], naming the file.
     pub fn running() -> Result<Self, Error> {
         proc_file::read(PATH, |text| {
             let name = text.trim_end();

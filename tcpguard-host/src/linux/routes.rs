@@ -58,9 +58,6 @@ pub struct RouteTable {
 
 impl RouteTable {
     /// Opens both sockets in the network namespace of this thread.
-    ///
-    /// # Errors
-    /// [`Error::Open`] where netlink is not allowed.
     pub fn open() -> Result<Self, Error> {
         Ok(Self { netlink: Netlink::open(NETLINK_ROUTE)?, changes: Changes::open()? })
     }
@@ -95,9 +92,6 @@ impl RouteTable {
     /// Returns whether the host takes IPv4 packets from `from` to the local address `to` that arrive by this
     /// interface. It drops them for their source alone where `rp_filter` demands that they arrive by
     /// another, and where the source is its own address.
-    ///
-    /// # Errors
-    /// Netlink's error.
     pub fn accepts(&mut self, from: Ipv4Addr, to: Ipv4Addr, interface: u32) -> Result<bool, Error> {
         let mut request = route_request(to.into());
         put(&mut request, RTA_DST, &to.octets());
@@ -116,9 +110,6 @@ impl RouteTable {
     }
 
     /// Returns whether the host knows the Ethernet address of a neighbour at this interface.
-    ///
-    /// # Errors
-    /// Netlink's error.
     pub fn knows_neighbour(&mut self, address: IpAddr, interface: u32) -> Result<bool, Error> {
         let mut request = vec![0; NDMSG_LEN];
         request[0] = family(address);

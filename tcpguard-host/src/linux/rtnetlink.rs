@@ -42,9 +42,6 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, Error> {
 }
 
 /// The gateways of all default routes of both families, of every routing table.
-///
-/// # Errors
-/// As [`own_addresses`].
 pub fn default_gateways() -> Result<Vec<IpAddr>, Error> {
     let mut gateways = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {

@@ -40,7 +40,6 @@ const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ListeningSocket {
     /// Local address; unspecified for a wildcard. An IPv4-mapped address is given as IPv4.
     pub addr: IpAddr,
-    /// Local port.
     pub port: u16,
     /// True if it is an IPv6 wildcard that takes IPv4 connections too.
     pub dual_stack: bool,
@@ -163,9 +162,6 @@ pub struct SockDiag {
 
 impl SockDiag {
     /// Opens the socket in the network namespace of this thread, to which all answers refer.
-    ///
-    /// # Errors
-    /// [`Error::Open`] where netlink is not allowed.
     pub fn open() -> Result<Self, Error> {
         Ok(Self { netlink: Netlink::open(NETLINK_SOCK_DIAG)? })
     }
@@ -180,9 +176,6 @@ impl SockDiag {
 
     /// Lists the listening sockets that take connections from outside the host: not those bound to a loopback
     /// address, which the kernel passes over. Any user may have thousands of them.
-    ///
-    /// # Errors
-    /// As [`SockDiag::listeners`].
     pub fn open_listeners(&mut self) -> Result<Vec<ListeningSocket>, Error> {
         let what = "list listening sockets";
         self.dump(what, StateFlags::LISTEN, 0, filter::but_loopback, listening_socket)
@@ -192,9 +185,6 @@ impl SockDiag {
     /// walks its whole connection table, so ask seldom; the port only saves the copying.
     ///
     /// Connections that TCP Fast Open has handed to the application already are left out.
-    ///
-    /// # Errors
-    /// As [`SockDiag::listeners`].
     pub fn half_open(&mut self, port: Option<u16>) -> Result<Vec<HalfOpen>, Error> {
         // Port 0 in the request means any (inet_diag_dump_icsk).
         let port = port.unwrap_or(0);
@@ -202,9 +192,6 @@ impl SockDiag {
     }
 
     /// The remote addresses of all established connections to these local ports.
-    ///
-    /// # Errors
-    /// As [`SockDiag::listeners`].
     pub fn peers(&mut self, ports: &[u16]) -> Result<BTreeSet<IpAddr>, Error> {
         let mut peers = BTreeSet::new();
         for &port in ports.iter().filter(|&&port| port != 0) {

@@ -20,10 +20,6 @@ pub struct SockStat {
     pub memory_pages: Option<u64>,
 }
 
-/// Reads the counts.
-///
-/// # Errors
-/// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn sockstat() -> Result<SockStat, Error> {
     proc_file::read(PATH, parse)
 }

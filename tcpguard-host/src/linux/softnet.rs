@@ -23,9 +23,6 @@ pub struct SoftnetCpu {
 }
 
 /// The counters of every CPU that is online.
-///
-/// # Errors
-/// [`Error::Read`] or [`Error::Malformed`], naming the file.
 pub fn softnet() -> Result<Vec<SoftnetCpu>, Error> {
     proc_file::read(PATH, parse)
 }

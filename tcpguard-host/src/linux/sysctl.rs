@@ -71,9 +71,6 @@ impl Sysctls {
     }
 
     /// The value without its line break, or `None` if the kernel has no such setting.
-    ///
-    /// # Errors
-    /// [`Error::Read`] where it exists and cannot be read.
     pub fn read(&self, name: &str) -> Result<Option<String>, Error> {
         let path = self.path(name);
         match std::fs::read_to_string(&path) {
@@ -84,9 +81,6 @@ impl Sysctls {
     }
 
     /// As [`Sysctls::read`], for a setting that is one number.
-    ///
-    /// # Errors
-    /// [`Error::Read`], or [`Error::Malformed`] if it is no number.
     pub fn read_number(&self, name: &str) -> Result<Option<u64>, Error> {
         let Some(text) = self.read(name)? else {
             return Ok(None);
@@ -99,9 +93,6 @@ impl Sysctls {
 
     /// The ports that connections of this host are given, both ends included
     /// (`net.ipv4.ip_local_port_range`).
-    ///
-    /// # Errors
-    /// As [`Sysctls::read_number`].
     pub fn local_ports(&self) -> Result<Option<RangeInclusive<u16>>, Error> {
         const NAME: &str = "net.ipv4.ip_local_port_range";
         let Some(text) = self.read(NAME)? else { return Ok(None) };
@@ -131,9 +122,6 @@ impl Sysctls {
     }
 
     /// The settings of the TCP listener path.
-    ///
-    /// # Errors
-    /// As [`Sysctls::read_number`].
     pub fn tcp(&self) -> Result<TcpSettings, Error> {
         Ok(TcpSettings {
             syncookies: self.read_number("net.ipv4.tcp_syncookies")?,
@@ -145,9 +133,6 @@ impl Sysctls {
     }
 
     /// The settings that decide about connections that a program hands to the kernel.
-    ///
-    /// # Errors
-    /// As [`Sysctls::read_number`].
     pub fn cookies(&self) -> Result<CookieSettings, Error> {
         Ok(CookieSettings {
             syncookies: self.read_number("net.ipv4.tcp_syncookies")?,

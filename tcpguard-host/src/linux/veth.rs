@@ -38,7 +38,6 @@ const NUD_PERMANENT: u16 = 0x80;
 pub struct End<'a> {
     /// Name of its interface.
     pub name: &'a str,
-    /// Its Ethernet address.
     pub mac: [u8; 6],
 }
 
@@ -67,9 +66,6 @@ pub fn connect(here: &End<'_>, there: &End<'_>, other: BorrowedFd<'_>) -> Result
 }
 
 /// Brings up the interface with this index.
-///
-/// # Errors
-/// [`Error::Refused`].
 pub fn bring_up(ifindex: u32) -> Result<(), Error> {
     let up = (libc::IFF_UP as u32).to_ne_bytes();
     let mut payload = vec![0; 4];
@@ -94,9 +90,6 @@ pub fn add_address(ifindex: u32, address: IpAddr, prefix_len: u8) -> Result<(), 
 }
 
 /// Says for good where on the link of an interface an address is found.
-///
-/// # Errors
-/// [`Error::Refused`].
 pub fn add_neighbour(ifindex: u32, address: IpAddr, mac: [u8; 6]) -> Result<(), Error> {
     let mut payload = vec![family(address), 0, 0, 0];
     payload.extend(ifindex.to_ne_bytes());
@@ -122,7 +115,6 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// One attribute, padded.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());

@@ -12,7 +12,6 @@ pub type Place = (IpAddr, u16, u32);
 /// All sockets that listen at one address, port and interface: one socket, or an SO_REUSEPORT group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group<'a> {
-    /// At least one.
     pub sockets: Vec<&'a ListeningSocket>,
     /// Half-open connections of all of them: the kernel does not say which of them has which.
     pub half_open: u32,

@@ -43,7 +43,6 @@ pub struct ListenerFacts {
 pub struct Earlier {
     /// Age of the snapshot.
     pub ago: Duration,
-    /// Drops by inode.
     pub drops: BTreeMap<u32, u32>,
     /// The losses of all listeners then.
     pub tcp_ext: Option<TcpExt>,

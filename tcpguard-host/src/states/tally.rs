@@ -37,7 +37,6 @@ impl Counts {
 /// other of them can have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Destination {
-    /// Local address.
     pub local: IpAddr,
     /// Remote address and port.
     pub remote: SocketAddr,

@@ -6,9 +6,7 @@ use super::facts::HostFacts;
 /// One sysctl of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Its name.
     pub name: &'static str,
-    /// Its effect.
     pub does: &'static str,
     /// Possible side effects of a change.
     pub risk: &'static str,

@@ -180,9 +180,6 @@ pub fn preview(tune: &Tune) -> String {
 
 impl Tuner {
     /// Opens the tuner of this network namespace.
-    ///
-    /// # Errors
-    /// When the kernel does not report the cookie of the namespace.
     pub fn open() -> Result<Self, linux::Error> {
         Ok(Self::at(Sysctls::default(), Path::new("/"), netns::cookie()?))
     }

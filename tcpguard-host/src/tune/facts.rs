@@ -33,7 +33,6 @@ const OWN: [TcpState; 8] = [
 pub struct HostFacts {
     /// The kernel, as `uname -r` prints it; empty when it does not say.
     pub kernel: String,
-    /// Memory in bytes.
     pub memory: u64,
     /// CPUs that receive packets.
     pub cpus: u32,
@@ -47,9 +46,7 @@ pub struct HostFacts {
     pub lent: Option<Lent>,
     /// The load since boot, and the present one.
     pub load: Load,
-    /// Sockets that listen.
     pub listeners: Vec<Listening>,
-    /// Hardware interfaces.
     pub devices: Vec<Device>,
     /// Gateways of default routes.
     pub default_routes: usize,
@@ -117,11 +114,9 @@ pub struct Listening {
 /// A hardware interface; `None` where its driver does not report the value.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Device {
-    /// Its name.
     pub name: String,
     /// Slots in its receive ring.
     pub rx_ring: Option<Span>,
-    /// Its receive queues.
     pub queues: Option<Span>,
     /// Packets that it lost since boot.
     pub lost: Option<u64>,
@@ -132,13 +127,10 @@ pub struct Device {
 /// A present number and its maximum.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Span {
-    /// Present number.
     pub now: u32,
-    /// Largest possible number.
     pub max: u32,
 }
 
-/// Connection tracking.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Conntrack {
     /// Connections that are tracked now.

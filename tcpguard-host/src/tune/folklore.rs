@@ -8,7 +8,6 @@ use super::facts::HostFacts;
 /// A recipe, and why it is not advised.
 #[derive(Clone, Copy, Debug)]
 pub struct Folklore {
-    /// The sysctl.
     pub name: &'static str,
     /// The text of the recipe.
     pub recipe: &'static str,

@@ -32,7 +32,6 @@ pub struct Values {
     pub files: Vec<Assignment>,
 }
 
-/// The whole judgement.
 pub fn judge(host: &HostFacts, values: &Values, at: Time) -> Tune {
     let mut rows: Vec<Row> = CATALOGUE
         .iter()

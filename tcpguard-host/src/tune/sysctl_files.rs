@@ -17,13 +17,11 @@ const MAX_BYTES: u64 = 1 << 20;
 /// One line that sets a sysctl.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Assignment {
-    /// The file.
     pub path: PathBuf,
     /// The line, counted from 1.
     pub line: usize,
     /// The sysctl, with dots.
     pub name: String,
-    /// The assigned value.
     pub value: String,
 }
 

@@ -84,9 +84,6 @@ impl Attachment {
     }
 
     /// Restores pins that another process has removed. Returns whether one was restored.
-    ///
-    /// # Errors
-    /// When it cannot be pinned.
     pub fn keep_pinned(&self) -> Result<bool, KernelError> {
         self.links().try_fold(false, |any, link| Ok(link.keep_pinned()? || any))
     }
@@ -98,9 +95,6 @@ impl Attachment {
 
     /// Ensures that the program for departing packets runs first. Returns the programs that it has
     /// passed.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn keep_first(
         &mut self,
         object: &mut Object,
@@ -215,9 +209,6 @@ pub struct Receiving(#[expect(dead_code, reason = "held, not used")] FdLink);
 
 /// Attaches the ingress program alone, natively and without a pin: a virtual interface takes the frames
 /// that its peer sends back from XDP only where there is an XDP program as well.
-///
-/// # Errors
-/// When the kernel refuses.
 pub fn receive_natively(
     object: &mut Object,
     interface: &Interface,
@@ -228,9 +219,6 @@ pub fn receive_natively(
 
 /// Attaches the tracepoint program instead of an earlier agent's, and pins its link, so that clients are also
 /// recorded while no agent runs.
-///
-/// # Errors
-/// When the kernel has no such tracepoint or refuses.
 pub fn attach_tracepoint(object: &mut Object, pins: &Pins) -> Result<HeldLink, KernelError> {
     let program: &mut RawTracePoint = match object.ebpf.program_mut(ESTABLISHED) {
         Some(Program::RawTracePoint(program)) => program,

@@ -74,9 +74,6 @@ pub struct Dataplane {
 
 impl Dataplane {
     /// Access to the maps of `object`.
-    ///
-    /// # Errors
-    /// When a map is missing.
     pub fn of(object: &Object) -> Result<Self, KernelError> {
         Ok(Self {
             config: object.table(maps::CONFIG)?,
@@ -119,33 +116,21 @@ impl Dataplane {
     }
 
     /// Replaces the configuration record.
-    ///
-    /// # Errors
-    /// When the kernel refuses, as for every method below.
     pub fn set_config(&self, config: &Config) -> Result<(), KernelError> {
         self.config.set(&0, config)
     }
 
     /// The configuration record; all-zero before the first agent.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn config(&self) -> Result<Config, KernelError> {
         Ok(self.config.get(&0)?.unwrap_or_default())
     }
 
     /// Sets the time for an object loaded with a fixed clock, in ns of boot time.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_clock(&self, now_ns: u64) -> Result<(), KernelError> {
         self.clock.set(&0, &now_ns)
     }
 
     /// Gives each of these interfaces the counters of its slot, and all others slot 0.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_interfaces(
         &self,
         slots: impl IntoIterator<Item = (u32, u8)>,
@@ -160,26 +145,17 @@ impl Dataplane {
     }
 
     /// The slot of each interface that has one of its own, or [`maps::UNGUARDED`] instead.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn interfaces(&self) -> Result<BTreeMap<u32, u8>, KernelError> {
         let Some(table) = self.interfaces.get(&0)? else { return Ok(BTreeMap::new()) };
         Ok((0..).zip(table).filter(|(_, slot)| *slot != 0).collect())
     }
 
     /// Starts the packet counters of a slot from zero.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn reset_packets(&self, slot: u8) -> Result<(), KernelError> {
         self.packets.fill(slot.into(), &PacketCounters::default())
     }
 
     /// The packet counters of an interface slot, summed over CPUs.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn packets(&self, slot: u8) -> Result<PacketCounters, KernelError> {
         let mut sum = PacketCounters::default();
         for cpu in self.packets_by_cpu(slot)? {
@@ -189,17 +165,11 @@ impl Dataplane {
     }
 
     /// The packet counters of an interface slot, of each CPU.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn packets_by_cpu(&self, slot: u8) -> Result<Vec<PacketCounters>, KernelError> {
         self.packets.get(slot.into())
     }
 
     /// Makes a listener known, but for [`Self::set_ports`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_listener(
         &self,
         key: &ListenerKey,
@@ -210,17 +180,11 @@ impl Dataplane {
     }
 
     /// Forgets the listener under `key`, but for [`Self::set_ports`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn remove_listener(&self, key: &ListenerKey) -> Result<(), KernelError> {
         if is_exact(key) { self.listeners.remove(key).map(drop) } else { Ok(()) }
     }
 
     /// Writes the listener of each port for the programs: keys and ids of all listeners.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_ports<'a>(
         &self,
         listeners: impl IntoIterator<Item = (&'a ListenerKey, u32)>,
@@ -230,9 +194,6 @@ impl Dataplane {
 
     /// Writes the listeners as [`Self::set_ports`] does, where sockets that are not followed listen on `open`
     /// ports.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_ports_beside<'a>(
         &self,
         listeners: impl IntoIterator<Item = (&'a ListenerKey, u32)>,
@@ -249,9 +210,6 @@ impl Dataplane {
     }
 
     /// Every listener that the programs know, under each of its keys.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn listeners(&self) -> Result<Vec<(ListenerKey, ListenerEntry)>, KernelError> {
         let mut ids = self.listeners.entries()?;
         let ports = self.ports.get_boxed(&0)?;
@@ -268,9 +226,6 @@ impl Dataplane {
     }
 
     /// The counters of a listener, summed over CPUs.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError> {
         let mut sum = ListenerCounters::default();
         for cpu in self.listener_counters.get(id)? {
@@ -296,17 +251,11 @@ impl Dataplane {
     }
 
     /// Counters of a listener's handshakes that completed late.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn late(&self, id: u32) -> Result<Late, KernelError> {
         Ok(self.late.get(&id)?.unwrap_or_default())
     }
 
     /// Counters of packets that belong to no listener, summed over CPUs.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn host_counters(&self) -> Result<HostCounters, KernelError> {
         let mut sum = HostCounters::default();
         for cpu in self.host.get(0)? {
@@ -322,25 +271,16 @@ impl Dataplane {
     }
 
     /// The cells of sources that send SYNs to ports at which nothing listens.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn closed_port_sources(&self) -> Result<Vec<(u32, ClosedPortSource)>, KernelError> {
         self.closed_port_sources.entries()
     }
 
     /// The words of the filter of closed ports.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn closed_ports(&self) -> Result<Vec<(u32, u64)>, KernelError> {
         self.closed.entries()
     }
 
     /// Starts a listener's counters and its estimate of distinct sources from zero.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn reset_listener(&self, id: u32) -> Result<(), KernelError> {
         self.listener_counters.fill(id, &ListenerCounters::default())?;
         self.late.set(&id, &Late::default())?;
@@ -349,33 +289,21 @@ impl Dataplane {
     }
 
     /// The registers of a listener's estimate of distinct sources.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn distinct_sources(&self, id: u32) -> Result<[u8; maps::HLL_REGISTERS], KernelError> {
         Ok(self.distinct_sources.get(&id)?.unwrap_or([0; maps::HLL_REGISTERS]))
     }
 
     /// Starts the estimate of distinct sources of a listener again.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn reset_distinct_sources(&self, id: u32) -> Result<(), KernelError> {
         self.distinct_sources.set(&id, &[0; maps::HLL_REGISTERS])
     }
 
     /// All sampled flows: up to [`maps::MAX_FLOWS`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn flows(&self) -> Result<Vec<FlowRecord>, KernelError> {
         self.flows.entries()
     }
 
     /// Gives a batch of sampled flows from `position` on to `each`. Returns whether there are more.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn flows_from(
         &self,
         position: &mut Position,
@@ -385,25 +313,16 @@ impl Dataplane {
     }
 
     /// One sampled flow, under the key of [`Config::hash_key`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn flow(&self, key: &HashKey, flow: &FlowKey) -> Result<Option<Flow>, KernelError> {
         self.flows.get(hash::flow(key, flow), flow)
     }
 
     /// Counters of sources that never completed a handshake: up to [`maps::MAX_SOURCES`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn sources(&self) -> Result<Vec<(Addr, SourceCounters)>, KernelError> {
         self.sources.entries()
     }
 
     /// Gives a batch of these sources from `position` on to `each`. Returns whether there are more.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn sources_from(
         &self,
         position: &mut Position,
@@ -413,26 +332,17 @@ impl Dataplane {
     }
 
     /// The counters of one of these sources, under the key of [`Config::hash_key`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn source(&self, key: &HashKey, ip: IpAddr) -> Result<Option<SourceCounters>, KernelError> {
         let addr = addr(ip).client();
         self.sources.get(hash::source(key, &addr), &addr)
     }
 
     /// Validated clients: up to [`maps::MAX_CLIENTS`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn clients(&self) -> Result<Vec<(Addr, Client)>, KernelError> {
         self.clients.entries()
     }
 
     /// Gives a batch of validated clients from `position` on to `each`. Returns whether there are more.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn clients_from(
         &self,
         position: &mut Position,
@@ -441,27 +351,17 @@ impl Dataplane {
         self.clients.batch(position, each)
     }
 
-    /// One validated client.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn client(&self, ip: IpAddr) -> Result<Option<Client>, KernelError> {
         self.clients.get(&addr(ip).client())
     }
 
     /// The marks of client filter 0 or 1; see [`tcpguard_common::fastpath::clients`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn client_filter(&self, filter: u32) -> Result<Box<[u8; maps::CLIENT_MARKS]>, KernelError> {
         let marks = self.client_filters.get(&filter)?;
         Ok(Box::new(marks.unwrap_or([0; maps::CLIENT_MARKS])))
     }
 
     /// Overwrites client filter 0 or 1.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_client_filter(
         &self,
         filter: u32,
@@ -471,9 +371,6 @@ impl Dataplane {
     }
 
     /// Returns the addresses that sent SYN-ACKs without being a known listener, and forgets them.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn take_unknown_listeners(&self) -> Result<Vec<ListenerKey>, KernelError> {
         let mut keys = Vec::new();
         for (key, _) in self.unknown_listeners.entries()? {
@@ -484,9 +381,6 @@ impl Dataplane {
     }
 
     /// Empties every table that packets write, for tests that start afresh.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn forget_traffic(&self) -> Result<(), KernelError> {
         self.flows.clear()?;
         self.sources.clear()?;

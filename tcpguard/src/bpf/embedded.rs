@@ -19,9 +19,6 @@ pub(super) struct Packed(&'static [u8]);
 
 impl Packed {
     /// The object, with the alignment of a `malloc` buffer, which is more than a reader of ELF needs.
-    ///
-    /// # Errors
-    /// When it is damaged.
     pub(super) fn unpack(&self) -> Result<Vec<u8>, KernelError> {
         let mut object = Vec::new();
         match GzDecoder::new(self.0).read_to_end(&mut object) {

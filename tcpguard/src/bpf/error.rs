@@ -70,7 +70,6 @@ pub enum KernelError {
         "another XDP program is attached to {interface}{by}; {way_out}, then: systemctl start tcpguard"
     )]
     Occupied {
-        /// The interface.
         interface: String,
         /// Its hook and description, in brackets, as far as they can be seen.
         by: String,
@@ -81,19 +80,13 @@ pub enum KernelError {
     #[error(
         "the driver of {interface} cannot run XDP natively ({reason}); use --xdp-mode auto or generic"
     )]
-    NotNative {
-        /// The interface.
-        interface: String,
-        /// The kernel's words.
-        reason: String,
-    },
+    NotNative { interface: String, reason: String },
     /// Its packets do not begin with the header that the programs read first.
     #[error(
         "{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel's); \
          protect the Ethernet interface below it instead, see which: ip -details link"
     )]
     NoEthernet {
-        /// The interface.
         interface: String,
         /// Its `ARPHRD_…` type, include/uapi/linux/if_arp.h.
         link_type: u16,
@@ -114,11 +107,9 @@ pub enum KernelError {
         "cannot attach {program} to {interface}: {reason}; see what is in the way: tcpguard doctor"
     )]
     Attach {
-        /// The program.
         program: &'static str,
         /// The interface, or the tracepoint.
         interface: String,
-        /// The kernel's words.
         reason: String,
     },
     /// The pin directory is not on a bpffs.
@@ -126,10 +117,7 @@ pub enum KernelError {
         "{} is not on a bpf filesystem, so the filter could not outlive a restart; mount one: \
          mount -t bpf bpf /sys/fs/bpf", path.display()
     )]
-    NoBpffs {
-        /// The pin directory.
-        path: PathBuf,
-    },
+    NoBpffs { path: PathBuf },
     /// Another agent protects this network namespace.
     #[error(
         "another tcpguard agent protects this network namespace already (it holds {}); stop it \
@@ -146,7 +134,6 @@ pub enum KernelError {
         what: &'static str,
         /// The path that it was tried on.
         path: PathBuf,
-        /// The system's error.
         error: io::Error,
     },
     /// The host could not be asked for its release or its network namespace.
@@ -159,7 +146,6 @@ pub enum KernelError {
         what: &'static str,
         /// Name of the map.
         map: &'static str,
-        /// The system's error.
         error: io::Error,
     },
     /// The object lacks something, or has it with another layout.
@@ -171,9 +157,6 @@ pub enum KernelError {
 }
 
 /// Fails at once where loading or attaching would only fail halfway, and names all that is missing.
-///
-/// # Errors
-/// When this process lacks a capability.
 pub(super) fn require_capabilities() -> Result<(), KernelError> {
     let missing = missing();
     if missing.is_empty() {

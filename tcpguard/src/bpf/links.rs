@@ -47,9 +47,6 @@ impl HeldLink {
 
     /// Replaces it by a link that was just made and runs the same program, pins that one under its pin, and
     /// detaches the old one.
-    ///
-    /// # Errors
-    /// When the new one cannot be pinned, or the old one not be detached.
     pub(super) fn replace(&mut self, fd: OwnedFd) -> Result<(), KernelError> {
         let failed = |what| {
             let path = self.pin.clone();
@@ -69,9 +66,6 @@ impl HeldLink {
     }
 
     /// The state that the kernel reports for it.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
     pub fn state(&self) -> io::Result<LinkState> {
         syscall::link_state(self.fd.as_fd())
     }
@@ -88,9 +82,6 @@ impl HeldLink {
     }
 
     /// Pins it again if its pin was removed. Returns whether that was so.
-    ///
-    /// # Errors
-    /// When it cannot be pinned.
     pub fn keep_pinned(&self) -> Result<bool, KernelError> {
         if self.is_pinned() {
             return Ok(false);

@@ -7,9 +7,6 @@ use super::KernelError;
 
 /// Refuses a kernel that is too old in one sentence, instead of the verifier's words for whichever
 /// part it meets first.
-///
-/// # Errors
-/// [`KernelError::TooOld`], or [`KernelError::Host`] where the kernel does not say its release.
 pub fn require_release() -> Result<(), KernelError> {
     fit(KernelRelease::running()?)
 }

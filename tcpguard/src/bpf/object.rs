@@ -46,7 +46,6 @@ type Logger = aya_log::EbpfLogger<&'static dyn log::Log>;
 /// The cost of a program.
 #[derive(Clone, Debug)]
 pub struct ProgramCost {
-    /// Its name.
     pub name: String,
     /// Instructions that the verifier walked.
     pub verified: Option<u32>,
@@ -173,9 +172,6 @@ impl Object {
 
     /// Runs the ingress program on `frame` (at least 14 bytes), `repeat` times, without an
     /// interface. Returns the XDP action and the mean time of a run.
-    ///
-    /// # Errors
-    /// When the kernel refuses the frame.
     pub fn test_ingress(
         &mut self,
         frame: &[u8],
@@ -186,9 +182,6 @@ impl Object {
     }
 
     /// Runs the program as [`Self::test_ingress`] does, and also returns the frame as the program left it.
-    ///
-    /// # Errors
-    /// See [`Self::test_ingress`].
     pub fn test_ingress_frame(
         &mut self,
         frame: &[u8],
@@ -211,9 +204,6 @@ impl Object {
     }
 
     /// A descriptor of the ingress program, for benchmarks that put something in front of it.
-    ///
-    /// # Errors
-    /// When there is no descriptor left.
     pub fn ingress_fd(&self) -> Result<OwnedFd, KernelError> {
         let missing = |reason: String| KernelError::Mismatch(format!("{INGRESS}: {reason}"));
         match self.ebpf.program(INGRESS) {
@@ -226,9 +216,6 @@ impl Object {
     }
 
     /// Runs the egress program on `frame`, as [`Self::test_ingress`] does the other.
-    ///
-    /// # Errors
-    /// When the kernel refuses the frame.
     pub fn test_egress(&mut self, frame: &[u8]) -> Result<(), KernelError> {
         match self.ebpf.program_mut(EGRESS) {
             Some(Program::SchedClassifier(program)) => test_classifier(program, frame, 1).map(drop),

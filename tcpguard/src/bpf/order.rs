@@ -36,9 +36,6 @@ impl Lead {
 
     /// Ensures that no program is ahead: `look` lists those that are, `take` takes the head back.
     /// Returns the programs that it has passed.
-    ///
-    /// # Errors
-    /// Those of `take`.
     pub(super) fn keep(
         &mut self,
         now: Instant,

@@ -70,9 +70,6 @@ impl Redeemer {
 
     /// Attaches the program to the ingress of `interface`, or takes over the attachment of an earlier
     /// agent. It stays, also when this process ends, until [`HeldLink::remove`].
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn attach(&mut self, pins: &Pins, interface: &Interface) -> Result<HeldLink, KernelError> {
         let name = &interface.name;
         let pin = pins.link(Kind::Redeem, interface.index, name);
@@ -94,9 +91,6 @@ impl Redeemer {
 
     /// Ensures that the program goes first among the ingress programs of the interface with this index.
     /// Returns the programs that it has passed.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn keep_first(
         &mut self,
         link: &mut HeldLink,
@@ -119,17 +113,11 @@ impl Redeemer {
 
     /// Runs the program on `frame`, `repeat` times; the mean time of a run. Test runs do not go through the
     /// hook, so the kernel accepts no connection in them.
-    ///
-    /// # Errors
-    /// When the kernel refuses the frame.
     pub fn test(&mut self, frame: &[u8], repeat: u32) -> Result<Duration, KernelError> {
         test_classifier(self.program()?, frame, repeat)
     }
 
     /// A descriptor of the program, for benchmarks that put something in front of it.
-    ///
-    /// # Errors
-    /// When there is no descriptor left.
     pub fn fd(&mut self) -> Result<OwnedFd, KernelError> {
         let missing = |reason: String| KernelError::Mismatch(format!("{REDEEM}: {reason}"));
         let fd = self.program()?.fd().map_err(|error| missing(one_line(&error)))?;
@@ -138,9 +126,6 @@ impl Redeemer {
 
     /// Returns whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
     /// it ran, before it looks for a socket.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub(super) fn has_accepted(&self, isn: u32) -> Result<bool, KernelError> {
         let missing = |reason: String| KernelError::Mismatch(format!("map {CPU}: {reason}"));
         let Some(Map::PerCpuArray(map)) = self.ebpf.map(CPU) else {

@@ -6,26 +6,17 @@ use tcpguard_common::abi::{CookieKey, CookieSecret, HashKey};
 use tcpguard_host::random::words;
 
 /// A key for the hashes of the data path's tables.
-///
-/// # Errors
-/// When the kernel has no random numbers.
 pub fn hash_key() -> io::Result<HashKey> {
     Ok(HashKey(words()?))
 }
 
 /// The key with which the networks of clients are hashed.
-///
-/// # Errors
-/// When the kernel has no random numbers.
 pub fn network_secret() -> io::Result<[u64; 2]> {
     words()
 }
 
 /// The secret for cookies after `before`, which lives in the kernel alone. An existing secret is kept, so
 /// that a restart does not invalidate cookies in flight; without one, a new secret is drawn.
-///
-/// # Errors
-/// When the kernel has no random numbers.
 pub fn cookie_secret(before: CookieSecret) -> io::Result<CookieSecret> {
     if before.drawn != 0 {
         return Ok(before);

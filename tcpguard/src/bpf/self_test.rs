@@ -77,7 +77,6 @@ pub enum SelfTestError {
     Differs {
         /// Options with which the SYN came.
         client: &'static str,
-        /// The first difference.
         what: String,
     },
     /// The cookie is not taken back.
@@ -98,9 +97,6 @@ pub enum SelfTestError {
 
 /// Tries the programs for the listener with SYN-ACKs that leave from `server`, an address and a port of
 /// this host. `now_ns` is boot time, by which the test's SYNs differ from earlier ones.
-///
-/// # Errors
-/// The reason why the listener is not to be answered for.
 pub fn self_test(
     object: &mut Object,
     redeemer: &mut Redeemer,

@@ -28,9 +28,6 @@ where
     }
 
     /// The value of `key`, given its hash.
-    ///
-    /// # Errors
-    /// When the kernel refuses, as for every method below.
     pub fn get(&self, hash: u64, key: &K) -> Result<Option<V>, KernelError> {
         let (_, set) = self.set_of(hash)?;
         Ok(place(&set, hash, key).map(|place| set.values[place]))
@@ -38,9 +35,6 @@ where
 
     /// Empties the slot of `key`. The set is written as it was read. Changes that packets make to it
     /// within these microseconds are lost, as when two CPUs write it at once.
-    ///
-    /// # Errors
-    /// See [`Self::get`].
     pub fn remove(&self, hash: u64, key: &K) -> Result<(), KernelError> {
         let (at, mut set) = self.set_of(hash)?;
         let Some(place) = place(&set, hash, key) else { return Ok(()) };
@@ -52,17 +46,10 @@ where
     }
 
     /// Empties all slots, for tests.
-    ///
-    /// # Errors
-    /// See [`Self::get`].
     pub fn clear(&self) -> Result<(), KernelError> {
         (0..self.number).try_for_each(|at| self.sets.set(&at, &Set::default()))
     }
 
-    /// Every entry.
-    ///
-    /// # Errors
-    /// See [`Self::get`].
     pub fn entries(&self) -> Result<Vec<(K, V)>, KernelError> {
         let mut entries = Vec::new();
         let mut position = Position::default();
@@ -72,9 +59,6 @@ where
 
     /// The entries of the next sets from `position` on, [`BATCH`] at most. Returns whether there are
     /// more sets.
-    ///
-    /// # Errors
-    /// See [`Self::get`].
     pub fn batch(
         &self,
         position: &mut Position,

@@ -115,7 +115,6 @@ pub(super) fn lookup_batch(
 /// The kernel's report about a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LinkState {
-    /// Its kernel id.
     pub id: u32,
     /// Kernel id of the program behind it.
     pub program: u32,

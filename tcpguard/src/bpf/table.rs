@@ -103,9 +103,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     /// The value of `key`.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn get(&self, key: &K) -> Result<Option<V>, KernelError> {
         let mut value = vec![0; size_of::<V>()];
         let found =
@@ -114,9 +111,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     /// Returns the value as [`Self::get`] does, for one that is too large for the stack of a thread.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn get_boxed(&self, key: &K) -> Result<Option<Box<V>>, KernelError> {
         // SAFETY: any bit pattern is a value.
         let mut value = unsafe { Box::<V>::new_zeroed().assume_init() };
@@ -130,25 +124,16 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     /// Creates or overwrites `key`.
-    ///
-    /// # Errors
-    /// When the map is full or the kernel refuses.
     pub fn set(&self, key: &K, value: &V) -> Result<(), KernelError> {
         syscall::update(self.fd.as_fd(), bytes(key), bytes(value)).map_err(self.error("write"))
     }
 
     /// Removes `key`; `false` when it was not there.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn remove(&self, key: &K) -> Result<bool, KernelError> {
         syscall::delete(self.fd.as_fd(), bytes(key)).map_err(self.error("write"))
     }
 
     /// Every element of a map. Elements of a hash map that change meanwhile may be missed or appear twice.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn entries(&self) -> Result<Vec<(K, V)>, KernelError> {
         let mut entries = Vec::new();
         let mut position = Position::default();
@@ -158,9 +143,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
 
     /// Gives the next [`BATCH`] elements of a map from `position` on to `each`, and moves `position` behind
     /// them. Returns whether there are more.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn batch(
         &self,
         position: &mut Position,
@@ -170,9 +152,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     /// Reads as [`Self::batch`] does, but `count` elements.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn batch_of(
         &self,
         count: usize,
@@ -199,9 +178,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
 
     /// Every key, one by one: for tries, which have no batches. No more than the `limit` of the map:
     /// where the last key that was read is removed meanwhile, the kernel begins again.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn keys(&self, limit: u32) -> Result<Vec<K>, KernelError> {
         let mut keys: Vec<K> = Vec::new();
         while keys.len() < limit as usize
@@ -213,9 +189,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     /// The key after `key`, or the first one; `None` at the end.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn next_key(&self, key: Option<&K>) -> Result<Option<K>, KernelError> {
         let mut next = vec![0; size_of::<K>()];
         let more = syscall::next_key(self.fd.as_fd(), key.map(bytes), &mut next)
@@ -224,7 +197,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 }
 
-/// A per-CPU array.
 #[derive(Debug)]
 pub struct PerCpu<V> {
     fd: OwnedFd,
@@ -240,9 +212,6 @@ impl<V: Plain> PerCpu<V> {
     }
 
     /// The values of all CPUs.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn get(&self, index: u32) -> Result<Vec<V>, KernelError> {
         let mut values = vec![0; size_of::<V>() * self.cpus];
         syscall::lookup(self.fd.as_fd(), bytes(&index), &mut values)
@@ -252,9 +221,6 @@ impl<V: Plain> PerCpu<V> {
 
     /// Gives the values of all CPUs of the next [`BATCH`] elements from `position` on to `each`, and moves
     /// `position` behind them. Returns whether there are more.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn batch(
         &self,
         position: &mut Position,
@@ -272,9 +238,6 @@ impl<V: Plain> PerCpu<V> {
     }
 
     /// Sets the values of all CPUs.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn fill(&self, index: u32, value: &V) -> Result<(), KernelError> {
         let values = bytes(value).repeat(self.cpus);
         syscall::update(self.fd.as_fd(), bytes(&index), &values).map_err(|error| KernelError::Map {

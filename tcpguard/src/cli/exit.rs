@@ -14,14 +14,12 @@ use crate::replay::capture::CaptureError;
 pub enum Exit {
     /// Done; all is well.
     Done,
-    /// Refused or failed.
     Failed,
     /// The command line makes no sense (clap uses the same code).
     Usage,
     /// The agent does not run (as LSB init scripts and `systemctl status` say it), or a capture, or
     /// most of its packets, cannot be read.
     Unreachable,
-    /// Permission denied.
     Denied,
     /// The object of the command does not exist.
     NotFound,

@@ -53,10 +53,6 @@ struct Line {
 }
 
 /// Reads the rules of a file.
-///
-/// # Errors
-///
-/// Everything that is wrong with it.
 pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, Vec<Problem>> {
     let read = match serde_json::from_str::<Document>(text) {
         Ok(document) => of_document(document, defaults)?,

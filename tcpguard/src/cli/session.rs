@@ -31,7 +31,6 @@ pub struct Session<'a> {
     pub view: View,
     /// True if the output is a terminal.
     pub terminal: bool,
-    /// The agent.
     pub client: Client,
     /// Directory in which the agent's links are pinned.
     pub pin_dir: PathBuf,
@@ -102,10 +101,6 @@ impl<'a> Session<'a> {
     }
 
     /// Prints data on standard output.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is gone.
     pub fn print(&mut self, text: &str) -> Result<(), CliError> {
         let text = self.view.encode(text);
         self.out
@@ -115,10 +110,6 @@ impl<'a> Session<'a> {
     }
 
     /// Prints the output of `draw`, as wide as the terminal is now.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is gone.
     pub fn render(
         &mut self,
         draw: impl FnOnce(&mut Page<'_>, &View) -> fmt::Result,
@@ -133,10 +124,6 @@ impl<'a> Session<'a> {
 
     /// Prints the output of `draw`, and on a terminal no more than fits on its screen: the first lines
     /// say most, and must not scroll away.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is gone.
     pub fn render_at_most(
         &mut self,
         draw: impl FnOnce(&mut String, &View) -> fmt::Result,
@@ -150,30 +137,18 @@ impl<'a> Session<'a> {
 
     /// Makes room for a page that replaces the previous one. A terminal is cleared. Elsewhere the page follows
     /// below, after an empty line.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is gone.
     pub fn begin_again(&mut self) -> Result<(), CliError> {
         // Cursor to the upper left, and erase all: ECMA-48 8.3.21, 8.3.39.
         self.print(if self.terminal { "\x1b[H\x1b[2J" } else { "\n" })
     }
 
     /// Prints a document as one line of JSON.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is gone.
     pub fn print_document(&mut self, document: &impl Printed) -> anyhow::Result<()> {
         self.print_lines(std::slice::from_ref(document))
     }
 
     /// Prints each of these as one line of JSON, for a file that is read line by line. A single document
     /// is printed by [`Self::print_document`].
-    ///
-    /// # Errors
-    ///
-    /// Standard output is gone.
     pub fn print_lines(&mut self, lines: &[impl serde::Serialize]) -> anyhow::Result<()> {
         // Not as a page: JSON is UTF-8 in every locale.
         let out: &mut dyn Write = &mut *self.out;
@@ -189,10 +164,6 @@ impl<'a> Session<'a> {
     }
 
     /// Prints a document that is UTF-8 in every locale.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is gone.
     pub fn print_utf8(&mut self, document: &str) -> Result<(), CliError> {
         let written = self.out.write_all(document.as_bytes()).and_then(|()| self.out.flush());
         written.map_err(CliError::Output)

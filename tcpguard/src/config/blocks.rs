@@ -109,7 +109,6 @@ impl ListenerBlock {
         }
     }
 
-    /// The resolved block.
     pub(super) fn resolve(&self) -> ListenerConfig {
         let value =
             |(mitigation, allowed): (&Mitigation, &Written<bool>)| (*mitigation, allowed.value);

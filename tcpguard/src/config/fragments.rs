@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 
-/// Its name.
 pub const DIRECTORY: &str = "conf.d";
 
 /// The directory that belongs to the configuration file `main`.
@@ -17,9 +16,6 @@ pub fn directory(main: &Path) -> PathBuf {
 /// The files of the directory in the order in which they are read after `main`, which is that of their
 /// names; none where there is no such directory. A file counts if its name ends in `.toml` and does not
 /// begin with a dot.
-///
-/// # Errors
-/// The directory cannot be read.
 pub fn list(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let directory = directory(main);
     let unreadable =

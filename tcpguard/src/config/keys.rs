@@ -12,7 +12,6 @@ use super::value::{BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_M
 pub(super) enum Key {
     /// One that is read into the engine's settings.
     Threshold(&'static Threshold),
-    /// Any other.
     Other(&'static Other),
 }
 

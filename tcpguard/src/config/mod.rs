@@ -47,7 +47,6 @@ pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 /// A configuration, and its sources.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The resolved configuration.
     pub config: Config,
     /// The files, in the order in which they were read.
     pub files: Vec<PathBuf>,
@@ -56,10 +55,6 @@ pub struct Loaded {
 }
 
 /// [`read`] without the sources.
-///
-/// # Errors
-///
-/// Those of [`read`].
 pub fn load(named: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigError> {
     read(named, overrides).map(|loaded| loaded.config)
 }
@@ -74,10 +69,6 @@ pub fn read(named: Option<&Path>, overrides: Overrides) -> Result<Loaded, Config
 }
 
 /// Resolves the configuration `text` that was read from `path`, and nothing beside it.
-///
-/// # Errors
-///
-/// All mistakes in it.
 pub fn parse(path: &Path, text: &str, overrides: Overrides) -> Result<Config, ConfigError> {
     let (main, files) = (path.to_path_buf(), vec![(path.to_path_buf(), text.into())]);
     Sources { main, files }.resolve(overrides).map(|loaded| loaded.config)

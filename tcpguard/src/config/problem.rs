@@ -9,7 +9,6 @@ use std::sync::Arc;
 /// A position in a file of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Spot {
-    /// The file.
     pub path: Arc<Path>,
     /// The line, counted from 1.
     pub line: usize,
@@ -62,7 +61,6 @@ pub enum ConfigError {
         path: PathBuf,
         /// True if it is a file of the directory beside the configuration, or that directory.
         part: bool,
-        /// The system's error.
         source: std::io::Error,
     },
     /// The files contain mistakes.

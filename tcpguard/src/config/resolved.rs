@@ -104,7 +104,6 @@ pub enum BeyondBounds {
     /// handshake arrives in them.
     #[default]
     Auto,
-    /// The frame passes.
     Pass,
     /// The frame is dropped.
     Drop,
@@ -153,10 +152,6 @@ pub struct Overrides {
 }
 
 /// Puts `file`, the defaults and `overrides` together.
-///
-/// # Errors
-///
-/// Values that contradict each other.
 pub fn resolve(
     file: File,
     path: Option<PathBuf>,

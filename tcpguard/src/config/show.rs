@@ -18,7 +18,6 @@ const HEADER: &str = "\
 #     tcpguard config check /etc/tcpguard/tcpguard.toml
 ";
 
-/// One setting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
     /// Its key as in the file, with its section; of a block `listener[":443"].mode`.
@@ -73,7 +72,6 @@ impl Section {
     }
 }
 
-/// A key, explained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explained {
     /// Its name, without its section.

@@ -20,9 +20,6 @@ pub struct Sources {
 impl Sources {
     /// Reads the file `named` on the command line, or the default file if there is one, then the files
     /// of the directory beside it ([`fragments::list`]).
-    ///
-    /// # Errors
-    /// A file cannot be read.
     pub fn read(named: Option<&Path>) -> Result<Self, ConfigError> {
         let main = named.unwrap_or(Path::new(DEFAULT_PATH));
         let mut files = Vec::new();
@@ -44,9 +41,6 @@ impl Sources {
     }
 
     /// The resolved configuration, with `overrides` on top.
-    ///
-    /// # Errors
-    /// All mistakes in the files.
     pub fn resolve(&self, overrides: Overrides) -> Result<Loaded, ConfigError> {
         let mut all = file::File::default();
         let mut problems = Vec::new();

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections at once.
 pub(super) const TOTAL: usize = 32;
 /// Connections at once of one user other than root.
 pub(super) const PER_USER: usize = 8;

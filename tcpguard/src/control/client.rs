@@ -55,7 +55,6 @@ pub enum ClientError {
     Broken {
         /// Path of the socket.
         socket: PathBuf,
-        /// The system's error.
         error: io::Error,
     },
     /// The answer is not one that this version knows.
@@ -66,7 +65,6 @@ pub enum ClientError {
         /// The reason why it cannot be read.
         why: String,
     },
-    /// The agent refused.
     #[error("{}", .0.message)]
     Refused(Refusal),
 }
@@ -108,10 +106,6 @@ fn denied(socket: &Path, group: Option<&str>) -> String {
 
 impl Client {
     /// Asks and waits for the answer. A [`Response::Refused`] becomes an error.
-    ///
-    /// # Errors
-    ///
-    /// See [`ClientError`].
     pub fn call(&self, request: Request) -> Result<Response, ClientError> {
         let name = if request.is_change() { CONTROL_SOCKET } else { STATUS_SOCKET };
         let socket = self.socket.clone().unwrap_or_else(|| self.runtime_dir.join(name));

@@ -39,7 +39,6 @@ pub const MAX_REASON: usize = 200;
 pub struct Call {
     /// Version of the messages, [`VERSION`].
     pub version: u32,
-    /// The request itself.
     pub request: Request,
 }
 
@@ -116,7 +115,6 @@ pub enum Request {
     /// Add these rules, or replace all rules of operators by them: all at once or not at all. It counts as a
     /// change even when `dry_run` is set, because only the control socket takes messages so long.
     ImportRules {
-        /// The rules.
         rules: Vec<ImportedRule>,
         /// True if the operators' other rules stay as they are.
         merge: bool,
@@ -141,7 +139,6 @@ pub enum Request {
     },
     /// Set the mode: for good, or so that it reverts by itself to the last one that was set for good. A change.
     SetMode {
-        /// The new mode.
         mode: Mode,
         /// Time after which the mode reverts, in s; at most [`MAX_MODE_S`].
         for_s: Option<u64>,
@@ -286,7 +283,6 @@ pub enum Response {
     Rules {
         /// Every rule wanted in the kernel.
         rules: Vec<Rule>,
-        /// The allowlist.
         allowed: Vec<Allowed>,
     },
     /// Response to [`Request::Allow`].
@@ -301,7 +297,6 @@ pub enum Response {
     },
     /// Response to [`Request::Mode`].
     Mode {
-        /// The mode now.
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
         #[serde(default)]
@@ -353,9 +348,7 @@ pub enum Response {
     MitigationOrdered(Box<crate::documents::Listener>),
     /// Response to [`Request::SetMode`] and [`Request::ConfirmMode`].
     ModeSet {
-        /// The mode before.
         was: Mode,
-        /// The mode now.
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
         #[serde(default)]
@@ -435,7 +428,6 @@ pub enum RefusalKind {
     Invalid,
     /// The agent is stopping.
     Stopping,
-    /// The kernel refused.
     Failed,
     /// It is done, and may be forgotten with this agent: it is not on the disk.
     Unstored,

@@ -23,7 +23,6 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// The sender of a request, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer {
-    /// User id.
     pub uid: u32,
     /// Process id, if the kernel knows it.
     pub pid: Option<i32>,
@@ -33,9 +32,7 @@ pub struct Peer {
 /// right to make them.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The request itself.
     pub request: Request,
-    /// The sender.
     pub peer: Peer,
     /// Channel for the response. When it is dropped, the client learns that the agent is stopping.
     pub reply: oneshot::Sender<Response>,

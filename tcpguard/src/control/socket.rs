@@ -21,40 +21,31 @@ pub enum BindError {
     AlreadyRunning {
         /// Its process id, if the kernel knows it.
         pid: Option<i32>,
-        /// The socket.
         socket: PathBuf,
     },
     /// The configured group does not exist.
     #[error(
         "[control] group = \"{group}\" does not exist on this host; create it: groupadd --system {group}"
     )]
-    NoSuchGroup {
-        /// Its name.
-        group: String,
-    },
+    NoSuchGroup { group: String },
     /// Only root may give a file to a group that it is not in.
     #[error(
         "[control] group = \"{group}\": the service is not in that group, so it cannot give it the status \
          socket; let it join: systemctl edit tcpguard, [Service] SupplementaryGroups={group}"
     )]
-    NotInGroup {
-        /// Its name.
-        group: String,
-    },
+    NotInGroup { group: String },
     /// Something other than a socket is in the way.
     #[error("{} is not a socket; move it away or use another --runtime-dir", path.display())]
     NotASocket {
         /// Path of the file that is in the way.
         path: PathBuf,
     },
-    /// The system refused.
     #[error("cannot {what} {}: {error}; check --runtime-dir and its owner", path.display())]
     Io {
         /// The operation that was tried.
         what: &'static str,
         /// The path that it was tried on.
         path: PathBuf,
-        /// The system's error.
         error: io::Error,
     },
 }
@@ -75,10 +66,6 @@ impl Drop for Socket {
 }
 
 /// The number of the group that is named in the configuration, by name or number.
-///
-/// # Errors
-///
-/// There is no such group.
 pub(crate) fn group_number(group: Option<&str>) -> Result<Option<u32>, BindError> {
     let number = |name: &str| {
         accounts::group_id(name).ok_or_else(|| BindError::NoSuchGroup { group: name.to_owned() })
@@ -112,10 +99,6 @@ fn listener_pid(stream: std::os::unix::net::UnixStream) -> Option<i32> {
 impl Socket {
     /// Makes the socket under another name first, so that it never has wider rights than `mode`, and so that it
     /// replaces the one of a dead agent atomically. Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses.
     pub(crate) fn bind(path: PathBuf, mode: u32, gid: Option<u32>) -> Result<Self, BindError> {
         let new = path.with_extension("new");
         let refused = |what| {

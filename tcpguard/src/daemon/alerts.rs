@@ -32,9 +32,6 @@ pub struct AlertFile {
 
 impl AlertFile {
     /// The alerts that earlier agents left in `dir`, and the file for this agent's.
-    ///
-    /// # Errors
-    /// When no thread can be started.
     pub fn load(dir: &Path) -> io::Result<(Self, History)> {
         let history = History::after(load(dir));
         let writer = Writer::start("alerts", dir.to_owned(), store, "alerts")?;
@@ -73,9 +70,6 @@ pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
 }
 
 /// The same for a query, which sets no damaged line aside.
-///
-/// # Errors
-/// When there is no file, it cannot be read, or its content is damaged.
 pub(super) fn read(dir: &Path) -> Result<Vec<AlertEntry>, Damage> {
     let lines: Vec<Event> = jsonl::read(&dir.join(NAME))?;
     Ok(lines.into_iter().map(|line| line.alert).collect())

@@ -60,9 +60,6 @@ pub struct ClientFilter {
 
 impl ClientFilter {
     /// The filter to ask from now on, if it is to change.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn tend(
         &mut self,
         now: Timestamp,

@@ -114,9 +114,6 @@ impl ModeClock {
     }
 
     /// An operator confirms `mode`. Returns the revert that remains. Without one, the mode now holds for good.
-    ///
-    /// # Errors
-    /// When that changes nothing.
     pub fn confirm(&mut self, mode: Mode) -> Result<Option<Pending>, ConfirmError> {
         let Some(pending) = self.pending else {
             let late = self.lapsed.filter(|lapsed| lapsed.unconfirmed && lapsed.mode == mode);

@@ -11,7 +11,6 @@ use crate::telemetry::Alert;
 /// Events that report an incident for the first time.
 const BEGINNINGS: [&str; 3] = ["attack_started", "handshakes_degraded", "incident_started"];
 
-/// The counters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
     incidents: BTreeMap<&'static str, (IncidentClass, u64)>,

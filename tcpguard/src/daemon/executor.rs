@@ -35,7 +35,6 @@ const SPARED: u8 = ListenerEntry::SPARED;
 /// The state that the engine wants in the kernel.
 #[derive(Debug)]
 pub struct Executor {
-    /// The maps.
     pub dataplane: Dataplane,
     /// The listeners in them.
     pub listeners: Listeners,
@@ -82,9 +81,6 @@ impl Executor {
     }
 
     /// Moves the end of a rule.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn renew(&mut self, id: RuleId, expires: Timestamp) -> Result<(), KernelError> {
         let Some(wanted) = self.rules.get_mut(&id) else { return Ok(()) };
         wanted.ends = expires;
@@ -92,45 +88,29 @@ impl Executor {
     }
 
     /// Exempts exactly these prefixes by order of an operator, each until its time.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn allow(&mut self, allowed: Vec<(IpNet, Timestamp)>) -> Result<(), KernelError> {
         self.allowed = allowed;
         self.write_exempt()
     }
 
-    /// Sets the mode.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn set_mode(&mut self, mode: Mode) -> Result<(), KernelError> {
         self.config.mode = kernel_mode(mode) as u8;
         self.dataplane.set_config(&self.config)
     }
 
     /// Lets one of 2^`shift` flows be tracked.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn set_sampling(&mut self, shift: u8) -> Result<(), KernelError> {
         self.config.sample_shift = shift;
         self.dataplane.set_config(&self.config)
     }
 
     /// Spares a listener the rules for every listener, or no longer.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn spare(&mut self, listener: ListenerId, spared: bool) -> Result<(), KernelError> {
         let (set, clear) = if spared { (SPARED, 0) } else { (0, SPARED) };
         self.listeners.change_mitigations(listener, set, clear, &self.dataplane)
     }
 
     /// Limits SYNs to closed ports to so many a second, or no longer.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn limit_closed_ports(
         &mut self,
         per_second: Option<u32>,
@@ -142,9 +122,6 @@ impl Executor {
     }
 
     /// Exempts exactly these prefixes from drops by source or signature.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn protect(&mut self, protected: &[Protected]) -> Result<(), KernelError> {
         let until = |own| if own { ExemptEntry::OWN } else { ExemptEntry::STAYS };
         self.protected = protected.iter().map(|it| (it.net, until(it.own))).collect();
@@ -164,9 +141,6 @@ impl Executor {
     }
 
     /// Hit counters of every rule in the kernel.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
         let all = self.dataplane.first_rule_hits(self.rule_numbers() as u32)?;
         let counted = |id: &RuleId| {
@@ -183,9 +157,6 @@ impl Executor {
     }
 
     /// Knows of rules that are in the kernel already.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn adopt(&mut self, rules: &[Rule]) -> Result<(), KernelError> {
         let set = self.config.rule_set;
         let mut known = BTreeMap::new();

@@ -82,9 +82,6 @@ struct SynAckParams {
 
 impl HandoverRecord {
     /// The record to leave now for an agent of another layout.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     fn of(layout: u32, executor: &Executor) -> Result<Self, KernelError> {
         let CookieSecret { key: CookieKey(cookie_key), timestamp_offset, .. } =
             executor.dataplane.cookie_secret()?;
@@ -192,9 +189,6 @@ impl HandoverRecord {
 
     /// Gives the programs, which are not attached yet, the listeners as the previous agent had given them to its own
     /// programs.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn take_over(&self, now: Timestamp, executor: &mut Executor) -> Result<(), KernelError> {
         if !self.knows_cookies() {
             log::warn!(

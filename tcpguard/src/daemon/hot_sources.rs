@@ -10,7 +10,6 @@ use tcpguard_engine::Timestamp;
 use crate::bpf::{BATCH, Dataplane, KernelError, Position, ip};
 use crate::documents::SourceFacts;
 
-/// Sources shown.
 const SHOWN: usize = 10;
 /// A pass through full tables takes this long, and the next begins no sooner. The values shown are at most twice as old
 /// plus one poll: 5 s at the default poll interval.
@@ -23,11 +22,9 @@ const BATCHES: u128 = (maps::MAX_SOURCES as u128 + maps::MAX_CLIENTS as u128) / 
 pub(super) struct Found {
     /// Time at which the pass began.
     pub at: Timestamp,
-    /// The busiest first.
     pub busiest: Vec<SourceFacts>,
     /// Sources that never completed a handshake.
     pub sources: usize,
-    /// Clients that did.
     pub clients: usize,
 }
 

@@ -28,7 +28,6 @@ const OPEN_PACE: Duration = Duration::from_secs(60);
 /// The past incidents of this run and of earlier ones.
 #[derive(Debug)]
 pub struct Incidents {
-    /// The newest first.
     past: VecDeque<Arc<FullIncident>>,
     writer: Writer<Vec<Arc<FullIncident>>>,
     /// An alert about one was raised since the last write.
@@ -36,7 +35,6 @@ pub struct Incidents {
     written: Timestamp,
     /// Some were open when that was.
     open: bool,
-    /// Counters over time.
     timelines: Timelines,
     /// Those of an earlier agent that go on, until the engine has met their listeners.
     going_on: Vec<u64>,
@@ -45,9 +43,6 @@ pub struct Incidents {
 impl Incidents {
     /// The incidents that earlier agents left in `dir`, and the file for this agent's. Those with the numbers
     /// `going_on` are past only if their listeners have gone.
-    ///
-    /// # Errors
-    /// When no thread can be started.
     pub fn load(dir: &Path, going_on: Vec<u64>) -> io::Result<Self> {
         let mut past: VecDeque<_> = load(dir).into_iter().map(Arc::new).collect();
         past.truncate(KEPT);
@@ -165,9 +160,6 @@ pub(super) fn load(dir: &Path) -> Vec<FullIncident> {
 }
 
 /// The same in any order for a query, which sets no damaged line aside.
-///
-/// # Errors
-/// When there is no file, it cannot be read, or its content is damaged.
 pub(super) fn read(dir: &Path) -> Result<Vec<FullIncident>, Damage> {
     Ok(jsonl::read(&dir.join(NAME))?.into_iter().map(closed).collect())
 }

@@ -74,9 +74,6 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
 }
 
 /// The lines of the file at `path` that can be understood. The file is left unchanged.
-///
-/// # Errors
-/// The file does not exist, cannot be read, or is not as it was written.
 pub fn read<T: Line>(path: &Path) -> Result<Vec<T>, Damage> {
     Ok(parse_all(&seal::read(path, MAX_BYTES)?).0)
 }

@@ -109,9 +109,6 @@ pub struct ConfigFile {
 
 impl ConfigFile {
     /// Writes into the state directory `dir`.
-    ///
-    /// # Errors
-    /// When no thread can be started.
     pub fn start(dir: &Path) -> io::Result<Self> {
         let lost = "changes of the configuration, should a newer one have mistakes,";
         let writer = Writer::start("config", dir.to_owned(), store, lost)?;

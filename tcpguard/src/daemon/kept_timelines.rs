@@ -50,9 +50,6 @@ struct Files {
 impl Timelines {
     /// Loads the timelines that earlier agents left in the state directory `dir`, for the incidents that
     /// `known` says are on record. The others are obsolete.
-    ///
-    /// # Errors
-    /// When no thread can be started.
     pub fn load(dir: &Path, known: impl Fn(u64) -> bool) -> io::Result<Self> {
         let dir = dir.join(DIRECTORY);
         let mut past = load(&dir);
@@ -210,9 +207,6 @@ pub(in crate::daemon) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
 }
 
 /// The timeline of incident `id` of the state directory `dir`, and its file.
-///
-/// # Errors
-/// The file does not exist, cannot be read, or is not as it was written.
 pub(in crate::daemon) fn find(dir: &Path, id: u64) -> Result<(Timeline, PathBuf), Damage> {
     let names = names(&dir.join(DIRECTORY), id);
     let path = names.into_iter().find(|path| path.exists()).ok_or(Damage::Missing)?;

@@ -25,10 +25,8 @@ const IDLE: Duration = Duration::from_secs(600);
 /// take the slots of its own listeners.
 const MAX_FORWARDED: usize = maps::MAX_LISTENERS as usize / 4;
 
-/// One followed listener.
 #[derive(Debug)]
 pub struct Followed {
-    /// The engine's number.
     pub id: ListenerId,
     /// Address and port to which clients connect.
     pub listener: Listener,
@@ -98,7 +96,6 @@ pub fn slot(id: ListenerId) -> u32 {
 /// The listener of a key that another process has written.
 const NO_LISTENER: ListenerId = ListenerId(u32::MAX);
 
-/// Every followed listener.
 #[derive(Debug, Default)]
 pub struct Listeners {
     followed: BTreeMap<ListenerId, Followed>,
@@ -118,7 +115,6 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Every followed listener.
     pub fn iter(&self) -> impl Iterator<Item = &Followed> {
         self.followed.values()
     }
@@ -220,9 +216,6 @@ impl Listeners {
     }
 
     /// Follows the services that answered SYNs from an address on which no socket listens here.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn add_forwarded(
         &mut self,
         now: Timestamp,
@@ -302,9 +295,6 @@ impl Listeners {
     }
 
     /// Counts one signature rule more for a listener.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn add_rule(
         &mut self,
         id: ListenerId,
@@ -318,9 +308,6 @@ impl Listeners {
     }
 
     /// Counts one signature rule less.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn remove_rule(
         &mut self,
         id: ListenerId,

@@ -24,9 +24,6 @@ pub struct Remembered {
 }
 
 /// The response to a request from the files in the state directory `dir`; `None`: they have none to it.
-///
-/// # Errors
-/// The file cannot be read, or is not as it was written.
 pub fn response(dir: &Path, request: &Request) -> Result<Option<Remembered>, Damage> {
     match request {
         Request::Rules => found(rules(dir)),

@@ -22,14 +22,11 @@ pub struct Situation<'a> {
     pub record: Option<&'a SynAckRecord>,
     /// The attached interface by which its replies left; `None`: they left by another one.
     pub interface: Option<Way<'a>>,
-    /// The sysctls.
     pub settings: &'a CookieSettings,
 }
 
-/// An attached interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a> {
-    /// Its name.
     pub name: &'a str,
     /// True if the program runs in the driver, and not in the network stack, where packets can
     /// always be sent back.
@@ -64,22 +61,11 @@ pub enum Obstacle {
         ifindex: u32,
     },
     /// The driver has no `XDP_TX`.
-    NoTransmit {
-        /// The interface.
-        interface: String,
-    },
+    NoTransmit { interface: String },
     /// The other end of a veth pair does not receive frames that XDP sends back.
-    NotReceived {
-        /// The interface.
-        interface: String,
-    },
+    NotReceived { interface: String },
     /// The hardware takes the VLAN tag off that the answer would need.
-    TagTakenOff {
-        /// The interface.
-        interface: String,
-        /// The VLAN's id.
-        vlan: u32,
-    },
+    TagTakenOff { interface: String, vlan: u32 },
     /// A rule of the host's packet filter depends on the SYN, which it would not see.
     Firewall {
         /// The rule, and the way in which it depends on the SYN.

@@ -23,12 +23,10 @@ const NAMED: usize = 2;
 /// The class of users that may open such a listener.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 enum Class {
-    /// The user root.
     #[default]
     Root,
     /// A system user, or one with the right to a low port.
     System,
-    /// Any other user.
     Ordinary,
 }
 

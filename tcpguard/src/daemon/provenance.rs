@@ -60,10 +60,7 @@ pub enum Refused {
         "no interface to guard; name one with -i, or in {} under [interfaces]: names = [\"eth0\"]",
         path.display()
     )]
-    NoInterface {
-        /// The main file.
-        path: PathBuf,
-    },
+    NoInterface { path: PathBuf },
 }
 
 impl Refused {

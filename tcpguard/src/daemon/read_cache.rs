@@ -19,9 +19,6 @@ pub struct Estimates {
 impl Estimates {
     /// The estimate for a listener to which `syns` SYNs have arrived in all. A source is noted after its
     /// SYN is counted. A source that a read misses therefore changes the count before the next one.
-    ///
-    /// # Errors
-    /// As `registers`.
     pub fn of<E>(
         &mut self,
         id: ListenerId,
@@ -88,9 +85,6 @@ pub struct Cells {
 
 impl Cells {
     /// Those there are when `unwanted` such SYNs have come in all.
-    ///
-    /// # Errors
-    /// As `read`.
     pub fn of<E>(
         &mut self,
         unwanted: u64,

@@ -28,7 +28,6 @@ use super::writer::Writer;
 pub use reconcile::{InKernel, Reconciled, reconcile};
 pub use times::Times;
 
-/// Writes the state.
 pub type StateWriter = Writer<State>;
 
 const NAME: &str = "state.json";
@@ -58,12 +57,10 @@ pub struct State {
     /// Number of the kernel's rule set that `rules` are the records of.
     #[serde(default)]
     pub rule_set: u64,
-    /// Every rule.
     pub rules: Vec<StoredRule>,
     /// The rules that were about to replace these when this was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<StagedRules>,
-    /// The allowlist.
     pub allowed: Vec<StoredAllow>,
     /// The values learned about the listeners.
     pub learned: Learned,
@@ -125,7 +122,6 @@ pub struct StoredConfirmation {
 /// The file's records of the effective rules.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Records<'a> {
-    /// The records.
     pub rules: &'a [StoredRule],
     /// True if a rule that is not in the kernel has been lost there. If not, the kernel's set is one
     /// that the file never heard of, and may be without the rule on purpose.
@@ -145,7 +141,6 @@ pub enum StoredMatcher {
     SourceToPorts {
         /// Prefix of the sources.
         net: IpNet,
-        /// The ports.
         ports: Ports,
     },
     /// SYNs to this listener, with this signature.
@@ -381,9 +376,6 @@ impl State {
 }
 
 /// The state in `dir` for a request that only reads: nothing is set aside.
-///
-/// # Errors
-/// The file does not exist, cannot be read, or is not as it was written.
 pub fn read_in(dir: &Path) -> Result<State, Damage> {
     read(&dir.join(NAME))
 }
@@ -399,9 +391,6 @@ fn read(path: &Path) -> Result<State, Damage> {
 }
 
 /// Replaces the file in `dir`: the new file is written beside it, then renamed over it.
-///
-/// # Errors
-/// When the directory cannot be written to.
 pub fn store(dir: &Path, state: &State) -> io::Result<()> {
     seal::replace(&dir.join(NAME), 0o600, &json::bytes(state)?)
 }

@@ -26,7 +26,6 @@ pub struct Stored {
     pub config: Option<Config>,
     /// Number of past incidents.
     pub incidents: usize,
-    /// Number of alerts.
     pub alerts: usize,
     /// Number of timelines of incidents.
     pub timelines: usize,

@@ -16,7 +16,6 @@ use tcpguard_host::durable::{self, seal};
 use tcpguard_host::json;
 use tcpguard_host::linux::{self, Sysctls, boot_id, netns};
 
-/// The sysctl.
 pub const SYSCTL: &str = "net.ipv4.tcp_syncookies";
 /// Cookies for every SYN.
 const ALWAYS: u64 = 2;
@@ -40,8 +39,9 @@ pub struct SyncookiesLease {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Held {
     /// The agent, which is to restore this value.
-    Borrowed { before: u64 },
-    /// An administrator.
+    Borrowed {
+        before: u64,
+    },
     Set,
 }
 
@@ -53,7 +53,6 @@ struct Saved {
     boot: String,
     /// Cookie of the network namespace.
     netns: u64,
-    /// The value before.
     value: u64,
 }
 
@@ -108,29 +107,20 @@ pub enum LeaseError {
         "{} says that {SYSCTL} is borrowed in another network namespace; give each agent a state \
          directory of its own (--state-dir)", path.display()
     )]
-    Elsewhere {
-        /// The file.
-        path: PathBuf,
-    },
+    Elsewhere { path: PathBuf },
     /// The value before is not known.
     #[error(
         "{SYSCTL} is 2, and what it was before cannot be read from {} ({reason}); set it and remove \
          the file: sysctl -w {SYSCTL}=1", path.display()
     )]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// The defect of the file.
         reason: String,
     },
     /// The file cannot be written or removed.
     #[error("cannot keep the value of {SYSCTL} in {}: {error}", path.display())]
-    Store {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        error: io::Error,
-    },
+    Store { path: PathBuf, error: io::Error },
     /// The sysctl cannot be read or written.
     #[error(transparent)]
     Host(#[from] linux::Error),
@@ -146,9 +136,6 @@ enum Found {
 
 impl SyncookiesLease {
     /// Of this network namespace, with the file in `state_dir`. Changes nothing.
-    ///
-    /// # Errors
-    /// When the network namespace cannot be determined.
     pub fn open(state_dir: &Path) -> Result<Self, linux::Error> {
         Ok(Self::at(Sysctls::default(), state_dir, boot_id(), netns::cookie()?))
     }
@@ -202,9 +189,6 @@ impl SyncookiesLease {
 
     /// Returns whether the sysctl still has the value that was borrowed; true when nothing was. If not, an
     /// administrator has changed it: then it is no longer borrowed, and stays as it is.
-    ///
-    /// # Errors
-    /// When the sysctl cannot be read, or the file not removed.
     pub fn check(&mut self) -> Result<bool, LeaseError> {
         if self.held.is_none() || self.value()? == ALWAYS {
             return Ok(true);

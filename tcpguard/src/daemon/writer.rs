@@ -19,14 +19,8 @@ type OnDone = Box<dyn FnOnce(Result<(), Unwritten>) + Send>;
 /// Reason for which content is not on the disk.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unwritten {
-    /// The system refuses.
     #[error("cannot write to {}: {why}", dir.display())]
-    Refused {
-        /// The directory.
-        dir: PathBuf,
-        /// The system's error.
-        why: String,
-    },
+    Refused { dir: PathBuf, why: String },
     /// The content may still get to the disk.
     #[error("the disk has not taken it within {} ms", waited.as_millis())]
     Slow {
@@ -63,9 +57,6 @@ struct Queue<T> {
 impl<T: Send + 'static> Writer<T> {
     /// Starts a thread that writes into `dir` by `store`. `lost` names the data that, while writes fail,
     /// last only until the next start.
-    ///
-    /// # Errors
-    /// When no thread can be started.
     pub fn start(
         name: &str,
         dir: PathBuf,

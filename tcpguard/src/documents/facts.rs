@@ -71,7 +71,6 @@ pub struct Facts {
 /// Cumulative counters now and a little earlier, from which rates are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading<T> {
-    /// The counters now.
     pub now: T,
     /// The counters earlier, and how much earlier; `None` at the first reading.
     pub earlier: Option<(T, Duration)>,
@@ -141,10 +140,8 @@ pub struct ConfigFacts {
     pub stands_in: Option<Time>,
 }
 
-/// One protected interface.
 #[derive(Clone, Debug)]
 pub struct InterfaceFacts {
-    /// Its name.
     pub name: String,
     /// Its index now; 0 when it does not exist.
     pub ifindex: u32,
@@ -169,11 +166,9 @@ pub struct InterfaceFacts {
 /// Fill of a map.
 #[derive(Clone, Debug)]
 pub struct MapFacts {
-    /// Its name.
     pub name: String,
     /// Entries in use; `None` when they are not counted.
     pub entries: Option<u64>,
-    /// Capacity in entries.
     pub max_entries: u64,
 }
 
@@ -182,15 +177,11 @@ pub struct MapFacts {
 pub struct SourceFacts {
     /// The address; IPv6: its /64.
     pub addr: IpAddr,
-    /// SYNs from it.
     pub syn: u64,
-    /// SYN-ACKs to it.
     pub syn_ack: u64,
     /// ACK segments from it.
     pub ack: u64,
-    /// Resets from it.
     pub rst: u64,
-    /// Handshakes it completed.
     pub completed: u64,
     /// True if it counts as a validated client.
     pub validated: bool,

@@ -60,7 +60,6 @@ const HIDES_NOTHING: [&str; 3] = [Reason::NotTcp.name(), Reason::Malformed.name(
 pub struct Unread<'a> {
     /// Packets in which there may be TCP segments that were not read.
     pub packets: u64,
-    /// All packets.
     pub of: u64,
     /// Reason of most of them, as in [`Replay::skipped`].
     pub why: &'a str,

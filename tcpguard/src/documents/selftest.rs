@@ -169,9 +169,6 @@ impl Family {
 impl SelfTest {
     /// Checks whether a backend works behind a program at `hook`; the kernel's own cookies work without a
     /// program.
-    ///
-    /// # Errors
-    /// Reason why it does not, in words.
     pub fn verdict(&self, backend: CookieBackend, hook: Hook) -> Result<(), &str> {
         const UNTRIED: &str = "it was not tried";
         let Some(found) = self.backends.iter().find(|found| found.backend == backend) else {

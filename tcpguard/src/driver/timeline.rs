@@ -30,7 +30,6 @@ const AT_ONCE: usize = 64;
 /// Number of polls in which the record of a listener's SYNs decays to 1/e.
 const FORGETS: u64 = 16;
 
-/// Records the counters.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     at: Option<Timestamp>,
@@ -63,7 +62,6 @@ pub struct Line {
     intervals: Vec<Interval>,
 }
 
-/// Cumulative counters.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     syns: u64,

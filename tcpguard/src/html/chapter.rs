@@ -31,7 +31,6 @@ impl Setting {
     }
 }
 
-/// Writes a chapter.
 pub(super) fn write(
     out: &mut impl Write,
     chapter: &Chapter,

@@ -37,13 +37,9 @@ pub struct Story {
 /// The host that an attack was on, as it was when the page was made.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Its name.
     pub name: String,
-    /// The attached interfaces.
     pub interfaces: Vec<String>,
-    /// The mode.
     pub mode: &'static str,
-    /// The kernel.
     pub kernel: String,
     /// The version of the agent.
     pub version: String,

@@ -14,7 +14,6 @@ const LISTED: usize = 4;
 /// A number that says much.
 #[derive(Debug)]
 pub(super) struct Figure {
-    /// The number.
     pub value: String,
     /// Name of the counted quantity.
     pub label: &'static str,
@@ -32,7 +31,6 @@ pub(super) struct Moment {
 /// Something that remains to be done or to be known.
 #[derive(Debug)]
 pub(super) struct Remains {
-    /// Description, in words.
     pub text: String,
     /// The command that does it.
     pub command: Option<String>,

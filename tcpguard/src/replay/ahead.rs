@@ -21,13 +21,11 @@ const SPARE: usize = 8;
 pub struct Waiting {
     /// Time of the packet on the replay's clock.
     pub at: Timestamp,
-    /// Its class.
     pub class: Class,
     /// Its direction, as the listeners' host sees it.
     pub direction: Direction,
     /// Its sender as the client, and its receiver as the server.
     pub flow: FlowKey,
-    /// Its Ethernet frame.
     pub frame: Vec<u8>,
 }
 

@@ -46,9 +46,6 @@ mod port {
 
 /// Removes PPPoE and MPLS headers from an Ethernet frame, of which `captured` bytes were captured.
 /// Returns how many captured bytes remain.
-///
-/// # Errors
-/// When the packet inside these headers cannot be read.
 pub fn strip(frame: &mut Vec<u8>, captured: usize) -> Result<usize, Unreadable> {
     let Some((protocol, at)) = network(&frame[..captured]) else { return Ok(captured) };
     let inner = &frame[at..captured];

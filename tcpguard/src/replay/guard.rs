@@ -107,9 +107,6 @@ pub struct Guard<'a> {
 
 impl<'a> Guard<'a> {
     /// An agent that has seen nothing.
-    ///
-    /// # Errors
-    /// When the settings contradict themselves, or the backend refuses.
     pub fn new(backend: &'a mut dyn Backend, tuning: Tuning, mode: Mode) -> anyhow::Result<Self> {
         let config = Config {
             abi_version: ABI_VERSION,
@@ -146,9 +143,6 @@ impl<'a> Guard<'a> {
     }
 
     /// Follows a listener, from the next poll on.
-    ///
-    /// # Errors
-    /// When the backend refuses.
     pub fn add_listener(&mut self, now: Timestamp, key: ListenerKey) -> Result<(), KernelError> {
         self.listeners.add(now, key, self.backend)
     }
@@ -160,9 +154,6 @@ impl<'a> Guard<'a> {
 
     /// Hands a packet to the backend, after all polls that are due before it. `answers` states which replies
     /// the capture holds so far.
-    ///
-    /// # Errors
-    /// When the backend refuses.
     pub fn packet(&mut self, packet: &Waiting, answers: RepliesSeen) -> Result<(), KernelError> {
         if self.answers != answers {
             self.answers = answers;
@@ -204,9 +195,6 @@ impl<'a> Guard<'a> {
     }
 
     /// Judges the last packets, and returns every incident, oldest first.
-    ///
-    /// # Errors
-    /// When the backend refuses.
     pub fn finish(&mut self) -> Result<Vec<IncidentReport>, KernelError> {
         let end = self.last_packet + TAIL;
         self.poll_until(end)?;

@@ -19,7 +19,6 @@ use super::sources::Sketch;
 
 /// Key of sketches: fixed, so that the same capture has the same numbers every time.
 const HASH_KEY: HashKey = hash_key(0x7463_7067_7561_7264);
-/// Attempts remembered.
 const ATTEMPTS: usize = 65_536;
 /// Destinations of which attempts are counted.
 const DESTINATIONS: usize = 4096;
@@ -49,7 +48,6 @@ const FIRST_FLIGHT: u32 = 65_535;
 /// A segment holds no more data than this, in bytes.
 const LONGEST_DATA: u32 = 65_535;
 
-/// One connection attempt.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     /// Sequence number of its SYN.
@@ -126,9 +124,7 @@ impl Noted {
 /// Direction of a segment, as the listeners' host sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
-    /// The segment arrives.
     In,
-    /// The segment leaves.
     Out,
 }
 
@@ -189,7 +185,6 @@ pub struct Handshakes {
     hosts: Recent<Addr, (), HOSTS>,
     asking: Recent<Addr, Reach, ROAMERS>,
     answering: Recent<Addr, Reach, ROAMERS>,
-    /// SYNs, retransmissions included.
     pub syns: u64,
     /// SYN-ACKs that answer one of these SYNs, retransmissions included.
     pub answers: u64,

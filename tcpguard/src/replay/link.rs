@@ -14,7 +14,6 @@ const ETHERNET_HEADER: usize = 14;
 pub const IPV4: [u8; 2] = [0x08, 0x00];
 pub const IPV6: [u8; 2] = [0x86, 0xdd];
 
-/// Link types (<https://www.tcpdump.org/linktypes.html>).
 mod linktype {
     /// BSD loopback: address family in the capturing host's byte order.
     pub const NULL: u16 = 0;
@@ -60,9 +59,6 @@ impl Unreadable {
 /// Writes `packet` to `frame` as an Ethernet frame without PPPoE and MPLS. The frame has the length
 /// that it had on the wire, and bytes that were not captured are zero. Returns how many of its
 /// bytes were captured.
-///
-/// # Errors
-/// When there is no IP packet to be found in it.
 pub fn to_ethernet(packet: &Packet, frame: &mut Vec<u8>) -> Result<usize, Unreadable> {
     frame.clear();
     let bytes = &packet.bytes;

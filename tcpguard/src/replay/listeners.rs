@@ -60,7 +60,6 @@ pub const fn slot(id: ListenerId) -> u32 {
 /// Kind of every replayed listener. A capture shows no sockets and no queues.
 pub const KIND: ListenerKind = ListenerKind::Forwarded;
 
-/// Every followed listener.
 #[derive(Debug, Default)]
 pub struct Listeners {
     places: Vec<Option<Followed>>,
@@ -72,12 +71,10 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Every followed listener.
     pub fn iter(&self) -> impl Iterator<Item = &Followed> {
         self.places.iter().flatten()
     }
 
-    /// Every followed listener.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Followed> {
         self.places.iter_mut().flatten()
     }
@@ -102,9 +99,6 @@ impl Listeners {
     }
 
     /// Monitors one more listener.
-    ///
-    /// # Errors
-    /// When the backend refuses.
     pub fn add(
         &mut self,
         now: Timestamp,
@@ -139,9 +133,6 @@ impl Listeners {
     }
 
     /// Lets headers of one SYN in `2^shift` to a listener be kept; `None` ends that.
-    ///
-    /// # Errors
-    /// When the backend refuses.
     pub fn sample_syns(
         &mut self,
         id: ListenerId,
@@ -159,9 +150,6 @@ impl Listeners {
     }
 
     /// Counts a signature rule of a listener.
-    ///
-    /// # Errors
-    /// When the backend refuses.
     pub fn add_rule(
         &mut self,
         id: ListenerId,
@@ -172,9 +160,6 @@ impl Listeners {
     }
 
     /// Removes one signature rule from the count of a listener.
-    ///
-    /// # Errors
-    /// When the backend refuses.
     pub fn remove_rule(
         &mut self,
         id: ListenerId,

@@ -105,7 +105,6 @@ pub enum ReplayEvent<'a> {
 pub struct ReplayedSegment {
     /// Time after the first packet.
     pub after: Duration,
-    /// Its class.
     pub class: Class,
     /// Its direction, as the listeners' host sees it.
     pub direction: Direction,
@@ -114,9 +113,6 @@ pub struct ReplayedSegment {
 }
 
 /// Replays the capture in `source`, which is called `file`.
-///
-/// # Errors
-/// When it is no capture at all, or the backend refuses.
 pub fn replay(
     file: &str,
     source: Box<dyn Read>,
@@ -127,9 +123,6 @@ pub fn replay(
 }
 
 /// The same with other thresholds, and with some of listeners' own.
-///
-/// # Errors
-/// Those of [`replay`], and when the thresholds contradict each other.
 pub fn replay_with(
     file: &str,
     source: Box<dyn Read>,
@@ -142,9 +135,6 @@ pub fn replay_with(
 
 /// The same, with every event of it shown to `beside`: to another detector over the same reading, or to a live
 /// display.
-///
-/// # Errors
-/// Those of [`replay_with`].
 pub fn replay_beside(
     file: &str,
     source: Box<dyn Read>,

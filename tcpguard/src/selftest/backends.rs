@@ -24,7 +24,6 @@ const BACKLOG: i32 = 16;
 /// The service's slot among the listeners.
 const LISTENER: u32 = 0;
 
-/// A client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Kind {
     family: Family,
@@ -43,9 +42,6 @@ struct Course {
 
 /// Tries each back end with each client; from a thread of its own, which it moves to another
 /// namespace.
-///
-/// # Errors
-/// When not even a connection without cookies comes about.
 pub(super) fn try_all(host: &Host, deadline: Instant) -> Result<Vec<Backend>, SelftestFailure> {
     let refused = match host.sysctls.get(SYNCOOKIES).map(String::as_str) {
         None => "this kernel was built without CONFIG_SYN_COOKIES",

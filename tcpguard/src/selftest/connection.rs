@@ -46,9 +46,6 @@ pub(super) struct Ends {
 }
 
 /// The service of a family, at which `backlog` connections may wait.
-///
-/// # Errors
-/// When the address cannot be used.
 pub(super) fn listen(family: Family, backlog: i32) -> io::Result<TcpListener> {
     let domain = match family {
         Family::Ipv4 => AddressFamily::INET,
@@ -63,9 +60,6 @@ pub(super) fn listen(family: Family, backlog: i32) -> io::Result<TcpListener> {
 }
 
 /// Connects a client, with timestamps or without, and sends data both ways.
-///
-/// # Errors
-/// The failure.
 pub(super) fn connect(
     stage: &Stage,
     listener: &TcpListener,
@@ -186,9 +180,6 @@ impl Ends {
     }
 
     /// Tests that a connection is as it should be.
-    ///
-    /// # Errors
-    /// How it differs.
     pub(super) fn compare(&self, expected: &Self) -> Result<(), Failure> {
         if self == expected {
             return Ok(());

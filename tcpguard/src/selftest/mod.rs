@@ -51,9 +51,6 @@ pub enum SelftestFailure {
 
 impl Host {
     /// This host, with the properties that decide which back ends work.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
     pub fn running() -> Result<Self, linux::Error> {
         Ok(Self {
             kernel: KernelRelease::running()?.name,

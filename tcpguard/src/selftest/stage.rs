@@ -69,7 +69,6 @@ pub(super) fn sysctls() -> Result<BTreeMap<String, String>, linux::Error> {
 #[derive(Debug)]
 pub(super) struct Stage {
     client: OwnedFd,
-    /// The server's interface.
     pub(super) interface: Interface,
     /// The address families over which connections are possible.
     pub(super) families: Vec<Family>,
@@ -147,18 +146,11 @@ impl Stage {
         })
     }
 
-    /// The client's interface.
-    ///
-    /// # Errors
-    /// When netlink does not answer.
     pub(super) fn client_interface(&self) -> Result<Interface, linux::Error> {
         self.client(|| interfaces::by_name(CLIENT.name))
     }
 
     /// Sets a sysctl of the server's.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub(super) fn set(&self, name: &str, value: &str) -> Result<(), linux::Error> {
         Sysctls::default().write(name, value)
     }

@@ -101,7 +101,6 @@ impl<W: Write> AlertSink<W> {
         });
     }
 
-    /// The remembered alerts.
     pub const fn history(&self) -> &History {
         &self.history
     }

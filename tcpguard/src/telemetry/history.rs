@@ -6,7 +6,6 @@ use jiff::SignedDuration;
 
 use crate::documents::AlertEntry;
 
-/// Most alerts remembered.
 pub const REMEMBERED: usize = 1000;
 /// The time over which the status counts alerts.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -14,7 +13,6 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The latest alerts, of earlier runs of the agent too.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// Oldest first.
     alerts: VecDeque<AlertEntry>,
     first: u64,
     last: u64,

@@ -10,9 +10,6 @@ use super::view::{Tone, View, wrap};
 /// Columns before evidence and fix.
 const INDENT: usize = 4;
 /// The findings, the worst first, with evidence and fix; then the names of the checks that passed.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn doctor(out: &mut impl Write, doctor: &Doctor, view: &View) -> fmt::Result {
     let (sign, tone) = sign(doctor.result);
     writeln!(out, "{}", view.paint(tone, &format!("{sign} {}", headline(doctor))))?;
@@ -31,9 +28,6 @@ pub fn doctor(out: &mut impl Write, doctor: &Doctor, view: &View) -> fmt::Result
 }
 
 /// Only the fixes: a command a line, and text that is no command behind a `#`.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn fixes(out: &mut impl Write, doctor: &Doctor) -> fmt::Result {
     for fix in doctor.fixes() {
         let sign = if is_command(fix) { "" } else { "# " };

@@ -18,9 +18,6 @@ use super::view::{Tone, View};
 const SHOWN: usize = 20;
 
 /// The whole page. Without `all` only the most interesting listeners are shown.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn listeners(
     out: &mut impl Write,
     report: &ListenersReport,

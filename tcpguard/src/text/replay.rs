@@ -11,9 +11,6 @@ use super::view::{Tone, View};
 use crate::documents::replay::{Incident, Replay};
 
 /// A capture in one line, how it was read, and its incidents.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn replay(out: &mut impl Write, replay: &Replay, view: &View) -> fmt::Result {
     let unread = replay.unread().map(|unread| {
         format!("{} of the packets could not be read ({})", percent(unread.share()), unread.why)

@@ -8,9 +8,6 @@ use super::view::{Tone, View};
 use crate::documents::selftest::{Backend, Hook, SelfTest, Trial};
 
 /// The best back end, the ones that do not work and why, and each connection.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn selftest(out: &mut impl Write, selftest: &SelfTest, view: &View) -> fmt::Result {
     let works = selftest.backends.iter().any(|backend| backend.works);
     let (sign, tone) = if works { ("●", Tone::Good) } else { ("✗", Tone::Bad) };

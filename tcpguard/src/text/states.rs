@@ -18,10 +18,6 @@ const HOLDERS_SHOWN: usize = 5;
 /// Processes shown with the data that waits in their connections.
 const QUEUES_SHOWN: usize = 15;
 
-/// The whole page.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn states(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::Result {
     let what = match report.states.iter().map(StateCount::total).sum::<u64>() {
         1 => "1 TCP socket".to_owned(),

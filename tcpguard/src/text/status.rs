@@ -25,7 +25,6 @@ use crate::documents::{
 
 /// Listeners shown without `--listeners`.
 const LISTENERS_SHOWN: usize = 8;
-/// Sources shown.
 const SOURCES_SHOWN: usize = 5;
 /// Alerts shown at the end.
 const ALERTS_SHOWN: usize = 5;

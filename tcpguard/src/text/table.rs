@@ -9,7 +9,6 @@ const GAP: usize = 2;
 /// Fewest characters of a last column that is broken into lines.
 const LAST: usize = 16;
 
-/// A cell.
 pub(super) struct Cell {
     text: String,
     tone: Tone,

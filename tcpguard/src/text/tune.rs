@@ -15,9 +15,6 @@ const INDENT: usize = 4;
 
 /// The settings that should change with why, risk and commands; then the rest, and the recipes that are
 /// refused.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     let (mark, tone) = sign_of(tune);
     writeln!(out, "{}", view.paint(tone, &format!("{mark} {}", headline(tune))))?;
@@ -48,9 +45,6 @@ pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
 }
 
 /// The outcome for each sysctl.
-///
-/// # Errors
-/// When `out` refuses.
 pub fn tuned(out: &mut impl Write, changed: &Changed, view: &View) -> fmt::Result {
     for change in &changed.changes {
         let (sign, tone, word) = match change.outcome {

@@ -22,16 +22,13 @@ pub struct View {
 /// The meaning of a colour. The words say it too.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Tone {
-    /// Ordinary text.
     #[default]
     Plain,
     /// A value as it should be.
     Good,
     /// A value that is worth a look.
     Warning,
-    /// A bad value.
     Bad,
-    /// A heading.
     Heading,
 }
 

@@ -61,7 +61,6 @@ impl Series {
         columns
     }
 
-    /// The newest value.
     pub fn latest(&self) -> Option<f64> {
         self.values.back().copied().flatten()
     }

@@ -7,7 +7,6 @@ use super::panes::Pane;
 /// An action that the user wants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Leave the view.
     Quit,
     /// Stop the process, as Ctrl-Z does with any program.
     Stop,
@@ -23,9 +22,7 @@ pub enum Action {
     Last,
     /// Move this many panes to the right; to the left when negative.
     Turn(isize),
-    /// Show this pane.
     Show(Pane),
-    /// Type a filter.
     Filter,
     /// Sort by the next column.
     Sort,
@@ -37,7 +34,6 @@ pub enum Action {
     Open,
     /// Show the help about the keys.
     Help,
-    /// Type this character.
     Type(char),
     /// Delete the last letter.
     Erase,
@@ -52,7 +48,6 @@ pub enum Action {
 pub enum Doing {
     /// Looking at a pane.
     Looking,
-    /// Typing a filter.
     Typing,
     /// Reading the keys or the story of an incident.
     Reading,

@@ -7,7 +7,6 @@ use crate::text::Tone;
 /// A column of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its heading.
     pub name: &'static str,
     /// Columns of the terminal.
     pub width: u16,
@@ -41,7 +40,6 @@ impl Column {
     }
 }
 
-/// One row.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Identity of the row, the same in every picture.
@@ -50,12 +48,9 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
-/// One cell.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    /// The displayed text.
     pub text: String,
-    /// The sort key.
     pub rank: Rank,
     /// The meaning of its colour.
     pub tone: Tone,
@@ -66,14 +61,11 @@ pub struct Cell {
 pub enum Rank {
     /// Not known: smaller than anything else.
     Unknown,
-    /// A number.
     Number(f64),
-    /// A word.
     Text(String),
 }
 
 impl Cell {
-    /// A word.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { rank: Rank::Text(text.to_lowercase()), text, tone: Tone::Plain }

@@ -63,10 +63,6 @@ enum Happened {
 
 /// Shows the agent's responses until the user leaves. `first` is the first response. `ask` gets the
 /// others, in a thread of its own.
-///
-/// # Errors
-///
-/// The terminal cannot be used, or is gone.
 pub fn run(
     first: Status,
     options: Options,

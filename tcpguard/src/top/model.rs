@@ -32,11 +32,8 @@ pub struct Options {
 /// A request that the model cannot carry out itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wish {
-    /// Leave the view.
     Quit,
-    /// Stop the process.
     Stop,
-    /// Draw everything anew.
     Redraw,
     /// Request all details of this incident.
     Explain(u64),
@@ -83,13 +80,10 @@ struct Story {
 /// The overlay on the pane, to be drawn.
 #[derive(Clone, Copy, Debug)]
 pub enum Covered<'a> {
-    /// No overlay.
     No,
-    /// The keys.
     Help,
     /// The story of an incident, from this line on.
     Story {
-        /// Its number.
         id: u64,
         /// Its lines from the first one shown on.
         lines: &'a [String],

@@ -13,14 +13,10 @@ use crate::text::{Tone, View};
 
 pub use overview::{clients, curves};
 
-/// A pane.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pane {
-    /// The whole host.
     Overview,
-    /// Its listeners.
     Listeners,
-    /// The busiest sources.
     Sources,
     /// The rules, and the signatures of failed handshakes.
     Signatures,
@@ -33,14 +29,12 @@ pub enum Pane {
 pub struct Note {
     /// The heading; empty for one more paragraph under the same.
     pub heading: &'static str,
-    /// The displayed text.
     pub text: String,
     /// The meaning of its colour.
     pub tone: Tone,
 }
 
 impl Note {
-    /// A paragraph.
     pub fn new(heading: &'static str, text: impl Into<String>) -> Self {
         Self { heading, text: text.into(), tone: Tone::Plain }
     }
@@ -61,7 +55,6 @@ impl Pane {
         self as usize
     }
 
-    /// Its name.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Overview => "Overview",

@@ -14,7 +14,6 @@ const LISTENERS_KEPT: usize = 64;
 /// The last response of the agent, and the values that need several responses.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The last response.
     pub status: Status,
     /// Time at which the last response came.
     pub at: Duration,
@@ -31,7 +30,6 @@ pub struct Snapshot {
 /// The curves of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
-    /// SYNs per second.
     pub syns: Series,
     /// Packets dropped per second.
     pub dropped: Series,

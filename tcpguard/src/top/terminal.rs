@@ -32,10 +32,6 @@ pub struct Screen {
 
 impl Screen {
     /// Takes the terminal. Without `colour` no colour is sent; with it, NO_COLOR has been overruled.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is no terminal, or it cannot be set up.
     pub fn enter(colour: bool) -> io::Result<Self> {
         static HOOK: Once = Once::new();
         if !io::stdout().is_terminal() {
@@ -58,20 +54,12 @@ impl Screen {
     }
 
     /// Its columns and lines.
-    ///
-    /// # Errors
-    ///
-    /// It is gone.
     pub fn size(&self) -> io::Result<(u16, u16)> {
         self.terminal.size().map(|size| (size.width, size.height))
     }
 
     /// Puts the drawing of `draw` on it, as far as it differs from the present content. Does
     /// nothing while the terminal is not ours.
-    ///
-    /// # Errors
-    ///
-    /// It is gone.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         if is_ours() {
             self.terminal.draw(draw)?;
@@ -80,10 +68,6 @@ impl Screen {
     }
 
     /// Draws all of it anew the next time.
-    ///
-    /// # Errors
-    ///
-    /// It is gone.
     pub fn redraw(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;
         // `Terminal::clear` would ask the terminal where its cursor is, and the answer would have to
@@ -94,10 +78,6 @@ impl Screen {
     /// Gives it back and stops the process, as SIGTSTP does with any other. [`Notice::GoOn`]
     /// reports that the process was continued. Does nothing if there is no shell with job control
     /// to continue it.
-    ///
-    /// # Errors
-    ///
-    /// None that is known of.
     pub fn stop(&mut self) -> io::Result<()> {
         if can_go_on() {
             give_back();
@@ -109,10 +89,6 @@ impl Screen {
 
     /// Stops all processes that were started together with us, which is the meaning of Ctrl-Z on a terminal in
     /// its normal state. [`Notice::Stop`] then reaches us as well.
-    ///
-    /// # Errors
-    ///
-    /// None that is known of.
     pub fn stop_all(&mut self) -> io::Result<()> {
         if can_go_on() {
             // Before any process stops: the shell takes the terminal as soon as its child has
@@ -124,10 +100,6 @@ impl Screen {
     }
 
     /// Takes it again after a stop, whatever its state is by then.
-    ///
-    /// # Errors
-    ///
-    /// It is gone.
     pub fn take_again(&mut self) -> io::Result<()> {
         give_back();
         take()?;
@@ -193,17 +165,11 @@ impl Write for Output {
 pub enum Notice {
     /// End: SIGTERM, SIGHUP, SIGINT, SIGQUIT.
     End,
-    /// Stop: SIGTSTP.
     Stop,
-    /// Go on: SIGCONT.
     GoOn,
 }
 
 /// Reports every signal that has a meaning here, from now on.
-///
-/// # Errors
-///
-/// Signals cannot be caught.
 pub fn on_signals(tell: impl Fn(Notice) + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guard = runtime.enter();

@@ -18,7 +18,6 @@ pub struct Host {
 }
 
 impl Host {
-    /// No agent listens.
     pub fn without_agent() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), _agent: None }
     }

@@ -10,7 +10,6 @@ use tcpguard_support::blocks::blocks;
 pub struct Placed {
     /// Position as `FILE:LINE`.
     pub place: String,
-    /// The text there.
     pub text: String,
 }
 

@@ -265,15 +265,16 @@ fn a_configuration_judges_by_its_own_thresholds_and_its_mistakes_are_no_verdict(
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("guard.toml");
     let path = file.to_str().unwrap();
-    let signal = |arguments: &[&str]| {
+    let detected_after = |arguments: &[&str]| {
         let output = tcpguard(arguments, &flooded());
         assert_eq!(output.status.code(), Some(1), "{}", line(&output.stderr));
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-        document["incidents"][0]["signal"].as_str().unwrap().to_owned()
+        document["incidents"][0]["detected_after_s"].as_f64().unwrap()
     };
-    assert_eq!(signal(&["-", "--json"]), "fast");
+    let fast = detected_after(&["-", "--json"]);
     std::fs::write(&file, "[detection]\nfast_min = 1_000_000\n").unwrap();
-    assert_eq!(signal(&["-", "--json", "--config", path]), "slow");
+    let slow = detected_after(&["-", "--json", "--config", path]);
+    assert!(fast < slow, "{fast} {slow}");
 
     std::fs::write(&file, "[detection]\nfast_min = 7\n").unwrap();
     let output = tcpguard(&["-", "-c", path], &flooded());

@@ -118,7 +118,6 @@ impl Dice {
 /// The packets of a connection that a capture shows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shows {
-    /// Both directions.
     Both,
     /// Packets that arrive at the server.
     Arriving,

@@ -4,13 +4,11 @@
 /// Elements that have no end.
 const VOID: [&str; 2] = ["meta", "br"];
 
-/// A page.
 pub struct Markup {
     elements: Vec<Element>,
     text: String,
 }
 
-/// One element.
 pub struct Element {
     name: String,
     /// Names and values, as they are meant.
@@ -69,7 +67,6 @@ impl Markup {
         }
     }
 
-    /// Every element.
     pub fn all(&self) -> impl Iterator<Item = &Element> {
         self.elements.iter()
     }

@@ -121,7 +121,6 @@ pub fn mixes(plan: &Plan) -> Block {
     block
 }
 
-/// Flash crowds.
 pub fn crowds(plan: &Plan) -> Block {
     let note = format!(
         "Twenty times as many clients from one moment to the next, for half a minute to three minutes; \

@@ -55,7 +55,6 @@ impl Expected {
         })
     }
 
-    /// In words.
     fn text(self) -> String {
         match self {
             Self::Flood(Some(class)) => class.name().to_owned(),

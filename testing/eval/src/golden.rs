@@ -12,9 +12,6 @@ const TITLE: &str = "# How good the detector is";
 pub const LIVE: &str = "Live: ";
 
 /// The page: `introduction`, then the blocks.
-///
-/// # Errors
-/// When a line would be too long for a terminal.
 pub fn page(introduction: &str, blocks: &[Block]) -> Result<String> {
     let mut page = format!("{TITLE}\n\n");
     let introduction = Block { note: introduction.to_owned(), ..Block::default() };

@@ -46,9 +46,7 @@ impl Alert {
 /// Times of the first and last SYN of a flood, s.
 #[derive(Clone, Copy, Debug)]
 pub struct Truth {
-    /// Its first SYN.
     pub from: f64,
-    /// Its last SYN.
     pub until: f64,
 }
 

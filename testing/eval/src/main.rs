@@ -30,7 +30,6 @@ struct Arguments {
     /// A few seeds and rates only, within a minute
     #[arg(long)]
     quick: bool,
-    /// First seed
     #[arg(long, default_value_t = GOLDEN_SEED)]
     seed: u64,
     /// Number of seeds [default: 20; 2 with --quick]

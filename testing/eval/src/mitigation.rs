@@ -15,7 +15,6 @@ use crate::table::{Block, none, percent, rate, seconds};
 use crate::targets::{Finding, Target};
 use crate::work::spread;
 
-/// Clients a second.
 const LEGIT: f64 = 200.0;
 /// Duration of a flood, s.
 const FLOOD: f64 = 60.0;

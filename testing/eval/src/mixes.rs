@@ -18,13 +18,11 @@ const EVERY: f64 = 3600.0;
 const LIFE: f64 = 10.0;
 /// The backlog that nginx asks for by default.
 pub const BACKLOG: u32 = 511;
-/// A carrier's address.
 pub const CARRIER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// The random choices that are made once for a seed.
 #[derive(Clone, Debug)]
 pub struct Cast {
-    /// The seed.
     pub seed: u64,
     /// The population that the clients belong to.
     pub population: Arc<Population>,

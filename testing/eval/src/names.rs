@@ -189,7 +189,6 @@ fn play(per_second: u64, seconds: u64) -> (Share, Share) {
     }
 }
 
-/// The table.
 pub fn block() -> Block {
     let note = format!(
         "A limit (detection.md, section 10). A flood comes in the name of one address, looks like its \

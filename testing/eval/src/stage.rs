@@ -12,7 +12,6 @@ const STRIDE: f64 = 30.0;
 
 /// A run: the host, its agent's alerts, and the times at which the other detectors were alarmed.
 pub struct Stage {
-    /// The host.
     pub lab: Lab,
     /// Every alert about an incident so far.
     pub alerts: Vec<Alert>,
@@ -50,7 +49,6 @@ impl Stage {
         fork
     }
 
-    /// Changes the host.
     pub fn with(mut self, change: impl FnOnce(Lab) -> Lab) -> Self {
         self.lab = change(self.lab);
         self

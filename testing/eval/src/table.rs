@@ -36,7 +36,6 @@ impl Block {
         }
     }
 
-    /// Adds a row.
     pub fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
         let row: Row = cells.into_iter().map(Into::into).collect();
         debug_assert_eq!(row.len(), self.columns.len(), "{row:?}");

@@ -66,7 +66,6 @@ impl Target {
         Self::MemoryGrowth,
     ];
 
-    /// In words.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Delay => "delay ≥ 1 k SYN/s, median",

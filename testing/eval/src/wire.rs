@@ -6,11 +6,8 @@ use tcpguard_sim::Random;
 
 /// Flags of TCP (RFC 9293 §3.1).
 pub mod flag {
-    /// Ends a direction.
     pub const FIN: u8 = 1;
-    /// Opens a connection.
     pub const SYN: u8 = 2;
-    /// Refuses or aborts.
     pub const RST: u8 = 4;
     /// Marks the acknowledgement number as valid.
     pub const ACK: u8 = 16;
@@ -24,29 +21,21 @@ pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1
 const TURN: f64 = 60e-6;
 /// Times at which an unacknowledged SYN or SYN-ACK is retransmitted, in s after the first one (RFC 6298 §2.1).
 const AGAIN: [f64; 3] = [1.0, 3.0, 7.0];
-/// Number of clients.
 const CLIENTS: u64 = 4000;
 
-/// A TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Tcp<'a> {
-    /// Its sender.
     pub from: SocketAddrV4,
-    /// Its receiver.
     pub to: SocketAddrV4,
     /// See [`flag`].
     pub flags: u8,
-    /// Sequence number.
     pub seq: u32,
-    /// Acknowledgement number.
     pub ack: u32,
     /// Time to live, as it arrives.
     pub ttl: u8,
-    /// Window, unscaled.
     pub window: u16,
     /// Options; a multiple of four bytes.
     pub options: &'a [u8],
-    /// Bytes of data.
     pub data: u16,
 }
 
@@ -81,7 +70,6 @@ impl Tcp<'_> {
 /// A client of the internet: always at the same address and distance, with the same system.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its address.
     pub addr: Ipv4Addr,
     /// Time to it and back, in s: 5 to 300 ms, mostly short.
     pub rtt: f64,

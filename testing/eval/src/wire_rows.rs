@@ -194,9 +194,6 @@ fn run(event: Event, seed: u64) -> Result<Run> {
 }
 
 /// Scans and reflection, once for each seed.
-///
-/// # Errors
-/// When a capture that is made here cannot be read.
 pub fn block(seeds: &[u64]) -> Result<Block> {
     let note = format!(
         "Packets through the real data path by `tcpguard replay`, among {CLIENTS} clients a second, \

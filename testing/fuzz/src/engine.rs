@@ -91,7 +91,6 @@ fn force(bytes: &mut Bytes<'_>) -> Force {
     }
 }
 
-/// Mostly every port.
 fn ports(bytes: &mut Bytes<'_>) -> Vec<u16> {
     let count = bytes.u8();
     if count < 128 { Vec::new() } else { (0..count % 5).map(|_| bytes.u16().max(1)).collect() }

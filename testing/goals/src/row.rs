@@ -29,7 +29,6 @@ pub struct Line {
     pub test: String,
     /// True if it had its full size.
     pub full: bool,
-    /// Result of tcpguard.
     pub result: Option<Outcome>,
     /// Result of a variant without the feature that the row is about.
     pub naive: Option<Outcome>,

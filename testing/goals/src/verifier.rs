@@ -45,7 +45,6 @@ pub struct Record {
 /// Record of one kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    /// Its name.
     pub name: String,
     /// Costs of the verified programs. Empty for a kernel that is too old.
     pub costs: Costs,

@@ -5,7 +5,6 @@ use crate::random::{Random, exp};
 /// Distribution of arrivals over time, for a given rate.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Arrivals {
-    /// At equal distances.
     #[default]
     Even,
     /// Independently of each other.

@@ -32,7 +32,6 @@ use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
 
-/// Time between polls.
 pub const POLL: Duration = Duration::from_millis(250);
 
 /// The time `seconds` after boot.
@@ -40,7 +39,6 @@ pub fn at(seconds: f64) -> Timestamp {
     Timestamp::default() + Duration::from_secs_f64(seconds)
 }
 
-/// Seconds after boot.
 pub fn seconds(at: Timestamp) -> f64 {
     at.as_nanos() as f64 / 1e9
 }

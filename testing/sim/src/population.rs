@@ -19,11 +19,9 @@ const ISPS: usize = 300;
 /// One client: always at the same address, with the same system, from the same distance.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
-    /// Its address.
     pub addr: IpAddr,
     /// Fingerprint of its SYNs, but for the IP identification.
     pub look: Fingerprint,
-    /// Round-trip time, s.
     pub rtt: f64,
     /// Its provider; 0 is the largest.
     pub isp: usize,
@@ -67,7 +65,6 @@ impl Population {
         self.clients.len()
     }
 
-    /// Any of them.
     pub fn draw(&self, random: &mut Random) -> (usize, &Client) {
         let index = random.below(self.clients.len() as u64) as usize;
         (index, &self.clients[index])

@@ -7,9 +7,7 @@ use crate::kernel::{Kernel, Wire};
 /// Counts of one listener within one poll.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tick {
-    /// Its end, s.
     pub at: f64,
-    /// SYNs that arrived.
     pub syn: u64,
     /// SYN-ACKs that left, retransmissions and the XDP program's cookies included.
     pub syn_ack: u64,
@@ -17,7 +15,6 @@ pub struct Tick {
     pub fin: u64,
     /// Resets of half-open handshakes that arrived.
     pub rst: u64,
-    /// Handshakes that completed.
     pub established: u64,
     /// Half-open handshakes at its end.
     pub half_open: u32,
@@ -25,7 +22,6 @@ pub struct Tick {
     pub backlog: u32,
 }
 
-/// One listener.
 #[derive(Clone, Debug, Default)]
 struct Port {
     last: Wire,
@@ -35,7 +31,6 @@ struct Port {
     ticks: Vec<Tick>,
 }
 
-/// Writes down ticks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tap {
     on: bool,
@@ -43,7 +38,6 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    /// Begins or ends.
     pub fn set(&mut self, on: bool, kernel: &Kernel) {
         self.on = on;
         let wires = (0..kernel.listeners()).map(|to| kernel.wire(to));

@@ -21,7 +21,6 @@ pub struct Clients {
     pub from: f64,
     /// Time at which the last clients come, s.
     pub until: f64,
-    /// Connects per second.
     pub rate: f64,
     /// Distribution of the connects over time.
     pub arrivals: Arrivals,
@@ -117,9 +116,7 @@ impl Natural {
 /// A time in which the path to some of the clients is broken.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// Start, s.
     pub from: f64,
-    /// End, s.
     pub until: f64,
     /// Share of the clients that it hits.
     pub share: f64,
@@ -152,7 +149,6 @@ pub enum Whom {
 pub enum Broken {
     /// The clients' SYNs: the host sees nothing.
     Syn,
-    /// The host's SYN-ACKs.
     SynAck,
     /// The host's SYN-ACKs, which something on the way resets in the clients' names.
     Refused,
@@ -176,9 +172,7 @@ pub struct HealthChecks {
 /// Reaction of a health check to a SYN-ACK.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HealthCheck {
-    /// Resets the handshake.
     Reset,
-    /// Sends nothing.
     Vanish,
     /// Completes the handshake and closes the connection.
     Fin,
@@ -189,9 +183,7 @@ pub enum HealthCheck {
 pub struct Flood {
     /// Index of the listener.
     pub to: usize,
-    /// Start, s.
     pub from: f64,
-    /// End, s.
     pub until: f64,
     /// SYNs per second while it is on.
     pub rate: f64,
@@ -295,7 +287,6 @@ pub enum Sources {
     Anywhere,
     /// Any global IPv6 address.
     RandomV6,
-    /// One address.
     One(IpAddr),
     /// Any address within one IPv6 /64.
     Within64,

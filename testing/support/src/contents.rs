@@ -26,7 +26,6 @@ pub struct Item {
 /// Source of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
-    /// The program itself.
     Program,
     /// A file of the repository.
     File(&'static str),
@@ -42,16 +41,13 @@ pub enum Source {
     DebianChangelog,
     /// The licences of the libraries that the program contains.
     Notices,
-    /// Nothing: a directory.
     Directory,
 }
 
 /// A kind of package.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
-    /// For dpkg.
     Deb,
-    /// For rpm.
     Rpm,
 }
 
@@ -156,9 +152,6 @@ impl Item {
 
     /// The files of the repository at `root` that it consists of, each with its path on the host, in
     /// alphabetical order; none where it has another source.
-    ///
-    /// # Errors
-    /// When a directory cannot be read.
     pub fn files(&self, root: &Path) -> io::Result<Vec<(PathBuf, String)>> {
         match self.source {
             Source::File(path) => Ok(vec![(root.join(path), self.to.to_owned())]),
@@ -170,9 +163,6 @@ impl Item {
     }
 
     /// The files of `directory` with `extension`, each with its path on the host.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
     pub fn with_extension(
         &self,
         directory: &Path,

@@ -90,9 +90,6 @@ pub fn of_objects(workspace: &Workspace, objects: &[PathBuf]) -> Result<Figures>
 }
 
 /// Returns the figures of the packaged program.
-///
-/// # Errors
-/// When it is not there, or no program.
 pub fn of_program(path: &Path) -> Result<Figures> {
     let bytes = read(path)?;
     let program = File::parse(bytes.as_slice())

@@ -41,9 +41,6 @@ pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
 }
 
 /// Compares all but the packaged program, which takes minutes to link.
-///
-/// # Errors
-/// As for [`run`].
 pub fn check(workspace: &Workspace, objects: &[PathBuf]) -> Result<()> {
     hold(workspace, &figures::of_objects(workspace, objects)?, Scope::Objects)
 }

@@ -42,9 +42,6 @@ pub struct Budgets(BTreeMap<String, Budget>);
 
 impl Budgets {
     /// Reads the budgets of the repository.
-    ///
-    /// # Errors
-    /// When the file is missing, or does not have the form that [`Self::write`] writes.
     pub fn read(workspace: &Workspace) -> Result<Self> {
         let path = workspace.root.join(RECORD);
         let text = fs::read_to_string(&path)
@@ -54,9 +51,6 @@ impl Budgets {
     }
 
     /// Writes the budgets to the repository.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
     pub fn write(&self, workspace: &Workspace) -> Result<()> {
         let path = workspace.root.join(RECORD);
         let text = serde_json::to_string_pretty(self)? + "\n";

@@ -38,9 +38,6 @@ struct Function {
 }
 
 /// Returns the stack use of each program in bytes. A program is a function that stands in a section of its own.
-///
-/// # Errors
-/// When a call leads to no function, or in a circle.
 pub fn depths(object: &File<'_>) -> Result<BTreeMap<String, u64>> {
     let mut functions = BTreeMap::new();
     let mut programs = Vec::new();

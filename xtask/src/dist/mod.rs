@@ -40,9 +40,6 @@ const HOMEPAGE: &str = "https://github.com/tcpguard/tcpguard";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Builds everything, then the packages, and prints where they are.
-///
-/// # Errors
-/// When set-up, the build or one of the packaging tools fails.
 pub fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Package])?;
     eprintln!(

@@ -34,9 +34,6 @@ pub fn row_tests(workspace: &Workspace) -> Result<Vec<RowTest>> {
 }
 
 /// The functions that are tests, with the files that they stand in.
-///
-/// # Errors
-/// When a file cannot be read.
 pub fn test_functions(workspace: &Workspace) -> Result<BTreeMap<String, Vec<String>>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for path in workspace.rust_files()? {

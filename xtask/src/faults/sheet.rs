@@ -27,9 +27,6 @@ pub struct Sheet {
 
 impl Sheet {
     /// Creates an empty sheet. Rows of an earlier run are gone.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn begin(workspace: &Workspace, scale: Scale) -> Result<Self> {
         let path = workspace.target.join("rows.jsonl");
         fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
@@ -50,9 +47,6 @@ impl Sheet {
     }
 
     /// The lines that were written.
-    ///
-    /// # Errors
-    /// When a line is no row.
     pub fn read(&self) -> Result<Vec<Line>> {
         let what = || format!("cannot read {}", self.path.display());
         parse(&fs::read_to_string(&self.path).with_context(what)?).with_context(what)

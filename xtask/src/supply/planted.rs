@@ -17,9 +17,6 @@ pub struct Planted(PathBuf);
 
 impl Planted {
     /// Writes it, with its lock file.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn new(workspace: &Workspace) -> Result<Self> {
         let name = format!("planted-{}", std::process::id());
         let planted = Self(workspace.target.join(name));

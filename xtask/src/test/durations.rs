@@ -27,9 +27,6 @@ struct Test {
 
 impl Durations {
     /// Announces a phase, carries it out and notes its duration, whether it succeeds or not.
-    ///
-    /// # Errors
-    /// Those of `work`.
     pub fn of<T>(&mut self, phase: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         crate::process::announce(phase);
         let begun = Instant::now();
@@ -39,9 +36,6 @@ impl Durations {
     }
 
     /// Adds the tests of a JUnit report that cargo-nextest wrote.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is no such report.
     pub fn read(&mut self, report: &Path) -> Result<()> {
         let unread = || format!("cannot read {}", report.display());
         let text = fs::read_to_string(report).with_context(unread)?;

@@ -17,7 +17,6 @@ use crate::{dist, environment, lab, process};
 
 /// The folder with the tests that need root.
 pub const ROOT_TESTS: &str = "testing/root-tests";
-/// Their package.
 pub const ROOT_PACKAGE: &str = "tcpguard-e2e";
 /// The packages that a run without root leaves out: they have no other use than these tests and measurements.
 const WITHOUT_ROOT: [&str; 6] =
@@ -77,9 +76,6 @@ const PRIVILEGED: [Purpose; 5] =
     [Purpose::Lab, Purpose::Scrape, Purpose::Package, Purpose::Browser, Purpose::Terminal];
 
 /// Everything that tests run and look at.
-///
-/// # Errors
-/// When set-up or a build fails.
 pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Test])?;
     if no_root {

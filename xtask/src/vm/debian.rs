@@ -22,11 +22,9 @@ const DEBIAN: &str = "http://deb.debian.org/debian/";
 /// A kernel for guests: small, with virtio, serial console, veth and BTF.
 const KERNEL: &str = "linux-image-cloud-amd64";
 
-/// An unpacked kernel.
 pub struct Kernel {
     /// As `uname -r` says.
     pub release: String,
-    /// The bootable image.
     pub image: PathBuf,
     /// The directory `kernel/` of its modules.
     pub modules: PathBuf,
@@ -38,9 +36,6 @@ pub struct Emulator {
 }
 
 /// The newest kernel of `suite`, unpacked in `directory`.
-///
-/// # Errors
-/// When it cannot be downloaded or unpacked.
 pub fn kernel(directory: &Path, suite: &str) -> Result<Kernel> {
     once(directory, &format!("kernel of {suite}"), |root, apt| {
         let apt = apt.prepare(&[suite])?;
@@ -56,9 +51,6 @@ pub fn kernel(directory: &Path, suite: &str) -> Result<Kernel> {
 }
 
 /// QEMU from `bookworm-backports`, since the one of bookworm crashes newer guests now and then.
-///
-/// # Errors
-/// When it cannot be downloaded or unpacked.
 pub fn emulator(directory: &Path) -> Result<Emulator> {
     once(directory, "QEMU", |root, apt| {
         let apt = apt.prepare(&["bookworm", "bookworm-backports"])?;

@@ -141,9 +141,6 @@ echo \"guest: left $(ip link show uplink | grep -c xdp)\"
 ";
 
 /// Writes the initramfs of a guest to `path`.
-///
-/// # Errors
-/// When a part cannot be read or the result not be written.
 pub fn image(
     path: &Path,
     job: Job,

@@ -35,7 +35,6 @@ pub struct Kernel {
 /// Outcome of an agent's run.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Agent {
-    /// The agent ran.
     Works {
         /// SYNs, SYN-ACKs and completions that it saw of the one handshake.
         handshake: String,

@@ -27,9 +27,6 @@ pub fn read(workspace: &Workspace) -> Result<Record> {
 }
 
 /// Writes `kernels` as the record, and their table into the page.
-///
-/// # Errors
-/// When a file cannot be written, or the page has no markers for the table.
 pub fn update(workspace: &Workspace, kernels: &[Kernel]) -> Result<()> {
     let record = json!({ "kernels": kernels.iter().map(Kernel::to_json).collect::<Vec<_>>() });
     let text = serde_json::to_string(&record)? + "\n";

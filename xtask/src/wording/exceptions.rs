@@ -23,10 +23,6 @@ impl Exceptions {
         Self(counts)
     }
 
-    /// Reads the list.
-    ///
-    /// # Errors
-    /// When it is missing, or a line has another form.
     pub fn read(root: &Path) -> Result<Self> {
         Self::parse(&text(&root.join(LIST))?)
     }
@@ -73,10 +69,6 @@ impl Exceptions {
 
 #[cfg(test)]
 impl Exceptions {
-    /// Writes the list.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
     pub fn write(&self, root: &Path) -> Result<()> {
         let list: String =
             self.0.iter().map(|((path, rule), count)| format!("{count} {path} {rule}\n")).collect();

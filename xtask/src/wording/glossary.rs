@@ -23,9 +23,6 @@ struct Rejected {
 
 impl Glossary {
     /// Parses the glossary's table.
-    ///
-    /// # Errors
-    /// When it rejects nothing.
     pub fn parse(page: &str) -> Result<Self> {
         let mut rejected = BTreeMap::<String, Vec<Rejected>>::new();
         for line in page.lines().filter(|line| line.starts_with("| ")) {

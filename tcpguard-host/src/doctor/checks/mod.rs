@@ -12,12 +12,10 @@ mod sysctls;
 use super::document::Finding;
 use super::facts::Facts;
 
-/// A check.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
     /// True if it is about interfaces, and not about the host.
     pub of_interfaces: bool,
-    /// Returns its findings.
     pub run: fn(&Facts) -> Vec<Finding>,
 }
 

@@ -1,6 +1,5 @@
 use super::*;
 
-/// Writes BTF data.
 #[derive(Default)]
 struct Writer {
     types: Vec<u8>,

@@ -85,7 +85,6 @@ struct Table {
     info: Info,
 }
 
-/// Tables that exist.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Existing {
     names: Vec<String>,

@@ -88,15 +88,12 @@ impl Family {
 pub struct Chain {
     /// Family of its table.
     pub family: Family,
-    /// Its table.
     pub table: String,
-    /// Its name.
     pub name: String,
     /// Hook at which packets enter it; `None`: by jumps only.
     pub hook: Option<Hook>,
     /// True if it is a chain of iptables-legacy. nf_tables can have one of the same name.
     pub legacy: bool,
-    /// Its rules.
     pub rules: Vec<Rule>,
 }
 
@@ -115,7 +112,6 @@ pub struct Hook {
     pub devices: Vec<String>,
 }
 
-/// A rule.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rule {
     /// Its number, as `nft --handle list` shows it. In iptables-legacy, its number in the table.
@@ -146,14 +142,12 @@ pub enum Source {
     Transport {
         /// Offset of the first byte.
         offset: u32,
-        /// Number of bytes.
         len: u32,
     },
     /// Bytes of the IP header.
     Network {
         /// Offset of the first byte.
         offset: u32,
-        /// Number of bytes.
         len: u32,
     },
     /// `ct state`
@@ -219,24 +213,20 @@ pub enum Effect {
 pub enum Verdict {
     /// It passes this base chain.
     Accept,
-    /// It is dropped.
     Drop,
     /// Another chain decides, and then the next rule.
     Jump(String),
-    /// Another chain decides.
     Goto(String),
     /// The chain that jumped here decides.
     Return,
     /// The next rule decides.
     Continue,
-    /// A program decides.
     Queue,
 }
 
 /// An element of a set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Element {
-    /// Its key.
     pub key: Vec<u8>,
     /// True if it is the first key behind an interval.
     pub ends: bool,
@@ -253,9 +243,6 @@ pub struct Netfilter {
 impl Netfilter {
     /// Returns a number that differs after each change of nf_tables' rules or sets; `None`: the kernel has no
     /// nf_tables.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
     pub fn generation(&mut self) -> Result<Option<u32>, Error> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
@@ -269,9 +256,6 @@ impl Netfilter {
     }
 
     /// Reads the whole rule set, within the bounds.
-    ///
-    /// # Errors
-    /// When the kernel does not answer, or its answer makes no sense.
     pub fn read(&mut self, sysctls: &Sysctls) -> Result<RuleSet, Error> {
         let mut found = RuleSet { complete: true, ..RuleSet::default() };
         found.strict = is_strict(sysctls)?;
@@ -322,9 +306,6 @@ pub fn assembled(
 
 /// Returns whether `net.netfilter.nf_conntrack_tcp_loose` is 0; where netfilter tracks no connections it does not
 /// exist.
-///
-/// # Errors
-/// As [`Sysctls::read_number`].
 pub fn is_strict(sysctls: &Sysctls) -> Result<bool, Error> {
     Ok(sysctls.read_number("net.netfilter.nf_conntrack_tcp_loose")? == Some(0))
 }

@@ -129,9 +129,6 @@ impl SockDiag {
     /// matters little how many there are. The kernel walks its whole connection table unless only
     /// [`TcpState::Listen`] is asked for: ask seldom. A socket that changes meanwhile may be handed
     /// over twice or not at all.
-    ///
-    /// # Errors
-    /// As [`SockDiag::listeners`].
     pub fn each_connection(
         &mut self,
         states: &[TcpState],

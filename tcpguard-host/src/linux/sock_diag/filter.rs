@@ -20,7 +20,6 @@ struct Prefix<'a> {
     addr: &'a [u8],
 }
 
-/// Passes over none.
 pub(super) const fn none(_ipv6: bool) -> Vec<u8> {
     Vec::new()
 }

@@ -12,7 +12,6 @@ pub(super) mod listener;
 /// The advice for one setting, and the reason on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Advice {
-    /// The advised action.
     pub verdict: Verdict,
     /// Reason for the advice.
     pub why: String,
@@ -24,17 +23,11 @@ pub enum Verdict {
     /// Nothing: it is as it should be.
     Good,
     /// Give it this value.
-    Change {
-        /// The advised value.
-        to: String,
-    },
+    Change { to: String },
     /// Nothing: an administrator had a reason for the value, or it does not matter here.
     LeaveAlone,
     /// It does harm; give it this value.
-    Harmful {
-        /// The advised value.
-        to: String,
-    },
+    Harmful { to: String },
 }
 
 fn good(why: impl Into<String>) -> Advice {

@@ -15,9 +15,7 @@ const BEFORE: &str = "#before ";
 /// One sysctl that was changed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Entry {
-    /// Its name.
     pub name: String,
-    /// Its value before.
     pub before: String,
     /// The value given to it.
     pub after: String,
@@ -25,7 +23,6 @@ pub struct Entry {
     pub why: String,
 }
 
-/// The whole file.
 pub fn text(entries: &[Entry]) -> String {
     let mut text = HEADER.to_owned();
     for Entry { name, before, after, why } in entries {

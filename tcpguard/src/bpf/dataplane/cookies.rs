@@ -7,49 +7,31 @@ use crate::bpf::KernelError;
 
 impl Dataplane {
     /// Sets the secret of the cookies. Another one voids all cookies that are outstanding.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_cookie_secret(&self, secret: &CookieSecret) -> Result<(), KernelError> {
         self.cookie_secret.set(&0, secret)
     }
 
     /// The secret of the cookies; all-zero before it is drawn.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn cookie_secret(&self) -> Result<CookieSecret, KernelError> {
         Ok(self.cookie_secret.get(&0)?.unwrap_or_default())
     }
 
     /// The record of the last SYN-ACK from each local address and port.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn syn_acks(&self) -> Result<Vec<(ListenerKey, SynAckRecord)>, KernelError> {
         self.syn_acks.entries()
     }
 
     /// The record of the last SYN-ACK from this address and port.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn syn_ack(&self, key: &ListenerKey) -> Result<Option<SynAckRecord>, KernelError> {
         self.syn_acks.get(key)
     }
 
     /// Records a SYN-ACK as the programs do: for benchmarks and self-tests, in which no SYN-ACK leaves.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_syn_ack(&self, key: &ListenerKey, record: &SynAckRecord) -> Result<(), KernelError> {
         self.syn_acks.set(key, record)
     }
 
     /// The cookies that clients returned to a listener, valid and wrong.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn returned_cookies(&self, id: u32) -> Result<ReturnedCookies, KernelError> {
         Ok(self.returned_cookies.get(&id)?.unwrap_or_default())
     }

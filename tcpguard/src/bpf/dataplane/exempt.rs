@@ -23,9 +23,6 @@ impl Dataplane {
     /// Exempts exactly these prefixes from drops by source or signature, each until its boot time in
     /// seconds (`u32::MAX`: as long as it is in the list). An unchanged list changes nothing in the
     /// kernel. Returns whether anything had to be changed.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_exempt(&self, nets: &[(IpNet, u32)]) -> Result<bool, KernelError> {
         let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
         for (net, until_s) in nets {

@@ -8,33 +8,21 @@ use crate::bpf::KernelError;
 impl Dataplane {
     /// The lines of the filter of SYNs that the first-SYN drop or a SYN rate limit dropped, and that may be
     /// retransmitted.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn retries(&self) -> Result<Vec<(u32, RetryLine)>, KernelError> {
         self.retries.entries()
     }
 
     /// The buckets of answers to networks.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn reply_limits(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
         self.reply_limits.entries()
     }
 
     /// The buckets of SYN budgets by listener id.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn budgets(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
         self.budgets.entries()
     }
 
     /// Starts the SYN budget of a listener with a full bucket.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn reset_budget(&self, id: u32) -> Result<(), KernelError> {
         self.budgets.set(&id, &Bucket::default())
     }

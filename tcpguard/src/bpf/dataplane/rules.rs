@@ -54,9 +54,6 @@ impl Dataplane {
     /// Lets SYNs from `net` to `port`, or to every port, be dropped by `rule` while `set` is the set that
     /// counts (see [`tcpguard_common::abi::Config::rule_set`]). A rule over an IPv6 /64 under which there
     /// are others has [`RuleRef::NARROW`]; see [`Self::set_narrow`].
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_source_rule(
         &self,
         set: u64,
@@ -76,9 +73,6 @@ impl Dataplane {
 
     /// Lets the source rule of `set` over exactly `client`, for `port` or for every port, know whether
     /// there are `narrow` ones beneath it. Without such a rule nothing is to be known.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_narrow(
         &self,
         set: u64,
@@ -96,9 +90,6 @@ impl Dataplane {
     }
 
     /// The source rule of `set` over exactly `net`, for `port` or for every port.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn source_rule(
         &self,
         set: u64,
@@ -116,9 +107,6 @@ impl Dataplane {
 
     /// Takes the source rule of `set` over exactly `net`, for `port` or for every port, away, unless
     /// another rule than `slot` stands there by now.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn remove_source_rule(
         &self,
         set: u64,
@@ -138,9 +126,6 @@ impl Dataplane {
 
     /// Lets rule `slot` drop SYNs to `listener` that have the fingerprint `fingerprint` under `mask`, while
     /// `set` is the set that counts.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_signature(
         &self,
         set: u64,
@@ -154,9 +139,6 @@ impl Dataplane {
     }
 
     /// Takes a signature rule of `set` away.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn remove_signature(
         &self,
         set: u64,
@@ -168,9 +150,6 @@ impl Dataplane {
     }
 
     /// Every rule of `set`: its slot, its matcher and the boot time in ns of its end.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn rules(&self, set: u64) -> Result<Vec<KernelRule>, KernelError> {
         let entries = self.source_entries(set)?.into_iter().filter_map(|(source, rule)| {
             let (net, port) = net(&source)?;
@@ -209,9 +188,6 @@ impl Dataplane {
     }
 
     /// Takes rule `slot` of `set` away, whatever it matches.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn remove_rule(
         &self,
         set: u64,
@@ -227,9 +203,6 @@ impl Dataplane {
     }
 
     /// Number of rules of `set` in the kernel.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn rule_count(&self, set: u64) -> Result<u32, KernelError> {
         // Over one prefix there is one rule for every port and one for certain ports at most.
         let sources = self.source_entries(set)?.into_iter();
@@ -242,9 +215,6 @@ impl Dataplane {
 
     /// Removes every rule that is of a set other than `set`: a remnant of a set that was replaced, or
     /// that never came to count. Returns how many there were.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn remove_other_sets(&self, set: u64) -> Result<u32, KernelError> {
         let hosts = keys(&self.source_hosts)?;
         let v4 = self.source_rules_v4.keys(self.rule_slots)?;
@@ -257,26 +227,17 @@ impl Dataplane {
     }
 
     /// Lets rule `slot` end at `expires_ns` of boot time; 0 ends it now.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn set_rule_expiry(&self, slot: u32, expires_ns: u64) -> Result<(), KernelError> {
         self.rule_expiry.set(&slot, &expires_ns)
     }
 
     /// Boot time in ns at which rule `slot` ends; 0 when it has.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn rule_expiry(&self, slot: u32) -> Result<u64, KernelError> {
         Ok(self.rule_expiry.get(&slot)?.unwrap_or(0))
     }
 
     /// Gives the next slots of rules, from `position` on, to `each`, with the times at which their rules end.
     /// Moves `position` behind them. Returns whether there are more slots.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn rule_ends(
         &self,
         position: &mut Position,
@@ -286,17 +247,11 @@ impl Dataplane {
     }
 
     /// Hits of rule `slot`, summed over CPUs.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn rule_hits(&self, slot: u32) -> Result<RuleHits, KernelError> {
         Ok(sum(&self.rule_hits.get(slot)?))
     }
 
     /// Hits of the rules in the first `slots` slots, and perhaps of more, by slot.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn first_rule_hits(&self, slots: u32) -> Result<Vec<RuleHits>, KernelError> {
         let (mut all, mut position) = (Vec::new(), Position::default());
         while all.len() < slots as usize
@@ -306,9 +261,6 @@ impl Dataplane {
     }
 
     /// Starts the hits of rule `slot` from zero.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn reset_rule_hits(&self, slot: u32) -> Result<(), KernelError> {
         self.rule_hits.fill(slot, &RuleHits::default())
     }

@@ -7,9 +7,6 @@ use crate::bpf::KernelError;
 
 impl Dataplane {
     /// The headers that each CPU has kept.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError> {
         self.syn_samples.get(0)
     }

@@ -48,9 +48,6 @@ pub enum Walked {
 impl Dataplane {
     /// The rule of `set` that one of [`KernelMatcher::entries`] leads to. Of source rules it may be the one
     /// over the narrowest prefix that contains that entry; its slot shows which.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn rule(
         &self,
         set: u64,
@@ -67,9 +64,6 @@ impl Dataplane {
 
     /// Reads the next keys, about `limit` at most, and gives those of `set` to `each`. Returns how many were
     /// read; fewer than `limit` were the last.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn walk_rules(
         &self,
         set: u64,
@@ -135,9 +129,6 @@ impl Dataplane {
     }
 
     /// Removes a finding of a walk.
-    ///
-    /// # Errors
-    /// See [`Self::set_config`].
     pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<(), KernelError> {
         match walked {
             Walked::Entry(matcher, found) => self.remove_rule(set, found.slot, matcher),

@@ -36,9 +36,6 @@ impl Detached {
 /// whatever layout version pinned them below `dir`, and removes their pins. An interface goes by the name that
 /// it has and by the one that it was pinned under. A failure does not stop the detachment of the others. An
 /// agent that still runs attaches them again unless it was asked to detach them too.
-///
-/// # Errors
-/// When the kernel does not report the namespace.
 pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
     let mut all = Detached::default();
     let netns = netns::cookie()?;

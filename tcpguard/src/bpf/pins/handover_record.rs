@@ -20,15 +20,11 @@ use crate::bpf::syscall;
 
 /// Name of the map.
 const NAME: &str = "handover";
-/// Its only key.
 const KEY: [u8; 4] = [0; 4];
 /// A longer record is none of an agent's; no kernel makes a larger value (`KMALLOC_MAX_SIZE`).
 const MAX_BYTES: u32 = 4 << 20;
 
 /// Removes the record of a network namespace.
-///
-/// # Errors
-/// When it is there and cannot be.
 pub(super) fn remove(dir: &Path, netns: u64) -> Result<(), KernelError> {
     remove_pin(&path(dir, netns))
 }

@@ -77,17 +77,11 @@ impl Pins {
     }
 
     /// Removes the pins of all `maps`, which then live as long as programs and agents use them.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
     pub fn forget_maps(maps: &Path) -> Result<(), KernelError> {
         remove_all(maps)
     }
 
     /// Removes the pins of all `maps`, unless a program with a pinned link uses them.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
     pub fn forget_unused_maps(maps: &Path) -> Result<(), KernelError> {
         match maps.parent() {
             Some(layout) if links(layout).is_empty() => remove_all(maps),
@@ -97,9 +91,6 @@ impl Pins {
 
     /// Removes the pins of the maps that agents of other layouts left, and takes their programs off
     /// the tracepoint: an agent of such a layout must not find rules in them that have gone since.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
     pub fn forget_maps_of_others(&self) -> Result<(), KernelError> {
         for layout in self.others() {
             remove_all(&layout.join(TRACEPOINTS))?;

@@ -6,9 +6,7 @@ use tcpguard_common::wire::{Segment, flag};
 /// Kinds of clients that differ in how a cookie remembers them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Client {
-    /// Like Linux.
     Stamped,
-    /// Like Windows.
     Plain,
 }
 

@@ -185,7 +185,6 @@ Examples:
 /// A listener as it is typed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ListenerName {
-    /// With its address.
     At(SocketAddr),
     /// The one on this port.
     Port(u16),

@@ -60,7 +60,6 @@ const MAX_BYTES: usize = 4 << 20;
 pub struct Member {
     /// Name of the file in the archive.
     pub name: String,
-    /// Its content.
     pub text: String,
 }
 

@@ -5,12 +5,9 @@ use tcpguard_host::doctor;
 use crate::bpf::Layout;
 use crate::documents::Status;
 
-/// All facts.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The host.
     pub of_host: doctor::Facts,
-    /// The agent.
     pub agent: Agent,
     /// Result of the last self-test of SYN cookies.
     pub selftest: Probed,
@@ -23,7 +20,6 @@ pub struct Facts {
 /// State of the agent.
 #[derive(Clone, Debug)]
 pub enum Agent {
-    /// It answers.
     Running(Box<Status>),
     /// No process listens on the socket.
     NotRunning,

@@ -34,7 +34,6 @@ pub(super) struct Places {
     pub(super) state_dir: PathBuf,
     /// Directory of the pins.
     pub(super) pin_dir: PathBuf,
-    /// Only this interface.
     pub(super) interface: Option<String>,
 }
 

@@ -71,10 +71,6 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
 }
 
 /// Checks the times after which a mode reverts by itself, if there are any.
-///
-/// # Errors
-///
-/// The mistake, and the way to fix it.
 pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
     if for_s == Some(0) || confirm_s == Some(0) {
         return Err("no mode holds for less than a second; give --for 10m".to_owned());
@@ -93,10 +89,6 @@ pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), Str
 }
 
 /// Checks the reason and the lifetime in seconds of a rule or an exemption.
-///
-/// # Errors
-///
-/// The mistake, and the way to fix it.
 pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
     if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
         return Err(format!(

@@ -51,9 +51,6 @@ impl Executor {
     }
 
     /// Repairs a deviation in the kernel.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn repair(&self, deviation: &Deviation) -> Result<(), KernelError> {
         let set = self.config.rule_set;
         match deviation {
@@ -69,9 +66,6 @@ impl Executor {
 
     /// Writes the configuration record again if another process has changed it. Returns whether
     /// that was so.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn repair_config(&self) -> Result<bool, KernelError> {
         let differs = self.dataplane.config()? != self.config;
         if differs {

@@ -61,7 +61,6 @@ pub(super) struct Snapshot {
     pub tcp_ext: TcpExt,
 }
 
-/// The running agent.
 pub struct Guard {
     pub(super) config: Config,
     pub(super) provenance: Provenance,
@@ -261,7 +260,6 @@ impl Guard {
     }
 }
 
-/// Both clocks, now.
 pub(super) fn clock() -> Clock {
     Clock { now: boot_time(), wall: jiff::Timestamp::now() }
 }

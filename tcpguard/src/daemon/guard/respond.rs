@@ -24,7 +24,6 @@ const STAGING_RULE: Duration = Duration::from_micros(5);
 /// A response, and its time.
 #[derive(Debug)]
 pub enum PendingResponse {
-    /// Sent at once.
     AtOnce(Response),
     /// Sent once the change is on the disk: a change that was reported to an operator as done must not be lost.
     OnceWritten(Response, Written),

@@ -58,7 +58,6 @@ pub struct Received {
 pub struct News {
     /// Severity of the event.
     pub severity: Severity,
-    /// The event's name.
     pub event: &'static str,
     /// The interfaces that it is about.
     pub interfaces: Vec<String>,
@@ -197,9 +196,6 @@ impl Interfaces {
     }
 
     /// Packets that all have received and lost, without the losses of CPUs.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn received(&self, dataplane: &Dataplane) -> Result<Received, KernelError> {
         let mut received = Received::default();
         for guarded in &self.guarded {
@@ -371,9 +367,6 @@ impl Interfaces {
 
     /// Compares where packets are counted with where they should be, and writes it again if another process has changed
     /// it. Returns whether that was so.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn repair_slots(&self, dataplane: &Dataplane) -> Result<bool, KernelError> {
         let wanted: BTreeMap<u32, u8> =
             self.slots().filter(|(index, _)| (*index as usize) < MAX_IFINDEX).collect();
@@ -559,7 +552,6 @@ fn mode_of(interface: &Interface) -> Option<AttachMode> {
     }
 }
 
-/// Programs of others.
 pub fn in_words(programs: &[Attached]) -> Vec<String> {
     programs.iter().map(ToString::to_string).collect()
 }

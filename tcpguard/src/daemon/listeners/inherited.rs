@@ -33,9 +33,6 @@ impl From<&Followed> for Inherited {
 impl Listeners {
     /// Takes over the listeners that an earlier agent left in the kernel, in their slots. Until they are found again
     /// they count as just seen. `rules` are the listener slots and the masks of the signature rules that stay.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn adopt(
         &mut self,
         now: Timestamp,
@@ -91,9 +88,6 @@ impl Listeners {
 
     /// Follows listeners as an agent of another layout did, which stand in no table of this one; until
     /// they are found again as if they had just been seen.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn inherit(
         &mut self,
         now: Timestamp,

@@ -32,7 +32,6 @@ pub enum Maker {
     Own,
     /// The kernel on behalf of the XDP program, which needs `tcp_syncookies=2` meanwhile.
     Helper,
-    /// The kernel alone.
     Kernel,
 }
 
@@ -66,9 +65,6 @@ pub struct Cookies {
 
 impl Cookies {
     /// Determines the maker of cookies, and gives back the sysctl that an earlier agent borrowed for it.
-    ///
-    /// # Errors
-    /// When the network namespace cannot be determined.
     pub fn load(
         pins: &Pins,
         state_dir: &Path,
@@ -122,9 +118,6 @@ impl Cookies {
     }
 
     /// Tests that a listener may be answered for, by a trial where that is possible.
-    ///
-    /// # Errors
-    /// Why not.
     pub fn check(
         &mut self,
         now: Timestamp,
@@ -205,9 +198,6 @@ impl Cookies {
     }
 
     /// Sees to it that cookies are taken back, before the first is made.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn accept(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), Refusal> {
         match self.maker {
             Maker::Own => {

@@ -50,7 +50,6 @@ pub enum Refusal {
          ends the chain, no cookie is taken back; see whose it is: bpftool net show dev {interface}"
     )]
     Behind {
-        /// The interface.
         interface: String,
         /// The other program, in words.
         program: String,
@@ -70,7 +69,6 @@ pub enum Refusal {
     /// The host does not say how it is set up.
     #[error(transparent)]
     Host(#[from] linux::Error),
-    /// The kernel refuses.
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
@@ -128,9 +126,6 @@ impl Mitigations {
     }
 
     /// Takes over the mitigations of each listener that an earlier agent left in the kernel.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn adopt(
         &mut self,
         now: Timestamp,
@@ -305,9 +300,6 @@ impl Mitigations {
     }
 
     /// Stops a mitigation. Cookies in flight are accepted for a while longer.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn leave(
         &mut self,
         now: Timestamp,

@@ -21,9 +21,6 @@ pub(super) struct SynAckRecords {
 impl SynAckRecords {
     /// Reads the host's settings and all SYN-ACKs, unless that was done in the poll of `now`. `whose`
     /// returns the listener that replies from an address and port.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn update<E>(
         &mut self,
         now: Timestamp,

@@ -35,7 +35,6 @@ pub struct Reconciled {
 pub struct InKernel {
     /// The set that counts, if an earlier agent left one there.
     pub counting: Option<u64>,
-    /// Its rules.
     pub rules: Vec<KernelRule>,
     /// Number of entries that rules may take: lost rules are made again in the order of the file while they
     /// fit.

@@ -22,7 +22,6 @@ const NAMED: usize = 4;
 /// the heartbeat limit after which rules stop to drop.
 const HEARTBEAT_LATE: Duration = Duration::from_secs(3);
 
-/// The worst first.
 pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Health> {
     let mut found = facts.health.clone();
     let mut add = |severity, code: &str, subject: Option<&str>, text: String, hint: &str| {

@@ -14,7 +14,6 @@ use super::*;
 pub(super) use attack::attack;
 pub(crate) use attack::evidence;
 
-/// Most alerts listed.
 const ALERTS_LISTED: usize = 20;
 /// Most closed incidents listed.
 pub(crate) const PAST_LISTED: usize = 16;

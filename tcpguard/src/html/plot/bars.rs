@@ -6,7 +6,6 @@ use tcpguard_host::units::percent;
 
 use crate::html::markup::escaped;
 
-/// One bar.
 #[derive(Clone, Debug)]
 pub(in crate::html) struct Bar {
     /// Subject of the share.

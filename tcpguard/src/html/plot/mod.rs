@@ -14,7 +14,6 @@ use super::times::Times;
 /// Properties that plots of the same time share.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
-    /// Format of times.
     pub times: &'a Times,
     /// Time at which the axis begins.
     pub began: Time,
@@ -39,7 +38,6 @@ impl Stage<'_> {
     }
 }
 
-/// One plot.
 #[derive(Debug, Default)]
 pub(super) struct Panel {
     /// The plotted quantity, with its unit.
@@ -71,7 +69,6 @@ impl Series {
         self.values.iter().flatten().any(|value| *value > 0.0)
     }
 
-    /// The greatest value.
     pub fn greatest(&self) -> f64 {
         self.values.iter().flatten().copied().fold(0.0, f64::max)
     }

@@ -7,7 +7,6 @@ const TIMES: [f64; 21] = [
 ];
 const DAY: f64 = 86_400.0;
 
-/// A linear scale.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     values: [f64; 2],

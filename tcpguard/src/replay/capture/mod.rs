@@ -17,7 +17,6 @@ use input::Input;
 /// Longest packet taken from a capture, in bytes: libpcap's own limit (`MAXIMUM_SNAPLEN`).
 pub const MAX_CAPTURED: u32 = 262_144;
 
-/// One captured packet.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Packet {
     /// Time of its capture, in ns since 1970; `None` in blocks that carry no time.
@@ -129,9 +128,6 @@ pub struct Capture {
 
 impl Capture {
     /// Starts to read a capture.
-    ///
-    /// # Errors
-    /// When it is none.
     pub fn new(mut source: Box<dyn Read>) -> Result<Self, CaptureError> {
         let mut head = Vec::new();
         let read = source.by_ref().take(GZIP.len() as u64).read_to_end(&mut head);
@@ -181,9 +177,6 @@ impl Capture {
     }
 
     /// Reads the next packet over `packet`; `false` at the end.
-    ///
-    /// # Errors
-    /// When the capture cannot be read further.
     pub fn next(&mut self, packet: &mut Packet) -> Result<bool, CaptureError> {
         let record = self.input.offset();
         let read = match &mut self.format {

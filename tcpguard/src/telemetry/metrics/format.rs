@@ -62,7 +62,6 @@ pub struct Sample {
 /// Value of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
-    /// A count.
     Count(u64),
     /// An amount, such as seconds or a share.
     Amount(f64),
@@ -120,7 +119,6 @@ pub fn text(families: Vec<Family>, format: Format) -> String {
     text
 }
 
-/// The library's input.
 #[derive(Debug)]
 struct Exposition {
     families: Vec<Family>,

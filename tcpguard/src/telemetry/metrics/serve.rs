@@ -39,7 +39,6 @@ const LONGEST_HEAD: usize = 16 << 10;
 /// The user that a TCP client counts as where users are distinguished: `nobody`, by its customary number.
 const ANONYMOUS: Peer = Peer { uid: 65_534, pid: None };
 
-/// The open sockets.
 #[derive(Debug)]
 pub struct MetricsServer {
     unix: Socket,
@@ -50,9 +49,6 @@ impl MetricsServer {
     /// Opens the socket in `dir`, for `group` (a name or number) too, and `listen` if it is given. A port that
     /// cannot be had does not stop the agent: it is the finding that comes with the server. Must be called
     /// within a tokio runtime.
-    ///
-    /// # Errors
-    /// `group` does not exist, or the system refuses the Unix socket.
     pub async fn bind(
         dir: &Path,
         group: Option<&str>,
@@ -140,7 +136,6 @@ fn not_served(address: SocketAddr, error: &io::Error) -> Health {
     }
 }
 
-/// A connection.
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),

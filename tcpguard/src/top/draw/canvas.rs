@@ -13,7 +13,6 @@ const HEADING: u16 = 9;
 /// A curve is drawn in whole numbers; so many to one.
 const FINE: f64 = 1000.0;
 
-/// The drawing surface.
 pub(super) struct Canvas<'a> {
     buffer: &'a mut Buffer,
     view: &'a View,

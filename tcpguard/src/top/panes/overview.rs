@@ -17,11 +17,9 @@ const ALERTS_LISTED: usize = 3;
 /// height.
 const LOW: f64 = 10.0;
 
-/// One curve.
 pub struct Curve {
     /// Name of the plotted quantity.
     pub name: &'static str,
-    /// Its values.
     pub series: fn(&Traffic) -> &Series,
     /// Format of a value.
     pub write: fn(f64) -> String,

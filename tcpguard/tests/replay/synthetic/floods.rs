@@ -9,9 +9,7 @@ use crate::packets::*;
 /// Source addresses of SYNs.
 #[derive(Clone, Copy, Debug)]
 pub enum From {
-    /// Random addresses.
     Random,
-    /// One address.
     One(IpAddr),
     /// This many scattered addresses.
     Pool(u64),
@@ -19,7 +17,6 @@ pub enum From {
     Network,
 }
 
-/// Fingerprints of SYNs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shape {
     /// No options, window 512, one TTL.
@@ -38,7 +35,6 @@ pub enum Shape {
     Tool,
 }
 
-/// A flood.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
     /// Begin of the flood, in s; `until` is its end.

@@ -11,7 +11,6 @@ use super::*;
 enum Answer {
     /// A reset: the port is closed.
     Reset,
-    /// Nothing: a filter.
     Nothing,
     /// A SYN-ACK, which the scanner's kernel resets.
     Open,

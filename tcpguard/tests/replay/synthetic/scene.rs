@@ -8,7 +8,6 @@ use crate::packets::*;
 /// Packets that a capture holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum View {
-    /// Both directions.
     Both,
     /// Packets that arrive at the server's host.
     Arriving,
@@ -39,7 +38,6 @@ pub enum Fate {
     Ignored(usize),
 }
 
-/// One connection attempt.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub at: u64,

@@ -19,7 +19,6 @@ pub const AGAIN_IN_A_HURRY: [u64; 4] = [150 * MS, 450 * MS, 1050 * MS, 2250 * MS
 pub struct Look {
     pub options: Vec<u8>,
     pub window: u16,
-    /// TTL on arrival.
     pub ttl: u8,
 }
 
@@ -80,7 +79,6 @@ fn maximum(mss: u16) -> Vec<u8> {
     vec![2, 4, high, low]
 }
 
-/// IP versions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Family {
     V4,

@@ -30,7 +30,6 @@ const TCP: usize = 20;
 /// A TCP header with all its options.
 const LONGEST_TCP: usize = 60;
 const MOST_PORTS: u32 = 8;
-/// Options looked at.
 const MOST_OPTIONS: usize = 7;
 /// A network card sends nothing shorter.
 const SHORTEST_FRAME: usize = 60;
@@ -42,7 +41,6 @@ const ACK: u8 = 0x10;
 #[map]
 static PORTS: Array<u16> = Array::with_max_entries(MOST_PORTS, 0);
 
-/// SYNs answered.
 #[map]
 static ANSWERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -57,7 +55,6 @@ struct Asked {
     timestamps: bool,
 }
 
-/// Every packet.
 #[xdp(frags)]
 pub fn reference(ctx: XdpContext) -> u32 {
     let frame = Frame::of(ctx.ctx);

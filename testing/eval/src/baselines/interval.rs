@@ -9,11 +9,8 @@ use super::TICKS;
 pub struct Sums {
     /// SYNs that arrived, repetitions included.
     pub syn: f64,
-    /// SYN-ACKs that left.
     pub syn_ack: f64,
-    /// FINs that arrived.
     pub fin: f64,
-    /// Resets that arrived.
     pub rst: f64,
 }
 

@@ -17,7 +17,6 @@ impl Mean {
         Self { beta, values: 0, value: 0.0 }
     }
 
-    /// Adds a value.
     pub fn add(&mut self, value: f64) {
         self.values = self.values.saturating_add(1);
         let weight = (1.0 - self.beta).max(1.0 / f64::from(self.values));

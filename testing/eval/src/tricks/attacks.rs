@@ -28,7 +28,6 @@ pub(super) const ATTACKER: Sources = Sources::One(IpAddr::V4(Ipv4Addr::new(192, 
 /// Time limit for naming an attack that is spread over many listeners, s.
 const CARPETS: f64 = 10.0;
 
-/// All of them.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(repeated());

@@ -14,7 +14,6 @@ const SCATTERED: &[IncidentClass] = &[RandomSpoofed, Distributed];
 /// Clients that lose a packet wait for a second, and some have only just begun.
 const UNDISTURBED: f64 = 0.95;
 
-/// All of them.
 pub(super) fn rows() -> [Row; 6] {
     [
         Row::flood("mimic, 19/s among 100, all reset", RANDOM, |draw| resetting(draw, 100.0))

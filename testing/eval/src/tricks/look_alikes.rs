@@ -24,7 +24,6 @@ const ELSEWHERE: Sources = Sources::One(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 200)
 /// Another address of many people.
 const OTHER_OFFICE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 60));
 
-/// All of them.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(impatient());

@@ -204,7 +204,6 @@ fn list(classes: &[IncidentClass], separator: &str) -> String {
     text
 }
 
-/// All attacks.
 fn attacks() -> Vec<Row> {
     attacks::rows().into_iter().chain(unheard::rows()).chain(limits::rows()).collect()
 }

@@ -37,7 +37,6 @@ pub struct Run {
     pub hit: u64,
 }
 
-/// Plays a row.
 pub(super) fn play(row: &Row, cast: &Cast) -> Run {
     let Scene { mut lab, time, rate, victim, stalls } = row.scene(cast);
     lab.run_until(time.start);
@@ -95,7 +94,6 @@ impl Words {
         self.0.iter().copied().filter(move |(at, _)| *at >= from)
     }
 
-    /// Each class once.
     fn classes(&self, from: f64) -> Vec<IncidentClass> {
         let mut classes = Vec::new();
         for (_, class) in self.since(from) {

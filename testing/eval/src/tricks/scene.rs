@@ -29,7 +29,6 @@ pub const NO_COOKIES: Server = Server { cookies: false, ..SMALL };
 
 /// A host, its trouble, and the time of the trouble.
 pub struct Scene {
-    /// The host.
     pub lab: Lab,
     /// Time of the trouble, s.
     pub time: Range<f64>,

@@ -13,7 +13,6 @@ const SCANS: &[IncidentClass] = &[Scan];
 /// Time limit for naming an incident that is counted for the whole host, s.
 const HOST: f64 = 10.0;
 
-/// All of them.
 pub(super) fn rows() -> Vec<Row> {
     closed_ports().into_iter().chain(frames()).collect()
 }

@@ -33,7 +33,6 @@ pub struct Armed {
     // First, so that it is gone before the programs are taken off.
     redemption: Option<HeldLink>,
     _redeemer: Option<Redeemer>,
-    /// The maps.
     pub dataplane: Dataplane,
     attachment: Option<Attachment>,
     _object: Object,
@@ -50,17 +49,11 @@ impl Armed {
     }
 
     /// Attaches the programs as on kernels that cannot be handed connections.
-    ///
-    /// # Errors
-    /// Without root.
     pub fn attach_without_redeemer(lab: &Lab, mode: XdpMode) -> Result<Self> {
         Self::on(&lab.edge, mode)
     }
 
     /// Attaches the programs likewise, on the interface `eth0` of a host outside a lab.
-    ///
-    /// # Errors
-    /// Without root.
     pub fn on(host: &Netns, mode: XdpMode) -> Result<Self> {
         Self::attach_with(host, mode, false)
     }
@@ -111,17 +104,11 @@ impl Armed {
     }
 
     /// Sets [`ListenerEntry::mitigations`] of the one listener, which is bound to all addresses.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn set_mitigations(&self, mitigations: u8) -> Result<()> {
         self.set_entry(&ListenerEntry { mitigations, ..ListenerEntry::default() })
     }
 
     /// Makes the programs drop SYNs that have the fingerprint `print` under `mask`.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn drop_alike(&self, mask: Mask, print: &Fingerprint) -> Result<()> {
         let set = self.dataplane.config()?.rule_set;
         self.dataplane.set_rule_expiry(0, u64::MAX)?;
@@ -140,17 +127,11 @@ impl Armed {
     }
 
     /// Makes the programs answer SYNs with cookies made by XDP.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn arm(&self) -> Result<()> {
         self.set_mitigations(ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT)
     }
 
     /// Changes the configuration record.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn configure(&self, change: impl FnOnce(&mut Config)) -> Result<()> {
         let mut config = self.dataplane.config()?;
         change(&mut config);
@@ -224,9 +205,6 @@ pub type Agreed = BTreeMap<String, String>;
 
 /// Connects, sends a megabyte each way, and returns the parameters agreed in the handshake, as `ss
 /// -ti` shows them at the client and at the server.
-///
-/// # Errors
-/// When anything of this fails.
 ///
 /// # Panics
 /// When the server's thread does.

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::net::netns::Netns;
 
-/// The program.
 const CHROMIUM: &str = "chromium";
 /// Flags: headless, without any service of its own, and with the messages of a page's console on stderr.
 /// Chromium's own sandbox does not work for root, and the namespace is a sandbox.
@@ -36,14 +35,11 @@ const FRAME: &str = "/run/frame.html";
 /// Color scheme that a reader's system prefers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
-    /// Dark on light.
     Light,
-    /// Light on dark.
     Dark,
 }
 
 impl Scheme {
-    /// Both color schemes.
     pub const BOTH: [Self; 2] = [Self::Light, Self::Dark];
 
     /// The value of Blink's setting `preferredColorScheme`.
@@ -63,9 +59,6 @@ pub struct Browser {
 
 impl Browser {
     /// Opens `page`, an HTML document.
-    ///
-    /// # Errors
-    /// Without root.
     pub fn open(page: &str) -> Result<Self> {
         let room = Netns::new("browser")?;
         room.write(PAGE, page)?;
@@ -73,9 +66,6 @@ impl Browser {
     }
 
     /// The page as the browser has parsed it, as HTML again, and the messages of its console.
-    ///
-    /// # Errors
-    /// When it cannot be started or does not end.
     pub fn read(&self) -> Result<(String, Vec<String>)> {
         let output = self.run(&["--dump-dom"], PAGE)?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -85,9 +75,6 @@ impl Browser {
     }
 
     /// Takes a picture of the page in a window of so many pixels, as PNG.
-    ///
-    /// # Errors
-    /// As for [`Self::read`], or when the picture has another size.
     pub fn picture(&self, width: u32, height: u32, scheme: Scheme) -> Result<Vec<u8>> {
         let scheme = format!("--blink-settings=preferredColorScheme={}", scheme.blink());
         let size = format!("--window-size={width},{height}");
@@ -98,18 +85,12 @@ impl Browser {
     }
 
     /// The page on paper, as PDF.
-    ///
-    /// # Errors
-    /// As for [`Self::read`].
     pub fn printed(&self) -> Result<Vec<u8>> {
         self.run(&["--print-to-pdf=/run/page.pdf", "--no-pdf-header-footer"], PAGE)?;
         self.take("/run/page.pdf")
     }
 
     /// Pixels by which the page is wider than a window of `width` pixels, which a reader must scroll.
-    ///
-    /// # Errors
-    /// As for [`Self::read`].
     pub fn overhang(&self, width: u32) -> Result<u32> {
         let frame = format!(
             "<!doctype html><title></title><iframe src=\"page.html\" width=\"{width}\" height=\"900\" \

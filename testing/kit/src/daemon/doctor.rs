@@ -8,9 +8,6 @@ use crate::net::netns::Netns;
 
 /// Runs the commands that `tcpguard doctor` prints for the packet filter of a host with a running agent, once
 /// each. They insert the rules that accept the mark. tcpguard reads the rules once a second.
-///
-/// # Errors
-/// When it prints none, or one fails.
 pub fn accept_mark(host: &Netns) -> Result<()> {
     let mut doctor = host.command(binary()?)?;
     doctor.args(["doctor", "--json", "-c", CONFIG]);

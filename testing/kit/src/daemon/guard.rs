@@ -32,11 +32,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// Treatment of packets that match a rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// Nothing is matched.
     Off,
-    /// Matches are counted.
     Observe,
-    /// Matches are dropped.
     Enforce,
 }
 
@@ -51,9 +48,6 @@ impl fmt::Display for Mode {
 }
 
 /// The program under test, from `TCPGUARD_BIN`.
-///
-/// # Errors
-/// When the variable is missing or does not lead to a file.
 pub fn binary() -> Result<PathBuf> {
     program(
         "TCPGUARD_BIN",
@@ -63,9 +57,6 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 /// Another version of it, with other layouts in the kernel, from `TCPGUARD_OTHER_BIN`.
-///
-/// # Errors
-/// When the variable is missing or does not lead to a file.
 pub fn other_binary() -> Result<PathBuf> {
     program(
         "TCPGUARD_OTHER_BIN",
@@ -131,9 +122,6 @@ fn run(program: &Path, host: &Netns) -> Result<Command> {
 
 /// Error message of a second agent on `host`'s interface, with sockets and state of its own. It must not
 /// start beside the first.
-///
-/// # Errors
-/// When it ends well, or cannot be started.
 pub fn refused_second(host: &Netns) -> Result<String> {
     let mut second = host.command(binary()?)?;
     second.args(["run", "-i", INTERFACE]);
@@ -163,9 +151,6 @@ impl<'host> Guard<'host> {
     }
 
     /// Like [`Self::start`], with a configuration and more arguments of `tcpguard run`.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
     pub fn start_with(
         host: &'host Netns,
         mode: Mode,
@@ -176,18 +161,12 @@ impl<'host> Guard<'host> {
     }
 
     /// Like [`Self::start`], in the mode that this configuration says.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
     pub fn start_by_file(host: &'host Netns, config: &str) -> Result<Self> {
         Self::launch(host, config, &mut daemon_by_file(host)?)
     }
 
     /// Like [`Self::start`], in a time namespace with a boot clock that is `ahead_s` seconds ahead of the
     /// host's.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
     pub fn start_ahead(host: &'host Netns, mode: Mode, ahead_s: u32) -> Result<Self> {
         let daemon = daemon(host, mode)?;
         let mut shifted = host.command("unshare")?;
@@ -208,25 +187,16 @@ impl<'host> Guard<'host> {
 
     /// Starts the agent again after [`Self::stop`] or [`Self::kill`], over the state that it left in the
     /// kernel.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
     pub fn start_again(&mut self, mode: Mode) -> Result<()> {
         self.launch_again(daemon(self.host, mode)?)
     }
 
     /// Like [`Self::start_again`], with another version of the program, over the state that the previous one left.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
     pub fn start_again_as(&mut self, program: &Path, mode: Mode) -> Result<()> {
         self.launch_again(daemon_of(program, self.host, mode)?)
     }
 
     /// Like [`Self::start_again`], in the mode that the configuration or an operator set.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
     pub fn start_again_by_file(&mut self) -> Result<()> {
         self.launch_again(daemon_by_file(self.host)?)
     }
@@ -238,9 +208,6 @@ impl<'host> Guard<'host> {
     }
 
     /// Kills the agent, without giving it a chance to do anything.
-    ///
-    /// # Errors
-    /// When it cannot be waited for.
     pub fn kill(&mut self) -> Result<()> {
         self.daemon.kill()?;
         self.daemon.wait()?;
@@ -248,17 +215,11 @@ impl<'host> Guard<'host> {
     }
 
     /// Stops the agent with SIGSTOP, so that it stands still as a process that hangs does.
-    ///
-    /// # Errors
-    /// When it has ended.
     pub fn pause(&self) -> Result<()> {
         Ok(kill_process(Pid::from_child(&self.daemon), Signal::STOP)?)
     }
 
     /// Lets the agent go on after [`Self::pause`].
-    ///
-    /// # Errors
-    /// When it has ended.
     pub fn resume(&self) -> Result<()> {
         Ok(kill_process(Pid::from_child(&self.daemon), Signal::CONT)?)
     }
@@ -279,10 +240,6 @@ impl<'host> Guard<'host> {
         }
     }
 
-    /// The agent's status.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub fn status(&self) -> Result<Status> {
         let output = cli(self.host, &["status", "--json"])?;
         if !output.status.success() {
@@ -303,9 +260,6 @@ impl<'host> Guard<'host> {
     }
 
     /// Returns the status in human-readable form.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub fn status_text(&self) -> Result<String> {
         let output = cli(self.host, &["status", "--color", "never"])?;
         if !output.status.success() {
@@ -315,9 +269,6 @@ impl<'host> Guard<'host> {
     }
 
     /// Alerts of the last day, oldest first.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub fn alerts(&self) -> Result<Vec<Alert>> {
         let output = cli(self.host, &["alerts", "--json"])?;
         if !output.status.success() {
@@ -365,9 +316,6 @@ impl<'host> Guard<'host> {
     }
 
     /// The CPU time that it has taken, of its own and in system calls, to a hundredth of a second.
-    ///
-    /// # Errors
-    /// When it has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
         let fields = stat.rsplit_once(')').context("a process has a name")?.1;

@@ -17,17 +17,11 @@ pub struct Heartbeat(PinnedMap);
 
 impl Heartbeat {
     /// Opens the configuration of the agent on `host`.
-    ///
-    /// # Errors
-    /// When none has pinned its maps there.
     pub fn open(host: &Netns) -> Result<Self> {
         PinnedMap::open(host, "CONFIG", 4, size_of::<Config>()).map(Self)
     }
 
     /// Returns the age of the agent's last poll.
-    ///
-    /// # Errors
-    /// When the kernel does not show it.
     pub fn age(&self) -> Result<Duration> {
         let place = offset_of!(Config, heartbeat_ns);
         let config = self.0.get(&[0; 4])?;

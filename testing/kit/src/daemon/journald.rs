@@ -72,9 +72,6 @@ impl<'host> Journald<'host> {
     }
 
     /// Entries of tcpguard that fulfil `matches`, the oldest first, each with all its fields.
-    ///
-    /// # Errors
-    /// When journalctl fails.
     pub fn entries(&self, matches: &str) -> Result<Vec<Value>> {
         self.sync()?;
         let line = "journalctl --quiet --all --output=json SYSLOG_IDENTIFIER=tcpguard";
@@ -87,9 +84,6 @@ impl<'host> Journald<'host> {
     }
 
     /// Stops it in its tracks, or lets it go on.
-    ///
-    /// # Errors
-    /// When it has ended.
     pub fn hang(&self, hangs: bool) -> Result<()> {
         let signal = if hangs { Signal::STOP } else { Signal::CONT };
         Ok(kill_process(Pid::from_child(&self.daemon), signal)?)

@@ -45,7 +45,6 @@ const JOURNAL: &str = "journalctl --quiet --no-pager --output=short-monotonic";
 const BOOT_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A running machine.
 #[derive(Debug)]
 pub struct Machine {
     init: Child,
@@ -105,9 +104,6 @@ impl Machine {
     }
 
     /// Returns the machine's network namespace, for a lab around it.
-    ///
-    /// # Errors
-    /// When it has ended.
     pub fn network(&self) -> Result<Netns> {
         Netns::of_process("machine", self.init.id())
     }
@@ -141,9 +137,6 @@ impl Machine {
     }
 
     /// A property of the service, as `systemctl show` has it.
-    ///
-    /// # Errors
-    /// When systemd does not answer.
     pub fn property(&self, name: &str) -> Result<String> {
         Ok(self
             .exec(&format!("systemctl show tcpguard --property {name} --value"))?
@@ -152,9 +145,6 @@ impl Machine {
     }
 
     /// The service's process id inside, when it has one.
-    ///
-    /// # Errors
-    /// When systemd does not answer.
     pub fn main_pid(&self) -> Result<Option<u32>> {
         let pid = self.property("MainPID")?.parse()?;
         Ok((pid != 0).then_some(pid))
@@ -184,9 +174,6 @@ impl Machine {
     }
 
     /// Entries of the journal that fulfil `matches`, the oldest first, each with all its fields.
-    ///
-    /// # Errors
-    /// When journalctl fails.
     pub fn journal(&self, matches: &str) -> Result<Vec<Value>> {
         // After this, everything sent before is in the journal.
         self.exec("journalctl --sync")?;
@@ -194,9 +181,6 @@ impl Machine {
     }
 
     /// The service's log, in human-readable form.
-    ///
-    /// # Errors
-    /// When journalctl fails.
     pub fn log(&self) -> Result<String> {
         self.exec(&format!("{JOURNAL} --unit tcpguard"))
     }
@@ -222,16 +206,12 @@ impl Drop for Machine {
 }
 
 /// Entries in journalctl's JSON, one a line.
-///
-/// # Errors
-/// When a line is none.
 pub fn entries(json: &str) -> Result<Vec<Value>> {
     json.lines().map(|line| serde_json::from_str(line).context("not an entry")).collect()
 }
 
 /// A file that is put on a machine before it boots.
 struct OnDisk {
-    /// Absolute path inside.
     path: String,
     content: Vec<u8>,
     mode: u32,

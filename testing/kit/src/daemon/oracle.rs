@@ -67,17 +67,11 @@ impl Oracle {
     }
 
     /// Sets the host's `net.ipv4.tcp_syncookies`.
-    ///
-    /// # Errors
-    /// When the kernel has none.
     pub fn set_cookies(&self, value: u8) -> Result<()> {
         self.host.sysctl("net.ipv4.tcp_syncookies", &value.to_string())
     }
 
     /// Sends `frames`, and returns the addresses and ports to which the host sent a SYN-ACK.
-    ///
-    /// # Errors
-    /// When the sockets fail.
     pub fn ask(&self, frames: &[Vec<u8>]) -> Result<BTreeSet<(IpAddr, u16)>> {
         let mut answered = BTreeSet::new();
         for batch in frames.chunks(MAX_BATCH) {

@@ -38,9 +38,6 @@ pub struct Entry {
 
 impl Package {
     /// The one that was made for this format, from `TCPGUARD_DIST`.
-    ///
-    /// # Errors
-    /// When the variable is missing, or there is not exactly one.
     pub fn made(format: Format) -> Result<Self> {
         const HOW: &str = "make them with `cargo xtask dist` and set TCPGUARD_DIST=target/dist \
                            (`cargo xtask test` does both)";
@@ -65,9 +62,6 @@ impl Package {
     }
 
     /// Everything in it, directories included.
-    ///
-    /// # Errors
-    /// When its tool does not run.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let list = match self.format {
             Format::Deb => run(Command::new("dpkg-deb").arg("--contents").arg(&self.path))?,
@@ -80,9 +74,6 @@ impl Package {
     }
 
     /// Deviations of its contents from [`ITEMS`], in words. Empty when there are none.
-    ///
-    /// # Errors
-    /// When it cannot be listed.
     pub fn deviations(&self) -> Result<Vec<String>> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let entries = self.entries()?;
@@ -126,17 +117,11 @@ impl Package {
     }
 
     /// Unpacks the files of a .deb below `directory`, without installing them.
-    ///
-    /// # Errors
-    /// When dpkg-deb does not run.
     pub fn unpack(&self, directory: &Path) -> Result<()> {
         run(Command::new("dpkg-deb").arg("--extract").args([&self.path, directory])).map(drop)
     }
 
     /// A .deb with the same files and another version, in `directory`.
-    ///
-    /// # Errors
-    /// When dpkg-deb does not run.
     pub fn with_version(&self, version: &str, directory: &Path) -> Result<Self> {
         let tree = directory.join(format!("tree-{version}"));
         run(Command::new("dpkg-deb").arg("--raw-extract").args([&self.path, &tree]))?;
@@ -154,9 +139,6 @@ impl Package {
     }
 
     /// Copies the package onto a machine and returns its path there.
-    ///
-    /// # Errors
-    /// When it cannot be copied.
     pub fn put_on(&self, machine: &Machine) -> Result<String> {
         let name = self.path.file_name().context("a package with a name")?.to_string_lossy();
         let inside = format!("/root/{name}");

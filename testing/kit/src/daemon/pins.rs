@@ -13,9 +13,6 @@ pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 /// Turns everything that is pinned in `host` into the layout `mitigation` versions later (earlier where it is
 /// negative). The next agent finds it as after an upgrade or downgrade from a version that left no handover
 /// record. Links, programs and maps are not touched.
-///
-/// # Errors
-/// When nothing is pinned, or something that is no layout.
 pub fn pretend_layout(host: &Netns, step: i32) -> Result<()> {
     host.run(|| {
         let layouts: Vec<PathBuf> =
@@ -34,9 +31,6 @@ pub fn pretend_layout(host: &Netns, step: i32) -> Result<()> {
 }
 
 /// Paths of all pins in `host`, below [`PIN_DIR`], in order.
-///
-/// # Errors
-/// When the directory cannot be read.
 pub fn pins(host: &Netns) -> Result<Vec<String>> {
     let found = host.exec(&format!("find {PIN_DIR} ! -type d -printf %P\\n"))?;
     let mut pins: Vec<String> = found.lines().map(str::to_owned).collect();

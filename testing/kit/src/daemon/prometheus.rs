@@ -62,9 +62,6 @@ impl<'host> Prometheus<'host> {
     }
 
     /// Present value of an expression: labels and value of each series, as Prometheus writes them.
-    ///
-    /// # Errors
-    /// When it does not answer, or does not understand the expression.
     pub fn query(&self, expression: &str) -> Result<Vec<(Value, f64)>> {
         let url = format!("http://{ADDRESS}");
         let output =

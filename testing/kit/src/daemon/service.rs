@@ -20,9 +20,6 @@ pub(crate) struct Service {
 
 impl Service {
     /// Has `serve` serve connections to a port, until the flag is set. The port is open when this returns.
-    ///
-    /// # Errors
-    /// When the port is taken.
     pub fn start(
         host: &Netns,
         port: u16,
@@ -51,9 +48,6 @@ impl Drop for Service {
 
 /// A listener on every address that takes a connection only with its first data (`TCP_DEFER_ACCEPT`), for so many
 /// seconds.
-///
-/// # Errors
-/// When the port is taken.
 pub fn deferring(host: &Netns, port: u16, backlog: i32, seconds: i32) -> Result<TcpListener> {
     host.run(|| {
         let listener = open(port, backlog)?;

@@ -49,9 +49,6 @@ pub struct SourceRules {
 
 impl SourceRules {
     /// Opens the maps that are pinned in `host`.
-    ///
-    /// # Errors
-    /// When there are none.
     pub fn open(host: &Netns) -> Result<Self> {
         let open = |name: &str, key, value| PinnedMap::open(host, name, key, value);
         let table = |(name, key, _): Layout| open(name, key, size_of::<RuleRef>());
@@ -68,17 +65,11 @@ impl SourceRules {
     }
 
     /// Returns the number of rules, of whatever rule set.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn count(&self) -> io::Result<usize> {
         self.tables.iter().map(|table| Ok(table.entries()?.len())).sum()
     }
 
     /// Prefixes of all rules in the kernel, whatever their rule set, port and end.
-    ///
-    /// # Errors
-    /// When the kernel refuses, or a rule goes while they are read.
     pub fn all(&self) -> io::Result<BTreeSet<IpNet>> {
         let mut prefixes = BTreeSet::new();
         for (place, table) in self.tables.iter().enumerate() {
@@ -90,9 +81,6 @@ impl SourceRules {
     /// Prefixes that are dropped at this moment: those of rules of the rule set that counts, for every port,
     /// that have not expired. Empty where the configuration in the kernel says that there are no such rules
     /// to look up.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn in_force(&self) -> io::Result<BTreeSet<IpNet>> {
         let mut prefixes = BTreeSet::new();
         let (config, now) = (self.config.get(&[0; 4])?, boot_ns());
@@ -120,9 +108,6 @@ impl SourceRules {
     }
 
     /// Values of the rules in the kernel, one for each rule, from which other rules can be made.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn references(&self) -> io::Result<Vec<Vec<u8>>> {
         let entries = self.tables.iter().map(PinnedMap::entries).collect::<io::Result<Vec<_>>>()?;
         Ok(entries.into_iter().flatten().map(|(_, rule)| rule).collect())
@@ -130,9 +115,6 @@ impl SourceRules {
 
     /// Lines for `bpftool batch` that remove all rules, and then add one for each of `prefixes` and `references`: a
     /// replacement within the rule set that is in force.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn in_place(
         &self,
         prefixes: &BTreeSet<IpNet>,
@@ -154,9 +136,6 @@ impl SourceRules {
     }
 
     /// Writes that an agent lives, as each of its polls does.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn beat(&self) -> io::Result<()> {
         let mut config = self.config.get(&[0; 4])?;
         let place = offset_of!(Config, heartbeat_ns);

@@ -35,17 +35,11 @@ pub struct PinnedLink(OwnedFd);
 impl PinnedMap {
     /// The agent's only map of that name in `host`, with keys and values of these sizes in bytes (a per-CPU
     /// map's values are left alone).
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn open(host: &Netns, name: &str, key: usize, value: usize) -> Result<Self> {
         Ok(Self { fd: open(host, &format!("*/maps/{name}"))?, key, value })
     }
 
     /// Every element, by key.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn entries(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         loop {
@@ -63,36 +57,22 @@ impl PinnedMap {
     }
 
     /// The value of a key.
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn get(&self, key: &[u8]) -> io::Result<Vec<u8>> {
         let mut value = vec![0; self.value];
         self.run(BPF_MAP_LOOKUP_ELEM, Some(key), Some(&mut value))?;
         Ok(value)
     }
 
-    /// Writes an element.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn set(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         assert_eq!((key.len(), value.len()), (self.key, self.value));
         self.run(BPF_MAP_UPDATE_ELEM, Some(key), Some(&mut value.to_vec()))
     }
 
-    /// Removes an element.
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn remove(&self, key: &[u8]) -> io::Result<()> {
         self.run(BPF_MAP_DELETE_ELEM, Some(key), None)
     }
 
     /// Makes it read-only for all processes, for good. Only programs may still write it.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn freeze(&self) -> io::Result<()> {
         command(BPF_MAP_FREEZE, &(self.fd.as_raw_fd() as u32))
     }
@@ -110,25 +90,16 @@ impl PinnedMap {
 
 impl PinnedLink {
     /// The link pinned at a path that matches `pattern`, such as `*/links/*`.
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn open(host: &Netns, pattern: &str) -> Result<Self> {
         Ok(Self(open(host, pattern)?))
     }
 
     /// Takes its program off.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn detach(&self) -> io::Result<()> {
         command(BPF_LINK_DETACH, &(self.0.as_raw_fd() as u32))
     }
 
     /// Replaces the program of an XDP link with one that passes every packet.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn replace(&self) -> io::Result<()> {
         // The kernel replaces a program only with one of the same kind.
         let program = load_program(Hook::XdpFrags, &[mov(0, Verdict::Pass as i32), EXIT])?;

@@ -99,43 +99,28 @@ impl<'host> Terminal<'host> {
     }
 
     /// Content of the screen, line by line.
-    ///
-    /// # Errors
-    /// When the terminal is gone.
     pub fn screen(&self) -> Result<String> {
         self.tmux(&["capture-pane", "-p"])
     }
 
     /// Returns the screen with the control sequences of its colours.
-    ///
-    /// # Errors
-    /// When the terminal is gone.
     pub fn coloured_screen(&self) -> Result<String> {
         self.tmux(&["capture-pane", "-p", "-e"])
     }
 
     /// Presses keys, by the names that tmux has for them: `q`, `Tab`, `C-c`, `PageDown`.
-    ///
-    /// # Errors
-    /// When the terminal is gone.
     pub fn press(&self, keys: &[&str]) -> Result<()> {
         let line: Vec<&str> = std::iter::once("send-keys").chain(keys.iter().copied()).collect();
         self.tmux(&line).map(drop)
     }
 
     /// Types a command and lets the shell run it.
-    ///
-    /// # Errors
-    /// When the terminal is gone.
     pub fn run(&self, line: &str) -> Result<()> {
         self.tmux(&["send-keys", "-l", line])?;
         self.press(&["Enter"])
     }
 
     /// Makes the terminal larger or smaller.
-    ///
-    /// # Errors
-    /// When the terminal is gone.
     pub fn resize(&self, columns: u16, lines: u16) -> Result<()> {
         let (columns, lines) = (columns.to_string(), lines.to_string());
         self.tmux(&["resize-window", "-x", &columns, "-y", &lines]).map(drop)
@@ -160,25 +145,16 @@ impl<'host> Terminal<'host> {
     }
 
     /// Waits until `words` are on the screen and returns it.
-    ///
-    /// # Errors
-    /// As for [`Self::wait_until`].
     pub fn wait_for(&self, words: &str) -> Result<String> {
         self.wait_until(&format!("{words:?}"), |screen| screen.contains(words))
     }
 
     /// Waits until the shell waits for a command.
-    ///
-    /// # Errors
-    /// As for [`Self::wait_until`].
     pub fn wait_for_prompt(&self) -> Result<String> {
         self.wait_until("the prompt", |screen| screen.trim_end().ends_with(PROMPT))
     }
 
     /// Returns the state of the terminal.
-    ///
-    /// # Errors
-    /// When the terminal is gone.
     pub fn state(&self) -> Result<State> {
         let format = "#{pane_tty} #{cursor_flag} #{alternate_on}";
         let told = self.tmux(&["display-message", "-p", format])?;
@@ -193,9 +169,6 @@ impl<'host> Terminal<'host> {
     }
 
     /// The program that the shell runs.
-    ///
-    /// # Errors
-    /// When it runs none.
     pub fn program(&self) -> Result<Pid> {
         let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"])?;
         let shell = shell.trim();

@@ -51,9 +51,6 @@ const WORDS: usize = size_of::<PacketCounters>() / 8;
 impl<'lab> Books<'lab> {
     /// Floods the lab until `defended` returns, ends the flood, and opens the books. Nothing of this
     /// flood may get in from then on, while the defence lasts (rules do for half a minute).
-    ///
-    /// # Errors
-    /// Those of `defended`, or when packets go on arriving.
     pub fn open(
         lab: &'lab Lab,
         flood: &Flood,
@@ -201,9 +198,6 @@ impl Filter {
 }
 
 /// TCP segments that the stack of `host` was given since it is there, whatever it made of them.
-///
-/// # Errors
-/// When the kernel does not say.
 pub fn segments(host: &Netns) -> Result<u64> {
     tcp_counter(host, "InSegs")
 }

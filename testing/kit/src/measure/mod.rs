@@ -70,15 +70,11 @@ impl Receiver {
         Ok(Self { thread, interface })
     }
 
-    /// The thread.
     pub const fn thread(&self) -> Pid {
         self.thread
     }
 
     /// Reads its counters; `host` is where its interface is.
-    ///
-    /// # Errors
-    /// When the thread has gone, or the interface.
     pub fn read(&self, host: &Netns) -> Result<Reading> {
         let path = format!("/proc/{}/schedstat", self.thread.as_raw_nonzero());
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

@@ -81,9 +81,6 @@ pub struct Footprint {
 
 impl Footprint {
     /// Looks at a process.
-    ///
-    /// # Errors
-    /// When there is no such process.
     pub fn of(pid: u32) -> Result<Self> {
         let (resident, file) = (bytes(pid, "VmHWM")?, bytes(pid, "RssFile")?);
         Ok(Self { resident, file, maps: map_bytes(pid)?.values().sum() })
@@ -94,7 +91,6 @@ impl Footprint {
         self.resident.saturating_sub(self.file)
     }
 
-    /// All of it.
     pub const fn sum(&self) -> u64 {
         self.resident + self.maps
     }
@@ -114,9 +110,6 @@ impl fmt::Display for Footprint {
 }
 
 /// Resets the peak of a process's resident memory to the present value.
-///
-/// # Errors
-/// Without root, or when there is no such process.
 pub fn forget_peak(pid: u32) -> Result<()> {
     // proc(5): 5 resets `VmHWM`.
     fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset a peak of memory")
@@ -131,7 +124,6 @@ pub struct MapMemory {
     pub key_size: u64,
     /// Bytes of a value, of one CPU's in a per-CPU map.
     pub value_size: u64,
-    /// Elements at most.
     pub max_entries: u64,
     /// Flags that it was made with (`BPF_F_NO_PREALLOC`, …).
     pub flags: u64,
@@ -155,26 +147,17 @@ impl MapMemory {
 }
 
 /// The BPF maps of which a process holds a descriptor, by id.
-///
-/// # Errors
-/// When there is no such process.
 pub fn maps(pid: u32) -> Result<BTreeMap<u64, MapMemory>> {
     of_descriptors(pid, MapMemory::parse)
 }
 
 /// Bytes that the kernel accounts for each of them, by id.
-///
-/// # Errors
-/// When there is no such process.
 pub fn map_bytes(pid: u32) -> Result<BTreeMap<u64, u64>> {
     Ok(maps(pid)?.into_iter().map(|(id, map)| (id, map.memlock)).collect())
 }
 
 /// The interface's index for each BPF link to an interface of which a process holds a descriptor, by
 /// the link's id. It is 0 where the interface has gone.
-///
-/// # Errors
-/// When there is no such process.
 pub fn links(pid: u32) -> Result<BTreeMap<u64, u64>> {
     of_descriptors(pid, |text| Some((number(text, "link_id")?, number(text, "ifindex")?)))
 }
@@ -204,26 +187,17 @@ fn number(fdinfo: &str, name: &str) -> Option<u64> {
 }
 
 /// The bytes of memory of a process that are resident now (`VmRSS`), pages of its program included.
-///
-/// # Errors
-/// When there is no such process.
 pub fn resident(pid: u32) -> Result<u64> {
     bytes(pid, "VmRSS")
 }
 
 /// Files that a process has open.
-///
-/// # Errors
-/// When there is no such process.
 pub fn descriptors(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/fd");
     Ok(fs::read_dir(&path).with_context(|| path.clone())?.count() as u64)
 }
 
 /// Threads of a process.
-///
-/// # Errors
-/// When there is no such process.
 pub fn threads(pid: u32) -> Result<u64> {
     Ok(field(pid, "Threads")?.parse()?)
 }

@@ -20,9 +20,6 @@ pub struct StallWatch {
 
 impl StallWatch {
     /// Begins to watch each CPU that this process may use, with the priority that clients have.
-    ///
-    /// # Errors
-    /// When there are no threads to be had.
     pub fn start() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("which CPUs there are")?;
         let stop = Arc::new(AtomicBool::new(false));

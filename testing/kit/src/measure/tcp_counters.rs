@@ -7,9 +7,6 @@ use anyhow::{Context, Result};
 use crate::net::netns::Netns;
 
 /// All counters of `Tcp` and `TcpExt`, by name. Those that are negative are 0.
-///
-/// # Errors
-/// When the kernel does not say.
 pub fn tcp_counters(host: &Netns) -> Result<BTreeMap<String, u64>> {
     let mut counters = BTreeMap::new();
     for (file, group) in [("snmp", "Tcp:"), ("netstat", "TcpExt:")] {
@@ -34,19 +31,12 @@ fn of_group(text: &str, group: &str) -> Result<Vec<(String, u64)>> {
     pairs.map(read).collect()
 }
 
-/// One of them.
-///
-/// # Errors
-/// When the kernel has no such counter.
 pub fn tcp_counter(host: &Netns, name: &str) -> Result<u64> {
     let counters = tcp_counters(host)?;
     counters.get(name).copied().with_context(|| format!("this kernel does not count {name}"))
 }
 
 /// SYNs that a host has sent to open connections, retransmissions included.
-///
-/// # Errors
-/// When the kernel does not say.
 pub fn syns_sent(host: &Netns) -> Result<u64> {
     Ok(tcp_counter(host, "ActiveOpens")? + tcp_counter(host, "TCPSynRetrans")?)
 }

@@ -70,9 +70,6 @@ impl BareProgram {
     }
 
     /// Loads the program that costs a packet the least at tc, where everything passes.
-    ///
-    /// # Errors
-    /// As for [`Self::load`].
     pub fn classifier() -> Result<Self> {
         let program =
             load_program(Hook::Tc, &[mov(0, 0), EXIT]).context("cannot load a tc program")?;
@@ -81,9 +78,6 @@ impl BareProgram {
 
     /// Runs it `repeat` times on `frame`. Returns the mean time of a run in ns, as the kernel
     /// measures it, and the result of the last run.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn test_run(&self, frame: &[u8], repeat: u32) -> Result<(u32, u32)> {
         let tested =
             test_run(&self.program, frame, repeat, &mut []).context("a test run failed")?;
@@ -91,9 +85,6 @@ impl BareProgram {
     }
 
     /// Runs it once; the packet as it left it.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn output(&self, frame: &[u8]) -> Result<Vec<u8>> {
         let mut out = vec![0; frame.len() + 256];
         let tested = test_run(&self.program, frame, 1, &mut out).context("a test run failed")?;
@@ -222,18 +213,12 @@ pub struct Wrapper {
 impl Wrapper {
     /// Makes wrappers that write `frame`, of 14 bytes at least. Sources are drawn for untagged Ethernet, IPv4
     /// without options or IPv6 without extension headers, TCP.
-    ///
-    /// # Errors
-    /// When sources are to be drawn for any other frame.
     pub fn new(frame: &[u8], sources: Sources) -> Result<Self> {
         Self::making_up(frame, sources, SEQUENCE)
     }
 
     /// Makes wrappers as [`Self::new`] does. Where sources are drawn, each packet has another window as well,
     /// as the SYNs of many flood tools have: it makes up for the port.
-    ///
-    /// # Errors
-    /// As for [`Self::new`].
     pub fn with_windows(frame: &[u8], sources: Sources) -> Result<Self> {
         Self::making_up(frame, sources, WINDOW)
     }
@@ -268,18 +253,12 @@ impl Wrapper {
     }
 
     /// Makes a wrapper before the XDP program `next`, which takes `frames`; without one the packet ends there.
-    ///
-    /// # Errors
-    /// As for [`BareProgram::load`].
     pub fn xdp(&self, frames: Frames, next: Option<BorrowedFd<'_>>) -> Result<BareProgram> {
         self.before(frames, next, &[])
     }
 
     /// Makes a wrapper before a program that takes frames in pieces. The wrapper looks the TCP segment up in
     /// the connection tracking first, as the kernel's own example of a SYN proxy does.
-    ///
-    /// # Errors
-    /// As for [`BareProgram::load`].
     pub fn tracked(&self, conntrack: Conntrack, next: BorrowedFd<'_>) -> Result<BareProgram> {
         self.before(Frames::Pieces, Some(next), &conntrack.instructions(self.v6))
     }
@@ -308,9 +287,6 @@ impl Wrapper {
 
     /// Makes a wrapper before the tc program `next`; without one the packet ends there. The packet keeps its
     /// length, which must be right.
-    ///
-    /// # Errors
-    /// As for [`BareProgram::load`].
     pub fn tc(&self, next: Option<BorrowedFd<'_>>) -> Result<BareProgram> {
         // `data` and `data_end` of `struct __sk_buff`.
         let code = vec![copy(6, 1), insn(0x61, 7, 6, 76, 0), insn(0x61, 3, 6, 80, 0)];

@@ -24,7 +24,6 @@ pub(crate) enum Hook {
     Xdp,
     /// XDP that can go on as a program for frames in many.
     XdpFrags,
-    /// Traffic control.
     Tc,
 }
 

@@ -65,9 +65,6 @@ pub struct DelayLine {
 impl DelayLine {
     /// Forwards frames that arrive at `near` to `far` after `delay`, and frames in the other direction at
     /// once. The lost frames are drawn from the same numbers each time.
-    ///
-    /// # Errors
-    /// When the thread cannot be started.
     pub fn start(
         namespace: &Netns,
         near: &'static str,

@@ -118,9 +118,6 @@ pub fn attach_by_netlink(host: &Netns, interface: &str, verdict: Verdict) -> Res
 
 /// Attaches a program that passes every outgoing packet, as was done before there was TCX: at the
 /// clsact qdisc, from which any process may remove it.
-///
-/// # Errors
-/// When the kernel refuses.
 pub fn attach_at_clsact(host: &Netns, interface: &str) -> Result<()> {
     const PIN: &str = "/sys/fs/bpf/at-clsact";
     // TC_ACT_OK

@@ -19,25 +19,18 @@ pub mod ethertype {
 
 /// IPv6 extension headers and other protocols, by their numbers.
 pub mod next {
-    /// Hop-by-hop options header.
     pub const HOP_BY_HOP: u8 = 0;
     /// IPv4 in IP.
     pub const IPIP: u8 = 4;
-    /// TCP segment.
     pub const TCP: u8 = 6;
-    /// UDP datagram.
     pub const UDP: u8 = 17;
     /// Routing header, a list of nodes to visit.
     pub const ROUTING: u8 = 43;
     /// Fragment header, before a part of a packet.
     pub const FRAGMENT: u8 = 44;
-    /// GRE tunnel.
     pub const GRE: u8 = 47;
-    /// Authentication header.
     pub const AH: u8 = 51;
-    /// No next header.
     pub const NONE: u8 = 59;
-    /// Destination options header.
     pub const DESTINATION: u8 = 60;
 }
 
@@ -52,11 +45,9 @@ pub struct Odd {
     pub tags: Vec<(u16, u16)>,
     /// EtherType of the payload that the frame claims.
     pub ethertype: u16,
-    /// Source address.
     pub src: IpAddr,
     /// Destination address, of the same family.
     pub dst: IpAddr,
-    /// IP version.
     pub version: u8,
     /// IPv4: bytes of options, padded with zeros to a multiple of four.
     pub ip_options: Vec<u8>,
@@ -76,17 +67,13 @@ pub struct Odd {
     pub chain: Vec<(u8, Vec<u8>)>,
     /// Source port and destination port.
     pub ports: [u16; 2],
-    /// Sequence number.
     pub seq: u32,
-    /// Acknowledgement number.
     pub ack: u32,
     /// TCP: header length in words; `None`: the right one.
     pub offset: Option<u8>,
     /// The twelve bits after the offset.
     pub flags: u16,
-    /// Window field, unscaled.
     pub window: u16,
-    /// Urgent pointer.
     pub urgent: u16,
     /// TCP options, padded with zeros to a multiple of four.
     pub options: Vec<u8>,
@@ -131,7 +118,6 @@ impl Odd {
         }
     }
 
-    /// The frame.
     pub fn frame(&self) -> Vec<u8> {
         let mut frame = self.ethernet();
         self.ip(&mut frame, &self.segment(), self.fragment);

@@ -64,7 +64,6 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both families.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// Returns the address of the host under test.
@@ -188,9 +187,6 @@ impl Lab {
     }
 
     /// Builds the stage around a host that is there already, and has no [`INTERFACE`] yet.
-    ///
-    /// # Errors
-    /// As for [`Self::new`], and those of `edge`.
     pub fn around(edge: impl FnOnce() -> Result<Netns>, options: LabOptions) -> Result<Self> {
         // A test that failed while it had its turn leaves nothing behind that could harm the next.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,9 +270,6 @@ impl Lab {
 
     /// Leaves the other end of the edge's cable without an XDP program, as that of a container mostly is, and
     /// sets its GRO. Frames that the edge sends back natively from XDP are lost.
-    ///
-    /// # Errors
-    /// Without ethtool.
     pub fn lose_answers(self, gro: &str) -> Result<Self> {
         self.swap_answers(|_| Ok(Answers::None))?;
         self.wire.exec(&format!("ethtool -K {EDGE_PORT} gro {gro}"))?;
@@ -285,9 +278,6 @@ impl Lab {
 
     /// Takes the edge's cable away and lays another: [`INTERFACE`] is a new one from then on, with the same
     /// addresses and routes. All replies cross it.
-    ///
-    /// # Errors
-    /// In a lab that is measured or asymmetric.
     pub fn renew_cable(&self) -> Result<()> {
         let plain = !self.options.measured && !self.options.asymmetric;
         ensure!(plain, "only a lab with one plain cable gets another");
@@ -326,9 +316,6 @@ impl Lab {
     }
 
     /// Frames that the wire lost because the edge was too busy to take them.
-    ///
-    /// # Errors
-    /// When the counters cannot be read.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.wire.interface_counter(EDGE_PORT, "tx_dropped")?
             + self.attacker.interface_counter(INTERFACE, "tx_dropped")?)

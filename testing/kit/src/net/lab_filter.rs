@@ -17,7 +17,6 @@ pub enum Filter {
     NoBackscatter,
 }
 
-/// An attached program.
 #[derive(Debug)]
 pub struct LabFilter {
     _object: Ebpf,
@@ -51,9 +50,6 @@ impl LabFilter {
 
 /// Puts a firewall behind the XDP program that drops ACKs of connections for which it has seen no SYN (IPv4),
 /// until the interface is gone. No rule set shows it.
-///
-/// # Errors
-/// As for [`LabFilter::attach`].
 pub fn only_connections(host: &Netns, interface: &str) -> Result<()> {
     let mut object = Ebpf::load_file(object("lab")?).context("cannot load the lab's filters")?;
     let program: &mut SchedClassifier =

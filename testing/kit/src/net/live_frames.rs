@@ -85,9 +85,6 @@ impl LiveFrames {
     /// Sends `count` SYNs in bursts of at most [`BURST`]. The calling thread must be in the
     /// interface's namespace. The receiver's ring may still be too full for some of them: the
     /// interface counts those under `tx_dropped`.
-    ///
-    /// # Errors
-    /// When the kernel refuses, for example because the interface is down.
     pub fn send(&self, count: u32) -> Result<()> {
         let options = || TestRunOptions {
             data_in: Some(&self.frame),

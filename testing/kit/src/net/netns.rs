@@ -46,9 +46,6 @@ impl Netns {
 
     /// The network of a process, with a mount namespace as any other's. `label` is used in messages
     /// only.
-    ///
-    /// # Errors
-    /// Without root, or when there is no such process.
     pub fn of_process(label: &str, pid: u32) -> Result<Self> {
         let network = fs::File::open(format!("/proc/{pid}/ns/net"))?;
         let its = || move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
@@ -85,9 +82,6 @@ impl Netns {
 
     /// Runs `work` on a thread inside the namespace and waits for it. A panic in `work` goes on in
     /// the caller.
-    ///
-    /// # Errors
-    /// Those of `work`, or when the namespace cannot be entered.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         on_own_thread(|| {
             self.enter()?;
@@ -96,9 +90,6 @@ impl Netns {
     }
 
     /// Runs `work` on a thread inside the namespace that outlives this call.
-    ///
-    /// # Errors
-    /// When the thread cannot be made or the namespace cannot be entered.
     pub fn spawn<T: Send + 'static>(
         &self,
         name: &str,
@@ -121,9 +112,6 @@ impl Netns {
 
     /// A command that will run inside the namespace, with `/` as working directory. It is killed
     /// when the thread that starts it ends.
-    ///
-    /// # Errors
-    /// When no descriptor is left.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let (net, mnt) = (self.net.try_clone()?, self.mnt.try_clone()?);
         let enter = move || -> io::Result<()> {
@@ -204,34 +192,22 @@ impl Netns {
     }
 
     /// Writes a sysctl of this namespace; `key` as in `net.ipv4.tcp_syncookies`.
-    ///
-    /// # Errors
-    /// When the kernel has no such sysctl or refuses the value.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         self.run(|| fs::write(&path, value).with_context(|| format!("cannot write {path}")))
     }
 
     /// Reads a file as it appears inside the namespace.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn read(&self, path: &str) -> Result<String> {
         self.run(|| fs::read_to_string(path).with_context(|| format!("cannot read {path}")))
     }
 
     /// Writes a file as it appears inside the namespace (`/run` is private to it).
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn write(&self, path: &str, text: &str) -> Result<()> {
         self.run(|| fs::write(path, text).with_context(|| format!("cannot write {path}")))
     }
 
     /// A counter of an interface, by its name under `/sys/class/net/IFACE/statistics`.
-    ///
-    /// # Errors
-    /// When there is no such interface or counter.
     pub fn interface_counter(&self, interface: &str, counter: &str) -> Result<u64> {
         let text = self.read(&format!("/sys/class/net/{interface}/statistics/{counter}"))?;
         Ok(text.trim().parse()?)

@@ -6,9 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub mod flags {
     /// No more data from the sender.
     pub const FIN: u8 = 0x01;
-    /// Opens a connection.
     pub const SYN: u8 = 0x02;
-    /// Resets a connection.
     pub const RST: u8 = 0x04;
     /// Push function: the receiver passes the data on without delay.
     pub const PSH: u8 = 0x08;
@@ -22,7 +20,6 @@ pub mod flags {
     pub const CWR: u8 = 0x80;
 }
 
-/// An Ethernet address.
 pub type Mac = [u8; 6];
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -36,9 +33,7 @@ const TCP_HEADER: usize = 20;
 /// One TCP segment in its frame. Integers are in host byte order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Segment {
-    /// Ethernet source.
     pub src_mac: Mac,
-    /// Ethernet destination.
     pub dst_mac: Mac,
     /// VLAN tags, outermost first: EtherType (0x8100 or 0x88a8) and tag control information.
     pub vlans: Vec<(u16, u16)>,
@@ -54,13 +49,9 @@ pub struct Segment {
     pub ip_id: u16,
     /// TCP flag bits: see [`flags`].
     pub flags: u8,
-    /// Sequence number.
     pub seq: u32,
-    /// Acknowledgement number.
     pub ack: u32,
-    /// Window, unscaled.
     pub window: u16,
-    /// Urgent pointer.
     pub urgent: u16,
     /// TCP options as on the wire; padded with zeros to a multiple of four. At most 40 bytes.
     pub options: Vec<u8>,

@@ -17,9 +17,6 @@ const ETH_P_ALL: u16 = libc::ETH_P_ALL as u16;
 pub struct PacketSocket(OwnedFd);
 
 /// Sets an option of a socket that is a number.
-///
-/// # Errors
-/// Those of `setsockopt(2)`.
 pub fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: pointer and length describe `value`, which lives through the call.
     check(unsafe {
@@ -98,10 +95,6 @@ impl PacketSocket {
         set_option(&self.0, level, option, value)
     }
 
-    /// Sends one frame.
-    ///
-    /// # Errors
-    /// Those of `send(2)`.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         // SAFETY: pointer and length describe `frame`.
         let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
@@ -109,9 +102,6 @@ impl PacketSocket {
     }
 
     /// Sends up to [`MAX_BATCH`] frames and returns how many the kernel took.
-    ///
-    /// # Errors
-    /// Those of `sendmmsg(2)`, when not even the first was taken.
     pub fn send_batch(&self, frames: &[Vec<u8>]) -> io::Result<usize> {
         let count = frames.len().min(MAX_BATCH);
         // SAFETY: all-zero is valid for both: null pointers with zero lengths.
@@ -135,9 +125,6 @@ impl PacketSocket {
 
     /// Takes the next frame that is waiting into `buffer` and returns its length, or `None` when
     /// none is waiting.
-    ///
-    /// # Errors
-    /// Those of `recv(2)`.
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         // SAFETY: pointer and length describe `buffer`.
         let received = unsafe {

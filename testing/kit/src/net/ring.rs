@@ -23,8 +23,6 @@ pub struct Passage {
 }
 
 impl Ring {
-    /// # Errors
-    /// When the counters cannot be read.
     pub fn read(lab: &Lab) -> Result<Self> {
         let counter = |name| lab.edge.interface_counter(INTERFACE, name);
         Ok(Self { taken: counter("rx_packets")?, lost: counter("rx_dropped")? })

@@ -68,7 +68,6 @@ pub struct Reported {
     pub id: u64,
     /// Port of its listener.
     pub port: u16,
-    /// Its last class.
     pub class: String,
     /// Time at which it was opened, in ms since the soak began.
     pub at_ms: u64,

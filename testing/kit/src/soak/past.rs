@@ -37,9 +37,6 @@ impl Kind {
 
 /// The file of alerts or incidents that an agent left, with `most` of them: those of attacks, again and
 /// again, under numbers of their own up to the last one's. Without a seal, so that it is read as it is.
-///
-/// # Errors
-/// When no attack was reported.
 pub fn filled(kind: Kind, left: &str, most: usize) -> Result<String> {
     let told: Vec<Value> =
         left.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

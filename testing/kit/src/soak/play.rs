@@ -65,9 +65,6 @@ pub struct Record {
 }
 
 /// Plays `schedule` in a lab of its own.
-///
-/// # Errors
-/// When the lab, the agent or one of the things that happen fails.
 pub fn play(schedule: &Schedule) -> Result<Record> {
     let lab = Lab::new(LabOptions::default())?;
     let _servers = (PORT..PORT + SERVICES)

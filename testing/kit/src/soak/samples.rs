@@ -33,7 +33,6 @@ pub struct Held {
     pub file: u64,
     /// Number of open files.
     pub descriptors: u64,
-    /// Number of threads.
     pub threads: u64,
     /// Bytes that the kernel accounts for its BPF maps.
     pub maps: u64,
@@ -41,9 +40,6 @@ pub struct Held {
 
 impl Held {
     /// Returns the resources of the process `pid`.
-    ///
-    /// # Errors
-    /// When there is no such process.
     pub fn by(pid: u32) -> Result<Self> {
         let anonymous = peak::bytes(pid, "RssAnon")?;
         Ok(Self {

@@ -28,7 +28,6 @@ pub enum Kind {
     Crude,
     /// With the fingerprint of a client's SYNs, random sources.
     Mimic,
-    /// One source.
     Single,
     /// A /24, over IPv6 a /56.
     Net,
@@ -64,7 +63,6 @@ pub enum End {
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum What {
-    /// A flood.
     Flood(Kind),
     /// A flash crowd: many more clients than normal.
     FlashCrowd,
@@ -72,7 +70,6 @@ pub enum What {
     Import,
     /// The agent reads its configuration again.
     Reload,
-    /// The agent ends.
     End(End),
     /// The attached interface is made anew.
     Renew,

@@ -147,17 +147,11 @@ pub struct Load {
 
 impl Load {
     /// Opens `rate` connections per second from `host` to `service`.
-    ///
-    /// # Errors
-    /// When the thread cannot be started.
     pub fn start(host: &Netns, service: SocketAddr, rate: u32) -> Result<Self> {
         Self::of(host, service, Visitors { rate, home: Home::One, patience: PATIENCE })
     }
 
     /// Opens the connections of `visitors` from `host`, which must be a lab's client, to `service`.
-    ///
-    /// # Errors
-    /// When the thread cannot be started.
     pub fn of(host: &Netns, service: SocketAddr, visitors: Visitors) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(Mutex::new(Attempts::default()));
@@ -172,9 +166,6 @@ impl Load {
     }
 
     /// Makes no new attempts, waits for those under way and returns all.
-    ///
-    /// # Errors
-    /// When the load itself failed, for example for lack of descriptors.
     pub fn finish(mut self) -> Result<Attempts> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("the load was already finished")?;

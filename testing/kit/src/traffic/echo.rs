@@ -41,9 +41,6 @@ pub struct Echo {
 
 impl Echo {
     /// Starts the service; it listens when this returns.
-    ///
-    /// # Errors
-    /// When the port is taken.
     pub fn start(host: &Netns, port: u16) -> Result<Self> {
         Ok(Self { _service: Service::start(host, port, BACKLOG, serve)? })
     }
@@ -170,9 +167,6 @@ pub struct Outcome {
 
 /// Opens connections from these addresses and ports, a hundred at a time, to be called in the
 /// client's namespace. Each may take as long as `patience`.
-///
-/// # Errors
-/// When a connection cannot even be begun.
 pub fn connect_from(
     sources: impl Iterator<Item = SocketAddr>,
     service: SocketAddr,

@@ -38,7 +38,6 @@ pub struct Flood {
     pub rate: u32,
     /// Length of the flood, pauses included. The number of SYNs never exceeds `rate × duration`.
     pub duration: Duration,
-    /// Pauses, if any.
     pub pulses: Option<Pulses>,
     /// Way of its SYNs to the host under test.
     pub delivery: Delivery,
@@ -72,9 +71,7 @@ pub enum Delivery {
 /// A flood that comes and goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Pulses {
-    /// Time with SYNs.
     pub on: Duration,
-    /// Time without SYNs.
     pub off: Duration,
 }
 
@@ -308,17 +305,10 @@ impl RunningFlood {
     }
 
     /// Waits for its end.
-    ///
-    /// # Errors
-    /// When sending failed.
     pub fn wait(mut self) -> Result<FloodReport> {
         self.join()
     }
 
-    /// Ends it now.
-    ///
-    /// # Errors
-    /// When sending failed.
     pub fn stop(mut self) -> Result<FloodReport> {
         self.progress.stop.store(true, Ordering::Relaxed);
         self.join()

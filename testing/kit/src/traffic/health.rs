@@ -44,7 +44,6 @@ pub struct Checks {
 /// Result of the checks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checked {
-    /// SYNs sent.
     pub asked: u64,
     /// Checks that got a SYN-ACK, and sent a reset.
     pub answered: u64,
@@ -82,9 +81,6 @@ struct Progress {
 
 impl HealthChecks {
     /// Has four balancers check `service` (IPv4) as Linux hosts, `rate` times a second in all.
-    ///
-    /// # Errors
-    /// As for [`Self::of`].
     pub fn start(lab: &Lab, service: SocketAddr, rate: u32) -> Result<Self> {
         Self::of(lab, service, Checks::at(rate))
     }
@@ -114,10 +110,6 @@ impl HealthChecks {
         self.progress.so_far()
     }
 
-    /// Ends them.
-    ///
-    /// # Errors
-    /// When sending or receiving failed.
     pub fn finish(mut self) -> Result<Checked> {
         self.progress.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("the checks were already finished")?;

@@ -31,7 +31,6 @@ const STAY: Duration = Duration::from_secs(3);
 /// Behaviour of a hostile client on its connection.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
-    /// Sends nothing.
     Idle,
     /// A byte of a request a second.
     Trickle,
@@ -65,9 +64,6 @@ struct Came {
 
 impl Crowd {
     /// Starts `count` clients of six users, which connect over and over, each time to one of the `sockets`.
-    ///
-    /// # Errors
-    /// When their threads cannot be made.
     pub fn gather(host: &Netns, sockets: &[PathBuf], count: usize, seed: u64) -> Result<Self> {
         let (over, came) = <(Arc<AtomicBool>, Arc<Came>)>::default();
         let (ended, all, sockets) = (over.clone(), came.clone(), sockets.to_owned());
@@ -105,10 +101,6 @@ impl Crowd {
         self.came.kept_out.load(Ordering::Relaxed)
     }
 
-    /// Ends all clients.
-    ///
-    /// # Errors
-    /// When one of them could not become the user that it was to be.
     pub fn leave(mut self) -> Result<()> {
         self.over.store(true, Ordering::Relaxed);
         let keeper = self.keeper.take().ok_or_else(|| anyhow!("they have gone already"))?;

@@ -14,7 +14,6 @@ use crate::net::raw::PacketSocket;
 /// Everything of a SYN that its sender's system decides, but for the TTL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Likeness {
-    /// Window field, unscaled.
     pub window: u16,
     /// IPv4 "don't fragment".
     pub dont_fragment: bool,

@@ -42,9 +42,6 @@ impl RawClient {
 
     /// Connects to the service with `syn`, sends a request and waits for the response. `None`
     /// when there is none within 10 s.
-    ///
-    /// # Errors
-    /// When the client's interface cannot be used, or the service refuses the connection.
     pub fn connect(self, lab: &Lab, syn: &Segment) -> Result<Option<Connected>> {
         lab.client.run(|| self.converse(syn))
     }

@@ -30,9 +30,6 @@ pub struct Sender {
 
 impl Sender {
     /// Sends from these sources in turn.
-    ///
-    /// # Errors
-    /// When the thread cannot be started.
     pub fn start(lab: &Lab, sources: impl Iterator<Item = IpAddr>) -> Result<Self> {
         let frame = |source: IpAddr| {
             let family = if source.is_ipv4() { Family::V4 } else { Family::V6 };
@@ -66,9 +63,6 @@ impl Sender {
     }
 
     /// Ends it and returns the number of SYNs sent, once a status shows their outcome.
-    ///
-    /// # Errors
-    /// When sending failed.
     pub fn finish(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it has been ended")?;

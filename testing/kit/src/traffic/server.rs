@@ -22,7 +22,6 @@ pub const RESPONSE: &[u8; 4] = b"pong";
 /// Way in which the service takes its connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Behaviour {
-    /// Accepts and answers.
     Answer,
     /// Listens but does not accept: its accept queue fills.
     Hang,
@@ -39,17 +38,11 @@ pub struct Server {
 
 impl Server {
     /// Starts the service; it listens when this returns.
-    ///
-    /// # Errors
-    /// When the port is taken.
     pub fn start(host: &Netns, port: u16, behaviour: Behaviour) -> Result<Self> {
         Self::with_backlog(host, port, behaviour, BACKLOG)
     }
 
     /// Likewise, with another backlog; `net.core.somaxconn` bounds it.
-    ///
-    /// # Errors
-    /// When the port is taken.
     pub fn with_backlog(
         host: &Netns,
         port: u16,

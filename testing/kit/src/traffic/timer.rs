@@ -27,9 +27,6 @@ impl Timer {
     }
 
     /// Ends it without giving it a chance to do anything.
-    ///
-    /// # Errors
-    /// When it cannot be waited for.
     pub fn kill(&mut self) -> Result<()> {
         self.0.kill()?;
         self.0.wait()?;

@@ -25,9 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The end that sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
-    /// The service.
     Pull,
-    /// The client.
     Push,
 }
 
@@ -36,7 +34,6 @@ pub enum Direction {
 pub struct Order {
     /// The end that sends.
     pub direction: Direction,
-    /// Number of bytes.
     pub bytes: u64,
     /// Bytes per second, at most; 0: no limit.
     pub pace: u64,
@@ -45,7 +42,6 @@ pub struct Order {
 /// A transfer under way.
 #[derive(Debug)]
 pub struct Transfer {
-    /// The client's end.
     pub client: SocketAddr,
     /// Time from the first SYN to the open connection.
     pub connected: Duration,
@@ -64,9 +60,6 @@ impl Transfer {
     }
 
     /// Like [`Self::begin`], from an address that `host` owns.
-    ///
-    /// # Errors
-    /// When there is no connection.
     pub fn begin_from(
         host: &Netns,
         address: IpAddr,
@@ -96,9 +89,6 @@ impl Transfer {
     }
 
     /// Waits until every byte has arrived as it was sent, and returns the time that it took.
-    ///
-    /// # Errors
-    /// When the connection broke, or a byte was not the one that was sent.
     pub fn finish(self) -> Result<Duration> {
         self.thread.join().map_err(|_| anyhow::anyhow!("the transfer panicked"))?
     }

@@ -43,9 +43,6 @@ pub struct Pairs {
 
 impl Trickle {
     /// Sends a pair each millisecond from the attacker's host.
-    ///
-    /// # Errors
-    /// When the sockets cannot be opened.
     pub fn start(lab: &Lab) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -58,9 +55,6 @@ impl Trickle {
     }
 
     /// Ends the SYNs and returns the outcome of all pairs.
-    ///
-    /// # Errors
-    /// When they could not be sent, or answers not received.
     pub fn finish(mut self) -> Result<Pairs> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().ok_or_else(|| anyhow!("it has been ended"))?;

@@ -27,7 +27,6 @@ use tcpguard_kit::traffic::server::{Behaviour, Server};
 /// Time within which a change is found, reported and repaired.
 const LIMIT: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
-/// The host's address.
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Message that reports the repair.
 const TOLD: &str = "somebody changed what the guard keeps in the kernel, and it is as it was again";

@@ -97,7 +97,6 @@ fn p99(sorted: &[Duration]) -> Duration {
 struct Siege<'a> {
     /// Directory of the sockets.
     dir: &'a str,
-    /// The server's process.
     pid: u32,
     /// Number of hostile clients.
     clients: usize,

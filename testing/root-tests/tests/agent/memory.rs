@@ -35,7 +35,6 @@ const LOOK: Duration = Duration::from_millis(100);
 struct Course {
     /// In the first third.
     early: Footprint,
-    /// In all.
     most: Footprint,
 }
 

@@ -69,7 +69,6 @@ impl Answers {
         armed.unwrap()
     }
 
-    /// Starts the mitigation.
     fn take(self, lab: &Lab, armed: &Armed) {
         match self {
             Self::Stack | Self::KernelCookies => {}

@@ -24,7 +24,6 @@ const CLIENT_RATE: u32 = 50;
 const DECIDED: Duration = Duration::from_secs(5);
 const MARK: &str = "mark = 0x10000000\n";
 
-/// "New, not SYN".
 const NEW_NOT_SYN: &str = "\
 table inet filter {
   chain input {

@@ -22,7 +22,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const DECOYS: u16 = 1_000;
 /// Incidents of listeners that are followed one by one.
 const PLACES: usize = 64;
-/// Clients a second.
 const CLIENTS: u32 = 50;
 
 fn at(port: u16) -> SocketAddr {

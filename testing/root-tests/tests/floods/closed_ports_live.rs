@@ -16,7 +16,6 @@ use tcpguard_kit::traffic::flood::{Flood, Sources};
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Nothing listens there.
 const CLOSED: u16 = 9;
 /// New connections per second of the real clients.
 const CLIENTS: u32 = 50;

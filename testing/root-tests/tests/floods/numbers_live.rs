@@ -15,9 +15,7 @@ use tcpguard_kit::traffic::flood::{Flood, Shape};
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Both are flooded.
 const SERVICES: [u16; 2] = [PORT, 8443];
-/// Nothing listens there.
 const CLOSED: u16 = 9;
 /// Flags of out-of-state segments, legal and not, and the counter of each.
 const OUT_OF_STATE: [(u8, &str); 3] =
@@ -42,7 +40,6 @@ struct Arrived<'a> {
     /// Counters of tcpguard and of the stack before the packets arrived.
     before: (Status, u64),
     all: u64,
-    /// SYNs, by port.
     syns: BTreeMap<u16, u64>,
 }
 
@@ -110,7 +107,6 @@ fn of_services(status: &Status, counter: &str) -> u64 {
     SERVICES.into_iter().map(|port| status.listener_total(port, counter)).sum()
 }
 
-/// Packets that arrived.
 struct Counts {
     all: u64,
     /// Those that the stack was given.

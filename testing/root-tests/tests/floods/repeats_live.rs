@@ -80,7 +80,6 @@ fn copies(likeness: Likeness, again: &'static [Duration], duration: Duration) ->
     }
 }
 
-/// The only incident.
 #[track_caller]
 fn incident(status: &Status) -> Incident {
     let [attack] = &status.incidents()[..] else { panic!("{:#?}", status.incidents()) };

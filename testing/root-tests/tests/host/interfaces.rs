@@ -327,7 +327,6 @@ struct Claim {
 struct Truth {
     /// Index of each interface with a program, and the id of its link.
     on: Vec<(u32, u64)>,
-    /// The latest link.
     newest: u64,
 }
 

@@ -296,7 +296,6 @@ struct Left {
 }
 
 impl Left {
-    /// The kills.
     const fn all(&self) -> u32 {
         self.old + self.new + self.neither
     }

@@ -34,7 +34,6 @@ struct Typed {
     scene: String,
     /// Its line in the page.
     number: usize,
-    /// The command line.
     line: String,
     /// Exit codes with which it may end.
     codes: Vec<i32>,

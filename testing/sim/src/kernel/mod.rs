@@ -48,7 +48,6 @@ const FOLLOWED_BITS: u8 = Pace::bits(20_000);
 /// Time for which a dropped SYN is remembered, so that its retransmission is recognised.
 const SEEN: Duration = Duration::from_secs(8);
 
-/// A listening socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Server {
     /// Limit of its queues.
@@ -70,10 +69,8 @@ impl Default for Server {
     }
 }
 
-/// One SYN.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Syn {
-    /// Addresses and ports.
     pub key: Key,
     /// Sequence number: of a client's SYN as good as its key.
     pub seq: u64,
@@ -153,10 +150,8 @@ struct Validated {
     known_from: Timestamp,
 }
 
-/// The host.
 #[derive(Clone)]
 pub struct Kernel {
-    /// Time since boot.
     pub now: Timestamp,
     /// Mode that applies to matches of rules.
     pub mode: Mode,
@@ -168,7 +163,6 @@ pub struct Kernel {
     pub count_half_open: bool,
     /// Listeners of which SYN headers are wanted, with the share as a power of two: of one SYN in `2^shift`.
     pub samples: BTreeMap<ListenerId, u8>,
-    /// The allowlist.
     pub allowed: Vec<(IpNet, Timestamp)>,
     /// Counters of packets that belong to no listener.
     pub host: HostCounters,

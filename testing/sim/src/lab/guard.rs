@@ -143,9 +143,6 @@ impl Lab {
     }
 
     /// Handles an operator's request.
-    ///
-    /// # Errors
-    /// When the engine refuses it.
     pub fn request(&mut self, request: Request) -> Result<Response, RequestError> {
         let result = self.engine.handle_request(self.kernel.now, request);
         self.carry_out();

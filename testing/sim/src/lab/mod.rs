@@ -79,7 +79,6 @@ struct Attempt {
 /// Time that the engine takes by a clock.
 #[derive(Clone, Debug)]
 pub struct Meter {
-    /// The clock.
     pub clock: fn() -> Duration,
     /// Its time in each poll, questions answered included.
     pub polls: Vec<Duration>,
@@ -88,7 +87,6 @@ pub struct Meter {
 /// A host, its agent, and its traffic. A clone goes on from the same moment, by itself.
 #[derive(Clone)]
 pub struct Lab {
-    /// The host.
     pub kernel: Kernel,
     /// The engine of its agent.
     pub engine: Engine,
@@ -108,7 +106,6 @@ pub struct Lab {
     pub refuse_mitigations: Vec<Mitigation>,
     /// Every mitigation that was ever started, and the time of that, s.
     pub mitigations: Vec<(f64, Mitigation)>,
-    /// Measures the engine.
     pub meter: Option<Meter>,
     tuning: Tuning,
     seed: u64,
@@ -194,13 +191,11 @@ impl Lab {
         self
     }
 
-    /// Adds a flood.
     pub fn flood(mut self, flood: Flood) -> Self {
         self.waves.push(Wave::new(flood, self.seed, self.waves.len()));
         self
     }
 
-    /// Adds health checks.
     pub fn health_checks(mut self, checks: HealthChecks) -> Self {
         self.checkers.push(Checker::new(checks, self.seed, self.checkers.len()));
         self

@@ -29,7 +29,6 @@ pub struct World {
     tuning: Tuning,
     /// The configuration lets the agent only observe, at every listener.
     pub held_back: bool,
-    /// The time.
     pub now: Timestamp,
     epoch: u64,
     mode: Mode,
@@ -42,7 +41,6 @@ pub struct World {
     tcp_ext: TcpExt,
     /// The rules in force, and how often each was hit.
     pub rules: BTreeMap<RuleId, (Rule, RuleCounters)>,
-    /// The active mitigations.
     pub mitigations: BTreeSet<(ListenerId, Mitigation)>,
     /// Listeners with a sample of SYN headers, of one SYN in two to this power.
     sampled: BTreeMap<ListenerId, u8>,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_engine::{Force, Mode};
 
-/// Listeners in play.
 pub const LISTENERS: u32 = 3;
 
 /// One thing that happens.
@@ -118,7 +117,6 @@ impl Op {
 pub struct Traffic {
     /// Index of the listener, below [`LISTENERS`].
     pub listener: u32,
-    /// Number of polls.
     pub polls: u32,
     /// SYNs a poll that never complete.
     pub forged: u64,
@@ -141,7 +139,6 @@ pub struct Traffic {
 /// Fingerprints of spoofed SYNs.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// All alike.
     Constant,
     /// With a random TTL.
     RandomTtl,

@@ -80,7 +80,6 @@ const IPV6: Layout = Layout {
 pub struct Info {
     /// The offset of the first entry for each hook; `None`: the table is not at it.
     pub hooks: [Option<u32>; HOOKS.len()],
-    /// Number of entries.
     pub rules: usize,
     /// Bytes of the entries.
     pub size: usize,

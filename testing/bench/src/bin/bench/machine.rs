@@ -27,7 +27,6 @@ pub struct Machine {
     pub kernel: String,
     /// State of the compiler of programs: "on", "off", "on, hardened".
     pub jit: String,
-    /// Day, UTC.
     pub date: String,
     /// Version of tcpguard, and the result of `git describe` for its source.
     pub guard: String,

@@ -13,9 +13,6 @@ const LOADS: u32 = 2_000_000;
 
 /// ns of a load that waits for the one before it, from random lines of `bytes` on pages of 4 KiB, on
 /// which the kernel's maps lie: the median of five times two million.
-///
-/// # Errors
-/// When the kernel refuses to leave large pages out.
 pub fn load_ns(bytes: usize) -> anyhow::Result<f64> {
     rustix::thread::disable_transparent_huge_pages(true)?;
     let lines = ring(bytes / size_of::<Line>());

@@ -75,7 +75,6 @@ pub struct Goal {
     pub value: Option<f64>,
     /// Least and greatest of the rounds.
     pub range: Option<(f64, f64)>,
-    /// Number of rounds.
     pub rounds: usize,
     /// The reason why it was not measured, or a note for the reader.
     #[serde(skip_serializing_if = "String::is_empty")]

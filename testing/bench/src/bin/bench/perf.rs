@@ -12,7 +12,6 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Samples a second.
 pub const LOOKS: u32 = 4_000;
 
 /// A program that was loaded without a name: those of the kit's own making.
@@ -41,9 +40,6 @@ pub struct Function {
 
 impl Perf {
     /// Samples `thread` until it is stopped, and keeps the samples in `file`.
-    ///
-    /// # Errors
-    /// Without perf.
     pub fn start(thread: Pid, file: &Path) -> Result<Self> {
         let mut command = Command::new("perf");
         command.args(["record", "--quiet", "--event", "cpu-clock", "--freq", &LOOKS.to_string()]);
@@ -52,8 +48,6 @@ impl Perf {
         command.spawn().context("no perf: install linux-perf").map(Self)
     }
 
-    /// # Errors
-    /// When it cannot be signalled.
     pub fn stop(mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.0), Signal::INT)?;
         self.0.wait()?;
@@ -63,9 +57,6 @@ impl Perf {
 
 impl Looks {
     /// Reads the file that perf has written.
-    ///
-    /// # Errors
-    /// When perf cannot read it.
     pub fn read(file: &Path) -> Result<Self> {
         let mut command = Command::new("perf");
         // An address and the function that it is in, a line each. Without the address perf 6.1 says nothing.

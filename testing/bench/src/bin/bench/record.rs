@@ -48,9 +48,6 @@ impl Record {
     }
 
     /// The committed one, below `root`.
-    ///
-    /// # Errors
-    /// When there is none, or it is of another version of this program.
     pub fn read(root: &Path) -> Result<Self> {
         let path = root.join(RECORD);
         ensure!(
@@ -62,9 +59,6 @@ impl Record {
     }
 
     /// The one in a file.
-    ///
-    /// # Errors
-    /// As for [`Self::read`].
     pub fn load(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = fs::read(path).with_context(|| format!("cannot read {name}"))?;
@@ -80,9 +74,6 @@ impl Record {
     }
 
     /// The results of the part `name`.
-    ///
-    /// # Errors
-    /// When the run did not measure it.
     pub fn part(&self, name: &str) -> Result<&Report> {
         let part = self.parts.iter().find(|report| report.part == name);
         part.with_context(|| format!("the record has no {name}: it is not of a full run"))
@@ -93,8 +84,6 @@ impl Record {
         self.parts.iter().flat_map(|report| report.goals.clone()).collect()
     }
 
-    /// # Errors
-    /// When `path` cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         write(path, self.json()?)
     }
@@ -125,9 +114,6 @@ impl Record {
     }
 
     /// Writes the plots and the page below `root`, of a record that is there.
-    ///
-    /// # Errors
-    /// As for [`Self::publish`].
     pub fn show(&self, root: &Path) -> Result<()> {
         self.draw(root, self.page(root)?)
     }
@@ -154,9 +140,6 @@ impl Record {
 }
 
 /// Prints what a part found alone, and writes it to `json` with all its rounds.
-///
-/// # Errors
-/// When the file cannot be written.
 pub fn tell(part: &impl Part, json: Option<&Path>) -> Result<Record> {
     let mut record = Record::of(Machine::here()?);
     println!("\n{}", page::text(record.add(part)?));

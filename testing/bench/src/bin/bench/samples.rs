@@ -29,7 +29,6 @@ impl Samples {
         sorted.get(rank.saturating_sub(1)).copied()
     }
 
-    /// Least and greatest.
     pub fn range(&self) -> Option<(f64, f64)> {
         let least = self.0.iter().copied().min_by(f64::total_cmp)?;
         let most = self.0.iter().copied().max_by(f64::total_cmp)?;
@@ -48,7 +47,6 @@ impl Samples {
         Goal { value, range, rounds, ..Goal::default() }
     }
 
-    /// In another unit.
     pub fn scaled(&self, factor: f64) -> Self {
         self.0.iter().map(|value| value * factor).collect()
     }

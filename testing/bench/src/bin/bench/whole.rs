@@ -112,17 +112,11 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
 }
 
 /// The results of the last full run, or of the one in `file`.
-///
-/// # Errors
-/// When there is none, or it is of another version of this program.
 pub fn recorded(file: Option<&Path>) -> Result<Record> {
     file.map_or_else(|| Record::read(Path::new(ROOT)), Record::load)
 }
 
 /// Writes plots and tables of `docs/performance.md` anew, from the record.
-///
-/// # Errors
-/// When there is no record, or the page has no place for a part of it.
 pub fn page() -> Result<()> {
     let root = Path::new(ROOT);
     Record::read(root)?.show(root)

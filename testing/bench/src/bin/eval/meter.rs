@@ -54,9 +54,6 @@ pub struct Meter {
 
 impl Meter {
     /// Replaces `host`'s journal, so the agent must not run yet.
-    ///
-    /// # Errors
-    /// When the host has a journal.
     pub fn start(host: &Netns) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let alerts = Arc::new(Mutex::new(Vec::new()));
@@ -82,9 +79,6 @@ impl Meter {
     }
 
     /// Ends it. The agent must still run.
-    ///
-    /// # Errors
-    /// When the agent did not respond, or its alerts or its responses are not understood.
     pub fn finish(self) -> Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         let panicked = |_| anyhow::anyhow!("a thread that watched the guard panicked");

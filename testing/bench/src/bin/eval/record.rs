@@ -30,9 +30,6 @@ pub struct Record {
 
 impl Record {
     /// Returns a record of all rows with `only` in their names, without runs.
-    ///
-    /// # Errors
-    /// When the machine cannot be described.
     pub fn new(only: &str) -> Result<Self> {
         let fight = |attack, rate, clients| Fight { attack, rate, clients };
         let mut fights = Vec::new();
@@ -63,9 +60,6 @@ impl Record {
     }
 
     /// Writes the tables for `cargo xtask eval` to print.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string(&self.blocks())?;
         fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))

@@ -90,9 +90,7 @@ impl Purpose {
 pub struct Fight {
     /// Type of the flood.
     pub attack: Attack,
-    /// SYNs a second.
     pub rate: u32,
-    /// Clients a second.
     pub clients: u32,
 }
 
@@ -107,7 +105,6 @@ pub struct Fought {
     pub class: Option<IncidentClass>,
     /// Floods reported before there was one.
     pub false_floods: u64,
-    /// Rules made.
     pub rules: usize,
     /// Kinds of mitigations that were active beside rules.
     pub mitigations: usize,
@@ -147,9 +144,6 @@ impl fmt::Display for Fought {
 
 impl Fight {
     /// Plays it on a new host.
-    ///
-    /// # Errors
-    /// When the lab fails, or the machine was too slow for the flood.
     pub fn play(&self, purpose: Purpose, seed: u64) -> Result<Fought> {
         let (calm, length) = purpose.times();
         // Replies to spoofed sources would cost this machine more than the flood does.
@@ -220,9 +214,7 @@ pub enum Trouble {
 pub struct Troubled {
     /// All classes that were reported.
     pub told: Vec<IncidentClass>,
-    /// Floods reported.
     pub floods: u64,
-    /// Rules made.
     pub rules: usize,
     /// Kinds of mitigations that were active beside rules.
     pub mitigations: usize,
@@ -246,7 +238,6 @@ impl fmt::Display for Troubled {
 impl Trouble {
     /// All types of trouble.
     pub const ALL: [Self; 4] = [Self::FlashCrowd, Self::Stall, Self::LossyPath, Self::HealthChecks];
-    /// Clients a second.
     pub const CLIENTS: u32 = 50;
     /// Clients a second that come in addition in a flash crowd.
     const MORE: u32 = 19 * Self::CLIENTS;
@@ -278,9 +269,6 @@ impl Trouble {
     }
 
     /// Plays it on a new host, where rules take effect.
-    ///
-    /// # Errors
-    /// When the lab fails.
     pub fn play(self, seed: u64) -> Result<Troubled> {
         let client_delay = (self == Self::LossyPath).then_some(Self::PATH);
         let lab = Lab::new(LabOptions { client_delay, ..LabOptions::default() })?;

@@ -57,7 +57,6 @@ const SESSION: Duration = Duration::from_secs(11);
 /// Owner of the spoofed addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Victim {
-    /// The default gateway.
     Gateway,
     /// An administrator with an SSH session.
     Admin,
@@ -74,7 +73,6 @@ enum Victim {
 enum Pattern {
     /// Nothing: one address, one port.
     Fixed,
-    /// The port.
     Ports,
     /// Port and address, of the 256 around the victim's.
     Subnet,
@@ -100,7 +98,6 @@ impl Case {
         Self { victim: VICTIMS[of(5)], pattern: PATTERNS[of(3)], family: Family::BOTH[of(2)] }
     }
 
-    /// The victim's address.
     fn address(self) -> IpAddr {
         let v4 = self.family == Family::V4;
         match self.victim {
@@ -249,7 +246,6 @@ impl<'lab> Defence<'lab> {
         Self::Nft(host)
     }
 
-    /// The agent's status.
     fn status(&self) -> Option<Status> {
         match self {
             Self::Guard(guard, _) => Some(guard.status().unwrap()),
@@ -395,7 +391,6 @@ fn play_at(slower: u32, case: Case, naive: bool) -> Seen {
     Seen { answered, acted, blocked, looks, sessions, broken, others, named, lost, slower }
 }
 
-/// Several cases together.
 struct Sum {
     /// Cases in which the host replies to each SYN.
     answered: usize,

@@ -21,7 +21,6 @@ struct NewClient {
     /// True if the spoofed sources are any of its network, false if its own address alone.
     net: bool,
     family: Family,
-    /// SYNs a second.
     rate: u32,
 }
 

@@ -17,7 +17,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug, Serialize)]
 pub struct Calls {
     pub command: String,
-    /// In ms.
     pub took: Samples,
 }
 
@@ -41,9 +40,6 @@ impl Calls {
 }
 
 /// Times every command `times` times, in turn.
-///
-/// # Errors
-/// When one of them fails.
 pub fn time(all: &mut [Calls], host: &Netns, times: usize) -> Result<()> {
     let begun = Instant::now();
     for _ in 0..times {

@@ -54,15 +54,11 @@ impl GrowthCost {
         networks.map(Some).chain([None]).map(cost).collect()
     }
 
-    /// As in tables.
     pub fn title(&self) -> String {
         self.network.map_or("everywhere".to_owned(), |network| network.to_string())
     }
 
     /// One more round of it.
-    ///
-    /// # Errors
-    /// When the lab or the agent fails.
     pub fn round(&mut self, options: &Options) -> Result<()> {
         let time = options.growth_window();
         let stage = Stage::new()?;

@@ -37,7 +37,6 @@ pub enum Situation {
 impl Situation {
     const ALL: [Self; 3] = [Self::Idle, Self::Crude, Self::Mimic];
 
-    /// As in tables.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -78,9 +77,6 @@ impl LoadCost {
     }
 
     /// One more round of it. Returns the maps of the agent, which are the same in all.
-    ///
-    /// # Errors
-    /// When the lab, the agent or a call fails.
     pub fn round(&mut self, options: &Options) -> Result<Maps> {
         let (window, times) = (options.load_window(), options.calls());
         let stage = Stage::new()?;

@@ -157,9 +157,6 @@ pub fn measure(options: &Options) -> Result<AgentCosts> {
 }
 
 /// `bench agent`.
-///
-/// # Errors
-/// As of [`measure`], and when the file cannot be written.
 pub fn bench(words: &[&str]) -> Result<()> {
     let words = std::iter::once("cargo xtask bench agent").chain(words.iter().copied());
     let options = match Options::try_parse_from(words) {

@@ -18,7 +18,6 @@ const FLOODED: f64 = 5.0;
 /// Limits of the memory and of its growth, in MiB.
 const RESIDENT: f64 = 32.0;
 const FLAT: f64 = 1.0;
-/// Words that recur.
 const CPU: &str = "CPU, % of one core";
 const PEAK: &str = "MiB (VmHWM)";
 const NONE: &str = "–";

@@ -95,9 +95,6 @@ impl PollCost {
     }
 
     /// Measures one more round of the case.
-    ///
-    /// # Errors
-    /// When the lab or the agent fails.
     pub fn round(&mut self, options: &Options) -> Result<()> {
         let lab = Lab::new(LabOptions::default())?;
         let window = options.poll_window();

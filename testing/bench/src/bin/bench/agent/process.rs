@@ -25,17 +25,11 @@ impl Watch {
     }
 
     /// CPU time since then, in user space and in the kernel.
-    ///
-    /// # Errors
-    /// When it has ended.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(cpu_time(self.pid)?.saturating_sub(self.cpu))
     }
 
     /// The same in % of one core.
-    ///
-    /// # Errors
-    /// When it has ended.
     pub fn percent(&self) -> Result<f64> {
         let cpu = self.cpu()?;
         Ok(100.0 * cpu.as_secs_f64() / self.begun.elapsed().as_secs_f64())

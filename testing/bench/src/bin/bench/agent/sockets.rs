@@ -43,9 +43,6 @@ pub struct Crowd {
 
 impl Crowd {
     /// Makes up to `count` peers connect, until no more of them connect or `limit` is over.
-    ///
-    /// # Errors
-    /// When the lab fails, or no peer connects.
     pub fn gather(lab: &Lab, count: u32, limit: Duration) -> Result<Self> {
         lab.edge.sysctl("net.core.somaxconn", &count.to_string())?;
         let service = lab.edge.run(|| {

@@ -15,8 +15,6 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// # Errors
-    /// When the lab cannot be built.
     pub fn new() -> Result<Self> {
         let options = LabOptions { measured: true, ..LabOptions::default() };
         let mut lab = Lab::new(options)?.drop_backscatter()?;
@@ -27,18 +25,12 @@ impl Stage {
     }
 
     /// As many SYNs as the machine can make, for `time` at most.
-    ///
-    /// # Errors
-    /// When the flood cannot be started.
     pub fn flood_at_maximum(&self, shape: Shape, time: Duration) -> Result<RunningFlood> {
         let flood = Flood::random(Family::V4.service(), time);
         Flood { shape, delivery: Delivery::Unpaced, ..flood }.start(&self.lab)
     }
 
     /// `rate` bare SYNs a second for `time`.
-    ///
-    /// # Errors
-    /// When the flood cannot be started.
     pub fn flood_from(&self, sources: Sources, rate: u32, time: Duration) -> Result<RunningFlood> {
         let flood = Flood::random(Family::V4.service(), time);
         Flood { sources, rate, delivery: Delivery::Bursts, ..flood }.start(&self.lab)

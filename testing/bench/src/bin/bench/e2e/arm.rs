@@ -60,14 +60,13 @@ pub enum Arm {
 pub enum Defence<'lab> {
     /// A setting of the kernel, or what goes with the lab.
     Kernel,
-    /// The lab's filter.
-    Filter { _filter: LabFilter },
-    /// The daemon.
+    Filter {
+        _filter: LabFilter,
+    },
     Guard(Box<Guard<'lab>>),
 }
 
 impl Arm {
-    /// As in tables.
     pub const fn title(self) -> &'static str {
         match self {
             Self::None => "no defence",
@@ -163,9 +162,6 @@ impl Defence<'_> {
     }
 
     /// The status of the daemon, if this is one.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub fn status(&self) -> Result<Option<Status>> {
         self.guard().map(Guard::status).transpose()
     }

@@ -31,7 +31,6 @@ pub enum Kind {
     MimicPulses,
 }
 
-/// SYNs per second.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rate {
@@ -58,7 +57,6 @@ impl Kind {
         matches!(self, Self::Pulses | Self::MimicPulses)
     }
 
-    /// As in tables.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Crude => "crude",
@@ -113,7 +111,6 @@ impl Rate {
         }
     }
 
-    /// As in tables.
     pub fn title(self) -> String {
         match self {
             Self::Maximum => "maximum".to_owned(),

@@ -155,9 +155,6 @@ fn show(options: &Options) -> Result<()> {
 }
 
 /// Tests that labs can be measured here.
-///
-/// # Errors
-/// Without root, two CPUs or tcpguard's binary.
 pub fn able() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
     ensure!(std::thread::available_parallelism()?.get() >= 2, "this needs two CPUs");

@@ -10,9 +10,6 @@ const AT_ONCE: u32 = 50;
 
 /// netfilter's SYN proxy, as nft(8) has it: SYNs go untracked, and out-of-state segments go to the
 /// proxy. It promises the same options as the lab's server.
-///
-/// # Errors
-/// Without nft, or when the kernel has no synproxy.
 pub fn synproxy(lab: &Lab) -> Result<()> {
     let wscale = window_scale(&lab.edge.read("/proc/sys/net/ipv4/tcp_rmem")?)?;
     let rules = format!(
@@ -36,9 +33,6 @@ pub fn synproxy(lab: &Lab) -> Result<()> {
 }
 
 /// A limit for each source, in a set of nft.
-///
-/// # Errors
-/// Without nft, or when the kernel has no limits in sets.
 pub fn meter(lab: &Lab, family: Family) -> Result<()> {
     let source = match family {
         Family::V4 => "ip saddr",
@@ -58,9 +52,6 @@ pub fn meter(lab: &Lab, family: Family) -> Result<()> {
 }
 
 /// A limit for each source by iptables, in a table of the size that the kernel chooses.
-///
-/// # Errors
-/// Without iptables, or when the kernel has no hashlimit.
 pub fn hashlimit(lab: &Lab, family: Family) -> Result<()> {
     let program = match family {
         Family::V4 => "iptables",
@@ -75,9 +66,6 @@ pub fn hashlimit(lab: &Lab, family: Family) -> Result<()> {
 }
 
 /// "New, not SYN": refuses connections with a SYN that connection tracking has not seen.
-///
-/// # Errors
-/// Without nft, or when the kernel has no connection tracking.
 pub fn new_not_syn(lab: &Lab) -> Result<()> {
     let rules = "table inet filter {
             chain input {

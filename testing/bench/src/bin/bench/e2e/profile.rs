@@ -99,7 +99,6 @@ impl Profile {
     }
 }
 
-/// Of one defence.
 struct Found {
     /// CPU time of a packet.
     ns: f64,

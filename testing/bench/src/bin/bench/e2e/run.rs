@@ -123,7 +123,6 @@ pub struct Outcome {
     pub conntrack: Option<Conntrack>,
     /// The agent's own name for the situation, if an agent runs.
     pub state: Option<String>,
-    /// The active mitigations.
     pub mitigations: Vec<String>,
 }
 
@@ -149,8 +148,6 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// # Errors
-    /// When the lab cannot be built.
     pub fn new(setting: &Setting, syncookies: u8) -> Result<Self> {
         let client_delay = setting.far.then_some(Delay::FAR);
         let options = LabOptions { client_delay, syncookies, measured: true, asymmetric: false };
@@ -167,9 +164,6 @@ impl Stage {
     }
 
     /// Watches the receive thread for `window`.
-    ///
-    /// # Errors
-    /// When its counters cannot be read.
     pub fn watch(&self, window: Duration) -> Result<HostLoad> {
         let receiver = self.lab.receiver.as_ref().context("the lab is measured")?;
         let (begun, before) = (Instant::now(), receiver.read(&self.lab.edge)?);
@@ -285,9 +279,6 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
 
 /// CPU time in ns of a packet with the perfect drop, without clients: the reference for other runs
 /// beside it.
-///
-/// # Errors
-/// When the lab fails.
 pub fn floor(setting: &Setting) -> Result<f64> {
     const SETTLE: Duration = Duration::from_millis(300);
     const WINDOW: Duration = Duration::from_millis(1000);

@@ -40,7 +40,6 @@ pub struct Transfers {
     ipv6: bool,
 }
 
-/// One transfer.
 struct Seen {
     bytes_per_second: f64,
     /// At the client, at the service.

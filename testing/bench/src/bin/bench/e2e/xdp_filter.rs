@@ -13,9 +13,6 @@ const ROOM: u32 = 10_000;
 
 /// Lets in the lab's client, its [`VALIDATED_CLIENTS`] addresses of validated clients, and the first `new_clients`
 /// addresses of new clients.
-///
-/// # Errors
-/// Without xdp-filter, or when its tables are too small for so many.
 pub fn load(lab: &Lab, family: Family, new_clients: u32) -> Result<()> {
     let known = u32::from(VALIDATED_CLIENTS) + 1;
     ensure!(

@@ -23,7 +23,6 @@ pub const LIST: u32 = 10_000;
 pub const NETS: [u32; 3] = [1_000, 10_000, 100_000];
 /// Listeners on addresses of their own.
 pub const LISTENERS: [u32; 3] = [1, 256, 4096];
-/// Signatures in force.
 pub const SIGNATURES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -89,7 +88,6 @@ impl Packet {
 /// The state of the XDP program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Situation {
-    /// The program observes.
     Observe,
     /// The program observes, and follows every SYN of the sample, as of a host that sees so few that it can.
     Followed,
@@ -104,7 +102,10 @@ pub enum Situation {
     /// them.
     Nets(u32),
     /// So many signatures are in force, one of them the packet's.
-    Signatures { count: u32, masks: Masks },
+    Signatures {
+        count: u32,
+        masks: Masks,
+    },
     /// SYNs are answered with cookies, and cookies taken.
     Cookies,
     /// More SYNs come than can be answered: first SYNs are dropped.

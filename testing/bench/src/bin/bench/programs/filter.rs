@@ -27,8 +27,6 @@ const PINS: &str = "/sys/fs/bpf/xdp-filter";
 pub struct Filters(Vec<(Filter, Ebpf)>);
 
 impl Filters {
-    /// # Errors
-    /// When xdp-tools are not installed, or the kernel refuses the programs.
     pub fn load() -> Result<Self> {
         let directory = directory()?;
         let load = |(number, filter)| {
@@ -39,8 +37,6 @@ impl Filters {
         Filter::all().enumerate().map(load).collect::<Result<_>>().map(Self)
     }
 
-    /// # Errors
-    /// When the program has not been loaded.
     pub fn program(&self, filter: Filter) -> Result<BorrowedFd<'_>> {
         let found = self.0.iter().find(|(one, _)| *one == filter);
         let (_, object) = found.context("not loaded")?;

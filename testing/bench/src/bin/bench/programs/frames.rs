@@ -32,7 +32,6 @@ pub fn source(family: Family) -> IpAddr {
     }
 }
 
-/// The protected host.
 pub fn server(family: Family) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(192, 0, 2, 1).into(),
@@ -84,7 +83,6 @@ fn segment(family: Family, flags: u8, options: &[u8]) -> Segment {
     segment
 }
 
-/// A second ago.
 fn tick() -> u64 {
     cookie::ticks(clock::boot_ns()) - 1000
 }

@@ -103,7 +103,6 @@ const fn counting(mode: Mode) -> &'static [Situation] {
 /// One of several ratios of which the worst is judged.
 struct Ratio {
     case: String,
-    /// Dividend and divisor.
     of: [(Stream, Subject); 2],
     /// One of each round; `None` where either side could not be measured.
     found: Option<Samples>,

@@ -110,9 +110,6 @@ impl Guard {
 
     /// Marks as many handshakes to be under way as on a host with 100 clients a second, whatever was measured
     /// before: of an ACK that may belong to one more is asked.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn set_handshakes(&mut self) -> Result<()> {
         let (mut marks, mark) = ([0; PENDING_MARKS], pending::mark(clock::boot_ns()));
         marks.iter_mut().step_by(PENDING_IN).for_each(|place| *place = mark);
@@ -121,9 +118,6 @@ impl Guard {
 
     /// Marks as many networks of clients as a host with a thousand of them has, whatever clients came
     /// before.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn set_clients(&self) -> Result<()> {
         Ok(self.dataplane.set_client_filter(0, &client_marks())?)
     }
@@ -159,9 +153,6 @@ impl Guard {
     }
 
     /// Puts the programs into a situation.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub fn arm(&self, situation: Situation, mode: Mode, family: Family) -> Result<()> {
         let watching =
             matches!(situation, Situation::Observe | Situation::Followed | Situation::Listeners(_));

@@ -147,9 +147,6 @@ impl Programs {
 }
 
 /// Measures everything, in a namespace of its own that is gone afterwards.
-///
-/// # Errors
-/// Without root, or when tcpguard's programs do not load.
 pub fn measure(options: &Options) -> Result<Programs> {
     ensure!(rustix::process::geteuid().is_root(), "loading BPF programs needs root: run as root");
     // A BPF file system of its own, on which programs can share maps.

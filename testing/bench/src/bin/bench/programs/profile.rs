@@ -71,9 +71,6 @@ fn cases() -> Vec<(Stream, Subject, bool)> {
 }
 
 /// Profiles all cases, in a namespace of its own that is gone afterwards.
-///
-/// # Errors
-/// Without root, or when tcpguard's programs do not load.
 pub fn measure(quick: bool) -> Result<Profiles> {
     ensure!(rustix::process::geteuid().is_root(), "looking at the kernel needs root: run as root");
     let time = Duration::from_secs(if quick { 1 } else { 4 });

@@ -33,8 +33,6 @@ impl Reference {
         Ok(Self(object))
     }
 
-    /// # Errors
-    /// When the program has not been loaded.
     pub fn program(&self) -> Result<BorrowedFd<'_>> {
         let program: &Xdp = self.0.program("reference").context("loaded")?.try_into()?;
         Ok(program.fd()?.as_fd())

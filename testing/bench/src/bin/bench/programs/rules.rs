@@ -75,9 +75,6 @@ pub const fn source_rules(situation: Situation) -> u32 {
 }
 
 /// Puts all sets of signatures into the kernel, for ever.
-///
-/// # Errors
-/// When the kernel refuses.
 pub fn install_signatures(dataplane: &Dataplane) -> Result<()> {
     // Each set has the first slots, as if there were no other.
     let places = SIGNATURES.into_iter().max().unwrap_or(0);
@@ -95,9 +92,6 @@ pub fn install_signatures(dataplane: &Dataplane) -> Result<()> {
 
 /// Puts the rules about sources of a situation into the kernel, which holds no others meanwhile: they are
 /// in tables that grow dearer with all that is in them.
-///
-/// # Errors
-/// When the kernel refuses.
 pub fn list(dataplane: &Dataplane, situation: Situation, family: Family) -> Result<()> {
     let set = set(situation, family);
     for (slot, net) in (0..).zip(sources(situation, family)) {
@@ -110,9 +104,6 @@ pub fn list(dataplane: &Dataplane, situation: Situation, family: Family) -> Resu
 }
 
 /// Takes them out again.
-///
-/// # Errors
-/// When the kernel refuses.
 pub fn unlist(dataplane: &Dataplane, situation: Situation, family: Family) -> Result<()> {
     let set = set(situation, family);
     (0..)

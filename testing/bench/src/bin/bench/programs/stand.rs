@@ -28,7 +28,6 @@ const AGREEMENT: f64 = 0.1;
 /// `TC_ACT_UNSPEC`: the expected verdict at tc on an ACK without a valid cookie.
 const TC_UNSPEC: u32 = u32::MAX;
 
-/// All programs, loaded.
 pub struct Stand {
     pub guard: Guard,
     /// Programs with room for more rules than there is by default, which costs a look-up a wider table.
@@ -53,8 +52,6 @@ pub struct Round {
 }
 
 impl Stand {
-    /// # Errors
-    /// Without root, or when tcpguard's own programs do not load.
     pub fn load(run: Duration) -> Result<Self> {
         Ok(Self {
             guard: Guard::load("tcpguard", maps::RULES)?,
@@ -102,9 +99,6 @@ impl Stand {
     }
 
     /// Measures every subject once.
-    ///
-    /// # Errors
-    /// When the wrapper or a floor cannot be run.
     pub fn round(&mut self, stream: Stream, subjects: &[Subject]) -> Result<Round> {
         self.has_clients(stream)?;
         let (frame, wrapper) = self.packets(stream)?;
@@ -147,9 +141,6 @@ impl Stand {
 
     /// A subject behind its wrapper, and the frame to run it on while it is profiled. With `at_tc` the
     /// subject is the program that inspects ACKs at tc.
-    ///
-    /// # Errors
-    /// When it is not on this machine.
     pub fn looked_at(
         &mut self,
         stream: Stream,

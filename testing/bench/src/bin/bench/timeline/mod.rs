@@ -127,9 +127,6 @@ pub fn measure(options: &Options) -> Result<Timeline> {
 }
 
 /// `bench timeline`.
-///
-/// # Errors
-/// As of [`measure`], and when the file cannot be written.
 pub fn bench(words: &[&str]) -> Result<()> {
     let words = std::iter::once("cargo xtask bench timeline").chain(words.iter().copied());
     let options = match Options::try_parse_from(words) {
