@@ -88,7 +88,7 @@ pub struct SynPlan {
     pub record: bool,
     /// Keep its header: its listener has an incident, and it belongs to that sample.
     pub sample: bool,
-    /// The active mitigations of its listener, as in [`ListenerEntry::stages`].
+    /// The active mitigations of its listener, as in [`ListenerEntry::mitigations`].
     pub mitigations: u8,
 }
 

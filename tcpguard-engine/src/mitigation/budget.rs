@@ -24,7 +24,7 @@ constants! {
          connects.";
 }
 
-/// SYNs a second that fill a quarter of a SYN queue with this limit in [`BUDGET_FILL`].
+/// SYNs a second that fill a quarter of a SYN queue with this limit in `BUDGET_FILL`.
 pub fn budget(backlog: u32) -> u32 {
     let rate = f64::from(backlog) / 4.0 / BUDGET_FILL.as_secs_f64();
     (rate as u32).max(BUDGET_MIN)
