@@ -37,7 +37,7 @@ pub struct PacketCtx {
     pub(super) sampled: bool,
     /// True if a handshake of its flow may be under way, if it is no SYN.
     pub(super) pending: bool,
-    /// The active mitigations of its listener, as in [`ListenerEntry::stages`].
+    /// The active mitigations of its listener, as in [`ListenerEntry::mitigations`].
     pub(super) mitigations: u8,
     /// The evidence for its sender.
     pub(super) trust: Trust,
