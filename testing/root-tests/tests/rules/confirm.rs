@@ -71,7 +71,7 @@ fn an_unconfirmed_mode_goes_back_at_its_time_over_a_kill() {
     let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     let begun = Instant::now();
     let set = json(&lab.edge, &["mode", "enforce", "--confirm", "8s"]);
-    assert_eq!((&set["was"], &set["ends"]["back_to"]), (&"observe".into(), &"observe".into()));
+    assert_eq!((&set["was"], &set["ends"]["revert_to"]), (&"observe".into(), &"observe".into()));
     sleep(2 * SECOND);
     guard.kill().unwrap();
     sleep(SECOND);
@@ -134,7 +134,7 @@ fn a_mode_for_a_while_goes_back_to_what_was_set_for_good() {
     let begun = Instant::now();
     json(&lab.edge, &["mode", "enforce", "--for", "5s", "--confirm", "2s"]);
     let confirmed = json(&lab.edge, &["mode", "enforce", "--yes"]);
-    assert_eq!(confirmed["ends"]["back_to"], "observe");
+    assert_eq!(confirmed["ends"]["revert_to"], "observe");
     assert_about(goes_to(&lab.edge, "observe", begun), 5 * SECOND);
 
     json(&lab.edge, &["mode", "enforce", "--confirm", "20s"]);

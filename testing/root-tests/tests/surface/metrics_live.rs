@@ -52,7 +52,7 @@ fn promtool_finds_no_fault_with_the_numbers_of_a_flood() {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_faultless(&lab.edge, &["check", "metrics"], &text);
-    assert!(text.contains("\ntcpguard_incident_active{kind=\"random_spoofed\"} 1\n"), "{text}");
+    assert!(text.contains("\ntcpguard_incident_active{class=\"random_spoofed\"} 1\n"), "{text}");
     drop(running);
 }
 
@@ -77,8 +77,8 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
     let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
     flood.rate = 20_000;
     let running = flood.start(&lab).unwrap();
-    wait("tcpguard_incident_active{kind=\"random_spoofed\"}", is_one);
-    wait("tcpguard_incidents_total{kind=\"random_spoofed\",severity=\"critical\"}", is_one);
+    wait("tcpguard_incident_active{class=\"random_spoofed\"}", is_one);
+    wait("tcpguard_incidents_total{class=\"random_spoofed\",severity=\"critical\"}", is_one);
     wait("tcpguard_state{state=\"attack_mitigated\"}", is_one);
     let about = |rate: f64| (15_000.0..25_000.0).contains(&rate);
     wait("sum(rate(tcpguard_syn_packets_total[5s]))", about);
