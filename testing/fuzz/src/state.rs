@@ -16,7 +16,7 @@ const FILES: [&str; 7] = [
     "alerts.jsonl",
     "timelines/7.json",
     "syncookies.json",
-    "probe.json",
+    "selftest.json",
     "config.json",
 ];
 
