@@ -58,10 +58,10 @@ fn directory() -> PathBuf {
     // <target>[/<triple>]/<profile>/build/<package>/out.
     let out = out();
     let mut above = out.ancestors().skip(4).take(2).map(|directory| directory.join("bpf"));
-    let usual = above.next().unwrap_or_default();
-    [usual.clone()]
+    let fallback = above.next().unwrap_or_default();
+    [fallback.clone()]
         .into_iter()
         .chain(above)
         .find(|bpf| bpf.join(OBJECTS[0].0).is_file())
-        .unwrap_or(usual)
+        .unwrap_or(fallback)
 }

@@ -107,7 +107,7 @@ fn syns_to_any_address_of_the_host_get_cookies_that_validate() {
 }
 
 #[test]
-fn what_is_behind_the_host_is_answered_by_itself() {
+fn a_host_behind_this_one_replies_itself() {
     let mut host = host();
     for addr in [Addr::from_v4([10, 9, 127, 255]), Addr::from_v4([172, 17, 0, 2])] {
         assert_eq!(answer(&mut host, addr, 1), None, "{addr:?} is not the host's");

@@ -29,7 +29,7 @@ fn segment(from: (Addr, u16), to: (Addr, u16), flags: u8, seq: u32) -> Vec<u8> {
     frame
 }
 
-fn anybody(number: u32) -> Addr {
+fn any_source(number: u32) -> Addr {
     Addr::from_v4((0x0b00_0000 + number.wrapping_mul(0x9e37_79b9) % 0x4000_0000).to_be_bytes())
 }
 
@@ -55,7 +55,7 @@ fn host(mode: Mode) -> Model {
 /// The number of dropped SYNs among so many of unvalidated sources, of which no reset refuses any.
 fn unrefused(host: &mut Model, count: u32, to: (Addr, u16)) -> usize {
     let syns = (0..count).map(|number| {
-        host.ingress(&segment((anybody(number), 4000), to, SYN, 7)) == Reason::DropClosedPort
+        host.ingress(&segment((any_source(number), 4000), to, SYN, 7)) == Reason::DropClosedPort
     });
     syns.filter(|dropped| *dropped).count()
 }
@@ -77,7 +77,7 @@ fn flood(host: &mut Model, count: u32, seconds: u64, to: impl Fn(u32) -> (Addr, 
     for number in 0..count {
         host.now_ns = start + seconds * S * u64::from(number) / u64::from(count);
         host.config.heartbeat_ns = host.now_ns;
-        let reason = syn(host, anybody(number), to(number));
+        let reason = syn(host, any_source(number), to(number));
         dropped += u32::from(reason == Reason::DropClosedPort);
     }
     dropped
@@ -105,10 +105,10 @@ fn without_a_limit_or_an_agent_nothing_is_dropped() {
     assert_eq!(flood(&mut free, 1_000, 1, |_| (HOST, CLOSED)), 0);
     let mut alone = host(Mode::Enforce);
     flood(&mut alone, 1_000, 1, |_| (HOST, CLOSED));
-    assert_eq!(syn(&mut alone, anybody(1 << 20), (HOST, CLOSED)), Reason::DropClosedPort);
+    assert_eq!(syn(&mut alone, any_source(1 << 20), (HOST, CLOSED)), Reason::DropClosedPort);
     alone.now_ns += 31 * S;
     for number in 0..100 {
-        assert_eq!(syn(&mut alone, anybody(number), (HOST, CLOSED)), Reason::NoListener);
+        assert_eq!(syn(&mut alone, any_source(number), (HOST, CLOSED)), Reason::NoListener);
     }
 }
 
@@ -118,7 +118,7 @@ fn without_a_limit_or_an_agent_nothing_is_dropped() {
 fn a_port_counts_as_closed_by_the_stacks_own_resets_alone_and_for_a_minute() {
     let mut host = host(Mode::Enforce);
     let answered = |host: &mut Model, number| {
-        host.ingress(&segment((anybody(number), 4000), (HOST, 25), SYN, 7))
+        host.ingress(&segment((any_source(number), 4000), (HOST, 25), SYN, 7))
     };
     flood(&mut host, 1_000, 1, |_| (HOST, CLOSED));
     for number in 0..1_000 {
@@ -127,9 +127,9 @@ fn a_port_counts_as_closed_by_the_stacks_own_resets_alone_and_for_a_minute() {
     // A refusal by a host behind this one, and a reset of a connection.
     let config = host.config;
     let mut sent = Default::default();
-    let refusal = segment((HOST, 25), (anybody(1), 4000), RST_ACK, 0);
+    let refusal = segment((HOST, 25), (any_source(1), 4000), RST_ACK, 0);
     fastpath::egress(&refusal[..], &config, &mut host, &mut sent, false);
-    host.egress(&segment((HOST, 25), (anybody(1), 4000), RST_ACK, 77));
+    host.egress(&segment((HOST, 25), (any_source(1), 4000), RST_ACK, 77));
     assert_eq!(answered(&mut host, 2_000), Reason::NoListener);
     // Once the stack refuses one itself it is closed, and open again a good minute later.
     host.egress(&refusal);
@@ -145,7 +145,7 @@ fn what_is_not_delivered_to_this_host_is_not_its_to_refuse() {
     let mut host = host(Mode::Enforce);
     flood(&mut host, 1_000, 1, |_| (HOST, CLOSED));
     for number in 0..1_000 {
-        let syn = segment((anybody(number), 4000), (BEHIND, CLOSED), SYN, 7);
+        let syn = segment((any_source(number), 4000), (BEHIND, CLOSED), SYN, 7);
         assert_eq!(host.ingress(&syn), Reason::NoListener, "the same port, elsewhere");
     }
     // A network that is this host's as a whole: each address refuses once.
@@ -176,7 +176,7 @@ fn where_a_socket_listens_that_is_not_followed_no_reset_closes_the_port() {
     let mut host = host(Mode::Enforce);
     flood(&mut host, 1_000, 1, |_| (HOST, CLOSED));
     let filtered = 9_000_u16;
-    let refusal = segment((HOST, filtered), (anybody(1), 4000), RST_ACK, 0);
+    let refusal = segment((HOST, filtered), (any_source(1), 4000), RST_ACK, 0);
     host.egress(&refusal);
     assert_eq!(unrefused(&mut host, 1_000, (HOST, filtered)), 1_000, "nobody said so");
     host.ports.entry(filtered.to_be_bytes()).or_default().open = 1;
@@ -219,13 +219,13 @@ fn clients_are_refused_as_ever_and_a_listener_is_none_of_it() {
     let config = host.config;
     fastpath::established(&config, &mut host, &flow);
     flood(&mut host, 10_000, 1, |_| (HOST, CLOSED));
-    assert_eq!(syn(&mut host, anybody(1 << 20), (HOST, CLOSED)), Reason::DropClosedPort);
+    assert_eq!(syn(&mut host, any_source(1 << 20), (HOST, CLOSED)), Reason::DropClosedPort);
     assert_eq!(syn(&mut host, client, (HOST, CLOSED)), Reason::NoListener);
     // The client's address can be spoofed: SYNs beyond a client's rate are treated like all others.
-    let spared =
+    let let_pass =
         (0..1_000).filter(|_| syn(&mut host, client, (HOST, CLOSED)) == Reason::NoListener);
-    assert!(spared.count() < 60);
-    assert_eq!(host.ingress(&segment((anybody(3), 1), (HOST, 443), SYN, 1)), Reason::Syn);
+    assert!(let_pass.count() < 60);
+    assert_eq!(host.ingress(&segment((any_source(3), 1), (HOST, 443), SYN, 1)), Reason::Syn);
 }
 
 /// The name of the gateway or of a resolver is no secret.
@@ -242,7 +242,10 @@ fn spoofing_an_exempt_address_gets_no_more_refusals_and_costs_it_nothing() {
     let refused =
         (0..20_000).filter(|_| syn(&mut host, allowed, (HOST, CLOSED)) == Reason::NoListener);
     assert_eq!(refused.count(), 0);
-    assert_eq!(host.ingress(&segment((anybody(1), 1), overloaded, SYN, 1)), Reason::DropOverload);
+    assert_eq!(
+        host.ingress(&segment((any_source(1), 1), overloaded, SYN, 1)),
+        Reason::DropOverload
+    );
     assert_eq!(host.ingress(&segment((allowed, 1), overloaded, SYN, 1)), Reason::Syn);
 }
 
@@ -266,10 +269,10 @@ fn a_listener_that_opens_at_a_closed_port_is_found_at_once() {
     flood(&mut host, 1_000, 1, |_| (HOST, CLOSED));
     let key = ListenerKey::new(HOST, CLOSED.to_be_bytes());
     host.add_listener(key, ListenerEntry { id: 1, ..ListenerEntry::default() });
-    assert_eq!(syn(&mut host, anybody(1), (HOST, CLOSED)), Reason::Syn);
+    assert_eq!(syn(&mut host, any_source(1), (HOST, CLOSED)), Reason::Syn);
     // Its SYN-ACKs and resets say nothing about closed ports.
     let before = host.host.refused;
-    host.egress(&segment((HOST, CLOSED), (anybody(1), 4000), SYN_ACK, 0));
-    host.egress(&segment((HOST, CLOSED), (anybody(1), 4000), RST_ACK, 0));
+    host.egress(&segment((HOST, CLOSED), (any_source(1), 4000), SYN_ACK, 0));
+    host.egress(&segment((HOST, CLOSED), (any_source(1), 4000), RST_ACK, 0));
     assert_eq!((host.host.refused, host.listener_counters[&1].refused), (before, 1));
 }

@@ -499,7 +499,7 @@ fn cookies_that_are_out_are_taken_after_the_mode_has_ended_and_each_once_in_a_bu
 /// Each CPU remembers the listener's reply for a tick: one may know less of it than the one that made the
 /// cookie.
 #[test]
-fn a_cookie_is_taken_back_whoever_remembers_less_than_it_promised() {
+fn a_cookie_is_accepted_by_a_cpu_that_remembers_less_than_it_promised() {
     let path = plain(false);
     let (mut one, mut other) = (host(SACK), host(ALL));
     let mut of_one = answer(&mut one, &path, SYN, &LINUX, &[]);

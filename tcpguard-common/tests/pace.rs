@@ -44,7 +44,7 @@ fn send(host: &mut Model, count: u64, ns: u64, flags: u8, client: impl Fn(u64) -
 }
 
 /// Any address but the same each time.
-fn anybody(number: u64) -> u32 {
+fn any_source(number: u64) -> u32 {
     0x0b00_0000 + (number as u32).wrapping_mul(0x9e37_79b9) % 0x7000_0000
 }
 
@@ -55,7 +55,7 @@ fn in_a_flash_crowd_a_cpu_tracks_as_many_flows_as_it_can_and_they_stand_for_all(
     {
         let mut host = host();
         let syns = per_second / 10;
-        send(&mut host, syns, S / 10, 0x02, anybody);
+        send(&mut host, syns, S / 10, 0x02, any_source);
         let flows: Vec<_> = host.flows.iter().map(|(_, flow)| flow).collect();
         assert!(flows.iter().all(|flow| flow.state == FlowState::Syn as u8));
         let followed = flows.len();
@@ -82,9 +82,9 @@ fn segments_are_counted_for_their_source_each_or_by_sample() {
 }
 
 #[test]
-fn a_rush_that_is_over_leaves_nothing_out_any_more() {
+fn a_burst_that_is_over_leaves_nothing_out() {
     let mut host = host();
-    send(&mut host, 200_000, S / 10, 0x02, anybody);
+    send(&mut host, 200_000, S / 10, 0x02, any_source);
     send(&mut host, 200_000, S / 10, 0x10, |_| CLIENT);
     host.now_ns += S;
     let before: u64 = host.sources.iter().map(|(_, counters)| counters.ack).sum();

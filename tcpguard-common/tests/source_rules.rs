@@ -172,7 +172,7 @@ fn a_retransmitted_syn_passes_an_automatic_rule_and_none_of_an_operator() {
 /// Automatic rules exempt a client that completed a handshake. An operator's rule does not, also
 /// where both are about the same source.
 #[test]
-fn an_operators_word_about_a_port_is_not_softened_by_a_rule_of_the_guards_own() {
+fn an_operators_rule_for_a_port_is_not_softened_by_an_automatic_rule() {
     let mut host = Host::new();
     host.rule(0, v4(9), 128, &[], 0);
     host.rule(1, v4(0), 120, &[443], RuleRef::BY_OPERATOR);

@@ -77,7 +77,7 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey>
     };
     let flow = FlowKey { client, server, client_port, server_port: port.to_be_bytes() };
     // Its SYN was not counted, so it is no completion of those that were, and proves nothing of its client.
-    if maps::is_unguarded(fastpath::came_by(&flow, says)) {
+    if maps::is_unattached(fastpath::came_by(&flow, says)) {
         return None;
     }
     Some(flow)

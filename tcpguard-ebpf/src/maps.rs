@@ -176,8 +176,8 @@ fn slot(ifindex: u32) -> Option<u8> {
 
 /// Returns whether nothing that comes in by an interface has come by an attached one.
 #[inline(always)]
-pub fn is_unguarded(ifindex: u32) -> bool {
-    slot(ifindex) == Some(size::UNGUARDED)
+pub fn is_unattached(ifindex: u32) -> bool {
+    slot(ifindex) == Some(size::UNATTACHED)
 }
 
 /// The counters of an interface, or those of slot 0 for one without a slot.
@@ -185,7 +185,7 @@ pub fn is_unguarded(ifindex: u32) -> bool {
 pub fn packet_counters(ifindex: u32) -> Option<&'static mut PacketCounters> {
     // A bond's programs see its members, which are not attached themselves.
     let slot = match slot(ifindex)? {
-        size::UNGUARDED => 0,
+        size::UNATTACHED => 0,
         slot => slot,
     };
     let counters = PACKETS.get_ptr_mut(u32::from(slot))?;

@@ -36,10 +36,10 @@ pub use incident::{
 };
 pub use input::{
     About, ClientsWithin, ClosedPortSource, Constant, Flow, FlowState, Flows, Force, HostCounters,
-    KnownClients, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher,
-    Mitigation, Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies,
-    Route, RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleToImport, Sample,
-    SynHeader, TcpExt, Timestamp, Unit, User, Which, Whose, describe, is_martian,
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation,
+    Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies, Route,
+    RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleToImport, Sample, SynHeader,
+    TcpExt, Timestamp, Unit, User, ValidatedClients, Which, Whose, describe, is_martian,
     signature_in_words,
 };
 pub use listener::{

@@ -88,7 +88,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_has_no_form_is_told_from_what_has_one() {
+    fn text_without_a_form_differs_from_text_with_one() {
         for char in FORMAT.into_iter().chain(['\0', '\n', '\x1b', '\x7f', '\u{85}', '\u{9b}']) {
             assert!(is_unseen(char), "{char:?}");
         }

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_powers_of_two() {
+    fn memory_is_shown_in_powers_of_two() {
         for (value, expected) in
             [(0, "0 MiB"), (512 << 20, "512 MiB"), (1 << 30, "1.0 GiB"), (47 << 29, "23.5 GiB")]
         {

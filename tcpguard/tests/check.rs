@@ -61,35 +61,35 @@ fn refused() -> Status {
 fn the_line_says_whether_clients_connect() {
     let served = status(flooded(Mode::Enforce));
     assert!(line(&served, &[], &["clients=90:"]).contains("clients=100%;;90:;0"));
-    let told = line(&locked_out(), &[], &["clients=50:"]);
+    let printed = line(&locked_out(), &[], &["clients=50:"]);
     let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 2/s connect (baseline \
                   52/s): MOST CLIENTS DO NOT CONNECT, 98.9 k SYN/s; ";
-    assert!(told.starts_with(begins), "{told}");
-    assert!(told.contains(" | clients=3.85%;;50:;0 syn_pps="), "the first number: {told}");
+    assert!(printed.starts_with(begins), "{printed}");
+    assert!(printed.contains(" | clients=3.85%;;50:;0 syn_pps="), "the first number: {printed}");
 
     let (mut report, facts) = flooded(Mode::Observe);
     report.listeners[1].completions.rate = 50.0;
-    let told = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
+    let printed = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
     let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 50/s connect \
                   (baseline 52/s), 98.9 k SYN/s; #3 ";
-    assert!(told.starts_with(begins), "{told}");
+    assert!(printed.starts_with(begins), "{printed}");
 
     report.listeners[1].completions.baseline = Some(1.5);
-    let told = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
-    assert!(told.contains("clients=U;;50:;0"), "too few to tell: {told}");
+    let printed = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
+    assert!(printed.contains("clients=U;;50:;0"), "too few to tell: {printed}");
 }
 
 #[test]
-fn a_configuration_that_was_refused_is_a_warning_until_it_is_mended() {
-    let told = line(&refused(), &[], &[]);
+fn a_configuration_that_was_refused_is_a_warning_until_it_is_corrected() {
+    let printed = line(&refused(), &[], &[]);
     let begins = "TCPGUARD WARNING - protecting, 52/s connect (baseline 52/s), 52 SYN/s; the \
                   configuration was refused, the one before holds: line 3: unknown key; ";
-    assert!(told.starts_with(begins), "{told}");
-    let told = line(&started_over_a_mistake(), &[], &[]);
+    assert!(printed.starts_with(begins), "{printed}");
+    let printed = line(&started_over_a_mistake(), &[], &[]);
     let begins = "TCPGUARD WARNING - DEGRADED: config_refused, 52/s connect (baseline 52/s), 52 \
                   SYN/s; the configuration was refused at the start, the last valid one, of \
                   2026-11-20T14:05:31.204Z, applies: line 3: unknown key; see: tcpguard status | ";
-    assert!(told.starts_with(begins), "{told}");
+    assert!(printed.starts_with(begins), "{printed}");
 }
 
 #[test]
@@ -178,14 +178,14 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     let (report, mut facts) = support::calm();
     facts.interfaces[0].packets.earlier = None;
     let unknown = Status::build(&report, &facts);
-    let told = line(&unknown, &["syn_pps=50"], &[]);
+    let printed = line(&unknown, &["syn_pps=50"], &[]);
     assert!(
-        told.starts_with(
+        printed.starts_with(
             "TCPGUARD UNKNOWN - protecting, 52/s connect (baseline 52/s); syn_pps is not known"
         ),
-        "{told}"
+        "{printed}"
     );
-    assert!(told.contains("syn_pps=U;50;;0"), "{told}");
+    assert!(printed.contains("syn_pps=U;50;;0"), "{printed}");
     assert!(line(&unknown, &[], &[]).starts_with("TCPGUARD OK - "), "nobody asked for it");
 }
 

@@ -142,7 +142,7 @@ fn mode_agent(request: &Request) -> Response {
 }
 
 #[test]
-fn a_mode_for_a_while_says_when_it_goes_back_and_how_to_keep_it() {
+fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
     let enforced = "rules drop from now on; watch what they do: tcpguard status --watch\n";
     let outcome = run(&["mode", "enforce", "--confirm", "60s"], mode_agent);
     outcome.is(
@@ -193,7 +193,7 @@ fn a_word_lets_it_stay_and_one_for_nothing_has_code_5() {
 }
 
 #[test]
-fn status_shows_a_mode_that_goes_back() {
+fn status_shows_a_mode_that_reverts() {
     let (report, mut facts) = calm();
     facts.mode_reverts = Some(ModeRevert {
         revert_to: Mode::Observe,
@@ -252,7 +252,7 @@ fn since(history: &History, run: u64, seq: u64) -> Response {
 }
 
 /// As an agent that raised alerts two days, an hour and a moment ago.
-fn told(request: &Request) -> Response {
+fn alerted(request: &Request) -> Response {
     let mut history = History::default();
     history.add(alert(200_000, Severity::Critical, "attack_started"));
     history.add(alert(3_600, Severity::Notice, "mode_changed"));
@@ -277,15 +277,15 @@ fn alerts_are_listed_by_time_and_severity() {
         (&["alerts", "--since", "99999999d", "list"], format!("{old}{hour}{moment}")),
         (&["alerts", "--severity", "warning"], moment.to_owned()),
     ] {
-        run(line, told).is(0, &expected, "");
+        run(line, alerted).is(0, &expected, "");
     }
-    run(&["alerts", "--severity", "critical"], told).is(
+    run(&["alerts", "--severity", "critical"], alerted).is(
         0,
         "",
         "nothing was told in the last 1d 00h; further back: tcpguard alerts --since 7d, journalctl -t \
          tcpguard\n",
     );
-    let json = run(&["alerts", "--since", "7d", "--json"], told).json();
+    let json = run(&["alerts", "--since", "7d", "--json"], alerted).json();
     assert_documented(&json, "alerts");
     let numbers: Vec<_> =
         json["alerts"].as_array().unwrap().iter().map(|one| &one["seq"]).collect();
@@ -293,8 +293,8 @@ fn alerts_are_listed_by_time_and_severity() {
 }
 
 #[test]
-fn one_alert_is_shown_as_the_attack_that_it_tells_of() {
-    let outcome = run(&["alerts", "show", "#1042"], told);
+fn one_alert_is_shown_as_its_attack() {
+    let outcome = run(&["alerts", "show", "#1042"], alerted);
     assert_eq!(outcome.asked, [Request::ExplainIncident { id: 1042 }]);
     assert_eq!(outcome.code, Some(5), "{outcome:#?}");
 }
@@ -309,10 +309,10 @@ struct Telling {
 impl Telling {
     fn start(dir: &Path, run: u64, history: History) -> Self {
         let history = Arc::new(Mutex::new(history));
-        let (told, (ask, asked)) = (Arc::clone(&history), channel());
+        let (alerted, (ask, asked)) = (Arc::clone(&history), channel());
         let agent = StandIn::in_dir(dir, move |request| {
             let Request::Alerts { since: seq } = request else { panic!("{request:?}") };
-            let answer = since(&told.lock().unwrap(), run, *seq);
+            let answer = since(&alerted.lock().unwrap(), run, *seq);
             // The test may no longer wait for anything.
             let _ = ask.send(());
             answer
@@ -320,7 +320,7 @@ impl Telling {
         Self { history, asked, agent }
     }
 
-    fn tell(&self, event: &str) {
+    fn raise(&self, event: &str) {
         self.history.lock().unwrap().add(alert(0, Severity::Notice, event));
     }
 
@@ -373,8 +373,8 @@ fn events_are_followed_over_a_restart_of_the_agent() {
     let line = ["events", "--json", "--kind", "rule,mode"];
     let events = Events::follow(dir.path(), &line);
     agent.asked.recv_timeout(LIMIT).expect("asked for what is the latest");
-    agent.tell("config_reloaded");
-    agent.tell("rule_installed");
+    agent.raise("config_reloaded");
+    agent.raise("rule_installed");
     let first = events.next();
     assert_documented(&first, "event");
     assert_eq!((&first["seq"], &first["event"]), (&3.into(), &"rule_installed".into()));
@@ -384,7 +384,7 @@ fn events_are_followed_over_a_restart_of_the_agent() {
     let mut left = agent.end();
     left.add(alert(0, Severity::Notice, "mode_reverted"));
     let agent = Telling::start(dir.path(), 8, History::after(left.since(0)));
-    agent.tell("rule_removed");
+    agent.raise("rule_removed");
     let seen = [events.next(), events.next()].map(|event| event["event"].clone());
     assert_eq!(seen, ["mode_reverted", "rule_removed"]);
 }
@@ -531,8 +531,8 @@ fn an_address_is_explained_at_one_port() {
         &format!("{verdict}they go to 0.0.0.0:443\n"),
         hint,
     );
-    let nobody = "nothing that the guard follows listens on port 443\n";
-    run(&line, explained(&[])).is(0, &format!("{verdict}{nobody}"), hint);
+    let no_listener = "nothing that the guard follows listens on port 443\n";
+    run(&line, explained(&[])).is(0, &format!("{verdict}{no_listener}"), hint);
     let json = run(&[&line[..], &["--json"]].concat(), explained(&["0.0.0.0:443"])).json();
     assert_documented(&json, "explanation");
     assert_eq!((&json["port"], &json["listeners"][0]), (&443.into(), &"0.0.0.0:443".into()));

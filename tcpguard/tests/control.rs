@@ -21,13 +21,13 @@ use tokio::time::Instant;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A server with the test as its agent.
-struct Guard {
+struct Agent {
     dir: tempfile::TempDir,
     requests: mpsc::Receiver<Incoming>,
     _serving: tokio::task::JoinSet<()>,
 }
 
-impl Guard {
+impl Agent {
     fn start(queue: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::bind(dir.path(), None).unwrap();
@@ -87,11 +87,11 @@ impl Connection {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_reaches_the_agent_with_its_peer_and_the_answer_comes_back() {
-    let mut guard = Guard::start(1);
-    let mut client = guard.connect(CONTROL_SOCKET).await;
+async fn a_request_reaches_the_agent_with_its_peer_and_the_response_arrives() {
+    let mut agent = Agent::start(1);
+    let mut client = agent.connect(CONTROL_SOCKET).await;
     client.send(Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }).await;
-    let incoming = guard.requests.recv().await.unwrap();
+    let incoming = agent.requests.recv().await.unwrap();
     assert_eq!(
         incoming.request,
         Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }
@@ -110,20 +110,20 @@ async fn a_request_reaches_the_agent_with_its_peer_and_the_answer_comes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_sent_together_are_answered_one_after_the_other() {
-    let mut guard = Guard::start(1);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let mut agent = Agent::start(1);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     client.send(Request::Mode).await;
     client.send(Request::Rules).await;
-    assert_eq!(guard.answer(Mode::Observe).await, Request::Mode);
-    assert_eq!(guard.answer(Mode::Enforce).await, Request::Rules);
+    assert_eq!(agent.answer(Mode::Observe).await, Request::Mode);
+    assert_eq!(agent.answer(Mode::Enforce).await, Request::Rules);
     assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
     assert_eq!(client.receive().await, Response::Mode { mode: Mode::Enforce, ends: None });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() {
-    let mut guard = Guard::start(8);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let mut agent = Agent::start(8);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     let prefix = "192.0.2.0/24".parse().unwrap();
     let block = |dry_run| Request::Block {
         prefix,
@@ -148,28 +148,28 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
             )
         );
     }
-    assert!(guard.requests.try_recv().is_err());
+    assert!(agent.requests.try_recv().is_err());
 
     client.send(block(true)).await;
-    assert_eq!(guard.answer(Mode::Observe).await, block(true), "a dry run changes nothing");
+    assert_eq!(agent.answer(Mode::Observe).await, block(true), "a dry run changes nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn garbage_is_refused_and_the_connection_lives_on() {
-    let mut guard = Guard::start(1);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let mut agent = Agent::start(1);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     client.stream.write_all(b"GET / HTTP/1.1\r\n\r\n\0\xff\xfe\0").await.unwrap();
     assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
     assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
     client.send(Request::Mode).await;
-    guard.answer(Mode::Observe).await;
+    agent.answer(Mode::Observe).await;
     assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_of_another_version_can_read_why_it_is_refused() {
-    let guard = Guard::start(1);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let agent = Agent::start(1);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     let call = b"{\"version\":2,\"request\":{\"method\":\"status\"}}\0";
     client.stream.write_all(call).await.unwrap();
     let message = "this agent speaks protocol version 1, the client 2; use the tcpguard command of \
@@ -179,9 +179,9 @@ async fn a_client_of_another_version_can_read_why_it_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed() {
-    let guard = Guard::start(1);
+    let agent = Agent::start(1);
     let start = Instant::now();
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let mut client = agent.connect(STATUS_SOCKET).await;
     assert_eq!(
         client.refusal().await,
         (
@@ -195,8 +195,8 @@ async fn an_idle_connection_is_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_byte_a_second_does_not_keep_a_connection_open() {
-    let guard = Guard::start(1);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let agent = Agent::start(1);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     let start = Instant::now();
     for byte in b"{\"versio" {
         // The last writes may find the connection closed, which is intended.
@@ -210,8 +210,8 @@ async fn a_byte_a_second_does_not_keep_a_connection_open() {
 /// In real time: so many bytes take many turns, between which a standing clock would jump.
 #[tokio::test]
 async fn a_request_of_more_than_64_kib_is_refused() {
-    let mut guard = Guard::start(1);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let mut agent = Agent::start(1);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     // The server stops reading, so the rest may not be taken.
     let _ = client.stream.write_all(&vec![b' '; 2 * MAX_REQUEST]).await;
     assert_eq!(
@@ -221,45 +221,45 @@ async fn a_request_of_more_than_64_kib_is_refused() {
             "a request has at most 65536 bytes; only root may send more: sudo".to_owned()
         )
     );
-    assert!(guard.requests.try_recv().is_err());
+    assert!(agent.requests.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn connections_are_limited_and_come_free_again() {
-    let mut guard = Guard::start(1);
+    let mut agent = Agent::start(1);
     // The rules for other users are in the tests of the admission itself.
     let limit = if rustix::process::geteuid().is_root() { 32 } else { 8 };
     let mut held = Vec::new();
     for _ in 0..limit {
-        let mut client = guard.connect(STATUS_SOCKET).await;
+        let mut client = agent.connect(STATUS_SOCKET).await;
         client.send(Request::Mode).await;
-        guard.answer(Mode::Observe).await;
+        agent.answer(Mode::Observe).await;
         client.receive().await;
         held.push(client);
     }
-    let mut one_too_many = guard.connect(STATUS_SOCKET).await;
+    let mut one_too_many = agent.connect(STATUS_SOCKET).await;
     assert_eq!(one_too_many.refusal().await.0, RefusalKind::Busy);
     one_too_many.assert_closed().await;
     // Clients that may change something have slots of their own.
-    let mut change = guard.connect(CONTROL_SOCKET).await;
+    let mut change = agent.connect(CONTROL_SOCKET).await;
     change.send(Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }).await;
-    guard.answer(Mode::Off).await;
+    agent.answer(Mode::Off).await;
     change.receive().await;
 
     held.pop();
     tokio::task::yield_now().await;
-    let mut next = guard.connect(STATUS_SOCKET).await;
+    let mut next = agent.connect(STATUS_SOCKET).await;
     next.send(Request::Mode).await;
-    guard.answer(Mode::Observe).await;
+    agent.answer(Mode::Observe).await;
     assert_eq!(next.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_does_not_answer_costs_the_client_five_seconds() {
-    let mut guard = Guard::start(1);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let mut agent = Agent::start(1);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     client.send(Request::Mode).await;
-    let _unanswered = guard.requests.recv().await.unwrap();
+    let _unanswered = agent.requests.recv().await.unwrap();
     assert_eq!(
         client.refusal().await,
         (
@@ -272,13 +272,13 @@ async fn an_agent_that_does_not_answer_costs_the_client_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_at_once() {
-    let guard = Guard::start(1);
-    let mut first = guard.connect(STATUS_SOCKET).await;
+    let agent = Agent::start(1);
+    let mut first = agent.connect(STATUS_SOCKET).await;
     first.send(Request::Mode).await;
-    while guard.requests.is_empty() {
+    while agent.requests.is_empty() {
         tokio::task::yield_now().await;
     }
-    let mut second = guard.connect(STATUS_SOCKET).await;
+    let mut second = agent.connect(STATUS_SOCKET).await;
     second.send(Request::Mode).await;
     assert_eq!(
         second.refusal().await,
@@ -291,12 +291,12 @@ async fn a_full_queue_refuses_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stopping_agent_says_so() {
-    let mut guard = Guard::start(1);
-    let mut client = guard.connect(STATUS_SOCKET).await;
+    let mut agent = Agent::start(1);
+    let mut client = agent.connect(STATUS_SOCKET).await;
     client.send(Request::Mode).await;
-    drop(guard.requests.recv().await.unwrap());
+    drop(agent.requests.recv().await.unwrap());
     assert_eq!(client.refusal().await.0, RefusalKind::Stopping);
-    guard.requests.close();
+    agent.requests.close();
     client.send(Request::Mode).await;
     assert_eq!(client.refusal().await.0, RefusalKind::Stopping);
 }

@@ -45,7 +45,7 @@ fn the_document_is_what_the_schema_says_and_the_exit_code_what_it_says() {
 }
 
 #[test]
-fn an_interface_that_is_not_there_keeps_the_guard_from_working() {
+fn an_interface_that_is_not_there_keeps_the_agent_from_working() {
     for verb in ["doctor", "diagnose"] {
         let output = tcpguard(&[verb, "no-such-if", "--json"]);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
@@ -94,22 +94,22 @@ fn an_archive_holds_what_it_says_and_is_never_written_over_a_file() {
 }
 
 #[test]
-fn a_broken_configuration_is_told_line_by_line() {
+fn a_broken_configuration_is_reported_line_by_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tcpguard.toml");
     std::fs::write(&path, "mode = \"odd\"\n\nnonsense = 1\n").unwrap();
     let output = tcpguard(&["doctor", "-c", path.to_str().unwrap(), "--json"]);
     assert_eq!(output.status.code(), Some(3));
     let document = document(&output);
-    let told: Vec<&str> = document["findings"]
+    let reported: Vec<&str> = document["findings"]
         .as_array()
         .unwrap()
         .iter()
         .filter(|finding| finding["id"] == "configuration")
         .map(|finding| finding["evidence"].as_str().unwrap())
         .collect();
-    assert_eq!(told.len(), 2, "{document:#}");
-    assert!(told[0].contains(":1:8: ") && told[1].contains(":3:1: "), "{told:?}");
+    assert_eq!(reported.len(), 2, "{document:#}");
+    assert!(reported[0].contains(":1:8: ") && reported[1].contains(":3:1: "), "{reported:?}");
 }
 
 #[test]

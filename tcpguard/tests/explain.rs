@@ -203,7 +203,7 @@ fn each_class_is_explained_in_words_and_in_json() {
 
 /// The SYN headers of a flood over IPv4 are never cut, and the lists stay long enough to be read.
 #[test]
-fn there_is_room_for_sixteen_headers_of_usual_length() {
+fn sixteen_headers_of_common_length_fit() {
     let mut lab = lab(4096).flood(Flood::random(5000.0, 10.1..30.1));
     lab.run_until(12.0);
     let (listener, header) = headers().nth(1).unwrap();

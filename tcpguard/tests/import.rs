@@ -165,10 +165,10 @@ fn an_import_says_what_became_of_the_rules() {
     );
     let (rules, words) = agent.imports().remove(0);
     assert_eq!(words, [true, false, false], "others stay");
-    let told = |rule: &ImportedRule| {
+    let reported = |rule: &ImportedRule| {
         rule.for_s == Some(21_600) && rule.reason.as_deref() == Some("a list")
     };
-    assert!(rules.iter().all(told), "{rules:?}");
+    assert!(rules.iter().all(reported), "{rules:?}");
 
     let longer = list.replace("192.0.2.1", "{\"prefix\":\"192.0.2.1\",\"for_s\":172800}");
     let (_, _, talk) = agent.run(&["rules", "import", "-", "--replace"], &longer);

@@ -316,7 +316,7 @@ fn the_socket_is_for_owner_and_group_and_goes_with_the_server() {
 }
 
 #[test]
-fn one_who_says_nothing_keeps_nobody_else_away() {
+fn a_silent_client_keeps_no_other_away() {
     let served = Served::with(attacked);
     let _silent: Vec<UnixStream> = (0..4).map(|_| served.connect()).collect();
     let answer = served.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");

@@ -51,14 +51,14 @@ impl Recorded {
             let mut kernel = self.lab.kernel.clone();
             kernel.count_half_open = polls.is_multiple_of(4);
             self.recorder.note(&kernel.sample(), self.lab.engine.mode());
-            self.take_told();
+            self.take_alerts();
         }
         self
     }
 
-    fn take_told(&mut self) {
+    fn take_alerts(&mut self) {
         let clock = clock(self.lab.kernel.now);
-        for incident in self.lab.drain_alerts().into_iter().filter_map(|told| told.incident) {
+        for incident in self.lab.drain_alerts().into_iter().filter_map(|alert| alert.incident) {
             if incident.ended.is_none() {
                 self.recorder.begin(incident.id, incident.listener_id);
             } else if let Some(line) = self.recorder.end(incident.id) {
@@ -197,12 +197,12 @@ fn each_kind_of_story_is_drawn() {
 }
 
 #[test]
-fn a_flood_is_told_in_words_and_in_three_plots() {
+fn a_flood_is_reported_in_words_and_in_three_plots() {
     let (full, line) = dropped().story();
     let page = drawn(full, Ok(line));
     let markup = Markup::read(&page).unwrap();
     let text = markup.text();
-    for told in [
+    for phrase in [
         "✗ critical · #1",
         "Random-source SYN flood on 203.0.113.10:443",
         "What happened",
@@ -219,7 +219,7 @@ fn a_flood_is_told_in_words_and_in_three_plots() {
         "TTL 244",
         "no retransmission",
     ] {
-        assert!(text.contains(told), "{told:?} is missing in {text}");
+        assert!(text.contains(phrase), "{phrase:?} is missing in {text}");
     }
     let plots = markup.elements("svg").filter(|svg| svg.attribute("class").starts_with("plot "));
     let classes: Vec<&str> = plots.map(|svg| svg.attribute("class")).collect();
@@ -230,13 +230,13 @@ fn a_flood_is_told_in_words_and_in_three_plots() {
 fn in_observe_mode_the_page_says_what_would_have_been_and_how_to_have_it() {
     let (full, line) = observed().story();
     let text = Markup::read(&drawn(full, Ok(line))).unwrap().text();
-    for told in [
+    for phrase in [
         "while the mode was not enforce",
         "matched by rules (observe mode)",
         "tcpguard mode enforce --confirm 60s",
         "and it goes on",
     ] {
-        assert!(text.contains(told), "{told:?} is missing in {text}");
+        assert!(text.contains(phrase), "{phrase:?} is missing in {text}");
     }
 }
 

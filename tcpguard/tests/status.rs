@@ -273,8 +273,8 @@ fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
         assert_eq!(status.daemon.state, expected);
         let attack = &status.incidents[0];
         assert!(attack.mitigated_ratio.is_some_and(|share| (share - ratio).abs() < 0.001));
-        let told = text::volume(attack);
-        assert!(told.contains(words), "{told}");
+        let reported = text::volume(attack);
+        assert!(reported.contains(words), "{reported}");
     }
 }
 
@@ -307,7 +307,7 @@ fn an_attack_on_the_host_is_mitigated_by_what_is_dropped_of_it() {
 }
 
 #[test]
-fn losses_rank_between_an_attack_that_goes_on_and_a_guard_that_is_not_whole() {
+fn losses_rank_between_an_ongoing_attack_and_a_degraded_agent() {
     let with = |(report, facts): (tcpguard_engine::Report, tcpguard::documents::Facts)| {
         status((report, tcpguard::documents::Facts { losses: losing().1.losses, ..facts }))
     };
@@ -319,29 +319,29 @@ fn losses_rank_between_an_attack_that_goes_on_and_a_guard_that_is_not_whole() {
     ] {
         let status = with(scene);
         assert_eq!(status.daemon.state, expected);
-        let told = status.health.iter().any(|finding| finding.code == "dropped_before_xdp");
-        assert!(told, "{:?}", status.health);
+        let reported = status.health.iter().any(|finding| finding.code == "dropped_before_xdp");
+        assert!(reported, "{:?}", status.health);
     }
 }
 
 #[test]
-fn a_connection_table_is_told_of_before_it_is_full() {
-    let told = |conntrack| {
+fn a_connection_table_is_reported_before_it_is_full() {
+    let reported = |conntrack| {
         let (report, facts) = calm();
         let status = status((report, tcpguard::documents::Facts { conntrack, ..facts }));
         status.health.iter().any(|finding| finding.code == "conntrack_full")
     };
-    assert!(!told(None));
+    assert!(!reported(None));
     let taken = |count| Some(Conntrack { count, max: 1_000 });
-    assert!(!told(taken(899)));
-    assert!(told(taken(900)));
-    assert!(!told(Some(Conntrack { count: 900, max: 0 })), "without a limit");
+    assert!(!reported(taken(899)));
+    assert!(reported(taken(900)));
+    assert!(!reported(Some(Conntrack { count: 900, max: 0 })), "without a limit");
 }
 
 /// Frames beyond the bounds are harmless in any number, unless a listener answers them.
 #[test]
 fn listeners_that_reply_to_unread_syns_are_named() {
-    let told = |frames: u64, answers: u64| {
+    let reported = |frames: u64, answers: u64| {
         let (mut report, mut facts) = calm();
         let earlier = facts.interfaces[0].packets.now;
         let now = &mut facts.interfaces[0].packets.now;
@@ -354,9 +354,9 @@ fn listeners_that_reply_to_unread_syns_are_named() {
         let finding = status((report, facts)).health;
         finding.into_iter().find(|finding| finding.code == "unread_syns")
     };
-    assert_eq!(told(5_000, 10), None, "each answers a SYN, or is a repetition");
-    assert_eq!(told(99, 11), None, "too few");
-    let finding = told(5_000, 11).expect("a note");
+    assert_eq!(reported(5_000, 10), None, "each answers a SYN, or is a repetition");
+    assert_eq!(reported(99, 11), None, "too few");
+    let finding = reported(5_000, 11).expect("a note");
     assert!(
         finding.text.contains("/s frames go on beyond what the guard reads"),
         "{}",
@@ -415,7 +415,7 @@ fn every_finding_says_how_to_go_on() {
 
 /// No interface is said to be the reason where another program may keep replies from the egress program.
 #[test]
-fn who_runs_before_the_guard_at_tc_is_named() {
+fn a_program_that_runs_before_the_agents_at_tc_is_named() {
     let (mut report, mut facts) = degraded();
     facts.interfaces[0].ahead = vec!["other (id 7, TCX egress)".to_owned()];
     for egress in [Egress::Seen, Egress::Unseen] {
@@ -455,15 +455,15 @@ fn a_word_that_is_not_known_yet_is_tolerated() {
 }
 
 #[test]
-fn costs_are_told_of_each_program_that_has_one() {
+fn costs_are_shown_of_each_program_that_has_one() {
     let before = status(flooded(Mode::Enforce));
     let mut after = before.clone();
     after.programs[0].runs += 100_000;
     after.programs[0].run_ns += 31_200_000;
     after.add_costs(&before, std::time::Duration::from_secs(1));
     let page = page(&after);
-    let told = "  Cost     tcpguard_ingress: 100 k runs/s, 312 ns each, 3.1 % of one CPU\n";
-    assert!(page.contains(told), "{page}");
+    let reported = "  Cost     tcpguard_ingress: 100 k runs/s, 312 ns each, 3.1 % of one CPU\n";
+    assert!(page.contains(reported), "{page}");
     assert!(!self::page(&before).contains("  Cost "), "unless asked for");
 }
 

@@ -44,7 +44,7 @@ fn page(tune: &Tune) -> String {
 }
 
 fn values(changed: &[(&str, &str)]) -> Values {
-    let usual = [
+    let common = [
         ("net.ipv4.tcp_syncookies", "1"),
         ("net.ipv4.tcp_max_syn_backlog", "256"),
         ("net.core.somaxconn", "4096"),
@@ -67,7 +67,7 @@ fn values(changed: &[(&str, &str)]) -> Values {
         ("net.core.netdev_budget", "300"),
         ("net.ipv4.conf.all.rp_filter", "2"),
     ];
-    let all = usual.iter().chain(changed);
+    let all = common.iter().chain(changed);
     let sysctls = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Values { sysctls, files: Vec::new() }
 }
@@ -190,7 +190,7 @@ fn the_file_for_sysctl_d_is_as_expected() {
 }
 
 #[test]
-fn what_was_changed_is_told_with_its_outcome() {
+fn changes_are_reported_with_their_outcome() {
     let change = |name: &str, outcome, note: Option<&str>| Change {
         name: name.to_owned(),
         before: "128".to_owned(),

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_fuzzer_leaves_of_a_crash_is_told_from_its_other_files() {
+    fn crash_files_of_the_fuzzer_are_distinguished_from_its_other_files() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("fuzz-0.log"), "").unwrap();
         assert_eq!(crash_in(directory.path()).unwrap(), None);

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_named_with_what_tells_how_to_get_it() {
+    fn a_missing_program_is_named_with_how_to_get_it() {
         let error = run(Command::new("tcpguard-no-such-program").arg("now")).unwrap_err();
         let said = error.to_string();
         assert!(said.starts_with("cannot start `tcpguard-no-such-program now`: "), "{said}");

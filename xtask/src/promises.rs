@@ -69,12 +69,12 @@ fn specification(text: &str, tree: &Tree) -> Vec<String> {
 
 fn threat_model(text: &str, tree: &Tree) -> Vec<String> {
     let mut broken = tests_exist(THREAT_MODEL, text, tree);
-    let told: BTreeSet<&str> = rows(text).flat_map(|row| quoted(row.first())).collect();
-    let silent = tree.maps.iter().filter(|map| !told.contains(map.as_str()));
+    let documented: BTreeSet<&str> = rows(text).flat_map(|row| quoted(row.first())).collect();
+    let silent = tree.maps.iter().filter(|map| !documented.contains(map.as_str()));
     broken.extend(silent.map(|map| format!("{THREAT_MODEL}: what of `{map}` when it is full?")));
     let is_map =
         |word: &&&str| word.chars().all(|it| it.is_ascii_uppercase() || "_46V".contains(it));
-    let gone = told.iter().filter(is_map).filter(|map| !tree.maps.contains(**map));
+    let gone = documented.iter().filter(is_map).filter(|map| !tree.maps.contains(**map));
     broken.extend(gone.map(|map| format!("{THREAT_MODEL}: there is no map `{map}`")));
     broken
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_map_is_told_of_and_no_other() {
+    fn every_map_is_documented_and_no_other() {
         let text =
             "| table | when full |\n|---|---|\n| `CONFIG` | one |\n| `SOURCE_RULES_V4` | two |\n";
         assert_eq!(threat_model(text, &tree()), [""; 0]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_are_told_from_other_statics() {
+    fn maps_are_distinguished_from_other_statics() {
         let text =
             "#[btf_map]\npub static CONFIG: Array<u8> =\n    new();\npub static OTHER: u8 = 0;\n";
         assert_eq!(statics(text).collect::<Vec<_>>(), ["CONFIG"]);

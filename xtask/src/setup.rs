@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_has_a_mend_for_machines_that_are_not_debian() {
+    fn every_part_has_a_remedy_for_machines_that_are_not_debian() {
         let all: Vec<_> = NEEDS.iter().collect();
         assert_eq!(advice_elsewhere(&all).lines().count(), NEEDS.len());
         assert!(NEEDS.iter().all(|need| !need.elsewhere.is_empty()));

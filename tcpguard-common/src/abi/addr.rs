@@ -95,8 +95,8 @@ impl Addr {
             Some([0 | 127 | 224..=239, ..] | [255, 255, 255, 255]) => true,
             Some(_) => false,
             None => {
-                let nobody_or_loopback = a | b | c == 0 && u32::from_be(d) <= 1;
-                nobody_or_loopback || a.to_ne_bytes()[0] == 0xff
+                let unspecified_or_loopback = a | b | c == 0 && u32::from_be(d) <= 1;
+                unspecified_or_loopback || a.to_ne_bytes()[0] == 0xff
             }
         }
     }

@@ -59,7 +59,7 @@ pub const ALLOWANCES: u32 = 64;
 pub const MAX_INTERFACES: u32 = 64;
 /// In `INTERFACES`, instead of a slot: the interface is not attached, nor is it above an attached one (a VLAN,
 /// a bond, a bridge), so that handshakes which end there began there.
-pub const UNGUARDED: u8 = u8::MAX;
+pub const UNATTACHED: u8 = u8::MAX;
 /// Interface indices that can have a slot.
 pub const MAX_IFINDEX: usize = 65_536;
 /// Registers of a listener's distinct-source estimator (HyperLogLog): standard error 1.04/sqrt(m) = 3.3 %.
@@ -93,7 +93,7 @@ pub const SYN_SAMPLES_KEPT: u32 = 64;
 
 /// Array of 1: [`super::Config`].
 pub const CONFIG: &str = "CONFIG";
-/// Array of 1: interface slot (u8), or [`UNGUARDED`], by interface index.
+/// Array of 1: interface slot (u8), or [`UNATTACHED`], by interface index.
 pub const INTERFACES: &str = "INTERFACES";
 /// Per-CPU array by interface slot: [`super::PacketCounters`].
 pub const PACKETS: &str = "PACKETS";

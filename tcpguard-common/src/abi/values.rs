@@ -66,7 +66,7 @@ impl ListenerEntry {
     /// SYNs are answered with cookies of the kernel's making.
     pub const KERNEL_COOKIES: u8 = 32;
     /// The signature rules for every listener are not for this one.
-    pub const SPARED: u8 = 64;
+    pub const EXEMPT: u8 = 64;
 }
 
 /// Value of `SOURCE_HOSTS`, of the source-rule tries and of `SIGNATURES`: a reference to the rule.

@@ -53,7 +53,7 @@ fn echo(offer: &Offer, cookie: &Cookie) -> Option<u32> {
 }
 
 #[test]
-fn every_entry_of_both_tables_comes_back_as_it_was_agreed() {
+fn every_entry_of_both_tables_decodes_to_what_was_agreed() {
     let secret = cookie_secret(1);
     for flow in both() {
         let v6 = is_v6(&flow);

@@ -26,7 +26,7 @@ const REMEMBERED_BITS: u8 = 14;
 /// Of more than that a quarter of as many are remembered, as a power of two. Each costs a cache miss, which is
 /// more than all else that is done for it, and a CPU that sees so many soon has no time left. Of those that one
 /// CPU remembers four in five at least are there for the second retransmission, after 3 s, too (Poisson).
-const SPARED_BITS: u8 = 2;
+const THINNED_BITS: u8 = 2;
 
 /// One SYN of how many, as a power of two, is remembered. Where more come than the table holds until one of
 /// them could be retransmitted, all would be forgotten, and each would have cost a cache miss. So a CPU that
@@ -35,7 +35,7 @@ const SPARED_BITS: u8 = 2;
 pub fn of_how_many(syns: &Pace) -> u8 {
     match syns.over(REMEMBERED_BITS) {
         0 => 0,
-        over => over + SPARED_BITS,
+        over => over + THINNED_BITS,
     }
 }
 

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_table_waits_for_nobody() {
+    fn an_empty_table_waits_for_no_handshake() {
         for tick in 0..300 {
             assert!(!is_fresh(0, tick * TICK_NS));
         }

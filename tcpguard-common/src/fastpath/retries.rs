@@ -280,7 +280,7 @@ mod tests {
 
     /// The numbers of half-seconds wrap: every phase of the wrap is like any other.
     #[test]
-    fn at_any_time_of_the_host_a_repetition_passes_and_a_stranger_does_not() {
+    fn at_any_uptime_a_retransmission_passes_and_a_new_client_does_not() {
         for step in 0..4 * WRAP {
             let start = step * 491 * MS + step * 7 * MS;
             let mut line = RetryLine::default();

@@ -58,7 +58,7 @@ pub(super) fn judge<T: Tables>(
     if agent_gone(config, pkt.now) {
         return Reason::AgentGone;
     }
-    if let Some(reason) = spared(config, tables, pkt, rule.flags) {
+    if let Some(reason) = exemption(config, tables, pkt, rule.flags) {
         count_listener(tables, pkt, |counters| counters.spared += 1);
         if matches!(reason, Reason::SynValidated) {
             pkt.trust = Trust::Validated;
@@ -92,7 +92,7 @@ pub(super) fn judge<T: Tables>(
 /// Returns the reason why a SYN may not be dropped by its source or signature: the address is protected, or its
 /// owner completed a handshake before and is not sending more SYNs than a client does.
 #[inline(always)]
-fn spared<T: Tables>(
+fn exemption<T: Tables>(
     config: &Config,
     tables: &mut T,
     pkt: &PacketCtx,

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_share_a_set_and_who_comes_takes_the_place_of_one_not_used_lately() {
+    fn sixteen_share_a_set_and_a_new_entry_replaces_one_not_used_lately() {
         for busy in 1..=16 {
             let mut set = SourceSet::default();
             (1..=16).for_each(|number| put(&mut set, number));

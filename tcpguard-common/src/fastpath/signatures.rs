@@ -81,7 +81,7 @@ pub(super) const fn masks(config: &Config, pkt: &PacketCtx) -> u8 {
 /// Returns the masks of the rules for every listener, as far as these are for this one.
 #[inline(always)]
 const fn masks_of_all(config: &Config, pkt: &PacketCtx) -> u8 {
-    if pkt.listener.mitigations & ListenerEntry::SPARED == 0 { config.masks } else { 0 }
+    if pkt.listener.mitigations & ListenerEntry::EXEMPT == 0 { config.masks } else { 0 }
 }
 
 /// Returns the fields that these `masks` compare, but for [`Mask::IpId`], which is asked for last.
@@ -350,17 +350,17 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_is_spared_has_its_own_rules_only() {
+    fn an_exempt_listener_has_its_own_rules_only() {
         for mask in [Mask::NoTtl, Mask::IpId] {
             let every = 1 << mask.code();
             let (mut model, mut pkt) = (Model::default(), syn(print(), 0));
             add_at(&mut model, SignatureKey::EVERY_LISTENER, 5, &pkt.print, mask);
-            let spared = pkt.listener.mitigations | ListenerEntry::SPARED;
-            for (mitigations, found) in [(0, Some(5)), (spared, None), (0, Some(5))] {
+            let exempt = pkt.listener.mitigations | ListenerEntry::EXEMPT;
+            for (mitigations, found) in [(0, Some(5)), (exempt, None), (0, Some(5))] {
                 pkt.listener.mitigations = mitigations;
                 assert_eq!(slot_of(&mut model, &pkt, every), found, "{mask:?}");
             }
-            pkt.listener = ListenerEntry { masks: every, mitigations: spared, ..pkt.listener };
+            pkt.listener = ListenerEntry { masks: every, mitigations: exempt, ..pkt.listener };
             pkt.now += TICK_NS;
             assert_eq!(slot_of(&mut model, &pkt, every), None, "{mask:?}");
             add(&mut model, 6, &pkt.print, mask);

@@ -463,8 +463,8 @@ pub fn track<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx, reset:
     flow.state = if asked { FlowState::Acknowledged } else { FlowState::Completed } as u8;
     count_acknowledged(config, tables, listener, weight, syn_ns);
     let is_local = |entry: ListenerEntry| entry.kind == ListenerKind::Local as u8;
-    let is_told = asked && tables.listener(listener).is_some_and(is_local);
-    if answered && !is_told {
+    let is_reported = asked && tables.listener(listener).is_some_and(is_local);
+    if answered && !is_reported {
         let client = validate(config, tables, &segment.flow.client, now, weight);
         completed(tables, listener, hash, now, client, weight);
     }

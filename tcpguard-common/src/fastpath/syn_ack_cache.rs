@@ -173,10 +173,10 @@ mod tests {
 
     #[test]
     fn port_0_is_never_remembered_nor_what_an_empty_place_holds() {
-        let nobody = ListenerKey::default();
+        let no_listener = ListenerKey::default();
         let mut host = host(&[]);
-        assert_eq!(mss(&mut host, &nobody, 0), None);
-        for of in [nobody, key(1, 0)] {
+        assert_eq!(mss(&mut host, &no_listener, 0), None);
+        for of in [no_listener, key(1, 0)] {
             for mss_now in [1460, 536] {
                 host.syn_acks.insert(of, SynAckRecord { mss: mss_now, ..SynAckRecord::default() });
                 assert_eq!(mss(&mut host, &of, START), Some(mss_now));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn who_meets_at_a_place_gets_his_own() {
+    fn colliding_listeners_get_their_own_values() {
         let one = key(1, 443);
         let other = (2..=255).map(|last| key(last, 443)).find(|other| place(other) == place(&one));
         let other = other.expect("of 254 addresses one in sixteen");

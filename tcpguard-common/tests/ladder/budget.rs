@@ -7,7 +7,7 @@ use tcpguard_common::abi::{Rate, Reason};
 use tcpguard_common::model::Model;
 
 use super::{
-    BUDGET, MS, OVERLOAD, S, START, any_of, anybody, budget, counters, host, mixed, send, v4,
+    BUDGET, MS, OVERLOAD, S, START, any_of, any_source, budget, counters, host, mixed, send, v4,
     validate,
 };
 
@@ -31,7 +31,7 @@ fn a_budget_is_as_exact_on_many_cpus_as_it_says() {
             budget(host, Rate::per_second(PER_SECOND, 500));
             host.now_ns = START + number * S / 60_000;
             (host.budgets, host.retries) = (budgets, retries);
-            passed += u64::from(send(host, anybody(number), 1) == Reason::Syn);
+            passed += u64::from(send(host, any_source(number), 1) == Reason::Syn);
             (budgets, retries) = (mem::take(&mut host.budgets), mem::take(&mut host.retries));
         }
         let (least, most) = (PER_SECOND + 500 - 7 * (cpus as u64 + 1), PER_SECOND + 501);
@@ -62,7 +62,7 @@ fn flood(host: &mut Model, first: u64) -> u64 {
         host.now_ns = start + number * S / SYNS;
         host.config.heartbeat_ns = host.now_ns;
         let number = first + number;
-        send(host, anybody(number), mixed(number) as u32) == Reason::Syn
+        send(host, any_source(number), mixed(number) as u32) == Reason::Syn
     });
     let passed = passed.count() as u64;
     host.now_ns = start + S;

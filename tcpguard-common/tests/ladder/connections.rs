@@ -5,7 +5,7 @@ use tcpguard_common::fastpath::{hash, pending, sets};
 use tcpguard_common::model::{Model, Packet};
 
 use super::{
-    BUDGET, OVERLOAD, S, anybody, budget, counters, flood, flow, host, send, syn, third_ack, v4,
+    BUDGET, OVERLOAD, S, any_source, budget, counters, flood, flow, host, send, syn, third_ack, v4,
     validate,
 };
 
@@ -88,7 +88,7 @@ fn while_the_tables_are_new_the_socket_table_knows_whose_connections_are_left() 
         host.config.preexisting_connections = 1;
         host.sockets.connections.insert(flow(client));
         assert!(gets_in(&mut host, client, 1));
-        assert_eq!(flood(&mut host, 1_000, S, anybody).answered, 1_000, "new clients have none");
+        assert_eq!(flood(&mut host, 1_000, S, any_source).answered, 1_000, "new clients have none");
         assert_eq!(host.sockets.searches, 1_001);
         host.config.preexisting_connections = 0;
         assert!(!gets_in(&mut host, client, 2), "it would not have hung");
@@ -103,11 +103,11 @@ fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
     let client = BOTH[0];
     validate(&mut host, client);
     host.sockets.connections.insert(flow(v4(198, 51, 100, 8)));
-    assert_eq!(flood(&mut host, 20_000, S, anybody).answered, 20_000);
+    assert_eq!(flood(&mut host, 20_000, S, any_source).answered, 20_000);
     assert_eq!(host.sockets.searches, 0);
-    let forged = flood(&mut host, 20_000, S, |_| client);
+    let spoofed = flood(&mut host, 20_000, S, |_| client);
     assert_eq!(host.sockets.searches, 20_000);
-    assert_eq!((forged.passed, forged.dropped), (0, 0), "there is no such connection");
+    assert_eq!((spoofed.passed, spoofed.dropped), (0, 0), "there is no such connection");
     for mitigations in [OVERLOAD, BUDGET, ListenerEntry::OUT_OF_STATE] {
         host.listener_entries.get_mut(&0).unwrap().mitigations = mitigations;
         flood(&mut host, 1_000, S, |_| client);
@@ -118,7 +118,7 @@ fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
 /// The client's SYN was in the kernel's queue when cookies began at the listener. It is retransmitted, because
 /// the reply was lost or is still on its way.
 #[test]
-fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
+fn a_half_open_connection_of_a_new_client_goes_on_as_it_began() {
     for client in BOTH {
         for followed in [true, false] {
             let mut host = host(0);
@@ -149,9 +149,9 @@ fn a_half_open_connection_of_a_stranger_goes_on_as_it_began() {
 /// An entry as two CPUs may leave it that record two SYNs in one slot at once: the key of one with the
 /// rest of the other. The sender of both knows the sequence number of the reply to its own SYN.
 #[test]
-fn a_mixed_entry_validates_nobody() {
+fn a_mixed_entry_validates_no_client() {
     let others = [v4(198, 51, 100, 8), Addr::from_v6_words([0x2001_0db8, 8, 8, 8])];
-    for (own, forged) in BOTH.into_iter().zip(others) {
+    for (own, spoofed) in BOTH.into_iter().zip(others) {
         for unbound in [false, true] {
             let mut host = host(0);
             host.config.established_seen = 0;
@@ -161,22 +161,22 @@ fn a_mixed_entry_validates_nobody() {
             let (_, mut mixed) = host.flows.iter().next().expect("it was recorded");
             assert_eq!(mixed.state, FlowState::SynAck as u8);
             let [mine, others] =
-                [own, forged].map(|of| hash::flow(&host.config.hash_key, &flow(of)));
+                [own, spoofed].map(|of| hash::flow(&host.config.hash_key, &flow(of)));
             if unbound {
                 mixed.isn = sets::bound(others, sets::bound(mine, mixed.isn));
             }
             let set = host.flows.set(sets::index(others));
-            (set.tags[0], set.keys[0], set.values[0]) = (sets::tag(others), flow(forged), mixed);
+            (set.tags[0], set.keys[0], set.values[0]) = (sets::tag(others), flow(spoofed), mixed);
             host.pending.insert(pending::place(others), pending::mark(host.now_ns));
-            host.ingress(&third_ack(forged, 7, &answer));
-            assert_eq!(host.clients.peek(&forged.client()).is_some(), unbound);
+            host.ingress(&third_ack(spoofed, 7, &answer));
+            assert_eq!(host.clients.peek(&spoofed.client()).is_some(), unbound);
         }
     }
 }
 
 /// Only the kernel can say that a handshake is complete where the replies leave by another interface.
 #[test]
-fn a_handshake_whose_answer_was_not_seen_completes_on_the_kernels_word_and_counts_once() {
+fn a_handshake_with_an_unseen_reply_completes_as_the_kernel_reports_and_counts_once() {
     for client in BOTH {
         for seen in [false, true] {
             let mut host = host(0);

@@ -4,7 +4,7 @@ use tcpguard_common::abi::{Addr, Mask, Mode, Rate, Reason, RuleHits, RuleRef, Si
 use tcpguard_common::fastpath::{self, HANDSHAKE_NS};
 use tcpguard_common::model::{Model, Packet};
 
-use super::{MS, OWN_COOKIES, S, anybody, counters, flow, host, send, syn, third_ack, v4};
+use super::{MS, OWN_COOKIES, S, any_source, counters, flow, host, send, syn, third_ack, v4};
 
 /// A signature rule that matches all SYNs of this host, in slot 1.
 fn drop_alike(host: &mut Model) {
@@ -31,28 +31,28 @@ fn complete(host: &mut Model, client: Addr) {
 }
 
 #[test]
-fn who_completes_after_a_retransmission_is_counted_for_the_rule_once_and_who_does_not_is_not() {
+fn a_client_that_completes_after_a_retransmission_is_counted_for_the_rule_once_and_no_other() {
     for (mitigations, fate) in [(0, Reason::SynRetransmitted), (OWN_COOKIES, Reason::Cookie)] {
         let mut host = host(mitigations);
-        send(&mut host, anybody(1), 1);
+        send(&mut host, any_source(1), 1);
         drop_alike(&mut host);
         for client in 2..22 {
-            assert_eq!(send(&mut host, anybody(client), 1), Reason::DropSignature);
+            assert_eq!(send(&mut host, any_source(client), 1), Reason::DropSignature);
         }
         host.now_ns += S;
         for client in 2..22 {
-            assert_eq!(send(&mut host, anybody(client), 1), fate);
+            assert_eq!(send(&mut host, any_source(client), 1), fate);
         }
         assert_eq!(hits(&host), [20, 20, 0], "returning proves nothing");
         host.now_ns += 50 * MS;
         for _ in 0..3 {
-            (2..7).for_each(|client| complete(&mut host, anybody(client)));
+            (2..7).for_each(|client| complete(&mut host, any_source(client)));
         }
         assert_eq!(hits(&host), [20, 20, 5], "each once");
-        complete(&mut host, anybody(30));
+        complete(&mut host, any_source(30));
         assert_eq!(hits(&host), [20, 20, 5], "a client that no rule matched");
         host.now_ns += HANDSHAKE_NS + S;
-        complete(&mut host, anybody(8));
+        complete(&mut host, any_source(8));
         assert_eq!(hits(&host), [20, 20, 5], "too late to be that handshake");
         let at_listener: u64 = host.late.values().map(|late| late.let_through).sum();
         assert_eq!(at_listener, 5, "and for the listener");
@@ -66,7 +66,7 @@ fn without_cookies_the_stack_is_given_a_bounded_number_of_retransmissions() {
     for entry in host.listener_entries.values_mut() {
         entry.retransmit_budget = Rate::per_second(10, 3);
     }
-    send(&mut host, anybody(1), 1);
+    send(&mut host, any_source(1), 1);
     drop_alike(&mut host);
     let number = |second: u64, syn: u64| 1000 * second + syn + 2;
     let mut passed = Vec::new();
@@ -75,9 +75,9 @@ fn without_cookies_the_stack_is_given_a_bounded_number_of_retransmissions() {
         let mut fates = Vec::new();
         for syn in 0..1000 {
             host.now_ns += MS;
-            assert_eq!(send(&mut host, anybody(number(second, syn)), 1), Reason::DropSignature);
+            assert_eq!(send(&mut host, any_source(number(second, syn)), 1), Reason::DropSignature);
             if second > 0 {
-                fates.push(send(&mut host, anybody(number(second - 1, syn)), 1));
+                fates.push(send(&mut host, any_source(number(second - 1, syn)), 1));
             }
         }
         passed.push(fates.iter().filter(|fate| **fate == Reason::SynRetransmitted).count());
@@ -97,12 +97,12 @@ fn without_cookies_the_stack_is_given_a_bounded_number_of_retransmissions() {
 fn in_observe_mode_a_handshake_counts_for_the_rule_that_would_have_dropped_its_first_syn() {
     let mut host = host(0);
     host.config.mode = Mode::Observe as u8;
-    send(&mut host, anybody(1), 1);
+    send(&mut host, any_source(1), 1);
     drop_alike(&mut host);
     for client in 2..12 {
-        assert_eq!(send(&mut host, anybody(client), 1), Reason::WouldDropSignature);
+        assert_eq!(send(&mut host, any_source(client), 1), Reason::WouldDropSignature);
         host.now_ns += 20 * MS;
-        complete(&mut host, anybody(client));
+        complete(&mut host, any_source(client));
     }
     assert_eq!(hits(&host), [10, 0, 10]);
 }
@@ -113,7 +113,7 @@ fn a_returning_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
     let known = |host: &Model| counters(host).established_returning;
     // A hundred and fifty handshakes a second, all from one address.
     for round in 0..70 * 150 {
-        complete(&mut host, anybody(1));
+        complete(&mut host, any_source(1));
         host.now_ns += S / 150;
         if round == 59 * 150 {
             assert_eq!(known(&host), 0);
@@ -123,7 +123,7 @@ fn a_returning_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
     assert_eq!(known(&host), 1);
     // One in five seconds each, from twenty.
     for _ in 0..26 {
-        (2..22).for_each(|client| complete(&mut host, anybody(client)));
+        (2..22).for_each(|client| complete(&mut host, any_source(client)));
         host.now_ns += 5 * S;
     }
     let of_twenty = known(&host) - 1;
@@ -132,10 +132,10 @@ fn a_returning_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
 
 /// Source rule, signature rule, overload, cookies: the first that applies decides.
 #[test]
-fn the_third_ack_itself_counts_for_no_rule_where_the_kernel_tells_of_completions() {
+fn the_third_ack_itself_counts_for_no_rule_where_the_kernel_reports_completions() {
     let mut host = host(OWN_COOKIES);
     let client = v4(198, 51, 100, 7);
-    send(&mut host, anybody(1), 1);
+    send(&mut host, any_source(1), 1);
     drop_alike(&mut host);
     assert_eq!(send(&mut host, client, 1), Reason::DropSignature);
     host.now_ns += S;

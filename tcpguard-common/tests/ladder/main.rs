@@ -83,7 +83,7 @@ fn mixed(number: u64) -> u64 {
 }
 
 /// An address that any host may have.
-fn anybody(number: u64) -> Addr {
+fn any_source(number: u64) -> Addr {
     let [a, b, c, d, ..] = mixed(number).to_be_bytes();
     Addr::from_v4([1 + a % 120, b, c, d])
 }
@@ -182,19 +182,19 @@ fn counters(host: &Model) -> ListenerCounters {
 }
 
 #[test]
-fn on_the_overload_rung_a_client_gets_in_on_its_second_syn_and_a_flood_does_not() {
+fn under_first_syn_drop_a_client_connects_on_its_second_syn_and_a_flood_does_not() {
     for (mitigations, admitted) in
         [(OVERLOAD | OWN_COOKIES, Reason::Cookie), (OVERLOAD, Reason::Syn)]
     {
         for client in [v4(198, 51, 100, 7), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])] {
             let mut host = host(mitigations);
-            let before = flood(&mut host, 20_000, S, anybody);
+            let before = flood(&mut host, 20_000, S, any_source);
             assert_eq!((before.passed, before.answered), (0, 0));
             assert_eq!(send(&mut host, client, 77), Reason::DropOverload);
-            flood(&mut host, 20_000, S + 10 * MS, |number| anybody(20_000 + number));
+            flood(&mut host, 20_000, S + 10 * MS, |number| any_source(20_000 + number));
             assert_eq!(send(&mut host, client, 77), admitted);
             assert_eq!(send(&mut host, client, 77), Reason::DropOverload, "a duplicate of it");
-            flood(&mut host, 20_000, 2 * S, |number| anybody(40_000 + number));
+            flood(&mut host, 20_000, 2 * S, |number| any_source(40_000 + number));
             assert_eq!(send(&mut host, client, 77), admitted, "the answer was lost");
             assert_eq!(send(&mut host, client, 78), Reason::DropOverload, "another connection");
             counters(&host);
@@ -203,17 +203,17 @@ fn on_the_overload_rung_a_client_gets_in_on_its_second_syn_and_a_flood_does_not(
 }
 
 #[test]
-fn clients_get_in_through_the_rung_that_are_known_to_nobody() {
+fn new_clients_connect_through_first_syn_drop() {
     let mut host = host(OVERLOAD | OWN_COOKIES);
     let (mut first, mut second) = (0, 0);
     for round in 0..20 {
         let clients: Vec<u64> = (0..50).map(|client| 1 << 40 | round << 8 | client).collect();
         let answered = |host: &mut Model| {
-            let sent = clients.iter().map(|client| send(host, anybody(*client), *client as u32));
+            let sent = clients.iter().map(|client| send(host, any_source(*client), *client as u32));
             sent.filter(|reason| *reason == Reason::Cookie).count()
         };
         first += answered(&mut host);
-        flood(&mut host, 5_000, S + 20 * MS, |number| anybody(round << 20 | number));
+        flood(&mut host, 5_000, S + 20 * MS, |number| any_source(round << 20 | number));
         second += answered(&mut host);
     }
     assert_eq!((first, second), (0, 1000));
@@ -234,8 +234,8 @@ fn a_validated_client_connects_at_once_and_a_flood_spoofing_it_gets_no_more() {
             // Of the same /64.
             Addr::from_v6([&sibling[..8], &[9; 8]].concat().try_into().unwrap())
         };
-        let forged = flood(&mut host, 50_000, 2 * S, |_| sibling);
-        assert!((80..=91).contains(&forged.answered), "50 at once and 20 a second: {forged:?}");
+        let spoofed = flood(&mut host, 50_000, 2 * S, |_| sibling);
+        assert!((80..=91).contains(&spoofed.answered), "50 at once and 20 a second: {spoofed:?}");
         let other = any_of(u32::from(client.as_v4().is_none()));
         assert_eq!(send(&mut host, other, 1), Reason::DropOverload);
         host.now_ns += S;
@@ -253,9 +253,9 @@ fn no_flood_evicts_a_client_as_it_would_from_a_table_that_syns_fill() {
     let mut naive: Recent<Addr, Client, { maps::MAX_CLIENTS as usize }> = Recent::default();
     naive.insert(client, Client::default());
     let sources = 3 * u64::from(maps::MAX_CLIENTS) / 2;
-    flood(&mut host, sources, S, anybody);
+    flood(&mut host, sources, S, any_source);
     for number in 0..sources {
-        naive.insert(anybody(number), Client::default());
+        naive.insert(any_source(number), Client::default());
     }
     assert!(naive.peek(&client).is_none(), "the flood was too small to prove anything");
     assert_eq!(host.clients.len(), 1);
@@ -266,22 +266,22 @@ fn no_flood_evicts_a_client_as_it_would_from_a_table_that_syns_fill() {
 fn a_flood_spoofing_an_allowlisted_prefix_starves_no_client() {
     let mut host = host(OVERLOAD | OWN_COOKIES);
     host.exempt.push(((v4(10, 16, 0, 0), 96 + 12), u32::MAX));
-    let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+    let (known, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
     validate(&mut host, known);
     assert_eq!(send(&mut host, v4(10, 17, 1, 1), 1), Reason::Cookie, "allowlisted, and alone");
-    assert_eq!(send(&mut host, stranger, 1), Reason::DropOverload);
+    assert_eq!(send(&mut host, new_client, 1), Reason::DropOverload);
     let within = |number| {
         let [_, b, c, d, ..] = mixed(number).to_be_bytes();
         v4(10, 16 | b & 15, c, d)
     };
-    let forged = flood(&mut host, 100_000, S, within);
+    let spoofed = flood(&mut host, 100_000, S, within);
     assert!(
-        (3_900..=4_001).contains(&forged.answered),
-        "2,000 at once and each second: {forged:?}"
+        (3_900..=4_001).contains(&spoofed.answered),
+        "2,000 at once and each second: {spoofed:?}"
     );
     assert_eq!(send(&mut host, known, 1), Reason::Cookie);
     host.now_ns += 10 * MS;
-    assert_eq!(send(&mut host, stranger, 1), Reason::Cookie);
+    assert_eq!(send(&mut host, new_client, 1), Reason::Cookie);
     let counters = counters(&host);
     assert_eq!(counters.spared, 0, "no rule had anything to spare");
 }
@@ -330,8 +330,8 @@ fn a_flood_spoofing_one_address_leaves_replies_for_its_network() {
         };
         let mut answered = 0;
         for neighbour in 1..=50 {
-            let forged = flood(&mut host, 5_000, S / 50, |_| at(first));
-            answered += forged.answered;
+            let spoofed = flood(&mut host, 5_000, S / 50, |_| at(first));
+            answered += spoofed.answered;
             assert_eq!(send(&mut host, at(100 + neighbour), 1), Reason::Cookie, "{neighbour}");
         }
         // Half of the burst, and of the rest an eighth.
@@ -364,34 +364,34 @@ fn a_flood_from_everywhere_exhausts_no_network() {
 fn beyond_what_a_cpu_may_answer_a_syn_has_to_come_again() {
     let mut host = host(OWN_COOKIES);
     host.config.replies_per_cpu = Rate::per_second(1_000, 100);
-    let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+    let (known, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
     validate(&mut host, known);
-    flood(&mut host, 1_000, 100 * MS, anybody);
+    flood(&mut host, 1_000, 100 * MS, any_source);
     assert_eq!(send(&mut host, known, 1), Reason::Cookie);
-    assert_eq!(send(&mut host, anybody(1 << 40), 1), Reason::Cookie, "the last token");
-    assert_eq!(send(&mut host, stranger, 1), Reason::DropOverload);
-    let fate = flood(&mut host, 50_000, S, |number| anybody(1_000 + number));
+    assert_eq!(send(&mut host, any_source(1 << 40), 1), Reason::Cookie, "the last token");
+    assert_eq!(send(&mut host, new_client, 1), Reason::DropOverload);
+    let fate = flood(&mut host, 50_000, S, |number| any_source(1_000 + number));
     assert!((900..=1_110).contains(&fate.answered), "{fate:?}");
-    assert_eq!(send(&mut host, stranger, 1), Reason::Cookie);
+    assert_eq!(send(&mut host, new_client, 1), Reason::Cookie);
     counters(&host);
 }
 
 #[test]
-fn the_stack_gets_of_strangers_what_the_budget_gives_and_known_and_returning_clients_besides() {
+fn the_stack_gets_new_clients_within_the_budget_and_validated_and_returning_ones_besides() {
     for mitigations in [BUDGET, BUDGET | OWN_COOKIES] {
         let mut host = host(mitigations);
         // SYNs that cookies cannot answer: no SYN-ACK was seen.
         host.syn_acks.clear();
         budget(&mut host, Rate::per_second(1_000, 100));
-        let (known, stranger) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+        let (known, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
         validate(&mut host, known);
-        let first = flood(&mut host, 1_000, MS, anybody);
+        let first = flood(&mut host, 1_000, MS, any_source);
         assert!((93..=101).contains(&first.passed), "{first:?}");
-        assert_eq!(send(&mut host, stranger, 1), Reason::DropBudget);
+        assert_eq!(send(&mut host, new_client, 1), Reason::DropBudget);
         assert_eq!(send(&mut host, known, 1), Reason::Syn);
-        let second = flood(&mut host, 50_000, S, |number| anybody(1_000 + number));
+        let second = flood(&mut host, 50_000, S, |number| any_source(1_000 + number));
         assert!((990..=1_010).contains(&second.passed), "{second:?}");
-        assert_eq!(send(&mut host, stranger, 1), Reason::Syn, "it came again");
+        assert_eq!(send(&mut host, new_client, 1), Reason::Syn, "it came again");
         let v6 = any_of(1);
         assert_eq!(send(&mut host, v6, 1), Reason::Syn, "each listener has a budget of its own");
         counters(&host);
@@ -401,11 +401,11 @@ fn the_stack_gets_of_strangers_what_the_budget_gives_and_known_and_returning_cli
 #[test]
 fn a_budget_without_a_rate_limits_nothing() {
     let mut host = host(BUDGET | OWN_COOKIES);
-    assert_eq!(flood(&mut host, 5_000, MS, anybody).answered, 5_000);
+    assert_eq!(flood(&mut host, 5_000, MS, any_source).answered, 5_000);
     host.syn_acks.clear();
     // Longer than anything is remembered.
     host.now_ns += S;
-    assert_eq!(flood(&mut host, 5_000, MS, anybody).passed, 5_000);
+    assert_eq!(flood(&mut host, 5_000, MS, any_source).passed, 5_000);
     counters(&host);
 }
 
@@ -429,7 +429,7 @@ fn without_an_agent_or_in_another_mode_no_mitigation_applies() {
 }
 
 #[test]
-fn rules_come_before_the_rung_and_who_returns_under_a_signature_passes_both() {
+fn rules_precede_first_syn_drop_and_a_retransmission_under_a_signature_passes_both() {
     let mut host = host(OVERLOAD | OWN_COOKIES);
     host.config.source_rules = Config::HOSTS;
     let rule = |slot| RuleRef { slot, flags: 0 };
@@ -472,7 +472,7 @@ fn while_many_get_replies_or_are_dropped_few_flows_are_tracked_and_stand_for_all
     ] {
         let mut host = host(mitigations);
         budget(&mut host, Rate::per_second(1, 1));
-        flood(&mut host, SYNS, S / 10, anybody);
+        flood(&mut host, SYNS, S / 10, any_source);
         let flows: Vec<_> = host.flows.iter().map(|(_, flow)| flow).collect();
         let followed = flows.iter().filter(|flow| flow.state == state as u8).count();
         assert!((600..1400).contains(&followed), "a tick's worth and one in 64: {followed}");

@@ -65,7 +65,7 @@ fn a_syn_that_is_sent_twice_after_a_second_is_retransmitted_once() {
 
 /// The attempt is seconds old, but not the SYN that is sent twice.
 #[test]
-fn nor_is_one_of_a_source_that_soon_comes_back_to_each_port() {
+fn nor_is_one_of_a_source_that_soon_reconnects_to_each_port() {
     let mut host = host(0);
     for number in 0..20 {
         for copy in 0..2 {
@@ -78,7 +78,7 @@ fn nor_is_one_of_a_source_that_soon_comes_back_to_each_port() {
 
 /// A firewall resets the replies under the client's address, and the client goes on all the same.
 #[test]
-fn a_client_in_whose_name_answers_are_reset_repeats_its_syn() {
+fn a_spoofed_client_whose_syn_acks_are_reset_retransmits_its_syn() {
     const RST: u8 = 0x04;
     for client in BOTH {
         let mut host = host(0);

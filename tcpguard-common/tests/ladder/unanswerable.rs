@@ -5,7 +5,7 @@ use tcpguard_common::abi::{Addr, Rate, Reason};
 use tcpguard_common::model::Model;
 
 use super::{
-    BUDGET, MS, OWN_COOKIES, S, anybody, budget, counters, host, mixed, send, syn, v4, validate,
+    BUDGET, MS, OWN_COOKIES, S, any_source, budget, counters, host, mixed, send, syn, v4, validate,
 };
 
 /// As many as the queue of a small listener holds.
@@ -34,7 +34,7 @@ fn flood(host: &mut Model, first: u64, count: u64) -> u64 {
     for number in 0..count {
         host.now_ns = start + number * S / count;
         host.config.heartbeat_ns = host.now_ns;
-        let syn = fragment(anybody(first + number), mixed(first + number) as u32);
+        let syn = fragment(any_source(first + number), mixed(first + number) as u32);
         let reason = host.ingress(&syn);
         assert!(matches!(reason, Reason::Syn | Reason::DropBudget), "{reason:?}");
         passed += u64::from(reason == Reason::Syn);
@@ -52,7 +52,7 @@ fn of_whole_first_fragments_the_stack_gets_what_its_queue_holds_and_clients_get_
 }
 
 #[test]
-fn who_retransmits_what_cannot_be_answered_gets_no_more_by_it() {
+fn retransmissions_of_unanswerable_syns_gain_no_more() {
     let mut host = attacked(OWN_COOKIES);
     let first = flood(&mut host, 0, 90_000);
     // Each again a good second after its first time, as by a client's kernel.
@@ -117,12 +117,12 @@ fn clients_that_only_the_stack_can_reply_to_reach_it_however_many_they_are() {
         for number in 0..2_000 {
             host.now_ns = start + number * S / 2_000;
             host.config.heartbeat_ns = host.now_ns;
-            let frame = kind(anybody(number), mixed(number) as u32);
+            let frame = kind(any_source(number), mixed(number) as u32);
             assert_eq!(host.ingress(&frame), Reason::Syn, "{name}, {number}");
         }
         // Beside a flood of fragments, too.
         flood(&mut host, 2_000, 20_000);
-        assert_eq!(host.ingress(&kind(anybody(1 << 40), 1)), Reason::Syn, "{name}");
+        assert_eq!(host.ingress(&kind(any_source(1 << 40), 1)), Reason::Syn, "{name}");
         counters(&host);
     }
 }

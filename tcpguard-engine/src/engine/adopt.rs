@@ -106,7 +106,7 @@ impl Engine {
         let prefix = entry.rule.matcher.prefix();
         self.alert_rule(Severity::Warning, "rule_failed", text, prefix, entry.incident());
         if let Some(before) =
-            entry.rule.confirmation.and_then(|confirmation| confirmation.comes_back(now))
+            entry.rule.confirmation.and_then(|confirmation| confirmation.to_restore(now))
         {
             self.put_back(now, before);
         }

@@ -123,7 +123,7 @@ impl Engine {
             "nobody confirmed rule {} in time, so {net}{ports} is no longer blocked",
             rule.id.0
         );
-        let back = rule.confirmation.and_then(|confirmation| confirmation.comes_back(now));
+        let back = rule.confirmation.and_then(|confirmation| confirmation.to_restore(now));
         if let Some(before) = back {
             let words = self.put_back(now, before);
             text.push_str(&format!("; {words}"));

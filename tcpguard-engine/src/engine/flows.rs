@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use super::monitor::ListenerMonitor;
 use super::upkeep::{CALM, due};
-use crate::input::{Flows, KnownClients, ListenerId, POLL, Timestamp};
+use crate::input::{Flows, ListenerId, POLL, Timestamp, ValidatedClients};
 
 impl Engine {
     /// Takes over the sampled flows of all listeners, as asked for by
@@ -15,7 +15,7 @@ impl Engine {
     /// Those of listeners with nothing the matter are looked at every five seconds only, however often
     /// others need a look: there is nothing urgent to be learned from them, unless nothing has been
     /// learned yet.
-    pub fn handle_flows(&mut self, now: Timestamp, flows: &Flows, known: &dyn KnownClients) {
+    pub fn handle_flows(&mut self, now: Timestamp, flows: &Flows, known: &dyn ValidatedClients) {
         let all = due(now, self.surveyed, CALM, POLL);
         let urgent = |monitor: &&ListenerMonitor| monitor.is_suspicious() || monitor.needs_rtt();
         let looked_at = self.monitors.values().filter(|monitor| all || urgent(monitor));

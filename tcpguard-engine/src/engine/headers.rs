@@ -38,8 +38,8 @@ impl Engine {
         if let Some(rolled) = &mut self.rolled
             && rolled.incident.record().lacks_headers()
         {
-            let told = rolled.failing().filter_map(|id| self.monitors.get(&id));
-            let rates = told.map(|monitor| (monitor.id, monitor.syn_rate()));
+            let combined = rolled.failing().filter_map(|id| self.monitors.get(&id));
+            let rates = combined.map(|monitor| (monitor.id, monitor.syn_rate()));
             let busiest = rates.max_by(|(_, one), (_, other)| one.total_cmp(other));
             wanted.extend(busiest.map(|(id, rate)| (id, shift(rate * poll))));
         }

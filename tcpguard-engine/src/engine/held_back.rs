@@ -32,10 +32,10 @@ impl Engine {
 }
 
 /// Returns the reason that no rules are made at a listener with mode `mode`, while the agent's mode elsewhere
-/// is `guard`; `None` where `mode` is not the milder one.
-pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
+/// is `agent_mode`; `None` where `mode` is not the milder one.
+pub(super) fn why(mode: Mode, agent_mode: Mode) -> Option<&'static str> {
     match mode {
-        _ if mode >= guard => None,
+        _ if mode >= agent_mode => None,
         Mode::Off => Some("the guard is off at this listener"),
         Mode::Observe | Mode::Enforce => Some("the guard only observes this listener"),
     }
@@ -44,8 +44,8 @@ pub(super) fn why(mode: Mode, guard: Mode) -> Option<&'static str> {
 /// Returns the reason that a mitigation is not started at a listener with mode `mode`; `None` where it may
 /// be. The check for out-of-state segments does no harm while the kernel only counts them. Where the kernel
 /// would drop them, and the listener's own mode is milder, that check is left out too.
-pub(super) fn idle(mitigation: Mitigation, mode: Mode, guard: Mode) -> Option<&'static str> {
-    why(mode, guard).or(match mode {
+pub(super) fn idle(mitigation: Mitigation, mode: Mode, agent_mode: Mode) -> Option<&'static str> {
+    why(mode, agent_mode).or(match mode {
         _ if !mitigation.keeps_syns_away() => None,
         Mode::Off => Some("the guard is off"),
         Mode::Observe => Some("the guard only observes"),
@@ -58,12 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_names_the_listener_where_only_it_is_spared() {
+    fn the_text_names_the_listener_where_only_it_is_held_back() {
         let (observed, off) = (
             Some("the guard only observes this listener"),
             Some("the guard is off at this listener"),
         );
-        for (mode, guard, rules, cookies, out_of_state) in [
+        for (mode, agent_mode, rules, cookies, out_of_state) in [
             (Mode::Enforce, Mode::Enforce, None, None, None),
             (Mode::Observe, Mode::Observe, None, Some("the guard only observes"), None),
             (Mode::Off, Mode::Off, None, Some("the guard is off"), None),
@@ -71,12 +71,16 @@ mod tests {
             (Mode::Off, Mode::Enforce, off, off, off),
             (Mode::Off, Mode::Observe, off, off, off),
         ] {
-            assert_eq!(why(mode, guard), rules, "{mode:?} {guard:?}");
-            assert_eq!(idle(Mitigation::Cookies, mode, guard), cookies, "{mode:?} {guard:?}");
+            assert_eq!(why(mode, agent_mode), rules, "{mode:?} {agent_mode:?}");
             assert_eq!(
-                idle(Mitigation::OutOfState, mode, guard),
+                idle(Mitigation::Cookies, mode, agent_mode),
+                cookies,
+                "{mode:?} {agent_mode:?}"
+            );
+            assert_eq!(
+                idle(Mitigation::OutOfState, mode, agent_mode),
                 out_of_state,
-                "{mode:?} {guard:?}"
+                "{mode:?} {agent_mode:?}"
             );
         }
     }

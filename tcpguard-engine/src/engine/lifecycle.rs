@@ -11,11 +11,11 @@ use super::together::{Pool, TOGETHER};
 use super::{Engine, held_back};
 use crate::evidence::{
     AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing,
-    IncidentClass, Missing, Novelty, Outcomes, Reach, Regulars, Surge, assess, overload_line,
+    FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line,
 };
 use crate::incident::{Incident, IncidentReport, Opening};
 use crate::input::{
-    Flow, FlowState, KnownClients, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp,
+    Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients,
     constants, span,
 };
 use crate::listener::Signal;
@@ -144,7 +144,7 @@ impl Engine {
         now: Timestamp,
         inspection: &Inspection,
         pool: Option<&Pool>,
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) -> Option<Judged> {
         let (id, cohort) = (inspection.id, &inspection.cohort);
         let speaks = pool.map(|pool| pool.speaks_for(cohort));
@@ -176,7 +176,7 @@ impl Engine {
         inspection: &Inspection,
         all: Assessment,
         pool: Option<&Pool>,
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) -> Option<Judged> {
         let (id, cohort) = (inspection.id, &inspection.cohort);
         if self.is_harmless(now, inspection, &all) {
@@ -223,7 +223,7 @@ impl Engine {
         now: Timestamp,
         inspection: &Inspection,
         judged: Judged,
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) {
         let (id, cohort) = (inspection.id, &inspection.cohort);
         let Judged { all, holding, is_shared: of_several } = judged;
@@ -293,7 +293,7 @@ impl Engine {
         &self,
         id: ListenerId,
         cohort: &Cohort,
-        clients: Option<&dyn KnownClients>,
+        clients: Option<&dyn ValidatedClients>,
     ) -> Assessment {
         let monitor = &self.monitors[&id];
         let sums = monitor.recent(self.now);
@@ -303,9 +303,10 @@ impl Engine {
         let novelty = Novelty::of(cohort, &self.networks, natural_share);
         let surge = Surge::of(&monitor.window.seconds(self.now), monitor.baseline());
         let clients_missing = Missing::of(&sums, monitor.completions().baseline);
-        let regulars = clients
-            .map(|known| Regulars::of(cohort, &monitor.clients, known, &sums, monitor.baseline()));
-        let regulars = regulars.unwrap_or_default();
+        let failing_clients = clients.map(|known| {
+            FailingClients::of(cohort, &monitor.clients, known, &sums, monitor.baseline())
+        });
+        let failing_clients = failing_clients.unwrap_or_default();
         let reach = Reach::of(cohort, monitor.routes(self.now), DISTINCT_MIN);
         let background = Background {
             natural_share,
@@ -313,7 +314,7 @@ impl Engine {
             novelty,
             surge,
             clients_missing,
-            regulars,
+            failing_clients,
             reach,
         };
         let assessment = assess(cohort, &monitor.clients, background);

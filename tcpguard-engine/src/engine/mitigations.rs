@@ -67,10 +67,11 @@ impl Engine {
             if mode == Mode::Off {
                 needs.clear();
             }
-            let guard = self.mode;
+            let agent_mode = self.mode;
             let ended = monitor.failing_ended();
-            let changes =
-                monitor.ladder.poll(now, &needs, ended, |mitigation| idle(mitigation, mode, guard));
+            let changes = monitor
+                .ladder
+                .poll(now, &needs, ended, |mitigation| idle(mitigation, mode, agent_mode));
             moves.extend(changes.into_iter().map(|change| (monitor.id, change)));
         }
         for (id, hint) in hints {

@@ -5,6 +5,7 @@ mod alerts;
 mod asking;
 mod confirmation;
 mod constants;
+mod exempt_listeners;
 mod flows;
 mod headers;
 mod held_back;
@@ -19,7 +20,6 @@ mod pressure;
 mod requests;
 mod rollup;
 mod routes;
-mod spared;
 mod together;
 mod unblock;
 mod upkeep;
@@ -36,7 +36,7 @@ use self::host::{Host, Passing};
 use self::monitor::ListenerMonitor;
 use self::monitors::Monitors;
 use self::rollup::RollUp;
-use self::together::Everybody;
+use self::together::AllClients;
 use crate::evidence::EVIDENCE_WINDOW;
 use crate::incident::{Incident, IncidentReport};
 use crate::input::{
@@ -92,7 +92,7 @@ pub struct Engine {
     counted: Timestamp,
     incidents: u64,
     rolled: Option<RollUp>,
-    everybody: Everybody,
+    all_clients: AllClients,
     past: VecDeque<IncidentReport>,
     /// True if closed incidents are kept there.
     keeps_past: bool,
@@ -143,7 +143,7 @@ impl Engine {
             counted: Timestamp::default(),
             incidents: 0,
             rolled: None,
-            everybody: Everybody::default(),
+            all_clients: AllClients::default(),
             past: VecDeque::new(),
             keeps_past: true,
             completing: BTreeMap::new(),
@@ -280,7 +280,7 @@ impl Engine {
         self.sample_shift = sample.sample_shift;
 
         self.expire_allowed(now);
-        self.spare_listeners(now);
+        self.exempt_listeners(now);
         self.withdraw_harmful_rules(now);
         self.end_quiet_incidents(now);
         self.open_overdue(now);

@@ -7,12 +7,12 @@ mod flooded;
 mod moment;
 mod pressed;
 mod reaching;
-mod spared;
+mod shared_rules;
 mod trials;
 
 pub(crate) use alert_window::ALERT_WINDOW;
 pub(crate) use flooded::Rolled;
-pub(crate) use spared::Shared;
+pub(crate) use shared_rules::Shared;
 
 use std::time::Duration;
 
@@ -583,7 +583,7 @@ mod tests {
 
     /// There may be thousands of them.
     #[test]
-    fn a_listener_to_which_nobody_comes_takes_three_kilobytes() {
+    fn a_listener_without_clients_takes_three_kilobytes() {
         assert!(size_of::<ListenerMonitor>() <= 3072, "{}", size_of::<ListenerMonitor>());
     }
 }

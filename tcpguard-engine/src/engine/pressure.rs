@@ -122,7 +122,7 @@ impl Engine {
                 sources: Vec::new(),
                 answered_before: now,
                 older_than: unread_age(monitor, self.sample_shift),
-                everybody_before: Timestamp::default(),
+                all_before: Timestamp::default(),
             };
             let limit = CLEAN_LIMIT;
             self.commands.push_back(Command::CleanHalfOpen { listener, clean_up, limit });

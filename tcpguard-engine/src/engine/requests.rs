@@ -143,7 +143,7 @@ impl Engine {
         let text = format!("{} allows {net} for {}: {reason}", User(uid), span(lifetime));
         let entry = AllowReport { net, reason, uid, created: now, expires: now + lifetime };
         if !self.exempt.allow(entry.clone()) {
-            return Err(RequestError::AllowListFull { limit: Limits::ALLOWED });
+            return Err(RequestError::AllowlistFull { limit: Limits::ALLOWED });
         }
         self.hand_out_allowed();
         self.release_exempt(now);

@@ -247,8 +247,8 @@ impl Engine {
             monitor.ladder.since(mitigation).map(|since| (since, monitor.id))
         };
         let Some(here) = self.monitors.get(&id).and_then(taken) else { return true };
-        let told = self.monitors.values().filter(|monitor| monitor.rolled.is_some());
-        told.filter_map(taken).any(|there| there < here)
+        let combined = self.monitors.values().filter(|monitor| monitor.rolled.is_some());
+        combined.filter_map(taken).any(|there| there < here)
     }
 
     /// Returns whether a mitigation that could not be started at such a listener, and is tried again `soon` or later,
@@ -270,9 +270,9 @@ impl Engine {
 
     /// The signatures that are dropped at a listener because they are at every one.
     pub(super) fn signatures_shared_by(&self, id: ListenerId) -> Vec<(Mask, Fingerprint)> {
-        let spared =
-            self.monitors.get(&id).is_some_and(|monitor| monitor.shared == Shared::Sparing);
-        let shared = self.rule_table.signatures_of(ListenerId::HOST).filter(|_| !spared);
+        let exempt =
+            self.monitors.get(&id).is_some_and(|monitor| monitor.shared == Shared::Exempting);
+        let shared = self.rule_table.signatures_of(ListenerId::HOST).filter(|_| !exempt);
         shared.filter_map(signature).collect()
     }
 
@@ -285,9 +285,9 @@ impl Engine {
 
     /// Returns the reason that there may be no rule for every listener; `None` where there may be one.
     pub(super) fn no_shared_rules(&self) -> Option<&'static str> {
-        let spared =
+        let exempt =
             self.monitors.values().any(|monitor| self.held_back(monitor.listener).is_some());
-        spared.then_some(held_back::SOME)
+        exempt.then_some(held_back::SOME)
     }
 
     /// Returns whether an operator forbids rules of a kind anywhere.

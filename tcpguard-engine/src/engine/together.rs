@@ -8,10 +8,10 @@ use super::monitor::{ListenerMonitor, Shared};
 use super::rollup::signature;
 use super::upkeep::CALM;
 use crate::evidence::{
-    Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, IncidentClass, Missing, Novelty,
-    Reach, Regulars, SINGLETON_SHARE, Surge, assess,
+    Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, FailingClients, IncidentClass,
+    Missing, Novelty, Reach, SINGLETON_SHARE, Surge, assess,
 };
-use crate::input::{KnownClients, ListenerId, Mitigation, Timestamp};
+use crate::input::{ListenerId, Mitigation, Timestamp, ValidatedClients};
 use crate::listener::{Clients, JoinedClients, Sums};
 use crate::policy::{Grounds, Residual};
 use crate::rules::RULE_TTL;
@@ -52,7 +52,7 @@ impl Pool {
 
 /// The clients of all listeners.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Everybody {
+pub(super) struct AllClients {
     clients: JoinedClients,
     /// Time at which they were last put together.
     gathered: Option<Timestamp>,
@@ -65,7 +65,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         inspections: &[Inspection],
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) {
         // A listener with enough flows of its own would drown out the others.
         let is_part =
@@ -107,14 +107,14 @@ impl Engine {
         &mut self,
         now: Timestamp,
         inspections: &[&Inspection],
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) -> Option<Pool> {
-        let is_stale = self.everybody.gathered.is_none_or(|gathered| now.since(gathered) >= CALM);
+        let is_stale = self.all_clients.gathered.is_none_or(|gathered| now.since(gathered) >= CALM);
         if inspections.len() < TOGETHER
             && !inspections.iter().any(|inspection| self.is_rolled(inspection.id))
         {
             if is_stale {
-                self.everybody = Everybody::default();
+                self.all_clients = AllClients::default();
             }
             return None;
         }
@@ -122,7 +122,7 @@ impl Engine {
             let all: Vec<&Clients> =
                 self.monitors.values().map(|monitor| &monitor.clients).collect();
             let clients = JoinedClients::of(all.iter().copied());
-            self.everybody = Everybody { clients, gathered: Some(now) };
+            self.all_clients = AllClients { clients, gathered: Some(now) };
         }
         let mut cohort = Cohort::pooled(inspections.iter().map(|inspection| &inspection.cohort));
         if let Some(rolled) = &mut self.rolled {
@@ -142,7 +142,7 @@ impl Engine {
         &self,
         inspections: &[&Inspection],
         cohort: &Cohort,
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) -> Assessment {
         let monitors =
             || inspections.iter().filter_map(|inspection| self.monitors.get(&inspection.id));
@@ -157,7 +157,7 @@ impl Engine {
         let completed = completed.reduce(|all, baseline| all + baseline);
         let natural_share = self.natural_share(inspections);
         let counted = self.rolled.is_some() && recent.span >= COUNTED;
-        let clients = &self.everybody.clients;
+        let clients = &self.all_clients.clients;
         let background = Background {
             natural_share,
             failing_share: counted
@@ -165,7 +165,7 @@ impl Engine {
             novelty: Novelty::of(cohort, &self.networks, natural_share),
             surge: Surge::of(&seconds, baseline),
             clients_missing: Missing::of(&recent, completed),
-            regulars: Regulars::of(cohort, clients, known, &recent, baseline),
+            failing_clients: FailingClients::of(cohort, clients, known, &recent, baseline),
             reach: Reach::of(cohort, None, DISTINCT_MIN),
         };
         let mut assessment = assess(cohort, clients, background);
@@ -210,7 +210,7 @@ impl Engine {
         now: Timestamp,
         inspections: &[Inspection],
         pool: &Pool,
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) {
         if pool.cohort.failing.len() < EVIDENCE_FLOWS {
             return;
@@ -248,7 +248,7 @@ impl Engine {
             listener: ListenerId::HOST,
             cohort,
             assessment,
-            clients: &self.everybody.clients,
+            clients: &self.all_clients.clients,
             known,
             exempt: &self.exempt,
             held_back,
@@ -274,7 +274,7 @@ impl Engine {
             // Rules of a time in which the listener had an incident of its own.
             let own: Vec<_> =
                 self.rule_table.signatures_of(inspection.id).filter_map(signature).collect();
-            let shares = monitor.shared != Shared::Sparing;
+            let shares = monitor.shared != Shared::Exempting;
             monitor.residual = Some(Residual::of(&inspection.cohort, |flow| {
                 let is_own = own.iter().any(|(mask, print)| flow.print.masked(*mask) == *print);
                 is_own || shares && incident.covers(flow)
@@ -288,7 +288,7 @@ impl Engine {
         &self,
         members: &[&Inspection],
         pool: &Pool,
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
     ) -> Vec<Option<IncidentClass>> {
         let apart = |inspection: &&Inspection| {
             let is_part = pool.all.speaks_for(&inspection.cohort) == Some(true);

@@ -379,7 +379,7 @@ impl Engine {
             // A SYN that a rule has let pass since was let in on purpose, whatever mitigation is active.
             let acting = ruled.or(stepped).map(|since| since.max(self.enforced));
             let answered_before = acting.unwrap_or_default();
-            let everybody_before = match monitor.turns_clients_away(now) {
+            let all_before = match monitor.turns_clients_away(now) {
                 true => now,
                 false => stepped.map_or(Timestamp::default(), |_| answered_before),
             };
@@ -390,7 +390,7 @@ impl Engine {
                 sources: sources.collect(),
                 answered_before,
                 older_than: clean_age(monitor.rtt()),
-                everybody_before,
+                all_before,
             };
             let limit = CLEAN_LIMIT;
             self.commands.push_back(Command::CleanHalfOpen { listener, clean_up, limit });

@@ -4,11 +4,11 @@ use ipnet::IpNet;
 
 use super::class::IncidentClass;
 use super::cohort::Cohort;
+use super::failing_clients::FailingClients;
 use super::gate::Gate;
 use super::missing::Missing;
 use super::novelty::Novelty;
 use super::reach::Reach;
-use super::regulars::Regulars;
 use super::report::Evidence;
 use super::retransmissions::{RETRANSMIT_SHARE, retransmitted_share};
 use super::signature::{Candidate, choose};
@@ -108,7 +108,7 @@ pub(crate) struct Background {
     /// Missing clients: whether as many completed handshakes are missing as fail.
     pub clients_missing: Missing,
     /// Validated clients: whether the failing sources are clients that were served a moment ago.
-    pub regulars: Regulars,
+    pub failing_clients: FailingClients,
     /// Reach of replies: whether one would reach the failing sources.
     pub reach: Reach,
 }
@@ -126,7 +126,7 @@ pub(crate) fn assess(
     let (signature, signatures) = choose(cohort, clients).unzip();
     let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, &background);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
-    let lines = verdict(&gate, &sources, &background.regulars);
+    let lines = verdict(&gate, &sources, &background.failing_clients);
     let evidence = Evidence {
         failing_flows: cohort.weight(),
         singleton_share: sources.singletons,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_the_top_source_repeats_its_syns_is_told_by_its_own() {
+    fn retransmissions_of_the_top_source_are_judged_by_its_own_syns() {
         let diluted = assessed(30, 0);
         assert!(!diluted.retransmitted, "30 of all 100");
         assert!(diluted.top_source_retransmitted, "30 of its 72");

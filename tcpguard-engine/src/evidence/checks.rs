@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_again_and_resets_what_it_is_answered_is_one_unless_it_is_too_fast() {
+    fn a_source_that_reconnects_and_resets_syn_acks_is_one_unless_it_is_too_fast() {
         let failing =
             [flows(1, 240, 240), flows(2, 3, 3), flows(3, 100, 80), flows(4, 2_000, 2_000)]
                 .concat();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn who_tries_again_after_a_reset_is_none_and_nor_are_thousands_a_second() {
+    fn a_source_that_reconnects_after_a_reset_is_none_and_nor_are_thousands_a_second() {
         let span = Duration::from_secs(8);
         let among = |failing| Checks::among(&Cohort { failing, span, ..Cohort::default() });
         let again = flows(1, 240, 240).into_iter();

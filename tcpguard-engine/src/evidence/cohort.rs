@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_clients_of_before_do_not_say_that_nobody_tries_again() {
+    fn earlier_lost_clients_do_not_show_that_no_client_retransmits() {
         let lost: Vec<Flow> = (0..20).map(|n| half_open(2000 + 300 * n)).collect();
         let outage: Vec<Flow> = (0..60).map(|n| half_open(300 + 10 * n)).collect();
         let flows = lost.iter().chain(&outage).copied();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_after_one_repetition_is_no_client_of_a_patient_kernel() {
+    fn a_source_that_gives_up_after_one_retransmission_is_no_client_of_a_patient_kernel() {
         // Ten a second, each of which was retransmitted once.
         let once = (0..60).map(|n| Flow { syn_retransmits: 1, ..half_open(100 * n) });
         let Silent { not_retransmitted, given_up } = gathered(once).silent_rates();

@@ -90,7 +90,7 @@ pub(crate) struct Gate {
     /// TTLs of one machine, or of none.
     pub ttl: bool,
     /// The fingerprint of a tool, or TTLs of no real host: a broken path has neither.
-    pub forged: bool,
+    pub spoofed: bool,
     /// Few sources or networks.
     pub few_sources: bool,
     /// Sources that are seen once.
@@ -101,7 +101,7 @@ pub(crate) struct Gate {
     /// them. `Some(false)` where the failing networks are known, which speaks against an attack.
     pub novel: Option<bool>,
     /// They are clients that were served a moment ago, by all that is known.
-    pub regulars: bool,
+    pub failing_clients: bool,
     /// As many completed handshakes are missing as fail, and no tool's mark is on those that do: clients fail.
     pub missing: bool,
     /// Handshakes a second that fail, where most are reset by sources that ask no more often than health
@@ -148,7 +148,7 @@ impl Gate {
         let several =
             signature.is_some_and(Candidate::is_one_of_few) && no_retransmission == Some(true);
         let fingerprint = one || several;
-        let forged = fingerprint || impossible;
+        let spoofed = fingerprint || impossible;
         let unanswered_syns = no_retransmission == Some(true)
             && retransmissions.share.is_some_and(|share| share <= SILENT_RETRANSMITTED);
         let ttl = impossible || enough && ttls.top2 >= TTL_SHARE;
@@ -167,18 +167,18 @@ impl Gate {
         Self {
             fingerprint,
             ttl,
-            forged,
+            spoofed,
             few_sources,
             singletons,
             novel,
-            regulars: background.regulars.hold,
+            failing_clients: background.failing_clients.hold,
             missing: background.clients_missing == Missing::Surely
-                && !forged
+                && !spoofed
                 && novel != Some(true),
             health_checks: probing(cohort, sources, background.natural_share)
                 .filter(|_| no_retransmission == Some(true))
                 .filter(|_| {
-                    !singletons || failing_share <= CLIENTS_RESET && !forged && novel != Some(true)
+                    !singletons || failing_share <= CLIENTS_RESET && !spoofed && novel != Some(true)
                 }),
             no_retransmission,
             silent: enough
@@ -224,7 +224,7 @@ impl Gate {
     /// and are no more than then; or as many completed handshakes are missing as fail; or they have been here
     /// before, and may retransmit their SYNs.
     pub fn may_be_clients(&self) -> bool {
-        self.regulars
+        self.failing_clients
             || self.missing
             || self.novel == Some(false) && self.no_retransmission != Some(true) && !self.lasting
     }
@@ -232,7 +232,7 @@ impl Gate {
     /// Returns whether the clients behind one broken path may have these properties, as far as is known: they come
     /// from one location or provider, at one distance and once each, and retransmit their SYNs.
     pub fn looks_like_a_path(&self) -> bool {
-        !self.forged && self.no_retransmission != Some(true)
+        !self.spoofed && self.no_retransmission != Some(true)
     }
 
     /// Returns whether they may be such clients: they have their properties, and are not too many.

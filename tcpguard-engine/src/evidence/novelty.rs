@@ -211,7 +211,7 @@ mod tests {
     const NEW: std::ops::Range<u32> = 500_000..500_100;
 
     #[test]
-    fn strangers_who_fail_while_known_ones_complete_are_a_sign() {
+    fn new_clients_that_fail_while_known_ones_complete_are_an_indicator() {
         let said_of = said(NEW, 0..1000, 5000);
         assert_eq!(said_of.novel, Some(true));
         assert_eq!(
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn known_ones_who_fail_speak_against() {
+    fn validated_clients_that_fail_speak_against() {
         let outage = said(0..300, 300..1000, 5000);
         assert_eq!(outage.novel, Some(false));
         assert!(outage.in_words().contains("which speaks against"), "{}", outage.in_words());
@@ -237,10 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rush_of_strangers_is_no_sign() {
-        let rush = said(NEW, 600_000..601_000, 5000);
-        assert_eq!(rush.novel, None);
-        assert!(rush.in_words().ends_with(" 0 % of those that complete are known"), "{rush:?}");
+    fn a_flash_crowd_of_new_clients_is_no_indicator() {
+        let flash_crowd = said(NEW, 600_000..601_000, 5000);
+        assert_eq!(flash_crowd.novel, None);
+        assert!(
+            flash_crowd.in_words().ends_with(" 0 % of those that complete are known"),
+            "{flash_crowd:?}"
+        );
         let alone = said(NEW, 0..0, 5000);
         assert_eq!((alone.novel, alone.seen), (None, None), "nobody to compare with");
     }

@@ -1,8 +1,8 @@
 //! The numbers of the class list's lines, in words.
 
 use super::checks::Checks;
+use super::failing_clients::FailingClients;
 use super::gate::{DISTINCT_MIN, FEW_NETWORKS, FEW_SOURCES, Gate, SINGLETON_SHARE};
-use super::regulars::Regulars;
 use super::retransmissions::{RETRANSMIT_SHARE, Retransmissions};
 use super::sources::Sources;
 use super::verdict::{INDICATORS_ATTACK, SINGLE_SOURCE_SHARE};
@@ -12,7 +12,7 @@ use crate::input::{percent, short};
 pub(super) struct Numbers<'a> {
     pub gate: &'a Gate,
     pub sources: &'a Sources,
-    pub regulars: &'a Regulars,
+    pub failing_clients: &'a FailingClients,
     /// The sources stand everywhere, and enough of all handshakes fail for that to mean something.
     pub everywhere: bool,
 }
@@ -27,8 +27,8 @@ impl Numbers<'_> {
                 format!("{} {hold} ({}), {needed} make an attack", names.len(), names.join(", "))
             }
         };
-        if self.gate.regulars {
-            return format!("{signs}; {}", self.regulars.in_words());
+        if self.gate.failing_clients {
+            return format!("{signs}; {}", self.failing_clients.in_words());
         }
         if self.gate.missing {
             return format!("{signs}; as many completed handshakes are missing as fail");
@@ -52,7 +52,7 @@ impl Numbers<'_> {
 
     pub fn path(&self) -> String {
         let retransmitted = self.retransmitted();
-        match self.gate.forged {
+        match self.gate.spoofed {
             true => "a tool's fingerprint, or TTLs of no real host, speak against it".to_owned(),
             false => format!("no tool's fingerprint, and no TTL of no real host; {retransmitted}"),
         }
@@ -96,7 +96,7 @@ impl Numbers<'_> {
         }
     }
 
-    pub fn forged(&self, scattered: bool) -> String {
+    pub fn spoofed(&self, scattered: bool) -> String {
         let Self { gate, sources, .. } = self;
         if sources.distinct < DISTINCT_MIN {
             return self.too_few("sources", sources.distinct);

@@ -39,11 +39,11 @@ pub(crate) struct Retransmissions {
 }
 
 impl Retransmissions {
-    /// Judges failing flows. Those that are `forged` by another mark are no clients with a timeout of 3 s.
-    pub fn of(cohort: &Cohort, background: &Background, forged: bool) -> Self {
+    /// Judges failing flows. Those that are `spoofed` by another mark are no clients with a timeout of 3 s.
+    pub fn of(cohort: &Cohort, background: &Background, spoofed: bool) -> Self {
         let is_low = |share: f64| share <= RETRANSMIT_SHARE;
         let share = retransmitted_share(&cohort.failing);
-        if share.is_some_and(is_low) && background.clients_missing > Missing::No && !forged {
+        if share.is_some_and(is_low) && background.clients_missing > Missing::No && !spoofed {
             let share = retransmitted_share(cohort.failing.iter().filter(|flow| flow.aged));
             return Self { share, aged: true, deserted: None, missing: share.map(is_low) };
         }
@@ -166,8 +166,8 @@ mod tests {
         let missing = Background { clients_missing: Missing::Perhaps, ..background(Some(50.0)) };
         let waits = Retransmissions { aged: true, ..Retransmissions::default() };
         assert_eq!(Retransmissions::of(&young(false), &missing, false), waits);
-        let of = |cohort: &Cohort, background: &Background, forged| {
-            Retransmissions::of(cohort, background, forged).missing
+        let of = |cohort: &Cohort, background: &Background, spoofed| {
+            Retransmissions::of(cohort, background, spoofed).missing
         };
         assert_eq!(of(&young(true), &missing, false), Some(true), "nor after 3.5 s");
         assert_eq!(of(&young(false), &missing, true), Some(true), "a tool sent them");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn who_repeats_as_much_as_the_others_do_is_one_of_them() {
+    fn a_source_that_retransmits_as_much_as_the_others_is_one_of_them() {
         let more = |retransmitted, elsewhere| {
             let failing = cohort(10, retransmitted, 0).failing;
             are_retransmitted_more(&failing, elsewhere)

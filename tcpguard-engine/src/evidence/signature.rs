@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn that_nobody_looks_like_it_must_be_known_from_clients_or_from_unused_answers() {
+    fn a_fingerprint_of_no_client_is_established_by_clients_or_by_unused_replies() {
         let none = Clients::default();
         let few = chosen(&cohort((0..999).map(|n| bare(512, 64, n))), &none);
         assert!(!few.may_be_dropped(&none));

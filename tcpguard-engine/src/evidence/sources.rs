@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn random_sources_are_singletons_everywhere() {
+    fn spoofed_sources_are_singletons_everywhere() {
         let sources = Sources::of(&pool(4000, 1 << 31), 0.0);
         assert!(sources.singletons > 0.99, "{sources:?}");
         assert!(sources.everywhere);
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_anyway_does_not_hide_who_attacks() {
+    fn baseline_failures_do_not_hide_the_attackers() {
         let mut failing = vec![from([198, 51, 100, 7]); 80];
         failing.extend(pool(40, 1 << 31));
         let sources = Sources::of(&failing, 40.0);

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_times_the_usual_rate_is_no_path_that_broke() {
+    fn a_hundred_times_the_baseline_is_no_broken_path() {
         let flood = surge(156_000, 310, Some(400.0));
         assert!(flood.holds && !flood.lasts);
         assert_eq!(flood.in_words(), "156 k/s fail, 310/s complete, 400 are usual");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rush_of_clients_that_is_served_is_none() {
+    fn a_flash_crowd_that_is_served_is_none() {
         assert!(!surge(40_000, 40_000, Some(400.0)).holds);
         assert!(surge(40_001, 40_000, Some(400.0)).holds);
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_before_it_is_known_what_is_usual() {
+    fn nothing_is_said_before_the_baseline_is_known() {
         let unknown = surge(500_000, 0, None);
         assert!(!unknown.holds && !unknown.lasts);
         assert!(!unknown.exceeds_flash_crowd(1e9, 1.0));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_times_the_usual_rate_is_none_either_once_it_lasts() {
+    fn eight_times_the_baseline_is_none_either_once_it_lasts() {
         let lasts = |seconds: [Sums; 3]| Surge::of(&seconds, Some(100.0)).lasts;
         assert!(lasts([second(800, 100, 0); 3]));
         assert!(!lasts([second(800, 100, 0), second(799, 100, 0), second(800, 100, 0)]));

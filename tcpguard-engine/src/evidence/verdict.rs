@@ -1,9 +1,9 @@
 //! The class list: its lines in order, each with its result and the numbers that it rests on.
 
 use super::class::IncidentClass;
+use super::failing_clients::FailingClients;
 use super::gate::{DISTINCT_MIN, Gate, SCATTERED_SHARE};
 use super::numbers::Numbers;
-use super::regulars::Regulars;
 use super::report::Evidence;
 use super::signature::{CLIENTS_KNOWN, Candidate, REPLIED_UNFINISHED};
 use super::sources::Sources;
@@ -67,7 +67,11 @@ impl VerdictLine {
 ///    SYNs as clients would, or are more than those.
 ///
 /// The rest has two indicators of an attack and no pattern: a broken path still explains it best.
-pub(crate) fn verdict(gate: &Gate, sources: &Sources, regulars: &Regulars) -> Vec<VerdictLine> {
+pub(crate) fn verdict(
+    gate: &Gate,
+    sources: &Sources,
+    failing_clients: &FailingClients,
+) -> Vec<VerdictLine> {
     let many = sources.distinct >= DISTINCT_MIN;
     let everywhere = sources.everywhere && gate.failing_share >= SCATTERED_SHARE;
     let novel = gate.novel == Some(true);
@@ -75,7 +79,7 @@ pub(crate) fn verdict(gate: &Gate, sources: &Sources, regulars: &Regulars) -> Ve
         gate.fingerprint || gate.ttl || gate.silent || gate.surge || gate.unreachable || novel;
     let scattered = gate.singletons && (alike || everywhere);
     let one_machine = gate.fingerprint && gate.ttl && gate.no_retransmission == Some(true);
-    let by = Numbers { gate, sources, regulars, everywhere };
+    let by = Numbers { gate, sources, failing_clients, everywhere };
     let list = [
         (
             IncidentClass::HandshakeDegraded,
@@ -107,7 +111,7 @@ pub(crate) fn verdict(gate: &Gate, sources: &Sources, regulars: &Regulars) -> Ve
             IncidentClass::RandomSpoofed,
             "are the sources forged at random?",
             many && (scattered || one_machine),
-            by.forged(scattered),
+            by.spoofed(scattered),
         ),
         (
             IncidentClass::Distributed,
@@ -206,7 +210,7 @@ mod tests {
 
     /// The last line for a gate and sources, and how many there were before it.
     fn decided(gate: &Gate, sources: &Sources) -> (usize, IncidentClass, String) {
-        let lines = verdict(gate, sources, &Regulars::default());
+        let lines = verdict(gate, sources, &FailingClients::default());
         let holding = lines.iter().filter(|line| line.holds).count();
         assert!(holding == 1 && lines.last().is_some_and(|line| line.holds), "{lines:?}");
         let last = lines.last().expect("a line");
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_have_been_here_before_are_clients_until_they_are_known_not_to_try_again() {
+    fn validated_sources_are_clients_until_they_are_known_not_to_retransmit() {
         let known = Gate { ttl: true, singletons: true, novel: Some(false), ..gate() };
         assert_eq!(decided(&known, &many()).1, IncidentClass::RandomSpoofed);
         let early = Gate {
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broken_path_may_look_like_waits_until_nobody_is_known_to_repeat() {
+    fn a_possible_broken_path_waits_until_no_retransmission_is_known() {
         let top = vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.9 }];
         let sources = Sources { top, ..many() };
         let early = Gate { ttl: true, few_sources: true, no_retransmission: None, ..gate() };
@@ -311,7 +315,7 @@ mod tests {
             ..early.clone()
         };
         assert_eq!(decided(&clients, &sources).1, IncidentClass::HandshakeDegraded);
-        let tool = Gate { fingerprint: true, forged: true, ..early };
+        let tool = Gate { fingerprint: true, spoofed: true, ..early };
         assert_eq!(decided(&tool, &sources).1, IncidentClass::SingleSource);
     }
 
@@ -319,7 +323,7 @@ mod tests {
     fn sources_that_come_round_are_named_and_are_not_random() {
         let gate = Gate { silent: true, singletons: false, ..gate() };
         let pool = Sources { again: (12, 3.1), singletons: 0.91, everywhere: false, ..many() };
-        let lines = verdict(&gate, &pool, &Regulars::default());
+        let lines = verdict(&gate, &pool, &FailingClients::default());
         assert!(!lines[4].holds, "{lines:?}");
         assert!(
             lines[4].why.contains("12 sources come again, of 10000 addresses up to 3 would"),
@@ -338,9 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn few_sources_are_told_with_their_numbers_and_passed_over_when_they_repeat_their_syns() {
+    fn few_sources_are_reported_with_their_numbers_and_ruled_out_when_they_retransmit() {
         let sources = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
-        let few = Gate { few_sources: true, fingerprint: true, forged: true, ..gate() };
+        let few = Gate { few_sources: true, fingerprint: true, spoofed: true, ..gate() };
         let (before, class, why) = decided(&few, &sources);
         assert_eq!((before, class), (3, IncidentClass::FewSource));
         assert_eq!(
@@ -351,7 +355,7 @@ mod tests {
         );
         let clients =
             Gate { no_retransmission: Some(false), retransmissions: retransmitted(0.6), ..few };
-        let lines = verdict(&clients, &sources, &Regulars::default());
+        let lines = verdict(&clients, &sources, &FailingClients::default());
         assert!(!lines[3].holds);
         assert!(
             lines[3].why.ends_with(
@@ -382,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn who_resets_what_he_is_answered_as_seldom_as_a_scanner_is_no_attack() {
+    fn a_source_that_resets_syn_acks_as_seldom_as_a_scanner_is_no_attack() {
         let few = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
         let health_checks = Gate { few_sources: true, health_checks: Some(60.0), ..gate() };
         let (before, class, why) = decided(&health_checks, &few);
@@ -411,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_sources_forged_is_said() {
+    fn the_evidence_of_spoofed_sources_is_stated() {
         let marked = Gate { singletons: true, ttl: true, fingerprint: true, ..gate() };
         let (before, class, why) = decided(&marked, &many());
         assert_eq!((before, class), (4, IncidentClass::RandomSpoofed));
@@ -451,7 +455,7 @@ mod tests {
         let clients = Gate {
             fingerprint: true,
             ttl: true,
-            forged: true,
+            spoofed: true,
             retransmissions: retransmitted(0.7),
             no_retransmission: Some(false),
             ..gate()
@@ -461,12 +465,12 @@ mod tests {
         assert_eq!((before, class), (6, IncidentClass::HandshakeDegraded));
         assert!(why.contains("no pattern"), "{why}");
         let few = Sources { distinct: 40, ..sources };
-        let lines = verdict(&clients, &few, &Regulars::default());
+        let lines = verdict(&clients, &few, &FailingClients::default());
         assert_eq!(lines[4].why, "only 40 sources are known, 48 are needed");
     }
 
     #[test]
-    fn a_flood_without_a_rule_is_told_what_is_missing() {
+    fn a_flood_without_a_rule_names_what_is_missing() {
         let without = |class, gate, candidate: Option<&Candidate>, recorded| {
             without_rule(class, gate, candidate, recorded)
         };

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_made_way_comes_back_when_there_is_nothing_in_its_place() {
+    fn a_rule_that_made_way_is_reclaimed_when_nothing_is_in_its_place() {
         let mut declined = declined();
         assert_eq!(declined.reclaim(false), [wanted(signature())]);
         assert!(!declined.has(NOW, &signature()) && declined.has(NOW, &source(2)));

@@ -362,9 +362,9 @@ impl Incident {
     /// Adds a line to the list of actions that an operator knows of, though it may stand there already.
     pub fn mark(&mut self, now: Timestamp, text: String) {
         if self.actions.len() < Limits::ACTIONS {
-            let all_told = self.notified.actions == self.actions.len();
+            let all_notified = self.notified.actions == self.actions.len();
             self.actions.push(ActionReport { at: now, text });
-            self.notified.actions += usize::from(all_told);
+            self.notified.actions += usize::from(all_notified);
         }
     }
 

@@ -157,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_comes_back_as_it_was_but_for_parts_of_a_microsecond() {
+    fn a_flow_is_restored_but_for_parts_of_a_microsecond() {
         let after = |nanos| Some(SYN_AT + Duration::from_nanos(nanos));
-        let told = Flow {
+        let original = Flow {
             client: "2001:db8::7".parse().unwrap(),
             syn_ack_at: after(0),
             done_at: after(90_000_999),
@@ -169,10 +169,10 @@ mod tests {
             fingerprint: Fingerprint { window: 512, ttl: 64, ..Fingerprint::default() },
             ..flow(1, 9)
         };
-        let flows: Flows = [told].into_iter().collect();
+        let flows: Flows = [original].into_iter().collect();
         let back = flows.of(ListenerId(1), |state| state).next().unwrap();
-        assert_eq!(back, Flow { done_at: after(90_000_000), ..told });
-        let late = Flow { done_at: after(u64::MAX / 4), ..told };
+        assert_eq!(back, Flow { done_at: after(90_000_000), ..original });
+        let late = Flow { done_at: after(u64::MAX / 4), ..original };
         let flows: Flows = [late].into_iter().collect();
         let hours =
             flows.of(ListenerId(1), |state| state).next().unwrap().done_at.unwrap().since(SYN_AT);

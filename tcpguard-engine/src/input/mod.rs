@@ -31,9 +31,9 @@ pub use routes::{About, Route, RouteQuestion, is_martian};
 pub(crate) use routes::{Home, Routes, questions};
 pub use rule::{Matcher, Origin, Rule, RuleConfirmation, RuleId, User, signature_in_words};
 pub use sample::{
-    ClosedPortSource, Flow, FlowState, HostCounters, KnownClients, Listener, ListenerCounters,
-    ListenerId, ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample,
-    TcpExt,
+    ClosedPortSource, Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId,
+    ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample, TcpExt,
+    ValidatedClients,
 };
 pub use time::Timestamp;
 pub use unit::Unit;

@@ -50,7 +50,7 @@ pub enum Route {
     /// The kernel did not say.
     Unknown,
     /// It leaves by an attached interface, where it is seen.
-    Guarded,
+    Attached,
     /// It leaves by the interface with this index, which is not attached, so that it is not seen.
     Elsewhere(u32),
     /// The address belongs to the link of an attached interface, and no neighbour has it: the reply waits
@@ -151,7 +151,7 @@ pub(crate) enum Home {
     #[default]
     Unknown,
     /// Attached interfaces, where the replies are seen.
-    Guarded,
+    Attached,
     /// Other interfaces, where the replies are not seen.
     Elsewhere,
 }
@@ -185,14 +185,14 @@ impl Routes {
     /// Result of the questions about one listener. `before` is the home that its clients showed last. It goes
     /// before the Internet at large, which an administrator may reach by another way than clients come.
     pub fn of(answers: &[(RouteQuestion, Route)], before: Home) -> Self {
-        use Route::{Elsewhere, Guarded, Nowhere, Unknown, Unresolved};
+        use Route::{Attached, Elsewhere, Nowhere, Unknown, Unresolved};
         let about = |what: About| {
             let about_it = answers.iter().filter(move |(question, _)| question.about == what);
             about_it.map(|(_, route)| *route)
         };
         // A client on the link has completed: its neighbour entry was there.
         let clients = about(About::Client).map(|route| match route {
-            Unresolved => Guarded,
+            Unresolved => Attached,
             route => route,
         });
         let now = match clients.clone().filter(|route| *route != Unknown).count() {
@@ -206,12 +206,12 @@ impl Routes {
         };
         let unanswered = || about(About::Unanswered);
         let is_ordinary = |route: Route| match route {
-            Unknown | Guarded => true,
+            Unknown | Attached => true,
             Elsewhere(_) => home == Home::Elsewhere,
             Unresolved | Nowhere => false,
         };
         let is_unreachable = |route: Route| match route {
-            Unknown | Guarded => false,
+            Unknown | Attached => false,
             Elsewhere(_) => !is_ordinary(route) && clients.clone().all(|client| client != route),
             Unresolved | Nowhere => true,
         };
@@ -233,7 +233,7 @@ impl Routes {
     /// Returns whether unseen replies are the sources' doing: those to clients would be seen, and those to most of
     /// the unanswered sources would not.
     pub fn blame_the_sources(&self) -> bool {
-        self.home == Home::Guarded && self.ordinary.is_some_and(|share| share < 0.5)
+        self.home == Home::Attached && self.ordinary.is_some_and(|share| share < 0.5)
     }
 
     /// Returns whether unseen replies are the listener's own: those to clients and to most of the unanswered
@@ -245,10 +245,10 @@ impl Routes {
 
 /// Returns the interfaces by which most of those replies go that leave; `None` without a majority.
 fn majority(routes: impl Iterator<Item = Route> + Clone) -> Option<Home> {
-    let guarded = routes.clone().filter(|route| *route == Route::Guarded).count();
+    let attached = routes.clone().filter(|route| *route == Route::Attached).count();
     let elsewhere = routes.filter(|route| matches!(route, Route::Elsewhere(_))).count();
-    match guarded.cmp(&elsewhere) {
-        Ordering::Greater => Some(Home::Guarded),
+    match attached.cmp(&elsewhere) {
+        Ordering::Greater => Some(Home::Attached),
         Ordering::Less => Some(Home::Elsewhere),
         Ordering::Equal => None,
     }
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_draw_of_those_who_fail_and_of_clients_is_asked_about() {
+    fn a_bounded_draw_of_failing_sources_and_of_clients_is_asked_about() {
         let bridge = |n: u32| Ipv4Addr::from_bits(0xac11_0000 + n);
         let unanswered = (0..20_000).map(|n| flow(bridge(n), FlowState::Syn, 1_000));
         let clients = (0..500).map(|n| flow(bridge(n), FlowState::Completed, 60_000));
@@ -342,9 +342,9 @@ mod tests {
     #[test]
     fn sources_behind_another_interface_than_clients_are_to_blame_for_unseen_answers() {
         use About::{Client, Unanswered, World};
-        use Route::{Elsewhere, Guarded, Nowhere, Unresolved};
+        use Route::{Attached, Elsewhere, Nowhere, Unresolved};
         for odd in [Elsewhere(9), Unresolved, Nowhere] {
-            for reference in [(Client, Guarded, 16), (World, Guarded, 8)] {
+            for reference in [(Client, Attached, 16), (World, Attached, 8)] {
                 let routes = said(&[(Unanswered, odd, 64), reference]);
                 assert!(routes.blame_the_sources(), "{odd:?} {reference:?}");
                 assert_eq!((routes.ordinary, routes.unreachable), (Some(0.0), 1.0));
@@ -355,9 +355,9 @@ mod tests {
     }
 
     #[test]
-    fn where_clients_are_answered_elsewhere_so_may_be_everybody() {
+    fn where_replies_to_clients_leave_elsewhere_all_replies_may() {
         use About::{Client, Unanswered, World};
-        use Route::{Elsewhere, Guarded};
+        use Route::{Attached, Elsewhere};
         let unanswered = (Unanswered, Elsewhere(9), 64);
         for reference in [(Client, Elsewhere(9), 16), (World, Elsewhere(9), 8)] {
             let routes = said(&[unanswered, reference]);
@@ -366,8 +366,8 @@ mod tests {
         }
         // Clients count before the Internet at large, if there are enough of them.
         let clients =
-            |count| said(&[unanswered, (Client, Elsewhere(9), count), (World, Guarded, 8)]);
-        assert_eq!([7, 8].map(|count| clients(count).home), [Home::Guarded, Home::Elsewhere]);
+            |count| said(&[unanswered, (Client, Elsewhere(9), count), (World, Attached, 8)]);
+        assert_eq!([7, 8].map(|count| clients(count).home), [Home::Attached, Home::Elsewhere]);
     }
 
     /// The clients come from a private network, and the way to the Internet is the administrator's.
@@ -376,11 +376,11 @@ mod tests {
         use About::{Client, Unanswered, World};
         let (unanswered, world) =
             ((Unanswered, Route::Elsewhere(9), 64), (World, Route::Elsewhere(3), 8));
-        let first = said(&[unanswered, (Client, Route::Guarded, 8), world]);
-        assert_eq!((first.home, first.shown), (Home::Guarded, Home::Guarded));
-        let answers = answers(&[unanswered, (Client, Route::Guarded, 7), world]);
+        let first = said(&[unanswered, (Client, Route::Attached, 8), world]);
+        assert_eq!((first.home, first.shown), (Home::Attached, Home::Attached));
+        let answers = answers(&[unanswered, (Client, Route::Attached, 7), world]);
         let later = Routes::of(&answers, first.shown);
-        assert_eq!((later.home, later.shown), (Home::Guarded, Home::Guarded));
+        assert_eq!((later.home, later.shown), (Home::Attached, Home::Attached));
         assert!(later.blame_the_sources() && !later.blame_the_listener());
         // A home that only the Internet at large suggested is not shown by clients.
         let before = said(&[unanswered, world]);
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn an_uplink_by_which_some_clients_are_answered_is_no_sign_of_spoofing() {
         use About::{Client, Unanswered};
-        let clients = [(Client, Route::Guarded, 14), (Client, Route::Elsewhere(9), 2)];
+        let clients = [(Client, Route::Attached, 14), (Client, Route::Elsewhere(9), 2)];
         let with = |odd| said(&[(Unanswered, Route::Elsewhere(odd), 64), clients[0], clients[1]]);
         assert_eq!((with(9).unreachable, with(10).unreachable), (0.0, 1.0));
         assert!(with(9).blame_the_sources(), "most clients are answered where the agent sees it");
@@ -410,7 +410,7 @@ mod tests {
         let (client, server) = (SERVER.into(), SERVER.into());
         let question = RouteQuestion { listener: ListenerId(7), about: Unanswered, client, server };
         let answers = [(question, Route::Elsewhere(9))];
-        assert!(Routes::of(&answers, Home::Guarded).blame_the_sources(), "as before");
+        assert!(Routes::of(&answers, Home::Attached).blame_the_sources(), "as before");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct RuleConfirmation {
 
 impl RuleConfirmation {
     /// The rule to restore at `now`.
-    pub fn comes_back(self, now: Timestamp) -> Option<Rule> {
+    pub fn to_restore(self, now: Timestamp) -> Option<Rule> {
         self.instead_of.map(|rule| *rule).filter(|rule| rule.expires > now)
     }
 }

@@ -427,7 +427,7 @@ impl Flow {
 }
 
 /// Access to the clients that completed handshakes, for checks before a rule is made.
-pub trait KnownClients {
+pub trait ValidatedClients {
     /// Returns whether any address within `net` completed a handshake in the last ten minutes.
     fn completed_within(&self, net: &ipnet::IpNet) -> bool;
 }

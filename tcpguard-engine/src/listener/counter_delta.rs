@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_again_after_having_been_dropped_is_one_attempt() {
+    fn a_client_that_retransmits_after_a_drop_is_one_attempt() {
         // A rule drops the first SYNs of ten clients, and lets ten retransmitted ones through.
         let ruled = ListenerCounters {
             syn: 20,
@@ -468,7 +468,7 @@ mod tests {
 
     /// Fragments of eight bytes, of which the stack makes SYNs.
     #[test]
-    fn answers_to_syns_that_nobody_could_read_count_as_far_as_frames_explain_them() {
+    fn replies_to_syns_in_unread_frames_count_as_far_as_frames_explain_them() {
         let counters = ListenerCounters { syn: 10, syn_ack: 510, ..ListenerCounters::default() };
         for (beyond, answered) in [(0, 0), (300, 300), (1000, 500)] {
             let tick = one(counters, &PollContext { beyond, ..around(Mode::Observe) });

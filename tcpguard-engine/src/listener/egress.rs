@@ -252,7 +252,7 @@ impl EgressCheck {
         let stands = doubt.learn(now, routes);
         // The replies to SYNs that the stack takes would be seen: a queue that was full from the start sends
         // none.
-        let takes = routes.home == Home::Guarded && doubt.has_taken(now, STANDING);
+        let takes = routes.home == Home::Attached && doubt.has_taken(now, STANDING);
         if stands {
             (self.verdict, self.proven) = (Egress::Unseen, now);
         } else if self.verdict == Egress::Unknown && (takes || routes.blame_the_sources()) {
@@ -297,7 +297,7 @@ mod tests {
 
     /// Answers to clients would be seen, those to the unanswered sources leave elsewhere.
     const SPOOFED: Routes = Routes {
-        home: Home::Guarded,
+        home: Home::Attached,
         shown: Home::Unknown,
         ordinary: Some(0.0),
         hidden: 1.0,
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_of_the_kernel_that_nobody_saw_leave_prove_it_at_once() {
+    fn cookies_of_the_kernel_that_leave_unseen_prove_it_at_once() {
         let mut polled = Polled::new();
         assert_eq!(polled.polls(1, [1000, 0, 0, 0, 900]), Egress::Unseen);
         let mut elsewhere = Polled::new();
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn while_the_guard_answers_nothing_is_learned() {
+    fn while_cookies_answer_nothing_is_learned() {
         let mut polled = Polled::new();
         polled.polls(4, [10, 10, 10, 0, 0]);
         let delta = ListenerCounters {
@@ -473,8 +473,8 @@ mod tests {
     /// A flood of many listeners, or one in bursts too short to ask about, proves nothing by counts.
     #[test]
     fn a_proof_of_which_no_unanswered_source_was_asked_about_lapses() {
-        let nobody = Routes { ordinary: None, ..Routes::default() };
-        for routes in [None, Some(nobody)] {
+        let no_route = Routes { ordinary: None, ..Routes::default() };
+        for routes in [None, Some(no_route)] {
             let mut polled = Polled::with(routes);
             polled.about = 0;
             polled.polls(1, [1, 1, 0, 1, 0]);
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_who_complete_unanswered_handshakes_prove_it_whatever_routes_say() {
+    fn clients_that_complete_unanswered_handshakes_prove_it_whatever_routes_say() {
         let mut polled = Polled::with(Some(SPOOFED));
         polled.unanswered = 1000;
         assert_eq!(polled.polls(8, [1010, 0, 10, 128, 0]), Egress::Unseen);
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_says_where_answers_go_counts_decide_a_poll_later() {
+    fn where_the_route_of_replies_is_unknown_counts_decide_a_poll_later() {
         let mut polled = Polled::with(None);
         polled.polls(1, [1, 1, 0, 1, 0]);
         assert_eq!(polled.polls(1, [500, 15, 0, 128, 0]), Egress::Seen);

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn before_queues_are_counted_only_what_nobody_else_explains_is_certain() {
+    fn before_queues_are_counted_only_an_unexplained_refusal_is_certain() {
         let suspects = [suspect(A, None, 900), suspect(B, None, 1000)];
         let both = refusals(1000, 0, &suspects);
         assert_eq!((both.at(A), both.at(B)), (Some(0), Some(100)));

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn where_hardly_anyone_comes_none_means_nothing() {
+    fn where_hardly_any_client_comes_none_means_nothing() {
         assert_eq!(withdrawn(0.0, 0.2, |_| 0), None);
         assert_eq!(withdrawn(0.0, 0.0, |_| 0), None);
     }

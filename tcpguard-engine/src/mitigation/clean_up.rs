@@ -11,7 +11,7 @@ use crate::input::{Flow, FlowState, Timestamp};
 /// Criteria by which a flood's half-open entries are recognised. An entry is removed if it is from one of
 /// `sources`, or its recorded SYN matches one of `signatures`, and if it was answered before
 /// `answered_before` or is older than `older_than`. An entry older than that without a recorded SYN is
-/// removed too, and so is any other entry that is older and was answered before `everybody_before`.
+/// removed too, and so is any other entry that is older and was answered before `all_before`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CleanUp {
     /// Signatures of the rules that are active for the listener.
@@ -28,7 +28,7 @@ pub struct CleanUp {
     pub older_than: Duration,
     /// No client that was answered before this moment and is older than that will complete: SYNs have left no
     /// entry since, or the queue is full. By default no entry counts as such.
-    pub everybody_before: Timestamp,
+    pub all_before: Timestamp,
 }
 
 impl CleanUp {
@@ -50,8 +50,8 @@ impl CleanUp {
         let before = answered.is_some_and(|at| at < self.answered_before);
         // A client that has acknowledged waits for the accept queue, unless it matches: a flood can acknowledge too.
         let acknowledged = matches!(flow.state, FlowState::Acknowledged | FlowState::Ignored);
-        let everybody = answered.is_some_and(|at| at < self.everybody_before) && !acknowledged;
-        flow.state != FlowState::Completed && (alike && (before || old) || old && everybody)
+        let all = answered.is_some_and(|at| at < self.all_before) && !acknowledged;
+        flow.state != FlowState::Completed && (alike && (before || old) || old && all)
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
             sources: vec!["198.51.100.0/24".parse().unwrap()],
             answered_before: Timestamp::from_millis(10_000),
             older_than: OLD,
-            everybody_before: Timestamp::default(),
+            all_before: Timestamp::default(),
         }
     }
 
@@ -113,16 +113,16 @@ mod tests {
         let matching = CleanUp { signatures, ..elsewhere };
         assert!(matching.removes(client(), YOUNG, Some(&answered_at(1))));
         assert!(!matching.removes(client(), YOUNG, Some(&answered_at(10_000))));
-        let everybody_before = matching.answered_before;
-        let everybody = CleanUp { signatures: Vec::new(), everybody_before, ..matching };
-        assert!(everybody.removes(client(), OLD, Some(&answered_at(1))), "SYNs leave no entry now");
-        assert!(!everybody.removes(client(), YOUNG, Some(&answered_at(1))), "on its way");
-        assert!(!everybody.removes(client(), OLD, Some(&answered_at(10_000))), "let in since");
+        let all_before = matching.answered_before;
+        let all = CleanUp { signatures: Vec::new(), all_before, ..matching };
+        assert!(all.removes(client(), OLD, Some(&answered_at(1))), "SYNs leave no entry now");
+        assert!(!all.removes(client(), YOUNG, Some(&answered_at(1))), "on its way");
+        assert!(!all.removes(client(), OLD, Some(&answered_at(10_000))), "let in since");
         let waits = Flow { state: FlowState::Acknowledged, ..answered_at(1) };
-        assert!(!everybody.removes(client(), OLD, Some(&waits)), "the accept queue may be full");
+        assert!(!all.removes(client(), OLD, Some(&waits)), "the accept queue may be full");
         assert!(flood().removes(client(), OLD, Some(&waits)), "the flood acknowledges as well");
         let unseen = Flow { syn_ack_at: None, ..answered_at(1) };
-        assert!(!everybody.removes(client(), OLD, Some(&unseen)), "nobody knows when");
+        assert!(!all.removes(client(), OLD, Some(&unseen)), "nobody knows when");
     }
 
     #[test]

@@ -81,26 +81,26 @@ impl CookieCompletion {
         }
         let [v4, v6] = families;
         let harms = [v4.poll(now, returned[0]), v6.poll(now, returned[1])];
-        told(families, harms)
+        reported(families, harms)
     }
 
     /// Returns the same harm without waiting for handshakes that may be under way: for when it is known that
     /// clients are kept out.
     pub fn suspected(&self) -> Option<Harm> {
         let families = self.families.as_deref()?;
-        told(families, families.each_ref().map(Family::suspected))
+        reported(families, families.each_ref().map(Family::suspected))
     }
 }
 
 /// Returns the harm that counts, of the harm to each family.
-fn told(families: &[Family; 2], harms: [Option<Harm>; 2]) -> Option<Harm> {
+fn reported(families: &[Family; 2], harms: [Option<Harm>; 2]) -> Option<Harm> {
     let all: u64 = families.iter().map(|family| family.all).sum();
     let proven = families.iter().any(|family| family.proven || family.completed > 0);
     let networks: u64 = families.iter().map(|family| family.networks).sum();
-    let told = |(harm, family): (Option<Harm>, &Family)| {
+    let reported = |(harm, family): (Option<Harm>, &Family)| {
         harm.filter(|_| family.all * FAMILY >= all || family.networks >= NETWORKS)
     };
-    let harm = harms.into_iter().zip(families).find_map(told)?;
+    let harm = harms.into_iter().zip(families).find_map(reported)?;
     // Where the host has completed a handshake, its set-up lets cookies through. Then, and where all came from
     // one network, valid cookies may be an attacker's with real addresses: that is for a while only.
     Some(if proven || networks < 2 { harm.for_a_while() } else { harm })
@@ -166,7 +166,7 @@ mod tests {
     }
 
     /// Number of polls after which harm is reported, given (valid cookies, completed handshakes) by poll.
-    fn told(poll: impl Fn(u32) -> (u64, u64)) -> Option<u32> {
+    fn reported(poll: impl Fn(u32) -> (u64, u64)) -> Option<u32> {
         let mut cookie_completion = CookieCompletion::default();
         let start = Timestamp::from_millis(10_000);
         cookie_completion.start(start);
@@ -179,54 +179,54 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_completes_none_is_told_a_second_after_the_fourth_client() {
-        assert_eq!(told(|_| (5, 0)), Some(1 + 4));
-        assert_eq!(told(|poll| (u64::from(poll % 10 == 0), 0)), Some(40 + 4), "few clients");
-        assert_eq!(told(|poll| (if poll < 4 { 1 } else { 0 }, 0)), None, "three are chance");
+    fn a_host_that_completes_none_is_detected_a_second_after_the_fourth_client() {
+        assert_eq!(reported(|_| (5, 0)), Some(1 + 4));
+        assert_eq!(reported(|poll| (u64::from(poll % 10 == 0), 0)), Some(40 + 4), "few clients");
+        assert_eq!(reported(|poll| (if poll < 4 { 1 } else { 0 }, 0)), None, "three are chance");
     }
 
     #[test]
     fn one_that_completes_them_is_not() {
-        assert_eq!(told(|poll| (5, if poll > 2 { 5 } else { 0 })), None, "half a second later");
-        assert_eq!(told(|poll| (1, u64::from(poll % 4 == 0))), None, "one of four");
-        assert_eq!(told(|_| (0, 0)), None);
+        assert_eq!(reported(|poll| (5, if poll > 2 { 5 } else { 0 })), None, "half a second later");
+        assert_eq!(reported(|poll| (1, u64::from(poll % 4 == 0))), None, "one of four");
+        assert_eq!(reported(|_| (0, 0)), None);
     }
 
     #[test]
     fn one_of_many_is_as_good_as_none() {
-        assert_eq!(told(|poll| (10, u64::from(poll == 1))), Some(5));
+        assert_eq!(reported(|poll| (10, u64::from(poll == 1))), Some(5));
     }
 
     #[test]
-    fn what_breaks_later_is_told_when_nothing_completes_for_three_seconds() {
-        let broken = told(|poll| (5, if poll < 40 { 5 } else { 0 }));
+    fn a_later_breakage_is_detected_when_nothing_completes_for_three_seconds() {
+        let broken = reported(|poll| (5, if poll < 40 { 5 } else { 0 }));
         assert_eq!(broken, Some(39 + 12));
     }
 
     /// A packet filter may have rules for one family only.
     #[test]
     fn what_one_family_completes_says_nothing_of_the_other() {
-        let told = |v4: ReturnedCookies, v6: ReturnedCookies| {
+        let reported = |v4: ReturnedCookies, v6: ReturnedCookies| {
             let mut cookie_completion = CookieCompletion::default();
             let start = Timestamp::from_millis(10_000);
             cookie_completion.start(start);
             let mut polls = (1..=400).map(|number| start + POLL * number);
             polls.find_map(|now| cookie_completion.poll(now, [v4, v6]))
         };
-        assert_eq!(told(returned(200, 200), returned(500, 500)), None);
+        assert_eq!(reported(returned(200, 200), returned(500, 500)), None);
         for (v4, v6) in [((200, 0), (500, 500)), ((500, 500), (200, 0))] {
-            let harm = told(returned(v4.0, v4.1), returned(v6.0, v6.1)).expect("harm");
+            let harm = reported(returned(v4.0, v4.1), returned(v6.0, v6.1)).expect("harm");
             assert!(!harm.is_lasting(), "the other family proves that cookies can work: {harm:?}");
         }
-        assert_eq!(told(returned(0, 0), returned(500, 500)), None, "nobody comes by it");
+        assert_eq!(reported(returned(0, 0), returned(500, 500)), None, "nobody comes by it");
         let few = returned(5, 0);
-        assert_eq!(told(returned(500, 500), few), None, "an attacker with a few addresses");
+        assert_eq!(reported(returned(500, 500), few), None, "an attacker with a few addresses");
         let many = ReturnedCookies { networks: 1, ..few };
-        assert!(told(returned(500, 500), many).is_some(), "from eight networks");
+        assert!(reported(returned(500, 500), many).is_some(), "from eight networks");
     }
 
     #[test]
-    fn only_a_host_that_never_completed_one_is_not_tried_again() {
+    fn only_a_host_that_never_completed_one_is_not_retried() {
         let start = Timestamp::from_millis(10_000);
         // (Clients, completed) by poll.
         let is_lasting = |poll: &dyn Fn(u32) -> (u64, u64), again: u32| {
@@ -260,7 +260,7 @@ mod tests {
 
     /// Clients of two networks, which the kernel counts in the first poll after cookies are sent and never again.
     #[test]
-    fn networks_are_remembered_when_cookies_are_tried_again() {
+    fn networks_are_remembered_when_cookies_are_retried() {
         let mut cookie_completion = CookieCompletion::default();
         let start = Timestamp::from_millis(10_000);
         for from in [start, start + POLL * 400] {
@@ -279,8 +279,8 @@ mod tests {
 
     /// The checksum of these ACKs may be wrong, which XDP does not see.
     #[test]
-    fn acks_that_somebody_adds_later_do_not_outvote_the_clients() {
+    fn acks_that_an_attacker_adds_later_do_not_outvote_the_clients() {
         let added = |poll| if poll < 40 { (5, 5) } else { (5000, u64::from(poll % 8 == 0)) };
-        assert_eq!(told(added), None);
+        assert_eq!(reported(added), None);
     }
 }

@@ -481,8 +481,8 @@ mod tests {
             assert!(ladder.withhold(Mitigation::Cookies, "no"));
             ladder.forgive();
             assert_eq!(poll(&mut ladder, 100_000_000, &needs, false), []);
-            let told = ladder.report(at(100_000_000)).next().expect("refused");
-            assert_eq!((told.state, told.until), (MitigationState::Refused, None));
+            let reported = ladder.report(at(100_000_000)).next().expect("refused");
+            assert_eq!((reported.state, reported.until), (MitigationState::Refused, None));
             ladder
         };
         let mut ladder = withheld();
@@ -536,12 +536,12 @@ mod tests {
             matches!(&left[..], [Move::Leave { mitigation: Mitigation::Cookies, .. }]),
             "{left:?}"
         );
-        let told = |ladder: &Ladder, ms| {
-            let mut told =
+        let reported = |ladder: &Ladder, ms| {
+            let mut reported =
                 ladder.report(at(ms)).filter(|report| report.mitigation == Mitigation::Cookies);
-            told.next().map(|report| (report.state, report.until))
+            reported.next().map(|report| (report.state, report.until))
         };
-        assert_eq!(told(&ladder, 1250), Some((MitigationState::Forbidden, None)));
+        assert_eq!(reported(&ladder, 1250), Some((MitigationState::Forbidden, None)));
 
         ladder.order(Mitigation::Cookies, Order::On, 0, at(10_000));
         assert_eq!(takes(&poll(&mut ladder, 1500, &needs, false)), [Mitigation::Cookies]);
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_guard_may_not_act_nothing_that_keeps_syns_away_is_taken_on_anybodys_word() {
+    fn where_the_agent_may_not_act_no_order_takes_a_mitigation_that_keeps_syns_away() {
         let mut ladder = Ladder::default();
         ladder.order(Mitigation::Cookies, Order::On, 0, at(60_000));
         for ms in [1000, 1250, 1500] {
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_that_changes_is_told_again() {
+    fn a_budget_that_changes_is_taken_again() {
         let mut ladder = Ladder::default();
         let budget = |rate| [Need { rate, ..need(Mitigation::Budget) }];
         assert_eq!(poll(&mut ladder, 1000, &budget(100), false).len(), 1);

@@ -62,11 +62,11 @@ pub enum Command {
     },
     /// Exclude this listener from signature rules for every listener from now on, or no longer. A new listener is not
     /// excluded, nor is one that an earlier run has excluded.
-    SpareListener {
+    ExemptListener {
         /// Listener that is excluded, or no longer.
         listener: ListenerId,
         /// True if the listener is excluded from now on.
-        spared: bool,
+        exempt: bool,
     },
     /// Set the kernel's action on a rule match.
     SetMode(Mode),

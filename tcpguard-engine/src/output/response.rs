@@ -139,7 +139,7 @@ pub enum RequestError {
     #[error(
         "all {limit} places of the allowlist are taken: take some back, or allow wider prefixes"
     )]
-    AllowListFull {
+    AllowlistFull {
         /// Number of slots of the allowlist.
         limit: u32,
     },

@@ -6,10 +6,10 @@ use crate::input::{Listener, Mode, percent, short};
 
 /// The incident, its target and the advice for it, in one line.
 pub(crate) fn story(incident: &IncidentReport, mode: Mode) -> String {
-    let told = incident.in_words();
+    let sentence = incident.in_words();
     match incident.class.advice() {
-        Some(advice) => format!("{told}; {advice}"),
-        None => format!("{told}{}", mode_advice(mode, incident.class)),
+        Some(advice) => format!("{sentence}; {advice}"),
+        None => format!("{sentence}{}", mode_advice(mode, incident.class)),
     }
 }
 

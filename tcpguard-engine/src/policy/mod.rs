@@ -13,7 +13,7 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 
 use crate::evidence::{Assessment, Candidate, Cohort, EVIDENCE_FLOWS, IncidentClass};
 use crate::incident::Incident;
-use crate::input::{KnownClients, ListenerId, Matcher, Timestamp, describe};
+use crate::input::{ListenerId, Matcher, Timestamp, ValidatedClients, describe};
 use crate::listener::KnownFingerprints;
 use crate::rules::{Exempt, Recurrence};
 use crate::settings::Settings;
@@ -38,7 +38,7 @@ pub(crate) struct Grounds<'a> {
     /// The listener's clients.
     pub clients: &'a dyn KnownFingerprints,
     /// Clients of the whole host.
-    pub known: &'a dyn KnownClients,
+    pub known: &'a dyn ValidatedClients,
     pub exempt: &'a Exempt,
     /// True if no reply of the listener was seen: then rules are only advised.
     pub unsure: bool,

@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::evidence::{Assessment, Evidence, Failing, VerdictLine};
-    use crate::input::{KnownClients, ListenerId, Timestamp};
+    use crate::input::{ListenerId, Timestamp, ValidatedClients};
     use crate::listener::Clients;
     use crate::rules::{Exempt, Recurrence};
     use crate::settings::Settings;
@@ -174,30 +174,34 @@ mod tests {
     /// No client is known but this one.
     struct Known(IpNet);
 
-    impl KnownClients for Known {
+    impl ValidatedClients for Known {
         fn completed_within(&self, net: &IpNet) -> bool {
             net.contains(&self.0)
         }
     }
 
     /// A client that only the host knows.
-    struct OneKnownClient;
+    struct OneValidatedClient;
 
-    impl KnownClients for OneKnownClient {
+    impl ValidatedClients for OneValidatedClient {
         fn completed_within(&self, net: &IpNet) -> bool {
             net.contains(&IpAddr::from([192, 0, 2, 1]))
         }
     }
 
-    struct NoKnownClients;
+    struct NoValidatedClients;
 
-    impl KnownClients for NoKnownClients {
+    impl ValidatedClients for NoValidatedClients {
         fn completed_within(&self, _net: &IpNet) -> bool {
             false
         }
     }
 
-    fn on<T>(cohort: &Cohort, known: &dyn KnownClients, ask: impl FnOnce(&Grounds<'_>) -> T) -> T {
+    fn on<T>(
+        cohort: &Cohort,
+        known: &dyn ValidatedClients,
+        ask: impl FnOnce(&Grounds<'_>) -> T,
+    ) -> T {
         let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
         let assessment = Assessment::of_counters(line, 0.0, Evidence::default());
         let grounds = Grounds {
@@ -234,20 +238,20 @@ mod tests {
         let from = |host: u8| Failing::once([198, 51, host, 7].into());
         let cohort =
             |failing: &[Failing]| Cohort { failing: failing.to_vec(), ..Cohort::default() };
-        let alone = |cohort: &Cohort, known: &dyn KnownClients| {
+        let alone = |cohort: &Cohort, known: &dyn ValidatedClients| {
             on(cohort, known, |grounds| are_alone(&culprits, grounds))
         };
         let flood = cohort(&[from(100); 40]);
-        assert!(alone(&flood, &NoKnownClients));
-        assert!(!alone(&flood, &OneKnownClient), "of another listener");
+        assert!(alone(&flood, &NoValidatedClients));
+        assert!(!alone(&flood, &OneValidatedClient), "of another listener");
         let one_more = cohort(&[[from(100); 40].as_slice(), &[from(101)]].concat());
-        assert!(!alone(&one_more, &NoKnownClients));
+        assert!(!alone(&one_more, &NoValidatedClients));
         let completed = vec![([192, 0, 2, 1].into(), Fingerprint::default(), 1)];
-        assert!(!alone(&Cohort { completed, ..flood }, &NoKnownClients));
+        assert!(!alone(&Cohort { completed, ..flood }, &NoValidatedClients));
     }
 
     #[test]
-    fn retransmissions_speak_only_for_a_source_that_sends_little_and_a_known_client_for_any() {
+    fn retransmissions_excuse_only_a_source_that_sends_little_and_a_validated_client_any() {
         for (net, share, retransmitted, expected) in [
             ("198.51.100.7/32", 0.9, false, false),
             ("198.51.100.7/32", 0.9, true, false),

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_hits_a_random_flood_hurts_nobody() {
+    fn a_rule_that_hits_a_spoofed_flood_harms_no_client() {
         let mut meter = Meter::default();
         for poll in 1..=1000 {
             read(&mut meter, 250 * poll, [25_000 * poll, poll / 100, poll / 100]);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_hits_mostly_clients_once_no_flood_hits_it_any_more() {
+    fn a_rule_hits_mostly_clients_once_no_flood_hits_it() {
         let mut meter = Meter::default();
         read(&mut meter, 250, [2000, 200, 200]);
         assert!(meter.is_harmful(at(250)), "many are clients");

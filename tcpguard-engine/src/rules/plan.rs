@@ -61,7 +61,7 @@ pub(crate) fn plan(
         let rule = &entry.rule;
         if let (Some(confirmation), true) = (&rule.confirmation, rule.expires <= now) {
             unconfirmed.push(Change::RollBack(rule.id));
-            staying.extend(confirmation.clone().comes_back(now).map(|back| back.matcher));
+            staying.extend(confirmation.clone().to_restore(now).map(|back| back.matcher));
         } else if rule.expires <= now {
             let why =
                 if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_an_earlier_run_stays_to_its_end_or_until_somebody_disowns_it() {
+    fn a_rule_of_an_earlier_run_stays_to_its_end_or_until_it_is_disowned() {
         let origin = Origin::Incident(7);
         let mut rule_table = RuleTable::new(ROOM);
         let found = |host, slot| crate::input::Rule {

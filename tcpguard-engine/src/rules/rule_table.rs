@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn only_rules_of_the_guards_own_go_when_they_hit_mostly_clients() {
+    fn only_automatic_rules_go_when_they_hit_mostly_clients() {
         let now = Timestamp::from_millis(1000);
         for (origin, goes) in [(Origin::Incident(1), true), (Origin::Operator { uid: 0 }, false)] {
             let mut rule_table = RuleTable::new(ROOM);
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signatures_of_a_listener_are_its_own_and_those_of_every_one_are_told_so() {
+    fn the_signatures_of_a_listener_are_its_own_and_those_of_every_one_are_marked() {
         let mut rule_table = RuleTable::new(ROOM);
         let signature =
             |listener, mask| Matcher::Signature { listener, mask, fingerprint: Default::default() };

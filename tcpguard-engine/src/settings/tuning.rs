@@ -81,10 +81,10 @@ impl Tuned {
         Ok(Self { common, own: overrides.into_iter().map(own).collect() })
     }
 
-    /// The mode at a listener while the agent is in mode `guard`.
-    pub fn mode(&self, listener: Listener, guard: Mode) -> Mode {
+    /// The mode at a listener while the agent is in mode `agent_mode`.
+    pub fn mode(&self, listener: Listener, agent_mode: Mode) -> Mode {
         let own = self.own(listener).and_then(|own| own.mode);
-        own.map_or(guard, |own| own.min(guard))
+        own.map_or(agent_mode, |own| own.min(agent_mode))
     }
 
     /// The mitigations that are not started at a listener, except by an operator's order.
@@ -154,13 +154,13 @@ mod tests {
             Tuned::new(Tuning { overrides, ..Tuning::default() }).unwrap()
         };
         let smtp = listener("0.0.0.0:25");
-        for (own, guard, expected) in [
+        for (own, agent_mode, expected) in [
             (Mode::Observe, Mode::Enforce, Mode::Observe),
             (Mode::Off, Mode::Enforce, Mode::Off),
             (Mode::Enforce, Mode::Observe, Mode::Observe),
             (Mode::Observe, Mode::Off, Mode::Off),
         ] {
-            assert_eq!(with(own).mode(smtp, guard), expected, "{own:?} {guard:?}");
+            assert_eq!(with(own).mode(smtp, agent_mode), expected, "{own:?} {agent_mode:?}");
         }
     }
 }

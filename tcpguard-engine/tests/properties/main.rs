@@ -18,7 +18,7 @@ fn play_to_the_end(mut world: World, ops: &[Op]) -> Result<(), TestCaseError> {
     for op in ops {
         world.play(op);
     }
-    world.play(&Op::Host { unasked: 0, ports: 0 });
+    world.play(&Op::Host { unsolicited: 0, ports: 0 });
     world.play(&Op::calm());
     let report = world.engine.report(world.now);
     prop_assert_eq!(report.incidents.len(), 0, "everything ends");
@@ -41,7 +41,7 @@ proptest! {
 
     /// With one incident at most, the incidents of the other listeners are combined.
     #[test]
-    fn the_same_holds_of_what_is_told_together(ops in prop::collection::vec(op(), 1..30)) {
+    fn the_same_holds_of_incidents_that_are_combined(ops in prop::collection::vec(op(), 1..30)) {
         let settings = Settings { incidents: 1, ..Settings::default() };
         play_to_the_end(World::tuned(Tuning::from(settings)), &ops)?;
     }
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn where_the_guard_only_observes_nothing_is_made_that_drops(
+    fn in_observe_mode_nothing_is_made_that_drops(
         ops in prop::collection::vec(op(), 1..20),
     ) {
         let observed = Override { mode: Some(Mode::Observe), ..said(HERE) };
@@ -114,11 +114,11 @@ proptest! {
 /// arrived, and counted as failures of that later time.
 #[test]
 fn it_ends_in_time_where_the_last_failures_come_to_light_late() {
-    let traffic = |listener, polls, forged, real| {
+    let traffic = |listener, polls, spoofed, real| {
         Op::Traffic(Traffic {
             listener,
             polls,
-            forged,
+            spoofed,
             real,
             sources: 1,
             shape: Shape::Constant,
@@ -144,7 +144,7 @@ fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
         Op::Traffic(Traffic {
             listener: 0,
             polls: 20,
-            forged: 5000,
+            spoofed: 5000,
             real: 20,
             sources,
             shape,

@@ -22,12 +22,12 @@ pub fn traffic() -> impl Strategy<Value = Traffic> {
     );
     let returning = prop_oneof![Just(u64::MAX), 20..1000_u64];
     (0..LISTENERS, 1..60_u32, volumes, origin, queue, returning).prop_map(
-        |(listener, polls, (forged, real), (sources, shape), queue, returning)| {
+        |(listener, polls, (spoofed, real), (sources, shape), queue, returning)| {
             let (half_open, queue_drops, overflows) = queue;
             Traffic {
                 listener,
                 polls,
-                forged,
+                spoofed,
                 real,
                 sources,
                 shape,
@@ -73,6 +73,6 @@ pub fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::NewAgent),
         1 => any::<bool>().prop_map(Op::Refuse),
         1 => (prop_oneof![Just(0_u64), 1..1000_u64], 0..60_u32)
-            .prop_map(|(unasked, ports)| Op::Host { unasked, ports }),
+            .prop_map(|(unsolicited, ports)| Op::Host { unsolicited, ports }),
     ]
 }

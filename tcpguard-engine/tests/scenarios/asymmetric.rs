@@ -148,7 +148,7 @@ fn what_the_full_queue_of_one_listener_drops_is_not_held_against_another() {
     let started = lab.times("attack_started");
     assert!(started[0] - 10.1 <= 1.5, "{}", lab.story());
     lab.run_until(80.0);
-    assert!(lab.alerts.iter().all(|told| !told.message.contains(":444")), "{}", lab.story());
+    assert!(lab.alerts.iter().all(|alert| !alert.message.contains(":444")), "{}", lab.story());
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn a_flash_crowd_is_named_and_served_where_a_syn_rate_would_call_it_an_attack() 
         assert!((20.0..21.0).contains(&seconds(incident.started)), "{incident:?}");
         assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
         lab.run_until(80.0);
-        let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
+        let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
         assert_eq!(events, ["incident_started", "incident_ended"], "{}", lab.story());
         assert_eq!(lab.installed.len(), 0);
         assert_eq!(lab.connected(1.0, 78.0), 1.0);
@@ -45,7 +45,7 @@ fn a_flash_crowd_is_named_and_served_where_a_syn_rate_would_call_it_an_attack() 
 }
 
 #[test]
-fn the_notice_of_a_rush_says_what_to_do() {
+fn the_notice_of_a_flash_crowd_says_what_to_do() {
     let mut lab = lab()
         .clients(Clients::steady(50.0))
         .clients(Clients { from: 20.0, ..Clients::steady(950.0) });
@@ -150,8 +150,8 @@ fn clients_cut_off_from_the_answers_are_degraded_handshakes_and_no_rule_is_made(
         lab.run_until(70.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{share}: {}", lab.story());
         assert_eq!(lab.installed.len(), 0, "{share}: {}", lab.story());
-        for told in &lab.alerts {
-            let incident = told.incident.as_ref().expect("an incident");
+        for alert in &lab.alerts {
+            let incident = alert.incident.as_ref().expect("an incident");
             assert_eq!(incident.class, IncidentClass::HandshakeDegraded);
         }
         if share == 1.0 {
@@ -175,10 +175,10 @@ fn an_office_behind_one_address_that_loses_its_path_is_not_an_attacker() {
 }
 
 #[test]
-fn clients_at_one_distance_who_come_once_each_and_lose_their_path_are_no_attackers() {
+fn clients_at_one_distance_that_come_once_each_and_lose_their_path_are_no_attackers() {
     // Seen only now: nothing is known of them but that they fail.
     for shape in [Shape::Linux, Shape::FarLinux] {
-        let strangers = Clients {
+        let new_clients = Clients {
             from: 20.0,
             until: 30.0,
             shape: Some(shape),
@@ -187,7 +187,7 @@ fn clients_at_one_distance_who_come_once_each_and_lose_their_path_are_no_attacke
         };
         let mut lab = lab()
             .clients(Clients { shape: Some(shape), ..Clients::steady(30.0) })
-            .clients(strangers);
+            .clients(new_clients);
         lab.run_until(80.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
         assert_eq!(lab.times("handshakes_degraded").len(), 1, "{}", lab.story());
@@ -196,24 +196,23 @@ fn clients_at_one_distance_who_come_once_each_and_lose_their_path_are_no_attacke
 }
 
 #[test]
-fn a_provider_or_an_office_that_loses_its_path_is_no_attacker_among_clients_who_come_when_they_like()
- {
+fn a_provider_or_an_office_that_loses_its_path_is_no_attacker_among_irregular_clients() {
     let office: std::net::IpAddr = [192, 0, 2, 1].into();
     let population = Population::new(11);
-    let usual = |rate| Clients {
+    let normal = |rate| Clients {
         arrivals: Arrivals::Poisson,
         population: Some(population.clone()),
-        natural: Natural::usual(),
+        natural: Natural::normal(),
         ..Clients::steady(rate)
     };
     for (behind, whom) in
         [(None, Whom::Isp(0)), (None, Whom::Isp(3)), (Some(office), Whom::Clients)]
     {
         let outage = Some(Outage { whom, ..Outage::of(60.0..90.0, 1.0) });
-        let hit = Clients { behind, outage, ..usual(100.0) };
+        let hit = Clients { behind, outage, ..normal(100.0) };
         let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, 11)
             .listener(Server { backlog: 4096, ..Server::default() })
-            .clients(usual(100.0))
+            .clients(normal(100.0))
             .clients(hit);
         lab.run_until(130.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{whom:?}: {}", lab.story());

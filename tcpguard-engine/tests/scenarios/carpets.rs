@@ -84,8 +84,9 @@ fn a_carpet_over_500_ports_is_one_flood_and_one_rule_drops_it_at_all_of_them() {
     let (made, rule) = lab.installed.iter().find(|(_, rule)| is_shared(rule)).expect(&story);
     assert!(made - 10.1 <= 8.0, "{made} {story}");
     assert!(all.rules.contains(&rule.id), "{all:?}");
-    let told = lab.report().rules.into_iter().find(|told| told.id == rule.id).expect(&story);
-    assert!(told.matches.ends_with(" to every listener"), "{}", told.matches);
+    let reported =
+        lab.report().rules.into_iter().find(|reported| reported.id == rule.id).expect(&story);
+    assert!(reported.matches.ends_with(" to every listener"), "{}", reported.matches);
     // The first listener knows its clients, and may have had one of its own by then.
     assert!(lab.installed.len() <= 2, "{story}");
     assert!(dropped_share(&lab) > 0.95, "{} {story}", dropped_share(&lab));
@@ -154,7 +155,7 @@ fn decoys_do_not_hide_the_flood_that_matters() {
     assert_eq!(mine.class, IncidentClass::RandomSpoofed, "{story}");
     assert!(!mine.rules.is_empty(), "{story}");
     assert_eq!(report.incidents.len(), PLACES + 1, "one has given its place up: {story}");
-    let gave_up = lab.alerts.iter().filter(|told| told.message.contains("more fails at"));
+    let gave_up = lab.alerts.iter().filter(|reported| reported.message.contains("more fails at"));
     assert_eq!(gave_up.count(), 1, "{story}");
     let listener = lab.listener_report(80);
     assert!(listener.dropped_rate > 0.95 * 3000.0, "{} {story}", listener.dropped_rate);
@@ -271,23 +272,23 @@ fn a_rule_for_every_listener_excludes_one_whose_clients_share_its_signature() {
     // The rule cannot be withdrawn: nothing else stops the flood.
     lab.refuse_mitigations = vec![Mitigation::Cookies];
     lab.run_until(29.0);
-    assert_eq!((shared(&lab), lab.kernel.spared()), (1, Vec::new()), "{}", lab.story());
+    assert_eq!((shared(&lab), lab.kernel.exempt_listeners()), (1, Vec::new()), "{}", lab.story());
     lab.run_until(50.0);
     let story = lab.story();
-    assert_eq!((shared(&lab), lab.kernel.spared()), (1, vec![100]), "{story}");
+    assert_eq!((shared(&lab), lab.kernel.exempt_listeners()), (1, vec![100]), "{story}");
     let connected = lab.connected_to(100, 35.0, 49.0);
     assert!(connected > 0.99, "{connected} {story}");
     assert!(dropped_share(&lab) > 0.9, "{} {story}", dropped_share(&lab));
     let all = alerted_together(&lab).expect(&story);
-    let spared = all.actions.iter().filter(|action| action.text.contains(":543 is spared"));
-    assert_eq!(spared.count(), 1, "{:?}", all.actions);
+    let exempted = all.actions.iter().filter(|action| action.text.contains(":543 is spared"));
+    assert_eq!(exempted.count(), 1, "{:?}", all.actions);
     lab.run_until(110.0);
-    assert_eq!((shared(&lab), lab.kernel.spared()), (0, Vec::new()), "{}", lab.story());
+    assert_eq!((shared(&lab), lab.kernel.exempt_listeners()), (0, Vec::new()), "{}", lab.story());
 }
 
 /// The SYNs that the shared rule drops there are not left to the stack.
 #[test]
-fn a_listener_under_the_carpet_is_spared_once_cookies_answer_there() {
+fn a_listener_under_the_carpet_is_exempt_once_cookies_answer_there() {
     for refused in [Vec::new(), vec![Mitigation::Cookies]] {
         let mut lab = alike(101);
         let answers = refused.is_empty();
@@ -295,7 +296,11 @@ fn a_listener_under_the_carpet_is_spared_once_cookies_answer_there() {
         lab.run_until(55.0);
         let story = format!("{answers}\n{}", lab.story());
         assert_eq!(shared(&lab), 1, "{story}");
-        assert_eq!(lab.kernel.spared(), if answers { vec![100] } else { Vec::new() }, "{story}");
+        assert_eq!(
+            lab.kernel.exempt_listeners(),
+            if answers { vec![100] } else { Vec::new() },
+            "{story}"
+        );
         let connected = lab.connected_to(100, 42.0, 54.0);
         assert_eq!(connected > 0.99, answers, "{connected} {story}");
         assert_eq!(lab.kernel.mitigations(100).contains(&Mitigation::Cookies), answers, "{story}");

@@ -87,14 +87,14 @@ fn more_incidents_than_can_be_followed_are_one_of_the_host() {
         lab = lab.listener(Server::default()).flood(flood);
     }
     lab.run_until(20.0);
-    let told = |lab: &Lab| {
+    let alert = |lab: &Lab| {
         let of_host =
             lab.report().incidents.into_iter().filter(|one| one.listener == Listener::HOST);
         of_host.collect::<Vec<_>>()
     };
     assert_eq!(lab.report().incidents.len(), 65);
     assert_eq!(lab.times("too_many_incidents").len(), 1, "{}", lab.story());
-    let [all] = &told(&lab)[..] else { panic!("one incident: {}", lab.story()) };
+    let [all] = &alert(&lab)[..] else { panic!("one incident: {}", lab.story()) };
     assert_eq!(all.class, IncidentClass::RandomSpoofed);
     assert!((2350.0..2450.0).contains(&all.syn_rate), "six listeners: {}", all.syn_rate);
     assert!(all.in_words().contains(" on 6 listeners: "), "{}", all.in_words());
@@ -104,7 +104,7 @@ fn more_incidents_than_can_be_followed_are_one_of_the_host() {
     // 64 floods end. The last one goes on and gets the slot of one of those, and the combined rest
     // is over.
     lab.run_until(80.0);
-    assert_eq!(told(&lab).len(), 0, "{}", lab.story());
+    assert_eq!(alert(&lab).len(), 0, "{}", lab.story());
     let report = lab.report();
     let past = report.past.iter().find(|past| past.listener == Listener::HOST).expect("it is kept");
     assert!(past.actions.last().is_some_and(|last| last.text == "7 listeners in all"), "{past:?}");
@@ -115,7 +115,7 @@ fn more_incidents_than_can_be_followed_are_one_of_the_host() {
 }
 
 #[test]
-fn the_end_of_what_is_told_together_is_told() {
+fn the_end_of_combined_incidents_is_reported() {
     let mut lab = Lab::new(Mode::Observe);
     for to in 0..66 {
         let flood = Flood { to, ..Flood::random(400.0, 10.0..20.0) };
@@ -128,12 +128,12 @@ fn the_end_of_what_is_told_together_is_told() {
 
 /// All alerts are about handshakes that fail, and report one attack by random sources.
 fn assert_one_attack(lab: &Lab, name: &str) {
-    let others = lab.alerts.iter().filter(|told| told.event.starts_with("incident_")).count();
+    let others = lab.alerts.iter().filter(|alert| alert.event.starts_with("incident_")).count();
     assert_eq!(others, 0, "{name}: {}", lab.story());
     assert_eq!(lab.times("attack_started").len(), 1, "{name}: {}", lab.story());
     assert_eq!(lab.times("attack_ended").len(), 1, "{name}: {}", lab.story());
-    let attacks = lab.alerts.iter().filter(|told| told.event.starts_with("attack_"));
-    let mut classes = attacks.filter_map(|told| told.incident.as_ref()).map(|told| told.class);
+    let attacks = lab.alerts.iter().filter(|alert| alert.event.starts_with("attack_"));
+    let mut classes = attacks.filter_map(|alert| alert.incident.as_ref()).map(|alert| alert.class);
     assert!(classes.all(|class| class == IncidentClass::RandomSpoofed), "{name}: {}", lab.story());
 }
 
@@ -159,7 +159,7 @@ fn counters_that_the_kernels_cookies_move_are_no_trouble_of_their_own() {
 }
 
 #[test]
-fn counters_that_the_guards_cookies_move_are_no_trouble_of_their_own() {
+fn counters_that_own_cookies_move_are_no_incident() {
     // In the larger queue there is room for all, so that the kernel makes no cookies of its own.
     for server in [Server::default(), Server { backlog: 16_384, ..Server::default() }] {
         let mut lab = Lab::new(Mode::Enforce)

@@ -42,10 +42,10 @@ fn of_a_flood_of_closed_ports_the_stack_refuses_a_few_and_the_others_are_dropped
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
     assert!(lab.connected(10.0, 19.0) >= 0.999, "{}", lab.story());
     lab.run_until(60.0);
-    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
     assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
-    let told = &lab.alerts[1].message;
-    assert!(told.contains(" of them dropped") && !told.contains("clients got in"), "{told}");
+    let alert = &lab.alerts[1].message;
+    assert!(alert.contains(" of them dropped") && !alert.contains("clients got in"), "{alert}");
 }
 
 #[test]
@@ -61,15 +61,15 @@ fn once_it_is_over_every_closed_port_is_refused_again() {
 }
 
 #[test]
-fn in_observe_mode_it_is_told_what_enforce_mode_would_do() {
+fn in_observe_mode_alerts_say_what_enforce_mode_would_do() {
     let mut lab = lab(Mode::Observe, Server::default(), closed(20_000.0, 20.1));
     lab.run_until(19.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::ClosedPorts, "{}", lab.story());
     assert_eq!((incident.dropped, lab.kernel.host.closed_dropped), (0, 0));
     assert!(incident.matched > 100_000, "{incident:?}");
-    let told = &lab.alerts[0].message;
-    assert!(told.contains("observe mode drops nothing, this would drop them"), "{told}");
+    let alert = &lab.alerts[0].message;
+    assert!(alert.contains("observe mode drops nothing, this would drop them"), "{alert}");
     let done = &incident.actions[0].text;
     assert!(done.contains("enforce mode would leave the stack 200/s of them"), "{done}");
 }
@@ -99,7 +99,7 @@ fn a_flood_of_a_closed_port_whose_resets_are_not_seen_is_dropped_like_any_other(
         assert!((1500..=1700).contains(&resets) && dropped > 150_000, "{resets}, {dropped}");
         assert_eq!(after.refused, 0, "none is seen");
         lab.run_until(60.0);
-        let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
+        let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
         assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
     }
 }
@@ -109,7 +109,7 @@ fn a_fast_scan_of_closed_ports_is_no_flood() {
     let scan = Flood { sources: Sources::Bots(1), ..closed(5000.0, 20.1) };
     let mut lab = lab(Mode::Enforce, Server::default(), Flood { closed: Some(5000), ..scan });
     lab.run_until(30.0);
-    let floods = lab.alerts.iter().filter(|told| told.event == "attack_started").count();
+    let floods = lab.alerts.iter().filter(|alert| alert.event == "attack_started").count();
     assert_eq!(floods, 0, "{}", lab.story());
     assert_eq!(lab.kernel.host.closed_over, 0);
 }
@@ -132,7 +132,7 @@ fn fragments_that_no_stack_sends_are_a_flood_of_the_host_and_none_at_the_listene
     assert!(lab.alerts[0].message.contains("this would drop them"), "{}", lab.story());
     // Its half-open handshakes take the slots for another minute.
     lab.run_until(85.0);
-    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
     assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
 }
@@ -175,7 +175,7 @@ fn what_cannot_be_read_is_dropped_when_it_fills_the_queue_and_the_queue_is_clear
 
 /// Slowly, so that the kernel's own cookies serve the clients.
 #[test]
-fn a_queue_that_nothing_that_was_read_fills_is_told() {
+fn a_queue_that_unread_frames_fill_is_reported() {
     let mut lab = lab(Mode::Observe, Server::default(), unread(Frames::Deep, 20.0, 60.0));
     lab.run_until(10.0);
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
@@ -191,8 +191,8 @@ fn a_queue_that_nothing_that_was_read_fills_is_told() {
 #[test]
 fn a_listener_is_protected_while_most_of_what_comes_is_kept_from_its_stack() {
     let alike = Flood { shape: Shape::Mix, ..Flood::random(20_000.0, 15.1..40.1) };
-    let crude = Flood::random(5000.0, 10.1..40.1);
-    let mut lab = lab(Mode::Enforce, Server::default(), crude).flood(alike);
+    let fixed_fingerprint = Flood::random(5000.0, 10.1..40.1);
+    let mut lab = lab(Mode::Enforce, Server::default(), fixed_fingerprint).flood(alike);
     lab.refuse_mitigations = vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
     lab.run_until(15.0);
     assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating, "{}", lab.story());
@@ -205,7 +205,7 @@ fn a_listener_is_protected_while_most_of_what_comes_is_kept_from_its_stack() {
 
 /// Frames of a tunnel protocol that the XDP program does not read.
 #[test]
-fn frames_that_nobody_answers_with_a_handshake_are_no_flood() {
+fn unread_frames_without_handshakes_are_no_flood() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { backlog: 4096, ..Server::default() })
         .clients(Clients::steady(50.0));

@@ -24,7 +24,7 @@ fn blocked(lab: &Lab) -> Vec<String> {
 }
 
 /// A flood with the clients' fingerprint, so that no signature distinguishes it from them.
-fn mimic(rate: f64, sources: Sources) -> Flood {
+fn mimicking(rate: f64, sources: Sources) -> Flood {
     alike(rate, 10.1, 40.1, sources)
 }
 
@@ -37,7 +37,7 @@ fn networks_and_sources_are_answered_as_long_as_they_can_be() {
     for sources in
         [Sources::Networks(1), Sources::Networks(3), Sources::Pool(20), Sources::Within48]
     {
-        let mut lab = lab(clients(50.0), mimic(2000.0, sources));
+        let mut lab = lab(clients(50.0), mimicking(2000.0, sources));
         lab.run_until(40.0);
         assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
         assert_eq!(blocked(&lab), [""; 0], "{}", lab.story());
@@ -48,7 +48,7 @@ fn networks_and_sources_are_answered_as_long_as_they_can_be() {
 
 #[test]
 fn networks_that_are_filled_are_blocked_as_such_where_the_host_cannot_answer() {
-    let mut lab = at_its_end().flood(mimic(2000.0, Sources::Networks(3)));
+    let mut lab = at_its_end().flood(mimicking(2000.0, Sources::Networks(3)));
     lab.run_until(40.0);
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
     assert_eq!(blocked(&lab), ["198.18.0.0/24", "198.18.1.0/24", "198.18.2.0/24"]);
@@ -61,7 +61,7 @@ fn networks_that_are_filled_are_blocked_as_such_where_the_host_cannot_answer() {
 
 #[test]
 fn twenty_sources_are_blocked_one_by_one_where_the_host_cannot_answer() {
-    let mut lab = at_its_end().flood(mimic(2000.0, Sources::Pool(20)));
+    let mut lab = at_its_end().flood(mimicking(2000.0, Sources::Pool(20)));
     lab.run_until(40.0);
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
     assert_eq!(blocked(&lab).len(), 20, "{:?}", blocked(&lab));
@@ -72,7 +72,7 @@ fn twenty_sources_are_blocked_one_by_one_where_the_host_cannot_answer() {
 #[test]
 fn a_network_with_clients_in_it_is_not_blocked_as_a_whole() {
     let client = Clients { behind: Some([198, 18, 0, 77].into()), ..clients(5.0) };
-    let mut lab = at_its_end().flood(mimic(8000.0, Sources::Networks(1))).clients(client);
+    let mut lab = at_its_end().flood(mimicking(8000.0, Sources::Networks(1))).clients(client);
     lab.run_until(39.0);
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
     let blocked = blocked(&lab);
@@ -88,7 +88,7 @@ fn a_network_with_clients_in_it_is_not_blocked_as_a_whole() {
 #[test]
 fn a_network_with_clients_in_it_that_uses_one_tool_is_dropped_by_its_signature() {
     let client = Clients { behind: Some([198, 18, 0, 77].into()), ..clients(5.0) };
-    let flood = Flood { shape: Shape::Bare, ..mimic(2000.0, Sources::Networks(1)) };
+    let flood = Flood { shape: Shape::Bare, ..mimicking(2000.0, Sources::Networks(1)) };
     let mut lab = at_its_end().clients(Clients::steady(50.0)).clients(client).flood(flood);
     lab.run_until(39.0);
     assert_eq!(lab.incident().class, IncidentClass::FewSource, "{}", lab.story());
@@ -101,13 +101,13 @@ fn a_network_with_clients_in_it_that_uses_one_tool_is_dropped_by_its_signature()
 /// its flood from being dropped, nor does it cost a rule for each of its addresses.
 #[test]
 fn one_handshake_from_a_network_does_not_save_the_flood_that_it_sends() {
-    let somebody =
+    let visitor =
         Clients { behind: Some([198, 18, 0, 77].into()), from: 5.0, until: 5.2, ..clients(10.0) };
     for known in [false, true] {
         let flood = alike(2000.0, 20.1, 50.1, Sources::Networks(1));
         let mut lab = at_its_end().flood(Flood { shape: Shape::Bare, ..flood });
         if known {
-            lab = lab.clients(somebody.clone());
+            lab = lab.clients(visitor.clone());
         }
         lab.run_until(49.0);
         let story = format!("{known}\n{}", lab.story());
@@ -121,7 +121,7 @@ fn one_handshake_from_a_network_does_not_save_the_flood_that_it_sends() {
 #[test]
 fn protected_and_allowed_networks_are_not_blocked() {
     let mut lab = at_its_end()
-        .flood(mimic(2000.0, Sources::Networks(3)))
+        .flood(mimicking(2000.0, Sources::Networks(3)))
         .protect("198.18.0.0/24", "own network");
     lab.allow("198.18.1.9/32", 600);
     lab.run_until(39.0);
@@ -189,7 +189,7 @@ fn a_flood_spoofing_validated_clients_is_classified() {
             .listener(Server { backlog: 4096, ..Server::default() })
             .clients(clients(50.0))
             .clients(Clients { behind: Some(carrier), ..clients(40.0) })
-            .flood(Flood { from: 30.1, until: 60.1, ..mimic(rate, Sources::One(carrier)) });
+            .flood(Flood { from: 30.1, until: 60.1, ..mimicking(rate, Sources::One(carrier)) });
         lab.run_until(60.0);
         assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
         assert_eq!(blocked(&lab), [""; 0], "{}", lab.story());
@@ -262,7 +262,7 @@ fn a_botnet_with_one_tool_is_dropped_by_its_signature() {
 }
 
 #[test]
-fn a_botnet_that_looks_like_some_clients_is_told_with_what_helps() {
+fn a_botnet_that_mimics_some_clients_is_reported_with_what_helps() {
     let alike = Clients { shape: Some(Shape::FarBare), ..Clients::steady(2.0) };
     let mut lab = lab(Clients::steady(60.0), botnet()).clients(alike);
     lab.run_until(30.0);

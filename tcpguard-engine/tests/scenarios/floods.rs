@@ -175,7 +175,7 @@ fn the_alert_has_words_and_numbers() {
 }
 
 #[test]
-fn with_a_full_queue_and_no_cookies_an_unguarded_flood_stays_detected_to_its_end() {
+fn with_a_full_queue_and_no_cookies_an_unmitigated_flood_stays_detected_to_its_end() {
     let mut lab = Lab::new(Mode::Observe)
         .listener(Server { cookies: false, ..Server::default() })
         .clients(Clients::steady(100.0))
@@ -191,7 +191,7 @@ fn with_a_full_queue_and_no_cookies_an_unguarded_flood_stays_detected_to_its_end
 }
 
 #[test]
-fn a_guard_that_starts_in_the_middle_of_a_flood_finds_it_though_nothing_is_answered() {
+fn an_agent_that_starts_in_the_middle_of_a_flood_detects_it_though_nothing_is_answered() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { cookies: false, ..Server::default() })
         .clients(Clients::steady(100.0))

@@ -69,7 +69,7 @@ fn a_source_that_tries_many_ports_is_a_scan_and_no_rule_is_made() {
         lab.story()
     );
     lab.run_until(60.0);
-    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
     assert_eq!(events, ["incident_started", "incident_ended"], "{}", lab.story());
     assert_eq!(lab.installed.len(), 0);
 }
@@ -119,14 +119,14 @@ fn a_source_that_scans_through_a_pause_is_one_scan() {
 }
 
 /// Plays to `until`: own SYNs, replies to them and unsolicited replies, a second each.
-fn answers(lab: &mut Lab, until: f64, own: u64, asked: u64, unasked: u64) {
+fn answers(lab: &mut Lab, until: f64, own: u64, asked: u64, unsolicited: u64) {
     while seconds(lab.kernel.now) + 0.2 < until {
         let host = &mut lab.kernel.host;
         if let Some(own_syn) = &mut host.own_syn {
             *own_syn += own / 4;
         }
-        host.replies += (asked + unasked) / 4;
-        host.unsolicited += unasked / 4;
+        host.replies += (asked + unsolicited) / 4;
+        host.unsolicited += unsolicited / 4;
         host.segments += asked / 2;
         let next = seconds(lab.kernel.now) + POLL.as_secs_f64();
         lab.run_until(next);
@@ -134,7 +134,7 @@ fn answers(lab: &mut Lab, until: f64, own: u64, asked: u64, unasked: u64) {
 }
 
 #[test]
-fn answers_that_nobody_asked_for_are_a_reflection() {
+fn unsolicited_replies_are_a_reflection() {
     let mut lab = lab();
     lab.run_until(20.0);
     answers(&mut lab, 30.0, 40, 40, 2000);
@@ -148,8 +148,8 @@ fn answers_that_nobody_asked_for_are_a_reflection() {
     assert!((1900.0..2100.0).contains(&incident.evidence.unsolicited_rate), "{incident:?}");
     assert!((19_000..21_000).contains(&incident.syns), "{incident:?}");
     assert_eq!(lab.installed.len(), 0);
-    let told = &lab.alerts[0].message;
-    assert!(told.starts_with("reflected SYN-ACKs on this host: 2 k answers/s to SYNs that this host did not send; nothing is dropped, and SYN rules would not help"), "{told}");
+    let alert = &lab.alerts[0].message;
+    assert!(alert.starts_with("reflected SYN-ACKs on this host: 2 k answers/s to SYNs that this host did not send; nothing is dropped, and SYN rules would not help"), "{alert}");
     lab.run_until(61.0);
     assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
     assert_eq!(lab.alerts.len(), 2, "{}", lab.story());

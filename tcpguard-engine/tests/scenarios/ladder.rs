@@ -10,7 +10,7 @@ use tcpguard_engine::{
 use crate::sim::*;
 
 /// A flood with exactly the clients' fingerprints.
-fn mimic(rate: f64, from: f64, until: f64) -> Flood {
+fn mimicking(rate: f64, from: f64, until: f64) -> Flood {
     Flood { shape: Shape::Mix, ..Flood::random(rate, from..until) }
 }
 
@@ -27,7 +27,7 @@ fn taken(lab: &Lab, mitigation: Mitigation) -> Option<f64> {
 }
 
 #[test]
-fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dropped() {
+fn a_mimicking_flood_is_answered_with_cookies_and_no_client_is_dropped() {
     let shaken = Clients { rtt: 0.08..0.12, ..Clients::steady(100.0) };
     for (name, server, clients) in [
         ("cookies on", Server::default(), Clients::steady(100.0)),
@@ -37,7 +37,7 @@ fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dr
         let mut lab = Lab::new(Mode::Enforce)
             .listener(server)
             .clients(clients)
-            .flood(mimic(20_000.0, 10.1, 40.1));
+            .flood(mimicking(20_000.0, 10.1, 40.1));
         lab.run_until(40.0);
         let story = format!("{name}\n{}", lab.story());
         assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{story}");
@@ -69,7 +69,7 @@ fn a_flood_that_looks_like_the_clients_is_answered_with_cookies_and_nobody_is_dr
 
 #[test]
 fn five_minutes_of_it_are_one_incident_without_a_release() {
-    let mut lab = lab(Server::default(), mimic(1000.0, 10.1, 310.1));
+    let mut lab = lab(Server::default(), mimicking(1000.0, 10.1, 310.1));
     lab.run_until(310.0);
     assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
     assert_eq!(lab.times("attack_ended").len() + lab.times("mitigation_stopped").len(), 0);
@@ -94,7 +94,7 @@ fn that_a_thin_sample_shows_no_client_for_a_while_does_not_make_their_look_a_too
 
 #[test]
 fn of_a_mixed_flood_the_signature_drops_its_part_and_cookies_answer_the_rest() {
-    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1))
+    let mut lab = lab(Server::default(), mimicking(5000.0, 10.1, 40.1))
         .flood(Flood::random(20_000.0, 10.1..40.1));
     lab.run_until(40.0);
     let story = lab.story();
@@ -123,7 +123,7 @@ fn where_a_signature_covers_all_cookies_go_after_half_a_minute() {
 #[test]
 fn syns_spoofing_the_gateway_get_cookies_because_no_rule_may_drop_them() {
     let gateway = Sources::One("192.0.2.1".parse().unwrap());
-    let flood = Flood { sources: gateway, ..mimic(20_000.0, 10.1, 40.1) };
+    let flood = Flood { sources: gateway, ..mimicking(20_000.0, 10.1, 40.1) };
     let mut lab = lab(Server::default(), flood).protect("192.0.2.1/32", "default gateway");
     lab.run_until(40.0);
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
@@ -133,7 +133,7 @@ fn syns_spoofing_the_gateway_get_cookies_because_no_rule_may_drop_them() {
 
 #[test]
 fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
-    let mut lab = lab(NO_COOKIES, mimic(5000.0, 10.1, 60.1));
+    let mut lab = lab(NO_COOKIES, mimicking(5000.0, 10.1, 60.1));
     lab.run_until(60.0);
     let story = lab.story();
     assert!(!lab.times("mitigation_failed").is_empty(), "{story}");
@@ -150,7 +150,7 @@ fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
 
 #[test]
 fn cookies_that_are_never_validated_are_withdrawn_within_three_seconds() {
-    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
+    let mut lab = lab(Server::default(), mimicking(5000.0, 10.1, 40.1));
     lab.kernel.mute = true;
     lab.run_until(40.0);
     let story = lab.story();
@@ -169,7 +169,7 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_ret
         let mut lab = Lab::new(Mode::Enforce)
             .listener(Server::default())
             .clients(Clients::steady(clients))
-            .flood(mimic(5000.0, 30.1, 190.1));
+            .flood(mimicking(5000.0, 30.1, 190.1));
         lab.kernel.walled = true;
         lab.run_until(190.0);
         let story = format!("{clients}\n{}", lab.story());
@@ -177,11 +177,11 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_ret
         let withdrawn = lab.times("mitigation_withdrawn");
         assert_eq!(withdrawn.len(), 1, "{story}");
         assert!((1.0..=within).contains(&(withdrawn[0] - armed)), "{story}");
-        let told =
-            lab.alerts.iter().find(|told| told.event == "mitigation_withdrawn").expect(&story);
+        let alert =
+            lab.alerts.iter().find(|alert| alert.event == "mitigation_withdrawn").expect(&story);
         let why =
             "the host completes no handshake: its firewall or another program drops their ACKs";
-        assert!(told.message.contains(why), "{}", told.message);
+        assert!(alert.message.contains(why), "{}", alert.message);
         let times = lab
             .mitigations
             .iter()
@@ -209,7 +209,7 @@ fn cookies_whose_handshakes_the_host_does_not_complete_are_withdrawn_and_not_ret
 /// A user that can have rules made, as by login attempts that lead to bans, may do so at will.
 #[test]
 fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_then_seldom() {
-    let mut lab = lab(Server::default(), mimic(5000.0, 30.1, 150.1));
+    let mut lab = lab(Server::default(), mimicking(5000.0, 30.1, 150.1));
     lab.kernel.walled = true;
     let times = |lab: &Lab| {
         lab.mitigations.iter().filter(|(_, mitigation)| *mitigation == Mitigation::Cookies).count()
@@ -229,7 +229,7 @@ fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_t
 #[test]
 fn acks_that_the_host_refuses_take_no_cookies_away_from_clients() {
     for begins in [5.0, 15.0] {
-        let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
+        let mut lab = lab(Server::default(), mimicking(5000.0, 10.1, 40.1));
         lab.run_until(begins);
         lab.kernel.refused_cookies = 2000;
         lab.run_until(15.0);
@@ -245,7 +245,7 @@ fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be
     let mut lab = Lab::new(Mode::Observe)
         .listener(Server::default())
         .clients(Clients::steady(100.0))
-        .flood(mimic(5000.0, 10.1, 40.1));
+        .flood(mimicking(5000.0, 10.1, 40.1));
     lab.run_until(20.0);
     assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState]);
     let would = "in enforce mode the guard would answer SYNs with cookies: ";
@@ -261,7 +261,7 @@ fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be
 
 #[test]
 fn a_restart_in_the_middle_keeps_the_active_mitigations() {
-    let mut lab = lab(Server::default(), mimic(5000.0, 10.1, 40.1));
+    let mut lab = lab(Server::default(), mimicking(5000.0, 10.1, 40.1));
     lab.run_until(20.0);
     lab.restart();
     lab.run_until(40.0);
@@ -287,7 +287,7 @@ fn only_advised(lab: &Lab, mitigations: &[Mitigation]) {
         "{story}"
     );
     assert!(lab.installed.is_empty(), "{story}");
-    let advised = |told: &RaisedAlert| told.message.contains("nothing is dropped: ");
+    let advised = |alert: &RaisedAlert| alert.message.contains("nothing is dropped: ");
     assert!(lab.alerts.iter().any(advised), "{story}");
 }
 
@@ -330,7 +330,7 @@ fn order(mitigation: Mitigation, order: Order, seconds: u64) -> Request {
 
 #[test]
 fn an_operator_forces_or_forbids_a_mitigation_for_a_time() {
-    let mut lab = lab(Server::default(), mimic(5000.0, 40.1, 70.1));
+    let mut lab = lab(Server::default(), mimicking(5000.0, 40.1, 70.1));
     lab.run_until(10.0);
     let answer = lab.request(order(Mitigation::Cookies, Order::On, 10)).expect("taken");
     let Response::MitigationOrdered(listener) = answer else { panic!("{answer:?}") };
@@ -363,7 +363,7 @@ fn an_operator_forbids_signatures_and_cookies_do_their_work() {
 
 #[test]
 fn what_rules_do_cannot_be_ordered_and_what_is_not_there_neither() {
-    let mut lab = lab(Server::default(), mimic(1.0, 1000.0, 1001.0));
+    let mut lab = lab(Server::default(), mimicking(1.0, 1000.0, 1001.0));
     lab.run_until(1.0);
     let error = lab.request(order(Mitigation::Signature, Order::On, 60)).expect_err("by rules");
     assert_eq!(error, RequestError::DoneByRules { mitigation: Mitigation::Signature });
@@ -380,7 +380,7 @@ fn what_rules_do_cannot_be_ordered_and_what_is_not_there_neither() {
 }
 
 #[test]
-fn a_rule_that_covers_a_flood_beyond_the_cpu_stays_and_nobody_has_to_come_twice() {
+fn a_rule_that_covers_a_flood_beyond_the_cpu_stays_and_no_client_has_to_retransmit() {
     let mut lab = lab(Server::default(), Flood::random(20_000.0, 10.1..40.1));
     lab.kernel.load = 100;
     lab.run_until(40.0);
@@ -395,8 +395,8 @@ fn a_rule_that_covers_a_flood_beyond_the_cpu_stays_and_nobody_has_to_come_twice(
 }
 
 #[test]
-fn a_flood_of_lookalikes_beyond_the_cpu_lets_in_who_comes_again() {
-    let mut lab = lab(Server::default(), mimic(20_000.0, 10.1, 60.1));
+fn a_mimicking_flood_beyond_the_cpu_lets_retransmitting_clients_connect() {
+    let mut lab = lab(Server::default(), mimicking(20_000.0, 10.1, 60.1));
     lab.kernel.load = 100;
     lab.run_until(60.0);
     let story = lab.story();
@@ -441,7 +441,7 @@ fn a_rule_that_empties_the_queue_makes_no_client_wait() {
 /// Such SYNs pass the first-SYN drop, so the queue stays full until the SYN rate limit bounds retransmissions as well.
 #[test]
 fn without_cookies_a_flood_that_retransmits_as_clients_do_gets_a_budget() {
-    let copies = Flood { repeated: 1.0, again: &[1.0, 3.0], ..mimic(4000.0, 10.1, 40.1) };
+    let copies = Flood { repeated: 1.0, again: &[1.0, 3.0], ..mimicking(4000.0, 10.1, 40.1) };
     let mut lab = lab(NO_COOKIES, copies);
     lab.run_until(40.0);
     let story = lab.story();
@@ -460,7 +460,7 @@ fn each_of_many_flooded_listeners_is_relieved() {
         lab = lab
             .listener(Server::default())
             .clients(Clients { to, ..Clients::steady(20.0) })
-            .flood(Flood { to, ..mimic(2000.0, 10.1, 20.1) });
+            .flood(Flood { to, ..mimicking(2000.0, 10.1, 20.1) });
     }
     lab.kernel.load = 100;
     lab.run_until(20.0);
@@ -476,7 +476,7 @@ fn each_of_many_flooded_listeners_is_relieved() {
 #[test]
 fn clients_that_stop_completing_handshakes_in_an_attack_withdraw_no_mitigation() {
     let helpers = Clients { from: 10.1, until: 12.1, ..Clients::steady(300.0) };
-    for flood in [Flood::random(20_000.0, 10.1..40.1), mimic(20_000.0, 10.1, 40.1)] {
+    for flood in [Flood::random(20_000.0, 10.1..40.1), mimicking(20_000.0, 10.1, 40.1)] {
         let mut lab = lab(Server::default(), flood).clients(helpers.clone());
         lab.run_until(40.0);
         let withdrawn = lab.times("rule_withdrawn").len() + lab.times("mitigation_withdrawn").len();
@@ -487,7 +487,7 @@ fn clients_that_stop_completing_handshakes_in_an_attack_withdraw_no_mitigation()
 /// Helpers that complete 150 handshakes a second from before the attack, from so many addresses, and stop when the
 /// second of two signatures is dropped.
 #[test]
-fn helpers_who_stop_when_the_second_rule_is_there_take_it_not_away() {
+fn helpers_that_stop_when_the_second_rule_is_there_do_not_take_it_away() {
     for (addresses, from) in [(1, 0.0), (20, 0.0), (20, 60.0)] {
         let mut lab = lab(Server::default(), Flood::random(3000.0, 80.1..140.1)).flood(Flood {
             shape: Shape::Linux,

@@ -14,7 +14,7 @@ const WARM: f64 = 100.0;
 fn clients(rate: f64, population: &Arc<Population>) -> Clients {
     Clients {
         arrivals: Arrivals::Poisson,
-        natural: Natural::usual(),
+        natural: Natural::normal(),
         population: Some(population.clone()),
         ..Clients::steady(rate)
     }
@@ -25,8 +25,8 @@ fn lab() -> Lab {
 }
 
 /// A flood of SYNs with the fingerprints of the clients.
-fn mimic(rate: f64, time: std::ops::Range<f64>) -> Flood {
-    Flood { shape: Shape::Mimic, ..Flood::random(rate, time) }
+fn mimicking(rate: f64, time: std::ops::Range<f64>) -> Flood {
+    Flood { shape: Shape::Mimicking, ..Flood::random(rate, time) }
 }
 
 fn novel(incident: &IncidentReport) -> Indicator {
@@ -44,8 +44,9 @@ fn learned_in(seconds: f64, clients: Clients) -> Learned {
 fn a_flood_that_copies_a_tenth_of_the_clients_is_named() {
     let population = Population::new(1);
     for rate in [20.0, 30.0, 40.0] {
-        let mut lab =
-            lab().clients(clients(200.0, &population)).flood(mimic(rate, WARM + 0.1..WARM + 60.0));
+        let mut lab = lab()
+            .clients(clients(200.0, &population))
+            .flood(mimicking(rate, WARM + 0.1..WARM + 60.0));
         lab.run_until(WARM + 30.0);
         let incident = lab.incident();
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{rate}: {}", lab.story());
@@ -63,7 +64,7 @@ fn a_flood_that_copies_a_tenth_of_the_clients_is_named() {
 #[test]
 fn without_memory_it_is_only_a_broken_path() {
     let population = Population::new(1);
-    let mut lab = lab().clients(clients(200.0, &population)).flood(mimic(30.0, 3.1..60.0));
+    let mut lab = lab().clients(clients(200.0, &population)).flood(mimicking(30.0, 3.1..60.0));
     lab.run_until(30.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{}", lab.story());
@@ -72,9 +73,9 @@ fn without_memory_it_is_only_a_broken_path() {
 
 #[test]
 fn a_flash_crowd_of_new_clients_is_no_attack() {
-    let (population, strangers) = (Population::new(1), Population::new(2));
-    let rush = Clients { from: WARM, until: WARM + 120.0, ..clients(2000.0, &strangers) };
-    let mut lab = lab().clients(clients(100.0, &population)).clients(rush);
+    let (population, new_clients) = (Population::new(1), Population::new(2));
+    let flash_crowd = Clients { from: WARM, until: WARM + 120.0, ..clients(2000.0, &new_clients) };
+    let mut lab = lab().clients(clients(100.0, &population)).clients(flash_crowd);
     lab.run_until(WARM + 160.0);
     assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
     assert_eq!(lab.times("handshakes_degraded").len(), 0, "{}", lab.story());
@@ -83,12 +84,12 @@ fn a_flash_crowd_of_new_clients_is_no_attack() {
 
 #[test]
 fn a_region_that_comes_for_the_first_time_over_a_broken_path_is_no_attack() {
-    let (population, strangers) = (Population::new(1), Population::new(2));
+    let (population, new_clients) = (Population::new(1), Population::new(2));
     for rate in [30.0, 100.0, 400.0] {
         let region = Clients {
             from: WARM,
             outage: Some(Outage::of(WARM..WARM + 40.0, 1.0)),
-            ..clients(rate, &strangers)
+            ..clients(rate, &new_clients)
         };
         let mut lab = lab().clients(clients(200.0, &population)).clients(region);
         lab.run_until(WARM + 20.0);
@@ -122,7 +123,7 @@ fn an_outage_of_known_networks_is_evidence_against_an_attack() {
 #[test]
 fn a_flood_spoofing_clients_is_classified_once_no_syn_is_retransmitted() {
     let population = Population::new(1);
-    let flood = Flood { sources: Sources::Clients, ..mimic(2000.0, WARM + 0.1..WARM + 60.0) };
+    let flood = Flood { sources: Sources::Clients, ..mimicking(2000.0, WARM + 0.1..WARM + 60.0) };
     let mut lab = lab().clients(clients(200.0, &population)).flood(flood);
     lab.run_until(WARM + 10.0);
     let incident = lab.incident();
@@ -135,16 +136,16 @@ fn a_flood_spoofing_clients_is_classified_once_no_syn_is_retransmitted() {
 /// Meanwhile an attacker completes a handshake from another network every minute. Then comes an ordinary
 /// flood.
 fn ramp(legit: f64, played: f64) {
-    let (population, strangers) = (Population::new(1), Population::new(2));
+    let (population, new_clients) = (Population::new(1), Population::new(2));
     let begin = 5000.0 * 3.0 / legit;
     let until = begin + played;
-    let ramp = Flood { ramp: Some(7200.0), ..mimic(legit, begin..until) };
+    let ramp = Flood { ramp: Some(7200.0), ..mimicking(legit, begin..until) };
     let mut lab = Lab::seeded(tcpguard_engine::Settings::default(), Mode::Observe, 1)
         .listener(Server { backlog: 4096, ..Server::default() })
         .clients(clients(legit, &population))
-        .clients(clients(1.0 / 60.0, &strangers))
+        .clients(clients(1.0 / 60.0, &new_clients))
         .flood(ramp)
-        .flood(mimic(legit.max(100.0), until + 200.0..until + 260.0));
+        .flood(mimicking(legit.max(100.0), until + 200.0..until + 260.0));
     lab.run_until(until + 230.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
@@ -154,17 +155,17 @@ fn ramp(legit: f64, played: f64) {
 }
 
 #[test]
-fn a_ramp_of_two_hours_among_20_clients_a_second_makes_no_stranger_known() {
+fn a_ramp_of_two_hours_among_20_clients_a_second_teaches_no_network() {
     ramp(20.0, size(600.0, 7200.0));
 }
 
 #[test]
-fn a_ramp_of_two_hours_among_200_clients_a_second_makes_no_stranger_known() {
+fn a_ramp_of_two_hours_among_200_clients_a_second_teaches_no_network() {
     ramp(200.0, size(150.0, 1000.0));
 }
 
 #[test]
-fn a_ramp_of_two_hours_among_2000_clients_a_second_makes_no_stranger_known() {
+fn a_ramp_of_two_hours_among_2000_clients_a_second_teaches_no_network() {
     ramp(2000.0, size(60.0, 400.0));
 }
 
@@ -175,7 +176,7 @@ fn what_is_known_of_networks_survives_a_restart() {
     let networks = learned.networks.as_ref().expect("networks");
     assert!(networks.days[0].networks.len() < 40_000, "{}", networks.days[0].networks.len());
     let class = |learned: Option<&Learned>| {
-        let mut lab = lab().clients(clients(200.0, &population)).flood(mimic(30.0, 3.1..60.0));
+        let mut lab = lab().clients(clients(200.0, &population)).flood(mimicking(30.0, 3.1..60.0));
         if let Some(learned) = learned {
             lab.engine.restore(learned.clone(), Duration::from_secs(3600)).expect("valid");
         }
@@ -187,7 +188,7 @@ fn what_is_known_of_networks_survives_a_restart() {
 }
 
 #[test]
-fn networks_that_nobody_learned_are_refused_and_nothing_else() {
+fn networks_that_were_not_learned_are_refused_and_nothing_else() {
     let population = Population::new(1);
     let mut learned = learned_in(30.0, clients(200.0, &population));
     let networks = learned.networks.as_mut().expect("networks");

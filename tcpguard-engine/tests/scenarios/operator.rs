@@ -143,7 +143,7 @@ fn other_ports_take_the_place_of_those_before_and_the_new_rule_is_there_first() 
 /// An operator's rule for a port does not weaken the automatic rule against the source, nor the
 /// reverse.
 #[test]
-fn a_rule_of_the_guards_own_stands_beside_an_operators_for_certain_ports() {
+fn an_automatic_rule_stands_beside_an_operators_for_certain_ports() {
     let attacker = Sources::One([198, 51, 100, 7].into());
     let mut lab = at_its_end().flood(alike(2000.0, 10.1, 60.1, attacker));
     let source = "198.51.100.7/32".to_owned();
@@ -223,7 +223,7 @@ fn what_would_do_harm_is_refused_unless_forced() {
 }
 
 #[test]
-fn unblocking_takes_back_what_lies_within() {
+fn unblocking_removes_the_rules_within() {
     let mut lab = lab();
     for host in ["192.0.2.1/32", "192.0.2.2/32", "198.51.100.1/32"] {
         block(&mut lab, host, 600, false).expect("blocked");
@@ -300,7 +300,7 @@ fn a_rule_is_removed_by_its_number_and_an_address_within_one_names_it() {
 }
 
 #[test]
-fn what_holds_validated_clients_is_blocked_on_trial_only() {
+fn a_prefix_of_validated_clients_is_blocked_for_confirmation_only() {
     let mut lab = lab();
     let clients = ClientsWithin { known: 51, last_minute: 43 };
     let asked = |force, clients| Request::Block {
@@ -318,12 +318,13 @@ fn what_holds_validated_clients_is_blocked_on_trial_only() {
 
     let within = Duration::from_secs(60);
     let confirmation = Force::PendingConfirmation { within, caller: None };
-    let Ok(Response::Blocked { rule, clients: told }) = lab.request(asked(confirmation, clients))
+    let Ok(Response::Blocked { rule, clients: reported }) =
+        lab.request(asked(confirmation, clients))
     else {
         panic!("blocked");
     };
     assert_eq!(
-        (told, rule.expires.since(rule.created)),
+        (reported, rule.expires.since(rule.created)),
         (clients, within),
         "and then it is rolled back"
     );
@@ -451,7 +452,7 @@ fn modes_change_what_rules_do_not_what_is_seen() {
 /// Before the change it was noted that a rule would drop. That note is no action of the rule after
 /// the change.
 #[test]
-fn an_incident_tells_when_the_mode_was_changed_in_it() {
+fn an_incident_records_when_the_mode_was_changed_in_it() {
     let mut lab = Lab::new(Mode::Observe)
         .listener(Server { cookies: false, ..Server::default() })
         .clients(Clients::steady(50.0))
@@ -491,8 +492,9 @@ fn a_mode_that_is_changed_without_a_word_does_the_same() {
     }
     assert_eq!(commands[0], Command::SetMode(Mode::Off));
     assert!(commands.iter().any(|command| matches!(command, Command::RemoveRule { .. })));
-    let told = |command: &Command| matches!(command, Command::Alert { event: "mode_changed", .. });
-    assert!(!commands.iter().any(told), "{commands:?}");
+    let reported =
+        |command: &Command| matches!(command, Command::Alert { event: "mode_changed", .. });
+    assert!(!commands.iter().any(reported), "{commands:?}");
     assert_eq!(engine.change_mode(lab.kernel.now, Mode::Off), Mode::Off);
     assert!(engine.next_command().is_none(), "nothing to change");
 }

@@ -34,14 +34,14 @@ fn flooded(lab: Lab, flood: Flood) -> Lab {
 }
 
 /// A flood with exactly the clients' fingerprints.
-fn mimic(rate: f64, from: f64, until: f64) -> Flood {
+fn mimicking(rate: f64, from: f64, until: f64) -> Flood {
     Flood { shape: Shape::Mix, ..Flood::random(rate, from..until) }
 }
 
 /// The first reported incident of a port.
 fn incident(lab: &Lab, port: u16) -> Option<IncidentReport> {
-    let mut told = lab.alerts.iter().filter_map(|told| told.incident.clone());
-    told.find(|incident| incident.listener.port == port)
+    let mut reported = lab.alerts.iter().filter_map(|reported| reported.incident.clone());
+    reported.find(|incident| incident.listener.port == port)
 }
 
 fn mitigation(lab: &Lab, listener: usize, mitigation: Mitigation) -> Option<MitigationReport> {
@@ -65,15 +65,19 @@ fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done
     let open = open.expect(&story);
     let why = "the guard only observes this listener";
     let advised = format!("advised, not installed, because {why}: a rule against SYNs like ");
-    let told = |begin: &str| open.actions.iter().any(|action| action.text.starts_with(begin));
-    assert!(told(&advised), "{:?}", open.actions);
-    assert!(told("in enforce mode the guard would answer SYNs with cookies"), "{:?}", open.actions);
+    let reported = |begin: &str| open.actions.iter().any(|action| action.text.starts_with(begin));
+    assert!(reported(&advised), "{:?}", open.actions);
+    assert!(
+        reported("in enforce mode the guard would answer SYNs with cookies"),
+        "{:?}",
+        open.actions
+    );
     assert_eq!(open.record.no_rule.as_deref(), Some(why));
     assert_eq!(open.record.no_mitigation.as_deref(), Some(why));
 }
 
 #[test]
-fn what_was_done_ends_with_a_milder_mode_and_comes_again_with_the_stricter_one() {
+fn actions_end_with_a_milder_mode_and_resume_with_the_stricter_one() {
     let flood = Flood::random(20_000.0, 10.1..60.1);
     let mut lab = flooded(two(Server::default(), 100.0), flood);
     lab.run_until(20.0);
@@ -93,7 +97,7 @@ fn what_was_done_ends_with_a_milder_mode_and_comes_again_with_the_stricter_one()
 }
 
 #[test]
-fn a_restart_leaves_no_rule_where_the_guard_only_observes_by_now() {
+fn a_restart_leaves_no_rule_where_the_mode_is_observe_by_now() {
     let flood = Flood::random(20_000.0, 10.1..60.1);
     let mut lab = flooded(two(Server::default(), 100.0), flood);
     lab.run_until(20.0);
@@ -108,7 +112,7 @@ fn a_restart_leaves_no_rule_where_the_guard_only_observes_by_now() {
 #[test]
 fn without_cookies_the_stricter_mitigations_work() {
     let barred = Override { barred: vec![Mitigation::Cookies], ..own() };
-    let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimic(5000.0, 10.1, 60.1)).own(barred);
+    let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimicking(5000.0, 10.1, 60.1)).own(barred);
     lab.run_until(60.0);
     let story = lab.story();
     for (to, state, why) in [
@@ -125,7 +129,7 @@ fn without_cookies_the_stricter_mitigations_work() {
 }
 
 #[test]
-fn without_the_overload_rung_the_budget_comes_first_and_without_the_budget_none() {
+fn without_first_syn_drop_the_rate_limit_comes_first_and_without_that_none() {
     for (barred, taken) in [
         (
             vec![Mitigation::Cookies, Mitigation::Overload],
@@ -141,7 +145,7 @@ fn without_the_overload_rung_the_budget_comes_first_and_without_the_budget_none(
         ),
     ] {
         let own = Override { barred: barred.clone(), ..own() };
-        let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimic(5000.0, 10.1, 40.1)).own(own);
+        let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimicking(5000.0, 10.1, 40.1)).own(own);
         lab.run_until(40.0);
         assert_eq!(lab.kernel.mitigations(1), taken, "{barred:?} {}", lab.story());
     }
@@ -149,7 +153,7 @@ fn without_the_overload_rung_the_budget_comes_first_and_without_the_budget_none(
 
 #[test]
 fn a_barred_mitigation_stops_at_once_and_an_operators_order_overrides_the_file() {
-    let mut lab = flooded(two(Server::default(), 100.0), mimic(5000.0, 10.1, 60.1));
+    let mut lab = flooded(two(Server::default(), 100.0), mimicking(5000.0, 10.1, 60.1));
     lab.run_until(20.0);
     assert!(lab.kernel.mitigations(1).contains(&Mitigation::Cookies), "{}", lab.story());
     let barred = Override { barred: vec![Mitigation::Cookies], ..own() };
@@ -184,26 +188,26 @@ fn signal(settings: Settings, server: Server, flood: Flood) -> Option<String> {
 #[test]
 fn each_threshold_decides() {
     let large = Server { backlog: 4096, ..Server::default() };
-    let usual = Settings::default();
+    let defaults = Settings::default();
     for (flood, settings, expected) in [
         // Found by the slow path all the same.
         (
             Flood::random(2000.0, 10.1..20.1),
-            Settings { fast_failures: 100_000, ..usual.clone() },
+            Settings { fast_failures: 100_000, ..defaults.clone() },
             [Some("fast"), Some("slow")],
         ),
         (
             Flood::random(10.0, 10.1..60.1),
-            Settings { failure_floor: 200.0, ..usual.clone() },
+            Settings { failure_floor: 200.0, ..defaults.clone() },
             [Some("slow"), None],
         ),
         (
             Flood { resets: true, ..Flood::random(90.0, 10.1..60.1) },
-            Settings { health_check_rate: 200.0, ..usual.clone() },
+            Settings { health_check_rate: 200.0, ..defaults.clone() },
             [Some("slow"), None],
         ),
     ] {
-        let signals = [&usual, &settings].map(|with| signal(with.clone(), large, flood.clone()));
+        let signals = [&defaults, &settings].map(|with| signal(with.clone(), large, flood.clone()));
         assert_eq!(signals, expected.map(|name| name.map(str::to_owned)), "{settings:?}");
     }
 }

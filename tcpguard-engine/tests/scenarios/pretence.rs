@@ -12,7 +12,7 @@ use crate::sim::*;
 const BEGIN: f64 = 30.1;
 const END: f64 = 60.1;
 /// Clients a second.
-const USUAL: f64 = 60.0;
+const BASELINE: f64 = 60.0;
 /// Earliest time at which a second frame can come, in s after the first.
 const AT_ONCE: &[f64] = &[0.0004];
 const ATTACKER: Sources = Sources::One(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)));
@@ -30,11 +30,11 @@ fn clients(rate: f64, population: &Arc<Population>) -> Clients {
 
 fn lab() -> Lab {
     let server = Server { backlog: 4096, ..Server::default() };
-    Lab::new(Mode::Enforce).listener(server).clients(clients(USUAL, &Population::new(1)))
+    Lab::new(Mode::Enforce).listener(server).clients(clients(BASELINE, &Population::new(1)))
 }
 
-fn mimic(rate: f64) -> Flood {
-    Flood { shape: Shape::Mimic, ..Flood::random(rate, BEGIN..END) }
+fn mimicking(rate: f64) -> Flood {
+    Flood { shape: Shape::Mimicking, ..Flood::random(rate, BEGIN..END) }
 }
 
 /// The incident after five seconds, when every look from then on to the end of the flood says the same.
@@ -70,7 +70,7 @@ fn a_retransmitting_flood_is_classified_and_not_withdrawn() {
         ("a surge as clients do", 10_000.0, Sources::Random, 1.0, &[1.0, 3.0], RandomSpoofed),
         ("of all addresses", 10_000.0, Sources::Anywhere, 1.0, &[1.0, 3.0], RandomSpoofed),
     ] {
-        let mut lab = lab().flood(Flood { sources, repeated, again, ..mimic(rate) });
+        let mut lab = lab().flood(Flood { sources, repeated, again, ..mimicking(rate) });
         let incident = named(name, &mut lab, class);
         let story = format!("{name}\n{}", lab.story());
         assert_eq!(lab.installed.len(), 0, "nothing distinguishes it from clients: {story}");
@@ -93,10 +93,10 @@ fn a_retransmitting_flood_is_classified_and_not_withdrawn() {
 /// The stack does not answer SYNs from martian sources, and a copy of a SYN gets no reply of its own. Each costs an
 /// attacker one packet. The naive way learns them as a baseline, and takes a thousand SYNs a second for clients.
 #[test]
-fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
+fn syns_without_replies_of_their_own_do_not_become_the_baseline() {
     const CALM: f64 = 600.0;
     let nowhere: IpNet = "172.17.0.0/16".parse().expect("a network");
-    let free = Flood { shape: Shape::Mimic, ..Flood::random(200.0, 5.0..CALM) };
+    let free = Flood { shape: Shape::Mimicking, ..Flood::random(200.0, 5.0..CALM) };
     let ignored = Flood { sources: Sources::Within(nowhere), ..free.clone() };
     let once_more = Flood { repeated: 1.0, again: &[1.0], ..free };
     for (name, free) in [
@@ -106,7 +106,7 @@ fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
         let copies = Flood {
             repeated: 1.0,
             again: &[1.0, 3.0, 7.0],
-            shape: Shape::Mimic,
+            shape: Shape::Mimicking,
             ..Flood::random(1000.0, CALM + 0.1..CALM + 30.1)
         };
         let mut lab = lab().flood(free).flood(copies);
@@ -116,8 +116,8 @@ fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
         let story = lab.story();
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{name}: {story}");
         let at_alarm = incident.record.at_alarm.expect("counters at the alarm");
-        let usual = at_alarm.statistics.baseline_syn_rate;
-        assert!((usual - USUAL).abs() < USUAL / 5.0, "{name}: {usual}");
+        let baseline = at_alarm.statistics.baseline_syn_rate;
+        assert!((baseline - BASELINE).abs() < BASELINE / 5.0, "{name}: {baseline}");
     }
 }
 
@@ -125,12 +125,13 @@ fn syns_that_get_no_answer_of_their_own_do_not_become_usual() {
 #[test]
 fn a_flood_whose_every_syn_ack_is_reset_is_reported_and_nothing_is_dropped() {
     for rate in [600.0, 1000.0] {
-        let mut lab = lab().flood(Flood { resets: true, ..mimic(rate) });
+        let mut lab = lab().flood(Flood { resets: true, ..mimicking(rate) });
         named("all reset", &mut lab, IncidentClass::RandomSpoofed);
         assert_eq!(lab.installed.len(), 0, "{}", lab.story());
         assert!(lab.connected(BEGIN, END - 1.0) > 0.99, "{}", lab.story());
     }
-    let mut lab = at_its_end().flood(Flood { resets: true, shape: Shape::Linux, ..mimic(600.0) });
+    let mut lab =
+        at_its_end().flood(Flood { resets: true, shape: Shape::Linux, ..mimicking(600.0) });
     named("without cookies", &mut lab, IncidentClass::RandomSpoofed);
     assert_eq!(lab.installed.len(), 0, "{}", lab.story());
     assert!(lab.connected(BEGIN, END - 1.0) > 0.99, "{}", lab.story());
@@ -145,7 +146,7 @@ fn handshakes_that_are_reset_excuse_none_that_are_left_open() {
     for host in 1..=20 {
         let sources = Sources::One([198, 51, 100, host].into());
         for (rate, resets) in [(45.0, true), (2.5, false)] {
-            lab = lab.flood(Flood { sources, resets, ..mimic(rate) });
+            lab = lab.flood(Flood { sources, resets, ..mimicking(rate) });
         }
     }
     lab.run_until(END);
@@ -164,7 +165,7 @@ fn handshakes_that_are_reset_excuse_none_that_are_left_open() {
 
 /// A firewall resets SYN-ACKs in its clients' names. They never got one, and so they retransmit their SYN.
 #[test]
-fn clients_in_whose_names_something_resets_are_behind_a_broken_path() {
+fn spoofed_clients_whose_syn_acks_are_reset_are_behind_a_broken_path() {
     let office: IpAddr = [192, 0, 2, 1].into();
     for (rate, behind) in [(30.0, Some(office)), (200.0, Some(office)), (200.0, None)] {
         let outage = Outage { what: Broken::Refused, ..Outage::of(BEGIN..BEGIN + 20.0, 1.0) };
@@ -175,7 +176,7 @@ fn clients_in_whose_names_something_resets_are_behind_a_broken_path() {
         let story = format!("{rate} {behind:?}\n{}", lab.story());
         assert_eq!(lab.times("attack_started").len(), 0, "{story}");
         assert_eq!(lab.installed.len(), 0, "{story}");
-        if rate > USUAL {
+        if rate > BASELINE {
             assert_eq!(lab.times("handshakes_degraded").len(), 1, "{story}");
         }
     }
@@ -184,7 +185,7 @@ fn clients_in_whose_names_something_resets_are_behind_a_broken_path() {
 /// Each scanner tries once in a few seconds, so that none is known as a source that keeps returning.
 #[test]
 fn half_open_scans_by_many_scanners_are_no_attack() {
-    for (scanners, shape, usual) in [
+    for (scanners, shape, baseline) in [
         (200, Shape::Bare, 60.0),
         (200, Shape::Linux, 2.0),
         (500, Shape::Linux, 60.0),
@@ -198,10 +199,10 @@ fn half_open_scans_by_many_scanners_are_no_attack() {
         };
         let mut lab = Lab::new(Mode::Enforce)
             .listener(Server::default())
-            .clients(clients(usual, &Population::new(1)))
+            .clients(clients(baseline, &Population::new(1)))
             .flood(probes);
         lab.run_until(BEGIN + 120.0);
-        let story = format!("{scanners} {shape:?} among {usual}/s\n{}", lab.story());
+        let story = format!("{scanners} {shape:?} among {baseline}/s\n{}", lab.story());
         assert_eq!(lab.alerts.len(), 0, "{story}");
         assert_eq!(lab.installed.len(), 0, "{story}");
     }
@@ -258,11 +259,11 @@ fn a_client_that_reconnects_instead_of_retransmitting_is_recognised() {
 /// A client that received a reply does not retransmit its SYN. A flood leaves the number of completed handshakes
 /// unchanged, while failing clients lower it.
 #[test]
-fn clients_whose_third_acks_are_lost_are_missed_among_those_who_complete() {
+fn clients_whose_third_acks_are_lost_are_missed_among_those_that_complete() {
     for share in [0.5, 1.0] {
         let outage = Outage { what: Broken::Ack, ..Outage::of(BEGIN..BEGIN + 20.0, share) };
         let server = Server { backlog: 4096, ..Server::default() };
-        let clients = Clients { outage: Some(outage), ..clients(USUAL, &Population::new(1)) };
+        let clients = Clients { outage: Some(outage), ..clients(BASELINE, &Population::new(1)) };
         let mut lab = Lab::new(Mode::Enforce).listener(server).clients(clients);
         lab.run_until(BEGIN + 60.0);
         let story = format!("{share}\n{}", lab.story());
@@ -270,7 +271,7 @@ fn clients_whose_third_acks_are_lost_are_missed_among_those_who_complete() {
         assert_eq!(lab.times("handshakes_degraded").len(), 1, "{story}");
     }
     // As many that clients do not miss.
-    let mut flooded = lab().flood(mimic(USUAL / 2.0));
+    let mut flooded = lab().flood(mimicking(BASELINE / 2.0));
     flooded.run_until(END);
     assert_eq!(flooded.times("attack_started").len(), 1, "{}", flooded.story());
 }
@@ -278,10 +279,10 @@ fn clients_whose_third_acks_are_lost_are_missed_among_those_who_complete() {
 /// A client that connected faster over the other IP version resets the slower handshake. A reset handshake occupies no
 /// slot.
 #[test]
-fn clients_of_whom_a_quarter_resets_one_of_two_handshakes_are_no_attack() {
-    let natural = Natural { reset: 0.28, ..Natural::usual() };
+fn clients_of_which_a_quarter_resets_one_of_two_handshakes_are_no_attack() {
+    let natural = Natural { reset: 0.28, ..Natural::normal() };
     let server = Server { backlog: 4096, ..Server::default() };
-    let clients = Clients { natural, ..clients(USUAL, &Population::new(1)) };
+    let clients = Clients { natural, ..clients(BASELINE, &Population::new(1)) };
     let mut lab = Lab::new(Mode::Enforce).listener(server).clients(clients);
     lab.run_until(300.0);
     assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
@@ -311,9 +312,9 @@ fn cookies_answer_at_a_full_queue_whatever_the_verdict_is() {
     assert!(armed <= BEGIN + 5.0, "{story}");
     assert!(answered.group_connected(0, 1.0, armed + 0.5, BEGIN + 28.0) > 0.99, "{story}");
     assert_eq!(answered.installed.len(), 0, "{story}");
-    let told =
-        answered.alerts.iter().find(|told| told.event == "mitigation_started").expect(&story);
-    assert!(told.message.contains("the SYN queue is"), "{}", told.message);
+    let alert =
+        answered.alerts.iter().find(|alert| alert.event == "mitigation_started").expect(&story);
+    assert!(alert.message.contains("the SYN queue is"), "{}", alert.message);
     answered.run_until(BEGIN + 120.0);
     assert_eq!(answered.kernel.mitigations(0), [], "{}", answered.story());
 
@@ -370,9 +371,9 @@ fn handshakes_that_an_attacker_completes_excuse_no_more_that_he_leaves_open() {
         behind: Some([198, 51, 100, 7].into()),
         from: BEGIN,
         until: END,
-        ..Clients::steady(4.0 * USUAL)
+        ..Clients::steady(4.0 * BASELINE)
     };
-    let flood = Flood { repeated: 1.0, again: &[1.0, 3.0, 7.0], ..mimic(1000.0) };
+    let flood = Flood { repeated: 1.0, again: &[1.0, 3.0, 7.0], ..mimicking(1000.0) };
     let mut lab = lab().clients(helper).flood(flood);
     named("with a helper", &mut lab, IncidentClass::RandomSpoofed);
     let story = lab.story();
@@ -388,9 +389,9 @@ fn a_fixed_fingerprint_flood_that_a_rule_drops_hides_no_mimicking_flood() {
         let server = Server { backlog: 1024, cookies, ..Server::default() };
         let mut lab = Lab::new(Mode::Enforce)
             .listener(server)
-            .clients(clients(USUAL, &Population::new(1)))
+            .clients(clients(BASELINE, &Population::new(1)))
             .flood(Flood::random(10_000.0, BEGIN..END))
-            .flood(mimic(400.0));
+            .flood(mimicking(400.0));
         lab.refuse_mitigations = refused.to_vec();
         lab
     };
@@ -420,13 +421,13 @@ fn a_fixed_fingerprint_flood_that_a_rule_drops_hides_no_mimicking_flood() {
 /// A flood below the rate that clients could cause passes for a broken path once it retransmits its SYNs as clients do.
 #[test]
 fn a_flood_that_changes_the_verdict_on_it_takes_no_cookies_away() {
-    let first = Flood { until: BEGIN + 15.0, ..mimic(300.0) };
+    let first = Flood { until: BEGIN + 15.0, ..mimicking(300.0) };
     let again = &[1.0, 3.0, 7.0];
     let then =
-        Flood { repeated: 1.0, again, from: BEGIN + 15.0, until: END + 30.0, ..mimic(300.0) };
+        Flood { repeated: 1.0, again, from: BEGIN + 15.0, until: END + 30.0, ..mimicking(300.0) };
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
-        .clients(clients(USUAL, &Population::new(1)))
+        .clients(clients(BASELINE, &Population::new(1)))
         .flood(first)
         .flood(then);
     lab.run_until(BEGIN + 10.0);
@@ -445,7 +446,8 @@ fn a_flood_that_changes_the_verdict_on_it_takes_no_cookies_away() {
 fn a_short_pulse_every_half_minute_does_not_keep_new_clients_waiting_for_good() {
     let pulses = Some((0.1, 34.9));
     let until = BEGIN + 210.0;
-    let mut lab = at_its_end().flood(Flood { pulses, until, shape: Shape::Linux, ..mimic(3000.0) });
+    let mut lab =
+        at_its_end().flood(Flood { pulses, until, shape: Shape::Linux, ..mimicking(3000.0) });
     for pulse in 1..6 {
         lab.run_until(BEGIN + 35.0 * f64::from(pulse) - 1.0);
         let mitigations = lab.kernel.mitigations(0);
@@ -476,7 +478,7 @@ fn constant_failures_are_reported_once_and_are_baseline_after_ten_minutes() {
     let ended = lab.times("handshakes_recovered");
     assert!(ended.len() == 1 && ended[0] < 900.0, "{story}");
     assert_eq!(lab.report().incidents.len(), 0, "{story}");
-    let mut lab = lab.flood(Flood { from: 1200.1, until: 1215.0, ..mimic(500.0) });
+    let mut lab = lab.flood(Flood { from: 1200.1, until: 1215.0, ..mimicking(500.0) });
     lab.run_until(1210.0);
     assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{}", lab.story());
 }

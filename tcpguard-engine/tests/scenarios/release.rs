@@ -22,7 +22,7 @@ fn a_pulsed_flood_of_five_minutes_is_one_incident_with_one_rule() {
 }
 
 #[test]
-fn in_a_floods_pauses_the_usual_lost_clients_do_not_change_the_verdict() {
+fn in_a_floods_pauses_the_normally_lost_clients_do_not_change_the_verdict() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server { backlog: 4096, ..Server::default() })
         .clients(Clients { lost: 0.03, ..Clients::steady(1000.0) })
@@ -33,13 +33,13 @@ fn in_a_floods_pauses_the_usual_lost_clients_do_not_change_the_verdict() {
 }
 
 #[test]
-fn a_steady_flood_of_five_minutes_is_told_once() {
+fn a_steady_flood_of_five_minutes_is_reported_once() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(Clients::steady(50.0))
         .flood(Flood::random(5000.0, 10.1..310.1));
     lab.run_until(345.0);
-    let events: Vec<_> = lab.alerts.iter().map(|told| told.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
     assert_eq!(events, ["attack_started", "rule_installed", "attack_ended"], "{}", lab.story());
     assert_eq!(lab.removed[0].2, "quiet for 30 s");
     let ended = lab.alerts.last().expect("the end");
@@ -53,13 +53,13 @@ fn a_steady_flood_of_five_minutes_is_told_once() {
 }
 
 #[test]
-fn it_ends_in_time_among_clients_who_come_when_they_like() {
+fn it_ends_in_time_among_irregular_clients() {
     for (rate, flood) in [(20.0, 1e4), (50.0, 1e4), (200.0, 1e4), (1000.0, 1e4), (2000.0, 2e4)] {
         for mode in [Mode::Observe, Mode::Enforce] {
             let clients = Clients {
                 arrivals: Arrivals::Poisson,
                 population: Some(Population::new(7)),
-                natural: Natural::usual(),
+                natural: Natural::normal(),
                 ..Clients::steady(rate)
             };
             let mut lab = Lab::seeded(Settings::default(), mode, 7)
@@ -75,7 +75,7 @@ fn it_ends_in_time_among_clients_who_come_when_they_like() {
 }
 
 #[test]
-fn a_rate_that_grows_fourfold_is_told_at_once() {
+fn a_rate_that_grows_fourfold_is_reported_at_once() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .flood(Flood::random(2000.0, 10.0..40.0))
@@ -87,7 +87,7 @@ fn a_rate_that_grows_fourfold_is_told_at_once() {
 }
 
 #[test]
-fn what_is_done_is_told_once_a_minute() {
+fn actions_are_reported_once_a_minute() {
     // Another tool every 30 s, each with a rule of its own, which ends when nothing has hit it for a
     // minute.
     const TOOLS: [Shape; 4] =

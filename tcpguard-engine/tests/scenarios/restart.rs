@@ -137,7 +137,7 @@ fn what_cannot_be_kept_is_taken_out() {
 }
 
 #[test]
-fn a_rule_that_the_kernel_does_not_take_is_not_claimed_and_tried_again() {
+fn a_rule_that_the_kernel_does_not_take_is_not_claimed_and_retried() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(Clients::steady(50.0))
@@ -147,8 +147,8 @@ fn a_rule_that_the_kernel_does_not_take_is_not_claimed_and_tried_again() {
     assert_eq!(lab.report().rules.len(), 0, "{}", lab.story());
     assert_eq!(lab.incident().rules, []);
     assert_eq!(lab.times("rule_failed").len(), 1, "not at every poll: {}", lab.story());
-    let told = lab.alerts.iter().find(|told| told.event == "rule_failed").expect("the alert");
-    assert_eq!(told.message, "rule 0 is not in the kernel: no memory; it is tried again in 10 s");
+    let alert = lab.alerts.iter().find(|alert| alert.event == "rule_failed").expect("the alert");
+    assert_eq!(alert.message, "rule 0 is not in the kernel: no memory; it is tried again in 10 s");
     lab.refuse_rules = false;
     lab.run_until(30.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
@@ -289,7 +289,7 @@ fn timestamps_of_what_was_adopted_are_kept() {
 }
 
 #[test]
-fn a_flood_that_looks_like_clients_stays_one_over_restarts_and_cookies_go_on() {
+fn a_mimicking_flood_stays_one_over_restarts_and_cookies_go_on() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) })

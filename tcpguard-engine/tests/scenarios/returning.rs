@@ -60,7 +60,8 @@ fn many_have_it_withdrawn_for_the_rest_of_the_attack() {
         .expect("cookies")
         .0;
     assert!(cookies + 3.0 <= withdrawn[0], "they answered before: {}", lab.story());
-    let alert = lab.alerts.iter().find(|told| told.event == "rule_withdrawn").expect("the alert");
+    let alert =
+        lab.alerts.iter().find(|reported| reported.event == "rule_withdrawn").expect("the alert");
     assert_eq!(alert.severity, Severity::Warning);
     assert!(alert.message.ends_with("that is for SYN cookies"));
     assert_eq!(lab.installed.len(), 1, "not again in this attack: {}", lab.story());
@@ -209,7 +210,7 @@ fn where_cookies_are_not_to_be_had_the_attack_ends_though_clients_look_like_the_
 }
 
 #[test]
-fn a_rule_that_hit_mostly_clients_comes_again_with_the_flood() {
+fn a_rule_that_hit_mostly_clients_is_installed_again_with_the_flood() {
     let mut lab = without_cookies().flood(Flood::random(2000.0, 80.0..110.0));
     lab.run_until(79.0);
     assert_eq!(lab.times("rule_withdrawn").len(), 1, "{}", lab.story());

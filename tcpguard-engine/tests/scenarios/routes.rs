@@ -19,7 +19,7 @@ fn flooded(server: Server, clients: Clients, net: &str, route: Route, flood: Flo
     lab
 }
 
-fn crude() -> Flood {
+fn fixed_fingerprint() -> Flood {
     Flood::random(2000.0, 30.1..60.1)
 }
 
@@ -28,7 +28,7 @@ fn a_flood_from_sources_that_are_answered_elsewhere_is_dropped() {
     let server = Server { cookies: false, ..Server::default() };
     for (net, route) in ODD {
         for rate in [4.0, 50.0] {
-            let mut lab = flooded(server, Clients::steady(rate), net, route, crude());
+            let mut lab = flooded(server, Clients::steady(rate), net, route, fixed_fingerprint());
             lab.run_until(60.0);
             assert_eq!(lab.listener_report(0).egress, Egress::Seen, "{net}");
             assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{}", lab.story());
@@ -41,7 +41,8 @@ fn a_flood_from_sources_that_are_answered_elsewhere_is_dropped() {
             assert!(!actions.iter().any(|action| action.text.contains("advised")), "{actions:#?}");
         }
         // The naive way: the counts are believed, because no route shows where SYN-ACKs go.
-        let mut naive = flooded(server, Clients::steady(4.0), net, Route::Unknown, crude());
+        let mut naive =
+            flooded(server, Clients::steady(4.0), net, Route::Unknown, fixed_fingerprint());
         naive.run_until(58.0);
         assert_eq!(naive.listener_report(0).egress, Egress::Unseen, "{net}");
         assert_eq!(naive.installed.len(), 0, "{}", naive.story());
@@ -54,7 +55,7 @@ fn the_kernels_cookies_hide_no_flood_that_is_answered_elsewhere() {
     for (net, route) in ODD {
         for (backlog, rate) in [(128, 100.0), (4096, 100.0), (4096, 4.0)] {
             let server = Server { backlog, ..Server::default() };
-            let mut lab = flooded(server, Clients::steady(rate), net, route, crude());
+            let mut lab = flooded(server, Clients::steady(rate), net, route, fixed_fingerprint());
             lab.run_until(58.0);
             let started = lab.times("attack_started");
             assert_eq!(started.len(), 1, "{net} {backlog} {rate}: {}", lab.story());
@@ -96,7 +97,8 @@ fn a_flood_of_copies_that_is_answered_elsewhere_gets_cookies() {
 #[test]
 fn sources_that_the_host_does_not_answer_take_no_slot_and_are_no_flood() {
     let clients = Clients::steady(50.0);
-    let mut lab = flooded(Server::default(), clients, "172.17.0.0/16", Route::Nowhere, crude());
+    let mut lab =
+        flooded(Server::default(), clients, "172.17.0.0/16", Route::Nowhere, fixed_fingerprint());
     lab.run_until(70.0);
     assert_eq!(lab.alerts.len(), 0, "the kernel drops them: {}", lab.story());
     assert_eq!(lab.listener_report(0).egress, Egress::Seen);

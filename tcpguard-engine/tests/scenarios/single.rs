@@ -15,7 +15,7 @@ fn flood(sources: Sources) -> Flood {
 }
 
 /// A flood with the clients' fingerprint, so that no signature distinguishes it from them.
-fn mimic(rate: f64, sources: Sources) -> Flood {
+fn mimicking(rate: f64, sources: Sources) -> Flood {
     alike(rate, 10.1, 40.1, sources)
 }
 
@@ -34,7 +34,7 @@ fn sources(lab: &Lab) -> Vec<String> {
 /// The host at the named address has not connected lately, and does not reset the SYN-ACKs that it receives.
 #[test]
 fn spoofed_syns_block_no_new_client_and_no_network_and_get_replies() {
-    let stranger = |behind: &str, rate| Clients {
+    let new_client = |behind: &str, rate| Clients {
         behind: Some(behind.parse().expect("address")),
         from: 14.0,
         shape: Some(Shape::Linux),
@@ -52,8 +52,8 @@ fn spoofed_syns_block_no_new_client_and_no_network_and_get_replies() {
         let mut lab = Lab::new(Mode::Enforce)
             .listener(Server::default())
             .clients(clients())
-            .clients(stranger(behind, 0.5))
-            .flood(mimic(rate, sources_of));
+            .clients(new_client(behind, 0.5))
+            .flood(mimicking(rate, sources_of));
         lab.run_until(40.0);
         let story = format!("{rate}/s of {sources_of:?}\n{}", lab.story());
         assert!(
@@ -108,7 +108,7 @@ fn one_source_is_blocked_where_the_queue_is_full_and_cookies_are_not_to_be_had()
         (Sources::Within64, "2001:db8:bad:1::/64"),
         (Sources::One("2001:db8:bad:2::5".parse().expect("address")), "2001:db8:bad:2::5/128"),
     ] {
-        let mut lab = at_its_end().flood(mimic(2000.0, sources_of));
+        let mut lab = at_its_end().flood(mimicking(2000.0, sources_of));
         lab.run_until(40.0);
         assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
         assert_eq!(sources(&lab), [expected], "{}", lab.story());
@@ -128,9 +128,9 @@ fn one_source_is_blocked_where_the_queue_is_full_and_cookies_are_not_to_be_had()
 /// His first SYN is dropped, and passes when he retransmits it.
 #[test]
 fn a_new_client_whose_address_is_blocked_connects_on_its_first_retransmission() {
-    let stranger =
+    let new_client =
         Clients { behind: Some(ATTACKER), from: 16.0, ..Clients { rate: 0.5, ..clients() } };
-    let mut lab = at_its_end().clients(stranger).flood(mimic(2000.0, Sources::One(ATTACKER)));
+    let mut lab = at_its_end().clients(new_client).flood(mimicking(2000.0, Sources::One(ATTACKER)));
     lab.run_until(19.9);
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
     assert_eq!(lab.group_connected(1, 0.9, 16.0, 19.0), 0.0, "{}", lab.story());
@@ -182,7 +182,7 @@ fn more_than_the_cpu_can_answer_has_its_source_blocked() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(clients())
-        .flood(mimic(20_000.0, Sources::One(ATTACKER)));
+        .flood(mimicking(20_000.0, Sources::One(ATTACKER)));
     lab.kernel.load = 100;
     lab.run_until(40.0);
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
@@ -192,9 +192,11 @@ fn more_than_the_cpu_can_answer_has_its_source_blocked() {
 /// One source, then a client's address, then random ones, in one incident. No rule outlives the flood that it was made
 /// for, none is made against an earlier state of the flood, and the incident's text describes the present state.
 #[test]
-fn a_flood_that_changes_from_one_source_to_random_ones_blocks_no_random_source() {
-    let of =
-        |sources, from, until| Flood { sources, ..Flood { from, until, ..mimic(6000.0, sources) } };
+fn a_flood_that_changes_from_one_source_to_spoofed_ones_blocks_no_spoofed_source() {
+    let of = |sources, from, until| Flood {
+        sources,
+        ..Flood { from, until, ..mimicking(6000.0, sources) }
+    };
     let client: IpAddr = [192, 0, 2, 77].into();
     let mut lab = at_its_end()
         .clients(Clients { behind: Some(client), ..clients() })
@@ -259,12 +261,12 @@ fn a_source_that_has_run_out_of_ports_does_not_pass_for_one_that_is_too_young_to
 
 /// A load test of the server, or a program gone wild: a rule would protect no client from it.
 #[test]
-fn a_source_beside_which_nobody_comes_is_blocked_when_somebody_does() {
+fn a_source_without_other_clients_is_blocked_when_one_comes() {
     let server = Server { cookies: false, backlog: 256, ..Server::default() };
     let mut lab = Lab::new(Mode::Enforce)
         .listener(server)
         .clients(Clients { from: 25.0, ..clients() })
-        .flood(mimic(2000.0, Sources::One(ATTACKER)));
+        .flood(mimicking(2000.0, Sources::One(ATTACKER)));
     lab.run_until(24.9);
     assert_eq!(lab.incident().class, IncidentClass::SingleSource, "{}", lab.story());
     assert_eq!(sources(&lab), [""; 0], "{}", lab.story());
@@ -277,10 +279,13 @@ fn a_source_beside_which_nobody_comes_is_blocked_when_somebody_does() {
 }
 
 #[test]
-fn a_source_that_comes_back_is_blocked_for_twice_as_long() {
+fn a_source_that_attacks_again_is_blocked_for_twice_as_long() {
     let pulses = Some((10.0, 60.0));
-    let mut lab =
-        at_its_end().flood(Flood { pulses, until: 200.0, ..mimic(2000.0, Sources::One(ATTACKER)) });
+    let mut lab = at_its_end().flood(Flood {
+        pulses,
+        until: 200.0,
+        ..mimicking(2000.0, Sources::One(ATTACKER))
+    });
     lab.run_until(200.0);
     let lives = lab.installed.iter().map(|(_, rule)| rule.expires.since(rule.created).as_secs());
     assert_eq!(lives.collect::<Vec<_>>(), [60, 120, 240], "{}", lab.story());
@@ -291,7 +296,7 @@ fn an_exempt_source_is_never_blocked() {
     let mut lab = Lab::new(Mode::Enforce)
         .listener(Server::default())
         .clients(clients())
-        .flood(mimic(2000.0, Sources::One(ATTACKER)))
+        .flood(mimicking(2000.0, Sources::One(ATTACKER)))
         .protect("198.51.100.0/24", "default gateway");
     lab.run_until(30.0);
     assert_eq!(sources(&lab), [""; 0]);
@@ -310,7 +315,7 @@ fn a_bad_host_behind_a_busy_carrier_address_does_not_get_its_neighbours_blocked(
         .listener(Server::default())
         .clients(Clients { behind: Some(ATTACKER), ..Clients { rate: 20.0, ..clients() } })
         .clients(clients())
-        .flood(mimic(2000.0, Sources::One(ATTACKER)));
+        .flood(mimicking(2000.0, Sources::One(ATTACKER)));
     lab.run_until(30.0);
     assert_eq!(lab.incident().class, IncidentClass::SingleSource);
     assert_eq!(sources(&lab), [""; 0], "{}", lab.story());
@@ -325,7 +330,7 @@ fn a_bad_host_behind_a_busy_carrier_address_does_not_get_its_neighbours_blocked(
 
 #[test]
 fn a_source_that_becomes_protected_is_let_go() {
-    let mut lab = at_its_end().flood(mimic(2000.0, Sources::One(ATTACKER)));
+    let mut lab = at_its_end().flood(mimicking(2000.0, Sources::One(ATTACKER)));
     lab.run_until(16.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
     let mut lab = lab.protect("198.51.100.7/32", "SSH peer");

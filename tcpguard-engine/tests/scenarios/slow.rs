@@ -10,16 +10,16 @@ fn lab(clients: Clients) -> Lab {
 
 #[test]
 fn a_flood_of_a_twentieth_of_the_traffic_is_found_within_seconds() {
-    for (legit, forged, seconds) in [(20.0, 10.0, 8.0), (200.0, 20.0, 8.0), (200.0, 100.0, 4.0)] {
+    for (legit, spoofed, seconds) in [(20.0, 10.0, 8.0), (200.0, 20.0, 8.0), (200.0, 100.0, 4.0)] {
         let mut lab = lab(Clients { lost: 0.01, ..Clients::steady(legit) })
-            .flood(Flood::random(forged, 30.1..120.1));
+            .flood(Flood::random(spoofed, 30.1..120.1));
         lab.run_until(120.0);
         let incident = lab.incident();
         assert_eq!(incident.signal, "slow", "{}", lab.story());
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
         let started = lab.times("attack_started");
         assert_eq!(started.len(), 1, "{}", lab.story());
-        assert!(started[0] - 30.1 <= seconds, "{forged} among {legit}: {}", lab.story());
+        assert!(started[0] - 30.1 <= seconds, "{spoofed} among {legit}: {}", lab.story());
         lab.run_until(170.0);
         assert_eq!(lab.times("attack_ended").len(), 1, "{}", lab.story());
     }
@@ -27,14 +27,14 @@ fn a_flood_of_a_twentieth_of_the_traffic_is_found_within_seconds() {
 
 /// The naive way waits a second for clients of which nothing is known yet, and reports the flood after 1.04 s.
 #[test]
-fn a_guard_that_has_just_been_started_is_as_quick_to_tell() {
+fn an_agent_that_was_just_started_reports_as_quickly() {
     for phase in 0..10 {
         let began = 4.0 + f64::from(phase) * 0.025;
         let flood = Flood::random(1000.0, began..began + 4.0);
         let mut lab = lab(Clients { rtt: 0.0..0.001, ..Clients::steady(300.0) }).flood(flood);
         lab.run_until(began + 4.0);
-        let told = lab.alerts.first().expect("a flood").at - began;
-        assert!(told <= 0.8, "{told} {}", lab.story());
+        let alerted = lab.alerts.first().expect("a flood").at - began;
+        assert!(alerted <= 0.8, "{alerted} {}", lab.story());
     }
 }
 
@@ -45,8 +45,8 @@ fn a_flood_that_takes_two_hours_to_grow_is_no_more_natural_for_that() {
     let mut lab = lab(Clients { lost: 0.01, ..Clients::steady(20.0) }).flood(grows);
     let of_six = 600.0 + 7200.0 * 6.0 / 20.0;
     lab.run_until(of_six);
-    let told = lab.alerts.first().map(|told| told.event);
-    assert!(told.is_some(), "nothing at 6 SYN/s: {}", lab.story());
+    let alerted = lab.alerts.first().map(|alerted| alerted.event);
+    assert!(alerted.is_some(), "nothing at 6 SYN/s: {}", lab.story());
 }
 
 #[test]
@@ -67,7 +67,11 @@ fn a_distant_flash_crowd_is_suspected_and_dismissed_by_its_flows() {
         ..Clients::steady(1500.0)
     });
     lab.run_until(100.0);
-    assert!(lab.alerts.iter().all(|told| told.event.starts_with("incident_")), "{}", lab.story());
+    assert!(
+        lab.alerts.iter().all(|alerted| alerted.event.starts_with("incident_")),
+        "{}",
+        lab.story()
+    );
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
 }
 

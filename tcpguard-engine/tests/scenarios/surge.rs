@@ -6,7 +6,7 @@ use tcpguard_engine::{IncidentClass, Mitigation, Mode};
 
 use crate::sim::*;
 
-const USUAL: f64 = 50.0;
+const BASELINE: f64 = 50.0;
 /// A hundred times as many, and the least that can be a surge.
 const MANY: f64 = 8000.0;
 const BEGIN: f64 = 30.0;
@@ -18,14 +18,15 @@ fn clients(rate: f64, population: &Arc<Population>) -> Clients {
 /// A host with its normal clients, of which `BEGIN` seconds are enough to learn the baseline.
 fn lab(population: &Arc<Population>) -> Lab {
     let server = Server { backlog: 4096, ..Server::default() };
-    Lab::new(Mode::Enforce).listener(server).clients(clients(USUAL, population))
+    Lab::new(Mode::Enforce).listener(server).clients(clients(BASELINE, population))
 }
 
 #[test]
 fn a_much_larger_mimicking_flood_is_classified_within_a_second() {
     let population = Population::new(1);
     for rate in [MANY, 50_000.0] {
-        let flood = Flood { shape: Shape::Mimic, ..Flood::random(rate, BEGIN + 0.1..BEGIN + 30.0) };
+        let flood =
+            Flood { shape: Shape::Mimicking, ..Flood::random(rate, BEGIN + 0.1..BEGIN + 30.0) };
         let mut lab = lab(&population).flood(flood);
         lab.run_until(BEGIN + 20.0);
         let story = format!("{rate}\n{}", lab.story());
@@ -46,8 +47,8 @@ fn a_much_larger_mimicking_flood_is_classified_within_a_second() {
 /// as soon as they retransmit.
 #[test]
 fn clients_that_reconnect_at_once_over_a_broken_path_lose_no_syn_to_a_rule() {
-    let (population, strangers) = (Population::new(1), Population::new(2));
-    for (who, warm, begins) in [(&population, 200.0, 0), (&strangers, BEGIN, 1)] {
+    let (population, new_clients) = (Population::new(1), Population::new(2));
+    for (who, warm, begins) in [(&population, 200.0, 0), (&new_clients, BEGIN, 1)] {
         let back = Clients {
             from: warm,
             until: warm + 1.5,
@@ -65,10 +66,11 @@ fn clients_that_reconnect_at_once_over_a_broken_path_lose_no_syn_to_a_rule() {
 
 #[test]
 fn a_distant_flash_crowd_is_no_surge() {
-    let (population, strangers) = (Population::new(1), Population::new(2));
+    let (population, new_clients) = (Population::new(1), Population::new(2));
     for rtt in [0.02..0.06, 0.3..0.5] {
-        let rush = Clients { from: BEGIN, until: BEGIN + 10.0, rtt, ..clients(MANY, &strangers) };
-        let mut lab = lab(&population).clients(rush);
+        let flash_crowd =
+            Clients { from: BEGIN, until: BEGIN + 10.0, rtt, ..clients(MANY, &new_clients) };
+        let mut lab = lab(&population).clients(flash_crowd);
         lab.run_until(BEGIN + 30.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{}", lab.story());
         assert_eq!(lab.installed.len(), 0, "{}", lab.story());

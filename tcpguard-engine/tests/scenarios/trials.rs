@@ -77,12 +77,13 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
     assert_eq!(lab.report().rules.len(), 1);
     lab.run_until(70.3);
     assert_eq!(kernel(&lab), []);
-    let told = lab.alerts.iter().find(|told| told.event == "rule_reverted").expect("it is alerted");
-    assert_eq!(told.severity, Severity::Warning);
+    let alert =
+        lab.alerts.iter().find(|alert| alert.event == "rule_reverted").expect("it is alerted");
+    assert_eq!(alert.severity, Severity::Warning);
     assert!(
-        told.message.starts_with("nobody confirmed rule 0 in time, so 10.0.0.0/8 is no longer"),
+        alert.message.starts_with("nobody confirmed rule 0 in time, so 10.0.0.0/8 is no longer"),
         "{}",
-        told.message
+        alert.message
     );
     assert_eq!(confirm(&mut lab, None), Err(RequestError::NotPending { net: None }), "too late");
 
@@ -103,7 +104,7 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
 /// Only a rule that is possible with force alone is pending confirmation, and only if it lasts longer than the time to
 /// confirm it.
 #[test]
-fn what_cuts_nobody_off_stays_as_it_was_asked_for() {
+fn a_rule_that_cuts_off_no_client_stays_as_requested() {
     let mut lab = lab();
     let caller = Some(IpAddr::from([192, 0, 2, 7]));
     let force = Force::PendingConfirmation { within: Duration::from_secs(60), caller };
@@ -142,7 +143,7 @@ fn the_replaced_rule_is_restored_under_the_same_terms() {
 
 /// It has ended itself, or an operator has decided otherwise.
 #[test]
-fn what_was_over_or_taken_back_does_not_come_back() {
+fn an_expired_or_removed_rule_is_not_restored() {
     let mut lab = lab();
     block(&mut lab, rule("10.0.0.0/8", &[80], 30), Force::ForGood);
     block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());

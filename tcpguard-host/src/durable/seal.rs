@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_before_is_read_as_it_is() {
+    fn an_earlier_file_is_read_as_it_is() {
         assert_eq!(opened(b"{\"a\":1}".to_vec()).expect("as it is"), b"{\"a\":1}");
     }
 

@@ -173,7 +173,7 @@ fn dropping(expressions: &[Vec<u8>]) -> RuleSet {
 }
 
 #[test]
-fn options_that_only_a_syn_has_tell_it_from_an_ack() {
+fn options_that_only_a_syn_has_distinguish_it_from_an_ack() {
     // -m tcpmss --mss 536:65535, and inverted.
     let tcpmss = |inverted: u8| {
         let mut info = [536_u16.to_ne_bytes(), u16::MAX.to_ne_bytes()].concat();

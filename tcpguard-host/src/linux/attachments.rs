@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_by_where_they_run() {
+    fn programs_are_distinguished_by_where_they_run() {
         let native = [attribute(ifla::XDP_ATTACHED, &[1]), number(ifla::XDP_DRV_PROG_ID, 41)];
         let both = [
             attribute(ifla::XDP_ATTACHED, &[4]),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_message_is_an_error_or_tells_less() {
+    fn a_truncated_message_is_an_error_or_holds_less() {
         let xdp = [attribute(ifla::XDP_ATTACHED, &[1]), number(ifla::XDP_DRV_PROG_ID, 41)].concat();
         let link = link(&[attribute(ifla::XDP, &xdp), number(ifla::MASTER, 3)]);
         let options = [attribute(tca::BPF_NAME, b"guard.o\0"), number(tca::BPF_ID, 9)].concat();

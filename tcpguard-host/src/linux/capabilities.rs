@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_set_is_told_from_the_others() {
+    fn the_effective_set_is_distinguished_from_the_others() {
         let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
         assert_eq!(parse(status), Some(0x1ff_ffff_ffff));
         assert_eq!(parse("CapEff:\tnone\n"), None);

@@ -117,25 +117,25 @@ impl Interface {
     /// Returns whether it is certain that no packet that arrives by it has arrived, as a frame that can be read there,
     /// by an attached one of `all` the interfaces of this namespace. An interface of an unknown kind is built
     /// on unknown ones, so nothing is certain about it.
-    pub fn is_unguarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
-        self.is_unguarded_above(all, is_guarded, MAX_STACK)
+    pub fn is_unattached(&self, all: &[Self], is_attached: &impl Fn(u32) -> bool) -> bool {
+        self.is_unattached_above(all, is_attached, MAX_STACK)
     }
 
-    /// Returns whether [`Self::is_unguarded`] holds for an interface that is built on at most `depth` others.
-    fn is_unguarded_above(
+    /// Returns whether [`Self::is_unattached`] holds for an interface that is built on at most `depth` others.
+    fn is_unattached_above(
         &self,
         all: &[Self],
-        is_guarded: &impl Fn(u32) -> bool,
+        is_attached: &impl Fn(u32) -> bool,
         depth: u8,
     ) -> bool {
         /// Kinds of tunnels: their packets come in by another interface, as something else than TCP.
         const TUNNELS: [&str; 9] =
             ["tun", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "vxlan", "geneve"];
-        if is_guarded(self.index) || depth == 0 {
+        if is_attached(self.index) || depth == 0 {
             return false;
         }
         let of_all = |mut lower: Box<dyn Iterator<Item = &Self> + '_>| {
-            lower.all(|one| one.is_unguarded_above(all, is_guarded, depth - 1))
+            lower.all(|one| one.is_unattached_above(all, is_attached, depth - 1))
         };
         // A failover's master (`net_failover`, `netvsc`) has no kind, but parts.
         let parts = Box::new(all.iter().filter(|one| one.master == Some(self.index)));
@@ -157,26 +157,26 @@ impl Interface {
     /// Returns whether packets that leave by it leave, as a frame that can be read there, by an attached one of `all`
     /// the interfaces of this namespace. Either it is attached itself, or it is built on an attached one. Of
     /// several interfaces that it is built on, one is enough.
-    pub fn leaves_guarded(&self, all: &[Self], is_guarded: &impl Fn(u32) -> bool) -> bool {
-        self.leaves_guarded_below(all, is_guarded, MAX_STACK)
+    pub fn leaves_attached(&self, all: &[Self], is_attached: &impl Fn(u32) -> bool) -> bool {
+        self.leaves_attached_below(all, is_attached, MAX_STACK)
     }
 
-    fn leaves_guarded_below(
+    fn leaves_attached_below(
         &self,
         all: &[Self],
-        is_guarded: &impl Fn(u32) -> bool,
+        is_attached: &impl Fn(u32) -> bool,
         depth: u8,
     ) -> bool {
         let is_stacked = self.kind.as_deref().is_none_or(|kind| STACKED.contains(&kind));
         let is_below =
             |one: &&Self| one.master == Some(self.index) || self.below == Below::Here(one.index);
-        is_guarded(self.index)
+        is_attached(self.index)
             || depth > 0
                 && is_stacked
                 && all
                     .iter()
                     .filter(is_below)
-                    .any(|one| one.leaves_guarded_below(all, is_guarded, depth - 1))
+                    .any(|one| one.leaves_attached_below(all, is_attached, depth - 1))
     }
 
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
@@ -410,52 +410,52 @@ pub(super) mod tests {
         made.collect()
     }
 
-    /// The interfaces that are certainly not above an attached one, while the one with index `guarded` is
+    /// The interfaces that are certainly not above an attached one, while the one with index `attached` is
     /// attached.
-    fn unguarded(all: &[(Option<&str>, u32, Below)], guarded: u32) -> Vec<u32> {
+    fn unattached(all: &[(Option<&str>, u32, Below)], attached: u32) -> Vec<u32> {
         let all = made(all);
-        let is_guarded = |index| index == guarded;
-        let others = all.iter().filter(|one| one.is_unguarded(&all, &is_guarded));
+        let is_attached = |index| index == attached;
+        let others = all.iter().filter(|one| one.is_unattached(&all, &is_attached));
         others.map(|one| one.index).collect()
     }
 
     #[test]
-    fn what_is_built_on_a_guarded_interface_is_not_unguarded() {
+    fn an_interface_on_top_of_an_attached_one_is_not_unattached() {
         use Below::{Elsewhere, Here, Nothing};
-        let lone = |kind| unguarded(&[(None, 0, Nothing), (kind, 0, Nothing)], 1);
+        let lone = |kind| unattached(&[(None, 0, Nothing), (kind, 0, Nothing)], 1);
         for kind in [None, Some("veth"), Some("wireguard"), Some("bridge")] {
             assert_eq!(lone(kind), [2], "{kind:?}");
         }
         assert!(lone(Some("of tomorrow")).is_empty());
-        let vlan = |below| unguarded(&[(None, 0, Nothing), (Some("vlan"), 0, below)], 1);
+        let vlan = |below| unattached(&[(None, 0, Nothing), (Some("vlan"), 0, below)], 1);
         assert!([Here(1), Elsewhere, Here(9)].into_iter().all(|below| vlan(below).is_empty()));
         let two = [(None, 0, Nothing), (None, 0, Nothing), (Some("macvlan"), 0, Here(2))];
-        assert_eq!(unguarded(&two, 1), [2, 3]);
+        assert_eq!(unattached(&two, 1), [2, 3]);
         // A bond of two, and a failover.
         for kind in [Some("bond"), None] {
             let bond = [(None, 3, Nothing), (None, 3, Nothing), (kind, 0, Nothing)];
-            assert_eq!(unguarded(&bond, 1), [2], "the master is above the attached one");
-            assert_eq!(unguarded(&bond, 3), [1, 2]);
+            assert_eq!(unattached(&bond, 1), [2], "the master is above the attached one");
+            assert_eq!(unattached(&bond, 3), [1, 2]);
         }
         // Containers on a bridge; then a bridge with the attached interface in it, and a VLAN above it.
         let veth = (Some("veth"), 2, Elsewhere);
         let (uplink, bridge) = ((None, 0, Nothing), (Some("bridge"), 0, Nothing));
-        assert_eq!(unguarded(&[uplink, bridge, veth, veth], 1), [2, 3, 4]);
+        assert_eq!(unattached(&[uplink, bridge, veth, veth], 1), [2, 3, 4]);
         let above = (Some("vlan"), 0, Here(2));
-        assert_eq!(unguarded(&[(None, 2, Nothing), bridge, veth, above], 1), [3]);
-        assert_eq!(unguarded(&[uplink, bridge, veth, above], 1), [2, 3, 4]);
+        assert_eq!(unattached(&[(None, 2, Nothing), bridge, veth, above], 1), [3]);
+        assert_eq!(unattached(&[uplink, bridge, veth, above], 1), [2, 3, 4]);
         // In a circle, which the kernel does not allow.
         let circle = [uplink, (Some("vlan"), 0, Here(3)), (Some("vlan"), 0, Here(2))];
-        assert!(unguarded(&circle, 1).is_empty());
+        assert!(unattached(&circle, 1).is_empty());
     }
 
     #[test]
-    fn what_leaves_by_an_interface_that_is_built_on_a_guarded_one_leaves_by_that_one() {
+    fn packets_that_leave_by_an_interface_on_top_of_an_attached_one_leave_by_that_one() {
         use Below::{Elsewhere, Here, Nothing};
         let (hardware, bridge) = ((None, 0, Nothing), (Some("bridge"), 0, Nothing));
         let veth = (Some("veth"), 2, Elsewhere);
         let vlan = |below| (Some("vlan"), 0, Here(below));
-        for (all, guarded, leaves) in [
+        for (all, attached, leaves) in [
             // Containers on a bridge; then a bridge with the attached interface in it.
             (vec![hardware, bridge, veth], 1, vec![1]),
             (vec![(None, 2, Nothing), bridge, veth, vlan(2)], 1, vec![1, 2, 4]),
@@ -471,8 +471,8 @@ pub(super) mod tests {
             (vec![hardware, vlan(3), vlan(2)], 1, vec![1]),
         ] {
             let all = made(&all);
-            let is_guarded = |index: u32| index == guarded;
-            let found = all.iter().filter(|one| one.leaves_guarded(&all, &is_guarded));
+            let is_attached = |index: u32| index == attached;
+            let found = all.iter().filter(|one| one.leaves_attached(&all, &is_attached));
             assert_eq!(found.map(|one| one.index).collect::<Vec<_>>(), leaves, "{all:#?}");
         }
     }
@@ -485,7 +485,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_cut_link_message_is_an_error_or_tells_less() {
+    fn a_truncated_link_message_is_an_error_or_holds_less() {
         let whole = link_message(RTM_NEWLINK, 0, 7, "edge0");
         let payload = &whole[16..];
         for cut in 0..payload.len() {

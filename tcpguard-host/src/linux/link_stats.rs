@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_answer_is_an_error_or_tells_nothing() {
+    fn a_truncated_answer_is_an_error_or_holds_nothing() {
         let whole = link();
         for cut in 0..whole.len() {
             let found = parse_one(RTM_NEWLINK, &whole[..cut]);

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_and_removals_are_told_apart_and_kept_in_order() {
+    fn changes_and_removals_are_distinguished_and_kept_in_order() {
         let bridge = libc::AF_BRIDGE as u8;
         let datagram = [
             link_message(RTM_NEWLINK, 0, 7, "edge0"),

@@ -272,7 +272,7 @@ mod tests {
 
     /// A host for git, and an attacker that opens connections to sshd from all over its own /64.
     #[test]
-    fn ssh_clients_take_nobody_elses_room_and_a_network_takes_no_other_networks() {
+    fn ssh_clients_take_no_capacity_of_others_and_a_network_takes_no_other_networks() {
         let attacker = 0x2001_0db8_0000_0000_0000_0000_0000_0000_u128;
         let theirs = (1..=100_000).map(|n| IpAddr::V6((attacker | n).into()));
         let administrators: Vec<IpAddr> =
@@ -331,7 +331,7 @@ options edns0";
     }
 
     #[test]
-    fn the_set_of_this_host_has_what_was_configured_and_who_is_connected_to_sshd() {
+    fn the_set_of_this_host_has_configured_prefixes_and_clients_of_sshd() {
         // 127.0.0.1 stands for the administrator here and is covered by loopback, so that the
         // connection itself is looked at.
         let sshd = TcpListener::bind("127.0.0.1:0").expect("listen");

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_answer_is_an_error_or_tells_less() {
+    fn a_truncated_answer_is_an_error_or_holds_less() {
         let out = attribute(RTA_OIF, &7u32.to_ne_bytes());
         let whole = route(RTN_UNICAST, &[out, attribute(RTA_GATEWAY, &[192, 0, 2, 1])]);
         for cut in 0..whole.len() {

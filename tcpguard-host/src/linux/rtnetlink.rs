@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_route_is_an_error_or_tells_less() {
+    fn a_truncated_route_is_an_error_or_holds_less() {
         let hop = next_hop(&[attribute(RTA_GATEWAY, &[192, 0, 2, 1])]);
         let multipath = attribute(RTA_MULTIPATH, &[hop.clone(), hop].concat());
         let whole = route(INET, 0, RTN_UNICAST, &[multipath]);

@@ -95,7 +95,7 @@ impl Service {
         }
         let properties = properties(&Self::PROPERTIES);
         let mut service = Self::of(&properties)?;
-        if service.is_tried_again() {
+        if service.is_retried() {
             // The run that is beginning has said nothing yet.
             service.last_error = last_error(&["_SYSTEMD_UNIT=tcpguard.service", "--since=-1min"]);
         } else if service.has_failed() {
@@ -127,7 +127,7 @@ impl Service {
         self.active == "failed"
     }
 
-    fn is_tried_again(&self) -> bool {
+    fn is_retried(&self) -> bool {
         self.active == "activating" && (self.sub == "auto-restart" || self.restarts > 0)
     }
 
@@ -144,7 +144,7 @@ impl Service {
                  systemctl restart tcpguard",
                 self.result
             )
-        } else if self.is_tried_again() {
+        } else if self.is_retried() {
             format!(
                 "its service is started again and again ({} times{code}){cause}; see: journalctl -u \
                  tcpguard -e",
@@ -214,7 +214,7 @@ mod tests {
         ] {
             let mut service =
                 service(&format!("LoadState=loaded\n{properties}\n")).expect("a unit");
-            if service.has_failed() || service.is_tried_again() {
+            if service.has_failed() || service.is_retried() {
                 service.last_error = Some("no interface".to_owned());
             }
             let words = service.in_words();

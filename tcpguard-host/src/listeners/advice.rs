@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_would_get_less_after_a_restart_is_told() {
+    fn a_listener_that_would_get_less_after_a_restart_is_reported() {
         let mut facts = with(vec![socket(1, 0, 4096)]);
         facts.tcp.somaxconn = Some(128);
         assert_eq!(codes(&facts), [("somaxconn_lowered", Severity::Notice)]);

@@ -85,8 +85,8 @@ fn is_version_of(comm: &str, name: &str) -> bool {
 /// Returns the application of a Java process, by the libraries that it has open or that its command line
 /// names.
 fn java(process: &Process) -> Application {
-    let told = process.cmdline.iter().flat_map(|argument| argument.split(':')).map(file_name);
-    let libraries = process.jars.iter().map(String::as_str).chain(told);
+    let arguments = process.cmdline.iter().flat_map(|argument| argument.split(':')).map(file_name);
+    let libraries = process.jars.iter().map(String::as_str).chain(arguments);
     let begins = |prefixes: &[&str]| {
         let is = |library: &str| prefixes.iter().any(|prefix| library.starts_with(prefix));
         libraries.clone().any(is)
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_made_a_socket_decides_and_not_who_was_handed_it() {
+    fn the_process_that_made_a_socket_decides_and_not_its_heir() {
         let both = [process(900, "nginx", &[], &[]), process(1, "systemd", &[], &[])];
         assert_eq!(of(both.iter()).map(|it| it.name), Some("systemd"));
         let strange = [process(900, "wrapper", &[], &[]), process(901, "nginx", &[], &[])];

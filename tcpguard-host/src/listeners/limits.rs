@@ -61,7 +61,7 @@ pub fn of(socket: &ListeningSocket, tcp: &TcpSettings) -> QueueLimits {
     let accept = Limit { places: socket.backlog, set_by: set_by(socket.backlog, tcp.somaxconn) };
     QueueLimits {
         accept,
-        syn: strangers(tcp).filter(|own| own.places < accept.places).unwrap_or(accept),
+        syn: new_client_limit(tcp).filter(|own| own.places < accept.places).unwrap_or(accept),
     }
 }
 
@@ -76,7 +76,7 @@ fn set_by(backlog: u32, somaxconn: Option<u64>) -> SetBy {
 
 /// Returns the limit that `tcp_max_syn_backlog` sets for new clients; `None` where it has no effect. A
 /// kernel without cookies has no `tcp_syncookies`.
-fn strangers(tcp: &TcpSettings) -> Option<Limit> {
+fn new_client_limit(tcp: &TcpSettings) -> Option<Limit> {
     if tcp.syncookies.unwrap_or(0) != 0 {
         return None;
     }

@@ -178,10 +178,10 @@ fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
         destination: Some(destination.remote),
         ..resource(ResourceKind::LocalPorts, (Some(destination.connections), facts.ports))
     });
-    let is_told = |(number, ports): &(usize, Resource)| {
+    let is_reported = |(number, ports): &(usize, Resource)| {
         *number == 0 || ports.ratio.is_some_and(|ratio| ratio >= REPORTED_FROM)
     };
-    resources.extend(ports.enumerate().filter(is_told).map(|(_, ports)| ports));
+    resources.extend(ports.enumerate().filter(is_reported).map(|(_, ports)| ports));
     let mut processes: Vec<_> = facts
         .descriptors
         .iter()
@@ -192,8 +192,9 @@ fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
         .collect();
     processes.sort_by(|a, b| b.ratio.unwrap_or(0.0).total_cmp(&a.ratio.unwrap_or(0.0)));
     // The fullest, and all others with a severity.
-    let told = processes.iter().filter(|process| process.severity.is_some()).count().max(FULLEST);
-    resources.extend(processes.into_iter().take(told));
+    let reported =
+        processes.iter().filter(|process| process.severity.is_some()).count().max(FULLEST);
+    resources.extend(processes.into_iter().take(reported));
     resources
 }
 
@@ -490,17 +491,17 @@ mod tests {
     }
 
     #[test]
-    fn the_fullest_processes_are_told_and_all_that_are_worth_a_word() {
+    fn the_fullest_processes_are_reported_and_all_with_a_severity() {
         let use_of = |pid, used| DescriptorUse { pid, comm: "app".to_owned(), used, limit: 100 };
         let mut facts = calm();
         facts.descriptors = (1..=10).map(|pid| use_of(pid, u64::from(pid))).collect();
-        let told = |facts: &StateFacts| -> Vec<u32> {
+        let reported = |facts: &StateFacts| -> Vec<u32> {
             let report = judge(facts, &Limits::default());
             report.resources.iter().filter_map(|it| Some(it.process.as_ref()?.pid)).collect()
         };
-        assert_eq!(told(&facts), [10, 9, 8]);
+        assert_eq!(reported(&facts), [10, 9, 8]);
         facts.descriptors = (1..=5).map(|pid| use_of(pid, 90 + u64::from(pid))).collect();
-        assert_eq!(told(&facts), [5, 4, 3, 2, 1]);
+        assert_eq!(reported(&facts), [5, 4, 3, 2, 1]);
     }
 
     #[test]
@@ -536,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_does_not_read_is_told_from_one_whose_clients_do_not() {
+    fn a_process_that_does_not_read_is_distinguished_from_one_whose_clients_do_not() {
         let queues = |process, unread_max, unacknowledged_max| ProcessQueues {
             process,
             accept_queue: None,

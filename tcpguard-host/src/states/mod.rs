@@ -89,7 +89,7 @@ mod tests {
     use crate::linux::Process;
 
     #[test]
-    fn whoever_has_the_most_comes_first_and_the_unseen_are_together() {
+    fn the_process_with_the_most_comes_first_and_the_unseen_are_together() {
         let process = |pid, comm: &str| Process {
             pid,
             comm: comm.to_owned(),

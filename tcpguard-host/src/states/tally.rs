@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_many_is_found_among_very_many() {
+    fn a_peer_with_many_is_found_among_very_many() {
         let mut tally = tally();
         let mut all = 0;
         for round in 0..20_000u32 {

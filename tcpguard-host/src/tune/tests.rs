@@ -188,7 +188,7 @@ fn no_number_breaks_an_advice() {
 }
 
 #[test]
-fn a_borrowed_sysctl_is_the_guards_business() {
+fn a_borrowed_sysctl_is_left_to_the_agent() {
     let mut host = host(4, 4);
     host.lent = Some(Lent::From(1));
     let advice = advise(&host, "tcp_syncookies", "2");
@@ -413,10 +413,10 @@ fn what_concerns_a_card_is_a_command_and_never_applied() {
     let values = defaults(&host);
     let tune = judged(&host, &values);
     let rows: Vec<&Row> = tune.settings.iter().filter(|row| row.kind == Kind::Interface).collect();
-    let told: Vec<(Option<&str>, Option<&str>)> =
+    let reported: Vec<(Option<&str>, Option<&str>)> =
         rows.iter().map(|row| (row.command.as_deref(), row.undo.as_deref())).collect();
     assert_eq!(
-        told,
+        reported,
         [
             (Some("ethtool -G eth0 rx 1024"), Some("ethtool -G eth0 rx 512")),
             (Some("ethtool -L eth0 combined 4"), Some("ethtool -L eth0 combined 1")),

@@ -144,7 +144,7 @@ impl Dataplane {
         self.interfaces.set(&0, &table)
     }
 
-    /// The slot of each interface that has one of its own, or [`maps::UNGUARDED`] instead.
+    /// The slot of each interface that has one of its own, or [`maps::UNATTACHED`] instead.
     pub fn interfaces(&self) -> Result<BTreeMap<u32, u8>, KernelError> {
         let Some(table) = self.interfaces.get(&0)? else { return Ok(BTreeMap::new()) };
         Ok((0..).zip(table).filter(|(_, slot)| *slot != 0).collect())

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use tcpguard_support::hint_check;
 
-    fn told(others: &[Attached]) -> String {
+    fn message(others: &[Attached]) -> String {
         let error = occupied_by("eth0".to_owned(), others).to_string();
         assert!(hint_check::is_named(&error), "{error}");
         error
@@ -90,13 +90,13 @@ mod tests {
             (Hook::XdpNative, Some("balancer"), "(native XDP", "eth0 xdpdrv off"),
             (Hook::XdpNative, None, "(native XDP, id 42)", "sudo tcpguard doctor eth0"),
         ] {
-            let error = told(&[other(hook, name)]);
+            let error = message(&[other(hook, name)]);
             assert!(error.contains(by) && error.contains(way_out), "{error}");
         }
     }
 
     #[test]
     fn one_that_cannot_be_seen_is_left_to_the_doctor() {
-        assert!(told(&[]).contains("tcpguard doctor eth0"));
+        assert!(message(&[]).contains("tcpguard doctor eth0"));
     }
 }

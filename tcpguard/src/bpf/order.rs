@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_taken_back_at_once_and_left_alone_for_longer_each_time() {
+    fn the_head_is_retaken_at_once_and_left_alone_for_longer_each_time() {
         let begin = Instant::now();
         let mut lead = Lead::default();
         let mut taken = Vec::new();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_passed_is_named_and_nobody_else_is() {
+    fn a_program_that_cannot_be_passed_is_named_and_no_other_is() {
         let now = Instant::now();
         let mut lead = Lead::default();
         assert!(lead.keep(now, Vec::new, || panic!("nobody is ahead")).unwrap().is_empty());

@@ -235,7 +235,7 @@ impl Test<'_> {
         let agreed = self.agreed(client);
         let sent = wire::syn_options(frame, &segment);
         let wscale = if agreed.has(option::WSCALE) { record.wscale } else { 0 };
-        let told = if sent.options & option::WSCALE != 0 { sent.wscale } else { 0 };
+        let offered = if sent.options & option::WSCALE != 0 { sent.wscale } else { 0 };
         let source = u64::from_be_bytes([
             0,
             0,
@@ -257,7 +257,7 @@ impl Test<'_> {
             ("window", segment.window.into(), record.window.into()),
             ("MSS", sent.mss.into(), record.mss.into()),
             ("options", sent.options.into(), agreed.options.into()),
-            ("window scale", told.into(), wscale.into()),
+            ("window scale", offered.into(), wscale.into()),
         ];
         for (name, found, expected) in numbers {
             if found != expected {

@@ -217,7 +217,7 @@ mod tests {
     }
 
     impl Agent {
-        fn tell(&mut self, events: &[&str]) {
+        fn raise(&mut self, events: &[&str]) {
             events.iter().for_each(|event| self.history.add(alert(event)));
         }
 
@@ -251,36 +251,36 @@ mod tests {
     #[test]
     fn everything_is_shown_once_over_any_end_of_the_agent() {
         let mut agent = Agent { run: 7, history: History::default() };
-        agent.tell(&["old"]);
+        agent.raise(&["old"]);
         let mut follower = Follower::from(&agent.page(u64::MAX));
         assert_eq!(seen(&mut follower, &agent), (vec![], 0), "from now on");
-        agent.tell(&["a", "b"]);
+        agent.raise(&["a", "b"]);
         assert_eq!(seen(&mut follower, &agent).0, ["a", "b"]);
         assert_eq!(seen(&mut follower, &agent).0, [""; 0]);
 
         // Stopped properly: its last alerts are on the disk.
-        agent.tell(&["c"]);
+        agent.raise(&["c"]);
         let mut agent = agent.after(4);
-        agent.tell(&["d"]);
+        agent.raise(&["d"]);
         assert_eq!(seen(&mut follower, &agent), (vec!["c".to_owned(), "d".to_owned()], 0));
 
         // Killed: two that were shown are not on the disk, and their numbers are used again.
-        agent.tell(&["e", "f"]);
+        agent.raise(&["e", "f"]);
         assert_eq!(seen(&mut follower, &agent).0, ["e", "f"]);
         let mut agent = agent.after(5);
         assert_eq!(seen(&mut follower, &agent), (vec![], 0));
-        agent.tell(&["g"]);
+        agent.raise(&["g"]);
         assert_eq!(seen(&mut follower, &agent), (vec!["g".to_owned()], 0));
 
         // The next agent has raised more alerts under the same numbers before it is asked.
         let mut agent = agent.after(3);
-        agent.tell(&["h", "i", "j", "k"]);
-        let told = ["h", "i", "j", "k"].map(str::to_owned).to_vec();
-        assert_eq!(seen(&mut follower, &agent), (told, 0));
+        agent.raise(&["h", "i", "j", "k"]);
+        let latest = ["h", "i", "j", "k"].map(str::to_owned).to_vec();
+        assert_eq!(seen(&mut follower, &agent), (latest, 0));
 
         // Its file was lost.
         let mut agent = agent.after(0);
-        agent.tell(&["l"]);
+        agent.raise(&["l"]);
         assert_eq!(seen(&mut follower, &agent), (vec!["l".to_owned()], 0));
     }
 
@@ -288,7 +288,7 @@ mod tests {
     fn what_was_forgotten_in_between_is_counted() {
         let mut agent = Agent { run: 7, history: History::default() };
         let mut follower = Follower::from(&agent.page(u64::MAX));
-        agent.tell(&["x"; 1005]);
+        agent.raise(&["x"; 1005]);
         let (shown, forgotten) = seen(&mut follower, &agent);
         assert_eq!((shown.len(), forgotten), (1000, 5));
         assert_eq!(seen(&mut follower, &agent), (vec![], 0));

@@ -125,8 +125,13 @@ mod tests {
         for document in ALL {
             let schema = serde_json::to_value((document.schema)()).unwrap();
             assert_eq!(schema["required"][0], "schema", "{}", document.id);
-            let told = schema["properties"]["schema"]["description"].as_str().unwrap_or_default();
-            assert!(told.contains(&format!("`{}`", document.id)), "{}: {told}", document.id);
+            let described =
+                schema["properties"]["schema"]["description"].as_str().unwrap_or_default();
+            assert!(
+                described.contains(&format!("`{}`", document.id)),
+                "{}: {described}",
+                document.id
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::documents::{Advice, DocumentClass, Status};
 const FULL: &str = "accept_queue_full";
 
 /// Returns whether the agent says that an accept queue is full.
-pub fn is_told(status: &Status) -> bool {
+pub fn is_reported(status: &Status) -> bool {
     status.health.iter().any(|finding| finding.code == FULL)
 }
 

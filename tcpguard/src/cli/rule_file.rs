@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_line_is_named_with_what_mends_it() {
+    fn every_bad_line_is_named_with_its_correction() {
         let text = "192.0.2.0/24\n192.0.2.7/24\nmallory\n{\"prefix\":\"192.0.2.9\",\"ttl\":5}\n\
                     {\"prefix\":\"192.0.2.9\",\"for_s\":0}\n192.0.2.0/24\n\
                     {\"prefix\":\"192.0.2.9\",\"reason\":\"a\\nb\"}\n{\"prefix\":\n";

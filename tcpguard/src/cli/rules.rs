@@ -76,7 +76,7 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
         (rules, _) => session.render(|out, view| text::rules(out, rules, view))?,
     }
     if !allowed.is_empty() && !args.raw {
-        session.render(|out, view| text::allow_list(out, &allowed, view))?;
+        session.render(|out, view| text::allowlist(out, &allowed, view))?;
     }
     Ok(())
 }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_allow_list_is_an_operators() {
+    fn the_allowlist_is_an_operators() {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
         let allowed = Allowed {
             prefix: "203.0.113.0/24".to_owned(),

@@ -18,7 +18,7 @@ const TRY: Duration = Duration::from_secs(1);
 pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
     log::start(log::level(global.verbose, global.quiet));
     let begun = Instant::now();
-    let ended = guard(args, global);
+    let ended = run_agent(args, global);
     if let Err(error) = &ended
         && env::var_os("NOTIFY_SOCKET").is_some()
         && Exit::of(error) == Exit::Failed
@@ -29,7 +29,7 @@ pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
 }
 
 /// Until the agent ends.
-fn guard(args: RunArgs, global: &Global) -> anyhow::Result<()> {
+fn run_agent(args: RunArgs, global: &Global) -> anyhow::Result<()> {
     let overrides = Overrides {
         interfaces: args.interfaces,
         xdp_mode: args.xdp_mode,

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_for_terminals_unless_somebody_says_otherwise() {
+    fn colour_is_for_terminals_unless_set_otherwise() {
         for (when, terminal, variables, expected) in [
             (Color::Auto, true, "empty", true),
             (Color::Auto, false, "empty", false),

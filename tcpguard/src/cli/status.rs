@@ -82,18 +82,18 @@ pub(super) fn foreign(answer: &Response) -> ClientError {
 
 fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if let Some(name) = &args.interface {
-        let guarded: Vec<_> = status.interfaces.iter().map(|one| one.name.clone()).collect();
+        let attached: Vec<_> = status.interfaces.iter().map(|one| one.name.clone()).collect();
         if !status.keep_interface(name) {
             let text = format!(
                 "{name} is not guarded, but {}; see what can be: ip -br link; name it in {DEFAULT_PATH} \
                  under [interfaces]",
-                guarded.join(", ")
+                attached.join(", ")
             );
             return Err(CliError::NotFound(text).into());
         }
     }
     // A user without access to sockets still gets the agent's text.
-    if overflow::is_told(&status)
+    if overflow::is_reported(&status)
         && !args.brief
         && let Ok(facts) = listeners::gather(status.generated_at)
     {

@@ -25,7 +25,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
     }
     if args.undo {
         let undone = tuner()?.undo().map_err(refused)?;
-        return told(&undone, session, |undone| match undone.changes.is_empty() {
+        return report(&undone, session, |undone| match undone.changes.is_empty() {
             true => "nothing was changed by tcpguard tune; see what it advises: tcpguard tune",
             false => "see what is advised: tcpguard tune",
         });
@@ -39,7 +39,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
     if args.apply {
         let wanted = change::wanted(&tune);
         let changed = tuner()?.apply(&wanted, args.persist).map_err(refused)?;
-        return told(&changed, session, |changed| match changed.changes.is_empty() {
+        return report(&changed, session, |changed| match changed.changes.is_empty() {
             true => "every sysctl is as advised; see each: tcpguard tune",
             false => "take it back: sudo tcpguard tune --undo",
         });
@@ -78,7 +78,7 @@ fn tuner() -> anyhow::Result<Tuner> {
     Ok(Tuner::open()?)
 }
 
-fn told(
+fn report(
     changed: &Changed,
     session: &mut Session<'_>,
     next: impl Fn(&Changed) -> &'static str,

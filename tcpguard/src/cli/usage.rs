@@ -27,13 +27,13 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
         }
         let verbs = verbs(&line);
         // A closed stderr changes nothing about the line.
-        let _ = write!(std::io::stderr(), "{}", told(&error, &verbs));
+        let _ = write!(std::io::stderr(), "{}", message(&error, &verbs));
         Exit::of_usage(verbs.first().map(String::as_str))
     })
 }
 
 /// clap's words, and where to read more.
-fn told(error: &clap::Error, verbs: &[String]) -> String {
+fn message(error: &clap::Error, verbs: &[String]) -> String {
     let text = error.render().to_string();
     match text.strip_suffix(TRY_HELP) {
         Some(text) => {
@@ -78,18 +78,18 @@ mod tests {
         ] {
             let line = words(line);
             let error = Args::try_parse_from(&line).expect_err("a wrong line");
-            let told = told(&error, &verbs(&line));
-            assert_eq!(told.lines().next_back(), Some(help), "{told}");
-            assert!(told.starts_with("error: "), "{told}");
+            let message = message(&error, &verbs(&line));
+            assert_eq!(message.lines().next_back(), Some(help), "{message}");
+            assert!(message.starts_with("error: "), "{message}");
         }
     }
 
     #[test]
-    fn without_a_verb_the_help_is_told_with_its_examples() {
+    fn without_a_verb_the_help_is_shown_with_its_examples() {
         let words = words("tcpguard");
         let error = Args::try_parse_from(&words).expect_err("no verb");
-        let told = told(&error, &verbs(&words));
-        let last = told.lines().next_back().unwrap_or_default();
-        assert!(last.trim_start().starts_with("tcpguard "), "{told}");
+        let message = message(&error, &verbs(&words));
+        let last = message.lines().next_back().unwrap_or_default();
+        assert!(last.trim_start().starts_with("tcpguard "), "{message}");
     }
 }

@@ -61,7 +61,7 @@ impl InterfaceBlock {
             block.finish(problems);
             blocks.extend(name.map(|name| Self { name, xdp_mode }));
         }
-        tell_apart("interface", blocks.iter().map(|block| &block.name), problems);
+        check_distinct("interface", blocks.iter().map(|block| &block.name), problems);
         blocks
     }
 
@@ -91,7 +91,7 @@ impl ListenerBlock {
             block.finish(problems);
             blocks.extend(at.map(|at| Self { at, ignore, mode, mitigations }));
         }
-        tell_apart("listener", blocks.iter().map(|block| &block.at), problems);
+        check_distinct("listener", blocks.iter().map(|block| &block.at), problems);
         blocks
     }
 
@@ -158,7 +158,7 @@ impl ListenerConfig {
 }
 
 /// Reports blocks of one file that are about the same.
-fn tell_apart<'a, T: fmt::Display + PartialEq + 'a>(
+fn check_distinct<'a, T: fmt::Display + PartialEq + 'a>(
     kind: &str,
     names: impl Iterator<Item = &'a Written<T>>,
     problems: &mut Vec<Problem>,

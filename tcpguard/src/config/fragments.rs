@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_none_is_told() {
+    fn a_directory_that_is_none_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("conf.d"), "").unwrap();
         let error = list(&dir.path().join("tcpguard.toml")).unwrap_err().to_string();

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_told_in_words_and_survives_the_wire() {
+    fn an_origin_is_stated_in_words_and_survives_the_wire() {
         for (origin, brief, exact) in [
             (Origin::Default, "default", "default"),
             (file(3), "file", "/etc/tcpguard/tcpguard.toml:3"),

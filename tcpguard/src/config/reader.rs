@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_told_by_line_and_column_in_characters() {
+    fn a_position_is_given_by_line_and_column_in_characters() {
         let source = Source::new(Path::new("x.toml"), "ab\nÄö = 1\n");
         let spot = |offset| source.spot(offset).to_string();
         assert_eq!(spot(0), "x.toml:1:1");

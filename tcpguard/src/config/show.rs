@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_file_says_is_told_from_a_default() {
+    fn a_value_of_a_file_is_distinguished_from_a_default() {
         let text =
             "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 30\n";
         let config = crate::config::parse(Path::new("file"), text, Overrides::default()).unwrap();

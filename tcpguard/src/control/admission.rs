@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_turned_away_is_told_how_to_find_out_who_is_in() {
+    fn a_refused_client_learns_how_to_list_the_connected() {
         let admission = Admission::default();
         let held = fill(&admission, 1000);
         let of_user = admission.admit(1000).map(drop).expect_err("no more of this one");

@@ -208,7 +208,7 @@ fn kind(error: &RequestError) -> RefusalKind {
         | RequestError::NotPending { .. }
         | RequestError::NoListener { .. } => RefusalKind::NotFound,
         RequestError::DoneByRules { .. } => RefusalKind::Invalid,
-        RequestError::Full { .. } | RequestError::AllowListFull { .. } => RefusalKind::Full,
+        RequestError::Full { .. } | RequestError::AllowlistFull { .. } => RefusalKind::Full,
     }
 }
 
@@ -271,7 +271,7 @@ fn words(error: &RequestError) -> String {
         RequestError::NotAllowed { net } => {
             format!("nothing within {net} is on the allowlist; see what is: tcpguard rules list")
         }
-        RequestError::AllowListFull { limit } => format!(
+        RequestError::AllowlistFull { limit } => format!(
             "all {limit} places of the allowlist are taken; make room: tcpguard disallow PREFIX, or allow \
              wider prefixes"
         ),
@@ -314,7 +314,7 @@ mod tests {
             RequestError::NotPending { net: Some(net) },
             RequestError::NoListener { listener },
             RequestError::DoneByRules { mitigation: engine::Mitigation::Source },
-            RequestError::AllowListFull { limit: 1024 },
+            RequestError::AllowlistFull { limit: 1024 },
             RequestError::Full { limit: 4096 },
         ] {
             let refusal = refusal(&error);
@@ -334,14 +334,14 @@ mod tests {
                 | RequestError::NotPending { .. }
                 | RequestError::NoListener { .. }
                 | RequestError::DoneByRules { .. }
-                | RequestError::AllowListFull { .. }
+                | RequestError::AllowlistFull { .. }
                 | RequestError::Full { .. } => {}
             }
         }
     }
 
     #[test]
-    fn what_is_protected_is_told_from_what_covers_it() {
+    fn a_protected_prefix_differs_from_one_that_covers_it() {
         let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
         let said = |asked: &str, covers: &str| {
             let what = "default gateway".to_owned();
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_within_a_rule_is_told_the_rule_and_how_to_remove_it() {
+    fn the_reply_about_an_address_within_a_rule_names_the_rule_and_its_removal() {
         let net = |text: &str| text.parse().expect("a prefix");
         let wider = Some((RuleId(3), net("192.0.2.0/24")));
         let within = Which::Within(net("192.0.2.7/32"));

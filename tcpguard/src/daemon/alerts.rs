@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_known_to_the_next_agent_and_numbers_go_on() {
+    fn earlier_alerts_are_known_to_the_next_agent_and_numbers_go_on() {
         let dir = tempfile::tempdir().unwrap();
         let (mut file, mut history) = AlertFile::load(dir.path()).unwrap();
         assert_eq!((history.first(), history.last()), (1, 0));

@@ -236,7 +236,7 @@ mod tests {
 
     /// Returns the time at which the mode reverts by itself (asked every second), the mode it reverts to, and whether
     /// it reverts for want of a confirmation.
-    fn goes_back(mut clock: ModeClock, from: u64) -> Option<(u64, Mode, bool)> {
+    fn reverts(mut clock: ModeClock, from: u64) -> Option<(u64, Mode, bool)> {
         (from..10_000).find_map(|second| {
             let lapsed = clock.expire(at(second))?;
             assert_eq!(clock.expire(at(second)), None, "reported once");
@@ -246,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_back_when_its_time_is_over_or_for_want_of_a_word() {
+    fn it_reverts_when_its_time_is_over_or_without_confirmation() {
         for (terms, expected) in [
             ([Some(600), None], (700, Observe, false)),
             (WORD_IN_60, (160, Observe, true)),
             ([Some(600), Some(60)], (160, Observe, true)),
         ] {
-            assert_eq!(goes_back(enforced(terms), 100), Some(expected), "{terms:?}");
+            assert_eq!(reverts(enforced(terms), 100), Some(expected), "{terms:?}");
         }
     }
 
@@ -260,12 +260,12 @@ mod tests {
     fn a_word_in_time_makes_it_stay_for_as_long_as_was_asked() {
         let mut clock = enforced(WORD_IN_60);
         assert_eq!(clock.confirm(Enforce), Ok(None));
-        assert_eq!(goes_back(clock, 100), None);
+        assert_eq!(reverts(clock, 100), None);
         assert_eq!(clock.confirm(Enforce), Err(ConfirmError::NothingPending), "once is enough");
 
         let mut clock = enforced([Some(600), Some(60)]);
         assert_eq!(clock.confirm(Enforce).unwrap().unwrap().ends(), at(700));
-        assert_eq!(goes_back(clock, 100), Some((700, Observe, false)));
+        assert_eq!(reverts(clock, 100), Some((700, Observe, false)));
     }
 
     #[test]
@@ -304,18 +304,18 @@ mod tests {
     }
 
     #[test]
-    fn a_second_change_goes_back_to_what_was_set_for_good() {
+    fn a_second_change_reverts_to_the_confirmed_mode() {
         let mut clock = enforced(WORD_IN_60);
         clock.set(at(130), Off, seconds([None, Some(60)]), Enforce);
         assert_eq!(
             clock.confirm(Enforce).unwrap_err(),
             ConfirmError::Other(*clock.pending().unwrap())
         );
-        assert_eq!(goes_back(clock, 130), Some((190, Observe, true)), "not to enforce");
+        assert_eq!(reverts(clock, 130), Some((190, Observe, true)), "not to enforce");
 
         let mut clock = enforced(WORD_IN_60);
         clock.set(at(130), Enforce, seconds([None, Some(300)]), Enforce);
-        assert_eq!(goes_back(clock, 130), Some((430, Observe, true)), "more time for the same");
+        assert_eq!(reverts(clock, 130), Some((430, Observe, true)), "more time for the same");
 
         let mut clock = enforced(WORD_IN_60);
         clock.set(at(130), Observe, seconds([Some(60), None]), Enforce);
@@ -323,7 +323,7 @@ mod tests {
 
         let mut clock = enforced(WORD_IN_60);
         clock.cancel();
-        assert_eq!(goes_back(clock, 100), None, "set for good in between");
+        assert_eq!(reverts(clock, 100), None, "set for good in between");
     }
 
     #[test]
@@ -350,9 +350,9 @@ mod tests {
             {
                 let back = next_agent(terms, &clock(120, wrong), true);
                 let expected = Some((end, Observe, unconfirmed));
-                assert_eq!(goes_back(back, 120), expected, "{wrong} {terms:?}");
+                assert_eq!(reverts(back, 120), expected, "{wrong} {terms:?}");
                 let late = next_agent(terms, &clock(2000, wrong), true);
-                assert_eq!(goes_back(late, 2000), Some((2000, Observe, unconfirmed)));
+                assert_eq!(reverts(late, 2000), Some((2000, Observe, unconfirmed)));
             }
         }
     }
@@ -372,7 +372,7 @@ mod tests {
         ] {
             let now = clock(7, wall - 7);
             let expected = Some((7 + left, Observe, true));
-            assert_eq!(goes_back(next_agent(WORD_IN_60, &now, false), 7), expected, "{wall}");
+            assert_eq!(reverts(next_agent(WORD_IN_60, &now, false), 7), expected, "{wall}");
         }
     }
 
@@ -395,11 +395,11 @@ mod tests {
     fn a_word_is_still_waited_for_in_the_next_agent() {
         let mut next = next_agent([Some(600), Some(60)], &clock(120, 0), true);
         assert_eq!(next.confirm(Enforce).unwrap().unwrap().ends(), at(700));
-        assert_eq!(goes_back(next, 120), Some((700, Observe, false)));
+        assert_eq!(reverts(next, 120), Some((700, Observe, false)));
     }
 
     #[test]
-    fn there_is_nothing_to_go_back_to_where_the_same_mode_is_configured_now() {
+    fn there_is_nothing_to_revert_to_where_the_same_mode_is_configured_now() {
         let pending = *enforced(WORD_IN_60).pending().unwrap();
         let stored = PendingMode::of(&pending, &clock(110, 0));
         assert_eq!(stored.resume(&clock(120, 0), true, Enforce), None);

@@ -49,19 +49,19 @@ struct File {
 }
 
 const FILES: [File; 7] = [
-    File { name: "config.json", read: |dir| told(KeptConfig::load(dir, Path::new(CONFIG))) },
-    File { name: "state.json", read: |dir| told(State::load(dir)) },
+    File { name: "config.json", read: |dir| described(KeptConfig::load(dir, Path::new(CONFIG))) },
+    File { name: "state.json", read: |dir| described(State::load(dir)) },
     File {
         name: "alerts.jsonl",
-        read: |dir| told(jsonl::load::<Event>(&dir.join("alerts.jsonl"))),
+        read: |dir| described(jsonl::load::<Event>(&dir.join("alerts.jsonl"))),
     },
-    File { name: "incidents.jsonl", read: |dir| told(incidents::load(dir)) },
+    File { name: "incidents.jsonl", read: |dir| described(incidents::load(dir)) },
     File {
         name: "timelines/1.json",
-        read: |dir| told(kept_timelines::load(&dir.join(kept_timelines::DIRECTORY))),
+        read: |dir| described(kept_timelines::load(&dir.join(kept_timelines::DIRECTORY))),
     },
-    File { name: "syncookies.json", read: |dir| told(syncookies::tests::given_back(dir)) },
-    File { name: "selftest.json", read: |dir| told(selftest::load(dir, &example().host)) },
+    File { name: "syncookies.json", read: |dir| described(syncookies::tests::given_back(dir)) },
+    File { name: "selftest.json", read: |dir| described(selftest::load(dir, &example().host)) },
 ];
 
 /// The main file of the configuration that is kept.
@@ -72,11 +72,11 @@ const BY_JSON: File = File {
     name: "state.json",
     read: |dir| {
         let whole = fs::read(dir.join("state.json")).unwrap();
-        told(serde_json::from_slice::<State>(&whole).ok())
+        described(serde_json::from_slice::<State>(&whole).ok())
     },
 };
 
-fn told<T: Debug>(found: impl IntoIterator<Item = T>) -> Vec<String> {
+fn described<T: Debug>(found: impl IntoIterator<Item = T>) -> Vec<String> {
     found.into_iter().map(|one| format!("{one:?}")).collect()
 }
 

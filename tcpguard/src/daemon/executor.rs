@@ -14,8 +14,8 @@ use tcpguard_common::abi::{
     Config, ExemptEntry, FlowKey, ListenerEntry, Mode as KernelMode, Rate, RuleRef,
 };
 use tcpguard_engine::{
-    CleanUp, KnownClients, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters,
-    RuleId, Timestamp,
+    CleanUp, ListenerId, ListenerKind, Matcher, Mode, Origin, Rule, RuleCounters, RuleId,
+    Timestamp, ValidatedClients,
 };
 use tcpguard_host::linux::{HalfOpen, Protected, SockDiag};
 
@@ -30,7 +30,7 @@ use crate::bpf::{
 const RECENT: Duration = Duration::from_secs(600);
 
 /// The kernel's bit for listeners that the rules for every listener spare.
-const SPARED: u8 = ListenerEntry::SPARED;
+const EXEMPT: u8 = ListenerEntry::EXEMPT;
 
 /// The state that the engine wants in the kernel.
 #[derive(Debug)]
@@ -105,8 +105,12 @@ impl Executor {
     }
 
     /// Spares a listener the rules for every listener, or no longer.
-    pub fn spare(&mut self, listener: ListenerId, spared: bool) -> Result<(), KernelError> {
-        let (set, clear) = if spared { (SPARED, 0) } else { (0, SPARED) };
+    pub fn exempt_listener(
+        &mut self,
+        listener: ListenerId,
+        is_exempt: bool,
+    ) -> Result<(), KernelError> {
+        let (set, clear) = if is_exempt { (EXEMPT, 0) } else { (0, EXEMPT) };
         self.listeners.change_mitigations(listener, set, clear, &self.dataplane)
     }
 
@@ -366,7 +370,7 @@ impl Wanted {
     }
 }
 
-impl KnownClients for Executor {
+impl ValidatedClients for Executor {
     fn completed_within(&self, net: &IpNet) -> bool {
         let now = tcpguard_host::linux::boot_time();
         let recent = |completed_ns| now.since(Timestamp::from_nanos(completed_ns)) <= RECENT;

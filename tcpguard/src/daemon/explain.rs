@@ -9,13 +9,13 @@ use tcpguard_engine::{
 };
 use tcpguard_host::time::Clock;
 
-use super::guard::{Guard, clock};
+use super::agent::{Agent, clock};
 use crate::control::{RefusalKind, Response};
 use crate::documents::{
     Allowed, Explanation, FullIncident, ListenerMitigation, Mitigation, Rule, Source,
 };
 
-impl Guard {
+impl Agent {
     /// Everything that decides about the SYNs from `net`, to one port or to any.
     pub(super) fn explain(&self, net: &IpNet, port: Option<u16>) -> Explanation {
         let clock = clock();
@@ -122,7 +122,7 @@ impl Guard {
     }
 }
 
-impl Guard {
+impl Agent {
     /// The timeline of an attack's counters.
     pub(super) fn timeline(&self, id: u64) -> Response {
         match self.incidents.timeline(id, clock()) {

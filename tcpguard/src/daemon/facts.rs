@@ -6,7 +6,7 @@ use tcpguard_host::escape;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
 
-use super::guard::{Guard, Snapshot, clock};
+use super::agent::{Agent, Snapshot, clock};
 use super::heap;
 use super::mitigations::Maker;
 use super::obstacles::Obstacle;
@@ -21,7 +21,7 @@ use crate::telemetry::stderr;
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
 
-impl Guard {
+impl Agent {
     /// Answers a request that changes nothing.
     pub(super) fn read(&self, request: &Request) -> Response {
         let clock = clock();

@@ -99,7 +99,7 @@ impl Firewall {
                     mark: config.cookie_mark,
                 });
             }
-            Err(error) => self.tell(error.to_string()),
+            Err(error) => self.report(error.to_string()),
         }
         self.seen != self.read
     }
@@ -139,7 +139,7 @@ impl Firewall {
             }
             // Unknown rules are no obstacle: the agent stops cookies anyway where they are not redeemed.
             Err(error) => {
-                self.tell(error.to_string());
+                self.report(error.to_string());
                 RuleSet::default()
             }
         };
@@ -161,7 +161,7 @@ impl Firewall {
         differs
     }
 
-    fn tell(&mut self, why: String) {
+    fn report(&mut self, why: String) {
         if self.reported.as_ref() != Some(&why) {
             log::warn!("the packet filter's rules are not known: {why}");
             self.reported = Some(why);
@@ -190,7 +190,7 @@ impl Firewall {
         now: Timestamp,
         followed: &Followed,
         own: bool,
-        guarded: &[Interface],
+        attached: &[Interface],
     ) -> Option<Obstacle> {
         let Seen { choice, mark, .. } = *self.read.as_ref()?;
         if choice == FirewallChoice::Allow || followed.kind != ListenerKind::Local {
@@ -198,7 +198,7 @@ impl Firewall {
         }
         if self.looked != Some(now) {
             self.looked = Some(now);
-            self.come_by(ways(guarded));
+            self.come_by(ways(attached));
         }
         let addr = followed.listener.addr;
         let offence = self.verdict(Asked {
@@ -231,11 +231,11 @@ impl Firewall {
 
 /// The interfaces by which the packet filter sees packets arrive; none, which stands for any, where others may be above
 /// the attached ones.
-fn ways(guarded: &[Interface]) -> Vec<Way> {
+fn ways(attached: &[Interface]) -> Vec<Way> {
     let stacked = |one: &Interface| one.kind.as_deref().is_some_and(|kind| STACKED.contains(&kind));
     match interfaces::list() {
         Ok(all) if !all.iter().any(stacked) => {
-            guarded.iter().map(|one| Way { name: one.name.clone(), index: one.index }).collect()
+            attached.iter().map(|one| Way { name: one.name.clone(), index: one.index }).collect()
         }
         _ => Vec::new(),
     }

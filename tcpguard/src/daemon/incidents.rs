@@ -351,27 +351,29 @@ pub(super) mod tests {
             .listener(Server::default())
             .clients(Clients::steady(50.0))
             .flood(Flood::random(2000.0, 10.1..30.1));
-        let tell = |incidents: &mut Incidents, lab: &Lab, from: usize| {
+        let update_from = |incidents: &mut Incidents, lab: &Lab, from: usize| {
             let clock = Clock { now: lab.kernel.now, ..at(0) };
-            for told in lab.alerts.iter().skip(from).filter_map(|told| told.incident.as_ref()) {
-                incidents.update(told, &lab.engine, clock);
+            for alerted in
+                lab.alerts.iter().skip(from).filter_map(|alerted| alerted.incident.as_ref())
+            {
+                incidents.update(alerted, &lab.engine, clock);
             }
             incidents.tend(&lab.engine, clock);
             incidents.keep(&lab.engine, clock);
         };
         lab.run_until(15.0);
-        tell(&mut incidents, &lab, 0);
+        update_from(&mut incidents, &lab, 0);
         drop(incidents);
-        let told = lab.alerts.len();
+        let alerted = lab.alerts.len();
         let mut incidents = Incidents::load(dir.path(), vec![1]).unwrap();
         assert_eq!(incidents.past().count(), 1, "until the engine has met its listener");
         lab.restart();
         lab.run_until(16.0);
-        tell(&mut incidents, &lab, told);
+        update_from(&mut incidents, &lab, alerted);
         assert_eq!(incidents.past().count(), 0);
         assert_eq!(lab.incident().id, 1, "{}", lab.story());
         lab.run_until(70.0);
-        tell(&mut incidents, &lab, told);
+        update_from(&mut incidents, &lab, alerted);
         let ended = incidents.find(1).expect("it is over now");
         assert!(ended.incident.actions.iter().any(|did| did.text == "the agent started again"));
         assert_eq!(incidents.past().count(), 1);
@@ -394,8 +396,10 @@ pub(super) mod tests {
         let mut play = |incidents: &mut Incidents, lab: &mut Lab, until: f64| {
             lab.run_until(until);
             let clock = Clock { now: lab.kernel.now, ..at(0) };
-            for told in lab.alerts.iter().skip(seen).filter_map(|told| told.incident.as_ref()) {
-                incidents.update(told, &lab.engine, clock);
+            for alerted in
+                lab.alerts.iter().skip(seen).filter_map(|alerted| alerted.incident.as_ref())
+            {
+                incidents.update(alerted, &lab.engine, clock);
             }
             seen = lab.alerts.len();
             incidents.tend(&lab.engine, clock);

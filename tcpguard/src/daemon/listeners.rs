@@ -451,13 +451,13 @@ impl Listeners {
                 wanted.insert(key, (followed.id, followed.entry()));
             }
         }
-        let is_told = self.reported_open.as_ref() == Some(&self.open);
-        if wanted == self.keys && is_told {
+        let is_reported = self.reported_open.as_ref() == Some(&self.open);
+        if wanted == self.keys && is_reported {
             return Ok(());
         }
         let gone: Vec<ListenerKey> =
             self.keys.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
-        let mut ports_changed = !gone.is_empty() || !is_told;
+        let mut ports_changed = !gone.is_empty() || !is_reported;
         for key in gone {
             dataplane.remove_listener(&key)?;
         }

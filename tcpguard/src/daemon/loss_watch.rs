@@ -52,9 +52,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_are_told_once_and_their_end_when_it_lasts() {
+    fn losses_are_reported_once_and_their_end_when_it_lasts() {
         let mut watch = LossWatch::default();
-        let mut told = Vec::new();
+        let mut shown = Vec::new();
         for second in 0..200 {
             // Half a minute of it with a pause of ten seconds, and a slight one much later.
             let state = match second {
@@ -63,11 +63,11 @@ mod tests {
                 _ => LossState::None,
             };
             if let Some(change) = watch.note(Timestamp::from_millis(second * 1000), state) {
-                told.push((second, change));
+                shown.push((second, change));
             }
         }
         let over = Change::Over(Duration::from_secs(30));
-        assert_eq!(told, [(5, Change::Began), (65, over)]);
+        assert_eq!(shown, [(5, Change::Began), (65, over)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The agent: one loop that owns the engine, polls the kernel, and carries out the engine's decisions.
 
+mod agent;
 mod alerts;
 mod audit;
 mod client_filter;
@@ -11,7 +12,6 @@ mod executor;
 mod explain;
 mod facts;
 mod firewall;
-mod guard;
 mod handover_record;
 mod heap;
 mod host_view;
@@ -41,8 +41,8 @@ mod writer;
 
 use std::fmt::Display;
 
+use agent::{Agent, PendingResponse};
 use anyhow::anyhow;
-use guard::{Guard, PendingResponse};
 use notify::Notifier;
 use tcpguard_engine::POLL;
 use tcpguard_host::linux::LinkWatch;
@@ -88,18 +88,18 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     // SAFETY: `LinkWatch` owns its descriptor, opens no other and keeps it until it is dropped.
     let links = unsafe { AsyncFd::register_with_interest(links, Interest::READABLE) };
     let mut links = links.map_err(|error| unmonitored(INTERFACE_CHANGES, error))?;
-    let mut guard = Guard::start(config, provenance)?;
+    let mut agent = Agent::start(config, provenance)?;
     heap::give_back();
-    guard.health.extend(unserved);
-    guard.check_interfaces();
+    agent.health.extend(unserved);
+    agent.check_interfaces();
     let (change, mut changes) = mpsc::channel(WAITING_REQUESTS);
     let (question, mut questions) = mpsc::channel(WAITING_REQUESTS);
     let server = tokio::spawn(server.serve(change, question.clone()));
     let metrics = tokio::spawn(metrics.serve(question));
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    log::info!("{}", guard.started());
-    notifier.ready(&guard.in_brief());
+    log::info!("{}", agent.started());
+    notifier.ready(&agent.in_brief());
     loop {
         // In this order: the end is not delayed, and requests do not starve detection.
         tokio::select! {
@@ -107,13 +107,13 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = ticks.tick() => {
-                if let Some(now) = guard.poll() {
+                if let Some(now) = agent.poll() {
                     notifier.alive(now);
                 }
-                notifier.status(&guard.in_brief());
+                notifier.status(&agent.in_brief());
             }
             _ = hangup.recv() => {
-                reload(&mut guard, &mut notifier, None);
+                reload(&mut agent, &mut notifier, None);
             }
             changed = links.readable_mut() => {
                 let mut changed = changed.map_err(|error| unmonitored(INTERFACE_CHANGES, error))?;
@@ -121,25 +121,25 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                 changed.clear_ready();
                 match events {
                     Ok(events) if events.is_empty() => {}
-                    Ok(_) => guard.check_interfaces(),
+                    Ok(_) => agent.check_interfaces(),
                     Err(error) => {
                         log::warn!("interface changes are only noticed each second: {error}");
                     }
                 }
             }
             // A request that changes something does not wait behind requests that only read.
-            Some(incoming) = changes.recv() => serve(&mut guard, &mut notifier, incoming),
-            Some(incoming) = questions.recv() => serve(&mut guard, &mut notifier, incoming),
+            Some(incoming) = changes.recv() => serve(&mut agent, &mut notifier, incoming),
+            Some(incoming) = questions.recv() => serve(&mut agent, &mut notifier, incoming),
         }
     }
     notifier.stopping();
     server.abort();
     metrics.abort();
-    guard.keep_records();
-    if guard.interfaces.all_detached() {
+    agent.keep_records();
+    if agent.interfaces.all_detached() {
         log::info!("stopped; the filter is on no interface");
     } else {
-        log::info!("{}", guard.stopped());
+        log::info!("{}", agent.stopped());
     }
     Ok(())
 }
@@ -149,11 +149,11 @@ fn unmonitored(what: &str, error: impl Display) -> anyhow::Error {
     anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
 }
 
-fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
+fn serve(agent: &mut Agent, notifier: &mut Notifier, incoming: Incoming) {
     let Incoming { request, peer, reply } = incoming;
     let answer = match &request {
-        Request::Reload => reload(guard, notifier, Some(peer)).into(),
-        request => guard.respond(request, peer),
+        Request::Reload => reload(agent, notifier, Some(peer)).into(),
+        request => agent.respond(request, peer),
     };
     let give = move |response: Response| {
         if request.is_change() {
@@ -170,10 +170,10 @@ fn serve(guard: &mut Guard, notifier: &mut Notifier, incoming: Incoming) {
 }
 
 /// Reads the configuration again and reports the beginning and the end to the service manager.
-fn reload(guard: &mut Guard, notifier: &mut Notifier, peer: Option<Peer>) -> Response {
+fn reload(agent: &mut Agent, notifier: &mut Notifier, peer: Option<Peer>) -> Response {
     notifier.reloading();
-    let response = guard.reload(peer);
-    notifier.ready(&guard.in_brief());
+    let response = agent.reload(peer);
+    notifier.ready(&agent.in_brief());
     response
 }
 

@@ -67,14 +67,14 @@ impl Notifier {
     /// The agent does its work, or does it again after a reload.
     pub fn ready(&mut self, status: &str) {
         status.clone_into(&mut self.status);
-        self.tell(&format!("READY=1\nSTATUS={}", one_line(status)));
+        self.send(&format!("READY=1\nSTATUS={}", one_line(status)));
     }
 
     /// The line that `systemctl status` shows, when it has changed.
     pub fn status(&mut self, status: &str) {
         if self.status != status {
             status.clone_into(&mut self.status);
-            self.tell(&format!("STATUS={}", one_line(status)));
+            self.send(&format!("STATUS={}", one_line(status)));
         }
     }
 
@@ -83,23 +83,23 @@ impl Notifier {
         // `Type=notify-reload` (systemd 253) wants to know when; others ignore it.
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
     }
 
     /// The agent ends on purpose.
     pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=stopping");
+        self.send("STOPPING=1\nSTATUS=stopping");
     }
 
     /// A poll has succeeded at `now`. It is reported four times within the watchdog's limit, so that the agent survives
     /// a message that is lost and a poll that is late.
     pub fn alive(&mut self, now: Timestamp) {
         if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.is_due(now)) {
-            self.tell("WATCHDOG=1");
+            self.send("WATCHDOG=1");
         }
     }
 
-    fn tell(&self, message: &str) {
+    fn send(&self, message: &str) {
         let Some((socket, manager)) = &self.manager else { return };
         if let Err(error) = socket.send_to_addr(message.as_bytes(), manager) {
             let first = message.lines().next().unwrap_or_default();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_is_told_in_the_manager_s_words() {
+    fn a_life_is_reported_in_the_managers_words() {
         let (_dir, socket, mut notifier) = manager(None);
         notifier.ready("guards eth0");
         assert_eq!(heard(&socket).unwrap(), "READY=1\nSTATUS=guards eth0");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_does_not_read_stops_nobody() {
+    fn a_manager_that_does_not_read_does_not_stop_the_agent() {
         let (_dir, _never_read, mut notifier) = manager(Some(Duration::from_nanos(1)));
         for now in 1..10_000 {
             notifier.alive(at(now));

@@ -65,7 +65,7 @@ pub enum Obstacle {
     /// The other end of a veth pair does not receive frames that XDP sends back.
     NotReceived { interface: String },
     /// The hardware takes the VLAN tag off that the answer would need.
-    TagTakenOff { interface: String, vlan: u32 },
+    TagStripped { interface: String, vlan: u32 },
     /// A rule of the host's packet filter depends on the SYN, which it would not see.
     Firewall {
         /// The rule, and the way in which it depends on the SYN.
@@ -129,7 +129,7 @@ impl fmt::Display for Obstacle {
                  end has no native XDP program; attach in generic mode: xdp_mode = \"generic\", or \
                  --xdp-mode generic"
             ),
-            Self::TagTakenOff { interface, vlan } => write!(
+            Self::TagStripped { interface, vlan } => write!(
                 f,
                 "{interface} takes VLAN tags off before XDP, and the answer would lack that of VLAN \
                  {vlan}; leave them on: ethtool -K {interface} rxvlan off"
@@ -219,7 +219,7 @@ pub fn obstacles(situation: &Situation<'_>) -> Vec<Obstacle> {
     }
     if record.vlan != 0 && way.strips_vlan == Some(true) {
         let vlan = record.vlan & u32::from(u16::MAX);
-        found.push(Obstacle::TagTakenOff { interface: way.name.to_owned(), vlan });
+        found.push(Obstacle::TagStripped { interface: way.name.to_owned(), vlan });
     }
     found
 }
@@ -244,7 +244,7 @@ mod tests {
         vlan: 0,
         foreign_at: 0,
     };
-    const USUAL: CookieSettings = CookieSettings {
+    const DEFAULTS: CookieSettings = CookieSettings {
         syncookies: Some(1),
         timestamps: Some(1),
         window_scaling: Some(1),
@@ -263,7 +263,7 @@ mod tests {
         mptcp: false,
         record: Some(&RECORD),
         interface: Some(WAY),
-        settings: &USUAL,
+        settings: &DEFAULTS,
     };
 
     fn of(situation: Situation<'_>) -> Vec<Obstacle> {
@@ -278,14 +278,14 @@ mod tests {
         let tagged = SynAckRecord { vlan: tagged(7), ..RECORD };
         let record = Some(&tagged);
         assert_eq!(of(Situation { interface: Some(unknown), record, ..FREE }), []);
-        let settings = &CookieSettings { ecn: None, sack: None, ..USUAL };
+        let settings = &CookieSettings { ecn: None, sack: None, ..DEFAULTS };
         assert_eq!(of(Situation { settings, ..FREE }), []);
     }
 
     #[test]
     fn without_the_kernels_consent_no_cookie_is_of_use() {
         for (syncookies, words) in [(Some(0), "is 0"), (None, "CONFIG_SYN_COOKIES")] {
-            let settings = &CookieSettings { syncookies, ..USUAL };
+            let settings = &CookieSettings { syncookies, ..DEFAULTS };
             let found = of(Situation { settings, ..FREE });
             assert_eq!(found, [Obstacle::NoCookies { switched_off: syncookies.is_some() }]);
             assert!(found[0].to_string().contains(words), "{}", found[0]);
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_was_promised_and_is_switched_off_is_named() {
-        let off = CookieSettings { timestamps: Some(0), ecn: Some(0), ..USUAL };
+        let off = CookieSettings { timestamps: Some(0), ecn: Some(0), ..DEFAULTS };
         let situation = Situation { settings: &off, ..FREE };
         let found = of(situation);
         assert_eq!(found, [Obstacle::SwitchedOff(option::TIMESTAMPS | option::ECN)]);
@@ -341,18 +341,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_the_hardware_takes_off_is_one_only_where_there_are_tags() {
+    fn a_tag_that_the_hardware_strips_is_one_only_where_there_are_tags() {
         let way = Some(Way { strips_vlan: Some(true), ..WAY });
         assert_eq!(of(Situation { interface: way, ..FREE }), []);
         let record = SynAckRecord { vlan: tagged(42), ..RECORD };
         let found = of(Situation { interface: way, record: Some(&record), ..FREE });
-        assert_eq!(found, [Obstacle::TagTakenOff { interface: "eth0".to_owned(), vlan: 42 }]);
+        assert_eq!(found, [Obstacle::TagStripped { interface: "eth0".to_owned(), vlan: 42 }]);
         assert!(found[0].to_string().contains("VLAN 42"), "{}", found[0]);
     }
 
     #[test]
-    fn everything_is_told_at_once() {
-        let settings = &CookieSettings { syncookies: Some(0), sack: Some(0), ..USUAL };
+    fn all_obstacles_are_reported_at_once() {
+        let settings = &CookieSettings { syncookies: Some(0), sack: Some(0), ..DEFAULTS };
         let kind = ListenerKind::Forwarded;
         let found = of(Situation { settings, kind, mptcp: true, interface: None, ..FREE });
         assert_eq!(found.len(), 5, "{found:?}");
@@ -394,7 +394,7 @@ mod tests {
             Obstacle::Elsewhere { ifindex: 2 },
             Obstacle::NoTransmit { interface: interface() },
             Obstacle::NotReceived { interface: interface() },
-            Obstacle::TagTakenOff { interface: interface(), vlan: 42 },
+            Obstacle::TagStripped { interface: interface(), vlan: 42 },
             firewall(Kind::NotSyn, true, 0),
             firewall(Kind::NotSyn, true, 0x100),
             firewall(Kind::BySyn, false, 0),
@@ -413,7 +413,7 @@ mod tests {
                 | Obstacle::Elsewhere { .. }
                 | Obstacle::NoTransmit { .. }
                 | Obstacle::NotReceived { .. }
-                | Obstacle::TagTakenOff { .. }
+                | Obstacle::TagStripped { .. }
                 | Obstacle::Firewall { .. } => {}
             }
         }

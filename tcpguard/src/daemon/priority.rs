@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_opens_thousands_comes_behind_everybody_elses_first() {
+    fn a_user_that_opens_thousands_comes_behind_the_first_of_every_other() {
         const USER: u32 = 65_534;
         let mut groups: Vec<_> = (0..9_000).map(|n| group("::", 2_000 + n, USER)).collect();
         groups.extend((0..200).map(|n| group("192.0.2.1", 2_000 + n, USER)));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_filled_the_table_and_opens_one_more_keeps_nobody_else_out() {
+    fn a_user_that_filled_the_table_and_opens_one_more_keeps_no_other_out() {
         const USER: u32 = 65_534;
         const MORE: u16 = 1_999;
         let mut groups: Vec<_> = (0..4_000).map(|n| group("::", 2_000 + n, USER)).collect();
@@ -227,7 +227,7 @@ mod tests {
 
     /// An operator has one ignored, and there may be no room for another.
     #[test]
-    fn a_port_at_which_somebody_listens_who_is_not_followed_is_known_for_it() {
+    fn a_port_with_an_unmonitored_listener_is_known_for_it() {
         let groups = [
             group("::", 443, 0),
             group("192.0.2.1", 443, 33),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_out_is_named() {
+    fn a_user_that_is_left_out_is_named() {
         let groups: Vec<_> = [(1_001, 3), (1_002, 1), (0, 1), (65_534, 5)]
             .into_iter()
             .flat_map(|(uid, count)| (0..count).map(move |n| group("::", 3_000 + n, uid)))

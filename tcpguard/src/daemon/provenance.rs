@@ -343,8 +343,8 @@ pub(super) mod tests {
         assert!(error.starts_with(&place), "{error}");
         assert!(error.ends_with("mode belongs above the first [section]"), "{error}");
         assert!(facts.stands_in.is_some());
-        let told = etc.provenance.refused_at_start().expect("a word of it");
-        assert!(told.contains(&error) && hint_check::is_named(&told), "{told}");
+        let reported = etc.provenance.refused_at_start().expect("a word of it");
+        assert!(reported.contains(&error) && hint_check::is_named(&reported), "{reported}");
         assert_eq!(etc.provenance.unkept(), None, "it is there already");
 
         etc.write("tcpguard.toml", valid);
@@ -375,7 +375,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn files_that_name_no_interface_any_more_are_refused_too() {
+    fn files_that_no_longer_name_an_interface_are_refused_too() {
         let valid = "[interfaces]\nnames = [\"eth0\"]\n";
         let mut etc = Etc::new(valid, "");
         etc.provenance.overrides.interfaces.clear();

@@ -4,7 +4,7 @@
 use tcpguard_engine::{Severity, thresholds};
 use tcpguard_host::linux::boot_time;
 
-use super::guard::Guard;
+use super::agent::Agent;
 use super::kept_config::KeptConfig;
 use super::provenance::{Read, Refused};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
@@ -114,7 +114,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     (merged, changes)
 }
 
-impl Guard {
+impl Agent {
     /// Reads the configuration again, as `peer` or a signal requests, and applies the keys that a running
     /// agent can apply. If it contains a mistake, nothing is applied.
     pub fn reload(&mut self, peer: Option<Peer>) -> Response {
@@ -150,7 +150,7 @@ impl Guard {
             return self.refuse(text.clone(), text);
         }
         self.config = merged;
-        super::guard::apply_policy(&mut self.executor.config, &self.config, self.pressed);
+        super::agent::apply_policy(&mut self.executor.config, &self.config, self.pressed);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
         // Ignored listeners are determined at each poll.
         if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
@@ -161,7 +161,7 @@ impl Guard {
         self.config_file.keep(kept);
         let path = self.provenance.path().display();
         let message = format!("configuration {path} read: {}", changes.in_words());
-        self.tell(Severity::Notice, "config_reloaded", message);
+        self.raise_own(Severity::Notice, "config_reloaded", message);
         let names = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
         Response::Reloaded { applied: names(&changes.applied), waiting: names(&changes.waiting) }
     }
@@ -180,12 +180,12 @@ impl Guard {
              tcpguard config check"
         );
         self.provenance.refused = Some(first);
-        self.tell(Severity::Warning, "config_refused", message);
+        self.raise_own(Severity::Warning, "config_refused", message);
         Response::refused(RefusalKind::Invalid, all)
     }
 
     /// Raises an alert of the agent's own.
-    pub(super) fn tell(&mut self, severity: Severity, event: &str, message: String) {
+    pub(super) fn raise_own(&mut self, severity: Severity, event: &str, message: String) {
         self.alert_interfaces(severity, event, message, Vec::new());
     }
 

@@ -36,7 +36,7 @@ pub struct Routes {
 #[derive(Debug, Default)]
 struct Links {
     all: Vec<Interface>,
-    guarded: Vec<u32>,
+    attached: Vec<u32>,
     /// True if an attached interface belongs to a routing domain of its own (VRF), whose table is not
     /// asked.
     in_domain: bool,
@@ -47,7 +47,7 @@ struct Links {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Leads {
     /// To a gateway, by an interface where the BPF programs see it.
-    Guarded,
+    Attached,
     /// To neighbours, by the one with this index, where the BPF programs see it.
     OnLink(u32),
     /// Somewhere, by the one with this index, where the BPF programs do not see it.
@@ -57,14 +57,14 @@ enum Leads {
 }
 
 impl Routes {
-    /// Answers all that can be answered. `guarded` are the interfaces that the filter is on.
+    /// Answers all that can be answered. `attached` are the interfaces that the filter is on.
     pub fn answer(
         &mut self,
         now: Timestamp,
         questions: Vec<RouteQuestion>,
-        guarded: &[Interface],
+        attached: &[Interface],
     ) -> Vec<(RouteQuestion, Route)> {
-        if let Err(error) = self.prepare(now, guarded) {
+        if let Err(error) = self.prepare(now, attached) {
             self.fails(&error);
             return Vec::new();
         }
@@ -83,19 +83,19 @@ impl Routes {
     }
 
     /// Opens the routing table if necessary, and drops remembered routes that may have changed.
-    fn prepare(&mut self, now: Timestamp, guarded: &[Interface]) -> Result<(), Error> {
+    fn prepare(&mut self, now: Timestamp, attached: &[Interface]) -> Result<(), Error> {
         if self.table.is_none() {
             self.table = Some(RouteTable::open()?);
         }
         let changed = self.table.as_mut().map_or(Ok(true), RouteTable::has_changed);
         let changed = changed.inspect_err(|_| self.table = None)?;
-        let guarded: Vec<u32> = guarded.iter().map(|interface| interface.index).collect();
+        let attached: Vec<u32> = attached.iter().map(|interface| interface.index).collect();
         let old = self.links.read.is_none_or(|read| now.since(read) >= LIFETIME);
-        if changed || old || guarded != self.links.guarded {
+        if changed || old || attached != self.links.attached {
             let all = interfaces::list()?;
             self.known.clear();
-            let in_domain = is_in_domain(&all, &guarded);
-            self.links = Links { all, guarded, in_domain, read: Some(now) };
+            let in_domain = is_in_domain(&all, &attached);
+            self.links = Links { all, attached, in_domain, read: Some(now) };
         }
         if self.known.len() >= ADDRESSES {
             self.known.clear();
@@ -130,11 +130,11 @@ impl Routes {
             }
         };
         Ok(match leads {
-            Leads::Guarded => Route::Guarded,
+            Leads::Attached => Route::Attached,
             Leads::Elsewhere(index) => Route::Elsewhere(index),
             Leads::Nowhere => Route::Nowhere,
             Leads::OnLink(index) => match self.knows_neighbour(client, index, left)? {
-                Some(true) => Route::Guarded,
+                Some(true) => Route::Attached,
                 Some(false) => Route::Unresolved,
                 None => Route::Unknown,
             },
@@ -151,10 +151,10 @@ impl Routes {
         let Some(table) = self.table.as_mut().filter(|_| take(left)) else { return Ok(None) };
         let index = match table.way(server, client)? {
             Way::NoHost | Way::Unreachable => return Ok(Some(Leads::Nowhere)),
-            Way::Gateway(index) if self.links.shows(index) => return Ok(Some(Leads::Guarded)),
+            Way::Gateway(index) if self.links.shows(index) => return Ok(Some(Leads::Attached)),
             Way::OnLink(index) if self.links.shows(index) => {
                 let resolves = self.links.has_neighbours(index);
-                return Ok(Some(if resolves { Leads::OnLink(index) } else { Leads::Guarded }));
+                return Ok(Some(if resolves { Leads::OnLink(index) } else { Leads::Attached }));
             }
             Way::Gateway(index) | Way::OnLink(index) => index,
         };
@@ -162,8 +162,8 @@ impl Routes {
         let (IpAddr::V4(from), IpAddr::V4(to)) = (client, server) else {
             return Ok(Some(Leads::Elsewhere(index)));
         };
-        let mut takes = self.links.guarded.is_empty() || self.links.guarded.len() > ASKED;
-        for interface in self.links.guarded.iter().take(ASKED) {
+        let mut takes = self.links.attached.is_empty() || self.links.attached.len() > ASKED;
+        for interface in self.links.attached.iter().take(ASKED) {
             if takes {
                 break;
             }
@@ -197,9 +197,9 @@ impl Routes {
 impl Links {
     /// Returns whether packets that leave by an interface pass an attached one.
     fn shows(&self, index: u32) -> bool {
-        let is_guarded = |index| self.guarded.contains(&index);
+        let is_attached = |index| self.attached.contains(&index);
         let found = self.all.iter().find(|one| one.index == index);
-        found.is_some_and(|one| one.leaves_guarded(&self.all, &is_guarded))
+        found.is_some_and(|one| one.leaves_attached(&self.all, &is_attached))
     }
 
     /// Returns whether neighbours at an interface have Ethernet addresses.
@@ -210,11 +210,11 @@ impl Links {
 }
 
 /// Returns whether any of the attached interfaces belongs to a VRF.
-fn is_in_domain(all: &[Interface], guarded: &[u32]) -> bool {
+fn is_in_domain(all: &[Interface], attached: &[u32]) -> bool {
     let is_domain =
         |index| all.iter().any(|one| one.index == index && one.kind.as_deref() == Some("vrf"));
-    let guarded = all.iter().filter(|one| guarded.contains(&one.index));
-    guarded.filter_map(|one| one.master).any(is_domain)
+    let attached = all.iter().filter(|one| attached.contains(&one.index));
+    attached.filter_map(|one| one.master).any(is_domain)
 }
 
 /// Takes one of the questions that are left, if there is one.
@@ -280,7 +280,7 @@ mod tests {
         routes.prepare(Timestamp::default(), &[]).expect("netlink");
         for n in 0..ADDRESSES as u32 {
             let source = Ipv4Addr::from_bits(n).into();
-            routes.known.insert((SERVER, source), (Timestamp::default(), Leads::Guarded));
+            routes.known.insert((SERVER, source), (Timestamp::default(), Leads::Attached));
         }
         routes.prepare(Timestamp::default(), &[]).expect("netlink");
         assert!(routes.known.is_empty());

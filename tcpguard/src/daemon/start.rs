@@ -14,6 +14,7 @@ use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
+use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::alerts::AlertFile;
 use super::audit::Audit;
 use super::client_filter::ClientFilter;
@@ -21,7 +22,6 @@ use super::confirm::ModeClock;
 use super::counts::Counts;
 use super::executor::{Executor, kernel_mode};
 use super::firewall::{Firewall, Need};
-use super::guard::{Guard, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::handover_record::{HandoverRecord, LeftHandover};
 use super::host_view::HostView;
 use super::hot_sources::HotSources;
@@ -43,7 +43,7 @@ use crate::documents::Health;
 use crate::driver::headers::Headers;
 use crate::telemetry::AlertSink;
 
-impl Guard {
+impl Agent {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl Guard {
         let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
             .map_err(no_thread)?;
         let config_file = ConfigFile::start(&config.state_dir).map_err(no_thread)?;
-        let (alert_file, told) = AlertFile::load(&config.state_dir).map_err(no_thread)?;
+        let (alert_file, history) = AlertFile::load(&config.state_dir).map_err(no_thread)?;
         let incidents = Incidents::load(&config.state_dir, going_on).map_err(no_thread)?;
         engine.number_after(incidents.last_number());
         engine.leave_past();
@@ -181,9 +181,13 @@ impl Guard {
             &mut object,
             &executor.dataplane,
         )?;
-        let guarded = interfaces.guarded();
-        let cookies =
-            Cookies::load(interfaces.pins(), &config.state_dir, config.cookie_backend, &guarded)?;
+        let attached_interfaces = interfaces.attached();
+        let cookies = Cookies::load(
+            interfaces.pins(),
+            &config.state_dir,
+            config.cookie_backend,
+            &attached_interfaces,
+        )?;
         let mut mitigations = Mitigations::new(cookies);
         let mut firewall = Firewall::default();
         firewall.poll(now, &config, Need::Now);
@@ -192,7 +196,7 @@ impl Guard {
             executor: &mut executor,
             object: &mut object,
             pins: interfaces.pins(),
-            interfaces: &guarded,
+            interfaces: &attached_interfaces,
             firewall: &mut firewall,
         };
         for (id, mitigation) in mitigations.adopt(now, &mut context)? {
@@ -218,14 +222,14 @@ impl Guard {
         if let Err(error) = interfaces.pins().forget_maps_of_others() {
             log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
         }
-        let mut guard = Self {
+        let mut agent = Self {
             config,
             provenance,
             config_file,
             engine,
             executor,
             interfaces,
-            alerts: AlertSink::of_host(told),
+            alerts: AlertSink::of_host(history),
             alert_file,
             snapshots: VecDeque::new(),
             started_at: now,
@@ -269,15 +273,15 @@ impl Guard {
             unreplaced: None,
         };
         if let Some(lapsed) = lapsed {
-            guard.alert_lapse(&lapsed);
+            agent.alert_lapse(&lapsed);
         }
-        match (guard.provenance.refused_at_start(), guard.provenance.unkept()) {
-            (Some(refused), _) => guard.tell(Severity::Warning, "config_refused", refused),
-            (None, Some(valid)) => guard.config_file.keep(valid),
+        match (agent.provenance.refused_at_start(), agent.provenance.unkept()) {
+            (Some(refused), _) => agent.raise_own(Severity::Warning, "config_refused", refused),
+            (None, Some(valid)) => agent.config_file.keep(valid),
             (None, None) => {}
         }
-        guard.alert_shortcomings();
-        Ok(guard)
+        agent.alert_shortcomings();
+        Ok(agent)
     }
 }
 

@@ -80,16 +80,16 @@ impl<T: Send + 'static> Writer<T> {
         self.shared.changed.notify_one();
     }
 
-    /// Does the same, and has `told` called by the thread once the content is on the disk, or cannot be.
+    /// Does the same, and has `callback` called by the thread once the content is on the disk, or cannot be.
     pub fn write_then(
         &self,
         content: T,
-        told: impl FnOnce(Result<(), Unwritten>) + Send + 'static,
+        callback: impl FnOnce(Result<(), Unwritten>) + Send + 'static,
     ) {
         {
             let mut queue = self.shared.queue();
             queue.content = Some(content);
-            queue.waiting.push(Box::new(told));
+            queue.waiting.push(Box::new(callback));
         }
         self.shared.changed.notify_one();
     }
@@ -142,14 +142,14 @@ impl<T> Shared<T> {
             let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
             let Some(content) = queue.content.take() else { return };
             let waiting = std::mem::take(&mut queue.waiting);
-            let told = queue.trouble.is_some();
+            let reported = queue.trouble.is_some();
             drop(queue);
             let refused = |error: io::Error| Unwritten::Refused {
                 dir: dir.to_owned(),
                 why: error.to_string(),
             };
             let written = store(dir, &content).map_err(refused);
-            if let (Err(why), false) = (&written, told) {
+            if let (Err(why), false) = (&written, reported) {
                 log::warn!(
                     "{lost} last until the next start only: {why}; it is tried again with every change \
                      and each minute, make room: df -h {}",
@@ -157,7 +157,7 @@ impl<T> Shared<T> {
                 );
             }
             self.queue().trouble = written.as_ref().err().cloned();
-            waiting.into_iter().for_each(|told| told(written.clone()));
+            waiting.into_iter().for_each(|callback| callback(written.clone()));
         }
     }
 }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_finds_the_content_on_the_disk() {
+    fn a_waiting_caller_finds_the_content_on_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let writer = writer(dir.path().to_owned());
         for number in 0..20 {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_why_it_is_not_there_and_trouble_ends_with_its_cause() {
+    fn a_waiting_caller_learns_why_nothing_was_written_and_trouble_ends_with_its_cause() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("number")).unwrap();
         let writer = writer(dir.path().to_owned());

@@ -199,13 +199,13 @@ impl Explanation {
             let then = format!("{} on {} {}", named(rule), rule.subject(), self.drops());
             Decision::by_rule("source", rule, then)
         }));
-        let spared_from = |rule: Option<&Rule>| match rule {
+        let exempt_from = |rule: Option<&Rule>| match rule {
             Some(rule) if self.forced.contains(&rule.id) => None,
             Some(rule) if rule.incident.is_none() => self.exempted(),
-            _ => self.exempted().or_else(|| self.known_client()),
+            _ => self.exempted().or_else(|| self.validated_client()),
         };
-        let spared = spared_from(whole);
-        match (whole, &spared) {
+        let exemption = exempt_from(whole);
+        match (whole, &exemption) {
             (Some(rule), None) => {
                 let then = format!("{} on {} {}", named(rule), rule.subject(), self.drops());
                 let decided = Decision::by_rule("source", rule, then);
@@ -215,7 +215,7 @@ impl Explanation {
                     decided
                 });
             }
-            (_, Some(spared)) => decisions.push(spared.clone()),
+            (_, Some(exemption)) => decisions.push(exemption.clone()),
             (None, None) => decisions.extend(self.signatures.iter().map(|rule| {
                 let then = format!(
                     "rule {} {} that look like {}, unless they come again as a real client's do",
@@ -227,7 +227,7 @@ impl Explanation {
             })),
         }
         if decisions.last().is_none_or(|decision| !decision.last) {
-            decisions.extend(self.climb(spared.as_ref().map(|spared| spared.by.as_str())));
+            decisions.extend(self.climb(exemption.as_ref().map(|exemption| exemption.by.as_str())));
         }
         decisions
     }
@@ -259,7 +259,7 @@ impl Explanation {
         })
     }
 
-    fn known_client(&self) -> Option<Decision> {
+    fn validated_client(&self) -> Option<Decision> {
         let since = self.completed_at?;
         let then = "rules of the guard's own spare up to 20 SYN/s of it".to_owned();
         let why = "it completed a handshake";
@@ -268,7 +268,7 @@ impl Explanation {
 
     /// Returns the decisions of the mitigations of each listener about SYNs that pass the rules, in the kernel's
     /// order.
-    fn climb(&self, spared: Option<&str>) -> impl Iterator<Item = Decision> {
+    fn climb(&self, exemption: Option<&str>) -> impl Iterator<Item = Decision> {
         let order = [Name::Overload, Name::Cookies, Name::Budget];
         order.into_iter().flat_map(move |name| {
             let taken = self
@@ -280,7 +280,11 @@ impl Explanation {
                 since: mitigation.since,
                 until: mitigation.until,
                 renewed: mitigation.until.is_none(),
-                ..Decision::new(name.name(), to_listener(name, listener, spared), &mitigation.why)
+                ..Decision::new(
+                    name.name(),
+                    to_listener(name, listener, exemption),
+                    &mitigation.why,
+                )
             })
         })
     }
@@ -332,10 +336,10 @@ fn named(rule: &Rule) -> String {
     }
 }
 
-/// Returns the effect of a mitigation on SYNs of a source that is exempt from rules for the reason `spared`, or not
+/// Returns the effect of a mitigation on SYNs of a source that is exempt from rules for the reason `exemption`, or not
 /// exempt.
-fn to_listener(mitigation: Name, listener: &str, spared: Option<&str>) -> String {
-    match (mitigation, spared) {
+fn to_listener(mitigation: Name, listener: &str, exemption: Option<&str>) -> String {
+    match (mitigation, exemption) {
         (Name::Overload, Some("client")) => {
             format!(
                 "{listener} lets its SYNs through, as those of a known client, up to 20 a second"
@@ -535,24 +539,33 @@ mod tests {
     #[test]
     fn a_mitigation_states_its_effect_target_start_and_end() {
         let mut about = nothing();
-        let told = |about: &Explanation| {
+        let explained = |about: &Explanation| {
             let decision = about.decisions().pop().expect("a decision");
             decision.in_words(|time| time.0.strftime("%H:%M:%S").to_string())
         };
         about.mitigations = vec![mitigation(Name::Overload, None)];
         assert_eq!(
-            told(&about),
+            explained(&about),
             "[::]:443 drops first SYNs, and lets those through that come again: of the flood; since \
              03:04:06, until it is no longer needed"
         );
         about.completed_at = Some(time("03:00:00"));
         assert!(
-            told(&about).starts_with("[::]:443 lets its SYNs through, as those of a known client")
+            explained(&about)
+                .starts_with("[::]:443 lets its SYNs through, as those of a known client")
         );
         about.exempt = Some("default gateway".to_owned());
-        assert!(told(&about).contains("up to 2,000 a second and CPU"), "{}", told(&about));
+        assert!(
+            explained(&about).contains("up to 2,000 a second and CPU"),
+            "{}",
+            explained(&about)
+        );
         about.mitigations = vec![mitigation(Name::Budget, Some(time("05:00:00")))];
-        assert!(told(&about).ends_with("since 03:04:06, until 05:00:00"), "{}", told(&about));
+        assert!(
+            explained(&about).ends_with("since 03:04:06, until 05:00:00"),
+            "{}",
+            explained(&about)
+        );
     }
 
     #[test]

@@ -110,27 +110,27 @@ mod tests {
         SynHeader { at, length: None, hex }
     }
 
-    fn told(header: &SynHeader) -> Option<String> {
+    fn formatted(header: &SynHeader) -> Option<String> {
         header.decoded().map(|(from, looks)| format!("{from} {looks}"))
     }
 
     #[test]
-    fn a_header_is_told_as_signatures_are() {
+    fn a_header_is_formatted_as_signatures_are() {
         let linux = header(LINUX);
         assert_eq!(linux.kept(), 60);
         let looks = "opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df data";
-        assert_eq!(told(&linux).unwrap(), format!("198.51.100.7:40000 {looks}"));
+        assert_eq!(formatted(&linux).unwrap(), format!("198.51.100.7:40000 {looks}"));
         assert_eq!(unhex(&linux.hex).map(|bytes| hex(&bytes)), Some(linux.hex));
     }
 
     #[test]
-    fn one_whose_tcp_header_is_not_there_and_one_that_is_no_header_are_not_told() {
+    fn a_packet_without_a_tcp_header_and_one_that_is_no_header_are_not_formatted() {
         let linux = header(LINUX);
         for length in (0..linux.hex.len()).step_by(8) {
-            assert_eq!(told(&header(&linux.hex[..length])), None, "{length} digits");
+            assert_eq!(formatted(&header(&linux.hex[..length])), None, "{length} digits");
         }
-        assert!(told(&linux).is_some(), "all of it");
-        assert_eq!(told(&header("45zz")), None);
-        assert_eq!(told(&header("450")), None);
+        assert!(formatted(&linux).is_some(), "all of it");
+        assert_eq!(formatted(&header("45zz")), None);
+        assert_eq!(formatted(&header("450")), None);
     }
 }

@@ -253,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn one_queue_is_told_of_when_it_matters() {
-        let told = |packets| {
+    fn one_queue_is_reported_when_it_matters() {
+        let reported = |packets| {
             let cpus = cpus(&reading(packets));
             let losses = Losses {
                 state: LossState::None,
@@ -266,9 +266,9 @@ mod tests {
             };
             losses.one_queue().map(|(cpu, _)| cpu)
         };
-        assert_eq!(told([0, 9_999]), None);
-        assert_eq!(told([0, 10_000]), Some(1));
-        assert_eq!(told([100_000, 9_000]), Some(0));
-        assert_eq!(told([100_000, 90_000]), None);
+        assert_eq!(reported([0, 9_999]), None);
+        assert_eq!(reported([0, 10_000]), Some(1));
+        assert_eq!(reported([100_000, 9_000]), Some(0));
+        assert_eq!(reported([100_000, 90_000]), None);
     }
 }

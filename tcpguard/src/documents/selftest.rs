@@ -298,7 +298,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_end_is_told_as_ss_tells_it() {
+    fn an_end_is_formatted_as_in_ss() {
         assert_eq!(end().to_string(), "mss 1448, wscale 7,10, sack, ts");
         let bare = End { timestamps: false, sack: false, wscale: None, ..end() };
         assert_eq!(bare.to_string(), "mss 1448");

@@ -212,7 +212,7 @@ impl Line {
     /// The document of the incident's line, its times as `time_at` gives them.
     pub fn document(&self, id: u64, time_at: impl Fn(Timestamp) -> Time) -> Timeline {
         let total: Duration = self.intervals.iter().map(Interval::span).sum();
-        let usual = self.intervals.iter().map(|interval| interval.span_ms);
+        let typical = self.intervals.iter().map(|interval| interval.span_ms);
         let mut at_ms = 0;
         let points = self.intervals.iter().map(|interval| {
             at_ms += u64::from(interval.span_ms);
@@ -223,7 +223,7 @@ impl Line {
             id,
             began: time_at(self.end - total),
             points: points.collect(),
-            interval_ms: median(usual.collect()),
+            interval_ms: median(typical.collect()),
         }
     }
 }

@@ -81,11 +81,11 @@ fn headline(
     let when = match attack.ended_at {
         Some(ended) => format!(
             "{} to {} ({})",
-            times.tell_in_full(attack.since),
-            times.tell(ended),
+            times.show_in_full(attack.since),
+            times.show(ended),
             span(between(attack.since, ended))
         ),
-        None => format!("{}, and it goes on", times.tell_in_full(attack.since)),
+        None => format!("{}, and it goes on", times.show_in_full(attack.since)),
     };
     let kind = words::sentence(words::kind(attack.class));
     let level = if setting == Setting::Alone { 1 } else { 2 };
@@ -134,7 +134,7 @@ fn over_time(
         writeln!(
             out,
             "<li><span class=\"at\">{}</span> <span class=\"after\">+{}</span> {}</li>",
-            escaped(&times.tell(moment.at)),
+            escaped(&times.show(moment.at)),
             escaped(&after),
             escaped(&moment.text)
         )?;

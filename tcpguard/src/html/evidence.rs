@@ -180,7 +180,7 @@ fn done(out: &mut impl Write, attack: &Incident, record: &Record, times: &Times)
             writeln!(
                 out,
                 "<li><span class=\"at\">{}</span> <span class=\"after\">+{}</span> {}</li>",
-                escaped(&times.tell(action.at)),
+                escaped(&times.show(action.at)),
                 escaped(&elapsed(between(attack.since, action.at))),
                 escaped(&action.text)
             )?;
@@ -210,7 +210,7 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
          retransmitted</th><th class=\"number\">Completed</th></tr></thead>\n",
     )?;
     for rule in &record.rules {
-        let until = rule.ended_at.map_or_else(|| "the end".to_owned(), |at| times.tell(at));
+        let until = rule.ended_at.map_or_else(|| "the end".to_owned(), |at| times.show(at));
         writeln!(
             out,
             "<tr><td>{}</td><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td \
@@ -218,7 +218,7 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
             rule.id,
             escaped(&rule.matches),
             escaped(&rule.reason),
-            escaped(&times.tell(rule.created_at)),
+            escaped(&times.show(rule.created_at)),
             escaped(&until),
             escaped(&short(rule.hits as f64)),
             escaped(&short(rule.accepted_retransmits as f64)),
@@ -261,7 +261,7 @@ fn numbers(out: &mut impl Write, record: &Record, times: &Times, setting: Settin
         out.write_str("</table></div>\n")?;
         for (when, moment) in ["at the alarm", "at the last look"].into_iter().zip(moments) {
             if let Some(moment) = moment {
-                let at = times.tell(moment.at);
+                let at = times.show(moment.at);
                 paragraph(out, &format!("{when}, {at}: {}", signals(moment)))?;
             }
         }
@@ -287,7 +287,7 @@ fn headers(out: &mut impl Write, record: &Record, times: &Times, setting: Settin
             writeln!(
                 out,
                 "<tr><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
-                escaped(&times.tell(header.at)),
+                escaped(&times.show(header.at)),
                 escaped(&from),
                 escaped(&looks)
             )?;

@@ -178,7 +178,7 @@ fn contents(out: &mut impl Write, story: &Story) -> fmt::Result {
         writeln!(
             out,
             "<tr><td>{}</td><td>{what}</td><td>{}</td><td class=\"number\">{}</td></tr>",
-            escaped(&story.times.tell(attack.since)),
+            escaped(&story.times.show(attack.since)),
             escaped(&words::place(attack)),
             escaped(&short(attack.peak_syn_pps)),
         )?;

@@ -143,7 +143,7 @@ fn answers(line: &Timeline, times: &Times) -> Panel {
 fn most(line: &Timeline, times: &Times, value: impl Fn(&Point) -> f64) -> String {
     let greatest = line.points.iter().max_by(|one, other| value(one).total_cmp(&value(other)));
     greatest.map_or_else(String::new, |point| {
-        let at = times.tell(moment(line, point.at_ms));
+        let at = times.show(moment(line, point.at_ms));
         format!("At most {} a second, at {at}.", short(value(point)))
     })
 }

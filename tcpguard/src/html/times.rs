@@ -19,7 +19,7 @@ pub(super) enum Times {
 
 impl Times {
     /// Time of day, `14:04:14`; in a capture `+12.3 s`.
-    pub fn tell(&self, time: Time) -> String {
+    pub fn show(&self, time: Time) -> String {
         match self {
             Self::Clock(zone) => formatted(time, zone, "%H:%M:%S"),
             Self::After(began) => format!("+{}", elapsed(between(*began, time))),
@@ -27,10 +27,10 @@ impl Times {
     }
 
     /// The same with the date and the zone.
-    pub fn tell_in_full(&self, time: Time) -> String {
+    pub fn show_in_full(&self, time: Time) -> String {
         match self {
             Self::Clock(zone) => formatted(time, zone, "%Y-%m-%d %H:%M:%S %Z"),
-            Self::After(_) => self.tell(time),
+            Self::After(_) => self.show(time),
         }
     }
 
@@ -145,15 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_as_its_page_tells_times() {
+    fn a_time_is_shown_as_on_its_page() {
         let at = time("2026-11-20T14:00:12.345Z");
         let clock = Times::Clock(TimeZone::UTC);
-        assert_eq!(clock.tell(at), "14:00:12");
-        assert_eq!(clock.tell_in_full(at), "2026-11-20 14:00:12 UTC");
+        assert_eq!(clock.show(at), "14:00:12");
+        assert_eq!(clock.show_in_full(at), "2026-11-20 14:00:12 UTC");
         assert_eq!(clock.in_words(at), "Times are UTC.");
         let after = Times::After(time("2026-11-20T14:00:07Z"));
-        assert_eq!((after.tell(at), after.tell_in_full(at)), ("+5.3 s".into(), "+5.3 s".into()));
+        assert_eq!((after.show(at), after.show_in_full(at)), ("+5.3 s".into(), "+5.3 s".into()));
         let late = time("2026-11-20T14:00:40.83Z");
-        assert_eq!(after.tell(late), "+33.8 s");
+        assert_eq!(after.show(late), "+33.8 s");
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn sentence(text: &str) -> String {
 }
 
 /// SYNs that rules matched and that went on, because the mode was observe.
-fn spared(attack: &Incident) -> u64 {
+fn let_pass(attack: &Incident) -> u64 {
     attack.matched.saturating_sub(attack.dropped)
 }
 
@@ -90,8 +90,8 @@ pub(super) fn figures(attack: &Incident) -> Vec<Figure> {
     if attack.cookies_sent > 0 {
         figures.push(figure(share(attack.cookies_sent, attack), "answered with cookies"));
     }
-    if spared(attack) > 0 {
-        figures.push(figure(share(spared(attack), attack), "would be dropped in enforce mode"));
+    if let_pass(attack) > 0 {
+        figures.push(figure(share(let_pass(attack), attack), "would be dropped in enforce mode"));
     }
     if at_listener(attack) {
         let completed = short(attack.completed as f64);
@@ -129,7 +129,7 @@ fn noticed(attack: &Incident, record: &Record, times: &Times) -> String {
     };
     format!(
         "It began at {}. After {} the {} signal raised the alarm{alarm}. {named}",
-        times.tell(attack.since),
+        times.show(attack.since),
         span(between(attack.since, attack.detected_at)),
         attack.signal.replace('_', " "),
     )
@@ -169,10 +169,10 @@ fn treated(attack: &Incident, record: &Record) -> String {
             short(attack.cookies_redeemed as f64)
         ));
     }
-    if spared(attack) > 0 {
+    if let_pass(attack) > 0 {
         done.push(format!(
             "{} matched rules and went on to the host, while the mode was not enforce",
-            share(spared(attack), attack)
+            share(let_pass(attack), attack)
         ));
     }
     let flood = IncidentClass::from(attack.class).is_flood();
@@ -189,7 +189,7 @@ fn clients(attack: &Incident, record: &Record) -> Option<String> {
     let seconds =
         between(attack.since, attack.ended_at.unwrap_or(attack.detected_at)).as_secs_f64();
     // Where no baseline was known, and for an incident of an earlier version: the seconds before.
-    let usual = match clients {
+    let baseline = match clients {
         Some(clients) => clients.baseline_pps?,
         None => record.before.as_ref()?.completed_pps,
     };
@@ -199,9 +199,9 @@ fn clients(attack: &Incident, record: &Record) -> Option<String> {
         (None, _) => record.at_last.as_ref().or(record.at_alarm.as_ref())?.rates.completed_pps,
     };
     let span = if attack.ended_at.is_some() { seconds } else { Completions::SPAN.as_secs_f64() };
-    let verdict = match mean / usual {
-        _ if usual < 1.0 => "Hardly any client was there before it began",
-        share if share >= 0.9 || by_chance(mean, usual, span) => "Clients kept connecting",
+    let verdict = match mean / baseline {
+        _ if baseline < 1.0 => "Hardly any client was there before it began",
+        share if share >= 0.9 || by_chance(mean, baseline, span) => "Clients kept connecting",
         share if share >= 0.5 => "Some clients did not connect",
         _ => "Most clients did not connect",
     };
@@ -209,15 +209,15 @@ fn clients(attack: &Incident, record: &Record) -> Option<String> {
     Some(format!(
         "{verdict}: {} handshakes a second completed {of}, baseline {}; {} in all.",
         short(mean),
-        short(usual),
+        short(baseline),
         short(attack.completed as f64)
     ))
 }
 
 /// Returns whether a rate so far below the baseline, over so many seconds, may be chance: three standard deviations of
 /// independent clients.
-fn by_chance(mean: f64, usual: f64, seconds: f64) -> bool {
-    let expected = usual * seconds;
+fn by_chance(mean: f64, baseline: f64, seconds: f64) -> bool {
+    let expected = baseline * seconds;
     mean * seconds >= expected - 3.0 * expected.sqrt()
 }
 
@@ -237,7 +237,7 @@ pub(super) fn remains(attack: &Incident, record: &Record, live: bool) -> Vec<Rem
             Some("tcpguard status"),
         )];
     }
-    if spared(attack) > 0 && attack.dropped == 0 {
+    if let_pass(attack) > 0 && attack.dropped == 0 {
         let text = "nothing was dropped, because the mode was observe; in enforce mode the rules drop \
                     the next one";
         return vec![remains(text, Some(Mode::TRY_ENFORCE))];

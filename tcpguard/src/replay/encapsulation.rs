@@ -155,7 +155,7 @@ mod tests {
     const VLAN: &[u8] = &[0x81, 0, 0, 7];
 
     #[test]
-    fn pppoe_and_mpls_are_taken_off_behind_vlan_tags_too() {
+    fn pppoe_and_mpls_are_stripped_behind_vlan_tags_too() {
         let session = |protocol: u8| [0x88, 0x64, 0x11, 0, 0, 1, 0, 6, 0, protocol];
         let labels = |count: u8| {
             let stack = (1..=count).flat_map(|number| [0, 1, u8::from(number == count), 64]);

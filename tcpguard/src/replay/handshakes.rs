@@ -193,7 +193,7 @@ pub struct Handshakes {
     completed: u64,
     went_on: u64,
     /// Estimate of the sources that send unsolicited replies.
-    pub strangers: Sketch,
+    pub reflectors: Sketch,
 }
 
 impl Handshakes {
@@ -238,7 +238,7 @@ impl Handshakes {
             }
             let direction = self.way(&segment.flow);
             if direction == Direction::In && only_answers(class, segment) {
-                self.strangers.add(hash::source(&HASH_KEY, &segment.flow.client.client()));
+                self.reflectors.add(hash::source(&HASH_KEY, &segment.flow.client.client()));
             }
             return Noted::going(direction);
         };
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_a_syn_is_a_listener_and_who_answers_none_is_not() {
+    fn an_address_that_replies_to_a_syn_is_a_listener_and_one_that_does_not_is_none() {
         let mut handshakes = Handshakes::default();
         let unsolicited = handshakes.note(Class::SynAck, &to_client(1, 500, 8));
         assert_eq!(unsolicited, shows(Direction::In, None), "no SYN yet");
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn where_everything_is_refused_nobody_listens_and_both_directions_are_there() {
+    fn where_everything_is_refused_there_is_no_listener_and_both_directions_are_there() {
         let mut handshakes = Handshakes::default();
         for port in 1..=100 {
             let syn = handshakes.note(Class::Syn, &from_client(port, 7, 0));
@@ -523,11 +523,11 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_answers_a_listener_is_where_a_client_goes_on() {
+    fn without_replies_a_listener_is_where_a_client_goes_on() {
         let mut handshakes = Handshakes::default();
         handshakes.note(Class::Syn, &from_client(1, 7, 0));
-        let stray = handshakes.note(Class::Ack, &from_client(1, 9, 501));
-        assert_eq!((stray, handshakes.completed()), (shows(Direction::In, None), 0));
+        let unmatched = handshakes.note(Class::Ack, &from_client(1, 9, 501));
+        assert_eq!((unmatched, handshakes.completed()), (shows(Direction::In, None), 0));
         let next = handshakes.note(Class::Ack, &from_client(1, 8, 501));
         assert_eq!(next, shows(Direction::In, Some(LISTENER)));
         let again = handshakes.note(Class::Ack, &from_client(1, 8, 501));
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_answers_a_listener_is_where_many_syns_go() {
+    fn without_replies_a_listener_is_where_many_syns_go() {
         let mut handshakes = Handshakes::default();
         let mut listens =
             |port, seq| handshakes.note(Class::Syn, &from_client(port, seq, 0)).listener;

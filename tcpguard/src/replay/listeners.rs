@@ -25,7 +25,7 @@ pub struct Followed {
     pub listener: Listener,
     /// The values that the engine got last: number of SYNs, and number of their sources. `None`
     /// before the first sample.
-    pub told: Option<(u64, u64)>,
+    pub reported: Option<(u64, u64)>,
     /// The sources of its SYNs.
     pub sources: Sources,
     key: ListenerKey,
@@ -125,7 +125,7 @@ impl Listeners {
         let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
         let (rules, sources) = ([0; Mask::ALL.len()], Sources::default());
         let followed =
-            Followed { id, listener, told: None, sources, key, seen: now, rules, samples: 0 };
+            Followed { id, listener, reported: None, sources, key, seen: now, rules, samples: 0 };
         backend.set_listener(&key, &followed.entry())?;
         self.by_key.insert(key, followed.slot());
         self.places[slot(id) as usize] = Some(followed);

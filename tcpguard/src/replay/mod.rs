@@ -4,12 +4,12 @@
 //! their own time as the clock. Facts that a running agent reads from its host are inferred from
 //! the capture: `handshakes` determines the direction of each packet and the listeners.
 
+mod agent;
 mod ahead;
 mod backend;
 pub mod capture;
 mod clock;
 mod encapsulation;
-mod guard;
 mod handshakes;
 mod link;
 mod listeners;
@@ -32,12 +32,12 @@ use crate::documents::FullIncident;
 use crate::documents::replay::{CUT_OFF, Incident, Replay, SCHEMA, START, seconds};
 use crate::documents::timeline::Timeline;
 use crate::driver::timeline::Line;
+use agent::Agent;
+pub use agent::{Alert, Detection};
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel};
 use capture::{Capture, CaptureError, Packet};
 use clock::Clock;
-use guard::Guard;
-pub use guard::{Alert, Detection};
 pub use handshakes::Direction;
 use handshakes::{Handshakes, Noted};
 use link::Unreadable;
@@ -50,7 +50,7 @@ pub struct Outcome {
     /// Reason why no more could be read. A capture that is merely cut off is reported in the notes instead.
     pub damage: Option<CaptureError>,
     /// Every verdict as it was reported, first or changed, oldest first.
-    pub told: Vec<Detection>,
+    pub detections: Vec<Detection>,
     /// Number of polls of the engine.
     pub polls: u64,
     /// The incidents, as the source of [`Outcome::in_full`].
@@ -154,25 +154,25 @@ pub fn replay_beside(
         began_ns: None,
         end: None,
     };
-    let mut guard = Guard::new(backend, tuning.into(), mode)?;
-    reading.read_ahead(&mut guard)?;
+    let mut agent = Agent::new(backend, tuning.into(), mode)?;
+    reading.read_ahead(&mut agent)?;
     while let Some(packet) = reading.ahead.pop() {
         let Waiting { at, class, direction, flow, .. } = packet;
         let seen = ReplayedSegment { after: at.since(START), class, direction, flow };
         beside(ReplayEvent::Segment(&seen));
-        guard.packet(&packet, reading.handshakes.replies_seen())?;
-        guard.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
+        agent.packet(&packet, reading.handshakes.replies_seen())?;
+        agent.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
         reading.ahead.give_back(packet.frame);
-        reading.read_ahead(&mut guard)?;
+        reading.read_ahead(&mut agent)?;
     }
-    let mut incidents = guard.finish()?;
-    guard.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
+    let mut incidents = agent.finish()?;
+    agent.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
     for report in &mut incidents {
         if report.class == IncidentClass::Reflection {
-            report.evidence.sources_estimate = reading.handshakes.strangers.estimate();
+            report.evidence.sources_estimate = reading.handshakes.reflectors.estimate();
         }
     }
-    let notes = reading.notes(&guard);
+    let notes = reading.notes(&agent);
     let damage = match reading.end.take() {
         Some(Err(damage)) if !matches!(damage, CaptureError::Cut { .. }) => Some(damage),
         _ => None,
@@ -194,10 +194,10 @@ pub fn replay_beside(
     };
     let unread = replay.unread().map(|unread| unread.in_words());
     replay.notes.extend(unread);
-    let (told, polls) = (std::mem::take(&mut guard.told), guard.polls);
-    let lines = std::mem::take(&mut guard.lines);
+    let (detections, polls) = (std::mem::take(&mut agent.detections), agent.polls);
+    let lines = std::mem::take(&mut agent.lines);
     let began = replay.began.map_or(jiff::Timestamp::UNIX_EPOCH, |began| began.0);
-    Ok(Outcome { replay, damage, told, polls, kept: Kept { mode, began, incidents, lines } })
+    Ok(Outcome { replay, damage, detections, polls, kept: Kept { mode, began, incidents, lines } })
 }
 
 /// The capture as it is read.
@@ -216,10 +216,10 @@ struct Reading {
 
 impl Reading {
     /// Reads until enough packets wait or there are no more.
-    fn read_ahead(&mut self, guard: &mut Guard<'_>) -> Result<(), KernelError> {
+    fn read_ahead(&mut self, agent: &mut Agent<'_>) -> Result<(), KernelError> {
         while self.end.is_none() && !self.ahead.is_full() {
             match self.capture.next(&mut self.packet) {
-                Ok(true) => self.read(guard)?,
+                Ok(true) => self.read(agent)?,
                 Ok(false) => self.end = Some(Ok(())),
                 Err(error) => {
                     if matches!(error, CaptureError::Cut { .. }) {
@@ -232,7 +232,7 @@ impl Reading {
         Ok(())
     }
 
-    fn read(&mut self, guard: &mut Guard<'_>) -> Result<(), KernelError> {
+    fn read(&mut self, agent: &mut Agent<'_>) -> Result<(), KernelError> {
         self.packets += 1;
         let at = match self.packet.at_ns {
             Some(ns) => {
@@ -245,7 +245,7 @@ impl Reading {
         match segment(&self.packet, &mut frame) {
             Ok(segment) => {
                 let class = classify(segment.flags);
-                self.wait(guard, at, class, segment, frame)?;
+                self.wait(agent, at, class, segment, frame)?;
             }
             Err(why) => {
                 self.skip(why);
@@ -257,7 +257,7 @@ impl Reading {
 
     fn wait(
         &mut self,
-        guard: &mut Guard<'_>,
+        agent: &mut Agent<'_>,
         at: Timestamp,
         class: Class,
         segment: wire::Segment,
@@ -265,7 +265,7 @@ impl Reading {
     ) -> Result<(), KernelError> {
         let Noted { direction, listener, lost } = self.handshakes.note(class, &segment);
         if let Some(key) = listener {
-            guard.add_listener(at, key)?;
+            agent.add_listener(at, key)?;
         }
         if let Some(third_ack) = lost {
             third_ack.write(&mut frame, &segment);
@@ -278,8 +278,8 @@ impl Reading {
         *self.skipped.entry(why).or_default() += 1;
     }
 
-    fn notes(&self, guard: &Guard<'_>) -> Vec<String> {
-        let (listeners, too_many) = guard.listeners();
+    fn notes(&self, agent: &Agent<'_>) -> Vec<String> {
+        let (listeners, too_many) = agent.listeners();
         let mut notes = vec![if self.handshakes.one_sided() && self.handshakes.syns > 0 {
             format!(
                 "It holds one direction only, because next to no SYN is answered: every SYN counts \
@@ -294,8 +294,8 @@ impl Reading {
                 "More than {MAX_LISTENERS} listeners were in use at a time: the others were left out."
             ));
         }
-        if guard.left_out > 0 {
-            notes.push(format!("{} further reports of incidents are left out.", guard.left_out));
+        if agent.left_out > 0 {
+            notes.push(format!("{} further reports of incidents are left out.", agent.left_out));
         }
         if let Some(Err(cut @ CaptureError::Cut { .. })) = &self.end {
             notes.push(cut.to_string());

@@ -42,7 +42,7 @@ pub(super) const SYNCOOKIES: &str = SYSCTLS[0];
 /// Sysctl that switches TCP timestamps, and their random offsets.
 pub(super) const TIMESTAMPS: &str = SYSCTLS[1];
 /// The receive buffers of an ordinary client, independent of this host: a window scale of 7.
-const USUAL_RMEM: &str = "4096 131072 6291456";
+const DEFAULT_RMEM: &str = "4096 131072 6291456";
 
 /// The port of the service: one that needs no privilege.
 const PORT: u16 = 8443;
@@ -114,7 +114,7 @@ impl Stage {
         veth::bring_up(interface.index)?;
         let mut stage = Self { client, interface, families: vec![Family::Ipv4] };
         stage.client(|| {
-            sysctls.write("net.ipv4.tcp_rmem", USUAL_RMEM)?;
+            sysctls.write("net.ipv4.tcp_rmem", DEFAULT_RMEM)?;
             device::complete_checksums(CLIENT.name)?;
             veth::bring_up(interfaces::by_name(CLIENT.name)?.index)
         })?;

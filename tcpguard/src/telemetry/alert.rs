@@ -168,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_remembered_under_a_number() {
+    fn an_alert_is_remembered_under_a_number() {
         let (nowhere, lines) = (Path::new("/nonexistent"), std::io::sink());
         let mut sink = AlertSink::new(nowhere, lines, History::default());
         sink.raise(&alert("rule 7 withdrawn"), Mode::Observe, clock(11));
         sink.raise(&alert("rule 8 withdrawn"), Mode::Observe, clock(12));
-        let told = sink.history().since(1);
-        assert_eq!((told.len(), told[0].seq, &*told[0].message), (1, 2, "rule 8 withdrawn"));
-        assert_eq!(told[0].at.to_string(), "2026-11-20T14:00:12.000Z");
+        let alerts = sink.history().since(1);
+        assert_eq!((alerts.len(), alerts[0].seq, &*alerts[0].message), (1, 2, "rule 8 withdrawn"));
+        assert_eq!(alerts[0].at.to_string(), "2026-11-20T14:00:12.000Z");
     }
 }

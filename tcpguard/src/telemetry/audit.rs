@@ -59,7 +59,7 @@ mod tests {
     const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
 
     #[test]
-    fn a_line_says_who_asked_for_what_and_what_came_of_it() {
+    fn a_line_states_the_caller_the_request_and_its_result() {
         let request = Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None };
         let done = Response::ModeSet { was: Mode::Enforce, mode: Mode::Off, ends: None };
         let refused = Response::refused(RefusalKind::Failed, "the kernel did not take it");

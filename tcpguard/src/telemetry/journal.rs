@@ -124,9 +124,9 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
         }
         field(&mut entry, "TCPGUARD_SYN_PPS", &format!("{:.0}", incident.syn_rate));
         // 0 stands for an unknown rate.
-        let usual = incident.record.at_alarm.as_ref().map(|it| it.statistics.baseline_syn_rate);
-        if let Some(usual) = usual.filter(|rate| *rate > 0.0) {
-            field(&mut entry, "TCPGUARD_BASELINE_PPS", &format!("{usual:.0}"));
+        let baseline = incident.record.at_alarm.as_ref().map(|it| it.statistics.baseline_syn_rate);
+        if let Some(baseline) = baseline.filter(|rate| *rate > 0.0) {
+            field(&mut entry, "TCPGUARD_BASELINE_PPS", &format!("{baseline:.0}"));
         }
         field(&mut entry, "TCPGUARD_SOURCES_EST", &evidence.sources_estimate.to_string());
         field(&mut entry, "TCPGUARD_DROPPED", &incident.dropped.to_string());
@@ -224,8 +224,8 @@ mod tests {
     fn a_newline_cannot_forge_a_field() {
         let (_dir, socket, mut journal) = journald();
         journal.send(&alert("x\nPRIORITY=7"), Mode::Observe);
-        let forged = b"MESSAGE\n\x0c\0\0\0\0\0\0\0x\nPRIORITY=7\nPRIORITY=2\n";
-        assert!(received(&socket).starts_with(forged));
+        let injected = b"MESSAGE\n\x0c\0\0\0\0\0\0\0x\nPRIORITY=7\nPRIORITY=2\n";
+        assert!(received(&socket).starts_with(injected));
     }
 
     #[test]

@@ -113,12 +113,12 @@ pub(super) fn because(out: &mut impl Write, evidence: &Evidence, view: &View) ->
 
 /// The volume of an incident, and the fate of its SYNs.
 pub fn volume(attack: &Incident) -> String {
-    let usual = match attack.baseline_pps {
-        Some(usual) => format!(" where {} are usual", short(usual)),
+    let baseline = match attack.baseline_pps {
+        Some(baseline) => format!(" where {} are usual", short(baseline)),
         None => String::new(),
     };
     let mut text = format!(
-        "{} SYN/s now{usual}, {} at most; {} SYNs so far",
+        "{} SYN/s now{baseline}, {} at most; {} SYNs so far",
         short(attack.syn_pps),
         short(attack.peak_syn_pps),
         short(attack.syns as f64),
@@ -131,8 +131,8 @@ pub fn volume(attack: &Incident) -> String {
         text.push_str(&format!(", {} answered with cookies", share(attack.cookies_sent)));
     }
     if attack.matched > attack.dropped {
-        let spared = share(attack.matched - attack.dropped);
-        text.push_str(&format!(", {spared} matched by rules in observe mode"));
+        let let_pass = share(attack.matched - attack.dropped);
+        text.push_str(&format!(", {let_pass} matched by rules in observe mode"));
     }
     match attack.mitigated_ratio {
         Some(share) if share < MOST => text.push_str(&format!(
@@ -151,10 +151,10 @@ pub fn volume(attack: &Incident) -> String {
 fn mitigations(out: &mut impl Write, attack: &Incident, view: &View) -> fmt::Result {
     let all = attack.actions.len();
     let left_out = all.saturating_sub(ACTIONS_LISTED);
-    let told = attack.actions.iter().enumerate().filter(|(number, _)| {
+    let listed = attack.actions.iter().enumerate().filter(|(number, _)| {
         *number < ACTIONS_LISTED / 2 || *number >= ACTIONS_LISTED / 2 + left_out
     });
-    for (number, action) in told {
+    for (number, action) in listed {
         if number == ACTIONS_LISTED / 2 + left_out && left_out > 0 {
             paragraph(out, view, "", &format!("({left_out} more steps)"))?;
         }

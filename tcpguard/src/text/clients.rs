@@ -13,7 +13,7 @@ const LISTED: usize = 4;
 pub fn clients(clients: &Clients, at: Option<&str>) -> String {
     let at = at.map_or_else(String::new, |at| format!(" to {at}"));
     let baseline = match clients.baseline_pps {
-        Some(usual) => format!("baseline {}/s", short(usual)),
+        Some(normal) => format!("baseline {}/s", short(normal)),
         None => "baseline not known yet".to_owned(),
     };
     let verdict = match clients.connect() {
@@ -26,8 +26,8 @@ pub fn clients(clients: &Clients, at: Option<&str>) -> String {
 
 /// The same as a cell of a table: `19 (19)`.
 pub fn clients_in_short(clients: &Clients) -> String {
-    let usual = clients.baseline_pps.map_or_else(|| "-".to_owned(), short);
-    format!("{} ({usual})", short(clients.completed_pps))
+    let normal = clients.baseline_pps.map_or_else(|| "-".to_owned(), short);
+    format!("{} ({normal})", short(clients.completed_pps))
 }
 
 /// Returns the tone: good or bad.

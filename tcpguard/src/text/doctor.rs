@@ -19,7 +19,7 @@ pub fn doctor(out: &mut impl Write, doctor: &Doctor, view: &View) -> fmt::Result
             passed(out, of_result, view)?;
         } else {
             for finding in of_result {
-                told(out, finding, view)?;
+                write_finding(out, finding, view)?;
             }
         }
     }
@@ -64,7 +64,7 @@ const fn sign(result: Outcome) -> (&'static str, Tone) {
     }
 }
 
-fn told(out: &mut impl Write, finding: &Finding, view: &View) -> fmt::Result {
+fn write_finding(out: &mut impl Write, finding: &Finding, view: &View) -> fmt::Result {
     let (sign, tone) = sign(finding.result);
     let word = view.paint(tone, &format!("{sign} {:<8}", finding.result.name()));
     let subject = finding.subject.as_deref().map_or_else(String::new, |it| format!(" {it}"));

@@ -104,7 +104,7 @@ fn done(out: &mut impl Write, attack: &Incident, record: &Record, view: &View) -
         paragraph(out, view, if number == 0 { "Done" } else { "" }, &text)?;
     }
     for (number, rule) in record.rules.iter().enumerate() {
-        paragraph(out, view, if number == 0 { "Rules" } else { "" }, &told(rule, view))?;
+        paragraph(out, view, if number == 0 { "Rules" } else { "" }, &rule_text(rule, view))?;
     }
     if record.more_rules > 0 {
         let text =
@@ -123,7 +123,7 @@ fn done(out: &mut impl Write, attack: &Incident, record: &Record, view: &View) -
     }
 }
 
-fn told(rule: &RuleRecord, view: &View) -> String {
+fn rule_text(rule: &RuleRecord, view: &View) -> String {
     let until = match rule.ended_at {
         Some(at) => format!("until {}", view.time(at)),
         None => "to the end".to_owned(),

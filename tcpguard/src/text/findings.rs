@@ -51,10 +51,10 @@ pub(super) fn notes(
     findings: &[Finding],
     more: &str,
 ) -> fmt::Result {
-    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut per_code: BTreeMap<&str, usize> = BTreeMap::new();
     let mut heading = "Notes";
     for finding in findings {
-        let number = told.entry(finding.code).or_default();
+        let number = per_code.entry(finding.code).or_default();
         *number += 1;
         if *number > LISTED {
             continue;
@@ -62,7 +62,7 @@ pub(super) fn notes(
         note(out, view, heading, finding.severity, &finding.text, &finding.hint)?;
         heading = "";
     }
-    let left_out: usize = told.values().map(|number| number.saturating_sub(LISTED)).sum();
+    let left_out: usize = per_code.values().map(|number| number.saturating_sub(LISTED)).sum();
     match left_out {
         0 => Ok(()),
         some => paragraph(out, view, heading, &format!("- {some} more of these kinds → {more}")),

@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_long_ago_is_told_apart() {
+    fn losses_of_long_ago_are_listed_apart() {
         let found = in_words(&losses(3, 0.0, cpu(20_000.0, 10, 0.0, 0.0)));
         let expected = "none before the guard; ring of eth0 3 ever; backlogs of CPUs 10 ever";
         assert_eq!(found, expected);
     }
 
     #[test]
-    fn what_is_lost_now_is_told_with_its_place() {
+    fn present_losses_are_reported_with_their_place() {
         let mut losses = losses(1_200_000, 11_000.0, cpu(132_000.0, 90_000, 1_000.0, 20.0));
         (losses.state, losses.lost_pps) = (LossState::Heavy, Some(12_000.0));
         losses.skew = Some(1.0);

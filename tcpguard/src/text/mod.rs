@@ -33,7 +33,7 @@ pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
 pub use replay::replay;
 pub use rules::{
-    allow_list, allowed, blocked, confirmed, disallowed, explanation, imported, removed, rules,
+    allowed, allowlist, blocked, confirmed, disallowed, explanation, imported, removed, rules,
 };
 pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;

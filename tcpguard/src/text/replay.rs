@@ -33,7 +33,7 @@ pub fn replay(out: &mut impl Write, replay: &Replay, view: &View) -> fmt::Result
     }
     for incident in &replay.incidents {
         writeln!(out)?;
-        tell(out, incident, view)?;
+        write_incident(out, incident, view)?;
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ fn volume(replay: &Replay, view: &View) -> String {
     text
 }
 
-fn tell(out: &mut impl Write, incident: &Incident, view: &View) -> fmt::Result {
+fn write_incident(out: &mut impl Write, incident: &Incident, view: &View) -> fmt::Result {
     let grounds = &incident.evidence;
     let ended = match incident.ended_s {
         Some(ended) => format!("until {}", after(ended)),

@@ -43,7 +43,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             "source" => format!("rule {}: {}", rule.id, rule.reason),
             _ => format!("rule {}: {} — {}", rule.id, rule.matches, rule.reason),
         };
-        let text = match goes_back(rule, view) {
+        let text = match reverts(rule, view) {
             Some(back) => format!("{text}; {back}"),
             None => text,
         };
@@ -86,7 +86,7 @@ pub fn blocked(
 }
 
 /// Returns the time at which a rule that is pending confirmation reverts, and the command that confirms it, as text.
-fn goes_back(rule: &Rule, view: &View) -> Option<String> {
+fn reverts(rule: &Rule, view: &View) -> Option<String> {
     let until = view.time(rule.confirmed_until?);
     let (left, ends) = (span(Duration::from_secs(rule.expires_in_s)), view.time(rule.expires_at));
     let prefix = &rule.matches;
@@ -102,7 +102,7 @@ pub fn pending_confirmation(rules: &[Rule], view: &View) -> Option<String> {
     match waiting.as_slice() {
         [] => None,
         [rule] => {
-            let back = goes_back(rule, view)?;
+            let back = reverts(rule, view)?;
             Some(format!("rule {} on {} waits: {back}", rule.id, rule.subject()))
         }
         several => {
@@ -144,7 +144,7 @@ pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt
 }
 
 /// The allowlist as a table.
-pub fn allow_list(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt::Result {
+pub fn allowlist(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt::Result {
     let mut table = Table::new(["ALLOWED", "ENDS IN", "UID", "REASON"]);
     for one in allowed {
         table.row([
@@ -219,7 +219,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         rules(out, &about.rules, view)?;
     }
     if !about.allowed.is_empty() {
-        allow_list(out, &about.allowed, view)?;
+        allowlist(out, &about.allowed, view)?;
     }
     Ok(())
 }

@@ -59,9 +59,9 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
 /// The situation as a sign, in words and in a tone: the mitigation of an attack, whether clients
 /// connect where the state suggests otherwise, and the cause of a degraded state.
 pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
-    let unguarded = status.health.iter().find(|finding| finding.code == "detached");
-    let unguarded = unguarded.and_then(|finding| finding.subject.as_deref());
-    match (status.daemon.state, status.clients.connect(), unguarded) {
+    let unattached = status.health.iter().find(|finding| finding.code == "detached");
+    let unattached = unattached.and_then(|finding| finding.subject.as_deref());
+    match (status.daemon.state, status.clients.connect(), unattached) {
         (State::AttackUnmitigated, Some(Connect::All), _) => {
             ("✗", "UNDER ATTACK, NOT mitigating, clients connect".into(), Tone::Bad)
         }

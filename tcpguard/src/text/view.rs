@@ -41,10 +41,10 @@ impl View {
     const WIDEST: usize = 140;
 
     /// Columns to use of a terminal that says that it has so many; 0 where it does not know.
-    pub fn columns(told: u16) -> usize {
-        match told {
+    pub fn columns(reported: u16) -> usize {
+        match reported {
             0 => Self::WIDTH,
-            told => usize::from(told).clamp(Self::NARROWEST, Self::WIDEST),
+            reported => usize::from(reported).clamp(Self::NARROWEST, Self::WIDEST),
         }
     }
 
@@ -165,13 +165,13 @@ mod tests {
 
     #[test]
     fn a_terminal_is_used_as_far_as_lines_can_be_read() {
-        for (told, columns) in [(0, 100), (20, 40), (80, 80), (132, 132), (400, 140)] {
-            assert_eq!(View::columns(told), columns, "{told}");
+        for (reported, columns) in [(0, 100), (20, 40), (80, 80), (132, 132), (400, 140)] {
+            assert_eq!(View::columns(reported), columns, "{reported}");
         }
     }
 
     #[test]
-    fn an_end_on_another_day_is_told_with_its_date() {
+    fn an_end_on_another_day_is_shown_with_its_date() {
         let view = View { utf8: true, colour: false, zone: TimeZone::UTC, width: View::WIDTH };
         let at = |text: &str| Time(text.parse().unwrap());
         let from = at("2026-11-14T09:41:07Z");

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_no_longer_is_forgotten() {
+    fn a_counter_that_is_no_longer_noted_is_forgotten() {
         let mut growth = Growth::default();
         growth.note(Duration::ZERO, [(1, 0), (2, 0)]);
         growth.note(Duration::from_secs(1), [(1, 5)]);

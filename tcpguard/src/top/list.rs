@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn sorting_goes_round_the_columns_in_their_usual_direction() {
+    fn sorting_goes_round_the_columns_in_their_default_direction() {
         let mut list_view = ListView { reverse: true, ..ListView::default() };
         list_view.sort_by_next(&COLUMNS);
         assert_eq!((list_view.sort, list_view.reverse), (1, false));

@@ -69,15 +69,15 @@ pub fn run(
     view: View,
     ask: impl FnMut(Question) -> Result<Update, String> + Send + 'static,
 ) -> io::Result<()> {
-    let (tell, happened) = channel();
-    let notices = tell.clone();
+    let (sender, happened) = channel();
+    let notices = sender.clone();
     // Before the terminal is taken: a signal in between must not leave it taken.
     terminal::on_signals(move |notice| drop(notices.send(Happened::Noticed(notice))))?;
     let mut screen = Screen::enter(view.colour)?;
     let (wish, wishes) = channel();
-    let (delay, answers) = (options.delay, tell.clone());
+    let (delay, answers) = (options.delay, sender.clone());
     let asker = spawn("questions", move || keep_asking(ask, delay, &wishes, &answers))?;
-    let reader = spawn("keys", move || read_keys(&tell))?;
+    let reader = spawn("keys", move || read_keys(&sender))?;
 
     let begun = Instant::now();
     let mut model = Model::new(first, Duration::ZERO, options, view, screen.size()?);
@@ -182,14 +182,14 @@ fn keep_asking(
 }
 
 /// Reports every key until the terminal is gone.
-fn read_keys(tell: &Sender<Happened>) -> io::Result<()> {
+fn read_keys(sender: &Sender<Happened>) -> io::Result<()> {
     loop {
         let happened = match event::read()? {
             Event::Key(key) => Happened::Key(key),
             Event::Resize(columns, lines) => Happened::Resized(columns, lines),
             _ => continue,
         };
-        if tell.send(happened).is_err() {
+        if sender.send(happened).is_err() {
             return Ok(());
         }
     }

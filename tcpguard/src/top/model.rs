@@ -314,12 +314,12 @@ impl Model {
     /// Returns the reason why the numbers are older than they should be at `now`; `None` while they are not.
     pub fn stale(&self, now: Duration) -> Option<String> {
         let age = now.saturating_sub(self.live.at);
-        let told = span(Duration::from_secs(age.as_secs()));
+        let elapsed = span(Duration::from_secs(age.as_secs()));
         match &self.trouble {
-            Some(why) => Some(format!("these numbers are {told} old: {why}")),
+            Some(why) => Some(format!("these numbers are {elapsed} old: {why}")),
             None if age > self.options.delay + LATE => {
                 let why = "the agent does not answer; look at its log: journalctl -u tcpguard";
-                Some(format!("these numbers are {told} old: {why}"))
+                Some(format!("these numbers are {elapsed} old: {why}"))
             }
             None => None,
         }

@@ -170,7 +170,7 @@ pub enum Notice {
 }
 
 /// Reports every signal that has a meaning here, from now on.
-pub fn on_signals(tell: impl Fn(Notice) + Send + 'static) -> io::Result<()> {
+pub fn on_signals(notify: impl Fn(Notice) + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guard = runtime.enter();
     let mut term = signal(SignalKind::terminate())?;
@@ -183,7 +183,7 @@ pub fn on_signals(tell: impl Fn(Notice) + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
             loop {
-                tell(tokio::select! {
+                notify(tokio::select! {
                     _ = term.recv() => Notice::End,
                     _ = hangup.recv() => Notice::End,
                     _ = interrupt.recv() => Notice::End,

@@ -94,7 +94,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             first: 1,
             last: 42,
             now: status.generated_at,
-            alerts: told(status),
+            alerts: alert_entries(status),
         },
         Request::Allow { prefix, reason, .. } => {
             Response::Allowed { allowed: allowed(&prefix.to_string(), reason, status) }
@@ -164,7 +164,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
 }
 
 /// The alerts in this situation, and a notice.
-fn told(status: &Status) -> Vec<AlertEntry> {
+fn alert_entries(status: &Status) -> Vec<AlertEntry> {
     let mut alerts = status.alerts.clone();
     let notice = alerts.first().map(|alert| AlertEntry {
         seq: 42,

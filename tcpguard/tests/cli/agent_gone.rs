@@ -70,7 +70,7 @@ fn without_permission_the_code_is_4() {
 }
 
 #[test]
-fn an_agent_of_another_version_is_told_from_a_broken_one() {
+fn an_agent_of_another_version_is_distinguished_from_a_broken_one() {
     let old = "{\"refused\":{\"kind\":\"version\",\"message\":\"this agent \
                speaks protocol version 1, the client 2; or: systemctl restart tcpguard\"}}\0";
     let new = "{\"forecast\":{}}\0";

@@ -23,7 +23,7 @@ fn a_configuration_is_written_once_and_shown() {
 }
 
 #[test]
-fn a_valid_configuration_that_guards_nothing_is_warned_of() {
+fn a_valid_configuration_without_interfaces_is_warned_of() {
     let host = Host::without_agent();
     let file = host.path().join("guard.toml");
     let path = file.to_str().unwrap();

@@ -34,7 +34,7 @@ fn that_there_is_no_agent_is_a_number_too() {
 }
 
 #[test]
-fn one_interface_is_shown_if_it_is_guarded() {
+fn one_interface_is_shown_if_it_is_attached() {
     let host = Host::with(status(degraded()));
     let one = host.run(&["status", "-i", "eth1"]);
     assert_eq!(one.code, Some(0), "{one:#?}");

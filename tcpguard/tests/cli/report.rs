@@ -26,8 +26,8 @@ fn the_page_of_an_attack_is_written_in_place_of_an_older_one() {
     );
     let page = std::fs::read_to_string(&file).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
-    for told in ["Random-source SYN flood", "14:02:11", "UTC", "<svg class=\"plot wide\""] {
-        assert!(page.contains(told), "{told} in {page}");
+    for expected in ["Random-source SYN flood", "14:02:11", "UTC", "<svg class=\"plot wide\""] {
+        assert!(page.contains(expected), "{expected} in {page}");
     }
 }
 
@@ -53,11 +53,11 @@ fn the_counts_are_printed_for_other_programs() {
 }
 
 #[test]
-fn what_cannot_be_told_of_is_named_with_a_way_on() {
+fn an_incident_without_a_report_is_named_with_a_way_on() {
     let host = attacked();
     let file = host.path().join("page.html");
     let name = file.to_str().unwrap();
-    for (line, code, told) in [
+    for (line, code, expected) in [
         (&["report", "3"][..], 2, "--html FILE"),
         (&["report"], 2, "Usage"),
         (&["report", "3", "--mode", "enforce", "--html", name], 2, "tcpguard report --help"),
@@ -68,11 +68,11 @@ fn what_cannot_be_told_of_is_named_with_a_way_on() {
     ] {
         let outcome = host.run(line);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(code), ""), "{outcome:#?}");
-        assert!(outcome.stderr.contains(told), "{told}: {outcome:#?}");
+        assert!(outcome.stderr.contains(expected), "{expected}: {outcome:#?}");
     }
     assert!(!file.exists());
-    let nobody = Host::without_agent().run(&["report", "3", "--html", name]);
-    assert_eq!(nobody.code, Some(3), "{nobody:#?}");
+    let unreachable = Host::without_agent().run(&["report", "3", "--html", name]);
+    assert_eq!(unreachable.code, Some(3), "{unreachable:#?}");
 }
 
 #[test]

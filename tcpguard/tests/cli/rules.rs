@@ -45,7 +45,7 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
 }
 
 #[test]
-fn ports_that_cannot_be_are_refused_before_anybody_is_asked() {
+fn ports_that_cannot_be_are_refused_before_the_agent_is_asked() {
     let host = Host::without_agent();
     let five: Vec<&str> = "1 2 3 4 5".split(' ').flat_map(|port| ["--port", port]).collect();
     host.run(&[&["block", "192.0.2.1"][..], &five].concat()).is(
@@ -73,7 +73,7 @@ fn blocking_in_observe_mode_says_that_nothing_is_dropped() {
 }
 
 #[test]
-fn nobody_blocks_himself_by_accident() {
+fn no_operator_blocks_himself_by_accident() {
     let host = Host::with(status(calm()));
     host.run(&["block", "203.0.113.0/24"]).is(
         1,

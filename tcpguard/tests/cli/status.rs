@@ -120,7 +120,7 @@ fn alerts_are_listed_from_a_severity_on() {
 }
 
 #[test]
-fn times_are_told_in_utc_where_that_is_wanted() {
+fn times_are_shown_in_utc_where_that_is_wanted() {
     let host = Host::with(status(calm()));
     let page = include_str!("../expected/calm.txt");
     // POSIX counts to the west: two hours ahead of UTC.

@@ -54,8 +54,8 @@ fn help_and_version_are_data() {
     let all = Args::command();
     let mut hidden = Vec::new();
     for verb in all.get_subcommands() {
-        let told = help.stdout.contains(&format!("\n  {} ", verb.get_name()));
-        assert_eq!(told, !verb.is_hide_set(), "{} in {}", verb.get_name(), help.stdout);
+        let listed = help.stdout.contains(&format!("\n  {} ", verb.get_name()));
+        assert_eq!(listed, !verb.is_hide_set(), "{} in {}", verb.get_name(), help.stdout);
         hidden.extend(verb.is_hide_set().then(|| verb.get_name()));
     }
     assert_eq!(hidden, ["manual", "restore-sysctls"], "operators see the verbs that they need");

@@ -103,10 +103,10 @@ fn every_headline_of_the_status_is_explained() {
 /// name.
 #[test]
 fn every_next_command_that_is_named_exists() {
-    let mut told = files(&["packaging", "packaging/prometheus"], "");
-    told.extend(files(&["packaging/deb", "packaging/rpm", "packaging/systemd"], ""));
-    told.extend(files(&["tcpguard/tests/expected"], ".txt"));
-    hold(&told.iter().flat_map(advice).collect::<Vec<_>>(), 60, misnamed);
+    let mut advised = files(&["packaging", "packaging/prometheus"], "");
+    advised.extend(files(&["packaging/deb", "packaging/rpm", "packaging/systemd"], ""));
+    advised.extend(files(&["tcpguard/tests/expected"], ".txt"));
+    hold(&advised.iter().flat_map(advice).collect::<Vec<_>>(), 60, misnamed);
 }
 
 fn collect(command: &clap::Command, found: &mut Vec<Placed>) {
@@ -247,7 +247,7 @@ mod by_construction {
     }
 
     #[test]
-    fn blocks_spans_links_and_headings_are_told_apart() {
+    fn blocks_spans_links_and_headings_are_distinguished() {
         let page = page(
             "# Use of *it*, daily\n\nSee `tcpguard\nstatus` and [this](a.md#b), not `x`.\n\n    \
              tcpguard fly\n    next \\\n    line\n\nNo block:\n    tcpguard no\n\n```sh attack\ntcpguard \
@@ -269,11 +269,11 @@ mod by_construction {
     }
 
     #[test]
-    fn advice_is_told_from_prose() {
-        let told = advice(&page(
+    fn advice_is_distinguished_from_prose() {
+        let advised = advice(&page(
             "it helps: tcpguard fly; tcpguard drops it\n  → tcpguard swim, or sudo tcpguard status\n",
         ));
-        let told: Vec<String> = told.into_iter().map(|told| told.text).collect();
-        assert_eq!(told, ["tcpguard fly", "tcpguard swim", "tcpguard status"]);
+        let advised: Vec<String> = advised.into_iter().map(|advised| advised.text).collect();
+        assert_eq!(advised, ["tcpguard fly", "tcpguard swim", "tcpguard status"]);
     }
 }

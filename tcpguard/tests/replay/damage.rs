@@ -46,7 +46,7 @@ fn damage(capture: &[u8]) -> (u64, String, u64) {
 }
 
 #[test]
-fn cut_at_every_byte_a_capture_tells_what_it_held_and_where_it_ends() {
+fn cut_at_every_byte_a_capture_shows_what_it_held_and_where_it_ends() {
     // A section header and an interface description; a pcap header.
     for (file, header) in [(PCAP.write(&two_visits()), 24), (pcapng(), 28)] {
         let mut packets = 0;
@@ -63,10 +63,10 @@ fn cut_at_every_byte_a_capture_tells_what_it_held_and_where_it_ends() {
             assert!(replay.packets >= packets, "{length}: no fewer than before");
             packets = replay.packets;
             let place = format!("at byte {length},");
-            let told = replay.notes.iter().any(|note| note.contains(&place));
-            assert_eq!(told, replay.skipped.contains_key("cut_off"), "{length}");
+            let reported = replay.notes.iter().any(|note| note.contains(&place));
+            assert_eq!(reported, replay.skipped.contains_key("cut_off"), "{length}");
             // A cut exactly between two records cannot be detected.
-            assert_eq!(told, !ends_with_a_record(&file, header, length), "{length}");
+            assert_eq!(reported, !ends_with_a_record(&file, header, length), "{length}");
         }
         assert_eq!(packets, 9);
     }
@@ -82,7 +82,7 @@ fn ends_with_a_record(file: &[u8], header: usize, length: usize) -> bool {
 }
 
 #[test]
-fn cut_at_every_byte_a_compressed_capture_tells_what_it_held() {
+fn cut_at_every_byte_a_compressed_capture_shows_what_it_held() {
     let file = gzip(&PCAP.write(&two_visits()));
     let mut read = 0;
     for length in 0..file.len() {
@@ -168,7 +168,7 @@ fn blocks_that_lie_about_lengths_are_damage() {
 }
 
 #[test]
-fn a_block_that_nobody_knows_may_be_longer_than_the_capture() {
+fn an_unknown_block_may_be_longer_than_the_capture() {
     let mut file = pcapng();
     file.extend_from_slice(&[99_u32.to_le_bytes(), 0xffff_fffc_u32.to_le_bytes()].concat());
     let outcome = run(&file, Mode::Observe).unwrap();

@@ -175,7 +175,7 @@ fn framed(link: u16, frame: impl Fn(&[u8], bool) -> Vec<u8>) -> Replay {
 }
 
 #[test]
-fn pppoe_and_mpls_are_taken_off() {
+fn pppoe_and_mpls_are_stripped() {
     for tags in 0..=2 {
         for labels in 0..=3 {
             let replay = framed(ETHERNET, |packet, v6| {

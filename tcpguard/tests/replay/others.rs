@@ -38,7 +38,7 @@ fn a_port_scan_is_one_in_both_directions_or_one() {
 }
 
 #[test]
-fn answers_to_syns_that_nobody_sent_are_a_reflection() {
+fn replies_to_syns_that_were_not_sent_are_a_reflection() {
     for shows in [Shows::Both, Shows::Arriving] {
         let mut packets = host(shows, 10);
         let mut dice = Dice(5);

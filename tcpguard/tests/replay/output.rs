@@ -68,7 +68,7 @@ fn json_is_what_the_shipped_schema_says_and_nothing_else() {
 }
 
 #[test]
-fn the_schema_tells_a_wrong_document_from_a_right_one() {
+fn the_schema_distinguishes_a_wrong_document_from_a_right_one() {
     let good = serde_json::to_value(observe(&flooded())).unwrap();
     for (pointer, wrong) in [
         ("/packets", Value::from(-1)),
@@ -85,7 +85,7 @@ fn the_schema_tells_a_wrong_document_from_a_right_one() {
 }
 
 #[test]
-fn text_tells_the_same_in_lines_of_100_columns() {
+fn text_says_the_same_in_lines_of_100_columns() {
     let replay = observe(&flooded());
     let zone = jiff::tz::TimeZone::UTC;
     let view = View { utf8: true, colour: false, zone, width: View::WIDTH };
@@ -96,12 +96,12 @@ fn text_tells_the_same_in_lines_of_100_columns() {
     }
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let incident = &replay.incidents[0];
-    for told in ["✗ 1 incident in capture", "random_spoofed on 198.51.100.1:80", "3 100 SYNs"] {
-        assert!(words.contains(told), "{told} is missing:\n{text}");
+    for shown in ["✗ 1 incident in capture", "random_spoofed on 198.51.100.1:80", "3 100 SYNs"] {
+        assert!(words.contains(shown), "{shown} is missing:\n{text}");
     }
-    for told in [&incident.evidence.summary, &incident.actions[0].text] {
-        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(words.contains(&told), "{told} is missing:\n{text}");
+    for shown in [&incident.evidence.summary, &incident.actions[0].text] {
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&shown), "{shown} is missing:\n{text}");
     }
 }
 
@@ -125,7 +125,7 @@ fn line(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn the_exit_code_tells_calm_from_trouble_from_no_capture() {
+fn the_exit_code_distinguishes_calm_trouble_and_no_capture() {
     let (calm, flooded) = (calm(), flooded());
     for (capture, code) in [(&calm, 0), (&gzip(&calm), 0), (&flooded, 1)] {
         let output = tcpguard(&["-", "--json"], capture);
@@ -165,8 +165,8 @@ fn a_capture_of_which_most_could_not_be_read_is_not_called_calm() {
     let packets = in_order(flood.into_iter().chain(hidden).collect());
     let output = tcpguard(&["-"], &PCAP.write(&packets));
     assert_eq!(output.status.code(), Some(1));
-    let told = line(&output.stdout);
-    assert!(told.contains("1 incident, 66.7 % of the packets could not be read (gre)"), "{told}");
+    let shown = line(&output.stdout);
+    assert!(shown.contains("1 incident, 66.7 % of the packets could not be read (gre)"), "{shown}");
 }
 
 #[test]
@@ -204,13 +204,13 @@ fn which_incidents_count_is_the_callers_to_say() {
         ]
     });
     let scan = PCAP.write(&probes.collect::<Vec<_>>());
-    let told = |arguments: &[&str]| tcpguard(arguments, &scan).status.code();
-    assert_eq!(told(&["-"]), Some(1));
-    assert_eq!(told(&["-", "--fail-on", "warning"]), Some(0));
+    let shown = |arguments: &[&str]| tcpguard(arguments, &scan).status.code();
+    assert_eq!(shown(&["-"]), Some(1));
+    assert_eq!(shown(&["-", "--fail-on", "warning"]), Some(0));
 }
 
 #[test]
-fn at_a_pace_it_is_told_as_it_happens() {
+fn at_a_pace_alerts_are_printed_as_they_happen() {
     let flooded = flooded();
     let begun = Instant::now();
     let output = tcpguard(&["-", "--speed", "10x"], &flooded);
@@ -225,7 +225,7 @@ fn at_a_pace_it_is_told_as_it_happens() {
 }
 
 #[test]
-fn of_a_damaged_capture_what_was_read_is_told_as_well_as_the_damage() {
+fn of_a_damaged_capture_the_readable_part_is_reported_as_well_as_the_damage() {
     let mut capture = flooded();
     let length = capture.len();
     capture.extend_from_slice(&[0xff; 16]);

@@ -42,7 +42,7 @@ fn every_incident_has_its_line_and_its_chapter() {
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
     let text = markup.text();
-    for told in [
+    for expected in [
         "1 incident in capture",
         "Random-source SYN flood on 198.51.100.1:80",
         "Times are counted from the first packet on.",
@@ -50,7 +50,7 @@ fn every_incident_has_its_line_and_its_chapter() {
         "+10 s",
         "It holds both directions.",
     ] {
-        assert!(text.contains(told), "{told:?} is missing in {text}");
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
     }
     assert!(!text.contains("Places taken in the listener's queues"), "a capture shows no queue");
     assert!(!text.contains("tcpguard status"), "there is nothing to look at on this host");
@@ -64,8 +64,8 @@ fn a_page_says_that_most_of_a_capture_was_not_read() {
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
     let text = markup.text();
-    for told in ["100 % of the packets could not be read (gre)", "they are in a GRE tunnel"] {
-        assert!(text.contains(told), "{told:?} is missing in {text}");
+    for expected in ["100 % of the packets could not be read (gre)", "they are in a GRE tunnel"] {
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
     }
     assert!(!text.to_lowercase().contains("no incident"), "{text}");
 }

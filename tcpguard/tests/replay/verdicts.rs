@@ -20,7 +20,7 @@ fn visitors(from: u64, count: u32, every: u64, shows: Shows) -> Vec<Stamped> {
 }
 
 #[test]
-fn a_random_source_flood_is_one_in_both_directions_or_one() {
+fn a_spoofed_flood_is_one_in_both_directions_or_one() {
     for shows in [Shows::Both, Shows::Arriving] {
         let mut packets = visitors(BEGIN, 200, 50 * MS, shows);
         packets.extend(flood(BEGIN + 5 * SECOND, 5, 1000, shows, any_address));
@@ -169,15 +169,15 @@ fn what_comes_after_long_silences_is_judged_as_without_them() {
     flooded.extend(flood(begin + 2 * SECOND, 3, 1000, Shows::Both, any_address));
     flooded.extend(visitors(begin + 90 * SECOND, 20, 50 * MS, Shows::Both));
     let alone = in_order(flooded);
-    let told = |packets: &[Stamped]| {
+    let detected = |packets: &[Stamped]| {
         let before = (begin - packets[0].0) as f64 / SECOND as f64;
         let replay = observe(&PCAP.write(packets));
         let [incident] = &replay.incidents[..] else { panic!("{:?}", verdicts(&replay)) };
         let ended = incident.ended_s.expect("it ended before the last clients came");
         (incident.class, incident.started_s - before, ended - before)
     };
-    let (class, started, ended) = told(&alone);
-    let late = told(&clients.chain(alone.iter().cloned()).collect::<Vec<_>>());
+    let (class, started, ended) = detected(&alone);
+    let late = detected(&clients.chain(alone.iter().cloned()).collect::<Vec<_>>());
     assert_eq!((class, late.0), ("random_spoofed", "random_spoofed"));
     assert!((late.1 - started).abs() < 0.5, "{started} {}", late.1);
     assert!((late.2 - ended).abs() <= 1.0, "{ended} {}", late.2);

@@ -73,7 +73,7 @@ fn what_the_model_cannot_do_is_wished_for() {
 }
 
 #[test]
-fn a_filter_is_typed_taken_back_and_given_up() {
+fn a_filter_is_typed_corrected_and_given_up() {
     let mut model = model(status(calm()));
     model.handle(Action::Filter);
     assert_eq!(model.doing(), Doing::Looking, "the overview has no list");
@@ -144,7 +144,7 @@ fn the_last_of_very_many_rows_can_be_reached() {
 }
 
 #[test]
-fn what_is_held_stands_still_and_goes_on_where_the_guard_is_then() {
+fn a_held_view_stands_still_and_goes_on_where_the_agent_is_then() {
     let mut model = played(&status(calm()), view(), SIZES[0]);
     model.handle(Action::Pause);
     let held = page(&model, NOW, SIZES[0]);
@@ -158,7 +158,7 @@ fn what_is_held_stands_still_and_goes_on_where_the_guard_is_then() {
 }
 
 #[test]
-fn an_incident_is_told_from_beginning_to_end() {
+fn an_incident_is_shown_from_beginning_to_end() {
     let mut model = model(status(flooded(Mode::Enforce)));
     model.handle(Action::Show(Pane::Incidents));
     model.handle(Action::Open);
@@ -173,13 +173,13 @@ fn an_incident_is_told_from_beginning_to_end() {
         tall.resize(80, 200);
         page(&tall, 0, (80, 200))
     };
-    let mut told: Vec<String> = Vec::new();
+    let mut reachable: Vec<String> = Vec::new();
     for _ in 0..200 {
-        told.extend(page(&model, 0, SIZES[0]).lines().skip(3).take(20).map(str::to_owned));
+        reachable.extend(page(&model, 0, SIZES[0]).lines().skip(3).take(20).map(str::to_owned));
         model.handle(Action::Walk(1));
     }
     for line in whole.lines().skip(3).filter(|line| line.starts_with("  ")) {
-        assert!(told.iter().any(|one| one == line), "{line:?} cannot be reached");
+        assert!(reachable.iter().any(|one| one == line), "{line:?} cannot be reached");
     }
     model.handle(Action::Close);
     assert_eq!((model.doing(), model.pane()), (Doing::Looking, Pane::Incidents));

@@ -18,7 +18,7 @@ fn held(arguments: &[&str]) -> Output {
 }
 
 /// Writes a record in which our programs are so many times as fast as on record.
-fn record_of_a_faster_guard(times: f64, path: &Path) {
+fn record_of_a_faster_agent(times: f64, path: &Path) {
     let mut record: Value = serde_json::from_slice(&fs::read(RECORD).unwrap()).unwrap();
     let mut parts = record["parts"].as_array_mut().unwrap().iter_mut();
     let programs = parts.find(|part| part["part"] == "programs").unwrap();
@@ -39,7 +39,7 @@ fn a_packet_costs_no_more_than_on_record_and_what_does_is_refused_by_name() {
     let output = held(&["--quick", "--rounds=3", "--json", &measured]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    record_of_a_faster_guard(100.0, Path::new(&faster));
+    record_of_a_faster_agent(100.0, Path::new(&faster));
     let output = held(&["--from", &measured, "--record", &faster]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -34,7 +34,7 @@ pub const RANDOM: Attack = Attack {
 };
 
 /// From random addresses, each SYN a copy of some client's.
-pub const MIMIC: Attack = Attack { name: "random, mimic", shape: Shape::Mimic, ..RANDOM };
+pub const MIMICKING: Attack = Attack { name: "random, mimic", shape: Shape::Mimicking, ..RANDOM };
 
 /// The pauses of a real flood in a public capture (StopDDoS/packet-captures).
 pub const PULSES: Attack = Attack { name: "random, pulses", pulses: Some((0.5, 2.75)), ..RANDOM };
@@ -45,7 +45,7 @@ pub const LONG_PAUSES: Attack = Attack { pulses: Some((0.5, 10.0)), ..PULSES };
 /// All floods for which delay and class are measured.
 pub const ALL: [Attack; 7] = [
     RANDOM,
-    MIMIC,
+    MIMICKING,
     PULSES,
     Attack {
         name: "one source",
@@ -65,14 +65,14 @@ pub const ALL: [Attack; 7] = [
         name: "20 sources",
         class: IncidentClass::FewSource,
         sources: Sources::Bots(20),
-        shape: Shape::Mimic,
+        shape: Shape::Mimicking,
         pulses: None,
     },
     Attack {
         name: "3,000 bots",
         class: IncidentClass::Distributed,
         sources: Sources::Bots(3000),
-        shape: Shape::Mimic,
+        shape: Shape::Mimicking,
         pulses: None,
     },
 ];

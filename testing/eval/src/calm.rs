@@ -52,15 +52,15 @@ impl Alerted {
 }
 
 /// A column of numbers, added up.
-fn sum(told: &[Alerted], value: impl Fn(&Alerted) -> u64) -> u64 {
-    told.iter().map(value).sum()
+fn sum(alerted: &[Alerted], value: impl Fn(&Alerted) -> u64) -> u64 {
+    alerted.iter().map(value).sum()
 }
 
 /// Ours and the others' events as cells.
-fn cells(told: &[Alerted]) -> Vec<String> {
-    let ours = [sum(told, |told| told.floods), sum(told, |told| told.other)];
-    let rules = sum(told, |told| told.rules);
-    let others = (0..OTHERS.len()).map(|other| sum(told, |told| told.others[other]));
+fn cells(alerted: &[Alerted]) -> Vec<String> {
+    let ours = [sum(alerted, |alerted| alerted.floods), sum(alerted, |alerted| alerted.other)];
+    let rules = sum(alerted, |alerted| alerted.rules);
+    let others = (0..OTHERS.len()).map(|other| sum(alerted, |alerted| alerted.others[other]));
     ours.into_iter().chain([rules]).chain(others).map(|count| count.to_string()).collect()
 }
 
@@ -84,7 +84,7 @@ pub fn mixes(plan: &Plan) -> Block {
         .flat_map(|mix| plan.seeds.iter().map(move |seed| (*mix, *seed)))
         .collect();
     let each = plan.days * DAY / runs.len() as f64;
-    let told = spread("benign traffic", &runs, |&(mix, seed)| {
+    let alerted = spread("benign traffic", &runs, |&(mix, seed)| {
         let until = WARM_UP + each;
         let Scene { lab, stalls } = (mix.scene)(&Cast::new(seed), until);
         let mut stage = Stage::new(lab);
@@ -97,16 +97,16 @@ pub fn mixes(plan: &Plan) -> Block {
         stage.run_until(until);
         Alerted::of(&stage)
     });
-    for (mix, told) in mixes::ALL.iter().zip(told.chunks(plan.seeds.len())) {
-        let days = format!("{:.2}", each * told.len() as f64 / DAY);
-        block.row([mix.name.to_owned(), days].into_iter().chain(cells(told)));
-        let rules = sum(told, |told| told.rules) as f64;
+    for (mix, alerted) in mixes::ALL.iter().zip(alerted.chunks(plan.seeds.len())) {
+        let days = format!("{:.2}", each * alerted.len() as f64 / DAY);
+        block.row([mix.name.to_owned(), days].into_iter().chain(cells(alerted)));
+        let rules = sum(alerted, |alerted| alerted.rules) as f64;
         block.findings.push(Finding::new(Target::BenignRules, mix.name, rules));
     }
-    block.row(["all".to_owned(), format!("{:.2}", plan.days)].into_iter().chain(cells(&told)));
+    block.row(["all".to_owned(), format!("{:.2}", plan.days)].into_iter().chain(cells(&alerted)));
     let per_month = |events: f64| 30.0 * events / plan.days;
-    let events: Vec<u64> = std::iter::once(sum(&told, |told| told.floods))
-        .chain((0..OTHERS.len()).map(|other| sum(&told, |told| told.others[other])))
+    let events: Vec<u64> = std::iter::once(sum(&alerted, |alerted| alerted.floods))
+        .chain((0..OTHERS.len()).map(|other| sum(&alerted, |alerted| alerted.others[other])))
         .collect();
     let mut bounds =
         events.iter().map(|events| format!("{:.2}", per_month(poisson_upper(*events))));
@@ -131,17 +131,18 @@ pub fn crowds(plan: &Plan) -> Block {
     let columns = [&["clients/s", "rushes"][..], &COLUMNS[..], &OTHERS[..]].concat();
     let mut block = Block::new("Rushes of clients", &note, &columns);
     let runs: Vec<usize> = (0..plan.crowds).collect();
-    let told = spread("rushes of clients", &runs, |&run| crowd(plan, run));
+    let alerted = spread("rushes of clients", &runs, |&run| crowd(plan, run));
     for (index, before) in BEFORE.iter().enumerate() {
-        let here: Vec<Alerted> = told.iter().skip(index).step_by(BEFORE.len()).cloned().collect();
+        let here: Vec<Alerted> =
+            alerted.iter().skip(index).step_by(BEFORE.len()).cloned().collect();
         let name = format!("{before} to {}", before * FLASH_CROWD);
         block.row([name, here.len().to_string()].into_iter().chain(cells(&here)));
     }
-    block.row(["all".to_owned(), told.len().to_string()].into_iter().chain(cells(&told)));
-    let place = format!("{} rushes", told.len());
-    let floods = sum(&told, |told| told.floods) as f64;
+    block.row(["all".to_owned(), alerted.len().to_string()].into_iter().chain(cells(&alerted)));
+    let place = format!("{} rushes", alerted.len());
+    let floods = sum(&alerted, |alerted| alerted.floods) as f64;
     block.findings.push(Finding::new(Target::FlashCrowdFloods, place.clone(), floods));
-    let rules = sum(&told, |told| told.rules) as f64;
+    let rules = sum(&alerted, |alerted| alerted.rules) as f64;
     block.findings.push(Finding::new(Target::BenignRules, place, rules));
     block
 }
@@ -153,25 +154,25 @@ fn crowd(plan: &Plan, run: usize) -> Alerted {
     let mut random = cast.random(100 + run as u64);
     let from = WARM_UP + 5.0 + 20.0 * random.share();
     let until = from + 30.0 + 150.0 * random.share();
-    let strangers = run / BEFORE.len() % 2 == 1;
-    let population = match strangers {
+    let new_clients = run / BEFORE.len() % 2 == 1;
+    let population = match new_clients {
         true => Population::new(seed.wrapping_add(1 << 32)),
         false => cast.population.clone(),
     };
-    let rush = Clients {
+    let flash_crowd = Clients {
         from,
         until,
         population: Some(population),
         ..cast.clients(before * (FLASH_CROWD - 1.0))
     };
-    let lab = cast.host(Mode::Observe).clients(cast.clients(before)).clients(rush);
+    let lab = cast.host(Mode::Observe).clients(cast.clients(before)).clients(flash_crowd);
     let mut stage = Stage::new(lab);
     stage.run_until(until + 60.0);
     // A detector is alarmed in a flash crowd or not, however often.
-    let told = Alerted::of(&stage);
+    let alerted = Alerted::of(&stage);
     Alerted {
-        floods: told.floods.min(1),
-        others: told.others.iter().map(|events| *events.min(&1)).collect(),
-        ..told
+        floods: alerted.floods.min(1),
+        others: alerted.others.iter().map(|events| *events.min(&1)).collect(),
+        ..alerted
     }
 }

@@ -73,15 +73,15 @@ impl Expected {
 
     /// Returns whether the events of a capture are exactly the expected ones. An event that was withdrawn later counts
     /// as well, because it would already have alarmed an operator.
-    fn is_met_by(self, told: &BTreeSet<&str>) -> bool {
+    fn is_met_by(self, alerted: &BTreeSet<&str>) -> bool {
         let scan = IncidentClass::Scan.name();
         match self {
-            Self::Flood(Some(class)) => told.iter().eq([&class.name()]),
-            Self::Flood(None) => told.len() == 1 && !told.contains(scan),
+            Self::Flood(Some(class)) => alerted.iter().eq([&class.name()]),
+            Self::Flood(None) => alerted.len() == 1 && !alerted.contains(scan),
             Self::Scan { may_be_missed } => {
-                told.iter().eq([&scan]) || may_be_missed && told.is_empty()
+                alerted.iter().eq([&scan]) || may_be_missed && alerted.is_empty()
             }
-            Self::Benign { scans } => told.is_empty() || scans && told.iter().eq([&scan]),
+            Self::Benign { scans } => alerted.is_empty() || scans && alerted.iter().eq([&scan]),
         }
     }
 }
@@ -97,7 +97,7 @@ struct Listed {
 struct Judged {
     /// Time of its first SYN, in s after the first packet.
     first_syn: f64,
-    told: Vec<Detection>,
+    detections: Vec<Detection>,
     others: Vec<(&'static str, Other)>,
 }
 
@@ -151,7 +151,8 @@ pub fn block(directory: Option<&Path>) -> Result<Block> {
     for capture in &listed {
         let judged = judge(&directory.join(&capture.file))
             .with_context(|| format!("cannot judge {}", capture.file))?;
-        let classes: BTreeSet<&str> = judged.told.iter().map(|told| told.class.name()).collect();
+        let classes: BTreeSet<&str> =
+            judged.detections.iter().map(|detection| detection.class.name()).collect();
         let is_right = capture.expected.is_met_by(&classes);
         right += u32::from(is_right);
         for ((_, other), (judged, right)) in judged.others.iter().zip(&mut others_right) {
@@ -161,7 +162,8 @@ pub fn block(directory: Option<&Path>) -> Result<Block> {
             }
         }
         if !capture.expected.is_flood() {
-            let floods = judged.told.iter().filter(|told| told.class.is_flood()).count();
+            let floods =
+                judged.detections.iter().filter(|detection| detection.class.is_flood()).count();
             block.findings.push(Finding::new(Target::CaptureFloods, &capture.file, floods as f64));
         }
         block.row(row(capture, &judged, &classes, is_right));
@@ -175,13 +177,14 @@ pub fn block(directory: Option<&Path>) -> Result<Block> {
 
 fn row(capture: &Listed, judged: &Judged, classes: &BTreeSet<&str>, is_right: bool) -> Vec<String> {
     let classes: Vec<&str> = classes.iter().copied().collect();
-    let told = if classes.is_empty() { "none".to_owned() } else { classes.join(", ") };
-    let after = judged.told.first().map(|told| told.after.as_secs_f64() - judged.first_syn);
+    let alerted = if classes.is_empty() { "none".to_owned() } else { classes.join(", ") };
+    let after =
+        judged.detections.first().map(|detection| detection.after.as_secs_f64() - judged.first_syn);
     let right = if is_right { "yes" } else { "no" };
     let mut cells = vec![
         capture.file.trim_end_matches(".pcap").to_owned(),
         capture.expected.text(),
-        told,
+        alerted,
         after.map_or_else(none, |after| format!("{after:.1}")),
         right.to_owned(),
     ];
@@ -252,14 +255,14 @@ fn judge(path: &Path) -> Result<Judged> {
             watched.see(seen);
         }
     };
-    let Outcome { replay, damage, told, .. } =
+    let Outcome { replay, damage, detections, .. } =
         replay_beside(&name, file, &mut backend, Mode::Observe, Settings::default(), see)?;
     if let Some(damage) = damage {
         return Err(damage.into());
     }
     let others = watched.judged(replay.duration_s, replay.syn_acks > 0);
     let first_syn = watched.first_syn.unwrap_or_default();
-    Ok(Judged { first_syn, told, others })
+    Ok(Judged { first_syn, detections, others })
 }
 
 /// A destination of SYNs: address and port.
@@ -408,18 +411,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_and_taken_back_counts() {
-        let told = |classes: &[&'static str]| classes.iter().copied().collect();
+    fn a_class_that_was_reported_and_withdrawn_counts() {
+        let alerted = |classes: &[&'static str]| classes.iter().copied().collect();
         let flood = Expected::Flood(Some(IncidentClass::SingleSource));
-        assert!(flood.is_met_by(&told(&["single_source"])));
-        assert!(!flood.is_met_by(&told(&["single_source", "random_spoofed"])));
-        assert!(!flood.is_met_by(&told(&[])));
+        assert!(flood.is_met_by(&alerted(&["single_source"])));
+        assert!(!flood.is_met_by(&alerted(&["single_source", "random_spoofed"])));
+        assert!(!flood.is_met_by(&alerted(&[])));
         let quiet = Expected::Benign { scans: false };
-        assert!(quiet.is_met_by(&told(&[])) && !quiet.is_met_by(&told(&["scan"])));
+        assert!(quiet.is_met_by(&alerted(&[])) && !quiet.is_met_by(&alerted(&["scan"])));
         let background = Expected::Benign { scans: true };
-        assert!(background.is_met_by(&told(&["scan"])));
-        assert!(!background.is_met_by(&told(&["scan", "few_source"])));
+        assert!(background.is_met_by(&alerted(&["scan"])));
+        assert!(!background.is_met_by(&alerted(&["scan", "few_source"])));
         let small = Expected::Scan { may_be_missed: true };
-        assert!(small.is_met_by(&told(&[])) && small.is_met_by(&told(&["scan"])));
+        assert!(small.is_met_by(&alerted(&[])) && small.is_met_by(&alerted(&["scan"])));
     }
 }

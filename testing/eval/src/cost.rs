@@ -94,7 +94,7 @@ fn lab(seed: u64, listeners: usize, clients: f64) -> Lab {
     (0..listeners).fold(lab, |lab, to| {
         lab.listener(Server { backlog: 4096, ..Server::default() }).clients(Clients {
             to,
-            natural: Natural::usual(),
+            natural: Natural::normal(),
             ..Clients::steady(clients)
         })
     })

@@ -26,10 +26,10 @@ pub struct Alert {
 
 impl Alert {
     /// An alert of the simulated agent; `None` for an alert that is about no incident.
-    pub fn new(told: &RaisedAlert) -> Option<Self> {
-        let incident = told.incident.as_ref()?;
+    pub fn new(raised: &RaisedAlert) -> Option<Self> {
+        let incident = raised.incident.as_ref()?;
         Some(Self {
-            at: told.at,
+            at: raised.at,
             incident: incident.id,
             class: incident.class,
             detected: seconds(incident.detected),
@@ -56,7 +56,7 @@ pub struct Outcome {
     /// Time from the first SYN to the alarm, which could still be dismissed then, s.
     pub alarm: Option<f64>,
     /// Time from the first SYN to the first alert that says that handshakes fail, s.
-    pub told: Option<f64>,
+    pub alerted: Option<f64>,
     /// Time from the first SYN to the first alert that calls it a flood, s.
     pub named: Option<f64>,
     /// Time from the last SYN to the end of the last incident that called it a flood, s; negative where it was given up
@@ -74,7 +74,7 @@ pub fn judge(truth: Truth, alerts: &[Alert]) -> Outcome {
     let about: Vec<&Alert> =
         alerts.iter().filter(|alert| alert.at >= truth.from && !before(alert)).collect();
     let first = |is_it: fn(&Alert) -> bool| about.iter().copied().find(|alert| is_it(alert));
-    let told = first(|alert| alert.is_failure() && !alert.ended);
+    let alerted = first(|alert| alert.is_failure() && !alert.ended);
     let mut floods: Vec<u64> = about
         .iter()
         .filter(|alert| alert.class.is_flood() && !alert.ended)
@@ -84,8 +84,8 @@ pub fn judge(truth: Truth, alerts: &[Alert]) -> Outcome {
     let end =
         about.iter().rev().find(|alert| alert.ended && floods.last() == Some(&alert.incident));
     Outcome {
-        alarm: told.map(|alert| (alert.detected - truth.from).max(0.0)),
-        told: told.map(|alert| alert.at - truth.from),
+        alarm: alerted.map(|alert| (alert.detected - truth.from).max(0.0)),
+        alerted: alerted.map(|alert| alert.at - truth.from),
         named: first(|alert| alert.class.is_flood() && !alert.ended)
             .map(|alert| alert.at - truth.from),
         released: end.map(|alert| alert.at - truth.until),
@@ -166,7 +166,7 @@ mod tests {
         let outcome = judge(FLOOD, &story);
         let expected = Outcome {
             alarm: Some(0.5),
-            told: Some(0.75),
+            alerted: Some(0.75),
             named: Some(0.75),
             released: Some(30.5),
             floods: 1,
@@ -178,30 +178,30 @@ mod tests {
     fn a_late_alarm_counts_from_the_first_syn() {
         let late = Alert { detected: 130.0, ..alert(131.0, 1, RandomSpoofed) };
         let outcome = judge(FLOOD, &[late]);
-        assert_eq!((outcome.alarm, outcome.told), (Some(30.0), Some(31.0)));
+        assert_eq!((outcome.alarm, outcome.alerted), (Some(30.0), Some(31.0)));
         assert_eq!(outcome.released, None, "it goes on for ever");
     }
 
     #[test]
-    fn what_is_first_called_a_broken_path_is_told_before_it_is_named() {
+    fn a_flood_first_called_a_broken_path_is_alerted_before_it_is_named() {
         let story = [alert(101.0, 1, HandshakeDegraded), alert(102.5, 1, SingleSource)];
         let outcome = judge(FLOOD, &story);
-        assert_eq!((outcome.told, outcome.named), (Some(1.0), Some(2.5)));
+        assert_eq!((outcome.alerted, outcome.named), (Some(1.0), Some(2.5)));
     }
 
     #[test]
-    fn a_rush_of_clients_is_no_word_about_a_flood() {
+    fn an_alert_about_a_flash_crowd_is_none_about_a_flood() {
         assert_eq!(judge(FLOOD, &[alert(101.0, 1, FlashCrowd)]), Outcome::default());
     }
 
     #[test]
-    fn what_was_told_before_the_flood_is_not_about_it() {
+    fn an_alert_before_the_flood_is_not_about_it() {
         let story = [alert(90.0, 1, RandomSpoofed), alert(101.0, 1, RandomSpoofed)];
         assert_eq!(judge(FLOOD, &story), Outcome::default());
     }
 
     #[test]
-    fn a_flood_that_is_given_up_and_told_again_flaps() {
+    fn a_flood_that_is_given_up_and_reported_again_flaps() {
         let story = [
             alert(101.0, 1, RandomSpoofed),
             end(131.0, 1, RandomSpoofed),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_false_flood_is_one_event_however_it_flickers() {
+    fn a_false_positive_is_one_event_however_it_flickers() {
         let story = [
             alert(10.0, 1, HandshakeDegraded),
             alert(12.0, 1, SingleSource),

@@ -122,9 +122,9 @@ fn fights(plan: &Plan) -> Vec<Fight> {
         },
     ]);
     if plan.mitigated.len() > 1 {
-        fights.push(Fight::new(attacks::MIMIC, HUGE_RATE));
+        fights.push(Fight::new(attacks::MIMICKING, HUGE_RATE));
         let name = "random, mimic, one CPU".to_owned();
-        fights.push(Fight { name, cpus: 1, ..Fight::new(attacks::MIMIC, HUGE_RATE) });
+        fights.push(Fight { name, cpus: 1, ..Fight::new(attacks::MIMICKING, HUGE_RATE) });
     }
     fights
 }
@@ -218,7 +218,7 @@ struct Trouble {
 }
 
 const TROUBLES: [Trouble; 7] = [
-    Trouble { name: "rush of clients × 20", lab: rush, stalls: false },
+    Trouble { name: "rush of clients × 20", lab: flash_crowd, stalls: false },
     Trouble {
         name: "application stalls",
         lab: |cast, _| cast.small_host(Mode::Enforce, BACKLOG).clients(cast.clients(LEGIT)),
@@ -247,9 +247,10 @@ const TROUBLES: [Trouble; 7] = [
     Trouble { name: "one office's path breaks", lab: office, stalls: false },
 ];
 
-fn rush(cast: &Cast, time: Range<f64>) -> Lab {
-    let rush = Clients { from: time.start, until: time.end, ..cast.clients(LEGIT / 2.0 * 19.0) };
-    cast.host(Mode::Enforce).clients(cast.clients(LEGIT / 2.0)).clients(rush)
+fn flash_crowd(cast: &Cast, time: Range<f64>) -> Lab {
+    let flash_crowd =
+        Clients { from: time.start, until: time.end, ..cast.clients(LEGIT / 2.0 * 19.0) };
+    cast.host(Mode::Enforce).clients(cast.clients(LEGIT / 2.0)).clients(flash_crowd)
 }
 
 fn outage(cast: &Cast, outage: Outage) -> Lab {
@@ -290,14 +291,14 @@ pub fn troubles(plan: &Plan) -> Block {
         stage.run_until(time.end);
         stage.lab.kernel.set_accepting(LISTENER, true);
         stage.run_until(time.end + AFTER);
-        let told = stage.alerts.iter().any(|alert| alert.at >= time.start);
+        let alerted = stage.alerts.iter().any(|alert| alert.at >= time.start);
         let fought = Fought {
             outcome: judge(Truth { from: time.start, until: time.end }, &stage.alerts),
             tally: stage.lab.tally(),
             rules: stage.lab.installed.len(),
             mitigations: stage.lab.mitigations.len(),
         };
-        (told, fought)
+        (alerted, fought)
     });
     for (trouble, fought) in TROUBLES.iter().zip(fought.chunks(plan.seeds.len())) {
         let count = |is_it: fn(&(bool, Fought)) -> bool| {
@@ -309,7 +310,7 @@ pub fn troubles(plan: &Plan) -> Block {
         block.row([
             trouble.name.to_owned(),
             fought.len().to_string(),
-            count(|(told, _)| *told).to_string(),
+            count(|(alerted, _)| *alerted).to_string(),
             count(|(_, fought)| fought.outcome.floods > 0).to_string(),
             rules.to_string(),
             sum(|fought| fought.mitigations as u64).to_string(),

@@ -52,7 +52,7 @@ impl Cast {
         Clients {
             arrivals: Arrivals::Poisson,
             population: Some(self.population.clone()),
-            natural: Natural::usual(),
+            natural: Natural::normal(),
             life: Some(LIFE),
             ..Clients::steady(rate)
         }

@@ -192,14 +192,14 @@ impl Scene {
         }
         self.put(at + TURN, &answer);
         // The third ACK, a request, its answer, and the end from both sides.
-        let (asked, told) = (next.wrapping_add(300), ours.wrapping_add(1200));
+        let (asked, replied) = (next.wrapping_add(300), ours.wrapping_add(1200));
         let connected = at + rtt;
         self.put(connected, &there(ACK, next, ours));
         self.put(connected + 50e-6, &Tcp { data: 300, ..there(ACK, next, ours) });
         self.put(connected + 0.002, &Tcp { data: 1200, ..back(ACK, ours, asked) });
-        self.put(connected + 0.06, &there(FIN | ACK, asked, told));
-        self.put(connected + 0.061, &back(FIN | ACK, told, asked.wrapping_add(1)));
-        self.put(connected + 0.12, &there(ACK, asked.wrapping_add(1), told.wrapping_add(1)));
+        self.put(connected + 0.06, &there(FIN | ACK, asked, replied));
+        self.put(connected + 0.061, &back(FIN | ACK, replied, asked.wrapping_add(1)));
+        self.put(connected + 0.12, &there(ACK, asked.wrapping_add(1), replied.wrapping_add(1)));
     }
 
     /// Returns the packets as a pcap file: nanoseconds, little-endian, raw IP (link type 101).

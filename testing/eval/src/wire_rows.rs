@@ -182,14 +182,15 @@ fn run(event: Event, seed: u64) -> Result<Run> {
     // It begins anywhere between two polls.
     let from = MARGIN + 0.25 * Random::new(!seed).share();
     let capture = Box::new(Cursor::new(event.scene(seed, from).capture()));
-    let told = replay("scene", capture, &mut Model::default(), Mode::Observe)?.told;
+    let detections = replay("scene", capture, &mut Model::default(), Mode::Observe)?.detections;
     let expected = event.expected();
-    let first = told.iter().find(|told| Some(told.class) == expected);
-    let classes: BTreeSet<&str> = told.iter().map(|told| told.class.name()).collect();
+    let first = detections.iter().find(|detection| Some(detection.class) == expected);
+    let classes: BTreeSet<&str> =
+        detections.iter().map(|detection| detection.class.name()).collect();
     Ok(Run {
-        delay: first.map(|told: &Detection| told.after.as_secs_f64() - from),
+        delay: first.map(|detection: &Detection| detection.after.as_secs_f64() - from),
         right: classes.into_iter().eq(expected.map(IncidentClass::name)),
-        floods: told.iter().filter(|told| told.class.is_flood()).count(),
+        floods: detections.iter().filter(|detection| detection.class.is_flood()).count(),
     })
 }
 
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fast_scan_is_told_within_two_seconds_and_as_a_scan_only() {
+    fn a_fast_scan_is_reported_within_two_seconds_and_as_a_scan_only() {
         let event = Event::Ports { count: 200, rate: 100.0, answer: Answer::Reset };
         let run = run(event, 1).unwrap();
         assert!(run.right && run.floods == 0);

@@ -121,17 +121,17 @@ impl Host {
     }
 
     /// So many polls with some clients, and with so many SYNs that never complete.
-    fn arrive(&mut self, polls: u32, forged: u64) {
+    fn arrive(&mut self, polls: u32, spoofed: u64) {
         let sources = [1, u32::MAX][self.random.below(2) as usize];
         self.play(&Op::Traffic(Traffic {
             listener: 0,
             polls,
-            forged,
+            spoofed,
             real: 4,
             sources,
             shape: Shape::Constant,
             returning: u64::MAX,
-            half_open: Some(if forged > 0 { 128 } else { 0 }),
+            half_open: Some(if spoofed > 0 { 128 } else { 0 }),
             queue_drops: 0,
             overflows: 0,
         }));

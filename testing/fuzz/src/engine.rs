@@ -24,7 +24,7 @@ pub fn engine(input: &[u8]) {
         }
         world.play(&op);
     }
-    world.play(&Op::Host { unasked: 0, ports: 0 });
+    world.play(&Op::Host { unsolicited: 0, ports: 0 });
     world.play(&Op::calm());
     let open = world.engine.report(world.now).incidents;
     assert!(open.is_empty(), "everything ends: {open:?}");
@@ -74,7 +74,7 @@ fn op(bytes: &mut Bytes<'_>) -> Op {
         }
         12 => Op::NewAgent,
         13 => Op::Refuse(bytes.bit()),
-        14 => Op::Host { unasked: bytes.below(1000).into(), ports: bytes.below(60).into() },
+        14 => Op::Host { unsolicited: bytes.below(1000).into(), ports: bytes.below(60).into() },
         15 => {
             let (host, bits) = prefix(bytes, 0);
             Op::Confirm { host, bits }
@@ -100,7 +100,7 @@ fn traffic(bytes: &mut Bytes<'_>) -> Traffic {
     Traffic {
         listener: u32::from(bytes.u8()) % LISTENERS,
         polls: 1 + u32::from(bytes.u8() % 60),
-        forged: bytes.below(30_000).into(),
+        spoofed: bytes.below(30_000).into(),
         real: bytes.below(500).into(),
         sources: match bytes.u8() {
             0 => 1,

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_is_short_unless_it_is_told() {
+    fn a_test_is_short_by_default() {
         assert!(!is_full(None) && !is_full(Some("short")) && is_full(Some("full")));
     }
 

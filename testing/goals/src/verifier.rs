@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loaders_lines_are_told_from_the_console() {
+    fn the_loaders_lines_are_distinguished_from_the_console() {
         let output = "[    1.0] veth: loading\n{\"object\":\"guard\",\"program\":\"ingress\",\
                       \"instructions\":1940}\n{\"object\":\"guard\",\"program\":\"egress\",\
                       \"refused\":\"too large\"}\n{\"object\":\"guard\",\"maps\":3,\"bytes\":9}\n\

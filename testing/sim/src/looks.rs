@@ -25,7 +25,7 @@ pub enum Shape {
     /// As clients of several systems at various distances.
     Mix,
     /// Each as the SYNs of some client of the population, its TTL included.
-    Mimic,
+    Mimicking,
 }
 
 const LINUX: u64 = layout::MSS
@@ -68,7 +68,7 @@ impl Shape {
                 let hops = 5 + random.below(20) as u8;
                 Fingerprint { ip_id, ..system(hops, random) }
             }
-            Self::Mimic => {
+            Self::Mimicking => {
                 let population = population.expect("mimics copy clients of a population");
                 Fingerprint { ip_id, ..population.draw(random).1.look }
             }

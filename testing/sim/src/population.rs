@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_has_an_address_in_a_network_of_one_provider() {
+    fn every_client_has_an_address_in_a_network_of_one_provider() {
         let population = Population::new(5);
         let addresses: BTreeSet<IpAddr> = population.clients.iter().map(|c| c.addr).collect();
         assert_eq!(addresses.len(), 50_000);

@@ -108,7 +108,7 @@ pub struct Natural {
 
 impl Natural {
     /// 0.5 % each.
-    pub fn usual() -> Self {
+    pub fn normal() -> Self {
         Self { vanish: 0.005, reset: 0.005, loss: 0.005 }
     }
 }

@@ -143,7 +143,7 @@ mod tests {
     /// same applies to the specification's other promises about a kernel, except for those measured
     /// against real time.
     #[test]
-    fn no_test_of_a_promise_is_tried_again() {
+    fn no_test_of_a_promise_is_retried() {
         let workspace = Workspace::locate().unwrap();
         let read = |path: &str| fs::read_to_string(workspace.root.join(path)).unwrap();
         let config = read(".config/nextest.toml");

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_are_told_from_other_functions() {
+    fn tests_are_distinguished_from_other_functions() {
         let text = "
             #[test]
             fn first() {}

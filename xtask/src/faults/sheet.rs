@@ -113,8 +113,8 @@ pub fn table(lines: &[Line], goals: &[Goal]) -> String {
             let fault = line.fault().map_or_else(String::new, |fault| format!(" ({fault})"));
             let how = format!("; {size}, seed {}, {:.1} s{fault}", line.seed, line.seconds);
             let naive = line.naive.as_ref().map(|naive| ("naive", naive, ""));
-            let guard = line.result.as_ref().map(|result| (line.row.as_str(), result, &*how));
-            for (row, outcome, how) in guard.into_iter().chain(naive) {
+            let measured = line.result.as_ref().map(|result| (line.row.as_str(), result, &*how));
+            for (row, outcome, how) in measured.into_iter().chain(naive) {
                 let goal = if how.is_empty() { "" } else { goal.id() };
                 let (n, said) = (grouped(outcome.n), &outcome.said);
                 let least =

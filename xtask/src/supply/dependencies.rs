@@ -74,7 +74,7 @@ pub fn check(directory: &Path, policy: &Policy) -> Result<usize> {
     let lock =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let lock: Lock = toml::from_str(&lock).with_context(|| format!("{}", path.display()))?;
-    let mut refused = strangers(&lock, policy);
+    let mut refused = disallowed(&lock, policy);
     refused.extend(unlicensed(&metadata(directory)?, policy));
     if !refused.is_empty() {
         bail!("deny.toml does not allow {}", refused.join("; "));
@@ -83,7 +83,7 @@ pub fn check(directory: &Path, policy: &Policy) -> Result<usize> {
 }
 
 /// Of all platforms: a lock file states the source of each crate without a download.
-fn strangers(lock: &Lock, policy: &Policy) -> Vec<String> {
+fn disallowed(lock: &Lock, policy: &Policy) -> Vec<String> {
     let mut refused = Vec::new();
     for Locked { name, version, source } in &lock.package {
         if policy.bans.deny.iter().any(|ban| ban.name == *name) {
@@ -139,7 +139,7 @@ mod tests {
     fn of(name: &str, source: Option<&str>) -> Vec<String> {
         let source = source.map(str::to_owned);
         let package = Locked { name: name.into(), version: "1.0.0".into(), source };
-        strangers(&Lock { package: vec![package] }, &policy())
+        disallowed(&Lock { package: vec![package] }, &policy())
     }
 
     #[test]

@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_room_is_a_folder_of_its_own() {
-        assert_eq!(folder("tcpguard/src/daemon/guard/poll.rs"), "tcpguard/src/daemon");
+        assert_eq!(folder("tcpguard/src/daemon/agent/poll.rs"), "tcpguard/src/daemon");
         assert_eq!(folder("testing/kit/src/net/raw.rs"), "testing/kit/src");
         assert_eq!(folder("tcpguard/build.rs"), "tcpguard");
     }

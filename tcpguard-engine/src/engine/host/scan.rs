@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_who_fails_at_eight_ports_scans_and_a_client_is_given_more() {
+    fn a_new_client_that_fails_at_eight_ports_scans_and_a_validated_one_gets_more() {
         let scans = |ports, completed| is_scanner(&probe(ports, completed));
         assert!(!scans(7, 0), "too few to tell, however likely");
         assert!(scans(8, 0));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::spared::Shared;
+use super::shared_rules::Shared;
 use super::{ListenerMonitor, RATE_SPAN};
 use crate::evidence::IncidentClass;
 use crate::incident::Incident;
@@ -67,7 +67,7 @@ impl ListenerMonitor {
         let covered = |residual: Residual| residual.share <= LEFT;
         let shares =
             self.rolled.is_some() || self.is_flooded() && self.residual.is_some_and(covered);
-        shares && self.shared != Shared::Sparing
+        shares && self.shared != Shared::Exempting
     }
 
     /// Returns whether a full queue left most SYNs of the last moment without an answer.

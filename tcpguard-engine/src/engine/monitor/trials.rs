@@ -11,7 +11,7 @@ use crate::policy::clean_age;
 /// Span of the attack before an addition with which the time after it is compared.
 const TRIED_AGAINST: Duration = Duration::from_secs(5);
 /// Span over which the rate of the clients that may be expected is measured.
-const USUAL: Duration = Duration::from_secs(16);
+const RECENT: Duration = Duration::from_secs(16);
 /// Time within which a client's retransmitted SYN arrives: a second (RFC 6298 §2.1), and half a second for slack and
 /// the way.
 const SECOND_TRY: Duration = Duration::from_millis(1500);
@@ -56,7 +56,7 @@ impl ListenerMonitor {
             span: attack.span,
             dispersion: self.natural.dispersion(),
         };
-        let recent = self.window.last(USUAL);
+        let recent = self.window.last(RECENT);
         let baseline = recent.per_second(recent.completed);
         match what {
             Newest::Mitigation(Mitigation::Cookies) => {

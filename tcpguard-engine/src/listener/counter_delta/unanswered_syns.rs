@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_listener_to_which_nobody_comes_no_tick_is_kept() {
+    fn of_a_listener_without_syns_no_tick_is_kept() {
         let mut unanswered_syns = UnansweredSyns::default();
         let syns = Heard { unanswered: 3, ..Heard::default() };
         let quiet = [Heard::default(); HEARD];

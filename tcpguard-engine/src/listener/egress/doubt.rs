@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Time without a question after which a proof lapses. There is none before a source has been without a reply
 /// for a poll, and an inspection asks about three listeners. A flood of many listeners, or one in bursts,
 /// would otherwise prove by counts a claim that no route supports.
-const UNASKED: Duration = Duration::from_secs(2);
+const LAPSES: Duration = Duration::from_secs(2);
 
 /// Replies that have left unseen, according to counts.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ impl Doubt {
             self.proof = None;
             return Some(true);
         }
-        self.proof = self.proof.filter(|proof| now.since(proof.at) < UNASKED);
+        self.proof = self.proof.filter(|proof| now.since(proof.at) < LAPSES);
         let ratio = |proof: &Proof| proof.answers as f64 / proof.needed as f64;
         let strongest = counted.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
         self.proof = self.proof.or(strongest.copied());

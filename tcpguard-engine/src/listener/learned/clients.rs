@@ -144,7 +144,7 @@ impl Clients {
         rtt: Duration,
     ) -> Duration {
         let most = (*PATIENCE.end()).max(rtt * 4);
-        let Some(usual) = self.trips.slowest() else { return most };
+        let Some(longest) = self.trips.slowest() else { return most };
         let just = |flow: &Flow| {
             flow.state == FlowState::Completed
                 && flow.done_at.is_some_and(|at| now.since(at) <= JUST)
@@ -152,7 +152,7 @@ impl Clients {
         let mut trips = Trips::default();
         trips.extend(flows.filter(just).filter_map(|flow| trip(&flow)));
         let now = trips.slowest().unwrap_or_default();
-        (usual.max(now) * 2).clamp(*PATIENCE.start(), most)
+        (longest.max(now) * 2).clamp(*PATIENCE.start(), most)
     }
 
     /// Median time from SYN-ACK to third ACK.
@@ -189,12 +189,12 @@ pub(super) fn memorable(print: &Fingerprint) -> Fingerprint {
 
 /// Returns whether a remembered fingerprint has the signature `print`, which is reduced to `mask`.
 pub(super) fn shows(known: &Fingerprint, mask: Mask, print: &Fingerprint) -> bool {
-    tells(mask, print) && known.masked(mask) == *print
+    distinguishes(mask, print) && known.masked(mask) == *print
 }
 
 /// Returns whether remembered fingerprints can show that clients have a signature. A client that counts its packets
 /// has the IP identification of a tool by chance once in 65,536 SYNs.
-pub(super) fn tells(mask: Mask, print: &Fingerprint) -> bool {
+pub(super) fn distinguishes(mask: Mask, print: &Fingerprint) -> bool {
     mask != Mask::IpId || print.ip_id == 0
 }
 

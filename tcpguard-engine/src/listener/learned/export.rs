@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_is_taken_back() {
+    fn an_export_is_accepted_by_an_import() {
         assert_eq!(refusal(learned()), None);
     }
 

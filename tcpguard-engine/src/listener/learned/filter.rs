@@ -164,12 +164,13 @@ mod tests {
     }
 
     fn passing(filter: &Filter) -> f64 {
-        let strangers = 1_000_000..1_200_000;
-        strangers.filter(|stranger| filter.contains(hash(*stranger))).count() as f64 / 200_000.0
+        let new_clients = 1_000_000..1_200_000;
+        new_clients.filter(|new_client| filter.contains(hash(*new_client))).count() as f64
+            / 200_000.0
     }
 
     #[test]
-    fn as_many_strangers_pass_as_the_formula_says() {
+    fn as_many_new_clients_pass_as_the_formula_says() {
         assert_eq!(passing(&Filter::default()), 0.0);
         for (members, share) in [(5_000, 2e-6), (20_000, 0.0004), (50_000, 0.0101), (80_000, 0.044)]
         {
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wrote_is_not_read() {
+    fn a_foreign_document_is_not_read() {
         let beyond = format!("{}A", "_".repeat(3) + "P");
         for text in ["A A", "g", "ggggA", &beyond, "\u{e4}", &"A".repeat(FULL as usize + 5)] {
             assert_eq!(Filter::read(text), None, "{:.9}", text);

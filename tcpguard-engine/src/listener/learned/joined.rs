@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
-use super::clients::{Clients, PRINTS, tells};
+use super::clients::{Clients, PRINTS, distinguishes};
 use super::known_fingerprints::KnownFingerprints;
 
 /// Largest number of fingerprints that are known of all listeners together. That is one of each listener
@@ -57,8 +57,9 @@ impl KnownFingerprints for JoinedClients {
     }
 
     fn with_signature(&self, mask: Mask, print: &Fingerprint) -> u64 {
-        let known =
-            self.fingerprints[usize::from(mask.code())].get(print).filter(|_| tells(mask, print));
+        let known = self.fingerprints[usize::from(mask.code())]
+            .get(print)
+            .filter(|_| distinguishes(mask, print));
         known.copied().unwrap_or(0)
     }
 }
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_looks_there_are_a_bounded_number_is_known_and_of_each_listener_the_usual_ones()
+    fn of_any_number_of_fingerprints_a_bounded_number_is_known_with_the_commonest_of_each_listener()
     {
         let listeners: Vec<Clients> = (0..512)
             .map(|mss| {
@@ -127,13 +128,13 @@ mod tests {
         assert!(joined.fingerprints.iter().all(|fingerprints| fingerprints.len() <= MOST));
         assert_eq!(joined.completions(), 512 * (PRINTS as u64 + 1));
         for mss in 0..512 {
-            let usual = print_of(mss, 0, 1).masked(Mask::Full);
-            assert_eq!(joined.with_signature(Mask::Full, &usual), 2, "{mss}");
+            let common = print_of(mss, 0, 1).masked(Mask::Full);
+            assert_eq!(joined.with_signature(Mask::Full, &common), 2, "{mss}");
         }
     }
 
     #[test]
-    fn who_has_few_leaves_room_for_those_who_have_many() {
+    fn listeners_with_few_fingerprints_leave_capacity_for_those_with_many() {
         assert_eq!(fair(&[], 100), PRINTS);
         assert_eq!(fair(&[60, 30], 100), PRINTS, "all fit");
         assert_eq!(fair(&[200, 30, 1], 100), 69);

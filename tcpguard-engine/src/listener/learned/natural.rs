@@ -163,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_share_is_learned_within_the_hour() {
+    fn the_baseline_share_is_learned_within_the_hour() {
         let natural = restored(3600, |_| (200, 190));
         assert!((natural.share - 0.05).abs() < 0.0025, "{}", natural.share);
     }
 
     #[test]
-    fn a_bad_second_teaches_no_more_than_three_times_what_is_usual() {
+    fn a_bad_second_raises_the_baseline_at_most_threefold() {
         let mut natural = restored(3600, |_| (200, 196));
         let (before, mut window) = (natural.share, Window::default());
         for second in 3601..=3609 {

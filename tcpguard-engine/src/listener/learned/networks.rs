@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_told_after_a_thousand_handshakes_or_a_day() {
+    fn new_clients_are_distinguished_after_a_thousand_handshakes_or_a_day() {
         let mut networks = Networks::default();
         look(&mut networks, 1, (0..999).map(host));
         assert!(!networks.add_new_clients(1000));
@@ -318,13 +318,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_lacks_the_key_cannot_choose_what_passes_for_what() {
+    fn without_the_key_no_collision_can_be_chosen() {
         let collides = |key| {
             let mut networks = Networks::default();
             networks.set_key(key);
             look(&mut networks, 1, (0..50_000).map(host));
-            let strangers = 100_000..200_000;
-            strangers.filter(|number| networks.contains(host(*number))).collect::<Vec<_>>()
+            let new_clients = 100_000..200_000;
+            new_clients.filter(|number| networks.contains(host(*number))).collect::<Vec<_>>()
         };
         let (one, other) = (collides([1, 2]), collides([1, 3]));
         assert!(one.len() > 500 && other.len() > 500);

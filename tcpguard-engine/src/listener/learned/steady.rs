@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_evenly_for_ten_minutes_is_usual() {
+    fn even_failures_over_ten_minutes_become_the_baseline() {
         assert_eq!(steady([60; 9]), None);
         assert_eq!(steady([60; 10]), Some(0.3));
         assert_eq!(steady((0..10).map(|minute| 50 + minute)), Some(0.295));

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_the_usual_rate_is_a_rush_once_it_lasts() {
+    fn ten_times_the_baseline_is_a_flash_crowd_once_it_lasts() {
         let mut host = Played::new();
         assert_eq!(host.play(80, 10, 0, 0), None);
         assert_eq!(host.play(12, 100, 0, 0), None, "a burst is none");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_queue_cannot_be_read_syns_that_come_back_unanswered_tell() {
+    fn where_the_queue_cannot_be_read_unanswered_retransmissions_show_it() {
         let full = |tick: Tick, queues: Option<&Queues>| {
             let (mut window, baseline) = (Window::default(), Baseline::default());
             for index in 1..=8 {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_for_long_becomes_usual() {
+    fn a_lasting_rate_becomes_the_baseline() {
         let mut host = Played::new();
         host.play(80, 10, 0, 0);
         assert_eq!(host.play(400, 100, 0, 0), Some(PressureKind::FlashCrowd));

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_syns_of_before_are_no_attempts() {
+    fn replies_to_earlier_syns_are_no_attempts() {
         let (mut window, natural) = (Window::default(), Natural::default());
         let mut quiet = Quiet::default();
         let mut now = Timestamp::default();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_who_come_when_they_like_disturb_less_than_once_in_a_hundred_times() {
+    fn irregular_clients_disturb_less_than_once_in_a_hundred_times() {
         let mut random = Random::new(1);
         for rate in [2.0, 20.0, 50.0, 200.0, 1000.0, 2000.0] {
             let mut broken = 0;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matters_disturbs_again_and_again_among_clients_who_come_when_they_like() {
+    fn a_relevant_change_disturbs_again_and_again_among_irregular_clients() {
         let mut random = Random::new(2);
         for (rate, flood) in [(2.0, 5), (20.0, 5), (50.0, 5), (200.0, 10), (2000.0, 100)] {
             let mut ticks = clients(rate, 300.0, &mut random);

@@ -128,17 +128,17 @@ mod tests {
         })
     }
 
-    /// `legit` clients and `forged` SYNs a second, spread evenly.
-    fn flood(legit: u64, forged: u64) -> impl Iterator<Item = (u64, u64)> {
+    /// `legit` clients and `spoofed` SYNs a second, spread evenly.
+    fn flood(legit: u64, spoofed: u64) -> impl Iterator<Item = (u64, u64)> {
         (0..2400_u64).map(move |tick| {
             let share = |rate: u64| rate * (tick + 1) / 4 - rate * tick / 4;
-            (share(legit) + share(forged), share(legit))
+            (share(legit) + share(spoofed), share(legit))
         })
     }
 
     #[test]
     fn a_few_more_failures_a_second_are_found_within_seconds() {
-        for (legit, forged, seconds) in [
+        for (legit, spoofed, seconds) in [
             (20, 10, 5),
             (20, 8, 6),
             (20, 4, 25),
@@ -147,8 +147,8 @@ mod tests {
             (2000, 100, 10),
             (2000, 200, 3),
         ] {
-            let tick = alarm(flood(legit, forged)).unwrap_or(usize::MAX);
-            assert!(tick <= 4 * seconds, "{forged} among {legit}: {tick} ticks");
+            let tick = alarm(flood(legit, spoofed)).unwrap_or(usize::MAX);
+            assert!(tick <= 4 * seconds, "{spoofed} among {legit}: {tick} ticks");
         }
     }
 

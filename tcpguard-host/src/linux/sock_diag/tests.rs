@@ -88,7 +88,7 @@ fn listeners_on_loopback_are_passed_over_and_no_others() {
 const IPPROTO_MPTCP: u32 = 262;
 
 #[test]
-fn a_listener_that_speaks_mptcp_is_told_from_one_that_does_not() {
+fn a_listener_that_speaks_mptcp_is_distinguished_from_one_that_does_not() {
     for (protocol, mptcp) in [(None, false), (std::num::NonZero::new(IPPROTO_MPTCP), true)] {
         let protocol = protocol.map(rustix::net::Protocol::from_raw);
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, protocol);
@@ -109,7 +109,7 @@ fn a_listener_that_speaks_mptcp_is_told_from_one_that_does_not() {
 }
 
 #[test]
-fn the_accept_queue_grows_while_nobody_accepts() {
+fn the_accept_queue_grows_while_no_process_accepts() {
     let (socket, bound) = listen("127.0.0.1:0", false, false, 16);
     let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(bound).expect("connect")).collect();
     assert_eq!(find(bound.port())[0].accept, 3);
@@ -248,7 +248,7 @@ fn a_fast_open_connection_is_not_half_open() {
 }
 
 #[test]
-fn a_cut_answer_is_an_error_or_tells_less() {
+fn a_truncated_answer_is_an_error_or_holds_less() {
     let other = Nla::Other(DefaultNla::new(21, vec![1; 8]));
     let whole = answer(TCP_SYN_RECV, &[Nla::Mark(5), other]);
     for cut in 0..whole.len() {

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_somebody_elses_is_named() {
+    fn a_foreign_line_is_named() {
         let file = text(&[entry("net.core.somaxconn", "128", "4096")]);
         assert_eq!(entries(&format!("{file}net.ipv4.tcp_sack = 1\n")), Err(6));
         let other = file.replace("#before net.core.somaxconn", "#before net.core.other");

@@ -73,7 +73,7 @@ fn outcomes(changed: &Changed) -> Vec<(&str, Outcome)> {
 }
 
 #[test]
-fn what_was_applied_is_taken_back() {
+fn an_applied_change_is_reverted() {
     let host = Fixture::new();
     let changed = host.apply(&[(SOMAXCONN, "4096"), (PORTS, "10240 65535")], false);
     assert_eq!(outcomes(&changed), [(SOMAXCONN, Outcome::Changed), (PORTS, Outcome::Changed)]);
@@ -132,7 +132,7 @@ fn a_file_that_cannot_be_written_leaves_every_sysctl_as_it_was() {
 }
 
 #[test]
-fn what_outlived_a_boot_is_taken_back_from_the_file() {
+fn a_change_that_outlived_a_boot_is_reverted_from_the_file() {
     let host = Fixture::new();
     host.apply(&[(SOMAXCONN, "4096")], true);
     // The boot clears /run and takes the value from the file.
@@ -146,7 +146,7 @@ fn what_outlived_a_boot_is_taken_back_from_the_file() {
 }
 
 #[test]
-fn two_advices_in_a_row_go_back_to_the_first_value() {
+fn two_changes_in_a_row_revert_to_the_first_value() {
     let host = Fixture::new();
     host.apply(&[(SOMAXCONN, "4096")], true);
     host.apply(&[(SOMAXCONN, "8192"), (RETRIES, "3")], true);
@@ -157,7 +157,7 @@ fn two_advices_in_a_row_go_back_to_the_first_value() {
 }
 
 #[test]
-fn what_somebody_changed_since_is_theirs() {
+fn a_value_that_an_administrator_changed_since_stays() {
     let host = Fixture::new();
     host.apply(&[(SOMAXCONN, "4096"), (RETRIES, "3")], false);
     host.set(SOMAXCONN, "9999");
@@ -175,7 +175,7 @@ fn what_somebody_changed_since_is_theirs() {
 
 /// As after `kill -9` at each moment of an `--apply`: the record is there, and some values are set.
 #[test]
-fn whatever_ends_an_apply_it_can_be_taken_back() {
+fn whatever_ends_an_apply_it_can_be_reverted() {
     for set in [&[][..], &[(SOMAXCONN, "4096")], &[(SOMAXCONN, "4096"), (RETRIES, "3")]] {
         let host = Fixture::new();
         let entry = |name: &str, before: &str, after: &str| Entry {
@@ -196,7 +196,7 @@ fn whatever_ends_an_apply_it_can_be_taken_back() {
 }
 
 #[test]
-fn what_the_kernel_refuses_is_told_and_the_rest_is_done() {
+fn a_value_that_the_kernel_refuses_is_reported_and_the_rest_is_done() {
     let host = Fixture::new();
     let retries = host.sysctls().path(RETRIES);
     fs::remove_file(&retries).expect("sysctl");

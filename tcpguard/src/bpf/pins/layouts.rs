@@ -216,7 +216,7 @@ pub(super) mod tests {
 
     /// `eth0.5` is the normal name of an interface of VLAN 5, and a bpffs refuses such a file.
     #[test]
-    fn a_dot_in_a_name_is_no_dot_in_its_file_and_comes_back() {
+    fn a_dot_in_a_name_is_no_dot_in_its_file_and_is_restored() {
         let name = LinkPin::file_name(5, "eth0.5");
         assert_eq!(name, "5-eth0:5");
         let pin = LinkPin::at(Path::new("/v1-7/links").join(name)).expect("a pin");

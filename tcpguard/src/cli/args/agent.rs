@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_a_prefix_nor_a_number_is_told_once_and_with_both() {
+    fn neither_a_prefix_nor_a_number_is_one_error_that_names_both() {
         let line = ["tcpguard", "explain", "foo"];
         let said = Args::try_parse_from(line).expect_err("neither").to_string();
         assert!(

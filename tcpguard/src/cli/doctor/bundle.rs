@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_tells_its_counters_and_no_secret() {
+    fn this_host_shows_its_counters_and_no_secret() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let config = dir.path().join("tcpguard.toml");
         fs::write(&config, "mode = \"observe\"\n").expect("file");

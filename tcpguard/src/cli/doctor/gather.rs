@@ -43,7 +43,7 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
     let (layouts, netns) = (layouts(&places.pin_dir), netns::cookie().ok());
     let names = match &places.interface {
         Some(name) => vec![name.clone()],
-        None => guarded(&config, &layouts, netns),
+        None => attached(&config, &layouts, netns),
     };
     let agent = agent(client);
     Facts {
@@ -146,7 +146,7 @@ fn configuration(named: Option<&Path>) -> ConfigFacts {
 }
 
 /// The interfaces that the configuration names, or else those with a filter on.
-fn guarded(config: &ConfigFacts, layouts: &[Layout], netns: Option<u64>) -> Vec<String> {
+fn attached(config: &ConfigFacts, layouts: &[Layout], netns: Option<u64>) -> Vec<String> {
     if let ConfigFacts::Valid { interfaces, .. } = config
         && !interfaces.is_empty()
     {

@@ -142,7 +142,7 @@ fn the_times_of_a_mode_must_make_sense() {
 }
 
 #[test]
-fn who_only_asks_needs_no_right_to_change() {
+fn a_query_needs_no_right_to_change() {
     let unblock = |dry_run| Request::Unblock { prefix: None, rule: None, origin: None, dry_run };
     assert!(unblock(false).is_change() && unblock(false).replaces_rules());
     assert!(!unblock(true).is_change() && !unblock(true).replaces_rules());

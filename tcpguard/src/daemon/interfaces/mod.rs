@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use follow::{Followed, Place, follow, is_spare};
-use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNGUARDED};
+use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNATTACHED};
 use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_engine::Severity;
 use tcpguard_host::linux::programs::Attached;
@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// An attached interface, or one that is waited for.
 #[derive(Debug)]
-struct Guarded {
+struct ConfiguredInterface {
     /// The operator's name for it.
     wanted: String,
     /// XDP mode in which to attach to it.
@@ -72,9 +72,9 @@ pub struct Interfaces {
     /// The operator's names, each with how to attach to it.
     wanted: Vec<(String, XdpMode)>,
     /// Their entries, at least one for each name.
-    guarded: Vec<Guarded>,
+    configured: Vec<ConfiguredInterface>,
     /// Indices of the others by which nothing comes in that has come by one of these.
-    unguarded: Vec<u32>,
+    unattached: Vec<u32>,
 }
 
 impl Interfaces {
@@ -94,7 +94,7 @@ impl Interfaces {
         let mut left = pins.followed();
         left.retain(|(_, name)| names.contains(name));
         let wanted = names.iter().map(|name| (name.clone(), mode(name))).collect();
-        let mut all = Self { pins, wanted, guarded: Vec::new(), unguarded: Vec::new() };
+        let mut all = Self { pins, wanted, configured: Vec::new(), unattached: Vec::new() };
         for name in names {
             let pinned = |one: &&Interface| left.contains(&(one.index, name.clone()));
             let called = |one: &&Interface| {
@@ -108,14 +108,14 @@ impl Interfaces {
                 all.add(name, None, &found, dataplane)?;
             }
         }
-        if all.guarded.iter().all(|guarded| guarded.present.is_none()) {
+        if all.configured.iter().all(|configured| configured.present.is_none()) {
             // Says which there are.
             names.first().map(|name| interfaces::by_name(name)).transpose()?;
         }
-        all.find_unguarded(&found);
+        all.find_unattached(&found);
         all.write_slots(dataplane)?;
-        for place in 0..all.guarded.len() {
-            if let Err(error) = all.guarded[place].attach(object, &all.pins) {
+        for place in 0..all.configured.len() {
+            if let Err(error) = all.configured[place].attach(object, &all.pins) {
                 all.undo();
                 return Err(error.into());
             }
@@ -137,22 +137,22 @@ impl Interfaces {
         let limit = MAX_INTERFACES as usize - 1;
         let before = dataplane.interfaces()?;
         let known = |interface: &Interface| {
-            before.get(&interface.index).copied().filter(|slot| *slot != UNGUARDED)
+            before.get(&interface.index).copied().filter(|slot| *slot != UNATTACHED)
         };
-        let mut taken: Vec<u8> = self.guarded.iter().map(|guarded| guarded.slot).collect();
+        let mut taken: Vec<u8> = self.configured.iter().map(|configured| configured.slot).collect();
         let slot = match present.and_then(known).filter(|slot| !taken.contains(slot)) {
             Some(slot) => slot,
             None => {
                 taken.extend(found.iter().filter_map(known));
                 let free = (1..=limit as u8).find(|slot| !taken.contains(slot));
-                let wanted = self.guarded.len() + 1;
+                let wanted = self.configured.len() + 1;
                 let free = free.ok_or(KernelError::TooManyInterfaces { wanted, limit })?;
                 dataplane.reset_packets(free)?;
                 free
             }
         };
         let mode = self.wanted.iter().find(|(name, _)| name == wanted).map(|(_, mode)| *mode);
-        self.guarded.push(Guarded {
+        self.configured.push(ConfiguredInterface {
             wanted: wanted.to_owned(),
             xdp_mode: mode.unwrap_or(XdpMode::Auto),
             slot,
@@ -167,8 +167,8 @@ impl Interfaces {
 
     /// Detaches the programs that this agent attached.
     pub fn undo(&mut self) {
-        for guarded in &mut self.guarded {
-            if let Some(attachment) = guarded.attachment.take_if(|attachment| attachment.made) {
+        for configured in &mut self.configured {
+            if let Some(attachment) = configured.attachment.take_if(|attachment| attachment.made) {
                 attachment.remove();
             }
         }
@@ -180,26 +180,26 @@ impl Interfaces {
     }
 
     /// The interfaces that the filter is on.
-    pub fn guarded(&self) -> Vec<Interface> {
-        let on = self.guarded.iter().filter(|guarded| guarded.attachment.is_some());
-        on.filter_map(|guarded| guarded.present.clone()).collect()
+    pub fn attached(&self) -> Vec<Interface> {
+        let on = self.configured.iter().filter(|configured| configured.attachment.is_some());
+        on.filter_map(|configured| configured.present.clone()).collect()
     }
 
     /// Returns whether the host's talk with itself passes the filter.
     pub fn has_loopback(&self) -> bool {
-        self.guarded.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
+        self.configured.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
     }
 
     /// The present name of each, or the name under which it is waited for.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.guarded.iter().map(Guarded::name)
+        self.configured.iter().map(ConfiguredInterface::name)
     }
 
     /// Packets that all have received and lost, without the losses of CPUs.
     pub fn received(&self, dataplane: &Dataplane) -> Result<Received, KernelError> {
         let mut received = Received::default();
-        for guarded in &self.guarded {
-            let cpus = dataplane.packets_by_cpu(guarded.slot)?;
+        for configured in &self.configured {
+            let cpus = dataplane.packets_by_cpu(configured.slot)?;
             received.syns_by_cpu.resize(cpus.len(), 0);
             received.losses.packets_by_cpu.resize(cpus.len(), 0);
             let mut sum = PacketCounters::default();
@@ -211,7 +211,7 @@ impl Interfaces {
             }
             received.packets.push(sum);
         }
-        received.losses.links = self.guarded.iter().map(|guarded| guarded.stats).collect();
+        received.losses.links = self.configured.iter().map(|configured| configured.stats).collect();
         Ok(received)
     }
 
@@ -219,15 +219,15 @@ impl Interfaces {
     /// those that had it on.
     pub fn detach(&mut self, names: &[String]) -> Vec<Interface> {
         let mut had = Vec::new();
-        for guarded in &mut self.guarded {
-            let is_meant = |name: &String| name == guarded.name() || *name == guarded.wanted;
+        for configured in &mut self.configured {
+            let is_meant = |name: &String| name == configured.name() || *name == configured.wanted;
             if !names.is_empty() && !names.iter().any(is_meant) {
                 continue;
             }
-            guarded.detached = true;
-            if let Some(attachment) = guarded.attachment.take() {
+            configured.detached = true;
+            if let Some(attachment) = configured.attachment.take() {
                 attachment.remove();
-                had.extend(guarded.present.clone());
+                had.extend(configured.present.clone());
             }
         }
         had
@@ -235,7 +235,7 @@ impl Interfaces {
 
     /// Returns whether the operator had the filter taken off all of them.
     pub fn all_detached(&self) -> bool {
-        self.guarded.iter().all(|guarded| guarded.detached)
+        self.configured.iter().all(|configured| configured.detached)
     }
 
     /// Compares the attachments with the interfaces as they are, and attaches missing programs. Returns the changes.
@@ -243,10 +243,10 @@ impl Interfaces {
         let Ok(found) = interfaces::list() else { return Vec::new() };
         let mut news = self.follow(&found, dataplane);
         let mut attached = false;
-        for guarded in &mut self.guarded {
-            let had = guarded.attachment.is_some();
-            news.extend(guarded.tend(object, &self.pins));
-            attached |= !had && guarded.attachment.is_some();
+        for configured in &mut self.configured {
+            let had = configured.attachment.is_some();
+            news.extend(configured.tend(object, &self.pins));
+            attached |= !had && configured.attachment.is_some();
         }
         if attached {
             self.look_again();
@@ -258,15 +258,16 @@ impl Interfaces {
     /// Finds the present state of each interface, and has packets counted for it from now on. This comes before any
     /// program is attached, so that no packet is counted elsewhere.
     fn follow(&mut self, found: &[Interface], dataplane: &Dataplane) -> Vec<News> {
-        let places: Vec<Place<'_>> = self.guarded.iter().map(Guarded::place).collect();
+        let places: Vec<Place<'_>> =
+            self.configured.iter().map(ConfiguredInterface::place).collect();
         let wanted: Vec<&str> = self.wanted.iter().map(|(name, _)| name.as_str()).collect();
         let Followed { indices, new } = follow(&places, &wanted, found);
         let mut news = Vec::new();
         let mut moved = false;
-        for (guarded, index) in self.guarded.iter_mut().zip(indices) {
-            moved |= guarded.index() != index;
+        for (configured, index) in self.configured.iter_mut().zip(indices) {
+            moved |= configured.index() != index;
             let now = found.iter().find(|interface| Some(interface.index) == index);
-            news.extend(guarded.becomes(now));
+            news.extend(configured.becomes(now));
         }
         for interface in new {
             match self.add(&interface.name, Some(interface), found, dataplane) {
@@ -274,17 +275,18 @@ impl Interfaces {
                 Err(error) => news.push(unreported(FAILED, &error)),
             }
         }
-        let places: Vec<Place<'_>> = self.guarded.iter().map(Guarded::place).collect();
+        let places: Vec<Place<'_>> =
+            self.configured.iter().map(ConfiguredInterface::place).collect();
         let spare: Vec<bool> = (0..places.len()).map(|number| is_spare(number, &places)).collect();
         let mut spare = spare.into_iter();
-        self.guarded.retain_mut(|guarded| {
+        self.configured.retain_mut(|configured| {
             let stays = !spare.next().unwrap_or(false);
-            if let (false, Some(attachment)) = (stays, guarded.attachment.take_if(|_| !stays)) {
+            if let (false, Some(attachment)) = (stays, configured.attachment.take_if(|_| !stays)) {
                 attachment.remove();
             }
             stays
         });
-        moved |= self.find_unguarded(found);
+        moved |= self.find_unattached(found);
         if moved && let Err(error) = self.write_slots(dataplane) {
             news.push(unreported(CHANGED, &error));
         }
@@ -294,19 +296,19 @@ impl Interfaces {
     /// Reads the changes that attaching has made to the interfaces.
     fn look_again(&mut self) {
         let Ok(found) = interfaces::list() else { return };
-        for guarded in &mut self.guarded {
-            let same = |one: &&Interface| Some(one.index) == guarded.index();
+        for configured in &mut self.configured {
+            let same = |one: &&Interface| Some(one.index) == configured.index();
             if let Some(now) = found.iter().find(same) {
-                guarded.present = Some(now.clone());
+                configured.present = Some(now.clone());
             }
         }
     }
 
     /// Reads the packets that each has received and lost.
     fn read_stats(&mut self) {
-        for guarded in &mut self.guarded {
-            match linux::link_stats(guarded.name()) {
-                Ok(Some(stats)) => guarded.stats = stats,
+        for configured in &mut self.configured {
+            match linux::link_stats(configured.name()) {
+                Ok(Some(stats)) => configured.stats = stats,
                 // The last counts of an interface that has gone stay; when it returns it counts from zero.
                 Ok(None) => {}
                 // While an interface is reconfigured, queries about all of them wait. One query that waited in vain is
@@ -319,37 +321,38 @@ impl Interfaces {
     /// Interfaces that are attached less well than they could be: the XDP program runs in the stack, although the
     /// driver was asked to run it, or there is no such interface.
     pub fn shortcomings(&self) -> Vec<News> {
-        let missing = self.guarded.iter().filter(|guarded| guarded.present.is_none());
-        let missing = missing.map(|guarded| {
-            guarded.news(
+        let missing = self.configured.iter().filter(|configured| configured.present.is_none());
+        let missing = missing.map(|configured| {
+            configured.news(
                 CHANGED,
                 "does not exist and is not protected; it will be as soon as it appears; see which \
                  there are: ip link",
             )
         });
-        missing.chain(self.guarded.iter().filter_map(Guarded::fallback)).collect()
+        missing.chain(self.configured.iter().filter_map(ConfiguredInterface::fallback)).collect()
     }
 
     /// Names and how each is protected, for the line at start.
     pub fn in_words(&self) -> String {
-        let words: Vec<String> = self.guarded.iter().map(Guarded::in_words).collect();
+        let words: Vec<String> =
+            self.configured.iter().map(ConfiguredInterface::in_words).collect();
         words.join(", ")
     }
 
     /// The status of each. `packets` are their counters, now and earlier.
     pub fn facts(&self, packets: &[Reading<PacketCounters>]) -> Vec<InterfaceFacts> {
         let found = interfaces::list();
-        let places = self.guarded.iter().enumerate();
-        let facts = places.map(|(place, guarded)| {
+        let places = self.configured.iter().enumerate();
+        let facts = places.map(|(place, configured)| {
             let now = match &found {
-                Ok(found) => found.iter().find(|one| Some(one.index) == guarded.index()),
+                Ok(found) => found.iter().find(|one| Some(one.index) == configured.index()),
                 // While an interface is reconfigured, this query waits.
-                Err(_) => guarded.present.as_ref(),
+                Err(_) => configured.present.as_ref(),
             };
-            let attachment = guarded.attachment.as_ref();
+            let attachment = configured.attachment.as_ref();
             let whole = |attachment: &&Attachment| now.is_some_and(|now| attachment.is_whole(now));
             InterfaceFacts {
-                name: now.map_or(guarded.name(), |now| &now.name).to_owned(),
+                name: now.map_or(configured.name(), |now| &now.name).to_owned(),
                 ifindex: now.map_or(0, |now| now.index),
                 hook: Hook::Xdp,
                 mode: now.and_then(mode_of).unwrap_or(AttachMode::Generic),
@@ -379,12 +382,13 @@ impl Interfaces {
 
     /// Finds the interfaces at which completed handshakes say nothing of the SYNs that are counted. Returns
     /// whether they are others than before.
-    fn find_unguarded(&mut self, found: &[Interface]) -> bool {
-        let is_guarded = |index| self.guarded.iter().any(|guarded| guarded.index() == Some(index));
-        let others = found.iter().filter(|one| one.is_unguarded(found, &is_guarded));
-        let unguarded: Vec<u32> = others.map(|one| one.index).collect();
-        let differs = unguarded != self.unguarded;
-        self.unguarded = unguarded;
+    fn find_unattached(&mut self, found: &[Interface]) -> bool {
+        let is_attached =
+            |index| self.configured.iter().any(|configured| configured.index() == Some(index));
+        let others = found.iter().filter(|one| one.is_unattached(found, &is_attached));
+        let unattached: Vec<u32> = others.map(|one| one.index).collect();
+        let differs = unattached != self.unattached;
+        self.unattached = unattached;
         differs
     }
 
@@ -392,15 +396,17 @@ impl Interfaces {
         dataplane.set_interfaces(self.slots())
     }
 
-    /// Index and slot of each that exists, and `UNGUARDED` for the interfaces that are surely not attached.
+    /// Index and slot of each that exists, and `UNATTACHED` for the interfaces that are surely not attached.
     fn slots(&self) -> impl Iterator<Item = (u32, u8)> {
-        let guarded =
-            self.guarded.iter().filter_map(|guarded| Some((guarded.index()?, guarded.slot)));
-        guarded.chain(self.unguarded.iter().map(|index| (*index, UNGUARDED)))
+        let configured = self
+            .configured
+            .iter()
+            .filter_map(|configured| Some((configured.index()?, configured.slot)));
+        configured.chain(self.unattached.iter().map(|index| (*index, UNATTACHED)))
     }
 }
 
-impl Guarded {
+impl ConfiguredInterface {
     fn place(&self) -> Place<'_> {
         Place { wanted: &self.wanted, index: self.index() }
     }
@@ -502,9 +508,9 @@ impl Guarded {
 
     /// Remembers why it cannot be protected; said once.
     fn fails(&mut self, error: &KernelError) -> Option<News> {
-        let told = self.failed.replace((Instant::now(), error.to_string())).is_some();
+        let reported = self.failed.replace((Instant::now(), error.to_string())).is_some();
         let news = self.news(FAILED, &format!("is not protected: {error}"));
-        (!told).then_some(News { severity: Severity::Critical, ..news })
+        (!reported).then_some(News { severity: Severity::Critical, ..news })
     }
 
     /// A line about this interface, which begins with its name.

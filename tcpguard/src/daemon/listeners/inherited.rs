@@ -71,7 +71,7 @@ impl Listeners {
                 syn_acks: 0,
                 rules: counts,
                 // The engine decides anew whether rules for every listener exempt this one.
-                mitigations: entry.mitigations & !ListenerEntry::SPARED,
+                mitigations: entry.mitigations & !ListenerEntry::EXEMPT,
                 budget: entry.budget,
                 retransmit_budget: entry.retransmit_budget,
                 // The agent that wanted samples is gone.
@@ -102,7 +102,7 @@ impl Listeners {
             };
             if let Some(followed) = id.and_then(|id| self.followed.get_mut(&id)) {
                 (followed.mitigations, followed.budget) =
-                    (mitigations & !ListenerEntry::SPARED, budget);
+                    (mitigations & !ListenerEntry::EXEMPT, budget);
             }
         }
         self.write(dataplane)

@@ -316,11 +316,11 @@ fn choose(
     own: Result<(), String>,
     helper: Result<(), String>,
 ) -> (Maker, Option<String>) {
-    let told = |why: &str| format!("cookies.backend = \"{why}\" in the configuration");
+    let configured = |why: &str| format!("cookies.backend = \"{why}\" in the configuration");
     match choice {
-        CookieChoice::Kernel => (Maker::Kernel, Some(told("kernel"))),
+        CookieChoice::Kernel => (Maker::Kernel, Some(configured("kernel"))),
         CookieChoice::KernelHelper => match helper {
-            Ok(()) => (Maker::Helper, Some(told("kernel_helper"))),
+            Ok(()) => (Maker::Helper, Some(configured("kernel_helper"))),
             Err(why) => (Maker::Kernel, Some(why)),
         },
         CookieChoice::Own => match own {

@@ -496,7 +496,7 @@ mod tests {
         let all = run("this boot", vec![rule.clone()], vec![in_kernel(2, &wide, 42)]);
         let confirmation = all.kept[0].confirmation.clone().expect("it waits");
         assert_eq!(confirmation.until, NOW + Duration::from_secs(3600));
-        assert_eq!(confirmation.comes_back(NOW).map(|rule| rule.id), Some(RuleId(1)));
+        assert_eq!(confirmation.to_restore(NOW).map(|rule| rule.id), Some(RuleId(1)));
         let all = run("this boot", vec![rule], vec![in_kernel(2, &wide, 3600)]);
         assert_eq!(
             all.kept[0].confirmation, None,
@@ -508,7 +508,7 @@ mod tests {
     /// The rule's time was over while there was no agent, or the host was restarted, perhaps for lack of
     /// another way in.
     #[test]
-    fn a_rule_that_nobody_confirmed_is_not_made_again_and_what_it_replaced_is() {
+    fn an_unconfirmed_rule_is_not_restored_and_what_it_replaced_is() {
         for (boot, left, kernel) in [
             ("this boot", -5, vec![]),
             ("this boot", -5, vec![in_kernel(2, &source("10.0.0.0/8"), 0)]),
@@ -520,7 +520,7 @@ mod tests {
             assert_eq!((all.kept.len(), all.lost.len(), all.dead.len()), (0, 0, dead), "{boot}");
             let [reverted] = &all.reverted[..] else { panic!("{all:?}") };
             let back =
-                reverted.confirmation.clone().and_then(|confirmation| confirmation.comes_back(NOW));
+                reverted.confirmation.clone().and_then(|confirmation| confirmation.to_restore(NOW));
             assert_eq!(back.map(|rule| rule.expires), Some(NOW + Duration::from_secs(600)));
         }
     }
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_ends_the_guards_own_rules_and_no_operators() {
+    fn a_boot_ends_automatic_rules_and_no_operators() {
         let rules = vec![
             stored(1, SIGNATURE, StoredOrigin::Incident(9), 600),
             stored(2, source("192.0.2.0/24"), StoredOrigin::Operator(7), 600),

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_told_as_it_is_typed() {
+    fn a_range_is_shown_as_it_is_typed() {
         for text in ["10", "10:", "~:10", "10:20", "@10:20", "-3:0.5", "~:", "0:"] {
             assert_eq!(text.parse::<Range>().unwrap().to_string(), text);
         }
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_is_typed_does_harm_and_what_is_told_means_the_same(text in "[@~:0-9.e-]{0,12}", value: f64) {
+        fn nothing_that_is_typed_does_harm_and_the_text_shown_means_the_same(text in "[@~:0-9.e-]{0,12}", value: f64) {
             if let Ok(range) = text.parse::<Range>() {
                 let again: Range = range.to_string().parse().unwrap();
                 prop_assert_eq!(again.alerts(value), range.alerts(value));

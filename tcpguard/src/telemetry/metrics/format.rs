@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_openmetrics_gets_it() {
+    fn a_scraper_that_asks_for_openmetrics_gets_it() {
         for (accept, expected) in [
             ("", Format::Prometheus),
             ("*/*", Format::Prometheus),

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_cannot_be_had_is_told_with_the_way_out() {
+    fn a_port_that_cannot_be_had_is_reported_with_the_way_out() {
         let address: SocketAddr = "127.0.0.1:9469".parse().unwrap();
         for (errno, hint) in [
             (libc::EAFNOSUPPORT, "RestrictAddressFamilies=AF_INET AF_INET6"),

@@ -32,32 +32,32 @@ fn rates(sources: From, shape: Shape, right: &str) {
 }
 
 #[test]
-fn random_sources_without_options() {
+fn spoofed_sources_without_options() {
     rates(From::Random, Shape::Bare, "random_spoofed");
 }
 
 #[test]
-fn random_sources_with_ece_and_cwr() {
+fn spoofed_sources_with_ece_and_cwr() {
     rates(From::Random, Shape::EcnCwr, "random_spoofed");
 }
 
 #[test]
-fn random_sources_with_random_windows() {
+fn spoofed_sources_with_random_windows() {
     rates(From::Random, Shape::RandomWindow, "random_spoofed");
 }
 
 #[test]
-fn random_sources_with_random_ttls() {
+fn spoofed_sources_with_random_ttls() {
     rates(From::Random, Shape::RandomTtl, "random_spoofed");
 }
 
 #[test]
-fn random_sources_that_copy_one_system() {
+fn spoofed_sources_that_copy_one_system() {
     rates(From::Random, Shape::Linux, "random_spoofed");
 }
 
 #[test]
-fn random_sources_that_copy_all_systems() {
+fn spoofed_sources_that_copy_all_systems() {
     rates(From::Random, Shape::Mix, "random_spoofed");
 }
 
@@ -251,17 +251,27 @@ fn the_numbers_of_a_flood_are_right() {
             for view in VIEWS {
                 let replay = observe(&scene.capture(view));
                 let [incident] = replay.incidents.as_slice() else { panic!("{replay:#?}") };
-                let told = format!("{family:?} {view:?} {rate}/s: {incident:#?}");
+                let context = format!("{family:?} {view:?} {rate}/s: {incident:#?}");
                 let share = |found: u64, expected: f64| found as f64 / expected;
-                assert!((0.98..1.1).contains(&share(incident.syns, rate * 10.0)), "{told}");
-                assert!((0.9..1.1).contains(&share(incident.sources_est, rate * 10.0)), "{told}");
-                assert!((7.5..8.3).contains(&incident.started_s), "{told}");
-                assert!(incident.detected_after_s <= 1.5, "{told}");
-                assert!((0.9..1.15).contains(&(incident.evidence.peak_syn_pps / rate)), "{told}");
-                assert_eq!(incident.ended_s, None, "{told}");
-                assert!((0.85..=1.0).contains(&incident.confidence), "{told}");
-                assert!((23.0..=24.0).contains(&replay.duration_s), "{told}");
-                assert!((600..=800).contains(&replay.handshakes), "{told}: {}", replay.handshakes);
+                assert!((0.98..1.1).contains(&share(incident.syns, rate * 10.0)), "{context}");
+                assert!(
+                    (0.9..1.1).contains(&share(incident.sources_est, rate * 10.0)),
+                    "{context}"
+                );
+                assert!((7.5..8.3).contains(&incident.started_s), "{context}");
+                assert!(incident.detected_after_s <= 1.5, "{context}");
+                assert!(
+                    (0.9..1.15).contains(&(incident.evidence.peak_syn_pps / rate)),
+                    "{context}"
+                );
+                assert_eq!(incident.ended_s, None, "{context}");
+                assert!((0.85..=1.0).contains(&incident.confidence), "{context}");
+                assert!((23.0..=24.0).contains(&replay.duration_s), "{context}");
+                assert!(
+                    (600..=800).contains(&replay.handshakes),
+                    "{context}: {}",
+                    replay.handshakes
+                );
             }
         }
     }

@@ -91,7 +91,7 @@ fn dead_servers() {
                 let own = scene.port(20_000 + n as u16);
                 let dead = SocketAddr::new(host(family, n % 12 + 1), 5432);
                 let at = BEGIN + n * 30 * MS;
-                scene.unheard(at, own, dead, closed.then_some(30 * MS));
+                scene.unanswered(at, own, dead, closed.then_some(30 * MS));
             }
             let name = format!("dead servers beside {clients}/s, closed: {closed}");
             for view in [View::Both, View::Arriving, View::Leaving] {
@@ -145,8 +145,8 @@ fn refused_connections_and_nothing_else() {
             }
             let name = format!("{per_second}/s of {clients} clients, all refused");
             let replay = jury.hear(&name, &scene, View::Both, &[&[]]);
-            let told = replay.notes.iter().any(|note| note.contains("both directions"));
-            assert!(told, "{name}: {:?}", replay.notes);
+            let noted = replay.notes.iter().any(|note| note.contains("both directions"));
+            assert!(noted, "{name}: {:?}", replay.notes);
         }
     }
     jury.dismiss();
@@ -209,8 +209,8 @@ fn peer_to_peer() {
                 let port = 6881 + (n % 5000) as u16;
                 match n % 4 {
                     0 => scene.own_connection(at, own, SocketAddr::new(ip, port), Some(rtt)),
-                    1 => scene.unheard(at, own, SocketAddr::new(ip, port), Some(rtt)),
-                    _ => scene.unheard(at, own, SocketAddr::new(ip, port), None),
+                    1 => scene.unanswered(at, own, SocketAddr::new(ip, port), Some(rtt)),
+                    _ => scene.unanswered(at, own, SocketAddr::new(ip, port), None),
                 }
                 let fate = match n % 10 {
                     0..6 => Fate::Completes,
@@ -319,13 +319,13 @@ impl Scene {
         self.leaves(at, &there(ACK, next, theirs));
         self.leaves(at + 10_000, &Tcp { data: 100, ..there(ACK, next, theirs) });
         self.arrives(at + rtt, &Tcp { data: 900, ..back(ACK, theirs, next.wrapping_add(100)) });
-        let (asked, told) = (next.wrapping_add(100), theirs.wrapping_add(900));
-        self.leaves(at + rtt + MS, &there(scene::FIN | ACK, asked, told));
-        self.arrives(at + 2 * rtt + MS, &back(scene::FIN | ACK, told, asked.wrapping_add(1)));
+        let (asked, replied) = (next.wrapping_add(100), theirs.wrapping_add(900));
+        self.leaves(at + rtt + MS, &there(scene::FIN | ACK, asked, replied));
+        self.arrives(at + 2 * rtt + MS, &back(scene::FIN | ACK, replied, asked.wrapping_add(1)));
     }
 
     /// A SYN of this host that gets no reply, or that a closed port resets after `refused`.
-    fn unheard(&mut self, at: u64, own: SocketAddr, other: SocketAddr, refused: Option<u64>) {
+    fn unanswered(&mut self, at: u64, own: SocketAddr, other: SocketAddr, refused: Option<u64>) {
         let seq = self.dice.next() as u32;
         let look = Look::linux(0, 1460);
         for wait in std::iter::once(0).chain(AGAIN) {

@@ -13,9 +13,9 @@ const LOST: f64 = 0.2;
 
 /// Asserts that nothing was called a flood, not even for a moment.
 fn assert_no_flood(name: &str, scene: &Scene) {
-    let told = run(&scene.capture(View::Both), Mode::Observe).expect("a capture").told;
-    let floods = told.iter().filter(|told| told.class.is_flood()).count();
-    assert_eq!(floods, 0, "{name}, {:?}: {told:?}", scene.family);
+    let detections = run(&scene.capture(View::Both), Mode::Observe).expect("a capture").detections;
+    let floods = detections.iter().filter(|detection| detection.class.is_flood()).count();
+    assert_eq!(floods, 0, "{name}, {:?}: {detections:?}", scene.family);
 }
 
 /// Each of its SYNs is captured again at once; no client retransmits so soon.
@@ -40,7 +40,7 @@ fn a_flood_of_which_each_packet_was_captured_twice() {
 }
 
 #[test]
-fn clients_of_whom_each_packet_was_captured_twice() {
+fn clients_of_which_each_packet_was_captured_twice() {
     let mut jury = Jury::default();
     for family in FAMILIES {
         for (after, routed) in COPIES {
@@ -65,7 +65,7 @@ fn clients_of_whom_each_packet_was_captured_twice() {
 
 /// A fifth of the third ACKs is missing, of the replies and of the SYNs. Later packets prove them.
 #[test]
-fn clients_of_whom_a_fifth_of_all_packets_was_not_captured() {
+fn clients_of_which_a_fifth_of_all_packets_was_not_captured() {
     let mut jury = Jury::default();
     for family in FAMILIES {
         for (seed, rate) in [(2, 20.0), (74, 200.0), (75, 1000.0)] {

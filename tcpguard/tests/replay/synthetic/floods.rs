@@ -75,11 +75,11 @@ impl Scene {
             {
                 continue;
             }
-            self.forged(BEGIN + (t * 1e9) as u64, flood);
+            self.spoofed(BEGIN + (t * 1e9) as u64, flood);
         }
     }
 
-    fn forged(&mut self, at: u64, flood: &Flood) {
+    fn spoofed(&mut self, at: u64, flood: &Flood) {
         let draw = self.dice.next();
         let (ip, host) = match flood.sources {
             From::Random => (address(self.family, draw), draw),

@@ -40,15 +40,15 @@ impl Jury {
     fn hear(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Replay {
         let replay = observe(&scene.capture(view));
         let classes: Vec<&str> = replay.incidents.iter().map(|incident| incident.class).collect();
-        let told = format!("{name}, {:?}, {view:?}: {classes:?}", scene.family);
-        println!("{told}");
+        let context = format!("{name}, {:?}, {view:?}: {classes:?}", scene.family);
+        println!("{context}");
         if !right.contains(&classes.as_slice()) {
             let reasons: Vec<_> =
                 replay.incidents.iter().map(|incident| &incident.evidence).collect();
-            self.wrong.push(format!("{told} instead of {right:?}\n{reasons:#?}"));
+            self.wrong.push(format!("{context} instead of {right:?}\n{reasons:#?}"));
         }
         if replay.syns != scene.syns(view) {
-            self.wrong.push(format!("{told}: {} of {} SYNs", replay.syns, scene.syns(view)));
+            self.wrong.push(format!("{context}: {} of {} SYNs", replay.syns, scene.syns(view)));
         }
         replay
     }

@@ -180,7 +180,7 @@ fn port_knocking() {
 /// A colleague with outdated bookmarks: the client fails at ten ports, but uses the server all the
 /// time.
 #[test]
-fn a_known_client_that_tries_some_closed_ports() {
+fn a_validated_client_that_tries_some_closed_ports() {
     let mut jury = Jury::default();
     for family in FAMILIES {
         let mut scene = Scene::new(24, family, 60);

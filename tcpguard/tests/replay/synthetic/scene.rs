@@ -290,13 +290,13 @@ impl Scene {
     ) {
         let there = |flags, seq, ack| Tcp { ttl, ..Tcp::new(client, server, flags, seq, ack) };
         let back = |flags, seq, ack| Tcp::new(server, client, flags, seq, ack);
-        let (asked, told) = (next.wrapping_add(300), ours.wrapping_add(1200));
+        let (asked, replied) = (next.wrapping_add(300), ours.wrapping_add(1200));
         self.arrives(at, &there(ACK, next, ours));
         self.arrives(at + 50_000, &Tcp { data: 300, ..there(ACK, next, ours) });
         self.leaves(at + 2 * MS, &Tcp { data: 1200, ..back(ACK, ours, asked) });
-        self.arrives(at + 60 * MS, &there(FIN | ACK, asked, told));
-        self.leaves(at + 60 * MS + 60_000, &back(FIN | ACK, told, asked.wrapping_add(1)));
-        self.arrives(at + 120 * MS, &there(ACK, asked.wrapping_add(1), told.wrapping_add(1)));
+        self.arrives(at + 60 * MS, &there(FIN | ACK, asked, replied));
+        self.leaves(at + 60 * MS + 60_000, &back(FIN | ACK, replied, asked.wrapping_add(1)));
+        self.arrives(at + 120 * MS, &there(ACK, asked.wrapping_add(1), replied.wrapping_add(1)));
     }
 
     /// A client of the internet by number: always with the same address, fingerprint and round-trip time.
@@ -333,7 +333,7 @@ impl Scene {
             }
             let number = self.dice.below(4000);
             let (ip, look, rtt) = self.client(number);
-            let usual = match self.dice.below(200) {
+            let common = match self.dice.below(200) {
                 0 => Fate::Vanishes,
                 1 => Fate::Resets,
                 2 => Fate::Unanswered(1),
@@ -341,7 +341,7 @@ impl Scene {
             };
             let client = SocketAddr::new(ip, self.ephemeral());
             let at = BEGIN + (t * 1e9) as u64;
-            let fate = fate(t, number).unwrap_or(usual);
+            let fate = fate(t, number).unwrap_or(common);
             self.connect(&Attempt { at, client, server, look, rtt, fate });
         }
     }

@@ -5,15 +5,15 @@ use super::*;
 
 /// Twenty times as many clients, all of whom are served.
 #[test]
-fn a_rush_of_clients() {
+fn a_flash_crowd_of_clients() {
     let mut jury = Jury::default();
     for family in FAMILIES {
-        for usual in [10.0, 50.0, 200.0] {
+        for baseline in [10.0, 50.0, 200.0] {
             let mut scene = Scene::new(31, family, 90);
-            scene.clients(0.0, 90.0, usual);
-            scene.clients(60.0, 75.0, 20.0 * usual);
+            scene.clients(0.0, 90.0, baseline);
+            scene.clients(60.0, 75.0, 20.0 * baseline);
             for view in VIEWS {
-                let name = format!("a flash crowd to {} /s", 20.0 * usual);
+                let name = format!("a flash crowd to {} /s", 20.0 * baseline);
                 let replay = jury.hear(&name, &scene, view, &[&["flash_crowd"]]);
                 assert!(replay.incidents.iter().all(|incident| incident.actions.is_empty()));
             }
@@ -24,7 +24,7 @@ fn a_rush_of_clients() {
 
 /// The capture begins ten seconds before the flash crowd, which takes a while to build up.
 #[test]
-fn a_rush_in_a_short_capture() {
+fn a_flash_crowd_in_a_short_capture() {
     let mut jury = Jury::default();
     for family in FAMILIES {
         let mut scene = Scene::new(36, family, 45);
@@ -122,7 +122,7 @@ fn clients_whose_path_is_broken() {
 /// A client that was quicker by the other IP version resets the SYN-ACK, now and always (RFC 8305
 /// §5).
 #[test]
-fn clients_of_whom_a_quarter_always_resets_are_told_once_and_not_for_ever() {
+fn clients_of_which_a_quarter_always_resets_are_reported_once_and_not_for_ever() {
     let mut jury = Jury::default();
     for family in FAMILIES {
         for percent in [25, 30] {
@@ -143,7 +143,7 @@ fn clients_of_whom_a_quarter_always_resets_are_told_once_and_not_for_ever() {
 
 /// A flash crowd of clients with long round-trip times, all of which complete their handshakes.
 #[test]
-fn a_rush_from_far_away() {
+fn a_flash_crowd_from_far_away() {
     let mut jury = Jury::default();
     for family in FAMILIES {
         let mut scene = Scene::new(35, family, 80);

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attacker_who_sends_fins_too_is_not_seen() {
+    fn an_attacker_that_sends_fins_too_is_not_detected() {
         let calm = Rates::calm(200);
         let attack = Rates { syn: 5000, fin: 4900, ..calm };
         assert_eq!(after_calm(Fds::default(), &calm, &attack), None);

@@ -29,22 +29,22 @@ const FEWEST: f64 = 1.0;
 /// The sum and the mean that it has learned.
 #[derive(Clone, Debug)]
 pub struct Pairs {
-    usual: Mean,
+    baseline: Mean,
     sum: f64,
 }
 
 impl Pairs {
     /// Before the first period, with this `α`.
     pub fn new(alpha: f64) -> Self {
-        Self { usual: Mean::new(alpha), sum: 0.0 }
+        Self { baseline: Mean::new(alpha), sum: 0.0 }
     }
 
     /// A period is over; whether it is alarmed now. The first one is learned from only.
     pub fn period(&mut self, syns: f64, pairs: f64) -> bool {
-        if let Some(usual) = self.usual.get() {
-            self.sum = (self.sum + (syns - pairs) / usual.max(FEWEST) - CALM).max(0.0);
+        if let Some(baseline) = self.baseline.get() {
+            self.sum = (self.sum + (syns - pairs) / baseline.max(FEWEST) - CALM).max(0.0);
         }
-        self.usual.add(pairs);
+        self.baseline.add(pairs);
         self.sum > THRESHOLD
     }
 }

@@ -29,7 +29,7 @@ const LEAST_VARIANCE: f64 = 1.0;
 #[derive(Clone, Debug)]
 pub struct SirisCusum {
     intervals: Intervals,
-    usual: Mean,
+    baseline: Mean,
     variance: Mean,
     sum: f64,
     alarmed: bool,
@@ -39,7 +39,7 @@ impl Default for SirisCusum {
     fn default() -> Self {
         Self {
             intervals: Intervals::of(INTERVAL),
-            usual: Mean::new(BETA),
+            baseline: Mean::new(BETA),
             variance: Mean::new(BETA),
             sum: 0.0,
             alarmed: false,
@@ -49,12 +49,12 @@ impl Default for SirisCusum {
 
 impl SirisCusum {
     fn interval(&mut self, syns: f64) {
-        let Some(usual) = self.usual.get() else { return };
-        let excess = syns - usual;
+        let Some(baseline) = self.baseline.get() else { return };
+        let excess = syns - baseline;
         self.alarmed = false;
         if let Some(variance) = self.variance.get().filter(|_| self.variance.values() >= LEARN) {
-            let scale = ALPHA * usual / variance.max(LEAST_VARIANCE);
-            self.sum = (self.sum + scale * (excess - ALPHA * usual / 2.0)).max(0.0);
+            let scale = ALPHA * baseline / variance.max(LEAST_VARIANCE);
+            self.sum = (self.sum + scale * (excess - ALPHA * baseline / 2.0)).max(0.0);
             if self.sum >= THRESHOLD {
                 self.sum = 0.0;
                 self.alarmed = true;
@@ -74,7 +74,7 @@ impl Detector for SirisCusum {
     fn tick(&mut self, tick: &Tick) -> bool {
         if let Some(sums) = self.intervals.add(tick) {
             self.interval(sums.syn);
-            self.usual.add(sums.syn);
+            self.baseline.add(sums.syn);
         }
         self.alarmed
     }
@@ -89,7 +89,7 @@ mod tests {
     use super::super::traffic::{Rates, alarms, first_alarm};
     use super::*;
 
-    const USUAL: f64 = 2000.0;
+    const BASELINE: f64 = 2000.0;
 
     /// SYNs in an interval that vary by `deviation` to either side, for 2,000 s.
     fn calm(detector: &mut SirisCusum, deviation: u64) {
@@ -102,8 +102,8 @@ mod tests {
 
     /// `h` divided by the growth of the sum in an interval, before the mean and the variance have followed noticeably.
     fn intervals(excess: f64, deviation: f64) -> f64 {
-        let scale = ALPHA * USUAL / (deviation * deviation);
-        (THRESHOLD / (scale * (excess - ALPHA * USUAL / 2.0))).ceil()
+        let scale = ALPHA * BASELINE / (deviation * deviation);
+        (THRESHOLD / (scale * (excess - ALPHA * BASELINE / 2.0))).ceil()
     }
 
     #[test]

@@ -32,13 +32,13 @@ const IN_A_ROW: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct SirisThreshold {
     intervals: Intervals,
-    usual: Mean,
+    baseline: Mean,
     exceeded: u32,
 }
 
 impl Default for SirisThreshold {
     fn default() -> Self {
-        Self { intervals: Intervals::of(INTERVAL), usual: Mean::new(BETA), exceeded: 0 }
+        Self { intervals: Intervals::of(INTERVAL), baseline: Mean::new(BETA), exceeded: 0 }
     }
 }
 
@@ -49,10 +49,10 @@ impl Detector for SirisThreshold {
 
     fn tick(&mut self, tick: &Tick) -> bool {
         if let Some(sums) = self.intervals.add(tick) {
-            let limit = self.usual.get().map(|usual| (1.0 + ALPHA) * usual);
+            let limit = self.baseline.get().map(|baseline| (1.0 + ALPHA) * baseline);
             let exceeds = limit.is_some_and(|limit| sums.syn > 0.0 && sums.syn >= limit);
             self.exceeded = if exceeds { self.exceeded.saturating_add(1) } else { 0 };
-            self.usual.add(sums.syn);
+            self.baseline.add(sums.syn);
         }
         self.exceeded >= IN_A_ROW
     }

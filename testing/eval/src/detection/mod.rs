@@ -73,8 +73,8 @@ impl Case {
         let truth = Truth { from: time.start, until: time.end };
         let mut stage = warm.fork().with(|lab| lab.flood(flood));
         let is_judged = |stage: &Stage| {
-            let told = judge(truth, &stage.alerts).told;
-            told.is_some_and(|told| stage.now() >= time.start + told + VERDICT)
+            let alerted = judge(truth, &stage.alerts).alerted;
+            alerted.is_some_and(|alerted| stage.now() >= time.start + alerted + VERDICT)
         };
         stage.run_while(time.end, is_judged);
         let class = verdict(&stage);
@@ -86,7 +86,7 @@ impl Case {
         });
         let ours = judge(truth, &stage.alerts);
         let others = stage.others().map(|other| Some(other.first_since(time.start)? - time.start));
-        let class = class.filter(|_| ours.told.is_some());
+        let class = class.filter(|_| ours.alerted.is_some());
         Found { ours, class, others: others.collect() }
     }
 }
@@ -126,7 +126,7 @@ pub fn run_others(plan: &Plan) -> Vec<(u64, Vec<Case>)> {
         [20.0, 1000.0]
             .into_iter()
             .flat_map(|rate| {
-                [attacks::RANDOM, attacks::MIMIC].map(|kind| Case::new(kind, 200.0, rate))
+                [attacks::RANDOM, attacks::MIMICKING].map(|kind| Case::new(kind, 200.0, rate))
             })
             .collect::<Vec<_>>()
     };
@@ -159,12 +159,12 @@ fn cases(plan: &Plan, legit: f64) -> Vec<Case> {
         let rates = plan.rates.iter().filter(|rate| Plan::plays(legit, **rate));
         cases.extend(rates.map(|rate| Case::new(attack, legit, *rate)));
     }
-    for attack in [attacks::RANDOM, attacks::MIMIC] {
+    for attack in [attacks::RANDOM, attacks::MIMICKING] {
         let faint = Plan::faint(legit);
         let new = faint.iter().filter(|rate| !plan.rates.contains(rate));
         cases.extend(new.map(|rate| Case::new(attack, legit, *rate)));
     }
-    for attack in [attacks::RANDOM, attacks::MIMIC] {
+    for attack in [attacks::RANDOM, attacks::MIMICKING] {
         let ramps = RAMPS.map(|ramp| Case { ramp: Some(ramp), ..Case::new(attack, legit, legit) });
         cases.extend(ramps);
     }

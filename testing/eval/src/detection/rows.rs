@@ -60,21 +60,21 @@ impl Case {
         self.found.iter().map(value).collect()
     }
 
-    fn told(&self) -> Vec<Option<f64>> {
-        self.all(|found| found.ours.told)
+    fn alerted(&self) -> Vec<Option<f64>> {
+        self.all(|found| found.ours.alerted)
     }
 
     fn row(&self) -> Vec<String> {
         let named = self.all(|found| found.ours.named);
-        let told = self.told();
+        let alerted = self.alerted();
         let right = self.right();
         let class = (self.rate >= CLASSED).then_some(right).flatten();
         let ours = [
             self.attack.name.to_owned(),
             rate(self.rate),
             seconds(median(&self.all(|found| found.ours.alarm))),
-            seconds(median(&told)),
-            seconds(percentile(&told, 0.95)),
+            seconds(median(&alerted)),
+            seconds(percentile(&alerted, 0.95)),
             seconds(median(&named)),
             seconds(percentile(&named, 0.95)),
             class.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
@@ -97,11 +97,11 @@ impl Case {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let told = self.told();
+        let alerted = self.alerted();
         let never = |delay: Option<f64>| delay.unwrap_or(f64::INFINITY);
-        let typical = never(median(&told));
+        let typical = never(median(&alerted));
         if self.rate >= STRONG {
-            let tail = never(percentile(&told, 0.95));
+            let tail = never(percentile(&alerted, 0.95));
             return vec![
                 Finding::new(Target::Delay, self.place(), typical),
                 Finding::new(Target::DelayTail, self.place(), tail),
@@ -177,19 +177,21 @@ pub fn minimum(plan: &Plan, cases: &[Case]) -> Block {
         [&["clients/s", "target", "ours", "mimic"][..], &OTHERS[..], &["tried"][..]].concat();
     let mut block = Block::new("Lowest rate found within a minute", &note, &columns);
     for &legit in &plan.legit {
-        let told = |found: &Found| found.ours.told;
-        let ours = lowest(cases, attacks::RANDOM.name, legit, told);
-        let mimic = lowest(cases, attacks::MIMIC.name, legit, told);
+        let alerted = |found: &Found| found.ours.alerted;
+        let ours = lowest(cases, attacks::RANDOM.name, legit, alerted);
+        let mimicking = lowest(cases, attacks::MIMICKING.name, legit, alerted);
         let others = (0..OTHERS.len()).map(|other| {
             lowest(cases, attacks::RANDOM.name, legit, move |found| found.others[other])
         });
         let tried = Plan::faint(legit);
         let target = Plan::detectable(legit);
         let mut row = vec![rate(legit), rate(target)];
-        row.extend([ours, mimic].into_iter().chain(others).map(|low| low.map_or_else(none, rate)));
+        row.extend(
+            [ours, mimicking].into_iter().chain(others).map(|low| low.map_or_else(none, rate)),
+        );
         row.push(format!("{} to {}", tried[0], rate(tried[tried.len() - 1])));
         block.row(row);
-        for (name, low) in [("random", ours), ("mimic", mimic)] {
+        for (name, low) in [("random", ours), ("mimic", mimicking)] {
             let place = format!("{name} in {}/s", rate(legit));
             let low = low.unwrap_or(f64::INFINITY);
             block.findings.push(Finding::new(Target::MinimumRate, place, low).with_limit(target));
@@ -224,14 +226,14 @@ pub fn ramps(plan: &Plan, cases: &[Case]) -> Block {
     );
     let columns = ["attack", "clients/s", "minutes", "told at SYN/s", "p95", "runs told"];
     let mut block = Block::new("Slow ramps", &note, &columns);
-    for attack in [attacks::RANDOM, attacks::MIMIC] {
+    for attack in [attacks::RANDOM, attacks::MIMICKING] {
         for (legit, ramp) in plan.legit.iter().flat_map(|legit| RAMPS.map(|ramp| (*legit, ramp))) {
             let case = cases.iter().find(|case| {
                 (case.attack.name, case.legit, case.ramp) == (attack.name, legit, Some(ramp))
             });
             let Some(case) = case else { continue };
-            let at = case.all(|found| found.ours.told.map(|delay| case.rate * delay / ramp));
-            let told = at.iter().flatten().count();
+            let at = case.all(|found| found.ours.alerted.map(|delay| case.rate * delay / ramp));
+            let alerted = at.iter().flatten().count();
             let digits = |rate: Option<f64>| rate.map_or_else(none, |rate| format!("{rate:.1}"));
             block.row([
                 attack.name.to_owned(),
@@ -239,7 +241,7 @@ pub fn ramps(plan: &Plan, cases: &[Case]) -> Block {
                 format!("{:.0}", ramp / 60.0),
                 digits(median(&at)),
                 digits(percentile(&at, 0.95)),
-                format!("{told} of {}", at.len()),
+                format!("{alerted} of {}", at.len()),
             ]);
         }
     }
@@ -267,10 +269,10 @@ pub fn seeds(plan: &Plan, cases: &[Case], others: &[(u64, Vec<Case>)]) -> Block 
     for (first, cases) in published.into_iter().chain(others) {
         let mut row = vec![format!("{first}–{}", first + plan.seeds.len() as u64 - 1)];
         for flood in [20.0, 1000.0] {
-            for attack in [attacks::RANDOM, attacks::MIMIC] {
+            for attack in [attacks::RANDOM, attacks::MIMICKING] {
                 let case = of(cases, attack.name, 200.0).find(|case| case.rate == flood);
-                let told = case.map(Case::told).unwrap_or_default();
-                row.extend([seconds(median(&told)), seconds(percentile(&told, 0.95))]);
+                let alerted = case.map(Case::alerted).unwrap_or_default();
+                row.extend([seconds(median(&alerted)), seconds(percentile(&alerted, 0.95))]);
             }
         }
         block.row(row);
@@ -284,9 +286,9 @@ mod tests {
     use crate::baselines;
     use crate::judge::Outcome;
 
-    fn found(told: Option<f64>, class: IncidentClass) -> Found {
-        let ours = Outcome { alarm: told, told, named: told, ..Outcome::default() };
-        Found { ours, class: told.map(|_| class), others: vec![None; OTHERS.len()] }
+    fn found(alerted: Option<f64>, class: IncidentClass) -> Found {
+        let ours = Outcome { alarm: alerted, alerted, named: alerted, ..Outcome::default() };
+        Found { ours, class: alerted.map(|_| class), others: vec![None; OTHERS.len()] }
     }
 
     fn case(rate: f64, legit: f64, found: Vec<Found>) -> Case {
@@ -300,14 +302,14 @@ mod tests {
 
     #[test]
     fn only_delays_that_a_target_speaks_of_are_held_to_it() {
-        let told = |rate, legit| {
+        let alerted = |rate, legit| {
             let case = case(rate, legit, vec![found(Some(1.25), IncidentClass::RandomSpoofed)]);
             case.findings().iter().map(|finding| finding.target).collect::<Vec<_>>()
         };
-        assert_eq!(told(1000.0, 200.0), [Target::Delay, Target::DelayTail]);
-        assert_eq!(told(20.0, 200.0), [Target::DelayTenth]);
-        assert_eq!(told(2.0, 20.0), [], "below what must be found at all");
-        assert_eq!(told(100.0, 200.0), []);
+        assert_eq!(alerted(1000.0, 200.0), [Target::Delay, Target::DelayTail]);
+        assert_eq!(alerted(20.0, 200.0), [Target::DelayTenth]);
+        assert_eq!(alerted(2.0, 20.0), [], "below what must be found at all");
+        assert_eq!(alerted(100.0, 200.0), []);
     }
 
     #[test]
@@ -318,11 +320,11 @@ mod tests {
         };
         let hits = [(4.0, 18), (5.0, 17), (6.0, 18), (8.0, 20)];
         let cases: Vec<Case> = hits.map(|(rate, hits)| case(rate, 200.0, runs(hits))).into();
-        let told = |found: &Found| found.ours.told;
-        assert_eq!(lowest(&cases, "random", 200.0, told), Some(6.0));
-        assert_eq!(lowest(&cases[..2], "random", 200.0, told), None);
+        let alerted = |found: &Found| found.ours.alerted;
+        assert_eq!(lowest(&cases, "random", 200.0, alerted), Some(6.0));
+        assert_eq!(lowest(&cases[..2], "random", 200.0, alerted), None);
         let late = case(4.0, 200.0, vec![found(Some(60.5), spoofed)]);
-        assert_eq!(lowest(&[late], "random", 200.0, told), None, "found too late");
+        assert_eq!(lowest(&[late], "random", 200.0, alerted), None, "found too late");
     }
 
     #[test]

@@ -52,8 +52,8 @@ fn again(
     repeated: f64,
     again: &'static [f64],
 ) -> Scene {
-    let mimic = draw.mimic(low, high);
-    draw.flooded([Flood { repeated, again, ..mimic }])
+    let mimicking = draw.mimicking(low, high);
+    draw.flooded([Flood { repeated, again, ..mimicking }])
 }
 
 /// A host with few clients.
@@ -63,7 +63,7 @@ fn quiet(draw: &Draw<'_>) -> Lab {
 
 /// More copies than such clients could send (`surge_floor`), and no more than are followed one by one.
 fn surge(draw: &mut Draw<'_>) -> Flood {
-    draw.mimic(5500.0, 6000.0)
+    draw.mimicking(5500.0, 6000.0)
 }
 
 /// Retransmitted SYNs prove nothing: an attacker sends them for the price of one more frame each.
@@ -100,17 +100,17 @@ fn repeated() -> [Row; 12] {
             draw.under(quiet(draw), [flood])
         }),
         Row::flood("crude, each twice at once", RANDOM, |draw| {
-            let crude = draw.crude(300.0, 2000.0);
-            draw.flooded([Flood { repeated: 1.0, again: AT_ONCE, ..crude }])
+            let fixed_fingerprint = draw.fixed_fingerprint(300.0, 2000.0);
+            draw.flooded([Flood { repeated: 1.0, again: AT_ONCE, ..fixed_fingerprint }])
         }),
         Row::flood("crude, each again after 1 s", RANDOM, |draw| {
-            let crude = draw.crude(300.0, 2000.0);
-            draw.flooded([Flood { repeated: 1.0, ..crude }])
+            let fixed_fingerprint = draw.fixed_fingerprint(300.0, 2000.0);
+            draw.flooded([Flood { repeated: 1.0, ..fixed_fingerprint }])
         }),
         Row::flood("crude, 2 % again, without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
-            let crude = draw.crude(2000.0, 3000.0);
-            draw.under(lab, [Flood { repeated: 0.02, ..crude }])
+            let fixed_fingerprint = draw.fixed_fingerprint(2000.0, 3000.0);
+            draw.under(lab, [Flood { repeated: 0.02, ..fixed_fingerprint }])
         })
         .serving(0.9),
         // The flood's segments arrive like those of clients and cannot be distinguished from them, so that clients have
@@ -118,8 +118,8 @@ fn repeated() -> [Row; 12] {
         // than the second that is counted. The share of validated clients that connect is held by `repeats_live`.
         Row::flood("mimic, after 1 s, without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
-            let mimic = draw.mimic(MANY_TIMES.0, MANY_TIMES.1);
-            draw.under(lab, [Flood { repeated: 1.0, ..mimic }])
+            let mimicking = draw.mimicking(MANY_TIMES.0, MANY_TIMES.1);
+            draw.under(lab, [Flood { repeated: 1.0, ..mimicking }])
         }),
     ]
 }
@@ -131,8 +131,8 @@ fn repeated_by_few() -> [Row; 6] {
         sources: Sources,
         again: &'static [f64],
     ) -> Scene {
-        let mimic = draw.mimic(low, high);
-        draw.flooded([Flood { sources, repeated: 1.0, again, ..mimic }])
+        let mimicking = draw.mimicking(low, high);
+        draw.flooded([Flood { sources, repeated: 1.0, again, ..mimicking }])
     }
     const MANY_TIMES: (f64, f64) = (1000.0, 3000.0);
     [
@@ -161,28 +161,33 @@ fn repeated_by_few() -> [Row; 6] {
 fn reset() -> [Row; 6] {
     [
         Row::flood("mimic, every answer reset", RANDOM, |draw| {
-            let mimic = draw.mimic(600.0, 1000.0);
-            draw.flooded([Flood { resets: true, ..mimic }])
+            let mimicking = draw.mimicking(600.0, 1000.0);
+            draw.flooded([Flood { resets: true, ..mimicking }])
         }),
         Row::flood("mimic, all reset, few clients", RANDOM, |draw| {
-            let mimic = draw.mimic(600.0, 1000.0);
-            draw.under(quiet(draw), [Flood { resets: true, ..mimic }])
+            let mimicking = draw.mimicking(600.0, 1000.0);
+            draw.under(quiet(draw), [Flood { resets: true, ..mimicking }])
         }),
         Row::flood("mimic surge, every answer reset", RANDOM, |draw| {
             let flood = Flood { resets: true, ..surge(draw) };
             draw.under(quiet(draw), [flood])
         }),
         Row::flood("crude, every answer reset", RANDOM, |draw| {
-            let crude = draw.crude(300.0, 2000.0);
-            draw.flooded([Flood { resets: true, ..crude }])
+            let fixed_fingerprint = draw.fixed_fingerprint(300.0, 2000.0);
+            draw.flooded([Flood { resets: true, ..fixed_fingerprint }])
         }),
         Row::flood("mimic, half of the sources reset", RANDOM, |draw| {
-            let mimic = draw.mimic(300.0, 1000.0);
-            draw.flooded([mimic.clone(), Flood { resets: true, ..mimic }])
+            let mimicking = draw.mimicking(300.0, 1000.0);
+            draw.flooded([mimicking.clone(), Flood { resets: true, ..mimicking }])
         }),
         Row::flood("one source that resets", ONE, |draw| {
-            let crude = draw.crude(500.0, 2000.0);
-            draw.flooded([Flood { sources: ATTACKER, shape: Shape::Linux, resets: true, ..crude }])
+            let fixed_fingerprint = draw.fixed_fingerprint(500.0, 2000.0);
+            draw.flooded([Flood {
+                sources: ATTACKER,
+                shape: Shape::Linux,
+                resets: true,
+                ..fixed_fingerprint
+            }])
         }),
     ]
 }
@@ -209,41 +214,45 @@ fn carpets() -> [Row; 9] {
     }
     [
         carpet("crude over 500 ports", RANDOM, |draw| {
-            let (lab, crude) = (ports(draw, 500), draw.crude(4000.0, 5000.0));
-            draw.under(lab, [Flood { across: 500, ..crude }])
+            let (lab, fixed_fingerprint) =
+                (ports(draw, 500), draw.fixed_fingerprint(4000.0, 5000.0));
+            draw.under(lab, [Flood { across: 500, ..fixed_fingerprint }])
         }),
         carpet("mimic over 500 ports", RANDOM, |draw| {
-            let (lab, mimic) = (ports(draw, 500), draw.mimic(4000.0, 5000.0));
-            draw.under(lab, [Flood { across: 500, ..mimic }])
+            let (lab, mimicking) = (ports(draw, 500), draw.mimicking(4000.0, 5000.0));
+            draw.under(lab, [Flood { across: 500, ..mimicking }])
         }),
         carpet("crude over 256 addresses", RANDOM, |draw| {
-            let (lab, crude) = (addresses(draw, 255), draw.crude(1500.0, 2500.0));
-            draw.under(lab, [Flood { across: 256, ..crude }])
+            let (lab, fixed_fingerprint) =
+                (addresses(draw, 255), draw.fixed_fingerprint(1500.0, 2500.0));
+            draw.under(lab, [Flood { across: 256, ..fixed_fingerprint }])
         }),
         carpet("mimic over 256 addresses", RANDOM, |draw| {
-            let (lab, mimic) = (addresses(draw, 255), draw.mimic(2000.0, 2500.0));
-            draw.under(lab, [Flood { across: 256, ..mimic }])
+            let (lab, mimicking) = (addresses(draw, 255), draw.mimicking(2000.0, 2500.0));
+            draw.under(lab, [Flood { across: 256, ..mimicking }])
         }),
         carpet("crude over 256 addresses, 4/s each", RANDOM, |draw| {
-            let (lab, crude) = (addresses(draw, 255), draw.crude(1000.0, 1100.0));
-            draw.under(lab, [Flood { across: 256, ..crude }])
+            let (lab, fixed_fingerprint) =
+                (addresses(draw, 255), draw.fixed_fingerprint(1000.0, 1100.0));
+            draw.under(lab, [Flood { across: 256, ..fixed_fingerprint }])
         })
         .within(15.0),
         carpet("mimic over 20 addresses", RANDOM, |draw| {
-            let (lab, mimic) = (addresses(draw, 19), draw.mimic(1000.0, 1500.0));
-            draw.under(lab, [Flood { across: 20, ..mimic }])
+            let (lab, mimicking) = (addresses(draw, 19), draw.mimicking(1000.0, 1500.0));
+            draw.under(lab, [Flood { across: 20, ..mimicking }])
         }),
         carpet("crude over 70 ports", RANDOM, |draw| {
-            let (lab, crude) = (ports(draw, 70), draw.crude(3000.0, 4000.0));
-            draw.under(lab, [Flood { across: 70, ..crude }])
+            let (lab, fixed_fingerprint) =
+                (ports(draw, 70), draw.fixed_fingerprint(3000.0, 4000.0));
+            draw.under(lab, [Flood { across: 70, ..fixed_fingerprint }])
         }),
         carpet("one /24 over 100 ports", FEW, |draw| {
-            let (lab, mimic) = (ports(draw, 100), draw.mimic(1500.0, 2500.0));
-            draw.under(lab, [Flood { sources: Sources::Networks(1), across: 100, ..mimic }])
+            let (lab, mimicking) = (ports(draw, 100), draw.mimicking(1500.0, 2500.0));
+            draw.under(lab, [Flood { sources: Sources::Networks(1), across: 100, ..mimicking }])
         }),
         carpet("one source over 50 ports", FEW, |draw| {
-            let (lab, mimic) = (ports(draw, 50), draw.mimic(1500.0, 2500.0));
-            draw.under(lab, [Flood { sources: ATTACKER, across: 50, ..mimic }])
+            let (lab, mimicking) = (ports(draw, 50), draw.mimicking(1500.0, 2500.0));
+            draw.under(lab, [Flood { sources: ATTACKER, across: 50, ..mimicking }])
         }),
     ]
 }
@@ -254,7 +263,7 @@ fn behind_decoys(draw: &mut Draw<'_>, count: usize, shape: Shape) -> Scene {
     let time = draw.time();
     let lab = (0..count).fold(draw.host(NO_COOKIES), |lab, _| lab.listener(NO_COOKIES));
     let each = draw.rate(12.0, 20.0);
-    let victim = draw.crude(2000.0, 3000.0);
+    let victim = draw.fixed_fingerprint(2000.0, 3000.0);
     let decoys = Flood {
         to: 1,
         across: count,
@@ -271,7 +280,7 @@ fn decoys() -> [Row; 2] {
         })
         .serving(0.9),
         Row::flood("80 mimic decoys, then the victim", RANDOM, |draw| {
-            behind_decoys(draw, 80, Shape::Mimic)
+            behind_decoys(draw, 80, Shape::Mimicking)
         })
         .serving(0.9),
     ]
@@ -286,8 +295,8 @@ fn one_look() -> [Row; 4] {
         let rate = draw.rate(2.0, 5.0);
         let client = Clients { behind: Some([198, 18, 0, 77].into()), ..alike(draw, rate) };
         let lab = draw.empty(server).clients(alike(draw, 50.0)).clients(client);
-        let crude = draw.crude(1500.0, 2500.0);
-        draw.under(lab, [Flood { sources: Sources::Networks(1), shape, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(1500.0, 2500.0);
+        draw.under(lab, [Flood { sources: Sources::Networks(1), shape, ..fixed_fingerprint }])
     }
     [
         Row::flood("one look, a /24 with a client in it", FEW, |draw| {
@@ -313,8 +322,8 @@ fn one_look() -> [Row; 4] {
 fn odd_sources() -> [Row; 11] {
     fn within(draw: &mut Draw<'_>, net: &str, shape: Shape) -> Scene {
         let net: IpNet = net.parse().expect("a network");
-        let crude = draw.crude(500.0, 2000.0);
-        draw.flooded([Flood { sources: Sources::Within(net), shape, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(500.0, 2000.0);
+        draw.flooded([Flood { sources: Sources::Within(net), shape, ..fixed_fingerprint }])
     }
     /// Likewise, with replies of the host that do not take the way on which the SYN arrived.
     fn routed(
@@ -326,47 +335,47 @@ fn odd_sources() -> [Row; 11] {
         let net: IpNet = net.parse().expect("a network");
         let mut lab = draw.host(server);
         lab.kernel.routes.push((net, route));
-        let crude = draw.crude(500.0, 2000.0);
-        draw.under(lab, [Flood { sources: Sources::Within(net), shape, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(500.0, 2000.0);
+        draw.under(lab, [Flood { sources: Sources::Within(net), shape, ..fixed_fingerprint }])
     }
     fn from(draw: &mut Draw<'_>, sources: Sources, repeated: f64, shape: Shape) -> Scene {
-        let crude = draw.crude(1000.0, 3000.0);
-        draw.flooded([Flood { sources, repeated, shape, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(1000.0, 3000.0);
+        draw.flooded([Flood { sources, repeated, shape, ..fixed_fingerprint }])
     }
     [
         Row::flood("crude from all of 2^32", RANDOM, |draw| {
             from(draw, Sources::Anywhere, 0.0, Shape::Bare)
         }),
         Row::flood("mimic from all of 2^32", RANDOM, |draw| {
-            from(draw, Sources::Anywhere, 0.0, Shape::Mimic)
+            from(draw, Sources::Anywhere, 0.0, Shape::Mimicking)
         }),
         Row::flood("mimic from 2^32, again after 1 s", RANDOM, |draw| {
-            from(draw, Sources::Anywhere, 1.0, Shape::Mimic)
+            from(draw, Sources::Anywhere, 1.0, Shape::Mimicking)
         }),
         Row::flood("mimic from 10.0.0.0/8", RANDOM, |draw| {
-            within(draw, "10.0.0.0/8", Shape::Mimic)
+            within(draw, "10.0.0.0/8", Shape::Mimicking)
         }),
         Row::flood("mimic from 240.0.0.0/4", RANDOM, |draw| {
-            within(draw, "240.0.0.0/4", Shape::Mimic)
+            within(draw, "240.0.0.0/4", Shape::Mimicking)
         }),
         Row::flood("mimic from a bridge's 172.17.0.0/16", SCATTERED, |draw| {
-            routed(draw, ("172.17.0.0/16", Route::Elsewhere(9)), LARGE, Shape::Mimic)
+            routed(draw, ("172.17.0.0/16", Route::Elsewhere(9)), LARGE, Shape::Mimicking)
         }),
         Row::flood("mimic from an on-link /18", SCATTERED, |draw| {
-            routed(draw, ("10.9.64.0/18", Route::Unresolved), LARGE, Shape::Mimic)
+            routed(draw, ("10.9.64.0/18", Route::Unresolved), LARGE, Shape::Mimicking)
         }),
         Row::flood("crude from an on-link /18", SCATTERED, |draw| {
             routed(draw, ("10.9.64.0/18", Route::Unresolved), NO_COOKIES, Shape::Bare)
         })
         .serving(0.9),
         Row::flood("mimic, random IPv6", RANDOM, |draw| {
-            from(draw, Sources::RandomV6, 0.0, Shape::Mimic)
+            from(draw, Sources::RandomV6, 0.0, Shape::Mimicking)
         }),
         Row::flood("mimic from one IPv6 /48", FEW, |draw| {
-            from(draw, Sources::Within48, 0.0, Shape::Mimic)
+            from(draw, Sources::Within48, 0.0, Shape::Mimicking)
         }),
         Row::flood("mimic from one IPv6 /64", ONE, |draw| {
-            from(draw, Sources::Within64, 0.0, Shape::Mimic)
+            from(draw, Sources::Within64, 0.0, Shape::Mimicking)
         }),
     ]
 }
@@ -375,25 +384,25 @@ fn odd_sources() -> [Row; 11] {
 fn borrowed_names() -> [Row; 4] {
     [
         Row::flood("mimic in the clients' own names", SCATTERED, |draw| {
-            let mimic = draw.mimic(1000.0, 2000.0);
-            draw.flooded([Flood { sources: Sources::Clients, ..mimic }])
+            let mimicking = draw.mimicking(1000.0, 2000.0);
+            draw.flooded([Flood { sources: Sources::Clients, ..mimicking }])
         }),
         Row::flood("mimic in 200 known devices' names", ANY, |draw| {
             let devices = draw.some(200, 40.0, 60.0);
             // The clients whom the flood copies are those of the first group.
             let lab = draw.empty(LARGE).clients(devices);
-            let mimic = draw.mimic(600.0, 1000.0);
-            draw.under(lab, [Flood { sources: Sources::Clients, ..mimic }])
+            let mimicking = draw.mimicking(600.0, 1000.0);
+            draw.under(lab, [Flood { sources: Sources::Clients, ..mimicking }])
         }),
         Row::flood("mimic in one carrier's name", ONE, |draw| {
             let office = draw.office(20.0, 40.0);
             let lab = draw.host(LARGE).clients(office);
-            let mimic = draw.mimic(600.0, 1000.0);
-            draw.under(lab, [Flood { sources: Sources::One(CARRIER), ..mimic }])
+            let mimicking = draw.mimicking(600.0, 1000.0);
+            draw.under(lab, [Flood { sources: Sources::One(CARRIER), ..mimicking }])
         }),
         Row::flood("mimic, a pool of 12,000", SCATTERED, |draw| {
-            let mimic = draw.mimic(500.0, 2000.0);
-            draw.flooded([Flood { sources: Sources::Pool(12_000), ..mimic }])
+            let mimicking = draw.mimicking(500.0, 2000.0);
+            draw.flooded([Flood { sources: Sources::Pool(12_000), ..mimicking }])
         }),
     ]
 }
@@ -401,20 +410,27 @@ fn borrowed_names() -> [Row; 4] {
 /// Real hosts, which complete some of their handshakes.
 fn bots() -> [Row; 5] {
     fn of(draw: &mut Draw<'_>, count: u64, shape: Shape, completes: f64) -> Scene {
-        let crude = draw.crude(1000.0, 2000.0);
-        draw.flooded([Flood { sources: Sources::Bots(count), shape, completes, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(1000.0, 2000.0);
+        draw.flooded([Flood {
+            sources: Sources::Bots(count),
+            shape,
+            completes,
+            ..fixed_fingerprint
+        }])
     }
     [
-        Row::flood("3,000 bots", MANY, |draw| of(draw, 3000, Shape::Mimic, 0.0)),
-        Row::flood("400 bots", &[Distributed, FewSource], |draw| of(draw, 400, Shape::Mimic, 0.0)),
-        Row::flood("20 hosts", FEW, |draw| of(draw, 20, Shape::Mimic, 0.0)),
+        Row::flood("3,000 bots", MANY, |draw| of(draw, 3000, Shape::Mimicking, 0.0)),
+        Row::flood("400 bots", &[Distributed, FewSource], |draw| {
+            of(draw, 400, Shape::Mimicking, 0.0)
+        }),
+        Row::flood("20 hosts", FEW, |draw| of(draw, 20, Shape::Mimicking, 0.0)),
         Row::flood("crude, a pool of 3,000", SCATTERED, |draw| {
-            let crude = draw.crude(500.0, 2000.0);
-            draw.flooded([Flood { sources: Sources::Pool(3000), ..crude }])
+            let fixed_fingerprint = draw.fixed_fingerprint(500.0, 2000.0);
+            draw.flooded([Flood { sources: Sources::Pool(3000), ..fixed_fingerprint }])
         }),
         Row::flood("3,000 bots, 5 to 10 % complete", SCATTERED, |draw| {
             let completes = draw.between(0.05, 0.1);
-            of(draw, 3000, Shape::Mimic, completes)
+            of(draw, 3000, Shape::Mimicking, completes)
         }),
     ]
 }
@@ -423,8 +439,10 @@ fn bots() -> [Row; 5] {
 fn tools() -> [Row; 7] {
     /// Floods at the same rate with different fingerprints.
     fn shares(draw: &mut Draw<'_>, shapes: &[Shape]) -> Scene {
-        let crude = draw.crude(300.0, 800.0);
-        draw.flooded(shapes.iter().map(|shape| Flood { shape: *shape, ..crude.clone() }))
+        let fixed_fingerprint = draw.fixed_fingerprint(300.0, 800.0);
+        draw.flooded(
+            shapes.iter().map(|shape| Flood { shape: *shape, ..fixed_fingerprint.clone() }),
+        )
     }
     [
         Row::flood("two tools in equal shares", RANDOM, |draw| {
@@ -434,19 +452,19 @@ fn tools() -> [Row; 7] {
             shares(draw, &[Shape::Bare, Shape::BareEcn, Shape::RandomWindowMss])
         }),
         Row::flood("crude and mimic in equal shares", RANDOM, |draw| {
-            shares(draw, &[Shape::Bare, Shape::Mimic])
+            shares(draw, &[Shape::Bare, Shape::Mimicking])
         }),
         Row::flood("crude with drawn TTLs", RANDOM, |draw| shares(draw, &[Shape::RandomTtl])),
         Row::flood("crude with drawn windows and MSS", RANDOM, |draw| {
             shares(draw, &[Shape::RandomWindowMss])
         }),
         Row::flood("one source and random ones", ANY, |draw| {
-            let mimic = draw.mimic(500.0, 1000.0);
-            draw.flooded([mimic.clone(), Flood { sources: ATTACKER, ..mimic }])
+            let mimicking = draw.mimicking(500.0, 1000.0);
+            draw.flooded([mimicking.clone(), Flood { sources: ATTACKER, ..mimicking }])
         }),
         Row::flood("one /24 and random ones", ANY, |draw| {
-            let mimic = draw.mimic(500.0, 1000.0);
-            draw.flooded([mimic.clone(), Flood { sources: Sources::Networks(1), ..mimic }])
+            let mimicking = draw.mimicking(500.0, 1000.0);
+            draw.flooded([mimicking.clone(), Flood { sources: Sources::Networks(1), ..mimicking }])
         }),
     ]
 }
@@ -455,13 +473,13 @@ fn tools() -> [Row; 7] {
 fn pulses_and_ramps() -> [Row; 7] {
     fn pulsed(draw: &mut Draw<'_>, pulses: (f64, f64), shape: Shape, lasts: f64) -> Scene {
         draw.last(lasts);
-        let crude = draw.crude(4000.0, 5000.0);
-        draw.flooded([Flood { pulses: Some(pulses), shape, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(4000.0, 5000.0);
+        draw.flooded([Flood { pulses: Some(pulses), shape, ..fixed_fingerprint }])
     }
     fn ramp(draw: &mut Draw<'_>, shape: Shape) -> Scene {
         draw.last(30.0);
-        let crude = draw.crude(1500.0, 2000.0);
-        draw.flooded([Flood { ramp: Some(30.0), shape, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(1500.0, 2000.0);
+        draw.flooded([Flood { ramp: Some(30.0), shape, ..fixed_fingerprint }])
     }
     [
         Row::flood("pulses of 0.1 s every 3 s", RANDOM, |draw| {
@@ -473,14 +491,15 @@ fn pulses_and_ramps() -> [Row; 7] {
         })
         .within(20.0),
         Row::flood("mimic pulses of 0.5 s every 4 s", RANDOM, |draw| {
-            pulsed(draw, (0.5, 3.5), Shape::Mimic, 30.0)
+            pulsed(draw, (0.5, 3.5), Shape::Mimicking, 30.0)
         })
         .within(15.0),
         Row::flood("a ramp of 30 s", RANDOM, |draw| ramp(draw, Shape::Bare)).within(8.0),
-        Row::flood("a mimic ramp of 30 s", RANDOM, |draw| ramp(draw, Shape::Mimic)).within(12.0),
+        Row::flood("a mimic ramp of 30 s", RANDOM, |draw| ramp(draw, Shape::Mimicking))
+            .within(12.0),
         Row::flood("mimic, 40 to 60/s", RANDOM, |draw| {
-            let mimic = draw.mimic(40.0, 60.0);
-            draw.flooded([mimic])
+            let mimicking = draw.mimicking(40.0, 60.0);
+            draw.flooded([mimicking])
         })
         .within(10.0),
         Row::flood("crude, 20/s among 200 clients/s", RANDOM, |draw| {
@@ -495,36 +514,36 @@ fn pulses_and_ramps() -> [Row; 7] {
 fn among_trouble() -> [Row; 9] {
     /// The flood begins eight seconds after the clients' own trouble.
     fn after(draw: &mut Draw<'_>, lab: Lab, shape: Shape) -> Scene {
-        let crude = draw.crude(1000.0, 3000.0);
-        draw.under(lab, [Flood { shape, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(1000.0, 3000.0);
+        draw.under(lab, [Flood { shape, ..fixed_fingerprint }])
     }
-    fn in_a_rush(draw: &mut Draw<'_>, shape: Shape) -> Scene {
-        let (usual, time) = (draw.usual(), draw.time());
-        let rush = Clients { from: time.start - 8.0, ..draw.rush(usual.rate * 9.0) };
-        let lab = draw.empty(LARGE).clients(usual).clients(rush);
+    fn in_a_flash_crowd(draw: &mut Draw<'_>, shape: Shape) -> Scene {
+        let (normal, time) = (draw.normal(), draw.time());
+        let flash_crowd = Clients { from: time.start - 8.0, ..draw.flash_crowd(normal.rate * 9.0) };
+        let lab = draw.empty(LARGE).clients(normal).clients(flash_crowd);
         after(draw, lab, shape)
     }
     fn in_an_outage(draw: &mut Draw<'_>, shape: Shape) -> Scene {
-        let (usual, time) = (draw.usual(), draw.time());
+        let (normal, time) = (draw.normal(), draw.time());
         let share = draw.between(0.2, 0.4);
         let outage = Outage { whom: Whom::Isps, ..Outage::of(time.start - 8.0..time.end, share) };
-        let lab = draw.empty(LARGE).clients(Clients { outage: Some(outage), ..usual });
+        let lab = draw.empty(LARGE).clients(Clients { outage: Some(outage), ..normal });
         after(draw, lab, shape)
     }
     [
-        Row::flood("crude in a rush", RANDOM, |draw| in_a_rush(draw, Shape::Bare)),
-        Row::flood("mimic in a rush", RANDOM, |draw| in_a_rush(draw, Shape::Mimic)),
+        Row::flood("crude in a rush", RANDOM, |draw| in_a_flash_crowd(draw, Shape::Bare)),
+        Row::flood("mimic in a rush", RANDOM, |draw| in_a_flash_crowd(draw, Shape::Mimicking)),
         Row::flood("crude in an outage", RANDOM, |draw| in_an_outage(draw, Shape::Bare)),
-        Row::flood("mimic in an outage", RANDOM, |draw| in_an_outage(draw, Shape::Mimic)),
+        Row::flood("mimic in an outage", RANDOM, |draw| in_an_outage(draw, Shape::Mimicking)),
         Row::flood("mimic among lossy clients", RANDOM, |draw| {
             let natural = Natural { vanish: 0.02, reset: 0.01, loss: 0.1 };
-            let usual = Clients { natural, ..draw.usual() };
-            let lab = draw.empty(LARGE).clients(usual);
-            after(draw, lab, Shape::Mimic)
+            let normal = Clients { natural, ..draw.normal() };
+            let lab = draw.empty(LARGE).clients(normal);
+            after(draw, lab, Shape::Mimicking)
         }),
         Row::flood("mimic among half-open checks", RANDOM, |draw| {
             let checked = draw.checked(3, 30.0, HealthCheck::Reset);
-            after(draw, checked.lab, Shape::Mimic)
+            after(draw, checked.lab, Shape::Mimicking)
         }),
         Row::flood("crude, a small queue without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
@@ -533,14 +552,14 @@ fn among_trouble() -> [Row; 9] {
         .serving(0.9),
         Row::flood("mimic, a small queue", RANDOM, |draw| {
             let lab = draw.host(SMALL);
-            after(draw, lab, Shape::Mimic)
+            after(draw, lab, Shape::Mimicking)
         })
         .serving(0.9),
         // New clients connect with their second SYN, which is too late for a floor: the flood retransmits none of its
         // own.
         Row::flood("mimic, a small queue without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
-            after(draw, lab, Shape::Mimic)
+            after(draw, lab, Shape::Mimicking)
         }),
     ]
 }

@@ -20,19 +20,19 @@ pub(super) fn rows() -> [Row; 6] {
             .limit(UNDISTURBED),
         Row::flood("crude pulses, 20/s among 200", RANDOM, |draw| pulsing(draw, Shape::Bare))
             .limit(UNDISTURBED),
-        Row::flood("mimic pulses, 20/s among 200", RANDOM, |draw| pulsing(draw, Shape::Mimic))
+        Row::flood("mimic pulses, 20/s among 200", RANDOM, |draw| pulsing(draw, Shape::Mimicking))
             .limit(UNDISTURBED),
         Row::flood("pulses of 0.1 s every 35 s", ANY, pulses_at_a_full_queue).limit(0.7),
         Row::flood("3,000 bots, 20 to 30 % complete", SCATTERED, |draw| {
             let completes = draw.between(0.2, 0.3);
-            let mimic = draw.mimic(1000.0, 2000.0);
-            draw.flooded([Flood { sources: Sources::Bots(3000), completes, ..mimic }])
+            let mimicking = draw.mimicking(1000.0, 2000.0);
+            draw.flooded([Flood { sources: Sources::Bots(3000), completes, ..mimicking }])
         })
         .limit(UNDISTURBED),
         Row::flood("400 bots whose kernels repeat", ANY, |draw| {
-            let mimic = draw.mimic(300.0, 600.0);
+            let mimicking = draw.mimicking(300.0, 600.0);
             let sources = Sources::Bots(400);
-            draw.flooded([Flood { sources, repeated: 1.0, again: LIKE_CLIENTS, ..mimic }])
+            draw.flooded([Flood { sources, repeated: 1.0, again: LIKE_CLIENTS, ..mimicking }])
         })
         .limit(UNDISTURBED),
     ]
@@ -41,7 +41,7 @@ pub(super) fn rows() -> [Row; 6] {
 /// Random sources that reset 19 answers a second.
 fn resetting(draw: &mut Draw<'_>, clients: f64) -> Scene {
     let lab = draw.empty(LARGE).clients(draw.clients(clients));
-    let shape = Shape::Mimic;
+    let shape = Shape::Mimicking;
     draw.under(lab, [Flood { resets: true, shape, ..Flood::random(19.0, draw.time()) }])
 }
 
@@ -89,9 +89,9 @@ mod tests {
     /// 3.08 a second for 63 s are 194. So long the clients' own lost ones stay as well, one a second, and some are on
     /// their way.
     #[test]
-    fn pulses_of_20_a_second_take_some_200_places_and_disturb_nobody() {
+    fn pulses_of_20_a_second_take_some_200_slots_and_disturb_no_client() {
         let cast = Cast::new(1000);
-        for shape in [Shape::Bare, Shape::Mimic] {
+        for shape in [Shape::Bare, Shape::Mimicking] {
             let mut draw = Draw::new(&cast, "pulses");
             let most = most_half_open(pulsing(&mut draw, shape));
             assert!(most <= 330, "{shape:?}: {most}");
@@ -107,12 +107,12 @@ mod tests {
     #[test]
     fn sources_that_reset_19_syn_acks_a_second_are_reported_among_few_clients_and_take_no_slot() {
         let cast = Cast::new(1000);
-        for (clients, is_told) in [(20.0, true), (100.0, false)] {
+        for (clients, is_alerted) in [(20.0, true), (100.0, false)] {
             let mut draw = Draw::new(&cast, "resets");
             draw.last(60.0);
             let Scene { mut lab, time, .. } = resetting(&mut draw, clients);
             lab.run_until(time.end);
-            assert_eq!(!lab.alerts.is_empty(), is_told, "among {clients}: {}", lab.story());
+            assert_eq!(!lab.alerts.is_empty(), is_alerted, "among {clients}: {}", lab.story());
             let most = most_half_open(resetting(&mut Draw::new(&cast, "resets"), clients));
             assert!(most < 60, "among {clients}: {most}");
         }

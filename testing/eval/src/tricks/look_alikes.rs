@@ -33,7 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(refused());
     rows.extend(outages());
     rows.extend(broken_paths());
-    rows.extend(rushes());
+    rows.extend(flash_crowds());
     rows.extend(busy());
     rows.extend(overload());
     rows.extend(always_failing());
@@ -96,13 +96,13 @@ fn slow() -> [Row; 6] {
             draw.beside([office])
         }),
         Row::only("a third with a first timeout of 3 s", PATH, |draw| {
-            let usual = draw.usual();
-            let third = Clients { persistence: SLOW, ..draw.clients(usual.rate / 2.0) };
-            let groups = [usual, third].map(|group| cut_off(draw, group));
+            let normal = draw.normal();
+            let third = Clients { persistence: SLOW, ..draw.clients(normal.rate / 2.0) };
+            let groups = [normal, third].map(|group| cut_off(draw, group));
             draw.among(draw.empty(LARGE), groups)
         }),
         Row::only("everybody's first timeout is 3 s", PATH, |draw| {
-            let all = Clients { persistence: SLOW, outage: draw.outage(0.6), ..draw.usual() };
+            let all = Clients { persistence: SLOW, outage: draw.outage(0.6), ..draw.normal() };
             draw.among(draw.empty(LARGE), [all])
         }),
         Row::only("40 devices, first timeout of 3 s", PATH, |draw| {
@@ -117,8 +117,8 @@ fn slow() -> [Row; 6] {
         }),
         Row::only("a provider, first timeout of 3 s", PATH, |draw| {
             let outage = draw.outage(1.0).map(|outage| Outage { whom: Whom::Isp(0), ..outage });
-            let usual = draw.rate(100.0, 300.0);
-            let all = Clients { persistence: SLOW, outage, ..draw.clients(usual) };
+            let normal = draw.rate(100.0, 300.0);
+            let all = Clients { persistence: SLOW, outage, ..draw.clients(normal) };
             draw.among(draw.empty(LARGE), [all])
         }),
     ]
@@ -136,12 +136,12 @@ fn resets() -> [Row; 4] {
             draw.beside([office])
         }),
         Row::only("a middlebox resets to a provider", PATH, |draw| {
-            let usual = draw.rate(100.0, 300.0);
-            let all = Clients { outage: refused(draw, Whom::Isp(0), 1.0), ..draw.clients(usual) };
+            let normal = draw.rate(100.0, 300.0);
+            let all = Clients { outage: refused(draw, Whom::Isp(0), 1.0), ..draw.clients(normal) };
             draw.among(draw.empty(LARGE), [all])
         }),
         Row::only("a middlebox resets every answer", PATH, |draw| {
-            let all = Clients { outage: refused(draw, Whom::Clients, 1.0), ..draw.usual() };
+            let all = Clients { outage: refused(draw, Whom::Clients, 1.0), ..draw.normal() };
             draw.among(draw.empty(LARGE), [all])
         }),
         Row::only("scanners of the internet, 60/s", &[Scan, HandshakeDegraded], |draw| {
@@ -149,7 +149,7 @@ fn resets() -> [Row; 4] {
                 sources: Sources::Bots(200),
                 shape: Shape::RandomWindowMss,
                 resets: true,
-                ..draw.crude(50.0, 70.0)
+                ..draw.fixed_fingerprint(50.0, 70.0)
             };
             draw.flooded([probes])
         }),
@@ -181,7 +181,7 @@ fn checks() -> [Row; 8] {
         Row::only("balancers, and a broken path", PATH, |draw| {
             let outage = draw.outage(0.5);
             let lab = draw.checked(3, 30.0, HealthCheck::Reset).lab;
-            let group = Clients { outage, ..draw.usual() };
+            let group = Clients { outage, ..draw.normal() };
             draw.among(lab, [group])
         }),
     ]
@@ -190,7 +190,7 @@ fn checks() -> [Row; 8] {
 /// Clients of a service that is not there.
 fn refused() -> [Row; 5] {
     fn closed(draw: &mut Draw<'_>, sources: Sources, (low, high): (f64, f64)) -> Scene {
-        let tries = draw.mimic(low, high);
+        let tries = draw.mimicking(low, high);
         draw.flooded([Flood { sources, closed: Some(1), ..tries }])
     }
     [
@@ -204,13 +204,13 @@ fn refused() -> [Row; 5] {
             closed(draw, Sources::Bots(200), (40.0, 80.0))
         }),
         Row::only("a service behind a firewall", NOTHING, |draw| {
-            let usual = draw.usual();
+            let normal = draw.normal();
             let lab = draw.empty(Server { dead: true, ..LARGE });
-            draw.among(lab, [usual])
+            draw.among(lab, [normal])
         }),
         Row::only("a dead service beside a served one", NOTHING, |draw| {
             let lab = draw.host(LARGE).listener(Server { dead: true, ..LARGE });
-            let dead = Clients { to: 1, ..draw.usual() };
+            let dead = Clients { to: 1, ..draw.normal() };
             draw.among(lab, [dead])
         }),
     ]
@@ -248,7 +248,7 @@ fn outages() -> [Row; 8] {
             of(draw, (50.0, 150.0), 0.5, (Whom::Clients, Broken::Syn))
         }),
         Row::only("outage of 40 %, a small queue", PATH, |draw| {
-            let clients = Clients { outage: draw.outage(0.4), ..draw.usual() };
+            let clients = Clients { outage: draw.outage(0.4), ..draw.normal() };
             draw.among(draw.empty(SMALL), [clients])
         }),
     ]
@@ -269,29 +269,30 @@ fn broken_paths() -> [Row; 7] {
             draw.beside([one, other])
         }),
         Row::only("clients alike at one distance", PATH, |draw| {
-            let alike = Clients { shape: Some(Shape::Linux), ..draw.usual() };
+            let alike = Clients { shape: Some(Shape::Linux), ..draw.normal() };
             let alike = cut_off(draw, alike);
             draw.among(draw.empty(LARGE), [alike])
         }),
         Row::only("strangers over a broken path", PATH, |draw| {
-            let strangers = draw.strangers(100.0, 300.0);
-            let strangers = cut_off(draw, strangers);
-            draw.beside([strangers])
+            let new_clients = draw.new_clients(100.0, 300.0);
+            let new_clients = cut_off(draw, new_clients);
+            draw.beside([new_clients])
         }),
         Row::only("players at once, a broken path", PATH, |draw| {
             let rate = draw.rate(2000.0, 3000.0);
-            let players = cut_off(draw, draw.rush(rate));
+            let players = cut_off(draw, draw.flash_crowd(rate));
             let players = Clients { until: players.from + 1.5, ..players };
             draw.beside([players])
         }),
         Row::only("a rush over a broken path", FLASH_CROWD_OR_PATH, |draw| {
-            let usual = draw.usual();
-            let rush = Clients { outage: draw.outage(0.3), ..draw.rush(usual.rate * 9.0) };
-            let lab = draw.empty(LARGE).clients(usual);
-            draw.among(lab, [rush])
+            let normal = draw.normal();
+            let flash_crowd =
+                Clients { outage: draw.outage(0.3), ..draw.flash_crowd(normal.rate * 9.0) };
+            let lab = draw.empty(LARGE).clients(normal);
+            draw.among(lab, [flash_crowd])
         }),
         Row::only("a NAT that loses a tenth", PATH, |draw| {
-            let natural = Natural { loss: 0.1, ..Natural::usual() };
+            let natural = Natural { loss: 0.1, ..Natural::normal() };
             let office = Clients { natural, ..draw.office(50.0, 150.0) };
             draw.beside([office])
         }),
@@ -299,55 +300,61 @@ fn broken_paths() -> [Row; 7] {
 }
 
 /// Flash crowds: far more clients than the baseline.
-fn rushes() -> [Row; 9] {
+fn flash_crowds() -> [Row; 9] {
     fn times(draw: &mut Draw<'_>, factor: f64, change: fn(Clients) -> Clients) -> Scene {
-        let usual = draw.usual();
-        let rush = change(draw.rush(usual.rate * (factor - 1.0)));
-        let lab = draw.empty(LARGE).clients(usual);
-        draw.among(lab, [rush])
+        let normal = draw.normal();
+        let flash_crowd = change(draw.flash_crowd(normal.rate * (factor - 1.0)));
+        let lab = draw.empty(LARGE).clients(normal);
+        draw.among(lab, [flash_crowd])
     }
     [
-        Row::only("rush, 20 times the clients", FLASH_CROWD, |draw| times(draw, 20.0, |rush| rush)),
+        Row::only("rush, 20 times the clients", FLASH_CROWD, |draw| {
+            times(draw, 20.0, |flash_crowd| flash_crowd)
+        }),
         Row::only("rush from far away", FLASH_CROWD, |draw| {
-            times(draw, 20.0, |rush| Clients { rtt: 0.3..0.5, population: None, ..rush })
+            times(draw, 20.0, |flash_crowd| Clients {
+                rtt: 0.3..0.5,
+                population: None,
+                ..flash_crowd
+            })
         }),
         Row::only("rush by satellite, 2 % lost", FLASH_CROWD_OR_PATH, |draw| {
-            times(draw, 10.0, |rush| Clients {
+            times(draw, 10.0, |flash_crowd| Clients {
                 rtt: 0.55..0.75,
                 population: None,
                 lost: 0.02,
-                ..rush
+                ..flash_crowd
             })
         }),
         Row::only("rush over lossy paths", FLASH_CROWD_OR_PATH, |draw| {
-            times(draw, 10.0, |rush| Clients {
-                natural: Natural { loss: 0.1, ..rush.natural },
-                ..rush
+            times(draw, 10.0, |flash_crowd| Clients {
+                natural: Natural { loss: 0.1, ..flash_crowd.natural },
+                ..flash_crowd
             })
         }),
         Row::only("rush in waves of 5 s", FLASH_CROWD, |draw| {
-            times(draw, 15.0, |rush| Clients {
+            times(draw, 15.0, |flash_crowd| Clients {
                 arrivals: Arrivals::OnOff { on: 5.0, off: 5.0 },
-                ..rush
+                ..flash_crowd
             })
         }),
         Row::only("rush of strangers", FLASH_CROWD, |draw| {
-            let strangers = draw.strangers(800.0, 1600.0);
-            draw.beside([strangers])
+            let new_clients = draw.new_clients(800.0, 1600.0);
+            draw.beside([new_clients])
         }),
         Row::only("a herd of 8,000 in a second", FLASH_CROWD, |draw| {
-            let herd = draw.rush(8000.0);
+            let herd = draw.flash_crowd(8000.0);
             let herd = Clients { until: herd.from + 1.0, ..herd };
             draw.beside([herd])
         }),
         Row::only("a reboot, and the storm after it", FLASH_CROWD_OR_PATH, |draw| {
-            let (usual, time) = (draw.usual(), draw.time());
+            let (normal, time) = (draw.normal(), draw.time());
             // The host is away for eight seconds.
             let down =
                 Outage { what: Broken::Syn, ..Outage::of(time.start..time.start + 8.0, 1.0) };
-            let storm = draw.rush(usual.rate * 12.0);
+            let storm = draw.flash_crowd(normal.rate * 12.0);
             let storm = Clients { from: time.start + 8.0, ..storm };
-            let lab = draw.empty(LARGE).clients(Clients { outage: Some(down), ..usual });
+            let lab = draw.empty(LARGE).clients(Clients { outage: Some(down), ..normal });
             draw.among(lab, [storm])
         }),
         Row::only("a CDN comes back to its origin", FLASH_CROWD, |draw| {
@@ -378,7 +385,7 @@ fn busy() -> [Row; 6] {
         }),
         Row::only("very bursty clients", FLASH_CROWD, |draw| {
             let arrivals = Arrivals::Bursty { sigma: 1.0, rho: 0.9 };
-            let bursty = Clients { arrivals, ..draw.usual() };
+            let bursty = Clients { arrivals, ..draw.normal() };
             draw.among(draw.empty(LARGE), [bursty])
         }),
         Row::only("1,500 clients a second", NOTHING, |draw| {
@@ -402,7 +409,7 @@ fn overload() -> [Row; 5] {
             stalled(draw, Server { backlog: BACKLOG, ..LARGE }, clients)
         }),
         Row::only("it stalls, a small queue", FULL, |draw| {
-            let clients = draw.usual();
+            let clients = draw.normal();
             stalled(draw, NO_COOKIES, clients)
         }),
         Row::only("it stalls, clients reconnect", STRAINED, |draw| {
@@ -411,10 +418,10 @@ fn overload() -> [Row; 5] {
             stalled(draw, SMALL, clients)
         }),
         Row::only("it stalls in a rush", STRAINED, |draw| {
-            let usual = draw.usual();
-            let rush = draw.rush(usual.rate * 9.0);
-            let lab = draw.empty(Server { backlog: BACKLOG, ..LARGE }).clients(usual);
-            Scene { stalls: true, ..draw.among(lab, [rush]) }
+            let normal = draw.normal();
+            let flash_crowd = draw.flash_crowd(normal.rate * 9.0);
+            let lab = draw.empty(Server { backlog: BACKLOG, ..LARGE }).clients(normal);
+            Scene { stalls: true, ..draw.among(lab, [flash_crowd]) }
         }),
         Row::only("it stalls behind 40 proxies", FULL, |draw| {
             let proxies = draw.some(40, 80.0, 120.0);
@@ -426,17 +433,17 @@ fn overload() -> [Row; 5] {
 /// Clients of whom some fail at the best of times.
 fn always_failing() -> [Row; 8] {
     fn losing(draw: &mut Draw<'_>, natural: Natural) -> Scene {
-        let clients = Clients { natural, ..draw.usual() };
+        let clients = Clients { natural, ..draw.normal() };
         draw.among(draw.empty(LARGE), [clients])
     }
     fn far(draw: &mut Draw<'_>, (near, far): (f64, f64)) -> Scene {
-        let usual = draw.usual();
+        let normal = draw.normal();
         let clients = Clients {
             rtt: near..far,
             population: None,
             lost: 0.02,
             natural: Natural::default(),
-            ..usual
+            ..normal
         };
         draw.among(draw.empty(LARGE), [clients])
     }
@@ -444,26 +451,26 @@ fn always_failing() -> [Row; 8] {
         // A client that connected faster over the other IP version resets the slower handshake.
         Row::only("Happy Eyeballs, 25 to 30 % reset", PATH, |draw| {
             let reset = draw.between(0.25, 0.3);
-            losing(draw, Natural { reset, ..Natural::usual() })
+            losing(draw, Natural { reset, ..Natural::normal() })
         }),
         Row::only("Happy Eyeballs, for 20 minutes", PATH, |draw| {
             draw.last(1200.0);
             let reset = draw.between(0.25, 0.3);
-            losing(draw, Natural { reset, ..Natural::usual() })
+            losing(draw, Natural { reset, ..Natural::normal() })
         })
         .over(),
         Row::only("a swarm, a third of it gone", PATH, |draw| {
-            let swarm = Clients { from: 0.0, lost: 0.33, ..draw.strangers(50.0, 150.0) };
+            let swarm = Clients { from: 0.0, lost: 0.33, ..draw.new_clients(50.0, 150.0) };
             draw.beside([swarm])
         }),
         Row::only("one in ten resets", PATH, |draw| {
-            losing(draw, Natural { reset: 0.1, ..Natural::usual() })
+            losing(draw, Natural { reset: 0.1, ..Natural::normal() })
         }),
         Row::only("one in ten vanishes", PATH, |draw| {
-            losing(draw, Natural { vanish: 0.1, ..Natural::usual() })
+            losing(draw, Natural { vanish: 0.1, ..Natural::normal() })
         }),
         Row::only("one in ten loses a packet", PATH, |draw| {
-            losing(draw, Natural { loss: 0.1, ..Natural::usual() })
+            losing(draw, Natural { loss: 0.1, ..Natural::normal() })
         }),
         Row::only("mobile clients, 2 % lost", NOTHING, |draw| far(draw, (0.1, 0.8))),
         Row::only("satellites, 2 % lost", NOTHING, |draw| far(draw, (0.55, 0.75))),

@@ -9,7 +9,7 @@ mod limits;
 mod look_alikes;
 mod run;
 mod scene;
-mod unheard;
+mod unseen;
 
 use tcpguard_engine::IncidentClass;
 
@@ -130,7 +130,9 @@ impl Row {
             }
             Expected::Only(classes) => {
                 let ended = !(self.is_over && run.is_open);
-                ended && run.told.iter().all(|told| classes.contains(told)) && run.rules == 0
+                ended
+                    && run.alerted.iter().all(|alerted| classes.contains(alerted))
+                    && run.rules == 0
             }
         }
     }
@@ -205,7 +207,7 @@ fn list(classes: &[IncidentClass], separator: &str) -> String {
 }
 
 fn attacks() -> Vec<Row> {
-    attacks::rows().into_iter().chain(unheard::rows()).chain(limits::rows()).collect()
+    attacks::rows().into_iter().chain(unseen::rows()).chain(limits::rows()).collect()
 }
 
 /// Both tables: the tricks, and the look-alikes.
@@ -245,7 +247,7 @@ fn tricks(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
             row.name.to_owned(),
             rate(highest_rate(runs)),
             row.expected_in_words(),
-            list(&told(runs), ", "),
+            list(&alerted(runs), ", "),
             seconds(longest(runs)),
             percent(least_served(runs)),
             hit(runs).to_string(),
@@ -276,7 +278,7 @@ fn alike(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
             row.name.to_owned(),
             rate(highest_rate(runs)),
             row.expected_in_words(),
-            list(&told(runs), ", "),
+            list(&alerted(runs), ", "),
             rules(runs).to_string(),
             hit(runs).to_string(),
             row.score_in_words(runs),
@@ -298,9 +300,9 @@ fn highest_rate(runs: &[Run]) -> f64 {
 }
 
 /// Classes of the alerts in any run, each once.
-fn told(runs: &[Run]) -> Vec<IncidentClass> {
+fn alerted(runs: &[Run]) -> Vec<IncidentClass> {
     let mut classes = Vec::new();
-    for class in runs.iter().flat_map(|run| &run.told) {
+    for class in runs.iter().flat_map(|run| &run.alerted) {
         if !classes.contains(class) {
             classes.push(*class);
         }
@@ -398,7 +400,7 @@ mod tests {
     fn the_widest_lines_fit_a_terminal() {
         let run = Run {
             rate: 12_300.0,
-            told: [ANY, &[IncidentClass::HandshakeDegraded]].concat(),
+            alerted: [ANY, &[IncidentClass::HandshakeDegraded]].concat(),
             named: Some(19.75),
             called: None,
             served: Some(1.0),
@@ -417,7 +419,7 @@ mod tests {
 
     fn of_a_flood() -> Run {
         Run {
-            told: vec![IncidentClass::HandshakeDegraded, IncidentClass::RandomSpoofed],
+            alerted: vec![IncidentClass::HandshakeDegraded, IncidentClass::RandomSpoofed],
             named: Some(2.0),
             called: Some(IncidentClass::RandomSpoofed),
             served: Some(0.99),
@@ -431,8 +433,8 @@ mod tests {
         assert!(row.is_right(&of_a_flood()));
         let late = Run { named: Some(5.5), ..of_a_flood() };
         assert!(!row.is_right(&late));
-        let taken_back = Run { called: Some(IncidentClass::HandshakeDegraded), ..of_a_flood() };
-        assert!(!row.is_right(&taken_back));
+        let withdrawn = Run { called: Some(IncidentClass::HandshakeDegraded), ..of_a_flood() };
+        assert!(!row.is_right(&withdrawn));
         assert!(!row.is_right(&Run { early: true, ..of_a_flood() }), "before it began");
         let row = row.within(6.0).serving(0.995);
         assert!(!row.is_right(&late), "clients starve");
@@ -440,15 +442,15 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_right_if_nothing_else_is_told_and_no_rule_is_made() {
+    fn clients_are_right_if_nothing_else_is_reported_and_no_rule_is_made() {
         let path = &[IncidentClass::HandshakeDegraded];
         let row = Row::only("", path, |draw| draw.beside([]));
         assert!(row.is_right(&Run::default()), "nothing need be told");
-        let told = Run { told: path.to_vec(), ..Run::default() };
-        assert!(row.is_right(&told));
+        let alerted = Run { alerted: path.to_vec(), ..Run::default() };
+        assert!(row.is_right(&alerted));
         assert!(!row.is_right(&of_a_flood()), "if only for a moment");
-        assert!(!row.is_right(&Run { rules: 1, ..told.clone() }));
-        let goes_on = Run { is_open: true, ..told };
+        assert!(!row.is_right(&Run { rules: 1, ..alerted.clone() }));
+        let goes_on = Run { is_open: true, ..alerted };
         assert!(row.is_right(&goes_on) && !row.over().is_right(&goes_on), "for ever");
     }
 

@@ -20,7 +20,7 @@ pub struct Run {
     pub rate: f64,
     /// Classes of the alerts, each once, in the order in which they came. With clients all of them count, with a flood
     /// those since it began.
-    pub told: Vec<IncidentClass>,
+    pub alerted: Vec<IncidentClass>,
     /// Time from the first SYN to the first right class, s.
     pub named: Option<f64>,
     /// Class of most of the SYNs in open incidents at the flood's end.
@@ -62,7 +62,7 @@ pub(super) fn play(row: &Row, cast: &Cast) -> Run {
     };
     Run {
         rate,
-        told: words.classes(since),
+        alerted: words.classes(since),
         named: words
             .first(time.start, |class| classes.contains(&class))
             .map(|named| named - time.start),
@@ -81,13 +81,13 @@ struct Words(Vec<(f64, IncidentClass)>);
 
 impl Words {
     /// Those of all incidents, or of one listener and of the host.
-    fn of(told: &[RaisedAlert], victim: Option<ListenerId>) -> Self {
-        let word = |told: &RaisedAlert| {
-            let incident = told.incident.as_ref()?;
+    fn of(alerted: &[RaisedAlert], victim: Option<ListenerId>) -> Self {
+        let word = |alerted: &RaisedAlert| {
+            let incident = alerted.incident.as_ref()?;
             let counts = incident.ended.is_none() && concerns(incident, victim);
-            counts.then_some((told.at, incident.class))
+            counts.then_some((alerted.at, incident.class))
         };
-        Self(told.iter().filter_map(word).collect())
+        Self(alerted.iter().filter_map(word).collect())
     }
 
     fn since(&self, from: f64) -> impl Iterator<Item = (f64, IncidentClass)> {
@@ -148,23 +148,23 @@ mod tests {
         lab.incident()
     }
 
-    fn told(at: f64, incident: &IncidentReport, class: IncidentClass) -> RaisedAlert {
+    fn alerted(at: f64, incident: &IncidentReport, class: IncidentClass) -> RaisedAlert {
         let incident = IncidentReport { class, ..incident.clone() };
         let (severity, event) = (class.severity(), "attack_started");
         RaisedAlert { at, severity, event, message: String::new(), incident: Some(incident) }
     }
 
     #[test]
-    fn what_is_told_is_listed_once_in_its_order_and_ends_do_not_count() {
+    fn alerted_classes_are_listed_once_in_order_and_ends_do_not_count() {
         let incident = incident();
         let end = IncidentReport { ended: Some(incident.detected), ..incident.clone() };
         let words = Words::of(
             &[
-                told(5.0, &incident, FewSource),
-                told(10.5, &incident, HandshakeDegraded),
-                told(11.5, &incident, RandomSpoofed),
-                told(12.0, &incident, HandshakeDegraded),
-                told(13.0, &end, FewSource),
+                alerted(5.0, &incident, FewSource),
+                alerted(10.5, &incident, HandshakeDegraded),
+                alerted(11.5, &incident, RandomSpoofed),
+                alerted(12.0, &incident, HandshakeDegraded),
+                alerted(13.0, &end, FewSource),
             ],
             None,
         );

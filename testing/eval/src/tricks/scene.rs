@@ -16,7 +16,7 @@ const CALM: f64 = 30.0;
 /// Duration of the trouble unless the row says otherwise, s.
 const LASTS: f64 = 20.0;
 /// Baseline clients a second, from and to.
-const USUAL: (f64, f64) = (40.0, 100.0);
+const NORMAL: (f64, f64) = (40.0, 100.0);
 
 /// A socket with a queue that holds as many as `net.core.somaxconn` allows by default, with `tcp_syncookies` 1.
 pub const LARGE: Server =
@@ -89,14 +89,14 @@ impl<'a> Draw<'a> {
     }
 
     /// A flood from random sources in which all SYNs have one fingerprint, at a rate between these two.
-    pub fn crude(&mut self, low: f64, high: f64) -> Flood {
+    pub fn fixed_fingerprint(&mut self, low: f64, high: f64) -> Flood {
         let rate = self.rate(low, high);
         Flood::random(rate, self.time())
     }
 
     /// The same, each SYN a copy of some client's.
-    pub fn mimic(&mut self, low: f64, high: f64) -> Flood {
-        Flood { shape: Shape::Mimic, ..self.crude(low, high) }
+    pub fn mimicking(&mut self, low: f64, high: f64) -> Flood {
+        Flood { shape: Shape::Mimicking, ..self.fixed_fingerprint(low, high) }
     }
 
     /// So many clients a second out of all of them.
@@ -105,8 +105,8 @@ impl<'a> Draw<'a> {
     }
 
     /// Clients at a baseline rate.
-    pub fn usual(&mut self) -> Clients {
-        let rate = self.rate(USUAL.0, USUAL.1);
+    pub fn normal(&mut self) -> Clients {
+        let rate = self.rate(NORMAL.0, NORMAL.1);
         self.clients(rate)
     }
 
@@ -117,13 +117,13 @@ impl<'a> Draw<'a> {
     }
 
     /// Clients that never connected before the trouble, at a rate between these two.
-    pub fn strangers(&mut self, low: f64, high: f64) -> Clients {
+    pub fn new_clients(&mut self, low: f64, high: f64) -> Clients {
         let rate = self.rate(low, high);
-        Clients { population: Some(Population::new(!self.seed)), ..self.rush(rate) }
+        Clients { population: Some(Population::new(!self.seed)), ..self.flash_crowd(rate) }
     }
 
     /// Clients beyond the baseline, for as long as the trouble lasts.
-    pub fn rush(&self, rate: f64) -> Clients {
+    pub fn flash_crowd(&self, rate: f64) -> Clients {
         let Range { start, end } = self.time();
         Clients { from: start, until: end, ..self.clients(rate) }
     }
@@ -154,8 +154,8 @@ impl<'a> Draw<'a> {
 
     /// A host with this socket and the baseline clients.
     pub fn host(&mut self, server: Server) -> Lab {
-        let usual = self.usual();
-        self.empty(server).clients(usual)
+        let normal = self.normal();
+        self.empty(server).clients(normal)
     }
 
     /// A scene on this host, at the time of the trouble.
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_row_draws_the_same_numbers_whatever_was_drawn_before_it_and_another_seed_others() {
         let cast = Cast::new(7);
-        let drawn = |cast: &Cast, name| Draw::new(cast, name).crude(300.0, 1000.0).rate;
+        let drawn = |cast: &Cast, name| Draw::new(cast, name).fixed_fingerprint(300.0, 1000.0).rate;
         assert_eq!(drawn(&cast, "a"), drawn(&cast, "a"));
         let rates: Vec<f64> = ["a", "b", "c", "d"].map(|name| drawn(&cast, name)).into();
         assert!(rates.iter().all(|rate| (300.0..=1000.0).contains(rate)), "{rates:?}");

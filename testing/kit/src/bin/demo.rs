@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tcpguard_kit::daemon::guard::{self, Guard, Mode};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
 use tcpguard_kit::net::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::{Attempts, Load};
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 /// Plays all scenes and returns how many claims did not hold.
 fn play() -> Result<u32> {
-    guard::binary()?;
+    agent::binary()?;
     let mut claims = Claims::default();
 
     scene("The stage");
@@ -51,23 +51,23 @@ fn play() -> Result<u32> {
          that opens {CLIENTS_PER_SECOND} connections a second on each; an attacker. Each is a \
          network namespace of its own; nothing leaves this machine."
     );
-    let mut guard = Guard::start(&lab.edge, Mode::Observe)?;
+    let mut agent = Agent::start(&lab.edge, Mode::Observe)?;
     let clients = Clients::start(&lab)?;
 
     scene("Before the flood: tcpguard runs in observe mode");
     let calm = boot_ns();
     sleep(4 * SECOND);
-    show_status(&guard)?;
+    show_status(&agent)?;
     for (family, attempts) in clients.between(calm, boot_ns()) {
         claims.served(family, &attempts);
     }
-    claims.check(guard.status()?.state() == "observing", "status says that all is calm");
+    claims.check(agent.status()?.state() == "observing", "status says that all is calm");
 
     scene("A flood: 100,000 SYNs a second from random addresses, and nobody stops it");
     let flood = Flood::random(v4, LONGEST_FLOOD).start(&lab)?;
     sleep(6 * SECOND);
-    show_status(&guard)?;
-    claims.detected(&guard, &flood)?;
+    show_status(&agent)?;
+    claims.detected(&agent, &flood)?;
     // Of the younger attempts only those have ended that were lucky.
     let patience = 3 * SECOND;
     let ripe = boot_ns() - patience.as_nanos() as u64;
@@ -77,7 +77,7 @@ fn play() -> Result<u32> {
         let share = attempts.share_within(patience);
         claims.check(share < 0.2, &format!("four in five {family:?} clients are locked out"));
     }
-    let status = guard.status()?;
+    let status = agent.status()?;
     let advice = status.incidents().first().and_then(|a| a.advised_command().map(str::to_owned));
     claims.check(
         advice.as_deref() == Some(tcpguard_engine::Mode::TRY_ENFORCE),
@@ -86,11 +86,11 @@ fn play() -> Result<u32> {
 
     scene("The operator follows the advice: tcpguard mode enforce --confirm 60s");
     let enforced = boot_ns();
-    let output = guard::cli(&lab.edge, &["mode", "enforce"])?;
+    let output = agent::cli(&lab.edge, &["mode", "enforce"])?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     sleep(8 * SECOND);
-    show_status(&guard)?;
-    claims.stopped(&guard)?;
+    show_status(&agent)?;
+    claims.stopped(&agent)?;
     for (family, attempts) in clients.between(after(enforced, 2 * SECOND), boot_ns()) {
         claims.served(family, &attempts);
     }
@@ -99,8 +99,8 @@ fn play() -> Result<u32> {
     scene("The attacker tries IPv6");
     let flood = Flood::random(v6, LONGEST_FLOOD).start(&lab)?;
     sleep(8 * SECOND);
-    show_status(&guard)?;
-    claims.stopped(&guard)?;
+    show_status(&agent)?;
+    claims.stopped(&agent)?;
     let from = after(flood.started(), Duration::from_millis(2500));
     for (family, attempts) in clients.between(from, boot_ns()) {
         claims.served(family, &attempts);
@@ -111,10 +111,10 @@ fn play() -> Result<u32> {
     scene("The flood is over");
     let sent = first.sent + second.sent;
     println!("{sent} SYNs were sent. The rules go by themselves after 30 quiet seconds.");
-    let released = guard.wait_until("the rules are gone", 40 * SECOND, |status| {
+    let released = agent.wait_until("the rules are gone", 40 * SECOND, |status| {
         status.incidents().is_empty() && status.rules_in_kernel() == Some(0)
     })?;
-    show_status(&guard)?;
+    show_status(&agent)?;
     let took = between(ended, boot_ns());
     claims.check(took <= 35 * SECOND, &format!("released {:.0} s after", took.as_secs_f64()));
     let incidents = released.past_incidents().len();
@@ -127,7 +127,7 @@ fn play() -> Result<u32> {
         let after_flood = attempts.begun(ended, boot_ns());
         claims.served(family, &after_flood);
     }
-    let stopped = guard.stop()?;
+    let stopped = agent.stop()?;
     claims.check(stopped.success(), "tcpguard stops cleanly");
     Ok(claims.broken)
 }
@@ -136,9 +136,9 @@ fn scene(title: &str) {
     println!("\n== {title}");
 }
 
-fn show_status(guard: &Guard) -> Result<()> {
+fn show_status(agent: &Agent) -> Result<()> {
     println!("\n$ tcpguard status");
-    for line in guard.status_text()?.lines() {
+    for line in agent.status_text()?.lines() {
         println!("  {line}");
     }
     println!();
@@ -184,8 +184,8 @@ impl Claims {
         self.check(served, &format!("99 % of {family:?} clients get their answer within a second"));
     }
 
-    fn detected(&mut self, guard: &Guard, flood: &RunningFlood) -> Result<()> {
-        let status = guard.status()?;
+    fn detected(&mut self, agent: &Agent, flood: &RunningFlood) -> Result<()> {
+        let status = agent.status()?;
         let attack = status.incidents().first().cloned().context("no attack was detected")?;
         println!("  {}", attack.summary());
         let took = between(flood.started(), attack.detected());
@@ -194,8 +194,8 @@ impl Claims {
         Ok(())
     }
 
-    fn stopped(&mut self, guard: &Guard) -> Result<()> {
-        let status = guard.status()?;
+    fn stopped(&mut self, agent: &Agent) -> Result<()> {
+        let status = agent.status()?;
         for rule in status.rules() {
             println!("  rule: {}", rule.matches());
         }

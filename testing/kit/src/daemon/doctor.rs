@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::daemon::guard::{CONFIG, RUNTIME_DIR, STATE_DIR, binary};
+use crate::daemon::agent::{CONFIG, RUNTIME_DIR, STATE_DIR, binary};
 use crate::net::netns::Netns;
 
 /// Runs the commands that `tcpguard doctor` prints for the packet filter of a host with a running agent, once

@@ -85,15 +85,15 @@ impl Machine {
             mode: 0o644,
         }));
         let (hang_up, end) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         // The kernel ends a machine with the thread that booted it.
         let keeper = thread::Builder::new().name("machine".to_owned()).spawn(move || {
-            if tell.send(start(&all)).is_ok() {
+            if sender.send(start(&all)).is_ok() {
                 // Nothing is ever sent; this returns when the machine is dropped.
                 let _ = end.recv();
             }
         })?;
-        let (init, cgroup) = told.recv().context("the machine's thread panicked")??;
+        let (init, cgroup) = receiver.recv().context("the machine's thread panicked")??;
         let machine = Self { init, cgroup, hang_up: Some(hang_up), keeper: Some(keeper) };
         let begun = Instant::now();
         while !machine.output(&format!("systemctl is-active {TARGET}"))?.status.success() {
@@ -238,7 +238,7 @@ fn package() -> Result<Vec<OnDisk>> {
     let mut files = Vec::new();
     for item in ITEMS.iter().filter(|item| item.is_in(Format::Deb)) {
         let sources = match item.source {
-            Source::Program => vec![(crate::daemon::guard::binary()?, item.to.to_owned())],
+            Source::Program => vec![(crate::daemon::agent::binary()?, item.to.to_owned())],
             _ => item.files(&root)?,
         };
         for (from, path) in sources {

@@ -1,6 +1,6 @@
 //! The agent under test, and the programs that look at it.
 //!
-//! - [`guard`], [`status`], [`alerts`], [`doctor`]: the agent, its status, its alerts and its findings;
+//! - [`agent`], [`status`], [`alerts`], [`doctor`]: the agent, its status, its alerts and its findings;
 //!   [`truth`]: whether they are true; [`heartbeat`]: the time of its last poll; [`pins`]: its pins, as those
 //!   of another version; [`tamper`]: its maps and links, changed behind its back.
 //! - [`source_rules`]: rules as the kernel has them, whether an agent runs or not; [`agreed`]: the options
@@ -12,13 +12,13 @@
 //!   metrics in a monitoring system; [`browser`]: the rendering of a page; [`terminal`]: a terminal, for
 //!   full-screen output.
 
+pub mod agent;
 pub mod agreed;
 pub mod alerts;
 pub mod armed;
 pub mod browser;
 pub mod doctor;
 pub mod first_use;
-pub mod guard;
 pub mod heartbeat;
 pub mod journald;
 pub mod machine;

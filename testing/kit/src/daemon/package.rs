@@ -78,7 +78,7 @@ impl Package {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let entries = self.entries()?;
         let files: Vec<_> = entries.iter().filter(|entry| !entry.is_directory()).collect();
-        let (mut told, mut listed) = (Vec::new(), BTreeSet::new());
+        let (mut problems, mut listed) = (Vec::new(), BTreeSet::new());
         for item in ITEMS.iter().filter(|item| item.is_in(self.format)) {
             let paths: Vec<String> = match item.source {
                 Source::Files(..) => item.files(&root)?.into_iter().map(|(_, path)| path).collect(),
@@ -90,15 +90,16 @@ impl Package {
                 _ => vec![item.to.trim_end_matches('/').to_owned()],
             };
             if paths.is_empty() {
-                told.push(format!("nothing in {}", item.to));
+                problems.push(format!("nothing in {}", item.to));
             }
             let kind = if item.source == Source::Directory { 'd' } else { '-' };
             let permissions = permissions(kind, item.mode);
             for path in paths {
                 match entries.iter().find(|entry| entry.path == path) {
-                    None => told.push(format!("{path} is missing")),
+                    None => problems.push(format!("{path} is missing")),
                     Some(entry) if entry.permissions != permissions => {
-                        told.push(format!("{path} is {}, not {permissions}", entry.permissions));
+                        problems
+                            .push(format!("{path} is {}, not {permissions}", entry.permissions));
                     }
                     Some(_) => {}
                 }
@@ -107,13 +108,13 @@ impl Package {
         }
         for entry in &entries {
             if !entry.is_directory() && !listed.contains(&entry.path) {
-                told.push(format!("{} is not listed", entry.path));
+                problems.push(format!("{} is not listed", entry.path));
             }
             if entry.owner != "root/root" {
-                told.push(format!("{} belongs to {}", entry.path, entry.owner));
+                problems.push(format!("{} belongs to {}", entry.path, entry.owner));
             }
         }
-        Ok(told)
+        Ok(problems)
     }
 
     /// Unpacks the files of a .deb below `directory`, without installing them.

@@ -157,9 +157,9 @@ impl<'host> Terminal<'host> {
     /// Returns the state of the terminal.
     pub fn state(&self) -> Result<State> {
         let format = "#{pane_tty} #{cursor_flag} #{alternate_on}";
-        let told = self.tmux(&["display-message", "-p", format])?;
-        let told: Vec<&str> = told.split_whitespace().collect();
-        let [device, cursor, alternate] = told[..] else { bail!("tmux says {told:?}") };
+        let values = self.tmux(&["display-message", "-p", format])?;
+        let values: Vec<&str> = values.split_whitespace().collect();
+        let [device, cursor, alternate] = values[..] else { bail!("tmux says {values:?}") };
         let settings = self.host.exec(&format!("stty -a -F {device}"))?;
         // The first line has the size.
         let settings = settings.split_once(';').map_or("", |(_, rest)| rest);

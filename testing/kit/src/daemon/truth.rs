@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::daemon::guard::Guard;
+use crate::daemon::agent::Agent;
 use crate::daemon::status::Status;
 
 /// `daemon.state` while a flood is on and most of it is kept from the stack.
@@ -46,13 +46,13 @@ impl Syns {
 /// # Errors
 /// When it denies that a flood is on, or says for three seconds running that it is stopped while most SYNs reach
 /// the stack.
-pub fn alerted_of_a_flood(guard: &Guard<'_>, seconds: u32) -> Result<(f64, Status)> {
-    let mut status = guard.status()?;
+pub fn alerted_of_a_flood(agent: &Agent<'_>, seconds: u32) -> Result<(f64, Status)> {
+    let mut status = agent.status()?;
     let first = Syns::of(&status);
     let (mut before, mut in_vain) = (first, 0);
     for _ in 0..seconds {
         sleep(Duration::from_secs(1));
-        status = guard.status()?;
+        status = agent.status()?;
         let (now, state) = (Syns::of(&status), status.state());
         let Syns { arrived, kept } = now.since(before);
         println!("  {state}: {kept} of {arrived} SYNs kept from the stack");

@@ -11,7 +11,7 @@ use std::{fmt, fs, io};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::daemon::guard::{RUNTIME_DIR, binary};
+use crate::daemon::agent::{RUNTIME_DIR, binary};
 use crate::net::netns::Netns;
 
 /// For so long it must have waited, to have come to the end.

@@ -35,7 +35,7 @@ const NOTICED: f64 = 3.0;
 /// Longest time, in s, from the end of a cause to the beginning of its incident.
 const AFTERWARDS: f64 = 1.0;
 /// Least number of samples that show the typical value.
-const USUAL: usize = 3;
+const TYPICAL_MIN: usize = 3;
 /// Bytes by which maps may differ: only tries of rules change, by some tens of KiB a thousand rules.
 const MAPS: u64 = 1 << 20;
 /// Greatest permitted age of the last poll.
@@ -254,17 +254,17 @@ pub fn polls(ages: &[Duration]) -> Option<String> {
 /// Phases in which the typical number of `what` differs between the second half of a life and the first. The
 /// connection of a single query does not change the typical number.
 fn changed(warmed: &[Sample], what: &str, value: impl Fn(&Sample) -> u64) -> Vec<String> {
-    let usual = |half: &[&Sample]| {
+    let typical = |half: &[&Sample]| {
         let mut values: Vec<_> = half.iter().map(|sample| value(sample)).collect();
         values.sort_unstable();
         values[values.len() / 2]
     };
     let fault = |((life, phase, _), group): (&(usize, Phase, bool), &Vec<&Sample>)| {
         let (early, late) = group.split_at(group.len() / 2);
-        if early.len() < USUAL {
+        if early.len() < TYPICAL_MIN {
             return None;
         }
-        let (early, late) = (usual(early), usual(late));
+        let (early, late) = (typical(early), typical(late));
         (early != late).then(|| format!("{late} {what} after {early}, agent {life}, {phase:?}"))
     };
     groups(warmed).iter().filter_map(fault).collect()
@@ -489,7 +489,7 @@ mod tests {
     #[test]
     fn each_flood_is_one_incident_of_its_class_however_many_agents_saw_it() {
         let played = [
-            played(What::Flood(Kind::Crude), PORT, 10.0..18.0),
+            played(What::Flood(Kind::FixedFingerprint), PORT, 10.0..18.0),
             played(What::Flood(Kind::Single), PORT + 1, 34.0..42.0),
             played(What::FlashCrowd, PORT + 2, 60.0..66.0),
         ];
@@ -510,10 +510,10 @@ mod tests {
         let late = reported(4, PORT + 1, "single_source", 42.5);
         assert_eq!(judged(&[a, &late]), [""; 0], "within a second after its end");
 
-        assert_eq!(judged(&[b]), ["missed: Flood(Crude) at 443 after 10 s"]);
+        assert_eq!(judged(&[b]), ["missed: Flood(FixedFingerprint) at 443 after 10 s"]);
         // Of the next agent.
         let again = reported(5, PORT, "random_spoofed", 15.9);
-        let twice = "Flood(Crude) at 443 after 10 s is 2 incidents, at 10.6 and 15.9 s";
+        let twice = "Flood(FixedFingerprint) at 443 after 10 s is 2 incidents, at 10.6 and 15.9 s";
         assert_eq!(judged(&[a, b, &again]), [twice]);
         let wrong = reported(2, PORT + 1, "handshake_degraded", 34.5);
         assert_eq!(judged(&[a, &wrong]), ["Flood(Single) at 444 after 34 s: handshake_degraded"]);
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_flood_that_no_agent_saw_for_three_seconds_need_not_be_an_incident() {
-        let played = [played(What::Flood(Kind::Crude), PORT, 10.0..15.0)];
+        let played = [played(What::Flood(Kind::FixedFingerprint), PORT, 10.0..15.0)];
         let life = |ready, end| Life { ready, end };
         let unseen = [life(0.0, 12.0), life(13.0, 100.0)];
         assert_eq!(incidents(&played, &unseen, &BTreeSet::new()), [""; 0]);

@@ -38,11 +38,12 @@ impl Kind {
 /// The file of alerts or incidents that an agent left, with `most` of them: those of attacks, again and
 /// again, under numbers of their own up to the last one's. Without a seal, so that it is read as it is.
 pub fn filled(kind: Kind, left: &str, most: usize) -> Result<String> {
-    let told: Vec<Value> =
+    let reported: Vec<Value> =
         left.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let number = |line: &Value| line[kind.number()].as_u64();
-    let last = told.iter().filter_map(number).max().unwrap_or(0).max(most as u64);
-    let mut of_attacks: Vec<_> = told.into_iter().filter(|line| kind.is_of_attack(line)).collect();
+    let last = reported.iter().filter_map(number).max().unwrap_or(0).max(most as u64);
+    let mut of_attacks: Vec<_> =
+        reported.into_iter().filter(|line| kind.is_of_attack(line)).collect();
     of_attacks.sort_by_key(number);
     let lines = of_attacks.into_iter().cycle().zip(last + 1 - most as u64..=last);
     let filled = lines.map(|(mut line, number)| {
@@ -62,25 +63,25 @@ mod tests {
         {\"seq\":8,\"message\":\"started\",\"incident\":3}\n\
         {\"seq\":9,\"message\":\"ended\",\"incident\":3}\n";
 
-    fn told(file: &str) -> Vec<(u64, String)> {
+    fn reported(file: &str) -> Vec<(u64, String)> {
         let alerts = file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let told = |alert: Value| {
+        let reported = |alert: Value| {
             (alert["seq"].as_u64().unwrap(), alert["message"].as_str().unwrap().to_owned())
         };
-        alerts.map(told).collect()
+        alerts.map(reported).collect()
     }
 
     #[test]
-    fn what_was_told_of_attacks_is_repeated_until_there_are_enough() {
+    fn alerts_of_attacks_are_repeated_until_there_are_enough() {
         let expected = |numbers: &[(u64, &str)]| -> Vec<(u64, String)> {
             numbers.iter().map(|(number, message)| (*number, (*message).to_owned())).collect()
         };
         let five = [(5, "started"), (6, "ended"), (7, "started"), (8, "ended"), (9, "started")];
         let filled = |most| filled(Kind::Alerts, LEFT, most).unwrap();
-        assert_eq!(told(&filled(5)), expected(&five));
-        assert_eq!(told(&filled(1)), expected(&[(9, "started")]));
+        assert_eq!(reported(&filled(5)), expected(&five));
+        assert_eq!(reported(&filled(1)), expected(&[(9, "started")]));
         let many = filled(1_000);
-        assert_eq!((many.lines().count(), told(&many)[0].0), (1_000, 1));
+        assert_eq!((many.lines().count(), reported(&many)[0].0), (1_000, 1));
     }
 
     #[test]

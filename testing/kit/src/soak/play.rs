@@ -17,7 +17,7 @@ use super::judge::{Life, Played, Reported};
 use super::past;
 use super::samples::{Held, Sample};
 use super::schedule::{End, Event, Kind, SERVICES, Schedule, What};
-use crate::daemon::guard::{CONFIG, Guard, Mode, STATE_DIR, cli};
+use crate::daemon::agent::{Agent, CONFIG, Mode, STATE_DIR, cli};
 use crate::measure::clock::boot_ns;
 use crate::net::lab::{Family, Lab, LabOptions, PORT};
 use crate::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
@@ -74,15 +74,15 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
     for (number, file) in sets().enumerate() {
         lab.edge.write(&rules_file(number), &file)?;
     }
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, CONFIGS[0], &[])?;
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, CONFIGS[0], &[])?;
     let mut soak = Soak {
         lab: &lab,
         schedule,
-        guard,
+        agent,
         likenesses,
         leaky: Leaky::start(&lab)?,
         floods: Vec::new(),
-        rushes: Vec::new(),
+        flash_crowds: Vec::new(),
         cuts: Vec::new(),
         changes: 0,
         made_up: 0,
@@ -102,12 +102,12 @@ pub fn play(schedule: &Schedule) -> Result<Record> {
 struct Soak<'lab> {
     lab: &'lab Lab,
     schedule: &'lab Schedule,
-    guard: Guard<'lab>,
+    agent: Agent<'lab>,
     /// Fingerprints of clients over IPv4 and IPv6.
     likenesses: [Likeness; 2],
     leaky: Leaky,
     floods: Vec<(Event, RunningFlood)>,
-    rushes: Vec<(Event, f64, Load)>,
+    flash_crowds: Vec<(Event, f64, Load)>,
     /// Periods without a cable, in ns since boot.
     cuts: Vec<Range<u64>>,
     /// Imports and reloads so far.
@@ -137,7 +137,7 @@ impl Soak<'_> {
             while let Some(event) = events.next_if(|event| event.at <= self.begun.elapsed()) {
                 self.carry_out(*event).with_context(|| format!("{event:?}"))?;
             }
-            self.end_rushes()?;
+            self.end_flash_crowds()?;
             if look <= self.begun.elapsed() {
                 self.look()?;
                 look += LOOK;
@@ -161,7 +161,7 @@ impl Soak<'_> {
                 let visitors = Visitors { rate: FLASH_CROWD, home, patience: PATIENCE };
                 let service = (event.family.edge(), event.port).into();
                 let load = Load::of(&self.lab.client, service, visitors)?;
-                self.rushes.push((event, self.now(), load));
+                self.flash_crowds.push((event, self.now(), load));
             }
             What::Import => self.import()?,
             What::Reload => {
@@ -182,13 +182,13 @@ impl Soak<'_> {
                 }
                 self.end_life();
                 match end {
-                    End::Kill | End::KillInFlood => self.guard.kill()?,
-                    End::Stop => drop(self.guard.stop()?),
+                    End::Kill | End::KillInFlood => self.agent.kill()?,
+                    End::Stop => drop(self.agent.stop()?),
                 }
                 if is_last {
                     self.fill_past()?;
                 }
-                self.guard.start_again(Mode::Enforce)?;
+                self.agent.start_again(Mode::Enforce)?;
                 ensure!(!is_last || self.alerts()? == REMEMBERED, "the past was not believed");
                 self.record.lives.push(Life { ready: self.now(), end: f64::INFINITY });
             }
@@ -206,8 +206,10 @@ impl Soak<'_> {
             ("2001:db8::7", "2001:db8:7::/56")
         };
         Ok(match kind {
-            Kind::Crude => flood,
-            Kind::Mimic => Flood { shape: Shape::Copy(self.likenesses[usize::from(!v4)]), ..flood },
+            Kind::FixedFingerprint => flood,
+            Kind::Mimicking => {
+                Flood { shape: Shape::Copy(self.likenesses[usize::from(!v4)]), ..flood }
+            }
             Kind::Single => Flood { sources: Sources::One(source.parse()?), ..flood },
             Kind::Net => Flood { sources: Sources::Net(net.parse()?), ..flood },
             Kind::Pulses => Flood { pulses: Some(PULSES), ..flood },
@@ -231,9 +233,9 @@ impl Soak<'_> {
     fn look(&mut self) -> Result<()> {
         let (at, life) = (self.now(), self.record.lives.len() - 1);
         let phase = self.schedule.phase(self.begun.elapsed());
-        let (held, leaky) = (Held::by(self.guard.pid())?, Held::by(self.leaky.0.id())?);
+        let (held, leaky) = (Held::by(self.agent.pid())?, Held::by(self.leaky.0.id())?);
         let cookies = !self.lab.edge.exec("find /sys/fs/bpf -path */redeem/*")?.is_empty();
-        let status = self.guard.status()?;
+        let status = self.agent.status()?;
         let held = Held { in_use: status.heap(), ..held };
         let sample = Sample { at, life, phase, cookies, held };
         self.record.samples.push(sample);
@@ -257,11 +259,11 @@ impl Soak<'_> {
         Ok(())
     }
 
-    fn end_rushes(&mut self) -> Result<()> {
+    fn end_flash_crowds(&mut self) -> Result<()> {
         let now = self.now();
         let over =
             |(event, from, _): &mut (Event, f64, Load)| now >= *from + event.lasts().as_secs_f64();
-        let over: Vec<_> = self.rushes.extract_if(.., over).collect();
+        let over: Vec<_> = self.flash_crowds.extract_if(.., over).collect();
         for (event, from, load) in over {
             self.record.attempts.0.extend(load.finish()?.0);
             self.record.played.push(Played { event, time: from..now });

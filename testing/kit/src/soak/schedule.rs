@@ -25,9 +25,9 @@ const SETTLED: Duration = Duration::from_secs(4);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// No options, random sources.
-    Crude,
+    FixedFingerprint,
     /// With the fingerprint of a client's SYNs, random sources.
-    Mimic,
+    Mimicking,
     Single,
     /// A /24, over IPv6 a /56.
     Net,
@@ -37,12 +37,13 @@ pub enum Kind {
 
 impl Kind {
     /// All types of floods.
-    pub const ALL: [Self; 5] = [Self::Crude, Self::Mimic, Self::Single, Self::Net, Self::Pulses];
+    pub const ALL: [Self; 5] =
+        [Self::FixedFingerprint, Self::Mimicking, Self::Single, Self::Net, Self::Pulses];
 
     /// Class that the agent has to report.
     pub fn class(self) -> &'static str {
         match self {
-            Self::Crude | Self::Mimic | Self::Pulses => "random_spoofed",
+            Self::FixedFingerprint | Self::Mimicking | Self::Pulses => "random_spoofed",
             Self::Single => "single_source",
             Self::Net => "few_source",
         }

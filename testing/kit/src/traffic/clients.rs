@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_connected_has_waited_as_long_as_his_patience() {
+    fn a_client_that_never_connected_has_waited_for_its_whole_patience() {
         let attempts = attempts(&[Some(3), None, Some(1)]);
         let median = attempts.connect_quantile(0.5, PATIENCE);
         assert_eq!(median, Some(Duration::from_millis(3)));

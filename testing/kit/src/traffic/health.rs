@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn balancers_are_told_from_others() {
+    fn balancers_are_distinguished_from_others() {
         let checks = Checks { first: 246, balancers: 10, ..Checks::at(100) };
         assert!((0..20).all(|number| checks.is_of(checks.syn(service(), number).src.ip())));
         for other in [[192, 0, 2, 245], [192, 0, 2, 1], [198, 51, 100, 250]] {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_takes_back_exactly_the_handshake_that_was_answered() {
+    fn a_reset_cancels_exactly_the_handshake_that_was_answered() {
         let syn = Checks::at(100).syn(service(), 7);
         let mut answer = Segment::new(syn.dst, syn.src, flags::SYN | flags::ACK);
         answer.ack = syn.seq.wrapping_add(1);

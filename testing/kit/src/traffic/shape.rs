@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_sources_are_unicast_and_never_the_labs() {
+    fn spoofed_sources_are_unicast_and_never_the_labs() {
         let mut random = Random::new(1);
         for _ in 0..100_000 {
             let v4 = random_v4(&mut random);

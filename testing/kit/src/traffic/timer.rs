@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::daemon::guard::{RUNTIME_DIR, binary};
+use crate::daemon::agent::{RUNTIME_DIR, binary};
 use crate::net::netns::Netns;
 
 /// A process that waits. It ends when dropped.

@@ -14,7 +14,7 @@ use tcpguard_common::abi::{
     SourceV4, SourceV6,
 };
 use tcpguard_goals::{Goal, Row, seed, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::heartbeat::Heartbeat;
 use tcpguard_kit::daemon::tamper::{PinnedLink, PinnedMap};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
@@ -29,7 +29,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Message that reports the repair.
-const TOLD: &str = "somebody changed what the guard keeps in the kernel, and it is as it was again";
+const REPAIRED: &str =
+    "somebody changed what the guard keeps in the kernel, and it is as it was again";
 
 type Elements = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -47,12 +48,12 @@ fn stage() -> (Netns, TcpListener) {
     (host, listener)
 }
 
-fn guarded(host: &Netns) -> Guard<'_> {
-    let guard = Guard::start(host, Mode::Enforce).unwrap();
+fn started(host: &Netns) -> Agent<'_> {
+    let agent = Agent::start(host, Mode::Enforce).unwrap();
     for net in ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/64"] {
         assert!(cli(host, &["block", net, "--for", "1h"]).unwrap().status.success());
     }
-    guard
+    agent
 }
 
 /// The rules of IPv4.
@@ -73,17 +74,17 @@ fn rules_for_one(host: &Netns) -> PinnedMap {
 
 /// Applies `tamper` to `map`, and waits until the map is as it was and the repair was reported.
 #[track_caller]
-fn is_repaired(guard: &Guard<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce(&Elements)) {
+fn is_repaired(agent: &Agent<'_>, what: &str, map: &PinnedMap, tamper: impl FnOnce(&Elements)) {
     let before = map.entries().unwrap();
     // Not by the status, which holds the last alerts only.
-    let told = || guard.log().matches(TOLD).count();
-    let earlier = told();
+    let reported = || agent.log().matches(REPAIRED).count();
+    let earlier = reported();
     tamper(&before);
     assert_ne!(map.entries().unwrap(), before, "{what}: nothing was changed");
     let begun = Instant::now();
     let repaired = || map.entries().unwrap() == before;
-    while !repaired() || told() == earlier {
-        assert!(begun.elapsed() < LIMIT, "{what} is not mended: {}", guard.log());
+    while !repaired() || reported() == earlier {
+        assert!(begun.elapsed() < LIMIT, "{what} is not mended: {}", agent.log());
         sleep(STEP);
     }
     assert!(repaired(), "{what}: mended for good");
@@ -95,13 +96,13 @@ fn audit_one_rule_deleted_and_one_added_is_repaired_although_their_number_is_the
     let row = Row::new(Goal::Audit);
     let times = size(5, 100);
     let (host, _listener) = stage();
-    let guard = guarded(&host);
+    let agent = started(&host);
     let map = rules_v4(&host);
     let mut random = Random::new(seed());
     let (mut longest, mut unseen_by_count) = (Duration::ZERO, 0);
     for _ in 0..times {
         let begun = Instant::now();
-        is_repaired(&guard, "one deleted, one added", &map, |before| {
+        is_repaired(&agent, "one deleted, one added", &map, |before| {
             let (key, value) = &before[random.between(0, 1) as usize];
             let mut foreign = key.clone();
             // A key ends with the address.
@@ -114,7 +115,7 @@ fn audit_one_rule_deleted_and_one_added_is_repaired_although_their_number_is_the
         });
         longest = longest.max(begun.elapsed());
     }
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert_eq!((status.rules_in_kernel(), status.rules().len()), (Some(3), 3));
     assert_eq!(status.health(), []);
     row.result(times, format!("all told and mended within {longest:.1?}"), longest < LIMIT)
@@ -127,24 +128,24 @@ fn audit_one_rule_deleted_and_one_added_is_repaired_although_their_number_is_the
 }
 
 #[test]
-fn each_way_to_change_a_rule_is_mended() {
+fn each_way_to_change_a_rule_is_repaired() {
     let (host, _listener) = stage();
-    let guard = guarded(&host);
+    let agent = started(&host);
     let map = rules_v4(&host);
-    is_repaired(&guard, "flags", &map, |before| {
+    is_repaired(&agent, "flags", &map, |before| {
         let (key, value) = &before[0];
         let mut other = value.clone();
         *other.last_mut().unwrap() ^= 0x80;
         map.set(key, &other).unwrap();
     });
-    is_repaired(&guard, "another rule's number", &map, |before| {
+    is_repaired(&agent, "another rule's number", &map, |before| {
         map.set(&before[0].0, &before[1].1).unwrap();
     });
-    is_repaired(&guard, "a rule over everybody in every set", &map, |before| {
+    is_repaired(&agent, "a rule over everybody in every set", &map, |before| {
         map.set(&vec![0; before[0].0.len()], &before[0].1).unwrap();
     });
     let ends = PinnedMap::open(&host, "RULE_EXPIRY", 4, 8).unwrap();
-    is_repaired(&guard, "an end", &ends, |before| {
+    is_repaired(&agent, "an end", &ends, |before| {
         let (slot, _) = before.iter().find(|(_, end)| end.iter().any(|byte| *byte != 0)).unwrap();
         ends.set(slot, &u64::MAX.to_ne_bytes()).unwrap();
     });
@@ -152,13 +153,13 @@ fn each_way_to_change_a_rule_is_mended() {
         assert!(cli(&host, &["block", net, "--for", "1h"]).unwrap().status.success());
     }
     let v6 = rules_v6(&host);
-    is_repaired(&guard, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
+    is_repaired(&agent, "the rule of IPv6", &v6, |before| v6.remove(&before[0].0).unwrap());
     let hosts = rules_for_one(&host);
-    is_repaired(&guard, "rules for one client each", &hosts, |before| {
+    is_repaired(&agent, "rules for one client each", &hosts, |before| {
         assert_eq!(before.len(), 2);
         before.iter().for_each(|(key, _)| hosts.remove(key).unwrap());
     });
-    is_repaired(&guard, "that there is a longer prefix beneath one", &hosts, |before| {
+    is_repaired(&agent, "that there is a longer prefix beneath one", &hosts, |before| {
         let (key, rule) = before
             .iter()
             .find(|(_, rule)| rule[4] & RuleRef::NARROW as u8 != 0)
@@ -167,7 +168,7 @@ fn each_way_to_change_a_rule_is_mended() {
         other[4] ^= RuleRef::NARROW as u8;
         hosts.set(key, &other).unwrap();
     });
-    is_repaired(&guard, "a rule for one client more", &hosts, |before| {
+    is_repaired(&agent, "a rule for one client more", &hosts, |before| {
         let (mut key, rule) = before[0].clone();
         *key.last_mut().unwrap() ^= 1;
         hosts.set(&key, &rule).unwrap();
@@ -175,26 +176,26 @@ fn each_way_to_change_a_rule_is_mended() {
 }
 
 #[test]
-fn a_rule_against_a_flood_is_mended() {
+fn a_rule_against_a_flood_is_repaired() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), LIMIT) };
     let flood = flood.start(&lab).unwrap();
-    guard.wait_for_rule(LIMIT).unwrap();
+    agent.wait_for_rule(LIMIT).unwrap();
     // The rule outlives the flood by longer than the checks take.
     flood.stop().unwrap();
     let key = size_of::<SignatureKey>();
     let map = PinnedMap::open(&lab.edge, "SIGNATURES", key, size_of::<RuleRef>()).unwrap();
-    is_repaired(&guard, "it is gone", &map, |before| map.remove(&before[0].0).unwrap());
-    is_repaired(&guard, "it is for another listener", &map, |before| {
+    is_repaired(&agent, "it is gone", &map, |before| map.remove(&before[0].0).unwrap());
+    is_repaired(&agent, "it is for another listener", &map, |before| {
         let (key, value) = &before[0];
         let mut foreign = key.clone();
         foreign[offset_of!(SignatureKey, listener)] ^= 1;
         map.remove(key).unwrap();
         map.set(&foreign, value).unwrap();
     });
-    is_repaired(&guard, "it is another rule", &map, |before| {
+    is_repaired(&agent, "it is another rule", &map, |before| {
         let (key, value) = &before[0];
         let mut other = value.clone();
         other[0] ^= 1;
@@ -203,10 +204,10 @@ fn a_rule_against_a_flood_is_mended() {
 }
 
 #[test]
-fn listeners_exemptions_slots_and_the_configuration_are_mended() {
+fn listeners_exemptions_slots_and_the_configuration_are_repaired() {
     let (host, _listener) = stage();
-    let guard = guarded(&host);
-    guard.wait_until("the listener", LIMIT, |status| status.follows(443)).unwrap();
+    let agent = started(&host);
+    agent.wait_until("the listener", LIMIT, |status| status.follows(443)).unwrap();
     let exempt =
         PinnedMap::open(&host, "EXEMPT_V4", size_of::<PrefixV4>(), size_of::<ExemptEntry>())
             .unwrap();
@@ -220,17 +221,17 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let entries = size_of::<ListenerEntry>();
     let entries = PinnedMap::open(&host, "LISTENER_ENTRIES", 4, entries).unwrap();
     assert_eq!(entries.entries().unwrap().len(), MAX_LISTENERS as usize);
-    is_repaired(&guard, "an entry of a listener", &entries, |before| {
+    is_repaired(&agent, "an entry of a listener", &entries, |before| {
         let (key, value) = &before[0];
         entries.set(key, &vec![0xff; value.len()]).unwrap();
     });
     let filter = PinnedMap::open(&host, "EXEMPT_FILTER", 4, EXEMPT_FILTER_BYTES).unwrap();
-    is_repaired(&guard, "nobody is exempt, says the filter", &filter, |before| {
+    is_repaired(&agent, "nobody is exempt, says the filter", &filter, |before| {
         filter.set(&before[0].0, &vec![0xff; EXEMPT_FILTER_BYTES]).unwrap();
     });
-    is_repaired(&guard, "an exemption", &exempt, |before| exempt.remove(&before[0].0).unwrap());
+    is_repaired(&agent, "an exemption", &exempt, |before| exempt.remove(&before[0].0).unwrap());
     let slots = PinnedMap::open(&host, "INTERFACES", 4, MAX_IFINDEX).unwrap();
-    is_repaired(&guard, "the interfaces' slots", &slots, |before| {
+    is_repaired(&agent, "the interfaces' slots", &slots, |before| {
         slots.set(&before[0].0, &vec![0; MAX_IFINDEX]).unwrap();
     });
 
@@ -238,13 +239,13 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
     let config = PinnedMap::open(&host, "CONFIG", 4, size_of::<Config>()).unwrap();
     let place = offset_of!(Config, mode);
     let mode = || config.get(&[0; 4]).unwrap()[place];
-    let (before, told) = (mode(), guard.status().unwrap().alerts("drift_repaired"));
+    let (before, reported) = (mode(), agent.status().unwrap().alerts("drift_repaired"));
     let mut changed = config.get(&[0; 4]).unwrap();
     changed[place] = 0;
     config.set(&[0; 4], &changed).unwrap();
     let begun = Instant::now();
-    while mode() != before || guard.status().unwrap().alerts("drift_repaired") == told {
-        assert!(begun.elapsed() < LIMIT, "the mode is not mended: {}", guard.log());
+    while mode() != before || agent.status().unwrap().alerts("drift_repaired") == reported {
+        assert!(begun.elapsed() < LIMIT, "the mode is not mended: {}", agent.log());
         sleep(STEP);
     }
 }
@@ -252,7 +253,7 @@ fn listeners_exemptions_slots_and_the_configuration_are_mended() {
 #[test]
 fn links_that_were_detached_replaced_or_unpinned_are_repaired() {
     let (host, _listener) = stage();
-    let guard = guarded(&host);
+    let agent = started(&host);
     let program = || {
         let link = host.exec("ip -details link show dev eth0").unwrap();
         link.split_once("prog/xdp id ").map(|(_, rest)| rest.split(' ').next().unwrap().to_owned())
@@ -275,19 +276,19 @@ fn links_that_were_detached_replaced_or_unpinned_are_repaired() {
     let pinned = pins();
     for (what, tamper) in tampered {
         let alerts = || {
-            let status = guard.status().unwrap();
+            let status = agent.status().unwrap();
             status.alerts("drift_repaired") + status.alerts("interface_changed")
         };
-        let told = alerts();
+        let reported = alerts();
         tamper();
         let begun = Instant::now();
-        let attached = || guard.status().unwrap().document()["interfaces"][0]["attached"] == true;
+        let attached = || agent.status().unwrap().document()["interfaces"][0]["attached"] == true;
         while program().as_ref() != Some(&own)
             || pins() != pinned
-            || alerts() == told
+            || alerts() == reported
             || !attached()
         {
-            assert!(begun.elapsed() < LIMIT, "{what}: {}", guard.log());
+            assert!(begun.elapsed() < LIMIT, "{what}: {}", agent.log());
             sleep(STEP);
         }
         println!("{what}: found, told and mended after {:.1?}", begun.elapsed());
@@ -298,7 +299,7 @@ fn links_that_were_detached_replaced_or_unpinned_are_repaired() {
 fn the_program_that_takes_cookies_back_is_hung_again() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     sleep(Duration::from_secs(1));
     let armed = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
@@ -308,26 +309,26 @@ fn the_program_that_takes_cookies_back_is_hung_again() {
         let (_, programs) = lab.edge.run(query).unwrap();
         programs.iter().any(|program| program.name_as_str() == Some("tcpguard_redeem"))
     };
-    assert!(hangs(), "{}", guard.log());
+    assert!(hangs(), "{}", agent.log());
     PinnedLink::open(&lab.edge, "*/redeem/*").unwrap().detach().unwrap();
     assert!(!hangs());
     let begun = Instant::now();
-    while !hangs() || guard.status().unwrap().alerts("drift_repaired") == 0 {
-        assert!(begun.elapsed() < LIMIT, "it is gone for good: {}", guard.log());
+    while !hangs() || agent.status().unwrap().alerts("drift_repaired") == 0 {
+        assert!(begun.elapsed() < LIMIT, "it is gone for good: {}", agent.log());
         sleep(STEP);
     }
-    assert!(guard.log().contains("nothing took cookies back on eth0"), "{}", guard.log());
+    assert!(agent.log().contains("nothing took cookies back on eth0"), "{}", agent.log());
     load.finish().unwrap();
 }
 
 #[test]
 fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
     let (host, _listener) = stage();
-    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    let agent = Agent::start(&host, Mode::Enforce).unwrap();
     let net = |n: u32| format!("198.{}.{}.{}\n", 18 + (n >> 16), n >> 8 & 255, n & 255);
     import(&host, (0..10_000).map(net).collect());
     let tables = [(rules_for_one(&host), HOST_ADDR)];
-    each_change_is_found_and_no_poll_takes_long(&guard, &host, &tables);
+    each_change_is_found_and_no_poll_takes_long(&agent, &host, &tables);
 }
 
 /// The rules are as many as there can ever be, half of them of IPv6 and half of each family over networks.
@@ -335,7 +336,7 @@ fn among_ten_thousand_rules_each_change_is_found_and_no_poll_takes_long() {
 fn among_as_many_rules_as_there_can_be_each_change_is_repaired_as_soon() {
     let (host, _listener) = stage();
     let config = format!("[policy]\nrules = {MAX_RULES}\n");
-    let guard = Guard::start_with(&host, Mode::Enforce, &config, &[]).unwrap();
+    let agent = Agent::start_with(&host, Mode::Enforce, &config, &[]).unwrap();
     let net = |n: u32| {
         let v4 = Ipv4Addr::from_bits(0x6440_0000 + 16 * n);
         let v6 = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(n) << 68);
@@ -352,7 +353,7 @@ fn among_as_many_rules_as_there_can_be_each_change_is_repaired_as_soon() {
         (rules_v4(&host), NET_ADDR),
         (rules_v6(&host), NET_ADDR),
     ];
-    each_change_is_found_and_no_poll_takes_long(&guard, &host, &tables);
+    each_change_is_found_and_no_poll_takes_long(&agent, &host, &tables);
 }
 
 /// Offset of the address in a key of the hash, in bytes.
@@ -369,7 +370,7 @@ fn import(host: &Netns, list: String) {
 /// Changes a hundred of the rules in `tables` at random, in each of three ways. Each table comes with the offset of
 /// the address in its keys.
 fn each_change_is_found_and_no_poll_takes_long(
-    guard: &Guard<'_>,
+    agent: &Agent<'_>,
     host: &Netns,
     tables: &[(PinnedMap, usize)],
 ) {
@@ -410,7 +411,7 @@ fn each_change_is_found_and_no_poll_takes_long(
     let begun = Instant::now();
     let mut oldest = Duration::ZERO;
     while all() != before {
-        assert!(begun.elapsed() < LIMIT, "not mended: {}", guard.log());
+        assert!(begun.elapsed() < LIMIT, "not mended: {}", agent.log());
         oldest = oldest.max(age());
         sleep(STEP);
     }
@@ -421,7 +422,7 @@ fn each_change_is_found_and_no_poll_takes_long(
         begun.elapsed()
     );
     // A poll each 250 ms.
-    let usual = calm.max(Duration::from_millis(250));
-    assert!(oldest < usual + Duration::from_millis(150), "{oldest:?}, {calm:?} before");
-    assert!(guard.log().contains(TOLD), "{}", guard.log());
+    let calm_interval = calm.max(Duration::from_millis(250));
+    assert!(oldest < calm_interval + Duration::from_millis(150), "{oldest:?}, {calm:?} before");
+    assert!(agent.log().contains(REPAIRED), "{}", agent.log());
 }

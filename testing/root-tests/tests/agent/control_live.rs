@@ -16,7 +16,7 @@ use tcpguard::control::{CONTROL_SOCKET, Client, ClientError, Request, STATUS_SOC
 use tcpguard::documents;
 use tcpguard_engine::{Listener, Mitigation, Order, Ports};
 use tcpguard_goals::{Goal, Row, seed, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode, RUNTIME_DIR};
+use tcpguard_kit::daemon::agent::{Agent, Mode, RUNTIME_DIR};
 use tcpguard_kit::daemon::heartbeat::Heartbeat;
 use tcpguard_kit::daemon::pins::PIN_DIR;
 use tcpguard_kit::measure::peak::{Footprint, descriptors, forget_peak};
@@ -182,12 +182,12 @@ impl fmt::Display for Seen {
 fn g12_a_thousand_hostile_clients_keep_no_other_client_from_the_agent() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let host = &lab.edge;
-    let guard =
-        Guard::start_with(host, Mode::Enforce, "[control]\ngroup = \"root\"\n", &[]).unwrap();
+    let agent =
+        Agent::start_with(host, Mode::Enforce, "[control]\ngroup = \"root\"\n", &[]).unwrap();
     let row = Row::new(Goal::G12);
     let siege = Siege {
         dir: RUNTIME_DIR,
-        pid: guard.pid(),
+        pid: agent.pid(),
         clients: size(300, 1_000),
         rounds: size(100, 2_000),
     };
@@ -266,7 +266,7 @@ fn reached() -> u64 {
 fn g11_no_unprivileged_user_connects_to_a_socket() {
     let row = Row::new(Goal::G11);
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let of_nobody = reached_by_nobody(&lab.edge);
     assert_eq!(lab.edge.run(|| Ok(reached())).unwrap(), 2, "root is kept from none");
     open_to_all(&lab.edge).unwrap();
@@ -324,9 +324,9 @@ fn every_change() -> Vec<Request> {
 /// Every change leaves a log line with the credentials of its client, however quiet the agent is, and
 /// whatever the outcome.
 #[test]
-fn who_changed_what_is_on_record_though_the_agent_is_told_to_be_quiet() {
+fn changes_and_their_authors_are_on_record_though_the_agent_is_quiet() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start_with(&lab.edge, Mode::Observe, "", &["-q"]).unwrap();
+    let mut agent = Agent::start_with(&lab.edge, Mode::Observe, "", &["-q"]).unwrap();
     let asked = lab.edge.run(|| {
         let ask = |request: Request| {
             let deed = request.in_brief();
@@ -341,14 +341,14 @@ fn who_changed_what_is_on_record_though_the_agent_is_told_to_be_quiet() {
         };
         every_change().into_iter().map(ask).collect::<Result<Vec<_>>>()
     });
-    guard.stop().unwrap();
-    let log = guard.log();
+    agent.stop().unwrap();
+    let log = agent.log();
     let mut done = 0;
     for (deed, outcome) in asked.unwrap() {
         let who = format!("root (pid {}", std::process::id());
         let what = format!("): {deed}: {outcome}");
-        let tells = |logged: &str| logged.contains(&who) && logged.ends_with(&what);
-        assert!(log.lines().any(tells), "{who} …{what} is missing in:\n{log}");
+        let records = |logged: &str| logged.contains(&who) && logged.ends_with(&what);
+        assert!(log.lines().any(records), "{who} …{what} is missing in:\n{log}");
         done += u32::from(outcome == "done");
     }
     assert!(done >= 10, "{done} were done:\n{log}");

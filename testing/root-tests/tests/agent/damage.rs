@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
 use tcpguard_goals::{Goal, Row, seed, size};
-use tcpguard_kit::daemon::guard::{self, Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode, cli};
 use tcpguard_kit::daemon::pins::{PIN_DIR, pretend_layout};
 use tcpguard_kit::net::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
@@ -19,19 +19,19 @@ fn egress_programs(host: &Netns) -> usize {
 }
 
 /// The kernel's id of the link at XDP, as the agent says, if it protects.
-fn link(guard: &Guard<'_>) -> Option<u64> {
-    let status = guard.status().ok().filter(|status| status.state() == "protecting")?;
+fn link(agent: &Agent<'_>) -> Option<u64> {
+    let status = agent.status().ok().filter(|status| status.state() == "protecting")?;
     status.document()["interfaces"][0]["link_id"].as_u64()
 }
 
 /// Returns whether an agent that starts after this `change` of the pins protects by the same link as the one
 /// before, and nothing is counted twice.
-fn is_taken_over(guard: &mut Guard<'_>, host: &Netns, change: impl Fn()) -> bool {
-    let before = link(guard).expect("it protects");
-    guard.stop().unwrap();
+fn is_taken_over(agent: &mut Agent<'_>, host: &Netns, change: impl Fn()) -> bool {
+    let before = link(agent).expect("it protects");
+    agent.stop().unwrap();
     change();
-    guard.start_again(Mode::Enforce).is_ok()
-        && link(guard) == Some(before)
+    agent.start_again(Mode::Enforce).is_ok()
+        && link(agent) == Some(before)
         && egress_programs(host) == 1
 }
 
@@ -42,11 +42,11 @@ fn g15_what_another_version_pinned_is_taken_over() {
     let row = Row::new(Goal::G15).named("pins");
     let times = size(4, 20);
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let mitigations = (0..times).map(|time| if time % 2 == 0 { -1 } else { 1 });
     let taken = mitigations
         .filter(|step| {
-            is_taken_over(&mut guard, &lab.edge, || pretend_layout(&lab.edge, *step).unwrap())
+            is_taken_over(&mut agent, &lab.edge, || pretend_layout(&lab.edge, *step).unwrap())
         })
         .count() as u64;
     let rename = || {
@@ -56,7 +56,7 @@ fn g15_what_another_version_pinned_is_taken_over() {
             lab.edge.exec(&format!("mv {layout} {unknown}")).unwrap();
         }
     };
-    let naive = is_taken_over(&mut guard, &lab.edge, rename);
+    let naive = is_taken_over(&mut agent, &lab.edge, rename);
     row.result(times, format!("layouts: {taken} taken over by the next agent"), taken == times)
         .naive(1, format!("layout of a name that is not known: {naive}"), !naive)
         .finish();
@@ -87,54 +87,54 @@ impl AddAssign for Given {
 }
 
 /// State of an agent that should not change.
-fn course(guard: &Guard<'_>) -> Option<(String, Option<u64>, u64)> {
-    let status = guard.status().ok()?;
+fn course(agent: &Agent<'_>) -> Option<(String, Option<u64>, u64)> {
+    let status = agent.status().ok()?;
     let pid = status.document()["daemon"]["pid"].as_u64()?;
     Some((status.state().to_owned(), status.rules_in_kernel(), pid))
 }
 
 /// Lets `apply` have the agent take up this configuration, and says whether it did.
 fn given(
-    guard: &mut Guard<'_>,
+    agent: &mut Agent<'_>,
     lab: &Lab,
     config: &str,
-    apply: fn(&mut Guard<'_>, &Lab) -> bool,
+    apply: fn(&mut Agent<'_>, &Lab) -> bool,
 ) -> Given {
-    let before = course(guard).expect("an agent");
-    lab.edge.write(guard::CONFIG, config).unwrap();
-    if apply(guard, lab) {
+    let before = course(agent).expect("an agent");
+    lab.edge.write(agent::CONFIG, config).unwrap();
+    if apply(agent, lab) {
         return Given { understood: 1, ..Given::default() };
     }
-    let config = guard.status().map(|status| status.document()["daemon"]["config"].clone());
+    let config = agent.status().map(|status| status.document()["daemon"]["config"].clone());
     let error = config.ok().and_then(|config| Some(config["error"].as_str()?.to_owned()));
     // FILE:LINE:COLUMN: …
-    let place = error.as_deref().and_then(|error| error.strip_prefix(guard::CONFIG));
+    let place = error.as_deref().and_then(|error| error.strip_prefix(agent::CONFIG));
     let numbers = place.map(|place| place.split(':').skip(1).take(2).map(str::parse::<u32>));
     let is_named = numbers.is_some_and(|numbers| numbers.flatten().count() == 2);
     Given {
         refused: 1,
         unnamed: u64::from(!is_named),
-        changed: u64::from(course(guard).as_ref() != Some(&before)),
+        changed: u64::from(course(agent).as_ref() != Some(&before)),
         ..Given::default()
     }
 }
 
-fn reload(_: &mut Guard<'_>, lab: &Lab) -> bool {
+fn reload(_: &mut Agent<'_>, lab: &Lab) -> bool {
     cli(&lab.edge, &["reload"]).unwrap().status.success()
 }
 
 /// A new configuration for a program that has no reload and keeps no valid configuration.
-fn restart(guard: &mut Guard<'_>, lab: &Lab) -> bool {
-    guard.stop().unwrap();
-    lab.edge.exec(&format!("rm {}/config.json", guard::STATE_DIR)).unwrap();
-    guard.start_again_by_file().is_ok()
+fn restart(agent: &mut Agent<'_>, lab: &Lab) -> bool {
+    agent.stop().unwrap();
+    lab.edge.exec(&format!("rm {}/config.json", agent::STATE_DIR)).unwrap();
+    agent.start_again_by_file().is_ok()
 }
 
 #[test]
 fn g15_a_damaged_configuration_changes_nothing_of_a_running_agent() {
     let row = Row::new(Goal::G15).named("reload");
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start_by_file(&lab.edge, CONFIG).unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, CONFIG).unwrap();
     assert!(cli(&lab.edge, &["block", "198.51.100.0/24"]).unwrap().status.success());
     let mut random = Random::new(seed());
     let mut damaged = || {
@@ -148,14 +148,14 @@ fn g15_a_damaged_configuration_changes_nothing_of_a_running_agent() {
     };
     let (times, mut ours, mut naive) = (size(30, 500), Given::default(), Given::default());
     for _ in 0..times {
-        ours += given(&mut guard, &lab, &damaged(), reload);
+        ours += given(&mut agent, &lab, &damaged(), reload);
         // The configuration that was understood may set another mode.
-        lab.edge.write(guard::CONFIG, CONFIG).unwrap();
-        assert!(reload(&mut guard, &lab), "{}", guard.log());
+        lab.edge.write(agent::CONFIG, CONFIG).unwrap();
+        assert!(reload(&mut agent, &lab), "{}", agent.log());
     }
     assert!(ours.refused > times / 4 && ours.understood > 0, "{ours:?}");
     while naive.refused == 0 {
-        naive += given(&mut guard, &lab, &damaged(), restart);
+        naive += given(&mut agent, &lab, &damaged(), restart);
     }
     let Given { refused, unnamed, changed, .. } = ours;
     row.result(

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_common::abi::{Config, ListenerEntry};
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::tamper::PinnedMap;
 use tcpguard_kit::net::netns::Netns;
 
@@ -34,29 +34,29 @@ fn a_resolv_conf_that_cannot_be_read_stops_neither_start_nor_polls() {
     // To open a socket is an error, also for root.
     let _socket = host.run(|| Ok(UnixListener::bind("/run/unreadable")?)).unwrap();
     host.exec("mount --bind /run/unreadable /etc/resolv.conf").unwrap();
-    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    let agent = Agent::start(&host, Mode::Enforce).unwrap();
     let unread = |health: &[(String, String)]| {
         health.iter().any(|(code, text)| {
             code == "source_unread" && text.starts_with("/etc/resolv.conf cannot be read for")
         })
     };
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert!(unread(&status.health()), "{:?}", status.health());
     // It is read again every five seconds.
     sleep(6 * SECOND);
     let before = heartbeat(&host);
     sleep(SECOND);
-    assert!(heartbeat(&host) > before, "polls go on: {}", guard.log());
-    assert!(!guard.log().contains("a poll failed"), "{}", guard.log());
+    assert!(heartbeat(&host) > before, "polls go on: {}", agent.log());
+    assert!(!agent.log().contains("a poll failed"), "{}", agent.log());
 
     host.exec("umount /etc/resolv.conf").unwrap();
-    guard.wait_until("read again", 7 * SECOND, |status| !unread(&status.health())).unwrap();
+    agent.wait_until("read again", 7 * SECOND, |status| !unread(&status.health())).unwrap();
 }
 
 #[test]
 fn an_agent_whose_polls_fail_gives_no_sign_of_life() {
     let host = host();
-    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    let agent = Agent::start(&host, Mode::Enforce).unwrap();
     let before = heartbeat(&host);
     sleep(SECOND);
     assert!(heartbeat(&host) > before);
@@ -66,7 +66,7 @@ fn an_agent_whose_polls_fail_gives_no_sign_of_life() {
     PinnedMap::open(&host, "LISTENER_ENTRIES", 4, entries).unwrap().freeze().unwrap();
     let _listener = host.run(|| Ok(TcpListener::bind("0.0.0.0:8443")?)).unwrap();
     sleep(SECOND);
-    assert!(guard.log().contains("a poll failed"), "{}", guard.log());
+    assert!(agent.log().contains("a poll failed"), "{}", agent.log());
     let before = heartbeat(&host);
     sleep(2 * SECOND);
     assert_eq!(heartbeat(&host), before, "a sign of life of polls that did nothing");

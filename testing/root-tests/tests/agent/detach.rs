@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
-use tcpguard_kit::daemon::guard::{self, Guard, Mode};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::net::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
 
@@ -53,7 +53,7 @@ fn assert_stays_off(host: &Netns) {
 #[track_caller]
 fn detach(host: &Netns, arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =
-        guard::cli(host, &[&["detach"], arguments].concat()).unwrap();
+        agent::cli(host, &[&["detach"], arguments].concat()).unwrap();
     let said = String::from_utf8_lossy(&stderr).into_owned();
     assert!(status.success(), "{said}");
     assert_eq!(String::from_utf8_lossy(&stdout), format!("detached {INTERFACE}\n"));
@@ -63,29 +63,29 @@ fn detach(host: &Netns, arguments: &[&str]) -> String {
 #[test]
 fn a_live_agent_lets_go_and_does_not_attach_again() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert_eq!(attached(&lab.edge), BOTH);
 
     let said = detach(&lab.edge, &["--all"]);
     assert!(said.contains("the agent still runs"), "{said}");
     assert_stays_off(&lab.edge);
 
-    let health = guard.status().unwrap().health();
-    let told = health.iter().any(|(code, text)| {
+    let health = agent.status().unwrap().health();
+    let reported = health.iter().any(|(code, text)| {
         code == "detached" && text.starts_with(&format!("{INTERFACE} is not protected"))
     });
-    assert!(told, "{health:?}");
-    guard.stop().unwrap();
-    assert!(guard.log().contains("the filter is on no interface"), "{}", guard.log());
+    assert!(reported, "{health:?}");
+    agent.stop().unwrap();
+    assert!(agent.log().contains("the filter is on no interface"), "{}", agent.log());
 }
 
 #[test]
 fn an_agent_protects_again_after_a_restart() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let first = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let first = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     detach(&lab.edge, &[INTERFACE]);
     drop(first);
-    let second = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let second = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert_eq!(attached(&lab.edge), BOTH);
     assert_eq!(second.status().unwrap().state(), "protecting");
 }
@@ -93,8 +93,8 @@ fn an_agent_protects_again_after_a_restart() {
 #[test]
 fn what_a_stopped_agent_left_is_detached() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    guard.stop().unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    agent.stop().unwrap();
     assert_eq!(attached(&lab.edge), BOTH);
 
     let said = detach(&lab.edge, &["--all"]);
@@ -105,14 +105,14 @@ fn what_a_stopped_agent_left_is_detached() {
 #[test]
 fn an_egress_program_that_others_took_off_is_noticed_and_put_back() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let pins = lab.edge.exec("find /sys/fs/bpf -path */egress/* -type f").unwrap();
     lab.edge.exec(&format!("bpftool link detach pinned {}", pins.trim())).unwrap();
     assert!(!attached(&lab.edge).egress);
 
     let begun = Instant::now();
     while attached(&lab.edge) != BOTH {
-        assert!(begun.elapsed() < STAYS_OFF, "not put back: {}", guard.log());
+        assert!(begun.elapsed() < STAYS_OFF, "not put back: {}", agent.log());
         sleep(Duration::from_millis(100));
     }
 }

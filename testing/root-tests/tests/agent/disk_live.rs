@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_goals::{Goal, Row};
-use tcpguard_kit::daemon::guard::{Guard, Mode, STATE_DIR, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, STATE_DIR, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::leak::{Books, Fate};
 use tcpguard_kit::net::gap;
@@ -81,29 +81,29 @@ fn survived(disk: Disk) -> (Fate, usize) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     small_disk(&lab.edge);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let block = |net| cli(&lab.edge, &["block", net, "--for", "1h"]).unwrap();
     assert!(block("198.51.100.0/24").status.success());
     disk.fail(&lab.edge);
     let mut torn_then = 0;
-    let fate = flooded(&lab, &guard, 2, || {
+    let fate = flooded(&lab, &agent, 2, || {
         let answer = block("203.0.113.0/24");
         let said =
             String::from_utf8_lossy(&answer.stderr) + String::from_utf8_lossy(&answer.stdout);
         assert!(said.contains(disk.cause()), "who asked is told: {said}");
         sleep(3 * SECOND);
 
-        let found = guard.status().unwrap().health();
+        let found = agent.status().unwrap().health();
         let found: Vec<_> = found.iter().filter(|(code, _)| code == "state_unwritten").collect();
         assert!(found.len() == 1 && found[0].1.contains(disk.cause()), "{found:?}");
-        let told = guard.log().matches("rules, mode and what is learned last").count();
-        assert_eq!(told, 1, "{}", guard.log());
+        let reported = agent.log().matches("rules, mode and what is learned last").count();
+        assert_eq!(reported, 1, "{}", agent.log());
         torn_then = torn(&lab.edge).len();
 
         disk.recover(&lab.edge);
         let stored =
             |status: &Status| status.health().iter().all(|(code, _)| code != "state_unwritten");
-        guard.wait_until("the state on the disk again", AGAIN_WITHIN, stored).unwrap();
+        agent.wait_until("the state on the disk again", AGAIN_WITHIN, stored).unwrap();
         let state = lab.edge.read(&format!("{STATE_DIR}/state.json")).unwrap();
         assert!(state.contains("203.0.113.0/24"), "what was made meanwhile as well: {state}");
     });
@@ -112,11 +112,11 @@ fn survived(disk: Disk) -> (Fate, usize) {
 }
 
 /// Outcome of a flood's SYNs while something `happens`, once there are so many `rules`.
-fn flooded(lab: &Lab, guard: &Guard<'_>, rules: u64, happens: impl FnOnce()) -> Fate {
+fn flooded(lab: &Lab, agent: &Agent<'_>, rules: u64, happens: impl FnOnce()) -> Fate {
     let flood = Flood { rate: RATE, ..Flood::random(Family::V4.service(), 120 * SECOND) };
     let books = Books::open(lab, &flood, || {
         let flooded = |status: &Status| status.rules_in_kernel() == Some(rules);
-        guard.wait_until("a rule for the flood", 5 * SECOND, flooded)?;
+        agent.wait_until("a rule for the flood", 5 * SECOND, flooded)?;
         sleep(SECOND);
         Ok(())
     });
@@ -130,8 +130,8 @@ fn flooded(lab: &Lab, guard: &Guard<'_>, rules: u64, happens: impl FnOnce()) -> 
 fn off_for_a_moment() -> Fate {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let fate = flooded(&lab, &guard, 1, || {
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let fate = flooded(&lab, &agent, 1, || {
         sleep(SECOND);
         let off = gap::off_for(&lab.edge, MOMENT).unwrap();
         println!("off for {off:.1?}");
@@ -144,8 +144,8 @@ fn off_for_a_moment() -> Fate {
 fn torn_in_place() -> usize {
     let lab = Lab::new(LabOptions::default()).unwrap();
     small_disk(&lab.edge);
-    let mut guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    guard.stop().unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
+    agent.stop().unwrap();
     assert_eq!(torn(&lab.edge), [""; 0]);
     let state = format!("{STATE_DIR}/state.json");
     let content = lab.edge.read(&state).unwrap().repeat(2);

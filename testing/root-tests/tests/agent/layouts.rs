@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
-use tcpguard_kit::daemon::guard::{self, Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode, cli};
 use tcpguard_kit::daemon::pins::{PIN_DIR, pins, pretend_layout};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
@@ -22,8 +22,8 @@ fn egress_programs(host: &Netns) -> usize {
 }
 
 /// Kernel id of the link at XDP.
-fn xdp_link(guard: &Guard<'_>) -> u64 {
-    let status = guard.status().unwrap();
+fn xdp_link(agent: &Agent<'_>) -> u64 {
+    let status = agent.status().unwrap();
     status.document()["interfaces"][0]["link_id"].as_u64().expect("attached")
 }
 
@@ -39,61 +39,61 @@ fn layouts_in_use(host: &Netns) -> Vec<String> {
 #[test]
 fn links_of_another_layout_are_taken_over_and_nothing_else_of_it_stays() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let (link, own) = (xdp_link(&guard), layouts_in_use(&lab.edge));
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let (link, own) = (xdp_link(&agent), layouts_in_use(&lab.edge));
     for step in [-1, 1] {
-        guard.stop().unwrap();
+        agent.stop().unwrap();
         pretend_layout(&lab.edge, step).unwrap();
         assert_ne!(layouts_in_use(&lab.edge), own);
-        guard.start_again(Mode::Enforce).unwrap();
-        assert_eq!(xdp_link(&guard), link, "the same link: it was never off");
+        agent.start_again(Mode::Enforce).unwrap();
+        assert_eq!(xdp_link(&agent), link, "the same link: it was never off");
         assert_eq!(egress_programs(&lab.edge), 1, "nothing is counted twice");
         assert_eq!(layouts_in_use(&lab.edge), own, "{:?}", pins(&lab.edge).unwrap());
-        assert_eq!(guard.status().unwrap().state(), "protecting");
+        assert_eq!(agent.status().unwrap().state(), "protecting");
     }
 }
 
 /// An interface that the new version is not configured for: its program would run without any use.
 #[test]
-fn what_another_layout_left_elsewhere_is_taken_off() {
+fn a_program_that_another_layout_left_elsewhere_is_detached() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     lab.edge.ip(&["link add spare type veth peer name spare-peer", "link set spare up"]).unwrap();
     let with_spare = ["-i", "spare"];
-    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &with_spare).unwrap();
-    guard.stop().unwrap();
+    let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, "", &with_spare).unwrap();
+    agent.stop().unwrap();
     pretend_layout(&lab.edge, -1).unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
     let begun = Instant::now();
     let left = || pins(&lab.edge).unwrap().iter().any(|pin| pin.contains("spare"));
     assert!(left(), "not before cookies that are on their way are back");
     while left() {
-        assert!(begun.elapsed() < 2 * HANDOVER_GRACE, "{}", guard.log());
+        assert!(begun.elapsed() < 2 * HANDOVER_GRACE, "{}", agent.log());
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(!lab.edge.exec("ip link show dev spare").unwrap().contains("xdp"));
-    assert!(guard.log().contains("left on spare"), "{}", guard.log());
+    assert!(agent.log().contains("left on spare"), "{}", agent.log());
 }
 
 /// Wherever its sockets are: two versions would fight over the same links.
 #[test]
 fn an_agent_of_another_layout_keeps_a_second_one_off() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     for step in [-1, 2] {
         pretend_layout(&lab.edge, step).unwrap();
-        let said = guard::refused_second(&lab.edge).unwrap();
+        let said = agent::refused_second(&lab.edge).unwrap();
         assert!(said.contains("another tcpguard agent"), "{said}");
         lab.edge.exec(&format!("find {PIN_DIR} -depth -type d -empty -delete")).unwrap();
     }
-    assert_eq!(guard.status().unwrap().state(), "observing");
+    assert_eq!(agent.status().unwrap().state(), "observing");
 }
 
 /// A pin that is no longer a link is no reason to leave the others on.
 #[test]
-fn detach_takes_off_what_it_can_and_names_the_rest() {
+fn detach_removes_what_it_can_and_names_the_rest() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    guard.stop().unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    agent.stop().unwrap();
     pretend_layout(&lab.edge, -1).unwrap();
     let layout = format!("{PIN_DIR}/{}", layouts_in_use(&lab.edge)[0]);
     let broken = format!("{layout}/links/1-aaa");
@@ -117,23 +117,23 @@ fn detach_takes_off_what_it_can_and_names_the_rest() {
 fn an_interface_of_a_vlan_is_protected() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     lab.edge.ip(&["link add eth0.5 type veth peer name far", "link set eth0.5 up"]).unwrap();
-    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &["-i", "eth0.5"]).unwrap();
-    guard.stop().unwrap();
+    let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, "", &["-i", "eth0.5"]).unwrap();
+    agent.stop().unwrap();
     let output = cli(&lab.edge, &["detach", "eth0.5"]).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "detached eth0.5\n", "{said}");
 }
 
 /// A lab with a service for which XDP sends cookies by an operator's order, and its agent.
-fn armed(lab: &Lab) -> Guard<'_> {
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+fn armed(lab: &Lab) -> Agent<'_> {
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     std::thread::sleep(Duration::from_secs(1));
     load.finish().unwrap();
     cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
     let limit = Duration::from_secs(2);
-    guard.wait_until("cookies", limit, |now| now.mitigation("cookies") == Some("active")).unwrap();
-    guard
+    agent.wait_until("cookies", limit, |now| now.mitigation("cookies") == Some("active")).unwrap();
+    agent
 }
 
 /// Pin of the handover record that an agent leaves to the next one.
@@ -148,18 +148,18 @@ fn record(host: &Netns) -> String {
 fn a_record_counts_only_as_long_as_the_filter_of_its_writer_hangs() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = armed(&lab);
+    let mut agent = armed(&lab);
     let maps = format!("find {PIN_DIR} -path */maps/* -delete");
-    guard.stop().unwrap();
+    agent.stop().unwrap();
     lab.edge.exec(&maps).unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(guard.status().unwrap().mitigation("cookies"), Some("active"), "its own links hang");
+    agent.start_again(Mode::Enforce).unwrap();
+    assert_eq!(agent.status().unwrap().mitigation("cookies"), Some("active"), "its own links hang");
 
-    guard.stop().unwrap();
+    agent.stop().unwrap();
     pretend_layout(&lab.edge, -1).unwrap();
     assert!(!record(&lab.edge).is_empty());
-    guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(guard.status().unwrap().mitigation("cookies"), None, "{}", guard.log());
+    agent.start_again(Mode::Enforce).unwrap();
+    assert_eq!(agent.status().unwrap().mitigation("cookies"), None, "{}", agent.log());
 }
 
 /// The start goes on, and the log names the state that is missing.
@@ -167,18 +167,18 @@ fn a_record_counts_only_as_long_as_the_filter_of_its_writer_hangs() {
 fn a_record_that_cannot_be_understood_is_named_and_replaced() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = armed(&lab);
-    guard.stop().unwrap();
+    let mut agent = armed(&lab);
+    agent.stop().unwrap();
     let record = record(&lab.edge);
     lab.edge.exec(&format!("rm {record}")).unwrap();
     let maps = format!("find {PIN_DIR} -path */maps/* -delete");
     lab.edge.exec(&maps).unwrap();
     let kind = "type array key 4 value 64 entries 1 name none";
     lab.edge.exec(&format!("bpftool map create {record} {kind}")).unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(guard.status().unwrap().mitigation("cookies"), None);
+    agent.start_again(Mode::Enforce).unwrap();
+    assert_eq!(agent.status().unwrap().mitigation("cookies"), None);
     let why = "is not taken over (its first line does not say what it is)";
-    assert!(guard.log().contains(why), "{}", guard.log());
+    assert!(agent.log().contains(why), "{}", agent.log());
     let size = lab.edge.exec(&format!("bpftool map show pinned {record}")).unwrap();
     assert!(size.contains("handover") && !size.contains("value 64B"), "{size}");
 }

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
-use tcpguard_kit::daemon::guard::{self, Guard, Mode};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};
 use tcpguard_kit::net::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
@@ -16,7 +16,7 @@ use tcpguard_kit::net::netns::Netns;
 /// A host with one interface and a valid, empty configuration.
 fn stage() -> Lab {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    lab.edge.write(guard::CONFIG, "").unwrap();
+    lab.edge.write(agent::CONFIG, "").unwrap();
     lab
 }
 
@@ -66,7 +66,7 @@ fn a_wrong_interface_is_named() {
     let lab = stage();
     // As long as one of those that are named is there, the others are waited for.
     lab.edge.exec("ip link delete eth0").unwrap();
-    let output = ended(&mut guard::daemon(&lab.edge, Mode::Observe).unwrap());
+    let output = ended(&mut agent::daemon(&lab.edge, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
     assert!(said.contains("there is no interface eth0; this host has: lo"), "{said}");
@@ -76,13 +76,13 @@ fn a_wrong_interface_is_named() {
 fn every_mistake_in_a_configuration_is_reported_with_its_line() {
     let lab = stage();
     let config = "mode = \"enforced\"\n\n[detection]\nclear_s = \"soon\"\nfast_minn = 1\n";
-    lab.edge.write(guard::CONFIG, config).unwrap();
-    let output = ended(&mut guard::daemon(&lab.edge, Mode::Observe).unwrap());
+    lab.edge.write(agent::CONFIG, config).unwrap();
+    let output = ended(&mut agent::daemon(&lab.edge, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     // There never was a valid one, by which it could start.
     assert_eq!(output.status.code(), Some(2), "{said}");
     for (line, word) in [(1, "enforced"), (4, "clear_s"), (5, "fast_minn")] {
-        let place = format!("{}:{line}", guard::CONFIG);
+        let place = format!("{}:{line}", agent::CONFIG);
         let found = said.lines().any(|said| said.contains(&place) && said.contains(word));
         assert!(found, "{word} at {place} is missing in:\n{said}");
     }
@@ -92,10 +92,10 @@ fn every_mistake_in_a_configuration_is_reported_with_its_line() {
 #[test]
 fn a_missing_configuration_file_is_named() {
     let lab = stage();
-    let mut daemon = lab.edge.command(guard::binary().unwrap()).unwrap();
+    let mut daemon = lab.edge.command(agent::binary().unwrap()).unwrap();
     daemon
         .args(["run", "-c", "/run/nowhere.toml", "-i", INTERFACE])
-        .args(["--runtime-dir", guard::RUNTIME_DIR, "--state-dir", guard::STATE_DIR])
+        .args(["--runtime-dir", agent::RUNTIME_DIR, "--state-dir", agent::STATE_DIR])
         .stderr(std::process::Stdio::piped());
     assert_refused(&lab.edge, daemon, &["/run/nowhere.toml"]);
 }
@@ -104,7 +104,7 @@ fn a_missing_configuration_file_is_named() {
 fn an_interface_with_a_foreign_xdp_program_is_left_to_it() {
     let lab = stage();
     let foreign = ForeignXdp::attach(&lab.edge, INTERFACE, Verdict::Pass).unwrap();
-    let output = ended(&mut guard::daemon(&lab.edge, Mode::Observe).unwrap());
+    let output = ended(&mut agent::daemon(&lab.edge, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
     assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
@@ -118,7 +118,7 @@ fn an_interface_with_a_foreign_xdp_program_is_left_to_it() {
 fn a_missing_bpf_file_system_is_named() {
     let lab = stage();
     lab.edge.exec("umount /sys/fs/bpf").unwrap();
-    let mut daemon = guard::daemon(&lab.edge, Mode::Observe).unwrap();
+    let mut daemon = agent::daemon(&lab.edge, Mode::Observe).unwrap();
     let output = ended(&mut daemon);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
@@ -136,7 +136,7 @@ fn missing_capabilities_are_named() {
         ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
         ("CAP_PERFMON", CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN),
     ] {
-        let mut daemon = guard::daemon(&lab.edge, Mode::Observe).unwrap();
+        let mut daemon = agent::daemon(&lab.edge, Mode::Observe).unwrap();
         let drop_them = move || {
             for capability in capabilities.iter() {
                 remove_capability_from_bounding_set(capability)?;
@@ -152,40 +152,40 @@ fn missing_capabilities_are_named() {
 #[test]
 fn a_second_daemon_does_not_disturb_the_first() {
     let lab = stage();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    let output = ended(&mut guard::daemon(&lab.edge, Mode::Enforce).unwrap());
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
+    let output = ended(&mut agent::daemon(&lab.edge, Mode::Enforce).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
     assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
     assert!(said.contains("another tcpguard runs"), "{said}");
-    assert_eq!(guard.status().unwrap().state(), "observing");
+    assert_eq!(agent.status().unwrap().state(), "observing");
     assert!(xdp_attached(&lab.edge), "the first one's program stays");
 }
 
 #[test]
 fn a_runtime_directory_that_cannot_be_made_is_named() {
     let lab = stage();
-    lab.edge.write(guard::RUNTIME_DIR, "a file where the directory should be").unwrap();
-    let daemon = guard::daemon(&lab.edge, Mode::Observe).unwrap();
-    assert_refused(&lab.edge, daemon, &[guard::RUNTIME_DIR]);
+    lab.edge.write(agent::RUNTIME_DIR, "a file where the directory should be").unwrap();
+    let daemon = agent::daemon(&lab.edge, Mode::Observe).unwrap();
+    assert_refused(&lab.edge, daemon, &[agent::RUNTIME_DIR]);
 }
 
 #[test]
 fn a_stop_keeps_the_filter_and_detach_takes_it_off() {
     let lab = stage();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert!(xdp_attached(&lab.edge));
-    let state = format!("{}/state.json", guard::STATE_DIR);
+    let state = format!("{}/state.json", agent::STATE_DIR);
     lab.edge.exec(&format!("rm -f {state}")).unwrap();
 
-    assert!(guard.stop().unwrap().success());
+    assert!(agent.stop().unwrap().success());
     assert!(xdp_attached(&lab.edge), "a restart must open no gap");
     assert!(lab.edge.read(&state).is_ok(), "the state of the last moment is on the disk");
-    assert!(guard.log().contains("detach"), "the way out is named: {}", guard.log());
-    let status = guard::cli(&lab.edge, &["status"]).unwrap();
+    assert!(agent.log().contains("detach"), "the way out is named: {}", agent.log());
+    let status = agent::cli(&lab.edge, &["status"]).unwrap();
     assert_eq!(status.status.code(), Some(3), "not running");
 
-    let detached = guard::cli(&lab.edge, &["detach", "--all"]).unwrap();
+    let detached = agent::cli(&lab.edge, &["detach", "--all"]).unwrap();
     assert!(detached.status.success());
     assert_nothing_left(&lab.edge);
 }
@@ -193,9 +193,9 @@ fn a_stop_keeps_the_filter_and_detach_takes_it_off() {
 #[test]
 fn a_restart_takes_over_what_is_attached() {
     let lab = stage();
-    let mut first = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut first = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     first.stop().unwrap();
-    let second = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let second = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert_eq!(second.status().unwrap().state(), "protecting");
     drop(second);
     assert_nothing_left(&lab.edge);

@@ -10,8 +10,8 @@ use std::{env, fs, process};
 
 use clap::CommandFactory;
 use tcpguard::cli::Args;
+use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::daemon::first_use::FirstUse;
-use tcpguard_kit::daemon::guard::{self, Guard, Mode};
 use tcpguard_kit::measure::peak;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;
@@ -35,7 +35,7 @@ fn the_binary_is_small() {
     let strip = Command::new("strip")
         .arg("-o")
         .arg(&stripped)
-        .arg(guard::binary().unwrap())
+        .arg(agent::binary().unwrap())
         .status()
         .unwrap();
     assert!(strip.success(), "{strip}");
@@ -49,10 +49,10 @@ fn the_binary_is_small() {
 fn an_idle_agent_takes_little_memory() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     // By then everything that runs by the second, the ten seconds and the half minute has run.
     sleep(35 * SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let pid = status.document()["daemon"]["pid"].as_u64().unwrap();
     let memory = peak::resident(pid.try_into().unwrap()).unwrap();
     println!("an idle agent: {} kB of {} kB", memory >> 10, AGENT >> 10);
@@ -140,14 +140,14 @@ fn every_verb_is_a_question_or_known_to_be_none() {
 fn every_question_takes_little_memory() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     sleep(3 * SECOND);
     let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 60 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    guard.wait_for_rule(10 * SECOND).unwrap();
-    assert_eq!(guard.status().unwrap().incidents()[0].id(), 1, "the questions are about it");
-    let block = guard::cli(&lab.edge, &["block", "198.51.100.0/24"]).unwrap();
+    agent.wait_for_rule(10 * SECOND).unwrap();
+    assert_eq!(agent.status().unwrap().incidents()[0].id(), 1, "the questions are about it");
+    let block = agent::cli(&lab.edge, &["block", "198.51.100.0/24"]).unwrap();
     assert!(block.status.success(), "something to export: {block:?}");
 
     let mut greedy = Vec::new();

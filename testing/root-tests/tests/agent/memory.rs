@@ -9,7 +9,7 @@ use std::{fmt, process};
 
 use tcpguard_common::abi::{Addr, Client, maps};
 use tcpguard_goals::{Goal, Row, seed, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::daemon::tamper::PinnedMap;
 use tcpguard_kit::measure::clock::boot_ns;
@@ -61,7 +61,7 @@ fn promised() -> u64 {
     PROMISED + possible.saturating_sub(2) * PROMISED_A_CPU
 }
 
-fn known_clients(lab: &Lab) -> BTreeSet<Vec<u8>> {
+fn validated_addresses(lab: &Lab) -> BTreeSet<Vec<u8>> {
     let map = PinnedMap::open(&lab.edge, maps::CLIENTS, size_of::<Addr>(), size_of::<Client>());
     map.unwrap().entries().unwrap().into_iter().map(|(addr, _)| addr).collect()
 }
@@ -99,20 +99,20 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let (rate, time) = size((20_000, 24 * SECOND), (50_000, 120 * SECOND));
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let thousand = visitors(&lab, 250, Home::NewClients);
     sleep(2 * SECOND + SECOND / 4);
     thousand.into_iter().for_each(|load| drop(load.finish().unwrap()));
-    let known = known_clients(&lab);
+    let known = validated_addresses(&lab);
     assert!(known.len() >= 1000, "{} validated", known.len());
     let validated_clients = visitors(&lab, 50, Home::ValidatedClients);
     sleep(3 * SECOND);
     let new_clients = visitors(&lab, 10, Home::Anywhere(seed()));
 
-    let pid = guard.pid();
+    let pid = agent.pid();
     forget_peak(pid).unwrap();
     let before = Footprint::of(pid).unwrap();
-    let counted = || guard.status().unwrap().total("syn");
+    let counted = || agent.status().unwrap().total("syn");
     let (counted_before, lost_before) = (counted(), lab.lost().unwrap());
     let floods = Family::BOTH.map(|family| {
         let flood = Flood { rate, ..Flood::random(family.service(), time) };
@@ -122,7 +122,7 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let mut early = before;
     while begun.elapsed() < time {
         // As for an operator at a live status.
-        guard.status().unwrap();
+        agent.status().unwrap();
         if begun.elapsed() < time / 3 {
             early = Footprint::of(pid).unwrap();
         }
@@ -132,10 +132,10 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let ended = boot_ns();
     let sent: u64 = floods.map(|flood| flood.wait().unwrap().sent).iter().sum();
     let arrived = sent - (lab.lost().unwrap() - lost_before);
-    let lost = known.difference(&known_clients(&lab)).count();
+    let lost = known.difference(&validated_addresses(&lab)).count();
     // The status shows the counters of the last poll. SYNs that are lost unseen are never counted.
     let all = |status: &Status| status.total("syn") >= counted_before + arrived;
-    let _ = guard.wait_until("every SYN is counted", PATIENCE, all);
+    let _ = agent.wait_until("every SYN is counted", PATIENCE, all);
     let counted = counted() - counted_before;
     // Only a SYN that arrived counts as a source. Those of the clients were counted as well.
     let sources = arrived.min(counted);

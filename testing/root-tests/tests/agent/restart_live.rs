@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tcpguard_goals::{Goal, Row, seed, size};
-use tcpguard_kit::daemon::guard::{self, Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode, cli};
 use tcpguard_kit::daemon::pins::pretend_layout;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::measure::leak::{Books, Fate};
@@ -56,29 +56,29 @@ fn stage() -> Lab {
     Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap()
 }
 
-fn restart(lab: &Lab, guard: &mut Guard<'_>, end: End) {
+fn restart(lab: &Lab, agent: &mut Agent<'_>, end: End) {
     match end {
-        End::Killed => guard.kill().unwrap(),
-        End::Stopped => drop(guard.stop().unwrap()),
+        End::Killed => agent.kill().unwrap(),
+        End::Stopped => drop(agent.stop().unwrap()),
         End::Mistyped => {
-            guard.stop().unwrap();
-            lab.edge.write(guard::CONFIG, MISTYPED).unwrap();
+            agent.stop().unwrap();
+            lab.edge.write(agent::CONFIG, MISTYPED).unwrap();
         }
         End::OtherLayout(step) => {
-            guard.stop().unwrap();
+            agent.stop().unwrap();
             pretend_layout(&lab.edge, step).unwrap();
         }
         End::Upgraded => {
-            guard.stop().unwrap();
+            agent.stop().unwrap();
             lab.edge.exec("find /sys/fs/bpf -path */maps/* -delete").unwrap();
         }
         End::Naive => {
-            guard.stop().unwrap();
+            agent.stop().unwrap();
             cli(&lab.edge, &["detach", "--all"]).unwrap();
         }
     }
     sleep(SECOND);
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
 }
 
 /// A line that makes the configuration file invalid when it is appended.
@@ -89,14 +89,14 @@ const MISTYPED: &str = "[metrics]\nmode = \"enforce\"\n";
 fn leaked(end: End) -> u64 {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood { rate: end.rate(), ..Flood::random(Family::V4.service(), 20 * SECOND) };
-    let mut books = Books::open(&lab, &flood, || ruled(&guard)).unwrap();
-    let before = guard.status().unwrap();
+    let mut books = Books::open(&lab, &flood, || ruled(&agent)).unwrap();
+    let before = agent.status().unwrap();
     let flood = flood.start(&lab).unwrap();
-    restart(&lab, &mut guard, end);
+    restart(&lab, &mut agent, end);
     sleep(SECOND);
-    let after = guard.status().unwrap();
+    let after = agent.status().unwrap();
     flood.goes_on().unwrap();
     let sent = flood.stop().unwrap().sent;
     if !matches!(end, End::Killed | End::Stopped | End::Mistyped) {
@@ -105,7 +105,7 @@ fn leaked(end: End) -> u64 {
     let fate = books.close(sent).unwrap();
     println!("{end:?}: {} let in, {fate:?}", fate.leaked());
     if matches!(end, End::Mistyped) {
-        assert_last_valid(&lab, &guard);
+        assert_last_valid(&lab, &agent);
     }
     if matches!(end, End::Killed | End::Stopped | End::Mistyped) {
         // Times of day are kept in milliseconds.
@@ -121,30 +121,30 @@ fn leaked(end: End) -> u64 {
 
 /// The agent runs with the configuration before the mistake, says so, and takes a correct one.
 #[track_caller]
-fn assert_last_valid(lab: &Lab, guard: &Guard<'_>) {
-    let place = format!("{}:2:1: unknown key metrics.mode", guard::CONFIG);
-    let before = guard.status().unwrap();
+fn assert_last_valid(lab: &Lab, agent: &Agent<'_>) {
+    let place = format!("{}:2:1: unknown key metrics.mode", agent::CONFIG);
+    let before = agent.status().unwrap();
     let config = &before.document()["daemon"]["config"];
     assert_eq!(config["valid"], false, "{config:#}");
     assert!(config["error"].as_str().unwrap().starts_with(&place), "{config:#}");
     assert!(config["stands_in"].is_string(), "{config:#}");
     assert!(before.health().iter().any(|(code, _)| code == "config_refused"), "{before:?}");
-    let page = guard.status_text().unwrap();
+    let page = agent.status_text().unwrap();
     assert!(page.contains("DEGRADED") && page.contains(&place), "{page}");
     assert_eq!(before.alerts("config_refused"), 1, "{page}");
-    let check = cli(&lab.edge, &["config", "check", guard::CONFIG]).unwrap();
+    let check = cli(&lab.edge, &["config", "check", agent::CONFIG]).unwrap();
     assert_eq!(check.status.code(), Some(1), "the files are checked, not what was kept");
 
-    lab.edge.write(guard::CONFIG, "").unwrap();
+    lab.edge.write(agent::CONFIG, "").unwrap();
     assert!(cli(&lab.edge, &["reload"]).unwrap().status.success());
-    let after = guard.status().unwrap();
+    let after = agent.status().unwrap();
     assert_eq!(after.document()["daemon"]["config"]["valid"], true);
     assert!(after.health().iter().all(|(code, _)| code != "config_refused"), "{after:?}");
 }
 
 /// Waits until a rule is there and the kernel's queue is cleaned of the entries from before.
-fn ruled(guard: &Guard<'_>) -> Result<()> {
-    guard.wait_for_rule(5 * SECOND)?;
+fn ruled(agent: &Agent<'_>) -> Result<()> {
+    agent.wait_for_rule(5 * SECOND)?;
     sleep(SECOND);
     Ok(())
 }
@@ -155,24 +155,24 @@ fn an_attack_is_one_over_restarts_and_upgrades() {
     for end in [End::Killed, End::Stopped, End::OtherLayout(-1)] {
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let flood = Flood { rate: MODERATE, ..Flood::random(Family::V4.service(), 20 * SECOND) };
         let flood = flood.start(&lab).unwrap();
-        ruled(&guard).unwrap();
-        let numbers = |guard: &Guard<'_>| {
-            let incidents = guard.status().unwrap().incidents();
+        ruled(&agent).unwrap();
+        let numbers = |agent: &Agent<'_>| {
+            let incidents = agent.status().unwrap().incidents();
             incidents.iter().map(|attack| attack.id()).collect::<Vec<_>>()
         };
-        let before = numbers(&guard);
+        let before = numbers(&agent);
         assert_eq!(before.len(), 1, "{end:?}");
-        restart(&lab, &mut guard, end);
-        assert_eq!(numbers(&guard), before, "{end:?}: at once");
+        restart(&lab, &mut agent, end);
+        assert_eq!(numbers(&agent), before, "{end:?}: at once");
         sleep(2 * SECOND);
         flood.goes_on().unwrap();
-        let after = guard.status().unwrap();
-        assert_eq!(numbers(&guard), before, "{end:?}");
-        let told = ["attack_started", "attack_ended"].map(|event| after.alerts(event));
-        assert_eq!(told, [1, 0], "{end:?}");
+        let after = agent.status().unwrap();
+        assert_eq!(numbers(&agent), before, "{end:?}");
+        let reported = ["attack_started", "attack_ended"].map(|event| after.alerts(event));
+        assert_eq!(reported, [1, 0], "{end:?}");
         flood.stop().unwrap();
     }
 }
@@ -229,7 +229,7 @@ enum Held {
 /// flood goes on at each kill.
 fn kill_again_and_again(
     lab: &Lab,
-    guard: &mut Guard<'_>,
+    agent: &mut Agent<'_>,
     flood: &RunningFlood,
     random: &mut Random,
     (kills, held): (u64, Held),
@@ -241,19 +241,19 @@ fn kill_again_and_again(
             lab.edge.exec("find /sys/fs/bpf -path */links/* -delete").unwrap();
         }
         flood.goes_on().unwrap();
-        guard.kill().unwrap();
+        agent.kill().unwrap();
         if held == Held::ButForAMoment {
             let off = gap::off_for(&lab.edge, MOMENT).unwrap();
             println!("  off for {off:.1?}");
         }
         if kill % 2 == 1 {
-            let mut starting = guard::daemon(&lab.edge, Mode::Enforce).unwrap();
+            let mut starting = agent::daemon(&lab.edge, Mode::Enforce).unwrap();
             let mut starting = starting.stderr(Stdio::null()).spawn().unwrap();
             sleep(moment());
             starting.kill().unwrap();
             starting.wait().unwrap();
         }
-        guard.start_again(Mode::Enforce).unwrap();
+        agent.start_again(Mode::Enforce).unwrap();
     }
 }
 
@@ -270,9 +270,9 @@ const KILLS_OF_A_FLOOD: u64 = 50;
 fn fate_over(kills: u64, least: u64, held: Held) -> (u64, Fate) {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood::random(Family::V4.service(), MAX_DURATION);
-    let books = Books::open(&lab, &flood, || ruled(&guard)).unwrap();
+    let books = Books::open(&lab, &flood, || ruled(&agent)).unwrap();
     let rate = if held == Held::ButForAMoment { TRICKLE } else { flood.rate };
     let flood = Flood { rate, ..flood };
     let (mut random, mut done, mut sent) = (Random::new(seed()), 0, 0);
@@ -280,7 +280,7 @@ fn fate_over(kills: u64, least: u64, held: Held) -> (u64, Fate) {
         let running = flood.clone().start(&lab).unwrap();
         let mut some = KILLS_OF_A_FLOOD.min(kills - done);
         while some > 0 {
-            kill_again_and_again(&lab, &mut guard, &running, &mut random, (some, held));
+            kill_again_and_again(&lab, &mut agent, &running, &mut random, (some, held));
             done += some;
             // The faster agents start, the fewer SYNs are sent meanwhile. Where next to none are, the
             // flood is over first, and that fails.
@@ -382,9 +382,9 @@ impl Clients {
     /// Returns the clients that come in a flood of `rate` while `happens` goes on, and for two seconds more.
     fn while_it<'a>(
         lab: &'a Lab,
-        guard: &mut Guard<'a>,
+        agent: &mut Agent<'a>,
         rate: u32,
-        happens: impl FnOnce(&mut Guard<'a>, &RunningFlood),
+        happens: impl FnOnce(&mut Agent<'a>, &RunningFlood),
     ) -> Self {
         let loads = [Home::ValidatedClients, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: 50, home, patience: PATIENCE };
@@ -393,7 +393,7 @@ impl Clients {
         sleep(2 * SECOND);
         let flood = Flood::random(Family::V4.service(), MAX_DURATION);
         let flood = Flood { rate, ..flood }.start(lab).unwrap();
-        ruled(guard).unwrap();
+        ruled(agent).unwrap();
         let unsent = || {
             let of = |host: &Netns| host.interface_counter(INTERFACE, "tx_dropped").unwrap();
             of(&lab.client) + of(&lab.edge)
@@ -401,7 +401,7 @@ impl Clients {
         let (from, sent, lost, unsent_before) =
             (boot_ns(), flood.sent(), lab.lost().unwrap(), unsent());
         let stall = StallWatch::start().unwrap();
-        happens(guard, &flood);
+        happens(agent, &flood);
         sleep(2 * SECOND);
         let to = boot_ns();
         // The last clients have their time too, still in the flood.
@@ -467,10 +467,10 @@ fn clients_over(kills: u64, held: Held, rate: u32) -> Clients {
         // Another host each time, which knows none of the new clients.
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let some = KILLS_AMONG_CLIENTS.min(kills - done);
-        Clients::while_it(&lab, &mut guard, rate, |guard, flood| {
-            kill_again_and_again(&lab, guard, flood, &mut random, (some, held));
+        Clients::while_it(&lab, &mut agent, rate, |agent, flood| {
+            kill_again_and_again(&lab, agent, flood, &mut random, (some, held));
         })
     });
     floods.reduce(Clients::and).expect("a kill")
@@ -512,8 +512,8 @@ fn no_client_notices_the_end_of_an_agent() {
         let (_, clients) = Clients::carried(|rate| {
             let lab = stage();
             let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-            let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-            Clients::while_it(&lab, &mut guard, rate, |guard, _| restart(&lab, guard, end))
+            let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+            Clients::while_it(&lab, &mut agent, rate, |agent, _| restart(&lab, agent, end))
         });
         assert!(clients.attempts.0.len() > 100, "{end:?}: they came");
         assert_eq!(clients.late(), 0, "{end:?}: {}", clients.attempts.summary());
@@ -525,19 +525,19 @@ fn no_client_notices_the_end_of_an_agent() {
 fn handshakes_are_counted_while_there_is_no_agent() {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    guard.kill().unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    agent.kill().unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     sleep(SECOND);
     let connected = load.finish().unwrap();
     assert!(connected.share_within(SECOND) >= 1.0, "{}", connected.summary());
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
     let explained =
         cli(&lab.edge, &["explain", &Family::V4.client().to_string(), "--json"]).unwrap();
     let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
     let completed = explained["source"]["completed"].as_u64();
     assert_eq!(completed, Some(connected.0.len() as u64), "{explained:#}");
-    guard.stop().unwrap();
+    agent.stop().unwrap();
     let left = "find /sys/fs/bpf -path */tracepoints/*";
     assert!(!lab.edge.exec(left).unwrap().is_empty(), "the link outlives a stop");
     cli(&lab.edge, &["detach", "--all"]).unwrap();
@@ -548,13 +548,13 @@ fn handshakes_are_counted_while_there_is_no_agent() {
 #[test]
 fn blocks_and_mode_outlive_the_agent() {
     let lab = stage();
-    let mut guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
     assert!(cli(&lab.edge, &block).unwrap().status.success());
-    let before = guard.status().unwrap();
+    let before = agent.status().unwrap();
     for end in [End::Killed, End::Stopped, End::Upgraded, End::OtherLayout(1)] {
-        restart(&lab, &mut guard, end);
-        let after = guard.status().unwrap();
+        restart(&lab, &mut agent, end);
+        let after = agent.status().unwrap();
         let rules = after.rules();
         assert_eq!(rules.len(), 1, "{end:?}");
         assert_eq!(after.rules_in_kernel(), Some(1), "{end:?}");
@@ -569,8 +569,8 @@ fn blocks_and_mode_outlive_the_agent() {
 #[test]
 fn a_second_agent_with_other_directories_is_refused() {
     let lab = stage();
-    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    let said = guard::refused_second(&lab.edge).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
+    let said = agent::refused_second(&lab.edge).unwrap();
     assert!(said.contains("another tcpguard agent"), "{said}");
 }
 
@@ -578,16 +578,16 @@ fn a_second_agent_with_other_directories_is_refused() {
 #[test]
 fn a_damaged_state_file_costs_the_reasons_and_not_the_rules() {
     let lab = stage();
-    let mut guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let block = ["block", "203.0.113.0/24", "--for", "1h", "--reason", "tried to log in"];
     assert!(cli(&lab.edge, &block).unwrap().status.success());
-    guard.stop().unwrap();
-    let file = format!("{}/state.json", guard::STATE_DIR);
+    agent.stop().unwrap();
+    let file = format!("{}/state.json", agent::STATE_DIR);
     lab.edge.write(&file, "{\"schema\":\"tcpguard.state/1\",\"rules\":[{").unwrap();
-    guard.start_again(Mode::Observe).unwrap();
-    let status = guard.status().unwrap();
+    agent.start_again(Mode::Observe).unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.rules().len(), 1);
     assert!(status.rules()[0].reason().contains("without a record"));
-    assert!(guard.log().contains("is kept as"), "{}", guard.log());
+    assert!(agent.log().contains("is kept as"), "{}", agent.log());
     assert!(lab.edge.read(&format!("{file}.bad")).is_ok());
 }

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_goals::{Goal, Row, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode, binary, cli, other_binary};
+use tcpguard_kit::daemon::agent::{Agent, Mode, binary, cli, other_binary};
 use tcpguard_kit::daemon::pins::PIN_DIR;
 use tcpguard_kit::daemon::status::{Rule, Status};
 use tcpguard_kit::measure::clock::{between, boot_ns};
@@ -34,7 +34,7 @@ const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "whoever comes f
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flooding {
     /// Alike, from random sources: a rule drops them.
-    Crude,
+    FixedFingerprint,
     /// Like those of clients: they are answered with cookies.
     LikeClients,
 }
@@ -43,7 +43,7 @@ impl Flooding {
     /// SYNs a second, and fewer for clients on a machine that does not carry both.
     const fn rates(self) -> [u32; 3] {
         match self {
-            Self::Crude => [100_000, 50_000, 20_000],
+            Self::FixedFingerprint => [100_000, 50_000, 20_000],
             Self::LikeClients => [20_000, 10_000, 5_000],
         }
     }
@@ -95,23 +95,23 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
     let service = Family::V4.service();
     let flood = Flood { rate, ..Flood::random(service, MAX_DURATION) };
     let flood = match flooding {
-        Flooding::Crude => flood,
+        Flooding::FixedFingerprint => flood,
         Flooding::LikeClients => {
             let likeness = Likeness::capture(&lab, Family::V4).unwrap();
             Flood { shape: Shape::Copy(likeness), ..flood }
         }
     };
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, service, CLIENT_RATE).unwrap();
     sleep(2 * SECOND);
     let load = if clients { Some(load) } else { load.finish().map(|_| None).unwrap() };
     let is_defended = |status: &Status| match flooding {
-        Flooding::Crude => status.rules_in_kernel() >= Some(1),
+        Flooding::FixedFingerprint => status.rules_in_kernel() >= Some(1),
         Flooding::LikeClients => status.mitigation("cookies") == Some("active"),
     };
     let defended = || {
-        guard.wait_until("a defence", 6 * SECOND, is_defended)?;
+        agent.wait_until("a defence", 6 * SECOND, is_defended)?;
         sleep(SECOND);
         Ok(())
     };
@@ -122,14 +122,14 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
     if clients {
         defended().unwrap();
     }
-    let held = guard.status().unwrap();
+    let held = agent.status().unwrap();
     let versions: [PathBuf; 2] = [other_binary().unwrap(), binary().unwrap()];
     let (begun, sent_before, lost_before) = (boot_ns(), flood.sent(), lab.lost().unwrap());
     let mut changes = Vec::new();
     for version in (0..times).flat_map(|_| &versions) {
         flood.goes_on().unwrap();
         changes.push(boot_ns());
-        guard.stop().unwrap();
+        agent.stop().unwrap();
         match change {
             Change::Upgrade => {}
             Change::Anew => drop(cli(&lab.edge, &["detach", "--all"]).unwrap()),
@@ -142,16 +142,16 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
                 println!("  off for {off:.1?}");
             }
         }
-        guard.start_again_as(version, Mode::Enforce).unwrap();
+        agent.start_again_as(version, Mode::Enforce).unwrap();
         if let Some(books) = &mut books {
             books.next_filter().unwrap();
         }
         sleep(SECOND);
         if change == Change::Upgrade {
-            let status = guard.status().unwrap();
+            let status = agent.status().unwrap();
             assert_eq!(status.mitigation("cookies"), held.mitigation("cookies"));
             // A mimicking flood without clients gets a rule sooner or later.
-            let settled = clients || flooding == Flooding::Crude;
+            let settled = clients || flooding == Flooding::FixedFingerprint;
             assert!(!settled || has_rules_of(&status, &held), "{:#}", status.document());
         }
     }
@@ -211,9 +211,9 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let (clients_rate, clients) = with_clients(times, flooding);
     let (leaks, brief) = (alone(1, naive), alone(1, Change::ButForAMoment));
     // A mimicking flood is answered with cookies of the kernel as well.
-    let unguarded = (flooding == Flooding::Crude)
+    let unmitigated = (flooding == Flooding::FixedFingerprint)
         .then(|| changed(1, flooding, clients_rate, true, Change::ButForAWhile));
-    let shut_out = unguarded.as_ref().is_none_or(|seen| seen.failed > 0);
+    let shut_out = unmitigated.as_ref().is_none_or(|seen| seen.failed > 0);
     let result = format!(
         "changes of version: {} of {} SYNs let in ({}), {} of {} handshakes in \
          {clients_rate} SYN/s failed",
@@ -233,7 +233,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
                 leaks.sent,
                 brief.by_kernel(),
                 brief.unseen(),
-                unguarded.map_or_else(String::new, |seen| format!(
+                unmitigated.map_or_else(String::new, |seen| format!(
                     "; off for {} s: {} of {} handshakes failed",
                     WHILE.as_secs(),
                     seen.failed,
@@ -247,7 +247,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
 
 #[test]
 fn g3_upgrades_in_a_flood_let_nothing_in_and_no_handshake_fails() {
-    row("rules", Flooding::Crude, Change::Anew);
+    row("rules", Flooding::FixedFingerprint, Change::Anew);
 }
 
 #[test]

@@ -80,8 +80,8 @@ impl Answers {
             Self::OwnCookies => armed.arm().unwrap(),
             Self::BehindRule => {
                 let flows = armed.dataplane.flows().unwrap();
-                let forged = |print: &_| print == &BARE_WINDOW;
-                let flow = flows.iter().find(|(_, flow)| forged(&flow.fingerprint.window));
+                let spoofed = |print: &_| print == &BARE_WINDOW;
+                let flow = flows.iter().find(|(_, flow)| spoofed(&flow.fingerprint.window));
                 let (_, flow) = flow.expect("a SYN of the flood");
                 armed.drop_alike(Mask::Full, &flow.fingerprint).unwrap();
             }
@@ -184,11 +184,11 @@ completions! {
     near_clients_of_the_stack: Stack, None;
     near_clients_by_the_kernels_cookies: KernelCookies, None;
     near_clients_by_the_helpers_cookies: HelperCookies, None;
-    near_clients_by_the_guards_cookies: OwnCookies, None;
+    near_clients_by_own_cookies: OwnCookies, None;
     near_clients_behind_a_rule: BehindRule, None;
     far_clients_of_the_stack: Stack, Some(FAR);
     far_clients_by_the_kernels_cookies: KernelCookies, Some(FAR);
     far_clients_by_the_helpers_cookies: HelperCookies, Some(FAR);
-    far_clients_by_the_guards_cookies: OwnCookies, Some(FAR);
+    far_clients_by_own_cookies: OwnCookies, Some(FAR);
     far_clients_behind_a_rule: BehindRule, Some(FAR);
 }

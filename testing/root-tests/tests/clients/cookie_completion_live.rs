@@ -5,7 +5,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::measure::clock::between;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::lab_filter::only_connections;
@@ -40,7 +40,7 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, 65_535).unwrap();
     only_connections(&lab.edge, INTERFACE).unwrap();
     let config = format!("[cookies]\nbackend = \"{backend}\"\n");
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
     let loads = [(Home::One, clients / 2), (Home::Anywhere(1), clients.div_ceil(2))];
     let loads = loads.map(|(home, rate)| {
         let visitors = Visitors { rate, home, patience: PATIENCE };
@@ -51,14 +51,14 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     let refused = |status: &tcpguard_kit::daemon::status::Status| {
         status.mitigation("cookies") == Some("refused")
     };
-    let status = guard.wait_until("cookies are withdrawn", LASTS - 3 * SECOND, refused).unwrap();
+    let status = agent.wait_until("cookies are withdrawn", LASTS - 3 * SECOND, refused).unwrap();
     let why = status.mitigation_reason("cookies").unwrap_or_default().to_owned();
     let flood = flood.wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let attempts = loads.map(|load| load.finish().unwrap());
 
     assert!(why.contains("its firewall or another program drops their ACKs"), "{why}");
-    let alerts = guard.alerts().unwrap();
+    let alerts = agent.alerts().unwrap();
     let at = |event: &str| {
         let found = alerts.iter().filter(|alert| alert.event == event).map(|alert| alert.at);
         let [at] = found.collect::<Vec<_>>()[..] else { panic!("not one {event}: {alerts:?}") };
@@ -84,7 +84,7 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     if clients >= 20 {
         assert!(between(taken, withdrawn) <= WITHDRAWN_WITHIN, "{:?}", between(taken, withdrawn));
         // Where all came from one network, they could be an attacker's, and cookies would be tried again.
-        assert!(guard.log().contains(FOR_GOOD), "{}", guard.log());
+        assert!(agent.log().contains(FOR_GOOD), "{}", agent.log());
         for some in after {
             assert!(some.share_within(SECOND) >= 0.97, "the stack serves: {}", some.summary());
         }

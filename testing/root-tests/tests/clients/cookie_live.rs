@@ -32,11 +32,11 @@ struct Client {
 }
 
 /// The kernel's default, which gives a window scale of 7.
-const USUAL: &str = "4096 131072 6291456";
+const DEFAULT_RMEM: &str = "4096 131072 6291456";
 const CLIENTS: [Client; 4] = [
-    Client { timestamps: true, ecn: false, rmem: USUAL },
+    Client { timestamps: true, ecn: false, rmem: DEFAULT_RMEM },
     Client { timestamps: true, ecn: true, rmem: "4096 131072 33554432" },
-    Client { timestamps: false, ecn: false, rmem: USUAL },
+    Client { timestamps: false, ecn: false, rmem: DEFAULT_RMEM },
     Client { timestamps: false, ecn: false, rmem: "4096 131072 16777000" },
 ];
 
@@ -88,7 +88,7 @@ fn a_syn_that_is_reset_while_its_reply_waits_for_a_neighbour_disarms_nothing() {
     }
 }
 
-fn connections_are_as_without_the_guard(mode: XdpMode) {
+fn connections_are_as_without_tcpguard(mode: XdpMode) {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let listener = listen(&lab.edge);
     let dress = |client: &Client| {
@@ -145,13 +145,13 @@ fn connections_are_as_without_the_guard(mode: XdpMode) {
 }
 
 #[test]
-fn connections_are_as_without_the_guard_in_native_mode() {
-    connections_are_as_without_the_guard(XdpMode::Native);
+fn connections_are_as_without_tcpguard_in_native_mode() {
+    connections_are_as_without_tcpguard(XdpMode::Native);
 }
 
 #[test]
-fn connections_are_as_without_the_guard_in_generic_mode() {
-    connections_are_as_without_the_guard(XdpMode::Generic);
+fn connections_are_as_without_tcpguard_in_generic_mode() {
+    connections_are_as_without_tcpguard(XdpMode::Generic);
 }
 
 /// SYNs of any length: the answer to one of 54 bytes without options has no room for its own, and
@@ -204,7 +204,7 @@ fn syns_of_every_shape_are_answered_in_generic_mode() {
 
 /// A connection that finds no room is not refused: the stack says nothing to it either.
 #[test]
-fn a_full_accept_queue_resets_nobody() {
+fn a_full_accept_queue_resets_no_client() {
     let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Hang).unwrap();
     let armed = Armed::attach(&lab, XdpMode::Native).unwrap();

@@ -6,8 +6,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_goals::{Goal, Row, size};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::doctor;
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
@@ -144,23 +144,23 @@ fn ask(lab: &Lab) -> String {
 }
 
 #[track_caller]
-fn taken(lab: &Lab, guard: &Guard<'_>, what: &str) {
+fn taken(lab: &Lab, agent: &Agent<'_>, what: &str) {
     let said = ask(lab);
     assert!(said.contains("answers SYNs with cookies since"), "{what}: {said}");
-    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    let before = agent.status().unwrap().listener_total(PORT, "cookies_sent");
     served(lab, what);
-    let sent = guard.status().unwrap().listener_total(PORT, "cookies_sent") - before;
+    let sent = agent.status().unwrap().listener_total(PORT, "cookies_sent") - before;
     // Of a second's clients, less those since the poll before.
     assert!(sent >= u64::from(CLIENT_RATE) / 2, "{what}: {sent} cookies");
 }
 
 #[track_caller]
-fn refused(lab: &Lab, guard: &Guard<'_>, what: &str, words: &str) {
+fn refused(lab: &Lab, agent: &Agent<'_>, what: &str, words: &str) {
     let said = ask(lab);
     assert!(said.contains(words), "{what}: {said}");
-    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    let before = agent.status().unwrap().listener_total(PORT, "cookies_sent");
     served(lab, what);
-    assert_eq!(guard.status().unwrap().listener_total(PORT, "cookies_sent"), before, "{what}");
+    assert_eq!(agent.status().unwrap().listener_total(PORT, "cookies_sent"), before, "{what}");
 }
 
 /// Follows the doctor's advice about the packet filter.
@@ -170,17 +170,17 @@ fn as_the_doctor_says(host: &Netns) {
     sleep(SECOND + SECOND / 5);
 }
 
-fn guarded(lab: &Lab, config: &str, test: impl FnOnce(&Guard<'_>)) {
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
+fn with_agent(lab: &Lab, config: &str, test: impl FnOnce(&Agent<'_>)) {
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
     served(lab, "before cookies");
-    test(&guard);
+    test(&agent);
 }
 
 /// Rules are compared once a second.
 #[track_caller]
-fn given_up(guard: &Guard<'_>) {
+fn given_up(agent: &Agent<'_>) {
     let given_up = |status: &Status| status.mitigation("cookies") != Some("active");
-    guard.wait_until("cookies are given up", 3 * SECOND, given_up).unwrap();
+    agent.wait_until("cookies are given up", 3 * SECOND, given_up).unwrap();
 }
 
 #[test]
@@ -193,19 +193,19 @@ fn rules_that_want_to_see_the_syn_get_no_cookies_until_they_accept_the_mark() {
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         for backend in BACKENDS {
             load(&lab.edge, rules);
-            guarded(&lab, &config(backend, ""), |guard| refused(&lab, guard, backend, words));
+            with_agent(&lab, &config(backend, ""), |agent| refused(&lab, agent, backend, words));
         }
         // Kernels that have only the helper cannot mark.
-        guarded(&lab, &config("kernel_helper", MARK), |guard| {
-            refused(&lab, guard, "a mark and the helper", words);
+        with_agent(&lab, &config("kernel_helper", MARK), |agent| {
+            refused(&lab, agent, "a mark and the helper", words);
         });
-        guarded(&lab, &config("own", MARK), |guard| {
-            refused(&lab, guard, "a mark and no rule for it", words);
+        with_agent(&lab, &config("own", MARK), |agent| {
+            refused(&lab, agent, "a mark and no rule for it", words);
             as_the_doctor_says(&lab.edge);
-            taken(&lab, guard, "the mark is accepted");
+            taken(&lab, agent, "the mark is accepted");
             // It is judged again while it stands.
             load(&lab.edge, rules);
-            given_up(guard);
+            given_up(agent);
             served(&lab, "without the mark's rules again");
         });
     }
@@ -216,10 +216,10 @@ fn rules_of_iptables_are_found_and_let_the_mark_pass() {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     lab.edge.exec("iptables-nft -A INPUT -p tcp ! --syn -m state --state NEW -j DROP").unwrap();
-    guarded(&lab, &config("own", MARK), |guard| {
-        refused(&lab, guard, "iptables", "of ip filter INPUT");
+    with_agent(&lab, &config("own", MARK), |agent| {
+        refused(&lab, agent, "iptables", "of ip filter INPUT");
         as_the_doctor_says(&lab.edge);
-        taken(&lab, guard, "iptables, the mark is accepted");
+        taken(&lab, agent, "iptables, the mark is accepted");
     });
 }
 
@@ -230,16 +230,16 @@ fn rules_of_iptables_legacy_are_found_and_let_the_mark_pass() {
     let rule = "-p tcp ! --syn -m conntrack --ctstate NEW -j DROP";
     lab.edge.exec(&format!("iptables-legacy -A INPUT {rule}")).unwrap();
     for backend in BACKENDS {
-        guarded(&lab, &config(backend, ""), |guard| {
-            refused(&lab, guard, backend, "rule 1 of iptables-legacy filter INPUT");
-            let health = guard.status().unwrap().health();
+        with_agent(&lab, &config(backend, ""), |agent| {
+            refused(&lab, agent, backend, "rule 1 of iptables-legacy filter INPUT");
+            let health = agent.status().unwrap().health();
             assert!(health.iter().all(|(code, _)| code != "firewall_unread"), "{health:?}");
         });
     }
-    guarded(&lab, &config("own", MARK), |guard| {
-        refused(&lab, guard, "a mark and no rule for it", "of iptables-legacy filter INPUT");
+    with_agent(&lab, &config("own", MARK), |agent| {
+        refused(&lab, agent, "a mark and no rule for it", "of iptables-legacy filter INPUT");
         as_the_doctor_says(&lab.edge);
-        taken(&lab, guard, "iptables-legacy, the mark is accepted");
+        taken(&lab, agent, "iptables-legacy, the mark is accepted");
     });
 }
 
@@ -255,14 +255,14 @@ fn a_network_that_iptables_legacy_denies_by_its_syns_stays_denied() {
     };
     iptables(&format!("-A INPUT {LEGACY_DENIED}"));
     for backend in BACKENDS {
-        guarded(&lab, &config(backend, ""), |guard| {
-            refused(&lab, guard, backend, "is about SYNs, and cookies would bypass it");
+        with_agent(&lab, &config(backend, ""), |agent| {
+            refused(&lab, agent, backend, "is about SYNs, and cookies would bypass it");
             denied(&lab, "by its SYNs");
             replace(LEGACY_DENIED_ENTIRELY);
-            taken(&lab, guard, "denied entirely");
+            taken(&lab, agent, "denied entirely");
             denied(&lab, "entirely");
             replace(LEGACY_DENIED);
-            given_up(guard);
+            given_up(agent);
             denied(&lab, "by its SYNs again");
         });
     }
@@ -275,23 +275,23 @@ fn a_conntrack_that_wants_to_see_syns_gets_no_cookies() {
     let loose = "net.netfilter.nf_conntrack_tcp_loose";
     for backend in BACKENDS {
         strict(&lab.edge);
-        guarded(&lab, &config(backend, ""), |guard| {
-            refused(&lab, guard, backend, loose);
+        with_agent(&lab, &config(backend, ""), |agent| {
+            refused(&lab, agent, backend, loose);
             as_the_doctor_says(&lab.edge);
-            taken(&lab, guard, "it takes connections without their SYN");
+            taken(&lab, agent, "it takes connections without their SYN");
         });
     }
 }
 
 #[test]
-fn the_usual_firewalls_take_cookies() {
+fn common_firewalls_take_cookies() {
     for backend in BACKENDS {
         let lab = lab();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         ufw(&lab.edge);
-        guarded(&lab, &config(backend, ""), |guard| taken(&lab, guard, "ufw"));
+        with_agent(&lab, &config(backend, ""), |agent| taken(&lab, agent, "ufw"));
         load(&lab.edge, FIREWALLD);
-        guarded(&lab, &config(backend, ""), |guard| taken(&lab, guard, "firewalld"));
+        with_agent(&lab, &config(backend, ""), |agent| taken(&lab, agent, "firewalld"));
     }
 }
 
@@ -301,18 +301,18 @@ fn a_network_that_is_denied_by_its_syns_stays_denied() {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     for backend in BACKENDS {
         load(&lab.edge, DENIED);
-        guarded(&lab, &config(backend, ""), |guard| {
-            refused(&lab, guard, backend, "is about SYNs, and cookies would bypass it");
+        with_agent(&lab, &config(backend, ""), |agent| {
+            refused(&lab, agent, backend, "is about SYNs, and cookies would bypass it");
             denied(&lab, "by its SYNs");
             load(&lab.edge, DENIED_BY_STATE);
             sleep(SECOND + SECOND / 5);
-            taken(&lab, guard, "denied by state");
+            taken(&lab, agent, "denied by state");
             denied(&lab, "by its connections");
         });
     }
     load(&lab.edge, DENIED);
-    guarded(&lab, &config("own", "firewall = \"allow\"\n"), |guard| {
-        taken(&lab, guard, "the operator allows it");
+    with_agent(&lab, &config("own", "firewall = \"allow\"\n"), |agent| {
+        taken(&lab, agent, "the operator allows it");
     });
 }
 
@@ -376,14 +376,14 @@ impl Host {
         (self.filter)(&lab.edge);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let config = config(self.backend, if self.mark { MARK } else { "" });
-        let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+        let agent = Agent::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
         if self.mark {
             as_the_doctor_says(&lab.edge);
         }
         let flooded = Flooded::begin(&lab, likeness);
         let Self { name, backend, cookies, .. } = self;
         let what = format!("{name}, {backend}: cookies are {cookies}");
-        let decided = guard
+        let decided = agent
             .wait_until(&what, DECIDED, |status| status.mitigation("cookies") == Some(cookies))
             .unwrap();
         println!("{what}, {:?}", decided.mitigation_reason("cookies"));
@@ -430,16 +430,16 @@ fn with_an_agent_that_hangs() -> [Attempts; 2] {
     load(&lab.edge, NEW_NOT_SYN);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let config = config("own", "firewall = \"allow\"\n");
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
     let flooded = Flooded::begin(&lab, likeness);
-    guard
+    agent
         .wait_until("cookies", 4 * SECOND, |status| status.mitigation("cookies") == Some("active"))
         .unwrap();
-    guard.pause().unwrap();
+    agent.pause().unwrap();
     let from = boot_ns();
     sleep(2 * SECOND);
     let to = boot_ns();
-    guard.resume().unwrap();
+    agent.resume().unwrap();
     println!("cookies whatever the rules are, and an agent that hangs");
     flooded.end(|_| [from, to])
 }
@@ -449,12 +449,12 @@ fn with_an_agent_that_hangs() -> [Attempts; 2] {
 fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
     let row = Row::new(Goal::G19);
     let hosts = &Host::all()[..size(2, 12)];
-    let guarded: Vec<[Attempts; 2]> = hosts.iter().map(|host| host.in_a_flood()).collect();
+    let ours: Vec<[Attempts; 2]> = hosts.iter().map(|host| host.in_a_flood()).collect();
     let naive = with_an_agent_that_hangs();
-    let clients: usize = guarded.iter().flatten().map(|some| some.0.len()).sum();
+    let clients: usize = ours.iter().flatten().map(|some| some.0.len()).sum();
     let share = |some: &Attempts| some.share_within(SECOND);
     let [known, new_clients] =
-        [0, 1].map(|kind| guarded.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
+        [0, 1].map(|kind| ours.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
     let naive_clients: usize = naive.iter().map(|some| some.0.len()).sum();
     let naive_most = naive.iter().map(share).fold(0.0, f64::max);
     row.result(

@@ -26,7 +26,7 @@ fn stage() -> (Lab, Server) {
 }
 
 /// The `number`-th of the addresses that no host owns (RFC 5737, RFC 3849).
-fn forged(family: Family, number: u16) -> SocketAddr {
+fn spoofed(family: Family, number: u16) -> SocketAddr {
     let [high, low] = number.to_be_bytes();
     let address: IpAddr = match family {
         Family::V4 => Ipv4Addr::new(198, 51, 100 + high, low).into(),
@@ -37,7 +37,7 @@ fn forged(family: Family, number: u16) -> SocketAddr {
 
 /// The attacker sends one SYN from each of `count` spoofed addresses.
 fn send_syns(lab: &Lab, family: Family, count: u16) -> BTreeSet<SocketAddr> {
-    let sources: BTreeSet<_> = (1..=count).map(|number| forged(family, number)).collect();
+    let sources: BTreeSet<_> = (1..=count).map(|number| spoofed(family, number)).collect();
     let send = || {
         let socket = PacketSocket::open(INTERFACE)?;
         for &source in &sources {

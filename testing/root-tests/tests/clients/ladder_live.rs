@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::{after, boot_ns};
 use tcpguard_kit::measure::lower_bound;
@@ -28,15 +28,15 @@ fn lab() -> Lab {
 }
 
 /// A flood of copies of SYNs of the lab's own client, with the TTLs of many distances.
-fn mimic(lab: &Lab, family: Family, duration: Duration) -> Flood {
+fn mimicking(lab: &Lab, family: Family, duration: Duration) -> Flood {
     let likeness = Likeness::capture(lab, family).unwrap();
     Flood { shape: Shape::Copy(likeness), ..Flood::random(family.service(), duration) }
 }
 
 /// Waits until cookies answer; the status then.
-fn armed(guard: &Guard<'_>) -> Status {
+fn armed(agent: &Agent<'_>) -> Status {
     let limit = ARMED_WITHIN + SECOND;
-    guard
+    agent
         .wait_until("cookies", limit, |status| status.mitigation("cookies") == Some("active"))
         .unwrap()
 }
@@ -45,21 +45,21 @@ fn armed(guard: &Guard<'_>) -> Status {
 fn a_mimicking_flood_gets_cookies_and_clients_connect() {
     for family in Family::BOTH {
         let lab = lab();
-        let flood = mimic(&lab, family, 10 * SECOND);
+        let flood = mimicking(&lab, family, 10 * SECOND);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let load = Load::start(&lab.client, family.service(), CLIENT_RATE).unwrap();
         sleep(2 * SECOND);
         let flood = flood.start(&lab).unwrap();
         let begun = flood.started();
-        armed(&guard);
+        armed(&agent);
         let since = boot_ns();
         println!(
             "{family:?}: armed after {:.2?}",
             tcpguard_kit::measure::clock::between(begun, since)
         );
         let flood = flood.wait().unwrap();
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let attempts = load.finish().unwrap();
 
         let incidents = status.incidents();
@@ -93,10 +93,10 @@ fn served_but_for(lost: f64, attempts: &Attempts) {
 }
 
 #[test]
-fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
+fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_agent() {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let refused = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
     let text = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert!(text.contains("no SYN-ACK of it was seen yet"), "{text}");
@@ -114,15 +114,15 @@ fn an_operator_takes_cookies_forbids_them_and_leaves_them_to_the_guard() {
     let since = boot_ns();
     sleep(2 * SECOND);
     let until = boot_ns();
-    let sent = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    let sent = agent.status().unwrap().listener_total(PORT, "cookies_sent");
     assert!(sent >= 150, "{sent}");
     let text = mitigation("off");
     assert!(text.contains("forbids it"), "{text}");
     // Time for packets on their way.
     sleep(SECOND / 2);
-    let before = guard.status().unwrap().listener_total(PORT, "cookies_sent");
+    let before = agent.status().unwrap().listener_total(PORT, "cookies_sent");
     sleep(SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.listener_total(PORT, "cookies_sent"), before);
     assert_eq!(status.listener_total(PORT, "cookies_redeemed"), before, "every client came back");
     mitigation("auto");
@@ -150,10 +150,10 @@ fn without_an_agent_rules_go_on_for_thirty_seconds_and_drop_nothing_from_then_on
     const SYNS: u8 = 100;
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert!(cli(&lab.edge, &["block", "203.0.113.0/24", "--for", "10m"]).unwrap().status.success());
     sleep(SECOND);
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     for seconds in [7, 20] {
         sleep(seconds * SECOND);
         send_blocked(&lab, SYNS);
@@ -161,8 +161,8 @@ fn without_an_agent_rules_go_on_for_thirty_seconds_and_drop_nothing_from_then_on
     // 31 s after the last poll.
     sleep(4 * SECOND);
     send_blocked(&lab, SYNS);
-    guard.start_again(Mode::Enforce).unwrap();
-    let status = guard.status().unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
+    let status = agent.status().unwrap();
     let of = |reason: &str| status.reason(reason);
     assert_eq!((of("drop_source"), of("agent_gone")), (2 * u64::from(SYNS), u64::from(SYNS)));
 }
@@ -171,7 +171,7 @@ fn without_an_agent_rules_go_on_for_thirty_seconds_and_drop_nothing_from_then_on
 fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_replies_again() {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(SECOND);
     cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
@@ -179,16 +179,16 @@ fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_replies_again()
     served(&load.finish().unwrap());
     // Time for packets on their way.
     sleep(SECOND);
-    let before = guard.status().unwrap();
-    guard.kill().unwrap();
+    let before = agent.status().unwrap();
+    agent.kill().unwrap();
     sleep(7 * SECOND);
 
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(2 * SECOND);
     let attempts = load.finish().unwrap();
     served(&attempts);
-    guard.start_again(Mode::Observe).unwrap();
-    let status = guard.status().unwrap();
+    agent.start_again(Mode::Observe).unwrap();
+    let status = agent.status().unwrap();
     let grown =
         |counter: &str| status.listener_total(PORT, counter) - before.listener_total(PORT, counter);
     assert_eq!(grown("cookies_sent"), 0);
@@ -198,23 +198,23 @@ fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_replies_again()
 #[test]
 fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
     let lab = lab();
-    let flood = mimic(&lab, Family::V4, 15 * SECOND);
+    let flood = mimicking(&lab, Family::V4, 15 * SECOND);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(2 * SECOND);
     let flood = Flood { rate: 20_000, ..flood }.start(&lab).unwrap();
-    armed(&guard);
+    armed(&agent);
     let since = boot_ns();
     sleep(SECOND);
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     sleep(SECOND);
-    guard.start_again(Mode::Enforce).unwrap();
-    let status = guard.status().unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.mitigation("cookies"), Some("active"), "from the first moment on");
     let before = status.listener_total(PORT, "cookies_sent");
     let flood = flood.wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.mitigation("cookies"), Some("active"));
     assert!(status.listener_total(PORT, "cookies_sent") > before + 20_000);
     assert_eq!(status.incidents().len(), 1, "found again");

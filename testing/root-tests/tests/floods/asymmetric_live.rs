@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{BACK_INTERFACE, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;
@@ -45,14 +45,14 @@ fn assert_only_advised(status: &Status) {
 fn a_flood_is_detected_where_replies_are_unseen_and_nothing_is_dropped() {
     let lab = lab(1);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let family = Family::V4;
-    let before = guard.status().unwrap();
+    let before = agent.status().unwrap();
     let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
-    let status = guard.wait_until("unseen answers", 20 * SECOND, is_alerted).unwrap();
+    let status = agent.wait_until("unseen answers", 20 * SECOND, is_alerted).unwrap();
     assert_eq!(status.listener_total(PORT, "syn_ack"), 0, "none leaves by {INTERFACE}");
     sleep(5 * SECOND);
-    let calm = guard.status().unwrap();
+    let calm = agent.status().unwrap();
     assert!(
         calm.incidents().is_empty() && calm.past_incidents().is_empty(),
         "{:#?}",
@@ -61,7 +61,7 @@ fn a_flood_is_detected_where_replies_are_unseen_and_nothing_is_dropped() {
 
     let flood = Flood { rate: FLOOD, ..Flood::random(family.service(), 6 * SECOND) };
     let flood = flood.start(&lab).unwrap().wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let attempts = load.finish().unwrap();
     assert_only_advised(&status);
     let attack = &status.incidents()[0];
@@ -71,7 +71,7 @@ fn a_flood_is_detected_where_replies_are_unseen_and_nothing_is_dropped() {
     assert!(attempts.share_within(SECOND) >= 0.98, "{}", attempts.summary());
 
     let connected = attempts.0.iter().filter(|attempt| attempt.connected.is_some()).count() as u64;
-    let status = guard
+    let status = agent
         .wait_until("every client is counted", 5 * SECOND, |status| {
             let grown =
                 |of: &str| status.listener_total(PORT, of) - before.listener_total(PORT, of);
@@ -94,22 +94,22 @@ fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let flood = Flood { rate: FLOOD, ..Flood::random(Family::V4.service(), 60 * SECOND) };
         let flood = flood.start(&lab).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let advised = |status: &Status| {
             let incidents = status.incidents();
             incidents
                 .iter()
                 .any(|attack| attack.actions().iter().any(|text| text.contains("advised")))
         };
-        guard.wait_until("advice", 15 * SECOND, advised).unwrap();
+        agent.wait_until("advice", 15 * SECOND, advised).unwrap();
         if syncookies == 0 {
             // The full queue replies to no SYN until the first-SYN drop relieves it of the flood. Then
             // clients that connect are the proof.
             let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
-            guard.wait_until("clients to prove it", 15 * SECOND, is_alerted).unwrap();
+            agent.wait_until("clients to prove it", 15 * SECOND, is_alerted).unwrap();
             load.finish().unwrap();
         }
-        let status = guard.wait_until("unseen answers", 15 * SECOND, is_alerted).unwrap();
+        let status = agent.wait_until("unseen answers", 15 * SECOND, is_alerted).unwrap();
         flood.stop().unwrap();
         println!("tcp_syncookies {syncookies}");
         assert_only_advised(&status);
@@ -124,10 +124,10 @@ fn a_port_behind_a_firewall_is_no_host_whose_answers_are_unseen() {
     let rules = ["rule add pref 9 table local", "rule del pref 0"];
     lab.edge.ip(&rules).unwrap();
     lab.edge.ip(&[&format!("rule add pref 1 iif {INTERFACE} blackhole")]).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood { rate: FLOOD, ..Flood::random(Family::V4.service(), 4 * SECOND) };
     flood.start(&lab).unwrap().wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert!(status.listener_total(PORT, "syn") >= u64::from(FLOOD), "it has arrived");
     assert!(!is_alerted(&status), "{:?}", status.health());
     assert!(status.incidents().is_empty(), "{:#?}", status.incidents());

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::{Incident, Rule, Status};
 use tcpguard_kit::daemon::truth::{STOPPED, alerted_of_a_flood};
 use tcpguard_kit::measure::clock::{between, boot_ns};
@@ -57,7 +57,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     let lab = lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = decoys(&lab, (DECOYS..DECOYS + PLACES as u16).map(at));
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = validated_clients(&lab);
     sleep(3 * SECOND);
     let bait = Flood {
@@ -67,7 +67,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     };
     let bait = bait.start(&lab).unwrap();
     let all_taken = |status: &Status| status.incidents().len() >= PLACES;
-    guard.wait_until("an incident at each decoy", 10 * SECOND, all_taken).unwrap();
+    agent.wait_until("an incident at each decoy", 10 * SECOND, all_taken).unwrap();
     let flood = Flood {
         shape: Shape::RandomWindowMss,
         rate: 2_000,
@@ -78,11 +78,11 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     let at_service =
         |rule: &Rule| is_shared(rule) || rule.matches().ends_with(&format!(" to :{PORT}"));
     let stopped = |status: &Status| signatures(status).iter().any(at_service);
-    guard.wait_until("a rule for the service", 5 * SECOND, stopped).unwrap();
+    agent.wait_until("a rule for the service", 5 * SECOND, stopped).unwrap();
     sleep(SECOND);
     let from = boot_ns();
     // The few SYNs to the decoys may well reach the stack.
-    let (kept, status) = alerted_of_a_flood(&guard, 5).unwrap();
+    let (kept, status) = alerted_of_a_flood(&agent, 5).unwrap();
     let to = boot_ns();
     flood.stop().unwrap();
     bait.stop().unwrap();
@@ -172,17 +172,17 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
     let lab = lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = over.decoys(&lab);
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = validated_clients(&lab);
     sleep(3 * SECOND);
     let carpet = over.flood(Shape::Bare);
     let rate = carpet.rate;
     let carpet = carpet.start(&lab).unwrap();
     let shared = |status: &Status| signatures(status).iter().any(is_shared);
-    guard.wait_until("a rule for every listener", 12 * SECOND, shared).unwrap();
+    agent.wait_until("a rule for every listener", 12 * SECOND, shared).unwrap();
     sleep(SECOND);
-    let (from, before) = (boot_ns(), guard.status().unwrap().reason("drop_signature"));
-    let (_, status) = alerted_of_a_flood(&guard, 5).unwrap();
+    let (from, before) = (boot_ns(), agent.status().unwrap().reason("drop_signature"));
+    let (_, status) = alerted_of_a_flood(&agent, 5).unwrap();
     let to = boot_ns();
     carpet.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
@@ -224,14 +224,14 @@ fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = over.decoys(&lab);
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = validated_clients(&lab);
     sleep(3 * SECOND);
     let carpet = over.flood(Shape::Copy(likeness)).start(&lab).unwrap();
-    guard.wait_until(what, 18 * SECOND, done).unwrap();
+    agent.wait_until(what, 18 * SECOND, done).unwrap();
     let from = boot_ns();
     println!("{what} after {:.2?}", between(carpet.started(), from));
-    let (kept, status) = alerted_of_a_flood(&guard, 4).unwrap();
+    let (kept, status) = alerted_of_a_flood(&agent, 4).unwrap();
     let to = boot_ns();
     carpet.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
@@ -244,7 +244,7 @@ fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool
 }
 
 #[test]
-fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies() {
+fn a_mimicking_carpet_is_answered_with_cookies() {
     let most = 3 * Over::Ports.listeners() as usize / 4;
     let armed = |status: &Status| status.listeners_with("cookies") >= most;
     let (kept, status) = a_carpet_of_copies(1, "cookies at most listeners", armed);
@@ -254,7 +254,7 @@ fn a_carpet_that_looks_as_clients_do_is_answered_with_cookies() {
 
 /// There may be rules for single ports to which no client comes, and none for every listener.
 #[test]
-fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_a_carpet_that_looks_as_clients_do() {
+fn where_no_cookie_is_taken_a_mimicking_carpet_is_reported_truly() {
     let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
     a_carpet_of_copies(0, "it is named", named);
 }
@@ -270,14 +270,14 @@ fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) 
                  tcp flags & rst == rst drop; }; }";
     lab.client.write("/run/quiet.nft", quiet).unwrap();
     lab.client.exec("nft -f /run/quiet.nft").unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = validated_clients(&lab);
     if known {
         let home = Home::Residents(network);
-        let somebody = Visitors { rate: 1, home, patience: PATIENCE };
-        let somebody = Load::of(&lab.client, at(PORT), somebody).unwrap();
+        let visitor = Visitors { rate: 1, home, patience: PATIENCE };
+        let visitor = Load::of(&lab.client, at(PORT), visitor).unwrap();
         sleep(SECOND / 2);
-        let attempts = somebody.finish().unwrap();
+        let attempts = visitor.finish().unwrap();
         assert_eq!(attempts.within(SECOND), 1, "{}", attempts.summary());
     }
     // So long it takes to know two hundred handshakes of clients.
@@ -288,10 +288,10 @@ fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) 
     let stopped = |status: &Status| {
         !signatures(status).is_empty() || status.mitigation("cookies") == Some("active")
     };
-    guard.wait_until("a rule against the tool", 5 * SECOND, stopped).unwrap();
+    agent.wait_until("a rule against the tool", 5 * SECOND, stopped).unwrap();
     sleep(SECOND);
     let from = boot_ns();
-    let (_, status) = alerted_of_a_flood(&guard, 5).unwrap();
+    let (_, status) = alerted_of_a_flood(&agent, 5).unwrap();
     let to = boot_ns();
     flood.stop().unwrap();
     let clients = clients.finish().unwrap().begun(from, to);
@@ -316,6 +316,6 @@ fn one_handshake_does_not_save_the_flood_of_a_network() {
 }
 
 #[test]
-fn a_network_in_which_nobody_is_known_is_dropped_by_its_tool_as_well() {
+fn a_network_without_validated_clients_is_dropped_by_its_tool_as_well() {
     a_network_is_dropped_by_what_its_syns_look_like(false, 0);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_goals::{Goal, Row, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::service::deferring;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::boot_ns;
@@ -50,12 +50,12 @@ fn send(
 }
 
 /// An address of the global unicast space that belongs to no host of the lab.
-fn somebody(random: &mut Random) -> IpAddr {
+fn random_address(random: &mut Random) -> IpAddr {
     Ipv4Addr::from_bits(random.between(0x1700_0000, 0xb000_0000) as u32).into()
 }
 
 /// The one open incident is of this class, and no rule came of it.
-fn assert_only_told(status: &Status, class: &str) {
+fn assert_only_reported(status: &Status, class: &str) {
     let incidents = status.incidents();
     let kinds: Vec<&str> = incidents.iter().map(|attack| attack.class()).collect();
     assert_eq!(kinds, [class], "{incidents:#?}");
@@ -65,10 +65,10 @@ fn assert_only_told(status: &Status, class: &str) {
 }
 
 #[test]
-fn a_scan_of_closed_ports_is_told_and_nobody_is_blocked() {
+fn a_scan_of_closed_ports_is_reported_and_no_source_is_blocked() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let (edge, scanner) = (Family::V4.edge(), IpAddr::from([198, 51, 100, 9]));
     let mut port = 1000;
     send(&lab, 200, SECOND, |_| {
@@ -76,23 +76,23 @@ fn a_scan_of_closed_ports_is_told_and_nobody_is_blocked() {
         Segment::new(SocketAddr::new(scanner, 4000), SocketAddr::new(edge, port), flags::SYN)
     });
     sleep(SECOND);
-    assert_only_told(&guard.status().unwrap(), "scan");
+    assert_only_reported(&agent.status().unwrap(), "scan");
 }
 
 #[test]
-fn answers_that_nobody_asked_for_are_reflection() {
+fn unsolicited_replies_are_reflection() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let edge = Family::V4.edge();
     send(&lab, 5_000, 3 * SECOND, |random| {
-        let from = SocketAddr::new(somebody(random), 443);
+        let from = SocketAddr::new(random_address(random), 443);
         let to = SocketAddr::new(edge, random.between(1024, 65_535) as u16);
         let mut segment = Segment::new(from, to, flags::SYN | flags::ACK);
         (segment.seq, segment.ack) = (random.bits() as u32, random.bits() as u32);
         segment
     });
-    assert_only_told(&guard.status().unwrap(), "reflection");
+    assert_only_reported(&agent.status().unwrap(), "reflection");
 }
 
 /// The same segments arrive at a proxy, but it asked for them.
@@ -100,11 +100,11 @@ fn answers_that_nobody_asked_for_are_reflection() {
 fn a_busy_proxy_is_no_victim_of_reflection() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _upstream = Server::start(&lab.client, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let upstream = SocketAddr::new(Family::V4.client(), PORT);
     let proxy = Load::start(&lab.edge, upstream, 1_000).unwrap();
     sleep(6 * SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let connected = proxy.finish().unwrap();
     println!("  {}", connected.summary());
     assert!(connected.0.len() > 3_000, "it is busy: {}", connected.summary());
@@ -113,30 +113,30 @@ fn a_busy_proxy_is_no_victim_of_reflection() {
 }
 
 #[test]
-fn a_service_that_accepts_nobody_is_overloaded_and_not_under_attack() {
+fn a_service_that_accepts_no_connection_is_overloaded_and_not_under_attack() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Hang).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 200).unwrap();
     let is_alerted = |status: &Status| !status.incidents().is_empty();
-    guard.wait_until("it is told", 6 * SECOND, is_alerted).unwrap();
+    agent.wait_until("it is told", 6 * SECOND, is_alerted).unwrap();
     sleep(2 * SECOND);
-    assert_only_told(&guard.status().unwrap(), "listener_overload");
+    assert_only_reported(&agent.status().unwrap(), "listener_overload");
     load.finish().unwrap();
 }
 
 /// Twenty times as many real clients from one moment to the next.
 #[test]
-fn a_rush_of_real_clients_is_served_and_is_no_attack() {
+fn a_flash_crowd_is_served_and_is_no_attack() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let usual = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let normal = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     sleep(5 * SECOND);
-    let rush = Load::start(&lab.client, Family::V4.service(), 1_000).unwrap();
+    let flash_crowd = Load::start(&lab.client, Family::V4.service(), 1_000).unwrap();
     sleep(5 * SECOND);
-    let status = guard.status().unwrap();
-    for load in [usual, rush] {
+    let status = agent.status().unwrap();
+    for load in [normal, flash_crowd] {
         let attempts = load.finish().unwrap();
         assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
     }
@@ -150,14 +150,14 @@ fn a_rush_of_real_clients_is_served_and_is_no_attack() {
 fn idle_connections_to_a_service_that_waits_for_data_are_no_attack() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _service = deferring(&lab.edge, PORT, 1024, 30).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     sleep(SECOND);
     let open = || -> anyhow::Result<Vec<TcpStream>> {
         (0..200).map(|_| Ok(TcpStream::connect(Family::V4.service())?)).collect()
     };
     let idle = lab.client.run(open).unwrap();
     sleep(8 * SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let completed = status.listener_total(PORT, "established");
     assert_eq!((idle.len(), completed), (200, 0), "the kernel waits for their data");
     assert!(status.incidents().is_empty(), "{:?}", status.incidents());
@@ -172,20 +172,20 @@ fn speaks_for_an_attack(status: &Status, item: &str) -> bool {
 
 /// The path back to these `clients` breaks. Their applications give up before their kernel sends a SYN again, and
 /// open another connection.
-fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
+fn validated_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
     /// A kernel waits for a second (RFC 6298 §2.1).
     const IMPATIENT: Duration = Duration::from_millis(300);
     let lab = Lab::new(LabOptions::default()).unwrap();
     // There is room for all handshakes that they leave half-open.
     let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, 4096).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let visitors = |rate, home, patience| {
         Load::of(&lab.client, Family::V4.service(), Visitors { rate, home, patience }).unwrap()
     };
     let others = visitors(20, Home::NewClients, PATIENCE);
     let _known = visitors(40, home, IMPATIENT);
-    let is_usual = |status: &Status| status.document()["clients"]["ratio"].as_f64() > Some(0.95);
-    guard.wait_until("the baseline is known", 15 * SECOND, is_usual).unwrap();
+    let is_normal = |status: &Status| status.document()["clients"]["ratio"].as_f64() > Some(0.95);
+    agent.wait_until("the baseline is known", 15 * SECOND, is_normal).unwrap();
 
     let from = boot_ns();
     let broken = format!(
@@ -197,16 +197,16 @@ fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
     // Each tries three times as often.
     let _again = visitors(80, home, IMPATIENT);
     let are_silent = |status: &Status| speaks_for_an_attack(status, "no_retransmission");
-    guard.wait_until("it is known that no SYN is repeated", 8 * SECOND, are_silent).unwrap();
+    agent.wait_until("it is known that no SYN is repeated", 8 * SECOND, are_silent).unwrap();
     // A second inspection with this result would change the verdict.
     sleep(SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let explained = cli(&lab.edge, &["explain", "1", "--json"]).unwrap();
     let others = others.finish().unwrap().begun(from, boot_ns());
 
-    assert_only_told(&status, "handshake_degraded");
-    let told = ["handshakes_degraded", "attack_started"].map(|event| status.alerts(event));
-    assert_eq!(told, [1, 0]);
+    assert_only_reported(&status, "handshake_degraded");
+    let reported = ["handshakes_degraded", "attack_started"].map(|event| status.alerts(event));
+    assert_eq!(reported, [1, 0]);
     let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
     let why = explained["record"]["lines"][0]["why"].as_str().expect("a verdict");
     println!("  {why}; others: {}", others.summary());
@@ -223,16 +223,16 @@ fn known_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
 /// agent once did, reports a flood from few sources. But these sources completed handshakes a moment ago.
 /// They come no more often than clients without a reply do, and their handshakes are missing.
 #[test]
-fn known_clients_that_do_not_retransmit_get_no_rule() {
+fn validated_clients_that_do_not_retransmit_get_no_rule() {
     // The addresses of `VALIDATED_CLIENTS` are the last 64 of the new clients' range.
     let validated_clients = IpNet::new(Family::V4.new_client(u16::MAX), 26).unwrap().trunc();
-    known_clients_that_fail_are_no_attackers(Home::ValidatedClients, validated_clients);
+    validated_clients_that_fail_are_no_attackers(Home::ValidatedClients, validated_clients);
 }
 
 /// Like the previous test, with a carrier's customers: this once raised the alarm of a single source.
 #[test]
-fn known_clients_behind_one_address_that_do_not_retransmit_get_no_rule() {
-    known_clients_that_fail_are_no_attackers(Home::One, Family::V4.client().into());
+fn validated_clients_behind_one_address_that_do_not_retransmit_get_no_rule() {
+    validated_clients_that_fail_are_no_attackers(Home::One, Family::V4.client().into());
 }
 
 /// Half-open checks by balancers of one network, and the flood beside them.
@@ -327,7 +327,7 @@ fn look_at(case: Case, naive: bool) -> Seen {
     let options = LabOptions { syncookies: case.syncookies, ..LabOptions::default() };
     let lab = Lab::new(options).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = (!naive).then(|| Guard::start(&lab.edge, Mode::Enforce).unwrap());
+    let agent = (!naive).then(|| Agent::start(&lab.edge, Mode::Enforce).unwrap());
     if naive {
         shut_out_by_half_open(&lab.edge);
     }
@@ -341,8 +341,8 @@ fn look_at(case: Case, naive: bool) -> Seen {
         let flood = Flood { shape, rate: FLOOD, ..Flood::random(service, 60 * SECOND) };
         flood.start(&lab).unwrap()
     });
-    if let (Some(guard), Some(_)) = (&guard, &flood) {
-        guard.wait_for_rule(5 * SECOND).unwrap();
+    if let (Some(agent), Some(_)) = (&agent, &flood) {
+        agent.wait_for_rule(5 * SECOND).unwrap();
         // The next poll frees the queue of the half-open handshakes from before the rule.
         sleep(SECOND);
     }
@@ -352,7 +352,7 @@ fn look_at(case: Case, naive: bool) -> Seen {
     let to = boot_ns();
     let checked = checks.finish().unwrap().since(before);
     let alike = alike.map(|alike| alike.finish().unwrap());
-    let status = guard.as_ref().map(|guard| guard.status().unwrap());
+    let status = agent.as_ref().map(|agent| agent.status().unwrap());
     let clients = loads.map(|load| load.finish().unwrap().begun(from, to));
     if let Some(flood) = flood {
         flood.stop().unwrap();
@@ -445,7 +445,7 @@ fn g21_half_open_health_checks_are_never_dropped() {
 fn a_few_sources_are_named_and_dropped_and_clients_are_served() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     sleep(SECOND);
     let floods: Vec<_> = (1..=6u8)
@@ -459,7 +459,7 @@ fn a_few_sources_are_named_and_dropped_and_clients_are_served() {
     for flood in floods {
         flood.wait().unwrap();
     }
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let incidents = status.incidents();
     assert_eq!(incidents.len(), 1, "{incidents:#?}");
     println!("  {}", incidents[0].summary());
@@ -476,11 +476,11 @@ fn the_headers_on_record_are_those_of_syns_that_came() {
     const ETHERNET: usize = 14;
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let to = SocketAddr::new(Family::V4.edge(), PORT);
     let mut sent = BTreeSet::new();
     send(&lab, 2_000, 4 * SECOND, |random| {
-        let from = SocketAddr::new(somebody(random), random.between(1024, 65_535) as u16);
+        let from = SocketAddr::new(random_address(random), random.between(1024, 65_535) as u16);
         let mut syn = Segment::new(from, to, flags::SYN);
         syn.seq = random.bits() as u32;
         syn.options = linux_syn_options(1460, random.bits() as u32);

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::daemon::truth::{NOT_STOPPED, STOPPED};
 use tcpguard_kit::measure::tcp_counters::tcp_counter;
@@ -48,19 +48,19 @@ fn is_refused(lab: &Lab) -> bool {
 /// The stack refuses a few, and clients get in.
 fn is_dropped(lab: &Lab, sources: Sources) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     sleep(2 * SECOND);
     let flood = Flood { rate: FLOOD, sources, ..Flood::random(closed(), 8 * SECOND) };
     let flood = flood.start(lab).unwrap();
     let begun = flood.started();
-    guard.wait_until("the incident", 3 * SECOND, is_alerted).unwrap();
+    agent.wait_until("the incident", 3 * SECOND, is_alerted).unwrap();
     sleep(SECOND);
     let before = resets(lab);
     sleep(2 * SECOND);
     let refused = resets(lab) - before;
     assert!(is_refused(lab), "a client that completed handshakes is refused as ever");
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let check = cli(&lab.edge, &["check"]).unwrap();
     let flood = flood.stop().unwrap();
     let attempts = load.finish().unwrap().begun(begun, flood.ended);
@@ -98,16 +98,16 @@ fn a_flood_whose_resets_leave_unseen_is_dropped_as_well() {
 }
 
 #[test]
-fn in_observe_mode_a_flood_of_closed_ports_is_told_and_every_syn_refused() {
+fn in_observe_mode_a_flood_of_closed_ports_is_reported_and_every_syn_refused() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let flood = Flood { rate: FLOOD, ..Flood::random(closed(), 6 * SECOND) }.start(&lab).unwrap();
-    guard.wait_until("the incident", 3 * SECOND, is_alerted).unwrap();
+    agent.wait_until("the incident", 3 * SECOND, is_alerted).unwrap();
     sleep(SECOND);
     let before = resets(&lab);
     sleep(SECOND);
     let refused = resets(&lab) - before;
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let check = cli(&lab.edge, &["check"]).unwrap();
     flood.stop().unwrap();
 
@@ -123,12 +123,12 @@ fn in_observe_mode_a_flood_of_closed_ports_is_told_and_every_syn_refused() {
 #[test]
 fn a_scan_is_refused_port_by_port() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let before = resets(&lab);
     let flood = Flood { rate: SCAN, ..Flood::random(closed(), 3 * SECOND) };
     let sent = flood.start(&lab).unwrap().wait().unwrap().sent;
     sleep(SECOND);
-    let (status, refused) = (guard.status().unwrap(), resets(&lab) - before);
+    let (status, refused) = (agent.status().unwrap(), resets(&lab) - before);
     assert!(refused * 100 >= sent * 99, "{refused} of {sent}");
     assert!(!is_alerted(&status), "{:#?}", status.incidents());
     assert_eq!(status.reason("drop_closed_port"), 0);

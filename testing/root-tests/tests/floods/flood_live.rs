@@ -5,7 +5,7 @@ use std::env;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
 use tcpguard_kit::measure::median;
@@ -44,11 +44,11 @@ struct Story {
 }
 
 /// Clients connect for two seconds, then the flood comes on top.
-fn live(lab: &Lab, guard: &Guard, flood: Flood) -> Story {
+fn live(lab: &Lab, agent: &Agent, flood: Flood) -> Story {
     let load = Load::start(&lab.client, flood.target, CLIENT_RATE).unwrap();
     sleep(2 * SECOND);
     let flood = flood.start(lab).unwrap().wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let attempts = load.finish().unwrap();
 
     Story::new(flood, attempts, status)
@@ -101,7 +101,7 @@ impl Story {
 }
 
 /// Clients' attempts in a flood without tcpguard, on the same kind of host.
-fn unguarded(options: LabOptions, family: Family) -> Attempts {
+fn without_agent(options: LabOptions, family: Family) -> Attempts {
     let lab = Lab::new(options).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let flood = Flood::random(family.service(), 20 * SECOND).start(&lab).unwrap();
@@ -119,7 +119,7 @@ fn defenceless_host_is_saved(family: Family, client_delay: Option<Delay>) {
     println!("{family:?}, no cookies");
     // Where near clients do not get in, far ones do not either.
     if client_delay.is_none() {
-        let attempts = unguarded(options, family);
+        let attempts = without_agent(options, family);
         println!("  unguarded: {}", attempts.summary());
         // The kernel evicts old half-open entries under pressure, and by luck a client gets a slot.
         let lucky = attempts.share_within(3 * SECOND);
@@ -128,8 +128,8 @@ fn defenceless_host_is_saved(family: Family, client_delay: Option<Delay>) {
 
     let lab = Lab::new(options).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let story = live(&lab, &guard, Flood::random(family.service(), 5 * SECOND));
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let story = live(&lab, &agent, Flood::random(family.service(), 5 * SECOND));
     story.assert_detected_and_stopped_in_time();
     story.assert_clients_served(SECOND);
     story.assert_no_client_touched();
@@ -169,19 +169,23 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     println!("{family:?}, cookies");
     let costs = RATES.into_iter().find_map(|rate| Costs::at(rate, rounds, &lab, family));
-    let Costs { unguarded, guarded, floor } =
+    let Costs { without_agent, with_agent, floor } =
         costs.expect("a machine that keeps up with the least of the rates");
     println!(
-        "  ns per packet unguarded {unguarded:.0?}, guarded {guarded:.0?}, drop-only {floor:.0?}"
+        "  ns per packet unguarded {without_agent:.0?}, guarded {with_agent:.0?}, drop-only {floor:.0?}"
     );
-    let (unguarded, guarded, floor) = (median(unguarded), median(guarded), median(floor));
-    let share = (guarded - floor) / (unguarded - floor);
+    let (without_agent, with_agent, floor) =
+        (median(without_agent), median(with_agent), median(floor));
+    let share = (with_agent - floor) / (without_agent - floor);
     println!(
-        "  medians of {rounds}: {unguarded:.0} ns, {guarded:.0} ns, {:.2} of it; above drop-only \
+        "  medians of {rounds}: {without_agent:.0} ns, {with_agent:.0} ns, {:.2} of it; above drop-only \
          {share:.2}",
-        guarded / unguarded
+        with_agent / without_agent
     );
-    assert!(share <= RELIEF, "{guarded:.0} ns against {unguarded:.0} and {floor:.0} ns per packet");
+    assert!(
+        share <= RELIEF,
+        "{with_agent:.0} ns against {without_agent:.0} and {floor:.0} ns per packet"
+    );
 }
 
 /// Times that each is measured.
@@ -196,9 +200,9 @@ const RATES: [u32; 3] = [100_000, 50_000, 25_000];
 #[derive(Default)]
 struct Costs {
     /// Cost without any filter: the kernel replies.
-    unguarded: Vec<f64>,
+    without_agent: Vec<f64>,
     /// Cost with tcpguard, from its rule on; clients are served all the while.
-    guarded: Vec<f64>,
+    with_agent: Vec<f64>,
     /// The least that any filter costs here: with an XDP program that drops everything.
     floor: Vec<f64>,
 }
@@ -209,8 +213,8 @@ impl Costs {
         let bursts = Bursts { lab, family, rate };
         let mut costs = Self::default();
         for _ in 0..rounds {
-            costs.unguarded.push(bursts.unguarded()?);
-            costs.guarded.push(bursts.guarded()?);
+            costs.without_agent.push(bursts.without_agent()?);
+            costs.with_agent.push(bursts.with_agent()?);
             costs.floor.push(bursts.of_drop_only()?);
         }
         Some(costs)
@@ -225,7 +229,7 @@ struct Bursts<'a> {
 }
 
 impl Bursts<'_> {
-    fn unguarded(&self) -> Option<f64> {
+    fn without_agent(&self) -> Option<f64> {
         let flood = self.start();
         sleep(SECOND / 2);
         let cost = self.cost(&flood, "unguarded");
@@ -242,18 +246,18 @@ impl Bursts<'_> {
         cost
     }
 
-    fn guarded(&self) -> Option<f64> {
+    fn with_agent(&self) -> Option<f64> {
         let lab = self.lab;
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let load = Load::start(&lab.client, self.family.service(), CLIENT_RATE).unwrap();
         sleep(2 * SECOND);
         let lost = lab.lost().unwrap();
         let flood = self.start();
-        guard.wait_for_rule(3 * SECOND).unwrap();
+        agent.wait_for_rule(3 * SECOND).unwrap();
         let cost = self.cost(&flood, "guarded")?;
         let flood = flood.stop().unwrap();
         let lost = lab.lost().unwrap() - lost;
-        let status = guard
+        let status = agent
             .wait_until("every packet is counted", 3 * SECOND, |now| {
                 now.listener_total(PORT, "syn") + lost >= flood.sent
             })
@@ -321,12 +325,12 @@ fn a_client_with_the_floods_fingerprint_connects_on_retransmission() {
     for family in Family::BOTH {
         let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let flood = Flood::random(family.service(), 30 * SECOND).start(&lab).unwrap();
-        guard.wait_for_rule(3 * SECOND).unwrap();
+        agent.wait_for_rule(3 * SECOND).unwrap();
         sleep(SECOND);
 
-        let dropped = guard.status().unwrap().reason("drop_signature");
+        let dropped = agent.status().unwrap().reason("drop_signature");
         assert!(dropped > 0, "{family:?}: the rule drops");
         let client = RawClient { family, port: 40_000 };
         let connected = client.connect(&lab, &client.bare_syn()).unwrap();
@@ -335,7 +339,7 @@ fn a_client_with_the_floods_fingerprint_connects_on_retransmission() {
         assert!(connected.took <= 5 * SECOND, "{family:?}: {connected:?}");
 
         let counts = |status: &Status| status.rules()[0].completed() == 1;
-        guard.wait_until("it counts for the rule", SECOND, counts).unwrap();
+        agent.wait_until("it counts for the rule", SECOND, counts).unwrap();
 
         // It is a validated client now, so its next connection is not held up.
         let known = RawClient { port: 40_001, ..client };
@@ -350,9 +354,9 @@ fn a_client_with_the_floods_fingerprint_connects_on_retransmission() {
 fn flood_of_shape_is_stopped(family: Family, shape: Shape) {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood { shape, rate: MODERATE, ..Flood::random(family.service(), 5 * SECOND) };
-    let story = live(&lab, &guard, flood);
+    let story = live(&lab, &agent, flood);
     println!("{family:?}, {shape:?}: {}", story.attack.summary());
     story.assert_detected_and_stopped_in_time();
     story.assert_clients_served(SECOND);
@@ -391,26 +395,26 @@ fn a_pulsed_flood_is_one_incident_and_is_released() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let config = format!("[detection]\nclear_s = {clear_s}\n");
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();
     sleep(2 * SECOND);
     let flood = Flood::random(Family::V4.service(), duration);
     let flood = Flood { pulses: Some(pulses), rate: MODERATE, ..flood };
     let running = flood.start(&lab).unwrap();
 
-    let ruled = guard.wait_for_rule(3 * SECOND).unwrap();
+    let ruled = agent.wait_for_rule(3 * SECOND).unwrap();
     let rule_at = ruled.rules()[0].created();
     let id = ruled.incidents()[0].id();
     let end = Instant::now() + duration - pulses.on;
     while Instant::now() < end {
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let open: Vec<_> = status.incidents().iter().map(Incident::id).collect();
         assert_eq!(open, [id], "the same incident throughout");
         assert!(status.rules_in_kernel() >= Some(1), "no release between pulses");
         sleep(SECOND / 2);
     }
     let flood = running.wait().unwrap();
-    let released = guard
+    let released = agent
         .wait_until("the rules are gone", 20 * SECOND, |status| {
             status.incidents().is_empty()
                 && status.rules().is_empty()
@@ -436,7 +440,7 @@ fn a_pulsed_flood_is_one_incident_and_is_released() {
 fn observe_mode_only_reports() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let flood = Flood { rate: MODERATE, ..Flood::random(Family::V4.service(), 5 * SECOND) };
     let flood = flood.start(&lab).unwrap().wait().unwrap();
     // The attack's numbers are of the poll before, the packets' of the one at hand.
@@ -444,7 +448,7 @@ fn observe_mode_only_reports() {
         let matched = now.incidents().first().map(Incident::matched);
         matched == Some(now.reason("would_drop_signature"))
     };
-    let status = guard
+    let status = agent
         .wait_until("every packet is counted", 3 * SECOND, |now| {
             now.total("rx_packets") >= flood.sent && agree(now)
         })
@@ -464,9 +468,9 @@ fn generic_mode_stops_a_flood_too() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let arguments = ["--xdp-mode", "generic"];
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &arguments).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, "", &arguments).unwrap();
     let flood = Flood { rate: MODERATE, ..Flood::random(Family::V4.service(), 5 * SECOND) };
-    let story = live(&lab, &guard, flood);
+    let story = live(&lab, &agent, flood);
     assert_eq!(story.status.xdp_mode(), "generic");
     story.assert_detected_and_stopped_in_time();
     story.assert_clients_served(SECOND);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::daemon::truth::{NOT_STOPPED, STOPPED, alerted_of_a_flood};
 use tcpguard_kit::measure::clock::boot_ns;
@@ -62,27 +62,27 @@ fn fragments_that_no_stack_sends_reach_no_stack_in_enforce_mode() {
     for syncookies in [0, 1] {
         let lab = lab(syncookies);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
         sleep(2 * SECOND);
         let flood = flood_of(Shape::Fragments).start(&lab).unwrap();
         let begun = flood.started();
-        guard.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
+        agent.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
         sleep(2 * SECOND);
-        let status = guard.status().unwrap();
-        let (code, told) = check(&lab);
+        let status = agent.status().unwrap();
+        let (code, printed) = check(&lab);
         let flood = flood.wait().unwrap();
         let attempts = load.finish().unwrap();
         let attempts = attempts.begun(begun, flood.ended);
 
         let dropped = status.reason("drop_beyond_bounds");
         println!("tcp_syncookies {syncookies}: {dropped} dropped; {}", attempts.summary());
-        println!("  {told}");
+        println!("  {printed}");
         assert_eq!(status.reason("fragment_short"), 0, "none passed");
         assert!(dropped > u64::from(SYNS), "{dropped}");
         assert_eq!(status.incidents().len(), 1, "{:#?}", status.incidents());
         assert_eq!(status.state(), STOPPED);
-        assert_eq!(code, Some(1), "a warning: {told}");
+        assert_eq!(code, Some(1), "a warning: {printed}");
         let half_open = of_listener(&status, "half_open").as_u64().unwrap_or(0);
         assert!(half_open < BACKLOG as u64 / 2, "{half_open}");
         assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
@@ -97,25 +97,25 @@ fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
     {
         let lab = lab(1);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start_with(&lab.edge, mode, config, &[]).unwrap();
+        let agent = Agent::start_with(&lab.edge, mode, config, &[]).unwrap();
         let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
         sleep(2 * SECOND);
         let flood = flood_of(Shape::Fragments).start(&lab).unwrap();
-        guard.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
+        agent.wait_until("the incident", 3 * SECOND, |status| evasion(status).is_some()).unwrap();
         let suspected = |status: &Status| {
             of_listener(status, "state") == "suspect"
                 && status.reason("fragment_short") > u64::from(SYNS) / 2
         };
-        guard.wait_until("its listener is named", 4 * SECOND, suspected).unwrap();
-        let status = guard.status().unwrap();
-        let (code, told) = check(&lab);
+        agent.wait_until("its listener is named", 4 * SECOND, suspected).unwrap();
+        let status = agent.status().unwrap();
+        let (code, printed) = check(&lab);
         flood.stop().unwrap();
         load.finish().unwrap();
 
-        println!("{mode}: {told}");
+        println!("{mode}: {printed}");
         assert_eq!(status.reason("drop_beyond_bounds"), 0);
         assert_eq!(status.state(), NOT_STOPPED);
-        assert_eq!(code, Some(2), "critical: {told}");
+        assert_eq!(code, Some(2), "critical: {printed}");
         let attack = evasion(&status).unwrap();
         let expected = match mode {
             Mode::Enforce => "tcpguard reload",
@@ -157,7 +157,7 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     const MEASURED: u32 = 4;
     let lab = lab_with(Clients::Alike, 1);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, service(), CLIENTS).unwrap();
     sleep(2 * SECOND);
     let order = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
@@ -165,11 +165,11 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
     sleep(SECOND);
     let flood = whole_first_fragments().start(&lab).unwrap();
     let armed = |status: &Status| status.mitigation("cookies") == Some("active");
-    guard.wait_until("cookies", 5 * SECOND, armed).unwrap();
+    agent.wait_until("cookies", 5 * SECOND, armed).unwrap();
     sleep(SECOND);
-    let (before, since) = (guard.status().unwrap(), boot_ns());
+    let (before, since) = (agent.status().unwrap(), boot_ns());
     sleep(MEASURED * SECOND);
-    let (status, until) = (guard.status().unwrap(), boot_ns());
+    let (status, until) = (agent.status().unwrap(), boot_ns());
     flood.stop().unwrap();
     let attempts = load.finish().unwrap().begun(since, until);
 
@@ -192,14 +192,14 @@ fn in_cookie_mode_whole_first_fragments_are_limited_to_what_the_queue_holds() {
 /// One rule drops a tool's flood of a service, clients get in, and tcpguard reports the flood truthfully.
 fn is_dropped_by_one_rule(lab: &Lab, flood: Flood) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, flood.target, CLIENTS).unwrap();
     sleep(2 * SECOND);
     let flood = flood.start(lab).unwrap();
-    guard.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(5 * SECOND).unwrap();
     sleep(SECOND);
-    let (before, since) = (guard.status().unwrap(), boot_ns());
-    let (kept, status) = alerted_of_a_flood(&guard, 4).unwrap();
+    let (before, since) = (agent.status().unwrap(), boot_ns());
+    let (kept, status) = alerted_of_a_flood(&agent, 4).unwrap();
     let until = boot_ns();
     flood.stop().unwrap();
     let attempts = load.finish().unwrap().begun(since, until);
@@ -224,7 +224,7 @@ fn whole_first_fragments_of_one_tool_are_dropped_by_a_rule() {
 }
 
 #[test]
-fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_whole_first_fragments() {
+fn where_no_cookie_is_taken_whole_first_fragments_are_reported_truly() {
     is_dropped_by_one_rule(&lab_with(Clients::Apart, 0), whole_first_fragments());
 }
 
@@ -258,16 +258,16 @@ fn a_whole_network_of_own_addresses_is_answered_with_cookies() {
     let lab = &host.lab;
     let likeness = Likeness::capture(lab, Family::V4).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, host.service, CLIENTS).unwrap();
     sleep(2 * SECOND);
     let flood = host.flood(Shape::Copy(likeness)).start(lab).unwrap();
     let armed = |status: &Status| status.mitigation("cookies") == Some("active");
-    guard.wait_until("cookies", 5 * SECOND, armed).unwrap();
+    agent.wait_until("cookies", 5 * SECOND, armed).unwrap();
     sleep(SECOND);
-    let (before, since, sent) = (guard.status().unwrap(), boot_ns(), flood.sent());
+    let (before, since, sent) = (agent.status().unwrap(), boot_ns(), flood.sent());
     sleep(4 * SECOND);
-    let (status, until) = (guard.status().unwrap(), boot_ns());
+    let (status, until) = (agent.status().unwrap(), boot_ns());
     let sent = flood.sent() - sent;
     flood.stop().unwrap();
     let attempts = load.finish().unwrap().begun(since, until);

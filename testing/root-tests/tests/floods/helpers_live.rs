@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tcpguard_engine::COMPLETED_SHARE;
 use tcpguard_goals::{Goal, Row, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::{after, boot_ns};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
@@ -64,20 +64,20 @@ impl Helpers {
         let service = self.family.service();
         let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let clients = [Home::ValidatedClients, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: 10, home, patience: PATIENCE };
             Load::of(&lab.client, service, visitors).unwrap()
         });
         let helpers = Load::start(&lab.client, service, self.rate).unwrap();
         sleep(Self::BEFORE);
-        let floods = self.flood(&lab, &guard);
+        let floods = self.flood(&lab, &agent);
         // The next poll frees the queue of the half-open handshakes from before the second rule.
         sleep(SECOND);
         let stopped = boot_ns();
         helpers.finish().unwrap();
         sleep(Self::AFTER);
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let observed = boot_ns();
         order(&lab, &["mode", "observe"]);
         sleep(Self::WITHOUT);
@@ -102,17 +102,17 @@ impl Helpers {
     }
 
     /// Two tools, one after the other; returns when the SYNs of both are dropped.
-    fn flood(self, lab: &Lab, guard: &Guard<'_>) -> [RunningFlood; Self::SIGNATURES] {
+    fn flood(self, lab: &Lab, agent: &Agent<'_>) -> [RunningFlood; Self::SIGNATURES] {
         let start = |shape| {
             let flood = Flood::random(self.family.service(), 60 * SECOND);
             Flood { shape, rate: RATE, ..flood }.start(lab).unwrap()
         };
         let first = start(Shape::Bare);
-        guard.wait_for_rule(3 * SECOND).unwrap();
+        agent.wait_for_rule(3 * SECOND).unwrap();
         sleep(4 * SECOND);
         let second = start(Shape::RandomWindowMss);
         let both = |status: &Status| status.rules().len() == Self::SIGNATURES;
-        guard.wait_until("both signatures are dropped", 10 * SECOND, both).unwrap();
+        agent.wait_until("both signatures are dropped", 10 * SECOND, both).unwrap();
         [first, second]
     }
 }
@@ -138,7 +138,7 @@ fn least<'c>(cases: impl Iterator<Item = &'c [Attempts; 2]> + Clone) -> [f64; 2]
 
 /// The naive variant withdraws the rules because handshakes are missing.
 #[test]
-fn g21_helpers_who_stop_take_no_rule_away() {
+fn g21_helpers_that_stop_take_no_rule_away() {
     let row = Row::new(Goal::G21).named("helpers");
     let count = size(1, Helpers::ALL.len());
     let cases: Vec<Stopped> = Helpers::ALL[..count].iter().map(|helpers| helpers.stop()).collect();
@@ -206,7 +206,7 @@ impl Returning {
         let (service, syncookies) = (self.family.service(), u8::from(self.cookies));
         let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let cookies = if self.cookies { "auto" } else { "off" };
         order(&lab, &["mitigation", &format!(":{PORT}"), "cookies", cookies, "--for", "5m"]);
         let clients = [Home::One, Home::NewClients].map(|home| {
@@ -216,10 +216,10 @@ impl Returning {
         sleep(2 * SECOND);
         let flood = Flood::random(service, 15 * SECOND);
         let flood = Flood { rate: RATE, repeated: Self::REPEATED, ..flood }.start(&lab).unwrap();
-        guard.wait_for_rule(5 * SECOND).unwrap();
+        agent.wait_for_rule(5 * SECOND).unwrap();
         let ruled = boot_ns();
         let flood = flood.wait().unwrap();
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let from = after(ruled, SECOND);
         let clients = clients.map(|load| load.finish().unwrap().begun(from, flood.ended));
         assert_eq!(

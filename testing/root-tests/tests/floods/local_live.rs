@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tcpguard_goals::{Goal, Row, size, when};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::armed::PATIENCE;
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
 use tcpguard_kit::measure::tcp_counters::tcp_counter;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
@@ -97,7 +97,7 @@ const CASES: [Case; 6] = [
 ];
 
 /// Reports of tcpguard about a flood.
-struct Told {
+struct Reported {
     /// Time from its first SYN until it was found; `None` if that was not within [`FOUND`].
     found: Option<Duration>,
     /// True if it is the one attack that is open in its last second, and none is over.
@@ -107,11 +107,11 @@ struct Told {
 }
 
 impl Case {
-    fn told(self) -> Told {
+    fn reported(self) -> Reported {
         let options = LabOptions { syncookies: self.syncookies, ..LabOptions::default() };
         let lab = Lab::new(options).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let _chatter = Chatter::start(&lab.edge, self.local);
         // A validated client, and new clients.
         let loads = [Home::One, Home::NewClients].map(|home| {
@@ -123,18 +123,18 @@ impl Case {
         let flood = Flood { rate: self.flood, ..flood }.start(&lab).unwrap();
         let begun = Instant::now();
         let found =
-            guard.wait_until("the flood is found", FOUND, |status| !status.incidents().is_empty());
+            agent.wait_until("the flood is found", FOUND, |status| !status.incidents().is_empty());
         let found = found.is_ok().then(|| begun.elapsed());
         while flood.sent() < u64::from(self.flood * (self.lasts_s - 1)) {
             flood.goes_on().unwrap();
             sleep(SECOND / 2);
         }
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let (incidents, past) = (status.incidents(), status.past_incidents());
         println!("{self:?}: found {}", when(found, FOUND));
         let goes_on = incidents.len() == 1 && past.is_empty();
         if !goes_on {
-            println!("  open: {incidents:#?}, over: {past:#?}\n{}", guard.log());
+            println!("  open: {incidents:#?}, over: {past:#?}\n{}", agent.log());
         }
         assert!(incidents.iter().all(|one| one.class() == "random_spoofed"), "{incidents:#?}");
         let completed = status.listener_total(PORT, "established");
@@ -150,18 +150,19 @@ impl Case {
             100.0 * share
         );
         flood.stop().unwrap();
-        Told { found, goes_on, naive_share: share }
+        Reported { found, goes_on, naive_share: share }
     }
 }
 
 #[test]
 fn g20_connections_of_the_host_with_itself_hide_no_flood() {
     let row = Row::new(Goal::G20).named("local");
-    let told: Vec<Told> = CASES[..size(2, 6)].iter().map(|case| case.told()).collect();
-    let n = told.len() as u64;
-    let slowest = told.iter().try_fold(Duration::ZERO, |most, told| Some(most.max(told.found?)));
-    let ongoing = told.iter().filter(|told| told.goes_on).count();
-    let shares = told.iter().map(|told| told.naive_share);
+    let reported: Vec<Reported> = CASES[..size(2, 6)].iter().map(|case| case.reported()).collect();
+    let n = reported.len() as u64;
+    let slowest =
+        reported.iter().try_fold(Duration::ZERO, |most, reported| Some(most.max(reported.found?)));
+    let ongoing = reported.iter().filter(|reported| reported.goes_on).count();
+    let shares = reported.iter().map(|reported| reported.naive_share);
     let least = shares.clone().fold(1.0, f64::min);
     let hidden = shares.filter(|share| *share > ALARM_BELOW).count();
     row.result(
@@ -171,7 +172,7 @@ fn g20_connections_of_the_host_with_itself_hide_no_flood() {
              attack until their end",
             when(slowest, FOUND)
         ),
-        slowest.is_some() && ongoing == told.len(),
+        slowest.is_some() && ongoing == reported.len(),
     )
     .naive(
         n,
@@ -181,7 +182,7 @@ fn g20_connections_of_the_host_with_itself_hide_no_flood() {
             100.0 * least,
             100.0 * ALARM_BELOW
         ),
-        hidden == told.len(),
+        hidden == reported.len(),
     )
     .finish();
 }
@@ -192,10 +193,10 @@ fn sixty_thousand_connections_of_the_host_with_itself_cost_no_client_and_no_cpu(
     const CONNECTIONS: u32 = 60_000;
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     connect_to(&lab.client, Family::V4.service(), 5);
     sleep(SECOND);
-    let (taken, begun) = (guard.cpu_time().unwrap(), Instant::now());
+    let (taken, begun) = (agent.cpu_time().unwrap(), Instant::now());
     let connect = || -> Result<()> {
         for number in 0..CONNECTIONS {
             let to = Ipv4Addr::new(127, 2, (number >> 8) as u8, number as u8);
@@ -204,10 +205,10 @@ fn sixty_thousand_connections_of_the_host_with_itself_cost_no_client_and_no_cpu(
         Ok(())
     };
     lab.edge.run(connect).unwrap();
-    let share = (guard.cpu_time().unwrap() - taken).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let share = (agent.cpu_time().unwrap() - taken).as_secs_f64() / begun.elapsed().as_secs_f64();
     println!("{CONNECTIONS} in {:.1?}: {:.0} % of a CPU", begun.elapsed(), 100.0 * share);
     sleep(SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.listener_total(PORT, "established"), 5);
     assert!(is_validated(&lab, "10.78.0.2"));
     assert!(status.incidents().is_empty(), "{:?}", status.incidents());
@@ -215,7 +216,7 @@ fn sixty_thousand_connections_of_the_host_with_itself_cost_no_client_and_no_cpu(
 }
 
 #[test]
-fn only_what_came_by_a_guarded_interface_counts_and_validates() {
+fn only_handshakes_by_an_attached_interface_count_and_validate() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     // A neighbour behind an interface that is not attached, and a VLAN above the attached one.
@@ -250,12 +251,12 @@ fn only_what_came_by_a_guarded_interface_counts_and_validates() {
             ),
         ])
     });
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let at = |addr: IpAddr| SocketAddr::new(addr, PORT);
     let v4 = |a, b, c, d| at(Ipv4Addr::new(a, b, c, d).into());
     let counted = |settled: u64| {
         sleep(SECOND);
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let of = |counter| status.listener_total(PORT, counter);
         assert_eq!(of("established"), settled, "of {} SYNs", of("syn"));
     };

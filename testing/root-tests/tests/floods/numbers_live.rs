@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tcpguard_goals::{Goal, Row, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::leak::segments;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
@@ -36,7 +36,7 @@ const MIX: [(u16, Shape); 8] = [
 /// Packets that arrived at a host with tcpguard, by sender.
 struct Arrived<'a> {
     lab: &'a Lab,
-    guard: &'a Guard<'a>,
+    agent: &'a Agent<'a>,
     /// Counters of tcpguard and of the stack before the packets arrived.
     before: (Status, u64),
     all: u64,
@@ -44,12 +44,12 @@ struct Arrived<'a> {
 }
 
 impl<'a> Arrived<'a> {
-    fn none(lab: &'a Lab, guard: &'a Guard<'a>) -> Self {
-        let before = (guard.status().unwrap(), segments(&lab.edge).unwrap());
+    fn none(lab: &'a Lab, agent: &'a Agent<'a>) -> Self {
+        let before = (agent.status().unwrap(), segments(&lab.edge).unwrap());
         for port in SERVICES {
             assert!(before.0.follows(port), "{port} is known before the first SYN");
         }
-        Self { lab, guard, before, all: 0, syns: BTreeMap::new() }
+        Self { lab, agent, before, all: 0, syns: BTreeMap::new() }
     }
 
     /// Floods a port for so long, and returns how many packets were sent and how many arrived.
@@ -78,7 +78,7 @@ impl<'a> Arrived<'a> {
         let counted = |status: &Status| status.total("rx_packets") - before.total("rx_packets");
         // A status in mid-flood has its counters from a few packets before and after each other.
         let status = self
-            .guard
+            .agent
             .wait_until("every packet is counted", 3 * SECOND, |now| {
                 let all_at = |port| now.listener_total(port, "syn") >= self.syns_to(port);
                 counted(now) >= self.all && SERVICES.into_iter().all(all_at)
@@ -119,8 +119,8 @@ struct Counts {
 fn each_is_counted(family: Family) -> Counts {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _servers = SERVICES.map(|port| Server::start(&lab.edge, port, Behaviour::Answer).unwrap());
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let mut arrived = Arrived::none(&lab, &guard);
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut arrived = Arrived::none(&lab, &agent);
     for (number, (port, shape)) in MIX.into_iter().enumerate() {
         let (first, others) = size((3 * SECOND, SECOND / 5), (18 * SECOND, 6 * SECOND));
         let time = if number == 0 { first } else { others };
@@ -141,7 +141,7 @@ fn each_is_counted(family: Family) -> Counts {
             assert_eq!(status.total(&format!("classes/{class}")), came, "{what}");
         }
     }
-    let answered = guard.status().unwrap().total("answered");
+    let answered = agent.status().unwrap().total("answered");
     let stack = segments(&lab.edge).unwrap() - arrived.before.1;
     Counts { all: arrived.all, stack, answered }
 }

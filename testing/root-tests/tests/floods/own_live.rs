@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Beside [`tcpguard_kit::daemon::guard::CONFIG`].
+/// Beside [`tcpguard_kit::daemon::agent::CONFIG`].
 const PART: &str = "/run/conf.d/10-web.toml";
 
 #[test]
 fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let reload = || {
         let output = cli(&lab.edge, &["reload"]).unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -31,7 +31,7 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     flood.rate = 20_000;
     let flood = flood.start(&lab).unwrap();
     let advised = "advised, not installed, because the guard only observes this listener: ";
-    let status = guard
+    let status = agent
         .wait_until("what would be done is said", 5 * SECOND, |status| {
             let incidents = status.incidents();
             incidents.iter().flat_map(|one| one.actions()).any(|text| text.contains(advised))
@@ -42,10 +42,10 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     lab.edge.write(PART, &format!("{own}\"observed\"\n")).unwrap();
     let (code, said) = reload();
     assert!(code == Some(1) && said.contains("/run/conf.d/10-web.toml:3:8: "), "{code:?} {said}");
-    assert_eq!(guard.status().unwrap().rules().len(), 0, "what held before still does");
+    assert_eq!(agent.status().unwrap().rules().len(), 0, "what held before still does");
 
     lab.edge.write(PART, "").unwrap();
     assert_eq!(reload(), (Some(0), "applied listener\n".to_owned()));
-    guard.wait_for_rule(3 * SECOND).unwrap();
+    agent.wait_for_rule(3 * SECOND).unwrap();
     flood.stop().unwrap();
 }

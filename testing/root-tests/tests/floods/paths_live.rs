@@ -5,7 +5,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::{Home, Load, PATIENCE, Visitors};
@@ -30,13 +30,13 @@ fn no_flood_until_there_is_one<T>(
 ) {
     let lab = Lab::new(LabOptions { client_delay, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let service = Family::V4.service();
     let visitors = Visitors { rate: clients, home: Home::Anywhere(1), patience: PATIENCE };
     let load = Load::of(&lab.client, service, visitors).unwrap();
     let trouble = trouble(&lab);
     sleep(TROUBLE);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let of = |counter| status.listener_total(PORT, counter) as f64;
     let unfinished = 1.0 - of("established") / of("syn_ack");
     println!(
@@ -53,8 +53,9 @@ fn no_flood_until_there_is_one<T>(
 
     let flood = Flood { rate: FLOOD, ..Flood::random(service, 4 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    let told = |status: &tcpguard_kit::daemon::status::Status| status.alerts("attack_started") == 1;
-    guard.wait_until("the flood is told", 3 * SECOND, told).unwrap();
+    let reported =
+        |status: &tcpguard_kit::daemon::status::Status| status.alerts("attack_started") == 1;
+    agent.wait_until("the flood is told", 3 * SECOND, reported).unwrap();
     flood.stop().unwrap();
     drop(trouble);
     drop(load);
@@ -67,7 +68,7 @@ fn a_slow_path_that_loses_packets_is_no_flood() {
 }
 
 #[test]
-fn balancers_that_take_back_their_syns_are_no_flood() {
+fn balancers_that_reset_their_handshakes_are_no_flood() {
     no_flood_until_there_is_one(None, 50, |lab| {
         HealthChecks::start(lab, Family::V4.service(), 25).unwrap()
     });

@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::daemon::truth::{STOPPED, alerted_of_a_flood};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
@@ -20,7 +20,7 @@ const FAMILY: Family = Family::V4;
 const RATE: u32 = 4_000;
 /// New connections per second of the service's validated clients, and of new clients.
 const VALIDATED_CLIENTS: u32 = 50;
-const STRANGERS: u32 = 10;
+const NEW_CLIENTS: u32 = 10;
 /// Time that it takes to learn the baseline of SYNs, which is a mean over five seconds at least.
 const CALM: Duration = Duration::from_secs(8);
 /// Time from the first SYN. A client retransmits after a second, and the handshakes that fill the queue are
@@ -33,7 +33,7 @@ const AT_ONCE: &[Duration] = &[Duration::ZERO];
 const AS_CLIENTS_DO: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(3)];
 /// Share of the validated clients that get in within a second where no cookie is taken (80 % were measured,
 /// and none of the new clients, whose first SYNs are dropped).
-const REGULARS_AT_ONCE: f64 = 0.7;
+const VALIDATED_AT_ONCE: f64 = 0.7;
 /// Share of either that gets in within three, by retransmitting SYNs (all were measured).
 const BY_REPEATING: f64 = 0.97;
 
@@ -51,7 +51,7 @@ impl Clients {
         };
         Self {
             validated_clients: load(VALIDATED_CLIENTS, Home::ValidatedClients),
-            new_clients: load(STRANGERS, Home::NewClients),
+            new_clients: load(NEW_CLIENTS, Home::NewClients),
         }
     }
 
@@ -92,20 +92,20 @@ fn is_answered_to_the_end(again: &'static [Duration]) {
     let lab = lab(1);
     let likeness = Likeness::capture(&lab, FAMILY).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = Clients::start(&lab);
     sleep(CALM);
     let flood = copies(likeness, again, 13 * SECOND).start(&lab).unwrap();
     let armed = |status: &Status| status.mitigation("cookies") == Some("active");
-    guard.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
+    agent.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
     let since = boot_ns();
     println!("  cookies after {:.2?}", between(flood.started(), since));
     // By then the agent knows which SYNs are retransmitted, and how.
     let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
-    let first = guard.wait_until("it is named", ARMED_WITHIN, named).unwrap();
+    let first = agent.wait_until("it is named", ARMED_WITHIN, named).unwrap();
     println!("  {}", incident(&first).summary());
     flood.nears_its_end();
-    let (status, alerts) = (guard.status().unwrap(), guard.alerts().unwrap());
+    let (status, alerts) = (agent.status().unwrap(), agent.alerts().unwrap());
     let flood = flood.wait().unwrap();
     let [validated_clients, new_clients] = clients.finish(after(since, SECOND), flood.ended);
 
@@ -140,27 +140,27 @@ fn copies_that_are_sent_again_as_clients_do_are_answered_to_the_end() {
 /// Unless the flood retransmits as clients do, validated clients get in, and new ones with their first
 /// retransmission.
 #[test]
-fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_that_are_sent_again() {
+fn where_no_cookie_is_taken_retransmitted_copies_are_reported_truly() {
     for again in [AT_ONCE, AS_CLIENTS_DO] {
         println!("again after {again:?}");
         let lab = lab(0);
         let likeness = Likeness::capture(&lab, FAMILY).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let clients = Clients::start(&lab);
         sleep(CALM);
         let flood = copies(likeness, again, 15 * SECOND).start(&lab).unwrap();
         let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
-        guard.wait_until("it is named", ARMED_WITHIN, named).unwrap();
+        agent.wait_until("it is named", ARMED_WITHIN, named).unwrap();
         let mut since = boot_ns();
         println!("  named after {:.2?}", between(flood.started(), since));
         if again == AS_CLIENTS_DO {
             let limited = |status: &Status| status.mitigation("budget") == Some("active");
-            guard.wait_until("a budget", ARMED_WITHIN, limited).unwrap();
+            agent.wait_until("a budget", ARMED_WITHIN, limited).unwrap();
             println!("  a budget after {:.2?}", between(flood.started(), boot_ns()));
             since = after(boot_ns(), CLEANED_UP_WITHIN);
         }
-        let (kept, status) = alerted_of_a_flood(&guard, 6).unwrap();
+        let (kept, status) = alerted_of_a_flood(&agent, 6).unwrap();
         let until = boot_ns();
         flood.stop().unwrap();
         let [validated_clients, new_clients] = clients.finish(since, until);
@@ -171,14 +171,14 @@ fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_that_are_sent_ag
         assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
         assert_ne!(status.mitigation("cookies"), Some("active"));
         assert!(
-            validated_clients.share_within(SECOND) >= REGULARS_AT_ONCE,
+            validated_clients.share_within(SECOND) >= VALIDATED_AT_ONCE,
             "{}",
             validated_clients.summary()
         );
         // Nothing distinguishes a new client from a flood that retransmits as clients do.
-        let told_apart =
+        let distinguished =
             if again == AS_CLIENTS_DO { vec![] } else { vec![validated_clients, new_clients] };
-        for clients in told_apart {
+        for clients in distinguished {
             assert!(clients.share_within(3 * SECOND) >= BY_REPEATING, "{}", clients.summary());
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tcpguard_host::linux::SockDiag;
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::daemon::truth::{STOPPED, alerted_of_a_flood};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
@@ -84,13 +84,13 @@ struct Naive {
 }
 
 impl Naive {
-    fn now(lab: &Lab, guard: &Guard<'_>) -> Self {
-        let syn_acks = guard.status().unwrap().listener_total(PORT, "syn_ack");
+    fn now(lab: &Lab, agent: &Agent<'_>) -> Self {
+        let syn_acks = agent.status().unwrap().listener_total(PORT, "syn_ack");
         Self { half_open: half_open(lab), syn_acks }
     }
 
     /// The most that the queue has grown within this time, and whether that is the verdict.
-    fn judge(&self, lab: &Lab, guard: &Guard<'_>, within: Duration) -> bool {
+    fn judge(&self, lab: &Lab, agent: &Agent<'_>, within: Duration) -> bool {
         let begun = Instant::now();
         let mut most = 0;
         while begun.elapsed() < within {
@@ -98,7 +98,7 @@ impl Naive {
             sleep(Duration::from_millis(20));
         }
         let grown = most.saturating_sub(self.half_open);
-        let answers = guard.status().unwrap().listener_total(PORT, "syn_ack") - self.syn_acks;
+        let answers = agent.status().unwrap().listener_total(PORT, "syn_ack") - self.syn_acks;
         let unseen = grown >= 32_u64.max(2 * answers);
         println!("  naive: {grown} more half-open, {answers} SYN-ACKs seen; unseen: {unseen}");
         unseen
@@ -116,26 +116,26 @@ fn assert_served(attempts: &Attempts) {
 
 /// A fixed-fingerprint flood, dropped as if all sources were alike. Among few clients, and without cookies, counts
 /// alone say that replies leave unseen.
-fn crude(odd: Odd, family: Family, syncookies: u8, clients: u32) {
+fn fixed_fingerprint(odd: Odd, family: Family, syncookies: u8, clients: u32) {
     println!("{odd:?} {family:?}, {clients} clients/s, tcp_syncookies {syncookies}");
     // Long enough for some hundred clients after the rule.
     let lasts = if clients == FEW { 15 * SECOND } else { 7 * SECOND };
     let within = RULE_WITHIN + u32::from(syncookies) * SECOND;
     let lab = odd.lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, family.service(), clients).unwrap();
     sleep(SECOND);
-    let naive = Naive::now(&lab, &guard);
+    let naive = Naive::now(&lab, &agent);
     sleep(5 * SECOND);
     let flood = odd.flood(family, lasts).start(&lab).unwrap();
-    let unseen = naive.judge(&lab, &guard, SECOND / 2);
-    let status = guard.wait_for_rule(within).unwrap();
+    let unseen = naive.judge(&lab, &agent, SECOND / 2);
+    let status = agent.wait_for_rule(within).unwrap();
     let ruled = status.rules().iter().map(|rule| rule.created()).min().unwrap();
     println!("  a rule after {:.2?}", between(flood.started(), ruled));
     assert!(unseen || clients != FEW, "the naive variant must fail");
     flood.nears_its_end();
-    let (looked, status) = (boot_ns(), guard.status().unwrap());
+    let (looked, status) = (boot_ns(), agent.status().unwrap());
     let flood = flood.wait().unwrap();
     let attempts = load.finish().unwrap();
 
@@ -155,22 +155,22 @@ fn crude(odd: Odd, family: Family, syncookies: u8, clients: u32) {
 }
 
 /// Among few clients, and among many with and without the kernel's cookies.
-fn crude_each(odd: Odd) {
+fn fixed_fingerprint_each(odd: Odd) {
     for family in Family::BOTH {
         for (syncookies, clients) in [(0, FEW), (0, CLIENTS), (1, CLIENTS)] {
-            crude(odd, family, syncookies, clients);
+            fixed_fingerprint(odd, family, syncookies, clients);
         }
     }
 }
 
 #[test]
 fn a_flood_from_a_container_network_is_dropped() {
-    crude_each(Odd::Bridge);
+    fixed_fingerprint_each(Odd::Bridge);
 }
 
 #[test]
 fn a_flood_from_neighbours_that_do_not_exist_is_dropped() {
-    crude_each(Odd::Link);
+    fixed_fingerprint_each(Odd::Link);
 }
 
 /// A flood that nothing but its routes distinguishes from clients.
@@ -186,18 +186,18 @@ fn a_flood_of_copies_from_there_gets_cookies_and_clients_get_in() {
         let lab = odd.lab(1);
         let likeness = Likeness::capture(&lab, family).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
         sleep(3 * SECOND);
-        let naive = Naive::now(&lab, &guard);
+        let naive = Naive::now(&lab, &agent);
         let flood = copies(odd, likeness, family).start(&lab).unwrap();
-        naive.judge(&lab, &guard, SECOND / 2);
+        naive.judge(&lab, &agent, SECOND / 2);
         let armed = |status: &Status| status.mitigation("cookies") == Some("active");
-        guard.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
+        agent.wait_until("cookies", ARMED_WITHIN, armed).unwrap();
         let since = boot_ns();
         println!("  cookies after {:.2?}", between(flood.started(), since));
         flood.nears_its_end();
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let flood = flood.wait().unwrap();
         let attempts = load.finish().unwrap();
         assert!(!is_alerted_unseen(&status), "{:?}", status.health());
@@ -211,21 +211,21 @@ fn a_flood_of_copies_from_there_gets_cookies_and_clients_get_in() {
 
 /// Nothing that may be dropped distinguishes them from clients, and the kernel takes no cookie.
 #[test]
-fn where_no_cookie_is_taken_the_guard_tells_the_truth_of_copies_from_there() {
+fn where_no_cookie_is_taken_copies_from_there_are_reported_truly() {
     let family = Family::V4;
     for odd in [Odd::Bridge, Odd::Link] {
         println!("{odd:?}");
         let lab = odd.lab(0);
         let likeness = Likeness::capture(&lab, family).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let load = Load::start(&lab.client, family.service(), CLIENTS).unwrap();
         sleep(3 * SECOND);
         let flood = copies(odd, likeness, family).start(&lab).unwrap();
         let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
-        guard.wait_until("it is named", ARMED_WITHIN + SECOND, named).unwrap();
+        agent.wait_until("it is named", ARMED_WITHIN + SECOND, named).unwrap();
         let since = boot_ns();
-        let (kept, status) = alerted_of_a_flood(&guard, 5).unwrap();
+        let (kept, status) = alerted_of_a_flood(&agent, 5).unwrap();
         let until = boot_ns();
         flood.stop().unwrap();
         let attempts = load.finish().unwrap().begun(since, until);
@@ -241,11 +241,11 @@ fn what_the_host_drops_for_its_source_is_no_flood() {
     let lab = Odd::Bridge.lab(0);
     lab.edge.sysctl("net.ipv4.conf.all.rp_filter", "1").unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     sleep(6 * SECOND);
     let flood = Odd::Bridge.flood(Family::V4, 10 * SECOND).start(&lab).unwrap().wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert!(status.listener_total(PORT, "syn") >= flood.sent, "it has arrived");
     assert!(status.incidents().is_empty(), "{:#?}", status.incidents());
     assert!(!is_alerted_unseen(&status), "{:?}", status.health());

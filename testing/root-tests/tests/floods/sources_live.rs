@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
@@ -23,13 +23,13 @@ fn one_source_is_answered(family: Family, source: IpAddr, rate: u32) {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let likeness = Likeness::capture(&lab, family).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, family.service(), 50).unwrap();
     sleep(SECOND);
     let (shape, sources) = (Shape::Copy(likeness), Sources::One(source));
     let flood = Flood { shape, sources, rate, ..Flood::random(family.service(), 8 * SECOND) };
     let report = flood.start(&lab).unwrap().wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let attempts = load.finish().unwrap();
     let incidents = status.incidents();
     println!(
@@ -73,7 +73,7 @@ fn one_source_is_blocked(family: Family, rate: u32) {
                  tcp flags & rst == rst drop; }; }";
     lab.client.write("/run/quiet.nft", quiet).unwrap();
     lab.client.exec("nft -f /run/quiet.nft").unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = |rate, home| {
         let visitors = Visitors { rate, home, patience: PATIENCE };
         Load::of(&lab.client, family.service(), visitors).unwrap()
@@ -84,7 +84,7 @@ fn one_source_is_blocked(family: Family, rate: u32) {
     let flood = Flood { shape, sources, rate, ..Flood::random(family.service(), 20 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     let blocked = |status: &Status| status.rules().iter().any(|rule| rule.kind() == "source");
-    let status = guard.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
+    let status = agent.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
     let incidents = status.incidents();
     assert_eq!(incidents[0].class(), "single_source", "{incidents:#?}");
     assert!(incidents[0].summary().contains("a ban on the source"), "{}", incidents[0].summary());
@@ -96,7 +96,7 @@ fn one_source_is_blocked(family: Family, rate: u32) {
     let new_client = new_client.finish().unwrap();
     let others = others.finish().unwrap().begun(from, to);
     flood.stop().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     println!(
         "{family:?}: {} dropped, {} let through; the stranger: {}; others: {}",
         status.reason("drop_source"),
@@ -127,10 +127,10 @@ fn a_hundred_thousand_a_second_of_one_source_are_dropped_where_nothing_can_be_an
 /// One source floods a host on which nothing answers, and is blocked; then random sources go on. The source's rule
 /// goes, and no other source is blocked.
 #[test]
-fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
+fn when_spoofed_sources_take_over_from_one_no_source_stays_blocked() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let service = Family::V4.service();
     let load = Load::start(&lab.client, service, 50).unwrap();
     sleep(2 * SECOND);
@@ -151,16 +151,16 @@ fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
             .collect()
     };
     let blocked = |status: &Status| !Vec::<String>::is_empty(&of_sources(status));
-    guard.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
+    agent.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
     first.stop().unwrap();
     let second = flood(Sources::Random, 20);
     let mut seen = BTreeSet::new();
     // Half as long again as failing handshakes are looked back at (`EVIDENCE_WINDOW`).
     for _ in 0..24 {
-        seen.extend(of_sources(&guard.status().unwrap()));
+        seen.extend(of_sources(&agent.status().unwrap()));
         sleep(SECOND / 2);
     }
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     println!("blocked at any time: {seen:?}; {}", load.finish().unwrap().summary());
     second.stop().unwrap();
     assert_eq!(seen.len(), 1, "none of the random sources: {seen:?}");
@@ -169,10 +169,10 @@ fn when_random_sources_take_over_from_one_no_source_stays_blocked() {
 
 /// A block by hand holds for a client that was served before, and ends when it is taken back.
 #[test]
-fn an_operators_block_holds_until_it_is_taken_back() {
+fn an_operators_block_holds_until_it_is_removed() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
     sleep(SECOND);
     let net = format!("{}/32", Family::V4.client());
@@ -191,7 +191,7 @@ fn an_operators_block_holds_until_it_is_taken_back() {
     let blocked_at = boot_ns();
     sleep(SECOND);
     let blocked_until = boot_ns();
-    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(1));
+    assert_eq!(agent.status().unwrap().rules_in_kernel(), Some(1));
     let unblock = cli(&lab.edge, &["unblock", &net]).unwrap();
     assert!(unblock.status.success(), "{}", String::from_utf8_lossy(&unblock.stderr));
     sleep(SECOND / 10);
@@ -199,7 +199,7 @@ fn an_operators_block_holds_until_it_is_taken_back() {
     sleep(2 * SECOND);
     let free_until = boot_ns();
     sleep(SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.rules_in_kernel(), Some(0));
     assert!(status.reason("drop_source") > 0);
     let attempts = load.finish().unwrap();
@@ -212,17 +212,17 @@ fn an_operators_block_holds_until_it_is_taken_back() {
 #[test]
 fn what_would_cut_the_host_off_is_refused() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     for net in [Family::V4.edge().to_string(), Family::V6.edge().to_string(), "0.0.0.0/0".into()] {
         let block = cli(&lab.edge, &["block", &net]).unwrap();
         assert_eq!(block.status.code(), Some(1), "{net}");
         let said = String::from_utf8_lossy(&block.stderr);
         assert!(said.contains(&net) && said.contains("--force"), "{said}");
     }
-    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(0));
+    assert_eq!(agent.status().unwrap().rules_in_kernel(), Some(0));
 }
 
-fn told(lab: &Lab, arguments: &[&str]) -> String {
+fn printed(lab: &Lab, arguments: &[&str]) -> String {
     let output = cli(&lab.edge, arguments).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -236,16 +236,16 @@ fn one_port_is_blocked(family: Family) {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _servers =
         [PORT, OTHER].map(|port| Server::start(&lab.edge, port, Behaviour::Answer).unwrap());
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let client = family.client().to_string();
     let block = |ports: &[u16]| {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         // It may be a client by then.
         let mut arguments = vec!["block", &client, "--force", "--no-rollback"];
         arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
-        told(&lab, &arguments)
+        printed(&lab, &arguments)
     };
-    let explain = |port: u16| told(&lab, &["explain", &client, "--port", &port.to_string()]);
+    let explain = |port: u16| printed(&lab, &["explain", &client, "--port", &port.to_string()]);
     let other = SocketAddr::new(family.service().ip(), OTHER);
     let said = block(&[PORT]);
     assert!(said.contains(&format!("to port {PORT} for 1h")), "{said}");
@@ -253,13 +253,13 @@ fn one_port_is_blocked(family: Family) {
     let from = boot_ns();
     let loads = [family.service(), other].map(|to| Load::start(&lab.client, to, 20).unwrap());
     sleep(SECOND);
-    guard.stop().unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.stop().unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
     let said = block(&[22, PORT]);
     assert!(said.contains(&format!("to ports 22, {PORT}")), "{said}");
     sleep(SECOND);
     let until = boot_ns();
-    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(1));
+    assert_eq!(agent.status().unwrap().rules_in_kernel(), Some(1));
     assert!(explain(PORT).contains("drops its SYNs"), "{}", explain(PORT));
     assert!(explain(OTHER).contains("its SYNs pass"), "{}", explain(OTHER));
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tcpguard::bpf::XdpMode;
 use tcpguard_goals::{Goal, Row, size};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::armed::Armed;
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
@@ -23,7 +23,7 @@ const SERVED: f64 = 0.99;
 const NO_PROGRAM: &str = "its other end has no native XDP program";
 
 /// A mimicking flood, while a validated client and new clients come on schedule; the last status of it.
-fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, [Attempts; 2]) {
+fn flooded(lab: &Lab, agent: &Agent<'_>, family: Family) -> (Status, [Attempts; 2]) {
     let likeness = Likeness::capture(lab, family).unwrap();
     let loads = [Home::One, Home::NewClients].map(|home| {
         let visitors = Visitors { rate: CLIENTS, home, patience: PATIENCE };
@@ -36,7 +36,7 @@ fn flooded(lab: &Lab, guard: &Guard<'_>, family: Family) -> (Status, [Attempts; 
         ..Flood::random(family.service(), 8 * SECOND)
     };
     let flood = flood.start(lab).unwrap().wait().unwrap();
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     // One load ends after the other, and a client that comes after the flood proves nothing.
     let [known, new_clients] = loads.map(|load| load.finish().unwrap().begun(0, flood.ended));
     println!("  the known client: {}", known.summary());
@@ -64,8 +64,8 @@ impl Veth {
         println!("{self:?}:");
         let lab = Lab::new(LabOptions::default()).unwrap().lose_answers(self.gro).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-        let (status, clients) = flooded(&lab, &guard, self.family);
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+        let (status, clients) = flooded(&lab, &agent, self.family);
         assert_ne!(status.mitigation("cookies"), Some("active"), "{self:?}");
         let document = status.document().to_string();
         assert!(document.contains(NO_PROGRAM), "{self:?}: {document}");
@@ -101,13 +101,13 @@ fn g20_a_veth_without_xdp_tx_locks_no_client_out() {
     // Over IPv4 only, or each twice.
     let cases = size(Veth::all()[..2].to_vec(), Veth::all().repeat(2));
     let naive_cases = &Family::BOTH[..size(1, 2)];
-    let guarded: Vec<(u64, [Attempts; 2])> = cases.iter().map(|veth| veth.in_a_flood()).collect();
+    let ours: Vec<(u64, [Attempts; 2])> = cases.iter().map(|veth| veth.in_a_flood()).collect();
     let naive: Vec<(u64, f64)> =
         naive_cases.iter().map(|family| with_cookies_all_the_same(*family)).collect();
-    let sent: u64 = guarded.iter().map(|(sent, _)| sent).sum();
-    let clients: usize = guarded.iter().flat_map(|(_, both)| both).map(|some| some.0.len()).sum();
+    let sent: u64 = ours.iter().map(|(sent, _)| sent).sum();
+    let clients: usize = ours.iter().flat_map(|(_, both)| both).map(|some| some.0.len()).sum();
     let [known, new_clients] = [0, 1].map(|kind| {
-        let shares = guarded.iter().map(|(_, both)| both[kind].share_within(PATIENCE));
+        let shares = ours.iter().map(|(_, both)| both[kind].share_within(PATIENCE));
         shares.fold(1.0, f64::min)
     });
     let naive_sent: u64 = naive.iter().map(|(sent, _)| sent).sum();
@@ -139,10 +139,10 @@ fn g20_a_veth_without_xdp_tx_locks_no_client_out() {
 fn in_generic_mode_such_a_veth_gets_cookies() {
     let lab = Lab::new(LabOptions::default()).unwrap().lose_answers("off").unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard =
-        Guard::start_with(&lab.edge, Mode::Enforce, "", &["--xdp-mode", "generic"]).unwrap();
-    let (status, clients) = flooded(&lab, &guard, Family::V4);
-    assert!(status.listener_total(PORT, "cookies_redeemed") > 100, "{}", guard.log());
+    let agent =
+        Agent::start_with(&lab.edge, Mode::Enforce, "", &["--xdp-mode", "generic"]).unwrap();
+    let (status, clients) = flooded(&lab, &agent, Family::V4);
+    assert!(status.listener_total(PORT, "cookies_redeemed") > 100, "{}", agent.log());
     for some in clients {
         assert!(some.share_within(SECOND) >= 0.98, "{}", some.summary());
     }

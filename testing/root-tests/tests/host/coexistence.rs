@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
 use tcpguard_goals::{Goal, Row};
-use tcpguard_kit::daemon::guard::{self, Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode, cli};
 use tcpguard_kit::net::foreign::{Verdict, attach_at_clsact, attach_by_netlink};
 use tcpguard_kit::net::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
@@ -36,7 +36,7 @@ fn host() -> Netns {
     let host = Netns::new("edge").unwrap();
     host.ip(&["link add eth0 type veth peer name wire0", "link set eth0 up", "link set wire0 up"])
         .unwrap();
-    host.write(guard::CONFIG, "").unwrap();
+    host.write(agent::CONFIG, "").unwrap();
     host
 }
 
@@ -65,7 +65,7 @@ fn ended(mut daemon: Command) -> Output {
 #[track_caller]
 fn is_refused(host: &Netns, words: &[&str], way_out: &str) {
     let before = program(host).expect("the other's program");
-    let output = ended(guard::daemon(host, Mode::Observe).unwrap());
+    let output = ended(agent::daemon(host, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it should have refused: {said}");
     assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
@@ -78,9 +78,9 @@ fn is_refused(host: &Netns, words: &[&str], way_out: &str) {
     let named = named.filter(|named| named.starts_with(way_out)).expect(&said);
     host.exec(named).unwrap();
     assert_eq!(program(host), None, "{named}");
-    let guard = Guard::start(host, Mode::Observe).unwrap();
+    let agent = Agent::start(host, Mode::Observe).unwrap();
     assert!(is_ours(host));
-    drop(guard);
+    drop(agent);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_program_attached_by_netlink_that_came_first_is_named_with_what_takes_it_off
     let host = host();
     attach_by_netlink(&host, "eth0", Verdict::Pass).unwrap();
     let words = ["another XDP program is attached to eth0", "native XDP"];
-    let output = ended(guard::daemon(&host, Mode::Observe).unwrap());
+    let output = ended(agent::daemon(&host, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     for word in words {
         assert!(said.contains(word), "{word:?} is missing in: {said}");
@@ -106,7 +106,7 @@ fn a_program_attached_by_netlink_that_came_first_is_named_with_what_takes_it_off
     let way_out = "ip link set dev eth0 xdpdrv off";
     assert!(said.contains(way_out), "{said}");
     host.exec(way_out).unwrap();
-    drop(Guard::start(&host, Mode::Observe).unwrap());
+    drop(Agent::start(&host, Mode::Observe).unwrap());
 }
 
 /// Ids of the programs on the interface.
@@ -168,7 +168,7 @@ fn damage(lab: &Lab, put_back: impl Fn()) -> Damage {
 }
 
 impl Damage {
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let Self { knocked_off, looks, let_in, sent } = self;
         format!(
             "{} took it off in one of {looks} looks ({}), {let_in} of {sent} SYNs let in",
@@ -182,13 +182,13 @@ impl Damage {
 fn coexistence_ours_is_not_knocked_off_by_accident() {
     let row = Row::new(Goal::Coexistence);
     let lab = lab();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert!(cli(&lab.edge, &["block", DROPPED]).unwrap().status.success());
-    guard.wait_for_rule(LIMIT).unwrap();
+    agent.wait_for_rule(LIMIT).unwrap();
     let own = damage(&lab, || {});
-    let status = guard.status().unwrap();
-    assert_eq!(status.document()["interfaces"][0]["attached"], true, "{}", guard.log());
-    drop(guard);
+    let status = agent.status().unwrap();
+    assert_eq!(status.document()["interfaces"][0]["attached"], true, "{}", agent.log());
+    drop(agent);
     drop(lab);
 
     // Programs attached natively, without links. A command for generic programs does nothing to them.
@@ -209,12 +209,12 @@ fn coexistence_ours_is_not_knocked_off_by_accident() {
     let off = |accident| naive.knocked_off.contains(&accident);
     row.result(
         n,
-        format!("accidents: {}", own.told()),
+        format!("accidents: {}", own.summary()),
         own.knocked_off.is_empty() && own.let_in == 0,
     )
     .naive(
         n,
-        format!("accidents to programs without links: {}", naive.told()),
+        format!("accidents to programs without links: {}", naive.summary()),
         off(ACCIDENTS[0]) && off(ACCIDENTS[6]) && naive.let_in > 0,
     )
     .finish();
@@ -251,12 +251,12 @@ fn is_respected(first: First, start: impl Fn(&Netns) -> Output) -> bool {
 }
 
 #[test]
-fn coexistence_who_came_first_is_named_and_left_alone() {
+fn coexistence_an_earlier_program_is_named_and_left_alone() {
     let row = Row::new(Goal::Coexistence);
     let count = |start: fn(&Netns) -> Output| {
         FIRST.into_iter().filter(|first| is_respected(*first, start)).count()
     };
-    let own = count(|host| ended(guard::daemon(host, Mode::Observe).unwrap()));
+    let own = count(|host| ended(agent::daemon(host, Mode::Observe).unwrap()));
     let naive = count(|host| {
         let attached = attach_by_netlink(host, INTERFACE, Verdict::Drop);
         if attached.is_err() {
@@ -282,16 +282,16 @@ fn coexistence_who_came_first_is_named_and_left_alone() {
 
 /// State of the agent while the XDP program is to be detached.
 #[derive(Clone, Copy, Debug)]
-enum Agent {
+enum AgentState {
     Lives,
     IsDead,
     Hangs,
 }
 
-const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsDead, Agent::Hangs];
+const STATES: [AgentState; 3] = [AgentState::Lives, AgentState::IsDead, AgentState::Hangs];
 
 /// Warning of `detach` where it could not reach the agent.
-const MAY_COME_BACK: &str = "the agent may attach the filter again";
+const MAY_REATTACH: &str = "the agent may attach the filter again";
 
 /// Returns whether the XDP program is off in each check for [`AFTER`], and the egress program too.
 fn stays_off(host: &Netns) -> bool {
@@ -314,25 +314,25 @@ struct Fate {
 }
 
 /// Effect of `line` on the XDP program.
-fn fate(agent: Agent, line: &[&str]) -> Fate {
+fn fate(state: AgentState, line: &[&str]) -> Fate {
     let host = host();
-    let mut guard = Guard::start(&host, Mode::Enforce).unwrap();
-    match agent {
-        Agent::Lives => {}
-        Agent::IsDead => guard.kill().unwrap(),
-        Agent::Hangs => guard.pause().unwrap(),
+    let mut agent = Agent::start(&host, Mode::Enforce).unwrap();
+    match state {
+        AgentState::Lives => {}
+        AgentState::IsDead => agent.kill().unwrap(),
+        AgentState::Hangs => agent.pause().unwrap(),
     }
     assert!(is_ours(&host));
     let output = cli(&host, line).unwrap();
     let mut fate = Fate { gone: stays_off(&host), came_back: false };
-    println!("{agent:?}: {}, {output:?}", fate.gone);
-    if matches!(agent, Agent::Hangs) {
-        guard.resume().unwrap();
+    println!("{state:?}: {}, {output:?}", fate.gone);
+    if matches!(state, AgentState::Hangs) {
+        agent.resume().unwrap();
         fate.came_back = !stays_off(&host);
         let said = String::from_utf8_lossy(&output.stderr);
-        fate.gone &= !output.status.success() && said.contains(MAY_COME_BACK);
+        fate.gone &= !output.status.success() && said.contains(MAY_REATTACH);
         // As it said: stop it, then detach again.
-        guard.stop().unwrap();
+        agent.stop().unwrap();
         cli(&host, line).unwrap();
         fate.gone &= stays_off(&host);
     }
@@ -340,47 +340,47 @@ fn fate(agent: Agent, line: &[&str]) -> Fate {
 }
 
 #[test]
-fn coexistence_it_goes_when_it_is_told_to() {
+fn coexistence_detach_removes_the_program() {
     let row = Row::new(Goal::Coexistence);
-    let fates = |line: &[&str]| AGENTS.map(|agent| fate(agent, line));
+    let fates = |line: &[&str]| STATES.map(|state| fate(state, line));
     let count = |fates: &[Fate]| fates.iter().filter(|fate| fate.gone).count();
     let detached = fates(&["detach", "--all"]);
     let own = count(&detached);
     let came_back = detached.iter().filter(|fate| fate.came_back).count();
     // It finds no pins, so all that it can do is to ask the agent.
     let asked = count(&fates(&["detach", "--all", "--pin-dir", "/run/nowhere"]));
-    let n = AGENTS.len() as u64;
+    let n = STATES.len() as u64;
     row.result(
         n,
         format!(
             "agents, alive, dead and hanging: from {own} the filter goes and stays off; {came_back} of 1 \
              that went on put it on again, of which was warned, until it was stopped"
         ),
-        own == AGENTS.len(),
+        own == STATES.len(),
     )
-    .naive(n, format!("agents that are only asked: from {asked}"), asked < AGENTS.len())
+    .naive(n, format!("agents that are only asked: from {asked}"), asked < STATES.len())
     .finish();
 }
 
 #[test]
 fn the_way_out_needs_no_agent_that_answers() {
     let host = host();
-    let mut guard = Guard::start(&host, Mode::Enforce).unwrap();
-    guard.kill().unwrap();
+    let mut agent = Agent::start(&host, Mode::Enforce).unwrap();
+    agent.kill().unwrap();
     assert!(is_ours(&host), "a crash opens no gap");
     let detached = cli(&host, &["detach", "--all"]).unwrap();
     assert_eq!(String::from_utf8_lossy(&detached.stdout), "detached eth0\n");
     assert_eq!(program(&host), None);
 
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
     assert!(is_ours(&host));
-    guard.pause().unwrap();
+    agent.pause().unwrap();
     let begun = Instant::now();
     let detached = cli(&host, &["detach", "--all"]).unwrap();
     let said = String::from_utf8_lossy(&detached.stderr).into_owned();
     assert_eq!(program(&host), None, "{said}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(!detached.status.success(), "it may come back, which is no success");
-    assert!(said.contains(MAY_COME_BACK), "{said}");
-    guard.resume().unwrap();
+    assert!(said.contains(MAY_REATTACH), "{said}");
+    agent.resume().unwrap();
 }

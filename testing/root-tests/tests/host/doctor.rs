@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpguard_host::linux::netns;
-use tcpguard_kit::daemon::guard::{self, CONFIG, Guard, Mode};
+use tcpguard_kit::daemon::agent::{self, Agent, CONFIG, Mode};
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};
 use tcpguard_kit::net::netns::Netns;
 
-const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
+const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 const PINS: &str = "/sys/fs/bpf/tcpguard";
 
 /// A host with an Ethernet interface and a configuration that names it.
@@ -26,7 +26,7 @@ fn host() -> Netns {
     let host = Netns::new("host").unwrap();
     host.ip(&["link add eth0 type veth peer name wire", "link set eth0 up", "link set wire up"])
         .unwrap();
-    host.write(CONFIG, GUARDED).unwrap();
+    host.write(CONFIG, ON_ETH0).unwrap();
     host
 }
 
@@ -62,9 +62,9 @@ impl Said {
 }
 
 fn command(host: &Netns, arguments: &[&str]) -> Command {
-    let mut command = host.command(guard::binary().unwrap()).unwrap();
-    command.args(["doctor", "--json", "-c", CONFIG, "--runtime-dir", guard::RUNTIME_DIR]);
-    command.args(["--state-dir", guard::STATE_DIR]).args(arguments);
+    let mut command = host.command(agent::binary().unwrap()).unwrap();
+    command.args(["doctor", "--json", "-c", CONFIG, "--runtime-dir", agent::RUNTIME_DIR]);
+    command.args(["--state-dir", agent::STATE_DIR]).args(arguments);
     command
 }
 
@@ -73,9 +73,9 @@ fn doctor(host: &Netns, arguments: &[&str]) -> Said {
 }
 
 #[test]
-fn a_guarded_host_has_nothing_that_blocks_and_nothing_is_changed() {
+fn an_attached_host_has_no_blocking_finding_and_nothing_is_changed() {
     let host = host();
-    let guard = Guard::start_with(&host, Mode::Observe, GUARDED, &[]).unwrap();
+    let agent = Agent::start_with(&host, Mode::Observe, ON_ETH0, &[]).unwrap();
     let look = || {
         let links = host.exec("ip -details link").unwrap();
         let pins = host.exec("find /sys/fs/bpf").unwrap();
@@ -95,14 +95,14 @@ fn a_guarded_host_has_nothing_that_blocks_and_nothing_is_changed() {
     for id in ["agent", "agent_version", "drift", "stale_pins", "tc_programs"] {
         said.is(id, "passed");
     }
-    drop(guard);
+    drop(agent);
 }
 
 #[test]
-fn a_filter_without_an_agent_is_told() {
+fn an_xdp_program_without_an_agent_is_reported() {
     let host = host();
-    let mut guard = Guard::start_with(&host, Mode::Observe, GUARDED, &[]).unwrap();
-    guard.stop().unwrap();
+    let mut agent = Agent::start_with(&host, Mode::Observe, ON_ETH0, &[]).unwrap();
+    agent.stop().unwrap();
     let said = doctor(&host, &[]);
     let (evidence, fix) = said.is("stale_pins", "warning");
     assert!(evidence.contains("still on eth0") && fix == "systemctl start tcpguard", "{evidence}");
@@ -111,7 +111,7 @@ fn a_filter_without_an_agent_is_told() {
 }
 
 #[test]
-fn somebody_elses_xdp_program_is_named() {
+fn a_foreign_xdp_program_is_named() {
     let host = host();
     let _foreign = ForeignXdp::attach(&host, "eth0", Verdict::Pass).unwrap();
     let said = doctor(&host, &["eth0"]);
@@ -158,14 +158,14 @@ fn a_large_mtu_is_judged_as_the_driver_does() {
     host.ip(&["link set eth0 mtu 9000", "link set wire mtu 9000"]).unwrap();
     let said = doctor(&host, &["eth0"]);
     let result = said.of_check("mtu")[0]["result"].as_str().unwrap().to_owned();
-    let guard = Guard::start_with(&host, Mode::Observe, GUARDED, &[]).unwrap();
+    let agent = Agent::start_with(&host, Mode::Observe, ON_ETH0, &[]).unwrap();
     let generic = host.exec("ip link show dev eth0").unwrap().contains("xdpgeneric");
     assert_eq!(result, if generic { "warning" } else { "passed" });
-    drop(guard);
+    drop(agent);
 }
 
 #[test]
-fn an_interface_that_is_down_is_told_with_the_command_that_sets_it_up() {
+fn an_interface_that_is_down_is_reported_with_the_command_that_sets_it_up() {
     let host = host();
     host.ip(&["link set eth0 down"]).unwrap();
     let (_, fix) = doctor(&host, &["eth0"]).is("link_state", "warning");
@@ -178,7 +178,7 @@ fn an_interface_that_is_down_is_told_with_the_command_that_sets_it_up() {
 }
 
 #[test]
-fn an_interface_without_ethernet_is_told() {
+fn an_interface_without_ethernet_is_reported() {
     let host = host();
     host.ip(&["tuntap add dev tun1 mode tun"]).unwrap();
     let said = doctor(&host, &["tun1"]);
@@ -201,7 +201,7 @@ fn without_a_bpf_file_system_the_fix_mounts_one() {
 }
 
 #[test]
-fn pins_of_others_and_of_other_versions_are_told() {
+fn pins_of_others_and_of_other_versions_are_reported() {
     let host = host();
     let cookie = host.run(|| Ok(netns::cookie()?)).unwrap();
     host.exec(&format!("mkdir -p {PINS}/v0-{cookie}/links/2-eth0 {PINS}/v0-1/links/9-eth9"))
@@ -212,14 +212,15 @@ fn pins_of_others_and_of_other_versions_are_told() {
     let (evidence, fix) = said.is("pin_directory", "warning");
     assert!(evidence.contains("user 4242") && fix.starts_with("chown -R "), "{evidence}");
     let stale = said.of_check("stale_pins");
-    let told: Vec<(&str, &str)> = stale
+    let reported: Vec<(&str, &str)> = stale
         .iter()
         .map(|it| (it["subject"].as_str().unwrap(), it["result"].as_str().unwrap()))
         .collect();
     let (here, elsewhere) = (format!("{PINS}/v0-{cookie}"), format!("{PINS}/v0-1"));
     assert!(
-        told.contains(&(here.as_str(), "warning")) && told.contains(&(elsewhere.as_str(), "note")),
-        "{told:?}"
+        reported.contains(&(here.as_str(), "warning"))
+            && reported.contains(&(elsewhere.as_str(), "note")),
+        "{reported:?}"
     );
 }
 
@@ -229,7 +230,7 @@ fn a_missing_capability_is_named() {
     let mut limited = host.command("setpriv").unwrap();
     // CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, by their numbers.
     limited.args(["--bounding-set", "-cap_39,-cap_38,-cap_21"]);
-    limited.arg(guard::binary().unwrap()).args(["doctor", "--json", "-c", CONFIG]);
+    limited.arg(agent::binary().unwrap()).args(["doctor", "--json", "-c", CONFIG]);
     let said = Said::of(limited);
     assert_eq!(said.code, Some(3));
     let (evidence, _) = said.is("capabilities", "blocking");
@@ -282,7 +283,7 @@ fn forbid_bpf() -> std::io::Result<()> {
 }
 
 #[test]
-fn a_harmful_sysctl_is_told_with_the_command_that_mends_it() {
+fn a_harmful_sysctl_is_reported_with_the_command_that_corrects_it() {
     let host = host();
     host.sysctl("net.ipv4.tcp_syncookies", "0").unwrap();
     let said = doctor(&host, &[]);
@@ -295,7 +296,7 @@ fn a_harmful_sysctl_is_told_with_the_command_that_mends_it() {
 }
 
 #[test]
-fn a_listener_with_a_tiny_backlog_is_told_and_one_on_loopback_is_not() {
+fn a_listener_with_a_tiny_backlog_is_reported_and_one_on_loopback_is_not() {
     let host = host();
     let listen = |address: &str| {
         let listener = host.run(|| Ok(TcpListener::bind(address)?)).unwrap();
@@ -311,7 +312,7 @@ fn a_listener_with_a_tiny_backlog_is_told_and_one_on_loopback_is_not() {
 }
 
 #[test]
-fn mistakes_in_the_configuration_are_told_with_their_lines() {
+fn mistakes_in_the_configuration_are_reported_with_their_lines() {
     let host = host();
     host.write(CONFIG, "mode = \"odd\"\n").unwrap();
     let said = doctor(&host, &[]);
@@ -322,7 +323,7 @@ fn mistakes_in_the_configuration_are_told_with_their_lines() {
 }
 
 #[test]
-fn an_archive_for_who_helps_names_nobody_if_so_asked() {
+fn an_archive_for_support_names_no_host_if_so_requested() {
     let host = host();
     host.ip(&["address add 192.0.2.77/24 dev eth0"]).unwrap();
     for (file, option) in [("/run/plain.tar.gz", None), ("/run/hidden.tar.gz", Some("--anonymous"))]
@@ -345,7 +346,7 @@ fn a_drop_in_that_breaks_the_service_is_named() {
     let machine = Machine::boot(&[
         (drop_in, "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX\n"),
         (journal, "[Journal]\nRateLimitBurst=7\n"),
-        ("/etc/tcpguard/tcpguard.toml", GUARDED),
+        ("/etc/tcpguard/tcpguard.toml", ON_ETH0),
     ])
     .unwrap();
     machine.exec("ip link add eth0 type veth peer name wire").unwrap();

@@ -14,7 +14,7 @@ use tcpguard::control::{Client, Request, Response};
 use tcpguard::documents::{Interface, State};
 use tcpguard_goals::{Goal, Row, seed, size};
 use tcpguard_host::linux::{LinkEvent, LinkWatch, interfaces};
-use tcpguard_kit::daemon::guard::{Guard, Mode, RUNTIME_DIR, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, RUNTIME_DIR, cli};
 use tcpguard_kit::daemon::pins::PIN_DIR;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::peak;
@@ -58,50 +58,50 @@ fn filtered(host: &Netns, name: &str) -> bool {
 }
 
 /// The status of the interface with this name.
-fn told(status: &Status, name: &str) -> Option<Value> {
+fn reported(status: &Status, name: &str) -> Option<Value> {
     let interfaces = status.document()["interfaces"].as_array().unwrap();
     interfaces.iter().find(|interface| interface["name"] == name).cloned()
 }
 
 fn attached(status: &Status, name: &str) -> bool {
-    told(status, name).is_some_and(|interface| interface["attached"] == true)
+    reported(status, name).is_some_and(|interface| interface["attached"] == true)
 }
 
 /// Waits until the agent says that exactly these are protected, which must be true.
 #[track_caller]
-fn protected(guard: &Guard<'_>, host: &Netns, names: &[&str]) {
+fn protected(agent: &Agent<'_>, host: &Netns, names: &[&str]) {
     let all = |status: &Status| names.iter().all(|name| attached(status, name));
-    guard.wait_until(&format!("{names:?} protected"), LOOKED, all).unwrap();
+    agent.wait_until(&format!("{names:?} protected"), LOOKED, all).unwrap();
     for name in names {
-        assert!(filtered(host, name), "{name} is bare: {}", guard.log());
+        assert!(filtered(host, name), "{name} is bare: {}", agent.log());
     }
 }
 
 #[test]
 fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
     let host = host();
-    let mut guard = Guard::start(&host, Mode::Enforce).unwrap();
-    protected(&guard, &host, &["eth0"]);
-    let link = told(&guard.status().unwrap(), "eth0").unwrap()["link_id"].clone();
+    let mut agent = Agent::start(&host, Mode::Enforce).unwrap();
+    protected(&agent, &host, &["eth0"]);
+    let link = reported(&agent.status().unwrap(), "eth0").unwrap()["link_id"].clone();
     for (name, to) in [("eth0", "wan0"), ("wan0", "eth0"), ("eth0", "wan0")] {
         rename(&host, name, to);
         let begun = Instant::now();
         while begun.elapsed() < LOOKED {
-            assert!(filtered(&host, to), "bare after {:?}: {}", begun.elapsed(), guard.log());
+            assert!(filtered(&host, to), "bare after {:?}: {}", begun.elapsed(), agent.log());
             sleep(STEP);
         }
-        let status = guard.status().unwrap();
-        assert_eq!(told(&status, to).unwrap()["link_id"], link, "it was never taken off");
+        let status = agent.status().unwrap();
+        assert_eq!(reported(&status, to).unwrap()["link_id"], link, "it was never taken off");
         assert!(attached(&status, to));
         assert_eq!(status.health(), [], "all is well");
     }
-    assert!(guard.log().contains("eth0 is called wan0 now"), "{}", guard.log());
+    assert!(agent.log().contains("eth0 is called wan0 now"), "{}", agent.log());
 
     // The next agent is configured for eth0, and finds the interface by the pins of the previous agent.
-    guard.kill().unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
-    protected(&guard, &host, &["wan0"]);
-    assert_eq!(told(&guard.status().unwrap(), "wan0").unwrap()["link_id"], link);
+    agent.kill().unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
+    protected(&agent, &host, &["wan0"]);
+    assert_eq!(reported(&agent.status().unwrap(), "wan0").unwrap()["link_id"], link);
 
     // And the way out knows it by the name that it has.
     let detached = cli(&host, &["detach", "wan0"]).unwrap();
@@ -110,27 +110,28 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
 }
 
 #[test]
-fn who_gets_the_name_of_a_guarded_interface_is_guarded_as_well() {
+fn an_interface_that_gets_the_name_of_an_attached_one_is_attached_as_well() {
     let host = host();
-    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    let agent = Agent::start(&host, Mode::Enforce).unwrap();
     rename(&host, "eth0", "old0");
     make(&host, "eth0", "wire1");
-    protected(&guard, &host, &["old0", "eth0"]);
+    protected(&agent, &host, &["old0", "eth0"]);
 
     host.ip(&["link delete old0"]).unwrap();
-    let only_eth0 = |status: &Status| told(status, "old0").is_none() && attached(status, "eth0");
-    guard.wait_until("only eth0 left", LOOKED, only_eth0).unwrap();
-    assert_eq!(guard.status().unwrap().health(), []);
+    let only_eth0 =
+        |status: &Status| reported(status, "old0").is_none() && attached(status, "eth0");
+    agent.wait_until("only eth0 left", LOOKED, only_eth0).unwrap();
+    assert_eq!(agent.status().unwrap().health(), []);
 }
 
 #[test]
-fn an_interface_in_another_namespace_is_not_filtered_there_and_is_again_when_it_comes_back() {
+fn an_interface_in_another_namespace_is_not_filtered_there_and_is_again_on_return() {
     let host = host();
     let elsewhere = Netns::new("elsewhere").unwrap();
-    let guard = Guard::start(&host, Mode::Enforce).unwrap();
+    let agent = Agent::start(&host, Mode::Enforce).unwrap();
     host.ip(&[&format!("link set eth0 netns {}", elsewhere.path())]).unwrap();
     let gone = |status: &Status| !attached(status, "eth0");
-    let status = guard.wait_until("eth0 gone", LOOKED, gone).unwrap();
+    let status = agent.wait_until("eth0 gone", LOOKED, gone).unwrap();
     let text = "eth0 is not protected: there is no such interface".to_owned();
     assert_eq!(status.health(), [("detached".to_owned(), text)]);
     let begun = Instant::now();
@@ -140,31 +141,31 @@ fn an_interface_in_another_namespace_is_not_filtered_there_and_is_again_when_it_
     }
 
     elsewhere.ip(&[&format!("link set eth0 netns {}", host.path())]).unwrap();
-    protected(&guard, &host, &["eth0"]);
+    protected(&agent, &host, &["eth0"]);
 }
 
 #[test]
 fn a_missing_interface_keeps_the_others_from_nothing_and_is_taken_when_it_appears() {
     let host = host();
-    let guard = Guard::start_with(&host, Mode::Enforce, "", &["-i", "eth1"]).unwrap();
-    protected(&guard, &host, &["eth0"]);
-    let status = guard.status().unwrap();
-    assert_eq!(told(&status, "eth1").unwrap()["attached"], false);
+    let agent = Agent::start_with(&host, Mode::Enforce, "", &["-i", "eth1"]).unwrap();
+    protected(&agent, &host, &["eth0"]);
+    let status = agent.status().unwrap();
+    assert_eq!(reported(&status, "eth1").unwrap()["attached"], false);
     let text = "eth1 is not protected: there is no such interface".to_owned();
     assert_eq!(status.health(), [("detached".to_owned(), text)]);
-    assert!(guard.log().contains("eth1 does not exist and is not protected"), "{}", guard.log());
+    assert!(agent.log().contains("eth1 does not exist and is not protected"), "{}", agent.log());
 
     make(&host, "eth1", "wire1");
-    protected(&guard, &host, &["eth0", "eth1"]);
-    assert_eq!(guard.status().unwrap().health(), []);
+    protected(&agent, &host, &["eth0", "eth1"]);
+    assert_eq!(agent.status().unwrap().health(), []);
 }
 
 #[test]
 fn what_arrives_at_an_interface_that_is_made_anew_is_counted_as_its_own() {
     const TIMES: usize = 20;
     let host = host();
-    let guard = Guard::start(&host, Mode::Enforce).unwrap();
-    protected(&guard, &host, &["eth0"]);
+    let agent = Agent::start(&host, Mode::Enforce).unwrap();
+    protected(&agent, &host, &["eth0"]);
     let over = AtomicBool::new(false);
     scope(|scope| {
         // Whatever the wire is at the moment: frames from the first one on.
@@ -187,13 +188,13 @@ fn what_arrives_at_an_interface_that_is_made_anew_is_counted_as_its_own() {
         for _ in 0..TIMES {
             host.ip(&["link delete eth0"]).unwrap();
             make(&host, "eth0", "wire0");
-            protected(&guard, &host, &["eth0"]);
+            protected(&agent, &host, &["eth0"]);
         }
         over.store(true, Ordering::Relaxed);
     });
-    let counted = || Ok(unguarded_packets());
+    let counted = || Ok(unattached_packets());
     assert_eq!(host.run(counted).unwrap(), 0, "counted as those of unguarded interfaces");
-    assert!(guard.status().unwrap().total("rx_packets") > 0);
+    assert!(agent.status().unwrap().total("rx_packets") > 0);
 }
 
 /// Change of `eth0`, which is up again afterwards.
@@ -282,7 +283,7 @@ fn latencies(mut watch: LinkWatch, over: &AtomicBool) -> anyhow::Result<Vec<Late
     while !over.load(Ordering::Relaxed) {
         let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&wait))?;
-        let told = Instant::now();
+        let reported = Instant::now();
         let events = watch.drain()?;
         let bare = events.iter().rev().find_map(|event| match event {
             LinkEvent::Changed(one) if one.name == "eth0" => Some(one.xdp_program.is_none()),
@@ -294,7 +295,7 @@ fn latencies(mut watch: LinkWatch, over: &AtomicBool) -> anyhow::Result<Vec<Late
         let mut overslept = Duration::ZERO;
         loop {
             let found = interfaces::list()?;
-            let raw = told.elapsed();
+            let raw = reported.elapsed();
             let took = raw.saturating_sub(overslept);
             match found.iter().find(|one| one.name == "eth0") {
                 Some(one) if one.xdp_program.is_some() || took > LOOKED => {
@@ -348,7 +349,7 @@ impl Truth {
 
     fn bears_out(&self, claim: &Claim) -> bool {
         let same = |(index, link): &(u32, u64)| {
-            *index == claim.index && claim.link.is_none_or(|told| told == *link)
+            *index == claim.index && claim.link.is_none_or(|reported| reported == *link)
         };
         self.on.iter().any(same)
     }
@@ -372,16 +373,16 @@ fn what_is_made_anew_with_the_same_index_bears_out_nothing_that_is_said_of_the_o
     assert!(is_lie(&Claim { index: 7, link: None }, &bare, &bare), "whatever the link");
 }
 
-/// Returns the number of false claims by `told` that an interface is attached, and the number of samples.
+/// Returns the number of false claims by `reported` that an interface is attached, and the number of samples.
 fn lies(
     pid: u32,
     over: &AtomicBool,
-    told: impl Fn() -> anyhow::Result<Vec<Claim>>,
+    reported: impl Fn() -> anyhow::Result<Vec<Claim>>,
 ) -> anyhow::Result<(u64, u64)> {
     let (mut lies, mut samples) = (0, 0);
     while !over.load(Ordering::Relaxed) {
         let before = Truth::now(pid)?;
-        let claims = told()?;
+        let claims = reported()?;
         let after = Truth::now(pid)?;
         lies += claims.iter().filter(|claim| is_lie(claim, &before, &after)).count() as u64;
         samples += 1;
@@ -393,19 +394,20 @@ fn lies(
 /// Claims of the status: about each interface, and in one word about the whole host, which has no other
 /// interface.
 fn by_status() -> anyhow::Result<Vec<Claim>> {
-    let agent = Client { runtime_dir: RUNTIME_DIR.into(), socket: None, pin_dir: PIN_DIR.into() };
-    let Response::Status(status) = agent.call(Request::Status)? else { bail!("no status") };
+    let socket_client =
+        Client { runtime_dir: RUNTIME_DIR.into(), socket: None, pin_dir: PIN_DIR.into() };
+    let Response::Status(status) = socket_client.call(Request::Status)? else { bail!("no status") };
     let whole = status.daemon.state == State::Protecting;
     if whole && status.interfaces.is_empty() {
         return Ok(vec![Claim { index: 0, link: None }]);
     }
-    let told = status.interfaces.iter().filter(|interface| whole || interface.attached);
+    let reported = status.interfaces.iter().filter(|interface| whole || interface.attached);
     let claim = |interface: &Interface| {
         let link = interface.link_id.map(u64::from);
         assert!(link.is_some() || !interface.attached, "a program without a link: {interface:?}");
         Claim { index: interface.ifindex, link }
     };
-    Ok(told.map(claim).collect())
+    Ok(reported.map(claim).collect())
 }
 
 /// Claims of a naive observer that takes a pin for the filter. The pin is there even when the interface has
@@ -431,29 +433,29 @@ impl Seen {
     /// Observes the agent while all of `churns` happen in turn. An agent that is `slow` checks its interfaces a
     /// second later.
     fn of(
-        guard: &Guard<'_>,
+        agent: &Agent<'_>,
         [host, elsewhere]: [&Netns; 2],
         churns: &[Churn],
         slow: bool,
-        told: impl Fn() -> anyhow::Result<Vec<Claim>> + Send,
+        reported: impl Fn() -> anyhow::Result<Vec<Claim>> + Send,
     ) -> Self {
         let over = AtomicBool::new(false);
         // Before the first of them.
         let watch = host.run(|| Ok(LinkWatch::open()?)).unwrap();
         scope(|scope| {
             let watch = scope.spawn(|| host.run(|| latencies(watch, &over)).unwrap());
-            let sampler = scope.spawn(|| host.run(|| lies(guard.pid(), &over, told)).unwrap());
+            let sampler = scope.spawn(|| host.run(|| lies(agent.pid(), &over, reported)).unwrap());
             for churn in churns {
                 if slow {
-                    guard.pause().unwrap();
+                    agent.pause().unwrap();
                 }
                 churn.happen(host, elsewhere);
                 if slow {
                     sleep(Duration::from_secs(1));
-                    guard.resume().unwrap();
+                    agent.resume().unwrap();
                 }
                 // Protected, and known to be, before the next thing happens.
-                protected(guard, host, &["eth0"]);
+                protected(agent, host, &["eth0"]);
             }
             over.store(true, Ordering::Relaxed);
             let (late, (lies, samples)) = (watch.join().unwrap(), sampler.join().unwrap());
@@ -488,17 +490,17 @@ fn g5_interfaces_that_come_and_go_are_protected_at_once_and_never_said_to_be_bef
     let row = Row::new(Goal::G5);
     let (host, elsewhere) = (host(), Netns::new("elsewhere").unwrap());
     let places = [&host, &elsewhere];
-    let guard = Guard::start(&host, Mode::Enforce).unwrap();
-    protected(&guard, &host, &["eth0"]);
+    let agent = Agent::start(&host, Mode::Enforce).unwrap();
+    protected(&agent, &host, &["eth0"]);
     let mut random = Random::new(seed());
     let churns = Churn::schedule(size(20, 200), &mut random);
     let kinds = Churn::counted(&churns);
     let every_kind = Churn::ALL.iter().all(|kind| churns.contains(kind));
-    let seen = Seen::of(&guard, places, &churns, false, by_status);
+    let seen = Seen::of(&agent, places, &churns, false, by_status);
     let anew = churns.iter().filter(|churn| Churn::ANEW.contains(churn)).count();
 
     let churns: Vec<Churn> = Churn::ANEW.into_iter().cycle().take(size(6, 20)).collect();
-    let naive = Seen::of(&guard, places, &churns, true, || by_pin(&host));
+    let naive = Seen::of(&agent, places, &churns, true, || by_pin(&host));
     row.result(
         seen.times,
         format!("changes ({kinds}), {anew} of them for another interface: {seen}"),
@@ -514,7 +516,7 @@ fn g5_interfaces_that_come_and_go_are_protected_at_once_and_never_said_to_be_bef
 }
 
 /// Packets that the programs have counted for interfaces that have no counters of their own.
-fn unguarded_packets() -> u64 {
+fn unattached_packets() -> u64 {
     let mut all = std::fs::read_dir("/sys/fs/bpf/tcpguard").unwrap().map(Result::unwrap);
     let layout = all.find(|entry| entry.path().is_dir()).unwrap();
     let map = MapData::from_pin(layout.path().join("maps/PACKETS")).unwrap();

@@ -14,7 +14,7 @@ use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
 use tcpguard_host::linux::{SockDiag, Sysctls, TcpState};
 use tcpguard_host::listeners::limits;
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::peak;
 use tcpguard_kit::net::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
@@ -87,7 +87,7 @@ fn a_full_accept_queue_drops_at_its_listener_only() {
 }
 
 #[test]
-fn the_sockets_of_a_group_are_told_one_by_one() {
+fn the_sockets_of_a_group_are_listed_one_by_one() {
     let host = Netns::new("group").unwrap();
     let at: SocketAddr = "127.0.0.1:8001".parse().unwrap();
     let kept = host.run(|| Ok([listen(at, 100)?, listen(at, 28)?])).unwrap();
@@ -129,7 +129,7 @@ fn somaxconn_counts_at_the_moment_of_listen() {
 }
 
 /// The `number`-th of the addresses that no host owns (RFC 5737, RFC 3849).
-fn forged(family: Family, number: u16) -> SocketAddr {
+fn spoofed(family: Family, number: u16) -> SocketAddr {
     let [high, low] = number.to_be_bytes();
     let address: IpAddr = match family {
         Family::V4 => Ipv4Addr::new(198, 51, 100 + high, low).into(),
@@ -142,7 +142,7 @@ fn send_syns(lab: &Lab, family: Family, to: SocketAddr, count: u16) {
     let send = || {
         let socket = PacketSocket::open(INTERFACE)?;
         for number in 1..=count {
-            let mut syn = Segment::new(forged(family, number), to, flags::SYN);
+            let mut syn = Segment::new(spoofed(family, number), to, flags::SYN);
             (syn.src_mac, syn.dst_mac) = (ATTACKER_MAC, EDGE_MAC);
             syn.options = linux_syn_options(1460, 1);
             socket.send(&syn.to_frame())?;
@@ -329,16 +329,18 @@ fn of_more_listeners_than_there_is_room_for_the_rest_is_named() {
             .collect::<Result<Vec<_>, _>>()?)
     };
     let listeners = lab.edge.run(listen).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    let told = |status: &Status| {
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
+    let reported = |status: &Status| {
         let full = status.health().into_iter().find(|(code, _)| code == "listeners_full");
         full.map(|(_, text)| text)
     };
-    let status = guard
-        .wait_until("the rest is named", Duration::from_secs(5), |status| told(status).is_some())
+    let status = agent
+        .wait_until("the rest is named", Duration::from_secs(5), |status| {
+            reported(status).is_some()
+        })
         .unwrap();
     let text = "105 listeners are not followed: the table is full; 105 of root";
-    assert_eq!(told(&status).unwrap(), text);
+    assert_eq!(reported(&status).unwrap(), text);
     assert_eq!(status.state(), "degraded");
     let followed = status.document()["listeners"].as_array().unwrap();
     assert_eq!((followed.len(), listeners.len()), (4_095, 4_200));
@@ -370,29 +372,29 @@ fn a_users_thousands_of_listeners_on_loopback_take_nobodys_place() {
     let _held = held(&lab.edge, NOBODY, "127.1.2.3".parse().unwrap(), 10_000..14_200);
     let _held6 = held(&lab.edge, NOBODY, "::1".parse().unwrap(), 10_000..10_100);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    let status = guard.wait_until("the service", LIMIT, |status| status.follows(PORT)).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
+    let status = agent.wait_until("the service", LIMIT, |status| status.follows(PORT)).unwrap();
     assert_eq!(full(&status), None);
     let followed = status.document()["listeners"].as_array().unwrap();
     assert_eq!(followed.len(), 1, "{followed:#?}");
 }
 
 #[test]
-fn a_users_thousands_of_listeners_take_only_places_that_nobody_else_wants() {
+fn a_users_thousands_of_listeners_take_only_slots_that_no_other_user_wants() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let _held = held(&lab.edge, NOBODY, any, 10_000..14_200);
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let named = |status: &Status| {
         full(status).is_some_and(|text| text.contains("105 of uid 65534"))
             && status.state() == "degraded"
     };
-    guard.wait_until("the rest is named", LIMIT, named).unwrap();
+    agent.wait_until("the rest is named", LIMIT, named).unwrap();
     // Services that start when the table is full: of root, and of another user.
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _other = held(&lab.edge, 1_001, any, 8_080..8_081);
     let both = |status: &Status| status.follows(PORT) && status.follows(8_080);
-    let status = guard.wait_until("both services", LIMIT, both).unwrap();
+    let status = agent.wait_until("both services", LIMIT, both).unwrap();
     let text = full(&status).unwrap();
     assert!(text.contains("of uid 65534"), "{text}");
 }
@@ -403,15 +405,15 @@ fn many_thousands_of_listeners_make_no_poll_late() {
     let addresses = [Family::V4.edge(), "127.1.2.3".parse().unwrap()];
     let _held = addresses.map(|addr| held(&lab.edge, NOBODY, addr, 10_000..19_000));
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    guard.wait_until("the service", LIMIT, |status| status.follows(PORT)).unwrap();
-    let (before, begun) = (guard.cpu_time().unwrap(), Instant::now());
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
+    agent.wait_until("the service", LIMIT, |status| status.follows(PORT)).unwrap();
+    let (before, begun) = (agent.cpu_time().unwrap(), Instant::now());
     let mut oldest = Duration::ZERO;
     for _ in 0..20 {
         sleep(Duration::from_millis(500));
-        oldest = oldest.max(guard.status().unwrap().heartbeat_age());
+        oldest = oldest.max(agent.status().unwrap().heartbeat_age());
     }
-    let taken = guard.cpu_time().unwrap() - before;
+    let taken = agent.cpu_time().unwrap() - before;
     let share = taken.as_secs_f64() / begun.elapsed().as_secs_f64();
     println!("{:.0} % of a CPU, the oldest heartbeat {oldest:.2?}", 100.0 * share);
     assert!(oldest < Duration::from_secs(1) && share < 0.5, "{oldest:?}, {share}");

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_goals::{Goal, Row, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::foreign::{ForeignTc, Place, attach_at_clsact};
@@ -45,7 +45,7 @@ struct Flooded {
 }
 
 impl Flooded {
-    fn begin(lab: &Lab, guard: &Guard<'_>, family: Family) -> Self {
+    fn begin(lab: &Lab, agent: &Agent<'_>, family: Family) -> Self {
         let likeness = Likeness::capture(lab, family).unwrap();
         let clients = [Home::One, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: CLIENTS, home, patience: PATIENCE };
@@ -58,7 +58,7 @@ impl Flooded {
             ..Flood::random(family.service(), 12 * SECOND)
         };
         let flood = flood.start(lab).unwrap();
-        guard.wait_until("cookies", 6 * SECOND, taken).unwrap();
+        agent.wait_until("cookies", 6 * SECOND, taken).unwrap();
         Self { clients, flood }
     }
 
@@ -100,26 +100,26 @@ impl Case {
         let attach = |place| ForeignTc::attach(&lab.edge, INTERFACE, place).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let _earlier = self.earlier.then(|| attach(Place::Last));
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-        let flooded = Flooded::begin(&lab, &guard, self.family);
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+        let flooded = Flooded::begin(&lab, &agent, self.family);
         let _later: Vec<ForeignTc> = self.later.iter().copied().map(attach).collect();
         sleep(LOOKED);
-        let before = guard.status().unwrap();
+        let before = agent.status().unwrap();
         let from = boot_ns();
         sleep(4 * SECOND);
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let to = boot_ns();
         let grown = |of: &str| status.listener_total(PORT, of) - before.listener_total(PORT, of);
         let (sent, redeemed) = (grown("cookies_sent"), grown("cookies_redeemed"));
         println!("{self:?}: {sent} cookies sent, {redeemed} redeemed");
-        let told = guard.log();
-        assert!(taken(&status), "{told}");
-        assert!(sent > 0, "{told}");
-        assert!(redeemed > 100, "{redeemed}: {told}");
+        let logged = agent.log();
+        assert!(taken(&status), "{logged}");
+        assert!(sent > 0, "{logged}");
+        assert!(redeemed > 100, "{redeemed}: {logged}");
         assert_eq!(note(&status, "tc_before"), None);
         assert_eq!(note(&status, "egress_unseen"), None);
         if self.later.contains(&Place::First) {
-            assert!(told.contains("had another tc program before the guard's"), "{told}");
+            assert!(logged.contains("had another tc program before the guard's"), "{logged}");
         }
         flooded.end(from, to)
     }
@@ -130,14 +130,14 @@ impl Case {
 fn behind_a_first_program(family: Family) -> [Attempts; 2] {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let flooded = Flooded::begin(&lab, &guard, family);
-    guard.pause().unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let flooded = Flooded::begin(&lab, &agent, family);
+    agent.pause().unwrap();
     let _first = ForeignTc::attach(&lab.edge, INTERFACE, Place::First).unwrap();
     let from = boot_ns();
     sleep(2 * SECOND);
     let to = boot_ns();
-    guard.resume().unwrap();
+    agent.resume().unwrap();
     println!("{family:?}, a paused agent behind a program that goes first:");
     flooded.end(from, to)
 }
@@ -147,21 +147,21 @@ fn g20_programs_that_end_the_chain_lock_no_client_out() {
     let row = Row::new(Goal::G20).named("tc");
     let cases = &Case::all()[..size(1, 6)];
     let naive_cases = &Family::BOTH[..size(1, 2)];
-    let guarded: Vec<[Attempts; 2]> = cases.iter().map(|case| case.in_a_flood()).collect();
+    let ours: Vec<[Attempts; 2]> = cases.iter().map(|case| case.in_a_flood()).collect();
     let naive: Vec<[Attempts; 2]> =
         naive_cases.iter().map(|family| behind_a_first_program(*family)).collect();
     let clients =
         |of: &[[Attempts; 2]]| of.iter().flatten().map(|some| some.0.len()).sum::<usize>();
     let share = |some: &Attempts| some.share_within(SECOND);
     let [known, new_clients] =
-        [0, 1].map(|kind| guarded.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
+        [0, 1].map(|kind| ours.iter().map(|both| share(&both[kind])).fold(1.0, f64::min));
     let naive_most = naive.iter().flatten().map(share).fold(0.0, f64::max);
     row.result(
         cases.len() as u64,
         format!(
             "hosts with tc programs that end the chain, in a flood: of {} clients, at least {:.1} % of the \
              known ones and {:.1} % of strangers at each are served within 1 s",
-            clients(&guarded),
+            clients(&ours),
             100.0 * known,
             100.0 * new_clients
         ),
@@ -181,25 +181,25 @@ fn g20_programs_that_end_the_chain_lock_no_client_out() {
 
 /// A program that takes the first position again and again is passed a few times only, and then named.
 #[test]
-fn who_always_wants_to_be_first_is_named() {
+fn a_program_that_always_moves_first_is_named() {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     let mut others = Vec::new();
     for _ in 0..3 {
         others.push(ForeignTc::attach(&lab.edge, INTERFACE, Place::First).unwrap());
         sleep(LOOKED);
     }
-    let told = |status: &Status| note(status, "tc_before").is_some();
-    let status = guard.wait_until("a note that names it", 5 * SECOND, told).unwrap();
+    let logged = |status: &Status| note(status, "tc_before").is_some();
+    let status = agent.wait_until("a note that names it", 5 * SECOND, logged).unwrap();
     let text = note(&status, "tc_before").unwrap();
     assert!(text.contains("another tc program runs before the guard's"), "{text}");
     assert!(text.contains("TCX egress"), "{text}");
     // When they are gone, it is as if they had never been there.
     drop(others);
     let gone = |status: &Status| note(status, "tc_before").is_none();
-    guard.wait_until("no note", 20 * SECOND, gone).unwrap();
+    agent.wait_until("no note", 20 * SECOND, gone).unwrap();
     let attempts = load.finish().unwrap();
     assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
 }
@@ -219,12 +219,12 @@ fn pass_all(lab: &Lab, priority: &str) {
 }
 
 /// Lets clients connect. Returns how many SYN-ACKs to them tcpguard counted, and the status.
-fn answers_seen(lab: &Lab, guard: &Guard<'_>) -> (u64, Status) {
+fn answers_seen(lab: &Lab, agent: &Agent<'_>) -> (u64, Status) {
     let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     sleep(3 * SECOND);
     let attempts = load.finish().unwrap();
     assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert!(status.listener_total(PORT, "syn") >= 100);
     (status.listener_total(PORT, "syn_ack"), status)
 }
@@ -243,8 +243,8 @@ fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
         without_tcx(&lab);
         attach(&lab);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-        let (seen, status) = answers_seen(&lab, &guard);
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+        let (seen, status) = answers_seen(&lab, &agent);
         println!("{what}: {seen} answers seen, {:?}", status.health());
         let named = note(&status, "tc_before").filter(|text| text.contains("u32"));
         assert_eq!((seen >= 100, named.is_none()), (passed, passed), "{what}");
@@ -255,7 +255,7 @@ fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
                 .unwrap();
             attach(&lab);
             sleep(LOOKED);
-            let (again, _) = answers_seen(&lab, &guard);
+            let (again, _) = answers_seen(&lab, &agent);
             assert!(again >= seen + 100, "{again}, {seen} before");
         }
     }

@@ -39,7 +39,7 @@ fn has_the_function() -> bool {
 }
 
 #[test]
-fn the_guards_own_cookies_work_where_the_kernel_can_take_them() {
+fn own_cookies_work_where_the_kernel_can_take_them() {
     let selftest = probed(&[("tcp_syncookies", "1")]);
     for hook in [Hook::Native, Hook::Generic] {
         let own = selftest.verdict(CookieBackend::Own, hook);
@@ -123,7 +123,7 @@ fn what_own_cookies_round_is_no_failure() {
 }
 
 fn tcpguard(host: &Netns, args: &[&str]) -> Output {
-    let mut command = host.command(tcpguard_kit::daemon::guard::binary().unwrap()).unwrap();
+    let mut command = host.command(tcpguard_kit::daemon::agent::binary().unwrap()).unwrap();
     command.args(args).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -167,9 +167,9 @@ fn the_verb_prints_keeps_and_repeats_nothing_that_is_known() {
 }
 
 #[test]
-fn who_may_not_make_namespaces_is_told_so() {
+fn a_user_without_namespaces_gets_that_reason() {
     let host = Netns::new("host").unwrap();
-    let binary = tcpguard_kit::daemon::guard::binary().unwrap();
+    let binary = tcpguard_kit::daemon::agent::binary().unwrap();
     // A path that every user can read.
     let copy = "/run/tcpguard-copy";
     host.exec(&format!("cp {} {copy}", binary.display())).unwrap();
@@ -218,7 +218,7 @@ fn one_that_is_interrupted_leaves_nothing_behind() {
     let dir = "/run/nowhere";
     for after in [30, 120, 300] {
         let mut child = host
-            .command(tcpguard_kit::daemon::guard::binary().unwrap())
+            .command(tcpguard_kit::daemon::agent::binary().unwrap())
             .unwrap()
             .args(["selftest", "--state-dir", dir])
             .stdout(Stdio::null())

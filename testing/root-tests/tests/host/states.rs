@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
-use tcpguard_kit::daemon::guard::{binary, cli};
+use tcpguard_kit::daemon::agent::{binary, cli};
 use tcpguard_kit::net::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
@@ -94,7 +94,7 @@ impl Stage {
         let send = || {
             let socket = PacketSocket::open(INTERFACE)?;
             for number in 1..=count {
-                let mut syn = Segment::new(forged(family, number), family.service(), flags::SYN);
+                let mut syn = Segment::new(spoofed(family, number), family.service(), flags::SYN);
                 (syn.src_mac, syn.dst_mac) = (ATTACKER_MAC, EDGE_MAC);
                 syn.options = linux_syn_options(1460, 1);
                 socket.send(&syn.to_frame())?;
@@ -106,7 +106,7 @@ impl Stage {
 }
 
 /// The `number`-th of the documentation addresses, which no host has (RFC 5737, RFC 3849).
-fn forged(family: Family, number: u16) -> SocketAddr {
+fn spoofed(family: Family, number: u16) -> SocketAddr {
     let address: IpAddr = match family {
         Family::V4 => Ipv4Addr::new(198, 51, 100, number as u8).into(),
         Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, number, 0, 0, 0, 1).into(),
@@ -169,7 +169,7 @@ fn every_state_is_counted_as_ss_counts_it() {
 }
 
 #[test]
-fn many_half_open_connections_are_no_longer_usual() {
+fn many_half_open_connections_are_above_the_baseline() {
     let stage = Stage::new();
     stage.send_syns(Family::V4, 20);
     let look = || report(&stage.lab.edge, &["states", "--json"]);
@@ -250,7 +250,7 @@ fn unread_and_unacknowledged_data_is_what_ss_shows_and_has_its_process() {
 }
 
 #[test]
-fn connections_that_use_up_the_local_ports_are_told_with_their_destination() {
+fn connections_that_use_up_the_local_ports_are_reported_with_their_destination() {
     let host = Netns::new("ports").unwrap();
     host.sysctl("net.ipv4.ip_local_port_range", "40000 40019").unwrap();
     let connect = || -> Result<_> {
@@ -271,7 +271,7 @@ fn connections_that_use_up_the_local_ports_are_told_with_their_destination() {
 }
 
 #[test]
-fn another_user_sees_the_counts_and_is_told_what_sudo_would_show() {
+fn another_user_sees_the_counts_and_learns_what_sudo_would_show() {
     let host = Netns::new("user").unwrap();
     let copy = "/run/tcpguard-of-anybody";
     host.exec(&format!("cp {} {copy}", binary().unwrap().display())).unwrap();

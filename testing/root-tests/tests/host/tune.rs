@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use tcpguard_host::linux::{boot_id, netns};
-use tcpguard_kit::daemon::guard::{self, STATE_DIR};
+use tcpguard_kit::daemon::agent::{self, STATE_DIR};
 use tcpguard_kit::net::netns::Netns;
 
 const FILE: &str = "/etc/sysctl.d/90-tcpguard.conf";
@@ -39,7 +39,7 @@ fn values(host: &Netns) -> Vec<String> {
 
 #[track_caller]
 fn tune(host: &Netns, arguments: &[&str]) -> Output {
-    let output = guard::cli(host, &[&["tune"], arguments].concat()).unwrap();
+    let output = agent::cli(host, &[&["tune"], arguments].concat()).unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     output
 }
@@ -69,7 +69,7 @@ fn advice_alone_changes_nothing() {
 }
 
 #[test]
-fn what_was_applied_for_good_is_taken_back_to_the_last_value() {
+fn a_permanent_change_is_reverted_to_the_last_value() {
     let host = host();
     let before = values(&host);
     tune(&host, &["--apply", "--persist"]);
@@ -124,7 +124,7 @@ fn another_namespace_with_the_same_files_is_left_alone() {
     host.write(RECORD, &other).unwrap();
     let applied = values(&host);
     for arguments in [&["tune", "--undo"][..], &["tune", "--apply"]] {
-        let output = guard::cli(&host, arguments).unwrap();
+        let output = agent::cli(&host, arguments).unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("another network namespace"), "{said}");
@@ -133,7 +133,7 @@ fn another_namespace_with_the_same_files_is_left_alone() {
 }
 
 #[test]
-fn a_sysctl_that_the_guard_has_borrowed_is_its_own() {
+fn a_sysctl_that_the_agent_has_borrowed_is_left_to_it() {
     let host = host();
     host.sysctl("net.ipv4.tcp_syncookies", "2").unwrap();
     let name = "net.ipv4.tcp_syncookies";
@@ -159,7 +159,7 @@ fn without_root_nothing_is_set_and_the_way_is_named() {
     let host = host();
     let before = values(&host);
     let copy = "/run/tcpguard-copy";
-    host.exec(&format!("cp {} {copy}", guard::binary().unwrap().display())).unwrap();
+    host.exec(&format!("cp {} {copy}", agent::binary().unwrap().display())).unwrap();
     let mut command = host.command("setpriv").unwrap();
     command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", copy]);
     let output = command.args(["tune", "--apply"]).output().unwrap();

@@ -59,7 +59,7 @@ fn one_flow_is_the_same_frame_again_whatever_came() {
 }
 
 #[test]
-fn random_sources_are_many_and_their_checksums_right() {
+fn spoofed_sources_are_many_and_their_checksums_right() {
     for syn in syns() {
         let frame = syn.to_frame();
         let wrapper = Wrapper::new(&frame, Sources::EVERYWHERE).unwrap();

@@ -106,7 +106,7 @@ fn what_a_full_ring_loses_is_counted_to_the_packet() {
 }
 
 #[test]
-fn each_syn_of_a_burst_is_complete_and_from_somebody_else() {
+fn each_syn_of_a_burst_is_complete_and_from_another_source() {
     let lab = measured();
     for family in Family::BOTH {
         let wire = lab.edge.run(|| Ok(PacketSocket::open(INTERFACE)?)).unwrap();

@@ -6,14 +6,14 @@ use std::{env, fs};
 
 use tcpguard_goals::verifier::{self, Costs, GROWTH, LIMIT, Record};
 use tcpguard_goals::{Goal, Row, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::measure::digest;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 /// The objects that the agent loads.
-const GUARD: [&str; 3] = ["tcpguard-ebpf", "tcpguard-ebpf-log", "cookie"];
+const OBJECTS: [&str; 3] = ["tcpguard-ebpf", "tcpguard-ebpf-log", "cookie"];
 
 fn object(name: &str) -> PathBuf {
     let dir = env::var_os("TCPGUARD_BPF_DIR")
@@ -50,11 +50,11 @@ fn g10_no_program_takes_a_verifier_long() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let kernel = release.trim();
 
-    let guard = verified(&GUARD);
-    println!("{guard:#?}");
-    let mut beyond = record.exceeded(kernel, &guard);
+    let costs = verified(&OBJECTS);
+    println!("{costs:#?}");
+    let mut beyond = record.exceeded(kernel, &costs);
     beyond.extend(record.beyond());
-    let digests = GUARD.map(|name| (name.to_owned(), digest::of(&object(name)).unwrap()));
+    let digests = OBJECTS.map(|name| (name.to_owned(), digest::of(&object(name)).unwrap()));
     let untried = record.untried(&digests.into());
     // Until builds on many machines are known to be the same, the short form only says so.
     beyond.extend(size(Vec::new(), untried.clone()));
@@ -63,13 +63,13 @@ fn g10_no_program_takes_a_verifier_long() {
     let said = format!(
         "programs on Linux {kernel}, of {} instructions at most, and on {} kernels of the record of \
          {recorded}; over {LIMIT}, or {GROWTH} % over the record: {beyond:?}; not tried there as they are: {untried:?}",
-        longest(&guard),
+        longest(&costs),
         others.count(),
     );
 
     let naive = verified(&["naive"]);
     let refused = record.exceeded(kernel, &naive);
-    row.result(guard.len() as u64, said, beyond.is_empty())
+    row.result(costs.len() as u64, said, beyond.is_empty())
         .naive(
             naive.len() as u64,
             format!(
@@ -103,10 +103,10 @@ fn bpftool_loads_the_object_and_prints_maps_by_field() {
 fn log_of_a_connection(arguments: &[&str]) -> String {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, "", arguments).unwrap();
+    let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, "", arguments).unwrap();
     let load =
         tcpguard_kit::traffic::clients::Load::start(&lab.client, Family::V4.service(), 20).unwrap();
-    guard
+    agent
         .wait_until("handshakes are counted", Duration::from_secs(5), |status| {
             status.reason("handshake_ack") >= 5
         })
@@ -114,8 +114,8 @@ fn log_of_a_connection(arguments: &[&str]) -> String {
     // A poll hands over the messages of the programs up to then.
     std::thread::sleep(Duration::from_millis(600));
     load.finish().unwrap();
-    guard.stop().unwrap();
-    guard.log()
+    agent.stop().unwrap();
+    agent.log()
 }
 
 #[test]

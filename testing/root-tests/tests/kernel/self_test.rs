@@ -236,7 +236,7 @@ fn a_missing_secret_and_a_foreign_one_are_refused() {
 }
 
 #[test]
-fn programs_that_answer_nobody_are_refused_with_the_reason() {
+fn programs_that_send_no_reply_are_refused_with_the_reason() {
     on_a_host(|loaded| {
         let key = key("10.7.0.1");
         loaded.dataplane.set_syn_ack(&key, &RECORD)?;

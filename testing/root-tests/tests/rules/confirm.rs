@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tcpguard_goals::{Goal, Row, seed, size, when};
-use tcpguard_kit::daemon::guard::{Guard, cli};
+use tcpguard_kit::daemon::agent::{Agent, cli};
 use tcpguard_kit::net::lab::{Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::traffic::random::Random;
@@ -66,31 +66,31 @@ fn stage() -> Lab {
 
 /// Killed between the change and its end, and there again before it.
 #[test]
-fn an_unconfirmed_mode_goes_back_at_its_time_over_a_kill() {
+fn an_unconfirmed_mode_reverts_at_its_time_over_a_kill() {
     let lab = stage();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     let begun = Instant::now();
     let set = json(&lab.edge, &["mode", "enforce", "--confirm", "8s"]);
     assert_eq!((&set["was"], &set["ends"]["revert_to"]), (&"observe".into(), &"observe".into()));
     sleep(2 * SECOND);
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     sleep(SECOND);
-    guard.start_again_by_file().unwrap();
+    agent.start_again_by_file().unwrap();
     let shown = json(&lab.edge, &["mode"]);
     assert_eq!(shown["mode"], "enforce", "its time is not over");
     let moved = time(&shown["ends"]["confirm_by"]).duration_since(time(&set["ends"]["confirm_by"]));
     assert!(moved.abs() < SignedDuration::from_millis(50), "nor is it another: {moved:?}");
-    let page = guard.status_text().unwrap();
+    let page = agent.status_text().unwrap();
     assert!(page.contains("the mode goes back to observe in"), "{page}");
     assert_about(goes_to(&lab.edge, "observe", begun), 8 * SECOND);
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.alerts("mode_reverted"), 1);
     let (code, said) = refused(&lab.edge, &["mode", "enforce", "--yes"]);
     assert_eq!(code, Some(5));
     assert!(said.contains("too late: nobody confirmed mode enforce in time"), "{said}");
 
-    guard.kill().unwrap();
-    guard.start_again_by_file().unwrap();
+    agent.kill().unwrap();
+    agent.start_again_by_file().unwrap();
     assert_eq!(mode(&lab.edge), "observe");
     assert_eq!(json(&lab.edge, &["mode"])["ends"], Value::Null);
 }
@@ -99,12 +99,12 @@ fn an_unconfirmed_mode_goes_back_at_its_time_over_a_kill() {
 #[test]
 fn a_mode_that_expired_without_an_agent_is_reverted_first() {
     let lab = stage();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     json(&lab.edge, &["mode", "off", "--for", "2s"]);
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     sleep(3 * SECOND);
-    guard.start_again_by_file().unwrap();
-    let status = guard.status().unwrap();
+    agent.start_again_by_file().unwrap();
+    let status = agent.status().unwrap();
     assert_eq!(status.alerts("mode_reverted"), 1);
     assert_eq!(mode(&lab.edge), "observe");
 }
@@ -112,25 +112,25 @@ fn a_mode_that_expired_without_an_agent_is_reverted_first() {
 #[test]
 fn a_confirmed_mode_stays_over_a_kill_and_its_time() {
     let lab = stage();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     json(&lab.edge, &["mode", "enforce", "--confirm", "3s"]);
     let (code, said) = refused(&lab.edge, &["mode", "off", "--yes"]);
     assert_eq!(code, Some(5));
     assert!(said.contains("tcpguard mode enforce --yes"), "{said}");
     let confirmed = json(&lab.edge, &["mode", "enforce", "--yes"]);
     assert_eq!(confirmed["ends"], Value::Null);
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     sleep(3 * SECOND);
-    guard.start_again_by_file().unwrap();
+    agent.start_again_by_file().unwrap();
     sleep(SECOND);
     assert_eq!(mode(&lab.edge), "enforce");
 }
 
 /// Confirmed, and still only for a while; then something else is tried in the middle of it.
 #[test]
-fn a_mode_for_a_while_goes_back_to_what_was_set_for_good() {
+fn a_temporary_mode_reverts_to_the_permanent_one() {
     let lab = stage();
-    let _guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let _agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     let begun = Instant::now();
     json(&lab.edge, &["mode", "enforce", "--for", "5s", "--confirm", "2s"]);
     let confirmed = json(&lab.edge, &["mode", "enforce", "--yes"]);
@@ -151,17 +151,17 @@ fn a_mode_for_a_while_goes_back_to_what_was_set_for_good() {
 #[test]
 fn alerts_and_their_numbers_outlive_the_agent() {
     let lab = stage();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     for prefix in ["203.0.113.0/24", "198.51.100.0/24"] {
         json(&lab.edge, &["block", prefix]);
     }
-    let told = || json(&lab.edge, &["alerts"])["alerts"].as_array().unwrap().clone();
-    let before = told();
+    let reported = || json(&lab.edge, &["alerts"])["alerts"].as_array().unwrap().clone();
+    let before = reported();
     assert_eq!(before.iter().filter(|alert| alert["event"] == "rule_installed").count(), 2);
-    guard.stop().unwrap();
-    guard.start_again_by_file().unwrap();
+    agent.stop().unwrap();
+    agent.start_again_by_file().unwrap();
     json(&lab.edge, &["unblock", "203.0.113.0/24"]);
-    let after = told();
+    let after = reported();
     assert_eq!(after[..before.len()], before);
     assert_eq!(after.last().unwrap()["event"], "rule_removed");
     let seqs: Vec<_> = after.iter().filter_map(|alert| alert["seq"].as_u64()).collect();
@@ -169,27 +169,27 @@ fn alerts_and_their_numbers_outlive_the_agent() {
 }
 
 #[test]
-fn rules_of_one_origin_are_taken_back_and_a_try_changes_nothing() {
+fn rules_of_one_origin_are_removed_and_a_dry_run_changes_nothing() {
     let lab = stage();
-    let guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     for prefix in ["203.0.113.0/24", "198.51.100.0/24"] {
         json(&lab.edge, &["block", prefix]);
     }
     let tried = json(&lab.edge, &["unblock", "203.0.113.0/24", "--dry-run"]);
     assert_eq!(tried["removed"][0]["matches"], "203.0.113.0/24");
-    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(2));
+    assert_eq!(agent.status().unwrap().rules_in_kernel(), Some(2));
     let (code, said) = refused(&lab.edge, &["unblock", "--all", "--origin", "auto"]);
     assert_eq!(code, Some(5));
     assert!(said.contains("no rule of origin auto"), "{said}");
     let removed = json(&lab.edge, &["unblock", "--all", "--origin", "manual"]);
     assert_eq!(removed["removed"].as_array().unwrap().len(), 2);
-    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(0));
+    assert_eq!(agent.status().unwrap().rules_in_kernel(), Some(0));
 }
 
 #[test]
 fn an_address_is_explained_at_one_port() {
     let lab = stage();
-    let _guard = Guard::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
+    let _agent = Agent::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
     json(&lab.edge, &["block", "203.0.113.0/24"]);
     let explained = json(&lab.edge, &["explain", "203.0.113.7", "--port", "4711"]);
     assert_eq!(
@@ -209,18 +209,18 @@ fn back_after(
     limit: Duration,
 ) -> Option<Duration> {
     let lab = stage();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     let begun = Instant::now();
     json(&lab.edge, line);
     let mut timer = undo.map(|undo| Timer::start(&lab.edge, limit, undo).unwrap());
     if let Some(killed) = killed {
         sleep(killed.saturating_sub(begun.elapsed()));
-        guard.kill().unwrap();
+        agent.kill().unwrap();
         if let Some(timer) = &mut timer {
             timer.kill().unwrap();
         }
         let started = Instant::now();
-        guard.start_again_by_file().unwrap();
+        agent.start_again_by_file().unwrap();
         println!("killed at {killed:.2?}, there again after {:.2?}", started.elapsed());
     }
     while begun.elapsed() <= limit + EXACT {
@@ -251,8 +251,8 @@ fn g14_an_unconfirmed_mode_is_reverted() {
     let in_time = |back: Option<Duration>| back.is_some_and(|it| it.abs_diff(limit) <= EXACT);
     let exact = back.iter().filter(|(_, back)| in_time(*back)).count() as u64;
     let when = |back| when(back, limit + EXACT);
-    let told = |(killed, back): &(Duration, _)| format!("{} ({killed:.2?})", when(*back));
-    let all = back.iter().map(told).collect::<Vec<_>>().join(", ");
+    let reported = |(killed, back): &(Duration, _)| format!("{} ({killed:.2?})", when(*back));
+    let all = back.iter().map(reported).collect::<Vec<_>>().join(", ");
     let [lives, killed] = [None, Some(limit / 4)]
         .map(|killed| back_after(&["mode", "enforce"], Some(&["mode", "observe"]), killed, limit));
     row.result(

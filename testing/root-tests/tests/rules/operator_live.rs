@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::flood::Flood;
@@ -44,10 +44,10 @@ fn by_hand(lab: &Lab) -> BTreeMap<String, Value> {
 fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 25 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    guard.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(5 * SECOND).unwrap();
     assert_eq!(automatic(&lab).len(), 1);
 
     for flush in [&["rules", "flush"][..], &["unblock", "--all"]] {
@@ -70,7 +70,7 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     assert!(status.contains("you removed rule") && status.contains(&mitigation), "{status}");
 
     done(&lab, &["mitigation", &format!(":{PORT}"), "signature", "auto"]);
-    guard.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(5 * SECOND).unwrap();
     assert_eq!(automatic(&lab).len(), 1);
     flood.goes_on().unwrap();
     flood.stop().unwrap();
@@ -83,7 +83,7 @@ fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
     const LIST: &str = "/run/list";
     const HOUR: u64 = 3600;
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let [long, short, other, new] =
         ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/24"];
     done(&lab, &["block", long, "--for", "6h", "--reason", "abuse report"]);
@@ -93,7 +93,7 @@ fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
     lab.edge.write(LIST, &format!("{long}\n{short}\n{new}\n")).unwrap();
     done(&lab, &["rules", "import", LIST]);
     let all_four = |status: &Status| status.rules_in_kernel() == Some(4);
-    guard.wait_until("four rules are in the kernel", 3 * SECOND, all_four).unwrap();
+    agent.wait_until("four rules are in the kernel", 3 * SECOND, all_four).unwrap();
 
     let after = by_hand(&lab);
     for (net, reason, lives) in [
@@ -121,14 +121,14 @@ fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
 #[test]
 fn monitoring_is_critical_once_the_agent_is_killed() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let check = || {
         let output = cli(&lab.edge, &["check"]).unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (code, said) = check();
     assert!(code == Some(0) && said.starts_with("TCPGUARD OK - protecting"), "{code:?}: {said}");
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     let (code, said) = check();
     assert_eq!(code, Some(2), "{said}");
     let begins = "TCPGUARD CRITICAL - tcpguard is not running, its kernel filter is still attached on \
@@ -138,16 +138,16 @@ fn monitoring_is_critical_once_the_agent_is_killed() {
 
 /// A note from before the change, that a rule would drop, does not describe the rule's present effect.
 #[test]
-fn an_incident_tells_when_the_mode_was_changed_in_it() {
+fn an_incident_records_when_the_mode_was_changed_in_it() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), 15 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    guard.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(5 * SECOND).unwrap();
     done(&lab, &["mode", "enforce"]);
     let drops = |status: &Status| status.incidents().first().is_some_and(|it| it.dropped() > 0);
-    guard.wait_until("the rule drops", 5 * SECOND, drops).unwrap();
+    agent.wait_until("the rule drops", 5 * SECOND, drops).unwrap();
     flood.goes_on().unwrap();
     flood.stop().unwrap();
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use serde_json::Value;
 use tcpguard_goals::{Goal, Row, seed, size};
-use tcpguard_kit::daemon::guard::{CONFIG, Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, CONFIG, Mode, cli};
 use tcpguard_kit::daemon::pins::pretend_layout;
 use tcpguard_kit::daemon::source_rules::SourceRules;
 use tcpguard_kit::measure::tcp_counters::tcp_counter;
@@ -121,8 +121,8 @@ struct Fate {
 }
 
 impl Fate {
-    fn now(lab: &Lab, guard: &Guard<'_>) -> Self {
-        let status = guard.status().unwrap();
+    fn now(lab: &Lab, agent: &Agent<'_>) -> Self {
+        let status = agent.status().unwrap();
         let passed = ["no_listener", "agent_gone", "unconfigured", "syn_exempt", "syn_validated"];
         Self {
             passed: passed.iter().map(|reason| status.reason(reason)).sum(),
@@ -147,21 +147,21 @@ fn resets(lab: &Lab) -> u64 {
 /// Outcome of SYNs from `sources` while `replace` replaces rules, and their number.
 fn fate_while(
     lab: &Lab,
-    guard: &Guard<'_>,
+    agent: &Agent<'_>,
     sources: impl Iterator<Item = IpAddr>,
     replace: impl FnOnce(),
 ) -> (Fate, u64) {
-    let before = Fate::now(lab, guard);
+    let before = Fate::now(lab, agent);
     let sender = Sender::start(lab, sources).unwrap();
     sleep(SECOND / 5);
     replace();
     let sent = sender.finish().unwrap();
-    (Fate::now(lab, guard).since(before), sent)
+    (Fate::now(lab, agent).since(before), sent)
 }
 
 /// Milliseconds that each replacement took in the kernel, by the agent's log, the shortest first.
-fn in_kernel_ms(guard: &Guard<'_>) -> Vec<u64> {
-    let log = guard.log();
+fn in_kernel_ms(agent: &Agent<'_>) -> Vec<u64> {
+    let log = agent.log();
     let lines =
         log.lines().filter_map(|line| line.split_once(" put in the place of those before in "));
     let number = |rest: &str| rest.split(' ').next()?.parse().ok();
@@ -173,9 +173,9 @@ fn in_kernel_ms(guard: &Guard<'_>) -> Vec<u64> {
 /// Twenty replacements and more while those that both sets are about send, and then those that
 /// neither is about.
 #[test]
-fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
+fn a_replacement_lets_no_member_of_both_sets_in_and_drops_no_other_client() {
     let lab = stage();
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     import(&lab, "a");
     let mut took: Vec<Duration> = Vec::new();
     let mut replace = || {
@@ -183,26 +183,26 @@ fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
             took.push(import(&lab, name));
         }
     };
-    let (members, sent) = fate_while(&lab, &guard, SHARED.map(member), &mut replace);
+    let (members, sent) = fate_while(&lab, &agent, SHARED.map(member), &mut replace);
     println!("24 replacements, {sent} SYNs of members of both: {members:?}");
     assert_eq!((members.passed, members.answered), (0, 0), "let in");
     assert!(sent > 50_000 && members.dropped > sent / 2, "{sent} sent, {members:?}");
 
     let new_clients = || (0..RULES + RULES / 2).map(new_client);
-    let (others, sent) = fate_while(&lab, &guard, new_clients(), &mut replace);
+    let (others, sent) = fate_while(&lab, &agent, new_clients(), &mut replace);
     println!("24 replacements, {sent} SYNs of strangers: {others:?}");
     assert_eq!(others.dropped, 0, "dropped");
     assert!(sent > 50_000 && others.passed > sent / 2, "{sent} sent, {others:?}");
 
     took.sort();
     println!("an import took {:?} (median), {:?} at most", took[took.len() / 2], took.last());
-    let in_kernel = in_kernel_ms(&guard);
+    let in_kernel = in_kernel_ms(&agent);
     println!("in the kernel {} ms (median), {:?} at most", in_kernel[24], in_kernel.last());
-    let told: Vec<String> =
-        guard.log().lines().filter(|l| l.contains("WARN")).map(str::to_owned).collect();
-    assert!(told.is_empty(), "{told:?}");
+    let reported: Vec<String> =
+        agent.log().lines().filter(|l| l.contains("WARN")).map(str::to_owned).collect();
+    assert!(reported.is_empty(), "{reported:?}");
     assert_eq!(exported(&lab), expected("a"));
-    assert_eq!(guard.status().unwrap().rules_in_kernel(), Some(RULES.into()));
+    assert_eq!(agent.status().unwrap().rules_in_kernel(), Some(RULES.into()));
 }
 
 /// The agent's own rule against a flood is in each set, and drops all of it throughout.
@@ -210,12 +210,12 @@ fn a_replacement_lets_no_member_of_both_sets_in_and_drops_nobody_else() {
 fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 30 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    guard.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(5 * SECOND).unwrap();
     let book = || {
-        let status = guard.status().unwrap();
+        let status = agent.status().unwrap();
         let leaked = ["syn", "agent_gone", "unconfigured"].map(|reason| status.reason(reason));
         let [returned, dropped] =
             ["syn_retransmitted", "drop_signature"].map(|reason| status.reason(reason));
@@ -235,12 +235,12 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     // Some two in a million are taken for retransmissions, agent or not: see `Fate::returned`.
     assert!(returned <= 8 + dropped / 100_000, "{returned} came again, {dropped} dropped");
     assert!(dropped > 10_000, "{dropped}");
-    assert!(guard.status().unwrap().rules_in_kernel() > Some(RULES.into()), "it is there");
+    assert!(agent.status().unwrap().rules_in_kernel() > Some(RULES.into()), "it is there");
     assert!(cli(&lab.edge, &["rules", "flush"]).unwrap().status.success());
-    guard
+    agent
         .wait_until("its rule alone", SECOND, |status| status.rules_in_kernel() == Some(1))
         .unwrap();
-    assert_eq!(guard.status().unwrap().rules().len(), 1, "a flush leaves what stops the attack");
+    assert_eq!(agent.status().unwrap().rules().len(), 1, "a flush leaves what stops the attack");
     flood.stop().unwrap();
 }
 
@@ -249,7 +249,7 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
 #[test]
 fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() {
     let lab = stage();
-    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
+    let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     let done = |line: &[&str]| {
         let output = cli(&lab.edge, line).unwrap();
         assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -258,26 +258,26 @@ fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() 
     let friend = "[protect]\nprefixes = [\"198.51.100.7\"]\n";
     lab.edge.write(CONFIG, &format!("{NO_FLOOD}{friend}")).unwrap();
     done(&["reload"]);
-    let assert_spared = |guard: &Guard<'_>| {
+    let assert_exempt = |agent: &Agent<'_>| {
         let friend = std::iter::once("198.51.100.7".parse().unwrap());
-        let spared = fate_while(&lab, guard, friend, || sleep(SECOND / 5)).0;
-        assert!(spared.dropped == 0 && spared.passed > 100, "{spared:?}");
+        let unharmed = fate_while(&lab, agent, friend, || sleep(SECOND / 5)).0;
+        assert!(unharmed.dropped == 0 && unharmed.passed > 100, "{unharmed:?}");
     };
-    assert_spared(&guard);
+    assert_exempt(&agent);
     // Made again from the state file.
-    guard.stop().unwrap();
+    agent.stop().unwrap();
     pretend_layout(&lab.edge, -1).unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(guard.status().unwrap().rules().len(), 1);
-    assert_spared(&guard);
+    agent.start_again(Mode::Enforce).unwrap();
+    assert_eq!(agent.status().unwrap().rules().len(), 1);
+    assert_exempt(&agent);
     done(&["rules", "import", &file("a")]);
-    assert_eq!(guard.status().unwrap().rules().len(), RULES as usize + 1);
-    assert_spared(&guard);
+    assert_eq!(agent.status().unwrap().rules().len(), RULES as usize + 1);
+    assert_exempt(&agent);
 }
 
 /// Number of rules that the last start of the agent found of a set that did not count.
-fn leavings(guard: &Guard<'_>, starts: usize) -> u32 {
-    let log = guard.log();
+fn leavings(agent: &Agent<'_>, starts: usize) -> u32 {
+    let log = agent.log();
     let last = log.split(" protects ").nth(starts).unwrap_or_default();
     let line = last.lines().find(|line| line.contains("rules of a rule set that does not count"));
     let number = |line: &str| line.split(' ').find_map(|word| word.parse().ok());
@@ -313,13 +313,13 @@ trait Replacer {
 
     /// Starts again. `found` is the set that it left whole, if there is one, `old` the one that was there before.
     /// Returns the one that is there now.
-    fn come_back(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str;
+    fn recover(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str;
 }
 
 /// The agent, which is ordered to import.
 struct Own<'a, 'host> {
     lab: &'host Lab,
-    guard: &'a mut Guard<'host>,
+    agent: &'a mut Agent<'host>,
     rules: &'a SourceRules,
     starts: usize,
     /// Numbers of keys of a set that did not count, one for each start that found any.
@@ -338,16 +338,16 @@ impl Replacer for Own<'_, '_> {
             let import =
                 scope.spawn(|| cli(&lab.edge, &["rules", "import", "--replace", &file(new)]));
             sleep(killed_after);
-            self.guard.kill().unwrap();
+            self.agent.kill().unwrap();
             let done = import.join().unwrap().is_ok_and(|output| output.status.success());
             done.then_some(new)
         });
     }
 
-    fn come_back(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str {
-        self.guard.start_again(Mode::Enforce).unwrap();
+    fn recover(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str {
+        self.agent.start_again(Mode::Enforce).unwrap();
         self.starts += 1;
-        let keys = leavings(self.guard, self.starts);
+        let keys = leavings(self.agent, self.starts);
         self.halves.extend((keys > 0).then_some(keys));
         if let Some(new) = self.acknowledged {
             assert_eq!(found, Some(new), "an import that was done is in the kernel");
@@ -358,9 +358,9 @@ impl Replacer for Own<'_, '_> {
             return old;
         }
         // It may have had the new set on the disk and the old one in the kernel.
-        let told = exported(self.lab);
-        let now = SETS.map(|(name, _)| name).into_iter().find(|name| told == expected(name));
-        let now = now.unwrap_or_else(|| panic!("neither set, but {} rules", told.len()));
+        let reported = exported(self.lab);
+        let now = SETS.map(|(name, _)| name).into_iter().find(|name| reported == expected(name));
+        let now = now.unwrap_or_else(|| panic!("neither set, but {} rules", reported.len()));
         assert_eq!(self.rules.count().unwrap(), RULES as usize, "after start {}", self.starts);
         assert_eq!(in_force(self.rules), Some(now), "what is told is what is there");
         if let Some(new) = self.acknowledged {
@@ -408,7 +408,7 @@ impl Replacer for InPlace<'_> {
         bpftool.wait().unwrap();
     }
 
-    fn come_back(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str {
+    fn recover(&mut self, found: Option<&'static str>, old: &'static str) -> &'static str {
         found.unwrap_or_else(|| {
             self.whole(old);
             old
@@ -469,7 +469,7 @@ fn killed_while_replacing<R: Replacer>(
             Some(_) => left.old += 1,
             None => left.neither += 1,
         }
-        old = replacer.come_back(found, old);
+        old = replacer.recover(found, old);
     }
     left
 }
@@ -479,14 +479,14 @@ fn killed_while_replacing<R: Replacer>(
 /// reported as done before the kill and stayed.
 fn own(kills: u32) -> (Left, Fate, u64, u32) {
     let lab = stage();
-    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
+    let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     let whole = ["a", "b", "a", "b", "a"].map(|name| import(&lab, name)).into_iter().min().unwrap();
     let rules = SourceRules::open(&lab.edge).unwrap();
-    let before = Fate::now(&lab, &guard);
+    let before = Fate::now(&lab, &agent);
     let sender = Sender::start(&lab, SHARED.map(member)).unwrap();
     let mut own = Own {
         lab: &lab,
-        guard: &mut guard,
+        agent: &mut agent,
         rules: &rules,
         starts: 0,
         halves: Vec::new(),
@@ -497,7 +497,7 @@ fn own(kills: u32) -> (Left, Fate, u64, u32) {
         left.old > 0 && left.new > 0 && left.is_hard() && !own.halves.is_empty() && own.kept > 0
     });
     let (halves, kept, sent) = (own.halves, own.kept, sender.finish().unwrap());
-    let fate = Fate::now(&lab, &guard).since(before);
+    let fate = Fate::now(&lab, &agent).since(before);
     println!("{} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}", left.all());
     println!("keys of the other set found after {} of them: {halves:?}", halves.len());
     assert!(!halves.is_empty() && kept > 0, "no kill met an import half-way, or after its end");
@@ -507,12 +507,12 @@ fn own(kills: u32) -> (Left, Fate, u64, u32) {
 /// Returns the same as [`own`], of a replacement within the rule set that is in force.
 fn in_place(kills: u32) -> (Left, Fate, u64) {
     let lab = stage();
-    let mut guard = Guard::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
+    let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
     import(&lab, "a");
     let rules = SourceRules::open(&lab.edge).unwrap();
-    let before = Fate::now(&lab, &guard);
+    let before = Fate::now(&lab, &agent);
     // A running agent would repair changes that another process makes to its rules.
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     let references = rules.references().unwrap();
     let mut in_place = InPlace { lab: &lab, rules: &rules, references };
     let whole = ["b", "a"].map(|name| in_place.whole(name)).into_iter().min().unwrap();
@@ -520,9 +520,9 @@ fn in_place(kills: u32) -> (Left, Fate, u64) {
     let sender = Sender::start(&lab, SHARED.map(member)).unwrap();
     let left =
         killed_while_replacing(&rules, &mut in_place, kills, whole, |_, left| left.neither > 0);
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
     let sent = sender.finish().unwrap();
-    let fate = Fate::now(&lab, &guard).since(before);
+    let fate = Fate::now(&lab, &agent).since(before);
     println!("{} kills over {whole:?}, {sent} SYNs of members of both: {fate:?}", left.all());
     (left, fate, sent)
 }
@@ -538,7 +538,7 @@ fn g2_a_kill_leaves_one_set_whole() {
     assert!(left.old > 0 && left.new > 0, "{} old, {} new", left.old, left.new);
     assert!(left.is_hard(), "{} of {} in the middle", left.halfway, left.all());
     let (naive_left, naive_fate, naive_sent) = in_place(naive);
-    let told = |left: &Left, fate: Fate, sent: u64| {
+    let reported = |left: &Left, fate: Fate, sent: u64| {
         format!(
             "{} in the middle of one; {} left the new set in the kernel, {} the old, {} neither; {} of \
              {sent} SYNs of members of both let in",
@@ -549,13 +549,16 @@ fn g2_a_kill_leaves_one_set_whole() {
         left.all().into(),
         format!(
             "kills in imports of {RULES} rules: {}; 0 lost of {kept} that were said to be done",
-            told(&left, fate, sent)
+            reported(&left, fate, sent)
         ),
         left.neither == 0 && (fate.passed, fate.answered) == (0, 0),
     )
     .naive(
         naive_left.all().into(),
-        format!("kills in replacements in place: {}", told(&naive_left, naive_fate, naive_sent)),
+        format!(
+            "kills in replacements in place: {}",
+            reported(&naive_left, naive_fate, naive_sent)
+        ),
         naive_left.neither > 0 && naive_fate.answered > 100,
     )
     .finish();

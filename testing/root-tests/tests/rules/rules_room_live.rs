@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tcpguard_common::abi::maps;
-use tcpguard_kit::daemon::guard::{CONFIG, Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, CONFIG, Mode, cli};
 use tcpguard_kit::daemon::pins::pins;
 use tcpguard_kit::net::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions};
 use tcpguard_kit::net::packet::{Segment, flags};
@@ -81,7 +81,7 @@ fn import(lab: &Lab) -> (bool, String) {
 }
 
 /// Returns the number of SYNs from these sources that a rule on sources drops.
-fn dropped(lab: &Lab, guard: &Guard<'_>, sources: impl Iterator<Item = IpAddr>) -> u64 {
+fn dropped(lab: &Lab, agent: &Agent<'_>, sources: impl Iterator<Item = IpAddr>) -> u64 {
     let frame = |source: IpAddr| {
         let family = if source.is_ipv4() { Family::V4 } else { Family::V6 };
         let to = SocketAddr::new(family.edge(), CLOSED);
@@ -90,7 +90,7 @@ fn dropped(lab: &Lab, guard: &Guard<'_>, sources: impl Iterator<Item = IpAddr>) 
         syn.to_frame()
     };
     let frames: Vec<Vec<u8>> = sources.map(frame).collect();
-    let before = guard.status().unwrap().reason("drop_source");
+    let before = agent.status().unwrap().reason("drop_source");
     let send = || {
         let socket = PacketSocket::send_only(INTERFACE)?;
         for mut handful in frames.chunks(HANDFUL) {
@@ -104,24 +104,24 @@ fn dropped(lab: &Lab, guard: &Guard<'_>, sources: impl Iterator<Item = IpAddr>) 
     lab.attacker.run(send).unwrap();
     // The status shows the counts of the last poll.
     sleep(Duration::from_secs(1));
-    guard.status().unwrap().reason("drop_source") - before
+    agent.status().unwrap().reason("drop_source") - before
 }
 
 /// Returns the capacity for rules and the number of slots in use, as the status shows them.
-fn room(guard: &Guard<'_>) -> (u64, u64) {
-    let status = guard.status().unwrap();
+fn room(agent: &Agent<'_>) -> (u64, u64) {
+    let status = agent.status().unwrap();
     let maps = status.document()["maps"].as_array().unwrap();
     let rules = maps.iter().find(|map| map["name"] == "RULES").unwrap();
     (rules["max_entries"].as_u64().unwrap(), rules["entries"].as_u64().unwrap())
 }
 
 /// The agent has looked at all of its rules and found them in the kernel, and nothing else.
-fn all_are_there(guard: &Guard<'_>, rules: u32) {
+fn all_are_there(agent: &Agent<'_>, rules: u32) {
     let there = |status: &tcpguard_kit::daemon::status::Status| {
         status.rules_in_kernel() == Some(rules.into())
     };
-    let status = guard.wait_until("its rules in the kernel", LIMIT, there).unwrap();
-    assert_eq!(status.alerts("drift_repaired"), 0, "{}", guard.log());
+    let status = agent.wait_until("its rules in the kernel", LIMIT, there).unwrap();
+    assert_eq!(status.alerts("drift_repaired"), 0, "{}", agent.log());
 }
 
 /// Directories of layouts in which maps are pinned.
@@ -137,50 +137,50 @@ fn layouts(lab: &Lab) -> Vec<String> {
 }
 
 #[test]
-fn rules_beyond_the_usual_room_drop_and_outlive_a_restart_with_other_room() {
+fn rules_beyond_the_default_capacity_drop_and_outlive_a_restart_with_another() {
     let lab = stage();
-    let mut guard =
-        Guard::start_with(&lab.edge, Mode::Enforce, &configuration(40_000), &[]).unwrap();
+    let mut agent =
+        Agent::start_with(&lab.edge, Mode::Enforce, &configuration(40_000), &[]).unwrap();
     let own = layouts(&lab);
     let (imported, said) = import(&lab);
     assert!(imported, "{said}");
-    assert_eq!(room(&guard), (40_000, RULES.into()));
-    all_are_there(&guard, RULES);
+    assert_eq!(room(&agent), (40_000, RULES.into()));
+    all_are_there(&agent, RULES);
     let some = || (0..RULES).step_by((RULES / ASKED) as usize).chain(0..ASKED);
-    assert_eq!(dropped(&lab, &guard, some().map(member)), some().count() as u64);
-    assert_eq!(dropped(&lab, &guard, some().map(new_client)), 0);
+    assert_eq!(dropped(&lab, &agent, some().map(member)), some().count() as u64);
+    assert_eq!(dropped(&lab, &agent, some().map(new_client)), 0);
 
     lab.edge.write(CONFIG, &configuration(50_000)).unwrap();
     let reloaded = cli(&lab.edge, &["reload"]).unwrap();
     let said = String::from_utf8(reloaded.stderr).unwrap();
     assert!(said.contains("restart") && said.contains("policy.rules"), "{said}");
-    assert_eq!(room(&guard), (40_000, RULES.into()));
+    assert_eq!(room(&agent), (40_000, RULES.into()));
 
-    guard.stop().unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(room(&guard), (50_000, RULES.into()));
+    agent.stop().unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
+    assert_eq!(room(&agent), (50_000, RULES.into()));
     assert_ne!(layouts(&lab), own, "maps of its own, and only those");
     assert_eq!(layouts(&lab).len(), 1);
-    all_are_there(&guard, RULES);
-    assert_eq!(dropped(&lab, &guard, some().map(member)), some().count() as u64);
+    all_are_there(&agent, RULES);
+    assert_eq!(dropped(&lab, &agent, some().map(member)), some().count() as u64);
 
     // With less room than there are rules the first are kept, and it is said.
-    guard.stop().unwrap();
+    agent.stop().unwrap();
     lab.edge.write(CONFIG, "").unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
-    assert_eq!(room(&guard), (maps::RULES.into(), maps::RULES.into()));
-    let log = guard.log();
+    agent.start_again(Mode::Enforce).unwrap();
+    assert_eq!(room(&agent), (maps::RULES.into(), maps::RULES.into()));
+    let log = agent.log();
     assert!(log.contains("rules are not made again") && log.contains("policy.rules"), "{log}");
-    all_are_there(&guard, maps::RULES);
+    all_are_there(&agent, maps::RULES);
 }
 
 /// The naive variant of the other test: the default capacity.
 #[test]
-fn the_usual_room_refuses_more_and_says_what_would_help() {
+fn the_default_capacity_refuses_more_and_says_what_would_help() {
     let lab = stage();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let (imported, said) = import(&lab);
     assert!(!imported && said.contains("policy.rules"), "{said}");
-    assert_eq!(room(&guard), (maps::RULES.into(), 0));
-    assert_eq!(dropped(&lab, &guard, (0..100).map(member)), 0);
+    assert_eq!(room(&agent), (maps::RULES.into(), 0));
+    assert_eq!(dropped(&lab, &agent, (0..100).map(member)), 0);
 }

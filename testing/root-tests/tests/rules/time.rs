@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
@@ -16,7 +16,7 @@ const LIFE: Duration = Duration::from_secs(5);
 fn a_rule_ends_in_the_kernel_when_it_is_to_also_if_the_agent_is_in_a_time_namespace() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start_ahead(&lab.edge, Mode::Enforce, 100_000).unwrap();
+    let mut agent = Agent::start_ahead(&lab.edge, Mode::Enforce, 100_000).unwrap();
     let connects = || {
         let service = Family::V4.service();
         lab.client
@@ -31,7 +31,7 @@ fn a_rule_ends_in_the_kernel_when_it_is_to_also_if_the_agent_is_in_a_time_namesp
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!connects(), "it is blocked");
     // No agent is left to remove it from the kernel.
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     sleep((LIFE + Duration::from_secs(1)).saturating_sub(begun.elapsed()));
     assert!(connects(), "it has ended");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpguard_goals::{Goal, Row, size, when};
-use tcpguard_kit::daemon::guard::{Guard, cli};
+use tcpguard_kit::daemon::agent::{Agent, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
@@ -40,18 +40,19 @@ fn gets_in(lab: &Lab, family: Family) -> bool {
 
 /// Fate of the agent while the rule waits.
 #[derive(Clone, Copy, Debug)]
-enum Agent {
+enum AgentFate {
     Lives,
     IsKilled,
     IsKilledAndStartsAgain,
 }
 
-const AGENTS: [Agent; 3] = [Agent::Lives, Agent::IsKilled, Agent::IsKilledAndStartsAgain];
+const FATES: [AgentFate; 3] =
+    [AgentFate::Lives, AgentFate::IsKilled, AgentFate::IsKilledAndStartsAgain];
 
 /// Change that is to revert, as the commands that make and undo it.
 #[derive(Clone, Copy)]
 struct Change {
-    /// `{everybody}` stands for all addresses, and [`FILE`] names them among others.
+    /// `{all_addresses}` stands for all addresses, and [`FILE`] names them among others.
     line: &'static [&'static str],
     /// Command that a separate process runs at the limit. `None` where the agent is asked to revert the
     /// change.
@@ -60,18 +61,20 @@ struct Change {
 
 /// Time after which a client that a change had cut off got in again; `None` if it had not a second after the
 /// limit. The process that reverts the change is killed with the agent.
-fn back_after(change: Change, family: Family, agent: Agent) -> Option<Duration> {
+fn back_after(change: Change, family: Family, fate: AgentFate) -> Option<Duration> {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
     assert!(gets_in(&lab, family));
-    let everybody = match family {
+    let all_addresses = match family {
         Family::V4 => "0.0.0.0/0",
         Family::V6 => "::/0",
     };
-    lab.edge.write(FILE, &format!("192.0.2.0/24\n{everybody}\n")).unwrap();
+    lab.edge.write(FILE, &format!("192.0.2.0/24\n{all_addresses}\n")).unwrap();
     let filled = |line: &[&'static str]| -> Vec<&'static str> {
-        line.iter().map(|word| if *word == "{everybody}" { everybody } else { *word }).collect()
+        line.iter()
+            .map(|word| if *word == "{all_addresses}" { all_addresses } else { *word })
+            .collect()
     };
     let line = filled(change.line);
     let begun = Instant::now();
@@ -79,14 +82,14 @@ fn back_after(change: Change, family: Family, agent: Agent) -> Option<Duration> 
     let undo = change.undo.map(filled);
     let mut timer = undo.map(|undo| Timer::start(&lab.edge, LIMIT, &undo).unwrap());
     assert!(!gets_in(&lab, family), "{line:?} cuts everybody off");
-    if !matches!(agent, Agent::Lives) {
-        guard.kill().unwrap();
+    if !matches!(fate, AgentFate::Lives) {
+        agent.kill().unwrap();
         if let Some(timer) = &mut timer {
             timer.kill().unwrap();
         }
     }
-    if matches!(agent, Agent::IsKilledAndStartsAgain) {
-        guard.start_again_by_file().unwrap();
+    if matches!(fate, AgentFate::IsKilledAndStartsAgain) {
+        agent.start_again_by_file().unwrap();
     }
     while begun.elapsed() <= LIMIT + EXACT {
         if gets_in(&lab, family) {
@@ -97,22 +100,22 @@ fn back_after(change: Change, family: Family, agent: Agent) -> Option<Duration> 
     None
 }
 
-fn goes_back(name: &str, own: Change, with_timer: Change) {
+fn reverts(name: &str, own: Change, with_timer: Change) {
     let row = Row::new(Goal::G14).named(name);
     let trials = size(2, 10);
     let back: Vec<_> = (0..trials)
         .map(|trial| {
             let family = [Family::V4, Family::V6][trial % 2];
             // In the short form, whatever is hardest.
-            back_after(own, family, AGENTS[(trial + 1) % AGENTS.len()])
+            back_after(own, family, FATES[(trial + 1) % FATES.len()])
         })
         .collect();
     let in_time = |back: &&Option<Duration>| back.is_some_and(|it| it.abs_diff(LIMIT) <= EXACT);
     let exact = back.iter().filter(in_time).count();
     let when = |back| when(back, LIMIT + EXACT);
     let all = back.iter().copied().map(when).collect::<Vec<_>>().join(", ");
-    let [lives, killed] = [Agent::Lives, Agent::IsKilledAndStartsAgain]
-        .map(|agent| back_after(with_timer, Family::V4, agent));
+    let [lives, killed] = [AgentFate::Lives, AgentFate::IsKilledAndStartsAgain]
+        .map(|fate| back_after(with_timer, Family::V4, fate));
     row.result(
         trials as u64,
         format!("cut off, the agent killed: {exact} in again after {LIMIT:?} ± {EXACT:?}, {all}"),
@@ -132,14 +135,10 @@ fn goes_back(name: &str, own: Change, with_timer: Change) {
 
 #[test]
 fn g14_an_unconfirmed_risky_block_is_rolled_back() {
-    let own = &["block", "{everybody}", "--force", "--confirm", WITHIN];
-    let for_good = &["block", "{everybody}", "--force", "--no-rollback"];
-    let undo = &["unblock", "{everybody}"];
-    goes_back(
-        "block",
-        Change { line: own, undo: None },
-        Change { line: for_good, undo: Some(undo) },
-    );
+    let own = &["block", "{all_addresses}", "--force", "--confirm", WITHIN];
+    let for_good = &["block", "{all_addresses}", "--force", "--no-rollback"];
+    let undo = &["unblock", "{all_addresses}"];
+    reverts("block", Change { line: own, undo: None }, Change { line: for_good, undo: Some(undo) });
 }
 
 #[test]
@@ -147,7 +146,7 @@ fn g14_an_unconfirmed_risky_import_is_rolled_back() {
     let own = &["rules", "import", FILE, "--force", "--confirm", WITHIN];
     let for_good = &["rules", "import", FILE, "--force", "--no-rollback"];
     let undo = &["rules", "flush"];
-    goes_back(
+    reverts(
         "import",
         Change { line: own, undo: None },
         Change { line: for_good, undo: Some(undo) },
@@ -169,23 +168,23 @@ fn rules(host: &Netns) -> Vec<(String, Value)> {
 fn what_a_risky_block_replaced_is_back_after_a_kill() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
     json(&lab.edge, &["block", "0.0.0.0/0", "--port", "25", "--force", "--no-rollback"]);
     let before = rules(&lab.edge);
     let begun = Instant::now();
     json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--confirm", "2s"]);
-    let page = guard.status_text().unwrap();
+    let page = agent.status_text().unwrap();
     assert!(page.contains("tcpguard rules confirm 0.0.0.0/0"), "{page}");
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     sleep((3 * SECOND).saturating_sub(begun.elapsed()));
     assert!(gets_in(&lab, Family::V4), "the kernel has ended it");
-    guard.start_again_by_file().unwrap();
+    agent.start_again_by_file().unwrap();
     assert_eq!(rules(&lab.edge), before);
     let is_back = |status: &Status| {
         status.alerts("rule_reverted") == 1 && status.rules_in_kernel() == Some(1)
     };
     // Of how soon nothing is promised.
-    guard.wait_until("it is told, and in the kernel", 5 * SECOND, is_back).unwrap();
+    agent.wait_until("it is told, and in the kernel", 5 * SECOND, is_back).unwrap();
     let late = cli(&lab.edge, &["rules", "confirm"]).unwrap();
     assert_eq!(late.status.code(), Some(5));
 }
@@ -194,16 +193,16 @@ fn what_a_risky_block_replaced_is_back_after_a_kill() {
 fn a_confirmed_block_stays_over_a_kill_and_its_time() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
+    let mut agent = Agent::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
     json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--confirm", "3s"]);
-    guard.kill().unwrap();
-    guard.start_again_by_file().unwrap();
+    agent.kill().unwrap();
+    agent.start_again_by_file().unwrap();
     let confirmed = json(&lab.edge, &["rules", "confirm", "0.0.0.0/0"]);
     assert_eq!(confirmed["confirmed"][0]["confirmed_until"], Value::Null);
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     sleep(3 * SECOND);
     assert!(!gets_in(&lab, Family::V4), "the kernel knows the new end");
-    guard.start_again_by_file().unwrap();
+    agent.start_again_by_file().unwrap();
     sleep(SECOND);
     assert!(!gets_in(&lab, Family::V4));
     assert_eq!(rules(&lab.edge), [("0.0.0.0/0 []".to_owned(), Value::Null)]);

@@ -21,7 +21,7 @@ use tcpguard_kit::traffic::server::{Behaviour, Server};
 use tcpguard_support::contents::Format;
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
-const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
+const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 const SECOND: Duration = Duration::from_secs(1);
 /// Time without an agent after which the first mitigations end.
 const HEARTBEAT: Duration = Duration::from_secs(6);
@@ -249,10 +249,10 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
 }
 
 #[test]
-fn a_guard_that_does_not_start_fails_no_installation() {
+fn an_agent_that_does_not_start_fails_no_installation() {
     let fails = "[Service]\nExecStartPre=/bin/false\n";
     let machine =
-        machine(&[(CONFIG, GUARDED), ("/etc/systemd/system/tcpguard.service.d/fails.conf", fails)]);
+        machine(&[(CONFIG, ON_ETH0), ("/etc/systemd/system/tcpguard.service.d/fails.conf", fails)]);
     cable(&machine);
     let said = install(&machine, &deb());
     println!("{said}");
@@ -265,7 +265,7 @@ fn a_guard_that_does_not_start_fails_no_installation() {
 
 #[test]
 fn an_upgrade_under_a_flood_opens_no_gap() {
-    let config = format!("mode = \"enforce\"\n{GUARDED}");
+    let config = format!("mode = \"enforce\"\n{ON_ETH0}");
     let machine = machine(&[(CONFIG, &config)]);
     let options = LabOptions { syncookies: 0, ..LabOptions::default() };
     let lab = Lab::around(|| machine.network(), options).unwrap();
@@ -336,10 +336,10 @@ fn the_rpm_is_installed_started_and_removed() {
         assert!(output.status.success(), "{arguments}: {}", said(&output));
         said(&output)
     };
-    let told = rpm_of(&format!("--install {rpm}"));
-    assert!(told.contains("systemctl enable --now tcpguard"), "the next command: {told}");
+    let printed = rpm_of(&format!("--install {rpm}"));
+    assert!(printed.contains("systemctl enable --now tcpguard"), "the next command: {printed}");
     assert!(machine.path("/etc/tcpguard/conf.d").is_dir());
-    fs::write(machine.path(CONFIG), GUARDED).unwrap();
+    fs::write(machine.path(CONFIG), ON_ETH0).unwrap();
     machine.exec("systemctl enable --now tcpguard").unwrap();
     assert!(filtered(&machine));
     rpm_of("--erase tcpguard");

@@ -18,7 +18,7 @@ use tcpguard_support::blocks::blocks;
 const PAGE: &str = "docs/operations.md";
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 /// The attack is over soon after its end, since no command is typed until then.
-const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
+const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
 /// Spoofed handshakes last 7 s with it, and a minute without.
 const FEW_RETRIES: (&str, &str) = ("net.ipv4.tcp_synack_retries", "2");
 /// Path of the file with a command for the machine's shell.
@@ -54,9 +54,9 @@ fn commands(page: &str) -> Vec<Typed> {
 
 /// The exit codes that a comment allows, as in `# not everything is well (exit code 0, 1)`.
 fn codes(line: &str) -> Vec<i32> {
-    let Some((_, told)) = line.split_once("exit code ") else { return vec![0] };
-    let told = told.split(|char: char| !(char.is_ascii_digit() || ", ".contains(char))).next();
-    let numbers = told.unwrap_or_default().split(',').map(|code| code.trim().parse());
+    let Some((_, listed)) = line.split_once("exit code ") else { return vec![0] };
+    let listed = listed.split(|char: char| !(char.is_ascii_digit() || ", ".contains(char))).next();
+    let numbers = listed.unwrap_or_default().split(',').map(|code| code.trim().parse());
     numbers.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
@@ -120,7 +120,7 @@ fn incidents(status: &Value) -> &[Value] {
 fn the_operators_page_can_be_followed() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
     let commands = commands(&fs::read_to_string(page).unwrap());
-    let machine = Machine::boot(&[(CONFIG, GUARDED)]).unwrap();
+    let machine = Machine::boot(&[(CONFIG, ON_ETH0)]).unwrap();
     let lab = Lab::around(|| machine.network(), LabOptions::default()).unwrap();
     lab.edge.sysctl(FEW_RETRIES.0, FEW_RETRIES.1).unwrap();
     let service = Family::V4.service();

@@ -10,7 +10,7 @@ use tcpguard::telemetry::{Alert, AlertSink, History, journal};
 use tcpguard_engine::{Severity, Timestamp};
 use tcpguard_goals::{Goal, Row};
 use tcpguard_host::time::Clock;
-use tcpguard_kit::daemon::guard::{self, Guard, Mode};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::daemon::journald::Journald;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::flood::Flood;
@@ -37,16 +37,16 @@ fn a_flood_stands_in_the_journal_with_its_fields() {
     let journald = Journald::start(&lab.edge).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let config = "[detection]\nclear_s = 5\n";
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
     let mut flood = Flood::random(Family::V4.service(), 4 * SECOND);
     flood.rate = 20_000;
     flood.start(&lab).unwrap().wait().unwrap();
-    guard.wait_until("the attack is over", 30 * SECOND, |s| s.past_incidents().len() == 1).unwrap();
-    guard::cli(&lab.edge, &["mode", "observe"]).unwrap();
+    agent.wait_until("the attack is over", 30 * SECOND, |s| s.past_incidents().len() == 1).unwrap();
+    agent::cli(&lab.edge, &["mode", "observe"]).unwrap();
 
     let entries = journald.entries("").unwrap();
-    let told = entries.iter().filter(|entry| entry["TCPGUARD_EVENT"].is_string());
-    for entry in told {
+    let reported = entries.iter().filter(|entry| entry["TCPGUARD_EVENT"].is_string());
+    for entry in reported {
         let event = entry["TCPGUARD_EVENT"].as_str().unwrap();
         let id = MESSAGE_IDS.iter().find(|(name, _)| *name == event);
         let (_, id) = id.unwrap_or_else(|| panic!("{event} has no message id"));
@@ -106,25 +106,25 @@ fn g17_a_journal_that_hangs_costs_alerts_and_no_poll() {
     let row = Row::new(Goal::G17);
     let lab = Lab::new(LabOptions::default()).unwrap();
     let journald = Journald::start(&lab.edge).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     journald.hang(true).unwrap();
     let begun = Instant::now();
     let lost = |status: &tcpguard_kit::daemon::status::Status| {
         status.health().iter().any(|(code, _)| code == "journal_lost")
     };
     let mut changes = 0;
-    while !lost(&guard.status().unwrap()) {
+    while !lost(&agent.status().unwrap()) {
         for mode in ["enforce", "observe"] {
-            assert!(guard::cli(&lab.edge, &["mode", mode]).unwrap().status.success());
+            assert!(agent::cli(&lab.edge, &["mode", mode]).unwrap().status.success());
             changes += 1;
         }
         assert!(begun.elapsed() < 20 * SECOND, "{changes} alerts, and none is said to be lost");
     }
-    let age = guard.status().unwrap().heartbeat_age();
+    let age = agent.status().unwrap().heartbeat_age();
     assert!(age < SECOND, "the last poll was {age:?} ago");
 
     journald.hang(false).unwrap();
-    guard::cli(&lab.edge, &["mode", "enforce"]).unwrap();
+    agent::cli(&lab.edge, &["mode", "enforce"]).unwrap();
     let entries = journald.entries("TCPGUARD_EVENT=mode_changed").unwrap();
     let last = entries.last().expect("those that fitted");
     let missing = changes + 1 - entries.len() as u64;

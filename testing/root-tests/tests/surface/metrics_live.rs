@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::guard::{self, Guard, Mode, RUNTIME_DIR};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode, RUNTIME_DIR};
 use tcpguard_kit::daemon::prometheus::{Prometheus, promtool};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
@@ -27,8 +27,8 @@ fn packaging(file: &str) -> PathBuf {
 fn assert_faultless(host: &Netns, arguments: &[&str], input: &str) {
     let output = promtool(host, arguments, input).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}{told}\n{input}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}{printed}\n{input}");
 }
 
 #[test]
@@ -43,12 +43,12 @@ fn promtool_finds_no_fault_with_the_alert_rules() {
 fn promtool_finds_no_fault_with_the_numbers_of_a_flood() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let mut flood = Flood::random(Family::V4.service(), 10 * SECOND);
     flood.rate = 20_000;
     let running = flood.start(&lab).unwrap();
-    guard.wait_for_rule(5 * SECOND).unwrap();
-    let output = guard::cli(&lab.edge, &["metrics", "--format", "prometheus"]).unwrap();
+    agent.wait_for_rule(5 * SECOND).unwrap();
+    let output = agent::cli(&lab.edge, &["metrics", "--format", "prometheus"]).unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_faultless(&lab.edge, &["check", "metrics"], &text);
@@ -60,7 +60,7 @@ fn promtool_finds_no_fault_with_the_numbers_of_a_flood() {
 fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, LISTEN, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, LISTEN, &[]).unwrap();
     let prometheus = Prometheus::start(&lab.edge, TARGET, &packaging("alerts.yml")).unwrap();
     let wait = |expression: &str, holds: fn(f64) -> bool| {
         prometheus.wait_for(expression, 20 * SECOND, holds).unwrap()
@@ -89,7 +89,7 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
 
     // The scraped values are the agent's counters.
     let scraped = wait("tcpguard_syn_packets_total{iface=\"eth0\"}", |syns| syns > 0.0);
-    assert!(scraped <= guard.status().unwrap().total("syn") as f64);
+    assert!(scraped <= agent.status().unwrap().total("syn") as f64);
 }
 
 /// A host with a full queue and without cookies.
@@ -97,7 +97,7 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
 fn prometheus_raises_the_alarm_when_clients_do_not_connect() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let _guard = Guard::start_with(&lab.edge, Mode::Observe, LISTEN, &[]).unwrap();
+    let _agent = Agent::start_with(&lab.edge, Mode::Observe, LISTEN, &[]).unwrap();
     let _load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
     let prometheus = Prometheus::start(&lab.edge, TARGET, &packaging("alerts.yml")).unwrap();
     let wait = |expression: &str, holds: fn(f64) -> bool| {
@@ -115,7 +115,7 @@ fn prometheus_raises_the_alarm_when_clients_do_not_connect() {
 #[test]
 fn the_unix_socket_is_served_without_any_configuration() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let scrape = || -> anyhow::Result<String> {
         let mut stream = UnixStream::connect(format!("{RUNTIME_DIR}/metrics.sock"))?;
         stream.write_all(

@@ -7,8 +7,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
+use tcpguard_kit::daemon::agent::{Agent, Mode, STATE_DIR, cli};
 use tcpguard_kit::daemon::browser::{Browser, Scheme};
-use tcpguard_kit::daemon::guard::{Guard, Mode, STATE_DIR, cli};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;
 use tcpguard_kit::traffic::flood::Flood;
@@ -43,14 +43,14 @@ fn a_real_flood_is_drawn_and_looked_at() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let config = "[detection]\nclear_s = 5\n";
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
     let service = Family::V4.service();
     let load = Load::start(&lab.client, service, 100).unwrap();
     sleep(10 * SECOND);
     let flood = Flood { rate: RATE, ..Flood::random(service, 10 * SECOND) };
     let flood = flood.start(&lab).unwrap().wait().unwrap();
-    let number = guard.status().unwrap().incidents()[0].id();
-    guard
+    let number = agent.status().unwrap().incidents()[0].id();
+    agent
         .wait_until("the flood is over", 60 * SECOND, |status| status.incidents().is_empty())
         .unwrap();
     load.finish().unwrap();
@@ -76,8 +76,8 @@ fn look(page: &str) {
     let browser = Browser::open(page).unwrap();
     let (read, complaints) = browser.read().unwrap();
     assert_eq!(complaints, [""; 0], "not even its policy is violated");
-    for told in ["What happened", "SYNs per second, and what became of them", "it is over"] {
-        assert!(read.contains(told), "{told}: {read}");
+    for expected in ["What happened", "SYNs per second, and what became of them", "it is over"] {
+        assert!(read.contains(expected), "{expected}: {read}");
     }
     // The browser repaired nothing: it read the page as it was written.
     for tag in ["<figure>", "<svg ", "<path ", "<li>", "<tr>", "</article>"] {
@@ -105,12 +105,12 @@ fn look(page: &str) {
 fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood { rate: RATE, ..Flood::random(Family::V4.service(), 25 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     // Longer than lines of open incidents wait to be written.
     sleep(14 * SECOND);
-    let number = guard.status().unwrap().incidents()[0].id();
+    let number = agent.status().unwrap().incidents()[0].id();
     let assert_drawn = |state: &str| {
         let page = report(&lab, number, &["--html", "-"]);
         assert!(page.contains(state), "{state}: {page}");
@@ -118,14 +118,14 @@ fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
         let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
         assert!(line["points"].as_array().unwrap().len() > 30, "{line}");
     };
-    guard.kill().unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.kill().unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
     assert_drawn("it goes on");
     flood.goes_on().unwrap();
     flood.stop().unwrap();
 
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     lab.edge.exec(&format!("rm {STATE_DIR}/state.json")).unwrap();
-    guard.start_again(Mode::Enforce).unwrap();
+    agent.start_again(Mode::Enforce).unwrap();
     assert_drawn("the agent ended while this was open");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 use tcpguard_common::abi::{Addr, Client, SourceSet, WAYS, maps};
-use tcpguard_kit::daemon::guard::{self, Guard, Mode, RUNTIME_DIR};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode, RUNTIME_DIR};
 use tcpguard_kit::daemon::tamper::PinnedMap;
 use tcpguard_kit::daemon::terminal::Terminal;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
@@ -46,9 +46,9 @@ impl Drop for Backlog {
 #[test]
 fn a_page_that_is_drawn_again_is_as_wide_as_the_terminal_is_then() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let terminal = Terminal::open(&lab.edge, (80, 50), &[]).unwrap();
-    let binary = guard::binary().unwrap();
+    let binary = agent::binary().unwrap();
     let line = format!("{} status --watch --runtime-dir {RUNTIME_DIR}", binary.display());
     terminal.run(&line).unwrap();
     // Its right end is at the page's.
@@ -74,20 +74,20 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     lab.edge.write(&format!("/sys/class/net/{INTERFACE}/queues/rx-0/rps_cpus"), "1").unwrap();
     // Generic: natively the filter comes before the backlog.
     let arguments = ["--xdp-mode", "generic"];
-    let guard = Guard::start_with(&lab.edge, Mode::Enforce, "", &arguments).unwrap();
-    let calm = guard.status().unwrap();
+    let agent = Agent::start_with(&lab.edge, Mode::Enforce, "", &arguments).unwrap();
+    let calm = agent.status().unwrap();
     assert_eq!(calm.state(), "protecting");
 
     let backlog = Backlog::set(1);
     // To a port at which no socket listens: the problem is the losses, not an attack.
     let nowhere = SocketAddr::new(Family::V4.edge(), 9);
     let running = Flood::random(nowhere, 20 * SECOND).start(&lab).unwrap();
-    let losing = guard
+    let losing = agent
         .wait_until("losses are the headline", 15 * SECOND, |status| {
             status.state() == "dropped_before_xdp"
         })
         .unwrap();
-    let text = guard.status_text().unwrap();
+    let text = agent.status_text().unwrap();
     drop(running);
     drop(backlog);
 
@@ -100,21 +100,21 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     let headline = text.lines().next().unwrap();
     assert!(headline.contains("CLIENTS ARE LOST BEFORE THE GUARD"), "{text}");
     assert!(text.contains("backlogs of CPUs"), "{text}");
-    guard.wait_until("all is well", 15 * SECOND, |it| it.state() == "protecting").unwrap();
+    agent.wait_until("all is well", 15 * SECOND, |it| it.state() == "protecting").unwrap();
 }
 
 /// Returns the value in the line of `tcpguard metrics` that begins with `name`.
 fn metric(host: &Netns, name: &str) -> Option<f64> {
-    let output = guard::cli(host, &["metrics", "--format", "prometheus"]).unwrap();
+    let output = agent::cli(host, &["metrics", "--format", "prometheus"]).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.rsplit_once(' ').unwrap().1.parse().unwrap())
 }
 
 /// Clients at 20 a second for long enough to be the baseline.
-fn clients_and_their_baseline(lab: &Lab, guard: &Guard<'_>) -> Load {
+fn clients_and_their_baseline(lab: &Lab, agent: &Agent<'_>) -> Load {
     let load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
-    guard
+    agent
         .wait_until("the baseline is known", 20 * SECOND, |status| {
             status.document()["clients"]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.95)
         })
@@ -128,28 +128,28 @@ fn clients_and_their_baseline(lab: &Lab, guard: &Guard<'_>) -> Load {
 fn where_all_clients_connect_every_surface_says_so() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
-    let load = clients_and_their_baseline(&lab, &guard);
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let load = clients_and_their_baseline(&lab, &agent);
     let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
     flood.rate = 5_000;
     let running = flood.start(&lab).unwrap();
-    guard.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(5 * SECOND).unwrap();
     sleep(8 * SECOND);
     running.goes_on().unwrap();
 
-    let status = guard.status().unwrap();
+    let status = agent.status().unwrap();
     let document = status.document();
     assert_eq!(status.state(), "attack_mitigated");
     for pointer in ["/clients", "/incidents/0/clients"] {
         let clients = document.pointer(pointer).unwrap();
         assert!(clients["ratio"].as_f64().is_some_and(|ratio| ratio >= 0.9), "{clients:#}");
     }
-    let text = guard.status_text().unwrap();
+    let text = agent.status_text().unwrap();
     let line = text.lines().nth(1).unwrap();
     assert!(line.starts_with("  Clients  ") && line.contains("/s connect to "), "{text}");
     assert!(line.contains("(baseline ") && line.ends_with("/s)"), "{text}");
 
-    let output = guard::cli(&lab.edge, &["check", "--crit", "clients=90:"]).unwrap();
+    let output = agent::cli(&lab.edge, &["check", "--crit", "clients=90:"]).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("/s connect (baseline "), "{said}");
@@ -167,22 +167,22 @@ fn where_all_clients_connect_every_surface_says_so() {
 fn where_clients_are_locked_out_every_surface_says_so() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
-    let _load = clients_and_their_baseline(&lab, &guard);
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
+    let _load = clients_and_their_baseline(&lab, &agent);
     let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
     flood.rate = 5_000;
     let running = flood.start(&lab).unwrap();
-    let status = guard
+    let status = agent
         .wait_until("clients are locked out", 20 * SECOND, |status| {
             status.document()["clients"]["ratio"].as_f64().is_some_and(|ratio| ratio < 0.5)
         })
         .unwrap();
     assert_eq!(status.state(), "attack_unmitigated");
-    let text = guard.status_text().unwrap();
+    let text = agent.status_text().unwrap();
     assert!(text.lines().nth(1).unwrap().ends_with("MOST CLIENTS DO NOT CONNECT"), "{text}");
     assert!(text.contains("tcpguard mode enforce --confirm 60s"), "{text}");
 
-    let output = guard::cli(&lab.edge, &["check", "--crit", "clients=50:"]).unwrap();
+    let output = agent::cli(&lab.edge, &["check", "--crit", "clients=50:"]).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("MOST CLIENTS DO NOT CONNECT"), "{said}");
@@ -195,20 +195,20 @@ fn where_clients_are_locked_out_every_surface_says_so() {
 }
 
 /// Returns the number of runs of the programs, as far as the kernel counted them.
-fn runs(guard: &Guard<'_>) -> u64 {
-    let status = guard.status().unwrap();
+fn runs(agent: &Agent<'_>) -> u64 {
+    let status = agent.status().unwrap();
     let programs = status.document()["programs"].as_array().unwrap().clone();
     programs.iter().map(|program| program["runs"].as_u64().unwrap()).sum()
 }
 
 /// Under traffic, no run of a program is counted.
 #[track_caller]
-fn assert_not_counted(guard: &Guard<'_>) {
-    let syns = || guard.status().unwrap().total("syn");
-    let (before, traffic) = (runs(guard), syns());
+fn assert_not_counted(agent: &Agent<'_>) {
+    let syns = || agent.status().unwrap().total("syn");
+    let (before, traffic) = (runs(agent), syns());
     sleep(SECOND);
     assert!(syns() > traffic, "there is traffic");
-    assert_eq!(runs(guard), before, "the kernel still counts");
+    assert_eq!(runs(agent), before, "the kernel still counts");
 }
 
 #[test]
@@ -218,13 +218,13 @@ fn costs_are_measured_and_nothing_stays_switched_on() {
     assert_eq!(switch(), "0", "somebody has switched {SWITCH} on: this test cannot tell then");
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
     flood.rate = 5_000;
     let running = flood.start(&lab).unwrap();
-    assert_not_counted(&guard);
+    assert_not_counted(&agent);
 
-    let output = guard::cli(&lab.edge, &["status", "--cost", "--json"]).unwrap();
+    let output = agent::cli(&lab.edge, &["status", "--cost", "--json"]).unwrap();
     assert!(output.status.success(), "{output:?}");
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     let programs = status["programs"].as_array().unwrap();
@@ -234,20 +234,20 @@ fn costs_are_measured_and_nothing_stays_switched_on() {
     assert!((50.0..50_000.0).contains(&cost("ns_per_run")), "{ingress:#}");
     assert!((0.0..1.0).contains(&cost("cpu_ratio")), "{ingress:#}");
     assert_eq!(switch(), "0");
-    assert_not_counted(&guard);
+    assert_not_counted(&agent);
 
     // Killed in the middle of it.
-    let mut asking = lab.edge.command(guard::binary().unwrap()).unwrap();
+    let mut asking = lab.edge.command(agent::binary().unwrap()).unwrap();
     asking.args(["status", "--cost", "--runtime-dir", RUNTIME_DIR]).stdout(Stdio::null());
     let mut asking = asking.spawn().unwrap();
-    let (begun, before) = (Instant::now(), runs(&guard));
-    while runs(&guard) == before {
+    let (begun, before) = (Instant::now(), runs(&agent));
+    while runs(&agent) == before {
         assert!(begun.elapsed() < SECOND, "it never began to count");
     }
     asking.kill().unwrap();
     asking.wait().unwrap();
     assert_eq!(switch(), "0");
-    assert_not_counted(&guard);
+    assert_not_counted(&agent);
     drop(running);
 }
 
@@ -294,9 +294,9 @@ fn a_status_takes_20_ms_however_full_the_tables_are() {
         Ok(ports.map(|port| TcpListener::bind((any, port))).collect::<Result<_, _>>()?)
     };
     let _listeners = lab.edge.run(listen).unwrap();
-    let guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     fill(&lab.edge);
-    guard
+    agent
         .wait_until("the agent has seen them", 15 * SECOND, |status| {
             let document = status.document();
             entries(document, maps::CLIENTS) > u64::from(maps::MAX_CLIENTS) * 3 / 4
@@ -308,7 +308,7 @@ fn a_status_takes_20_ms_however_full_the_tables_are() {
     let mut oldest = 0;
     for _ in 0..ASKED {
         let begun = Instant::now();
-        let output = guard::cli(&lab.edge, &["status", "--json"]).unwrap();
+        let output = agent::cli(&lab.edge, &["status", "--json"]).unwrap();
         times.push(begun.elapsed());
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(status["listeners"].as_array().unwrap().len() >= usize::from(LISTENERS));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use tcpguard::top::terminal::Screen;
-use tcpguard_kit::daemon::guard::{self, Guard, Mode};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::daemon::terminal::{State, Terminal};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
@@ -20,8 +20,8 @@ const UTF8: (&str, &str) = ("LC_ALL", "C.UTF-8");
 
 /// Opens a terminal of 80 columns and 24 lines.
 fn terminal<'host>(host: &'host Netns, environment: &[(&str, &str)]) -> Terminal<'host> {
-    let binary = guard::binary().unwrap();
-    let runtime = guard::RUNTIME_DIR;
+    let binary = agent::binary().unwrap();
+    let runtime = agent::RUNTIME_DIR;
     let line = format!("exec {} top --runtime-dir {runtime} \"$@\"\n", binary.display());
     host.write(COMMAND, &line).unwrap();
     Terminal::open(host, (80, 24), environment).unwrap()
@@ -45,7 +45,7 @@ fn assert_given_back(terminal: &Terminal<'_>, before: &State) {
 fn every_pane_can_be_looked_at_and_left() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let terminal = terminal(&lab.edge, &[UTF8]);
     let before = terminal.state().unwrap();
     assert!(before.cursor && !before.alternate, "{before:?}");
@@ -81,7 +81,7 @@ fn every_pane_can_be_looked_at_and_left() {
 #[test]
 fn the_terminal_is_given_back_whatever_ends_it() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let terminal = terminal(&lab.edge, &[UTF8]);
     let before = terminal.state().unwrap();
     for key in ["q", "C-c"] {
@@ -99,7 +99,7 @@ fn the_terminal_is_given_back_whatever_ends_it() {
 #[test]
 fn the_terminal_is_given_back_while_it_is_stopped() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let terminal = terminal(&lab.edge, &[UTF8]);
     let before = terminal.state().unwrap();
     start(&terminal);
@@ -155,22 +155,22 @@ fn a_panic_gives_the_terminal_back_before_it_speaks() {
 #[test]
 fn an_agent_that_dies_is_noticed_and_waited_for() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let mut guard = Guard::start(&lab.edge, Mode::Observe).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
     let terminal = terminal(&lab.edge, &[UTF8]);
     start(&terminal);
-    guard.kill().unwrap();
+    agent.kill().unwrap();
     let screen = terminal.wait_for("old: tcpguard is not running").unwrap();
     assert!(screen.contains("systemctl start"), "{screen}");
     assert!(screen.contains("SYN/s"), "the last numbers stay:\n{screen}");
-    guard.start_again(Mode::Observe).unwrap();
+    agent.start_again(Mode::Observe).unwrap();
     terminal.wait_until("an answer again", |screen| !screen.contains("old:")).unwrap();
 }
 
 #[test]
-fn an_attack_is_seen_and_told() {
+fn an_attack_is_seen_and_shown() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let terminal = terminal(&lab.edge, &[UTF8]);
     start(&terminal);
     let mut flood = Flood::random(Family::V4.service(), Duration::from_secs(8));
@@ -194,7 +194,7 @@ fn colour_and_signs_are_what_the_terminal_can_show() {
     /// Select Graphic Rendition of a foreground colour, as tmux shows it.
     const COLOUR: &str = "\x1b[3";
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _guard = Guard::start(&lab.edge, Mode::Enforce).unwrap();
+    let _agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     for (environment, colour, ascii) in [
         (&[UTF8][..], true, false),
         (&[UTF8, ("NO_COLOR", "1")], false, false),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Flow, KnownClients, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation,
-    Queues, Rule, RuleCounters, RuleId, Sample, Timestamp,
+    Flow, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Queues, Rule,
+    RuleCounters, RuleId, Sample, Timestamp, ValidatedClients,
 };
 
 use super::{HalfOpen, InKernel, Kernel, Wire, address};
@@ -133,21 +133,21 @@ impl Kernel {
     }
 
     /// Lets the rules for every listener spare one, or no longer.
-    pub(crate) fn spare(&mut self, listener: ListenerId, spared: bool) {
+    pub(crate) fn exempt_listener(&mut self, listener: ListenerId, exempt: bool) {
         if let Some(socket) = self.sockets.get_mut(listener.0 as usize) {
-            assert_ne!(socket.spared, spared, "said twice");
-            socket.spared = spared;
+            assert_ne!(socket.exempt, exempt, "said twice");
+            socket.exempt = exempt;
         }
     }
 
     /// The listeners that the rules for every one spare.
-    pub fn spared(&self) -> Vec<usize> {
-        (0..self.sockets.len()).filter(|to| self.sockets[*to].spared).collect()
+    pub fn exempt_listeners(&self) -> Vec<usize> {
+        (0..self.sockets.len()).filter(|to| self.sockets[*to].exempt).collect()
     }
 
     /// Excludes no listener, because a new agent knows of none that is to be excluded.
-    pub(crate) fn spare_nobody(&mut self) {
-        self.sockets.iter_mut().for_each(|socket| socket.spared = false);
+    pub(crate) fn exempt_none(&mut self) {
+        self.sockets.iter_mut().for_each(|socket| socket.exempt = false);
     }
 
     /// Leaves so many SYNs a second to closed ports to the stack; `None`: all of them. Where the stack's resets are
@@ -227,7 +227,7 @@ impl Kernel {
     }
 }
 
-impl KnownClients for Kernel {
+impl ValidatedClients for Kernel {
     fn completed_within(&self, net: &IpNet) -> bool {
         let recent = |at: Timestamp| self.now.since(at) < Duration::from_secs(600);
         self.clients

@@ -131,7 +131,7 @@ struct Socket {
     /// Connections waiting for `accept`.
     accept: u32,
     /// The rules for every listener are not for it.
-    spared: bool,
+    exempt: bool,
 }
 
 #[derive(Clone)]
@@ -264,7 +264,7 @@ impl Kernel {
             queue: Queue::default(),
             sources: Sources::new(self.now),
             accept: 0,
-            spared: false,
+            exempt: false,
         });
     }
 

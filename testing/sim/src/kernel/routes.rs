@@ -16,7 +16,7 @@ impl Kernel {
             Some(route) => route,
             None if is_martian(client) => Route::Nowhere,
             None if self.unseen => Route::Elsewhere(BACK),
-            None => Route::Guarded,
+            None => Route::Attached,
         }
     }
 
@@ -27,6 +27,6 @@ impl Kernel {
 
     /// Returns whether the BPF programs see the reply to a source.
     pub(super) fn shows_answer(&self, client: IpAddr) -> bool {
-        self.own_route(client).map_or(!self.unseen, |route| route == Route::Guarded)
+        self.own_route(client).map_or(!self.unseen, |route| route == Route::Attached)
     }
 }

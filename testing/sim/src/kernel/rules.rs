@@ -13,12 +13,12 @@ impl Kernel {
             return true;
         }
         let socket = &self.sockets[syn.to];
-        let (now, port, spared) = (self.now, socket.listener.port, socket.spared);
+        let (now, port, exempt) = (self.now, socket.listener.port, socket.exempt);
         let matches = |rule: &Rule| match rule.matcher {
             Matcher::Source(net, ports) => net.contains(&syn.client) && ports.contains(port),
             Matcher::Signature { listener, mask, fingerprint } => {
                 let concerned = match listener {
-                    ListenerId::HOST => !spared,
+                    ListenerId::HOST => !exempt,
                     own => own.0 as usize == syn.to,
                 };
                 concerned && syn.print.masked(mask) == fingerprint

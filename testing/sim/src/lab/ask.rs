@@ -22,13 +22,13 @@ impl Lab {
 
     /// Times of the alerts about an event, s.
     pub fn times(&self, event: &str) -> Vec<f64> {
-        self.alerts.iter().filter(|told| told.event == event).map(|told| told.at).collect()
+        self.alerts.iter().filter(|alert| alert.event == event).map(|alert| alert.at).collect()
     }
 
     /// All alerts, for failing tests.
     pub fn story(&self) -> String {
         let line =
-            |told: &RaisedAlert| format!("{:8.3} {} {}\n", told.at, told.event, told.message);
+            |alert: &RaisedAlert| format!("{:8.3} {} {}\n", alert.at, alert.event, alert.message);
         self.alerts.iter().map(line).collect()
     }
 

@@ -1,7 +1,7 @@
 //! Traffic, kernel and engine together.
 
+mod agent;
 mod ask;
-mod guard;
 mod play;
 #[cfg(test)]
 mod tests;

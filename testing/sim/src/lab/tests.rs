@@ -61,9 +61,9 @@ fn a_lost_packet_is_sent_again_a_second_later() {
 }
 
 #[test]
-fn usual_failures_are_one_and_a_half_percent() {
-    let usual = Natural::usual();
-    assert!((usual.vanish + usual.reset + usual.loss - 0.015).abs() < 1e-12);
+fn normal_failures_are_one_and_a_half_percent() {
+    let normal = Natural::normal();
+    assert!((normal.vanish + normal.reset + normal.loss - 0.015).abs() < 1e-12);
     assert_eq!(Clients::steady(1.0).natural, Natural::default(), "and none unless asked for");
 }
 
@@ -94,11 +94,11 @@ fn a_ramp_grows_to_the_full_rate() {
 
 /// Everything that a run shows.
 fn run(seed: u64) -> (Vec<Tick>, String) {
-    let clients = Clients { natural: Natural::usual(), life: Some(5.0), ..people(100.0) };
+    let clients = Clients { natural: Natural::normal(), life: Some(5.0), ..people(100.0) };
     let arrivals = Arrivals::Bursty { sigma: 0.5, rho: 0.8 };
     let mut lab = lab(seed)
         .clients(Clients { arrivals, ..clients })
-        .flood(Flood { shape: Shape::Mimic, ..Flood::random(500.0, 20.0..30.0) });
+        .flood(Flood { shape: Shape::Mimicking, ..Flood::random(500.0, 20.0..30.0) });
     lab.run_until(60.0);
     (lab.drain_ticks(0), lab.story())
 }
@@ -113,7 +113,7 @@ fn the_same_seed_gives_the_same_ticks_and_alerts_and_another_one_others() {
 }
 
 #[test]
-fn outages_hit_the_share_of_clients_whom_they_are_about() {
+fn outages_hit_the_share_of_clients_that_they_are_about() {
     let largest = Population::new(5).isps()[0];
     for (whom, share, expected) in
         [(Whom::Clients, 0.2, 0.2), (Whom::Isps, 0.2, 0.2), (Whom::Isp(0), 1.0, largest)]
@@ -158,7 +158,7 @@ fn something_that_resets_the_answers_leaves_nothing_half_open_and_clients_that_t
 }
 
 #[test]
-fn who_reconnects_leaves_first_syns_only_and_who_is_slow_waits_three_seconds() {
+fn a_client_that_reconnects_leaves_first_syns_only_and_a_slow_one_waits_three_seconds() {
     let lost = Some(Outage::of(0.0..60.0, 1.0));
     for (persistence, syns, repeated) in [
         (Persistence::default(), 4, 3),
@@ -181,7 +181,7 @@ fn who_reconnects_leaves_first_syns_only_and_who_is_slow_waits_three_seconds() {
 }
 
 #[test]
-fn a_broken_path_of_one_provider_hits_nobody_else() {
+fn a_broken_path_of_one_provider_hits_no_other() {
     let population = Population::new(5);
     let outage = Outage { whom: Whom::Isp(2), ..Outage::of(0.0..60.0, 1.0) };
     let clients =
@@ -204,7 +204,7 @@ fn a_broken_path_of_one_provider_hits_nobody_else() {
 }
 
 #[test]
-fn health_checks_end_as_they_are_told_to() {
+fn health_checks_end_as_configured() {
     for kind in [HealthCheck::Reset, HealthCheck::Vanish, HealthCheck::Fin] {
         let checks = HealthChecks { to: 0, rate: 4.0, sources: 3, kind };
         let mut lab = lab(1).health_checks(checks);
@@ -232,7 +232,7 @@ fn health_checks_end_as_they_are_told_to() {
 }
 
 #[test]
-fn a_bot_looks_the_same_every_time_and_mimics_look_like_clients() {
+fn a_bot_keeps_its_fingerprint_and_mimicking_sources_have_those_of_clients() {
     let population = Population::new(5);
     let mut random = Random::new(1);
     let flood = |sources, shape| Flood { sources, shape, ..Flood::random(1.0, 0.0..1.0) };
@@ -246,10 +246,10 @@ fn a_bot_looks_the_same_every_time_and_mimics_look_like_clients() {
     assert_eq!(looks.len(), 300);
     assert!(looks.values().collect::<std::collections::BTreeSet<_>>().len() > 20);
 
-    let mimics = flood(Sources::Clients, Shape::Mimic);
+    let mimicking = flood(Sources::Clients, Shape::Mimicking);
     let clients = || (0..population.len()).map(|index| population.client(index));
     for _ in 0..100 {
-        let (addr, look) = mimics.draw(&mut random, Some(&population));
+        let (addr, look) = mimicking.draw(&mut random, Some(&population));
         assert!(clients().any(|client| client.addr == addr));
         let look = Fingerprint { ip_id: 0, ..look };
         assert!(clients().any(|client| client.look == look), "{look:?}");
@@ -257,7 +257,7 @@ fn a_bot_looks_the_same_every_time_and_mimics_look_like_clients() {
 }
 
 #[test]
-fn a_flood_sends_its_syns_again_when_it_is_told_to() {
+fn a_flood_retransmits_its_syns_when_configured_to() {
     let flood = |repeated, again| Flood { repeated, again, ..Flood::random(500.0, 0.0..0.5) };
     let mut all = lab(1).flood(flood(1.0, &[1.0, 3.0]));
     for (until, times) in [(0.9, 0), (2.0, 1), (4.0, 2)] {
@@ -350,7 +350,7 @@ fn syns_are_shared_by_all_cpus() {
 }
 
 #[test]
-fn the_tally_tells_what_the_guard_takes_from_clients() {
+fn the_tally_counts_clients_that_the_agent_drops() {
     let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, 1)
         .listener(Server::default())
         .clients(people(50.0))
@@ -370,7 +370,7 @@ fn the_tally_tells_what_the_guard_takes_from_clients() {
 }
 
 #[test]
-fn a_host_that_takes_no_cookies_takes_none_of_the_guards() {
+fn a_host_that_takes_no_cookies_takes_no_own_cookies() {
     let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, 1)
         .listener(Server { cookies: false, ..Server::default() })
         .clients(people(20.0));

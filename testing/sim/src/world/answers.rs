@@ -1,12 +1,12 @@
 //! The world's answers to the engine's questions.
 
 use ipnet::IpNet;
-use tcpguard_engine::{KnownClients, Route, RouteQuestion};
+use tcpguard_engine::{Route, RouteQuestion, ValidatedClients};
 
 /// A host on which no client has ever completed a handshake.
-pub(super) struct NoKnownClients;
+pub(super) struct NoValidatedClients;
 
-impl KnownClients for NoKnownClients {
+impl ValidatedClients for NoValidatedClients {
     fn completed_within(&self, _net: &IpNet) -> bool {
         false
     }
@@ -21,9 +21,9 @@ pub(super) fn routes(questions: Vec<RouteQuestion>) -> Vec<(RouteQuestion, Route
             1 => Route::Elsewhere(9),
             2 => Route::Unresolved,
             3 => Route::Nowhere,
-            _ => Route::Guarded,
+            _ => Route::Attached,
         },
-        std::net::IpAddr::V6(_) => Route::Guarded,
+        std::net::IpAddr::V6(_) => Route::Attached,
     };
     questions.into_iter().map(|question| (question, route(&question))).collect()
 }

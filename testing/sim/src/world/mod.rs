@@ -47,7 +47,7 @@ pub struct World {
     protected: Vec<IpNet>,
     allowed: Vec<(IpNet, Timestamp)>,
     refusing: bool,
-    unasked: u64,
+    unsolicited: u64,
     ports: u32,
     host: HostCounters,
     flows: Vec<Flow>,
@@ -94,7 +94,7 @@ impl World {
             protected: Vec::new(),
             allowed: Vec::new(),
             refusing: false,
-            unasked: 0,
+            unsolicited: 0,
             ports: 0,
             host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
             flows: Vec::new(),
@@ -178,7 +178,9 @@ impl World {
             }
             Op::NewAgent => self.start_agent_again(),
             Op::Refuse(refusing) => self.refusing = *refusing,
-            Op::Host { unasked, ports } => (self.unasked, self.ports) = (*unasked, *ports),
+            Op::Host { unsolicited, ports } => {
+                (self.unsolicited, self.ports) = (*unsolicited, *ports)
+            }
         }
         self.obey();
         self.check();
@@ -287,21 +289,21 @@ impl World {
         let target = self.ids[traffic.listener as usize];
         let dropping = self.mode == Mode::Enforce && !self.rules.is_empty();
         let counters = self.counters.entry(target).or_default();
-        counters.syn += traffic.forged + traffic.real;
-        let kept_away = if dropping { traffic.forged } else { 0 };
+        counters.syn += traffic.spoofed + traffic.real;
+        let kept_away = if dropping { traffic.spoofed } else { 0 };
         counters.dropped_signature += kept_away;
-        counters.syn_ack += traffic.real + (traffic.forged - kept_away).min(128);
+        counters.syn_ack += traffic.real + (traffic.spoofed - kept_away).min(128);
         *counters.established.get_or_insert(0) += traffic.real;
         for (_, counted) in self.rules.values_mut() {
-            counted.hits += traffic.forged;
-            counted.accepted_retransmits += traffic.forged / traffic.returning;
-            counted.completed += traffic.forged / traffic.returning;
+            counted.hits += traffic.spoofed;
+            counted.accepted_retransmits += traffic.spoofed / traffic.returning;
+            counted.completed += traffic.spoofed / traffic.returning;
         }
         self.tcp_ext.req_q_full_drop += traffic.queue_drops;
         self.tcp_ext.listen_overflows += traffic.overflows;
         self.add_flows(traffic, target);
-        self.host.replies += self.unasked;
-        self.host.unsolicited += self.unasked;
+        self.host.replies += self.unsolicited;
+        self.host.unsolicited += self.unsolicited;
         let probe = ClosedPortSource {
             source: host(9).into(),
             server: [203, 0, 113, 1].into(),
@@ -343,12 +345,12 @@ impl World {
             kind: if id % 3 == 2 { ListenerKind::Forwarded } else { ListenerKind::Local },
             counters: self.counters.get(&id).copied().unwrap_or_default(),
             queues: Some(Queues { half_open: traffic.half_open, accept: 0, backlog: 128 }),
-            distinct_sources: traffic.forged.min(traffic.sources.into()),
+            distinct_sources: traffic.spoofed.min(traffic.sources.into()),
         }
     }
 
     fn add_flows(&mut self, traffic: &Traffic, target: u32) {
-        for n in 0..(traffic.forged + traffic.real).min(200) {
+        for n in 0..(traffic.spoofed + traffic.real).min(200) {
             let real = n < traffic.real.min(20);
             let bits = self.random();
             let client: IpAddr = match traffic.sources {
@@ -425,7 +427,7 @@ impl World {
                     );
                 }
                 Command::SetMode(mode) => self.mode = mode,
-                Command::SpareListener { .. }
+                Command::ExemptListener { .. }
                 | Command::LimitClosedPorts { .. }
                 | Command::DropBeyondBounds(_) => {}
                 Command::SetSampling { shift } => self.shift = shift,
@@ -440,7 +442,7 @@ impl World {
                 Command::InspectFlows => {
                     inspected += 1;
                     let flows = self.flows.iter().copied().collect();
-                    self.engine.handle_flows(self.now, &flows, &answers::NoKnownClients);
+                    self.engine.handle_flows(self.now, &flows, &answers::NoValidatedClients);
                 }
                 Command::LookUpRoutes(questions) => {
                     self.engine.handle_routes(self.now, &answers::routes(questions));

@@ -88,7 +88,7 @@ pub enum Op {
     /// Unsolicited replies, a poll, and closed ports tried by one source.
     Host {
         /// Number of unsolicited replies.
-        unasked: u64,
+        unsolicited: u64,
         /// Number of closed ports.
         ports: u32,
     },
@@ -100,7 +100,7 @@ impl Op {
         Self::Traffic(Traffic {
             listener: 0,
             polls: 160,
-            forged: 0,
+            spoofed: 0,
             real: 0,
             sources: 1,
             shape: Shape::Clients,
@@ -119,7 +119,7 @@ pub struct Traffic {
     pub listener: u32,
     pub polls: u32,
     /// SYNs a poll that never complete.
-    pub forged: u64,
+    pub spoofed: u64,
     /// Connects a poll that complete.
     pub real: u64,
     /// Number of sources of the SYNs that never complete.

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_or_tells_nothing_stays() {
+    fn text_that_is_no_address_or_reveals_nothing_stays() {
         for text in [
             "127.0.0.1:80 0.0.0.0:443 [::]:443 ::1 255.255.255.0",
             "Linux 6.18.1, 14:02:11, 2026-01-02T03:04:05.678Z",

@@ -280,9 +280,9 @@ fn what_is_broken_is_found_with_evidence_and_fix() {
         let [found] = of_check[..] else { panic!("case {number}, {id}: {of_check:#?}") };
         assert_eq!(found.result, *result, "case {number}: {found:#?}");
         assert!(found.evidence.contains(evidence), "case {number}: {found:#?}");
-        let told = found.fix.as_deref().unwrap_or_default();
-        assert!(told.contains(fix), "case {number}: {found:#?}");
-        assert_eq!(told.is_empty(), fix.is_empty(), "case {number}: {found:#?}");
+        let reported = found.fix.as_deref().unwrap_or_default();
+        assert!(reported.contains(fix), "case {number}: {found:#?}");
+        assert_eq!(reported.is_empty(), fix.is_empty(), "case {number}: {found:#?}");
         assert!(doctor.result >= *result, "case {number}");
     }
 }
@@ -337,7 +337,7 @@ fn every_directive_that_keeps_the_service_from_working_is_found() {
 }
 
 #[test]
-fn what_is_refused_for_one_reason_is_told_once() {
+fn checks_refused_for_one_reason_are_reported_once() {
     let mut facts = healthy();
     for feature in &mut facts.of_host.kernel.features {
         feature.support = Support::Refused(libc::EPERM);
@@ -367,10 +367,10 @@ fn what_the_agent_complains_of_is_passed_on_once() {
         }
     });
     let findings = found(&facts, "agent_health");
-    let told: Vec<(Outcome, &str)> =
+    let reported: Vec<(Outcome, &str)> =
         findings.iter().map(|finding| (finding.result, finding.evidence.as_str())).collect();
     assert_eq!(
-        told,
+        reported,
         [(Outcome::Warning, "xdp_generic: words"), (Outcome::Note, "listeners_full: words")]
     );
 }
@@ -386,7 +386,7 @@ fn one_interface_can_be_looked_at_alone() {
 }
 
 #[test]
-fn rings_and_queues_are_told_with_the_command() {
+fn rings_and_queues_are_reported_with_the_command() {
     let mut facts = healthy();
     facts.of_host.host.devices = vec![Device {
         name: "eth0".to_owned(),

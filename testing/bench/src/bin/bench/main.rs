@@ -32,11 +32,11 @@ fn main() -> Result<ExitCode> {
         [] => return whole::bench(&words),
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
         ["programs", words @ ..] => programs::bench(words)?,
-        ["profile"] => drop(record::tell(&profile::measure(false)?, None)?),
+        ["profile"] => drop(record::print_and_write(&profile::measure(false)?, None)?),
         ["e2e", words @ ..] => e2e::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
-        ["replay"] => drop(record::tell(&replay::measure(false)?, None)?),
+        ["replay"] => drop(record::print_and_write(&replay::measure(false)?, None)?),
         ["page"] => whole::page()?,
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
         _ => bail!(

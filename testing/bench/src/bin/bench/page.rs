@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_without_a_part_and_a_part_without_a_place_are_told() {
+    fn a_place_without_a_part_and_a_part_without_a_place_are_reported() {
         let said = |page: &str, names: &[&str]| filled(page, &of(names)).unwrap_err().to_string();
         assert!(said(PAGE, &["rules"]).contains("a place for verdict"));
         assert!(said(PAGE, &["rules", "verdict", "agent"]).contains("measured:agent begin"));

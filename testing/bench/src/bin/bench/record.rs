@@ -140,7 +140,7 @@ impl Record {
 }
 
 /// Prints what a part found alone, and writes it to `json` with all its rounds.
-pub fn tell(part: &impl Part, json: Option<&Path>) -> Result<Record> {
+pub fn print_and_write(part: &impl Part, json: Option<&Path>) -> Result<Record> {
     let mut record = Record::of(Machine::here()?);
     println!("\n{}", page::text(record.add(part)?));
     if let Some(path) = json {

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_tells_what_was_wanted_what_came_of_it_and_by_how_much() {
+    fn a_row_states_the_target_the_result_and_the_margin() {
         assert_eq!(
             row(goal(1.0, false, Some(0.8))),
             "signature drop | ≤ 1 × xdp-filter | 0.80 (0.72–0.88, 21) | met"

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_fails_is_told_and_the_others_are_judged() {
+    fn a_part_that_fails_is_reported_and_the_others_are_judged() {
         let outcome = outcome(&[broken(), made(80.0)], None);
         assert_eq!(outcome.failed, ["broken"]);
         assert_eq!(verdict::worst(&outcome.record.goals()), Outlook::Missed);

@@ -63,10 +63,10 @@ mod tests {
 
     #[test]
     fn an_alert_about_an_incident_is_understood() {
-        let told = alert(STARTED, 12.5).unwrap().expect("an incident");
-        assert_eq!((told.at, told.incident), (12.5, 7));
-        assert_eq!(told.class, IncidentClass::RandomSpoofed);
-        assert!(!told.ended);
+        let parsed = alert(STARTED, 12.5).unwrap().expect("an incident");
+        assert_eq!((parsed.at, parsed.incident), (12.5, 7));
+        assert_eq!(parsed.class, IncidentClass::RandomSpoofed);
+        assert!(!parsed.ended);
         let ended = [STARTED, b"TCPGUARD_DURATION_S=31\n"].concat();
         assert!(alert(&ended, 50.0).unwrap().expect("an incident").ended);
     }

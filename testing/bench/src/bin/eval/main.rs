@@ -21,7 +21,7 @@ use record::{Record, name};
 use runs::{Purpose, Trouble};
 use tcpguard_eval::golden::LIVE;
 use tcpguard_eval::table::Block;
-use tcpguard_kit::daemon::guard;
+use tcpguard_kit::daemon::agent;
 
 /// File of the record that the evaluation prints.
 const RECORD: &str = "evaluation-live.json";
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 /// Plays everything and returns how many runs failed.
 fn run(arguments: &Arguments) -> Result<u32> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
-    guard::binary()?;
+    agent::binary()?;
     let mut record = Record::new(&arguments.only)?;
     ensure!(
         !record.fights.is_empty() || !record.troubles.is_empty(),

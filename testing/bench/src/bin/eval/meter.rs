@@ -18,7 +18,7 @@ use tcpguard::control::{Client, Request, Response};
 use tcpguard::documents::{MitigationState, Status};
 use tcpguard::telemetry::journal::SOCKET;
 use tcpguard_eval::judge::Alert;
-use tcpguard_kit::daemon::guard::RUNTIME_DIR;
+use tcpguard_kit::daemon::agent::RUNTIME_DIR;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::PORT;
 use tcpguard_kit::net::netns::Netns;
@@ -63,8 +63,8 @@ impl Meter {
             Ok(UnixDatagram::bind(SOCKET)?)
         })?;
         socket.set_read_timeout(Some(LOOK_UP))?;
-        let (stopped, told) = (Arc::clone(&stop), Arc::clone(&alerts));
-        let reader = host.spawn("alerts", move || read(&socket, &told, &stopped))?;
+        let (stopped, shared) = (Arc::clone(&stop), Arc::clone(&alerts));
+        let reader = host.spawn("alerts", move || read(&socket, &shared, &stopped))?;
         let stopped = Arc::clone(&stop);
         let poller = host.spawn("meter", move || poll(&stopped))?;
         Ok(Self { stop, alerts, reader, poller })

@@ -33,14 +33,14 @@ impl Record {
     pub fn new(only: &str) -> Result<Self> {
         let fight = |attack, rate, clients| Fight { attack, rate, clients };
         let mut fights = Vec::new();
-        for attack in [attacks::RANDOM, attacks::MIMIC] {
+        for attack in [attacks::RANDOM, attacks::MIMICKING] {
             fights.extend([1_000, 10_000, 100_000].map(|rate| fight(attack, rate, FEW)));
         }
         fights.push(fight(attacks::PULSES, 10_000, FEW));
         let pauses = Attack { name: "random, 10 s pauses", ..attacks::LONG_PAUSES };
         fights.push(fight(pauses, 10_000, FEW));
         fights.push(fight(attacks::RANDOM, 1_000, MANY));
-        fights.push(fight(attacks::MIMIC, 1_000, MANY));
+        fights.push(fight(attacks::MIMICKING, 1_000, MANY));
         let fights = fights.into_iter().filter(|fight| name(fight).contains(only));
         let troubles = Trouble::ALL.into_iter().filter(|trouble| trouble.name().contains(only));
         Ok(Self {
@@ -93,7 +93,7 @@ impl Record {
         let mut block = Block::new(&title, &note, &[&ours[..], &OTHERS[..]].concat());
         let fights = self.fights.iter().filter(|(fight, _)| fight.clients == clients);
         for (fight, runs) in fights.filter(|(_, runs)| !runs.is_empty()) {
-            let told: Vec<Option<f64>> = runs.iter().map(|run| run.outcome.told).collect();
+            let alerted: Vec<Option<f64>> = runs.iter().map(|run| run.outcome.alerted).collect();
             let named: Vec<Option<f64>> = runs.iter().map(|run| run.outcome.named).collect();
             let right = |run: &&Fought| run.class == Some(fight.attack.class);
             let right = runs.iter().filter(right).count() as f64 / runs.len() as f64;
@@ -101,20 +101,20 @@ impl Record {
                 fight.attack.name.to_owned(),
                 rate(f64::from(fight.rate)),
                 runs.len().to_string(),
-                seconds(median(&told)),
-                seconds(percentile(&told, 0.95)),
+                seconds(median(&alerted)),
+                seconds(percentile(&alerted, 0.95)),
                 seconds(median(&named)),
                 seconds(percentile(&named, 0.95)),
                 format!("{:.0} %", right * 100.0),
-                runs.iter().map(|run| run.false_floods).sum::<u64>().to_string(),
+                runs.iter().map(|run| run.false_positives).sum::<u64>().to_string(),
             ];
             row.extend(others(runs));
             block.row(row);
             let finding = |target, value| Finding::new(target, place(fight), value);
             let never = |delay: Option<f64>| delay.unwrap_or(f64::INFINITY);
             block.findings.extend([
-                finding(Target::Delay, never(median(&told))),
-                finding(Target::DelayTail, never(percentile(&told, 0.95))),
+                finding(Target::Delay, never(median(&alerted))),
+                finding(Target::DelayTail, never(percentile(&alerted, 0.95))),
                 finding(Target::ClassAccuracy, right),
             ]);
         }
@@ -193,7 +193,7 @@ impl Record {
             let mut row = vec![
                 trouble.name().to_owned(),
                 runs.len().to_string(),
-                told(runs),
+                alerted(runs),
                 flooded.to_string(),
                 rules.to_string(),
                 runs.iter().map(|run| run.mitigations).sum::<usize>().to_string(),
@@ -252,9 +252,9 @@ fn share(clients: impl Iterator<Item = (usize, usize)>) -> Option<f64> {
 }
 
 /// Classes under which trouble was reported: all of them, in the shortest form.
-fn told(runs: &[Troubled]) -> String {
+fn alerted(runs: &[Troubled]) -> String {
     let mut classes: Vec<IncidentClass> = Vec::new();
-    for class in runs.iter().flat_map(|run| &run.told) {
+    for class in runs.iter().flat_map(|run| &run.alerted) {
         if !classes.contains(class) {
             classes.push(*class);
         }
@@ -289,18 +289,18 @@ mod tests {
 
     use super::*;
 
-    fn fought(purpose: Purpose, told: Option<f64>) -> Fought {
+    fn fought(purpose: Purpose, alerted: Option<f64>) -> Fought {
         Fought {
             purpose,
             outcome: Outcome {
-                told,
-                named: told,
+                alerted,
+                named: alerted,
                 released: Some(31.0),
                 floods: 1,
                 ..Outcome::default()
             },
-            class: told.map(|_| IncidentClass::RandomSpoofed),
-            false_floods: 0,
+            class: alerted.map(|_| IncidentClass::RandomSpoofed),
+            false_positives: 0,
             rules: 1,
             mitigations: 0,
             clients: (1000, 999),
@@ -318,10 +318,10 @@ mod tests {
             ]);
         }
         for (_, runs) in &mut record.troubles {
-            let told = vec![IncidentClass::HandshakeDegraded, IncidentClass::ListenerOverload];
+            let alerted = vec![IncidentClass::HandshakeDegraded, IncidentClass::ListenerOverload];
             let others = vec![true; OTHERS.len()];
             let (floods, rules, mitigations, clients) = (0, 0, 0, (50, 25));
-            runs.push(Troubled { told, floods, rules, mitigations, clients, others });
+            runs.push(Troubled { alerted, floods, rules, mitigations, clients, others });
         }
         record
     }

@@ -10,7 +10,7 @@ use tcpguard_engine::IncidentClass;
 use tcpguard_eval::attacks::Attack;
 use tcpguard_eval::judge::{Alert, Outcome, Spans, Truth, judge};
 use tcpguard_eval::table::seconds;
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
@@ -104,7 +104,7 @@ pub struct Fought {
     /// Class of the incident two seconds after the first alert. `None` without an alert.
     pub class: Option<IncidentClass>,
     /// Floods reported before there was one.
-    pub false_floods: u64,
+    pub false_positives: u64,
     pub rules: usize,
     /// Kinds of mitigations that were active beside rules.
     pub mitigations: usize,
@@ -116,17 +116,17 @@ pub struct Fought {
 
 impl fmt::Display for Fought {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { told, named, released, floods, .. } = self.outcome;
+        let Outcome { alerted, named, released, floods, .. } = self.outcome;
         write!(
             out,
             "{:?}: told {} s, named {} s ({}), over {} s after, {floods} flood(s), {} false, {} rule(s), \
              {} step(s), {} of {} served",
             self.purpose,
-            seconds(told),
+            seconds(alerted),
             seconds(named),
             self.class.map_or("nothing", IncidentClass::name),
             seconds(released),
-            self.false_floods,
+            self.false_positives,
             self.rules,
             self.mitigations,
             self.clients.1,
@@ -150,7 +150,7 @@ impl Fight {
         let lab = Lab::new(LabOptions::default())?.drop_backscatter()?;
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
         let shape = match self.attack.shape {
-            Shape::Mimic => flood::Shape::Copy(Likeness::capture(&lab, FAMILY)?),
+            Shape::Mimicking => flood::Shape::Copy(Likeness::capture(&lab, FAMILY)?),
             _ => flood::Shape::Bare,
         };
         let pulses = self.attack.pulses.map(|(on, off)| Pulses {
@@ -186,7 +186,7 @@ impl Fight {
             purpose,
             outcome,
             class: verdict(truth, &outcome, &seen.alerts),
-            false_floods: floods(seen.alerts.iter().filter(|alert| alert.at < truth.from)),
+            false_positives: floods(seen.alerts.iter().filter(|alert| alert.at < truth.from)),
             rules: seen.rules.len(),
             mitigations: seen.mitigations.len(),
             clients: served(&attempts, time.clone()),
@@ -213,7 +213,7 @@ pub enum Trouble {
 #[derive(Clone, Debug)]
 pub struct Troubled {
     /// All classes that were reported.
-    pub told: Vec<IncidentClass>,
+    pub alerted: Vec<IncidentClass>,
     pub floods: u64,
     pub rules: usize,
     /// Kinds of mitigations that were active beside rules.
@@ -226,10 +226,10 @@ pub struct Troubled {
 
 impl fmt::Display for Troubled {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told: Vec<&str> = self.told.iter().map(|class| class.name()).collect();
+        let alerted: Vec<&str> = self.alerted.iter().map(|class| class.name()).collect();
         write!(
             out,
-            "told {told:?}, {} flood(s), {} rule(s), {} step(s), {} of {} served; the others {:?}",
+            "told {alerted:?}, {} flood(s), {} rule(s), {} step(s), {} of {} served; the others {:?}",
             self.floods, self.rules, self.mitigations, self.clients.1, self.clients.0, self.others
         )
     }
@@ -281,7 +281,7 @@ impl Trouble {
         };
         sleep(Self::CALM);
         let from = now();
-        let rush = match self {
+        let flash_crowd = match self {
             Self::FlashCrowd => Some(clients(&lab, Self::MORE, !seed)?),
             _ => None,
         };
@@ -291,7 +291,7 @@ impl Trouble {
         sleep(Self::LENGTH);
         let until = now();
         server.behave(Behaviour::Answer);
-        let rushed = rush.map(Load::finish).transpose()?.unwrap_or_default();
+        let rushed = flash_crowd.map(Load::finish).transpose()?.unwrap_or_default();
         sleep(Self::AFTER);
         if let Some(checks) = checks {
             let checked = checks.finish()?;
@@ -303,15 +303,15 @@ impl Trouble {
         let (seen, mut attempts) = stage.end()?;
         attempts.0.extend(rushed.0);
         let phase = 20.0 * Random::new(seed).share();
-        let mut told: Vec<IncidentClass> = Vec::new();
+        let mut alerted: Vec<IncidentClass> = Vec::new();
         for alert in &seen.alerts {
-            if !told.contains(&alert.class) {
-                told.push(alert.class);
+            if !alerted.contains(&alert.class) {
+                alerted.push(alert.class);
             }
         }
         let others = others::alarms(&seen.ticks, settled..from, phase);
         Ok(Troubled {
-            told,
+            alerted,
             floods: floods(seen.alerts.iter()),
             rules: seen.rules.len(),
             mitigations: seen.mitigations.len(),
@@ -325,15 +325,15 @@ impl Trouble {
 struct Stage<'lab> {
     load: Load,
     meter: Meter,
-    _guard: Guard<'lab>,
+    _agent: Agent<'lab>,
 }
 
 impl<'lab> Stage<'lab> {
     fn start(lab: &'lab Lab, mode: Mode, rate: u32, seed: u64) -> Result<Self> {
         let meter = Meter::start(&lab.edge)?;
-        let _guard = Guard::start(&lab.edge, mode)?;
+        let _agent = Agent::start(&lab.edge, mode)?;
         let load = clients(lab, rate, seed)?;
-        Ok(Self { load, meter, _guard })
+        Ok(Self { load, meter, _agent })
     }
 
     /// Ends the load, and returns the observations and the clients' attempts.
@@ -371,7 +371,7 @@ fn floods<'a>(alerts: impl Iterator<Item = &'a Alert>) -> u64 {
 
 /// Class of the first reported incident, two seconds after its report.
 fn verdict(truth: Truth, outcome: &Outcome, alerts: &[Alert]) -> Option<IncidentClass> {
-    let until = truth.from + outcome.told? + VERDICT;
+    let until = truth.from + outcome.alerted? + VERDICT;
     let about = |alert: &&Alert| alert.at >= truth.from && alert.at <= until;
     alerts.iter().rfind(about).map(|alert| alert.class)
 }
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_is_what_was_told_last_within_two_seconds_of_the_first_word() {
+    fn the_verdict_is_the_last_class_within_two_seconds_of_the_first_alert() {
         let truth = Truth { from: 10.0, until: 15.0 };
         let verdict = |alerts: &[Alert]| verdict(truth, &judge(truth, alerts), alerts);
         let story = [alert(10.75, HandshakeDegraded), alert(12.5, RandomSpoofed)];

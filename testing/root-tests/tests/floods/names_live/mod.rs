@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use serde_json::Value;
 use tcpguard_goals::{Goal, Row, seed, size};
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::source_rules::SourceRules;
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::measure::clock::boot_ns;
@@ -210,15 +210,15 @@ fn in_words(mac: Mac) -> String {
 
 /// Defence against the floods.
 enum Defence<'lab> {
-    Guard(Guard<'lab>, Box<SourceRules>),
+    Agent(Agent<'lab>, Box<SourceRules>),
     /// The naive variant: a source that sends more SYNs a second than a limit is shut out.
     Nft(&'lab Netns),
 }
 
 impl<'lab> Defence<'lab> {
-    fn guard(host: &'lab Netns) -> Self {
-        let guard = Guard::start(host, Mode::Enforce).unwrap();
-        Self::Guard(guard, Box::new(SourceRules::open(host).unwrap()))
+    fn agent(host: &'lab Netns) -> Self {
+        let agent = Agent::start(host, Mode::Enforce).unwrap();
+        Self::Agent(agent, Box::new(SourceRules::open(host).unwrap()))
     }
 
     fn nft(host: &'lab Netns, limit: u32) -> Self {
@@ -248,7 +248,7 @@ impl<'lab> Defence<'lab> {
 
     fn status(&self) -> Option<Status> {
         match self {
-            Self::Guard(guard, _) => Some(guard.status().unwrap()),
+            Self::Agent(agent, _) => Some(agent.status().unwrap()),
             Self::Nft(_) => None,
         }
     }
@@ -256,15 +256,15 @@ impl<'lab> Defence<'lab> {
     /// Sources that are shut out.
     fn blocked(&self, host: &Netns) -> Vec<IpNet> {
         match self {
-            Self::Guard(_, in_kernel) => {
+            Self::Agent(_, in_kernel) => {
                 let output = cli(host, &["rules", "export", "--all", "--json"]).unwrap();
                 let document: Value = serde_json::from_slice(&output.stdout).unwrap();
                 let rules = document["rules"].as_array().unwrap().iter();
-                let told = rules.map(|rule| rule["prefix"].as_str().unwrap().parse().unwrap());
+                let reported = rules.map(|rule| rule["prefix"].as_str().unwrap().parse().unwrap());
                 // The kernel's rules count whatever the agent reports. One may expire while they are read, so they
                 // are read twice at most.
                 let there = in_kernel.all().or_else(|_| in_kernel.all()).unwrap();
-                told.chain(there).collect()
+                reported.chain(there).collect()
             }
             Self::Nft(host) => {
                 let set = |version: &str| {
@@ -339,7 +339,7 @@ fn play_at(slower: u32, case: Case, naive: bool) -> Seen {
         }
     }
     let defence = match naive {
-        false => Defence::guard(&lab.edge),
+        false => Defence::agent(&lab.edge),
         true => Defence::nft(&lab.edge, NAIVE_LIMIT / slower),
     };
     let [outside, inside] =
@@ -469,20 +469,20 @@ fn g13_a_flood_spoofing_a_client_blocks_no_client_and_cuts_no_session() {
     let row = Row::new(Goal::G13);
     let (count, naive_count) = (size(2, Case::COUNT), size(1, 9_usize));
     let cases = (0..Case::COUNT).map(|number| Case::nth(seed() * 3 + number));
-    let guarded: Vec<Seen> =
+    let ours: Vec<Seen> =
         cases.clone().take(count as usize).map(|case| play(case, false)).collect();
     // Victims that are protected and have sessions.
     let named = |case: &Case| matches!(case.victim, Victim::Admin | Victim::Resolver);
     let naive = cases.filter(named).take(naive_count).map(|case| play(case, true));
     let naive: Vec<Seen> = naive.collect();
 
-    let [guarded, naive] = [guarded, naive].map(|cases| Sum::of(&cases));
-    let holds = guarded.harm() == [false; 4] && guarded.looks >= LOOKS && guarded.idle == 0;
+    let [ours, naive] = [ours, naive].map(|cases| Sum::of(&cases));
+    let holds = ours.harm() == [false; 4] && ours.looks >= LOOKS && ours.idle == 0;
     let said = format!(
-        "{guarded}; an incident, drops or cookies in {} cases, in {} of {} whose SYNs the host answers",
-        guarded.acted,
-        guarded.answered - guarded.idle,
-        guarded.answered
+        "{ours}; an incident, drops or cookies in {} cases, in {} of {} whose SYNs the host answers",
+        ours.acted,
+        ours.answered - ours.idle,
+        ours.answered
     );
     row.result(count, said, holds)
         // It shuts out protected addresses, and so breaks their sessions.

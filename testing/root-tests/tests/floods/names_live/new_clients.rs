@@ -67,7 +67,7 @@ fn meet(case: NewClient, naive: bool) -> Met {
     lab.client.exec("nft -f /run/quiet.nft").unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let defence = match naive {
-        false => Defence::guard(&lab.edge),
+        false => Defence::agent(&lab.edge),
         true => Defence::nft(&lab.edge, NAIVE_NEW_CLIENT),
     };
     let load = |rate, home| {
@@ -125,12 +125,12 @@ fn g13_spoofed_syns_block_no_new_client_and_no_network() {
         let blocked: usize = met.iter().map(|met| met.blocked.len()).sum();
         (blocked, of(|met| &met.new_client, PATIENCE), of(|met| &met.others, SECOND))
     };
-    let guarded: Vec<Met> = (0..count).map(|number| meet(NewClient::nth(number), false)).collect();
+    let ours: Vec<Met> = (0..count).map(|number| meet(NewClient::nth(number), false)).collect();
     // A defence that counts SYNs by source blocks the owner of the spoofed address.
     let naive: Vec<Met> =
         (0..naive_count).map(|number| meet(NewClient::nth(number * 2), true)).collect();
-    let (blocked, new_client, others) = sum(&guarded);
-    let (naive_blocked, naive_stranger, _) = sum(&naive);
+    let (blocked, new_client, others) = sum(&ours);
+    let (naive_blocked, naive_new_client, _) = sum(&naive);
     let said = |blocked, new_client: (usize, usize)| {
         format!(
             "strangers: {} of {} of their connections served in whose name or in whose network's name SYNs \
@@ -144,8 +144,8 @@ fn g13_spoofed_syns_block_no_new_client_and_no_network() {
     row.result(count, said(blocked, new_client), holds)
         .naive(
             naive_count,
-            said(naive_blocked, naive_stranger),
-            naive_blocked > 0 && naive_stranger.0 * 2 < naive_stranger.1,
+            said(naive_blocked, naive_new_client),
+            naive_blocked > 0 && naive_new_client.0 * 2 < naive_new_client.1,
         )
         .finish();
 }

@@ -35,7 +35,7 @@ fn set_ports(pair: &Pair, open: &[u16]) {
 }
 
 #[test]
-fn what_refused_stays_closed_when_listeners_change_unless_somebody_listens() {
+fn a_refusing_port_stays_closed_when_listeners_change_unless_one_opens_there() {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
     pair.keep_agent();
     assert_eq!(dropped(&mut pair), 0, "it refused nobody");

@@ -99,8 +99,8 @@ fn fill(pair: &mut Pair) {
 fn forget(tables: &Dataplane, host: &mut Model, frame: &[u8]) -> u64 {
     let Ok(wire::Segment { flow, .. }) = wire::parse(frame) else { return 0 };
     let client = flow.client.client();
-    let is_stranger = tables.client(ip(&client)).expect("clients").is_none();
-    let client_lost = is_stranger && host.clients.remove(&client).is_some();
+    let is_new_client = tables.client(ip(&client)).expect("clients").is_none();
+    let client_lost = is_new_client && host.clients.remove(&client).is_some();
     let listener = ListenerKey::new(flow.server, flow.server_port);
     let answers_lost = [listener, listener.of_all()].map(|key| {
         let is_silent = tables.syn_ack(&key).expect("SYN-ACKs").is_none();

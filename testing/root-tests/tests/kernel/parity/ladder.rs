@@ -101,7 +101,7 @@ fn a_hundred_thousand_frames_pass_every_stage_alike() {
 }
 
 #[test]
-fn a_client_that_repeats_its_syn_gets_in_through_the_rung_in_both() {
+fn a_client_that_retransmits_its_syn_passes_first_syn_drop_in_both() {
     let mut pair = pair();
     pair.set_mitigation_bits(1, OVERLOAD, Rate::default());
     let server = SocketAddr::new(v4(2, 1), 443);

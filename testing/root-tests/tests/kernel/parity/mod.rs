@@ -344,7 +344,7 @@ fn replies_are_distinguished_from_unsolicited_ones() {
 }
 
 #[test]
-fn who_tries_closed_ports_is_noted_by_port_and_address() {
+fn closed_port_sources_are_noted_by_port_and_address() {
     let mut pair = Pair::new(Mode::Enforce, 0, false);
     let scanner = SocketAddr::new(v4(9, 9), 4000);
     for port in 1..=29 {

@@ -95,7 +95,7 @@ pub fn among<T: Send>(test: impl FnOnce(&Netns, &Sockets) -> T + Send) -> T {
 pub fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
     among(|host, there| {
         let mut pair = Pair::new(Mode::Enforce, 0, true);
-        pair.watch_strays(there);
+        pair.watch_out_of_state(there);
         for [client, server] in new_clients() {
             pair.teach(server, client);
         }
@@ -110,7 +110,7 @@ pub fn segment([client, server]: [SocketAddr; 2], flags: u8, [seq, ack]: [u32; 2
 }
 
 #[test]
-fn what_finds_a_socket_and_what_finds_none_is_told_alike() {
+fn segments_with_and_without_a_socket_are_distinguished_alike() {
     beside(|_, sockets, pair| {
         pair.arm_with(OUT_OF_STATE);
         for (ends, dropped) in sockets
@@ -152,9 +152,9 @@ fn random_traffic_at_listeners_under_attack_is_judged_alike() {
             pair.dataplane.set_config(&pair.model.config).unwrap();
             pair.arm_with(OUT_OF_STATE | ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT);
             show(pair, 78 + u64::from(drop_out_of_state), 10_000);
-            let stray =
+            let unmatched =
                 if drop_out_of_state == 0 { Reason::OutOfState } else { Reason::DropOutOfState };
-            for reason in [Reason::Cookie, Reason::HandshakeAck, stray] {
+            for reason in [Reason::Cookie, Reason::HandshakeAck, unmatched] {
                 assert!(pair.reasons[&reason] > 100, "{:?}", pair.reasons);
             }
         });
@@ -162,7 +162,7 @@ fn random_traffic_at_listeners_under_attack_is_judged_alike() {
 }
 
 #[test]
-fn third_acks_of_cookies_are_told_from_wrong_ones_alike_up_to_the_limit() {
+fn third_acks_of_cookies_are_distinguished_from_wrong_ones_alike_up_to_the_limit() {
     beside(|_, _, pair| {
         pair.arm_with(OUT_OF_STATE | ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT);
         // Not in the sample, so that only the cookie decides.
@@ -261,7 +261,7 @@ fn answers_with_the_kernels_cookies_are_alike_but_for_the_cookie() {
 
 impl Pair {
     /// Has out-of-state segments dropped on a host that has these sockets, where a listener's mitigations say so.
-    pub fn watch_strays(&mut self, sockets: &Sockets) {
+    pub fn watch_out_of_state(&mut self, sockets: &Sockets) {
         self.model.sockets.listening.clone_from(&sockets.listening);
         self.model.sockets.connections = sockets.flows();
         self.keep_agent();

@@ -45,7 +45,7 @@ const CLIMBING: usize = 4;
 /// socket table about every SYN that is to be answered.
 fn under_attack(sockets: &Sockets) -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 0, true);
-    pair.watch_strays(sockets);
+    pair.watch_out_of_state(sockets);
     pair.configure(|config| config.preexisting_connections = 1);
     pair.arm_with(ListenerEntry::OUT_OF_STATE | ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT);
     (0..LISTENERS).for_each(|id| pair.sample_syns(id, 3));
@@ -56,7 +56,7 @@ fn under_attack(sockets: &Sockets) -> Pair {
 /// is gone. After 6 s no mitigation acts, after 15 s no rule drops.
 fn abandoned(sockets: &Sockets) -> Pair {
     let mut pair = Pair::new(Mode::Enforce, 1, false);
-    pair.watch_strays(sockets);
+    pair.watch_out_of_state(sockets);
     pair.configure(|config| {
         config.drop_out_of_state = 0;
         (config.heartbeat_ns, config.heartbeat_limit_ns) = (START_NS, 15_000 * MS);
@@ -161,13 +161,13 @@ fn g8_kernel_and_host_judge_and_count_alike() {
         naive.iter().fold((String::new(), sampling.judged), |(what, sum), (name, of)| {
             (format!("{what}{name}: {}; ", of.numbers()), sum + of.judged)
         });
-    let told_apart =
+    let distinguished =
         naive.iter().all(|(_, of)| !of.frames.is_empty()) && !sampling.tables.is_empty();
     row.result(all.judged, format!("frames that arrived: {}", all.numbers()), all.is_alike())
         .naive(
             naive_judged,
             format!("{what}half of the sample: {}", sampling.numbers()),
-            told_apart,
+            distinguished,
         )
         .finish();
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tcpguard_kit::daemon::machine::Machine;
 
-use super::{CONFIG, guarded, machine};
+use super::{CONFIG, booted, machine};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -14,7 +14,7 @@ fn said(output: &Output) -> String {
 
 /// Output of `tcpguard status` once it contains these words, within some seconds.
 #[track_caller]
-fn told(machine: &Machine, words: &str) -> String {
+fn reported(machine: &Machine, words: &str) -> String {
     let begun = Instant::now();
     loop {
         let output = machine.output("tcpguard status").unwrap();
@@ -29,10 +29,10 @@ fn told(machine: &Machine, words: &str) -> String {
 
 #[test]
 fn a_service_that_was_stopped_still_says_what_it_knew() {
-    let (machine, _) = guarded();
+    let (machine, _) = booted();
     machine.exec("tcpguard block 192.0.2.0/24 --reason night").unwrap();
     machine.exec("systemctl stop tcpguard").unwrap();
-    let why = told(&machine, "its service is stopped; start it: systemctl start tcpguard");
+    let why = reported(&machine, "its service is stopped; start it: systemctl start tcpguard");
     assert!(why.contains("its kernel filter is still attached on eth0"), "{why}");
     for (line, words) in [("rules list", "192.0.2.0/24"), ("alerts", "192.0.2.0/24")] {
         let output = machine.output(&format!("tcpguard {line}")).unwrap();
@@ -57,7 +57,7 @@ fn a_service_that_was_stopped_still_says_what_it_knew() {
 fn a_service_that_fails_is_named_with_its_last_error_and_is_not_waited_for() {
     let machine = machine("mode = \"on\"\n");
     assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
-    let why = told(&machine, "its service has failed (exit-code, exit code 2): ");
+    let why = reported(&machine, "its service has failed (exit-code, exit code 2): ");
     assert!(why.contains("1 mistake, nothing was applied; edit the file"), "{why}");
     let begun = Instant::now();
     let waited = machine.output("tcpguard status --wait healthy --timeout 60s").unwrap();
@@ -68,6 +68,6 @@ fn a_service_that_fails_is_named_with_its_last_error_and_is_not_waited_for() {
     // Tried again and again: it may come yet.
     fs::write(machine.path(CONFIG), "[interfaces]\nnames = [\"nowhere0\"]\n").unwrap();
     machine.exec("systemctl --no-block restart tcpguard").unwrap();
-    let why = told(&machine, "there is no interface nowhere0");
+    let why = reported(&machine, "there is no interface nowhere0");
     assert!(why.contains("its service is started again and again ("), "{why}");
 }

@@ -10,7 +10,7 @@ use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::lab::{Lab, LabOptions};
 use tcpguard_kit::traffic::trickle::{DROPPED, Pairs, Trickle};
 
-use crate::service::{CONFIG, GUARDED, SLACK, WATCHDOG, filtered, status};
+use crate::service::{CONFIG, ON_ETH0, SLACK, WATCHDOG, filtered, status};
 
 /// Time from the moment an agent hangs until the next one runs: the watchdog's time, and half a second for all that
 /// systemd does then, with its wait before a start.
@@ -96,7 +96,7 @@ struct Stage {
 impl Stage {
     fn new(drop_in: &str) -> Self {
         let drop_in = ("/etc/systemd/system/tcpguard.service.d/test.conf", drop_in);
-        let machine = Machine::boot(&[(CONFIG, GUARDED), drop_in]).unwrap();
+        let machine = Machine::boot(&[(CONFIG, ON_ETH0), drop_in]).unwrap();
         let lab = Lab::around(|| machine.network(), LabOptions::default()).unwrap();
         for line in ["systemctl start tcpguard", "tcpguard mode enforce"] {
             machine.exec(line).unwrap();
@@ -137,7 +137,7 @@ impl Seen {
 }
 
 /// Several hangs, in words.
-fn told(all: &[Seen]) -> String {
+fn described(all: &[Seen]) -> String {
     let took = all.iter().map(|seen| when(seen.replaced, 2 * LIMIT)).collect::<Vec<_>>().join(", ");
     let sum = |of: fn(&Seen) -> u64| all.iter().map(of).sum::<u64>();
     let (sent, bare) = (sum(|seen| seen.pairs.sent), sum(|seen| seen.bare));
@@ -168,8 +168,8 @@ fn is_replaced(row: Row, hang: Hang, without: &str) {
     drop(stage);
 
     let naive = [Stage::new(without).hang(hang)];
-    row.result(hangs, format!("hangs: {}", told(&seen)), seen.iter().all(|seen| seen.holds()))
-        .naive(1, format!("hang: {}", told(&naive)), naive[0].replaced.is_none())
+    row.result(hangs, format!("hangs: {}", described(&seen)), seen.iter().all(|seen| seen.holds()))
+        .naive(1, format!("hang: {}", described(&naive)), naive[0].replaced.is_none())
         .finish();
 }
 

@@ -16,7 +16,7 @@ use tcpguard_host::linux::{boot_id, netns};
 use tcpguard_kit::daemon::machine::Machine;
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
-const GUARDED: &str = "[interfaces]\nnames = [\"eth0\"]\n";
+const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 
 /// As in the unit.
 const WATCHDOG: Duration = Duration::from_secs(3);
@@ -41,11 +41,11 @@ fn with_interface(files: &[(&str, &str)]) -> Machine {
 }
 
 /// A machine with a running agent, and the agent's process id.
-fn guarded() -> (Machine, u32) {
-    guarded_by(&[(CONFIG, GUARDED)])
+fn booted() -> (Machine, u32) {
+    booted_with(&[(CONFIG, ON_ETH0)])
 }
 
-fn guarded_by(files: &[(&str, &str)]) -> (Machine, u32) {
+fn booted_with(files: &[(&str, &str)]) -> (Machine, u32) {
     let machine = with_interface(files);
     machine.exec("systemctl start tcpguard").unwrap();
     let pid = machine.main_pid().unwrap().expect("it runs");
@@ -69,7 +69,7 @@ fn as_user(machine: &Machine, groups: &str, line: &str) -> (Option<i32>, String)
 
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units_and_the_catalog() {
-    let machine = machine(GUARDED);
+    let machine = machine(ON_ETH0);
     let verify = "systemd-analyze verify --man=no tcpguard.service tcpguard-selftest.service";
     let verified = machine.output(verify).unwrap();
     let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
@@ -85,16 +85,16 @@ fn systemd_finds_nothing_wrong_with_the_units_and_the_catalog() {
 
 #[test]
 fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
-    let (machine, pid) = guarded();
+    let (machine, pid) = booted();
     let write = |config: &str| fs::write(machine.path(CONFIG), config).unwrap();
-    write(&format!("{GUARDED}[listeners]\nignore_ports = [8080]\n[control]\ngroup = \"adm\"\n"));
+    write(&format!("{ON_ETH0}[listeners]\nignore_ports = [8080]\n[control]\ngroup = \"adm\"\n"));
     let note = status(&machine)["health"][0]["code"].clone();
     assert_eq!(note, "config_changed", "a file that nobody has read yet is noticed");
     machine.exec("systemctl reload tcpguard").unwrap();
     assert_eq!(machine.main_pid().unwrap(), Some(pid), "the same process");
     assert_eq!(machine.property("ActiveState").unwrap(), "active");
-    let told = machine.journal("TCPGUARD_EVENT=config_reloaded").unwrap();
-    let message = told[0]["MESSAGE"].as_str().unwrap();
+    let reported = machine.journal("TCPGUARD_EVENT=config_reloaded").unwrap();
+    let message = reported[0]["MESSAGE"].as_str().unwrap();
     assert!(message.contains("applied listeners.ignore_ports"), "{message}");
     assert!(message.contains("only a restart applies control.group"), "{message}");
     assert_eq!(status(&machine)["health"][0]["code"], "config_waits");
@@ -116,7 +116,7 @@ fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
         "{config:#}"
     );
 
-    write(GUARDED);
+    write(ON_ETH0);
     machine.exec(&format!("kill -HUP {pid}")).unwrap();
     let begun = Instant::now();
     while status(&machine)["daemon"]["config"]["valid"] == false {
@@ -129,7 +129,7 @@ fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
 
 #[test]
 fn an_agent_that_is_killed_is_back_at_once_as_often_as_it_takes() {
-    let (machine, mut pid) = guarded();
+    let (machine, mut pid) = booted();
     machine.exec("tcpguard mode enforce").unwrap();
     machine.exec("tcpguard block 192.0.2.0/24").unwrap();
     let mut longest = Duration::ZERO;
@@ -152,7 +152,7 @@ fn an_agent_that_is_killed_is_back_at_once_as_often_as_it_takes() {
 
 #[test]
 fn a_stop_leaves_the_xdp_program_and_detach_removes_it() {
-    let (machine, _) = guarded();
+    let (machine, _) = booted();
     machine.exec("systemctl stop tcpguard").unwrap();
     assert_eq!(machine.property("Result").unwrap(), "success");
     assert!(filtered(&machine));
@@ -167,7 +167,7 @@ fn a_stop_leaves_the_xdp_program_and_detach_removes_it() {
 
 #[test]
 fn a_recreated_interface_is_attached_again_and_the_journal_reports_it() {
-    let (machine, _) = guarded();
+    let (machine, _) = booted();
     machine.exec("ip link delete eth0").unwrap();
     machine.exec("ip link add eth0 type veth peer name wire").unwrap();
     let begun = Instant::now();
@@ -175,14 +175,14 @@ fn a_recreated_interface_is_attached_again_and_the_journal_reports_it() {
         assert!(begun.elapsed() < Duration::from_secs(2), "not protected again");
     }
     machine.exec("tcpguard detach eth0").unwrap();
-    let told = machine.journal("SYSLOG_IDENTIFIER=tcpguard _TRANSPORT=journal").unwrap();
-    let told: Vec<_> = told.iter().map(|entry| &entry["TCPGUARD_EVENT"]).collect();
-    assert_eq!(told, ["interface_changed", "interface_changed", "filter_detached"]);
+    let reported = machine.journal("SYSLOG_IDENTIFIER=tcpguard _TRANSPORT=journal").unwrap();
+    let reported: Vec<_> = reported.iter().map(|entry| &entry["TCPGUARD_EVENT"]).collect();
+    assert_eq!(reported, ["interface_changed", "interface_changed", "filter_detached"]);
 }
 
 #[test]
 fn what_was_started_by_hand_is_taken_over() {
-    let machine = machine(GUARDED);
+    let machine = machine(ON_ETH0);
     machine.exec("systemd-run --quiet --unit=by-hand /usr/bin/tcpguard run").unwrap();
     machine.exec("tcpguard status --wait healthy --timeout 5s").unwrap();
     assert!(filtered(&machine));
@@ -195,7 +195,7 @@ fn what_was_started_by_hand_is_taken_over() {
 
 #[test]
 fn a_group_that_the_service_is_not_in_is_named_with_the_way_to_join_it() {
-    let machine = machine(&format!("{GUARDED}[control]\ngroup = \"adm\"\n"));
+    let machine = machine(&format!("{ON_ETH0}[control]\ngroup = \"adm\"\n"));
     assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
     machine.exec("systemctl stop tcpguard").unwrap();
     let errors =
@@ -212,8 +212,8 @@ fn a_group_that_the_service_is_not_in_is_named_with_the_way_to_join_it() {
 }
 
 #[test]
-fn metrics_over_tcp_want_a_drop_in_and_without_it_the_host_is_guarded_all_the_same() {
-    let machine = machine(&format!("{GUARDED}[metrics]\nlisten = \"127.0.0.1:9469\"\n"));
+fn metrics_over_tcp_need_a_drop_in_and_without_it_the_interface_is_attached_all_the_same() {
+    let machine = machine(&format!("{ON_ETH0}[metrics]\nlisten = \"127.0.0.1:9469\"\n"));
     machine.exec("systemctl start tcpguard").unwrap();
     assert!(filtered(&machine));
     let finding = || {
@@ -221,8 +221,8 @@ fn metrics_over_tcp_want_a_drop_in_and_without_it_the_host_is_guarded_all_the_sa
         let mut health = document["health"].as_array().unwrap().iter();
         health.find(|finding| finding["code"] == "metrics_not_served").cloned()
     };
-    let told = finding().expect("nobody listens on the port");
-    let hint = told["hint"].as_str().unwrap();
+    let reported = finding().expect("nobody listens on the port");
+    let hint = reported["hint"].as_str().unwrap();
     for line in ["RestrictAddressFamilies=AF_INET AF_INET6", "IPAddressAllow=localhost"] {
         assert!(hint.contains(line), "{hint}");
     }
@@ -240,7 +240,7 @@ fn metrics_over_tcp_want_a_drop_in_and_without_it_the_host_is_guarded_all_the_sa
 
 #[test]
 fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
-    let (machine, pid) = guarded();
+    let (machine, pid) = booted();
     let journald =
         machine.exec("systemctl show systemd-journald --property MainPID --value").unwrap();
     machine.exec(&format!("kill -STOP {journald}")).unwrap();
@@ -264,11 +264,11 @@ fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
 #[test]
 fn an_error_that_a_restart_cannot_fix_is_not_retried() {
     let unreadable = "chmod 0600 /etc/tcpguard/tcpguard.toml";
-    for (config, before, told) in [
+    for (config, before, reported) in [
         ("", "true", "no interface to guard; name one"),
         ("mode = \"on\"\n", "true", "1 mistake, nothing was applied; edit the file"),
-        (GUARDED, unreadable, "cannot read the configuration"),
-        (GUARDED, "umount /sys/fs/bpf", "asserts failed"),
+        (ON_ETH0, unreadable, "cannot read the configuration"),
+        (ON_ETH0, "umount /sys/fs/bpf", "asserts failed"),
     ] {
         let machine = machine(config);
         machine.exec(before).unwrap();
@@ -278,20 +278,20 @@ fn an_error_that_a_restart_cannot_fix_is_not_retried() {
         assert!(["failed", "inactive"].contains(&state.as_str()), "{state} with {config:?}");
         assert_eq!(machine.property("NRestarts").unwrap(), "0", "with {config:?}, {before}");
         let log = machine.log().unwrap();
-        assert!(log.contains(told), "{log}");
+        assert!(log.contains(reported), "{log}");
     }
 }
 
 #[test]
-fn a_restart_with_a_mistake_guards_by_the_last_valid_configuration_and_monitoring_warns() {
-    let (machine, pid) = guarded();
+fn a_restart_with_a_mistake_uses_the_last_valid_configuration_and_monitoring_warns() {
+    let (machine, pid) = booted();
     let write = |config: &str| fs::write(machine.path(CONFIG), config).unwrap();
-    write(&format!("{GUARDED}mode = \"enforce\"\n"));
+    write(&format!("{ON_ETH0}mode = \"enforce\"\n"));
     machine.exec("systemctl restart tcpguard").unwrap();
     assert_ne!(machine.main_pid().unwrap(), Some(pid), "another agent");
     assert!(filtered(&machine));
-    let told = machine.journal("TCPGUARD_EVENT=config_refused").unwrap();
-    let message = told[0]["MESSAGE"].as_str().unwrap();
+    let reported = machine.journal("TCPGUARD_EVENT=config_refused").unwrap();
+    let message = reported[0]["MESSAGE"].as_str().unwrap();
     assert!(message.contains("the last valid one"), "{message}");
     assert!(message.contains("mode belongs above the first [section]"), "{message}");
     let check = machine.output("tcpguard check").unwrap();
@@ -302,7 +302,7 @@ fn a_restart_with_a_mistake_guards_by_the_last_valid_configuration_and_monitorin
     machine.exec("systemctl restart tcpguard").unwrap();
     assert_eq!(status(&machine)["daemon"]["config"]["valid"], false);
 
-    write(&format!("mode = \"enforce\"\n{GUARDED}"));
+    write(&format!("mode = \"enforce\"\n{ON_ETH0}"));
     machine.exec("systemctl reload tcpguard").unwrap();
     assert_eq!(status(&machine)["daemon"]["config"]["valid"], true);
     assert_eq!(machine.output("tcpguard check").unwrap().status.code(), Some(0));
@@ -311,7 +311,7 @@ fn a_restart_with_a_mistake_guards_by_the_last_valid_configuration_and_monitorin
 /// Without a pause of its own it would keep a CPU busy at the highest priority.
 #[test]
 fn an_agent_that_cannot_start_is_tried_once_a_second() {
-    let machine = machine(&format!("{GUARDED}[control]\ngroup = \"adm\"\n"));
+    let machine = machine(&format!("{ON_ETH0}[control]\ngroup = \"adm\"\n"));
     assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
     let tries = || machine.property("NRestarts").unwrap().parse::<u32>().unwrap();
     let before = tries();
@@ -322,7 +322,7 @@ fn an_agent_that_cannot_start_is_tried_once_a_second() {
 
 #[test]
 fn log_lines_reach_the_journal_with_their_priority() {
-    let (machine, _) = guarded();
+    let (machine, _) = booted();
     let entries =
         machine.journal("--unit tcpguard _TRANSPORT=stdout SYSLOG_IDENTIFIER=tcpguard").unwrap();
     let started = entries.iter().find(|entry| {
@@ -362,7 +362,7 @@ fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end()
          (echo 2 >/proc/sys/net/ipv4/tcp_syncookies && touch /var/lib/tcpguard/once)'\n\
          ExecStartPre=/bin/sh -c '! (echo 1 >/proc/sys/net/ipv4/tcp_sack)'\n";
     let machine = Machine::boot(&[
-        (CONFIG, GUARDED),
+        (CONFIG, ON_ETH0),
         ("/etc/systemd/system/tcpguard.service.d/borrow.conf", borrow),
     ])
     .unwrap();
@@ -411,9 +411,9 @@ fn probed(machine: &Machine) -> Value {
 }
 
 #[test]
-fn which_cookies_work_is_found_out_before_the_guard_starts_and_not_again() {
+fn cookie_backends_are_tested_before_the_agent_starts_and_not_again() {
     const TIMESTAMPS: &str = "/proc/sys/net/ipv4/tcp_timestamps";
-    let machine = machine(GUARDED);
+    let machine = machine(ON_ETH0);
     let of_host = || {
         let names = ["tcp_syncookies", "tcp_timestamps", "tcp_rmem"];
         let read = |name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap();
@@ -451,7 +451,7 @@ fn a_selftest_that_fails_or_hangs_does_not_keep_the_agent_from_starting() {
     ] {
         let drop_in = format!("[Service]\nExecStart=\n{ends}\n");
         let machine = Machine::boot(&[
-            (CONFIG, GUARDED),
+            (CONFIG, ON_ETH0),
             ("/etc/systemd/system/tcpguard-selftest.service.d/ends.conf", &drop_in),
         ])
         .unwrap();

@@ -8,7 +8,7 @@ use tcpguard_goals::{Goal, Row, verifier};
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::netns::Netns;
 
-use crate::service::{CONFIG, GUARDED, as_user, filtered, guarded, guarded_by, machine, status};
+use crate::service::{CONFIG, ON_ETH0, as_user, booted, booted_with, filtered, machine, status};
 
 /// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, by their bits in the kernel's `capability.h`.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
@@ -38,7 +38,7 @@ fn the_units_are_exposed_at_1_5_and_2_5_of_10_at_most() {
 
 #[test]
 fn it_runs_with_three_capabilities_and_without_root() {
-    let (machine, pid) = guarded();
+    let (machine, pid) = booted();
     assert!(filtered(&machine));
     let status = status(&machine);
     assert_eq!(status["daemon"]["state"], "observing", "{status:#}");
@@ -63,7 +63,7 @@ fn it_runs_with_three_capabilities_and_without_root() {
 /// The kernel lists these tables to root, and returns their rules by IP sockets.
 #[test]
 fn it_reads_tables_of_iptables_legacy_without_root_and_says_so_where_it_cannot() {
-    let machine = machine(GUARDED);
+    let machine = machine(ON_ETH0);
     machine.exec("iptables-legacy -A INPUT -s 192.0.2.0/24 -p tcp --syn -j DROP").unwrap();
     machine.exec("systemctl start tcpguard").unwrap();
     let health = || status(&machine)["health"].as_array().unwrap().clone();
@@ -97,7 +97,7 @@ fn every_one_of_its_capabilities_is_needed() {
              CapabilityBoundingSet=\nCapabilityBoundingSet={without}\nRestart=no\n"
         );
         let machine = Machine::boot(&[
-            (CONFIG, GUARDED),
+            (CONFIG, ON_ETH0),
             ("/etc/systemd/system/tcpguard.service.d/without.conf", &drop_in),
         ])
         .unwrap();
@@ -111,7 +111,7 @@ fn every_one_of_its_capabilities_is_needed() {
 
 #[test]
 fn unprivileged_users_reach_neither_sockets_nor_pins() {
-    let (machine, _) = guarded();
+    let (machine, _) = booted();
     let nobody = |line: &str| as_user(&machine, "--clear-groups", line);
     for line in ["tcpguard status", "tcpguard mode enforce"] {
         let (code, said) = nobody(line);
@@ -147,7 +147,7 @@ fn opened_by_nobody(machine: &Machine) -> [(u64, u64); 2] {
 #[test]
 fn g11_no_unprivileged_user_opens_a_pin() {
     let row = Row::new(Goal::G11);
-    let (machine, _) = guarded();
+    let (machine, _) = booted();
     let [(maps, opened_maps), (links, opened_links)] = opened_by_nobody(&machine);
     assert!(maps >= 20 && links >= 2, "{maps} pinned maps, {links} pinned links");
     machine.exec("chmod 0755 /sys/fs/bpf").unwrap();
@@ -176,8 +176,8 @@ fn refusal(host: &Netns, capabilities: &[&str]) -> Option<String> {
     load.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
     load.args(["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={only}")));
     let output = load.args(["/run/load", "guarded", "/run/object"]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    let mut answers = verifier::answers(&told).peekable();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let mut answers = verifier::answers(&printed).peekable();
     assert!(answers.peek().is_some(), "{only}: {output:?}");
     answers.filter(|answer| answer["program"] != "tcpguard_established").find_map(|answer| {
         let reason = answer["refused"].as_str()?;
@@ -244,7 +244,7 @@ fn g11_the_service_holds_three_capabilities() {
     let row = Row::new(Goal::G11);
     let held = |drop_in: &str| {
         let path = "/etc/systemd/system/tcpguard.service.d/more.conf";
-        let (machine, pid) = guarded_by(&[(CONFIG, GUARDED), (path, drop_in)]);
+        let (machine, pid) = booted_with(&[(CONFIG, ON_ETH0), (path, drop_in)]);
         u64::from_str_radix(&process(&machine, pid, "CapEff"), 16).unwrap()
     };
     let own = held("");
@@ -260,7 +260,7 @@ fn g11_the_service_holds_three_capabilities() {
 
 #[test]
 fn the_group_reads_and_changes_nothing() {
-    let (machine, _) = guarded();
+    let (machine, _) = booted();
     let member = |line: &str| as_user(&machine, "--groups tcpguard", line);
     let (code, said) = member("tcpguard status --brief");
     assert_eq!(code, Some(0), "{said}");

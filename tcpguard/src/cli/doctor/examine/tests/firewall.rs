@@ -59,7 +59,7 @@ fn a_service_that_cannot_read_tables_of_iptables_legacy_is_found() {
 }
 
 #[test]
-fn a_strict_conntrack_is_told_with_its_sysctl() {
+fn a_strict_conntrack_is_reported_with_its_sysctl() {
     let found = with(UFW, |firewall| {
         firewall.rules = Ok(RuleSet { strict: true, ..recorded(UFW) });
     });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use tcpguard_kit::daemon::guard::cli;
+use tcpguard_kit::daemon::agent::cli;
 use tcpguard_kit::net::netns::Netns;
 
 use crate::samples::Samples;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::measure::peak::{Footprint, forget_peak};
 use tcpguard_kit::traffic::flood::Sources;
 
@@ -62,13 +62,13 @@ impl GrowthCost {
     pub fn round(&mut self, options: &Options) -> Result<()> {
         let time = options.growth_window();
         let stage = Stage::new()?;
-        let guard = Guard::start(&stage.lab.edge, Mode::Enforce)?;
+        let agent = Agent::start(&stage.lab.edge, Mode::Enforce)?;
         sleep(SETTLE);
         let sources = self.network.map_or(Sources::Random, |it| Sources::Net(IpNet::V4(it)));
-        let watch = Watch::start(guard.pid())?;
+        let watch = Watch::start(agent.pid())?;
         let flood = stage.flood_from(sources, RATE, time)?;
-        let early = most_of(guard.pid(), time / 3)?;
-        let late = most_of(guard.pid(), time.saturating_sub(watch.elapsed()))?;
+        let early = most_of(agent.pid(), time / 3)?;
+        let late = most_of(agent.pid(), time.saturating_sub(watch.elapsed()))?;
         self.cpu.push(watch.percent()?);
         let sent = flood.wait()?.sent;
         self.sources.push(distinct(addresses(self.network), sent as f64));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::measure::peak::{Footprint, forget_peak, resident};
 use tcpguard_kit::net::lab::Family;
 use tcpguard_kit::traffic::flood::Shape;
@@ -86,12 +86,12 @@ impl LoadCost {
             Situation::Crude => Some(Shape::Bare),
             Situation::Mimic => Some(Shape::Copy(Likeness::capture(&stage.lab, Family::V4)?)),
         };
-        let guard = Guard::start(host, Mode::Enforce)?;
+        let agent = Agent::start(host, Mode::Enforce)?;
         let flood = shape
             .map(|shape| stage.flood_at_maximum(shape, SETTLE + window + CALLS))
             .transpose()?;
         sleep(SETTLE);
-        let pid = guard.pid();
+        let pid = agent.pid();
         forget_peak(pid)?;
         let receiver = stage.lab.receiver.as_ref().context("the lab is measured")?;
         let (before, watch) = (receiver.read(host)?, Watch::start(pid)?);

@@ -27,7 +27,7 @@ use polls::PollCost;
 use rules::RuleCost;
 use serde::Serialize;
 use starts::StartCost;
-use tcpguard_kit::daemon::guard;
+use tcpguard_kit::daemon::agent;
 
 use crate::record;
 
@@ -145,7 +145,7 @@ fn note<T>(missing: &mut Vec<String>, row: &str, outcome: Result<T>) -> Option<T
 pub fn measure(options: &Options) -> Result<AgentCosts> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
     ensure!(std::thread::available_parallelism()?.get() >= 2, "this needs two CPUs");
-    guard::binary()?;
+    agent::binary()?;
     let minutes = if options.quick { 2 } else { 13 };
     println!("agent: {} round(s), about {minutes} minutes", options.rounds());
     let mut costs = AgentCosts::new(options);
@@ -163,5 +163,5 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    record::tell(&measure(&options)?, options.json.as_deref()).map(drop)
+    record::print_and_write(&measure(&options)?, options.json.as_deref()).map(drop)
 }

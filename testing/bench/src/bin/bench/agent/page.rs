@@ -218,8 +218,8 @@ mod tests {
         costs.missing.push(line.to_owned());
         costs.rules[1].refused = Some("there is room for 16384".to_owned());
         let goals = costs.goals();
-        let crude = named(&goals, "agent, CPU, crude flood at maximum");
-        assert_eq!((crude.value, &*crude.note), (None, line));
+        let fixed = named(&goals, "agent, CPU, crude flood at maximum");
+        assert_eq!((fixed.value, &*fixed.note), (None, line));
         assert_eq!(named(&goals, "maps on 16 CPUs").note, line);
         assert_eq!(named(&goals, "agent, CPU, idle").note, "");
         let tables = page::text(&costs.report());

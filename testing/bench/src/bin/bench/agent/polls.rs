@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::POLL;
-use tcpguard_kit::daemon::guard::{Guard, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::peak::{Footprint, forget_peak};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
@@ -101,28 +101,28 @@ impl PollCost {
         match self.case {
             Case::Listeners(count) => {
                 let _listeners = sockets::listeners(&lab.edge, count)?;
-                let guard = Guard::start(&lab.edge, Mode::Enforce)?;
+                let agent = Agent::start(&lab.edge, Mode::Enforce)?;
                 // One slot is for the agent's self-test of SYN cookies.
                 let places = usize::from(count).min(MAX_LISTENERS as usize - 1);
-                let status = guard.wait_until(
+                let status = agent.wait_until(
                     "all listeners are followed",
                     Duration::from_secs(10),
                     |status| followed(status) >= places,
                 )?;
                 self.found.push(followed(&status) as f64);
                 sleep(SETTLE);
-                self.watch(&guard, window)?;
+                self.watch(&agent, window)?;
             }
             Case::FullTables => {
                 let _server = Server::start(&lab.edge, PORT, Behaviour::Answer)?;
                 // A rule would keep the SYNs after it out of the tables.
-                let guard = Guard::start(&lab.edge, Mode::Observe)?;
+                let agent = Agent::start(&lab.edge, Mode::Observe)?;
                 let time = FILL + window + SETTLE;
                 let flood = Flood::random(Family::V4.service(), time);
                 let flood = Flood { rate: FOLLOWED, ..flood }.start(&lab)?;
                 sleep(FILL);
-                self.watch(&guard, window)?;
-                let share = fill(guard.status()?.document(), "SOURCES").unwrap_or(0.0);
+                self.watch(&agent, window)?;
+                let share = fill(agent.status()?.document(), "SOURCES").unwrap_or(0.0);
                 ensure!(share > FULL, "the table of sources is {:.0} % full", 100.0 * share);
                 self.found.push(share);
                 flood.stop()?;
@@ -130,9 +130,9 @@ impl PollCost {
             Case::Established(count) => {
                 let crowd = Crowd::gather(&lab, count, GATHER)?;
                 self.found.push(f64::from(crowd.established));
-                let guard = Guard::start(&lab.edge, Mode::Enforce)?;
+                let agent = Agent::start(&lab.edge, Mode::Enforce)?;
                 sleep(SETTLE);
-                self.watch(&guard, window)?;
+                self.watch(&agent, window)?;
             }
         }
         Ok(())
@@ -140,13 +140,13 @@ impl PollCost {
 
     /// Measures the CPU time of a poll, by the agent's CPU time in a window in which it does nothing
     /// else, and its memory.
-    fn watch(&mut self, guard: &Guard<'_>, window: Duration) -> Result<()> {
-        forget_peak(guard.pid())?;
-        let watch = Watch::start(guard.pid())?;
+    fn watch(&mut self, agent: &Agent<'_>, window: Duration) -> Result<()> {
+        forget_peak(agent.pid())?;
+        let watch = Watch::start(agent.pid())?;
         sleep(window);
         let polls = watch.elapsed().as_secs_f64() / POLL.as_secs_f64();
         self.cpu.push(watch.cpu()?.as_secs_f64() * 1e3 / polls);
-        self.peak.push(Footprint::of(guard.pid())?.resident as f64 / MIB);
+        self.peak.push(Footprint::of(agent.pid())?.resident as f64 / MIB);
         Ok(())
     }
 }

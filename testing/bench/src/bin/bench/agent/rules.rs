@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use tcpguard_common::abi::maps::MAX_RULES;
-use tcpguard_kit::daemon::guard::{Guard, Mode, cli};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::net::lab::{Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
 
@@ -74,7 +74,7 @@ impl RuleCost {
 pub fn round(costs: &mut [RuleCost]) -> Result<()> {
     let lab = Lab::new(LabOptions::default())?;
     let room = format!("[policy]\nrules = {MAX_RULES}\n");
-    let _guard = Guard::start_with(&lab.edge, Mode::Enforce, &room, &[])?;
+    let _agent = Agent::start_with(&lab.edge, Mode::Enforce, &room, &[])?;
     costs.iter_mut().filter(|cost| cost.refused.is_none()).try_for_each(|it| it.time(&lab.edge))
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
-use tcpguard_kit::daemon::guard::{CONFIG, Mode, cli, daemon};
+use tcpguard_kit::daemon::agent::{CONFIG, Mode, cli, daemon};
 use tcpguard_kit::net::lab::{Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::traffic::server::{Behaviour, Server};

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
+use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::doctor;
-use tcpguard_kit::daemon::guard::{Guard, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, PORT};
 use tcpguard_kit::net::lab_filter::{Filter, LabFilter};
@@ -63,7 +63,7 @@ pub enum Defence<'lab> {
     Filter {
         _filter: LabFilter,
     },
-    Guard(Box<Guard<'lab>>),
+    Agent(Box<Agent<'lab>>),
 }
 
 impl Arm {
@@ -114,9 +114,9 @@ impl Arm {
             let filter = LabFilter::attach(&lab.edge, INTERFACE, Filter::OnlyClients, native)?;
             Ok(Defence::Filter { _filter: filter })
         };
-        let guard = |config: &str, arguments: &[&str]| {
-            let guard = Guard::start_with(&lab.edge, Mode::Enforce, config, arguments)?;
-            Ok(Defence::Guard(Box::new(guard)))
+        let agent = |config: &str, arguments: &[&str]| {
+            let agent = Agent::start_with(&lab.edge, Mode::Enforce, config, arguments)?;
+            Ok(Defence::Agent(Box::new(agent)))
         };
         match self {
             Self::None | Self::Cookies1 | Self::Cookies2 => Ok(Defence::Kernel),
@@ -130,20 +130,20 @@ impl Arm {
             Self::XdpFilter => xdp_filter::load(lab, family, new_clients).map(|()| Defence::Kernel),
             Self::Drop => filter(true),
             Self::DropGeneric => filter(false),
-            Self::Ours | Self::OursCookies => guard("", &[]),
-            Self::OursGeneric => guard("", &["--xdp-mode", "generic"]),
+            Self::Ours | Self::OursCookies => agent("", &[]),
+            Self::OursGeneric => agent("", &["--xdp-mode", "generic"]),
             Self::OursAnswering => {
                 let at = format!("[[listener]]\nat = \":{PORT}\"\n");
-                guard(&format!("{at}overload = false\nbudget = false\n"), &[])
+                agent(&format!("{at}overload = false\nbudget = false\n"), &[])
             }
             Self::Cookies1NewNotSyn => netfilter::new_not_syn(lab).map(|()| Defence::Kernel),
             Self::OursNewNotSyn => {
                 netfilter::new_not_syn(lab)?;
-                guard("", &[])
+                agent("", &[])
             }
             Self::OursNewNotSynMark => {
                 netfilter::new_not_syn(lab)?;
-                let marking = guard("[cookies]\nmark = 0x10000000\n", &[])?;
+                let marking = agent("[cookies]\nmark = 0x10000000\n", &[])?;
                 // tcpguard reads the rules once a second, and the flood begins later.
                 doctor::accept_mark(&lab.edge)?;
                 Ok(marking)
@@ -154,15 +154,15 @@ impl Arm {
 
 impl Defence<'_> {
     /// The daemon, if this is one.
-    pub fn guard(&self) -> Option<&Guard<'_>> {
+    pub fn agent(&self) -> Option<&Agent<'_>> {
         match self {
-            Self::Guard(guard) => Some(guard),
+            Self::Agent(agent) => Some(agent),
             _ => None,
         }
     }
 
     /// The status of the daemon, if this is one.
     pub fn status(&self) -> Result<Option<Status>> {
-        self.guard().map(Guard::status).transpose()
+        self.agent().map(Agent::status).transpose()
     }
 }

@@ -16,24 +16,24 @@ const HALF_A_MILLION: Rate = Rate::Paced(500_000);
 
 /// Returns all targets, measured or not.
 pub fn goals(records: &[Record]) -> Vec<Goal> {
-    let crude = |arm| Cell::of(records, Kind::Crude, Rate::Maximum, arm);
+    let fixed = |arm| Cell::of(records, Kind::Crude, Rate::Maximum, arm);
     let half = |arm| Cell::of(records, Kind::Mimic, HALF_A_MILLION, arm);
     let most = |arm| Cell::of(records, Kind::Mimic, Rate::Maximum, arm);
     let (cost, taken) = (|run: &Run| run.ns_per_packet, |run: &Run| Some(run.taken));
     let served = |run: &Run| run.new_clients.percent().map(|[within_1s, _]| within_1s);
     let (at_least, at_most) = (true, false);
     vec![
-        crude(Arm::Ours).against(&crude(Arm::Drop), cost, ratio).goal(
+        fixed(Arm::Ours).against(&fixed(Arm::Drop), cost, ratio).goal(
             "crude flood at maximum, CPU per packet",
             "× the perfect drop",
             (at_most, 1.5),
         ),
-        crude(Arm::Ours).against(&crude(Arm::Drop), taken, ratio).goal(
+        fixed(Arm::Ours).against(&fixed(Arm::Drop), taken, ratio).goal(
             "crude flood at maximum, packets taken",
             "× the perfect drop",
             (at_least, 0.65),
         ),
-        crude(Arm::Drop).against(&crude(Arm::Ours), served, |drop, ours| drop - ours).goal(
+        fixed(Arm::Drop).against(&fixed(Arm::Ours), served, |drop, ours| drop - ours).goal(
             "crude flood at maximum, new clients within 1 s",
             "points fewer than with the perfect drop",
             (at_most, 1.0),
@@ -315,10 +315,10 @@ mod tests {
             "overload taken in 0 of 1 runs; tcpguard: 1 of 1 runs between perfect drops that differ by more than 10 %; tcpguard: 2 of \
              3 runs failed; kernel cookies (=1): no nft"
         );
-        let crude = named(&goals, "crude flood at maximum, CPU per packet");
+        let fixed = named(&goals, "crude flood at maximum, CPU per packet");
         assert!(
-            crude.note.starts_with("tcpguard: not part of this run; perfect drop"),
-            "{crude:?}"
+            fixed.note.starts_with("tcpguard: not part of this run; perfect drop"),
+            "{fixed:?}"
         );
     }
 }

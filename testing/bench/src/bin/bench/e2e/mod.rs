@@ -30,7 +30,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use record::{Record, Run};
 use run::{Setting, Timing};
 use serde::Serialize;
-use tcpguard_kit::daemon::guard;
+use tcpguard_kit::daemon::agent;
 use tcpguard_kit::net::lab::Family;
 
 use crate::machine::Machine;
@@ -151,14 +151,14 @@ pub fn bench(words: &[&str]) -> Result<()> {
 }
 
 fn show(options: &Options) -> Result<()> {
-    records::tell(&measure(options)?, options.json.as_deref()).map(drop)
+    records::print_and_write(&measure(options)?, options.json.as_deref()).map(drop)
 }
 
 /// Tests that labs can be measured here.
 pub fn able() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "network namespaces need root: run as root");
     ensure!(std::thread::available_parallelism()?.get() >= 2, "this needs two CPUs");
-    guard::binary().map(drop)
+    agent::binary().map(drop)
 }
 
 /// Runs every defence in every setting, round by round. A run that fails is counted and the others go on.
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_behind_a_packet_filter_is_measured_only_when_asked_for() {
+    fn a_defence_behind_a_packet_filter_is_measured_only_on_request() {
         assert!(!arms(&[]).iter().any(|arm| arm.is_behind_filter()));
         let named = "cookies1-new-not-syn,ours-new-not-syn,ours-new-not-syn-mark";
         let asked = [Arm::Cookies1NewNotSyn, Arm::OursNewNotSyn, Arm::OursNewNotSynMark];

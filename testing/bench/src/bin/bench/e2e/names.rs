@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use tcpguard_kit::daemon::guard::{self, Guard, Mode};
+use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::measure::lower_bound;
 use tcpguard_kit::net::lab::Family;
@@ -51,7 +51,7 @@ enum Name {
     /// A client that connected before the flood and has connections open
     Client,
     /// A network on the allowlist
-    AllowListed,
+    Allowlisted,
     /// The default gateway
     Gateway,
 }
@@ -60,7 +60,7 @@ impl Name {
     const fn in_words(self) -> &'static str {
         match self {
             Self::Client => "a client that connected before the flood and has connections open",
-            Self::AllowListed => "an allowlisted network",
+            Self::Allowlisted => "an allowlisted network",
             Self::Gateway => "the gateway",
         }
     }
@@ -69,13 +69,13 @@ impl Name {
         let v4 = family == Family::V4;
         Ok(match self {
             Self::Client => Sources::One(family.client()),
-            Self::AllowListed => Sources::Net(allow_listed(family).parse()?),
+            Self::Allowlisted => Sources::Net(allowlisted(family).parse()?),
             Self::Gateway => Sources::One(if v4 { "10.77.0.254" } else { "fd77::fe" }.parse()?),
         })
     }
 }
 
-const fn allow_listed(family: Family) -> &'static str {
+const fn allowlisted(family: Family) -> &'static str {
     match family {
         Family::V4 => "172.16.0.0/12",
         Family::V6 => "2001:db8::/32",
@@ -108,9 +108,9 @@ impl Names {
         let service = family.service();
         let flood =
             Flood { shape, sources: name.sources(family)?, ..Flood::random(service, MAX_DURATION) };
-        let guard = Guard::start(&lab.edge, Mode::Enforce)?;
-        if matches!(name, Name::AllowListed) {
-            let allowed = guard::cli(&lab.edge, &["allow", allow_listed(family)])?;
+        let agent = Agent::start(&lab.edge, Mode::Enforce)?;
+        if matches!(name, Name::Allowlisted) {
+            let allowed = agent::cli(&lab.edge, &["allow", allowlisted(family)])?;
             ensure!(allowed.status.success(), "{}", String::from_utf8_lossy(&allowed.stderr));
         }
         let visitors = |home| Visitors { rate: self.clients, home, patience: PATIENCE };
@@ -133,7 +133,7 @@ impl Names {
         let load = stage.watch(window)?;
         let missed = lab.lost()? - missed;
         let to = boot_ns();
-        let status = guard.status()?;
+        let status = agent.status()?;
         sleep(PATIENCE);
         flood.stop()?;
         let broken: Vec<_> = streams.into_iter().filter_map(|s| s.finish().err()).collect();
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_cable_lost_is_not_held_against_the_guard_and_nothing_else_is_forgiven() {
+    fn losses_of_the_cable_are_not_held_against_tcpguard_and_nothing_else_is_forgiven() {
         assert!(share_of_arrived(9984, 10_004, 0.00221) >= SERVED);
         assert!(share_of_arrived(9984, 10_004, 0.0005) < SERVED);
         assert!(share_of_arrived(9931, 10_001, 0.002) < SERVED, "the stall that a rule once made");

@@ -20,7 +20,7 @@ const JUDGED: [(Kind, Rate, &[Arm]); 3] = [
 const PACES: [Rate; 4] =
     [Rate::Paced(10_000), Rate::Paced(100_000), Rate::Paced(500_000), Rate::Maximum];
 /// Defences against a fixed-fingerprint flood. `tcp_syncookies=2` has the same effect under a flood as 1.
-const AGAINST_CRUDE: [Arm; 12] = [
+const AGAINST_FIXED_FINGERPRINT: [Arm; 12] = [
     Arm::None,
     Arm::Cookies1,
     Arm::Synproxy,
@@ -60,7 +60,8 @@ pub fn of_targets(base: Setting, quick: bool) -> Vec<Record> {
     let mut records = Vec::new();
     if !quick {
         records.push(Record::new(Arm::Cookies1, base, ROUNDS));
-        for (flood, arms) in [(Kind::Crude, &AGAINST_CRUDE[..]), (Kind::Mimic, &AGAINST_COPIES[..])]
+        for (flood, arms) in
+            [(Kind::Crude, &AGAINST_FIXED_FINGERPRINT[..]), (Kind::Mimic, &AGAINST_COPIES[..])]
         {
             for rate in PACES {
                 let setting = Setting { flood, rate: Some(rate), ..base };

@@ -74,7 +74,7 @@ impl Profile {
         let defence = arm.defend(&stage.lab, family, CLIENTS * seconds)?;
         let visitors = |home| Visitors { rate: CLIENTS, home, patience: PATIENCE };
         let visit = |home| Load::of(&stage.lab.client, family.service(), visitors(home));
-        let (_regulars, _strangers) = (visit(Home::ValidatedClients)?, visit(Home::NewClients)?);
+        let (_validated, _new_clients) = (visit(Home::ValidatedClients)?, visit(Home::NewClients)?);
         sleep(WARM_UP);
         let flood = flood.start(&stage.lab)?;
         sleep(SETTLE);

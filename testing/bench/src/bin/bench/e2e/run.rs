@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tcpguard_kit::daemon::guard::Guard;
+use tcpguard_kit::daemon::agent::Agent;
 use tcpguard_kit::measure::Cost;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::measure::tcp_counters::syns_sent;
@@ -195,7 +195,7 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     };
     // The rules of a defence may have loaded connection tracking.
     let timing = timing.of(arm, setting);
-    let before = Before::read(lab, defence.guard())?;
+    let before = Before::read(lab, defence.agent())?;
     let visitors = |home| Visitors { rate: setting.clients, home, patience: PATIENCE };
     let validated_clients = Load::of(&lab.client, service, visitors(Home::ValidatedClients))?;
     // Between the others, or they would wait for each other.
@@ -222,8 +222,8 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     let flood = flood.map(RunningFlood::stop).transpose()?;
     let (new_clients, validated_clients) = (new_clients.finish()?, validated_clients.finish()?);
     let sent = flood.map_or(0, |report| report.sent);
-    let guard = defence.guard().filter(|_| setting.delivery == Delivery::Frames);
-    let syns_lost = guard.map(|guard| before.lost(lab, guard, sent)).transpose()?.flatten();
+    let agent = defence.agent().filter(|_| setting.delivery == Delivery::Frames);
+    let syns_lost = agent.map(|agent| before.lost(lab, agent, sent)).transpose()?.flatten();
     Ok(Ok(Outcome {
         new_clients: new_clients.begun(from, to),
         validated_clients: validated_clients.begun(from, to),
@@ -246,23 +246,23 @@ struct Before {
 }
 
 impl Before {
-    fn read(lab: &Lab, guard: Option<&Guard<'_>>) -> Result<Self> {
-        let counted = guard.map_or(Ok(0), syns_counted)?;
+    fn read(lab: &Lab, agent: Option<&Agent<'_>>) -> Result<Self> {
+        let counted = agent.map_or(Ok(0), syns_counted)?;
         Ok(Self { ring: Ring::read(lab)?, syns: syns_sent(&lab.client)?, counted })
     }
 
     /// The share of the clients' SYNs since then that never reached the XDP program, once no packet is
     /// under way. `flood`: SYNs that were sent beside them.
-    fn lost(&self, lab: &Lab, guard: &Guard<'_>, flood: u64) -> Result<Option<f64>> {
+    fn lost(&self, lab: &Lab, agent: &Agent<'_>, flood: u64) -> Result<Option<f64>> {
         sleep(SETTLED);
         let clients = syns_sent(&lab.client)? - self.syns;
         let flood_lost = Ring::read(lab)?.since(&self.ring).lost;
-        Ok(share_lost(clients, flood, flood_lost, syns_counted(guard)? - self.counted))
+        Ok(share_lost(clients, flood, flood_lost, syns_counted(agent)? - self.counted))
     }
 }
 
-fn syns_counted(guard: &Guard<'_>) -> Result<u64> {
-    Ok(guard.status()?.total("syn"))
+fn syns_counted(agent: &Agent<'_>) -> Result<u64> {
+    Ok(agent.status()?.total("syn"))
 }
 
 /// Returns the share of so many SYNs of clients that was not counted, where a flood's were counted beside them,

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_connects_is_no_multiple_of_who_does() {
+    fn no_connections_are_no_multiple_of_any() {
         let idle = Record { setting: Setting::near(Family::V4), ..record(Arm::Cookies1) };
         let mut none = record(Arm::None);
         let of = |connect_ms| {

@@ -248,7 +248,7 @@ impl Filter {
 pub enum Subject {
     /// Nothing behind the wrapper, not even the program that drops: the cost of the jump, negated.
     Wrapper,
-    Guard(Situation, Mode),
+    Ours(Situation, Mode),
     Filter(Filter),
     /// The SYN proxy with the kernel's helpers, or the same after a look-up in connection tracking.
     Reference {
@@ -260,7 +260,7 @@ impl Subject {
     /// Returns the length of the list that the packet's source is on, or in, if it is.
     pub const fn list(self) -> Option<u32> {
         match self {
-            Self::Guard(Situation::Listed(count @ 1..) | Situation::Nets(count), _)
+            Self::Ours(Situation::Listed(count @ 1..) | Situation::Nets(count), _)
             | Self::Filter(Filter { hit: true, listed: count, .. }) => Some(count),
             _ => None,
         }
@@ -269,7 +269,7 @@ impl Subject {
     pub fn title(self) -> String {
         match self {
             Self::Wrapper => "wrapper alone".to_owned(),
-            Self::Guard(situation, mode) => {
+            Self::Ours(situation, mode) => {
                 format!("tcpguard, {}, {}", situation.title(), mode.title())
             }
             Self::Filter(filter) => filter.title(),
@@ -317,55 +317,55 @@ impl Stream {
 
     /// The programs that these packets go through.
     pub fn subjects(self) -> Vec<Subject> {
-        let guard = |situation| Mode::ALL.map(|mode| Subject::Guard(situation, mode));
+        let ours = |situation| Mode::ALL.map(|mode| Subject::Ours(situation, mode));
         let proxies = [false, true].map(|conntrack| Subject::Reference { conntrack });
         let filters = |hit| Filter::each(hit).map(Subject::Filter);
         let allow = Subject::Filter(Filter::ALLOW_MISS);
-        let followed = Subject::Guard(Situation::Followed, Mode::Exact);
+        let followed = Subject::Ours(Situation::Followed, Mode::Exact);
         let counted = |subjects: &mut Vec<_>| {
-            subjects.extend(guard(Situation::Observe));
+            subjects.extend(ours(Situation::Observe));
             subjects.push(allow);
         };
         let mut subjects = vec![Subject::Wrapper];
         match (self.packet, self.sources) {
-            (Packet::Arp | Packet::Udp, _) => subjects.extend(guard(Situation::Observe)),
-            (Packet::CookieAck, _) => subjects.extend(guard(Situation::Cookies)),
+            (Packet::Arp | Packet::Udp, _) => subjects.extend(ours(Situation::Observe)),
+            (Packet::CookieAck, _) => subjects.extend(ours(Situation::Cookies)),
             (Packet::AnyWindow, _) => {
-                subjects.extend(signatures(self.packet, 1).flat_map(guard));
+                subjects.extend(signatures(self.packet, 1).flat_map(ours));
             }
             (Packet::Ack, _) => {
                 counted(&mut subjects);
-                subjects.extend(guard(Situation::Cookies));
+                subjects.extend(ours(Situation::Cookies));
                 subjects.extend(proxies);
             }
             (Packet::AckTimestamps | Packet::Windows, _) => {
-                subjects.extend(guard(Situation::Cookies));
+                subjects.extend(ours(Situation::Cookies));
                 subjects.extend(proxies);
             }
             (Packet::Bare, sources) => {
                 let listed = LISTS.into_iter().filter(|&count| is_within(sources, count));
                 let nets = NETS.into_iter().filter(|&count| is_within(sources, count));
-                subjects.extend(listed.clone().map(Situation::Listed).flat_map(guard));
-                subjects.extend(nets.map(Situation::Nets).flat_map(guard));
+                subjects.extend(listed.clone().map(Situation::Listed).flat_map(ours));
+                subjects.extend(nets.map(Situation::Nets).flat_map(ours));
                 let denied = |count| Subject::Filter(Filter::denied(count));
                 subjects.extend(listed.map(denied));
                 if [Sources::One, among(LIST)].contains(&sources) {
                     subjects.extend(filters(true).filter(|&filter| filter != denied(LIST)));
                 }
                 if BOTH.contains(&sources) {
-                    subjects.extend(signatures(self.packet, 1).flat_map(guard));
-                    subjects.extend(guard(Situation::Cookies));
+                    subjects.extend(signatures(self.packet, 1).flat_map(ours));
+                    subjects.extend(ours(Situation::Cookies));
                     subjects.extend(proxies);
                 }
             }
             (Packet::Linux, Sources::One | MILLION) => {
                 counted(&mut subjects);
                 subjects.push(followed);
-                subjects.extend(LISTENERS.map(Situation::Listeners).into_iter().flat_map(guard));
-                subjects.extend(guard(Situation::Listed(0)));
-                subjects.extend(guard(Situation::Unlisted(LIST)));
-                subjects.extend(guard(Situation::Overload));
-                subjects.extend(guard(Situation::Cookies));
+                subjects.extend(LISTENERS.map(Situation::Listeners).into_iter().flat_map(ours));
+                subjects.extend(ours(Situation::Listed(0)));
+                subjects.extend(ours(Situation::Unlisted(LIST)));
+                subjects.extend(ours(Situation::Overload));
+                subjects.extend(ours(Situation::Cookies));
                 subjects.extend(proxies);
                 subjects.extend(filters(false).filter(|&filter| filter != allow));
             }
@@ -383,13 +383,13 @@ impl Stream {
             // `XDP_ABORTED`: there is nothing to go on as.
             Subject::Wrapper => 0,
             // A first SYN is taken for a retransmitted one now and then, and answered.
-            Subject::Guard(Situation::Overload, _) => return None,
-            Subject::Guard(
+            Subject::Ours(Situation::Overload, _) => return None,
+            Subject::Ours(
                 Situation::Listed(1..) | Situation::Nets(_) | Situation::Signatures { .. },
                 _,
             ) => XDP_DROP,
-            Subject::Guard(Situation::Cookies, _) if !self.packet.is_ack() => XDP_TX,
-            Subject::Guard(..) => XDP_PASS,
+            Subject::Ours(Situation::Cookies, _) if !self.packet.is_ack() => XDP_TX,
+            Subject::Ours(..) => XDP_PASS,
             Subject::Filter(filter) if filter.hit == filter.deny => XDP_PASS,
             Subject::Filter(_) => XDP_DROP,
             Subject::Reference { .. } if self.packet.is_ack() => XDP_DROP,
@@ -449,9 +449,9 @@ mod tests {
     }
 
     #[test]
-    fn acks_are_answered_by_nobody() {
+    fn acks_get_no_reply() {
         let stream = |packet| Stream { packet, family: Family::V6, sources: MILLION };
-        let cookies = Subject::Guard(Situation::Cookies, Mode::Flood);
+        let cookies = Subject::Ours(Situation::Cookies, Mode::Flood);
         let proxy = Subject::Reference { conntrack: true };
         assert_eq!(stream(Packet::Windows).verdict(cookies), Some(XDP_TX));
         assert_eq!(stream(Packet::Ack).verdict(cookies), Some(XDP_PASS));

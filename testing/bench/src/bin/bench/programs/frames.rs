@@ -14,7 +14,7 @@ use super::case::{Family, Packet};
 /// To which everything goes.
 pub const PORT: u16 = 443;
 /// The window of a SYN of a fixed-fingerprint flood.
-pub const CRUDE_WINDOW: u16 = 512;
+pub const FIXED_WINDOW: u16 = 512;
 /// A network card delivers nothing shorter.
 const SHORTEST: usize = 60;
 const UDP: u8 = 17;
@@ -65,7 +65,7 @@ pub fn frame(packet: Packet, family: Family, secret: &CookieSecret) -> Vec<u8> {
         Packet::CookieAck => cookie_ack(secret, segment(family, flags::ACK, &TIMESTAMPS)),
         Packet::Bare | Packet::AnyWindow => {
             let mut syn = segment(family, flags::SYN, &[]);
-            (syn.window, syn.dont_fragment) = (CRUDE_WINDOW, false);
+            (syn.window, syn.dont_fragment) = (FIXED_WINDOW, false);
             syn.to_frame()
         }
         Packet::Windows => segment(family, flags::SYN, &WINDOWS).to_frame(),

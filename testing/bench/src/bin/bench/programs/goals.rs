@@ -178,13 +178,13 @@ impl Programs {
         let each = situations.iter().flat_map(|&situation| BOTH.map(|from| (situation, from)));
         let against = |(situation, from): (Situation, _)| {
             let stream = Stream { packet, family, sources: from };
-            let guard = Subject::Guard(situation, mode);
+            let ours = Subject::Ours(situation, mode);
             let other = Subject::Filter(Filter::ALLOW_MISS);
             let case = match situation {
                 Situation::Observe => sources(from),
                 _ => format!("{}, {}", situation.title(), sources(from)),
             };
-            self.ratio(case, (stream, guard), (stream, other))
+            self.ratio(case, (stream, ours), (stream, other))
         };
         each.map(against).collect()
     }
@@ -198,9 +198,9 @@ impl Programs {
 
     fn signatures_against_denied(&self, mode: Mode, family: Family) -> Vec<Ratio> {
         let ratio = |(stream, situation): (Stream, Situation)| {
-            let guard = (stream, Subject::Guard(situation, mode));
+            let ours = (stream, Subject::Ours(situation, mode));
             let case = signature_case(stream, situation);
-            self.ratio(case, guard, Self::denied(family, stream.sources))
+            self.ratio(case, ours, Self::denied(family, stream.sources))
         };
         judged_signatures(family, 1).map(ratio).collect()
     }
@@ -212,8 +212,8 @@ impl Programs {
                 Packet::AnyWindow => Masks::NoWindow,
                 _ => Masks::One,
             };
-            let one = Subject::Guard(Situation::Signatures { count: 1, masks }, mode);
-            let many = Subject::Guard(situation, mode);
+            let one = Subject::Ours(Situation::Signatures { count: 1, masks }, mode);
+            let many = Subject::Ours(situation, mode);
             self.ratio(signature_case(stream, situation), (stream, many), (stream, one))
         };
         judged_signatures(family, 2).map(ratio).collect()
@@ -223,8 +223,8 @@ impl Programs {
     fn listed_against_denied(&self, mode: Mode, family: Family) -> Vec<Ratio> {
         let ratio = |from| {
             let (stream, denied) = Self::denied(family, from);
-            let guard = Subject::Guard(Situation::Listed(LIST), mode);
-            self.ratio(sources(stream.sources), (stream, guard), (stream, denied))
+            let ours = Subject::Ours(Situation::Listed(LIST), mode);
+            self.ratio(sources(stream.sources), (stream, ours), (stream, denied))
         };
         BOTH.map(ratio).into()
     }
@@ -234,9 +234,9 @@ impl Programs {
         let each = packets.iter().flat_map(|&packet| BOTH.map(|from| (packet, from)));
         let ratio = |(packet, from): (Packet, _)| {
             let stream = Stream { packet, family, sources: from };
-            let guard = (stream, Subject::Guard(Situation::Cookies, mode));
+            let ours = (stream, Subject::Ours(Situation::Cookies, mode));
             let proxy = (stream, Subject::Reference { conntrack: false });
-            self.ratio(format!("{}, {}", packet.title(), sources(from)), guard, proxy)
+            self.ratio(format!("{}, {}", packet.title(), sources(from)), ours, proxy)
         };
         each.map(ratio).collect()
     }
@@ -254,7 +254,7 @@ impl Programs {
         let cookies = Packet::ACKS.into_iter().chain(Packet::SYNS);
         each.extend(cookies.map(|packet| (packet, Situation::Cookies, million)));
         let ratio = |(packet, situation, from): (Packet, Situation, _)| {
-            let subject = Subject::Guard(situation, mode);
+            let subject = Subject::Ours(situation, mode);
             let [one, many] =
                 [one, from].map(|sources| (Stream { packet, family, sources }, subject));
             let case = format!("{}, {}, {}", packet.title(), situation.title(), sources(from));
@@ -324,9 +324,9 @@ pub mod tests {
         let mut cases = Vec::new();
         for stream in Stream::all() {
             for subject in stream.subjects().into_iter().filter(|&it| Some(it) != without) {
-                let guard = matches!(subject, Subject::Guard(..));
+                let ours = matches!(subject, Subject::Ours(..));
                 let net =
-                    samples(&[100.0, 200.0, 50.0].map(|it| if guard { factor * it } else { it }));
+                    samples(&[100.0, 200.0, 50.0].map(|it| if ours { factor * it } else { it }));
                 cases.push(Case { stream, subject, net });
             }
         }

@@ -9,8 +9,8 @@ mod case;
 mod filter;
 mod frames;
 mod goals;
-mod guard;
 mod held;
+mod own;
 mod page;
 pub mod profile;
 mod reference;
@@ -174,7 +174,7 @@ fn all_rounds(options: &Options) -> Result<Programs> {
         options.rounds(),
         time.as_secs_f64() / 60.0
     );
-    let verified = stand.guard.programs.iter().map(|cost| (cost.name.clone(), cost.verified));
+    let verified = stand.ours.programs.iter().map(|cost| (cost.name.clone(), cost.verified));
     let (verified, missing) = (verified.collect(), stand.missing());
     let mut programs = Programs { verified, missing, ..Programs::default() };
     let started = Instant::now();
@@ -201,7 +201,7 @@ pub fn bench(words: &[&str]) -> Result<()> {
     let kept = options.held.then(|| whole::recorded(options.record.as_deref())).transpose()?;
     let now = match &options.from {
         Some(path) => Record::load(path)?,
-        None => record::tell(&measure(&options)?, options.json.as_deref())?,
+        None => record::print_and_write(&measure(&options)?, options.json.as_deref())?,
     };
     let Some(kept) = kept else { return Ok(()) };
     let [before, after] = [kept.part(Programs::NAME)?, now.part(Programs::NAME)?];

@@ -39,7 +39,7 @@ impl Part for Programs {
         for mode in Mode::ALL {
             let row = |(packet, situation): (Packet, Situation)| {
                 let title = format!("{}: {}", packet.title(), situation.title());
-                self.row(title, packet, Subject::Guard(situation, mode))
+                self.row(title, packet, Subject::Ours(situation, mode))
             };
             let rows = rows().into_iter().filter_map(row);
             report.table(&head(&format!("tcpguard, {} mode", mode.title())), rows);
@@ -109,7 +109,7 @@ impl Programs {
         ];
         let cells = Family::ALL.into_iter().flat_map(|family| {
             let stream = Stream { packet: Packet::Linux, family, sources };
-            counted.map(|(situation, mode)| self.cell(stream, Subject::Guard(situation, mode)))
+            counted.map(|(situation, mode)| self.cell(stream, Subject::Ours(situation, mode)))
         });
         [count(sources).to_string()].into_iter().chain(cells).collect()
     }
@@ -176,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn every_case_of_the_guard_has_a_row() {
+    fn every_case_of_tcpguard_has_a_row() {
         let (programs, rows) = (programs(), rows());
         for case in &programs.cases {
-            let Subject::Guard(situation, _) = case.subject else { continue };
+            let Subject::Ours(situation, _) = case.subject else { continue };
             let packet = case.stream.packet;
             assert!(rows.contains(&(packet, situation)), "{packet:?}, {situation:?}");
         }

@@ -48,24 +48,24 @@ struct Profile {
 /// The profiled cases: those by which targets are judged, over IPv4 and from many sources.
 fn cases() -> Vec<(Stream, Subject, bool)> {
     let from = |packet, sources| Stream { packet, family: Family::V4, sources };
-    let guard = |situation, mode| Subject::Guard(situation, mode);
+    let ours = |situation, mode| Subject::Ours(situation, mode);
     let one_signature = Situation::Signatures { count: 1, masks: Masks::One };
     let syn = from(Packet::Linux, MILLION);
     let bare = from(Packet::Bare, MILLION);
     let ack = from(Packet::Ack, MILLION);
     vec![
-        (ack, guard(Situation::Observe, Mode::Exact), false),
+        (ack, ours(Situation::Observe, Mode::Exact), false),
         (ack, Subject::Filter(Filter::ALLOW_MISS), false),
-        (syn, guard(Situation::Followed, Mode::Exact), false),
-        (syn, guard(Situation::Observe, Mode::Flood), false),
-        (bare, guard(one_signature, Mode::Flood), false),
-        (from(Packet::Bare, among(LIST)), guard(Situation::Listed(LIST), Mode::Flood), false),
+        (syn, ours(Situation::Followed, Mode::Exact), false),
+        (syn, ours(Situation::Observe, Mode::Flood), false),
+        (bare, ours(one_signature, Mode::Flood), false),
+        (from(Packet::Bare, among(LIST)), ours(Situation::Listed(LIST), Mode::Flood), false),
         (from(Packet::Bare, among(LIST)), Subject::Filter(Filter::denied(LIST)), false),
-        (syn, guard(Situation::Overload, Mode::Flood), false),
-        (syn, guard(Situation::Cookies, Mode::Flood), false),
+        (syn, ours(Situation::Overload, Mode::Flood), false),
+        (syn, ours(Situation::Cookies, Mode::Flood), false),
         (syn, Subject::Reference { conntrack: false }, false),
-        (ack, guard(Situation::Cookies, Mode::Flood), false),
-        (ack, guard(Situation::Cookies, Mode::Flood), true),
+        (ack, ours(Situation::Cookies, Mode::Flood), false),
+        (ack, ours(Situation::Cookies, Mode::Flood), true),
         (ack, Subject::Reference { conntrack: false }, false),
     ]
 }

@@ -13,7 +13,7 @@ use tcpguard_common::abi::{Config, Fingerprint, Mask, RuleRef, maps, quirk};
 use tcpguard_kit::net::bare::Sources;
 
 use super::case::{Family, LISTS, Masks, NETS, SIGNATURES, Situation, among};
-use super::frames::{CRUDE_WINDOW, drawn, source};
+use super::frames::{FIXED_WINDOW, drawn, source};
 
 /// Under which signatures are that share a mask ...
 const ONE_MASK: Mask = Mask::NoTtl;
@@ -185,8 +185,8 @@ const fn mask(number: u32, masks: Masks) -> Mask {
 /// IPv4, so it is not under the mask that compares that.
 fn signatures(family: Family, count: u32, masks: Masks) -> Vec<(Mask, Fingerprint)> {
     let v6 = family == Family::V6;
-    let crude = Fingerprint {
-        window: CRUDE_WINDOW,
+    let fixed_fingerprint = Fingerprint {
+        window: FIXED_WINDOW,
         wscale: 255,
         ttl: 64,
         quirks: if v6 { quirk::IPV6 } else { 0 },
@@ -196,7 +196,7 @@ fn signatures(family: Family, count: u32, masks: Masks) -> Vec<(Mask, Fingerprin
     let signature = |number| {
         // No SYN is like the others under any mask: that many options are not in one.
         let options = if number == hit { 0 } else { u64::MAX - u64::from(number) };
-        (mask(number, masks), Fingerprint { options, ..crude })
+        (mask(number, masks), Fingerprint { options, ..fixed_fingerprint })
     };
     (0..count).map(signature).collect()
 }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_as_many_as_there_shall_be_and_about_all_who_send() {
+    fn rules_are_as_many_as_requested_and_match_all_sources() {
         for (family, situation) in
             Family::ALL.into_iter().flat_map(|family| each_list().map(move |it| (family, it)))
         {

@@ -12,7 +12,7 @@ use tcpguard_kit::net::foreign::Verdict;
 use super::case::{Mode, Packet, Situation, Stream, Subject};
 use super::filter::Filters;
 use super::frames::{PORT, frame};
-use super::guard::Guard;
+use super::own::OwnPrograms;
 use super::reference::Reference;
 use super::rules;
 
@@ -29,9 +29,9 @@ const AGREEMENT: f64 = 0.1;
 const TC_UNSPEC: u32 = u32::MAX;
 
 pub struct Stand {
-    pub guard: Guard,
+    pub ours: OwnPrograms,
     /// Programs with room for more rules than there is by default, which costs a look-up a wider table.
-    roomy: Guard,
+    roomy: OwnPrograms,
     /// Listener that good cookies lead to.
     _listener: TcpListener,
     filters: Result<Filters>,
@@ -54,8 +54,8 @@ pub struct Round {
 impl Stand {
     pub fn load(run: Duration) -> Result<Self> {
         Ok(Self {
-            guard: Guard::load("tcpguard", maps::RULES)?,
-            roomy: Guard::load("tcpguard-roomy", rules::MORE_ROOM)?,
+            ours: OwnPrograms::load("tcpguard", maps::RULES)?,
+            roomy: OwnPrograms::load("tcpguard-roomy", rules::MORE_ROOM)?,
             _listener: TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT))?,
             filters: Filters::load(),
             reference: Reference::load(),
@@ -66,7 +66,7 @@ impl Stand {
 
     /// Subjects that do not exist on this machine, with the reason.
     pub fn missing(&self) -> Vec<String> {
-        let mut missing: Vec<_> = self.guard.without_cookies.clone().into_iter().collect();
+        let mut missing: Vec<_> = self.ours.without_cookies.clone().into_iter().collect();
         if let Err(error) = &self.filters {
             missing.push(format!("xdp-filter: {error:#}"));
         }
@@ -86,10 +86,10 @@ impl Stand {
         let mut subjects = stream.subjects();
         subjects.retain(|subject| match subject {
             Subject::Wrapper => true,
-            Subject::Guard(Situation::Cookies | Situation::Overload, _) => {
-                self.guard.redeem().is_some()
+            Subject::Ours(Situation::Cookies | Situation::Overload, _) => {
+                self.ours.redeem().is_some()
             }
-            Subject::Guard(..) => true,
+            Subject::Ours(..) => true,
             Subject::Filter(_) => self.filters.is_ok(),
             Subject::Reference { conntrack } => {
                 self.reference.is_ok() && (!conntrack || self.conntrack.is_some())
@@ -131,7 +131,7 @@ impl Stand {
 
     /// Frame of a stream, and the wrapper that makes the stream's packets from it for each run.
     fn packets(&self, stream: Stream) -> Result<(Vec<u8>, Wrapper)> {
-        let frame = frame(stream.packet, stream.family, &self.guard.secret);
+        let frame = frame(stream.packet, stream.family, &self.ours.secret);
         let wrapper = match stream.packet {
             Packet::AnyWindow => Wrapper::with_windows(&frame, stream.sources)?,
             _ => Wrapper::new(&frame, stream.sources)?,
@@ -151,7 +151,7 @@ impl Stand {
         let (frame, wrapper) = self.packets(stream)?;
         let at_xdp = self.behind(stream, subject, &wrapper)?;
         let program = match at_tc {
-            true => wrapper.tc(Some(self.guard.redeem().context("no cookies here")?))?,
+            true => wrapper.tc(Some(self.ours.redeem().context("no cookies here")?))?,
             false => at_xdp,
         };
         Ok((program, frame))
@@ -160,16 +160,16 @@ impl Stand {
     /// Puts the programs into the state of a host to which clients come. An ACK finds a SYN of a moment ago,
     /// and handshakes under way.
     fn has_clients(&mut self, Stream { packet, family, .. }: Stream) -> Result<()> {
-        self.guard.set_clients()?;
+        self.ours.set_clients()?;
         self.roomy.set_clients()?;
         if !packet.is_ack() {
             return Ok(());
         }
-        self.guard.arm(Situation::Observe, Mode::Exact, family)?;
-        let syn = frame(Packet::Linux, family, &self.guard.secret);
-        let somebody = Wrapper::new(&syn, Sources::EVERYWHERE)?;
-        somebody.xdp(Frames::Pieces, Some(self.guard.ingress()))?.test_run(&syn, 1)?;
-        self.guard.set_handshakes()
+        self.ours.arm(Situation::Observe, Mode::Exact, family)?;
+        let syn = frame(Packet::Linux, family, &self.ours.secret);
+        let others = Wrapper::new(&syn, Sources::EVERYWHERE)?;
+        others.xdp(Frames::Pieces, Some(self.ours.ingress()))?.test_run(&syn, 1)?;
+        self.ours.set_handshakes()
     }
 
     /// A subject at XDP, made ready for a run.
@@ -177,13 +177,13 @@ impl Stand {
         let lacking = "not on this machine";
         match subject {
             Subject::Wrapper => wrapper.xdp(Frames::Pieces, None),
-            Subject::Guard(situation, mode) => {
-                let guard = match rules::need_more_room(situation) {
+            Subject::Ours(situation, mode) => {
+                let ours = match rules::need_more_room(situation) {
                     true => &self.roomy,
-                    false => &self.guard,
+                    false => &self.ours,
                 };
-                guard.arm(situation, mode, stream.family)?;
-                wrapper.xdp(Frames::Pieces, Some(guard.ingress()))
+                ours.arm(situation, mode, stream.family)?;
+                wrapper.xdp(Frames::Pieces, Some(ours.ingress()))
             }
             Subject::Filter(filter) => {
                 let filters = self.filters.as_ref().ok().context(lacking)?;
@@ -220,7 +220,7 @@ impl Stand {
         frame: &[u8],
         round: &mut Round,
     ) -> Result<()> {
-        let redeem = self.guard.redeem().filter(|_| stream.packet.is_ack());
+        let redeem = self.ours.redeem().filter(|_| stream.packet.is_ack());
         let Some(redeem) = redeem else { return Ok(()) };
         let nothing = BareProgram::classifier()?;
         let floor = wrapper.tc(Some(nothing.as_fd()))?;
@@ -228,9 +228,9 @@ impl Stand {
         // An ACK with a valid cookie finds its listener, and the program returns the result of that look-up.
         let expected = (stream.packet != Packet::CookieAck).then_some(TC_UNSPEC);
         for (subject, net) in &mut round.net {
-            let Subject::Guard(situation @ Situation::Cookies, mode) = *subject else { continue };
+            let Subject::Ours(situation @ Situation::Cookies, mode) = *subject else { continue };
             let Ok(at_xdp) = net else { continue };
-            self.guard.arm(situation, mode, stream.family)?;
+            self.ours.arm(situation, mode, stream.family)?;
             let before = self.time(&floor, frame, None)?;
             let time = self.time(&redeem, frame, expected);
             let floor = f64::midpoint(before, self.time(&floor, frame, None)?);

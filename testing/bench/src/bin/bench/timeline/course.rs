@@ -39,7 +39,7 @@ pub struct Course {
     /// Moment from which on new clients were answered as if there were no flood.
     pub full_success: Option<f64>,
     /// Moments by the agent's own alerts. Empty for another defence.
-    pub told: Moments,
+    pub alerted: Moments,
 }
 
 /// Moments of a run by the agent's own alerts.
@@ -58,10 +58,10 @@ impl Course {
     /// Returns a summary in one line.
     pub fn summary(&self) -> String {
         let moments = [
-            ("detected", self.told.detected),
-            ("armed", self.told.armed),
+            ("detected", self.alerted.detected),
+            ("armed", self.alerted.armed),
             ("full success", self.full_success),
-            ("released", self.told.released),
+            ("released", self.alerted.released),
         ];
         let came = |(what, at): (&str, Option<f64>)| Some(format!(", {what} after {:.2} s", at?));
         let moments: String = moments.into_iter().filter_map(came).collect();
@@ -148,8 +148,8 @@ impl Moments {
 
 /// Returns the times at which any of `events` was reported, in seconds since `from`, the earliest first.
 fn since(from: u64, alerts: &[Alert], events: &[&str]) -> impl Iterator<Item = f64> {
-    let told = move |alert: &&Alert| alert.at >= from && events.contains(&&*alert.event);
-    alerts.iter().filter(told).map(move |alert| between(from, alert.at).as_secs_f64())
+    let alerted = move |alert: &&Alert| alert.at >= from && events.contains(&&*alert.event);
+    alerts.iter().filter(alerted).map(move |alert| between(from, alert.at).as_secs_f64())
 }
 
 #[cfg(test)]
@@ -171,14 +171,15 @@ mod tests {
         Attempts((-1000..7000).step_by(2).map(attempt).collect())
     }
 
-    fn alerts(told: &[(u64, &str, Option<u64>)]) -> Vec<Alert> {
-        let told = told.iter();
-        told.map(|&(ms, event, incident)| Alert { at: ms * MS, event: event.to_owned(), incident })
+    fn alerts(alerted: &[(u64, &str, Option<u64>)]) -> Vec<Alert> {
+        let alerted = alerted.iter();
+        alerted
+            .map(|&(ms, event, incident)| Alert { at: ms * MS, event: event.to_owned(), incident })
             .collect()
     }
 
     #[test]
-    fn slots_hold_who_began_in_them_and_begin_before_the_flood() {
+    fn slots_hold_attempts_begun_in_them_and_begin_before_the_flood() {
         let second = Duration::from_secs(1);
         let slots =
             Slot::all(&attempts(|ms| (0..125).contains(&ms)), FLOOD.started, second, second);
@@ -187,8 +188,8 @@ mod tests {
         assert!(slots.iter().all(|slot| slot.attempts == 125));
         let percent: Vec<_> = slots[3..6].iter().filter_map(Slot::percent).collect();
         assert_eq!(percent, [100.0, 100.0 * 62.0 / 125.0, 100.0]);
-        let nobody = Slot { at_s: 0.0, attempts: 0, answered: 0 };
-        assert_eq!(nobody.percent(), None);
+        let empty = Slot { at_s: 0.0, attempts: 0, answered: 0 };
+        assert_eq!(empty.percent(), None);
     }
 
     #[test]
@@ -220,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_what_was_told_first_and_the_last_that_was_taken_back() {
-        let told = alerts(&[
+    fn moments_are_the_first_alerts_and_the_last_withdrawal() {
+        let alerted = alerts(&[
             (9_000, "rule_installed", Some(1)),
             (10_300, "mitigation_started", None),
             (10_600, "attack_started", Some(2)),
@@ -231,7 +232,7 @@ mod tests {
             (46_000, "attack_ended", Some(2)),
             (46_001, "mitigation_stopped", None),
         ]);
-        let moments = |armed, is_released| Moments::of(&told, &FLOOD, armed, is_released);
+        let moments = |armed, is_released| Moments::of(&alerted, &FLOOD, armed, is_released);
         let expected = Moments { detected: Some(0.6), armed: Some(0.85), released: Some(30.001) };
         assert_eq!(moments("mitigation_started", true), expected);
         assert_eq!(moments("mitigation_started", false), Moments { released: None, ..expected });

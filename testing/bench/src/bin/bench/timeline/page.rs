@@ -15,17 +15,22 @@ struct Promise {
     limit: f64,
     of: fn(&Course) -> Option<f64>,
     /// Other defences do not report theirs.
-    guards_only: bool,
+    agent_only: bool,
 }
 
 const PROMISES: [Promise; 3] = [
-    Promise { what: "detected", limit: 1.0, of: |course| course.told.detected, guards_only: true },
-    Promise { what: "armed", limit: 1.5, of: |course| course.told.armed, guards_only: true },
+    Promise {
+        what: "detected",
+        limit: 1.0,
+        of: |course| course.alerted.detected,
+        agent_only: true,
+    },
+    Promise { what: "armed", limit: 1.5, of: |course| course.alerted.armed, agent_only: true },
     Promise {
         what: "full success",
         limit: 2.0,
         of: |course| course.full_success,
-        guards_only: false,
+        agent_only: false,
     },
 ];
 
@@ -116,12 +121,12 @@ impl Timeline {
         let ends = [f64::NEG_INFINITY, 0.0, 1.0, 2.0, 3.0, self.flood_s, f64::INFINITY];
         let spans = ends.windows(2);
         let shares = spans.map(|span| record.samples(|course| course.percent(span[0], span[1])));
-        let moments = PROMISES.iter().map(|promise| match promise.is_told_by(record.arm) {
+        let moments = PROMISES.iter().map(|promise| match promise.is_reported_by(record.arm) {
             true => self.moment(record, promise).cell(),
             false => "–".to_owned(),
         });
         let last = [
-            record.samples(|course| course.told.released).cell(1),
+            record.samples(|course| course.alerted.released).cell(1),
             record.samples(|course| Some(course.offered)).cell(0),
             record.samples(|course| Some(course.ring_full)).cell(2),
             record.courses.len().to_string(),
@@ -158,7 +163,7 @@ impl Timeline {
         let drop = self.of(record.flood).find(|other| other.arm == Arm::Drop)?;
         let Moment { times, never } = self.moment(drop, promise);
         let runs = times.count();
-        (!promise.guards_only && never > 0)
+        (!promise.agent_only && never > 0)
             .then(|| format!("nor with the perfect drop in {never} of {runs}"))
     }
 
@@ -202,8 +207,8 @@ impl Record {
 }
 
 impl Promise {
-    fn is_told_by(&self, arm: Arm) -> bool {
-        arm == Arm::Ours || !self.guards_only
+    fn is_reported_by(&self, arm: Arm) -> bool {
+        arm == Arm::Ours || !self.agent_only
     }
 }
 
@@ -234,14 +239,14 @@ mod tests {
             let answered = if (0..2).contains(&number) { 0 } else { percent };
             Slot { at_s: f64::from(number) / 4.0, attempts: 100, answered }
         };
-        let told = Moments { detected: Some(0.5), armed: Some(0.75), released: None };
+        let alerted = Moments { detected: Some(0.5), armed: Some(0.75), released: None };
         Course {
             round,
             offered: 499_000.0,
             ring_full: 0.125,
             slots: (-4..32).map(slot).collect(),
             full_success,
-            told,
+            alerted,
         }
     }
 
@@ -255,7 +260,7 @@ mod tests {
         let record = ours(&mut timeline);
         record.courses =
             vec![course(1, 100, Some(0.8)), course(2, 98, None), course(3, 99, Some(1.0))];
-        record.courses[0].told.released = Some(30.25);
+        record.courses[0].alerted.released = Some(30.25);
         let text = page::text(&timeline.report());
         let row = text.lines().find(|line| line.starts_with("| tcpguard |")).unwrap();
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
@@ -267,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_defence_that_tells_nothing_has_no_moments_of_its_own() {
+    fn a_defence_without_alerts_has_no_moments_of_its_own() {
         let mut timeline = timeline();
         timeline.records[0].courses = vec![course(1, 97, None)];
         timeline.records[0].failures = vec!["round 2: no veth".to_owned()];
@@ -293,18 +298,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_perfect_drop_misses_too_is_told_beside_a_goal() {
+    fn failures_of_the_perfect_drop_too_are_stated_beside_a_goal() {
         let mut timeline = timeline();
         ours(&mut timeline).courses = vec![course(1, 99, None)];
         let drop = timeline.records.iter_mut().find(|record| record.arm == Arm::Drop).unwrap();
         drop.courses = vec![course(1, 99, None), course(2, 100, Some(0.0))];
         let notes: Vec<_> = timeline.report().goals.into_iter().map(|goal| goal.note).collect();
-        let told = "did not come in 1 of 1 runs; nor with the perfect drop in 1 of 2";
-        assert_eq!(notes[..3], ["", "", told]);
+        let alerted = "did not come in 1 of 1 runs; nor with the perfect drop in 1 of 2";
+        assert_eq!(notes[..3], ["", "", alerted]);
     }
 
     #[test]
-    fn a_plot_has_a_line_for_each_defence_and_the_guards_moments() {
+    fn a_plot_has_a_line_for_each_defence_and_the_agents_moments() {
         let mut timeline = timeline();
         timeline.records[0].courses = vec![course(1, 97, None)];
         ours(&mut timeline).courses = vec![course(1, 100, Some(0.8)), course(2, 98, Some(0.9))];
@@ -312,9 +317,9 @@ mod tests {
         let series = timeline.plot(Kind::Crude, "crude").unwrap().series;
         let names: Vec<_> = series.iter().map(|series| &*series.name).collect();
         assert_eq!(names, ["kernel cookies (=1)", "tcpguard", "detected, armed, full"]);
-        let [cookies, guard, marks] = &series[..] else { panic!("three lines") };
+        let [cookies, agent, marks] = &series[..] else { panic!("three lines") };
         assert_eq!(cookies.points[4], (0.125, [0.0; 3]));
-        assert_eq!(guard.points[6], (0.625, [98.0, 98.0, 100.0]));
+        assert_eq!(agent.points[6], (0.625, [98.0, 98.0, 100.0]));
         assert_eq!(marks.points, [(0.5, [0.0; 3]), (0.75, [0.0; 3]), (0.8, [0.0; 3])]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tcpguard_engine::Settings;
-use tcpguard_kit::daemon::guard::Guard;
+use tcpguard_kit::daemon::agent::Agent;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::wall_ahead_ns;
 use tcpguard_kit::net::lab::Family;
@@ -76,8 +76,8 @@ pub fn run(
     let ring = Ring::read(lab)?;
     sleep(timing.after);
     let attempts = clients.finish()?;
-    let told = match defence.guard() {
-        Some(guard) => moments(guard, &flood, stopped_by(kind), to_release)?,
+    let alerted = match defence.agent() {
+        Some(agent) => moments(agent, &flood, stopped_by(kind), to_release)?,
         None => Moments::default(),
     };
     let drift = wall_ahead_ns() - ahead;
@@ -93,7 +93,7 @@ pub fn run(
         ring_full: ring.since(&armed).lost_share(),
         slots: Slot::all(&attempts, flood.started, timing.before, timing.flood + timing.after),
         full_success: full_success(&attempts, &flood),
-        told,
+        alerted,
     })
 }
 
@@ -107,15 +107,15 @@ const fn stopped_by(kind: Kind) -> &'static str {
 }
 
 fn moments(
-    guard: &Guard<'_>,
+    agent: &Agent<'_>,
     flood: &FloodReport,
     armed: &str,
     to_release: bool,
 ) -> Result<Moments> {
     if to_release {
-        guard.wait_until("all rules and steps are taken back", hold() + GRACE, is_released)?;
+        agent.wait_until("all rules and steps are taken back", hold() + GRACE, is_released)?;
     }
-    Ok(Moments::of(&guard.alerts()?, flood, armed, to_release))
+    Ok(Moments::of(&agent.alerts()?, flood, armed, to_release))
 }
 
 fn is_released(status: &Status) -> bool {

@@ -134,14 +134,14 @@ pub fn refused_second(host: &Netns) -> Result<String> {
 /// A running daemon. When dropped it is stopped and detached; when dropped by a failing test it
 /// first prints its log and its status.
 #[derive(Debug)]
-pub struct Guard<'host> {
+pub struct Agent<'host> {
     host: &'host Netns,
     daemon: Child,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
-impl<'host> Guard<'host> {
+impl<'host> Agent<'host> {
     /// Starts the daemon on `host`'s interface and returns when it is ready.
     ///
     /// # Errors
@@ -180,9 +180,9 @@ impl<'host> Guard<'host> {
         host.write(CONFIG, config)?;
         let log = Arc::new(Mutex::new(String::new()));
         let (daemon, reader) = launch(command, &log)?;
-        let mut guard = Self { host, daemon, log, reader };
-        guard.ready()?;
-        Ok(guard)
+        let mut agent = Self { host, daemon, log, reader };
+        agent.ready()?;
+        Ok(agent)
     }
 
     /// Starts the agent again after [`Self::stop`] or [`Self::kill`], over the state that it left in the
@@ -364,7 +364,7 @@ fn launch(
     Ok((daemon, reader))
 }
 
-impl Drop for Guard<'_> {
+impl Drop for Agent<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let status = self.status_text().unwrap_or_else(|error| format!("{error:#}"));

@@ -2,14 +2,14 @@
 
 use tcpguard_engine::{Severity, Timestamp};
 
-use super::Guard;
+use super::Agent;
 use crate::bpf::{HeldLink, KernelError};
 use crate::daemon::audit::Outcome;
 
 /// Most changes that are named in one alert.
 const NAMED: usize = 4;
 
-impl Guard {
+impl Agent {
     /// The next step of the audit of the rules. Repairs, there and elsewhere, are reported once a round.
     pub(super) fn audit(&mut self, now: Timestamp) {
         let Some(outcome) = self.audit.advance(now, &self.executor) else { return };
@@ -20,7 +20,7 @@ impl Guard {
         }
         if !self.repaired.is_empty() {
             let message = in_words(&std::mem::take(&mut self.repaired));
-            self.tell(Severity::Warning, "drift_repaired", message);
+            self.raise_own(Severity::Warning, "drift_repaired", message);
         }
         match (failed, self.drift_since) {
             (Some(why), None) => {
@@ -29,13 +29,13 @@ impl Guard {
                     "the rules in the kernel are not those that should be there, and cannot be mended \
                      ({why}); if it stays so: systemctl restart tcpguard"
                 );
-                self.tell(Severity::Warning, "rule_drift", message);
+                self.raise_own(Severity::Warning, "rule_drift", message);
             }
             (None, Some(_)) => {
                 self.drift_since = None;
                 let message = "the rules in the kernel are those that should be there again; see \
                                them: tcpguard rules list";
-                self.tell(Severity::Notice, "rule_drift_over", message.to_owned());
+                self.raise_own(Severity::Notice, "rule_drift_over", message.to_owned());
             }
             _ => {}
         }

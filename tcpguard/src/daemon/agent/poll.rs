@@ -9,7 +9,7 @@ use tcpguard_engine::{
 };
 use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 
-use super::{Guard, Snapshot, clock};
+use super::{Agent, Snapshot, clock};
 use crate::bpf;
 use crate::daemon::audit;
 use crate::daemon::executor::Executor;
@@ -22,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Estimates of distinct sources start again this often.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
 
-impl Guard {
+impl Agent {
     /// Runs one round: read everything, think, act. Returns its time if all of it succeeded.
     pub fn poll(&mut self) -> Option<Timestamp> {
         let now = boot_time();
@@ -105,8 +105,8 @@ impl Guard {
             // They are for people to look at: no reason to fail.
             log::debug!("{error}");
         }
-        let guarded = self.interfaces.guarded();
-        let (mitigations, mut context) = self.context(&guarded);
+        let attached = self.interfaces.attached();
+        let (mitigations, mut context) = self.context(&attached);
         let unkept = mitigations.tend(now, &mut context)?;
         for id in &unkept {
             mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
@@ -171,12 +171,12 @@ impl Guard {
                 queues.half_open = Some(entries.get(&followed.id).copied().unwrap_or(0));
             }
             // The kernel completes no handshake of a listener behind this host.
-            let is_told = self.tracepoint.is_some() && followed.kind == ListenerKind::Local;
+            let is_reported = self.tracepoint.is_some() && followed.kind == ListenerKind::Local;
             listeners.push(ListenerSample {
                 id: followed.id,
                 listener: followed.listener,
                 kind: followed.kind,
-                counters: bpf::listener_counters(&counters, late, &returned, is_told),
+                counters: bpf::listener_counters(&counters, late, &returned, is_reported),
                 queues,
                 distinct_sources,
             });

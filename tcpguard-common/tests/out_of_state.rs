@@ -292,7 +292,7 @@ fn the_third_ack_of_a_cookie_and_what_follows_it_passes() {
 }
 
 #[test]
-fn the_kernels_cookies_pass_whoever_sent_them() {
+fn the_kernels_cookies_pass_from_any_source() {
     let mut host = Host::new(OUT_OF_STATE | ListenerEntry::KERNEL_COOKIES);
     host.0.sockets.next_cookie = Some(KernelCookie { isn: 4711, clock_ms: 1 });
     host.0.config.sample_shift = 31;

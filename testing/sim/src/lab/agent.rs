@@ -90,8 +90,8 @@ impl Lab {
                 Command::StopMitigation { listener, mitigation } => {
                     self.kernel.set_mitigation(listener, mitigation, None)
                 }
-                Command::SpareListener { listener, spared } => {
-                    self.kernel.spare(listener, spared);
+                Command::ExemptListener { listener, exempt } => {
+                    self.kernel.exempt_listener(listener, exempt);
                 }
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::LimitClosedPorts { per_second, unseen } => {
@@ -160,7 +160,7 @@ impl Lab {
     pub fn restart_without_state(&mut self) {
         let mode = self.engine.mode();
         self.kernel.samples.clear();
-        self.kernel.spare_nobody();
+        self.kernel.exempt_none();
         self.engine = Engine::new(self.tuning.clone(), mode).expect("settings that agree");
         self.engine.set_protected(self.protected.clone());
         let adopted = self.kernel.rules().cloned();

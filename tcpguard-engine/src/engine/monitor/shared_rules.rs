@@ -12,7 +12,7 @@ pub(crate) enum Shared {
     /// They drop the SYNs of its clients.
     Harmful,
     /// They spare it.
-    Sparing,
+    Exempting,
 }
 
 impl ListenerMonitor {

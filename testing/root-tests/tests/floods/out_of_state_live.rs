@@ -134,7 +134,7 @@ const FLOODS: [(&str, u8); 4] = [
     ("data", flags::ACK | flags::PSH),
 ];
 
-fn nobody_notices(mode: XdpMode, syncookies: u8, mitigations: u8) {
+fn no_client_notices(mode: XdpMode, syncookies: u8, mitigations: u8) {
     let lab = Lab::new(LabOptions { syncookies, ..LabOptions::default() }).unwrap();
     // How the listener answers is learned from its own answers, which cookies are not.
     lab.edge.sysctl("net.ipv4.tcp_syncookies", "1").unwrap();
@@ -185,28 +185,28 @@ fn nobody_notices(mode: XdpMode, syncookies: u8, mitigations: u8) {
 }
 
 #[test]
-fn nobody_notices_where_the_stack_answers() {
-    nobody_notices(XdpMode::Native, 1, OUT_OF_STATE);
+fn no_client_notices_where_the_stack_replies() {
+    no_client_notices(XdpMode::Native, 1, OUT_OF_STATE);
 }
 
 #[test]
-fn nobody_notices_where_the_stack_answers_with_cookies() {
-    nobody_notices(XdpMode::Native, 2, OUT_OF_STATE);
+fn no_client_notices_kernel_cookies() {
+    no_client_notices(XdpMode::Native, 2, OUT_OF_STATE);
 }
 
 #[test]
-fn nobody_notices_where_the_guard_answers() {
-    nobody_notices(XdpMode::Native, 1, OWN);
+fn no_client_notices_own_cookies() {
+    no_client_notices(XdpMode::Native, 1, OWN);
 }
 
 #[test]
-fn nobody_notices_where_the_guard_answers_in_generic_mode() {
-    nobody_notices(XdpMode::Generic, 1, OWN);
+fn no_client_notices_own_cookies_in_generic_mode() {
+    no_client_notices(XdpMode::Generic, 1, OWN);
 }
 
 #[test]
-fn nobody_notices_where_the_stack_answers_with_cookies_in_generic_mode() {
-    nobody_notices(XdpMode::Generic, 2, OUT_OF_STATE);
+fn no_client_notices_kernel_cookies_in_generic_mode() {
+    no_client_notices(XdpMode::Generic, 2, OUT_OF_STATE);
 }
 
 /// A host behind the edge with a service on the same port.

@@ -20,8 +20,8 @@ pub(super) fn rows() -> Vec<Row> {
 /// SYNs to where nothing listens cost the host a reset each.
 fn closed_ports() -> [Row; 4] {
     fn at(draw: &mut Draw<'_>, ports: u16, sources: Sources, (low, high): (f64, f64)) -> Scene {
-        let crude = draw.crude(low, high);
-        draw.flooded([Flood { sources, closed: Some(ports), ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(low, high);
+        draw.flooded([Flood { sources, closed: Some(ports), ..fixed_fingerprint }])
     }
     /// Cheap to play, because it is only counted.
     const FLOOD: (f64, f64) = (20_000.0, 30_000.0);
@@ -43,8 +43,8 @@ fn closed_ports() -> [Row; 4] {
 fn frames() -> [Row; 5] {
     fn of(draw: &mut Draw<'_>, server: Server, frames: Frames) -> Scene {
         let lab = draw.host(server);
-        let crude = draw.crude(500.0, 2000.0);
-        draw.under(lab, [Flood { frames, ..crude }])
+        let fixed_fingerprint = draw.fixed_fingerprint(500.0, 2000.0);
+        draw.under(lab, [Flood { frames, ..fixed_fingerprint }])
     }
     [
         Row::flood("SYNs in short fragments", FRAMES, |draw| of(draw, LARGE, Frames::Fragments)),

@@ -7,13 +7,13 @@ use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
 
 use super::respond::{PendingResponse, Written};
-use super::{Guard, clock};
+use super::{Agent, clock};
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::ModeRevert;
 
-impl Guard {
+impl Agent {
     /// The automatic end of the mode, for people and programs.
     pub(in crate::daemon) fn mode_reverts(&self, clock: Clock) -> Option<ModeRevert> {
         self.mode_clock.pending().map(|pending| pending.document(clock))
@@ -48,7 +48,7 @@ impl Guard {
                 ),
             )
         };
-        self.tell(severity, "mode_reverted", message);
+        self.raise_own(severity, "mode_reverted", message);
     }
 
     /// Sets the mode on these terms.
@@ -111,7 +111,7 @@ impl Guard {
             }
             None => did,
         };
-        self.tell(Severity::Notice, event, message);
+        self.raise_own(Severity::Notice, event, message);
         written
     }
 }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_journal_hears_says_when_it_goes_back() {
+    fn the_journal_says_when_the_mode_reverts() {
         for (confirm_by, until, words) in [
             (Some(160), None, "back to observe in 1m 00s unless it is confirmed"),
             (None, Some(700), "back to observe in 10m 00s"),

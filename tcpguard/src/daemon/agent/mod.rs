@@ -61,7 +61,7 @@ pub(super) struct Snapshot {
     pub tcp_ext: TcpExt,
 }
 
-pub struct Guard {
+pub struct Agent {
     pub(super) config: Config,
     pub(super) provenance: Provenance,
     /// Keeps the last valid configuration for a start that finds mistakes.
@@ -128,7 +128,7 @@ pub struct Guard {
     pub(super) unreplaced: Option<String>,
 }
 
-impl Guard {
+impl Agent {
     /// The line at start.
     pub fn started(&self) -> String {
         format!(
@@ -169,12 +169,12 @@ impl Guard {
             return;
         }
         self.has_earlier_layouts = false;
-        let taken_off = self.interfaces.pins().detach_other_interfaces();
-        if !taken_off.interfaces.is_empty() {
-            let names = taken_off.interfaces.join(", ");
+        let detached = self.interfaces.pins().detach_other_interfaces();
+        if !detached.interfaces.is_empty() {
+            let names = detached.interfaces.join(", ");
             log::info!("what another version left on {names} is taken off");
         }
-        for error in taken_off.left {
+        for error in detached.left {
             log::warn!("{error}; take it off: tcpguard detach --all && systemctl restart tcpguard");
         }
     }
@@ -203,14 +203,14 @@ impl Guard {
                      tcpguard status, what to change: tcpguard doctor",
                     short(lost)
                 );
-                self.tell(Severity::Critical, "dropped_before_xdp", message);
+                self.raise_own(Severity::Critical, "dropped_before_xdp", message);
             }
             Some(Change::Over(lasted)) => {
                 let message = format!(
                     "no packets are lost before the guard any more; it lasted {}",
                     span(lasted)
                 );
-                self.tell(Severity::Notice, "dropped_before_xdp_over", message);
+                self.raise_own(Severity::Notice, "dropped_before_xdp_over", message);
             }
         }
     }
@@ -264,7 +264,7 @@ pub(super) fn clock() -> Clock {
     Clock { now: boot_time(), wall: jiff::Timestamp::now() }
 }
 
-/// Applies the settings of the configuration that the programs read. `pressed`: see [`Guard`].
+/// Applies the settings of the configuration that the programs read. `pressed`: see [`Agent`].
 pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: bool) {
     kernel.drop_illegal = config.drop_illegal_flags.into();
     kernel.drop_out_of_state = config.drop_out_of_state.into();

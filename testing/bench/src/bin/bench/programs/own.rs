@@ -35,7 +35,7 @@ const PENDING_IN: usize = 10;
 /// Networks (IPv4 /16, IPv6 /48) of which one has had a client.
 const CLIENT_IN: usize = 64;
 
-pub struct Guard {
+pub struct OwnPrograms {
     dataplane: Dataplane,
     /// Marks of the handshakes that may be under way.
     pending: Array<MapData, [u8; PENDING_MARKS]>,
@@ -54,7 +54,7 @@ pub struct Guard {
     _redeemer: Option<Redeemer>,
 }
 
-impl Guard {
+impl OwnPrograms {
     /// Loads the programs with room for so many rules, and pins in a directory of this name.
     ///
     /// # Errors

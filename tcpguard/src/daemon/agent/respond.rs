@@ -8,7 +8,7 @@ use tcpguard_host::time::Time;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{Guard, clock};
+use super::{Agent, clock};
 use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
 use crate::daemon::confirm::Terms;
 use crate::daemon::writer::Unwritten;
@@ -53,7 +53,7 @@ impl From<Response> for PendingResponse {
     }
 }
 
-impl Guard {
+impl Agent {
     /// Answers a request of the control socket.
     pub fn respond(&mut self, request: &Request, peer: Peer) -> PendingResponse {
         let now = boot_time();
@@ -123,11 +123,11 @@ impl Guard {
 
     /// Hands the state to the writer. Returns the receiver of the result.
     pub(super) fn written(&mut self, now: Timestamp) -> Written {
-        let (told, written) = oneshot::channel();
+        let (sender, written) = oneshot::channel();
         let state = self.state(now);
         self.writer.write_then(state, |result| {
             // A client that has stopped waiting needs no result.
-            let _ = told.send(result);
+            let _ = sender.send(result);
         });
         written
     }

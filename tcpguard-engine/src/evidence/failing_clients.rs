@@ -15,7 +15,7 @@ use tcpguard_common::abi::Mask;
 
 use super::cohort::Cohort;
 use super::missing::explained;
-use crate::input::{KnownClients, one_in, percent, short};
+use crate::input::{ValidatedClients, one_in, percent, short};
 use crate::listener::{KnownFingerprints, Sums};
 
 /// Flows of which the sources are looked up among the validated clients: each look-up may be one in the
@@ -29,7 +29,7 @@ const PERSISTENCE: f64 = 4.0;
 
 /// The failing sources, and their rate.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Regulars {
+pub(crate) struct FailingClients {
     /// They are clients, by all that is known.
     pub hold: bool,
     /// Share of the failing flows from sources that completed a handshake lately.
@@ -42,13 +42,13 @@ pub(crate) struct Regulars {
     baseline: f64,
 }
 
-impl Regulars {
+impl FailingClients {
     /// Judges failing flows by the `known` clients and the fingerprints of `clients`, and a span's `sums` by
     /// the `baseline` rate of SYNs per second; `None` where that is not known.
     pub fn of(
         cohort: &Cohort,
         clients: &dyn KnownFingerprints,
-        known: &dyn KnownClients,
+        known: &dyn ValidatedClients,
         sums: &Sums,
         baseline: Option<f64>,
     ) -> Self {
@@ -90,7 +90,7 @@ fn look_alike(cohort: &Cohort, clients: &dyn KnownFingerprints) -> bool {
 
 /// Share of the failing flows, or of a sample of them, from sources that completed a handshake lately.
 /// Clients that are lost anyway, each from another source, do not hide an office or a few servers among them.
-fn known_share(cohort: &Cohort, known: &dyn KnownClients) -> f64 {
+fn known_share(cohort: &Cohort, known: &dyn ValidatedClients) -> f64 {
     let mut times = BTreeMap::<IpAddr, u64>::new();
     let step = cohort.failing.len().div_ceil(ASKED).max(1);
     for flow in one_in(step, cohort.failing.iter()) {

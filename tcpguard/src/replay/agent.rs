@@ -11,9 +11,9 @@ use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
     ClosedPortSource, Command, Engine, FOLLOWED_PER_SECOND, Flows, HostCounters, IncidentClass,
-    IncidentReport, KnownClients, Listener, ListenerCounters, ListenerId, ListenerSample,
-    ListenerState, Matcher, Mode, POLL, Rule, RuleCounters, RuleId, Sample, Severity, TcpExt,
-    Timestamp, Tuning,
+    IncidentReport, Listener, ListenerCounters, ListenerId, ListenerSample, ListenerState, Matcher,
+    Mode, POLL, Rule, RuleCounters, RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
+    ValidatedClients,
 };
 
 use super::ahead::Waiting;
@@ -75,7 +75,7 @@ pub struct Alert {
 }
 
 /// The agent of a replay, over one capture.
-pub struct Guard<'a> {
+pub struct Agent<'a> {
     backend: &'a mut dyn Backend,
     engine: Engine,
     config: Config,
@@ -89,7 +89,7 @@ pub struct Guard<'a> {
     dropped: Recent<FlowKey, (), DROPPED>,
     incidents: BTreeMap<u64, IncidentReport>,
     /// Every verdict as it was reported, oldest first.
-    pub told: Vec<Detection>,
+    pub detections: Vec<Detection>,
     /// Alerts raised since this was last emptied, oldest first.
     pub alerts: Vec<Alert>,
     recorder: Recorder,
@@ -105,7 +105,7 @@ pub struct Guard<'a> {
     pub left_out: u64,
 }
 
-impl<'a> Guard<'a> {
+impl<'a> Agent<'a> {
     /// An agent that has seen nothing.
     pub fn new(backend: &'a mut dyn Backend, tuning: Tuning, mode: Mode) -> anyhow::Result<Self> {
         let config = Config {
@@ -130,7 +130,7 @@ impl<'a> Guard<'a> {
             rules: BTreeMap::new(),
             dropped: Recent::default(),
             incidents: BTreeMap::new(),
-            told: Vec::new(),
+            detections: Vec::new(),
             alerts: Vec::new(),
             recorder: Recorder::default(),
             lines: BTreeMap::new(),
@@ -256,7 +256,7 @@ impl<'a> Guard<'a> {
             self.distinct_since = now;
             for followed in self.listeners.iter_mut() {
                 self.backend.reset_distinct_sources(followed.slot())?;
-                if let Some((_, sources)) = &mut followed.told {
+                if let Some((_, sources)) = &mut followed.reported {
                     *sources = 0;
                 }
             }
@@ -296,18 +296,18 @@ impl<'a> Guard<'a> {
         self.backend.set_config(&self.config)?;
         let mut samples = Vec::new();
         for followed in self.listeners.iter_mut() {
-            let counters = match followed.told {
+            let counters = match followed.reported {
                 // Counts from before the first sample belong to no listener, so the first sample is
                 // zero.
                 None => {
-                    followed.told = Some((0, 0));
+                    followed.reported = Some((0, 0));
                     ListenerCounters::default()
                 }
                 Some((syns, _)) => {
                     let counters = self.backend.listener_counters(followed.slot())?;
                     if counters.syn != syns {
                         let registers = self.backend.distinct_sources(followed.slot())?;
-                        followed.told = Some((counters.syn, distinct::estimate(&registers)));
+                        followed.reported = Some((counters.syn, distinct::estimate(&registers)));
                     }
                     let late = self.backend.late(followed.slot())?;
                     let returned = ReturnedCookies::default();
@@ -320,7 +320,7 @@ impl<'a> Guard<'a> {
                 kind: listeners::KIND,
                 counters,
                 queues: None,
-                distinct_sources: followed.told.map_or(0, |(_, sources)| sources),
+                distinct_sources: followed.reported.map_or(0, |(_, sources)| sources),
             });
         }
         let packets = self.backend.packets()?;
@@ -397,7 +397,7 @@ impl<'a> Guard<'a> {
             // as the capture shows.
             Command::StartMitigation { .. }
             | Command::StopMitigation { .. }
-            | Command::SpareListener { .. }
+            | Command::ExemptListener { .. }
             | Command::LimitClosedPorts { .. }
             | Command::DropBeyondBounds(_)
             | Command::LookUpRoutes(_)
@@ -507,7 +507,12 @@ impl<'a> Guard<'a> {
         if self.incidents.len() < INCIDENTS || known.is_some() {
             if known != Some(report.class) {
                 let (incident, class, listener) = (report.id, report.class, report.listener);
-                self.told.push(Detection { after: now.since(START), incident, class, listener });
+                self.detections.push(Detection {
+                    after: now.since(START),
+                    incident,
+                    class,
+                    listener,
+                });
             }
             self.incidents.insert(report.id, report);
         } else {
@@ -522,7 +527,7 @@ struct Clients<'a> {
     now: Timestamp,
 }
 
-impl KnownClients for Clients<'_> {
+impl ValidatedClients for Clients<'_> {
     fn completed_within(&self, net: &IpNet) -> bool {
         let since = self.now - bpf::RECENT;
         // If the kernel cannot be queried, no client may be banned, so the network counts as

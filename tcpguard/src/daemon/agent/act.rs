@@ -5,7 +5,7 @@ use std::time::Instant;
 use tcpguard_common::abi::{Flow, FlowKey, FlowState};
 use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, POLL, Timestamp};
 
-use super::{Guard, apply_policy, clock};
+use super::{Agent, apply_policy, clock};
 use crate::bpf::{self, Position};
 use crate::daemon::firewall::Need;
 use crate::daemon::heap;
@@ -13,7 +13,7 @@ use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal
 use crate::telemetry::Alert;
 use tcpguard_host::linux::{Interface, boot_time, cpu_time};
 
-impl Guard {
+impl Agent {
     /// Carries out the engine's commands until there are none.
     pub(super) fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
         while let Some(command) = self.engine.next_command() {
@@ -79,12 +79,14 @@ impl Guard {
                 Ok(())
             }
             Command::StopMitigation { listener, mitigation } => {
-                let guarded = self.interfaces.guarded();
-                let (mitigations, mut context) = self.context(&guarded);
+                let attached = self.interfaces.attached();
+                let (mitigations, mut context) = self.context(&attached);
                 mitigations.leave(now, listener, mitigation, &mut context)?;
                 Ok(())
             }
-            Command::SpareListener { listener, spared } => executor.spare(listener, spared),
+            Command::ExemptListener { listener, exempt } => {
+                executor.exempt_listener(listener, exempt)
+            }
             Command::LimitClosedPorts { per_second, unseen } => {
                 executor.limit_closed_ports(per_second, unseen)
             }
@@ -103,8 +105,8 @@ impl Guard {
                 Ok(())
             }
             Command::LookUpRoutes(questions) => {
-                let guarded = self.interfaces.guarded();
-                let answers = self.routes.answer(now, questions, &guarded);
+                let attached = self.interfaces.attached();
+                let answers = self.routes.answer(now, questions, &attached);
                 self.engine.handle_routes(now, &answers);
                 Ok(())
             }
@@ -148,11 +150,11 @@ impl Guard {
         if !changed || need == Need::None || !self.firewall.refresh(now, wanted) {
             return Ok(());
         }
-        let guarded = self.interfaces.guarded();
-        let (mitigations, mut context) = self.context(&guarded);
+        let attached = self.interfaces.attached();
+        let (mitigations, mut context) = self.context(&attached);
         let Judged { forbidden, freed } = mitigations.judge(now, &mut context);
         self.engine.reconsider_mitigation(now, Mitigation::Cookies, &freed);
-        let (mitigations, mut context) = self.context(&guarded);
+        let (mitigations, mut context) = self.context(&attached);
         for (id, _) in &forbidden {
             mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
         }
@@ -192,8 +194,8 @@ impl Guard {
         {
             log::error!("{error:#}");
         }
-        let guarded = self.interfaces.guarded();
-        let (mitigations, mut context) = self.context(&guarded);
+        let attached = self.interfaces.attached();
+        let (mitigations, mut context) = self.context(&attached);
         let taken = mitigations.take(now, listener, mitigation, rate, &mut context);
         mitigations.effort.took(now, cpu_time().saturating_sub(begun));
         taken

@@ -15,7 +15,7 @@ use crate::rules::{COMPLETED_SHARE, MOSTLY};
 impl Engine {
     /// Exempts the listeners of which the rules for every listener hit clients, and ends the exemption where
     /// handshakes fail and no cookies answer.
-    pub(super) fn spare_listeners(&mut self, now: Timestamp) {
+    pub(super) fn exempt_listeners(&mut self, now: Timestamp) {
         let enforced = self.mode == Mode::Enforce;
         let mut rules =
             self.rule_table.signatures_of(ListenerId::HOST).filter(|_| enforced).peekable();
@@ -32,20 +32,22 @@ impl Engine {
             let is_answered = || monitor.is_answered(now, self.saturated);
             let shared = match monitor.shared {
                 _ if !acts => Shared::Alike,
-                Shared::Sparing if is_answered() || !monitor.handshakes_failed() => Shared::Sparing,
+                Shared::Exempting if is_answered() || !monitor.handshakes_failed() => {
+                    Shared::Exempting
+                }
                 _ if !is_harmful() => Shared::Alike,
-                _ if is_answered() || monitor.loses_clients(MOSTLY) => Shared::Sparing,
+                _ if is_answered() || monitor.loses_clients(MOSTLY) => Shared::Exempting,
                 _ => Shared::Harmful,
             };
-            let spared = shared == Shared::Sparing;
-            if spared != (monitor.shared == Shared::Sparing) {
-                changed.push((monitor.id, monitor.listener, spared));
+            let exempt = shared == Shared::Exempting;
+            if exempt != (monitor.shared == Shared::Exempting) {
+                changed.push((monitor.id, monitor.listener, exempt));
             }
             monitor.shared = shared;
         }
-        for (listener, at, spared) in changed {
-            self.commands.push_back(Command::SpareListener { listener, spared });
-            if let Some(rolled) = self.rolled.as_mut().filter(|_| spared) {
+        for (listener, at, exempt) in changed {
+            self.commands.push_back(Command::ExemptListener { listener, exempt });
+            if let Some(rolled) = self.rolled.as_mut().filter(|_| exempt) {
                 let why = "its clients look like what they drop";
                 let text = format!("{at} is spared the rules for every listener: {why}");
                 rolled.incident.note(now, text);
