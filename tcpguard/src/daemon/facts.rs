@@ -181,7 +181,7 @@ impl Agent {
                 hint: format!("see whose it is: bpftool net show dev {interface}"),
             });
         }
-        let left_out = &self.executor.listeners.left_out;
+        let left_out = &self.selection.left_out;
         if left_out.count() > 0 {
             health.push(Health {
                 code: "listeners_full".to_owned(),

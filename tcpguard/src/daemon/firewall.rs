@@ -10,7 +10,7 @@ use tcpguard_host::linux::netfilter::legacy::{self, Tables};
 use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 
-use super::listeners::Followed;
+use super::listeners::MonitoredListener;
 use super::obstacles::Obstacle;
 use super::pace::Pace;
 use crate::config::Config;
@@ -188,21 +188,21 @@ impl Firewall {
     pub fn forbids(
         &mut self,
         now: Timestamp,
-        followed: &Followed,
+        monitored: &MonitoredListener,
         own: bool,
         attached: &[Interface],
     ) -> Option<Obstacle> {
         let Seen { choice, mark, .. } = *self.read.as_ref()?;
-        if choice == FirewallChoice::Allow || followed.kind != ListenerKind::Local {
+        if choice == FirewallChoice::Allow || monitored.kind != ListenerKind::Local {
             return None;
         }
         if self.looked != Some(now) {
             self.looked = Some(now);
             self.come_by(ways(attached));
         }
-        let addr = followed.listener.addr;
+        let addr = monitored.listener.addr;
         let offence = self.verdict(Asked {
-            port: followed.listener.port,
+            port: monitored.listener.port,
             ipv4: addr.is_ipv4() || addr.is_unspecified(),
             ipv6: addr.is_ipv6(),
             mark: if own { mark } else { 0 },

@@ -20,7 +20,7 @@ use super::audit::Audit;
 use super::client_filter::ClientFilter;
 use super::confirm::ModeClock;
 use super::counts::Counts;
-use super::executor::{Executor, kernel_mode};
+use super::executor::{Executor, Exemptions};
 use super::firewall::{Firewall, Need};
 use super::handover_record::{HandoverRecord, LeftHandover};
 use super::host_view::HostView;
@@ -28,11 +28,12 @@ use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::kept_config::ConfigFile;
+use super::listeners::Selection;
 use super::loss_watch::LossWatch;
 use super::mitigations::{Cookies, MitigationContext, Mitigations};
 use super::pace::Pace;
 use super::provenance::Provenance;
-use super::read_cache::{Cells, Estimates, Handshakes};
+use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use crate::bpf::{
@@ -40,7 +41,7 @@ use crate::bpf::{
 };
 use crate::config::{Config, ModeSource};
 use crate::documents::Health;
-use crate::driver::headers::Headers;
+use crate::driver::kernel_mode;
 use crate::telemetry::AlertSink;
 
 impl Agent {
@@ -128,19 +129,23 @@ impl Agent {
             log::info!("{left} rules of a rule set that does not count removed");
         }
         let mut sockets = SockDiag::open()?;
-        let mut executor = Executor::new(dataplane, kernel_config);
+        let mut executor = Executor::new(now, dataplane, kernel_config);
         let rules = executor.dataplane.rules(kernel_config.rule_set)?;
-        executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
+        let signatures = signatures(now, &rules);
+        executor.listeners.adopt_all(now, &signatures, &mut executor.dataplane)?;
         if let Some(handover_record) = &handover_record {
             handover_record.take_over(now, &mut executor)?;
         }
         let groups = ListenerGroup::merge(&sockets.open_listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
         let budget = |_: &Listener, backlog| tcpguard_engine::budget(backlog);
-        executor.listeners.update(now, &groups, ignored, budget, &executor.dataplane)?;
+        let mut selection = Selection::default();
+        let Executor { listeners, dataplane, .. } = &mut executor;
+        selection.update(now, &groups, ignored, budget, listeners, dataplane)?;
         let mut host = HostView::default();
         let protected = host.protected(now, &mut sockets, &config);
-        executor.protect(&protected)?;
+        let mut exemptions = Exemptions::default();
+        exemptions.protect(&protected, &executor.dataplane)?;
         let mut engine = Engine::new(config.tuning(), mode)?;
         engine.set_secret(secrets::network_secret().map_err(no_random)?);
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
@@ -228,6 +233,8 @@ impl Agent {
             config_file,
             engine,
             executor,
+            exemptions,
+            selection,
             interfaces,
             alerts: AlertSink::of_host(history),
             alert_file,
@@ -250,8 +257,6 @@ impl Agent {
             last_second: None,
             listening: Pace::default(),
             last_slow: None,
-            distinct_since: now,
-            estimates: Estimates::default(),
             cells: Cells::default(),
             handshakes: Handshakes::default(),
             routes: Routes::default(),
@@ -261,7 +266,6 @@ impl Agent {
             mode_clock,
             writer,
             incidents,
-            headers: Headers::default(),
             hot_sources: HotSources::default(),
             counts: Counts::default(),
             loss_watch: LossWatch::default(),

@@ -15,14 +15,13 @@ mod verdicts;
 use std::io::Cursor;
 
 use tcpguard::documents::replay::Replay;
-use tcpguard::replay::{Outcome, replay};
-use tcpguard_common::model::Model;
+use tcpguard::replay::{OnHost, Outcome, replay};
 use tcpguard_engine::Mode;
 
 /// Replays a capture in memory on the host.
 fn run(capture: &[u8], mode: Mode) -> anyhow::Result<Outcome> {
     let source = Box::new(Cursor::new(capture.to_vec()));
-    replay("capture", source, &mut Model::default(), mode)
+    replay("capture", source, OnHost, mode)
 }
 
 /// Replays a capture that is whole.

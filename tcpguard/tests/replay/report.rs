@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use tcpguard::html::{Story, page};
-use tcpguard::replay::Outcome;
+use tcpguard::replay::{OnHost, Outcome, replay};
 use tcpguard_engine::Mode;
 
 use super::files::PCAP;
@@ -94,8 +94,7 @@ fn the_name_of_a_capture_is_text() {
     file.write_all(&PCAP.write(&[])).unwrap();
     let source = Box::new(file.reopen().unwrap());
     let name = file.path().display().to_string();
-    let mut model = tcpguard_common::model::Model::default();
-    let outcome = tcpguard::replay::replay(&name, source, &mut model, Mode::Observe).unwrap();
+    let outcome = replay(&name, source, OnHost, Mode::Observe).unwrap();
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
     let short = file.path().file_name().unwrap().to_str().unwrap();

@@ -68,12 +68,10 @@ impl Agent {
                 }
                 replaced
             }
-            Command::SetAllowed(allowed) => executor.allow(allowed),
+            Command::SetAllowed(allowed) => self.exemptions.allow(allowed, &executor.dataplane),
             Command::SetMode(mode) => executor.set_mode(mode),
             Command::SetSampling { shift } => executor.set_sampling(shift),
-            Command::SampleSyns { listener, shift } => {
-                executor.listeners.sample_syns(listener, shift, &executor.dataplane)
-            }
+            Command::SampleSyns { listener, shift } => executor.sample_syns(listener, shift),
             Command::StartMitigation { listener, mitigation, rate } => {
                 self.start_mitigation(now, listener, mitigation, rate);
                 Ok(())
@@ -98,7 +96,7 @@ impl Agent {
             }
             Command::InspectFlows => {
                 let flows = self.flows()?;
-                self.engine.handle_flows(now, &flows, &self.executor);
+                self.engine.handle_flows(now, &flows, &self.executor.recent_clients(now));
                 // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
                 drop(flows);
                 heap::give_back();

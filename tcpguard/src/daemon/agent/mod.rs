@@ -23,7 +23,7 @@ use super::audit::Audit;
 use super::client_filter::ClientFilter;
 use super::confirm::{ModeClock, PendingMode};
 use super::counts::Counts;
-use super::executor::Executor;
+use super::executor::{Executor, Exemptions};
 use super::firewall::Firewall;
 use super::handover_record::LeftHandover;
 use super::host_view::HostView;
@@ -31,18 +31,17 @@ use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::{Interfaces, News, Received};
 use super::kept_config::ConfigFile;
-use super::listeners::per_second_of;
+use super::listeners::{Selection, per_second_of};
 use super::loss_watch::{Change, LossWatch};
 use super::mitigations::Mitigations;
 use super::pace::Pace;
 use super::provenance::Provenance;
-use super::read_cache::{Cells, Estimates, Handshakes};
+use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{State, StateWriter};
 use crate::bpf::{HeldLink, Object};
 use crate::config::{BeyondBounds, Config, mode_name};
 use crate::documents::{Health, LossCounters, Losses};
-use crate::driver::headers::Headers;
 use crate::telemetry::{Alert, AlertSink};
 pub use respond::PendingResponse;
 
@@ -68,6 +67,8 @@ pub struct Agent {
     pub(super) config_file: ConfigFile,
     pub(super) engine: Engine,
     pub(super) executor: Executor,
+    pub(super) exemptions: Exemptions,
+    pub(super) selection: Selection,
     pub(super) interfaces: Interfaces,
     pub(super) alerts: AlertSink<Stderr>,
     pub(super) alert_file: AlertFile,
@@ -94,8 +95,6 @@ pub struct Agent {
     /// Pace at which the listening sockets are read.
     pub(super) listening: Pace,
     pub(super) last_slow: Option<Timestamp>,
-    pub(super) distinct_since: Timestamp,
-    pub(super) estimates: Estimates,
     pub(super) cells: Cells,
     pub(super) handshakes: Handshakes,
     pub(super) routes: Routes,
@@ -110,7 +109,6 @@ pub struct Agent {
     pub(super) writer: StateWriter,
     /// Past incidents, of earlier runs too.
     pub(super) incidents: Incidents,
-    pub(super) headers: Headers,
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
     pub(super) loss_watch: LossWatch,

@@ -7,8 +7,9 @@ use tcpguard_common::abi::Client;
 use tcpguard_engine::{ClientsWithin, Timestamp};
 use tcpguard_host::linux::boot_time;
 
-use super::{Executor, RECENT};
-use crate::bpf::{Position, ip};
+use super::Executor;
+use crate::bpf::{Position, RECENT, ip};
+use crate::driver::is_one_client;
 
 /// Clients that completed a handshake within so long are there now.
 const LATELY: Duration = Duration::from_secs(60);
@@ -24,12 +25,7 @@ impl Executor {
             within.known += u32::from(age <= RECENT);
             within.last_minute += u32::from(age <= LATELY);
         };
-        let one = match net {
-            IpNet::V4(net) => net.prefix_len() == 32,
-            // Clients are kept by /64.
-            IpNet::V6(net) => net.prefix_len() >= 64,
-        };
-        let read = if one {
+        let read = if is_one_client(net) {
             let client = self.dataplane.client(net.addr());
             client.map(|client| client.iter().for_each(&mut count))
         } else {

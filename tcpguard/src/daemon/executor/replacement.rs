@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use tcpguard_common::abi::Config;
 use tcpguard_engine::{Matcher, Rule, RuleId};
 
-use super::{Executor, Lookups, Wanted, flags};
+use super::Executor;
 use crate::bpf::{KernelError, wait_for_programs};
+use crate::driver::{Lookups, Wanted, flags};
 
 /// Changes that a replacement must undo if it cannot be finished.
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ impl Executor {
                     self.dataplane.set_rule_expiry(id, end)?;
                     if let Matcher::Signature { listener, mask, .. } = rule.matcher {
                         staged.masks.push(rule.matcher);
-                        self.listeners.add_rule(listener, mask, &self.dataplane)?;
+                        self.listeners.add_rule(listener, mask, &mut self.dataplane)?;
                     }
                 }
                 true => {
@@ -92,7 +93,7 @@ impl Executor {
             }
             // The key last: it leads to the rest.
             let wanted = Wanted { matcher: rule.matcher, flags, ends: rule.expires };
-            self.write_keys(set, rule.id, &wanted, &lookups)?;
+            wanted.write_keys(set, rule.id, &lookups, &mut self.dataplane)?;
             all.insert(rule.id, wanted);
         }
         self.write_lookups(lookups.in_use().with(self.lookups.in_use()))?;
@@ -142,7 +143,7 @@ impl Executor {
         match matcher {
             Matcher::Source(..) => Ok(()),
             Matcher::Signature { listener, mask, .. } => {
-                self.listeners.remove_rule(*listener, *mask, &self.dataplane)
+                self.listeners.remove_rule(*listener, *mask, &mut self.dataplane)
             }
         }
     }
