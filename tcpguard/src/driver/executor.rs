@@ -273,9 +273,13 @@ pub struct RecentClients<'a, D> {
 
 impl<D: Tables> ValidatedClients for RecentClients<'_, D> {
     fn completed_within(&self, net: &IpNet) -> bool {
-        let since = self.now - RECENT;
+        let (since, mut found) = ((self.now - RECENT).as_nanos(), false);
+        let read = self.tables.clients_within(net, |client| {
+            found = client.completed_ns >= since;
+            !found
+        });
         // When the kernel cannot be asked, the source counts as a client, so that no rule is made against it.
-        self.tables.validated_since(net, since.as_nanos()).unwrap_or(true)
+        found || read.is_err()
     }
 }
 

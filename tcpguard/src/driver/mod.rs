@@ -12,4 +12,4 @@ pub mod timeline;
 pub use executor::{Executor, RecentClients, Wanted, flags, kernel_mode};
 pub use listeners::{ListenerTable, Monitored};
 pub use lookups::Lookups;
-pub use tables::{Tables, is_one_client};
+pub use tables::Tables;

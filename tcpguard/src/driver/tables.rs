@@ -13,7 +13,9 @@ use tcpguard_common::abi::{
 use tcpguard_common::model::{Model, Net, SourceRules};
 use tcpguard_engine::ListenerCounters;
 
-use crate::bpf::{Dataplane, KernelError, KernelMatcher, Position, addr, ip, listener_counters};
+use crate::bpf::{
+    Dataplane, KernelError, KernelMatcher, addr, ip, is_one_client, listener_counters,
+};
 
 /// The tables of the programs.
 ///
@@ -50,8 +52,12 @@ pub trait Tables {
     fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError>;
     /// The entry of a client.
     fn client(&self, addr: IpAddr) -> Result<Option<Client>, KernelError>;
-    /// Returns whether a client within `net` has been validated at or after this time, in ns.
-    fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError>;
+    /// Gives the validated clients within `net` to `each`, until it returns false.
+    fn clients_within(
+        &self,
+        net: &IpNet,
+        each: impl FnMut(&Client) -> bool,
+    ) -> Result<(), KernelError>;
     /// Lets `rule` of `set` drop the SYNs that `matcher` matches.
     fn set_rule(
         &mut self,
@@ -145,17 +151,12 @@ impl Tables for Dataplane {
         Self::client(self, addr)
     }
 
-    fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError> {
-        if is_one_client(net) {
-            let client = Self::client(self, net.addr())?;
-            return Ok(client.is_some_and(|client| client.completed_ns >= since_ns));
-        }
-        let (mut found, mut position) = (false, Position::default());
-        while self.clients_from(&mut position, |addr, client| {
-            found |= client.completed_ns >= since_ns && net.contains(&ip(&addr));
-        })? && !found
-        {}
-        Ok(found)
+    fn clients_within(
+        &self,
+        net: &IpNet,
+        each: impl FnMut(&Client) -> bool,
+    ) -> Result<(), KernelError> {
+        Self::clients_within(self, net, each)
     }
 
     fn set_rule(
@@ -270,12 +271,18 @@ impl Tables for Model {
         Ok(self.clients.peek(&addr(ip).client()).copied())
     }
 
-    fn validated_since(&self, net: &IpNet, since_ns: u64) -> Result<bool, KernelError> {
-        let recent = |client: &Client| client.completed_ns >= since_ns;
+    fn clients_within(
+        &self,
+        net: &IpNet,
+        mut each: impl FnMut(&Client) -> bool,
+    ) -> Result<(), KernelError> {
         if is_one_client(net) {
-            return Ok(Tables::client(self, net.addr())?.as_ref().is_some_and(recent));
+            Tables::client(self, net.addr())?.as_ref().map(each);
+            return Ok(());
         }
-        Ok(self.clients.iter().any(|(addr, client)| net.contains(&ip(addr)) && recent(client)))
+        let mut within = self.clients.iter().filter(|(addr, _)| net.contains(&ip(addr)));
+        while within.next().is_some_and(|(_, client)| each(client)) {}
+        Ok(())
     }
 
     fn set_rule(
@@ -352,12 +359,4 @@ fn source_rules(model: &mut Model, set: u64, port: Option<u16>) -> &mut SourceRu
 fn model_net(net: &IpNet) -> Net {
     let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
     (addr(net.network()), bits)
-}
-
-/// Returns whether a prefix is the unit under which one client is counted.
-pub fn is_one_client(net: &IpNet) -> bool {
-    match net {
-        IpNet::V4(net) => net.prefix_len() == 32,
-        IpNet::V6(net) => net.prefix_len() >= 64,
-    }
 }
