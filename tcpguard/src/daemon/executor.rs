@@ -31,7 +31,18 @@ impl Executor {
         is_exempt: bool,
     ) -> Result<(), KernelError> {
         let (set, clear) = if is_exempt { (EXEMPT, 0) } else { (0, EXEMPT) };
-        self.listeners.change_mitigations(listener, set, clear, &mut self.dataplane)
+        self.change_mitigations(listener, set, clear)
+    }
+
+    /// Sets some of a listener's [`ListenerEntry::mitigations`] and clears others.
+    pub fn change_mitigations(
+        &mut self,
+        id: ListenerId,
+        set: u8,
+        clear: u8,
+    ) -> Result<(), KernelError> {
+        let change = |bits: &mut u8| *bits = *bits & !clear | set;
+        self.listeners.change(id, |one| change(&mut one.mitigations), &mut self.dataplane)
     }
 
     /// Limits SYNs to closed ports to so many a second, or no longer.

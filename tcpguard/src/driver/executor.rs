@@ -133,7 +133,8 @@ impl<D: Tables, S> Executor<D, S> {
 
     /// Keeps headers of one SYN in `2^shift` to a listener; `None`: of no SYN.
     pub fn sample_syns(&mut self, id: ListenerId, shift: Option<u8>) -> Result<(), KernelError> {
-        self.listeners.sample_syns(id, shift, &mut self.dataplane)
+        let samples = shift.map_or(0, |shift| shift.saturating_add(1));
+        self.listeners.change(id, |one| one.samples = samples, &mut self.dataplane)
     }
 
     /// Moves the end of a rule.
@@ -179,10 +180,8 @@ impl<D: Tables, S> Executor<D, S> {
         let lookups = &self.lookups;
         wanted.write_keys(self.config.rule_set, rule.id, lookups, &mut self.dataplane)?;
         self.update_narrow_flags(&rule.matcher)?;
-        if let Matcher::Signature { listener, mask, .. } = rule.matcher
-            && !again
-        {
-            self.listeners.add_rule(listener, mask, &mut self.dataplane)?;
+        if !again {
+            self.add_mask(&rule.matcher)?;
         }
         self.write_lookups(self.lookups.in_use())
     }
@@ -210,13 +209,23 @@ impl<D: Tables, S> Executor<D, S> {
         let set = self.config.rule_set;
         let in_kernel = wanted.in_kernel(set, rule.id).matcher;
         self.dataplane.remove_rule(set, rule.id.0, &in_kernel)?;
-        if let Matcher::Signature { listener, mask, .. } = matcher {
-            self.listeners.remove_rule(listener, mask, &mut self.dataplane)?;
-        }
+        self.remove_mask(&matcher)?;
         self.rules.remove(&rule.id);
         self.lookups.take(&matcher);
         self.update_narrow_flags(&matcher)?;
         self.write_lookups(self.lookups.in_use())
+    }
+
+    /// Has SYNs to the listener of a signature rule compared under its mask.
+    pub fn add_mask(&mut self, matcher: &Matcher) -> Result<(), KernelError> {
+        let Matcher::Signature { listener, mask, .. } = matcher else { return Ok(()) };
+        self.listeners.change(*listener, |one| one.add_rule(*mask), &mut self.dataplane)
+    }
+
+    /// The opposite of [`Self::add_mask`].
+    pub fn remove_mask(&mut self, matcher: &Matcher) -> Result<(), KernelError> {
+        let Matcher::Signature { listener, mask, .. } = matcher else { return Ok(()) };
+        self.listeners.change(*listener, |one| one.remove_rule(*mask), &mut self.dataplane)
     }
 
     /// Takes `rules` as the ones that are in the tables.

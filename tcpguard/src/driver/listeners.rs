@@ -32,10 +32,10 @@ pub struct Monitored<S> {
     pub retransmit_budget: Rate,
     /// State that only the driver uses.
     pub own: S,
+    /// Sampling of SYN headers; see [`ListenerEntry::samples`].
+    pub samples: u8,
     /// Number of signature rules per mask.
     rules: [u32; Mask::ALL.len()],
-    /// Sampling of SYN headers; see [`ListenerEntry::samples`].
-    samples: u8,
 }
 
 impl<S> Monitored<S> {
@@ -50,8 +50,8 @@ impl<S> Monitored<S> {
             budget: Rate::default(),
             retransmit_budget: Rate::default(),
             own,
-            rules: [0; Mask::ALL.len()],
             samples: 0,
+            rules: [0; Mask::ALL.len()],
         }
     }
 
@@ -65,9 +65,15 @@ impl<S> Monitored<S> {
         self.rules.iter().any(|count| *count > 0)
     }
 
-    /// Counts a signature rule for this listener.
-    pub const fn count_rule(&mut self, mask: Mask) {
+    /// Counts one signature rule more.
+    pub const fn add_rule(&mut self, mask: Mask) {
         self.rules[mask.code() as usize] += 1;
+    }
+
+    /// Counts one signature rule less.
+    pub const fn remove_rule(&mut self, mask: Mask) {
+        let count = &mut self.rules[mask.code() as usize];
+        *count = count.saturating_sub(1);
     }
 
     /// What the tables say of it. `is_reported` states whether the kernel reports its completed handshakes.
@@ -234,65 +240,16 @@ impl<S> ListenerTable<S> {
         }
     }
 
-    /// Sets some of a listener's [`ListenerEntry::mitigations`] and clears others.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the next call tries again.
-    pub fn change_mitigations(
-        &mut self,
-        id: ListenerId,
-        set: u8,
-        clear: u8,
-        tables: &mut impl Tables,
-    ) -> Result<(), KernelError> {
-        let change = |one: &mut Monitored<S>| one.mitigations = one.mitigations & !clear | set;
-        self.change(id, change, tables)
-    }
-
-    /// Keeps headers of one SYN in `2^shift` to a listener; `None`: of no SYN.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the next call tries again.
-    pub fn sample_syns(
-        &mut self,
-        id: ListenerId,
-        shift: Option<u8>,
-        tables: &mut impl Tables,
-    ) -> Result<(), KernelError> {
-        let samples = shift.map_or(0, |shift| shift.saturating_add(1));
-        self.change(id, |one| one.samples = samples, tables)
-    }
-
     /// Returns whether headers of any listener's SYNs are kept.
     pub fn are_sampled(&self) -> bool {
         self.iter().any(|monitored| monitored.samples != 0)
     }
 
-    /// Counts one signature rule more for a listener.
-    pub fn add_rule(
-        &mut self,
-        id: ListenerId,
-        mask: Mask,
-        tables: &mut impl Tables,
-    ) -> Result<(), KernelError> {
-        self.change(id, |one| one.count_rule(mask), tables)
-    }
-
-    /// Counts one signature rule less.
-    pub fn remove_rule(
-        &mut self,
-        id: ListenerId,
-        mask: Mask,
-        tables: &mut impl Tables,
-    ) -> Result<(), KernelError> {
-        let remove = |one: &mut Monitored<S>| {
-            let count = &mut one.rules[usize::from(mask.code())];
-            *count = count.saturating_sub(1);
-        };
-        self.change(id, remove, tables)
-    }
-
-    fn change(
+    /// Changes one listener.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next call tries again.
+    pub fn change(
         &mut self,
         id: ListenerId,
         change: impl FnOnce(&mut Monitored<S>),

@@ -22,7 +22,7 @@ use crate::driver::{Lookups, Wanted, flags};
 struct Staged {
     /// Ends that were moved, with their former values, in ns of boot time.
     ends: Vec<(RuleId, u64)>,
-    /// Signature rules with a mask that was added to a listener.
+    /// Rules whose masks were added to their listeners.
     masks: Vec<Matcher>,
 }
 
@@ -73,10 +73,8 @@ impl Executor {
                 false => {
                     self.dataplane.reset_rule_hits(id)?;
                     self.dataplane.set_rule_expiry(id, end)?;
-                    if let Matcher::Signature { listener, mask, .. } = rule.matcher {
-                        staged.masks.push(rule.matcher);
-                        self.listeners.add_rule(listener, mask, &mut self.dataplane)?;
-                    }
+                    staged.masks.push(rule.matcher);
+                    self.add_mask(&rule.matcher)?;
                 }
                 true => {
                     let was = self.dataplane.rule_expiry(id)?;
@@ -115,7 +113,7 @@ impl Executor {
             self.dataplane.set_rule_expiry(id.0, end)?;
         }
         for matcher in staged.masks {
-            self.forget_mask(&matcher)?;
+            self.remove_mask(&matcher)?;
         }
         self.write_lookups(self.lookups.in_use())?;
         cleared
@@ -133,18 +131,9 @@ impl Executor {
                 continue;
             }
             self.dataplane.set_rule_expiry(id.0, 0)?;
-            self.forget_mask(&gone.matcher)?;
+            self.remove_mask(&gone.matcher)?;
         }
         self.write_lookups(self.lookups.in_use())?;
         self.dataplane.remove_other_sets(self.config.rule_set).map(drop)
-    }
-
-    fn forget_mask(&mut self, matcher: &Matcher) -> Result<(), KernelError> {
-        match matcher {
-            Matcher::Source(..) => Ok(()),
-            Matcher::Signature { listener, mask, .. } => {
-                self.listeners.remove_rule(*listener, *mask, &mut self.dataplane)
-            }
-        }
     }
 }

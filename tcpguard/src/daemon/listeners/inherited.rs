@@ -65,7 +65,7 @@ impl ListenerTable<Observed> {
             monitored.budget = entry.budget;
             monitored.retransmit_budget = entry.retransmit_budget;
             let of_it = rules.iter().filter(|(listener, _)| *listener == slot);
-            of_it.for_each(|(_, mask)| monitored.count_rule(*mask));
+            of_it.for_each(|(_, mask)| monitored.add_rule(*mask));
             self.adopt(monitored, keys, entry);
         }
         self.write(dataplane)

@@ -147,7 +147,7 @@ impl Mitigations {
             {
                 log::warn!("SYNs are no longer answered with cookies: {refusal}");
                 let clear = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
-                change(context.executor, id, 0, clear)?;
+                context.executor.change_mitigations(id, 0, clear)?;
                 adopted.extend(mitigations_of(bits & !clear).map(|mitigation| (id, mitigation)));
                 continue;
             }
@@ -295,7 +295,7 @@ impl Mitigations {
             }
             Mitigation::Source | Mitigation::Signature | Mitigation::Overload => {}
         }
-        change(context.executor, id, bits, 0)?;
+        context.executor.change_mitigations(id, bits, 0)?;
         Ok(self.write_out_of_state(context.executor)?)
     }
 
@@ -323,7 +323,7 @@ impl Mitigations {
             | Mitigation::Overload
             | Mitigation::Budget => {}
         }
-        change(context.executor, id, 0, clear)?;
+        context.executor.change_mitigations(id, 0, clear)?;
         if mitigation == Mitigation::Cookies && !answers(context.executor) {
             self.cookies.give_back();
         }
@@ -359,7 +359,7 @@ impl Mitigations {
             let out_of_state =
                 if self.out_of_state.contains(&id) { 0 } else { ListenerEntry::OUT_OF_STATE };
             if !armed {
-                change(context.executor, id, 0, ListenerEntry::ACCEPT | out_of_state)?;
+                context.executor.change_mitigations(id, 0, ListenerEntry::ACCEPT | out_of_state)?;
                 self.write_out_of_state(context.executor)?;
             }
         }
@@ -411,10 +411,6 @@ fn is_armed(monitored: &MonitoredListener) -> bool {
 /// Returns whether any listener's SYNs are answered.
 fn answers(executor: &Executor) -> bool {
     executor.listeners.iter().any(is_armed)
-}
-
-fn change(executor: &mut Executor, id: ListenerId, set: u8, clear: u8) -> Result<(), KernelError> {
-    executor.listeners.change_mitigations(id, set, clear, &mut executor.dataplane)
 }
 
 /// The kernel's bits for a mitigation; those of cookies depend on their maker.

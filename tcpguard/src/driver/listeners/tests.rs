@@ -49,11 +49,11 @@ fn a_listener_has_the_masks_of_its_rules() {
     let id = new.unwrap().id;
     let masks = |model: &Model| model.listener_entries[&0].masks;
     for _ in 0..2 {
-        table.add_rule(id, Mask::NoTtl, &mut model).unwrap();
+        table.change(id, |one| one.add_rule(Mask::NoTtl), &mut model).unwrap();
     }
-    table.remove_rule(id, Mask::NoTtl, &mut model).unwrap();
+    table.change(id, |one| one.remove_rule(Mask::NoTtl), &mut model).unwrap();
     assert_eq!(masks(&model), 1 << Mask::NoTtl.code(), "one rule is left");
-    table.remove_rule(id, Mask::NoTtl, &mut model).unwrap();
+    table.change(id, |one| one.remove_rule(Mask::NoTtl), &mut model).unwrap();
     assert_eq!(masks(&model), 0);
 }
 
