@@ -131,7 +131,7 @@ impl Siege<'_> {
 
         let sockets = SOCKETS.map(|socket| Path::new(dir).join(socket));
         let crowd = Crowd::gather(host, &sockets, clients, seed())?;
-        sleep(Duration::from_secs(3));
+        sleep(Duration::from_secs(size(1, 3)));
         let changes = changes(host, dir, rounds)?;
         let disturbed = p99(&ages(host, size(100, 300))?);
         let grown = Footprint::of(pid)?.own().saturating_sub(before);
