@@ -219,7 +219,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let alone = [(times, Change::Upgrade), (1, naive), (1, Change::ButForAMoment)]
         .map(|(times, change)| (times, rate, false, change));
     let cases = unmitigated.into_iter().chain(alone);
-    let mut seen = side_by_side(size(3, 1), cases, |(times, rate, clients, change)| {
+    let mut seen = side_by_side(size(2, 1), cases, |(times, rate, clients, change)| {
         changed(times, flooding, rate, clients, change)
     });
     let alone = seen.split_off(seen.len() - 3);
