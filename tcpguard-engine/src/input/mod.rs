@@ -19,7 +19,7 @@ mod unit;
 pub use constants::Constant;
 pub(crate) use constants::{constants, value};
 pub use describe::describe;
-pub(crate) use drawn::one_in;
+pub(crate) use drawn::{is_drawn, one_in};
 pub use flows::Flows;
 pub use headers::SynHeader;
 pub use mitigation::{Mitigation, Order};

@@ -30,10 +30,15 @@ fn observe(capture: &[u8]) -> Replay {
 }
 
 fn whole(outcome: anyhow::Result<Outcome>) -> Replay {
+    of_whole(outcome).replay
+}
+
+/// The outcome of a capture that must be whole.
+fn of_whole(outcome: anyhow::Result<Outcome>) -> Outcome {
     let outcome = outcome.expect("a capture");
     assert!(outcome.damage.is_none(), "{:?}", outcome.damage);
     assert_eq!(outcome.replay.skipped.get("cut_off"), None);
-    outcome.replay
+    outcome
 }
 
 /// Class and listener of every incident.

@@ -131,7 +131,7 @@ impl Siege<'_> {
 
         let sockets = SOCKETS.map(|socket| Path::new(dir).join(socket));
         let crowd = Crowd::gather(host, &sockets, clients, seed())?;
-        sleep(Duration::from_secs(3));
+        sleep(Duration::from_secs(size(1, 3)));
         let changes = changes(host, dir, rounds)?;
         let disturbed = p99(&ages(host, size(100, 300))?);
         let grown = Footprint::of(pid)?.own().saturating_sub(before);
@@ -205,7 +205,7 @@ fn g12_a_thousand_hostile_clients_keep_no_other_client_from_the_agent() {
         sleep(Duration::from_millis(10));
     }
     // A few of them are enough, and the administrator's patience with it is long.
-    let siege = Siege { dir: NAIVE_DIR, pid: server.id(), clients: 24, rounds: 4 };
+    let siege = Siege { dir: NAIVE_DIR, pid: server.id(), clients: 24, rounds: 2 };
     let naive = siege.lay(host).unwrap();
     server.kill().unwrap();
     server.wait().unwrap();

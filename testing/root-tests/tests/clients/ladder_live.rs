@@ -45,7 +45,7 @@ fn armed(agent: &Agent<'_>) -> Status {
 fn a_mimicking_flood_gets_cookies_and_clients_connect() {
     for family in Family::BOTH {
         let lab = lab();
-        let flood = mimicking(&lab, family, 10 * SECOND);
+        let flood = mimicking(&lab, family, 8 * SECOND);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let load = Load::start(&lab.client, family.service(), CLIENT_RATE).unwrap();
@@ -198,7 +198,7 @@ fn without_an_agent_cookies_end_after_six_seconds_and_the_kernel_replies_again()
 #[test]
 fn an_agent_that_is_killed_in_the_flood_and_its_successor_leave_no_gap() {
     let lab = lab();
-    let flood = mimicking(&lab, Family::V4, 15 * SECOND);
+    let flood = mimicking(&lab, Family::V4, 11 * SECOND);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENT_RATE).unwrap();

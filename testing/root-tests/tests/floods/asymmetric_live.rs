@@ -7,6 +7,7 @@ use std::time::Duration;
 use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{BACK_INTERFACE, Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::Load;
 use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -89,7 +90,7 @@ fn a_flood_is_detected_where_replies_are_unseen_and_nothing_is_dropped() {
 
 #[test]
 fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
-    for syncookies in [1, 0] {
+    side_by_side(2, [1, 0], |syncookies| {
         let lab = lab(syncookies);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let flood = Flood { rate: FLOOD, ..Flood::random(Family::V4.service(), 60 * SECOND) };
@@ -113,7 +114,7 @@ fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
         flood.stop().unwrap();
         println!("tcp_syncookies {syncookies}");
         assert_only_advised(&status);
-    }
+    });
 }
 
 #[test]

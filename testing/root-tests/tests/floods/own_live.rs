@@ -28,7 +28,7 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     assert_eq!(reload(), (Some(0), "applied listener\n".to_owned()));
 
     let mut flood = Flood::random(Family::V4.service(), 12 * SECOND);
-    flood.rate = 20_000;
+    flood.rate = 5_000;
     let flood = flood.start(&lab).unwrap();
     let advised = "advised, not installed, because the guard only observes this listener: ";
     let status = agent

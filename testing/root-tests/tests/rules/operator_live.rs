@@ -45,7 +45,7 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
-    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 25 * SECOND) };
+    let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), 25 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     agent.wait_for_rule(5 * SECOND).unwrap();
     assert_eq!(automatic(&lab).len(), 1);

@@ -39,7 +39,7 @@ fn a_flood_stands_in_the_journal_with_its_fields() {
     let config = "[detection]\nclear_s = 5\n";
     let agent = Agent::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
     let mut flood = Flood::random(Family::V4.service(), 4 * SECOND);
-    flood.rate = 20_000;
+    flood.rate = 8_000;
     flood.start(&lab).unwrap().wait().unwrap();
     agent.wait_until("the attack is over", 30 * SECOND, |s| s.past_incidents().len() == 1).unwrap();
     agent::cli(&lab.edge, &["mode", "observe"]).unwrap();

@@ -174,7 +174,7 @@ fn an_attack_is_seen_and_shown() {
     let terminal = terminal(&lab.edge, &[UTF8]);
     start(&terminal);
     let mut flood = Flood::random(Family::V4.service(), Duration::from_secs(8));
-    flood.rate = 20_000;
+    flood.rate = 5_000;
     let flood = flood.start(&lab).unwrap();
     terminal.wait_for("UNDER ATTACK, mitigating").unwrap();
     terminal.press(&["5"]).unwrap();
