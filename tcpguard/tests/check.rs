@@ -63,7 +63,7 @@ fn the_line_says_whether_clients_connect() {
     assert!(line(&served, &[], &["clients=90:"]).contains("clients=100%;;90:;0"));
     let printed = line(&locked_out(), &[], &["clients=50:"]);
     let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 2/s connect (baseline \
-                  52/s): MOST CLIENTS DO NOT CONNECT, 98.9 k SYN/s; ";
+                  52/s): MOST CLIENTS DO NOT CONNECT, 98.9k SYN/s; ";
     assert!(printed.starts_with(begins), "{printed}");
     assert!(printed.contains(" | clients=3.85%;;50:;0 syn_pps="), "the first number: {printed}");
 
@@ -71,7 +71,7 @@ fn the_line_says_whether_clients_connect() {
     report.listeners[1].completions.rate = 50.0;
     let printed = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
     let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 50/s connect \
-                  (baseline 52/s), 98.9 k SYN/s; #3 ";
+                  (baseline 52/s), 98.9k SYN/s; #3 ";
     assert!(printed.starts_with(begins), "{printed}");
 
     report.listeners[1].completions.baseline = Some(1.5);
@@ -108,9 +108,9 @@ fn each_situation_has_its_line() {
         ),
         (
             status(flooded(Mode::Enforce)),
-            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52/s connect (baseline 52/s), 98.9 k SYN/s; #3 random-source SYN flood on \
-             :443, at least 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
-             100 %; banning sources would not help; see: tcpguard status | clients=100%;;;0 \
+            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52/s connect (baseline 52/s), 98.9k SYN/s; #3 random-source SYN flood on \
+             :443, at least 37.6k sources, 1.01 SYN each, 0.2% of SYNs complete a handshake, one signature covers \
+             100%; banning sources would not help; see: tcpguard status | clients=100%;;;0 \
              syn_pps=98900;;;0 drop_pps=98840;;;0 half_open=3.13%;;;0 rules=1;;;0 incidents=1;;;0\n",
         ),
     ] {

@@ -79,7 +79,7 @@ fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     let mut status = status(overloaded());
     let before = page(&status);
     assert!(before.contains("  Incident #4 warning since"), "{before}");
-    assert!(!before.contains("confidence 0 %") && before.contains("OVERLOADED"), "{before}");
+    assert!(!before.contains("confidence 0%") && before.contains("OVERLOADED"), "{before}");
     let finding = |subject: &str| Finding {
         code: "accept_queue_full",
         severity: Severity::Critical,
@@ -263,8 +263,8 @@ fn a_calm_page_is_short() {
 #[test]
 fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
     for (state, reaching, expected, ratio, words) in [
-        (ListenerState::Mitigating, 1_000.0, State::AttackMitigated, 0.99, "; 99 % stopped"),
-        (ListenerState::Attacked, 890_100.0, State::AttackUnmitigated, 0.1, "; only 10 % stopped"),
+        (ListenerState::Mitigating, 1_000.0, State::AttackMitigated, 0.99, "; 99% stopped"),
+        (ListenerState::Attacked, 890_100.0, State::AttackUnmitigated, 0.1, "; only 10% stopped"),
     ] {
         let (mut report, facts) = flooded(Mode::Enforce);
         let victim = &mut report.listeners[1];
@@ -462,7 +462,7 @@ fn costs_are_shown_of_each_program_that_has_one() {
     after.programs[0].run_ns += 31_200_000;
     after.add_costs(&before, std::time::Duration::from_secs(1));
     let page = page(&after);
-    let reported = "  Cost     tcpguard_ingress: 100 k runs/s, 312 ns each, 3.1 % of one CPU\n";
+    let reported = "  Cost     tcpguard_ingress: 100k runs/s, 312ns each, 3.1% of one CPU\n";
     assert!(page.contains(reported), "{page}");
     assert!(!self::page(&before).contains("  Cost "), "unless asked for");
 }

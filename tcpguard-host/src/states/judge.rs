@@ -7,7 +7,7 @@ use super::{
 use crate::finding::{Finding, Owner, Severity, worst_first};
 use crate::linux::{DescriptorUse, TcpState};
 use crate::time::Time;
-use crate::units::{bytes, exact, percent};
+use crate::units::{bytes, percent, whole};
 
 /// Limits from which on a value is reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,7 +150,7 @@ fn count(
             code,
             severity,
             subject: None,
-            text: format!("{} {what}; up to {} are usual", exact(total), exact(usual)),
+            text: format!("{} {what}; up to {} are usual", whole(total), whole(usual)),
             hint: hint.to_owned(),
         });
     }
@@ -203,7 +203,7 @@ fn used_up(resource: &Resource) -> Option<Finding> {
     let severity = resource.severity?;
     let (used, limit) = (resource.used?, resource.limit?);
     let share =
-        format!("{} of {} ({})", exact(used), exact(limit), percent(used as f64 / limit as f64));
+        format!("{} of {} ({})", whole(used), whole(limit), percent(used as f64 / limit as f64));
     let (code, text, hint) = match resource.resource {
         ResourceKind::TimeWait => (
             "time_wait_full",
@@ -279,7 +279,7 @@ fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
     if holder.connections < limits.close_wait {
         return None;
     }
-    let number = exact(holder.connections);
+    let number = whole(holder.connections);
     if let Some(port) = holder.accept_queue {
         return Some(Finding {
             code: "close_wait_pile",
@@ -309,7 +309,7 @@ fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
         _ => Severity::Warning,
     };
     let cost = share.map_or_else(String::new, |(used, limit)| {
-        format!("; {} of its {} descriptors are in use", exact(used), exact(limit))
+        format!("; {} of its {} descriptors are in use", whole(used), whole(limit))
     });
     Some(Finding {
         code: "close_wait_pile",

@@ -33,7 +33,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
             }
             ReplayEvent::Alert(alert) => {
                 let after = alert.after.as_secs_f64();
-                session.say(&format!("{after:>9.3} s  {}", alert.message));
+                session.say(&format!("{after:>9.3}s  {}", alert.message));
             }
         }
     };

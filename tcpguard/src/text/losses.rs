@@ -1,6 +1,6 @@
 //! Packets dropped before XDP, in a line or two.
 
-use tcpguard_host::units::{percent, short};
+use tcpguard_host::units::{percent, short, whole};
 
 use crate::documents::{CpuLoad, LossState, Losses};
 
@@ -50,7 +50,7 @@ fn backlogs(cpus: &[CpuLoad]) -> Option<String> {
 }
 
 fn amount(name: &str, ever: u64, pps: Option<f64>) -> String {
-    let ever = short(ever as f64);
+    let ever = whole(ever);
     match pps {
         Some(pps) => format!("{name} {}/s ({ever} ever)", short(pps)),
         None => format!("{name} {ever} ever"),

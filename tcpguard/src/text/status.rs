@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use tcpguard_host::finding::Severity;
-use tcpguard_host::units::{exact, percent, short, span};
+use tcpguard_host::units::{percent, short, span, whole};
 
 use super::attack::{self, between, paragraph, severity_word};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
@@ -181,11 +181,11 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
         let totals = &interface.totals;
         let deciding = match totals.unaccounted {
             0 => String::new(),
-            some => format!(" + {} being decided", exact(some)),
+            some => format!(" + {} being decided", whole(some)),
         };
         let answered = match totals.answered {
             0 => String::new(),
-            some => format!(" + {} answered", exact(some)),
+            some => format!(" + {} answered", whole(some)),
         };
         paragraph(
             out,
@@ -194,9 +194,9 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
             &format!(
                 "{}: {} in = {} passed + {} dropped{answered}{deciding}",
                 interface.name,
-                exact(totals.rx_packets),
-                exact(totals.pass),
-                exact(totals.drop_total),
+                whole(totals.rx_packets),
+                whole(totals.pass),
+                whole(totals.drop_total),
             ),
         )?;
         for (word, reasons) in [("passed", &totals.pass_reasons), ("dropped", &totals.drop)] {
@@ -216,7 +216,7 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
 fn costs(programs: &[Program]) -> Option<String> {
     let cost = |program: &Program| {
         let cost = program.cost?;
-        let each = cost.ns_per_run.map_or_else(String::new, |ns| format!(" {ns:.0} ns each,"));
+        let each = cost.ns_per_run.map_or_else(String::new, |ns| format!(" {ns:.0}ns each,"));
         let (runs, cpu) = (short(cost.runs_pps), percent(cost.cpu_ratio));
         Some(format!("{}: {runs} runs/s,{each} {cpu} of one CPU", program.name))
     };
@@ -229,7 +229,7 @@ fn by_count(reasons: &BTreeMap<String, u64>) -> String {
     let mut sorted: Vec<_> = reasons.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let parts: Vec<_> =
-        sorted.iter().map(|(name, count)| format!("{name} {}", short(**count as f64))).collect();
+        sorted.iter().map(|(name, count)| format!("{name} {}", whole(**count))).collect();
     parts.join(", ")
 }
 
@@ -308,7 +308,7 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
 fn listener_row(listener: &Listener) -> [Cell; 7] {
     let of = |count: Option<u32>, limit: Option<u32>| {
         let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
-        format!("{} / {}", word(count), word(limit))
+        format!("{}/{}", word(count), word(limit))
     };
     let (state, tone) = listener_state(listener.state);
     [
@@ -328,7 +328,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     }
     let mut table = Table::new(["SOURCE", "SYN", "SYN-ACK", "ACK", "RST", "COMPLETED", "KNOWN"]);
     for source in status.sources.iter().take(SOURCES_SHOWN) {
-        let count = |count: u64| Cell::from(short(count as f64));
+        let count = |count: u64| Cell::from(whole(count));
         table.row([
             source.addr.to_string().into(),
             count(source.syn),
@@ -355,8 +355,8 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
 pub fn kernel(status: &Status) -> String {
     let kernel = &status.kernel;
     let words = |name: &str, total: u64, rate: Option<f64>| match rate {
-        Some(rate) => format!("{name} {}/s ({} ever)", short(rate), short(total as f64)),
-        None => format!("{name} {} ever", short(total as f64)),
+        Some(rate) => format!("{name} {}/s ({} ever)", short(rate), whole(total)),
+        None => format!("{name} {} ever", whole(total)),
     };
     let rates = kernel.rates.as_ref();
     let conntrack =
@@ -414,7 +414,7 @@ fn alert_counts(status: &Status) -> Option<String> {
             .filter(|(count, _)| *count > 0)
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
-    (!parts.is_empty()).then(|| format!("last 24 h: {}", parts.join(", ")))
+    (!parts.is_empty()).then(|| format!("last 24h: {}", parts.join(", ")))
 }
 
 fn notes(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use tcpguard_host::tune::change::{Changed, Outcome};
 use tcpguard_host::tune::{Refused, Row, Tune, Word};
-use tcpguard_host::units::memory;
+use tcpguard_host::units::bytes;
 
 use super::attack::paragraph;
 use super::table::{Cell, Table};
@@ -74,7 +74,7 @@ pub fn tuned(out: &mut impl Write, changed: &Changed, view: &View) -> fmt::Resul
 fn headline(tune: &Tune) -> String {
     let host = &tune.host;
     let cpus = if host.cpus == 1 { "CPU" } else { "CPUs" };
-    let memory = memory(host.memory_bytes);
+    let memory = bytes(host.memory_bytes);
     let host = format!("Linux {}, {memory}, {} {cpus}", host.kernel, host.cpus);
     let rows = tune.to_change();
     let harmful = rows.iter().filter(|row| row.verdict == Word::Harmful).count();

@@ -77,7 +77,7 @@ fn waiting_ends_with_the_state_or_with_the_time() {
     degraded.run(&["status", "--wait", "healthy", "--timeout", "1s", "--brief"]).is(
         1,
         &brief,
-        "tcpguard: not healthy after 1 s; tcpguard status says why\n",
+        "tcpguard: not healthy after 1s; tcpguard status says why\n",
     );
 }
 

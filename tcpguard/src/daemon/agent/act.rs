@@ -56,7 +56,7 @@ impl Agent {
                 let replaced = executor.replace(&rules);
                 match &replaced {
                     Ok(()) => log::info!(
-                        "{} rules put in the place of those before in {} ms; {} of those were {why}",
+                        "{} rules put in the place of those before in {}ms; {} of those were {why}",
                         rules.len(),
                         begun.elapsed().as_millis(),
                         removed.len()
