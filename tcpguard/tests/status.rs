@@ -80,12 +80,10 @@ fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     let before = page(&status);
     assert!(before.contains("  Incident #4 warning since"), "{before}");
     assert!(!before.contains("confidence 0%") && before.contains("OVERLOADED"), "{before}");
-    let finding = |subject: &str| Finding {
-        code: "accept_queue_full",
-        severity: Severity::Critical,
-        subject: Some(subject.to_owned()),
-        text: "nginx (900) accepts too slowly".to_owned(),
-        hint: "raise `listen … backlog=` and apply it: nginx -s reload".to_owned(),
+    let finding = |subject: &str| {
+        Finding::critical("accept_queue_full", "nginx (900) accepts too slowly")
+            .about(subject)
+            .hint("raise `listen … backlog=` and apply it: nginx -s reload")
     };
     name_processes(&mut status, &[finding("0.0.0.0:81")]);
     assert_eq!(page(&status), before, "another listener");
@@ -93,7 +91,7 @@ fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     let full = status.health.iter().find(|it| it.code == "accept_queue_full").unwrap();
     assert_eq!(full.text, "nginx (900) accepts too slowly");
     let advice = status.incidents[1].advice.as_ref().unwrap();
-    assert!(advice.text.starts_with("nginx (900) accepts too slowly; raise"), "{advice:?}");
+    assert!(advice.text.starts_with("nginx (900) accepts too slowly → raise"), "{advice:?}");
     assert_eq!(advice.command.as_deref(), Some("tcpguard listeners"));
 }
 
@@ -362,8 +360,8 @@ fn listeners_that_reply_to_unread_syns_are_named() {
         "{}",
         finding.text
     );
-    assert!(finding.hint.contains("beyond_bounds = \"drop\""), "{}", finding.hint);
-    assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+    let hint = finding.hint.as_deref().expect("a hint");
+    assert!(hint.contains("beyond_bounds = \"drop\"") && hint_check::is_named(hint), "{hint}");
 }
 
 /// The note and `tcpguard check` have the same severity, and the headline is DEGRADED only where the last
@@ -379,7 +377,7 @@ fn a_refused_configuration_is_a_warning_at_a_reload_and_at_a_start() {
         let status = status((report, facts));
         let [finding] = &status.health[..] else { panic!("{:?}", status.health) };
         assert_eq!((&*finding.code, finding.severity), ("config_refused", Severity::Warning));
-        assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+        assert!(finding.hint.as_deref().is_some_and(hint_check::is_named), "{finding:?}");
         assert_eq!(status.daemon.state, state);
         assert_eq!(page(&status).contains("DEGRADED: config_refused"), stands_in.is_some());
     }
@@ -402,14 +400,13 @@ fn every_finding_says_how_to_go_on() {
         "conntrack_full",
         "detached",
         "egress_unseen",
-        "listeners_full",
         "dropped_before_xdp",
         "no_tracepoint",
         "rule_drift",
         "xdp_generic",
     ] {
         let finding = health.iter().find(|finding| finding.code == code).expect(code);
-        assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+        assert!(finding.hint.as_deref().is_some_and(hint_check::is_named), "{finding:?}");
     }
 }
 
@@ -429,7 +426,8 @@ fn a_program_that_runs_before_the_agents_at_tc_is_named() {
             text.contains("ends the chain, other (id 7") && !text.contains("not guarded")
         };
         assert!(unseen.is_none_or(names), "{unseen:?}");
-        assert!(health.iter().all(|finding| hint_check::is_named(&finding.hint)), "{health:#?}");
+        let mut hints = health.iter().map(|finding| finding.hint.as_deref());
+        assert!(hints.all(|hint| hint.is_some_and(hint_check::is_named)), "{health:#?}");
     }
 }
 

@@ -3,8 +3,7 @@
 use super::application::Application;
 use super::limits::{self, Limit, SetBy};
 use super::{Listener, ListenerFacts};
-use crate::finding::Severity;
-use crate::finding::{Finding, Owner};
+use crate::finding::{Finding, Owner, Severity};
 use crate::linux::ListeningSocket;
 use crate::linux::sysctl::TcpSettings;
 use crate::units::{short, whole};
@@ -151,14 +150,8 @@ impl Case<'_> {
         }
     }
 
-    fn finding(
-        &self,
-        code: &'static str,
-        severity: Severity,
-        text: String,
-        hint: String,
-    ) -> Finding {
-        Finding { code, severity, subject: Some(self.listener.to_string()), text, hint }
+    fn finding(&self, code: &str, severity: Severity, text: String, hint: String) -> Finding {
+        Finding::new(severity, code, text).about(self.listener.to_string()).hint(hint)
     }
 }
 
@@ -215,11 +208,12 @@ mod tests {
     use crate::linux::{Owners, Process};
 
     fn codes(facts: &ListenerFacts) -> Vec<(&'static str, Severity)> {
-        judge(facts).findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+        let code = |finding: Finding| (&*finding.code.leak(), finding.severity);
+        judge(facts).findings.into_iter().map(code).collect()
     }
 
     fn hint(facts: &ListenerFacts) -> String {
-        judge(facts).findings.first().map_or_else(String::new, |finding| finding.hint.clone())
+        judge(facts).findings.first().and_then(|finding| finding.hint.clone()).unwrap_or_default()
     }
 
     /// The processes that hold socket 1.

@@ -11,6 +11,7 @@ use anyhow::anyhow;
 use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
@@ -39,7 +40,6 @@ use crate::bpf::{
     self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
 };
 use crate::config::{Config, ModeSource};
-use crate::documents::Health;
 use crate::driver::headers::Headers;
 use crate::telemetry::AlertSink;
 
@@ -412,12 +412,8 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
     }
 }
 
-fn no_tracepoint(why: &str) -> Health {
-    Health {
-        code: "no_tracepoint".to_owned(),
-        severity: tcpguard_host::finding::Severity::Warning,
-        subject: None,
-        text: format!("completed handshakes are only seen in a sample: {why}"),
-        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
-    }
+fn no_tracepoint(why: &str) -> Finding {
+    let text = format!("completed handshakes are only seen in a sample: {why}");
+    let hint = "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux";
+    Finding::warning("no_tracepoint", text).hint(hint)
 }

@@ -10,7 +10,7 @@ use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue, Setting
 use tcpguard_host::units::{short, whole};
 
 use super::attack::paragraph;
-use super::findings::{headline, notes, unread};
+use super::findings::{headline, list, unread};
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 
@@ -36,8 +36,11 @@ pub fn listeners(
     if let Some(host) = &report.host {
         paragraph(out, view, "Host", &losses(host))?;
     }
-    notes(out, view, &report.findings, "tcpguard listeners --json")?;
-    unread(out, view, &report.unread)
+    unread(out, view, &report.unread)?;
+    if !report.findings.is_empty() {
+        out.write_char('\n')?;
+    }
+    list(out, view, &report.findings, "tcpguard listeners --json")
 }
 
 fn table(out: &mut impl Write, report: &ListenersReport, view: &View, all: bool) -> fmt::Result {

@@ -6,7 +6,6 @@
 mod attack;
 mod check;
 mod clients;
-mod doctor;
 mod explain;
 mod findings;
 mod listeners;
@@ -25,9 +24,9 @@ mod view;
 pub use attack::{heading, severity_word, volume};
 pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
-pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
 pub(crate) use explain::{RATES, STANDS_OUT, signals};
+pub use findings::{doctor, hints};
 pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;

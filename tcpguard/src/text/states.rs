@@ -9,7 +9,7 @@ use tcpguard_host::states::{
 };
 use tcpguard_host::units::{bytes, percent, whole};
 
-use super::findings::{headline, notes, unread};
+use super::findings::{headline, list, unread};
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 
@@ -36,11 +36,14 @@ pub fn states(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::
         out.write_char('\n')?;
         queues(out, found, view)?;
     }
-    if !report.findings.is_empty() || !report.unread.is_empty() {
+    if !report.unread.is_empty() {
         out.write_char('\n')?;
     }
-    notes(out, view, &report.findings, "tcpguard states --json")?;
-    unread(out, view, &report.unread)
+    unread(out, view, &report.unread)?;
+    if !report.findings.is_empty() {
+        out.write_char('\n')?;
+    }
+    list(out, view, &report.findings, "tcpguard states --json")
 }
 
 /// The tone of a judgement.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::units::{percent, short, span, whole};
 
 use super::attack::{self, between, paragraph, severity_word};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
-use super::findings::note;
+use super::findings::list;
 use super::losses;
 use super::mitigations;
 use super::mode::mode_end;
@@ -19,8 +19,8 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::documents::{
-    AlertEntry, AttachMode, Connect, Health, Hook, Interface, Listener, ListenerState, Mode,
-    Program, Rules, State, Status,
+    AlertEntry, AttachMode, Connect, Hook, Interface, Listener, ListenerState, Mode, Program,
+    Rules, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -82,11 +82,11 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     }
 }
 
-/// The cause of the state `degraded`, by the code and the subject of its health note:
+/// The cause of the state `degraded`, by the code and the subject of its finding:
 /// `listeners_full LISTENERS`.
 fn cause(status: &Status) -> Option<String> {
     // A refused configuration is a warning, and makes the state degraded where the last valid one applies.
-    let is_cause = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
+    let is_cause = |it: &&Finding| it.severity == Severity::Critical || it.code == "config_refused";
     let note = status.health.iter().find(is_cause).or(status.health.first())?;
     let subject = note.subject.as_deref().map_or_else(String::new, |it| format!(" {it}"));
     Some(format!("{}{subject}", note.code))
@@ -141,7 +141,7 @@ pub fn status(
     if let Some(alerts) = alert_counts(status) {
         paragraph(out, view, "Alerts", &alerts)?;
     }
-    notes(out, status, view)?;
+    findings(out, status, view)?;
     log(out, status, view)
 }
 
@@ -417,12 +417,11 @@ fn alert_counts(status: &Status) -> Option<String> {
     (!parts.is_empty()).then(|| format!("last 24h: {}", parts.join(", ")))
 }
 
-fn notes(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    for (number, finding) in status.health.iter().enumerate() {
-        let heading = if number == 0 { "Notes" } else { "" };
-        note(out, view, heading, finding.severity, &finding.text, &finding.hint)?;
+fn findings(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    if !status.health.is_empty() {
+        out.write_char('\n')?;
     }
-    Ok(())
+    list(out, view, &status.health, "tcpguard status --json")
 }
 
 fn log(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {

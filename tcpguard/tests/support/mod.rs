@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tcpguard::documents::{
     AlertEntry, AttachMode, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
-    DocumentClass, Facts, Health, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts,
-    Program, Reading, SourceFacts, Status,
+    DocumentClass, Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts, Program,
+    Reading, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
@@ -16,7 +16,7 @@ use tcpguard_engine::{
     NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
     SourceShare, Statistics, TcpExt, Timestamp, VerdictLine,
 };
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::Clock;
 
@@ -550,14 +550,9 @@ pub fn degraded() -> (Report, Facts) {
     }];
     facts.drift_since = Some(ago(5_000));
     facts.config.error = Some("line 3: unknown key".to_owned());
-    facts.health = vec![Health {
-        code: "no_tracepoint".to_owned(),
-        severity: Severity::Notice,
-        subject: None,
-        text: "the kernel does not report completed handshakes; third ACKs are counted instead"
-            .to_owned(),
-        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
-    }];
+    let text = "the kernel does not report completed handshakes; third ACKs are counted instead";
+    let hint = "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux";
+    facts.health = vec![Finding::notice("no_tracepoint", text).hint(hint)];
     (report, facts)
 }
 

@@ -6,7 +6,7 @@ mod interface;
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::{Clock, Time};
 
@@ -95,7 +95,7 @@ pub(super) fn number(value: f64) -> f64 {
 }
 
 /// The whole situation in one word; the operator's worst news first.
-fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> State {
+fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) -> State {
     let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
     let mut incidents = report.incidents.iter().filter(is_attack).peekable();
     let attacked = incidents.peek().is_some();
