@@ -31,7 +31,13 @@ fn page(status: &Status) -> String {
 
 fn page_of(width: usize, status: &Status) -> String {
     let mut page = String::new();
-    text::status(&mut page, status, &View { width, ..view(true) }, false).unwrap();
+    text::status(&mut page, status, &View { width, ..view(true) }, false, false).unwrap();
+    page
+}
+
+fn full_page(status: &Status) -> String {
+    let mut page = String::new();
+    text::status(&mut page, status, &view(true), true, false).unwrap();
     page
 }
 
@@ -69,6 +75,9 @@ fn each_scene_has_its_state_and_its_page() {
     for (name, state, status) in scenes() {
         assert_eq!(status.daemon.state, state, "{name}");
         assert_expected(name, &page(&status));
+        if ["mitigating", "degraded"].contains(&name) {
+            assert_expected(&format!("{name}-full"), &full_page(&status));
+        }
     }
 }
 
@@ -77,8 +86,11 @@ fn each_scene_has_its_state_and_its_page() {
 #[test]
 fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     let mut status = status(overloaded());
-    let before = page(&status);
-    assert!(before.contains("  Incident #4 warning since"), "{before}");
+    let before = full_page(&status);
+    assert!(
+        before.contains("  Incident    #4 full accept queue, not an attack on :8080"),
+        "{before}"
+    );
     assert!(!before.contains("confidence 0%") && before.contains("OVERLOADED"), "{before}");
     let finding = |subject: &str| {
         Finding::critical("accept_queue_full", "nginx (900) accepts too slowly")
@@ -86,7 +98,7 @@ fn a_full_accept_queue_is_no_attack_and_has_a_process() {
             .hint("raise `listen … backlog=` and apply it: nginx -s reload")
     };
     name_processes(&mut status, &[finding("0.0.0.0:81")]);
-    assert_eq!(page(&status), before, "another listener");
+    assert_eq!(full_page(&status), before, "another listener");
     name_processes(&mut status, &[finding("0.0.0.0:8080")]);
     let full = status.health.iter().find(|it| it.code == "accept_queue_full").unwrap();
     assert_eq!(full.text, "nginx (900) accepts too slowly");
@@ -168,7 +180,7 @@ fn without_utf8_and_colour_nothing_is_lost_but_looks() {
 
         let mut coloured = String::new();
         let colour = View { colour: true, ..view(true) };
-        text::status(&mut coloured, &status, &colour, false).unwrap();
+        text::status(&mut coloured, &status, &colour, false, false).unwrap();
         assert_ne!(coloured, page, "{name} has colours");
         assert_eq!(without_colours(&coloured), page, "{name}: colours only add to the words");
     }
@@ -250,11 +262,15 @@ fn what_is_not_known_is_null_and_not_zero() {
     }
 }
 
-/// In a calm moment a page fits on a terminal of 100 columns and as many lines as there are now.
+/// While tcpguard is whole, the page fits a terminal of 80 columns and 24 lines, with the prompt.
 #[test]
-fn a_calm_page_is_short() {
-    let lines = page(&status(calm())).lines().count();
-    assert!(lines <= 23, "{lines} lines");
+fn a_page_fits_a_terminal() {
+    let scenes = scenes().into_iter().filter(|(name, ..)| !["degraded", "losing"].contains(name));
+    for (name, _, status) in scenes {
+        let page = page_of(80, &status);
+        let widest = page.lines().map(|line| line.chars().count()).max();
+        assert!(page.lines().count() <= 22 && widest <= Some(80), "{name}:\n{page}");
+    }
 }
 
 /// Rules or mitigations that let most of it through do not stop it.
@@ -460,7 +476,7 @@ fn costs_are_shown_of_each_program_that_has_one() {
     after.programs[0].run_ns += 31_200_000;
     after.add_costs(&before, std::time::Duration::from_secs(1));
     let page = page(&after);
-    let reported = "  Cost     tcpguard_ingress: 100k runs/s, 312ns each, 3.1% of one CPU\n";
+    let reported = "  Cost        tcpguard_ingress: 100k runs/s, 312ns each, 3.1% of one CPU\n";
     assert!(page.contains(reported), "{page}");
     assert!(!self::page(&before).contains("  Cost "), "unless asked for");
 }

@@ -58,7 +58,7 @@ fn sources(out: &mut impl Write, evidence: &Evidence) -> fmt::Result {
     paragraph(
         out,
         &format!(
-            "of {} failing SYNs looked at 90 % come from {} sources in {} networks, and {} from \
+            "of {} failing SYNs looked at 90% come from {} sources in {} networks, and {} from \
              sources seen once{repeated}",
             whole(evidence.failing_flows),
             whole(evidence.k90_sources),

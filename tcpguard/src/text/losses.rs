@@ -110,9 +110,9 @@ mod tests {
         let mut losses = losses(1_200_000, 11_000.0, cpu(132_000.0, 90_000, 1_000.0, 20.0));
         (losses.state, losses.lost_pps) = (LossState::Heavy, Some(12_000.0));
         losses.skew = Some(1.0);
-        let expected = "12.0 k/s before the guard (8.3 % of all packets); ring of eth0 11.0 k/s \
-                        (1.20 M ever); backlogs of CPUs 1.00 k/s (90.0 k ever); CPU budget used up \
-                        20/s; CPU 0 receives 100 %";
+        let expected = "12k/s before the guard (8.3% of all packets); ring of eth0 11k/s \
+                        (1.2M ever); backlogs of CPUs 1000/s (90k ever); CPU budget used up \
+                        20/s; CPU 0 receives 100%";
         assert_eq!(in_words(&losses), expected);
     }
 

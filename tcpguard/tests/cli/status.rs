@@ -126,7 +126,7 @@ fn times_are_shown_in_utc_where_that_is_wanted() {
     // POSIX counts to the west: two hours ahead of UTC.
     let elsewhere =
         |line: &[&str]| Outcome::of(line, host.command(line).env("TZ", "EET-2").output().unwrap());
-    let local = elsewhere(&["status"]);
+    let local = elsewhere(&["status", "--full"]);
     assert!(local.stdout.contains("loaded 2026-11-14 11:53"), "{local:#?}");
     elsewhere(&["status", "--utc", "--no-pager"]).is(0, page, "");
 }

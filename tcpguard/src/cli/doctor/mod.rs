@@ -90,7 +90,7 @@ fn write(
     ];
     if let Agent::Running(status) = &facts.agent {
         let mut page = String::new();
-        text::status(&mut page, status, &view, true)?;
+        text::status(&mut page, status, &view, true, true)?;
         members.push(Member::new("status.txt", page));
         members.push(Member::document("status.json", status)?);
     }

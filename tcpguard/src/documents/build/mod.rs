@@ -78,7 +78,7 @@ impl Rule {
             reason: rule.reason.clone(),
             created_at: clock.time_at(rule.created),
             expires_at: clock.time_at(rule.expires),
-            // Rounded up: a rule made for an hour ends in an hour, not in 59m 59s.
+            // Rounded up: a rule made for an hour ends in an hour, not in 59m59s.
             expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
             confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
             hits: rule.hits,

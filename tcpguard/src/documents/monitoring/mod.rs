@@ -9,7 +9,7 @@ use tcpguard_engine::Mode;
 use tcpguard_host::finding::{Finding, Severity};
 
 use crate::documents::narrative::place;
-use crate::documents::{Clients, Connect, Listener, ListenerState, State, Status};
+use crate::documents::{Clients, Connect, Incident, Listener, ListenerState, State, Status};
 
 pub use range::Range;
 
@@ -229,6 +229,7 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let state = match status.daemon.state {
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::DroppedBeforeXdp => Level::Critical,
+        State::Off if status.incidents.iter().any(Incident::is_flood) => Level::Critical,
         State::Unknown => Level::Unknown,
         // The attack succeeds in spite of the mitigations.
         State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,
